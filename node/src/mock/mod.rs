@@ -110,7 +110,7 @@ pub fn default_models() -> Vec<String> {
         "gpt-4o",
         "gpt-4o-mini",
         "text-embedding-3-small",
-        "claude-sonnet-4-5",
+        "claude-mock",
     ]
     .map(str::to_owned)
     .to_vec()

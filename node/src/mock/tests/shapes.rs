@@ -147,7 +147,7 @@ async fn a_message_and_its_event_stream_have_the_known_text() {
     let mock = mock(Knobs::default()).await;
     let expected = answer_text("sgp", "say hello", 16);
     let ask = |stream| {
-        json!({"model": "claude-sonnet-4-5", "max_tokens": 100, "stream": stream,
+        json!({"model": "claude-mock", "max_tokens": 100, "stream": stream,
             "messages": [{"role": "user", "content": [{"type": "text", "text": "say hello"}]}]})
     };
     let plain = post(&mock, "/v1/messages", ask(false)).await;
@@ -183,7 +183,8 @@ async fn a_message_and_its_event_stream_have_the_known_text() {
 #[tokio::test]
 async fn tokens_are_counted_without_a_limit_being_asked_for() {
     let mock = mock(Knobs::default()).await;
-    let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "12345678"}]});
+    let body =
+        json!({"model": "claude-mock", "messages": [{"role": "user", "content": "12345678"}]});
     let answer = post(&mock, "/v1/messages/count_tokens", body).await.json();
     assert_eq!(answer, json!({"input_tokens": 3}));
 }
