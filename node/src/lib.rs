@@ -1,1 +1,9 @@
-//! placeholder
+//! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
+//!
+//! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), then
+//! the shells.
+
+pub mod clock;
+pub mod driver;
+pub mod entropy;
+pub mod exchange;

@@ -1,1 +1,35 @@
-//! placeholder
+//! Decides: which upstreams are healthy, what they cost, and where a request goes.
+//!
+//! Reading order:
+//!
+//! 1. [`time`], [`ids`], [`units`], [`place`]: the vocabulary.
+//! 2. [`outcome`]: how an attempt ended, and what that says about whom.
+//! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream.
+//! 4. [`fact`]: what nodes tell each other.
+//! 5. [`view`]: the immutable picture the request path reads.
+//! 6. [`route`]: `plan`, a pure function over a view.
+//! 7. [`engine`]: the state machine that turns events into effects and views.
+//! 8. [`notice`]: what an operator should hear about.
+//!
+//! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
+//! time, the randomness and the input, and returns what to do.
+//!
+//! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
+
+pub mod engine;
+pub mod fact;
+pub mod health;
+pub mod ids;
+pub mod latency;
+pub mod limit;
+pub mod notice;
+pub mod outcome;
+pub mod place;
+mod random;
+pub mod route;
+pub mod time;
+pub mod units;
+pub mod view;
+
+pub use engine::Engine;
+pub use time::Instant;

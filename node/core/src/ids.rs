@@ -1,0 +1,172 @@
+//! Names of nodes, regions, upstreams and models, each its own type.
+//!
+//! A name is shared text: cloning one counts a reference and copies nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a text is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing was given.
+    #[error("must not be empty")]
+    Empty,
+    /// More than `max` bytes were given.
+    #[error("must be at most {max} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// A character that this kind of name may not hold.
+    #[error("must not contain {character:?}; {allowed}")]
+    BadCharacter {
+        /// The first offending character.
+        character: char,
+        /// What is allowed instead, in words.
+        allowed: &'static str,
+    },
+}
+
+fn check(
+    text: &str,
+    max: usize,
+    allowed: &'static str,
+    permits: fn(char) -> bool,
+) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > max {
+        return Err(NameError::TooLong { max });
+    }
+    match text.chars().find(|character| !permits(*character)) {
+        Some(character) => Err(NameError::BadCharacter { character, allowed }),
+        None => Ok(()),
+    }
+}
+
+const LABEL_MAX: usize = 63;
+const LABEL_ALLOWED: &str = "use letters, digits, '-', '_' and '.'";
+
+/// Letters, digits, `-`, `_`, `.`: safe in a certificate, a metric label, a header and a file name.
+fn is_label(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.')
+}
+
+const MODEL_MAX: usize = 128;
+const MODEL_ALLOWED: &str = "use visible ASCII characters";
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr, $permits:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks and takes `text`.
+            ///
+            /// # Errors
+            /// When `text` is empty, too long, or holds a character that is not allowed.
+            pub fn new(text: &str) -> Result<Self, NameError> {
+                check(text, $max, $allowed, $permits)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{:?}", &*self.0)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+name!(
+    /// A grapevine process. At most 63 bytes, unique in its mesh.
+    NodeName, LABEL_MAX, LABEL_ALLOWED, is_label
+);
+name!(
+    /// A region, such as `sgp` or `eu-west-1`. At most 63 bytes.
+    RegionName, LABEL_MAX, LABEL_ALLOWED, is_label
+);
+name!(
+    /// An API endpoint that a node calls. At most 63 bytes, unique at its node.
+    UpstreamName, LABEL_MAX, LABEL_ALLOWED, is_label
+);
+name!(
+    /// A model as clients ask for it, such as `gpt-4o` or `org/model:tag`. At most 128 bytes.
+    ModelName, MODEL_MAX, MODEL_ALLOWED, |character| character.is_ascii_graphic()
+);
+
+impl ModelName {
+    /// The name that stands for every model, in an upstream's list of models.
+    pub const ANY: &str = "*";
+
+    /// Whether this is [`ModelName::ANY`].
+    pub fn is_any(&self) -> bool {
+        &*self.0 == Self::ANY
+    }
+}
+
+/// Which life of a node a fact belongs to: unix milliseconds at its start, never lower than the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// Order of one node's facts: a later life wins, then a later version within it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// The life of the node.
+    pub generation: Generation,
+    /// Counts the node's publications in that life, over all of its keys.
+    pub version: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_of_63_bytes_is_the_longest() {
+        assert!(NodeName::new(&"n".repeat(63)).is_ok());
+        let error = NodeName::new(&"n".repeat(64)).expect_err("64 bytes are too many");
+        assert_eq!(error, NameError::TooLong { max: 63 });
+    }
+
+    #[test]
+    fn blank_in_a_name_is_refused_by_character() {
+        let error = NodeName::new("a b").expect_err("a blank is not allowed");
+        assert!(error.to_string().contains("' '"), "{error}");
+    }
+
+    #[test]
+    fn model_may_hold_slash_and_colon() {
+        assert!(ModelName::new("org/model:free").is_ok());
+        assert!(ModelName::new("two words").is_err());
+        assert!(ModelName::new("").is_err());
+    }
+}

@@ -1,0 +1,234 @@
+//! What an upstream's first byte costs, from the samples of real requests.
+//!
+//! Two views of the same samples: a peak-sensitive moving average for routing, which believes bad
+//! news at once and good news slowly (Finagle's Peak EWMA), and a window for the operator's p50 and
+//! p99. A plain mean hides a slow upstream behind its past; a percentile alone needs many samples.
+//!
+//! Invariant: no sum, mean or percentile is ever NaN, and none is zero once a sample is in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::ModelName;
+use crate::time::Instant;
+
+/// The span in which the average forgets all but 1/e of what it knew (Finagle's default).
+const DECAY: Duration = Duration::from_secs(10);
+
+/// Samples kept for percentiles: enough for a p99, 1 KiB.
+const WINDOW: usize = 128;
+
+/// Samples in the short mean.
+const RECENT: usize = 10;
+
+/// Models measured apart at one upstream; further ones share the upstream's own figures.
+const MODELS_MAX: usize = 64;
+
+/// No first byte comes faster than this; keeps costs above zero.
+const SAMPLE_MIN: Duration = Duration::from_micros(1);
+
+/// No sample counts for more than this: a stopped clock is not a slow upstream.
+const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
+
+/// First-byte latency of one stream of requests.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    average: Duration,
+    sampled_at: Instant,
+    samples: Vec<Duration>,
+    next: usize,
+}
+
+impl Latency {
+    /// Starts from the first sample.
+    pub fn new(now: Instant, sample: Duration) -> Self {
+        let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
+        Self {
+            average: sample,
+            sampled_at: now,
+            samples: vec![sample],
+            next: 1,
+        }
+    }
+
+    /// Takes a sample.
+    pub fn record(&mut self, now: Instant, sample: Duration) {
+        let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
+        self.average = if sample > self.average {
+            sample
+        } else {
+            let age = now.since(self.sampled_at).as_secs_f64();
+            // At least a little weight for each sample, so that many at one instant still count.
+            let kept = (-age / DECAY.as_secs_f64())
+                .exp()
+                .min(1.0 - 1.0 / RECENT as f64);
+            sample + (self.average - sample).mul_f64(kept)
+        };
+        self.sampled_at = self.sampled_at.max(now);
+        if self.samples.len() < WINDOW {
+            self.samples.push(sample);
+        } else {
+            self.samples[self.next % WINDOW] = sample;
+        }
+        self.next = (self.next + 1) % WINDOW;
+    }
+
+    /// The peak-sensitive average: what the next request should expect.
+    pub const fn expected(&self) -> Duration {
+        self.average
+    }
+
+    /// The mean of the last ten samples.
+    pub fn recent_mean(&self) -> Duration {
+        let count = self.samples.len().min(RECENT);
+        let newest = (1..=count).map(|back| {
+            let index = (self.next + self.samples.len() - back) % self.samples.len();
+            self.samples[index]
+        });
+        newest.sum::<Duration>() / count.max(1) as u32
+    }
+
+    /// The 50th and the 99th percentile of the last samples. Sorts: for the operator, not for routing.
+    pub fn percentiles(&self) -> (Duration, Duration) {
+        let mut sorted = self.samples.clone();
+        sorted.sort_unstable();
+        let at = |share: f64| {
+            let rank = (share * sorted.len() as f64).ceil() as usize;
+            sorted[rank.clamp(1, sorted.len()) - 1]
+        };
+        (at(0.50), at(0.99))
+    }
+
+    /// When the last sample was taken.
+    pub const fn sampled_at(&self) -> Instant {
+        self.sampled_at
+    }
+}
+
+/// First-byte latency of one upstream, as a whole and by model.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    whole: Option<Latency>,
+    models: BTreeMap<ModelName, Latency>,
+}
+
+impl Latencies {
+    /// Takes a sample; `model` where the request named one.
+    pub fn record(&mut self, now: Instant, model: Option<&ModelName>, sample: Duration) {
+        record_into(&mut self.whole, now, sample);
+        let Some(model) = model else { return };
+        if let Some(latency) = self.models.get_mut(model) {
+            latency.record(now, sample);
+        } else if self.models.len() < MODELS_MAX {
+            self.models.insert(model.clone(), Latency::new(now, sample));
+        }
+    }
+
+    /// What is known of `model`, else of the upstream as a whole.
+    pub fn of(&self, model: &ModelName) -> Option<&Latency> {
+        self.models.get(model).or(self.whole.as_ref())
+    }
+
+    /// The upstream as a whole.
+    pub const fn whole(&self) -> Option<&Latency> {
+        self.whole.as_ref()
+    }
+
+    /// The models measured apart.
+    pub fn models(&self) -> impl Iterator<Item = (&ModelName, &Latency)> {
+        self.models.iter()
+    }
+}
+
+fn record_into(slot: &mut Option<Latency>, now: Instant, sample: Duration) {
+    match slot {
+        Some(latency) => latency.record(now, sample),
+        None => *slot = Some(Latency::new(now, sample)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_start(Duration::from_secs(seconds))
+    }
+
+    const FAST: Duration = Duration::from_millis(100);
+    const SLOW: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn bad_news_is_believed_at_once() {
+        let mut latency = Latency::new(at(0), FAST);
+        latency.record(at(1), SLOW);
+        assert_eq!(latency.expected(), SLOW);
+    }
+
+    #[test]
+    fn good_news_is_believed_slowly() {
+        let mut latency = Latency::new(at(0), SLOW);
+        latency.record(at(1), FAST);
+        assert!(latency.expected() > SLOW / 2, "{:?}", latency.expected());
+        latency.record(at(60), FAST);
+        assert!(latency.expected() < FAST * 2, "{:?}", latency.expected());
+    }
+
+    #[test]
+    fn recent_mean_is_of_the_last_ten() {
+        let mut latency = Latency::new(at(0), SLOW);
+        (1..=10).for_each(|second| latency.record(at(second), FAST));
+        assert_eq!(latency.recent_mean(), FAST);
+    }
+
+    #[test]
+    fn recent_mean_survives_the_turn_of_the_window() {
+        let mut latency = Latency::new(at(0), SLOW);
+        (1..=(WINDOW as u64 * 2)).for_each(|second| latency.record(at(second), SLOW));
+        (300..310).for_each(|second| latency.record(at(second), FAST));
+        assert_eq!(latency.recent_mean(), FAST);
+    }
+
+    #[test]
+    fn unknown_model_takes_the_upstreams_own_figure() {
+        let model = |name: &str| ModelName::new(name).expect("a valid name");
+        let mut latencies = Latencies::default();
+        assert!(latencies.of(&model("a")).is_none());
+        latencies.record(at(0), Some(&model("a")), FAST);
+        assert_eq!(latencies.of(&model("b")).map(Latency::expected), Some(FAST));
+    }
+
+    #[test]
+    fn models_measured_apart_are_limited() {
+        let mut latencies = Latencies::default();
+        for index in 0..1_000 {
+            let model = ModelName::new(&format!("m{index}")).expect("a valid name");
+            latencies.record(at(index), Some(&model), FAST);
+        }
+        assert_eq!(latencies.models().count(), MODELS_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn figures_stay_within_the_samples(
+            samples in prop::collection::vec((0u64..10_000_000_000, 0u64..100_000), 1..400)
+        ) {
+            let span = |nanos: u64| Duration::from_nanos(nanos).clamp(SAMPLE_MIN, SAMPLE_MAX);
+            let mut latency = Latency::new(Instant::START, Duration::from_nanos(samples[0].0));
+            for (nanos, millis) in &samples[1..] {
+                let now = Instant::from_start(Duration::from_millis(*millis));
+                latency.record(now, Duration::from_nanos(*nanos));
+            }
+            let least = samples.iter().map(|(nanos, _)| span(*nanos)).min().unwrap_or_default();
+            let most = samples.iter().map(|(nanos, _)| span(*nanos)).max().unwrap_or_default();
+            let (p50, p99) = latency.percentiles();
+            for figure in [latency.expected(), latency.recent_mean(), p50, p99] {
+                prop_assert!(figure > Duration::ZERO);
+                // Averages round down by a nanosecond a step.
+                prop_assert!(figure + Duration::from_nanos(samples.len() as u64) >= least && figure <= most);
+            }
+            prop_assert!(p50 <= p99);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Counts shared by the request threads: requests in flight, and the budget for retries.
+//!
+//! Plain atomic counters with relaxed order: each is read as a hint about load, never to guard other
+//! memory, and a simulation on one thread sees exact values.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Requests that this node has under way at one candidate.
+#[derive(Clone, Debug, Default)]
+pub struct InFlight(Arc<AtomicU32>);
+
+impl InFlight {
+    /// How many are under way.
+    pub fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more until the guard is dropped.
+    pub fn enter(&self) -> InFlightGuard {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        InFlightGuard(self.clone())
+    }
+
+    /// Counts one more until the guard is dropped, unless `max` are under way already.
+    pub fn enter_below(&self, max: u32) -> Option<InFlightGuard> {
+        let below = |count: u32| (count < max).then(|| count + 1);
+        let entered = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below);
+        entered.is_ok().then(|| InFlightGuard(self.clone()))
+    }
+}
+
+/// One request under way; ends when dropped.
+#[derive(Debug)]
+pub struct InFlightGuard(InFlight);
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What one retry costs, in thousandths of a retry.
+const RETRY: i64 = 1_000;
+
+/// What each request adds: in the long run at most a fifth of requests are retries.
+const DEPOSIT: i64 = RETRY / 5;
+
+/// What each second adds, so that a quiet node may retry too.
+const REFILL_PER_SECOND: i64 = 10 * RETRY;
+
+/// Retries that may be saved up beside one for each request under way.
+const RESERVE: i64 = 100 * RETRY;
+
+/// A retry for a client that is itself retrying costs more, since both multiply.
+const RETRYING_CLIENT_FACTOR: i64 = 2;
+
+/// Keeps retries from multiplying an outage: in the long run a fifth of the requests.
+///
+/// A token bucket (Finagle's `RetryBudget`), not a share of the requests under way (Envoy's): when an
+/// upstream dies, everything that was waiting for it fails in one instant, and a share of a fifth
+/// would turn the other four fifths into errors. So one retry for each request under way may be
+/// saved up in calm times, and an outage that lasts runs into the fifth.
+#[derive(Clone, Debug, Default)]
+pub struct RetryBudget {
+    requests: InFlight,
+    balance: Arc<AtomicI64>,
+}
+
+impl RetryBudget {
+    /// A budget with its whole reserve.
+    pub fn full() -> Self {
+        let budget = Self::default();
+        budget.deposit(RESERVE);
+        budget
+    }
+
+    /// Counts a request until the guard is dropped, and adds its share to the budget.
+    pub fn request(&self) -> InFlightGuard {
+        let guard = self.requests.enter();
+        self.deposit(DEPOSIT);
+        guard
+    }
+
+    /// Takes one retry; false when the budget is spent.
+    pub fn take_retry(&self, client_is_retrying: bool) -> bool {
+        let cost = if client_is_retrying {
+            RETRY * RETRYING_CLIENT_FACTOR
+        } else {
+            RETRY
+        };
+        let spend = |balance: i64| (balance >= cost).then(|| balance - cost);
+        self.balance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .is_ok()
+    }
+
+    /// Adds what the passing of `span` adds.
+    pub fn refill(&self, span: Duration) {
+        self.deposit((span.as_secs_f64() * REFILL_PER_SECOND as f64) as i64);
+    }
+
+    /// How many requests are under way.
+    pub fn requests(&self) -> u32 {
+        self.requests.count()
+    }
+
+    fn deposit(&self, amount: i64) {
+        let max = RESERVE + i64::from(self.requests.count()) * RETRY;
+        let add = |balance: i64| (balance < max).then(|| (balance + amount).min(max));
+        // A full budget stays as it is: nothing to report.
+        let _ = self
+            .balance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retries_left(budget: &RetryBudget, client_is_retrying: bool) -> usize {
+        (0..10_000)
+            .take_while(|_| budget.take_retry(client_is_retrying))
+            .count()
+    }
+
+    #[test]
+    fn everything_under_way_may_move_once_when_an_upstream_dies() {
+        let budget = RetryBudget::full();
+        let under_way: Vec<_> = (0..500).map(|_| budget.request()).collect();
+        budget.refill(Duration::from_secs(60));
+        assert!(retries_left(&budget, false) >= under_way.len());
+    }
+
+    #[test]
+    fn lasting_outage_is_held_to_a_fifth() {
+        let budget = RetryBudget::full();
+        retries_left(&budget, false);
+        for _ in 0..1_000 {
+            budget.request();
+        }
+        let retries = retries_left(&budget, false);
+        assert!(
+            (99..=101).contains(&retries),
+            "capped by the reserve: {retries}"
+        );
+        for _ in 0..50 {
+            budget.request();
+        }
+        assert_eq!(retries_left(&budget, false), 10);
+    }
+
+    #[test]
+    fn retrying_client_gets_half_of_the_budget() {
+        assert_eq!(retries_left(&RetryBudget::full(), true), 50);
+    }
+
+    #[test]
+    fn quiet_node_regains_ten_retries_a_second() {
+        let budget = RetryBudget::default();
+        budget.refill(Duration::from_millis(500));
+        assert_eq!(retries_left(&budget, false), 5);
+    }
+
+    #[test]
+    fn entering_below_a_limit_stops_at_the_limit() {
+        let cell = InFlight::default();
+        let first = cell.enter_below(1);
+        assert!(first.is_some() && cell.enter_below(1).is_none());
+        drop(first);
+        assert_eq!(cell.count(), 0);
+    }
+}

@@ -1,0 +1,85 @@
+//! Places on the Earth, and what distance says about latency before anything is measured.
+
+use std::time::Duration;
+
+/// A point on the Earth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    latitude: f64,
+    longitude: f64,
+}
+
+/// The Earth's mean radius in kilometres (IUGG).
+const EARTH_RADIUS_KM: f64 = 6_371.0;
+
+/// Light in fibre: two thirds of 299,792 km/s, in kilometres per millisecond.
+const FIBRE_KM_PER_MS: f64 = 199.86;
+
+/// Cables are longer than great circles; the measured matrices of large clouds lie near this factor.
+const DETOUR: f64 = 1.5;
+
+/// Access and processing that no distance explains.
+const CONSTANT: Duration = Duration::from_millis(2);
+
+/// A round trip when nothing at all is known: about half way round the Earth.
+pub const RTT_UNKNOWN: Duration = Duration::from_millis(150);
+
+impl Place {
+    /// Latitude in -90..=90 and longitude in -180..=180 degrees; `None` outside of them.
+    pub fn new(latitude: f64, longitude: f64) -> Option<Self> {
+        let valid = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
+        valid.then_some(Self {
+            latitude,
+            longitude,
+        })
+    }
+
+    /// Degrees north of the equator.
+    pub const fn latitude(self) -> f64 {
+        self.latitude
+    }
+
+    /// Degrees east of Greenwich.
+    pub const fn longitude(self) -> f64 {
+        self.longitude
+    }
+
+    /// Great-circle distance in kilometres (haversine formula).
+    pub fn distance_km(self, other: Self) -> f64 {
+        let (a, b) = (self.latitude.to_radians(), other.latitude.to_radians());
+        let half_latitude = (b - a) / 2.0;
+        let half_longitude = (other.longitude - self.longitude).to_radians() / 2.0;
+        let haversine =
+            half_latitude.sin().powi(2) + a.cos() * b.cos() * half_longitude.sin().powi(2);
+        2.0 * EARTH_RADIUS_KM * haversine.clamp(0.0, 1.0).sqrt().asin()
+    }
+
+    /// The round trip to expect between two places before it is measured.
+    pub fn rtt_prior(self, other: Self) -> Duration {
+        let one_way_ms = self.distance_km(other) / FIBRE_KM_PER_MS * DETOUR;
+        CONSTANT + Duration::from_secs_f64(2.0 * one_way_ms / 1_000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn singapore_to_frankfurt_is_about_ten_thousand_kilometres() {
+        let singapore = Place::new(1.29, 103.85).expect("a valid place");
+        let frankfurt = Place::new(50.11, 8.68).expect("a valid place");
+        let distance = singapore.distance_km(frankfurt);
+        assert!((10_200.0..10_350.0).contains(&distance), "{distance}");
+        let rtt = singapore.rtt_prior(frankfurt);
+        assert!((150..165).contains(&rtt.as_millis()), "{rtt:?}");
+    }
+
+    #[test]
+    fn place_off_the_globe_is_refused() {
+        assert!(Place::new(90.1, 0.0).is_none());
+        assert!(Place::new(0.0, -180.1).is_none());
+        assert!(Place::new(f64::NAN, 0.0).is_none());
+        assert!(Place::new(-90.0, 180.0).is_some());
+    }
+}
