@@ -1,1 +1,3 @@
-//! placeholder
+//! Acts: everything of a node that touches sockets, clocks and files.
+
+pub mod config;
