@@ -4,6 +4,7 @@
 //! the shells.
 
 pub mod clock;
+pub mod config;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
