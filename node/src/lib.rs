@@ -4,6 +4,8 @@
 //! the shells.
 
 pub mod clock;
+pub mod config;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
+pub mod mock;
