@@ -1,4 +1,16 @@
-//! Acts: everything of a node that touches sockets, clocks and files.
+//! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
+//!
+//! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), then
+//! the shells.
 
+pub mod admin;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod driver;
+pub mod entropy;
+pub mod exchange;
+pub mod mock;
+pub mod observe;
+pub mod prober;
+pub mod readiness;

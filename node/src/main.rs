@@ -1,4 +1,4 @@
-//! The grapevine program.
+//! The `grapevine` program.
 
 use std::process::ExitCode;
 

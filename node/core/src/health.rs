@@ -207,7 +207,12 @@ impl Health {
     }
 
     /// An attempt or probe failed. While ejected it is late news, and ignored.
-    pub fn failed(&mut self, now: Instant, failure: Failure, rng: &mut impl Rng) -> Option<Transition> {
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        failure: Failure,
+        rng: &mut impl Rng,
+    ) -> Option<Transition> {
         match self.state {
             State::Healthy => {
                 self.failures_in_row += 1;
@@ -229,7 +234,9 @@ impl Health {
     pub fn credential_refused(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
         match self.state {
             State::Ejected { .. } => None,
-            State::Healthy | State::Probing { .. } => Some(self.eject(now, Reason::Credential, rng)),
+            State::Healthy | State::Probing { .. } => {
+                Some(self.eject(now, Reason::Credential, rng))
+            }
         }
     }
 
@@ -237,7 +244,10 @@ impl Health {
     pub fn tick(&mut self, now: Instant) -> Option<Transition> {
         match self.state {
             State::Ejected { until, reason } if until <= now => {
-                self.state = State::Probing { successes: 0, reason };
+                self.state = State::Probing {
+                    successes: 0,
+                    reason,
+                };
                 Some(Transition::Probing)
             }
             _ => None,
@@ -251,7 +261,11 @@ impl Health {
             self.ejections_in_row = 0;
         }
         let doublings = self.ejections_in_row.min(16);
-        let cooldown = self.policy.cooldown.saturating_mul(1 << doublings).min(self.policy.cooldown_max);
+        let cooldown = self
+            .policy
+            .cooldown
+            .saturating_mul(1 << doublings)
+            .min(self.policy.cooldown_max);
         self.ejections_in_row += 1;
         self.failures_in_row = 0;
         let until = now + cooldown.mul_f64(random::jitter(rng, JITTER));
@@ -275,13 +289,21 @@ struct Bucket {
 
 impl Window {
     fn record(&mut self, now: Instant, succeeded: bool) {
-        while self.buckets.front().is_some_and(|first| now.since(first.began) >= ERROR_RATE_WINDOW) {
+        while self
+            .buckets
+            .front()
+            .is_some_and(|first| now.since(first.began) >= ERROR_RATE_WINDOW)
+        {
             self.buckets.pop_front();
         }
         match self.buckets.back_mut() {
             Some(last) if now.since(last.began) < BUCKET => last.count(succeeded),
             _ => {
-                let mut bucket = Bucket { began: now, succeeded: 0, failed: 0 };
+                let mut bucket = Bucket {
+                    began: now,
+                    succeeded: 0,
+                    failed: 0,
+                };
                 bucket.count(succeeded);
                 self.buckets.push_back(bucket);
             }
@@ -289,9 +311,15 @@ impl Window {
     }
 
     fn totals(&self, now: Instant) -> (u32, u32) {
-        let fresh = self.buckets.iter().filter(|bucket| now.since(bucket.began) < ERROR_RATE_WINDOW);
+        let fresh = self
+            .buckets
+            .iter()
+            .filter(|bucket| now.since(bucket.began) < ERROR_RATE_WINDOW);
         fresh.fold((0, 0), |(failed, all), bucket| {
-            (failed + bucket.failed, all + bucket.failed + bucket.succeeded)
+            (
+                failed + bucket.failed,
+                all + bucket.failed + bucket.succeeded,
+            )
         })
     }
 
@@ -308,7 +336,11 @@ impl Window {
 
 impl Bucket {
     fn count(&mut self, succeeded: bool) {
-        let counter = if succeeded { &mut self.succeeded } else { &mut self.failed };
+        let counter = if succeeded {
+            &mut self.succeeded
+        } else {
+            &mut self.failed
+        };
         *counter = counter.saturating_add(1);
     }
 }
@@ -355,7 +387,10 @@ mod tests {
         assert_eq!(health.failed(at(1), Failure::Status, &mut rng()), None);
         assert_eq!(health.failed(at(2), Failure::Status, &mut rng()), None);
         let transition = health.failed(at(3), Failure::Timeout, &mut rng());
-        assert_eq!(transition, Some(Transition::Ejected(Reason::Failures(Failure::Timeout))));
+        assert_eq!(
+            transition,
+            Some(Transition::Ejected(Reason::Failures(Failure::Timeout)))
+        );
     }
 
     #[test]
@@ -375,7 +410,8 @@ mod tests {
         for round in 0..10 {
             health.succeeded(at(round * 100));
             for _ in 0..2 {
-                transition = transition.or(health.failed(at(round * 100), Failure::Status, &mut rng()));
+                transition =
+                    transition.or(health.failed(at(round * 100), Failure::Status, &mut rng()));
             }
         }
         assert_eq!(transition, Some(Transition::Ejected(Reason::ErrorRate)));
@@ -464,7 +500,11 @@ mod tests {
 
     #[test]
     fn every_reason_is_found_by_its_word() {
-        for reason in [Reason::ErrorRate, Reason::Credential, Reason::Failures(Failure::Reset)] {
+        for reason in [
+            Reason::ErrorRate,
+            Reason::Credential,
+            Reason::Failures(Failure::Reset),
+        ] {
             assert_eq!(Reason::from_word(reason.as_str()), Some(reason));
         }
         assert_eq!(Reason::from_word("bored"), None);

@@ -43,7 +43,12 @@ impl Latency {
     /// Starts from the first sample.
     pub fn new(now: Instant, sample: Duration) -> Self {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
-        Self { average: sample, sampled_at: now, samples: vec![sample], next: 1 }
+        Self {
+            average: sample,
+            sampled_at: now,
+            samples: vec![sample],
+            next: 1,
+        }
     }
 
     /// Takes a sample.
@@ -54,7 +59,9 @@ impl Latency {
         } else {
             let age = now.since(self.sampled_at).as_secs_f64();
             // At least a little weight for each sample, so that many at one instant still count.
-            let kept = (-age / DECAY.as_secs_f64()).exp().min(1.0 - 1.0 / RECENT as f64);
+            let kept = (-age / DECAY.as_secs_f64())
+                .exp()
+                .min(1.0 - 1.0 / RECENT as f64);
             sample + (self.average - sample).mul_f64(kept)
         };
         self.sampled_at = self.sampled_at.max(now);

@@ -16,20 +16,20 @@
 //!
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
-
-
+pub mod engine;
+pub mod fact;
 pub mod health;
 pub mod ids;
 pub mod latency;
 pub mod limit;
-
+pub mod notice;
 pub mod outcome;
 pub mod place;
 mod random;
-
+pub mod route;
 pub mod time;
 pub mod units;
+pub mod view;
 
-
-
+pub use engine::Engine;
 pub use time::Instant;

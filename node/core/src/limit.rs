@@ -26,7 +26,9 @@ impl InFlight {
     /// Counts one more until the guard is dropped, unless `max` are under way already.
     pub fn enter_below(&self, max: u32) -> Option<InFlightGuard> {
         let below = |count: u32| (count < max).then(|| count + 1);
-        let entered = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below);
+        let entered = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below);
         entered.is_ok().then(|| InFlightGuard(self.clone()))
     }
 }
@@ -85,9 +87,15 @@ impl RetryBudget {
 
     /// Takes one retry; false when the budget is spent.
     pub fn take_retry(&self, client_is_retrying: bool) -> bool {
-        let cost = if client_is_retrying { RETRY * RETRYING_CLIENT_FACTOR } else { RETRY };
+        let cost = if client_is_retrying {
+            RETRY * RETRYING_CLIENT_FACTOR
+        } else {
+            RETRY
+        };
         let spend = |balance: i64| (balance >= cost).then(|| balance - cost);
-        self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
+        self.balance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .is_ok()
     }
 
     /// Adds what the passing of `span` adds.
@@ -104,7 +112,9 @@ impl RetryBudget {
         let max = RESERVE + i64::from(self.requests.count()) * RETRY;
         let add = |balance: i64| (balance < max).then(|| (balance + amount).min(max));
         // A full budget stays as it is: nothing to report.
-        let _ = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let _ = self
+            .balance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 }
 
@@ -113,7 +123,9 @@ mod tests {
     use super::*;
 
     fn retries_left(budget: &RetryBudget, client_is_retrying: bool) -> usize {
-        (0..10_000).take_while(|_| budget.take_retry(client_is_retrying)).count()
+        (0..10_000)
+            .take_while(|_| budget.take_retry(client_is_retrying))
+            .count()
     }
 
     #[test]
@@ -132,7 +144,10 @@ mod tests {
             budget.request();
         }
         let retries = retries_left(&budget, false);
-        assert!((99..=101).contains(&retries), "capped by the reserve: {retries}");
+        assert!(
+            (99..=101).contains(&retries),
+            "capped by the reserve: {retries}"
+        );
         for _ in 0..50 {
             budget.request();
         }

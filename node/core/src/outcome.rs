@@ -123,7 +123,12 @@ pub struct RetryOn {
 
 impl Default for RetryOn {
     fn default() -> Self {
-        Self { connect: true, timeout: true, statuses: vec![408, 429], server_errors: true }
+        Self {
+            connect: true,
+            timeout: true,
+            statuses: vec![408, 429],
+            server_errors: true,
+        }
     }
 }
 
@@ -136,13 +141,19 @@ pub const COOLDOWN_MAX: Duration = Duration::from_secs(300);
 impl Outcome {
     /// A plain answer with `status`.
     pub const fn status(status: u16) -> Self {
-        Self::Status { status, retry_after: None }
+        Self::Status {
+            status,
+            retry_after: None,
+        }
     }
 
     /// What follows.
     pub fn verdict(&self, retry_on: &RetryOn) -> Verdict {
         match *self {
-            Self::Status { status, retry_after } => status_verdict(status, retry_after, retry_on),
+            Self::Status {
+                status,
+                retry_after,
+            } => status_verdict(status, retry_after, retry_on),
             Self::ConnectFailed => failed(Blame::Upstream, retry_on.connect, false),
             Self::Reset => failed(Blame::Upstream, retry_on.connect, true),
             Self::TimedOut(Stage::Connect) => failed(Blame::Upstream, retry_on.timeout, false),
@@ -158,10 +169,16 @@ impl Outcome {
     /// One word for metrics and the operator's list of requests.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Status { status: 0..=399, .. } => "answered",
+            Self::Status {
+                status: 0..=399, ..
+            } => "answered",
             Self::Status { status: 429, .. } => "rate_limited",
-            Self::Status { status: 401 | 403, .. } => "credential_refused",
-            Self::Status { status: 400..=499, .. } => "client_error",
+            Self::Status {
+                status: 401 | 403, ..
+            } => "credential_refused",
+            Self::Status {
+                status: 400..=499, ..
+            } => "client_error",
             Self::Status { .. } => "server_error",
             Self::ConnectFailed => "connect_failed",
             Self::TimedOut(Stage::Connect) => "connect_timeout",
@@ -187,7 +204,12 @@ impl Outcome {
 
 const fn failed(blame: Blame, goes_on: bool, costs_retry: bool) -> Verdict {
     let next = if goes_on { Next::GoOn } else { Next::Stop };
-    Verdict { blame, next, cooldown: None, costs_retry }
+    Verdict {
+        blame,
+        next,
+        cooldown: None,
+        costs_retry,
+    }
 }
 
 fn status_verdict(status: u16, retry_after: Option<Duration>, retry_on: &RetryOn) -> Verdict {
@@ -202,10 +224,30 @@ fn status_verdict(status: u16, retry_after: Option<Duration>, retry_on: &RetryOn
             costs_retry: true,
         },
         // Going on is not a matter of taste here: the client cannot mend our credential.
-        401 | 403 => Verdict { blame: Blame::Credential, next: Next::GoOn, cooldown: None, costs_retry: false },
-        408 | 500.. => Verdict { blame: Blame::Upstream, next, cooldown: wish, costs_retry: true },
-        400..=499 => Verdict { blame: Blame::Nobody, next, cooldown: None, costs_retry: true },
-        _ => Verdict { blame: Blame::Success, next: Next::Answer, cooldown: None, costs_retry: false },
+        401 | 403 => Verdict {
+            blame: Blame::Credential,
+            next: Next::GoOn,
+            cooldown: None,
+            costs_retry: false,
+        },
+        408 | 500.. => Verdict {
+            blame: Blame::Upstream,
+            next,
+            cooldown: wish,
+            costs_retry: true,
+        },
+        400..=499 => Verdict {
+            blame: Blame::Nobody,
+            next,
+            cooldown: None,
+            costs_retry: true,
+        },
+        _ => Verdict {
+            blame: Blame::Success,
+            next: Next::Answer,
+            cooldown: None,
+            costs_retry: false,
+        },
     }
 }
 
@@ -220,36 +262,60 @@ mod tests {
     #[test]
     fn good_answer_is_a_success_and_goes_to_the_client() {
         let verdict = verdict(Outcome::status(200));
-        assert_eq!((verdict.blame, verdict.next), (Blame::Success, Next::Answer));
+        assert_eq!(
+            (verdict.blame, verdict.next),
+            (Blame::Success, Next::Answer)
+        );
     }
 
     #[test]
     fn client_error_counts_against_nobody() {
         for status in [400, 404, 409, 413, 422] {
             let verdict = verdict(Outcome::status(status));
-            assert_eq!((verdict.blame, verdict.next), (Blame::Nobody, Next::Answer), "{status}");
+            assert_eq!(
+                (verdict.blame, verdict.next),
+                (Blame::Nobody, Next::Answer),
+                "{status}"
+            );
         }
     }
 
     #[test]
     fn refused_credential_ejects_and_goes_on_whatever_is_configured() {
-        let never = RetryOn { connect: false, timeout: false, statuses: vec![], server_errors: false };
+        let never = RetryOn {
+            connect: false,
+            timeout: false,
+            statuses: vec![],
+            server_errors: false,
+        };
         let verdict = Outcome::status(401).verdict(&never);
-        assert_eq!((verdict.blame, verdict.next), (Blame::Credential, Next::GoOn));
+        assert_eq!(
+            (verdict.blame, verdict.next),
+            (Blame::Credential, Next::GoOn)
+        );
     }
 
     #[test]
     fn rate_limit_cools_down_and_blames_nobody() {
-        let with_wish = Outcome::Status { status: 429, retry_after: Some(Duration::from_secs(7)) };
+        let with_wish = Outcome::Status {
+            status: 429,
+            retry_after: Some(Duration::from_secs(7)),
+        };
         let verdict_with_wish = verdict(with_wish);
         assert_eq!(verdict_with_wish.blame, Blame::Nobody);
         assert_eq!(verdict_with_wish.cooldown, Some(Duration::from_secs(7)));
-        assert_eq!(verdict(Outcome::status(429)).cooldown, Some(COOLDOWN_WITHOUT_WISH));
+        assert_eq!(
+            verdict(Outcome::status(429)).cooldown,
+            Some(COOLDOWN_WITHOUT_WISH)
+        );
     }
 
     #[test]
     fn cooldown_has_a_limit_however_long_the_wish() {
-        let outcome = Outcome::Status { status: 429, retry_after: Some(Duration::from_secs(86_400)) };
+        let outcome = Outcome::Status {
+            status: 429,
+            retry_after: Some(Duration::from_secs(86_400)),
+        };
         assert_eq!(verdict(outcome).cooldown, Some(COOLDOWN_MAX));
     }
 
@@ -257,16 +323,36 @@ mod tests {
     fn server_errors_and_overload_go_on() {
         for status in [408, 500, 502, 503, 529] {
             let verdict = verdict(Outcome::status(status));
-            assert_eq!((verdict.blame, verdict.next), (Blame::Upstream, Next::GoOn), "{status}");
+            assert_eq!(
+                (verdict.blame, verdict.next),
+                (Blame::Upstream, Next::GoOn),
+                "{status}"
+            );
         }
     }
 
     #[test]
     fn unlisted_failure_goes_to_the_client() {
-        let only_connect = RetryOn { timeout: false, statuses: vec![], server_errors: false, ..RetryOn::default() };
-        assert_eq!(Outcome::status(500).verdict(&only_connect).next, Next::Answer);
-        assert_eq!(Outcome::TimedOut(Stage::FirstByte).verdict(&only_connect).next, Next::Stop);
-        assert_eq!(Outcome::ConnectFailed.verdict(&only_connect).next, Next::GoOn);
+        let only_connect = RetryOn {
+            timeout: false,
+            statuses: vec![],
+            server_errors: false,
+            ..RetryOn::default()
+        };
+        assert_eq!(
+            Outcome::status(500).verdict(&only_connect).next,
+            Next::Answer
+        );
+        assert_eq!(
+            Outcome::TimedOut(Stage::FirstByte)
+                .verdict(&only_connect)
+                .next,
+            Next::Stop
+        );
+        assert_eq!(
+            Outcome::ConnectFailed.verdict(&only_connect).next,
+            Next::GoOn
+        );
     }
 
     #[test]

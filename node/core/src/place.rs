@@ -28,7 +28,10 @@ impl Place {
     /// Latitude in -90..=90 and longitude in -180..=180 degrees; `None` outside of them.
     pub fn new(latitude: f64, longitude: f64) -> Option<Self> {
         let valid = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
-        valid.then_some(Self { latitude, longitude })
+        valid.then_some(Self {
+            latitude,
+            longitude,
+        })
     }
 
     /// Degrees north of the equator.
@@ -46,7 +49,8 @@ impl Place {
         let (a, b) = (self.latitude.to_radians(), other.latitude.to_radians());
         let half_latitude = (b - a) / 2.0;
         let half_longitude = (other.longitude - self.longitude).to_radians() / 2.0;
-        let haversine = half_latitude.sin().powi(2) + a.cos() * b.cos() * half_longitude.sin().powi(2);
+        let haversine =
+            half_latitude.sin().powi(2) + a.cos() * b.cos() * half_longitude.sin().powi(2);
         2.0 * EARTH_RADIUS_KM * haversine.clamp(0.0, 1.0).sqrt().asin()
     }
 

@@ -10,12 +10,20 @@ impl Share {
 
     /// Clamps `value` into the range; NaN becomes zero.
     pub fn clamped(value: f64) -> Self {
-        if value.is_nan() { Self::ZERO } else { Self(value.clamp(0.0, 1.0)) }
+        if value.is_nan() {
+            Self::ZERO
+        } else {
+            Self(value.clamp(0.0, 1.0))
+        }
     }
 
     /// `part` of `whole`; zero when the whole is zero.
     pub fn of(part: u32, whole: u32) -> Self {
-        if whole == 0 { Self::ZERO } else { Self::clamped(f64::from(part) / f64::from(whole)) }
+        if whole == 0 {
+            Self::ZERO
+        } else {
+            Self::clamped(f64::from(part) / f64::from(whole))
+        }
     }
 
     /// The share as a number.

@@ -1,0 +1,205 @@
+//! What the engine is told, and what it asks for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::fact::{Fact, FactKey, Load, Phase};
+use crate::health;
+use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
+use crate::notice::Notice;
+use crate::outcome::Outcome;
+use crate::place::Place;
+use crate::units::{Tier, Weight};
+
+/// Who this node is, and the rules that hold for all of its upstreams. Fixed for its life.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub node: NodeName,
+    /// This life of it.
+    pub generation: Generation,
+    /// Its region.
+    pub region: RegionName,
+    /// Its place, where known.
+    pub place: Option<Place>,
+    /// The newest version of the mesh protocol it speaks.
+    pub protocol: u16,
+    /// Its build, for the operator. At most 64 bytes.
+    pub build: String,
+    /// Whether it answers API requests.
+    pub serves_requests: bool,
+}
+
+/// An own upstream as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamSpec {
+    /// Its name, unique at this node.
+    pub name: UpstreamName,
+    /// Which models it serves.
+    pub models: Models,
+    /// Its rank.
+    pub tier: Tier,
+    /// Its weight within its rank.
+    pub weight: Weight,
+    /// Attempts at it within one request; at least 1.
+    pub attempts_max: u32,
+    /// Requests it takes at once.
+    pub in_flight_max: u32,
+    /// When to eject it and take it back.
+    pub health: health::Policy,
+    /// How it is probed.
+    pub probe: Probe,
+    /// The longest time its state goes unproved before it is probed.
+    pub probe_interval: Duration,
+}
+
+/// Which models an upstream serves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Models {
+    /// These. May hold [`ModelName::ANY`].
+    Listed(Vec<ModelName>),
+    /// Those that its own list of models names.
+    Discovered,
+}
+
+/// How an upstream is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Its list of models is fetched: free.
+    Models,
+    /// A real completion of a few tokens: proves more and costs a little.
+    Chat,
+    /// Not at all; a request is its trial.
+    Off,
+}
+
+/// How an attempt ended, at an own upstream or at a peer's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptReport {
+    /// The peer it went to; `None` for an own upstream.
+    pub peer: Option<NodeName>,
+    /// The upstream, by its name at its owner.
+    pub upstream: UpstreamName,
+    /// The model asked for, where there was one.
+    pub model: Option<ModelName>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Time from the attempt's start to the first byte of the answer, where one came.
+    pub first_byte: Option<Duration>,
+}
+
+/// How a probe ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeReport {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Time to the first byte, of a chat probe only: a list of models says nothing of completions.
+    pub first_byte: Option<Duration>,
+    /// The models it listed, of a models probe that succeeded.
+    pub models: Option<Vec<ModelName>>,
+}
+
+/// How a fact came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// By gossip, which brings everything to everyone in time.
+    Gossip,
+    /// Pushed: the first time it is seen it is to be passed on.
+    Rumor,
+}
+
+/// What the engine is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The configured upstreams, at the start and after a reload. Those that stay keep their state.
+    Configured(Vec<UpstreamSpec>),
+    /// The node itself moved on in its life.
+    PhaseChanged(Phase),
+    /// An attempt ended.
+    AttemptEnded(AttemptReport),
+    /// A probe ended.
+    ProbeEnded(ProbeReport),
+    /// A connection to a peer is up and its greeting came back.
+    LinkUp {
+        /// Which peer.
+        peer: NodeName,
+    },
+    /// The connection to a peer is gone.
+    LinkDown {
+        /// Which peer.
+        peer: NodeName,
+    },
+    /// Nothing was heard on the connection to a peer for too long.
+    LinkSilent {
+        /// Which peer.
+        peer: NodeName,
+    },
+    /// The connection to a peer spoke again after a silence.
+    LinkHeard {
+        /// Which peer.
+        peer: NodeName,
+    },
+    /// A round trip to a peer was measured.
+    RttMeasured {
+        /// Which peer.
+        peer: NodeName,
+        /// The round trip.
+        rtt: Duration,
+    },
+    /// A peer told its load, on an answer or a ping.
+    LoadHeard {
+        /// Which peer.
+        peer: NodeName,
+        /// By upstream.
+        loads: Vec<Load>,
+    },
+    /// The nodes that membership holds for alive, this one left out.
+    MembersChanged(BTreeSet<NodeName>),
+    /// A verified fact of another node came in.
+    FactHeard {
+        /// Whose.
+        node: NodeName,
+        /// Its place in the order of that node's facts.
+        stamp: Stamp,
+        /// What it says.
+        fact: Fact,
+        /// How it came.
+        via: Via,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the engine asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Tell the mesh: set it in gossip, and push it to peers now when it is urgent.
+    Publish {
+        /// What.
+        fact: Fact,
+        /// Its place in the order of this node's facts.
+        stamp: Stamp,
+        /// Whether to push it at once.
+        urgent: bool,
+    },
+    /// Pass a peer's pushed fact on: it was seen for the first time.
+    Relay {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        key: FactKey,
+        /// Its place in the order.
+        stamp: Stamp,
+    },
+    /// Probe an own upstream and report how it ended, whatever happens.
+    Probe {
+        /// Which.
+        upstream: UpstreamName,
+        /// How.
+        probe: Probe,
+    },
+    /// Tell the operator.
+    Notice(Notice),
+}

@@ -1,0 +1,309 @@
+//! What nodes tell each other, and when a piece of it is worth telling again.
+//!
+//! A fact is about the node that publishes it and nobody else. Times in a fact are spans, since nodes
+//! share no clock.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::health::Reason;
+use crate::ids::{ModelName, RegionName, UpstreamName};
+use crate::place::Place;
+use crate::units::{Share, Tier, Weight};
+
+/// One statement of a node about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// Who and where the node is.
+    Node(NodeFact),
+    /// Where it stands in its life.
+    Phase(Phase),
+    /// One of its upstreams.
+    Upstream(UpstreamFact),
+    /// It no longer has this upstream.
+    UpstreamGone(UpstreamName),
+}
+
+/// Which statement a fact replaces: the newest of each key counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FactKey {
+    /// `node`
+    Node,
+    /// `phase`
+    Phase,
+    /// `up.<name>`
+    Upstream(UpstreamName),
+}
+
+/// Who and where a node is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeFact {
+    /// Its region.
+    pub region: RegionName,
+    /// Its place, where known.
+    pub place: Option<Place>,
+    /// The newest version of the mesh protocol it speaks.
+    pub protocol: u16,
+    /// Its build, for the operator. At most 64 bytes.
+    pub build: String,
+    /// Whether it answers API requests at all.
+    pub serves_requests: bool,
+}
+
+/// Where a node stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Started, not ready yet.
+    Joining,
+    /// Takes work.
+    Ready,
+    /// Finishes what it has and takes no more.
+    Draining,
+}
+
+impl Phase {
+    /// One word for gossip and the operator.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What a node says of one of its upstreams.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamFact {
+    /// The upstream's name at its node.
+    pub name: UpstreamName,
+    /// The models it serves, each with its expected time to first byte where measured.
+    pub models: BTreeMap<ModelName, Option<Duration>>,
+    /// Whether it may be used.
+    pub standing: Standing,
+    /// Expected time to first byte over all models, seen from its own node.
+    pub ttft: Option<Duration>,
+    /// The share of recent attempts that failed.
+    pub error_rate: Share,
+    /// Requests under way there, from all nodes.
+    pub in_flight: u32,
+    /// The most requests it takes at once.
+    pub in_flight_max: u32,
+    /// Its rank.
+    pub tier: Tier,
+    /// Its weight within its rank.
+    pub weight: Weight,
+}
+
+/// Whether an upstream may be used, as its owner sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Standing {
+    /// Yes.
+    Ready,
+    /// It asked to be left alone for this much longer.
+    CoolingDown {
+        /// The time left.
+        remaining: Duration,
+    },
+    /// No.
+    Ejected {
+        /// Why.
+        reason: Reason,
+    },
+    /// It is being tried.
+    Probing {
+        /// Why it had been ejected.
+        reason: Reason,
+    },
+}
+
+impl Standing {
+    /// One word for gossip and the operator.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "healthy",
+            Self::CoolingDown { .. } => "cooldown",
+            Self::Ejected { .. } => "ejected",
+            Self::Probing { .. } => "probing",
+        }
+    }
+
+    /// Why it is not ready, where there is a reason beyond the word itself.
+    pub const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Ready | Self::CoolingDown { .. } => None,
+            Self::Ejected { reason } | Self::Probing { reason } => Some(reason),
+        }
+    }
+
+    /// Whether the two differ in more than the time left.
+    pub fn differs_in_kind(self, other: Self) -> bool {
+        self.as_str() != other.as_str() || self.reason() != other.reason()
+    }
+}
+
+/// The load of one upstream, small enough to ride on every answer and ping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Which upstream.
+    pub upstream: UpstreamName,
+    /// Requests under way there, from all nodes.
+    pub in_flight: u32,
+    /// Expected time to first byte; zero when unmeasured.
+    pub ttft: Duration,
+}
+
+impl Fact {
+    /// The key this fact is kept under.
+    pub fn key(&self) -> FactKey {
+        match self {
+            Self::Node(_) => FactKey::Node,
+            Self::Phase(_) => FactKey::Phase,
+            Self::Upstream(fact) => FactKey::Upstream(fact.name.clone()),
+            Self::UpstreamGone(name) => FactKey::Upstream(name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for FactKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => formatter.write_str("node"),
+            Self::Phase => formatter.write_str("phase"),
+            Self::Upstream(name) => write!(formatter, "up.{name}"),
+        }
+    }
+}
+
+/// A number worth telling again: changed by over a tenth.
+const CHANGE_MIN: f64 = 0.1;
+
+/// Requests in flight below this difference are noise.
+const IN_FLIGHT_CHANGE_MIN: u32 = 2;
+
+/// An error rate below this difference is noise.
+const ERROR_RATE_CHANGE_MIN: f64 = 0.05;
+
+/// How much newer a fact is than what was last told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Not worth telling.
+    Little,
+    /// Worth telling at the next occasion.
+    Figures,
+    /// To be told at once.
+    Transition,
+}
+
+impl UpstreamFact {
+    /// How much this differs from what was `told`.
+    pub fn change_since(&self, told: &Self) -> Change {
+        let kinds_differ = self.standing.differs_in_kind(told.standing)
+            || self.tier != told.tier
+            || self.weight != told.weight
+            || self.in_flight_max != told.in_flight_max
+            || !self.models.keys().eq(told.models.keys());
+        if kinds_differ {
+            return Change::Transition;
+        }
+        let in_flight = self.in_flight.abs_diff(told.in_flight);
+        let figures_differ = differs(self.ttft, told.ttft)
+            || (in_flight >= IN_FLIGHT_CHANGE_MIN
+                && f64::from(in_flight) > f64::from(told.in_flight) * CHANGE_MIN)
+            || (self.error_rate.get() - told.error_rate.get()).abs() > ERROR_RATE_CHANGE_MIN
+            || self
+                .models
+                .iter()
+                .any(|(model, ttft)| differs(*ttft, told.models.get(model).copied().flatten()));
+        if figures_differ {
+            Change::Figures
+        } else {
+            Change::Little
+        }
+    }
+}
+
+fn differs(new: Option<Duration>, told: Option<Duration>) -> bool {
+    match (new, told) {
+        (Some(new), Some(told)) => new.abs_diff(told) > told.mul_f64(CHANGE_MIN),
+        (new, told) => new.is_some() != told.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told() -> UpstreamFact {
+        UpstreamFact {
+            name: UpstreamName::new("primary").expect("a valid name"),
+            models: BTreeMap::from([(ModelName::new("gpt-4o").expect("a valid name"), None)]),
+            standing: Standing::Ready,
+            ttft: Some(Duration::from_millis(300)),
+            error_rate: Share::ZERO,
+            in_flight: 40,
+            in_flight_max: 256,
+            tier: Tier::default(),
+            weight: Weight::default(),
+        }
+    }
+
+    #[test]
+    fn tenth_more_latency_is_not_told() {
+        let fact = UpstreamFact {
+            ttft: Some(Duration::from_millis(330)),
+            ..told()
+        };
+        assert_eq!(fact.change_since(&told()), Change::Little);
+        let fact = UpstreamFact {
+            ttft: Some(Duration::from_millis(331)),
+            ..told()
+        };
+        assert_eq!(fact.change_since(&told()), Change::Figures);
+    }
+
+    #[test]
+    fn single_request_more_is_not_told() {
+        let idle = UpstreamFact {
+            in_flight: 0,
+            ..told()
+        };
+        assert_eq!(
+            UpstreamFact {
+                in_flight: 1,
+                ..told()
+            }
+            .change_since(&idle),
+            Change::Little
+        );
+        assert_eq!(
+            UpstreamFact {
+                in_flight: 2,
+                ..told()
+            }
+            .change_since(&idle),
+            Change::Figures
+        );
+    }
+
+    #[test]
+    fn ejection_is_told_at_once() {
+        let standing = Standing::Ejected {
+            reason: Reason::ErrorRate,
+        };
+        let fact = UpstreamFact { standing, ..told() };
+        assert_eq!(fact.change_since(&told()), Change::Transition);
+    }
+
+    #[test]
+    fn passing_of_a_cooldown_is_not_a_change() {
+        let cooling = |seconds| UpstreamFact {
+            standing: Standing::CoolingDown {
+                remaining: Duration::from_secs(seconds),
+            },
+            ..told()
+        };
+        assert_eq!(cooling(3).change_since(&cooling(9)), Change::Little);
+    }
+}

@@ -1,0 +1,91 @@
+//! What an operator should hear about, as data: the driver turns it into logs and metrics.
+
+use std::time::Duration;
+
+use crate::health::Reason;
+use crate::ids::{NodeName, UpstreamName};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// An own upstream went out of use.
+    UpstreamEjected {
+        /// Which.
+        upstream: UpstreamName,
+        /// Why.
+        reason: Reason,
+        /// For how long it is left alone before it is probed.
+        cooldown: Duration,
+    },
+    /// An own upstream is being tried.
+    UpstreamProbing {
+        /// Which.
+        upstream: UpstreamName,
+    },
+    /// An own upstream is in use again.
+    UpstreamRecovered {
+        /// Which.
+        upstream: UpstreamName,
+    },
+    /// An own upstream asked to be left alone.
+    UpstreamCoolingDown {
+        /// Which.
+        upstream: UpstreamName,
+        /// For how long.
+        cooldown: Duration,
+    },
+    /// An upstream has more models than can be told to the mesh; the rest is served here alone.
+    ModelsCutOff {
+        /// Which.
+        upstream: UpstreamName,
+        /// How many were told.
+        told: usize,
+        /// How many there are.
+        all: usize,
+    },
+    /// A node appeared, or came back with a new life.
+    PeerJoined {
+        /// Which.
+        peer: NodeName,
+    },
+    /// Membership holds a node for dead.
+    PeerDied {
+        /// Which.
+        peer: NodeName,
+    },
+    /// Membership holds a node for alive again.
+    PeerRevived {
+        /// Which.
+        peer: NodeName,
+    },
+    /// A dead node's records were dropped.
+    PeerForgotten {
+        /// Which.
+        peer: NodeName,
+    },
+    /// The link to a peer is up.
+    LinkUp {
+        /// Which.
+        peer: NodeName,
+    },
+    /// The link to a peer is gone.
+    LinkDown {
+        /// Which.
+        peer: NodeName,
+    },
+    /// The link to a peer fell silent; it gets no new work.
+    LinkSilent {
+        /// Which.
+        peer: NodeName,
+    },
+    /// A peer shuts down.
+    PeerDraining {
+        /// Which.
+        peer: NodeName,
+    },
+    /// More nodes than this process keeps; a fact of one beyond was dropped.
+    TooManyPeers {
+        /// The one.
+        peer: NodeName,
+    },
+}

@@ -1,0 +1,58 @@
+//! What a candidate costs, in parts that can be shown.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+use crate::view::{Candidate, Way};
+
+/// The expected wait for the first byte, in parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Round trip to the owner.
+    pub rtt: Duration,
+    /// Time to first byte at the owner.
+    pub ttft: Duration,
+    /// What its load adds.
+    pub load: Duration,
+    /// What the age of the news adds.
+    pub staleness: Duration,
+}
+
+/// News older than this begins to cost.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What each further second of age adds, as a share of the time to first byte.
+const STALE_SHARE_PER_SECOND: f64 = 0.01;
+
+/// What age adds at most, as a share of the time to first byte.
+const STALE_SHARE_MAX: f64 = 0.5;
+
+impl Cost {
+    /// The cost of `candidate` at `now`.
+    ///
+    /// `rtt + ttft x (1 + load) + staleness`, where load is the share of its limit that is in use.
+    pub fn of(candidate: &Candidate, now: Instant) -> Self {
+        let upstream = &*candidate.upstream;
+        let staleness = match upstream.way {
+            Way::Local => 0.0,
+            Way::Peer => {
+                let age = now.since(upstream.heard_at).saturating_sub(FRESH);
+                (age.as_secs_f64() * STALE_SHARE_PER_SECOND).min(STALE_SHARE_MAX)
+            }
+        };
+        Self {
+            rtt: upstream.rtt,
+            ttft: candidate.ttft,
+            load: candidate.ttft.mul_f64(upstream.load().get()),
+            staleness: candidate.ttft.mul_f64(staleness),
+        }
+    }
+
+    /// The sum of the parts.
+    pub fn total(&self) -> Duration {
+        self.rtt
+            .saturating_add(self.ttft)
+            .saturating_add(self.load)
+            .saturating_add(self.staleness)
+    }
+}

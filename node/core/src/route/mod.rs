@@ -1,0 +1,138 @@
+//! Where a request goes: `plan` turns a view and a question into candidates in order.
+
+mod cost;
+mod nearest;
+mod order;
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ids::{ModelName, RegionName};
+use crate::view::Candidate;
+
+pub use cost::Cost;
+pub use order::is_near;
+pub use plan::plan;
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// The model, where the request names one.
+    pub model: Option<&'a ModelName>,
+    /// How to choose.
+    pub strategy: Strategy,
+    /// A number that is equal for requests of the same conversation.
+    pub session: Option<u64>,
+    /// The client asked for this region first.
+    pub prefer_region: Option<&'a RegionName>,
+    /// The client allows only these regions; empty allows all.
+    pub allow_regions: &'a [RegionName],
+    /// Attempts allowed in all; at least 1.
+    pub attempts_max: u32,
+}
+
+/// How to choose within a tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// The least measured cost.
+    #[default]
+    Latency,
+    /// The nearest place first.
+    Geo,
+    /// Own upstreams first, then by name: what the configuration ordered.
+    Priority,
+    /// At random by weight.
+    Weighted,
+    /// The least load.
+    LeastBusy,
+}
+
+/// The candidates of a request, in the order to try them.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// At least one, at most the attempts allowed.
+    pub choices: Vec<Choice>,
+    /// Whether all candidates are out of use and the least bad one is tried once.
+    pub last_resort: bool,
+}
+
+/// One candidate of a plan.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Which.
+    pub candidate: Arc<Candidate>,
+    /// What it is thought to cost.
+    pub cost: Cost,
+    /// Why it stands where it does.
+    pub reason: Reason,
+}
+
+/// Why a candidate stands where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The only one in use.
+    Only,
+    /// The least cost.
+    LeastCost,
+    /// Among about equal costs, or because all are hot: the least load.
+    LeastLoad,
+    /// Its conversation belongs there.
+    Session,
+    /// The client asked for its region.
+    PreferredRegion,
+    /// The nearest place.
+    Nearest,
+    /// The order of the configuration.
+    Priority,
+    /// Drawn by weight.
+    Weighted,
+    /// One request to find out whether it is well again.
+    Trial,
+    /// What comes next when those before it fail.
+    Fallback,
+    /// Everything is out of use; this one is the least bad.
+    LastResort,
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No node knows the model.
+    #[error("no node serves this model")]
+    UnknownModel {
+        /// Known models with the most similar names, at most three.
+        nearest: Vec<ModelName>,
+    },
+    /// The model is known, but none of its upstreams can be reached.
+    #[error("no upstream for this model can be reached")]
+    NoneReachable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// There are candidates, but none in a region that the request allows.
+    #[error("no upstream for this model is in an allowed region")]
+    NotAllowed,
+}
+
+impl Reason {
+    /// One word for the response header and the operator's list of requests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Only => "only",
+            Self::LeastCost => "least-cost",
+            Self::LeastLoad => "least-load",
+            Self::Session => "session",
+            Self::PreferredRegion => "preferred-region",
+            Self::Nearest => "nearest",
+            Self::Priority => "priority",
+            Self::Weighted => "weighted",
+            Self::Trial => "trial",
+            Self::Fallback => "fallback",
+            Self::LastResort => "last-resort",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! The immutable picture that the request path reads.
+//!
+//! The engine makes a new one when something changed; the driver publishes it behind an atomically
+//! swapped pointer, so that a request takes no lock. What changes with every request (requests in
+//! flight) is reached through shared counters instead.
+//!
+//! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 100 bytes. At 1,000 nodes
+//! with two upstreams of ten models that is 20,000, or 2 MB.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::fact::{NodeFact, Phase, Standing, UpstreamFact};
+use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
+use crate::limit::InFlight;
+use crate::place::Place;
+use crate::time::Instant;
+use crate::units::{Share, Tier, Weight};
+
+/// The share of its limit at which an upstream counts as hot (Prequal's rule, NSDI 2024).
+const HOT_LOAD: f64 = 0.85;
+
+/// The mesh as one node sees it at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// When it was made.
+    pub made_at: Instant,
+    /// The node whose view it is.
+    pub node: NodeName,
+    /// Its region.
+    pub region: RegionName,
+    /// Its place, where known.
+    pub place: Option<Place>,
+    /// Its phase.
+    pub phase: Phase,
+    /// Candidates by model. A model's list holds those that take any model too.
+    pub models: BTreeMap<ModelName, Routes>,
+    /// Candidates that take any model: for models that no list names.
+    pub any_model: Routes,
+    /// One candidate for each upstream: for requests without a model.
+    pub no_model: Routes,
+    /// The node's own upstreams by name.
+    pub own: BTreeMap<UpstreamName, Arc<UpstreamView>>,
+    /// Every node, this one first, for the operator.
+    pub nodes: Vec<NodeView>,
+}
+
+/// Candidates for one model, in tiers.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    /// The tiers, the first to be tried first.
+    pub tiers: Vec<TierRoutes>,
+}
+
+/// Candidates of one tier.
+#[derive(Clone, Debug, Default)]
+pub struct TierRoutes {
+    /// Those in use, the cheapest first.
+    pub usable: Vec<Arc<Candidate>>,
+    /// Those out of use, the soonest to return first: for a last resort, a trial, and explanations.
+    pub unusable: Vec<Arc<Candidate>>,
+}
+
+/// An upstream as reachable by some way, for one model.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The upstream and the way to it.
+    pub upstream: Arc<UpstreamView>,
+    /// Expected time to first byte at its owner, measured or assumed.
+    pub ttft: Duration,
+    /// Whether `ttft` was measured.
+    pub measured: bool,
+    /// Whether it was the best before, and keeps its place until another is clearly better.
+    pub incumbent: bool,
+}
+
+/// An upstream as reachable by some way.
+#[derive(Clone, Debug)]
+pub struct UpstreamView {
+    /// Whose it is.
+    pub way: Way,
+    /// Its owner's name.
+    pub node: NodeName,
+    /// Its own name.
+    pub name: UpstreamName,
+    /// Its owner's region.
+    pub region: RegionName,
+    /// Its owner's place, where known.
+    pub place: Option<Place>,
+    /// Its rank.
+    pub tier: Tier,
+    /// Its weight.
+    pub weight: Weight,
+    /// Attempts at it within one request.
+    pub attempts_max: u32,
+    /// Whether it may be used, as its owner last said.
+    pub standing: Standing,
+    /// When `standing` was said.
+    pub said_at: Instant,
+    /// When its figures (load, time to first byte) were last heard.
+    pub heard_at: Instant,
+    /// Round trip to its owner; zero for an own upstream.
+    pub rtt: Duration,
+    /// Whether its owner can be reached and takes work.
+    pub reach: Reach,
+    /// Requests under way there as last told, without those this node had sent; zero for an own one.
+    pub others_in_flight: u32,
+    /// The most requests it takes at once.
+    pub in_flight_max: u32,
+    /// Requests under way there that this node sent; for an own upstream all of them.
+    pub in_flight: InFlight,
+    /// It told us that it is full or limits rates; it counts as hot until then.
+    pub hot_until: Option<Instant>,
+    /// When it appeared or came back, unless it was there from the start.
+    pub returned_at: Option<Instant>,
+    /// Whether one request may be tried on it while it is being probed.
+    pub trial: bool,
+}
+
+/// Whose upstream a candidate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// This node's own.
+    Local,
+    /// A peer's: the request takes a hop.
+    Peer,
+}
+
+/// Whether work can be sent to a node now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// It can.
+    Open,
+    /// The link has been silent for too long: no new work.
+    Silent,
+    /// There is no link.
+    Down,
+    /// The node shuts down or is not ready.
+    Closed,
+}
+
+/// A node, for the operator.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Its name.
+    pub name: NodeName,
+    /// What it says of itself; `None` until it was heard.
+    pub fact: Option<NodeFact>,
+    /// Which life.
+    pub generation: Generation,
+    /// Its phase.
+    pub phase: Phase,
+    /// Whether membership holds it for alive.
+    pub live: bool,
+    /// Whether work can be sent to it.
+    pub reach: Reach,
+    /// Round trip, where measured.
+    pub rtt: Option<Duration>,
+    /// Its upstreams.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// An upstream, for the operator.
+#[derive(Clone, Debug)]
+pub struct UpstreamStatus {
+    /// What its owner says of it.
+    pub fact: Arc<UpstreamFact>,
+    /// When that was said.
+    pub said_at: Instant,
+    /// Requests thought to be under way there now.
+    pub in_flight: u32,
+    /// 50th and 99th percentile of the time to first byte, of an own upstream with samples.
+    pub percentiles: Option<(Duration, Duration)>,
+}
+
+impl View {
+    /// The candidates for `model`; `None` when no node knows it.
+    pub fn routes(&self, model: Option<&ModelName>) -> Option<&Routes> {
+        let Some(model) = model else {
+            return Some(&self.no_model);
+        };
+        let listed = self.models.get(model);
+        listed.or_else(|| (!self.any_model.tiers.is_empty()).then_some(&self.any_model))
+    }
+}
+
+impl UpstreamView {
+    /// Requests thought to be under way there now.
+    pub fn in_flight(&self) -> u32 {
+        self.others_in_flight.saturating_add(self.in_flight.count())
+    }
+
+    /// How full it is.
+    pub fn load(&self) -> Share {
+        Share::of(self.in_flight(), self.in_flight_max)
+    }
+
+    /// Whether it is nearly full, or told us lately that it is.
+    pub fn is_hot(&self, now: Instant) -> bool {
+        self.load().get() >= HOT_LOAD || self.hot_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether new work may go there at `now`.
+    pub fn is_usable(&self, now: Instant) -> bool {
+        self.reach == Reach::Open
+            && match self.standing {
+                Standing::Ready => true,
+                Standing::CoolingDown { remaining } => now.since(self.said_at) >= remaining,
+                Standing::Ejected { .. } | Standing::Probing { .. } => false,
+            }
+    }
+}

@@ -1,0 +1,217 @@
+//! Drives core: hands it events in order, carries out its effects, publishes its views.
+//!
+//! One task owns the engine. Shells tell it events and read the view; none of them holds a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use grapevine_core::Instant;
+use grapevine_core::engine::{Effect, Engine, Event, Probe};
+use grapevine_core::fact::{Fact, FactKey};
+use grapevine_core::ids::{NodeName, Stamp, UpstreamName};
+use grapevine_core::limit::RetryBudget;
+use grapevine_core::notice::Notice;
+use grapevine_core::view::View;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::entropy;
+
+/// Events that wait at most; beyond it, shells that report successes drop them and count.
+const INBOX_MAX: usize = 16_384;
+
+/// Orders that wait at most at one outlet.
+const OUTLET_MAX: usize = 1_024;
+
+/// The longest time between two ticks.
+const TICK_MAX: Duration = Duration::from_millis(500);
+
+/// What the mesh is asked to tell.
+#[derive(Clone, Debug)]
+pub enum Telling {
+    /// A fact of this node.
+    Own {
+        /// What.
+        fact: Fact,
+        /// Its place in the order.
+        stamp: Stamp,
+        /// Whether to push it to peers at once, besides gossip.
+        urgent: bool,
+    },
+    /// A pushed fact of a peer, to be passed on.
+    Relay {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        key: FactKey,
+        /// Its place in the order.
+        stamp: Stamp,
+    },
+}
+
+/// An upstream to probe.
+#[derive(Clone, Debug)]
+pub struct ProbeOrder {
+    /// Which.
+    pub upstream: UpstreamName,
+    /// How.
+    pub probe: Probe,
+}
+
+/// Where effects go. Each receiver belongs to one shell.
+#[derive(Debug)]
+pub struct Outlets {
+    /// For the mesh.
+    pub tellings: mpsc::Receiver<Telling>,
+    /// For the prober.
+    pub probes: mpsc::Receiver<ProbeOrder>,
+    /// For logs and metrics.
+    pub notices: mpsc::Receiver<Notice>,
+}
+
+/// The shells' hold on the driver: tell it events, read its view. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    clock: Clock,
+    view: Arc<ArcSwap<View>>,
+    inbox: mpsc::Sender<Event>,
+    budget: RetryBudget,
+}
+
+impl Desk {
+    /// Core's time now.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The clock behind [`Desk::now`].
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The newest view. Hold the guard for a short time and not across an await.
+    pub fn view(&self) -> Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// The retry budget of this node.
+    pub const fn budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    /// Tells the engine, waiting while the inbox is full. After the driver has ended, does nothing.
+    pub async fn tell(&self, event: Event) {
+        // A closed inbox means that the node is shutting down: nobody is left to be told.
+        let _ = self.inbox.send(event).await;
+    }
+
+    /// Tells the engine without waiting; false when the inbox is full, and the event is lost.
+    pub fn try_tell(&self, event: Event) -> bool {
+        self.inbox.try_send(event).is_ok()
+    }
+}
+
+/// The task that owns the engine.
+#[derive(Debug)]
+pub struct Driver {
+    engine: Engine,
+    desk: Desk,
+    inbox: mpsc::Receiver<Event>,
+    tellings: mpsc::Sender<Telling>,
+    probes: mpsc::Sender<ProbeOrder>,
+    notices: mpsc::Sender<Notice>,
+}
+
+impl Driver {
+    /// A driver of `engine`, the shells' hold on it, and where its effects go.
+    pub fn new(mut engine: Engine, clock: Clock) -> (Self, Desk, Outlets) {
+        let (inbox_in, inbox) = mpsc::channel(INBOX_MAX);
+        let (tellings, tellings_out) = mpsc::channel(OUTLET_MAX);
+        let (probes, probes_out) = mpsc::channel(OUTLET_MAX);
+        let (notices, notices_out) = mpsc::channel(OUTLET_MAX);
+        let view = Arc::new(ArcSwap::from_pointee(engine.view(clock.now())));
+        let desk = Desk {
+            clock,
+            view,
+            inbox: inbox_in,
+            budget: RetryBudget::full(),
+        };
+        let driver = Self {
+            engine,
+            desk: desk.clone(),
+            inbox,
+            tellings,
+            probes,
+            notices,
+        };
+        let outlets = Outlets {
+            tellings: tellings_out,
+            probes: probes_out,
+            notices: notices_out,
+        };
+        (driver, desk, outlets)
+    }
+
+    /// Runs until every [`Desk`] but its own is gone; end it by aborting its task.
+    pub async fn run(mut self) {
+        let mut rng = entropy::generator();
+        let mut ticked_at = self.desk.now();
+        loop {
+            let now = self.desk.now();
+            let wake_at = self
+                .engine
+                .next_wake()
+                .unwrap_or(now + TICK_MAX)
+                .min(now + TICK_MAX);
+            let event = tokio::select! {
+                biased;
+                event = self.inbox.recv() => event,
+                () = tokio::time::sleep_until(self.desk.clock.timer(wake_at)) => Some(Event::Tick),
+            };
+            let Some(event) = event else { return };
+            let now = self.desk.now();
+            self.desk.budget.refill(now.since(ticked_at));
+            ticked_at = now;
+            let effects = self.engine.handle(now, event, &mut rng);
+            for effect in effects {
+                self.carry_out(effect).await;
+            }
+            if self.engine.view_is_due(now) {
+                self.desk.view.store(Arc::new(self.engine.view(now)));
+            }
+        }
+    }
+
+    /// Hands an effect to its shell. A shell that has ended wants no more orders.
+    async fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Publish {
+                fact,
+                stamp,
+                urgent,
+            } => {
+                let _ = self
+                    .tellings
+                    .send(Telling::Own {
+                        fact,
+                        stamp,
+                        urgent,
+                    })
+                    .await;
+            }
+            Effect::Relay { node, key, stamp } => {
+                let _ = self
+                    .tellings
+                    .send(Telling::Relay { node, key, stamp })
+                    .await;
+            }
+            Effect::Probe { upstream, probe } => {
+                let _ = self.probes.send(ProbeOrder { upstream, probe }).await;
+            }
+            Effect::Notice(notice) => {
+                let _ = self.notices.send(notice).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the shells hand each other: a call, its answer, or its failure.
+//!
+//! Ingress makes calls, `upstream` answers those for own upstreams, `mesh` carries the others to
+//! peers and takes theirs in. They know these types and traits, not each other.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grapevine_core::fact::Load;
+use grapevine_core::ids::{ModelName, NodeName, UpstreamName};
+use grapevine_core::outcome::Outcome;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+
+/// Names a request over all of its attempts and hops. At most 128 visible ASCII characters.
+pub type RequestId = Arc<str>;
+
+/// One attempt at one upstream.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The request it belongs to.
+    pub request_id: RequestId,
+    /// The upstream, by its name at its owner.
+    pub upstream: UpstreamName,
+    /// The model as the client named it.
+    pub model: Option<ModelName>,
+    /// The client's method.
+    pub method: Method,
+    /// The client's path and query, such as `/v1/chat/completions`.
+    pub path: PathAndQuery,
+    /// The client's headers, without credentials, hop-by-hop headers and our own.
+    pub headers: HeaderMap,
+    /// The whole body, byte for byte; kept so that another attempt can send it again.
+    pub body: Bytes,
+    /// When the whole request must have ended.
+    pub deadline: tokio::time::Instant,
+    /// Whether to try the upstream although it is out of use.
+    pub last_resort: bool,
+}
+
+/// The head of an answer, and its body as it comes.
+#[derive(Debug)]
+pub struct Answer {
+    /// The upstream's status.
+    pub status: StatusCode,
+    /// The upstream's headers, without hop-by-hop headers.
+    pub headers: HeaderMap,
+    /// The body. Dropping it cancels the call, across the hop too.
+    pub body: AnswerBody,
+    /// The load of the upstream that answered, as its owner told it with the answer; `None` for an
+    /// own upstream, whose load is known.
+    pub load: Option<Load>,
+}
+
+/// A body as it comes. It ends cleanly only where the upstream's did.
+pub type AnswerBody = UnsyncBoxBody<Bytes, Failure>;
+
+/// Why there is no answer, or no more of it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct Failure {
+    /// What happened.
+    pub outcome: Outcome,
+    /// The same for the operator, with the cause. Never holds a secret, a prompt or a body.
+    pub detail: String,
+    /// The load that the refusing peer told, where it refused.
+    pub load: Option<Load>,
+}
+
+impl Failure {
+    /// A failure without a load.
+    pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            detail: detail.into(),
+            load: None,
+        }
+    }
+}
+
+/// Calls own upstreams.
+pub trait CallLocal: Clone + Send + Sync + 'static {
+    /// Makes the call; dropping the future cancels it. Applies the upstream's own timeouts and the
+    /// call's deadline.
+    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}
+
+/// Carries calls to peers.
+pub trait CallPeer: Clone + Send + Sync + 'static {
+    /// Sends the call to `peer`; dropping the future cancels it there too.
+    fn call(
+        &self,
+        peer: &NodeName,
+        call: Call,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}

@@ -1,0 +1,36 @@
+//! Where the connections and the gossip over them meet.
+//!
+//! `links` owns the QUIC connections and moves bytes; `gossip` owns chitchat, the signed values and
+//! the rumors, and knows nothing of QUIC. Peers are named by their *advertised* address here, since
+//! chitchat knows them by it; it comes from the peer's greeting, never from the packet's source.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use grapevine_core::ids::NodeName;
+use tokio::sync::mpsc;
+
+/// The longest gossip message: what one UDP datagram of chitchat's own transport could hold.
+pub const GOSSIP_BYTES_MAX: usize = 65_507;
+
+/// The longest rumor.
+pub const RUMOR_BYTES_MAX: usize = 8 * 1_024;
+
+/// Gossip and rumors as they come in from peers whose certificates were checked.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Gossip messages with the advertised address of their sender.
+    pub gossip: mpsc::Receiver<(SocketAddr, Bytes)>,
+    /// Rumors with the name of the peer that pushed them, which need not be their author.
+    pub rumors: mpsc::Receiver<(NodeName, Bytes)>,
+}
+
+/// Gossip and rumors on their way out. Nothing here waits: chitchat's loop must never block.
+pub trait Outgoing: Clone + Send + Sync + 'static {
+    /// Queues a gossip message; the newest replaces one that still waits for the same peer. Dials
+    /// where there is no connection.
+    fn gossip(&self, to: SocketAddr, message: Bytes);
+
+    /// Pushes a rumor to every connected peer but `except`, or, beyond 64 peers, to some at random.
+    fn rumor(&self, rumor: Bytes, except: Option<&NodeName>);
+}
