@@ -1,10 +1,12 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
+use grapevine_core::engine::Probe;
+use grapevine_core::route::Strategy;
 use serde_json::{Map, Value, json};
 
 use super::checked::{
-    Config, CorsOrigins, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig, ProbeKind,
-    RoutingConfig, Strategy, UpstreamConfig, UpstreamModels,
+    Config, CorsOrigins, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig,
+    UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::format_duration;
@@ -107,9 +109,9 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         },
         "health": {
             "probe": match upstream.probe.kind {
-                ProbeKind::Models => "models",
-                ProbeKind::Chat => "chat",
-                ProbeKind::Off => "off",
+                Probe::Models => "models",
+                Probe::Chat => "chat",
+                Probe::Off => "off",
             },
             "interval": format_duration(upstream.probe.interval),
             "timeout": format_duration(upstream.probe.timeout),

@@ -257,7 +257,7 @@ pub enum StrategyWord {
     Latency,
     /// The client's nearest region first, then by distance.
     Geo,
-    /// In the order of the file.
+    /// This node's own upstreams first, then by name.
     Priority,
     /// At random, by weight.
     Weighted,

@@ -30,14 +30,10 @@ pub mod watch;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-<<<<<<< HEAD
-pub use checked::Config;
+pub use checked::{Config, LogConfig, LogFormat};
 pub use env::Environment;
 pub use flags::Flags;
 pub use problem::{Problem, Problems};
-=======
-pub use checked::{Config, LogConfig, LogFormat};
->>>>>>> main
 pub use secret::Secret;
 
 use file::ConfigFile;

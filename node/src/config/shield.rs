@@ -5,8 +5,13 @@
 //! keeps every line and column, and exchanged back in the texts that come out.
 
 /// Signs with a meaning in YAML's lists and maps, and their stand-ins from Unicode's private use area.
-const STAND_INS: [(char, char); 5] =
-    [('{', '\u{F8F0}'), ('}', '\u{F8F1}'), (',', '\u{F8F2}'), ('[', '\u{F8F3}'), (']', '\u{F8F4}')];
+const STAND_INS: [(char, char); 5] = [
+    ('{', '\u{F8F0}'),
+    ('}', '\u{F8F1}'),
+    (',', '\u{F8F2}'),
+    ('[', '\u{F8F3}'),
+    (']', '\u{F8F4}'),
+];
 
 /// `text` with stand-ins inside of each `${NAME}` and `${NAME:-default}`.
 pub(super) fn shield(text: &str) -> String {
@@ -18,7 +23,11 @@ pub(super) fn shield(text: &str) -> String {
         let length = variable_length(from).unwrap_or("${".len());
         let (variable, after) = from.split_at(length);
         if length > "${".len() {
-            shielded.extend(variable.chars().map(|sign| exchange(sign, |(sign, stand_in)| (sign, stand_in))));
+            shielded.extend(
+                variable
+                    .chars()
+                    .map(|sign| exchange(sign, |(sign, stand_in)| (sign, stand_in))),
+            );
         } else {
             shielded.push_str(variable);
         }
@@ -30,11 +39,16 @@ pub(super) fn shield(text: &str) -> String {
 
 /// `text` with the signs back in the place of their stand-ins.
 pub(super) fn unshield(text: &str) -> String {
-    text.chars().map(|sign| exchange(sign, |(sign, stand_in)| (stand_in, sign))).collect()
+    text.chars()
+        .map(|sign| exchange(sign, |(sign, stand_in)| (stand_in, sign)))
+        .collect()
 }
 
 fn exchange(sign: char, direction: impl Fn((char, char)) -> (char, char)) -> char {
-    let found = STAND_INS.into_iter().map(direction).find(|(from, _)| *from == sign);
+    let found = STAND_INS
+        .into_iter()
+        .map(direction)
+        .find(|(from, _)| *from == sign);
     found.map_or(sign, |(_, to)| to)
 }
 
@@ -44,7 +58,10 @@ fn variable_length(text: &str) -> Option<usize> {
     let end = inside.find(['}', '\n'])?;
     let inside = inside.get(..end)?;
     let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let ends_here = text.as_bytes().get("${".len() + end) == Some(&b'}');
     (is_name && ends_here).then_some("${".len() + end + "}".len())
 }
@@ -58,7 +75,11 @@ mod tests {
         let text = "a: {b: ${X:-[p,q]}, c: [${Y}]} # ${";
         let shielded = shield(text);
         assert_eq!(shielded.chars().count(), text.chars().count());
-        assert_eq!(shielded.matches(['{', '}', '[', ']', ',']).count(), 6, "{shielded}");
+        assert_eq!(
+            shielded.matches(['{', '}', '[', ']', ',']).count(),
+            6,
+            "{shielded}"
+        );
         assert_eq!(unshield(&shielded), text);
     }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use grapevine_core::outcome::RetryOn;
+use grapevine_core::route::Strategy;
 
-use super::super::checked::{LimitsConfig, RoutingConfig, Strategy, UpstreamConfig};
+use super::super::checked::{LimitsConfig, RoutingConfig, UpstreamConfig};
 use super::super::file::{HedgeWord, Item, LimitsFile, RetryText, RoutingFile, StrategyWord};
 use super::super::text::{ByteSize, format_duration};
 use super::{Checker, items};

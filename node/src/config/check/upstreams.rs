@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use grapevine_core::engine::Probe;
 use grapevine_core::health::Policy;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
@@ -10,8 +11,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::super::address::BaseUrl;
 use super::super::checked::{
-    MODELS_BYTES_MAX, ModelConfig, ProbeConfig, ProbeKind, TimeoutConfig, UpstreamConfig,
-    UpstreamModels,
+    MODELS_BYTES_MAX, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
 };
 use super::super::file::{
     HealthFile, Item, ModelFile, ProbeWord, SecretText, TimeoutFile, UpstreamFile,
@@ -290,8 +290,8 @@ impl Checker<'_> {
         let thresholds = 1..=THRESHOLD_MAX;
         let probe = ProbeConfig {
             kind: match file.probe {
-                Some(ProbeWord::Chat) => ProbeKind::Chat,
-                Some(ProbeWord::Off) => ProbeKind::Off,
+                Some(ProbeWord::Chat) => Probe::Chat,
+                Some(ProbeWord::Off) => Probe::Off,
                 Some(ProbeWord::Models) | None => probe.kind,
             },
             interval: self.duration(
@@ -334,7 +334,7 @@ impl Checker<'_> {
     }
 
     fn health_agrees(&mut self, key: &str, probe: &ProbeConfig, policy: &Policy) {
-        if probe.kind != ProbeKind::Off && probe.interval <= probe.timeout {
+        if probe.kind != Probe::Off && probe.interval <= probe.timeout {
             let (interval, timeout) = (
                 format_duration(probe.interval),
                 format_duration(probe.timeout),

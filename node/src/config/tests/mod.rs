@@ -15,11 +15,14 @@ fn problems(yaml: &str) -> Vec<String> {
 }
 
 fn good(yaml: &str) -> Config {
-    load_text(yaml, &Sources::default()).unwrap_or_else(|problems| panic!("{problems}")).config
+    load_text(yaml, &Sources::default())
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config
 }
 
 fn warnings(yaml: &str) -> Vec<String> {
-    let loaded = load_text(yaml, &Sources::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded =
+        load_text(yaml, &Sources::default()).unwrap_or_else(|problems| panic!("{problems}"));
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -28,7 +31,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("grapevine-config-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("grapevine-config-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder can be made");
         Self(path)
     }
@@ -56,7 +60,8 @@ struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
 
 impl Authority {
     fn new() -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");
+        let mut params =
+            rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().expect("a key");
         Self(rcgen::CertifiedIssuer::self_signed(params, key).expect("a certificate"))
@@ -68,8 +73,11 @@ impl Authority {
 
     /// Certificate and key of a node, as PEM.
     fn issue(&self, uri: &str, is_expired: bool) -> (String, String) {
-        let mut params = rcgen::CertificateParams::new(vec!["node.example".to_owned()]).expect("a good name");
-        params.subject_alt_names.push(rcgen::SanType::URI(uri.try_into().expect("a good URI")));
+        let mut params =
+            rcgen::CertificateParams::new(vec!["node.example".to_owned()]).expect("a good name");
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::URI(uri.try_into().expect("a good URI")));
         if is_expired {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }

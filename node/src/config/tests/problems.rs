@@ -3,7 +3,8 @@
 use super::*;
 
 /// A loopback listener, so that no warning about keys comes with it.
-const HEAD: &str = "listen: 127.0.0.1:8080\nupstreams:\n  - name: a\n    base_url: http://127.0.0.1:1/v1\n";
+const HEAD: &str =
+    "listen: 127.0.0.1:8080\nupstreams:\n  - name: a\n    base_url: http://127.0.0.1:1/v1\n";
 
 fn with_head(rest: &str) -> Vec<String> {
     problems(&format!("{HEAD}{rest}"))
@@ -51,7 +52,9 @@ fn broken_yaml_names_the_place() {
 #[test]
 fn wrong_kinds_are_told_from_each_other() {
     assert_eq!(
-        problems("listen: [a]\nupstreams: primary\nrouting: fast\nworkers: many\nlimits: {in_flight: \"5\"}\n"),
+        problems(
+            "listen: [a]\nupstreams: primary\nrouting: fast\nworkers: many\nlimits: {in_flight: \"5\"}\n"
+        ),
         [
             "1:9: listen: must be a text, not a list; write a single value",
             "2:12: upstreams: must be a list, not a single value; write [a, b], or one line with a dash for each",
@@ -95,14 +98,26 @@ fn probe_interval_must_be_longer_than_its_timeout() {
              raise the interval or lower the timeout"
         ]
     );
-    assert_eq!(good(&format!("{HEAD}    health: {{interval: 3s, probe: off}}\n")).upstreams.len(), 1);
-    assert_eq!(good(&format!("{HEAD}    health: {{interval: 5001ms}}\n")).upstreams.len(), 1);
+    assert_eq!(
+        good(&format!("{HEAD}    health: {{interval: 3s, probe: off}}\n"))
+            .upstreams
+            .len(),
+        1
+    );
+    assert_eq!(
+        good(&format!("{HEAD}    health: {{interval: 5001ms}}\n"))
+            .upstreams
+            .len(),
+        1
+    );
 }
 
 #[test]
 fn durations_and_sizes_need_a_unit() {
     assert_eq!(
-        with_head("    timeout: {connect: 2, idle: 5 minutes}\nlimits: {body: 10M, header_size: 1KiB}\n"),
+        with_head(
+            "    timeout: {connect: 2, idle: 5 minutes}\nlimits: {body: 10M, header_size: 1KiB}\n"
+        ),
         [
             "5:24: upstreams[0].timeout.connect: 2 must have a unit; write a number and a unit: 250ms, 2s, 10m",
             "5:33: upstreams[0].timeout.idle: 5 minutes has an unknown unit; \
@@ -115,7 +130,8 @@ fn durations_and_sizes_need_a_unit() {
 
 #[test]
 fn urls_hold_neither_credentials_nor_queries() {
-    let remedy = "write http:// or https://, a host, and a path such as /v1; the key goes to api_key";
+    let remedy =
+        "write http:// or https://, a host, and a path such as /v1; the key goes to api_key";
     let yaml = "upstreams:\n\
                 - {name: a, base_url: 'https://user:hunter2@host/v1'}\n\
                 - {name: b, base_url: 'https://host/v1?key=hunter2'}\n\
@@ -127,9 +143,15 @@ fn urls_hold_neither_credentials_nor_queries() {
             format!(
                 "2:23: upstreams[0].base_url: https://***@host/v1 must not hold a user or a password; {remedy}"
             ),
-            format!("3:23: upstreams[1].base_url: https://host/v1?*** must not hold a query or a fragment; {remedy}"),
-            format!("4:23: upstreams[2].base_url: host/v1 must begin with http:// or https://; {remedy}"),
-            format!("5:23: upstreams[3].base_url: http://host:0 must have a port from 1 to 65535; {remedy}"),
+            format!(
+                "3:23: upstreams[1].base_url: https://host/v1?*** must not hold a query or a fragment; {remedy}"
+            ),
+            format!(
+                "4:23: upstreams[2].base_url: host/v1 must begin with http:// or https://; {remedy}"
+            ),
+            format!(
+                "5:23: upstreams[3].base_url: http://host:0 must have a port from 1 to 65535; {remedy}"
+            ),
         ]
     );
 }
@@ -212,7 +234,10 @@ fn addresses_are_checked() {
 fn models_are_unique_and_fit_into_gossip() {
     let names: Vec<_> = (0..71).map(|index| format!("model-{index:04}")).collect();
     assert_eq!(
-        with_head(&format!("    models: [a, {{name: a}}, '', {{upstream_name: x}}]\n{}", "")),
+        with_head(&format!(
+            "    models: [a, {{name: a}}, '', {{upstream_name: x}}]\n{}",
+            ""
+        )),
         [
             "5:17: upstreams[0].models[1]: a is listed twice; remove one of them",
             "5:28: upstreams[0].models[2]: \"\" must not be empty; write visible ASCII characters, at most 128 bytes",
@@ -226,7 +251,12 @@ fn models_are_unique_and_fit_into_gossip() {
              split the upstream in two with half of the models each, or write [\"*\"]"
         ]
     );
-    assert_eq!(good(&format!("{HEAD}    models: [{}]\n", names[1..].join(", "))).upstreams.len(), 1);
+    assert_eq!(
+        good(&format!("{HEAD}    models: [{}]\n", names[1..].join(", ")))
+            .upstreams
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -258,13 +288,20 @@ fn waits_agree_with_each_other() {
         ]
     );
     // A default that the deadline cuts short is no mistake of anyone.
-    assert_eq!(good(&format!("{HEAD}routing: {{deadline: 5s}}\n")).upstreams.len(), 1);
+    assert_eq!(
+        good(&format!("{HEAD}routing: {{deadline: 5s}}\n"))
+            .upstreams
+            .len(),
+        1
+    );
 }
 
 #[test]
 fn retry_words_and_headers_are_checked() {
     assert_eq!(
-        with_head("    headers: {host: x, 'a b': y}\nrouting: {retry_on: [connect, 200, 401, soon]}\n"),
+        with_head(
+            "    headers: {host: x, 'a b': y}\nrouting: {retry_on: [connect, 200, 401, soon]}\n"
+        ),
         [
             "5:21: upstreams[0].headers.host: is set by the node itself; remove it",
             "5:31: upstreams[0].headers.a b: is not a header's name; write letters, digits and '-'",
@@ -287,7 +324,10 @@ fn problems_of_every_stage_come_together_in_the_order_of_the_file() {
                 - {name: a, base_url: 'http://h', health: {interval: 1s}}\n\
                 listen: twice\n";
     let found = problems(yaml);
-    let keys: Vec<_> = found.iter().filter_map(|problem| problem.split(": ").nth(1)).collect();
+    let keys: Vec<_> = found
+        .iter()
+        .filter_map(|problem| problem.split(": ").nth(1))
+        .collect();
     assert_eq!(
         keys,
         [
@@ -315,16 +355,31 @@ fn what_may_not_be_meant_is_a_warning() {
             "upstreams: is empty and there is no mesh: nothing can be answered; add an upstream, or join a mesh",
         ]
     );
-    let key = format!("keys: [{{name: a, hash: '{}', rpm: 5}}]\n", hash::KeyHash::of("k"));
+    let key = format!(
+        "keys: [{{name: a, hash: '{}', rpm: 5}}]\n",
+        hash::KeyHash::of("k")
+    );
     assert_eq!(
         warnings(&format!("{HEAD}{key}")),
-        ["5:104: keys[0].rpm: is not enforced yet; do not rely on it: this version lets every request through"]
+        [
+            "5:104: keys[0].rpm: is not enforced yet; do not rely on it: this version lets every request through"
+        ]
     );
 }
 
 #[test]
 fn foreign_bytes_never_panic() {
-    let samples = ["\u{0}", "a: !!binary x", "%YAML 9.9\n---\n", "&a *a", "{", "[[[[", "a: |\n\tb", "? ", "\u{feff}a: 1"];
+    let samples = [
+        "\u{0}",
+        "a: !!binary x",
+        "%YAML 9.9\n---\n",
+        "&a *a",
+        "{",
+        "[[[[",
+        "a: |\n\tb",
+        "? ",
+        "\u{feff}a: 1",
+    ];
     for sample in samples {
         // Whether it is good or not does not matter here.
         let _ = load_text(sample, &Sources::default());

@@ -14,7 +14,10 @@ const GOOD: &str = "listen: 127.0.0.1:8080\nupstreams: [{name: a, base_url: 'htt
 
 fn start(folder: &Folder) -> (Sources, Config) {
     let file = Some(folder.write("grapevine.yaml", GOOD));
-    let sources = Sources { file, ..Sources::default() };
+    let sources = Sources {
+        file,
+        ..Sources::default()
+    };
     let config = load(&sources).expect("a good configuration").config;
     (sources, config)
 }
@@ -39,9 +42,16 @@ fn what_cannot_change_keeps_its_value_with_a_warning() {
                    upstreams: [{name: a, base_url: 'http://a'}]\n";
     folder.write("grapevine.yaml", changed);
     let loaded = reload(&config, &sources).expect("a good file");
-    assert_eq!((loaded.config.node.name, loaded.config.listen), (config.node.name, config.listen));
+    assert_eq!(
+        (loaded.config.node.name, loaded.config.listen),
+        (config.node.name, config.listen)
+    );
     assert_eq!(loaded.config.routing.attempts_max, 2);
-    let warnings: Vec<_> = loaded.warnings.iter().map(|warning| warning.key.as_str()).collect();
+    let warnings: Vec<_> = loaded
+        .warnings
+        .iter()
+        .map(|warning| warning.key.as_str())
+        .collect();
     assert_eq!(warnings, ["node.name", "listen"]);
     assert!(
         loaded.warnings[1].to_string().ends_with(
@@ -63,7 +73,10 @@ async fn hangup_and_changed_replaced_and_removed_files_are_seen() {
     assert!(quiet.is_err(), "nothing changed: {quiet:?}");
 
     let pid = std::process::id().to_string();
-    let sent = std::process::Command::new("kill").args(["-HUP", &pid]).status().expect("kill runs");
+    let sent = std::process::Command::new("kill")
+        .args(["-HUP", &pid])
+        .status()
+        .expect("kill runs");
     assert!(sent.success());
     assert_eq!(triggered(&mut watch).await, Trigger::Signal);
 
@@ -80,12 +93,23 @@ async fn hangup_and_changed_replaced_and_removed_files_are_seen() {
 #[test]
 fn certificates_are_watched_too() {
     let mut config = good(GOOD);
-    config.tls = Some(checked::TlsConfig { cert: "c.pem".into(), key: "k.pem".into() });
-    let sources = Sources { file: Some("f.yaml".into()), ..Sources::default() };
-    let names: Vec<_> = files(&sources, &config).into_iter().map(|path| path.display().to_string()).collect();
+    config.tls = Some(checked::TlsConfig {
+        cert: "c.pem".into(),
+        key: "k.pem".into(),
+    });
+    let sources = Sources {
+        file: Some("f.yaml".into()),
+        ..Sources::default()
+    };
+    let names: Vec<_> = files(&sources, &config)
+        .into_iter()
+        .map(|path| path.display().to_string())
+        .collect();
     assert_eq!(names, ["c.pem", "f.yaml", "k.pem"]);
 }
 
 async fn triggered(watch: &mut Watch) -> Trigger {
-    tokio::time::timeout(PATIENCE, watch.changed()).await.expect("a change is seen")
+    tokio::time::timeout(PATIENCE, watch.changed())
+        .await
+        .expect("a change is seen")
 }

@@ -5,7 +5,10 @@ use super::*;
 const SECRET: &str = "sk-hunter2";
 
 fn sources(variables: &[(&str, &str)]) -> Sources {
-    Sources { environment: variables.iter().copied().collect(), ..Sources::default() }
+    Sources {
+        environment: variables.iter().copied().collect(),
+        ..Sources::default()
+    }
 }
 
 #[test]
@@ -17,8 +20,15 @@ fn example_is_good_and_fits_the_schema() {
     let loaded = load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
     let config = loaded.config;
     assert_eq!(config.mesh.expect("a mesh").name.as_str(), "production");
-    assert_eq!(config.upstreams[0].api_key.as_ref().map(Secret::expose), Some(SECRET));
-    let warned: Vec<_> = loaded.warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(
+        config.upstreams[0].api_key.as_ref().map(Secret::expose),
+        Some(SECRET)
+    );
+    let warned: Vec<_> = loaded
+        .warnings
+        .iter()
+        .map(|warning| warning.key.as_str())
+        .collect();
     assert_eq!(warned, ["keys[0].rpm", "keys[0].tpm"]);
 }
 
@@ -28,8 +38,16 @@ fn example_shows_every_key_of_the_schema() {
     let schema = schema();
     let definitions = schema["$defs"].as_object().expect("definitions");
     for definition in definitions.values().chain([&schema]) {
-        for key in definition["properties"].as_object().into_iter().flatten().map(|(key, _)| key) {
-            assert!(example.contains(&format!("{key}:")), "{key} is not in the example");
+        for key in definition["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key)
+        {
+            assert!(
+                example.contains(&format!("{key}:")),
+                "{key} is not in the example"
+            );
         }
     }
 }
@@ -42,7 +60,8 @@ fn example_writes_the_defaults_it_claims() {
         let body = lines.skip(1).take_while(|line| line.starts_with(' '));
         body.fold(format!("{name}:\n"), |text, line| text + line + "\n")
     };
-    let written = good(&(section("routing") + &section("limits") + &section("drain") + &section("log")));
+    let written =
+        good(&(section("routing") + &section("limits") + &section("drain") + &section("log")));
     let default = good("");
     assert_eq!(written, default);
 }
@@ -50,30 +69,50 @@ fn example_writes_the_defaults_it_claims() {
 #[test]
 fn schema_describes_every_key() {
     let schema = schema();
-    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
     assert_eq!(schema["title"], "grapevine configuration");
     let definitions = schema["$defs"].as_object().expect("definitions");
-    for (name, definition) in definitions.iter().map(|(name, value)| (name.as_str(), value)).chain([("", &schema)]) {
+    for (name, definition) in definitions
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .chain([("", &schema)])
+    {
         for (key, property) in definition["properties"].as_object().into_iter().flatten() {
-            assert!(property["description"].is_string(), "{name}.{key} has no description");
+            assert!(
+                property["description"].is_string(),
+                "{name}.{key} has no description"
+            );
         }
         let is_map = definition["properties"].is_object();
-        assert!(!is_map || definition["additionalProperties"] == false, "{name} takes unknown keys");
+        assert!(
+            !is_map || definition["additionalProperties"] == false,
+            "{name} takes unknown keys"
+        );
     }
 }
 
 #[test]
 fn dump_is_a_configuration_again() {
-    let config = good("listen: 127.0.0.1:0\nupstreams: [{name: a, base_url: 'http://h/v1/', models: [x, '*']}]\n");
+    let config = good(
+        "listen: 127.0.0.1:0\nupstreams: [{name: a, base_url: 'http://h/v1/', models: [x, '*']}]\n",
+    );
     assert_eq!(good(&config.dump_yaml()), config);
 }
 
 #[test]
 fn flag_goes_before_variable_before_file_before_default() {
     let yaml = "node: {name: file, region: file}\nlog: {level: warn}\n";
-    let mut sources = sources(&[("GRAPEVINE_NODE_NAME", "variable"), ("GRAPEVINE_REGION", "variable")]);
+    let mut sources = sources(&[
+        ("GRAPEVINE_NODE_NAME", "variable"),
+        ("GRAPEVINE_REGION", "variable"),
+    ]);
     sources.flags = Flags::default().with("--name", &["node", "name"], Some("flag".to_owned()));
-    let config = load_text(yaml, &sources).expect("a good configuration").config;
+    let config = load_text(yaml, &sources)
+        .expect("a good configuration")
+        .config;
     assert_eq!(config.node.name.as_str(), "flag");
     assert_eq!(config.node.region.as_str(), "variable");
     assert_eq!(config.log.level, "warn");
@@ -85,7 +124,11 @@ fn flags_alone_make_a_node() {
     let flags = Flags::default()
         .with("--listen", &["listen"], Some("127.0.0.1:0".to_owned()))
         .with_upstream("a".to_owned(), "http://127.0.0.1:9/v1".to_owned());
-    let loaded = load(&Sources { flags, ..Sources::default() }).expect("a good configuration");
+    let loaded = load(&Sources {
+        flags,
+        ..Sources::default()
+    })
+    .expect("a good configuration");
     assert_eq!(loaded.config.upstreams[0].name.as_str(), "a");
     assert_eq!(loaded.config.node.region.as_str(), "local");
     assert_eq!(loaded.warnings, []);
@@ -97,8 +140,20 @@ fn upstream_flag_moves_the_one_of_its_name() {
     let flags = Flags::default()
         .with_upstream("a".to_owned(), "http://flag".to_owned())
         .with_upstream("b".to_owned(), "http://new".to_owned());
-    let config = load_text(yaml, &Sources { flags, ..Sources::default() }).expect("a good configuration").config;
-    let urls: Vec<_> = config.upstreams.iter().map(|upstream| upstream.base_url.to_string()).collect();
+    let config = load_text(
+        yaml,
+        &Sources {
+            flags,
+            ..Sources::default()
+        },
+    )
+    .expect("a good configuration")
+    .config;
+    let urls: Vec<_> = config
+        .upstreams
+        .iter()
+        .map(|upstream| upstream.base_url.to_string())
+        .collect();
     assert_eq!(urls, ["http://flag", "http://new"]);
     assert_eq!(config.upstreams[0].tier.0, 7);
 }
@@ -107,7 +162,9 @@ fn upstream_flag_moves_the_one_of_its_name() {
 fn problem_names_the_flag_or_variable_it_came_from() {
     let mut sources = sources(&[("GRAPEVINE_WORKERS", "many")]);
     sources.flags = Flags::default().with("--listen", &["listen"], Some("x".to_owned()));
-    let problems = load_text("workers: 3\n", &sources).expect_err("two problems").to_string();
+    let problems = load_text("workers: 3\n", &sources)
+        .expect_err("two problems")
+        .to_string();
     assert_eq!(
         problems,
         "GRAPEVINE_WORKERS: workers: many is not a whole number; write digits, such as 8\n\
@@ -119,8 +176,14 @@ fn problem_names_the_flag_or_variable_it_came_from() {
 #[test]
 fn list_in_a_variable_is_split_at_commas() {
     let sources = sources(&[("GRAPEVINE_TRUSTED_PROXIES", "10.0.0.0/8, ::1,")]);
-    let config = load_text("trusted_proxies: [1.1.1.1]\n", &sources).expect("a good configuration").config;
-    let networks: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    let config = load_text("trusted_proxies: [1.1.1.1]\n", &sources)
+        .expect("a good configuration")
+        .config;
+    let networks: Vec<_> = config
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
 }
 
@@ -129,8 +192,13 @@ fn variable_may_stand_inside_lists_maps_and_numbers() {
     let sources = sources(&[("TOKEN", "t, u: {v}"), ("N", "7")]);
     let yaml = "admin: {listen: 127.0.0.1:9090, token: ${TOKEN}}\nworkers: ${N}\nlimits: {in_flight: \"${N}\"}\n\
                 cors: {origins: [${ORIGIN:-https://a.example}]}\n";
-    let config = load_text(yaml, &sources).unwrap_or_else(|problems| panic!("{problems}")).config;
-    assert_eq!(config.admin.token.as_ref().map(Secret::expose), Some("t, u: {v}"));
+    let config = load_text(yaml, &sources)
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config;
+    assert_eq!(
+        config.admin.token.as_ref().map(Secret::expose),
+        Some("t, u: {v}")
+    );
     assert_eq!((config.workers.get(), config.limits.in_flight), (7, 7));
     assert_eq!(config.dump()["cors"]["origins"][0], "https://a.example");
 }
@@ -158,12 +226,20 @@ fn secrets_are_in_no_debug_and_no_dump() {
         "admin: {{token: {SECRET}-token}}\nkeys: [{{name: a, hash: '{hash}'}}]\nupstreams:\n\
          - {{name: a, base_url: 'http://h', api_key: {SECRET}, headers: {{x-key: {SECRET}}}}}\n"
     );
-    let loaded = load_text(&yaml, &Sources::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded =
+        load_text(&yaml, &Sources::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let config = &loaded.config;
-    let shown = format!("{loaded:?} {config:#?} {} {}", config.dump(), config.dump_yaml());
+    let shown = format!(
+        "{loaded:?} {config:#?} {} {}",
+        config.dump(),
+        config.dump_yaml()
+    );
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(!shown.contains(&hash), "{shown}");
-    assert_eq!(config.upstreams[0].headers[0].1.as_bytes(), SECRET.as_bytes());
+    assert_eq!(
+        config.upstreams[0].headers[0].1.as_bytes(),
+        SECRET.as_bytes()
+    );
     assert_eq!(config.dump()["upstreams"][0]["api_key"], "***");
 }
 
@@ -191,16 +267,23 @@ fn secrets_are_in_no_problem() {
     ];
     let sources = sources(&[("SECRET", "hunter2")]);
     for yaml in broken {
-        let problems = load_text(yaml, &sources).map(|loaded| loaded.config.dump()).expect_err(yaml);
-        let shown = format!("{problems} {problems:?} {}", serde_json::to_string(&problems.iter().collect::<Vec<_>>())
-            .expect("problems are JSON"));
+        let problems = load_text(yaml, &sources)
+            .map(|loaded| loaded.config.dump())
+            .expect_err(yaml);
+        let shown = format!(
+            "{problems} {problems:?} {}",
+            serde_json::to_string(&problems.iter().collect::<Vec<_>>()).expect("problems are JSON")
+        );
         assert!(!shown.contains("hunter2"), "{yaml}: {shown}");
     }
 }
 
 #[test]
 fn unreadable_file_is_a_problem() {
-    let sources = Sources { file: Some(PathBuf::from("/nowhere/grapevine.yaml")), ..Sources::default() };
+    let sources = Sources {
+        file: Some(PathBuf::from("/nowhere/grapevine.yaml")),
+        ..Sources::default()
+    };
     let problems = load(&sources).expect_err("no such file").to_string();
     assert_eq!(
         problems,
@@ -208,9 +291,15 @@ fn unreadable_file_is_a_problem() {
          check the path given with -c or GRAPEVINE_CONFIG, and its permissions"
     );
     let folder = Folder::new("encoding");
-    let sources = Sources { file: Some(folder.write("latin.yaml", b"node: {name: \xe4}")), ..Sources::default() };
+    let sources = Sources {
+        file: Some(folder.write("latin.yaml", b"node: {name: \xe4}")),
+        ..Sources::default()
+    };
     let problems = load(&sources).expect_err("not UTF-8").to_string();
-    assert!(problems.ends_with("latin.yaml: is not UTF-8 text; save it as UTF-8"), "{problems}");
+    assert!(
+        problems.ends_with("latin.yaml: is not UTF-8 text; save it as UTF-8"),
+        "{problems}"
+    );
 }
 
 /// Writes `yaml` beside certificates of the names that the example uses.
@@ -231,17 +320,31 @@ const MESH: &str = "listen: 127.0.0.1:8080\nupstreams: [{name: a, base_url: 'htt
 fn mesh_problems(folder: &Folder, yaml: &str) -> Vec<String> {
     let path = folder.write("grapevine.yaml", yaml);
     let prefix = format!("{}/", folder.path().display());
-    let problems = load(&Sources { file: Some(path), ..Sources::default() }).expect_err("the mesh has problems");
-    problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+    let problems = load(&Sources {
+        file: Some(path),
+        ..Sources::default()
+    })
+    .expect_err("the mesh has problems");
+    problems
+        .iter()
+        .map(|problem| problem.to_string().replace(&prefix, ""))
+        .collect()
 }
 
 #[test]
 fn names_default_to_those_of_the_certificate() {
     let folder = Folder::new("identity");
     let path = with_certificates(&folder, MESH);
-    let loaded = load(&Sources { file: Some(path), ..Sources::default() }).unwrap_or_else(|p| panic!("{p}"));
+    let loaded = load(&Sources {
+        file: Some(path),
+        ..Sources::default()
+    })
+    .unwrap_or_else(|p| panic!("{p}"));
     assert_eq!(loaded.config.node.name.as_str(), "sgp-1");
-    assert_eq!(loaded.config.mesh.expect("a mesh").name.as_str(), "production");
+    assert_eq!(
+        loaded.config.mesh.expect("a mesh").name.as_str(),
+        "production"
+    );
     assert_eq!(loaded.warnings, []);
 }
 
@@ -298,9 +401,15 @@ fn expired_certificate_is_refused() {
 fn files_that_are_no_certificates_are_refused() {
     let folder = Folder::new("no-pem");
     folder.write("mesh-ca.pem", "hello");
-    folder.write("sgp-1.pem", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n");
+    folder.write(
+        "sgp-1.pem",
+        "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
+    );
     assert_eq!(
-        mesh_problems(&folder, &format!("{MESH}tls: {{cert: none.pem, key: none.key}}\n")),
+        mesh_problems(
+            &folder,
+            &format!("{MESH}tls: {{cert: none.pem, key: none.key}}\n")
+        ),
         [
             "grapevine.yaml:3:36: mesh.tls.ca: mesh-ca.pem holds no certificate; name a PEM file that does",
             "grapevine.yaml:3:55: mesh.tls.cert: sgp-1.pem is not a PEM file; \
