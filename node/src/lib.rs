@@ -4,6 +4,7 @@
 //! the shells.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod driver;
