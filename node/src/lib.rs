@@ -7,3 +7,4 @@ pub mod clock;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
+pub mod mesh;
