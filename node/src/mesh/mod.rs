@@ -6,5 +6,6 @@
 
 pub mod authority;
 pub mod credentials;
+pub mod gossip;
 pub mod identity;
 pub mod wire;
