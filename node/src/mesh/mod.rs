@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`authority`] (who
 //! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], [`ping`] (what a link is and which one
-//! is used); [`forward`] and [`serve`] (a call's two ends); [`wire`] (what gossip sees of the links).
+//! is used); [`forward`] and [`serve`] (a call's two ends); [`wire`] (what gossip sees of the links)
+//! and [`gossip`] itself.
 //!
 //! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
 
@@ -12,6 +13,7 @@ pub mod credentials;
 mod dial;
 pub mod endpoint;
 pub mod forward;
+pub mod gossip;
 pub mod hello;
 mod hub;
 pub mod identity;
