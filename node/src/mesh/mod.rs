@@ -33,3 +33,6 @@ pub use dial::Members;
 pub use forward::Forwarder;
 pub use outgoing::MeshOutgoing;
 pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};
+
+#[cfg(test)]
+mod tests;
