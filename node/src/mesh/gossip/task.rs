@@ -40,6 +40,9 @@ const OUTBOX_MAX: usize = 4_096;
 /// Peers up to which the links push a rumor to all: then nobody has to pass it on.
 const PUSHED_TO_ALL_MAX: usize = 64;
 
+/// Addresses that a new life of chitchat tries at once; more would be a burst.
+const CONTACTS_MAX: usize = 16;
+
 /// Rumors whose signatures are checked per second: an eighth of a core.
 const RUMORS_PER_SECOND: u32 = 2_000;
 
@@ -121,6 +124,7 @@ impl Gossip {
             started_at: now,
             restart_delay: RESTART_DELAY,
             changed: Arc::new(Notify::new()),
+            contacts: Vec::new(),
             live_addresses: BTreeSet::new(),
             relays: Relays::default(),
             rumors_left: RUMORS_PER_SECOND,
@@ -201,6 +205,8 @@ struct Task<O> {
     restart_delay: Duration,
     /// Some key changed in chitchat.
     changed: Arc<Notify>,
+    /// Whom the next life of chitchat tries first.
+    contacts: Vec<SocketAddr>,
     /// Where the live members are.
     live_addresses: BTreeSet<SocketAddr>,
     own: Own,
@@ -412,12 +418,13 @@ impl<O: Outgoing> Task<O> {
     }
 
     fn on_seed(&mut self, address: SocketAddr) {
-        let is_known = self.live_addresses.contains(&address);
-        if let Some(chat) = &self.chat
-            && !is_known
-            && address != self.chat_config.advertise
-        {
-            chat.gossip(address);
+        if address == self.chat_config.advertise || self.live_addresses.contains(&address) {
+            return;
+        }
+        match &self.chat {
+            Some(chat) => chat.gossip(address),
+            None if self.contacts.len() < CONTACTS_MAX => self.contacts.push(address),
+            None => {}
         }
     }
 
@@ -429,6 +436,9 @@ impl<O: Outgoing> Task<O> {
         match started {
             Ok(chat) => {
                 self.started_at = Instant::now();
+                for address in self.contacts.drain(..) {
+                    chat.gossip(address);
+                }
                 self.chat = Some(chat);
                 info!(generation = life.0, "gossip runs");
             }
@@ -449,6 +459,8 @@ impl<O: Outgoing> Task<O> {
         if has_run && now.duration_since(self.started_at) > LIFE_IS_GOOD {
             self.restart_delay = RESTART_DELAY;
         }
+        let room = CONTACTS_MAX.saturating_sub(self.contacts.len());
+        self.contacts.extend(self.live_addresses.iter().take(room));
         let delay = self.restart_delay;
         self.restart_delay = (delay * 2).min(RESTART_DELAY_MAX);
         self.start_at = now + delay;
