@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use grapevine_tests::client::{self, Answer, chat_body, http, whole};
+use grapevine_tests::wait::must;
 use grapevine_tests::{Mesh, Mock, Node, within};
 use serde_json::json;
 
@@ -270,8 +271,8 @@ async fn garbage_datagrams_at_the_mesh_port_disturb_nobody() {
 // Sends bytes on a connection of their own and reads until the node ends it.
 async fn raw(address: SocketAddr, bytes: Vec<u8>) -> String {
     let exchange = tokio::task::spawn_blocking(move || {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut stream = must("connecting", TcpStream::connect(address));
+        must("limiting reads", stream.set_read_timeout(Some(LIMIT)));
         // A node may answer and close before it has read everything.
         drop(stream.write_all(&bytes));
         let mut answer = Vec::new();
@@ -290,7 +291,8 @@ async fn raw(address: SocketAddr, bytes: Vec<u8>) -> String {
         }
         String::from_utf8_lossy(&answer).into_owned()
     });
-    within("an answer to raw bytes", LIMIT, exchange)
-        .await
-        .unwrap()
+    must(
+        "reading",
+        within("an answer to raw bytes", LIMIT, exchange).await,
+    )
 }
