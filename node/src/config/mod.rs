@@ -6,5 +6,5 @@ pub mod hash;
 pub mod secret;
 pub mod text;
 
-pub use checked::Config;
+pub use checked::{Config, LogConfig, LogFormat};
 pub use secret::Secret;

@@ -120,7 +120,16 @@ impl Engine {
                 fact,
                 via,
             } => {
-                self.fact_heard(now, node, stamp, fact, via, effects);
+                self.fact_heard(
+                    now,
+                    peer::Heard {
+                        node,
+                        stamp,
+                        fact,
+                        via,
+                    },
+                    effects,
+                );
             }
             Event::LinkUp { peer } => self.link_changed(now, peer, peer::Link::Up, effects),
             Event::LinkDown { peer } => self.link_changed(now, peer, peer::Link::Down, effects),
