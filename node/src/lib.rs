@@ -7,3 +7,7 @@ pub mod clock;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
+pub mod headers;
+pub mod observe;
+pub mod scan;
+pub mod upstream;
