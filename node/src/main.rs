@@ -1,1 +1,3 @@
+//! The `grapevine` program.
+
 fn main() {}

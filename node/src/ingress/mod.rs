@@ -42,6 +42,7 @@ use http::HeaderValue;
 
 use crate::driver::Desk;
 use crate::observe::record::Recorder;
+use crate::readiness::Readiness;
 
 pub use cors::Cors;
 pub use keys::{Key, Keys};
@@ -92,20 +93,5 @@ pub struct Context<L, P> {
     /// Calls peers.
     pub peers: P,
     /// Whether the node is ready.
-    pub readiness: Arc<dyn Readiness>,
-}
-
-/// Whether the node can take requests, and what there is to say about it.
-pub trait Readiness: Send + Sync + std::fmt::Debug + 'static {
-    /// The state now.
-    fn report(&self) -> ReadyReport;
-}
-
-/// The answer of `/readyz`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadyReport {
-    /// Whether requests should be sent here.
-    pub ready: bool,
-    /// Why not, and warnings, in words.
-    pub reasons: Vec<String>,
+    pub readiness: Readiness,
 }
