@@ -10,6 +10,7 @@ pub mod driver;
 pub mod entropy;
 pub mod exchange;
 pub mod headers;
+pub mod ingress;
 pub mod mock;
 pub mod observe;
 pub mod prober;

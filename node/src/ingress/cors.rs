@@ -91,7 +91,10 @@ mod tests {
     fn only_listed_origins_may_read_answers() {
         let cors = Cors::Listed(vec![HeaderValue::from_static("https://a.example")]);
         let allowed = marked(&cors, "https://a.example");
-        assert_eq!(allowed[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://a.example");
+        assert_eq!(
+            allowed[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+            "https://a.example"
+        );
         assert_eq!(allowed[header::VARY], "origin");
         assert!(marked(&cors, "https://b.example").is_empty());
         assert!(marked(&Cors::Off, "https://a.example").is_empty());

@@ -40,7 +40,9 @@ pub(super) fn read(
 ) -> Result<Head, Problem> {
     let needs_model = *method == Method::POST && NEED_MODEL.contains(&path);
     let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let head = if let Some(boundary) = scan::form_boundary(content_type) {
         form(body, boundary)?
     } else if needs_model || (!body.is_empty() && is_json(content_type)) {
@@ -82,7 +84,10 @@ fn json(body: &[u8]) -> Result<Head, Problem> {
             None => return Err(Problem::invalid(Some("model"), "'model' must be a string")),
         },
     };
-    let conversation = [cache_key, user].into_iter().flatten().find(|raw| raw.len() > 2);
+    let conversation = [cache_key, user]
+        .into_iter()
+        .flatten()
+        .find(|raw| raw.len() > 2);
     Ok(Head {
         model,
         stream: stream == Some(b"true"),
@@ -115,7 +120,12 @@ mod tests {
 
     fn read_chat(body: &'static str) -> Result<Head, Problem> {
         let body = Bytes::from_static(body.as_bytes());
-        read(&Method::POST, "/v1/chat/completions", &HeaderMap::new(), &body)
+        read(
+            &Method::POST,
+            "/v1/chat/completions",
+            &HeaderMap::new(),
+            &body,
+        )
     }
 
     #[test]

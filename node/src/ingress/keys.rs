@@ -35,7 +35,9 @@ impl std::fmt::Debug for Key {
 impl Key {
     /// Whether its holder may use `model`.
     pub(super) fn allows(&self, model: &ModelName) -> bool {
-        self.models.as_ref().is_none_or(|models| models.contains(model))
+        self.models
+            .as_ref()
+            .is_none_or(|models| models.contains(model))
     }
 }
 
@@ -78,9 +80,13 @@ impl Keys {
 fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        return scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii());
+        return scheme
+            .eq_ignore_ascii_case(b"bearer ")
+            .then(|| key.trim_ascii());
     }
-    headers.get(headers::API_KEY).map(|value| value.as_bytes().trim_ascii())
+    headers
+        .get(headers::API_KEY)
+        .map(|value| value.as_bytes().trim_ascii())
 }
 
 #[cfg(test)]
@@ -99,22 +105,37 @@ mod tests {
 
     fn check(name: &'static str, value: &'static str) -> Result<Option<Arc<str>>, KeyError> {
         let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_static(name), value.parse().expect("a valid value"));
+        headers.insert(
+            HeaderName::from_static(name),
+            value.parse().expect("a valid value"),
+        );
         let found = keys().check(&headers)?;
         Ok(found.map(|key| key.name.clone()))
     }
 
     #[test]
     fn key_is_taken_from_either_header() {
-        assert_eq!(check("authorization", "Bearer right"), Ok(Some("app".into())));
-        assert_eq!(check("authorization", "bearer right "), Ok(Some("app".into())));
+        assert_eq!(
+            check("authorization", "Bearer right"),
+            Ok(Some("app".into()))
+        );
+        assert_eq!(
+            check("authorization", "bearer right "),
+            Ok(Some("app".into()))
+        );
         assert_eq!(check("x-api-key", "right"), Ok(Some("app".into())));
     }
 
     #[test]
     fn wrong_and_missing_keys_are_told_apart() {
-        assert_eq!(check("authorization", "Bearer wrong"), Err(KeyError::Unknown));
-        assert_eq!(check("authorization", "Basic right"), Err(KeyError::Missing));
+        assert_eq!(
+            check("authorization", "Bearer wrong"),
+            Err(KeyError::Unknown)
+        );
+        assert_eq!(
+            check("authorization", "Basic right"),
+            Err(KeyError::Missing)
+        );
         assert_eq!(check("x-other", "right"), Err(KeyError::Missing));
         assert_eq!(Keys::default().check(&HeaderMap::new()), Ok(None));
     }

@@ -28,9 +28,6 @@ mod sse;
 mod track;
 mod usage;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 use std::time::Duration;
 

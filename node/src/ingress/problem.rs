@@ -46,6 +46,8 @@ pub(super) struct Problem {
     pub(super) message: String,
     /// The part of the request that is at fault.
     pub(super) param: Option<&'static str>,
+    /// The methods that the path takes, where the method is at fault.
+    pub(super) allow: Option<&'static str>,
     /// When a retry may help; `None` when it does not.
     pub(super) retry_after: Option<Duration>,
 }
@@ -57,6 +59,7 @@ impl Problem {
             code,
             message: message.into(),
             param: None,
+            allow: None,
             retry_after: None,
         }
     }
@@ -77,7 +80,8 @@ impl Problem {
     }
 
     pub(super) fn missing_key() -> Self {
-        let message = "no API key was given; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
+        let message =
+            "no API key was given; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
         Self::new(StatusCode::UNAUTHORIZED, "missing_api_key", message)
     }
 
@@ -101,7 +105,14 @@ impl Problem {
 
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let message = format!("this path takes {allowed} only");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        Self {
+            allow: Some(allowed),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                message,
+            )
+        }
     }
 
     pub(super) fn body_too_large(max: usize) -> Self {
@@ -110,7 +121,8 @@ impl Problem {
     }
 
     pub(super) fn body_timed_out() -> Self {
-        let message = "the request body did not arrive in time; send it faster or in smaller requests";
+        let message =
+            "the request body did not arrive in time; send it faster or in smaller requests";
         Self::passing(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
     }
 
@@ -126,8 +138,13 @@ impl Problem {
     }
 
     pub(super) fn budget_spent() -> Self {
-        let message = "an attempt failed, and the retry budget is spent: too much is failing just now";
-        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "retry_budget_spent", message)
+        let message =
+            "an attempt failed, and the retry budget is spent: too much is failing just now";
+        Self::passing(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "retry_budget_spent",
+            message,
+        )
     }
 
     /// There is no way to answer the request for `model`.
@@ -151,7 +168,11 @@ impl Problem {
     }
 
     pub(super) fn unknown_model(model: Option<&ModelName>, nearest: &[ModelName]) -> Self {
-        let nearest: Vec<&str> = nearest.iter().take(NEAREST_MAX).map(ModelName::as_str).collect();
+        let nearest: Vec<&str> = nearest
+            .iter()
+            .take(NEAREST_MAX)
+            .map(ModelName::as_str)
+            .collect();
         let hint = match nearest.as_slice() {
             [] => "GET /v1/models lists what there is".to_owned(),
             names => format!("similar names: {}", names.join(", ")),
@@ -170,7 +191,9 @@ impl Problem {
     pub(super) fn failed(outcome: &Outcome) -> Self {
         let bad_gateway = |code, message| Self::passing(StatusCode::BAD_GATEWAY, code, message);
         match outcome {
-            Outcome::Status { status: 401 | 403, .. } => bad_gateway(
+            Outcome::Status {
+                status: 401 | 403, ..
+            } => bad_gateway(
                 "upstream_credential",
                 "the upstream refused this gateway's own credential; your key is not at fault",
             ),
