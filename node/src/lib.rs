@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
