@@ -212,7 +212,7 @@ fn way(headers: &HeaderMap) -> Way {
 }
 
 /// An error with its causes, on one line.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -173,7 +173,9 @@ fn row(
         .filter(|_| own.is_some());
     vec![
         region.name.to_owned(),
-        entry.map_or_else(|| region.name.to_owned(), |entry| printable(&entry.region)),
+        entry
+            .and_then(|entry| entry.region.as_deref())
+            .map_or(region.name.to_owned(), printable),
         phase,
         region.upstream.to_owned(),
         state,

@@ -31,6 +31,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::mock::{KnobsError, MockError};
+pub(crate) use chat::causes;
 use fleet::Fleet;
 use report::Report;
 
@@ -121,11 +122,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // A closed stderr leaves nobody to tell.
-            let _ = writeln!(
-                std::io::stderr(),
-                "grapevine demo: {}",
-                chat::causes(&error)
-            );
+            let _ = writeln!(std::io::stderr(), "grapevine demo: {}", causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -481,7 +481,7 @@ mod tests {
         let run = report(records.clone(), vec![fault.clone()]);
         assert_eq!(
             run.answers_recovered(&fault),
-            0 * MS,
+            Duration::ZERO,
             "2 of 302 are within one in a hundred"
         );
 

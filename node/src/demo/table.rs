@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_number_is_short_and_an_absent_one_a_dash() {
-        assert_eq!(number(Some(3.14)), "3.1");
+        assert_eq!(number(Some(3.26)), "3.3");
         assert_eq!(number(Some(163.4)), "163");
         assert_eq!(number(Some(f64::NAN)), "-");
         assert_eq!(number(None), "-");

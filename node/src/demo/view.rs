@@ -19,8 +19,8 @@ pub(crate) struct MeshPage {
 pub(crate) struct NodeEntry {
     /// Its name.
     pub(crate) name: String,
-    /// Its region.
-    pub(crate) region: String,
+    /// Its region; `None` while nothing but its name is known.
+    pub(crate) region: Option<String>,
     /// Whether membership holds it to be alive.
     pub(crate) live: bool,
     /// `joining`, `ready` or `draining`.
