@@ -6,16 +6,15 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use grapevine_core::engine::{AttemptReport, Event};
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
 use grapevine_proto::frame::{
     HEAD_BYTES_MAX, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
 };
-use http::HeaderMap;
 use http_body::Body;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::SemaphorePermit;
@@ -27,6 +26,7 @@ use super::hub::{Hub, own_load};
 use super::links::Link;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use crate::headers;
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -287,24 +287,7 @@ async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, Failure>> {
 fn status_outcome(answer: &Answer) -> Outcome {
     Outcome::Status {
         status: answer.status.as_u16(),
-        retry_after: retry_after(&answer.headers),
-    }
-}
-
-/// What `retry-after-ms` or `retry-after` asks for (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(millis) = text("retry-after-ms").and_then(|text| text.parse().ok()) {
-        return Some(Duration::from_millis(millis));
-    }
-    let text = text("retry-after")?;
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let left = date.duration_since(std::time::SystemTime::now());
-            Some(left.unwrap_or_default())
-        }
+        retry_after: headers::retry_after(&answer.headers, SystemTime::now()),
     }
 }
 
@@ -324,18 +307,14 @@ impl Reporter {
             outcome,
             first_byte,
         });
-        let is_success = matches!(
-            outcome,
-            Outcome::Status {
-                status: 0..=399,
-                ..
-            }
-        );
-        if is_success {
-            // A full inbox loses successes first: the next one says the same.
-            let _ = hub.desk.try_tell(event);
-        } else {
+        let verdict = outcome.verdict(&RetryOn::default());
+        let is_urgent =
+            !matches!(verdict.blame, Blame::Success | Blame::Nobody) || verdict.cooldown.is_some();
+        if is_urgent {
             hub.desk.tell(event).await;
+        } else {
+            // A full inbox loses what the next report says too.
+            let _ = hub.desk.try_tell(event);
         }
     }
 }

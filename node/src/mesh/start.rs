@@ -123,7 +123,6 @@ pub struct MeshHandle {
     links: Links,
     signer: Signer,
     verifier: Verifier,
-    members: watch::Sender<Members>,
     client: Arc<dyn SwapClient>,
     tasks: Arc<[AbortHandle]>,
 }
@@ -215,14 +214,13 @@ pub async fn start<L: CallLocal>(
         links: links.clone(),
         signer,
         verifier,
-        members,
         client: hub,
         tasks: Arc::new(tasks),
     };
     Ok(Parts {
         handle,
         forwarder: Forwarder::new(links.clone()),
-        outgoing: MeshOutgoing::new(links, letters, own_addresses),
+        outgoing: MeshOutgoing::new(links, letters, own_addresses, members),
         incoming: Incoming {
             gossip: gossip_in,
             rumors: rumors_in,
@@ -334,16 +332,6 @@ impl MeshHandle {
     /// Connections that are open, those in use and others.
     pub fn connections(&self) -> usize {
         self.endpoint.open_connections()
-    }
-
-    /// Tells which members gossip knows, with their advertised addresses; those worth it are kept
-    /// connected.
-    pub fn set_members(&self, members: Members) {
-        self.members.send_if_modified(|known| {
-            let differs = *known != members;
-            *known = members;
-            differs
-        });
     }
 
     /// Uses other certificates for connections that are opened from now on; those that are open stay.

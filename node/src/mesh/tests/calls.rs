@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::support::{
-    Fake, IN_FLIGHT_MAX, Node, TestMesh, answer, call, node_name, soon, until, whole,
+    Fake, IN_FLIGHT_MAX, Node, TELLINGS_MAX, TestMesh, answer, call, node_name, soon, until, whole,
 };
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 
@@ -215,9 +215,10 @@ async fn deadline_ends_a_call_that_hangs() {
 
 #[tokio::test]
 async fn owner_sees_the_time_that_is_left() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(TELLINGS_MAX);
     let fake = Fake::new(move |call| {
-        let _ = tell.send(call.deadline.saturating_duration_since(Instant::now()));
+        let left = call.deadline.saturating_duration_since(Instant::now());
+        tell.try_send(left).expect("room for one");
         async { Ok(answer(whole(Bytes::new()))) }
     });
     let (entry, _owner) = pair(fake).await;
