@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use grapevine_core::engine::{AttemptReport, Event};
+use grapevine_core::fact::Phase;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
 use grapevine_proto::frame::{
@@ -33,6 +34,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the body of a request may take to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a draining node waits for a peer to acknowledge the end of an answer.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// No request waits longer than this, whatever its caller says.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -84,9 +88,11 @@ pub(super) async fn serve<L: CallLocal>(
         Err(refusal) => Err(refusal),
     };
     match taken {
-        Ok((_admission, call)) => {
+        Ok((admission, call)) => {
             let call = Call { deadline, ..call };
             answer(hub, &mut stream, call).await;
+            drop(admission);
+            delivered(hub, &stream).await;
         }
         Err(refusal) => refuse(hub, link, &mut stream, Some(&upstream), refusal).await,
     }
@@ -207,6 +213,15 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
                 reporter.report(hub, ended, None).await;
             }
         }
+    }
+}
+
+/// On a node that is about to close its connections, waits until the peer has the whole answer: what
+/// is only queued is lost with the connection. The link counts the call until then.
+async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
+    if stream.is_complete() && hub.desk.view().phase == Phase::Draining {
+        // A peer that does not acknowledge in time has gone, or is too slow to be waited for.
+        let _ = timeout(DELIVERY_TIMEOUT, stream.send.stopped()).await;
     }
 }
 
