@@ -104,6 +104,18 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
     match config::load(&args.sources(environment)) {
         Ok(_) => fail("the configuration is good, but this build cannot run a node yet"),
-        Err(problems) => fail(&format!("the configuration has problems\n{problems}")),
+        Err(problems) => {
+            let warnings = problems.warnings().iter().map(|warning| {
+                format!(
+                    "
+warning: {warning}"
+                )
+            });
+            fail(&format!(
+                "the configuration has problems
+{problems}{}",
+                warnings.collect::<String>()
+            ))
+        }
     }
 }

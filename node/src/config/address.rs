@@ -27,10 +27,10 @@ pub enum AddressError {
     #[error("must have a port from 1 to 65535")]
     Port,
     /// No `HOST:PORT`.
-    #[error("must be HOST:PORT")]
+    #[error("is not a host and a port")]
     HostPort,
     /// No network.
-    #[error("must be an IP address or a network such as 10.0.0.0/8")]
+    #[error("is not an address or a network")]
     Network,
 }
 

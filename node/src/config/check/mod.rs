@@ -5,6 +5,7 @@
 
 mod certificates;
 mod clients;
+mod health;
 mod mesh;
 mod node;
 mod routing;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
 use super::file::{ConfigFile, DurationText, Item, SizeText};
+use super::places::Places;
 use super::problem::{Origin, Report};
-use super::shape::Places;
 use super::text::{ByteSize, format_duration, parse_duration};
 
 /// What remedies say about durations.

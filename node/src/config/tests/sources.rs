@@ -419,3 +419,32 @@ fn files_that_are_no_certificates_are_refused() {
         ]
     );
 }
+
+#[test]
+fn public_certificate_is_checked_for_its_time_and_key() {
+    let folder = Folder::new("public-tls");
+    let authority = Authority::new();
+    let (cert, _) = authority.issue("spiffe://production/node/sgp-1", true);
+    let (other, key) = authority.issue("spiffe://production/node/sgp-1", true);
+    folder.write("a.pem", cert);
+    folder.write("b.pem", other);
+    folder.write("b.key", key);
+    let yaml = "upstreams: [{name: a, base_url: 'http://h'}]\nlisten: 127.0.0.1:1\n";
+    assert_eq!(
+        mesh_problems(
+            &folder,
+            &format!("{yaml}tls: {{cert: a.pem, key: b.key}}\n")
+        ),
+        [
+            "grapevine.yaml:3:25: tls.key: b.key is not the key of the certificate; \
+             name the key and the certificate that were made together"
+        ]
+    );
+    assert_eq!(
+        mesh_problems(
+            &folder,
+            &format!("{yaml}tls: {{cert: b.pem, key: b.key}}\n")
+        ),
+        ["grapevine.yaml:3:13: tls.cert: holds a certificate that has expired; renew it"]
+    );
+}
