@@ -10,6 +10,7 @@ pub mod config;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
+pub mod mesh;
 pub mod mock;
 pub mod observe;
 pub mod prober;

@@ -21,7 +21,10 @@ struct Planned<E> {
 
 impl<E> Default for Heap<E> {
     fn default() -> Self {
-        Self { planned: BinaryHeap::new(), sequence: 0 }
+        Self {
+            planned: BinaryHeap::new(),
+            sequence: 0,
+        }
     }
 }
 
@@ -29,12 +32,18 @@ impl<E> Heap<E> {
     /// Plans `event` for `at`.
     pub fn plan(&mut self, at: Instant, event: E) {
         self.sequence += 1;
-        self.planned.push(Reverse(Planned { at, sequence: self.sequence, event }));
+        self.planned.push(Reverse(Planned {
+            at,
+            sequence: self.sequence,
+            event,
+        }));
     }
 
     /// Takes the next event, with its time.
     pub fn next(&mut self) -> Option<(Instant, E)> {
-        self.planned.pop().map(|Reverse(planned)| (planned.at, planned.event))
+        self.planned
+            .pop()
+            .map(|Reverse(planned)| (planned.at, planned.event))
     }
 
     /// When the next event happens.
@@ -82,7 +91,9 @@ mod tests {
             heap.plan(at(time), name);
         }
         assert_eq!(heap.next_at(), Some(at(1)));
-        let order: Vec<_> = std::iter::from_fn(|| heap.next()).map(|(_, name)| name).collect();
+        let order: Vec<_> = std::iter::from_fn(|| heap.next())
+            .map(|(_, name)| name)
+            .collect();
         assert_eq!(order, ["a", "b", "c", "d"]);
     }
 }
