@@ -257,4 +257,40 @@ mod tests {
         );
         assert!(text.starts_with("/flag.yaml: cannot be read"), "{text}");
     }
+
+    #[test]
+    fn certificates_of_the_ca_command_are_good() {
+        use crate::mesh::authority::{Authority, create};
+        use crate::mesh::identity::MeshName;
+
+        let folder = std::env::temp_dir().join(format!("grapevine-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let path = |name: &str| folder.join(name).display().to_string();
+        let write = |name: &str, text: &str| {
+            std::fs::write(path(name), text).expect("a file can be written")
+        };
+        let ca = create(&MeshName::new("production").expect("a good name")).expect("an authority");
+        let authority = Authority::from_pem(&ca.certificate, &ca.key).expect("an authority");
+        let name = "sgp-1".parse().expect("a good name");
+        let issued = authority
+            .issue(&name, &[], std::time::Duration::from_secs(60))
+            .expect("a certificate");
+        write("ca.pem", &ca.certificate);
+        write("node.pem", &issued.certificate);
+        write("node.key", &issued.key);
+        let (ca, cert, key) = (path("ca.pem"), path("node.pem"), path("node.key"));
+        let (text, is_good) = check(
+            &[
+                "--ca", &ca, "--cert", &cert, "--key", &key, "--seed", "jpn:7171",
+            ],
+            &[],
+        );
+        std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+        assert!(is_good, "{text}");
+        assert!(
+            text.contains("mesh      production on 0.0.0.0:7171, seeds jpn:7171"),
+            "{text}"
+        );
+        assert!(text.contains("node      sgp-1 in local"), "{text}");
+    }
 }

@@ -22,8 +22,8 @@ use super::secret::Secret;
 use super::text::ByteSize;
 
 pub use upstream::{
-    ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, MODELS_BYTES_MAX, ModelConfig, ProbeConfig,
-    TimeoutConfig, UpstreamConfig, UpstreamModels,
+    ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig,
+    UpstreamConfig, UpstreamModels,
 };
 
 /// Everything a node needs to know to run.

@@ -107,7 +107,7 @@ pub struct AdminFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshFile {
-    /// The mesh's name, lower case. Default: the one in the node's certificate.
+    /// The mesh's name: lower-case letters, digits and inner '-', at most 63 bytes. Default: the one in the node's certificate.
     pub name: Option<String>,
     /// Where gossip and forwarded requests arrive: IP:PORT, UDP. Default: 0.0.0.0:7171.
     pub listen: Option<String>,

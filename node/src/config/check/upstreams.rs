@@ -7,7 +7,7 @@ use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
 
 use super::super::address::BaseUrl;
-use super::super::checked::{MODELS_BYTES_MAX, ModelConfig, UpstreamConfig, UpstreamModels};
+use super::super::checked::{ModelConfig, UpstreamConfig, UpstreamModels};
 use super::super::file::{Item, ModelFile, SecretText, UpstreamFile};
 use super::super::secret::Secret;
 use super::node::{NAME_FORM, is_header_text};
@@ -31,11 +31,12 @@ const HEADERS_OWN: [&str; 7] = [
 ];
 
 impl Checker<'_> {
+    /// Each upstream with its key, since one that was refused leaves a gap in the numbers.
     pub(super) fn upstreams(
         &mut self,
         list: &Option<Vec<Item<UpstreamFile>>>,
         has_mesh: bool,
-    ) -> Vec<UpstreamConfig> {
+    ) -> Vec<(String, UpstreamConfig)> {
         let mut first_of_name = BTreeMap::new();
         let mut upstreams = Vec::new();
         for (key, file) in items("upstreams", list) {
@@ -51,7 +52,7 @@ impl Checker<'_> {
                 );
                 first_of_name.insert(upstream.name.clone(), first);
             }
-            upstreams.push(upstream);
+            upstreams.push((key, upstream));
         }
         if list.as_ref().is_none_or(Vec::is_empty) && !self.places.was_refused("upstreams") {
             let (problem, remedy) = if has_mesh {
@@ -66,6 +67,9 @@ impl Checker<'_> {
                 )
             };
             self.warning("upstreams", problem, remedy);
+        }
+        if has_mesh {
+            self.gossip_fits(&upstreams);
         }
         upstreams
     }
@@ -175,16 +179,6 @@ impl Checker<'_> {
                 key,
                 "is empty",
                 "list models, write [\"*\"] for any, or remove the key to discover them",
-            );
-        }
-        let bytes: usize = models.iter().map(|model| model.name.as_str().len()).sum();
-        if bytes > MODELS_BYTES_MAX {
-            let problem =
-                format!("has {bytes} bytes of names; gossip carries at most {MODELS_BYTES_MAX}");
-            self.problem(
-                key,
-                problem,
-                "split the upstream in two with half of the models each, or write [\"*\"]",
             );
         }
         UpstreamModels::Listed(models)

@@ -86,9 +86,6 @@ pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
 /// The default of [`UpstreamConfig::in_flight_max`].
 pub const IN_FLIGHT_PER_UPSTREAM: u32 = 1_024;
 
-/// Names of one upstream's models, in bytes: what a gossiped value of 1 KiB has room for.
-pub const MODELS_BYTES_MAX: usize = 700;
-
 /// What an upstream can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamModels {
