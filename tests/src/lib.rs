@@ -1,1 +1,47 @@
-//! placeholder
+//! A harness for whole nodes: real `grapevine` processes, real sockets, real clients.
+//!
+//! Reading order: [`mesh`] (several nodes with certificates and configs), [`node`] (one of them),
+//! [`mock`] (an upstream with fault knobs), [`client`] (requests and event streams), [`load`] (many
+//! clients at once), [`network`] (a bad network between nodes), [`script`] (official SDKs), and
+//! [`wait`] (conditions instead of sleeping).
+//!
+//! The harness knows nodes by their program, ports, config and admin pages only. Its functions panic
+//! with what was being done, so that a test reads as its story; on a failure the end of every child's
+//! log is printed and the scratch directory stays.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use grapevine_tests::{Mesh, Mock, client};
+//!
+//! let primary = Mock::start("primary", &["gpt-4o"]).await;
+//! let spare = Mock::start("spare", &["gpt-4o"]).await;
+//! let mesh = Mesh::builder()
+//!     .node("sgp", |node| node.upstream(&primary))
+//!     .node("jpn", |node| node.upstream(&spare))
+//!     .start()
+//!     .await;
+//! primary.kill();
+//! let answer = client::chat(&mesh["sgp"], "gpt-4o", "hello").await;
+//! assert_eq!((answer.status, answer.header("x-grapevine-node")), (200, "jpn"));
+//! # }
+//! ```
+
+pub mod client;
+pub mod load;
+pub mod mesh;
+pub mod mock;
+pub mod network;
+pub mod node;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod scratch;
+pub mod script;
+pub mod view;
+pub mod wait;
+
+pub use mesh::Mesh;
+pub use mock::Mock;
+pub use node::Node;
+pub use process::Signal;
+pub use wait::{wait_until, within};

@@ -18,6 +18,9 @@ use crate::place::Place;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
 
+/// The share of its limit at which an upstream counts as hot (Prequal's rule, NSDI 2024).
+const HOT_LOAD: f64 = 0.85;
+
 /// The mesh as one node sees it at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -95,6 +98,8 @@ pub struct UpstreamView {
     pub standing: Standing,
     /// When `standing` was said.
     pub said_at: Instant,
+    /// When its figures (load, time to first byte) were last heard.
+    pub heard_at: Instant,
     /// Round trip to its owner; zero for an own upstream.
     pub rtt: Duration,
     /// Whether its owner can be reached and takes work.
@@ -152,8 +157,21 @@ pub struct NodeView {
     pub reach: Reach,
     /// Round trip, where measured.
     pub rtt: Option<Duration>,
-    /// Its upstreams with the age of what is known.
-    pub upstreams: Vec<(UpstreamFact, Duration)>,
+    /// Its upstreams.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// An upstream, for the operator.
+#[derive(Clone, Debug)]
+pub struct UpstreamStatus {
+    /// What its owner says of it.
+    pub fact: Arc<UpstreamFact>,
+    /// When that was said.
+    pub said_at: Instant,
+    /// Requests thought to be under way there now.
+    pub in_flight: u32,
+    /// 50th and 99th percentile of the time to first byte, of an own upstream with samples.
+    pub percentiles: Option<(Duration, Duration)>,
 }
 
 impl View {
@@ -176,6 +194,11 @@ impl UpstreamView {
     /// How full it is.
     pub fn load(&self) -> Share {
         Share::of(self.in_flight(), self.in_flight_max)
+    }
+
+    /// Whether it is nearly full, or told us lately that it is.
+    pub fn is_hot(&self, now: Instant) -> bool {
+        self.load().get() >= HOT_LOAD || self.hot_until.is_some_and(|until| now < until)
     }
 
     /// Whether new work may go there at `now`.

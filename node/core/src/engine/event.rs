@@ -7,7 +7,7 @@ use crate::fact::{Fact, FactKey, Load, Phase};
 use crate::health;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use crate::notice::Notice;
-use crate::outcome::{Outcome, RetryOn};
+use crate::outcome::Outcome;
 use crate::place::Place;
 use crate::units::{Tier, Weight};
 
@@ -202,11 +202,4 @@ pub enum Effect {
     },
     /// Tell the operator.
     Notice(Notice),
-}
-
-/// Rules of the engine beyond single upstreams.
-#[derive(Clone, Debug, Default)]
-pub struct Rules {
-    /// Which failures go on to the next candidate; decides what a report counts as.
-    pub retry_on: RetryOn,
 }

@@ -1,6 +1,9 @@
 //! Where a request goes: `plan` turns a view and a question into candidates in order.
 
 mod cost;
+mod nearest;
+mod order;
+mod plan;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +12,8 @@ use crate::ids::{ModelName, RegionName};
 use crate::view::Candidate;
 
 pub use cost::Cost;
+pub use order::is_near;
+pub use plan::plan;
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -129,20 +134,5 @@ impl Reason {
     }
 }
 
-use rand_core::Rng;
-
-use crate::time::Instant;
-use crate::view::View;
-
-/// The candidates for `ask`, in the order to try them.
-///
-/// # Errors
-/// When no node knows the model, none of its upstreams can be reached, or none is allowed.
-pub fn plan(
-    _view: &View,
-    _ask: &Ask<'_>,
-    _now: Instant,
-    _rng: &mut impl Rng,
-) -> Result<Plan, PlanError> {
-    Err(PlanError::NotAllowed)
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! What a node knows of a peer: its facts in the order of their stamps, and the state of the link.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{AttemptReport, Effect, Via};
+use super::{Engine, PEERS_MAX, ViewDue};
+use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Standing, UpstreamFact};
+use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
+use crate::limit::InFlight;
+use crate::notice::Notice;
+use crate::outcome::{Outcome, Refusal};
+use crate::time::Instant;
+use crate::view::Reach;
+
+/// Upstreams kept for one peer: its gossiped state has no room for more.
+const UPSTREAMS_MAX: usize = 64;
+
+/// One that refused work or limited rates counts as hot for this long.
+const HOT_FOR: Duration = Duration::from_secs(1);
+
+/// A peer that lost a request gets no new one for this long, unless its link proves well before.
+const SUSPECT_FOR: Duration = Duration::from_millis(500);
+
+/// A node this young takes everyone for old friends: slow start is for those that come later.
+const ACQUAINTED_AFTER: Duration = Duration::from_secs(10);
+
+/// What is known of a peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) generation: Generation,
+    pub(super) fact: Option<NodeFact>,
+    pub(super) phase: Phase,
+    pub(super) upstreams: BTreeMap<UpstreamName, Remote>,
+    pub(super) live: bool,
+    pub(super) died_at: Option<Instant>,
+    pub(super) link: Link,
+    pub(super) rtt: Option<Duration>,
+    stamps: BTreeMap<FactKey, Stamp>,
+    suspect_until: Option<Instant>,
+}
+
+/// The link to a peer, as the data path reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Down,
+    Silent,
+    Up,
+}
+
+/// A verified fact as it came in.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) node: NodeName,
+    pub(super) stamp: Stamp,
+    pub(super) fact: Fact,
+    pub(super) via: Via,
+}
+
+/// A peer's upstream.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) fact: Arc<UpstreamFact>,
+    pub(super) said_at: Instant,
+    pub(super) heard_at: Instant,
+    pub(super) ttft_heard: Option<Duration>,
+    pub(super) others_in_flight: u32,
+    pub(super) in_flight: InFlight,
+    pub(super) hot_until: Option<Instant>,
+    pub(super) returned_at: Option<Instant>,
+}
+
+impl Remote {
+    fn new(now: Instant, fact: UpstreamFact, returned_at: Option<Instant>) -> Self {
+        Self {
+            others_in_flight: fact.in_flight,
+            fact: Arc::new(fact),
+            said_at: now,
+            heard_at: now,
+            ttft_heard: None,
+            in_flight: InFlight::default(),
+            hot_until: None,
+            returned_at,
+        }
+    }
+
+    fn said(&mut self, now: Instant, fact: UpstreamFact) {
+        let returns = fact.standing == Standing::Ready
+            && !matches!(
+                self.fact.standing,
+                Standing::Ready | Standing::CoolingDown { .. }
+            );
+        if returns {
+            self.returned_at = Some(now);
+        }
+        self.others_in_flight = fact.in_flight.saturating_sub(self.in_flight.count());
+        self.ttft_heard = None;
+        self.fact = Arc::new(fact);
+        self.said_at = now;
+        self.heard_at = now;
+    }
+}
+
+impl Peer {
+    fn new(now: Instant) -> Self {
+        Self {
+            generation: Generation::default(),
+            fact: None,
+            phase: Phase::Joining,
+            upstreams: BTreeMap::new(),
+            live: false,
+            died_at: Some(now),
+            link: Link::Down,
+            rtt: None,
+            stamps: BTreeMap::new(),
+            suspect_until: None,
+        }
+    }
+
+    /// Whether work can be sent there.
+    pub(super) fn reach(&self) -> Reach {
+        let serves = self.fact.as_ref().is_some_and(|fact| fact.serves_requests);
+        match self.link {
+            Link::Down => Reach::Down,
+            _ if !serves || self.phase != Phase::Ready => Reach::Closed,
+            Link::Silent => Reach::Silent,
+            Link::Up if self.suspect_until.is_some() => Reach::Silent,
+            Link::Up => Reach::Open,
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        self.suspect_until
+    }
+
+    /// Clears a suspicion whose time is over; true when there was one.
+    pub(super) fn suspicion_ended(&mut self, now: Instant) -> bool {
+        let ended = self.suspect_until.is_some_and(|until| until <= now);
+        if ended {
+            self.suspect_until = None;
+        }
+        ended
+    }
+
+    /// Takes how an attempt of this node at the peer ended, ahead of the peer's own news.
+    pub(super) fn attempt_ended(&mut self, now: Instant, report: &AttemptReport) {
+        match report.outcome {
+            Outcome::PeerLost => self.suspect_until = Some(now + SUSPECT_FOR),
+            Outcome::Refused(Refusal::Draining) => self.phase = Phase::Draining,
+            _ => {}
+        }
+        let Some(remote) = self.upstreams.get_mut(&report.upstream) else {
+            return;
+        };
+        match report.outcome {
+            Outcome::Refused(Refusal::Full | Refusal::Ejected)
+            | Outcome::Status { status: 429, .. } => remote.hot_until = Some(now + HOT_FOR),
+            Outcome::Status { .. } => remote.heard_at = now,
+            _ => {}
+        }
+    }
+
+    pub(super) fn load_heard(&mut self, now: Instant, load: &Load) {
+        if let Some(remote) = self.upstreams.get_mut(&load.upstream) {
+            remote.others_in_flight = load.in_flight.saturating_sub(remote.in_flight.count());
+            remote.ttft_heard = (!load.ttft.is_zero()).then_some(load.ttft);
+            remote.heard_at = now;
+        }
+    }
+
+    /// Whether a fact of `stamp` under `key` is news; a new life forgets the one before.
+    fn is_news(&mut self, key: &FactKey, stamp: Stamp) -> bool {
+        if stamp.generation < self.generation {
+            return false;
+        }
+        if stamp.generation > self.generation {
+            self.generation = stamp.generation;
+            self.stamps.clear();
+            self.upstreams.clear();
+            self.phase = Phase::Joining;
+        }
+        let newest = self.stamps.entry(key.clone()).or_default();
+        let is_news = stamp > *newest;
+        *newest = stamp.max(*newest);
+        is_news
+    }
+
+    fn upstream_said(&mut self, now: Instant, fact: UpstreamFact, newcomer: bool) -> bool {
+        if let Some(remote) = self.upstreams.get_mut(&fact.name) {
+            let transition = fact.standing.differs_in_kind(remote.fact.standing);
+            remote.said(now, fact);
+            return transition;
+        }
+        let fits = self.upstreams.len() < UPSTREAMS_MAX;
+        if fits {
+            let returned_at = newcomer.then_some(now);
+            self.upstreams
+                .insert(fact.name.clone(), Remote::new(now, fact, returned_at));
+        }
+        fits
+    }
+}
+
+impl Engine {
+    pub(super) fn fact_heard(&mut self, now: Instant, heard: Heard, effects: &mut Vec<Effect>) {
+        let Heard {
+            node,
+            stamp,
+            fact,
+            via,
+        } = heard;
+        let newcomer = now.since(self.started_at) > ACQUAINTED_AFTER;
+        let Some(peer) = self.peer(now, &node, effects) else {
+            return;
+        };
+        let key = fact.key();
+        if !peer.is_news(&key, stamp) {
+            return;
+        }
+        let mut due = ViewDue::Soon;
+        match fact {
+            Fact::Node(fact) => {
+                peer.fact = Some(fact);
+                due = ViewDue::Now;
+            }
+            Fact::Phase(phase) => {
+                if phase == Phase::Draining && peer.phase != phase {
+                    effects.push(Effect::Notice(Notice::PeerDraining { peer: node.clone() }));
+                }
+                peer.phase = phase;
+                due = ViewDue::Now;
+            }
+            Fact::Upstream(fact) => {
+                if peer.upstream_said(now, fact, newcomer) {
+                    due = ViewDue::Now;
+                }
+            }
+            Fact::UpstreamGone(name) => {
+                peer.upstreams.remove(&name);
+                due = ViewDue::Now;
+            }
+        }
+        self.view_becomes(due);
+        if via == Via::Rumor {
+            effects.push(Effect::Relay { node, key, stamp });
+        }
+    }
+
+    pub(super) fn members_changed(
+        &mut self,
+        now: Instant,
+        live: &BTreeSet<NodeName>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for name in live {
+            let Some(peer) = self.peer(now, name, effects) else {
+                continue;
+            };
+            if !peer.live {
+                peer.live = true;
+                peer.died_at = None;
+                effects.push(Effect::Notice(Notice::PeerRevived { peer: name.clone() }));
+                self.view_becomes(ViewDue::Now);
+            }
+        }
+        let mut died = false;
+        for (name, peer) in &mut self.peers {
+            if peer.live && !live.contains(name) {
+                peer.live = false;
+                peer.died_at = Some(now);
+                effects.push(Effect::Notice(Notice::PeerDied { peer: name.clone() }));
+                died = true;
+            }
+        }
+        if died {
+            self.view_becomes(ViewDue::Now);
+        }
+    }
+
+    pub(super) fn link_changed(
+        &mut self,
+        now: Instant,
+        name: NodeName,
+        link: Link,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peer(now, &name, effects) else {
+            return;
+        };
+        if peer.link == link {
+            return;
+        }
+        let notice = match (peer.link, link) {
+            (_, Link::Down) => Some(Notice::LinkDown { peer: name }),
+            (_, Link::Silent) => Some(Notice::LinkSilent { peer: name }),
+            (Link::Down, Link::Up) => Some(Notice::LinkUp { peer: name }),
+            (_, Link::Up) => None,
+        };
+        peer.link = link;
+        if link == Link::Up {
+            peer.suspect_until = None;
+        }
+        if link == Link::Down && !peer.live {
+            peer.died_at = Some(now);
+        }
+        effects.extend(notice.map(Effect::Notice));
+        self.view_becomes(ViewDue::Now);
+    }
+
+    /// The record of `name`, made where there is none; `None` for this node itself and beyond the
+    /// limit.
+    fn peer(
+        &mut self,
+        now: Instant,
+        name: &NodeName,
+        effects: &mut Vec<Effect>,
+    ) -> Option<&mut Peer> {
+        if *name == self.identity.node {
+            return None;
+        }
+        if !self.peers.contains_key(name) {
+            if self.peers.len() >= PEERS_MAX {
+                effects.push(Effect::Notice(Notice::TooManyPeers { peer: name.clone() }));
+                return None;
+            }
+            effects.push(Effect::Notice(Notice::PeerJoined { peer: name.clone() }));
+            self.peers.insert(name.clone(), Peer::new(now));
+        }
+        self.peers.get_mut(name)
+    }
+}

@@ -1,0 +1,622 @@
+//! The engine told events by hand, on a clock by hand.
+
+use std::collections::BTreeSet;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use super::*;
+use crate::fact::{FactKey, Load, Standing, UpstreamFact};
+use crate::health::{Failure, Policy, Reason};
+use crate::ids::{Generation, RegionName};
+use crate::outcome::{Outcome, Refusal};
+use crate::route::{Ask, Plan, PlanError, Strategy, plan};
+use crate::units::{Share, Weight};
+use crate::view::{Reach, Way};
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).expect("a valid name")
+}
+
+fn upstream(name: &str) -> UpstreamName {
+    UpstreamName::new(name).expect("a valid name")
+}
+
+fn model(name: &str) -> ModelName {
+    ModelName::new(name).expect("a valid name")
+}
+
+fn region(name: &str) -> RegionName {
+    RegionName::new(name).expect("a valid name")
+}
+
+/// An engine named `usa` with a hand-turned clock.
+struct Bench {
+    engine: Engine,
+    rng: ChaCha8Rng,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let identity = Identity {
+            node: node("usa"),
+            generation: Generation(7),
+            region: region("usa"),
+            place: None,
+            protocol: 1,
+            build: "test".into(),
+            serves_requests: true,
+        };
+        let engine = Engine::new(Instant::START, identity);
+        Self {
+            engine,
+            rng: ChaCha8Rng::seed_from_u64(1),
+            now: Instant::START,
+        }
+    }
+
+    /// With one upstream `primary` that serves `gpt` and is probed.
+    fn with_upstream() -> Self {
+        let mut bench = Self::new();
+        bench.tell(Event::Configured(vec![spec(Probe::Models)]));
+        bench.tell(Event::PhaseChanged(Phase::Ready));
+        bench
+    }
+
+    fn tell(&mut self, event: Event) -> Vec<Effect> {
+        self.engine.handle(self.now, event, &mut self.rng)
+    }
+
+    fn wait(&mut self, span: Duration) -> Vec<Effect> {
+        self.now = self.now + span;
+        self.tell(Event::Tick)
+    }
+
+    fn attempt(&mut self, outcome: Outcome) -> Vec<Effect> {
+        let first_byte = Some(Duration::from_millis(300));
+        self.tell(Event::AttemptEnded(AttemptReport {
+            peer: None,
+            upstream: upstream("primary"),
+            model: Some(model("gpt")),
+            outcome,
+            first_byte,
+        }))
+    }
+
+    fn probe(&mut self, outcome: Outcome) -> Vec<Effect> {
+        let upstream = upstream("primary");
+        self.tell(Event::ProbeEnded(ProbeReport {
+            upstream,
+            outcome,
+            first_byte: None,
+            models: None,
+        }))
+    }
+
+    fn hear(&mut self, from: &str, version: u64, fact: Fact) -> Vec<Effect> {
+        let stamp = Stamp {
+            generation: Generation(3),
+            version,
+        };
+        self.tell(Event::FactHeard {
+            node: node(from),
+            stamp,
+            fact,
+            via: Via::Rumor,
+        })
+    }
+
+    /// A peer in reach with one upstream of `ttft`.
+    fn meet(&mut self, name: &str, rtt: Duration, ttft: Duration) {
+        self.hear(name, 1, Fact::Node(node_fact(name)));
+        self.hear(name, 2, Fact::Phase(Phase::Ready));
+        self.hear(
+            name,
+            3,
+            Fact::Upstream(upstream_fact(Standing::Ready, ttft)),
+        );
+        self.tell(Event::LinkUp { peer: node(name) });
+        self.tell(Event::RttMeasured {
+            peer: node(name),
+            rtt,
+        });
+    }
+
+    fn plan(&mut self) -> Result<Plan, PlanError> {
+        self.plan_for("gpt")
+    }
+
+    fn plan_for(&mut self, name: &str) -> Result<Plan, PlanError> {
+        let view = self.engine.view(self.now);
+        let model = model(name);
+        let ask = Ask {
+            model: Some(&model),
+            strategy: Strategy::Latency,
+            session: None,
+            prefer_region: None,
+            allow_regions: &[],
+            attempts_max: 6,
+        };
+        plan(&view, &ask, self.now, &mut self.rng)
+    }
+
+    fn first_node(&mut self) -> String {
+        let plan = self.plan().expect("a plan");
+        plan.choices[0].candidate.upstream.node.to_string()
+    }
+}
+
+fn spec(probe: Probe) -> UpstreamSpec {
+    UpstreamSpec {
+        name: upstream("primary"),
+        models: Models::Listed(vec![model("gpt")]),
+        tier: Tier(1),
+        weight: Weight::default(),
+        attempts_max: 1,
+        in_flight_max: 10,
+        health: Policy::default(),
+        probe,
+        probe_interval: Duration::from_secs(30),
+    }
+}
+
+fn node_fact(name: &str) -> NodeFact {
+    NodeFact {
+        region: region(name),
+        place: None,
+        protocol: 1,
+        build: "test".into(),
+        serves_requests: true,
+    }
+}
+
+fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
+    UpstreamFact {
+        name: upstream("primary"),
+        models: BTreeMap::from([(model("gpt"), Some(ttft))]),
+        standing,
+        ttft: Some(ttft),
+        error_rate: Share::ZERO,
+        in_flight: 0,
+        in_flight_max: 10,
+        tier: Tier(1),
+        weight: Weight::default(),
+    }
+}
+
+fn has_probe(effects: &[Effect]) -> bool {
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Probe { .. }))
+}
+
+fn urgent_standing(effects: &[Effect]) -> Option<Standing> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Publish {
+            fact: Fact::Upstream(fact),
+            urgent: true,
+            ..
+        } => Some(fact.standing),
+        _ => None,
+    })
+}
+
+const NEAR: Duration = Duration::from_millis(40);
+const FAR: Duration = Duration::from_millis(160);
+const TTFT: Duration = Duration::from_millis(300);
+
+#[test]
+fn new_upstream_is_probed_at_once_and_told() {
+    let mut bench = Bench::new();
+    let effects = bench.tell(Event::Configured(vec![spec(Probe::Models)]));
+    assert!(has_probe(&effects));
+    assert_eq!(urgent_standing(&effects), Some(Standing::Ready));
+}
+
+#[test]
+fn one_probe_runs_at_a_time() {
+    let mut bench = Bench::with_upstream();
+    assert!(
+        !has_probe(&bench.wait(Duration::from_secs(120))),
+        "the first has not ended"
+    );
+    bench.probe(Outcome::status(200));
+    assert!(!has_probe(&bench.wait(Duration::from_secs(29))));
+    assert!(has_probe(&bench.wait(Duration::from_secs(1))));
+}
+
+#[test]
+fn traffic_that_proves_the_state_saves_the_probe() {
+    let mut bench = Bench::with_upstream();
+    bench.probe(Outcome::status(200));
+    bench.wait(Duration::from_secs(29));
+    bench.attempt(Outcome::status(200));
+    assert!(!has_probe(&bench.wait(Duration::from_secs(29))));
+    assert!(has_probe(&bench.wait(Duration::from_secs(1))));
+}
+
+#[test]
+fn third_failure_ejects_and_is_told_at_once() {
+    let mut bench = Bench::with_upstream();
+    bench.attempt(Outcome::Reset);
+    bench.attempt(Outcome::Reset);
+    let effects = bench.attempt(Outcome::ConnectFailed);
+    let reason = Reason::Failures(Failure::Connect);
+    assert_eq!(
+        urgent_standing(&effects),
+        Some(Standing::Ejected { reason })
+    );
+}
+
+#[test]
+fn upstream_recovers_by_two_probes_after_its_cooldown() {
+    let mut bench = Bench::with_upstream();
+    bench.probe(Outcome::status(200));
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    assert!(has_probe(&bench.wait(Duration::from_secs(2))));
+    bench.probe(Outcome::status(200));
+    assert!(has_probe(&bench.wait(Duration::from_millis(200))));
+    let effects = bench.probe(Outcome::status(200));
+    assert_eq!(urgent_standing(&effects), Some(Standing::Ready));
+}
+
+#[test]
+fn failed_probe_starts_a_new_cooldown_without_a_second_probe() {
+    let mut bench = Bench::with_upstream();
+    bench.probe(Outcome::status(200));
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    bench.wait(Duration::from_secs(2));
+    bench.probe(Outcome::ConnectFailed);
+    assert!(!has_probe(&bench.wait(Duration::from_secs(1))));
+    assert!(has_probe(&bench.wait(Duration::from_secs(2))));
+}
+
+#[test]
+fn wake_is_never_in_the_past_for_long() {
+    let mut bench = Bench::with_upstream();
+    bench.probe(Outcome::status(200));
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    for _ in 0..200 {
+        let Some(wake) = bench.engine.next_wake() else {
+            break;
+        };
+        bench.now = bench.now.max(wake);
+        let effects = bench.tell(Event::Tick);
+        if bench.engine.view_is_due(bench.now) {
+            bench.engine.view(bench.now);
+        }
+        if has_probe(&effects) {
+            bench.probe(Outcome::ConnectFailed);
+        }
+    }
+    assert!(
+        bench.now.since_start() > Duration::from_secs(60),
+        "busy wake-ups: {:?}",
+        bench.now
+    );
+}
+
+#[test]
+fn change_too_little_to_tell_does_not_keep_the_engine_awake() {
+    let mut bench = Bench::with_upstream();
+    bench.probe(Outcome::status(200));
+    bench.wait(Duration::from_millis(1_500));
+    bench.engine.view(bench.now);
+    let wake = bench.engine.next_wake().expect("a probe is due some time");
+    assert!(wake > bench.now + Duration::from_secs(10), "{wake:?}");
+}
+
+#[test]
+fn rate_limit_cools_down_without_ejecting() {
+    let mut bench = Bench::with_upstream();
+    let wish = Some(Duration::from_secs(7));
+    let effects = bench.attempt(Outcome::Status {
+        status: 429,
+        retry_after: wish,
+    });
+    let standing = urgent_standing(&effects).expect("told at once");
+    assert_eq!(
+        standing,
+        Standing::CoolingDown {
+            remaining: Duration::from_secs(7)
+        }
+    );
+    assert!(bench.plan().expect("a last resort").last_resort);
+    let effects = bench.wait(Duration::from_secs(7));
+    assert_eq!(urgent_standing(&effects), Some(Standing::Ready));
+    assert!(!bench.plan().expect("a plan").last_resort);
+}
+
+#[test]
+fn figures_are_told_at_most_once_a_second() {
+    let mut bench = Bench::with_upstream();
+    bench.wait(Duration::from_secs(1));
+    bench.attempt(Outcome::status(200));
+    let told: usize = (0..50)
+        .map(|_| {
+            bench.now = bench.now + Duration::from_millis(100);
+            let first_byte = Some(Duration::from_millis(
+                bench.now.since_start().as_millis() as u64
+            ));
+            let effects = bench.tell(Event::AttemptEnded(AttemptReport {
+                peer: None,
+                upstream: upstream("primary"),
+                model: None,
+                outcome: Outcome::status(200),
+                first_byte,
+            }));
+            effects
+                .iter()
+                .filter(|effect| matches!(effect, Effect::Publish { .. }))
+                .count()
+        })
+        .sum();
+    assert!((3..=6).contains(&told), "{told} times in five seconds");
+}
+
+#[test]
+fn local_upstream_wins_over_an_equal_one_far_away() {
+    let mut bench = Bench::with_upstream();
+    bench.attempt(Outcome::status(200));
+    bench.meet("sgp", FAR, TTFT);
+    assert_eq!(bench.first_node(), "usa");
+}
+
+#[test]
+fn much_faster_peer_wins_over_a_slow_local_upstream() {
+    let mut bench = Bench::with_upstream();
+    bench.attempt(Outcome::status(200));
+    bench.meet("jpn", NEAR, Duration::from_millis(100));
+    assert_eq!(bench.first_node(), "jpn");
+}
+
+#[test]
+fn peer_without_a_link_gets_no_request() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    assert_eq!(bench.first_node(), "jpn");
+    bench.tell(Event::LinkDown { peer: node("jpn") });
+    assert!(matches!(bench.plan(), Err(PlanError::NoneReachable { .. })));
+}
+
+#[test]
+fn silent_peer_is_only_a_last_resort() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.tell(Event::LinkSilent { peer: node("jpn") });
+    assert!(bench.plan().expect("a plan").last_resort);
+    bench.tell(Event::LinkHeard { peer: node("jpn") });
+    assert!(!bench.plan().expect("a plan").last_resort);
+}
+
+#[test]
+fn draining_peer_gets_no_request_at_all() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.hear("jpn", 9, Fact::Phase(Phase::Draining));
+    assert!(matches!(bench.plan(), Err(PlanError::NoneReachable { .. })));
+}
+
+#[test]
+fn lost_request_makes_its_peer_suspect_for_half_a_second() {
+    let mut bench = Bench::with_upstream();
+    bench.attempt(Outcome::status(200));
+    bench.meet("jpn", NEAR, Duration::from_millis(50));
+    let report = AttemptReport {
+        peer: Some(node("jpn")),
+        upstream: upstream("primary"),
+        model: None,
+        outcome: Outcome::PeerLost,
+        first_byte: None,
+    };
+    bench.tell(Event::AttemptEnded(report));
+    assert_eq!(bench.first_node(), "usa");
+    bench.wait(Duration::from_millis(500));
+    assert_eq!(bench.first_node(), "jpn");
+}
+
+#[test]
+fn older_fact_is_ignored_and_not_relayed() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    let ejected = Standing::Ejected {
+        reason: Reason::ErrorRate,
+    };
+    let effects = bench.hear("jpn", 5, Fact::Upstream(upstream_fact(ejected, TTFT)));
+    let relayed = Effect::Relay {
+        node: node("jpn"),
+        key: FactKey::Upstream(upstream("primary")),
+        stamp: Stamp {
+            generation: Generation(3),
+            version: 5,
+        },
+    };
+    assert!(effects.contains(&relayed));
+    let effects = bench.hear(
+        "jpn",
+        4,
+        Fact::Upstream(upstream_fact(Standing::Ready, TTFT)),
+    );
+    assert!(effects.is_empty(), "{effects:?}");
+    assert!(bench.plan().expect("a plan").last_resort);
+}
+
+#[test]
+fn new_life_of_a_peer_forgets_the_old_one() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    let stamp = Stamp {
+        generation: Generation(4),
+        version: 1,
+    };
+    let fact = Fact::Phase(Phase::Ready);
+    bench.tell(Event::FactHeard {
+        node: node("jpn"),
+        stamp,
+        fact,
+        via: Via::Gossip,
+    });
+    assert!(matches!(bench.plan(), Err(PlanError::UnknownModel { .. })));
+    bench.hear(
+        "jpn",
+        99,
+        Fact::Upstream(upstream_fact(Standing::Ready, TTFT)),
+    );
+    assert!(bench.plan().is_err(), "news of the old life come too late");
+}
+
+#[test]
+fn facts_about_this_node_from_outside_change_nothing() {
+    let mut bench = Bench::with_upstream();
+    let ejected = Standing::Ejected {
+        reason: Reason::ErrorRate,
+    };
+    assert!(
+        bench
+            .hear("usa", 99, Fact::Upstream(upstream_fact(ejected, TTFT)))
+            .is_empty()
+    );
+    assert_eq!(bench.first_node(), "usa");
+}
+
+#[test]
+fn dead_peer_is_forgotten_after_ten_minutes() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.tell(Event::MembersChanged(BTreeSet::from([node("jpn")])));
+    bench.tell(Event::LinkDown { peer: node("jpn") });
+    bench.tell(Event::MembersChanged(BTreeSet::new()));
+    bench.wait(Duration::from_secs(599));
+    assert_eq!(bench.engine.view(bench.now).nodes.len(), 2);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.engine.view(bench.now).nodes.len(), 1);
+}
+
+#[test]
+fn peer_held_for_dead_keeps_its_work_while_its_link_is_up() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.tell(Event::MembersChanged(BTreeSet::from([node("jpn")])));
+    bench.tell(Event::MembersChanged(BTreeSet::new()));
+    assert_eq!(bench.first_node(), "jpn");
+    assert!(!bench.engine.view(bench.now).nodes[1].live);
+}
+
+#[test]
+fn load_told_by_a_peer_makes_it_hot() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.meet("sgp", FAR, TTFT);
+    assert_eq!(bench.first_node(), "jpn");
+    let load = Load {
+        upstream: upstream("primary"),
+        in_flight: 9,
+        ttft: TTFT,
+    };
+    bench.tell(Event::LoadHeard {
+        peer: node("jpn"),
+        loads: vec![load],
+    });
+    assert_eq!(bench.first_node(), "sgp");
+}
+
+#[test]
+fn refusal_makes_a_peer_hot_for_a_second() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.meet("sgp", FAR, TTFT);
+    let report = AttemptReport {
+        peer: Some(node("jpn")),
+        upstream: upstream("primary"),
+        model: None,
+        outcome: Outcome::Refused(Refusal::Full),
+        first_byte: None,
+    };
+    bench.tell(Event::AttemptEnded(report));
+    assert_eq!(bench.first_node(), "sgp");
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.first_node(), "jpn");
+}
+
+#[test]
+fn unprobed_upstream_gets_one_request_as_its_trial() {
+    let mut bench = Bench::new();
+    bench.tell(Event::Configured(vec![spec(Probe::Off)]));
+    bench.meet("jpn", NEAR, TTFT);
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    bench.wait(Duration::from_secs(2));
+    let plan = bench.plan().expect("a plan");
+    let first = &plan.choices[0];
+    assert_eq!(
+        (first.reason, first.candidate.upstream.way),
+        (crate::route::Reason::Trial, Way::Local)
+    );
+    let _trying = first.candidate.upstream.in_flight.enter();
+    assert_eq!(bench.first_node(), "jpn");
+}
+
+#[test]
+fn removed_upstream_is_withdrawn_from_the_mesh() {
+    let mut bench = Bench::with_upstream();
+    let effects = bench.tell(Event::Configured(vec![]));
+    let gone = Fact::UpstreamGone(upstream("primary"));
+    let withdrawn =
+        |effect: &Effect| matches!(effect, Effect::Publish { fact, .. } if *fact == gone);
+    assert!(effects.iter().any(withdrawn));
+    assert!(matches!(bench.plan(), Err(PlanError::UnknownModel { .. })));
+}
+
+#[test]
+fn reload_keeps_the_state_of_what_stays() {
+    let mut bench = Bench::with_upstream();
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    bench.tell(Event::Configured(vec![spec(Probe::Models)]));
+    assert!(bench.plan().expect("a plan").last_resort);
+}
+
+#[test]
+fn own_ejected_upstream_is_tried_when_nothing_else_is_left() {
+    let mut bench = Bench::with_upstream();
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    let plan = bench.plan().expect("a plan");
+    assert!(plan.last_resort && plan.choices.len() == 1);
+}
+
+#[test]
+fn view_shows_a_peer_without_link_as_down() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.tell(Event::LinkDown { peer: node("jpn") });
+    assert_eq!(bench.engine.view(bench.now).nodes[1].reach, Reach::Down);
+}
+
+#[test]
+fn equal_events_give_equal_effects() {
+    let run = || {
+        let mut bench = Bench::with_upstream();
+        let mut all = Vec::new();
+        for round in 0..50u64 {
+            all.extend(bench.attempt(if round % 3 == 0 {
+                Outcome::status(200)
+            } else {
+                Outcome::Reset
+            }));
+            all.extend(bench.wait(Duration::from_millis(137)));
+        }
+        format!("{all:?}")
+    };
+    assert_eq!(run(), run());
+}

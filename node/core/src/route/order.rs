@@ -1,0 +1,358 @@
+//! The order of candidates within a tier.
+//!
+//! The first choice is lexicographic, not a weighted sum: among a small sample, cold before hot, then
+//! the least cost among the cold or the least load among the hot (Prequal's rule, Wydrowski et al.,
+//! NSDI 2024). A sample instead of everything keeps nodes that share slightly old news from all
+//! running to the same place.
+//!
+//! Bound: a tier is scored over its 16 cheapest candidates and two others, however many it has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use super::{Ask, Choice, Cost, Reason, Strategy};
+use crate::random;
+use crate::time::Instant;
+use crate::view::{Candidate, Way};
+
+/// Candidates of a tier that are scored, beside the ones drawn from the rest.
+const WINDOW: usize = 16;
+
+/// Candidates drawn into the sample with probability falling with cost.
+const DRAWN: usize = 2;
+
+/// Up to this many candidates are all in the sample.
+const SAMPLE_ALL: usize = 4;
+
+/// Candidates drawn uniformly when the whole sample is hot.
+const DRAWN_WHEN_HOT: usize = 3;
+
+/// Costs within a tenth of the best are taken for equal.
+const NEAR_SHARE: f64 = 0.1;
+
+/// Costs within this of the best are taken for equal.
+const NEAR_SPAN: Duration = Duration::from_millis(5);
+
+/// Steps in which loads are compared: smaller differences are noise.
+const LOAD_STEPS: f64 = 20.0;
+
+/// The span over which one that came back gets its share of the work.
+const SLOW_START: Duration = Duration::from_secs(10);
+
+/// Whether `cost` is as good as `best` for all that measuring can tell: within 10 % or 5 ms of it.
+pub fn is_near(cost: Duration, best: Duration) -> bool {
+    cost <= best.mul_f64(1.0 + NEAR_SHARE).max(best + NEAR_SPAN)
+}
+
+/// A candidate with what the comparison needs, computed once.
+struct Scored<'a> {
+    candidate: &'a Arc<Candidate>,
+    cost: Cost,
+    total: Duration,
+    load_step: u32,
+    hot: bool,
+    warming: bool,
+}
+
+impl<'a> Scored<'a> {
+    fn new(candidate: &'a Arc<Candidate>, now: Instant, rng: &mut impl Rng) -> Self {
+        let upstream = &*candidate.upstream;
+        let cost = Cost::of(candidate, now);
+        let load = upstream.load().get() / upstream.weight.get();
+        Self {
+            candidate,
+            cost,
+            total: cost.total(),
+            load_step: (load * LOAD_STEPS) as u32,
+            hot: upstream.is_hot(now),
+            warming: is_warming(upstream.returned_at, now, rng),
+        }
+    }
+
+    fn choice(&self, reason: Reason) -> Choice {
+        Choice {
+            candidate: Arc::clone(self.candidate),
+            cost: self.cost,
+            reason,
+        }
+    }
+}
+
+/// One that came back takes a share of the work that grows with the time since then.
+fn is_warming(returned_at: Option<Instant>, now: Instant, rng: &mut impl Rng) -> bool {
+    returned_at.is_some_and(|returned_at| {
+        let age = now.since(returned_at);
+        age < SLOW_START && random::unit(rng) >= age.as_secs_f64() / SLOW_START.as_secs_f64()
+    })
+}
+
+/// Appends the tier's candidates to `choices` in the order to try them, up to `max` in all.
+pub(super) fn extend(
+    choices: &mut Vec<Choice>,
+    usable: &[Arc<Candidate>],
+    ask: &Ask<'_>,
+    max: usize,
+    now: Instant,
+    rng: &mut impl Rng,
+) {
+    let mut scored = window(usable, ask, now, rng);
+    if scored.is_empty() || choices.len() >= max {
+        return;
+    }
+    if let Some(region) = ask.prefer_region {
+        let split = partition(&mut scored, |one| one.candidate.upstream.region == *region);
+        let others = scored.split_off(split);
+        append(
+            choices,
+            scored,
+            ask,
+            max,
+            rng,
+            Some(Reason::PreferredRegion),
+        );
+        append(choices, others, ask, max, rng, None);
+    } else {
+        append(choices, scored, ask, max, rng, None);
+    }
+}
+
+/// The candidates to score: the cheapest, and a few drawn from the rest of a long list.
+fn window<'a>(
+    usable: &'a [Arc<Candidate>],
+    ask: &Ask<'_>,
+    now: Instant,
+    rng: &mut impl Rng,
+) -> Vec<Scored<'a>> {
+    let fits =
+        |candidate: &&Arc<Candidate>| candidate.upstream.is_usable(now) && ask.allows(candidate);
+    let mut scored: Vec<Scored<'a>> = Vec::with_capacity(usable.len().min(WINDOW + DRAWN));
+    let mut rest = usable.len();
+    for (index, candidate) in usable
+        .iter()
+        .enumerate()
+        .filter(|(_, candidate)| fits(candidate))
+    {
+        if scored.len() == WINDOW {
+            rest = index;
+            break;
+        }
+        scored.push(Scored::new(candidate, now, rng));
+    }
+    for _ in 0..DRAWN {
+        let drawn = rest + random::below(rng, usable.len() - rest);
+        let fresh = |candidate: &&Arc<Candidate>| {
+            !scored
+                .iter()
+                .any(|one| Arc::ptr_eq(one.candidate, candidate))
+        };
+        if let Some(candidate) = usable.get(drawn).filter(fits).filter(fresh) {
+            scored.push(Scored::new(candidate, now, rng));
+        }
+    }
+    scored
+}
+
+fn append(
+    choices: &mut Vec<Choice>,
+    mut scored: Vec<Scored<'_>>,
+    ask: &Ask<'_>,
+    max: usize,
+    rng: &mut impl Rng,
+    first_reason: Option<Reason>,
+) {
+    if scored.is_empty() || choices.len() >= max {
+        return;
+    }
+    let sole = scored.len() == 1 && choices.is_empty();
+    let (first, reason) = first_choice(&mut scored, ask, rng);
+    let reason = match first_reason {
+        _ if !choices.is_empty() => Reason::Fallback,
+        Some(reason) => reason,
+        None if sole => Reason::Only,
+        None => reason,
+    };
+    choices.push(first.choice(reason));
+    let room = max - choices.len();
+    choices.extend(
+        scored
+            .iter()
+            .take(room)
+            .map(|one| one.choice(Reason::Fallback)),
+    );
+}
+
+/// Takes the first choice out of `scored` and leaves the others in the order to fall back to.
+fn first_choice<'a>(
+    scored: &mut Vec<Scored<'a>>,
+    ask: &Ask<'_>,
+    rng: &mut impl Rng,
+) -> (Scored<'a>, Reason) {
+    let (index, reason) = match (ask.strategy, ask.session) {
+        (Strategy::Latency, Some(session)) => by_session(scored, session),
+        (Strategy::Latency, None) => by_sample(scored, rng),
+        (Strategy::Geo, _) => {
+            scored.sort_by_key(|one| (one.hot, one.cost.rtt, one.total));
+            (0, Reason::Nearest)
+        }
+        (Strategy::Priority, _) => {
+            scored.sort_by(|left, right| configured_order(left).cmp(&configured_order(right)));
+            (0, Reason::Priority)
+        }
+        (Strategy::Weighted, _) => (by_weight(scored, rng), Reason::Weighted),
+        (Strategy::LeastBusy, _) => {
+            scored.sort_by_key(|one| (one.load_step, one.total));
+            (0, Reason::LeastLoad)
+        }
+    };
+    let first = scored.remove(index);
+    if !matches!(ask.strategy, Strategy::Priority) {
+        scored.sort_by_key(|one| (one.hot, one.total));
+    }
+    (first, reason)
+}
+
+fn configured_order<'a>(one: &Scored<'a>) -> (bool, &'a str, &'a str) {
+    let upstream = &one.candidate.upstream;
+    (
+        upstream.way == Way::Peer,
+        upstream.node.as_str(),
+        upstream.name.as_str(),
+    )
+}
+
+/// Sorts by cost and picks from a sample: own upstreams, the cheapest, and two drawn.
+fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, Reason) {
+    scored.sort_by_key(|one| one.total);
+    let mut sample = Sample::default();
+    // A short list is its own sample.
+    (0..scored.len())
+        .filter(|_| scored.len() <= SAMPLE_ALL)
+        .for_each(|index| sample.add(index));
+    // The cheapest that is not just coming back; newcomers come in by the draws.
+    sample.add(scored.iter().position(|one| !one.warming).unwrap_or(0));
+    for (index, one) in scored.iter().enumerate() {
+        if one.candidate.upstream.way == Way::Local {
+            sample.add(index);
+        }
+    }
+    for _ in 0..DRAWN {
+        // The square makes the density fall with the rank.
+        let share = random::unit(rng).powi(2);
+        sample.add((share * scored.len() as f64) as usize);
+    }
+    if let Some(found) = best_cold(scored, sample.indices()) {
+        return found;
+    }
+    for _ in 0..DRAWN_WHEN_HOT {
+        sample.add(random::below(rng, scored.len()));
+    }
+    best_cold(scored, sample.indices()).unwrap_or_else(|| {
+        let least = sample
+            .indices()
+            .min_by_key(|index| (scored[*index].load_step, scored[*index].total));
+        (least.unwrap_or(0), Reason::LeastLoad)
+    })
+}
+
+/// Up to 32 indices, each once.
+#[derive(Default)]
+struct Sample(u32);
+
+impl Sample {
+    fn add(&mut self, index: usize) {
+        debug_assert!(index < 32, "a window holds 18 candidates");
+        self.0 |= 1 << index;
+    }
+
+    fn indices(&self) -> impl Iterator<Item = usize> + Clone + use<> {
+        let bits = self.0;
+        (0..32).filter(move |index| bits & (1 << index) != 0)
+    }
+}
+
+/// The best of those that are cold: the least cost, or, where several cost about the same, the least
+/// load, then the one that was the best before.
+fn best_cold(
+    scored: &[Scored<'_>],
+    sample: impl Iterator<Item = usize> + Clone,
+) -> Option<(usize, Reason)> {
+    let settled = sample
+        .clone()
+        .filter(|index| !scored[*index].hot && !scored[*index].warming);
+    let cold = sample.filter(|index| !scored[*index].hot);
+    let best = settled.clone().map(|index| scored[index].total).min();
+    let Some(best) = best else {
+        // Only newcomers are cold: a newcomer is better than a hot one.
+        let index = cold.min_by_key(|index| scored[*index].total)?;
+        return Some((index, Reason::LeastCost));
+    };
+    let near = settled.filter(|index| is_near(scored[*index].total, best));
+    let several = near.clone().nth(1).is_some();
+    let index = near.min_by_key(|index| {
+        let one = &scored[*index];
+        (one.load_step, !one.candidate.incumbent, one.total)
+    })?;
+    Some((
+        index,
+        if several {
+            Reason::LeastLoad
+        } else {
+            Reason::LeastCost
+        },
+    ))
+}
+
+/// Rendezvous hashing over the near set: the same conversation meets the same upstream from any entry
+/// node, and when one of N leaves, only its share moves (Thaler and Ravishankar, 1998; weighted as
+/// in Schindelhauer and Schomaker, 2005).
+fn by_session(scored: &[Scored<'_>], session: u64) -> (usize, Reason) {
+    let cold = |one: &&Scored<'_>| !one.hot;
+    let best = scored.iter().filter(cold).map(|one| one.total).min();
+    let best = best
+        .or_else(|| scored.iter().map(|one| one.total).min())
+        .unwrap_or_default();
+    let any_cold = scored.iter().any(|one| !one.hot);
+    let ranked = scored
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| is_near(one.total, best) && !(one.hot && any_cold));
+    let first = ranked.max_by(|(_, left), (_, right)| {
+        rendezvous(session, left.candidate).total_cmp(&rendezvous(session, right.candidate))
+    });
+    (first.map_or(0, |(index, _)| index), Reason::Session)
+}
+
+fn rendezvous(session: u64, candidate: &Candidate) -> f64 {
+    let upstream = &*candidate.upstream;
+    let node = random::hash(upstream.node.as_str().as_bytes());
+    let name = random::hash(upstream.name.as_str().as_bytes());
+    let mixed = random::mix(session ^ random::mix(node ^ random::mix(name)));
+    // In 0..1, never 0, so that the logarithm is finite.
+    let share = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    upstream.weight.get() / -share.ln()
+}
+
+/// A draw in which each has the chance of its weight (Efraimidis and Spirakis, 2006).
+fn by_weight(scored: &[Scored<'_>], rng: &mut impl Rng) -> usize {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (index, one) in scored
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| !one.warming || scored.len() == 1)
+    {
+        let share = random::unit(rng).max(f64::MIN_POSITIVE);
+        let key = share.ln() / one.candidate.upstream.weight.get();
+        if key > best.1 {
+            best = (index, key);
+        }
+    }
+    best.0
+}
+
+/// Moves those that fit to the front; returns how many there are.
+fn partition<T>(items: &mut [T], fits: impl Fn(&T) -> bool) -> usize {
+    items.sort_by_key(|item| !fits(item));
+    items.iter().take_while(|item| fits(item)).count()
+}

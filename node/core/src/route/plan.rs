@@ -1,0 +1,125 @@
+//! `plan`: tiers in turn, then what is left when everything is out of use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use super::nearest::nearest;
+use super::order;
+use super::{Ask, Choice, Cost, Plan, PlanError, Reason};
+use crate::time::Instant;
+use crate::view::{Candidate, Reach, Routes, View};
+
+/// When a client should try again while no upstream can be reached. Small, since the SDKs wait it out.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Ask<'_> {
+    /// Whether the request may go to `candidate`.
+    pub(super) fn allows(&self, candidate: &Candidate) -> bool {
+        self.allow_regions.is_empty() || self.allow_regions.contains(&candidate.upstream.region)
+    }
+}
+
+/// The candidates for `ask`, in the order to try them.
+///
+/// A tier comes after every usable candidate of the tiers before it. Candidates that allow several
+/// attempts follow again at the end, while attempts are left.
+///
+/// # Errors
+/// When no node knows the model, none of its upstreams can be reached, or none is allowed.
+pub fn plan(
+    view: &View,
+    ask: &Ask<'_>,
+    now: Instant,
+    rng: &mut impl Rng,
+) -> Result<Plan, PlanError> {
+    let Some(routes) = view.routes(ask.model) else {
+        let asked = ask.model.map(|model| nearest(model, view.models.keys()));
+        return Err(PlanError::UnknownModel {
+            nearest: asked.unwrap_or_default(),
+        });
+    };
+    let max = ask.attempts_max.max(1) as usize;
+    let mut choices = Vec::with_capacity(max.min(8));
+    for tier in &routes.tiers {
+        push_trial(&mut choices, &tier.unusable, ask, now);
+        order::extend(&mut choices, &tier.usable, ask, max, now, rng);
+        if choices.len() >= max {
+            break;
+        }
+    }
+    if choices.is_empty() {
+        let choice = last_resort(routes, ask, now)?;
+        return Ok(Plan {
+            choices: vec![choice],
+            last_resort: true,
+        });
+    }
+    repeat(&mut choices, max);
+    Ok(Plan {
+        choices,
+        last_resort: false,
+    })
+}
+
+/// Puts one that nobody probes first, when no other request is trying it: it costs one request a
+/// failed attempt, and the fallback follows.
+fn push_trial(choices: &mut Vec<Choice>, unusable: &[Arc<Candidate>], ask: &Ask<'_>, now: Instant) {
+    let trial = unusable.iter().find(|candidate| {
+        let upstream = &candidate.upstream;
+        upstream.trial && upstream.in_flight.count() == 0 && ask.allows(candidate)
+    });
+    if let Some(candidate) = trial.filter(|_| choices.is_empty()) {
+        choices.push(choice(candidate, Reason::Trial, now));
+    }
+}
+
+/// The least bad of those out of use: reachable ones only, the soonest to return first.
+fn last_resort(routes: &Routes, ask: &Ask<'_>, now: Instant) -> Result<Choice, PlanError> {
+    let all = || {
+        routes
+            .tiers
+            .iter()
+            .flat_map(|tier| tier.unusable.iter().chain(&tier.usable))
+    };
+    let reachable = all().filter(|candidate| {
+        ask.allows(candidate) && matches!(candidate.upstream.reach, Reach::Open | Reach::Silent)
+    });
+    if let Some(candidate) = reachable.min_by_key(|candidate| candidate.upstream.reach) {
+        return Ok(choice(candidate, Reason::LastResort, now));
+    }
+    if all().any(|candidate| ask.allows(candidate)) || all().next().is_none() {
+        return Err(PlanError::NoneReachable {
+            retry_after: RETRY_AFTER,
+        });
+    }
+    Err(PlanError::NotAllowed)
+}
+
+/// Appends further attempts at candidates that allow them.
+fn repeat(choices: &mut Vec<Choice>, max: usize) {
+    let once = choices.len();
+    for round in 2..=max {
+        for index in 0..once {
+            if choices.len() >= max {
+                return;
+            }
+            if choices[index].candidate.upstream.attempts_max as usize >= round {
+                let again = Choice {
+                    reason: Reason::Fallback,
+                    ..choices[index].clone()
+                };
+                choices.push(again);
+            }
+        }
+    }
+}
+
+fn choice(candidate: &Arc<Candidate>, reason: Reason, now: Instant) -> Choice {
+    Choice {
+        candidate: Arc::clone(candidate),
+        cost: Cost::of(candidate, now),
+        reason,
+    }
+}

@@ -1,0 +1,385 @@
+//! Plans over views made by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use proptest::prelude::{Just, any, prop, prop_assert, prop_oneof, proptest};
+use proptest::strategy::Strategy as Generate;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use super::*;
+use crate::Instant;
+use crate::fact::{Phase, Standing};
+use crate::health;
+use crate::ids::{NodeName, UpstreamName};
+use crate::limit::InFlight;
+use crate::units::{Tier, Weight};
+use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
+
+const NOW: Instant = Instant::from_start(Duration::from_secs(100));
+
+fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+static MODEL: LazyLock<ModelName> = LazyLock::new(|| ModelName::new("gpt").expect("a valid name"));
+
+/// One at a peer named `name`, in the region of that name.
+fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
+    UpstreamView {
+        way: Way::Peer,
+        node: NodeName::new(name).expect("a valid name"),
+        name: UpstreamName::new("primary").expect("a valid name"),
+        region: RegionName::new(name).expect("a valid name"),
+        place: None,
+        tier: Tier(1),
+        weight: Weight::default(),
+        attempts_max: 1,
+        standing: Standing::Ready,
+        said_at: NOW,
+        heard_at: NOW,
+        rtt: Duration::from_millis(rtt_ms),
+        reach: Reach::Open,
+        others_in_flight: 0,
+        in_flight_max: 100,
+        in_flight: InFlight::default(),
+        hot_until: None,
+        returned_at: None,
+        trial: false,
+    }
+}
+
+fn view(upstreams: Vec<UpstreamView>) -> View {
+    let mut tiers: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
+    for upstream in upstreams {
+        let tier = tiers.entry(upstream.tier).or_default();
+        let list = if upstream.is_usable(NOW) {
+            &mut tier.usable
+        } else {
+            &mut tier.unusable
+        };
+        list.push(Arc::new(Candidate {
+            upstream: Arc::new(upstream),
+            ttft: Duration::from_millis(300),
+            measured: true,
+            incumbent: false,
+        }));
+    }
+    for tier in tiers.values_mut() {
+        tier.usable.sort_by_key(|candidate| candidate.upstream.rtt);
+    }
+    let routes = Routes {
+        tiers: tiers.into_values().collect(),
+    };
+    View {
+        made_at: NOW,
+        node: NodeName::new("self").expect("a valid name"),
+        region: RegionName::new("self").expect("a valid name"),
+        place: None,
+        phase: Phase::Ready,
+        models: BTreeMap::from([(MODEL.clone(), routes)]),
+        any_model: Routes::default(),
+        no_model: Routes::default(),
+        own: BTreeMap::new(),
+        nodes: Vec::new(),
+    }
+}
+
+fn nodes(plan: &Plan) -> Vec<&str> {
+    plan.choices
+        .iter()
+        .map(|choice| choice.candidate.upstream.node.as_str())
+        .collect()
+}
+
+fn plan_with<'a>(
+    view: &View,
+    change: impl FnOnce(&mut Ask<'a>),
+    seed: u64,
+) -> Result<Plan, PlanError> {
+    let mut ask = Ask {
+        model: Some(&MODEL),
+        strategy: Strategy::Latency,
+        session: None,
+        prefer_region: None,
+        allow_regions: &[],
+        attempts_max: 6,
+    };
+    change(&mut ask);
+    plan(view, &ask, NOW, &mut rng(seed))
+}
+
+fn share_of(view: &View, node: &str) -> f64 {
+    let hits = (0..1_000).filter(|seed| {
+        let plan = plan_with(view, |_| {}, *seed).expect("a plan");
+        nodes(&plan)[0] == node
+    });
+    hits.count() as f64 / 1_000.0
+}
+
+#[test]
+fn next_tier_follows_the_last_of_the_first() {
+    let second = UpstreamView {
+        tier: Tier(2),
+        ..upstream("near", 1)
+    };
+    let plan = plan_with(
+        &view(vec![second, upstream("a", 200), upstream("b", 100)]),
+        |_| {},
+        1,
+    );
+    assert_eq!(nodes(&plan.expect("a plan")), ["b", "a", "near"]);
+}
+
+#[test]
+fn plan_is_never_longer_than_the_attempts() {
+    let many = (0..40)
+        .map(|index| upstream(&format!("n{index}"), index))
+        .collect();
+    let plan = plan_with(&view(many), |ask| ask.attempts_max = 4, 1).expect("a plan");
+    assert_eq!(plan.choices.len(), 4);
+    let distinct: BTreeSet<_> = nodes(&plan).into_iter().collect();
+    assert_eq!(distinct.len(), 4);
+}
+
+#[test]
+fn upstream_that_allows_three_attempts_gets_them_after_all_others() {
+    let own = UpstreamView {
+        attempts_max: 3,
+        ..upstream("own", 0)
+    };
+    let plan = plan_with(&view(vec![own, upstream("far", 90)]), |_| {}, 1).expect("a plan");
+    assert_eq!(nodes(&plan), ["own", "far", "own", "own"]);
+}
+
+#[test]
+fn hot_candidate_stands_behind_a_cold_one() {
+    let hot = UpstreamView {
+        others_in_flight: 85,
+        ..upstream("hot", 1)
+    };
+    let plan = plan_with(&view(vec![hot, upstream("cold", 120)]), |_| {}, 1).expect("a plan");
+    assert_eq!(nodes(&plan), ["cold", "hot"]);
+}
+
+#[test]
+fn least_loaded_wins_when_all_are_hot() {
+    let full = UpstreamView {
+        others_in_flight: 100,
+        ..upstream("full", 1)
+    };
+    let fuller = UpstreamView {
+        others_in_flight: 86,
+        ..upstream("less", 100)
+    };
+    let plan = plan_with(&view(vec![full, fuller]), |_| {}, 1).expect("a plan");
+    assert_eq!(
+        (nodes(&plan)[0], plan.choices[0].reason),
+        ("less", Reason::LeastLoad)
+    );
+}
+
+#[test]
+fn about_equal_costs_are_shared_by_load() {
+    let busy = UpstreamView {
+        others_in_flight: 6,
+        ..upstream("busy", 10)
+    };
+    let plan = plan_with(&view(vec![busy, upstream("idle", 12)]), |_| {}, 1).expect("a plan");
+    assert_eq!(
+        (nodes(&plan)[0], plan.choices[0].reason),
+        ("idle", Reason::LeastLoad)
+    );
+}
+
+#[test]
+fn one_that_came_back_starts_slowly() {
+    let after = |seconds: u64| {
+        let returned_at = Some(Instant::from_start(Duration::from_secs(100 - seconds)));
+        view(vec![
+            UpstreamView {
+                returned_at,
+                ..upstream("back", 1)
+            },
+            upstream("old", 90),
+        ])
+    };
+    assert_eq!(share_of(&after(0), "back"), 0.0);
+    let half_way = share_of(&after(5), "back");
+    assert!((0.4..0.6).contains(&half_way), "{half_way}");
+    assert_eq!(share_of(&after(10), "back"), 1.0);
+}
+
+#[test]
+fn preferred_region_comes_first_however_far() {
+    let region = RegionName::new("far").expect("a valid name");
+    let view = view(vec![upstream("near", 1), upstream("far", 250)]);
+    let plan = plan_with(&view, |ask| ask.prefer_region = Some(&region), 1).expect("a plan");
+    assert_eq!(nodes(&plan), ["far", "near"]);
+    assert_eq!(plan.choices[0].reason, Reason::PreferredRegion);
+}
+
+#[test]
+fn region_that_is_not_allowed_is_never_a_fallback() {
+    let allowed = [RegionName::new("far").expect("a valid name")];
+    let view = view(vec![upstream("near", 1), upstream("far", 250)]);
+    let plan = plan_with(&view, |ask| ask.allow_regions = &allowed, 1).expect("a plan");
+    assert_eq!(nodes(&plan), ["far"]);
+    let nowhere = [RegionName::new("moon").expect("a valid name")];
+    let refused = plan_with(&view, |ask| ask.allow_regions = &nowhere, 1);
+    assert_eq!(
+        refused.expect_err("nothing is allowed"),
+        PlanError::NotAllowed
+    );
+}
+
+#[test]
+fn ejected_candidate_is_used_only_when_nothing_else_is_left() {
+    let standing = Standing::Ejected {
+        reason: health::Reason::ErrorRate,
+    };
+    let ejected = UpstreamView {
+        standing,
+        ..upstream("out", 1)
+    };
+    let plan = plan_with(&view(vec![ejected.clone(), upstream("in", 90)]), |_| {}, 1);
+    assert_eq!(nodes(&plan.expect("a plan")), ["in"]);
+    let plan = plan_with(&view(vec![ejected]), |_| {}, 1).expect("a plan");
+    assert!(plan.last_resort && plan.choices[0].reason == Reason::LastResort);
+}
+
+#[test]
+fn weights_share_the_work_three_to_one() {
+    let heavy = UpstreamView {
+        weight: Weight::new(3.0).expect("valid"),
+        ..upstream("heavy", 9)
+    };
+    let view = view(vec![heavy, upstream("light", 9)]);
+    let hits = (0..2_000).filter(|seed| {
+        let plan = plan_with(&view, |ask| ask.strategy = Strategy::Weighted, *seed);
+        nodes(&plan.expect("a plan"))[0] == "heavy"
+    });
+    let share = hits.count() as f64 / 2_000.0;
+    assert!((0.72..0.78).contains(&share), "{share}");
+}
+
+#[test]
+fn session_stays_at_one_of_about_equal_candidates() {
+    let view = view(
+        (0..8)
+            .map(|index| upstream(&format!("n{index}"), index))
+            .collect(),
+    );
+    let place = |session| {
+        let seen: BTreeSet<String> = (0..20)
+            .map(|seed| {
+                let plan = plan_with(&view, |ask| ask.session = Some(session), seed);
+                nodes(&plan.expect("a plan"))[0].to_owned()
+            })
+            .collect();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        seen.into_iter().next().expect("one")
+    };
+    let places: BTreeSet<String> = (0..100).map(place).collect();
+    assert_eq!(places.len(), 8, "sessions spread over all");
+}
+
+#[test]
+fn leaving_candidate_moves_only_its_own_sessions() {
+    let names: Vec<String> = (0..8).map(|index| format!("n{index}")).collect();
+    let all = view(names.iter().map(|name| upstream(name, 1)).collect());
+    let fewer = view(names[1..].iter().map(|name| upstream(name, 1)).collect());
+    let first = |view: &View, session| {
+        let plan = plan_with(view, |ask| ask.session = Some(session), 1).expect("a plan");
+        nodes(&plan)[0].to_owned()
+    };
+    for session in 0..500 {
+        let before = first(&all, session);
+        if before != "n0" {
+            assert_eq!(first(&fewer, session), before);
+        }
+    }
+}
+
+#[test]
+fn unknown_model_names_its_neighbours() {
+    let asked = ModelName::new("gtp").expect("a valid name");
+    let view = view(vec![upstream("a", 1)]);
+    let refused = plan_with(&view, |_| {}, 1).is_ok();
+    assert!(refused);
+    let ask = Ask {
+        model: Some(&asked),
+        strategy: Strategy::Latency,
+        session: None,
+        prefer_region: None,
+        allow_regions: &[],
+        attempts_max: 6,
+    };
+    let error = plan(&view, &ask, NOW, &mut rng(1)).expect_err("nobody serves it");
+    assert_eq!(
+        error,
+        PlanError::UnknownModel {
+            nearest: vec![MODEL.clone()]
+        }
+    );
+}
+
+fn any_upstream() -> impl Generate<Value = UpstreamView> {
+    let reach = prop_oneof![Just(Reach::Open), Just(Reach::Silent), Just(Reach::Down)];
+    let standing = prop_oneof![
+        3 => Just(Standing::Ready),
+        1 => Just(Standing::Ejected { reason: health::Reason::ErrorRate }),
+        1 => Just(Standing::CoolingDown { remaining: Duration::from_secs(9) }),
+    ];
+    let numbers = (
+        0u32..60,
+        0u64..4_000_000_000,
+        0u32..300,
+        0u16..3,
+        0.001f64..1_000.0,
+        0u64..100,
+    );
+    (numbers, reach, standing).prop_map(
+        |((name, rtt, load, tier, weight, heard), reach, standing)| UpstreamView {
+            rtt: Duration::from_micros(rtt),
+            others_in_flight: load,
+            tier: Tier(tier),
+            weight: Weight::new(weight).unwrap_or_default(),
+            heard_at: Instant::from_start(Duration::from_secs(heard)),
+            reach,
+            standing,
+            ..upstream(&format!("n{name}"), 0)
+        },
+    )
+}
+
+proptest! {
+    /// Whatever the view holds: a plan has 1 to `attempts` choices, tiers never step back before the
+    /// repeats, no choice is out of use unless it is the last resort, and every cost is a number above
+    /// zero that is no less than its parts.
+    #[test]
+    fn plans_keep_their_limits(
+        upstreams in prop::collection::vec(any_upstream(), 0..80),
+        attempts in 1u32..12,
+        seed in any::<u64>(),
+        strategy in prop_oneof![
+            Just(Strategy::Latency), Just(Strategy::Geo), Just(Strategy::Priority),
+            Just(Strategy::Weighted), Just(Strategy::LeastBusy)
+        ],
+    ) {
+        let view = view(upstreams);
+        let planned = plan_with(&view, |ask| { ask.attempts_max = attempts; ask.strategy = strategy; }, seed);
+        let Ok(plan) = planned else { return Ok(()) };
+        prop_assert!((1..=attempts as usize).contains(&plan.choices.len()));
+        let tiers: Vec<_> = plan.choices.iter().map(|choice| choice.candidate.upstream.tier).collect();
+        prop_assert!(tiers.is_sorted());
+        for choice in &plan.choices {
+            let usable = choice.candidate.upstream.is_usable(NOW);
+            prop_assert!(usable != plan.last_resort);
+            let cost = choice.cost;
+            prop_assert!(cost.total() > Duration::ZERO);
+            prop_assert!(cost.total() >= cost.rtt && cost.total() >= cost.ttft);
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The configuration as checked: units in types, defaults resolved, secrets out of sight.
+//!
+//! The rest of the node sees these types alone. Whatever is in them holds: names are unique, numbers
+//! are in range, certificate files were readable and matched when the configuration was loaded.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use grapevine_core::engine::{Models, Probe, UpstreamSpec};
+use grapevine_core::health;
+use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::outcome::RetryOn;
+use grapevine_core::place::Place;
+use grapevine_core::route::Strategy;
+use grapevine_core::units::{Tier, Weight};
+use http::{HeaderName, HeaderValue};
+
+use super::address::{BaseUrl, HostPort, MeshName, Network};
+use super::hash::KeyHash;
+use super::secret::Secret;
+use super::text::ByteSize;
+
+/// Everything a node needs to know to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Who the node is and where.
+    pub node: NodeConfig,
+    /// The public address of the API (TCP).
+    pub listen: SocketAddr,
+    /// Certificate for the public address; `None` is plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// Networks whose `X-Forwarded-For` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The operator's address.
+    pub admin: AdminConfig,
+    /// The other nodes; `None` runs alone.
+    pub mesh: Option<MeshConfig>,
+    /// The API endpoints that this node calls itself; empty makes it a relay.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// How requests are sent and retried.
+    pub routing: RoutingConfig,
+    /// What one client, and all of them together, may ask for.
+    pub limits: LimitsConfig,
+    /// Who may use the public address; empty lets everyone in.
+    pub keys: Vec<KeyConfig>,
+    /// Web pages that may call the API from a browser.
+    pub cors: CorsOrigins,
+    /// How the node ends.
+    pub drain: DrainConfig,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// Threads that serve the public address, one runtime each.
+    pub workers: NonZeroUsize,
+}
+
+/// Who the node is and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// Unique in the mesh.
+    pub name: NodeName,
+    /// The region it serves.
+    pub region: RegionName,
+    /// Where it stands; `None` when not written, for the table of well-known regions to fill.
+    pub place: Option<Place>,
+    /// Its public base URL, told to clients; `None` when not written.
+    pub public_url: Option<BaseUrl>,
+    /// Its public addresses, told to clients.
+    pub public_addresses: Vec<IpAddr>,
+}
+
+/// A certificate chain and its private key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The leaf's private key.
+    pub key: PathBuf,
+}
+
+/// The operator's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it listens (TCP).
+    pub listen: SocketAddr,
+    /// The bearer token to ask for; always there when the address is not on loopback.
+    pub token: Option<Secret>,
+}
+
+/// The other nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// The mesh's name, as in every node's certificate.
+    pub name: MeshName,
+    /// Where gossip and forwarded requests arrive (UDP).
+    pub listen: SocketAddr,
+    /// Where other nodes reach this one; `None` lets the node find out from its listener.
+    pub advertise: Option<HostPort>,
+    /// Nodes to ask for the rest; they may come up later.
+    pub seeds: Vec<HostPort>,
+    /// The identity shown to other nodes, and who is believed.
+    pub tls: MeshTlsConfig,
+    /// The time between two rounds of gossip.
+    pub gossip_interval: Duration,
+}
+
+/// Certificates of the mesh, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshTlsConfig {
+    /// The authority that signed every node's certificate.
+    pub ca: PathBuf,
+    /// This node's certificate; its SAN is [`MeshName::node_uri`].
+    pub cert: PathBuf,
+    /// This node's private key.
+    pub key: PathBuf,
+}
+
+/// The default time between two rounds of gossip.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// One API endpoint that this node calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamConfig {
+    /// Unique at this node.
+    pub name: UpstreamName,
+    /// What the path of a request is appended to, `/v1` included.
+    pub base_url: BaseUrl,
+    /// Sent as the upstream's credential; `None` sends none.
+    pub api_key: Option<Secret>,
+    /// What it can answer.
+    pub models: UpstreamModels,
+    /// A lower tier is tried first.
+    pub tier: Tier,
+    /// Its share among equals, under the weighted strategy.
+    pub weight: Weight,
+    /// Attempts at this upstream within one request; at least 1.
+    pub attempts_max: u32,
+    /// Requests under way at this upstream from this node; at least 1.
+    pub in_flight_max: u32,
+    /// How long a call may take.
+    pub timeout: TimeoutConfig,
+    /// How it is probed when no traffic proves its state.
+    pub probe: ProbeConfig,
+    /// When it is ejected and taken back.
+    pub health: health::Policy,
+    /// Added to every call; the values are marked sensitive, so that `Debug` hides them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl UpstreamConfig {
+    /// An upstream with every default.
+    pub fn new(name: UpstreamName, base_url: BaseUrl) -> Self {
+        Self {
+            name,
+            base_url,
+            api_key: None,
+            models: UpstreamModels::Discovered,
+            tier: Tier::default(),
+            weight: Weight::default(),
+            attempts_max: ATTEMPTS_PER_UPSTREAM,
+            in_flight_max: IN_FLIGHT_PER_UPSTREAM,
+            timeout: TimeoutConfig::default(),
+            probe: ProbeConfig::default(),
+            health: health::Policy::default(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// What core needs to know of it.
+    pub fn spec(&self) -> UpstreamSpec {
+        UpstreamSpec {
+            name: self.name.clone(),
+            models: match &self.models {
+                UpstreamModels::Discovered => Models::Discovered,
+                UpstreamModels::Listed(models) => {
+                    Models::Listed(models.iter().map(|model| model.name.clone()).collect())
+                }
+            },
+            tier: self.tier,
+            weight: self.weight,
+            attempts_max: self.attempts_max,
+            in_flight_max: self.in_flight_max,
+            health: self.health.clone(),
+            probe: self.probe.kind,
+            probe_interval: self.probe.interval,
+        }
+    }
+}
+
+/// The default of [`UpstreamConfig::attempts_max`].
+pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
+
+/// The default of [`UpstreamConfig::in_flight_max`].
+pub const IN_FLIGHT_PER_UPSTREAM: u32 = 1_024;
+
+/// Names of one upstream's models, in bytes: what a gossiped value of 1 KiB has room for.
+pub const MODELS_BYTES_MAX: usize = 700;
+
+/// What an upstream can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamModels {
+    /// What its own `/models` lists.
+    Discovered,
+    /// These; [`ModelName::is_any`] among them means every model.
+    Listed(Vec<ModelConfig>),
+}
+
+/// One model of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// What clients ask for.
+    pub name: ModelName,
+    /// What the upstream calls it; `None` when it is the same.
+    pub upstream_name: Option<ModelName>,
+}
+
+/// How long a call to an upstream may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutConfig {
+    /// Opening the connection, TLS included.
+    pub connect: Duration,
+    /// From the request's end to the response's head.
+    pub first_byte: Duration,
+    /// Between two pieces of the response's body.
+    pub idle: Duration,
+    /// The whole call.
+    pub total: Duration,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How an upstream is probed when no traffic proves its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// What is asked.
+    pub kind: Probe,
+    /// No probe while traffic proved the state within this span; longer than `timeout`.
+    pub interval: Duration,
+    /// How long one probe may take.
+    pub timeout: Duration,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self {
+            kind: Probe::Models,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How requests are sent and retried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingConfig {
+    /// How candidates are ordered.
+    pub strategy: Strategy,
+    /// Attempts within one request; 1 to 32.
+    pub attempts_max: u32,
+    /// From a request's arrival to its first response byte, over all attempts.
+    pub deadline: Duration,
+    /// Which failures lead to the next candidate.
+    pub retry_on: RetryOn,
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::Latency,
+            attempts_max: 6,
+            deadline: Duration::from_secs(120),
+            retry_on: RetryOn::default(),
+        }
+    }
+}
+
+/// What one client, and all of them together, may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// The largest request body.
+    pub body: ByteSize,
+    /// The most header lines of a request.
+    pub header_count: usize,
+    /// The largest request head.
+    pub header_size: ByteSize,
+    /// How long a client may take to send the head.
+    pub header_timeout: Duration,
+    /// How long a client may pause within the body.
+    pub body_timeout: Duration,
+    /// Open connections from clients.
+    pub connections: usize,
+    /// Requests under way.
+    pub in_flight: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            body: ByteSize::mib(32),
+            header_count: 100,
+            header_size: ByteSize::kib(64),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            connections: 16_384,
+            in_flight: 4_096,
+        }
+    }
+}
+
+/// A client's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// What logs and metrics call its holder; unique.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub hash: KeyHash,
+    /// The models it may use; `None` is every model.
+    pub models: Option<Vec<ModelName>>,
+    /// Requests per minute; `None` is no limit.
+    pub rpm: Option<u64>,
+    /// Tokens per minute; `None` is no limit.
+    pub tpm: Option<u64>,
+}
+
+/// Web pages that may call the API from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// None.
+    Off,
+    /// All.
+    Any,
+    /// Pages of these origins, such as `https://app.example.net`.
+    Listed(Vec<HeaderValue>),
+}
+
+/// How the node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// How long requests under way may take to finish.
+    pub timeout: Duration,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level or a filter, such as `info` or `info,grapevine_node::mesh=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The public address when none is written.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+
+/// The mesh's address when none is written.
+pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171);
+
+/// The operator's address when none is written.
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
