@@ -4,6 +4,7 @@
 //! the shells.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod driver;
@@ -11,6 +12,7 @@ pub mod entropy;
 pub mod exchange;
 pub mod headers;
 pub mod ingress;
+pub mod mesh;
 pub mod mock;
 pub mod observe;
 pub mod prober;

@@ -254,7 +254,8 @@ impl Engine {
         let mut news = Vec::new();
         for local in self.locals.values_mut() {
             match local.change_to_tell(now) {
-                None | Some((Change::Little, _)) => {}
+                None => {}
+                Some((Change::Little, _)) => local.kept_quiet(now),
                 Some((change, fact)) => {
                     local.told(now, fact.clone());
                     news.push((fact, change == Change::Transition));
