@@ -128,7 +128,7 @@ fn takes_work(upstream: &UpstreamView, now: grapevine_core::Instant) -> bool {
 fn serves(view: &View, upstream: &UpstreamName, model: Option<&ModelName>) -> bool {
     let Some(model) = model else { return true };
     let told = view.nodes.first().and_then(|node| {
-        let mut facts = node.upstreams.iter().map(|(fact, _)| fact);
+        let mut facts = node.upstreams.iter().map(|status| &status.fact);
         facts.find(|fact| fact.name == *upstream)
     });
     told.is_some_and(|fact| {

@@ -110,7 +110,7 @@ impl Complaints {
 pub(super) fn own_load(view: &View, upstream: &UpstreamName) -> Option<Load> {
     let own = view.own.get(upstream)?;
     let told = view.nodes.first().and_then(|node| {
-        let mut facts = node.upstreams.iter().map(|(fact, _)| fact);
+        let mut facts = node.upstreams.iter().map(|status| &status.fact);
         facts.find(|fact| fact.name == *upstream)
     });
     Some(Load {
