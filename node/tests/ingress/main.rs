@@ -2,6 +2,7 @@
 
 mod attempts;
 mod door;
+mod listening;
 mod passing;
 mod streams;
 mod support;

@@ -31,16 +31,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// Nothing in these tests takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub const CHAT: &str = "/v1/chat/completions";
-pub const MODEL_BODY: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const MODEL_BODY: &str =
+    r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
 
-pub fn model(name: &str) -> ModelName {
+pub(crate) fn model(name: &str) -> ModelName {
     ModelName::new(name).expect("a valid name")
 }
 
-pub fn node(name: &str) -> NodeName {
+pub(crate) fn node(name: &str) -> NodeName {
     NodeName::new(name).expect("a valid name")
 }
 
@@ -54,7 +55,7 @@ fn upstream_name(name: &str) -> UpstreamName {
 
 /// What a scripted upstream does with one request.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// Sends these bytes.
     Send(Vec<u8>),
     /// Waits.
@@ -65,44 +66,44 @@ pub enum Act {
     Close,
 }
 
-pub fn send(text: impl AsRef<[u8]>) -> Act {
+pub(crate) fn send(text: impl AsRef<[u8]>) -> Act {
     Act::Send(text.as_ref().to_vec())
 }
 
 /// A whole answer with a body of known length.
-pub fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
     let length = body.len();
     vec![send(format!(
         "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
     ))]
 }
 
-pub fn chunk(data: &str) -> Act {
+pub(crate) fn chunk(data: &str) -> Act {
     send(format!("{:x}\r\n{data}\r\n", data.len()))
 }
 
 /// The head of a chunked answer.
-pub fn head(content_type: &str) -> Act {
+pub(crate) fn head(content_type: &str) -> Act {
     send(format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
     ))
 }
 
-pub fn event_stream() -> Act {
+pub(crate) fn event_stream() -> Act {
     head("text/event-stream; charset=utf-8")
 }
 
 /// An upstream that plays a script.
 #[derive(Clone)]
-pub struct Scripted {
-    pub address: SocketAddr,
+pub(crate) struct Scripted {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     hung_up: watch::Receiver<Option<Instant>>,
 }
 
 impl Scripted {
     /// Plays `script` for every request.
-    pub async fn start(script: Vec<Act>) -> Self {
+    pub(crate) async fn start(script: Vec<Act>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a port");
@@ -130,19 +131,19 @@ impl Scripted {
     }
 
     /// The requests that came, as bytes.
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         let seen = self.seen.lock().expect("no test panics here");
         seen.iter()
             .map(|it| String::from_utf8_lossy(it).into_owned())
             .collect()
     }
 
-    pub async fn first_request_came(&self) {
+    pub(crate) async fn first_request_came(&self) {
         until(|| !self.seen().is_empty()).await;
     }
 
     /// When the caller hung up within [`Act::Hang`] or while something was sent.
-    pub async fn hung_up_at(&self) -> Instant {
+    pub(crate) async fn hung_up_at(&self) -> Instant {
         let mut hung_up = self.hung_up.clone();
         let when = timeout(PATIENCE, hung_up.wait_for(Option::is_some));
         let when = when
@@ -212,17 +213,17 @@ type Called = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
 
 /// A peer that answers as told.
 #[derive(Clone)]
-pub struct FakePeers(Arc<dyn Fn(NodeName, Call) -> Called + Send + Sync>);
+pub(crate) struct FakePeers(Arc<dyn Fn(NodeName, Call) -> Called + Send + Sync>);
 
 impl FakePeers {
-    pub fn new<F>(answer: impl Fn(NodeName, Call) -> F + Send + Sync + 'static) -> Self
+    pub(crate) fn new<F>(answer: impl Fn(NodeName, Call) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Answer, Failure>> + Send + 'static,
     {
         Self(Arc::new(move |peer, call| Box::pin(answer(peer, call))))
     }
 
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::new(|_, _| async { unreachable!("no peer is known") })
     }
 }
@@ -234,14 +235,14 @@ impl CallPeer for FakePeers {
 }
 
 /// How a node is to be.
-pub struct Plan {
-    pub targets: Vec<upstream::Settings>,
-    pub specs: Vec<UpstreamSpec>,
-    pub settings: Settings,
-    pub listen: ListenSettings,
-    pub peers: FakePeers,
+pub(crate) struct Plan {
+    pub(crate) targets: Vec<upstream::Settings>,
+    pub(crate) specs: Vec<UpstreamSpec>,
+    pub(crate) settings: Settings,
+    pub(crate) listen: ListenSettings,
+    pub(crate) peers: FakePeers,
     /// (node, tier) of peers with an upstream called `theirs`.
-    pub known_peers: Vec<(&'static str, u16)>,
+    pub(crate) known_peers: Vec<(&'static str, u16)>,
 }
 
 impl Default for Plan {
@@ -281,7 +282,7 @@ impl Default for Plan {
 
 impl Plan {
     /// Upstreams in tiers of their own, so that they are tried in this order.
-    pub fn with(upstreams: &[&Scripted]) -> Self {
+    pub(crate) fn with(upstreams: &[&Scripted]) -> Self {
         let mut plan = Self::default();
         for (index, upstream) in upstreams.iter().enumerate() {
             plan.add(&format!("up{}", index + 1), upstream.address);
@@ -289,7 +290,7 @@ impl Plan {
         plan
     }
 
-    pub fn add(&mut self, name: &str, address: SocketAddr) {
+    pub(crate) fn add(&mut self, name: &str, address: SocketAddr) {
         let tier = Tier(u16::try_from(self.specs.len()).expect("few") + 1);
         self.targets.push(upstream::Settings {
             name: upstream_name(name),
@@ -313,7 +314,7 @@ impl Plan {
     }
 
     /// Starts the node and waits until it knows everything it was told.
-    pub async fn start(self) -> Node {
+    pub(crate) async fn start(self) -> Node {
         let clock = Clock::start();
         let identity = Identity {
             node: self.settings.node.clone(),
@@ -335,6 +336,7 @@ impl Plan {
         let readiness = Readiness::default();
         readiness.set_alone(true);
         let targets = Targets::new(self.targets).expect("usable settings");
+        let kept_targets = targets.clone();
         let passed = self.settings.passed.clone();
         let settings = Arc::new(ArcSwap::from_pointee(self.settings));
         let (peers, making) = (self.peers, desk.clone());
@@ -356,6 +358,7 @@ impl Plan {
             workers,
             desk,
             history,
+            targets: kept_targets,
             _outlets: outlets,
         }
     }
@@ -413,16 +416,17 @@ async fn introduce(desk: &Desk, peers: &[(&'static str, u16)]) {
 }
 
 /// A node that runs.
-pub struct Node {
-    pub address: SocketAddr,
-    pub workers: Workers,
-    pub desk: Desk,
-    pub history: History,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) workers: Workers,
+    pub(crate) desk: Desk,
+    pub(crate) history: History,
+    pub(crate) targets: Targets,
     _outlets: Outlets,
 }
 
 impl Node {
-    pub async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address)
             .await
             .expect("a connection");
@@ -431,23 +435,23 @@ impl Node {
     }
 
     /// Sends a request on a connection of its own and reads until the node closes it.
-    pub async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
         let mut stream = self.connect().await;
         let request = request(method, path, headers, body);
         stream.write_all(request.as_bytes()).await.expect("sent");
         read_reply(&mut stream).await
     }
 
-    pub async fn post(&self, path: &str, body: &str) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Reply {
         self.ask("POST", path, "", body).await
     }
 
-    pub async fn chat(&self) -> Reply {
+    pub(crate) async fn chat(&self) -> Reply {
         self.post(CHAT, MODEL_BODY).await
     }
 
     /// The record of the only request so far.
-    pub async fn record(&self) -> RequestRecord {
+    pub(crate) async fn record(&self) -> RequestRecord {
         until(|| !self.history.last(1).is_empty()).await;
         let mut records = self.history.last(2);
         assert_eq!(records.len(), 1, "{records:?}");
@@ -455,13 +459,13 @@ impl Node {
     }
 
     /// The outcomes of the attempts of the only request so far.
-    pub async fn outcomes(&self) -> Vec<&'static str> {
+    pub(crate) async fn outcomes(&self) -> Vec<&'static str> {
         let record = self.record().await;
         record.attempts.iter().map(|it| it.outcome).collect()
     }
 }
 
-pub fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\
@@ -471,16 +475,16 @@ pub fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
 
 /// An answer as a raw client sees it.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
     /// Whether the body ended as HTTP says it should.
-    pub is_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self
             .head
             .lines()
@@ -490,12 +494,12 @@ impl Reply {
         values.next().map(|(_, value)| value.trim())
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).expect(&self.body)
     }
 }
 
-pub async fn read_reply(stream: &mut TcpStream) -> Reply {
+pub(crate) async fn read_reply(stream: &mut TcpStream) -> Reply {
     let mut bytes = Vec::new();
     let reading = stream.read_to_end(&mut bytes);
     let ended = timeout(PATIENCE, reading)
@@ -504,7 +508,7 @@ pub async fn read_reply(stream: &mut TcpStream) -> Reply {
     parse(&bytes, ended.is_ok())
 }
 
-pub fn parse(bytes: &[u8], ended_cleanly: bool) -> Reply {
+pub(crate) fn parse(bytes: &[u8], ended_cleanly: bool) -> Reply {
     let text = String::from_utf8(bytes.to_vec()).expect("text");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head
@@ -546,7 +550,7 @@ fn unchunk(mut rest: &str) -> (String, bool) {
 }
 
 /// Waits until `condition` holds.
-pub async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     let polling = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(1)).await;
