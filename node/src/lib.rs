@@ -4,6 +4,7 @@
 //! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`admin`]), then [`app`], where they meet.
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
