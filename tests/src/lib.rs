@@ -35,6 +35,7 @@ pub mod node;
 pub mod ports;
 pub mod process;
 pub mod program;
+pub mod rogue;
 pub mod scratch;
 pub mod script;
 pub mod view;
