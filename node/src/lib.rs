@@ -3,9 +3,15 @@
 //! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), then
 //! the shells.
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
+pub mod mesh;
 pub mod mock;
+pub mod observe;
+pub mod prober;
+pub mod readiness;

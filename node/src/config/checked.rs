@@ -8,10 +8,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use grapevine_core::engine::{Models, Probe, UpstreamSpec};
 use grapevine_core::health;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::place::Place;
+use grapevine_core::route::Strategy;
 use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
 
@@ -164,6 +166,26 @@ impl UpstreamConfig {
             headers: Vec::new(),
         }
     }
+
+    /// What core needs to know of it.
+    pub fn spec(&self) -> UpstreamSpec {
+        UpstreamSpec {
+            name: self.name.clone(),
+            models: match &self.models {
+                UpstreamModels::Discovered => Models::Discovered,
+                UpstreamModels::Listed(models) => {
+                    Models::Listed(models.iter().map(|model| model.name.clone()).collect())
+                }
+            },
+            tier: self.tier,
+            weight: self.weight,
+            attempts_max: self.attempts_max,
+            in_flight_max: self.in_flight_max,
+            health: self.health.clone(),
+            probe: self.probe.kind,
+            probe_interval: self.probe.interval,
+        }
+    }
 }
 
 /// The default of [`UpstreamConfig::attempts_max`].
@@ -171,6 +193,9 @@ pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
 
 /// The default of [`UpstreamConfig::in_flight_max`].
 pub const IN_FLIGHT_PER_UPSTREAM: u32 = 1_024;
+
+/// Names of one upstream's models, in bytes: what a gossiped value of 1 KiB has room for.
+pub const MODELS_BYTES_MAX: usize = 700;
 
 /// What an upstream can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,7 +243,7 @@ impl Default for TimeoutConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeConfig {
     /// What is asked.
-    pub kind: ProbeKind,
+    pub kind: Probe,
     /// No probe while traffic proved the state within this span; longer than `timeout`.
     pub interval: Duration,
     /// How long one probe may take.
@@ -228,22 +253,11 @@ pub struct ProbeConfig {
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
-            kind: ProbeKind::Models,
+            kind: Probe::Models,
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
         }
     }
-}
-
-/// What a probe asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// `GET /models`: costs nothing.
-    Models,
-    /// A completion of five tokens: proves the most, and is billed.
-    Chat,
-    /// Nothing; requests alone tell the state.
-    Off,
 }
 
 /// How requests are sent and retried.
@@ -268,21 +282,6 @@ impl Default for RoutingConfig {
             retry_on: RetryOn::default(),
         }
     }
-}
-
-/// How candidates of one tier are ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// The least measured time to first byte, from here.
-    Latency,
-    /// The client's nearest region, then by distance.
-    Geo,
-    /// The order in the file.
-    Priority,
-    /// At random, by weight.
-    Weighted,
-    /// The fewest requests under way.
-    LeastBusy,
 }
 
 /// What one client, and all of them together, may ask for.

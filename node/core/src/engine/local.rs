@@ -37,7 +37,7 @@ pub(super) struct Local {
 #[derive(Debug)]
 struct Told {
     fact: UpstreamFact,
-    at: Instant,
+    considered_at: Instant,
 }
 
 /// Where the upstream's probing stands.
@@ -131,7 +131,7 @@ impl Local {
             return Some((Change::Transition, self.fact(now)));
         };
         let stands_otherwise = self.standing(now).differs_in_kind(told.fact.standing);
-        let figures_may_go = self.changed && now.since(told.at) >= TELL_INTERVAL;
+        let figures_may_go = self.changed && now.since(told.considered_at) >= TELL_INTERVAL;
         if !stands_otherwise && !figures_may_go {
             return None;
         }
@@ -141,7 +141,18 @@ impl Local {
     }
 
     pub(super) fn told(&mut self, now: Instant, fact: UpstreamFact) {
-        self.told = Some(Told { fact, at: now });
+        self.told = Some(Told {
+            fact,
+            considered_at: now,
+        });
+        self.changed = false;
+    }
+
+    /// The change was too little to tell: it is looked at again after the next one.
+    pub(super) fn kept_quiet(&mut self, now: Instant) {
+        if let Some(told) = &mut self.told {
+            told.considered_at = now;
+        }
         self.changed = false;
     }
 
@@ -160,7 +171,7 @@ impl Local {
             .told
             .as_ref()
             .filter(|_| self.changed)
-            .map(|told| told.at + TELL_INTERVAL);
+            .map(|told| told.considered_at + TELL_INTERVAL);
         [state, probe, tell, self.cooling_until]
             .into_iter()
             .flatten()

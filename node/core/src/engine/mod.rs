@@ -120,7 +120,16 @@ impl Engine {
                 fact,
                 via,
             } => {
-                self.fact_heard(now, node, stamp, fact, via, effects);
+                self.fact_heard(
+                    now,
+                    peer::Heard {
+                        node,
+                        stamp,
+                        fact,
+                        via,
+                    },
+                    effects,
+                );
             }
             Event::LinkUp { peer } => self.link_changed(now, peer, peer::Link::Up, effects),
             Event::LinkDown { peer } => self.link_changed(now, peer, peer::Link::Down, effects),
@@ -245,7 +254,8 @@ impl Engine {
         let mut news = Vec::new();
         for local in self.locals.values_mut() {
             match local.change_to_tell(now) {
-                None | Some((Change::Little, _)) => {}
+                None => {}
+                Some((Change::Little, _)) => local.kept_quiet(now),
                 Some((change, fact)) => {
                     local.told(now, fact.clone());
                     news.push((fact, change == Change::Transition));

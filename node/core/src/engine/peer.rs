@@ -49,6 +49,15 @@ pub(super) enum Link {
     Up,
 }
 
+/// A verified fact as it came in.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) node: NodeName,
+    pub(super) stamp: Stamp,
+    pub(super) fact: Fact,
+    pub(super) via: Via,
+}
+
 /// A peer's upstream.
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -194,16 +203,13 @@ impl Peer {
 }
 
 impl Engine {
-    pub(super) fn fact_heard(
-        &mut self,
-        now: Instant,
-        node: NodeName,
-        stamp: Stamp,
-        fact: Fact,
-        via: Via,
-        effects: &mut Vec<Effect>,
-    ) {
-        // Of itself a node knows better; what comes back is its own former life.
+    pub(super) fn fact_heard(&mut self, now: Instant, heard: Heard, effects: &mut Vec<Effect>) {
+        let Heard {
+            node,
+            stamp,
+            fact,
+            via,
+        } = heard;
         let newcomer = now.since(self.started_at) > ACQUAINTED_AFTER;
         let Some(peer) = self.peer(now, &node, effects) else {
             return;

@@ -304,6 +304,16 @@ fn wake_is_never_in_the_past_for_long() {
 }
 
 #[test]
+fn change_too_little_to_tell_does_not_keep_the_engine_awake() {
+    let mut bench = Bench::with_upstream();
+    bench.probe(Outcome::status(200));
+    bench.wait(Duration::from_millis(1_500));
+    bench.engine.view(bench.now);
+    let wake = bench.engine.next_wake().expect("a probe is due some time");
+    assert!(wake > bench.now + Duration::from_secs(10), "{wake:?}");
+}
+
+#[test]
 fn rate_limit_cools_down_without_ejecting() {
     let mut bench = Bench::with_upstream();
     let wish = Some(Duration::from_secs(7));

@@ -1,0 +1,76 @@
+//! The mesh as JSON.
+
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
+use serde_json::{Value, json};
+
+/// `view` for the operator, as of `now`.
+pub(super) fn to_json(view: &View, now: Instant) -> Value {
+    let nodes: Vec<Value> = view
+        .nodes
+        .iter()
+        .map(|node| node_to_json(node, now))
+        .collect();
+    json!({ "self": view.node.as_str(), "nodes": nodes })
+}
+
+fn node_to_json(node: &NodeView, now: Instant) -> Value {
+    let fact = node.fact.as_ref();
+    let upstreams: Vec<Value> = node
+        .upstreams
+        .iter()
+        .map(|status| upstream_to_json(status, now))
+        .collect();
+    json!({
+        "name": node.name.as_str(),
+        "region": fact.map(|fact| fact.region.as_str()),
+        "live": node.live,
+        "phase": node.phase.as_str(),
+        "reach": reach(node.reach),
+        "rtt_ms": node.rtt.map(milliseconds),
+        "build": fact.map(|fact| fact.build.as_str()),
+        "protocol": fact.map(|fact| fact.protocol),
+        "generation": node.generation.0,
+        "location": fact.and_then(|fact| fact.place).map(|place| {
+            json!({"lat": place.latitude(), "lon": place.longitude()})
+        }),
+        "serves_requests": fact.map(|fact| fact.serves_requests),
+        "upstreams": upstreams,
+    })
+}
+
+fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
+    let fact = &status.fact;
+    let models: Vec<&str> = fact.models.keys().map(|model| model.as_str()).collect();
+    json!({
+        "name": fact.name.as_str(),
+        "state": fact.standing.as_str(),
+        "reason": fact.standing.reason().map(|reason| reason.as_str()),
+        "models": models,
+        "ttft_ms": fact.ttft.map(milliseconds),
+        "p50_ms": status.percentiles.map(|(p50, _)| milliseconds(p50)),
+        "p99_ms": status.percentiles.map(|(_, p99)| milliseconds(p99)),
+        "error_rate": fact.error_rate.get(),
+        "in_flight": status.in_flight,
+        "in_flight_max": fact.in_flight_max,
+        "tier": fact.tier.0,
+        "weight": fact.weight.get(),
+        "age_ms": milliseconds(now.since(status.said_at)),
+    })
+}
+
+const fn reach(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Open => "open",
+        Reach::Silent => "silent",
+        Reach::Down => "down",
+        Reach::Closed => "closed",
+    }
+}
+
+/// To a thousandth.
+fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,154 @@
+//! The operator's port: the mesh as this node sees it, the last requests, metrics, readiness, drain.
+//!
+//! Off the request path; everything is made from the published view when somebody asks.
+
+mod mesh;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::Secret;
+use crate::driver::Desk;
+use crate::observe::history::{History, REQUESTS_MAX};
+use crate::observe::metrics::{Losses, Metrics};
+use crate::readiness::Readiness;
+
+/// Requests listed when the caller does not say how many.
+const REQUESTS_DEFAULT: usize = 50;
+
+/// What the operator's port shows and does.
+#[derive(Clone)]
+pub struct Admin {
+    /// The view.
+    pub desk: Desk,
+    /// The last requests.
+    pub history: History,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Whether the node is ready, and why not.
+    pub readiness: Readiness,
+    /// What was lost so far.
+    pub losses: Arc<dyn Fn() -> Losses + Send + Sync>,
+    /// The configuration with its secrets hidden.
+    pub config: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Begins to drain the node when set.
+    pub drain: watch::Sender<bool>,
+    /// The bearer token to ask for.
+    pub token: Option<Secret>,
+}
+
+/// The operator's port could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("admin.listen: cannot listen on {address}; choose a free address with --admin-listen")]
+pub struct AdminError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+impl Admin {
+    /// Opens the port.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(address: SocketAddr) -> Result<TcpListener, AdminError> {
+        TcpListener::bind(address)
+            .await
+            .map_err(|source| AdminError { address, source })
+    }
+
+    /// Serves until the task is aborted.
+    ///
+    /// # Errors
+    /// When accepting connections fails for good.
+    pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
+        let open = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .with_state(self.clone());
+        let closed = Router::new()
+            .route("/mesh", get(mesh))
+            .route("/requests", get(requests))
+            .route("/metrics", get(metrics))
+            .route("/config", get(config))
+            .route("/drain", post(drain))
+            .route_layer(from_fn_with_state(self.clone(), authorize))
+            .with_state(self);
+        axum::serve(listener, open.merge(closed).fallback(not_found)).await
+    }
+}
+
+/// Lets in who shows the token, where one is set. Liveness and readiness stay open for orchestrators.
+async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let Some(token) = &admin.token else {
+        return next.run(request).await;
+    };
+    let header = request.headers().get(header::AUTHORIZATION);
+    let given = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    if given.is_some_and(|given| token.matches(given)) {
+        return next.run(request).await;
+    }
+    let error = "this port asks for `Authorization: Bearer TOKEN`, with the value of admin.token";
+    (StatusCode::UNAUTHORIZED, Json(json!({"error": error}))).into_response()
+}
+
+async fn healthz() -> &'static str {
+    "ok"
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let reasons = admin.readiness.reasons(&admin.desk.view());
+    let status = if reasons.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(reasons.to_json())).into_response()
+}
+
+async fn mesh(State(admin): State<Admin>) -> Json<Value> {
+    let now = admin.desk.now();
+    Json(mesh::to_json(&admin.desk.view(), now))
+}
+
+#[derive(Deserialize)]
+struct RequestsQuery {
+    limit: Option<usize>,
+}
+
+async fn requests(State(admin): State<Admin>, Query(query): Query<RequestsQuery>) -> Json<Value> {
+    let limit = query.limit.unwrap_or(REQUESTS_DEFAULT).min(REQUESTS_MAX);
+    let last = admin.history.last(limit);
+    let requests: Vec<Value> = last.iter().map(|record| record.to_json()).collect();
+    Json(json!({ "requests": requests }))
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let text = admin.metrics.scrape(&admin.desk.view(), &(admin.losses)());
+    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, format)], text).into_response()
+}
+
+async fn config(State(admin): State<Admin>) -> Json<Value> {
+    Json((admin.config)())
+}
+
+async fn drain(State(admin): State<Admin>) -> Response {
+    admin.drain.send_replace(true);
+    (StatusCode::ACCEPTED, Json(json!({"draining": true}))).into_response()
+}
+
+async fn not_found() -> Response {
+    let error = "try /mesh, /requests, /metrics, /config, /healthz, /readyz, or POST /drain";
+    (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
+}

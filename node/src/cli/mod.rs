@@ -1,0 +1,82 @@
+//! The command line: what the program can be told, and what it says.
+//!
+//! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
+//! command line that was not understood (clap's own).
+
+mod check;
+mod completions;
+mod key;
+mod node;
+mod schema;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Environment;
+
+/// One node of a mesh that routes AI API requests to the nearest healthy upstream.
+#[derive(Debug, Parser)]
+#[command(
+    name = "grapevine",
+    version,
+    arg_required_else_help = true,
+    propagate_version = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node
+    Node(node::NodeArgs),
+    /// Check a configuration: every problem with its key, its place and a remedy
+    Check(check::CheckArgs),
+    /// Print the JSON Schema of the configuration file
+    Schema,
+    /// Make and hash clients' keys
+    Key(key::KeyArgs),
+    /// Print the completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli, environment: Environment) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let ended = match cli.command {
+        Command::Node(args) => return node::run(args, environment),
+        Command::Check(args) => check::run(args, environment, &mut out),
+        Command::Schema => schema::run(&mut out),
+        Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
+        Command::Completions(args) => completions::run(&args, &mut out),
+    };
+    match ended {
+        Ok(code) => code,
+        // The reader has seen enough, as in `grapevine schema | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// Says on stderr what went wrong, and gives the exit code for it.
+fn fail(text: &str) -> ExitCode {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "grapevine: {text}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

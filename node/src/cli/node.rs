@@ -1,0 +1,109 @@
+//! `grapevine node`, and the flags that set configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::fail;
+use crate::config::env::CONFIG_VARIABLE;
+use crate::config::{self, Environment, Flags, Sources};
+
+/// What `node` and `check` take. A flag goes before the environment, the environment before the file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NodeArgs {
+    /// The configuration file; also GRAPEVINE_CONFIG. Without either no file is read.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The node's name, unique in its mesh [node.name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The region it serves [node.region]
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// The public address of the API [listen]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+    /// The operator's address [admin.listen]
+    #[arg(long, value_name = "IP:PORT")]
+    admin_listen: Option<String>,
+    /// Add an upstream, or move the one of that name to another URL [upstreams]
+    #[arg(long, value_name = "NAME=URL", value_parser = parse_upstream)]
+    upstream: Vec<(String, String)>,
+    /// A node to ask for the rest of the mesh [mesh.seeds]
+    #[arg(long, value_name = "HOST:PORT")]
+    seed: Vec<String>,
+    /// The mesh's name [mesh.name]
+    #[arg(long, value_name = "NAME")]
+    mesh_name: Option<String>,
+    /// Where gossip and forwarded requests arrive [mesh.listen]
+    #[arg(long, value_name = "IP:PORT")]
+    mesh_listen: Option<String>,
+    /// Where other nodes reach this one [mesh.advertise]
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// The certificate of the mesh's authority [mesh.tls.ca]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<String>,
+    /// This node's certificate [mesh.tls.cert]
+    #[arg(long, value_name = "FILE")]
+    cert: Option<String>,
+    /// This node's private key [mesh.tls.key]
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
+    /// The log's level or filter [log.level]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// The form of a log line: text or json [log.format]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl NodeArgs {
+    /// Where the configuration comes from.
+    pub(super) fn sources(self, environment: Environment) -> Sources {
+        let file = self
+            .config
+            .or_else(|| environment.get(CONFIG_VARIABLE).map(PathBuf::from));
+        let flags = Flags::default()
+            .with("--name", &["node", "name"], self.name)
+            .with("--region", &["node", "region"], self.region)
+            .with("--listen", &["listen"], self.listen)
+            .with("--admin-listen", &["admin", "listen"], self.admin_listen)
+            .with_list("--seed", &["mesh", "seeds"], self.seed)
+            .with("--mesh-name", &["mesh", "name"], self.mesh_name)
+            .with("--mesh-listen", &["mesh", "listen"], self.mesh_listen)
+            .with("--advertise", &["mesh", "advertise"], self.advertise)
+            .with("--ca", &["mesh", "tls", "ca"], self.ca)
+            .with("--cert", &["mesh", "tls", "cert"], self.cert)
+            .with("--key", &["mesh", "tls", "key"], self.key)
+            .with("--log", &["log", "level"], self.log)
+            .with("--log-format", &["log", "format"], self.log_format);
+        let flags = self
+            .upstream
+            .into_iter()
+            .fold(flags, |flags, (name, url)| flags.with_upstream(name, url));
+        Sources {
+            file,
+            environment,
+            flags,
+        }
+    }
+}
+
+fn parse_upstream(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, url)) if !name.is_empty() && !url.is_empty() => {
+            Ok((name.to_owned(), url.to_owned()))
+        }
+        _ => Err("write NAME=URL, such as primary=https://api.example.com/v1".to_owned()),
+    }
+}
+
+/// Runs a node until it is told to end.
+pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
+    match config::load(&args.sources(environment)) {
+        Ok(_) => fail("the configuration is good, but this build cannot run a node yet"),
+        Err(problems) => fail(&format!("the configuration has problems\n{problems}")),
+    }
+}

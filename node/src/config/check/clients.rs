@@ -1,0 +1,149 @@
+//! Checks of who may call: keys and web pages.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use grapevine_core::ids::NodeName;
+use http::HeaderValue;
+
+use super::super::address::BaseUrl;
+use super::super::checked::{CorsOrigins, KeyConfig};
+use super::super::file::{CountText, Item, KeyFile};
+use super::super::hash::KeyHash;
+use super::super::text::parse_count;
+use super::node::NAME_FORM;
+use super::{Checker, items};
+
+impl Checker<'_> {
+    pub(super) fn keys(
+        &mut self,
+        list: &Option<Vec<Item<KeyFile>>>,
+        public: SocketAddr,
+    ) -> Vec<KeyConfig> {
+        let (mut names, mut hashes) = (BTreeMap::new(), BTreeMap::new());
+        let mut keys = Vec::new();
+        for (key, file) in items("keys", list) {
+            let Some(config) = self.key(&key, file) else {
+                continue;
+            };
+            if let Some(first) = names.get(&config.name) {
+                let problem = format!("{} is the name of {first} too", config.name);
+                self.problem(
+                    &format!("{key}.name"),
+                    problem,
+                    "give each key a name of its own",
+                );
+            }
+            if let Some(first) = hashes.get(&config.hash) {
+                let problem = format!("is the hash of {first} too");
+                self.problem(
+                    &format!("{key}.hash"),
+                    problem,
+                    "give each client a key of its own",
+                );
+            }
+            names
+                .entry(config.name.clone())
+                .or_insert_with(|| key.clone());
+            hashes.entry(config.hash).or_insert_with(|| key.clone());
+            keys.push(config);
+        }
+        if list.as_ref().is_none_or(Vec::is_empty)
+            && !public.ip().is_loopback()
+            && !self.places.was_refused("keys")
+        {
+            let problem = format!(
+                "is empty while the API listens on {public}: everyone who reaches it may use it"
+            );
+            self.warning(
+                "keys",
+                problem,
+                "add keys (grapevine key hash --generate), or listen on 127.0.0.1",
+            );
+        }
+        keys
+    }
+
+    fn key(&mut self, key: &str, file: &KeyFile) -> Option<KeyConfig> {
+        let at = |name: &str| format!("{key}.{name}");
+        let name: Option<NodeName> = self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
+        let hash: Option<KeyHash> = match file.hash.as_ref().map(|hash| hash.0.parse()) {
+            Some(Ok(hash)) => Some(hash),
+            Some(Err(error)) => {
+                let remedy =
+                    "write what `grapevine key hash` prints; the key itself does not belong here";
+                self.problem(&at("hash"), format!("{error}"), remedy);
+                None
+            }
+            None => None,
+        };
+        let models_key = at("models");
+        let form = "write visible ASCII characters, at most 128 bytes";
+        let models = file.models.as_ref().map(|_| {
+            items(&models_key, &file.models)
+                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
+                .collect()
+        });
+        let rpm = self.rate(&at("rpm"), file.rpm.as_ref());
+        let tpm = self.rate(&at("tpm"), file.tpm.as_ref());
+        Some(KeyConfig {
+            name: name?.as_str().to_owned(),
+            hash: hash?,
+            models,
+            rpm,
+            tpm,
+        })
+    }
+
+    fn rate(&mut self, key: &str, text: Option<&CountText>) -> Option<u64> {
+        let text = text?;
+        match parse_count(&text.0) {
+            Ok(0) => self.problem(
+                key,
+                "must be at least 1",
+                "remove the key instead of setting it to 0",
+            ),
+            Ok(rate) => {
+                let remedy = "do not rely on it: this version lets every request through";
+                self.warning(key, "is not enforced yet", remedy);
+                return Some(rate);
+            }
+            Err(error) => {
+                let problem = format!("{} {error}", self.shown(key));
+                self.problem(key, problem, "write a count: 600, 200k, 2M");
+            }
+        }
+        None
+    }
+
+    pub(super) fn cors(&mut self, list: &Option<Vec<Item<String>>>) -> CorsOrigins {
+        let mut origins = Vec::new();
+        let mut any = false;
+        for (key, text) in items("cors.origins", list) {
+            if text == "*" {
+                any = true;
+                continue;
+            }
+            let origin = text
+                .parse::<BaseUrl>()
+                .ok()
+                .filter(|url| url.path().is_empty() && url.to_string() == *text);
+            match origin.and_then(|_| HeaderValue::from_str(text).ok()) {
+                Some(origin) => origins.push(origin),
+                None => {
+                    let problem = format!("{} is not an origin", self.shown(&key));
+                    self.problem(
+                        &key,
+                        problem,
+                        "write a scheme and a host, such as https://app.example.net, or \"*\"",
+                    );
+                }
+            }
+        }
+        match (any, origins.is_empty()) {
+            (true, _) => CorsOrigins::Any,
+            (false, true) => CorsOrigins::Off,
+            (false, false) => CorsOrigins::Listed(origins),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! From the configuration as written to the one as checked: ranges, forms, and what must agree.
+//!
+//! Each check reports and goes on with a default in the place of what it refused, so that every
+//! problem is found in one run; with any problem there is no configuration.
+
+mod certificates;
+mod clients;
+mod mesh;
+mod node;
+mod routing;
+mod upstreams;
+
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::checked::{self, Config, CorsOrigins, DrainConfig};
+use super::file::{ConfigFile, DurationText, Item, SizeText};
+use super::problem::{Origin, Report};
+use super::shape::Places;
+use super::text::{ByteSize, format_duration, parse_duration};
+
+/// What remedies say about durations.
+const DURATION_FORM: &str = "write a number and a unit: 250ms, 2s, 10m";
+
+/// What remedies say about listeners.
+const LISTEN_FORM: &str = "write IP:PORT, such as 0.0.0.0:8080 or [::]:8080";
+
+/// Checks `file`. `folder` is what its paths are relative to. The result holds only when `report`
+/// has no problem.
+pub(super) fn check(
+    file: &ConfigFile,
+    places: &Places,
+    folder: &Path,
+    report: &mut Report,
+) -> Option<Config> {
+    let mut checker = Checker {
+        places,
+        folder,
+        report,
+    };
+    let identity = checker.mesh_identity(file.mesh.as_ref());
+    let node = checker.node(file.node.as_ref(), identity.as_ref());
+    let mesh = checker.mesh(
+        file.mesh.as_ref(),
+        identity,
+        node.as_ref().map(|node| &node.name),
+    );
+    let listen = checker
+        .parse("listen", file.listen.as_deref(), LISTEN_FORM)
+        .unwrap_or(checked::LISTEN);
+    let tls = checker.tls(file.tls.as_ref());
+    let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
+    let admin = checker.admin(file.admin.as_ref(), listen);
+    let upstreams = checker.upstreams(&file.upstreams, mesh.is_some());
+    let routing = checker.routing(file.routing.as_ref(), &upstreams);
+    let limits = checker.limits(file.limits.as_ref());
+    let keys = checker.keys(&file.keys, listen);
+    let cors = file
+        .cors
+        .as_ref()
+        .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
+    let drain = file.drain.as_ref().and_then(|drain| drain.timeout.as_ref());
+    let drain_range = Duration::ZERO..=Duration::from_secs(3_600);
+    let timeout = checker.duration(
+        "drain.timeout",
+        drain,
+        DrainConfig::default().timeout,
+        drain_range,
+    );
+    let log = checker.log(file.log.as_ref());
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+    let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
+    Some(Config {
+        node: node?,
+        listen,
+        tls,
+        trusted_proxies,
+        admin,
+        mesh,
+        upstreams,
+        routing,
+        limits,
+        keys,
+        cors,
+        drain: DrainConfig { timeout },
+        log,
+        workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
+    })
+}
+
+/// More threads than the largest machines have cores.
+const WORKERS_MAX: u64 = 1_024;
+
+struct Checker<'a> {
+    places: &'a Places,
+    folder: &'a Path,
+    report: &'a mut Report,
+}
+
+impl Checker<'_> {
+    fn problem(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.report
+            .problem(&self.places.origin(key), key, problem, remedy);
+    }
+
+    fn warning(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.report
+            .warning(&self.places.origin(key), key, problem, remedy);
+    }
+
+    /// The value of `key` as it may be shown.
+    fn shown(&self, key: &str) -> &str {
+        self.places.shown(key)
+    }
+
+    /// `None` when nothing was written, or when it was refused.
+    fn parse<T>(&mut self, key: &str, text: Option<&str>, remedy: &str) -> Option<T>
+    where
+        T: FromStr<Err: Display>,
+    {
+        match text?.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                // The standard library's texts for addresses say "invalid IP address syntax" and the like.
+                let error = error.to_string();
+                let error = if error.starts_with("invalid") {
+                    format!("is not valid ({error})")
+                } else {
+                    error
+                };
+                let problem = format!("{} {error}", self.shown(key));
+                self.problem(key, problem, remedy);
+                None
+            }
+        }
+    }
+
+    fn duration(
+        &mut self,
+        key: &str,
+        text: Option<&DurationText>,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        let Some(text) = text else { return default };
+        match parse_duration(&text.0) {
+            Ok(span) if range.contains(&span) => span,
+            Ok(_) => {
+                let (least, most) = (
+                    format_duration(*range.start()),
+                    format_duration(*range.end()),
+                );
+                let problem = format!("{} must be from {least} to {most}", self.shown(key));
+                self.problem(key, problem, "write a duration in that range");
+                default
+            }
+            Err(error) => {
+                let problem = format!("{} {error}", self.shown(key));
+                self.problem(key, problem, DURATION_FORM);
+                default
+            }
+        }
+    }
+
+    fn size(
+        &mut self,
+        key: &str,
+        text: Option<&SizeText>,
+        default: ByteSize,
+        range: RangeInclusive<ByteSize>,
+    ) -> ByteSize {
+        let Some(text) = text else { return default };
+        match text.0.parse::<ByteSize>() {
+            Ok(size) if range.contains(&size) => size,
+            Ok(_) => {
+                let problem = format!(
+                    "{} must be from {} to {}",
+                    self.shown(key),
+                    range.start(),
+                    range.end()
+                );
+                self.problem(key, problem, "write a size in that range");
+                default
+            }
+            Err(error) => {
+                let problem = format!("{} {error}", self.shown(key));
+                self.problem(key, problem, "write a number and a unit: 64KiB, 32MiB");
+                default
+            }
+        }
+    }
+
+    fn number(
+        &mut self,
+        key: &str,
+        number: Option<u64>,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        match number {
+            None => default,
+            Some(number) if range.contains(&number) => number,
+            Some(_) => {
+                let problem = format!(
+                    "{} must be from {} to {}",
+                    self.shown(key),
+                    range.start(),
+                    range.end()
+                );
+                self.problem(key, problem, "write a number in that range");
+                default
+            }
+        }
+    }
+
+    /// [`Checker::number`] for counts of 32 bits.
+    fn count(
+        &mut self,
+        key: &str,
+        number: Option<u64>,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> u32 {
+        let range = u64::from(*range.start())..=u64::from(*range.end());
+        u32::try_from(self.number(key, number, u64::from(default), range)).unwrap_or(default)
+    }
+
+    /// A path of the file is relative to the file; one from a flag or a variable to the working folder.
+    fn path(&self, key: &str, text: &str) -> PathBuf {
+        match self.places.origin(key) {
+            Origin::File { .. } => self.folder.join(text),
+            _ => PathBuf::from(text),
+        }
+    }
+}
+
+/// The items of a list that were not refused, each with its key.
+fn items<'a, T>(
+    key: &'a str,
+    list: &'a Option<Vec<Item<T>>>,
+) -> impl Iterator<Item = (String, &'a T)> {
+    let items = list.iter().flatten().enumerate();
+    items.filter_map(move |(index, item)| Some((format!("{key}[{index}]"), item.0.as_ref()?)))
+}

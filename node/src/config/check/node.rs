@@ -1,0 +1,161 @@
+//! Checks of the node itself: its name, its addresses, its log.
+
+use std::net::SocketAddr;
+
+use grapevine_core::ids::{NodeName, RegionName};
+use grapevine_core::place::Place;
+
+use super::super::address::Network;
+use super::super::checked::{
+    ADMIN_LISTEN, AdminConfig, LogConfig, LogFormat, NodeConfig, TlsConfig,
+};
+use super::super::file::{
+    AdminFile, Item, LocationFile, LogFile, LogFormatWord, NodeFile, TlsFile,
+};
+use super::super::secret::Secret;
+use super::certificates::{self, Identity};
+use super::{Checker, LISTEN_FORM, items};
+
+/// What remedies say about names.
+pub(super) const NAME_FORM: &str = "write letters, digits, '-', '_' and '.', at most 63 bytes";
+
+/// The region of a node that names none.
+const REGION: &str = "local";
+
+impl Checker<'_> {
+    pub(super) fn node(
+        &mut self,
+        file: Option<&NodeFile>,
+        identity: Option<&Identity>,
+    ) -> Option<NodeConfig> {
+        let written = file.and_then(|file| file.name.as_deref());
+        let name = match written {
+            Some(_) => self.parse("node.name", written, NAME_FORM),
+            None => identity
+                .map(|identity| identity.node.clone())
+                .or_else(|| Some(host_name())),
+        };
+        let region = file.and_then(|file| file.region.as_deref());
+        let region = self.parse("node.region", Some(region.unwrap_or(REGION)), NAME_FORM);
+        let place = self.place(file.and_then(|file| file.location.as_ref()));
+        let public = file.and_then(|file| file.public.as_ref());
+        let url = public.and_then(|public| public.url.as_deref());
+        let url = self.parse("node.public.url", url, "write http://HOST or https://HOST");
+        let addresses = public.map(|public| items("node.public.addresses", &public.addresses));
+        let mut public_addresses = Vec::new();
+        for (key, text) in addresses.into_iter().flatten() {
+            public_addresses.extend(self.parse::<std::net::IpAddr>(
+                &key,
+                Some(text),
+                "write an IP address",
+            ));
+        }
+        let region: RegionName = region?;
+        Some(NodeConfig {
+            name: name?,
+            region,
+            place,
+            public_url: url,
+            public_addresses,
+        })
+    }
+
+    fn place(&mut self, file: Option<&LocationFile>) -> Option<Place> {
+        let file = file?;
+        let (latitude, longitude) = (file.lat?, file.lon?);
+        let place = Place::new(latitude, longitude);
+        if place.is_none() {
+            let problem = format!("{latitude}, {longitude} is not on the Earth");
+            self.problem(
+                "node.location",
+                problem,
+                "write lat from -90 to 90 and lon from -180 to 180",
+            );
+        }
+        place
+    }
+
+    pub(super) fn tls(&mut self, file: Option<&TlsFile>) -> Option<TlsConfig> {
+        let file = file?;
+        let (cert, key) = (file.cert.as_deref()?, file.key.as_deref()?);
+        let (cert, key) = (self.path("tls.cert", cert), self.path("tls.key", key));
+        let chain = self.chain("tls.cert", &cert);
+        if let Some(chain) = &chain {
+            let unchecked = self.private_key("tls.key", &key, chain);
+            unchecked?;
+            certificates::leaf_is_current(self, "tls.cert", chain);
+        }
+        Some(TlsConfig { cert, key })
+    }
+
+    pub(super) fn trusted_proxies(&mut self, list: &Option<Vec<Item<String>>>) -> Vec<Network> {
+        let form = "write an address or a network: 10.0.0.0/8, 2001:db8::/32";
+        items("trusted_proxies", list)
+            .filter_map(|(key, text)| self.parse(&key, Some(text), form))
+            .collect()
+    }
+
+    pub(super) fn admin(&mut self, file: Option<&AdminFile>, public: SocketAddr) -> AdminConfig {
+        let written = file.and_then(|file| file.listen.as_deref());
+        let listen = self
+            .parse("admin.listen", written, LISTEN_FORM)
+            .unwrap_or(ADMIN_LISTEN);
+        let token = file.and_then(|file| file.token.as_ref());
+        if token.is_some_and(|token| token.0.is_empty()) {
+            self.problem(
+                "admin.token",
+                "is empty",
+                "write a token, or remove the key",
+            );
+        }
+        if !listen.ip().is_loopback() && token.is_none() && !self.places.was_refused("admin.token")
+        {
+            let problem = format!("{listen} is not on loopback and there is no admin.token");
+            self.problem(
+                "admin.listen",
+                problem,
+                "set admin.token (or GRAPEVINE_ADMIN_TOKEN), or listen on 127.0.0.1",
+            );
+        }
+        if listen == public && listen.port() != 0 {
+            self.problem(
+                "admin.listen",
+                format!("{listen} is the public address too"),
+                "use another port",
+            );
+        }
+        AdminConfig {
+            listen,
+            token: token.map(|token| Secret::new(&token.0)),
+        }
+    }
+
+    pub(super) fn log(&mut self, file: Option<&LogFile>) -> LogConfig {
+        let default = LogConfig::default();
+        let Some(file) = file else { return default };
+        let level = file.level.clone().unwrap_or(default.level);
+        if level
+            .parse::<tracing_subscriber::filter::Targets>()
+            .is_err()
+        {
+            let problem = format!("{} is not a log level", self.shown("log.level"));
+            self.problem(
+                "log.level",
+                problem,
+                "use error, warn, info, debug, trace, or a list of TARGET=LEVEL",
+            );
+        }
+        let format = match file.format {
+            Some(LogFormatWord::Json) => LogFormat::Json,
+            Some(LogFormatWord::Text) | None => default.format,
+        };
+        LogConfig { level, format }
+    }
+}
+
+/// The host's name where it is fit for a node, else `node`.
+fn host_name() -> NodeName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = NodeName::new(name.trim()).or_else(|_| NodeName::new("node"));
+    name.expect("a plain word is a name")
+}

@@ -1,0 +1,197 @@
+//! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
+
+use grapevine_core::engine::Probe;
+use grapevine_core::route::Strategy;
+use serde_json::{Map, Value, json};
+
+use super::checked::{
+    Config, CorsOrigins, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig,
+    UpstreamConfig, UpstreamModels,
+};
+use super::secret::REDACTED;
+use super::text::format_duration;
+
+impl Config {
+    /// The configuration as JSON, in the form of the file; every secret is `***`.
+    pub fn dump(&self) -> Value {
+        let keys: Vec<_> = self.keys.iter().map(key).collect();
+        let upstreams: Vec<_> = self.upstreams.iter().map(upstream).collect();
+        let dump = json!({
+            "node": node(&self.node),
+            "listen": self.listen.to_string(),
+            "tls": self.tls.as_ref().map(|tls| json!({"cert": tls.cert, "key": tls.key})),
+            "trusted_proxies": texts(&self.trusted_proxies),
+            "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
+            "mesh": self.mesh.as_ref().map(mesh),
+            "upstreams": upstreams,
+            "routing": routing(&self.routing),
+            "limits": limits(&self.limits),
+            "keys": keys,
+            "cors": {"origins": origins(&self.cors)},
+            "drain": {"timeout": format_duration(self.drain.timeout)},
+            "log": {"level": self.log.level, "format": match self.log.format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            }},
+            "workers": self.workers,
+        });
+        without_nulls(dump)
+    }
+
+    /// [`Config::dump`] as YAML.
+    pub fn dump_yaml(&self) -> String {
+        // A tree of maps, lists, texts and numbers has a form in YAML always.
+        serde_saphyr::to_string(&self.dump()).unwrap_or_default()
+    }
+}
+
+/// What is not there is left out, as in a file.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                kept.map(|(key, value)| (key, without_nulls(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn node(node: &NodeConfig) -> Value {
+    json!({
+        "name": node.name.as_str(),
+        "region": node.region.as_str(),
+        "location": node.place.map(|place| json!({"lat": place.latitude(), "lon": place.longitude()})),
+        "public": {
+            "url": node.public_url.as_ref().map(ToString::to_string),
+            "addresses": texts(&node.public_addresses),
+        },
+    })
+}
+
+fn mesh(mesh: &MeshConfig) -> Value {
+    json!({
+        "name": mesh.name.as_str(),
+        "listen": mesh.listen.to_string(),
+        "advertise": mesh.advertise.as_ref().map(ToString::to_string),
+        "seeds": texts(&mesh.seeds),
+        "tls": {"ca": mesh.tls.ca, "cert": mesh.tls.cert, "key": mesh.tls.key},
+        "gossip_interval": format_duration(mesh.gossip_interval),
+    })
+}
+
+fn upstream(upstream: &UpstreamConfig) -> Value {
+    let headers = upstream
+        .headers
+        .iter()
+        .map(|(name, _)| (name.as_str().to_owned(), json!(REDACTED)));
+    json!({
+        "name": upstream.name.as_str(),
+        "base_url": upstream.base_url.to_string(),
+        "api_key": upstream.api_key,
+        "models": models(&upstream.models),
+        "priority": upstream.tier.0,
+        "weight": upstream.weight.get(),
+        "max_retries": upstream.attempts_max,
+        "max_in_flight": upstream.in_flight_max,
+        "timeout": {
+            "connect": format_duration(upstream.timeout.connect),
+            "first_byte": format_duration(upstream.timeout.first_byte),
+            "idle": format_duration(upstream.timeout.idle),
+            "total": format_duration(upstream.timeout.total),
+        },
+        "health": {
+            "probe": match upstream.probe.kind {
+                Probe::Models => "models",
+                Probe::Chat => "chat",
+                Probe::Off => "off",
+            },
+            "interval": format_duration(upstream.probe.interval),
+            "timeout": format_duration(upstream.probe.timeout),
+            "failure_threshold": upstream.health.failure_threshold,
+            "recovery_threshold": upstream.health.recovery_threshold,
+            "cooldown": format_duration(upstream.health.cooldown),
+            "cooldown_max": format_duration(upstream.health.cooldown_max),
+        },
+        "headers": headers.collect::<Map<_, _>>(),
+    })
+}
+
+fn models(models: &UpstreamModels) -> Option<Value> {
+    let UpstreamModels::Listed(models) = models else {
+        return None;
+    };
+    let items = models.iter().map(|model| match &model.upstream_name {
+        Some(upstream_name) => {
+            json!({"name": model.name.as_str(), "upstream_name": upstream_name.as_str()})
+        }
+        None => json!(model.name.as_str()),
+    });
+    Some(items.collect())
+}
+
+fn routing(routing: &RoutingConfig) -> Value {
+    let retry_on = &routing.retry_on;
+    let words = [
+        ("connect", retry_on.connect),
+        ("timeout", retry_on.timeout),
+        ("5xx", retry_on.server_errors),
+    ];
+    let words = words
+        .into_iter()
+        .filter(|(_, is_on)| *is_on)
+        .map(|(word, _)| json!(word));
+    json!({
+        "strategy": match routing.strategy {
+            Strategy::Latency => "latency",
+            Strategy::Geo => "geo",
+            Strategy::Priority => "priority",
+            Strategy::Weighted => "weighted",
+            Strategy::LeastBusy => "least-busy",
+        },
+        "attempts": routing.attempts_max,
+        "deadline": format_duration(routing.deadline),
+        "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
+        "hedge": "off",
+    })
+}
+
+fn limits(limits: &LimitsConfig) -> Value {
+    json!({
+        "body": limits.body.to_string(),
+        "header_count": limits.header_count,
+        "header_size": limits.header_size.to_string(),
+        "header_timeout": format_duration(limits.header_timeout),
+        "body_timeout": format_duration(limits.body_timeout),
+        "connections": limits.connections,
+        "in_flight": limits.in_flight,
+    })
+}
+
+fn key(key: &KeyConfig) -> Value {
+    json!({
+        "name": key.name,
+        "hash": REDACTED,
+        "models": key.models.as_ref().map(|models| texts(models)),
+        "rpm": key.rpm,
+        "tpm": key.tpm,
+    })
+}
+
+fn origins(origins: &CorsOrigins) -> Vec<String> {
+    match origins {
+        CorsOrigins::Off => Vec::new(),
+        CorsOrigins::Any => vec!["*".to_owned()],
+        CorsOrigins::Listed(list) => list
+            .iter()
+            .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
+            .collect(),
+    }
+}

@@ -1,0 +1,141 @@
+//! What is wrong with a configuration, where, and what to do about it.
+//!
+//! A problem is made for the operator's eyes: it names the key and its place, and shows the value as
+//! written, so that neither a secret nor an interpolated variable's content gets into it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Where a value was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// In the file; both count from 1.
+    File {
+        /// The line.
+        line: usize,
+        /// The column, in characters.
+        column: usize,
+    },
+    /// In an environment variable.
+    Environment(String),
+    /// In a flag of the command line.
+    Flag(String),
+    /// Nowhere: the value is missing, or a default.
+    #[default]
+    Nowhere,
+}
+
+/// One thing that is wrong, or worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// The file that was read, as it was named; absent when there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Where the value was written.
+    pub origin: Origin,
+    /// The key, such as `upstreams[2].health.interval`; empty for the whole.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.origin, &self.file) {
+            (Origin::File { line, column }, Some(file)) => {
+                write!(formatter, "{file}:{line}:{column}: ")?
+            }
+            (Origin::File { line, column }, None) => write!(formatter, "{line}:{column}: ")?,
+            (Origin::Environment(name) | Origin::Flag(name), _) => write!(formatter, "{name}: ")?,
+            (Origin::Nowhere, Some(file)) => write!(formatter, "{file}: ")?,
+            (Origin::Nowhere, None) => {}
+        }
+        if !self.key.is_empty() {
+            write!(formatter, "{}: ", self.key)?;
+        }
+        write!(formatter, "{}; {}", self.problem, self.remedy)
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the file; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// `None` when nothing is wrong.
+    pub(super) fn found(mut problems: Vec<Problem>) -> Option<Self> {
+        problems.sort();
+        problems.dedup();
+        (!problems.is_empty()).then_some(Self(problems))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Collects problems while a configuration is read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    file: Option<String>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl Report {
+    pub(super) fn new(file: Option<String>) -> Self {
+        Self {
+            file,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn problem(
+        &mut self,
+        origin: &Origin,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let problem = self.make(origin, key, problem.into(), remedy.into());
+        self.problems.push(problem);
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        origin: &Origin,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let warning = self.make(origin, key, problem.into(), remedy.into());
+        self.warnings.push(warning);
+    }
+
+    fn make(&self, origin: &Origin, key: &str, problem: String, remedy: String) -> Problem {
+        Problem {
+            file: self.file.clone(),
+            origin: origin.clone(),
+            key: key.to_owned(),
+            problem,
+            remedy,
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! Holds the tree against the schema: unknown keys, wrong kinds and wrong words, all of them at once.
+//!
+//! What does not fit is left out of the result, so that the checks that follow see the rest. The
+//! schema is the one that is printed for editors, made from [`super::file`]: what it accepts and what
+//! is accepted here cannot drift apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::nearest::nearest;
+use super::problem::{Origin, Report};
+use super::secret::REDACTED;
+use super::tree::{Entry, Kind, Node, Scalar};
+
+/// Sections of the design that this version has not got.
+const LATER: [&str; 5] = ["geo", "residency", "dns", "worker_mode", "tasks"];
+
+/// A value in a message is cut to this many characters.
+const SHOWN_MAX: usize = 60;
+
+/// Where everything was written, and how to show it.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    written: BTreeMap<String, Place>,
+    refused: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Place {
+    origin: Origin,
+    shown: String,
+}
+
+impl Places {
+    /// Where `key` was written; for a missing key where its parent was.
+    pub(super) fn origin(&self, key: &str) -> Origin {
+        let mut key = key;
+        loop {
+            if let Some(place) = self.written.get(key) {
+                return place.origin.clone();
+            }
+            match key.rfind(['.', '[']) {
+                Some(end) => key = &key[..end],
+                None => return Origin::Nowhere,
+            }
+        }
+    }
+
+    /// The value of `key` as it may be shown: as written, cut, and without what is secret.
+    pub(super) fn shown(&self, key: &str) -> &str {
+        self.written.get(key).map_or("", |place| &place.shown)
+    }
+
+    /// Whether `key` was written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.written.contains_key(key)
+    }
+
+    /// Whether a problem was reported about `key` already.
+    pub(super) fn was_refused(&self, key: &str) -> bool {
+        self.refused.contains(key)
+    }
+}
+
+/// What of `tree` fits `schema`, and where it was written. `refused` are keys reported already.
+pub(super) fn fit(
+    tree: &Node,
+    schema: &Value,
+    refused: BTreeSet<String>,
+    report: &mut Report,
+) -> (Value, Places) {
+    let places = Places {
+        written: BTreeMap::new(),
+        refused,
+    };
+    let mut fitter = Fitter {
+        root: schema,
+        places,
+        report,
+    };
+    let value = fitter
+        .value("", tree, schema)
+        .unwrap_or(Value::Object(Map::new()));
+    (value, fitter.places)
+}
+
+struct Fitter<'a> {
+    root: &'a Value,
+    places: Places,
+    report: &'a mut Report,
+}
+
+impl<'a> Fitter<'a> {
+    fn value(&mut self, key: &str, node: &Node, schema: &'a Value) -> Option<Value> {
+        let schema = self.resolve(schema, node);
+        if matches!(node.kind, Kind::Null) {
+            return None;
+        }
+        let place = Place {
+            origin: node.origin.clone(),
+            shown: shown(node, is_secret(schema)),
+        };
+        self.places.written.insert(key.to_owned(), place);
+        let words = words(schema);
+        if !words.is_empty() {
+            return self.word(key, node, &words);
+        }
+        if has_type(schema, "object") {
+            return self.map(key, node, schema);
+        }
+        if has_type(schema, "array") {
+            return self.list(key, node, &schema["items"]);
+        }
+        let Kind::Scalar(scalar) = &node.kind else {
+            let wanted = if has_type(schema, "string") {
+                "a text"
+            } else {
+                "a number"
+            };
+            return self.refuse(
+                key,
+                node,
+                format!("must be {wanted}, not {}", kind(node)),
+                "write a single value",
+            );
+        };
+        if has_type(schema, "string") {
+            return Some(Value::String(scalar.text.clone()));
+        }
+        self.number(key, node, scalar, has_type(schema, "integer"))
+    }
+
+    /// Follows references, and picks among alternatives the one of the node's kind.
+    fn resolve(&self, schema: &'a Value, node: &Node) -> &'a Value {
+        let mut schema = schema;
+        loop {
+            if let Some(name) = schema["$ref"].as_str() {
+                schema = self
+                    .root
+                    .pointer(name.trim_start_matches('#'))
+                    .unwrap_or(&Value::Null);
+            } else if let Some(alternatives) = schema["anyOf"].as_array() {
+                let wanted = if matches!(node.kind, Kind::Map(_)) {
+                    "object"
+                } else {
+                    "string"
+                };
+                let mut real = alternatives
+                    .iter()
+                    .filter(|alternative| alternative["type"] != "null");
+                let first = real.clone().next().unwrap_or(&Value::Null);
+                schema = real
+                    .find(|alternative| has_type(self.target(alternative), wanted))
+                    .unwrap_or(first);
+            } else {
+                return schema;
+            }
+        }
+    }
+
+    fn target(&self, schema: &'a Value) -> &'a Value {
+        match schema["$ref"].as_str() {
+            Some(name) => self
+                .root
+                .pointer(name.trim_start_matches('#'))
+                .unwrap_or(&Value::Null),
+            None => schema,
+        }
+    }
+
+    fn map(&mut self, key: &str, node: &Node, schema: &'a Value) -> Option<Value> {
+        let Kind::Map(entries) = &node.kind else {
+            let problem = format!("must be a map of keys and values, not {}", kind(node));
+            return self.refuse(
+                key,
+                node,
+                problem,
+                "write the keys on lines of their own, indented",
+            );
+        };
+        let known = schema["properties"].as_object();
+        let mut map = Map::new();
+        for entry in entries {
+            let path = join(key, &entry.key);
+            let inner = match known.and_then(|known| known.get(&entry.key)) {
+                Some(inner) => inner,
+                None if schema["additionalProperties"].is_object() => {
+                    &schema["additionalProperties"]
+                }
+                None => {
+                    self.unknown(&path, entry, known, key.is_empty());
+                    continue;
+                }
+            };
+            if let Some(value) = self.value(&path, &entry.value, inner) {
+                map.insert(entry.key.clone(), value);
+            }
+        }
+        for required in schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
+            let path = join(key, required);
+            if !map.contains_key(required) && !self.places.was_refused(&path) {
+                self.report.problem(
+                    &node.origin,
+                    &path,
+                    "is missing",
+                    format!("write {required}: and its value"),
+                );
+                self.places.refused.insert(path);
+            }
+        }
+        Some(Value::Object(map))
+    }
+
+    fn unknown(
+        &mut self,
+        path: &str,
+        entry: &Entry,
+        known: Option<&'a Map<String, Value>>,
+        is_section: bool,
+    ) {
+        let words = || known.into_iter().flat_map(Map::keys).map(String::as_str);
+        let (problem, remedy) = if is_section && LATER.contains(&entry.key.as_str()) {
+            (
+                "is not supported by this version".to_owned(),
+                "remove the section".to_owned(),
+            )
+        } else if let Some(near) = nearest(&entry.key, words()) {
+            (
+                "is not a known key".to_owned(),
+                format!("did you mean {near}?"),
+            )
+        } else {
+            let all = words().collect::<Vec<_>>().join(", ");
+            (
+                "is not a known key".to_owned(),
+                format!("remove it; known here are {all}"),
+            )
+        };
+        self.report
+            .problem(&entry.key_origin, path, problem, remedy);
+    }
+
+    fn list(&mut self, key: &str, node: &Node, items: &'a Value) -> Option<Value> {
+        let Kind::List(nodes) = &node.kind else {
+            let problem = format!("must be a list, not {}", kind(node));
+            return self.refuse(
+                key,
+                node,
+                problem,
+                "write [a, b], or one line with a dash for each",
+            );
+        };
+        let mut values = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let path = format!("{key}[{index}]");
+            if matches!(node.kind, Kind::Null) && !self.places.was_refused(&path) {
+                self.refuse(
+                    &path,
+                    node,
+                    "is empty".to_owned(),
+                    "write a value, or remove the item",
+                );
+            }
+            // What is refused keeps its place, so that later items keep their numbers.
+            values.push(self.value(&path, node, items).unwrap_or(Value::Null));
+        }
+        Some(Value::Array(values))
+    }
+
+    fn word(&mut self, key: &str, node: &Node, words: &[&str]) -> Option<Value> {
+        let Kind::Scalar(scalar) = &node.kind else {
+            let problem = format!("must be a word, not {}", kind(node));
+            return self.refuse(key, node, problem, &format!("use {}", words.join(", ")));
+        };
+        if words.contains(&scalar.text.as_str()) {
+            return Some(Value::String(scalar.text.clone()));
+        }
+        let problem = format!("{} is not known here", self.places.shown(key));
+        let remedy = match nearest(&scalar.text, words.iter().copied()) {
+            Some(near) if words.len() > 1 => {
+                format!("did you mean {near}? Known are {}", words.join(", "))
+            }
+            _ => format!("use {}", words.join(", ")),
+        };
+        self.refuse(key, node, problem, &remedy)
+    }
+
+    fn number(&mut self, key: &str, node: &Node, scalar: &Scalar, is_whole: bool) -> Option<Value> {
+        let quoted_by_hand = scalar.quoted && scalar.written.is_none();
+        let parsed = match is_whole {
+            true => scalar.text.parse::<u64>().ok().map(Value::from),
+            false => scalar
+                .text
+                .parse::<f64>()
+                .ok()
+                .filter(|number| number.is_finite())
+                .map(Value::from),
+        };
+        match parsed {
+            Some(number) if !quoted_by_hand => Some(number),
+            Some(_) => self.refuse(
+                key,
+                node,
+                "must be a number, not a text".to_owned(),
+                "remove the quotes",
+            ),
+            None => {
+                let (wanted, example) = if is_whole {
+                    ("a whole number", "8")
+                } else {
+                    ("a number", "1.5")
+                };
+                let problem = format!("{} is not {wanted}", self.places.shown(key));
+                self.refuse(
+                    key,
+                    node,
+                    problem,
+                    &format!("write digits, such as {example}"),
+                )
+            }
+        }
+    }
+
+    fn refuse(&mut self, key: &str, node: &Node, problem: String, remedy: &str) -> Option<Value> {
+        self.report.problem(&node.origin, key, problem, remedy);
+        self.places.refused.insert(key.to_owned());
+        None
+    }
+}
+
+fn join(key: &str, inner: &str) -> String {
+    if key.is_empty() {
+        inner.to_owned()
+    } else {
+        format!("{key}.{inner}")
+    }
+}
+
+fn has_type(schema: &Value, name: &str) -> bool {
+    match &schema["type"] {
+        Value::String(one) => one == name,
+        Value::Array(several) => several.iter().any(|one| one == name),
+        _ => false,
+    }
+}
+
+/// The words of an enumeration, whichever way the schema lists them.
+fn words(schema: &Value) -> Vec<&str> {
+    let listed =
+        |schema: &'_ Value| schema["enum"].as_array().is_some() || schema["const"].is_string();
+    let own = std::iter::once(schema).filter(|schema| listed(schema));
+    let alternatives = schema["oneOf"].as_array().into_iter().flatten();
+    own.chain(alternatives)
+        .flat_map(|schema| {
+            let several = schema["enum"].as_array().into_iter().flatten();
+            several
+                .chain(std::iter::once(&schema["const"]))
+                .filter_map(Value::as_str)
+        })
+        .collect()
+}
+
+fn is_secret(schema: &Value) -> bool {
+    schema["writeOnly"] == true
+}
+
+fn kind(node: &Node) -> &'static str {
+    match node.kind {
+        Kind::Null => "empty",
+        Kind::Scalar(_) => "a single value",
+        Kind::List(_) => "a list",
+        Kind::Map(_) => "a map",
+    }
+}
+
+fn shown(node: &Node, is_secret: bool) -> String {
+    let Kind::Scalar(scalar) = &node.kind else {
+        return kind(node).to_owned();
+    };
+    if is_secret {
+        return REDACTED.to_owned();
+    }
+    let text = scalar.written.as_ref().unwrap_or(&scalar.text);
+    let text = without_credentials(text);
+    let mut cut: String = text
+        .chars()
+        .take(SHOWN_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(SHOWN_MAX).is_some() {
+        cut.push_str("..");
+    }
+    if cut.is_empty() {
+        "\"\"".to_owned()
+    } else {
+        cut
+    }
+}
+
+/// A URL without its user, password and query; any other text as it is.
+fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?***"),
+        None => (rest, ""),
+    };
+    // The last @ of all, since a password may hold a slash by mistake.
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{REDACTED}@{host}{query}"),
+        None => format!("{scheme}://{rest}{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_shown_without_its_password_and_query() {
+        assert_eq!(
+            without_credentials("https://u:p/q@host/v1?key=k"),
+            "https://***@host/v1?***"
+        );
+        assert_eq!(without_credentials("https://host/v1"), "https://host/v1");
+        assert_eq!(without_credentials("plain"), "plain");
+    }
+
+    #[test]
+    fn words_are_found_in_every_form_of_enumeration() {
+        let schema = serde_json::json!({"oneOf": [{"const": "a"}, {"enum": ["b", "c"]}]});
+        assert_eq!(words(&schema), ["a", "b", "c"]);
+        assert_eq!(words(&serde_json::json!({"enum": ["a"]})), ["a"]);
+        assert!(words(&serde_json::json!({"type": "string"})).is_empty());
+    }
+}

@@ -1,0 +1,389 @@
+//! Broken configurations, each with the exact words.
+
+use super::*;
+
+/// A loopback listener, so that no warning about keys comes with it.
+const HEAD: &str =
+    "listen: 127.0.0.1:8080\nupstreams:\n  - name: a\n    base_url: http://127.0.0.1:1/v1\n";
+
+fn with_head(rest: &str) -> Vec<String> {
+    problems(&format!("{HEAD}{rest}"))
+}
+
+#[test]
+fn unknown_key_suggests_the_nearest() {
+    assert_eq!(
+        with_head("    base_ulr: x\nruoting: {}\nfrobnicate: 1\n"),
+        [
+            "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
+            "6:1: ruoting: is not a known key; did you mean routing?",
+            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, drain, keys, limits, \
+             listen, log, mesh, node, routing, tls, trusted_proxies, upstreams, workers",
+        ]
+    );
+}
+
+#[test]
+fn section_of_a_later_version_says_so() {
+    assert_eq!(
+        problems("residency: []\ngeo: {}\n"),
+        [
+            "1:1: residency: is not supported by this version; remove the section",
+            "2:1: geo: is not supported by this version; remove the section",
+        ]
+    );
+}
+
+#[test]
+fn broken_yaml_names_the_place() {
+    assert_eq!(
+        problems("node:\n  name: a\n bad: [1, 2\n"),
+        [
+            "3:2: is not valid YAML: while parsing a block mapping, did not find expected key; mend the line, or the one above it; \
+             check indentation, quotes and brackets"
+        ]
+    );
+    assert_eq!(
+        problems("- a\n- b\n"),
+        ["1:1: is not a map of keys and values; write keys, such as listen: 0.0.0.0:8080"]
+    );
+}
+
+#[test]
+fn wrong_kinds_are_told_from_each_other() {
+    assert_eq!(
+        problems(
+            "listen: [a]\nupstreams: primary\nrouting: fast\nworkers: many\nlimits: {in_flight: \"5\"}\n"
+        ),
+        [
+            "1:9: listen: must be a text, not a list; write a single value",
+            "2:12: upstreams: must be a list, not a single value; write [a, b], or one line with a dash for each",
+            "3:10: routing: must be a map of keys and values, not a single value; \
+             write the keys on lines of their own, indented",
+            "4:10: workers: many is not a whole number; write digits, such as 8",
+            "5:21: limits.in_flight: must be a number, not a text; remove the quotes",
+        ]
+    );
+}
+
+#[test]
+fn unknown_word_suggests_the_nearest() {
+    assert_eq!(
+        with_head("routing: {strategy: latancy, hedge: on}\n"),
+        [
+            "5:21: routing.strategy: latancy is not known here; did you mean latency? \
+             Known are latency, geo, priority, weighted, least-busy",
+            "5:37: routing.hedge: on is not known here; use off",
+        ]
+    );
+}
+
+#[test]
+fn missing_required_key_is_named() {
+    assert_eq!(
+        problems("upstreams:\n  - models: [a]\n"),
+        [
+            "2:5: upstreams[0].base_url: is missing; write base_url: and its value",
+            "2:5: upstreams[0].name: is missing; write name: and its value",
+        ]
+    );
+}
+
+#[test]
+fn probe_interval_must_be_longer_than_its_timeout() {
+    assert_eq!(
+        with_head("    health: {interval: 3s}\n"),
+        [
+            "5:24: upstreams[0].health.interval: 3s must be longer than the timeout (5s); \
+             raise the interval or lower the timeout"
+        ]
+    );
+    assert_eq!(
+        good(&format!("{HEAD}    health: {{interval: 3s, probe: off}}\n"))
+            .upstreams
+            .len(),
+        1
+    );
+    assert_eq!(
+        good(&format!("{HEAD}    health: {{interval: 5001ms}}\n"))
+            .upstreams
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn durations_and_sizes_need_a_unit() {
+    assert_eq!(
+        with_head(
+            "    timeout: {connect: 2, idle: 5 minutes}\nlimits: {body: 10M, header_size: 1KiB}\n"
+        ),
+        [
+            "5:24: upstreams[0].timeout.connect: 2 must have a unit; write a number and a unit: 250ms, 2s, 10m",
+            "5:33: upstreams[0].timeout.idle: 5 minutes has an unknown unit; \
+             write a number and a unit: 250ms, 2s, 10m",
+            "6:16: limits.body: 10M has an unknown unit; write a number and a unit: 64KiB, 32MiB",
+            "6:34: limits.header_size: 1KiB must be from 8KiB to 1MiB; write a size in that range",
+        ]
+    );
+}
+
+#[test]
+fn urls_hold_neither_credentials_nor_queries() {
+    let remedy =
+        "write http:// or https://, a host, and a path such as /v1; the key goes to api_key";
+    let yaml = "upstreams:\n\
+                - {name: a, base_url: 'https://user:hunter2@host/v1'}\n\
+                - {name: b, base_url: 'https://host/v1?key=hunter2'}\n\
+                - {name: c, base_url: host/v1}\n\
+                - {name: d, base_url: 'http://host:0'}\n";
+    assert_eq!(
+        problems(yaml),
+        [
+            format!(
+                "2:23: upstreams[0].base_url: https://***@host/v1 must not hold a user or a password; {remedy}"
+            ),
+            format!(
+                "3:23: upstreams[1].base_url: https://host/v1?*** must not hold a query or a fragment; {remedy}"
+            ),
+            format!(
+                "4:23: upstreams[2].base_url: host/v1 must begin with http:// or https://; {remedy}"
+            ),
+            format!(
+                "5:23: upstreams[3].base_url: http://host:0 must have a port from 1 to 65535; {remedy}"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn names_are_unique_and_well_formed() {
+    let yaml = "upstreams:\n\
+                - {name: a, base_url: 'http://h'}\n\
+                - {name: a, base_url: 'http://h'}\n\
+                - {name: a b, base_url: 'http://h'}\n\
+                node: {name: '', region: 'e/u'}\n";
+    let form = "write letters, digits, '-', '_' and '.', at most 63 bytes";
+    assert_eq!(
+        problems(yaml),
+        [
+            "3:10: upstreams[1].name: a is the name of upstreams[0] too; give each upstream a name of its own"
+                .to_owned(),
+            format!(
+                "4:10: upstreams[2].name: a b must not contain ' '; use letters, digits, '-', '_' and '.'; {form}"
+            ),
+            format!("5:14: node.name: \"\" must not be empty; {form}"),
+            format!("5:26: node.region: e/u must not contain '/'; use letters, digits, '-', '_' and '.'; {form}"),
+        ]
+    );
+}
+
+#[test]
+fn numbers_have_ranges() {
+    let yaml = "    priority: 70000\n    weight: 0\n    max_retries: 0\n    \
+                health: {failure_threshold: 0, recovery_threshold: 1001, cooldown: 2m}\n\
+                routing: {attempts: 33}\nworkers: 0\n";
+    assert_eq!(
+        with_head(yaml),
+        [
+            "5:15: upstreams[0].priority: 70000 must be from 0 to 65535; write a number in that range",
+            "6:13: upstreams[0].weight: 0 must be above 0 and at most 1000; \
+             write a weight in that range, or remove the upstream",
+            "7:18: upstreams[0].max_retries: 0 must be from 1 to 32; write a number in that range",
+            "8:33: upstreams[0].health.failure_threshold: 0 must be from 1 to 1000; write a number in that range",
+            "8:56: upstreams[0].health.recovery_threshold: 1001 must be from 1 to 1000; \
+             write a number in that range",
+            "8:72: upstreams[0].health.cooldown: 2m must not be longer than cooldown_max (1m); \
+             lower cooldown or raise cooldown_max",
+            "9:21: routing.attempts: 33 must be from 1 to 32; write a number in that range",
+            "10:10: workers: 0 must be from 1 to 1024; write a number in that range",
+        ]
+    );
+}
+
+#[test]
+fn addresses_are_checked() {
+    let yaml = "listen: 8080\nadmin: {listen: '0.0.0.0:9090'}\nmesh: {listen: '0.0.0.0:99999', seeds: [jpn]}\n\
+                trusted_proxies: [10.0.0.0/33]\nnode: {location: {lat: 91, lon: 0}}\ncors: {origins: [app.example]}\n";
+    let listen = "is not valid (invalid socket address syntax); write IP:PORT, such as 0.0.0.0:8080 or [::]:8080";
+    assert_eq!(
+        problems(yaml),
+        [
+            format!("1:9: listen: 8080 {listen}"),
+            "2:17: admin.listen: 0.0.0.0:9090 is not on loopback and there is no admin.token; \
+             set admin.token (or GRAPEVINE_ADMIN_TOKEN), or listen on 127.0.0.1"
+                .to_owned(),
+            format!("3:16: mesh.listen: 0.0.0.0:99999 {listen}"),
+            "3:40: mesh.seeds: cannot be joined without mesh.tls (ca, cert, key); \
+             make them with: grapevine ca init, then grapevine ca issue for each node"
+                .to_owned(),
+            "3:41: mesh.seeds[0]: jpn must be HOST:PORT; write HOST:PORT, such as sgp.example.net:7171".to_owned(),
+            "4:19: trusted_proxies[0]: 10.0.0.0/33 must be an IP address or a network such as 10.0.0.0/8; \
+             write an address or a network: 10.0.0.0/8, 2001:db8::/32"
+                .to_owned(),
+            "5:18: node.location: 91, 0 is not on the Earth; write lat from -90 to 90 and lon from -180 to 180"
+                .to_owned(),
+            "6:18: cors.origins[0]: app.example is not an origin; \
+             write a scheme and a host, such as https://app.example.net, or \"*\""
+                .to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn models_are_unique_and_fit_into_gossip() {
+    let names: Vec<_> = (0..71).map(|index| format!("model-{index:04}")).collect();
+    assert_eq!(
+        with_head(&format!(
+            "    models: [a, {{name: a}}, '', {{upstream_name: x}}]\n{}",
+            ""
+        )),
+        [
+            "5:17: upstreams[0].models[1]: a is listed twice; remove one of them",
+            "5:28: upstreams[0].models[2]: \"\" must not be empty; write visible ASCII characters, at most 128 bytes",
+            "5:32: upstreams[0].models[3].name: is missing; write name: and its value",
+        ]
+    );
+    assert_eq!(
+        with_head(&format!("    models: [{}]\n", names.join(", "))),
+        [
+            "5:13: upstreams[0].models: has 710 bytes of names; gossip carries at most 700; \
+             split the upstream in two with half of the models each, or write [\"*\"]"
+        ]
+    );
+    assert_eq!(
+        good(&format!("{HEAD}    models: [{}]\n", names[1..].join(", ")))
+            .upstreams
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn keys_are_hashes_and_unique() {
+    let hash = hash::KeyHash::of("k").to_string();
+    let yaml = format!(
+        "keys:\n- {{name: a, hash: gv-live-key}}\n- {{name: b, hash: '{hash}'}}\n- {{name: b, hash: '{hash}'}}\n"
+    );
+    assert_eq!(
+        problems(&yaml),
+        [
+            "2:19: keys[0].hash: must be sha256: and 64 hexadecimal digits; \
+             write what `grapevine key hash` prints; the key itself does not belong here",
+            "4:10: keys[2].name: b is the name of keys[1] too; give each key a name of its own",
+            "4:19: keys[2].hash: is the hash of keys[1] too; give each client a key of its own",
+        ]
+    );
+}
+
+#[test]
+fn waits_agree_with_each_other() {
+    assert_eq!(
+        with_head("    timeout: {first_byte: 90s, total: 1m}\nrouting: {deadline: 30s}\n"),
+        [
+            "5:27: upstreams[0].timeout.first_byte: 90s must not be longer than routing.deadline (30s); \
+             lower first_byte or raise the deadline",
+            "5:27: upstreams[0].timeout.first_byte: 90s must not be longer than the total (1m); \
+             lower first_byte or raise total",
+        ]
+    );
+    // A default that the deadline cuts short is no mistake of anyone.
+    assert_eq!(
+        good(&format!("{HEAD}routing: {{deadline: 5s}}\n"))
+            .upstreams
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn retry_words_and_headers_are_checked() {
+    assert_eq!(
+        with_head(
+            "    headers: {host: x, 'a b': y}\nrouting: {retry_on: [connect, 200, 401, soon]}\n"
+        ),
+        [
+            "5:21: upstreams[0].headers.host: is set by the node itself; remove it",
+            "5:31: upstreams[0].headers.a b: is not a header's name; write letters, digits and '-'",
+            "6:31: routing.retry_on[1]: 200 is not a kind of failure; \
+             use connect, timeout, 5xx, or a status from 400 to 599",
+            "6:36: routing.retry_on[2]: 401 needs not be listed: a refused credential always goes on; remove it",
+            "6:41: routing.retry_on[3]: soon is not a kind of failure; \
+             use connect, timeout, 5xx, or a status from 400 to 599",
+        ]
+    );
+}
+
+#[test]
+fn problems_of_every_stage_come_together_in_the_order_of_the_file() {
+    let yaml = "listen: nowhere\n\
+                unknown_key: 1\n\
+                routing: {attempts: 0, strategy: ${UNSET_STRATEGY}}\n\
+                upstreams:\n\
+                - {name: a, base_url: 'http://h', weight: heavy}\n\
+                - {name: a, base_url: 'http://h', health: {interval: 1s}}\n\
+                listen: twice\n";
+    let found = problems(yaml);
+    let keys: Vec<_> = found
+        .iter()
+        .filter_map(|problem| problem.split(": ").nth(1))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "listen",
+            "unknown_key",
+            "routing.attempts",
+            "routing.strategy",
+            "upstreams[0].weight",
+            "upstreams[1].name",
+            "upstreams[1].health.interval",
+            "listen",
+        ]
+    );
+}
+
+#[test]
+fn what_may_not_be_meant_is_a_warning() {
+    assert_eq!(
+        warnings("mesh: {name: m}\n"),
+        [
+            "1:7: mesh: is not started, since mesh.tls is missing; \
+             make them with: grapevine ca init, then grapevine ca issue for each node",
+            "keys: is empty while the API listens on 0.0.0.0:8080: everyone who reaches it may use it; \
+             add keys (grapevine key hash --generate), or listen on 127.0.0.1",
+            "upstreams: is empty and there is no mesh: nothing can be answered; add an upstream, or join a mesh",
+        ]
+    );
+    let key = format!(
+        "keys: [{{name: a, hash: '{}', rpm: 5}}]\n",
+        hash::KeyHash::of("k")
+    );
+    assert_eq!(
+        warnings(&format!("{HEAD}{key}")),
+        [
+            "5:104: keys[0].rpm: is not enforced yet; do not rely on it: this version lets every request through"
+        ]
+    );
+}
+
+#[test]
+fn foreign_bytes_never_panic() {
+    let samples = [
+        "\u{0}",
+        "a: !!binary x",
+        "%YAML 9.9\n---\n",
+        "&a *a",
+        "{",
+        "[[[[",
+        "a: |\n\tb",
+        "? ",
+        "\u{feff}a: 1",
+    ];
+    for sample in samples {
+        // Whether it is good or not does not matter here.
+        let _ = load_text(sample, &Sources::default());
+    }
+    let deep = "[".repeat(5_000);
+    assert!(load_text(&deep, &Sources::default()).is_err());
+}

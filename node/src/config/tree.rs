@@ -1,0 +1,476 @@
+//! YAML as a tree that knows where each value was written.
+//!
+//! Not read straight into the types of [`super::file`], since that stops at the first mistake, and
+//! guesses types: here a value stays the text that was written until the schema says what it should
+//! be, so that a version `1.10` stays one and a country `no` is not a boolean.
+
+use std::collections::BTreeMap;
+
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+
+use super::problem::{Origin, Report};
+use super::shield::{shield, unshield};
+
+/// Values in one file, aliases counted as often as they are used: far more than a person writes, and
+/// the end of a file that multiplies itself.
+const NODES_MAX: usize = 50_000;
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) kind: Kind,
+}
+
+/// What a value is.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    /// Nothing, `~` or `null`: as good as not written.
+    Null,
+    /// A text or a number.
+    Scalar(Scalar),
+    /// A list.
+    List(Vec<Node>),
+    /// Keys and values, in the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// A text or a number.
+#[derive(Clone, Debug)]
+pub(super) struct Scalar {
+    /// What counts.
+    pub(super) text: String,
+    /// What was written, where it held variables; for messages.
+    pub(super) written: Option<String>,
+    /// Whether it was written in quotes, and so meant as a text.
+    pub(super) quoted: bool,
+}
+
+/// A key and its value.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_origin: Origin,
+    pub(super) value: Node,
+}
+
+impl Node {
+    pub(super) fn map(origin: Origin) -> Self {
+        Self {
+            origin,
+            kind: Kind::Map(Vec::new()),
+        }
+    }
+
+    pub(super) fn scalar(origin: Origin, text: &str) -> Self {
+        // As good as quoted by the shell: the schema alone decides what it is.
+        let scalar = Scalar {
+            text: text.to_owned(),
+            written: None,
+            quoted: false,
+        };
+        Self {
+            origin,
+            kind: Kind::Scalar(scalar),
+        }
+    }
+
+    /// The value of `key` in a map.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        match &self.kind {
+            Kind::Map(entries) => entries
+                .iter()
+                .find(|entry| entry.key == key)
+                .map(|entry| &entry.value),
+            _ => None,
+        }
+    }
+
+    /// Puts `value` under `keys`, over what was written there.
+    pub(super) fn set(&mut self, keys: &[&str], value: Self) {
+        let Some((key, rest)) = keys.split_first() else {
+            *self = value;
+            return;
+        };
+        self.entry(key, &value.origin).set(rest, value);
+    }
+
+    /// The value of `key`, made when there is none; what is not a map becomes one.
+    pub(super) fn entry(&mut self, key: &str, origin: &Origin) -> &mut Self {
+        if !matches!(self.kind, Kind::Map(_)) {
+            self.kind = Kind::Map(Vec::new());
+        }
+        let Kind::Map(entries) = &mut self.kind else {
+            unreachable!("made a map above")
+        };
+        let index = entries
+            .iter()
+            .position(|entry| entry.key == key)
+            .unwrap_or_else(|| {
+                let value = Self {
+                    origin: origin.clone(),
+                    kind: Kind::Null,
+                };
+                entries.push(Entry {
+                    key: key.to_owned(),
+                    key_origin: origin.clone(),
+                    value,
+                });
+                entries.len() - 1
+            });
+        &mut entries[index].value
+    }
+
+    fn count(&self) -> usize {
+        match &self.kind {
+            Kind::Null | Kind::Scalar(_) => 1,
+            Kind::List(items) => items.iter().map(Self::count).sum::<usize>() + 1,
+            Kind::Map(entries) => {
+                entries
+                    .iter()
+                    .map(|entry| entry.value.count())
+                    .sum::<usize>()
+                    + 1
+            }
+        }
+    }
+}
+
+/// Reads one YAML document. On a mistake in the YAML itself `report` has it, and the tree is what
+/// there is to say of the rest: nothing.
+pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
+    let shielded = shield(text);
+    let mut reader = Reader {
+        parser: Parser::new_from_str(&shielded),
+        anchors: BTreeMap::new(),
+        nodes: 0,
+        report,
+    };
+    match reader.document() {
+        Ok(node) => Some(node),
+        Err(Stop {
+            origin,
+            problem,
+            remedy,
+        }) => {
+            report.problem(&origin, "", problem, remedy);
+            None
+        }
+    }
+}
+
+/// Why reading ended early.
+struct Stop {
+    origin: Origin,
+    problem: String,
+    remedy: &'static str,
+}
+
+impl From<ScanError> for Stop {
+    fn from(error: ScanError) -> Self {
+        let mark = error.marker();
+        Self {
+            origin: Origin::File {
+                line: mark.line(),
+                column: mark.col() + 1,
+            },
+            problem: format!("is not valid YAML: {}", error.info()),
+            remedy: "mend the line, or the one above it; check indentation, quotes and brackets",
+        }
+    }
+}
+
+struct Reader<'text, 'report> {
+    parser: Parser<'text, StrInput<'text>>,
+    anchors: BTreeMap<usize, Node>,
+    nodes: usize,
+    report: &'report mut Report,
+}
+
+impl<'text> Reader<'text, '_> {
+    /// The next event that is not a comment.
+    fn next(&mut self) -> Result<(Event<'text>, Origin), Stop> {
+        loop {
+            match self.parser.next().transpose()? {
+                Some((Event::Comment(..), _)) => {}
+                Some((event, span)) => return Ok((event, origin(&span))),
+                None => return Ok((Event::StreamEnd, Origin::Nowhere)),
+            }
+        }
+    }
+
+    fn document(&mut self) -> Result<Node, Stop> {
+        let mut document = None;
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => break,
+                (Event::StreamStart | Event::DocumentEnd, _) => {}
+                (Event::DocumentStart(..), origin) if document.is_some() => {
+                    return Err(Stop {
+                        origin,
+                        problem: "holds a second document".to_owned(),
+                        remedy: "write one document, without ---",
+                    });
+                }
+                (Event::DocumentStart(..), _) => {
+                    let first = self.next()?;
+                    document = Some(self.node(first)?);
+                }
+                (_, origin) => return Err(unexpected(origin)),
+            }
+        }
+        Ok(document.unwrap_or(Node {
+            origin: Origin::Nowhere,
+            kind: Kind::Null,
+        }))
+    }
+
+    fn node(&mut self, (event, origin): (Event<'text>, Origin)) -> Result<Node, Stop> {
+        self.count(1, &origin)?;
+        let (anchor, kind) = match event {
+            Event::Scalar(text, style, anchor, _) => (anchor, scalar(unshield(&text), style)),
+            Event::SequenceStart(_, anchor, _) => (anchor, self.list()?),
+            Event::MappingStart(_, anchor, _) => (anchor, self.map()?),
+            Event::Alias(anchor) => {
+                let node = self
+                    .anchors
+                    .get(&anchor)
+                    .cloned()
+                    .ok_or_else(|| unexpected(origin.clone()))?;
+                self.count(node.count(), &origin)?;
+                return Ok(node);
+            }
+            _ => return Err(unexpected(origin)),
+        };
+        let node = Node { origin, kind };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self) -> Result<Kind, Stop> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Kind::List(items)),
+                first => items.push(self.node(first)?),
+            }
+        }
+    }
+
+    fn map(&mut self) -> Result<Kind, Stop> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut merged = Vec::new();
+        loop {
+            let (key, key_origin) = match self.next()? {
+                (Event::MappingEnd, _) => break,
+                (Event::Scalar(key, ..), origin) => (unshield(&key), origin),
+                (_, origin) => {
+                    return Err(Stop {
+                        origin,
+                        problem: "has a key that is not a text".to_owned(),
+                        remedy: "write keys as plain words",
+                    });
+                }
+            };
+            let first = self.next()?;
+            let value = self.node(first)?;
+            if key == MERGE {
+                merged.push(value);
+                continue;
+            }
+            if let Some(earlier) = entries.iter().find(|entry| entry.key == key) {
+                let problem = format!("is written twice (first {})", line(&earlier.key_origin));
+                self.report
+                    .problem(&key_origin, &key, problem, "keep one of them");
+            } else {
+                entries.push(Entry {
+                    key,
+                    key_origin,
+                    value,
+                });
+            }
+        }
+        merged
+            .into_iter()
+            .for_each(|node| merge(&mut entries, node));
+        Ok(Kind::Map(entries))
+    }
+
+    fn count(&mut self, nodes: usize, origin: &Origin) -> Result<(), Stop> {
+        self.nodes += nodes;
+        if self.nodes <= NODES_MAX {
+            return Ok(());
+        }
+        Err(Stop {
+            origin: origin.clone(),
+            problem: format!("holds more than {NODES_MAX} values"),
+            remedy: "write fewer, or use fewer aliases",
+        })
+    }
+}
+
+/// The key whose value, a map or a list of maps, is merged under the keys beside it.
+const MERGE: &str = "<<";
+
+fn merge(entries: &mut Vec<Entry>, node: Node) {
+    match node.kind {
+        Kind::Map(others) => {
+            for other in others {
+                if !entries.iter().any(|entry| entry.key == other.key) {
+                    entries.push(other);
+                }
+            }
+        }
+        Kind::List(items) => items.into_iter().for_each(|item| merge(entries, item)),
+        Kind::Null | Kind::Scalar(_) => {}
+    }
+}
+
+fn scalar(text: String, style: ScalarStyle) -> Kind {
+    let quoted = style != ScalarStyle::Plain;
+    if !quoted && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
+        return Kind::Null;
+    }
+    Kind::Scalar(Scalar {
+        text,
+        written: None,
+        quoted,
+    })
+}
+
+fn unexpected(origin: Origin) -> Stop {
+    Stop {
+        origin,
+        problem: "is not valid YAML here".to_owned(),
+        remedy: "check indentation, quotes and brackets",
+    }
+}
+
+fn origin(span: &Span) -> Origin {
+    Origin::File {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+    }
+}
+
+fn line(origin: &Origin) -> String {
+    match origin {
+        Origin::File { line, .. } => format!("in line {line}"),
+        _ => "elsewhere".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Option<Node>, Vec<String>) {
+        let mut report = Report::new(None);
+        let node = parse(text, &mut report);
+        (
+            node,
+            report.problems.iter().map(ToString::to_string).collect(),
+        )
+    }
+
+    fn text_at(node: &Node, keys: &[&str]) -> Option<String> {
+        let found = keys.iter().try_fold(node, |node, key| node.get(key))?;
+        match &found.kind {
+            Kind::Scalar(scalar) => Some(scalar.text.clone()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn value_knows_its_line_and_column() {
+        let (node, problems) = read("a:\n  b: [x, y]\n");
+        let node = node.expect("a good document");
+        let list = node.get("a").and_then(|a| a.get("b")).expect("a list");
+        let Kind::List(items) = &list.kind else {
+            panic!("not a list: {list:?}")
+        };
+        assert_eq!(
+            items[1].origin,
+            Origin::File {
+                line: 2,
+                column: 10
+            }
+        );
+        assert_eq!(problems, [""; 0]);
+    }
+
+    #[test]
+    fn plain_texts_are_not_guessed_at() {
+        let (node, _) = read("version: 1.10\ncountry: no\nnothing: ~\nempty:\nword: 'null'\n");
+        let node = node.expect("a good document");
+        assert_eq!(text_at(&node, &["version"]).as_deref(), Some("1.10"));
+        assert_eq!(text_at(&node, &["country"]).as_deref(), Some("no"));
+        assert_eq!(text_at(&node, &["word"]).as_deref(), Some("null"));
+        for key in ["nothing", "empty"] {
+            assert!(
+                matches!(node.get(key).map(|node| &node.kind), Some(Kind::Null)),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn merged_keys_come_under_written_ones() {
+        let (node, _) = read("base: &base {x: 1, y: 2}\nown: {<<: *base, y: 3}\n");
+        let node = node.expect("a good document");
+        assert_eq!(text_at(&node, &["own", "x"]).as_deref(), Some("1"));
+        assert_eq!(text_at(&node, &["own", "y"]).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn key_written_twice_is_reported_with_both_lines() {
+        let (_, problems) = read("listen: a\nlog: {}\nlisten: b\n");
+        assert_eq!(
+            problems,
+            ["3:1: listen: is written twice (first in line 1); keep one of them"]
+        );
+    }
+
+    #[test]
+    fn file_that_multiplies_itself_ends() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..10 {
+            let below = format!("*a{}, ", level - 1).repeat(10);
+            text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+        }
+        let (node, problems) = read(&text);
+        assert!(node.is_none());
+        assert!(
+            problems[0].contains("holds more than 50000 values"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn second_document_and_odd_keys_are_refused() {
+        let (_, problems) = read("a: 1\n---\nb: 2\n");
+        assert_eq!(
+            problems,
+            ["2:1: holds a second document; write one document, without ---"]
+        );
+        let (_, problems) = read("? [a]\n: 1\n");
+        assert_eq!(
+            problems,
+            ["1:3: has a key that is not a text; write keys as plain words"]
+        );
+    }
+
+    #[test]
+    fn empty_file_is_an_empty_tree() {
+        for text in ["", "# only a comment\n", "---\n"] {
+            let (node, problems) = read(text);
+            assert!(
+                matches!(node.map(|node| node.kind), Some(Kind::Null)),
+                "{text:?}"
+            );
+            assert_eq!(problems, [""; 0]);
+        }
+    }
+}

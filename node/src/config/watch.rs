@@ -1,0 +1,175 @@
+//! When to read the configuration again, and what may change while a node runs.
+//!
+//! Files are looked at once a second rather than watched through the kernel: it is the same on every
+//! platform, sees files that are swapped by a symbolic link (as Kubernetes does) and files on network
+//! disks, and costs a few calls per second.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use super::checked::Config;
+use super::problem::{Origin, Problem, Problems};
+use super::{Loaded, Sources, load};
+
+/// The time between two looks.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a changed file must stay as it is before it is read: writers are seldom done in one write.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// After this many changes in a row it is read all the same.
+const SETTLE_ROUNDS_MAX: usize = 25;
+
+/// Why to read the configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The operator sent SIGHUP.
+    Signal,
+    /// A file changed, appeared or went away.
+    File,
+}
+
+/// Tells when to read the configuration again.
+#[derive(Debug)]
+pub struct Watch {
+    files: BTreeSet<PathBuf>,
+    seen: Vec<Option<Print>>,
+    looks: Interval,
+    signal: Signal,
+}
+
+/// What changes about a file when its content does: time, length and identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Print {
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+impl Watch {
+    /// Watches `files`, as they are now, and SIGHUP. Called within a runtime.
+    ///
+    /// # Errors
+    /// When the signal cannot be listened to.
+    pub fn new(files: BTreeSet<PathBuf>, look_interval: Duration) -> std::io::Result<Self> {
+        let mut looks = interval(look_interval);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let seen = prints(&files);
+        Ok(Self {
+            files,
+            seen,
+            looks,
+            signal: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Watches these files from now on, since a new configuration names others.
+    pub fn set_files(&mut self, files: BTreeSet<PathBuf>) {
+        if files != self.files {
+            self.seen = prints(&files);
+            self.files = files;
+        }
+    }
+
+    /// Waits for the next reason. Dropping the future loses none.
+    pub async fn changed(&mut self) -> Trigger {
+        loop {
+            tokio::select! {
+                _ = self.signal.recv() => {
+                    // What the signal is about is read now: no second trigger for it.
+                    self.seen = prints(&self.files);
+                    return Trigger::Signal;
+                }
+                _ = self.looks.tick() => {
+                    if prints(&self.files) != self.seen {
+                        self.settle().await;
+                        return Trigger::File;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn settle(&mut self) {
+        let mut last = prints(&self.files);
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            sleep(SETTLE).await;
+            let now = prints(&self.files);
+            if now == last {
+                break;
+            }
+            last = now;
+        }
+        self.seen = last;
+    }
+}
+
+fn prints(files: &BTreeSet<PathBuf>) -> Vec<Option<Print>> {
+    let print = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Print {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+            inode: metadata.ino(),
+        })
+    };
+    files.iter().map(print).collect()
+}
+
+/// Reads the configuration again. What cannot change while the node runs keeps its value, with a warning.
+///
+/// # Errors
+/// With everything that is wrong; `current` stays in force.
+pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
+    let Loaded {
+        mut config,
+        mut warnings,
+    } = load(sources)?;
+    let file = sources.file.as_ref().map(|path| path.display().to_string());
+    let mut keep = Keep {
+        file,
+        warnings: &mut warnings,
+    };
+    keep.value("node.name", &current.node.name, &mut config.node.name);
+    keep.value("node.region", &current.node.region, &mut config.node.region);
+    keep.value("listen", &current.listen, &mut config.listen);
+    keep.value(
+        "admin.listen",
+        &current.admin.listen,
+        &mut config.admin.listen,
+    );
+    keep.value("mesh", &current.mesh, &mut config.mesh);
+    keep.value("workers", &current.workers, &mut config.workers);
+    keep.value("log", &current.log, &mut config.log);
+    // The files behind tls are read again; only whether there is TLS belongs to the listener.
+    if current.tls.is_some() != config.tls.is_some() {
+        keep.value("tls", &current.tls, &mut config.tls);
+    }
+    Ok(Loaded { config, warnings })
+}
+
+struct Keep<'a> {
+    file: Option<String>,
+    warnings: &'a mut Vec<Problem>,
+}
+
+impl Keep<'_> {
+    fn value<T: Clone + PartialEq>(&mut self, key: &str, current: &T, new: &mut T) {
+        if current == new {
+            return;
+        }
+        new.clone_from(current);
+        self.warnings.push(Problem {
+            file: self.file.clone(),
+            origin: Origin::Nowhere,
+            key: key.to_owned(),
+            problem: "cannot change while the node runs, and stays as it was".to_owned(),
+            remedy: "restart the node to change it".to_owned(),
+        });
+    }
+}

@@ -1,0 +1,80 @@
+//! Whom to try first: addresses and DNS names that may come up at any time.
+//!
+//! Chitchat asks DNS once and then every 60 s, and its start waits for the answer. A seed that comes
+//! up later is to be joined within a second or two, so each seed has a task of its own that looks it
+//! up again and again; a slow DNS server delays nothing else. Addresses come out of one channel, and
+//! those that are members by then are not tried.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+/// How often a seed is tried while it is not a member.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest wait for one answer of DNS.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
+
+/// Seeds beyond these are not tried.
+const SEEDS_MAX: usize = 64;
+
+/// Addresses that wait to be tried.
+const QUEUE_MAX: usize = 64;
+
+/// Seeds being looked up; they stop being so when this is dropped.
+#[derive(Debug)]
+pub(super) struct Seeds {
+    found: mpsc::Receiver<SocketAddr>,
+    _tasks: JoinSet<()>,
+}
+
+impl Seeds {
+    /// Looks up each of `seeds`, `HOST:PORT` each, now and then once a second.
+    pub(super) fn look_up(seeds: &[String]) -> Self {
+        let (queue, found) = mpsc::channel(QUEUE_MAX);
+        let mut tasks = JoinSet::new();
+        for seed in seeds.iter().take(SEEDS_MAX) {
+            tasks.spawn(look_up(seed.clone(), queue.clone()));
+        }
+        Self {
+            found,
+            _tasks: tasks,
+        }
+    }
+
+    /// The next address to try. Cancel-safe; without seeds it never comes.
+    pub(super) async fn next(&mut self) -> SocketAddr {
+        match self.found.recv().await {
+            Some(address) => address,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn look_up(seed: String, found: mpsc::Sender<SocketAddr>) {
+    let mut is_known = true;
+    loop {
+        let addresses = match timeout(LOOKUP_TIMEOUT, lookup_host(&seed)).await {
+            Ok(Ok(addresses)) => addresses.take(ADDRESSES_MAX).collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        if addresses.is_empty() && is_known {
+            info!(seed, "seed has no address yet; looking it up every second");
+        }
+        is_known = !addresses.is_empty();
+        for address in addresses {
+            if found.send(address).await.is_err() {
+                return;
+            }
+        }
+        sleep(RETRY_INTERVAL).await;
+    }
+}

@@ -1,0 +1,309 @@
+//! Certified peers that lie, and messages that are not messages.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use chitchat::{
+    ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
+    spawn_chitchat,
+};
+use grapevine_core::fact::{FactKey, Phase};
+use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_proto::value_envelope::{Rumor, seal, signed_bytes};
+use tokio::sync::Mutex;
+
+use super::super::codec::{LinkTransport, Pace};
+use super::super::counters::{Counters, Rejection};
+use super::super::task::GOSSIP_INTERVAL;
+use super::net::{Node, Port, World, address, mesh, node};
+use crate::mesh::identity::Signer;
+use crate::mesh::wire::Outgoing;
+
+const DRAINING: &str = r#"{"phase":"draining"}"#;
+
+/// A value of `of`, signed by `signer`.
+fn forged(signer: &Signer, of: &NodeName, key: &str, generation: u64, payload: &str) -> String {
+    let stamp = Stamp {
+        generation: Generation(generation),
+        version: 1_000,
+    };
+    let bytes = signed_bytes(mesh().as_str(), of, key, stamp, payload);
+    seal(stamp, payload, &signer.current().sign(&bytes)).expect("JSON")
+}
+
+/// A certified member that uses chitchat as it likes.
+struct Mallory {
+    chitchat: ChitchatHandle,
+    port: Port,
+    signer: Signer,
+}
+
+impl Mallory {
+    async fn join(world: &World) -> Self {
+        let name = node("mallory");
+        let (port, incoming) = world.net.attach(&name, address(66));
+        let transport = LinkTransport {
+            advertise: address(66),
+            outgoing: port.clone(),
+            inbox: Arc::new(Mutex::new(incoming.gossip)),
+            pace: Arc::new(Pace::default()),
+            counters: Arc::new(Counters::default()),
+        };
+        let config = ChitchatConfig {
+            chitchat_id: ChitchatId::new("mallory", 1, address(66)),
+            cluster_id: mesh().to_string(),
+            gossip_interval: GOSSIP_INTERVAL,
+            listen_addr: address(66),
+            seed_nodes: vec![address(1).to_string()],
+            failure_detector_config: FailureDetectorConfig::default(),
+            marked_for_deletion_grace_period: std::time::Duration::from_secs(600),
+            catchup_callback: None,
+            extra_liveness_predicate: None,
+            protocol_version: ProtocolVersion::V1,
+        };
+        let chitchat = spawn_chitchat(config, Vec::new(), &transport).await;
+        let (signer, _) = world.identity(&name);
+        Self {
+            chitchat: chitchat.expect("loopback sockets"),
+            port,
+            signer,
+        }
+    }
+
+    /// Writes into the state of another life, where its own writes are overtaken.
+    async fn write(&self, id: &ChitchatId, key: &str, value: &str) {
+        let version = 1_000;
+        let value = serde_json::json!({"value": value, "version": version, "status": "Set"});
+        self.chitchat
+            .with_chitchat(|chitchat| {
+                let value = serde_json::from_value(value.clone()).expect("a versioned value");
+                let values = [(key.to_owned(), value)];
+                chitchat.reset_node_state_if_update(id, values.into_iter(), version, 0);
+            })
+            .await;
+    }
+}
+
+/// Waits until `node` refused something for `reason`, taking its events meanwhile.
+async fn until_rejected(node: &mut Node, reason: Rejection) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while node.gossip.counters().rejected(reason) == 0 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{reason:?} is not counted"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+fn restarts(node: &Node) -> u64 {
+    node.gossip.counters().restarts.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn value_forged_in_gossip_is_ignored_and_counted() {
+    let world = World::new();
+    let mut nodes = world.start_all(3).await;
+    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[0].until_phase(&node("n2"), Phase::Ready).await;
+    nodes[2].until_phase(&node("n2"), Phase::Ready).await;
+    let mallory = Mallory::join(&world).await;
+    let victim = ChitchatId::new("n2", 1, address(2));
+    let value = forged(&mallory.signer, &node("n2"), "phase", 1, DRAINING);
+    mallory.write(&victim, "phase", &value).await;
+    until_rejected(&mut nodes[0], Rejection::Signature).await;
+    until_rejected(&mut nodes[2], Rejection::Signature).await;
+    until_rejected(&mut nodes[1], Rejection::ForeignWrite).await;
+    // The victim goes on in a new life, and is believed there.
+    nodes[1].tell_phase(Phase::Joining).await;
+    for other in [0, 2] {
+        nodes[other].until_phase(&node("n2"), Phase::Joining).await;
+        let is_forged = |phase: &FactKey| {
+            let heard = nodes[other].heard.iter();
+            heard
+                .filter(|heard| heard.fact.key() == *phase)
+                .any(|heard| heard.stamp.version == 1_000)
+        };
+        assert!(!is_forged(&FactKey::Phase));
+    }
+}
+
+#[tokio::test]
+async fn member_that_proved_nothing_is_no_member() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    let mallory = Mallory::join(&world).await;
+    // It speaks, and is alive to chitchat, but has signed nothing.
+    let own = ChitchatId::new("mallory", 1, address(66));
+    let written = mallory.chitchat.with_chitchat(|chitchat| {
+        chitchat.self_node_state().set("phase", "nonsense");
+        chitchat.self_chitchat_id() == &own
+    });
+    assert!(written.await);
+    until_rejected(&mut nodes[0], Rejection::Malformed).await;
+    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[0].until_phase(&node("n2"), Phase::Ready).await;
+    assert!(!nodes[0].members.contains(&node("mallory")));
+}
+
+#[tokio::test]
+async fn rumor_in_anothers_name_is_ignored_and_counted() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    let mallory = Mallory::join(&world).await;
+    let victim = node("n2");
+    let value = forged(&mallory.signer, &victim, "phase", 1, DRAINING);
+    let send = |certificate: &[u8]| {
+        let rumor = Rumor::encode(&victim, "phase", certificate, &value).expect("fits");
+        mallory.port.rumor(rumor.into(), Some(&victim));
+    };
+    send(mallory.signer.current().certificate());
+    until_rejected(&mut nodes[0], Rejection::Certificate).await;
+    send(nodes[1].signer.current().certificate());
+    until_rejected(&mut nodes[0], Rejection::Signature).await;
+    let foreign = World::new().identity(&victim).0;
+    let value = forged(&foreign, &victim, "phase", 1, DRAINING);
+    let rumor = Rumor::encode(&victim, "phase", foreign.current().certificate(), &value);
+    mallory.port.rumor(rumor.expect("fits").into(), None);
+    mallory.port.rumor(Bytes::from_static(b"{\"n\":"), None);
+    until_rejected(&mut nodes[0], Rejection::Malformed).await;
+    mallory.port.rumor(vec![b' '; 9_000].into(), None);
+    until_rejected(&mut nodes[0], Rejection::Oversize).await;
+    assert_eq!(
+        nodes[0].gossip.counters().rejected(Rejection::Certificate),
+        2
+    );
+    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[0].until_phase(&victim, Phase::Ready).await;
+    assert_eq!(nodes[0].heard.len(), 1, "{:?}", nodes[0].heard);
+}
+
+#[tokio::test]
+async fn repeated_rumor_is_not_checked_again() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    let mallory = Mallory::join(&world).await;
+    let author = node("n9");
+    let (signer, _) = world.identity(&author);
+    let value = forged(&signer, &author, "phase", 1, DRAINING);
+    let rumor = Rumor::encode(&author, "phase", signer.current().certificate(), &value);
+    let rumor = Bytes::from(rumor.expect("fits"));
+    for _ in 0..10 {
+        mallory.port.rumor(rumor.clone(), Some(&node("n2")));
+    }
+    nodes[0].until_phase(&author, Phase::Draining).await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let repeated = || {
+        nodes[0]
+            .gossip
+            .counters()
+            .rumors_repeated
+            .load(Ordering::Relaxed)
+    };
+    while repeated() < 9 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{} repeated",
+            repeated()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        nodes[0]
+            .gossip
+            .counters()
+            .rumors_heard
+            .load(Ordering::Relaxed),
+        1
+    );
+}
+
+/// The Ack that ends chitchat's task: a key's version above the version it says is the highest.
+fn deadly_ack(id: &ChitchatId) -> Vec<u8> {
+    fn text(text: &str, to: &mut Vec<u8>) {
+        to.extend((text.len() as u16).to_le_bytes());
+        to.extend(text.as_bytes());
+    }
+    let mut operations = vec![0];
+    text(&id.node_id, &mut operations);
+    operations.extend(id.generation_id.to_le_bytes());
+    operations.extend([4, 127, 0, 0, 1]);
+    operations.extend(id.gossip_advertise_addr.port().to_le_bytes());
+    operations.extend([0; 16]);
+    operations.push(1);
+    text("x", &mut operations);
+    text("y", &mut operations);
+    operations.extend(1_000_000_u64.to_le_bytes());
+    operations.extend([0, 2]);
+    operations.extend(1_000_u64.to_le_bytes());
+    let mut ack = vec![0x53, 0xb0, 1, 2, 2];
+    ack.extend((operations.len() as u16).to_le_bytes());
+    ack.extend(operations);
+    ack.push(0);
+    ack
+}
+
+#[tokio::test]
+async fn message_that_ends_chitchat_does_not_end_gossip() {
+    let world = World::new();
+    let mut nodes = world.start_all(3).await;
+    let mallory = Mallory::join(&world).await;
+    let ack = deadly_ack(&ChitchatId::new("n2", 1, address(2)));
+    mallory.port.gossip(address(1), ack.into());
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while restarts(&nodes[0]) == 0 {
+        assert!(tokio::time::Instant::now() < deadline, "chitchat took it");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let since = tokio::time::Instant::now();
+    nodes[0].tell_phase(Phase::Draining).await;
+    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[1].until_phase(&node("n1"), Phase::Draining).await;
+    nodes[2].until_phase(&node("n1"), Phase::Draining).await;
+    nodes[0].until_phase(&node("n2"), Phase::Draining).await;
+    super::report("facts arrive again after chitchat ended", since);
+    assert_eq!(nodes[0].members.len(), 2, "nobody died");
+}
+
+#[tokio::test]
+async fn garbage_is_counted_and_gossip_goes_on() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    let mallory = Mallory::join(&world).await;
+    // A generator of numbers that are the same in every run (Knuth's MMIX).
+    let mut state = 1_u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    for length in 0..100 {
+        let mut garbage: Vec<u8> = (0..length).map(|_| random() as u8).collect();
+        mallory.port.gossip(address(1), garbage.clone().into());
+        garbage.splice(0..0, [0x53, 0xb0, 1, (length % 3) as u8]);
+        mallory.port.gossip(address(1), garbage.into());
+        tokio::task::yield_now().await;
+    }
+    until_rejected(&mut nodes[0], Rejection::Message).await;
+    let caught: Vec<_> = world
+        .net
+        .caught
+        .lock()
+        .expect("not poisoned")
+        .iter()
+        .cloned()
+        .collect();
+    for message in caught {
+        let mut message = message.to_vec();
+        let at = random() % message.len();
+        message[at] ^= 1 << (random() % 8);
+        mallory.port.gossip(address(1), message.into());
+        tokio::task::yield_now().await;
+    }
+    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[0].until_phase(&node("n2"), Phase::Draining).await;
+    nodes[0].tell_phase(Phase::Draining).await;
+    nodes[1].until_phase(&node("n1"), Phase::Draining).await;
+}

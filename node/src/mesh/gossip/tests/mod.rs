@@ -1,0 +1,242 @@
+//! Several nodes in one process, in real time, on a network in memory.
+
+mod hostile;
+mod net;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use grapevine_core::engine::Via;
+use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
+use grapevine_core::health::Reason;
+use grapevine_core::ids::{Generation, ModelName, UpstreamName};
+use grapevine_core::units::{Share, Tier, Weight};
+use tokio::time::Instant;
+
+use net::{World, address, node};
+
+fn upstream(name: &str, models: usize) -> UpstreamFact {
+    let model = |number| ModelName::new(&format!("vendor/model-{number:03}")).expect("valid");
+    UpstreamFact {
+        name: UpstreamName::new(name).expect("a valid name"),
+        models: (0..models)
+            .map(|number| (model(number), None))
+            .collect::<BTreeMap<_, _>>(),
+        standing: Standing::Ejected {
+            reason: Reason::ErrorRate,
+        },
+        ttft: Some(Duration::from_millis(310)),
+        error_rate: Share::ZERO,
+        in_flight: 0,
+        in_flight_max: 64,
+        tier: Tier::default(),
+        weight: Weight::default(),
+    }
+}
+
+/// Shown with `--nocapture`: what a person wants to know, beside what the test asserts.
+fn report(what: &str, since: Instant) {
+    eprintln!("{what}: {} ms", since.elapsed().as_millis());
+}
+
+#[tokio::test]
+async fn five_nodes_see_each_other_and_each_others_facts() {
+    let world = World::new();
+    let since = Instant::now();
+    let mut nodes = world.start_all(5).await;
+    report("5 nodes see each other", since);
+    let since = Instant::now();
+    nodes[3].tell_phase(Phase::Ready).await;
+    let teller = nodes[3].name.clone();
+    for other in nodes.iter_mut().filter(|other| other.name != teller) {
+        other.until_phase(&teller, Phase::Ready).await;
+        let heard = other.last(&teller, &FactKey::Phase).expect("heard");
+        assert_eq!(heard.via, Via::Gossip);
+    }
+    report("a fact reaches 4 others by gossip", since);
+}
+
+#[tokio::test]
+async fn newcomer_hears_what_was_told_before() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[1]
+        .tell(Fact::Upstream(upstream("primary", 3)), true)
+        .await;
+    nodes[0].until_phase(&node("n2"), Phase::Ready).await;
+    let mut newcomer = world.start(3, 1);
+    newcomer.until_phase(&node("n2"), Phase::Ready).await;
+    let key = Fact::Upstream(upstream("primary", 3)).key();
+    newcomer
+        .until("the upstream", |newcomer| {
+            newcomer.last(&node("n2"), &key).is_some()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn urgent_fact_comes_as_a_rumor_and_only_once() {
+    let world = World::new();
+    let mut nodes = world.start_all(5).await;
+    let fact = Fact::Upstream(upstream("primary", 3));
+    let since = Instant::now();
+    let stamp = nodes[0].tell(fact.clone(), true).await;
+    let teller = nodes[0].name.clone();
+    for other in &mut nodes[1..] {
+        other
+            .until("the rumor", |other| {
+                other.last(&teller, &fact.key()).is_some()
+            })
+            .await;
+    }
+    report("an urgent fact reaches 4 others", since);
+    nodes[0].tell_phase(Phase::Draining).await;
+    for other in &mut nodes[1..] {
+        other.until_phase(&teller, Phase::Draining).await;
+        let heard: Vec<_> = other
+            .heard
+            .iter()
+            .filter(|heard| heard.fact == fact)
+            .collect();
+        assert_eq!(heard.len(), 1);
+        assert_eq!((heard[0].via, heard[0].stamp), (Via::Rumor, stamp));
+    }
+}
+
+#[tokio::test]
+async fn rumor_needs_no_gossip() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    world.net.loses_gossip.store(true, Ordering::Relaxed);
+    let mut stranger = world.start(3, 1);
+    stranger.tell(Fact::Phase(Phase::Ready), true).await;
+    for other in &mut nodes {
+        other.until_phase(&node("n3"), Phase::Ready).await;
+        assert!(!other.members.contains(&node("n3")));
+    }
+}
+
+#[tokio::test]
+async fn killed_node_leaves_all_members() {
+    let world = World::new();
+    let mut nodes = world.start_all(5).await;
+    let killed = nodes.remove(2);
+    let since = Instant::now();
+    drop(killed);
+    for other in &mut nodes {
+        other
+            .until("the death", |other| !other.members.contains(&node("n3")))
+            .await;
+        assert_eq!(other.members.len(), 3);
+    }
+    report("a killed node is gone from 4 others", since);
+}
+
+#[tokio::test]
+async fn restarted_node_is_heard_in_its_new_life() {
+    let world = World::new();
+    let mut nodes = world.start_all(3).await;
+    nodes[2].tell_phase(Phase::Ready).await;
+    for other in &mut nodes[..2] {
+        other.until_phase(&node("n3"), Phase::Ready).await;
+    }
+    drop(nodes.pop());
+    let since = Instant::now();
+    let mut restarted = world.start(3, 2);
+    restarted.tell_phase(Phase::Joining).await;
+    for other in &mut nodes {
+        other.until_phase(&node("n3"), Phase::Joining).await;
+        let heard = other.last(&node("n3"), &FactKey::Phase).expect("heard");
+        assert_eq!(heard.stamp.generation, Generation(2));
+        other
+            .until("the new life to live", |other| {
+                other.members.contains(&node("n3"))
+            })
+            .await;
+    }
+    report("a restarted node is heard by 2 others", since);
+}
+
+#[tokio::test]
+async fn node_that_was_cut_off_comes_back() {
+    let world = World::new();
+    let mut nodes = world.start_all(3).await;
+    world
+        .net
+        .cut_off
+        .lock()
+        .expect("not poisoned")
+        .insert(address(3));
+    nodes[2].until_members(0).await;
+    nodes[0].until_members(1).await;
+    nodes[1].tell_phase(Phase::Draining).await;
+    world.net.cut_off.lock().expect("not poisoned").clear();
+    let since = Instant::now();
+    nodes[2].until_members(2).await;
+    nodes[2].until_phase(&node("n2"), Phase::Draining).await;
+    nodes[0].until_members(2).await;
+    report("a node that was cut off is back", since);
+}
+
+#[tokio::test]
+async fn seed_that_comes_up_later_is_joined() {
+    let world = World::new();
+    let seeds = vec![
+        format!("localhost:{}", address(1).port()),
+        "nowhere.invalid:1".to_owned(),
+    ];
+    let mut early = world.start_with(2, 1, seeds, 64);
+    let caught = || world.net.caught.lock().expect("not poisoned").len();
+    // It has tried the seed, which is not there.
+    while caught() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut seed = world.start_with(1, 1, Vec::new(), 64);
+    let since = Instant::now();
+    seed.until_members(1).await;
+    early.until_members(1).await;
+    report("a seed that came up later is joined", since);
+}
+
+#[tokio::test]
+async fn engine_that_does_not_listen_is_not_waited_for() {
+    let world = World::new();
+    let mut deaf = world.start_with(2, 1, vec![address(1).to_string()], 1);
+    let mut other = world.start(1, 1);
+    for round in 0..200 {
+        let phase = if round % 2 == 0 {
+            Phase::Ready
+        } else {
+            Phase::Joining
+        };
+        other.tell_phase(phase).await;
+        deaf.tell_phase(phase).await;
+    }
+    deaf.tell_phase(Phase::Draining).await;
+    other.until_phase(&node("n2"), Phase::Draining).await;
+}
+
+#[tokio::test]
+async fn upstream_without_room_is_told_as_gone_and_counted() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    for number in 0..8 {
+        let fact = upstream(&format!("u{number}"), 60);
+        nodes[0].tell(Fact::Upstream(fact), false).await;
+    }
+    nodes[0].tell_phase(Phase::Ready).await;
+    let (teller, hearer) = nodes.split_at_mut(1);
+    hearer[0].until_phase(&node("n1"), Phase::Ready).await;
+    let last = FactKey::Upstream(UpstreamName::new("u7").expect("valid"));
+    let is_gone = |hearer: &net::Node| {
+        hearer
+            .last(&node("n1"), &last)
+            .is_some_and(|heard| matches!(heard.fact, Fact::UpstreamGone(_)))
+    };
+    hearer[0].until("u7 to be gone", is_gone).await;
+    let counters = teller[0].gossip.counters();
+    assert!(counters.upstreams_left_out.load(Ordering::Relaxed) >= 1);
+    assert!(counters.models_left_out.load(Ordering::Relaxed) > 100);
+}

@@ -1,0 +1,344 @@
+//! What Prometheus sees.
+//!
+//! Nothing is counted on the request path: request records come in batches from the collecting task,
+//! transitions from core's notices, and states are read from the view when somebody scrapes.
+//!
+//! Labels come from closed or bounded sets: the node's own upstreams and peers, status classes, and
+//! outcome words. Models and clients' keys are not labels; the list of requests has them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use grapevine_core::fact::Standing;
+use grapevine_core::view::{NodeView, Reach, View};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::record::RequestRecord;
+
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// All metrics of the node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    requests: Family<StatusLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    first_byte: Family<PathLabels, Histogram>,
+    overhead: Histogram,
+    tokens: Family<DirectionLabels, Counter>,
+    transitions: Family<KindLabels, Counter>,
+    upstream_usable: Family<UpstreamLabels, Gauge>,
+    upstream_in_flight: Family<UpstreamLabels, Gauge>,
+    upstream_first_byte: Family<UpstreamLabels, FloatGauge>,
+    peer_live: Family<PeerLabels, Gauge>,
+    peer_reachable: Family<PeerLabels, Gauge>,
+    peer_rtt: Family<PeerLabels, FloatGauge>,
+    lost: Family<KindLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatusLabels {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AttemptLabels {
+    node: String,
+    upstream: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PathLabels {
+    path: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamLabels {
+    node: String,
+    upstream: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PeerLabels {
+    peer: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    node: String,
+    region: String,
+}
+
+/// What a scrape reads beside the view.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(pub Vec<(&'static str, u64)>);
+
+impl Metrics {
+    /// Metrics of the node named `node` in `region`.
+    pub fn new(node: &str, region: &str) -> Self {
+        let mut registry = Registry::with_prefix("grapevine");
+        let inner = Inner::register(&mut registry);
+        let build = Family::<BuildLabels, Gauge>::default();
+        let version = env!("CARGO_PKG_VERSION");
+        let labels = BuildLabels {
+            version,
+            node: node.to_owned(),
+            region: region.to_owned(),
+        };
+        build.get_or_create(&labels).set(1);
+        registry.register(
+            "build_info",
+            "The running build and who it is; always 1",
+            build,
+        );
+        Self(Arc::new(Inner { registry, ..inner }))
+    }
+
+    /// Counts a finished request.
+    pub fn request(&self, record: &RequestRecord, own_node: &str) {
+        let metrics = &*self.0;
+        let status = status_class(record.status);
+        metrics
+            .requests
+            .get_or_create(&StatusLabels { status })
+            .inc();
+        for attempt in &record.attempts {
+            let labels = AttemptLabels {
+                node: attempt.node.to_string(),
+                upstream: attempt.upstream.to_string(),
+                outcome: attempt.outcome,
+            };
+            metrics.attempts.get_or_create(&labels).inc();
+        }
+        if let Some(served) = &record.served {
+            let path = if served.node.as_str() == own_node {
+                "local"
+            } else {
+                "peer"
+            };
+            let first_byte = record.first_byte.as_secs_f64();
+            metrics
+                .first_byte
+                .get_or_create(&PathLabels { path })
+                .observe(first_byte);
+            metrics.overhead.observe(record.overhead.as_secs_f64());
+        }
+        let tokens = [
+            ("input", record.tokens.input),
+            ("output", record.tokens.output),
+        ];
+        for (direction, count) in tokens {
+            let labels = DirectionLabels { direction };
+            metrics
+                .tokens
+                .get_or_create(&labels)
+                .inc_by(count.unwrap_or_default());
+        }
+    }
+
+    /// Counts a notice of core.
+    pub fn transition(&self, kind: &'static str) {
+        self.0.transitions.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// All metrics in OpenMetrics text, with the states of `view`.
+    pub fn scrape(&self, view: &View, losses: &Losses) -> String {
+        self.read(view);
+        for (kind, count) in &losses.0 {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.0.lost.get_or_create(&KindLabels { kind }).set(count);
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = text::encode(&mut text, &self.0.registry);
+        text
+    }
+
+    /// Sets the gauges from `view`; what is not in it any more is dropped.
+    fn read(&self, view: &View) {
+        let metrics = &*self.0;
+        metrics.upstream_usable.clear();
+        metrics.upstream_in_flight.clear();
+        metrics.upstream_first_byte.clear();
+        metrics.peer_live.clear();
+        metrics.peer_reachable.clear();
+        metrics.peer_rtt.clear();
+        for node in &view.nodes {
+            metrics.read_upstreams(node);
+            if node.name != view.node {
+                metrics.read_peer(node);
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn read_upstreams(&self, node: &NodeView) {
+        for status in &node.upstreams {
+            let labels = UpstreamLabels {
+                node: node.name.to_string(),
+                upstream: status.fact.name.to_string(),
+            };
+            let usable = status.fact.standing == Standing::Ready && node.reach == Reach::Open;
+            self.upstream_usable
+                .get_or_create(&labels)
+                .set(i64::from(usable));
+            self.upstream_in_flight
+                .get_or_create(&labels)
+                .set(i64::from(status.in_flight));
+            if let Some(ttft) = status.fact.ttft {
+                self.upstream_first_byte
+                    .get_or_create(&labels)
+                    .set(ttft.as_secs_f64());
+            }
+        }
+    }
+
+    fn read_peer(&self, node: &NodeView) {
+        let labels = PeerLabels {
+            peer: node.name.to_string(),
+        };
+        self.peer_live
+            .get_or_create(&labels)
+            .set(i64::from(node.live));
+        let reachable = node.reach == Reach::Open;
+        self.peer_reachable
+            .get_or_create(&labels)
+            .set(i64::from(reachable));
+        if let Some(rtt) = node.rtt {
+            self.peer_rtt.get_or_create(&labels).set(rtt.as_secs_f64());
+        }
+    }
+
+    fn register(registry: &mut Registry) -> Self {
+        // 1 ms to 65 s: from a mock on loopback to a reasoning model.
+        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 17));
+        let inner = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            attempts: Family::default(),
+            first_byte: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 17))
+            }),
+            overhead: seconds(),
+            tokens: Family::default(),
+            transitions: Family::default(),
+            upstream_usable: Family::default(),
+            upstream_in_flight: Family::default(),
+            upstream_first_byte: Family::default(),
+            peer_live: Family::default(),
+            peer_reachable: Family::default(),
+            peer_rtt: Family::default(),
+            lost: Family::default(),
+        };
+        inner.register_requests(registry);
+        inner.register_states(registry);
+        inner
+    }
+
+    fn register_requests(&self, registry: &mut Registry) {
+        registry.register(
+            "requests",
+            "Requests finished at this node, by class of status; 499 is a client that went away",
+            self.requests.clone(),
+        );
+        registry.register(
+            "attempts",
+            "Attempts made by this node, by where they went and how they ended",
+            self.attempts.clone(),
+        );
+        registry.register_with_unit(
+            "first_byte",
+            "Time from the successful attempt's start to the first byte of its answer",
+            Unit::Seconds,
+            self.first_byte.clone(),
+        );
+        registry.register_with_unit(
+            "overhead",
+            "Time that this node added to a request that was answered",
+            Unit::Seconds,
+            self.overhead.clone(),
+        );
+        registry.register(
+            "tokens",
+            "Tokens as the upstreams counted them",
+            self.tokens.clone(),
+        );
+        registry.register(
+            "transitions",
+            "Changes of state of own upstreams, peers and links, by kind",
+            self.transitions.clone(),
+        );
+        registry.register(
+            "lost",
+            "What was dropped at a limit or refused by a check since the start, by kind",
+            self.lost.clone(),
+        );
+    }
+
+    fn register_states(&self, registry: &mut Registry) {
+        registry.register(
+            "upstream_usable",
+            "Whether an upstream may be used as this node sees it: 1 or 0",
+            self.upstream_usable.clone(),
+        );
+        registry.register(
+            "upstream_in_flight",
+            "Requests thought to be under way at an upstream",
+            self.upstream_in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "upstream_first_byte_expected",
+            "Expected time to first byte at an upstream, seen from its own node",
+            Unit::Seconds,
+            self.upstream_first_byte.clone(),
+        );
+        registry.register(
+            "peer_live",
+            "Whether membership holds a peer for alive: 1 or 0",
+            self.peer_live.clone(),
+        );
+        registry.register(
+            "peer_reachable",
+            "Whether work can be sent to a peer: 1 or 0",
+            self.peer_reachable.clone(),
+        );
+        registry.register_with_unit(
+            "peer_rtt",
+            "Round trip to a peer over the mesh port",
+            Unit::Seconds,
+            self.peer_rtt.clone(),
+        );
+    }
+}
+
+const fn status_class(status: u16) -> &'static str {
+    match status {
+        499 => "499",
+        429 => "429",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=498 => "4xx",
+        _ => "5xx",
+    }
+}

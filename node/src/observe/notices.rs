@@ -1,0 +1,76 @@
+//! Turns core's notices into log lines and counts.
+
+use grapevine_core::notice::Notice;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::metrics::Metrics;
+
+/// Logs and counts notices until the driver has ended.
+pub async fn run(mut notices: mpsc::Receiver<Notice>, metrics: Metrics) {
+    while let Some(notice) = notices.recv().await {
+        metrics.transition(kind(&notice));
+        log(&notice);
+    }
+}
+
+/// The label of a notice in `grapevine_transitions_total`.
+const fn kind(notice: &Notice) -> &'static str {
+    match notice {
+        Notice::UpstreamEjected { .. } => "upstream_ejected",
+        Notice::UpstreamProbing { .. } => "upstream_probing",
+        Notice::UpstreamRecovered { .. } => "upstream_recovered",
+        Notice::UpstreamCoolingDown { .. } => "upstream_cooling_down",
+        Notice::ModelsCutOff { .. } => "models_cut_off",
+        Notice::PeerJoined { .. } => "peer_joined",
+        Notice::PeerDied { .. } => "peer_died",
+        Notice::PeerRevived { .. } => "peer_revived",
+        Notice::PeerForgotten { .. } => "peer_forgotten",
+        Notice::LinkUp { .. } => "link_up",
+        Notice::LinkDown { .. } => "link_down",
+        Notice::LinkSilent { .. } => "link_silent",
+        Notice::PeerDraining { .. } => "peer_draining",
+        Notice::TooManyPeers { .. } => "too_many_peers",
+    }
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::UpstreamEjected {
+            upstream,
+            reason,
+            cooldown,
+        } => {
+            let reason = reason.as_str();
+            warn!(upstream.name = %upstream, reason, ?cooldown, "upstream ejected");
+        }
+        Notice::UpstreamProbing { upstream } => {
+            debug!(upstream.name = %upstream, "upstream probing")
+        }
+        Notice::UpstreamRecovered { upstream } => {
+            info!(upstream.name = %upstream, "upstream recovered");
+        }
+        Notice::UpstreamCoolingDown { upstream, cooldown } => {
+            debug!(upstream.name = %upstream, ?cooldown, "upstream cooling down");
+        }
+        Notice::ModelsCutOff {
+            upstream,
+            told,
+            all,
+        } => {
+            warn!(
+                upstream.name = %upstream, told, all,
+                "upstream has more models than the mesh can be told; list those that peers need under its models"
+            );
+        }
+        Notice::PeerJoined { peer } => info!(peer.name = %peer, "peer joined"),
+        Notice::PeerDied { peer } => warn!(peer.name = %peer, "peer died"),
+        Notice::PeerRevived { peer } => info!(peer.name = %peer, "peer is live"),
+        Notice::PeerForgotten { peer } => info!(peer.name = %peer, "dead peer forgotten"),
+        Notice::LinkUp { peer } => info!(peer.name = %peer, "link up"),
+        Notice::LinkDown { peer } => warn!(peer.name = %peer, "link down"),
+        Notice::LinkSilent { peer } => warn!(peer.name = %peer, "link silent"),
+        Notice::PeerDraining { peer } => info!(peer.name = %peer, "peer draining"),
+        Notice::TooManyPeers { peer } => warn!(peer.name = %peer, "too many peers, one ignored"),
+    }
+}

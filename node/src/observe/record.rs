@@ -1,0 +1,220 @@
+//! What is remembered of a request, and how it leaves the request path cheaply.
+//!
+//! Each request thread collects in a buffer of its own and hands it over every 20 ms, so that a
+//! successful request wakes no other thread and shares no cache line. What the mesh must know at once
+//! (a failure, a cooldown) goes at once. Invariant: no prompt, no key and no query is ever in a record.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use grapevine_core::engine::Event;
+use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use http::Method;
+use http::uri::PathAndQuery;
+use tokio::sync::mpsc;
+
+use crate::driver::Desk;
+use crate::exchange::RequestId;
+
+/// How long a success waits in its thread's buffer.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a thread's buffer holds of each kind; beyond it, records and reports are dropped and counted.
+const BUFFER_MAX: usize = 8_192;
+
+/// Batches that wait for the collector; beyond it, records are dropped and counted.
+pub const BATCHES_MAX: usize = 256;
+
+/// One finished request.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// Its name, as in `x-request-id`.
+    pub id: RequestId,
+    /// When it came, as the time since the Unix epoch.
+    pub time: Duration,
+    /// The client's method.
+    pub method: Method,
+    /// The client's path; only the path of it is ever shown, since a query may hold anything.
+    pub path: PathAndQuery,
+    /// The model asked for, where there was one.
+    pub model: Option<ModelName>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The status that the client got; 499 when it went away before.
+    pub status: u16,
+    /// Who served it; `None` where nobody did.
+    pub served: Option<Served>,
+    /// The attempts in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// Time spent in this node: from the body's arrival to the last attempt, and from its first byte on.
+    pub overhead: Duration,
+    /// From the last attempt's start to the first byte of its answer; zero where none came.
+    pub first_byte: Duration,
+    /// From the request's arrival to its end.
+    pub total: Duration,
+    /// Tokens that went in and came out, as the upstream counted them.
+    pub tokens: Tokens,
+    /// The name of the client's key, where it had one.
+    pub key: Option<Arc<str>>,
+    /// Why it ended as it did, where it did not end well; one word.
+    pub error: Option<&'static str>,
+}
+
+/// Which upstream served a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Its owner.
+    pub node: NodeName,
+    /// Its owner's region.
+    pub region: RegionName,
+    /// Its name at its owner.
+    pub upstream: UpstreamName,
+}
+
+/// One attempt of a request.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// The upstream's owner.
+    pub node: NodeName,
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// How it ended: [`grapevine_core::outcome::Outcome::as_str`].
+    pub outcome: &'static str,
+    /// How long it took, until its end or its failure.
+    pub took: Duration,
+    /// Why this candidate was chosen: [`grapevine_core::route::Reason::as_str`].
+    pub reason: &'static str,
+    /// What went wrong, where something did, for the operator.
+    pub detail: Option<String>,
+}
+
+/// Tokens as the upstream counted them; `None` where it did not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the prompt.
+    pub input: Option<u64>,
+    /// Of the answer.
+    pub output: Option<u64>,
+}
+
+/// Records that leave one thread together.
+pub type Batch = Vec<RequestRecord>;
+
+thread_local! {
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
+}
+
+/// What one thread has not handed over yet.
+struct Buffer {
+    events: Vec<Event>,
+    records: Batch,
+    flush_is_due: bool,
+}
+
+impl Buffer {
+    const fn new() -> Self {
+        Self {
+            events: Vec::new(),
+            records: Vec::new(),
+            flush_is_due: false,
+        }
+    }
+}
+
+/// Takes reports and records from the request path. Cheap to clone.
+///
+/// To be used on current-thread runtimes: each thread flushes what was recorded on it.
+#[derive(Clone, Debug)]
+pub struct Recorder(Arc<Outlet>);
+
+#[derive(Debug)]
+struct Outlet {
+    desk: Desk,
+    batches: mpsc::Sender<Batch>,
+    dropped: AtomicU64,
+}
+
+impl Recorder {
+    /// A recorder that tells `desk` of attempts, and where the records come out.
+    pub fn new(desk: Desk) -> (Self, mpsc::Receiver<Batch>) {
+        let (batches, receiver) = mpsc::channel(BATCHES_MAX);
+        let outlet = Outlet {
+            desk,
+            batches,
+            dropped: AtomicU64::new(0),
+        };
+        (Self(Arc::new(outlet)), receiver)
+    }
+
+    /// Tells the engine soon.
+    pub fn tell(&self, event: Event) {
+        self.push(|buffer| buffer.events.push(event));
+    }
+
+    /// Tells the engine now, with everything that waited.
+    pub fn tell_now(&self, event: Event) {
+        self.push(|buffer| buffer.events.push(event));
+        self.flush();
+    }
+
+    /// Keeps the record of a finished request.
+    pub fn record(&self, record: RequestRecord) {
+        self.push(|buffer| buffer.records.push(record));
+    }
+
+    /// Reports and records lost so far because somebody was too slow to take them.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what this thread collected.
+    pub fn flush(&self) {
+        let (events, records) = BUFFER.with_borrow_mut(|buffer| {
+            let events = std::mem::take(&mut buffer.events);
+            (events, std::mem::take(&mut buffer.records))
+        });
+        let told = events.into_iter().map(|event| self.0.desk.try_tell(event));
+        let mut lost = told.filter(|told| !told).count();
+        if !records.is_empty() {
+            let count = records.len();
+            lost += self.0.batches.try_send(records).map_or(count, |()| 0);
+        }
+        if lost > 0 {
+            self.0.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn push(&self, put: impl FnOnce(&mut Buffer)) {
+        let starts_flush = BUFFER.with_borrow_mut(|buffer| {
+            if buffer.events.len() >= BUFFER_MAX || buffer.records.len() >= BUFFER_MAX {
+                self.0.dropped.fetch_add(1, Ordering::Relaxed);
+                return false;
+            }
+            put(buffer);
+            !std::mem::replace(&mut buffer.flush_is_due, true)
+        });
+        if starts_flush {
+            self.flush_later();
+        }
+    }
+
+    fn flush_later(&self) {
+        let recorder = self.clone();
+        let flush = move || {
+            BUFFER.with_borrow_mut(|buffer| buffer.flush_is_due = false);
+            recorder.flush();
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move {
+                    tokio::time::sleep(FLUSH_INTERVAL).await;
+                    flush();
+                });
+            }
+            // A request that is dropped while its runtime ends: nothing will run later.
+            Err(_) => flush(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether the node is ready for requests, and why not.
+//!
+//! Gossip and forwarding are told apart, since a mesh whose members are up while no request gets
+//! through looks healthy to everyone but its clients.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use grapevine_core::fact::Phase;
+use grapevine_core::view::{Reach, View};
+use serde_json::{Value, json};
+
+/// Shared flags of what the view does not know. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    alone: AtomicBool,
+    open_to_all: AtomicBool,
+    gossip_is_up: AtomicBool,
+}
+
+/// What speaks against readiness, and what an operator should know all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasons {
+    /// Why the node is not ready; empty when it is.
+    pub against: Vec<String>,
+    /// What does not keep it from being ready.
+    pub warnings: Vec<String>,
+}
+
+impl Readiness {
+    /// The node has no mesh.
+    pub fn set_alone(&self, alone: bool) {
+        self.0.alone.store(alone, Ordering::Relaxed);
+    }
+
+    /// The public address lets everyone in.
+    pub fn set_open_to_all(&self, open: bool) {
+        self.0.open_to_all.store(open, Ordering::Relaxed);
+    }
+
+    /// Gossip runs.
+    pub fn set_gossip_up(&self, up: bool) {
+        self.0.gossip_is_up.store(up, Ordering::Relaxed);
+    }
+
+    /// What stands for and against, by `view`.
+    pub fn reasons(&self, view: &View) -> Reasons {
+        let mut reasons = Reasons::default();
+        match view.phase {
+            Phase::Ready => {}
+            Phase::Joining => reasons.against.push("joining: the node is starting".into()),
+            Phase::Draining => reasons
+                .against
+                .push("draining: the node is shutting down".into()),
+        }
+        if !self.0.alone.load(Ordering::Relaxed) {
+            self.judge_mesh(view, &mut reasons);
+        }
+        if view
+            .no_model
+            .tiers
+            .iter()
+            .all(|tier| tier.usable.is_empty())
+        {
+            let warning = "upstreams: none can be used now, neither here nor at a peer";
+            reasons.warnings.push(warning.into());
+        }
+        if self.0.open_to_all.load(Ordering::Relaxed) {
+            let warning = "keys: none are configured, so the public address lets everyone in";
+            reasons.warnings.push(warning.into());
+        }
+        reasons
+    }
+
+    /// A node cut off from its peers goes on serving: that is a warning, not a reason against.
+    fn judge_mesh(&self, view: &View, reasons: &mut Reasons) {
+        if !self.0.gossip_is_up.load(Ordering::Relaxed) {
+            reasons
+                .warnings
+                .push("gossip: not running, restarting".into());
+        }
+        let peers = || view.nodes.iter().skip(1);
+        if peers().all(|peer| !peer.live) {
+            reasons
+                .warnings
+                .push("gossip: no live peer has been found".into());
+        }
+        for peer in peers().filter(|peer| peer.live && peer.phase == Phase::Ready) {
+            if matches!(peer.reach, Reach::Down | Reach::Silent) {
+                let name = &peer.name;
+                reasons
+                    .warnings
+                    .push(format!("forwarding: {name} is live but cannot be reached"));
+            }
+        }
+    }
+}
+
+impl Reasons {
+    /// Whether nothing speaks against it.
+    pub fn is_ready(&self) -> bool {
+        self.against.is_empty()
+    }
+
+    /// For `/readyz`.
+    pub fn to_json(&self) -> Value {
+        json!({"ready": self.is_ready(), "reasons": self.against, "warnings": self.warnings})
+    }
+}

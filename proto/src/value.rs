@@ -1,0 +1,376 @@
+//! The payloads that nodes gossip: compact JSON, one for each kind of fact.
+//!
+//! JSON and not bincode, so that versions mix: a reader skips fields it does not know and does
+//! without those it misses. What it reads is checked before core sees it: names by core's own rules,
+//! numbers refused when negative and clamped when huge. Time is in whole microseconds.
+//!
+//! A value has a limit, since an oversize one starves every key after it in chitchat. What does not
+//! fit is left out by the writer, which says how much.
+
+use std::collections::BTreeMap;
+
+use grapevine_core::fact::{Fact, FactKey, NodeFact, Phase, Standing, UpstreamFact};
+use grapevine_core::health::Reason;
+use grapevine_core::ids::{ModelName, NameError, RegionName, UpstreamName};
+use grapevine_core::place::Place;
+use grapevine_core::units::{Share, Tier, Weight};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::value_figure::Figure;
+
+/// The longest value under one key, its envelope included, in bytes.
+pub const VALUE_BYTES_MAX: usize = 1_024;
+
+/// The longest payload in bytes: a value without the rest of its envelope.
+pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - crate::value_envelope::SEAL_BYTES_MAX;
+
+/// All facts of one node together, keys and values, in bytes. Its certificate comes beside them.
+pub const STATE_BYTES_MAX: usize = 4 * 1_024;
+
+/// The key under which a node gossips its certificate.
+pub const CERTIFICATE_KEY: &str = "cert";
+
+/// The longest build text in bytes.
+const BUILD_BYTES_MAX: usize = 64;
+
+/// Requests at once that an upstream is taken to bear when its owner does not say.
+const IN_FLIGHT_MAX_ASSUMED: u32 = 256;
+
+/// What a key of a node's gossiped state stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A fact.
+    Fact(FactKey),
+    /// The node's certificate.
+    Certificate,
+    /// Something of a later version; to be left alone.
+    Unknown,
+}
+
+/// Why a payload is not a fact.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// More bytes than the limit.
+    #[error("longer than {max} bytes")]
+    TooLong {
+        /// The limit.
+        max: usize,
+    },
+    /// Not the JSON that this key wants.
+    #[error("not the JSON of this key")]
+    Malformed,
+    /// A name that is none.
+    #[error("bad name: {0}")]
+    Name(#[from] NameError),
+    /// A field holds what it must not.
+    #[error("field {0} is out of range")]
+    Field(&'static str),
+}
+
+/// A payload ready to be signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The JSON, exactly as it will be sent.
+    pub json: String,
+    /// Models that did not fit; the reader will not know that this upstream serves them.
+    pub models_left_out: usize,
+}
+
+/// What `text` stands for as a key.
+///
+/// # Errors
+/// When it begins like an upstream's key and goes on with what cannot be a name.
+pub fn parse_key(text: &str) -> Result<Key, ValueError> {
+    Ok(match text {
+        "node" => Key::Fact(FactKey::Node),
+        "phase" => Key::Fact(FactKey::Phase),
+        CERTIFICATE_KEY => Key::Certificate,
+        _ => match text.strip_prefix("up.") {
+            Some(name) => Key::Fact(FactKey::Upstream(UpstreamName::new(name)?)),
+            None => Key::Unknown,
+        },
+    })
+}
+
+/// Writes a fact in at most `bytes_max` bytes. An upstream with many models loses first the times of
+/// its models, then models from the end of their order.
+///
+/// # Errors
+/// [`ValueError::TooLong`] when even that does not fit.
+pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
+    let payload = match fact {
+        Fact::Node(fact) => whole(&NodePayload::from_fact(fact)),
+        Fact::Phase(phase) => whole(&PhasePayload {
+            phase: phase.as_str().to_owned(),
+        }),
+        Fact::UpstreamGone(_) => whole(&UpstreamPayload {
+            gone: true,
+            ..UpstreamPayload::default()
+        }),
+        Fact::Upstream(fact) => fitting(fact, bytes_max),
+    };
+    if payload.json.len() > bytes_max {
+        return Err(ValueError::TooLong { max: bytes_max });
+    }
+    Ok(payload)
+}
+
+/// Reads the payload of `key`.
+///
+/// # Errors
+/// When it is too long, is not this key's JSON, or holds what core does not take.
+pub fn decode(key: &FactKey, json: &str) -> Result<Fact, ValueError> {
+    if json.len() > PAYLOAD_BYTES_MAX {
+        return Err(ValueError::TooLong {
+            max: PAYLOAD_BYTES_MAX,
+        });
+    }
+    match key {
+        FactKey::Node => parse::<NodePayload>(json)?.into_fact().map(Fact::Node),
+        FactKey::Phase => parse::<PhasePayload>(json)?.into_phase().map(Fact::Phase),
+        FactKey::Upstream(name) => {
+            let payload: UpstreamPayload = parse(json)?;
+            if payload.gone {
+                return Ok(Fact::UpstreamGone(name.clone()));
+            }
+            payload.into_fact(name.clone()).map(Fact::Upstream)
+        }
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, ValueError> {
+    serde_json::from_str(json).map_err(|_| ValueError::Malformed)
+}
+
+fn json(payload: &impl Serialize) -> String {
+    serde_json::to_string(payload).expect("text keys and finite numbers always are JSON")
+}
+
+fn whole(payload: &impl Serialize) -> Payload {
+    Payload {
+        json: json(payload),
+        models_left_out: 0,
+    }
+}
+
+/// The payload of `fact` with as much of its models as fits.
+fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
+    let mut payload = UpstreamPayload::from_fact(fact);
+    let complete = json(&payload);
+    if complete.len() <= bytes_max {
+        return Payload {
+            json: complete,
+            models_left_out: 0,
+        };
+    }
+    let models = std::mem::take(&mut payload.models);
+    let mut bytes = json(&payload).len() + r#","models":{}"#.len();
+    let (any, named): (Vec<_>, Vec<_>) = models
+        .into_keys()
+        .partition(|model| model == ModelName::ANY);
+    let total = any.len() + named.len();
+    for model in any.into_iter().chain(named) {
+        // `"model":0,`; the first needs no comma, which leaves one byte unused.
+        bytes += json(&model).len() + 3;
+        if bytes > bytes_max {
+            break;
+        }
+        payload.models.insert(model, None);
+    }
+    Payload {
+        models_left_out: total - payload.models.len(),
+        json: json(&payload),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct NodePayload {
+    region: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<[f64; 2]>,
+    protocol: u16,
+    #[serde(default)]
+    build: String,
+    #[serde(default = "yes")]
+    serves: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl NodePayload {
+    fn from_fact(fact: &NodeFact) -> Self {
+        let build = fact.build.chars().take(BUILD_BYTES_MAX);
+        Self {
+            region: fact.region.as_str().to_owned(),
+            place: fact
+                .place
+                .map(|place| [place.latitude(), place.longitude()]),
+            protocol: fact.protocol,
+            build: build
+                .map(|c| if is_printable(c) { c } else { '_' })
+                .collect(),
+            serves: fact.serves_requests,
+        }
+    }
+
+    fn into_fact(self) -> Result<NodeFact, ValueError> {
+        if self.build.len() > BUILD_BYTES_MAX || !self.build.chars().all(is_printable) {
+            return Err(ValueError::Field("build"));
+        }
+        let place = self.place.map(|[latitude, longitude]| {
+            Place::new(latitude, longitude).ok_or(ValueError::Field("place"))
+        });
+        Ok(NodeFact {
+            region: RegionName::new(&self.region)?,
+            place: place.transpose()?,
+            protocol: self.protocol,
+            build: self.build,
+            serves_requests: self.serves,
+        })
+    }
+}
+
+/// What an operator's terminal shows as it is.
+fn is_printable(character: char) -> bool {
+    character == ' ' || character.is_ascii_graphic()
+}
+
+#[derive(Serialize, Deserialize)]
+struct PhasePayload {
+    phase: String,
+}
+
+impl PhasePayload {
+    fn into_phase(self) -> Result<Phase, ValueError> {
+        [Phase::Joining, Phase::Ready, Phase::Draining]
+            .into_iter()
+            .find(|phase| phase.as_str() == self.phase)
+            .ok_or(ValueError::Field("phase"))
+    }
+}
+
+/// Zero and absent are the same for every time here: unmeasured.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct UpstreamPayload {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttft: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_rate: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight_max: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<Figure>,
+    #[serde(serialize_with = "models_as_figures")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    models: BTreeMap<String, Option<Figure>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    gone: bool,
+}
+
+fn models_as_figures<S: Serializer>(
+    models: &BTreeMap<String, Option<Figure>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(
+        models
+            .iter()
+            .map(|(model, ttft)| (model, ttft.unwrap_or_default())),
+    )
+}
+
+impl UpstreamPayload {
+    fn from_fact(fact: &UpstreamFact) -> Self {
+        let unless_zero = |figure: Figure| (figure.0 != 0.0).then_some(figure);
+        let cooldown = match fact.standing {
+            Standing::CoolingDown { remaining } => Some(Figure::of_span(remaining)),
+            Standing::Ready | Standing::Ejected { .. } | Standing::Probing { .. } => None,
+        };
+        let weight = fact.weight.get().max(Figure::STEP);
+        Self {
+            state: fact.standing.as_str().to_owned(),
+            reason: fact
+                .standing
+                .reason()
+                .map(|reason| reason.as_str().to_owned()),
+            cooldown,
+            ttft: fact.ttft.map(Figure::of_span).and_then(unless_zero),
+            error_rate: unless_zero(Figure::stepped(fact.error_rate.get())),
+            in_flight: unless_zero(Figure(fact.in_flight.into())),
+            in_flight_max: Some(Figure(fact.in_flight_max.into())),
+            tier: (fact.tier != Tier::default()).then(|| Figure(fact.tier.0.into())),
+            weight: (fact.weight != Weight::default()).then(|| Figure::stepped(weight)),
+            models: fact
+                .models
+                .iter()
+                .map(|(model, ttft)| (model.as_str().to_owned(), ttft.map(Figure::of_span)))
+                .collect(),
+            gone: false,
+        }
+    }
+
+    fn into_fact(self, name: UpstreamName) -> Result<UpstreamFact, ValueError> {
+        let standing = self.standing()?;
+        let measured = |figure: Option<Figure>, field| {
+            let span = figure.map(|figure| figure.span(field)).transpose()?;
+            Ok::<_, ValueError>(span.filter(|span| !span.is_zero()))
+        };
+        let mut models = BTreeMap::new();
+        for (model, ttft) in &self.models {
+            models.insert(ModelName::new(model)?, measured(*ttft, "models")?);
+        }
+        let count = |figure: Option<Figure>, field, absent| {
+            figure.map_or(Ok(absent), |figure| figure.count(field))
+        };
+        let in_flight_max = count(self.in_flight_max, "in_flight_max", IN_FLIGHT_MAX_ASSUMED)?;
+        let tier = count(self.tier, "tier", Tier::default().0.into())?;
+        let weight = match self.weight {
+            Some(Figure(weight)) => {
+                Weight::new(weight.min(Weight::MAX)).ok_or(ValueError::Field("weight"))?
+            }
+            None => Weight::default(),
+        };
+        Ok(UpstreamFact {
+            name,
+            models,
+            standing,
+            ttft: measured(self.ttft, "ttft")?,
+            error_rate: Share::clamped(self.error_rate.unwrap_or_default().0),
+            in_flight: count(self.in_flight, "in_flight", 0)?,
+            in_flight_max: in_flight_max.max(1),
+            tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
+            weight,
+        })
+    }
+
+    /// A reason of a later version counts as an error rate: the upstream is out of use all the same.
+    fn standing(&self) -> Result<Standing, ValueError> {
+        let reason = self.reason.as_deref().and_then(Reason::from_word);
+        let reason = reason.unwrap_or(Reason::ErrorRate);
+        Ok(match self.state.as_str() {
+            "healthy" => Standing::Ready,
+            "cooldown" => Standing::CoolingDown {
+                remaining: self.cooldown.unwrap_or_default().span("cooldown")?,
+            },
+            "ejected" => Standing::Ejected { reason },
+            "probing" => Standing::Probing { reason },
+            _ => return Err(ValueError::Field("state")),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "value_tests.rs"]
+mod tests;

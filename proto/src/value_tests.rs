@@ -1,0 +1,337 @@
+use grapevine_core::health::Failure;
+use proptest::prelude::*;
+
+use std::time::Duration;
+
+use super::*;
+use crate::value_figure::SPAN_MAX;
+
+fn upstream(name: &str) -> UpstreamName {
+    UpstreamName::new(name).expect("a valid name")
+}
+
+fn model(name: &str) -> ModelName {
+    ModelName::new(name).expect("a valid name")
+}
+
+fn millis(millis: u64) -> Option<Duration> {
+    Some(Duration::from_millis(millis))
+}
+
+fn fact() -> UpstreamFact {
+    UpstreamFact {
+        name: upstream("primary"),
+        models: BTreeMap::from([(model("gpt-4o"), millis(310)), (model("o3"), None)]),
+        standing: Standing::Ready,
+        ttft: millis(310),
+        error_rate: Share::clamped(0.02),
+        in_flight: 3,
+        in_flight_max: 256,
+        tier: Tier(2),
+        weight: Weight::new(1.5).expect("a valid weight"),
+    }
+}
+
+fn key() -> FactKey {
+    FactKey::Upstream(upstream("primary"))
+}
+
+fn json_of(fact: &Fact) -> String {
+    encode(fact, PAYLOAD_BYTES_MAX).expect("fits").json
+}
+
+#[test]
+fn payloads_have_these_bytes() {
+    let node = NodeFact {
+        region: RegionName::new("sgp").expect("a valid name"),
+        place: Place::new(1.29, 103.85),
+        protocol: 1,
+        build: "0.1.0".to_owned(),
+        serves_requests: true,
+    };
+    assert_eq!(
+        json_of(&Fact::Node(node)),
+        r#"{"region":"sgp","place":[1.29,103.85],"protocol":1,"build":"0.1.0","serves":true}"#
+    );
+    assert_eq!(
+        json_of(&Fact::Phase(Phase::Draining)),
+        r#"{"phase":"draining"}"#
+    );
+    assert_eq!(
+        json_of(&Fact::Upstream(fact())),
+        concat!(
+            r#"{"state":"healthy","ttft":310000,"error_rate":0.02,"in_flight":3,"#,
+            r#""in_flight_max":256,"tier":2,"weight":1.5,"models":{"gpt-4o":310000,"o3":0}}"#
+        )
+    );
+    let cooling = UpstreamFact {
+        standing: Standing::CoolingDown {
+            remaining: Duration::from_secs(2),
+        },
+        ..fact()
+    };
+    assert!(
+        json_of(&Fact::Upstream(cooling)).starts_with(r#"{"state":"cooldown","cooldown":2000000,"#)
+    );
+    let ejected = UpstreamFact {
+        standing: Standing::Ejected {
+            reason: Reason::Failures(Failure::Connect),
+        },
+        ..fact()
+    };
+    assert!(
+        json_of(&Fact::Upstream(ejected)).starts_with(r#"{"state":"ejected","reason":"connect","#)
+    );
+    assert_eq!(
+        json_of(&Fact::UpstreamGone(upstream("primary"))),
+        r#"{"gone":true}"#
+    );
+}
+
+#[test]
+fn fields_of_a_later_version_are_skipped() {
+    let json = r#"{"state":"healthy","models":{"o3":null},"hue":{"deep":[1,2]},"ttft":1500.5}"#;
+    let Fact::Upstream(fact) = decode(&key(), json).expect("a fact") else {
+        panic!("another kind of fact");
+    };
+    assert_eq!(fact.ttft, Some(Duration::from_micros(1_500)));
+    assert_eq!(fact.in_flight_max, IN_FLIGHT_MAX_ASSUMED);
+    assert_eq!(fact.models, BTreeMap::from([(model("o3"), None)]));
+}
+
+#[test]
+fn fields_of_an_earlier_version_are_done_without() {
+    let fact = decode(&FactKey::Node, r#"{"region":"sgp","protocol":1}"#).expect("a fact");
+    let Fact::Node(fact) = fact else {
+        panic!("another kind of fact");
+    };
+    assert_eq!(fact.place, None);
+    assert!(fact.serves_requests);
+    assert!(decode(&key(), r#"{"state":"probing"}"#).is_ok());
+}
+
+#[test]
+fn reason_of_a_later_version_still_ejects() {
+    let json = r#"{"state":"ejected","reason":"moonlight"}"#;
+    let Fact::Upstream(fact) = decode(&key(), json).expect("a fact") else {
+        panic!("another kind of fact");
+    };
+    assert_eq!(fact.standing.as_str(), "ejected");
+}
+
+#[test]
+fn hostile_payloads_are_refused() {
+    for json in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        r#"{"state":"open"}"#,
+        r#"{"state":"healthy","ttft":-1}"#,
+        r#"{"state":"healthy","ttft":1e400}"#,
+        r#"{"state":"healthy","ttft":NaN}"#,
+        r#"{"state":"healthy","ttft":"3"}"#,
+        r#"{"state":"healthy","in_flight":-3}"#,
+        r#"{"state":"healthy","weight":0}"#,
+        r#"{"state":"healthy","weight":-1}"#,
+        r#"{"state":"healthy","tier":-1}"#,
+        r#"{"state":"healthy","models":{"two words":1}}"#,
+        r#"{"state":"healthy","models":{"":1}}"#,
+        r#"{"state":"healthy","models":{"o3":-1}}"#,
+        r#"{"state":"healthy","models":["o3"]}"#,
+        r#"{"state":"healthy","state":"ejected"}"#,
+    ] {
+        assert!(decode(&key(), json).is_err(), "{json}");
+    }
+    for json in [
+        r#"{"protocol":1}"#,
+        r#"{"region":"a b","protocol":1}"#,
+        r#"{"region":"sgp","protocol":65536}"#,
+        r#"{"region":"sgp","protocol":1,"place":[91,0]}"#,
+        r#"{"region":"sgp","protocol":1,"place":[1]}"#,
+        r#"{"region":"sgp","protocol":1,"build":"\u001b[2J"}"#,
+    ] {
+        assert!(decode(&FactKey::Node, json).is_err(), "{json}");
+    }
+    assert!(decode(&FactKey::Phase, r#"{"phase":"asleep"}"#).is_err());
+}
+
+#[test]
+fn huge_numbers_are_clamped() {
+    let json = r#"{"state":"cooldown","cooldown":1e300,"ttft":1e300,"error_rate":9,
+        "in_flight":1e300,"in_flight_max":0,"tier":1e300,"weight":1e300,"models":{"o3":1e300}}"#;
+    let Fact::Upstream(fact) = decode(&key(), json).expect("a fact") else {
+        panic!("another kind of fact");
+    };
+    assert_eq!(
+        fact.standing,
+        Standing::CoolingDown {
+            remaining: SPAN_MAX
+        }
+    );
+    assert_eq!(fact.ttft, Some(SPAN_MAX));
+    assert_eq!(fact.error_rate.get(), 1.0);
+    assert_eq!((fact.in_flight, fact.in_flight_max), (u32::MAX, 1));
+    assert_eq!(
+        (fact.tier, fact.weight.get()),
+        (Tier(u16::MAX), Weight::MAX)
+    );
+}
+
+#[test]
+fn payload_over_the_limit_is_refused() {
+    let padded = |length: usize| {
+        let json = r#"{"phase":"ready"}"#;
+        format!("{json}{}", " ".repeat(length - json.len()))
+    };
+    assert!(decode(&FactKey::Phase, &padded(PAYLOAD_BYTES_MAX)).is_ok());
+    let error = decode(&FactKey::Phase, &padded(PAYLOAD_BYTES_MAX + 1)).expect_err("too long");
+    assert_eq!(
+        error,
+        ValueError::TooLong {
+            max: PAYLOAD_BYTES_MAX
+        }
+    );
+}
+
+fn with_models(count: usize) -> UpstreamFact {
+    UpstreamFact {
+        models: (0..count)
+            .map(|number| (model(&format!("vendor/model-{number:03}")), millis(900)))
+            .collect(),
+        ..fact()
+    }
+}
+
+fn decoded(payload: &Payload) -> UpstreamFact {
+    match decode(&key(), &payload.json).expect("a fact") {
+        Fact::Upstream(fact) => fact,
+        other => panic!("another kind of fact: {other:?}"),
+    }
+}
+
+#[test]
+fn times_of_models_go_before_models() {
+    let payload = encode(&Fact::Upstream(with_models(30)), PAYLOAD_BYTES_MAX).expect("fits");
+    assert_eq!(payload.models_left_out, 0);
+    let fact = decoded(&payload);
+    assert_eq!(fact.models.len(), 30);
+    assert!(fact.models.values().all(Option::is_none));
+    assert_eq!(fact.ttft, millis(310));
+}
+
+#[test]
+fn models_that_do_not_fit_are_counted_and_any_model_stays() {
+    let mut fact = with_models(200);
+    fact.models.insert(model("!first"), None);
+    fact.models.insert(model(ModelName::ANY), None);
+    let payload = encode(&Fact::Upstream(fact), PAYLOAD_BYTES_MAX).expect("fits");
+    let told = decoded(&payload).models;
+    assert!(payload.json.len() > PAYLOAD_BYTES_MAX - 32, "wastes space");
+    assert_eq!(told.len() + payload.models_left_out, 202);
+    assert!(told.keys().any(ModelName::is_any));
+}
+
+#[test]
+fn fact_without_room_is_an_error() {
+    let error = encode(&Fact::Upstream(fact()), 40).expect_err("no room");
+    assert_eq!(error, ValueError::TooLong { max: 40 });
+}
+
+#[test]
+fn keys_are_told_apart() {
+    assert_eq!(parse_key("node"), Ok(Key::Fact(FactKey::Node)));
+    assert_eq!(parse_key("phase"), Ok(Key::Fact(FactKey::Phase)));
+    assert_eq!(parse_key("up.primary"), Ok(Key::Fact(key())));
+    assert_eq!(parse_key("cert"), Ok(Key::Certificate));
+    assert_eq!(parse_key("svc"), Ok(Key::Unknown));
+    assert!(parse_key("up.").is_err());
+    assert!(parse_key("up.a b").is_err());
+}
+
+fn standings() -> impl Strategy<Value = Standing> {
+    let words = [
+        "connect",
+        "timeout",
+        "reset",
+        "status",
+        "error_rate",
+        "credential",
+    ];
+    let reason = proptest::sample::select(words.to_vec())
+        .prop_map(|word| Reason::from_word(word).expect("a reason"));
+    prop_oneof![
+        Just(Standing::Ready),
+        (0..4_000_000_000u64).prop_map(|micros| Standing::CoolingDown {
+            remaining: Duration::from_micros(micros).min(SPAN_MAX),
+        }),
+        reason
+            .clone()
+            .prop_map(|reason| Standing::Ejected { reason }),
+        reason.prop_map(|reason| Standing::Probing { reason }),
+    ]
+}
+
+fn spans() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of((1..3_600_000_000u64).prop_map(Duration::from_micros))
+}
+
+fn upstream_facts() -> impl Strategy<Value = UpstreamFact> {
+    let models = proptest::collection::btree_map("[!-~]{1,40}", spans(), 0..5);
+    let numbers = (
+        0..=1_000u32,
+        any::<u32>(),
+        1..=u32::MAX,
+        any::<u16>(),
+        1..=1_000_000u32,
+    );
+    (models, standings(), spans(), numbers).prop_map(|(models, standing, ttft, numbers)| {
+        let (errors, in_flight, in_flight_max, tier, weight) = numbers;
+        UpstreamFact {
+            models: models
+                .into_iter()
+                .map(|(name, ttft)| (model(&name), ttft))
+                .collect(),
+            standing,
+            ttft,
+            error_rate: Share::clamped(f64::from(errors) / 1_000.0),
+            in_flight,
+            in_flight_max,
+            tier: Tier(tier),
+            weight: Weight::new(f64::from(weight) / 1_000.0).expect("a valid weight"),
+            ..fact()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn upstream_fact_comes_back(fact in upstream_facts()) {
+        let fact = Fact::Upstream(fact);
+        let payload = encode(&fact, PAYLOAD_BYTES_MAX).expect("fits");
+        prop_assert_eq!(decode(&key(), &payload.json), Ok(fact));
+    }
+
+    #[test]
+    fn any_upstream_fact_fits_its_limit(
+        fact in upstream_facts(),
+        extra in proptest::collection::btree_set("[!-~]{1,128}", 0..60),
+        bytes_max in 300..PAYLOAD_BYTES_MAX,
+    ) {
+        let mut fact = fact;
+        fact.models.extend(extra.iter().map(|name| (model(name), millis(1))));
+        let total = fact.models.len();
+        let payload = encode(&Fact::Upstream(fact), bytes_max).expect("fits");
+        prop_assert!(payload.json.len() <= bytes_max);
+        prop_assert_eq!(decoded(&payload).models.len() + payload.models_left_out, total);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,200}", word in "[a-z_]{1,13}", number: f64) {
+        for key in [FactKey::Node, FactKey::Phase, key()] {
+            let _ = decode(&key, &text);
+            let _ = decode(&key, &format!(r#"{{"state":"healthy","{word}":{number}}}"#));
+        }
+        let _ = parse_key(&text);
+    }
+}
