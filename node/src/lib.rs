@@ -1,17 +1,22 @@
 //! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
 //!
-//! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), then
-//! the shells.
+//! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), the
+//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`admin`]), then [`app`], where they meet.
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
+pub mod headers;
+pub mod ingress;
 pub mod mesh;
 pub mod mock;
 pub mod observe;
 pub mod prober;
 pub mod readiness;
+pub mod scan;
+pub mod upstream;

@@ -1,5 +1,11 @@
-//! Speaks: what travels between nodes, and its checked conversion to core.
+//! Speaks: what goes over the wire between nodes, and its checked conversion to core's types.
+//!
+//! Reading order: [`frame`] (forwarded requests, greetings, pings), [`value`] (gossiped facts),
+//! [`value_envelope`] (their signatures, rumors).
+//!
+//! What this crate does not know: sockets, tasks, clocks. It turns bytes into values and back.
 
+pub mod frame;
 pub mod value;
 pub mod value_envelope;
 mod value_figure;

@@ -224,7 +224,7 @@ impl Mesh {
     }
 
     /// Waits until every running node is ready and sees every running node live and ready, with the
-    /// upstreams that it reports of itself, and has measured its way to every other.
+    /// upstreams that it reports of itself, and has an open link to every other.
     ///
     /// # Panics
     ///
@@ -265,10 +265,10 @@ impl Mesh {
                                     .as_str()
                                     .is_some_and(|upstream| view.upstream(name, upstream).is_some())
                             };
-                            let measured = *name == node.name() || view.rtt(name).is_some();
+                            let reachable = *name == node.name() || view.is_reachable(name);
                             view.is_live(name)
                                 && view.phase(name) == "ready"
-                                && measured
+                                && reachable
                                 && upstreams.iter().all(seen)
                         })
                 },

@@ -165,20 +165,18 @@ impl Process {
         status
     }
 
-    /// Says that the process ended although nobody asked it to, with the end of its log.
-    pub fn check_alive(&self) -> Result<(), String> {
-        let mut slot = self.child();
-        let Some(child) = slot.as_mut() else {
-            return Err(format!("{} does not run", self.name));
+    /// Fails the test at once when the process has ended although nobody asked it to.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run, with the end of its log.
+    pub fn check_alive(&self) {
+        let status = match self.child().as_mut() {
+            Some(child) => must("asking for a child's status", child.try_wait()),
+            None => panic!("{} does not run", self.name),
         };
-        match child.try_wait() {
-            Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(format!(
-                "{} ended: {status}\n{}",
-                self.name,
-                self.log_tail()
-            )),
-            Err(error) => Err(format!("{}: {error}", self.name)),
+        if let Some(status) = status {
+            panic!("{} ended by itself: {status}", self.name);
         }
     }
 
@@ -235,20 +233,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ended_child_is_reported_with_its_log() {
+    #[should_panic(expected = "shell ended by itself: exit status: 3")]
+    async fn a_child_that_ended_by_itself_fails_the_test() {
         let scratch = Scratch::new("ended");
-        let process = shell(&scratch, "echo out; echo problem >&2; exit 3");
-        let limit = Duration::from_secs(5);
-        let (seen, _) = wait_until("its end", limit, async || match process.check_alive() {
-            Err(seen) => Ok(seen),
-            Ok(()) => Err("alive".to_string()),
+        let process = shell(&scratch, "echo problem >&2; exit 3");
+        wait_until("its end", Duration::from_secs(5), async || {
+            process.check_alive();
+            Err::<(), _>("alive".to_string())
         })
         .await;
-        assert!(
-            seen.contains("exit status: 3") && seen.contains("problem"),
-            "{seen}"
+    }
+
+    #[tokio::test]
+    async fn both_outputs_are_logged() {
+        let scratch = Scratch::new("log");
+        let process = shell(&scratch, "echo out; echo problem >&2; exit 3");
+        assert_eq!(
+            process.wait_for_exit(Duration::from_secs(5)).await.code(),
+            Some(3)
         );
-        assert!(process.log().contains("out"));
+        assert_eq!(process.log(), "out\nproblem\n");
     }
 
     #[tokio::test]

@@ -120,7 +120,7 @@ impl Upstream {
         process.start();
         let (client, url) = (http(), format!("http://{address}{page}"));
         wait_until(name, START_LIMIT, async || {
-            process.check_alive()?;
+            process.check_alive();
             match try_get(&client, &url).await {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(format!("{} {}", answer.status, answer.text())),

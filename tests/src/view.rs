@@ -37,6 +37,12 @@ impl MeshView {
         Duration::try_from_secs_f64(milliseconds / 1e3).ok()
     }
 
+    /// Whether work can be sent to a node now.
+    #[must_use]
+    pub fn is_reachable(&self, node: &str) -> bool {
+        self.node(node).is_some_and(|node| node["reach"] == "open")
+    }
+
     /// What is said of a node's upstream.
     #[must_use]
     pub fn upstream(&self, node: &str, upstream: &str) -> Option<&Value> {
@@ -63,7 +69,7 @@ mod tests {
     fn what_is_unknown_is_neither_live_nor_healthy() {
         let view = MeshView(json!({"self": "a", "nodes": [
             {"name": "a", "live": true, "phase": "ready", "rtt_ms": null, "upstreams": [{"name": "u", "state": "Healthy"}]},
-            {"name": "b", "live": false, "rtt_ms": 1.5, "upstreams": []},
+            {"name": "b", "live": false, "reach": "open", "rtt_ms": 1.5, "upstreams": []},
         ]}));
         assert!(view.is_live("a") && !view.is_live("b") && !view.is_live("c"));
         assert_eq!(

@@ -3,12 +3,14 @@
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
 //! command line that was not understood (clap's own).
 
+mod ca;
 mod check;
 mod completions;
 mod key;
 mod node;
 mod schema;
 
+use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -39,6 +41,10 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
+    /// Make a mesh's certificate authority, and issue certificates to its nodes
+    Ca(ca::CaArgs),
+    /// Run an OpenAI-compatible upstream with faults to order
+    Mock(crate::mock::MockArgs),
     /// Make and hash clients' keys
     Key(key::KeyArgs),
     /// Print the completions for a shell
@@ -50,6 +56,8 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
         Command::Node(args) => return node::run(args, environment),
+        Command::Mock(args) => return block_on(crate::mock::run(args)),
+        Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
@@ -61,6 +69,18 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }
+}
+
+/// Runs `work` on a runtime of this thread's own; says what went wrong, where something did.
+fn block_on<E: std::error::Error>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(work).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("cannot start: {error}")),
+    };
+    ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
 /// Says on stderr what went wrong, and gives the exit code for it.

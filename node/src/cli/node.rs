@@ -102,8 +102,10 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 
 /// Runs a node until it is told to end.
 pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
-    match config::load(&args.sources(environment)) {
-        Ok(_) => fail("the configuration is good, but this build cannot run a node yet"),
-        Err(problems) => fail(&format!("the configuration has problems\n{problems}")),
-    }
+    let sources = args.sources(environment);
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(problems) => return fail(&format!("the configuration has problems\n{problems}")),
+    };
+    super::block_on(crate::app::run(loaded, sources))
 }

@@ -30,7 +30,7 @@ pub mod watch;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-pub use checked::{Config, LogConfig, LogFormat};
+pub use checked::{Config, LogConfig, LogFormat, MeshConfig};
 pub use env::Environment;
 pub use flags::Flags;
 pub use problem::{Problem, Problems};

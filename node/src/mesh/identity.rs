@@ -15,6 +15,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 
 use super::credentials::{Credentials, CredentialsError};
+use super::tls;
 
 /// Length of a signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -104,6 +105,7 @@ pub struct Verifier(Arc<ArcSwap<Trust>>);
 #[derive(Debug)]
 struct Trust {
     mesh: MeshName,
+    fingerprints: String,
     anchors: Vec<TrustAnchor<'static>>,
 }
 
@@ -252,6 +254,11 @@ impl Verifier {
         Ok(())
     }
 
+    /// The starts of the authorities' SHA-256 fingerprints, for an operator to compare.
+    pub fn fingerprints(&self) -> String {
+        self.0.load().fingerprints.clone()
+    }
+
     /// Whose certificate this is: issued by the mesh CA, valid now, of this mesh, naming one node.
     ///
     /// Costs a signature check of about 100 us; keep the result beside the certificate, and check
@@ -299,7 +306,12 @@ impl Trust {
                 .map_err(|_| IdentityError::Unreadable)
         };
         let anchors = authorities.iter().map(anchor).collect::<Result<_, _>>()?;
-        Ok(Self { mesh, anchors })
+        let fingerprints: Vec<String> = authorities.iter().map(tls::fingerprint).collect();
+        Ok(Self {
+            mesh,
+            fingerprints: fingerprints.join(" "),
+            anchors,
+        })
     }
 }
 

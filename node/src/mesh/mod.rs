@@ -1,11 +1,36 @@
 //! The mesh: identities, one QUIC endpoint, links to peers, gossip and forwarded requests over them.
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`authority`] (who
-//! issues them), then [`wire`] (what
-//! gossip sees of the links).
+//! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], [`ping`] (what a link is and which one
+//! is used); [`forward`] and [`serve`] (a call's two ends); [`wire`] (what gossip sees of the links); [`gossip`].
+//!
+//! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
 
+mod admission;
 pub mod authority;
 pub mod credentials;
+mod dial;
+pub mod endpoint;
+pub mod forward;
 pub mod gossip;
+pub mod hello;
+mod hub;
 pub mod identity;
+pub mod links;
+pub mod outbox;
+mod outgoing;
+pub mod ping;
+pub mod serve;
+mod session;
+mod start;
+pub mod streams;
+pub mod tls;
+mod warm;
 pub mod wire;
+
+pub use credentials::{Credentials, CredentialsError};
+pub use dial::Members;
+pub use forward::Forwarder;
+pub use identity::MeshName;
+pub use outgoing::MeshOutgoing;
+pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};

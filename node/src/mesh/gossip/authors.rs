@@ -262,3 +262,199 @@ pub(super) fn of_envelope(error: EnvelopeError) -> Rejection {
         EnvelopeError::Malformed | EnvelopeError::Name(_) => Rejection::Malformed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use grapevine_core::fact::Phase;
+    use grapevine_core::ids::UpstreamName;
+    use grapevine_proto::value_envelope::{certificate_payload, seal};
+
+    use super::super::tests::net::{World, mesh, node};
+    use super::*;
+    use crate::mesh::identity::Signer;
+
+    const READY: &str = r#"{"phase":"ready"}"#;
+    const GONE: &str = r#"{"gone":true}"#;
+
+    /// Node `n1` with its key, and one who listens to it.
+    fn author_and_listener() -> (Signer, Authors, World) {
+        let world = World::new();
+        let (signer, verifier) = world.identity(&node("n1"));
+        (signer, Authors::new(mesh(), verifier), world)
+    }
+
+    fn sealed(signer: &Signer, key: &str, generation: u64, version: u64, payload: &str) -> String {
+        let generation = Generation(generation);
+        let stamp = Stamp {
+            generation,
+            version,
+        };
+        let bytes = signed_bytes(mesh().as_str(), &node("n1"), key, stamp, payload);
+        seal(stamp, payload, &signer.current().sign(&bytes)).expect("JSON")
+    }
+
+    fn certificate(signer: &Signer, generation: u64) -> String {
+        let payload = certificate_payload(signer.current().certificate());
+        sealed(signer, value::CERTIFICATE_KEY, generation, 0, &payload)
+    }
+
+    fn hear_certificate(authors: &mut Authors, text: &str, life: u64) -> Result<(), Rejection> {
+        authors.hear_certificate(Instant::now(), &node("n1"), Generation(life), text)
+    }
+
+    fn hear_phase(authors: &mut Authors, text: &str, life: u64) -> Result<Heard, Rejection> {
+        let life = Generation(life);
+        authors.hear_gossip(Instant::now(), &node("n1"), life, &FactKey::Phase, text)
+    }
+
+    fn is_news(heard: Result<Heard, Rejection>) -> bool {
+        matches!(heard, Ok(Heard::News(_, Fact::Phase(Phase::Ready))))
+    }
+
+    #[test]
+    fn value_waits_for_its_certificate_and_is_then_heard_once() {
+        let (signer, mut authors, _world) = author_and_listener();
+        let value = sealed(&signer, "phase", 1, 3, READY);
+        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Heard::Unproven));
+        assert!(!authors.is_proven(&node("n1"), Generation(1)));
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            Ok(())
+        );
+        assert!(authors.is_proven(&node("n1"), Generation(1)));
+        assert!(is_news(hear_phase(&mut authors, &value, 1)));
+        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Heard::Known));
+    }
+
+    #[test]
+    fn value_of_another_life_than_it_was_found_in_is_refused() {
+        let (signer, mut authors, _world) = author_and_listener();
+        let text = certificate(&signer, 1);
+        assert_eq!(
+            hear_certificate(&mut authors, &text, 2),
+            Err(Rejection::Generation)
+        );
+        assert_eq!(hear_certificate(&mut authors, &text, 1), Ok(()));
+        let value = sealed(&signer, "phase", 1, 3, READY);
+        assert_eq!(
+            hear_phase(&mut authors, &value, 2),
+            Err(Rejection::Generation)
+        );
+        assert!(!authors.is_proven(&node("n1"), Generation(2)));
+    }
+
+    #[test]
+    fn later_life_begins_anew_and_the_former_has_no_say() {
+        let (signer, mut authors, _world) = author_and_listener();
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            Ok(())
+        );
+        assert!(is_news(hear_phase(
+            &mut authors,
+            &sealed(&signer, "phase", 1, 9, READY),
+            1
+        )));
+        assert!(is_news(hear_phase(
+            &mut authors,
+            &sealed(&signer, "phase", 2, 1, READY),
+            2
+        )));
+        let late = sealed(&signer, "phase", 1, 10, READY);
+        assert_eq!(hear_phase(&mut authors, &late, 1), Ok(Heard::Known));
+        assert!(authors.is_past(&node("n1"), Generation(1)));
+    }
+
+    #[test]
+    fn value_under_another_key_than_it_was_signed_for_is_refused() {
+        let (signer, mut authors, _world) = author_and_listener();
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            Ok(())
+        );
+        let value = sealed(&signer, "node", 1, 3, READY);
+        assert_eq!(
+            hear_phase(&mut authors, &value, 1),
+            Err(Rejection::Signature)
+        );
+        let value = sealed(&signer, "phase", 1, 3, READY).replace("ready", "READY");
+        assert_eq!(
+            hear_phase(&mut authors, &value, 1),
+            Err(Rejection::Signature)
+        );
+    }
+
+    #[test]
+    fn certificate_of_another_node_or_mesh_is_refused() {
+        let (signer, mut authors, world) = author_and_listener();
+        let (other, _) = world.identity(&node("n2"));
+        let (foreign, _) = World::new().identity(&node("n1"));
+        for liar in [other, foreign] {
+            let refused = hear_certificate(&mut authors, &certificate(&liar, 1), 1);
+            assert_eq!(refused, Err(Rejection::Certificate));
+        }
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn signed_nonsense_is_verified_once() {
+        let (signer, mut authors, _world) = author_and_listener();
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            Ok(())
+        );
+        let value = sealed(&signer, "phase", 1, 3, r#"{"phase":"asleep"}"#);
+        assert_eq!(
+            hear_phase(&mut authors, &value, 1),
+            Err(Rejection::Malformed)
+        );
+        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Heard::Known));
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_are_refused_unless_one_is_gone() {
+        let (signer, mut authors, _world) = author_and_listener();
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            Ok(())
+        );
+        let mut hear = |number: usize, version: u64, payload: &str| {
+            let name = UpstreamName::new(&format!("u{number}")).expect("valid");
+            let key = FactKey::Upstream(name);
+            let text = sealed(&signer, &key.to_string(), 1, version, payload);
+            let heard =
+                authors.hear_gossip(Instant::now(), &node("n1"), Generation(1), &key, &text);
+            heard.map(|_| ())
+        };
+        const HEALTHY: &str = r#"{"state":"healthy"}"#;
+        for number in 0..KEYS_PER_AUTHOR_MAX {
+            assert_eq!(hear(number, 1, HEALTHY), Ok(()));
+        }
+        assert_eq!(hear(100, 1, HEALTHY), Err(Rejection::Crowded));
+        assert_eq!(hear(0, 2, GONE), Ok(()));
+        assert_eq!(hear(100, 1, HEALTHY), Ok(()));
+    }
+
+    #[test]
+    fn new_certificate_of_a_node_is_taken() {
+        let (signer, mut authors, world) = author_and_listener();
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            Ok(())
+        );
+        let (renewed, _) = world.identity(&node("n1"));
+        let value = sealed(&renewed, "phase", 1, 3, READY);
+        assert_eq!(
+            hear_phase(&mut authors, &value, 1),
+            Err(Rejection::Signature)
+        );
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&renewed, 1), 1),
+            Ok(())
+        );
+        assert!(is_news(hear_phase(&mut authors, &value, 1)));
+    }
+}

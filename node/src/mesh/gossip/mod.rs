@@ -1,8 +1,9 @@
 //! Who exists, and what they say of themselves: chitchat over the links, signed values, rumors.
 //!
 //! Reading order: [`task`] (the one task that owns all of it), `chat` (one life of chitchat),
-//! `codec` (its messages on our connections), `own` (what this node tells), `authors` (whose word
-//! counts), `members` (who is alive), `seeds` (whom to try first), [`counters`].
+//! `codec` (its messages on our connections), `own` (what this node tells), `hearing` (what peers say)
+//! with `authors` (whose word counts) and `relays` (what to pass on), `members` (who is alive), `seeds`
+//! (whom to try first), [`counters`].
 //!
 //! Chitchat relays everybody's keys, does not check who wrote them, and ends for good on some
 //! malformed messages. So no value counts before its author's signature was checked, no node counts
@@ -15,6 +16,7 @@ mod authors;
 mod chat;
 mod codec;
 pub mod counters;
+mod hearing;
 mod members;
 mod own;
 mod relays;

@@ -4,6 +4,7 @@
 //! has to be started again, which needs a higher one. Then everything is sealed anew.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
@@ -24,8 +25,9 @@ pub(super) struct Own {
     node: NodeName,
     signer: Signer,
     life: Generation,
-    /// The certificate that everything told is sealed for.
-    certificate: Vec<u8>,
+    /// The certificate and key that everything told is sealed with. When the signer has another, all
+    /// is sealed anew: a peer checks a node's values by the one certificate that it gossips.
+    signing: Arc<SigningIdentity>,
     told: BTreeMap<FactKey, Told>,
 }
 
@@ -48,13 +50,13 @@ pub(super) struct Sealed {
 
 impl Own {
     pub(super) fn new(mesh: MeshName, node: NodeName, signer: Signer, life: Generation) -> Self {
-        let certificate = signer.current().certificate().to_vec();
+        let signing = signer.current();
         Self {
             mesh,
             node,
             signer,
             life,
-            certificate,
+            signing,
             told: BTreeMap::new(),
         }
     }
@@ -70,17 +72,16 @@ impl Own {
 
     /// Whether the certificate was replaced since everything was sealed.
     pub(super) fn certificate_changed(&self) -> bool {
-        self.signer.current().certificate().as_ref() != self.certificate
+        self.signer.current().certificate() != self.signing.certificate()
     }
 
     /// Everything, the certificate first: who hears the rest can check it then.
     pub(super) fn seal_all(&mut self) -> Vec<Sealed> {
-        let signer = self.signer.current();
-        self.certificate = signer.certificate().to_vec();
-        let payload = certificate_payload(&self.certificate);
-        let mut all = vec![self.seal(&signer, value::CERTIFICATE_KEY, 0, &payload)];
+        self.signing = self.signer.current();
+        let payload = certificate_payload(self.signing.certificate());
+        let mut all = vec![self.seal(value::CERTIFICATE_KEY, 0, &payload)];
         for (key, told) in &self.told {
-            all.push(self.seal(&signer, &key.to_string(), told.version, &told.payload.json));
+            all.push(self.seal(&key.to_string(), told.version, &told.payload.json));
         }
         all
     }
@@ -95,7 +96,7 @@ impl Own {
             Err(_) => return self.tell_gone(&key, version),
         };
         let text = key.to_string();
-        let mut sealed = self.seal(&self.signer.current(), &text, version, &payload.json);
+        let mut sealed = self.seal(&text, version, &payload.json);
         sealed.is_passing = matches!(fact, Fact::UpstreamGone(_));
         if !sealed.is_passing {
             let bytes = text.len() + sealed.value.len();
@@ -122,11 +123,17 @@ impl Own {
 
     /// A sealed value as a rumor; `None` when the certificate is too long for one.
     pub(super) fn rumor(&self, sealed: &Sealed) -> Option<Vec<u8>> {
-        Rumor::encode(&self.node, &sealed.key, &self.certificate, &sealed.value).ok()
+        Rumor::encode(
+            &self.node,
+            &sealed.key,
+            self.signing.certificate(),
+            &sealed.value,
+        )
+        .ok()
     }
 
     fn tell_gone(&self, key: &FactKey, version: u64) -> Sealed {
-        let sealed = self.seal(&self.signer.current(), &key.to_string(), version, GONE);
+        let sealed = self.seal(&key.to_string(), version, GONE);
         Sealed {
             is_passing: true,
             ..sealed
@@ -145,13 +152,13 @@ impl Own {
         PAYLOAD_BYTES_MAX.min(STATE_BYTES_MAX.saturating_sub(beside))
     }
 
-    fn seal(&self, signer: &SigningIdentity, key: &str, version: u64, payload: &str) -> Sealed {
+    fn seal(&self, key: &str, version: u64, payload: &str) -> Sealed {
         let stamp = Stamp {
             generation: self.life,
             version,
         };
         let bytes = signed_bytes(self.mesh.as_str(), &self.node, key, stamp, payload);
-        let value = seal(stamp, payload, &signer.sign(&bytes));
+        let value = seal(stamp, payload, &self.signing.sign(&bytes));
         Sealed {
             key: key.to_owned(),
             value: value.expect("payloads are JSON: we wrote them"),
@@ -162,3 +169,94 @@ impl Own {
 
 /// The payload of an upstream that is gone.
 const GONE: &str = r#"{"gone":true}"#;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use grapevine_core::fact::{Phase, Standing, UpstreamFact};
+    use grapevine_core::ids::{ModelName, UpstreamName};
+    use grapevine_core::units::{Share, Tier, Weight};
+    use grapevine_proto::value::VALUE_BYTES_MAX;
+
+    use super::super::tests::net::{World, mesh, node};
+    use super::*;
+
+    fn own() -> Own {
+        let (signer, _) = World::new().identity(&node("n1"));
+        Own::new(mesh(), node("n1"), signer, Generation(1))
+    }
+
+    fn upstream(number: usize, models: usize) -> Fact {
+        let model = |number| ModelName::new(&format!("vendor/model-{number:03}")).expect("valid");
+        Fact::Upstream(UpstreamFact {
+            name: UpstreamName::new(&format!("u{number}")).expect("valid"),
+            models: (0..models)
+                .map(|number| (model(number), Some(Duration::from_millis(300))))
+                .collect::<BTreeMap<_, _>>(),
+            standing: Standing::Ready,
+            ttft: Some(Duration::from_millis(300)),
+            error_rate: Share::ZERO,
+            in_flight: 0,
+            in_flight_max: 64,
+            tier: Tier::default(),
+            weight: Weight::default(),
+        })
+    }
+
+    fn bytes_told(own: &Own) -> usize {
+        own.told.values().map(|told| told.bytes).sum()
+    }
+
+    #[test]
+    fn state_stays_within_its_limit_whatever_is_told() {
+        let mut own = own();
+        for round in 0..4 {
+            for number in 0..40 {
+                let models = (number * 7 + round * 13) % 90;
+                let sealed = own.tell(&upstream(number, models), 1);
+                assert!(sealed.value.len() <= VALUE_BYTES_MAX);
+            }
+            own.tell(&Fact::Phase(Phase::Ready), 1);
+            assert!(bytes_told(&own) <= STATE_BYTES_MAX, "{}", bytes_told(&own));
+        }
+        assert!(own.is_told(&upstream(0, 0).key()));
+        assert!(!own.is_told(&upstream(39, 0).key()));
+    }
+
+    #[test]
+    fn ten_upstreams_of_three_models_fit() {
+        let mut own = own();
+        for number in 0..10 {
+            own.tell(&upstream(number, 3), 1);
+            assert!(own.is_told(&upstream(number, 3).key()), "upstream {number}");
+        }
+        assert_eq!(own.models_left_out(), 0);
+    }
+
+    #[test]
+    fn upstream_that_goes_makes_room() {
+        let mut own = own();
+        own.tell(&upstream(1, 30), 1);
+        let name = UpstreamName::new("u1").expect("valid");
+        let sealed = own.tell(&Fact::UpstreamGone(name), 2);
+        assert!(sealed.is_passing);
+        assert_eq!(bytes_told(&own), 0);
+    }
+
+    #[test]
+    fn certificate_is_told_first_and_everything_in_the_new_life() {
+        let mut own = own();
+        own.tell(&Fact::Phase(Phase::Ready), 5);
+        own.begin_life(Generation(9));
+        let all = own.seal_all();
+        let keys: Vec<_> = all.iter().map(|sealed| sealed.key.as_str()).collect();
+        assert_eq!(keys, ["cert", "phase"]);
+        assert!(
+            all[1]
+                .value
+                .starts_with(r#"{"g":9,"v":5,"d":{"phase":"ready"},"#)
+        );
+    }
+}

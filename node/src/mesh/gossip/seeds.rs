@@ -15,7 +15,10 @@ use tokio::time::{sleep, timeout};
 use tracing::info;
 
 /// How often a seed is tried while it is not a member.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The same for one that DNS is asked for.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest wait for one answer of DNS.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,7 +40,7 @@ pub(super) struct Seeds {
 }
 
 impl Seeds {
-    /// Looks up each of `seeds`, `HOST:PORT` each, now and then once a second.
+    /// Looks up each of `seeds`, `HOST:PORT` each, now and then about once a second.
     pub(super) fn look_up(seeds: &[String]) -> Self {
         let (queue, found) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();
@@ -60,6 +63,12 @@ impl Seeds {
 }
 
 async fn look_up(seed: String, found: mpsc::Sender<SocketAddr>) {
+    let is_address = seed.parse::<SocketAddr>().is_ok();
+    let interval = if is_address {
+        RETRY_INTERVAL
+    } else {
+        LOOKUP_INTERVAL
+    };
     let mut is_known = true;
     loop {
         let addresses = match timeout(LOOKUP_TIMEOUT, lookup_host(&seed)).await {
@@ -75,6 +84,6 @@ async fn look_up(seed: String, found: mpsc::Sender<SocketAddr>) {
                 return;
             }
         }
-        sleep(RETRY_INTERVAL).await;
+        sleep(interval).await;
     }
 }

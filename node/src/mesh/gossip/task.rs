@@ -4,44 +4,38 @@
 //! read from peers meanwhile), so that orders from the engine are always taken and the two can never
 //! wait for each other.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_core::engine::{Event, Via};
+use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
-use grapevine_proto::value::{self, Key};
-use grapevine_proto::value_envelope::Rumor;
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use super::authors::{Authors, Heard, of_envelope};
-use super::chat::{Change, Chat, ChatConfig, News};
+use super::chat::{Chat, ChatConfig, News};
 use super::codec::{LinkTransport, Pace};
 use super::counters::{Counters, Rejection};
+use super::hearing::Hearing;
 use super::members::Members;
-use super::own::Own;
-use super::relays::{Kept, Relays};
+use super::own::{Own, Sealed};
 use super::seeds::Seeds;
 use crate::clock;
 use crate::driver::Telling;
 use crate::mesh::identity::{MeshName, Signer, Verifier};
-use crate::mesh::wire::{Incoming, Outgoing, RUMOR_BYTES_MAX};
-
-/// Facts that wait for the engine at most; what comes then is taken from chitchat later.
-const OUTBOX_MAX: usize = 4_096;
+use crate::mesh::wire::{Incoming, Outgoing};
 
 /// Peers up to which the links push a rumor to all: then nobody has to pass it on.
 const PUSHED_TO_ALL_MAX: usize = 64;
 
-/// Rumors whose signatures are checked per second: an eighth of a core.
-const RUMORS_PER_SECOND: u32 = 2_000;
+/// Addresses that a new life of chitchat tries at once; more would be a burst.
+const CONTACTS_MAX: usize = 16;
 
 /// The first and the longest pause before chitchat is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -108,7 +102,7 @@ impl Gossip {
         let (mesh, node) = (config.mesh.clone(), config.node.clone());
         let task = Task {
             own: Own::new(mesh.clone(), node.clone(), signer, config.generation),
-            authors: Authors::new(mesh.clone(), verifier),
+            hearing: Hearing::new(mesh.clone(), node.clone(), verifier, Arc::clone(&counters)),
             members: Members::new(now, config.interval),
             chat_config: ChatConfig {
                 mesh,
@@ -121,10 +115,8 @@ impl Gossip {
             started_at: now,
             restart_delay: RESTART_DELAY,
             changed: Arc::new(Notify::new()),
+            contacts: Vec::new(),
             live_addresses: BTreeSet::new(),
-            relays: Relays::default(),
-            rumors_left: RUMORS_PER_SECOND,
-            outbox: Outbox::default(),
             counters: Arc::clone(&counters),
             pace,
             transport,
@@ -161,37 +153,6 @@ struct Ends {
     tick: Interval,
 }
 
-/// Events for the engine. Of members only the newest count.
-#[derive(Debug, Default)]
-struct Outbox {
-    members: Option<BTreeSet<NodeName>>,
-    facts: VecDeque<Event>,
-}
-
-impl Outbox {
-    fn is_empty(&self) -> bool {
-        self.members.is_none() && self.facts.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.facts.len() >= OUTBOX_MAX
-    }
-
-    fn next(&mut self) -> Option<Event> {
-        let members = self.members.take().map(Event::MembersChanged);
-        members.or_else(|| self.facts.pop_front())
-    }
-
-    fn hear(&mut self, node: NodeName, stamp: Stamp, fact: Fact, via: Via) {
-        self.facts.push_back(Event::FactHeard {
-            node,
-            stamp,
-            fact,
-            via,
-        });
-    }
-}
-
 struct Task<O> {
     chat_config: ChatConfig,
     chat: Option<Chat>,
@@ -201,15 +162,13 @@ struct Task<O> {
     restart_delay: Duration,
     /// Some key changed in chitchat.
     changed: Arc<Notify>,
+    /// Whom the next life of chitchat tries first.
+    contacts: Vec<SocketAddr>,
     /// Where the live members are.
     live_addresses: BTreeSet<SocketAddr>,
     own: Own,
-    authors: Authors,
+    hearing: Hearing,
     members: Members,
-    relays: Relays,
-    /// Rumors that may still be checked in this second.
-    rumors_left: u32,
-    outbox: Outbox,
     counters: Arc<Counters>,
     pace: Arc<Pace>,
     transport: LinkTransport<O>,
@@ -219,20 +178,20 @@ impl<O: Outgoing> Task<O> {
     async fn run(mut self, mut ends: Ends) {
         let mut ticks = 0_u64;
         loop {
-            let has_news = !self.outbox.is_empty();
-            let takes_news = !self.outbox.is_full();
+            let has_news = !self.hearing.is_empty();
+            let takes_news = !self.hearing.is_full();
             tokio::select! {
                 telling = ends.tellings.recv() => match telling {
                     Some(telling) => self.on_telling(telling).await,
                     None => return,
                 },
-                permit = ends.events.reserve(), if has_news => match (permit, self.outbox.next()) {
+                permit = ends.events.reserve(), if has_news => match (permit, self.hearing.next()) {
                     (Ok(permit), Some(event)) => permit.send(event),
                     (Ok(_), None) => {}
                     (Err(_), _) => return,
                 },
                 Some((from, rumor)) = ends.rumors.recv(), if takes_news => {
-                    self.on_rumor(from, rumor);
+                    self.hearing.rumor(from, rumor);
                 }
                 () = self.changed.notified(), if takes_news => self.look().await,
                 cause = ended(self.chat.as_ref()) => self.on_end(&cause),
@@ -249,14 +208,14 @@ impl<O: Outgoing> Task<O> {
     async fn on_tick(&mut self, ticks: u64) {
         let per_second = Duration::from_secs(1).div_duration_f64(self.chat_config.interval);
         if ticks.is_multiple_of(per_second.ceil() as u64) {
-            self.rumors_left = RUMORS_PER_SECOND;
+            self.hearing.refill();
             self.forget().await;
         }
         if self.own.certificate_changed() {
             let all = self.own.seal_all();
             self.set(&all).await;
         }
-        if !self.outbox.is_full() {
+        if !self.hearing.is_full() {
             self.look().await;
         }
     }
@@ -264,9 +223,8 @@ impl<O: Outgoing> Task<O> {
     /// Drops the authors that chitchat has dropped, once they are more than a few.
     async fn forget(&mut self) {
         let Some(chat) = &self.chat else { return };
-        if self.authors.len() > self.members.told().len() * 2 + PUSHED_TO_ALL_MAX {
-            let names = chat.names().await;
-            self.authors.retain(|node| names.contains(node.as_str()));
+        if self.hearing.is_crowded(self.members.told().len()) {
+            self.hearing.retain(&chat.names().await);
         }
     }
 
@@ -288,12 +246,8 @@ impl<O: Outgoing> Task<O> {
             warn!(key = %sealed.key, "no room in gossip for this upstream; peers will not use it");
         }
         let left_out = self.own.models_left_out() as u64;
-        if self
-            .counters
-            .models_left_out
-            .swap(left_out, Ordering::Relaxed)
-            < left_out
-        {
+        let counter = &self.counters.models_left_out;
+        if counter.swap(left_out, Ordering::Relaxed) < left_out {
             warn!(key = %sealed.key, left_out, "no room in gossip for all models; peers will not use them");
         }
         if is_urgent && let Some(rumor) = self.own.rumor(&sealed) {
@@ -304,7 +258,7 @@ impl<O: Outgoing> Task<O> {
     }
 
     /// Sets own values, or begins a new life where somebody else wrote into this one.
-    async fn set(&mut self, values: &[super::own::Sealed]) {
+    async fn set(&mut self, values: &[Sealed]) {
         let Some(chat) = &mut self.chat else { return };
         if !chat.set(values).await {
             self.on_foreign_write();
@@ -315,59 +269,11 @@ impl<O: Outgoing> Task<O> {
         if self.members.told().len() <= PUSHED_TO_ALL_MAX {
             return;
         }
-        if let Some(kept) = self.relays.find(node, key, stamp) {
+        if let Some(kept) = self.hearing.relay(node, key, stamp) {
             let rumor = kept.bytes.clone();
             self.transport.outgoing.rumor(rumor, Some(&kept.from));
             Counters::add(&self.counters.rumors_relayed);
         }
-    }
-
-    fn on_rumor(&mut self, from: NodeName, bytes: Bytes) {
-        if let Err(reason) = self.hear_rumor(&from, bytes) {
-            self.counters.reject(reason, &from);
-        }
-    }
-
-    fn hear_rumor(&mut self, from: &NodeName, bytes: Bytes) -> Result<(), Rejection> {
-        if bytes.len() > RUMOR_BYTES_MAX {
-            return Err(Rejection::Oversize);
-        }
-        let rumor = Rumor::parse(&bytes).map_err(of_envelope)?;
-        let key = value::parse_key(&rumor.key).map_err(|_| Rejection::Malformed)?;
-        let Key::Fact(key) = key else { return Ok(()) };
-        let Rumor {
-            author,
-            envelope,
-            certificate,
-            ..
-        } = rumor;
-        if author == self.chat_config.node || self.authors.knows(&author, &key, envelope.stamp) {
-            Counters::add(&self.counters.rumors_repeated);
-            return Ok(());
-        }
-        self.rumors_left = self
-            .rumors_left
-            .checked_sub(1)
-            .ok_or(Rejection::Throttled)?;
-        let now = Instant::now();
-        let heard = self
-            .authors
-            .hear(now, &author, &key, &envelope, certificate)?;
-        if let Heard::News(stamp, fact) = heard {
-            Counters::add(&self.counters.rumors_heard);
-            let from = from.clone();
-            self.relays.keep(
-                author.clone(),
-                key,
-                Kept {
-                    stamp,
-                    from,
-                    bytes: bytes.clone(),
-                },
-            );
-            self.outbox.hear(author, stamp, fact, Via::Rumor);
-        }
-        Ok(())
     }
 
     /// Takes what is new in chitchat.
@@ -378,32 +284,22 @@ impl<O: Outgoing> Task<O> {
             changes,
             own_is_intact,
         } = chat.news().await;
-        let now = Instant::now();
         for change in changes {
-            let is_proven = hear_change(
-                now,
-                &change,
-                &mut self.authors,
-                &mut self.outbox,
-                &self.counters,
-            );
-            if !is_proven {
+            if !self.hearing.change(&change) {
                 chat.put_back(&change);
             }
         }
-        let mut names = BTreeSet::new();
-        self.live_addresses.clear();
-        for id in live {
-            self.live_addresses.insert(id.gossip_advertise_addr);
-            if let Ok(name) = NodeName::new(&id.node_id)
-                && name != self.chat_config.node
-                && self.authors.is_proven(&name, Generation(id.generation_id))
-            {
-                names.insert(name);
-            }
-        }
-        if let Some(members) = self.members.observe(now, &names, self.pace.share()) {
-            self.outbox.members = Some(members.clone());
+        let addresses = live.iter().map(|id| id.gossip_advertise_addr);
+        self.live_addresses = addresses.collect();
+        let members = live
+            .iter()
+            .filter_map(|id| self.hearing.member(&id.node_id, id.generation_id));
+        let members = members.collect();
+        if let Some(members) = self
+            .members
+            .observe(Instant::now(), &members, self.pace.share())
+        {
+            self.hearing.set_members(members.clone());
             self.pace.set_nodes(members.len() + 1);
         }
         if !own_is_intact {
@@ -412,12 +308,13 @@ impl<O: Outgoing> Task<O> {
     }
 
     fn on_seed(&mut self, address: SocketAddr) {
-        let is_known = self.live_addresses.contains(&address);
-        if let Some(chat) = &self.chat
-            && !is_known
-            && address != self.chat_config.advertise
-        {
-            chat.gossip(address);
+        if address == self.chat_config.advertise || self.live_addresses.contains(&address) {
+            return;
+        }
+        match &self.chat {
+            Some(chat) => chat.gossip(address),
+            None if self.contacts.len() < CONTACTS_MAX => self.contacts.push(address),
+            None => {}
         }
     }
 
@@ -429,6 +326,9 @@ impl<O: Outgoing> Task<O> {
         match started {
             Ok(chat) => {
                 self.started_at = Instant::now();
+                for address in self.contacts.drain(..) {
+                    chat.gossip(address);
+                }
                 self.chat = Some(chat);
                 info!(generation = life.0, "gossip runs");
             }
@@ -449,6 +349,8 @@ impl<O: Outgoing> Task<O> {
         if has_run && now.duration_since(self.started_at) > LIFE_IS_GOOD {
             self.restart_delay = RESTART_DELAY;
         }
+        let room = CONTACTS_MAX.saturating_sub(self.contacts.len());
+        self.contacts.extend(self.live_addresses.iter().take(room));
         let delay = self.restart_delay;
         self.restart_delay = (delay * 2).min(RESTART_DELAY_MAX);
         self.start_at = now + delay;
@@ -470,50 +372,5 @@ async fn ended(chat: Option<&Chat>) -> String {
     match chat {
         Some(chat) => chat.ended().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Takes the changed keys of one life; false when it is not proven yet.
-fn hear_change(
-    now: Instant,
-    change: &Change,
-    authors: &mut Authors,
-    outbox: &mut Outbox,
-    counters: &Counters,
-) -> bool {
-    let life = Generation(change.id.generation_id);
-    let Ok(node) = NodeName::new(&change.id.node_id) else {
-        counters.reject(Rejection::Malformed, &"a node without a proper name");
-        return true;
-    };
-    if authors.is_past(&node, life) {
-        return true;
-    }
-    let mut is_proven = true;
-    for (key, text) in &change.keys {
-        match hear_value(now, &node, life, (key, text), authors) {
-            Ok(Heard::News(stamp, fact)) => outbox.hear(node.clone(), stamp, fact, Via::Gossip),
-            Ok(Heard::Known) => {}
-            Ok(Heard::Unproven) => is_proven = false,
-            Err(reason) => counters.reject(reason, &node),
-        }
-    }
-    is_proven
-}
-
-fn hear_value(
-    now: Instant,
-    node: &NodeName,
-    life: Generation,
-    (key, text): (&str, &str),
-    authors: &mut Authors,
-) -> Result<Heard, Rejection> {
-    match value::parse_key(key).map_err(|_| Rejection::Malformed)? {
-        Key::Unknown => Ok(Heard::Known),
-        Key::Certificate => {
-            authors.hear_certificate(now, node, life, text)?;
-            Ok(Heard::Known)
-        }
-        Key::Fact(key) => authors.hear_gossip(now, node, life, &key, text),
     }
 }

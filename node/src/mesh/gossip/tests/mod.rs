@@ -1,9 +1,10 @@
 //! Several nodes in one process, in real time, on a network in memory.
 
 mod hostile;
-mod net;
+pub(super) mod net;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -198,6 +199,54 @@ async fn seed_that_comes_up_later_is_joined() {
     seed.until_members(1).await;
     early.until_members(1).await;
     report("a seed that came up later is joined", since);
+}
+
+#[tokio::test]
+async fn node_that_was_stopped_takes_nobody_for_dead() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    // On a thread and runtime of its own, which sleeps as a whole, as a stopped process does.
+    let (woken_in, woken) = tokio::sync::oneshot::channel();
+    let world = Arc::new(world);
+    let theirs = Arc::clone(&world);
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async move {
+            let mut third = theirs.start(3, 1);
+            third.until_members(2).await;
+            std::thread::sleep(Duration::from_secs(3));
+            third.members_least = usize::MAX;
+            woken_in.send(()).expect("the test waits");
+            third.until_phase(&node("n1"), Phase::Draining).await;
+            third.members_least
+        })
+    });
+    // The others saw it die, and then come back.
+    nodes[0].until_members(2).await;
+    nodes[0].until_members(1).await;
+    woken.await.expect("the thread runs");
+    nodes[0].until_members(2).await;
+    nodes[1].until_members(2).await;
+    nodes[0].tell_phase(Phase::Draining).await;
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    let members_least = joined.expect("not cancelled").expect("no panic");
+    assert!(members_least >= 2, "saw only {members_least} members");
+}
+
+#[tokio::test]
+async fn renewed_certificate_counts_for_everything_told() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[0].until_phase(&node("n2"), Phase::Ready).await;
+    let renewed = world.credentials(&node("n2"));
+    nodes[1].signer.replace(&renewed).expect("an Ed25519 key");
+    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[0].until_phase(&node("n2"), Phase::Draining).await;
+    let mut newcomer = world.start(3, 1);
+    newcomer.until_phase(&node("n2"), Phase::Draining).await;
 }
 
 #[tokio::test]

@@ -26,26 +26,26 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Gossip messages that are kept for tests to look at.
 const CAUGHT_MAX: usize = 64;
 
-pub(super) fn node(name: &str) -> NodeName {
+pub(in super::super) fn node(name: &str) -> NodeName {
     NodeName::new(name).expect("a valid name")
 }
 
-pub(super) fn mesh() -> MeshName {
+pub(in super::super) fn mesh() -> MeshName {
     MeshName::new("m1").expect("a valid name")
 }
 
 /// The address that the node of this number advertises.
-pub(super) fn address(number: u16) -> SocketAddr {
+pub(in super::super) fn address(number: u16) -> SocketAddr {
     ([127, 0, 0, 1], 7_000 + number).into()
 }
 
 /// Joins nodes by their addresses.
 #[derive(Default)]
-pub(super) struct Net {
+pub(in super::super) struct Net {
     mailboxes: Mutex<BTreeMap<SocketAddr, Mailbox>>,
-    pub(super) caught: Mutex<VecDeque<Bytes>>,
-    pub(super) loses_gossip: AtomicBool,
-    pub(super) cut_off: Mutex<BTreeSet<SocketAddr>>,
+    pub(in super::super) caught: Mutex<VecDeque<Bytes>>,
+    pub(in super::super) loses_gossip: AtomicBool,
+    pub(in super::super) cut_off: Mutex<BTreeSet<SocketAddr>>,
 }
 
 struct Mailbox {
@@ -56,14 +56,18 @@ struct Mailbox {
 
 /// One node's way into the net.
 #[derive(Clone)]
-pub(super) struct Port {
-    pub(super) net: Arc<Net>,
-    pub(super) address: SocketAddr,
-    pub(super) node: NodeName,
+pub(in super::super) struct Port {
+    pub(in super::super) net: Arc<Net>,
+    pub(in super::super) address: SocketAddr,
+    pub(in super::super) node: NodeName,
 }
 
 impl Net {
-    pub(super) fn attach(self: &Arc<Self>, node: &NodeName, at: SocketAddr) -> (Port, Incoming) {
+    pub(in super::super) fn attach(
+        self: &Arc<Self>,
+        node: &NodeName,
+        at: SocketAddr,
+    ) -> (Port, Incoming) {
         let (gossip_in, gossip) = mpsc::channel(256);
         let (rumors_in, rumors) = mpsc::channel(256);
         let mailbox = Mailbox {
@@ -116,14 +120,14 @@ impl Outgoing for Port {
 }
 
 /// A mesh CA.
-pub(super) struct World {
-    pub(super) net: Arc<Net>,
+pub(in super::super) struct World {
+    pub(in super::super) net: Arc<Net>,
     ca: Issued,
     authority: Authority,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         let ca = authority::create(&mesh()).expect("a CA");
         let authority = Authority::from_pem(&ca.certificate, &ca.key).expect("a CA");
         Self {
@@ -133,28 +137,33 @@ impl World {
         }
     }
 
-    pub(super) fn identity(&self, name: &NodeName) -> (Signer, Verifier) {
+    pub(in super::super) fn identity(&self, name: &NodeName) -> (Signer, Verifier) {
+        let credentials = self.credentials(name);
+        let verifier = Verifier::new(mesh(), credentials.authorities()).expect("a CA");
+        (Signer::new(&credentials).expect("an Ed25519 key"), verifier)
+    }
+
+    /// A new certificate and key.
+    pub(in super::super) fn credentials(&self, name: &NodeName) -> Credentials {
         let issued = self
             .authority
             .issue(name, &[], NODE_VALID)
             .expect("a certificate");
-        let credentials = Credentials::from_pem(
+        Credentials::from_pem(
             mesh(),
             self.ca.certificate.as_bytes(),
             issued.certificate.as_bytes(),
             issued.key.as_bytes(),
         )
-        .expect("credentials");
-        let verifier = Verifier::new(mesh(), credentials.authorities()).expect("a CA");
-        (Signer::new(&credentials).expect("an Ed25519 key"), verifier)
+        .expect("credentials")
     }
 
     /// Starts the node of this number with the first as its seed.
-    pub(super) fn start(&self, number: u16, generation: u64) -> Node {
+    pub(in super::super) fn start(&self, number: u16, generation: u64) -> Node {
         self.start_with(number, generation, vec![address(1).to_string()], 1_024)
     }
 
-    pub(super) fn start_with(
+    pub(in super::super) fn start_with(
         &self,
         number: u16,
         generation: u64,
@@ -192,12 +201,13 @@ impl World {
             generation: Generation(generation),
             version: 0,
             members: BTreeSet::new(),
+            members_least: usize::MAX,
             heard: Vec::new(),
         }
     }
 
     /// Starts nodes 1 to `count` and waits until all see all.
-    pub(super) async fn start_all(&self, count: u16) -> Vec<Node> {
+    pub(in super::super) async fn start_all(&self, count: u16) -> Vec<Node> {
         let mut nodes: Vec<_> = (1..=count).map(|number| self.start(number, 1)).collect();
         for node in &mut nodes {
             node.until_members(usize::from(count) - 1).await;
@@ -208,28 +218,30 @@ impl World {
 
 /// A fact as it was heard.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Heard {
-    pub(super) node: NodeName,
-    pub(super) stamp: Stamp,
-    pub(super) fact: Fact,
-    pub(super) via: Via,
+pub(in super::super) struct Heard {
+    pub(in super::super) node: NodeName,
+    pub(in super::super) stamp: Stamp,
+    pub(in super::super) fact: Fact,
+    pub(in super::super) via: Via,
 }
 
 /// A running node, seen from where its engine would be.
-pub(super) struct Node {
-    pub(super) name: NodeName,
-    pub(super) signer: Signer,
-    pub(super) gossip: Gossip,
+pub(in super::super) struct Node {
+    pub(in super::super) name: NodeName,
+    pub(in super::super) signer: Signer,
+    pub(in super::super) gossip: Gossip,
     events: mpsc::Receiver<Event>,
     tellings: mpsc::Sender<Telling>,
     generation: Generation,
     version: u64,
-    pub(super) members: BTreeSet<NodeName>,
-    pub(super) heard: Vec<Heard>,
+    pub(in super::super) members: BTreeSet<NodeName>,
+    /// The fewest members told since a test last set it.
+    pub(in super::super) members_least: usize,
+    pub(in super::super) heard: Vec<Heard>,
 }
 
 impl Node {
-    pub(super) async fn tell(&mut self, fact: Fact, urgent: bool) -> Stamp {
+    pub(in super::super) async fn tell(&mut self, fact: Fact, urgent: bool) -> Stamp {
         self.version += 1;
         let stamp = Stamp {
             generation: self.generation,
@@ -244,12 +256,12 @@ impl Node {
         stamp
     }
 
-    pub(super) async fn tell_phase(&mut self, phase: Phase) -> Stamp {
+    pub(in super::super) async fn tell_phase(&mut self, phase: Phase) -> Stamp {
         self.tell(Fact::Phase(phase), false).await
     }
 
     /// Takes events until `holds`.
-    pub(super) async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(in super::super) async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
             let Ok(event) = timeout_at(deadline, self.events.recv()).await else {
@@ -262,7 +274,10 @@ impl Node {
                 );
             };
             match event.expect("gossip runs") {
-                Event::MembersChanged(members) => self.members = members,
+                Event::MembersChanged(members) => {
+                    self.members_least = self.members_least.min(members.len());
+                    self.members = members;
+                }
                 Event::FactHeard {
                     node,
                     stamp,
@@ -279,20 +294,20 @@ impl Node {
         }
     }
 
-    pub(super) async fn until_members(&mut self, count: usize) {
+    pub(in super::super) async fn until_members(&mut self, count: usize) {
         let what = format!("{count} members");
         self.until(&what, |node| node.members.len() == count).await;
     }
 
     /// Waits for a phase of `of`.
-    pub(super) async fn until_phase(&mut self, of: &NodeName, phase: Phase) {
+    pub(in super::super) async fn until_phase(&mut self, of: &NodeName, phase: Phase) {
         let what = format!("{of} to be {phase:?}");
         self.until(&what, |node| node.phase_of(of) == Some(phase))
             .await;
     }
 
     /// The phase that `of` last told.
-    pub(super) fn phase_of(&self, of: &NodeName) -> Option<Phase> {
+    pub(in super::super) fn phase_of(&self, of: &NodeName) -> Option<Phase> {
         self.last(of, &FactKey::Phase)
             .and_then(|heard| match heard.fact {
                 Fact::Phase(phase) => Some(phase),
@@ -300,7 +315,7 @@ impl Node {
             })
     }
 
-    pub(super) fn last(&self, of: &NodeName, key: &FactKey) -> Option<&Heard> {
+    pub(in super::super) fn last(&self, of: &NodeName, key: &FactKey) -> Option<&Heard> {
         let is_it = |heard: &&Heard| heard.node == *of && heard.fact.key() == *key;
         self.heard.iter().rev().find(is_it)
     }

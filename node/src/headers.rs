@@ -1,0 +1,191 @@
+//! Header names and rules that more than one shell follows: what travels, what does not.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// The prefix of every header of our own.
+pub const OWN_PREFIX: &str = "x-grapevine-";
+
+/// Names a request for the operator and the client.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Anthropic's (and others') header for a credential.
+pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Who a request already passed (RFC 8586).
+pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
+/// A wait in milliseconds, as OpenAI's SDKs read it.
+pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// Headers about one connection (RFC 9110 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What a client proves itself with; it is for this node and goes no further.
+const CREDENTIALS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    API_KEY,
+    HeaderName::from_static("api-key"),
+    header::COOKIE,
+];
+
+/// Removes the headers that are about one connection only.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Removes what a client proves itself with.
+pub fn strip_credentials(headers: &mut HeaderMap) {
+    for name in &CREDENTIALS {
+        headers.remove(name);
+    }
+}
+
+/// Removes every header of our own.
+pub fn strip_own(headers: &mut HeaderMap) {
+    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX);
+    while let Some(name) = headers.keys().find(is_own).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// How long an answer asks to be left alone: `retry-after-ms`, else `Retry-After` in seconds or as a
+/// date measured against `now`. `None` when it does not ask, or not in a form that can be read.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |text: &str| {
+        let value: f64 = text.parse().ok()?;
+        (value.is_finite() && value >= 0.0).then_some(value)
+    };
+    if let Some(milliseconds) = text(&RETRY_AFTER_MS).and_then(number) {
+        return Duration::try_from_secs_f64(milliseconds / 1_000.0).ok();
+    }
+    let wish = text(&header::RETRY_AFTER)?;
+    if let Some(seconds) = number(wish) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = httpdate::parse_http_date(wish).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// Adds `token` to the nodes a request passed.
+pub fn mark_passed(headers: &mut HeaderMap, token: &HeaderValue) {
+    headers.append(CDN_LOOP, token.clone());
+}
+
+/// Whether a request already passed a node that marks itself with `token`.
+pub fn has_passed(headers: &HeaderMap, token: &HeaderValue) -> bool {
+    headers
+        .get_all(CDN_LOOP)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|entry| entry.split(|byte| *byte == b';').next().unwrap_or_default())
+        .any(|entry| entry.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| {
+            let name: HeaderName = name.parse().expect("a valid name");
+            (name, HeaderValue::from_str(value).expect("a valid value"))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn headers_that_connection_names_do_not_travel() {
+        let mut headers = map(&[
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("x-kept", "1"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("x-kept", "1")]));
+    }
+
+    #[test]
+    fn own_headers_and_credentials_are_removed() {
+        let mut headers = map(&[
+            ("x-grapevine-internal", "1"),
+            ("x-grapevine-node", "n"),
+            ("authorization", "Bearer k"),
+            ("x-api-key", "k"),
+            ("cookie", "c"),
+            ("accept", "*/*"),
+        ]);
+        strip_own(&mut headers);
+        strip_credentials(&mut headers);
+        assert_eq!(headers, map(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn retry_after_is_read_in_all_three_forms() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let wish = |pairs: &[(&str, &str)]| retry_after(&map(pairs), now);
+        assert_eq!(wish(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
+        assert_eq!(
+            wish(&[("retry-after", "7"), ("retry-after-ms", "250")]),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            wish(&[("retry-after", "Sun, 09 Sep 2001 01:46:45 GMT")]),
+            Some(Duration::from_secs(5))
+        );
+        assert_eq!(
+            wish(&[("retry-after", "Sun, 09 Sep 2001 01:46:35 GMT")]),
+            Some(Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn unreadable_retry_after_is_no_wish() {
+        for text in ["-1", "soon", "NaN", "1e999", ""] {
+            assert_eq!(
+                retry_after(&map(&[("retry-after", text)]), UNIX_EPOCH),
+                None,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn passed_node_is_found_among_others_with_parameters() {
+        let token = HeaderValue::from_static("grapevine");
+        let mut headers = map(&[("cdn-loop", "cdn.example; v=1, GRAPEVINE;n=2")]);
+        assert!(has_passed(&headers, &token));
+        headers = map(&[("cdn-loop", "grapevine2, other")]);
+        assert!(!has_passed(&headers, &token));
+        mark_passed(&mut headers, &token);
+        assert!(has_passed(&headers, &token));
+    }
+}

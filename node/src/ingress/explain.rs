@@ -1,0 +1,48 @@
+//! A dry run's answer: where the request would go, and why.
+
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::ids::ModelName;
+use grapevine_core::route::{Choice, Plan};
+use grapevine_core::view::Way;
+use serde_json::{Value, json};
+
+/// `plan` for `model`, for people.
+pub(super) fn plan(plan: &Plan, model: Option<&ModelName>, now: Instant) -> Value {
+    let choices: Vec<Value> = plan.choices.iter().map(|it| choice(it, now)).collect();
+    json!({
+        "object": "grapevine.plan",
+        "model": model.map(ModelName::as_str),
+        "last_resort": plan.last_resort,
+        "choices": choices,
+    })
+}
+
+fn choice(choice: &Choice, now: Instant) -> Value {
+    let upstream = &choice.candidate.upstream;
+    json!({
+        "node": upstream.node.as_str(),
+        "region": upstream.region.as_str(),
+        "upstream": upstream.name.as_str(),
+        "hops": if upstream.way == Way::Local { 0 } else { 1 },
+        "reason": choice.reason.as_str(),
+        "state": upstream.standing.as_str(),
+        "usable": upstream.is_usable(now),
+        "tier": upstream.tier.0,
+        "in_flight": upstream.in_flight(),
+        "in_flight_max": upstream.in_flight_max,
+        "ttft_measured": choice.candidate.measured,
+        "cost_ms": {
+            "rtt": milliseconds(choice.cost.rtt),
+            "ttft": milliseconds(choice.cost.ttft),
+            "load": milliseconds(choice.cost.load),
+            "staleness": milliseconds(choice.cost.staleness),
+            "total": milliseconds(choice.cost.total()),
+        },
+    })
+}
+
+fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,142 @@
+//! Client keys: known by their hashes only, compared in constant time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use grapevine_core::ids::ModelName;
+use http::header::{self, HeaderMap};
+use ring::digest;
+use subtle::ConstantTimeEq;
+
+use crate::headers;
+
+/// A client's key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// What records call its holder.
+    pub name: Arc<str>,
+    /// The SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// The models it may use; `None` is every model.
+    pub models: Option<BTreeSet<ModelName>>,
+}
+
+/// Shows no hash: a weak key could be guessed from it.
+impl std::fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Key")
+            .field("name", &self.name)
+            .field("models", &self.models)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// Whether its holder may use `model`.
+    pub(super) fn allows(&self, model: &ModelName) -> bool {
+        self.models
+            .as_ref()
+            .is_none_or(|models| models.contains(model))
+    }
+}
+
+/// All keys. Without any, everyone may ask.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Vec<Arc<Key>>);
+
+/// The client brought no key, or one that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyError {
+    Missing,
+    Unknown,
+}
+
+impl Keys {
+    /// These keys.
+    pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
+        Self(keys.into_iter().map(Arc::new).collect())
+    }
+
+    /// Whose key the request carries; `None` when no keys are needed.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<Key>>, KeyError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let presented = presented(headers).ok_or(KeyError::Missing)?;
+        let hash = digest::digest(&digest::SHA256, presented);
+        // Every key is compared, whichever matches: the time taken tells nothing.
+        let mut found = None;
+        for key in &self.0 {
+            if bool::from(key.hash.as_slice().ct_eq(hash.as_ref())) {
+                found = Some(key.clone());
+            }
+        }
+        found.map(Some).ok_or(KeyError::Unknown)
+    }
+}
+
+/// The key in `Authorization: Bearer` or `x-api-key`.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+        return scheme
+            .eq_ignore_ascii_case(b"bearer ")
+            .then(|| key.trim_ascii());
+    }
+    headers
+        .get(headers::API_KEY)
+        .map(|value| value.as_bytes().trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+
+    fn keys() -> Keys {
+        let hash = digest::digest(&digest::SHA256, b"right");
+        Keys::new([Key {
+            name: "app".into(),
+            hash: hash.as_ref().try_into().expect("32 bytes"),
+            models: None,
+        }])
+    }
+
+    fn check(name: &'static str, value: &'static str) -> Result<Option<Arc<str>>, KeyError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HeaderName::from_static(name),
+            value.parse().expect("a valid value"),
+        );
+        let found = keys().check(&headers)?;
+        Ok(found.map(|key| key.name.clone()))
+    }
+
+    #[test]
+    fn key_is_taken_from_either_header() {
+        assert_eq!(
+            check("authorization", "Bearer right"),
+            Ok(Some("app".into()))
+        );
+        assert_eq!(
+            check("authorization", "bearer right "),
+            Ok(Some("app".into()))
+        );
+        assert_eq!(check("x-api-key", "right"), Ok(Some("app".into())));
+    }
+
+    #[test]
+    fn wrong_and_missing_keys_are_told_apart() {
+        assert_eq!(
+            check("authorization", "Bearer wrong"),
+            Err(KeyError::Unknown)
+        );
+        assert_eq!(
+            check("authorization", "Basic right"),
+            Err(KeyError::Missing)
+        );
+        assert_eq!(check("x-other", "right"), Err(KeyError::Missing));
+        assert_eq!(Keys::default().check(&HeaderMap::new()), Ok(None));
+    }
+}

@@ -1,0 +1,333 @@
+//! Sockets and threads: one listener and one runtime for each, sharing nothing but the port.
+//!
+//! A runtime for each core with a listener of its own (`SO_REUSEPORT`) costs a third less than one
+//! runtime that moves work between cores, since a request meets its connection, its upstream's
+//! connection and its timers on one thread.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Context, service};
+use crate::exchange::{CallLocal, CallPeer};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+
+/// The time between two pings on an HTTP/2 connection, and the wait for the answer to one.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// A pause after an accept that failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
+const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
+
+/// A certificate that can be replaced while it is in use.
+pub type TlsHandle = Arc<ArcSwap<ServerConfig>>;
+
+/// Where and how to listen.
+#[derive(Clone, Debug)]
+pub struct ListenSettings {
+    /// The public address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Threads, each with a listener.
+    pub workers: NonZeroUsize,
+    /// `None` is plain HTTP.
+    pub tls: Option<TlsHandle>,
+    /// The most header lines of a request.
+    pub header_count_max: usize,
+    /// The largest request head in bytes.
+    pub header_bytes_max: usize,
+    /// How long a client may take for the TLS handshake, and for each head; a connection that is
+    /// silent for this long between two requests is closed.
+    pub header_timeout: Duration,
+    /// Open connections over all threads.
+    pub connections_max: usize,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The PEM text holds no usable certificates or key.
+    #[error("the certificate or key is not readable PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// The key does not belong to the certificate, or is of an unknown kind.
+    #[error("the certificate and key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+/// The server's side of TLS for a PEM certificate chain, leaf first, and its key: HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// When they cannot be read or do not belong together.
+pub fn tls_config(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(key)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The threads that serve the public address.
+#[derive(Debug)]
+pub struct Workers {
+    address: SocketAddr,
+    stop: watch::Sender<Option<Duration>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Listens and starts the threads. `make` is called on each of them, inside its runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on or a thread cannot be started.
+    pub fn start<L: CallLocal, P: CallPeer>(
+        settings: ListenSettings,
+        make: impl Fn(usize) -> Context<L, P> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let first = listen(settings.address)?;
+        let address = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..settings.workers.get() {
+            listeners.push(listen(address)?);
+        }
+        let (stop, stopped) = watch::channel(None);
+        let make = Arc::new(make);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let mut threads = Vec::with_capacity(listeners.len());
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let (settings, stopped) = (settings.clone(), stopped.clone());
+            let (make, connections) = (Arc::clone(&make), Arc::clone(&connections));
+            let work = move || {
+                runtime.block_on(async {
+                    let context = make(index);
+                    let recorder = context.recorder.clone();
+                    let worker = Worker {
+                        context: Arc::new(context),
+                        settings: Arc::new(settings),
+                        connections,
+                    };
+                    worker.run(listener, stopped).await;
+                    recorder.flush();
+                });
+            };
+            let name = format!("ingress-{index}");
+            threads.push(std::thread::Builder::new().name(name).spawn(work)?);
+        }
+        Ok(Self {
+            address,
+            stop,
+            threads,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets requests under way finish for at most `limit`, and ends the threads.
+    pub async fn stop(self, limit: Duration) {
+        self.stop.send_replace(Some(limit));
+        let threads = self.threads;
+        let join = move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a request thread panicked");
+                }
+            }
+        };
+        // The only error is a runtime that shuts down itself, where nobody is left to wait.
+        let _ = tokio::task::spawn_blocking(join).await;
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One thread's part.
+struct Worker<L, P> {
+    context: Arc<Context<L, P>>,
+    settings: Arc<ListenSettings>,
+    connections: Arc<AtomicUsize>,
+}
+
+/// Counts a connection until it is dropped.
+struct Connected(Arc<AtomicUsize>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<L: CallLocal, P: CallPeer> Worker<L, P> {
+    async fn run(
+        self,
+        listener: std::net::TcpListener,
+        mut stopped: watch::Receiver<Option<Duration>>,
+    ) {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the public listener cannot be used");
+                return;
+            }
+        };
+        let graceful = GracefulShutdown::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.welcome(stream, graceful.watcher()),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                // A dropped sender means that nobody will stop us in order: stop at once.
+                _ = stopped.changed() => break,
+            }
+        }
+        drop(listener);
+        let limit = stopped.borrow().unwrap_or_default();
+        if timeout(limit, graceful.shutdown()).await.is_err() {
+            tracing::warn!(?limit, "requests under way did not finish in time");
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, watcher: Watcher) {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let connected = Connected(Arc::clone(&self.connections));
+        if before >= self.settings.connections_max {
+            // Closed without a word: an answer would cost what the limit saves.
+            return;
+        }
+        let settings = Arc::clone(&self.settings);
+        let context = Arc::clone(&self.context);
+        tokio::spawn(async move {
+            let _connected = connected;
+            // Errors here are the client's end of the connection: nothing to do about them.
+            let _ = greet(stream, settings, context, watcher).await;
+        });
+    }
+}
+
+/// Finds out what the client speaks, and serves it.
+async fn greet<L: CallLocal, P: CallPeer>(
+    stream: TcpStream,
+    settings: Arc<ListenSettings>,
+    context: Arc<Context<L, P>>,
+    watcher: Watcher,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let patience = settings.header_timeout;
+    match &settings.tls {
+        Some(tls) => {
+            let acceptor = TlsAcceptor::from(tls.load_full());
+            let stream = timeout(patience, acceptor.accept(stream)).await??;
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            serve(TokioIo::new(stream), is_http2, &settings, context, watcher).await;
+        }
+        None => {
+            let is_http2 = timeout(patience, begins_http2(&stream)).await??;
+            serve(TokioIo::new(stream), is_http2, &settings, context, watcher).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the client begins with HTTP/2's preface, without taking anything from the stream.
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut seen = [0; HTTP2_PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut seen).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if count == seen.len() || !HTTP2_PREFACE.starts_with(&seen[..count]) {
+            return Ok(seen == *HTTP2_PREFACE);
+        }
+        // One to three bytes that could still be either: rare enough to look again in a moment.
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn serve<I, L, P>(
+    io: I,
+    is_http2: bool,
+    settings: &ListenSettings,
+    context: Arc<Context<L, P>>,
+    watcher: Watcher,
+) where
+    I: Read + Write + Unpin + Send + 'static,
+    L: CallLocal,
+    P: CallPeer,
+{
+    let service = service_fn(move |request| {
+        let context = Arc::clone(&context);
+        async move { Ok::<_, Infallible>(service::serve(&context, request).await) }
+    });
+    // A connection ends in an error when its client goes away or breaks the protocol; hyper has
+    // answered what can be answered, and the requests on it were dropped.
+    if is_http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
+            .keep_alive_interval(HTTP2_PING)
+            .keep_alive_timeout(HTTP2_PING)
+            .adaptive_window(true)
+            .serve_connection(io, service);
+        let _ = watcher.watch(connection).await;
+    } else {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout)
+            .max_headers(settings.header_count_max)
+            .max_header_size(settings.header_bytes_max)
+            .serve_connection(io, service);
+        let _ = watcher.watch(connection).await;
+    }
+}

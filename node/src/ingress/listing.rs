@@ -1,0 +1,131 @@
+//! `GET /v1/models`: what the mesh can serve, in the shape of the API that asks.
+
+use std::collections::BTreeSet;
+
+use grapevine_core::ids::ModelName;
+use grapevine_core::view::{Routes, View};
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::keys::Key;
+
+/// Both APIs want a date; nobody in the mesh knows one, and it should be the same on every node.
+const CREATED: u64 = 0;
+const CREATED_AT: &str = "1970-01-01T00:00:00Z";
+
+/// Whose list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+impl Dialect {
+    /// Anthropic's clients always say which version they speak.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        if headers.contains_key("anthropic-version") {
+            Self::Anthropic
+        } else {
+            Self::OpenAi
+        }
+    }
+}
+
+/// The models of `view` that the holder of `key` may use, in the order of their names.
+pub(super) fn list(view: &View, key: Option<&Key>, dialect: Dialect) -> Value {
+    let models: Vec<Value> = view
+        .models
+        .iter()
+        .filter(|(model, _)| is_shown(model, key))
+        .map(|(model, routes)| entry(model, routes, dialect))
+        .collect();
+    match dialect {
+        Dialect::OpenAi => json!({"object": "list", "data": models}),
+        Dialect::Anthropic => {
+            let id = |entry: Option<&Value>| entry.map(|entry| entry["id"].clone());
+            json!({
+                "first_id": id(models.first()),
+                "last_id": id(models.last()),
+                "has_more": false,
+                "data": models,
+            })
+        }
+    }
+}
+
+/// One model of `view`; `None` when it is not known or not for the holder of `key`.
+pub(super) fn find(
+    view: &View,
+    key: Option<&Key>,
+    model: &ModelName,
+    dialect: Dialect,
+) -> Option<Value> {
+    let routes = view.models.get(model)?;
+    is_shown(model, key).then(|| entry(model, routes, dialect))
+}
+
+fn is_shown(model: &ModelName, key: Option<&Key>) -> bool {
+    !model.is_any() && key.is_none_or(|key| key.allows(model))
+}
+
+fn entry(model: &ModelName, routes: &Routes, dialect: Dialect) -> Value {
+    match dialect {
+        Dialect::OpenAi => json!({
+            "id": model.as_str(),
+            "object": "model",
+            "created": CREATED,
+            "owned_by": regions(routes),
+        }),
+        Dialect::Anthropic => json!({
+            "type": "model",
+            "id": model.as_str(),
+            "display_name": model.as_str(),
+            "created_at": CREATED_AT,
+        }),
+    }
+}
+
+/// The regions that serve a model, such as `jpn,sgp`.
+fn regions(routes: &Routes) -> String {
+    let candidates = routes
+        .tiers
+        .iter()
+        .flat_map(|tier| tier.usable.iter().chain(&tier.unusable));
+    let regions: BTreeSet<&str> = candidates
+        .map(|candidate| candidate.upstream.region.as_str())
+        .collect();
+    Vec::from_iter(regions).join(",")
+}
+
+/// A model's name out of a path, `%` escapes resolved; `None` when it is none.
+pub(super) fn model_of(text: &str) -> Option<ModelName> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            let digits = std::str::from_utf8(digits).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*byte);
+        }
+    }
+    ModelName::new(std::str::from_utf8(&bytes).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_slash_in_a_models_name_is_resolved() {
+        let name = |text: &str| model_of(text).map(|model| model.as_str().to_owned());
+        assert_eq!(name("org%2Fm").as_deref(), Some("org/m"));
+        assert_eq!(name("org/m").as_deref(), Some("org/m"));
+        assert_eq!(name("m%2"), None);
+        assert_eq!(name("m%zz"), None);
+        assert_eq!(name("%20"), None);
+    }
+}

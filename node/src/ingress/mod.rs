@@ -1,0 +1,94 @@
+//! The public door: takes API requests, finds them an upstream, hands back the answer.
+//!
+//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads),
+//! `service` (which path is whose), `door` (who asks, and what for), `head` (what the body asks for),
+//! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
+//! (our headers, our errors).
+//!
+//! What this module does not know: how upstreams and peers are called, and how routes are chosen. It
+//! follows `route::plan` and each [`Outcome`](grapevine_core::outcome::Outcome)'s verdict.
+//!
+//! Invariants: a request's answer comes from one upstream only; a broken stream never ends cleanly; a
+//! client that goes away drops everything done for it.
+
+mod cors;
+mod door;
+mod explain;
+mod head;
+mod intake;
+mod keys;
+pub mod listen;
+mod listing;
+mod outgoing;
+mod problem;
+mod reply;
+mod request;
+mod service;
+mod sse;
+mod track;
+mod usage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use grapevine_core::ids::{NodeName, RegionName};
+use grapevine_core::outcome::RetryOn;
+use grapevine_core::route::Strategy;
+use http::HeaderValue;
+
+use crate::driver::Desk;
+use crate::observe::record::Recorder;
+use crate::readiness::Readiness;
+
+pub use cors::Cors;
+pub use keys::{Key, Keys};
+pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, tls_config};
+
+/// What the door is told; replaced as a whole on reload.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node.
+    pub node: NodeName,
+    /// Its region.
+    pub region: RegionName,
+    /// The largest request body in bytes.
+    pub body_bytes_max: usize,
+    /// How long a client may pause within a body.
+    pub body_timeout: Duration,
+    /// Requests under way at once, over all threads.
+    pub in_flight_max: u32,
+    /// How candidates are ordered.
+    pub strategy: Strategy,
+    /// Attempts within one request; at least 1.
+    pub attempts_max: u32,
+    /// From a request's arrival to the first byte of its answer, over all attempts.
+    pub deadline: Duration,
+    /// Which failures go on to the next candidate.
+    pub retry_on: RetryOn,
+    /// Who may ask.
+    pub keys: Keys,
+    /// Which web pages may ask from a browser.
+    pub cors: Cors,
+    /// A stream that is silent for this long gets a comment, so that nothing on the way gives it up.
+    pub ping_interval: Duration,
+    /// What marks requests of this mesh in `CDN-Loop`; one that carries it already is refused.
+    pub passed: HeaderValue,
+}
+
+/// What a request thread works with. `local` belongs to the thread's own runtime.
+#[derive(Clone, Debug)]
+pub struct Context<L, P> {
+    /// The door's settings.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// The way to core.
+    pub desk: Desk,
+    /// Where reports and records go.
+    pub recorder: Recorder,
+    /// Calls own upstreams.
+    pub local: L,
+    /// Calls peers.
+    pub peers: P,
+    /// Whether the node is ready.
+    pub readiness: Readiness,
+}

@@ -1,0 +1,269 @@
+//! Errors of our own: whose fault, whether a retry helps, and the same in the API's own shape.
+
+use std::time::Duration;
+
+use grapevine_core::ids::ModelName;
+use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use grapevine_core::route::PlanError;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+/// The longest wait that an error of ours asks for: clients should come back soon, since a mesh
+/// recovers soon.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+
+/// What a client is asked to wait when nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Names that an error about an unknown model suggests.
+const NEAREST_MAX: usize = 3;
+
+/// Whose error shape a path speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    OpenAi,
+    Anthropic,
+}
+
+impl Shape {
+    /// The shape for `path`.
+    pub(super) fn of(path: &str) -> Self {
+        if path.starts_with("/v1/messages") {
+            Self::Anthropic
+        } else {
+            Self::OpenAi
+        }
+    }
+}
+
+/// Why this node answers with an error of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    /// One word, for programs, headers and records.
+    pub(super) code: &'static str,
+    /// For people: what happened, whose fault it is, what to do.
+    pub(super) message: String,
+    /// The part of the request that is at fault.
+    pub(super) param: Option<&'static str>,
+    /// The methods that the path takes, where the method is at fault.
+    pub(super) allow: Option<&'static str>,
+    /// When a retry may help; `None` when it does not.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            param: None,
+            allow: None,
+            retry_after: None,
+        }
+    }
+
+    fn passing(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(RETRY_AFTER),
+            ..Self::new(status, code, message)
+        }
+    }
+
+    /// The request is wrong at `param`.
+    pub(super) fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
+        Self {
+            param,
+            ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+        }
+    }
+
+    pub(super) fn missing_key() -> Self {
+        let message =
+            "no API key was given; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
+        Self::new(StatusCode::UNAUTHORIZED, "missing_api_key", message)
+    }
+
+    pub(super) fn unknown_key() -> Self {
+        let message = "the API key is not known here; check it with whoever gave it to you";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+    }
+
+    pub(super) fn model_not_allowed(model: &ModelName) -> Self {
+        let message = format!("this API key may not use the model '{model}'");
+        Self {
+            param: Some("model"),
+            ..Self::new(StatusCode::FORBIDDEN, "model_not_allowed", message)
+        }
+    }
+
+    pub(super) fn unknown_path(path: &str) -> Self {
+        let message = format!("nothing is served at '{path}'; the API is below /v1/");
+        Self::new(StatusCode::NOT_FOUND, "unknown_path", message)
+    }
+
+    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
+        let message = format!("this path takes {allowed} only");
+        Self {
+            allow: Some(allowed),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                message,
+            )
+        }
+    }
+
+    pub(super) fn body_too_large(max: usize) -> Self {
+        let message = format!("the request body is larger than the limit of {max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    }
+
+    pub(super) fn body_timed_out() -> Self {
+        let message =
+            "the request body did not arrive in time; send it faster or in smaller requests";
+        Self::passing(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
+    }
+
+    pub(super) fn looped() -> Self {
+        let message = "the request came back to the mesh it had left (CDN-Loop): an upstream's \
+                       base_url points at a grapevine node";
+        Self::new(StatusCode::LOOP_DETECTED, "loop_detected", message)
+    }
+
+    pub(super) fn node_full() -> Self {
+        let message = "this node is at its limit of requests under way";
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+    }
+
+    pub(super) fn budget_spent() -> Self {
+        let message =
+            "an attempt failed, and the retry budget is spent: too much is failing just now";
+        Self::passing(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "retry_budget_spent",
+            message,
+        )
+    }
+
+    /// There is no way to answer the request for `model`.
+    pub(super) fn no_plan(model: Option<&ModelName>, error: PlanError) -> Self {
+        match error {
+            PlanError::UnknownModel { nearest } => Self::unknown_model(model, &nearest),
+            PlanError::NoneReachable { retry_after } => Self {
+                retry_after: Some(retry_after.min(RETRY_AFTER_MAX)),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "no_upstream_reachable",
+                    "every upstream for this model is out of reach; try again soon",
+                )
+            },
+            PlanError::NotAllowed => Self::new(
+                StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+                "no_allowed_region",
+                "no upstream for this model is in a region that the request allows",
+            ),
+        }
+    }
+
+    pub(super) fn unknown_model(model: Option<&ModelName>, nearest: &[ModelName]) -> Self {
+        let nearest: Vec<&str> = nearest
+            .iter()
+            .take(NEAREST_MAX)
+            .map(ModelName::as_str)
+            .collect();
+        let hint = match nearest.as_slice() {
+            [] => "GET /v1/models lists what there is".to_owned(),
+            names => format!("similar names: {}", names.join(", ")),
+        };
+        let message = match model {
+            Some(model) => format!("the model '{model}' does not exist in this mesh; {hint}"),
+            None => "no upstream takes requests without a model".to_owned(),
+        };
+        Self {
+            param: Some("model"),
+            ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message)
+        }
+    }
+
+    /// The last attempt ended in `outcome`, and no other is left.
+    pub(super) fn failed(outcome: &Outcome) -> Self {
+        let bad_gateway = |code, message| Self::passing(StatusCode::BAD_GATEWAY, code, message);
+        match outcome {
+            Outcome::Status {
+                status: 401 | 403, ..
+            } => bad_gateway(
+                "upstream_credential",
+                "the upstream refused this gateway's own credential; your key is not at fault",
+            ),
+            Outcome::TimedOut(Stage::Connect) | Outcome::ConnectFailed => bad_gateway(
+                "upstream_unreachable",
+                "no connection to an upstream could be opened",
+            ),
+            Outcome::TimedOut(_) => Self::passing(
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "the upstream did not answer in time",
+            ),
+            Outcome::DeadlinePassed => Self::passing(
+                StatusCode::GATEWAY_TIMEOUT,
+                "deadline_passed",
+                "no upstream answered within the request's own time limit",
+            ),
+            Outcome::Refused(Refusal::Residency) => Self::no_plan(None, PlanError::NotAllowed),
+            Outcome::Refused(_) => Self::passing(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "every upstream for this model is at its limit or not taking requests",
+            ),
+            Outcome::BrokenOff => bad_gateway(
+                "upstream_broken_off",
+                "the upstream's answer broke off; what came before is incomplete",
+            ),
+            Outcome::PeerLost => bad_gateway("peer_lost", "the node that was asked went away"),
+            Outcome::Status { .. } | Outcome::Reset | Outcome::Cancelled => bad_gateway(
+                "upstream_error",
+                "the upstream closed the connection without an answer",
+            ),
+        }
+    }
+
+    /// The error as the body of an answer or the data of an event.
+    pub(super) fn to_json(&self, shape: Shape, request_id: &str) -> Value {
+        match shape {
+            Shape::OpenAi => json!({"error": {
+                "message": self.message,
+                "type": self.openai_type(),
+                "param": self.param,
+                "code": self.code,
+            }}),
+            Shape::Anthropic => json!({
+                "type": "error",
+                "error": {"type": self.anthropic_type(), "message": self.message},
+                "request_id": request_id,
+            }),
+        }
+    }
+
+    fn openai_type(&self) -> &'static str {
+        match self.status.as_u16() {
+            403 => "permission_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        }
+    }
+
+    fn anthropic_type(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            400..=499 => "invalid_request_error",
+            503 => "overloaded_error",
+            504 => "timeout_error",
+            _ => "api_error",
+        }
+    }
+}

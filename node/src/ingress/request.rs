@@ -1,0 +1,340 @@
+//! One request: a plan, attempts in its order until one answers, and what is said when none does.
+//!
+//! Nothing is sent to the client before the first byte of an answer's body is here, so that until
+//! then another attempt is free and invisible. Every decision is core's: the order is the plan's, and
+//! each outcome's verdict says whether to go on.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use grapevine_core::engine::Event;
+use grapevine_core::outcome::{Blame, Next, Outcome, Refusal};
+use grapevine_core::route::{self, Ask, Choice, Plan, PlanError};
+use grapevine_core::view::{UpstreamView, Way};
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::Context;
+use super::door::{self, Wishes};
+use super::explain;
+use super::head::Head;
+use super::outgoing::{Outgoing, ReplyBody};
+use super::problem::Problem;
+use super::reply::{self, Reply};
+use super::track::Track;
+use crate::clock::Clock;
+use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
+use crate::headers;
+
+/// A request that was let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// Without credentials, hop-by-hop headers and our own.
+    pub(super) headers: HeaderMap,
+    pub(super) wishes: Wishes,
+    pub(super) head: Head,
+    pub(super) body: Bytes,
+}
+
+/// Answers `request`.
+pub(super) async fn answer<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    request: Admitted,
+    track: Track,
+) -> Reply {
+    let allowed = request.wishes.timeout.unwrap_or(track.settings().deadline);
+    let clock: Clock = context.desk.clock();
+    let errand = Errand {
+        context,
+        deadline: clock.timer(track.arrived_at() + allowed),
+        request,
+        track,
+        refused: Vec::new(),
+        held: None,
+        failure: None,
+    };
+    errand.run().await
+}
+
+/// The work for one request.
+struct Errand<'a, L, P> {
+    context: &'a Context<L, P>,
+    request: Admitted,
+    deadline: Instant,
+    track: Track,
+    /// Candidates that refused, as (node, upstream).
+    refused: Vec<std::sync::Arc<UpstreamView>>,
+    /// The last answer that was not good enough, for when nothing better comes.
+    held: Option<(Choice, Answer)>,
+    /// How the last attempt without an answer ended.
+    failure: Option<Outcome>,
+}
+
+/// What follows an attempt.
+enum Step {
+    Answered(Box<Answered>),
+    /// The next candidate, if there is one; whether it costs the retry budget.
+    GoOn {
+        costs_retry: bool,
+    },
+    /// A peer would not take it and told its true load: look again, once.
+    PickAgain,
+    Stop,
+}
+
+/// An answer that goes to the client, and its first frame.
+struct Answered {
+    choice: Choice,
+    answer: Answer,
+    /// `None` when the body is empty.
+    first: Option<Frame<Bytes>>,
+    outcome: Option<Outcome>,
+}
+
+impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
+    async fn run(mut self) -> Reply {
+        let plan = match self.plan() {
+            Ok(plan) => plan,
+            Err(error) => {
+                let problem = Problem::no_plan(self.track.model(), error);
+                return reply::problem(self.track, &problem);
+            }
+        };
+        if self.request.wishes.dry_run {
+            let shown = explain::plan(&plan, self.track.model(), self.context.desk.now());
+            return reply::own(self.track, StatusCode::OK, &shown);
+        }
+        let attempts_max = self.track.settings().attempts_max as usize;
+        let last_resort = plan.last_resort;
+        let mut queue = VecDeque::from(plan.choices);
+        let mut picked_again = false;
+        while let Some(choice) = queue.pop_front() {
+            match self.attempt(choice, last_resort).await {
+                Step::Answered(answered) => return self.commit(*answered),
+                Step::Stop => break,
+                Step::PickAgain if !picked_again => {
+                    picked_again = true;
+                    queue = self.pick_again(queue);
+                }
+                Step::GoOn { costs_retry: true } if !queue.is_empty() => {
+                    let is_retrying = self.request.wishes.is_retrying;
+                    if !self.context.desk.budget().take_retry(is_retrying) {
+                        return self.give_up(Some(Problem::budget_spent())).await;
+                    }
+                }
+                Step::GoOn { .. } | Step::PickAgain => {}
+            }
+            if self.track.attempts() >= attempts_max {
+                break;
+            }
+        }
+        self.give_up(None).await
+    }
+
+    fn plan(&self) -> Result<Plan, PlanError> {
+        let settings = self.track.settings();
+        let wishes = &self.request.wishes;
+        let ask = Ask {
+            model: self.request.head.model.as_ref(),
+            strategy: settings.strategy,
+            session: wishes.session.or(self.request.head.session),
+            prefer_region: wishes.prefer_region.as_ref(),
+            allow_regions: &wishes.allow_regions,
+            attempts_max: settings.attempts_max,
+        };
+        let desk = &self.context.desk;
+        door::with_rng(|rng| route::plan(&desk.view(), &ask, desk.now(), rng))
+    }
+
+    /// A new order by the newest view, without those that refused; the old one if that is empty.
+    fn pick_again(&self, queue: VecDeque<Choice>) -> VecDeque<Choice> {
+        let has_refused = |choice: &Choice| {
+            let upstream = &choice.candidate.upstream;
+            let same = |it: &UpstreamView| it.node == upstream.node && it.name == upstream.name;
+            self.refused.iter().any(|refused| same(refused))
+        };
+        let fresh = self.plan().map(|plan| plan.choices).unwrap_or_default();
+        let fresh: VecDeque<Choice> = fresh.into_iter().filter(|it| !has_refused(it)).collect();
+        if fresh.is_empty() { queue } else { fresh }
+    }
+
+    async fn attempt(&mut self, choice: Choice, last_resort: bool) -> Step {
+        let upstream = &choice.candidate.upstream;
+        let guard = match upstream.way {
+            Way::Local => upstream.in_flight.enter_below(upstream.in_flight_max),
+            Way::Peer => Some(upstream.in_flight.enter()),
+        };
+        let Some(guard) = guard else {
+            let outcome = Outcome::Refused(Refusal::Full);
+            self.track.turned_away(&choice, outcome);
+            self.failure = Some(outcome);
+            return Step::GoOn { costs_retry: false };
+        };
+        self.track.begin(&choice, guard);
+        let call = self.call(upstream, last_resort);
+        let called = match upstream.way {
+            Way::Local => self.context.local.call(call).await,
+            Way::Peer => within(self.deadline, self.context.peers.call(&upstream.node, call)).await,
+        };
+        match called {
+            Ok(answer) => self.judge(choice, answer).await,
+            Err(failure) => self.failed(&choice, failure),
+        }
+    }
+
+    fn call(&self, upstream: &UpstreamView, last_resort: bool) -> Call {
+        Call {
+            request_id: self.track.id().clone(),
+            upstream: upstream.name.clone(),
+            model: self.request.head.model.clone(),
+            method: self.track.method().clone(),
+            path: self.track.path().clone(),
+            headers: self.request.headers.clone(),
+            body: self.request.body.clone(),
+            deadline: self.deadline,
+            last_resort,
+        }
+    }
+
+    /// What to do with an answer's head.
+    async fn judge(&mut self, choice: Choice, mut answer: Answer) -> Step {
+        if let Some(load) = answer.load.take() {
+            let peer = choice.candidate.upstream.node.clone();
+            let loads = vec![load];
+            self.context.recorder.tell(Event::LoadHeard { peer, loads });
+        }
+        let status = answer.status.as_u16();
+        let retry_after = (status >= 400)
+            .then(|| headers::retry_after(&answer.headers, std::time::SystemTime::now()))
+            .flatten();
+        let outcome = Outcome::Status {
+            status,
+            retry_after,
+        };
+        let verdict = outcome.verdict(&self.track.settings().retry_on);
+        if verdict.next == Next::GoOn {
+            self.track.first_byte_came();
+            self.track.end(outcome, None);
+            self.failure = Some(outcome);
+            // A refused credential is ours, not the client's, and its error may show a part of it.
+            if verdict.blame != Blame::Credential {
+                self.held = Some((choice, answer));
+            }
+            let costs_retry = verdict.costs_retry;
+            return Step::GoOn { costs_retry };
+        }
+        match first_frame(&choice, &mut answer, self.deadline).await {
+            Ok(first) => {
+                self.track.first_byte_came();
+                Step::Answered(Box::new(Answered {
+                    choice,
+                    answer,
+                    first,
+                    outcome: Some(outcome),
+                }))
+            }
+            Err(failure) => self.failed(&choice, failure),
+        }
+    }
+
+    fn failed(&mut self, choice: &Choice, failure: Failure) -> Step {
+        let upstream = &choice.candidate.upstream;
+        let told_load = failure.load.is_some();
+        if let Some(load) = failure.load {
+            let peer = upstream.node.clone();
+            let loads = vec![load];
+            self.context
+                .recorder
+                .tell_now(Event::LoadHeard { peer, loads });
+        }
+        let outcome = failure.outcome;
+        self.track.end(outcome, Some(failure.detail));
+        self.failure = Some(outcome);
+        let verdict = outcome.verdict(&self.track.settings().retry_on);
+        if matches!(outcome, Outcome::Refused(_)) {
+            self.refused.push(upstream.clone());
+        }
+        match verdict.next {
+            Next::GoOn if told_load => Step::PickAgain,
+            Next::GoOn => Step::GoOn {
+                costs_retry: verdict.costs_retry,
+            },
+            Next::Answer | Next::Stop => Step::Stop,
+        }
+    }
+
+    /// Nothing answered well: the last answer there was, else an error of our own.
+    async fn give_up(mut self, problem: Option<Problem>) -> Reply {
+        if let Some((choice, mut answer)) = self.held.take() {
+            // Its head may be all that ever comes; then an error of our own says more.
+            if let Ok(first) = first_frame(&choice, &mut answer, self.deadline).await {
+                return self.commit(Answered {
+                    choice,
+                    answer,
+                    first,
+                    outcome: None,
+                });
+            }
+        }
+        let failed = || Problem::failed(&self.failure.unwrap_or(Outcome::PeerLost));
+        let problem = problem.unwrap_or_else(failed);
+        reply::problem(self.track, &problem)
+    }
+
+    /// The commit point: from here on the answer is this one.
+    fn commit(mut self, answered: Answered) -> Reply {
+        let Answered {
+            choice,
+            mut answer,
+            first,
+            outcome,
+        } = answered;
+        reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
+        let mut reply = http::Response::new(ReplyBody::empty());
+        *reply.status_mut() = answer.status;
+        let is_head = *self.track.method() == Method::HEAD;
+        let body = Outgoing::start(answer.body, first, &mut answer.headers, outcome, self.track);
+        *reply.body_mut() = if is_head { ReplyBody::empty() } else { body };
+        *reply.headers_mut() = answer.headers;
+        reply
+    }
+}
+
+fn deadline_passed() -> Failure {
+    Failure::new(Outcome::DeadlinePassed, "the request's time limit passed")
+}
+
+/// What `calling` a peer gives, at the latest at the `deadline`.
+async fn within<T>(
+    deadline: Instant,
+    calling: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let passed = |_| Err(deadline_passed());
+    tokio::time::timeout_at(deadline, calling)
+        .await
+        .unwrap_or_else(passed)
+}
+
+/// Waits for the first frame of the body: only when it is here the answer is one. An own upstream's
+/// body keeps the deadline itself.
+async fn first_frame(
+    choice: &Choice,
+    answer: &mut Answer,
+    deadline: Instant,
+) -> Result<Option<Frame<Bytes>>, Failure> {
+    let framed = async { answer.body.frame().await.transpose() };
+    let first = match choice.candidate.upstream.way {
+        Way::Local => framed.await,
+        Way::Peer => within(deadline, framed).await,
+    };
+    first.map_err(|failure| match failure.outcome {
+        // Nothing of the body was seen yet: to core this is a connection that broke early.
+        Outcome::BrokenOff => Failure {
+            outcome: Outcome::Reset,
+            ..failure
+        },
+        _ => failure,
+    })
+}

@@ -1,0 +1,277 @@
+//! One request's way through this node, from its first attempt to its record.
+//!
+//! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
+//! when the client goes away and everything is dropped in the middle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::engine::{AttemptReport, Event};
+use grapevine_core::ids::ModelName;
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::outcome::{Blame, Outcome};
+use grapevine_core::route::Choice;
+use grapevine_core::view::Way;
+use http::Method;
+use http::uri::PathAndQuery;
+
+use super::Settings;
+use super::head::Head;
+use crate::clock::{self, Clock};
+use crate::driver::Desk;
+use crate::exchange::RequestId;
+use crate::observe::record::{AttemptRecord, Recorder, RequestRecord, Served, Tokens};
+
+/// The status of a request whose client went away before it got one (nginx's custom).
+const CLIENT_GONE: u16 = 499;
+
+/// Follows one request.
+#[derive(Debug)]
+pub(super) struct Track {
+    recorder: Recorder,
+    clock: Clock,
+    settings: Arc<Settings>,
+    arrived_at: Instant,
+    /// When the whole request was here: what came before is the client's time, not ours.
+    body_in_at: Instant,
+    record: RequestRecord,
+    recorded: bool,
+    current: Option<Attempt>,
+    /// Counts the request among those under way; `None` until it was let in.
+    under_way: Option<InFlightGuard>,
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+struct Attempt {
+    choice: Choice,
+    started_at: Instant,
+    /// `None` before the first byte of the answer's body.
+    first_byte: Option<Duration>,
+    _in_flight: InFlightGuard,
+}
+
+impl Track {
+    pub(super) fn begin_request(
+        desk: &Desk,
+        recorder: &Recorder,
+        settings: &Arc<Settings>,
+        id: RequestId,
+        (method, path): (Method, PathAndQuery),
+    ) -> Self {
+        let now = desk.now();
+        let record = RequestRecord {
+            id,
+            time: clock::wall(),
+            method,
+            path,
+            model: None,
+            stream: false,
+            status: 0,
+            served: None,
+            attempts: Vec::new(),
+            overhead: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            tokens: Tokens::default(),
+            key: None,
+            error: None,
+        };
+        Self {
+            recorder: recorder.clone(),
+            clock: desk.clock(),
+            settings: Arc::clone(settings),
+            arrived_at: now,
+            body_in_at: now,
+            record,
+            recorded: false,
+            current: None,
+            under_way: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> &RequestId {
+        &self.record.id
+    }
+
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    pub(super) fn model(&self) -> Option<&ModelName> {
+        self.record.model.as_ref()
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.record.method
+    }
+
+    pub(super) fn path(&self) -> &PathAndQuery {
+        &self.record.path
+    }
+
+    pub(super) fn arrived_at(&self) -> Instant {
+        self.arrived_at
+    }
+
+    /// Attempts begun so far.
+    pub(super) fn attempts(&self) -> usize {
+        self.record.attempts.len() + usize::from(self.current.is_some())
+    }
+
+    /// Whose key it carried.
+    pub(super) fn set_key(&mut self, name: Arc<str>) {
+        self.record.key = Some(name);
+    }
+
+    /// The request is counted among those under way until the end.
+    pub(super) fn let_in(&mut self, guard: InFlightGuard) {
+        self.under_way = Some(guard);
+    }
+
+    /// The whole request is here and asks for `head`.
+    pub(super) fn body_is_in(&mut self, head: &Head) {
+        self.body_in_at = self.clock.now();
+        self.record.model.clone_from(&head.model);
+        self.record.stream = head.stream;
+    }
+
+    /// An attempt at `choice` begins.
+    pub(super) fn begin(&mut self, choice: &Choice, in_flight: InFlightGuard) {
+        self.current = Some(Attempt {
+            choice: choice.clone(),
+            started_at: self.clock.now(),
+            first_byte: None,
+            _in_flight: in_flight,
+        });
+    }
+
+    /// The first byte of the attempt's answer came.
+    pub(super) fn first_byte_came(&mut self) {
+        let now = self.clock.now();
+        if let Some(attempt) = &mut self.current {
+            attempt.first_byte = Some(now.since(attempt.started_at));
+        }
+    }
+
+    /// The attempt under way ended; does nothing when none is.
+    pub(super) fn end(&mut self, outcome: Outcome, detail: Option<String>) {
+        let Some(attempt) = self.current.take() else {
+            return;
+        };
+        let took = self.clock.now().since(attempt.started_at);
+        self.note(&attempt.choice, outcome, took, detail);
+        self.report(&attempt.choice, outcome, attempt.first_byte);
+    }
+
+    /// No attempt could even begin at `choice`.
+    pub(super) fn turned_away(&mut self, choice: &Choice, outcome: Outcome) {
+        self.note(choice, outcome, Duration::ZERO, None);
+        self.report(choice, outcome, None);
+    }
+
+    /// The answer of `choice` is about to go to the client with `status`. Returns the time spent here
+    /// and the time spent waiting for the upstream.
+    pub(super) fn commit(&mut self, choice: &Choice, status: u16) -> (Duration, Duration) {
+        let upstream = &choice.candidate.upstream;
+        self.record.served = Some(Served {
+            node: upstream.node.clone(),
+            region: upstream.region.clone(),
+            upstream: upstream.name.clone(),
+        });
+        self.record.status = status;
+        let since_body = self.clock.now().since(self.body_in_at);
+        let waited = self.current.as_ref().and_then(|attempt| attempt.first_byte);
+        self.record.first_byte = waited.unwrap_or_default();
+        self.record.overhead = since_body.saturating_sub(self.record.first_byte);
+        (self.record.overhead, self.record.first_byte)
+    }
+
+    /// Time since the request was here as a whole.
+    pub(super) fn spent(&self) -> Duration {
+        self.clock.now().since(self.body_in_at)
+    }
+
+    /// The upstream counted these tokens.
+    pub(super) fn set_tokens(&mut self, tokens: Tokens) {
+        self.record.tokens = tokens;
+    }
+
+    /// The client got `status`, with an error of our own called `error` or none.
+    pub(super) fn finish(&mut self, status: u16, error: Option<&'static str>) {
+        self.record.status = status;
+        self.record.error = error;
+        self.write();
+    }
+
+    /// The request leaves no record.
+    pub(super) fn forget(&mut self) {
+        self.recorded = true;
+    }
+
+    /// The answer went out whole.
+    pub(super) fn finish_answer(&mut self) {
+        self.write();
+    }
+
+    /// The answer broke off on its way.
+    pub(super) fn finish_broken(&mut self, error: &'static str) {
+        self.record.error = Some(error);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
+        self.record.total = self.clock.now().since(self.arrived_at);
+        let attempts = std::mem::take(&mut self.record.attempts);
+        self.recorder.record(RequestRecord {
+            attempts,
+            ..self.record.clone()
+        });
+    }
+
+    fn note(&mut self, choice: &Choice, outcome: Outcome, took: Duration, detail: Option<String>) {
+        let upstream = &choice.candidate.upstream;
+        self.record.attempts.push(AttemptRecord {
+            node: upstream.node.clone(),
+            upstream: upstream.name.clone(),
+            outcome: outcome.as_str(),
+            took,
+            reason: choice.reason.as_str(),
+            detail,
+        });
+    }
+
+    fn report(&self, choice: &Choice, outcome: Outcome, first_byte: Option<Duration>) {
+        let upstream = &choice.candidate.upstream;
+        let event = Event::AttemptEnded(AttemptReport {
+            peer: (upstream.way == Way::Peer).then(|| upstream.node.clone()),
+            upstream: upstream.name.clone(),
+            model: self.record.model.clone(),
+            outcome,
+            first_byte,
+        });
+        let verdict = outcome.verdict(&self.settings.retry_on);
+        if matches!(verdict.blame, Blame::Success | Blame::Nobody) && verdict.cooldown.is_none() {
+            self.recorder.tell(event);
+        } else {
+            self.recorder.tell_now(event);
+        }
+    }
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled, None);
+        if !self.recorded {
+            if self.record.status == 0 {
+                self.record.status = CLIENT_GONE;
+            }
+            self.record.error = Some(Outcome::Cancelled.as_str());
+            self.write();
+        }
+    }
+}

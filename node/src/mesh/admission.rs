@@ -1,0 +1,160 @@
+//! Whether a forwarded request is taken: the checks of the node that owns the upstream.
+//!
+//! A refusal costs the sender one round trip and counts against nobody; it carries the true load.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use grapevine_core::fact::{Phase, Standing};
+use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::outcome::Refusal;
+use grapevine_core::view::{UpstreamView, View};
+use grapevine_proto::frame::RequestHead;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio::time::Instant;
+
+use super::hub::Hub;
+use crate::exchange::{Call, RequestId};
+
+/// A request is forwarded once.
+const HOPS_MAX: u8 = 1;
+
+/// Forwarded requests under way at this node at most.
+const UNDERWAY_MAX: usize = 16_384;
+
+/// Forwarded requests under way here, by request and upstream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Underway(Arc<Mutex<BTreeSet<(RequestId, UpstreamName)>>>);
+
+/// One of them; forgotten when dropped.
+#[derive(Debug)]
+struct UnderwayGuard {
+    all: Underway,
+    key: (RequestId, UpstreamName),
+}
+
+/// Why there will be no call.
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) detail: String,
+}
+
+/// What a call holds until its answer has been relayed.
+pub(super) struct Admission {
+    _underway: UnderwayGuard,
+    _in_flight: InFlightGuard,
+}
+
+impl Underway {
+    /// Notes a request; refuses one that is there already, or one too many.
+    fn enter(&self, id: &RequestId, upstream: &UpstreamName) -> Result<UnderwayGuard, Refused> {
+        let key = (Arc::clone(id), upstream.clone());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= UNDERWAY_MAX {
+            return Err(refused(Refusal::Full, "too many requests are under way"));
+        }
+        if !all.insert(key.clone()) {
+            return Err(refused(Refusal::Duplicate, "request is under way already"));
+        }
+        Ok(UnderwayGuard {
+            all: self.clone(),
+            key,
+        })
+    }
+}
+
+impl Drop for UnderwayGuard {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.key);
+    }
+}
+
+pub(super) fn refused(refusal: Refusal, detail: impl Into<String>) -> Refused {
+    let detail = detail.into();
+    Refused { refusal, detail }
+}
+
+/// Checks a request and enters it; its body is still to come.
+pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admission, Call), Refused> {
+    if head.hops > HOPS_MAX {
+        return Err(refused(Refusal::HopLimit, "request was forwarded before"));
+    }
+    let view = hub.desk.view();
+    if view.phase == Phase::Draining {
+        return Err(refused(Refusal::Draining, "node is draining"));
+    }
+    if !head.allow_regions.is_empty() && !head.allow_regions.contains(&view.region) {
+        let detail = "request may not be answered in this region";
+        return Err(refused(Refusal::Residency, detail));
+    }
+    let unknown = || refused(Refusal::UnknownUpstream, "node has no such upstream");
+    let upstream = view.own.get(&head.upstream).ok_or_else(unknown)?;
+    if !serves(&view, &head.upstream, head.model.as_ref()) {
+        let detail = "upstream does not serve the model";
+        return Err(refused(Refusal::UnknownUpstream, detail));
+    }
+    if !head.last_resort && !takes_work(upstream, hub.desk.now()) {
+        let detail = format!("upstream is {}", upstream.standing.as_str());
+        return Err(refused(Refusal::Ejected, detail));
+    }
+    let call = call(head)?;
+    let underway = hub.underway.enter(&call.request_id, &call.upstream)?;
+    let full = || refused(Refusal::Full, "upstream is at its limit");
+    let in_flight = upstream
+        .in_flight
+        .enter_below(upstream.in_flight_max)
+        .ok_or_else(full)?;
+    let admission = Admission {
+        _underway: underway,
+        _in_flight: in_flight,
+    };
+    Ok((admission, call))
+}
+
+/// Whether an own upstream may be called now: it is in use, or this is its trial.
+fn takes_work(upstream: &UpstreamView, now: grapevine_core::Instant) -> bool {
+    match upstream.standing {
+        Standing::Ready => true,
+        Standing::CoolingDown { remaining } => now.since(upstream.said_at) >= remaining,
+        Standing::Probing { .. } => upstream.trial,
+        Standing::Ejected { .. } => false,
+    }
+}
+
+/// Whether an own upstream serves `model`; every one serves requests without a model.
+fn serves(view: &View, upstream: &UpstreamName, model: Option<&ModelName>) -> bool {
+    let Some(model) = model else { return true };
+    let told = view.nodes.first().and_then(|node| {
+        let mut facts = node.upstreams.iter().map(|status| &status.fact);
+        facts.find(|fact| fact.name == *upstream)
+    });
+    told.is_some_and(|fact| {
+        fact.models.contains_key(model) || fact.models.contains_key(ModelName::ANY)
+    })
+}
+
+/// The call that a head describes, without its body and deadline.
+fn call(head: &RequestHead<'_>) -> Result<Call, Refused> {
+    let malformed =
+        |what: &str| refused(Refusal::Protocol, format!("request's {what} is malformed"));
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for (name, value) in &head.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed("header name"))?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| malformed("header value"))?;
+        headers.append(name, value);
+    }
+    Ok(Call {
+        request_id: head.request_id.into(),
+        upstream: head.upstream.clone(),
+        model: head.model.clone(),
+        method: Method::from_bytes(head.method.as_bytes()).map_err(|_| malformed("method"))?,
+        path: head.path.parse().map_err(|_| malformed("path"))?,
+        headers,
+        body: Bytes::new(),
+        deadline: Instant::now(),
+        last_resort: head.last_resort,
+    })
+}

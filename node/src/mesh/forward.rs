@@ -1,0 +1,258 @@
+//! Sends a call to the peer that owns the upstream, and hands its answer back as it comes.
+//!
+//! Runs on the caller's thread: one stream of the peer's connection for each call, no lock of ours.
+//! Dropping the future or the body resets the stream, which the peer sees within one round trip.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::ids::NodeName;
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body::{Body, Frame};
+use quinn::{ReadError, WriteError};
+use tokio::time::{Instant, timeout};
+
+use super::links::{Link, Links};
+use super::streams::{self, CallStream, ReceiveError};
+use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+
+/// How long a call may wait for a stream: longer means that the peer's limit of streams is reached.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Forwards calls. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Forwarder {
+    links: Links,
+}
+
+impl Forwarder {
+    /// Forwards over `links`.
+    pub const fn new(links: Links) -> Self {
+        Self { links }
+    }
+}
+
+impl CallPeer for Forwarder {
+    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
+        let Some(link) = self.links.get(peer) else {
+            let detail = format!("no link to {peer}");
+            return Err(Failure::new(Outcome::PeerLost, detail));
+        };
+        let deadline = call.deadline;
+        match tokio::time::timeout_at(deadline, send(&link, call)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::new(
+                Outcome::DeadlinePassed,
+                format!("deadline passed before {peer} answered"),
+            )),
+        }
+    }
+}
+
+/// Sends the call and waits for the head of its answer, as long as the link speaks.
+async fn send(link: &Arc<Link>, call: Call) -> Result<Answer, Failure> {
+    let counted = link.calls.enter();
+    tokio::select! {
+        biased;
+        answered = exchange(link, call, counted) => answered,
+        () = link.fell_silent() => Err(Failure::new(
+            Outcome::PeerLost,
+            format!("link to {} fell silent before the answer", link.peer),
+        )),
+    }
+}
+
+async fn exchange(link: &Arc<Link>, call: Call, counted: InFlightGuard) -> Result<Answer, Failure> {
+    let head = encode_head(&call)?;
+    let opened = timeout(OPEN_TIMEOUT, link.connection.open_bi()).await;
+    let (send, recv) = match opened {
+        Ok(Ok(halves)) => halves,
+        Ok(Err(error)) => return Err(lost(&link.peer, &error)),
+        Err(_) => {
+            let detail = format!("{} takes no more streams", link.peer);
+            return Err(Failure::new(Outcome::Refused(Refusal::Full), detail));
+        }
+    };
+    let mut stream = CallStream::new(send, recv, reset::CANCELLED);
+    let mut parts = [Bytes::from(head), call.body.clone()];
+    match stream.send.write_all_chunks(&mut parts).await {
+        Ok(()) => {
+            // Only a stream that ended before cannot be finished.
+            let _ = stream.send.finish();
+        }
+        // The peer answers before it has read all: a refusal, which is read below.
+        Err(WriteError::Stopped(_)) => {}
+        Err(WriteError::ConnectionLost(error)) => return Err(lost(&link.peer, &error)),
+        Err(error) => {
+            let detail = format!("request could not be sent to {}: {error}", link.peer);
+            return Err(Failure::new(Outcome::PeerLost, detail));
+        }
+    }
+    let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
+        .await
+        .map_err(|error| no_head(&link.peer, &error))?;
+    start(link, stream, counted, &payload, call)
+}
+
+fn encode_head(call: &Call) -> Result<Vec<u8>, Failure> {
+    let traceparent = call.headers.get("traceparent");
+    let head = RequestHead {
+        request_id: &call.request_id,
+        upstream: call.upstream.clone(),
+        model: call.model.clone(),
+        method: call.method.as_str(),
+        path: call.path.as_str(),
+        headers: call
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+        body_bytes: call.body.len(),
+        remaining: call.deadline.saturating_duration_since(Instant::now()),
+        hops: 1,
+        last_resort: call.last_resort,
+        allow_regions: Vec::new(),
+        traceparent: traceparent.and_then(|value| value.to_str().ok()),
+    };
+    // The request cannot take this hop; nobody is to blame, and another candidate may be local.
+    head.encode().map_err(|error| {
+        let detail = format!("request cannot be forwarded: {error}");
+        Failure::new(Outcome::Refused(Refusal::HopLimit), detail)
+    })
+}
+
+/// Turns the first frame into an answer, or into why there is none.
+fn start(
+    link: &Arc<Link>,
+    mut stream: CallStream,
+    counted: InFlightGuard,
+    payload: &[u8],
+    call: Call,
+) -> Result<Answer, Failure> {
+    let malformed = |what: &str| {
+        let detail = format!("answer of {} is malformed: {what}", link.peer);
+        Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+    };
+    match ResponseStart::decode(payload) {
+        Ok(ResponseStart::Answer(head)) => {
+            let status = StatusCode::from_u16(head.status).map_err(|_| malformed("status"))?;
+            let headers = header_map(&head.headers).ok_or_else(|| malformed("header"))?;
+            let body = PeerBody {
+                stream,
+                link: Arc::clone(link),
+                ended: false,
+                _counted: counted,
+            };
+            Ok(Answer {
+                status,
+                headers,
+                body: AnswerBody::new(body),
+                load: Some(head.load.of(call.upstream)),
+            })
+        }
+        Ok(ResponseStart::None(none)) => {
+            stream.complete();
+            Err(Failure {
+                outcome: none.outcome,
+                detail: format!("{}: {}", link.peer, none.detail),
+                load: none.load.map(|load| load.of(call.upstream)),
+            })
+        }
+        Err(error) => Err(malformed(&error.to_string())),
+    }
+}
+
+fn header_map(fields: &[(&str, &[u8])]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(value).ok()?);
+    }
+    Some(headers)
+}
+
+fn lost(peer: &NodeName, error: &quinn::ConnectionError) -> Failure {
+    let detail = format!("link to {peer} broke before the answer: {error}");
+    Failure::new(Outcome::PeerLost, detail)
+}
+
+/// Why no head came. A peer that resets without a word has dropped the call.
+fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
+    match error {
+        ReceiveError::Lost(error) => lost(peer, error),
+        ReceiveError::Decode(error) => {
+            let detail = format!("answer of {peer} is malformed: {error}");
+            Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+        }
+        ReceiveError::Reset(_) | ReceiveError::WrongLength => {
+            let detail = format!("{peer} dropped the request before the answer");
+            Failure::new(Outcome::PeerLost, detail)
+        }
+    }
+}
+
+/// An answer's body as it comes over the stream.
+#[derive(Debug)]
+struct PeerBody {
+    stream: CallStream,
+    link: Arc<Link>,
+    ended: bool,
+    _counted: InFlightGuard,
+}
+
+impl Body for PeerBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // The future holds no state of its own: the stream keeps the waker, so that one made anew
+        // for each poll goes on where the last one was dropped.
+        let chunk = {
+            let read = pin!(self.stream.recv.read_chunk(usize::MAX, true));
+            ready!(read.poll(context))
+        };
+        Poll::Ready(match chunk {
+            Ok(Some(chunk)) => Some(Ok(Frame::data(chunk.bytes))),
+            Ok(None) => {
+                self.ended = true;
+                self.stream.complete();
+                None
+            }
+            Err(error) => {
+                self.ended = true;
+                Some(Err(broken_off(&self.link.peer, &error)))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+/// How a body ended that did not end whole.
+fn broken_off(peer: &NodeName, error: &ReadError) -> Failure {
+    match error {
+        ReadError::Reset(code) => {
+            let outcome = reset::outcome(code.into_inner());
+            Failure::new(outcome, format!("answer through {peer} broke off"))
+        }
+        error => Failure::new(
+            Outcome::BrokenOff,
+            format!("link to {peer} broke within the answer: {error}"),
+        ),
+    }
+}

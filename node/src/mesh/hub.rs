@@ -1,0 +1,155 @@
+//! What all tasks of the mesh share.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use grapevine_core::fact::Load;
+use grapevine_core::ids::{NodeName, UpstreamName};
+use grapevine_core::view::View;
+use quinn::Endpoint;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::admission::Underway;
+use super::identity::{MeshName, Verifier};
+use super::links::Links;
+use crate::driver::Desk;
+
+/// What all tasks of the mesh share. `L` answers forwarded requests.
+pub(super) struct Hub<L> {
+    pub(super) mesh: MeshName,
+    pub(super) me: NodeName,
+    pub(super) desk: Desk,
+    pub(super) local: L,
+    pub(super) endpoint: Endpoint,
+    pub(super) client: ArcSwap<quinn::ClientConfig>,
+    pub(super) verifier: Verifier,
+    /// This node's greeting, as a frame.
+    pub(super) greeting: Bytes,
+    /// Addresses at which this node reaches itself.
+    pub(super) own_addresses: Vec<SocketAddr>,
+    pub(super) links: Links,
+    pub(super) serials: AtomicU64,
+    pub(super) gossip: mpsc::Sender<(SocketAddr, Bytes)>,
+    pub(super) rumors: mpsc::Sender<(NodeName, Bytes)>,
+    pub(super) letters: Letters,
+    pub(super) underway: Underway,
+    /// Kibibytes that request bodies still coming in may take.
+    pub(super) upload_kibibytes: Arc<Semaphore>,
+    pub(super) complaints: Complaints,
+}
+
+/// Gossip for addresses without a link, until one is there.
+#[derive(Clone, Debug)]
+pub(super) struct Letters {
+    waiting: Arc<Mutex<BTreeMap<SocketAddr, Bytes>>>,
+    strangers: mpsc::Sender<SocketAddr>,
+}
+
+/// Addresses for which gossip waits at most.
+const LETTERS_MAX: usize = 256;
+
+/// Keeps a peer that is refused again and again from filling the log.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<BTreeMap<IpAddr, Instant>>);
+
+/// One address is complained about this often.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Addresses remembered as complained about; beyond it, new ones wait until old ones expire.
+const COMPLAINTS_MAX: usize = 64;
+
+impl Letters {
+    /// None waiting; addresses to be dialled go to `strangers`.
+    pub(super) fn new(strangers: mpsc::Sender<SocketAddr>) -> Self {
+        Self {
+            waiting: Arc::default(),
+            strangers,
+        }
+    }
+
+    /// Keeps `message` for `address`, instead of an older one, and asks for a dial.
+    pub(super) fn keep(&self, address: SocketAddr, message: Bytes) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= LETTERS_MAX && !waiting.contains_key(&address) {
+            // Gossip will come again, and the oldest wait for peers that are not there.
+            waiting.clear();
+        }
+        waiting.insert(address, message);
+        drop(waiting);
+        // A full queue means that enough dials are asked for.
+        let _ = self.strangers.try_send(address);
+    }
+
+    /// Takes what waits for `address`.
+    pub(super) fn take(&self, address: SocketAddr) -> Option<Bytes> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(&address)
+    }
+}
+
+impl Complaints {
+    /// Whether to complain about `address` at `now`.
+    pub(super) fn may(&self, address: IpAddr, now: Instant) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| now.duration_since(*at) < COMPLAINT_INTERVAL);
+        if told.len() >= COMPLAINTS_MAX || told.contains_key(&address) {
+            return false;
+        }
+        told.insert(address, now);
+        true
+    }
+}
+
+/// The load of an own upstream, as told with every answer; zero when there is no such upstream.
+pub(super) fn own_load(view: &View, upstream: &UpstreamName) -> Option<Load> {
+    let own = view.own.get(upstream)?;
+    let told = view.nodes.first().and_then(|node| {
+        let mut facts = node.upstreams.iter().map(|status| &status.fact);
+        facts.find(|fact| fact.name == *upstream)
+    });
+    Some(Load {
+        upstream: upstream.clone(),
+        in_flight: own.in_flight.count(),
+        ttft: told.and_then(|fact| fact.ttft).unwrap_or_default(),
+    })
+}
+
+/// The loads of all own upstreams, as told with every echo.
+pub(super) fn own_loads(view: &View) -> Vec<Load> {
+    let names = view.own.keys();
+    names.filter_map(|name| own_load(view, name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_complained_about_once_a_minute() {
+        let complaints = Complaints::default();
+        let address = IpAddr::from([203, 0, 113, 5]);
+        let now = Instant::now();
+        assert!(complaints.may(address, now));
+        assert!(!complaints.may(address, now));
+        assert!(complaints.may(IpAddr::from([203, 0, 113, 6]), now));
+        assert!(complaints.may(address, now + COMPLAINT_INTERVAL));
+    }
+
+    #[test]
+    fn newest_letter_replaces_an_older_one() {
+        let (strangers, mut dialler) = mpsc::channel(1);
+        let letters = Letters::new(strangers);
+        let address = SocketAddr::from(([127, 0, 0, 1], 7_171));
+        letters.keep(address, Bytes::from_static(b"old"));
+        letters.keep(address, Bytes::from_static(b"new"));
+        assert_eq!(letters.take(address), Some(Bytes::from_static(b"new")));
+        assert_eq!(letters.take(address), None);
+        assert_eq!(dialler.try_recv(), Ok(address));
+    }
+}

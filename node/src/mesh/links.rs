@@ -1,0 +1,446 @@
+//! Which connections there are to which peer, and which of them is used.
+//!
+//! Two nodes may dial each other at once, or one may dial the same peer by two names, so a peer can
+//! have several connections for a moment. Both ends must choose the same one without talking, and
+//! must not each close the other's choice:
+//!
+//! 1. A later life of the peer ends every connection to an earlier one.
+//! 2. A connection that speaks goes before a silent one.
+//! 3. The one dialled by the smaller name goes before the other.
+//! 4. Of several by the same dialler, the dialler takes the oldest, and the other side the newest.
+//!
+//! Invariant: only the dialler of a connection closes it as superfluous. So whatever the two ends
+//! think for a moment, the one that remains is one that its dialler wants.
+//!
+//! The table that requests read is swapped whole; they take no lock.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use grapevine_core::engine::Event;
+use grapevine_core::ids::{Generation, NodeName};
+use grapevine_core::limit::InFlight;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::outbox::Outbox;
+use super::ping::Hearing;
+
+/// Connections to one peer at most; a peer that opens more is at fault.
+pub const CONNECTIONS_PER_PEER_MAX: usize = 4;
+
+/// Peers with a connection at most.
+pub const PEERS_MAX: usize = 1_024;
+
+/// One connection to a peer whose greeting came and was checked.
+#[derive(Debug)]
+pub struct Link {
+    /// The peer.
+    pub peer: NodeName,
+    /// Which life of it.
+    pub generation: Generation,
+    /// Its advertised address.
+    pub address: SocketAddr,
+    /// The same as configured there, `host:port`.
+    pub host: String,
+    /// Whether this node dialled it.
+    pub dialled_here: bool,
+    /// The address that was dialled, by this node.
+    pub dialled_address: Option<SocketAddr>,
+    /// Grows with each connection of this process.
+    pub serial: u64,
+    /// The connection.
+    pub connection: quinn::Connection,
+    /// Gossip and rumors on their way out.
+    pub outbox: Outbox,
+    /// Forwarded requests under way on it, both ways.
+    pub calls: InFlight,
+    silent: watch::Sender<bool>,
+    heard: AtomicBool,
+    retiring: AtomicBool,
+}
+
+/// Every link in use.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// By the peer's name.
+    pub by_name: BTreeMap<NodeName, Arc<Link>>,
+    by_address: BTreeMap<SocketAddr, NodeName>,
+}
+
+/// Addresses that are remembered with the peer that answered there.
+const ADDRESSES_MAX: usize = 4 * PEERS_MAX;
+
+impl Table {
+    /// The same with another link, or none, to `peer`.
+    fn with(&self, peer: &NodeName, link: Option<&Arc<Link>>) -> Self {
+        let mut next = Self {
+            by_name: self.by_name.clone(),
+            by_address: self.by_address.clone(),
+        };
+        next.by_name.remove(peer);
+        if let Some(link) = link {
+            next.by_name.insert(peer.clone(), Arc::clone(link));
+            let addresses = [Some(link.address), link.dialled_address];
+            for address in addresses.into_iter().flatten() {
+                next.remember(address, peer);
+            }
+        }
+        next
+    }
+
+    fn remember(&mut self, address: SocketAddr, peer: &NodeName) {
+        if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
+            // Only names that come and go for ever get here; those in use are remembered again.
+            self.by_address.clear();
+        }
+        self.by_address.insert(address, peer.clone());
+    }
+
+    /// The link to the peer that advertises `address`, or that answered when it was dialled.
+    pub fn at(&self, address: SocketAddr) -> Option<&Arc<Link>> {
+        self.by_name.get(self.by_address.get(&address)?)
+    }
+}
+
+/// All connections, and the table of those in use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Links {
+    me: NodeName,
+    table: Arc<ArcSwap<Table>>,
+    all: Arc<Mutex<All>>,
+    changed: Arc<Notify>,
+}
+
+/// Every connection, and where changes of use are told, in their order.
+#[derive(Debug)]
+struct All {
+    by_peer: BTreeMap<NodeName, Vec<Arc<Link>>>,
+    events: mpsc::Sender<Event>,
+}
+
+/// Changes of use that wait to be told; the teller only waits for the engine's inbox.
+const EVENTS_MAX: usize = 4 * PEERS_MAX;
+
+/// What a new connection, or the end of one, changed.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Connections to earlier lives: to be closed at once.
+    pub dead: Vec<Arc<Link>>,
+    /// Connections that this node dialled and does not use: to be closed when nothing runs on them.
+    pub superfluous: Vec<Arc<Link>>,
+}
+
+/// Why a connection was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitError {
+    /// A later life of the peer is connected.
+    #[error("a later life of this peer is connected")]
+    Stale,
+    /// Too many connections to this peer, or too many peers.
+    #[error("too many connections")]
+    TooMany,
+}
+
+/// What [`Link::new`] needs to know.
+#[derive(Debug)]
+pub struct LinkParts {
+    /// The peer.
+    pub peer: NodeName,
+    /// Which life of it.
+    pub generation: Generation,
+    /// Its advertised address.
+    pub address: SocketAddr,
+    /// The same as configured there.
+    pub host: String,
+    /// The address that this node dialled; `None` when the peer dialled.
+    pub dialled_address: Option<SocketAddr>,
+    /// Grows with each connection of this process.
+    pub serial: u64,
+    /// The connection.
+    pub connection: quinn::Connection,
+    /// Where its gossip and rumors wait.
+    pub outbox: Outbox,
+}
+
+impl Link {
+    /// A link that has just been greeted.
+    pub fn new(parts: LinkParts) -> Self {
+        Self {
+            peer: parts.peer,
+            generation: parts.generation,
+            address: parts.address,
+            host: parts.host,
+            dialled_here: parts.dialled_address.is_some(),
+            dialled_address: parts.dialled_address,
+            serial: parts.serial,
+            connection: parts.connection,
+            outbox: parts.outbox,
+            calls: InFlight::default(),
+            silent: watch::Sender::new(false),
+            heard: AtomicBool::new(true),
+            retiring: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether nothing was heard on it for too long.
+    pub fn is_silent(&self) -> bool {
+        !self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it speaks.
+    pub fn set_silent(&self, silent: bool) {
+        self.heard.store(!silent, Ordering::Relaxed);
+        self.silent.send_replace(silent);
+    }
+
+    /// Waits until the link falls silent, or forever.
+    pub async fn fell_silent(&self) {
+        let mut silent = self.silent.subscribe();
+        if silent.wait_for(|silent| *silent).await.is_err() {
+            // The sender lives in this very link, so this is never reached while it is borrowed.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// True the first time: someone must close it once it is idle.
+    pub fn start_retiring(&self) -> bool {
+        !self.retiring.swap(true, Ordering::Relaxed)
+    }
+
+    /// Takes back [`Link::start_retiring`]: it is used after all.
+    pub fn stop_retiring(&self) {
+        self.retiring.store(false, Ordering::Relaxed);
+    }
+
+    fn rank(&self) -> Rank {
+        Rank {
+            generation: self.generation,
+            speaks: !self.is_silent(),
+            dialled_here: self.dialled_here,
+            serial: self.serial,
+        }
+    }
+}
+
+/// What decides between two connections to the same peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rank {
+    generation: Generation,
+    speaks: bool,
+    dialled_here: bool,
+    serial: u64,
+}
+
+impl Rank {
+    /// A key whose greatest value is used; `smaller_here` says whether this node's name is smaller.
+    fn key(self, smaller_here: bool) -> impl Ord {
+        let age = if self.dialled_here {
+            u64::MAX - self.serial
+        } else {
+            self.serial
+        };
+        let by_smaller = self.dialled_here == smaller_here;
+        (self.generation, self.speaks, by_smaller, age)
+    }
+}
+
+impl Links {
+    /// No links yet, for the node `me`; and what is to be told to the engine, in its order.
+    pub fn new(me: NodeName) -> (Self, mpsc::Receiver<Event>) {
+        let (events, told) = mpsc::channel(EVENTS_MAX);
+        let all = All {
+            by_peer: BTreeMap::new(),
+            events,
+        };
+        let links = Self {
+            me,
+            table: Arc::default(),
+            all: Arc::new(Mutex::new(all)),
+            changed: Arc::default(),
+        };
+        (links, told)
+    }
+
+    /// Waits until a link came into use or went out of it.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The links in use. Hold the guard for a short time.
+    pub fn table(&self) -> Guard<Arc<Table>> {
+        self.table.load()
+    }
+
+    /// The link in use to `peer`.
+    pub fn get(&self, peer: &NodeName) -> Option<Arc<Link>> {
+        self.table.load().by_name.get(peer).cloned()
+    }
+
+    /// Whether this very link is the one in use.
+    pub fn is_used(&self, link: &Link) -> bool {
+        let table = self.table.load();
+        let used = table.by_name.get(&link.peer);
+        used.is_some_and(|used| used.serial == link.serial)
+    }
+
+    /// Takes a new connection in and chooses again.
+    ///
+    /// # Errors
+    /// When it is stale or one too many; the connection is to be closed.
+    pub fn admit(&self, link: Arc<Link>) -> Result<Change, AdmitError> {
+        let mut all = self.lock();
+        if !all.by_peer.contains_key(&link.peer) && all.by_peer.len() >= PEERS_MAX {
+            return Err(AdmitError::TooMany);
+        }
+        let known = all.by_peer.entry(link.peer.clone()).or_default();
+        if known.iter().any(|old| old.generation > link.generation) {
+            return Err(AdmitError::Stale);
+        }
+        let dead = known
+            .extract_if(.., |old| old.generation < link.generation)
+            .collect();
+        if known.len() >= CONNECTIONS_PER_PEER_MAX {
+            return Err(AdmitError::TooMany);
+        }
+        let peer = link.peer.clone();
+        known.push(link);
+        let mut change = self.choose(&mut all, &peer);
+        change.dead = dead;
+        Ok(change)
+    }
+
+    /// Forgets a connection that has ended and chooses again.
+    pub fn remove(&self, link: &Link) -> Change {
+        let mut all = self.lock();
+        if let Some(known) = all.by_peer.get_mut(&link.peer) {
+            known.retain(|other| other.serial != link.serial);
+        }
+        self.choose(&mut all, &link.peer)
+    }
+
+    /// Notes whether a link speaks and chooses again.
+    pub fn heard(&self, link: &Link, hearing: Hearing) -> Change {
+        let mut all = self.lock();
+        link.set_silent(hearing == Hearing::Silent);
+        let change = self.choose(&mut all, &link.peer);
+        if self.is_used(link) {
+            let peer = link.peer.clone();
+            all.tell(match hearing {
+                Hearing::Silent => Event::LinkSilent { peer },
+                Hearing::Heard => Event::LinkHeard { peer },
+            });
+        }
+        change
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        // Nothing panics while it is held; if it ever did, the map would still be whole.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Chooses the link to `peer`, publishes the table and tells of it if that changed.
+    fn choose(&self, all: &mut All, peer: &NodeName) -> Change {
+        let smaller_here = self.me < *peer;
+        let known = all.by_peer.get(peer).map_or(&[][..], Vec::as_slice);
+        let best = known
+            .iter()
+            .max_by_key(|link| link.rank().key(smaller_here))
+            .cloned();
+        let serial = best.as_ref().map(|best| best.serial);
+        let unused = |link: &&Arc<Link>| link.dialled_here && Some(link.serial) != serial;
+        let superfluous = known.iter().filter(unused).cloned().collect();
+        let table = self.table.load_full();
+        let used = table.by_name.get(peer);
+        if used.map(|link| link.serial) != serial {
+            self.table.store(Arc::new(table.with(peer, best.as_ref())));
+            all.tell_of(peer, used, best.as_ref());
+            self.changed.notify_one();
+        }
+        if best.is_none() {
+            all.by_peer.remove(peer);
+        }
+        Change {
+            dead: Vec::new(),
+            superfluous,
+        }
+    }
+}
+
+impl All {
+    /// Tells that another link to `peer` is in use. Which of several is, matters to nobody.
+    fn tell_of(&self, peer: &NodeName, old: Option<&Arc<Link>>, new: Option<&Arc<Link>>) {
+        if old.map(|link| link.generation) != new.map(|link| link.generation) {
+            if old.is_some() {
+                self.tell(Event::LinkDown { peer: peer.clone() });
+            }
+            if new.is_some() {
+                self.tell(Event::LinkUp { peer: peer.clone() });
+            }
+        } else if let (Some(old), Some(new)) = (old, new)
+            && old.is_silent()
+            && !new.is_silent()
+        {
+            self.tell(Event::LinkHeard { peer: peer.clone() });
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Full only when the engine has stopped taking events altogether; the node is ending then.
+        let _ = self.events.try_send(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rank(generation: u64, dialled_here: bool, serial: u64) -> Rank {
+        Rank {
+            generation: Generation(generation),
+            speaks: true,
+            dialled_here,
+            serial,
+        }
+    }
+
+    fn wins(winner: Rank, loser: Rank, smaller_here: bool) -> bool {
+        winner.key(smaller_here) > loser.key(smaller_here)
+    }
+
+    #[test]
+    fn both_ends_choose_the_connection_dialled_by_the_smaller_name() {
+        let (mine, theirs) = (rank(1, true, 1), rank(1, false, 2));
+        assert!(wins(mine, theirs, true));
+        // The same two connections as the other end sees them.
+        let (mine, theirs) = (rank(1, true, 2), rank(1, false, 1));
+        assert!(wins(theirs, mine, false));
+    }
+
+    #[test]
+    fn later_life_wins_whoever_dialled() {
+        for smaller_here in [false, true] {
+            for dialled_here in [false, true] {
+                let newer = rank(2, dialled_here, 1);
+                assert!(wins(newer, rank(1, !dialled_here, 2), smaller_here));
+            }
+        }
+    }
+
+    #[test]
+    fn silent_connection_gives_way() {
+        let silent = Rank {
+            speaks: false,
+            ..rank(1, true, 1)
+        };
+        assert!(wins(rank(1, false, 2), silent, true));
+    }
+
+    #[test]
+    fn dialler_keeps_its_oldest_and_the_other_end_takes_the_newest() {
+        assert!(wins(rank(1, true, 1), rank(1, true, 2), true));
+        assert!(wins(rank(1, false, 2), rank(1, false, 1), true));
+    }
+}

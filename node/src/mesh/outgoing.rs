@@ -1,0 +1,70 @@
+//! What gossip sends with: to a link where there is one, else to the dialler.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grapevine_core::ids::NodeName;
+use rand_core::Rng;
+
+use super::hub::Letters;
+use super::links::Links;
+use super::wire::{GOSSIP_BYTES_MAX, Outgoing, RUMOR_BYTES_MAX};
+use crate::entropy;
+
+/// Beyond this many peers a rumor goes to [`RUMOR_FAN_OUT`] of them, drawn anew each time.
+const RUMOR_PEERS_MAX: usize = 64;
+
+/// To how many peers a rumor goes then. Each passes it on when it is new, so that all of 1,000 nodes
+/// hear it in about three steps.
+const RUMOR_FAN_OUT: usize = 12;
+
+/// What gossip sends with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MeshOutgoing {
+    links: Links,
+    letters: Letters,
+    own_addresses: Arc<[SocketAddr]>,
+}
+
+impl MeshOutgoing {
+    /// Sends over `links`; what finds none there waits as one of `letters`.
+    pub(super) fn new(links: Links, letters: Letters, own_addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            links,
+            letters,
+            own_addresses: own_addresses.into(),
+        }
+    }
+}
+
+impl Outgoing for MeshOutgoing {
+    fn gossip(&self, to: SocketAddr, message: Bytes) {
+        if message.len() > GOSSIP_BYTES_MAX || self.own_addresses.contains(&to) {
+            return;
+        }
+        let table = self.links.table();
+        match table.at(to) {
+            Some(link) => link.outbox.gossip(&link.connection, message),
+            None => self.letters.keep(to, message),
+        }
+    }
+
+    fn rumor(&self, rumor: Bytes, except: Option<&NodeName>) {
+        if rumor.len() > RUMOR_BYTES_MAX {
+            return;
+        }
+        let table = self.links.table();
+        let mut links: Vec<_> = table.by_name.values().collect();
+        links.retain(|link| Some(&link.peer) != except);
+        if links.len() > RUMOR_PEERS_MAX {
+            let mut rng = entropy::generator();
+            links.sort_by_cached_key(|_| rng.next_u64());
+            links.truncate(RUMOR_FAN_OUT);
+        }
+        for link in links {
+            // A peer that reads too slowly misses it, and gossip repairs that.
+            let _ = link.outbox.rumor(rumor.clone());
+        }
+    }
+}

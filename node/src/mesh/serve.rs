@@ -1,0 +1,336 @@
+//! Answers a forwarded request: checks it, calls the own upstream, relays the answer.
+//!
+//! This node is the upstream's owner, so what it sees of the attempt counts for the upstream's health;
+//! the sender reports the same attempt as one at a peer.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::engine::{AttemptReport, Event};
+use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_proto::frame::{
+    HEAD_BYTES_MAX, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
+};
+use http::HeaderMap;
+use http_body::Body;
+use quinn::{RecvStream, SendStream, VarInt};
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::admission::{Refused, admit, refused};
+use super::hub::{Hub, own_load};
+use super::links::Link;
+use super::streams::{self, CallStream, ReceiveError};
+use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+
+/// How long the head of a request may take to come in.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the body of a request may take to come in.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// No request waits longer than this, whatever its caller says.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Serves one forwarded request, whatever it holds.
+pub(super) async fn serve<L: CallLocal>(
+    hub: &Hub<L>,
+    link: &Link,
+    send: SendStream,
+    recv: RecvStream,
+) {
+    let _counted = link.calls.enter();
+    let mut stream = CallStream::new(send, recv, reset::REFUSED);
+    let head = timeout(
+        HEAD_TIMEOUT,
+        streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX),
+    );
+    let payload = match head.await {
+        Ok(Ok(payload)) => payload,
+        Ok(Err(ReceiveError::Decode(error))) => {
+            let refusal = refused(Refusal::Protocol, error.to_string());
+            return refuse(hub, link, &mut stream, None, refusal).await;
+        }
+        Ok(Err(error)) => {
+            return debug!(peer.name = %link.peer, %error, "request head did not come in");
+        }
+        Err(_) => {
+            let refusal = refused(Refusal::Protocol, "request head came too slowly");
+            return refuse(hub, link, &mut stream, None, refusal).await;
+        }
+    };
+    let head = match RequestHead::decode(&payload) {
+        Ok(head) => head,
+        Err(error) => {
+            let refusal = refused(Refusal::Protocol, error.to_string());
+            return refuse(hub, link, &mut stream, None, refusal).await;
+        }
+    };
+    let deadline = Instant::now() + head.remaining.min(DEADLINE_MAX);
+    let upstream = head.upstream.clone();
+    let admitted = admit(hub, &head);
+    let taken = match admitted {
+        Ok((admission, call)) => match take_body(hub, &mut stream, call, head.body_bytes).await {
+            Ok(call) => Ok((admission, call)),
+            Err(Some(refusal)) => Err(refusal),
+            // The caller gave up: its stream was reset, and so is this end of it.
+            Err(None) => return,
+        },
+        Err(refusal) => Err(refusal),
+    };
+    match taken {
+        Ok((_admission, call)) => {
+            let call = Call { deadline, ..call };
+            answer(hub, &mut stream, call).await;
+        }
+        Err(refusal) => refuse(hub, link, &mut stream, Some(&upstream), refusal).await,
+    }
+}
+
+/// Reads the whole body: nothing is called before it is there.
+///
+/// # Errors
+/// The refusal, or nothing where the caller gave up.
+async fn take_body<L>(
+    hub: &Hub<L>,
+    stream: &mut CallStream,
+    call: Call,
+    length: usize,
+) -> Result<Call, Option<Refused>> {
+    let Some(_room) = upload_room(hub, length) else {
+        let detail = "too many request bodies are coming in";
+        return Err(Some(refused(Refusal::Full, detail)));
+    };
+    match timeout(BODY_TIMEOUT, streams::read_body(&mut stream.recv, length)).await {
+        Ok(Ok(body)) => Ok(Call { body, ..call }),
+        Ok(Err(ReceiveError::WrongLength)) => {
+            let detail = "request body is not as long as announced";
+            Err(Some(refused(Refusal::Protocol, detail)))
+        }
+        Ok(Err(_)) => Err(None),
+        Err(_) => {
+            let detail = "request body came too slowly";
+            Err(Some(refused(Refusal::Protocol, detail)))
+        }
+    }
+}
+
+fn upload_room<L>(hub: &Hub<L>, length: usize) -> Option<SemaphorePermit<'_>> {
+    let kibibytes = u32::try_from(length.div_ceil(1_024)).ok()?;
+    hub.upload_kibibytes.try_acquire_many(kibibytes).ok()
+}
+
+/// Tells why there is no answer.
+async fn refuse<L>(
+    hub: &Hub<L>,
+    link: &Link,
+    stream: &mut CallStream,
+    upstream: Option<&UpstreamName>,
+    refused: Refused,
+) {
+    debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
+    let failure = Failure::new(Outcome::Refused(refused.refusal), refused.detail);
+    tell_failure(hub, stream, upstream, &failure).await;
+}
+
+/// Sends the frame of a failure with the upstream's load, and ends the stream.
+async fn tell_failure<L>(
+    hub: &Hub<L>,
+    stream: &mut CallStream,
+    upstream: Option<&UpstreamName>,
+    failure: &Failure,
+) {
+    let none = NoAnswer {
+        outcome: failure.outcome,
+        load: upstream.and_then(|upstream| wire_load(hub, upstream)),
+        detail: &failure.detail,
+    };
+    // The request's rest, where there is one, is not wanted any more.
+    let _ = stream.recv.stop(VarInt::from_u32(reset::REFUSED));
+    let Ok(frame) = ResponseStart::None(none).encode() else {
+        return;
+    };
+    let sent = timeout(HEAD_TIMEOUT, stream.send.write_chunk(frame.into())).await;
+    if matches!(sent, Ok(Ok(()))) && stream.send.finish().is_ok() {
+        stream.complete();
+    }
+}
+
+fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<WireLoad> {
+    let load = own_load(&hub.desk.view(), upstream)?;
+    Some(WireLoad {
+        in_flight: load.in_flight,
+        ttft: load.ttft,
+    })
+}
+
+/// Calls the upstream and relays its answer; ends at once when the caller does.
+async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call) {
+    stream.set_code(reset::BROKEN_OFF);
+    let reporter = Reporter {
+        upstream: call.upstream.clone(),
+        model: call.model.clone(),
+        started: Instant::now(),
+    };
+    // Made before the first write, or a stop that came before it would be missed.
+    let mut stopped = pin!(stream.send.stopped());
+    let answered = tokio::select! {
+        biased;
+        _ = &mut stopped => None,
+        answered = hub.local.call(call) => Some(answered),
+    };
+    match answered {
+        None => reporter.report(hub, Outcome::Cancelled, None).await,
+        Some(Err(failure)) => {
+            reporter.report(hub, failure.outcome, None).await;
+            tell_failure(hub, stream, Some(&reporter.upstream), &failure).await;
+        }
+        Some(Ok(answer)) => {
+            let first_byte = reporter.started.elapsed();
+            let outcome = status_outcome(&answer);
+            reporter.report(hub, outcome, Some(first_byte)).await;
+            let ended = tokio::select! {
+                biased;
+                _ = &mut stopped => Outcome::Cancelled,
+                ended = relay(hub, stream, &reporter.upstream, answer) => match ended {
+                    Ok(()) => return,
+                    Err(outcome) => outcome,
+                },
+            };
+            stream.set_code(reset::code(&ended));
+            if ended != Outcome::Cancelled {
+                reporter.report(hub, ended, None).await;
+            }
+        }
+    }
+}
+
+/// Sends an answer's head and body.
+///
+/// # Errors
+/// How it ended, where it did not end cleanly. The stream is to be reset then.
+async fn relay<L>(
+    hub: &Hub<L>,
+    stream: &mut CallStream,
+    upstream: &UpstreamName,
+    answer: Answer,
+) -> Result<(), Outcome> {
+    let none = WireLoad {
+        in_flight: 0,
+        ttft: Duration::ZERO,
+    };
+    let head = ResponseHead {
+        status: answer.status.as_u16(),
+        headers: answer
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+        load: wire_load(hub, upstream).unwrap_or(none),
+    };
+    let frame = ResponseStart::Answer(head).encode().map_err(|error| {
+        debug!(upstream.name = %upstream, %error, "answer's head does not fit a frame");
+        Outcome::BrokenOff
+    })?;
+    let gone = |_| Outcome::Cancelled;
+    let mut body = answer.body;
+    // A first piece that is there already goes out in the same packet as the head.
+    let mut next = poll_fn(|context| Poll::Ready(pin!(next_chunk(&mut body)).poll(context))).await;
+    let mut parts = [Bytes::from(frame), Bytes::new()];
+    if let Poll::Ready(Some(Ok(chunk))) = &mut next {
+        parts[1] = std::mem::take(chunk);
+        next = Poll::Pending;
+    }
+    stream
+        .send
+        .write_all_chunks(&mut parts)
+        .await
+        .map_err(gone)?;
+    loop {
+        let chunk = match std::mem::replace(&mut next, Poll::Pending) {
+            Poll::Ready(chunk) => chunk,
+            Poll::Pending => next_chunk(&mut body).await,
+        };
+        let Some(chunk) = chunk else { break };
+        let chunk = chunk.map_err(|failure| failure.outcome)?;
+        stream.send.write_chunk(chunk).await.map_err(gone)?;
+    }
+    if stream.send.finish().is_ok() {
+        stream.complete();
+    }
+    Ok(())
+}
+
+/// The next piece of a body; trailers are left out.
+async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, Failure>> {
+    loop {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(chunk)) => return Some(Ok(chunk)),
+            Ok(Err(_trailers)) => {}
+            Err(failure) => return Some(Err(failure)),
+        }
+    }
+}
+
+/// How an answer counts by its head.
+fn status_outcome(answer: &Answer) -> Outcome {
+    Outcome::Status {
+        status: answer.status.as_u16(),
+        retry_after: retry_after(&answer.headers),
+    }
+}
+
+/// What `retry-after-ms` or `retry-after` asks for (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    if let Some(millis) = text("retry-after-ms").and_then(|text| text.parse().ok()) {
+        return Some(Duration::from_millis(millis));
+    }
+    let text = text("retry-after")?;
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            let left = date.duration_since(std::time::SystemTime::now());
+            Some(left.unwrap_or_default())
+        }
+    }
+}
+
+/// Reports one attempt at an own upstream.
+struct Reporter {
+    upstream: UpstreamName,
+    model: Option<ModelName>,
+    started: Instant,
+}
+
+impl Reporter {
+    async fn report<L>(&self, hub: &Hub<L>, outcome: Outcome, first_byte: Option<Duration>) {
+        let event = Event::AttemptEnded(AttemptReport {
+            peer: None,
+            upstream: self.upstream.clone(),
+            model: self.model.clone(),
+            outcome,
+            first_byte,
+        });
+        let is_success = matches!(
+            outcome,
+            Outcome::Status {
+                status: 0..=399,
+                ..
+            }
+        );
+        if is_success {
+            // A full inbox loses successes first: the next one says the same.
+            let _ = hub.desk.try_tell(event);
+        } else {
+            hub.desk.tell(event).await;
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The life of one connection: from the handshake to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::engine::Event;
+use grapevine_proto::frame::{Datagram, Ping, Pong, TAG_GOSSIP, TAG_RUMOR};
+use quinn::{Connection, ConnectionError, Incoming, RecvStream, VarInt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::hello::{self, GreetError};
+use super::hub::{Hub, own_loads};
+use super::links::{AdmitError, Change, Link, LinkParts, PEERS_MAX};
+use super::outbox;
+use super::ping::{self, Watch};
+use super::serve;
+use super::streams;
+use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX};
+use crate::exchange::CallLocal;
+
+/// Connections at most, those not yet greeted included.
+const CONNECTIONS_MAX: usize = 2 * PEERS_MAX;
+
+/// Handshakes under way at most.
+const HANDSHAKES_MAX: usize = 128;
+
+/// How long a handshake may take.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a message on a stream of its own may take to come in.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a superfluous connection stays: until the peer has surely chosen the other one.
+const RETIRE_AFTER: Duration = Duration::from_secs(1);
+
+/// What a closed connection tells the peer.
+pub(super) mod close {
+    /// The node shuts down.
+    pub(crate) const SHUTDOWN: u32 = 1;
+    /// A later life of the peer is connected.
+    pub(crate) const STALE: u32 = 2;
+    /// Another connection to the same peer is used.
+    pub(crate) const SUPERFLUOUS: u32 = 3;
+    /// The peer is not who it must be, or too many are connected.
+    pub(crate) const REFUSED: u32 = 4;
+}
+
+/// Why a connection did not become a link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EstablishError {
+    /// The handshake did not end in time.
+    #[error("no answer within {HANDSHAKE_TIMEOUT:?}")]
+    TimedOut,
+    /// The handshake failed or the connection ended.
+    #[error(transparent)]
+    Lost(#[from] ConnectionError),
+    /// The greeting failed.
+    #[error(transparent)]
+    Greet(GreetError),
+    /// It is not wanted.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+}
+
+/// Takes connections in until the endpoint is closed.
+pub(super) async fn accept<L: CallLocal>(hub: Arc<Hub<L>>) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    while let Some(incoming) = hub.endpoint.accept().await {
+        if hub.endpoint.open_connections() >= CONNECTIONS_MAX {
+            incoming.refuse();
+            continue;
+        }
+        let unproved = !incoming.remote_address_validated();
+        if unproved && handshakes.available_permits() < HANDSHAKES_MAX / 2 {
+            // Costs no state: an address that was made up never comes back. A packet that cannot be
+            // answered with a retry is dropped with it.
+            let _ = incoming.retry();
+            continue;
+        }
+        match Arc::clone(&handshakes).try_acquire_owned() {
+            Ok(permit) => {
+                tokio::spawn(take_in(Arc::clone(&hub), incoming, permit));
+            }
+            Err(_) => incoming.refuse(),
+        }
+    }
+}
+
+async fn take_in<L: CallLocal>(hub: Arc<Hub<L>>, incoming: Incoming, permit: OwnedSemaphorePermit) {
+    let address = incoming.remote_address();
+    let established = async {
+        let connecting = incoming.accept()?;
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting);
+        let connection = handshake.await.map_err(|_| EstablishError::TimedOut)??;
+        establish(&hub, connection, None).await
+    };
+    if let Err(error) = established.await {
+        complain(&hub, address, &error);
+    }
+    drop(permit);
+}
+
+/// Greets on a new connection and makes it a link; returns the peer's link.
+///
+/// # Errors
+/// See [`EstablishError`]; the connection is closed then.
+pub(super) async fn establish<L: CallLocal>(
+    hub: &Arc<Hub<L>>,
+    connection: Connection,
+    dialled_address: Option<SocketAddr>,
+) -> Result<Arc<Link>, EstablishError> {
+    let greeted = hello::greet(&connection, &hub.greeting, &hub.me, &hub.verifier).await;
+    let greeting = greeted.map_err(|error| {
+        connection.close(
+            VarInt::from_u32(close::REFUSED),
+            error.to_string().as_bytes(),
+        );
+        EstablishError::Greet(error)
+    })?;
+    let (outbox, outgoing) = outbox::outbox();
+    let link = Arc::new(Link::new(LinkParts {
+        peer: greeting.node,
+        generation: greeting.generation,
+        address: greeting.address,
+        host: greeting.host,
+        dialled_address,
+        serial: hub.serials.fetch_add(1, Ordering::Relaxed),
+        connection,
+        outbox,
+    }));
+    match hub.links.admit(Arc::clone(&link)) {
+        Ok(change) => carry_out(hub, change),
+        Err(error) => {
+            let code = match error {
+                AdmitError::Stale => close::STALE,
+                AdmitError::TooMany => close::REFUSED,
+            };
+            link.connection
+                .close(VarInt::from_u32(code), error.to_string().as_bytes());
+            return Err(error.into());
+        }
+    }
+    let letters = [Some(link.address), dialled_address];
+    for address in letters.into_iter().flatten() {
+        if let Some(message) = hub.letters.take(address) {
+            link.outbox.gossip(&link.connection, message);
+        }
+    }
+    tokio::spawn(run(Arc::clone(hub), Arc::clone(&link), outgoing));
+    Ok(link)
+}
+
+/// Serves a link until its connection ends.
+async fn run<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>, outgoing: outbox::Outgoing) {
+    let reason = tokio::select! {
+        reason = link.connection.closed() => reason,
+        reason = take_calls(&hub, &link) => reason,
+        reason = take_messages(&hub, &link) => reason,
+        reason = listen(&hub, &link) => reason,
+        reason = async {
+            outgoing.run(&link.connection).await;
+            link.connection.closed().await
+        } => reason,
+    };
+    debug!(peer.name = %link.peer, %reason, "connection ended");
+    let change = hub.links.remove(&link);
+    carry_out(&hub, change);
+}
+
+/// Closes what a change of links left over.
+fn carry_out<L: CallLocal>(hub: &Arc<Hub<L>>, change: Change) {
+    for link in change.dead {
+        let code = VarInt::from_u32(close::STALE);
+        link.connection.close(code, b"a later life is connected");
+    }
+    for link in change.superfluous {
+        if link.start_retiring() {
+            tokio::spawn(retire(Arc::clone(hub), link));
+        }
+    }
+}
+
+/// Closes a superfluous link once nothing runs on it, unless it is used after all.
+async fn retire<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RETIRE_AFTER) => {}
+            _ = link.connection.closed() => return,
+        }
+        if hub.links.is_used(&link) {
+            link.stop_retiring();
+            return;
+        }
+        if link.calls.count() == 0 {
+            let code = VarInt::from_u32(close::SUPERFLUOUS);
+            link.connection.close(code, b"another connection is used");
+            return;
+        }
+    }
+}
+
+/// Spawns a task for each forwarded request; the connection's limit of streams bounds them.
+async fn take_calls<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> ConnectionError {
+    loop {
+        match link.connection.accept_bi().await {
+            Ok((send, recv)) => {
+                let (hub, link) = (Arc::clone(hub), Arc::clone(link));
+                tokio::spawn(async move { serve::serve(&hub, &link, send, recv).await });
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Spawns a task for each message on a stream of its own; the limit of streams bounds them.
+async fn take_messages<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> ConnectionError {
+    loop {
+        match link.connection.accept_uni().await {
+            Ok(stream) => {
+                let (hub, link) = (Arc::clone(hub), Arc::clone(link));
+                tokio::spawn(async move { take_message(&hub, &link, stream).await });
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+async fn take_message<L: CallLocal>(hub: &Hub<L>, link: &Link, mut stream: RecvStream) {
+    let longest = 1 + GOSSIP_BYTES_MAX.max(RUMOR_BYTES_MAX);
+    let Some(message) = streams::read_message(&mut stream, longest, MESSAGE_TIMEOUT).await else {
+        debug!(peer.name = %link.peer, "message was too long, too slow or cut short");
+        return;
+    };
+    // Full queues drop: gossip comes again, and repairs a lost rumor.
+    match message.first() {
+        Some(&TAG_GOSSIP) if message.len() <= 1 + GOSSIP_BYTES_MAX => {
+            let _ = hub.gossip.try_send((link.address, message.slice(1..)));
+        }
+        Some(&TAG_RUMOR) if message.len() <= 1 + RUMOR_BYTES_MAX => {
+            let _ = hub.rumors.try_send((link.peer.clone(), message.slice(1..)));
+        }
+        _ => debug!(peer.name = %link.peer, "message of unknown kind"),
+    }
+}
+
+/// Reads datagrams, pings, and watches for silence.
+async fn listen<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> ConnectionError {
+    let mut watch = Watch::new(hub.desk.now());
+    let mut poll = tokio::time::interval(ping::POLL);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            datagram = link.connection.read_datagram() => match datagram {
+                Ok(datagram) => take_datagram(hub, link, &mut watch, datagram),
+                Err(error) => return error,
+            },
+            _ = poll.tick() => {
+                look(hub, link, &mut watch);
+                if hub.links.table().by_name.len() > ping::POLL_LINKS_MAX {
+                    poll.reset_after(ping::POLL_MANY);
+                }
+            }
+        }
+    }
+}
+
+fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>, watch: &mut Watch) {
+    let now = hub.desk.now();
+    let received = link.connection.stats().udp_rx.datagrams;
+    if let Some(hearing) = watch.polled(now, received) {
+        let change = hub.links.heard(link, hearing);
+        carry_out(hub, change);
+    }
+    if let Some(sequence) = watch.ping_due(now) {
+        let ping = Ping { sequence }.encode();
+        // A connection that has just ended is noticed elsewhere.
+        let _ = link.connection.send_datagram(ping.into());
+    }
+}
+
+fn take_datagram<L: CallLocal>(hub: &Hub<L>, link: &Link, watch: &mut Watch, datagram: Bytes) {
+    match Datagram::decode(&datagram) {
+        Ok(Datagram::Gossip(_)) => {
+            // A full queue drops: gossip comes again.
+            let _ = hub.gossip.try_send((link.address, datagram.slice(1..)));
+        }
+        Ok(Datagram::Ping(Ping { sequence })) => {
+            let Some(room) = link.connection.max_datagram_size() else {
+                return;
+            };
+            let loads = own_loads(&hub.desk.view());
+            let pong = Pong { sequence, loads }.encode(room);
+            // A connection that has just ended is noticed elsewhere.
+            let _ = link.connection.send_datagram(pong.into());
+        }
+        Ok(Datagram::Pong(pong)) => {
+            let peer = || link.peer.clone();
+            if let Some(rtt) = watch.echoed(hub.desk.now(), pong.sequence) {
+                // A full inbox drops measurements: the next comes in half a second.
+                let _ = hub.desk.try_tell(Event::RttMeasured { peer: peer(), rtt });
+            }
+            if !pong.loads.is_empty() {
+                let loads = pong.loads;
+                let _ = hub.desk.try_tell(Event::LoadHeard {
+                    peer: peer(),
+                    loads,
+                });
+            }
+        }
+        Err(error) => debug!(peer.name = %link.peer, %error, "datagram cannot be read"),
+    }
+}
+
+/// Tells the operator of a peer that was refused or refuses us, at most once a minute per address.
+pub(super) fn complain<L>(hub: &Hub<L>, address: SocketAddr, error: &EstablishError) {
+    let Some(advice) = advice(error) else {
+        debug!(peer.address = %address, %error, "connection did not become a link");
+        return;
+    };
+    if hub.complaints.may(address.ip(), Instant::now()) {
+        warn!(
+            peer.address = %address,
+            mesh.name = %hub.mesh,
+            mesh.ca = %hub.verifier.fingerprints(),
+            %error,
+            advice,
+            "peer and this node do not accept each other"
+        );
+    }
+}
+
+/// What to check; `None` for what an operator need not know.
+fn advice(error: &EstablishError) -> Option<&'static str> {
+    const CHECK_CA: &str = "check that both nodes' mesh.tls.ca hold the same CA (compare the \
+        fingerprints that both log), and that both certificates were issued by it and have not expired";
+    match error {
+        EstablishError::Lost(error) => is_tls_refusal(error).then_some(CHECK_CA),
+        EstablishError::Greet(GreetError::Lost(error)) => is_tls_refusal(error).then_some(CHECK_CA),
+        EstablishError::Greet(GreetError::Identity(_)) => {
+            Some("issue the peer's certificate for this mesh with `grapevine ca issue`")
+        }
+        EstablishError::Greet(GreetError::OtherName { .. }) => {
+            Some("give the peer the node.name that its certificate names, or issue another")
+        }
+        EstablishError::Greet(GreetError::Unreadable(_)) => {
+            Some("check that both nodes run versions that speak a common protocol")
+        }
+        _ => None,
+    }
+}
+
+/// Whether TLS itself refused: alerts of either side are QUIC errors 0x100 to 0x1ff (RFC 9001, 4.8).
+fn is_tls_refusal(error: &ConnectionError) -> bool {
+    let code = match error {
+        ConnectionError::TransportError(error) => error.code,
+        ConnectionError::ConnectionClosed(closed) => closed.error_code,
+        _ => return false,
+    };
+    (0x100..0x200).contains(&u64::from(code))
+}

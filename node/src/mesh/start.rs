@@ -1,0 +1,375 @@
+//! Puts the mesh together, and takes it apart.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use grapevine_core::engine::Event;
+use grapevine_core::ids::{Generation, NodeName};
+use grapevine_proto::frame::{EncodeError, Greeting, VERSION};
+use quinn::Endpoint;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::admission::Underway;
+use super::credentials::{Credentials, CredentialsError};
+use super::dial::{self, Dialler, Members};
+use super::endpoint::{self, EndpointError};
+use super::forward::Forwarder;
+use super::hub::{Complaints, Hub, Letters};
+use super::identity::{IdentityError, Signer, Verifier};
+use super::links::Links;
+use super::outgoing::MeshOutgoing;
+use super::session;
+use super::tls::TlsError;
+use super::wire::Incoming;
+use crate::driver::Desk;
+use crate::exchange::CallLocal;
+
+/// Gossip messages that wait for the gossip task; more are dropped, and come again.
+const GOSSIP_MAX: usize = 1_024;
+
+/// Rumors that wait for the gossip task; more are dropped, and gossip repairs what was missed.
+const RUMORS_MAX: usize = 1_024;
+
+/// Addresses that gossip asked to dial and the dialler has not seen yet.
+const STRANGERS_MAX: usize = 256;
+
+/// What all request bodies still coming in may take together.
+const UPLOADS_KIBIBYTES_MAX: usize = 256 * 1_024;
+
+/// How long a closing endpoint waits for its last packets to be sent.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the mesh is started with.
+#[derive(Clone, Debug)]
+pub struct MeshConfig {
+    /// This node. Must be the one that its certificate names.
+    pub node: NodeName,
+    /// This life of it.
+    pub generation: Generation,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where peers reach this node, `host:port`; `None` takes the listening address, or, where that
+    /// is unspecified, the address of the interface that leads outside.
+    pub advertise: Option<String>,
+    /// Nodes to join through, `host:port`; they may resolve or come up later.
+    pub seeds: Vec<String>,
+    /// Who this node is.
+    pub credentials: Credentials,
+}
+
+/// Why the mesh did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The endpoint cannot be opened.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The certificates cannot be used for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificate is another node's.
+    #[error("certificate is for node {certified}, node.name is {configured}")]
+    OtherNode {
+        /// As the certificate says.
+        certified: NodeName,
+        /// As configured.
+        configured: NodeName,
+    },
+    /// The advertised address cannot be resolved.
+    #[error("mesh.advertise {host:?} cannot be resolved: {source}")]
+    Advertise {
+        /// As configured.
+        host: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The advertised address is too long.
+    #[error("mesh.advertise: {0}")]
+    Greeting(#[from] EncodeError),
+}
+
+impl From<IdentityError> for StartError {
+    fn from(error: IdentityError) -> Self {
+        Self::Credentials(error.into())
+    }
+}
+
+/// The running mesh, in the parts that the other shells take.
+#[derive(Debug)]
+pub struct Parts {
+    /// The hold on it.
+    pub handle: MeshHandle,
+    /// Sends calls to peers.
+    pub forwarder: Forwarder,
+    /// What gossip sends with.
+    pub outgoing: MeshOutgoing,
+    /// What gossip takes in.
+    pub incoming: Incoming,
+}
+
+/// The hold on the running mesh. Cheap to clone; dropping it does not end the mesh.
+#[derive(Clone, Debug)]
+pub struct MeshHandle {
+    endpoint: Endpoint,
+    advertised: SocketAddr,
+    links: Links,
+    signer: Signer,
+    verifier: Verifier,
+    members: watch::Sender<Members>,
+    client: Arc<dyn SwapClient>,
+    tasks: Arc<[AbortHandle]>,
+}
+
+/// Swaps the configuration that peers are dialled with, whatever answers calls.
+trait SwapClient: Send + Sync + std::fmt::Debug {
+    fn swap(&self, config: quinn::ClientConfig);
+}
+
+impl<L: CallLocal> SwapClient for Hub<L> {
+    fn swap(&self, config: quinn::ClientConfig) {
+        self.client.store(Arc::new(config));
+    }
+}
+
+impl<L> std::fmt::Debug for Hub<L> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Hub")
+            .field("me", &self.me)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts the mesh on the current tokio runtime. `local` answers the calls of peers there.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start<L: CallLocal>(
+    config: MeshConfig,
+    desk: Desk,
+    local: L,
+) -> Result<Parts, StartError> {
+    let credentials = &config.credentials;
+    if *credentials.node() != config.node {
+        return Err(StartError::OtherNode {
+            certified: credentials.node().clone(),
+            configured: config.node,
+        });
+    }
+    let signer = Signer::new(credentials)?;
+    let verifier = Verifier::new(credentials.mesh().clone(), credentials.authorities())?;
+    let endpoint = endpoint::open(config.listen, credentials)?;
+    let (host, advertised) = advertised(&endpoint, config.advertise.as_deref()).await?;
+    let greeting = Greeting {
+        node: config.node.clone(),
+        generation: config.generation,
+        address: advertised,
+        host,
+        version_min: VERSION,
+        version_max: VERSION,
+    };
+    let (links, events) = Links::new(config.node.clone());
+    let (gossip, gossip_in) = mpsc::channel(GOSSIP_MAX);
+    let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
+    let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
+    let (members, members_in) = watch::channel(Members::new());
+    let letters = Letters::new(strangers);
+    let own_addresses: Vec<SocketAddr> = own_addresses(&endpoint, advertised);
+    let hub = Arc::new(Hub {
+        mesh: credentials.mesh().clone(),
+        me: config.node,
+        desk: desk.clone(),
+        local,
+        endpoint: endpoint.clone(),
+        client: ArcSwap::from_pointee(endpoint::client_config(credentials)?),
+        verifier: verifier.clone(),
+        greeting: Bytes::from(greeting.encode()?),
+        own_addresses: own_addresses.clone(),
+        links: links.clone(),
+        serials: AtomicU64::new(1),
+        gossip,
+        rumors,
+        letters: letters.clone(),
+        underway: Underway::default(),
+        upload_kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
+        complaints: Complaints::default(),
+    });
+    let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
+    let tasks = [
+        tokio::spawn(session::accept(Arc::clone(&hub))).abort_handle(),
+        tokio::spawn(dialler.run()).abort_handle(),
+    ];
+    // Not among those that are aborted: it tells the engine of the last links' end.
+    tokio::spawn(tell(desk, events));
+    let handle = MeshHandle {
+        endpoint,
+        advertised,
+        links: links.clone(),
+        signer,
+        verifier,
+        members,
+        client: hub,
+        tasks: Arc::new(tasks),
+    };
+    Ok(Parts {
+        handle,
+        forwarder: Forwarder::new(links.clone()),
+        outgoing: MeshOutgoing::new(links, letters, own_addresses),
+        incoming: Incoming {
+            gossip: gossip_in,
+            rumors: rumors_in,
+        },
+    })
+}
+
+/// Hands the links' events to the engine, in their order.
+async fn tell(desk: Desk, mut events: mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        desk.tell(event).await;
+    }
+}
+
+/// What peers are told: `host:port` as configured, and what it means now.
+async fn advertised(
+    endpoint: &Endpoint,
+    configured: Option<&str>,
+) -> Result<(String, SocketAddr), StartError> {
+    if let Some(host) = configured {
+        let failed = |source| StartError::Advertise {
+            host: host.to_owned(),
+            source,
+        };
+        let mut addresses = tokio::net::lookup_host(host).await.map_err(failed)?;
+        let none = || failed(io::Error::new(io::ErrorKind::NotFound, "no address"));
+        let address = addresses.next().ok_or_else(none)?;
+        return Ok((host.to_owned(), address));
+    }
+    let mut address = endpoint
+        .local_addr()
+        .map_err(|source| EndpointError::Bind {
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            source,
+        })?;
+    if address.ip().is_unspecified() {
+        address.set_ip(outward_ip(address.is_ipv4()));
+    }
+    Ok((address.to_string(), address))
+}
+
+/// The address of the interface that leads outside, or loopback. Connecting a UDP socket sends
+/// nothing; the addresses are those reserved for documentation (RFC 5737, RFC 3849).
+fn outward_ip(v4: bool) -> IpAddr {
+    let (any, outside, loopback): (IpAddr, IpAddr, IpAddr) = if v4 {
+        let outside = Ipv4Addr::new(192, 0, 2, 1);
+        (
+            Ipv4Addr::UNSPECIFIED.into(),
+            outside.into(),
+            Ipv4Addr::LOCALHOST.into(),
+        )
+    } else {
+        let outside = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        (
+            Ipv6Addr::UNSPECIFIED.into(),
+            outside.into(),
+            Ipv6Addr::LOCALHOST.into(),
+        )
+    };
+    let found = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((outside, 9))?;
+        socket.local_addr()
+    };
+    found().map_or(loopback, |address| address.ip())
+}
+
+fn own_addresses(endpoint: &Endpoint, advertised: SocketAddr) -> Vec<SocketAddr> {
+    let mut own = vec![advertised];
+    if let Ok(local) = endpoint.local_addr() {
+        own.push(local);
+        if local.ip().is_unspecified() {
+            own.push((Ipv4Addr::LOCALHOST, local.port()).into());
+            own.push((Ipv6Addr::LOCALHOST, local.port()).into());
+        }
+    }
+    own
+}
+
+impl MeshHandle {
+    /// The address that the endpoint is bound to.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// The address that peers are told: chitchat's own address.
+    pub const fn advertised(&self) -> SocketAddr {
+        self.advertised
+    }
+
+    /// Signs with this node's key.
+    pub const fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Checks other nodes' certificates and signatures.
+    pub const fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// The links in use, by peer.
+    pub const fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Tells which members gossip knows, with their advertised addresses; those worth it are kept
+    /// connected.
+    pub fn set_members(&self, members: Members) {
+        self.members.send_if_modified(|known| {
+            let differs = *known != members;
+            *known = members;
+            differs
+        });
+    }
+
+    /// Uses other certificates for connections that are opened from now on; those that are open stay.
+    ///
+    /// # Errors
+    /// When they cannot be used, or are another node's; then the old ones stay in use.
+    pub fn reload(&self, credentials: &Credentials) -> Result<(), StartError> {
+        let current = self.signer.current();
+        if credentials.node() != current.node() {
+            return Err(StartError::OtherNode {
+                certified: credentials.node().clone(),
+                configured: current.node().clone(),
+            });
+        }
+        let server = endpoint::server_config(credentials)?;
+        let client = endpoint::client_config(credentials)?;
+        self.verifier.replace(credentials)?;
+        self.signer.replace(credentials)?;
+        self.endpoint.set_server_config(Some(server));
+        self.client.swap(client);
+        Ok(())
+    }
+
+    /// Ends every link at once, in a way that peers see at once, and stops the mesh's tasks.
+    pub async fn close(&self) {
+        for task in self.tasks.iter() {
+            task.abort();
+        }
+        self.endpoint
+            .close(dial::shutdown_code(), b"node shuts down");
+        // A peer that does not acknowledge is not waited for.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
+    }
+}

@@ -1,0 +1,138 @@
+//! Reading frames and messages from streams, within limits.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use grapevine_proto::frame::{self, DecodeError, LENGTH_BYTES};
+use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
+
+/// Why a frame or a body did not come in whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The peer reset the stream with this code, or stopped wanting it.
+    #[error("stream was reset with code {0:#x}")]
+    Reset(u64),
+    /// The connection ended.
+    #[error("connection ended: {0}")]
+    Lost(quinn::ConnectionError),
+    /// The stream ended in the middle, or went on beyond its announced end.
+    #[error("stream did not hold what its length announced")]
+    WrongLength,
+    /// The frame's length is beyond its limit.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl From<ReadError> for ReceiveError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Reset(code) => Self::Reset(code.into_inner()),
+            ReadError::ConnectionLost(error) => Self::Lost(error),
+            // The rest cannot happen here: ordered reads of an open stream, and no 0-RTT.
+            _ => Self::WrongLength,
+        }
+    }
+}
+
+impl From<ReadExactError> for ReceiveError {
+    fn from(error: ReadExactError) -> Self {
+        match error {
+            ReadExactError::FinishedEarly(_) => Self::WrongLength,
+            ReadExactError::ReadError(error) => error.into(),
+        }
+    }
+}
+
+/// Reads a frame's payload of at most `max` bytes.
+///
+/// # Errors
+/// See [`ReceiveError`]; an oversize frame costs four bytes of reading.
+pub async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Vec<u8>, ReceiveError> {
+    let mut prefix = [0; LENGTH_BYTES];
+    stream.read_exact(&mut prefix).await?;
+    let mut payload = vec![0; frame::payload_length(prefix, max)?];
+    stream.read_exact(&mut payload).await?;
+    Ok(payload)
+}
+
+/// Reads a body of exactly `length` bytes up to the stream's end. A body that came in one piece is
+/// not copied.
+///
+/// # Errors
+/// [`ReceiveError::WrongLength`] when the stream ends before or goes on behind it: a sender that
+/// vanished within an upload must not look as if it had finished.
+pub async fn read_body(stream: &mut RecvStream, length: usize) -> Result<Bytes, ReceiveError> {
+    /// What is set aside at once on the word of the announced length.
+    const RESERVE_MAX: usize = 64 * 1_024;
+    let mut first = Bytes::new();
+    let mut rest: Option<BytesMut> = None;
+    let mut received = 0;
+    while let Some(chunk) = stream.read_chunk(usize::MAX, true).await? {
+        received += chunk.bytes.len();
+        if received > length {
+            return Err(ReceiveError::WrongLength);
+        }
+        match &mut rest {
+            Some(rest) => rest.extend_from_slice(&chunk.bytes),
+            None if first.is_empty() => first = chunk.bytes,
+            None => {
+                let mut joined = BytesMut::with_capacity(length.min(RESERVE_MAX));
+                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&chunk.bytes);
+                rest = Some(joined);
+            }
+        }
+    }
+    if received != length {
+        return Err(ReceiveError::WrongLength);
+    }
+    Ok(rest.map_or(first, BytesMut::freeze))
+}
+
+/// Both halves of a call's stream, with a code that both end with unless the call came to its end.
+///
+/// quinn alone would *finish* a dropped sending half, so that half a body looks whole.
+#[derive(Debug)]
+pub struct CallStream {
+    /// The sending half.
+    pub send: SendStream,
+    /// The receiving half.
+    pub recv: RecvStream,
+    /// What both halves end with when dropped; `None` once the call came to its end.
+    code: Option<u32>,
+}
+
+impl CallStream {
+    /// Resets and stops with `code` when dropped.
+    pub const fn new(send: SendStream, recv: RecvStream, code: u32) -> Self {
+        let code = Some(code);
+        Self { send, recv, code }
+    }
+
+    /// Resets and stops with `code` when dropped.
+    pub const fn set_code(&mut self, code: u32) {
+        self.code = Some(code);
+    }
+
+    /// The call came to its end: what was sent is delivered, whenever this is dropped.
+    pub const fn complete(&mut self) {
+        self.code = None;
+    }
+}
+
+impl Drop for CallStream {
+    fn drop(&mut self) {
+        let Some(code) = self.code.map(VarInt::from_u32) else {
+            return;
+        };
+        // Both fail where that half has ended already, which is as well.
+        let _ = self.send.reset(code);
+        let _ = self.recv.stop(code);
+    }
+}
+
+/// Reads a message of at most `max` bytes up to the stream's end, within `limit`.
+pub async fn read_message(stream: &mut RecvStream, max: usize, limit: Duration) -> Option<Bytes> {
+    let read = tokio::time::timeout(limit, stream.read_to_end(max));
+    read.await.ok()?.ok().map(Bytes::from)
+}

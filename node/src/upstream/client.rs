@@ -1,0 +1,147 @@
+//! Makes a call: one request out, the head of the answer back, and its body as it comes.
+
+use std::error::Error;
+use std::time::Duration;
+
+use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use tokio::time::Instant;
+
+use super::body::{TimedBody, Waits};
+use super::connect::{ConnectTimedOut, Connector};
+use super::payload::Payload;
+use super::target::{Target, Targets};
+use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use crate::headers;
+
+/// A connection that nobody used for this long is closed.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+
+/// Idle connections kept for each host by one client.
+const POOL_IDLE_MAX: usize = 256;
+
+/// The most headers of an answer.
+const ANSWER_HEADERS_MAX: usize = 128;
+
+/// The time between two pings on an HTTP/2 connection in use, and the wait for the answer to one.
+const HTTP2_PING: Duration = Duration::from_secs(10);
+
+/// Calls own upstreams from one runtime: its connections live and die with that runtime, so each
+/// runtime needs a client of its own. Cheap to clone.
+#[derive(Clone)]
+pub struct UpstreamClient {
+    targets: Targets,
+    passed: HeaderValue,
+    client: Client<Connector, Payload>,
+}
+
+impl std::fmt::Debug for UpstreamClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("UpstreamClient")
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UpstreamClient {
+    /// A client of the upstreams in `targets`, which may be replaced while it runs. `passed` marks
+    /// requests in `CDN-Loop`; `tls` must name no ALPN protocols ([`super::tls_config`] makes one).
+    ///
+    /// # Panics
+    /// When `tls` names ALPN protocols.
+    pub fn new(targets: Targets, passed: HeaderValue, tls: ClientConfig) -> Self {
+        let connector = Connector::new(targets.clone(), tls);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_MAX)
+            .http1_max_headers(ANSWER_HEADERS_MAX)
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(HTTP2_PING)
+            .http2_keep_alive_timeout(HTTP2_PING)
+            .build(connector);
+        Self {
+            targets,
+            passed,
+            client,
+        }
+    }
+
+    fn request(&self, target: &Target, call: Call) -> Option<Request<Payload>> {
+        let uri = target.uri(&call.path)?;
+        let body = match target.rename(call.model.as_ref()) {
+            Some(model) => Payload::renamed(call.body, &call.headers, model),
+            None => Payload::whole(call.body),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = call.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = call.headers;
+        target.dress(request.headers_mut(), call.path.path(), &self.passed);
+        Some(request)
+    }
+}
+
+impl CallLocal for UpstreamClient {
+    async fn call(&self, call: Call) -> Result<Answer, Failure> {
+        let unknown = |what| Failure::new(Outcome::Refused(Refusal::UnknownUpstream), what);
+        let Some(target) = self.targets.get(&call.upstream) else {
+            return Err(unknown("no such upstream"));
+        };
+        let waits = Waits::begin(Instant::now(), call.deadline, &target.timeouts);
+        let Some(request) = self.request(&target, call) else {
+            return Err(unknown("the path does not fit the upstream's base URL"));
+        };
+        let (due, outcome) = waits.before_first_byte();
+        match tokio::time::timeout_at(due, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(answer(response, waits)),
+            Ok(Err(error)) => Err(failure(&error)),
+            Err(_) => Err(Failure::new(outcome, "no answer in time")),
+        }
+    }
+}
+
+fn answer(response: Response<Incoming>, waits: Waits) -> Answer {
+    let (mut head, body) = response.into_parts();
+    headers::strip_hop_by_hop(&mut head.headers);
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body: AnswerBody::new(TimedBody::new(body, waits).boxed_unsync()),
+        load: None,
+    }
+}
+
+fn failure(error: &legacy::Error) -> Failure {
+    let timed_out = causes(error).any(|cause| cause.is::<ConnectTimedOut>());
+    let outcome = if timed_out {
+        Outcome::TimedOut(Stage::Connect)
+    } else if error.is_connect() {
+        Outcome::ConnectFailed
+    } else {
+        Outcome::Reset
+    };
+    Failure::new(outcome, describe(error))
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+/// The whole chain of causes in one line.
+pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -1,0 +1,95 @@
+//! Opens connections to upstreams, TLS included, within their time.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::target::Targets;
+
+/// The system notices a dead connection after this much silence and a few unanswered probes.
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// How upstreams prove who they are: by the system's certificate authorities. Where the system has
+/// none, every `https` upstream is refused and the reason is logged; plain ones go on working.
+///
+/// # Errors
+/// When the cryptography offers no common TLS version, which this build's does.
+pub fn tls_config() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = || {
+        ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()
+    };
+    match builder()?.try_with_platform_verifier() {
+        Ok(builder) => Ok(builder.with_no_client_auth()),
+        Err(error) => {
+            tracing::warn!(%error, "no certificate authorities found, https upstreams will fail");
+            let none = RootCertStore::empty();
+            Ok(builder()?
+                .with_root_certificates(none)
+                .with_no_client_auth())
+        }
+    }
+}
+
+/// Opening the connection took too long.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no connection within {0:?}")]
+pub(super) struct ConnectTimedOut(pub(super) Duration);
+
+/// Opens plain and TLS connections, each within the time that its upstream allows.
+#[derive(Clone)]
+pub(super) struct Connector {
+    https: HttpsConnector<HttpConnector>,
+    targets: Targets,
+}
+
+impl Connector {
+    /// `tls` without ALPN protocols: they are chosen here.
+    pub(super) fn new(targets: Targets, tls: ClientConfig) -> Self {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(TCP_KEEP_ALIVE));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(http);
+        Self { https, targets }
+    }
+}
+
+type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let allowed = self.targets.connect_timeout(&uri);
+        let connecting = self.https.call(uri);
+        Box::pin(async move {
+            match tokio::time::timeout(allowed, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(ConnectTimedOut(allowed).into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! Calls own upstreams: HTTP/1.1 or HTTP/2, plain or TLS, with a kept pool of connections.
+//!
+//! Reading order: [`Settings`] (what an upstream is), `target` (the same, ready for use),
+//! [`Targets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
+//! as it comes, with its waits), `payload` (the request's body, with the model renamed).
+//!
+//! What this module does not know: health, routes, peers. It reports how a call ended as an
+//! [`Outcome`](grapevine_core::outcome::Outcome) and leaves the judgement to core.
+//!
+//! Invariant: a client's credential never reaches an upstream, and an upstream's never a client.
+
+mod body;
+mod client;
+mod connect;
+mod payload;
+mod target;
+
+pub use client::UpstreamClient;
+pub use connect::tls_config;
+pub use target::{Settings, SettingsError, Targets, Timeouts};

@@ -1,0 +1,68 @@
+//! What the code of a reset or stopped stream says.
+//!
+//! A stream that simply ends carries a whole body; whatever ended otherwise is reset with one of
+//! these codes, so that half an answer is never taken for a whole one.
+
+use grapevine_core::outcome::{Outcome, Stage};
+
+/// The caller wants no more of it.
+pub const CANCELLED: u32 = 0x10;
+/// The upstream's answer broke off.
+pub const BROKEN_OFF: u32 = 0x11;
+/// The upstream fell silent within its answer.
+pub const IDLE: u32 = 0x12;
+/// The upstream took too long for the whole of its answer.
+pub const TOTAL: u32 = 0x13;
+/// The request's own deadline passed.
+pub const DEADLINE: u32 = 0x14;
+/// The request was refused or could not be read; nothing more of it is wanted.
+pub const REFUSED: u32 = 0x15;
+
+/// The code that tells how an answer ended after its head.
+pub const fn code(outcome: &Outcome) -> u32 {
+    match outcome {
+        Outcome::Cancelled => CANCELLED,
+        Outcome::TimedOut(Stage::Idle) => IDLE,
+        Outcome::TimedOut(Stage::Total) => TOTAL,
+        Outcome::DeadlinePassed => DEADLINE,
+        _ => BROKEN_OFF,
+    }
+}
+
+/// How an answer ended whose stream was reset with `code` after its head.
+pub const fn outcome(code: u64) -> Outcome {
+    const WIDE: [u64; 3] = [IDLE as u64, TOTAL as u64, DEADLINE as u64];
+    if code == WIDE[0] {
+        Outcome::TimedOut(Stage::Idle)
+    } else if code == WIDE[1] {
+        Outcome::TimedOut(Stage::Total)
+    } else if code == WIDE[2] {
+        Outcome::DeadlinePassed
+    } else {
+        Outcome::BrokenOff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_that_a_code_can_tell_survives_the_hop() {
+        for told in [
+            Outcome::BrokenOff,
+            Outcome::TimedOut(Stage::Idle),
+            Outcome::TimedOut(Stage::Total),
+            Outcome::DeadlinePassed,
+        ] {
+            assert_eq!(outcome(u64::from(code(&told))), told);
+        }
+    }
+
+    #[test]
+    fn unknown_code_is_an_answer_broken_off() {
+        assert_eq!(outcome(0), Outcome::BrokenOff);
+        assert_eq!(outcome(u64::MAX), Outcome::BrokenOff);
+        assert_eq!(code(&Outcome::Reset), BROKEN_OFF);
+    }
+}
