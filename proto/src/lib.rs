@@ -1,7 +1,7 @@
-//! Speaks: what goes over the wire between nodes, and its checked conversion to core's types.
+//! Speaks: what travels between nodes, and its checked conversion to core.
 //!
-//! Reading order: [`frame`] (forwarded requests, greetings, pings), [`value`] (gossiped facts),
-//! [`value_envelope`] (their signatures, rumors).
+//! Reading order: [`frame`] (forwarded calls, greetings, pings), [`value`] and [`value_envelope`] (what
+//! gossip carries).
 //!
 //! What this crate does not know: sockets, tasks, clocks. It turns bytes into values and back.
 

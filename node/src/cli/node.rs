@@ -103,9 +103,22 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 /// Runs a node until it is told to end.
 pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
     let sources = args.sources(environment);
-    let loaded = match config::load(&sources) {
-        Ok(loaded) => loaded,
-        Err(problems) => return fail(&format!("the configuration has problems\n{problems}")),
-    };
-    super::block_on(crate::app::run(loaded, sources))
+    match config::load(&sources) {
+        Ok(loaded) => super::block_on(crate::app::run(loaded, sources)),
+        Err(problems) => {
+            let warnings = problems.warnings().iter();
+            let warnings: String = warnings
+                .map(|warning| {
+                    format!(
+                        "
+warning: {warning}"
+                    )
+                })
+                .collect();
+            fail(&format!(
+                "the configuration has problems
+{problems}{warnings}"
+            ))
+        }
+    }
 }

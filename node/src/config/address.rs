@@ -27,10 +27,10 @@ pub enum AddressError {
     #[error("must have a port from 1 to 65535")]
     Port,
     /// No `HOST:PORT`.
-    #[error("must be HOST:PORT")]
+    #[error("is not a host and a port")]
     HostPort,
     /// No network.
-    #[error("must be an IP address or a network such as 10.0.0.0/8")]
+    #[error("is not an address or a network")]
     Network,
 }
 
@@ -242,8 +242,10 @@ impl fmt::Display for Network {
     }
 }
 
-/// The name of a mesh: lower-case letters, digits, `-`, `_` and `.`, since it is the trust domain of
-/// the nodes' SPIFFE identities.
+const MESH_NAME_ALLOWED: &str = "use lower-case letters, digits and inner '-'";
+
+/// The name of a mesh: lower-case letters, digits and inner `-`, at most 63 bytes, since it is a label of
+/// a DNS name and the trust domain of the nodes' SPIFFE identities.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeshName(Arc<str>);
 
@@ -264,10 +266,13 @@ impl FromStr for MeshName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let name = NodeName::new(text)?;
-        match text.chars().find(char::is_ascii_uppercase) {
+        let permits =
+            |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '-';
+        let at_edge = (text.starts_with('-') || text.ends_with('-')).then_some('-');
+        match at_edge.or_else(|| text.chars().find(|sign| !permits(*sign))) {
             Some(character) => Err(NameError::BadCharacter {
                 character,
-                allowed: "use lower-case letters",
+                allowed: MESH_NAME_ALLOWED,
             }),
             None => Ok(Self(name.as_str().into())),
         }
@@ -361,10 +366,12 @@ mod tests {
     }
 
     #[test]
-    fn mesh_name_is_lower_case() {
+    fn mesh_name_is_a_lower_case_label() {
         let mesh: MeshName = "production".parse().expect("a good name");
         let node = NodeName::new("sgp-1").expect("a good name");
         assert_eq!(mesh.node_uri(&node), "spiffe://production/node/sgp-1");
-        assert!("Production".parse::<MeshName>().is_err());
+        for text in ["Production", "a.b", "a_b", "-a", "a-", ""] {
+            assert!(text.parse::<MeshName>().is_err(), "{text}");
+        }
     }
 }

@@ -242,9 +242,14 @@ async fn relay<L>(
     // A first piece that is there already goes out in the same packet as the head.
     let mut next = poll_fn(|context| Poll::Ready(pin!(next_chunk(&mut body)).poll(context))).await;
     let mut parts = [Bytes::from(frame), Bytes::new()];
-    if let Poll::Ready(Some(Ok(chunk))) = &mut next {
-        parts[1] = std::mem::take(chunk);
-        next = Poll::Pending;
+    match &mut next {
+        Poll::Ready(Some(Ok(chunk))) => {
+            parts[1] = std::mem::take(chunk);
+            next = Poll::Pending;
+        }
+        // Nothing is sent: the sender may still go on to another candidate.
+        Poll::Ready(Some(Err(failure))) => return Err(failure.outcome),
+        Poll::Ready(None) | Poll::Pending => {}
     }
     stream
         .send

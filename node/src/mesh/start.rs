@@ -331,6 +331,11 @@ impl MeshHandle {
         &self.links
     }
 
+    /// Connections that are open, those in use and others.
+    pub fn connections(&self) -> usize {
+        self.endpoint.open_connections()
+    }
+
     /// Tells which members gossip knows, with their advertised addresses; those worth it are kept
     /// connected.
     pub fn set_members(&self, members: Members) {

@@ -216,7 +216,11 @@ async fn node_that_was_stopped_takes_nobody_for_dead() {
         runtime.expect("a runtime").block_on(async move {
             let mut third = theirs.start(3, 1);
             third.until_members(2).await;
+            // Its links time out meanwhile, so that nothing waits for it when it wakes.
+            let cut_off = || theirs.net.cut_off.lock().expect("not poisoned");
+            cut_off().insert(address(3));
             std::thread::sleep(Duration::from_secs(3));
+            cut_off().clear();
             third.members_least = usize::MAX;
             woken_in.send(()).expect("the test waits");
             third.until_phase(&node("n1"), Phase::Draining).await;
