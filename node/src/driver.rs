@@ -106,6 +106,11 @@ impl Desk {
         let _ = self.inbox.send(event).await;
     }
 
+    /// Where events go, for a shell that does its own waiting.
+    pub fn inbox(&self) -> mpsc::Sender<Event> {
+        self.inbox.clone()
+    }
+
     /// Tells the engine without waiting; false when the inbox is full, and the event is lost.
     pub fn try_tell(&self, event: Event) -> bool {
         self.inbox.try_send(event).is_ok()

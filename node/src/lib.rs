@@ -4,9 +4,11 @@
 //! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`admin`]), then [`app`], where they meet.
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;

@@ -18,7 +18,6 @@ pub struct Readiness(Arc<Flags>);
 struct Flags {
     alone: AtomicBool,
     open_to_all: AtomicBool,
-    gossip_is_up: AtomicBool,
 }
 
 /// What speaks against readiness, and what an operator should know all the same.
@@ -41,11 +40,6 @@ impl Readiness {
         self.0.open_to_all.store(open, Ordering::Relaxed);
     }
 
-    /// Gossip runs.
-    pub fn set_gossip_up(&self, up: bool) {
-        self.0.gossip_is_up.store(up, Ordering::Relaxed);
-    }
-
     /// What stands for and against, by `view`.
     pub fn reasons(&self, view: &View) -> Reasons {
         let mut reasons = Reasons::default();
@@ -57,7 +51,7 @@ impl Readiness {
                 .push("draining: the node is shutting down".into()),
         }
         if !self.0.alone.load(Ordering::Relaxed) {
-            self.judge_mesh(view, &mut reasons);
+            judge_mesh(view, &mut reasons);
         }
         if view
             .no_model
@@ -74,29 +68,6 @@ impl Readiness {
         }
         reasons
     }
-
-    /// A node cut off from its peers goes on serving: that is a warning, not a reason against.
-    fn judge_mesh(&self, view: &View, reasons: &mut Reasons) {
-        if !self.0.gossip_is_up.load(Ordering::Relaxed) {
-            reasons
-                .warnings
-                .push("gossip: not running, restarting".into());
-        }
-        let peers = || view.nodes.iter().skip(1);
-        if peers().all(|peer| !peer.live) {
-            reasons
-                .warnings
-                .push("gossip: no live peer has been found".into());
-        }
-        for peer in peers().filter(|peer| peer.live && peer.phase == Phase::Ready) {
-            if matches!(peer.reach, Reach::Down | Reach::Silent) {
-                let name = &peer.name;
-                reasons
-                    .warnings
-                    .push(format!("forwarding: {name} is live but cannot be reached"));
-            }
-        }
-    }
 }
 
 impl Reasons {
@@ -108,5 +79,23 @@ impl Reasons {
     /// For `/readyz`.
     pub fn to_json(&self) -> Value {
         json!({"ready": self.is_ready(), "reasons": self.against, "warnings": self.warnings})
+    }
+}
+
+/// A node cut off from its peers goes on serving: that is a warning, not a reason against.
+fn judge_mesh(view: &View, reasons: &mut Reasons) {
+    let peers = || view.nodes.iter().skip(1);
+    if peers().all(|peer| !peer.live) {
+        reasons
+            .warnings
+            .push("gossip: no live peer has been found".into());
+    }
+    for peer in peers().filter(|peer| peer.live && peer.phase == Phase::Ready) {
+        if matches!(peer.reach, Reach::Down | Reach::Silent) {
+            let name = &peer.name;
+            reasons
+                .warnings
+                .push(format!("forwarding: {name} is live but cannot be reached"));
+        }
     }
 }

@@ -3,18 +3,22 @@
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
 //! command line that was not understood (clap's own).
 
+mod ca;
 mod check;
 mod completions;
 mod key;
 mod node;
 mod schema;
+mod status;
 
+use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
+use crate::demo;
 
 /// One node of a mesh that routes AI API requests to the nearest healthy upstream.
 #[derive(Debug, Parser)]
@@ -35,10 +39,18 @@ pub struct Cli {
 pub enum Command {
     /// Run a node
     Node(node::NodeArgs),
+    /// Run four regions on this machine, to try and to break
+    Demo(demo::DemoArgs),
     /// Check a configuration: every problem with its key, its place and a remedy
     Check(check::CheckArgs),
+    /// Show the mesh as a node sees it
+    Status(status::StatusArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
+    /// Make a mesh's certificate authority, and issue certificates to its nodes
+    Ca(ca::CaArgs),
+    /// Run an OpenAI-compatible upstream with faults to order
+    Mock(crate::mock::MockArgs),
     /// Make and hash clients' keys
     Key(key::KeyArgs),
     /// Print the completions for a shell
@@ -50,7 +62,11 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
         Command::Node(args) => return node::run(args, environment),
+        Command::Mock(args) => return block_on(crate::mock::run(args)),
+        Command::Ca(args) => ca::run(&args, &mut out),
+        Command::Demo(args) => return demo::run(args),
         Command::Check(args) => check::run(args, environment, &mut out),
+        Command::Status(args) => status::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
@@ -61,6 +77,18 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }
+}
+
+/// Runs `work` on a runtime of this thread's own; says what went wrong, where something did.
+fn block_on<E: std::error::Error>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(work).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("cannot start: {error}")),
+    };
+    ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
 /// Says on stderr what went wrong, and gives the exit code for it.

@@ -102,20 +102,17 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 
 /// Runs a node until it is told to end.
 pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
-    match config::load(&args.sources(environment)) {
-        Ok(_) => fail("the configuration is good, but this build cannot run a node yet"),
+    let sources = args.sources(environment);
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
         Err(problems) => {
-            let warnings = problems.warnings().iter().map(|warning| {
-                format!(
-                    "
-warning: {warning}"
-                )
-            });
-            fail(&format!(
-                "the configuration has problems
-{problems}{}",
-                warnings.collect::<String>()
-            ))
+            let warnings = problems.warnings().iter();
+            let warnings: String = warnings
+                .map(|warning| format!("\nwarning: {warning}"))
+                .collect();
+            let text = format!("the configuration has problems\n{problems}{warnings}");
+            return fail(&text);
         }
-    }
+    };
+    super::block_on(crate::app::run(loaded, sources))
 }

@@ -32,7 +32,7 @@ mod written;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-pub use checked::{Config, LogConfig, LogFormat};
+pub use checked::{Config, LogConfig, LogFormat, MeshConfig};
 pub use env::Environment;
 pub use flags::Flags;
 pub use problem::{Problem, Problems};

@@ -1,0 +1,26 @@
+//! The way to peers, which a node without a mesh does not have.
+
+use grapevine_core::ids::NodeName;
+use grapevine_core::outcome::Outcome;
+
+use crate::exchange::{Answer, Call, CallPeer, Failure};
+use crate::mesh::Forwarder;
+
+/// Carries calls through the mesh, where there is one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peers(Option<Forwarder>);
+
+impl Peers {
+    pub(super) const fn through(forwarder: Forwarder) -> Self {
+        Self(Some(forwarder))
+    }
+}
+
+impl CallPeer for Peers {
+    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
+        match &self.0 {
+            Some(forwarder) => forwarder.call(peer, call).await,
+            None => Err(Failure::new(Outcome::PeerLost, "this node has no mesh")),
+        }
+    }
+}

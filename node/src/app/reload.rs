@@ -1,0 +1,118 @@
+//! What changes while a node runs: upstreams, keys, limits, routing, certificates.
+//!
+//! All or nothing: a new configuration is checked and made ready as a whole before the first part of it
+//! is swapped in. What is wrong with it is logged, and the old one stays.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use grapevine_core::engine::Event;
+use tracing::{error, info, warn};
+
+use super::{App, StartError, translate};
+use crate::config::checked::TlsConfig;
+use crate::config::watch::{LOOK_INTERVAL, Watch, reload};
+use crate::config::{Config, MeshConfig, Sources, files};
+use crate::ingress;
+use crate::mesh::{Credentials, MeshName};
+
+/// Tells when to read the configuration again.
+pub(super) struct Reloads(Option<Watch>);
+
+impl Reloads {
+    pub(super) fn of(sources: &Sources, config: &Config) -> Self {
+        let watch = Watch::new(files(sources, config), LOOK_INTERVAL);
+        Self(
+            watch
+                .inspect_err(|error| warn!(%error, "configuration is not watched"))
+                .ok(),
+        )
+    }
+
+    /// Waits for the next reason. Dropping the future loses none.
+    pub(super) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(watch) => {
+                watch.changed().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl App {
+    /// Takes a new configuration, or says why not and keeps the old one.
+    pub(super) fn reload(&mut self, reloads: &mut Reloads) {
+        let loaded = match reload(&self.config, &self.sources) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                error!(%problems, "the new configuration has problems, the old one stays in use");
+                return;
+            }
+        };
+        for warning in &loaded.warnings {
+            warn!(%warning, "configuration");
+        }
+        if let Err(error) = self.take(loaded.config) {
+            error!(%error, "the new configuration cannot be used, the old one stays in use");
+            return;
+        }
+        if let Some(watch) = &mut reloads.0 {
+            watch.set_files(files(&self.sources, &self.config));
+        }
+        info!(
+            upstreams = self.config.upstreams.len(),
+            "configuration reloaded"
+        );
+    }
+
+    fn take(&mut self, config: Config) -> Result<(), StartError> {
+        let public_tls = config.tls.as_ref().map(public_tls).transpose()?;
+        let credentials = config.mesh.as_ref().map(credentials).transpose()?;
+        // From here on only the mesh can refuse, and it is asked first.
+        if let (Some(mesh), Some(credentials)) = (&self.mesh, credentials) {
+            mesh.handle.reload(&credentials)?;
+        }
+        self.targets.replace(translate::upstreams(&config))?;
+        if let (Some(handle), Some(tls)) = (&self.public_tls, public_tls) {
+            handle.store(tls);
+        }
+        self.probe_targets
+            .store(Arc::new(translate::probes(&config)));
+        self.door.store(Arc::new(translate::door(&config)));
+        self.readiness.set_open_to_all(config.keys.is_empty());
+        self.shown_config.store(Arc::new(config.dump()));
+        if !self
+            .desk
+            .try_tell(Event::Configured(translate::specs(&config)))
+        {
+            error!("the engine is too busy to take the new upstreams; send SIGHUP again");
+        }
+        self.config = config;
+        Ok(())
+    }
+}
+
+/// The public certificate and key.
+pub(super) fn public_tls(tls: &TlsConfig) -> Result<Arc<rustls::ServerConfig>, StartError> {
+    let chain = read("tls.cert", &tls.cert)?;
+    let key = read("tls.key", &tls.key)?;
+    Ok(ingress::tls_config(&chain, &key)?)
+}
+
+/// The certificates of the mesh.
+pub(super) fn credentials(mesh: &MeshConfig) -> Result<Credentials, StartError> {
+    let ca = read("mesh.tls.ca", &mesh.tls.ca)?;
+    let certificate = read("mesh.tls.cert", &mesh.tls.cert)?;
+    let key = read("mesh.tls.key", &mesh.tls.key)?;
+    let name = MeshName::new(mesh.name.as_str()).expect("a checked name is a name");
+    Ok(Credentials::from_pem(name, &ca, &certificate, &key)?)
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(|source| StartError::File {
+        key,
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,197 @@
+//! From the configuration to what each shell and core are told.
+
+use std::collections::BTreeMap;
+
+use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
+use grapevine_core::ids::{Generation, UpstreamName};
+use http::{HeaderMap, HeaderValue, header};
+
+use super::StartError;
+use crate::config::Config;
+use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
+use crate::prober;
+use crate::upstream;
+
+/// A stream that is silent for this long gets a comment: below the 30 s at which common balancers
+/// give a connection up.
+const STREAM_PING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
+
+pub(super) fn identity(config: &Config, generation: Generation) -> Identity {
+    Identity {
+        node: config.node.name.clone(),
+        generation,
+        region: config.node.region.clone(),
+        place: config.node.place,
+        protocol: grapevine_proto::frame::VERSION,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        serves_requests: true,
+    }
+}
+
+pub(super) fn specs(config: &Config) -> Vec<UpstreamSpec> {
+    config.upstreams.iter().map(spec).collect()
+}
+
+fn spec(upstream: &UpstreamConfig) -> UpstreamSpec {
+    let models = match &upstream.models {
+        UpstreamModels::Discovered => Models::Discovered,
+        UpstreamModels::Listed(models) => {
+            Models::Listed(models.iter().map(|model| model.name.clone()).collect())
+        }
+    };
+    UpstreamSpec {
+        name: upstream.name.clone(),
+        models,
+        tier: upstream.tier,
+        weight: upstream.weight,
+        attempts_max: upstream.attempts_max,
+        in_flight_max: upstream.in_flight_max,
+        health: upstream.health.clone(),
+        probe: upstream.probe.kind,
+        probe_interval: upstream.probe.interval,
+    }
+}
+
+pub(super) fn upstreams(config: &Config) -> Vec<upstream::Settings> {
+    config.upstreams.iter().map(upstream_settings).collect()
+}
+
+fn upstream_settings(upstream: &UpstreamConfig) -> upstream::Settings {
+    let renamed = |model: &ModelConfig| Some((model.name.clone(), model.upstream_name.clone()?));
+    let renames = match &upstream.models {
+        UpstreamModels::Discovered => BTreeMap::new(),
+        UpstreamModels::Listed(models) => models.iter().filter_map(renamed).collect(),
+    };
+    upstream::Settings {
+        name: upstream.name.clone(),
+        base_url: upstream
+            .base_url
+            .to_string()
+            .parse()
+            .expect("a checked base URL is a URI"),
+        api_key: upstream.api_key.as_ref().map(|key| key.expose().to_owned()),
+        headers: upstream.headers.clone(),
+        renames,
+        timeouts: upstream::Timeouts {
+            connect: upstream.timeout.connect,
+            first_byte: upstream.timeout.first_byte,
+            idle: upstream.timeout.idle,
+            total: upstream.timeout.total,
+        },
+    }
+}
+
+pub(super) fn probes(config: &Config) -> BTreeMap<UpstreamName, prober::Target> {
+    let probed = config
+        .upstreams
+        .iter()
+        .filter(|upstream| upstream.probe.kind != Probe::Off);
+    probed
+        .map(|upstream| (upstream.name.clone(), probe_target(upstream)))
+        .collect()
+}
+
+fn probe_target(upstream: &UpstreamConfig) -> prober::Target {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = &upstream.api_key {
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()));
+        if let Ok(mut value) = bearer {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+    }
+    for (name, value) in &upstream.headers {
+        headers.insert(name, value.clone());
+    }
+    let chat_model = match &upstream.models {
+        UpstreamModels::Discovered => None,
+        UpstreamModels::Listed(models) => {
+            let first = models.iter().find(|model| !model.name.is_any());
+            first.map(|model| {
+                model
+                    .upstream_name
+                    .as_ref()
+                    .unwrap_or(&model.name)
+                    .to_string()
+            })
+        }
+    };
+    prober::Target {
+        base_url: upstream
+            .base_url
+            .to_string()
+            .trim_end_matches('/')
+            .to_owned(),
+        headers,
+        timeout: upstream.probe.timeout,
+        chat_model,
+    }
+}
+
+pub(super) fn probe_client() -> Result<reqwest::Client, StartError> {
+    let unusable = |error: &dyn std::fmt::Display| StartError::OutgoingTls(error.to_string());
+    let tls = upstream::tls_config().map_err(|error| unusable(&error))?;
+    let builder = reqwest::Client::builder()
+        .use_preconfigured_tls(tls)
+        .no_proxy();
+    // Redirects could send the credential elsewhere, and an API has none.
+    let builder = builder.redirect(reqwest::redirect::Policy::none());
+    builder.build().map_err(|error| unusable(&error))
+}
+
+/// What marks requests of this mesh in `CDN-Loop`.
+pub(super) fn passed(config: &Config) -> HeaderValue {
+    let mesh = config
+        .mesh
+        .as_ref()
+        .map_or("alone", |mesh| mesh.name.as_str());
+    let name = match &config.mesh {
+        Some(_) => format!("grapevine-{mesh}"),
+        // Two nodes without a mesh may stand behind one another.
+        None => format!("grapevine-{mesh}-{}", config.node.name),
+    };
+    HeaderValue::from_str(&name).expect("names of meshes and nodes are visible ASCII")
+}
+
+pub(super) fn door(config: &Config) -> ingress::Settings {
+    let keys = config.keys.iter().map(|key| Key {
+        name: key.name.as_str().into(),
+        hash: *key.hash.as_bytes(),
+        models: key
+            .models
+            .as_ref()
+            .map(|models| models.iter().cloned().collect()),
+    });
+    ingress::Settings {
+        node: config.node.name.clone(),
+        region: config.node.region.clone(),
+        body_bytes_max: config.limits.body.as_usize(),
+        body_timeout: config.limits.body_timeout,
+        in_flight_max: config.limits.in_flight,
+        strategy: config.routing.strategy,
+        attempts_max: config.routing.attempts_max,
+        deadline: config.routing.deadline,
+        retry_on: config.routing.retry_on.clone(),
+        keys: Keys::new(keys),
+        cors: match &config.cors {
+            CorsOrigins::Off => Cors::Off,
+            CorsOrigins::Any => Cors::Any,
+            CorsOrigins::Listed(origins) => Cors::Listed(origins.clone()),
+        },
+        ping_interval: STREAM_PING_INTERVAL,
+        passed: passed(config),
+    }
+}
+
+pub(super) fn listen(config: &Config, tls: Option<TlsHandle>) -> ListenSettings {
+    ListenSettings {
+        address: config.listen,
+        workers: config.workers,
+        tls,
+        header_count_max: config.limits.header_count,
+        header_bytes_max: config.limits.header_size.as_usize(),
+        header_timeout: config.limits.header_timeout,
+        connections_max: config.limits.connections,
+    }
+}
