@@ -277,7 +277,7 @@ fn config_text(
     let rest = format!(
         "listen: {}\nadmin: {{listen: \"{}\"}}\nmesh:\n  name: {MESH}\n  listen: {}\n  advertise: {}\n  seeds: {}\n  \
          tls:\n    ca: {}\n    cert: {}\n    key: {}\nupstreams:\n  - name: {}\n    base_url: http://{}/v1\n    \
-         models: {}\n    health: {{interval: 1s, timeout: 500ms}}\ndrain: {{timeout: {}s}}\nworkers: 1\n",
+         models: {}\n    health: {{interval: 1s, timeout: 500ms, cooldown_max: 2s}}\ndrain: {{timeout: {}s}}\nworkers: 1\n",
         addresses.public,
         addresses.admin,
         addresses.mesh,
