@@ -107,10 +107,18 @@ pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
         Ok(loaded) => super::block_on(crate::app::run(loaded, sources)),
         Err(problems) => {
             let warnings = problems.warnings().iter();
-            let warnings: String = warnings.map(|warning| format!("
-warning: {warning}")).collect();
-            fail(&format!("the configuration has problems
-{problems}{warnings}"))
+            let warnings: String = warnings
+                .map(|warning| {
+                    format!(
+                        "
+warning: {warning}"
+                    )
+                })
+                .collect();
+            fail(&format!(
+                "the configuration has problems
+{problems}{warnings}"
+            ))
         }
     }
 }
