@@ -1,7 +1,7 @@
-//! Speaks: what travels between nodes, and its checked conversion to core.
+//! Speaks: what goes over the wire between nodes, and its checked conversion to core's types.
 //!
-//! Reading order: [`frame`] (forwarded calls, greetings, pings), [`value`] and [`value_envelope`] (what
-//! gossip carries).
+//! Reading order: [`frame`] (forwarded requests, greetings, pings), [`value`] (gossiped facts),
+//! [`value_envelope`] (their signatures, rumors).
 //!
 //! What this crate does not know: sockets, tasks, clocks. It turns bytes into values and back.
 

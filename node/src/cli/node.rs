@@ -103,22 +103,16 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 /// Runs a node until it is told to end.
 pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
     let sources = args.sources(environment);
-    match config::load(&sources) {
-        Ok(loaded) => super::block_on(crate::app::run(loaded, sources)),
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             let warnings = problems.warnings().iter();
             let warnings: String = warnings
-                .map(|warning| {
-                    format!(
-                        "
-warning: {warning}"
-                    )
-                })
+                .map(|warning| format!("\nwarning: {warning}"))
                 .collect();
-            fail(&format!(
-                "the configuration has problems
-{problems}{warnings}"
-            ))
+            let text = format!("the configuration has problems\n{problems}{warnings}");
+            return fail(&text);
         }
-    }
+    };
+    super::block_on(crate::app::run(loaded, sources))
 }

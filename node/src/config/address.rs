@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use grapevine_core::ids::{NameError, NodeName};
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 
 /// Why a text is not an address of its kind. Says nothing of the text, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,8 +101,12 @@ impl FromStr for BaseUrl {
         if written_port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(AddressError::Port);
         }
-        let is_path = path.bytes().all(|byte| byte.is_ascii_graphic());
-        if authority.host().is_empty() || !is_path {
+        // Callers take the text for a URI: what the HTTP library would refuse ends here.
+        let is_path = path.is_empty() || path.parse::<PathAndQuery>().is_ok();
+        if authority.host().is_empty()
+            || !is_path
+            || !path.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return Err(AddressError::Url);
         }
         Ok(Self {
@@ -318,12 +322,27 @@ mod tests {
             ("https://", AddressError::Url),
             ("https://a b/v1", AddressError::Url),
             ("https://api.example.com/v 1", AddressError::Url),
+            ("https://api.example.com/<v1>", AddressError::Url),
             ("https://api.example.com:0", AddressError::Port),
             ("https://api.example.com:70000", AddressError::Port),
             ("https://api.example.com:", AddressError::Port),
         ];
         for (text, error) in refused {
             assert_eq!(text.parse::<BaseUrl>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_base_url_is_a_uri() {
+        for byte in 0_u8..=127 {
+            for text in [
+                format!("http://h/{}", char::from(byte)),
+                format!("http://h{}", char::from(byte)),
+            ] {
+                if let Ok(url) = text.parse::<BaseUrl>() {
+                    assert!(url.to_string().parse::<http::Uri>().is_ok(), "{text:?}");
+                }
+            }
         }
     }
 

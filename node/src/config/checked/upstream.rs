@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grapevine_core::engine::{Models, Probe, UpstreamSpec};
+use grapevine_core::engine::Probe;
 use grapevine_core::health;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
@@ -56,26 +56,6 @@ impl UpstreamConfig {
             probe: ProbeConfig::default(),
             health: health::Policy::default(),
             headers: Vec::new(),
-        }
-    }
-
-    /// What core needs to know of it.
-    pub fn spec(&self) -> UpstreamSpec {
-        UpstreamSpec {
-            name: self.name.clone(),
-            models: match &self.models {
-                UpstreamModels::Discovered => Models::Discovered,
-                UpstreamModels::Listed(models) => {
-                    Models::Listed(models.iter().map(|model| model.name.clone()).collect())
-                }
-            },
-            tier: self.tier,
-            weight: self.weight,
-            attempts_max: self.attempts_max,
-            in_flight_max: self.in_flight_max,
-            health: self.health.clone(),
-            probe: self.probe.kind,
-            probe_interval: self.probe.interval,
         }
     }
 }

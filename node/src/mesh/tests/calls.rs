@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::support::{
-    Fake, IN_FLIGHT_MAX, Node, TestMesh, answer, call, node_name, soon, until, whole,
+    Fake, IN_FLIGHT_MAX, Node, TELLINGS_MAX, TestMesh, answer, call, node_name, soon, until, whole,
 };
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 
@@ -40,6 +40,13 @@ async fn refusal(entry: &Node, call: Call) -> Failure {
         Ok(answer) => panic!("answered with {}", answer.status),
         Err(failure) => failure,
     }
+}
+
+/// Ends the link to the entry node without regard to what runs on it.
+fn break_link(owner: &Node) {
+    let link = owner.handle.links().get(&node_name("entry"));
+    let link = link.expect("a link");
+    link.connection.close(quinn::VarInt::from_u32(0), b"");
 }
 
 fn spoiled(edit: impl FnOnce(&mut Call)) -> Call {
@@ -215,9 +222,10 @@ async fn deadline_ends_a_call_that_hangs() {
 
 #[tokio::test]
 async fn owner_sees_the_time_that_is_left() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(TELLINGS_MAX);
     let fake = Fake::new(move |call| {
-        let _ = tell.send(call.deadline.saturating_duration_since(Instant::now()));
+        let left = call.deadline.saturating_duration_since(Instant::now());
+        tell.try_send(left).expect("room for one");
         async { Ok(answer(whole(Bytes::new()))) }
     });
     let (entry, _owner) = pair(fake).await;
@@ -294,7 +302,7 @@ async fn owner_that_goes_away_breaks_the_body_off() {
         .await
         .expect("a reader");
     assert!(soon("piece", body.frame()).await.is_some());
-    owner.handle.close().await;
+    break_link(&owner);
     let failure = soon("end", body.collect()).await.expect_err("no clean end");
     assert_eq!(failure.outcome, Outcome::BrokenOff);
 }
@@ -307,7 +315,7 @@ async fn owner_that_goes_away_before_the_answer_is_lost() {
     let waiting =
         tokio::spawn(async move { forwarder.call(&node_name("owner"), call(b"{}")).await });
     assert_eq!(soon("call", called.recv()).await, Some("called"));
-    owner.handle.close().await;
+    break_link(&owner);
     let failure = soon("end", waiting).await.expect("no panic");
     assert_eq!(failure.expect_err("no answer").outcome, Outcome::PeerLost);
     assert_eq!(soon("drop", called.recv()).await, Some("dropped"));
@@ -331,4 +339,19 @@ async fn reader_that_stalls_holds_the_upstream_back() {
     assert!(taken >= PIECE);
     drop(stalled);
     soon("end of the relay", feed.closed()).await;
+}
+
+#[tokio::test]
+async fn answer_that_ends_while_its_node_closes_arrives_whole() {
+    let (feed, fake) = fed_by_hand();
+    let (entry, owner) = pair(fake).await;
+    let body = forward(&entry, call(b"{}")).await.expect("an answer").body;
+    owner.desk.tell(Event::PhaseChanged(Phase::Draining)).await;
+    until("drain", || owner.desk.view().phase == Phase::Draining).await;
+    let last = Ok(Bytes::from_static(&[7; 200_000]));
+    feed.send(last).await.expect("a reader");
+    drop(feed);
+    until("end of the call", || owner.own_in_flight() == 0).await;
+    let (body, ()) = tokio::join!(soon("body", body.collect()), owner.handle.close());
+    assert_eq!(body.expect("a whole body").to_bytes().len(), 200_000);
 }

@@ -7,7 +7,9 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::support::{Fake, Node, TestMesh, Told, answer, call, node_name, soon, until};
+use super::support::{
+    Fake, Node, TELLINGS_MAX, TestMesh, Told, answer, call, node_name, soon, until,
+};
 use crate::exchange::{AnswerBody, CallPeer, Failure};
 
 /// What a cancel may take to reach the upstream.
@@ -61,7 +63,7 @@ impl http_body::Body for Endless {
 
 #[tokio::test]
 async fn body_dropped_within_the_answer_ends_the_upstream_call() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(TELLINGS_MAX);
     let fake = Fake::new(move |_| {
         let body = Endless {
             first: Some(Bytes::from_static(b"first")),

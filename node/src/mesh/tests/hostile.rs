@@ -10,11 +10,7 @@ use super::support::{Fake, Node, RawPeer, TestMesh, head, soon, until};
 use crate::mesh::streams;
 
 /// A node whose upstream must not be called, and a peer that speaks frames by hand.
-async fn victim() -> (
-    Node,
-    RawPeer,
-    tokio::sync::mpsc::UnboundedReceiver<&'static str>,
-) {
+async fn victim() -> (Node, RawPeer, tokio::sync::mpsc::Receiver<&'static str>) {
     let mesh = TestMesh::new();
     let (hang, called) = Fake::hang();
     let mut node = mesh.node_with("a", &[], hang).await;

@@ -37,8 +37,8 @@ async fn nodes_that_dial_each_other_at_once_settle_on_one_connection() {
     let (mut a, mut b) = (mesh.node("a").await, mesh.node("b").await);
     let member = |node: &Node| Members::from([(node.name.clone(), node.address())]);
     let (of_a, of_b) = (member(&b), member(&a));
-    a.handle.set_members(of_a);
-    b.handle.set_members(of_b);
+    a.parts.outgoing.members(of_a);
+    b.parts.outgoing.members(of_b);
     a.hears_up("b").await;
     b.hears_up("a").await;
     until("one connection", || {
