@@ -29,7 +29,8 @@ const CLEAR: &str = "\x1b[2J";
 /// A little traffic, so that there is something to see: a client per node, three requests a second each.
 const PACE: Pace = Pace {
     clients: region::REGIONS,
-    pause: Duration::from_millis(250),
+    pause: Duration::from_millis(200),
+    spread: Duration::from_millis(100),
 };
 
 /// Shows the table until it is dropped. With `traffic` a few clients ask all the while.
@@ -106,9 +107,8 @@ async fn status(fleet: &mut Fleet, load: Option<&Load>) -> Vec<String> {
     if let Some(load) = load {
         let (answered, failed) = load.counts();
         lines.push(format!(
-            "{} clients ask every {} ms: {answered} requests answered, {failed} failed. --idle leaves them out.",
-            PACE.clients,
-            PACE.pause.as_millis()
+            "{} clients ask about three times a second each: {answered} requests answered, {failed} failed. --idle leaves them out.",
+            PACE.clients
         ));
     }
     lines
