@@ -3,7 +3,9 @@
 //! Reading order: [`mesh`] (several nodes with certificates and configs), [`node`] (one of them),
 //! [`mock`] (an upstream with fault knobs), [`client`] (requests and event streams), [`load`] (many
 //! clients at once), [`network`] (a bad network between nodes), [`script`] (official SDKs), and
-//! [`wait`] (conditions instead of sleeping).
+//! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
+//! every byte), [`raw`] (a client whose hanging up is exact), [`events`] (how streams end), [`watch`]
+//! (when each node first showed something), [`memory`], and [`quiet`] (tests that measure run alone).
 //!
 //! The harness knows nodes by their program, ports, config and admin pages only. Its functions panic
 //! with what was being done, so that a test reads as its story; on a failure the end of every child's
@@ -26,8 +28,12 @@
 //! # }
 //! ```
 
+mod admin;
+pub mod canned;
 pub mod client;
+pub mod events;
 pub mod load;
+pub mod memory;
 pub mod mesh;
 pub mod mock;
 pub mod network;
@@ -35,10 +41,14 @@ pub mod node;
 pub mod ports;
 pub mod process;
 pub mod program;
+pub mod quiet;
+pub mod raw;
+pub mod rogue;
 pub mod scratch;
 pub mod script;
 pub mod view;
 pub mod wait;
+pub mod watch;
 
 pub use mesh::Mesh;
 pub use mock::Mock;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -30,6 +31,19 @@ pub struct Sample {
     pub node: String,
     /// `x-grapevine-upstream` of the answer.
     pub upstream: String,
+    /// All headers of the answer; none when no whole answer came.
+    pub headers: HeaderMap,
+}
+
+impl Sample {
+    /// A header's value, or an empty text when it is absent.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
 }
 
 /// Clients that send one request after another until told to stop.
@@ -125,6 +139,7 @@ fn sample(sent: Duration, ended: Duration, answer: reqwest::Result<Answer>) -> S
             status: answer.status,
             node: answer.header("x-grapevine-node").to_string(),
             upstream: answer.header("x-grapevine-upstream").to_string(),
+            headers: answer.headers,
         },
         Err(error) => Sample {
             sent,
@@ -132,6 +147,7 @@ fn sample(sent: Duration, ended: Duration, answer: reqwest::Result<Answer>) -> S
             status: 0,
             node: format!("{error:?}"),
             upstream: String::new(),
+            headers: HeaderMap::new(),
         },
     }
 }

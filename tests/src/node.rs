@@ -174,9 +174,18 @@ impl Node {
     ///
     /// When the file cannot be written or the node does not run.
     pub fn reload(&self, change: impl FnOnce(&mut Value)) {
+        self.rewrite(change);
+        self.process.signal(Signal::Hangup);
+    }
+
+    /// Changes the config file and tells nobody.
+    ///
+    /// # Panics
+    ///
+    /// When the file cannot be written.
+    pub fn rewrite(&self, change: impl FnOnce(&mut Value)) {
         change(&mut self.config.lock().unwrap_or_else(PoisonError::into_inner));
         self.write_config();
-        self.process.signal(Signal::Hangup);
     }
 
     /// The path of the config file.

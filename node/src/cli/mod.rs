@@ -62,9 +62,9 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
         Command::Node(args) => return node::run(args, environment),
+        Command::Demo(args) => return demo::run(args),
         Command::Mock(args) => return block_on(crate::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
-        Command::Demo(args) => return demo::run(args),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),

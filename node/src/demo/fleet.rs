@@ -47,6 +47,7 @@ const MESH_PORT: u16 = 7171;
 pub(super) struct Fleet {
     /// In the order of [`region::ALL`].
     members: Vec<Member>,
+    program: PathBuf,
     http: reqwest::Client,
     wan: Wan,
     reaper: Reaper,
@@ -99,20 +100,20 @@ impl Fleet {
         make_certificates(program, &directory.path).await?;
         let mut fleet = Self {
             members: Vec::new(),
+            program: program.to_owned(),
             http,
             wan,
             reaper,
             directory,
         };
         for (number, (region, addresses)) in region::ALL.iter().zip(places).enumerate() {
-            fleet.add(program, number, *region, addresses).await?;
+            fleet.add(number, *region, addresses).await?;
         }
         Ok(fleet)
     }
 
     async fn add(
         &mut self,
-        program: &Path,
         number: usize,
         region: Region,
         addresses: Addresses,
@@ -129,18 +130,23 @@ impl Fleet {
         std::fs::write(&config, text).map_err(DemoError::Files)?;
         let log = directory.join(format!("{}.log", region.name));
         let arguments = ["node", "-c", &config.display().to_string()];
-        let process = Child::start(program, &arguments, &log, &mut self.reaper);
+        let process = Child::start(&self.program, &arguments, &log, &mut self.reaper);
         self.members.push(Member {
             region,
             addresses,
             config,
             upstream,
             process: process.map_err(|source| DemoError::Program {
-                program: program.to_owned(),
+                program: self.program.clone(),
                 source,
             })?,
         });
         Ok(())
+    }
+
+    /// What a node is started with.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The nodes, in the order of [`region::ALL`].
@@ -277,7 +283,7 @@ fn config_text(
     let rest = format!(
         "listen: {}\nadmin: {{listen: \"{}\"}}\nmesh:\n  name: {MESH}\n  listen: {}\n  advertise: {}\n  seeds: {}\n  \
          tls:\n    ca: {}\n    cert: {}\n    key: {}\nupstreams:\n  - name: {}\n    base_url: http://{}/v1\n    \
-         models: {}\n    health: {{interval: 1s, timeout: 500ms}}\ndrain: {{timeout: {}s}}\nworkers: 1\n",
+         models: {}\n    health: {{interval: 1s, timeout: 500ms, cooldown_max: 2s}}\ndrain: {{timeout: {}s}}\nworkers: 1\n",
         addresses.public,
         addresses.admin,
         addresses.mesh,

@@ -1,9 +1,10 @@
 //! Lines to copy: requests to try, and things to break.
 
-use super::fleet::Member;
+use super::fleet::{Fleet, Member};
 
-/// The lines, for these nodes.
-pub(super) fn lines(members: &[Member]) -> Vec<String> {
+/// The lines, for the nodes of this fleet.
+pub(super) fn lines(fleet: &Fleet) -> Vec<String> {
+    let members = fleet.members();
     let Some(first) = members
         .iter()
         .find(|member| member.region.name == "usa")
@@ -19,9 +20,10 @@ pub(super) fn lines(members: &[Member]) -> Vec<String> {
     lines.push("Break something, and watch the table and the headers:".to_owned());
     for member in members {
         lines.push(format!(
-            "  kill -9 {:<8}  # node {}; start it again: grapevine node -c {}",
+            "  kill -9 {:<8}  # node {}; start it again: {} node -c {}",
             member.process.id(),
             member.region.name,
+            fleet.program().display(),
             member.config.display()
         ));
     }

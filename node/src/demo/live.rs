@@ -47,7 +47,7 @@ pub(super) async fn run(
     });
     let mut out = std::io::stdout();
     let redraws = out.is_terminal();
-    let hints = hints::lines(fleet.members());
+    let hints = hints::lines(fleet);
     if redraws {
         write(&mut out, CLEAR)?;
     } else {

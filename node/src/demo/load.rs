@@ -249,7 +249,8 @@ async fn client(number: usize, shared: Arc<Shared>) -> Vec<Record> {
 async fn request(client: usize, count: u64, entry: &mut usize, shared: &Shared) -> Record {
     let started = shared.start.elapsed();
     let text = format!("Question {count} of client {client}: how far is it?");
-    let streamed = (count + client as u64).is_multiple_of(2);
+    // Every second one of each client, and at any time about half of the clients of each node.
+    let streamed = (count + (client / REGIONS) as u64).is_multiple_of(2);
     let words = crate::mock::Knobs::default().chunks;
     let (mut entry_lost, mut interrupted) = (0, 0);
     let mut end = RequestEnd::Lost {

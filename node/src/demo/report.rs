@@ -20,7 +20,10 @@ use super::table::{Side, Table, number};
 /// Losses that a report describes.
 const LOSSES_SHOWN: usize = 10;
 
-/// After recovery at most this share of the requests is disturbed: their 99th percentile is not.
+/// How long it must stay calm after a recovery.
+const CALM: Duration = Duration::from_secs(1);
+
+/// The share of requests that may be disturbed while it is calm: their 99th percentile is not.
 const DISTURBED_SHARE_MAX: f64 = 0.01;
 
 /// A stretch of the run. It ends where the next one starts.
@@ -90,33 +93,31 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// How long after a fault the requests were undisturbed again: the first moment after which, up to the next event,
-    /// at most one in a hundred was disturbed.
+    /// How long after a fault the requests were undisturbed again: the first moment that is followed by a second, or
+    /// by the rest of the time up to the next event, in which at most one request in a hundred was disturbed.
     fn answers_recovered(&self, fault: &Fault) -> Duration {
         let met = |record: &&Record| record.ended >= fault.at && record.started < fault.until;
-        let mut ends: Vec<(Duration, bool)> = self
-            .records
-            .iter()
-            .filter(met)
-            .map(|r| (r.ended, is_disturbed(r)))
+        let records = self.records.iter().filter(met);
+        let mut ends: Vec<(Duration, bool)> = records
+            .map(|record| (record.ended, is_disturbed(record)))
             .collect();
         ends.sort_unstable();
-        let mut disturbed = ends
-            .iter()
-            .filter(|(_, is_disturbed)| *is_disturbed)
-            .count();
-        let mut recovered = fault.at;
-        for (number, (ended, is_disturbed)) in ends.iter().enumerate() {
-            let left = ends.len() - number;
-            if disturbed as f64 <= left as f64 * DISTURBED_SHARE_MAX {
-                break;
-            }
-            if *is_disturbed {
-                disturbed -= 1;
-                recovered = recovered.max(*ended);
-            }
-        }
-        recovered.saturating_sub(fault.at)
+        let ends_disturbed = ends.iter().filter(|(_, is_disturbed)| *is_disturbed);
+        let moments = std::iter::once(fault.at).chain(ends_disturbed.map(|(ended, _)| *ended));
+        let is_calm = |from: &Duration| {
+            // What ends in the very moment is of the time before, but for the fault's own moment.
+            let begin = ends.partition_point(|(ended, _)| *ended <= *from && *from > fault.at);
+            let end = ends.partition_point(|(ended, _)| *ended <= *from + CALM);
+            let next = ends.get(begin..end).unwrap_or_default();
+            let disturbed = next
+                .iter()
+                .filter(|(_, is_disturbed)| *is_disturbed)
+                .count();
+            disturbed as f64 <= next.len() as f64 * DISTURBED_SHARE_MAX
+        };
+        // The last disturbed request's end is always calm: nothing disturbed follows it.
+        let recovered = moments.into_iter().find(is_calm);
+        recovered.unwrap_or(fault.at).saturating_sub(fault.at)
     }
 
     fn sums_of(&self, wanted: impl Fn(&Record) -> bool) -> Sums {
@@ -138,13 +139,14 @@ impl Report {
         sums
     }
 
+    /// A request counts in the phase in which it ends: so what a fault did to it counts after the fault.
     fn phase_sums(&self) -> Vec<(&str, Sums)> {
         let ends = self.phases.iter().skip(1).map(|phase| phase.from);
         let ends = ends.chain([Duration::MAX]);
         let phases = self.phases.iter().zip(ends);
         phases
             .map(|(phase, end)| {
-                let sums = self.sums_of(|r| (phase.from..end).contains(&r.started));
+                let sums = self.sums_of(|r| (phase.from..end).contains(&r.ended));
                 (phase.name.as_str(), sums)
             })
             .collect()
@@ -455,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_count_in_the_phase_in_which_they_start() {
+    fn requests_count_in_the_phase_in_which_they_end() {
         let report = report(
             vec![
                 answered(0, 10, 0, 1),
@@ -465,8 +467,8 @@ mod tests {
             vec![],
         );
         let phases = report.phase_sums();
-        assert_eq!((phases[0].1.requests, phases[0].1.lost), (2, 0));
-        assert_eq!((phases[1].1.requests, phases[1].1.lost), (1, 1));
+        assert_eq!((phases[0].1.requests, phases[0].1.lost), (1, 0));
+        assert_eq!((phases[1].1.requests, phases[1].1.lost), (2, 1));
         assert_eq!(report.lost(), 1);
     }
 
@@ -490,6 +492,18 @@ mod tests {
         let recovered = run.answers_recovered(&fault);
         assert!((46 * MS..=49 * MS).contains(&recovered), "{recovered:?}");
         assert_eq!(run.recovery(), 90 * MS, "the views were later");
+    }
+
+    #[test]
+    fn a_single_late_disturbance_among_many_requests_is_no_second_outage() {
+        let mut records: Vec<Record> = (1_000..4_000)
+            .map(|at| answered(at, at + 5, 1, 1))
+            .collect();
+        records.extend((0..50).map(|at| answered(1_000, 1_010 + at, 1, 2)));
+        records.push(answered(3_000, 3_020, 1, 2));
+        let fault = fault(1_000, 9_000);
+        let recovered = report(records, vec![fault.clone()]).answers_recovered(&fault);
+        assert!(recovered < 60 * MS, "{recovered:?}");
     }
 
     #[test]

@@ -1,0 +1,212 @@
+//! How fast news of a failure reaches every node, and that good nodes are not taken for dead.
+
+use std::time::{Duration, Instant};
+
+use grapevine_tests::client::{chat, chat_body, http, try_post};
+use grapevine_tests::load::{Load, failures};
+use grapevine_tests::quiet::{alone, beside_others};
+use grapevine_tests::watch::Watch;
+use grapevine_tests::{Mesh, Mock, wait_until};
+use serde_json::json;
+
+const MODEL: &str = "gpt-4o";
+const CHAT: &str = "/v1/chat/completions";
+const NODES: [&str; 5] = ["sgp", "jpn", "usa", "eur", "bra"];
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// From the request that ejects an upstream to the view of the last of five nodes.
+const EJECTION_SEEN_LIMIT: Duration = Duration::from_millis(250);
+
+/// From a node's death to the last new request for it.
+const NO_NEW_REQUEST_AFTER: Duration = Duration::from_secs(1);
+
+/// From a node's death to its end in the last view.
+const DEATH_SEEN_LIMIT: Duration = Duration::from_millis(2_500);
+
+/// Ejections that are timed: one could be luck.
+const ROUNDS: usize = 3;
+
+/// The rest between two looks at an idle mesh.
+const IDLE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn an_ejection_is_in_every_nodes_view_within_250_ms() {
+    let _room = alone().await;
+    let mock = Mock::start("near", &[MODEL]).await;
+    let health =
+        json!({"failure_threshold": 1, "cooldown": "1s", "cooldown_max": "1s", "probe": "models"});
+    let mut builder = Mesh::builder().node("sgp", |node| {
+        node.upstream_with(&mock, json!({"max_retries": 1, "health": health}))
+    });
+    for name in &NODES[1..] {
+        builder = builder.node(name, |node| node);
+    }
+    let mesh = builder.start().await;
+    let (client, url) = (
+        http(),
+        format!("{}/chat/completions", mesh["sgp"].base_url()),
+    );
+    let mut slowest = Vec::new();
+    for _ in 0..ROUNDS {
+        for node in mesh.nodes() {
+            let well = "the upstream healthy";
+            node.wait_for_view(well, LIMIT, |view| view.state("sgp", "near") == "healthy")
+                .await;
+        }
+        mock.set(json!({"error_rate": 1.0})).await;
+        let watch = Watch::start(mesh.nodes(), |view| view.state("sgp", "near") == "ejected");
+        // Several looks' time, so that opening connections is not measured.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let start = Instant::now();
+        let answer = try_post(&client, &url, &chat_body(MODEL, "hello")).await;
+        assert_eq!(answer.unwrap().status, 500);
+        slowest.push(watch.finish(start, LIMIT).await);
+        mock.set(json!({"error_rate": 0.0})).await;
+    }
+    eprintln!("ejection seen after {slowest:?}");
+    for seen in &slowest {
+        let last = seen.last().map(|(_, after)| *after);
+        assert!(
+            last.is_some_and(|after| after <= EJECTION_SEEN_LIMIT),
+            "{slowest:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_killed_node_gets_no_request_after_a_second_and_is_gone_from_every_view_within_2500_ms() {
+    let _room = alone().await;
+    let (near, far) = (
+        Mock::start("near", &[MODEL]).await,
+        Mock::start("far", &[MODEL]).await,
+    );
+    for mock in [&near, &far] {
+        mock.set(json!({"latency": "50ms"})).await;
+    }
+    let mesh = Mesh::builder()
+        .node("sgp", |node| node)
+        .node("jpn", |node| {
+            node.upstream_with(&near, json!({"priority": 1}))
+        })
+        .node("usa", |node| {
+            node.upstream_with(&far, json!({"priority": 2}))
+        })
+        .node("eur", |node| node)
+        .start()
+        .await;
+    let load = Load::start(&mesh["sgp"], 8, MODEL);
+    near.wait_for_count("completed", 50, LIMIT).await;
+    let survivors = mesh.nodes().iter().filter(|node| node.name() != "jpn");
+    let watch = Watch::start(survivors, |view| !view.is_live("jpn"));
+
+    let (start, killed) = (Instant::now(), load.elapsed());
+    mesh["jpn"].kill();
+    let seen = watch.finish(start, LIMIT).await;
+    let before = far.count("completed").await;
+    far.wait_for_count("completed", before + 50, LIMIT).await;
+    let samples = load.finish().await;
+    eprintln!("death seen after {seen:?}");
+
+    assert_eq!(failures(&samples), Vec::<String>::new());
+    let late = samples
+        .iter()
+        .filter(|sample| sample.sent >= killed + NO_NEW_REQUEST_AFTER);
+    let (mut sent, mut astray) = (0, Vec::new());
+    for sample in late {
+        sent += 1;
+        let place = (
+            sample.header("x-grapevine-node"),
+            sample.header("x-grapevine-attempts"),
+        );
+        if place != ("usa", "1") {
+            astray.push(format!("{sample:?}"));
+        }
+    }
+    assert!(sent >= 20, "only {sent} requests after the first second");
+    assert_eq!(
+        astray,
+        Vec::<String>::new(),
+        "of {sent} requests after the first second"
+    );
+    assert!(
+        seen.last()
+            .is_some_and(|(_, after)| *after <= DEATH_SEEN_LIMIT),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn in_an_idle_mesh_nobody_is_taken_for_dead_within_20_seconds() {
+    let _room = beside_others().await;
+    nobody_dies(Duration::from_secs(20)).await;
+}
+
+#[tokio::test]
+#[ignore = "takes ten minutes; CONTRIBUTING.md has its command"]
+async fn in_an_idle_mesh_nobody_is_taken_for_dead_within_10_minutes() {
+    nobody_dies(Duration::from_secs(600)).await;
+}
+
+async fn nobody_dies(span: Duration) {
+    let mut builder = Mesh::builder();
+    for name in NODES {
+        builder = builder.node(name, |node| node);
+    }
+    let mesh = builder.start().await;
+    let start = Instant::now();
+    let mut looks = 0;
+    while start.elapsed() < span {
+        for node in mesh.nodes() {
+            let view = node.view().await;
+            for name in NODES {
+                let (live, phase) = (view.is_live(name), view.phase(name));
+                assert!(
+                    live && phase == "ready",
+                    "after {:?} {} saw {name} as {:#}",
+                    start.elapsed(),
+                    node.name(),
+                    view.0
+                );
+            }
+            looks += 1;
+        }
+        tokio::time::sleep(IDLE_LOOK_INTERVAL).await;
+    }
+    assert!(looks >= span.as_secs(), "only {looks} looks");
+}
+
+#[tokio::test]
+async fn a_node_that_restarts_under_the_same_name_rejoins_and_serves() {
+    let _room = alone().await;
+    let mock = Mock::start("near", &[MODEL]).await;
+    let mesh = Mesh::builder()
+        .node("sgp", |node| node)
+        .node("jpn", |node| node.upstream(&mock))
+        .start()
+        .await;
+    assert_eq!(chat(&mesh["sgp"], MODEL, "before").await.status, 200);
+
+    for round in 0..2 {
+        mesh["jpn"].restart().await;
+        let before = mock.stats().await["by_path"][CHAT].as_u64();
+        let served = wait_until("the first answer after a restart", LIMIT, async || {
+            let answer = chat(&mesh["sgp"], MODEL, "after").await;
+            match answer.status {
+                200 => Ok(answer),
+                status => Err(format!("{status} {}", answer.text())),
+            }
+        });
+        let (answer, after) = served.await;
+        eprintln!("served {after:?} after restart {round}");
+        assert_eq!(answer.header("x-grapevine-node"), "jpn");
+        mesh.wait_until_converged().await;
+        for _ in 0..20 {
+            let answer = chat(&mesh["sgp"], MODEL, "after").await;
+            assert_eq!(
+                (answer.status, answer.header("x-grapevine-attempts")),
+                (200, "1")
+            );
+        }
+        assert!(mock.stats().await["by_path"][CHAT].as_u64() >= before.map(|count| count + 21));
+    }
+}
