@@ -19,6 +19,7 @@ use http_body::{Body, Frame};
 use quinn::{ReadError, WriteError};
 use tokio::time::{Instant, timeout};
 
+use super::framed::{self, Found, Unframer};
 use super::links::{Link, Links};
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
@@ -147,6 +148,7 @@ fn start(
             let body = PeerBody {
                 stream,
                 link: Arc::clone(link),
+                unframer: Unframer::default(),
                 ended: false,
                 _counted: counted,
             };
@@ -213,6 +215,7 @@ fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
 struct PeerBody {
     stream: CallStream,
     link: Arc<Link>,
+    unframer: Unframer,
     ended: bool,
     _counted: InFlightGuard,
 }
@@ -225,32 +228,52 @@ impl Body for PeerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        if self.ended {
+        let body = &mut *self;
+        if body.ended {
             return Poll::Ready(None);
         }
-        // The future holds no state of its own: the stream keeps the waker, so that one made anew
-        // for each poll goes on where the last one was dropped.
-        let chunk = {
-            let read = pin!(self.stream.recv.read_chunk(usize::MAX, true));
-            ready!(read.poll(context))
-        };
-        Poll::Ready(match chunk {
-            Ok(Some(chunk)) => Some(Ok(Frame::data(chunk.bytes))),
-            Ok(None) => {
-                self.ended = true;
-                self.stream.complete();
-                None
+        loop {
+            match body.unframer.next() {
+                Found::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
+                Found::Nothing => {}
             }
-            Err(error) => {
-                self.ended = true;
-                Some(Err(broken_off(&self.link.peer, &error)))
-            }
-        })
+            // The future holds no state of its own: the stream keeps the waker, so that one made anew
+            // for each poll goes on where the last one was dropped.
+            let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
+            let broken = match ready!(read.poll(context)) {
+                Ok(Some(chunk)) => {
+                    body.unframer.feed(chunk.bytes);
+                    continue;
+                }
+                Ok(None) => unfinished(&body.link.peer),
+                Err(error) => broken_off(&body.link.peer, &error),
+            };
+            body.ended = true;
+            return Poll::Ready(Some(Err(broken)));
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         self.ended
     }
+}
+
+impl PeerBody {
+    /// The body came to its end: a clean one, or the failure that `code` tells.
+    fn end(&mut self, code: u32) -> Option<Failure> {
+        self.ended = true;
+        self.stream.complete();
+        (code != framed::CLEAN).then(|| {
+            let detail = format!("answer through {} broke off", self.link.peer);
+            Failure::new(reset::outcome(u64::from(code)), detail)
+        })
+    }
+}
+
+fn unfinished(peer: &NodeName) -> Failure {
+    let detail = format!("answer through {peer} ended without its end");
+    Failure::new(Outcome::BrokenOff, detail)
 }
 
 /// How a body ended that did not end whole.
