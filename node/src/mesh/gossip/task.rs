@@ -4,7 +4,7 @@
 //! read from peers meanwhile), so that orders from the engine are always taken and the two can never
 //! wait for each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
