@@ -153,7 +153,7 @@ fn row(
 ) -> Vec<String> {
     let entry = own.or(distances).and_then(|page| page.node(region.name));
     let phase = match entry {
-        _ if ended && own.is_none() => "killed".to_owned(),
+        _ if ended && own.is_none() => "gone".to_owned(),
         Some(entry) if own.is_some() => printable(&entry.phase),
         _ => "no answer".to_owned(),
     };
@@ -229,7 +229,7 @@ mod tests {
             [
                 "eur",
                 "eur",
-                "killed",
+                "gone",
                 "eur-model",
                 "-",
                 "-",
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_started_again_by_hand_is_not_shown_as_killed() {
+    fn a_node_started_again_by_hand_is_not_shown_as_gone() {
         let page = page();
         assert_eq!(row(region::ALL[3], Some(&page), None, true, 0)[2], "ready");
     }
