@@ -204,7 +204,10 @@ async fn a_node_that_restarts_under_the_same_name_rejoins_and_serves() {
             let answer = chat(&mesh["sgp"], MODEL, "after").await;
             assert_eq!(
                 (answer.status, answer.header("x-grapevine-attempts")),
-                (200, "1")
+                (200, "1"),
+                "{}; {:#}",
+                answer.text(),
+                mesh["sgp"].requests().await["requests"][0]
             );
         }
         assert!(mock.stats().await["by_path"][CHAT].as_u64() >= before.map(|count| count + 21));
