@@ -40,7 +40,7 @@ impl<E> Heap<E> {
     }
 
     /// Takes the next event, with its time.
-    pub fn next(&mut self) -> Option<(Instant, E)> {
+    pub fn take_next(&mut self) -> Option<(Instant, E)> {
         self.planned
             .pop()
             .map(|Reverse(planned)| (planned.at, planned.event))
@@ -91,7 +91,7 @@ mod tests {
             heap.plan(at(time), name);
         }
         assert_eq!(heap.next_at(), Some(at(1)));
-        let order: Vec<_> = std::iter::from_fn(|| heap.next())
+        let order: Vec<_> = std::iter::from_fn(|| heap.take_next())
             .map(|(_, name)| name)
             .collect();
         assert_eq!(order, ["a", "b", "c", "d"]);

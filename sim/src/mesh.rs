@@ -105,7 +105,7 @@ impl Mesh {
     /// Lets everything happen until `until`.
     pub fn run_until(&mut self, until: Instant) {
         while self.heap.next_at().is_some_and(|at| at <= until) {
-            let Some((at, happening)) = self.heap.next() else {
+            let Some((at, happening)) = self.heap.take_next() else {
                 return;
             };
             self.now = at;

@@ -43,6 +43,7 @@ pub mod process;
 pub mod program;
 pub mod quiet;
 pub mod raw;
+pub mod rogue;
 pub mod scratch;
 pub mod script;
 pub mod view;

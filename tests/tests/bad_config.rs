@@ -98,10 +98,8 @@ fn every_broken_config_is_refused_with_its_key_and_line() {
         let output = run(&["check", "-c", &path.display().to_string()]);
         let printed = printed(&output);
         let place = format!("{}:{line}:", path.display());
-        let complaint = printed.lines().find(|complaint| {
-            complaint.contains(&place)
-                && complaint.contains(&format!("{key}: ").replace(": : ", ": "))
-        });
+        let names = |complaint: &&str| complaint.contains(&place) && complaint.contains(key);
+        let complaint = printed.lines().find(names);
         // A remedy follows the problem after a semicolon.
         if output.status.success() || !complaint.is_some_and(|complaint| complaint.contains("; ")) {
             problems.push(format!(

@@ -12,7 +12,7 @@ const MODEL: &str = "gpt-4";
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sloppy_answer_passes_byte_for_byte_through_a_hop() {
+async fn a_sloppy_answer_passes_through_a_hop_as_it_is() {
     let (mesh, upstream) = mesh_with_sloppy_upstream().await;
     let direct = format!("{}/chat/completions", upstream.base_url());
     let direct = try_post(&http(), &direct, &chat_body(MODEL, "a vine")).await;

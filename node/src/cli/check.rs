@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::node::NodeArgs;
-use crate::config::{self, Config, Environment, Loaded, Problems};
+use crate::config::{self, Config, Environment, Loaded, Problem, Problems};
 
 /// What `check` takes.
 #[derive(Debug, Args)]
@@ -39,6 +39,7 @@ pub(super) fn run(
         (false, Ok(loaded)) => write_good(&loaded, args.dump, out)?,
         (false, Err(problems)) => {
             writeln!(out, "{problems}")?;
+            write_warnings(problems.warnings(), out)?;
             let count = problems.iter().count();
             writeln!(out, "{count} problem{}", if count == 1 { "" } else { "s" })?;
         }
@@ -52,7 +53,7 @@ fn write_json(checked: &Result<Loaded, Problems>, out: &mut impl Write) -> io::R
             json!({"ok": true, "problems": [], "warnings": loaded.warnings, "config": loaded.config.dump()})
         }
         Err(problems) => {
-            json!({"ok": false, "problems": problems.iter().collect::<Vec<_>>(), "warnings": []})
+            json!({"ok": false, "problems": problems.iter().collect::<Vec<_>>(), "warnings": problems.warnings()})
         }
     };
     serde_json::to_writer_pretty(&mut *out, &report)?;
@@ -62,14 +63,18 @@ fn write_json(checked: &Result<Loaded, Problems>, out: &mut impl Write) -> io::R
 fn write_good(loaded: &Loaded, dump: bool, out: &mut impl Write) -> io::Result<()> {
     let config = &loaded.config;
     writeln!(out, "ok")?;
-    for warning in &loaded.warnings {
-        writeln!(out, "warning: {warning}")?;
-    }
+    write_warnings(&loaded.warnings, out)?;
     if dump {
         write!(out, "{}", config.dump_yaml())
     } else {
         write_summary(config, out)
     }
+}
+
+fn write_warnings(warnings: &[Problem], out: &mut impl Write) -> io::Result<()> {
+    warnings
+        .iter()
+        .try_for_each(|warning| writeln!(out, "warning: {warning}"))
 }
 
 fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
@@ -105,4 +110,187 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "upstream  {} at {}", upstream.name, upstream.base_url)?;
     }
     writeln!(out, "keys      {}", config.keys.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    /// What `grapevine check ARGS` prints, and whether it is good.
+    fn check(args: &[&str], variables: &[(&str, &str)]) -> (String, bool) {
+        let args = ["grapevine", "check"].iter().chain(args);
+        let Command::Check(args) = Cli::parse_from(args).command else {
+            panic!("not check")
+        };
+        let mut out = Vec::new();
+        let environment = variables.iter().copied().collect();
+        let code = run(args, environment, &mut out).expect("a buffer takes all");
+        let is_good = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
+        (String::from_utf8(out).expect("the output is text"), is_good)
+    }
+
+    #[test]
+    fn good_configuration_is_summed_up() {
+        let args = [
+            "--listen",
+            "127.0.0.1:1",
+            "--name",
+            "a",
+            "--region",
+            "sgp",
+            "--upstream",
+            "u=http://h/v1",
+        ];
+        let (text, is_good) = check(&args, &[]);
+        assert!(is_good);
+        assert_eq!(
+            text,
+            "ok\n\
+             node      a in sgp\n\
+             api       http://127.0.0.1:1\n\
+             admin     http://127.0.0.1:9090\n\
+             mesh      none\n\
+             upstream  u at http://h/v1\n\
+             keys      0\n"
+        );
+    }
+
+    #[test]
+    fn every_flag_reaches_its_key() {
+        let args = [
+            "--listen",
+            "l",
+            "--admin-listen",
+            "l",
+            "--name",
+            "/",
+            "--region",
+            "/",
+            "--upstream",
+            "/=x",
+            "--seed",
+            "s",
+            "--mesh-name",
+            "/",
+            "--mesh-listen",
+            "l",
+            "--advertise",
+            "a",
+            "--ca",
+            "/no",
+            "--cert",
+            "/no",
+            "--key",
+            "/no",
+            "--log",
+            "loud",
+            "--log-format",
+            "f",
+        ];
+        let (text, is_good) = check(&args, &[]);
+        assert!(!is_good);
+        for flag in args
+            .iter()
+            .filter(|arg| arg.starts_with("--") && **arg != "--key")
+        {
+            assert!(
+                text.contains(&format!("{flag}: ")),
+                "{flag} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn problems_come_with_warnings_and_a_count() {
+        let variables = [("GRAPEVINE_LISTEN", "x"), ("GRAPEVINE_REGOIN", "sgp")];
+        let (text, is_good) = check(&[], &variables);
+        assert!(!is_good);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("GRAPEVINE_LISTEN: listen: x is not valid"),
+            "{text}"
+        );
+        assert!(lines.contains(
+            &"warning: GRAPEVINE_REGOIN: is not a known variable; did you mean GRAPEVINE_REGION?"
+        ));
+        assert_eq!(lines.last(), Some(&"1 problem"));
+    }
+
+    #[test]
+    fn json_has_problems_by_key_and_the_redacted_configuration() {
+        let (text, _) = check(&["--json"], &[("GRAPEVINE_ADMIN_TOKEN", "hunter2")]);
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            (&report["ok"], &report["config"]["admin"]["token"]),
+            (&json!(true), &json!("***"))
+        );
+        let (text, _) = check(&["--json", "--listen", "x"], &[]);
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            (&report["ok"], &report["problems"][0]["key"]),
+            (&json!(false), &json!("listen"))
+        );
+    }
+
+    #[test]
+    fn dump_has_no_secret() {
+        let (text, is_good) = check(&["--dump"], &[("GRAPEVINE_ADMIN_TOKEN", "hunter2")]);
+        assert!(
+            is_good && text.contains("strategy: latency") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn file_is_named_by_flag_or_variable_alone() {
+        let (text, is_good) = check(&[], &[("GRAPEVINE_CONFIG", "/nowhere.yaml")]);
+        assert!(
+            !is_good && text.starts_with("/nowhere.yaml: cannot be read"),
+            "{text}"
+        );
+        let (text, _) = check(
+            &["-c", "/flag.yaml"],
+            &[("GRAPEVINE_CONFIG", "/nowhere.yaml")],
+        );
+        assert!(text.starts_with("/flag.yaml: cannot be read"), "{text}");
+    }
+
+    #[test]
+    fn certificates_of_the_ca_command_are_good() {
+        use crate::mesh::authority::{Authority, create};
+        use crate::mesh::identity::MeshName;
+
+        let folder = std::env::temp_dir().join(format!("grapevine-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let path = |name: &str| folder.join(name).display().to_string();
+        let write = |name: &str, text: &str| {
+            std::fs::write(path(name), text).expect("a file can be written")
+        };
+        let ca = create(&MeshName::new("production").expect("a good name")).expect("an authority");
+        let authority = Authority::from_pem(&ca.certificate, &ca.key).expect("an authority");
+        let name = "sgp-1".parse().expect("a good name");
+        let issued = authority
+            .issue(&name, &[], std::time::Duration::from_secs(60))
+            .expect("a certificate");
+        write("ca.pem", &ca.certificate);
+        write("node.pem", &issued.certificate);
+        write("node.key", &issued.key);
+        let (ca, cert, key) = (path("ca.pem"), path("node.pem"), path("node.key"));
+        let (text, is_good) = check(
+            &[
+                "--ca", &ca, "--cert", &cert, "--key", &key, "--seed", "jpn:7171",
+            ],
+            &[],
+        );
+        std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+        assert!(is_good, "{text}");
+        assert!(
+            text.contains("mesh      production on 0.0.0.0:7171, seeds jpn:7171"),
+            "{text}"
+        );
+        assert!(text.contains("node      sgp-1 in local"), "{text}");
+    }
 }

@@ -9,6 +9,7 @@ mod completions;
 mod key;
 mod node;
 mod schema;
+mod status;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
+use crate::demo;
 
 /// One node of a mesh that routes AI API requests to the nearest healthy upstream.
 #[derive(Debug, Parser)]
@@ -37,8 +39,12 @@ pub struct Cli {
 pub enum Command {
     /// Run a node
     Node(node::NodeArgs),
+    /// Run four regions on this machine, to try and to break
+    Demo(demo::DemoArgs),
     /// Check a configuration: every problem with its key, its place and a remedy
     Check(check::CheckArgs),
+    /// Show the mesh as a node sees it
+    Status(status::StatusArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
@@ -56,9 +62,11 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
         Command::Node(args) => return node::run(args, environment),
+        Command::Demo(args) => return demo::run(args),
         Command::Mock(args) => return block_on(crate::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
+        Command::Status(args) => status::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),

@@ -105,7 +105,14 @@ pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
     let sources = args.sources(environment);
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
-        Err(problems) => return fail(&format!("the configuration has problems\n{problems}")),
+        Err(problems) => {
+            let warnings = problems.warnings().iter();
+            let warnings: String = warnings
+                .map(|warning| format!("\nwarning: {warning}"))
+                .collect();
+            let text = format!("the configuration has problems\n{problems}{warnings}");
+            return fail(&text);
+        }
     };
     super::block_on(crate::app::run(loaded, sources))
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use grapevine_core::ids::{NameError, NodeName};
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 
 /// Why a text is not an address of its kind. Says nothing of the text, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,10 +27,10 @@ pub enum AddressError {
     #[error("must have a port from 1 to 65535")]
     Port,
     /// No `HOST:PORT`.
-    #[error("must be HOST:PORT")]
+    #[error("is not a host and a port")]
     HostPort,
     /// No network.
-    #[error("must be an IP address or a network such as 10.0.0.0/8")]
+    #[error("is not an address or a network")]
     Network,
 }
 
@@ -101,8 +101,12 @@ impl FromStr for BaseUrl {
         if written_port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(AddressError::Port);
         }
-        let is_path = path.bytes().all(|byte| byte.is_ascii_graphic());
-        if authority.host().is_empty() || !is_path {
+        // Callers take the text for a URI: what the HTTP library would refuse ends here.
+        let is_path = path.is_empty() || path.parse::<PathAndQuery>().is_ok();
+        if authority.host().is_empty()
+            || !is_path
+            || !path.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return Err(AddressError::Url);
         }
         Ok(Self {
@@ -242,8 +246,10 @@ impl fmt::Display for Network {
     }
 }
 
-/// The name of a mesh: lower-case letters, digits, `-`, `_` and `.`, since it is the trust domain of
-/// the nodes' SPIFFE identities.
+const MESH_NAME_ALLOWED: &str = "use lower-case letters, digits and inner '-'";
+
+/// The name of a mesh: lower-case letters, digits and inner `-`, at most 63 bytes, since it is a label of
+/// a DNS name and the trust domain of the nodes' SPIFFE identities.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeshName(Arc<str>);
 
@@ -264,10 +270,13 @@ impl FromStr for MeshName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let name = NodeName::new(text)?;
-        match text.chars().find(char::is_ascii_uppercase) {
+        let permits =
+            |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '-';
+        let at_edge = (text.starts_with('-') || text.ends_with('-')).then_some('-');
+        match at_edge.or_else(|| text.chars().find(|sign| !permits(*sign))) {
             Some(character) => Err(NameError::BadCharacter {
                 character,
-                allowed: "use lower-case letters",
+                allowed: MESH_NAME_ALLOWED,
             }),
             None => Ok(Self(name.as_str().into())),
         }
@@ -313,12 +322,27 @@ mod tests {
             ("https://", AddressError::Url),
             ("https://a b/v1", AddressError::Url),
             ("https://api.example.com/v 1", AddressError::Url),
+            ("https://api.example.com/<v1>", AddressError::Url),
             ("https://api.example.com:0", AddressError::Port),
             ("https://api.example.com:70000", AddressError::Port),
             ("https://api.example.com:", AddressError::Port),
         ];
         for (text, error) in refused {
             assert_eq!(text.parse::<BaseUrl>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_base_url_is_a_uri() {
+        for byte in 0_u8..=127 {
+            for text in [
+                format!("http://h/{}", char::from(byte)),
+                format!("http://h{}", char::from(byte)),
+            ] {
+                if let Ok(url) = text.parse::<BaseUrl>() {
+                    assert!(url.to_string().parse::<http::Uri>().is_ok(), "{text:?}");
+                }
+            }
         }
     }
 
@@ -361,10 +385,12 @@ mod tests {
     }
 
     #[test]
-    fn mesh_name_is_lower_case() {
+    fn mesh_name_is_a_lower_case_label() {
         let mesh: MeshName = "production".parse().expect("a good name");
         let node = NodeName::new("sgp-1").expect("a good name");
         assert_eq!(mesh.node_uri(&node), "spiffe://production/node/sgp-1");
-        assert!("Production".parse::<MeshName>().is_err());
+        for text in ["Production", "a.b", "a_b", "-a", "a-", ""] {
+            assert!(text.parse::<MeshName>().is_err(), "{text}");
+        }
     }
 }

@@ -3,24 +3,28 @@
 //! The rest of the node sees these types alone. Whatever is in them holds: names are unique, numbers
 //! are in range, certificate files were readable and matched when the configuration was loaded.
 
+mod upstream;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use grapevine_core::engine::{Models, Probe, UpstreamSpec};
-use grapevine_core::health;
-use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::ids::{ModelName, NodeName, RegionName};
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::place::Place;
 use grapevine_core::route::Strategy;
-use grapevine_core::units::{Tier, Weight};
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
 use super::address::{BaseUrl, HostPort, MeshName, Network};
 use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;
+
+pub use upstream::{
+    ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig,
+    UpstreamConfig, UpstreamModels,
+};
 
 /// Everything a node needs to know to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,147 +122,6 @@ pub struct MeshTlsConfig {
 
 /// The default time between two rounds of gossip.
 pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(250);
-
-/// One API endpoint that this node calls.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpstreamConfig {
-    /// Unique at this node.
-    pub name: UpstreamName,
-    /// What the path of a request is appended to, `/v1` included.
-    pub base_url: BaseUrl,
-    /// Sent as the upstream's credential; `None` sends none.
-    pub api_key: Option<Secret>,
-    /// What it can answer.
-    pub models: UpstreamModels,
-    /// A lower tier is tried first.
-    pub tier: Tier,
-    /// Its share among equals, under the weighted strategy.
-    pub weight: Weight,
-    /// Attempts at this upstream within one request; at least 1.
-    pub attempts_max: u32,
-    /// Requests under way at this upstream from this node; at least 1.
-    pub in_flight_max: u32,
-    /// How long a call may take.
-    pub timeout: TimeoutConfig,
-    /// How it is probed when no traffic proves its state.
-    pub probe: ProbeConfig,
-    /// When it is ejected and taken back.
-    pub health: health::Policy,
-    /// Added to every call; the values are marked sensitive, so that `Debug` hides them.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl UpstreamConfig {
-    /// An upstream with every default.
-    pub fn new(name: UpstreamName, base_url: BaseUrl) -> Self {
-        Self {
-            name,
-            base_url,
-            api_key: None,
-            models: UpstreamModels::Discovered,
-            tier: Tier::default(),
-            weight: Weight::default(),
-            attempts_max: ATTEMPTS_PER_UPSTREAM,
-            in_flight_max: IN_FLIGHT_PER_UPSTREAM,
-            timeout: TimeoutConfig::default(),
-            probe: ProbeConfig::default(),
-            health: health::Policy::default(),
-            headers: Vec::new(),
-        }
-    }
-
-    /// What core needs to know of it.
-    pub fn spec(&self) -> UpstreamSpec {
-        UpstreamSpec {
-            name: self.name.clone(),
-            models: match &self.models {
-                UpstreamModels::Discovered => Models::Discovered,
-                UpstreamModels::Listed(models) => {
-                    Models::Listed(models.iter().map(|model| model.name.clone()).collect())
-                }
-            },
-            tier: self.tier,
-            weight: self.weight,
-            attempts_max: self.attempts_max,
-            in_flight_max: self.in_flight_max,
-            health: self.health.clone(),
-            probe: self.probe.kind,
-            probe_interval: self.probe.interval,
-        }
-    }
-}
-
-/// The default of [`UpstreamConfig::attempts_max`].
-pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
-
-/// The default of [`UpstreamConfig::in_flight_max`].
-pub const IN_FLIGHT_PER_UPSTREAM: u32 = 1_024;
-
-/// Names of one upstream's models, in bytes: what a gossiped value of 1 KiB has room for.
-pub const MODELS_BYTES_MAX: usize = 700;
-
-/// What an upstream can answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpstreamModels {
-    /// What its own `/models` lists.
-    Discovered,
-    /// These; [`ModelName::is_any`] among them means every model.
-    Listed(Vec<ModelConfig>),
-}
-
-/// One model of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelConfig {
-    /// What clients ask for.
-    pub name: ModelName,
-    /// What the upstream calls it; `None` when it is the same.
-    pub upstream_name: Option<ModelName>,
-}
-
-/// How long a call to an upstream may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeoutConfig {
-    /// Opening the connection, TLS included.
-    pub connect: Duration,
-    /// From the request's end to the response's head.
-    pub first_byte: Duration,
-    /// Between two pieces of the response's body.
-    pub idle: Duration,
-    /// The whole call.
-    pub total: Duration,
-}
-
-impl Default for TimeoutConfig {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(600),
-        }
-    }
-}
-
-/// How an upstream is probed when no traffic proves its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeConfig {
-    /// What is asked.
-    pub kind: Probe,
-    /// No probe while traffic proved the state within this span; longer than `timeout`.
-    pub interval: Duration,
-    /// How long one probe may take.
-    pub timeout: Duration,
-}
-
-impl Default for ProbeConfig {
-    fn default() -> Self {
-        Self {
-            kind: Probe::Models,
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(5),
-        }
-    }
-}
 
 /// How requests are sent and retried.
 #[derive(Clone, Debug, PartialEq)]

@@ -88,11 +88,6 @@ impl Environment {
             .map(String::as_str)
             .filter(|value| !value.is_empty())
     }
-
-    /// Whether the user of a terminal asked for no colours (`NO_COLOR`).
-    pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {

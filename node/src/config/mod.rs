@@ -19,6 +19,7 @@ pub mod file;
 pub mod flags;
 pub mod hash;
 mod nearest;
+mod places;
 pub mod problem;
 pub mod secret;
 mod shape;
@@ -26,6 +27,7 @@ mod shield;
 pub mod text;
 mod tree;
 pub mod watch;
+mod written;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -78,7 +80,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         Err((problem, remedy)) => {
             let mut report = Report::new(Some(name));
             report.problem(&Origin::Nowhere, "", problem, remedy);
-            Err(Problems::found(report.problems).expect("the report has a problem"))
+            finish(report, None)
         }
     }
 }
@@ -93,7 +95,21 @@ pub fn load_text(text: &str, sources: &Sources) -> Result<Loaded, Problems> {
 
 /// The JSON Schema of the file.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(ConfigFile).into()
+    let mut schema = schemars::schema_for!(ConfigFile).into();
+    drop_null_defaults(&mut schema);
+    schema
+}
+
+/// "Default: null" says nothing, and hides the default that the description tells.
+fn drop_null_defaults(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            map.retain(|key, value| !(key == "default" && value.is_null()));
+            map.values_mut().for_each(drop_null_defaults);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_null_defaults),
+        _ => {}
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, (String, &'static str)> {
@@ -119,16 +135,12 @@ fn read(
     let mut report = Report::new(name);
     let config = tree::parse(text, &mut report)
         .and_then(|tree| assemble(tree, folder, sources, &mut report));
-    if let Some(problems) = Problems::found(std::mem::take(&mut report.problems)) {
-        return Err(problems);
-    }
-    report.warnings.sort();
-    config
-        .map(|config| Loaded {
-            config,
-            warnings: report.warnings,
-        })
-        .ok_or_else(unexplained)
+    finish(report, config)
+}
+
+fn finish(report: Report, config: Option<Config>) -> Result<Loaded, Problems> {
+    let (config, warnings) = report.finish(config)?;
+    Ok(Loaded { config, warnings })
 }
 
 fn assemble(
@@ -168,18 +180,6 @@ fn assemble(
             None
         }
     }
-}
-
-/// No configuration and no problem either: a mistake of this program, which must not stop a reload.
-fn unexplained() -> Problems {
-    let mut report = Report::default();
-    report.problem(
-        &Origin::Nowhere,
-        "",
-        "was not understood",
-        "please report this",
-    );
-    Problems::found(report.problems).expect("the report has a problem")
 }
 
 /// The files that a configuration depends on, itself included.

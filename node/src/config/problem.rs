@@ -61,27 +61,28 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the file; never empty.
+/// Everything that is wrong with a configuration, in the order of the file; at least one problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
-    /// `None` when nothing is wrong.
-    pub(super) fn found(mut problems: Vec<Problem>) -> Option<Self> {
-        problems.sort();
-        problems.dedup();
-        (!problems.is_empty()).then_some(Self(problems))
+    /// Each problem.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter()
     }
 
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+    /// What else is worth knowing: a mistyped variable may be what a problem comes from.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.problems.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
             write!(formatter, "{separator}{problem}")?;
         }
@@ -127,6 +128,29 @@ impl Report {
     ) {
         let warning = self.make(origin, key, problem.into(), remedy.into());
         self.warnings.push(warning);
+    }
+
+    /// The value that came of it with the warnings, when nothing was wrong; else the problems, in order.
+    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
+        self.warnings.sort();
+        if let (Some(value), true) = (value, self.problems.is_empty()) {
+            return Ok((value, self.warnings));
+        }
+        if self.problems.is_empty() {
+            // A mistake of this program, which must not stop a reload.
+            self.problem(
+                &Origin::Nowhere,
+                "",
+                "was not understood",
+                "please report this",
+            );
+        }
+        self.problems.sort();
+        self.problems.dedup();
+        Err(Problems {
+            problems: self.problems,
+            warnings: self.warnings,
+        })
     }
 
     fn make(&self, origin: &Origin, key: &str, problem: String, remedy: String) -> Problem {

@@ -4,64 +4,17 @@
 //! schema is the one that is printed for editors, made from [`super::file`]: what it accepts and what
 //! is accepted here cannot drift apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::nearest::nearest;
-use super::problem::{Origin, Report};
-use super::secret::REDACTED;
+use super::places::{Places, kind};
+use super::problem::Report;
 use super::tree::{Entry, Kind, Node, Scalar};
 
 /// Sections of the design that this version has not got.
 const LATER: [&str; 5] = ["geo", "residency", "dns", "worker_mode", "tasks"];
-
-/// A value in a message is cut to this many characters.
-const SHOWN_MAX: usize = 60;
-
-/// Where everything was written, and how to show it.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    written: BTreeMap<String, Place>,
-    refused: BTreeSet<String>,
-}
-
-#[derive(Debug)]
-struct Place {
-    origin: Origin,
-    shown: String,
-}
-
-impl Places {
-    /// Where `key` was written; for a missing key where its parent was.
-    pub(super) fn origin(&self, key: &str) -> Origin {
-        let mut key = key;
-        loop {
-            if let Some(place) = self.written.get(key) {
-                return place.origin.clone();
-            }
-            match key.rfind(['.', '[']) {
-                Some(end) => key = &key[..end],
-                None => return Origin::Nowhere,
-            }
-        }
-    }
-
-    /// The value of `key` as it may be shown: as written, cut, and without what is secret.
-    pub(super) fn shown(&self, key: &str) -> &str {
-        self.written.get(key).map_or("", |place| &place.shown)
-    }
-
-    /// Whether `key` was written.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.written.contains_key(key)
-    }
-
-    /// Whether a problem was reported about `key` already.
-    pub(super) fn was_refused(&self, key: &str) -> bool {
-        self.refused.contains(key)
-    }
-}
 
 /// What of `tree` fits `schema`, and where it was written. `refused` are keys reported already.
 pub(super) fn fit(
@@ -70,10 +23,7 @@ pub(super) fn fit(
     refused: BTreeSet<String>,
     report: &mut Report,
 ) -> (Value, Places) {
-    let places = Places {
-        written: BTreeMap::new(),
-        refused,
-    };
+    let places = Places::new(refused);
     let mut fitter = Fitter {
         root: schema,
         places,
@@ -97,11 +47,7 @@ impl<'a> Fitter<'a> {
         if matches!(node.kind, Kind::Null) {
             return None;
         }
-        let place = Place {
-            origin: node.origin.clone(),
-            shown: shown(node, is_secret(schema)),
-        };
-        self.places.written.insert(key.to_owned(), place);
+        self.places.write(key, node, is_secret(schema));
         let words = words(schema);
         if !words.is_empty() {
             return self.word(key, node, &words);
@@ -211,7 +157,7 @@ impl<'a> Fitter<'a> {
                     "is missing",
                     format!("write {required}: and its value"),
                 );
-                self.places.refused.insert(path);
+                self.places.refuse(&path);
             }
         }
         Some(Value::Object(map))
@@ -329,7 +275,7 @@ impl<'a> Fitter<'a> {
 
     fn refuse(&mut self, key: &str, node: &Node, problem: String, remedy: &str) -> Option<Value> {
         self.report.problem(&node.origin, key, problem, remedy);
-        self.places.refused.insert(key.to_owned());
+        self.places.refuse(key);
         None
     }
 }
@@ -370,68 +316,9 @@ fn is_secret(schema: &Value) -> bool {
     schema["writeOnly"] == true
 }
 
-fn kind(node: &Node) -> &'static str {
-    match node.kind {
-        Kind::Null => "empty",
-        Kind::Scalar(_) => "a single value",
-        Kind::List(_) => "a list",
-        Kind::Map(_) => "a map",
-    }
-}
-
-fn shown(node: &Node, is_secret: bool) -> String {
-    let Kind::Scalar(scalar) = &node.kind else {
-        return kind(node).to_owned();
-    };
-    if is_secret {
-        return REDACTED.to_owned();
-    }
-    let text = scalar.written.as_ref().unwrap_or(&scalar.text);
-    let text = without_credentials(text);
-    let mut cut: String = text
-        .chars()
-        .take(SHOWN_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(SHOWN_MAX).is_some() {
-        cut.push_str("..");
-    }
-    if cut.is_empty() {
-        "\"\"".to_owned()
-    } else {
-        cut
-    }
-}
-
-/// A URL without its user, password and query; any other text as it is.
-fn without_credentials(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
-    };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, _)) => (rest, "?***"),
-        None => (rest, ""),
-    };
-    // The last @ of all, since a password may hold a slash by mistake.
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{REDACTED}@{host}{query}"),
-        None => format!("{scheme}://{rest}{query}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn url_is_shown_without_its_password_and_query() {
-        assert_eq!(
-            without_credentials("https://u:p/q@host/v1?key=k"),
-            "https://***@host/v1?***"
-        );
-        assert_eq!(without_credentials("https://host/v1"), "https://host/v1");
-        assert_eq!(without_credentials("plain"), "plain");
-    }
 
     #[test]
     fn words_are_found_in_every_form_of_enumeration() {

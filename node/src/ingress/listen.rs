@@ -113,6 +113,7 @@ impl Workers {
         settings: ListenSettings,
         make: impl Fn(usize) -> Context<L, P> + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        check_free(settings.address)?;
         let first = listen(settings.address)?;
         let address = first.local_addr()?;
         let mut listeners = vec![first];
@@ -171,6 +172,21 @@ impl Workers {
         // The only error is a runtime that shuts down itself, where nobody is left to wait.
         let _ = tokio::task::spawn_blocking(join).await;
     }
+}
+
+/// Fails when somebody listens at `address` already: with `SO_REUSEPORT` alone the two would share
+/// the clients between them without a word.
+///
+/// # Errors
+/// When `address` is taken or is none of this machine's.
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {

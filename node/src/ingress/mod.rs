@@ -43,7 +43,7 @@ use crate::readiness::Readiness;
 
 pub use cors::Cors;
 pub use keys::{Key, Keys};
-pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, tls_config};
+pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, check_free, tls_config};
 
 /// What the door is told; replaced as a whole on reload.
 #[derive(Clone, Debug)]

@@ -38,6 +38,8 @@ pub(super) struct Track {
     record: RequestRecord,
     recorded: bool,
     current: Option<Attempt>,
+    /// Of the last attempt that ended; zero where no answer came.
+    last_first_byte: Duration,
     /// Counts the request among those under way; `None` until it was let in.
     under_way: Option<InFlightGuard>,
 }
@@ -87,6 +89,7 @@ impl Track {
             record,
             recorded: false,
             current: None,
+            last_first_byte: Duration::ZERO,
             under_way: None,
         }
     }
@@ -161,6 +164,7 @@ impl Track {
             return;
         };
         let took = self.clock.now().since(attempt.started_at);
+        self.last_first_byte = attempt.first_byte.unwrap_or_default();
         self.note(&attempt.choice, outcome, took, detail);
         self.report(&attempt.choice, outcome, attempt.first_byte);
     }
@@ -183,7 +187,7 @@ impl Track {
         self.record.status = status;
         let since_body = self.clock.now().since(self.body_in_at);
         let waited = self.current.as_ref().and_then(|attempt| attempt.first_byte);
-        self.record.first_byte = waited.unwrap_or_default();
+        self.record.first_byte = waited.unwrap_or(self.last_first_byte);
         self.record.overhead = since_body.saturating_sub(self.record.first_byte);
         (self.record.overhead, self.record.first_byte)
     }

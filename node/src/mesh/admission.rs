@@ -15,7 +15,7 @@ use grapevine_proto::frame::RequestHead;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
-use super::hub::Hub;
+use super::hub::{Hub, own_fact};
 use crate::exchange::{Call, RequestId};
 
 /// A request is forwarded once.
@@ -127,11 +127,7 @@ fn takes_work(upstream: &UpstreamView, now: grapevine_core::Instant) -> bool {
 /// Whether an own upstream serves `model`; every one serves requests without a model.
 fn serves(view: &View, upstream: &UpstreamName, model: Option<&ModelName>) -> bool {
     let Some(model) = model else { return true };
-    let told = view.nodes.first().and_then(|node| {
-        let mut facts = node.upstreams.iter().map(|status| &status.fact);
-        facts.find(|fact| fact.name == *upstream)
-    });
-    told.is_some_and(|fact| {
+    own_fact(view, upstream).is_some_and(|fact| {
         fact.models.contains_key(model) || fact.models.contains_key(ModelName::ANY)
     })
 }

@@ -14,7 +14,7 @@ use quinn::VarInt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::hello::GreetError;
 use super::hub::Hub;
@@ -29,8 +29,11 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(300);
 /// The longest wait between two dials of the same target.
 const BACK_OFF_MAX: Duration = Duration::from_secs(4);
 
-/// The wait where the address led back to this node: its name may come to mean another one.
-const BACK_OFF_MYSELF: Duration = Duration::from_secs(30);
+/// A seed that cannot be reached is complained about after this many dials,
+const COMPLAIN_AFTER: u32 = 3;
+
+/// and again after each this many: every few minutes.
+const COMPLAIN_EVERY: u32 = 60;
 
 /// The node with the greater name gives the other this much time to dial first.
 const COURTESY: Duration = Duration::from_millis(200);
@@ -73,6 +76,7 @@ struct Progress {
     back_off: Duration,
     next_at: Instant,
     under_way: bool,
+    failures: u32,
     /// Who answered there last.
     answered: Option<NodeName>,
     /// When it stops being a target; `None` while it is configured or a member.
@@ -195,21 +199,13 @@ impl<L: CallLocal> Dialler<L> {
             Ok(peer) => {
                 progress.answered = Some(peer);
                 progress.back_off = BACK_OFF_MIN;
+                progress.failures = 0;
                 progress.next_at = Instant::now() + jittered(BACK_OFF_MIN);
             }
             Err(error) => {
-                debug!(?target, %error, "dial failed");
-                let myself = matches!(
-                    error,
-                    DialError::NoAddress
-                        | DialError::Establish(EstablishError::Greet(GreetError::Myself))
-                );
-                let wait = if myself {
-                    BACK_OFF_MYSELF
-                } else {
-                    progress.back_off
-                };
-                progress.next_at = Instant::now() + jittered(wait);
+                progress.failures = progress.failures.saturating_add(1);
+                complain(target, progress.failures, &error);
+                progress.next_at = Instant::now() + jittered(progress.back_off);
                 progress.back_off = progress.back_off.saturating_mul(2).min(BACK_OFF_MAX);
             }
         }
@@ -275,9 +271,25 @@ impl Progress {
             back_off: BACK_OFF_MIN,
             next_at,
             under_way: false,
+            failures: 0,
             answered: None,
             until: None,
         }
+    }
+}
+
+/// Tells the operator of a seed that cannot be reached; a member that cannot is gossip's to tell.
+fn complain(target: &Target, failures: u32, error: &DialError) {
+    let is_due = failures % COMPLAIN_EVERY == COMPLAIN_AFTER;
+    let leads_here = matches!(
+        error,
+        DialError::NoAddress | DialError::Establish(EstablishError::Greet(GreetError::Myself))
+    );
+    match target {
+        Target::Seed(seed) if is_due && !leads_here => {
+            warn!(seed, failures, %error, "seed cannot be reached; it is tried again for ever");
+        }
+        _ => debug!(?target, failures, %error, "dial failed"),
     }
 }
 

@@ -191,6 +191,16 @@ fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
             let detail = format!("answer of {peer} is malformed: {error}");
             Failure::new(Outcome::Refused(Refusal::Protocol), detail)
         }
+        ReceiveError::Reset(code) if reset::is_upstreams(*code) => {
+            // QUIC drops what was sent before a reset, the head included. The client has seen
+            // nothing, so this is an upstream that broke before its head.
+            let outcome = match reset::outcome(*code) {
+                Outcome::BrokenOff => Outcome::Reset,
+                outcome => outcome,
+            };
+            let detail = format!("answer through {peer} broke off before its head came");
+            Failure::new(outcome, detail)
+        }
         ReceiveError::Reset(_) | ReceiveError::WrongLength => {
             let detail = format!("{peer} dropped the request before the answer");
             Failure::new(Outcome::PeerLost, detail)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use grapevine_core::fact::Load;
+use grapevine_core::fact::{Load, UpstreamFact};
 use grapevine_core::ids::{NodeName, UpstreamName};
 use grapevine_core::view::View;
 use quinn::Endpoint;
@@ -109,15 +109,19 @@ impl Complaints {
 /// The load of an own upstream, as told with every answer; zero when there is no such upstream.
 pub(super) fn own_load(view: &View, upstream: &UpstreamName) -> Option<Load> {
     let own = view.own.get(upstream)?;
-    let told = view.nodes.first().and_then(|node| {
-        let mut facts = node.upstreams.iter().map(|status| &status.fact);
-        facts.find(|fact| fact.name == *upstream)
-    });
+    let told = own_fact(view, upstream);
     Some(Load {
         upstream: upstream.clone(),
         in_flight: own.in_flight.count(),
         ttft: told.and_then(|fact| fact.ttft).unwrap_or_default(),
     })
+}
+
+/// What this node says of an own upstream.
+pub(super) fn own_fact<'a>(view: &'a View, upstream: &UpstreamName) -> Option<&'a UpstreamFact> {
+    let told = &view.nodes.first()?.upstreams;
+    let mut facts = told.iter().map(|status| &*status.fact);
+    facts.find(|fact| fact.name == *upstream)
 }
 
 /// The loads of all own upstreams, as told with every echo.

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`authority`] (who
 //! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], [`ping`] (what a link is and which one
-//! is used); [`forward`] and [`serve`] (a call's two ends); [`wire`] (what gossip sees of the links); [`gossip`].
+//! is used); [`forward`] and [`serve`] (a call's two ends); [`wire`] (what gossip sees of the links)
+//! and [`gossip`] itself.
 //!
 //! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
 
@@ -34,3 +35,6 @@ pub use forward::Forwarder;
 pub use identity::MeshName;
 pub use outgoing::MeshOutgoing;
 pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
 use rand_core::Rng;
+use tokio::sync::watch;
 
+use super::dial::Members;
 use super::hub::Letters;
 use super::links::Links;
 use super::wire::{GOSSIP_BYTES_MAX, Outgoing, RUMOR_BYTES_MAX};
@@ -25,20 +27,35 @@ pub struct MeshOutgoing {
     links: Links,
     letters: Letters,
     own_addresses: Arc<[SocketAddr]>,
+    members: watch::Sender<Members>,
 }
 
 impl MeshOutgoing {
     /// Sends over `links`; what finds none there waits as one of `letters`.
-    pub(super) fn new(links: Links, letters: Letters, own_addresses: Vec<SocketAddr>) -> Self {
+    pub(super) fn new(
+        links: Links,
+        letters: Letters,
+        own_addresses: Vec<SocketAddr>,
+        members: watch::Sender<Members>,
+    ) -> Self {
         Self {
             links,
             letters,
             own_addresses: own_addresses.into(),
+            members,
         }
     }
 }
 
 impl Outgoing for MeshOutgoing {
+    fn members(&self, members: Members) {
+        self.members.send_if_modified(|known| {
+            let differs = *known != members;
+            *known = members;
+            differs
+        });
+    }
+
     fn gossip(&self, to: SocketAddr, message: Bytes) {
         if message.len() > GOSSIP_BYTES_MAX || self.own_addresses.contains(&to) {
             return;

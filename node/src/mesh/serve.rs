@@ -6,16 +6,16 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use grapevine_core::engine::{AttemptReport, Event};
+use grapevine_core::fact::Phase;
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
 use grapevine_proto::frame::{
     HEAD_BYTES_MAX, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
 };
-use http::HeaderMap;
 use http_body::Body;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::SemaphorePermit;
@@ -27,12 +27,16 @@ use super::hub::{Hub, own_load};
 use super::links::Link;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use crate::headers;
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the body of a request may take to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a draining node waits for a peer to acknowledge the end of an answer.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// No request waits longer than this, whatever its caller says.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -84,9 +88,11 @@ pub(super) async fn serve<L: CallLocal>(
         Err(refusal) => Err(refusal),
     };
     match taken {
-        Ok((_admission, call)) => {
+        Ok((admission, call)) => {
             let call = Call { deadline, ..call };
             answer(hub, &mut stream, call).await;
+            drop(admission);
+            delivered(hub, &stream).await;
         }
         Err(refusal) => refuse(hub, link, &mut stream, Some(&upstream), refusal).await,
     }
@@ -210,6 +216,15 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
     }
 }
 
+/// On a node that is about to close its connections, waits until the peer has the whole answer: what
+/// is only queued is lost with the connection. The link counts the call until then.
+async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
+    if stream.is_complete() && hub.desk.view().phase == Phase::Draining {
+        // A peer that does not acknowledge in time has gone, or is too slow to be waited for.
+        let _ = timeout(DELIVERY_TIMEOUT, stream.send.stopped()).await;
+    }
+}
+
 /// Sends an answer's head and body.
 ///
 /// # Errors
@@ -242,9 +257,14 @@ async fn relay<L>(
     // A first piece that is there already goes out in the same packet as the head.
     let mut next = poll_fn(|context| Poll::Ready(pin!(next_chunk(&mut body)).poll(context))).await;
     let mut parts = [Bytes::from(frame), Bytes::new()];
-    if let Poll::Ready(Some(Ok(chunk))) = &mut next {
-        parts[1] = std::mem::take(chunk);
-        next = Poll::Pending;
+    match &mut next {
+        Poll::Ready(Some(Ok(chunk))) => {
+            parts[1] = std::mem::take(chunk);
+            next = Poll::Pending;
+        }
+        // Nothing is sent: the sender may still go on to another candidate.
+        Poll::Ready(Some(Err(failure))) => return Err(failure.outcome),
+        Poll::Ready(None) | Poll::Pending => {}
     }
     stream
         .send
@@ -282,24 +302,7 @@ async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, Failure>> {
 fn status_outcome(answer: &Answer) -> Outcome {
     Outcome::Status {
         status: answer.status.as_u16(),
-        retry_after: retry_after(&answer.headers),
-    }
-}
-
-/// What `retry-after-ms` or `retry-after` asks for (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(millis) = text("retry-after-ms").and_then(|text| text.parse().ok()) {
-        return Some(Duration::from_millis(millis));
-    }
-    let text = text("retry-after")?;
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let left = date.duration_since(std::time::SystemTime::now());
-            Some(left.unwrap_or_default())
-        }
+        retry_after: headers::retry_after(&answer.headers, SystemTime::now()),
     }
 }
 
@@ -319,18 +322,14 @@ impl Reporter {
             outcome,
             first_byte,
         });
-        let is_success = matches!(
-            outcome,
-            Outcome::Status {
-                status: 0..=399,
-                ..
-            }
-        );
-        if is_success {
-            // A full inbox loses successes first: the next one says the same.
-            let _ = hub.desk.try_tell(event);
-        } else {
+        let verdict = outcome.verdict(&RetryOn::default());
+        let is_urgent =
+            !matches!(verdict.blame, Blame::Success | Blame::Nobody) || verdict.cooldown.is_some();
+        if is_urgent {
             hub.desk.tell(event).await;
+        } else {
+            // A full inbox loses what the next report says too.
+            let _ = hub.desk.try_tell(event);
         }
     }
 }

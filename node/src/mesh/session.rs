@@ -168,6 +168,7 @@ async fn run<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>, outgoing: outbox::
         } => reason,
     };
     debug!(peer.name = %link.peer, %reason, "connection ended");
+    complain_of_double(&hub, &link, &reason);
     let change = hub.links.remove(&link);
     carry_out(&hub, change);
 }
@@ -330,6 +331,22 @@ pub(super) fn complain<L>(hub: &Hub<L>, address: SocketAddr, error: &EstablishEr
             %error,
             advice,
             "peer and this node do not accept each other"
+        );
+    }
+}
+
+/// Tells the operator when a peer knows a later life of this very node: there are two of it.
+fn complain_of_double<L>(hub: &Hub<L>, link: &Link, reason: &ConnectionError) {
+    let ConnectionError::ApplicationClosed(closed) = reason else {
+        return;
+    };
+    let address = link.connection.remote_address();
+    let is_stale = closed.error_code == VarInt::from_u32(close::STALE);
+    if is_stale && hub.complaints.may(address.ip(), Instant::now()) {
+        warn!(
+            peer.name = %link.peer,
+            node.name = %hub.me,
+            "peer is linked to a node of this name that started later; names must be unique"
         );
     }
 }

@@ -42,6 +42,10 @@ const STRANGERS_MAX: usize = 256;
 /// What all request bodies still coming in may take together.
 const UPLOADS_KIBIBYTES_MAX: usize = 256 * 1_024;
 
+/// How long closing waits for calls to end, and how often it looks.
+const LAST_CALLS_TIMEOUT: Duration = Duration::from_secs(2);
+const LAST_CALLS_LOOK: Duration = Duration::from_millis(10);
+
 /// How long a closing endpoint waits for its last packets to be sent.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -123,7 +127,6 @@ pub struct MeshHandle {
     links: Links,
     signer: Signer,
     verifier: Verifier,
-    members: watch::Sender<Members>,
     client: Arc<dyn SwapClient>,
     tasks: Arc<[AbortHandle]>,
 }
@@ -215,14 +218,13 @@ pub async fn start<L: CallLocal>(
         links: links.clone(),
         signer,
         verifier,
-        members,
         client: hub,
         tasks: Arc::new(tasks),
     };
     Ok(Parts {
         handle,
         forwarder: Forwarder::new(links.clone()),
-        outgoing: MeshOutgoing::new(links, letters, own_addresses),
+        outgoing: MeshOutgoing::new(links, letters, own_addresses, members),
         incoming: Incoming {
             gossip: gossip_in,
             rumors: rumors_in,
@@ -303,6 +305,16 @@ fn own_addresses(endpoint: &Endpoint, advertised: SocketAddr) -> Vec<SocketAddr>
 }
 
 impl MeshHandle {
+    async fn calls_ended(&self) {
+        let busy = |links: &Links| {
+            let table = links.table();
+            table.by_name.values().any(|link| link.calls.count() > 0)
+        };
+        while busy(&self.links) {
+            tokio::time::sleep(LAST_CALLS_LOOK).await;
+        }
+    }
+
     /// The address that the endpoint is bound to.
     ///
     /// # Errors
@@ -331,14 +343,9 @@ impl MeshHandle {
         &self.links
     }
 
-    /// Tells which members gossip knows, with their advertised addresses; those worth it are kept
-    /// connected.
-    pub fn set_members(&self, members: Members) {
-        self.members.send_if_modified(|known| {
-            let differs = *known != members;
-            *known = members;
-            differs
-        });
+    /// Connections that are open, those in use and others.
+    pub fn connections(&self) -> usize {
+        self.endpoint.open_connections()
     }
 
     /// Uses other certificates for connections that are opened from now on; those that are open stay.
@@ -362,11 +369,15 @@ impl MeshHandle {
         Ok(())
     }
 
-    /// Ends every link at once, in a way that peers see at once, and stops the mesh's tasks.
+    /// Ends every link in a way that peers see at once, and stops the mesh's tasks. Calls that are
+    /// still under way break off, unless the last of them ends within two seconds; a node that drains
+    /// waits for its calls before.
     pub async fn close(&self) {
         for task in self.tasks.iter() {
             task.abort();
         }
+        // At the limit they are broken off, which the peers see as such.
+        let _ = tokio::time::timeout(LAST_CALLS_TIMEOUT, self.calls_ended()).await;
         self.endpoint
             .close(dial::shutdown_code(), b"node shuts down");
         // A peer that does not acknowledge is not waited for.

@@ -118,6 +118,11 @@ impl CallStream {
     pub const fn complete(&mut self) {
         self.code = None;
     }
+
+    /// Whether the call came to its end.
+    pub const fn is_complete(&self) -> bool {
+        self.code.is_none()
+    }
 }
 
 impl Drop for CallStream {

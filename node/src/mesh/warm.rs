@@ -48,3 +48,75 @@ fn lot(me: &NodeName, name: &NodeName) -> u64 {
     (me.as_str(), name.as_str()).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use grapevine_core::Engine;
+    use grapevine_core::engine::Identity;
+    use grapevine_core::fact::Phase;
+    use grapevine_core::ids::{Generation, RegionName};
+    use grapevine_core::view::{NodeView, Reach};
+
+    use super::*;
+
+    fn name(text: &str) -> NodeName {
+        NodeName::new(text).expect("a valid name")
+    }
+
+    fn view() -> View {
+        let identity = Identity {
+            node: name("me"),
+            generation: Generation(1),
+            region: RegionName::new("sgp").expect("a valid name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+        };
+        let start = grapevine_core::Instant::START;
+        Engine::new(start, identity).view(start)
+    }
+
+    fn members(count: usize) -> Members {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7_171));
+        (0..count)
+            .map(|index| (name(&format!("n{index}")), address))
+            .collect()
+    }
+
+    #[test]
+    fn small_mesh_stays_connected_whole() {
+        let mut all = members(ALL_MAX);
+        all.insert(name("me"), SocketAddr::from(([127, 0, 0, 1], 7_171)));
+        let warm = warm_set(&view(), &name("me"), &all);
+        assert_eq!(warm.len(), ALL_MAX);
+        assert!(!warm.contains("me"));
+    }
+
+    #[test]
+    fn large_mesh_keeps_the_nearest_and_the_same_few_others() {
+        let mut view = view();
+        for index in 0..NEAREST {
+            view.nodes.push(NodeView {
+                name: name(&format!("n{}", index * 10)),
+                fact: None,
+                generation: Generation(1),
+                phase: Phase::Ready,
+                live: true,
+                reach: Reach::Open,
+                rtt: Some(Duration::from_millis(1)),
+                upstreams: Vec::new(),
+            });
+        }
+        let warm = warm_set(&view, &name("me"), &members(200));
+        assert_eq!(warm.len(), NEAREST + OTHERS);
+        for index in 0..NEAREST {
+            let near = format!("n{}", index * 10);
+            assert!(warm.contains(near.as_str()), "{near}");
+        }
+        assert_eq!(warm, warm_set(&view, &name("me"), &members(200)));
+        assert_ne!(warm, warm_set(&view, &name("other"), &members(200)));
+    }
+}

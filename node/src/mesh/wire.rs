@@ -4,6 +4,7 @@
 //! the rumors, and knows nothing of QUIC. Peers are named by their *advertised* address here, since
 //! chitchat knows them by it; it comes from the peer's greeting, never from the packet's source.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -33,4 +34,10 @@ pub trait Outgoing: Clone + Send + Sync + 'static {
 
     /// Pushes a rumor to every connected peer but `except`, or, beyond 64 peers, to some at random.
     fn rumor(&self, rumor: Bytes, except: Option<&NodeName>);
+
+    /// Says which members there are and where they are reached; those worth it are kept connected. A
+    /// transport without connections of its own has nothing to keep.
+    fn members(&self, members: BTreeMap<NodeName, SocketAddr>) {
+        drop(members);
+    }
 }

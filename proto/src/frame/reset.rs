@@ -29,6 +29,13 @@ pub const fn code(outcome: &Outcome) -> u32 {
     }
 }
 
+/// Whether `code` says that the upstream's answer ended, rather than the peer's interest.
+pub const fn is_upstreams(code: u64) -> bool {
+    const FIRST: u64 = BROKEN_OFF as u64;
+    const LAST: u64 = DEADLINE as u64;
+    FIRST <= code && code <= LAST
+}
+
 /// How an answer ended whose stream was reset with `code` after its head.
 pub const fn outcome(code: u64) -> Outcome {
     const WIDE: [u64; 3] = [IDLE as u64, TOTAL as u64, DEADLINE as u64];
@@ -56,6 +63,7 @@ mod tests {
             Outcome::DeadlinePassed,
         ] {
             assert_eq!(outcome(u64::from(code(&told))), told);
+            assert!(is_upstreams(u64::from(code(&told))));
         }
     }
 
@@ -63,6 +71,7 @@ mod tests {
     fn unknown_code_is_an_answer_broken_off() {
         assert_eq!(outcome(0), Outcome::BrokenOff);
         assert_eq!(outcome(u64::MAX), Outcome::BrokenOff);
+        assert!(!is_upstreams(0) && !is_upstreams(u64::from(REFUSED)));
         assert_eq!(code(&Outcome::Reset), BROKEN_OFF);
     }
 }

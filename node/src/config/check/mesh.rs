@@ -35,12 +35,12 @@ impl Checker<'_> {
         let written = self.parse(
             "mesh.name",
             file.name.as_deref(),
-            "write lower-case letters, digits, '-', '_', '.'",
+            "choose a lower-case name of 1 to 63 bytes",
         );
         let listen = self
             .parse("mesh.listen", file.listen.as_deref(), LISTEN_FORM)
             .unwrap_or(MESH_LISTEN);
-        let form = "write HOST:PORT, such as sgp.example.net:7171";
+        let form = "write a host and a port, such as sgp.example.net:7171";
         let advertise: Option<HostPort> =
             self.parse("mesh.advertise", file.advertise.as_deref(), form);
         let seeds: Vec<HostPort> = items("mesh.seeds", &file.seeds)

@@ -5,6 +5,8 @@
 
 mod certificates;
 mod clients;
+mod gossip;
+mod health;
 mod mesh;
 mod node;
 mod routing;
@@ -19,8 +21,8 @@ use std::time::Duration;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
 use super::file::{ConfigFile, DurationText, Item, SizeText};
+use super::places::Places;
 use super::problem::{Origin, Report};
-use super::shape::Places;
 use super::text::{ByteSize, format_duration, parse_duration};
 
 /// What remedies say about durations.
@@ -49,13 +51,15 @@ pub(super) fn check(
         identity,
         node.as_ref().map(|node| &node.name),
     );
+    // Not whether it came to one: its own problems must not hide those of the upstreams.
+    let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
     let listen = checker
         .parse("listen", file.listen.as_deref(), LISTEN_FORM)
         .unwrap_or(checked::LISTEN);
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
     let admin = checker.admin(file.admin.as_ref(), listen);
-    let upstreams = checker.upstreams(&file.upstreams, mesh.is_some());
+    let upstreams = checker.upstreams(&file.upstreams, has_mesh);
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
     let keys = checker.keys(&file.keys, listen);
@@ -81,7 +85,10 @@ pub(super) fn check(
         trusted_proxies,
         admin,
         mesh,
-        upstreams,
+        upstreams: upstreams
+            .into_iter()
+            .map(|(_, upstream)| upstream)
+            .collect(),
         routing,
         limits,
         keys,

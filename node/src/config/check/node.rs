@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use grapevine_core::ids::{NodeName, RegionName};
 use grapevine_core::place::Place;
+use http::HeaderValue;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::super::address::Network;
 use super::super::checked::{
@@ -17,7 +20,7 @@ use super::certificates::{self, Identity};
 use super::{Checker, LISTEN_FORM, items};
 
 /// What remedies say about names.
-pub(super) const NAME_FORM: &str = "write letters, digits, '-', '_' and '.', at most 63 bytes";
+pub(super) const NAME_FORM: &str = "choose a name of 1 to 63 bytes";
 
 /// The region of a node that names none.
 const REGION: &str = "local";
@@ -101,11 +104,12 @@ impl Checker<'_> {
             .parse("admin.listen", written, LISTEN_FORM)
             .unwrap_or(ADMIN_LISTEN);
         let token = file.and_then(|file| file.token.as_ref());
-        if token.is_some_and(|token| token.0.is_empty()) {
+        if token.is_some_and(|token| !is_header_text(&token.0)) {
+            let problem = "is empty, or has blanks around it or characters that no header may hold";
             self.problem(
                 "admin.token",
-                "is empty",
-                "write a token, or remove the key",
+                problem,
+                "write a token that fits in a header, or remove the key",
             );
         }
         if !listen.ip().is_loopback() && token.is_none() && !self.places.was_refused("admin.token")
@@ -134,16 +138,10 @@ impl Checker<'_> {
         let default = LogConfig::default();
         let Some(file) = file else { return default };
         let level = file.level.clone().unwrap_or(default.level);
-        if level
-            .parse::<tracing_subscriber::filter::Targets>()
-            .is_err()
-        {
+        if !is_log_filter(&level) {
             let problem = format!("{} is not a log level", self.shown("log.level"));
-            self.problem(
-                "log.level",
-                problem,
-                "use error, warn, info, debug, trace, or a list of TARGET=LEVEL",
-            );
+            let remedy = "use error, warn, info, debug, trace, off, or a list of TARGET=LEVEL";
+            self.problem("log.level", problem, remedy);
         }
         let format = match file.format {
             Some(LogFormatWord::Json) => LogFormat::Json,
@@ -153,9 +151,44 @@ impl Checker<'_> {
     }
 }
 
+/// Whether `text` is a filter. A bare word would be a target for the filter's own parser, and a
+/// mistyped level so a log without a line: here it must be a level.
+fn is_log_filter(text: &str) -> bool {
+    // The empty text is a level for the parser.
+    let is_level = |item: &str| !item.is_empty() && item.parse::<LevelFilter>().is_ok();
+    let is_item = |item: &str| item.contains(['=', '[', ':']) || is_level(item);
+    text.split(',').all(|item| is_item(item.trim())) && EnvFilter::builder().parse(text).is_ok()
+}
+
+/// Whether a client can send `text` in a header.
+pub(super) fn is_header_text(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && HeaderValue::from_str(text).is_ok()
+}
+
 /// The host's name where it is fit for a node, else `node`.
 fn host_name() -> NodeName {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = NodeName::new(name.trim()).or_else(|_| NodeName::new("node"));
     name.expect("a plain word is a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistyped_level_is_no_filter() {
+        for filter in [
+            "info",
+            "WARN",
+            "off",
+            "info,grapevine_node::mesh=debug",
+            "warn,a::b=trace",
+        ] {
+            assert!(is_log_filter(filter), "{filter}");
+        }
+        for filter in ["inof", "", "info,debgu", "a=loud", "info,"] {
+            assert!(!is_log_filter(filter), "{filter}");
+        }
+    }
 }

@@ -17,10 +17,11 @@ impl Checker<'_> {
     pub(super) fn routing(
         &mut self,
         file: Option<&RoutingFile>,
-        upstreams: &[UpstreamConfig],
+        upstreams: &[(String, UpstreamConfig)],
     ) -> RoutingConfig {
         let default = RoutingConfig::default();
-        let Some(file) = file else { return default };
+        let nothing = RoutingFile::default();
+        let file = file.unwrap_or(&nothing);
         let range = Duration::from_millis(10)..=Duration::from_secs(3_600);
         let strategy = match file.strategy {
             None | Some(StrategyWord::Latency) => Strategy::Latency,
@@ -52,14 +53,14 @@ impl Checker<'_> {
     }
 
     /// A wait that was written and cannot be reached is a misunderstanding; a default one is just cut.
-    fn deadline_agrees(&mut self, deadline: Duration, upstreams: &[UpstreamConfig]) {
-        for (index, upstream) in upstreams.iter().enumerate() {
+    fn deadline_agrees(&mut self, deadline: Duration, upstreams: &[(String, UpstreamConfig)]) {
+        for (at, upstream) in upstreams {
             let waits = [
                 ("connect", upstream.timeout.connect),
                 ("first_byte", upstream.timeout.first_byte),
             ];
             for (name, wait) in waits {
-                let key = format!("upstreams[{index}].timeout.{name}");
+                let key = format!("{at}.timeout.{name}");
                 if self.places.has(&key) && wait > deadline {
                     let (wait, deadline) = (format_duration(wait), format_duration(deadline));
                     let problem =

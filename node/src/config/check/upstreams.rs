@@ -1,24 +1,16 @@
 //! Checks of the upstreams.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use grapevine_core::engine::Probe;
-use grapevine_core::health::Policy;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
 
 use super::super::address::BaseUrl;
-use super::super::checked::{
-    MODELS_BYTES_MAX, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
-};
-use super::super::file::{
-    HealthFile, Item, ModelFile, ProbeWord, SecretText, TimeoutFile, UpstreamFile,
-};
+use super::super::checked::{ModelConfig, UpstreamConfig, UpstreamModels};
+use super::super::file::{Item, ModelFile, SecretText, UpstreamFile};
 use super::super::secret::Secret;
-use super::super::text::format_duration;
-use super::node::NAME_FORM;
+use super::node::{NAME_FORM, is_header_text};
 use super::{Checker, items};
 
 /// Attempts at one upstream within one request.
@@ -26,12 +18,6 @@ const ATTEMPTS_MAX: u32 = 32;
 
 /// More requests under way than one connection pool can serve.
 const IN_FLIGHT_MAX: u32 = 1_000_000;
-
-/// Thresholds above this never come true.
-const THRESHOLD_MAX: u32 = 1_000;
-
-/// The longest wait that may be written.
-const WAIT_MAX: Duration = Duration::from_secs(86_400);
 
 /// Headers that this node sets itself, or that belong to one connection.
 const HEADERS_OWN: [&str; 7] = [
@@ -45,11 +31,12 @@ const HEADERS_OWN: [&str; 7] = [
 ];
 
 impl Checker<'_> {
+    /// Each upstream with its key, since one that was refused leaves a gap in the numbers.
     pub(super) fn upstreams(
         &mut self,
         list: &Option<Vec<Item<UpstreamFile>>>,
         has_mesh: bool,
-    ) -> Vec<UpstreamConfig> {
+    ) -> Vec<(String, UpstreamConfig)> {
         let mut first_of_name = BTreeMap::new();
         let mut upstreams = Vec::new();
         for (key, file) in items("upstreams", list) {
@@ -65,7 +52,7 @@ impl Checker<'_> {
                 );
                 first_of_name.insert(upstream.name.clone(), first);
             }
-            upstreams.push(upstream);
+            upstreams.push((key, upstream));
         }
         if list.as_ref().is_none_or(Vec::is_empty) && !self.places.was_refused("upstreams") {
             let (problem, remedy) = if has_mesh {
@@ -81,14 +68,16 @@ impl Checker<'_> {
             };
             self.warning("upstreams", problem, remedy);
         }
+        if has_mesh {
+            self.gossip_fits(&upstreams);
+        }
         upstreams
     }
 
     fn upstream(&mut self, key: &str, file: &UpstreamFile) -> Option<UpstreamConfig> {
         let at = |name: &str| format!("{key}.{name}");
         let name: Option<UpstreamName> = self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
-        let url_form =
-            "write http:// or https://, a host, and a path such as /v1; the key goes to api_key";
+        let url_form = "write it as https://HOST/v1; a key goes to api_key";
         let base_url: Option<BaseUrl> =
             self.parse(&at("base_url"), file.base_url.as_deref(), url_form);
         let api_key = self.api_key(&at("api_key"), file.api_key.as_ref());
@@ -137,7 +126,7 @@ impl Checker<'_> {
 
     fn api_key(&mut self, key: &str, text: Option<&SecretText>) -> Option<Secret> {
         let text = text?;
-        if HeaderValue::from_str(&text.0).is_err() || text.0.trim() != text.0 || text.0.is_empty() {
+        if !is_header_text(&text.0) {
             let problem = "is empty, or has blanks around it or characters that no header may hold";
             self.problem(
                 key,
@@ -192,16 +181,6 @@ impl Checker<'_> {
                 "list models, write [\"*\"] for any, or remove the key to discover them",
             );
         }
-        let bytes: usize = models.iter().map(|model| model.name.as_str().len()).sum();
-        if bytes > MODELS_BYTES_MAX {
-            let problem =
-                format!("has {bytes} bytes of names; gossip carries at most {MODELS_BYTES_MAX}");
-            self.problem(
-                key,
-                problem,
-                "split the upstream in two with half of the models each, or write [\"*\"]",
-            );
-        }
         UpstreamModels::Listed(models)
     }
 
@@ -237,126 +216,6 @@ impl Checker<'_> {
                     upstream_name,
                 })
             }
-        }
-    }
-
-    fn timeout(&mut self, key: &str, file: Option<&TimeoutFile>) -> TimeoutConfig {
-        let default = TimeoutConfig::default();
-        let Some(file) = file else { return default };
-        let at = |name: &str| format!("{key}.{name}");
-        let range = Duration::from_millis(1)..=WAIT_MAX;
-        let timeout = TimeoutConfig {
-            connect: self.duration(
-                &at("connect"),
-                file.connect.as_ref(),
-                default.connect,
-                range.clone(),
-            ),
-            first_byte: self.duration(
-                &at("first_byte"),
-                file.first_byte.as_ref(),
-                default.first_byte,
-                range.clone(),
-            ),
-            idle: self.duration(&at("idle"), file.idle.as_ref(), default.idle, range.clone()),
-            total: self.duration(&at("total"), file.total.as_ref(), default.total, range),
-        };
-        let total = format_duration(timeout.total);
-        let parts = [
-            ("connect", timeout.connect),
-            ("first_byte", timeout.first_byte),
-            ("idle", timeout.idle),
-        ];
-        for (name, part) in parts {
-            let is_written = self.places.has(&at(name));
-            if is_written && part > timeout.total {
-                let problem = format!(
-                    "{} must not be longer than the total ({total})",
-                    format_duration(part)
-                );
-                self.problem(&at(name), problem, format!("lower {name} or raise total"));
-            }
-        }
-        timeout
-    }
-
-    fn health(&mut self, key: &str, file: Option<&HealthFile>) -> (ProbeConfig, Policy) {
-        let (probe, policy) = (ProbeConfig::default(), Policy::default());
-        let Some(file) = file else {
-            return (probe, policy);
-        };
-        let at = |name: &str| format!("{key}.{name}");
-        let range = Duration::from_millis(10)..=WAIT_MAX;
-        let thresholds = 1..=THRESHOLD_MAX;
-        let probe = ProbeConfig {
-            kind: match file.probe {
-                Some(ProbeWord::Chat) => Probe::Chat,
-                Some(ProbeWord::Off) => Probe::Off,
-                Some(ProbeWord::Models) | None => probe.kind,
-            },
-            interval: self.duration(
-                &at("interval"),
-                file.interval.as_ref(),
-                probe.interval,
-                range.clone(),
-            ),
-            timeout: self.duration(
-                &at("timeout"),
-                file.timeout.as_ref(),
-                probe.timeout,
-                range.clone(),
-            ),
-        };
-        let failures = (
-            at("failure_threshold"),
-            file.failure_threshold,
-            policy.failure_threshold,
-        );
-        let successes = (
-            at("recovery_threshold"),
-            file.recovery_threshold,
-            policy.recovery_threshold,
-        );
-        let max = file.cooldown_max.as_ref();
-        let policy = Policy {
-            failure_threshold: self.count(&failures.0, failures.1, failures.2, thresholds.clone()),
-            recovery_threshold: self.count(&successes.0, successes.1, successes.2, thresholds),
-            cooldown: self.duration(
-                &at("cooldown"),
-                file.cooldown.as_ref(),
-                policy.cooldown,
-                range.clone(),
-            ),
-            cooldown_max: self.duration(&at("cooldown_max"), max, policy.cooldown_max, range),
-        };
-        self.health_agrees(key, &probe, &policy);
-        (probe, policy)
-    }
-
-    fn health_agrees(&mut self, key: &str, probe: &ProbeConfig, policy: &Policy) {
-        if probe.kind != Probe::Off && probe.interval <= probe.timeout {
-            let (interval, timeout) = (
-                format_duration(probe.interval),
-                format_duration(probe.timeout),
-            );
-            let problem = format!("{interval} must be longer than the timeout ({timeout})");
-            self.problem(
-                &format!("{key}.interval"),
-                problem,
-                "raise the interval or lower the timeout",
-            );
-        }
-        if policy.cooldown > policy.cooldown_max {
-            let (cooldown, max) = (
-                format_duration(policy.cooldown),
-                format_duration(policy.cooldown_max),
-            );
-            let problem = format!("{cooldown} must not be longer than cooldown_max ({max})");
-            self.problem(
-                &format!("{key}.cooldown"),
-                problem,
-                "lower cooldown or raise cooldown_max",
-            );
         }
     }
 

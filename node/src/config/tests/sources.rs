@@ -419,3 +419,88 @@ fn files_that_are_no_certificates_are_refused() {
         ]
     );
 }
+
+#[test]
+fn public_certificate_is_checked_for_its_time_and_key() {
+    let folder = Folder::new("public-tls");
+    let authority = Authority::new();
+    let (cert, _) = authority.issue("spiffe://production/node/sgp-1", true);
+    let (other, key) = authority.issue("spiffe://production/node/sgp-1", true);
+    folder.write("a.pem", cert);
+    folder.write("b.pem", other);
+    folder.write("b.key", key);
+    let yaml = "upstreams: [{name: a, base_url: 'http://h'}]\nlisten: 127.0.0.1:1\n";
+    assert_eq!(
+        mesh_problems(
+            &folder,
+            &format!("{yaml}tls: {{cert: a.pem, key: b.key}}\n")
+        ),
+        [
+            "grapevine.yaml:3:25: tls.key: b.key is not the key of the certificate; \
+             name the key and the certificate that were made together"
+        ]
+    );
+    assert_eq!(
+        mesh_problems(
+            &folder,
+            &format!("{yaml}tls: {{cert: b.pem, key: b.key}}\n")
+        ),
+        ["grapevine.yaml:3:13: tls.cert: holds a certificate that has expired; renew it"]
+    );
+}
+
+fn with_models(count: usize) -> String {
+    let names: Vec<_> = (0..count)
+        .map(|index| format!("vendor/model-{index:03}"))
+        .collect();
+    MESH.replace(
+        "base_url",
+        &format!("models: [{}], base_url", names.join(", ")),
+    )
+}
+
+#[test]
+fn models_that_gossip_cannot_carry_are_refused_in_a_mesh() {
+    let folder = Folder::new("gossip");
+    with_certificates(&folder, MESH);
+    let problems = mesh_problems(&folder, &with_models(60));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let words = "upstreams[0].models: has ";
+    assert!(
+        problems[0].contains(words) && problems[0].contains("names more than gossip carries"),
+        "{problems:?}"
+    );
+    let file = Some(folder.write("grapevine.yaml", with_models(30)));
+    let loaded = load(&Sources {
+        file,
+        ..Sources::default()
+    })
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn more_upstreams_than_gossip_carries_are_a_warning() {
+    let folder = Folder::new("gossip-state");
+    let upstreams: String = (0..15)
+        .map(|index| format!("- {{name: u{index}, base_url: 'http://h'}}\n"))
+        .collect();
+    let mesh = MESH.lines().last().expect("a line of mesh");
+    let yaml = format!("listen: 127.0.0.1:1\n{mesh}\nupstreams:\n{upstreams}");
+    let file = Some(with_certificates(&folder, &yaml));
+    let loaded = load(&Sources {
+        file,
+        ..Sources::default()
+    })
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    let warnings: Vec<_> = loaded
+        .warnings
+        .iter()
+        .map(|warning| warning.problem.as_str())
+        .collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].ends_with("bytes to tell other nodes, and gossip carries 4096"),
+        "{warnings:?}"
+    );
+}

@@ -118,12 +118,18 @@ fn loopback() -> SocketAddr {
 #[async_trait]
 impl<O: Outgoing> Transport for LinkTransport<O> {
     async fn open(&self, _listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
+        Ok(Box::new(self.socket().await?))
+    }
+}
+
+impl<O: Outgoing> LinkTransport<O> {
+    async fn socket(&self) -> anyhow::Result<LinkSocket<O>> {
         let codec = Codec::open(loopback()).await?;
         let codec_address = codec.local_addr()?;
         let tap = UdpSocket::bind(loopback()).await?;
         tap.connect(codec_address).await?;
         let slots = (0..SLOTS).map(|_| Slot::open()).collect::<Result<_, _>>()?;
-        Ok(Box::new(LinkSocket {
+        Ok(LinkSocket {
             advertise: self.advertise,
             outgoing: self.outgoing.clone(),
             inbox: Arc::clone(&self.inbox).lock_owned().await,
@@ -138,7 +144,7 @@ impl<O: Outgoing> Transport for LinkTransport<O> {
             slot_next: 0,
             awaited: None,
             rounds_due: 0.0,
-        }))
+        })
     }
 }
 
@@ -261,7 +267,152 @@ impl<O: Outgoing> LinkSocket<O> {
 
 #[cfg(test)]
 mod tests {
+    use chitchat::{
+        ChitchatConfig, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat,
+    };
+
+    use super::super::tests::net::{Port, World, address, node};
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A socket, what puts messages into it, and a SYN as chitchat writes it.
+    async fn socket_and_syn() -> (LinkSocket<Port>, mpsc::Sender<(SocketAddr, Bytes)>, Bytes) {
+        let world = World::new();
+        let transport = |number| {
+            let (outgoing, _) = world.net.attach(&node("n"), address(number));
+            let (sender, inbox) = mpsc::channel(64);
+            let transport = LinkTransport {
+                advertise: address(number),
+                outgoing,
+                inbox: Arc::new(Mutex::new(inbox)),
+                pace: Arc::default(),
+                counters: Arc::default(),
+            };
+            (transport, sender)
+        };
+        let (writer, _writer_inbox) = transport(2);
+        let config = ChitchatConfig {
+            chitchat_id: ChitchatId::new("writer", 1, address(2)),
+            cluster_id: "m1".to_owned(),
+            gossip_interval: Duration::from_millis(20),
+            listen_addr: address(2),
+            seed_nodes: vec![address(3).to_string()],
+            failure_detector_config: FailureDetectorConfig::default(),
+            marked_for_deletion_grace_period: PATIENCE,
+            catchup_callback: None,
+            extra_liveness_predicate: None,
+            protocol_version: ProtocolVersion::V1,
+        };
+        let writing = spawn_chitchat(config, Vec::new(), &writer).await;
+        let deadline = Instant::now() + PATIENCE;
+        let syn = loop {
+            if let Some(message) = world.net.caught.lock().expect("not poisoned").front() {
+                break message.clone();
+            }
+            assert!(Instant::now() < deadline, "no SYN was written");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        writing.expect("loopback sockets").abort();
+        let (reader, sender) = transport(1);
+        (
+            reader.socket().await.expect("loopback sockets"),
+            sender,
+            syn,
+        )
+    }
+
+    async fn received(socket: &mut LinkSocket<Port>) -> SocketAddr {
+        let outcome = timeout(PATIENCE, socket.recv())
+            .await
+            .expect("a message in time");
+        outcome.expect("a whole socket").from_addr
+    }
+
+    #[tokio::test]
+    async fn message_comes_from_the_address_its_peer_advertises() {
+        let (mut socket, inbox, syn) = socket_and_syn().await;
+        for number in 10..30 {
+            inbox
+                .send((address(number), syn.clone()))
+                .await
+                .expect("room");
+        }
+        for number in 10..30 {
+            assert_eq!(received(&mut socket).await, address(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn garbage_between_messages_is_counted_and_costs_no_message() {
+        let (mut socket, inbox, syn) = socket_and_syn().await;
+        let truncated = syn.slice(..syn.len() - 3);
+        for number in 10..20 {
+            for message in [
+                &Bytes::new(),
+                &Bytes::from_static(b"junk"),
+                &truncated,
+                &syn,
+            ] {
+                inbox
+                    .send((address(number), message.clone()))
+                    .await
+                    .expect("room");
+            }
+            let mark = Bytes::from_static(&MARK);
+            inbox.send((address(number), mark)).await.expect("room");
+        }
+        for number in 10..20 {
+            assert_eq!(received(&mut socket).await, address(number));
+        }
+        // Four bad ones before each message but the first, which has three.
+        assert_eq!(socket.counters.rejected(Rejection::Message), 39);
+    }
+
+    #[tokio::test]
+    async fn cancelled_receive_loses_nothing() {
+        let (mut socket, inbox, syn) = socket_and_syn().await;
+        for number in 10..20 {
+            inbox
+                .send((address(number), syn.clone()))
+                .await
+                .expect("room");
+            let mut polls = 0;
+            let from = loop {
+                // Polled once, then dropped.
+                tokio::select! {
+                    biased;
+                    outcome = socket.recv() => break outcome.expect("a whole socket").from_addr,
+                    () = tokio::task::yield_now() => polls += 1,
+                }
+                assert!(polls < 100_000, "lost");
+            };
+            assert_eq!(from, address(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn datagrams_of_other_processes_are_not_heard() {
+        let (mut socket, inbox, syn) = socket_and_syn().await;
+        let stranger = Slot::open().expect("a loopback socket");
+        for _ in 0..10 {
+            stranger
+                .socket
+                .send_to(&syn, socket.codec_address)
+                .expect("sent");
+            stranger
+                .socket
+                .send_to(b"junk", socket.tap_address)
+                .expect("sent");
+        }
+        inbox.send((address(10), syn.clone())).await.expect("room");
+        assert_eq!(received(&mut socket).await, address(10));
+        assert!(
+            timeout(Duration::from_millis(50), socket.recv())
+                .await
+                .is_err()
+        );
+    }
 
     #[test]
     fn pace_is_full_up_to_80_nodes_and_falls_beyond() {

@@ -1,0 +1,53 @@
+//! Why a node did not start, for the one who started it.
+
+use std::path::PathBuf;
+
+use crate::admin::AdminError;
+use crate::{ingress, mesh, upstream};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be set up.
+    #[error("log.level: {0}")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    /// A file of the configuration cannot be read any more.
+    #[error("{key}: cannot read {}: {source}", path.display())]
+    File {
+        /// The key that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The mesh cannot start.
+    #[error("mesh: {0}")]
+    Mesh(#[from] mesh::StartError),
+    /// The mesh's certificates cannot be used.
+    #[error("mesh.tls: {0}")]
+    Credentials(#[from] mesh::CredentialsError),
+    /// The operator's port cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The public certificate cannot be used.
+    #[error("tls: {0}")]
+    Tls(#[from] ingress::TlsError),
+    /// The public address cannot be opened.
+    #[error("listen: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An upstream cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] upstream::SettingsError),
+    /// The TLS of upstreams or probes cannot be set up.
+    #[error("outgoing TLS: {0}")]
+    OutgoingTls(String),
+    /// Signals cannot be listened to.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+}

@@ -1,0 +1,92 @@
+//! The mesh as the app holds it: the links, and the gossip on them.
+
+use grapevine_core::ids::Generation;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::peers::Peers;
+use super::{StartError, reload};
+use crate::config::{Config, MeshConfig};
+use crate::driver::{Desk, Telling};
+use crate::mesh::gossip::{Gossip, GossipConfig};
+use crate::mesh::{self, MeshHandle};
+use crate::upstream::UpstreamClient;
+
+/// The running mesh with the gossip on it.
+pub(super) struct Mesh {
+    pub(super) handle: MeshHandle,
+    pub(super) gossip: Gossip,
+}
+
+/// Starts the links and the gossip on them; a node without a mesh gets neither.
+pub(super) async fn start(
+    config: &Config,
+    generation: Generation,
+    desk: &Desk,
+    local: UpstreamClient,
+    tellings: mpsc::Receiver<Telling>,
+) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), StartError> {
+    let Some(wanted) = &config.mesh else {
+        return Ok((None, Peers::default(), vec![discard(tellings)]));
+    };
+    let credentials = reload::credentials(wanted)?;
+    let mesh_name = credentials.mesh().clone();
+    let parts = mesh::start(
+        mesh_config(config, wanted, generation, credentials),
+        desk.clone(),
+        local,
+    );
+    let parts = parts.await?;
+    let gossip_config = GossipConfig {
+        mesh: mesh_name,
+        node: config.node.name.clone(),
+        generation,
+        advertise: parts.handle.advertised(),
+        seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
+        interval: wanted.gossip_interval,
+    };
+    let (signer, verifier) = (
+        parts.handle.signer().clone(),
+        parts.handle.verifier().clone(),
+    );
+    let (outgoing, incoming) = (parts.outgoing, parts.incoming);
+    let gossip = Gossip::start(
+        gossip_config,
+        desk.inbox(),
+        tellings,
+        outgoing,
+        incoming,
+        signer,
+        verifier,
+    );
+    let peers = Peers::through(parts.forwarder);
+    Ok((
+        Some(Mesh {
+            handle: parts.handle,
+            gossip,
+        }),
+        peers,
+        Vec::new(),
+    ))
+}
+
+fn mesh_config(
+    config: &Config,
+    wanted: &MeshConfig,
+    generation: Generation,
+    credentials: mesh::Credentials,
+) -> mesh::MeshConfig {
+    mesh::MeshConfig {
+        node: config.node.name.clone(),
+        generation,
+        listen: wanted.listen,
+        advertise: wanted.advertise.as_ref().map(ToString::to_string),
+        seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
+        credentials,
+    }
+}
+
+/// A node alone has nobody to tell.
+fn discard(mut tellings: mpsc::Receiver<Telling>) -> AbortHandle {
+    tokio::spawn(async move { while tellings.recv().await.is_some() {} }).abort_handle()
+}

@@ -1,0 +1,43 @@
+//! What was dropped at limits or refused by checks, for metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::mesh::gossip::{Counters, Rejection};
+use crate::observe::metrics::Losses;
+use crate::observe::record::Recorder;
+
+/// What was dropped so far, read when somebody scrapes.
+pub(super) fn losses(
+    recorder: Recorder,
+    gossip: Option<Arc<Counters>>,
+) -> Arc<dyn Fn() -> Losses + Send + Sync> {
+    Arc::new(move || {
+        let mut losses = vec![("records", recorder.dropped())];
+        if let Some(counters) = &gossip {
+            losses.push(("gossip_restarts", counters.restarts.load(Ordering::Relaxed)));
+            losses.push((
+                "models_left_out",
+                counters.models_left_out.load(Ordering::Relaxed),
+            ));
+            losses
+                .extend(Rejection::ALL.map(|reason| (rejected(reason), counters.rejected(reason))));
+        }
+        Losses(losses)
+    })
+}
+
+/// The label of a refusal in `grapevine_lost`.
+const fn rejected(reason: Rejection) -> &'static str {
+    match reason {
+        Rejection::Message => "gossip_message",
+        Rejection::Malformed => "gossip_malformed",
+        Rejection::Oversize => "gossip_oversize",
+        Rejection::Certificate => "gossip_certificate",
+        Rejection::Signature => "gossip_signature",
+        Rejection::Generation => "gossip_generation",
+        Rejection::Crowded => "gossip_crowded",
+        Rejection::Throttled => "gossip_throttled",
+        Rejection::ForeignWrite => "gossip_foreign_write",
+    }
+}

@@ -1,0 +1,343 @@
+//! `grapevine status`: the mesh as a node sees it.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::StatusCode;
+use thiserror::Error;
+
+use super::fail;
+use crate::config::Environment;
+use crate::demo;
+use crate::demo::table::{Side, Table, number, printable};
+use crate::demo::view::{MeshPage, NodeEntry, UpstreamEntry};
+
+/// Where a node's admin port is when nobody says otherwise.
+const ADMIN: &str = "http://127.0.0.1:9090";
+
+/// The variable that holds the token, the same that gives it to the node.
+const TOKEN_VARIABLE: &str = "GRAPEVINE_ADMIN_TOKEN";
+
+/// How long the node may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Names of models that a line shows.
+const MODELS_SHOWN: usize = 3;
+
+/// What `status` takes.
+///
+/// The exit code is 0 when the node answered, whatever it says, and 1 when it did not.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Print what the node says as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The node's admin address, as in admin.listen
+    #[arg(long, value_name = "URL", default_value = ADMIN)]
+    pub admin: String,
+    /// The node's admin token; also GRAPEVINE_ADMIN_TOKEN
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, Error)]
+enum StatusError {
+    #[error(
+        "no node answers at {url}; start one, or name the address in its admin.listen with --admin"
+    )]
+    NoAnswer { url: String, source: reqwest::Error },
+    #[error("the node at {url} asks for a token; give it with --token or {TOKEN_VARIABLE}")]
+    Token { url: String },
+    #[error(
+        "{url} answers {status}: this is no admin port of a node; name the one in admin.listen with --admin"
+    )]
+    Status { url: String, status: StatusCode },
+    #[error(
+        "{url} does not answer as a node's admin port does; name the one in admin.listen with --admin"
+    )]
+    NotAPage {
+        url: String,
+        source: serde_json::Error,
+    },
+    #[error("cannot make an HTTP client")]
+    Client(#[source] demo::DemoError),
+    #[error("cannot start a runtime")]
+    Runtime(#[source] io::Error),
+}
+
+/// Asks the node and prints what it says.
+pub(super) fn run(
+    args: &StatusArgs,
+    environment: &Environment,
+    out: &mut impl Write,
+) -> io::Result<ExitCode> {
+    let token = args
+        .token
+        .as_deref()
+        .or_else(|| environment.get(TOKEN_VARIABLE));
+    let url = page_url(&args.admin);
+    let (bytes, page) = match fetch(&url, token).and_then(|bytes| {
+        let page = read(&url, &bytes)?;
+        Ok((bytes, page))
+    }) {
+        Ok(good) => good,
+        Err(error) => return Ok(fail(&demo::causes(&error))),
+    };
+    if args.json {
+        out.write_all(bytes.trim_ascii_end())?;
+        writeln!(out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(out, "{}\n", heading(&page))?;
+    for line in table(&page).lines() {
+        writeln!(out, "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The URL of the page; an address without a scheme is plain HTTP.
+fn page_url(admin: &str) -> String {
+    let base = admin.trim_end_matches('/');
+    if base.contains("://") {
+        format!("{base}/mesh")
+    } else {
+        format!("http://{base}/mesh")
+    }
+}
+
+fn fetch(url: &str, token: Option<&str>) -> Result<Vec<u8>, StatusError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StatusError::Runtime)?;
+    let client = demo::client().map_err(StatusError::Client)?;
+    let no_answer = |source: reqwest::Error| StatusError::NoAnswer {
+        url: url.to_owned(),
+        source: source.without_url(),
+    };
+    runtime.block_on(async {
+        let mut request = client.get(url).timeout(LIMIT);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.map_err(no_answer)?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.bytes().await.map_err(no_answer)?.to_vec()),
+            StatusCode::UNAUTHORIZED => Err(StatusError::Token {
+                url: url.to_owned(),
+            }),
+            status => Err(StatusError::Status {
+                url: url.to_owned(),
+                status,
+            }),
+        }
+    })
+}
+
+fn read(url: &str, bytes: &[u8]) -> Result<MeshPage, StatusError> {
+    serde_json::from_slice(bytes).map_err(|source| StatusError::NotAPage {
+        url: url.to_owned(),
+        source,
+    })
+}
+
+fn heading(page: &MeshPage) -> String {
+    let live = page.nodes.iter().filter(|node| node.live).count();
+    let upstreams = || page.nodes.iter().flat_map(|node| &node.upstreams);
+    let healthy = upstreams()
+        .filter(|upstream| upstream.state == "healthy")
+        .count();
+    format!(
+        "as {} sees it: {live} of {} nodes live, {healthy} of {} upstreams healthy",
+        printable(&page.own),
+        page.nodes.len(),
+        upstreams().count()
+    )
+}
+
+/// A line per upstream; what is said of its node stands on the first.
+fn table(page: &MeshPage) -> Table {
+    let mut table = Table::new(&[
+        ("node", Side::Left),
+        ("region", Side::Left),
+        ("phase", Side::Left),
+        ("live", Side::Left),
+        ("reach", Side::Left),
+        ("rtt ms", Side::Right),
+        ("upstream", Side::Left),
+        ("state", Side::Left),
+        ("ttft ms", Side::Right),
+        ("p99 ms", Side::Right),
+        ("errors", Side::Right),
+        ("in flight", Side::Right),
+        ("models", Side::Left),
+    ]);
+    for node in &page.nodes {
+        let mut first = node_cells(node, page).to_vec();
+        if node.upstreams.is_empty() {
+            first.push("-".to_owned());
+            table.row(first);
+            continue;
+        }
+        for upstream in &node.upstreams {
+            let cells = upstream_cells(upstream);
+            let mut row = std::mem::replace(&mut first, vec![String::new(); 6]);
+            row.extend(cells);
+            table.row(row);
+        }
+    }
+    table
+}
+
+fn node_cells(node: &NodeEntry, page: &MeshPage) -> [String; 6] {
+    let word = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), printable);
+    let is_own = node.name == page.own;
+    [
+        printable(&node.name),
+        word(&node.region),
+        printable(&node.phase),
+        if node.live { "yes" } else { "no" }.to_owned(),
+        if is_own {
+            "self".to_owned()
+        } else {
+            word(&node.reach)
+        },
+        number(node.rtt_ms),
+    ]
+}
+
+fn upstream_cells(upstream: &UpstreamEntry) -> [String; 7] {
+    let state = match &upstream.reason {
+        Some(reason) => format!("{} ({reason})", upstream.state),
+        None => upstream.state.clone(),
+    };
+    let errors = upstream.error_rate.filter(|share| share.is_finite());
+    let in_flight = upstream
+        .in_flight
+        .map_or("-".to_owned(), |count| count.to_string());
+    let in_flight = match upstream.in_flight_max {
+        Some(max) => format!("{in_flight}/{max}"),
+        None => in_flight,
+    };
+    [
+        printable(&upstream.name),
+        printable(&state),
+        number(upstream.ttft_ms),
+        number(upstream.p99_ms),
+        errors.map_or("-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
+        in_flight,
+        models(&upstream.models),
+    ]
+}
+
+fn models(names: &[String]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(MODELS_SHOWN)
+        .map(|name| printable(name))
+        .collect();
+    match names.len().saturating_sub(MODELS_SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        status: StatusArgs,
+    }
+
+    fn page() -> MeshPage {
+        let text = r#"{"self": "usa", "nodes": [
+            {"name": "usa", "region": "usa", "live": true, "phase": "ready", "reach": "open", "rtt_ms": null,
+             "upstreams": [
+               {"name": "primary", "state": "ejected", "reason": "connect", "models": ["a", "b", "c", "d", "e"],
+                "ttft_ms": 61.4, "p99_ms": null, "error_rate": 0.5, "in_flight": 3, "in_flight_max": 1024},
+               {"name": "standby", "state": "healthy", "reason": null, "models": ["a"], "error_rate": 0.0,
+                "in_flight": 0, "in_flight_max": 8}]},
+            {"name": "eur", "region": null, "live": false, "phase": "joining", "reach": "down", "rtt_ms": 83.2,
+             "upstreams": []}]}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn flags_have_defaults() {
+        let args = Program::try_parse_from(["status"]).unwrap().status;
+        assert_eq!(
+            (args.json, args.admin.as_str(), args.token),
+            (false, ADMIN, None)
+        );
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_plain_http() {
+        assert_eq!(page_url("10.0.0.1:9090"), "http://10.0.0.1:9090/mesh");
+        assert_eq!(
+            page_url("https://admin.example.net/"),
+            "https://admin.example.net/mesh"
+        );
+    }
+
+    #[test]
+    fn each_upstream_has_a_line_and_each_node_is_named_once() {
+        let lines = table(&page()).lines();
+        assert_eq!(lines.len(), 4);
+        assert!(
+            lines[1].starts_with("usa   usa     ready    yes   self"),
+            "{}",
+            lines[1]
+        );
+        assert!(lines[1].contains("ejected (connect)"), "{}", lines[1]);
+        assert!(
+            lines[1].ends_with("61       -     50%     3/1024  a, b, c and 2 more"),
+            "{}",
+            lines[1]
+        );
+        assert!(
+            lines[2].starts_with("      ") && lines[2].contains("standby"),
+            "{}",
+            lines[2]
+        );
+        assert!(
+            lines[3].starts_with("eur   -       joining  no    down"),
+            "{}",
+            lines[3]
+        );
+        assert_eq!(
+            heading(&page()),
+            "as usa sees it: 1 of 2 nodes live, 1 of 2 upstreams healthy"
+        );
+    }
+
+    #[test]
+    fn a_refused_connection_names_the_address_and_the_remedy() {
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let url = page_url(&address.to_string());
+        let text = demo::causes(&fetch(&url, None).unwrap_err());
+        assert!(text.contains(&url) && text.contains("--admin"), "{text}");
+        assert!(text.to_lowercase().contains("refused"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_page_is_told_with_the_remedy() {
+        let error = read("http://x/mesh", b"<html>").unwrap_err();
+        assert!(
+            matches!(error, StatusError::NotAPage { .. }) && error.to_string().contains("--admin")
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! Checks that what other nodes must know of the upstreams fits into gossip.
+//!
+//! Measured with the encoder itself, on the longest thing an upstream can have to tell: what does not fit
+//! is left out of gossip, and other nodes then do not send requests for it.
+
+use std::time::Duration;
+
+use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
+use grapevine_core::health::Reason;
+use grapevine_core::units::Share;
+use grapevine_proto::value::{PAYLOAD_BYTES_MAX, STATE_BYTES_MAX, encode};
+use grapevine_proto::value_envelope::SEAL_BYTES_MAX;
+
+use super::super::checked::{UpstreamConfig, UpstreamModels};
+use super::Checker;
+
+/// What a node tells beside its upstreams, at most, in bytes.
+const BESIDE_BYTES: usize = 704;
+
+impl Checker<'_> {
+    /// `upstreams` come with their keys.
+    pub(super) fn gossip_fits(&mut self, upstreams: &[(String, UpstreamConfig)]) {
+        let mut state = BESIDE_BYTES;
+        for (key, upstream) in upstreams {
+            let fact = longest_fact(upstream);
+            let name = FactKey::Upstream(upstream.name.clone()).to_string();
+            let Ok(payload) = encode(&Fact::Upstream(fact), PAYLOAD_BYTES_MAX) else {
+                continue;
+            };
+            state += name.len() + payload.json.len() + SEAL_BYTES_MAX;
+            if payload.models_left_out > 0 {
+                let problem = format!(
+                    "has {} names more than gossip carries",
+                    payload.models_left_out
+                );
+                let remedy =
+                    "split the upstream in two with half of the models each, or write [\"*\"]";
+                self.problem(&format!("{key}.models"), problem, remedy);
+            }
+        }
+        if state > STATE_BYTES_MAX {
+            let problem = format!(
+                "has {state} bytes to tell other nodes, and gossip carries {STATE_BYTES_MAX}"
+            );
+            let remedy = "list fewer models, write [\"*\"], or spread the upstreams over more nodes; \
+                          what is left out is served here alone";
+            self.warning("upstreams", problem, remedy);
+        }
+    }
+}
+
+/// The most that an upstream can have to tell; the times of its models are the first to be left out.
+fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
+    let models = match &upstream.models {
+        UpstreamModels::Discovered => &[][..],
+        UpstreamModels::Listed(models) => models,
+    };
+    UpstreamFact {
+        name: upstream.name.clone(),
+        models: models
+            .iter()
+            .map(|model| (model.name.clone(), None))
+            .collect(),
+        standing: Standing::Ejected {
+            reason: Reason::Credential,
+        },
+        ttft: Some(Duration::from_millis(99_999)),
+        error_rate: Share::clamped(0.999),
+        in_flight: upstream.in_flight_max,
+        in_flight_max: upstream.in_flight_max,
+        tier: upstream.tier,
+        weight: upstream.weight,
+    }
+}

@@ -1,0 +1,130 @@
+//! One API endpoint that this node calls, as checked.
+
+use std::time::Duration;
+
+use grapevine_core::engine::Probe;
+use grapevine_core::health;
+use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::units::{Tier, Weight};
+use http::{HeaderName, HeaderValue};
+
+use super::super::address::BaseUrl;
+use super::super::secret::Secret;
+
+/// One API endpoint that this node calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamConfig {
+    /// Unique at this node.
+    pub name: UpstreamName,
+    /// What the path of a request is appended to, `/v1` included.
+    pub base_url: BaseUrl,
+    /// Sent as the upstream's credential; `None` sends none.
+    pub api_key: Option<Secret>,
+    /// What it can answer.
+    pub models: UpstreamModels,
+    /// A lower tier is tried first.
+    pub tier: Tier,
+    /// Its share among equals, under the weighted strategy.
+    pub weight: Weight,
+    /// Attempts at this upstream within one request; at least 1.
+    pub attempts_max: u32,
+    /// Requests under way at this upstream from this node; at least 1.
+    pub in_flight_max: u32,
+    /// How long a call may take.
+    pub timeout: TimeoutConfig,
+    /// How it is probed when no traffic proves its state.
+    pub probe: ProbeConfig,
+    /// When it is ejected and taken back.
+    pub health: health::Policy,
+    /// Added to every call; the values are marked sensitive, so that `Debug` hides them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl UpstreamConfig {
+    /// An upstream with every default.
+    pub fn new(name: UpstreamName, base_url: BaseUrl) -> Self {
+        Self {
+            name,
+            base_url,
+            api_key: None,
+            models: UpstreamModels::Discovered,
+            tier: Tier::default(),
+            weight: Weight::default(),
+            attempts_max: ATTEMPTS_PER_UPSTREAM,
+            in_flight_max: IN_FLIGHT_PER_UPSTREAM,
+            timeout: TimeoutConfig::default(),
+            probe: ProbeConfig::default(),
+            health: health::Policy::default(),
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// The default of [`UpstreamConfig::attempts_max`].
+pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
+
+/// The default of [`UpstreamConfig::in_flight_max`].
+pub const IN_FLIGHT_PER_UPSTREAM: u32 = 1_024;
+
+/// What an upstream can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamModels {
+    /// What its own `/models` lists.
+    Discovered,
+    /// These; [`ModelName::is_any`] among them means every model.
+    Listed(Vec<ModelConfig>),
+}
+
+/// One model of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// What clients ask for.
+    pub name: ModelName,
+    /// What the upstream calls it; `None` when it is the same.
+    pub upstream_name: Option<ModelName>,
+}
+
+/// How long a call to an upstream may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutConfig {
+    /// Opening the connection, TLS included.
+    pub connect: Duration,
+    /// From the request's end to the response's head.
+    pub first_byte: Duration,
+    /// Between two pieces of the response's body.
+    pub idle: Duration,
+    /// The whole call.
+    pub total: Duration,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How an upstream is probed when no traffic proves its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// What is asked.
+    pub kind: Probe,
+    /// No probe while traffic proved the state within this span; longer than `timeout`.
+    pub interval: Duration,
+    /// How long one probe may take.
+    pub timeout: Duration,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self {
+            kind: Probe::Models,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}

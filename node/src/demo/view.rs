@@ -1,0 +1,123 @@
+//! What a node says on `/mesh`, read tolerantly: an absent key is an empty or unknown one.
+
+use serde::Deserialize;
+
+/// The mesh as one node sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct MeshPage {
+    /// The node that says so.
+    #[serde(rename = "self")]
+    pub(crate) own: String,
+    /// All nodes that it knows, itself among them.
+    pub(crate) nodes: Vec<NodeEntry>,
+}
+
+/// One node, as another or itself sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NodeEntry {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its region; `None` while nothing but its name is known.
+    pub(crate) region: Option<String>,
+    /// Whether membership holds it to be alive.
+    pub(crate) live: bool,
+    /// `joining`, `ready` or `draining`.
+    pub(crate) phase: String,
+    /// The data path to it: `open`, `silent`, `down` or `closed`; empty for the node itself.
+    pub(crate) reach: Option<String>,
+    /// The measured round trip in ms; `None` before the first measurement.
+    pub(crate) rtt_ms: Option<f64>,
+    /// Its upstreams.
+    pub(crate) upstreams: Vec<UpstreamEntry>,
+}
+
+/// One upstream, as its owner tells.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct UpstreamEntry {
+    /// Its name.
+    pub(crate) name: String,
+    /// `healthy`, `ejected`, `probing` or `cooldown`.
+    pub(crate) state: String,
+    /// Why, when it is not healthy.
+    pub(crate) reason: Option<String>,
+    /// What it serves.
+    pub(crate) models: Vec<String>,
+    /// Time to the first byte in ms, from its owner.
+    pub(crate) ttft_ms: Option<f64>,
+    /// The same, at the 99th percentile.
+    pub(crate) p99_ms: Option<f64>,
+    /// The share of failed attempts, 0 to 1.
+    pub(crate) error_rate: Option<f64>,
+    /// Requests under way.
+    pub(crate) in_flight: Option<u64>,
+    /// The most that may be under way.
+    pub(crate) in_flight_max: Option<u64>,
+}
+
+impl MeshPage {
+    /// What is said of the node called `name`.
+    pub(crate) fn node(&self, name: &str) -> Option<&NodeEntry> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Whether new requests may be sent to the node called `name`: alive, ready, and reachable.
+    pub(crate) fn is_in_use(&self, name: &str) -> bool {
+        self.node(name).is_some_and(|node| {
+            let reached = name == self.own || node.reach.as_deref().is_none_or(|r| r == "open");
+            node.live && node.phase == "ready" && reached
+        })
+    }
+
+    /// The state of a node's upstream; empty when it is unknown.
+    pub(crate) fn state(&self, node: &str, upstream: &str) -> &str {
+        let upstreams = self.node(node).map(|node| node.upstreams.as_slice());
+        let mut upstreams = upstreams.unwrap_or_default().iter();
+        let found = upstreams.find(|entry| entry.name == upstream);
+        found.map_or("", |entry| entry.state.as_str())
+    }
+
+    /// Whether this node uses the node called `name`, knows the way to it, and sees its upstream healthy.
+    pub(crate) fn sees(&self, name: &str, upstream: &str) -> bool {
+        let measured = self.node(name).is_some_and(|node| node.rtt_ms.is_some());
+        self.is_in_use(name)
+            && (measured || name == self.own)
+            && self.state(name, upstream) == "healthy"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> MeshPage {
+        let text = r#"{"self": "usa", "later": 1, "nodes": [
+            {"name": "usa", "live": true, "phase": "ready", "rtt_ms": null,
+             "upstreams": [{"name": "u", "state": "healthy", "reason": null}]},
+            {"name": "eur", "live": true, "phase": "ready", "reach": "open", "rtt_ms": 83.2,
+             "upstreams": [{"name": "e", "state": "ejected", "reason": "connect", "in_flight": 3}]},
+            {"name": "jpn", "live": true, "phase": "ready", "reach": "silent", "rtt_ms": 160,
+             "upstreams": [{"name": "j", "state": "healthy"}]},
+            {"name": "sgp", "live": true, "phase": "ready", "reach": "open",
+             "upstreams": [{"name": "s", "state": "healthy"}]}]}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_node_sees_itself_without_a_way_and_others_with_one() {
+        let page = page();
+        assert!(page.sees("usa", "u"));
+        assert!(!page.sees("sgp", "s"), "not measured yet");
+        assert!(!page.sees("eur", "e"), "ejected");
+    }
+
+    #[test]
+    fn a_silent_or_unknown_node_is_not_in_use() {
+        let page = page();
+        assert!(page.is_in_use("eur") && page.is_in_use("usa"));
+        assert!(!page.is_in_use("jpn") && !page.is_in_use("nowhere"));
+        assert_eq!(page.state("nowhere", "u"), "");
+    }
+}

@@ -1,0 +1,7 @@
+//! Whole links between real endpoints on loopback, in real time.
+
+mod calls;
+mod cancels;
+mod hostile;
+mod linking;
+mod support;

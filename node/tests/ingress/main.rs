@@ -1,0 +1,9 @@
+//! The public door over real sockets: raw clients, scripted upstreams, fake peers, a real engine.
+
+mod attempts;
+mod door;
+mod listening;
+mod passing;
+mod streams;
+mod support;
+mod waits;

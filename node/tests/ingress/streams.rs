@@ -1,0 +1,125 @@
+//! Streams that break after their first byte, and streams that fall silent.
+
+use std::time::Duration;
+
+use crate::support::*;
+
+async fn broken_stream(path: &str, script: Vec<Act>) -> (Reply, Vec<&'static str>) {
+    let upstream = Scripted::start(script).await;
+    let spare = Scripted::start(answer(200, "", "{}")).await;
+    let node = Plan::with(&[&upstream, &spare]).start().await;
+    let reply = node
+        .post(path, &MODEL_BODY.replace("gpt-4o", "claude"))
+        .await;
+    assert!(
+        spare.seen().is_empty(),
+        "a second upstream was asked after the first byte"
+    );
+    (reply, node.outcomes().await)
+}
+
+#[tokio::test]
+async fn broken_stream_ends_with_openais_error_and_no_clean_end() {
+    let script = vec![
+        event_stream(),
+        chunk("data: {\"a\":1}\n\n"),
+        chunk("data: {\"ha"),
+        Act::Close,
+    ];
+    let (reply, outcomes) = broken_stream(CHAT, script).await;
+    assert_eq!(reply.status, 200);
+    let error = reply
+        .body
+        .strip_prefix("data: {\"a\":1}\n\ndata: ")
+        .expect(&reply.body);
+    let error: serde_json::Value = serde_json::from_str(error.trim_end()).expect(error);
+    assert_eq!(error["error"]["code"], "upstream_broken_off");
+    assert!(reply.body.ends_with("\n\n"));
+    assert!(!reply.is_whole, "the answer ended cleanly");
+    assert_eq!(outcomes, ["broken_off"]);
+}
+
+#[tokio::test]
+async fn broken_stream_ends_with_anthropics_error_event() {
+    let event = "event: message_start\ndata: {}\n\n";
+    let script = vec![event_stream(), chunk(event), Act::Close];
+    let (reply, _) = broken_stream("/v1/messages", script).await;
+    let error = reply.body.strip_prefix(event).expect(&reply.body);
+    let error = error.strip_prefix("event: error\ndata: ").expect(error);
+    let error: serde_json::Value = serde_json::from_str(error.trim_end()).expect(error);
+    assert_eq!(
+        (&error["type"], &error["error"]["type"]),
+        (&"error".into(), &"api_error".into())
+    );
+    assert!(!reply.is_whole, "the answer ended cleanly");
+}
+
+#[tokio::test]
+async fn broken_body_of_another_kind_is_just_broken_off() {
+    let script = vec![
+        send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"a\":"),
+        Act::Close,
+    ];
+    let (reply, outcomes) = broken_stream(CHAT, script).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "{\"a\":"));
+    assert!(!reply.is_whole);
+    assert_eq!(outcomes, ["broken_off"]);
+}
+
+#[tokio::test]
+async fn silent_stream_gets_comments_between_events_only() {
+    let silence = Duration::from_millis(130);
+    let script = vec![
+        event_stream(),
+        chunk("data: 1\n\n"),
+        Act::Pause(silence),
+        chunk("data: 2"),
+        Act::Pause(silence),
+        chunk("\n\n"),
+        send("0\r\n\r\n"),
+    ];
+    let upstream = Scripted::start(script).await;
+    let mut plan = Plan::with(&[&upstream]);
+    plan.settings.ping_interval = Duration::from_millis(50);
+    let node = plan.start().await;
+    let reply = node.chat().await;
+    assert!(
+        reply.body.starts_with("data: 1\n\n: ping\n\n"),
+        "{:?}",
+        reply.body
+    );
+    assert!(
+        reply.body.ends_with(": ping\n\ndata: 2\n\n"),
+        "{:?}",
+        reply.body
+    );
+    assert!(reply.is_whole);
+}
+
+#[tokio::test]
+async fn each_event_is_passed_on_as_it_comes() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut script = vec![event_stream()];
+    for _ in 0..5 {
+        script.extend([chunk("data: x\n\n"), Act::Pause(Duration::from_millis(200))]);
+    }
+    script.push(send("0\r\n\r\n"));
+    let upstream = Scripted::start(script).await;
+    let node = Plan::with(&[&upstream]).start().await;
+    let mut stream = node.connect().await;
+    let request = request("POST", CHAT, "", MODEL_BODY);
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut arrivals = 0;
+    let mut bytes = vec![0; 4_096];
+    loop {
+        let count = stream.read(&mut bytes).await.expect("an answer");
+        if count == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        let events = text.matches("data: x").count();
+        assert!(events <= 1, "events came together: {text}");
+        arrivals += events;
+    }
+    assert_eq!(arrivals, 5);
+}
