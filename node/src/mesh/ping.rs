@@ -12,8 +12,9 @@ use grapevine_core::Instant;
 /// with a packet every 100 ms was 342 ms.
 pub const SILENCE: Duration = Duration::from_millis(500);
 
-/// How often packets are counted.
-pub const POLL: Duration = Duration::from_millis(100);
+/// How often packets are counted: well below the 100 ms between [`SILENCE`] and the idle timeout, so that
+/// silence is seen before the end.
+pub const POLL: Duration = Duration::from_millis(50);
 
 /// The same on a node with more than [`POLL_LINKS_MAX`] links, to bound its cost.
 pub const POLL_MANY: Duration = Duration::from_millis(500);

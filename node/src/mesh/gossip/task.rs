@@ -4,7 +4,7 @@
 //! read from peers meanwhile), so that orders from the engine are always taken and the two can never
 //! wait for each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ use super::counters::{Counters, Rejection};
 use super::hearing::Hearing;
 use super::members::Members;
 use super::own::{Own, Sealed};
-use super::seeds::Seeds;
+use super::seeds::{Seeds, Tried};
 use crate::clock;
 use crate::driver::Telling;
 use crate::mesh::identity::{MeshName, Signer, Verifier};
@@ -37,13 +37,6 @@ const PUSHED_TO_ALL_MAX: usize = 64;
 
 /// Addresses that a new life of chitchat tries at once; more would be a burst.
 const CONTACTS_MAX: usize = 16;
-
-/// How often a seed is tried by a node that has other members already: many nodes share a seed, which
-/// would be flooded when it starts.
-const SEED_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Addresses of seeds that are remembered.
-const SEEDS_TRIED_MAX: usize = 1_024;
 
 /// The first and the longest pause before chitchat is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -124,7 +117,7 @@ impl Gossip {
             restart_delay: RESTART_DELAY,
             changed: Arc::new(Notify::new()),
             contacts: Vec::new(),
-            seeds_tried: BTreeMap::new(),
+            tried: Tried::default(),
             live_addresses: BTreeSet::new(),
             counters: Arc::clone(&counters),
             pace,
@@ -173,8 +166,7 @@ struct Task<O> {
     changed: Arc<Notify>,
     /// Whom the next life of chitchat tries first.
     contacts: Vec<SocketAddr>,
-    /// When seeds were last tried.
-    seeds_tried: BTreeMap<SocketAddr, Instant>,
+    tried: Tried,
     /// Where the live members are.
     live_addresses: BTreeSet<SocketAddr>,
     own: Own,
@@ -335,16 +327,10 @@ impl<O: Outgoing> Task<O> {
         if address == self.chat_config.advertise || self.live_addresses.contains(&address) {
             return;
         }
-        let now = Instant::now();
         let is_alone = self.live_addresses.is_empty();
-        let is_due = |tried: &Instant| now.duration_since(*tried) >= SEED_PATIENCE;
-        if !is_alone && !self.seeds_tried.get(&address).is_none_or(is_due) {
+        if !self.tried.is_due(Instant::now(), address, is_alone) {
             return;
         }
-        if self.seeds_tried.len() >= SEEDS_TRIED_MAX {
-            self.seeds_tried.clear();
-        }
-        self.seeds_tried.insert(address, now);
         match &self.chat {
             Some(chat) => chat.gossip(address),
             None if self.contacts.len() < CONTACTS_MAX => self.contacts.push(address),

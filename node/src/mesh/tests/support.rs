@@ -407,19 +407,31 @@ impl Relay {
     }
 }
 
+/// Ends the capture of a [`Log`] when dropped.
+pub(super) struct Captured {
+    _default: tracing::subscriber::DefaultGuard,
+    /// With a single subscriber alive, a line that is first reached by a thread without one would be
+    /// noted as unwanted by all.
+    _second: tracing::Dispatch,
+}
+
 /// What was logged on this thread while it lives.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    pub(super) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn capture() -> (Self, Captured) {
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        let captured = Captured {
+            _default: tracing::subscriber::set_default(subscriber),
+            _second: tracing::Dispatch::new(tracing_subscriber::registry()),
+        };
+        (log, captured)
     }
 
     pub(super) fn holds(&self, text: &str) -> bool {
