@@ -16,11 +16,12 @@ use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
-use quinn::{ReadError, WriteError};
+use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 use tokio::time::{Instant, timeout};
 
 use super::framed::{self, Found, Unframer};
 use super::links::{Link, Links};
+use super::session::close;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 
@@ -46,8 +47,8 @@ impl CallPeer for Forwarder {
             let detail = format!("no link to {peer}");
             return Err(Failure::new(Outcome::PeerLost, detail));
         };
-        let deadline = call.deadline;
-        match tokio::time::timeout_at(deadline, send(&link, call)).await {
+        let sent = tokio::time::timeout_at(call.deadline, self.send(&link, &call));
+        match sent.await {
             Ok(answered) => answered,
             Err(_) => Err(Failure::new(
                 Outcome::DeadlinePassed,
@@ -57,8 +58,35 @@ impl CallPeer for Forwarder {
     }
 }
 
+impl Forwarder {
+    /// Sends the call, and once more where the peer closed the connection as superfluous at that very
+    /// moment. It does so only when it knows of no call on it, so that nothing was done for this one.
+    async fn send(&self, link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
+        let answered = send(link, call).await;
+        let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
+        if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(link) {
+            return answered;
+        }
+        // The task that serves the link forgets it too, and carries out what that changes.
+        drop(self.links.remove(link));
+        match self.links.get(&link.peer) {
+            Some(other) => send(&other, call).await,
+            None => answered,
+        }
+    }
+}
+
+/// Whether the peer closed the link because another one is used.
+fn is_superfluous(link: &Link) -> bool {
+    matches!(
+        link.connection.close_reason(),
+        Some(ConnectionError::ApplicationClosed(closed))
+            if closed.error_code == VarInt::from_u32(close::SUPERFLUOUS)
+    )
+}
+
 /// Sends the call and waits for the head of its answer, as long as the link speaks.
-async fn send(link: &Arc<Link>, call: Call) -> Result<Answer, Failure> {
+async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
     let counted = link.calls.enter();
     tokio::select! {
         biased;
@@ -70,8 +98,12 @@ async fn send(link: &Arc<Link>, call: Call) -> Result<Answer, Failure> {
     }
 }
 
-async fn exchange(link: &Arc<Link>, call: Call, counted: InFlightGuard) -> Result<Answer, Failure> {
-    let head = encode_head(&call)?;
+async fn exchange(
+    link: &Arc<Link>,
+    call: &Call,
+    counted: InFlightGuard,
+) -> Result<Answer, Failure> {
+    let head = encode_head(call)?;
     let opened = timeout(OPEN_TIMEOUT, link.connection.open_bi()).await;
     let (send, recv) = match opened {
         Ok(Ok(halves)) => halves,
@@ -135,7 +167,7 @@ fn start(
     mut stream: CallStream,
     counted: InFlightGuard,
     payload: &[u8],
-    call: Call,
+    call: &Call,
 ) -> Result<Answer, Failure> {
     let malformed = |what: &str| {
         let detail = format!("answer of {} is malformed: {what}", link.peer);
@@ -156,7 +188,7 @@ fn start(
                 status,
                 headers,
                 body: AnswerBody::new(body),
-                load: Some(head.load.of(call.upstream)),
+                load: Some(head.load.of(call.upstream.clone())),
             })
         }
         Ok(ResponseStart::None(none)) => {
@@ -164,7 +196,7 @@ fn start(
             Err(Failure {
                 outcome: none.outcome,
                 detail: format!("{}: {}", link.peer, none.detail),
-                load: none.load.map(|load| load.of(call.upstream)),
+                load: none.load.map(|load| load.of(call.upstream.clone())),
             })
         }
         Err(error) => Err(malformed(&error.to_string())),
@@ -180,7 +212,7 @@ fn header_map(fields: &[(&str, &[u8])]) -> Option<HeaderMap> {
     Some(headers)
 }
 
-fn lost(peer: &NodeName, error: &quinn::ConnectionError) -> Failure {
+fn lost(peer: &NodeName, error: &ConnectionError) -> Failure {
     let detail = format!("link to {peer} broke before the answer: {error}");
     Failure::new(Outcome::PeerLost, detail)
 }
