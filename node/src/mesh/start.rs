@@ -161,24 +161,12 @@ pub async fn start<L: CallLocal>(
     local: L,
 ) -> Result<Parts, StartError> {
     let credentials = &config.credentials;
-    if *credentials.node() != config.node {
-        return Err(StartError::OtherNode {
-            certified: credentials.node().clone(),
-            configured: config.node,
-        });
-    }
+    check_node(credentials, &config.node)?;
     let signer = Signer::new(credentials)?;
     let verifier = Verifier::new(credentials.mesh().clone(), credentials.authorities())?;
     let endpoint = endpoint::open(config.listen, credentials)?;
     let (host, advertised) = advertised(&endpoint, config.advertise.as_deref()).await?;
-    let greeting = Greeting {
-        node: config.node.clone(),
-        generation: config.generation,
-        address: advertised,
-        host,
-        version_min: VERSION,
-        version_max: VERSION,
-    };
+    let greeting = greeting(&config, host, advertised)?;
     let (links, events) = Links::new(config.node.clone());
     let (gossip, gossip_in) = mpsc::channel(GOSSIP_MAX);
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
@@ -194,7 +182,7 @@ pub async fn start<L: CallLocal>(
         endpoint: endpoint.clone(),
         client: ArcSwap::from_pointee(endpoint::client_config(credentials)?),
         verifier: verifier.clone(),
-        greeting: Bytes::from(greeting.encode()?),
+        greeting,
         own_addresses: own_addresses.clone(),
         links: links.clone(),
         serials: AtomicU64::new(1),
@@ -230,6 +218,30 @@ pub async fn start<L: CallLocal>(
             rumors: rumors_in,
         },
     })
+}
+
+/// A node must not run under another's name.
+fn check_node(credentials: &Credentials, configured: &NodeName) -> Result<(), StartError> {
+    if credentials.node() == configured {
+        return Ok(());
+    }
+    Err(StartError::OtherNode {
+        certified: credentials.node().clone(),
+        configured: configured.clone(),
+    })
+}
+
+/// What every peer is told first.
+fn greeting(config: &MeshConfig, host: String, address: SocketAddr) -> Result<Bytes, EncodeError> {
+    let greeting = Greeting {
+        node: config.node.clone(),
+        generation: config.generation,
+        address,
+        host,
+        version_min: VERSION,
+        version_max: VERSION,
+    };
+    greeting.encode().map(Bytes::from)
 }
 
 /// Hands the links' events to the engine, in their order.
@@ -353,13 +365,7 @@ impl MeshHandle {
     /// # Errors
     /// When they cannot be used, or are another node's; then the old ones stay in use.
     pub fn reload(&self, credentials: &Credentials) -> Result<(), StartError> {
-        let current = self.signer.current();
-        if credentials.node() != current.node() {
-            return Err(StartError::OtherNode {
-                certified: credentials.node().clone(),
-                configured: current.node().clone(),
-            });
-        }
+        check_node(credentials, self.signer.current().node())?;
         let server = endpoint::server_config(credentials)?;
         let client = endpoint::client_config(credentials)?;
         self.verifier.replace(credentials)?;
