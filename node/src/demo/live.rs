@@ -226,17 +226,7 @@ mod tests {
         let cells = row(region::ALL[3], None, Some(&page), true, 0);
         assert_eq!(
             cells,
-            [
-                "eur",
-                "eur",
-                "gone",
-                "eur-model",
-                "-",
-                "-",
-                "83",
-                "-",
-                "0"
-            ]
+            ["eur", "eur", "gone", "eur-model", "-", "-", "83", "-", "0"]
         );
         let cells = row(region::ALL[3], None, None, false, 0);
         assert_eq!(cells[2], "no answer");
