@@ -311,14 +311,13 @@ impl<O: Outgoing> Task<O> {
         }
     }
 
-    /// Where the members are, each in its latest life.
+    /// Where the members are, each in its latest proven life: anybody can claim a later one elsewhere.
     fn places(&self, live: &[ChitchatId]) -> BTreeMap<NodeName, SocketAddr> {
         let mut live: Vec<&ChitchatId> = live.iter().collect();
         live.sort_by_key(|id| id.generation_id);
-        let told = self.members.told();
         let places = live.into_iter().filter_map(|id| {
-            let node = told.get::<str>(&id.node_id)?;
-            Some((node.clone(), id.gossip_advertise_addr))
+            let node = self.hearing.member(&id.node_id, id.generation_id)?;
+            Some((node, id.gossip_advertise_addr))
         });
         places.collect()
     }
