@@ -161,14 +161,7 @@ pub async fn start<L: CallLocal>(
     local: L,
 ) -> Result<Parts, StartError> {
     let credentials = &config.credentials;
-    if *credentials.node() != config.node {
-        return Err(StartError::OtherNode {
-            certified: credentials.node().clone(),
-            configured: config.node,
-        });
-    }
-    let signer = Signer::new(credentials)?;
-    let verifier = Verifier::new(credentials.mesh().clone(), credentials.authorities())?;
+    let (signer, verifier) = identity(credentials, &config.node)?;
     let endpoint = endpoint::open(config.listen, credentials)?;
     let (host, advertised) = advertised(&endpoint, config.advertise.as_deref()).await?;
     let greeting = Greeting {
@@ -230,6 +223,18 @@ pub async fn start<L: CallLocal>(
             rumors: rumors_in,
         },
     })
+}
+
+/// What signs for the node and checks others; refuses another node's certificate.
+fn identity(credentials: &Credentials, node: &NodeName) -> Result<(Signer, Verifier), StartError> {
+    if credentials.node() != node {
+        return Err(StartError::OtherNode {
+            certified: credentials.node().clone(),
+            configured: node.clone(),
+        });
+    }
+    let verifier = Verifier::new(credentials.mesh().clone(), credentials.authorities())?;
+    Ok((Signer::new(credentials)?, verifier))
 }
 
 /// Hands the links' events to the engine, in their order.

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chitchat::ChitchatId;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
@@ -313,22 +312,10 @@ impl<O: Outgoing> Task<O> {
             self.hearing.set_members(members.clone());
             self.pace.set_nodes(members.len() + 1);
         }
-        self.transport.outgoing.members(self.places(&live));
+        self.transport.outgoing.members(self.members.places(&live));
         if !own_is_intact {
             self.on_foreign_write();
         }
-    }
-
-    /// Where the members are, each in its latest life.
-    fn places(&self, live: &[ChitchatId]) -> BTreeMap<NodeName, SocketAddr> {
-        let mut live: Vec<&ChitchatId> = live.iter().collect();
-        live.sort_by_key(|id| id.generation_id);
-        let told = self.members.told();
-        let places = live.into_iter().filter_map(|id| {
-            let node = told.get::<str>(&id.node_id)?;
-            Some((node.clone(), id.gossip_advertise_addr))
-        });
-        places.collect()
     }
 
     fn on_seed(&mut self, address: SocketAddr) {
