@@ -21,7 +21,7 @@ pub const CERTIFICATE_BYTES_MAX: usize = 2_048;
 
 /// The longest value under the certificate's key: its certificate in base64, and the envelope.
 pub const CERTIFICATE_VALUE_BYTES_MAX: usize =
-    CERTIFICATE_BYTES_MAX.div_ceil(3) * 4 + 2 + SEAL_BYTES_MAX;
+    CERTIFICATE_BYTES_MAX.div_ceil(3) * 4 + 48 + SEAL_BYTES_MAX;
 
 /// The longest rumor in bytes.
 pub const RUMOR_BYTES_MAX: usize = 8 * 1_024;
@@ -130,21 +130,50 @@ pub fn signed_bytes(
     bytes
 }
 
-/// A certificate as the payload of its key: a JSON text.
-pub fn certificate_payload(der: &[u8]) -> String {
-    format!("\"{}\"", BASE64.encode(der))
+/// What a node gossips of its certificate.
+///
+/// Gossip may have to begin a new life while the node goes on, so the generation that gossip knows
+/// need not be the one in the stamps of facts. The certificate's value is stamped with the former and
+/// says the latter, which binds the two by a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate as DER.
+    pub der: Vec<u8>,
+    /// The life of the node, as in the stamps of its facts.
+    pub generation: Generation,
 }
 
-/// The certificate in the payload of its key.
-///
-/// # Errors
-/// When it is too long, or is not a text of base64.
-pub fn parse_certificate(payload: &str) -> Result<Vec<u8>, EnvelopeError> {
-    check_length(payload.len(), CERTIFICATE_VALUE_BYTES_MAX)?;
-    let text: String = serde_json::from_str(payload).map_err(|_| EnvelopeError::Malformed)?;
-    let der = unarmour(&text)?;
-    check_length(der.len(), CERTIFICATE_BYTES_MAX)?;
-    Ok(der)
+#[derive(Serialize, Deserialize)]
+struct CertificateJson {
+    der: String,
+    of: u64,
+}
+
+impl Certificate {
+    /// The payload of the certificate's key.
+    pub fn payload(&self) -> String {
+        let json = CertificateJson {
+            der: BASE64.encode(&self.der),
+            of: self.generation.0,
+        };
+        serde_json::to_string(&json).expect("a text and a number always are JSON")
+    }
+
+    /// Reads the payload of the certificate's key.
+    ///
+    /// # Errors
+    /// When it or the certificate in it is too long, or it is not such a payload.
+    pub fn parse(payload: &str) -> Result<Self, EnvelopeError> {
+        check_length(payload.len(), CERTIFICATE_VALUE_BYTES_MAX)?;
+        let json: CertificateJson =
+            serde_json::from_str(payload).map_err(|_| EnvelopeError::Malformed)?;
+        let der = unarmour(&json.der)?;
+        check_length(der.len(), CERTIFICATE_BYTES_MAX)?;
+        Ok(Self {
+            der,
+            generation: Generation(json.of),
+        })
+    }
 }
 
 /// A value that is pushed ahead of gossip, with the certificate that proves it. Parsing checks the
@@ -334,15 +363,31 @@ mod tests {
         );
     }
 
+    fn certificate(length: usize) -> Certificate {
+        Certificate {
+            der: vec![7; length],
+            generation: Generation(u64::MAX),
+        }
+    }
+
+    #[test]
+    fn certificate_has_these_bytes() {
+        let payload = Certificate {
+            der: vec![1, 2, 3],
+            generation: Generation(9),
+        }
+        .payload();
+        assert_eq!(payload, r#"{"der":"AQID","of":9}"#);
+    }
+
     #[test]
     fn long_certificate_is_refused() {
-        let fits = certificate_payload(&[7; CERTIFICATE_BYTES_MAX]);
-        assert_eq!(
-            parse_certificate(&fits).map(|der| der.len()),
-            Ok(CERTIFICATE_BYTES_MAX)
-        );
-        let long = certificate_payload(&[7; CERTIFICATE_BYTES_MAX + 1]);
-        assert!(parse_certificate(&long).is_err());
+        let fits = certificate(CERTIFICATE_BYTES_MAX);
+        assert_eq!(Certificate::parse(&fits.payload()), Ok(fits.clone()));
+        let sealed = seal(stamp(u64::MAX, 0), &fits.payload(), &[7; 72]).expect("JSON");
+        assert!(Envelope::parse(&sealed, CERTIFICATE_VALUE_BYTES_MAX).is_ok());
+        let long = certificate(CERTIFICATE_BYTES_MAX + 1).payload();
+        assert!(Certificate::parse(&long).is_err());
     }
 
     proptest! {
@@ -377,7 +422,7 @@ mod tests {
             let _ = Rumor::parse(&bytes);
             let text = String::from_utf8_lossy(&bytes);
             let _ = Envelope::parse(&text, VALUE_BYTES_MAX);
-            let _ = parse_certificate(&text);
+            let _ = Certificate::parse(&text);
         }
     }
 }

@@ -77,14 +77,10 @@ async fn a_killed_upstreams_traffic_moves_to_another_region_and_returns_when_it_
     for sample in &meanwhile {
         assert_forwarded(sample, "sgp", "jpn");
     }
-    let struck = between(
-        &samples,
-        killed.saturating_sub(Duration::from_millis(60)),
-        moved,
-    );
-    let retried = struck
-        .iter()
-        .filter(|sample| sample.header("x-grapevine-attempts") != "1");
+    let retried = samples.iter().filter(|sample| {
+        let struck = sample.sent <= moved && sample.ended >= killed;
+        struck && sample.header("x-grapevine-attempts") != "1"
+    });
     assert!(
         retried.count() > 0,
         "the kill struck no request, so nothing was proved"
@@ -314,9 +310,13 @@ fn assert_forwarded(sample: &Sample, from: &str, to: &str) {
     );
 }
 
-/// The text so far is the beginning of what the upstream says, and of nothing else.
+/// The text so far, however little, is the beginning of what the upstream says, and of nothing else.
 fn assert_only_from(upstream: &str, events: &[String]) {
     let text = streamed_text(events);
-    assert_eq!(text.matches("Upstream").count(), 1, "{text}");
-    assert!(text.starts_with(&format!("Upstream {upstream} ")), "{text}");
+    let beginning = format!("Upstream {upstream} heard ");
+    let is_beginning = beginning.starts_with(&text) || text.starts_with(&beginning);
+    assert!(
+        is_beginning && text.matches("Upstream").count() <= 1,
+        "{text}"
+    );
 }

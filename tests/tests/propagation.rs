@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use grapevine_tests::client::{chat, chat_body, http, try_post};
+use grapevine_tests::client::{chat, chat_body, http, try_get, try_post};
 use grapevine_tests::load::{Load, failures};
 use grapevine_tests::quiet::{alone, beside_others};
+use grapevine_tests::view::MeshView;
+use grapevine_tests::wait::must;
 use grapevine_tests::watch::Watch;
 use grapevine_tests::{Mesh, Mock, wait_until};
 use serde_json::json;
@@ -153,11 +155,12 @@ async fn nobody_dies(span: Duration) {
         builder = builder.node(name, |node| node);
     }
     let mesh = builder.start().await;
-    let start = Instant::now();
+    let (start, client) = (Instant::now(), http());
     let mut looks = 0;
     while start.elapsed() < span {
         for node in mesh.nodes() {
-            let view = node.view().await;
+            let url = format!("http://{}/mesh", node.addresses().admin);
+            let view = MeshView(must(&url, try_get(&client, &url).await).json());
             for name in NODES {
                 let (live, phase) = (view.is_live(name), view.phase(name));
                 assert!(
@@ -204,7 +207,10 @@ async fn a_node_that_restarts_under_the_same_name_rejoins_and_serves() {
             let answer = chat(&mesh["sgp"], MODEL, "after").await;
             assert_eq!(
                 (answer.status, answer.header("x-grapevine-attempts")),
-                (200, "1")
+                (200, "1"),
+                "{}; {:#}",
+                answer.text(),
+                mesh["sgp"].requests().await["requests"][0]
             );
         }
         assert!(mock.stats().await["by_path"][CHAT].as_u64() >= before.map(|count| count + 21));

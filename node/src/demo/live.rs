@@ -20,16 +20,17 @@ const REPRINT: Duration = Duration::from_secs(5);
 /// The node whose distances are shown.
 const FROM: usize = 2;
 
-/// Home, then clear to the end of the screen: less flicker than clearing first.
-const HOME: &str = "\x1b[H";
+/// What a terminal is told: to clear the rest of a line, and whether to break lines that are too long. A broken line
+/// would be two, and the way back up is counted in lines.
 const CLEAR_LINE: &str = "\x1b[K";
-const CLEAR_REST: &str = "\x1b[J";
-const CLEAR: &str = "\x1b[2J";
+const BREAK_OFF: &str = "\x1b[?7l";
+const BREAK_ON: &str = "\x1b[?7h";
 
 /// A little traffic, so that there is something to see: a client per node, three requests a second each.
 const PACE: Pace = Pace {
     clients: region::REGIONS,
-    pause: Duration::from_millis(250),
+    pause: Duration::from_millis(200),
+    spread: Duration::from_millis(100),
 };
 
 /// Shows the table until it is dropped. With `traffic` a few clients ask all the while.
@@ -47,30 +48,33 @@ pub(super) async fn run(
     });
     let mut out = std::io::stdout();
     let redraws = out.is_terminal();
-    let hints = hints::lines(fleet);
-    if redraws {
-        write(&mut out, CLEAR)?;
-    } else {
-        write(&mut out, &format!("{}\n", hints.join("\n")))?;
-    }
+    write(&mut out, &format!("{}\n\n", hints::lines(fleet).join("\n")))?;
+    let mut above = 0;
     loop {
         let mut lines = status(fleet, load.as_ref()).await;
         if redraws {
-            lines.push(String::new());
-            lines.extend(hints.iter().cloned());
-            lines.push(String::new());
             lines.push("Ctrl-C ends all of it.".to_owned());
-            let ended: Vec<String> = lines
-                .iter()
-                .map(|line| format!("{line}{CLEAR_LINE}\r\n"))
-                .collect();
-            write(&mut out, &format!("{HOME}{}{CLEAR_REST}", ended.concat()))?;
+            write(&mut out, &redrawn(&lines, above))?;
+            above = lines.len();
             tokio::time::sleep(REDRAW).await;
         } else {
-            write(&mut out, &format!("\n{}\n", lines.join("\n")))?;
+            write(&mut out, &format!("{}\n\n", lines.join("\n")))?;
             tokio::time::sleep(REPRINT).await;
         }
     }
+}
+
+/// `lines` over the `above` lines that were drawn before.
+fn redrawn(lines: &[String], above: usize) -> String {
+    let mut text = BREAK_OFF.to_owned();
+    if above > 0 {
+        text.push_str(&format!("\x1b[{above}A\r"));
+    }
+    for line in lines {
+        text.extend([line, CLEAR_LINE, "\r\n"]);
+    }
+    text.push_str(BREAK_ON);
+    text
 }
 
 fn write(out: &mut Stdout, text: &str) -> Result<(), DemoError> {
@@ -99,16 +103,14 @@ async fn status(fleet: &mut Fleet, load: Option<&Load>) -> Vec<String> {
     let mut lines = table(rows).lines();
     lines.push(String::new());
     lines.push(format!(
-        "The distance between the regions is emulated: each datagram between nodes waits as long as it would travel \
-         between Azure's regions. rtt is what {} has measured.",
+        "times in ms; rtt as {} measures it. The distance is emulated: every datagram waits.",
         region::ALL.get(FROM).map_or("", |region| region.name)
     ));
     if let Some(load) = load {
         let (answered, failed) = load.counts();
         lines.push(format!(
-            "{} clients ask every {} ms: {answered} requests answered, {failed} failed. --idle leaves them out.",
-            PACE.clients,
-            PACE.pause.as_millis()
+            "{} clients ask all the while: {answered} requests answered, {failed} failed",
+            PACE.clients
         ));
     }
     lines
@@ -124,15 +126,14 @@ fn served(member: &Member) -> u64 {
 }
 
 fn table(rows: Vec<Vec<String>>) -> Table {
-    let rtt: &str = "rtt ms";
     let mut table = Table::new(&[
         ("node", Side::Left),
         ("region", Side::Left),
         ("phase", Side::Left),
         ("upstream", Side::Left),
         ("state", Side::Left),
-        ("ttft ms", Side::Right),
-        (rtt, Side::Right),
+        ("ttft", Side::Right),
+        ("rtt", Side::Right),
         ("in flight", Side::Right),
         ("requests", Side::Right),
     ]);
@@ -152,7 +153,7 @@ fn row(
 ) -> Vec<String> {
     let entry = own.or(distances).and_then(|page| page.node(region.name));
     let phase = match entry {
-        _ if ended && own.is_none() => "killed".to_owned(),
+        _ if ended && own.is_none() => "gone".to_owned(),
         Some(entry) if own.is_some() => printable(&entry.phase),
         _ => "no answer".to_owned(),
     };
@@ -228,7 +229,7 @@ mod tests {
             [
                 "eur",
                 "eur",
-                "killed",
+                "gone",
                 "eur-model",
                 "-",
                 "-",
@@ -242,7 +243,15 @@ mod tests {
     }
 
     #[test]
-    fn a_node_started_again_by_hand_is_not_shown_as_killed() {
+    fn a_redrawn_block_goes_over_the_one_before() {
+        let lines = ["a".to_owned(), "b".to_owned()];
+        let body = "a\x1b[K\r\nb\x1b[K\r\n\x1b[?7h";
+        assert_eq!(redrawn(&lines, 0), format!("\x1b[?7l{body}"));
+        assert_eq!(redrawn(&lines, 2), format!("\x1b[?7l\x1b[2A\r{body}"));
+    }
+
+    #[test]
+    fn a_node_started_again_by_hand_is_not_shown_as_gone() {
         let page = page();
         assert_eq!(row(region::ALL[3], Some(&page), None, true, 0)[2], "ready");
     }

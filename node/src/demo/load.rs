@@ -145,9 +145,24 @@ fn next(end: TryEnd, entry: usize, before: Duration, broken: &Broken) -> Next {
 pub(super) struct Pace {
     /// How many there are, spread evenly over the nodes.
     pub(super) clients: usize,
-    /// How long each waits after an answer.
+    /// How long each waits after an answer, at least.
     pub(super) pause: Duration,
+    /// What is added to the pause at most, by turns: clients that met the same fault would go on in step otherwise.
+    pub(super) spread: Duration,
 }
+
+impl Pace {
+    /// The pause of a client after its request number `count`.
+    fn pause_after(&self, client: usize, count: u64) -> Duration {
+        // Two steps without a common divisor with the number of turns: each client meets every one, in an order of
+        // its own.
+        let turn = (client as u64 * 5 + count * 7) % PAUSES;
+        self.pause + self.spread.mul_f64(turn as f64 / (PAUSES - 1) as f64)
+    }
+}
+
+/// Pauses of different lengths.
+const PAUSES: u64 = 16;
 
 /// Running clients. Dropping it ends them.
 #[derive(Debug)]
@@ -239,8 +254,9 @@ async fn client(number: usize, shared: Arc<Shared>) -> Vec<Record> {
         if shared.keep_records {
             records.push(record);
         }
+        let pause = shared.pace.pause_after(number, count);
         count += 1;
-        tokio::time::sleep(shared.pace.pause).await;
+        tokio::time::sleep(pause).await;
     }
     records
 }
@@ -320,6 +336,21 @@ mod tests {
             panic!("no answer")
         };
         assert_eq!(first_byte, 7 * MS);
+    }
+
+    #[test]
+    fn a_client_takes_every_pause_in_turn_and_no_two_neighbours_the_same() {
+        let pace = Pace {
+            clients: 2,
+            pause: 5 * MS,
+            spread: 75 * MS,
+        };
+        let mut pauses: Vec<Duration> = (0..PAUSES).map(|n| pace.pause_after(0, n)).collect();
+        assert_ne!(pace.pause_after(0, 0), pace.pause_after(1, 0));
+        pauses.sort_unstable();
+        pauses.dedup();
+        assert_eq!(pauses.len() as u64, PAUSES);
+        assert_eq!((pauses[0], pauses[15]), (5 * MS, 80 * MS));
     }
 
     #[test]

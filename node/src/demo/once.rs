@@ -22,8 +22,9 @@ const NODE_KILLED: usize = 0;
 /// Clients that ask at the same time.
 const CLIENTS: usize = 32;
 
-/// How long a client waits after an answer.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How long a client waits after an answer, at least, and what is added at most.
+const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE_SPREAD: Duration = Duration::from_millis(75);
 
 /// How long the views may take to show a fault, or the end of one.
 const SEEN_LIMIT: Duration = Duration::from_secs(30);
@@ -49,6 +50,7 @@ pub(super) async fn run(
     let pace = Pace {
         clients: CLIENTS,
         pause: PAUSE,
+        spread: PAUSE_SPREAD,
     };
     let load = Load::start(http, base_urls, pace, Broken::default(), true);
     let mut run = Run {

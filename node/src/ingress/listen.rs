@@ -14,7 +14,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,11 +22,13 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::patience::{Open, OpenBody, Patient};
 use super::{Context, service};
 use crate::exchange::{CallLocal, CallPeer};
 
@@ -39,6 +40,10 @@ const STREAMS_MAX: u32 = 256;
 
 /// The time between two pings on an HTTP/2 connection, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// A connection that asks nothing for this long is closed. Longer than the minute for which load
+/// balancers keep theirs, so that it is they who close (nginx's default).
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// A pause after an accept that failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -62,8 +67,7 @@ pub struct ListenSettings {
     pub header_count_max: usize,
     /// The largest request head in bytes.
     pub header_bytes_max: usize,
-    /// How long a client may take for the TLS handshake, and for each head; a connection that is
-    /// silent for this long between two requests is closed.
+    /// How long a client may take for the TLS handshake, and for each head from its first byte on.
     pub header_timeout: Duration,
     /// Open connections over all threads.
     pub connections_max: usize,
@@ -284,11 +288,11 @@ async fn greet<L: CallLocal, P: CallPeer>(
             let acceptor = TlsAcceptor::from(tls.load_full());
             let stream = timeout(patience, acceptor.accept(stream)).await??;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            serve(TokioIo::new(stream), is_http2, &settings, context, watcher).await;
+            serve(stream, is_http2, &settings, context, watcher).await;
         }
         None => {
             let is_http2 = timeout(patience, begins_http2(&stream)).await??;
-            serve(TokioIo::new(stream), is_http2, &settings, context, watcher).await;
+            serve(stream, is_http2, &settings, context, watcher).await;
         }
     }
     Ok(())
@@ -310,20 +314,26 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn serve<I, L, P>(
-    io: I,
+async fn serve<S, L, P>(
+    stream: S,
     is_http2: bool,
     settings: &ListenSettings,
     context: Arc<Context<L, P>>,
     watcher: Watcher,
 ) where
-    I: Read + Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     L: CallLocal,
     P: CallPeer,
 {
+    let open = Open::default();
+    let counting = open.clone();
     let service = service_fn(move |request| {
         let context = Arc::clone(&context);
-        async move { Ok::<_, Infallible>(service::serve(&context, request).await) }
+        let guard = counting.enter();
+        async move {
+            let reply = service::serve(&context, request).await;
+            Ok::<_, Infallible>(reply.map(|body| OpenBody { body, _open: guard }))
+        }
     });
     // A connection ends in an error when its client goes away or breaks the protocol; hyper has
     // answered what can be answered, and the requests on it were dropped.
@@ -335,15 +345,16 @@ async fn serve<I, L, P>(
             .keep_alive_interval(HTTP2_PING)
             .keep_alive_timeout(HTTP2_PING)
             .adaptive_window(true)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(stream), service);
         let _ = watcher.watch(connection).await;
     } else {
+        let stream = Patient::new(stream, open, settings.header_timeout);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(settings.header_timeout)
+            .header_read_timeout(KEEP_ALIVE.max(settings.header_timeout))
             .max_headers(settings.header_count_max)
             .max_header_size(settings.header_bytes_max)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(stream), service);
         let _ = watcher.watch(connection).await;
     }
 }

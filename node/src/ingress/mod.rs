@@ -20,6 +20,7 @@ mod keys;
 pub mod listen;
 mod listing;
 mod outgoing;
+mod patience;
 mod problem;
 mod reply;
 mod request;

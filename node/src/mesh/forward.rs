@@ -16,10 +16,12 @@ use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
-use quinn::{ReadError, WriteError};
+use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 use tokio::time::{Instant, timeout};
 
+use super::framed::{self, Found, Unframer};
 use super::links::{Link, Links};
+use super::session::close;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 
@@ -45,8 +47,8 @@ impl CallPeer for Forwarder {
             let detail = format!("no link to {peer}");
             return Err(Failure::new(Outcome::PeerLost, detail));
         };
-        let deadline = call.deadline;
-        match tokio::time::timeout_at(deadline, send(&link, call)).await {
+        let sent = tokio::time::timeout_at(call.deadline, self.send(&link, &call));
+        match sent.await {
             Ok(answered) => answered,
             Err(_) => Err(Failure::new(
                 Outcome::DeadlinePassed,
@@ -56,8 +58,35 @@ impl CallPeer for Forwarder {
     }
 }
 
+impl Forwarder {
+    /// Sends the call, and once more where the peer closed the connection as superfluous at that very
+    /// moment. It does so only when it knows of no call on it, so that nothing was done for this one.
+    async fn send(&self, link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
+        let answered = send(link, call).await;
+        let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
+        if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(link) {
+            return answered;
+        }
+        // The task that serves the link forgets it too, and carries out what that changes.
+        drop(self.links.remove(link));
+        match self.links.get(&link.peer) {
+            Some(other) => send(&other, call).await,
+            None => answered,
+        }
+    }
+}
+
+/// Whether the peer closed the link because another one is used.
+fn is_superfluous(link: &Link) -> bool {
+    matches!(
+        link.connection.close_reason(),
+        Some(ConnectionError::ApplicationClosed(closed))
+            if closed.error_code == VarInt::from_u32(close::SUPERFLUOUS)
+    )
+}
+
 /// Sends the call and waits for the head of its answer, as long as the link speaks.
-async fn send(link: &Arc<Link>, call: Call) -> Result<Answer, Failure> {
+async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
     let counted = link.calls.enter();
     tokio::select! {
         biased;
@@ -69,8 +98,12 @@ async fn send(link: &Arc<Link>, call: Call) -> Result<Answer, Failure> {
     }
 }
 
-async fn exchange(link: &Arc<Link>, call: Call, counted: InFlightGuard) -> Result<Answer, Failure> {
-    let head = encode_head(&call)?;
+async fn exchange(
+    link: &Arc<Link>,
+    call: &Call,
+    counted: InFlightGuard,
+) -> Result<Answer, Failure> {
+    let head = encode_head(call)?;
     let opened = timeout(OPEN_TIMEOUT, link.connection.open_bi()).await;
     let (send, recv) = match opened {
         Ok(Ok(halves)) => halves,
@@ -134,7 +167,7 @@ fn start(
     mut stream: CallStream,
     counted: InFlightGuard,
     payload: &[u8],
-    call: Call,
+    call: &Call,
 ) -> Result<Answer, Failure> {
     let malformed = |what: &str| {
         let detail = format!("answer of {} is malformed: {what}", link.peer);
@@ -147,6 +180,7 @@ fn start(
             let body = PeerBody {
                 stream,
                 link: Arc::clone(link),
+                unframer: Unframer::default(),
                 ended: false,
                 _counted: counted,
             };
@@ -154,7 +188,7 @@ fn start(
                 status,
                 headers,
                 body: AnswerBody::new(body),
-                load: Some(head.load.of(call.upstream)),
+                load: Some(head.load.of(call.upstream.clone())),
             })
         }
         Ok(ResponseStart::None(none)) => {
@@ -162,7 +196,7 @@ fn start(
             Err(Failure {
                 outcome: none.outcome,
                 detail: format!("{}: {}", link.peer, none.detail),
-                load: none.load.map(|load| load.of(call.upstream)),
+                load: none.load.map(|load| load.of(call.upstream.clone())),
             })
         }
         Err(error) => Err(malformed(&error.to_string())),
@@ -178,7 +212,7 @@ fn header_map(fields: &[(&str, &[u8])]) -> Option<HeaderMap> {
     Some(headers)
 }
 
-fn lost(peer: &NodeName, error: &quinn::ConnectionError) -> Failure {
+fn lost(peer: &NodeName, error: &ConnectionError) -> Failure {
     let detail = format!("link to {peer} broke before the answer: {error}");
     Failure::new(Outcome::PeerLost, detail)
 }
@@ -213,6 +247,7 @@ fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
 struct PeerBody {
     stream: CallStream,
     link: Arc<Link>,
+    unframer: Unframer,
     ended: bool,
     _counted: InFlightGuard,
 }
@@ -225,32 +260,52 @@ impl Body for PeerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        if self.ended {
+        let body = &mut *self;
+        if body.ended {
             return Poll::Ready(None);
         }
-        // The future holds no state of its own: the stream keeps the waker, so that one made anew
-        // for each poll goes on where the last one was dropped.
-        let chunk = {
-            let read = pin!(self.stream.recv.read_chunk(usize::MAX, true));
-            ready!(read.poll(context))
-        };
-        Poll::Ready(match chunk {
-            Ok(Some(chunk)) => Some(Ok(Frame::data(chunk.bytes))),
-            Ok(None) => {
-                self.ended = true;
-                self.stream.complete();
-                None
+        loop {
+            match body.unframer.next() {
+                Found::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
+                Found::Nothing => {}
             }
-            Err(error) => {
-                self.ended = true;
-                Some(Err(broken_off(&self.link.peer, &error)))
-            }
-        })
+            // The future holds no state of its own: the stream keeps the waker, so that one made anew
+            // for each poll goes on where the last one was dropped.
+            let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
+            let broken = match ready!(read.poll(context)) {
+                Ok(Some(chunk)) => {
+                    body.unframer.feed(chunk.bytes);
+                    continue;
+                }
+                Ok(None) => unfinished(&body.link.peer),
+                Err(error) => broken_off(&body.link.peer, &error),
+            };
+            body.ended = true;
+            return Poll::Ready(Some(Err(broken)));
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         self.ended
     }
+}
+
+impl PeerBody {
+    /// The body came to its end: a clean one, or the failure that `code` tells.
+    fn end(&mut self, code: u32) -> Option<Failure> {
+        self.ended = true;
+        self.stream.complete();
+        (code != framed::CLEAN).then(|| {
+            let detail = format!("answer through {} broke off", self.link.peer);
+            Failure::new(reset::outcome(u64::from(code)), detail)
+        })
+    }
+}
+
+fn unfinished(peer: &NodeName) -> Failure {
+    let detail = format!("answer through {peer} ended without its end");
+    Failure::new(Outcome::BrokenOff, detail)
 }
 
 /// How a body ended that did not end whole.

@@ -13,6 +13,7 @@ pub mod credentials;
 mod dial;
 pub mod endpoint;
 pub mod forward;
+mod framed;
 pub mod gossip;
 pub mod hello;
 mod hub;

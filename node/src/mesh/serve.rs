@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::admission::{Refused, admit, refused};
+use super::framed;
 use super::hub::{Hub, own_load};
 use super::links::Link;
 use super::streams::{self, CallStream, ReceiveError};
@@ -208,7 +209,9 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
                     Err(outcome) => outcome,
                 },
             };
-            stream.set_code(reset::code(&ended));
+            if !stream.is_complete() {
+                stream.set_code(reset::code(&ended));
+            }
             if ended != Outcome::Cancelled {
                 reporter.report(hub, ended, None).await;
             }
@@ -228,7 +231,7 @@ async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
 /// Sends an answer's head and body.
 ///
 /// # Errors
-/// How it ended, where it did not end cleanly. The stream is to be reset then.
+/// How it ended, where it did not end cleanly. The stream is to be reset where it is not complete.
 async fn relay<L>(
     hub: &Hub<L>,
     stream: &mut CallStream,
@@ -256,34 +259,40 @@ async fn relay<L>(
     let mut body = answer.body;
     // A first piece that is there already goes out in the same packet as the head.
     let mut next = poll_fn(|context| Poll::Ready(pin!(next_chunk(&mut body)).poll(context))).await;
-    let mut parts = [Bytes::from(frame), Bytes::new()];
+    let mut parts = [Bytes::from(frame), Bytes::new(), Bytes::new()];
     match &mut next {
         Poll::Ready(Some(Ok(chunk))) => {
-            parts[1] = std::mem::take(chunk);
+            parts[1] = framed::prefix(chunk);
+            parts[2] = std::mem::take(chunk);
             next = Poll::Pending;
         }
         // Nothing is sent: the sender may still go on to another candidate.
         Poll::Ready(Some(Err(failure))) => return Err(failure.outcome),
         Poll::Ready(None) | Poll::Pending => {}
     }
-    stream
-        .send
-        .write_all_chunks(&mut parts)
-        .await
-        .map_err(gone)?;
-    loop {
+    let send = &mut stream.send;
+    send.write_all_chunks(&mut parts).await.map_err(gone)?;
+    let ended = loop {
         let chunk = match std::mem::replace(&mut next, Poll::Pending) {
             Poll::Ready(chunk) => chunk,
             Poll::Pending => next_chunk(&mut body).await,
         };
-        let Some(chunk) = chunk else { break };
-        let chunk = chunk.map_err(|failure| failure.outcome)?;
-        stream.send.write_chunk(chunk).await.map_err(gone)?;
-    }
-    if stream.send.finish().is_ok() {
+        match chunk {
+            None => break Ok(()),
+            Some(Err(failure)) => break Err(failure.outcome),
+            Some(Ok(chunk)) => {
+                let mut parts = [framed::prefix(&chunk), chunk];
+                send.write_all_chunks(&mut parts).await.map_err(gone)?;
+            }
+        }
+    };
+    // Told behind the last piece rather than by a reset, which would overtake it.
+    let code = ended.as_ref().map_or_else(reset::code, |()| framed::CLEAN);
+    send.write_chunk(framed::end(code)).await.map_err(gone)?;
+    if send.finish().is_ok() {
         stream.complete();
     }
-    Ok(())
+    ended
 }
 
 /// The next piece of a body; trailers are left out.
@@ -291,6 +300,7 @@ async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, Failure>> {
     loop {
         let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
         match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(chunk)) if chunk.is_empty() => {}
             Ok(Ok(chunk)) => return Some(Ok(chunk)),
             Ok(Err(_trailers)) => {}
             Err(failure) => return Some(Err(failure)),

@@ -218,3 +218,75 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::driver::Driver;
+    use grapevine_core::engine::{Engine, Identity};
+    use grapevine_core::ids::Generation;
+
+    fn recorder() -> (Recorder, mpsc::Receiver<Batch>) {
+        let clock = Clock::start();
+        let identity = Identity {
+            node: NodeName::new("usa-1").expect("a valid name"),
+            generation: Generation(1),
+            region: RegionName::new("usa").expect("a valid name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+        };
+        let (_driver, desk, _outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
+        Recorder::new(desk)
+    }
+
+    fn record() -> RequestRecord {
+        RequestRecord {
+            id: "r".into(),
+            time: Duration::ZERO,
+            method: Method::GET,
+            path: PathAndQuery::from_static("/v1/files"),
+            model: None,
+            stream: false,
+            status: 200,
+            served: None,
+            attempts: vec![],
+            overhead: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            tokens: Tokens::default(),
+            key: None,
+            error: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn records_leave_together_after_a_moment() {
+        let (recorder, mut batches) = recorder();
+        recorder.record(record());
+        recorder.record(record());
+        assert!(batches.try_recv().is_err(), "a record left at once");
+        assert_eq!(batches.recv().await.map(|batch| batch.len()), Some(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_told_now_takes_along_what_waits() {
+        let (recorder, mut batches) = recorder();
+        recorder.record(record());
+        recorder.tell_now(Event::Tick);
+        assert_eq!(batches.try_recv().map(|batch| batch.len()), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn full_buffer_drops_and_counts() {
+        let (recorder, mut batches) = recorder();
+        for _ in 0..BUFFER_MAX + 3 {
+            recorder.record(record());
+        }
+        assert_eq!(recorder.dropped(), 3);
+        let kept = batches.recv().await.map(|batch| batch.len());
+        assert_eq!(kept, Some(BUFFER_MAX));
+    }
+}

@@ -167,7 +167,7 @@ fn load(in_flight: u32) -> Load {
 
 #[tokio::test]
 async fn peer_answers_and_the_headers_say_so() {
-    let mut plan = Plan::default();
+    let mut plan = Plan::with(&[]);
     plan.known_peers = vec![("sgp", 1)];
     plan.peers = FakePeers::new(|_, call| async move {
         assert_eq!(call.body, MODEL_BODY.as_bytes());
@@ -205,7 +205,7 @@ async fn dead_upstream_here_is_answered_by_a_peer() {
 
 #[tokio::test]
 async fn peer_that_refuses_with_its_load_is_not_asked_again() {
-    let mut plan = Plan::default();
+    let mut plan = Plan::with(&[]);
     plan.known_peers = vec![("sgp", 1), ("jpn", 2)];
     plan.peers = FakePeers::new(|peer, _| async move {
         if peer == node("jpn") {

@@ -114,6 +114,37 @@ async fn slow_head_is_cut_off() {
 }
 
 #[tokio::test]
+async fn idle_connection_is_kept_and_a_slow_second_head_is_cut_off() {
+    let (node, _) = node_with(|plan| plan.listen.header_timeout = Duration::from_millis(100)).await;
+    let mut stream = node.connect().await;
+    let request = request("POST", CHAT, "", MODEL_BODY).replace("connection: close\r\n", "");
+    for _ in 0..2 {
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n{}") {
+            assert!(stream.read_buf(&mut bytes).await.expect("an answer") > 0);
+        }
+        let idle = tokio::time::timeout(Duration::from_millis(400), stream.read_u8()).await;
+        assert!(idle.is_err(), "the idle connection was closed");
+    }
+    stream.write_all(b"POST /v1").await.expect("sent");
+    let cut = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+    assert!(cut.expect("the connection is closed").is_err());
+}
+
+#[tokio::test]
+async fn upload_may_take_longer_than_a_head() {
+    let (node, _) = node_with(|plan| plan.listen.header_timeout = Duration::from_millis(100)).await;
+    let mut stream = node.connect().await;
+    let request = request("POST", CHAT, "", MODEL_BODY);
+    let (start, end) = request.split_at(request.len() - 10);
+    stream.write_all(start.as_bytes()).await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stream.write_all(end.as_bytes()).await.expect("sent");
+    assert_eq!(read_reply(&mut stream).await.status, 200);
+}
+
+#[tokio::test]
 async fn too_many_and_too_large_headers_are_refused() {
     let (node, upstream) = node_with(|_| {}).await;
     let many: String = (0..200).map(|index| format!("x-{index}: 1\r\n")).collect();

@@ -6,4 +6,5 @@ mod listening;
 mod passing;
 mod streams;
 mod support;
+mod upstreams;
 mod waits;

@@ -12,7 +12,7 @@ use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
 use grapevine_proto::value;
 use grapevine_proto::value_envelope::{
-    CERTIFICATE_VALUE_BYTES_MAX, Envelope, EnvelopeError, parse_certificate, signed_bytes,
+    CERTIFICATE_VALUE_BYTES_MAX, Certificate, Envelope, EnvelopeError, signed_bytes,
 };
 use tokio::time::Instant;
 
@@ -52,9 +52,18 @@ struct Author {
     certificate: Vec<u8>,
     certified: CertifiedNode,
     checked_at: Instant,
-    /// The highest that it proved.
+    /// The highest life of the node that it proved.
     generation: Generation,
+    /// The highest life of its gossip that it proved; `None` while only rumors of it came.
+    life: Option<Life>,
     said: BTreeMap<FactKey, Said>,
+}
+
+/// A life of gossip, and the life of the node that it belongs to.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    gossip: Generation,
+    node: Generation,
 }
 
 #[derive(Debug)]
@@ -72,16 +81,18 @@ impl Authors {
         }
     }
 
-    /// Whether `node` proved this life of it, or a later one.
-    pub(super) fn is_proven(&self, node: &NodeName, generation: Generation) -> bool {
-        let author = self.authors.get(node);
-        author.is_some_and(|author| generation <= author.generation)
+    /// Whether `node` proved this life of its gossip, or a later one.
+    pub(super) fn is_proven(&self, node: &NodeName, life: Generation) -> bool {
+        self.life(node).is_some_and(|proven| life <= proven.gossip)
     }
 
-    /// Whether `node` proved a later life than this: then this one has nothing more to say.
-    pub(super) fn is_past(&self, node: &NodeName, generation: Generation) -> bool {
-        let author = self.authors.get(node);
-        author.is_some_and(|author| generation < author.generation)
+    /// Whether `node` proved a later life of its gossip than this: this one has nothing more to say.
+    pub(super) fn is_past(&self, node: &NodeName, life: Generation) -> bool {
+        self.life(node).is_some_and(|proven| life < proven.gossip)
+    }
+
+    fn life(&self, node: &NodeName) -> Option<Life> {
+        self.authors.get(node)?.life
     }
 
     /// Whether `node` said this or something newer before.
@@ -103,7 +114,7 @@ impl Authors {
         self.authors.len()
     }
 
-    /// Takes the certificate that was gossiped in this life of `node`, which proves the life.
+    /// Takes the certificate that was gossiped in this life of `node`'s gossip, which proves the life.
     pub(super) fn hear_certificate(
         &mut self,
         now: Instant,
@@ -115,14 +126,19 @@ impl Authors {
         if envelope.stamp.generation != life {
             return Err(Rejection::Generation);
         }
-        let certificate = parse_certificate(envelope.payload).map_err(of_envelope)?;
-        let certified = self.certified(now, node, &certificate)?;
+        let Certificate { der, generation } =
+            Certificate::parse(envelope.payload).map_err(of_envelope)?;
+        let certified = self.certified(now, node, &der)?;
         self.check(&certified, node, value::CERTIFICATE_KEY, &envelope)?;
-        self.admit(now, node, certificate, certified, life)?;
+        let author = self.admit(now, node, der, certified, generation)?;
+        author.life = Some(Life {
+            gossip: life,
+            node: generation,
+        });
         Ok(())
     }
 
-    /// Takes a value that was gossiped in this life of `node`.
+    /// Takes a value that was gossiped in this life of `node`'s gossip.
     pub(super) fn hear_gossip(
         &mut self,
         now: Instant,
@@ -132,12 +148,15 @@ impl Authors {
         text: &str,
     ) -> Result<Heard, Rejection> {
         let envelope = Envelope::parse(text, value::VALUE_BYTES_MAX).map_err(of_envelope)?;
-        if envelope.stamp.generation != life {
-            return Err(Rejection::Generation);
-        }
         let Some(author) = self.authors.get(node) else {
             return Ok(Heard::Unproven);
         };
+        let Some(proven) = author.life.filter(|proven| proven.gossip == life) else {
+            return Ok(Heard::Unproven);
+        };
+        if envelope.stamp.generation != proven.node {
+            return Err(Rejection::Generation);
+        }
         let certificate = author.certificate.clone();
         self.hear(now, node, key, &envelope, certificate)
     }
@@ -222,6 +241,7 @@ impl Authors {
             certified: certified.clone(),
             checked_at: now,
             generation,
+            life: None,
             said: BTreeMap::new(),
         });
         if generation > author.generation {
@@ -267,7 +287,7 @@ pub(super) fn of_envelope(error: EnvelopeError) -> Rejection {
 mod tests {
     use grapevine_core::fact::Phase;
     use grapevine_core::ids::UpstreamName;
-    use grapevine_proto::value_envelope::{certificate_payload, seal};
+    use grapevine_proto::value_envelope::seal;
 
     use super::super::tests::net::{World, mesh, node};
     use super::*;
@@ -293,9 +313,23 @@ mod tests {
         seal(stamp, payload, &signer.current().sign(&bytes)).expect("JSON")
     }
 
-    fn certificate(signer: &Signer, generation: u64) -> String {
-        let payload = certificate_payload(signer.current().certificate());
-        sealed(signer, value::CERTIFICATE_KEY, generation, 0, &payload)
+    /// The certificate's value in a life of gossip that has the same number as the node's.
+    fn certificate(signer: &Signer, life: u64) -> String {
+        certificate_of(signer, life, life)
+    }
+
+    fn certificate_of(signer: &Signer, life: u64, generation: u64) -> String {
+        let certificate = Certificate {
+            der: signer.current().certificate().to_vec(),
+            generation: Generation(generation),
+        };
+        sealed(
+            signer,
+            value::CERTIFICATE_KEY,
+            life,
+            0,
+            &certificate.payload(),
+        )
     }
 
     fn hear_certificate(authors: &mut Authors, text: &str, life: u64) -> Result<(), Rejection> {
@@ -327,24 +361,54 @@ mod tests {
     }
 
     #[test]
-    fn value_of_another_life_than_it_was_found_in_is_refused() {
+    fn certificate_of_another_life_than_it_was_found_in_is_refused() {
         let (signer, mut authors, _world) = author_and_listener();
         let text = certificate(&signer, 1);
         assert_eq!(
             hear_certificate(&mut authors, &text, 2),
             Err(Rejection::Generation)
         );
-        assert_eq!(hear_certificate(&mut authors, &text, 1), Ok(()));
-        let value = sealed(&signer, "phase", 1, 3, READY);
-        assert_eq!(
-            hear_phase(&mut authors, &value, 2),
-            Err(Rejection::Generation)
-        );
         assert!(!authors.is_proven(&node("n1"), Generation(2)));
+        assert_eq!(hear_certificate(&mut authors, &text, 1), Ok(()));
     }
 
     #[test]
-    fn later_life_begins_anew_and_the_former_has_no_say() {
+    fn value_of_another_life_of_the_node_than_its_gossip_belongs_to_is_refused() {
+        let (signer, mut authors, _world) = author_and_listener();
+        let text = certificate_of(&signer, 7, 5);
+        assert_eq!(hear_certificate(&mut authors, &text, 7), Ok(()));
+        for generation in [4, 6, 7] {
+            let value = sealed(&signer, "phase", generation, 3, READY);
+            let refused = hear_phase(&mut authors, &value, 7);
+            assert_eq!(refused, Err(Rejection::Generation), "{generation}");
+        }
+        assert!(is_news(hear_phase(
+            &mut authors,
+            &sealed(&signer, "phase", 5, 3, READY),
+            7
+        )));
+    }
+
+    #[test]
+    fn later_life_of_gossip_alone_makes_no_news() {
+        let (signer, mut authors, _world) = author_and_listener();
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate_of(&signer, 5, 5), 5),
+            Ok(())
+        );
+        let value = sealed(&signer, "phase", 5, 3, READY);
+        assert!(is_news(hear_phase(&mut authors, &value, 5)));
+        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Heard::Unproven));
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate_of(&signer, 8, 5), 8),
+            Ok(())
+        );
+        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Heard::Known));
+        assert!(authors.is_past(&node("n1"), Generation(5)));
+    }
+
+    #[test]
+    fn later_life_of_the_node_begins_anew() {
         let (signer, mut authors, _world) = author_and_listener();
         assert_eq!(
             hear_certificate(&mut authors, &certificate(&signer, 1), 1),
@@ -355,14 +419,17 @@ mod tests {
             &sealed(&signer, "phase", 1, 9, READY),
             1
         )));
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 2), 2),
+            Ok(())
+        );
         assert!(is_news(hear_phase(
             &mut authors,
             &sealed(&signer, "phase", 2, 1, READY),
             2
         )));
         let late = sealed(&signer, "phase", 1, 10, READY);
-        assert_eq!(hear_phase(&mut authors, &late, 1), Ok(Heard::Known));
-        assert!(authors.is_past(&node("n1"), Generation(1)));
+        assert!(!is_news(hear_phase(&mut authors, &late, 1)));
     }
 
     #[test]

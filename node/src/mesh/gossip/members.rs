@@ -6,10 +6,8 @@
 //! believed at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use chitchat::ChitchatId;
 use grapevine_core::ids::NodeName;
 use tokio::time::Instant;
 
@@ -47,17 +45,6 @@ impl Members {
     /// The members as last told.
     pub(super) const fn told(&self) -> &BTreeSet<NodeName> {
         &self.told
-    }
-
-    /// Where the members as last told are, each in its latest life of those that are `live`.
-    pub(super) fn places(&self, live: &[ChitchatId]) -> BTreeMap<NodeName, SocketAddr> {
-        let mut live: Vec<&ChitchatId> = live.iter().collect();
-        live.sort_by_key(|id| id.generation_id);
-        let places = live.into_iter().filter_map(|id| {
-            let node = self.told.get::<str>(&id.node_id)?;
-            Some((node.clone(), id.gossip_advertise_addr))
-        });
-        places.collect()
     }
 
     /// Believes no death for `span`.

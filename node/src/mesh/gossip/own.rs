@@ -1,7 +1,8 @@
 //! What this node tells: its facts, sealed, within the limits of a state.
 //!
-//! The generation in a stamp is that of gossip's life, not the engine's: they are equal until chitchat
-//! has to be started again, which needs a higher one. Then everything is sealed anew.
+//! Facts are stamped with the life of the node. Gossip's own life begins with the same generation and
+//! gets a higher one each time that chitchat has to be started again; the facts stay what they were,
+//! so that peers go on with them. The certificate's value binds the two.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +10,7 @@ use std::sync::Arc;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
 use grapevine_proto::value::{self, PAYLOAD_BYTES_MAX, Payload, STATE_BYTES_MAX};
-use grapevine_proto::value_envelope::{
-    Rumor, SEAL_BYTES_MAX, certificate_payload, seal, signed_bytes,
-};
+use grapevine_proto::value_envelope::{Certificate, Rumor, SEAL_BYTES_MAX, seal, signed_bytes};
 
 use crate::mesh::identity::{MeshName, Signer, SigningIdentity};
 
@@ -24,6 +23,9 @@ pub(super) struct Own {
     mesh: MeshName,
     node: NodeName,
     signer: Signer,
+    /// The life of the node.
+    generation: Generation,
+    /// The life of gossip.
     life: Generation,
     /// The certificate and key that everything told is sealed with. When the signer has another, all
     /// is sealed anew: a peer checks a node's values by the one certificate that it gossips.
@@ -49,13 +51,19 @@ pub(super) struct Sealed {
 }
 
 impl Own {
-    pub(super) fn new(mesh: MeshName, node: NodeName, signer: Signer, life: Generation) -> Self {
+    pub(super) fn new(
+        mesh: MeshName,
+        node: NodeName,
+        signer: Signer,
+        generation: Generation,
+    ) -> Self {
         let signing = signer.current();
         Self {
             mesh,
             node,
             signer,
-            life,
+            generation,
+            life: generation,
             signing,
             told: BTreeMap::new(),
         }
@@ -65,7 +73,7 @@ impl Own {
         self.life
     }
 
-    /// Begins a new life, in which everything is to be told again.
+    /// Begins a new life of gossip, in which everything is to be told again.
     pub(super) fn begin_life(&mut self, life: Generation) {
         self.life = life;
     }
@@ -78,10 +86,17 @@ impl Own {
     /// Everything, the certificate first: who hears the rest can check it then.
     pub(super) fn seal_all(&mut self) -> Vec<Sealed> {
         self.signing = self.signer.current();
-        let payload = certificate_payload(self.signing.certificate());
-        let mut all = vec![self.seal(value::CERTIFICATE_KEY, 0, &payload)];
+        let certificate = Certificate {
+            der: self.signing.certificate().to_vec(),
+            generation: self.generation,
+        };
+        let stamp = Stamp {
+            generation: self.life,
+            version: 0,
+        };
+        let mut all = vec![self.seal(value::CERTIFICATE_KEY, stamp, &certificate.payload())];
         for (key, told) in &self.told {
-            all.push(self.seal(&key.to_string(), told.version, &told.payload.json));
+            all.push(self.seal_fact(&key.to_string(), told.version, &told.payload.json));
         }
         all
     }
@@ -96,7 +111,7 @@ impl Own {
             Err(_) => return self.tell_gone(&key, version),
         };
         let text = key.to_string();
-        let mut sealed = self.seal(&text, version, &payload.json);
+        let mut sealed = self.seal_fact(&text, version, &payload.json);
         sealed.is_passing = matches!(fact, Fact::UpstreamGone(_));
         if !sealed.is_passing {
             let bytes = text.len() + sealed.value.len();
@@ -133,7 +148,7 @@ impl Own {
     }
 
     fn tell_gone(&self, key: &FactKey, version: u64) -> Sealed {
-        let sealed = self.seal(&key.to_string(), version, GONE);
+        let sealed = self.seal_fact(&key.to_string(), version, GONE);
         Sealed {
             is_passing: true,
             ..sealed
@@ -152,11 +167,15 @@ impl Own {
         PAYLOAD_BYTES_MAX.min(STATE_BYTES_MAX.saturating_sub(beside))
     }
 
-    fn seal(&self, key: &str, version: u64, payload: &str) -> Sealed {
+    fn seal_fact(&self, key: &str, version: u64, payload: &str) -> Sealed {
         let stamp = Stamp {
-            generation: self.life,
+            generation: self.generation,
             version,
         };
+        self.seal(key, stamp, payload)
+    }
+
+    fn seal(&self, key: &str, stamp: Stamp, payload: &str) -> Sealed {
         let bytes = signed_bytes(self.mesh.as_str(), &self.node, key, stamp, payload);
         let value = seal(stamp, payload, &self.signing.sign(&bytes));
         Sealed {
@@ -246,17 +265,19 @@ mod tests {
     }
 
     #[test]
-    fn certificate_is_told_first_and_everything_in_the_new_life() {
+    fn new_life_of_gossip_tells_the_certificate_first_and_the_facts_as_they_were() {
         let mut own = own();
         own.tell(&Fact::Phase(Phase::Ready), 5);
         own.begin_life(Generation(9));
         let all = own.seal_all();
         let keys: Vec<_> = all.iter().map(|sealed| sealed.key.as_str()).collect();
         assert_eq!(keys, ["cert", "phase"]);
+        assert!(all[0].value.starts_with(r#"{"g":9,"v":0,"d":{"der":""#));
+        assert!(all[0].value.contains(r#","of":1},"s":"#));
         assert!(
             all[1]
                 .value
-                .starts_with(r#"{"g":9,"v":5,"d":{"phase":"ready"},"#)
+                .starts_with(r#"{"g":1,"v":5,"d":{"phase":"ready"},"#)
         );
     }
 }

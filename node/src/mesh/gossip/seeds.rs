@@ -5,13 +5,14 @@
 //! up again and again; a slow DNS server delays nothing else. Addresses come out of one channel, and
 //! those that are members by then are not tried.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::info;
 
 /// How often a seed is tried while it is not a member.
@@ -19,6 +20,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The same for one that DNS is asked for.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it is tried by a node that has other members.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The longest wait for one answer of DNS.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +66,27 @@ impl Seeds {
     }
 }
 
+/// When addresses were last tried. A node that has other members tries rarely: many nodes share a
+/// seed, which would be flooded when it starts.
+#[derive(Debug, Default)]
+pub(super) struct Tried(BTreeMap<SocketAddr, Instant>);
+
+impl Tried {
+    /// Whether to try `address` now; if so, it counts as tried.
+    pub(super) fn is_due(&mut self, now: Instant, address: SocketAddr, is_alone: bool) -> bool {
+        let tried = self.0.get(&address);
+        let is_recent = tried.is_some_and(|tried| now.duration_since(*tried) < PATIENCE);
+        if is_recent && !is_alone {
+            return false;
+        }
+        if self.0.len() >= SEEDS_MAX * ADDRESSES_MAX {
+            self.0.clear();
+        }
+        self.0.insert(address, now);
+        true
+    }
+}
+
 async fn look_up(seed: String, found: mpsc::Sender<SocketAddr>) {
     let is_address = seed.parse::<SocketAddr>().is_ok();
     let interval = if is_address {
@@ -85,5 +110,22 @@ async fn look_up(seed: String, found: mpsc::Sender<SocketAddr>) {
             }
         }
         sleep(interval).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lonely_node_tries_always_and_one_with_members_now_and_then() {
+        let mut tried = Tried::default();
+        let now = Instant::now();
+        let seed: SocketAddr = ([127, 0, 0, 1], 7_171).into();
+        assert!(tried.is_due(now, seed, true));
+        assert!(tried.is_due(now, seed, true));
+        assert!(!tried.is_due(now + PATIENCE / 2, seed, false));
+        assert!(tried.is_due(now + PATIENCE, seed, false));
+        assert!(!tried.is_due(now + PATIENCE, seed, false));
     }
 }

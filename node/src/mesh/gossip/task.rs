@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chitchat::ChitchatId;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
@@ -25,7 +26,7 @@ use super::counters::{Counters, Rejection};
 use super::hearing::Hearing;
 use super::members::Members;
 use super::own::{Own, Sealed};
-use super::seeds::Seeds;
+use super::seeds::{Seeds, Tried};
 use crate::clock;
 use crate::driver::Telling;
 use crate::mesh::identity::{MeshName, Signer, Verifier};
@@ -36,13 +37,6 @@ const PUSHED_TO_ALL_MAX: usize = 64;
 
 /// Addresses that a new life of chitchat tries at once; more would be a burst.
 const CONTACTS_MAX: usize = 16;
-
-/// How often a seed is tried by a node that has other members already: many nodes share a seed, which
-/// would be flooded when it starts.
-const SEED_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Addresses of seeds that are remembered.
-const SEEDS_TRIED_MAX: usize = 1_024;
 
 /// The first and the longest pause before chitchat is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -123,7 +117,7 @@ impl Gossip {
             restart_delay: RESTART_DELAY,
             changed: Arc::new(Notify::new()),
             contacts: Vec::new(),
-            seeds_tried: BTreeMap::new(),
+            tried: Tried::default(),
             live_addresses: BTreeSet::new(),
             counters: Arc::clone(&counters),
             pace,
@@ -172,8 +166,7 @@ struct Task<O> {
     changed: Arc<Notify>,
     /// Whom the next life of chitchat tries first.
     contacts: Vec<SocketAddr>,
-    /// When seeds were last tried.
-    seeds_tried: BTreeMap<SocketAddr, Instant>,
+    tried: Tried,
     /// Where the live members are.
     live_addresses: BTreeSet<SocketAddr>,
     own: Own,
@@ -312,26 +305,31 @@ impl<O: Outgoing> Task<O> {
             self.hearing.set_members(members.clone());
             self.pace.set_nodes(members.len() + 1);
         }
-        self.transport.outgoing.members(self.members.places(&live));
+        self.transport.outgoing.members(self.places(&live));
         if !own_is_intact {
             self.on_foreign_write();
         }
+    }
+
+    /// Where the members are, each in its latest proven life: anybody can claim a later one elsewhere.
+    fn places(&self, live: &[ChitchatId]) -> BTreeMap<NodeName, SocketAddr> {
+        let mut live: Vec<&ChitchatId> = live.iter().collect();
+        live.sort_by_key(|id| id.generation_id);
+        let places = live.into_iter().filter_map(|id| {
+            let node = self.hearing.member(&id.node_id, id.generation_id)?;
+            Some((node, id.gossip_advertise_addr))
+        });
+        places.collect()
     }
 
     fn on_seed(&mut self, address: SocketAddr) {
         if address == self.chat_config.advertise || self.live_addresses.contains(&address) {
             return;
         }
-        let now = Instant::now();
         let is_alone = self.live_addresses.is_empty();
-        let is_due = |tried: &Instant| now.duration_since(*tried) >= SEED_PATIENCE;
-        if !is_alone && !self.seeds_tried.get(&address).is_none_or(is_due) {
+        if !self.tried.is_due(Instant::now(), address, is_alone) {
             return;
         }
-        if self.seeds_tried.len() >= SEEDS_TRIED_MAX {
-            self.seeds_tried.clear();
-        }
-        self.seeds_tried.insert(address, now);
         match &self.chat {
             Some(chat) => chat.gossip(address),
             None if self.contacts.len() < CONTACTS_MAX => self.contacts.push(address),

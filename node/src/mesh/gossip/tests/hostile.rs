@@ -263,6 +263,12 @@ async fn message_that_ends_chitchat_does_not_end_gossip() {
     nodes[2].until_phase(&node("n1"), Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
     super::report("facts arrive again after chitchat ended", since);
+    let heard = nodes[2].last(&node("n1"), &FactKey::Phase).expect("heard");
+    assert_eq!(
+        heard.stamp.generation,
+        Generation(1),
+        "the node itself lives on"
+    );
     assert_eq!(nodes[0].members.len(), 2, "nobody died");
 }
 
