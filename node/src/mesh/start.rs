@@ -161,12 +161,17 @@ pub async fn start<L: CallLocal>(
     local: L,
 ) -> Result<Parts, StartError> {
     let credentials = &config.credentials;
-    check_node(credentials, &config.node)?;
-    let signer = Signer::new(credentials)?;
-    let verifier = Verifier::new(credentials.mesh().clone(), credentials.authorities())?;
+    let (signer, verifier) = identity(credentials, &config.node)?;
     let endpoint = endpoint::open(config.listen, credentials)?;
     let (host, advertised) = advertised(&endpoint, config.advertise.as_deref()).await?;
-    let greeting = greeting(&config, host, advertised)?;
+    let greeting = Greeting {
+        node: config.node.clone(),
+        generation: config.generation,
+        address: advertised,
+        host,
+        version_min: VERSION,
+        version_max: VERSION,
+    };
     let (links, events) = Links::new(config.node.clone());
     let (gossip, gossip_in) = mpsc::channel(GOSSIP_MAX);
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
@@ -182,7 +187,7 @@ pub async fn start<L: CallLocal>(
         endpoint: endpoint.clone(),
         client: ArcSwap::from_pointee(endpoint::client_config(credentials)?),
         verifier: verifier.clone(),
-        greeting,
+        greeting: Bytes::from(greeting.encode()?),
         own_addresses: own_addresses.clone(),
         links: links.clone(),
         serials: AtomicU64::new(1),
@@ -220,28 +225,16 @@ pub async fn start<L: CallLocal>(
     })
 }
 
-/// A node must not run under another's name.
-fn check_node(credentials: &Credentials, configured: &NodeName) -> Result<(), StartError> {
-    if credentials.node() == configured {
-        return Ok(());
+/// What signs for the node and checks others; refuses another node's certificate.
+fn identity(credentials: &Credentials, node: &NodeName) -> Result<(Signer, Verifier), StartError> {
+    if credentials.node() != node {
+        return Err(StartError::OtherNode {
+            certified: credentials.node().clone(),
+            configured: node.clone(),
+        });
     }
-    Err(StartError::OtherNode {
-        certified: credentials.node().clone(),
-        configured: configured.clone(),
-    })
-}
-
-/// What every peer is told first.
-fn greeting(config: &MeshConfig, host: String, address: SocketAddr) -> Result<Bytes, EncodeError> {
-    let greeting = Greeting {
-        node: config.node.clone(),
-        generation: config.generation,
-        address,
-        host,
-        version_min: VERSION,
-        version_max: VERSION,
-    };
-    greeting.encode().map(Bytes::from)
+    let verifier = Verifier::new(credentials.mesh().clone(), credentials.authorities())?;
+    Ok((Signer::new(credentials)?, verifier))
 }
 
 /// Hands the links' events to the engine, in their order.
@@ -365,7 +358,13 @@ impl MeshHandle {
     /// # Errors
     /// When they cannot be used, or are another node's; then the old ones stay in use.
     pub fn reload(&self, credentials: &Credentials) -> Result<(), StartError> {
-        check_node(credentials, self.signer.current().node())?;
+        let current = self.signer.current();
+        if credentials.node() != current.node() {
+            return Err(StartError::OtherNode {
+                certified: credentials.node().clone(),
+                configured: current.node().clone(),
+            });
+        }
         let server = endpoint::server_config(credentials)?;
         let client = endpoint::client_config(credentials)?;
         self.verifier.replace(credentials)?;
