@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use grapevine_tests::client::{EventStream, Next, chat, streamed_text};
+use grapevine_tests::client::{EventStream, Next, chat, chat_body, streamed_text};
 use grapevine_tests::events::broken_off;
 use grapevine_tests::load::{Load, Sample, failures};
 use grapevine_tests::mesh::MeshBuilder;
@@ -214,7 +214,11 @@ impl Stage {
 
     /// Starts a load and streams at `sgp`, and returns when all of them flow through `jpn`.
     async fn run(&self) -> (Load, Vec<EventStream>) {
-        let load = Load::start(&self.mesh["sgp"], CLIENTS, MODEL);
+        // Answers of one packet: one that is cut in the middle has no way back.
+        let mut body = chat_body(MODEL, "ping");
+        body["max_tokens"] = json!(16);
+        let url = format!("{}/chat/completions", self.mesh["sgp"].base_url());
+        let load = Load::start_at(&url, CLIENTS, &body);
         self.near.wait_for_count("completed", 100, LIMIT).await;
         let mut streams = Vec::new();
         for number in 0..STREAMS {
