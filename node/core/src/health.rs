@@ -149,6 +149,7 @@ pub struct Health {
     policy: Policy,
     state: State,
     failures_in_row: u32,
+    breaks_in_row: u32,
     ejections_in_row: u32,
     healthy_since: Instant,
     window: Window,
@@ -161,6 +162,7 @@ impl Health {
             policy,
             state: State::Healthy,
             failures_in_row: 0,
+            breaks_in_row: 0,
             ejections_in_row: 0,
             healthy_since: now,
             window: Window::default(),
@@ -182,11 +184,28 @@ impl Health {
         self.policy = policy;
     }
 
+    /// An answer began. Its body may go on for minutes, and break off yet: the upstream takes requests,
+    /// which is all that is known.
+    pub fn answer_began(&mut self) {
+        self.failures_in_row = 0;
+    }
+
+    /// An answer that had begun broke off. Counted by itself, since every such answer begins well: only
+    /// whole answers end the row.
+    pub fn broke_off(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
+        self.breaks_in_row += 1;
+        if self.breaks_in_row >= self.policy.failure_threshold {
+            self.failures_in_row = self.policy.failure_threshold;
+        }
+        self.failed(now, Failure::Reset, rng)
+    }
+
     /// An attempt or probe succeeded. While ejected it is late news of the time before, and ignored.
     pub fn succeeded(&mut self, now: Instant) -> Option<Transition> {
         match self.state {
             State::Healthy => {
                 self.failures_in_row = 0;
+                self.breaks_in_row = 0;
                 self.window.record(now, true);
                 None
             }
@@ -199,6 +218,7 @@ impl Health {
                 }
                 self.state = State::Healthy;
                 self.failures_in_row = 0;
+                self.breaks_in_row = 0;
                 self.healthy_since = now;
                 self.window = Window::default();
                 Some(Transition::Recovered)
@@ -268,6 +288,7 @@ impl Health {
             .min(self.policy.cooldown_max);
         self.ejections_in_row += 1;
         self.failures_in_row = 0;
+        self.breaks_in_row = 0;
         let until = now + cooldown.mul_f64(random::jitter(rng, JITTER));
         self.state = State::Ejected { until, reason };
         Transition::Ejected(reason)
@@ -398,6 +419,32 @@ mod tests {
         let mut health = healthy();
         for millis in 0..9 {
             health.failed(at(millis), Failure::Status, &mut rng());
+            health.succeeded(at(millis));
+        }
+        assert_eq!(health.state(), State::Healthy);
+    }
+
+    #[test]
+    fn upstream_whose_every_answer_breaks_off_is_ejected() {
+        let mut health = healthy();
+        let mut transition = None;
+        for millis in 0..3 {
+            assert_eq!(transition, None);
+            health.answer_began();
+            transition = health.broke_off(at(millis), &mut rng());
+        }
+        assert_eq!(
+            transition,
+            Some(Transition::Ejected(Reason::Failures(Failure::Reset)))
+        );
+    }
+
+    #[test]
+    fn whole_answer_ends_the_row_of_broken_ones() {
+        let mut health = healthy();
+        for millis in 0..9 {
+            health.answer_began();
+            health.broke_off(at(millis), &mut rng());
             health.succeeded(at(millis));
         }
         assert_eq!(health.state(), State::Healthy);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_core::outcome::Outcome;
+use grapevine_core::outcome::{Blame, Outcome, RetryOn};
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -135,6 +135,9 @@ impl Outgoing {
             }
             track.finish_answer();
             return ReplyBody::Whole(data);
+        }
+        if outcome.as_ref().is_some_and(is_good) {
+            track.answer_goes_on();
         }
         let is_events = is_event_stream(headers);
         if is_events {
@@ -290,6 +293,11 @@ impl Outgoing {
         let _ = timer.as_mut().poll(context);
         Poll::Pending
     }
+}
+
+/// Whether an answer of this `outcome` speaks for its upstream.
+fn is_good(outcome: &Outcome) -> bool {
+    outcome.verdict(&RetryOn::default()).blame == Blame::Success
 }
 
 /// How long the head says that the body is.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
-use grapevine_core::engine::{AttemptReport, Event};
+use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
 use grapevine_core::ids::ModelName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
@@ -38,7 +38,7 @@ pub(super) struct Track {
     record: RequestRecord,
     recorded: bool,
     current: Option<Attempt>,
-    /// Of the last attempt that ended; zero where no answer came.
+    /// Of the last attempt with an answer; zero where none came.
     last_first_byte: Duration,
     /// Counts the request among those under way; `None` until it was let in.
     under_way: Option<InFlightGuard>,
@@ -49,7 +49,7 @@ pub(super) struct Track {
 struct Attempt {
     choice: Choice,
     started_at: Instant,
-    /// `None` before the first byte of the answer's body.
+    /// `None` before the first byte of the answer's body, and after it was told.
     first_byte: Option<Duration>,
     _in_flight: InFlightGuard,
 }
@@ -158,13 +158,30 @@ impl Track {
         }
     }
 
+    /// The answer's body goes on, maybe for minutes: what its beginning says of an own upstream is told
+    /// now. A peer tells it of its own.
+    pub(super) fn answer_goes_on(&mut self) {
+        let Some(attempt) = &mut self.current else {
+            return;
+        };
+        let upstream = &attempt.choice.candidate.upstream;
+        if let (Way::Local, Some(first_byte)) = (upstream.way, attempt.first_byte.take()) {
+            self.last_first_byte = first_byte;
+            self.recorder.tell(Event::AnswerBegan(AnswerReport {
+                upstream: upstream.name.clone(),
+                model: self.record.model.clone(),
+                first_byte,
+            }));
+        }
+    }
+
     /// The attempt under way ended; does nothing when none is.
     pub(super) fn end(&mut self, outcome: Outcome, detail: Option<String>) {
         let Some(attempt) = self.current.take() else {
             return;
         };
         let took = self.clock.now().since(attempt.started_at);
-        self.last_first_byte = attempt.first_byte.unwrap_or_default();
+        self.last_first_byte = attempt.first_byte.unwrap_or(self.last_first_byte);
         self.note(&attempt.choice, outcome, took, detail);
         self.report(&attempt.choice, outcome, attempt.first_byte);
     }

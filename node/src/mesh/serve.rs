@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use grapevine_core::engine::{AttemptReport, Event};
+use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
@@ -198,21 +198,25 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
             tell_failure(hub, stream, Some(&reporter.upstream), &failure).await;
         }
         Some(Ok(answer)) => {
-            let first_byte = reporter.started.elapsed();
             let outcome = status_outcome(&answer);
-            reporter.report(hub, outcome, Some(first_byte)).await;
+            let is_good = outcome.verdict(&RetryOn::default()).blame == Blame::Success;
+            if is_good {
+                reporter.answer_began(hub);
+            } else {
+                reporter.report(hub, outcome, None).await;
+            }
             let ended = tokio::select! {
                 biased;
-                _ = &mut stopped => Outcome::Cancelled,
-                ended = relay(hub, stream, &reporter.upstream, answer) => match ended {
-                    Ok(()) => return,
-                    Err(outcome) => outcome,
-                },
+                _ = &mut stopped => Err(Outcome::Cancelled),
+                ended = relay(hub, stream, &reporter.upstream, answer) => ended,
             };
-            if !stream.is_complete() {
-                stream.set_code(reset::code(&ended));
+            if let Err(broken) = &ended
+                && !stream.is_complete()
+            {
+                stream.set_code(reset::code(broken));
             }
-            if ended != Outcome::Cancelled {
+            let ended = ended.err().unwrap_or(outcome);
+            if is_good && ended != Outcome::Cancelled {
                 reporter.report(hub, ended, None).await;
             }
         }
@@ -324,6 +328,17 @@ struct Reporter {
 }
 
 impl Reporter {
+    /// The answer's body may go on for minutes: its beginning is told by itself.
+    fn answer_began<L>(&self, hub: &Hub<L>) {
+        let event = Event::AnswerBegan(AnswerReport {
+            upstream: self.upstream.clone(),
+            model: self.model.clone(),
+            first_byte: self.started.elapsed(),
+        });
+        // A full inbox loses a sample, which the next one brings.
+        let _ = hub.desk.try_tell(event);
+    }
+
     async fn report<L>(&self, hub: &Hub<L>, outcome: Outcome, first_byte: Option<Duration>) {
         let event = Event::AttemptEnded(AttemptReport {
             peer: None,

@@ -84,8 +84,20 @@ pub struct AttemptReport {
     pub model: Option<ModelName>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Time from the attempt's start to the first byte of the answer, where one came.
+    /// Time from the attempt's start to the first byte of the answer, where one came and was not told
+    /// by [`Event::AnswerBegan`] before.
     pub first_byte: Option<Duration>,
+}
+
+/// An own upstream's answer began, and its body goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerReport {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// The model asked for, where there was one.
+    pub model: Option<ModelName>,
+    /// Time from the attempt's start to the first byte of the answer.
+    pub first_byte: Duration,
 }
 
 /// How a probe ended.
@@ -117,6 +129,8 @@ pub enum Event {
     Configured(Vec<UpstreamSpec>),
     /// The node itself moved on in its life.
     PhaseChanged(Phase),
+    /// A good answer of an own upstream began; its end follows.
+    AnswerBegan(AnswerReport),
     /// An attempt ended.
     AttemptEnded(AttemptReport),
     /// A probe ended.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::event::{AttemptReport, Effect, Models, Probe, ProbeReport, UpstreamSpec};
+use super::event::{AnswerReport, AttemptReport, Effect, Models, Probe, ProbeReport, UpstreamSpec};
 use super::{Engine, TELL_INTERVAL, ViewDue};
 use crate::fact::{Change, Fact, Standing, UpstreamFact};
 use crate::health::{Failure, Health, State, Transition};
@@ -13,7 +13,7 @@ use crate::ids::{ModelName, UpstreamName};
 use crate::latency::{Latencies, Latency};
 use crate::limit::InFlight;
 use crate::notice::Notice;
-use crate::outcome::{Blame, Outcome, RetryOn, Verdict};
+use crate::outcome::{Blame, Outcome, RetryOn, Stage, Verdict};
 use crate::time::Instant;
 
 /// The pause between two probes while an upstream is being tried.
@@ -212,6 +212,7 @@ impl Local {
         }
         let transition = match verdict.blame {
             Blame::Success => self.health.succeeded(now),
+            Blame::Upstream if is_break(outcome) => self.health.broke_off(now, rng),
             Blame::Upstream => self.health.failed(now, failure(outcome), rng),
             Blame::Credential => self.health.credential_refused(now, rng),
             Blame::Nobody | Blame::Peer => None,
@@ -223,11 +224,16 @@ impl Local {
     }
 }
 
+/// Whether the answer had begun.
+fn is_break(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::BrokenOff | Outcome::TimedOut(Stage::Idle))
+}
+
 fn failure(outcome: &Outcome) -> Failure {
     match outcome {
         Outcome::ConnectFailed => Failure::Connect,
         Outcome::TimedOut(_) => Failure::Timeout,
-        Outcome::Reset | Outcome::BrokenOff => Failure::Reset,
+        Outcome::Reset => Failure::Reset,
         _ => Failure::Status,
     }
 }
@@ -259,6 +265,19 @@ impl Engine {
             }
         }
         self.view_becomes(ViewDue::Now);
+    }
+
+    pub(super) fn local_answer_began(&mut self, now: Instant, report: &AnswerReport) {
+        let Some(local) = self.locals.get_mut(&report.upstream) else {
+            return;
+        };
+        local
+            .latencies
+            .record(now, report.model.as_ref(), report.first_byte);
+        local.health.answer_began();
+        local.proved(now);
+        local.changed = true;
+        self.view_becomes(ViewDue::Soon);
     }
 
     pub(super) fn local_attempt_ended(

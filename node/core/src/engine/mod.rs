@@ -25,7 +25,8 @@ use crate::units::Tier;
 use crate::view::View;
 
 pub use event::{
-    AttemptReport, Effect, Event, Identity, Models, Probe, ProbeReport, UpstreamSpec, Via,
+    AnswerReport, AttemptReport, Effect, Event, Identity, Models, Probe, ProbeReport, UpstreamSpec,
+    Via,
 };
 use local::Local;
 use peer::Peer;
@@ -103,6 +104,7 @@ impl Engine {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
+            Event::AnswerBegan(report) => self.local_answer_began(now, &report),
             Event::AttemptEnded(report) => match &report.peer {
                 None => self.local_attempt_ended(now, &report, rng, effects),
                 Some(peer) => {

@@ -250,6 +250,23 @@ fn third_failure_ejects_and_is_told_at_once() {
 }
 
 #[test]
+fn upstream_that_cuts_every_stream_is_ejected_though_each_begins_well() {
+    let mut bench = Bench::with_upstream();
+    let mut told = None;
+    for _ in 0..3 {
+        assert_eq!(told, None);
+        bench.tell(Event::AnswerBegan(AnswerReport {
+            upstream: upstream("primary"),
+            model: None,
+            first_byte: TTFT,
+        }));
+        told = urgent_standing(&bench.attempt(Outcome::BrokenOff));
+    }
+    let reason = Reason::Failures(Failure::Reset);
+    assert_eq!(told, Some(Standing::Ejected { reason }));
+}
+
+#[test]
 fn upstream_recovers_by_two_probes_after_its_cooldown() {
     let mut bench = Bench::with_upstream();
     bench.probe(Outcome::status(200));
