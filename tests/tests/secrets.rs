@@ -47,7 +47,7 @@ async fn no_secret_is_in_any_log_page_error_or_gossip() {
             .map(|(_, text)| text)
     };
     assert!(
-        text_of("log of sgp").is_some_and(|log| log.lines().count() > 5),
+        text_of("log of sgp").is_some_and(|log| log.contains("node started")),
         "the log is empty"
     );
     assert!(

@@ -83,6 +83,9 @@ impl Body for ReplyBody {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     state: State,
+    /// Bytes that are still to come, where the answer's head says so. The client's connection asks for
+    /// nothing after the last of them, so the end must be seen by counting.
+    left: Option<u64>,
     ready: VecDeque<Bytes>,
     /// `None` unless the answer is a stream of events that can be read.
     events: Option<Events>,
@@ -117,13 +120,14 @@ impl Outgoing {
         mut track: Track,
     ) -> ReplyBody {
         let mut usage = Usage::default();
-        let is_over = first.is_none() || body.is_end_stream();
+        let has_ended = first.is_none() || body.is_end_stream();
         let data = match first.map(Frame::into_data) {
             None => Bytes::new(),
             Some(Ok(data)) => data,
             Some(Err(_trailers)) => Bytes::new(),
         };
-        if is_over {
+        let length = content_length(headers);
+        if has_ended || length == Some(data.len() as u64) {
             usage.look(&data);
             track.set_tokens(usage.tokens());
             if let Some(outcome) = outcome {
@@ -138,6 +142,7 @@ impl Outgoing {
         }
         let mut outgoing = Self {
             state: State::Flowing(body),
+            left: length.filter(|_| !is_events),
             ready: VecDeque::new(),
             events: is_events.then(Events::default),
             usage,
@@ -198,7 +203,7 @@ impl Outgoing {
             }
         }
         if let State::Flowing(body) = &self.state
-            && body.is_end_stream()
+            && (body.is_end_stream() || self.left == Some(0))
         {
             self.end_well();
         }
@@ -206,6 +211,7 @@ impl Outgoing {
 
     fn take(&mut self, data: Bytes) {
         self.usage.look(&data);
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
         match &mut self.events {
             Some(events) => events.take(data, &mut self.ready),
             None if data.is_empty() => {}
@@ -284,6 +290,16 @@ impl Outgoing {
         let _ = timer.as_mut().poll(context);
         Poll::Pending
     }
+}
+
+/// How long the head says that the body is.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Whether the answer is a stream of events, in plain text.

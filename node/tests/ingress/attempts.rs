@@ -165,6 +165,48 @@ fn load(in_flight: u32) -> Load {
     }
 }
 
+/// A body that comes in pieces and does not know its end, as one from a peer does not.
+struct Endless(std::collections::VecDeque<&'static str>);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Failure>>> {
+        match self.0.pop_front() {
+            Some(piece) => {
+                let frame = http_body::Frame::data(Bytes::from_static(piece.as_bytes()));
+                std::task::Poll::Ready(Some(Ok(frame)))
+            }
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[tokio::test]
+async fn answer_whose_announced_length_is_here_has_ended_well() {
+    for pieces in [vec!["{\"peer\":1}"], vec!["{\"peer\"", ":1}"]] {
+        let mut plan = Plan::with(&[]);
+        plan.known_peers = vec![("sgp", 1)];
+        plan.peers = FakePeers::new(move |_, _| {
+            let body = Endless(pieces.clone().into());
+            async move {
+                let mut answer = well_answered("", None);
+                answer.headers.insert("content-length", 10.into());
+                answer.body = AnswerBody::new(body);
+                Ok(answer)
+            }
+        });
+        let node = plan.start().await;
+        let reply = node.chat().await;
+        assert!(reply.is_whole && reply.body == "{\"peer\":1}", "{reply:?}");
+        assert_eq!(node.outcomes().await, ["answered"]);
+    }
+}
+
 #[tokio::test]
 async fn peer_answers_and_the_headers_say_so() {
     let mut plan = Plan::with(&[]);
