@@ -144,3 +144,36 @@ async fn a_relay_moves_its_traffic_off_a_draining_node_without_an_error() {
         "a call was dropped while draining"
     );
 }
+
+#[tokio::test]
+async fn a_rolling_restart_of_all_owners_costs_no_client_an_error() {
+    let (near, far) = (
+        Mock::start("near", &[MODEL]).await,
+        Mock::start("far", &[MODEL]).await,
+    );
+    for mock in [&near, &far] {
+        mock.set(json!({"latency": "100ms"})).await;
+    }
+    let mesh = Mesh::builder()
+        .node("sgp", |node| node)
+        .node("jpn", |node| node.upstream(&near))
+        .node("usa", |node| node.upstream(&far))
+        .start()
+        .await;
+    let load = Load::start(&mesh["sgp"], 16, MODEL);
+    for (name, mock) in [("jpn", &near), ("usa", &far)] {
+        mock.wait_for_count("completed", 50, LIMIT).await;
+        mesh[name].terminate();
+        let status = mesh[name].wait_for_exit(LIMIT).await;
+        assert_eq!(status.code(), Some(0), "{status}");
+        mesh[name].restart().await;
+        mesh.wait_until_converged().await;
+    }
+    let samples = load.finish().await;
+    assert_eq!(
+        failures(&samples),
+        Vec::<String>::new(),
+        "of {}",
+        samples.len()
+    );
+}

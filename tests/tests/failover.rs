@@ -113,7 +113,8 @@ async fn near_is_probed_before_it_serves(near: &Mock) {
 }
 
 #[tokio::test]
-async fn when_the_owner_node_is_killed_requests_move_and_streams_end_with_an_error() {
+async fn when_the_owner_node_is_killed_requests_move_until_it_is_back_and_streams_end_with_an_error()
+ {
     let _room = alone().await;
     let stage = Stage::start(Mesh::builder(), ENDLESS).await;
     let (load, streams) = stage.run().await;
@@ -124,6 +125,11 @@ async fn when_the_owner_node_is_killed_requests_move_and_streams_end_with_an_err
         assert_only_from("near", &events);
     }
     stage.far_serves().await;
+
+    stage.mesh["jpn"].restart().await;
+    stage.near_serves().await;
+    // The new life's second connection, if there was one, is closed within this.
+    stage.near_serves().await;
     check_moved(&load.finish().await);
 }
 
