@@ -7,6 +7,7 @@ use grapevine_tests::client::{EventStream, Next, chat, chat_body, streamed_text}
 use grapevine_tests::events::broken_off;
 use grapevine_tests::load::{Load, Sample, failures};
 use grapevine_tests::mesh::MeshBuilder;
+use grapevine_tests::network::Link;
 use grapevine_tests::quiet::alone;
 use grapevine_tests::{Mesh, Mock, wait_until, within};
 use serde_json::{Value, json};
@@ -112,7 +113,8 @@ async fn near_is_probed_before_it_serves(near: &Mock) {
 }
 
 #[tokio::test]
-async fn when_the_owner_node_is_killed_requests_move_and_streams_end_with_an_error() {
+async fn when_the_owner_node_is_killed_requests_move_until_it_is_back_and_streams_end_with_an_error()
+ {
     let _room = alone().await;
     let stage = Stage::start(Mesh::builder(), ENDLESS).await;
     let (load, streams) = stage.run().await;
@@ -123,6 +125,11 @@ async fn when_the_owner_node_is_killed_requests_move_and_streams_end_with_an_err
         assert_only_from("near", &events);
     }
     stage.far_serves().await;
+
+    stage.mesh["jpn"].restart().await;
+    stage.near_serves().await;
+    // The new life's second connection, if there was one, is closed within this.
+    stage.near_serves().await;
     check_moved(&load.finish().await);
 }
 
@@ -144,12 +151,8 @@ async fn when_the_link_to_the_owner_drops_requests_move_and_streams_end_with_an_
     stage.near_is_left().await;
     stage.far_serves().await;
 
-    let before = stage.near.count("completed").await;
     stage.mesh.network().heal();
-    stage
-        .near
-        .wait_for_count("completed", before + 50, LIMIT)
-        .await;
+    stage.near_serves().await;
     check_moved(&load.finish().await);
 }
 
@@ -186,6 +189,66 @@ async fn a_forwarded_requests_failure_at_the_owners_upstream_goes_over_to_the_ne
     assert_eq!(answer.header("x-grapevine-region"), "usa");
     assert_eq!(answer.header("x-grapevine-attempts"), "2");
     assert_eq!(stage.near.stats().await["by_path"][CHAT], 1);
+}
+
+#[tokio::test]
+async fn when_the_owner_node_freezes_requests_move_and_return_when_it_wakes() {
+    let _room = alone().await;
+    let stage = Stage::start(Mesh::builder(), ENDLESS).await;
+    let (load, streams) = stage.run().await;
+
+    stage.mesh["jpn"].freeze();
+    for stream in streams {
+        let events = broken_off(stream, STREAM_END_LIMIT).await;
+        assert_only_from("near", &events);
+    }
+    stage.far_serves().await;
+
+    stage.mesh["jpn"].thaw();
+    stage.near_serves().await;
+    check_moved(&load.finish().await);
+}
+
+#[tokio::test]
+async fn when_the_link_drops_in_one_direction_only_requests_move_all_the_same() {
+    for (from, to) in [("sgp", "jpn"), ("jpn", "sgp")] {
+        let _room = alone().await;
+        let stage = Stage::start(Mesh::builder().behind_network(), ENDLESS).await;
+        let (load, streams) = stage.run().await;
+
+        let cut = Link {
+            cut: true,
+            ..Link::default()
+        };
+        stage.mesh.network().set_one_way(from, to, cut);
+        for stream in streams {
+            broken_off(stream, STREAM_END_LIMIT).await;
+        }
+        stage.far_serves().await;
+        stage.mesh.network().heal();
+        stage.near_serves().await;
+        check_moved(&load.finish().await);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_every_third_request_costs_no_client_an_error() {
+    let _room = alone().await;
+    let stage = Stage::start(Mesh::builder(), 16).await;
+    stage.near.set(json!({"error_rate": 0.33})).await;
+    let load = Load::start(&stage.mesh["sgp"], CLIENTS, MODEL);
+    stage.far.wait_for_count("completed", 300, LIMIT).await;
+    let samples = load.finish().await;
+    assert_eq!(
+        failures(&samples),
+        Vec::<String>::new(),
+        "of {}",
+        samples.len()
+    );
+    let retried = samples
+        .iter()
+        .filter(|sample| sample.header("x-grapevine-attempts") != "1");
+    assert!(retried.count() > 20, "too few requests met the fault");
 }
 
 /// A node without upstreams, `sgp`, and two that own one: `jpn` the preferred, `usa` the spare one.
@@ -239,6 +302,13 @@ impl Stage {
         let before = self.far.count("completed").await;
         self.far
             .wait_for_count("completed", before + 100, LIMIT)
+            .await;
+    }
+
+    async fn near_serves(&self) {
+        let before = self.near.count("completed").await;
+        self.near
+            .wait_for_count("completed", before + 50, LIMIT)
             .await;
     }
 

@@ -8,10 +8,12 @@ use grapevine_tests::client::{EventStream, Next, chat_body, http, streamed_text,
 use grapevine_tests::events::{broken_off, error_of};
 use grapevine_tests::memory::peak_resident_bytes;
 use grapevine_tests::quiet::{alone, beside_others};
+use grapevine_tests::raw::RawClient;
 use grapevine_tests::{Mesh, Mock, Node, within};
 use serde_json::{Value, json};
 
 const MODEL: &str = "gpt-4o";
+const CHAT: &str = "/v1/chat/completions";
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The size of the answer that a client does not take.
@@ -19,6 +21,15 @@ const LARGE_BYTES: u32 = 64 << 20;
 
 /// How much more memory a node may use for it: stream windows, socket buffers, the allocator's slack.
 const GROWTH_MAX_BYTES: u64 = 24 << 20;
+
+/// Clients that take nothing at the same time.
+const STALLED: u64 = 8;
+
+/// Streams at the same time: more than QUIC's usual limit of a hundred for each connection.
+const MANY: u64 = 300;
+
+/// Well within this, an answer was not held up.
+const PROMPT: Duration = Duration::from_millis(500);
 
 /// How long a client that takes nothing is watched.
 const STALL: Duration = Duration::from_secs(3);
@@ -239,6 +250,59 @@ async fn a_client_that_takes_nothing_costs_bounded_memory_across_a_hop() {
     }
     assert_eq!(received, LARGE_BYTES as usize);
     assert_growth(&mesh, &before, "finished");
+}
+
+#[tokio::test]
+async fn clients_that_take_nothing_do_not_hold_up_others_across_a_hop() {
+    let _room = alone().await;
+    let (large, near) = (
+        Mock::start("large", &["gpt-large"]).await,
+        Mock::start("near", &[MODEL]).await,
+    );
+    let mesh = relay(|node| node.upstream(&large).upstream(&near)).await;
+    large.set(json!({"body_bytes": LARGE_BYTES})).await;
+    let public = mesh["sgp"].addresses().public;
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let body = chat_body("gpt-large", "never read");
+        stalled.push(RawClient::post(public, CHAT, &body).await);
+    }
+    large.wait_for_count("in_flight", STALLED, LIMIT).await;
+    let url = format!("{}/chat/completions", mesh["sgp"].base_url());
+    let (client, body) = (http(), chat_body(MODEL, "quick"));
+    for _ in 0..20 {
+        let answer = try_post(&client, &url, &body).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("x-grapevine-hops")),
+            (200, "1")
+        );
+        assert!(answer.elapsed < PROMPT, "{:?}", answer.elapsed);
+    }
+    assert_eq!(large.count("in_flight").await, STALLED);
+}
+
+#[tokio::test]
+async fn hundreds_of_streams_run_at_once_across_a_hop_and_end_with_their_clients() {
+    let _room = alone().await;
+    let mock = Mock::start("near", &[MODEL]).await;
+    let mesh = relay(|node| node.upstream_with(&mock, json!({"health": {"probe": "off"}}))).await;
+    mock.set(json!({"chunk_interval": "1s", "chunks": 1000}))
+        .await;
+    let mut body = chat_body(MODEL, "many");
+    body["stream"] = json!(true);
+    let public = mesh["sgp"].addresses().public;
+    let mut streams = Vec::new();
+    for _ in 0..MANY {
+        streams.push(RawClient::post(public, CHAT, &body).await);
+    }
+    for stream in &mut streams {
+        stream.read_until("Upstream", LIMIT).await;
+    }
+    assert_eq!(mock.count("in_flight").await, MANY);
+    drop(streams);
+    mock.wait_for_count("cancelled", MANY, Duration::from_secs(2))
+        .await;
+    assert_eq!(mock.count("in_flight").await, 0);
 }
 
 fn peaks(mesh: &Mesh) -> Vec<u64> {
