@@ -29,6 +29,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::patience::{Open, OpenBody, Patient};
+use super::stall::Unstalled;
 use super::{Context, service};
 use crate::exchange::{CallLocal, CallPeer};
 
@@ -47,6 +48,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// A pause after an accept that failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client may take none of an answer: nginx's `send_timeout`.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// How long a node that stops goes on accepting connections.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
@@ -250,11 +257,24 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
                 _ = stopped.changed() => break,
             }
         }
+        self.take_the_last(&listener, &graceful).await;
         drop(listener);
         let limit = stopped.borrow().unwrap_or_default();
         if timeout(limit, graceful.shutdown()).await.is_err() {
             tracing::warn!(?limit, "requests under way did not finish in time");
         }
+    }
+
+    /// Goes on accepting for a moment: who connected before the stop is served, and who asks whether
+    /// the node is ready hears that it is not before the port closes.
+    async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown) {
+        let lingering = async {
+            while let Ok((stream, _)) = listener.accept().await {
+                self.welcome(stream, graceful.watcher());
+            }
+        };
+        // It ends by its time; an accept that fails ends it sooner.
+        let _ = timeout(LINGER, lingering).await;
     }
 
     fn welcome(&self, stream: TcpStream, watcher: Watcher) {
@@ -345,9 +365,10 @@ async fn serve<S, L, P>(
             .keep_alive_interval(HTTP2_PING)
             .keep_alive_timeout(HTTP2_PING)
             .adaptive_window(true)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Unstalled::new(stream, STALL_MAX)), service);
         let _ = watcher.watch(connection).await;
     } else {
+        let stream = Unstalled::new(stream, STALL_MAX);
         let stream = Patient::new(stream, open, settings.header_timeout);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
