@@ -157,7 +157,7 @@ pub(super) fn passed(config: &Config) -> HeaderValue {
 pub(super) fn door(config: &Config) -> ingress::Settings {
     let keys = config.keys.iter().map(|key| Key {
         name: key.name.as_str().into(),
-        hash: *key.hash.as_bytes(),
+        hash: key.hash,
         models: key
             .models
             .as_ref()
