@@ -73,12 +73,7 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::Settings {
         api_key: upstream.api_key.as_ref().map(|key| key.expose().to_owned()),
         headers: upstream.headers.clone(),
         renames,
-        timeouts: upstream::Timeouts {
-            connect: upstream.timeout.connect,
-            first_byte: upstream.timeout.first_byte,
-            idle: upstream.timeout.idle,
-            total: upstream.timeout.total,
-        },
+        timeouts: upstream.timeout,
     }
 }
 
