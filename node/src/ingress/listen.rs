@@ -52,8 +52,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client may take none of an answer: nginx's `send_timeout`.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
-/// How long a node that stops goes on accepting connections.
-const LINGER: Duration = Duration::from_millis(500);
+/// A listener to which nobody came for this long has no connection left that was there before.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
@@ -265,16 +265,15 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         }
     }
 
-    /// Goes on accepting for a moment: who connected before the stop is served, and who asks whether
-    /// the node is ready hears that it is not before the port closes.
+    /// Accepts who had connected before the stop: closing the listener would reset them, some with their
+    /// request sent.
     async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown) {
-        let lingering = async {
-            while let Ok((stream, _)) = listener.accept().await {
-                self.welcome(stream, graceful.watcher());
+        for _ in 0..BACKLOG {
+            match timeout(LINGER, listener.accept()).await {
+                Ok(Ok((stream, _))) => self.welcome(stream, graceful.watcher()),
+                Ok(Err(_)) | Err(_) => return,
             }
-        };
-        // It ends by its time; an accept that fails ends it sooner.
-        let _ = timeout(LINGER, lingering).await;
+        }
     }
 
     fn welcome(&self, stream: TcpStream, watcher: Watcher) {
