@@ -4,11 +4,16 @@ use std::time::{Duration, Instant};
 
 use grapevine_tests::client::{EventStream, Next, chat_body, http, try_post};
 use grapevine_tests::load::{Load, failures};
+use grapevine_tests::wait::must;
 use grapevine_tests::watch::Watch;
 use grapevine_tests::{Mesh, Mock, Node, within};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 const MODEL: &str = "gpt-4o";
+/// Clients that come too late, or nearly so.
+const LATE_CLIENTS: usize = 20;
+
 const LIMIT: Duration = Duration::from_secs(15);
 
 #[tokio::test]
@@ -38,7 +43,6 @@ async fn a_draining_node_is_not_ready_finishes_its_requests_and_ends_with_succes
     let ready = mesh["sgp"].admin("/readyz").await;
     assert_eq!(ready.status, 503, "{}", ready.text());
     assert!(ready.text().contains("drain"), "{}", ready.text());
-    assert_turned_away(&mesh["sgp"]).await;
 
     let (events, end) = within("a stream", LIMIT, stream.rest()).await;
     assert_eq!(
@@ -53,17 +57,53 @@ async fn a_draining_node_is_not_ready_finishes_its_requests_and_ends_with_succes
     assert_eq!(status.code(), Some(0), "{status}");
 }
 
-/// A new client is turned away at once, in a way that every SDK and load balancer takes for "elsewhere".
-async fn assert_turned_away(node: &Node) {
+#[tokio::test]
+async fn who_connects_while_a_node_begins_to_drain_is_served_or_turned_away() {
+    let mock = Mock::start("near", &[MODEL]).await;
+    let mesh = Mesh::builder()
+        .node("sgp", |node| node.upstream(&mock))
+        .start()
+        .await;
+    mock.set(json!({"latency": "300ms"})).await;
+    let load = Load::start(&mesh["sgp"], 8, MODEL);
+    mock.wait_for_count("completed", 20, LIMIT).await;
+    mesh["sgp"].terminate();
+    assert_served_or_turned_away(&mesh["sgp"]).await;
+    let status = mesh["sgp"].wait_for_exit(LIMIT).await;
+    assert_eq!(status.code(), Some(0), "{status}");
+    let cut = load.finish().await.into_iter().filter(|sample| {
+        // A refused connection is no lost request.
+        sample.status != 200 && !sample.node.contains("ConnectionRefused")
+    });
+    assert_eq!(
+        cut.map(|sample| format!("{sample:?}")).collect::<Vec<_>>(),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        mock.count("cancelled").await,
+        0,
+        "a call was dropped while draining"
+    );
+}
+
+/// Clients that come while the node begins to drain are answered or find its door shut; none is let in
+/// and dropped.
+async fn assert_served_or_turned_away(node: &Node) {
     let url = format!("{}/chat/completions", node.base_url());
-    let (client, body) = (http(), chat_body(MODEL, "late"));
-    let sent = try_post(&client, &url, &body);
-    match within("a new client's answer", Duration::from_secs(1), sent).await {
-        Ok(answer) => {
-            assert_eq!(answer.status, 503, "{}", answer.text());
-            assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    let mut late = JoinSet::new();
+    for _ in 0..LATE_CLIENTS {
+        let url = url.clone();
+        late.spawn(async move { try_post(&http(), &url, &chat_body(MODEL, "late")).await });
+    }
+    while let Some(sent) = within("a late client's answer", LIMIT, late.join_next()).await {
+        match must("a late client", sent) {
+            Ok(answer) if answer.status == 200 => {}
+            Ok(answer) => {
+                assert_eq!(answer.status, 503, "{}", answer.text());
+                assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+            }
+            Err(error) => assert!(error.is_connect(), "{error:?}"),
         }
-        Err(error) => assert!(error.is_connect(), "{error:?}"),
     }
 }
 
