@@ -55,6 +55,10 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// A listener to which nobody came for this long has no connection left that was there before.
 const LINGER: Duration = Duration::from_millis(5);
 
+/// Who connected just before the stop has a request on the way for about this long: a connection that
+/// waits for its first one would be closed by the stop without an answer.
+const FIRST_REQUEST: Duration = Duration::from_millis(200);
+
 /// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 
@@ -260,6 +264,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         self.take_the_last(&listener, &graceful).await;
         drop(listener);
         let limit = stopped.borrow().unwrap_or_default();
+        sleep(FIRST_REQUEST.min(limit)).await;
         if timeout(limit, graceful.shutdown()).await.is_err() {
             tracing::warn!(?limit, "requests under way did not finish in time");
         }
