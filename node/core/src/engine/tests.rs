@@ -637,3 +637,51 @@ fn equal_events_give_equal_effects() {
     };
     assert_eq!(run(), run());
 }
+
+/// What was published, with the life it was told in.
+fn published(effects: &[Effect]) -> Vec<(FactKey, Stamp, bool)> {
+    let publication = |effect: &Effect| match effect {
+        Effect::Publish {
+            fact,
+            stamp,
+            urgent,
+        } => Some((fact.key(), *stamp, *urgent)),
+        _ => None,
+    };
+    effects.iter().filter_map(publication).collect()
+}
+
+#[test]
+fn later_former_life_makes_the_node_tell_everything_above_it() {
+    let mut bench = Bench::with_upstream();
+    let (former, now) = (Generation(3_600_000), Generation(7));
+    let effects = bench.tell(Event::FormerLife { generation: former });
+    let stamp = |version| Stamp {
+        generation: Generation(3_600_001),
+        version,
+    };
+    let everything = vec![
+        (FactKey::Node, stamp(1), true),
+        (FactKey::Phase, stamp(2), true),
+        (FactKey::Upstream(upstream("primary")), stamp(3), true),
+    ];
+    assert_eq!(published(&effects), everything);
+    let notice = Effect::Notice(Notice::ClockWentBack { former, now });
+    assert!(effects.contains(&notice));
+    let drains = bench.tell(Event::PhaseChanged(Phase::Draining));
+    assert_eq!(published(&drains), [(FactKey::Phase, stamp(4), true)]);
+}
+
+#[test]
+fn former_life_that_is_not_later_is_ignored() {
+    let mut bench = Bench::with_upstream();
+    for generation in [0, 6, 7] {
+        let generation = Generation(generation);
+        let effects = bench.tell(Event::FormerLife { generation });
+        assert_eq!(effects, [], "{generation:?}");
+    }
+    let generation = Generation(8);
+    let effects = bench.tell(Event::FormerLife { generation });
+    assert_eq!(published(&effects).len(), 3);
+    assert_eq!(bench.tell(Event::FormerLife { generation }), []);
+}

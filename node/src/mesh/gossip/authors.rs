@@ -60,10 +60,10 @@ struct Author {
 }
 
 /// A life of gossip, and the life of the node that it belongs to.
-#[derive(Clone, Copy, Debug)]
-struct Life {
-    gossip: Generation,
-    node: Generation,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) gossip: Generation,
+    pub(super) node: Generation,
 }
 
 #[derive(Debug)]
@@ -119,23 +119,47 @@ impl Authors {
         &mut self,
         now: Instant,
         node: &NodeName,
-        life: Generation,
+        gossip: Generation,
         text: &str,
     ) -> Result<(), Rejection> {
+        let (der, certified, life) = self.check_certificate(now, node, gossip, text)?;
+        let author = self.admit(now, node, der, certified, life.node)?;
+        author.life = Some(life);
+        Ok(())
+    }
+
+    /// The life that a certificate gossiped in it proves, by what makes a peer believe it.
+    pub(super) fn prove_life(
+        &self,
+        now: Instant,
+        node: &NodeName,
+        gossip: Generation,
+        text: &str,
+    ) -> Result<Life, Rejection> {
+        let (_, _, life) = self.check_certificate(now, node, gossip, text)?;
+        Ok(life)
+    }
+
+    fn check_certificate(
+        &self,
+        now: Instant,
+        node: &NodeName,
+        gossip: Generation,
+        text: &str,
+    ) -> Result<(Vec<u8>, CertifiedNode, Life), Rejection> {
         let envelope = Envelope::parse(text, CERTIFICATE_VALUE_BYTES_MAX).map_err(of_envelope)?;
-        if envelope.stamp.generation != life {
+        if envelope.stamp.generation != gossip {
             return Err(Rejection::Generation);
         }
         let Certificate { der, generation } =
             Certificate::parse(envelope.payload).map_err(of_envelope)?;
         let certified = self.certified(now, node, &der)?;
         self.check(&certified, node, value::CERTIFICATE_KEY, &envelope)?;
-        let author = self.admit(now, node, der, certified, generation)?;
-        author.life = Some(Life {
-            gossip: life,
+        let life = Life {
+            gossip,
             node: generation,
-        });
-        Ok(())
+        };
+        Ok((der, certified, life))
     }
 
     /// Takes a value that was gossiped in this life of `node`'s gossip.

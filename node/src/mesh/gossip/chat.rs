@@ -205,7 +205,7 @@ impl ChatConfig {
     }
 }
 
-/// The keys of others that changed since they were read, which counts as read now.
+/// The keys of other lives, former ones of this node among them, that changed since they were read, which counts as read now.
 fn changes(
     chitchat: &Chitchat,
     own: &ChitchatId,
@@ -213,7 +213,7 @@ fn changes(
 ) -> Vec<Change> {
     let mut changes = Vec::new();
     for (id, state) in chitchat.node_states() {
-        if id.node_id == own.node_id {
+        if id == own {
             continue;
         }
         let read = read.entry(id.clone()).or_default();

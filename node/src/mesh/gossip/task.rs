@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use super::authors::Life;
 use super::chat::{Chat, ChatConfig, News};
 use super::codec::{LinkTransport, Pace};
 use super::counters::{Counters, Rejection};
@@ -237,7 +238,12 @@ impl<O: Outgoing> Task<O> {
                 fact,
                 stamp,
                 urgent,
-            } => self.tell(&fact, stamp.version, urgent).await,
+            } => {
+                if stamp.generation > self.own.generation() {
+                    self.begin_generation(stamp.generation);
+                }
+                self.tell(&fact, stamp.version, urgent).await;
+            }
             Telling::Relay { node, key, stamp } => self.relay(&node, &key, stamp),
         }
     }
@@ -306,8 +312,34 @@ impl<O: Outgoing> Task<O> {
             self.pace.set_nodes(members.len() + 1);
         }
         self.transport.outgoing.members(self.places(&live));
+        let node = self.chat_config.node.as_str();
+        let own_name_speaks = live.iter().any(|id| &*id.node_id == node);
+        let interval = self.chat_config.interval.div_f64(self.pace.share());
+        let former = self.hearing.former_life(own_name_speaks, interval);
         if !own_is_intact {
             self.on_foreign_write();
+        }
+        if let Some(former) = former {
+            self.outlive(former);
+        }
+    }
+
+    /// Rises above a former life of this node: here at once, and in the stamps when the engine has.
+    fn outlive(&mut self, former: Life) {
+        if former.node > self.own.generation() {
+            self.hearing.put_former(former.node);
+        }
+        if former.gossip > self.own.life() {
+            self.on_end("peers know a later life of it");
+            self.own.rise_above(former.gossip);
+        }
+    }
+
+    /// The engine rose above a former life of this node: a new life of gossip belongs to it.
+    fn begin_generation(&mut self, generation: Generation) {
+        self.own.begin_generation(generation);
+        if self.chat.is_some() {
+            self.on_end("the node tells everything anew");
         }
     }
 
