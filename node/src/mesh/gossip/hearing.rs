@@ -1,6 +1,6 @@
 //! What peers say, checked and put in line for the engine.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +98,15 @@ impl Hearing {
         self.authors.retain(|node| names.contains(node.as_str()));
     }
 
+    /// Takes which lives newcomers are told of, the latest of each node.
+    pub(super) fn lapse(&mut self, told: &BTreeMap<String, Generation>) {
+        let is_told = |node: &NodeName, life| {
+            told.get(node.as_str())
+                .is_some_and(|latest| *latest >= life)
+        };
+        self.authors.lapse(is_told);
+    }
+
     /// Whose life this is, if it is of another node and was proved by a signature.
     pub(super) fn member(&self, node: &str, life: u64) -> Option<NodeName> {
         let node = NodeName::new(node).ok()?;
@@ -153,7 +162,7 @@ impl Hearing {
         Ok(())
     }
 
-    /// Takes what one life changed; false when that life is not proven yet.
+    /// Takes what one life changed; false when that life is not proven yet, or past.
     pub(super) fn change(&mut self, change: &Change) -> bool {
         let life = Generation(change.id.generation_id);
         let Ok(node) = NodeName::new(&change.id.node_id) else {
@@ -166,7 +175,8 @@ impl Hearing {
             return true;
         }
         if self.authors.is_past(&node, life) {
-            return true;
+            // Until the later life lapses.
+            return false;
         }
         let mut is_proven = true;
         for (key, text) in &change.keys {

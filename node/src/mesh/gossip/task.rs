@@ -224,9 +224,14 @@ impl<O: Outgoing> Task<O> {
         }
     }
 
-    /// Drops the authors that chitchat has dropped, once they are more than a few.
+    /// Lets lives lapse that newcomers are not told of, and drops the authors that chitchat has dropped,
+    /// once they are more than a few.
     async fn forget(&mut self) {
         let Some(chat) = &self.chat else { return };
+        // A young life of chitchat does not know everybody yet.
+        if self.started_at.elapsed() >= LIFE_IS_GOOD {
+            self.hearing.lapse(&chat.told_to_newcomers().await);
+        }
         if self.hearing.is_crowded(self.members.told().len()) {
             self.hearing.retain(&chat.names().await);
         }
