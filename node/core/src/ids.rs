@@ -180,7 +180,8 @@ impl ModelName {
     }
 }
 
-/// Which life of a node a fact belongs to: unix milliseconds at its start, never lower than the last.
+/// Which life of a node a fact belongs to: unix milliseconds at its start, or one more than a later life
+/// that the node hears of itself, where its clock went back between the two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::health::Reason;
-use crate::ids::{NodeName, UpstreamName};
+use crate::ids::{Generation, NodeName, UpstreamName};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,5 +87,13 @@ pub enum Notice {
     TooManyPeers {
         /// The one.
         peer: NodeName,
+    },
+    /// Peers know a former life of this node that is later than this one by the wall clock, which went
+    /// back. The node has risen above it, and tells everything anew.
+    ClockWentBack {
+        /// The former life.
+        former: Generation,
+        /// This life, as the wall clock gave it.
+        now: Generation,
     },
 }

@@ -31,6 +31,7 @@ const fn kind(notice: &Notice) -> &'static str {
         Notice::LinkSilent { .. } => "link_silent",
         Notice::PeerDraining { .. } => "peer_draining",
         Notice::TooManyPeers { .. } => "too_many_peers",
+        Notice::ClockWentBack { .. } => "clock_went_back",
     }
 }
 
@@ -72,5 +73,13 @@ fn log(notice: &Notice) {
         Notice::LinkSilent { peer } => warn!(peer.name = %peer, "link silent"),
         Notice::PeerDraining { peer } => info!(peer.name = %peer, "peer draining"),
         Notice::TooManyPeers { peer } => warn!(peer.name = %peer, "too many peers, one ignored"),
+        Notice::ClockWentBack { former, now } => {
+            warn!(
+                former = former.0,
+                now = now.0,
+                "this node's former life began later than this one: the wall clock went back; \
+                 everything is told anew above it; check the clock (NTP) of this host"
+            );
+        }
     }
 }

@@ -11,12 +11,13 @@ use crate::outcome::Outcome;
 use crate::place::Place;
 use crate::units::{Tier, Weight};
 
-/// Who this node is, and the rules that hold for all of its upstreams. Fixed for its life.
+/// Who this node is, and the rules that hold for all of its upstreams. Fixed for its life,
+/// but for the generation.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Its name.
     pub node: NodeName,
-    /// This life of it.
+    /// This life of it. The one field that changes: [`Event::FormerLife`] raises it.
     pub generation: Generation,
     /// Its region.
     pub region: RegionName,
@@ -182,6 +183,11 @@ pub enum Event {
         fact: Fact,
         /// How it came.
         via: Via,
+    },
+    /// A former life of this node, proved by its own signature and silent now, as peers remember it.
+    FormerLife {
+        /// Its generation: above this life's where the clock went back, and anything else is no news.
+        generation: Generation,
     },
     /// Time passed.
     Tick,

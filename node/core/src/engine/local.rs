@@ -147,6 +147,11 @@ impl Local {
         self.changed = false;
     }
 
+    /// Nothing of it was told in this life: all of it is to be.
+    pub(super) fn untold(&mut self) {
+        self.told = None;
+    }
+
     /// The change was too little to tell: it is looked at again after the next one.
     pub(super) fn kept_quiet(&mut self, now: Instant) {
         if let Some(told) = &mut self.told {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use crate::fact::{Change, Fact, NodeFact, Phase};
-use crate::ids::{ModelName, NodeName, Stamp, UpstreamName};
+use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::time::Instant;
 use crate::units::Tier;
@@ -99,7 +99,9 @@ impl Engine {
         let mut effects = Vec::new();
         if !self.introduced {
             self.introduced = true;
-            self.introduce(&mut effects);
+            for fact in self.introduction() {
+                self.publish(fact, false, &mut effects);
+            }
         }
         self.take(now, event, rng, &mut effects);
         self.advance(now, &mut effects);
@@ -155,6 +157,7 @@ impl Engine {
                     self.view_becomes(ViewDue::Soon);
                 }
             }
+            Event::FormerLife { generation } => self.outlive(generation, effects),
             Event::Tick => {}
         }
     }
@@ -229,16 +232,37 @@ impl Engine {
         self.view_due = self.view_due.max(due);
     }
 
-    fn introduce(&mut self, effects: &mut Vec<Effect>) {
-        let fact = Fact::Node(NodeFact {
+    /// What it says of itself, whatever upstreams it has.
+    fn introduction(&self) -> [Fact; 2] {
+        let fact = NodeFact {
             region: self.identity.region.clone(),
             place: self.identity.place,
             protocol: self.identity.protocol,
             build: self.identity.build.clone(),
             serves_requests: self.identity.serves_requests,
-        });
-        self.publish(fact, false, effects);
-        self.publish(Fact::Phase(self.phase), false, effects);
+        };
+        [Fact::Node(fact), Fact::Phase(self.phase)]
+    }
+
+    /// Rises above a former life of this node and tells everything anew.
+    ///
+    /// Peers drop what is older than the newest life they know. So after the wall clock went back they
+    /// would hold on to the former life, which may have ended in draining, and never hear this one. Only
+    /// a later life counts: an equal one is this one's own echo, and anybody can repeat it.
+    fn outlive(&mut self, former: Generation, effects: &mut Vec<Effect>) {
+        let now = self.identity.generation;
+        if former <= now {
+            return;
+        }
+        effects.push(Effect::Notice(Notice::ClockWentBack { former, now }));
+        self.identity.generation = Generation(former.0.saturating_add(1));
+        self.version = 0;
+        for fact in self.introduction() {
+            self.publish(fact, true, effects);
+        }
+        // Untold, they are told as transitions when this event is done.
+        self.locals.values_mut().for_each(Local::untold);
+        self.view_becomes(ViewDue::Now);
     }
 
     fn change_phase(&mut self, phase: Phase, effects: &mut Vec<Effect>) {

@@ -26,6 +26,10 @@ const SUSPECT_FOR: Duration = Duration::from_millis(500);
 /// A node this young takes everyone for old friends: slow start is for those that come later.
 const ACQUAINTED_AFTER: Duration = Duration::from_secs(10);
 
+/// One dead for this long may come back in any life, also an earlier one by a clock that went back: gossip
+/// tells it of its former life, which it rises above, for five minutes, and this is safely within them.
+const LIFE_LAPSES_AFTER: Duration = Duration::from_secs(240);
+
 /// What is known of a peer.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -38,6 +42,8 @@ pub(super) struct Peer {
     pub(super) link: Link,
     pub(super) rtt: Option<Duration>,
     stamps: BTreeMap<FactKey, Stamp>,
+    /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
+    lapsed: bool,
     suspect_until: Option<Instant>,
 }
 
@@ -114,6 +120,7 @@ impl Peer {
             link: Link::Down,
             rtt: None,
             stamps: BTreeMap::new(),
+            lapsed: false,
             suspect_until: None,
         }
     }
@@ -169,12 +176,19 @@ impl Peer {
         }
     }
 
+    /// Whether the life it is known in may be followed by an earlier one.
+    fn has_lapsed(&self, now: Instant) -> bool {
+        let long_ago = |died| now.since(died) >= LIFE_LAPSES_AFTER;
+        self.lapsed || self.died_at.is_some_and(long_ago)
+    }
+
     /// Whether a fact of `stamp` under `key` is news; a new life forgets the one before.
-    fn is_news(&mut self, key: &FactKey, stamp: Stamp) -> bool {
-        if stamp.generation < self.generation {
+    fn is_news(&mut self, now: Instant, key: &FactKey, stamp: Stamp) -> bool {
+        if stamp.generation < self.generation && !self.has_lapsed(now) {
             return false;
         }
-        if stamp.generation > self.generation {
+        self.lapsed = false;
+        if stamp.generation != self.generation {
             self.generation = stamp.generation;
             self.stamps.clear();
             self.upstreams.clear();
@@ -215,7 +229,7 @@ impl Engine {
             return;
         };
         let key = fact.key();
-        if !peer.is_news(&key, stamp) {
+        if !peer.is_news(now, &key, stamp) {
             return;
         }
         let mut due = ViewDue::Soon;
@@ -258,6 +272,7 @@ impl Engine {
                 continue;
             };
             if !peer.live {
+                peer.lapsed = peer.has_lapsed(now);
                 peer.live = true;
                 peer.died_at = None;
                 effects.push(Effect::Notice(Notice::PeerRevived { peer: name.clone() }));

@@ -95,8 +95,12 @@ impl Bench {
     }
 
     fn hear(&mut self, from: &str, version: u64, fact: Fact) -> Vec<Effect> {
+        self.hear_in(3, from, version, fact)
+    }
+
+    fn hear_in(&mut self, life: u64, from: &str, version: u64, fact: Fact) -> Vec<Effect> {
         let stamp = Stamp {
-            generation: Generation(3),
+            generation: Generation(life),
             version,
         };
         self.tell(Event::FactHeard {
@@ -636,4 +640,80 @@ fn equal_events_give_equal_effects() {
         format!("{all:?}")
     };
     assert_eq!(run(), run());
+}
+
+/// What was published, with the life it was told in.
+fn published(effects: &[Effect]) -> Vec<(FactKey, Stamp, bool)> {
+    let publication = |effect: &Effect| match effect {
+        Effect::Publish {
+            fact,
+            stamp,
+            urgent,
+        } => Some((fact.key(), *stamp, *urgent)),
+        _ => None,
+    };
+    effects.iter().filter_map(publication).collect()
+}
+
+#[test]
+fn later_former_life_makes_the_node_tell_everything_above_it() {
+    let mut bench = Bench::with_upstream();
+    let (former, now) = (Generation(3_600_000), Generation(7));
+    let effects = bench.tell(Event::FormerLife { generation: former });
+    let stamp = |version| Stamp {
+        generation: Generation(3_600_001),
+        version,
+    };
+    let everything = vec![
+        (FactKey::Node, stamp(1), true),
+        (FactKey::Phase, stamp(2), true),
+        (FactKey::Upstream(upstream("primary")), stamp(3), true),
+    ];
+    assert_eq!(published(&effects), everything);
+    let notice = Effect::Notice(Notice::ClockWentBack { former, now });
+    assert!(effects.contains(&notice));
+    let drains = bench.tell(Event::PhaseChanged(Phase::Draining));
+    assert_eq!(published(&drains), [(FactKey::Phase, stamp(4), true)]);
+}
+
+#[test]
+fn former_life_that_is_not_later_is_ignored() {
+    let mut bench = Bench::with_upstream();
+    for generation in [0, 6, 7] {
+        let generation = Generation(generation);
+        let effects = bench.tell(Event::FormerLife { generation });
+        assert_eq!(effects, [], "{generation:?}");
+    }
+    let generation = Generation(8);
+    let effects = bench.tell(Event::FormerLife { generation });
+    assert_eq!(published(&effects).len(), 3);
+    assert_eq!(bench.tell(Event::FormerLife { generation }), []);
+}
+
+/// A draining peer that died, and came back after `span` in an earlier life that is ready.
+fn came_back_earlier_after(span: Duration) -> Bench {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    let live = || Event::MembersChanged(BTreeSet::from([node("jpn")]));
+    bench.tell(live());
+    bench.hear("jpn", 4, Fact::Phase(Phase::Draining));
+    bench.tell(Event::LinkDown { peer: node("jpn") });
+    bench.tell(Event::MembersChanged(BTreeSet::new()));
+    bench.wait(span);
+    bench.tell(live());
+    bench.tell(Event::LinkUp { peer: node("jpn") });
+    bench.hear_in(2, "jpn", 1, Fact::Node(node_fact("jpn")));
+    bench.hear_in(2, "jpn", 2, Fact::Phase(Phase::Ready));
+    bench
+}
+
+#[test]
+fn earlier_life_of_a_peer_is_heard_only_when_the_later_one_is_long_dead() {
+    let reach = |span| {
+        let mut bench = came_back_earlier_after(span);
+        let view = bench.engine.view(bench.now);
+        view.nodes[1].reach
+    };
+    assert_eq!(reach(Duration::from_secs(239)), Reach::Closed);
+    assert_eq!(reach(Duration::from_secs(240)), Reach::Open);
 }

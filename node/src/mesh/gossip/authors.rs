@@ -56,14 +56,17 @@ struct Author {
     generation: Generation,
     /// The highest life of its gossip that it proved; `None` while only rumors of it came.
     life: Option<Life>,
+    /// Whether gossip tells newcomers of that life no more. The node itself cannot learn of it then, so
+    /// any life of it is taken for its next one, also an earlier one by a clock that went back.
+    lapsed: bool,
     said: BTreeMap<FactKey, Said>,
 }
 
 /// A life of gossip, and the life of the node that it belongs to.
-#[derive(Clone, Copy, Debug)]
-struct Life {
-    gossip: Generation,
-    node: Generation,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) gossip: Generation,
+    pub(super) node: Generation,
 }
 
 #[derive(Debug)]
@@ -86,9 +89,17 @@ impl Authors {
         self.life(node).is_some_and(|proven| life <= proven.gossip)
     }
 
-    /// Whether `node` proved a later life of its gossip than this: this one has nothing more to say.
+    /// Whether `node` proved a later life of its gossip than this: this one has nothing to say then.
     pub(super) fn is_past(&self, node: &NodeName, life: Generation) -> bool {
-        self.life(node).is_some_and(|proven| life < proven.gossip)
+        let lapsed = self.authors.get(node).is_some_and(|author| author.lapsed);
+        !lapsed && self.life(node).is_some_and(|proven| life < proven.gossip)
+    }
+
+    /// Takes which lives of gossip newcomers are told of.
+    pub(super) fn lapse(&mut self, is_told: impl Fn(&NodeName, Generation) -> bool) {
+        for (node, author) in &mut self.authors {
+            author.lapsed = author.life.is_some_and(|life| !is_told(node, life.gossip));
+        }
     }
 
     fn life(&self, node: &NodeName) -> Option<Life> {
@@ -101,7 +112,7 @@ impl Authors {
             return false;
         };
         let is_said = |said: &Said| stamp.version <= said.version;
-        stamp.generation < author.generation
+        (stamp.generation < author.generation && !author.lapsed)
             || (stamp.generation == author.generation && author.said.get(key).is_some_and(is_said))
     }
 
@@ -119,23 +130,48 @@ impl Authors {
         &mut self,
         now: Instant,
         node: &NodeName,
-        life: Generation,
+        gossip: Generation,
         text: &str,
     ) -> Result<(), Rejection> {
+        let (der, certified, life) = self.check_certificate(now, node, gossip, text)?;
+        let author = self.admit(now, node, der, certified, life.node)?;
+        author.life = Some(life);
+        author.lapsed = false;
+        Ok(())
+    }
+
+    /// The life that a certificate gossiped in it proves, by what makes a peer believe it.
+    pub(super) fn prove_life(
+        &self,
+        now: Instant,
+        node: &NodeName,
+        gossip: Generation,
+        text: &str,
+    ) -> Result<Life, Rejection> {
+        let (_, _, life) = self.check_certificate(now, node, gossip, text)?;
+        Ok(life)
+    }
+
+    fn check_certificate(
+        &self,
+        now: Instant,
+        node: &NodeName,
+        gossip: Generation,
+        text: &str,
+    ) -> Result<(Vec<u8>, CertifiedNode, Life), Rejection> {
         let envelope = Envelope::parse(text, CERTIFICATE_VALUE_BYTES_MAX).map_err(of_envelope)?;
-        if envelope.stamp.generation != life {
+        if envelope.stamp.generation != gossip {
             return Err(Rejection::Generation);
         }
         let Certificate { der, generation } =
             Certificate::parse(envelope.payload).map_err(of_envelope)?;
         let certified = self.certified(now, node, &der)?;
         self.check(&certified, node, value::CERTIFICATE_KEY, &envelope)?;
-        let author = self.admit(now, node, der, certified, generation)?;
-        author.life = Some(Life {
-            gossip: life,
+        let life = Life {
+            gossip,
             node: generation,
-        });
-        Ok(())
+        };
+        Ok((der, certified, life))
     }
 
     /// Takes a value that was gossiped in this life of `node`'s gossip.
@@ -242,9 +278,10 @@ impl Authors {
             checked_at: now,
             generation,
             life: None,
+            lapsed: false,
             said: BTreeMap::new(),
         });
-        if generation > author.generation {
+        if generation > author.generation || (author.lapsed && generation < author.generation) {
             author.generation = generation;
             author.said.clear();
         }
@@ -430,6 +467,28 @@ mod tests {
         )));
         let late = sealed(&signer, "phase", 1, 10, READY);
         assert!(!is_news(hear_phase(&mut authors, &late, 1)));
+    }
+
+    #[test]
+    fn earlier_life_is_heard_once_the_later_one_lapsed() {
+        let (signer, mut authors, _world) = author_and_listener();
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 9), 9),
+            Ok(())
+        );
+        let value = sealed(&signer, "phase", 9, 5, READY);
+        assert!(is_news(hear_phase(&mut authors, &value, 9)));
+        authors.lapse(|_, life| life == Generation(9));
+        assert!(authors.is_past(&node("n1"), Generation(2)));
+        authors.lapse(|_, _| false);
+        assert!(!authors.is_past(&node("n1"), Generation(2)));
+        assert_eq!(
+            hear_certificate(&mut authors, &certificate(&signer, 2), 2),
+            Ok(())
+        );
+        let value = sealed(&signer, "phase", 2, 1, READY);
+        assert!(is_news(hear_phase(&mut authors, &value, 2)));
+        assert!(authors.is_past(&node("n1"), Generation(1)));
     }
 
     #[test]

@@ -165,6 +165,20 @@ impl Chat {
         }
     }
 
+    /// Whom newcomers are told of, each with the latest life: all but those dead for half the grace.
+    pub(super) async fn told_to_newcomers(&self) -> BTreeMap<String, Generation> {
+        let lives = |chitchat: &mut Chitchat| {
+            let untold: BTreeSet<_> = chitchat.scheduled_for_deletion_nodes().collect();
+            let told = chitchat.node_states().keys();
+            let told = told.filter(|id| !untold.contains(id));
+            // In the order of lives, so that the latest stays.
+            told.map(|id| (id.generation_id, id.node_id.to_string()))
+                .collect::<BTreeSet<_>>()
+        };
+        let lives = self.handle.with_chitchat(lives).await.into_iter();
+        lives.map(|(life, node)| (node, Generation(life))).collect()
+    }
+
     /// Names of all that chitchat knows, the dead included.
     pub(super) async fn names(&self) -> BTreeSet<String> {
         let names = |chitchat: &mut Chitchat| {
@@ -205,7 +219,7 @@ impl ChatConfig {
     }
 }
 
-/// The keys of others that changed since they were read, which counts as read now.
+/// The keys of other lives, former ones of this node among them, that changed since they were read, which counts as read now.
 fn changes(
     chitchat: &Chitchat,
     own: &ChitchatId,
@@ -213,7 +227,7 @@ fn changes(
 ) -> Vec<Change> {
     let mut changes = Vec::new();
     for (id, state) in chitchat.node_states() {
-        if id.node_id == own.node_id {
+        if id == own {
             continue;
         }
         let read = read.entry(id.clone()).or_default();

@@ -1,7 +1,8 @@
 //! What peers say, checked and put in line for the engine.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_core::engine::{Event, Via};
@@ -11,9 +12,10 @@ use grapevine_proto::value::{self, Key};
 use grapevine_proto::value_envelope::Rumor;
 use tokio::time::Instant;
 
-use super::authors::{Authors, Heard, of_envelope};
+use super::authors::{Authors, Heard, Life, of_envelope};
 use super::chat::Change;
 use super::counters::{Counters, Rejection};
+use super::former::Former;
 use super::relays::{Kept, Relays};
 use crate::mesh::identity::Verifier;
 use crate::mesh::wire::RUMOR_BYTES_MAX;
@@ -34,6 +36,7 @@ pub(super) struct Hearing {
     node: NodeName,
     authors: Authors,
     relays: Relays,
+    former: Former,
     /// Rumors that may still be checked in this second.
     rumors_left: u32,
     /// The newest members, unless the engine has them.
@@ -53,6 +56,7 @@ impl Hearing {
             node,
             authors: Authors::new(mesh, verifier),
             relays: Relays::default(),
+            former: Former::default(),
             rumors_left: RUMORS_PER_SECOND,
             members: None,
             facts: VecDeque::new(),
@@ -92,6 +96,15 @@ impl Hearing {
 
     pub(super) fn retain(&mut self, names: &BTreeSet<String>) {
         self.authors.retain(|node| names.contains(node.as_str()));
+    }
+
+    /// Takes which lives newcomers are told of, the latest of each node.
+    pub(super) fn lapse(&mut self, told: &BTreeMap<String, Generation>) {
+        let is_told = |node: &NodeName, life| {
+            told.get(node.as_str())
+                .is_some_and(|latest| *latest >= life)
+        };
+        self.authors.lapse(is_told);
     }
 
     /// Whose life this is, if it is of another node and was proved by a signature.
@@ -149,7 +162,7 @@ impl Hearing {
         Ok(())
     }
 
-    /// Takes what one life changed; false when that life is not proven yet.
+    /// Takes what one life changed; false when that life is not proven yet, or past.
     pub(super) fn change(&mut self, change: &Change) -> bool {
         let life = Generation(change.id.generation_id);
         let Ok(node) = NodeName::new(&change.id.node_id) else {
@@ -157,8 +170,13 @@ impl Hearing {
             self.counters.reject(Rejection::Malformed, source);
             return true;
         };
-        if self.authors.is_past(&node, life) {
+        if node == self.node {
+            self.own_life(life, change);
             return true;
+        }
+        if self.authors.is_past(&node, life) {
+            // Until the later life lapses.
+            return false;
         }
         let mut is_proven = true;
         for (key, text) in &change.keys {
@@ -170,6 +188,28 @@ impl Hearing {
             }
         }
         is_proven
+    }
+
+    /// Takes another life of this node itself, of which only the certificate matters.
+    fn own_life(&mut self, life: Generation, change: &Change) {
+        let is_certificate = |(key, _): &&(String, String)| key == value::CERTIFICATE_KEY;
+        let now = Instant::now();
+        for (_, text) in change.keys.iter().filter(is_certificate) {
+            match self.authors.prove_life(now, &self.node, life, text) {
+                Ok(life) => self.former.hear(now, life),
+                Err(reason) => self.counters.reject(reason, &self.node),
+            }
+        }
+    }
+
+    /// The former life of this node that fell silent, once: see [`Former::silent`].
+    pub(super) fn former_life(&mut self, speaks: bool, interval: Duration) -> Option<Life> {
+        self.former.silent(Instant::now(), speaks, interval)
+    }
+
+    /// Puts a former life of this node in line.
+    pub(super) fn put_former(&mut self, generation: Generation) {
+        self.facts.push_back(Event::FormerLife { generation });
     }
 
     fn check_value(

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`task`] (the one task that owns all of it), `chat` (one life of chitchat),
 //! `codec` (its messages on our connections), `own` (what this node tells), `hearing` (what peers say)
-//! with `authors` (whose word counts) and `relays` (what to pass on), `members` (who is alive), `seeds`
+//! with `former` (this node before this life),
+//! `authors` (whose word counts) and `relays` (what to pass on), `members` (who is alive), `seeds`
 //! (whom to try first), [`counters`].
 //!
 //! Chitchat relays everybody's keys, does not check who wrote them, and ends for good on some
@@ -16,6 +17,7 @@ mod authors;
 mod chat;
 mod codec;
 pub mod counters;
+mod former;
 mod hearing;
 mod members;
 mod own;

@@ -69,6 +69,18 @@ impl Own {
         }
     }
 
+    /// The life of the node that everything is told in.
+    pub(super) const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Begins a later life of the node. What was told in the one before is told anew by the engine.
+    pub(super) fn begin_generation(&mut self, generation: Generation) {
+        self.generation = generation;
+        self.told.clear();
+    }
+
+    /// The life of gossip.
     pub(super) const fn life(&self) -> Generation {
         self.life
     }
@@ -76,6 +88,11 @@ impl Own {
     /// Begins a new life of gossip, in which everything is to be told again.
     pub(super) fn begin_life(&mut self, life: Generation) {
         self.life = life;
+    }
+
+    /// Lets the life of gossip that is about to begin be a later one than `former`.
+    pub(super) fn rise_above(&mut self, former: Generation) {
+        self.life = self.life.max(Generation(former.0.saturating_add(1)));
     }
 
     /// Whether the certificate was replaced since everything was sealed.

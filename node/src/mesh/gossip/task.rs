@@ -18,19 +18,22 @@ use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::chat::{Chat, ChatConfig, News};
 use super::codec::{LinkTransport, Pace};
-use super::counters::{Counters, Rejection};
+use super::counters::Counters;
 use super::hearing::Hearing;
 use super::members::Members;
 use super::own::{Own, Sealed};
 use super::seeds::{Seeds, Tried};
-use crate::clock;
 use crate::driver::Telling;
 use crate::mesh::identity::{Signer, Verifier};
 use crate::mesh::wire::{Incoming, Outgoing};
+
+mod lives;
+
+use lives::RESTART_DELAY;
 
 /// Peers up to which the links push a rumor to all: then nobody has to pass it on.
 const PUSHED_TO_ALL_MAX: usize = 64;
@@ -38,15 +41,8 @@ const PUSHED_TO_ALL_MAX: usize = 64;
 /// Addresses that a new life of chitchat tries at once; more would be a burst.
 const CONTACTS_MAX: usize = 16;
 
-/// The first and the longest pause before chitchat is started again.
-const RESTART_DELAY: Duration = Duration::from_millis(100);
-const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
-
 /// A life this long is a success: the next restart waits for the first pause again.
 const LIFE_IS_GOOD: Duration = Duration::from_secs(30);
-
-/// Intervals that a new life needs to find everybody again; a rejoin takes about 0.4 s.
-const REJOIN_INTERVALS: u32 = 10;
 
 /// The usual gossip interval.
 pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
@@ -223,9 +219,14 @@ impl<O: Outgoing> Task<O> {
         }
     }
 
-    /// Drops the authors that chitchat has dropped, once they are more than a few.
+    /// Lets lives lapse that newcomers are not told of, and drops the authors that chitchat has dropped,
+    /// once they are more than a few.
     async fn forget(&mut self) {
         let Some(chat) = &self.chat else { return };
+        // A young life of chitchat does not know everybody yet.
+        if self.started_at.elapsed() >= LIFE_IS_GOOD {
+            self.hearing.lapse(&chat.told_to_newcomers().await);
+        }
         if self.hearing.is_crowded(self.members.told().len()) {
             self.hearing.retain(&chat.names().await);
         }
@@ -237,7 +238,12 @@ impl<O: Outgoing> Task<O> {
                 fact,
                 stamp,
                 urgent,
-            } => self.tell(&fact, stamp.version, urgent).await,
+            } => {
+                if stamp.generation > self.own.generation() {
+                    self.begin_generation(stamp.generation);
+                }
+                self.tell(&fact, stamp.version, urgent).await;
+            }
             Telling::Relay { node, key, stamp } => self.relay(&node, &key, stamp),
         }
     }
@@ -306,8 +312,15 @@ impl<O: Outgoing> Task<O> {
             self.pace.set_nodes(members.len() + 1);
         }
         self.transport.outgoing.members(self.places(&live));
+        let node = self.chat_config.node.as_str();
+        let own_name_speaks = live.iter().any(|id| &*id.node_id == node);
+        let interval = self.chat_config.interval.div_f64(self.pace.share());
+        let former = self.hearing.former_life(own_name_speaks, interval);
         if !own_is_intact {
             self.on_foreign_write();
+        }
+        if let Some(former) = former {
+            self.outlive(former);
         }
     }
 
@@ -335,54 +348,6 @@ impl<O: Outgoing> Task<O> {
             None if self.contacts.len() < CONTACTS_MAX => self.contacts.push(address),
             None => {}
         }
-    }
-
-    async fn start(&mut self) {
-        let values = self.own.seal_all();
-        let changed = Arc::clone(&self.changed);
-        let life = self.own.life();
-        let started = Chat::start(&self.chat_config, life, values, &self.transport, changed).await;
-        match started {
-            Ok(chat) => {
-                self.started_at = Instant::now();
-                for address in self.contacts.drain(..) {
-                    chat.gossip(address);
-                }
-                self.chat = Some(chat);
-                info!(generation = life.0, "gossip runs");
-            }
-            Err(error) => self.on_end(&error.to_string()),
-        }
-    }
-
-    fn on_foreign_write(&mut self) {
-        let node = self.chat_config.node.clone();
-        self.counters.reject(Rejection::ForeignWrite, &node);
-        self.on_end("somebody else wrote into this node's state");
-    }
-
-    /// Ends this life of chitchat and plans the next, a later one. Nobody is taken for dead meanwhile.
-    fn on_end(&mut self, cause: &str) {
-        let now = Instant::now();
-        let has_run = self.chat.take().is_some();
-        if has_run && now.duration_since(self.started_at) > LIFE_IS_GOOD {
-            self.restart_delay = RESTART_DELAY;
-        }
-        let room = CONTACTS_MAX.saturating_sub(self.contacts.len());
-        self.contacts.extend(self.live_addresses.iter().take(room));
-        let delay = self.restart_delay;
-        self.restart_delay = (delay * 2).min(RESTART_DELAY_MAX);
-        self.start_at = now + delay;
-        let next = Generation(self.own.life().0.saturating_add(1));
-        self.own.begin_life(next.max(clock::generation()));
-        let rejoin = self.chat_config.interval * REJOIN_INTERVALS;
-        self.members.freeze(now, delay + rejoin);
-        Counters::add(&self.counters.restarts);
-        warn!(
-            cause,
-            ?delay,
-            "gossip ended; it will be started again in a new life"
-        );
     }
 }
 

@@ -161,6 +161,70 @@ async fn restarted_node_is_heard_in_its_new_life() {
 }
 
 #[tokio::test]
+async fn node_whose_clock_went_back_between_two_lives_is_heard() {
+    const STEP: u64 = 3_600_000;
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    let former = Generation(2 * STEP);
+    let mut third = world.start(3, former.0);
+    third.tell_phase(Phase::Draining).await;
+    for other in &mut nodes {
+        other.until_phase(&node("n3"), Phase::Draining).await;
+    }
+    drop(third);
+    let since = Instant::now();
+    let mut third = world.start(3, former.0 - STEP);
+    third.tell_phase(Phase::Joining).await;
+    third
+        .until("its former life", |third| third.former == Some(former))
+        .await;
+    third.tell_phase(Phase::Ready).await;
+    let key = Fact::Upstream(upstream("primary", 3)).key();
+    third
+        .tell(Fact::Upstream(upstream("primary", 3)), false)
+        .await;
+    for other in &mut nodes {
+        other.until_phase(&node("n3"), Phase::Ready).await;
+        other
+            .until("the upstream", |other| {
+                other.last(&node("n3"), &key).is_some()
+            })
+            .await;
+        let heard = other.last(&node("n3"), &FactKey::Phase).expect("heard");
+        assert_eq!(heard.stamp.generation, Generation(former.0 + 1));
+        assert_eq!(heard.via, Via::Gossip);
+        other
+            .until("the new life to live", |other| {
+                other.members.contains(&node("n3"))
+            })
+            .await;
+    }
+    report("a node whose clock went back is heard by 2 others", since);
+    // Its lives of gossip before this one are former ones too, and it rises above none of them again.
+    nodes[0].tell_phase(Phase::Draining).await;
+    third.until_phase(&node("n1"), Phase::Draining).await;
+    assert_eq!(third.former, Some(former));
+}
+
+#[tokio::test]
+async fn second_process_of_a_name_is_not_risen_above_while_it_speaks() {
+    let world = World::new();
+    let mut nodes = world.start_all(2).await;
+    // The newer one, under another address, as behind a load balancer or on another host.
+    let mut twin = world.start_as(&node("n2"), 9, 5);
+    twin.tell_phase(Phase::Ready).await;
+    nodes[0].until_phase(&node("n2"), Phase::Ready).await;
+    let deadline = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < deadline {
+        nodes[0].tell_phase(Phase::Ready).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    nodes[0].tell_phase(Phase::Draining).await;
+    nodes[1].until_phase(&node("n1"), Phase::Draining).await;
+    assert_eq!(nodes[1].former, None);
+}
+
+#[tokio::test]
 async fn node_that_was_cut_off_comes_back() {
     let world = World::new();
     let mut nodes = world.start_all(3).await;

@@ -171,6 +171,23 @@ impl World {
         events_max: usize,
     ) -> Node {
         let name = node(&format!("n{number}"));
+        self.start_named(name, number, generation, seeds, events_max)
+    }
+
+    /// Starts a process of this name at the address of this number.
+    pub(in super::super) fn start_as(&self, name: &NodeName, number: u16, generation: u64) -> Node {
+        let seeds = vec![address(1).to_string()];
+        self.start_named(name.clone(), number, generation, seeds, 1_024)
+    }
+
+    fn start_named(
+        &self,
+        name: NodeName,
+        number: u16,
+        generation: u64,
+        seeds: Vec<String>,
+        events_max: usize,
+    ) -> Node {
         let (port, incoming) = self.net.attach(&name, address(number));
         let (signer, verifier) = self.identity(&name);
         let (tellings, tellings_out) = mpsc::channel(64);
@@ -200,6 +217,7 @@ impl World {
             tellings,
             generation: Generation(generation),
             version: 0,
+            former: None,
             members: BTreeSet::new(),
             members_least: usize::MAX,
             heard: Vec::new(),
@@ -234,6 +252,8 @@ pub(in super::super) struct Node {
     tellings: mpsc::Sender<Telling>,
     generation: Generation,
     version: u64,
+    /// The former life that gossip told of last.
+    pub(in super::super) former: Option<Generation>,
     pub(in super::super) members: BTreeSet<NodeName>,
     /// The fewest members told since a test last set it.
     pub(in super::super) members_least: usize,
@@ -289,6 +309,11 @@ impl Node {
                     fact,
                     via,
                 }),
+                Event::FormerLife { generation } => {
+                    self.generation = Generation(generation.0 + 1);
+                    self.version = 0;
+                    self.former = Some(generation);
+                }
                 other => panic!("gossip does not tell {other:?}"),
             }
         }
