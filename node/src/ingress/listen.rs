@@ -33,7 +33,7 @@ const BACKLOG: i32 = 1_024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who is accepted this long after the stop may have come after it.
-const LATE: Duration = Duration::from_millis(20);
+const LATE: Duration = Duration::from_millis(5);
 
 /// A listener to which nobody came for this long has no connection left that was there before.
 const LINGER: Duration = Duration::from_millis(5);
@@ -227,6 +227,10 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         let graceful = GracefulShutdown::new();
         loop {
             tokio::select! {
+                // The stop first: who comes after it is told so.
+                biased;
+                // A dropped sender means that nobody will stop us in order: stop at once.
+                _ = stopped.changed() => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => self.welcome(stream, graceful.watcher(), false),
                     Err(error) => {
@@ -234,8 +238,6 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                // A dropped sender means that nobody will stop us in order: stop at once.
-                _ = stopped.changed() => break,
             }
         }
         let stop = stopped.borrow().unwrap_or_else(Stop::now);
