@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, header};
 use super::StartError;
 use crate::config::Config;
 use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
 use crate::prober;
 use crate::upstream;
@@ -22,7 +23,10 @@ pub(super) fn identity(config: &Config, generation: Generation) -> Identity {
         node: config.node.name.clone(),
         generation,
         region: config.node.region.clone(),
-        place: config.node.place,
+        place: config
+            .node
+            .place
+            .or_else(|| geo::region::place_of(&config.node.region)),
         protocol: grapevine_proto::frame::VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         serves_requests: true,

@@ -4,6 +4,7 @@
 //! in whole; one that cannot be used changes nothing.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,35 +58,41 @@ fn database(path: Option<&Path>) -> Result<Database, GeoError> {
     path.map_or_else(|| Ok(Database::embedded()), Database::open)
 }
 
-/// Takes the file at `path` again whenever it changes, and at SIGHUP, until the future is dropped. Looks once
-/// per `look_interval`.
+/// Takes the file at `path` again whenever it changes from now on, and at SIGHUP, until the future is dropped.
+/// Looks once per `look_interval`. Called within a runtime.
 ///
 /// # Errors
 /// When signals cannot be listened to.
-pub async fn watch(
+pub fn watch(
     locator: Arc<Locator>,
     path: PathBuf,
     look_interval: Duration,
-) -> std::io::Result<()> {
+) -> std::io::Result<impl Future<Output = Infallible> + Send> {
     let mut watch = Watch::new(BTreeSet::from([path.clone()]), look_interval)?;
-    loop {
-        watch.changed().await;
-        let (reading, file) = (Arc::clone(&locator), path.clone());
-        let replaced = tokio::task::spawn_blocking(move || reading.replace(Some(&file))).await;
-        match replaced {
-            Ok(Ok(())) => {
-                let database = locator.database();
-                info!(
-                    geo.database = %path.display(),
-                    geo.kind = database.database_type(),
-                    "location database reloaded"
-                );
-            }
-            Ok(Err(error)) => error!(
-                error = &error as &dyn std::error::Error,
-                "the new location database cannot be used, the old one stays in use"
-            ),
-            Err(error) => error!(%error, "reading the location database was broken off"),
+    Ok(async move {
+        loop {
+            watch.changed().await;
+            reload(&locator, &path).await;
         }
+    })
+}
+
+async fn reload(locator: &Arc<Locator>, path: &Path) {
+    let (reading, file) = (Arc::clone(locator), path.to_owned());
+    let replaced = tokio::task::spawn_blocking(move || reading.replace(Some(&file))).await;
+    match replaced {
+        Ok(Ok(())) => {
+            let database = locator.database();
+            info!(
+                geo.database = %path.display(),
+                geo.kind = database.database_type(),
+                "location database reloaded"
+            );
+        }
+        Ok(Err(error)) => error!(
+            error = &error as &dyn std::error::Error,
+            "the new location database cannot be used, the old one stays in use"
+        ),
+        Err(error) => error!(%error, "reading the location database was broken off"),
     }
 }

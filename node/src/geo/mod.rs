@@ -1,7 +1,8 @@
 //! Where a client and a node are: a prior for speed and a fence for residency, never a measurement.
 //!
 //! Reading order: [`client`] (whose address counts), [`proxy_protocol`] (what a balancer says before the
-//! first byte), [`Locator`] (from an address to a country and a place). The data that are compiled in stand in `deploy/geo` with their sources and licences.
+//! first byte), [`Locator`] (from an address to a country and a place), [`region`] (from a region's name to
+//! a place). The data that are compiled in stand in `deploy/geo` with their sources and licences.
 //!
 //! What this module does not know: requests, routes, rules. It answers and refuses nothing.
 
@@ -16,6 +17,9 @@ mod database;
 mod locator;
 pub mod proxy_protocol;
 mod record;
+pub mod region;
+#[cfg(test)]
+mod tests;
 
 pub use database::{DATABASE_BYTES_MAX, Database, GeoError};
 pub use locator::{Locator, watch};
