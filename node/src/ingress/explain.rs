@@ -1,12 +1,12 @@
 //! A dry run's answer: where the request would go, and why.
 
-use std::time::Duration;
-
 use grapevine_core::Instant;
 use grapevine_core::ids::ModelName;
 use grapevine_core::route::{Choice, Plan};
 use grapevine_core::view::Way;
 use serde_json::{Value, json};
+
+use crate::observe::milliseconds;
 
 /// `plan` for `model`, for people.
 pub(super) fn plan(plan: &Plan, model: Option<&ModelName>, now: Instant) -> Value {
@@ -41,8 +41,4 @@ fn choice(choice: &Choice, now: Instant) -> Value {
             "total": milliseconds(choice.cost.total()),
         },
     })
-}
-
-fn milliseconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -17,13 +17,14 @@ use grapevine_core::outcome::RetryOn;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_node::clock::Clock;
+use grapevine_node::config::checked::TimeoutConfig;
 use grapevine_node::driver::{Desk, Driver, Outlets};
 use grapevine_node::exchange::{Answer, Call, CallPeer, Failure};
 use grapevine_node::ingress::{Context, Cors, Keys, ListenSettings, Settings, Workers};
 use grapevine_node::observe::history::History;
 use grapevine_node::observe::record::{Recorder, RequestRecord};
 use grapevine_node::readiness::Readiness;
-use grapevine_node::upstream::{self, Targets, Timeouts, UpstreamClient};
+use grapevine_node::upstream::{self, Targets, UpstreamClient};
 use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -298,7 +299,7 @@ impl Plan {
             api_key: Some(format!("{name}-secret")),
             headers: vec![],
             renames: BTreeMap::new(),
-            timeouts: Timeouts::default(),
+            timeouts: TimeoutConfig::default(),
         });
         self.specs.push(UpstreamSpec {
             name: upstream_name(name),
