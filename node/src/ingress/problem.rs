@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grapevine_core::ids::ModelName;
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use grapevine_core::route::PlanError;
+use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -159,12 +159,27 @@ impl Problem {
                     "every upstream for this model is out of reach; try again soon",
                 )
             },
-            PlanError::NotAllowed => Self::new(
+            PlanError::NotAllowed { by: Bar::Wish } => Self::new(
                 StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
                 "no_allowed_region",
                 "no upstream for this model is in a region that the request allows",
             ),
+            PlanError::NotAllowed { by: Bar::Residency } => Self::residency(None),
         }
+    }
+
+    /// Residency permits no upstream that there is, by the rules named `rules`.
+    pub(super) fn residency(rules: Option<&str>) -> Self {
+        let by = rules.map_or(String::new(), |rules| format!(" ({rules})"));
+        let message = format!(
+            "data residency{by} permits no region in which there is an upstream for this model; the \
+             request went to none"
+        );
+        Self::new(
+            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+            "residency",
+            message,
+        )
     }
 
     pub(super) fn unknown_model(model: Option<&ModelName>, nearest: &[ModelName]) -> Self {
@@ -211,7 +226,7 @@ impl Problem {
                 "deadline_passed",
                 "no upstream answered within the request's own time limit",
             ),
-            Outcome::Refused(Refusal::Residency) => Self::no_plan(None, PlanError::NotAllowed),
+            Outcome::Refused(Refusal::Residency) => Self::residency(None),
             Outcome::Refused(_) => Self::passing(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",

@@ -140,8 +140,11 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
             model: self.request.head.model.as_ref(),
             strategy: settings.strategy,
             session: wishes.session.or(self.request.head.session),
+            client_place: None,
+            home_regions: &[],
             prefer_region: wishes.prefer_region.as_ref(),
             allow_regions: &wishes.allow_regions,
+            fence: None,
             attempts_max: settings.attempts_max,
         };
         let desk = &self.context.desk;
