@@ -2,7 +2,7 @@
 //!
 //! Reading order:
 //!
-//! 1. [`time`], [`ids`], [`units`], [`place`]: the vocabulary.
+//! 1. [`time`], [`ids`], [`units`], [`place`], [`country`]: the vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and what that says about whom.
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream.
 //! 4. [`fact`]: what nodes tell each other.
@@ -16,6 +16,7 @@
 //!
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
+pub mod country;
 pub mod engine;
 pub mod fact;
 pub mod health;
