@@ -7,7 +7,7 @@
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream.
 //! 4. [`fact`]: what nodes tell each other.
 //! 5. [`view`]: the immutable picture the request path reads.
-//! 6. [`route`]: `plan`, a pure function over a view.
+//! 6. [`route`]: `plan`, a pure function over a view; [`residency`]: where a request may be answered.
 //! 7. [`engine`]: the state machine that turns events into effects and views.
 //! 8. [`notice`]: what an operator should hear about.
 //!
@@ -27,6 +27,7 @@ pub mod notice;
 pub mod outcome;
 pub mod place;
 mod random;
+pub mod residency;
 pub mod route;
 pub mod time;
 pub mod units;
