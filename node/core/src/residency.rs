@@ -35,13 +35,13 @@ pub enum Area {
 #[error("is not a known country, group or continent")]
 pub struct AreaError;
 
-/// What rules do with a client whose country is not known.
+/// What rules do with a client of whom it cannot be told whether they concern it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unknown {
-    /// It could be from anywhere, so that every rule about clients concerns it.
+    /// They concern it: it could be from anywhere.
     #[default]
     Fenced,
-    /// No rule about clients concerns it.
+    /// They do not concern it.
     Open,
 }
 
@@ -66,11 +66,23 @@ pub struct Residency {
     unknown: Unknown,
 }
 
+/// What is known of where a client is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// The continent alone.
+    Continent(Continent),
+    /// The country.
+    Country(CountryCode),
+}
+
 /// Whom the rules are asked about.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Question<'a> {
-    /// The client's country; `None` when its address cannot be placed.
-    pub country: Option<CountryCode>,
+    /// Where the client is.
+    pub client: Origin,
     /// The name of its key; `None` when it showed none.
     pub key: Option<&'a str>,
     /// The model; `None` when the request names none.
@@ -96,12 +108,19 @@ pub struct Fence {
 }
 
 impl Area {
-    /// Whether `country` lies in it.
-    pub fn contains(self, country: CountryCode) -> bool {
-        match self {
-            Self::Country(only) => only == country,
-            Self::Continent(continent) => country.continent() == Some(continent),
-            Self::Group(group) => group.contains(country),
+    /// Whether `client` is in it; `None` when that cannot be told.
+    pub fn contains(self, client: Origin) -> Option<bool> {
+        match (self, client) {
+            (_, Origin::Unknown) => None,
+            (Self::Continent(own), Origin::Continent(other)) => Some(own == other),
+            // Groups have parts on other continents.
+            (Self::Group(_), Origin::Continent(_)) => None,
+            (Self::Country(own), Origin::Continent(other)) => {
+                (own.continent() != Some(other)).then_some(false)
+            }
+            (Self::Country(own), Origin::Country(other)) => Some(own == other),
+            (Self::Continent(own), Origin::Country(other)) => Some(other.continent() == Some(own)),
+            (Self::Group(own), Origin::Country(other)) => Some(own.contains(other)),
         }
     }
 }
@@ -137,10 +156,10 @@ impl fmt::Display for Area {
 impl Rule {
     fn concerns(&self, question: &Question<'_>, unknown: Unknown) -> bool {
         let client = self.clients.is_empty()
-            || match question.country {
-                Some(country) => self.clients.iter().any(|area| area.contains(country)),
-                None => unknown == Unknown::Fenced,
-            };
+            || self.clients.iter().any(|area| {
+                let contained = area.contains(question.client);
+                contained.unwrap_or(unknown == Unknown::Fenced)
+            });
         let key = self.keys.is_empty()
             || question
                 .key
@@ -252,7 +271,10 @@ mod tests {
 
     fn from(country: &str) -> Question<'_> {
         Question {
-            country: (!country.is_empty()).then(|| country.parse().expect("a code")),
+            client: match country {
+                "" => Origin::Unknown,
+                code => Origin::Country(code.parse().expect("a code")),
+            },
             ..Question::default()
         }
     }
@@ -294,6 +316,22 @@ mod tests {
     }
 
     #[test]
+    fn client_of_known_continent_is_fenced_where_its_country_may_be_named() {
+        let europe = Question {
+            client: Origin::Continent(Continent::Europe),
+            ..Question::default()
+        };
+        let concerns = |area, unknown| {
+            let rules = Residency::new(vec![rule(&[area], &[], &[], &["eur"])], unknown);
+            rules.permits(&europe).fence().is_some()
+        };
+        assert!(concerns("europe", Unknown::Open));
+        assert!(concerns("DE", Unknown::Fenced) && concerns("EU", Unknown::Fenced));
+        assert!(!concerns("DE", Unknown::Open));
+        assert!(!concerns("SG", Unknown::Fenced) && !concerns("asia", Unknown::Fenced));
+    }
+
+    #[test]
     fn rules_that_agree_on_no_region_permit_none() {
         let list = vec![
             rule(&["DE"], &[], &[], &["eur"]),
@@ -328,7 +366,7 @@ mod tests {
                 ..whole
             },
             Question {
-                country: from("US").country,
+                client: from("US").client,
                 ..whole
             },
         ] {

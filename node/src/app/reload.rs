@@ -73,6 +73,9 @@ impl App {
         if let (Some(mesh), Some(credentials)) = (&self.mesh, credentials) {
             mesh.handle.reload(&credentials)?;
         }
+        if let Some(mesh) = &self.mesh {
+            mesh.handle.set_residency(config.residency.clone());
+        }
         self.targets.replace(translate::upstreams(&config))?;
         if let (Some(handle), Some(tls)) = (&self.public_tls, public_tls) {
             handle.store(tls);

@@ -24,7 +24,7 @@ use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Context, TlsHandle, Workers};
+use crate::ingress::{self, Context, Locate, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::notices;
@@ -177,6 +177,7 @@ impl Ground {
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             peers: peers.clone(),
             readiness: readiness.clone(),
+            locate: Locate::default(),
         };
         let address = config.listen;
         Workers::start(translate::listen(config, public_tls), context)

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -240,7 +240,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.welcome(stream, graceful.watcher()),
+                    Ok((stream, peer)) => self.welcome(stream, peer.ip(), graceful.watcher()),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -257,7 +257,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         }
     }
 
-    fn welcome(&self, stream: TcpStream, watcher: Watcher) {
+    fn welcome(&self, stream: TcpStream, peer: IpAddr, watcher: Watcher) {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let connected = Connected(Arc::clone(&self.connections));
         if before >= self.settings.connections_max {
@@ -269,7 +269,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         tokio::spawn(async move {
             let _connected = connected;
             // Errors here are the client's end of the connection: nothing to do about them.
-            let _ = greet(stream, settings, context, watcher).await;
+            let _ = greet(stream, peer, settings, context, watcher).await;
         });
     }
 }
@@ -277,6 +277,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
 /// Finds out what the client speaks, and serves it.
 async fn greet<L: CallLocal, P: CallPeer>(
     stream: TcpStream,
+    peer: IpAddr,
     settings: Arc<ListenSettings>,
     context: Arc<Context<L, P>>,
     watcher: Watcher,
@@ -288,11 +289,11 @@ async fn greet<L: CallLocal, P: CallPeer>(
             let acceptor = TlsAcceptor::from(tls.load_full());
             let stream = timeout(patience, acceptor.accept(stream)).await??;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            serve(stream, is_http2, &settings, context, watcher).await;
+            serve(stream, peer, is_http2, &settings, context, watcher).await;
         }
         None => {
             let is_http2 = timeout(patience, begins_http2(&stream)).await??;
-            serve(stream, is_http2, &settings, context, watcher).await;
+            serve(stream, peer, is_http2, &settings, context, watcher).await;
         }
     }
     Ok(())
@@ -316,6 +317,7 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
 
 async fn serve<S, L, P>(
     stream: S,
+    peer: IpAddr,
     is_http2: bool,
     settings: &ListenSettings,
     context: Arc<Context<L, P>>,
@@ -331,7 +333,7 @@ async fn serve<S, L, P>(
         let context = Arc::clone(&context);
         let guard = counting.enter();
         async move {
-            let reply = service::serve(&context, request).await;
+            let reply = service::serve(&context, request, peer).await;
             Ok::<_, Infallible>(reply.map(|body| OpenBody { body, _open: guard }))
         }
     });

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use grapevine_core::ids::ModelName;
+use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use grapevine_core::residency::Fence;
 use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
 use serde_json::{Value, json};
+
+use crate::observe::metrics::RESIDENCY;
 
 /// The longest wait that an error of ours asks for: clients should come back soon, since a mesh
 /// recovers soon.
@@ -148,7 +151,11 @@ impl Problem {
     }
 
     /// There is no way to answer the request for `model`.
-    pub(super) fn no_plan(model: Option<&ModelName>, error: PlanError) -> Self {
+    pub(super) fn no_plan(
+        model: Option<&ModelName>,
+        error: PlanError,
+        fence: Option<&Fence>,
+    ) -> Self {
         match error {
             PlanError::UnknownModel { nearest } => Self::unknown_model(model, &nearest),
             PlanError::NoneReachable { retry_after } => Self {
@@ -164,20 +171,32 @@ impl Problem {
                 "no_allowed_region",
                 "no upstream for this model is in a region that the request allows",
             ),
-            PlanError::NotAllowed { by: Bar::Residency } => Self::residency(None),
+            PlanError::NotAllowed { by: Bar::Residency } => Self::residency(fence),
         }
     }
 
-    /// Residency permits no upstream that there is, by the rules named `rules`.
-    pub(super) fn residency(rules: Option<&str>) -> Self {
-        let by = rules.map_or(String::new(), |rules| format!(" ({rules})"));
-        let message = format!(
-            "data residency{by} permits no region in which there is an upstream for this model; the \
-             request went to none"
-        );
+    /// Residency permits no upstream that could take the request; `fence` is this node's own, where the
+    /// refusal is not that of another node's rules.
+    pub(super) fn residency(fence: Option<&Fence>) -> Self {
+        let reason = match fence {
+            Some(fence) if fence.regions.is_empty() => {
+                format!("the data residency rules {fence} have no region in common")
+            }
+            Some(fence) => {
+                let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
+                let regions = regions.join(", ");
+                format!(
+                    "data residency ({fence}) permits {regions} only, where no upstream serves it"
+                )
+            }
+            None => {
+                "the data residency rules of the nodes that serve it do not permit it".to_owned()
+            }
+        };
+        let message = format!("the request may not leave its fence: {reason}");
         Self::new(
             StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
-            "residency",
+            RESIDENCY,
             message,
         )
     }

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod clients;
+mod geo;
 mod gossip;
 mod health;
 mod mesh;
@@ -63,6 +64,14 @@ pub(super) fn check(
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
     let keys = checker.keys(&file.keys, listen);
+    let geo = checker.geo(file.geo.as_ref(), routing.strategy);
+    let known = geo::Known {
+        own: node.as_ref().map(|node| &node.region),
+        homes: &geo.homes,
+        keys: &keys,
+        has_mesh,
+    };
+    let residency = checker.residency(&file.residency, file.geo.as_ref(), &known);
     let cors = file
         .cors
         .as_ref()
@@ -90,6 +99,8 @@ pub(super) fn check(
             .map(|(_, upstream)| upstream)
             .collect(),
         routing,
+        geo,
+        residency,
         limits,
         keys,
         cors,
