@@ -12,6 +12,7 @@ pub mod demo;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;
+pub mod geo;
 pub mod headers;
 pub mod ingress;
 pub mod mesh;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::ids::{Generation, UpstreamName};
+use grapevine_core::place::Place;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::StartError;
 use crate::config::Config;
 use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
 use crate::prober;
 use crate::upstream;
@@ -22,11 +24,25 @@ pub(super) fn identity(config: &Config, generation: Generation) -> Identity {
         node: config.node.name.clone(),
         generation,
         region: config.node.region.clone(),
-        place: config.node.place,
+        place: place(config),
         protocol: grapevine_proto::frame::VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         serves_requests: true,
     }
+}
+
+/// Where the node stands: as written, else by its region's code, else by its first public address that the
+/// embedded countries hold.
+fn place(config: &Config) -> Option<Place> {
+    let node = &config.node;
+    let by_address = || {
+        let database = geo::Database::embedded();
+        let mut addresses = node.public_addresses.iter();
+        addresses.find_map(|address| database.locate(*address).located()?.place)
+    };
+    node.place
+        .or_else(|| geo::region::place_of(&node.region))
+        .or_else(by_address)
 }
 
 pub(super) fn specs(config: &Config) -> Vec<UpstreamSpec> {
@@ -195,5 +211,37 @@ pub(super) fn listen(config: &Config, tls: Option<TlsHandle>) -> ListenSettings 
         header_bytes_max: config.limits.header_size.as_usize(),
         header_timeout: config.limits.header_timeout,
         connections_max: config.limits.connections,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load_text};
+
+    fn latitude(node: &str) -> Option<f64> {
+        let text = format!("node: {{name: one, {node}}}\n");
+        let loaded = load_text(&text, &Sources::default());
+        place(&loaded.expect("a good configuration").config).map(Place::latitude)
+    }
+
+    #[test]
+    fn written_location_wins_then_region_then_address() {
+        let written = "location: {lat: 10, lon: 20}";
+        let in_japan = "public: {addresses: [10.0.0.1, 133.11.0.1]}";
+        assert_eq!(
+            latitude(&format!("region: sgp, {written}, {in_japan}")),
+            Some(10.0)
+        );
+        assert_eq!(latitude(&format!("region: sgp, {in_japan}")), Some(1.3521));
+        let japan = latitude(&format!("region: rack-7, {in_japan}"));
+        assert!(
+            japan.is_some_and(|latitude| (30.0..40.0).contains(&latitude)),
+            "{japan:?}"
+        );
+        assert_eq!(
+            latitude("region: rack-7, public: {addresses: [10.0.0.1]}"),
+            None
+        );
     }
 }
