@@ -13,6 +13,7 @@ use grapevine_core::ids::{NodeName, Stamp, UpstreamName};
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::notice::Notice;
 use grapevine_core::view::View;
+use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -20,6 +21,9 @@ use crate::entropy;
 
 /// Events that wait at most; beyond it, shells that report successes drop them and count.
 const INBOX_MAX: usize = 16_384;
+
+/// Events taken before a view is drawn: a view costs as much as some thousand of them.
+const BURST_MAX: usize = 256;
 
 /// Orders that wait at most at one outlet.
 const OUTLET_MAX: usize = 1_024;
@@ -178,13 +182,25 @@ impl Driver {
             let now = self.desk.now();
             self.desk.budget.refill(now.since(ticked_at));
             ticked_at = now;
-            let effects = self.engine.handle(now, event, &mut rng);
-            for effect in effects {
-                self.carry_out(effect).await;
+            self.take(now, event, &mut rng).await;
+            // What waits beside it is taken before a view is drawn, so that a burst costs one view.
+            for _ in 0..BURST_MAX {
+                let Ok(event) = self.inbox.try_recv() else {
+                    break;
+                };
+                self.take(now, event, &mut rng).await;
             }
             if self.engine.view_is_due(now) {
                 self.desk.view.store(Arc::new(self.engine.view(now)));
+                // Links and gossip share this thread: none of them may wait for a second view.
+                tokio::task::yield_now().await;
             }
+        }
+    }
+
+    async fn take(&mut self, now: Instant, event: Event, rng: &mut ChaCha8Rng) {
+        for effect in self.engine.handle(now, event, rng) {
+            self.carry_out(effect).await;
         }
     }
 

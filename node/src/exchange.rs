@@ -21,7 +21,8 @@ pub type RequestId = Arc<str>;
 /// One attempt at one upstream.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The request it belongs to.
+    /// The request it belongs to, by an id of the entry node's own: equal over its attempts, and no
+    /// other request's.
     pub request_id: RequestId,
     /// The upstream, by its name at its owner.
     pub upstream: UpstreamName,
@@ -35,7 +36,7 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The whole body, byte for byte; kept so that another attempt can send it again.
     pub body: Bytes,
-    /// When the whole request must have ended.
+    /// When the first byte of the answer's body must be here; its upstream's own limits hold after it.
     pub deadline: tokio::time::Instant,
     /// Whether to try the upstream although it is out of use.
     pub last_resort: bool,

@@ -1,4 +1,4 @@
-//! Names of nodes, regions, upstreams and models, each its own type.
+//! Names of meshes, nodes, regions, upstreams and models, each its own type.
 //!
 //! A name is shared text: cloning one counts a reference and copies nothing.
 
@@ -49,15 +49,39 @@ const LABEL_MAX: usize = 63;
 const LABEL_ALLOWED: &str = "use letters, digits, '-', '_' and '.'";
 
 /// Letters, digits, `-`, `_`, `.`: safe in a certificate, a metric label, a header and a file name.
-fn is_label(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.')
+fn check_label(text: &str) -> Result<(), NameError> {
+    check(text, LABEL_MAX, LABEL_ALLOWED, |character| {
+        character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.')
+    })
+}
+
+const MESH_ALLOWED: &str = "use lower-case letters, digits and inner '-'";
+
+/// A label of a DNS name (RFC 1035) in lower case.
+fn check_mesh(text: &str) -> Result<(), NameError> {
+    check(text, LABEL_MAX, MESH_ALLOWED, |character| {
+        character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-'
+    })?;
+    if text.starts_with('-') || text.ends_with('-') {
+        return Err(NameError::BadCharacter {
+            character: '-',
+            allowed: MESH_ALLOWED,
+        });
+    }
+    Ok(())
 }
 
 const MODEL_MAX: usize = 128;
 const MODEL_ALLOWED: &str = "use visible ASCII characters";
 
+fn check_model(text: &str) -> Result<(), NameError> {
+    check(text, MODEL_MAX, MODEL_ALLOWED, |character| {
+        character.is_ascii_graphic()
+    })
+}
+
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr, $permits:expr) => {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -68,7 +92,7 @@ macro_rules! name {
             /// # Errors
             /// When `text` is empty, too long, or holds a character that is not allowed.
             pub fn new(text: &str) -> Result<Self, NameError> {
-                check(text, $max, $allowed, $permits)?;
+                $check(text)?;
                 Ok(Self(text.into()))
             }
 
@@ -107,21 +131,44 @@ macro_rules! name {
 }
 
 name!(
+    /// A mesh: lower-case letters, digits and inner `-`, at most 63 bytes, since it is a label of a DNS name
+    /// and the trust domain of the nodes' SPIFFE identities. Certificates are issued for one mesh.
+    MeshName, check_mesh
+);
+name!(
     /// A grapevine process. At most 63 bytes, unique in its mesh.
-    NodeName, LABEL_MAX, LABEL_ALLOWED, is_label
+    NodeName, check_label
 );
 name!(
     /// A region, such as `sgp` or `eu-west-1`. At most 63 bytes.
-    RegionName, LABEL_MAX, LABEL_ALLOWED, is_label
+    RegionName, check_label
 );
 name!(
     /// An API endpoint that a node calls. At most 63 bytes, unique at its node.
-    UpstreamName, LABEL_MAX, LABEL_ALLOWED, is_label
+    UpstreamName, check_label
 );
 name!(
     /// A model as clients ask for it, such as `gpt-4o` or `org/model:tag`. At most 128 bytes.
-    ModelName, MODEL_MAX, MODEL_ALLOWED, |character| character.is_ascii_graphic()
+    ModelName, check_model
 );
+
+impl MeshName {
+    /// The DNS name that every node's certificate of this mesh holds: TLS checks DNS names only, and a
+    /// seed's own name is not known before it is dialled.
+    pub fn common_dns_name(&self) -> String {
+        format!("any.{self}.grapevine.internal")
+    }
+
+    /// The URI of the mesh itself, which its CA's certificate holds.
+    pub fn uri(&self) -> String {
+        format!("spiffe://{self}")
+    }
+
+    /// The URI of a node, which its certificate holds.
+    pub fn node_uri(&self, node: &NodeName) -> String {
+        format!("spiffe://{self}/node/{node}")
+    }
+}
 
 impl ModelName {
     /// The name that stands for every model, in an upstream's list of models.
@@ -161,6 +208,31 @@ mod tests {
     fn blank_in_a_name_is_refused_by_character() {
         let error = NodeName::new("a b").expect_err("a blank is not allowed");
         assert!(error.to_string().contains("' '"), "{error}");
+    }
+
+    #[test]
+    fn mesh_name_is_one_lower_case_dns_label() {
+        for text in [
+            "",
+            "Upper",
+            "a.b",
+            "-a",
+            "a-",
+            "a_b",
+            "a b",
+            &"m".repeat(64),
+        ] {
+            assert!(MeshName::new(text).is_err(), "{text}");
+        }
+        assert!(MeshName::new(&"m".repeat(63)).is_ok());
+    }
+
+    #[test]
+    fn node_uri_names_the_mesh_and_the_node() {
+        let mesh: MeshName = "production".parse().expect("a good name");
+        let node = NodeName::new("sgp-1").expect("a good name");
+        assert_eq!(mesh.uri(), "spiffe://production");
+        assert_eq!(mesh.node_uri(&node), "spiffe://production/node/sgp-1");
     }
 
     #[test]

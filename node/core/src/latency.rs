@@ -21,6 +21,9 @@ const WINDOW: usize = 128;
 /// Samples in the short mean.
 const RECENT: usize = 10;
 
+/// Time to first byte of what nobody has measured.
+pub const TTFT_UNKNOWN: Duration = Duration::from_millis(500);
+
 /// Models measured apart at one upstream; further ones share the upstream's own figures.
 const MODELS_MAX: usize = 64;
 
@@ -124,6 +127,15 @@ impl Latencies {
         }
     }
 
+    /// Takes a wait that ended without a first byte: it says that one takes longer, which is news only
+    /// where it was longer than expected.
+    pub fn waited_in_vain(&mut self, now: Instant, model: Option<&ModelName>, waited: Duration) {
+        let known = model.map_or(self.whole.as_ref(), |model| self.of(model));
+        if waited > known.map_or(TTFT_UNKNOWN, Latency::expected) {
+            self.record(now, model, waited);
+        }
+    }
+
     /// What is known of `model`, else of the upstream as a whole.
     pub fn of(&self, model: &ModelName) -> Option<&Latency> {
         self.models.get(model).or(self.whole.as_ref())
@@ -188,6 +200,16 @@ mod tests {
         (1..=(WINDOW as u64 * 2)).for_each(|second| latency.record(at(second), SLOW));
         (300..310).for_each(|second| latency.record(at(second), FAST));
         assert_eq!(latency.recent_mean(), FAST);
+    }
+
+    #[test]
+    fn wait_in_vain_counts_only_beyond_what_was_expected() {
+        let mut latencies = Latencies::default();
+        latencies.record(at(0), None, SLOW);
+        latencies.waited_in_vain(at(1), None, FAST);
+        assert_eq!(latencies.whole().map(Latency::expected), Some(SLOW));
+        latencies.waited_in_vain(at(1), None, SLOW * 2);
+        assert_eq!(latencies.whole().map(Latency::expected), Some(SLOW * 2));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The mesh as JSON.
 
-use std::time::Duration;
-
 use grapevine_core::Instant;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use serde_json::{Value, json};
+
+use crate::observe::milliseconds;
 
 /// `view` for the operator, as of `now`.
 pub(super) fn to_json(view: &View, now: Instant) -> Value {
@@ -68,9 +68,4 @@ const fn reach(reach: Reach) -> &'static str {
         Reach::Down => "down",
         Reach::Closed => "closed",
     }
-}
-
-/// To a thousandth.
-fn milliseconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -2,6 +2,7 @@
 //!
 //! Off the request path; everything is made from the published view when somebody asks.
 
+mod browsers;
 mod mesh;
 
 use std::net::SocketAddr;
@@ -50,7 +51,7 @@ pub struct Admin {
 
 /// The operator's port could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("admin.listen: cannot listen on {address}; choose a free address with --admin-listen")]
+#[error("admin.listen: cannot listen on {address}: {source}; choose another with --admin-listen")]
 pub struct AdminError {
     address: SocketAddr,
     source: std::io::Error,
@@ -91,7 +92,10 @@ impl Admin {
 /// Lets in who shows the token, where one is set. Liveness and readiness stay open for orchestrators.
 async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let Some(token) = &admin.token else {
-        return next.run(request).await;
+        return match browsers::refusal(request.headers()) {
+            Some(error) => (StatusCode::FORBIDDEN, Json(json!({"error": error}))).into_response(),
+            None => next.run(request).await,
+        };
     };
     let header = request.headers().get(header::AUTHORIZATION);
     let given = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));

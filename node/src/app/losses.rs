@@ -15,11 +15,12 @@ pub(super) fn losses(
     Arc::new(move || {
         let mut losses = vec![("records", recorder.dropped())];
         if let Some(counters) = &gossip {
-            losses.push(("gossip_restarts", counters.restarts.load(Ordering::Relaxed)));
-            losses.push((
-                "models_left_out",
-                counters.models_left_out.load(Ordering::Relaxed),
-            ));
+            let gossip = [
+                ("gossip_restarts", &counters.restarts),
+                ("models_left_out", &counters.models_left_out),
+                ("upstreams_left_out", &counters.upstreams_left_out),
+            ];
+            losses.extend(gossip.map(|(kind, count)| (kind, count.load(Ordering::Relaxed))));
             losses
                 .extend(Rejection::ALL.map(|reason| (rejected(reason), counters.rejected(reason))));
         }

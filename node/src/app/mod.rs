@@ -16,7 +16,6 @@ mod signals;
 mod start;
 mod translate;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,27 +64,30 @@ pub async fn run(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
     for warning in &loaded.warnings {
         warn!(%warning, "configuration");
     }
-    let signals = Signals::listen().map_err(StartError::Signals)?;
+    let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let app = App::start(loaded.config, sources).await?;
-    app.run_until(signals.ended()).await;
+    app.run_until(async || signals.ended().await).await;
     Ok(())
 }
 
 impl App {
-    /// Serves until `ended` or until the operator drains the node, then ends it in order.
-    pub async fn run_until(mut self, ended: impl Future<Output = ()>) {
+    /// Serves until `ended` or until the operator drains the node, then ends it in order; at once when
+    /// `ended` comes again.
+    pub async fn run_until(mut self, mut ended: impl AsyncFnMut()) {
         let mut drained = self.drain.subscribe();
-        tokio::pin!(ended);
         let mut reloads = reload::Reloads::of(&self.sources, &self.config);
         loop {
             tokio::select! {
-                () = &mut ended => break,
+                () = ended() => break,
                 // The sender lives in `self`: waiting for it cannot fail.
                 _ = drained.wait_for(|drain| *drain) => break,
                 () = reloads.next() => self.reload(&mut reloads),
             }
         }
-        self.end().await;
+        tokio::select! {
+            () = self.end() => {}
+            () = ended() => warn!("told to end a second time: requests under way are broken off"),
+        }
     }
 
     fn announce(&self) {

@@ -14,7 +14,7 @@ use crate::config::checked::TlsConfig;
 use crate::config::watch::{LOOK_INTERVAL, Watch, reload};
 use crate::config::{Config, MeshConfig, Sources, files};
 use crate::ingress;
-use crate::mesh::{Credentials, MeshName};
+use crate::mesh::Credentials;
 
 /// Tells when to read the configuration again.
 pub(super) struct Reloads(Option<Watch>);
@@ -108,8 +108,12 @@ pub(super) fn credentials(mesh: &MeshConfig) -> Result<Credentials, StartError> 
     let ca = read("mesh.tls.ca", &mesh.tls.ca)?;
     let certificate = read("mesh.tls.cert", &mesh.tls.cert)?;
     let key = read("mesh.tls.key", &mesh.tls.key)?;
-    let name = MeshName::new(mesh.name.as_str()).expect("a checked name is a name");
-    Ok(Credentials::from_pem(name, &ca, &certificate, &key)?)
+    Ok(Credentials::from_pem(
+        mesh.name.clone(),
+        &ca,
+        &certificate,
+        &key,
+    )?)
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {

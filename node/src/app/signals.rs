@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end a node.
+/// The signals that end a node; a second one ends it at once.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -19,7 +19,7 @@ impl Signals {
         })
     }
 
-    pub(super) async fn ended(mut self) {
+    pub(super) async fn ended(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

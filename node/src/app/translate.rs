@@ -89,12 +89,7 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::Settings {
         api_key: upstream.api_key.as_ref().map(|key| key.expose().to_owned()),
         headers: upstream.headers.clone(),
         renames,
-        timeouts: upstream::Timeouts {
-            connect: upstream.timeout.connect,
-            first_byte: upstream.timeout.first_byte,
-            idle: upstream.timeout.idle,
-            total: upstream.timeout.total,
-        },
+        timeouts: upstream.timeout,
     }
 }
 
@@ -173,7 +168,7 @@ pub(super) fn passed(config: &Config) -> HeaderValue {
 pub(super) fn door(config: &Config) -> ingress::Settings {
     let keys = config.keys.iter().map(|key| Key {
         name: key.name.as_str().into(),
-        hash: *key.hash.as_bytes(),
+        hash: key.hash,
         models: key
             .models
             .as_ref()

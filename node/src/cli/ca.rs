@@ -8,10 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use grapevine_core::ids::NodeName;
+use grapevine_core::ids::{MeshName, NodeName};
 
 use super::fail;
-use crate::mesh::MeshName;
 use crate::mesh::authority::{self, Authority, AuthorityError, Issued, NODE_VALID};
 
 /// The authority's certificate, in its folder.

@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn certificates_of_the_ca_command_are_good() {
         use crate::mesh::authority::{Authority, create};
-        use crate::mesh::identity::MeshName;
+        use grapevine_core::ids::MeshName;
 
         let folder = std::env::temp_dir().join(format!("grapevine-check-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder can be made");

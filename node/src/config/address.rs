@@ -1,11 +1,10 @@
-//! Addresses as people write them: base URLs, host and port, networks, and the mesh's name.
+//! Addresses as people write them: base URLs, host and port, and networks.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use grapevine_core::ids::{NameError, NodeName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 /// Why a text is not an address of its kind. Says nothing of the text, which may hold a password.
@@ -246,49 +245,6 @@ impl fmt::Display for Network {
     }
 }
 
-const MESH_NAME_ALLOWED: &str = "use lower-case letters, digits and inner '-'";
-
-/// The name of a mesh: lower-case letters, digits and inner `-`, at most 63 bytes, since it is a label of
-/// a DNS name and the trust domain of the nodes' SPIFFE identities.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MeshName(Arc<str>);
-
-impl MeshName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The identity of `node` in this mesh, as in its certificate's SAN.
-    pub fn node_uri(&self, node: &NodeName) -> String {
-        format!("spiffe://{}/node/{node}", self.0)
-    }
-}
-
-impl FromStr for MeshName {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let name = NodeName::new(text)?;
-        let permits =
-            |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '-';
-        let at_edge = (text.starts_with('-') || text.ends_with('-')).then_some('-');
-        match at_edge.or_else(|| text.chars().find(|sign| !permits(*sign))) {
-            Some(character) => Err(NameError::BadCharacter {
-                character,
-                allowed: MESH_NAME_ALLOWED,
-            }),
-            None => Ok(Self(name.as_str().into())),
-        }
-    }
-}
-
-impl fmt::Display for MeshName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,15 +338,5 @@ mod tests {
         let all: Network = "::/0".parse().expect("a good network");
         assert!(all.contains("2001:db8::1".parse().expect("a good address")));
         assert!("10.0.0.0/33".parse::<Network>().is_err() && "10.0.0".parse::<Network>().is_err());
-    }
-
-    #[test]
-    fn mesh_name_is_a_lower_case_label() {
-        let mesh: MeshName = "production".parse().expect("a good name");
-        let node = NodeName::new("sgp-1").expect("a good name");
-        assert_eq!(mesh.node_uri(&node), "spiffe://production/node/sgp-1");
-        for text in ["Production", "a.b", "a_b", "-a", "a-", ""] {
-            assert!(text.parse::<MeshName>().is_err(), "{text}");
-        }
     }
 }

@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use grapevine_core::homes::Homes;
-use grapevine_core::ids::{ModelName, NodeName, RegionName};
+use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName};
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::place::Place;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
-use super::address::{BaseUrl, HostPort, MeshName, Network};
+use super::address::{BaseUrl, HostPort, Network};
 use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;

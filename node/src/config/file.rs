@@ -24,7 +24,7 @@ pub struct ConfigFile {
     pub tls: Option<TlsFile>,
     /// Networks whose X-Forwarded-For and Forwarded are believed, such as 10.0.0.0/8. Default: none.
     pub trusted_proxies: Option<Vec<Item<String>>>,
-    /// The operator's address: dashboard, metrics, the state of the mesh.
+    /// The operator's address: the state of the mesh, the last requests, metrics.
     pub admin: Option<AdminFile>,
     /// The other nodes. Default: none, the node runs alone.
     pub mesh: Option<MeshFile>,

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::checked::Config;
+use super::checked::{Config, LimitsConfig};
 use super::problem::{Origin, Problem, Problems};
 use super::{Loaded, Sources, load};
 
@@ -138,11 +138,9 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     keep.value("node.name", &current.node.name, &mut config.node.name);
     keep.value("node.region", &current.node.region, &mut config.node.region);
     keep.value("listen", &current.listen, &mut config.listen);
-    keep.value(
-        "admin.listen",
-        &current.admin.listen,
-        &mut config.admin.listen,
-    );
+    keep.value("node.location", &current.node.place, &mut config.node.place);
+    keep.value("admin", &current.admin, &mut config.admin);
+    keep.limits(&current.limits, &mut config.limits);
     keep.value("mesh", &current.mesh, &mut config.mesh);
     keep.value("workers", &current.workers, &mut config.workers);
     keep.value("log", &current.log, &mut config.log);
@@ -159,6 +157,30 @@ struct Keep<'a> {
 }
 
 impl Keep<'_> {
+    /// What the listeners were made with.
+    fn limits(&mut self, current: &LimitsConfig, new: &mut LimitsConfig) {
+        self.value(
+            "limits.header_count",
+            &current.header_count,
+            &mut new.header_count,
+        );
+        self.value(
+            "limits.header_size",
+            &current.header_size,
+            &mut new.header_size,
+        );
+        self.value(
+            "limits.header_timeout",
+            &current.header_timeout,
+            &mut new.header_timeout,
+        );
+        self.value(
+            "limits.connections",
+            &current.connections,
+            &mut new.connections,
+        );
+    }
+
     fn value<T: Clone + PartialEq>(&mut self, key: &str, current: &T, new: &mut T) {
         if current == new {
             return;

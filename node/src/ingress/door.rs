@@ -79,25 +79,32 @@ pub(super) fn request_id(headers: &HeaderMap) -> RequestId {
     });
     match usable.and_then(|id| std::str::from_utf8(id).ok()) {
         Some(id) => id.into(),
-        None => with_rng(|rng| format!("req_{:016x}{:08x}", rng.next_u64(), rng.next_u32())).into(),
+        None => new_id(),
     }
+}
+
+/// An id that no other request has.
+pub(super) fn new_id() -> RequestId {
+    with_rng(|rng| format!("req_{:016x}{:08x}", rng.next_u64(), rng.next_u32())).into()
 }
 
 /// Refuses paths that could climb out of an upstream's base URL, where its credential goes along.
 pub(super) fn check_path(path: &str) -> Result<(), Problem> {
-    let is_climbing = |segment: &str| {
-        let plain = segment.replace("%2e", ".").replace("%2E", ".");
-        plain == "." || plain == ".."
-    };
-    let hides_slash = ["\\", "%2f", "%2F", "%5c", "%5C"];
-    // Two bytes rule out nearly every path without looking at its segments.
-    let may_climb = path.contains("/.") || path.contains("/%");
-    if path.contains('\\') || (may_climb && path.split('/').any(is_climbing)) {
-        let message = "the path must not hold '.' or '..' segments or backslashes";
-        return Err(Problem::invalid(None, message));
+    // Three bytes rule out nearly every path without looking at its segments.
+    if !path.contains("/.") && !path.contains('%') && !path.contains('\\') {
+        return Ok(());
     }
-    if path.contains('%') && path.contains("..") && hides_slash.iter().any(|it| path.contains(it)) {
-        let message = "the path must not hide slashes next to '..'";
+    // As a server that decodes once, before it splits, would see it.
+    let plain = path.to_ascii_lowercase();
+    let plain = plain
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "\\");
+    let climbs = plain
+        .split(['/', '\\'])
+        .any(|segment| segment == "." || segment == "..");
+    if climbs || plain.contains('\\') {
+        let message = "the path must not hold '.' or '..' segments or backslashes, encoded or not";
         return Err(Problem::invalid(None, message));
     }
     Ok(())
@@ -238,6 +245,9 @@ mod tests {
             "/v1/./x",
             "/v1/a\\b",
             "/v1/..%2fx",
+            "/v1/%2e%2e%2fadmin/keys",
+            "/v1/x%5C..",
+            "/v1/x%2f%2E.",
         ] {
             assert!(check_path(path).is_err(), "{path}");
         }

@@ -1,7 +1,5 @@
 //! A dry run's answer: where the request would go, and why.
 
-use std::time::Duration;
-
 use grapevine_core::Instant;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::Origin;
@@ -10,6 +8,7 @@ use grapevine_core::view::Way;
 use serde_json::{Value, json};
 
 use super::visitor::Visitor;
+use crate::observe::milliseconds;
 
 /// `plan` for `model`, for people.
 pub(super) fn plan(
@@ -66,8 +65,4 @@ fn choice(choice: &Choice, now: Instant) -> Value {
             "total": milliseconds(choice.cost.total()),
         },
     })
-}
-
-fn milliseconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -47,6 +47,9 @@ pub(super) fn read(
         form(body, boundary)?
     } else if needs_model || (!body.is_empty() && is_json(content_type)) {
         json(body)?
+    } else if body.trim_ascii_start().starts_with(b"{") {
+        // Whatever it calls itself, an upstream may read it as JSON: so do we, where it is.
+        json(body).unwrap_or_default()
     } else {
         Head::default()
     };

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use grapevine_core::ids::ModelName;
 use http::header::{self, HeaderMap};
-use ring::digest;
-use subtle::ConstantTimeEq;
 
+use crate::config::hash::KeyHash;
 use crate::headers;
 
 /// A client's key.
@@ -15,8 +14,8 @@ use crate::headers;
 pub struct Key {
     /// What records call its holder.
     pub name: Arc<str>,
-    /// The SHA-256 of the key.
-    pub hash: [u8; 32],
+    /// All that is known of the key itself.
+    pub hash: KeyHash,
     /// The models it may use; `None` is every model.
     pub models: Option<BTreeSet<ModelName>>,
 }
@@ -64,11 +63,11 @@ impl Keys {
             return Ok(None);
         }
         let presented = presented(headers).ok_or(KeyError::Missing)?;
-        let hash = digest::digest(&digest::SHA256, presented);
+        let hash = KeyHash::of(presented);
         // Every key is compared, whichever matches: the time taken tells nothing.
         let mut found = None;
         for key in &self.0 {
-            if bool::from(key.hash.as_slice().ct_eq(hash.as_ref())) {
+            if key.hash.matches(&hash) {
                 found = Some(key.clone());
             }
         }
@@ -95,10 +94,9 @@ mod tests {
     use http::HeaderName;
 
     fn keys() -> Keys {
-        let hash = digest::digest(&digest::SHA256, b"right");
         Keys::new([Key {
             name: "app".into(),
-            hash: hash.as_ref().try_into().expect("32 bytes"),
+            hash: KeyHash::of("right"),
             models: None,
         }])
     }

@@ -29,6 +29,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::patience::{Open, OpenBody, Patient};
+use super::stall::Unstalled;
 use super::{Context, service};
 use crate::exchange::{CallLocal, CallPeer};
 
@@ -47,6 +48,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// A pause after an accept that failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client may take none of an answer: nginx's `send_timeout`.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// A listener to which nobody came for this long has no connection left that was there before.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
@@ -184,27 +191,27 @@ impl Workers {
 /// # Errors
 /// When `address` is taken or is none of this machine's.
 pub fn check_free(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())
+    socket(address)?.bind(&address.into())
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
+    let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// A socket for `address` that does not mind the last connections of one closed before.
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
 }
 
 /// One thread's part.
@@ -250,10 +257,22 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
                 _ = stopped.changed() => break,
             }
         }
+        self.take_the_last(&listener, &graceful).await;
         drop(listener);
         let limit = stopped.borrow().unwrap_or_default();
         if timeout(limit, graceful.shutdown()).await.is_err() {
             tracing::warn!(?limit, "requests under way did not finish in time");
+        }
+    }
+
+    /// Accepts who had connected before the stop: closing the listener would reset them, some with their
+    /// request sent.
+    async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown) {
+        for _ in 0..BACKLOG {
+            match timeout(LINGER, listener.accept()).await {
+                Ok(Ok((stream, peer))) => self.welcome(stream, peer.ip(), graceful.watcher()),
+                Ok(Err(_)) | Err(_) => return,
+            }
         }
     }
 
@@ -347,9 +366,10 @@ async fn serve<S, L, P>(
             .keep_alive_interval(HTTP2_PING)
             .keep_alive_timeout(HTTP2_PING)
             .adaptive_window(true)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Unstalled::new(stream, STALL_MAX)), service);
         let _ = watcher.watch(connection).await;
     } else {
+        let stream = Unstalled::new(stream, STALL_MAX);
         let stream = Patient::new(stream, open, settings.header_timeout);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -27,6 +27,7 @@ mod reply;
 mod request;
 mod service;
 mod sse;
+mod stall;
 mod track;
 mod usage;
 mod visitor;

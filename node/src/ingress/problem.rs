@@ -101,6 +101,14 @@ impl Problem {
         }
     }
 
+    pub(super) fn model_not_shown() -> Self {
+        let message = "this API key is limited to some models, and the request names none";
+        Self {
+            param: Some("model"),
+            ..Self::new(StatusCode::FORBIDDEN, "model_not_allowed", message)
+        }
+    }
+
     pub(super) fn unknown_path(path: &str) -> Self {
         let message = format!("nothing is served at '{path}'; the API is below /v1/");
         Self::new(StatusCode::NOT_FOUND, "unknown_path", message)

@@ -28,7 +28,7 @@ use super::reply::{self, Reply};
 use super::track::Track;
 use super::visitor::Visitor;
 use crate::clock::Clock;
-use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
+use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure, RequestId};
 use crate::headers;
 
 /// A request that was let in.
@@ -52,6 +52,7 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
     let clock: Clock = context.desk.clock();
     let wished = &request.wishes.allow_regions;
     let errand = Errand {
+        id: None,
         context,
         allow_regions: request.visitor.allowed(wished),
         deadline: clock.timer(track.arrived_at() + allowed),
@@ -66,6 +67,9 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
 
 /// The work for one request.
 struct Errand<'a, L, P> {
+    /// What peers know the request by, once it goes to one. Ours alone: clients may well send one id
+    /// with several requests, and peers refuse duplicates.
+    id: Option<RequestId>,
     context: &'a Context<L, P>,
     request: Admitted,
     deadline: Instant,
@@ -201,9 +205,13 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         }
     }
 
-    fn call(&self, upstream: &UpstreamView, last_resort: bool) -> Call {
+    fn call(&mut self, upstream: &UpstreamView, last_resort: bool) -> Call {
+        let request_id = match upstream.way {
+            Way::Local => self.track.id().clone(),
+            Way::Peer => self.id.get_or_insert_with(door::new_id).clone(),
+        };
         Call {
-            request_id: self.track.id().clone(),
+            request_id,
             upstream: upstream.name.clone(),
             model: self.request.head.model.clone(),
             method: self.track.method().clone(),

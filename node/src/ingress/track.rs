@@ -52,6 +52,8 @@ struct Attempt {
     started_at: Instant,
     /// `None` before the first byte of the answer's body, and after it was told.
     first_byte: Option<Duration>,
+    /// Whether its answer began and its body goes on.
+    goes_on: bool,
     _in_flight: InFlightGuard,
 }
 
@@ -153,6 +155,7 @@ impl Track {
             choice: choice.clone(),
             started_at: self.clock.now(),
             first_byte: None,
+            goes_on: false,
             _in_flight: in_flight,
         });
     }
@@ -172,6 +175,7 @@ impl Track {
             return;
         };
         let upstream = &attempt.choice.candidate.upstream;
+        attempt.goes_on = true;
         if let (Way::Local, Some(first_byte)) = (upstream.way, attempt.first_byte.take()) {
             self.last_first_byte = first_byte;
             self.recorder.tell(Event::AnswerBegan(AnswerReport {
@@ -190,7 +194,9 @@ impl Track {
         let took = self.clock.now().since(attempt.started_at);
         self.last_first_byte = attempt.first_byte.unwrap_or(self.last_first_byte);
         self.note(&attempt.choice, outcome, took, detail);
-        self.report(&attempt.choice, outcome, attempt.first_byte);
+        let in_vain = matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed);
+        let waited = (in_vain && !attempt.goes_on).then_some(took);
+        self.report(&attempt.choice, outcome, attempt.first_byte.or(waited));
     }
 
     /// No attempt could even begin at `choice`.

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use grapevine_core::ids::NodeName;
+use grapevine_core::ids::{MeshName, NodeName};
 use ring::signature::Ed25519KeyPair;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::identity::{IdentityError, MeshName, Verifier};
+use super::identity::{IdentityError, Verifier};
 
 /// Why a node's certificate and key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

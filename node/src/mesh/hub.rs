@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_core::fact::{Load, UpstreamFact};
-use grapevine_core::ids::{NodeName, UpstreamName};
+use grapevine_core::ids::{MeshName, NodeName, UpstreamName};
 use grapevine_core::residency::Residency;
 use grapevine_core::view::View;
 use quinn::Endpoint;
@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::admission::Underway;
-use super::identity::{MeshName, Verifier};
+use super::identity::Verifier;
 use super::links::Links;
 use crate::driver::Desk;
 

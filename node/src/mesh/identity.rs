@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use grapevine_core::ids::{NameError, NodeName};
+use grapevine_core::ids::{MeshName, NodeName};
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 
@@ -22,9 +22,6 @@ pub const SIGNATURE_BYTES: usize = 64;
 
 /// The longest certificate that is looked at; those of `grapevine ca` take about 500 bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 4_096;
-
-/// The longest mesh name: one label of a DNS name.
-const MESH_NAME_MAX: usize = 63;
 
 /// What precedes the 32 bytes of an Ed25519 key in its DER form (RFC 8410, section 4).
 const ED25519_SPKI_PREFIX: &[u8] = &[
@@ -42,10 +39,6 @@ const CA_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::ring::RSA_PKCS1_2048_8192_SHA384,
     webpki::ring::RSA_PKCS1_2048_8192_SHA512,
 ];
-
-/// The name of a mesh: a DNS label in lower case. Certificates are issued for one mesh.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MeshName(Arc<str>);
 
 /// Why a certificate, or a signature with it, is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,60 +107,6 @@ struct Trust {
 pub struct CertifiedNode {
     node: NodeName,
     public_key: [u8; 32],
-}
-
-impl MeshName {
-    /// Checks and takes `text`.
-    ///
-    /// # Errors
-    /// When `text` is empty, longer than 63 bytes, or not of lower-case letters, digits and inner '-'.
-    pub fn new(text: &str) -> Result<Self, NameError> {
-        const ALLOWED: &str = "use lower-case letters, digits and inner '-'";
-        if text.is_empty() {
-            return Err(NameError::Empty);
-        }
-        if text.len() > MESH_NAME_MAX {
-            return Err(NameError::TooLong { max: MESH_NAME_MAX });
-        }
-        let permits = |character: char| {
-            character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-'
-        };
-        let at_edge = (text.starts_with('-') || text.ends_with('-')).then_some('-');
-        match at_edge.or_else(|| text.chars().find(|character| !permits(*character))) {
-            Some(character) => Err(NameError::BadCharacter {
-                character,
-                allowed: ALLOWED,
-            }),
-            None => Ok(Self(text.into())),
-        }
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The DNS name that every node's certificate of this mesh holds: TLS checks DNS names only, and a
-    /// seed's own name is not known before it is dialled.
-    pub fn common_dns_name(&self) -> String {
-        format!("any.{self}.grapevine.internal")
-    }
-
-    /// The URI of the mesh itself, which its CA's certificate holds.
-    pub fn uri(&self) -> String {
-        format!("spiffe://{self}")
-    }
-
-    /// The URI of a node, which its certificate holds.
-    pub fn node_uri(&self, node: &NodeName) -> String {
-        format!("spiffe://{self}/node/{node}")
-    }
-}
-
-impl fmt::Display for MeshName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
 }
 
 impl Signer {

@@ -33,7 +33,6 @@ pub mod wire;
 pub use credentials::{Credentials, CredentialsError};
 pub use dial::Members;
 pub use forward::Forwarder;
-pub use identity::MeshName;
 pub use outgoing::MeshOutgoing;
 pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};
 

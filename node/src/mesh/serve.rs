@@ -36,6 +36,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the body of a request may take to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a caller may take nothing of an answer.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
 /// How long a draining node waits for a peer to acknowledge the end of an answer.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -192,9 +195,13 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
         answered = hub.local.call(call) => Some(answered),
     };
     match answered {
-        None => reporter.report(hub, Outcome::Cancelled, None).await,
+        None => {
+            let waited = Some(reporter.started.elapsed());
+            reporter.report(hub, Outcome::Cancelled, waited).await;
+        }
         Some(Err(failure)) => {
-            reporter.report(hub, failure.outcome, None).await;
+            let waited = Some(reporter.started.elapsed());
+            reporter.report(hub, failure.outcome, waited).await;
             tell_failure(hub, stream, Some(&reporter.upstream), &failure).await;
         }
         Some(Ok(answer)) => {
@@ -259,7 +266,6 @@ async fn relay<L>(
         debug!(upstream.name = %upstream, %error, "answer's head does not fit a frame");
         Outcome::BrokenOff
     })?;
-    let gone = |_| Outcome::Cancelled;
     let mut body = answer.body;
     // A first piece that is there already goes out in the same packet as the head.
     let mut next = poll_fn(|context| Poll::Ready(pin!(next_chunk(&mut body)).poll(context))).await;
@@ -275,7 +281,7 @@ async fn relay<L>(
         Poll::Ready(None) | Poll::Pending => {}
     }
     let send = &mut stream.send;
-    send.write_all_chunks(&mut parts).await.map_err(gone)?;
+    write(send, &mut parts).await?;
     let ended = loop {
         let chunk = match std::mem::replace(&mut next, Poll::Pending) {
             Poll::Ready(chunk) => chunk,
@@ -285,18 +291,26 @@ async fn relay<L>(
             None => break Ok(()),
             Some(Err(failure)) => break Err(failure.outcome),
             Some(Ok(chunk)) => {
-                let mut parts = [framed::prefix(&chunk), chunk];
-                send.write_all_chunks(&mut parts).await.map_err(gone)?;
+                write(send, &mut [framed::prefix(&chunk), chunk]).await?;
             }
         }
     };
     // Told behind the last piece rather than by a reset, which would overtake it.
     let code = ended.as_ref().map_or_else(reset::code, |()| framed::CLEAN);
-    send.write_chunk(framed::end(code)).await.map_err(gone)?;
+    write(send, &mut [framed::end(code)]).await?;
     if send.finish().is_ok() {
         stream.complete();
     }
     ended
+}
+
+/// Sends `parts`. A caller that takes nothing for too long has gone, and must not hold the upstream's
+/// place.
+async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
+    match timeout(STALL_MAX, send.write_all_chunks(parts)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Outcome::Cancelled),
+    }
 }
 
 /// The next piece of a body; trailers are left out.

@@ -13,7 +13,8 @@
 //! - `GET`, `DELETE /mock/stats`: read, clear the counters;
 //! - `POST /mock/reset`: clear the counters, put the knobs back as started, and start the seeded draws over.
 //!
-//! It knows nothing of the mesh, the routing or the config of a node.
+//! It knows nothing of the mesh, the routing or the config of a node; durations alone are written as in the
+//! config.
 
 mod api;
 mod args;

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use grapevine_core::ids::{NodeName, UpstreamName};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::milliseconds;
 use super::record::{AttemptRecord, Batch, RequestRecord};
 
 /// Requests that are kept.
@@ -128,16 +128,13 @@ impl AttemptRecord {
     }
 }
 
-fn milliseconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1e6).round() / 1e3
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::observe::record::Tokens;
     use http::Method;
     use http::uri::PathAndQuery;
+    use std::time::Duration;
 
     fn record(id: usize) -> RequestRecord {
         RequestRecord {

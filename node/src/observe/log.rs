@@ -5,12 +5,19 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// Warns of each message it cannot read, which a hostile peer could send without end; the node counts
+/// them itself and warns now and then. A level that names this crate overrides it.
+const GOSSIP_CRATE: &str = "chitchat";
+
 /// Installs the process's log output, on standard error. A second call changes nothing.
 ///
 /// # Errors
 /// When the level is no filter.
 pub fn init(config: &LogConfig) -> Result<(), ParseError> {
-    let filter = EnvFilter::builder().parse(&config.level)?;
+    let mut filter = EnvFilter::builder().parse(&config.level)?;
+    if !config.level.contains(GOSSIP_CRATE) {
+        filter = filter.add_directive(format!("{GOSSIP_CRATE}=error").parse()?);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

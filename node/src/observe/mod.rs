@@ -7,3 +7,10 @@ pub mod log;
 pub mod metrics;
 pub mod notices;
 pub mod record;
+
+use std::time::Duration;
+
+/// Milliseconds as JSON shows them: to a thousandth.
+pub(crate) fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}

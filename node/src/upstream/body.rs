@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::client::describe;
-use super::target::Timeouts;
+use crate::config::checked::TimeoutConfig;
 use crate::exchange::Failure;
 
 /// When the waits of one call run out.
@@ -29,7 +29,7 @@ pub(super) struct Waits {
 impl Waits {
     /// The waits of a call that begins at `now`. Its `deadline` holds until the first byte: from
     /// there on the client is being served, and only the upstream's own limits count.
-    pub(super) fn begin(now: Instant, deadline: Instant, timeouts: &Timeouts) -> Self {
+    pub(super) fn begin(now: Instant, deadline: Instant, timeouts: &TimeoutConfig) -> Self {
         Self {
             first_byte_at: now + timeouts.first_byte,
             deadline,

@@ -17,4 +17,4 @@ mod target;
 
 pub use client::UpstreamClient;
 pub use connect::tls_config;
-pub use target::{Settings, SettingsError, Targets, Timeouts};
+pub use target::{Settings, SettingsError, Targets};

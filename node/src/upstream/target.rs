@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap as Headers, Uri};
 
+use crate::config::checked::TimeoutConfig;
 use crate::headers;
 
 /// The prefix of every path of the public API, which a base URL holds already.
@@ -32,31 +33,7 @@ pub struct Settings {
     /// The upstream's own names of models, by the names clients use. Others keep their names.
     pub renames: BTreeMap<ModelName, ModelName>,
     /// How long a call may take.
-    pub timeouts: Timeouts,
-}
-
-/// How long a call may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Opening a connection, TLS included.
-    pub connect: Duration,
-    /// From the call's start to the first byte of the answer's body.
-    pub first_byte: Duration,
-    /// Between two pieces of the answer's body.
-    pub idle: Duration,
-    /// The whole call.
-    pub total: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(600),
-        }
-    }
+    pub timeouts: TimeoutConfig,
 }
 
 /// Why settings cannot be used.
@@ -115,7 +92,7 @@ impl Targets {
         there
             .map(|target| target.timeouts.connect)
             .min()
-            .unwrap_or_else(|| Timeouts::default().connect)
+            .unwrap_or_else(|| TimeoutConfig::default().connect)
     }
 }
 
@@ -128,7 +105,7 @@ pub(super) struct Target {
     api_key: Option<HeaderValue>,
     headers: Vec<(HeaderName, HeaderValue)>,
     renames: BTreeMap<ModelName, ModelName>,
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: TimeoutConfig,
 }
 
 /// Shows no credentials.
@@ -247,7 +224,7 @@ mod tests {
             api_key: Some("secret".to_owned()),
             headers: vec![],
             renames: BTreeMap::new(),
-            timeouts: Timeouts::default(),
+            timeouts: TimeoutConfig::default(),
         })
     }
 

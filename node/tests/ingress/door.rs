@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_node::config::hash::KeyHash;
 use grapevine_node::ingress::{Cors, Key, Keys};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use ring::digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
@@ -183,10 +183,9 @@ async fn request_that_came_back_is_refused() {
 }
 
 fn keys() -> Keys {
-    let hash = digest::digest(&digest::SHA256, b"right");
     Keys::new([Key {
         name: "app".into(),
-        hash: hash.as_ref().try_into().expect("32 bytes"),
+        hash: KeyHash::of("right"),
         models: Some([model("gpt-4o")].into()),
     }])
 }

@@ -20,13 +20,14 @@ use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_node::clock::Clock;
+use grapevine_node::config::checked::TimeoutConfig;
 use grapevine_node::driver::{Desk, Driver, Outlets};
 use grapevine_node::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 use grapevine_node::ingress::{Context, Cors, Keys, ListenSettings, Locate, Settings, Workers};
 use grapevine_node::observe::history::History;
 use grapevine_node::observe::record::{Recorder, RequestRecord};
 use grapevine_node::readiness::Readiness;
-use grapevine_node::upstream::{self, Targets, Timeouts, UpstreamClient};
+use grapevine_node::upstream::{self, Targets, UpstreamClient};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -317,7 +318,7 @@ impl Plan {
             api_key: Some(format!("{name}-secret")),
             headers: vec![],
             renames: BTreeMap::new(),
-            timeouts: Timeouts::default(),
+            timeouts: TimeoutConfig::default(),
         });
         self.specs.push(UpstreamSpec {
             name: upstream_name(name),

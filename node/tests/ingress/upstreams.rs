@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_node::config::checked::TimeoutConfig;
 use grapevine_node::exchange::{Answer, Call, CallLocal, Caller, Failure};
 use grapevine_node::ingress::tls_config;
-use grapevine_node::upstream::{Settings, Targets, Timeouts, UpstreamClient};
+use grapevine_node::upstream::{Settings, Targets, UpstreamClient};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
@@ -76,7 +77,7 @@ fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
         api_key: None,
         headers: vec![],
         renames: BTreeMap::new(),
-        timeouts: Timeouts::default(),
+        timeouts: TimeoutConfig::default(),
     }]);
     let passed = HeaderValue::from_static("grapevine");
     UpstreamClient::new(targets.expect("usable settings"), passed, tls)

@@ -85,7 +85,8 @@ pub struct AttemptReport {
     /// How it ended.
     pub outcome: Outcome,
     /// Time from the attempt's start to the first byte of the answer, where one came and was not told
-    /// by [`Event::AnswerBegan`] before.
+    /// by [`Event::AnswerBegan`] before. Where the client went away or the deadline passed before it,
+    /// the time that was waited in vain.
     pub first_byte: Option<Duration>,
 }
 

@@ -1,19 +1,18 @@
 //! A node's own upstreams: health from attempts and probes, and when to probe and tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::event::{AnswerReport, AttemptReport, Effect, Models, Probe, ProbeReport, UpstreamSpec};
-use super::{Engine, TELL_INTERVAL, ViewDue};
-use crate::fact::{Change, Fact, Standing, UpstreamFact};
+use super::TELL_INTERVAL;
+use super::event::{Models, Probe, UpstreamSpec};
+use crate::fact::{Change, Standing, UpstreamFact};
 use crate::health::{Failure, Health, State, Transition};
-use crate::ids::{ModelName, UpstreamName};
+use crate::ids::ModelName;
 use crate::latency::{Latencies, Latency};
 use crate::limit::InFlight;
-use crate::notice::Notice;
-use crate::outcome::{Blame, Outcome, RetryOn, Stage, Verdict};
+use crate::outcome::{Blame, Outcome, Stage, Verdict};
 use crate::time::Instant;
 
 /// The pause between two probes while an upstream is being tried.
@@ -28,10 +27,10 @@ pub(super) struct Local {
     pub(super) in_flight: InFlight,
     pub(super) cooling_until: Option<Instant>,
     pub(super) returned_at: Option<Instant>,
-    discovered: Vec<ModelName>,
-    probe: ProbeState,
+    pub(super) discovered: Vec<ModelName>,
+    pub(super) probe: ProbeState,
     told: Option<Told>,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +41,7 @@ struct Told {
 
 /// Where the upstream's probing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ProbeState {
+pub(super) enum ProbeState {
     /// Never asked for.
     Off,
     /// Due then, unless traffic proves the state before.
@@ -52,7 +51,7 @@ enum ProbeState {
 }
 
 impl Local {
-    fn new(now: Instant, spec: UpstreamSpec) -> Self {
+    pub(super) fn new(now: Instant, spec: UpstreamSpec) -> Self {
         let probe = match spec.probe {
             Probe::Off => ProbeState::Off,
             Probe::Models | Probe::Chat => ProbeState::DueAt(now),
@@ -71,7 +70,7 @@ impl Local {
         }
     }
 
-    fn reconfigure(&mut self, now: Instant, spec: UpstreamSpec) {
+    pub(super) fn reconfigure(&mut self, now: Instant, spec: UpstreamSpec) {
         self.health.set_policy(spec.health.clone());
         self.probe = match (spec.probe, self.probe) {
             (Probe::Off, _) => ProbeState::Off,
@@ -184,13 +183,13 @@ impl Local {
     }
 
     /// The state was proved just now: the next probe is due an interval later.
-    fn proved(&mut self, now: Instant) {
+    pub(super) fn proved(&mut self, now: Instant) {
         if let ProbeState::DueAt(_) = self.probe {
             self.probe = ProbeState::DueAt(now + self.pause());
         }
     }
 
-    fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         match self.health.state() {
             State::Probing { .. } => TRIAL_PAUSE.min(self.spec.probe_interval),
             State::Healthy | State::Ejected { .. } => self.spec.probe_interval,
@@ -198,7 +197,7 @@ impl Local {
     }
 
     /// Takes what an attempt or a probe showed.
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         now: Instant,
         outcome: &Outcome,
@@ -235,179 +234,5 @@ fn failure(outcome: &Outcome) -> Failure {
         Outcome::TimedOut(_) => Failure::Timeout,
         Outcome::Reset => Failure::Reset,
         _ => Failure::Status,
-    }
-}
-
-impl Engine {
-    pub(super) fn configure(
-        &mut self,
-        now: Instant,
-        specs: Vec<UpstreamSpec>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let kept: BTreeSet<UpstreamName> = specs.iter().map(|spec| spec.name.clone()).collect();
-        let gone: Vec<_> = self
-            .locals
-            .keys()
-            .filter(|name| !kept.contains(*name))
-            .cloned()
-            .collect();
-        for name in gone {
-            self.locals.remove(&name);
-            self.publish(Fact::UpstreamGone(name), true, effects);
-        }
-        for spec in specs {
-            match self.locals.get_mut(&spec.name) {
-                Some(local) => local.reconfigure(now, spec),
-                None => {
-                    self.locals.insert(spec.name.clone(), Local::new(now, spec));
-                }
-            }
-        }
-        self.view_becomes(ViewDue::Now);
-    }
-
-    pub(super) fn local_answer_began(&mut self, now: Instant, report: &AnswerReport) {
-        let Some(local) = self.locals.get_mut(&report.upstream) else {
-            return;
-        };
-        local
-            .latencies
-            .record(now, report.model.as_ref(), report.first_byte);
-        local.health.answer_began();
-        local.proved(now);
-        local.changed = true;
-        self.view_becomes(ViewDue::Soon);
-    }
-
-    pub(super) fn local_attempt_ended(
-        &mut self,
-        now: Instant,
-        report: &AttemptReport,
-        rng: &mut impl Rng,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(local) = self.locals.get_mut(&report.upstream) else {
-            return;
-        };
-        let verdict = report.outcome.verdict(&RetryOn::default());
-        if verdict.blame == Blame::Success {
-            if let Some(first_byte) = report.first_byte {
-                local
-                    .latencies
-                    .record(now, report.model.as_ref(), first_byte);
-            }
-            local.proved(now);
-        }
-        let transition = local.judge(now, &report.outcome, verdict, rng);
-        self.after_judgement(now, &report.upstream, transition, verdict, effects);
-    }
-
-    pub(super) fn probe_ended(
-        &mut self,
-        now: Instant,
-        report: ProbeReport,
-        rng: &mut impl Rng,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(local) = self.locals.get_mut(&report.upstream) else {
-            return;
-        };
-        let mut verdict = report.outcome.verdict(&RetryOn::default());
-        // An upstream that answers 404 to a list of models is there all the same.
-        if verdict.blame == Blame::Nobody && matches!(report.outcome, Outcome::Status { .. }) {
-            verdict.blame = Blame::Success;
-        }
-        if let (Some(first_byte), Blame::Success) = (report.first_byte, verdict.blame) {
-            local.latencies.record(now, None, first_byte);
-        }
-        if let Some(models) = report.models {
-            local.discovered = models;
-        }
-        let transition = local.judge(now, &report.outcome, verdict, rng);
-        if local.probe == ProbeState::Running {
-            local.probe = ProbeState::DueAt(now + local.pause());
-        }
-        self.after_judgement(now, &report.upstream, transition, verdict, effects);
-    }
-
-    fn after_judgement(
-        &mut self,
-        now: Instant,
-        upstream: &UpstreamName,
-        transition: Option<Transition>,
-        verdict: Verdict,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.view_becomes(ViewDue::Soon);
-        if let Some(cooldown) = verdict.cooldown {
-            let upstream = upstream.clone();
-            effects.push(Effect::Notice(Notice::UpstreamCoolingDown {
-                upstream,
-                cooldown,
-            }));
-            self.view_becomes(ViewDue::Now);
-        }
-        if let Some(transition) = transition {
-            self.note_transition(now, upstream, transition, effects);
-        }
-    }
-
-    fn note_transition(
-        &mut self,
-        now: Instant,
-        upstream: &UpstreamName,
-        transition: Transition,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(local) = self.locals.get(upstream) else {
-            return;
-        };
-        let upstream = upstream.clone();
-        effects.push(Effect::Notice(match (transition, local.health.state()) {
-            (Transition::Ejected(reason), State::Ejected { until, .. }) => {
-                Notice::UpstreamEjected {
-                    upstream,
-                    reason,
-                    cooldown: now.until(until),
-                }
-            }
-            (Transition::Recovered, _) => Notice::UpstreamRecovered { upstream },
-            _ => Notice::UpstreamProbing { upstream },
-        }));
-        self.view_becomes(ViewDue::Now);
-    }
-
-    /// Ends cooldowns, asks for probes that fell due, tells what changed.
-    pub(super) fn advance_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let names: Vec<UpstreamName> = self.locals.keys().cloned().collect();
-        for name in &names {
-            let Some(local) = self.locals.get_mut(name) else {
-                continue;
-            };
-            let transition = local.health.tick(now);
-            if transition.is_some() && local.probe != ProbeState::Off {
-                local.probe = ProbeState::DueAt(now);
-            }
-            if local.cooling_until.is_some_and(|until| until <= now) {
-                local.cooling_until = None;
-                self.view_due = ViewDue::Now;
-            }
-            let ejected = matches!(local.health.state(), State::Ejected { .. });
-            if let ProbeState::DueAt(due_at) = local.probe
-                && due_at <= now
-                && !ejected
-            {
-                local.probe = ProbeState::Running;
-                effects.push(Effect::Probe {
-                    upstream: name.clone(),
-                    probe: local.spec.probe,
-                });
-            }
-            if let Some(transition) = transition {
-                self.note_transition(now, name, transition, effects);
-            }
-        }
-        self.tell_locals(now, effects);
     }
 }

@@ -9,6 +9,7 @@
 
 mod event;
 mod local;
+mod locals;
 mod peer;
 mod picture;
 
@@ -41,6 +42,9 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(50);
 /// in a large mesh (20,000 candidates: every 100 ms).
 const VIEW_INTERVAL_PER_CANDIDATE: Duration = Duration::from_micros(5);
 
+/// Peers are looked at for what time alone changes at most this often.
+const PEERS_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Nodes kept at most, dead ones included.
 const PEERS_MAX: usize = 4_096;
 
@@ -58,6 +62,7 @@ pub struct Engine {
     peers: BTreeMap<NodeName, Peer>,
     incumbents: BTreeMap<(ModelName, Tier), (NodeName, UpstreamName)>,
     introduced: bool,
+    peers_seen_at: Instant,
     view_due: ViewDue,
     view_made_at: Instant,
     view_candidates: usize,
@@ -82,6 +87,7 @@ impl Engine {
             peers: BTreeMap::new(),
             incumbents: BTreeMap::new(),
             introduced: false,
+            peers_seen_at: now,
             view_due: ViewDue::Now,
             view_made_at: now,
             view_candidates: 0,
@@ -156,34 +162,39 @@ impl Engine {
     /// Lets time do its part: cooldowns end, probes fall due, figures are told, the dead forgotten.
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.advance_locals(now, effects);
-        let forgotten = |peer: &Peer| {
-            peer.died_at
-                .is_some_and(|died| now.since(died) >= FORGET_AFTER)
+        // Looking at every peer after every event would cost more than the event, in a large mesh.
+        if now.since(self.peers_seen_at) >= PEERS_INTERVAL {
+            self.peers_seen_at = now;
+            self.advance_peers(now, effects);
+        }
+    }
+
+    fn advance_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let is_forgotten = |peer: &Peer| {
+            let long_dead = peer
+                .died_at
+                .is_some_and(|died| now.since(died) >= FORGET_AFTER);
+            long_dead && peer.link == peer::Link::Down
         };
-        let gone: Vec<NodeName> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| forgotten(peer) && peer.link == peer::Link::Down)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let gone = self.peers.iter().filter(|(_, peer)| is_forgotten(peer));
+        let gone: Vec<NodeName> = gone.map(|(name, _)| name.clone()).collect();
         for peer in gone {
             self.peers.remove(&peer);
             effects.push(Effect::Notice(Notice::PeerForgotten { peer }));
             self.view_becomes(ViewDue::Soon);
         }
-        if self
-            .peers
-            .values_mut()
-            .any(|peer| peer.suspicion_ended(now))
-        {
-            self.view_becomes(ViewDue::Now);
+        for peer in self.peers.values_mut() {
+            if peer.suspicion_ended(now) {
+                self.view_due = ViewDue::Now;
+            }
         }
     }
 
     /// When time alone will change something; `None` while nothing waits.
     pub fn next_wake(&self) -> Option<Instant> {
         let locals = self.locals.values().filter_map(Local::next_wake);
-        let peers = self.peers.values().filter_map(Peer::next_wake);
+        let peers = self.peers.values().filter_map(Peer::next_wake).min();
+        let peers = peers.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
         let view = match self.view_due {
             ViewDue::No => None,
             ViewDue::Soon | ViewDue::Now => Some(self.view_made_at + self.view_interval()),

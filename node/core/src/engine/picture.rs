@@ -9,7 +9,7 @@ use super::local::Local;
 use super::peer::{Peer, Remote};
 use crate::fact::{NodeFact, Standing, UpstreamFact};
 use crate::ids::{ModelName, NodeName, UpstreamName};
-use crate::latency::Latency;
+use crate::latency::{Latency, TTFT_UNKNOWN};
 use crate::place::{Place, RTT_UNKNOWN};
 use crate::route::is_near;
 use crate::time::Instant;
@@ -17,9 +17,6 @@ use crate::units::Tier;
 use crate::view::{
     Candidate, NodeView, Reach, Routes, TierRoutes, UpstreamStatus, UpstreamView, View, Way,
 };
-
-/// Time to first byte of a model that nobody has measured.
-const TTFT_UNKNOWN: Duration = Duration::from_millis(500);
 
 /// An upstream with the models it serves, each with its time to first byte where measured.
 struct Offer {

@@ -103,6 +103,8 @@ pub enum Reason {
     Weighted,
     /// One request to find out whether it is well again.
     Trial,
+    /// One request to find out how fast it is.
+    Exploration,
     /// What comes next when those before it fail.
     Fallback,
     /// Everything is out of use; this one is the least bad.
@@ -155,6 +157,7 @@ impl Reason {
             Self::Priority => "priority",
             Self::Weighted => "weighted",
             Self::Trial => "trial",
+            Self::Exploration => "exploration",
             Self::Fallback => "fallback",
             Self::LastResort => "last-resort",
         }

@@ -39,6 +39,11 @@ const NEAR_SPAN: Duration = Duration::from_millis(5);
 /// Steps in which loads are compared: smaller differences are noise.
 const LOAD_STEPS: f64 = 20.0;
 
+/// The share of requests that go to find out how fast another candidate is by now. A figure is as old as
+/// its last request: without this, one that was slow for a moment would be left for ever. Small enough
+/// to leave the 99th percentile alone.
+const EXPLORED_SHARE: f64 = 1.0 / 200.0;
+
 /// The span over which one that came back gets its share of the work.
 const SLOW_START: Duration = Duration::from_secs(10);
 
@@ -246,8 +251,9 @@ fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, Reason) {
         let share = random::unit(rng).powi(2);
         sample.add((share * scored.len() as f64) as usize);
     }
-    if let Some(found) = best_cold(scored, sample.indices()) {
-        return found;
+    if let Some((best, reason)) = best_cold(scored, sample.indices()) {
+        let explored = explored(scored, best, rng);
+        return explored.map_or((best, reason), |index| (index, Reason::Exploration));
     }
     for _ in 0..DRAWN_WHEN_HOT {
         sample.add(random::below(rng, scored.len()));
@@ -306,6 +312,25 @@ fn best_cold(
             Reason::LeastCost
         },
     ))
+}
+
+/// One to measure instead of the best: any that nobody has measured, now and then another. One request
+/// at a time, and only where the way alone does not cost more than the best does in all.
+fn explored(scored: &[Scored<'_>], best: usize, rng: &mut impl Rng) -> Option<usize> {
+    // An unmeasured best one comes first: it costs nothing to measure.
+    if scored.len() == 1 || !scored[best].candidate.measured {
+        return None;
+    }
+    let cost = scored[best].total;
+    let may_win = |index: &usize| {
+        let one = &scored[*index];
+        let is_idle = one.candidate.upstream.in_flight.count() == 0;
+        *index != best && !one.hot && !one.warming && is_idle && one.cost.rtt < cost
+    };
+    let drawn = (random::unit(rng) < EXPLORED_SHARE).then(|| random::below(rng, scored.len()));
+    let unmeasured = |index: &usize| !scored[*index].candidate.measured && may_win(index);
+    let first_unmeasured = (0..scored.len()).find(unmeasured);
+    first_unmeasured.or_else(|| drawn.filter(may_win))
 }
 
 /// Rendezvous hashing over the near set: the same conversation meets the same upstream from any entry

@@ -212,7 +212,52 @@ fn one_that_came_back_starts_slowly() {
     assert_eq!(share_of(&after(0), "back"), 0.0);
     let half_way = share_of(&after(5), "back");
     assert!((0.4..0.6).contains(&half_way), "{half_way}");
-    assert_eq!(share_of(&after(10), "back"), 1.0);
+    // All but the few that look at the other.
+    assert!(share_of(&after(10), "back") > 0.98);
+}
+
+#[test]
+fn unmeasured_one_gets_one_request_at_a_time() {
+    let mut view = view(vec![upstream("known", 10), upstream("new", 40)]);
+    set_unmeasured(&mut view, "new");
+    let plan = plan_with(&view, |_| {}, 1).expect("a plan");
+    assert_eq!(
+        (nodes(&plan), plan.choices[0].reason),
+        (vec!["new", "known"], Reason::Exploration)
+    );
+    let _under_way = plan.choices[0].candidate.upstream.in_flight.enter();
+    assert_eq!(share_of(&view, "new"), 0.0);
+}
+
+#[test]
+fn unmeasured_one_is_left_where_its_way_alone_costs_more() {
+    let mut view = view(vec![upstream("known", 10), upstream("new", 310)]);
+    set_unmeasured(&mut view, "new");
+    assert_eq!(share_of(&view, "new"), 0.0);
+}
+
+#[test]
+fn best_one_is_measured_before_others_are() {
+    let mut view = view(vec![upstream("near", 10), upstream("far", 90)]);
+    set_unmeasured(&mut view, "near");
+    set_unmeasured(&mut view, "far");
+    assert_eq!(share_of(&view, "near"), 1.0);
+}
+
+#[test]
+fn measured_ones_that_are_not_the_best_are_looked_at_now_and_then() {
+    let view = view(vec![upstream("near", 10), upstream("far", 90)]);
+    let share = share_of(&view, "far");
+    assert!(share > 0.0 && share < 0.01, "{share}");
+}
+
+fn set_unmeasured(view: &mut View, node: &str) {
+    let routes = view.models.get_mut(&*MODEL).expect("the model");
+    for candidate in routes.tiers.iter_mut().flat_map(|tier| &mut tier.usable) {
+        if candidate.upstream.node.as_str() == node {
+            Arc::make_mut(candidate).measured = false;
+        }
+    }
 }
 
 #[test]

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use grapevine_core::ids::NodeName;
+use grapevine_core::ids::{MeshName, NodeName};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime};
 use rustls::sign::CertifiedKey;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use super::super::address::MeshName;
 use super::Checker;
 
 /// The URI of a node's certificate, in front of the mesh's name.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use grapevine_core::ids::NodeName;
+use grapevine_core::ids::{MeshName, NodeName};
 use rustls::pki_types::CertificateDer;
 
-use super::super::address::{HostPort, MeshName};
+use super::super::address::HostPort;
 use super::super::checked::{GOSSIP_INTERVAL, MESH_LISTEN, MeshConfig, MeshTlsConfig};
 use super::super::file::MeshFile;
 use super::certificates::{Identity, identity};

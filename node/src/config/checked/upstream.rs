@@ -89,7 +89,7 @@ pub struct ModelConfig {
 pub struct TimeoutConfig {
     /// Opening the connection, TLS included.
     pub connect: Duration,
-    /// From the request's end to the response's head.
+    /// From the call's start to the first byte of the response's body.
     pub first_byte: Duration,
     /// Between two pieces of the response's body.
     pub idle: Duration,

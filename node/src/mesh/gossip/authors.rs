@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_core::fact::{Fact, FactKey};
-use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use grapevine_proto::value;
 use grapevine_proto::value_envelope::{
     CERTIFICATE_VALUE_BYTES_MAX, Certificate, Envelope, EnvelopeError, signed_bytes,
@@ -17,7 +17,7 @@ use grapevine_proto::value_envelope::{
 use tokio::time::Instant;
 
 use super::counters::Rejection;
-use crate::mesh::identity::{CertifiedNode, MeshName, Verifier};
+use crate::mesh::identity::{CertifiedNode, Verifier};
 
 /// Nodes that are known at most, the dead included.
 const AUTHORS_MAX: usize = 4_096;

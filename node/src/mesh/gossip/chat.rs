@@ -10,13 +10,12 @@ use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ListenerHandle,
     NodeState, ProtocolVersion, spawn_chitchat,
 };
-use grapevine_core::ids::{Generation, NodeName};
+use grapevine_core::ids::{Generation, MeshName, NodeName};
 use tokio::sync::Notify;
 
 use super::authors::KEYS_PER_AUTHOR_MAX;
 use super::members::PHI;
 use super::own::Sealed;
-use crate::mesh::identity::MeshName;
 
 /// Heartbeats further apart than this many intervals say nothing about the mean.
 const SAMPLE_INTERVALS_MAX: u32 = 15;

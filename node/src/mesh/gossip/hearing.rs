@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey};
-use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use grapevine_proto::value::{self, Key};
 use grapevine_proto::value_envelope::Rumor;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use super::authors::{Authors, Heard, of_envelope};
 use super::chat::Change;
 use super::counters::{Counters, Rejection};
 use super::relays::{Kept, Relays};
-use crate::mesh::identity::{MeshName, Verifier};
+use crate::mesh::identity::Verifier;
 use crate::mesh::wire::RUMOR_BYTES_MAX;
 
 /// Facts in line at which nothing more is taken from peers; one look at chitchat may go beyond it by

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use grapevine_core::fact::{Fact, FactKey};
-use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use grapevine_proto::value::{self, PAYLOAD_BYTES_MAX, Payload, STATE_BYTES_MAX};
 use grapevine_proto::value_envelope::{Certificate, Rumor, SEAL_BYTES_MAX, seal, signed_bytes};
 
-use crate::mesh::identity::{MeshName, Signer, SigningIdentity};
+use crate::mesh::identity::{Signer, SigningIdentity};
 
 /// What `node` and `phase` may take of the state at most.
 const RESERVED_BYTES: usize = 704;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use chitchat::ChitchatId;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
-use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -29,7 +29,7 @@ use super::own::{Own, Sealed};
 use super::seeds::{Seeds, Tried};
 use crate::clock;
 use crate::driver::Telling;
-use crate::mesh::identity::{MeshName, Signer, Verifier};
+use crate::mesh::identity::{Signer, Verifier};
 use crate::mesh::wire::{Incoming, Outgoing};
 
 /// Peers up to which the links push a rumor to all: then nobody has to pass it on.

@@ -12,7 +12,7 @@ use grapevine_core::Engine;
 use grapevine_core::engine::{Event, Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::Phase;
 use grapevine_core::health::Policy;
-use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::ids::{Generation, MeshName, ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::notice::Notice;
 use grapevine_core::residency::{Origin, Residency};
 use grapevine_core::units::{Tier, Weight};
@@ -30,7 +30,6 @@ use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure};
 use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
-use crate::mesh::identity::MeshName;
 use crate::mesh::{MeshConfig, MeshHandle, Parts, start};
 
 /// Longer than anything here takes; only a failing test waits for it.

@@ -311,7 +311,7 @@ async fn the_knobs_are_read_merged_replaced_and_reset_over_http() {
     let replaced = knobs(&mock, Method::PUT, json!({"hang": true}))
         .await
         .json();
-    assert_eq!(replaced["latency"], "0ms");
+    assert_eq!(replaced["latency"], "0s");
     assert_eq!(replaced["chunks"], 16);
     assert_eq!(replaced["hang"], true);
 

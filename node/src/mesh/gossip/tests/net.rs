@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey, Phase};
-use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +17,7 @@ use super::super::{Gossip, GossipConfig};
 use crate::driver::Telling;
 use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
-use crate::mesh::identity::{MeshName, Signer, Verifier};
+use crate::mesh::identity::{Signer, Verifier};
 use crate::mesh::wire::{Incoming, Outgoing};
 
 /// Far above what any step takes, so that a loaded machine fails no test.
