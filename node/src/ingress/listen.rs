@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -247,7 +247,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer.ip(), graceful.watcher()),
+                    Ok((stream, peer)) => self.welcome(stream, peer, graceful.watcher()),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -270,13 +270,13 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
     async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown) {
         for _ in 0..BACKLOG {
             match timeout(LINGER, listener.accept()).await {
-                Ok(Ok((stream, peer))) => self.welcome(stream, peer.ip(), graceful.watcher()),
+                Ok(Ok((stream, peer))) => self.welcome(stream, peer, graceful.watcher()),
                 Ok(Err(_)) | Err(_) => return,
             }
         }
     }
 
-    fn welcome(&self, stream: TcpStream, peer: IpAddr, watcher: Watcher) {
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let connected = Connected(Arc::clone(&self.connections));
         if before >= self.settings.connections_max {
@@ -296,7 +296,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
 /// Finds out what the client speaks, and serves it.
 async fn greet<L: CallLocal, P: CallPeer>(
     stream: TcpStream,
-    peer: IpAddr,
+    peer: SocketAddr,
     settings: Arc<ListenSettings>,
     context: Arc<Context<L, P>>,
     watcher: Watcher,
@@ -336,7 +336,7 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
 
 async fn serve<S, L, P>(
     stream: S,
-    peer: IpAddr,
+    peer: SocketAddr,
     is_http2: bool,
     settings: &ListenSettings,
     context: Arc<Context<L, P>>,

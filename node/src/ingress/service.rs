@@ -1,6 +1,6 @@
 //! Which path is whose: health, the list of models, and everything that goes to an upstream.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -40,7 +40,7 @@ const POST_ONLY: [&str; 4] = [
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
     request: Request<Incoming>,
-    peer: IpAddr,
+    peer: SocketAddr,
 ) -> Reply {
     let settings = context.settings.load_full();
     let (head, body) = request.into_parts();
@@ -57,7 +57,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     settings: &Arc<Settings>,
     head: Parts,
     body: Incoming,
-    peer: IpAddr,
+    peer: SocketAddr,
 ) -> Reply {
     if let Some((status, headers)) = settings.cors.preflight(&head.method, &head.headers) {
         return reply::empty(status, headers);
@@ -123,7 +123,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         &mut self,
         mut head: Parts,
         mut body: Incoming,
-        peer: IpAddr,
+        peer: SocketAddr,
     ) -> Result<Admitted, Problem> {
         let checked = self.check(&head);
         let (key, wishes) = match checked {

@@ -1,7 +1,7 @@
 //! Where a client is, and what follows for its request: its home regions and its fence.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use grapevine_core::ids::{ModelName, RegionName};
@@ -27,15 +27,17 @@ pub struct Whereabouts {
 #[derive(Clone)]
 pub struct Locate(Arc<Locating>);
 
-type Locating = dyn Fn(IpAddr, &HeaderMap) -> Whereabouts + Send + Sync;
+type Locating = dyn Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync;
 
 impl Locate {
     /// Asks `locate`, which is called once for each request and must not block.
-    pub fn new(locate: impl Fn(IpAddr, &HeaderMap) -> Whereabouts + Send + Sync + 'static) -> Self {
+    pub fn new(
+        locate: impl Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(locate))
     }
 
-    pub(super) fn locate(&self, peer: IpAddr, headers: &HeaderMap) -> Whereabouts {
+    pub(super) fn locate(&self, peer: SocketAddr, headers: &HeaderMap) -> Whereabouts {
         (self.0)(peer, headers)
     }
 }
