@@ -8,7 +8,7 @@ use grapevine_core::residency::{Area, REGIONS_MAX, RULES_MAX, Residency, Rule, U
 use grapevine_core::route::Strategy;
 
 use super::super::checked::{GeoConfig, KeyConfig};
-use super::super::file::{GeoFile, HomeFile, Item, ResidencyFile, UnknownWord};
+use super::super::file::{ConfigFile, GeoFile, HomeFile, Item, ResidencyFile, UnknownWord};
 use super::node::NAME_FORM;
 use super::{Checker, items};
 
@@ -20,12 +20,12 @@ const AREA_FORM: &str =
 const HOMES_MAX: usize = 256;
 
 /// What the rest of the configuration knows, for what rules name.
-pub(super) struct Known<'a> {
+struct Known<'a> {
     /// This node's region.
-    pub(super) own: Option<&'a RegionName>,
-    pub(super) homes: &'a Homes,
-    pub(super) keys: &'a [KeyConfig],
-    pub(super) has_mesh: bool,
+    own: Option<&'a RegionName>,
+    homes: &'a Homes,
+    keys: &'a [KeyConfig],
+    has_mesh: bool,
 }
 
 impl Known<'_> {
@@ -39,7 +39,25 @@ impl Known<'_> {
 }
 
 impl Checker<'_> {
-    pub(super) fn geo(&mut self, file: Option<&GeoFile>, strategy: Strategy) -> GeoConfig {
+    pub(super) fn geography(
+        &mut self,
+        file: &ConfigFile,
+        strategy: Strategy,
+        own: Option<&RegionName>,
+        keys: &[KeyConfig],
+    ) -> (GeoConfig, Residency) {
+        let geo = self.geo(file.geo.as_ref(), strategy);
+        let known = Known {
+            own,
+            homes: &geo.homes,
+            keys,
+            has_mesh: file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some()),
+        };
+        let residency = self.residency(&file.residency, file.geo.as_ref(), &known);
+        (geo, residency)
+    }
+
+    fn geo(&mut self, file: Option<&GeoFile>, strategy: Strategy) -> GeoConfig {
         let Some(file) = file else {
             return GeoConfig::default();
         };
@@ -73,7 +91,7 @@ impl Checker<'_> {
         })
     }
 
-    pub(super) fn residency(
+    fn residency(
         &mut self,
         list: &Option<Vec<Item<ResidencyFile>>>,
         geo: Option<&GeoFile>,

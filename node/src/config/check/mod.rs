@@ -64,14 +64,8 @@ pub(super) fn check(
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
     let keys = checker.keys(&file.keys, listen);
-    let geo = checker.geo(file.geo.as_ref(), routing.strategy);
-    let known = geo::Known {
-        own: node.as_ref().map(|node| &node.region),
-        homes: &geo.homes,
-        keys: &keys,
-        has_mesh,
-    };
-    let residency = checker.residency(&file.residency, file.geo.as_ref(), &known);
+    let own = node.as_ref().map(|node| &node.region);
+    let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
     let cors = file
         .cors
         .as_ref()
