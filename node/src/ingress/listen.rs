@@ -4,7 +4,6 @@
 //! runtime that moves work between cores, since a request meets its connection, its upstream's
 //! connection and its timers on one thread.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -14,49 +13,30 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::patience::{Open, OpenBody, Patient};
-use super::stall::Unstalled;
-use super::{Context, service};
+use super::Context;
+use super::connection::{Client, greet};
 use crate::exchange::{CallLocal, CallPeer};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 256;
-
-/// The time between two pings on an HTTP/2 connection, and the wait for the answer to one.
-const HTTP2_PING: Duration = Duration::from_secs(20);
-
-/// A connection that asks nothing for this long is closed. Longer than the minute for which load
-/// balancers keep theirs, so that it is they who close (nginx's default).
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
 /// A pause after an accept that failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a client may take none of an answer: nginx's `send_timeout`.
-const STALL_MAX: Duration = Duration::from_secs(60);
+/// Who is accepted this long after the stop may have come after it.
+const LATE: Duration = Duration::from_millis(20);
 
 /// A listener to which nobody came for this long has no connection left that was there before.
 const LINGER: Duration = Duration::from_millis(5);
-
-/// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
-const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 
 /// A certificate that can be replaced while it is in use.
 pub type TlsHandle = Arc<ArcSwap<ServerConfig>>;
@@ -111,7 +91,7 @@ pub fn tls_config(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsErro
 #[derive(Debug)]
 pub struct Workers {
     address: SocketAddr,
-    stop: watch::Sender<Option<Duration>>,
+    stop: watch::Sender<Option<Stop>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -171,7 +151,8 @@ impl Workers {
 
     /// Stops accepting, lets requests under way finish for at most `limit`, and ends the threads.
     pub async fn stop(self, limit: Duration) {
-        self.stop.send_replace(Some(limit));
+        let at = Instant::now();
+        self.stop.send_replace(Some(Stop { limit, at }));
         let threads = self.threads;
         let join = move || {
             for thread in threads {
@@ -234,7 +215,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
     async fn run(
         self,
         listener: std::net::TcpListener,
-        mut stopped: watch::Receiver<Option<Duration>>,
+        mut stopped: watch::Receiver<Option<Stop>>,
     ) {
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
@@ -247,7 +228,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer, graceful.watcher()),
+                    Ok((stream, peer)) => self.welcome(stream, peer, graceful.watcher(), false),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -257,26 +238,29 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
                 _ = stopped.changed() => break,
             }
         }
-        self.take_the_last(&listener, &graceful).await;
+        let stop = stopped.borrow().unwrap_or_else(Stop::now);
+        self.take_the_last(&listener, &graceful, stop).await;
         drop(listener);
-        let limit = stopped.borrow().unwrap_or_default();
+        let limit = stop.limit;
         if timeout(limit, graceful.shutdown()).await.is_err() {
             tracing::warn!(?limit, "requests under way did not finish in time");
         }
     }
 
     /// Accepts who had connected before the stop: closing the listener would reset them, some with their
-    /// request sent.
-    async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown) {
+    /// request sent. Who may have come after it is told to ask elsewhere.
+    async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown, stop: Stop) {
         for _ in 0..BACKLOG {
             match timeout(LINGER, listener.accept()).await {
-                Ok(Ok((stream, peer))) => self.welcome(stream, peer, graceful.watcher()),
+                Ok(Ok((stream, peer))) => {
+                    self.welcome(stream, peer, graceful.watcher(), stop.at.elapsed() > LATE);
+                }
                 Ok(Err(_)) | Err(_) => return,
             }
         }
     }
 
-    fn welcome(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher, is_late: bool) {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let connected = Connected(Arc::clone(&self.connections));
         if before >= self.settings.connections_max {
@@ -284,99 +268,32 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
             return;
         }
         let settings = Arc::clone(&self.settings);
-        let context = Arc::clone(&self.context);
+        let client = Client {
+            context: Arc::clone(&self.context),
+            peer,
+            watcher,
+            is_late,
+        };
         tokio::spawn(async move {
             let _connected = connected;
             // Errors here are the client's end of the connection: nothing to do about them.
-            let _ = greet(stream, peer, settings, context, watcher).await;
+            let _ = greet(stream, settings, client).await;
         });
     }
 }
 
-/// Finds out what the client speaks, and serves it.
-async fn greet<L: CallLocal, P: CallPeer>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    settings: Arc<ListenSettings>,
-    context: Arc<Context<L, P>>,
-    watcher: Watcher,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let patience = settings.header_timeout;
-    match &settings.tls {
-        Some(tls) => {
-            let acceptor = TlsAcceptor::from(tls.load_full());
-            let stream = timeout(patience, acceptor.accept(stream)).await??;
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            serve(stream, peer, is_http2, &settings, context, watcher).await;
-        }
-        None => {
-            let is_http2 = timeout(patience, begins_http2(&stream)).await??;
-            serve(stream, peer, is_http2, &settings, context, watcher).await;
-        }
-    }
-    Ok(())
+/// When the threads were told to stop, and how long requests under way may take.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    limit: Duration,
+    at: Instant,
 }
 
-/// Whether the client begins with HTTP/2's preface, without taking anything from the stream.
-async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut seen = [0; HTTP2_PREFACE.len()];
-    loop {
-        let count = stream.peek(&mut seen).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+impl Stop {
+    fn now() -> Self {
+        Self {
+            limit: Duration::ZERO,
+            at: Instant::now(),
         }
-        if count == seen.len() || !HTTP2_PREFACE.starts_with(&seen[..count]) {
-            return Ok(seen == *HTTP2_PREFACE);
-        }
-        // One to three bytes that could still be either: rare enough to look again in a moment.
-        sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn serve<S, L, P>(
-    stream: S,
-    peer: SocketAddr,
-    is_http2: bool,
-    settings: &ListenSettings,
-    context: Arc<Context<L, P>>,
-    watcher: Watcher,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    L: CallLocal,
-    P: CallPeer,
-{
-    let open = Open::default();
-    let counting = open.clone();
-    let service = service_fn(move |request| {
-        let context = Arc::clone(&context);
-        let guard = counting.enter();
-        async move {
-            let reply = service::serve(&context, request, peer).await;
-            Ok::<_, Infallible>(reply.map(|body| OpenBody { body, _open: guard }))
-        }
-    });
-    // A connection ends in an error when its client goes away or breaks the protocol; hyper has
-    // answered what can be answered, and the requests on it were dropped.
-    if is_http2 {
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
-            .keep_alive_interval(HTTP2_PING)
-            .keep_alive_timeout(HTTP2_PING)
-            .adaptive_window(true)
-            .serve_connection(TokioIo::new(Unstalled::new(stream, STALL_MAX)), service);
-        let _ = watcher.watch(connection).await;
-    } else {
-        let stream = Unstalled::new(stream, STALL_MAX);
-        let stream = Patient::new(stream, open, settings.header_timeout);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(KEEP_ALIVE.max(settings.header_timeout))
-            .max_headers(settings.header_count_max)
-            .max_header_size(settings.header_bytes_max)
-            .serve_connection(TokioIo::new(stream), service);
-        let _ = watcher.watch(connection).await;
     }
 }

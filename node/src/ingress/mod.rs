@@ -1,6 +1,6 @@
 //! The public door: takes API requests, finds them an upstream, hands back the answer.
 //!
-//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads),
+//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client),
 //! `service` (which path is whose), `door` (who asks, and what for), `head` (what the body asks for),
 //! `visitor` (where the client is, and where its request may go),
 //! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
@@ -12,6 +12,7 @@
 //! Invariants: a request's answer comes from one upstream only; a broken stream never ends cleanly; a
 //! client that goes away drops everything done for it.
 
+mod connection;
 mod cors;
 mod door;
 mod explain;

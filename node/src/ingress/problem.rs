@@ -148,6 +148,11 @@ impl Problem {
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
+    pub(super) fn draining() -> Self {
+        let message = "this node is shutting down; ask another one";
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "draining", message)
+    }
+
     pub(super) fn budget_spent() -> Self {
         let message =
             "an attempt failed, and the retry budget is spent: too much is failing just now";

@@ -11,6 +11,7 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
+use super::connection::Late;
 use super::door;
 use super::head;
 use super::intake;
@@ -171,6 +172,9 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
 
     /// Everything that can be said before the body is here.
     fn check(&mut self, head: &Parts) -> Result<(Option<Arc<Key>>, door::Wishes), Problem> {
+        if head.extensions.get::<Late>().is_some() {
+            return Err(Problem::draining());
+        }
         let path = self.track.path().path();
         if !path.starts_with(API_PREFIX) {
             return Err(Problem::unknown_path(path));
