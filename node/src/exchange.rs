@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_core::fact::Load;
-use grapevine_core::ids::{ModelName, NodeName, UpstreamName};
+use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::Outcome;
+use grapevine_core::residency::Origin;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -39,6 +40,19 @@ pub struct Call {
     pub deadline: tokio::time::Instant,
     /// Whether to try the upstream although it is out of use.
     pub last_resort: bool,
+    /// The regions that may answer it; empty when all may. At most 64.
+    pub allow_regions: Arc<[RegionName]>,
+    /// Who asks, for the serving node's own residency rules.
+    pub caller: Caller,
+}
+
+/// What residency rules ask about a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Where it is.
+    pub client: Origin,
+    /// The name of its key, where it has one.
+    pub key: Option<Arc<str>>,
 }
 
 /// The head of an answer, and its body as it comes.

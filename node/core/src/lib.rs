@@ -7,7 +7,8 @@
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream.
 //! 4. [`fact`]: what nodes tell each other.
 //! 5. [`view`]: the immutable picture the request path reads.
-//! 6. [`route`]: `plan`, a pure function over a view.
+//! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
+//!    request may and should be answered.
 //! 7. [`engine`]: the state machine that turns events into effects and views.
 //! 8. [`notice`]: what an operator should hear about.
 //!
@@ -20,6 +21,7 @@ pub mod country;
 pub mod engine;
 pub mod fact;
 pub mod health;
+pub mod homes;
 pub mod ids;
 pub mod latency;
 pub mod limit;
@@ -27,6 +29,7 @@ pub mod notice;
 pub mod outcome;
 pub mod place;
 mod random;
+pub mod residency;
 pub mod route;
 pub mod time;
 pub mod units;

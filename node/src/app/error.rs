@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::admin::AdminError;
+use crate::geo::GeoError;
 use crate::{ingress, mesh, upstream};
 
 /// Why a node did not start.
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The TLS of upstreams or probes cannot be set up.
     #[error("outgoing TLS: {0}")]
     OutgoingTls(String),
+    /// The location database cannot be used.
+    #[error("geo.database: {0}")]
+    Geo(#[from] GeoError),
     /// Signals cannot be listened to.
     #[error("signals: {0}")]
     Signals(std::io::Error),

@@ -83,6 +83,7 @@ fn mesh_config(
         advertise: wanted.advertise.as_ref().map(ToString::to_string),
         seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
         credentials,
+        residency: config.residency.clone(),
     }
 }
 

@@ -8,6 +8,7 @@
 //! `translate` (from the configuration to what shells are told), `reload`.
 
 mod error;
+mod geography;
 mod links;
 mod losses;
 mod peers;
@@ -35,6 +36,7 @@ use crate::readiness::Readiness;
 use crate::upstream::Targets;
 
 pub use error::StartError;
+use geography::Geography;
 use links::Mesh;
 use signals::Signals;
 
@@ -48,6 +50,7 @@ pub struct App {
     door: Arc<ArcSwap<ingress::Settings>>,
     public_tls: Option<TlsHandle>,
     readiness: Readiness,
+    geography: Geography,
     shown_config: Arc<ArcSwap<serde_json::Value>>,
     workers: Workers,
     mesh: Option<Mesh>,

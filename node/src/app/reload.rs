@@ -69,9 +69,13 @@ impl App {
     fn take(&mut self, config: Config) -> Result<(), StartError> {
         let public_tls = config.tls.as_ref().map(public_tls).transpose()?;
         let credentials = config.mesh.as_ref().map(credentials).transpose()?;
-        // From here on only the mesh can refuse, and it is asked first.
+        // From here on the mesh can refuse, and the location database; they are asked first.
         if let (Some(mesh), Some(credentials)) = (&self.mesh, credentials) {
             mesh.handle.reload(&credentials)?;
+        }
+        self.geography.take(&config)?;
+        if let Some(mesh) = &self.mesh {
+            mesh.handle.set_residency(config.residency.clone());
         }
         self.targets.replace(translate::upstreams(&config))?;
         if let (Some(handle), Some(tls)) = (&self.public_tls, public_tls) {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::warn;
 
+use super::geography::Geography;
 use super::links;
 use super::losses::losses;
 use super::peers::Peers;
@@ -84,6 +85,7 @@ impl App {
             door,
             public_tls,
             readiness: ground.readiness,
+            geography: ground.geography,
             shown_config,
             workers,
             mesh,
@@ -103,6 +105,7 @@ struct Ground {
     targets: Targets,
     probe_targets: prober::Targets,
     readiness: Readiness,
+    geography: Geography,
     passed: HeaderValue,
     tls: ClientConfig,
     tasks: Vec<AbortHandle>,
@@ -135,6 +138,7 @@ impl Ground {
         readiness.set_open_to_all(config.keys.is_empty());
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
+        let geography = Geography::start(config)?;
         let ground = Self {
             generation,
             desk,
@@ -142,6 +146,7 @@ impl Ground {
             targets,
             probe_targets,
             readiness,
+            geography,
             passed: translate::passed(config),
             tls,
             tasks: vec![
@@ -170,6 +175,7 @@ impl Ground {
         let (door, desk, recorder) = (Arc::clone(door), self.desk.clone(), recorder.clone());
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
+        let locate = self.geography.locate();
         let context = move |_worker: usize| Context {
             settings: Arc::clone(&door),
             desk: desk.clone(),
@@ -177,6 +183,7 @@ impl Ground {
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             peers: peers.clone(),
             readiness: readiness.clone(),
+            locate: locate.clone(),
         };
         let address = config.listen;
         Workers::start(translate::listen(config, public_tls), context)

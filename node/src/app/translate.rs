@@ -181,6 +181,8 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         body_timeout: config.limits.body_timeout,
         in_flight_max: config.limits.in_flight,
         strategy: config.routing.strategy,
+        homes: config.geo.homes.clone(),
+        residency: config.residency.clone(),
         attempts_max: config.routing.attempts_max,
         deadline: config.routing.deadline,
         retry_on: config.routing.retry_on.clone(),

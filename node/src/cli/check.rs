@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::node::NodeArgs;
 use crate::config::{self, Config, Environment, Loaded, Problem, Problems};
+use crate::geo::{Database, GeoError};
 
 /// What `check` takes.
 #[derive(Debug, Args)]
@@ -29,6 +30,10 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
     let checked = config::load(&args.node.sources(environment));
+    if let Some(error) = unusable_database(&checked) {
+        write_unusable(&error, args.json, out)?;
+        return Ok(ExitCode::FAILURE);
+    }
     let code = if checked.is_ok() {
         ExitCode::SUCCESS
     } else {
@@ -45,6 +50,22 @@ pub(super) fn run(
         }
     }
     Ok(code)
+}
+
+/// Whether a file is a location database is known only to what reads it.
+fn unusable_database(checked: &Result<Loaded, Problems>) -> Option<GeoError> {
+    let path = checked.as_ref().ok()?.config.geo.database.as_deref()?;
+    Database::open(path).err()
+}
+
+fn write_unusable(error: &GeoError, as_json: bool, out: &mut impl Write) -> io::Result<()> {
+    if !as_json {
+        return writeln!(out, "geo.database: {error}\n1 problem");
+    }
+    let problem = json!({"key": "geo.database", "problem": error.to_string()});
+    let report = json!({"ok": false, "problems": [problem], "warnings": []});
+    serde_json::to_writer_pretty(&mut *out, &report)?;
+    writeln!(out)
 }
 
 fn write_json(checked: &Result<Loaded, Problems>, out: &mut impl Write) -> io::Result<()> {

@@ -10,9 +10,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use grapevine_core::homes::Homes;
 use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName};
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::place::Place;
+use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
@@ -45,6 +47,10 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// How requests are sent and retried.
     pub routing: RoutingConfig,
+    /// Where clients are, and which regions serve them.
+    pub geo: GeoConfig,
+    /// Where requests may be answered.
+    pub residency: Residency,
     /// What one client, and all of them together, may ask for.
     pub limits: LimitsConfig,
     /// Who may use the public address; empty lets everyone in.
@@ -145,6 +151,15 @@ impl Default for RoutingConfig {
             retry_on: RetryOn::default(),
         }
     }
+}
+
+/// Where clients are, and which regions serve them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeoConfig {
+    /// The location database (MMDB); `None` is the built-in one.
+    pub database: Option<PathBuf>,
+    /// Which regions serve which clients, under the `geo` strategy.
+    pub homes: Homes,
 }
 
 /// What one client, and all of them together, may ask for.

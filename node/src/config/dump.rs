@@ -1,12 +1,14 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
 use grapevine_core::engine::Probe;
+use grapevine_core::homes::Home;
+use grapevine_core::residency::{Residency, Rule, Unknown};
 use grapevine_core::route::Strategy;
 use serde_json::{Map, Value, json};
 
 use super::checked::{
-    Config, CorsOrigins, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig,
-    UpstreamConfig, UpstreamModels,
+    Config, CorsOrigins, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig,
+    RoutingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::format_duration;
@@ -25,6 +27,8 @@ impl Config {
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,
             "routing": routing(&self.routing),
+            "geo": geo(&self.geo, &self.residency),
+            "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
             "limits": limits(&self.limits),
             "keys": keys,
             "cors": {"origins": origins(&self.cors)},
@@ -160,6 +164,30 @@ fn routing(routing: &RoutingConfig) -> Value {
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
         "hedge": "off",
+    })
+}
+
+fn geo(geo: &GeoConfig, residency: &Residency) -> Value {
+    let home =
+        |home: &Home| json!({"countries": texts(&home.clients), "region": home.region.as_str()});
+    json!({
+        "database": geo.database,
+        "map": geo.homes.0.iter().map(home).collect::<Vec<_>>(),
+        "unknown": match residency.unknown() {
+            Unknown::Fenced => "fenced",
+            Unknown::Open => "open",
+        },
+    })
+}
+
+fn rule(rule: &Rule) -> Value {
+    // An empty list in the file would mean nobody.
+    let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    json!({
+        "clients": some(texts(&rule.clients)),
+        "keys": some(texts(&rule.keys)),
+        "models": some(texts(&rule.models)),
+        "regions": texts(&rule.regions),
     })
 }
 

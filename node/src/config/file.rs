@@ -3,10 +3,14 @@
 //! Everything may be left out here, and texts stay texts: what is required, in range and well formed
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
+mod geo;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
 
@@ -32,6 +36,11 @@ pub struct ConfigFile {
     pub upstreams: Option<Vec<Item<UpstreamFile>>>,
     /// How requests are sent and retried.
     pub routing: Option<RoutingFile>,
+    /// Where clients are, and which regions serve them.
+    pub geo: Option<GeoFile>,
+    /// Rules about the regions in which requests may be answered; all that concern a request must permit.
+    /// Default: none, every region may answer.
+    pub residency: Option<Vec<Item<ResidencyFile>>>,
     /// What clients may ask for.
     pub limits: Option<LimitsFile>,
     /// Clients' keys. Default: none, everyone is let in.

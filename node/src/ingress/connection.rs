@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 /// What serving a client takes.
 pub(super) struct Client<L, P> {
     pub(super) context: Arc<Context<L, P>>,
+    /// The address of the connection.
+    pub(super) peer: SocketAddr,
     pub(super) watcher: Watcher,
     /// It came after the node was told to stop.
     pub(super) is_late: bool,
@@ -99,6 +102,7 @@ where
     let counting = open.clone();
     let Client {
         context,
+        peer,
         watcher,
         is_late,
     } = client;
@@ -109,7 +113,7 @@ where
         let context = Arc::clone(&context);
         let guard = counting.enter();
         async move {
-            let reply = service::serve(&context, request).await;
+            let reply = service::serve(&context, request, peer).await;
             Ok::<_, Infallible>(reply.map(|body| OpenBody { body, _open: guard }))
         }
     });

@@ -1,22 +1,46 @@
 //! A dry run's answer: where the request would go, and why.
 
 use grapevine_core::Instant;
-use grapevine_core::ids::ModelName;
+use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::residency::Origin;
 use grapevine_core::route::{Choice, Plan};
 use grapevine_core::view::Way;
 use serde_json::{Value, json};
 
+use super::visitor::Visitor;
 use crate::observe::milliseconds;
 
 /// `plan` for `model`, for people.
-pub(super) fn plan(plan: &Plan, model: Option<&ModelName>, now: Instant) -> Value {
+pub(super) fn plan(
+    plan: &Plan,
+    model: Option<&ModelName>,
+    visitor: &Visitor,
+    now: Instant,
+) -> Value {
     let choices: Vec<Value> = plan.choices.iter().map(|it| choice(it, now)).collect();
     json!({
         "object": "grapevine.plan",
         "model": model.map(ModelName::as_str),
         "last_resort": plan.last_resort,
+        "client": {
+            "area": area(visitor.caller.client),
+            "home_regions": visitor.homes.iter().map(RegionName::as_str).collect::<Vec<_>>(),
+        },
+        "residency": visitor.fence().map(|fence| json!({
+            "rules": fence.to_string(),
+            "regions": fence.regions.iter().map(RegionName::as_str).collect::<Vec<_>>(),
+        })),
         "choices": choices,
     })
+}
+
+/// The country or the continent; nothing where neither is known.
+fn area(client: Origin) -> Option<String> {
+    match client {
+        Origin::Unknown => None,
+        Origin::Continent(continent) => Some(continent.to_string()),
+        Origin::Country(country) => Some(country.to_string()),
+    }
 }
 
 fn choice(choice: &Choice, now: Instant) -> Value {

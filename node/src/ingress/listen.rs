@@ -232,7 +232,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
                 // A dropped sender means that nobody will stop us in order: stop at once.
                 _ = stopped.changed() => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.welcome(stream, graceful.watcher(), false),
+                    Ok((stream, peer)) => self.welcome(stream, peer, graceful.watcher(), false),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -254,15 +254,15 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
     async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown, stop: Stop) {
         for _ in 0..BACKLOG {
             match timeout(LINGER, listener.accept()).await {
-                Ok(Ok((stream, _))) => {
-                    self.welcome(stream, graceful.watcher(), stop.at.elapsed() > LATE);
+                Ok(Ok((stream, peer))) => {
+                    self.welcome(stream, peer, graceful.watcher(), stop.at.elapsed() > LATE);
                 }
                 Ok(Err(_)) | Err(_) => return,
             }
         }
     }
 
-    fn welcome(&self, stream: TcpStream, watcher: Watcher, is_late: bool) {
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher, is_late: bool) {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let connected = Connected(Arc::clone(&self.connections));
         if before >= self.settings.connections_max {
@@ -272,6 +272,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         let settings = Arc::clone(&self.settings);
         let client = Client {
             context: Arc::clone(&self.context),
+            peer,
             watcher,
             is_late,
         };

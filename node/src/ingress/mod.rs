@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client),
 //! `service` (which path is whose), `door` (who asks, and what for), `head` (what the body asks for),
+//! `visitor` (where the client is, and where its request may go),
 //! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
 //! (our headers, our errors).
 //!
@@ -30,13 +31,16 @@ mod sse;
 mod stall;
 mod track;
 mod usage;
+mod visitor;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::homes::Homes;
 use grapevine_core::ids::{NodeName, RegionName};
 use grapevine_core::outcome::RetryOn;
+use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
@@ -47,6 +51,7 @@ use crate::readiness::Readiness;
 pub use cors::Cors;
 pub use keys::{Key, Keys};
 pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, check_free, tls_config};
+pub use visitor::{Locate, Whereabouts};
 
 /// What the door is told; replaced as a whole on reload.
 #[derive(Clone, Debug)]
@@ -63,6 +68,10 @@ pub struct Settings {
     pub in_flight_max: u32,
     /// How candidates are ordered.
     pub strategy: Strategy,
+    /// Which regions serve which clients, under the `geo` strategy.
+    pub homes: Homes,
+    /// Where requests may be answered.
+    pub residency: Residency,
     /// Attempts within one request; at least 1.
     pub attempts_max: u32,
     /// From a request's arrival to the first byte of its answer, over all attempts.
@@ -94,4 +103,6 @@ pub struct Context<L, P> {
     pub peers: P,
     /// Whether the node is ready.
     pub readiness: Readiness,
+    /// Tells where clients are.
+    pub locate: Locate,
 }

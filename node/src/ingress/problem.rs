@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use grapevine_core::ids::ModelName;
+use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use grapevine_core::route::PlanError;
+use grapevine_core::residency::Fence;
+use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
 use serde_json::{Value, json};
+
+use crate::observe::metrics::RESIDENCY;
 
 /// The longest wait that an error of ours asks for: clients should come back soon, since a mesh
 /// recovers soon.
@@ -161,7 +164,11 @@ impl Problem {
     }
 
     /// There is no way to answer the request for `model`.
-    pub(super) fn no_plan(model: Option<&ModelName>, error: PlanError) -> Self {
+    pub(super) fn no_plan(
+        model: Option<&ModelName>,
+        error: PlanError,
+        fence: Option<&Fence>,
+    ) -> Self {
         match error {
             PlanError::UnknownModel { nearest } => Self::unknown_model(model, &nearest),
             PlanError::NoneReachable { retry_after } => Self {
@@ -172,12 +179,39 @@ impl Problem {
                     "every upstream for this model is out of reach; try again soon",
                 )
             },
-            PlanError::NotAllowed => Self::new(
+            PlanError::NotAllowed { by: Bar::Wish } => Self::new(
                 StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
                 "no_allowed_region",
                 "no upstream for this model is in a region that the request allows",
             ),
+            PlanError::NotAllowed { by: Bar::Residency } => Self::residency(fence),
         }
+    }
+
+    /// Residency permits no upstream that could take the request; `fence` is this node's own, where the
+    /// refusal is not that of another node's rules.
+    pub(super) fn residency(fence: Option<&Fence>) -> Self {
+        let reason = match fence {
+            Some(fence) if fence.regions.is_empty() => {
+                format!("the data residency rules {fence} have no region in common")
+            }
+            Some(fence) => {
+                let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
+                let regions = regions.join(", ");
+                format!(
+                    "data residency ({fence}) permits {regions} only, where no upstream serves it"
+                )
+            }
+            None => {
+                "the data residency rules of the nodes that serve it do not permit it".to_owned()
+            }
+        };
+        let message = format!("the request may not leave its fence: {reason}");
+        Self::new(
+            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+            RESIDENCY,
+            message,
+        )
     }
 
     pub(super) fn unknown_model(model: Option<&ModelName>, nearest: &[ModelName]) -> Self {
@@ -224,7 +258,7 @@ impl Problem {
                 "deadline_passed",
                 "no upstream answered within the request's own time limit",
             ),
-            Outcome::Refused(Refusal::Residency) => Self::no_plan(None, PlanError::NotAllowed),
+            Outcome::Refused(Refusal::Residency) => Self::residency(None),
             Outcome::Refused(_) => Self::passing(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",

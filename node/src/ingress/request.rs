@@ -5,9 +5,11 @@
 //! each outcome's verdict says whether to go on.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_core::engine::Event;
+use grapevine_core::ids::RegionName;
 use grapevine_core::outcome::{Blame, Next, Outcome, Refusal};
 use grapevine_core::route::{self, Ask, Choice, Plan, PlanError};
 use grapevine_core::view::{UpstreamView, Way};
@@ -24,6 +26,7 @@ use super::outgoing::{Outgoing, ReplyBody};
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::track::Track;
+use super::visitor::Visitor;
 use crate::clock::Clock;
 use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure, RequestId};
 use crate::headers;
@@ -34,6 +37,7 @@ pub(super) struct Admitted {
     /// Without credentials, hop-by-hop headers and our own.
     pub(super) headers: HeaderMap,
     pub(super) wishes: Wishes,
+    pub(super) visitor: Visitor,
     pub(super) head: Head,
     pub(super) body: Bytes,
 }
@@ -46,9 +50,11 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
 ) -> Reply {
     let allowed = request.wishes.timeout.unwrap_or(track.settings().deadline);
     let clock: Clock = context.desk.clock();
+    let wished = &request.wishes.allow_regions;
     let errand = Errand {
         id: None,
         context,
+        allow_regions: request.visitor.allowed(wished),
         deadline: clock.timer(track.arrived_at() + allowed),
         request,
         track,
@@ -67,9 +73,11 @@ struct Errand<'a, L, P> {
     context: &'a Context<L, P>,
     request: Admitted,
     deadline: Instant,
+    /// What the rules and the client leave; empty allows all.
+    allow_regions: Arc<[RegionName]>,
     track: Track,
     /// Candidates that refused, as (node, upstream).
-    refused: Vec<std::sync::Arc<UpstreamView>>,
+    refused: Vec<Arc<UpstreamView>>,
     /// The last answer that was not good enough, for when nothing better comes.
     held: Option<(Choice, Answer)>,
     /// How the last attempt without an answer ended.
@@ -102,12 +110,18 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         let plan = match self.plan() {
             Ok(plan) => plan,
             Err(error) => {
-                let problem = Problem::no_plan(self.track.model(), error);
+                let problem =
+                    Problem::no_plan(self.track.model(), error, self.request.visitor.fence());
                 return reply::problem(self.track, &problem);
             }
         };
         if self.request.wishes.dry_run {
-            let shown = explain::plan(&plan, self.track.model(), self.context.desk.now());
+            let shown = explain::plan(
+                &plan,
+                self.track.model(),
+                &self.request.visitor,
+                self.context.desk.now(),
+            );
             return reply::own(self.track, StatusCode::OK, &shown);
         }
         let attempts_max = self.track.settings().attempts_max as usize;
@@ -139,13 +153,16 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
 
     fn plan(&self) -> Result<Plan, PlanError> {
         let settings = self.track.settings();
-        let wishes = &self.request.wishes;
+        let (wishes, visitor) = (&self.request.wishes, &self.request.visitor);
         let ask = Ask {
             model: self.request.head.model.as_ref(),
             strategy: settings.strategy,
             session: wishes.session.or(self.request.head.session),
+            client_place: visitor.place,
+            home_regions: &visitor.homes,
             prefer_region: wishes.prefer_region.as_ref(),
             allow_regions: &wishes.allow_regions,
+            fence: visitor.permitted.regions(),
             attempts_max: settings.attempts_max,
         };
         let desk = &self.context.desk;
@@ -203,6 +220,8 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
             body: self.request.body.clone(),
             deadline: self.deadline,
             last_resort,
+            allow_regions: self.allow_regions.clone(),
+            caller: self.request.visitor.caller.clone(),
         }
     }
 
@@ -286,7 +305,12 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
                 });
             }
         }
-        let failed = || Problem::failed(&self.failure.unwrap_or(Outcome::PeerLost));
+        let failed = || match self.failure.unwrap_or(Outcome::PeerLost) {
+            Outcome::Refused(Refusal::Residency) => {
+                Problem::residency(self.request.visitor.fence())
+            }
+            outcome => Problem::failed(&outcome),
+        };
         let problem = problem.unwrap_or_else(failed);
         reply::problem(self.track, &problem)
     }

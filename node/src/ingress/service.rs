@@ -1,5 +1,6 @@
 //! Which path is whose: health, the list of models, and everything that goes to an upstream.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted};
 use super::track::Track;
+use super::visitor::Visitor;
 use super::{Context, Settings};
 use crate::exchange::{CallLocal, CallPeer};
 use crate::headers;
@@ -39,11 +41,12 @@ const POST_ONLY: [&str; 4] = [
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
     request: Request<Incoming>,
+    peer: SocketAddr,
 ) -> Reply {
     let settings = context.settings.load_full();
     let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
-    let mut reply = dispatch(context, &settings, head, body).await;
+    let mut reply = dispatch(context, &settings, head, body, peer).await;
     if let Some(origin) = origin {
         settings.cors.mark(&origin, reply.headers_mut());
     }
@@ -55,6 +58,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     settings: &Arc<Settings>,
     head: Parts,
     body: Incoming,
+    peer: SocketAddr,
 ) -> Reply {
     if let Some((status, headers)) = settings.cors.preflight(&head.method, &head.headers) {
         return reply::empty(status, headers);
@@ -96,7 +100,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     let answered = if is_models {
         visit.models(&head)
     } else {
-        match visit.admit(head, body).await {
+        match visit.admit(head, body, peer).await {
             Ok(admitted) => return request::answer(context, admitted, visit.track).await,
             Err(problem) => Err(problem),
         }
@@ -116,7 +120,12 @@ struct Visit<'a, L, P> {
 
 impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     /// Lets a request in that goes to an upstream, and takes its body.
-    async fn admit(&mut self, mut head: Parts, mut body: Incoming) -> Result<Admitted, Problem> {
+    async fn admit(
+        &mut self,
+        mut head: Parts,
+        mut body: Incoming,
+        peer: SocketAddr,
+    ) -> Result<Admitted, Problem> {
         let checked = self.check(&head);
         let (key, wishes) = match checked {
             Ok(checked) => checked,
@@ -145,10 +154,17 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 Some(_) | None => {}
             }
         }
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let key = key.map(|key| key.name.clone());
+        let visitor = Visitor::new(settings, whereabouts, key, asked.model.as_ref());
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
         door::clean(&mut head.headers);
         Ok(Admitted {
             headers: head.headers,
             wishes,
+            visitor,
             head: asked,
             body,
         })

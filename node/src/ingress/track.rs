@@ -11,6 +11,7 @@ use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
 use grapevine_core::ids::ModelName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
+use grapevine_core::residency::Fence;
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 use http::Method;
@@ -80,6 +81,7 @@ impl Track {
             total: Duration::ZERO,
             tokens: Tokens::default(),
             key: None,
+            residency: None,
             error: None,
         };
         Self {
@@ -128,6 +130,11 @@ impl Track {
     /// Whose key it carried.
     pub(super) fn set_key(&mut self, name: Arc<str>) {
         self.record.key = Some(name);
+    }
+
+    /// Residency rules concern it.
+    pub(super) fn set_fence(&mut self, fence: &Fence) {
+        self.record.residency = Some(fence.to_string().into());
     }
 
     /// The request is counted among those under way until the end.

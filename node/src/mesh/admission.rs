@@ -10,13 +10,14 @@ use grapevine_core::fact::{Phase, Standing};
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Refusal;
+use grapevine_core::residency::Question;
 use grapevine_core::view::{UpstreamView, View};
 use grapevine_proto::frame::RequestHead;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::hub::{Hub, own_fact};
-use crate::exchange::{Call, RequestId};
+use crate::exchange::{Call, Caller, RequestId};
 
 /// A request is forwarded once.
 const HOPS_MAX: u8 = 1;
@@ -90,6 +91,7 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admissio
         let detail = "request may not be answered in this region";
         return Err(refused(Refusal::Residency, detail));
     }
+    own_rules(hub, head, &view)?;
     let unknown = || refused(Refusal::UnknownUpstream, "node has no such upstream");
     let upstream = view.own.get(&head.upstream).ok_or_else(unknown)?;
     if !serves(&view, &head.upstream, head.model.as_ref()) {
@@ -112,6 +114,22 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admissio
         _in_flight: in_flight,
     };
     Ok((admission, call))
+}
+
+/// Asks this node's own residency rules: the sender's may be older, or have none.
+fn own_rules<L>(hub: &Hub<L>, head: &RequestHead<'_>, view: &View) -> Result<(), Refused> {
+    let permitted = hub.residency.load().permits(&Question {
+        client: head.client,
+        key: head.key,
+        model: head.model.as_ref(),
+    });
+    match permitted.fence() {
+        Some(fence) if !permitted.allows(&view.region) => {
+            let detail = format!("{fence} keeps the request out of this region");
+            Err(refused(Refusal::Residency, detail))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether an own upstream may be called now: it is in use, or this is its trial.
@@ -152,5 +170,10 @@ fn call(head: &RequestHead<'_>) -> Result<Call, Refused> {
         body: Bytes::new(),
         deadline: Instant::now(),
         last_resort: head.last_resort,
+        allow_regions: head.allow_regions.as_slice().into(),
+        caller: Caller {
+            client: head.client,
+            key: head.key.map(Into::into),
+        },
     })
 }

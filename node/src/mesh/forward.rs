@@ -151,8 +151,10 @@ fn encode_head(call: &Call) -> Result<Vec<u8>, Failure> {
         remaining: call.deadline.saturating_duration_since(Instant::now()),
         hops: 1,
         last_resort: call.last_resort,
-        allow_regions: Vec::new(),
+        allow_regions: call.allow_regions.to_vec(),
         traceparent: traceparent.and_then(|value| value.to_str().ok()),
+        client: call.caller.client,
+        key: call.caller.key.as_deref(),
     };
     // The request cannot take this hop; nobody is to blame, and another candidate may be local.
     head.encode().map_err(|error| {

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_core::fact::{Load, UpstreamFact};
 use grapevine_core::ids::{MeshName, NodeName, UpstreamName};
+use grapevine_core::residency::Residency;
 use grapevine_core::view::View;
 use quinn::Endpoint;
 use tokio::sync::{Semaphore, mpsc};
@@ -42,6 +43,34 @@ pub(super) struct Hub<L> {
     /// Kibibytes that request bodies still coming in may take.
     pub(super) upload_kibibytes: Arc<Semaphore>,
     pub(super) complaints: Complaints,
+    /// This node's own rules for the requests that it serves.
+    pub(super) residency: ArcSwap<Residency>,
+}
+
+/// Swaps what a reload changes, whatever answers calls.
+pub(super) trait Swap: Send + Sync + std::fmt::Debug {
+    fn swap(&self, config: quinn::ClientConfig);
+
+    fn swap_rules(&self, residency: Residency);
+}
+
+impl<L: Send + Sync> Swap for Hub<L> {
+    fn swap(&self, config: quinn::ClientConfig) {
+        self.client.store(Arc::new(config));
+    }
+
+    fn swap_rules(&self, residency: Residency) {
+        self.residency.store(Arc::new(residency));
+    }
+}
+
+impl<L> std::fmt::Debug for Hub<L> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Hub")
+            .field("me", &self.me)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Gossip for addresses without a link, until one is there.

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{Generation, NodeName};
+use grapevine_core::residency::Residency;
 use grapevine_proto::frame::{EncodeError, Greeting, VERSION};
 use quinn::Endpoint;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -20,7 +21,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::dial::{self, Dialler, Members};
 use super::endpoint::{self, EndpointError};
 use super::forward::Forwarder;
-use super::hub::{Complaints, Hub, Letters};
+use super::hub::{Complaints, Hub, Letters, Swap};
 use super::identity::{IdentityError, Signer, Verifier};
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
@@ -65,6 +66,8 @@ pub struct MeshConfig {
     pub seeds: Vec<String>,
     /// Who this node is.
     pub credentials: Credentials,
+    /// Which requests may be answered in this node's region.
+    pub residency: Residency,
 }
 
 /// Why the mesh did not start.
@@ -127,28 +130,8 @@ pub struct MeshHandle {
     links: Links,
     signer: Signer,
     verifier: Verifier,
-    client: Arc<dyn SwapClient>,
+    swaps: Arc<dyn Swap>,
     tasks: Arc<[AbortHandle]>,
-}
-
-/// Swaps the configuration that peers are dialled with, whatever answers calls.
-trait SwapClient: Send + Sync + std::fmt::Debug {
-    fn swap(&self, config: quinn::ClientConfig);
-}
-
-impl<L: CallLocal> SwapClient for Hub<L> {
-    fn swap(&self, config: quinn::ClientConfig) {
-        self.client.store(Arc::new(config));
-    }
-}
-
-impl<L> std::fmt::Debug for Hub<L> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Hub")
-            .field("me", &self.me)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Starts the mesh on the current tokio runtime. `local` answers the calls of peers there.
@@ -197,6 +180,7 @@ pub async fn start<L: CallLocal>(
         underway: Underway::default(),
         upload_kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
         complaints: Complaints::default(),
+        residency: ArcSwap::from_pointee(config.residency),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
     let tasks = [
@@ -211,7 +195,7 @@ pub async fn start<L: CallLocal>(
         links: links.clone(),
         signer,
         verifier,
-        client: hub,
+        swaps: hub,
         tasks: Arc::new(tasks),
     };
     Ok(Parts {
@@ -370,8 +354,13 @@ impl MeshHandle {
         self.verifier.replace(credentials)?;
         self.signer.replace(credentials)?;
         self.endpoint.set_server_config(Some(server));
-        self.client.swap(client);
+        self.swaps.swap(client);
         Ok(())
+    }
+
+    /// From now on `residency` decides which requests of peers are answered here.
+    pub fn set_residency(&self, residency: Residency) {
+        self.swaps.swap_rules(residency);
     }
 
     /// Ends every link in a way that peers see at once, and stops the mesh's tasks. Calls that are

@@ -109,6 +109,7 @@ impl RequestRecord {
             "tokens_in": self.tokens.input,
             "tokens_out": self.tokens.output,
             "key": self.key.as_deref(),
+            "residency": self.residency.as_deref(),
             "error": self.error,
         })
     }
@@ -158,6 +159,7 @@ mod tests {
             total: Duration::ZERO,
             tokens: Tokens::default(),
             key: None,
+            residency: None,
             error: None,
         }
     }

@@ -20,6 +20,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::record::RequestRecord;
 
+/// How records call a refusal by residency.
+pub const RESIDENCY: &str = "residency";
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// All metrics of the node. Cheap to clone.
@@ -35,6 +38,7 @@ struct Inner {
     overhead: Histogram,
     tokens: Family<DirectionLabels, Counter>,
     transitions: Family<KindLabels, Counter>,
+    residency: Family<KindLabels, Counter>,
     upstream_usable: Family<UpstreamLabels, Gauge>,
     upstream_in_flight: Family<UpstreamLabels, Gauge>,
     upstream_first_byte: Family<UpstreamLabels, FloatGauge>,
@@ -143,6 +147,12 @@ impl Metrics {
                 .observe(first_byte);
             metrics.overhead.observe(record.overhead.as_secs_f64());
         }
+        // A peer's own rules may refuse what none of this node's rules concern.
+        let is_refused = record.error == Some(RESIDENCY);
+        if is_refused || record.residency.is_some() {
+            let kind = if is_refused { "refused" } else { "fenced" };
+            metrics.residency.get_or_create(&KindLabels { kind }).inc();
+        }
         let tokens = [
             ("input", record.tokens.input),
             ("output", record.tokens.output),
@@ -243,6 +253,7 @@ impl Inner {
             overhead: seconds(),
             tokens: Family::default(),
             transitions: Family::default(),
+            residency: Family::default(),
             upstream_usable: Family::default(),
             upstream_in_flight: Family::default(),
             upstream_first_byte: Family::default(),
@@ -288,6 +299,11 @@ impl Inner {
             "transitions",
             "Changes of state of own upstreams, peers and links, by kind",
             self.transitions.clone(),
+        );
+        registry.register(
+            "residency",
+            "Requests that residency rules concerned: kept within their fence, or refused",
+            self.residency.clone(),
         );
         registry.register(
             "lost",

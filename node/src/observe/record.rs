@@ -58,6 +58,8 @@ pub struct RequestRecord {
     pub tokens: Tokens,
     /// The name of the client's key, where it had one.
     pub key: Option<Arc<str>>,
+    /// The residency rules that fenced it in, as keys of the configuration; `None` where none did.
+    pub residency: Option<Arc<str>>,
     /// Why it ended as it did, where it did not end well; one word.
     pub error: Option<&'static str>,
 }
@@ -258,6 +260,7 @@ mod tests {
             total: Duration::ZERO,
             tokens: Tokens::default(),
             key: None,
+            residency: None,
             error: None,
         }
     }

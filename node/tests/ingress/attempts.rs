@@ -6,9 +6,7 @@ use bytes::Bytes;
 use grapevine_core::fact::Load;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
-use grapevine_node::exchange::{Answer, AnswerBody, Failure};
-use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, Full};
+use grapevine_node::exchange::{AnswerBody, Failure};
 
 use crate::support::*;
 
@@ -145,16 +143,6 @@ async fn full_upstream_is_passed_over() {
     let reply = node.chat().await;
     assert_eq!(reply.header("x-grapevine-upstream"), Some("up2"));
     assert!(busy.seen().is_empty());
-}
-
-fn well_answered(text: &'static str, load: Option<Load>) -> Answer {
-    let body = Full::new(Bytes::from_static(text.as_bytes()));
-    Answer {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-        body: AnswerBody::new(body.map_err(|never| match never {})),
-        load,
-    }
 }
 
 fn load(in_flight: u32) -> Load {

@@ -4,6 +4,7 @@ mod attempts;
 mod door;
 mod listening;
 mod passing;
+mod residency;
 mod streams;
 mod support;
 mod upstreams;

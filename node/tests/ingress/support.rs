@@ -9,23 +9,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
-use grapevine_core::fact::{Fact, NodeFact, Phase, Standing, UpstreamFact};
+use grapevine_core::fact::{Fact, Load, NodeFact, Phase, Standing, UpstreamFact};
 use grapevine_core::health;
+use grapevine_core::homes::Homes;
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use grapevine_core::outcome::RetryOn;
+use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_node::clock::Clock;
 use grapevine_node::config::checked::TimeoutConfig;
 use grapevine_node::driver::{Desk, Driver, Outlets};
-use grapevine_node::exchange::{Answer, Call, CallPeer, Failure};
-use grapevine_node::ingress::{Context, Cors, Keys, ListenSettings, Settings, Workers};
+use grapevine_node::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+use grapevine_node::ingress::{Context, Cors, Keys, ListenSettings, Locate, Settings, Workers};
 use grapevine_node::observe::history::History;
 use grapevine_node::observe::record::{Recorder, RequestRecord};
 use grapevine_node::readiness::Readiness;
 use grapevine_node::upstream::{self, Targets, UpstreamClient};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -235,6 +239,17 @@ impl CallPeer for FakePeers {
     }
 }
 
+/// A peer's good answer with `text`.
+pub(crate) fn well_answered(text: &'static str, load: Option<Load>) -> Answer {
+    let body = Full::new(Bytes::from_static(text.as_bytes()));
+    Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: AnswerBody::new(body.map_err(|never| match never {})),
+        load,
+    }
+}
+
 /// How a node is to be.
 pub(crate) struct Plan {
     pub(crate) targets: Vec<upstream::Settings>,
@@ -242,6 +257,7 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) listen: ListenSettings,
     pub(crate) peers: FakePeers,
+    pub(crate) locate: Locate,
     /// (node, tier) of peers with an upstream called `theirs`.
     pub(crate) known_peers: Vec<(&'static str, u16)>,
 }
@@ -258,6 +274,8 @@ impl Default for Plan {
                 body_timeout: Duration::from_secs(5),
                 in_flight_max: 1_000,
                 strategy: Strategy::Latency,
+                homes: Homes::default(),
+                residency: Residency::default(),
                 attempts_max: 4,
                 deadline: Duration::from_secs(5),
                 retry_on: RetryOn::default(),
@@ -276,6 +294,7 @@ impl Default for Plan {
                 connections_max: 1_000,
             },
             peers: FakePeers::none(),
+            locate: Locate::default(),
             known_peers: vec![],
         }
     }
@@ -340,7 +359,7 @@ impl Plan {
         let kept_targets = targets.clone();
         let passed = self.settings.passed.clone();
         let settings = Arc::new(ArcSwap::from_pointee(self.settings));
-        let (peers, making) = (self.peers, desk.clone());
+        let (peers, locate, making) = (self.peers, self.locate, desk.clone());
         let make = move |_| Context {
             settings: settings.clone(),
             desk: making.clone(),
@@ -352,6 +371,7 @@ impl Plan {
             ),
             peers: peers.clone(),
             readiness: readiness.clone(),
+            locate: locate.clone(),
         };
         let workers = Workers::start(self.listen, make).expect("a listener");
         Node {

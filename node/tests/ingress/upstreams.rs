@@ -10,7 +10,7 @@ use bytes::Bytes;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_node::config::checked::TimeoutConfig;
-use grapevine_node::exchange::{Answer, Call, CallLocal, Failure};
+use grapevine_node::exchange::{Answer, Call, CallLocal, Caller, Failure};
 use grapevine_node::ingress::tls_config;
 use grapevine_node::upstream::{Settings, Targets, UpstreamClient};
 use http::{HeaderMap, HeaderValue, Method, Response};
@@ -94,6 +94,8 @@ async fn call(client: &UpstreamClient, upstream: &str) -> Result<Answer, Failure
         body: Bytes::from_static(MODEL_BODY.as_bytes()),
         deadline: Instant::now() + Duration::from_secs(5),
         last_resort: false,
+        allow_regions: [].into(),
+        caller: Caller::default(),
     };
     client.call(call).await
 }

@@ -6,16 +6,15 @@ use bincode::{BorrowDecode, Encode};
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use grapevine_core::residency::Origin;
 
+use super::client::{self, Headers};
 use super::codec;
 use super::{
     BODY_BYTES_MAX, DETAIL_BYTES_MAX, DecodeError, EncodeError, HEAD_BYTES_MAX, HEADER_BYTES_MAX,
     HEADERS_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, REGIONS_MAX, REQUEST_ID_BYTES_MAX,
     TRACEPARENT_BYTES_MAX,
 };
-
-/// Header fields in order; names are lower-case ASCII where the HTTP library wrote them.
-type Headers<'a> = Vec<(&'a str, &'a [u8])>;
 
 /// The head of a forwarded request. Texts and headers are borrowed from the frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +43,10 @@ pub struct RequestHead<'a> {
     pub allow_regions: Vec<RegionName>,
     /// The W3C trace context to go on with.
     pub traceparent: Option<&'a str>,
+    /// Where the client is, for the peer's own residency rules.
+    pub client: Origin,
+    /// The name of the client's key, for the same.
+    pub key: Option<&'a str>,
 }
 
 /// The load that a peer tells of the upstream it was asked for.
@@ -141,14 +144,16 @@ impl<'a> RequestHead<'a> {
         at_most("list of regions", self.allow_regions.len(), REGIONS_MAX)?;
         let traceparent = self.traceparent.map_or(0, str::len);
         at_most("trace context", traceparent, TRACEPARENT_BYTES_MAX)?;
-        check_headers(&self.headers)?;
+        let area = client::area_text(self.client);
+        let headers = client::with_own(self.headers, area.as_deref(), self.key);
+        check_headers(&headers)?;
         let wire = WireRequest {
             request_id: self.request_id,
             upstream: self.upstream.as_str(),
             model: self.model.as_ref().map(ModelName::as_str),
             method: self.method,
             path: self.path,
-            headers: self.headers,
+            headers,
             body_bytes: self.body_bytes as u64,
             remaining_micros: micros(self.remaining),
             hops: self.hops,
@@ -174,6 +179,7 @@ impl<'a> RequestHead<'a> {
         let body_bytes = usize::try_from(wire.body_bytes).unwrap_or(usize::MAX);
         in_range("body length", body_bytes, 0, BODY_BYTES_MAX)?;
         check_headers(&wire.headers).map_err(|_| DecodeError::OutOfRange { field: "headers" })?;
+        let (headers, client, key) = client::without_own(wire.headers)?;
         let regions = wire.allow_regions.iter().map(|text| {
             RegionName::new(text).map_err(|source| DecodeError::BadName {
                 field: "region",
@@ -196,13 +202,15 @@ impl<'a> RequestHead<'a> {
                 })?,
             method: wire.method,
             path: wire.path,
-            headers: wire.headers,
+            headers,
             body_bytes,
             remaining: Duration::from_micros(wire.remaining_micros),
             hops: wire.hops,
             last_resort: wire.last_resort,
             allow_regions: regions.collect::<Result<_, _>>()?,
             traceparent: wire.traceparent,
+            client,
+            key,
         })
     }
 }

@@ -14,6 +14,7 @@
 //! times over.
 
 mod call;
+mod client;
 mod codec;
 mod greeting;
 mod ping;

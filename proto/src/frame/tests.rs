@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use grapevine_core::country::{Continent, CountryCode};
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use grapevine_core::residency::Origin;
 use proptest::prelude::*;
 
 use super::*;
@@ -23,6 +25,8 @@ fn request() -> RequestHead<'static> {
         last_resort: false,
         allow_regions: vec![RegionName::new("eur").expect("a name")],
         traceparent: None,
+        client: Origin::Unknown,
+        key: None,
     }
 }
 
@@ -130,6 +134,29 @@ fn every_frame_reads_back_as_written() {
     assert_eq!(Datagram::decode(&ping.encode()), Ok(Datagram::Ping(ping)));
     let echo = pong().encode(1_200);
     assert_eq!(Datagram::decode(&echo), Ok(Datagram::Pong(pong())));
+}
+
+#[test]
+fn client_of_a_request_survives_the_hop_and_leaves_no_header() {
+    let country = CountryCode::new("DE").expect("a code");
+    for client in [Origin::Country(country), Origin::Continent(Continent::Asia)] {
+        let sent = RequestHead {
+            client,
+            key: Some("app"),
+            ..request()
+        };
+        let frame = sent.clone().encode().expect("a frame");
+        assert_eq!(RequestHead::decode(payload(&frame)), Ok(sent));
+    }
+}
+
+#[test]
+fn client_is_told_by_the_node_and_not_by_a_header_of_the_client() {
+    let mut spoofed = request();
+    spoofed.headers.push(("x-grapevine-client-area", b"US"));
+    spoofed.headers.push(("x-grapevine-client-key", b"root"));
+    let frame = spoofed.encode().expect("a frame");
+    assert_eq!(RequestHead::decode(payload(&frame)), Ok(request()));
 }
 
 #[test]
@@ -315,6 +342,8 @@ proptest! {
             last_resort,
             allow_regions: vec![],
             traceparent: traceparent.as_deref(),
+            client: Origin::Unknown,
+            key: None,
         };
         let frame = head.clone().encode().expect("within the limits");
         prop_assert_eq!(RequestHead::decode(payload(&frame)), Ok(head));

@@ -138,8 +138,11 @@ impl Bench {
             model: Some(&model),
             strategy: Strategy::Latency,
             session: None,
+            client_place: None,
+            home_regions: &[],
             prefer_region: None,
             allow_regions: &[],
+            fence: None,
             attempts_max: 6,
         };
         plan(&view, &ask, self.now, &mut self.rng)

@@ -1,6 +1,7 @@
 //! Where a request goes: `plan` turns a view and a question into candidates in order.
 
 mod cost;
+mod geo;
 mod nearest;
 mod order;
 mod plan;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{ModelName, RegionName};
+use crate::place::Place;
 use crate::view::Candidate;
 
 pub use cost::Cost;
@@ -24,10 +26,19 @@ pub struct Ask<'a> {
     pub strategy: Strategy,
     /// A number that is equal for requests of the same conversation.
     pub session: Option<u64>,
+    /// Where the client is thought to be; `None` when its address cannot be placed. Only
+    /// [`Strategy::Geo`] looks at it.
+    pub client_place: Option<Place>,
+    /// The regions that an explicit map gives to the client, the first to be tried first; they win over
+    /// distance. Only [`Strategy::Geo`] looks at them.
+    pub home_regions: &'a [RegionName],
     /// The client asked for this region first.
     pub prefer_region: Option<&'a RegionName>,
     /// The client allows only these regions; empty allows all.
     pub allow_regions: &'a [RegionName],
+    /// Residency permits only these regions, whatever the client allows; `None` permits all, and an
+    /// empty list none.
+    pub fence: Option<&'a [RegionName]>,
     /// Attempts allowed in all; at least 1.
     pub attempts_max: u32,
 }
@@ -38,7 +49,8 @@ pub enum Strategy {
     /// The least measured cost.
     #[default]
     Latency,
-    /// The nearest place first.
+    /// The client's mapped regions first, then the nearest to the client; without a place of the client,
+    /// the nearest by round trip.
     Geo,
     /// Own upstreams first, then by name: what the configuration ordered.
     Priority,
@@ -81,6 +93,8 @@ pub enum Reason {
     Session,
     /// The client asked for its region.
     PreferredRegion,
+    /// A map gives its region to the client.
+    Mapped,
     /// The nearest place.
     Nearest,
     /// The order of the configuration.
@@ -112,9 +126,21 @@ pub enum PlanError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// There are candidates, but none in a region that the request allows.
+    /// There are candidates, but none in a region that the request may go to.
     #[error("no upstream for this model is in an allowed region")]
-    NotAllowed,
+    NotAllowed {
+        /// What keeps it out.
+        by: Bar,
+    },
+}
+
+/// What keeps a request out of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// A residency rule: no candidate is inside the fence, whatever the client allows.
+    Residency,
+    /// The client's own list of regions, within what residency permits.
+    Wish,
 }
 
 impl Reason {
@@ -126,6 +152,7 @@ impl Reason {
             Self::LeastLoad => "least-load",
             Self::Session => "session",
             Self::PreferredRegion => "preferred-region",
+            Self::Mapped => "mapped",
             Self::Nearest => "nearest",
             Self::Priority => "priority",
             Self::Weighted => "weighted",

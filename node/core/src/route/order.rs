@@ -5,20 +5,21 @@
 //! NSDI 2024). A sample instead of everything keeps nodes that share slightly old news from all
 //! running to the same place.
 //!
-//! Bound: a tier is scored over its 16 cheapest candidates and two others, however many it has.
+//! Bound: a tier is scored over its 16 cheapest candidates and two others, however many it has; by
+//! geography, over the 16 nearest to the client.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::{Ask, Choice, Cost, Reason, Strategy};
+use super::{Ask, Choice, Cost, Reason, Strategy, geo};
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
 
 /// Candidates of a tier that are scored, beside the ones drawn from the rest.
-const WINDOW: usize = 16;
+pub(super) const WINDOW: usize = 16;
 
 /// Candidates drawn into the sample with probability falling with cost.
 const DRAWN: usize = 2;
@@ -132,6 +133,11 @@ fn window<'a>(
 ) -> Vec<Scored<'a>> {
     let fits =
         |candidate: &&Arc<Candidate>| candidate.upstream.is_usable(now) && ask.allows(candidate);
+    if ask.strategy == Strategy::Geo {
+        let nearest = geo::nearest(usable.iter().filter(fits), ask, now);
+        let scored = nearest.into_iter();
+        return scored.map(|one| Scored::new(one, now, rng)).collect();
+    }
     let mut scored: Vec<Scored<'a>> = Vec::with_capacity(usable.len().min(WINDOW + DRAWN));
     let mut rest = usable.len();
     for (index, candidate) in usable
@@ -197,10 +203,8 @@ fn first_choice<'a>(
     let (index, reason) = match (ask.strategy, ask.session) {
         (Strategy::Latency, Some(session)) => by_session(scored, session),
         (Strategy::Latency, None) => by_sample(scored, rng),
-        (Strategy::Geo, _) => {
-            scored.sort_by_key(|one| (one.hot, one.cost.rtt, one.total));
-            (0, Reason::Nearest)
-        }
+        // The window came in this order.
+        (Strategy::Geo, _) => (0, geo::reason(&scored[0].candidate.upstream, ask)),
         (Strategy::Priority, _) => {
             scored.sort_by(|left, right| configured_order(left).cmp(&configured_order(right)));
             (0, Reason::Priority)
@@ -212,7 +216,7 @@ fn first_choice<'a>(
         }
     };
     let first = scored.remove(index);
-    if !matches!(ask.strategy, Strategy::Priority) {
+    if !matches!(ask.strategy, Strategy::Priority | Strategy::Geo) {
         scored.sort_by_key(|one| (one.hot, one.total));
     }
     (first, reason)

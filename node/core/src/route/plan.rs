@@ -7,7 +7,7 @@ use rand_core::Rng;
 
 use super::nearest::nearest;
 use super::order;
-use super::{Ask, Choice, Cost, Plan, PlanError, Reason};
+use super::{Ask, Bar, Choice, Cost, Plan, PlanError, Reason};
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, Routes, View};
 
@@ -16,8 +16,17 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Ask<'_> {
     /// Whether the request may go to `candidate`.
+    // Invariant: every choice of a plan was allowed by this, the last resort and the trial included.
     pub(super) fn allows(&self, candidate: &Candidate) -> bool {
-        self.allow_regions.is_empty() || self.allow_regions.contains(&candidate.upstream.region)
+        let is_wished = self.allow_regions.is_empty()
+            || self.allow_regions.contains(&candidate.upstream.region);
+        is_wished && self.is_permitted(candidate)
+    }
+
+    /// Whether residency permits `candidate`.
+    fn is_permitted(&self, candidate: &Candidate) -> bool {
+        self.fence
+            .is_none_or(|regions| regions.contains(&candidate.upstream.region))
     }
 }
 
@@ -94,7 +103,11 @@ fn last_resort(routes: &Routes, ask: &Ask<'_>, now: Instant) -> Result<Choice, P
             retry_after: RETRY_AFTER,
         });
     }
-    Err(PlanError::NotAllowed)
+    let by = match all().any(|candidate| ask.is_permitted(candidate)) {
+        true => Bar::Wish,
+        false => Bar::Residency,
+    };
+    Err(PlanError::NotAllowed { by })
 }
 
 /// Appends further attempts at candidates that allow them.

@@ -14,6 +14,7 @@ use crate::fact::{Phase, Standing};
 use crate::health;
 use crate::ids::{NodeName, UpstreamName};
 use crate::limit::InFlight;
+use crate::place::Place;
 use crate::units::{Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
@@ -102,8 +103,11 @@ fn plan_with<'a>(
         model: Some(&MODEL),
         strategy: Strategy::Latency,
         session: None,
+        client_place: None,
+        home_regions: &[],
         prefer_region: None,
         allow_regions: &[],
+        fence: None,
         attempts_max: 6,
     };
     change(&mut ask);
@@ -275,8 +279,31 @@ fn region_that_is_not_allowed_is_never_a_fallback() {
     let refused = plan_with(&view, |ask| ask.allow_regions = &nowhere, 1);
     assert_eq!(
         refused.expect_err("nothing is allowed"),
-        PlanError::NotAllowed
+        PlanError::NotAllowed { by: Bar::Wish }
     );
+}
+
+#[test]
+fn refusal_tells_the_fence_from_the_wish() {
+    let regions = |names: &[&str]| -> Vec<RegionName> {
+        let names = names.iter().map(|name| RegionName::new(name));
+        names.collect::<Result<_, _>>().expect("valid names")
+    };
+    let view = view(vec![upstream("near", 1), upstream("far", 250)]);
+    let refused = |fence, wish| {
+        let planned = plan_with(
+            &view,
+            |ask| (ask.fence, ask.allow_regions) = (Some(fence), wish),
+            1,
+        );
+        planned.map(|plan| plan.choices.len())
+    };
+    let (far, near, moon) = (regions(&["far"]), regions(&["near"]), regions(&["moon"]));
+    let barred = |by| Err(PlanError::NotAllowed { by });
+    assert_eq!(refused(&far[..], &[][..]), Ok(1));
+    assert_eq!(refused(&far, &near), barred(Bar::Wish));
+    assert_eq!(refused(&moon, &near), barred(Bar::Residency));
+    assert_eq!(refused(&[], &[]), barred(Bar::Residency));
 }
 
 #[test]
@@ -357,8 +384,11 @@ fn unknown_model_names_its_neighbours() {
         model: Some(&asked),
         strategy: Strategy::Latency,
         session: None,
+        client_place: None,
+        home_regions: &[],
         prefer_region: None,
         allow_regions: &[],
+        fence: None,
         attempts_max: 6,
     };
     let error = plan(&view, &ask, NOW, &mut rng(1)).expect_err("nobody serves it");
@@ -368,6 +398,93 @@ fn unknown_model_names_its_neighbours() {
             nearest: vec![MODEL.clone()]
         }
     );
+}
+
+/// One in the region `name` at a latitude on Greenwich's meridian.
+fn at(name: &str, latitude: f64, rtt_ms: u64) -> UpstreamView {
+    UpstreamView {
+        place: Place::new(latitude, 0.0),
+        ..upstream(name, rtt_ms)
+    }
+}
+
+fn geo_plan(view: &View, client: Option<f64>, homes: &[&str]) -> Plan {
+    let homes: Vec<RegionName> = homes
+        .iter()
+        .map(|name| RegionName::new(name).expect("a valid name"))
+        .collect();
+    let planned = plan_with(
+        view,
+        |ask| {
+            ask.strategy = Strategy::Geo;
+            ask.client_place = client.and_then(|latitude| Place::new(latitude, 0.0));
+            ask.home_regions = &homes;
+        },
+        1,
+    );
+    planned.expect("a plan")
+}
+
+#[test]
+fn geo_goes_by_the_clients_distance_and_not_by_ours() {
+    let nowhere = upstream("nowhere", 0);
+    let view = view(vec![
+        at("south", -30.0, 1),
+        at("north", 60.0, 200),
+        nowhere,
+        at("mid", 20.0, 90),
+    ]);
+    let plan = geo_plan(&view, Some(55.0), &[]);
+    assert_eq!(nodes(&plan), ["north", "mid", "south", "nowhere"]);
+    assert_eq!(plan.choices[0].reason, Reason::Nearest);
+}
+
+#[test]
+fn mapped_regions_come_before_nearer_ones_in_their_order() {
+    let view = view(vec![
+        at("near", 50.0, 1),
+        at("second", 0.0, 9),
+        at("first", -50.0, 90),
+    ]);
+    let plan = geo_plan(&view, Some(50.0), &["first", "second", "gone"]);
+    assert_eq!(nodes(&plan), ["first", "second", "near"]);
+    assert_eq!(plan.choices[0].reason, Reason::Mapped);
+    let unplaced = geo_plan(&view, None, &["second"]);
+    assert_eq!(nodes(&unplaced), ["second", "near", "first"]);
+}
+
+#[test]
+fn full_home_spills_to_the_next_nearest() {
+    let full = UpstreamView {
+        others_in_flight: 90,
+        ..at("home", 50.0, 1)
+    };
+    let view = view(vec![full, at("far", -50.0, 2), at("next", 30.0, 90)]);
+    let plan = geo_plan(&view, Some(50.0), &["home"]);
+    assert_eq!(nodes(&plan), ["next", "far", "home"]);
+}
+
+#[test]
+fn nearest_to_the_client_is_found_among_a_thousand_cheaper_ones() {
+    let mut upstreams: Vec<UpstreamView> = (0..1_000u32)
+        .map(|index| {
+            at(
+                &format!("n{index}"),
+                -80.0 + f64::from(index) * 0.1,
+                u64::from(index),
+            )
+        })
+        .collect();
+    upstreams.push(at("mine", 61.0, 3_000));
+    upstreams.push(at("mine-too", 60.0, 4_000));
+    let plan = geo_plan(&view(upstreams), Some(65.0), &[]);
+    assert_eq!(nodes(&plan)[..2], ["mine", "mine-too"]);
+}
+
+#[test]
+fn equally_far_candidates_are_ordered_by_cost() {
+    let view = view(vec![at("dear", 10.0, 40), at("cheap", 10.01, 4)]);
+    assert_eq!(nodes(&geo_plan(&view, Some(12.0), &[])), ["cheap", "dear"]);
 }
 
 fn any_upstream() -> impl Generate<Value = UpstreamView> {
@@ -399,7 +516,35 @@ fn any_upstream() -> impl Generate<Value = UpstreamView> {
     )
 }
 
+fn any_strategy() -> impl Generate<Value = Strategy> {
+    prop_oneof![
+        Just(Strategy::Latency),
+        Just(Strategy::Geo),
+        Just(Strategy::Priority),
+        Just(Strategy::Weighted),
+        Just(Strategy::LeastBusy)
+    ]
+}
+
 proptest! {
+    /// Whatever the view holds and the strategy is: no choice is outside the fence, the trial, the last
+    /// resort and the repeats included.
+    #[test]
+    fn no_choice_is_outside_the_fence(
+        upstreams in prop::collection::vec(any_upstream(), 0..40),
+        fence in prop::collection::vec(0u32..60, 0..8),
+        seed in any::<u64>(),
+        strategy in any_strategy(),
+    ) {
+        let region = |index| RegionName::new(&format!("n{index}")).expect("a valid name");
+        let fence: Vec<RegionName> = fence.into_iter().map(region).collect();
+        let view = view(upstreams);
+        let planned = plan_with(&view, |ask| { ask.fence = Some(&fence); ask.strategy = strategy; }, seed);
+        for choice in planned.into_iter().flat_map(|plan| plan.choices) {
+            prop_assert!(fence.contains(&choice.candidate.upstream.region));
+        }
+    }
+
     /// Whatever the view holds: a plan has 1 to `attempts` choices, tiers never step back before the
     /// repeats, no choice is out of use unless it is the last resort, and every cost is a number above
     /// zero that is no less than its parts.
@@ -408,10 +553,7 @@ proptest! {
         upstreams in prop::collection::vec(any_upstream(), 0..80),
         attempts in 1u32..12,
         seed in any::<u64>(),
-        strategy in prop_oneof![
-            Just(Strategy::Latency), Just(Strategy::Geo), Just(Strategy::Priority),
-            Just(Strategy::Weighted), Just(Strategy::LeastBusy)
-        ],
+        strategy in any_strategy(),
     ) {
         let view = view(upstreams);
         let planned = plan_with(&view, |ask| { ask.attempts_max = attempts; ask.strategy = strategy; }, seed);

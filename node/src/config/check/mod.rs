@@ -5,6 +5,7 @@
 
 mod certificates;
 mod clients;
+mod geo;
 mod gossip;
 mod health;
 mod mesh;
@@ -63,6 +64,8 @@ pub(super) fn check(
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
     let keys = checker.keys(&file.keys, listen);
+    let own = node.as_ref().map(|node| &node.region);
+    let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
     let cors = file
         .cors
         .as_ref()
@@ -90,6 +93,8 @@ pub(super) fn check(
             .map(|(_, upstream)| upstream)
             .collect(),
         routing,
+        geo,
+        residency,
         limits,
         keys,
         cors,

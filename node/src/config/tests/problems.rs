@@ -17,8 +17,8 @@ fn unknown_key_suggests_the_nearest() {
         [
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
-            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, drain, keys, limits, \
-             listen, log, mesh, node, routing, tls, trusted_proxies, upstreams, workers",
+            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, drain, geo, keys, limits, \
+             listen, log, mesh, node, residency, routing, tls, trusted_proxies, upstreams, workers",
         ]
     );
 }
@@ -26,12 +26,72 @@ fn unknown_key_suggests_the_nearest() {
 #[test]
 fn section_of_a_later_version_says_so() {
     assert_eq!(
-        problems("residency: []\ngeo: {}\n"),
+        problems("tasks: []\ndns: {}\n"),
         [
-            "1:1: residency: is not supported by this version; remove the section",
-            "2:1: geo: is not supported by this version; remove the section",
+            "1:1: tasks: is not supported by this version; remove the section",
+            "2:1: dns: is not supported by this version; remove the section",
         ]
     );
+}
+
+#[test]
+fn rule_for_a_country_that_does_not_exist_is_refused() {
+    let form = "write a code of two letters such as SG or GB, a group (EU, EEA), or a continent such as asia";
+    assert_eq!(
+        with_head(
+            "residency: [{clients: [DE, UK], regions: [local]}]\ngeo: {map: [{countries: [Asia, X], region: local}]}\n"
+        )[..2],
+        [
+            format!(
+                "5:28: residency[0].clients[1]: UK is not a known country, group or continent; {form}"
+            ),
+            format!(
+                "6:32: geo.map[0].countries[1]: X is not a known country, group or continent; {form}"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn rule_that_could_mean_nobody_is_refused() {
+    let empty = "is empty; list at least one, or remove the list where it may be left out";
+    assert_eq!(
+        with_head("residency: [{clients: [], regions: []}, {keys: [app]}]\n"),
+        [
+            format!("5:23: residency[0].clients: {empty}"),
+            format!("5:36: residency[0].regions: {empty}"),
+            "5:41: residency[1].regions: is missing; write regions: and its value".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn rule_with_names_that_nobody_has_is_warned_of() {
+    let yaml = format!(
+        "{HEAD}routing: {{strategy: geo}}\ngeo: {{map: [{{countries: [EU], region: eur}}]}}\n\
+         residency: [{{clients: [EU], keys: [app], regions: [eur, local, eru]}}]\n"
+    );
+    assert_eq!(
+        warnings(&yaml),
+        [
+            "7:36: residency[0].keys[0]: app is not the name of a key here; \
+             check the name; the rule still holds for keys of other nodes",
+            "7:64: residency[0].regions[2]: eru is named neither by node.region nor in geo.map; \
+             check the name, or add the region to the map",
+        ]
+    );
+}
+
+#[test]
+fn geography_is_shown_as_it_was_written() {
+    let section = "geo: {map: [{countries: [SG, EU, asia], region: local}], unknown: open}\n\
+                   residency: [{clients: [EEA], models: [gpt-4o], regions: [local]}]\n";
+    let config = good(&format!("{HEAD}{section}"));
+    let dump = config.dump();
+    assert_eq!(dump["geo"]["map"][0]["countries"][1], "EU");
+    assert_eq!(dump["geo"]["unknown"], "open");
+    let again = good(&config.dump_yaml());
+    assert_eq!((again.geo, again.residency), (config.geo, config.residency));
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_core::country::CountryCode;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Phase, Standing};
-use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use grapevine_core::residency::{Origin, Residency, Rule, Unknown};
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 use super::support::{
     Fake, IN_FLIGHT_MAX, Node, TELLINGS_MAX, TestMesh, answer, call, node_name, soon, until, whole,
 };
-use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Caller, Failure};
 
 /// Two linked nodes; the second answers with `local`.
 async fn pair(local: Fake) -> (Node, Node) {
@@ -125,6 +127,49 @@ async fn call_to_a_node_without_a_link_is_lost() {
         refusal(&alone, call(b"{}")).await.outcome,
         Outcome::PeerLost
     );
+}
+
+#[tokio::test]
+async fn calls_fence_holds_at_the_serving_node() {
+    let (entry, owner) = pair(Fake::echo()).await;
+    let here = owner.desk.view().region.clone();
+    let elsewhere = RegionName::new("elsewhere").expect("a valid name");
+    let fenced = |region: &RegionName| {
+        let regions = [region.clone()];
+        spoiled(|call| call.allow_regions = regions.into())
+    };
+    let refused = refusal(&entry, fenced(&elsewhere)).await;
+    assert_eq!(refused.outcome, Outcome::Refused(Refusal::Residency));
+    assert!(forward(&entry, fenced(&here)).await.is_ok());
+}
+
+/// The entry node has no rules, as one with an older configuration.
+#[tokio::test]
+async fn serving_node_asks_its_own_rules_about_the_client() {
+    let (entry, owner) = pair(Fake::echo()).await;
+    let elsewhere = RegionName::new("elsewhere").expect("a valid name");
+    let rule = Rule {
+        clients: vec!["EU".parse().expect("a known area")],
+        keys: vec!["app".into()],
+        models: vec![],
+        regions: [elsewhere].into(),
+    };
+    let rules = Residency::new(vec![rule], Unknown::Fenced);
+    owner.handle.set_residency(rules);
+    let from = |client, key: &str| {
+        let key = Some(key.into());
+        spoiled(|call| call.caller = Caller { client, key })
+    };
+    let country = |code| Origin::Country(CountryCode::new(code).expect("a valid code"));
+    for client in [country("DE"), Origin::Unknown] {
+        let refused = refusal(&entry, from(client, "app")).await;
+        assert_eq!(refused.outcome, Outcome::Refused(Refusal::Residency));
+        assert!(refused.detail.contains("residency[0]"), "{refused}");
+    }
+    assert!(forward(&entry, from(country("US"), "app")).await.is_ok());
+    assert!(forward(&entry, from(country("DE"), "web")).await.is_ok());
+    owner.handle.set_residency(Residency::default());
+    assert!(forward(&entry, from(country("DE"), "app")).await.is_ok());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use grapevine_core::fact::Phase;
 use grapevine_core::health::Policy;
 use grapevine_core::ids::{Generation, MeshName, ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::notice::Notice;
+use grapevine_core::residency::{Origin, Residency};
 use grapevine_core::units::{Tier, Weight};
 use grapevine_proto::frame::{Greeting, RequestHead, TAG_GREETING, VERSION};
 use http::{HeaderMap, Method, StatusCode};
@@ -25,7 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
 use crate::driver::{Desk, Driver};
-use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure};
 use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
@@ -91,6 +92,7 @@ impl TestMesh {
             advertise: None,
             seeds: Vec::new(),
             credentials: self.credentials(node),
+            residency: Residency::default(),
         }
     }
 
@@ -301,6 +303,8 @@ pub(super) fn call(body: &'static [u8]) -> Call {
         body: Bytes::from_static(body),
         deadline: Instant::now() + PATIENCE,
         last_resort: false,
+        allow_regions: [].into(),
+        caller: Caller::default(),
     }
 }
 
@@ -319,6 +323,8 @@ pub(super) fn head(request_id: &str, body_bytes: usize) -> RequestHead<'_> {
         last_resort: false,
         allow_regions: vec![],
         traceparent: None,
+        client: Origin::Unknown,
+        key: None,
     }
 }
 

@@ -1,0 +1,110 @@
+//! Where a client is, and what follows for its request: its home regions and its fence.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::place::Place;
+use grapevine_core::residency::{Fence, Origin, Permitted, Question};
+use grapevine_core::route::Strategy;
+use http::HeaderMap;
+
+use super::Settings;
+use crate::exchange::Caller;
+
+/// Where a client is, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Whereabouts {
+    /// For rules and the map.
+    pub origin: Origin,
+    /// For distance.
+    pub place: Option<Place>,
+}
+
+/// Tells where clients are, from the address of their connection and their headers. The default knows
+/// nothing of anyone.
+#[derive(Clone)]
+pub struct Locate(Arc<Locating>);
+
+type Locating = dyn Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync;
+
+impl Locate {
+    /// Asks `locate`, which is called once for each request and must not block.
+    pub fn new(
+        locate: impl Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(locate))
+    }
+
+    pub(super) fn locate(&self, peer: SocketAddr, headers: &HeaderMap) -> Whereabouts {
+        (self.0)(peer, headers)
+    }
+}
+
+impl Default for Locate {
+    fn default() -> Self {
+        Self::new(|_, _| Whereabouts::default())
+    }
+}
+
+impl fmt::Debug for Locate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Locate")
+    }
+}
+
+/// A client, with what its whereabouts mean for its request.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    pub(super) place: Option<Place>,
+    /// Empty unless routing goes by geography.
+    pub(super) homes: Vec<RegionName>,
+    pub(super) permitted: Permitted,
+    /// What goes along to a serving node, for its own rules.
+    pub(super) caller: Caller,
+}
+
+impl Visitor {
+    /// Asks the rules about a request for `model` with the key called `key`.
+    pub(super) fn new(
+        settings: &Settings,
+        whereabouts: Whereabouts,
+        key: Option<Arc<str>>,
+        model: Option<&ModelName>,
+    ) -> Self {
+        let client = whereabouts.origin;
+        let permitted = settings.residency.permits(&Question {
+            client,
+            key: key.as_deref(),
+            model,
+        });
+        Self {
+            place: whereabouts.place,
+            homes: match settings.strategy {
+                Strategy::Geo => settings.homes.of(client),
+                _ => Vec::new(),
+            },
+            permitted,
+            caller: Caller { client, key },
+        }
+    }
+
+    pub(super) fn fence(&self) -> Option<&Fence> {
+        self.permitted.fence()
+    }
+
+    /// The regions that both the rules and the client's `wished` ones leave; empty allows all.
+    ///
+    /// There is no call where they have none in common: a plan has no candidate then.
+    pub(super) fn allowed(&self, wished: &[RegionName]) -> Arc<[RegionName]> {
+        match self.fence() {
+            None => wished.into(),
+            Some(fence) if wished.is_empty() => Arc::clone(&fence.regions),
+            Some(fence) => {
+                let both = fence.regions.iter().filter(|it| wished.contains(it));
+                both.cloned().collect()
+            }
+        }
+    }
+}

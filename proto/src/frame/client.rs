@@ -1,0 +1,63 @@
+//! What a request's head says of the client: where it is, and the name of its key.
+
+use grapevine_core::country::{Continent, CountryCode};
+use grapevine_core::residency::Origin;
+
+use super::DecodeError;
+
+/// Header fields in order; names are lower-case ASCII where the HTTP library wrote them.
+pub(super) type Headers<'a> = Vec<(&'a str, &'a [u8])>;
+
+/// The fields that carry what residency asks about the client. As header fields, they
+/// leave the bytes of version 1 as they are.
+const CLIENT_AREA: &str = "x-grapevine-client-area";
+const CLIENT_KEY: &str = "x-grapevine-client-key";
+
+pub(super) fn area_text(client: Origin) -> Option<String> {
+    match client {
+        Origin::Unknown => None,
+        Origin::Continent(continent) => Some(continent.to_string()),
+        Origin::Country(country) => Some(country.to_string()),
+    }
+}
+
+/// The fields with those about the client, which nobody else can have set.
+pub(super) fn with_own<'b>(
+    headers: Headers<'b>,
+    area: Option<&'b str>,
+    key: Option<&'b str>,
+) -> Headers<'b> {
+    let mut headers = headers;
+    headers.retain(|(name, _)| !is_own(name));
+    let own = [(CLIENT_AREA, area), (CLIENT_KEY, key)];
+    headers.extend(
+        own.map(|(name, value)| value.map(|value| (name, value.as_bytes())))
+            .into_iter()
+            .flatten(),
+    );
+    headers
+}
+
+fn is_own(name: &str) -> bool {
+    name == CLIENT_AREA || name == CLIENT_KEY
+}
+
+/// Takes the fields about the client out of the others.
+pub(super) fn without_own(
+    mut headers: Headers<'_>,
+) -> Result<(Headers<'_>, Origin, Option<&str>), DecodeError> {
+    let field = |name| {
+        let found = headers.iter().find(|(field, _)| *field == name);
+        let text = found.map(|(_, value)| std::str::from_utf8(value));
+        text.transpose()
+            .map_err(|_| DecodeError::OutOfRange { field: name })
+    };
+    let (area, key) = (field(CLIENT_AREA)?, field(CLIENT_KEY)?);
+    let client = area.map_or(Ok(Origin::Unknown), |area| {
+        let country = area.parse::<CountryCode>().map(Origin::Country);
+        let area = country.or_else(|_| area.parse::<Continent>().map(Origin::Continent));
+        area.map_err(|_| DecodeError::OutOfRange { field: CLIENT_AREA })
+    })?;
+    headers.retain(|(name, _)| !is_own(name));
+    Ok((headers, client, key))
+}
