@@ -32,6 +32,10 @@ const BACKLOG: i32 = 1_024;
 /// A pause after an accept that failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Who connected just before the stop has a request on the way for about this long: a connection that
+/// waits for its first one would be closed by the stop without an answer.
+const FIRST_REQUEST: Duration = Duration::from_millis(200);
+
 /// Who is accepted this long after the stop may have come after it.
 const LATE: Duration = Duration::from_millis(5);
 
@@ -244,6 +248,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         self.take_the_last(&listener, &graceful, stop).await;
         drop(listener);
         let limit = stop.limit;
+        sleep(FIRST_REQUEST.min(limit)).await;
         if timeout(limit, graceful.shutdown()).await.is_err() {
             tracing::warn!(?limit, "requests under way did not finish in time");
         }
