@@ -9,7 +9,6 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::ports::free_address;
 use crate::wait::must;
 
 /// The most requests that are kept.
@@ -50,8 +49,9 @@ impl Canned {
     ///
     /// When no port is free.
     pub async fn start(parts: Vec<Vec<u8>>) -> Self {
-        let address = free_address();
-        let listener = must("listening", TcpListener::bind(address).await);
+        let any = (std::net::Ipv4Addr::LOCALHOST, 0);
+        let listener = must("listening", TcpListener::bind(any).await);
+        let address = must("the listener's address", listener.local_addr());
         let received = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&received);
         let parts = Arc::new(parts);
