@@ -39,6 +39,16 @@ const CREDENTIALS: [HeaderName; 4] = [
     header::COOKIE,
 ];
 
+/// How long the head says that the body is, in bytes; `None` where it does not say or is not understood.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
 /// Removes the headers that are about one connection only.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use grapevine_core::ids::RegionName;
+use grapevine_core::route::session;
 use http::header::{self, HeaderMap, HeaderName};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::head;
 use super::problem::Problem;
 use crate::entropy;
 use crate::exchange::RequestId;
@@ -150,7 +150,7 @@ pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Problem> {
         if value.is_empty() || value.len() > SESSION_MAX {
             return Err(bad(SESSION, "must be 1 to 256 characters"));
         }
-        wishes.session = Some(head::session(value.as_bytes()));
+        wishes.session = Some(session(value.as_bytes()));
     }
     wishes.dry_run = match text(headers, DRY_RUN)? {
         None | Some("0" | "false") => false,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use grapevine_core::ids::ModelName;
+use grapevine_core::route::session;
 use http::Method;
 use http::header::{self, HeaderMap};
 
@@ -58,13 +59,6 @@ pub(super) fn read(
         return Err(Problem::invalid(Some("model"), message));
     }
     Ok(head)
-}
-
-/// A hash of a conversation's name that is the same on every node and in every build (FNV-1a).
-pub(super) fn session(name: &[u8]) -> u64 {
-    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 fn is_json(content_type: &str) -> bool {

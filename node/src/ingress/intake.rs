@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap};
+use http::header::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::problem::Problem;
+use crate::headers;
 
 /// A client must send at least this much per second beyond its first pause.
 const BYTES_PER_SECOND_MIN: f64 = 1_024.0;
@@ -35,7 +36,7 @@ pub(super) async fn read(
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    if declared_length(headers).is_some_and(|length| length > bytes_max as u64) {
+    if headers::content_length(headers).is_some_and(|length| length > bytes_max as u64) {
         linger(&mut body).await;
         return Err(Problem::body_too_large(bytes_max));
     }
@@ -90,13 +91,4 @@ pub(super) async fn linger(body: &mut Incoming) {
     };
     // Whichever comes first: the end, the limit, or the time.
     let _ = tokio::time::timeout(LINGER, read_on).await;
-}
-
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
 }

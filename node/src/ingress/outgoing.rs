@@ -21,6 +21,7 @@ use super::sse::{self, Events};
 use super::track::Track;
 use super::usage::Usage;
 use crate::exchange::{AnswerBody, Failure};
+use crate::headers::content_length;
 
 /// Between the error event and the end of the connection, so that the event is on its way.
 const FAREWELL: Duration = Duration::from_millis(20);
@@ -298,16 +299,6 @@ impl Outgoing {
 /// Whether an answer of this `outcome` speaks for its upstream.
 fn is_good(outcome: &Outcome) -> bool {
     outcome.verdict(&RetryOn::default()).blame == Blame::Success
-}
-
-/// How long the head says that the body is.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
 }
 
 /// Whether the answer is a stream of events, in plain text.

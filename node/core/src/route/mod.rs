@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::ids::{ModelName, RegionName};
 use crate::place::Place;
+use crate::random;
 use crate::view::Candidate;
 
 pub use cost::Cost;
@@ -41,6 +42,12 @@ pub struct Ask<'a> {
     pub fence: Option<&'a [RegionName]>,
     /// Attempts allowed in all; at least 1.
     pub attempts_max: u32,
+}
+
+/// The number of the conversation called `name`, for [`Ask::session`]: the same on every node and in
+/// every build.
+pub fn session(name: &[u8]) -> u64 {
+    random::hash(name)
 }
 
 /// How to choose within a tier.
