@@ -1,5 +1,7 @@
 //! Where logs go and how they look.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -18,8 +20,10 @@ pub fn init(config: &LogConfig) -> Result<(), ParseError> {
     if !config.level.contains(GOSSIP_CRATE) {
         filter = filter.add_directive(format!("{GOSSIP_CRATE}=error").parse()?);
     }
+    // Colours are for people: in a file or a collector they are noise between a name and its value.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // A second subscriber in one process is a test's; the first one stays.
     let _ = match config.format {
