@@ -7,4 +7,5 @@
 //! So far it is the kernel of the simulator: perfect membership, constant delays, no workload.
 
 pub mod heap;
+pub mod membership;
 pub mod mesh;
