@@ -42,8 +42,11 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(50);
 /// in a large mesh (20,000 candidates: every 100 ms).
 const VIEW_INTERVAL_PER_CANDIDATE: Duration = Duration::from_micros(5);
 
-/// Peers are looked at for what time alone changes at most this often.
+/// Peers are looked at for suspicions that ended at most this often.
 const PEERS_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Peers are looked at for those to be forgotten at most this often.
+const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Nodes kept at most, dead ones included.
 const PEERS_MAX: usize = 4_096;
@@ -63,6 +66,9 @@ pub struct Engine {
     incumbents: BTreeMap<(ModelName, Tier), (NodeName, UpstreamName)>,
     introduced: bool,
     peers_seen_at: Instant,
+    forgot_at: Instant,
+    /// The earliest of all peers; never later than the true one.
+    suspicion_ends_at: Option<Instant>,
     view_due: ViewDue,
     view_made_at: Instant,
     view_candidates: usize,
@@ -88,6 +94,8 @@ impl Engine {
             incumbents: BTreeMap::new(),
             introduced: false,
             peers_seen_at: now,
+            forgot_at: now,
+            suspicion_ends_at: None,
             view_due: ViewDue::Now,
             view_made_at: now,
             view_candidates: 0,
@@ -118,6 +126,9 @@ impl Engine {
                 Some(peer) => {
                     if let Some(peer) = self.peers.get_mut(peer) {
                         peer.attempt_ended(now, &report);
+                        let ends_at = peer.next_wake();
+                        self.suspicion_ends_at =
+                            self.suspicion_ends_at.into_iter().chain(ends_at).min();
                         self.view_becomes(ViewDue::Soon);
                     }
                 }
@@ -166,13 +177,29 @@ impl Engine {
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.advance_locals(now, effects);
         // Looking at every peer after every event would cost more than the event, in a large mesh.
-        if now.since(self.peers_seen_at) >= PEERS_INTERVAL {
+        if now.since(self.peers_seen_at) < PEERS_INTERVAL {
+            return;
+        }
+        if self.suspicion_ends_at.is_some_and(|at| at <= now) {
             self.peers_seen_at = now;
-            self.advance_peers(now, effects);
+            self.end_suspicions(now);
+        }
+        if now.since(self.forgot_at) >= FORGET_INTERVAL {
+            self.forgot_at = now;
+            self.forget_peers(now, effects);
         }
     }
 
-    fn advance_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn end_suspicions(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            if peer.suspicion_ended(now) {
+                self.view_due = ViewDue::Now;
+            }
+        }
+        self.suspicion_ends_at = self.peers.values().filter_map(Peer::next_wake).min();
+    }
+
+    fn forget_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let is_forgotten = |peer: &Peer| {
             let long_dead = peer
                 .died_at
@@ -186,23 +213,24 @@ impl Engine {
             effects.push(Effect::Notice(Notice::PeerForgotten { peer }));
             self.view_becomes(ViewDue::Soon);
         }
-        for peer in self.peers.values_mut() {
-            if peer.suspicion_ended(now) {
-                self.view_due = ViewDue::Now;
-            }
-        }
     }
 
-    /// When time alone will change something; `None` while nothing waits.
+    /// When time alone will change something or make a view due; `None` while nothing waits.
     pub fn next_wake(&self) -> Option<Instant> {
-        let locals = self.locals.values().filter_map(Local::next_wake);
-        let peers = self.peers.values().filter_map(Peer::next_wake).min();
-        let peers = peers.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
         let view = match self.view_due {
             ViewDue::No => None,
             ViewDue::Soon | ViewDue::Now => Some(self.view_made_at + self.view_interval()),
         };
-        locals.chain(peers).chain(view).min()
+        self.next_change().into_iter().chain(view).min()
+    }
+
+    /// When time alone will change something, views aside: for a caller that draws a view only when it
+    /// is asked for one.
+    pub fn next_change(&self) -> Option<Instant> {
+        let locals = self.locals.values().filter_map(Local::next_wake);
+        let suspicion = self.suspicion_ends_at;
+        let suspicion = suspicion.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
+        locals.chain(suspicion).min()
     }
 
     /// Whether a new view should be published.
