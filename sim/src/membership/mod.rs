@@ -8,11 +8,18 @@
 //! What it does not know: engines, requests, the meaning of a value. A value is the text as it travels,
 //! its signature included, since its length counts.
 
+mod held;
+pub mod model;
+mod settings;
+
 use std::sync::Arc;
 
 use grapevine_core::Instant;
 use grapevine_core::ids::Generation;
 use rand_chacha::ChaCha8Rng;
+
+pub use model::Model;
+pub use settings::Settings;
 
 /// A node by its place in the world's table; below the number of nodes that the make was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
