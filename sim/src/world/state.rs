@@ -1,0 +1,238 @@
+//! How a world begins, what of it the trace names, and what checkers and reports may ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::fact::Standing;
+use grapevine_core::ids::UpstreamName;
+
+use super::client::Clients;
+use super::node::Node;
+use super::{Happening, INSPECTION, Policy, World};
+use crate::chance::{self, Chance};
+use crate::check::{Checks, Seen};
+use crate::digest::Digest;
+use crate::endpoint::Endpoint;
+use crate::heap::Heap;
+use crate::membership::{Membership, Model, NodeIndex, Sent, Settings};
+use crate::network::Network;
+use crate::record::Record;
+use crate::sabotage::Sabotage;
+use crate::scenario::{Make, Scenario};
+
+/// First nodes start within this, each at its moment.
+const STARTS_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a run is, beside its scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    pub(crate) policy: Policy,
+    /// Whether transitions are pushed as rumors, beside gossip.
+    pub(crate) rumors: bool,
+    pub(crate) sabotage: Sabotage,
+}
+
+impl Setup {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            policy: Policy::Grapevine,
+            rumors: true,
+            sabotage: Sabotage::None,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(scenario: Arc<Scenario>, setup: Setup) -> Self {
+        let count = scenario.nodes.len();
+        let members: Box<dyn Membership> = match scenario.membership {
+            Make::Model => Box::new(Model::new(Settings::default(), count)),
+            Make::Chitchat => make_real(count, setup.seed),
+        };
+        let mut nodes: Vec<Node> = (scenario.nodes.iter().enumerate())
+            .map(|(index, region)| Node::new(NodeIndex(index as u32), *region))
+            .collect();
+        let mut endpoints = Vec::new();
+        for upstream in &scenario.upstreams {
+            for (node, has_one) in nodes.iter_mut().zip(&upstream.at) {
+                if *has_one {
+                    node.endpoints.insert(upstream.name.clone(), endpoints.len());
+                    endpoints.push(Endpoint::new(upstream));
+                }
+            }
+        }
+        let atlas = scenario.atlas.clone();
+        let conditions = (scenario.jitter, scenario.loss);
+        let network = Network::new(atlas, scenario.nodes.clone(), conditions, setup.seed);
+        set_neighbours(&mut nodes, &network);
+        let mut world = Self {
+            policy: setup.policy,
+            rumors: setup.rumors,
+            now: Instant::START,
+            heap: Heap::default(),
+            sayings: vec![Vec::new(); count],
+            nodes,
+            endpoints,
+            network,
+            members,
+            chance: Chance::new(setup.seed),
+            clients: Clients::new(&scenario),
+            requests: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            faults_under_way: 0,
+            record: Record::new(&scenario),
+            checks: Checks::new(&scenario, setup.policy),
+            digest: Digest::default(),
+            sabotage: setup.sabotage,
+            events: 0,
+            scenario,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for index in 0..self.nodes.len() {
+            let node = NodeIndex(index as u32);
+            let span = STARTS_WITHIN.mul_f64(chance::unit(&mut self.chance.faults));
+            self.plan(Instant::START + span, Happening::Starts { node });
+        }
+        for fault in 0..self.scenario.faults.len() {
+            let at = Instant::from_start(self.scenario.faults[fault].at);
+            self.plan(at, Happening::Breaks { fault });
+        }
+        let warm = Instant::from_start(self.scenario.warm_up);
+        self.plan(warm, Happening::Asks);
+        self.plan(Instant::START + INSPECTION, Happening::Inspection);
+    }
+
+    pub(super) fn inspect(&mut self) {
+        let now = self.now;
+        self.plan(now + INSPECTION, Happening::Inspection);
+        let engines = self.nodes.iter().filter(|node| node.is_alive()).count();
+        let requests = self.requests.len();
+        let calls = self.calls.len();
+        let alive = engines;
+        self.checks.see(
+            now,
+            &Seen::Inspected {
+                requests,
+                calls,
+                planned: self.heap.len(),
+                alive,
+            },
+        );
+    }
+
+    /// Everything that is told under one key of one node, for the bounds of a state.
+    pub(crate) fn alive(&self) -> Vec<NodeIndex> {
+        let all = (0..self.nodes.len()).map(|index| NodeIndex(index as u32));
+        all.filter(|node| self.nodes[node.at()].is_alive()).collect()
+    }
+
+    /// The standing of every upstream of a live node, as its owner has it.
+    pub(crate) fn standings(&self, owner: NodeIndex) -> Vec<(UpstreamName, Standing)> {
+        let node = &self.nodes[owner.at()];
+        let Some(life) = &node.life else {
+            return Vec::new();
+        };
+        let names = node.endpoints.keys();
+        let standing = |name: &UpstreamName| {
+            let (upstream, _) = life.engine.own_upstream(self.now, name)?;
+            Some((name.clone(), upstream.standing))
+        };
+        names.filter_map(standing).collect()
+    }
+
+    /// What a node sent for gossip.
+    pub(crate) fn gossip_sent(&self, node: NodeIndex) -> Sent {
+        self.members.sent(node)
+    }
+
+    pub(crate) fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn is_linked(&self, node: NodeIndex, peer: NodeIndex) -> bool {
+        let life = self.nodes[node.at()].life.as_ref();
+        life.is_some_and(|life| life.links.contains_key(&peer))
+    }
+}
+
+fn make_real(_count: usize, _seed: u64) -> Box<dyn Membership> {
+    unreachable_make()
+}
+
+fn unreachable_make() -> Box<dyn Membership> {
+    Box::new(Model::new(Settings::default(), 0))
+}
+
+/// Orders everybody's others by distance, and by lot.
+fn set_neighbours(nodes: &mut [Node], network: &Network) {
+    let count = nodes.len() as u32;
+    for (index, node) in nodes.iter_mut().enumerate() {
+        let me = NodeIndex(index as u32);
+        let others = || (0..count).map(NodeIndex).filter(|other| *other != me);
+        node.nearest = others().collect();
+        node.nearest.sort_by_key(|other| (network.round_trip(me, *other), *other));
+        node.lots = others().collect();
+        node.lots
+            .sort_by_key(|other| chance::hash(&[u64::from(me.0), u64::from(other.0)]));
+    }
+}
+
+impl Happening {
+    /// Its kind and whom it concerns, for the trace.
+    pub(super) fn tag(&self) -> (u64, u64) {
+        let attempt = |(request, number): &(u64, u32)| request << 8 | u64::from(*number & 0xff);
+        match self {
+            Self::Wake { node, .. } => (1, u64::from(node.0)),
+            Self::Poll { node, .. } => (2, u64::from(node.0)),
+            Self::Ping { node, .. } => (3, u64::from(node.0)),
+            Self::Pong { node, peer, .. } => (4, u64::from(node.0) << 32 | u64::from(peer.0)),
+            Self::Dialled { node, peer, .. } => (5, u64::from(node.0) << 32 | u64::from(peer.0)),
+            Self::Members { node, .. } => (6, u64::from(node.0)),
+            Self::Rumor { node, from, .. } => (7, u64::from(node.0) << 32 | u64::from(from.0)),
+            Self::FormerLife { node, .. } => (8, u64::from(node.0)),
+            Self::Probed { node, .. } => (9, u64::from(node.0)),
+            Self::Asks => (10, 0),
+            Self::Enters { request, entry } => (11, request << 16 | u64::from(entry.0)),
+            Self::Hops { attempt: it, .. } => (12, attempt(it)),
+            Self::Reacts { call } => (13, attempt(call)),
+            Self::BodyEnds { call } => (14, attempt(call)),
+            Self::Returns { attempt: it, .. } => (15, attempt(it)),
+            Self::Ends { attempt: it } => (16, attempt(it)),
+            Self::Cancels { call } => (17, attempt(call)),
+            Self::Deadline { request } => (18, *request),
+            Self::Breaks { fault } => (19, *fault as u64),
+            Self::Heals { fault } => (20, *fault as u64),
+            Self::Crashes { node } => (21, u64::from(node.0)),
+            Self::Starts { node } => (22, u64::from(node.0)),
+            Self::Drains { node, .. } => (23, u64::from(node.0)),
+            Self::Closes { node, .. } => (24, u64::from(node.0)),
+            Self::Inspection => (25, 0),
+        }
+    }
+
+    /// The node whose process it needs.
+    pub(super) fn process(&self) -> Option<NodeIndex> {
+        match self {
+            Self::Wake { node, .. }
+            | Self::Poll { node, .. }
+            | Self::Ping { node, .. }
+            | Self::Pong { node, .. }
+            | Self::Dialled { node, .. }
+            | Self::Members { node, .. }
+            | Self::Rumor { node, .. }
+            | Self::FormerLife { node, .. }
+            | Self::Probed { node, .. } => Some(*node),
+            Self::Enters { entry, .. } => Some(*entry),
+            Self::Hops { owner, .. } => Some(owner.0),
+            _ => None,
+        }
+    }
+}
