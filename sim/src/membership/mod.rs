@@ -9,7 +9,9 @@
 //! its signature included, since its length counts.
 
 mod held;
+pub mod measure;
 pub mod model;
+pub mod real;
 mod settings;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use grapevine_core::ids::Generation;
 use rand_chacha::ChaCha8Rng;
 
 pub use model::Model;
+pub use real::Real;
 pub use settings::Settings;
 
 /// A node by its place in the world's table; below the number of nodes that the make was built for.
