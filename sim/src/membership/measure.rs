@@ -121,7 +121,8 @@ impl Run<'_> {
                 .into_iter()
                 .map(|key| self.entry(key, if key == "cert" { 850 } else { VALUE_BYTES }))
                 .collect();
-            let generation = Generation(1_790_000_000_000 + self.rng.next_u64() % 10_000_000);
+            // Started within some months, in milliseconds, as the product counts its lives.
+            let generation = Generation(1_790_000_000_000 + self.rng.next_u64() % 10_000_000_000);
             self.make.join(self.now, node, generation, &seeds, &entries);
             self.pass(START_TIME);
         }

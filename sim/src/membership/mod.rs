@@ -12,6 +12,7 @@ mod held;
 pub mod measure;
 pub mod model;
 pub mod real;
+pub mod rumors;
 mod settings;
 
 use std::sync::Arc;
