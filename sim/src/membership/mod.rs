@@ -9,7 +9,10 @@
 //! its signature included, since its length counts.
 
 mod held;
+pub mod measure;
 pub mod model;
+pub mod real;
+pub mod rumors;
 mod settings;
 
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use grapevine_core::ids::Generation;
 use rand_chacha::ChaCha8Rng;
 
 pub use model::Model;
+pub use real::Real;
 pub use settings::Settings;
 
 /// A node by its place in the world's table; below the number of nodes that the make was built for.
