@@ -55,7 +55,10 @@ impl Endpoint {
             spread: upstream.spread,
             capacity: upstream.capacity,
             limit_per_second: upstream.limit_per_second,
-            allowance: (upstream.limit_per_second.unwrap_or_default(), Instant::START),
+            allowance: (
+                upstream.limit_per_second.unwrap_or_default(),
+                Instant::START,
+            ),
             ailments: Vec::new(),
             in_flight: 0,
         }
@@ -129,7 +132,9 @@ impl Endpoint {
     pub(crate) fn is_well(&self, now: Instant) -> bool {
         let broken = |ailment: &Ailment| matches!(ailment, Ailment::Down | Ailment::Hangs);
         let is_broken = self.ailments.iter().any(|(_, ailment)| broken(ailment));
-        !is_broken && self.error_share() < 0.1 && self.allowance_at(now).is_none_or(|left| left >= 1.0)
+        !is_broken
+            && self.error_share() < 0.1
+            && self.allowance_at(now).is_none_or(|left| left >= 1.0)
     }
 
     fn error_share(&self) -> f64 {
@@ -142,10 +147,13 @@ impl Endpoint {
 
     /// The tightest of the limits there are.
     fn limit(&self) -> Option<f64> {
-        let acquired = self.ailments.iter().filter_map(|(_, ailment)| match ailment {
-            Ailment::Limits(per_second) => Some(*per_second),
-            _ => None,
-        });
+        let acquired = self
+            .ailments
+            .iter()
+            .filter_map(|(_, ailment)| match ailment {
+                Ailment::Limits(per_second) => Some(*per_second),
+                _ => None,
+            });
         acquired.chain(self.limit_per_second).min_by(f64::total_cmp)
     }
 
@@ -200,7 +208,10 @@ mod tests {
         assert_eq!(outcome(&mut endpoint, 1), Outcome::ConnectFailed);
         endpoint.recover(1);
         endpoint.fall_ill(2, Ailment::Hangs);
-        assert_eq!(outcome(&mut endpoint, 1), Outcome::TimedOut(Stage::FirstByte));
+        assert_eq!(
+            outcome(&mut endpoint, 1),
+            Outcome::TimedOut(Stage::FirstByte)
+        );
         endpoint.recover(2);
         endpoint.fall_ill(3, Ailment::Slow(10.0));
         assert!(endpoint.expected() >= Duration::from_secs(3));

@@ -10,12 +10,16 @@
 mod atlas;
 mod chance;
 pub mod check;
+pub mod cli;
 pub mod digest;
 mod endpoint;
 pub mod heap;
 pub mod membership;
 mod network;
 mod record;
+mod report;
+pub mod run;
 mod sabotage;
 pub mod scenario;
+mod summary;
 mod world;

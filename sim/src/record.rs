@@ -215,7 +215,10 @@ impl Record {
 
     /// The mean wait for the first byte at the entry, of answers to requests asked within a span.
     pub(crate) fn mean_wait(&self, from: Instant, to: Instant) -> Option<Duration> {
-        let within = self.answered.iter().filter(|one| one.asked_at >= from && one.asked_at < to);
+        let within = self
+            .answered
+            .iter()
+            .filter(|one| one.asked_at >= from && one.asked_at < to);
         let (sum, count) = within.fold((Duration::ZERO, 0u32), |(sum, count), one| {
             (sum + one.waited, count + 1)
         });

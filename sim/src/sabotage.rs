@@ -83,7 +83,11 @@ mod asked {
         }
 
         pub(crate) fn attempts_max(self, max: u32) -> u32 {
-            if self == Self::TriesTooOften { max * 3 } else { max }
+            if self == Self::TriesTooOften {
+                max * 3
+            } else {
+                max
+            }
         }
 
         pub(crate) fn hops(self) -> u8 {

@@ -40,7 +40,8 @@ impl Check for Answered {
         }
         while let Some((latest, request)) = self.order.front().copied() {
             if self.open.contains_key(&request) {
-                return (latest < now).then(|| format!("request {request} was lost: no answer, no error"));
+                return (latest < now)
+                    .then(|| format!("request {request} was lost: no answer, no error"));
             }
             self.order.pop_front();
         }

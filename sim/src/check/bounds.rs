@@ -27,7 +27,13 @@ impl Bounds {
         }
     }
 
-    fn told(&mut self, author: NodeIndex, key: &FactKey, bytes: usize, fact: &Fact) -> Option<String> {
+    fn told(
+        &mut self,
+        author: NodeIndex,
+        key: &FactKey,
+        bytes: usize,
+        fact: &Fact,
+    ) -> Option<String> {
         let state = &mut self.states[author.at()];
         if matches!(fact, Fact::UpstreamGone(_)) {
             state.remove(key);

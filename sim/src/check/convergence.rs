@@ -27,9 +27,10 @@ pub(crate) fn converged(world: &mut World) -> Option<Violation> {
         };
         for (owner, standings) in truth.iter().filter(|(owner, _)| owner != observer) {
             let seen = seen_of(&view, *owner);
-            wrong.extend(difference(seen, standings).map(|what| {
-                format!("n{} sees n{} {what}", observer.0, owner.0)
-            }));
+            wrong.extend(
+                difference(seen, standings)
+                    .map(|what| format!("n{} sees n{} {what}", observer.0, owner.0)),
+            );
         }
         let ghosts = view.nodes.iter().filter(|node| node.live);
         let ghosts = ghosts.filter(|node| {
@@ -38,7 +39,12 @@ pub(crate) fn converged(world: &mut World) -> Option<Violation> {
         });
         wrong.extend(ghosts.map(|ghost| format!("n{} sees {} alive", observer.0, ghost.name)));
     }
-    let first = wrong.iter().take(TOLD_MAX).cloned().collect::<Vec<_>>().join("; ");
+    let first = wrong
+        .iter()
+        .take(TOLD_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
     let what = format!("{} disagreements: {first}", wrong.len());
     (!wrong.is_empty()).then(|| Violation {
         checker: "convergence",
@@ -66,7 +72,8 @@ fn difference(seen: Option<&NodeView>, truth: &[(UpstreamName, Standing)]) -> Op
             return Some(format!("without {name}"));
         };
         // A cooldown ends by itself, at the owner and at everybody else.
-        let is_passing = |it: Standing| matches!(it, Standing::CoolingDown { .. } | Standing::Ready);
+        let is_passing =
+            |it: Standing| matches!(it, Standing::CoolingDown { .. } | Standing::Ready);
         let both_pass = is_passing(told.fact.standing) && is_passing(*standing);
         if told.fact.standing.differs_in_kind(*standing) && !both_pass {
             let (told, truth) = (told.fact.standing.as_str(), standing.as_str());

@@ -75,7 +75,11 @@ impl Ejected {
             return;
         }
         self.alive[node.at()] = is_alive;
-        self.lives = if is_alive { self.lives + 1 } else { self.lives - 1 };
+        self.lives = if is_alive {
+            self.lives + 1
+        } else {
+            self.lives - 1
+        };
         self.out.retain(|(owner, _), _| *owner != node);
         for out in self.out.values_mut() {
             if std::mem::take(&mut out.informed[node.at()]) {
@@ -125,7 +129,10 @@ impl Check for Ejected {
                 let out = self.out.get(&(*owner, (*upstream).clone()))?;
                 let known_at = out.known_at?;
                 return (known_at < *planned_at).then(|| {
-                    format!("request {request} goes to {upstream} of n{}, which all know to be ejected", owner.0)
+                    format!(
+                        "request {request} goes to {upstream} of n{}, which all know to be ejected",
+                        owner.0
+                    )
                 });
             }
             _ => {}

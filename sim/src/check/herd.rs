@@ -74,7 +74,10 @@ impl Check for Herd {
         let most = mean * self.peak_to_mean_max + DEVIATIONS * mean.sqrt();
         let within = count.within;
         (f64::from(within) > most).then(|| {
-            format!("{upstream} of n{} gets {within} attempts in a second, {mean:.1} on average", owner.0)
+            format!(
+                "{upstream} of n{} gets {within} attempts in a second, {mean:.1} on average",
+                owner.0
+            )
         })
     }
 }

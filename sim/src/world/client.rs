@@ -175,7 +175,10 @@ impl World {
         };
         request.tries += 1;
         let entry = clients.doors[door];
-        let way = self.scenario.atlas.one_way(clients.region, self.nodes[entry.at()].region);
+        let way = self
+            .scenario
+            .atlas
+            .one_way(clients.region, self.nodes[entry.at()].region);
         self.plan(now + way, Happening::Enters { request: id, entry });
     }
 

@@ -42,7 +42,8 @@ impl World {
         };
         let seeds = (0..SEEDS.min(self.nodes.len() as u32)).map(NodeIndex);
         let seeds: Vec<NodeIndex> = seeds.filter(|seed| *seed != node).collect();
-        self.members.join(now, node, Generation(gossip_life), &seeds, &[]);
+        self.members
+            .join(now, node, Generation(gossip_life), &seeds, &[]);
         self.checks.see(now, &Seen::Started { node });
         let upstreams = self.scenario.upstreams.iter();
         let own = upstreams.filter(|upstream| upstream.at[node.at()]);
@@ -50,9 +51,9 @@ impl World {
         self.tell(node, Event::Configured(specs));
         self.phase(node, Phase::Ready);
         // Nodes look and ping at moments of their own.
-        let phase = Duration::from_millis(u64::from(node.0) * 37 % 500);
-        self.plan(now + phase % 50, Happening::Poll { node, life });
-        self.plan(now + phase, Happening::Ping { node, life });
+        let moment = |within| Duration::from_millis(u64::from(node.0) * 37 % within);
+        self.plan(now + moment(50), Happening::Poll { node, life });
+        self.plan(now + moment(500), Happening::Ping { node, life });
         if self.nodes[node.at()].generation < before {
             let heard = Happening::FormerLife { node, life };
             self.plan(now + FORMER_LIFE_HEARD, heard);
@@ -76,7 +77,9 @@ impl World {
         self.calls_lost(node);
         self.checks.see(self.now, &Seen::Stopped { node });
         let active: Vec<u64> = life.active.into_iter().collect();
-        active.into_iter().for_each(|request| self.entry_lost(request));
+        active
+            .into_iter()
+            .for_each(|request| self.entry_lost(request));
     }
 
     /// A node takes no more work and finishes what it has.
@@ -103,7 +106,9 @@ impl World {
         let peers: Vec<NodeIndex> = life.links.keys().copied().collect();
         self.crash(node);
         // Closed connections are told; that the word takes a while is left out.
-        peers.into_iter().for_each(|peer| self.link_lost(peer, node));
+        peers
+            .into_iter()
+            .for_each(|peer| self.link_lost(peer, node));
         self.plan(self.now + UPGRADE, Happening::Starts { node });
     }
 
@@ -149,7 +154,8 @@ impl World {
             }
             What::Upstream { which, how } => {
                 let met = self.which(which);
-                met.into_iter().for_each(|at| self.endpoints[at].fall_ill(index, *how));
+                met.into_iter()
+                    .for_each(|at| self.endpoints[at].fall_ill(index, *how));
                 if *how == Ailment::Down {
                     self.answers_break(index);
                 }
@@ -170,8 +176,11 @@ impl World {
     pub(super) fn heals(&mut self, index: usize) {
         self.faults_under_way -= 1;
         self.network.remove(index);
-        self.endpoints.iter_mut().for_each(|endpoint| endpoint.recover(index));
-        self.checks.see(self.now, &Seen::Disturbed { begins: false });
+        self.endpoints
+            .iter_mut()
+            .for_each(|endpoint| endpoint.recover(index));
+        self.checks
+            .see(self.now, &Seen::Disturbed { begins: false });
         if let What::Crash(who) | What::Flap { who, .. } = &self.scenario.faults[index].what {
             // They return together: a thundering herd, where there are many.
             for node in members(who) {
@@ -205,12 +214,16 @@ impl World {
     fn which(&self, which: &Which) -> Vec<usize> {
         let mut met = Vec::new();
         for upstream in &self.scenario.upstreams {
-            let named = which.upstream.as_ref().is_none_or(|name| *name == upstream.name);
+            let named = which
+                .upstream
+                .as_ref()
+                .is_none_or(|name| *name == upstream.name);
             let provided = which.provider.as_ref();
             if !named || provided.is_some_and(|name| *name != upstream.provider) {
                 continue;
             }
-            let nodes = members(&which.nodes).filter_map(|node| self.endpoint_of(node, &upstream.name));
+            let nodes =
+                members(&which.nodes).filter_map(|node| self.endpoint_of(node, &upstream.name));
             met.extend(nodes);
         }
         met

@@ -79,7 +79,11 @@ impl World {
                 changes.push((*peer, Change::Lost));
             } else if (silence >= SILENCE) != link.silent {
                 link.silent = silence >= SILENCE;
-                let change = if link.silent { Change::Silent } else { Change::Heard };
+                let change = if link.silent {
+                    Change::Silent
+                } else {
+                    Change::Heard
+                };
                 changes.push((*peer, change));
             }
         }
@@ -216,7 +220,11 @@ impl World {
             return;
         };
         let number = life.number;
-        let wanted = wanted(life, &self.nodes[node.at()].nearest, &self.nodes[node.at()].lots);
+        let wanted = wanted(
+            life,
+            &self.nodes[node.at()].nearest,
+            &self.nodes[node.at()].lots,
+        );
         for peer in wanted {
             let round_trip = self.network.round_trip(node, peer);
             let is_cut = self.network.is_cut(node, peer) || self.network.is_cut(peer, node);
@@ -269,7 +277,8 @@ impl World {
         let rtt = self.network.round_trip(node, peer);
         if let Some(life) = &mut self.nodes[node.at()].life {
             let link = life.links.entry(peer);
-            link.or_insert_with(|| Link::new(now, peer_number)).sampled(rtt);
+            link.or_insert_with(|| Link::new(now, peer_number))
+                .sampled(rtt);
         }
         let name = self.nodes[peer.at()].name.clone();
         self.tell(node, Event::LinkUp { peer: name.clone() });
@@ -299,7 +308,10 @@ fn wanted(life: &Life, nearest: &[NodeIndex], lots: &[NodeIndex]) -> Vec<NodeInd
     let member = |peer: &&NodeIndex| life.members.contains(peer);
     let near = nearest.iter().filter(member).take(NEAREST);
     let mut wanted: Vec<NodeIndex> = near.copied().collect();
-    let others = lots.iter().filter(member).filter(|peer| !wanted.contains(peer));
+    let others = lots
+        .iter()
+        .filter(member)
+        .filter(|peer| !wanted.contains(peer));
     let others: Vec<NodeIndex> = others.take(OTHERS).copied().collect();
     wanted.extend(others);
     wanted.retain(missing);

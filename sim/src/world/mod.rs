@@ -69,7 +69,6 @@ pub(crate) enum Policy {
 }
 
 /// Everything.
-#[derive(Debug)]
 pub(crate) struct World {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) policy: Policy,
@@ -280,7 +279,8 @@ impl World {
     /// Writes what happens into the digest: its time, its kind and whom it concerns.
     fn trace(&mut self, happening: &Happening) {
         let (kind, who) = happening.tag();
-        self.digest.words(&[self.now.since_start().as_nanos() as u64, kind, who]);
+        self.digest
+            .words(&[self.now.since_start().as_nanos() as u64, kind, who]);
     }
 
     /// Tells a node's engine something, and carries out what it asks for.

@@ -11,7 +11,7 @@ use grapevine_core::fact::Standing;
 use grapevine_core::latency::TTFT_UNKNOWN;
 use grapevine_core::limit::InFlight;
 use grapevine_core::route::{self, Ask, Choice, Cost, Reason, Strategy};
-use grapevine_core::units::Weight;
+use grapevine_core::units::{Tier, Weight};
 use grapevine_core::view::{Candidate, Reach, UpstreamView, View, Way};
 
 use super::{Policy, World};
@@ -48,12 +48,11 @@ impl World {
                 };
                 all.sort_by_cached_key(seen);
             }
-            _ => all.sort_by_key(|one| {
-                let is_peer = one.upstream.way == Way::Peer;
-                (one.upstream.tier, is_peer, name(one))
-            }),
+            _ => all.sort_by(|left, right| configured(left).cmp(&configured(right))),
         }
-        let choices = all.into_iter().take(self.scenario.routing.attempts_max as usize);
+        let choices = all
+            .into_iter()
+            .take(self.scenario.routing.attempts_max as usize);
         let choices = choices.map(|candidate| Choice {
             cost: Cost::of(&candidate, now),
             candidate,
@@ -83,14 +82,16 @@ impl World {
             prefer_region: None,
             allow_regions: &[],
             fence: fence.as_deref(),
-            attempts_max: self.sabotage.attempts_max(self.scenario.routing.attempts_max),
+            attempts_max: self
+                .sabotage
+                .attempts_max(self.scenario.routing.attempts_max),
         };
         let plan = route::plan(&view, &ask, self.now, &mut self.chance.routing).ok()?;
         let mut choices = VecDeque::from(plan.choices);
         if self.sabotage.herds() {
-            choices.make_contiguous().sort_by(|left, right| {
-                name(&left.candidate).cmp(&name(&right.candidate))
-            });
+            choices
+                .make_contiguous()
+                .sort_by(|left, right| name(&left.candidate).cmp(&name(&right.candidate)));
         }
         Some((choices, plan.last_resort))
     }
@@ -147,7 +148,9 @@ impl World {
             }
         }
         all.sort_unstable();
-        let best = all.into_iter().take(self.scenario.routing.attempts_max as usize);
+        let best = all
+            .into_iter()
+            .take(self.scenario.routing.attempts_max as usize);
         best.map(|(cost, owner, kind)| self.known(entry, owner, kind, cost))
             .collect()
     }
@@ -157,7 +160,11 @@ impl World {
         let node = &self.nodes[owner.at()];
         let region = self.scenario.atlas.region(node.region);
         let view = UpstreamView {
-            way: if owner == entry { Way::Local } else { Way::Peer },
+            way: if owner == entry {
+                Way::Local
+            } else {
+                Way::Peer
+            },
             node: node.name.clone(),
             name: upstream.name.clone(),
             region: region.name.clone(),
@@ -191,6 +198,12 @@ impl World {
     }
 }
 
+/// Own upstreams first, then by name.
+fn configured(candidate: &Candidate) -> (Tier, bool, (&str, &str)) {
+    let upstream = &candidate.upstream;
+    (upstream.tier, upstream.way == Way::Peer, name(candidate))
+}
+
 fn name(candidate: &Candidate) -> (&str, &str) {
     let upstream = &candidate.upstream;
     (upstream.node.as_str(), upstream.name.as_str())
@@ -202,7 +215,12 @@ fn all_well(view: &View) -> View {
     for routes in view.models.values_mut() {
         for tier in &mut routes.tiers {
             let reachable = |one: &Arc<Candidate>| one.upstream.reach == Reach::Open;
-            let ill: Vec<_> = tier.unusable.iter().filter(|one| reachable(one)).cloned().collect();
+            let ill: Vec<_> = tier
+                .unusable
+                .iter()
+                .filter(|one| reachable(one))
+                .cloned()
+                .collect();
             for mut one in ill {
                 let candidate = Arc::make_mut(&mut one);
                 Arc::make_mut(&mut candidate.upstream).standing = Standing::Ready;

@@ -157,7 +157,9 @@ impl World {
 
     /// Begins the next attempt, or gives up.
     fn next_attempt(&mut self, id: u64) {
-        let attempts_max = self.sabotage.attempts_max(self.scenario.routing.attempts_max);
+        let attempts_max = self
+            .sabotage
+            .attempts_max(self.scenario.routing.attempts_max);
         loop {
             let Some(request) = self.requests.get_mut(&id) else {
                 return;
@@ -280,9 +282,17 @@ impl World {
             last_resort: request.last_resort
                 || self.policy != Policy::Grapevine
                 || self.sabotage.ignores_ejection(),
-            allow_regions: if ignores { Vec::new() } else { regions.to_vec() },
+            allow_regions: if ignores {
+                Vec::new()
+            } else {
+                regions.to_vec()
+            },
             traceparent: None,
-            client: if ignores { Origin::Unknown } else { request.origin },
+            client: if ignores {
+                Origin::Unknown
+            } else {
+                request.origin
+            },
             key: None,
         };
         head.encode().ok()
@@ -294,7 +304,9 @@ impl World {
             return;
         };
         let upstream = attempt.choice.candidate.upstream.name.clone();
-        let payload = frame.get(grapevine_proto::frame::LENGTH_BYTES..).unwrap_or_default();
+        let payload = frame
+            .get(grapevine_proto::frame::LENGTH_BYTES..)
+            .unwrap_or_default();
         match ResponseStart::decode(payload) {
             Ok(ResponseStart::Answer(head)) => {
                 self.load_heard(id, head.load.of(upstream));
@@ -397,7 +409,13 @@ impl World {
             life.seen.insert(key, (before * 4 + first_byte) / 5);
         }
         let ending = Ending::Answered { status };
-        self.checks.see(now, &Seen::Ended { request: id, ending });
+        self.checks.see(
+            now,
+            &Seen::Ended {
+                request: id,
+                ending,
+            },
+        );
         self.digest.words(&[201, id, u64::from(status)]);
     }
 
@@ -489,7 +507,8 @@ impl World {
         if let Some(life) = self.nodes[entry.at()].life.as_mut().filter(|_| is_alone)
             && outcome.verdict(&RetryOn::default()).blame != Blame::Success
         {
-            life.shunned.insert(key.clone(), now + super::serve::SHUNNED_FOR);
+            life.shunned
+                .insert(key.clone(), now + super::serve::SHUNNED_FOR);
         }
         let call = (id, attempt.number);
         if upstream.way == Way::Peer {
@@ -536,7 +555,8 @@ impl World {
         let Some(request) = self.requests.get(&id) else {
             return;
         };
-        if request.deadline > self.now || request.entry.is_none() || self.sabotage.loses_answer(id) {
+        if request.deadline > self.now || request.entry.is_none() || self.sabotage.loses_answer(id)
+        {
             return;
         }
         if request.committed {
@@ -566,8 +586,15 @@ impl World {
             return;
         };
         let word = ending.word();
-        self.record.failed(request.asked_at, self.now.since(request.entered_at), ending);
-        self.checks.see(self.now, &Seen::Ended { request: id, ending });
+        self.record
+            .failed(request.asked_at, self.now.since(request.entered_at), ending);
+        self.checks.see(
+            self.now,
+            &Seen::Ended {
+                request: id,
+                ending,
+            },
+        );
         self.digest.words(&[203, id, word]);
         self.over(id);
     }

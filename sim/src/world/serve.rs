@@ -77,7 +77,11 @@ impl World {
         head: &RequestHead<'_>,
     ) -> Result<InFlightGuard, Refusal> {
         let now = self.now;
-        let region = &self.scenario.atlas.region(self.nodes[owner.at()].region).name;
+        let region = &self
+            .scenario
+            .atlas
+            .region(self.nodes[owner.at()].region)
+            .name;
         let question = Question {
             client: head.client,
             key: head.key,
@@ -186,9 +190,10 @@ impl World {
         guard: Option<InFlightGuard>,
     ) {
         let now = self.now;
-        let (Some(endpoint), Some(request)) =
-            (self.endpoint_of(owner, &upstream), self.requests.get(&attempt.0))
-        else {
+        let (Some(endpoint), Some(request)) = (
+            self.endpoint_of(owner, &upstream),
+            self.requests.get(&attempt.0),
+        ) else {
             return;
         };
         let luck = chance::hash(&[self.chance.seed, 78, attempt.0, u64::from(attempt.1)]);
@@ -237,7 +242,10 @@ impl World {
         }
         let is_local = owner == entry;
         match outcome {
-            Outcome::Status { status, retry_after } if is_local => {
+            Outcome::Status {
+                status,
+                retry_after,
+            } if is_local => {
                 self.head_came(key.0, status, retry_after);
             }
             Outcome::Status { status, .. } => {

@@ -16,7 +16,7 @@ use crate::check::{Checks, Seen};
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::heap::Heap;
-use crate::membership::{Membership, Model, NodeIndex, Sent, Settings};
+use crate::membership::{Membership, Model, NodeIndex, Real, Sent, Settings};
 use crate::network::Network;
 use crate::record::Record;
 use crate::sabotage::Sabotage;
@@ -51,7 +51,7 @@ impl World {
         let count = scenario.nodes.len();
         let members: Box<dyn Membership> = match scenario.membership {
             Make::Model => Box::new(Model::new(Settings::default(), count)),
-            Make::Chitchat => make_real(count, setup.seed),
+            Make::Chitchat => Box::new(Real::new(Settings::default(), count as u32, setup.seed)),
         };
         let mut nodes: Vec<Node> = (scenario.nodes.iter().enumerate())
             .map(|(index, region)| Node::new(NodeIndex(index as u32), *region))
@@ -60,7 +60,8 @@ impl World {
         for upstream in &scenario.upstreams {
             for (node, has_one) in nodes.iter_mut().zip(&upstream.at) {
                 if *has_one {
-                    node.endpoints.insert(upstream.name.clone(), endpoints.len());
+                    node.endpoints
+                        .insert(upstream.name.clone(), endpoints.len());
                     endpoints.push(Endpoint::new(upstream));
                 }
             }
@@ -131,7 +132,8 @@ impl World {
     /// Everything that is told under one key of one node, for the bounds of a state.
     pub(crate) fn alive(&self) -> Vec<NodeIndex> {
         let all = (0..self.nodes.len()).map(|index| NodeIndex(index as u32));
-        all.filter(|node| self.nodes[node.at()].is_alive()).collect()
+        all.filter(|node| self.nodes[node.at()].is_alive())
+            .collect()
     }
 
     /// The standing of every upstream of a live node, as its owner has it.
@@ -163,14 +165,6 @@ impl World {
     }
 }
 
-fn make_real(_count: usize, _seed: u64) -> Box<dyn Membership> {
-    unreachable_make()
-}
-
-fn unreachable_make() -> Box<dyn Membership> {
-    Box::new(Model::new(Settings::default(), 0))
-}
-
 /// Orders everybody's others by distance, and by lot.
 fn set_neighbours(nodes: &mut [Node], network: &Network) {
     let count = nodes.len() as u32;
@@ -178,7 +172,8 @@ fn set_neighbours(nodes: &mut [Node], network: &Network) {
         let me = NodeIndex(index as u32);
         let others = || (0..count).map(NodeIndex).filter(|other| *other != me);
         node.nearest = others().collect();
-        node.nearest.sort_by_key(|other| (network.round_trip(me, *other), *other));
+        node.nearest
+            .sort_by_key(|other| (network.round_trip(me, *other), *other));
         node.lots = others().collect();
         node.lots
             .sort_by_key(|other| chance::hash(&[u64::from(me.0), u64::from(other.0)]));

@@ -135,7 +135,13 @@ impl World {
     }
 
     /// Passes a peer's rumor on, in a mesh in which not everybody got it from its author.
-    pub(super) fn relay(&mut self, node: NodeIndex, author: &NodeName, key: &FactKey, stamp: Stamp) {
+    pub(super) fn relay(
+        &mut self,
+        node: NodeIndex,
+        author: &NodeName,
+        key: &FactKey,
+        stamp: Stamp,
+    ) {
         let members = self.nodes[node.at()].life.as_ref();
         if members.is_none_or(|life| life.members.len() < RUMOR_PEERS_MAX) || !self.rumors {
             return;
@@ -144,7 +150,9 @@ impl World {
             return;
         };
         let mut said = self.sayings[author.at()].iter().rev();
-        let said = said.find(|said| said.key == *key && said.stamp == stamp).cloned();
+        let said = said
+            .find(|said| said.key == *key && said.stamp == stamp)
+            .cloned();
         if let Some(said) = said {
             self.push(node, Some(author), &said);
         }
@@ -190,7 +198,8 @@ impl World {
 
     /// Notes who was told what, apart from what engines make of it.
     fn knows(&mut self, node: NodeIndex, said: &Arc<Said>) {
-        self.record.watch_heard(self.now, node, said.author, said.stamp);
+        self.record
+            .watch_heard(self.now, node, said.author, said.stamp);
         self.checks.see(
             self.now,
             &Seen::Heard {
@@ -204,9 +213,9 @@ impl World {
 
     /// Lets gossip happen until `until`, and tells the engines what nodes found out.
     pub(super) fn gossip_until(&mut self, until: Instant) {
-        let found =
-            self.members
-                .advance(until, &mut self.network, &mut self.chance.membership);
+        let found = self
+            .members
+            .advance(until, &mut self.network, &mut self.chance.membership);
         for Observation { at, observer, what } in found {
             self.now = self.now.max(at);
             let kind = match &what {
@@ -226,7 +235,8 @@ impl World {
             Observed::Down { node } => {
                 let is_alive = self.nodes[node.at()].runs(self.now);
                 let cut = self.network.is_disturbed();
-                self.record.death(self.now, observer, node, is_alive && !cut);
+                self.record
+                    .death(self.now, observer, node, is_alive && !cut);
                 self.member(observer, node, false);
             }
             Observed::Value { author, entry, .. } => {
@@ -271,7 +281,9 @@ impl World {
         };
         life.members_are_due = false;
         let members = life.members.clone();
-        let names = members.iter().map(|peer| self.nodes[peer.at()].name.clone());
+        let names = members
+            .iter()
+            .map(|peer| self.nodes[peer.at()].name.clone());
         let names = names.collect();
         self.tell(node, Event::MembersChanged(names));
         self.dial_wanted(node);
