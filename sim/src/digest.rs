@@ -27,10 +27,6 @@ impl Digest {
     pub(crate) fn words(&mut self, words: &[u64]) {
         words.iter().for_each(|word| self.word(*word));
     }
-
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.word(u64::from(*byte)));
-    }
 }
 
 impl fmt::Display for Digest {

@@ -75,10 +75,6 @@ impl Network {
         }
     }
 
-    pub(crate) const fn atlas(&self) -> &Atlas {
-        &self.atlas
-    }
-
     pub(crate) fn place(&self, node: NodeIndex) -> RegionIndex {
         self.places[node.at()]
     }
@@ -94,6 +90,11 @@ impl Network {
     /// Whether any fault of the network is under way.
     pub(crate) fn is_disturbed(&self) -> bool {
         !self.rules.is_empty()
+    }
+
+    /// Whether any way is cut.
+    pub(crate) fn is_cut_anywhere(&self) -> bool {
+        self.rules.iter().any(|rule| rule.effect == RuleEffect::Cut)
     }
 
     /// Whether nothing gets from one node to another.

@@ -7,11 +7,11 @@ use grapevine_core::Instant;
 
 use super::{Check, Seen};
 
-/// What doors that were closed may add: each is a new start, and three are tried.
-const DOORS: u32 = 3;
+/// Entries that may die under one request, each of which makes it start anew elsewhere.
+const STARTS: u32 = 3;
 
 /// The ways between the client and its doors.
-const WAYS: Duration = Duration::from_secs(2);
+const WAYS: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]
 pub(super) struct Answered {
@@ -28,7 +28,7 @@ impl Check for Answered {
     fn see(&mut self, now: Instant, seen: &Seen<'_>) -> Option<String> {
         match seen {
             Seen::Asked { request, deadline } => {
-                let latest = now + now.until(*deadline) * DOORS + WAYS;
+                let latest = now + now.until(*deadline) * STARTS + WAYS;
                 self.open.insert(*request, latest);
                 self.order.push_back((latest, *request));
             }

@@ -15,7 +15,7 @@ use crate::membership::NodeIndex;
 const SECONDS_MIN: u64 = 5;
 
 /// Standard deviations of a Poisson count that are nobody's fault.
-const DEVIATIONS: f64 = 5.0;
+const DEVIATIONS: f64 = 4.0;
 
 #[derive(Debug)]
 pub(super) struct Herd {

@@ -23,7 +23,6 @@ use grapevine_core::ids::{RegionName, Stamp, UpstreamName};
 use grapevine_core::residency::Permitted;
 
 use crate::membership::NodeIndex;
-use crate::record::Ending;
 use crate::scenario::Scenario;
 use crate::world::Policy;
 
@@ -34,8 +33,6 @@ pub(crate) enum Seen<'a> {
     Started { node: NodeIndex },
     /// A node ended.
     Stopped { node: NodeIndex },
-    /// A fault began or is over.
-    Disturbed { begins: bool },
     /// A node told something, in so many bytes of key and value.
     Told {
         author: NodeIndex,
@@ -67,7 +64,7 @@ pub(crate) enum Seen<'a> {
     /// A forwarded request reached its owner.
     Hopped { request: u64, hops: u8 },
     /// A client has its answer's first byte, or an error.
-    Ended { request: u64, ending: Ending },
+    Ended { request: u64 },
     /// The whole, from time to time.
     Inspected {
         requests: usize,

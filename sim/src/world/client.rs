@@ -13,11 +13,9 @@ use crate::check::Seen;
 use crate::membership::NodeIndex;
 use crate::scenario::Scenario;
 
-/// Nodes that a client knows, the nearest first.
-const DOORS: usize = 8;
-
-/// Doors that a client tries for one request: what the SDKs do.
-pub(super) const TRIES_MAX: u32 = 3;
+/// Addresses that a client's name server gave it, the nearest first. It tries each until one connects, as
+/// HTTP clients do (RFC 8305).
+const DOORS: usize = 16;
 
 /// Conversations, where requests have any.
 const SESSIONS: usize = 100;
@@ -164,14 +162,16 @@ impl World {
             return;
         };
         let clients = &self.clients.regions[request.clientele];
-        if request.tries >= TRIES_MAX {
+        // One of the equally near first, then all others outwards.
+        let count = clients.doors.len();
+        if request.tries as usize >= count {
             self.client_gives_up(id);
             return;
         }
-        // The first door among the equally near, then the next ones outwards.
-        let door = match request.tries {
-            0 => request.door,
-            tries => (clients.nearest + tries as usize - 1).min(clients.doors.len() - 1),
+        let tries = request.tries as usize;
+        let door = match tries < clients.nearest {
+            true => (request.door + tries) % clients.nearest,
+            false => tries,
         };
         request.tries += 1;
         let entry = clients.doors[door];

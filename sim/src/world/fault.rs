@@ -116,7 +116,6 @@ impl World {
         let fault = self.scenario.faults[index].clone();
         let ends = self.now + fault.lasts;
         self.faults_under_way += 1;
-        self.checks.see(self.now, &Seen::Disturbed { begins: true });
         self.plan(ends, Happening::Heals { fault: index });
         let rule = |from: &[bool], to: &[bool], effect| Rule {
             id: index,
@@ -179,8 +178,6 @@ impl World {
         self.endpoints
             .iter_mut()
             .for_each(|endpoint| endpoint.recover(index));
-        self.checks
-            .see(self.now, &Seen::Disturbed { begins: false });
         if let What::Crash(who) | What::Flap { who, .. } = &self.scenario.faults[index].what {
             // They return together: a thundering herd, where there are many.
             for node in members(who) {

@@ -63,10 +63,12 @@ impl World {
             let other = &self.nodes[peer.at()];
             let peer_life = other.life.as_ref().map(|life| life.number);
             let is_same = peer_life == Some(link.life);
+            // An end that gave up sends nothing more.
+            let is_held = other.life.as_ref().is_some_and(|life| life.links.contains_key(&node));
             let is_due = (tick + u64::from(peer.0)).is_multiple_of(POLLS_PER_KEEP_ALIVE);
             if !other.runs(now) || !is_due {
                 // Nothing comes.
-            } else if is_same && self.network.gets_through(*peer, node) {
+            } else if is_same && is_held && self.network.gets_through(*peer, node) {
                 self.network.count(*peer, KEEP_ALIVE_BYTES);
                 link.heard_at = now;
             } else if !is_same && !self.network.is_cut(*peer, node) {

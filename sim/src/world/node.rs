@@ -35,6 +35,8 @@ pub(super) struct Node {
     /// How far its wall clock stands back.
     pub(super) clock_back: Duration,
     pub(super) stalled_until: Option<Instant>,
+    /// When its life began.
+    pub(super) began_at: Instant,
     pub(super) life: Option<Life>,
     /// Everybody else, the nearest first.
     pub(super) nearest: Vec<NodeIndex>,
@@ -116,6 +118,7 @@ impl Node {
             generation: Generation(0),
             clock_back: Duration::ZERO,
             stalled_until: None,
+            began_at: Instant::START,
             life: None,
             nearest: Vec::new(),
             lots: Vec::new(),
@@ -135,6 +138,7 @@ impl Node {
     pub(super) fn begin(&mut self, now: Instant, atlas: &Atlas) {
         self.lives += 1;
         self.gossip_life += 1;
+        self.began_at = now;
         // Wall time of the world begins at some day; a clock that went back shows an earlier one.
         const EPOCH: Duration = Duration::from_secs(1_700_000_000);
         let wall = (EPOCH + now.since_start()).saturating_sub(self.clock_back);

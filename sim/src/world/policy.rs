@@ -15,6 +15,7 @@ use grapevine_core::units::{Tier, Weight};
 use grapevine_core::view::{Candidate, Reach, UpstreamView, View, Way};
 
 use super::{Policy, World};
+use crate::chance;
 use crate::membership::NodeIndex;
 
 impl World {
@@ -89,9 +90,13 @@ impl World {
         let plan = route::plan(&view, &ask, self.now, &mut self.chance.routing).ok()?;
         let mut choices = VecDeque::from(plan.choices);
         if self.sabotage.herds() {
-            choices
-                .make_contiguous()
-                .sort_by(|left, right| name(&left.candidate).cmp(&name(&right.candidate)));
+            // This second's favourite of everybody.
+            let second = self.now.since_start().as_secs();
+            let favour = |choice: &Choice| {
+                let node = super::node::index_of(&choice.candidate.upstream.node);
+                chance::hash(&[second, node.map_or(0, |node| u64::from(node.0))])
+            };
+            choices.make_contiguous().sort_by_key(favour);
         }
         Some((choices, plan.last_resort))
     }

@@ -408,14 +408,7 @@ impl World {
             let before = life.seen.get(&key).copied().unwrap_or(first_byte);
             life.seen.insert(key, (before * 4 + first_byte) / 5);
         }
-        let ending = Ending::Answered { status };
-        self.checks.see(
-            now,
-            &Seen::Ended {
-                request: id,
-                ending,
-            },
-        );
+        self.checks.see(now, &Seen::Ended { request: id });
         self.digest.words(&[201, id, u64::from(status)]);
     }
 
@@ -588,13 +581,7 @@ impl World {
         let word = ending.word();
         self.record
             .failed(request.asked_at, self.now.since(request.entered_at), ending);
-        self.checks.see(
-            self.now,
-            &Seen::Ended {
-                request: id,
-                ending,
-            },
-        );
+        self.checks.see(self.now, &Seen::Ended { request: id });
         self.digest.words(&[203, id, word]);
         self.over(id);
     }

@@ -158,11 +158,6 @@ impl World {
     pub(crate) fn node_count(&self) -> usize {
         self.nodes.len()
     }
-
-    pub(crate) fn is_linked(&self, node: NodeIndex, peer: NodeIndex) -> bool {
-        let life = self.nodes[node.at()].life.as_ref();
-        life.is_some_and(|life| life.links.contains_key(&peer))
-    }
 }
 
 /// Orders everybody's others by distance, and by lot.

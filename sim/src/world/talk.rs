@@ -35,6 +35,9 @@ const RUMOR_FAN_OUT: usize = 12;
 /// Rumors whose signatures a node checks per second (`hearing.rs` of the product's gossip).
 const RUMORS_PER_SECOND: u32 = 2_000;
 
+/// A node whose life is younger may still be taken for its former one.
+const SETTLES_IN: Duration = Duration::from_secs(4);
+
 /// Values of one key that are kept as read.
 const SAYINGS_PER_KEY: usize = 4;
 
@@ -233,10 +236,8 @@ impl World {
         match what {
             Observed::Up { node, .. } => self.member(observer, node, true),
             Observed::Down { node } => {
-                let is_alive = self.nodes[node.at()].runs(self.now);
-                let cut = self.network.is_disturbed();
-                self.record
-                    .death(self.now, observer, node, is_alive && !cut);
+                let is_false = self.is_settled(node) && self.is_settled(observer);
+                self.record.death(self.now, observer, node, is_false);
                 self.member(observer, node, false);
             }
             Observed::Value { author, entry, .. } => {
@@ -249,6 +250,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether a node has been there for a while, and nothing keeps it from being heard.
+    fn is_settled(&self, node: NodeIndex) -> bool {
+        let node = &self.nodes[node.at()];
+        let is_old = self.now.since(node.began_at) >= SETTLES_IN;
+        node.runs(self.now) && is_old && !self.network.is_cut_anywhere()
     }
 
     fn member(&mut self, observer: NodeIndex, node: NodeIndex, is_up: bool) {
