@@ -165,29 +165,29 @@ impl Model {
     /// Takes what the detector says, and tells the members that follow from it.
     fn tell_turns(&mut self, index: NodeIndex, turns: &[Turn]) {
         let (settings, now) = (self.settings, self.now);
+        let alive = |turn: &Turn| match *turn {
+            Turn::Alive(peer) => Some((NodeIndex(peer), self.places[peer as usize].generation)),
+            Turn::Silent(_) => None,
+        };
+        let alive: Vec<_> = turns.iter().filter_map(alive).collect();
         let Some(node) = &mut self.places[index.at()].node else {
             return;
         };
         let mut told = Vec::new();
+        for (peer, life) in alive {
+            if node.held.alive(peer, life) {
+                told.push(Observed::Up { node: peer, life });
+            }
+        }
         for turn in turns {
-            match *turn {
-                Turn::Alive(peer) => {
-                    node.held.alive(NodeIndex(peer));
-                    told.push((NodeIndex(peer), true));
-                }
-                Turn::Silent(peer) => node.held.silent(now, NodeIndex(peer)),
+            if let Turn::Silent(peer) = turn {
+                node.held.silent(now, NodeIndex(*peer));
             }
         }
         let share = settings.share(node.held.count() + 1);
-        let dead = node.held.believe(now, settings.patience(share));
-        told.extend(dead.into_iter().map(|peer| (peer, false)));
-        for (peer, is_up) in told {
-            let life = self.places[peer.at()].generation;
-            let what = if is_up {
-                Observed::Up { node: peer, life }
-            } else {
-                Observed::Down { node: peer }
-            };
+        let dead = node.held.believe(now, settings.patience(share)).into_iter();
+        told.extend(dead.map(|node| Observed::Down { node }));
+        for what in told {
             self.find(index, what);
         }
     }

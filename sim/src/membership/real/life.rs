@@ -164,8 +164,7 @@ impl Life {
         found: &mut Vec<Observed>,
     ) {
         for (node, life) in &live {
-            let is_new_to_held = self.held.alive(*node);
-            if is_new_to_held || self.live.get(node) != Some(life) {
+            if self.held.alive(*node, *life) {
                 let (node, life) = (*node, *life);
                 found.push(Observed::Up { node, life });
             }
