@@ -1,5 +1,5 @@
-//! Prints the figures of membership: `membership MAKE NODES LOSS SEED SETTLING`, where
-//! MAKE is `real` or `model` and SETTLING is in seconds.
+//! Prints the figures of membership: `membership MAKE NODES LOSS SEED SETTLING PATIENCE`, where MAKE is
+//! `real` or `model`, SETTLING is in seconds, and PATIENCE is 1 in the product.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use grapevine_sim::membership::{Membership, Model, Real, Settings};
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [make, nodes, loss, seed, settling] = words.as_slice() else {
-        anyhow::bail!("usage: membership real|model NODES LOSS SEED SETTLING");
+    let [make, nodes, loss, seed, settling, patience] = words.as_slice() else {
+        anyhow::bail!("usage: membership real|model NODES LOSS SEED SETTLING PATIENCE");
     };
     let (nodes, seed, settling) = (nodes.parse()?, seed.parse()?, settling.parse()?);
     let trial = Trial {
@@ -23,7 +23,10 @@ fn main() -> anyhow::Result<()> {
         crashes: 3,
         patience: Duration::from_secs(if nodes > 100 { 40 } else { 6 }),
     };
-    let settings = Settings::default();
+    let settings = Settings {
+        patience: patience.parse()?,
+        ..Settings::default()
+    };
     let started = Instant::now();
     let mut membership: Box<dyn Membership> = match make.as_str() {
         "real" => Box::new(Real::new(settings, nodes, seed)),
