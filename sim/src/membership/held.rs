@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_core::Instant;
+use grapevine_core::ids::Generation;
 
 use super::NodeIndex;
 
 /// The members as one node tells its engine.
 #[derive(Debug)]
 pub(super) struct Held {
-    told: Vec<bool>,
+    /// The latest life that was told of each member.
+    told: Vec<Option<Generation>>,
     count: usize,
     absent_since: BTreeMap<NodeIndex, Instant>,
 }
@@ -22,7 +24,7 @@ impl Held {
     /// Nobody, out of `nodes`.
     pub(super) fn new(nodes: usize) -> Self {
         Self {
-            told: vec![false; nodes],
+            told: vec![None; nodes],
             count: 0,
             absent_since: BTreeMap::new(),
         }
@@ -33,20 +35,19 @@ impl Held {
         self.count
     }
 
-    /// Takes that `node` is alive; true when it was no member.
-    pub(super) fn alive(&mut self, node: NodeIndex) -> bool {
+    /// Takes that `node` is alive; true when it was no member, or one in another life.
+    pub(super) fn alive(&mut self, node: NodeIndex, life: Generation) -> bool {
         self.absent_since.remove(&node);
-        if self.told[node.at()] {
-            return false;
+        let told = self.told[node.at()].replace(life);
+        if told.is_none() {
+            self.count += 1;
         }
-        self.told[node.at()] = true;
-        self.count += 1;
-        true
+        told != Some(life)
     }
 
     /// Takes that `node` is not alive any more.
     pub(super) fn silent(&mut self, now: Instant, node: NodeIndex) {
-        if self.told[node.at()] {
+        if self.told[node.at()].is_some() {
             self.absent_since.entry(node).or_insert(now);
         }
     }
@@ -61,7 +62,7 @@ impl Held {
         let dead: Vec<_> = due.map(|(node, _)| *node).collect();
         for node in &dead {
             self.absent_since.remove(node);
-            self.told[node.at()] = false;
+            self.told[node.at()] = None;
             self.count -= 1;
         }
         dead
@@ -79,15 +80,23 @@ mod tests {
         let node = NodeIndex(1);
         let at = |millis| Instant::from_start(Duration::from_millis(millis));
         let mut held = Held::new(2);
-        assert!(held.alive(node));
+        assert!(held.alive(node, Generation(1)));
         held.silent(at(0), node);
         assert_eq!(held.believe(at(999), PATIENCE), []);
-        assert!(!held.alive(node));
+        assert!(!held.alive(node, Generation(1)));
         held.silent(at(1_000), node);
         held.silent(at(1_500), node);
         assert_eq!(held.believe(at(1_999), PATIENCE), []);
         assert_eq!(held.believe(at(2_000), PATIENCE), [node]);
         assert_eq!(held.count(), 0);
-        assert!(held.alive(node));
+        assert!(held.alive(node, Generation(1)));
+    }
+    #[test]
+    fn later_life_of_a_member_is_told() {
+        let mut held = Held::new(1);
+        assert!(held.alive(NodeIndex(0), Generation(1)));
+        assert!(held.alive(NodeIndex(0), Generation(2)));
+        assert!(!held.alive(NodeIndex(0), Generation(2)));
+        assert_eq!(held.count(), 1);
     }
 }

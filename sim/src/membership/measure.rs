@@ -30,7 +30,7 @@ pub struct Trial {
     pub values: u32,
     /// Nodes that crash, one after another; fewer than `nodes`.
     pub crashes: u32,
-    /// How long each crash is waited for.
+    /// How long each value and each crash is waited for.
     pub patience: Duration,
 }
 
@@ -47,6 +47,8 @@ pub struct Figures {
     pub one_way_max: Duration,
     /// Bytes that a node sends each second in calm, on the average.
     pub bytes_per_second: f64,
+    /// Bytes that a node has sent when the mesh has settled, on the average: what joining costs.
+    pub bytes_to_settle: f64,
     /// Messages that a node sends each second in calm, on the average.
     pub messages_per_second: f64,
     /// When the last node knew everybody; `None` when that never was.
@@ -58,9 +60,6 @@ pub struct Figures {
     /// A number that two runs share only if every observation was the same.
     pub digest: u64,
 }
-
-/// How long the mesh is given for each value.
-const VALUE_TIME: Duration = Duration::from_secs(8);
 
 /// Nodes start one after another, this far apart.
 const START_TIME: Duration = Duration::from_millis(7);
@@ -138,6 +137,7 @@ impl Run<'_> {
             }
         }
         let before = self.sent();
+        self.figures.bytes_to_settle = before.1 as f64 / f64::from(self.trial.nodes);
         self.pass(self.trial.calm);
         let after = self.sent();
         let node_seconds = f64::from(self.trial.nodes) * self.trial.calm.as_secs_f64();
@@ -152,7 +152,7 @@ impl Run<'_> {
             let since = self.now;
             self.make.set(since, node, told.clone());
             let mut spans = Vec::new();
-            for observation in self.pass(VALUE_TIME) {
+            for observation in self.pass(self.trial.patience) {
                 if matches!(&observation.what, Observed::Value { entry, .. } if *entry == told) {
                     spans.push(observation.at.since(since));
                 }

@@ -32,6 +32,9 @@ pub struct Settings {
     pub grace: Duration,
     /// Nodes up to which every round is sent; of N beyond it, this share of N.
     pub full_pace_nodes: usize,
+    /// Where rounds are left out, a death must last for the detection time that this adds before it is
+    /// believed, times this. The product has 1.
+    pub patience: f64,
 }
 
 impl Default for Settings {
@@ -50,6 +53,7 @@ impl Settings {
             sample_max: interval.saturating_mul(15),
             grace: Duration::from_secs(600),
             full_pace_nodes: 80,
+            patience: 1.0,
         }
     }
 
@@ -62,6 +66,6 @@ impl Settings {
     /// told, the detection time that this adds.
     pub(super) fn patience(&self, share: f64) -> Duration {
         self.interval
-            .mul_f64(self.phi * (1.0 / share - 1.0).max(0.0))
+            .mul_f64(self.patience * self.phi * (1.0 / share - 1.0).max(0.0))
     }
 }

@@ -1,17 +1,19 @@
 //! A model of chitchat's rounds: digests, deltas and phi-accrual detection, for a thousand nodes.
 //!
-//! [`sight`] is what one node knows of the others, [`detector`] its failure detector, [`log`] what a node
-//! told, [`wire`] how long messages are, [`draw`] the lots. It follows chitchat 0.13 with the product's
-//! thinning of rounds and its patience with deaths; what it leaves out: tombstones, a new life while
-//! the former one is remembered by more than its time of death, and the order of values within a
-//! message, which only matters where one is cut off at its limit.
+//! [`sight`] is what one node knows of the others, [`detector`] its failure detector, [`talk`] its
+//! messages, [`log`] what a node told, [`wire`] how long messages are, [`draw`] the lots.
 //!
-//! Time is O(nodes) for each message and each round, memory about 230 bytes for each pair of nodes.
+//! It follows chitchat 0.13, with the product's thinning of rounds and its patience with deaths. It
+//! leaves out tombstones, and of a node's former lives all but the moment of the last one's death.
+//!
+//! Time is O(nodes) for each message and each round; memory is about 230 bytes for each pair of nodes. A
+//! node may have 65,535 lives.
 
 mod detector;
 pub(super) mod draw;
 mod log;
 mod sight;
+mod talk;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -26,7 +28,8 @@ use super::{Carrier, Entry, Membership, NodeIndex, Observation, Observed, Sent};
 use crate::heap::Heap;
 use detector::Tick;
 use log::Log;
-use sight::{Digest, LifeNumber, Sight, Stale, Turn};
+use sight::{Digest, LifeNumber, Sight, Turn};
+use talk::Message;
 
 /// Digests that wait to be written again; as many as are under way at once at 1,000 nodes.
 const SPARE_MAX: usize = 1_024;
@@ -45,11 +48,24 @@ pub struct Model {
 /// Where a node runs or does not.
 #[derive(Debug, Default)]
 struct Place {
-    lives: LifeNumber,
-    generation: Generation,
+    /// The generation of each life so far, the first at 0: life 1 is at 0.
+    generations: Vec<Generation>,
+    /// What the latest life told.
     log: Log,
     node: Option<Node>,
     sent: Sent,
+}
+
+impl Place {
+    fn latest(&self) -> LifeNumber {
+        LifeNumber::try_from(self.generations.len()).unwrap_or(LifeNumber::MAX)
+    }
+
+    fn generation(&self, life: LifeNumber) -> Generation {
+        let place = usize::from(life).checked_sub(1);
+        let generation = place.and_then(|at| self.generations.get(at));
+        generation.copied().unwrap_or_default()
+    }
 }
 
 /// One life of a node.
@@ -80,20 +96,6 @@ enum Happening {
         sent_at: Instant,
         message: Message,
     },
-}
-
-#[derive(Debug)]
-enum Message {
-    Syn(Digest),
-    SynAck(Digest, Vec<Piece>),
-    Ack(Vec<Piece>),
-}
-
-/// The values of one node in a delta: those after `stale.from`, up to `to`.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    stale: Stale,
-    to: u32,
 }
 
 /// What the world lends for one call.
@@ -165,29 +167,39 @@ impl Model {
     /// Takes what the detector says, and tells the members that follow from it.
     fn tell_turns(&mut self, index: NodeIndex, turns: &[Turn]) {
         let (settings, now) = (self.settings, self.now);
+        let Some(sight) = self.places[index.at()]
+            .node
+            .as_ref()
+            .map(|node| &node.sight)
+        else {
+            return;
+        };
+        let alive = |turn: &Turn| match *turn {
+            Turn::Alive(peer) => {
+                let life = self.places[peer as usize].generation(sight.life_of(peer));
+                Some((NodeIndex(peer), life))
+            }
+            Turn::Silent(_) => None,
+        };
+        let alive: Vec<_> = turns.iter().filter_map(alive).collect();
         let Some(node) = &mut self.places[index.at()].node else {
             return;
         };
         let mut told = Vec::new();
+        for (peer, life) in alive {
+            if node.held.alive(peer, life) {
+                told.push(Observed::Up { node: peer, life });
+            }
+        }
         for turn in turns {
-            match *turn {
-                Turn::Alive(peer) => {
-                    node.held.alive(NodeIndex(peer));
-                    told.push((NodeIndex(peer), true));
-                }
-                Turn::Silent(peer) => node.held.silent(now, NodeIndex(peer)),
+            if let Turn::Silent(peer) = turn {
+                node.held.silent(now, NodeIndex(*peer));
             }
         }
         let share = settings.share(node.held.count() + 1);
-        let dead = node.held.believe(now, settings.patience(share));
-        told.extend(dead.into_iter().map(|peer| (peer, false)));
-        for (peer, is_up) in told {
-            let life = self.places[peer.at()].generation;
-            let what = if is_up {
-                Observed::Up { node: peer, life }
-            } else {
-                Observed::Down { node: peer }
-            };
+        let dead = node.held.believe(now, settings.patience(share)).into_iter();
+        told.extend(dead.map(|node| Observed::Down { node }));
+        for what in told {
             self.find(index, what);
         }
     }
@@ -214,171 +226,12 @@ impl Model {
         self.heap.plan(now + SEED_RETRY, next);
     }
 
-    /// Sends a SYN, as often as the pace allows.
-    fn greet(&mut self, from: NodeIndex, to: NodeIndex, world: &mut World<'_>) {
-        let settings = self.settings;
-        let Some(node) = &mut self.places[from.at()].node else {
-            return;
-        };
-        // A former life of this node has its address.
-        if from == to {
-            return;
-        }
-        node.rounds_due += settings.share(node.held.count() + 1);
-        if node.rounds_due < 1.0 {
-            return;
-        }
-        node.rounds_due -= 1.0;
-        let mut digest = self.spare.pop().unwrap_or_default();
-        node.sight.digest(&mut digest);
-        let bytes = wire::syn(wire::digest(digest.lives));
-        self.send(from, to, Message::Syn(digest), bytes, world);
-    }
-
-    fn receive(&mut self, from: NodeIndex, to: NodeIndex, message: Message, world: &mut World<'_>) {
-        let now = Tick::of(self.now);
-        let Some(node) = &mut self.places[to.at()].node else {
-            return;
-        };
-        node.sight.beat();
-        match message {
-            Message::Syn(digest) => {
-                node.sight.hear(now, &digest);
-                let stale = node.sight.stale(&digest);
-                let mut own = digest;
-                node.sight.digest(&mut own);
-                let digest_bytes = wire::digest(own.lives);
-                let (pieces, length) = self.delta(stale, wire::room(digest_bytes), world.rng);
-                let bytes = wire::syn_ack(digest_bytes, &length);
-                self.send(to, from, Message::SynAck(own, pieces), bytes, world);
-            }
-            Message::SynAck(digest, pieces) => {
-                node.sight.hear(now, &digest);
-                self.read(to, &pieces);
-                let Some(node) = &mut self.places[to.at()].node else {
-                    return;
-                };
-                let stale = node.sight.stale(&digest);
-                if self.spare.len() < SPARE_MAX {
-                    self.spare.push(digest);
-                }
-                let (pieces, length) = self.delta(stale, wire::room(0), world.rng);
-                self.send(to, from, Message::Ack(pieces), wire::ack(&length), world);
-            }
-            Message::Ack(pieces) => self.read(to, &pieces),
-        }
-    }
-
-    /// The values that a peer lacks, as far as there is room: unknown nodes first, then those of which
-    /// it lacks the most.
-    fn delta(
-        &self,
-        stale: Vec<Stale>,
-        room: usize,
-        rng: &mut ChaCha8Rng,
-    ) -> (Vec<Piece>, wire::Length) {
-        let (pieces, length) = self.fill(&stale, room);
-        let is_whole = |piece: &Piece| piece.to == piece.stale.view;
-        if pieces.len() == stale.len() && pieces.iter().all(is_whole) {
-            return (pieces, length);
-        }
-        // The order only matters where something is left out.
-        let places: Vec<u32> = (0..).take(stale.len()).collect();
-        let shuffled = draw::some(&places, places.len(), rng);
-        let mut stale: Vec<Stale> = shuffled.iter().map(|at| stale[*at as usize]).collect();
-        stale.sort_by_key(|stale| match stale.from {
-            0 => (0, i64::from(stale.view)),
-            from => (1, -i64::from(stale.view - from)),
-        });
-        self.fill(&stale, room)
-    }
-
-    fn fill(&self, stale: &[Stale], room: usize) -> (Vec<Piece>, wire::Length) {
-        let mut length = wire::Length::default();
-        let mut pieces = Vec::with_capacity(stale.len());
-        for stale in stale {
-            if !length.add_node(room) {
-                break;
-            }
-            let mut to = stale.from;
-            for told in self.told(stale, stale.from) {
-                if !length.add_entry(&told.entry, room) {
-                    if to > stale.from {
-                        pieces.push(Piece { stale: *stale, to });
-                    }
-                    return (pieces, length);
-                }
-                to = told.version;
-            }
-            let to = stale.view;
-            pieces.push(Piece { stale: *stale, to });
-        }
-        (pieces, length)
-    }
-
-    /// What is told after `from` in a life; nothing of a life that is over.
-    fn told(&self, stale: &Stale, from: u32) -> Vec<&log::Told> {
-        let place = &self.places[stale.node as usize];
-        if place.lives == stale.life {
-            place.log.since(from, stale.view)
-        } else {
-            Vec::new()
-        }
-    }
-
-    /// Takes a delta.
-    fn read(&mut self, reader: NodeIndex, pieces: &[Piece]) {
-        for piece in pieces {
-            let Some(node) = &mut self.places[reader.at()].node else {
-                return;
-            };
-            let Some(from) = node.sight.read(&piece.stale, piece.to) else {
-                continue;
-            };
-            let author = NodeIndex(piece.stale.node);
-            let life = self.places[author.at()].generation;
-            let told = self.told(&piece.stale, from).into_iter();
-            let told = told.filter(|told| told.version <= piece.to);
-            let entries: Vec<Entry> = told.map(|told| told.entry.clone()).collect();
-            for entry in entries {
-                let what = Observed::Value {
-                    author,
-                    life,
-                    entry,
-                };
-                self.find(reader, what);
-            }
-        }
-    }
-
     fn find(&mut self, observer: NodeIndex, what: Observed) {
         self.found.push(Observation {
             at: self.now,
             observer,
             what,
         });
-    }
-
-    fn send(
-        &mut self,
-        from: NodeIndex,
-        to: NodeIndex,
-        message: Message,
-        bytes: usize,
-        world: &mut World<'_>,
-    ) {
-        let sent = &mut self.places[from.at()].sent;
-        sent.messages += 1;
-        sent.bytes += bytes as u64;
-        if let Some(at) = world.carrier.carry(self.now, from, to, bytes) {
-            let arrive = Happening::Arrive {
-                from,
-                to,
-                sent_at: self.now,
-                message,
-            };
-            self.heap.plan(at.max(self.now), arrive);
-        }
     }
 }
 
@@ -393,13 +246,12 @@ impl Membership for Model {
     ) {
         let (settings, nodes) = (self.settings, self.places.len());
         let place = &mut self.places[node.at()];
-        place.lives += 1;
-        place.generation = life;
+        place.generations.push(life);
         place.log = Log::default();
         for entry in entries {
             place.log.set(entry.clone());
         }
-        let number = place.lives;
+        let number = place.latest();
         let mut sight = Sight::new(&settings, nodes, node.0, number);
         sight.told(place.log.version());
         place.node = Some(Node {

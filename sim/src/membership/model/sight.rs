@@ -98,6 +98,11 @@ impl Sight {
         self.live[node as usize]
     }
 
+    /// The latest life that is known of a node.
+    pub(super) fn life_of(&self, node: u32) -> LifeNumber {
+        self.life[node as usize]
+    }
+
     /// Writes what this node would tell now.
     pub(super) fn digest(&self, digest: &mut Digest) {
         digest.life.clone_from(&self.life);

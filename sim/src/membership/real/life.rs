@@ -164,8 +164,7 @@ impl Life {
         found: &mut Vec<Observed>,
     ) {
         for (node, life) in &live {
-            let is_new_to_held = self.held.alive(*node);
-            if is_new_to_held || self.live.get(node) != Some(life) {
+            if self.held.alive(*node, *life) {
                 let (node, life) = (*node, *life);
                 found.push(Observed::Up { node, life });
             }
@@ -175,9 +174,12 @@ impl Life {
         }
         self.live = live;
         let settings = self.port.settings;
-        let share = settings.share(self.held.count() + 1);
-        for node in self.held.believe(now, settings.patience(share)) {
-            found.push(Observed::Down { node });
+        // In rounds only, as the model does, and the product when no value changes.
+        let round = settings.interval.as_nanos();
+        if now.since(self.joined_at).as_nanos().is_multiple_of(round) {
+            let share = settings.share(self.held.count() + 1);
+            let dead = self.held.believe(now, settings.patience(share));
+            found.extend(dead.into_iter().map(|node| Observed::Down { node }));
         }
         let nodes = u32::try_from(self.held.count() + 1).unwrap_or(u32::MAX);
         self.port.nodes.store(nodes, Ordering::Relaxed);
