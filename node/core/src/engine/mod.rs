@@ -8,6 +8,7 @@
 //! it holds of a peer's upstreams comes from that peer alone, and is ordered by the peer's stamps.
 
 mod event;
+mod few;
 mod local;
 mod locals;
 mod peer;
@@ -34,6 +35,11 @@ use peer::Peer;
 
 /// Figures are told at most this often; transitions at once.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The same for each peer that hears them: beyond 50 peers figures are told less often, so that what a
+/// node hears stays below 50 values per second, some 20 kB, however large the mesh. Peers that work is
+/// sent to tell their load and first byte with every answer and echo anyway.
+const TELL_INTERVAL_PER_PEER: Duration = Duration::from_millis(20);
 
 /// Views with new figures are made at most this often; views with transitions at once.
 const VIEW_INTERVAL: Duration = Duration::from_millis(50);
@@ -227,7 +233,9 @@ impl Engine {
     /// When time alone will change something, views aside: for a caller that draws a view only when it
     /// is asked for one.
     pub fn next_change(&self) -> Option<Instant> {
-        let locals = self.locals.values().filter_map(Local::next_wake);
+        let interval = self.tell_interval();
+        let locals = self.locals.values();
+        let locals = locals.filter_map(|local| local.next_wake(interval));
         let suspicion = self.suspicion_ends_at;
         let suspicion = suspicion.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
         locals.chain(suspicion).min()
@@ -254,6 +262,12 @@ impl Engine {
     fn view_interval(&self) -> Duration {
         let candidates = u32::try_from(self.view_candidates).unwrap_or(u32::MAX);
         VIEW_INTERVAL.max(VIEW_INTERVAL_PER_CANDIDATE.saturating_mul(candidates))
+    }
+
+    /// How often figures may be told in a mesh of this size.
+    fn tell_interval(&self) -> Duration {
+        let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        TELL_INTERVAL.max(TELL_INTERVAL_PER_PEER.saturating_mul(peers))
     }
 
     fn view_becomes(&mut self, due: ViewDue) {
@@ -317,8 +331,9 @@ impl Engine {
     /// Tells what changed of the own upstreams: transitions at once, figures once a second.
     fn tell_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let mut news = Vec::new();
+        let interval = self.tell_interval();
         for local in self.locals.values_mut() {
-            match local.change_to_tell(now) {
+            match local.change_to_tell(now, interval) {
                 None => {}
                 Some((Change::Little, _)) => local.kept_quiet(now),
                 Some((change, fact)) => {

@@ -1,10 +1,11 @@
 //! What a node knows of a peer: its facts in the order of their stamps, and the state of the link.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{AttemptReport, Effect, Via};
+use super::few::Few;
 use super::{Engine, PEERS_MAX, ViewDue};
 use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Standing, UpstreamFact};
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
@@ -36,12 +37,12 @@ pub(super) struct Peer {
     pub(super) generation: Generation,
     pub(super) fact: Option<NodeFact>,
     pub(super) phase: Phase,
-    pub(super) upstreams: BTreeMap<UpstreamName, Remote>,
+    pub(super) upstreams: Few<UpstreamName, Remote>,
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
     pub(super) rtt: Option<Duration>,
-    stamps: BTreeMap<FactKey, Stamp>,
+    stamps: Few<FactKey, Stamp>,
     /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
     lapsed: bool,
     suspect_until: Option<Instant>,
@@ -114,12 +115,12 @@ impl Peer {
             generation: Generation::default(),
             fact: None,
             phase: Phase::Joining,
-            upstreams: BTreeMap::new(),
+            upstreams: Few::new(),
             live: false,
             died_at: Some(now),
             link: Link::Down,
             rtt: None,
-            stamps: BTreeMap::new(),
+            stamps: Few::new(),
             lapsed: false,
             suspect_until: None,
         }
@@ -194,9 +195,13 @@ impl Peer {
             self.upstreams.clear();
             self.phase = Phase::Joining;
         }
-        let newest = self.stamps.entry(key.clone()).or_default();
-        let is_news = stamp > *newest;
-        *newest = stamp.max(*newest);
+        let is_news = self
+            .stamps
+            .get_mut(key)
+            .is_none_or(|newest| stamp > *newest);
+        if is_news {
+            self.stamps.insert(key.clone(), stamp);
+        }
         is_news
     }
 
