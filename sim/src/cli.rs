@@ -55,6 +55,9 @@ enum Command {
         /// The folder to write to
         #[arg(long, default_value = "sim/report")]
         out: PathBuf,
+        /// The scenarios that it compares ways of routing in
+        #[arg(long, default_value = "sim/scenarios")]
+        scenarios: PathBuf,
         /// Smaller meshes and fewer seeds, to try the report itself
         #[arg(long)]
         quick: bool,
@@ -96,8 +99,17 @@ fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandErro
         } => run_one(file, *seed, *baselines, out),
         Command::Sweep { seeds, paths } => sweep(paths, *seeds, out),
         Command::Replay { file, seed } => run_one(file, *seed, false, out),
-        Command::Report { out: folder, quick } => {
-            crate::report::write(folder, *quick, out)?;
+        Command::Report {
+            out: folder,
+            scenarios: from,
+            quick,
+        } => {
+            let mut all = Vec::new();
+            for file in scenarios(from)? {
+                let scenario = Arc::new(read(&file)?);
+                all.push((file, scenario));
+            }
+            crate::report::write(folder, &all, *quick, out)?;
             Ok(true)
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Fact, Standing};
-use grapevine_core::ids::{Stamp, UpstreamName};
+use grapevine_core::ids::Stamp;
 
 use crate::membership::NodeIndex;
 use crate::scenario::Scenario;
@@ -57,15 +57,13 @@ pub(crate) struct Answered {
     pub(crate) waited: Duration,
     /// From the first attempt to the one that answered, where it was another one.
     pub(crate) failover: Option<Duration>,
-    pub(crate) owner: NodeIndex,
-    pub(crate) upstream: UpstreamName,
+    /// Of the upstream that answered.
+    pub(crate) price: f64,
 }
 
 /// A request that ended without a good answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed {
-    pub(crate) asked_at: Instant,
-    pub(crate) waited: Duration,
     pub(crate) ending: Ending,
 }
 
@@ -125,12 +123,8 @@ impl Record {
         self.answered.push(answered);
     }
 
-    pub(crate) fn failed(&mut self, asked_at: Instant, waited: Duration, ending: Ending) {
-        self.failed.push(Failed {
-            asked_at,
-            waited,
-            ending,
-        });
+    pub(crate) fn failed(&mut self, ending: Ending) {
+        self.failed.push(Failed { ending });
     }
 
     pub(crate) fn attempted(&mut self, now: Instant, owner: NodeIndex) {

@@ -11,6 +11,10 @@ use crate::record::Record;
 use crate::scenario::Scenario;
 use crate::world::{Policy, Setup, World};
 
+/// A mesh whose upstreams nobody has used yet sends its first requests to find out how fast they are. They
+/// are told apart from what follows.
+const LEARNS: Duration = Duration::from_secs(5);
+
 /// What a run showed.
 #[derive(Debug)]
 pub struct Run {
@@ -165,13 +169,25 @@ impl Run {
         words.join(", ")
     }
 
-    /// The mean wait for the first byte at the entry.
+    /// The mean wait for the first byte at the entry, once the mesh has learned how fast things are.
     pub(crate) fn mean_wait(&self) -> Duration {
         let end = Instant::from_start(Duration::MAX);
-        let all = self
-            .record
-            .mean_wait(Instant::from_start(self.warm_up), end);
-        all.unwrap_or_default()
+        let learned = Instant::from_start(self.warm_up + LEARNS);
+        self.record.mean_wait(learned, end).unwrap_or_default()
+    }
+
+    /// The same of the first requests, which find out how fast things are.
+    pub(crate) fn mean_wait_of_learning(&self) -> Duration {
+        let from = Instant::from_start(self.warm_up);
+        let learning = self.record.mean_wait(from, from + LEARNS);
+        learning.unwrap_or_default()
+    }
+
+    /// What an answer cost on average.
+    pub(crate) fn mean_price(&self) -> f64 {
+        let answered = &self.record.answered;
+        let sum: f64 = answered.iter().map(|one| one.price).sum();
+        sum / answered.len().max(1) as f64
     }
 
     /// The wait for the first byte that this share of the answers does not exceed.

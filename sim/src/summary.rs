@@ -72,9 +72,10 @@ pub(crate) fn compare(
         let mean = run.mean_wait().as_secs_f64();
         let failed = percent(counts.failed as f64 / counts.requests.max(1) as f64);
         let ratio = mean / ideal;
+        let price = run.mean_price();
         writeln!(
             out,
-            "{name:28} mean {mean:.3} s, {ratio:.2} x ideal, failed {failed}"
+            "{name:28} mean {mean:.3} s, {ratio:.2} x ideal, failed {failed}, price {price:.2}"
         )
     };
     for (policy, name) in BASELINES {

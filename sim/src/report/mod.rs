@@ -1,8 +1,368 @@
-//! The report.
+//! The report: the figures the design needs, as Markdown with plots.
 
+mod figures;
+mod svg;
+
+use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) fn write(_folder: &Path, _quick: bool, _out: &mut impl Write) -> io::Result<()> {
-    Ok(())
+use crate::run::{self, Run, percent, quantile};
+use crate::scenario::Scenario;
+use crate::summary::BASELINES;
+use crate::world::{Policy, Setup};
+use svg::{Axis, Labels, Series};
+
+/// How much is measured.
+struct Extent {
+    sizes: &'static [usize],
+    transitions: usize,
+    kills: usize,
+    quiet_seconds: u64,
+    seeds: u64,
+    seconds: u64,
+}
+
+const WHOLE: Extent = Extent {
+    sizes: &[10, 30, 100, 300, 1_000],
+    transitions: 12,
+    kills: 4,
+    quiet_seconds: 1_800,
+    seeds: 5,
+    seconds: 60,
+};
+
+const QUICK: Extent = Extent {
+    sizes: &[10, 30],
+    transitions: 4,
+    kills: 2,
+    quiet_seconds: 60,
+    seeds: 1,
+    seconds: 20,
+};
+
+const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];
+
+/// Where the report is written, and what it says so far.
+struct Report<'a, W> {
+    folder: &'a Path,
+    extent: &'a Extent,
+    text: String,
+    out: &'a mut W,
+}
+
+/// Measures everything, and writes the report into `folder`.
+pub(crate) fn write(
+    folder: &Path,
+    scenarios: &[(PathBuf, Arc<Scenario>)],
+    quick: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let extent = if quick { &QUICK } else { &WHOLE };
+    let mut report = Report {
+        folder,
+        extent,
+        text: String::from(HEAD),
+        out,
+    };
+    report.propagation()?;
+    report.detection()?;
+    report.false_deaths()?;
+    report.scenarios(scenarios)?;
+    report.cost()?;
+    std::fs::write(folder.join("README.md"), report.text)
+}
+
+const HEAD: &str = "# What the simulator measured\n\n\
+    Written by `cargo run --release -p grapevine-sim -- report`; equal in every run but for CPU and memory.\n\
+    The core, its settings and the encodings are the product's; regions and round trips are those of\n\
+    `sim/data`; membership is the model that a test holds to real chitchat.\n";
+
+impl<W: Write> Report<'_, W> {
+    fn say(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn progress(&mut self, what: &str) -> io::Result<()> {
+        writeln!(self.out, "{what}")?;
+        self.out.flush()
+    }
+
+    fn plot(&mut self, name: &str, title: &str, svg: &str) -> io::Result<()> {
+        std::fs::write(self.folder.join(name), svg)?;
+        self.say(&format!("\n![{title}]({name})"));
+        Ok(())
+    }
+
+    fn propagation(&mut self) -> io::Result<()> {
+        self.say("\n## How a transition spreads\n");
+        self.say("Time until 99 % of the nodes have heard of an ejection, as a multiple of the largest one-way delay of the mesh: the median over all transitions, and the slowest.\n");
+        self.say("| nodes | largest one-way delay | gossip alone | with rumors | slowest with rumors | not reached |");
+        self.say("| --- | --- | --- | --- | --- | --- |");
+        let (mut alone_line, mut rumors_line) = (Vec::new(), Vec::new());
+        for nodes in self.extent.sizes {
+            self.progress(&format!("propagation over {nodes} nodes"))?;
+            let few = (self.extent.transitions / 3).max(1);
+            let alone = figures::propagation(*nodes, false, few);
+            let rumors = figures::propagation(*nodes, true, self.extent.transitions);
+            let delay = rumors.one_way_max.as_millis();
+            let (slow, fast, worst) = (alone.multiple(), rumors.multiple(), rumors.multiple_max());
+            let missed = alone.missed + rumors.missed;
+            self.say(&format!(
+                "| {nodes} | {delay} ms | {slow:.1} | {fast:.2} | {worst:.2} | {missed} |"
+            ));
+            alone_line.push((*nodes as f64, slow));
+            rumors_line.push((*nodes as f64, fast));
+        }
+        let labels = Labels {
+            title: "Spread of a transition to 99 % of nodes",
+            x: "nodes",
+            y: "multiples of the largest one-way delay",
+        };
+        let lines = [
+            line("gossip alone", alone_line),
+            line("with rumors", rumors_line),
+        ];
+        let svg = svg::lines(&labels, Axis::Logarithmic, &lines);
+        self.plot("propagation.svg", labels.title, &svg)
+    }
+
+    fn detection(&mut self) -> io::Result<()> {
+        self.say("\n## How soon a crash is noticed\n");
+        self.say("Gossip: until half of the others, and the last of them, hold the node for dead. Data path: until the last connected peer sends it no new work.\n");
+        self.say("| nodes | loss | half, by gossip | all, by gossip | all, by the data path |");
+        self.say("| --- | --- | --- | --- | --- |");
+        let mut lines = Vec::new();
+        for loss in LOSSES {
+            let mut points = Vec::new();
+            for nodes in self.extent.sizes {
+                // The largest mesh is measured without loss alone: each run takes a minute.
+                if *nodes > 300 && loss > 0.0 {
+                    continue;
+                }
+                self.progress(&format!("detection, {nodes} nodes, loss {}", percent(loss)))?;
+                let kills = if *nodes > 300 { 1 } else { self.extent.kills };
+                let it = figures::detection(*nodes, loss, kills);
+                let (half, all, silence) = (seconds(it.half), seconds(it.all), seconds(it.silence));
+                self.say(&format!(
+                    "| {nodes} | {} | {half} | {all} | {silence} |",
+                    percent(loss)
+                ));
+                points.push((*nodes as f64, it.all.as_secs_f64()));
+            }
+            lines.push(line(&format!("{} loss", percent(loss)), points));
+        }
+        let labels = Labels {
+            title: "Until the last node holds a crashed one for dead",
+            x: "nodes",
+            y: "seconds",
+        };
+        let svg = svg::lines(&labels, Axis::Logarithmic, &lines);
+        self.plot("detection.svg", labels.title, &svg)
+    }
+
+    fn false_deaths(&mut self) -> io::Result<()> {
+        let quiet = self.extent.quiet_seconds;
+        self.say("\n## False alarms\n");
+        self.say(&format!("Thirty nodes for {quiet} simulated seconds in which nobody dies. A false death counts once for each node that believes it; a false silence costs the pair its work for a moment.\n"));
+        self.say("| loss | node-days | false deaths per node-day | false silences per node-hour |");
+        self.say("| --- | --- | --- | --- |");
+        for loss in LOSSES {
+            self.progress(&format!("false deaths, loss {}", percent(loss)))?;
+            let it = figures::false_deaths(30, loss, quiet);
+            let silences = it.silences as f64 / (it.node_days * 24.0);
+            let (days, deaths) = (it.node_days, it.per_node_day());
+            self.say(&format!(
+                "| {} | {days:.2} | {deaths} | {silences:.1} |",
+                percent(loss)
+            ));
+        }
+        Ok(())
+    }
+
+    fn scenarios(&mut self, scenarios: &[(PathBuf, Arc<Scenario>)]) -> io::Result<()> {
+        self.say("\n## Requests\n");
+        self.say(&format!("Every scenario with {} seeds. Lost: neither answer nor error by the deadline. Failed: an error. Broken off: the upstream or the entry died within an answer. Failover: time lost to attempts that failed, of requests that another attempt answered. Each way of routing: the mean first byte as a multiple of the ideal oracle's, and the share of requests that failed where some did. The first five seconds, in which the mesh finds out how fast its upstreams are, stand by themselves in the last column.\n", self.extent.seeds));
+        self.say("| scenario | requests | lost | failed | broken off | failover p50 / p99 | grapevine | priority list | round robin | least latency alone | while learning |");
+        self.say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        let mut failed = Vec::new();
+        for (_, scenario) in scenarios {
+            self.progress(&format!("scenario {}", scenario.name()))?;
+            let share = self.scenario(scenario)?;
+            failed.push((scenario.name().to_owned(), share * 100.0));
+        }
+        let labels = Labels {
+            title: "Requests that failed, by scenario (none was lost)",
+            x: "",
+            y: "percent",
+        };
+        let svg = svg::bars(&labels, &failed);
+        self.plot("failed.svg", labels.title, &svg)?;
+        for name in ["provider-outage", "gray-failure", "hot-region"] {
+            if let Some((_, scenario)) = scenarios.iter().find(|(_, it)| it.name() == name) {
+                self.pictures(scenario)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One row; returns the share of requests that failed.
+    fn scenario(&mut self, scenario: &Arc<Scenario>) -> io::Result<f64> {
+        let seeds = 1..=self.extent.seeds;
+        let all = |policy| -> Vec<Run> {
+            let setup = |seed| Setup {
+                policy,
+                ..Setup::new(seed)
+            };
+            let runs = seeds.clone().map(|seed| run::run_as(scenario, setup(seed)));
+            runs.collect()
+        };
+        let mine = all(Policy::Grapevine);
+        let ideal = all(BASELINES[0].0);
+        let requests: usize = mine.iter().map(|run| run.counts().requests).sum();
+        let failed: usize = mine.iter().map(|run| run.counts().failed).sum();
+        let broken: u64 = mine.iter().map(|run| run.counts().broken).sum();
+        let lost = mine.iter().filter_map(|run| run.violation.as_ref());
+        let lost = lost
+            .filter(|violation| violation.checker == "answered")
+            .count();
+        let answered = mine.iter().flat_map(|run| &run.record.answered);
+        let spans: Vec<Duration> = answered.filter_map(|one| one.failover).collect();
+        let failover = match spans.is_empty() {
+            true => "-".to_owned(),
+            false => format!(
+                "{} / {}",
+                seconds(quantile(spans.clone(), 0.5)),
+                seconds(quantile(spans, 0.99))
+            ),
+        };
+        let mut row = format!(
+            "| {} | {requests} | {lost} | {failed} | {broken} | {failover} | {}",
+            scenario.name(),
+            ratio(&mine, &ideal)
+        );
+        for (policy, _) in &BASELINES[1..] {
+            // A string takes everything.
+            let _ = write!(row, " | {}", ratio(&all(*policy), &ideal));
+        }
+        let learning = |runs: &[Run]| -> f64 {
+            runs.iter()
+                .map(|run| run.mean_wait_of_learning().as_secs_f64())
+                .sum()
+        };
+        let _ = write!(
+            row,
+            " | {:.2} |",
+            learning(&mine) / learning(&ideal).max(0.001)
+        );
+        self.say(&row);
+        Ok(failed as f64 / requests.max(1) as f64)
+    }
+
+    /// Regret over time, and where the load went.
+    fn pictures(&mut self, scenario: &Arc<Scenario>) -> io::Result<()> {
+        let of = |policy| {
+            let setup = Setup {
+                policy,
+                ..Setup::new(1)
+            };
+            run::run_as(scenario, setup)
+        };
+        let ideal = of(Policy::Oracle);
+        let mine = of(Policy::Grapevine);
+        let alone = of(Policy::LeastLatencyAlone);
+        let span = scenario.duration.as_secs();
+        let lines = [
+            line("grapevine", figures::ratio_over_time(&mine, &ideal, span)),
+            line(
+                "least latency alone",
+                figures::ratio_over_time(&alone, &ideal, span),
+            ),
+        ];
+        let title = format!(
+            "{}: mean first byte over the ideal oracle's",
+            scenario.name()
+        );
+        let labels = Labels {
+            title: &title,
+            x: "seconds",
+            y: "ratio",
+        };
+        let svg = svg::lines(&labels, Axis::Linear, &lines);
+        self.plot(&format!("regret-{}.svg", scenario.name()), &title, &svg)?;
+        let rows: Vec<(String, Vec<u32>)> = (mine.record.heat.iter().zip(&scenario.nodes))
+            .map(|(cells, region)| {
+                (
+                    scenario.atlas.region(*region).name.to_string(),
+                    cells.clone(),
+                )
+            })
+            .collect();
+        let title = format!("{}: attempts by region and second", scenario.name());
+        let labels = Labels {
+            title: &title,
+            x: "seconds",
+            y: "",
+        };
+        self.plot(
+            &format!("load-{}.svg", scenario.name()),
+            &title,
+            &svg::heat(&labels, &rows),
+        )
+    }
+
+    fn cost(&mut self) -> io::Result<()> {
+        let span = self.extent.seconds;
+        self.say("\n## What a mesh costs\n");
+        self.say(&format!("Every node has one upstream and half a request per second, for {span} simulated seconds from a cold start. Bytes are a node's own, sent; those beside gossip are rumors, pings, keep-alives and request heads.\n"));
+        self.say("| nodes | gossip B/s per node | beside it B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |");
+        self.say("| --- | --- | --- | --- | --- | --- | --- |");
+        for nodes in self.extent.sizes {
+            self.progress(&format!("cost of {nodes} nodes"))?;
+            let it = figures::cost(*nodes, span);
+            let cpu = it.cpu.map_or("-".to_owned(), |cpu| format!("{cpu:.1}"));
+            let each = it
+                .cpu
+                .map(|cpu| cpu * 1_000.0 / *nodes as f64 / it.seconds as f64);
+            let each = each.map_or("-".to_owned(), |each| format!("{each:.2}"));
+            let memory = it
+                .memory_mib
+                .map_or("-".to_owned(), |mib| format!("{mib} MiB"));
+            self.say(&format!(
+                "| {nodes} | {:.0} | {:.0} | {} | {cpu} | {each} | {memory} |",
+                it.gossip, it.beside, it.requests
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn line(name: &str, points: Vec<(f64, f64)>) -> Series {
+    Series {
+        name: name.to_owned(),
+        points,
+    }
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{:.2} s", span.as_secs_f64())
+}
+
+/// The mean first byte of runs over that of others with the same seeds, and what failed.
+fn ratio(runs: &[Run], ideal: &[Run]) -> String {
+    let sum = |runs: &[Run]| -> f64 { runs.iter().map(|run| run.mean_wait().as_secs_f64()).sum() };
+    let failed: usize = runs.iter().map(|run| run.counts().failed).sum();
+    let requests: usize = runs.iter().map(|run| run.counts().requests).sum();
+    let ratio = sum(runs) / sum(ideal).max(0.001);
+    match failed {
+        0 => format!("{ratio:.2}"),
+        _ => format!(
+            "{ratio:.2} ({} failed)",
+            percent(failed as f64 / requests.max(1) as f64)
+        ),
+    }
 }

@@ -9,13 +9,10 @@ use grapevine_core::route::Strategy;
 use grapevine_core::units::Tier;
 
 use super::file::{
-    BurstFile, ExpectFile, FaultFile, MembershipFile, NodesFile, ResidencyFile, RoutingFile,
-    ScenarioFile, UpstreamFile, WhatFile, WorkloadFile,
+    BurstFile, ExpectFile, MembershipFile, NodesFile, ResidencyFile, RoutingFile, ScenarioFile,
+    UpstreamFile, WorkloadFile,
 };
-use super::{
-    Ailment, Burst, Expect, Fault, Make, NODES_MAX, Routing, Scenario, ScenarioError, Upstream,
-    What, Which, Workload,
-};
+use super::{Burst, Expect, Make, NODES_MAX, Routing, Scenario, ScenarioError, Upstream, Workload};
 use crate::atlas::{Atlas, RegionIndex};
 
 pub(super) fn check(text: &str) -> Result<Scenario, ScenarioError> {
@@ -37,7 +34,7 @@ pub(super) fn check(text: &str) -> Result<Scenario, ScenarioError> {
     }
 }
 
-struct Checker {
+pub(super) struct Checker {
     atlas: Atlas,
     nodes: Vec<RegionIndex>,
     problems: Vec<String>,
@@ -87,11 +84,11 @@ impl Checker {
         }
     }
 
-    fn problem(&mut self, key: &str, text: impl AsRef<str>) {
+    pub(super) fn problem(&mut self, key: &str, text: impl AsRef<str>) {
         self.problems.push(format!("{key}: {}", text.as_ref()));
     }
 
-    fn span(&mut self, key: &str, text: &str) -> Duration {
+    pub(super) fn span(&mut self, key: &str, text: &str) -> Duration {
         parse_span(text).unwrap_or_else(|| {
             self.problem(
                 key,
@@ -101,11 +98,11 @@ impl Checker {
         })
     }
 
-    fn span_or(&mut self, key: &str, text: Option<&str>, default: &str) -> Duration {
+    pub(super) fn span_or(&mut self, key: &str, text: Option<&str>, default: &str) -> Duration {
         self.span(key, text.unwrap_or(default))
     }
 
-    fn share(&mut self, key: &str, value: f64) -> f64 {
+    pub(super) fn share(&mut self, key: &str, value: f64) -> f64 {
         if !(0.0..=1.0).contains(&value) {
             self.problem(key, format!("{value} is not between 0 and 1"));
         }
@@ -140,7 +137,7 @@ impl Checker {
     }
 
     /// The nodes that `names` mean: `all`, a region, or `n` and a number.
-    fn group(&mut self, key: &str, names: &[String]) -> Vec<bool> {
+    pub(super) fn group(&mut self, key: &str, names: &[String]) -> Vec<bool> {
         let mut group = vec![false; self.nodes.len()];
         for name in names {
             let number: Option<usize> = name.strip_prefix('n').and_then(|text| text.parse().ok());
@@ -280,92 +277,6 @@ impl Checker {
             });
         }
         Residency::new(rules, Unknown::Fenced)
-    }
-
-    fn fault(&mut self, key: &str, file: &FaultFile) -> Fault {
-        let lasts = file.lasts.as_deref().unwrap_or("5s");
-        Fault {
-            at: self.span(&format!("{key}.at"), &file.at),
-            lasts: self.span(&format!("{key}.for"), lasts),
-            what: self.what(key, file),
-        }
-    }
-
-    fn what(&mut self, key: &str, file: &FaultFile) -> What {
-        let all = [String::from("all")];
-        let who = self.group(
-            &format!("{key}.who"),
-            if file.who.is_empty() { &all } else { &file.who },
-        );
-        let to = match file.to.is_empty() {
-            // Whoever is not among the others.
-            true => who.iter().map(|is_in| !is_in).collect(),
-            false => self.group(&format!("{key}.to"), &file.to),
-        };
-        let every = || file.every.as_deref();
-        let share = file.share.unwrap_or(0.5);
-        match file.what {
-            WhatFile::Crash => What::Crash(who),
-            WhatFile::Flap => What::Flap {
-                who,
-                every: self.span_or(&format!("{key}.every"), every(), "2s"),
-            },
-            WhatFile::Drain | WhatFile::Rolling => What::Rolling {
-                who,
-                every: self.span_or(&format!("{key}.every"), every(), "2s"),
-            },
-            WhatFile::Stall => What::Stall(who),
-            WhatFile::ClockBack => What::ClockBack {
-                who,
-                back: self.span_or(&format!("{key}.back"), file.back.as_deref(), "1h"),
-            },
-            WhatFile::Partition | WhatFile::OneWay => What::Cut {
-                who,
-                to,
-                both_ways: matches!(file.what, WhatFile::Partition),
-            },
-            WhatFile::Loss => What::Loss {
-                to: if file.to.is_empty() {
-                    vec![true; who.len()]
-                } else {
-                    to
-                },
-                who,
-                share: self.share(&format!("{key}.share"), share),
-            },
-            WhatFile::SlowLink => What::SlowLink {
-                to: if file.to.is_empty() {
-                    vec![true; who.len()]
-                } else {
-                    to
-                },
-                who,
-                delay: self.span_or(&format!("{key}.delay"), file.delay.as_deref(), "200ms"),
-            },
-            _ => What::Upstream {
-                how: self.ailment(key, file),
-                which: Which {
-                    nodes: who,
-                    upstream: file
-                        .upstream
-                        .as_deref()
-                        .and_then(|name| UpstreamName::new(name).ok()),
-                    provider: file.provider.clone(),
-                },
-            },
-        }
-    }
-
-    fn ailment(&mut self, key: &str, file: &FaultFile) -> Ailment {
-        match file.what {
-            WhatFile::UpstreamHangs => Ailment::Hangs,
-            WhatFile::UpstreamSlow => Ailment::Slow(file.factor.unwrap_or(10.0).max(0.01)),
-            WhatFile::UpstreamErrors => {
-                Ailment::Errors(self.share(&format!("{key}.share"), file.share.unwrap_or(0.5)))
-            }
-            WhatFile::UpstreamLimits => Ailment::Limits(file.factor.unwrap_or(1.0).max(0.0)),
-            _ => Ailment::Down,
-        }
     }
 }
 

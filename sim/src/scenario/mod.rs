@@ -1,8 +1,9 @@
 //! What happens in a run: who stands where, who asks for what, what breaks when, what must hold.
 //!
-//! Reading order: `file` (as written), this file (as checked), `check` (from one to the other).
+//! Reading order: `file` (as written), this file (as checked), `checked` and `faults` (from one to the other).
 
 mod checked;
+mod faults;
 mod file;
 
 use std::time::Duration;

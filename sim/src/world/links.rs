@@ -40,6 +40,13 @@ const DATAGRAM_BYTES_MAX: usize = 1_200;
 /// A keep-alive's bytes on the wire.
 const KEEP_ALIVE_BYTES: usize = 40;
 
+/// What came of a keep-alive.
+enum KeepAlive {
+    Comes,
+    Missing,
+    Reset,
+}
+
 /// What happened to one end of a connection.
 enum Change {
     Silent,
@@ -60,28 +67,22 @@ impl World {
             return;
         };
         for (peer, link) in &mut life.links {
-            let other = &self.nodes[peer.at()];
-            let peer_life = other.life.as_ref().map(|life| life.number);
-            let is_same = peer_life == Some(link.life);
-            // An end that gave up sends nothing more.
-            let is_held = other.life.as_ref().is_some_and(|life| life.links.contains_key(&node));
-            let is_due = (tick + u64::from(peer.0)).is_multiple_of(POLLS_PER_KEEP_ALIVE);
-            if !other.runs(now) || !is_due {
-                // Nothing comes.
-            } else if is_same && is_held && self.network.gets_through(*peer, node) {
-                self.network.count(*peer, KEEP_ALIVE_BYTES);
-                link.heard_at = now;
-            } else if !is_same && !self.network.is_cut(*peer, node) {
-                // Its next life answers a packet of the former connection with a reset.
-                changes.push((*peer, Change::Lost));
-                continue;
-            }
             let silence = now.since(link.heard_at);
             if silence >= LOST {
                 changes.push((*peer, Change::Lost));
-            } else if (silence >= SILENCE) != link.silent {
-                link.silent = silence >= SILENCE;
-                let change = if link.silent {
+                continue;
+            }
+            if (tick + u64::from(peer.0)).is_multiple_of(POLLS_PER_KEEP_ALIVE) {
+                match self.keep_alive((node, number), *peer, link.life) {
+                    KeepAlive::Comes => link.heard_at = now,
+                    KeepAlive::Reset => changes.push((*peer, Change::Lost)),
+                    KeepAlive::Missing => {}
+                }
+            }
+            let is_silent = now.since(link.heard_at) >= SILENCE;
+            if is_silent != link.silent {
+                link.silent = is_silent;
+                let change = if is_silent {
                     Change::Silent
                 } else {
                     Change::Heard
@@ -92,6 +93,37 @@ impl World {
         self.nodes[node.at()].life = Some(life);
         for (peer, change) in changes {
             self.link_changed(node, peer, change);
+        }
+    }
+
+    /// What comes of a peer's keep-alive to one end of a connection.
+    fn keep_alive(
+        &mut self,
+        (node, number): (NodeIndex, LifeNumber),
+        peer: NodeIndex,
+        peer_number: LifeNumber,
+    ) -> KeepAlive {
+        let other = &self.nodes[peer.at()];
+        let Some(life) = other.life.as_ref().filter(|_| other.runs(self.now)) else {
+            return KeepAlive::Missing;
+        };
+        if life.number != peer_number {
+            // Its next life answers a packet of the former connection with a reset.
+            return match self.network.is_cut(peer, node) {
+                true => KeepAlive::Missing,
+                false => KeepAlive::Reset,
+            };
+        }
+        // An end that gave up sends nothing more.
+        let is_held = life
+            .links
+            .get(&node)
+            .is_some_and(|link| link.life == number);
+        if is_held && self.network.gets_through(peer, node) {
+            self.network.count(peer, KEEP_ALIVE_BYTES);
+            KeepAlive::Comes
+        } else {
+            KeepAlive::Missing
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Reading order: this file (time, and how an engine is driven), [`node`] (what stands around an
 //! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
-//! (the entry's side of a request), [`serve`] (the owner's side), [`fault`] (what breaks).
+//! (the entry's side of a request), [`policy`] (its order of candidates), [`serve`] (the owner's side),
+//! [`verdict`] (what follows from an outcome), [`fault`] (what breaks).
 //!
 //! What the shells of the product do is done here as they do it; what core decides is asked of core.
 //! Views are drawn when a request needs one, and not when they fall due: nobody looks at the others.
@@ -19,6 +20,7 @@ mod request;
 mod serve;
 mod state;
 mod talk;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
