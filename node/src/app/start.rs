@@ -66,7 +66,7 @@ impl App {
             history,
             metrics: ground.metrics,
             readiness: ground.readiness.clone(),
-            losses: losses(recorder, gossip),
+            losses: losses(recorder, gossip, workers.unintroduced()),
             config: show(&shown_config),
             drain: drain.clone(),
             token: config.admin.token.clone(),

@@ -23,6 +23,7 @@ impl Config {
             "listen": self.listen.to_string(),
             "tls": self.tls.as_ref().map(|tls| json!({"cert": tls.cert, "key": tls.key})),
             "trusted_proxies": texts(&self.trusted_proxies),
+            "proxy_protocol": self.proxy_protocol.as_str(),
             "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,

@@ -59,6 +59,7 @@ pub(super) fn check(
         .unwrap_or(checked::LISTEN);
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
+    let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
     let admin = checker.admin(file.admin.as_ref(), listen);
     let upstreams = checker.upstreams(&file.upstreams, has_mesh);
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
@@ -86,6 +87,7 @@ pub(super) fn check(
         listen,
         tls,
         trusted_proxies,
+        proxy_protocol,
         admin,
         mesh,
         upstreams: upstreams
