@@ -25,7 +25,7 @@ use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Context, TlsHandle, Workers};
+use crate::ingress::{self, Context, Explainer, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::notices;
@@ -61,6 +61,10 @@ impl App {
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
+        let explainer = Explainer {
+            settings: Arc::clone(&door),
+            desk: desk.clone(),
+        };
         let admin = Admin {
             desk: desk.clone(),
             history,
@@ -68,6 +72,7 @@ impl App {
             readiness: ground.readiness.clone(),
             losses: losses(recorder, gossip, workers.unintroduced()),
             config: show(&shown_config),
+            explain: ground.geography.explain(explainer),
             drain: drain.clone(),
             token: config.admin.token.clone(),
         };
@@ -115,7 +120,9 @@ impl Ground {
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Telling>), StartError> {
         let generation = clock::generation();
         let clock = Clock::start();
-        let engine = Engine::new(clock.now(), translate::identity(config, generation));
+        let geography = Geography::start(config)?;
+        let identity = translate::identity(config, &geography.database(), generation);
+        let engine = Engine::new(clock.now(), identity);
         let (driver, desk, outlets) = Driver::new(engine, clock);
         let Outlets {
             tellings,
@@ -138,7 +145,6 @@ impl Ground {
         readiness.set_open_to_all(config.keys.is_empty());
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
-        let geography = Geography::start(config)?;
         let ground = Self {
             generation,
             desk,

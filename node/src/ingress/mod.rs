@@ -53,6 +53,7 @@ use crate::observe::record::Recorder;
 use crate::readiness::Readiness;
 
 pub use cors::Cors;
+pub use explain::{Explainer, Supposed, UnknownKey};
 pub use keys::{Key, Keys};
 pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, check_free, tls_config};
 pub use visitor::{Locate, Whereabouts};

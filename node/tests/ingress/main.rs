@@ -2,6 +2,7 @@
 
 mod attempts;
 mod door;
+mod explaining;
 mod introductions;
 mod listening;
 mod passing;

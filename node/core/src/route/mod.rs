@@ -2,6 +2,7 @@
 
 mod cost;
 mod geo;
+mod left_out;
 mod nearest;
 mod order;
 mod plan;
@@ -15,6 +16,7 @@ use crate::random;
 use crate::view::Candidate;
 
 pub use cost::Cost;
+pub use left_out::{Absence, LeftOut, left_out};
 pub use order::is_near;
 pub use plan::plan;
 
@@ -65,6 +67,19 @@ pub enum Strategy {
     Weighted,
     /// The least load.
     LeastBusy,
+}
+
+impl Strategy {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Geo => "geo",
+            Self::Priority => "priority",
+            Self::Weighted => "weighted",
+            Self::LeastBusy => "least-busy",
+        }
+    }
 }
 
 /// The candidates of a request, in the order to try them.

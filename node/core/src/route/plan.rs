@@ -24,7 +24,7 @@ impl Ask<'_> {
     }
 
     /// Whether residency permits `candidate`.
-    fn is_permitted(&self, candidate: &Candidate) -> bool {
+    pub(super) fn is_permitted(&self, candidate: &Candidate) -> bool {
         self.fence
             .is_none_or(|regions| regions.contains(&candidate.upstream.region))
     }

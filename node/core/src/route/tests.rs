@@ -18,6 +18,8 @@ use crate::place::Place;
 use crate::units::{Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
+mod left_out;
+
 const NOW: Instant = Instant::from_start(Duration::from_secs(100));
 
 fn rng(seed: u64) -> ChaCha8Rng {
