@@ -43,7 +43,15 @@ impl App {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
         let local = ground.client();
-        let started = links::start(&config, ground.generation, &desk, local, tellings).await?;
+        let started = links::start(
+            &config,
+            ground.generation,
+            &desk,
+            &ground.metrics,
+            local,
+            tellings,
+        )
+        .await?;
         let (mesh, peers, mesh_tasks) = started;
         ground.tasks.extend(mesh_tasks);
 

@@ -20,6 +20,7 @@ use super::admission::Underway;
 use super::identity::Verifier;
 use super::links::Links;
 use crate::driver::Desk;
+use crate::observe::metrics::Metrics;
 
 /// What all tasks of the mesh share. `L` answers forwarded requests.
 pub(super) struct Hub<L> {
@@ -43,6 +44,9 @@ pub(super) struct Hub<L> {
     /// Kibibytes that request bodies still coming in may take.
     pub(super) upload_kibibytes: Arc<Semaphore>,
     pub(super) complaints: Complaints,
+    /// The same for peers whose requests may not be answered here.
+    pub(super) outsiders: Complaints,
+    pub(super) metrics: Metrics,
     /// This node's own rules for the requests that it serves.
     pub(super) residency: ArcSwap<Residency>,
 }

@@ -30,6 +30,7 @@ use super::tls::TlsError;
 use super::wire::Incoming;
 use crate::driver::Desk;
 use crate::exchange::CallLocal;
+use crate::observe::metrics::Metrics;
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
 const GOSSIP_MAX: usize = 1_024;
@@ -68,6 +69,8 @@ pub struct MeshConfig {
     pub credentials: Credentials,
     /// Which requests may be answered in this node's region.
     pub residency: Residency,
+    /// Where refusals by those rules are counted.
+    pub metrics: Metrics,
 }
 
 /// Why the mesh did not start.
@@ -180,6 +183,8 @@ pub async fn start<L: CallLocal>(
         underway: Underway::default(),
         upload_kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
         complaints: Complaints::default(),
+        outsiders: Complaints::default(),
+        metrics: config.metrics,
         residency: ArcSwap::from_pointee(config.residency),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);

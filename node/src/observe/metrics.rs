@@ -166,6 +166,12 @@ impl Metrics {
         }
     }
 
+    /// Counts a request of a peer that this node's rules, or those that came along, refuse here.
+    pub fn residency_refused_to_peer(&self) {
+        let kind = "refused-to-peer";
+        self.0.residency.get_or_create(&KindLabels { kind }).inc();
+    }
+
     /// Counts a notice of core.
     pub fn transition(&self, kind: &'static str) {
         self.0.transitions.get_or_create(&KindLabels { kind }).inc();
@@ -302,7 +308,7 @@ impl Inner {
         );
         registry.register(
             "residency",
-            "Requests that residency rules concerned: kept within their fence, or refused",
+            "Requests that residency rules concerned: kept within their fence, refused, or refused to a peer",
             self.residency.clone(),
         );
         registry.register(
