@@ -1,15 +1,19 @@
 //! Where a request would go: the operator's question about any client, which only the operator may ask.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Admin;
+
+/// Tells where a request would go, as JSON; an error says what is wrong with the question.
+pub type Explain = Arc<dyn Fn(&ExplainQuery) -> Result<Value, String> + Send + Sync>;
 
 /// The request that is asked about.
 #[derive(Clone, Debug, Deserialize)]

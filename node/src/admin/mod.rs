@@ -26,7 +26,7 @@ use crate::observe::history::{History, REQUESTS_MAX};
 use crate::observe::metrics::{Losses, Metrics};
 use crate::readiness::Readiness;
 
-pub use explain::ExplainQuery;
+pub use explain::{Explain, ExplainQuery};
 
 /// Requests listed when the caller does not say how many.
 const REQUESTS_DEFAULT: usize = 50;
@@ -46,8 +46,8 @@ pub struct Admin {
     pub losses: Arc<dyn Fn() -> Losses + Send + Sync>,
     /// The configuration with its secrets hidden.
     pub config: Arc<dyn Fn() -> Value + Send + Sync>,
-    /// Tells where a request would go; an error says what is wrong with the question.
-    pub explain: Arc<dyn Fn(&ExplainQuery) -> Result<Value, String> + Send + Sync>,
+    /// Tells where a request would go.
+    pub explain: Explain,
     /// Begins to drain the node when set.
     pub drain: watch::Sender<bool>,
     /// The bearer token to ask for.

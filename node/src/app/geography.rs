@@ -8,20 +8,16 @@ use arc_swap::ArcSwap;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::Origin;
 use http::HeaderMap;
-use serde_json::Value;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::StartError;
-use crate::admin::ExplainQuery;
+use crate::admin::{Explain, ExplainQuery};
 use crate::config::Config;
 use crate::config::address::Network;
 use crate::config::watch::LOOK_INTERVAL;
 use crate::geo::{self, Location, Locator, client};
 use crate::ingress::{Explainer, Locate, Supposed, Whereabouts};
-
-/// Answers the operator's questions about requests.
-type Explain = Arc<dyn Fn(&ExplainQuery) -> Result<Value, String> + Send + Sync>;
 
 /// What answers where clients are. Dropping it ends the watch over the database's file.
 pub(super) struct Geography {
