@@ -47,7 +47,7 @@ async fn ask(node: &Node, headers: &[(&str, &str)]) -> Answer {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    whole(request).await.unwrap()
+    whole(request).await.expect("a whole answer")
 }
 
 /// The plan for a request with `headers`.
@@ -76,7 +76,10 @@ async fn record_of(node: &Node, answer: &Answer) -> Value {
 
 /// Runs the program to its end.
 fn run(arguments: &[&str]) -> Output {
-    Command::new(grapevine()).args(arguments).output().unwrap()
+    Command::new(grapevine())
+        .args(arguments)
+        .output()
+        .expect("the program runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -191,9 +194,9 @@ async fn dry_run_after(address: SocketAddr, preface: &[u8], headers: &str) -> St
         body.len()
     );
     within("an answer", LIMIT, async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
         let all = [preface, request.as_bytes()].concat();
-        stream.write_all(&all).await.unwrap();
+        stream.write_all(&all).await.expect("sent");
         let mut answer = Vec::new();
         // A connection that is closed with bytes unread is reset: what came before counts.
         drop(stream.read_to_end(&mut answer).await);
@@ -206,7 +209,7 @@ async fn dry_run_after(address: SocketAddr, preface: &[u8], headers: &str) -> St
 fn area(answer: &str) -> Value {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
-    let plan: Value = serde_json::from_str(body).unwrap();
+    let plan: Value = serde_json::from_str(body).expect("a plan");
     plan["client"]["area"].clone()
 }
 
@@ -264,14 +267,14 @@ async fn a_balancers_introduction_tells_who_the_client_is() {
 
 /// Files that are no location databases, each with a part of the complaint.
 fn broken_databases(folder: &Path) -> Vec<(PathBuf, &'static str)> {
-    let good = std::fs::read(fixture("city-nested.mmdb")).unwrap();
+    let good = std::fs::read(fixture("city-nested.mmdb")).expect("a fixture");
     let word = b"iso_code";
     let place = good.windows(word.len()).position(|part| part == word);
     let mut corrupt = good.clone();
-    corrupt[place.unwrap() - 1..][..100].fill(0xff);
+    corrupt[place.expect("a record") - 1..][..100].fill(0xff);
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, bytes).expect("a file");
         path
     };
     let cut = "only the start of one";

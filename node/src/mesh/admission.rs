@@ -118,7 +118,7 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admissio
 
 /// Asks this node's own residency rules: the sender's may be older, or have none.
 fn own_rules<L>(hub: &Hub<L>, head: &RequestHead<'_>, view: &View) -> Result<(), Refused> {
-    let permitted = hub.residency.load().permits(&Question {
+    let permitted = hub.rules.residency.load().permits(&Question {
         client: head.client,
         key: head.key,
         model: head.model.as_ref(),

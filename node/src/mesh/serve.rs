@@ -20,7 +20,7 @@ use http_body::Body;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::admission::{Refused, admit, refused};
 use super::framed;
@@ -144,17 +144,7 @@ async fn refuse<L>(
     refused: Refused,
 ) {
     if refused.refusal == Refusal::Residency {
-        hub.metrics.residency_refused_to_peer();
-        if hub
-            .outsiders
-            .may(link.connection.remote_address().ip(), Instant::now())
-        {
-            warn!(
-                peer.name = %link.peer,
-                detail = refused.detail,
-                "a peer's request may not be answered here; compare the residency rules of both nodes"
-            );
-        }
+        hub.rules.refused(link, &refused.detail);
     }
     debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
     let failure = Failure::new(Outcome::Refused(refused.refusal), refused.detail);

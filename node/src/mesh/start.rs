@@ -21,7 +21,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::dial::{self, Dialler, Members};
 use super::endpoint::{self, EndpointError};
 use super::forward::Forwarder;
-use super::hub::{Complaints, Hub, Letters, Swap};
+use super::hub::{Complaints, Hub, Letters, Rules, Swap};
 use super::identity::{IdentityError, Signer, Verifier};
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
@@ -183,9 +183,7 @@ pub async fn start<L: CallLocal>(
         underway: Underway::default(),
         upload_kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
         complaints: Complaints::default(),
-        outsiders: Complaints::default(),
-        metrics: config.metrics,
-        residency: ArcSwap::from_pointee(config.residency),
+        rules: Rules::new(config.residency, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
     let tasks = [
