@@ -550,3 +550,67 @@ async fn explain_prints_every_candidate_and_why_it_stands_where_it_does() {
     );
     assert!(complaint.contains("--node"), "{complaint}");
 }
+
+#[tokio::test]
+async fn clients_go_where_the_map_says_and_to_the_next_nearest_while_that_is_down() {
+    let mocks = four_mocks().await;
+    let map = json!([
+        {"countries": ["SG", "MY", "JP", "KR"], "region": "sgp"},
+        {"countries": ["US", "CA"], "region": "usa"},
+        {"countries": ["DE", "FR"], "region": "eur"},
+    ]);
+    let mapped = |node: NodeBuilder| {
+        node.config("trusted_proxies", json!([THIS_MACHINE]))
+            .config("geo.map", map.clone())
+    };
+    let mesh = Mesh::builder()
+        .node("sgp", |node| {
+            mapped(at(node, 1.35, 103.82)).upstream(&mocks[0])
+        })
+        .node("usa", |node| {
+            mapped(at(node, 39.04, -77.49)).upstream(&mocks[2])
+        })
+        .node("eur", |node| {
+            mapped(at(node, 50.11, 8.68)).upstream(&mocks[3])
+        })
+        .start()
+        .await;
+    let region_of = async |entry: &str, address: &str| {
+        let answer = ask(&mesh[entry], &[("x-forwarded-for", address)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("x-grapevine-region").to_owned()
+    };
+    // Singapore, Malaysia, Japan, the US, Canada, Germany, France.
+    let clients = [
+        KNOWN[0], KNOWN[1], KNOWN[2], KNOWN[8], KNOWN[7], KNOWN[4], KNOWN[5],
+    ];
+    let homes = ["sgp", "sgp", "sgp", "usa", "usa", "eur", "eur"];
+    for entry in ["sgp", "usa", "eur"] {
+        for ((address, _, _), home) in clients.iter().zip(homes) {
+            assert_eq!(
+                region_of(entry, address).await,
+                home,
+                "{address} at {entry}"
+            );
+        }
+        // Nobody's address: the nearest node by round trip, which is the entry itself.
+        assert_eq!(region_of(entry, "192.0.2.1").await, entry);
+    }
+    for (down, entry, next) in [
+        ("eur", "sgp", "usa"),
+        ("sgp", "usa", "eur"),
+        ("usa", "sgp", "eur"),
+    ] {
+        mesh[down].kill();
+        mesh[entry]
+            .wait_for_view("the region's end", LIMIT, |view| !view.is_reachable(down))
+            .await;
+        for ((address, _, _), home) in clients.iter().zip(homes) {
+            let expected = if home == down { next } else { home };
+            let region = region_of(entry, address).await;
+            assert_eq!(region, expected, "{address} without {down}");
+        }
+        mesh[down].restart().await;
+        mesh.wait_until_converged().await;
+    }
+}
