@@ -8,6 +8,7 @@
 //! machine, and in a release build.
 
 use std::hint::black_box;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,26 +27,33 @@ const SPREAD: u32 = 2_654_435_761;
 fn main() -> anyhow::Result<()> {
     let file = std::env::args_os().nth(1).map(PathBuf::from);
     let locator = Locator::open(file.as_deref())?;
-    println!("{}", locator.database().database_type());
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", locator.database().database_type())?;
     let spread = || (0..LOOKUPS).map(|index| index.wrapping_mul(SPREAD));
     let v4 = spread().map(|bits| IpAddr::V4(bits.into())).collect();
     // Over 2a00::/16, where Europe's networks are.
     let v6 = spread().map(|bits| IpAddr::V6(((0x2a00 << 112) | (u128::from(bits) << 80)).into()));
-    measure(&locator, "IPv4", v4)?;
-    measure(&locator, "IPv6", v6.collect())
+    measure(&locator, "IPv4", v4, &mut out)?;
+    measure(&locator, "IPv6", v6.collect(), &mut out)
 }
 
-fn measure(locator: &Locator, name: &str, addresses: Vec<IpAddr>) -> anyhow::Result<()> {
+fn measure(
+    locator: &Locator,
+    name: &str,
+    addresses: Vec<IpAddr>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let start = Instant::now();
     let found = addresses
         .iter()
         .filter(|address| black_box(locator.locate(**address)).located().is_some());
     let found = found.count();
     let each = start.elapsed() / LOOKUPS;
-    println!(
-        "{name}: {} ns per lookup, {found} of {LOOKUPS} located",
-        each.as_nanos()
-    );
+    let each_ns = each.as_nanos();
+    writeln!(
+        out,
+        "{name}: {each_ns} ns per lookup, {found} of {LOOKUPS} located"
+    )?;
     ensure!(
         each < LOOKUP_MAX,
         "{name}: a lookup takes {each:?}, {LOOKUP_MAX:?} are promised; build with --release"
