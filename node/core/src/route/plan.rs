@@ -23,6 +23,12 @@ impl Ask<'_> {
         is_wished && self.is_permitted(candidate)
     }
 
+    /// Whether the client prefers another region to that of `candidate`.
+    pub(super) fn is_elsewhere(&self, candidate: &Candidate) -> bool {
+        self.prefer_region
+            .is_some_and(|region| *region != candidate.upstream.region)
+    }
+
     /// Whether residency permits `candidate`.
     fn is_permitted(&self, candidate: &Candidate) -> bool {
         self.fence
