@@ -9,6 +9,7 @@ use grapevine_tests::client::{chat_body, http, whole};
 use grapevine_tests::mesh::NodeBuilder;
 use grapevine_tests::network::Link;
 use grapevine_tests::quiet::alone;
+use grapevine_tests::view::MeshView;
 use grapevine_tests::wait::must;
 use grapevine_tests::{Mesh, Mock, Node, wait_until};
 use reqwest::{Client, RequestBuilder};
@@ -21,10 +22,13 @@ const MODEL: &str = "gpt-4o";
 const SESSIONS: usize = 1_000;
 
 /// Requests under way at once, over all entry nodes.
-const CLIENTS: usize = 24;
+const CLIENTS: usize = 32;
 
 /// Upstreams of the region that the conversations are spread over.
 const UPSTREAMS: usize = 5;
+
+/// What a datagram takes between the regions under `latency`.
+const DELAY: Duration = Duration::from_millis(40);
 
 /// How long the mesh may take to agree that an upstream is out of use, or back.
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
@@ -62,10 +66,9 @@ async fn conversations_meet_the_same_upstream_from_every_region_under_geo() {
         .await;
     let far = |delay| Link {
         delay: Duration::from_millis(delay),
-        jitter: Duration::from_millis(10),
         ..Link::default()
     };
-    for (one, other, delay) in [("sgp", "jpn", 35), ("sgp", "fra", 80), ("jpn", "fra", 110)] {
+    for (one, other, delay) in [("sgp", "jpn", 10), ("sgp", "fra", 25), ("jpn", "fra", 35)] {
         for (one, other) in pairs(&mesh, one, other) {
             mesh.network().set(one, other, far(delay));
         }
@@ -100,10 +103,15 @@ async fn conversations_meet_the_same_upstream_from_every_node_of_a_region_under_
         .await;
     for (one, other) in pairs(&mesh, "sgp", "fra") {
         let link = Link {
-            delay: Duration::from_millis(80),
+            delay: DELAY,
             ..Link::default()
         };
         mesh.network().set(one, other, link);
+    }
+    for (one, other) in pairs(&mesh, "sgp", "fra") {
+        let is_far = |view: &MeshView| view.rtt(other).is_some_and(|rtt| rtt > DELAY);
+        let wait = mesh[one].wait_for_view("the measured distance", NOTICE_LIMIT, is_far);
+        wait.await;
     }
     hold(&mesh, home, ["sgp-1", "sgp-2", "sgp-3"]).await;
 }

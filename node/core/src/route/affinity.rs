@@ -8,9 +8,11 @@
 //! So the set must not depend on what jitters. Under `geo` it is the nearest region to the client, which
 //! is the same from any entry node (see [`super::geo`]). Under `latency` it depends on where the request
 //! entered, as every cost does: entry nodes of one region agree, those of different regions need not. It is
-//! the nearest region by round trip with an upstream that is not *clearly slower*: not over twice, and by
-//! more than 100 ms, the least time that any offers from here. A time to first byte that wavers by less moves
-//! nobody; distance alone decides between the rest, and a region is in or out as a whole.
+//! the nearest region by round trip with an upstream that is not *clearly slower*: not over thrice, and by
+//! more than 250 ms, the least time that any offers from here. The expected time rises at once to each peak
+//! (see [`crate::latency`]), and the slowest in a hundred first bytes of a healthy upstream take two to three
+//! times the median: less than that is noise and moves nobody. Distance alone decides between the rest, and
+//! no member of a region is nearer than another.
 //!
 //! What else could move a conversation for a moment, and what is done about it:
 //! - Load: a conversation stays up to the limit itself and not only up to 85 % of it, so the last
@@ -36,10 +38,10 @@ use crate::time::Instant;
 use crate::view::{Candidate, UpstreamView};
 
 /// Beyond this multiple of the least, a candidate is clearly slower.
-const SLOWER: f64 = 2.0;
+const SLOWER: f64 = 3.0;
 
 /// A difference below this is never clear: what a busy machine adds now and then.
-const SLOWER_SPAN: Duration = Duration::from_millis(100);
+const SLOWER_SPAN: Duration = Duration::from_millis(250);
 
 /// How a candidate stands with one conversation; the least is its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

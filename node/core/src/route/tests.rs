@@ -86,6 +86,7 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
         no_model: Routes::default(),
         own: BTreeMap::new(),
         nodes: Vec::new(),
+        peer_rules: Arc::default(),
     }
 }
 
