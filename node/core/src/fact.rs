@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::Reason;
 use crate::ids::{ModelName, RegionName, UpstreamName};
 use crate::place::Place;
+use crate::residency::RulesFact;
 use crate::units::{Share, Tier, Weight};
 
 /// One statement of a node about itself.
@@ -23,6 +25,8 @@ pub enum Fact {
     Upstream(UpstreamFact),
     /// It no longer has this upstream.
     UpstreamGone(UpstreamName),
+    /// The residency rules it goes by.
+    Rules(Arc<RulesFact>),
 }
 
 /// Which statement a fact replaces: the newest of each key counts.
@@ -34,6 +38,8 @@ pub enum FactKey {
     Phase,
     /// `up.<name>`
     Upstream(UpstreamName),
+    /// `rules`
+    Rules,
 }
 
 /// Who and where a node is.
@@ -162,6 +168,7 @@ impl Fact {
             Self::Phase(_) => FactKey::Phase,
             Self::Upstream(fact) => FactKey::Upstream(fact.name.clone()),
             Self::UpstreamGone(name) => FactKey::Upstream(name.clone()),
+            Self::Rules(_) => FactKey::Rules,
         }
     }
 }
@@ -172,6 +179,7 @@ impl fmt::Display for FactKey {
             Self::Node => formatter.write_str("node"),
             Self::Phase => formatter.write_str("phase"),
             Self::Upstream(name) => write!(formatter, "up.{name}"),
+            Self::Rules => formatter.write_str("rules"),
         }
     }
 }

@@ -108,6 +108,7 @@ mod tests {
                 reach: Reach::Open,
                 rtt: Some(Duration::from_millis(1)),
                 upstreams: Vec::new(),
+                rules_differ: false,
             });
         }
         let warm = warm_set(&view, &name("me"), &members(200));

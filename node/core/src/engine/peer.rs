@@ -11,6 +11,7 @@ use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
 use crate::outcome::{Outcome, Refusal};
+use crate::residency::RulesFact;
 use crate::time::Instant;
 use crate::view::Reach;
 
@@ -41,6 +42,8 @@ pub(super) struct Peer {
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
     pub(super) rtt: Option<Duration>,
+    /// What it last told of its residency rules, in whatever life.
+    pub(super) rules: Option<Arc<RulesFact>>,
     stamps: BTreeMap<FactKey, Stamp>,
     /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
     lapsed: bool,
@@ -119,6 +122,7 @@ impl Peer {
             died_at: Some(now),
             link: Link::Down,
             rtt: None,
+            rules: None,
             stamps: BTreeMap::new(),
             lapsed: false,
             suspect_until: None,
@@ -254,6 +258,7 @@ impl Engine {
                 peer.upstreams.remove(&name);
                 due = ViewDue::Now;
             }
+            Fact::Rules(rules) => self.rules_heard(&node, rules, effects),
         }
         self.view_becomes(due);
         if via == Via::Rumor {

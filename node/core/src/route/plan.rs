@@ -8,6 +8,7 @@ use rand_core::Rng;
 use super::nearest::nearest;
 use super::order;
 use super::{Ask, Bar, Choice, Cost, Plan, PlanError, Reason};
+use crate::fact::Phase;
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, Routes, View};
 
@@ -50,6 +51,12 @@ pub fn plan(
     rng: &mut impl Rng,
 ) -> Result<Plan, PlanError> {
     let Some(routes) = view.routes(ask.model) else {
+        if view.phase == Phase::Joining {
+            // It does not even know its own upstreams yet, and clients take an unknown model for final.
+            return Err(PlanError::NoneReachable {
+                retry_after: RETRY_AFTER,
+            });
+        }
         let asked = ask.model.map(|model| nearest(model, view.models.keys()));
         return Err(PlanError::UnknownModel {
             nearest: asked.unwrap_or_default(),

@@ -366,6 +366,14 @@ fn preferred_region_is_found_behind_a_hundred_cheaper_candidates() {
 }
 
 #[test]
+fn node_that_has_just_started_does_not_say_that_a_model_is_unknown() {
+    let mut view = view(Vec::new());
+    view.phase = Phase::Joining;
+    let refused = plan_with(&view, |_| {}, 1).expect_err("nobody serves it");
+    assert!(matches!(refused, PlanError::NoneReachable { .. }));
+}
+
+#[test]
 fn unknown_model_names_its_neighbours() {
     let asked = ModelName::new("gtp").expect("a valid name");
     let view = view(vec![upstream("a", 1)]);
