@@ -126,7 +126,7 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
     let places = &whole[0];
     for (entry, other) in entries.iter().zip(&whole) {
         let apart = moved(places, other);
-        println!(
+        eprintln!(
             "{entry}: {} of {SESSIONS} elsewhere than from {}",
             apart.len(),
             entries[0]
@@ -159,7 +159,7 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
             .iter()
             .filter(|session| places[session] != gone.name());
         let others = others.count();
-        println!(
+        eprintln!(
             "{entry}: {} of {SESSIONS} moved, {others} of them without need",
             moved.len()
         );
@@ -186,7 +186,7 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
     .await;
     for entry in entries {
         let moved = moved(places, &send(&mesh[entry], 0..SESSIONS).await);
-        println!(
+        eprintln!(
             "{entry}: {} of {SESSIONS} elsewhere after all is back",
             moved.len()
         );

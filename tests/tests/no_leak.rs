@@ -70,7 +70,7 @@ async fn no_fenced_request_leaves_while_upstreams_and_nodes_are_killed_at_random
         )
         .as_secs(),
     };
-    println!("GRAPEVINE_TEST_SEED={seed}");
+    eprintln!("GRAPEVINE_TEST_SEED={seed}");
     let mut world = World::start(Dice(seed)).await;
     let traffic = Traffic::start(&world.mesh);
     let mut steps = 0;
@@ -81,7 +81,7 @@ async fn no_fenced_request_leaves_while_upstreams_and_nodes_are_killed_at_random
         steps += 1;
     }
     let ends = traffic.finish().await;
-    println!(
+    eprintln!(
         "{steps} steps, {:?} faults; fenced requests by end: {ends:#?}",
         world.faults
     );
