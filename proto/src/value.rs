@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::value_figure::Figure;
 use crate::value_rules::{self, RulesPayload};
+use crate::value_services::ServicesPayload;
 
 /// The longest value under one key, its envelope included, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1_024;
@@ -87,6 +88,7 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
         "node" => Key::Fact(FactKey::Node),
         "phase" => Key::Fact(FactKey::Phase),
         "rules" => Key::Fact(FactKey::Rules),
+        "svc" => Key::Fact(FactKey::Services),
         CERTIFICATE_KEY => Key::Certificate,
         _ => match text.strip_prefix("up.") {
             Some(name) => Key::Fact(FactKey::Upstream(UpstreamName::new(name)?)),
@@ -106,6 +108,7 @@ pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
         Fact::Phase(phase) => whole(&PhasePayload {
             phase: phase.as_str().to_owned(),
         }),
+        Fact::Services(fact) => whole(&ServicesPayload::fitting(fact, bytes_max)),
         Fact::UpstreamGone(_) => whole(&UpstreamPayload {
             gone: true,
             ..UpstreamPayload::default()
@@ -136,6 +139,9 @@ pub fn decode(key: &FactKey, json: &str) -> Result<Fact, ValueError> {
             let fact = parse::<RulesPayload>(json)?.into_fact()?;
             Ok(Fact::Rules(fact.into()))
         }
+        FactKey::Services => parse::<ServicesPayload>(json)?
+            .into_fact()
+            .map(Fact::Services),
         FactKey::Upstream(name) => {
             let payload: UpstreamPayload = parse(json)?;
             if payload.gone {

@@ -190,6 +190,7 @@ impl Engine {
             live: true,
             reach: Reach::Open,
             rtt: Some(Duration::ZERO),
+            services: self.services.clone(),
             upstreams: self
                 .locals
                 .values()
@@ -205,6 +206,7 @@ impl Engine {
             live: peer.live,
             reach: peer.reach(),
             rtt: peer.rtt,
+            services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),
             rules_differ: self.differs(peer),
         });
