@@ -476,6 +476,7 @@ fn older_fact_is_ignored_and_not_relayed() {
 #[test]
 fn new_life_of_a_peer_forgets_the_old_one() {
     let mut bench = Bench::new();
+    bench.tell(Event::PhaseChanged(Phase::Ready));
     bench.meet("jpn", NEAR, TTFT);
     let stamp = Stamp {
         generation: Generation(4),
