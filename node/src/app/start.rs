@@ -86,6 +86,8 @@ impl App {
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
+        let rules = config.residency.clone();
+        desk.tell(Event::RulesChanged(rules)).await;
         desk.tell(Event::Configured(translate::specs(&config)))
             .await;
         desk.tell(Event::PhaseChanged(Phase::Ready)).await;

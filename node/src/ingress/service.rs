@@ -153,7 +153,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         }
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let key = key.map(|key| key.name.clone());
-        let visitor = Visitor::new(settings, whereabouts, key, asked.model.as_ref());
+        let peers = &self.context.desk.view().peer_rules;
+        let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }

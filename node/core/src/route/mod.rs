@@ -1,5 +1,6 @@
 //! Where a request goes: `plan` turns a view and a question into candidates in order.
 
+mod affinity;
 mod cost;
 mod geo;
 mod left_out;
@@ -27,7 +28,8 @@ pub struct Ask<'a> {
     pub model: Option<&'a ModelName>,
     /// How to choose.
     pub strategy: Strategy,
-    /// A number that is equal for requests of the same conversation.
+    /// A number that is equal for requests of the same conversation. [`Strategy::Latency`] and
+    /// [`Strategy::Geo`] look at it.
     pub session: Option<u64>,
     /// Where the client is thought to be; `None` when its address cannot be placed. Only
     /// [`Strategy::Geo`] looks at it.

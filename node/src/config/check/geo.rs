@@ -108,7 +108,9 @@ impl Checker<'_> {
             None | Some(UnknownWord::Fenced) => Unknown::Fenced,
             Some(UnknownWord::Open) => Unknown::Open,
         };
-        Residency::new(rules, unknown)
+        let residency = Residency::new(rules, unknown);
+        self.rules_fit(&residency);
+        residency
     }
 
     fn rule(&mut self, key: &str, file: &ResidencyFile, known: &Known<'_>) -> Rule {
