@@ -43,7 +43,7 @@ impl Ejected {
         let (name, standing) = match fact {
             Fact::Upstream(fact) => (fact.name.clone(), Some(fact.standing)),
             Fact::UpstreamGone(name) => (name.clone(), None),
-            Fact::Node(_) | Fact::Phase(_) => return,
+            _ => return,
         };
         let key = (author, name);
         if !matches!(standing, Some(Standing::Ejected { .. })) {

@@ -7,11 +7,14 @@ use std::time::Duration;
 use super::event::{AttemptReport, Effect, Via};
 use super::few::Few;
 use super::{Engine, PEERS_MAX, ViewDue};
-use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Standing, UpstreamFact};
+use crate::fact::{
+    Change, Fact, FactKey, Load, NodeFact, Phase, ServicesFact, Standing, UpstreamFact,
+};
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
 use crate::outcome::{Outcome, Refusal};
+use crate::residency::RulesFact;
 use crate::time::Instant;
 use crate::view::Reach;
 
@@ -37,11 +40,14 @@ pub(super) struct Peer {
     pub(super) generation: Generation,
     pub(super) fact: Option<NodeFact>,
     pub(super) phase: Phase,
+    pub(super) services: Option<Arc<ServicesFact>>,
     pub(super) upstreams: Few<UpstreamName, Remote>,
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
     pub(super) rtt: Option<Duration>,
+    /// What it last told of its residency rules, in whatever life.
+    pub(super) rules: Option<Arc<RulesFact>>,
     stamps: Few<FactKey, Stamp>,
     /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
     lapsed: bool,
@@ -115,11 +121,13 @@ impl Peer {
             generation: Generation::default(),
             fact: None,
             phase: Phase::Joining,
+            services: None,
             upstreams: Few::new(),
             live: false,
             died_at: Some(now),
             link: Link::Down,
             rtt: None,
+            rules: None,
             stamps: Few::new(),
             lapsed: false,
             suspect_until: None,
@@ -193,6 +201,7 @@ impl Peer {
             self.generation = stamp.generation;
             self.stamps.clear();
             self.upstreams.clear();
+            self.services = None;
             self.phase = Phase::Joining;
         }
         let is_news = self
@@ -250,6 +259,13 @@ impl Engine {
                 peer.phase = phase;
                 due = ViewDue::Now;
             }
+            Fact::Services(fact) => {
+                let told = peer.services.replace(Arc::new(fact));
+                let change = peer.services.as_deref().zip(told.as_deref());
+                if change.is_none_or(|(new, told)| new.change_since(told) == Change::Transition) {
+                    due = ViewDue::Now;
+                }
+            }
             Fact::Upstream(fact) => {
                 if peer.upstream_said(now, fact, newcomer) {
                     due = ViewDue::Now;
@@ -259,6 +275,7 @@ impl Engine {
                 peer.upstreams.remove(&name);
                 due = ViewDue::Now;
             }
+            Fact::Rules(rules) => self.rules_heard(&node, rules, effects),
         }
         self.view_becomes(due);
         if via == Via::Rumor {
