@@ -1,7 +1,7 @@
 //! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
 //!
 //! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), the
-//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`admin`]), then [`app`], where they meet.
+//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`tasks`], [`admin`]), then [`app`], where they meet.
 
 pub mod admin;
 pub mod app;
@@ -21,4 +21,5 @@ pub mod observe;
 pub mod prober;
 pub mod readiness;
 pub mod scan;
+pub mod tasks;
 pub mod upstream;

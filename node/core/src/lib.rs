@@ -10,7 +10,8 @@
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
 //! 7. [`engine`]: the state machine that turns events into effects and views.
-//! 8. [`notice`]: what an operator should hear about.
+//! 8. [`mode`]: what a node does beside routing.
+//! 9. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -25,6 +26,7 @@ pub mod homes;
 pub mod ids;
 pub mod latency;
 pub mod limit;
+pub mod mode;
 pub mod notice;
 pub mod outcome;
 pub mod place;

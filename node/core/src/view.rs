@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fact::{NodeFact, Phase, Standing, UpstreamFact};
+use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::limit::InFlight;
 use crate::place::Place;
+use crate::residency::PeerRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
 
@@ -44,6 +45,8 @@ pub struct View {
     pub own: BTreeMap<UpstreamName, Arc<UpstreamView>>,
     /// Every node, this one first, for the operator.
     pub nodes: Vec<NodeView>,
+    /// Residency rules of peers that differ from the own; requests go by both.
+    pub peer_rules: Arc<[PeerRules]>,
 }
 
 /// Candidates for one model, in tiers.
@@ -157,8 +160,13 @@ pub struct NodeView {
     pub reach: Reach,
     /// Round trip, where measured.
     pub rtt: Option<Duration>,
+    /// Its background work; `None` until it said something of it.
+    pub services: Option<Arc<ServicesFact>>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamStatus>,
+    /// Whether it goes by other residency rules than this node, or by none it told where this node has
+    /// some.
+    pub rules_differ: bool,
 }
 
 /// An upstream, for the operator.

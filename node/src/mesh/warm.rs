@@ -107,7 +107,9 @@ mod tests {
                 live: true,
                 reach: Reach::Open,
                 rtt: Some(Duration::from_millis(1)),
+                services: None,
                 upstreams: Vec::new(),
+                rules_differ: false,
             });
         }
         let warm = warm_set(&view, &name("me"), &members(200));

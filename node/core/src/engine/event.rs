@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::fact::{Fact, FactKey, Load, Phase};
+use crate::fact::{Fact, FactKey, Load, Phase, ServicesFact};
 use crate::health;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::outcome::Outcome;
 use crate::place::Place;
+use crate::residency::Residency;
 use crate::units::{Tier, Weight};
 
 /// Who this node is, and the rules that hold for all of its upstreams. Fixed for its life,
@@ -129,8 +130,12 @@ pub enum Via {
 pub enum Event {
     /// The configured upstreams, at the start and after a reload. Those that stay keep their state.
     Configured(Vec<UpstreamSpec>),
+    /// The configured residency rules, at the start and after a reload.
+    RulesChanged(Residency),
     /// The node itself moved on in its life.
     PhaseChanged(Phase),
+    /// The background work of the node changed; to be told at most once per second, but for transitions.
+    ServicesChanged(ServicesFact),
     /// A good answer of an own upstream began; its end follows.
     AnswerBegan(AnswerReport),
     /// An attempt ended.

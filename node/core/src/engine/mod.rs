@@ -12,15 +12,18 @@ mod local;
 mod locals;
 mod peer;
 mod picture;
+mod rules;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::Rng;
 
-use crate::fact::{Change, Fact, NodeFact, Phase};
+use crate::fact::{Change, Fact, NodeFact, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
+use crate::residency::{PeerRules, RulesFact};
 use crate::time::Instant;
 use crate::units::Tier;
 use crate::view::View;
@@ -57,10 +60,14 @@ pub struct Engine {
     identity: Identity,
     started_at: Instant,
     phase: Phase,
+    services: Option<Arc<ServicesFact>>,
     version: u64,
     locals: BTreeMap<UpstreamName, Local>,
     peers: BTreeMap<NodeName, Peer>,
     incumbents: BTreeMap<(ModelName, Tier), (NodeName, UpstreamName)>,
+    /// The own residency rules; `None` until they were told, and so nothing is told of them.
+    rules: Option<Arc<RulesFact>>,
+    peer_rules: Arc<[PeerRules]>,
     introduced: bool,
     peers_seen_at: Instant,
     view_due: ViewDue,
@@ -82,10 +89,13 @@ impl Engine {
             identity,
             started_at: now,
             phase: Phase::Joining,
+            services: None,
             version: 0,
             locals: BTreeMap::new(),
             peers: BTreeMap::new(),
             incumbents: BTreeMap::new(),
+            rules: None,
+            peer_rules: Arc::default(),
             introduced: false,
             peers_seen_at: now,
             view_due: ViewDue::Now,
@@ -111,7 +121,9 @@ impl Engine {
     fn take(&mut self, now: Instant, event: Event, rng: &mut impl Rng, effects: &mut Vec<Effect>) {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
+            Event::RulesChanged(rules) => self.rules_changed(rules, effects),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
+            Event::ServicesChanged(fact) => self.change_services(fact, effects),
             Event::AnswerBegan(report) => self.local_answer_began(now, &report),
             Event::AttemptEnded(report) => match &report.peer {
                 None => self.local_attempt_ended(now, &report, rng, effects),
@@ -181,10 +193,14 @@ impl Engine {
         };
         let gone = self.peers.iter().filter(|(_, peer)| is_forgotten(peer));
         let gone: Vec<NodeName> = gone.map(|(name, _)| name.clone()).collect();
+        let any_gone = !gone.is_empty();
         for peer in gone {
             self.peers.remove(&peer);
             effects.push(Effect::Notice(Notice::PeerForgotten { peer }));
             self.view_becomes(ViewDue::Soon);
+        }
+        if any_gone {
+            self.gather_rules();
         }
         for peer in self.peers.values_mut() {
             if peer.suspicion_ended(now) {
@@ -233,7 +249,7 @@ impl Engine {
     }
 
     /// What it says of itself, whatever upstreams it has.
-    fn introduction(&self) -> [Fact; 2] {
+    fn introduction(&self) -> Vec<Fact> {
         let fact = NodeFact {
             region: self.identity.region.clone(),
             place: self.identity.place,
@@ -241,7 +257,13 @@ impl Engine {
             build: self.identity.build.clone(),
             serves_requests: self.identity.serves_requests,
         };
-        [Fact::Node(fact), Fact::Phase(self.phase)]
+        // The rules first: who knows the node knows them.
+        let rules = self
+            .rules
+            .iter()
+            .map(|rules| Fact::Rules(Arc::clone(rules)));
+        let rest = [Fact::Node(fact), Fact::Phase(self.phase)];
+        rules.chain(rest).collect()
     }
 
     /// Rises above a former life of this node and tells everything anew.
@@ -257,7 +279,8 @@ impl Engine {
         effects.push(Effect::Notice(Notice::ClockWentBack { former, now }));
         self.identity.generation = Generation(former.0.saturating_add(1));
         self.version = 0;
-        for fact in self.introduction() {
+        let services = self.services.as_deref().cloned().map(Fact::Services);
+        for fact in self.introduction().into_iter().chain(services) {
             self.publish(fact, true, effects);
         }
         // Untold, they are told as transitions when this event is done.
@@ -270,6 +293,19 @@ impl Engine {
             self.phase = phase;
             self.publish(Fact::Phase(phase), true, effects);
             self.view_becomes(ViewDue::Now);
+        }
+    }
+
+    /// Tells what changed of the background work. Its shell tells figures at most once a second.
+    fn change_services(&mut self, fact: ServicesFact, effects: &mut Vec<Effect>) {
+        let change = match &self.services {
+            Some(told) => fact.change_since(told),
+            None => Change::Transition,
+        };
+        if change != Change::Little {
+            self.services = Some(Arc::new(fact.clone()));
+            self.publish(Fact::Services(fact), change == Change::Transition, effects);
+            self.view_becomes(ViewDue::Soon);
         }
     }
 

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use super::event::{AttemptReport, Effect, Via};
 use super::{Engine, PEERS_MAX, ViewDue};
-use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Standing, UpstreamFact};
+use crate::fact::{
+    Change, Fact, FactKey, Load, NodeFact, Phase, ServicesFact, Standing, UpstreamFact,
+};
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
 use crate::outcome::{Outcome, Refusal};
+use crate::residency::RulesFact;
 use crate::time::Instant;
 use crate::view::Reach;
 
@@ -36,11 +39,14 @@ pub(super) struct Peer {
     pub(super) generation: Generation,
     pub(super) fact: Option<NodeFact>,
     pub(super) phase: Phase,
+    pub(super) services: Option<Arc<ServicesFact>>,
     pub(super) upstreams: BTreeMap<UpstreamName, Remote>,
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
     pub(super) rtt: Option<Duration>,
+    /// What it last told of its residency rules, in whatever life.
+    pub(super) rules: Option<Arc<RulesFact>>,
     stamps: BTreeMap<FactKey, Stamp>,
     /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
     lapsed: bool,
@@ -114,11 +120,13 @@ impl Peer {
             generation: Generation::default(),
             fact: None,
             phase: Phase::Joining,
+            services: None,
             upstreams: BTreeMap::new(),
             live: false,
             died_at: Some(now),
             link: Link::Down,
             rtt: None,
+            rules: None,
             stamps: BTreeMap::new(),
             lapsed: false,
             suspect_until: None,
@@ -192,6 +200,7 @@ impl Peer {
             self.generation = stamp.generation;
             self.stamps.clear();
             self.upstreams.clear();
+            self.services = None;
             self.phase = Phase::Joining;
         }
         let newest = self.stamps.entry(key.clone()).or_default();
@@ -245,6 +254,13 @@ impl Engine {
                 peer.phase = phase;
                 due = ViewDue::Now;
             }
+            Fact::Services(fact) => {
+                let told = peer.services.replace(Arc::new(fact));
+                let change = peer.services.as_deref().zip(told.as_deref());
+                if change.is_none_or(|(new, told)| new.change_since(told) == Change::Transition) {
+                    due = ViewDue::Now;
+                }
+            }
             Fact::Upstream(fact) => {
                 if peer.upstream_said(now, fact, newcomer) {
                     due = ViewDue::Now;
@@ -254,6 +270,7 @@ impl Engine {
                 peer.upstreams.remove(&name);
                 due = ViewDue::Now;
             }
+            Fact::Rules(rules) => self.rules_heard(&node, rules, effects),
         }
         self.view_becomes(due);
         if via == Via::Rumor {

@@ -75,6 +75,7 @@ impl Engine {
             no_model: tiers(now, all, |_, _| false),
             own,
             nodes: self.nodes(now),
+            peer_rules: Arc::clone(&self.peer_rules),
         }
     }
 
@@ -189,11 +190,13 @@ impl Engine {
             live: true,
             reach: Reach::Open,
             rtt: Some(Duration::ZERO),
+            services: self.services.clone(),
             upstreams: self
                 .locals
                 .values()
                 .map(|local| own_status(now, local))
                 .collect(),
+            rules_differ: false,
         };
         let peers = self.peers.iter().map(|(name, peer)| NodeView {
             name: name.clone(),
@@ -203,7 +206,9 @@ impl Engine {
             live: peer.live,
             reach: peer.reach(),
             rtt: peer.rtt,
+            services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),
+            rules_differ: self.differs(peer),
         });
         std::iter::once(own).chain(peers).collect()
     }
