@@ -46,11 +46,16 @@ impl Check for Herd {
     }
 
     fn see(&mut self, now: Instant, seen: &Seen<'_>) -> Option<String> {
-        let Seen::Attempted {
-            owner, upstream, ..
-        } = seen
-        else {
-            return None;
+        let (owner, upstream) = match seen {
+            Seen::Attempted {
+                owner, upstream, ..
+            } => (owner, upstream),
+            // Work that moves because something broke or came back is no herd: its mean begins anew.
+            Seen::Disturbed | Seen::Started { .. } | Seen::Stopped { .. } => {
+                self.counts.clear();
+                return None;
+            }
+            _ => return None,
         };
         let second = now.since_start().as_secs();
         let key = (*owner, (*upstream).clone());

@@ -33,6 +33,8 @@ pub(crate) enum Seen<'a> {
     Started { node: NodeIndex },
     /// A node ended.
     Stopped { node: NodeIndex },
+    /// A fault began or is over.
+    Disturbed,
     /// A node told something, in so many bytes of key and value.
     Told {
         author: NodeIndex,

@@ -30,7 +30,11 @@ expect: {peak_to_mean_max: 2.5, failed_share_max: 1}
 ";
 
 fn violation(sabotage: Sabotage) -> Option<Violation> {
-    let scenario = Arc::new(Scenario::parse(WORLD).expect("a good scenario"));
+    violation_in(WORLD, sabotage)
+}
+
+fn violation_in(world: &str, sabotage: Sabotage) -> Option<Violation> {
+    let scenario = Arc::new(Scenario::parse(world).expect("a good scenario"));
     let setup = Setup {
         sabotage,
         ..Setup::new(3)
@@ -84,6 +88,11 @@ fn calls_that_are_never_let_go_are_noticed() {
 }
 
 #[test]
-fn herd_is_noticed() {
-    assert_fires(Sabotage::Herds, "herd");
+fn herd_is_noticed_where_nothing_else_moves_work() {
+    let (before, faults) = WORLD.split_once("faults:").expect("it has some");
+    let (_, expect) = faults.split_once("expect:").expect("it has some");
+    let calm = format!("{before}expect:{expect}");
+    assert_eq!(violation_in(&calm, Sabotage::None), None);
+    let violation = violation_in(&calm, Sabotage::Herds).expect("a herd is noticed");
+    assert_eq!(violation.checker, "herd", "{violation}");
 }

@@ -244,12 +244,12 @@ pub(super) struct Cost {
     pub(super) requests: usize,
 }
 
-/// Runs a mesh of this size with a request per second and node.
+/// Runs a mesh of this size with a tenth of a request per second and node.
 pub(super) fn cost(nodes: usize, seconds: u64) -> Cost {
     let mesh = Mesh {
         nodes,
         loss: 0.0,
-        per_second: nodes as f64 / 2.0,
+        per_second: nodes as f64 / 10.0,
         seconds,
         faults: String::new(),
     };

@@ -318,7 +318,7 @@ impl<W: Write> Report<'_, W> {
     fn cost(&mut self) -> io::Result<()> {
         let span = self.extent.seconds;
         self.say("\n## What a mesh costs\n");
-        self.say(&format!("Every node has one upstream and half a request per second, for {span} simulated seconds from a cold start. Bytes are a node's own, sent; those beside gossip are rumors, pings, keep-alives and request heads.\n"));
+        self.say(&format!("Every node has one upstream and a tenth of a request per second, for {span} simulated seconds from a cold start. Bytes are a node's own, sent; those beside gossip are rumors, pings, keep-alives and request heads.\n"));
         self.say("| nodes | gossip B/s per node | beside it B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |");
         self.say("| --- | --- | --- | --- | --- | --- | --- |");
         for nodes in self.extent.sizes {

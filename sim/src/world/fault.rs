@@ -72,6 +72,7 @@ impl World {
         let Some(life) = self.nodes[node.at()].life.take() else {
             return;
         };
+        self.disturb();
         self.record.crashed(self.now, node);
         self.members.crash(self.now, node);
         self.calls_lost(node);
@@ -115,7 +116,8 @@ impl World {
     pub(super) fn breaks(&mut self, index: usize) {
         let fault = self.scenario.faults[index].clone();
         let ends = self.now + fault.lasts;
-        self.faults_under_way += 1;
+        self.checks.see(self.now, &Seen::Disturbed);
+        self.disturb();
         self.plan(ends, Happening::Heals { fault: index });
         let rule = |from: &[bool], to: &[bool], effect| Rule {
             id: index,
@@ -173,7 +175,7 @@ impl World {
     }
 
     pub(super) fn heals(&mut self, index: usize) {
-        self.faults_under_way -= 1;
+        self.checks.see(self.now, &Seen::Disturbed);
         self.network.remove(index);
         self.endpoints
             .iter_mut()

@@ -62,11 +62,17 @@ impl World {
         let now = self.now;
         self.plan(now + POLL, Happening::Poll { node, life: number });
         let tick = now.since_start().as_millis() as u64 / POLL.as_millis() as u64;
+        let is_calm = |since: Instant| now.since(since) > LOST + POLL * 2;
+        if self.calm_since.is_some_and(is_calm) {
+            return;
+        }
         let mut changes = Vec::new();
         let Some(mut life) = self.nodes[node.at()].life.take() else {
             return;
         };
         for (peer, link) in &mut life.links {
+            // While all was calm everything came, and nobody looked.
+            link.heard_at = link.heard_at.max(self.calm_until);
             let silence = now.since(link.heard_at);
             if silence >= LOST {
                 changes.push((*peer, Change::Lost));
@@ -241,11 +247,11 @@ impl World {
             peer: name.clone(),
             rtt,
         };
-        self.tell(node, measured);
-        if !pong.loads.is_empty() {
-            let loads = pong.loads;
-            self.tell(node, Event::LoadHeard { peer: name, loads });
-        }
+        let loads = Event::LoadHeard {
+            peer: name,
+            loads: pong.loads,
+        };
+        self.tell_quietly(node, [measured, loads]);
     }
 
     /// Dials the peers that a node wants a connection to and has none.

@@ -84,9 +84,12 @@ pub(crate) struct World {
     sayings: Sayings,
     chance: Chance,
     clients: Clients,
+    /// From when on nothing keeps packets from coming; while something does, `None`.
+    calm_since: Option<Instant>,
+    /// The end of the last time in which nothing did.
+    calm_until: Instant,
     requests: BTreeMap<u64, Request>,
     calls: BTreeMap<(u64, u32), Call>,
-    faults_under_way: usize,
     pub(crate) record: Record,
     pub(crate) checks: Checks,
     digest: Digest,
@@ -133,7 +136,7 @@ enum Happening {
     Probed {
         node: NodeIndex,
         life: LifeNumber,
-        report: ProbeReport,
+        report: Box<ProbeReport>,
     },
     /// The next client asks.
     Asks,
@@ -247,7 +250,7 @@ impl World {
             Happening::FormerLife { node, life } => self.former_life(node, life),
             Happening::Probed { node, life, report } => {
                 if self.is_life(node, life) {
-                    self.tell(node, Event::ProbeEnded(report));
+                    self.tell(node, Event::ProbeEnded(*report));
                 }
             }
             Happening::Asks => self.client_asks(),
@@ -296,6 +299,25 @@ impl World {
             self.carry_out(node, effect);
         }
         self.plan_wake(node);
+    }
+
+    /// Tells a node's engine news of a peer that asks for nothing: for those that come most often.
+    fn tell_quietly(&mut self, node: NodeIndex, events: [Event; 2]) {
+        let now = self.now;
+        let Some(life) = &mut self.nodes[node.at()].life else {
+            return;
+        };
+        let rng = &mut self.chance.routing;
+        let mut effects = Vec::new();
+        for event in events {
+            effects.extend(life.engine.handle(now, event, rng));
+        }
+        if !effects.is_empty() {
+            effects
+                .into_iter()
+                .for_each(|effect| self.carry_out(node, effect));
+            self.plan_wake(node);
+        }
     }
 
     fn carry_out(&mut self, node: NodeIndex, effect: Effect) {
@@ -351,12 +373,12 @@ impl World {
         let nanos = self.now.since_start().as_nanos() as u64;
         let luck = chance::hash(&[self.chance.seed, 77, nanos, u64::from(node.0)]);
         let reaction = self.endpoints[endpoint].probe(luck);
-        let report = ProbeReport {
+        let report = Box::new(ProbeReport {
             upstream,
             outcome: reaction.outcome,
             first_byte: None,
             models: None,
-        };
+        });
         if let Some(life) = self.life_of(node) {
             let at = self.now + reaction.after;
             self.plan(at, Happening::Probed { node, life, report });

@@ -25,6 +25,9 @@ use crate::scenario::{Make, Scenario};
 /// First nodes start within this, each at its moment.
 const STARTS_WITHIN: Duration = Duration::from_millis(500);
 
+/// A node that began its life earlier has no connection left that leads to its former life.
+const CALM_AFTER: Duration = Duration::from_secs(2);
+
 /// What a run is, beside its scenario.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
@@ -82,9 +85,10 @@ impl World {
             members,
             chance: Chance::new(setup.seed),
             clients: Clients::new(&scenario),
+            calm_since: None,
+            calm_until: Instant::START,
             requests: BTreeMap::new(),
             calls: BTreeMap::new(),
-            faults_under_way: 0,
             record: Record::new(&scenario),
             checks: Checks::new(&scenario, setup.policy),
             digest: Digest::default(),
@@ -114,6 +118,7 @@ impl World {
     pub(super) fn inspect(&mut self) {
         let now = self.now;
         self.plan(now + INSPECTION, Happening::Inspection);
+        self.look_for_calm();
         let engines = self.nodes.iter().filter(|node| node.is_alive()).count();
         let requests = self.requests.len();
         let calls = self.calls.len();
@@ -129,7 +134,25 @@ impl World {
         );
     }
 
-    /// Everything that is told under one key of one node, for the bounds of a state.
+    /// Notes since when every packet has come that was sent: then nobody need look for silence.
+    fn look_for_calm(&mut self) {
+        let runs = |node: &Node| node.runs(self.now) && self.now.since(node.began_at) > CALM_AFTER;
+        let is_calm = self.scenario.loss == 0.0
+            && !self.network.is_disturbed()
+            && self.nodes.iter().all(runs);
+        if is_calm {
+            self.calm_since.get_or_insert(self.now);
+        }
+    }
+
+    /// Something begins to keep packets from coming.
+    pub(super) fn disturb(&mut self) {
+        if self.calm_since.take().is_some() {
+            self.calm_until = self.now;
+        }
+    }
+
+    /// The nodes that live.
     pub(crate) fn alive(&self) -> Vec<NodeIndex> {
         let all = (0..self.nodes.len()).map(|index| NodeIndex(index as u32));
         all.filter(|node| self.nodes[node.at()].is_alive())
