@@ -13,11 +13,14 @@ use crate::world::World;
 /// Names of disagreements that are told; the rest is counted.
 const TOLD_MAX: usize = 3;
 
+/// A node, and how its upstreams stand.
+type Truth = (NodeIndex, Vec<(UpstreamName, Standing)>);
+
 /// What somebody sees otherwise than it is, if anything, at the end of a run.
 pub(crate) fn converged(world: &mut World) -> Option<Violation> {
     let alive = world.alive();
     let mut wrong = Vec::new();
-    let truth: Vec<(NodeIndex, Vec<(UpstreamName, Standing)>)> = alive
+    let truth: Vec<Truth> = alive
         .iter()
         .map(|owner| (*owner, world.standings(*owner)))
         .collect();

@@ -13,7 +13,7 @@ use crate::scenario::Scenario;
 use crate::world::{Setup, World};
 
 /// How long a mesh takes to know itself, by its size, before it is measured.
-const FORMS_IN: [(usize, u64); 3] = [(100, 12), (300, 16), (usize::MAX, 24)];
+const FORMS_IN: [(usize, u64); 3] = [(100, 12), (300, 16), (usize::MAX, 18)];
 
 /// A mesh over all regions in which nothing happens but what is measured.
 struct Mesh {
@@ -47,7 +47,7 @@ impl Mesh {
 
 fn forms_in(nodes: usize) -> u64 {
     let fits = FORMS_IN.iter().find(|(most, _)| nodes <= *most);
-    fits.map_or(24, |(_, seconds)| *seconds)
+    fits.map_or(18, |(_, seconds)| *seconds)
 }
 
 /// How transitions spread.

@@ -27,10 +27,10 @@ struct Extent {
 
 const WHOLE: Extent = Extent {
     sizes: &[10, 30, 100, 300, 1_000],
-    transitions: 12,
-    kills: 4,
-    quiet_seconds: 1_800,
-    seeds: 5,
+    transitions: 8,
+    kills: 3,
+    quiet_seconds: 900,
+    seeds: 4,
     seconds: 60,
 };
 
@@ -68,11 +68,13 @@ pub(crate) fn write(
         text: String::from(HEAD),
         out,
     };
+    // First, while the process has held no other mesh.
+    let cost = report.cost()?;
     report.propagation()?;
     report.detection()?;
     report.false_deaths()?;
     report.scenarios(scenarios)?;
-    report.cost()?;
+    report.say(&cost);
     std::fs::write(folder.join("README.md"), report.text)
 }
 
@@ -104,11 +106,14 @@ impl<W: Write> Report<'_, W> {
         self.say("| nodes | largest one-way delay | gossip alone | with rumors | slowest with rumors | not reached |");
         self.say("| --- | --- | --- | --- | --- | --- |");
         let (mut alone_line, mut rumors_line) = (Vec::new(), Vec::new());
-        for nodes in self.extent.sizes {
-            self.progress(&format!("propagation over {nodes} nodes"))?;
-            let few = (self.extent.transitions / 3).max(1);
+        self.progress("how a transition spreads")?;
+        let transitions = self.extent.transitions;
+        let few = (transitions / 4).max(1);
+        let spreads = each(self.extent.sizes, |nodes| {
             let alone = figures::propagation(*nodes, false, few);
-            let rumors = figures::propagation(*nodes, true, self.extent.transitions);
+            (alone, figures::propagation(*nodes, true, transitions))
+        });
+        for (nodes, (alone, rumors)) in self.extent.sizes.iter().zip(spreads) {
             let delay = rumors.one_way_max.as_millis();
             let (slow, fast, worst) = (alone.multiple(), rumors.multiple(), rumors.multiple_max());
             let missed = alone.missed + rumors.missed;
@@ -136,26 +141,33 @@ impl<W: Write> Report<'_, W> {
         self.say("Gossip: until half of the others, and the last of them, hold the node for dead. Data path: until the last connected peer sends it no new work.\n");
         self.say("| nodes | loss | half, by gossip | all, by gossip | all, by the data path |");
         self.say("| --- | --- | --- | --- | --- |");
-        let mut lines = Vec::new();
-        for loss in LOSSES {
-            let mut points = Vec::new();
-            for nodes in self.extent.sizes {
-                // The largest mesh is measured without loss alone: each run takes a minute.
-                if *nodes > 300 && loss > 0.0 {
-                    continue;
-                }
-                self.progress(&format!("detection, {nodes} nodes, loss {}", percent(loss)))?;
-                let kills = if *nodes > 300 { 1 } else { self.extent.kills };
-                let it = figures::detection(*nodes, loss, kills);
-                let (half, all, silence) = (seconds(it.half), seconds(it.all), seconds(it.silence));
-                self.say(&format!(
-                    "| {nodes} | {} | {half} | {all} | {silence} |",
-                    percent(loss)
-                ));
-                points.push((*nodes as f64, it.all.as_secs_f64()));
-            }
-            lines.push(line(&format!("{} loss", percent(loss)), points));
+        self.progress("how soon a crash is noticed")?;
+        let pairs = LOSSES.iter().flat_map(|loss| {
+            let sizes = self.extent.sizes.iter();
+            // The largest mesh is measured without loss alone: each run takes a minute.
+            let sizes = sizes.filter(move |nodes| **nodes <= 300 || *loss == 0.0);
+            sizes.map(move |nodes| (*nodes, *loss))
+        });
+        let pairs: Vec<(usize, f64)> = pairs.collect();
+        let kills = self.extent.kills;
+        let found = each(&pairs, |(nodes, loss)| {
+            figures::detection(*nodes, *loss, if *nodes > 300 { 1 } else { kills })
+        });
+        for ((nodes, loss), it) in pairs.iter().zip(&found) {
+            let (half, all, silence) = (seconds(it.half), seconds(it.all), seconds(it.silence));
+            self.say(&format!(
+                "| {nodes} | {} | {half} | {all} | {silence} |",
+                percent(*loss)
+            ));
         }
+        let points = |loss: f64| -> Vec<(f64, f64)> {
+            let pairs = pairs.iter().zip(&found);
+            let these = pairs.filter(|((_, other), _)| *other == loss);
+            these
+                .map(|((nodes, _), it)| (*nodes as f64, it.all.as_secs_f64()))
+                .collect()
+        };
+        let lines = LOSSES.map(|loss| line(&format!("{} loss", percent(loss)), points(loss)));
         let labels = Labels {
             title: "Until the last node holds a crashed one for dead",
             x: "nodes",
@@ -171,9 +183,9 @@ impl<W: Write> Report<'_, W> {
         self.say(&format!("Thirty nodes for {quiet} simulated seconds in which nobody dies. A false death counts once for each node that believes it; a false silence costs the pair its work for a moment.\n"));
         self.say("| loss | node-days | false deaths per node-day | false silences per node-hour |");
         self.say("| --- | --- | --- | --- |");
-        for loss in LOSSES {
-            self.progress(&format!("false deaths, loss {}", percent(loss)))?;
-            let it = figures::false_deaths(30, loss, quiet);
+        self.progress("false alarms")?;
+        let found = each(&LOSSES, |loss| figures::false_deaths(30, *loss, quiet));
+        for (loss, it) in LOSSES.into_iter().zip(found) {
             let silences = it.silences as f64 / (it.node_days * 24.0);
             let (days, deaths) = (it.node_days, it.per_node_day());
             self.say(&format!(
@@ -212,14 +224,13 @@ impl<W: Write> Report<'_, W> {
 
     /// One row; returns the share of requests that failed.
     fn scenario(&mut self, scenario: &Arc<Scenario>) -> io::Result<f64> {
-        let seeds = 1..=self.extent.seeds;
+        let seeds: Vec<u64> = (1..=self.extent.seeds).collect();
         let all = |policy| -> Vec<Run> {
             let setup = |seed| Setup {
                 policy,
                 ..Setup::new(seed)
             };
-            let runs = seeds.clone().map(|seed| run::run_as(scenario, setup(seed)));
-            runs.collect()
+            each(&seeds, |seed| run::run_as(scenario, setup(*seed)))
         };
         let mine = all(Policy::Grapevine);
         let ideal = all(BASELINES[0].0);
@@ -315,30 +326,48 @@ impl<W: Write> Report<'_, W> {
         )
     }
 
-    fn cost(&mut self) -> io::Result<()> {
+    /// The section on cost, which stands at the end.
+    fn cost(&mut self) -> io::Result<String> {
         let span = self.extent.seconds;
-        self.say("\n## What a mesh costs\n");
-        self.say(&format!("Every node has one upstream and a tenth of a request per second, for {span} simulated seconds from a cold start. Bytes are a node's own, sent; those beside gossip are rumors, pings, keep-alives and request heads.\n"));
-        self.say("| nodes | gossip B/s per node | beside it B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |");
-        self.say("| --- | --- | --- | --- | --- | --- | --- |");
+        let mut text = format!(
+            "\n## What a mesh costs\n\nEvery node has one upstream and a tenth of a request per second, for {span} simulated seconds from a cold start. Bytes are a node's own, sent; those beside gossip are rumors, pings, keep-alives and request heads. CPU is of one core of the machine that wrote this.\n\n\
+             | nodes | gossip B/s per node | beside it B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |\n\
+             | --- | --- | --- | --- | --- | --- | --- |"
+        );
         for nodes in self.extent.sizes {
             self.progress(&format!("cost of {nodes} nodes"))?;
             let it = figures::cost(*nodes, span);
-            let cpu = it.cpu.map_or("-".to_owned(), |cpu| format!("{cpu:.1}"));
-            let each = it
-                .cpu
-                .map(|cpu| cpu * 1_000.0 / *nodes as f64 / it.seconds as f64);
-            let each = each.map_or("-".to_owned(), |each| format!("{each:.2}"));
-            let memory = it
-                .memory_mib
-                .map_or("-".to_owned(), |mib| format!("{mib} MiB"));
-            self.say(&format!(
-                "| {nodes} | {:.0} | {:.0} | {} | {cpu} | {each} | {memory} |",
+            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            let cpu = or_dash(it.cpu.map(|cpu| format!("{cpu:.1}")));
+            let node_seconds = *nodes as f64 * it.seconds as f64;
+            let own = it.cpu.map(|cpu| cpu * 1_000.0 / node_seconds);
+            let own = or_dash(own.map(|own| format!("{own:.2}")));
+            let memory = or_dash(it.memory_mib.map(|mib| format!("{mib} MiB")));
+            let row = format!(
+                "\n| {nodes} | {:.0} | {:.0} | {} | {cpu} | {own} | {memory} |",
                 it.gossip, it.beside, it.requests
-            ));
+            );
+            self.progress(row.trim())?;
+            text.push_str(&row);
         }
-        Ok(())
+        Ok(text)
     }
+}
+
+/// Does `work` for each item, all at once, and returns what came in the items' order.
+fn each<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items
+            .iter()
+            .map(|item| scope.spawn(move || work(item)))
+            .collect();
+        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        // A thread that panicked has told why: the report cannot go on without its figures.
+        joined
+            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 fn line(name: &str, points: Vec<(f64, f64)>) -> Series {
