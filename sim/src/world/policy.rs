@@ -74,6 +74,8 @@ impl World {
             Strategy::Geo => Some(self.clients.region(request.clientele)),
             _ => None,
         };
+        let routing = &self.scenario.routing;
+        let attempts_max = self.sabotage.attempts_max(routing.attempts_max);
         let ask = Ask {
             model: Some(&request.model),
             strategy: self.scenario.routing.strategy,
@@ -83,9 +85,7 @@ impl World {
             prefer_region: None,
             allow_regions: &[],
             fence: fence.as_deref(),
-            attempts_max: self
-                .sabotage
-                .attempts_max(self.scenario.routing.attempts_max),
+            attempts_max: attempts_max.saturating_sub(request.attempts).max(1),
         };
         let plan = route::plan(&view, &ask, self.now, &mut self.chance.routing).ok()?;
         let mut choices = VecDeque::from(plan.choices);
