@@ -58,6 +58,9 @@ enum Command {
         /// The scenarios that it compares ways of routing in
         #[arg(long, default_value = "sim/scenarios")]
         scenarios: PathBuf,
+        /// Only this part
+        #[arg(long)]
+        only: Option<crate::report::Section>,
         /// Smaller meshes and fewer seeds, to try the report itself
         #[arg(long)]
         quick: bool,
@@ -102,6 +105,7 @@ fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandErro
         Command::Report {
             out: folder,
             scenarios: from,
+            only,
             quick,
         } => {
             let mut all = Vec::new();
@@ -109,7 +113,7 @@ fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandErro
                 let scenario = Arc::new(read(&file)?);
                 all.push((file, scenario));
             }
-            crate::report::write(folder, &all, *quick, out)?;
+            crate::report::write(folder, &all, (*only, *quick), out)?;
             Ok(true)
         }
     }

@@ -1,5 +1,6 @@
 //! The report: the figures the design needs, as Markdown with plots.
 
+mod extent;
 mod figures;
 mod svg;
 
@@ -13,35 +14,10 @@ use crate::run::{self, Run, percent, quantile};
 use crate::scenario::Scenario;
 use crate::summary::BASELINES;
 use crate::world::{Policy, Setup};
+use extent::{Extent, QUICK, WHOLE};
 use svg::{Axis, Labels, Series};
 
-/// How much is measured.
-struct Extent {
-    sizes: &'static [usize],
-    transitions: usize,
-    kills: usize,
-    quiet_seconds: u64,
-    seeds: u64,
-    seconds: u64,
-}
-
-const WHOLE: Extent = Extent {
-    sizes: &[10, 30, 100, 300, 1_000],
-    transitions: 8,
-    kills: 3,
-    quiet_seconds: 900,
-    seeds: 4,
-    seconds: 60,
-};
-
-const QUICK: Extent = Extent {
-    sizes: &[10, 30],
-    transitions: 4,
-    kills: 2,
-    quiet_seconds: 60,
-    seeds: 1,
-    seconds: 20,
-};
+pub(crate) use extent::Section;
 
 const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];
 
@@ -53,11 +29,11 @@ struct Report<'a, W> {
     out: &'a mut W,
 }
 
-/// Measures everything, and writes the report into `folder`.
+/// Measures everything or one part of it, and writes the report into `folder`.
 pub(crate) fn write(
     folder: &Path,
     scenarios: &[(PathBuf, Arc<Scenario>)],
-    quick: bool,
+    (only, quick): (Option<Section>, bool),
     out: &mut impl Write,
 ) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
@@ -68,13 +44,20 @@ pub(crate) fn write(
         text: String::from(HEAD),
         out,
     };
+    let wants = |section: Section| only.is_none_or(|only| only == section);
     // First, while the process has held no other mesh.
-    let cost = report.cost()?;
-    report.propagation()?;
-    report.detection()?;
-    report.false_deaths()?;
-    report.scenarios(scenarios)?;
-    report.say(&cost);
+    let cost = wants(Section::Cost).then(|| report.cost()).transpose()?;
+    if wants(Section::Spread) {
+        report.propagation()?;
+    }
+    if wants(Section::Deaths) {
+        report.detection()?;
+        report.false_deaths()?;
+    }
+    if wants(Section::Requests) {
+        report.scenarios(scenarios)?;
+    }
+    report.say(&cost.unwrap_or_default());
     std::fs::write(folder.join("README.md"), report.text)
 }
 

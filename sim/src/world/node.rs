@@ -62,7 +62,7 @@ pub(super) struct Life {
     /// Requests that entered here and are not over.
     pub(super) active: BTreeSet<u64>,
     /// Forwarded requests under way here, by request and upstream.
-    pub(super) underway: BTreeSet<(u64, UpstreamName)>,
+    pub(super) underway: BTreeSet<(String, UpstreamName)>,
     /// Rumors that may still be looked at in this second.
     pub(super) rumors: (u32, Instant),
     /// For round robin.

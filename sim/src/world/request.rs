@@ -247,7 +247,7 @@ impl World {
             Some(link) => Some(link.life),
             None => self.life_of(owner).filter(|_| all_seeing),
         };
-        let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt)) else {
+        let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt.0)) else {
             self.attempt_failed(attempt.0, Outcome::PeerLost, None);
             return;
         };
@@ -263,10 +263,10 @@ impl World {
         }
     }
 
-    fn head(&self, (id, number): (u64, u32)) -> Option<Vec<u8>> {
+    fn head(&self, id: u64) -> Option<Vec<u8>> {
         let request = self.requests.get(&id)?;
         let attempt = request.current.as_ref()?;
-        let name = format!("r{id}.{number}");
+        let name = format!("r{id}.{}", request.tries);
         let regions = request.permitted.regions().unwrap_or_default();
         let ignores = self.sabotage.ignores_residency();
         let head = RequestHead {

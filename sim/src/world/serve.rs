@@ -40,7 +40,16 @@ pub(super) struct Call {
     outcome: Outcome,
     body: Duration,
     answering: bool,
-    _guard: Option<InFlightGuard>,
+    /// Of a forwarded request.
+    admission: Option<Admission>,
+}
+
+/// What a forwarded request holds while it is under way here.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// What its entry calls it. Another entry calls the same client's request otherwise.
+    name: String,
+    _in_flight: InFlightGuard,
 }
 
 impl World {
@@ -64,18 +73,16 @@ impl World {
             hops: head.hops,
         };
         self.checks.see(self.now, &seen);
-        match self.admit(owner, attempt.0, &head) {
-            Ok(guard) => self.call(owner, entry, attempt, head.upstream.clone(), Some(guard)),
+        match self.admit(owner, &head) {
+            Ok(admission) => {
+                let upstream = head.upstream.clone();
+                self.call(owner, entry, attempt, upstream, Some(admission));
+            }
             Err(refusal) => self.refuse(owner, entry, attempt, Some(&head.upstream), refusal),
         }
     }
 
-    fn admit(
-        &mut self,
-        owner: NodeIndex,
-        request: u64,
-        head: &RequestHead<'_>,
-    ) -> Result<InFlightGuard, Refusal> {
+    fn admit(&mut self, owner: NodeIndex, head: &RequestHead<'_>) -> Result<Admission, Refusal> {
         let now = self.now;
         let region = &self
             .scenario
@@ -117,14 +124,18 @@ impl World {
         if !takes_work && !head.last_resort {
             return Err(Refusal::Ejected);
         }
-        let key = (request, head.upstream.clone());
+        let name = head.request_id.to_owned();
+        let key = (name.clone(), head.upstream.clone());
         if life.underway.contains(&key) {
             return Err(Refusal::Duplicate);
         }
         let guard = upstream.in_flight.enter_below(upstream.in_flight_max);
         let guard = guard.ok_or(Refusal::Full)?;
         life.underway.insert(key);
-        Ok(guard)
+        Ok(Admission {
+            name,
+            _in_flight: guard,
+        })
     }
 
     fn refuse(
@@ -187,7 +198,7 @@ impl World {
         entry: NodeIndex,
         attempt: (u64, u32),
         upstream: UpstreamName,
-        guard: Option<InFlightGuard>,
+        admission: Option<Admission>,
     ) {
         let now = self.now;
         let (Some(endpoint), Some(request)) = (
@@ -210,7 +221,7 @@ impl World {
             outcome: reaction.outcome,
             body: request.body,
             answering: false,
-            _guard: guard,
+            admission,
         };
         self.calls.insert(attempt, call);
         let at = now + reaction.after;
@@ -304,8 +315,11 @@ impl World {
         };
         let endpoint = &mut self.endpoints[call.endpoint];
         endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
-        if let Some(life) = &mut self.nodes[call.owner.at()].life {
-            life.underway.remove(&(key.0, call.upstream.clone()));
+        if let Some(life) = &mut self.nodes[call.owner.at()].life
+            && let Some(admission) = &call.admission
+        {
+            let key = (admission.name.clone(), call.upstream.clone());
+            life.underway.remove(&key);
         }
         let report = AttemptReport {
             peer: None,
