@@ -44,7 +44,7 @@ const SAYINGS_PER_KEY: usize = 4;
 /// How long a node waits for more changes of the members before it looks, in a small mesh and in a
 /// large one, where each look costs more.
 const LOOKS_AFTER: Duration = Duration::from_millis(2);
-const LOOKS_AFTER_MANY: Duration = Duration::from_millis(200);
+const LOOKS_AFTER_MANY: Duration = Duration::from_millis(500);
 const MANY: usize = 64;
 
 /// What was said, as read from its bytes.
@@ -242,7 +242,9 @@ impl World {
             }
             Observed::Value { author, entry, .. } => {
                 let sayings = self.sayings[author.at()].iter().rev();
-                let mut same = sayings.filter(|said| *said.value == *entry.value);
+                let mut same = sayings.filter(|said| {
+                    Arc::ptr_eq(&said.value, &entry.value) || *said.value == *entry.value
+                });
                 let said = same.next().cloned();
                 let said = said.or_else(|| read(author, &entry.key, &entry.value, 0).map(Arc::new));
                 if let Some(said) = said {

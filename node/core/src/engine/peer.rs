@@ -290,6 +290,10 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         for name in live {
+            // Nearly all of them were alive before: nothing else is looked at.
+            if self.peers.get(name).is_some_and(|peer| peer.live) {
+                continue;
+            }
             let Some(peer) = self.peer(now, name, effects) else {
                 continue;
             };
@@ -302,8 +306,12 @@ impl Engine {
             }
         }
         let mut died = false;
+        // Both are in the order of names.
+        let mut listed = live.iter().peekable();
         for (name, peer) in &mut self.peers {
-            if peer.live && !live.contains(name) {
+            while listed.next_if(|other| *other < name).is_some() {}
+            let is_listed = listed.next_if_eq(&name).is_some();
+            if peer.live && !is_listed {
                 peer.live = false;
                 peer.died_at = Some(now);
                 effects.push(Effect::Notice(Notice::PeerDied { peer: name.clone() }));
