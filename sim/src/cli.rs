@@ -36,7 +36,7 @@ enum Command {
     /// Run all scenarios of a folder with many seeds
     Sweep {
         /// Seeds from A to B, B included
-        #[arg(long, default_value = "1..40", value_parser = seeds)]
+        #[arg(long, default_value = "1..40", value_parser = range)]
         seeds: (u64, u64),
         /// Scenarios, or folders of them
         #[arg(default_value = "sim/scenarios")]
@@ -61,6 +61,9 @@ enum Command {
         /// Only this part
         #[arg(long)]
         only: Option<crate::report::Section>,
+        /// Only meshes of A to B nodes
+        #[arg(long, value_parser = range)]
+        nodes: Option<(u64, u64)>,
         /// Smaller meshes and fewer seeds, to try the report itself
         #[arg(long)]
         quick: bool,
@@ -106,14 +109,17 @@ fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandErro
             out: folder,
             scenarios: from,
             only,
+            nodes,
             quick,
         } => {
+            let limit = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+            let nodes = nodes.map(|(least, most)| (limit(least), limit(most)));
             let mut all = Vec::new();
             for file in scenarios(from)? {
                 let scenario = Arc::new(read(&file)?);
                 all.push((file, scenario));
             }
-            crate::report::write(folder, &all, (*only, *quick), out)?;
+            crate::report::write(folder, &all, (*only, nodes, *quick), out)?;
             Ok(true)
         }
     }
@@ -221,7 +227,7 @@ fn scenarios(path: &Path) -> Result<Vec<PathBuf>, CommandError> {
     Ok(paths)
 }
 
-fn seeds(text: &str) -> Result<(u64, u64), String> {
+fn range(text: &str) -> Result<(u64, u64), String> {
     let parse = |part: &str| part.parse::<u64>().ok();
     let range = match text.split_once("..") {
         Some((first, last)) => parse(first).zip(parse(last.trim_start_matches('='))),

@@ -25,6 +25,8 @@ const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];
 struct Report<'a, W> {
     folder: &'a Path,
     extent: &'a Extent,
+    /// Of the meshes.
+    sizes: Vec<usize>,
     text: String,
     out: &'a mut W,
 }
@@ -33,14 +35,19 @@ struct Report<'a, W> {
 pub(crate) fn write(
     folder: &Path,
     scenarios: &[(PathBuf, Arc<Scenario>)],
-    (only, quick): (Option<Section>, bool),
+    (only, sizes, quick): (Option<Section>, Option<(usize, usize)>, bool),
     out: &mut impl Write,
 ) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let extent = if quick { &QUICK } else { &WHOLE };
+    let (least, most) = sizes.unwrap_or((1, usize::MAX));
+    let sizes = extent.sizes.iter().copied();
     let mut report = Report {
         folder,
         extent,
+        sizes: sizes
+            .filter(|nodes| (least..=most).contains(nodes))
+            .collect(),
         text: String::from(HEAD),
         out,
     };
@@ -92,11 +99,11 @@ impl<W: Write> Report<'_, W> {
         self.progress("how a transition spreads")?;
         let transitions = self.extent.transitions;
         let few = (transitions / 4).max(1);
-        let spreads = each(self.extent.sizes, |nodes| {
+        let spreads = each(&self.sizes, |nodes| {
             let alone = figures::propagation(*nodes, false, few);
             (alone, figures::propagation(*nodes, true, transitions))
         });
-        for (nodes, (alone, rumors)) in self.extent.sizes.iter().zip(spreads) {
+        for (nodes, (alone, rumors)) in self.sizes.clone().iter().zip(spreads) {
             let delay = rumors.one_way_max.as_millis();
             let (slow, fast, worst) = (alone.multiple(), rumors.multiple(), rumors.multiple_max());
             let missed = alone.missed + rumors.missed;
@@ -126,7 +133,7 @@ impl<W: Write> Report<'_, W> {
         self.say("| --- | --- | --- | --- | --- |");
         self.progress("how soon a crash is noticed")?;
         let pairs = LOSSES.iter().flat_map(|loss| {
-            let sizes = self.extent.sizes.iter();
+            let sizes = self.sizes.iter();
             // The largest mesh is measured without loss alone: each run takes a minute.
             let sizes = sizes.filter(move |nodes| **nodes <= 300 || *loss == 0.0);
             sizes.map(move |nodes| (*nodes, *loss))
@@ -317,7 +324,7 @@ impl<W: Write> Report<'_, W> {
              | nodes | gossip B/s per node | beside it B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |\n\
              | --- | --- | --- | --- | --- | --- | --- |"
         );
-        for nodes in self.extent.sizes {
+        for nodes in &self.sizes.clone() {
             self.progress(&format!("cost of {nodes} nodes"))?;
             let it = figures::cost(*nodes, span);
             let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());

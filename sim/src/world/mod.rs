@@ -1,6 +1,6 @@
 //! The world: nodes around the core that ships, the network between them, clients, faults.
 //!
-//! Reading order: this file (time, and how an engine is driven), [`node`] (what stands around an
+//! Reading order: [`happening`], this file (time, and how an engine is driven), [`node`] (what stands around an
 //! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
 //! (the entry's side of a request), [`policy`] (its order of candidates), [`serve`] (the owner's side),
 //! [`verdict`] (what follows from an outcome), [`fault`] (what breaks).
@@ -13,6 +13,7 @@
 
 mod client;
 mod fault;
+mod happening;
 mod links;
 pub(crate) mod node;
 mod policy;
@@ -42,10 +43,11 @@ use crate::record::Record;
 use crate::sabotage::Sabotage;
 use crate::scenario::Scenario;
 use client::Clients;
+use happening::Happening;
 use node::{LifeNumber, Node};
 use request::Request;
 use serve::Call;
-use talk::{Said, Sayings};
+use talk::Sayings;
 
 pub(crate) use state::Setup;
 
@@ -95,86 +97,6 @@ pub(crate) struct World {
     digest: Digest,
     sabotage: Sabotage,
     events: u64,
-}
-
-/// What can happen.
-#[derive(Debug)]
-enum Happening {
-    /// A node's engine has something to do.
-    Wake { node: NodeIndex, life: LifeNumber },
-    /// A node looks at its links.
-    Poll { node: NodeIndex, life: LifeNumber },
-    /// A node pings its peers, and dials those it misses.
-    Ping { node: NodeIndex, life: LifeNumber },
-    /// A peer's echo comes in.
-    Pong {
-        node: NodeIndex,
-        life: LifeNumber,
-        peer: NodeIndex,
-        round_trip: Duration,
-        datagram: Vec<u8>,
-    },
-    /// A dial has come to its end.
-    Dialled {
-        node: NodeIndex,
-        life: LifeNumber,
-        peer: NodeIndex,
-        peer_life: LifeNumber,
-    },
-    /// The members have changed.
-    Members { node: NodeIndex, life: LifeNumber },
-    /// A rumor comes in.
-    Rumor {
-        node: NodeIndex,
-        life: LifeNumber,
-        from: NodeIndex,
-        said: Arc<Said>,
-    },
-    /// A node hears of its own later life.
-    FormerLife { node: NodeIndex, life: LifeNumber },
-    /// A probe ends.
-    Probed {
-        node: NodeIndex,
-        life: LifeNumber,
-        report: Box<ProbeReport>,
-    },
-    /// The next client asks.
-    Asks,
-    /// A request reaches a node's door.
-    Enters { request: u64, entry: NodeIndex },
-    /// A forwarded request's head reaches its owner.
-    Hops {
-        from: (NodeIndex, LifeNumber),
-        owner: (NodeIndex, LifeNumber),
-        attempt: (u64, u32),
-        frame: Vec<u8>,
-    },
-    /// The upstream does something about a call.
-    Reacts { call: (u64, u32) },
-    /// The last byte of a call's answer came.
-    BodyEnds { call: (u64, u32) },
-    /// The first frame of an answer comes back to the entry.
-    Returns { attempt: (u64, u32), frame: Vec<u8> },
-    /// The end of an answer comes back to the entry.
-    Ends { attempt: (u64, u32) },
-    /// A caller's wish to end a call reaches its owner.
-    Cancels { call: (u64, u32) },
-    /// A request's time is over.
-    Deadline { request: u64 },
-    /// A fault begins.
-    Breaks { fault: usize },
-    /// A fault is over.
-    Heals { fault: usize },
-    /// A node ends without a word.
-    Crashes { node: NodeIndex },
-    /// A node begins a life.
-    Starts { node: NodeIndex },
-    /// A node begins to drain.
-    Drains { node: NodeIndex, life: LifeNumber },
-    /// A drained node ends.
-    Closes { node: NodeIndex, life: LifeNumber },
-    /// Checkers look at the whole.
-    Inspection,
 }
 
 impl World {
