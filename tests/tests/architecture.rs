@@ -37,11 +37,7 @@ const CRATE_EDGES: [(&str, &[&str]); 5] = [
     ("node", &["grapevine-core", "grapevine-proto"]),
     (
         "sim",
-        &[
-            "grapevine-core",
-            "grapevine-proto",
-            "grapevine-sim-entropy",
-        ],
+        &["grapevine-core", "grapevine-proto", "grapevine-sim-entropy"],
     ),
     ("sim/entropy", &[]),
 ];

@@ -297,6 +297,7 @@ impl Rumors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::membership::measure::Ring;
     use grapevine_core::ids::Generation;
     use rand_chacha::rand_core::SeedableRng;
 
@@ -383,5 +384,26 @@ mod tests {
         assert_eq!(spread(&mut linked(2), 1, 1), (1, resend + DELAY));
         assert_eq!(spread(&mut linked(2), 2, 1), (1, resend * 3 + DELAY));
         assert_eq!(spread(&mut linked(2), 3, 1).0, 0);
+    }
+    #[test]
+    fn thousand_nodes_hear_within_one_and_a_half_longest_ways() {
+        const NODES: u32 = 1_000;
+        let mut rumors = linked(NODES);
+        let mut ring = Ring::new(NODES, 0.05, 1);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for version in 1..=8 {
+            let start = Instant::from_start(Duration::from_secs(version));
+            rumors.push(start, rumor(version), &mut ring, &mut rng);
+            let mut spans = Vec::new();
+            while let Some(at) = rumors.next_due() {
+                for heard in rumors.advance(at, &mut ring) {
+                    rumors.relay(at, &heard, 999, &mut ring, &mut rng);
+                    spans.push(heard.at.since(start));
+                }
+            }
+            assert!(spans.len() >= 990, "{} heard", spans.len());
+            let most = spans[989];
+            assert!(most <= ring.one_way_max().mul_f64(1.5), "{most:?}");
+        }
     }
 }
