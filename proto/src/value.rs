@@ -8,8 +8,12 @@
 //! fit is left out by the writer, which says how much.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use grapevine_core::fact::{Fact, FactKey, NodeFact, Phase, Standing, UpstreamFact};
+use grapevine_core::fact::{
+    Fact, FactKey, NodeFact, PUBLIC_ADDRESSES_MAX, PUBLIC_URL_BYTES_MAX, Phase, Public, Standing,
+    UpstreamFact,
+};
 use grapevine_core::health::Reason;
 use grapevine_core::ids::{ModelName, NameError, RegionName, UpstreamName};
 use grapevine_core::place::Place;
@@ -93,13 +97,14 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
 }
 
 /// Writes a fact in at most `bytes_max` bytes. An upstream with many models loses first the times of
-/// its models, then models from the end of their order.
+/// its models, then models from the end of their order; a node loses public addresses from the end of
+/// theirs.
 ///
 /// # Errors
 /// [`ValueError::TooLong`] when even that does not fit.
 pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
     let payload = match fact {
-        Fact::Node(fact) => whole(&NodePayload::from_fact(fact)),
+        Fact::Node(fact) => whole_node(fact, bytes_max),
         Fact::Phase(phase) => whole(&PhasePayload {
             phase: phase.as_str().to_owned(),
         }),
@@ -153,6 +158,16 @@ fn whole(payload: &impl Serialize) -> Payload {
     }
 }
 
+/// The payload of `fact` with as many of its public addresses as fit: all but for the longest names.
+fn whole_node(fact: &NodeFact, bytes_max: usize) -> Payload {
+    let mut payload = NodePayload::from_fact(fact);
+    let mut written = whole(&payload);
+    while written.json.len() > bytes_max && payload.addresses.pop().is_some() {
+        written = whole(&payload);
+    }
+    written
+}
+
 /// The payload of `fact` with as much of its models as fits.
 fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
     let mut payload = UpstreamPayload::from_fact(fact);
@@ -193,6 +208,12 @@ struct NodePayload {
     build: String,
     #[serde(default = "yes")]
     serves: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<IpAddr>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dns: bool,
 }
 
 fn yes() -> bool {
@@ -212,12 +233,32 @@ impl NodePayload {
                 .map(|c| if is_printable(c) { c } else { '_' })
                 .collect(),
             serves: fact.serves_requests,
+            url: fact
+                .public
+                .url
+                .as_deref()
+                .filter(|url| is_url(url))
+                .map(str::to_owned),
+            addresses: fact
+                .public
+                .addresses
+                .iter()
+                .take(PUBLIC_ADDRESSES_MAX)
+                .copied()
+                .collect(),
+            dns: fact.public.answers_dns,
         }
     }
 
     fn into_fact(self) -> Result<NodeFact, ValueError> {
         if self.build.len() > BUILD_BYTES_MAX || !self.build.chars().all(is_printable) {
             return Err(ValueError::Field("build"));
+        }
+        if self.url.as_deref().is_some_and(|url| !is_url(url)) {
+            return Err(ValueError::Field("url"));
+        }
+        if self.addresses.len() > PUBLIC_ADDRESSES_MAX {
+            return Err(ValueError::Field("addresses"));
         }
         let place = self.place.map(|[latitude, longitude]| {
             Place::new(latitude, longitude).ok_or(ValueError::Field("place"))
@@ -228,8 +269,20 @@ impl NodePayload {
             protocol: self.protocol,
             build: self.build,
             serves_requests: self.serves,
+            public: Public {
+                url: self.url.map(Into::into),
+                addresses: self.addresses.into(),
+                answers_dns: self.dns,
+            },
         })
     }
+}
+
+/// What clients may be handed as a base URL. One that JSON would have to escape is none.
+fn is_url(text: &str) -> bool {
+    let is_http = text.starts_with("http://") || text.starts_with("https://");
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    is_http && text.len() <= PUBLIC_URL_BYTES_MAX && text.bytes().all(is_plain)
 }
 
 /// What an operator's terminal shows as it is.

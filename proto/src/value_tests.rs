@@ -14,6 +14,10 @@ fn model(name: &str) -> ModelName {
     ModelName::new(name).expect("a valid name")
 }
 
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
 fn millis(millis: u64) -> Option<Duration> {
     Some(Duration::from_millis(millis))
 }
@@ -48,10 +52,26 @@ fn payloads_have_these_bytes() {
         protocol: 1,
         build: "0.1.0".to_owned(),
         serves_requests: true,
+        public: Public::default(),
     };
     assert_eq!(
-        json_of(&Fact::Node(node)),
+        json_of(&Fact::Node(node.clone())),
         r#"{"region":"sgp","place":[1.29,103.85],"protocol":1,"build":"0.1.0","serves":true}"#
+    );
+    let public = NodeFact {
+        public: Public {
+            url: Some("https://sgp.example.net".into()),
+            addresses: ["203.0.113.5", "2001:db8::5"].map(address).into(),
+            answers_dns: true,
+        },
+        ..node
+    };
+    assert_eq!(
+        json_of(&Fact::Node(public)),
+        concat!(
+            r#"{"region":"sgp","place":[1.29,103.85],"protocol":1,"build":"0.1.0","serves":true,"#,
+            r#""url":"https://sgp.example.net","addresses":["203.0.113.5","2001:db8::5"],"dns":true}"#
+        )
     );
     assert_eq!(
         json_of(&Fact::Phase(Phase::Draining)),
@@ -105,7 +125,7 @@ fn fields_of_an_earlier_version_are_done_without() {
     let Fact::Node(fact) = fact else {
         panic!("another kind of fact");
     };
-    assert_eq!(fact.place, None);
+    assert_eq!((fact.place, fact.public), (None, Public::default()));
     assert!(fact.serves_requests);
     assert!(decode(&key(), r#"{"state":"probing"}"#).is_ok());
 }
@@ -150,6 +170,13 @@ fn hostile_payloads_are_refused() {
         r#"{"region":"sgp","protocol":1,"place":[91,0]}"#,
         r#"{"region":"sgp","protocol":1,"place":[1]}"#,
         r#"{"region":"sgp","protocol":1,"build":"\u001b[2J"}"#,
+        r#"{"region":"sgp","protocol":1,"url":"ftp://h"}"#,
+        r#"{"region":"sgp","protocol":1,"url":"http://h/a b"}"#,
+        r#"{"region":"sgp","protocol":1,"url":7}"#,
+        r#"{"region":"sgp","protocol":1,"addresses":["h"]}"#,
+        r#"{"region":"sgp","protocol":1,"addresses":"203.0.113.5"}"#,
+        r#"{"region":"sgp","protocol":1,"dns":1}"#,
+        r#"{"region":"sgp","protocol":1,"addresses":["::1","::1","::1","::1","::1","::1","::1","::1","::1"]}"#,
     ] {
         assert!(decode(&FactKey::Node, json).is_err(), "{json}");
     }
@@ -236,6 +263,51 @@ fn models_that_do_not_fit_are_counted_and_any_model_stays() {
 fn fact_without_room_is_an_error() {
     let error = encode(&Fact::Upstream(fact()), 40).expect_err("no room");
     assert_eq!(error, ValueError::TooLong { max: 40 });
+}
+
+/// A node fact in which everything is as long as it may be.
+fn longest_node() -> NodeFact {
+    let longest = "2001:db8:1111:2222:3333:4444:5555:";
+    NodeFact {
+        region: RegionName::new(&"r".repeat(63)).expect("a valid name"),
+        place: Place::new(-88.123_456_789_012_34, -179.123_456_789_012_34),
+        protocol: u16::MAX,
+        build: "b".repeat(BUILD_BYTES_MAX),
+        serves_requests: false,
+        public: Public {
+            url: Some(format!("https://{}", "u".repeat(PUBLIC_URL_BYTES_MAX - 8)).into()),
+            addresses: (0..PUBLIC_ADDRESSES_MAX)
+                .map(|number| address(&format!("{longest}{}", 1_000 + number)))
+                .collect(),
+            answers_dns: true,
+        },
+    }
+}
+
+#[test]
+fn longest_node_fact_fits_and_loses_addresses_at_most() {
+    let longest = longest_node();
+    let json = json_of(&Fact::Node(longest.clone()));
+    let Ok(Fact::Node(read)) = decode(&FactKey::Node, &json) else {
+        panic!("not a node's fact: {json}");
+    };
+    assert!(read.public.addresses.len() >= PUBLIC_ADDRESSES_MAX - 2, "{json}");
+    assert!(longest.public.addresses.starts_with(&read.public.addresses));
+    assert_eq!((read.public.url, read.region), (longest.public.url, longest.region));
+}
+
+#[test]
+fn url_that_is_none_is_not_written() {
+    for url in ["https://h/\"", "ftp://h", &format!("http://{}", "u".repeat(256))] {
+        let fact = NodeFact {
+            public: Public {
+                url: Some(url.into()),
+                ..Public::default()
+            },
+            ..longest_node()
+        };
+        assert!(!json_of(&Fact::Node(fact)).contains("url"), "{url}");
+    }
 }
 
 #[test]

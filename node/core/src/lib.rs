@@ -9,8 +9,9 @@
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
-//! 7. [`engine`]: the state machine that turns events into effects and views.
-//! 8. [`notice`]: what an operator should hear about.
+//! 7. [`steer`]: which nodes a client should come to in the first place.
+//! 8. [`engine`]: the state machine that turns events into effects and views.
+//! 9. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -31,6 +32,7 @@ pub mod place;
 mod random;
 pub mod residency;
 pub mod route;
+pub mod steer;
 pub mod time;
 pub mod units;
 pub mod view;

@@ -74,6 +74,7 @@ mod tests {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let start = grapevine_core::Instant::START;
         Engine::new(start, identity).view(start)

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use crate::fact::{Change, Fact, NodeFact, Phase};
+use crate::fact::{Change, Fact, Phase};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::time::Instant;
@@ -234,14 +234,7 @@ impl Engine {
 
     /// What it says of itself, whatever upstreams it has.
     fn introduction(&self) -> [Fact; 2] {
-        let fact = NodeFact {
-            region: self.identity.region.clone(),
-            place: self.identity.place,
-            protocol: self.identity.protocol,
-            build: self.identity.build.clone(),
-            serves_requests: self.identity.serves_requests,
-        };
-        [Fact::Node(fact), Fact::Phase(self.phase)]
+        [Fact::Node(self.identity.fact()), Fact::Phase(self.phase)]
     }
 
     /// Rises above a former life of this node and tells everything anew.

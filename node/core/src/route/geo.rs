@@ -39,16 +39,19 @@ pub(super) fn nearest<'a>(
     let mut best: Vec<(Nearness, &Arc<Candidate>)> = Vec::with_capacity(WINDOW + 1);
     for candidate in candidates {
         let nearness = nearness(&candidate.upstream, ask, now);
-        let is_full = best.len() == WINDOW;
-        if is_full && best.last().is_some_and(|(last, _)| *last <= nearness) {
-            continue;
-        }
-        // Behind its equals, which are cheaper.
-        let index = best.partition_point(|(other, _)| *other <= nearness);
-        best.insert(index, (nearness, candidate));
-        best.truncate(WINDOW);
+        keep_least(&mut best, WINDOW, nearness, candidate);
     }
     best.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// Puts `item` into `best` at its rank among at most `max`, behind its equals: they came first.
+pub(crate) fn keep_least<K: Ord, T>(best: &mut Vec<(K, T)>, max: usize, rank: K, item: T) {
+    if best.len() == max && best.last().is_none_or(|(last, _)| *last <= rank) {
+        return;
+    }
+    let index = best.partition_point(|(other, _)| *other <= rank);
+    best.insert(index, (rank, item));
+    best.truncate(max);
 }
 
 /// Why the first of them is the first.
@@ -76,7 +79,7 @@ fn nearness(upstream: &UpstreamView, ask: &Ask<'_>, now: Instant) -> Nearness {
 }
 
 /// One whose place is not known stands behind all others.
-fn distance_steps(client: Place, place: Option<Place>) -> u64 {
+pub(crate) fn distance_steps(client: Place, place: Option<Place>) -> u64 {
     // The root of the separation is the sine of half the angle: half way round the Earth is 1.
     place.map_or(u64::MAX, |place| {
         (client.separation(place).sqrt() * STEPS) as u64

@@ -1,7 +1,7 @@
 //! Where a request goes: `plan` turns a view and a question into candidates in order.
 
 mod cost;
-mod geo;
+pub(crate) mod geo;
 mod nearest;
 mod order;
 mod plan;

@@ -214,6 +214,7 @@ impl Node {
             protocol: VERSION,
             build: "test".into(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let (driver, desk, mut outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
