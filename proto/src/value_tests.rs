@@ -291,14 +291,24 @@ fn longest_node_fact_fits_and_loses_addresses_at_most() {
     let Ok(Fact::Node(read)) = decode(&FactKey::Node, &json) else {
         panic!("not a node's fact: {json}");
     };
-    assert!(read.public.addresses.len() >= PUBLIC_ADDRESSES_MAX - 2, "{json}");
+    assert!(
+        read.public.addresses.len() >= PUBLIC_ADDRESSES_MAX - 2,
+        "{json}"
+    );
     assert!(longest.public.addresses.starts_with(&read.public.addresses));
-    assert_eq!((read.public.url, read.region), (longest.public.url, longest.region));
+    assert_eq!(
+        (read.public.url, read.region),
+        (longest.public.url, longest.region)
+    );
 }
 
 #[test]
 fn url_that_is_none_is_not_written() {
-    for url in ["https://h/\"", "ftp://h", &format!("http://{}", "u".repeat(256))] {
+    for url in [
+        "https://h/\"",
+        "ftp://h",
+        &format!("http://{}", "u".repeat(256)),
+    ] {
         let fact = NodeFact {
             public: Public {
                 url: Some(url.into()),

@@ -14,6 +14,7 @@ use super::StartError;
 use crate::config::Config;
 use crate::config::address::Network;
 use crate::config::watch::LOOK_INTERVAL;
+use crate::dns;
 use crate::geo::{self, Location, Locator, client};
 use crate::ingress::{Locate, Whereabouts};
 
@@ -43,6 +44,15 @@ impl Geography {
         let (locator, trusted) = (Arc::clone(&self.locator), Arc::clone(&self.trusted));
         Locate::new(move |peer: SocketAddr, headers: &HeaderMap| {
             whereabouts(locator.locate(client::address(peer, headers, &trusted.load())))
+        })
+    }
+
+    /// What the DNS server asks.
+    pub(super) fn locate_address(&self) -> dns::Locate {
+        let locator = Arc::clone(&self.locator);
+        dns::Locate::new(move |address| {
+            let found = whereabouts(locator.locate(address));
+            (found.origin, found.place)
         })
     }
 

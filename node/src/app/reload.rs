@@ -84,6 +84,7 @@ impl App {
         self.probe_targets
             .store(Arc::new(translate::probes(&config)));
         self.door.store(Arc::new(translate::door(&config)));
+        self.names.take(&config);
         self.readiness.set_open_to_all(config.keys.is_empty());
         self.shown_config.store(Arc::new(config.dump()));
         if !self

@@ -19,6 +19,7 @@ use tracing::warn;
 use super::geography::Geography;
 use super::links;
 use super::losses::losses;
+use super::names::Names;
 use super::peers::Peers;
 use super::{App, StartError, reload, translate};
 use crate::admin::Admin;
@@ -58,6 +59,10 @@ impl App {
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
         let workers = ground.open(&config, &door, public_tls.clone(), &recorder, peers)?;
 
+        let (geography, metrics) = (&ground.geography, &ground.metrics);
+        let (names, answering) = Names::start(&config, &desk, geography, metrics).await?;
+        ground.tasks.extend(answering);
+
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
@@ -86,6 +91,7 @@ impl App {
             public_tls,
             readiness: ground.readiness,
             geography: ground.geography,
+            names,
             shown_config,
             workers,
             mesh,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
+use grapevine_core::fact::Public;
 use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::place::Place;
 use http::{HeaderMap, HeaderValue, header};
@@ -10,6 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 use super::StartError;
 use crate::config::Config;
 use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use crate::dns;
 use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
 use crate::prober;
@@ -28,7 +30,31 @@ pub(super) fn identity(config: &Config, generation: Generation) -> Identity {
         protocol: grapevine_proto::frame::VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         serves_requests: true,
+        public: public(config),
     }
+}
+
+/// What clients are told of the node.
+fn public(config: &Config) -> Public {
+    let node = &config.node;
+    Public {
+        url: node.public_url.as_ref().map(|url| url.to_string().into()),
+        addresses: node.public_addresses.as_slice().into(),
+        answers_dns: config.dns.is_some(),
+    }
+}
+
+/// What the DNS server is told; `None` where there is none.
+pub(super) fn dns(config: &Config) -> Option<dns::Settings> {
+    let dns = config.dns.as_ref()?;
+    let (homes, residency) = (config.geo.homes.clone(), config.residency.clone());
+    Some(dns::Settings::new(
+        &dns.zone,
+        dns.ttl,
+        &dns.name_servers,
+        homes,
+        residency,
+    ))
 }
 
 /// Where the node stands: as written, else by its region's code, else by its first public address that the

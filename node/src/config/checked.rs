@@ -19,6 +19,7 @@ use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
 use super::address::{BaseUrl, HostPort, Network};
+use super::domain::DomainName;
 use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;
@@ -51,6 +52,8 @@ pub struct Config {
     pub geo: GeoConfig,
     /// Where requests may be answered.
     pub residency: Residency,
+    /// The DNS server; `None` is none.
+    pub dns: Option<DnsConfig>,
     /// What one client, and all of them together, may ask for.
     pub limits: LimitsConfig,
     /// Who may use the public address; empty lets everyone in.
@@ -162,6 +165,19 @@ pub struct GeoConfig {
     pub homes: Homes,
 }
 
+/// The DNS server that leads clients to the nearest node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Where it is asked (UDP and TCP).
+    pub listen: SocketAddr,
+    /// What it answers for.
+    pub zone: DomainName,
+    /// How long answers may be kept; whole seconds.
+    pub ttl: Duration,
+    /// The zone's servers; empty names the nodes that answer DNS.
+    pub name_servers: Vec<DomainName>,
+}
+
 /// What one client, and all of them together, may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
@@ -268,6 +284,12 @@ pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED)
 
 /// The mesh's address when none is written.
 pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171);
+
+/// The DNS server's address when none is written.
+pub const DNS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 53);
+
+/// How long resolvers may keep an answer when nothing is written: failing over takes that long.
+pub const DNS_TTL: Duration = Duration::from_secs(30);
 
 /// The operator's address when none is written.
 pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);

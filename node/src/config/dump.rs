@@ -7,8 +7,8 @@ use grapevine_core::route::Strategy;
 use serde_json::{Map, Value, json};
 
 use super::checked::{
-    Config, CorsOrigins, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig,
-    RoutingConfig, UpstreamConfig, UpstreamModels,
+    Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig,
+    NodeConfig, RoutingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::format_duration;
@@ -29,6 +29,7 @@ impl Config {
             "routing": routing(&self.routing),
             "geo": geo(&self.geo, &self.residency),
             "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
+            "dns": self.dns.as_ref().map(dns),
             "limits": limits(&self.limits),
             "keys": keys,
             "cors": {"origins": origins(&self.cors)},
@@ -188,6 +189,17 @@ fn rule(rule: &Rule) -> Value {
         "keys": some(texts(&rule.keys)),
         "models": some(texts(&rule.models)),
         "regions": texts(&rule.regions),
+    })
+}
+
+fn dns(dns: &DnsConfig) -> Value {
+    // An empty list in the file would be refused.
+    let servers = (!dns.name_servers.is_empty()).then(|| texts(&dns.name_servers));
+    json!({
+        "listen": dns.listen.to_string(),
+        "zone": dns.zone.as_str(),
+        "ttl": format_duration(dns.ttl),
+        "name_servers": servers,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Everything may be left out here, and texts stay texts: what is required, in range and well formed
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
+mod dns;
 mod geo;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use dns::DnsFile;
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
@@ -41,6 +43,8 @@ pub struct ConfigFile {
     /// Rules about the regions in which requests may be answered; all that concern a request must permit.
     /// Default: none, every region may answer.
     pub residency: Option<Vec<Item<ResidencyFile>>>,
+    /// A DNS server that leads clients to the nearest node. Default: none.
+    pub dns: Option<DnsFile>,
     /// What clients may ask for.
     pub limits: Option<LimitsFile>,
     /// Clients' keys. Default: none, everyone is let in.
@@ -85,9 +89,9 @@ pub struct LocationFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublicFile {
-    /// The base URL that clients use for this node. Default: none.
+    /// The base URL that clients use for this node, at most 256 bytes. Default: none.
     pub url: Option<String>,
-    /// The IP addresses that clients use for this node. Default: none.
+    /// The IP addresses that clients use for this node, at most 8. Default: none.
     pub addresses: Option<Vec<Item<String>>>,
 }
 

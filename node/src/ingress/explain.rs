@@ -26,10 +26,7 @@ pub(super) fn plan(
             "area": area(visitor.caller.client),
             "home_regions": visitor.homes.iter().map(RegionName::as_str).collect::<Vec<_>>(),
         },
-        "residency": visitor.fence().map(|fence| json!({
-            "rules": fence.to_string(),
-            "regions": fence.regions.iter().map(RegionName::as_str).collect::<Vec<_>>(),
-        })),
+        "residency": visitor.residency(),
         "choices": choices,
     })
 }

@@ -21,6 +21,7 @@ mod intake;
 mod keys;
 pub mod listen;
 mod listing;
+mod nearest;
 mod outgoing;
 mod patience;
 mod problem;

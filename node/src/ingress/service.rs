@@ -17,6 +17,7 @@ use super::head;
 use super::intake;
 use super::keys::{Key, KeyError};
 use super::listing::{self, Dialect};
+use super::nearest;
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted};
@@ -92,6 +93,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
     let is_models =
         track.path().path() == MODELS_PATH || track.path().path().starts_with("/v1/models/");
+    let is_nearest = track.path().path() == nearest::PATH;
     let mut visit = Visit {
         context,
         settings,
@@ -99,6 +101,8 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     };
     let answered = if is_models {
         visit.models(&head)
+    } else if is_nearest {
+        visit.nearest(&head, peer)
     } else {
         match visit.admit(head, body, peer).await {
             Ok(admitted) => return request::answer(context, admitted, visit.track).await,
@@ -229,5 +233,23 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             Some(model) => Problem::unknown_model(Some(&model), &[]),
             None => Problem::invalid(Some("model"), "the path names no model that could exist"),
         })
+    }
+
+    /// The nodes that the client should come to.
+    fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Err(Problem::method_not_allowed("GET"));
+        }
+        let key = self.key(head)?.map(|key| Arc::clone(&key.name));
+        let wishes = door::wishes(&head.headers)?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let visitor = Visitor::new(self.settings, whereabouts, key, None);
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
+        let mapped = self.settings.homes.of(whereabouts.origin);
+        let view = self.context.desk.view();
+        let query = self.track.path().query();
+        nearest::list(&view, &visitor, mapped, &wishes, query)
     }
 }

@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::dns::DnsQueries;
 use super::record::RequestRecord;
 
 /// How records call a refusal by residency.
@@ -46,6 +47,7 @@ struct Inner {
     peer_reachable: Family<PeerLabels, Gauge>,
     peer_rtt: Family<PeerLabels, FloatGauge>,
     lost: Family<KindLabels, Gauge>,
+    dns: DnsQueries,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -166,6 +168,11 @@ impl Metrics {
         }
     }
 
+    /// The counts of the DNS server.
+    pub fn dns(&self) -> DnsQueries {
+        self.0.dns.clone()
+    }
+
     /// Counts a notice of core.
     pub fn transition(&self, kind: &'static str) {
         self.0.transitions.get_or_create(&KindLabels { kind }).inc();
@@ -261,7 +268,9 @@ impl Inner {
             peer_reachable: Family::default(),
             peer_rtt: Family::default(),
             lost: Family::default(),
+            dns: DnsQueries::default(),
         };
+        inner.dns.register(registry);
         inner.register_requests(registry);
         inner.register_states(registry);
         inner

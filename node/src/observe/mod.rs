@@ -2,6 +2,7 @@
 //!
 //! [`record`] is the request path's end, [`history`] the collecting one.
 
+pub mod dns;
 pub mod history;
 pub mod log;
 pub mod metrics;

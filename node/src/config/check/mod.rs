@@ -5,6 +5,7 @@
 
 mod certificates;
 mod clients;
+mod dns;
 mod geo;
 mod gossip;
 mod health;
@@ -66,6 +67,8 @@ pub(super) fn check(
     let keys = checker.keys(&file.keys, listen);
     let own = node.as_ref().map(|node| &node.region);
     let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
+    let taken = [("listen", listen), ("admin.listen", admin.listen)];
+    let dns = checker.dns(file, node.as_ref(), &taken);
     let cors = file
         .cors
         .as_ref()
@@ -95,6 +98,7 @@ pub(super) fn check(
         routing,
         geo,
         residency,
+        dns,
         limits,
         keys,
         cors,
