@@ -127,6 +127,9 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         }
         None => writeln!(out, "mesh      none")?,
     }
+    if let Some(dns) = &config.dns {
+        writeln!(out, "dns       {} on {}", dns.zone, dns.listen)?;
+    }
     for upstream in &config.upstreams {
         writeln!(out, "upstream  {} at {}", upstream.name, upstream.base_url)?;
     }

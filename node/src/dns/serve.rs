@@ -24,9 +24,6 @@ use crate::observe::dns::DnsQueries;
 /// TCP conversations at once; one more is closed at once. Resolvers need TCP for truncated answers alone.
 pub(super) const CONVERSATIONS_MAX: usize = 128;
 
-/// Questions in one TCP conversation.
-const QUESTIONS_MAX: usize = 256;
-
 /// How long a TCP conversation may wait for a whole question, or for its answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -128,7 +125,7 @@ impl Server {
 
     async fn converse(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        for _ in 0..QUESTIONS_MAX {
+        loop {
             let question = timeout(PATIENCE, read_message(&mut stream)).await??;
             let Some(answer) = self.answer(&question, from, Transport::Tcp) else {
                 return Ok(());
@@ -137,7 +134,6 @@ impl Server {
             let message = [&length.to_be_bytes()[..], &answer].concat();
             timeout(PATIENCE, stream.write_all(&message)).await??;
         }
-        Ok(())
     }
 
     fn answer(&self, bytes: &[u8], from: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
