@@ -9,3 +9,4 @@ pub mod frame;
 pub mod value;
 pub mod value_envelope;
 mod value_figure;
+mod value_node;

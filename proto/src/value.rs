@@ -8,19 +8,15 @@
 //! fit is left out by the writer, which says how much.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use grapevine_core::fact::{
-    Fact, FactKey, NodeFact, PUBLIC_ADDRESSES_MAX, PUBLIC_URL_BYTES_MAX, Phase, Public, Standing,
-    UpstreamFact,
-};
+use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
 use grapevine_core::health::Reason;
-use grapevine_core::ids::{ModelName, NameError, RegionName, UpstreamName};
-use grapevine_core::place::Place;
+use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::value_figure::Figure;
+use crate::value_node::{self, NodePayload};
 
 /// The longest value under one key, its envelope included, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1_024;
@@ -33,9 +29,6 @@ pub const STATE_BYTES_MAX: usize = 4 * 1_024;
 
 /// The key under which a node gossips its certificate.
 pub const CERTIFICATE_KEY: &str = "cert";
-
-/// The longest build text in bytes.
-const BUILD_BYTES_MAX: usize = 64;
 
 /// Requests at once that an upstream is taken to bear when its owner does not say.
 const IN_FLIGHT_MAX_ASSUMED: u32 = 256;
@@ -104,7 +97,7 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
 /// [`ValueError::TooLong`] when even that does not fit.
 pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
     let payload = match fact {
-        Fact::Node(fact) => whole_node(fact, bytes_max),
+        Fact::Node(fact) => value_node::fitting(fact, bytes_max),
         Fact::Phase(phase) => whole(&PhasePayload {
             phase: phase.as_str().to_owned(),
         }),
@@ -151,21 +144,11 @@ fn json(payload: &impl Serialize) -> String {
     serde_json::to_string(payload).expect("text keys and finite numbers always are JSON")
 }
 
-fn whole(payload: &impl Serialize) -> Payload {
+pub(crate) fn whole(payload: &impl Serialize) -> Payload {
     Payload {
         json: json(payload),
         models_left_out: 0,
     }
-}
-
-/// The payload of `fact` with as many of its public addresses as fit: all but for the longest names.
-fn whole_node(fact: &NodeFact, bytes_max: usize) -> Payload {
-    let mut payload = NodePayload::from_fact(fact);
-    let mut written = whole(&payload);
-    while written.json.len() > bytes_max && payload.addresses.pop().is_some() {
-        written = whole(&payload);
-    }
-    written
 }
 
 /// The payload of `fact` with as much of its models as fits.
@@ -196,98 +179,6 @@ fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
         models_left_out: total - payload.models.len(),
         json: json(&payload),
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct NodePayload {
-    region: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    place: Option<[f64; 2]>,
-    protocol: u16,
-    #[serde(default)]
-    build: String,
-    #[serde(default = "yes")]
-    serves: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    addresses: Vec<IpAddr>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    dns: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl NodePayload {
-    fn from_fact(fact: &NodeFact) -> Self {
-        let build = fact.build.chars().take(BUILD_BYTES_MAX);
-        Self {
-            region: fact.region.as_str().to_owned(),
-            place: fact
-                .place
-                .map(|place| [place.latitude(), place.longitude()]),
-            protocol: fact.protocol,
-            build: build
-                .map(|c| if is_printable(c) { c } else { '_' })
-                .collect(),
-            serves: fact.serves_requests,
-            url: fact
-                .public
-                .url
-                .as_deref()
-                .filter(|url| is_url(url))
-                .map(str::to_owned),
-            addresses: fact
-                .public
-                .addresses
-                .iter()
-                .take(PUBLIC_ADDRESSES_MAX)
-                .copied()
-                .collect(),
-            dns: fact.public.answers_dns,
-        }
-    }
-
-    fn into_fact(self) -> Result<NodeFact, ValueError> {
-        if self.build.len() > BUILD_BYTES_MAX || !self.build.chars().all(is_printable) {
-            return Err(ValueError::Field("build"));
-        }
-        if self.url.as_deref().is_some_and(|url| !is_url(url)) {
-            return Err(ValueError::Field("url"));
-        }
-        if self.addresses.len() > PUBLIC_ADDRESSES_MAX {
-            return Err(ValueError::Field("addresses"));
-        }
-        let place = self.place.map(|[latitude, longitude]| {
-            Place::new(latitude, longitude).ok_or(ValueError::Field("place"))
-        });
-        Ok(NodeFact {
-            region: RegionName::new(&self.region)?,
-            place: place.transpose()?,
-            protocol: self.protocol,
-            build: self.build,
-            serves_requests: self.serves,
-            public: Public {
-                url: self.url.map(Into::into),
-                addresses: self.addresses.into(),
-                answers_dns: self.dns,
-            },
-        })
-    }
-}
-
-/// What clients may be handed as a base URL. One that JSON would have to escape is none.
-fn is_url(text: &str) -> bool {
-    let is_http = text.starts_with("http://") || text.starts_with("https://");
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    is_http && text.len() <= PUBLIC_URL_BYTES_MAX && text.bytes().all(is_plain)
-}
-
-/// What an operator's terminal shows as it is.
-fn is_printable(character: char) -> bool {
-    character == ' ' || character.is_ascii_graphic()
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,7 +1,12 @@
 use grapevine_core::health::Failure;
 use proptest::prelude::*;
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use grapevine_core::fact::{NodeFact, Public};
+use grapevine_core::ids::RegionName;
+use grapevine_core::place::Place;
 
 use super::*;
 use crate::value_figure::SPAN_MAX;
@@ -263,61 +268,6 @@ fn models_that_do_not_fit_are_counted_and_any_model_stays() {
 fn fact_without_room_is_an_error() {
     let error = encode(&Fact::Upstream(fact()), 40).expect_err("no room");
     assert_eq!(error, ValueError::TooLong { max: 40 });
-}
-
-/// A node fact in which everything is as long as it may be.
-fn longest_node() -> NodeFact {
-    let longest = "2001:db8:1111:2222:3333:4444:5555:";
-    NodeFact {
-        region: RegionName::new(&"r".repeat(63)).expect("a valid name"),
-        place: Place::new(-88.123_456_789_012_34, -179.123_456_789_012_34),
-        protocol: u16::MAX,
-        build: "b".repeat(BUILD_BYTES_MAX),
-        serves_requests: false,
-        public: Public {
-            url: Some(format!("https://{}", "u".repeat(PUBLIC_URL_BYTES_MAX - 8)).into()),
-            addresses: (0..PUBLIC_ADDRESSES_MAX)
-                .map(|number| address(&format!("{longest}{}", 1_000 + number)))
-                .collect(),
-            answers_dns: true,
-        },
-    }
-}
-
-#[test]
-fn longest_node_fact_fits_and_loses_addresses_at_most() {
-    let longest = longest_node();
-    let json = json_of(&Fact::Node(longest.clone()));
-    let Ok(Fact::Node(read)) = decode(&FactKey::Node, &json) else {
-        panic!("not a node's fact: {json}");
-    };
-    assert!(
-        read.public.addresses.len() >= PUBLIC_ADDRESSES_MAX - 2,
-        "{json}"
-    );
-    assert!(longest.public.addresses.starts_with(&read.public.addresses));
-    assert_eq!(
-        (read.public.url, read.region),
-        (longest.public.url, longest.region)
-    );
-}
-
-#[test]
-fn url_that_is_none_is_not_written() {
-    for url in [
-        "https://h/\"",
-        "ftp://h",
-        &format!("http://{}", "u".repeat(256)),
-    ] {
-        let fact = NodeFact {
-            public: Public {
-                url: Some(url.into()),
-                ..Public::default()
-            },
-            ..longest_node()
-        };
-        assert!(!json_of(&Fact::Node(fact)).contains("url"), "{url}");
-    }
 }
 
 #[test]

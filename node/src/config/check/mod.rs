@@ -22,7 +22,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
-use super::file::{ConfigFile, DurationText, Item, SizeText};
+use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
 use super::places::Places;
 use super::problem::{Origin, Report};
 use super::text::{ByteSize, format_duration, parse_duration};
@@ -73,14 +73,7 @@ pub(super) fn check(
         .cors
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
-    let drain = file.drain.as_ref().and_then(|drain| drain.timeout.as_ref());
-    let drain_range = Duration::ZERO..=Duration::from_secs(3_600);
-    let timeout = checker.duration(
-        "drain.timeout",
-        drain,
-        DrainConfig::default().timeout,
-        drain_range,
-    );
+    let drain = checker.drain(file.drain.as_ref());
     let log = checker.log(file.log.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
     let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
@@ -102,7 +95,7 @@ pub(super) fn check(
         limits,
         keys,
         cors,
-        drain: DrainConfig { timeout },
+        drain,
         log,
         workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
     })
@@ -118,6 +111,15 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
+        let written = file.and_then(|file| file.timeout.as_ref());
+        let range = Duration::ZERO..=Duration::from_secs(3_600);
+        let default = DrainConfig::default().timeout;
+        DrainConfig {
+            timeout: self.duration("drain.timeout", written, default, range),
+        }
+    }
+
     fn problem(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .problem(&self.places.origin(key), key, problem, remedy);

@@ -103,6 +103,19 @@ fn dump_is_a_configuration_again() {
 }
 
 #[test]
+fn dumped_dns_is_a_configuration_again() {
+    for servers in ["", ", name_servers: [ns1.example.net]"] {
+        let config = good(&format!(
+            "listen: 127.0.0.1:0\ndns: {{zone: Mesh.Example., ttl: 1m{servers}}}\n"
+        ));
+        let dns = config.dns.clone().expect("a DNS server");
+        assert_eq!(dns.zone.as_str(), "mesh.example");
+        assert_eq!(dns.listen.to_string(), "0.0.0.0:53");
+        assert_eq!(good(&config.dump_yaml()), config);
+    }
+}
+
+#[test]
 fn flag_goes_before_variable_before_file_before_default() {
     let yaml = "node: {name: file, region: file}\nlog: {level: warn}\n";
     let mut sources = sources(&[
