@@ -159,3 +159,128 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     stream.read_exact(&mut message).await?;
     Ok(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use grapevine_core::Engine;
+    use grapevine_core::engine::Identity;
+    use grapevine_core::fact::Public;
+    use grapevine_core::homes::Homes;
+    use grapevine_core::ids::{Generation, NodeName, RegionName};
+    use grapevine_core::residency::{Origin, Residency};
+    use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+    use hickory_proto::rr::{Name, RecordType};
+    use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::driver::Driver;
+
+    /// Far more than an answer takes.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A server of `mesh.example` on a free port.
+    async fn start() -> (SocketAddr, DnsQueries) {
+        let clock = Clock::start();
+        let identity = Identity {
+            node: NodeName::new("eur-1").expect("a valid name"),
+            generation: Generation(1),
+            region: RegionName::new("eur").expect("a valid name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+            public: Public::default(),
+        };
+        let (_, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
+        let zone = "mesh.example".parse().expect("a name");
+        let (homes, residency) = (Homes::default(), Residency::default());
+        let settings = Settings::new(&zone, Duration::from_secs(30), &[], homes, residency);
+        let queries = DnsQueries::default();
+        let server = Server {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            desk,
+            locate: Locate::new(|_| (Origin::Unknown, None)),
+            queries: queries.clone(),
+        };
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets = Sockets::open(free).await.expect("a free port");
+        let address = sockets.address().expect("an address");
+        tokio::spawn(server.serve(sockets));
+        (address, queries)
+    }
+
+    fn question() -> Vec<u8> {
+        let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+        let zone = Name::from_ascii("mesh.example.").expect("a name");
+        message.add_query(Query::query(zone, RecordType::SOA));
+        message.to_bytes().expect("a message")
+    }
+
+    fn is_soa(bytes: &[u8]) -> bool {
+        let answer = Message::from_bytes(bytes).expect("a message");
+        answer.metadata.response_code == ResponseCode::NoError && answer.answers.len() == 1
+    }
+
+    async fn converse(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+        let question = question();
+        let length = u16::try_from(question.len()).expect("short").to_be_bytes();
+        stream.write_all(&[&length[..], &question].concat()).await?;
+        timeout(LIMIT, read_message(stream)).await?
+    }
+
+    #[tokio::test]
+    async fn datagram_and_conversation_are_answered_at_one_address() {
+        let (address, _queries) = start().await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        // What is no message is passed over.
+        socket.send_to(b"?", address).await.expect("sent");
+        socket.send_to(&question(), address).await.expect("sent");
+        let mut buffer = [0; 512];
+        let received = timeout(LIMIT, socket.recv_from(&mut buffer)).await;
+        let (length, _) = received.expect("in time").expect("an answer");
+        assert!(is_soa(&buffer[..length]));
+
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        for _ in 0..3 {
+            assert!(is_soa(&converse(&mut stream).await.expect("an answer")));
+        }
+    }
+
+    #[tokio::test]
+    async fn question_over_the_limit_ends_the_conversation() {
+        let (address, _queries) = start().await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let length = u16::try_from(QUESTION_BYTES_MAX + 1).expect("a length");
+        stream.write_all(&length.to_be_bytes()).await.expect("sent");
+        let mut rest = Vec::new();
+        let ended = timeout(LIMIT, stream.read_to_end(&mut rest)).await;
+        assert_eq!(ended.expect("in time").ok(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn conversation_over_the_limit_is_closed_and_one_that_ends_makes_room() {
+        let (address, _queries) = start().await;
+        let mut open = Vec::new();
+        for _ in 0..CONVERSATIONS_MAX {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            assert!(is_soa(&converse(&mut stream).await.expect("an answer")));
+            open.push(stream);
+        }
+        let mut late = TcpStream::connect(address).await.expect("a connection");
+        assert!(converse(&mut late).await.is_err());
+        open.pop();
+        let again = async {
+            loop {
+                let mut stream = TcpStream::connect(address).await.expect("a connection");
+                if converse(&mut stream)
+                    .await
+                    .is_ok_and(|answer| is_soa(&answer))
+                {
+                    return;
+                }
+            }
+        };
+        timeout(LIMIT, again).await.expect("room is made");
+    }
+}

@@ -3,6 +3,7 @@
 mod attempts;
 mod door;
 mod listening;
+mod nearest;
 mod passing;
 mod residency;
 mod streams;

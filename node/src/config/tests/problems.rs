@@ -45,7 +45,7 @@ fn dns_needs_a_zone_that_is_a_domain_name() {
     let form = "write a domain name such as api.example.net";
     assert_eq!(
         with_dns("listen: 127.0.0.1:5353"),
-        ["6:7: dns.zone: is missing; write zone: and its value"]
+        ["6:6: dns.zone: is missing; write zone: and its value"]
     );
     assert_eq!(
         with_dns("zone: https://api.example.net"),
