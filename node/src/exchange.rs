@@ -111,3 +111,69 @@ pub trait CallPeer: Clone + Send + Sync + 'static {
         call: Call,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send;
 }
+
+/// A request of this node's own, to be routed like a client's.
+#[derive(Clone, Debug)]
+pub struct OwnRequest {
+    /// The method.
+    pub method: Method,
+    /// The path and query, such as `/v1/chat/completions`.
+    pub path: PathAndQuery,
+    /// Headers for the upstream, without credentials.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// On whose behalf: residency rules hold for them.
+    pub caller: Caller,
+    /// The regions that may answer it, beside what the rules say now; empty when all may.
+    pub allow_regions: Vec<RegionName>,
+    /// Equal for requests of the same conversation.
+    pub session: Option<u64>,
+    /// How long until the first byte of the answer must be here; `None` takes the configured limit.
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// The answer to a request of this node's own: an upstream's, or an error of the node's in the API's shape.
+#[derive(Debug)]
+pub struct OwnAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, `x-request-id` and our own among them.
+    pub headers: HeaderMap,
+    /// The body. Dropping it cancels the request.
+    pub body: AnswerBody,
+}
+
+/// Routes requests of this node's own through the mesh, at low priority: a client's request is never
+/// refused for one of these.
+#[async_trait::async_trait]
+pub trait CallApi: Send + Sync + 'static {
+    /// Makes the request; dropping the future cancels it. What goes wrong is an answer too.
+    async fn call(&self, request: OwnRequest) -> OwnAnswer;
+}
+
+/// A call of one node to the inside of another, which no client can make: a path, a body, an answer.
+#[derive(Clone, Debug)]
+pub struct InsideCall {
+    /// What is called, such as `/tasks/lease`.
+    pub path: PathAndQuery,
+    /// The whole body: JSON, or bytes where the path says so.
+    pub body: Bytes,
+    /// How long the answer may take.
+    pub timeout: std::time::Duration,
+}
+
+/// Calls the inside of peers.
+#[async_trait::async_trait]
+pub trait CallInside: Send + Sync + 'static {
+    /// Sends the call to `peer` and takes the whole answer: a status and a body of at most `32 MiB`.
+    async fn call(&self, peer: &NodeName, call: InsideCall)
+    -> Result<(StatusCode, Bytes), Failure>;
+}
+
+/// Answers calls of peers to this node's inside.
+#[async_trait::async_trait]
+pub trait ServeInside: Send + Sync + 'static {
+    /// Answers a call of `peer`, whose identity is proven.
+    async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes);
+}

@@ -1,7 +1,8 @@
 //! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
 //!
 //! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), the
-//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`dns`], [`admin`]), then [`app`], where they meet.
+//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`dns`], [`tasks`], [`admin`]), then [`app`],
+//! where they meet.
 
 pub mod admin;
 pub mod app;
@@ -22,4 +23,5 @@ pub mod observe;
 pub mod prober;
 pub mod readiness;
 pub mod scan;
+pub mod tasks;
 pub mod upstream;

@@ -10,3 +10,4 @@ pub mod value;
 pub mod value_envelope;
 mod value_figure;
 mod value_node;
+mod value_services;

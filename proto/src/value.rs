@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::value_figure::Figure;
 use crate::value_node::{self, NodePayload};
+use crate::value_services::ServicesPayload;
 
 /// The longest value under one key, its envelope included, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1_024;
@@ -81,6 +82,7 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
     Ok(match text {
         "node" => Key::Fact(FactKey::Node),
         "phase" => Key::Fact(FactKey::Phase),
+        "svc" => Key::Fact(FactKey::Services),
         CERTIFICATE_KEY => Key::Certificate,
         _ => match text.strip_prefix("up.") {
             Some(name) => Key::Fact(FactKey::Upstream(UpstreamName::new(name)?)),
@@ -101,6 +103,7 @@ pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
         Fact::Phase(phase) => whole(&PhasePayload {
             phase: phase.as_str().to_owned(),
         }),
+        Fact::Services(fact) => whole(&ServicesPayload::fitting(fact, bytes_max)),
         Fact::UpstreamGone(_) => whole(&UpstreamPayload {
             gone: true,
             ..UpstreamPayload::default()
@@ -126,6 +129,9 @@ pub fn decode(key: &FactKey, json: &str) -> Result<Fact, ValueError> {
     match key {
         FactKey::Node => parse::<NodePayload>(json)?.into_fact().map(Fact::Node),
         FactKey::Phase => parse::<PhasePayload>(json)?.into_phase().map(Fact::Phase),
+        FactKey::Services => parse::<ServicesPayload>(json)?
+            .into_fact()
+            .map(Fact::Services),
         FactKey::Upstream(name) => {
             let payload: UpstreamPayload = parse(json)?;
             if payload.gone {
@@ -140,7 +146,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, ValueError> {
     serde_json::from_str(json).map_err(|_| ValueError::Malformed)
 }
 
-fn json(payload: &impl Serialize) -> String {
+pub(crate) fn json(payload: &impl Serialize) -> String {
     serde_json::to_string(payload).expect("text keys and finite numbers always are JSON")
 }
 

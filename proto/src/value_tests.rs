@@ -276,7 +276,8 @@ fn keys_are_told_apart() {
     assert_eq!(parse_key("phase"), Ok(Key::Fact(FactKey::Phase)));
     assert_eq!(parse_key("up.primary"), Ok(Key::Fact(key())));
     assert_eq!(parse_key("cert"), Ok(Key::Certificate));
-    assert_eq!(parse_key("svc"), Ok(Key::Unknown));
+    assert_eq!(parse_key("svc"), Ok(Key::Fact(FactKey::Services)));
+    assert_eq!(parse_key("lim"), Ok(Key::Unknown));
     assert!(parse_key("up.").is_err());
     assert!(parse_key("up.a b").is_err());
 }

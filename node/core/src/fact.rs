@@ -3,14 +3,14 @@
 //! A fact is about the node that publishes it and nobody else. Times in a fact are spans, since nodes
 //! share no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::Reason;
-use crate::ids::{ModelName, RegionName, UpstreamName};
+use crate::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use crate::place::Place;
 use crate::units::{Share, Tier, Weight};
 
@@ -21,6 +21,8 @@ pub enum Fact {
     Node(NodeFact),
     /// Where it stands in its life.
     Phase(Phase),
+    /// The background work it does, and what waits there for somebody to do it.
+    Services(ServicesFact),
     /// One of its upstreams.
     Upstream(UpstreamFact),
     /// It no longer has this upstream.
@@ -34,6 +36,8 @@ pub enum FactKey {
     Node,
     /// `phase`
     Phase,
+    /// `svc`
+    Services,
     /// `up.<name>`
     Upstream(UpstreamName),
 }
@@ -99,6 +103,15 @@ impl Phase {
             Self::Draining => "draining",
         }
     }
+}
+
+/// The background work of a node. At most [`SERVICES_MAX`](crate::mode::SERVICES_MAX) keys in each list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicesFact {
+    /// The services whose tasks it runs.
+    pub serves: BTreeSet<ServiceKey>,
+    /// Tasks that wait in its own queue, by service; without those that are none.
+    pub waiting: BTreeMap<ServiceKey, u32>,
 }
 
 /// What a node says of one of its upstreams.
@@ -188,6 +201,7 @@ impl Fact {
         match self {
             Self::Node(_) => FactKey::Node,
             Self::Phase(_) => FactKey::Phase,
+            Self::Services(_) => FactKey::Services,
             Self::Upstream(fact) => FactKey::Upstream(fact.name.clone()),
             Self::UpstreamGone(name) => FactKey::Upstream(name.clone()),
         }
@@ -199,6 +213,7 @@ impl fmt::Display for FactKey {
         match self {
             Self::Node => formatter.write_str("node"),
             Self::Phase => formatter.write_str("phase"),
+            Self::Services => formatter.write_str("svc"),
             Self::Upstream(name) => write!(formatter, "up.{name}"),
         }
     }
@@ -222,6 +237,27 @@ pub enum Change {
     Figures,
     /// To be told at once.
     Transition,
+}
+
+impl ServicesFact {
+    /// How much this differs from what was `told`: what is served, or waits at all, is told at once.
+    pub fn change_since(&self, told: &Self) -> Change {
+        if self.serves != told.serves || !self.waiting.keys().eq(told.waiting.keys()) {
+            return Change::Transition;
+        }
+        let differs = |(new, told): (&u32, &u32)| {
+            f64::from(new.abs_diff(*told)) > f64::from(*told) * CHANGE_MIN
+        };
+        match self
+            .waiting
+            .values()
+            .zip(told.waiting.values())
+            .any(differs)
+        {
+            true => Change::Figures,
+            false => Change::Little,
+        }
+    }
 }
 
 impl UpstreamFact {

@@ -80,6 +80,23 @@ fn check_model(text: &str) -> Result<(), NameError> {
     })
 }
 
+const SERVICE_ALLOWED: &str = "use letters, digits, '-', '_', '.' and ':' between them";
+
+/// Words of letters, digits, `-`, `_`, `.`, joined by `:`, each beginning with a letter or digit.
+fn check_service(text: &str) -> Result<(), NameError> {
+    check(text, LABEL_MAX, SERVICE_ALLOWED, |character| {
+        character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | ':')
+    })?;
+    let starts_badly = |word: &&str| !word.starts_with(|c: char| c.is_ascii_alphanumeric());
+    match text.split(':').find(starts_badly) {
+        Some(word) => Err(NameError::BadCharacter {
+            character: word.chars().next().unwrap_or(':'),
+            allowed: SERVICE_ALLOWED,
+        }),
+        None => Ok(()),
+    }
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
@@ -142,6 +159,10 @@ name!(
 name!(
     /// A region, such as `sgp` or `eu-west-1`. At most 63 bytes.
     RegionName, check_label
+);
+name!(
+    /// A kind of background work, such as `workflow:process`. At most 63 bytes.
+    ServiceKey, check_service
 );
 name!(
     /// An API endpoint that a node calls. At most 63 bytes, unique at its node.

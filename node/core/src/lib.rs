@@ -11,7 +11,8 @@
 //!    request may and should be answered.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
-//! 9. [`notice`]: what an operator should hear about.
+//! 9. [`mode`]: what a node does beside routing.
+//! 10. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -26,6 +27,7 @@ pub mod homes;
 pub mod ids;
 pub mod latency;
 pub mod limit;
+pub mod mode;
 pub mod notice;
 pub mod outcome;
 pub mod place;

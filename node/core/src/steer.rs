@@ -202,6 +202,7 @@ mod tests {
             reach: Reach::Open,
             rtt: Some(Duration::from_millis(rtt_ms)),
             upstreams: Vec::new(),
+            services: None,
         }
     }
 

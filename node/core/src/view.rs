@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fact::{NodeFact, Phase, Standing, UpstreamFact};
+use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::limit::InFlight;
 use crate::place::Place;
@@ -157,6 +157,8 @@ pub struct NodeView {
     pub reach: Reach,
     /// Round trip, where measured.
     pub rtt: Option<Duration>,
+    /// Its background work; `None` until it said something of it.
+    pub services: Option<Arc<ServicesFact>>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamStatus>,
 }

@@ -67,6 +67,7 @@ fn node(name: &str, at: (f64, f64), rtt_ms: u64, addresses: &[&str]) -> NodeView
         reach: Reach::Open,
         rtt: Some(Duration::from_millis(rtt_ms)),
         upstreams: Vec::new(),
+        services: None,
     }
 }
 

@@ -108,6 +108,7 @@ mod tests {
                 live: true,
                 reach: Reach::Open,
                 rtt: Some(Duration::from_millis(1)),
+                services: None,
                 upstreams: Vec::new(),
             });
         }

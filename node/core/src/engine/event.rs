@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public};
+use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
 use crate::health;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use crate::notice::Notice;
@@ -147,6 +147,8 @@ pub enum Event {
     Configured(Vec<UpstreamSpec>),
     /// The node itself moved on in its life.
     PhaseChanged(Phase),
+    /// The background work of the node changed; to be told at most once per second, but for transitions.
+    ServicesChanged(ServicesFact),
     /// A good answer of an own upstream began; its end follows.
     AnswerBegan(AnswerReport),
     /// An attempt ended.

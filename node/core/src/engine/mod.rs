@@ -14,11 +14,12 @@ mod peer;
 mod picture;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::Rng;
 
-use crate::fact::{Change, Fact, Phase};
+use crate::fact::{Change, Fact, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::time::Instant;
@@ -57,6 +58,7 @@ pub struct Engine {
     identity: Identity,
     started_at: Instant,
     phase: Phase,
+    services: Option<Arc<ServicesFact>>,
     version: u64,
     locals: BTreeMap<UpstreamName, Local>,
     peers: BTreeMap<NodeName, Peer>,
@@ -82,6 +84,7 @@ impl Engine {
             identity,
             started_at: now,
             phase: Phase::Joining,
+            services: None,
             version: 0,
             locals: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -112,6 +115,7 @@ impl Engine {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
+            Event::ServicesChanged(fact) => self.change_services(fact, effects),
             Event::AnswerBegan(report) => self.local_answer_began(now, &report),
             Event::AttemptEnded(report) => match &report.peer {
                 None => self.local_attempt_ended(now, &report, rng, effects),
@@ -250,7 +254,8 @@ impl Engine {
         effects.push(Effect::Notice(Notice::ClockWentBack { former, now }));
         self.identity.generation = Generation(former.0.saturating_add(1));
         self.version = 0;
-        for fact in self.introduction() {
+        let services = self.services.as_deref().cloned().map(Fact::Services);
+        for fact in self.introduction().into_iter().chain(services) {
             self.publish(fact, true, effects);
         }
         // Untold, they are told as transitions when this event is done.
@@ -263,6 +268,19 @@ impl Engine {
             self.phase = phase;
             self.publish(Fact::Phase(phase), true, effects);
             self.view_becomes(ViewDue::Now);
+        }
+    }
+
+    /// Tells what changed of the background work. Its shell tells figures at most once a second.
+    fn change_services(&mut self, fact: ServicesFact, effects: &mut Vec<Effect>) {
+        let change = match &self.services {
+            Some(told) => fact.change_since(told),
+            None => Change::Transition,
+        };
+        if change != Change::Little {
+            self.services = Some(Arc::new(fact.clone()));
+            self.publish(Fact::Services(fact), change == Change::Transition, effects);
+            self.view_becomes(ViewDue::Soon);
         }
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::event::{AttemptReport, Effect, Via};
 use super::{Engine, PEERS_MAX, ViewDue};
-use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Standing, UpstreamFact};
+use crate::fact::{
+    Change, Fact, FactKey, Load, NodeFact, Phase, ServicesFact, Standing, UpstreamFact,
+};
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
@@ -36,6 +38,7 @@ pub(super) struct Peer {
     pub(super) generation: Generation,
     pub(super) fact: Option<NodeFact>,
     pub(super) phase: Phase,
+    pub(super) services: Option<Arc<ServicesFact>>,
     pub(super) upstreams: BTreeMap<UpstreamName, Remote>,
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
@@ -114,6 +117,7 @@ impl Peer {
             generation: Generation::default(),
             fact: None,
             phase: Phase::Joining,
+            services: None,
             upstreams: BTreeMap::new(),
             live: false,
             died_at: Some(now),
@@ -192,6 +196,7 @@ impl Peer {
             self.generation = stamp.generation;
             self.stamps.clear();
             self.upstreams.clear();
+            self.services = None;
             self.phase = Phase::Joining;
         }
         let newest = self.stamps.entry(key.clone()).or_default();
@@ -244,6 +249,13 @@ impl Engine {
                 }
                 peer.phase = phase;
                 due = ViewDue::Now;
+            }
+            Fact::Services(fact) => {
+                let told = peer.services.replace(Arc::new(fact));
+                let change = peer.services.as_deref().zip(told.as_deref());
+                if change.is_none_or(|(new, told)| new.change_since(told) == Change::Transition) {
+                    due = ViewDue::Now;
+                }
             }
             Fact::Upstream(fact) => {
                 if peer.upstream_said(now, fact, newcomer) {

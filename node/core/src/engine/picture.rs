@@ -183,6 +183,7 @@ impl Engine {
             live: true,
             reach: Reach::Open,
             rtt: Some(Duration::ZERO),
+            services: self.services.clone(),
             upstreams: self
                 .locals
                 .values()
@@ -197,6 +198,7 @@ impl Engine {
             live: peer.live,
             reach: peer.reach(),
             rtt: peer.rtt,
+            services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),
         });
         std::iter::once(own).chain(peers).collect()

@@ -1,0 +1,19 @@
+//! Background work: tasks that are durable before they are accepted, and the services that run them.
+//!
+//! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
+//! it), [`service`] (what runs them).
+//!
+//! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
+//! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
+//! is not renewed; every word of the holder carries the number of its attempt, and a word of an earlier
+//! attempt is not taken. So a task runs at least once, and ends once in the record.
+//!
+//! What this module does not know: how requests are routed and how peers are reached. It calls the API
+//! through [`CallApi`](crate::exchange::CallApi) and peers through
+//! [`CallInside`](crate::exchange::CallInside).
+
+pub mod id;
+pub mod service;
+pub mod store;
+pub mod task;
+mod task_bytes;
