@@ -10,4 +10,5 @@ pub mod value;
 pub mod value_envelope;
 mod value_figure;
 mod value_node;
+mod value_rules;
 mod value_services;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::health::Reason;
 use crate::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use crate::place::Place;
+use crate::residency::RulesFact;
 use crate::units::{Share, Tier, Weight};
 
 /// One statement of a node about itself.
@@ -27,6 +28,8 @@ pub enum Fact {
     Upstream(UpstreamFact),
     /// It no longer has this upstream.
     UpstreamGone(UpstreamName),
+    /// The residency rules it goes by.
+    Rules(Arc<RulesFact>),
 }
 
 /// Which statement a fact replaces: the newest of each key counts.
@@ -40,6 +43,8 @@ pub enum FactKey {
     Services,
     /// `up.<name>`
     Upstream(UpstreamName),
+    /// `rules`
+    Rules,
 }
 
 /// Who and where a node is.
@@ -204,6 +209,7 @@ impl Fact {
             Self::Services(_) => FactKey::Services,
             Self::Upstream(fact) => FactKey::Upstream(fact.name.clone()),
             Self::UpstreamGone(name) => FactKey::Upstream(name.clone()),
+            Self::Rules(_) => FactKey::Rules,
         }
     }
 }
@@ -215,6 +221,7 @@ impl fmt::Display for FactKey {
             Self::Phase => formatter.write_str("phase"),
             Self::Services => formatter.write_str("svc"),
             Self::Upstream(name) => write!(formatter, "up.{name}"),
+            Self::Rules => formatter.write_str("rules"),
         }
     }
 }

@@ -39,6 +39,7 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
         }),
         "serves_requests": fact.map(|fact| fact.serves_requests),
         "public": fact.map(|fact| public(&fact.public)),
+        "residency_differs": node.rules_differ,
         "upstreams": upstreams,
     })
 }

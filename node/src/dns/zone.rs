@@ -158,10 +158,12 @@ impl Zone<'_> {
         (origin, place): (Origin, Option<Place>),
     ) -> Found {
         let settings = self.settings;
-        let permitted = settings.residency.permits(&Question {
+        let question = Question {
             client: origin,
             ..Question::default()
-        });
+        };
+        let peers = &self.view.peer_rules;
+        let permitted = settings.residency.permits_with(peers, &question);
         let asked = region.map(std::slice::from_ref);
         let client = Client {
             place,

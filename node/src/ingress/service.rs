@@ -149,18 +149,16 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let path = self.track.path().path();
         let asked = head::read(&head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked);
-        if let Some(key) = &key {
-            match &asked.model {
-                Some(model) if !key.allows(model) => {
-                    return Err(Problem::model_not_allowed(model));
-                }
-                None if key.models.is_some() => return Err(Problem::model_not_shown()),
-                Some(_) | None => {}
-            }
+        let refusal = key
+            .as_ref()
+            .and_then(|key| key.refusal(asked.model.as_ref()));
+        if let Some(refusal) = refusal {
+            return Err(refusal);
         }
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let key = key.map(|key| key.name.clone());
-        let visitor = Visitor::new(settings, whereabouts, key, asked.model.as_ref());
+        let peers = &self.context.desk.view().peer_rules;
+        let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }
@@ -243,12 +241,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let key = self.key(head)?.map(|key| Arc::clone(&key.name));
         let wishes = door::wishes(&head.headers)?;
         let whereabouts = self.context.locate.locate(peer, &head.headers);
-        let visitor = Visitor::new(self.settings, whereabouts, key, None);
+        let view = self.context.desk.view();
+        let visitor = Visitor::new(self.settings, &view.peer_rules, whereabouts, key, None);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }
         let mapped = self.settings.homes.of(whereabouts.origin);
-        let view = self.context.desk.view();
         let query = self.track.path().query();
         nearest::list(&view, &visitor, mapped, &wishes, query)
     }

@@ -60,6 +60,7 @@ pub(super) fn check(
         .unwrap_or(checked::LISTEN);
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
+    let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
     let admin = checker.admin(file.admin.as_ref(), listen);
     let upstreams = checker.upstreams(&file.upstreams, has_mesh);
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
@@ -82,6 +83,7 @@ pub(super) fn check(
         listen,
         tls,
         trusted_proxies,
+        proxy_protocol,
         admin,
         mesh,
         upstreams: upstreams
@@ -111,15 +113,6 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
-        let written = file.and_then(|file| file.timeout.as_ref());
-        let range = Duration::ZERO..=Duration::from_secs(3_600);
-        let default = DrainConfig::default().timeout;
-        DrainConfig {
-            timeout: self.duration("drain.timeout", written, default, range),
-        }
-    }
-
     fn problem(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .problem(&self.places.origin(key), key, problem, remedy);
@@ -128,6 +121,14 @@ impl Checker<'_> {
     fn warning(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .warning(&self.places.origin(key), key, problem, remedy);
+    }
+
+    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
+        let written = file.and_then(|file| file.timeout.as_ref());
+        let default = DrainConfig::default().timeout;
+        let range = Duration::ZERO..=Duration::from_secs(3_600);
+        let timeout = self.duration("drain.timeout", written, default, range);
+        DrainConfig { timeout }
     }
 
     /// The value of `key` as it may be shown.
