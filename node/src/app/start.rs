@@ -184,6 +184,7 @@ impl Ground {
             peers: peers.clone(),
             readiness: readiness.clone(),
             locate: locate.clone(),
+            background: ingress::Background::default(),
         };
         let address = config.listen;
         Workers::start(translate::listen(config, public_tls), context)

@@ -1,6 +1,7 @@
 //! From the configuration to what each shell and core are told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::ids::{Generation, UpstreamName};
@@ -172,7 +173,8 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         models: key
             .models
             .as_ref()
-            .map(|models| models.iter().cloned().collect()),
+            .map(|models| Arc::new(models.iter().cloned().collect())),
+        services: None,
     });
     ingress::Settings {
         node: config.node.name.clone(),

@@ -16,6 +16,7 @@ pub mod api;
 pub mod hub;
 pub mod id;
 pub mod own;
+pub mod serve;
 pub mod service;
 pub mod store;
 pub mod task;
