@@ -10,6 +10,7 @@ mod key;
 mod node;
 mod schema;
 mod status;
+mod tasks;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -45,6 +46,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
     Status(status::StatusArgs),
+    /// List, show, cancel and requeue background tasks
+    Tasks(tasks::TasksArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
@@ -67,6 +70,7 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
+        Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),

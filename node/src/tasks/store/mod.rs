@@ -21,6 +21,8 @@
 //! - A store that cannot do its work says so at once or within [`PATIENCE`]; it works again when its
 //!   engine does, without a restart.
 
+pub mod lazy;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
