@@ -30,6 +30,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Sources};
 use crate::driver::Desk;
+use crate::exchange::{CallInside, ServeInside};
 use crate::ingress::{self, TlsHandle, Workers};
 use crate::observe::log;
 use crate::prober;
@@ -103,6 +104,18 @@ impl App {
     /// Whether this node runs tasks of the service `key`, as its mode says: registered here or not.
     pub fn serving_service(&self, key: &ServiceKey) -> bool {
         self.config.worker_mode.serves(key)
+    }
+
+    /// Calls the inside of peers; `None` without a mesh.
+    pub fn inside(&self) -> Option<Arc<dyn CallInside>> {
+        Some(Arc::clone(&self.mesh.as_ref()?.inside))
+    }
+
+    /// Lets `handler` answer peers' calls to the inside of this node. False where there is no mesh, or
+    /// where a handler was set before.
+    pub fn serve_inside(&self, handler: Arc<dyn ServeInside>) -> bool {
+        let mesh = self.mesh.as_ref();
+        mesh.is_some_and(|mesh| mesh.door.open(handler))
     }
 
     fn announce(&self) {
