@@ -1,7 +1,8 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them).
+//! it), [`service`] (what runs them); [`remote`] and [`owner`] (a store over the mesh, its two ends),
+//! [`telling`] (what the mesh is told of all this).
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
@@ -13,7 +14,10 @@
 //! [`CallInside`](crate::exchange::CallInside).
 
 pub mod id;
+pub mod owner;
+pub mod remote;
 pub mod service;
 pub mod store;
 pub mod task;
 mod task_bytes;
+pub mod telling;
