@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
 use crate::demo;
+use crate::tasks::hub::Services;
 
 /// One node of a mesh that routes AI API requests to the nearest healthy upstream.
 #[derive(Debug, Parser)]
@@ -62,9 +63,14 @@ pub enum Command {
 
 /// Does what the command line says.
 pub fn run(cli: Cli, environment: Environment) -> ExitCode {
+    run_with(cli, environment, Services::default())
+}
+
+/// Does what the command line says; nodes that it runs know these services too.
+pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
-        Command::Node(args) => return node::run(args, environment),
+        Command::Node(args) => return node::run(args, environment, services),
         Command::Demo(args) => return demo::run(args),
         Command::Mock(args) => return block_on(crate::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
