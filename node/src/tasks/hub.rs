@@ -17,9 +17,9 @@ use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
 use super::task::{Checked, NewTask, Priority, Submitter};
 use super::watch::Watcher;
-use tokio::sync::Notify;
 use crate::driver::Desk;
 use crate::exchange::{CallApi, Guest};
+use tokio::sync::Notify;
 
 /// The hold of everybody on background work. Cheap to clone.
 #[derive(Clone)]
