@@ -65,7 +65,7 @@ pub(super) fn check(
     // Where no requests are served the public address stays closed, and nothing speaks about it.
     let public = worker_mode.serves_requests().then_some(listen);
     let admin = checker.admin(file.admin.as_ref(), public);
-    let upstreams = checker.upstreams(&file.upstreams, has_mesh);
+    let upstreams = checker.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
     let keys = checker.keys(&file.keys, public);

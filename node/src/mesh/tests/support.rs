@@ -205,6 +205,15 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) async fn start(config: MeshConfig, local: Fake) -> Self {
+        Self::start_serving(config, local, true).await
+    }
+
+    /// A node that answers requests or does not.
+    pub(super) async fn start_serving(
+        config: MeshConfig,
+        local: Fake,
+        serves_requests: bool,
+    ) -> Self {
         let name = config.node.clone();
         let clock = Clock::start();
         let identity = Identity {
@@ -214,7 +223,7 @@ impl Node {
             place: None,
             protocol: VERSION,
             build: "test".into(),
-            serves_requests: true,
+            serves_requests,
         };
         let (driver, desk, mut outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
