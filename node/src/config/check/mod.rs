@@ -23,7 +23,7 @@ use std::time::Duration;
 use grapevine_core::mode::Mode;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
-use super::file::{ConfigFile, DurationText, Item, SizeText};
+use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
 use super::places::Places;
 use super::problem::{Origin, Report};
 use super::text::{ByteSize, format_duration, parse_duration};
@@ -75,14 +75,7 @@ pub(super) fn check(
         .cors
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
-    let drain = file.drain.as_ref().and_then(|drain| drain.timeout.as_ref());
-    let drain_range = Duration::ZERO..=Duration::from_secs(3_600);
-    let timeout = checker.duration(
-        "drain.timeout",
-        drain,
-        DrainConfig::default().timeout,
-        drain_range,
-    );
+    let drain = checker.drain(file.drain.as_ref());
     let log = checker.log(file.log.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
     let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
@@ -103,7 +96,7 @@ pub(super) fn check(
         limits,
         keys,
         cors,
-        drain: DrainConfig { timeout },
+        drain,
         log,
         workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
         worker_mode,
@@ -154,6 +147,15 @@ impl Checker<'_> {
                 self.problem(key, problem, remedy);
                 None
             }
+        }
+    }
+
+    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
+        let written = file.and_then(|drain| drain.timeout.as_ref());
+        let range = Duration::ZERO..=Duration::from_secs(3_600);
+        let default = DrainConfig::default().timeout;
+        DrainConfig {
+            timeout: self.duration("drain.timeout", written, default, range),
         }
     }
 
