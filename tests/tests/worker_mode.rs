@@ -10,6 +10,7 @@ use grapevine_tests::ports::free_address;
 use grapevine_tests::process::Process;
 use grapevine_tests::program::grapevine;
 use grapevine_tests::scratch::Scratch;
+use grapevine_tests::wait::must;
 use grapevine_tests::{Mesh, Mock, Signal, wait_until};
 use serde_json::{Value, json};
 
@@ -97,7 +98,7 @@ impl Single {
     }
 
     async fn serving(&self, path: &str) -> Value {
-        let (status, body) = self.ask(path).await.unwrap();
+        let (status, body) = must(path, self.ask(path).await);
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
