@@ -25,7 +25,7 @@ use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Context, TlsHandle, Workers};
+use crate::ingress::{self, Context, Explainer, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::notices;
@@ -43,7 +43,15 @@ impl App {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
         let local = ground.client();
-        let started = links::start(&config, ground.generation, &desk, local, tellings).await?;
+        let started = links::start(
+            &config,
+            ground.generation,
+            &desk,
+            &ground.metrics,
+            local,
+            tellings,
+        )
+        .await?;
         let (mesh, peers, mesh_tasks) = started;
         ground.tasks.extend(mesh_tasks);
 
@@ -56,32 +64,32 @@ impl App {
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
-        let serves_requests = config.worker_mode.serves_requests();
-        let workers = serves_requests
-            .then(|| ground.open(&config, &door, public_tls.clone(), &recorder, peers))
-            .transpose()?;
+        let workers = ground.open(&config, &door, public_tls.clone(), &recorder, peers)?;
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
+        let explainer = Explainer {
+            settings: Arc::clone(&door),
+            desk: desk.clone(),
+        };
         let admin = Admin {
             desk: desk.clone(),
             history,
             metrics: ground.metrics,
             readiness: ground.readiness.clone(),
-            losses: losses(recorder, gossip),
+            losses: losses(recorder, gossip, workers.as_ref()),
             config: show(&shown_config),
+            explain: ground.geography.explain(explainer),
             drain: drain.clone(),
             token: config.admin.token.clone(),
             mode: config.worker_mode.clone(),
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
-        desk.tell(Event::Configured(translate::specs(&config)))
-            .await;
-        desk.tell(Event::ServicesChanged(translate::services(&config)))
-            .await;
-        desk.tell(Event::PhaseChanged(Phase::Ready)).await;
+        let rules = config.residency.clone();
+        desk.tell(Event::RulesChanged(rules)).await;
+        introduce(&config, &desk).await;
         let app = Self {
             config,
             sources,
@@ -121,7 +129,9 @@ impl Ground {
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Telling>), StartError> {
         let generation = clock::generation();
         let clock = Clock::start();
-        let engine = Engine::new(clock.now(), translate::identity(config, generation));
+        let geography = Geography::start(config)?;
+        let identity = translate::identity(config, &geography.database(), generation);
+        let engine = Engine::new(clock.now(), identity);
         let (driver, desk, outlets) = Driver::new(engine, clock);
         let Outlets {
             tellings,
@@ -144,7 +154,6 @@ impl Ground {
         readiness.set_open_to_all(translate::is_open_to_all(config));
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
-        let geography = Geography::start(config)?;
         let ground = Self {
             generation,
             desk,
@@ -169,7 +178,7 @@ impl Ground {
         UpstreamClient::new(self.targets.clone(), self.passed.clone(), self.tls.clone())
     }
 
-    /// Opens the public address.
+    /// Opens the public address, unless the node serves no requests.
     fn open(
         &self,
         config: &Config,
@@ -177,7 +186,10 @@ impl Ground {
         public_tls: Option<TlsHandle>,
         recorder: &Recorder,
         peers: Peers,
-    ) -> Result<Workers, StartError> {
+    ) -> Result<Option<Workers>, StartError> {
+        if !config.worker_mode.serves_requests() {
+            return Ok(None);
+        }
         let (door, desk, recorder) = (Arc::clone(door), self.desk.clone(), recorder.clone());
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
@@ -193,6 +205,7 @@ impl Ground {
         };
         let address = config.listen;
         Workers::start(translate::listen(config, public_tls), context)
+            .map(Some)
             .map_err(|source| StartError::Listen { address, source })
     }
 }
@@ -206,6 +219,17 @@ fn collect(
     let (metrics, node) = (metrics.clone(), config.node.name.clone());
     let observe = move |record: &_| metrics.request(record, node.as_str());
     tokio::spawn(history.clone().run(batches, observe)).abort_handle()
+}
+
+/// Tells the engine what the node has and does, and that it is ready.
+async fn introduce(config: &Config, desk: &Desk) {
+    for event in [
+        Event::Configured(translate::specs(config)),
+        Event::ServicesChanged(translate::services(config)),
+        Event::PhaseChanged(Phase::Ready),
+    ] {
+        desk.tell(event).await;
+    }
 }
 
 /// The configuration for the operator, as it is when asked for.

@@ -21,7 +21,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::dial::{self, Dialler, Members};
 use super::endpoint::{self, EndpointError};
 use super::forward::Forwarder;
-use super::hub::{Complaints, Hub, Letters, Swap};
+use super::hub::{Complaints, Hub, Letters, Rules, Swap};
 use super::identity::{IdentityError, Signer, Verifier};
 use super::inside::Insider;
 use super::links::Links;
@@ -31,6 +31,7 @@ use super::tls::TlsError;
 use super::wire::Incoming;
 use crate::driver::Desk;
 use crate::exchange::{CallInside, CallLocal, ServeInside};
+use crate::observe::metrics::Metrics;
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
 const GOSSIP_MAX: usize = 1_024;
@@ -69,6 +70,8 @@ pub struct MeshConfig {
     pub credentials: Credentials,
     /// Which requests may be answered in this node's region.
     pub residency: Residency,
+    /// Where refusals by those rules are counted.
+    pub metrics: Metrics,
 }
 
 /// Why the mesh did not start.
@@ -185,7 +188,7 @@ pub async fn start<L: CallLocal>(
         underway: Underway::default(),
         upload_kibibytes: Arc::clone(&insider.kibibytes),
         complaints: Complaints::default(),
-        residency: ArcSwap::from_pointee(config.residency),
+        rules: Rules::new(config.residency, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
     let accept = session::accept(Arc::clone(&hub));
@@ -237,8 +240,7 @@ fn identity(credentials: &Credentials, node: &NodeName) -> Result<(Signer, Verif
     Ok((Signer::new(credentials)?, verifier))
 }
 
-/// Hands the links' events to the engine, in their order. Not among the tasks that are aborted: it tells
-/// of the last links' end.
+/// Hands the links' events to the engine, in their order; never aborted, since it tells of the last end.
 async fn tell(desk: Desk, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         desk.tell(event).await;

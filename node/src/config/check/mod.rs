@@ -62,6 +62,7 @@ pub(super) fn check(
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
     let worker_mode = checker.worker_mode(file.worker_mode.as_deref());
+    let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
     // Where no requests are served the public address stays closed, and nothing speaks about it.
     let public = worker_mode.serves_requests().then_some(listen);
     let admin = checker.admin(file.admin.as_ref(), public);
@@ -84,6 +85,7 @@ pub(super) fn check(
         listen,
         tls,
         trusted_proxies,
+        proxy_protocol,
         admin,
         mesh,
         upstreams: upstreams
@@ -123,6 +125,14 @@ impl Checker<'_> {
             .warning(&self.places.origin(key), key, problem, remedy);
     }
 
+    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
+        let written = file.and_then(|file| file.timeout.as_ref());
+        let default = DrainConfig::default().timeout;
+        let range = Duration::ZERO..=Duration::from_secs(3_600);
+        let timeout = self.duration("drain.timeout", written, default, range);
+        DrainConfig { timeout }
+    }
+
     /// The value of `key` as it may be shown.
     fn shown(&self, key: &str) -> &str {
         self.places.shown(key)
@@ -147,15 +157,6 @@ impl Checker<'_> {
                 self.problem(key, problem, remedy);
                 None
             }
-        }
-    }
-
-    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
-        let written = file.and_then(|drain| drain.timeout.as_ref());
-        let range = Duration::ZERO..=Duration::from_secs(3_600);
-        let default = DrainConfig::default().timeout;
-        DrainConfig {
-            timeout: self.duration("drain.timeout", written, default, range),
         }
     }
 
