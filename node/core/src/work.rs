@@ -96,6 +96,7 @@ pub(crate) mod tests {
             reach: Reach::Open,
             rtt: Some(Duration::from_millis(rtt_ms)),
             services: services(serves),
+            rules_differ: false,
             upstreams: Vec::new(),
         }
     }

@@ -64,6 +64,7 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
         "serves_requests": fact.map(|fact| fact.serves_requests),
         "services": services.map(keys),
         "tasks_waiting": services.map(waiting),
+        "residency_differs": node.rules_differ,
         "upstreams": upstreams,
     })
 }

@@ -27,7 +27,7 @@ use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Background, Context, OwnCalls, TlsHandle, Workers};
+use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::notices;
@@ -60,7 +60,15 @@ impl App {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
         let local = ground.client();
-        let started = links::start(&config, ground.generation, &desk, local, tellings).await?;
+        let started = links::start(
+            &config,
+            ground.generation,
+            &desk,
+            &ground.metrics,
+            local,
+            tellings,
+        )
+        .await?;
         let (mesh, peers, mesh_tasks) = started;
         ground.tasks.extend(mesh_tasks);
 
@@ -74,33 +82,28 @@ impl App {
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
         let own = ground.context(&door, &recorder, peers.clone(), Background::default())();
-        let hub = tasks::hub(
-            &config,
-            &desk,
-            mesh.as_ref(),
-            services,
-            Arc::new(OwnCalls::new(own)),
-            ground.metrics.tasks().clone(),
-        );
+        let calls = Arc::new(OwnCalls::new(own));
+        let counts = ground.metrics.tasks().clone();
+        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts);
         let (api, operator) = tasks_api(hub.as_ref());
-        let serves_requests = config.worker_mode.serves_requests();
-        let workers = serves_requests
-            .then(|| {
-                let context = ground.context(&door, &recorder, peers, api);
-                open(&config, public_tls.clone(), context)
-            })
-            .transpose()?;
+        let context = ground.context(&door, &recorder, peers, api);
+        let workers = open(&config, public_tls.clone(), context)?;
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
+        let explainer = Explainer {
+            settings: Arc::clone(&door),
+            desk: desk.clone(),
+        };
         let admin = Admin {
             desk: desk.clone(),
             history,
             metrics: ground.metrics,
             readiness: ground.readiness.clone(),
-            losses: losses(recorder, gossip),
+            losses: losses(recorder, gossip, workers.as_ref()),
             config: show(&shown_config),
+            explain: ground.geography.explain(explainer),
             drain: drain.clone(),
             token: config.admin.token.clone(),
             mode: config.worker_mode.clone(),
@@ -108,11 +111,9 @@ impl App {
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
-        desk.tell(Event::Configured(translate::specs(&config)))
-            .await;
-        desk.tell(Event::ServicesChanged(translate::services(&config)))
-            .await;
-        desk.tell(Event::PhaseChanged(Phase::Ready)).await;
+        let rules = config.residency.clone();
+        desk.tell(Event::RulesChanged(rules)).await;
+        introduce(&config, &desk).await;
         let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref()));
         let app = Self {
             config,
@@ -154,7 +155,9 @@ impl Ground {
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Telling>), StartError> {
         let generation = clock::generation();
         let clock = Clock::start();
-        let engine = Engine::new(clock.now(), translate::identity(config, generation));
+        let geography = Geography::start(config)?;
+        let identity = translate::identity(config, &geography.database(), generation);
+        let engine = Engine::new(clock.now(), identity);
         let (driver, desk, outlets) = Driver::new(engine, clock);
         let Outlets {
             tellings,
@@ -177,7 +180,6 @@ impl Ground {
         readiness.set_open_to_all(translate::is_open_to_all(config));
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
-        let geography = Geography::start(config)?;
         let ground = Self {
             generation,
             desk,
@@ -227,15 +229,19 @@ impl Ground {
     }
 }
 
-/// Opens the public address.
+/// Opens the public address, unless the node serves no requests.
 fn open(
     config: &Config,
     public_tls: Option<TlsHandle>,
     context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
-) -> Result<Workers, StartError> {
+) -> Result<Option<Workers>, StartError> {
+    if !config.worker_mode.serves_requests() {
+        return Ok(None);
+    }
     let address = config.listen;
     let settings = translate::listen(config, public_tls);
     Workers::start(settings, move |_worker| context())
+        .map(Some)
         .map_err(|source| StartError::Listen { address, source })
 }
 
@@ -258,6 +264,17 @@ fn collect(
     let (metrics, node) = (metrics.clone(), config.node.name.clone());
     let observe = move |record: &_| metrics.request(record, node.as_str());
     tokio::spawn(history.clone().run(batches, observe)).abort_handle()
+}
+
+/// Tells the engine what the node has and does, and that it is ready.
+async fn introduce(config: &Config, desk: &Desk) {
+    for event in [
+        Event::Configured(translate::specs(config)),
+        Event::ServicesChanged(translate::services(config)),
+        Event::PhaseChanged(Phase::Ready),
+    ] {
+        desk.tell(event).await;
+    }
 }
 
 /// The configuration for the operator, as it is when asked for.

@@ -154,14 +154,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let path = self.track.path().path();
         let asked = head::read(&head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked);
-        if let Some(key) = &key {
-            match &asked.model {
-                Some(model) if !key.allows(model) => {
-                    return Err(Problem::model_not_allowed(model));
-                }
-                None if key.models.is_some() => return Err(Problem::model_not_shown()),
-                Some(_) | None => {}
-            }
+        let refusal = key
+            .as_ref()
+            .and_then(|key| key.refusal(asked.model.as_ref()));
+        if let Some(refusal) = refusal {
+            return Err(refusal);
         }
         let visitor = self.visitor(&head, peer, key.as_deref(), asked.model.as_ref());
         let path = self.track.path().path();
@@ -227,7 +224,13 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     ) -> Visitor {
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let key = key.map(|key| key.name.clone());
-        let visitor = Visitor::new(self.settings, whereabouts, key, model);
+        let visitor = Visitor::new(
+            self.settings,
+            &self.context.desk.view().peer_rules,
+            whereabouts,
+            key,
+            model,
+        );
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }

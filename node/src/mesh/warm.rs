@@ -142,6 +142,7 @@ mod tests {
                 rtt: Some(Duration::from_millis(1)),
                 services: None,
                 upstreams: Vec::new(),
+                rules_differ: false,
             });
         }
         let warm = warm_set(&view, &name("me"), &members(200));
@@ -178,6 +179,7 @@ mod tests {
                 serves,
                 ..ServicesFact::default()
             })),
+            rules_differ: false,
             upstreams: Vec::new(),
         }
     }
