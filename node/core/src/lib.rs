@@ -11,7 +11,7 @@
 //!    request may and should be answered.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
-//! 9. [`mode`]: what a node does beside routing.
+//! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task.
 //! 10. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
@@ -22,6 +22,7 @@
 pub mod country;
 pub mod engine;
 pub mod fact;
+pub mod handover;
 pub mod health;
 pub mod homes;
 pub mod ids;
@@ -38,6 +39,7 @@ pub mod steer;
 pub mod time;
 pub mod units;
 pub mod view;
+pub mod work;
 
 pub use engine::Engine;
 pub use time::Instant;

@@ -85,7 +85,8 @@ impl App {
             .store(Arc::new(translate::probes(&config)));
         self.door.store(Arc::new(translate::door(&config)));
         self.names.take(&config);
-        self.readiness.set_open_to_all(config.keys.is_empty());
+        self.readiness
+            .set_open_to_all(translate::is_open_to_all(&config));
         self.shown_config.store(Arc::new(config.dump()));
         let rules = Event::RulesChanged(config.residency.clone());
         let upstreams = Event::Configured(translate::specs(&config));

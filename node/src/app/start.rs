@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use grapevine_core::Engine;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
@@ -21,18 +22,22 @@ use super::links;
 use super::losses::losses;
 use super::names::Names;
 use super::peers::Peers;
+use super::tasks::{self, Tasks};
 use super::{App, StartError, reload, translate};
 use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Context, Explainer, TlsHandle, Workers};
+use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::notices;
 use crate::observe::record::{Batch, Recorder};
 use crate::prober;
 use crate::readiness::Readiness;
+use crate::tasks::api;
+use crate::tasks::hub::{Hub, Services};
+use crate::tasks::serve::Serving;
 use crate::upstream::{self, Targets, UpstreamClient};
 
 impl App {
@@ -41,6 +46,18 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, sources: Sources) -> Result<Self, StartError> {
+        Self::start_with(config, sources, Services::default()).await
+    }
+
+    /// Starts a node that also knows these services.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with(
+        config: Config,
+        sources: Sources,
+        services: Services,
+    ) -> Result<Self, StartError> {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
         let local = ground.client();
@@ -65,7 +82,13 @@ impl App {
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
-        let workers = ground.open(&config, &door, public_tls.clone(), &recorder, peers)?;
+        let own = ground.context(&door, &recorder, peers.clone(), Background::default())();
+        let calls = Arc::new(OwnCalls::new(own));
+        let counts = ground.metrics.tasks().clone();
+        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts);
+        let (api, operator) = tasks_api(hub.as_ref());
+        let context = ground.context(&door, &recorder, peers, api);
+        let workers = open(&config, public_tls.clone(), context)?;
 
         let (geography, metrics) = (&ground.geography, &ground.metrics);
         let (names, answering) = Names::start(&config, &desk, geography, metrics).await?;
@@ -83,19 +106,20 @@ impl App {
             history,
             metrics: ground.metrics,
             readiness: ground.readiness.clone(),
-            losses: losses(recorder, gossip, workers.unintroduced()),
+            losses: losses(recorder, gossip, workers.as_ref()),
             config: show(&shown_config),
             explain: ground.geography.explain(explainer),
             drain: drain.clone(),
             token: config.admin.token.clone(),
+            mode: config.worker_mode.clone(),
+            tasks: operator,
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
         let rules = config.residency.clone();
         desk.tell(Event::RulesChanged(rules)).await;
-        desk.tell(Event::Configured(translate::specs(&config)))
-            .await;
-        desk.tell(Event::PhaseChanged(Phase::Ready)).await;
+        introduce(&config, &desk).await;
+        let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref()));
         let app = Self {
             config,
             sources,
@@ -111,6 +135,7 @@ impl App {
             workers,
             mesh,
             drain,
+            background,
             tasks: ground.tasks,
         };
         app.announce();
@@ -158,7 +183,7 @@ impl Ground {
         );
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
-        readiness.set_open_to_all(config.keys.is_empty());
+        readiness.set_open_to_all(translate::is_open_to_all(config));
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
         let ground = Self {
@@ -185,20 +210,19 @@ impl Ground {
         UpstreamClient::new(self.targets.clone(), self.passed.clone(), self.tls.clone())
     }
 
-    /// Opens the public address.
-    fn open(
+    /// Makes what a request thread works with.
+    fn context(
         &self,
-        config: &Config,
         door: &Arc<ArcSwap<ingress::Settings>>,
-        public_tls: Option<TlsHandle>,
         recorder: &Recorder,
         peers: Peers,
-    ) -> Result<Workers, StartError> {
+        background: Background,
+    ) -> impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static + use<> {
         let (door, desk, recorder) = (Arc::clone(door), self.desk.clone(), recorder.clone());
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
         let locate = self.geography.locate();
-        let context = move |_worker: usize| Context {
+        move || Context {
             settings: Arc::clone(&door),
             desk: desk.clone(),
             recorder: recorder.clone(),
@@ -206,11 +230,35 @@ impl Ground {
             peers: peers.clone(),
             readiness: readiness.clone(),
             locate: locate.clone(),
-        };
-        let address = config.listen;
-        Workers::start(translate::listen(config, public_tls), context)
-            .map_err(|source| StartError::Listen { address, source })
+            background: background.clone(),
+        }
     }
+}
+
+/// Opens the public address, unless the node serves no requests.
+fn open(
+    config: &Config,
+    public_tls: Option<TlsHandle>,
+    context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
+) -> Result<Option<Workers>, StartError> {
+    if !config.worker_mode.serves_requests() {
+        return Ok(None);
+    }
+    let address = config.listen;
+    let settings = translate::listen(config, public_tls);
+    Workers::start(settings, move |_worker| context())
+        .map(Some)
+        .map_err(|source| StartError::Listen { address, source })
+}
+
+/// The API of background work, for clients and for the operator.
+fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
+    let Some(hub) = hub else {
+        return (Background::default(), Router::new());
+    };
+    let serving = Serving::new(api::router(hub.clone()));
+    let background = Background::through(Arc::new(serving));
+    (background, api::operator(hub.clone()))
 }
 
 fn collect(
@@ -222,6 +270,17 @@ fn collect(
     let (metrics, node) = (metrics.clone(), config.node.name.clone());
     let observe = move |record: &_| metrics.request(record, node.as_str());
     tokio::spawn(history.clone().run(batches, observe)).abort_handle()
+}
+
+/// Tells the engine what the node has and does, and that it is ready.
+async fn introduce(config: &Config, desk: &Desk) {
+    for event in [
+        Event::Configured(translate::specs(config)),
+        Event::ServicesChanged(translate::services(config)),
+        Event::PhaseChanged(Phase::Ready),
+    ] {
+        desk.tell(event).await;
+    }
 }
 
 /// The configuration for the operator, as it is when asked for.

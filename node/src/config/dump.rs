@@ -33,12 +33,18 @@ impl Config {
             "limits": limits(&self.limits),
             "keys": keys,
             "cors": {"origins": origins(&self.cors)},
+            "tasks": {
+                "queue": self.tasks.queue.shown(),
+                "concurrency": self.tasks.concurrency,
+                "retention": format_duration(self.tasks.retention),
+            },
             "drain": {"timeout": format_duration(self.drain.timeout)},
             "log": {"level": self.log.level, "format": match self.log.format {
                 LogFormat::Text => "text",
                 LogFormat::Json => "json",
             }},
             "workers": self.workers,
+            "worker_mode": self.worker_mode.to_string(),
         });
         without_nulls(dump)
     }
@@ -214,6 +220,7 @@ fn key(key: &KeyConfig) -> Value {
         "name": key.name,
         "hash": REDACTED,
         "models": key.models.as_ref().map(|models| texts(models)),
+        "services": key.services.as_ref().map(|services| texts(services)),
         "rpm": key.rpm,
         "tpm": key.tpm,
     })

@@ -6,6 +6,7 @@
 mod dns;
 mod geo;
 mod proxies;
+mod tasks;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ use serde::Deserialize;
 pub use dns::DnsFile;
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
+
+pub use tasks::TasksFile;
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
 
@@ -56,12 +59,17 @@ pub struct ConfigFile {
     pub keys: Option<Vec<Item<KeyFile>>>,
     /// Web pages that may call the API from a browser.
     pub cors: Option<CorsFile>,
+    /// Background work: where tasks are kept, and how they are run.
+    pub tasks: Option<TasksFile>,
     /// How the node ends.
     pub drain: Option<DrainFile>,
     /// What is logged and how.
     pub log: Option<LogFile>,
     /// Threads that serve the public address, 1 to 1024. Default: one per core.
     pub workers: Option<u64>,
+    /// What the node does, in quotes: "!" is API requests, "*" all background services, "-" neither; or
+    /// keys of services, with "!" beside them for requests too. Default: requests and all services.
+    pub worker_mode: Option<String>,
 }
 
 /// Who the node is and where.
@@ -321,6 +329,9 @@ pub struct KeyFile {
     pub hash: Option<SecretText>,
     /// The models it may use. Default: every model.
     pub models: Option<Vec<Item<String>>>,
+    /// The services whose tasks it may create and run, such as [my-plugin:process], and nothing else: the key
+    /// of a worker out of process. Default: none, the key is a client's.
+    pub services: Option<Vec<Item<String>>>,
     /// Requests per minute, at least 1; 200k is 200,000. Default: no limit.
     pub rpm: Option<CountText>,
     /// Tokens per minute, at least 1; 200k is 200,000. Default: no limit.

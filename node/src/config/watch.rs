@@ -150,6 +150,8 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     keep.limits(&current.limits, &mut config.limits);
     keep.value("mesh", &current.mesh, &mut config.mesh);
     keep.value("workers", &current.workers, &mut config.workers);
+    keep.value("worker_mode", &current.worker_mode, &mut config.worker_mode);
+    keep.value("tasks", &current.tasks, &mut config.tasks);
     keep.value("log", &current.log, &mut config.log);
     // What is answered may change, but not where and whether: peers were told.
     let listen = |dns: &Option<DnsConfig>| dns.as_ref().map(|dns| dns.listen);

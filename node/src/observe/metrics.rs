@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, View};
+use grapevine_core::work;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::dns::DnsQueries;
 use super::record::RequestRecord;
+use super::tasks::TaskMetrics;
 
 /// How records call a refusal by residency.
 pub const RESIDENCY: &str = "residency";
@@ -49,6 +51,8 @@ struct Inner {
     peer_residency_differs: Family<PeerLabels, Gauge>,
     lost: Family<KindLabels, Gauge>,
     dns: DnsQueries,
+    tasks_unserved: Family<ServiceLabels, Gauge>,
+    tasks: TaskMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -90,6 +94,11 @@ struct PeerLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServiceLabels {
+    service: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
     node: String,
@@ -119,6 +128,11 @@ impl Metrics {
             build,
         );
         Self(Arc::new(Inner { registry, ..inner }))
+    }
+
+    /// Those of background work.
+    pub fn tasks(&self) -> &TaskMetrics {
+        &self.0.tasks
     }
 
     /// Counts a finished request.
@@ -214,6 +228,15 @@ impl Metrics {
                 metrics.read_peer(node);
             }
         }
+        metrics.tasks_unserved.clear();
+        let unserved = work::unserved(view).into_iter();
+        for tasks in unserved.filter(|tasks| *tasks.node == view.node) {
+            let service = tasks.service.to_string();
+            let gauge = metrics
+                .tasks_unserved
+                .get_or_create(&ServiceLabels { service });
+            gauge.set(tasks.waiting.into());
+        }
     }
 }
 
@@ -281,6 +304,8 @@ impl Inner {
             peer_residency_differs: Family::default(),
             lost: Family::default(),
             dns: DnsQueries::default(),
+            tasks_unserved: Family::default(),
+            tasks: TaskMetrics::register(registry),
         };
         inner.dns.register(registry);
         inner.register_requests(registry);
@@ -365,6 +390,11 @@ impl Inner {
             "Round trip to a peer over the mesh port",
             Unit::Seconds,
             self.peer_rtt.clone(),
+        );
+        registry.register(
+            "tasks_unserved",
+            "Tasks that wait at this node while no live node serves them, by service",
+            self.tasks_unserved.clone(),
         );
         registry.register(
             "peer_residency_differs",
