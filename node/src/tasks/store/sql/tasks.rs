@@ -307,8 +307,8 @@ async fn locked(link: &mut Link, id: &Id) -> Result<Option<Stored>, Trouble> {
 
 pub(super) async fn counts(link: &mut Link) -> Result<BTreeMap<ServiceKeyText, Counts>, Trouble> {
     let rows = link.rows(
-        "SELECT service, state, CASE WHEN state = 'waiting' AND due = 0 AND not_before > @now \
-         THEN 1 ELSE 0 END AS delayed, COUNT(*) FROM tasks \
+        "SELECT service, state, CAST(CASE WHEN state = 'waiting' AND due = 0 \
+         AND not_before > @now THEN 1 ELSE 0 END AS BIGINT) AS delayed, COUNT(*) FROM tasks \
          WHERE state IN ('waiting', 'running', 'dead') GROUP BY 1, 2, 3",
         vec![],
     );
