@@ -31,7 +31,7 @@ pub struct Postgres {
     server: Process,
     programs: PathBuf,
     // Dropped last: the server writes there.
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Postgres {
@@ -78,7 +78,7 @@ impl Postgres {
             address,
             server,
             programs,
-            _scratch: scratch,
+            scratch,
         };
         postgres.start_again().await;
         postgres
@@ -153,6 +153,34 @@ impl Postgres {
             }
         })
         .await;
+    }
+
+    /// Gives the server a certificate of its own making, for its address, and starts it again with it; the
+    /// certificate's file.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub async fn serve_tls(&self) -> PathBuf {
+        let signed = rcgen::generate_simple_self_signed(vec![self.address.ip().to_string()]);
+        let signed = must("making a certificate", signed);
+        let data = self.scratch.path().join("data");
+        let (certificate, key) = (data.join("server.crt"), data.join("server.key"));
+        must(
+            "writing a certificate",
+            std::fs::write(&certificate, signed.cert.pem()),
+        );
+        must(
+            "writing a key",
+            std::fs::write(&key, signed.signing_key.serialize_pem()),
+        );
+        let private = std::fs::Permissions::from_mode(0o600);
+        must("closing a key", std::fs::set_permissions(&key, private));
+        give_away(&data);
+        assert_eq!(self.sql("ALTER SYSTEM SET ssl TO on"), "");
+        self.stop().await;
+        self.start_again().await;
+        certificate
     }
 
     /// Runs SQL as the superuser and returns what it printed.

@@ -73,7 +73,8 @@ async fn store_starts_without_its_server_and_works_when_it_comes() {
     let server = Postgres::start("pg-away").await;
     server.stop().await;
     let store = store(&server.url());
-    is_away(&store).await;
+    let told = is_away(&store).await;
+    assert!(told.contains(&server.address().to_string()), "{told}");
     server.start_again().await;
     works_again(&store).await;
     server.stop().await;
@@ -275,4 +276,20 @@ async fn task_added_at_one_node_wakes_another() {
     // Without being told they would look again after half a second each.
     let each = began.elapsed() / ROUNDS;
     assert!(each < Duration::from_millis(250), "{each:?} for each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_is_checked_as_the_url_says() {
+    let server = Postgres::start("pg-tls").await;
+    let certificate = server.serve_tls().await;
+    let root = certificate.display();
+    let checked = format!("{}?sslmode=verify-full&sslrootcert={root}", server.url());
+    works_again(&store(&checked)).await;
+    let encrypted = "SELECT count(*) > 0 FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
+        WHERE s.ssl AND a.application_name = 'grapevine'";
+    assert_eq!(server.sql(encrypted), "t");
+    // Nobody that this machine trusts signed it.
+    let unknown = format!("{}?sslmode=verify-full", server.url());
+    is_away(&store(&unknown)).await;
+    works_again(&store(&format!("{}?sslmode=require", server.url()))).await;
 }
