@@ -90,6 +90,12 @@ fn judge_mesh(view: &View, reasons: &mut Reasons) {
             .warnings
             .push("gossip: no live peer has been found".into());
     }
+    for peer in peers().filter(|peer| peer.live && peer.rules_differ) {
+        let name = &peer.name;
+        reasons.warnings.push(format!(
+            "residency: {name} has other rules; requests go by both until they are the same"
+        ));
+    }
     for peer in peers().filter(|peer| peer.live && peer.phase == Phase::Ready) {
         if matches!(peer.reach, Reach::Down | Reach::Silent) {
             let name = &peer.name;

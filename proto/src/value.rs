@@ -17,6 +17,7 @@ use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::value_figure::Figure;
+use crate::value_rules::{self, RulesPayload};
 use crate::value_services::ServicesPayload;
 
 /// The longest value under one key, its envelope included, in bytes.
@@ -25,7 +26,8 @@ pub const VALUE_BYTES_MAX: usize = 1_024;
 /// The longest payload in bytes: a value without the rest of its envelope.
 pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - crate::value_envelope::SEAL_BYTES_MAX;
 
-/// All facts of one node together, keys and values, in bytes. Its certificate comes beside them.
+/// All facts of one node together, keys and values, in bytes. Its certificate and its residency rules come
+/// beside them, at most a value each.
 pub const STATE_BYTES_MAX: usize = 4 * 1_024;
 
 /// The key under which a node gossips its certificate.
@@ -85,6 +87,7 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
     Ok(match text {
         "node" => Key::Fact(FactKey::Node),
         "phase" => Key::Fact(FactKey::Phase),
+        "rules" => Key::Fact(FactKey::Rules),
         "svc" => Key::Fact(FactKey::Services),
         CERTIFICATE_KEY => Key::Certificate,
         _ => match text.strip_prefix("up.") {
@@ -111,6 +114,7 @@ pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
             ..UpstreamPayload::default()
         }),
         Fact::Upstream(fact) => fitting(fact, bytes_max),
+        Fact::Rules(fact) => value_rules::fitting(fact, bytes_max),
     };
     if payload.json.len() > bytes_max {
         return Err(ValueError::TooLong { max: bytes_max });
@@ -131,6 +135,10 @@ pub fn decode(key: &FactKey, json: &str) -> Result<Fact, ValueError> {
     match key {
         FactKey::Node => parse::<NodePayload>(json)?.into_fact().map(Fact::Node),
         FactKey::Phase => parse::<PhasePayload>(json)?.into_phase().map(Fact::Phase),
+        FactKey::Rules => {
+            let fact = parse::<RulesPayload>(json)?.into_fact()?;
+            Ok(Fact::Rules(fact.into()))
+        }
         FactKey::Services => parse::<ServicesPayload>(json)?
             .into_fact()
             .map(Fact::Services),
@@ -152,7 +160,7 @@ pub(crate) fn json(payload: &impl Serialize) -> String {
     serde_json::to_string(payload).expect("text keys and finite numbers always are JSON")
 }
 
-fn whole(payload: &impl Serialize) -> Payload {
+pub(crate) fn whole(payload: &impl Serialize) -> Payload {
     Payload {
         json: json(payload),
         models_left_out: 0,

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::Reason;
 use crate::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use crate::place::Place;
+use crate::residency::RulesFact;
 use crate::units::{Share, Tier, Weight};
 
 /// One statement of a node about itself.
@@ -25,6 +27,8 @@ pub enum Fact {
     Upstream(UpstreamFact),
     /// It no longer has this upstream.
     UpstreamGone(UpstreamName),
+    /// The residency rules it goes by.
+    Rules(Arc<RulesFact>),
 }
 
 /// Which statement a fact replaces: the newest of each key counts.
@@ -38,6 +42,8 @@ pub enum FactKey {
     Services,
     /// `up.<name>`
     Upstream(UpstreamName),
+    /// `rules`
+    Rules,
 }
 
 /// Who and where a node is.
@@ -176,6 +182,7 @@ impl Fact {
             Self::Services(_) => FactKey::Services,
             Self::Upstream(fact) => FactKey::Upstream(fact.name.clone()),
             Self::UpstreamGone(name) => FactKey::Upstream(name.clone()),
+            Self::Rules(_) => FactKey::Rules,
         }
     }
 }
@@ -187,6 +194,7 @@ impl fmt::Display for FactKey {
             Self::Phase => formatter.write_str("phase"),
             Self::Services => formatter.write_str("svc"),
             Self::Upstream(name) => write!(formatter, "up.{name}"),
+            Self::Rules => formatter.write_str("rules"),
         }
     }
 }

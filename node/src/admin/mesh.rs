@@ -37,6 +37,7 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
             json!({"lat": place.latitude(), "lon": place.longitude()})
         }),
         "serves_requests": fact.map(|fact| fact.serves_requests),
+        "residency_differs": node.rules_differ,
         "upstreams": upstreams,
     })
 }

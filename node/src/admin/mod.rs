@@ -3,6 +3,7 @@
 //! Off the request path; everything is made from the published view when somebody asks.
 
 mod browsers;
+mod explain;
 mod mesh;
 
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ use crate::observe::history::{History, REQUESTS_MAX};
 use crate::observe::metrics::{Losses, Metrics};
 use crate::readiness::Readiness;
 
+pub use explain::{Explain, ExplainQuery};
+
 /// Requests listed when the caller does not say how many.
 const REQUESTS_DEFAULT: usize = 50;
 
@@ -43,6 +46,8 @@ pub struct Admin {
     pub losses: Arc<dyn Fn() -> Losses + Send + Sync>,
     /// The configuration with its secrets hidden.
     pub config: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Tells where a request would go.
+    pub explain: Explain,
     /// Begins to drain the node when set.
     pub drain: watch::Sender<bool>,
     /// The bearer token to ask for.
@@ -82,6 +87,7 @@ impl Admin {
             .route("/requests", get(requests))
             .route("/metrics", get(metrics))
             .route("/config", get(config))
+            .route("/explain", get(explain::explain))
             .route("/drain", post(drain))
             .route_layer(from_fn_with_state(self.clone(), authorize))
             .with_state(self);
@@ -153,6 +159,7 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error = "try /mesh, /requests, /metrics, /config, /healthz, /readyz, or POST /drain";
+    let error =
+        "try /mesh, /requests, /metrics, /config, /explain, /healthz, /readyz, or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

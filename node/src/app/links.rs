@@ -10,6 +10,7 @@ use crate::config::{Config, MeshConfig};
 use crate::driver::{Desk, Telling};
 use crate::mesh::gossip::{Gossip, GossipConfig};
 use crate::mesh::{self, MeshHandle};
+use crate::observe::metrics::Metrics;
 use crate::upstream::UpstreamClient;
 
 /// The running mesh with the gossip on it.
@@ -23,6 +24,7 @@ pub(super) async fn start(
     config: &Config,
     generation: Generation,
     desk: &Desk,
+    metrics: &Metrics,
     local: UpstreamClient,
     tellings: mpsc::Receiver<Telling>,
 ) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), StartError> {
@@ -32,7 +34,7 @@ pub(super) async fn start(
     let credentials = reload::credentials(wanted)?;
     let mesh_name = credentials.mesh().clone();
     let parts = mesh::start(
-        mesh_config(config, wanted, generation, credentials),
+        mesh_config(config, wanted, generation, credentials, metrics),
         desk.clone(),
         local,
     );
@@ -75,6 +77,7 @@ fn mesh_config(
     wanted: &MeshConfig,
     generation: Generation,
     credentials: mesh::Credentials,
+    metrics: &Metrics,
 ) -> mesh::MeshConfig {
     mesh::MeshConfig {
         node: config.node.name.clone(),
@@ -84,6 +87,7 @@ fn mesh_config(
         seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
         credentials,
         residency: config.residency.clone(),
+        metrics: metrics.clone(),
     }
 }
 

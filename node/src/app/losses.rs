@@ -1,7 +1,7 @@
 //! What was dropped at limits or refused by checks, for metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::mesh::gossip::{Counters, Rejection};
 use crate::observe::metrics::Losses;
@@ -11,9 +11,13 @@ use crate::observe::record::Recorder;
 pub(super) fn losses(
     recorder: Recorder,
     gossip: Option<Arc<Counters>>,
+    unintroduced: Arc<AtomicU64>,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
     Arc::new(move || {
-        let mut losses = vec![("records", recorder.dropped())];
+        let mut losses = vec![
+            ("records", recorder.dropped()),
+            ("unintroduced", unintroduced.load(Ordering::Relaxed)),
+        ];
         if let Some(counters) = &gossip {
             let gossip = [
                 ("gossip_restarts", &counters.restarts),

@@ -86,10 +86,9 @@ impl App {
         self.door.store(Arc::new(translate::door(&config)));
         self.readiness.set_open_to_all(config.keys.is_empty());
         self.shown_config.store(Arc::new(config.dump()));
-        if !self
-            .desk
-            .try_tell(Event::Configured(translate::specs(&config)))
-        {
+        let rules = Event::RulesChanged(config.residency.clone());
+        let upstreams = Event::Configured(translate::specs(&config));
+        if !(self.desk.try_tell(rules) && self.desk.try_tell(upstreams)) {
             error!("the engine is too busy to take the new upstreams; send SIGHUP again");
         }
         self.config = config;

@@ -25,7 +25,7 @@ use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Context, TlsHandle, Workers};
+use crate::ingress::{self, Context, Explainer, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::notices;
@@ -43,7 +43,15 @@ impl App {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
         let local = ground.client();
-        let started = links::start(&config, ground.generation, &desk, local, tellings).await?;
+        let started = links::start(
+            &config,
+            ground.generation,
+            &desk,
+            &ground.metrics,
+            local,
+            tellings,
+        )
+        .await?;
         let (mesh, peers, mesh_tasks) = started;
         ground.tasks.extend(mesh_tasks);
 
@@ -61,18 +69,25 @@ impl App {
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
+        let explainer = Explainer {
+            settings: Arc::clone(&door),
+            desk: desk.clone(),
+        };
         let admin = Admin {
             desk: desk.clone(),
             history,
             metrics: ground.metrics,
             readiness: ground.readiness.clone(),
-            losses: losses(recorder, gossip),
+            losses: losses(recorder, gossip, workers.unintroduced()),
             config: show(&shown_config),
+            explain: ground.geography.explain(explainer),
             drain: drain.clone(),
             token: config.admin.token.clone(),
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
+        let rules = config.residency.clone();
+        desk.tell(Event::RulesChanged(rules)).await;
         desk.tell(Event::Configured(translate::specs(&config)))
             .await;
         desk.tell(Event::PhaseChanged(Phase::Ready)).await;
@@ -115,7 +130,9 @@ impl Ground {
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Telling>), StartError> {
         let generation = clock::generation();
         let clock = Clock::start();
-        let engine = Engine::new(clock.now(), translate::identity(config, generation));
+        let geography = Geography::start(config)?;
+        let identity = translate::identity(config, &geography.database(), generation);
+        let engine = Engine::new(clock.now(), identity);
         let (driver, desk, outlets) = Driver::new(engine, clock);
         let Outlets {
             tellings,
@@ -138,7 +155,6 @@ impl Ground {
         readiness.set_open_to_all(config.keys.is_empty());
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
-        let geography = Geography::start(config)?;
         let ground = Self {
             generation,
             desk,

@@ -3,9 +3,11 @@
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
 //! command line that was not understood (clap's own).
 
+mod admin_port;
 mod ca;
 mod check;
 mod completions;
+mod explain;
 mod key;
 mod node;
 mod schema;
@@ -45,6 +47,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
     Status(status::StatusArgs),
+    /// Show where a node would send a client's request, and why nowhere else
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
@@ -67,6 +71,7 @@ pub fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
+        Command::Explain(args) => explain::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),

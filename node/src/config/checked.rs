@@ -37,8 +37,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Certificate for the public address; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// Networks whose `X-Forwarded-For` and `Forwarded` are believed.
+    /// Networks whose `X-Forwarded-For`, `Forwarded` and PROXY headers are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Whether connections to the public address begin with a PROXY header; only when there are
+    /// `trusted_proxies`.
+    pub proxy_protocol: ProxyProtocol,
     /// The operator's address.
     pub admin: AdminConfig,
     /// The other nodes; `None` runs alone.
@@ -87,6 +90,29 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// The leaf's private key.
     pub key: PathBuf,
+}
+
+/// Whether connections to the public address begin with a PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None does; what looks like one is a malformed request.
+    #[default]
+    Off,
+    /// Those of trusted proxies may.
+    Optional,
+    /// All must: one without, or of somebody else than a trusted proxy, is closed.
+    Required,
+}
+
+impl ProxyProtocol {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
 }
 
 /// The operator's address.

@@ -3,7 +3,6 @@
 use grapevine_core::engine::Probe;
 use grapevine_core::homes::Home;
 use grapevine_core::residency::{Residency, Rule, Unknown};
-use grapevine_core::route::Strategy;
 use serde_json::{Map, Value, json};
 
 use super::checked::{
@@ -23,6 +22,7 @@ impl Config {
             "listen": self.listen.to_string(),
             "tls": self.tls.as_ref().map(|tls| json!({"cert": tls.cert, "key": tls.key})),
             "trusted_proxies": texts(&self.trusted_proxies),
+            "proxy_protocol": self.proxy_protocol.as_str(),
             "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,
@@ -153,13 +153,7 @@ fn routing(routing: &RoutingConfig) -> Value {
         .filter(|(_, is_on)| *is_on)
         .map(|(word, _)| json!(word));
     json!({
-        "strategy": match routing.strategy {
-            Strategy::Latency => "latency",
-            Strategy::Geo => "geo",
-            Strategy::Priority => "priority",
-            Strategy::Weighted => "weighted",
-            Strategy::LeastBusy => "least-busy",
-        },
+        "strategy": routing.strategy.as_str(),
         "attempts": routing.attempts_max,
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),

@@ -4,6 +4,7 @@
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
 mod geo;
+mod proxies;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
+pub use proxies::ProxyProtocolWord;
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
 
@@ -26,8 +28,11 @@ pub struct ConfigFile {
     pub listen: Option<String>,
     /// Certificate for the public address. Default: none, plain HTTP.
     pub tls: Option<TlsFile>,
-    /// Networks whose X-Forwarded-For and Forwarded are believed, such as 10.0.0.0/8. Default: none.
+    /// Networks whose X-Forwarded-For, Forwarded and PROXY headers are believed, such as 10.0.0.0/8.
+    /// Default: none.
     pub trusted_proxies: Option<Vec<Item<String>>>,
+    /// Whether connections to the public address begin with a PROXY header, version 1 or 2. Default: off.
+    pub proxy_protocol: Option<ProxyProtocolWord>,
     /// The operator's address: the state of the mesh, the last requests, metrics.
     pub admin: Option<AdminFile>,
     /// The other nodes. Default: none, the node runs alone.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use grapevine_core::ids::ModelName;
 use http::header::{self, HeaderMap};
 
+use super::problem::Problem;
 use crate::config::hash::KeyHash;
 use crate::headers;
 
@@ -32,6 +33,15 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
+    /// Why its holder may not send a request for `model`, or one without a model; `None` when it may.
+    pub(super) fn refusal(&self, model: Option<&ModelName>) -> Option<Problem> {
+        match model {
+            Some(model) if !self.allows(model) => Some(Problem::model_not_allowed(model)),
+            None if self.models.is_some() => Some(Problem::model_not_shown()),
+            Some(_) | None => None,
+        }
+    }
+
     /// Whether its holder may use `model`.
     pub(super) fn allows(&self, model: &ModelName) -> bool {
         self.models
@@ -55,6 +65,16 @@ impl Keys {
     /// These keys.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
         Self(keys.into_iter().map(Arc::new).collect())
+    }
+
+    /// The key called `name`.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Key>> {
+        self.0.iter().find(|key| &*key.name == name)
+    }
+
+    /// What the keys are called.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.0.iter().map(|key| Arc::clone(&key.name)).collect()
     }
 
     /// Whose key the request carries; `None` when no keys are needed.

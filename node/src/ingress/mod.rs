@@ -1,6 +1,6 @@
 //! The public door: takes API requests, finds them an upstream, hands back the answer.
 //!
-//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client),
+//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client), `introduction` (whom a balancer stands for),
 //! `service` (which path is whose), `door` (who asks, and what for), `head` (what the body asks for),
 //! `visitor` (where the client is, and where its request may go),
 //! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
@@ -18,12 +18,14 @@ mod door;
 mod explain;
 mod head;
 mod intake;
+mod introduction;
 mod keys;
 pub mod listen;
 mod listing;
 mod outgoing;
 mod patience;
 mod problem;
+mod proxy_protocol;
 mod reply;
 mod request;
 mod service;
@@ -44,11 +46,14 @@ use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
+use crate::config::address::Network;
+use crate::config::checked::ProxyProtocol;
 use crate::driver::Desk;
 use crate::observe::record::Recorder;
 use crate::readiness::Readiness;
 
 pub use cors::Cors;
+pub use explain::{Explainer, Supposed, UnknownKey};
 pub use keys::{Key, Keys};
 pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, check_free, tls_config};
 pub use visitor::{Locate, Whereabouts};
@@ -66,6 +71,10 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Requests under way at once, over all threads.
     pub in_flight_max: u32,
+    /// Networks whose PROXY headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
     /// How candidates are ordered.
     pub strategy: Strategy,
     /// Which regions serve which clients, under the `geo` strategy.

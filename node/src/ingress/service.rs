@@ -145,18 +145,16 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let path = self.track.path().path();
         let asked = head::read(&head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked);
-        if let Some(key) = &key {
-            match &asked.model {
-                Some(model) if !key.allows(model) => {
-                    return Err(Problem::model_not_allowed(model));
-                }
-                None if key.models.is_some() => return Err(Problem::model_not_shown()),
-                Some(_) | None => {}
-            }
+        let refusal = key
+            .as_ref()
+            .and_then(|key| key.refusal(asked.model.as_ref()));
+        if let Some(refusal) = refusal {
+            return Err(refusal);
         }
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let key = key.map(|key| key.name.clone());
-        let visitor = Visitor::new(settings, whereabouts, key, asked.model.as_ref());
+        let peers = &self.context.desk.view().peer_rules;
+        let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }

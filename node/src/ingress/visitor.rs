@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::place::Place;
-use grapevine_core::residency::{Fence, Origin, Permitted, Question};
+use grapevine_core::residency::{Fence, Origin, PeerRules, Permitted, Question};
 use grapevine_core::route::Strategy;
 use http::HeaderMap;
 
@@ -66,19 +66,22 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    /// Asks the rules about a request for `model` with the key called `key`.
+    /// Asks the own rules, and those of `peers` that have others, about a request for `model` with the key
+    /// called `key`.
     pub(super) fn new(
         settings: &Settings,
+        peers: &[PeerRules],
         whereabouts: Whereabouts,
         key: Option<Arc<str>>,
         model: Option<&ModelName>,
     ) -> Self {
         let client = whereabouts.origin;
-        let permitted = settings.residency.permits(&Question {
+        let question = Question {
             client,
             key: key.as_deref(),
             model,
-        });
+        };
+        let permitted = settings.residency.permits_with(peers, &question);
         Self {
             place: whereabouts.place,
             homes: match settings.strategy {

@@ -21,7 +21,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::dial::{self, Dialler, Members};
 use super::endpoint::{self, EndpointError};
 use super::forward::Forwarder;
-use super::hub::{Complaints, Hub, Letters, Swap};
+use super::hub::{Complaints, Hub, Letters, Rules, Swap};
 use super::identity::{IdentityError, Signer, Verifier};
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
@@ -30,6 +30,7 @@ use super::tls::TlsError;
 use super::wire::Incoming;
 use crate::driver::Desk;
 use crate::exchange::CallLocal;
+use crate::observe::metrics::Metrics;
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
 const GOSSIP_MAX: usize = 1_024;
@@ -68,6 +69,8 @@ pub struct MeshConfig {
     pub credentials: Credentials,
     /// Which requests may be answered in this node's region.
     pub residency: Residency,
+    /// Where refusals by those rules are counted.
+    pub metrics: Metrics,
 }
 
 /// Why the mesh did not start.
@@ -180,7 +183,7 @@ pub async fn start<L: CallLocal>(
         underway: Underway::default(),
         upload_kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
         complaints: Complaints::default(),
-        residency: ArcSwap::from_pointee(config.residency),
+        rules: Rules::new(config.residency, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
     let tasks = [

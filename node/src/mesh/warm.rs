@@ -109,6 +109,7 @@ mod tests {
                 rtt: Some(Duration::from_millis(1)),
                 services: None,
                 upstreams: Vec::new(),
+                rules_differ: false,
             });
         }
         let warm = warm_set(&view, &name("me"), &members(200));

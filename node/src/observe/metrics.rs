@@ -45,6 +45,7 @@ struct Inner {
     peer_live: Family<PeerLabels, Gauge>,
     peer_reachable: Family<PeerLabels, Gauge>,
     peer_rtt: Family<PeerLabels, FloatGauge>,
+    peer_residency_differs: Family<PeerLabels, Gauge>,
     lost: Family<KindLabels, Gauge>,
 }
 
@@ -166,6 +167,12 @@ impl Metrics {
         }
     }
 
+    /// Counts a request of a peer that this node's rules, or those that came along, refuse here.
+    pub fn residency_refused_to_peer(&self) {
+        let kind = "refused-to-peer";
+        self.0.residency.get_or_create(&KindLabels { kind }).inc();
+    }
+
     /// Counts a notice of core.
     pub fn transition(&self, kind: &'static str) {
         self.0.transitions.get_or_create(&KindLabels { kind }).inc();
@@ -193,6 +200,7 @@ impl Metrics {
         metrics.peer_live.clear();
         metrics.peer_reachable.clear();
         metrics.peer_rtt.clear();
+        metrics.peer_residency_differs.clear();
         for node in &view.nodes {
             metrics.read_upstreams(node);
             if node.name != view.node {
@@ -235,6 +243,9 @@ impl Inner {
         self.peer_reachable
             .get_or_create(&labels)
             .set(i64::from(reachable));
+        self.peer_residency_differs
+            .get_or_create(&labels)
+            .set(i64::from(node.rules_differ));
         if let Some(rtt) = node.rtt {
             self.peer_rtt.get_or_create(&labels).set(rtt.as_secs_f64());
         }
@@ -260,6 +271,7 @@ impl Inner {
             peer_live: Family::default(),
             peer_reachable: Family::default(),
             peer_rtt: Family::default(),
+            peer_residency_differs: Family::default(),
             lost: Family::default(),
         };
         inner.register_requests(registry);
@@ -302,7 +314,7 @@ impl Inner {
         );
         registry.register(
             "residency",
-            "Requests that residency rules concerned: kept within their fence, or refused",
+            "Requests that residency rules concerned: kept within their fence, refused, or refused to a peer",
             self.residency.clone(),
         );
         registry.register(
@@ -344,6 +356,11 @@ impl Inner {
             "Round trip to a peer over the mesh port",
             Unit::Seconds,
             self.peer_rtt.clone(),
+        );
+        registry.register(
+            "peer_residency_differs",
+            "Whether a peer goes by other residency rules than this node: 1 or 0",
+            self.peer_residency_differs.clone(),
         );
     }
 }

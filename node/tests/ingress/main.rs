@@ -2,6 +2,8 @@
 
 mod attempts;
 mod door;
+mod explaining;
+mod introductions;
 mod listening;
 mod passing;
 mod residency;

@@ -9,6 +9,7 @@ use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamNam
 use crate::notice::Notice;
 use crate::outcome::Outcome;
 use crate::place::Place;
+use crate::residency::Residency;
 use crate::units::{Tier, Weight};
 
 /// Who this node is, and the rules that hold for all of its upstreams. Fixed for its life,
@@ -129,6 +130,8 @@ pub enum Via {
 pub enum Event {
     /// The configured upstreams, at the start and after a reload. Those that stay keep their state.
     Configured(Vec<UpstreamSpec>),
+    /// The configured residency rules, at the start and after a reload.
+    RulesChanged(Residency),
     /// The node itself moved on in its life.
     PhaseChanged(Phase),
     /// The background work of the node changed; to be told at most once per second, but for transitions.

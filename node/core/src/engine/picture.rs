@@ -75,6 +75,7 @@ impl Engine {
             no_model: tiers(now, all, |_, _| false),
             own,
             nodes: self.nodes(now),
+            peer_rules: Arc::clone(&self.peer_rules),
         }
     }
 
@@ -195,6 +196,7 @@ impl Engine {
                 .values()
                 .map(|local| own_status(now, local))
                 .collect(),
+            rules_differ: false,
         };
         let peers = self.peers.iter().map(|(name, peer)| NodeView {
             name: name.clone(),
@@ -206,6 +208,7 @@ impl Engine {
             rtt: peer.rtt,
             services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),
+            rules_differ: self.differs(peer),
         });
         std::iter::once(own).chain(peers).collect()
     }

@@ -63,8 +63,10 @@ impl Checker<'_> {
         };
         let database = file.database.as_deref();
         let database = database.map(|text| self.path("geo.database", text));
-        if let Some(Err(error)) = database.as_ref().map(std::fs::File::open) {
-            let problem = format!("cannot be read: {error}");
+        if let Some(path) = &database
+            && let Err(error) = std::fs::File::open(path)
+        {
+            let problem = format!("{} cannot be read: {error}", path.display());
             let remedy = "name an MMDB file, or remove the key for the built-in countries";
             self.problem("geo.database", problem, remedy);
         }
@@ -106,7 +108,9 @@ impl Checker<'_> {
             None | Some(UnknownWord::Fenced) => Unknown::Fenced,
             Some(UnknownWord::Open) => Unknown::Open,
         };
-        Residency::new(rules, unknown)
+        let residency = Residency::new(rules, unknown);
+        self.rules_fit(&residency);
+        residency
     }
 
     fn rule(&mut self, key: &str, file: &ResidencyFile, known: &Known<'_>) -> Rule {

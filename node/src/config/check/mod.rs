@@ -21,7 +21,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
-use super::file::{ConfigFile, DurationText, Item, SizeText};
+use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
 use super::places::Places;
 use super::problem::{Origin, Report};
 use super::text::{ByteSize, format_duration, parse_duration};
@@ -59,6 +59,7 @@ pub(super) fn check(
         .unwrap_or(checked::LISTEN);
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
+    let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
     let admin = checker.admin(file.admin.as_ref(), listen);
     let upstreams = checker.upstreams(&file.upstreams, has_mesh);
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
@@ -70,14 +71,7 @@ pub(super) fn check(
         .cors
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
-    let drain = file.drain.as_ref().and_then(|drain| drain.timeout.as_ref());
-    let drain_range = Duration::ZERO..=Duration::from_secs(3_600);
-    let timeout = checker.duration(
-        "drain.timeout",
-        drain,
-        DrainConfig::default().timeout,
-        drain_range,
-    );
+    let drain = checker.drain(file.drain.as_ref());
     let log = checker.log(file.log.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
     let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
@@ -86,6 +80,7 @@ pub(super) fn check(
         listen,
         tls,
         trusted_proxies,
+        proxy_protocol,
         admin,
         mesh,
         upstreams: upstreams
@@ -98,7 +93,7 @@ pub(super) fn check(
         limits,
         keys,
         cors,
-        drain: DrainConfig { timeout },
+        drain,
         log,
         workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
     })
@@ -122,6 +117,14 @@ impl Checker<'_> {
     fn warning(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .warning(&self.places.origin(key), key, problem, remedy);
+    }
+
+    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
+        let written = file.and_then(|file| file.timeout.as_ref());
+        let default = DrainConfig::default().timeout;
+        let range = Duration::ZERO..=Duration::from_secs(3_600);
+        let timeout = self.duration("drain.timeout", written, default, range);
+        DrainConfig { timeout }
     }
 
     /// The value of `key` as it may be shown.

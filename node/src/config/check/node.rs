@@ -10,10 +10,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::super::address::Network;
 use super::super::checked::{
-    ADMIN_LISTEN, AdminConfig, LogConfig, LogFormat, NodeConfig, TlsConfig,
+    ADMIN_LISTEN, AdminConfig, LogConfig, LogFormat, NodeConfig, ProxyProtocol, TlsConfig,
 };
 use super::super::file::{
-    AdminFile, Item, LocationFile, LogFile, LogFormatWord, NodeFile, TlsFile,
+    AdminFile, ConfigFile, Item, LocationFile, LogFile, LogFormatWord, NodeFile, ProxyProtocolWord,
+    TlsFile,
 };
 use super::super::secret::Secret;
 use super::certificates::{self, Identity};
@@ -96,6 +97,29 @@ impl Checker<'_> {
         items("trusted_proxies", list)
             .filter_map(|(key, text)| self.parse(&key, Some(text), form))
             .collect()
+    }
+
+    /// A header that nobody may send is a mistake: the balancer's connections would all fail.
+    pub(super) fn proxy_protocol(
+        &mut self,
+        file: &ConfigFile,
+        trusted: &[Network],
+    ) -> ProxyProtocol {
+        let wanted = match file.proxy_protocol {
+            None | Some(ProxyProtocolWord::Off) => ProxyProtocol::Off,
+            Some(ProxyProtocolWord::Optional) => ProxyProtocol::Optional,
+            Some(ProxyProtocolWord::Required) => ProxyProtocol::Required,
+        };
+        let has_proxies = file.trusted_proxies.iter().flatten().next().is_some();
+        if wanted != ProxyProtocol::Off && trusted.is_empty() && !has_proxies {
+            let problem = format!(
+                "{} believes nobody, since there are no trusted_proxies",
+                wanted.as_str()
+            );
+            let remedy = "list the balancer's network in trusted_proxies, or remove the key";
+            self.problem("proxy_protocol", problem, remedy);
+        }
+        wanted
     }
 
     pub(super) fn admin(&mut self, file: Option<&AdminFile>, public: SocketAddr) -> AdminConfig {

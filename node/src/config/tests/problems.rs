@@ -1,6 +1,7 @@
 //! Broken configurations, each with the exact words.
 
 use super::*;
+use crate::config::checked::ProxyProtocol;
 
 /// A loopback listener, so that no warning about keys comes with it.
 const HEAD: &str =
@@ -18,7 +19,7 @@ fn unknown_key_suggests_the_nearest() {
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
             "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, drain, geo, keys, limits, \
-             listen, log, mesh, node, residency, routing, tls, trusted_proxies, upstreams, workers",
+             listen, log, mesh, node, proxy_protocol, residency, routing, tls, trusted_proxies, upstreams, workers",
         ]
     );
 }
@@ -286,6 +287,24 @@ fn addresses_are_checked() {
              write a scheme and a host, such as https://app.example.net, or \"*\""
                 .to_owned(),
         ]
+    );
+}
+
+#[test]
+fn proxy_protocol_without_trusted_proxies_is_refused() {
+    let remedy = "list the balancer's network in trusted_proxies, or remove the key";
+    for word in ["optional", "required"] {
+        let told = format!(
+            "1:17: proxy_protocol: {word} believes nobody, since there are no trusted_proxies; {remedy}"
+        );
+        assert_eq!(problems(&format!("proxy_protocol: {word}\n")), [told]);
+    }
+    let config = good("proxy_protocol: required\ntrusted_proxies: [10.0.0.0/8]\n");
+    assert_eq!(config.proxy_protocol, ProxyProtocol::Required);
+    assert_eq!(config.dump()["proxy_protocol"], "required");
+    assert_eq!(
+        good("proxy_protocol: off\n").proxy_protocol,
+        ProxyProtocol::Off
     );
 }
 

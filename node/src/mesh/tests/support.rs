@@ -31,6 +31,7 @@ use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
 use crate::mesh::{MeshConfig, MeshHandle, Parts, start};
+use crate::observe::metrics::Metrics;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,6 +94,7 @@ impl TestMesh {
             seeds: Vec::new(),
             credentials: self.credentials(node),
             residency: Residency::default(),
+            metrics: Metrics::new(node, "test"),
         }
     }
 
