@@ -17,3 +17,4 @@ pub mod service;
 pub mod store;
 pub mod task;
 mod task_bytes;
+pub mod workflow;

@@ -1,0 +1,14 @@
+//! Workflows: a small graph of API calls, each step's input made from what came before it.
+//!
+//! Reading order: [`document`] (what a workflow looks like), [`template`] (how inputs are made), [`check`]
+//! (what can be wrong with it, told all at once), `graph` (what follows what), `result` (how a step ended,
+//! as it is remembered), `run` (the service `workflow:process`), `webhook`, `api`.
+//!
+//! Invariant: how a step ended is durable before a step that needs it begins, so a run that was broken off
+//! goes on at its first unfinished step, and a finished step is not called again.
+
+pub mod check;
+pub mod document;
+mod graph;
+mod result;
+pub mod template;

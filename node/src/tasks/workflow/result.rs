@@ -1,0 +1,134 @@
+//! How a step ended, as it is remembered in the notes of its run.
+//!
+//! Notes are numbered by step and item: `step << 32 | item + 1`, and `step << 32` for the step as a whole. A
+//! failure that ends the run is not noted, so that a requeued run tries the step again.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::store::{NOTE_BYTES_MAX, Note};
+use super::super::task::Timestamp;
+
+/// The longest answer of a call that is kept, in bytes: a note holds it with what is said of it.
+pub(super) const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX - 64 * 1_024;
+
+/// How a step, or one of its items, ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StepResult {
+    /// In which state.
+    pub(super) state: StepState,
+    /// The answer's body: JSON, or text where it was none. Null when skipped or failed.
+    #[serde(default)]
+    pub(super) output: Value,
+    /// The last answer's status; `None` without an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<u16>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<StepFault>,
+    /// Calls made, over all items.
+    #[serde(default)]
+    pub(super) attempts: u32,
+    /// When it began.
+    pub(super) started_at: Timestamp,
+    /// When it ended.
+    pub(super) ended_at: Timestamp,
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StepFault {
+    /// One word for programs.
+    pub(super) code: String,
+    /// The same for people.
+    pub(super) message: String,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StepState {
+    /// For steps before it, or for a worker.
+    Waiting,
+    /// Being called.
+    Running,
+    /// Done.
+    Completed,
+    /// Its condition did not hold.
+    Skipped,
+    /// Given up.
+    Failed,
+}
+
+/// What a note of a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NoteKey {
+    pub(super) step: usize,
+    /// `None` is the step as a whole.
+    pub(super) item: Option<usize>,
+}
+
+impl NoteKey {
+    pub(super) fn number(self) -> u64 {
+        let item = self.item.map_or(0, |item| item as u64 + 1);
+        (self.step as u64) << 32 | item
+    }
+
+    pub(super) fn of(number: u64) -> Self {
+        let item = (number & u64::from(u32::MAX)).checked_sub(1);
+        Self {
+            step: usize::try_from(number >> 32).unwrap_or(usize::MAX),
+            item: item.and_then(|item| usize::try_from(item).ok()),
+        }
+    }
+}
+
+impl StepResult {
+    /// The note that remembers it.
+    pub(super) fn note(&self, key: NoteKey) -> Note {
+        let content =
+            serde_json::to_vec(self).expect("text keys and finite numbers always are JSON");
+        Note {
+            number: key.number(),
+            content: content.into(),
+        }
+    }
+
+    /// What a note says; `None` when it is none of these.
+    pub(super) fn read(content: &Bytes) -> Option<Self> {
+        serde_json::from_slice(content).ok()
+    }
+
+    /// What templates see of it.
+    pub(super) fn scope(&self) -> Value {
+        serde_json::json!({
+            "state": self.state,
+            "output": self.output,
+            "status": self.status,
+            "error": self.error,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_numbered_by_step_and_item() {
+        for (step, item) in [(0, None), (0, Some(0)), (63, Some(999)), (63, None)] {
+            let key = NoteKey { step, item };
+            assert_eq!(NoteKey::of(key.number()), key);
+        }
+        let whole = NoteKey {
+            step: 1,
+            item: None,
+        };
+        let last_item = NoteKey {
+            step: 0,
+            item: Some(999),
+        };
+        assert!(last_item.number() < whole.number());
+    }
+}
