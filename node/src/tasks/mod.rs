@@ -1,7 +1,7 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them).
+//! it), [`service`] (what runs them), [`hub`] (where they meet), [`api`] (what clients see).
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
@@ -12,9 +12,13 @@
 //! through [`CallApi`](crate::exchange::CallApi) and peers through
 //! [`CallInside`](crate::exchange::CallInside).
 
+pub mod api;
+pub mod hub;
 pub mod id;
+pub mod own;
 pub mod service;
 pub mod store;
 pub mod task;
 mod task_bytes;
+pub mod watch;
 pub mod workflow;
