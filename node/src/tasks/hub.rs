@@ -17,6 +17,7 @@ use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
 use super::task::{Checked, NewTask, Priority, Submitter};
 use super::watch::Watcher;
+use super::workflow::Webhooks;
 use crate::driver::Desk;
 use crate::exchange::{CallApi, Guest};
 
@@ -46,6 +47,8 @@ pub struct Parts {
     pub api: Arc<dyn CallApi>,
     /// Sees what happens to tasks.
     pub watcher: Arc<dyn Watcher>,
+    /// What signs webhooks; `None` where they are not configured.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// Whose a store is.
@@ -147,6 +150,11 @@ impl Hub {
     /// Sees what happens to tasks.
     pub fn watcher(&self) -> &Arc<dyn Watcher> {
         &self.0.watcher
+    }
+
+    /// What signs webhooks; `None` where they are not configured.
+    pub fn webhooks(&self) -> Option<&Webhooks> {
+        self.0.webhooks.as_ref()
     }
 
     /// Where this node keeps what it accepts.

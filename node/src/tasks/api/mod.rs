@@ -5,6 +5,7 @@
 //! brought; where no keys are needed, everyone sees everything.
 
 mod error;
+mod workflows;
 
 use axum::Router;
 use axum::extract::Request;
@@ -16,7 +17,7 @@ pub use error::ApiError;
 
 /// Everything there is, as one router.
 pub fn router(hub: Hub) -> Router {
-    let parts: [Router<Hub>; 0] = [];
+    let parts = [workflows::routes()];
     let all = parts.into_iter().fold(Router::new(), Router::merge);
     all.method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)

@@ -1,7 +1,8 @@
 //! How a step ended, as it is remembered in the notes of its run.
 //!
 //! Notes are numbered by step and item: `step << 32 | item + 1`, and `step << 32` for the step as a whole. A
-//! failure that ends the run is not noted, so that a requeued run tries the step again.
+//! failure that ends the run has a number of its own for each attempt, beyond all of these: a requeued run
+//! tries the step again.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -61,7 +62,10 @@ pub(super) enum StepState {
     Failed,
 }
 
-/// What a note of a run is about.
+/// The bit that marks the failure that ended an attempt.
+const FAILURE: u64 = 1 << 63;
+
+/// What a note of a run is about, unless it is a failure that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NoteKey {
     pub(super) step: usize,
@@ -75,22 +79,37 @@ impl NoteKey {
         (self.step as u64) << 32 | item
     }
 
-    pub(super) fn of(number: u64) -> Self {
-        let item = (number & u64::from(u32::MAX)).checked_sub(1);
-        Self {
-            step: usize::try_from(number >> 32).unwrap_or(usize::MAX),
-            item: item.and_then(|item| usize::try_from(item).ok()),
+    /// What the note of this number is about; `None` when it is a failure.
+    pub(super) fn of(number: u64) -> Option<Self> {
+        if number & FAILURE != 0 {
+            return None;
         }
+        let item = (number & u64::from(u32::MAX)).checked_sub(1);
+        Some(Self {
+            step: usize::try_from(number >> 32).ok()?,
+            item: item.and_then(|item| usize::try_from(item).ok()),
+        })
+    }
+
+    /// The number of the note of a failure of `step` that ended the run's `attempt`.
+    pub(super) fn failure(step: usize, attempt: u32) -> u64 {
+        FAILURE | u64::from(attempt) << 16 | step as u64 & 0xFFFF
+    }
+
+    /// The step that failed in `attempt`, where the note of this number says so.
+    pub(super) fn failed_step(number: u64, attempt: u32) -> Option<usize> {
+        let is_failure = number & !0xFFFF == FAILURE | u64::from(attempt) << 16;
+        is_failure.then_some((number & 0xFFFF) as usize)
     }
 }
 
 impl StepResult {
     /// The note that remembers it.
-    pub(super) fn note(&self, key: NoteKey) -> Note {
+    pub(super) fn note(&self, number: u64) -> Note {
         let content =
             serde_json::to_vec(self).expect("text keys and finite numbers always are JSON");
         Note {
-            number: key.number(),
+            number,
             content: content.into(),
         }
     }
@@ -119,7 +138,7 @@ mod tests {
     fn notes_are_numbered_by_step_and_item() {
         for (step, item) in [(0, None), (0, Some(0)), (63, Some(999)), (63, None)] {
             let key = NoteKey { step, item };
-            assert_eq!(NoteKey::of(key.number()), key);
+            assert_eq!(NoteKey::of(key.number()), Some(key));
         }
         let whole = NoteKey {
             step: 1,
@@ -130,5 +149,10 @@ mod tests {
             item: Some(999),
         };
         assert!(last_item.number() < whole.number());
+        let failure = NoteKey::failure(63, 7);
+        assert_eq!(NoteKey::of(failure), None);
+        assert_eq!(NoteKey::failed_step(failure, 7), Some(63));
+        assert_eq!(NoteKey::failed_step(failure, 6), None);
+        assert_eq!(NoteKey::failed_step(whole.number(), 0), None);
     }
 }

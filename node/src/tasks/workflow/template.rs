@@ -8,11 +8,10 @@
 //!
 //! Bound: an expression has [`FUEL`] steps, and the whole input [`BODY_BYTES_MAX`] bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
-use serde::Serialize;
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 use serde_json::Value;
 
 /// Instructions that one expression or text may take.
@@ -32,6 +31,27 @@ pub struct TemplateError {
     pub path: String,
     /// What is wrong. Names what was looked for, and never holds a value.
     pub detail: String,
+}
+
+/// What templates see. Cheap to clone: values are shared.
+#[derive(Clone, Debug)]
+pub struct Scope(minijinja::Value);
+
+impl Scope {
+    /// What the run was given, and how steps ended, by their ids.
+    pub fn new(trigger: &Value, steps: &BTreeMap<&str, Value>) -> Self {
+        Self(context! {
+            trigger => minijinja::Value::from(Serde(trigger)),
+            steps => minijinja::Value::from(Serde(steps)),
+        })
+    }
+
+    /// The same, with an item of a list.
+    #[must_use]
+    pub fn with_item(&self, item: &Value, index: usize) -> Self {
+        let item = minijinja::Value::from(Serde(item));
+        Self(context! { item, index, ..self.0.clone() })
+    }
 }
 
 /// Reads templates and expressions.
@@ -55,29 +75,27 @@ impl Templates {
     ///
     /// # Errors
     /// When an expression cannot be read, refers to what is not there, or gives too much.
-    pub fn fill(&self, template: &Value, scope: &impl Serialize) -> Result<Value, TemplateError> {
-        let scope = minijinja::Value::from(Serde(scope));
+    pub fn fill(&self, template: &Value, scope: &Scope) -> Result<Value, TemplateError> {
         let mut bytes = 0;
-        self.fill_at(template, &scope, &mut Place::default(), &mut bytes)
+        self.fill_at(template, &scope.0, &mut Place::default(), &mut bytes)
     }
 
     /// What the expression `text` gives in `scope`.
     ///
     /// # Errors
     /// As with [`Self::fill`].
-    pub fn value(&self, text: &str, scope: &impl Serialize) -> Result<Value, TemplateError> {
-        let scope = minijinja::Value::from(Serde(scope));
-        self.evaluate(text, &scope).map_err(|detail| at("", detail))
+    pub fn value(&self, text: &str, scope: &Scope) -> Result<Value, TemplateError> {
+        self.evaluate(text, &scope.0)
+            .map_err(|detail| at("", detail))
     }
 
     /// Whether the expression `text` holds in `scope`.
     ///
     /// # Errors
     /// As with [`Self::fill`].
-    pub fn holds(&self, text: &str, scope: &impl Serialize) -> Result<bool, TemplateError> {
-        let scope = minijinja::Value::from(Serde(scope));
+    pub fn holds(&self, text: &str, scope: &Scope) -> Result<bool, TemplateError> {
         let expression = self.environment.compile_expression(text);
-        let value = expression.and_then(|expression| expression.eval(scope));
+        let value = expression.and_then(|expression| expression.eval(scope.0.clone()));
         let value = value.map_err(|error| at("", told(&error)))?;
         Ok(value.is_true())
     }
@@ -308,11 +326,10 @@ mod tests {
 
     use super::*;
 
-    fn scope() -> Value {
-        json!({
-            "trigger": {"items": [1, {"a": null}], "name": "Ada", "big": "x".repeat(1_000)},
-            "steps": {"draft": {"state": "completed", "output": {"text": "hi", "score": 0.75}}},
-        })
+    fn scope() -> Scope {
+        let trigger = json!({"items": [1, {"a": null}], "name": "Ada", "big": "x".repeat(1_000)});
+        let draft = json!({"state": "completed", "output": {"text": "hi", "score": 0.75}});
+        Scope::new(&trigger, &BTreeMap::from([("draft", draft)]))
     }
 
     fn fill(template: &Value) -> Result<Value, TemplateError> {
@@ -345,7 +362,8 @@ mod tests {
     #[test]
     fn markup_in_values_is_left_alone() {
         let templates = Templates::default();
-        let scope = json!({"trigger": {"text": "<b> {{ trigger.text }} & \"q\""}});
+        let trigger = json!({"text": "<b> {{ trigger.text }} & \"q\""});
+        let scope = Scope::new(&trigger, &BTreeMap::new());
         let filled = templates.fill(&json!("say {{ trigger.text }}"), &scope);
         assert_eq!(
             filled.expect("filled"),
@@ -390,6 +408,16 @@ mod tests {
         assert!(names.iter().any(|name| name.starts_with("steps.other")));
         let errors = templates.references(&json!({"x": "{{ a b }}", "y": "{% if %}"}));
         assert_eq!(errors.expect_err("unreadable").len(), 2);
+    }
+
+    #[test]
+    fn item_is_seen_beside_the_rest() {
+        let scope = scope().with_item(&json!({"id": 7}), 2);
+        let filled = Templates::default().fill(
+            &json!("{{ index }}: {{ item.id }} {{ trigger.name }}"),
+            &scope,
+        );
+        assert_eq!(filled.expect("filled"), json!("2: 7 Ada"));
     }
 
     #[test]
