@@ -159,7 +159,7 @@ impl<'a> Checker<'a> {
                 call.path
             );
             self.problem(format!("{path}.path"), message);
-        } else if QUEUES.iter().any(|queue| is_under(queue)) {
+        } else if QUEUES.iter().any(is_under) {
             let message = format!("{:?} queues work itself, which a step may not", call.path);
             self.problem(format!("{path}.path"), message);
         }

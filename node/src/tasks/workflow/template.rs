@@ -224,7 +224,7 @@ fn to_json(value: &minijinja::Value) -> Result<Value, String> {
 
 /// What the language's error says, without the values that it may show.
 fn told(error: &minijinja::Error) -> String {
-    let detail = match (error.kind(), error.detail()) {
+    match (error.kind(), error.detail()) {
         (ErrorKind::UndefinedError, _) => "refers to what is not there".to_owned(),
         (ErrorKind::OutOfFuel, _) => "takes too long".to_owned(),
         (ErrorKind::SyntaxError | ErrorKind::UnknownFilter, Some(detail)) => {
@@ -234,8 +234,7 @@ fn told(error: &minijinja::Error) -> String {
             format!("cannot be read: {detail}")
         }
         (kind, _) => kind.to_string(),
-    };
-    detail
+    }
 }
 
 fn length_of(value: &Value) -> usize {

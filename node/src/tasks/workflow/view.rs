@@ -20,7 +20,7 @@ pub(in crate::tasks) enum Depth {
 }
 
 /// The job of a run; `None` when the task is none.
-pub(in crate::tasks) fn job(task: &Task) -> Option<RunJob> {
+pub(super) fn job(task: &Task) -> Option<RunJob> {
     match serde_json::from_value(task.new.payload.clone()) {
         Ok(Job::Run(job)) => Some(*job),
         _ => None,
