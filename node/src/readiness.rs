@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use grapevine_core::fact::Phase;
 use grapevine_core::view::{Reach, View};
+use grapevine_core::work;
 use serde_json::{Value, json};
 
 /// Shared flags of what the view does not know. Cheap to clone.
@@ -61,6 +62,16 @@ impl Readiness {
         {
             let warning = "upstreams: none can be used now, neither here nor at a peer";
             reasons.warnings.push(warning.into());
+        }
+        for tasks in work::unserved(view) {
+            let work::Unserved {
+                service,
+                node,
+                waiting,
+            } = tasks;
+            let warning =
+                format!("tasks: {waiting} of {service} wait at {node}, and no live node serves it");
+            reasons.warnings.push(warning);
         }
         if self.0.open_to_all.load(Ordering::Relaxed) {
             let warning = "keys: none are configured, so the public address lets everyone in";

@@ -10,7 +10,7 @@
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
 //! 7. [`engine`]: the state machine that turns events into effects and views.
-//! 8. [`mode`]: what a node does beside routing.
+//! 8. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task.
 //! 9. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
@@ -21,6 +21,7 @@
 pub mod country;
 pub mod engine;
 pub mod fact;
+pub mod handover;
 pub mod health;
 pub mod homes;
 pub mod ids;
@@ -36,6 +37,7 @@ pub mod route;
 pub mod time;
 pub mod units;
 pub mod view;
+pub mod work;
 
 pub use engine::Engine;
 pub use time::Instant;

@@ -4,6 +4,7 @@
 
 mod browsers;
 mod mesh;
+mod serving;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use grapevine_core::mode::Mode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -47,6 +49,8 @@ pub struct Admin {
     pub drain: watch::Sender<bool>,
     /// The bearer token to ask for.
     pub token: Option<Secret>,
+    /// Which requests and which background work the node serves.
+    pub mode: Mode,
 }
 
 /// The operator's port could not be opened.
@@ -83,6 +87,8 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/config", get(config))
             .route("/drain", post(drain))
+            .route("/serving", get(serving::requests))
+            .route("/serving/{key}", get(serving::service))
             .route_layer(from_fn_with_state(self.clone(), authorize))
             .with_state(self);
         axum::serve(listener, open.merge(closed).fallback(not_found)).await
@@ -122,7 +128,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn mesh(State(admin): State<Admin>) -> Json<Value> {
     let now = admin.desk.now();
-    Json(mesh::to_json(&admin.desk.view(), now))
+    Json(mesh::to_json(&admin.desk.view(), &admin.mode, now))
 }
 
 #[derive(Deserialize)]
@@ -153,6 +159,7 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error = "try /mesh, /requests, /metrics, /config, /healthz, /readyz, or POST /drain";
+    let error =
+        "try /mesh, /requests, /metrics, /config, /serving, /healthz, /readyz, or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

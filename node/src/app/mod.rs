@@ -23,6 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
+use grapevine_core::ids::ServiceKey;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
@@ -52,7 +53,8 @@ pub struct App {
     readiness: Readiness,
     geography: Geography,
     shown_config: Arc<ArcSwap<serde_json::Value>>,
-    workers: Workers,
+    /// `None` where the node serves no requests.
+    workers: Option<Workers>,
     mesh: Option<Mesh>,
     drain: watch::Sender<bool>,
     tasks: Vec<AbortHandle>,
@@ -93,12 +95,24 @@ impl App {
         }
     }
 
+    /// Whether this node answers API requests.
+    pub fn serving(&self) -> bool {
+        self.config.worker_mode.serves_requests()
+    }
+
+    /// Whether this node runs tasks of the service `key`, as its mode says: registered here or not.
+    pub fn serving_service(&self, key: &ServiceKey) -> bool {
+        self.config.worker_mode.serves(key)
+    }
+
     fn announce(&self) {
         let mesh = self.mesh.as_ref().map(|mesh| mesh.handle.advertised());
+        let listen = self.workers.as_ref().map(|workers| workers.address());
         info!(
             node.name = %self.config.node.name,
             node.region = %self.config.node.region,
-            listen = %self.workers.address(),
+            listen = listen.map_or_else(|| "closed".to_owned(), |address| address.to_string()),
+            worker_mode = self.config.worker_mode.to_string(),
             admin = %self.config.admin.listen,
             mesh.advertised = mesh.map(|address| address.to_string()),
             upstreams = self.config.upstreams.len(),
@@ -111,7 +125,12 @@ impl App {
         info!(?limit, "draining");
         self.desk.tell(Event::PhaseChanged(Phase::Draining)).await;
         let hops_end = tokio::time::timeout(limit, hops_ended(self.desk.clone()));
-        let (_, hops) = tokio::join!(self.workers.stop(limit), hops_end);
+        let clients_end = async {
+            if let Some(workers) = self.workers {
+                workers.stop(limit).await;
+            }
+        };
+        let (_, hops) = tokio::join!(clients_end, hops_end);
         if hops.is_err() {
             warn!("requests of peers are still under way at the limit and are broken off");
         }

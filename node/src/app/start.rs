@@ -56,7 +56,10 @@ impl App {
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
-        let workers = ground.open(&config, &door, public_tls.clone(), &recorder, peers)?;
+        let serves_requests = config.worker_mode.serves_requests();
+        let workers = serves_requests
+            .then(|| ground.open(&config, &door, public_tls.clone(), &recorder, peers))
+            .transpose()?;
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
@@ -70,10 +73,13 @@ impl App {
             config: show(&shown_config),
             drain: drain.clone(),
             token: config.admin.token.clone(),
+            mode: config.worker_mode.clone(),
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
         desk.tell(Event::Configured(translate::specs(&config)))
+            .await;
+        desk.tell(Event::ServicesChanged(translate::services(&config)))
             .await;
         desk.tell(Event::PhaseChanged(Phase::Ready)).await;
         let app = Self {
@@ -135,7 +141,7 @@ impl Ground {
         );
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
-        readiness.set_open_to_all(config.keys.is_empty());
+        readiness.set_open_to_all(translate::is_open_to_all(config));
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
         let geography = Geography::start(config)?;
@@ -184,6 +190,7 @@ impl Ground {
             peers: peers.clone(),
             readiness: readiness.clone(),
             locate: locate.clone(),
+            background: ingress::Background::default(),
         };
         let address = config.listen;
         Workers::start(translate::listen(config, public_tls), context)

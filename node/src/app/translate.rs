@@ -1,10 +1,13 @@
 //! From the configuration to what each shell and core are told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
+use grapevine_core::fact::ServicesFact;
 use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::place::Place;
+use grapevine_core::work;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::StartError;
@@ -27,7 +30,7 @@ pub(super) fn identity(config: &Config, generation: Generation) -> Identity {
         place: place(config),
         protocol: grapevine_proto::frame::VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
-        serves_requests: true,
+        serves_requests: config.worker_mode.serves_requests(),
     }
 }
 
@@ -43,6 +46,20 @@ fn place(config: &Config) -> Option<Place> {
     node.place
         .or_else(|| geo::region::place_of(&node.region))
         .or_else(by_address)
+}
+
+/// The background work of a node that keeps no tasks: what its mode names may be served by a program
+/// beside it.
+pub(super) fn services(config: &Config) -> ServicesFact {
+    ServicesFact {
+        serves: work::served(&config.worker_mode, []),
+        waiting: BTreeMap::new(),
+    }
+}
+
+/// Whether everyone may use the public address.
+pub(super) fn is_open_to_all(config: &Config) -> bool {
+    config.worker_mode.serves_requests() && config.keys.is_empty()
 }
 
 pub(super) fn specs(config: &Config) -> Vec<UpstreamSpec> {
@@ -172,7 +189,8 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         models: key
             .models
             .as_ref()
-            .map(|models| models.iter().cloned().collect()),
+            .map(|models| Arc::new(models.iter().cloned().collect())),
+        services: None,
     });
     ingress::Settings {
         node: config.node.name.clone(),

@@ -210,6 +210,8 @@ mod tests {
             "loud",
             "--log-format",
             "f",
+            "--worker-mode",
+            "!,*",
         ];
         let (text, is_good) = check(&args, &[]);
         assert!(!is_good);

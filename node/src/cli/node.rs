@@ -57,6 +57,10 @@ pub struct NodeArgs {
     /// The form of a log line: text or json [log.format]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// What the node does, as in the variable WORKER_MODE: '!' requests, '*' all background services,
+    /// '-' neither, or keys of services [worker_mode]
+    #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
+    worker_mode: Option<String>,
 }
 
 impl NodeArgs {
@@ -78,7 +82,8 @@ impl NodeArgs {
             .with("--cert", &["mesh", "tls", "cert"], self.cert)
             .with("--key", &["mesh", "tls", "key"], self.key)
             .with("--log", &["log", "level"], self.log)
-            .with("--log-format", &["log", "format"], self.log_format);
+            .with("--log-format", &["log", "format"], self.log_format)
+            .with("--worker-mode", &["worker_mode"], self.worker_mode);
         let flags = self
             .upstream
             .into_iter()

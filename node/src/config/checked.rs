@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName};
+use grapevine_core::mode::Mode;
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::place::Place;
 use grapevine_core::residency::Residency;
@@ -63,6 +64,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Threads that serve the public address, one runtime each.
     pub workers: NonZeroUsize,
+    /// Whether it answers requests, and which background work it does.
+    pub worker_mode: Mode,
 }
 
 /// Who the node is and where.

@@ -38,6 +38,7 @@ impl Config {
                 LogFormat::Json => "json",
             }},
             "workers": self.workers,
+            "worker_mode": self.worker_mode.to_string(),
         });
         without_nulls(dump)
     }

@@ -53,6 +53,9 @@ pub struct ConfigFile {
     pub log: Option<LogFile>,
     /// Threads that serve the public address, 1 to 1024. Default: one per core.
     pub workers: Option<u64>,
+    /// What the node does, in quotes: "!" is API requests, "*" all background services, "-" neither; or
+    /// keys of services, with "!" beside them for requests too. Default: requests and all services.
+    pub worker_mode: Option<String>,
 }
 
 /// Who the node is and where.

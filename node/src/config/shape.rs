@@ -14,7 +14,7 @@ use super::problem::Report;
 use super::tree::{Entry, Kind, Node, Scalar};
 
 /// Sections of the design that this version has not got.
-const LATER: [&str; 3] = ["dns", "worker_mode", "tasks"];
+const LATER: [&str; 2] = ["dns", "tasks"];
 
 /// What of `tree` fits `schema`, and where it was written. `refused` are keys reported already.
 pub(super) fn fit(

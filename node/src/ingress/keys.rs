@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use grapevine_core::ids::ModelName;
+use grapevine_core::ids::{ModelName, ServiceKey};
 use http::header::{self, HeaderMap};
 
 use crate::config::hash::KeyHash;
@@ -17,7 +17,9 @@ pub struct Key {
     /// All that is known of the key itself.
     pub hash: KeyHash,
     /// The models it may use; `None` is every model.
-    pub models: Option<BTreeSet<ModelName>>,
+    pub models: Option<Arc<BTreeSet<ModelName>>>,
+    /// The services whose tasks it may create and run, and nothing else; `None` is an ordinary key.
+    pub services: Option<Arc<BTreeSet<ServiceKey>>>,
 }
 
 /// Shows no hash: a weak key could be guessed from it.
@@ -27,6 +29,7 @@ impl std::fmt::Debug for Key {
             .debug_struct("Key")
             .field("name", &self.name)
             .field("models", &self.models)
+            .field("services", &self.services)
             .finish_non_exhaustive()
     }
 }
@@ -55,6 +58,12 @@ impl Keys {
     /// These keys.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
         Self(keys.into_iter().map(Arc::new).collect())
+    }
+
+    /// The key of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Key> {
+        let mut keys = self.0.iter().map(Arc::as_ref);
+        keys.find(|key| *key.name == *name)
     }
 
     /// Whose key the request carries; `None` when no keys are needed.
@@ -98,6 +107,7 @@ mod tests {
             name: "app".into(),
             hash: KeyHash::of("right"),
             models: None,
+            services: None,
         }])
     }
 

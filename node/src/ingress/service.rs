@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_core::ids::ModelName;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -11,6 +12,7 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
+use super::background;
 use super::connection::Late;
 use super::door;
 use super::head;
@@ -19,11 +21,11 @@ use super::keys::{Key, KeyError};
 use super::listing::{self, Dialect};
 use super::problem::Problem;
 use super::reply::{self, Reply};
-use super::request::{self, Admitted};
+use super::request::{self, Admitted, Rank};
 use super::track::Track;
 use super::visitor::Visitor;
 use super::{Context, Settings};
-use crate::exchange::{CallLocal, CallPeer};
+use crate::exchange::{CallLocal, CallPeer, Guest, GuestBody};
 use crate::headers;
 
 const MODELS_PATH: &str = "/v1/models";
@@ -100,8 +102,21 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     let answered = if is_models {
         visit.models(&head)
     } else {
-        match visit.admit(head, body, peer).await {
-            Ok(admitted) => return request::answer(context, admitted, visit.track).await,
+        let path = visit.track.path().path();
+        let admitted = match context.background.takes(path) {
+            true => visit.admit_guest(head, body, peer).await,
+            false => visit.admit(head, body, peer).await,
+        };
+        match admitted {
+            Ok(Way::Upstream(admitted)) => {
+                return request::answer(context, *admitted, visit.track).await;
+            }
+            Ok(Way::Background(guest, request)) => {
+                return context
+                    .background
+                    .answer(guest, *request, visit.track)
+                    .await;
+            }
             Err(problem) => Err(problem),
         }
     };
@@ -109,6 +124,12 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         Ok(list) => reply::own(visit.track, StatusCode::OK, &list),
         Err(problem) => reply::problem(visit.track, &problem),
     }
+}
+
+/// Where a request that was let in goes.
+enum Way {
+    Upstream(Box<Admitted>),
+    Background(Guest, Box<Request<GuestBody>>),
 }
 
 /// One request at the door.
@@ -125,20 +146,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut head: Parts,
         mut body: Incoming,
         peer: SocketAddr,
-    ) -> Result<Admitted, Problem> {
-        let checked = self.check(&head);
-        let (key, wishes) = match checked {
-            Ok(checked) => checked,
-            Err(problem) => {
-                intake::linger(&mut body).await;
-                return Err(problem);
-            }
-        };
-        let budget = self.context.desk.budget();
-        if budget.requests() >= self.settings.in_flight_max {
-            return Err(Problem::node_full());
-        }
-        self.track.let_in(budget.request());
+    ) -> Result<Way, Problem> {
+        let (key, wishes) = self.let_in(&head, &mut body).await?;
         let settings = self.settings;
         let (max, pause) = (settings.body_bytes_max, settings.body_timeout);
         let body: Bytes = intake::read(body, &head.headers, max, pause).await?;
@@ -154,19 +163,96 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 Some(_) | None => {}
             }
         }
-        let whereabouts = self.context.locate.locate(peer, &head.headers);
-        let key = key.map(|key| key.name.clone());
-        let visitor = Visitor::new(settings, whereabouts, key, asked.model.as_ref());
-        if let Some(fence) = visitor.fence() {
-            self.track.set_fence(fence);
+        let visitor = self.visitor(&head, peer, key.as_deref(), asked.model.as_ref());
+        let path = self.track.path().path();
+        if asked.background && background::is_responses(&head.method, path) {
+            let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
+            return Ok(Way::Background(
+                guest,
+                Box::new(background::whole(head, body)),
+            ));
         }
         door::clean(&mut head.headers);
-        Ok(Admitted {
+        Ok(Way::Upstream(Box::new(Admitted {
             headers: head.headers,
             wishes,
             visitor,
             head: asked,
             body,
+            rank: Rank::Client,
+        })))
+    }
+
+    /// Lets a request in that is about background work; its body follows as it comes.
+    async fn admit_guest(
+        &mut self,
+        head: Parts,
+        mut body: Incoming,
+        peer: SocketAddr,
+    ) -> Result<Way, Problem> {
+        let (key, wishes) = self.let_in(&head, &mut body).await?;
+        let visitor = self.visitor(&head, peer, key.as_deref(), None);
+        let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
+        let request = background::flowing(head, body, self.settings.body_timeout);
+        Ok(Way::Background(guest, Box::new(request)))
+    }
+
+    /// Everything that is found out before the body is here; the request counts from here on.
+    async fn let_in(
+        &mut self,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Result<(Option<Arc<Key>>, door::Wishes), Problem> {
+        let checked = match self.check(head) {
+            Ok(checked) => checked,
+            Err(problem) => {
+                intake::linger(body).await;
+                return Err(problem);
+            }
+        };
+        let budget = self.context.desk.budget();
+        if budget.requests() >= self.settings.in_flight_max {
+            return Err(Problem::node_full());
+        }
+        self.track.let_in(budget.request());
+        Ok(checked)
+    }
+
+    fn visitor(
+        &mut self,
+        head: &Parts,
+        peer: SocketAddr,
+        key: Option<&Key>,
+        model: Option<&ModelName>,
+    ) -> Visitor {
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let key = key.map(|key| key.name.clone());
+        let visitor = Visitor::new(self.settings, whereabouts, key, model);
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
+        visitor
+    }
+
+    /// Who asks for background work; this node must be allowed to keep it.
+    fn guest(
+        &self,
+        key: Option<&Key>,
+        wishes: &door::Wishes,
+        visitor: &Visitor,
+    ) -> Result<Guest, Problem> {
+        let is_limited = visitor.fence().is_some() || !wishes.allow_regions.is_empty();
+        let regions = visitor.allowed(&wishes.allow_regions);
+        if is_limited && !regions.contains(&self.settings.region) {
+            return Err(Problem::not_here(&self.settings.region, visitor.fence()));
+        }
+        Ok(Guest {
+            request_id: self.track.id().clone(),
+            key: visitor.caller.key.clone(),
+            services: key.and_then(|key| key.services.clone()),
+            models: key.and_then(|key| key.models.clone()),
+            client: visitor.caller.client,
+            regions,
         })
     }
 
@@ -190,6 +276,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(Problem::looped());
         }
         let key = self.key(head)?;
+        let is_workers = key.as_ref().is_some_and(|key| key.services.is_some());
+        if is_workers && !background::is_for_workers(self.track.path().path()) {
+            return Err(Problem::key_of_a_worker());
+        }
         let wishes = door::wishes(&head.headers)?;
         Ok((key, wishes))
     }

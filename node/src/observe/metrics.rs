@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, View};
+use grapevine_core::work;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -46,6 +47,7 @@ struct Inner {
     peer_reachable: Family<PeerLabels, Gauge>,
     peer_rtt: Family<PeerLabels, FloatGauge>,
     lost: Family<KindLabels, Gauge>,
+    tasks_unserved: Family<ServiceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -84,6 +86,11 @@ struct UpstreamLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PeerLabels {
     peer: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServiceLabels {
+    service: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -199,6 +206,15 @@ impl Metrics {
                 metrics.read_peer(node);
             }
         }
+        metrics.tasks_unserved.clear();
+        let unserved = work::unserved(view).into_iter();
+        for tasks in unserved.filter(|tasks| *tasks.node == view.node) {
+            let service = tasks.service.to_string();
+            let gauge = metrics
+                .tasks_unserved
+                .get_or_create(&ServiceLabels { service });
+            gauge.set(tasks.waiting.into());
+        }
     }
 }
 
@@ -261,6 +277,7 @@ impl Inner {
             peer_reachable: Family::default(),
             peer_rtt: Family::default(),
             lost: Family::default(),
+            tasks_unserved: Family::default(),
         };
         inner.register_requests(registry);
         inner.register_states(registry);
@@ -344,6 +361,11 @@ impl Inner {
             "Round trip to a peer over the mesh port",
             Unit::Seconds,
             self.peer_rtt.clone(),
+        );
+        registry.register(
+            "tasks_unserved",
+            "Tasks that wait at this node while no live node serves them, by service",
+            self.tasks_unserved.clone(),
         );
     }
 }

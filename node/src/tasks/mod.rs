@@ -1,7 +1,8 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them), [`hub`] (where they meet), [`api`] (what clients see).
+//! it), [`service`] (what runs them), [`hub`] (where they meet), [`taking`] and
+//! [`runner`] (from waiting to ended), [`api`] (what clients see).
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
@@ -13,11 +14,16 @@
 //! [`CallInside`](crate::exchange::CallInside).
 
 pub mod api;
+mod attempt;
 pub mod hub;
 pub mod id;
 pub mod own;
+mod pace;
+pub mod runner;
+pub mod serve;
 pub mod service;
 pub mod store;
+pub mod taking;
 pub mod task;
 mod task_bytes;
 pub mod watch;

@@ -18,7 +18,7 @@ impl Checker<'_> {
     pub(super) fn keys(
         &mut self,
         list: &Option<Vec<Item<KeyFile>>>,
-        public: SocketAddr,
+        public: Option<SocketAddr>,
     ) -> Vec<KeyConfig> {
         let (mut names, mut hashes) = (BTreeMap::new(), BTreeMap::new());
         let mut keys = Vec::new();
@@ -49,7 +49,7 @@ impl Checker<'_> {
             keys.push(config);
         }
         if list.as_ref().is_none_or(Vec::is_empty)
-            && !public.ip().is_loopback()
+            && let Some(public) = public.filter(|public| !public.ip().is_loopback())
             && !self.places.was_refused("keys")
         {
             let problem = format!(

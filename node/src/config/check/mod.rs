@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use grapevine_core::mode::Mode;
+
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
 use super::file::{ConfigFile, DurationText, Item, SizeText};
 use super::places::Places;
@@ -59,11 +61,14 @@ pub(super) fn check(
         .unwrap_or(checked::LISTEN);
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
-    let admin = checker.admin(file.admin.as_ref(), listen);
+    let worker_mode = checker.worker_mode(file.worker_mode.as_deref());
+    // Where no requests are served the public address stays closed, and nothing speaks about it.
+    let public = worker_mode.serves_requests().then_some(listen);
+    let admin = checker.admin(file.admin.as_ref(), public);
     let upstreams = checker.upstreams(&file.upstreams, has_mesh);
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
-    let keys = checker.keys(&file.keys, listen);
+    let keys = checker.keys(&file.keys, public);
     let own = node.as_ref().map(|node| &node.region);
     let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
     let cors = file
@@ -101,6 +106,7 @@ pub(super) fn check(
         drain: DrainConfig { timeout },
         log,
         workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
+        worker_mode,
     })
 }
 
@@ -147,6 +153,20 @@ impl Checker<'_> {
                 let problem = format!("{} {error}", self.shown(key));
                 self.problem(key, problem, remedy);
                 None
+            }
+        }
+    }
+
+    fn worker_mode(&mut self, text: Option<&str>) -> Mode {
+        match text.map_or_else(|| Ok(Mode::default()), str::parse::<Mode>) {
+            Ok(mode) => mode,
+            Err(error) => {
+                let error = error.to_string();
+                let form = "write letters, digits and '-' around one ':', as in workflow:process";
+                let (problem, remedy) = error.split_once("; ").unwrap_or((&error, form));
+                let problem = format!("{} {problem}", self.shown("worker_mode"));
+                self.problem("worker_mode", problem, remedy);
+                Mode::default()
             }
         }
     }

@@ -98,7 +98,11 @@ impl Checker<'_> {
             .collect()
     }
 
-    pub(super) fn admin(&mut self, file: Option<&AdminFile>, public: SocketAddr) -> AdminConfig {
+    pub(super) fn admin(
+        &mut self,
+        file: Option<&AdminFile>,
+        public: Option<SocketAddr>,
+    ) -> AdminConfig {
         let written = file.and_then(|file| file.listen.as_deref());
         let listen = self
             .parse("admin.listen", written, LISTEN_FORM)
@@ -121,7 +125,7 @@ impl Checker<'_> {
                 "set admin.token (or GRAPEVINE_ADMIN_TOKEN), or listen on 127.0.0.1",
             );
         }
-        if listen == public && listen.port() != 0 {
+        if public == Some(listen) && listen.port() != 0 {
             self.problem(
                 "admin.listen",
                 format!("{listen} is the public address too"),

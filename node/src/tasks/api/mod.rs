@@ -5,6 +5,11 @@
 //! brought; where no keys are needed, everyone sees everything.
 
 mod error;
+pub mod extract;
+mod operator;
+mod show;
+mod tasks;
+mod workers;
 mod workflows;
 
 use axum::Router;
@@ -14,10 +19,11 @@ use http::{Method, StatusCode};
 use super::hub::Hub;
 
 pub use error::ApiError;
+pub use operator::operator;
 
 /// Everything there is, as one router.
 pub fn router(hub: Hub) -> Router {
-    let parts = [workflows::routes()];
+    let parts = [tasks::router(), workers::router(), workflows::routes()];
     let all = parts.into_iter().fold(Router::new(), Router::merge);
     all.method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
