@@ -223,6 +223,22 @@ impl Hub {
         draft: Draft,
         guest: &Guest,
     ) -> Result<Id, StoreError> {
+        self.add_to(self.0.store.as_ref(), id, service, draft, guest)
+            .await
+    }
+
+    /// The same, into the store that keeps what the task is about; the owner of `id` is to be that store's.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing was accepted then.
+    pub async fn add_to(
+        &self,
+        store: &dyn Store,
+        id: Id,
+        service: &ServiceKey,
+        draft: Draft,
+        guest: &Guest,
+    ) -> Result<Id, StoreError> {
         let began = tokio::time::Instant::now();
         let holder = guest.key.as_deref().unwrap_or_default();
         let task = NewTask {
@@ -241,7 +257,7 @@ impl Hub {
             submitter: Submitter::of(guest),
             regions: guest.regions.iter().cloned().map(Checked).collect(),
         };
-        let added = self.0.store.add(task).await?;
+        let added = store.add(task).await?;
         self.0.watcher.enqueued(service, began.elapsed());
         Ok(match added {
             Added::New => id,

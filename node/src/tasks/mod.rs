@@ -15,6 +15,7 @@
 
 pub mod api;
 mod attempt;
+pub mod batch;
 pub mod hub;
 pub mod id;
 pub mod own;

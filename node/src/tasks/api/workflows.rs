@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
@@ -10,12 +10,13 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ApiError;
+use super::extract::{Body, Query, Who};
+use super::{ApiError, show, tasks};
 use crate::exchange::Guest;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{FileRecord, Note, PAGE_MAX, PIECE_BYTES, Store, TaskQuery};
-use crate::tasks::task::{Checked, IDEMPOTENCY_KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, Task, Timestamp};
+use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
 use crate::tasks::workflow::check::{Problem, check};
 use crate::tasks::workflow::document::Workflow;
 use crate::tasks::workflow::view::{self, Depth};
@@ -102,7 +103,7 @@ fn read_or_refuse(document: Value) -> Result<Workflow, ApiError> {
     })
 }
 
-async fn validate(Json(document): Json<Value>) -> Json<Value> {
+async fn validate(Body(document): Body<Value>) -> Json<Value> {
     let problems = read(document).err().unwrap_or_default();
     Json(json!({
         "object": "workflow.validation",
@@ -113,8 +114,8 @@ async fn validate(Json(document): Json<Value>) -> Json<Value> {
 
 async fn create(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
-    Json(document): Json<Value>,
+    Extension(guest): Who,
+    Body(document): Body<Value>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let workflow = read_or_refuse(document)?;
     let content = serde_json::to_vec(&workflow);
@@ -154,7 +155,7 @@ fn shown(record: &FileRecord, workflow: Option<&Workflow>) -> Value {
 
 async fn list(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Value>, ApiError> {
     let (after, limit) = paging.read()?;
@@ -195,9 +196,10 @@ async fn definition(
     }
     let store = hub.store_of(&id)?;
     let record = store.file(&id).await?.ok_or_else(missing)?;
-    if !is_for(record.key.as_deref(), guest) {
+    if guest.key.is_some() && guest.key.as_deref() != record.key.as_deref() {
         return Err(missing());
     }
+    show::check_regions(&record.regions, hub.region())?;
     let mut content = Vec::new();
     let mut number = 0;
     while let Some(piece) = store.piece(&id, number).await? {
@@ -211,13 +213,9 @@ async fn definition(
     Ok((record, workflow, store))
 }
 
-fn is_for(key: Option<&str>, guest: &Guest) -> bool {
-    guest.key.is_none() || guest.key.as_deref() == key
-}
-
 async fn show(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let (record, workflow, _) = definition(&hub, &guest, &name).await?;
@@ -226,7 +224,7 @@ async fn show(
 
 async fn delete(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let (record, _, store) = definition(&hub, &guest, &name).await?;
@@ -238,10 +236,10 @@ async fn delete(
 
 async fn trigger(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Json(trigger): Json<Trigger>,
+    Body(trigger): Body<Trigger>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     if trigger.workflow.is_some() {
         let message = "must be left out: the path names the workflow";
@@ -253,9 +251,9 @@ async fn trigger(
 
 async fn trigger_inline(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     headers: HeaderMap,
-    Json(mut trigger): Json<Trigger>,
+    Body(mut trigger): Body<Trigger>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let Some(document) = trigger.workflow.take() else {
         return Err(ApiError::invalid("workflow", "is missing"));
@@ -281,7 +279,7 @@ async fn begin(
             .check(url)
             .map_err(|why| ApiError::invalid("webhook", why))?;
     }
-    let idempotency_key = idempotency_key(headers, trigger.idempotency_key)?;
+    let idempotency_key = tasks::idempotency_key(headers, trigger.idempotency_key)?;
     let payload = run_payload(workflow_id, workflow, trigger.input, trigger.webhook);
     let draft = Draft {
         payload,
@@ -299,28 +297,9 @@ async fn begin(
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
-fn idempotency_key(headers: &HeaderMap, given: Option<String>) -> Result<Option<String>, ApiError> {
-    let header = headers
-        .get("idempotency-key")
-        .map(|value| value.to_str().map(str::to_owned));
-    let key = match (given, header) {
-        (Some(key), _) | (None, Some(Ok(key))) => key,
-        (None, Some(Err(_))) => {
-            let message = "the Idempotency-Key header holds other than visible ASCII";
-            return Err(ApiError::invalid("idempotency_key", message));
-        }
-        (None, None) => return Ok(None),
-    };
-    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
-        let message = format!("must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
-        return Err(ApiError::invalid("idempotency_key", message));
-    }
-    Ok(Some(key))
-}
-
 async fn list_runs(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Value>, ApiError> {
     let (before, limit) = paging.read()?;
@@ -352,22 +331,16 @@ async fn list_runs(
 
 /// A run that is the guest's to see.
 async fn run_of(hub: &Hub, guest: &Guest, name: &str) -> Result<(Task, Arc<dyn Store>), ApiError> {
-    let missing = || ApiError::not_found("run", name);
-    let id: Id = name.parse().map_err(|_| missing())?;
-    if id.kind() != Kind::Run {
-        return Err(missing());
-    }
-    let store = hub.store_of(&id)?;
-    let task = store.get(&id).await?.ok_or_else(missing)?;
-    match is_for(task.new.submitter.key.as_deref(), guest) {
-        true => Ok((task, store)),
-        false => Err(missing()),
+    let (task, store) = show::find(hub, guest, name).await?;
+    match task.new.id.kind() {
+        Kind::Run => Ok((task, store)),
+        _ => Err(ApiError::not_found("run", name)),
     }
 }
 
 async fn show_run(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let (task, store) = run_of(&hub, &guest, &name).await?;
@@ -390,7 +363,7 @@ async fn all_notes(store: &dyn Store, id: &Id) -> Result<Vec<Note>, ApiError> {
 
 async fn cancel_run(
     State(hub): State<Hub>,
-    Extension(guest): Extension<Guest>,
+    Extension(guest): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let (before, store) = run_of(&hub, &guest, &name).await?;
