@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use grapevine_core::fact::Load;
@@ -221,4 +221,25 @@ pub trait CallInside: Send + Sync + 'static {
 pub trait ServeInside: Send + Sync + 'static {
     /// Answers a call of `peer`, whose identity is proven.
     async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes);
+}
+
+/// Answers calls of peers by a handler that is set later, and says 404 until then. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct InsideDoor(Arc<OnceLock<Arc<dyn ServeInside>>>);
+
+impl InsideDoor {
+    /// From now on `handler` answers; false, and nothing changes, where one was set before.
+    pub fn open(&self, handler: Arc<dyn ServeInside>) -> bool {
+        self.0.set(handler).is_ok()
+    }
+}
+
+#[async_trait::async_trait]
+impl ServeInside for InsideDoor {
+    async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes) {
+        match self.0.get() {
+            Some(handler) => handler.serve(peer, path, body).await,
+            None => (StatusCode::NOT_FOUND, Bytes::new()),
+        }
+    }
 }

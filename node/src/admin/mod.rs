@@ -47,6 +47,8 @@ pub struct Admin {
     pub config: Arc<dyn Fn() -> Value + Send + Sync>,
     /// Begins to drain the node when set.
     pub drain: watch::Sender<bool>,
+    /// What is shown and done about background work.
+    pub tasks: Router,
     /// The bearer token to ask for.
     pub token: Option<Secret>,
     /// Which requests and which background work the node serves.
@@ -89,8 +91,9 @@ impl Admin {
             .route("/drain", post(drain))
             .route("/serving", get(serving::requests))
             .route("/serving/{key}", get(serving::service))
-            .route_layer(from_fn_with_state(self.clone(), authorize))
-            .with_state(self);
+            .with_state(self.clone())
+            .merge(self.tasks.clone())
+            .route_layer(from_fn_with_state(self, authorize));
         axum::serve(listener, open.merge(closed).fallback(not_found)).await
     }
 }
@@ -160,6 +163,6 @@ async fn drain(State(admin): State<Admin>) -> Response {
 
 async fn not_found() -> Response {
     let error =
-        "try /mesh, /requests, /metrics, /config, /serving, /healthz, /readyz, or POST /drain";
+        "try /mesh, /requests, /tasks, /metrics, /config, /serving, /healthz, /readyz, or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

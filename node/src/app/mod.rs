@@ -15,6 +15,7 @@ mod peers;
 mod reload;
 mod signals;
 mod start;
+mod tasks;
 mod translate;
 
 use std::sync::Arc;
@@ -30,10 +31,12 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Sources};
 use crate::driver::Desk;
+use crate::exchange::{CallInside, ServeInside};
 use crate::ingress::{self, TlsHandle, Workers};
 use crate::observe::log;
 use crate::prober;
 use crate::readiness::Readiness;
+use crate::tasks::hub::Services;
 use crate::upstream::Targets;
 
 pub use error::StartError;
@@ -57,20 +60,25 @@ pub struct App {
     workers: Option<Workers>,
     mesh: Option<Mesh>,
     drain: watch::Sender<bool>,
+    background: Option<tasks::Tasks>,
     tasks: Vec<AbortHandle>,
 }
 
-/// Runs a node until it is told to end, by a signal or through its admin port.
+/// Runs a node with these services until it is told to end, by a signal or through its admin port.
 ///
 /// # Errors
 /// When it cannot start; once it runs it ends cleanly.
-pub async fn run(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
+pub async fn run(
+    loaded: Loaded,
+    sources: Sources,
+    services: Services,
+) -> Result<(), StartError> {
     log::init(&loaded.config.log)?;
     for warning in &loaded.warnings {
         warn!(%warning, "configuration");
     }
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
-    let app = App::start(loaded.config, sources).await?;
+    let app = App::start_with(loaded.config, sources, services).await?;
     app.run_until(async || signals.ended().await).await;
     Ok(())
 }
@@ -105,6 +113,18 @@ impl App {
         self.config.worker_mode.serves(key)
     }
 
+    /// Calls the inside of peers; `None` without a mesh.
+    pub fn inside(&self) -> Option<Arc<dyn CallInside>> {
+        Some(Arc::clone(&self.mesh.as_ref()?.inside))
+    }
+
+    /// Lets `handler` answer peers' calls to the inside of this node. False where there is no mesh, or
+    /// where a handler was set before.
+    pub fn serve_inside(&self, handler: Arc<dyn ServeInside>) -> bool {
+        let mesh = self.mesh.as_ref();
+        mesh.is_some_and(|mesh| mesh.door.open(handler))
+    }
+
     fn announce(&self) {
         let mesh = self.mesh.as_ref().map(|mesh| mesh.handle.advertised());
         let listen = self.workers.as_ref().map(|workers| workers.address());
@@ -130,7 +150,12 @@ impl App {
                 workers.stop(limit).await;
             }
         };
-        let (_, hops) = tokio::join!(clients_end, hops_end);
+        let background_ends = async {
+            if let Some(background) = self.background {
+                background.stop(limit).await;
+            }
+        };
+        let (_, (), hops) = tokio::join!(clients_end, background_ends, hops_end);
         if hops.is_err() {
             warn!("requests of peers are still under way at the limit and are broken off");
         }

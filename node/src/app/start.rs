@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use grapevine_core::Engine;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
@@ -20,18 +21,22 @@ use super::geography::Geography;
 use super::links;
 use super::losses::losses;
 use super::peers::Peers;
+use super::tasks::{self, Tasks};
 use super::{App, StartError, reload, translate};
 use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Context, TlsHandle, Workers};
+use crate::ingress::{self, Background, Context, OwnCalls, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::notices;
 use crate::observe::record::{Batch, Recorder};
 use crate::prober;
 use crate::readiness::Readiness;
+use crate::tasks::api;
+use crate::tasks::hub::{Hub, Services};
+use crate::tasks::serve::Serving;
 use crate::upstream::{self, Targets, UpstreamClient};
 
 impl App {
@@ -40,6 +45,18 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, sources: Sources) -> Result<Self, StartError> {
+        Self::start_with(config, sources, Services::default()).await
+    }
+
+    /// Starts a node that also knows these services.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with(
+        config: Config,
+        sources: Sources,
+        services: Services,
+    ) -> Result<Self, StartError> {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
         let local = ground.client();
@@ -56,9 +73,22 @@ impl App {
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
+        let own = ground.context(&door, &recorder, peers.clone(), Background::default())();
+        let hub = tasks::hub(
+            &config,
+            &desk,
+            mesh.as_ref(),
+            services,
+            Arc::new(OwnCalls::new(own)),
+            ground.metrics.tasks().clone(),
+        );
+        let (api, operator) = tasks_api(hub.as_ref());
         let serves_requests = config.worker_mode.serves_requests();
         let workers = serves_requests
-            .then(|| ground.open(&config, &door, public_tls.clone(), &recorder, peers))
+            .then(|| {
+                let context = ground.context(&door, &recorder, peers, api);
+                open(&config, public_tls.clone(), context)
+            })
             .transpose()?;
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
@@ -74,6 +104,7 @@ impl App {
             drain: drain.clone(),
             token: config.admin.token.clone(),
             mode: config.worker_mode.clone(),
+            tasks: operator,
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
@@ -82,6 +113,7 @@ impl App {
         desk.tell(Event::ServicesChanged(translate::services(&config)))
             .await;
         desk.tell(Event::PhaseChanged(Phase::Ready)).await;
+        let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref()));
         let app = Self {
             config,
             sources,
@@ -96,6 +128,7 @@ impl App {
             workers,
             mesh,
             drain,
+            background,
             tasks: ground.tasks,
         };
         app.announce();
@@ -169,20 +202,19 @@ impl Ground {
         UpstreamClient::new(self.targets.clone(), self.passed.clone(), self.tls.clone())
     }
 
-    /// Opens the public address.
-    fn open(
+    /// Makes what a request thread works with.
+    fn context(
         &self,
-        config: &Config,
         door: &Arc<ArcSwap<ingress::Settings>>,
-        public_tls: Option<TlsHandle>,
         recorder: &Recorder,
         peers: Peers,
-    ) -> Result<Workers, StartError> {
+        background: Background,
+    ) -> impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static + use<> {
         let (door, desk, recorder) = (Arc::clone(door), self.desk.clone(), recorder.clone());
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
         let locate = self.geography.locate();
-        let context = move |_worker: usize| Context {
+        move || Context {
             settings: Arc::clone(&door),
             desk: desk.clone(),
             recorder: recorder.clone(),
@@ -190,12 +222,31 @@ impl Ground {
             peers: peers.clone(),
             readiness: readiness.clone(),
             locate: locate.clone(),
-            background: ingress::Background::default(),
-        };
-        let address = config.listen;
-        Workers::start(translate::listen(config, public_tls), context)
-            .map_err(|source| StartError::Listen { address, source })
+            background: background.clone(),
+        }
     }
+}
+
+/// Opens the public address.
+fn open(
+    config: &Config,
+    public_tls: Option<TlsHandle>,
+    context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
+) -> Result<Workers, StartError> {
+    let address = config.listen;
+    let settings = translate::listen(config, public_tls);
+    Workers::start(settings, move |_worker| context())
+        .map_err(|source| StartError::Listen { address, source })
+}
+
+/// The API of background work, for clients and for the operator.
+fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
+    let Some(hub) = hub else {
+        return (Background::default(), Router::new());
+    };
+    let serving = Serving::new(api::router(hub.clone()));
+    let background = Background::through(Arc::new(serving));
+    (background, api::operator(hub.clone()))
 }
 
 fn collect(

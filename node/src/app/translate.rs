@@ -190,7 +190,10 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
             .models
             .as_ref()
             .map(|models| Arc::new(models.iter().cloned().collect())),
-        services: None,
+        services: key
+            .services
+            .as_ref()
+            .map(|services| Arc::new(services.iter().cloned().collect())),
     });
     ingress::Settings {
         node: config.node.name.clone(),

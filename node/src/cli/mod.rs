@@ -10,6 +10,7 @@ mod key;
 mod node;
 mod schema;
 mod status;
+mod tasks;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
 use crate::demo;
+use crate::tasks::hub::Services;
 
 /// One node of a mesh that routes AI API requests to the nearest healthy upstream.
 #[derive(Debug, Parser)]
@@ -45,6 +47,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
     Status(status::StatusArgs),
+    /// List, show, cancel and requeue background tasks
+    Tasks(tasks::TasksArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
@@ -59,14 +63,20 @@ pub enum Command {
 
 /// Does what the command line says.
 pub fn run(cli: Cli, environment: Environment) -> ExitCode {
+    run_with(cli, environment, Services::default())
+}
+
+/// Does what the command line says; nodes that it runs know these services too.
+pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
-        Command::Node(args) => return node::run(args, environment),
+        Command::Node(args) => return node::run(args, environment, services),
         Command::Demo(args) => return demo::run(args),
         Command::Mock(args) => return block_on(crate::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
+        Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),

@@ -8,6 +8,7 @@ use clap::Args;
 use super::fail;
 use crate::config::env::CONFIG_VARIABLE;
 use crate::config::{self, Environment, Flags, Sources};
+use crate::tasks::hub::Services;
 
 /// What `node` and `check` take. A flag goes before the environment, the environment before the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -106,7 +107,7 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 }
 
 /// Runs a node until it is told to end.
-pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
+pub(super) fn run(args: NodeArgs, environment: Environment, services: Services) -> ExitCode {
     let sources = args.sources(environment);
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
@@ -119,5 +120,5 @@ pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
             return fail(&text);
         }
     };
-    super::block_on(crate::app::run(loaded, sources))
+    super::block_on(crate::app::run(loaded, sources, services))
 }

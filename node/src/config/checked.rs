@@ -3,6 +3,7 @@
 //! The rest of the node sees these types alone. Whatever is in them holds: names are unique, numbers
 //! are in range, certificate files were readable and matched when the configuration was loaded.
 
+mod tasks;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use grapevine_core::homes::Homes;
-use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName};
+use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::Mode;
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::place::Place;
@@ -24,6 +25,7 @@ use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;
 
+pub use tasks::{Queue, TasksConfig};
 pub use upstream::{
     ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig,
     UpstreamConfig, UpstreamModels,
@@ -58,6 +60,8 @@ pub struct Config {
     pub keys: Vec<KeyConfig>,
     /// Web pages that may call the API from a browser.
     pub cors: CorsOrigins,
+    /// Background work.
+    pub tasks: TasksConfig,
     /// How the node ends.
     pub drain: DrainConfig,
     /// What is logged and how.
@@ -207,6 +211,8 @@ pub struct KeyConfig {
     pub hash: KeyHash,
     /// The models it may use; `None` is every model.
     pub models: Option<Vec<ModelName>>,
+    /// The services that it is for, and nothing else; `None` is a client's key.
+    pub services: Option<Vec<ServiceKey>>,
     /// Requests per minute; `None` is no limit.
     pub rpm: Option<u64>,
     /// Tokens per minute; `None` is no limit.

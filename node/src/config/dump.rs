@@ -32,6 +32,11 @@ impl Config {
             "limits": limits(&self.limits),
             "keys": keys,
             "cors": {"origins": origins(&self.cors)},
+            "tasks": {
+                "queue": self.tasks.queue.shown(),
+                "concurrency": self.tasks.concurrency,
+                "retention": format_duration(self.tasks.retention),
+            },
             "drain": {"timeout": format_duration(self.drain.timeout)},
             "log": {"level": self.log.level, "format": match self.log.format {
                 LogFormat::Text => "text",
@@ -209,6 +214,7 @@ fn key(key: &KeyConfig) -> Value {
         "name": key.name,
         "hash": REDACTED,
         "models": key.models.as_ref().map(|models| texts(models)),
+        "services": key.services.as_ref().map(|services| texts(services)),
         "rpm": key.rpm,
         "tpm": key.tpm,
     })

@@ -58,6 +58,17 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
     ("GRAPEVINE_DEADLINE", &["routing", "deadline"], Form::One),
     ("GRAPEVINE_CORS_ORIGINS", &["cors", "origins"], Form::List),
     ("GRAPEVINE_DRAIN_TIMEOUT", &["drain", "timeout"], Form::One),
+    ("GRAPEVINE_TASKS_QUEUE", &["tasks", "queue"], Form::One),
+    (
+        "GRAPEVINE_TASKS_CONCURRENCY",
+        &["tasks", "concurrency"],
+        Form::One,
+    ),
+    (
+        "GRAPEVINE_TASKS_RETENTION",
+        &["tasks", "retention"],
+        Form::One,
+    ),
     ("GRAPEVINE_LOG", &["log", "level"], Form::One),
     ("GRAPEVINE_LOG_FORMAT", &["log", "format"], Form::One),
     ("GRAPEVINE_WORKERS", &["workers"], Form::One),

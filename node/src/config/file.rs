@@ -4,6 +4,7 @@
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
 mod geo;
+mod tasks;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
+
+pub use tasks::TasksFile;
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
 
@@ -47,6 +50,8 @@ pub struct ConfigFile {
     pub keys: Option<Vec<Item<KeyFile>>>,
     /// Web pages that may call the API from a browser.
     pub cors: Option<CorsFile>,
+    /// Background work: where tasks are kept, and how they are run.
+    pub tasks: Option<TasksFile>,
     /// How the node ends.
     pub drain: Option<DrainFile>,
     /// What is logged and how.
@@ -315,6 +320,9 @@ pub struct KeyFile {
     pub hash: Option<SecretText>,
     /// The models it may use. Default: every model.
     pub models: Option<Vec<Item<String>>>,
+    /// The services whose tasks it may create and run, such as [my-plugin:process], and nothing else: the key
+    /// of a worker out of process. Default: none, the key is a client's.
+    pub services: Option<Vec<Item<String>>>,
     /// Requests per minute, at least 1; 200k is 200,000. Default: no limit.
     pub rpm: Option<CountText>,
     /// Tokens per minute, at least 1; 200k is 200,000. Default: no limit.

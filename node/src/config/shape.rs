@@ -14,7 +14,7 @@ use super::problem::Report;
 use super::tree::{Entry, Kind, Node, Scalar};
 
 /// Sections of the design that this version has not got.
-const LATER: [&str; 2] = ["dns", "tasks"];
+const LATER: [&str; 1] = ["dns"];
 
 /// What of `tree` fits `schema`, and where it was written. `refused` are keys reported already.
 pub(super) fn fit(

@@ -144,6 +144,7 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     keep.value("mesh", &current.mesh, &mut config.mesh);
     keep.value("workers", &current.workers, &mut config.workers);
     keep.value("worker_mode", &current.worker_mode, &mut config.worker_mode);
+    keep.value("tasks", &current.tasks, &mut config.tasks);
     keep.value("log", &current.log, &mut config.log);
     // The files behind tls are read again; only whether there is TLS belongs to the listener.
     if current.tls.is_some() != config.tls.is_some() {

@@ -23,13 +23,14 @@ use super::endpoint::{self, EndpointError};
 use super::forward::Forwarder;
 use super::hub::{Complaints, Hub, Letters, Swap};
 use super::identity::{IdentityError, Signer, Verifier};
+use super::inside::Insider;
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
 use super::session;
 use super::tls::TlsError;
 use super::wire::Incoming;
 use crate::driver::Desk;
-use crate::exchange::CallLocal;
+use crate::exchange::{CallInside, CallLocal, ServeInside};
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
 const GOSSIP_MAX: usize = 1_024;
@@ -40,7 +41,7 @@ const RUMORS_MAX: usize = 1_024;
 /// Addresses that gossip asked to dial and the dialler has not seen yet.
 const STRANGERS_MAX: usize = 256;
 
-/// What all request bodies still coming in may take together.
+/// What all bodies still coming in may take together.
 const UPLOADS_KIBIBYTES_MAX: usize = 256 * 1_024;
 
 /// How long closing waits for calls to end, and how often it looks.
@@ -110,12 +111,13 @@ impl From<IdentityError> for StartError {
 }
 
 /// The running mesh, in the parts that the other shells take.
-#[derive(Debug)]
 pub struct Parts {
     /// The hold on it.
     pub handle: MeshHandle,
     /// Sends calls to peers.
     pub forwarder: Forwarder,
+    /// Calls the inside of peers.
+    pub inside: Arc<dyn CallInside>,
     /// What gossip sends with.
     pub outgoing: MeshOutgoing,
     /// What gossip takes in.
@@ -134,7 +136,8 @@ pub struct MeshHandle {
     tasks: Arc<[AbortHandle]>,
 }
 
-/// Starts the mesh on the current tokio runtime. `local` answers the calls of peers there.
+/// Starts the mesh on the current tokio runtime. `local` answers the requests that peers forward,
+/// `inside` their calls to the inside of this node.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -142,6 +145,7 @@ pub async fn start<L: CallLocal>(
     config: MeshConfig,
     desk: Desk,
     local: L,
+    inside: Arc<dyn ServeInside>,
 ) -> Result<Parts, StartError> {
     let credentials = &config.credentials;
     let (signer, verifier) = identity(credentials, &config.node)?;
@@ -160,6 +164,14 @@ pub async fn start<L: CallLocal>(
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
+    let kibibytes = Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX));
+    let insider = Insider {
+        me: config.node.clone(),
+        links: links.clone(),
+        members: members_in.clone(),
+        strangers: strangers.clone(),
+        kibibytes: Arc::clone(&kibibytes),
+    };
     let letters = Letters::new(strangers);
     let own_addresses: Vec<SocketAddr> = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
@@ -167,6 +179,7 @@ pub async fn start<L: CallLocal>(
         me: config.node,
         desk: desk.clone(),
         local,
+        inside,
         endpoint: endpoint.clone(),
         client: ArcSwap::from_pointee(endpoint::client_config(credentials)?),
         verifier: verifier.clone(),
@@ -178,7 +191,7 @@ pub async fn start<L: CallLocal>(
         rumors,
         letters: letters.clone(),
         underway: Underway::default(),
-        upload_kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
+        upload_kibibytes: kibibytes,
         complaints: Complaints::default(),
         residency: ArcSwap::from_pointee(config.residency),
     });
@@ -201,6 +214,7 @@ pub async fn start<L: CallLocal>(
     Ok(Parts {
         handle,
         forwarder: Forwarder::new(links.clone()),
+        inside: Arc::new(insider),
         outgoing: MeshOutgoing::new(links, letters, own_addresses, members),
         incoming: Incoming {
             gossip: gossip_in,

@@ -20,6 +20,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::record::RequestRecord;
+use super::tasks::TaskMetrics;
 
 /// How records call a refusal by residency.
 pub const RESIDENCY: &str = "residency";
@@ -48,6 +49,7 @@ struct Inner {
     peer_rtt: Family<PeerLabels, FloatGauge>,
     lost: Family<KindLabels, Gauge>,
     tasks_unserved: Family<ServiceLabels, Gauge>,
+    tasks: TaskMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -123,6 +125,11 @@ impl Metrics {
             build,
         );
         Self(Arc::new(Inner { registry, ..inner }))
+    }
+
+    /// Those of background work.
+    pub fn tasks(&self) -> &TaskMetrics {
+        &self.0.tasks
     }
 
     /// Counts a finished request.
@@ -278,6 +285,7 @@ impl Inner {
             peer_rtt: Family::default(),
             lost: Family::default(),
             tasks_unserved: Family::default(),
+            tasks: TaskMetrics::register(registry),
         };
         inner.register_requests(registry);
         inner.register_states(registry);

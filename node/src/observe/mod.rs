@@ -7,6 +7,7 @@ pub mod log;
 pub mod metrics;
 pub mod notices;
 pub mod record;
+pub mod tasks;
 
 use std::time::Duration;
 

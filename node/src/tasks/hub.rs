@@ -11,6 +11,7 @@ use std::time::Duration;
 use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::Mode;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::id::{Id, Kind};
 use super::service::{Policy, Service};
@@ -23,7 +24,7 @@ use crate::exchange::{CallApi, Guest};
 
 /// The hold of everybody on background work. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub(Arc<Parts>);
+pub struct Hub(Arc<Parts>, Arc<Notify>);
 
 /// What a hub is made of.
 pub struct Parts {
@@ -62,8 +63,11 @@ pub enum Keeping {
 
 /// Finds the stores of peers.
 pub trait ReachStores: Send + Sync + 'static {
-    /// The store of `owner`, as reachable now; calls fail with [`StoreError::OwnerAway`] where it is not.
-    fn store(&self, owner: &NodeName) -> Arc<dyn Store>;
+    /// The store of `owner`, whose calls fail with [`StoreError::OwnerAway`] while it cannot be reached.
+    ///
+    /// # Errors
+    /// The same, when it never can be.
+    fn store(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError>;
 }
 
 /// The services of a program, by key.
@@ -114,7 +118,12 @@ pub struct Draft {
 impl Hub {
     /// A hub of these parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Arc::default())
+    }
+
+    /// Told whenever something was added to the own store, or taken from it.
+    pub fn nudges(&self) -> &Arc<Notify> {
+        &self.1
     }
 
     /// This node.
@@ -163,7 +172,10 @@ impl Hub {
     }
 
     /// The store of a peer.
-    pub fn store_at(&self, owner: &NodeName) -> Arc<dyn Store> {
+    ///
+    /// # Errors
+    /// [`StoreError::OwnerAway`] where there is no way to any peer.
+    pub fn store_at(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError> {
         self.0.peers.store(owner)
     }
 
@@ -177,7 +189,7 @@ impl Hub {
         };
         let view = self.0.desk.view();
         if view.nodes.iter().any(|node| node.name == owner) {
-            Ok(self.0.peers.store(&owner))
+            self.0.peers.store(&owner)
         } else {
             Err(StoreError::OwnerAway {
                 node: owner.to_string(),
@@ -258,6 +270,7 @@ impl Hub {
             regions: guest.regions.iter().cloned().map(Checked).collect(),
         };
         let added = store.add(task).await?;
+        self.1.notify_one();
         self.0.watcher.enqueued(service, began.elapsed());
         Ok(match added {
             Added::New => id,

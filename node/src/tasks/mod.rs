@@ -1,8 +1,9 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them), [`hub`] (where they meet), [`taking`] and
-//! [`runner`] (from waiting to ended), [`api`] (what clients see).
+//! it), [`service`] (what runs them); [`remote`] and [`owner`] (a store over the mesh, its two ends),
+//! [`telling`] (what the mesh is told of all this); [`hub`] (where they meet), [`taking`] and [`runner`]
+//! (from waiting to ended), [`api`] (what clients see).
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
@@ -19,7 +20,9 @@ pub mod batch;
 pub mod hub;
 pub mod id;
 pub mod own;
+pub mod owner;
 mod pace;
+pub mod remote;
 pub mod runner;
 pub mod serve;
 pub mod service;
@@ -27,5 +30,6 @@ pub mod store;
 pub mod taking;
 pub mod task;
 mod task_bytes;
+pub mod telling;
 pub mod watch;
 pub mod workflow;

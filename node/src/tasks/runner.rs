@@ -169,6 +169,9 @@ async fn sweep(hub: Hub, retention: Duration, mut stage: watch::Receiver<Stage>)
             Ok(swept) => {
                 pause = SWEEP_INTERVAL;
                 hub.watcher().swept(swept);
+                if let Ok(counts) = hub.store().counts().await {
+                    hub.watcher().counted(&counts);
+                }
                 if swept.lost + swept.dead > 0 {
                     info!(
                         tasks.lost = swept.lost,

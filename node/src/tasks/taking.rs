@@ -85,7 +85,12 @@ impl Taker {
     }
 
     async fn take_own(&self, ask: &LeaseAsk, taken: &mut Vec<Taken>) -> Result<(), StoreError> {
-        take(self.hub.store(), ask, taken).await
+        let before = taken.len();
+        let result = take(self.hub.store(), ask, taken).await;
+        if taken.len() > before {
+            self.hub.nudges().notify_one();
+        }
+        result
     }
 
     async fn take_from_peers(&mut self, ask: &LeaseAsk, taken: &mut Vec<Taken>) {
@@ -95,8 +100,8 @@ impl Taker {
             if taken.len() >= ask.max {
                 break;
             }
-            let store = self.hub.store_at(peer);
-            if let Err(error) = take(&store, ask, taken).await {
+            let taking = async { take(&self.hub.store_at(peer)?, ask, taken).await };
+            if let Err(error) = taking.await {
                 tracing::debug!(%error, peer.name = %peer, "a peer gave no tasks");
             }
         }

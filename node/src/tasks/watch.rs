@@ -1,10 +1,12 @@
 //! Who looks on while tasks run: metrics.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_core::ids::ServiceKey;
 
-use super::store::Swept;
+use super::store::{Counts, Swept};
+use super::task::ServiceKeyText;
 
 /// Sees what happens to tasks; must not block.
 pub trait Watcher: Send + Sync + 'static {
@@ -21,6 +23,11 @@ pub trait Watcher: Send + Sync + 'static {
     /// An attempt ended after this long: `completed`, `failed`, `cancelled`, `lost` or `returned`.
     fn ended(&self, service: &ServiceKey, how: &'static str, took: Duration) {
         let _ = (service, how, took);
+    }
+
+    /// The own store holds this much.
+    fn counted(&self, counts: &BTreeMap<ServiceKeyText, Counts>) {
+        let _ = counts;
     }
 
     /// The store was swept.

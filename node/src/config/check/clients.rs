@@ -84,12 +84,20 @@ impl Checker<'_> {
                 .filter_map(|(key, text)| self.parse(&key, Some(text), form))
                 .collect()
         });
+        let services_key = at("services");
+        let form = "name a service in full, such as my-plugin:process";
+        let services = file.services.as_ref().map(|_| {
+            items(&services_key, &file.services)
+                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
+                .collect()
+        });
         let rpm = self.rate(&at("rpm"), file.rpm.as_ref());
         let tpm = self.rate(&at("tpm"), file.tpm.as_ref());
         Some(KeyConfig {
             name: name?.as_str().to_owned(),
             hash: hash?,
             models,
+            services,
             rpm,
             tpm,
         })

@@ -11,6 +11,7 @@ mod health;
 mod mesh;
 mod node;
 mod routing;
+mod tasks;
 mod upstreams;
 
 use std::fmt::Display;
@@ -83,6 +84,8 @@ pub(super) fn check(
         DrainConfig::default().timeout,
         drain_range,
     );
+    let name = node.as_ref().map(|node| &node.name);
+    let tasks = checker.tasks(file.tasks.as_ref(), name);
     let log = checker.log(file.log.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
     let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
@@ -103,6 +106,7 @@ pub(super) fn check(
         limits,
         keys,
         cors,
+        tasks,
         drain: DrainConfig { timeout },
         log,
         workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,

@@ -18,7 +18,8 @@ fn unknown_key_suggests_the_nearest() {
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
             "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, drain, geo, keys, limits, \
-             listen, log, mesh, node, residency, routing, tls, trusted_proxies, upstreams, worker_mode, workers",
+             listen, log, mesh, node, residency, routing, tasks, tls, trusted_proxies, upstreams, worker_mode, \
+             workers",
         ]
     );
 }
@@ -26,11 +27,8 @@ fn unknown_key_suggests_the_nearest() {
 #[test]
 fn section_of_a_later_version_says_so() {
     assert_eq!(
-        problems("tasks: []\ndns: {}\n"),
-        [
-            "1:1: tasks: is not supported by this version; remove the section",
-            "2:1: dns: is not supported by this version; remove the section",
-        ]
+        problems("dns: {}\n"),
+        ["1:1: dns: is not supported by this version; remove the section"]
     );
 }
 

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
 use crate::driver::{Desk, Driver};
-use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure};
+use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, InsideDoor};
 use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
@@ -199,6 +199,7 @@ pub(super) struct Node {
     pub(super) handle: MeshHandle,
     pub(super) parts: Parts,
     pub(super) desk: Desk,
+    pub(super) door: InsideDoor,
     notices: mpsc::Receiver<Notice>,
 }
 
@@ -226,7 +227,8 @@ impl Node {
             view.phase == Phase::Ready && view.own.len() == 1
         };
         until("start", ready).await;
-        let parts = start(config, desk.clone(), local)
+        let door = InsideDoor::default();
+        let parts = start(config, desk.clone(), local, Arc::new(door.clone()))
             .await
             .expect("the mesh starts");
         Self {
@@ -234,6 +236,7 @@ impl Node {
             handle: parts.handle.clone(),
             parts,
             desk,
+            door,
             notices: outlets.notices,
         }
     }

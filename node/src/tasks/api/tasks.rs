@@ -194,7 +194,7 @@ pub(super) async fn list_page(
         Some(name) if name != hub.node().as_str() => {
             let name = NodeName::new(name)
                 .map_err(|error| ApiError::invalid("node", format!("'{name}' {error}")))?;
-            hub.store_at(&name)
+            hub.store_at(&name)?
         }
         _ => std::sync::Arc::clone(hub.store()),
     };

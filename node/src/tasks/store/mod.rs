@@ -21,6 +21,13 @@
 //! - A store that cannot do its work says so at once or within [`PATIENCE`]; it works again when its
 //!   engine does, without a restart.
 
+mod doorbell;
+pub mod lazy;
+pub mod limits;
+pub mod open;
+pub mod sql;
+pub mod transition;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

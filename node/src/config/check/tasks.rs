@@ -1,0 +1,72 @@
+//! Checks of background work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use grapevine_core::ids::NodeName;
+
+use super::super::checked::{Queue, TasksConfig};
+use super::super::file::{SecretText, TasksFile};
+use super::super::secret::Secret;
+use super::Checker;
+
+/// How long tasks are kept when nothing is written.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The shortest and the longest time.
+const RETENTION_MIN: Duration = Duration::from_secs(60);
+const RETENTION_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// Tasks of one service at once at most.
+const CONCURRENCY_MAX: u64 = 1_024;
+
+/// Engines that all nodes use, by the beginning of their URLs.
+const SHARED: [&str; 4] = ["postgres://", "postgresql://", "nats://", "tls://"];
+
+impl Checker<'_> {
+    pub(super) fn tasks(
+        &mut self,
+        file: Option<&TasksFile>,
+        node: Option<&NodeName>,
+    ) -> TasksConfig {
+        let queue = file.and_then(|file| file.queue.as_ref());
+        let queue = self.queue(queue, node);
+        let key = "tasks.concurrency";
+        let concurrency = file.and_then(|file| file.concurrency).map(|count| {
+            let count = self.number(key, Some(count), 1, 1..=CONCURRENCY_MAX);
+            usize::try_from(count).unwrap_or(1)
+        });
+        let retention = file.and_then(|file| file.retention.as_ref());
+        let range = RETENTION_MIN..=RETENTION_MAX;
+        TasksConfig {
+            queue,
+            concurrency,
+            retention: self.duration("tasks.retention", retention, RETENTION, range),
+        }
+    }
+
+    fn queue(&mut self, written: Option<&SecretText>, node: Option<&NodeName>) -> Queue {
+        let key = "tasks.queue";
+        let Some(text) = written.map(|text| text.0.as_str()) else {
+            let name = node.map_or("node", NodeName::as_str);
+            return Queue::File(self.folder.join(format!("grapevine-tasks-{name}.db")));
+        };
+        if text == "off" {
+            return Queue::Off;
+        }
+        let path = text.strip_prefix("sqlite:");
+        let path = path.map(|path| path.strip_prefix("//").unwrap_or(path));
+        if let Some(path) = path.filter(|path| !path.is_empty() && !path.contains('?')) {
+            return Queue::File(self.path(key, path));
+        }
+        let is_shared = |scheme: &&str| text.len() > scheme.len() && text.starts_with(*scheme);
+        if SHARED.iter().any(|scheme| is_shared(&scheme)) {
+            return Queue::Shared(Secret::new(text));
+        }
+        // What was written may hold a password: it is not shown.
+        let remedy =
+            "write sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, nats://HOST:PORT or off";
+        self.problem(key, "names no queue", remedy);
+        Queue::File(PathBuf::new())
+    }
+}
