@@ -162,7 +162,6 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error =
-        "try /mesh, /requests, /tasks, /metrics, /config, /serving, /healthz, /readyz, or POST /drain";
+    let error = "try /mesh, /requests, /tasks, /metrics, /config, /serving, /healthz, /readyz, or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

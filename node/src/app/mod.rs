@@ -68,11 +68,7 @@ pub struct App {
 ///
 /// # Errors
 /// When it cannot start; once it runs it ends cleanly.
-pub async fn run(
-    loaded: Loaded,
-    sources: Sources,
-    services: Services,
-) -> Result<(), StartError> {
+pub async fn run(loaded: Loaded, sources: Sources, services: Services) -> Result<(), StartError> {
     log::init(&loaded.config.log)?;
     for warning in &loaded.warnings {
         warn!(%warning, "configuration");

@@ -81,7 +81,7 @@ impl App {
             services,
             Arc::new(OwnCalls::new(own)),
             ground.metrics.tasks().clone(),
-        );
+        )?;
         let (api, operator) = tasks_api(hub.as_ref());
         let serves_requests = config.worker_mode.serves_requests();
         let workers = serves_requests

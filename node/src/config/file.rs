@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 
-pub use tasks::TasksFile;
+pub use tasks::{TasksFile, WebhooksFile};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
 

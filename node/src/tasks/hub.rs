@@ -81,6 +81,14 @@ impl Services {
         Self(keyed.collect())
     }
 
+    /// These beside what comes with the program; of two with one key the added one stays.
+    #[must_use]
+    pub fn beside(self, built_in: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
+        let mut services = Self::new(built_in);
+        services.0.extend(self.0);
+        services
+    }
+
     /// One of them.
     pub fn get(&self, key: &ServiceKey) -> Option<&Arc<dyn Service>> {
         self.0.get(key)

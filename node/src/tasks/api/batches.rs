@@ -11,7 +11,7 @@ use super::extract::{Body, Query, Who};
 use super::{ApiError, files, show, tasks};
 use crate::config::text::parse_duration;
 use crate::exchange::Guest;
-use crate::tasks::batch::{self, BatchJob, ENDPOINTS, Job, WINDOW_MAX, service_key, view};
+use crate::tasks::batch::{BatchJob, ENDPOINTS, Job, WINDOW_MAX, service_key, view};
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{PAGE_MAX, TaskQuery};
@@ -186,7 +186,7 @@ async fn list(
         before = Some(last.new.id.clone());
         let was_full = page.len() == PAGE_MAX;
         found.extend(page.into_iter().filter_map(|task| {
-            let job = batch::view::batch_job(&task)?;
+            let job = view::batch_job(&task)?;
             Some((task, job))
         }));
         if !was_full {

@@ -20,4 +20,4 @@ mod webhook;
 
 pub use run::{SERVICE, Workflows, service_key};
 pub(in crate::tasks) use run::{run_payload, tell_end};
-pub use webhook::{SECRET_BYTES_MIN, SecretError, Webhooks, secret_bytes};
+pub use webhook::Webhooks;

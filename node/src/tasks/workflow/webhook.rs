@@ -20,13 +20,7 @@ use super::super::store::{Store, StoreError};
 use super::super::task::{Checked, Fault, NewTask, Priority, Task, Timestamp};
 use super::run::{Job, service_key};
 use super::view;
-use crate::config::secret::Secret;
-
-/// What the text of a secret may begin with; the rest is base64 then.
-const SECRET_PREFIX: &str = "whsec_";
-
-/// The shortest key in bytes (Standard Webhooks asks for 24 to 64).
-pub const SECRET_BYTES_MIN: usize = 24;
+use crate::config::signing::SigningKey;
 
 /// Attempts at one delivery: with the service's waits about an hour.
 const ATTEMPTS_MAX: u32 = 16;
@@ -87,17 +81,6 @@ impl fmt::Debug for Webhooks {
     }
 }
 
-/// The text is no key for signatures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SecretError {
-    /// Not base64 behind the prefix.
-    #[error("must be base64 behind whsec_")]
-    Encoding,
-    /// Too few bytes.
-    #[error("must hold at least {SECRET_BYTES_MIN} bytes")]
-    TooShort,
-}
-
 /// The run whose end is to be told, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Delivery {
@@ -105,41 +88,15 @@ pub(super) struct Delivery {
     url: String,
 }
 
-/// The bytes of a secret: what is behind `whsec_` as base64, else the text itself.
-///
-/// # Errors
-/// When it cannot be read or is too short.
-pub fn secret_bytes(secret: &Secret) -> Result<Vec<u8>, SecretError> {
-    let text = secret.expose();
-    let bytes = match text.strip_prefix(SECRET_PREFIX) {
-        Some(encoded) => STANDARD
-            .decode(encoded)
-            .map_err(|_| SecretError::Encoding)?,
-        None => text.as_bytes().to_vec(),
-    };
-    match bytes.len() >= SECRET_BYTES_MIN {
-        true => Ok(bytes),
-        false => Err(SecretError::TooShort),
-    }
-}
-
 impl Webhooks {
-    /// Signs with `secret` and sends through `client` to `hosts` alone: names, `*.` and a name for all under
+    /// Signs with `key` and sends through `client` to `hosts` alone: names, `*.` and a name for all under
     /// it, or `*` for all. The client must follow no redirects.
-    ///
-    /// # Errors
-    /// When the secret is no key.
-    pub fn new(
-        client: reqwest::Client,
-        secret: &Secret,
-        hosts: Vec<String>,
-    ) -> Result<Self, SecretError> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret_bytes(secret)?);
-        Ok(Self {
+    pub fn new(client: reqwest::Client, key: &SigningKey, hosts: Vec<String>) -> Self {
+        Self {
             client,
-            key,
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()),
             hosts: Hosts(hosts),
-        })
+        }
     }
 
     /// Whether `url` may be told.
@@ -280,15 +237,5 @@ mod tests {
         }
         assert_eq!(hosts(&["*"]).check("https://anywhere.example/"), Ok(()));
         assert!(hosts(&[]).check("https://anywhere.example/").is_err());
-    }
-
-    #[test]
-    fn secrets_are_read_with_and_without_their_prefix() {
-        let bytes = |text: &str| secret_bytes(&Secret::new(text));
-        let encoded = format!("whsec_{}", STANDARD.encode([1; 24]));
-        assert_eq!(bytes(&encoded), Ok(vec![1; 24]));
-        assert_eq!(bytes("whsec_!!!"), Err(SecretError::Encoding));
-        assert_eq!(bytes("too short"), Err(SecretError::TooShort));
-        assert!(bytes("twenty-four bytes or more").is_ok());
     }
 }
