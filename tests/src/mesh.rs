@@ -47,6 +47,7 @@ pub struct MeshBuilder {
 #[must_use]
 pub struct NodeBuilder {
     name: String,
+    program: PathBuf,
     config: Value,
 }
 
@@ -58,8 +59,15 @@ impl NodeBuilder {
         });
         Self {
             name: name.to_string(),
+            program: grapevine(),
             config,
         }
+    }
+
+    /// Runs another program, with the same command line as `grapevine`.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_path_buf();
+        self
     }
 
     /// Sets the region; it is the node's name otherwise.
@@ -178,7 +186,13 @@ impl MeshBuilder {
             );
             issue_certificate(directory, &node.name, directory);
             merge(&mut config, node.config);
-            nodes.push(Node::start_in(directory, &node.name, address, config));
+            nodes.push(Node::start_as(
+                &node.program,
+                directory,
+                &node.name,
+                address,
+                config,
+            ));
         }
         Mesh {
             nodes,

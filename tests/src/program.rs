@@ -22,6 +22,31 @@ pub fn grapevine() -> PathBuf {
     .clone()
 }
 
+/// The path of one of node's examples, built when it is first asked for.
+///
+/// # Panics
+///
+/// When it cannot be built.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "grapevine-node",
+        "--example",
+    ]);
+    let status = cargo.arg(name).current_dir(workspace()).status();
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "cargo could not build the example {name}: {status:?}"
+    );
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), PathBuf::from);
+    target.join("debug/examples").join(name)
+}
+
 /// The root of the workspace.
 #[must_use]
 pub fn workspace() -> PathBuf {

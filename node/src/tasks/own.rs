@@ -6,9 +6,16 @@ use bytes::Bytes;
 use grapevine_core::residency::Origin;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::{BodyExt, Limited};
+use serde_json::Value;
 
-use super::task::{Checked, NewTask, Submitter};
+use super::service::{TaskError, Work};
+use super::task::{Checked, Fault, NewTask, Submitter, Task};
 use crate::exchange::{Caller, Guest, OwnRequest};
+use crate::headers::retry_after;
+
+/// The longest answer that is taken whole, in bytes.
+const ANSWER_BYTES_MAX: usize = 32 * 1_024 * 1_024;
 
 impl Submitter {
     /// Who `guest` is, for the record.
@@ -62,6 +69,39 @@ pub fn request(task: &NewTask, method: Method, path: PathAndQuery, body: Bytes) 
         allow_models: models.map(|models| Arc::new(models.iter().map(|it| it.0.clone()).collect())),
         session: None,
         timeout: None,
+    }
+}
+
+impl Work {
+    /// Posts a JSON `body` to `path`, such as `/v1/chat/completions`, on behalf of the task's submitter, and
+    /// gives the JSON that came back.
+    ///
+    /// # Errors
+    /// What went wrong, as the error of an attempt: what the API refused for good is fatal.
+    pub async fn post(
+        &self,
+        task: &Task,
+        path: &'static str,
+        body: &Value,
+    ) -> Result<Value, TaskError> {
+        let path = PathAndQuery::from_static(path);
+        let request = request(&task.new, Method::POST, path, body.to_string().into());
+        let answer = self.api().call(request).await;
+        let (status, headers) = (answer.status, answer.headers);
+        let body = Limited::new(answer.body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| TaskError::Retry(Fault::new("api", error.to_string())))?;
+        let fault = |code| Fault::new(code, format!("the API answered {status}"));
+        match status.as_u16() {
+            200..=299 => serde_json::from_slice(&body.to_bytes())
+                .map_err(|error| TaskError::Retry(Fault::new("api", error.to_string()))),
+            408 | 409 | 425 | 429 | 500.. => {
+                Err(match retry_after(&headers, std::time::SystemTime::now()) {
+                    Some(wait) => TaskError::RetryAfter(fault("api_busy"), wait),
+                    None => TaskError::Retry(fault("api_busy")),
+                })
+            }
+            _ => Err(TaskError::Fatal(fault("api_refused"))),
+        }
     }
 }
 

@@ -234,6 +234,17 @@ impl State {
     }
 }
 
+impl Progress {
+    /// So many parts done well, none failed.
+    pub fn new(completed: usize, total: usize) -> Self {
+        Self {
+            completed: completed as u64,
+            failed: 0,
+            total: total as u64,
+        }
+    }
+}
+
 impl Fault {
     /// A fault, its message cut to its limit.
     pub fn new(code: &str, message: impl Into<String>) -> Self {

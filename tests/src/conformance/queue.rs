@@ -145,6 +145,7 @@ pub(super) async fn list_filters_and_pages_newest_first(bench: Bench) {
             submitter: Submitter {
                 key: Some(key.into()),
                 origin: Some("SG".to_owned()),
+                models: None,
             },
             ..bench.task()
         };
@@ -276,6 +277,7 @@ pub(super) async fn any_text_comes_back_as_it_was(bench: Bench) {
         submitter: Submitter {
             key: Some("ключ".into()),
             origin: None,
+            models: None,
         },
         ..bench.task()
     };
