@@ -135,3 +135,117 @@ fn remember(task: &mut Task, attempt: u32, how: &str, now: Timestamp) {
         how: how.to_owned(),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::tasks::id::{Id, Kind};
+    use crate::tasks::task::{Checked, Fault, NewTask, Priority, Submitter};
+
+    const NOW: Timestamp = Timestamp(5_000);
+
+    fn running(attempts: u32, attempts_max: u32) -> Task {
+        let service = "a:b".parse().expect("a key");
+        let mut task = Task {
+            new: NewTask {
+                id: Id::new(Kind::Task, None),
+                service: Checked(service),
+                payload: Value::Null,
+                priority: Priority(0),
+                attempts_max,
+                delay: Duration::ZERO,
+                expires_after: None,
+                idempotency_key: None,
+                submitter: Submitter::default(),
+                regions: Vec::new(),
+            },
+            state: State::Waiting,
+            created_at: Timestamp(1),
+            started_at: None,
+            ended_at: None,
+            not_before: Timestamp(1),
+            attempts: attempts - 1,
+            worker: None,
+            lease_until: None,
+            cancel_requested: false,
+            progress: None,
+            output: None,
+            fault: None,
+            history: Vec::new(),
+        };
+        begin(&mut task, "w", Timestamp(2), Duration::from_secs(1));
+        assert_eq!(task.lease_until, Some(Timestamp(1_002)));
+        task
+    }
+
+    fn failed(retry_after: Option<Duration>) -> End {
+        End::Failed {
+            fault: Fault::new("code", "message"),
+            retry_after,
+        }
+    }
+
+    #[test]
+    fn failure_waits_for_its_delay_while_attempts_are_left() {
+        let delay = Some(Duration::from_secs(3));
+        let mut task = running(1, 2);
+        end(&mut task, 1, failed(delay), NOW);
+        assert_eq!(
+            (task.state, task.not_before),
+            (State::Waiting, Timestamp(8_000))
+        );
+        let mut task = running(2, 2);
+        end(&mut task, 2, failed(delay), NOW);
+        assert_eq!((task.state, task.ended_at), (State::Dead, Some(NOW)));
+    }
+
+    #[test]
+    fn what_was_to_be_cancelled_ends_cancelled_whatever_is_said() {
+        for said in [
+            End::Completed(json!(1)),
+            failed(None),
+            End::Returned,
+            End::Cancelled,
+        ] {
+            let mut task = running(1, 5);
+            cancel(&mut task, NOW);
+            assert!(task.cancel_requested && task.state == State::Running);
+            end(&mut task, 1, said, NOW);
+            assert!(!task.cancel_requested && task.state == State::Cancelled);
+        }
+        let mut task = running(1, 5);
+        cancel(&mut task, NOW);
+        assert_eq!(lose(&mut task, 1, NOW), AfterLoss::Cancelled);
+        assert_eq!(task.state, State::Cancelled);
+    }
+
+    #[test]
+    fn nobody_holds_a_task_that_does_not_run() {
+        for said in [
+            End::Completed(json!(1)),
+            failed(None),
+            End::Returned,
+            End::Cancelled,
+        ] {
+            let mut task = running(1, 1);
+            end(&mut task, 1, said, NOW);
+            assert!(task.worker.is_none() && task.lease_until.is_none());
+            assert_eq!(task.ended_at.is_some(), task.state.is_final());
+        }
+    }
+
+    #[test]
+    fn requeue_begins_anew_but_never_twice() {
+        let mut task = running(1, 1);
+        assert_eq!(lose(&mut task, 1, NOW), AfterLoss::Dead);
+        assert!(requeue(&mut task, Timestamp(9_000)));
+        assert_eq!(
+            (task.state, task.attempts, task.ended_at),
+            (State::Waiting, 0, None)
+        );
+        assert!(!requeue(&mut task, Timestamp(9_999)));
+        assert_eq!(task.not_before, Timestamp(9_000));
+    }
+}

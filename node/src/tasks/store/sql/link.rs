@@ -65,7 +65,7 @@ pub(super) enum Dialect {
 
 impl Dialect {
     /// What stands for each word. Longer words come before those they begin with.
-    const fn words(self) -> [(&'static str, &'static str); 5] {
+    const fn words(self) -> [(&'static str, &'static str); 6] {
         match self {
             Self::Sqlite => [
                 ("@now", "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)"),
@@ -73,6 +73,8 @@ impl Dialect {
                 ("@lock", ""),
                 ("@serial", "INTEGER PRIMARY KEY AUTOINCREMENT"),
                 ("@bytes", "BLOB"),
+                // It would read every waiting task otherwise.
+                ("@by_delay", "INDEXED BY tasks_delayed"),
             ],
             Self::Postgres => [
                 (
@@ -83,6 +85,7 @@ impl Dialect {
                 ("@lock", "FOR UPDATE"),
                 ("@serial", "BIGSERIAL PRIMARY KEY"),
                 ("@bytes", "BYTEA"),
+                ("@by_delay", ""),
             ],
         }
     }

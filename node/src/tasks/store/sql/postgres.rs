@@ -25,7 +25,7 @@ use super::schema;
 use crate::config::secret::{REDACTED, Secret};
 use crate::tasks::task::ServiceKeyText;
 
-/// Connections of one node at most, the listener beside them.
+/// Connections of one node at most; one more listens.
 const CONNECTIONS_MAX: u32 = 8;
 
 /// How long a connection may take to get; below [`PATIENCE`], so that the error says so.
@@ -53,6 +53,8 @@ pub(super) struct Postgres {
 
 struct Shared {
     pool: PgPool,
+    /// Where the server is, for errors.
+    address: String,
     password: Option<Secret>,
     /// The schema was seen to be there.
     is_ready: AtomicBool,
@@ -70,6 +72,12 @@ impl Postgres {
         let options = options
             .application_name("grapevine")
             .disable_statement_logging();
+        let address = format!("{}:{}", options.get_host(), options.get_port());
+        // Apart, so that working never waits for listening.
+        let ears = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT_PATIENCE)
+            .connect_lazy_with(options.clone());
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECT_PATIENCE)
@@ -79,12 +87,13 @@ impl Postgres {
             .connect_lazy_with(options);
         let shared = Arc::new(Shared {
             pool,
+            address,
             password: password(url.expose()),
             is_ready: AtomicBool::new(false),
             untold: Mutex::default(),
             to_tell: Notify::new(),
         });
-        tokio::spawn(listen(Arc::downgrade(&shared), Arc::clone(doorbell)));
+        tokio::spawn(listen(ears, Arc::downgrade(&shared), Arc::clone(doorbell)));
         tokio::spawn(tell_others(Arc::downgrade(&shared)));
         Ok(Self { shared })
     }
@@ -158,7 +167,10 @@ impl Shared {
             Ok(Err(Trouble::Store(error))) => return Err(error),
             Ok(Err(trouble)) => trouble,
             Err(_) => Trouble::Store(StoreError::Unavailable {
-                detail: format!("Postgres gave no answer within {PATIENCE:?}"),
+                detail: format!(
+                    "Postgres at {} gave no answer within {PATIENCE:?}",
+                    self.address
+                ),
             }),
         };
         // After an error nobody knows what state a connection is in: the next work gets another.
@@ -189,7 +201,15 @@ impl Shared {
             Trouble::Store(error) => return error,
             Trouble::Engine(error) => error,
         };
-        let mut detail = format!("Postgres: {error}");
+        let problem = match &error {
+            Error::PoolTimedOut => {
+                format!(
+                    "gave no connection within {CONNECT_PATIENCE:?}; does it run, and has it free ones?"
+                )
+            }
+            error => error.to_string(),
+        };
+        let mut detail = format!("Postgres at {}: {problem}", self.address);
         if let Some(password) = &self.password {
             detail = detail.replace(password.expose(), REDACTED);
         }
@@ -217,12 +237,11 @@ fn password(url: &str) -> Option<Secret> {
 }
 
 /// Rings at home when another node tells of a task. Ends with the store.
-async fn listen(shared: Weak<Shared>, doorbell: Arc<Doorbell>) {
-    while let Some(pool) = shared.upgrade().map(|shared| shared.pool.clone()) {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
+async fn listen(ears: PgPool, shared: Weak<Shared>, doorbell: Arc<Doorbell>) {
+    while shared.strong_count() > 0 {
+        if let Ok(mut listener) = PgListener::connect_with(&ears).await
             && listener.listen(CHANNEL).await.is_ok()
         {
-            drop(pool);
             // What was told while nobody listened.
             doorbell.ring_all();
             while shared.strong_count() > 0 {

@@ -43,10 +43,9 @@ CREATE TABLE tasks (
   history TEXT NOT NULL
 );
 CREATE INDEX tasks_newest ON tasks (ulid);
-CREATE INDEX tasks_by_state ON tasks (state, service);
+CREATE INDEX tasks_by_state ON tasks (state, service, ulid);
 CREATE INDEX tasks_due ON tasks (service, priority DESC, seq) WHERE state = 'waiting' AND due = 1;
 CREATE INDEX tasks_delayed ON tasks (service, not_before) WHERE state = 'waiting' AND due = 0;
-CREATE INDEX tasks_leased ON tasks (lease_until) WHERE state = 'running';
 CREATE INDEX tasks_expiring ON tasks (expires_at)
   WHERE expires_at IS NOT NULL AND ended_at IS NULL;
 CREATE INDEX tasks_ended ON tasks (ended_at) WHERE ended_at IS NOT NULL;
@@ -68,7 +67,7 @@ CREATE TABLE files (
   submitter TEXT,
   record TEXT
 );
-CREATE INDEX files_newest ON files (ulid) WHERE state = 'complete';
+CREATE INDEX files_newest ON files (state, ulid);
 CREATE INDEX files_by_age ON files (state, touched_at);
 CREATE TABLE pieces (
   file BIGINT NOT NULL,
