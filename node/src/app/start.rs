@@ -85,7 +85,7 @@ impl App {
         let own = ground.context(&door, &recorder, peers.clone(), Background::default())();
         let calls = Arc::new(OwnCalls::new(own));
         let counts = ground.metrics.tasks().clone();
-        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts);
+        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts)?;
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&door, &recorder, peers, api);
         let workers = open(&config, public_tls.clone(), context)?;

@@ -13,21 +13,25 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::links::Mesh;
+use super::{StartError, translate};
 use crate::config::checked::Queue;
 use crate::config::{Config, Secret};
 use crate::driver::Desk;
 use crate::exchange::{CallApi, CallInside};
 use crate::observe::tasks::TaskMetrics;
+use crate::tasks::batch::AsyncTasks;
 use crate::tasks::hub::{Hub, Keeping, Parts, ReachStores, Services};
 use crate::tasks::owner::Owner;
 use crate::tasks::remote::Remote;
 use crate::tasks::runner::{Runner, RunnerSettings};
+use crate::tasks::service::Service;
 use crate::tasks::store::lazy::{Lazy, OpenStore};
 use crate::tasks::store::open::{self, OpenError};
 use crate::tasks::store::{Counts, Store, StoreError, Swept};
 use crate::tasks::task::ServiceKeyText;
 use crate::tasks::telling;
 use crate::tasks::watch::Watcher;
+use crate::tasks::workflow::{Webhooks, Workflows};
 
 /// Background work as it runs.
 pub(super) struct Tasks {
@@ -77,9 +81,9 @@ pub(super) fn hub(
     services: Services,
     api: Arc<dyn CallApi>,
     metrics: TaskMetrics,
-) -> Option<Hub> {
+) -> Result<Option<Hub>, StartError> {
     let (url, file, keeping) = match &config.tasks.queue {
-        Queue::Off => return None,
+        Queue::Off => return Ok(None),
         Queue::File(path) => {
             let url = Secret::new(&format!("sqlite:{}", path.display()));
             (url, Some(path.clone()), Keeping::Own)
@@ -88,7 +92,12 @@ pub(super) fn hub(
     };
     let node = config.node.name.clone();
     let inside = mesh.map(|mesh| Arc::clone(&mesh.inside));
-    Some(Hub::new(Parts {
+    let webhooks = webhooks(config)?;
+    let built_in: [Arc<dyn Service>; 2] = [
+        Arc::new(AsyncTasks::new(config.tasks.batch_lines)),
+        Arc::new(Workflows::new(webhooks.clone())),
+    ];
+    Ok(Some(Hub::new(Parts {
         node: node.clone(),
         region: config.node.region.clone(),
         mode: config.worker_mode.clone(),
@@ -96,10 +105,20 @@ pub(super) fn hub(
         store: store(url, file, node),
         peers: Arc::new(PeerStores(inside)),
         desk: desk.clone(),
-        services,
+        services: services.beside(built_in),
         api,
         watcher: Arc::new(Counting(metrics)),
-    }))
+        webhooks,
+    })))
+}
+
+fn webhooks(config: &Config) -> Result<Option<Webhooks>, StartError> {
+    let Some(wanted) = &config.tasks.webhooks else {
+        return Ok(None);
+    };
+    let client = translate::probe_client()?;
+    let webhooks = Webhooks::new(client, &wanted.key, wanted.hosts.clone());
+    Ok(Some(webhooks))
 }
 
 fn store(url: Secret, file: Option<PathBuf>, node: NodeName) -> Arc<dyn Store> {

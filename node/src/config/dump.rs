@@ -37,6 +37,11 @@ impl Config {
                 "queue": self.tasks.queue.shown(),
                 "concurrency": self.tasks.concurrency,
                 "retention": format_duration(self.tasks.retention),
+                "batch_lines": self.tasks.batch_lines,
+                "webhooks": self.tasks.webhooks.as_ref().map(|webhooks| json!({
+                    "secret": REDACTED,
+                    "hosts": webhooks.hosts,
+                })),
             },
             "drain": {"timeout": format_duration(self.drain.timeout)},
             "log": {"level": self.log.level, "format": match self.log.format {

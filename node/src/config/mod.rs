@@ -25,6 +25,7 @@ pub mod problem;
 pub mod secret;
 mod shape;
 mod shield;
+pub mod signing;
 pub mod text;
 mod tree;
 pub mod watch;

@@ -11,15 +11,16 @@ use std::time::Duration;
 use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::Mode;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::id::{Id, Kind};
 use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
 use super::task::{Checked, NewTask, Priority, Submitter};
 use super::watch::Watcher;
+use super::workflow::Webhooks;
 use crate::driver::Desk;
 use crate::exchange::{CallApi, Guest};
-use tokio::sync::Notify;
 
 /// The hold of everybody on background work. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct Parts {
     pub api: Arc<dyn CallApi>,
     /// Sees what happens to tasks.
     pub watcher: Arc<dyn Watcher>,
+    /// What signs webhooks; `None` where they are not configured.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// Whose a store is.
@@ -76,6 +79,14 @@ impl Services {
     pub fn new(services: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
         let keyed = services.into_iter().map(|service| (service.key(), service));
         Self(keyed.collect())
+    }
+
+    /// These beside what comes with the program; of two with one key the added one stays.
+    #[must_use]
+    pub fn beside(self, built_in: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
+        let mut services = Self::new(built_in);
+        services.0.extend(self.0);
+        services
     }
 
     /// One of them.
@@ -158,6 +169,11 @@ impl Hub {
         &self.0.watcher
     }
 
+    /// What signs webhooks; `None` where they are not configured.
+    pub fn webhooks(&self) -> Option<&Webhooks> {
+        self.0.webhooks.as_ref()
+    }
+
     /// Where this node keeps what it accepts.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
@@ -227,6 +243,22 @@ impl Hub {
         draft: Draft,
         guest: &Guest,
     ) -> Result<Id, StoreError> {
+        self.add_to(self.0.store.as_ref(), id, service, draft, guest)
+            .await
+    }
+
+    /// The same, into the store that keeps what the task is about; the owner of `id` is to be that store's.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing was accepted then.
+    pub async fn add_to(
+        &self,
+        store: &dyn Store,
+        id: Id,
+        service: &ServiceKey,
+        draft: Draft,
+        guest: &Guest,
+    ) -> Result<Id, StoreError> {
         let began = tokio::time::Instant::now();
         let holder = guest.key.as_deref().unwrap_or_default();
         let task = NewTask {
@@ -245,7 +277,7 @@ impl Hub {
             submitter: Submitter::of(guest),
             regions: guest.regions.iter().cloned().map(Checked).collect(),
         };
-        let added = self.0.store.add(task).await?;
+        let added = store.add(task).await?;
         self.1.notify_one();
         self.0.watcher.enqueued(service, began.elapsed());
         Ok(match added {

@@ -16,6 +16,7 @@
 
 pub mod api;
 mod attempt;
+pub mod batch;
 pub mod hub;
 pub mod id;
 pub mod own;
@@ -31,3 +32,4 @@ pub mod task;
 mod task_bytes;
 pub mod telling;
 pub mod watch;
+pub mod workflow;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use grapevine_core::ids::NodeName;
 
-use super::super::checked::{Queue, TasksConfig};
-use super::super::file::{SecretText, TasksFile};
+use super::super::checked::{Queue, TasksConfig, WebhooksConfig};
+use super::super::file::{SecretText, TasksFile, WebhooksFile};
 use super::super::secret::Secret;
-use super::Checker;
+use super::super::signing::SigningKey;
+use super::{Checker, items};
 
 /// How long tasks are kept when nothing is written.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -19,6 +20,12 @@ const RETENTION_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// Tasks of one service at once at most.
 const CONCURRENCY_MAX: u64 = 1_024;
+
+/// Lines of batches at once, unless written.
+const BATCH_LINES: u64 = 16;
+
+/// Hosts of webhooks at most.
+const HOSTS_MAX: usize = 64;
 
 /// Engines that all nodes use, by the beginning of their URLs.
 const SHARED: [&str; 4] = ["postgres://", "postgresql://", "nats://", "tls://"];
@@ -38,11 +45,62 @@ impl Checker<'_> {
         });
         let retention = file.and_then(|file| file.retention.as_ref());
         let range = RETENTION_MIN..=RETENTION_MAX;
+        let lines = file.and_then(|file| file.batch_lines);
+        let lines = self.number("tasks.batch_lines", lines, BATCH_LINES, 1..=CONCURRENCY_MAX);
+        let webhooks = file.and_then(|file| file.webhooks.as_ref());
         TasksConfig {
             queue,
             concurrency,
             retention: self.duration("tasks.retention", retention, RETENTION, range),
+            batch_lines: usize::try_from(lines).unwrap_or(1),
+            webhooks: webhooks.and_then(|webhooks| self.webhooks(webhooks)),
         }
+    }
+
+    fn webhooks(&mut self, file: &WebhooksFile) -> Option<WebhooksConfig> {
+        let key = "tasks.webhooks.secret";
+        let remedy =
+            "write whsec_ and at least 24 bytes in base64, as in `openssl rand -base64 32`";
+        let signing = match file.secret.as_ref().map(|text| SigningKey::new(&text.0)) {
+            Some(Ok(signing)) => Some(signing),
+            Some(Err(error)) => {
+                self.problem(key, error.to_string(), remedy);
+                None
+            }
+            None => {
+                self.problem(key, "is missing", remedy);
+                None
+            }
+        };
+        let key = "tasks.webhooks.hosts";
+        let mut hosts = Vec::new();
+        for (key, host) in items(key, &file.hosts) {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            let is_name =
+                |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+            if host == "*" || (!name.is_empty() && name.chars().all(is_name)) {
+                hosts.push(host.clone());
+            } else {
+                let problem = format!("{host:?} is no name of a host");
+                self.problem(
+                    &key,
+                    problem,
+                    "write a name, *.NAME for all under it, or \"*\" for all",
+                );
+            }
+        }
+        if file.hosts.as_ref().is_none_or(Vec::is_empty) || hosts.len() > HOSTS_MAX {
+            let problem = format!("must name from 1 to {HOSTS_MAX} hosts");
+            self.problem(
+                key,
+                problem,
+                "name the hosts that may be told, or \"*\" for all",
+            );
+        }
+        Some(WebhooksConfig {
+            key: signing?,
+            hosts,
+        })
     }
 
     fn queue(&mut self, written: Option<&SecretText>, node: Option<&NodeName>) -> Queue {

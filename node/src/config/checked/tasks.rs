@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::secret::{REDACTED, Secret};
+use super::super::signing::SigningKey;
 
 /// Background work: where tasks are kept, and how they are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,19 @@ pub struct TasksConfig {
     pub concurrency: Option<usize>,
     /// How long tasks and files are kept after their end.
     pub retention: Duration,
+    /// Lines of batches that the node calls at once.
+    pub batch_lines: usize,
+    /// How the ends of workflows are told; `None` is not at all.
+    pub webhooks: Option<WebhooksConfig>,
+}
+
+/// How the ends of workflows are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// What they are signed with.
+    pub key: SigningKey,
+    /// Who may be told: names, `*.NAME`, or `*`.
+    pub hosts: Vec<String>,
 }
 
 /// Where tasks are kept.

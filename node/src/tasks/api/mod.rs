@@ -4,12 +4,16 @@
 //! extension, and adds its own headers to what comes back. A guest with a key sees what holders of this key
 //! brought; where no keys are needed, everyone sees everything.
 
+mod batches;
 mod error;
 pub mod extract;
+mod files;
 mod operator;
+mod responses;
 mod show;
 mod tasks;
 mod workers;
+mod workflows;
 
 use axum::Router;
 use axum::extract::Request;
@@ -22,7 +26,14 @@ pub use operator::operator;
 
 /// Everything there is, as one router.
 pub fn router(hub: Hub) -> Router {
-    let parts = [tasks::router(), workers::router()];
+    let parts = [
+        batches::router(),
+        files::router(),
+        responses::router(),
+        tasks::router(),
+        workers::router(),
+        workflows::routes(),
+    ];
     let all = parts.into_iter().fold(Router::new(), Router::merge);
     all.method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)

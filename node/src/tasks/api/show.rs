@@ -9,7 +9,7 @@ use crate::exchange::Guest;
 use crate::tasks::hub::Hub;
 use crate::tasks::id::Id;
 use crate::tasks::store::{Store, is_permitted};
-use crate::tasks::task::{Task, Timestamp};
+use crate::tasks::task::{RegionText, Task, Timestamp};
 
 /// How much of a task is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) async fn find(
     if !is_visible(guest, &task) {
         return Err(missing());
     }
-    check_region(&task, hub.region())?;
+    check_regions(&task.new.regions, hub.region())?;
     Ok((task, store))
 }
 
@@ -80,12 +80,12 @@ fn is_visible(guest: &Guest, task: &Task) -> bool {
     guest.key.is_none() || guest.key == task.new.submitter.key
 }
 
-/// Content of a task does not come where its regions do not permit it.
-fn check_region(task: &Task, region: &RegionName) -> Result<(), ApiError> {
-    if is_permitted(&task.new.regions, region) {
+/// Content of a task or file does not come where its regions do not permit it.
+pub(super) fn check_regions(regions: &[RegionText], region: &RegionName) -> Result<(), ApiError> {
+    if is_permitted(regions, region) {
         return Ok(());
     }
-    let message = format!("the task's data residency does not permit region '{region}'");
+    let message = format!("its data residency does not permit region '{region}'");
     Err(ApiError::new(
         StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
         "residency",

@@ -108,7 +108,10 @@ fn check_scope(guest: &Guest, service: &ServiceKey) -> Result<(), ApiError> {
 }
 
 /// The key of the header or of the body; both only when they agree.
-fn idempotency_key(headers: &HeaderMap, body: Option<String>) -> Result<Option<String>, ApiError> {
+pub(super) fn idempotency_key(
+    headers: &HeaderMap,
+    body: Option<String>,
+) -> Result<Option<String>, ApiError> {
     let invalid = |message: &str| ApiError::invalid("idempotency_key", message);
     let header = headers.get(IDEMPOTENCY_KEY).map(|value| value.to_str());
     let header = header
