@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::geography::Geography;
-use super::links;
+use super::links::{self, Mesh};
 use super::losses::losses;
 use super::names::Names;
 use super::peers::Peers;
@@ -28,6 +28,7 @@ use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
+use crate::exchange::CallApi;
 use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
 use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
@@ -60,30 +61,15 @@ impl App {
     ) -> Result<Self, StartError> {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
-        let local = ground.client();
-        let started = links::start(
-            &config,
-            ground.generation,
-            &desk,
-            &ground.metrics,
-            local,
-            tellings,
-        )
-        .await?;
-        let (mesh, peers, mesh_tasks) = started;
-        ground.tasks.extend(mesh_tasks);
+        let (mesh, peers) = ground.join(&config, tellings).await?;
 
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(desk.clone());
-        let history = History::default();
-        ground
-            .tasks
-            .push(collect(&history, batches, &ground.metrics, &config));
+        let history = ground.collect(batches, &config);
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
-        let own = ground.context(&door, &recorder, peers.clone(), Background::default())();
-        let calls = Arc::new(OwnCalls::new(own));
+        let calls = ground.own_calls(&door, &recorder, peers.clone());
         let counts = ground.metrics.tasks().clone();
         let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts)?;
         let (api, operator) = tasks_api(hub.as_ref());
@@ -116,8 +102,6 @@ impl App {
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
-        let rules = config.residency.clone();
-        desk.tell(Event::RulesChanged(rules)).await;
         introduce(&config, &desk).await;
         let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref()));
         let app = Self {
@@ -158,6 +142,41 @@ struct Ground {
 }
 
 impl Ground {
+    /// Joins the mesh, where the node has one; the way to peers.
+    async fn join(
+        &mut self,
+        config: &Config,
+        tellings: mpsc::Receiver<Telling>,
+    ) -> Result<(Option<Mesh>, Peers), StartError> {
+        let (generation, local) = (self.generation, self.client());
+        let (desk, metrics) = (&self.desk, &self.metrics);
+        let started = links::start(config, generation, desk, metrics, local, tellings);
+        let (mesh, peers, tasks) = started.await?;
+        self.tasks.extend(tasks);
+        Ok((mesh, peers))
+    }
+
+    /// Keeps the last requests, and counts all.
+    fn collect(&mut self, batches: mpsc::Receiver<Batch>, config: &Config) -> History {
+        let history = History::default();
+        let (metrics, node) = (self.metrics.clone(), config.node.name.clone());
+        let observe = move |record: &_| metrics.request(record, node.as_str());
+        let collecting = tokio::spawn(history.clone().run(batches, observe));
+        self.tasks.push(collecting.abort_handle());
+        history
+    }
+
+    /// Makes requests of the node's own, on this runtime.
+    fn own_calls(
+        &self,
+        door: &Arc<ArcSwap<ingress::Settings>>,
+        recorder: &Recorder,
+        peers: Peers,
+    ) -> Arc<dyn CallApi> {
+        let own = self.context(door, recorder, peers, Background::default())();
+        Arc::new(OwnCalls::new(own))
+    }
+
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Telling>), StartError> {
         let generation = clock::generation();
         let clock = Clock::start();
@@ -261,20 +280,10 @@ fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
     (background, api::operator(hub.clone()))
 }
 
-fn collect(
-    history: &History,
-    batches: mpsc::Receiver<Batch>,
-    metrics: &Metrics,
-    config: &Config,
-) -> AbortHandle {
-    let (metrics, node) = (metrics.clone(), config.node.name.clone());
-    let observe = move |record: &_| metrics.request(record, node.as_str());
-    tokio::spawn(history.clone().run(batches, observe)).abort_handle()
-}
-
 /// Tells the engine what the node has and does, and that it is ready.
 async fn introduce(config: &Config, desk: &Desk) {
     for event in [
+        Event::RulesChanged(config.residency.clone()),
         Event::Configured(translate::specs(config)),
         Event::ServicesChanged(translate::services(config)),
         Event::PhaseChanged(Phase::Ready),

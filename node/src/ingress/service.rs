@@ -68,21 +68,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
     let path = head.uri.path_and_query().cloned();
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let is_read = head.method == Method::GET || head.method == Method::HEAD;
-    let own = match path.path() {
-        "/healthz" | "/health/liveliness" if is_read => {
-            Some((StatusCode::OK, json!({"status": "alive"})))
-        }
-        "/readyz" | "/health/readiness" if is_read => {
-            let reasons = context.readiness.reasons(&context.desk.view());
-            let status = match reasons.is_ready() {
-                true => StatusCode::OK,
-                false => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Some((status, reasons.to_json()))
-        }
-        _ => None,
-    };
+    let own = signs_of_life(context, &head.method, path.path());
     let track = Track::begin_request(
         &context.desk,
         &context.recorder,
@@ -127,6 +113,29 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     match answered {
         Ok(list) => reply::own(visit.track, StatusCode::OK, &list),
         Err(problem) => reply::problem(visit.track, &problem),
+    }
+}
+
+/// What those are told who ask whether the node is alive and ready; `None` for every other path.
+fn signs_of_life<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    method: &Method,
+    path: &str,
+) -> Option<(StatusCode, serde_json::Value)> {
+    let is_read = method == Method::GET || method == Method::HEAD;
+    match path {
+        "/healthz" | "/health/liveliness" if is_read => {
+            Some((StatusCode::OK, json!({"status": "alive"})))
+        }
+        "/readyz" | "/health/readiness" if is_read => {
+            let reasons = context.readiness.reasons(&context.desk.view());
+            let status = match reasons.is_ready() {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            Some((status, reasons.to_json()))
+        }
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod dns;
 pub mod history;
+mod labels;
 pub mod log;
 pub mod metrics;
 pub mod notices;

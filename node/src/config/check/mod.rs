@@ -81,11 +81,9 @@ pub(super) fn check(
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
     let drain = checker.drain(file.drain.as_ref());
-    let name = node.as_ref().map(|node| &node.name);
-    let tasks = checker.tasks(file.tasks.as_ref(), name);
+    let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref().map(|node| &node.name));
     let log = checker.log(file.log.as_ref());
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
-    let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
+    let workers = checker.workers(file.workers);
     Some(Config {
         node: node?,
         listen,
@@ -94,10 +92,7 @@ pub(super) fn check(
         proxy_protocol,
         admin,
         mesh,
-        upstreams: upstreams
-            .into_iter()
-            .map(|(_, upstream)| upstream)
-            .collect(),
+        upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
         routing,
         geo,
         residency,
@@ -108,7 +103,7 @@ pub(super) fn check(
         tasks,
         drain,
         log,
-        workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
+        workers: workers?,
         worker_mode,
     })
 }
@@ -123,6 +118,13 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    /// Threads for the public address: one per core unless written. `None` for what does not fit a machine.
+    fn workers(&mut self, written: Option<u64>) -> Option<NonZeroUsize> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+        let workers = self.number("workers", written, cores, 1..=WORKERS_MAX);
+        NonZeroUsize::new(usize::try_from(workers).ok()?)
+    }
+
     fn problem(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .problem(&self.places.origin(key), key, problem, remedy);
