@@ -76,9 +76,7 @@ impl App {
         let context = ground.context(&door, &recorder, peers, api);
         let workers = open(&config, public_tls.clone(), context)?;
 
-        let (geography, metrics) = (&ground.geography, &ground.metrics);
-        let (names, answering) = Names::start(&config, &desk, geography, metrics).await?;
-        ground.tasks.extend(answering);
+        let names = ground.answer_names(&config).await?;
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
@@ -164,6 +162,14 @@ impl Ground {
         let collecting = tokio::spawn(history.clone().run(batches, observe));
         self.tasks.push(collecting.abort_handle());
         history
+    }
+
+    /// Answers DNS, where that is configured.
+    async fn answer_names(&mut self, config: &Config) -> Result<Names, StartError> {
+        let (geography, metrics) = (&self.geography, &self.metrics);
+        let (names, answering) = Names::start(config, &self.desk, geography, metrics).await?;
+        self.tasks.extend(answering);
+        Ok(names)
     }
 
     /// Makes requests of the node's own, on this runtime.
