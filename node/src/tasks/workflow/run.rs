@@ -17,7 +17,7 @@ use super::super::task::{Fault, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
 use super::call::{Called, Caller, fault};
 use super::check::{Checked, check};
 use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
-use super::result::{NoteKey, StepFault, StepResult, StepState};
+use super::result::{NoteKey, StepResult, StepState};
 use super::template::{Scope, TemplateError, Templates};
 use super::view;
 use super::webhook::{Delivery, Webhooks};
