@@ -11,7 +11,6 @@ use std::sync::atomic::AtomicU64;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, View};
-use grapevine_core::work;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -49,7 +48,6 @@ struct Inner {
     peer_rtt: Family<PeerLabels, FloatGauge>,
     peer_residency_differs: Family<PeerLabels, Gauge>,
     lost: Family<KindLabels, Gauge>,
-    tasks_unserved: Family<ServiceLabels, Gauge>,
     tasks: TaskMetrics,
 }
 
@@ -89,11 +87,6 @@ struct UpstreamLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PeerLabels {
     peer: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ServiceLabels {
-    service: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -221,15 +214,7 @@ impl Metrics {
                 metrics.read_peer(node);
             }
         }
-        metrics.tasks_unserved.clear();
-        let unserved = work::unserved(view).into_iter();
-        for tasks in unserved.filter(|tasks| *tasks.node == view.node) {
-            let service = tasks.service.to_string();
-            let gauge = metrics
-                .tasks_unserved
-                .get_or_create(&ServiceLabels { service });
-            gauge.set(tasks.waiting.into());
-        }
+        metrics.tasks.read(view);
     }
 }
 
@@ -296,7 +281,6 @@ impl Inner {
             peer_rtt: Family::default(),
             peer_residency_differs: Family::default(),
             lost: Family::default(),
-            tasks_unserved: Family::default(),
             tasks: TaskMetrics::register(registry),
         };
         inner.register_requests(registry);
@@ -381,11 +365,6 @@ impl Inner {
             "Round trip to a peer over the mesh port",
             Unit::Seconds,
             self.peer_rtt.clone(),
-        );
-        registry.register(
-            "tasks_unserved",
-            "Tasks that wait at this node while no live node serves them, by service",
-            self.tasks_unserved.clone(),
         );
         registry.register(
             "peer_residency_differs",

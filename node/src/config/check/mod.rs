@@ -78,8 +78,7 @@ pub(super) fn check(
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
     let drain = checker.drain(file.drain.as_ref());
-    let name = node.as_ref().map(|node| &node.name);
-    let tasks = checker.tasks(file.tasks.as_ref(), name);
+    let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
     let log = checker.log(file.log.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
     let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
