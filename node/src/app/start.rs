@@ -75,9 +75,8 @@ impl App {
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(desk.clone());
         let history = History::default();
-        ground
-            .tasks
-            .push(collect(&history, batches, &ground.metrics, &config));
+        let collecting = collect(&history, batches, &ground.metrics, &config);
+        ground.tasks.push(collecting);
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
