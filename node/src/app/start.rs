@@ -31,7 +31,7 @@ use crate::driver::{Desk, Driver, Outlets, Telling};
 use crate::exchange::CallApi;
 use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
 use crate::observe::history::History;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Losses, Metrics};
 use crate::observe::notices;
 use crate::observe::record::{Batch, Recorder};
 use crate::prober;
@@ -81,22 +81,10 @@ impl App {
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
-        let explainer = Explainer {
-            settings: Arc::clone(&door),
-            desk: desk.clone(),
-        };
         let admin = Admin {
-            desk: desk.clone(),
-            history,
-            metrics: ground.metrics,
-            readiness: ground.readiness.clone(),
             losses: losses(recorder, gossip, workers.as_ref()),
-            config: show(&shown_config),
-            explain: ground.geography.explain(explainer),
-            drain: drain.clone(),
-            token: config.admin.token.clone(),
-            mode: config.worker_mode.clone(),
             tasks: operator,
+            ..ground.admin(&config, &door, history, &shown_config, &drain)
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
@@ -228,6 +216,34 @@ impl Ground {
             ],
         };
         Ok((ground, tellings))
+    }
+
+    /// What the operator's port shows but for what is lost and what is done in the background.
+    fn admin(
+        &self,
+        config: &Config,
+        door: &Arc<ArcSwap<ingress::Settings>>,
+        history: History,
+        shown_config: &Arc<ArcSwap<Value>>,
+        drain: &watch::Sender<bool>,
+    ) -> Admin {
+        let explainer = Explainer {
+            settings: Arc::clone(door),
+            desk: self.desk.clone(),
+        };
+        Admin {
+            desk: self.desk.clone(),
+            history,
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+            losses: Arc::new(Losses::default),
+            config: show(shown_config),
+            explain: self.geography.explain(explainer),
+            drain: drain.clone(),
+            token: config.admin.token.clone(),
+            mode: config.worker_mode.clone(),
+            tasks: Router::new(),
+        }
     }
 
     /// A client of the own upstreams, for the runtime it is first used on.

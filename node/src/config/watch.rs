@@ -135,6 +135,7 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
         file,
         warnings: &mut warnings,
     };
+    let is_renamed = current.node.name != config.node.name;
     keep.value("node.name", &current.node.name, &mut config.node.name);
     keep.value("node.region", &current.node.region, &mut config.node.region);
     keep.value("listen", &current.listen, &mut config.listen);
@@ -151,6 +152,10 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     keep.value("mesh", &current.mesh, &mut config.mesh);
     keep.value("workers", &current.workers, &mut config.workers);
     keep.value("worker_mode", &current.worker_mode, &mut config.worker_mode);
+    if is_renamed {
+        // The default file has the node's name in it, of which there is a warning already.
+        config.tasks.queue.clone_from(&current.tasks.queue);
+    }
     keep.value("tasks", &current.tasks, &mut config.tasks);
     keep.value("log", &current.log, &mut config.log);
     // What is answered may change, but not where and whether: peers were told.

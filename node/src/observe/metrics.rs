@@ -11,7 +11,6 @@ use std::sync::atomic::AtomicU64;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, View};
-use grapevine_core::work;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,8 +20,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::dns::DnsQueries;
 use super::labels::{
-    AttemptLabels, BuildLabels, DirectionLabels, KindLabels, PathLabels, PeerLabels, ServiceLabels,
-    StatusLabels, UpstreamLabels,
+    AttemptLabels, BuildLabels, DirectionLabels, KindLabels, PathLabels, PeerLabels, StatusLabels,
+    UpstreamLabels,
 };
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
@@ -55,7 +54,6 @@ struct Inner {
     peer_residency_differs: Family<PeerLabels, Gauge>,
     lost: Family<KindLabels, Gauge>,
     dns: DnsQueries,
-    tasks_unserved: Family<ServiceLabels, Gauge>,
     tasks: TaskMetrics,
 }
 
@@ -182,15 +180,7 @@ impl Metrics {
                 metrics.read_peer(node);
             }
         }
-        metrics.tasks_unserved.clear();
-        let unserved = work::unserved(view).into_iter();
-        for tasks in unserved.filter(|tasks| *tasks.node == view.node) {
-            let service = tasks.service.to_string();
-            let gauge = metrics
-                .tasks_unserved
-                .get_or_create(&ServiceLabels { service });
-            gauge.set(tasks.waiting.into());
-        }
+        metrics.tasks.read(view);
     }
 }
 
@@ -258,7 +248,6 @@ impl Inner {
             peer_residency_differs: Family::default(),
             lost: Family::default(),
             dns: DnsQueries::default(),
-            tasks_unserved: Family::default(),
             tasks: TaskMetrics::register(registry),
         };
         inner.dns.register(registry);
@@ -344,11 +333,6 @@ impl Inner {
             "Round trip to a peer over the mesh port",
             Unit::Seconds,
             self.peer_rtt.clone(),
-        );
-        registry.register(
-            "tasks_unserved",
-            "Tasks that wait at this node while no live node serves them, by service",
-            self.tasks_unserved.clone(),
         );
         registry.register(
             "peer_residency_differs",

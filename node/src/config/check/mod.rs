@@ -81,7 +81,7 @@ pub(super) fn check(
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
     let drain = checker.drain(file.drain.as_ref());
-    let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref().map(|node| &node.name));
+    let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
     let log = checker.log(file.log.as_ref());
     let workers = checker.workers(file.workers);
     Some(Config {
