@@ -34,6 +34,12 @@ impl Submitter {
         }
     }
 
+    /// Whether it may see what came with the key of this name: a payload may name anything. Without keys
+    /// everybody sees all.
+    pub fn may_see(&self, key: Option<&str>) -> bool {
+        self.key.is_none() || self.key.as_deref() == key
+    }
+
     /// Where it is, as it was written down; what cannot be read is unknown, which fences it in where rules
     /// say so.
     pub fn client(&self) -> Origin {

@@ -160,13 +160,18 @@ async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let (after, limit) = paging.read()?;
     let key = guest.key.as_deref();
-    let records = hub.store().files(key, after.as_ref(), PAGE_MAX).await?;
-    let was_full = records.len() == PAGE_MAX;
-    let mut records: Vec<_> = records
-        .into_iter()
-        .filter(|it| it.purpose == PURPOSE)
-        .collect();
-    let has_more = was_full || records.len() > limit;
+    let (mut records, mut before): (Vec<FileRecord>, _) = (Vec::new(), after);
+    // Files of the Files API are skipped page by page.
+    while records.len() <= limit {
+        let page = hub.store().files(key, before.as_ref(), PAGE_MAX).await?;
+        before = page.last().map(|record| record.id.clone());
+        let was_full = page.len() == PAGE_MAX;
+        records.extend(page.into_iter().filter(|it| it.purpose == PURPOSE));
+        if !was_full {
+            break;
+        }
+    }
+    let has_more = records.len() > limit;
     records.truncate(limit);
     let data: Vec<Value> = records.iter().map(|record| shown(record, None)).collect();
     Ok(Json(page(data, has_more)))
@@ -272,7 +277,7 @@ async fn begin(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     if let Some(url) = &trigger.webhook {
         let Some(webhooks) = hub.webhooks() else {
-            let message = "webhooks are not set up at this node; its configuration has no webhooks";
+            let message = "webhooks are not set up at this node; its configuration has no tasks.webhooks";
             return Err(ApiError::invalid("webhook", message));
         };
         webhooks
@@ -303,22 +308,27 @@ async fn list_runs(
     Query(paging): Query<Paging>,
 ) -> Result<Json<Value>, ApiError> {
     let (before, limit) = paging.read()?;
-    let query = TaskQuery {
+    let mut query = TaskQuery {
         service: Some(Checked(service_key())),
         state: None,
         key: guest.key.as_deref().map(str::to_owned),
         before,
         max: PAGE_MAX,
     };
-    let tasks = hub.store().list(&query).await?;
-    let was_full = tasks.len() == PAGE_MAX;
-    let mut runs: Vec<&Task> = tasks
-        .iter()
-        .filter(|it| it.new.id.kind() == Kind::Run)
-        .collect();
-    let has_more = was_full || runs.len() > limit;
+    let mut runs: Vec<Task> = Vec::new();
+    // Deliveries of webhooks are of the same service; they are skipped page by page.
+    while runs.len() <= limit {
+        let page = hub.store().list(&query).await?;
+        query.before = page.last().map(|task| task.new.id.clone());
+        let was_full = page.len() == PAGE_MAX;
+        runs.extend(page.into_iter().filter(|it| it.new.id.kind() == Kind::Run));
+        if !was_full {
+            break;
+        }
+    }
+    let has_more = runs.len() > limit;
     runs.truncate(limit);
-    let data = runs.into_iter().map(|task| {
+    let data = runs.iter().map(|task| {
         let mut shown = view::run(task, &[], Depth::Short);
         // Without the notes nothing true can be said of the steps.
         if let Some(fields) = shown.as_object_mut() {
@@ -376,7 +386,9 @@ async fn cancel_run(
     let task = task.ok_or_else(|| ApiError::not_found("run", &name))?;
     // A worker that has it tells of its end itself.
     if task.state.is_final() {
-        workflow::tell_end(&task, store.as_ref()).await?;
+        let ended_at = task.ended_at.unwrap_or(task.created_at);
+        let end = format!("cancelled-{}", ended_at.0);
+        workflow::tell_end(&task, &end, store.as_ref()).await?;
     }
     let notes = all_notes(store.as_ref(), id).await?;
     Ok(Json(view::run(&task, &notes, Depth::Full)))

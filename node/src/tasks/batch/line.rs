@@ -74,10 +74,16 @@ pub(super) fn read(line: &Line, endpoint: &str) -> Result<Request, LineEnd> {
             ));
         }
     };
-    let written: Written<'_> = serde_json::from_slice(line).map_err(|error| {
-        let message = format!("the line is no JSON object of a request: {error}");
+    let invalid = |why: String| {
+        let message = format!("the line is no JSON object of a request: {why}");
         LineEnd::refused(None, "invalid_json_line", &message)
-    })?;
+    };
+    // A list of the fields' values would be read too.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(invalid("it does not begin with {".to_owned()));
+    }
+    let written: Written<'_> =
+        serde_json::from_slice(line).map_err(|error| invalid(error.to_string()))?;
     let refuse = |code, message: &str| {
         Err(LineEnd::refused(
             written.custom_id.as_deref(),
@@ -258,6 +264,10 @@ mod tests {
         let cases = [
             ("nonsense", "invalid_json_line"),
             ("[1]", "invalid_json_line"),
+            (
+                r#"["a","POST","/v1/chat/completions",{"model":"m"}]"#,
+                "invalid_json_line",
+            ),
             (r#"{"method":"POST"}"#, "missing_custom_id"),
             (r#"{"custom_id":"a","method":"GET"}"#, "invalid_method"),
             (

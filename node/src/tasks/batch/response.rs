@@ -49,7 +49,15 @@ pub(super) async fn run(task: &Task, job: &ResponseJob, work: &Work) -> Result<V
     let store = work.store().as_ref();
     let body = match &job.body {
         Body::Here(body) => Bytes::from(body.to_string()),
-        Body::File(file) => whole(store, file).await?,
+        Body::File(file) => {
+            let record = store.file(file).await?;
+            let submitter = &task.new.submitter;
+            if !record.is_some_and(|record| submitter.may_see(record.key.as_deref())) {
+                let fault = Fault::new("input_file_gone", "the request's file was deleted");
+                return Err(TaskError::Fatal(fault));
+            }
+            whole(store, file).await?
+        }
     };
     let request = own::request(
         &task.new,

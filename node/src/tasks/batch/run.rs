@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::service::{TaskError, Work};
 use super::super::store::Note;
@@ -60,7 +60,9 @@ impl Run<'_> {
         let path: PathAndQuery = self.job.endpoint.parse().map_err(|_| {
             TaskError::Fatal(Fault::new("invalid_endpoint", "the endpoint is no path"))
         })?;
-        if store.file(&self.job.input_file_id).await?.is_none() {
+        let file = store.file(&self.job.input_file_id).await?;
+        let submitter = &self.task.new.submitter;
+        if !file.is_some_and(|file| submitter.may_see(file.key.as_deref())) {
             return Ok(self.failed("input_file_gone", "the input file was deleted", None));
         }
         let survey = self.survey().await?;
@@ -162,7 +164,8 @@ impl Run<'_> {
         let mut names = Names::default();
         let mut running = FuturesUnordered::new();
         let deadline = self.deadline();
-        let mut stop = None;
+        let is_over = deadline <= Instant::now();
+        let mut stop = is_over.then_some(Stop::Expired);
         loop {
             while stop.is_none() && running.len() < self.lines_at_once {
                 let Some((number, line)) = lines.next().await? else {
@@ -199,9 +202,9 @@ impl Run<'_> {
         }
         if matches!(stop, Some(Stop::Cancelled | Stop::Expired)) {
             // Who is answered in time counts: it was paid for.
-            let last = timeout(LAST_LINES, running.by_ref().collect::<Vec<_>>());
-            if let Ok(ends) = last.await {
-                self.note_last(ends, &mut progress).await?;
+            let last_at = Instant::now() + LAST_LINES;
+            while let Ok(Some(end)) = timeout_at(last_at, running.next()).await {
+                self.note(vec![end], &mut progress).await?;
             }
         }
         Ok(stop.unwrap_or(Stop::Done))
@@ -246,17 +249,6 @@ impl Run<'_> {
             Err(TaskError::Cancelled) => Ok(()),
             saved => saved,
         }
-    }
-
-    async fn note_last(
-        &self,
-        ends: Vec<(u64, LineEnd)>,
-        progress: &mut Progress,
-    ) -> Result<(), TaskError> {
-        for ends in ends.chunks(NOTES_AT_ONCE) {
-            self.note(ends.to_vec(), progress).await?;
-        }
-        Ok(())
     }
 
     /// Lines without an end are told so in the error file.

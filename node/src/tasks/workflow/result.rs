@@ -1,7 +1,7 @@
 //! How a step ended, as it is remembered in the notes of its run.
 //!
 //! Notes are numbered by step and item: `step << 32 | item + 1`, and `step << 32` for the step as a whole. A
-//! failure that ends the run has a number of its own for each attempt, beyond all of these: a requeued run
+//! failure that ends the run has a number of its own for each lease, beyond all of these: a requeued run
 //! tries the step again.
 
 use bytes::Bytes;
@@ -63,8 +63,8 @@ pub(super) enum StepState {
     Failed,
 }
 
-/// The bit that marks the failure that ended an attempt.
-const FAILURE: u64 = 1 << 63;
+/// The bit that marks the failure that ended an attempt. Engines keep numbers up to `i64::MAX` apart.
+const FAILURE: u64 = 1 << 62;
 
 /// What a note of a run is about, unless it is a failure that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,12 +92,12 @@ impl NoteKey {
         })
     }
 
-    /// The number of the note of a failure of `step` that ended the run's `attempt`.
+    /// The number of the note of a failure of `step` that ended the attempt with the lease of this number.
     pub(super) fn failure(step: usize, attempt: u32) -> u64 {
         FAILURE | u64::from(attempt) << 16 | step as u64 & 0xFFFF
     }
 
-    /// The step that failed in `attempt`, where the note of this number says so.
+    /// The step that failed in `attempt`, the number of a lease, where the note of this number says so.
     pub(super) fn failed_step(number: u64, attempt: u32) -> Option<usize> {
         let is_failure = number & !0xFFFF == FAILURE | u64::from(attempt) << 16;
         is_failure.then_some((number & 0xFFFF) as usize)
@@ -215,6 +215,8 @@ mod tests {
         };
         assert!(last_item.number() < whole.number());
         let failure = NoteKey::failure(63, 7);
+        let last = NoteKey::failure(usize::MAX, u32::MAX);
+        assert!(i64::try_from(last).is_ok(), "{last}");
         assert_eq!(NoteKey::of(failure), None);
         assert_eq!(NoteKey::failed_step(failure, 7), Some(63));
         assert_eq!(NoteKey::failed_step(failure, 6), None);

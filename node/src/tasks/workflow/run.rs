@@ -85,9 +85,13 @@ pub(in crate::tasks) fn run_payload(
 }
 
 /// Lets the end of a run be told, where its submitter wanted that.
-pub(in crate::tasks) async fn tell_end(task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+pub(in crate::tasks) async fn tell_end(
+    task: &Task,
+    end: &str,
+    store: &dyn Store,
+) -> Result<(), StoreError> {
     match view::job(task).and_then(|job| job.webhook) {
-        Some(url) => Delivery::queue(task, &url, store).await,
+        Some(url) => Delivery::queue(task, &url, end, store).await,
         None => Ok(()),
     }
 }
@@ -104,7 +108,7 @@ impl Service for Workflows {
             Job::Deliver(delivery) => match &self.webhooks {
                 Some(webhooks) => webhooks.deliver(task, &delivery, work).await,
                 None => {
-                    let message = "this node has no webhooks.secret to sign with";
+                    let message = "this node has no tasks.webhooks to sign with";
                     Err(TaskError::Retry(Fault::new("webhooks_unset", message)))
                 }
             },
@@ -115,7 +119,8 @@ impl Service for Workflows {
                     Ok(_) | Err(TaskError::Fatal(_) | TaskError::Cancelled)
                 );
                 if is_over {
-                    tell_end(task, work.store().as_ref()).await?;
+                    let end = format!("attempt-{}", work.lease().attempt);
+                    tell_end(task, &end, work.store().as_ref()).await?;
                 }
                 ended
             }
@@ -146,7 +151,7 @@ async fn run(task: &Task, job: &RunJob, work: &Work) -> Result<Value, TaskError>
     let done = tokio::select! {
         biased;
         () = work.cancelled() => return Err(TaskError::Cancelled),
-        done = runner.steps(task) => done?,
+        done = runner.steps() => done?,
     };
     runner.output(&done)
 }
@@ -170,7 +175,7 @@ struct Done {
 
 impl Runner<'_> {
     /// Runs what is not done yet.
-    async fn steps(&self, task: &Task) -> Result<Done, TaskError> {
+    async fn steps(&self) -> Result<Done, TaskError> {
         let mut done = self.remembered().await?;
         let steps = &self.checked.workflow.steps;
         let mut begun: BTreeSet<usize> = done.steps.keys().copied().collect();
@@ -195,7 +200,7 @@ impl Runner<'_> {
             let is_fatal =
                 result.state == StepState::Failed && steps[step].on_error == OnError::Fail;
             if is_fatal {
-                let number = NoteKey::failure(step, task.attempts);
+                let number = NoteKey::failure(step, self.work.lease().attempt);
                 self.work.save(&[result.note(number)]).await?;
                 return Err(self.failed(step, &result));
             }

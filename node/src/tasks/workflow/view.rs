@@ -69,11 +69,11 @@ fn steps(task: &Task, job: &RunJob, notes: &[Note], depth: Depth) -> Vec<Value> 
     let checked = check(job.workflow.clone()).ok();
     let mut results: BTreeMap<usize, StepResult> = BTreeMap::new();
     let mut items: BTreeMap<usize, u64> = BTreeMap::new();
+    let last_lease = task.history.last().map(|ended| ended.attempt);
     for note in notes {
         let Some(result) = StepResult::read(&note.content) else {
             continue;
         };
-        let attempt = task.attempts;
         match NoteKey::of(note.number) {
             Some(NoteKey { step, item: None }) => {
                 results.insert(step, result);
@@ -83,7 +83,7 @@ fn steps(task: &Task, job: &RunJob, notes: &[Note], depth: Depth) -> Vec<Value> 
                 item: Some(_),
             }) => *items.entry(step).or_default() += 1,
             None => {
-                let step = NoteKey::failed_step(note.number, attempt);
+                let step = last_lease.and_then(|lease| NoteKey::failed_step(note.number, lease));
                 // A failure ends its attempt: after a requeue it is the past.
                 if let Some(step) = step.filter(|_| task.state == State::Dead) {
                     results.insert(step, result);

@@ -60,7 +60,7 @@ impl Hosts {
         match self.0.iter().any(|pattern| matches(pattern, host)) {
             true => Ok(()),
             false => Err(format!(
-                "host {host:?} is not among this node's webhooks.hosts"
+                "host {host:?} is not among tasks.webhooks.hosts of this node"
             )),
         }
     }
@@ -115,6 +115,8 @@ impl Webhooks {
         work: &Work,
     ) -> Result<Value, TaskError> {
         let run = work.store().get(&delivery.run).await?;
+        let submitter = &task.new.submitter;
+        let run = run.filter(|run| submitter.may_see(run.new.submitter.key.as_deref()));
         let Some(run) = run else {
             return Err(fatal("run_gone", "the run's retention is over"));
         };
@@ -165,8 +167,13 @@ impl Webhooks {
 }
 
 impl Delivery {
-    /// Lets the end of `run` be told to `url` soon. The same again changes nothing.
-    pub(super) async fn queue(run: &Task, url: &str, store: &dyn Store) -> Result<(), StoreError> {
+    /// Lets the end of `run` that is called `end` be told to `url` soon. The same again changes nothing.
+    pub(super) async fn queue(
+        run: &Task,
+        url: &str,
+        end: &str,
+        store: &dyn Store,
+    ) -> Result<(), StoreError> {
         let id = &run.new.id;
         let delivery = Self {
             run: id.clone(),
@@ -182,7 +189,7 @@ impl Delivery {
             delay: HEAD_START,
             expires_after: None,
             // A requeued run ends again, and that is told again.
-            idempotency_key: Some(format!("webhook/{id}/{}", run.attempts)),
+            idempotency_key: Some(format!("webhook/{id}/{end}")),
             submitter: run.new.submitter.clone(),
             regions: run.new.regions.clone(),
         };
