@@ -14,7 +14,7 @@ use grapevine_core::limit::RetryBudget;
 use grapevine_core::notice::Notice;
 use grapevine_core::view::View;
 use rand_chacha::ChaCha8Rng;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::entropy;
@@ -81,6 +81,7 @@ pub struct Desk {
     view: Arc<ArcSwap<View>>,
     inbox: mpsc::Sender<Event>,
     budget: RetryBudget,
+    changes: watch::Sender<()>,
 }
 
 impl Desk {
@@ -97,6 +98,11 @@ impl Desk {
     /// The newest view. Hold the guard for a short time and not across an await.
     pub fn view(&self) -> Guard<Arc<View>> {
         self.view.load()
+    }
+
+    /// Tells when there is a newer view.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// The retry budget of this node.
@@ -145,6 +151,7 @@ impl Driver {
             view,
             inbox: inbox_in,
             budget: RetryBudget::full(),
+            changes: watch::Sender::new(()),
         };
         let driver = Self {
             engine,
@@ -192,6 +199,7 @@ impl Driver {
             }
             if self.engine.view_is_due(now) {
                 self.desk.view.store(Arc::new(self.engine.view(now)));
+                self.desk.changes.send_replace(());
                 // Links and gossip share this thread: none of them may wait for a second view.
                 tokio::task::yield_now().await;
             }

@@ -3,12 +3,13 @@
 //! Ingress makes calls, `upstream` answers those for own upstreams, `mesh` carries the others to
 //! peers and takes theirs in. They know these types and traits, not each other.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use grapevine_core::fact::Load;
-use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::ids::{ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
 use grapevine_core::outcome::Outcome;
 use grapevine_core::residency::Origin;
 use http::uri::PathAndQuery;
@@ -127,6 +128,8 @@ pub struct OwnRequest {
     pub caller: Caller,
     /// The regions that may answer it, beside what the rules say now; empty when all may.
     pub allow_regions: Vec<RegionName>,
+    /// The models that its key may use; `None` is every model.
+    pub allow_models: Option<Arc<BTreeSet<ModelName>>>,
     /// Equal for requests of the same conversation.
     pub session: Option<u64>,
     /// How long until the first byte of the answer must be here; `None` takes the configured limit.
@@ -150,6 +153,48 @@ pub struct OwnAnswer {
 pub trait CallApi: Send + Sync + 'static {
     /// Makes the request; dropping the future cancels it. What goes wrong is an answer too.
     async fn call(&self, request: OwnRequest) -> OwnAnswer;
+}
+
+/// Who asks at the public door for background work, authenticated and let in.
+#[derive(Clone, Debug, Default)]
+pub struct Guest {
+    /// The request's name, as the answer's `x-request-id` tells it.
+    pub request_id: RequestId,
+    /// The name of its key; `None` where the door needs none.
+    pub key: Option<Arc<str>>,
+    /// The services that its key is for, and nothing else; `None` is an ordinary key, or none.
+    pub services: Option<Arc<BTreeSet<ServiceKey>>>,
+    /// The models that its key may use; `None` is every model.
+    pub models: Option<Arc<BTreeSet<ModelName>>>,
+    /// Where it is.
+    pub client: Origin,
+    /// The regions that may see what it brings, this node's among them; empty when all may.
+    pub regions: Arc<[RegionName]>,
+}
+
+/// A guest's body as it comes.
+pub type GuestBody = UnsyncBoxBody<Bytes, GuestGone>;
+
+/// A guest's body did not come whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuestGone {
+    /// It broke off.
+    #[error("the request body broke off")]
+    BrokenOff,
+    /// It paused for too long.
+    #[error("the request body did not arrive in time")]
+    Paused,
+}
+
+/// Answers what the public door is asked about background work.
+#[async_trait::async_trait]
+pub trait ServeTasks: Send + Sync + 'static {
+    /// Whether `name`, out of a path such as `/v1/responses/{name}`, is of a response that this mesh makes in
+    /// the background, and not of one that an upstream keeps.
+    fn is_response(&self, name: &str) -> bool;
+
+    /// Answers; dropping the future gives the request up. May be called on any runtime.
+    async fn serve(&self, guest: Guest, request: http::Request<GuestBody>) -> OwnAnswer;
 }
 
 /// A call of one node to the inside of another, which no client can make: a path, a body, an answer.
@@ -176,4 +221,25 @@ pub trait CallInside: Send + Sync + 'static {
 pub trait ServeInside: Send + Sync + 'static {
     /// Answers a call of `peer`, whose identity is proven.
     async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes);
+}
+
+/// Answers calls of peers by a handler that is set later, and says 404 until then. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct InsideDoor(Arc<OnceLock<Arc<dyn ServeInside>>>);
+
+impl InsideDoor {
+    /// From now on `handler` answers; false, and nothing changes, where one was set before.
+    pub fn open(&self, handler: Arc<dyn ServeInside>) -> bool {
+        self.0.set(handler).is_ok()
+    }
+}
+
+#[async_trait::async_trait]
+impl ServeInside for InsideDoor {
+    async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes) {
+        match self.0.get() {
+            Some(handler) => handler.serve(peer, path, body).await,
+            None => (StatusCode::NOT_FOUND, Bytes::new()),
+        }
+    }
 }

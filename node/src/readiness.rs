@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use grapevine_core::fact::Phase;
 use grapevine_core::view::{Reach, View};
+use grapevine_core::work;
 use serde_json::{Value, json};
 
 /// Shared flags of what the view does not know. Cheap to clone.
@@ -62,6 +63,16 @@ impl Readiness {
             let warning = "upstreams: none can be used now, neither here nor at a peer";
             reasons.warnings.push(warning.into());
         }
+        for tasks in work::unserved(view) {
+            let work::Unserved {
+                service,
+                node,
+                waiting,
+            } = tasks;
+            let warning =
+                format!("tasks: {waiting} of {service} wait at {node}, and no live node serves it");
+            reasons.warnings.push(warning);
+        }
         if self.0.open_to_all.load(Ordering::Relaxed) {
             let warning = "keys: none are configured, so the public address lets everyone in";
             reasons.warnings.push(warning.into());
@@ -103,5 +114,63 @@ fn judge_mesh(view: &View, reasons: &mut Reasons) {
                 .warnings
                 .push(format!("forwarding: {name} is live but cannot be reached"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use grapevine_core::engine::{Engine, Event, Identity};
+    use grapevine_core::fact::ServicesFact;
+    use grapevine_core::ids::{Generation, NodeName, RegionName, ServiceKey};
+    use grapevine_core::time::Instant;
+
+    use super::*;
+    use crate::entropy;
+
+    /// Warnings of tasks at a node where `waiting` tasks wait and that serves them or does not.
+    fn warnings(waiting: u32, is_served: bool) -> Vec<String> {
+        let key = ServiceKey::new("my-plugin:process").expect("a key");
+        let identity = Identity {
+            node: NodeName::new("sgp").expect("a name"),
+            generation: Generation(1),
+            region: RegionName::new("sgp").expect("a name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+        };
+        let mut engine = Engine::new(Instant::START, identity);
+        let fact = ServicesFact {
+            serves: is_served
+                .then(|| key.clone())
+                .into_iter()
+                .collect::<BTreeSet<_>>(),
+            waiting: BTreeMap::from([(key, waiting)]),
+        };
+        let mut rng = entropy::generator();
+        for event in [
+            Event::ServicesChanged(fact),
+            Event::PhaseChanged(Phase::Ready),
+        ] {
+            engine.handle(Instant::START, event, &mut rng);
+        }
+        let reasons = Readiness::default().reasons(&engine.view(Instant::START));
+        assert!(reasons.is_ready());
+        let warnings = reasons.warnings.into_iter();
+        warnings
+            .filter(|warning| warning.starts_with("tasks"))
+            .collect()
+    }
+
+    #[test]
+    fn tasks_that_nobody_serves_are_a_warning_and_no_reason_against() {
+        assert_eq!(
+            warnings(12, false),
+            ["tasks: 12 of my-plugin:process wait at sgp, and no live node serves it"]
+        );
+        assert_eq!(warnings(12, true), [""; 0]);
+        assert_eq!(warnings(0, false), [""; 0]);
     }
 }

@@ -6,6 +6,7 @@
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
 //! every byte), [`raw`] (a client whose hanging up is exact), [`events`] (how streams end), [`watch`]
 //! (when each node first showed something), [`memory`], and [`quiet`] (tests that measure run alone).
+//! [`conformance`] is what every engine of the task store has to do; [`postgres`] is a real server.
 //!
 //! The harness knows nodes by their program, ports, config and admin pages only. Its functions panic
 //! with what was being done, so that a test reads as its story; on a failure the end of every child's
@@ -31,6 +32,7 @@
 mod admin;
 pub mod canned;
 pub mod client;
+pub mod conformance;
 pub mod events;
 pub mod load;
 pub mod memory;
@@ -39,6 +41,7 @@ pub mod mock;
 pub mod network;
 pub mod node;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod quiet;

@@ -47,6 +47,7 @@ pub struct MeshBuilder {
 #[must_use]
 pub struct NodeBuilder {
     name: String,
+    program: PathBuf,
     config: Value,
 }
 
@@ -58,8 +59,15 @@ impl NodeBuilder {
         });
         Self {
             name: name.to_string(),
+            program: grapevine(),
             config,
         }
+    }
+
+    /// Runs another program, with the same command line as `grapevine`.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_path_buf();
+        self
     }
 
     /// Sets the region; it is the node's name otherwise.
@@ -178,7 +186,13 @@ impl MeshBuilder {
             );
             issue_certificate(directory, &node.name, directory);
             merge(&mut config, node.config);
-            nodes.push(Node::start_in(directory, &node.name, address, config));
+            nodes.push(Node::start_as(
+                &node.program,
+                directory,
+                &node.name,
+                address,
+                config,
+            ));
         }
         Mesh {
             nodes,
@@ -265,7 +279,12 @@ impl Mesh {
                                     .as_str()
                                     .is_some_and(|upstream| view.upstream(name, upstream).is_some())
                             };
-                            let reachable = *name == node.name() || view.is_reachable(name);
+                            // Nothing is sent to a node that answers no requests.
+                            let is_closed = view
+                                .node(name)
+                                .is_some_and(|it| it["serves_requests"] == false);
+                            let reachable =
+                                *name == node.name() || view.is_reachable(name) || is_closed;
                             view.is_live(name)
                                 && view.phase(name) == "ready"
                                 && reachable

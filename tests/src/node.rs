@@ -46,13 +46,29 @@ impl Node {
     /// When the files cannot be written or the program cannot be started.
     #[must_use]
     pub fn start_in(directory: &Path, name: &str, addresses: Addresses, config: Value) -> Self {
+        Self::start_as(&grapevine(), directory, name, addresses, config)
+    }
+
+    /// As [`Node::start_in`], with another program that understands the same command line.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written or the program cannot be started.
+    #[must_use]
+    pub fn start_as(
+        program: &Path,
+        directory: &Path,
+        name: &str,
+        addresses: Addresses,
+        config: Value,
+    ) -> Self {
         let config_path = directory.join(format!("{name}.yaml"));
         let arguments = [
             "node".to_string(),
             "-c".to_string(),
             config_path.display().to_string(),
         ];
-        let process = Process::new(name, &grapevine(), &arguments, directory)
+        let process = Process::new(name, program, &arguments, directory)
             .environment("RUST_LOG", "info,grapevine=debug")
             .environment("NO_COLOR", "1");
         let node = Self {

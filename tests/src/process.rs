@@ -18,6 +18,8 @@ pub enum Signal {
     Kill,
     /// Asks to finish and end (SIGTERM).
     Terminate,
+    /// What Ctrl-C sends (SIGINT).
+    Interrupt,
     /// Freezes (SIGSTOP).
     Stop,
     /// Goes on after [`Signal::Stop`] (SIGCONT).
@@ -31,6 +33,7 @@ impl Signal {
         match self {
             Self::Kill => "KILL",
             Self::Terminate => "TERM",
+            Self::Interrupt => "INT",
             Self::Stop => "STOP",
             Self::Continue => "CONT",
             Self::Hangup => "HUP",

@@ -22,6 +22,42 @@ pub fn grapevine() -> PathBuf {
     .clone()
 }
 
+/// The path of one of node's examples: beside the program that `GRAPEVINE_BIN` names where there is one, else
+/// built now.
+///
+/// # Panics
+///
+/// When it cannot be built.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let beside = grapevine().with_file_name("examples").join(name);
+    if std::env::var_os("GRAPEVINE_BIN").is_some() && beside.is_file() {
+        return beside;
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "grapevine-node",
+        "--example",
+    ]);
+    // What cargo tells this test of itself would make it build some dependencies anew.
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("CARGO_PKG_") {
+            cargo.env_remove(variable);
+        }
+    }
+    let status = cargo.arg(name).current_dir(workspace()).status();
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "cargo could not build the example {name}: {status:?}"
+    );
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), PathBuf::from);
+    target.join("debug/examples").join(name)
+}
+
 /// The root of the workspace.
 #[must_use]
 pub fn workspace() -> PathBuf {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,32 @@ pub struct NodeFact {
     pub build: String,
     /// Whether it answers API requests at all.
     pub serves_requests: bool,
+    /// What clients are told of it.
+    pub public: Public,
+}
+
+/// The longest public URL in bytes.
+pub const PUBLIC_URL_BYTES_MAX: usize = 256;
+
+/// Public addresses of one node at most.
+pub const PUBLIC_ADDRESSES_MAX: usize = 8;
+
+/// What clients are told of a node, so that they can come to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Public {
+    /// Its base URL, at most [`PUBLIC_URL_BYTES_MAX`]; `None` where it has none of its own.
+    pub url: Option<Arc<str>>,
+    /// Its addresses, at most [`PUBLIC_ADDRESSES_MAX`].
+    pub addresses: Arc<[IpAddr]>,
+    /// Whether it answers DNS for the mesh's zone at them.
+    pub answers_dns: bool,
+}
+
+impl Public {
+    /// Whether there is anything to tell.
+    pub fn is_told(&self) -> bool {
+        self.url.is_some() || !self.addresses.is_empty()
+    }
 }
 
 /// Where a node stands in its life.

@@ -1,19 +1,34 @@
 //! The mesh as JSON.
 
 use grapevine_core::Instant;
+use grapevine_core::fact::{Public, ServicesFact};
+use grapevine_core::mode::Mode;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
-use serde_json::{Value, json};
+use grapevine_core::work;
+use serde_json::{Map, Value, json};
 
 use crate::observe::milliseconds;
 
-/// `view` for the operator, as of `now`.
-pub(super) fn to_json(view: &View, now: Instant) -> Value {
+/// `view` for the operator, as of `now`, with the node's own mode.
+pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
     let nodes: Vec<Value> = view
         .nodes
         .iter()
         .map(|node| node_to_json(node, now))
         .collect();
-    json!({ "self": view.node.as_str(), "nodes": nodes })
+    let unserved = work::unserved(view).into_iter().map(|tasks| {
+        json!({
+            "service": tasks.service.as_str(),
+            "node": tasks.node.as_str(),
+            "waiting": tasks.waiting,
+        })
+    });
+    json!({
+        "self": view.node.as_str(),
+        "worker_mode": mode.to_string(),
+        "nodes": nodes,
+        "unserved": unserved.collect::<Vec<_>>(),
+    })
 }
 
 fn node_to_json(node: &NodeView, now: Instant) -> Value {
@@ -23,6 +38,16 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
         .iter()
         .map(|status| upstream_to_json(status, now))
         .collect();
+    let services = node.services.as_deref();
+    let keys = |services: &ServicesFact| -> Vec<String> {
+        services.serves.iter().map(ToString::to_string).collect()
+    };
+    let waiting = |services: &ServicesFact| -> Map<String, Value> {
+        let tasks = services.waiting.iter();
+        tasks
+            .map(|(key, count)| (key.to_string(), json!(count)))
+            .collect()
+    };
     json!({
         "name": node.name.as_str(),
         "region": fact.map(|fact| fact.region.as_str()),
@@ -37,9 +62,18 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
             json!({"lat": place.latitude(), "lon": place.longitude()})
         }),
         "serves_requests": fact.map(|fact| fact.serves_requests),
+        "public": fact.map(|fact| public(&fact.public)),
+        "services": services.map(keys),
+        "tasks_waiting": services.map(waiting),
         "residency_differs": node.rules_differ,
         "upstreams": upstreams,
     })
+}
+
+/// What clients are told of a node.
+fn public(public: &Public) -> Value {
+    let addresses: Vec<String> = public.addresses.iter().map(ToString::to_string).collect();
+    json!({"url": public.url, "addresses": addresses, "dns": public.answers_dns})
 }
 
 fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {

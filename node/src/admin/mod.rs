@@ -5,6 +5,7 @@
 mod browsers;
 mod explain;
 mod mesh;
+mod serving;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use grapevine_core::mode::Mode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -50,8 +52,12 @@ pub struct Admin {
     pub explain: Explain,
     /// Begins to drain the node when set.
     pub drain: watch::Sender<bool>,
+    /// What is shown and done about background work.
+    pub tasks: Router,
     /// The bearer token to ask for.
     pub token: Option<Secret>,
+    /// Which requests and which background work the node serves.
+    pub mode: Mode,
 }
 
 /// The operator's port could not be opened.
@@ -89,8 +95,11 @@ impl Admin {
             .route("/config", get(config))
             .route("/explain", get(explain::explain))
             .route("/drain", post(drain))
-            .route_layer(from_fn_with_state(self.clone(), authorize))
-            .with_state(self);
+            .route("/serving", get(serving::requests))
+            .route("/serving/{key}", get(serving::service))
+            .with_state(self.clone())
+            .merge(self.tasks.clone())
+            .route_layer(from_fn_with_state(self, authorize));
         axum::serve(listener, open.merge(closed).fallback(not_found)).await
     }
 }
@@ -128,7 +137,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn mesh(State(admin): State<Admin>) -> Json<Value> {
     let now = admin.desk.now();
-    Json(mesh::to_json(&admin.desk.view(), now))
+    Json(mesh::to_json(&admin.desk.view(), &admin.mode, now))
 }
 
 #[derive(Deserialize)]
@@ -159,7 +168,7 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error =
-        "try /mesh, /requests, /metrics, /config, /explain, /healthz, /readyz, or POST /drain";
+    let error = "try /mesh, /requests, /tasks, /metrics, /config, /explain, /serving, /healthz, /readyz, \
+                 or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

@@ -16,6 +16,7 @@ use crate::admin::{Explain, ExplainQuery};
 use crate::config::Config;
 use crate::config::address::Network;
 use crate::config::watch::LOOK_INTERVAL;
+use crate::dns;
 use crate::geo::{self, Location, Locator, client};
 use crate::ingress::{Explainer, Locate, Supposed, Whereabouts};
 
@@ -45,6 +46,15 @@ impl Geography {
         let (locator, trusted) = (Arc::clone(&self.locator), Arc::clone(&self.trusted));
         Locate::new(move |peer: SocketAddr, headers: &HeaderMap| {
             whereabouts(locator.locate(client::address(peer, headers, &trusted.load())))
+        })
+    }
+
+    /// What the DNS server asks.
+    pub(super) fn locate_address(&self) -> dns::Locate {
+        let locator = Arc::clone(&self.locator);
+        dns::Locate::new(move |address| {
+            let found = whereabouts(locator.locate(address));
+            (found.origin, found.place)
         })
     }
 

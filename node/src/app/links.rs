@@ -1,5 +1,7 @@
 //! The mesh as the app holds it: the links, and the gossip on them.
 
+use std::sync::Arc;
+
 use grapevine_core::ids::Generation;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -8,6 +10,7 @@ use super::peers::Peers;
 use super::{StartError, reload};
 use crate::config::{Config, MeshConfig};
 use crate::driver::{Desk, Telling};
+use crate::exchange::{CallInside, InsideDoor};
 use crate::mesh::gossip::{Gossip, GossipConfig};
 use crate::mesh::{self, MeshHandle};
 use crate::observe::metrics::Metrics;
@@ -17,6 +20,10 @@ use crate::upstream::UpstreamClient;
 pub(super) struct Mesh {
     pub(super) handle: MeshHandle,
     pub(super) gossip: Gossip,
+    /// Calls the inside of peers.
+    pub(super) inside: Arc<dyn CallInside>,
+    /// Where peers' calls to the inside of this node arrive.
+    pub(super) door: InsideDoor,
 }
 
 /// Starts the links and the gossip on them; a node without a mesh gets neither.
@@ -33,10 +40,12 @@ pub(super) async fn start(
     };
     let credentials = reload::credentials(wanted)?;
     let mesh_name = credentials.mesh().clone();
+    let door = InsideDoor::default();
     let parts = mesh::start(
         mesh_config(config, wanted, generation, credentials, metrics),
         desk.clone(),
         local,
+        Arc::new(door.clone()),
     );
     let parts = parts.await?;
     let gossip_config = GossipConfig {
@@ -66,6 +75,8 @@ pub(super) async fn start(
         Some(Mesh {
             handle: parts.handle,
             gossip,
+            inside: parts.inside,
+            door,
         }),
         peers,
         Vec::new(),

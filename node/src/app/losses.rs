@@ -1,8 +1,9 @@
 //! What was dropped at limits or refused by checks, for metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
+use crate::ingress::Workers;
 use crate::mesh::gossip::{Counters, Rejection};
 use crate::observe::metrics::Losses;
 use crate::observe::record::Recorder;
@@ -11,8 +12,9 @@ use crate::observe::record::Recorder;
 pub(super) fn losses(
     recorder: Recorder,
     gossip: Option<Arc<Counters>>,
-    unintroduced: Arc<AtomicU64>,
+    workers: Option<&Workers>,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
+    let unintroduced = workers.map_or_else(Arc::default, Workers::unintroduced);
     Arc::new(move || {
         let mut losses = vec![
             ("records", recorder.dropped()),

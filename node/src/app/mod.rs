@@ -11,10 +11,12 @@ mod error;
 mod geography;
 mod links;
 mod losses;
+mod names;
 mod peers;
 mod reload;
 mod signals;
 mod start;
+mod tasks;
 mod translate;
 
 use std::sync::Arc;
@@ -23,21 +25,25 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
+use grapevine_core::ids::ServiceKey;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Sources};
 use crate::driver::Desk;
+use crate::exchange::{CallInside, ServeInside};
 use crate::ingress::{self, TlsHandle, Workers};
 use crate::observe::log;
 use crate::prober;
 use crate::readiness::Readiness;
+use crate::tasks::hub::Services;
 use crate::upstream::Targets;
 
 pub use error::StartError;
 use geography::Geography;
 use links::Mesh;
+use names::Names;
 use signals::Signals;
 
 /// A running node.
@@ -51,24 +57,27 @@ pub struct App {
     public_tls: Option<TlsHandle>,
     readiness: Readiness,
     geography: Geography,
+    names: Names,
     shown_config: Arc<ArcSwap<serde_json::Value>>,
-    workers: Workers,
+    /// `None` where the node serves no requests.
+    workers: Option<Workers>,
     mesh: Option<Mesh>,
     drain: watch::Sender<bool>,
+    background: Option<tasks::Tasks>,
     tasks: Vec<AbortHandle>,
 }
 
-/// Runs a node until it is told to end, by a signal or through its admin port.
+/// Runs a node with these services until it is told to end, by a signal or through its admin port.
 ///
 /// # Errors
 /// When it cannot start; once it runs it ends cleanly.
-pub async fn run(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
+pub async fn run(loaded: Loaded, sources: Sources, services: Services) -> Result<(), StartError> {
     log::init(&loaded.config.log)?;
     for warning in &loaded.warnings {
         warn!(%warning, "configuration");
     }
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
-    let app = App::start(loaded.config, sources).await?;
+    let app = App::start_with(loaded.config, sources, services).await?;
     app.run_until(async || signals.ended().await).await;
     Ok(())
 }
@@ -93,12 +102,36 @@ impl App {
         }
     }
 
+    /// Whether this node answers API requests.
+    pub fn serving(&self) -> bool {
+        self.config.worker_mode.serves_requests()
+    }
+
+    /// Whether this node runs tasks of the service `key`, as its mode says: registered here or not.
+    pub fn serving_service(&self, key: &ServiceKey) -> bool {
+        self.config.worker_mode.serves(key)
+    }
+
+    /// Calls the inside of peers; `None` without a mesh.
+    pub fn inside(&self) -> Option<Arc<dyn CallInside>> {
+        Some(Arc::clone(&self.mesh.as_ref()?.inside))
+    }
+
+    /// Lets `handler` answer peers' calls to the inside of this node. False where there is no mesh, or
+    /// where a handler was set before.
+    pub fn serve_inside(&self, handler: Arc<dyn ServeInside>) -> bool {
+        let mesh = self.mesh.as_ref();
+        mesh.is_some_and(|mesh| mesh.door.open(handler))
+    }
+
     fn announce(&self) {
         let mesh = self.mesh.as_ref().map(|mesh| mesh.handle.advertised());
+        let listen = self.workers.as_ref().map(|workers| workers.address());
         info!(
             node.name = %self.config.node.name,
             node.region = %self.config.node.region,
-            listen = %self.workers.address(),
+            listen = listen.map_or_else(|| "closed".to_owned(), |address| address.to_string()),
+            worker_mode = self.config.worker_mode.to_string(),
             admin = %self.config.admin.listen,
             mesh.advertised = mesh.map(|address| address.to_string()),
             upstreams = self.config.upstreams.len(),
@@ -111,7 +144,17 @@ impl App {
         info!(?limit, "draining");
         self.desk.tell(Event::PhaseChanged(Phase::Draining)).await;
         let hops_end = tokio::time::timeout(limit, hops_ended(self.desk.clone()));
-        let (_, hops) = tokio::join!(self.workers.stop(limit), hops_end);
+        let clients_end = async {
+            if let Some(workers) = self.workers {
+                workers.stop(limit).await;
+            }
+        };
+        let background_ends = async {
+            if let Some(background) = self.background {
+                background.stop(limit).await;
+            }
+        };
+        let (_, (), hops) = tokio::join!(clients_end, background_ends, hops_end);
         if hops.is_err() {
             warn!("requests of peers are still under way at the limit and are broken off");
         }

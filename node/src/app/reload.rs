@@ -84,7 +84,9 @@ impl App {
         self.probe_targets
             .store(Arc::new(translate::probes(&config)));
         self.door.store(Arc::new(translate::door(&config)));
-        self.readiness.set_open_to_all(config.keys.is_empty());
+        self.names.take(&config);
+        self.readiness
+            .set_open_to_all(translate::is_open_to_all(&config));
         self.shown_config.store(Arc::new(config.dump()));
         let rules = Event::RulesChanged(config.residency.clone());
         let upstreams = Event::Configured(translate::specs(&config));

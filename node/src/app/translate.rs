@@ -1,15 +1,19 @@
 //! From the configuration to what each shell and core are told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
+use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::place::Place;
+use grapevine_core::work;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::StartError;
 use crate::config::Config;
 use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use crate::dns;
 use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
 use crate::prober;
@@ -31,8 +35,32 @@ pub(super) fn identity(
         place: place(config, database),
         protocol: grapevine_proto::frame::VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
-        serves_requests: true,
+        serves_requests: config.worker_mode.serves_requests(),
+        public: public(config),
     }
+}
+
+/// What clients are told of the node.
+fn public(config: &Config) -> Public {
+    let node = &config.node;
+    Public {
+        url: node.public_url.as_ref().map(|url| url.to_string().into()),
+        addresses: node.public_addresses.as_slice().into(),
+        answers_dns: config.dns.is_some(),
+    }
+}
+
+/// What the DNS server is told; `None` where there is none.
+pub(super) fn dns(config: &Config) -> Option<dns::Settings> {
+    let dns = config.dns.as_ref()?;
+    let (homes, residency) = (config.geo.homes.clone(), config.residency.clone());
+    Some(dns::Settings::new(
+        &dns.zone,
+        dns.ttl,
+        &dns.name_servers,
+        homes,
+        residency,
+    ))
 }
 
 /// Where the node stands: as written, else by its region's code, else by its first public address that the
@@ -46,6 +74,20 @@ fn place(config: &Config, database: &geo::Database) -> Option<Place> {
     node.place
         .or_else(|| geo::region::place_of(&node.region))
         .or_else(by_address)
+}
+
+/// The background work of a node that keeps no tasks: what its mode names may be served by a program
+/// beside it.
+pub(super) fn services(config: &Config) -> ServicesFact {
+    ServicesFact {
+        serves: work::served(&config.worker_mode, []),
+        waiting: BTreeMap::new(),
+    }
+}
+
+/// Whether everyone may use the public address.
+pub(super) fn is_open_to_all(config: &Config) -> bool {
+    config.worker_mode.serves_requests() && config.keys.is_empty()
 }
 
 pub(super) fn specs(config: &Config) -> Vec<UpstreamSpec> {
@@ -175,7 +217,11 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         models: key
             .models
             .as_ref()
-            .map(|models| models.iter().cloned().collect()),
+            .map(|models| Arc::new(models.iter().cloned().collect())),
+        services: key
+            .services
+            .as_ref()
+            .map(|services| Arc::new(services.iter().cloned().collect())),
     });
     ingress::Settings {
         node: config.node.name.clone(),

@@ -12,6 +12,7 @@ mod key;
 mod node;
 mod schema;
 mod status;
+mod tasks;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
 use crate::demo;
+use crate::tasks::hub::Services;
 
 /// One node of a mesh that routes AI API requests to the nearest healthy upstream.
 #[derive(Debug, Parser)]
@@ -47,6 +49,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
     Status(status::StatusArgs),
+    /// List, show, cancel and requeue background tasks
+    Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration file
@@ -63,14 +67,20 @@ pub enum Command {
 
 /// Does what the command line says.
 pub fn run(cli: Cli, environment: Environment) -> ExitCode {
+    run_with(cli, environment, Services::default())
+}
+
+/// Does what the command line says; nodes that it runs know these services too.
+pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
-        Command::Node(args) => return node::run(args, environment),
+        Command::Node(args) => return node::run(args, environment, services),
         Command::Demo(args) => return demo::run(args),
         Command::Mock(args) => return block_on(crate::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
+        Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),

@@ -8,6 +8,7 @@ use clap::Args;
 use super::fail;
 use crate::config::env::CONFIG_VARIABLE;
 use crate::config::{self, Environment, Flags, Sources};
+use crate::tasks::hub::Services;
 
 /// What `node` and `check` take. A flag goes before the environment, the environment before the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -57,6 +58,10 @@ pub struct NodeArgs {
     /// The form of a log line: text or json [log.format]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// What the node does, as in the variable WORKER_MODE: '!' requests, '*' all background services,
+    /// '-' neither, or keys of services [worker_mode]
+    #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
+    worker_mode: Option<String>,
 }
 
 impl NodeArgs {
@@ -78,7 +83,8 @@ impl NodeArgs {
             .with("--cert", &["mesh", "tls", "cert"], self.cert)
             .with("--key", &["mesh", "tls", "key"], self.key)
             .with("--log", &["log", "level"], self.log)
-            .with("--log-format", &["log", "format"], self.log_format);
+            .with("--log-format", &["log", "format"], self.log_format)
+            .with("--worker-mode", &["worker_mode"], self.worker_mode);
         let flags = self
             .upstream
             .into_iter()
@@ -101,7 +107,7 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 }
 
 /// Runs a node until it is told to end.
-pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
+pub(super) fn run(args: NodeArgs, environment: Environment, services: Services) -> ExitCode {
     let sources = args.sources(environment);
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
@@ -114,5 +120,5 @@ pub(super) fn run(args: NodeArgs, environment: Environment) -> ExitCode {
             return fail(&text);
         }
     };
-    super::block_on(crate::app::run(loaded, sources))
+    super::block_on(crate::app::run(loaded, sources, services))
 }

@@ -54,7 +54,16 @@ pub(super) fn run(
         writeln!(out)?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(out, "{}\n", heading(&page))?;
+    writeln!(out, "{}", heading(&page))?;
+    for tasks in &page.unserved {
+        let (service, node) = (printable(&tasks.service), printable(&tasks.node));
+        let count = tasks.waiting;
+        writeln!(
+            out,
+            "{count} tasks of {service} wait at {node}, and no live node serves it"
+        )?;
+    }
+    writeln!(out)?;
     for line in table(&page).lines() {
         writeln!(out, "{line}")?;
     }
@@ -67,8 +76,12 @@ fn heading(page: &MeshPage) -> String {
     let healthy = upstreams()
         .filter(|upstream| upstream.state == "healthy")
         .count();
+    let mode = match page.worker_mode.as_str() {
+        "" => String::new(),
+        mode => format!(" (WORKER_MODE {})", printable(mode)),
+    };
     format!(
-        "as {} sees it: {live} of {} nodes live, {healthy} of {} upstreams healthy",
+        "as {}{mode} sees it: {live} of {} nodes live, {healthy} of {} upstreams healthy",
         printable(&page.own),
         page.nodes.len(),
         upstreams().count()
@@ -84,6 +97,7 @@ fn table(page: &MeshPage) -> Table {
         ("live", Side::Left),
         ("reach", Side::Left),
         ("rtt ms", Side::Right),
+        ("serves", Side::Left),
         ("upstream", Side::Left),
         ("state", Side::Left),
         ("ttft ms", Side::Right),
@@ -101,7 +115,7 @@ fn table(page: &MeshPage) -> Table {
         }
         for upstream in &node.upstreams {
             let cells = upstream_cells(upstream);
-            let mut row = std::mem::replace(&mut first, vec![String::new(); 6]);
+            let mut row = std::mem::replace(&mut first, vec![String::new(); NODE_CELLS]);
             row.extend(cells);
             table.row(row);
         }
@@ -109,7 +123,10 @@ fn table(page: &MeshPage) -> Table {
     table
 }
 
-fn node_cells(node: &NodeEntry, page: &MeshPage) -> [String; 6] {
+/// Cells of a line that are about its node.
+const NODE_CELLS: usize = 7;
+
+fn node_cells(node: &NodeEntry, page: &MeshPage) -> [String; NODE_CELLS] {
     let word = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), printable);
     let is_own = node.name == page.own;
     [
@@ -123,7 +140,22 @@ fn node_cells(node: &NodeEntry, page: &MeshPage) -> [String; 6] {
             word(&node.reach)
         },
         number(node.rtt_ms),
+        serves(node),
     ]
+}
+
+/// What the node does: `api` for requests, and the background services it runs.
+fn serves(node: &NodeEntry) -> String {
+    let api = node
+        .serves_requests
+        .unwrap_or(false)
+        .then(|| "api".to_owned());
+    let services = node.services.iter().flatten().map(|key| printable(key));
+    let serves: Vec<String> = api.into_iter().chain(services).collect();
+    if serves.is_empty() {
+        return "-".to_owned();
+    }
+    serves.join(", ")
 }
 
 fn upstream_cells(upstream: &UpstreamEntry) -> [String; 7] {
@@ -177,6 +209,7 @@ mod tests {
     fn page() -> MeshPage {
         let text = r#"{"self": "usa", "nodes": [
             {"name": "usa", "region": "usa", "live": true, "phase": "ready", "reach": "open", "rtt_ms": null,
+             "serves_requests": true, "services": ["my-plugin:process"],
              "upstreams": [
                {"name": "primary", "state": "ejected", "reason": "connect", "models": ["a", "b", "c", "d", "e"],
                 "ttft_ms": 61.4, "p99_ms": null, "error_rate": 0.5, "in_flight": 3, "in_flight_max": 1024},
@@ -221,6 +254,7 @@ mod tests {
             "{}",
             lines[3]
         );
+        assert!(lines[1].contains("api, my-plugin:process"), "{}", lines[1]);
         assert_eq!(
             heading(&page()),
             "as usa sees it: 1 of 2 nodes live, 1 of 2 upstreams healthy"

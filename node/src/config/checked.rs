@@ -3,6 +3,7 @@
 //! The rest of the node sees these types alone. Whatever is in them holds: names are unique, numbers
 //! are in range, certificate files were readable and matched when the configuration was loaded.
 
+mod tasks;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use grapevine_core::homes::Homes;
-use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName};
+use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
+use grapevine_core::mode::Mode;
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::place::Place;
 use grapevine_core::residency::Residency;
@@ -19,10 +21,12 @@ use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
 use super::address::{BaseUrl, HostPort, Network};
+use super::domain::DomainName;
 use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;
 
+pub use tasks::{Queue, TasksConfig, WebhooksConfig};
 pub use upstream::{
     ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig,
     UpstreamConfig, UpstreamModels,
@@ -54,18 +58,24 @@ pub struct Config {
     pub geo: GeoConfig,
     /// Where requests may be answered.
     pub residency: Residency,
+    /// The DNS server; `None` is none.
+    pub dns: Option<DnsConfig>,
     /// What one client, and all of them together, may ask for.
     pub limits: LimitsConfig,
     /// Who may use the public address; empty lets everyone in.
     pub keys: Vec<KeyConfig>,
     /// Web pages that may call the API from a browser.
     pub cors: CorsOrigins,
+    /// Background work.
+    pub tasks: TasksConfig,
     /// How the node ends.
     pub drain: DrainConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Threads that serve the public address, one runtime each.
     pub workers: NonZeroUsize,
+    /// Whether it answers requests, and which background work it does.
+    pub worker_mode: Mode,
 }
 
 /// Who the node is and where.
@@ -188,6 +198,19 @@ pub struct GeoConfig {
     pub homes: Homes,
 }
 
+/// The DNS server that leads clients to the nearest node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Where it is asked (UDP and TCP).
+    pub listen: SocketAddr,
+    /// What it answers for.
+    pub zone: DomainName,
+    /// How long answers may be kept; whole seconds.
+    pub ttl: Duration,
+    /// The zone's servers; empty names the nodes that answer DNS.
+    pub name_servers: Vec<DomainName>,
+}
+
 /// What one client, and all of them together, may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
@@ -230,6 +253,8 @@ pub struct KeyConfig {
     pub hash: KeyHash,
     /// The models it may use; `None` is every model.
     pub models: Option<Vec<ModelName>>,
+    /// The services that it is for, and nothing else; `None` is a client's key.
+    pub services: Option<Vec<ServiceKey>>,
     /// Requests per minute; `None` is no limit.
     pub rpm: Option<u64>,
     /// Tokens per minute; `None` is no limit.
@@ -294,6 +319,12 @@ pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED)
 
 /// The mesh's address when none is written.
 pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171);
+
+/// The DNS server's address when none is written.
+pub const DNS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 53);
+
+/// How long resolvers may keep an answer when nothing is written: failing over takes that long.
+pub const DNS_TTL: Duration = Duration::from_secs(30);
 
 /// The operator's address when none is written.
 pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);

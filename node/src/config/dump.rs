@@ -6,8 +6,8 @@ use grapevine_core::residency::{Residency, Rule, Unknown};
 use serde_json::{Map, Value, json};
 
 use super::checked::{
-    Config, CorsOrigins, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig,
-    RoutingConfig, UpstreamConfig, UpstreamModels,
+    Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig,
+    NodeConfig, RoutingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::format_duration;
@@ -29,15 +29,27 @@ impl Config {
             "routing": routing(&self.routing),
             "geo": geo(&self.geo, &self.residency),
             "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
+            "dns": self.dns.as_ref().map(dns),
             "limits": limits(&self.limits),
             "keys": keys,
             "cors": {"origins": origins(&self.cors)},
+            "tasks": {
+                "queue": self.tasks.queue.shown(),
+                "concurrency": self.tasks.concurrency,
+                "retention": format_duration(self.tasks.retention),
+                "batch_lines": self.tasks.batch_lines,
+                "webhooks": self.tasks.webhooks.as_ref().map(|webhooks| json!({
+                    "secret": REDACTED,
+                    "hosts": webhooks.hosts,
+                })),
+            },
             "drain": {"timeout": format_duration(self.drain.timeout)},
             "log": {"level": self.log.level, "format": match self.log.format {
                 LogFormat::Text => "text",
                 LogFormat::Json => "json",
             }},
             "workers": self.workers,
+            "worker_mode": self.worker_mode.to_string(),
         });
         without_nulls(dump)
     }
@@ -185,6 +197,17 @@ fn rule(rule: &Rule) -> Value {
     })
 }
 
+fn dns(dns: &DnsConfig) -> Value {
+    // An empty list in the file would be refused.
+    let servers = (!dns.name_servers.is_empty()).then(|| texts(&dns.name_servers));
+    json!({
+        "listen": dns.listen.to_string(),
+        "zone": dns.zone.as_str(),
+        "ttl": format_duration(dns.ttl),
+        "name_servers": servers,
+    })
+}
+
 fn limits(limits: &LimitsConfig) -> Value {
     json!({
         "body": limits.body.to_string(),
@@ -202,6 +225,7 @@ fn key(key: &KeyConfig) -> Value {
         "name": key.name,
         "hash": REDACTED,
         "models": key.models.as_ref().map(|models| texts(models)),
+        "services": key.services.as_ref().map(|services| texts(services)),
         "rpm": key.rpm,
         "tpm": key.tpm,
     })

@@ -16,6 +16,10 @@ const PREFIX: &str = "GRAPEVINE_";
 /// The variable that names the file.
 pub const CONFIG_VARIABLE: &str = "GRAPEVINE_CONFIG";
 
+/// The variable that splits services over nodes. It has no prefix, so that what is written for NocoBase's
+/// cluster mode holds here too.
+pub const WORKER_MODE_VARIABLE: &str = "WORKER_MODE";
+
 /// Kubernetes sets these for a service of our name; they are not meant for us.
 const FOREIGN_PREFIXES: [&str; 2] = ["GRAPEVINE_SERVICE_", "GRAPEVINE_PORT"];
 
@@ -55,9 +59,21 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
     ("GRAPEVINE_DEADLINE", &["routing", "deadline"], Form::One),
     ("GRAPEVINE_CORS_ORIGINS", &["cors", "origins"], Form::List),
     ("GRAPEVINE_DRAIN_TIMEOUT", &["drain", "timeout"], Form::One),
+    ("GRAPEVINE_TASKS_QUEUE", &["tasks", "queue"], Form::One),
+    (
+        "GRAPEVINE_TASKS_CONCURRENCY",
+        &["tasks", "concurrency"],
+        Form::One,
+    ),
+    (
+        "GRAPEVINE_TASKS_RETENTION",
+        &["tasks", "retention"],
+        Form::One,
+    ),
     ("GRAPEVINE_LOG", &["log", "level"], Form::One),
     ("GRAPEVINE_LOG_FORMAT", &["log", "format"], Form::One),
     ("GRAPEVINE_WORKERS", &["workers"], Form::One),
+    (WORKER_MODE_VARIABLE, &["worker_mode"], Form::One),
 ];
 
 /// What a variable's value is.
@@ -151,7 +167,9 @@ pub(super) fn warn_of_unknown(
             continue;
         }
         let known = OVERRIDES.iter().map(|(known, ..)| *known);
-        let remedy = match nearest(name, known) {
+        let bare = name.strip_prefix(PREFIX).unwrap_or(name);
+        let bare = (bare == WORKER_MODE_VARIABLE).then_some(bare);
+        let remedy = match bare.or_else(|| nearest(name, known)) {
             Some(near) => format!("did you mean {near}?"),
             None => "unset it, or name it in the file as ${..}".to_owned(),
         };
@@ -364,6 +382,7 @@ mod tests {
             "GRAPEVINE_REGOIN",
             "GRAPEVINE_LISTEN",
             "GRAPEVINE_PORT_8080_TCP",
+            "GRAPEVINE_WORKER_MODE",
             "GRAPEVINE_OWN",
             "HOME",
         ];
@@ -377,7 +396,10 @@ mod tests {
         let warnings: Vec<_> = report.warnings.iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
-            ["GRAPEVINE_REGOIN: is not a known variable; did you mean GRAPEVINE_REGION?"]
+            [
+                "GRAPEVINE_REGOIN: is not a known variable; did you mean GRAPEVINE_REGION?",
+                "GRAPEVINE_WORKER_MODE: is not a known variable; did you mean WORKER_MODE?",
+            ]
         );
     }
 

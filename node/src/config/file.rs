@@ -3,16 +3,21 @@
 //! Everything may be left out here, and texts stay texts: what is required, in range and well formed
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
+mod dns;
 mod geo;
 mod proxies;
+mod tasks;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use dns::DnsFile;
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
+
+pub use tasks::{TasksFile, WebhooksFile};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
 
@@ -46,18 +51,25 @@ pub struct ConfigFile {
     /// Rules about the regions in which requests may be answered; all that concern a request must permit.
     /// Default: none, every region may answer.
     pub residency: Option<Vec<Item<ResidencyFile>>>,
+    /// A DNS server that leads clients to the nearest node. Default: none.
+    pub dns: Option<DnsFile>,
     /// What clients may ask for.
     pub limits: Option<LimitsFile>,
     /// Clients' keys. Default: none, everyone is let in.
     pub keys: Option<Vec<Item<KeyFile>>>,
     /// Web pages that may call the API from a browser.
     pub cors: Option<CorsFile>,
+    /// Background work: where tasks are kept, and how they are run.
+    pub tasks: Option<TasksFile>,
     /// How the node ends.
     pub drain: Option<DrainFile>,
     /// What is logged and how.
     pub log: Option<LogFile>,
     /// Threads that serve the public address, 1 to 1024. Default: one per core.
     pub workers: Option<u64>,
+    /// What the node does, in quotes: "!" is API requests, "*" all background services, "-" neither; or
+    /// keys of services, with "!" beside them for requests too. Default: requests and all services.
+    pub worker_mode: Option<String>,
 }
 
 /// Who the node is and where.
@@ -90,9 +102,9 @@ pub struct LocationFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublicFile {
-    /// The base URL that clients use for this node. Default: none.
+    /// The base URL that clients use for this node, at most 256 bytes. Default: none.
     pub url: Option<String>,
-    /// The IP addresses that clients use for this node. Default: none.
+    /// The IP addresses that clients use for this node, at most 8. Default: none.
     pub addresses: Option<Vec<Item<String>>>,
 }
 
@@ -317,6 +329,9 @@ pub struct KeyFile {
     pub hash: Option<SecretText>,
     /// The models it may use. Default: every model.
     pub models: Option<Vec<Item<String>>>,
+    /// The services whose tasks it may create and run, such as [my-plugin:process], and nothing else: the key
+    /// of a worker out of process. Default: none, the key is a client's.
+    pub services: Option<Vec<Item<String>>>,
     /// Requests per minute, at least 1; 200k is 200,000. Default: no limit.
     pub rpm: Option<CountText>,
     /// Tokens per minute, at least 1; 200k is 200,000. Default: no limit.

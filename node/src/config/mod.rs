@@ -13,6 +13,7 @@
 pub mod address;
 mod check;
 pub mod checked;
+pub mod domain;
 mod dump;
 pub mod env;
 pub mod file;
@@ -24,6 +25,7 @@ pub mod problem;
 pub mod secret;
 mod shape;
 mod shield;
+pub mod signing;
 pub mod text;
 mod tree;
 pub mod watch;

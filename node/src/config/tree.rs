@@ -228,6 +228,14 @@ impl<'text> Reader<'text, '_> {
     fn node(&mut self, (event, origin): (Event<'text>, Origin)) -> Result<Node, Stop> {
         self.count(1, &origin)?;
         let (anchor, kind) = match event {
+            // `worker_mode: !` would be a tag and nothing behind it, and be taken for the default.
+            Event::Scalar(_, ScalarStyle::Plain, _, Some(_)) => {
+                return Err(Stop {
+                    origin,
+                    problem: "is a YAML tag, which has no meaning here".to_owned(),
+                    remedy: "put a text that begins with ! in quotes",
+                });
+            }
             Event::Scalar(text, style, anchor, _) => (anchor, scalar(unshield(&text), style)),
             Event::SequenceStart(_, anchor, _) => (anchor, self.list()?),
             Event::MappingStart(_, anchor, _) => (anchor, self.map()?),

@@ -9,8 +9,12 @@ pub(crate) struct MeshPage {
     /// The node that says so.
     #[serde(rename = "self")]
     pub(crate) own: String,
+    /// Its `WORKER_MODE`, in its own grammar.
+    pub(crate) worker_mode: String,
     /// All nodes that it knows, itself among them.
     pub(crate) nodes: Vec<NodeEntry>,
+    /// Tasks that wait while no live node serves them.
+    pub(crate) unserved: Vec<UnservedEntry>,
 }
 
 /// One node, as another or itself sees it.
@@ -29,8 +33,24 @@ pub(crate) struct NodeEntry {
     pub(crate) reach: Option<String>,
     /// The measured round trip in ms; `None` before the first measurement.
     pub(crate) rtt_ms: Option<f64>,
+    /// Whether it answers API requests; `None` while unknown.
+    pub(crate) serves_requests: Option<bool>,
+    /// The background services it runs; `None` while unknown.
+    pub(crate) services: Option<Vec<String>>,
     /// Its upstreams.
     pub(crate) upstreams: Vec<UpstreamEntry>,
+}
+
+/// Tasks of one service at one node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct UnservedEntry {
+    /// The service's key.
+    pub(crate) service: String,
+    /// The node that keeps them.
+    pub(crate) node: String,
+    /// How many.
+    pub(crate) waiting: u64,
 }
 
 /// One upstream, as its owner tells.

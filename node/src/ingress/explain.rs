@@ -159,10 +159,7 @@ fn shown(
             "prefer_region": ask.prefer_region.map(RegionName::as_str),
             "allow_regions": names(ask.allow_regions),
         },
-        "residency": visitor.fence().map(|fence| json!({
-            "rules": fence.to_string(),
-            "regions": names(&fence.regions),
-        })),
+        "residency": visitor.residency(),
         "choices": chosen.collect::<Vec<_>>(),
         "left_out": left_out.collect::<Vec<_>>(),
     })

@@ -16,6 +16,8 @@ pub(super) struct Head {
     pub(super) model: Option<ModelName>,
     /// Whether a stream is asked for.
     pub(super) stream: bool,
+    /// Whether the answer is to be made in the background, where a path knows that.
+    pub(super) background: bool,
     /// A number that is equal for requests of the same conversation.
     pub(super) session: Option<u64>,
 }
@@ -67,11 +69,12 @@ fn is_json(content_type: &str) -> bool {
 }
 
 fn json(body: &[u8]) -> Result<Head, Problem> {
-    let found = scan::top_level(body, ["model", "stream", "prompt_cache_key", "user"]);
-    let [model, stream, cache_key, user] = match found {
+    const KEYS: [&str; 5] = ["model", "stream", "prompt_cache_key", "user", "background"];
+    let found = scan::top_level(body, KEYS);
+    let [model, stream, cache_key, user, background] = match found {
         Ok(found) => found.map(|range| range.map(|range| &body[range])),
         // A list is no error of its own on paths that need no model; those that do find none in it.
-        Err(ScanError::NotAnObject) if body.trim_ascii_start().starts_with(b"[") => [None; 4],
+        Err(ScanError::NotAnObject) if body.trim_ascii_start().starts_with(b"[") => [None; 5],
         Err(error) => return Err(Problem::invalid(None, error.to_string())),
     };
     let model = match model {
@@ -88,6 +91,7 @@ fn json(body: &[u8]) -> Result<Head, Problem> {
     Ok(Head {
         model,
         stream: stream == Some(b"true"),
+        background: background == Some(b"true"),
         session: conversation.map(session),
     })
 }
@@ -102,6 +106,7 @@ fn form(body: &[u8], boundary: &str) -> Result<Head, Problem> {
     Ok(Head {
         model,
         stream: field("stream") == Some(b"true"),
+        background: false,
         session: None,
     })
 }

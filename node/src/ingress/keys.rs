@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use grapevine_core::ids::ModelName;
+use grapevine_core::ids::{ModelName, ServiceKey};
 use http::header::{self, HeaderMap};
 
 use super::problem::Problem;
@@ -18,7 +18,9 @@ pub struct Key {
     /// All that is known of the key itself.
     pub hash: KeyHash,
     /// The models it may use; `None` is every model.
-    pub models: Option<BTreeSet<ModelName>>,
+    pub models: Option<Arc<BTreeSet<ModelName>>>,
+    /// The services whose tasks it may create and run, and nothing else; `None` is an ordinary key.
+    pub services: Option<Arc<BTreeSet<ServiceKey>>>,
 }
 
 /// Shows no hash: a weak key could be guessed from it.
@@ -28,6 +30,7 @@ impl std::fmt::Debug for Key {
             .debug_struct("Key")
             .field("name", &self.name)
             .field("models", &self.models)
+            .field("services", &self.services)
             .finish_non_exhaustive()
     }
 }
@@ -118,6 +121,7 @@ mod tests {
             name: "app".into(),
             hash: KeyHash::of("right"),
             models: None,
+            services: None,
         }])
     }
 

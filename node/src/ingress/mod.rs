@@ -4,7 +4,8 @@
 //! `service` (which path is whose), `door` (who asks, and what for), `head` (what the body asks for),
 //! `visitor` (where the client is, and where its request may go),
 //! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
-//! (our headers, our errors).
+//! (our headers, our errors), `background` (what is handed to background work), `own` (what background work
+//! asks for).
 //!
 //! What this module does not know: how upstreams and peers are called, and how routes are chosen. It
 //! follows `route::plan` and each [`Outcome`](grapevine_core::outcome::Outcome)'s verdict.
@@ -12,6 +13,7 @@
 //! Invariants: a request's answer comes from one upstream only; a broken stream never ends cleanly; a
 //! client that goes away drops everything done for it.
 
+mod background;
 mod connection;
 mod cors;
 mod door;
@@ -22,7 +24,9 @@ mod introduction;
 mod keys;
 pub mod listen;
 mod listing;
+mod nearest;
 mod outgoing;
+mod own;
 mod patience;
 mod problem;
 mod proxy_protocol;
@@ -52,10 +56,12 @@ use crate::driver::Desk;
 use crate::observe::record::Recorder;
 use crate::readiness::Readiness;
 
+pub use background::Background;
 pub use cors::Cors;
 pub use explain::{Explainer, Supposed, UnknownKey};
 pub use keys::{Key, Keys};
 pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, check_free, tls_config};
+pub use own::OwnCalls;
 pub use visitor::{Locate, Whereabouts};
 
 /// What the door is told; replaced as a whole on reload.
@@ -114,4 +120,6 @@ pub struct Context<L, P> {
     pub readiness: Readiness,
     /// Tells where clients are.
     pub locate: Locate,
+    /// Answers what is asked about background work.
+    pub background: Background,
 }

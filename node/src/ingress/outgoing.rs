@@ -16,6 +16,7 @@ use http::header::{self, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::background::Handed;
 use super::problem::{Problem, Shape};
 use super::sse::{self, Events};
 use super::track::Track;
@@ -38,6 +39,8 @@ pub(super) enum ReplyBody {
     Whole(Bytes),
     /// As it comes.
     Flowing(Box<Outgoing>),
+    /// As background work hands it over.
+    Handed(Box<Handed>),
 }
 
 impl ReplyBody {
@@ -62,20 +65,21 @@ impl Body for ReplyBody {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Flowing(outgoing) => outgoing.poll_frame(context),
+            Self::Handed(handed) => handed.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Flowing(_) => false,
+            Self::Flowing(_) | Self::Handed(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Flowing(_) => SizeHint::default(),
+            Self::Flowing(_) | Self::Handed(_) => SizeHint::default(),
         }
     }
 }

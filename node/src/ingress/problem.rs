@@ -101,6 +101,40 @@ impl Problem {
         }
     }
 
+    pub(super) fn key_of_a_worker() -> Self {
+        let message = "this API key is for tasks of its services alone: it may create, lease and end them \
+                       below /v1/tasks";
+        Self::new(StatusCode::FORBIDDEN, "key_is_for_services", message)
+    }
+
+    pub(super) fn no_background() -> Self {
+        let message = "this node takes no background work: its configuration says 'tasks.queue: off'; \
+                       ask another node";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_task_store", message)
+    }
+
+    /// The node is busy enough with its clients.
+    pub(super) fn yielding() -> Self {
+        let message = "this node leaves its room to clients: more than half of it is in use";
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "yielding", message)
+    }
+
+    /// This node may not even hold what the request brings.
+    pub(super) fn not_here(region: &RegionName, fence: Option<&Fence>) -> Self {
+        match fence {
+            Some(fence) => Self::residency(Some(fence)),
+            None => {
+                let message =
+                    format!("the request does not allow region '{region}', where this node is");
+                Self::new(
+                    StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+                    "no_allowed_region",
+                    message,
+                )
+            }
+        }
+    }
+
     pub(super) fn model_not_shown() -> Self {
         let message = "this API key is limited to some models, and the request names none";
         Self {
@@ -199,7 +233,7 @@ impl Problem {
                 let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
                 let regions = regions.join(", ");
                 format!(
-                    "data residency ({fence}) permits {regions} only, where no upstream serves it"
+                    "data residency ({fence}) permits {regions} only, where nothing can serve it"
                 )
             }
             None => {
@@ -211,6 +245,19 @@ impl Problem {
             StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
             RESIDENCY,
             message,
+        )
+    }
+
+    pub(super) fn no_node_ready() -> Self {
+        let message = "no node of the mesh is ready for requests; try again soon";
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "no_node_ready", message)
+    }
+
+    pub(super) fn no_node_allowed() -> Self {
+        Self::new(
+            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+            "no_allowed_region",
+            "no ready node is in a region that the request allows",
         )
     }
 

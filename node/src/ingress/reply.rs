@@ -9,9 +9,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
+use super::background::Handed;
 use super::outgoing::ReplyBody;
 use super::problem::{Problem, Shape};
 use super::track::Track;
+use crate::exchange::OwnAnswer;
 use crate::headers;
 
 /// An answer on its way to a client.
@@ -132,6 +134,18 @@ pub(super) fn own(mut track: Track, status: StatusCode, body: &Value) -> Reply {
 pub(super) fn own_unrecorded(mut track: Track, status: StatusCode, body: &Value) -> Reply {
     track.forget();
     own(track, status, body)
+}
+
+/// The answer of another part of this node, its body as it comes; the request ends with the body.
+pub(super) fn handed(mut track: Track, answer: OwnAnswer) -> Reply {
+    let mut reply = Response::new(ReplyBody::empty());
+    *reply.status_mut() = answer.status;
+    *reply.headers_mut() = answer.headers;
+    mark_unserved(reply.headers_mut(), &track, "own");
+    track.answered(answer.status.as_u16());
+    let left = headers::content_length(reply.headers());
+    *reply.body_mut() = Handed::body(answer.body, left, track);
+    reply
 }
 
 /// A JSON answer without our headers.

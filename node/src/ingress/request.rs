@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::ids::RegionName;
+use grapevine_core::limit::RetryBudget;
 use grapevine_core::outcome::{Blame, Next, Outcome, Refusal};
 use grapevine_core::route::{self, Ask, Choice, Plan, PlanError};
 use grapevine_core::view::{UpstreamView, Way};
@@ -40,6 +41,26 @@ pub(super) struct Admitted {
     pub(super) visitor: Visitor,
     pub(super) head: Head,
     pub(super) body: Bytes,
+    pub(super) rank: Rank,
+}
+
+/// Whose request it is, for who gives way to whom.
+#[derive(Clone, Debug)]
+pub(super) enum Rank {
+    /// A client's.
+    Client,
+    /// This node's own: it leaves half of every upstream's places to clients, and spends retries of its own.
+    Own(RetryBudget),
+}
+
+impl Rank {
+    /// How many of `max` places it may take.
+    fn places(&self, max: u32) -> u32 {
+        match self {
+            Self::Client => max,
+            Self::Own(_) => (max / 2).max(1),
+        }
+    }
 }
 
 /// Answers `request`.
@@ -134,7 +155,11 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
                 }
                 Step::GoOn { costs_retry: true } if !queue.is_empty() => {
                     let is_retrying = self.request.wishes.is_retrying;
-                    if !self.context.desk.budget().take_retry(is_retrying) {
+                    let budget = match &self.request.rank {
+                        Rank::Client => self.context.desk.budget(),
+                        Rank::Own(budget) => budget,
+                    };
+                    if !budget.take_retry(is_retrying) {
                         return self.give_up(Some(Problem::budget_spent())).await;
                     }
                 }
@@ -184,9 +209,10 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
 
     async fn attempt(&mut self, choice: Choice, last_resort: bool) -> Step {
         let upstream = &choice.candidate.upstream;
-        let guard = match upstream.way {
-            Way::Local => upstream.in_flight.enter_below(upstream.in_flight_max),
-            Way::Peer => Some(upstream.in_flight.enter()),
+        let places = self.request.rank.places(upstream.in_flight_max);
+        let guard = match (upstream.way, &self.request.rank) {
+            (Way::Local, _) | (Way::Peer, Rank::Own(_)) => upstream.in_flight.enter_below(places),
+            (Way::Peer, Rank::Client) => Some(upstream.in_flight.enter()),
         };
         let Some(guard) = guard else {
             let outcome = Outcome::Refused(Refusal::Full);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_core::ids::ModelName;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -11,19 +12,21 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
+use super::background;
 use super::connection::Late;
 use super::door;
 use super::head;
 use super::intake;
 use super::keys::{Key, KeyError};
 use super::listing::{self, Dialect};
+use super::nearest;
 use super::problem::Problem;
 use super::reply::{self, Reply};
-use super::request::{self, Admitted};
+use super::request::{self, Admitted, Rank};
 use super::track::Track;
 use super::visitor::Visitor;
 use super::{Context, Settings};
-use crate::exchange::{CallLocal, CallPeer};
+use crate::exchange::{CallLocal, CallPeer, Guest, GuestBody};
 use crate::headers;
 
 const MODELS_PATH: &str = "/v1/models";
@@ -65,21 +68,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
     let path = head.uri.path_and_query().cloned();
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let is_read = head.method == Method::GET || head.method == Method::HEAD;
-    let own = match path.path() {
-        "/healthz" | "/health/liveliness" if is_read => {
-            Some((StatusCode::OK, json!({"status": "alive"})))
-        }
-        "/readyz" | "/health/readiness" if is_read => {
-            let reasons = context.readiness.reasons(&context.desk.view());
-            let status = match reasons.is_ready() {
-                true => StatusCode::OK,
-                false => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Some((status, reasons.to_json()))
-        }
-        _ => None,
-    };
+    let own = signs_of_life(context, &head.method, path.path());
     let track = Track::begin_request(
         &context.desk,
         &context.recorder,
@@ -92,6 +81,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
     let is_models =
         track.path().path() == MODELS_PATH || track.path().path().starts_with("/v1/models/");
+    let is_nearest = track.path().path() == nearest::PATH;
     let mut visit = Visit {
         context,
         settings,
@@ -99,9 +89,24 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     };
     let answered = if is_models {
         visit.models(&head)
+    } else if is_nearest {
+        visit.nearest(&head, peer)
     } else {
-        match visit.admit(head, body, peer).await {
-            Ok(admitted) => return request::answer(context, admitted, visit.track).await,
+        let path = visit.track.path().path();
+        let admitted = match context.background.takes(path) {
+            true => visit.admit_guest(head, body, peer).await,
+            false => visit.admit(head, body, peer).await,
+        };
+        match admitted {
+            Ok(Way::Upstream(admitted)) => {
+                return request::answer(context, *admitted, visit.track).await;
+            }
+            Ok(Way::Background(guest, request)) => {
+                return context
+                    .background
+                    .answer(guest, *request, visit.track)
+                    .await;
+            }
             Err(problem) => Err(problem),
         }
     };
@@ -109,6 +114,35 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         Ok(list) => reply::own(visit.track, StatusCode::OK, &list),
         Err(problem) => reply::problem(visit.track, &problem),
     }
+}
+
+/// What those are told who ask whether the node is alive and ready; `None` for every other path.
+fn signs_of_life<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    method: &Method,
+    path: &str,
+) -> Option<(StatusCode, serde_json::Value)> {
+    let is_read = method == Method::GET || method == Method::HEAD;
+    match path {
+        "/healthz" | "/health/liveliness" if is_read => {
+            Some((StatusCode::OK, json!({"status": "alive"})))
+        }
+        "/readyz" | "/health/readiness" if is_read => {
+            let reasons = context.readiness.reasons(&context.desk.view());
+            let status = match reasons.is_ready() {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            Some((status, reasons.to_json()))
+        }
+        _ => None,
+    }
+}
+
+/// Where a request that was let in goes.
+enum Way {
+    Upstream(Box<Admitted>),
+    Background(Guest, Box<Request<GuestBody>>),
 }
 
 /// One request at the door.
@@ -125,20 +159,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut head: Parts,
         mut body: Incoming,
         peer: SocketAddr,
-    ) -> Result<Admitted, Problem> {
-        let checked = self.check(&head);
-        let (key, wishes) = match checked {
-            Ok(checked) => checked,
-            Err(problem) => {
-                intake::linger(&mut body).await;
-                return Err(problem);
-            }
-        };
-        let budget = self.context.desk.budget();
-        if budget.requests() >= self.settings.in_flight_max {
-            return Err(Problem::node_full());
-        }
-        self.track.let_in(budget.request());
+    ) -> Result<Way, Problem> {
+        let (key, wishes) = self.let_in(&head, &mut body).await?;
         let settings = self.settings;
         let (max, pause) = (settings.body_bytes_max, settings.body_timeout);
         let body: Bytes = intake::read(body, &head.headers, max, pause).await?;
@@ -151,20 +173,102 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let whereabouts = self.context.locate.locate(peer, &head.headers);
-        let key = key.map(|key| key.name.clone());
-        let peers = &self.context.desk.view().peer_rules;
-        let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
-        if let Some(fence) = visitor.fence() {
-            self.track.set_fence(fence);
+        let visitor = self.visitor(&head, peer, key.as_deref(), asked.model.as_ref());
+        let path = self.track.path().path();
+        if asked.background && background::is_responses(&head.method, path) {
+            let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
+            return Ok(Way::Background(
+                guest,
+                Box::new(background::whole(head, body)),
+            ));
         }
         door::clean(&mut head.headers);
-        Ok(Admitted {
+        Ok(Way::Upstream(Box::new(Admitted {
             headers: head.headers,
             wishes,
             visitor,
             head: asked,
             body,
+            rank: Rank::Client,
+        })))
+    }
+
+    /// Lets a request in that is about background work; its body follows as it comes.
+    async fn admit_guest(
+        &mut self,
+        head: Parts,
+        mut body: Incoming,
+        peer: SocketAddr,
+    ) -> Result<Way, Problem> {
+        let (key, wishes) = self.let_in(&head, &mut body).await?;
+        let visitor = self.visitor(&head, peer, key.as_deref(), None);
+        let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
+        let request = background::flowing(head, body, self.settings.body_timeout);
+        Ok(Way::Background(guest, Box::new(request)))
+    }
+
+    /// Everything that is found out before the body is here; the request counts from here on.
+    async fn let_in(
+        &mut self,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Result<(Option<Arc<Key>>, door::Wishes), Problem> {
+        let checked = match self.check(head) {
+            Ok(checked) => checked,
+            Err(problem) => {
+                intake::linger(body).await;
+                return Err(problem);
+            }
+        };
+        let budget = self.context.desk.budget();
+        if budget.requests() >= self.settings.in_flight_max {
+            return Err(Problem::node_full());
+        }
+        self.track.let_in(budget.request());
+        Ok(checked)
+    }
+
+    fn visitor(
+        &mut self,
+        head: &Parts,
+        peer: SocketAddr,
+        key: Option<&Key>,
+        model: Option<&ModelName>,
+    ) -> Visitor {
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let key = key.map(|key| key.name.clone());
+        let visitor = Visitor::new(
+            self.settings,
+            &self.context.desk.view().peer_rules,
+            whereabouts,
+            key,
+            model,
+        );
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
+        visitor
+    }
+
+    /// Who asks for background work; this node must be allowed to keep it.
+    fn guest(
+        &self,
+        key: Option<&Key>,
+        wishes: &door::Wishes,
+        visitor: &Visitor,
+    ) -> Result<Guest, Problem> {
+        let is_limited = visitor.fence().is_some() || !wishes.allow_regions.is_empty();
+        let regions = visitor.allowed(&wishes.allow_regions);
+        if is_limited && !regions.contains(&self.settings.region) {
+            return Err(Problem::not_here(&self.settings.region, visitor.fence()));
+        }
+        Ok(Guest {
+            request_id: self.track.id().clone(),
+            key: visitor.caller.key.clone(),
+            services: key.and_then(|key| key.services.clone()),
+            models: key.and_then(|key| key.models.clone()),
+            client: visitor.caller.client,
+            regions,
         })
     }
 
@@ -188,6 +292,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(Problem::looped());
         }
         let key = self.key(head)?;
+        let is_workers = key.as_ref().is_some_and(|key| key.services.is_some());
+        if is_workers && !background::is_for_workers(self.track.path().path()) {
+            return Err(Problem::key_of_a_worker());
+        }
         let wishes = door::wishes(&head.headers)?;
         Ok((key, wishes))
     }
@@ -227,5 +335,23 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             Some(model) => Problem::unknown_model(Some(&model), &[]),
             None => Problem::invalid(Some("model"), "the path names no model that could exist"),
         })
+    }
+
+    /// The nodes that the client should come to.
+    fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Err(Problem::method_not_allowed("GET"));
+        }
+        let key = self.key(head)?.map(|key| Arc::clone(&key.name));
+        let wishes = door::wishes(&head.headers)?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let view = self.context.desk.view();
+        let visitor = Visitor::new(self.settings, &view.peer_rules, whereabouts, key, None);
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
+        let mapped = self.settings.homes.of(whereabouts.origin);
+        let query = self.track.path().query();
+        nearest::list(&view, &visitor, mapped, &wishes, query)
     }
 }

@@ -22,7 +22,7 @@ use super::head::Head;
 use crate::clock::{self, Clock};
 use crate::driver::Desk;
 use crate::exchange::RequestId;
-use crate::observe::record::{AttemptRecord, Recorder, RequestRecord, Served, Tokens};
+use crate::observe::record::{AttemptRecord, Recorder, RequestKind, RequestRecord, Served, Tokens};
 
 /// The status of a request whose client went away before it got one (nginx's custom).
 const CLIENT_GONE: u16 = 499;
@@ -83,6 +83,7 @@ impl Track {
             key: None,
             residency: None,
             error: None,
+            kind: RequestKind::Client,
         };
         Self {
             recorder: recorder.clone(),
@@ -130,6 +131,16 @@ impl Track {
     /// Whose key it carried.
     pub(super) fn set_key(&mut self, name: Arc<str>) {
         self.record.key = Some(name);
+    }
+
+    /// It is a request of this node's own, made for a task.
+    pub(super) fn set_own(&mut self) {
+        self.record.kind = RequestKind::Task;
+    }
+
+    /// The client gets `status`, and a body that follows.
+    pub(super) fn answered(&mut self, status: u16) {
+        self.record.status = status;
     }
 
     /// Residency rules concern it.

@@ -9,6 +9,7 @@ use grapevine_core::place::Place;
 use grapevine_core::residency::{Fence, Origin, PeerRules, Permitted, Question};
 use grapevine_core::route::Strategy;
 use http::HeaderMap;
+use serde_json::{Value, json};
 
 use super::Settings;
 use crate::exchange::Caller;
@@ -91,6 +92,13 @@ impl Visitor {
             permitted,
             caller: Caller { client, key },
         }
+    }
+
+    /// Its fence as answers show it.
+    pub(super) fn residency(&self) -> Option<Value> {
+        let fence = self.fence()?;
+        let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
+        Some(json!({"rules": fence.to_string(), "regions": regions}))
     }
 
     pub(super) fn fence(&self) -> Option<&Fence> {

@@ -87,6 +87,10 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admissio
     if view.phase == Phase::Draining {
         return Err(refused(Refusal::Draining, "node is draining"));
     }
+    if !serves_requests(&view) {
+        let detail = "node serves no requests by its WORKER_MODE";
+        return Err(refused(Refusal::UnknownUpstream, detail));
+    }
     if !head.allow_regions.is_empty() && !head.allow_regions.contains(&view.region) {
         let detail = "request may not be answered in this region";
         return Err(refused(Refusal::Residency, detail));
@@ -114,6 +118,12 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admissio
         _in_flight: in_flight,
     };
     Ok((admission, call))
+}
+
+/// Whether the node answers requests at all; what others see of it may be older.
+fn serves_requests(view: &View) -> bool {
+    let own = view.nodes.first().and_then(|node| node.fact.as_ref());
+    own.is_none_or(|fact| fact.serves_requests)
 }
 
 /// Asks this node's own residency rules, and those of peers that have others: the sender's may be older, or

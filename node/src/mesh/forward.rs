@@ -77,7 +77,7 @@ impl Forwarder {
 }
 
 /// Whether the peer closed the link because another one is used.
-fn is_superfluous(link: &Link) -> bool {
+pub(super) fn is_superfluous(link: &Link) -> bool {
     matches!(
         link.connection.close_reason(),
         Some(ConnectionError::ApplicationClosed(closed))
@@ -104,6 +104,19 @@ async fn exchange(
     counted: InFlightGuard,
 ) -> Result<Answer, Failure> {
     let head = encode_head(call)?;
+    let mut stream = open(link, head.into(), call.body.clone()).await?;
+    let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
+        .await
+        .map_err(|error| no_head(&link.peer, &error))?;
+    start(link, stream, counted, &payload, call)
+}
+
+/// Opens a stream for a call and sends the whole of it: its head as a frame, and its body.
+pub(super) async fn open(
+    link: &Arc<Link>,
+    head: Bytes,
+    body: Bytes,
+) -> Result<CallStream, Failure> {
     let opened = timeout(OPEN_TIMEOUT, link.connection.open_bi()).await;
     let (send, recv) = match opened {
         Ok(Ok(halves)) => halves,
@@ -114,8 +127,7 @@ async fn exchange(
         }
     };
     let mut stream = CallStream::new(send, recv, reset::CANCELLED);
-    let mut parts = [Bytes::from(head), call.body.clone()];
-    match stream.send.write_all_chunks(&mut parts).await {
+    match stream.send.write_all_chunks(&mut [head, body]).await {
         Ok(()) => {
             // Only a stream that ended before cannot be finished.
             let _ = stream.send.finish();
@@ -128,10 +140,7 @@ async fn exchange(
             return Err(Failure::new(Outcome::PeerLost, detail));
         }
     }
-    let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
-        .await
-        .map_err(|error| no_head(&link.peer, &error))?;
-    start(link, stream, counted, &payload, call)
+    Ok(stream)
 }
 
 fn encode_head(call: &Call) -> Result<Vec<u8>, Failure> {
@@ -220,7 +229,7 @@ fn lost(peer: &NodeName, error: &ConnectionError) -> Failure {
 }
 
 /// Why no head came. A peer that resets without a word has dropped the call.
-fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
+pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
     match error {
         ReceiveError::Lost(error) => lost(peer, error),
         ReceiveError::Decode(error) => {

@@ -21,6 +21,7 @@ use super::admission::Underway;
 use super::identity::Verifier;
 use super::links::{Link, Links};
 use crate::driver::Desk;
+use crate::exchange::ServeInside;
 use crate::observe::metrics::Metrics;
 
 /// What all tasks of the mesh share. `L` answers forwarded requests.
@@ -29,6 +30,8 @@ pub(super) struct Hub<L> {
     pub(super) me: NodeName,
     pub(super) desk: Desk,
     pub(super) local: L,
+    /// Answers peers' calls to the inside of this node.
+    pub(super) inside: Arc<dyn ServeInside>,
     pub(super) endpoint: Endpoint,
     pub(super) client: ArcSwap<quinn::ClientConfig>,
     pub(super) verifier: Verifier,

@@ -25,6 +25,7 @@ use grapevine_core::ids::{Generation, NodeName};
 use grapevine_core::limit::InFlight;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::inside::InsideCalls;
 use super::outbox::Outbox;
 use super::ping::Hearing;
 
@@ -57,6 +58,8 @@ pub struct Link {
     pub outbox: Outbox,
     /// Forwarded requests under way on it, both ways.
     pub calls: InFlight,
+    /// Calls to the insides of both ends that are under way on it.
+    pub(super) inside: InsideCalls,
     silent: watch::Sender<bool>,
     heard: AtomicBool,
     retiring: AtomicBool,
@@ -179,6 +182,7 @@ impl Link {
             connection: parts.connection,
             outbox: parts.outbox,
             calls: InFlight::default(),
+            inside: InsideCalls::default(),
             silent: watch::Sender::new(false),
             heard: AtomicBool::new(true),
             retiring: AtomicBool::new(false),

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`authority`] (who
 //! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], [`ping`] (what a link is and which one
-//! is used); [`forward`] and [`serve`] (a call's two ends); [`wire`] (what gossip sees of the links)
+//! is used); [`forward`] and [`serve`] (a call's two ends), `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links)
 //! and [`gossip`] itself.
 //!
 //! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
@@ -18,6 +18,7 @@ pub mod gossip;
 pub mod hello;
 mod hub;
 pub mod identity;
+mod inside;
 pub mod links;
 pub mod outbox;
 mod outgoing;

@@ -14,7 +14,7 @@ use grapevine_core::fact::Phase;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
 use grapevine_proto::frame::{
-    HEAD_BYTES_MAX, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
+    HEAD_BYTES_MAX, InsideHead, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
 };
 use http_body::Body;
 use quinn::{RecvStream, SendStream, VarInt};
@@ -25,6 +25,7 @@ use tracing::debug;
 use super::admission::{Refused, admit, refused};
 use super::framed;
 use super::hub::{Hub, own_load};
+use super::inside;
 use super::links::Link;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
@@ -52,7 +53,7 @@ pub(super) async fn serve<L: CallLocal>(
     send: SendStream,
     recv: RecvStream,
 ) {
-    let _counted = link.calls.enter();
+    let counted = link.calls.enter();
     let mut stream = CallStream::new(send, recv, reset::REFUSED);
     let head = timeout(
         HEAD_TIMEOUT,
@@ -79,12 +80,15 @@ pub(super) async fn serve<L: CallLocal>(
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
     };
+    if let Some(head) = InsideHead::of(&head) {
+        return inside::serve(hub, link, &mut stream, &head, counted).await;
+    }
     let deadline = Instant::now() + head.remaining.min(DEADLINE_MAX);
     let upstream = head.upstream.clone();
     let admitted = admit(hub, &head);
     let taken = match admitted {
-        Ok((admission, call)) => match take_body(hub, &mut stream, call, head.body_bytes).await {
-            Ok(call) => Ok((admission, call)),
+        Ok((admission, call)) => match receive_body(hub, &mut stream, head.body_bytes).await {
+            Ok(body) => Ok((admission, Call { body, ..call })),
             Err(Some(refusal)) => Err(refusal),
             // The caller gave up: its stream was reset, and so is this end of it.
             Err(None) => return,
@@ -106,18 +110,17 @@ pub(super) async fn serve<L: CallLocal>(
 ///
 /// # Errors
 /// The refusal, or nothing where the caller gave up.
-async fn take_body<L>(
+pub(super) async fn receive_body<L>(
     hub: &Hub<L>,
     stream: &mut CallStream,
-    call: Call,
     length: usize,
-) -> Result<Call, Option<Refused>> {
+) -> Result<Bytes, Option<Refused>> {
     let Some(_room) = upload_room(hub, length) else {
         let detail = "too many request bodies are coming in";
         return Err(Some(refused(Refusal::Full, detail)));
     };
     match timeout(BODY_TIMEOUT, streams::read_body(&mut stream.recv, length)).await {
-        Ok(Ok(body)) => Ok(Call { body, ..call }),
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(ReceiveError::WrongLength)) => {
             let detail = "request body is not as long as announced";
             Err(Some(refused(Refusal::Protocol, detail)))
@@ -136,7 +139,7 @@ fn upload_room<L>(hub: &Hub<L>, length: usize) -> Option<SemaphorePermit<'_>> {
 }
 
 /// Tells why there is no answer.
-async fn refuse<L>(
+pub(super) async fn refuse<L>(
     hub: &Hub<L>,
     link: &Link,
     stream: &mut CallStream,
@@ -235,7 +238,7 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
 
 /// On a node that is about to close its connections, waits until the peer has the whole answer: what
 /// is only queued is lost with the connection. The link counts the call until then.
-async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
+pub(super) async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
     if stream.is_complete() && hub.desk.view().phase == Phase::Draining {
         // A peer that does not acknowledge in time has gone, or is too slow to be waited for.
         let _ = timeout(DELIVERY_TIMEOUT, stream.send.stopped()).await;
@@ -309,7 +312,7 @@ async fn relay<L>(
 
 /// Sends `parts`. A caller that takes nothing for too long has gone, and must not hold the upstream's
 /// place.
-async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
+pub(super) async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
     match timeout(STALL_MAX, send.write_all_chunks(parts)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Outcome::Cancelled),

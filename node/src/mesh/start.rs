@@ -23,13 +23,14 @@ use super::endpoint::{self, EndpointError};
 use super::forward::Forwarder;
 use super::hub::{Complaints, Hub, Letters, Rules, Swap};
 use super::identity::{IdentityError, Signer, Verifier};
+use super::inside::Insider;
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
 use super::session;
 use super::tls::TlsError;
 use super::wire::Incoming;
 use crate::driver::Desk;
-use crate::exchange::CallLocal;
+use crate::exchange::{CallInside, CallLocal, ServeInside};
 use crate::observe::metrics::Metrics;
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
@@ -41,7 +42,7 @@ const RUMORS_MAX: usize = 1_024;
 /// Addresses that gossip asked to dial and the dialler has not seen yet.
 const STRANGERS_MAX: usize = 256;
 
-/// What all request bodies still coming in may take together.
+/// What all bodies still coming in may take together.
 const UPLOADS_KIBIBYTES_MAX: usize = 256 * 1_024;
 
 /// How long closing waits for calls to end, and how often it looks.
@@ -113,12 +114,13 @@ impl From<IdentityError> for StartError {
 }
 
 /// The running mesh, in the parts that the other shells take.
-#[derive(Debug)]
 pub struct Parts {
     /// The hold on it.
     pub handle: MeshHandle,
     /// Sends calls to peers.
     pub forwarder: Forwarder,
+    /// Calls the inside of peers.
+    pub inside: Arc<dyn CallInside>,
     /// What gossip sends with.
     pub outgoing: MeshOutgoing,
     /// What gossip takes in.
@@ -137,7 +139,8 @@ pub struct MeshHandle {
     tasks: Arc<[AbortHandle]>,
 }
 
-/// Starts the mesh on the current tokio runtime. `local` answers the calls of peers there.
+/// Starts the mesh on the current tokio runtime. `local` answers the requests that peers forward,
+/// `inside` their calls to the inside of this node.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -145,35 +148,37 @@ pub async fn start<L: CallLocal>(
     config: MeshConfig,
     desk: Desk,
     local: L,
+    inside: Arc<dyn ServeInside>,
 ) -> Result<Parts, StartError> {
     let credentials = &config.credentials;
     let (signer, verifier) = identity(credentials, &config.node)?;
     let endpoint = endpoint::open(config.listen, credentials)?;
     let (host, advertised) = advertised(&endpoint, config.advertise.as_deref()).await?;
-    let greeting = Greeting {
-        node: config.node.clone(),
-        generation: config.generation,
-        address: advertised,
-        host,
-        version_min: VERSION,
-        version_max: VERSION,
-    };
+    let greeting = greeting(&config, host, advertised)?;
     let (links, events) = Links::new(config.node.clone());
     let (gossip, gossip_in) = mpsc::channel(GOSSIP_MAX);
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
+    let insider = Insider {
+        me: config.node.clone(),
+        links: links.clone(),
+        members: members_in.clone(),
+        strangers: strangers.clone(),
+        kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
+    };
     let letters = Letters::new(strangers);
-    let own_addresses: Vec<SocketAddr> = own_addresses(&endpoint, advertised);
+    let own_addresses = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
         mesh: credentials.mesh().clone(),
         me: config.node,
         desk: desk.clone(),
         local,
+        inside,
         endpoint: endpoint.clone(),
         client: ArcSwap::from_pointee(endpoint::client_config(credentials)?),
         verifier: verifier.clone(),
-        greeting: Bytes::from(greeting.encode()?),
+        greeting,
         own_addresses: own_addresses.clone(),
         links: links.clone(),
         serials: AtomicU64::new(1),
@@ -181,16 +186,13 @@ pub async fn start<L: CallLocal>(
         rumors,
         letters: letters.clone(),
         underway: Underway::default(),
-        upload_kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
+        upload_kibibytes: Arc::clone(&insider.kibibytes),
         complaints: Complaints::default(),
         rules: Rules::new(config.residency, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
-    let tasks = [
-        tokio::spawn(session::accept(Arc::clone(&hub))).abort_handle(),
-        tokio::spawn(dialler.run()).abort_handle(),
-    ];
-    // Not among those that are aborted: it tells the engine of the last links' end.
+    let accept = session::accept(Arc::clone(&hub));
+    let tasks = [tokio::spawn(accept), tokio::spawn(dialler.run())];
     tokio::spawn(tell(desk, events));
     let handle = MeshHandle {
         endpoint,
@@ -199,17 +201,31 @@ pub async fn start<L: CallLocal>(
         signer,
         verifier,
         swaps: hub,
-        tasks: Arc::new(tasks),
+        tasks: Arc::new(tasks.map(|task| task.abort_handle())),
     };
     Ok(Parts {
         handle,
         forwarder: Forwarder::new(links.clone()),
+        inside: Arc::new(insider),
         outgoing: MeshOutgoing::new(links, letters, own_addresses, members),
         incoming: Incoming {
             gossip: gossip_in,
             rumors: rumors_in,
         },
     })
+}
+
+/// This node's greeting, as a frame.
+fn greeting(config: &MeshConfig, host: String, address: SocketAddr) -> Result<Bytes, StartError> {
+    let greeting = Greeting {
+        node: config.node.clone(),
+        generation: config.generation,
+        address,
+        host,
+        version_min: VERSION,
+        version_max: VERSION,
+    };
+    Ok(greeting.encode()?.into())
 }
 
 /// What signs for the node and checks others; refuses another node's certificate.
@@ -224,7 +240,7 @@ fn identity(credentials: &Credentials, node: &NodeName) -> Result<(Signer, Verif
     Ok((Signer::new(credentials)?, verifier))
 }
 
-/// Hands the links' events to the engine, in their order.
+/// Hands the links' events to the engine, in their order; never aborted, since it tells of the last end.
 async fn tell(desk: Desk, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         desk.tell(event).await;

@@ -111,6 +111,7 @@ impl RequestRecord {
             "key": self.key.as_deref(),
             "residency": self.residency.as_deref(),
             "error": self.error,
+            "kind": self.kind.as_str(),
         })
     }
 }
@@ -131,7 +132,7 @@ impl AttemptRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::record::Tokens;
+    use crate::observe::record::{RequestKind, Tokens};
     use http::Method;
     use http::uri::PathAndQuery;
     use std::time::Duration;
@@ -161,6 +162,7 @@ mod tests {
             key: None,
             residency: None,
             error: None,
+            kind: RequestKind::Client,
         }
     }
 

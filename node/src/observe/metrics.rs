@@ -11,14 +11,20 @@ use std::sync::atomic::AtomicU64;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, View};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::dns::DnsQueries;
+use super::labels::{
+    AttemptLabels, BuildLabels, DirectionLabels, KindLabels, PathLabels, PeerLabels, StatusLabels,
+    UpstreamLabels,
+};
 use super::record::RequestRecord;
+use super::tasks::TaskMetrics;
 
 /// How records call a refusal by residency.
 pub const RESIDENCY: &str = "residency";
@@ -47,51 +53,8 @@ struct Inner {
     peer_rtt: Family<PeerLabels, FloatGauge>,
     peer_residency_differs: Family<PeerLabels, Gauge>,
     lost: Family<KindLabels, Gauge>,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StatusLabels {
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct AttemptLabels {
-    node: String,
-    upstream: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PathLabels {
-    path: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct KindLabels {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct UpstreamLabels {
-    node: String,
-    upstream: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PeerLabels {
-    peer: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
-    node: String,
-    region: String,
+    dns: DnsQueries,
+    tasks: TaskMetrics,
 }
 
 /// What a scrape reads beside the view.
@@ -117,6 +80,11 @@ impl Metrics {
             build,
         );
         Self(Arc::new(Inner { registry, ..inner }))
+    }
+
+    /// Those of background work.
+    pub fn tasks(&self) -> &TaskMetrics {
+        &self.0.tasks
     }
 
     /// Counts a finished request.
@@ -167,6 +135,11 @@ impl Metrics {
         }
     }
 
+    /// The counts of the DNS server.
+    pub fn dns(&self) -> DnsQueries {
+        self.0.dns.clone()
+    }
+
     /// Counts a request of a peer that this node's rules, or those that came along, refuse here.
     pub fn residency_refused_to_peer(&self) {
         let kind = "refused-to-peer";
@@ -207,6 +180,7 @@ impl Metrics {
                 metrics.read_peer(node);
             }
         }
+        metrics.tasks.read(view);
     }
 }
 
@@ -273,7 +247,10 @@ impl Inner {
             peer_rtt: Family::default(),
             peer_residency_differs: Family::default(),
             lost: Family::default(),
+            dns: DnsQueries::default(),
+            tasks: TaskMetrics::register(registry),
         };
+        inner.dns.register(registry);
         inner.register_requests(registry);
         inner.register_states(registry);
         inner

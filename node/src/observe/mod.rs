@@ -2,11 +2,14 @@
 //!
 //! [`record`] is the request path's end, [`history`] the collecting one.
 
+pub mod dns;
 pub mod history;
+mod labels;
 pub mod log;
 pub mod metrics;
 pub mod notices;
 pub mod record;
+pub mod tasks;
 
 use std::time::Duration;
 

@@ -62,6 +62,28 @@ pub struct RequestRecord {
     pub residency: Option<Arc<str>>,
     /// Why it ended as it did, where it did not end well; one word.
     pub error: Option<&'static str>,
+    /// Who asked.
+    pub kind: RequestKind,
+}
+
+/// Who asked for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestKind {
+    /// A client.
+    #[default]
+    Client,
+    /// A task.
+    Task,
+}
+
+impl RequestKind {
+    /// One word for the operator.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Task => "task",
+        }
+    }
 }
 
 /// Which upstream served a request.
@@ -239,6 +261,7 @@ mod tests {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let (_driver, desk, _outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         Recorder::new(desk)
@@ -262,6 +285,7 @@ mod tests {
             key: None,
             residency: None,
             error: None,
+            kind: RequestKind::Client,
         }
     }
 

@@ -93,6 +93,23 @@ impl Id {
         Self { text: text.into() }
     }
 
+    /// The id of something that belongs to what this one names, kept by the same owner: the same for the same
+    /// `word` every time.
+    #[must_use]
+    pub fn derived(&self, kind: Kind, word: &str) -> Self {
+        let named = format!("{self}/{}{word}", kind.prefix());
+        let digest = ring::digest::digest(&ring::digest::SHA256, named.as_bytes());
+        let bits = digest.as_ref()[..16].iter();
+        let bits = bits.fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
+        let mut text = kind.prefix().to_owned();
+        push_digits(&mut text, bits);
+        if let Some((_, owner)) = self.text.split_once(OWNER_MARK) {
+            text.push(OWNER_MARK);
+            text.push_str(owner);
+        }
+        Self { text: text.into() }
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -115,7 +132,10 @@ fn push_ulid(text: &mut String, milliseconds: u128, random: [u8; 10]) {
     let random = random
         .iter()
         .fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
-    let bits = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | random;
+    push_digits(text, (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | random);
+}
+
+fn push_digits(text: &mut String, bits: u128) {
     for digit in (0..ULID_LENGTH).rev() {
         let index = (bits >> (digit * 5)) & 31;
         text.push(char::from(DIGITS[index as usize]));
@@ -180,6 +200,17 @@ mod tests {
         assert!(shared.as_str().starts_with("file-"));
         assert_eq!(shared.owner(), None);
         assert_ne!(shared, Id::new(Kind::File, None));
+    }
+
+    #[test]
+    fn derived_ids_are_equal_every_time_and_differ_by_word() {
+        let owner = NodeName::new("sgp-1").expect("a name");
+        let batch = Id::new(Kind::Batch, Some(&owner));
+        let output = batch.derived(Kind::File, "output");
+        assert_eq!(output, batch.derived(Kind::File, "output"));
+        assert_ne!(output, batch.derived(Kind::File, "error"));
+        assert_eq!((output.kind(), output.owner()), (Kind::File, Some(owner)));
+        assert_eq!(output.as_str().parse(), Ok(output));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them).
+//! it), [`service`] (what runs them); [`remote`] and [`owner`] (a store over the mesh, its two ends),
+//! [`telling`] (what the mesh is told of all this); [`hub`] (where they meet), [`taking`] and [`runner`]
+//! (from waiting to ended), [`api`] (what clients see).
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
@@ -12,8 +14,22 @@
 //! through [`CallApi`](crate::exchange::CallApi) and peers through
 //! [`CallInside`](crate::exchange::CallInside).
 
+pub mod api;
+mod attempt;
+pub mod batch;
+pub mod hub;
 pub mod id;
+pub mod own;
+pub mod owner;
+mod pace;
+pub mod remote;
+pub mod runner;
+pub mod serve;
 pub mod service;
 pub mod store;
+pub mod taking;
 pub mod task;
 mod task_bytes;
+pub mod telling;
+pub mod watch;
+pub mod workflow;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::ids::{RegionName, ServiceKey};
+use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -68,6 +68,9 @@ pub struct Submitter {
     /// Its country, or its continent where no more is known, as core writes them; `None` when it could
     /// not be placed.
     pub origin: Option<String>,
+    /// The models that its key may use; `None` is every model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<ModelText>>,
 }
 
 /// A task to be accepted.
@@ -183,6 +186,9 @@ pub struct Ended {
 /// A service's key in records, checked when it is read.
 pub type ServiceKeyText = Checked<ServiceKey>;
 
+/// A model's name in records, checked when it is read.
+pub type ModelText = Checked<ModelName>;
+
 /// A region's name in records, checked when it is read.
 pub type RegionText = Checked<RegionName>;
 
@@ -225,6 +231,17 @@ impl State {
     /// Whether nothing more happens to it by itself.
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Waiting | Self::Running)
+    }
+}
+
+impl Progress {
+    /// So many parts done well, none failed.
+    pub fn new(completed: usize, total: usize) -> Self {
+        Self {
+            completed: completed as u64,
+            failed: 0,
+            total: total as u64,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod door;
 mod explaining;
 mod introductions;
 mod listening;
+mod nearest;
 mod passing;
 mod residency;
 mod streams;

@@ -346,6 +346,7 @@ impl Plan {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let (driver, desk, outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
@@ -398,6 +399,7 @@ async fn introduce(desk: &Desk, peers: &[(&'static str, u16)]) {
                 protocol: 1,
                 build: String::new(),
                 serves_requests: true,
+                public: grapevine_core::fact::Public::default(),
             }),
             Fact::Phase(Phase::Ready),
             Fact::Upstream(UpstreamFact {

@@ -10,6 +10,8 @@
 //! stream; then in answer a [`ResponseStart`] and, unless it is a [`NoAnswer`], the body. A body ends
 //! whole where its stream ends; a body that broke off is a stream reset with a code of [`reset`].
 //!
+//! A call to the inside of a peer is the same with an [`InsideHead`] in front.
+//!
 //! Invariant: no input panics, and none makes a decoder allocate more than [`HEAD_BYTES_MAX`] a few
 //! times over.
 
@@ -17,11 +19,13 @@ mod call;
 mod client;
 mod codec;
 mod greeting;
+mod inside;
 mod ping;
 pub mod reset;
 
 pub use call::{NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad};
 pub use greeting::{Greeting, HOST_BYTES_MAX};
+pub use inside::{INSIDE_METHOD, InsideHead};
 pub use ping::{
     Datagram, LOADS_MAX, Ping, Pong, TAG_GOSSIP, TAG_GREETING, TAG_PING, TAG_PONG, TAG_RUMOR,
 };

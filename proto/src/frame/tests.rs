@@ -89,6 +89,31 @@ fn payload(frame: &[u8]) -> &[u8] {
 }
 
 #[test]
+fn call_to_the_inside_has_these_bytes_and_comes_back() {
+    let inside = InsideHead {
+        path: "/tasks/lease",
+        body_bytes: 300,
+        remaining: Duration::from_micros(1_500_000),
+    };
+    let frame = inside.encode().expect("a frame");
+    assert_eq!(
+        hex(&frame),
+        "33000000\
+         0106696e7369646506696e7369646500\
+         08696e736964652f310c2f7461736b732f6c6561736500\
+         fb2c01fc60e3160001000000"
+    );
+    let head = RequestHead::decode(payload(&frame)).expect("a request's head");
+    assert_eq!(InsideHead::of(&head), Some(inside));
+    assert_eq!(InsideHead::of(&request()), None);
+    let long = InsideHead {
+        body_bytes: BODY_BYTES_MAX + 1,
+        ..inside
+    };
+    assert!(long.encode().is_err());
+}
+
+#[test]
 fn bytes_of_version_1_stay_as_they_are() {
     assert_eq!(
         hex(&request().encode().expect("a frame")),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
-use grapevine_core::fact::Phase;
+use grapevine_core::fact::{Phase, Public};
 use grapevine_core::health::Policy;
 use grapevine_core::ids::{Generation, NodeName, UpstreamName};
 use grapevine_core::limit::RetryBudget;
@@ -152,6 +152,7 @@ impl Node {
             protocol: 1,
             build: "sim".into(),
             serves_requests: true,
+            public: Public::default(),
         };
         self.life = Some(Life {
             number: self.lives,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::fact::{Fact, FactKey, Load, Phase, ServicesFact};
+use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
 use crate::health;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use crate::notice::Notice;
@@ -30,6 +30,22 @@ pub struct Identity {
     pub build: String,
     /// Whether it answers API requests.
     pub serves_requests: bool,
+    /// What clients are told of it.
+    pub public: Public,
+}
+
+impl Identity {
+    /// What it says of itself.
+    pub(super) fn fact(&self) -> NodeFact {
+        NodeFact {
+            region: self.region.clone(),
+            place: self.place,
+            protocol: self.protocol,
+            build: self.build.clone(),
+            serves_requests: self.serves_requests,
+            public: self.public.clone(),
+        }
+    }
 }
 
 /// An own upstream as configured.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use crate::fact::{Change, Fact, NodeFact, Phase, ServicesFact};
+use crate::fact::{Change, Fact, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::residency::{PeerRules, RulesFact};
@@ -292,19 +292,12 @@ impl Engine {
 
     /// What it says of itself, whatever upstreams it has.
     fn introduction(&self) -> Vec<Fact> {
-        let fact = NodeFact {
-            region: self.identity.region.clone(),
-            place: self.identity.place,
-            protocol: self.identity.protocol,
-            build: self.identity.build.clone(),
-            serves_requests: self.identity.serves_requests,
-        };
         // The rules first: who knows the node knows them.
         let rules = self
             .rules
             .iter()
             .map(|rules| Fact::Rules(Arc::clone(rules)));
-        let rest = [Fact::Node(fact), Fact::Phase(self.phase)];
+        let rest = [Fact::Node(self.identity.fact()), Fact::Phase(self.phase)];
         rules.chain(rest).collect()
     }
 

@@ -206,13 +206,7 @@ impl Engine {
     fn nodes(&self, now: Instant) -> Vec<NodeView> {
         let own = NodeView {
             name: self.identity.node.clone(),
-            fact: Some(NodeFact {
-                region: self.identity.region.clone(),
-                place: self.identity.place,
-                protocol: self.identity.protocol,
-                build: self.identity.build.clone(),
-                serves_requests: self.identity.serves_requests,
-            }),
+            fact: Some(self.identity.fact()),
             generation: self.identity.generation,
             phase: self.phase,
             live: true,

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::*;
-use crate::fact::{FactKey, Load, Standing, UpstreamFact};
+use crate::fact::{FactKey, Load, NodeFact, Public, Standing, UpstreamFact};
 use crate::health::{Failure, Policy, Reason};
 use crate::ids::{Generation, RegionName};
 use crate::outcome::{Outcome, Refusal};
@@ -48,6 +48,7 @@ impl Bench {
             protocol: 1,
             build: "test".into(),
             serves_requests: true,
+            public: Public::default(),
         };
         let engine = Engine::new(Instant::START, identity);
         Self {
@@ -176,6 +177,7 @@ fn node_fact(name: &str) -> NodeFact {
         protocol: 1,
         build: "test".into(),
         serves_requests: true,
+        public: Public::default(),
     }
 }
 

@@ -63,6 +63,16 @@ pub(super) fn nearest<'a>(
     })
 }
 
+/// Puts `item` into `best` at its rank among at most `max`, behind its equals: they came first.
+pub(crate) fn keep_least<K: Ord, T>(best: &mut Vec<(K, T)>, max: usize, rank: K, item: T) {
+    if best.len() == max && best.last().is_none_or(|(last, _)| *last <= rank) {
+        return;
+    }
+    let index = best.partition_point(|(other, _)| *other <= rank);
+    best.insert(index, (rank, item));
+    best.truncate(max);
+}
+
 /// Why the first of them, in this order, is the first.
 pub(super) fn reason<'a>(
     mut ordered: impl Iterator<Item = &'a Arc<Candidate>>,
@@ -120,7 +130,7 @@ fn nearness(
 }
 
 /// One whose place is not known stands behind all others.
-fn distance_steps(client: Place, place: Option<Place>) -> u64 {
+pub(crate) fn distance_steps(client: Place, place: Option<Place>) -> u64 {
     // The root of the separation is the sine of half the angle: half way round the Earth is 1.
     place.map_or(u64::MAX, |place| {
         (client.separation(place).sqrt() * STEPS) as u64

@@ -2,7 +2,7 @@
 
 mod affinity;
 mod cost;
-mod geo;
+pub(crate) mod geo;
 mod left_out;
 mod nearest;
 mod order;

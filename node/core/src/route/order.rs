@@ -381,14 +381,7 @@ pub(super) fn best<'a, K: Ord>(
 ) -> Vec<&'a Arc<Candidate>> {
     let mut best: Vec<(K, &Arc<Candidate>)> = Vec::with_capacity(WINDOW + 1);
     for candidate in candidates {
-        let key = key(candidate);
-        let is_full = best.len() == WINDOW;
-        if is_full && best.last().is_some_and(|(last, _)| *last <= key) {
-            continue;
-        }
-        let index = best.partition_point(|(other, _)| *other <= key);
-        best.insert(index, (key, candidate));
-        best.truncate(WINDOW);
+        geo::keep_least(&mut best, WINDOW, key(candidate), candidate);
     }
     best.into_iter().map(|(_, candidate)| candidate).collect()
 }

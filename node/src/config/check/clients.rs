@@ -18,7 +18,7 @@ impl Checker<'_> {
     pub(super) fn keys(
         &mut self,
         list: &Option<Vec<Item<KeyFile>>>,
-        public: SocketAddr,
+        public: Option<SocketAddr>,
     ) -> Vec<KeyConfig> {
         let (mut names, mut hashes) = (BTreeMap::new(), BTreeMap::new());
         let mut keys = Vec::new();
@@ -49,7 +49,7 @@ impl Checker<'_> {
             keys.push(config);
         }
         if list.as_ref().is_none_or(Vec::is_empty)
-            && !public.ip().is_loopback()
+            && let Some(public) = public.filter(|public| !public.ip().is_loopback())
             && !self.places.was_refused("keys")
         {
             let problem = format!(
@@ -84,12 +84,20 @@ impl Checker<'_> {
                 .filter_map(|(key, text)| self.parse(&key, Some(text), form))
                 .collect()
         });
+        let services_key = at("services");
+        let form = "name a service in full, such as my-plugin:process";
+        let services = file.services.as_ref().map(|_| {
+            items(&services_key, &file.services)
+                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
+                .collect()
+        });
         let rpm = self.rate(&at("rpm"), file.rpm.as_ref());
         let tpm = self.rate(&at("tpm"), file.tpm.as_ref());
         Some(KeyConfig {
             name: name?.as_str().to_owned(),
             hash: hash?,
             models,
+            services,
             rpm,
             tpm,
         })

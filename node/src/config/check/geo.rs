@@ -46,7 +46,8 @@ impl Checker<'_> {
         own: Option<&RegionName>,
         keys: &[KeyConfig],
     ) -> (GeoConfig, Residency) {
-        let geo = self.geo(file.geo.as_ref(), strategy);
+        let is_used = strategy == Strategy::Geo || file.dns.is_some();
+        let geo = self.geo(file.geo.as_ref(), is_used);
         let known = Known {
             own,
             homes: &geo.homes,
@@ -57,7 +58,7 @@ impl Checker<'_> {
         (geo, residency)
     }
 
-    fn geo(&mut self, file: Option<&GeoFile>, strategy: Strategy) -> GeoConfig {
+    fn geo(&mut self, file: Option<&GeoFile>, is_map_used: bool) -> GeoConfig {
         let Some(file) = file else {
             return GeoConfig::default();
         };
@@ -75,9 +76,10 @@ impl Checker<'_> {
             homes.extend(self.home(&key, file));
         }
         self.at_most("geo.map", homes.len(), HOMES_MAX);
-        if !homes.is_empty() && strategy != Strategy::Geo {
+        if !homes.is_empty() && !is_map_used {
+            let problem = "orders the nodes of /v1/mesh/nearest alone, without the geo strategy";
             let remedy = "write routing.strategy: geo, or remove the map";
-            self.warning("geo.map", "is used by the geo strategy alone", remedy);
+            self.warning("geo.map", problem, remedy);
         }
         let homes = Homes(homes);
         GeoConfig { database, homes }

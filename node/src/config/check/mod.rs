@@ -5,12 +5,14 @@
 
 mod certificates;
 mod clients;
+mod dns;
 mod geo;
 mod gossip;
 mod health;
 mod mesh;
 mod node;
 mod routing;
+mod tasks;
 mod upstreams;
 
 use std::fmt::Display;
@@ -19,6 +21,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+
+use grapevine_core::mode::Mode;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
 use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
@@ -59,22 +63,27 @@ pub(super) fn check(
         .unwrap_or(checked::LISTEN);
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
+    let worker_mode = checker.worker_mode(file.worker_mode.as_deref());
     let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
-    let admin = checker.admin(file.admin.as_ref(), listen);
-    let upstreams = checker.upstreams(&file.upstreams, has_mesh);
+    // Where no requests are served the public address stays closed, and nothing speaks about it.
+    let public = worker_mode.serves_requests().then_some(listen);
+    let admin = checker.admin(file.admin.as_ref(), public);
+    let upstreams = checker.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
-    let keys = checker.keys(&file.keys, listen);
+    let keys = checker.keys(&file.keys, public);
     let own = node.as_ref().map(|node| &node.region);
     let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
+    let taken = [("listen", listen), ("admin.listen", admin.listen)];
+    let dns = checker.dns(file, node.as_ref(), &taken);
     let cors = file
         .cors
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
     let drain = checker.drain(file.drain.as_ref());
+    let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
     let log = checker.log(file.log.as_ref());
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
-    let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
+    let workers = checker.workers(file.workers);
     Some(Config {
         node: node?,
         listen,
@@ -83,19 +92,19 @@ pub(super) fn check(
         proxy_protocol,
         admin,
         mesh,
-        upstreams: upstreams
-            .into_iter()
-            .map(|(_, upstream)| upstream)
-            .collect(),
+        upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
         routing,
         geo,
         residency,
+        dns,
         limits,
         keys,
         cors,
+        tasks,
         drain,
         log,
-        workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
+        workers: workers?,
+        worker_mode,
     })
 }
 
@@ -109,6 +118,13 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    /// Threads for the public address: one per core unless written. `None` for what does not fit a machine.
+    fn workers(&mut self, written: Option<u64>) -> Option<NonZeroUsize> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+        let workers = self.number("workers", written, cores, 1..=WORKERS_MAX);
+        NonZeroUsize::new(usize::try_from(workers).ok()?)
+    }
+
     fn problem(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .problem(&self.places.origin(key), key, problem, remedy);
@@ -150,6 +166,20 @@ impl Checker<'_> {
                 let problem = format!("{} {error}", self.shown(key));
                 self.problem(key, problem, remedy);
                 None
+            }
+        }
+    }
+
+    fn worker_mode(&mut self, text: Option<&str>) -> Mode {
+        match text.map_or_else(|| Ok(Mode::default()), str::parse::<Mode>) {
+            Ok(mode) => mode,
+            Err(error) => {
+                let error = error.to_string();
+                let form = "write letters, digits and '-' around one ':', as in workflow:process";
+                let (problem, remedy) = error.split_once("; ").unwrap_or((&error, form));
+                let problem = format!("{} {problem}", self.shown("worker_mode"));
+                self.problem("worker_mode", problem, remedy);
+                Mode::default()
             }
         }
     }

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use grapevine_core::fact::{PUBLIC_ADDRESSES_MAX, PUBLIC_URL_BYTES_MAX};
 use grapevine_core::ids::{NodeName, RegionName};
 use grapevine_core::place::Place;
 use http::HeaderValue;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::super::address::Network;
+use super::super::address::{BaseUrl, Network};
 use super::super::checked::{
     ADMIN_LISTEN, AdminConfig, LogConfig, LogFormat, NodeConfig, ProxyProtocol, TlsConfig,
 };
@@ -44,7 +45,8 @@ impl Checker<'_> {
         let place = self.place(file.and_then(|file| file.location.as_ref()));
         let public = file.and_then(|file| file.public.as_ref());
         let url = public.and_then(|public| public.url.as_deref());
-        let url = self.parse("node.public.url", url, "write http://HOST or https://HOST");
+        let url: Option<BaseUrl> =
+            self.parse("node.public.url", url, "write http://HOST or https://HOST");
         let addresses = public.map(|public| items("node.public.addresses", &public.addresses));
         let mut public_addresses = Vec::new();
         for (key, text) in addresses.into_iter().flatten() {
@@ -54,6 +56,7 @@ impl Checker<'_> {
                 "write an IP address",
             ));
         }
+        self.public_limits(url.as_ref(), public_addresses.len());
         let region: RegionName = region?;
         Some(NodeConfig {
             name: name?,
@@ -62,6 +65,19 @@ impl Checker<'_> {
             public_url: url,
             public_addresses,
         })
+    }
+
+    /// What is told to all nodes is bounded.
+    fn public_limits(&mut self, url: Option<&BaseUrl>, addresses: usize) {
+        let url = url.map_or(0, |url| url.to_string().len());
+        if url > PUBLIC_URL_BYTES_MAX {
+            let problem = format!("has {url} bytes, over {PUBLIC_URL_BYTES_MAX}");
+            self.problem("node.public.url", problem, "write a shorter one");
+        }
+        if addresses > PUBLIC_ADDRESSES_MAX {
+            let problem = format!("has {addresses} items, over {PUBLIC_ADDRESSES_MAX}");
+            self.problem("node.public.addresses", problem, "remove some");
+        }
     }
 
     fn place(&mut self, file: Option<&LocationFile>) -> Option<Place> {
@@ -122,7 +138,11 @@ impl Checker<'_> {
         wanted
     }
 
-    pub(super) fn admin(&mut self, file: Option<&AdminFile>, public: SocketAddr) -> AdminConfig {
+    pub(super) fn admin(
+        &mut self,
+        file: Option<&AdminFile>,
+        public: Option<SocketAddr>,
+    ) -> AdminConfig {
         let written = file.and_then(|file| file.listen.as_deref());
         let listen = self
             .parse("admin.listen", written, LISTEN_FORM)
@@ -145,7 +165,7 @@ impl Checker<'_> {
                 "set admin.token (or GRAPEVINE_ADMIN_TOKEN), or listen on 127.0.0.1",
             );
         }
-        if listen == public && listen.port() != 0 {
+        if public == Some(listen) && listen.port() != 0 {
             self.problem(
                 "admin.listen",
                 format!("{listen} is the public address too"),

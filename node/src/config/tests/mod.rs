@@ -1,5 +1,7 @@
 //! Whole configurations: what is refused and in which words, what wins, what is never shown.
 
+mod background;
+mod mode;
 mod problems;
 mod reload;
 mod sources;

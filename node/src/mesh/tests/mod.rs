@@ -3,5 +3,6 @@
 mod calls;
 mod cancels;
 mod hostile;
+mod inside;
 mod linking;
 mod support;

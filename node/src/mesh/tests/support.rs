@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
 use crate::driver::{Desk, Driver};
-use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure};
+use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, InsideDoor};
 use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
@@ -201,11 +201,21 @@ pub(super) struct Node {
     pub(super) handle: MeshHandle,
     pub(super) parts: Parts,
     pub(super) desk: Desk,
+    pub(super) door: InsideDoor,
     notices: mpsc::Receiver<Notice>,
 }
 
 impl Node {
     pub(super) async fn start(config: MeshConfig, local: Fake) -> Self {
+        Self::start_serving(config, local, true).await
+    }
+
+    /// A node that answers requests or does not.
+    pub(super) async fn start_serving(
+        config: MeshConfig,
+        local: Fake,
+        serves_requests: bool,
+    ) -> Self {
         let name = config.node.clone();
         let clock = Clock::start();
         let identity = Identity {
@@ -215,7 +225,8 @@ impl Node {
             place: None,
             protocol: VERSION,
             build: "test".into(),
-            serves_requests: true,
+            serves_requests,
+            public: grapevine_core::fact::Public::default(),
         };
         let (driver, desk, mut outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
@@ -228,7 +239,8 @@ impl Node {
             view.phase == Phase::Ready && view.own.len() == 1
         };
         until("start", ready).await;
-        let parts = start(config, desk.clone(), local)
+        let door = InsideDoor::default();
+        let parts = start(config, desk.clone(), local, Arc::new(door.clone()))
             .await
             .expect("the mesh starts");
         Self {
@@ -236,6 +248,7 @@ impl Node {
             handle: parts.handle.clone(),
             parts,
             desk,
+            door,
             notices: outlets.notices,
         }
     }

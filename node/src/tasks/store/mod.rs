@@ -8,9 +8,12 @@
 //! | running | `finish` with a fault, none left or no retry | dead |
 //! | running | its lease ran out ([`Store::sweep`]), attempts left | waiting; none left: dead |
 //! | waiting | [`Store::cancel`] | cancelled |
-//! | running | `cancel` | running, cancel requested; `finish` makes it cancelled |
+//! | running | `cancel` | running, cancel requested; `finish` makes it cancelled, and so does a lost lease |
 //! | waiting, running | its time is over (`sweep`) | expired; a running one first loses its lease |
-//! | dead, cancelled, expired | [`Store::requeue`] | waiting, attempts from zero, notes kept |
+//! | dead, cancelled, expired | [`Store::requeue`] | waiting, attempts from zero, time anew, notes kept |
+//!
+//! Reading order: this interface, [`transition`] (that table, as functions that every engine asks),
+//! [`limits`] (what is too long), [`open`] (which engine), [`sql`] (SQLite and Postgres).
 //!
 //! Invariants of every engine:
 //!
@@ -20,6 +23,13 @@
 //! - Leases, delays and retention go by the store's clock alone: callers give spans, never times.
 //! - A store that cannot do its work says so at once or within [`PATIENCE`]; it works again when its
 //!   engine does, without a restart.
+
+mod doorbell;
+pub mod lazy;
+pub mod limits;
+pub mod open;
+pub mod sql;
+pub mod transition;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,0 +1,182 @@
+//! Background work over the mesh: what a node serves, and what waits where nobody serves it.
+
+use std::collections::BTreeSet;
+
+use crate::handover;
+use crate::ids::{NodeName, ServiceKey};
+use crate::mode::{Mode, SERVICES_MAX, Services};
+use crate::view::View;
+
+/// The services that a node tells others it serves: of those `registered` with it what its mode lets it
+/// serve, and those that the mode names, which a program beside it may serve. At most [`SERVICES_MAX`],
+/// those that the mode names first.
+pub fn served<'a>(
+    mode: &Mode,
+    registered: impl IntoIterator<Item = &'a ServiceKey>,
+) -> BTreeSet<ServiceKey> {
+    let mut served = match mode.services() {
+        Services::All => BTreeSet::new(),
+        Services::Only(keys) => keys.clone(),
+    };
+    for key in registered {
+        if served.len() < SERVICES_MAX && mode.serves(key) {
+            served.insert(key.clone());
+        }
+    }
+    served
+}
+
+/// Tasks that wait at a node while no live node serves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved<'a> {
+    /// Their service.
+    pub service: &'a ServiceKey,
+    /// Where they wait.
+    pub node: &'a NodeName,
+    /// How many.
+    pub waiting: u32,
+}
+
+/// What waits at live nodes and is served by none, in the order of the view's nodes.
+pub fn unserved(view: &View) -> Vec<Unserved<'_>> {
+    let live = view.nodes.iter().filter(|node| node.live);
+    let waiting = live.filter_map(|node| Some((&node.name, node.services.as_deref()?)));
+    let waiting = waiting.flat_map(|(node, services)| {
+        let tasks = services.waiting.iter();
+        tasks.map(move |(service, waiting)| Unserved {
+            service,
+            node,
+            waiting: *waiting,
+        })
+    });
+    waiting
+        .filter(|tasks| {
+            let mut nodes = view.nodes.iter();
+            tasks.waiting > 0 && !nodes.any(|node| handover::serves(node, tasks.service))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::{Engine, Identity};
+    use crate::fact::{Phase, ServicesFact};
+    use crate::ids::{Generation, RegionName};
+    use crate::time::Instant;
+    use crate::view::{NodeView, Reach};
+
+    pub(crate) fn key(text: &str) -> ServiceKey {
+        ServiceKey::new(text).expect("a key")
+    }
+
+    pub(crate) fn name(text: &str) -> NodeName {
+        NodeName::new(text).expect("a name")
+    }
+
+    fn services(serves: &[&str]) -> Option<Arc<ServicesFact>> {
+        Some(Arc::new(ServicesFact {
+            serves: serves.iter().map(|text| key(text)).collect(),
+            waiting: BTreeMap::new(),
+        }))
+    }
+
+    /// A live peer at this round trip.
+    pub(crate) fn node(peer: &str, rtt_ms: u64, serves: &[&str]) -> NodeView {
+        NodeView {
+            name: name(peer),
+            fact: None,
+            generation: Generation(1),
+            phase: Phase::Ready,
+            live: true,
+            reach: Reach::Open,
+            rtt: Some(Duration::from_millis(rtt_ms)),
+            services: services(serves),
+            rules_differ: false,
+            upstreams: Vec::new(),
+        }
+    }
+
+    /// The view of a node without peers.
+    pub(crate) fn view(serves: &[&str]) -> View {
+        let identity = Identity {
+            node: name("me"),
+            generation: Generation(1),
+            region: RegionName::new("sgp").expect("a name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+            public: crate::fact::Public::default(),
+        };
+        let mut view = Engine::new(Instant::START, identity).view(Instant::START);
+        view.nodes[0].services = services(serves);
+        view
+    }
+
+    fn waiting(node: &mut NodeView, tasks: &[(&str, u32)]) {
+        let waiting = tasks.iter().map(|(text, count)| (key(text), *count));
+        let mut services = ServicesFact::clone(node.services.as_deref().expect("services"));
+        services.waiting = waiting.collect();
+        node.services = Some(Arc::new(services));
+    }
+
+    fn told(view: &View) -> Vec<String> {
+        let unserved = unserved(view).into_iter();
+        unserved
+            .map(|tasks| format!("{} {} {}", tasks.node, tasks.service, tasks.waiting))
+            .collect()
+    }
+
+    #[test]
+    fn mode_chooses_among_the_registered_and_names_others() {
+        let registered = [key("a:x"), key("b:y")];
+        let served = |text: &str| {
+            let mode = text.parse().expect("a mode");
+            let served = served(&mode, &registered).into_iter();
+            served.map(|key| key.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(served(""), ["a:x", "b:y"]);
+        assert_eq!(served("*"), ["a:x", "b:y"]);
+        assert_eq!(served("!"), [""; 0]);
+        assert_eq!(served("-"), [""; 0]);
+        assert_eq!(served("!,b:y,c:z"), ["b:y", "c:z"]);
+    }
+
+    #[test]
+    fn what_is_told_of_services_is_bounded() {
+        let many: Vec<_> = (0..99).map(|number| key(&format!("s:{number}"))).collect();
+        assert_eq!(served(&Mode::default(), &many).len(), SERVICES_MAX);
+    }
+
+    #[test]
+    fn tasks_are_unserved_until_a_live_node_serves_them() {
+        let mut view = view(&["a:x"]);
+        waiting(&mut view.nodes[0], &[("a:x", 1), ("b:y", 2)]);
+        let mut peer = node("peer", 1, &[]);
+        waiting(&mut peer, &[("c:z", 3)]);
+        view.nodes.push(peer);
+        assert_eq!(told(&view), ["me b:y 2", "peer c:z 3"]);
+        let mut worker = node("worker", 1, &["b:y", "c:z"]);
+        worker.phase = Phase::Draining;
+        view.nodes.push(worker);
+        assert_eq!(told(&view).len(), 2);
+        view.nodes[2].phase = Phase::Ready;
+        assert_eq!(told(&view), [""; 0]);
+    }
+
+    #[test]
+    fn dead_node_neither_serves_nor_has_tasks_to_tell_of() {
+        let mut view = view(&[]);
+        waiting(&mut view.nodes[0], &[("a:x", 1)]);
+        let mut dead = node("dead", 1, &["a:x"]);
+        waiting(&mut dead, &[("b:y", 9)]);
+        dead.live = false;
+        view.nodes.push(dead);
+        assert_eq!(told(&view), ["me a:x 1"]);
+    }
+}

@@ -1,0 +1,128 @@
+//! Checks of background work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::checked::{NodeConfig, Queue, TasksConfig, WebhooksConfig};
+use super::super::file::{SecretText, TasksFile, WebhooksFile};
+use super::super::secret::Secret;
+use super::super::signing::SigningKey;
+use super::{Checker, items};
+
+/// How long tasks are kept when nothing is written.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The shortest and the longest time.
+const RETENTION_MIN: Duration = Duration::from_secs(60);
+const RETENTION_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// Tasks of one service at once at most.
+const CONCURRENCY_MAX: u64 = 1_024;
+
+/// Lines of batches at once, unless written.
+const BATCH_LINES: u64 = 16;
+
+/// Hosts of webhooks at most.
+const HOSTS_MAX: usize = 64;
+
+/// Engines that all nodes use, by the beginning of their URLs.
+const SHARED: [&str; 4] = ["postgres://", "postgresql://", "nats://", "tls://"];
+
+impl Checker<'_> {
+    pub(super) fn tasks(
+        &mut self,
+        file: Option<&TasksFile>,
+        node: Option<&NodeConfig>,
+    ) -> TasksConfig {
+        let queue = file.and_then(|file| file.queue.as_ref());
+        let queue = self.queue(queue, node);
+        let key = "tasks.concurrency";
+        let concurrency = file.and_then(|file| file.concurrency).map(|count| {
+            let count = self.number(key, Some(count), 1, 1..=CONCURRENCY_MAX);
+            usize::try_from(count).unwrap_or(1)
+        });
+        let retention = file.and_then(|file| file.retention.as_ref());
+        let range = RETENTION_MIN..=RETENTION_MAX;
+        let lines = file.and_then(|file| file.batch_lines);
+        let lines = self.number("tasks.batch_lines", lines, BATCH_LINES, 1..=CONCURRENCY_MAX);
+        let webhooks = file.and_then(|file| file.webhooks.as_ref());
+        TasksConfig {
+            queue,
+            concurrency,
+            retention: self.duration("tasks.retention", retention, RETENTION, range),
+            batch_lines: usize::try_from(lines).unwrap_or(1),
+            webhooks: webhooks.and_then(|webhooks| self.webhooks(webhooks)),
+        }
+    }
+
+    fn webhooks(&mut self, file: &WebhooksFile) -> Option<WebhooksConfig> {
+        let key = "tasks.webhooks.secret";
+        let remedy =
+            "write whsec_ and at least 24 bytes in base64, as in `openssl rand -base64 32`";
+        let signing = match file.secret.as_ref().map(|text| SigningKey::new(&text.0)) {
+            Some(Ok(signing)) => Some(signing),
+            Some(Err(error)) => {
+                self.problem(key, error.to_string(), remedy);
+                None
+            }
+            None => {
+                self.problem(key, "is missing", remedy);
+                None
+            }
+        };
+        let key = "tasks.webhooks.hosts";
+        let mut hosts = Vec::new();
+        for (key, host) in items(key, &file.hosts) {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            let is_name =
+                |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+            if host == "*" || (!name.is_empty() && name.chars().all(is_name)) {
+                hosts.push(host.clone());
+            } else {
+                let problem = format!("{host:?} is no name of a host");
+                self.problem(
+                    &key,
+                    problem,
+                    "write a name, *.NAME for all under it, or \"*\" for all",
+                );
+            }
+        }
+        if file.hosts.as_ref().is_none_or(Vec::is_empty) || hosts.len() > HOSTS_MAX {
+            let problem = format!("must name from 1 to {HOSTS_MAX} hosts");
+            self.problem(
+                key,
+                problem,
+                "name the hosts that may be told, or \"*\" for all",
+            );
+        }
+        Some(WebhooksConfig {
+            key: signing?,
+            hosts,
+        })
+    }
+
+    fn queue(&mut self, written: Option<&SecretText>, node: Option<&NodeConfig>) -> Queue {
+        let key = "tasks.queue";
+        let Some(text) = written.map(|text| text.0.as_str()) else {
+            let name = node.map_or("node", |node| node.name.as_str());
+            return Queue::File(self.folder.join(format!("grapevine-tasks-{name}.db")));
+        };
+        if text == "off" {
+            return Queue::Off;
+        }
+        let path = text.strip_prefix("sqlite:");
+        let path = path.map(|path| path.strip_prefix("//").unwrap_or(path));
+        if let Some(path) = path.filter(|path| !path.is_empty() && !path.contains('?')) {
+            return Queue::File(self.path(key, path));
+        }
+        let is_shared = |scheme: &&str| text.len() > scheme.len() && text.starts_with(*scheme);
+        if SHARED.iter().any(is_shared) {
+            return Queue::Shared(Secret::new(text));
+        }
+        // What was written may hold a password: it is not shown.
+        let remedy =
+            "write sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, nats://HOST:PORT or off";
+        self.problem(key, "names no queue", remedy);
+        Queue::File(PathBuf::new())
+    }
+}

@@ -1,0 +1,56 @@
+//! Background work as checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::secret::{REDACTED, Secret};
+use super::super::signing::SigningKey;
+
+/// Background work: where tasks are kept, and how they are run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TasksConfig {
+    /// Where tasks are kept.
+    pub queue: Queue,
+    /// Tasks of one service that run at once; `None` leaves it to each service.
+    pub concurrency: Option<usize>,
+    /// How long tasks and files are kept after their end.
+    pub retention: Duration,
+    /// Lines of batches that the node calls at once.
+    pub batch_lines: usize,
+    /// How the ends of workflows are told; `None` is not at all.
+    pub webhooks: Option<WebhooksConfig>,
+}
+
+/// How the ends of workflows are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// What they are signed with.
+    pub key: SigningKey,
+    /// Who may be told: names, `*.NAME`, or `*`.
+    pub hosts: Vec<String>,
+}
+
+/// Where tasks are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Nowhere: the node takes no background work.
+    Off,
+    /// In a SQLite file of this node's own.
+    File(PathBuf),
+    /// In an engine that all nodes use; the URL may hold a password.
+    Shared(Secret),
+}
+
+impl Queue {
+    /// For the operator's eyes: of a URL its scheme alone.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Off => "off".to_owned(),
+            Self::File(path) => format!("sqlite:{}", path.display()),
+            Self::Shared(url) => match url.expose().split_once("://") {
+                Some((scheme, _)) => format!("{scheme}://{REDACTED}"),
+                None => REDACTED.to_owned(),
+            },
+        }
+    }
+}

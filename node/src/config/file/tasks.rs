@@ -1,0 +1,36 @@
+//! Background work as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{DurationText, Item, SecretText};
+
+/// Background work: where tasks are kept, and how they are run.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TasksFile {
+    /// Where tasks are kept: sqlite:PATH for this node's own, postgres://... or nats://... for all nodes
+    /// together, or off. Default: sqlite:grapevine-tasks-NAME.db with the node's name, beside the
+    /// configuration file, which is made when the first task comes.
+    pub queue: Option<SecretText>,
+    /// Tasks of one service that run at once at this node, 1 to 1024. Default: as the service says, mostly 8.
+    pub concurrency: Option<u64>,
+    /// How long tasks and files are kept after their end, 1m to 366d. Default: 30d.
+    pub retention: Option<DurationText>,
+    /// Lines of batches that this node calls at once, 1 to 1024. Default: 16.
+    pub batch_lines: Option<u64>,
+    /// How the ends of workflows are told. Default: not at all.
+    pub webhooks: Option<WebhooksFile>,
+}
+
+/// How the ends of workflows are told to other programs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["secret", "hosts"]))]
+pub struct WebhooksFile {
+    /// What they are signed with: whsec_ and base64, or a text, of at least 24 bytes; the same at every node that
+    /// runs workflows.
+    pub secret: Option<SecretText>,
+    /// The hosts that may be told: names, *.NAME for all under it, or "*" for all.
+    pub hosts: Option<Vec<Item<String>>>,
+}

@@ -1,0 +1,96 @@
+//! `tasks.batch_lines` and `tasks.webhooks`: what is taken, what is refused in which words, what is shown.
+
+use super::*;
+
+const SECRET: &str = "whsec_cGxlYXNlLXdyaXRlLXlvdXItb3duLXNlY3JldA==";
+
+fn webhooks(rest: &str) -> String {
+    format!("tasks: {{webhooks: {{{rest}}}}}\n")
+}
+
+#[test]
+fn batch_lines_and_webhooks_are_taken_as_written() {
+    let config = good(&format!(
+        "tasks: {{batch_lines: 3, webhooks: {{secret: {SECRET}, hosts: [a.example, '*.b.example']}}}}\n"
+    ));
+    assert_eq!(config.tasks.batch_lines, 3);
+    let webhooks = config.tasks.webhooks.expect("webhooks");
+    assert_eq!(webhooks.hosts, ["a.example", "*.b.example"]);
+    assert_eq!(webhooks.key.expose(), b"please-write-your-own-secret");
+}
+
+#[test]
+fn without_words_lines_are_sixteen_and_nobody_is_told() {
+    let tasks = good("").tasks;
+    assert_eq!((tasks.batch_lines, tasks.webhooks), (16, None));
+}
+
+#[test]
+fn batch_lines_have_a_range() {
+    for (lines, is_good) in [(0, false), (1, true), (1_024, true), (1_025, false)] {
+        let yaml = format!("tasks: {{batch_lines: {lines}}}\n");
+        if is_good {
+            assert_eq!(good(&yaml).tasks.batch_lines, lines);
+            continue;
+        }
+        assert_eq!(
+            problems(&yaml),
+            [format!(
+                "1:22: tasks.batch_lines: {lines} must be from 1 to 1024; write a number in that range"
+            )]
+        );
+    }
+}
+
+#[test]
+fn webhooks_need_a_secret_and_hosts() {
+    let remedy = "write whsec_ and at least 24 bytes in base64, as in `openssl rand -base64 32`";
+    let hosts = "tasks.webhooks.hosts: must name from 1 to 64 hosts; name the hosts that may be told, or \"*\" for all";
+    let told = problems(&webhooks(""));
+    assert!(
+        told[0].ends_with(&format!("tasks.webhooks.secret: is missing; {remedy}")),
+        "{told:?}"
+    );
+    assert!(told[1].ends_with(hosts), "{told:?}");
+    for (secret, why) in [
+        ("short", "holds fewer than 24 bytes"),
+        ("whsec_!", "is not base64 behind whsec_"),
+    ] {
+        let told = problems(&webhooks(&format!("secret: {secret}, hosts: [a]")));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].ends_with(&format!("tasks.webhooks.secret: {why}; {remedy}")),
+            "{told:?}"
+        );
+        assert!(!told[0].contains(&format!(": {secret}")), "{told:?}");
+    }
+}
+
+#[test]
+fn host_that_is_a_url_is_refused() {
+    let told = problems(&webhooks(&format!(
+        "secret: {SECRET}, hosts: [a.example, 'https://b.example/x', '*.']"
+    )));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("tasks.webhooks.hosts[1]: \"https://b.example/x\" is no name of a host"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("tasks.webhooks.hosts[2]"), "{told:?}");
+}
+
+#[test]
+fn secret_of_webhooks_is_never_shown() {
+    let shown = good(&webhooks(&format!("secret: {SECRET}, hosts: ['*']"))).dump();
+    assert_eq!(
+        shown["tasks"]["webhooks"]["hosts"],
+        serde_json::json!(["*"])
+    );
+    let text = shown.to_string();
+    assert!(!text.contains(SECRET) && !text.contains("please"), "{text}");
+    let debugged = format!(
+        "{:?}",
+        good(&webhooks(&format!("secret: {SECRET}, hosts: ['*']")))
+    );
+    assert!(!debugged.contains("cGxlYXNl"), "{debugged}");
+}

@@ -1,0 +1,242 @@
+//! What is handed to background work: tasks, files, batches, workflows, and responses that are made later.
+//!
+//! The door does here what it does for every request (keys, limits, residency, records); what the path means
+//! is known to whoever is behind [`ServeTasks`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::door;
+use super::outgoing::{BrokenOff, ReplyBody};
+use super::problem::Problem;
+use super::reply::{self, Reply};
+use super::track::Track;
+use crate::exchange::{AnswerBody, Guest, GuestBody, GuestGone, ServeTasks};
+
+/// Where background work is asked for, each with everything below it.
+const PREFIXES: [&str; 4] = ["/v1/tasks", "/v1/files", "/v1/batches", "/v1/workflows"];
+
+/// Where responses are made, and asked for by name below it.
+const RESPONSES: &str = "/v1/responses";
+
+/// Answers what is asked about background work, where the node takes any.
+#[derive(Clone, Default)]
+pub struct Background(Option<Arc<dyn ServeTasks>>);
+
+impl Background {
+    /// Asks `serve`.
+    pub fn through(serve: Arc<dyn ServeTasks>) -> Self {
+        Self(Some(serve))
+    }
+
+    /// Whether a request for `path` is handed over, whatever its body says.
+    pub(super) fn takes(&self, path: &str) -> bool {
+        if PREFIXES.iter().any(|prefix| is_at(path, prefix)) {
+            return true;
+        }
+        let name = path.strip_prefix(RESPONSES);
+        let name = name.and_then(|rest| rest.strip_prefix('/')?.split('/').next());
+        match (name, &self.0) {
+            (Some(name), Some(serve)) => serve.is_response(name),
+            _ => false,
+        }
+    }
+
+    pub(super) async fn answer(
+        &self,
+        guest: Guest,
+        request: Request<GuestBody>,
+        track: Track,
+    ) -> Reply {
+        match &self.0 {
+            Some(serve) => reply::handed(track, serve.serve(guest, request).await),
+            None => reply::problem(track, &Problem::no_background()),
+        }
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Background")
+            .field(&self.0.is_some())
+            .finish()
+    }
+}
+
+/// Whether a key that is for services alone may ask there.
+pub(super) fn is_for_workers(path: &str) -> bool {
+    is_at(path, PREFIXES[0])
+}
+
+/// Whether a response is asked for, which may be made in the background.
+pub(super) fn is_responses(method: &Method, path: &str) -> bool {
+    *method == Method::POST && path == RESPONSES
+}
+
+fn is_at(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A request whose body is here.
+pub(super) fn whole(head: Parts, body: Bytes) -> Request<GuestBody> {
+    let body = Full::new(body).map_err(|never| match never {});
+    cleaned(head, body.boxed_unsync())
+}
+
+/// A request whose body comes with pauses of at most `pause_max`.
+pub(super) fn flowing(head: Parts, body: Incoming, pause_max: Duration) -> Request<GuestBody> {
+    let body = Paced {
+        body,
+        pause_max,
+        timer: None,
+    };
+    cleaned(head, body.boxed_unsync())
+}
+
+fn cleaned(mut head: Parts, body: GuestBody) -> Request<GuestBody> {
+    door::clean(&mut head.headers);
+    Request::from_parts(head, body)
+}
+
+/// A client's body that may not pause for too long. The timer belongs to the runtime that reads it.
+struct Paced {
+    body: Incoming,
+    pause_max: Duration,
+    /// `None` while nobody waits.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = GuestGone;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, GuestGone>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.timer = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(|_| GuestGone::BrokenOff)));
+        }
+        let pause_max = self.pause_max;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause_max)));
+        timer
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err(GuestGone::Paused)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body as background work gives it, and the record that ends with it.
+#[derive(Debug)]
+pub(super) struct Handed {
+    body: AnswerBody,
+    /// Bytes still to come, where the head says so: nobody asks for more after the last of them.
+    left: Option<u64>,
+    track: Track,
+}
+
+impl Handed {
+    pub(super) fn body(body: AnswerBody, left: Option<u64>, mut track: Track) -> ReplyBody {
+        if body.is_end_stream() || left == Some(0) {
+            track.finish_answer();
+            return ReplyBody::empty();
+        }
+        ReplyBody::Handed(Box::new(Self { body, left, track }))
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let frame = match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => frame,
+        };
+        Poll::Ready(match frame {
+            None => {
+                self.track.finish_answer();
+                None
+            }
+            Some(Err(failure)) => {
+                self.track.finish_broken(failure.outcome.as_str());
+                Some(Err(BrokenOff))
+            }
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.left = self.left.map(|left| left.saturating_sub(length));
+                if self.left == Some(0) || self.body.is_end_stream() {
+                    self.track.finish_answer();
+                }
+                Some(Ok(frame))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::OwnAnswer;
+
+    struct Named;
+
+    #[async_trait::async_trait]
+    impl ServeTasks for Named {
+        fn is_response(&self, name: &str) -> bool {
+            name == "ours"
+        }
+
+        async fn serve(&self, _: Guest, _: Request<GuestBody>) -> OwnAnswer {
+            unreachable!("nothing is asked here")
+        }
+    }
+
+    #[test]
+    fn paths_of_background_work_are_told_from_others() {
+        let background = Background::through(Arc::new(Named));
+        for path in [
+            "/v1/tasks",
+            "/v1/files/file-1/content",
+            "/v1/batches/",
+            "/v1/responses/ours",
+            "/v1/responses/ours/cancel",
+        ] {
+            assert!(background.takes(path), "{path}");
+        }
+        for path in [
+            "/v1/tasksx",
+            "/v1/chat/completions",
+            "/v1/responses",
+            "/v1/responses/theirs",
+        ] {
+            assert!(!background.takes(path), "{path}");
+        }
+        assert!(Background::default().takes("/v1/files"));
+        assert!(!Background::default().takes("/v1/responses/ours"));
+    }
+}

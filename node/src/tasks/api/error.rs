@@ -1,0 +1,174 @@
+//! Errors of this API in OpenAI's shape, with what a client should do as data.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::tasks::store::StoreError;
+
+/// When to come back after an error that passes.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// The status.
+    pub status: StatusCode,
+    /// One word, for programs.
+    pub code: &'static str,
+    /// For people: what happened, whose fault it is, what to do.
+    pub message: String,
+    /// The part of the request that is at fault.
+    pub param: Option<&'static str>,
+    /// When a retry may help; `None` when it does not.
+    pub retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// An error that trying again does not mend.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+        }
+    }
+
+    /// The request is wrong at `param`.
+    pub fn invalid(param: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            param: Some(param),
+            ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+        }
+    }
+
+    /// There is no such thing, or it is not for this guest; `what` is `task`, `file`, ...
+    pub fn not_found(what: &str, id: &str) -> Self {
+        let message = format!("no {what} '{id}' exists for this key, or its retention is over");
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// The guest may not do this.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not_allowed", message)
+    }
+
+    /// It cannot be done as things stand: it ended already, or somebody else has it.
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// It cannot be done now, and soon may be.
+    pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(RETRY_AFTER),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+        }
+    }
+
+    /// OpenAI's word for the kind of error.
+    fn kind(&self) -> &'static str {
+        match self.status.as_u16() {
+            403 => "permission_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Unavailable { .. } => Self::unavailable("task_store_unavailable", message),
+            StoreError::OwnerAway { .. } => Self::unavailable("owner_away", message),
+            StoreError::Damaged { .. } => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "task_store_damaged",
+                message,
+            ),
+            StoreError::Conflict { .. } => Self {
+                param: Some("idempotency_key"),
+                ..Self::conflict("idempotency_conflict", message)
+            },
+            StoreError::TooLong { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", message)
+            }
+        }
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        let status = match rejection.status() {
+            // What is no JSON and what is no request of this API are the same to a client.
+            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            status => status,
+        };
+        Self::new(status, "invalid_request", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            rejection.body_text(),
+        )
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({"error": {
+            "message": self.message,
+            "type": self.kind(),
+            "param": self.param,
+            "code": self.code,
+        }});
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        let should_retry = match self.retry_after {
+            Some(_) => "true",
+            None => "false",
+        };
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(should_retry));
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_errors_say_whether_to_retry() {
+        let away = StoreError::Unavailable {
+            detail: "disk full".to_owned(),
+        };
+        let response = ApiError::from(away).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[SHOULD_RETRY], "true");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let long = StoreError::TooLong {
+            what: "the payload".to_owned(),
+            max: 1,
+        };
+        let response = ApiError::from(long).into_response();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(response.headers()[SHOULD_RETRY], "false");
+    }
+}

@@ -1,0 +1,54 @@
+//! `/tasks` on the operator's port: everybody's tasks, without what they were told and what they gave.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::ApiError;
+use super::extract::Query;
+use super::show::{self, Extent};
+use super::tasks::{ListQuery, cancel_task, list_page, requeue_task};
+use crate::exchange::Guest;
+use crate::tasks::hub::Hub;
+
+/// The operator's part, whose port knows who may ask.
+pub fn operator(hub: Hub) -> Router {
+    Router::new()
+        .route("/tasks", get(list))
+        .route("/tasks/{id}", get(look))
+        .route("/tasks/{id}/cancel", post(cancel))
+        .route("/tasks/{id}/requeue", post(requeue))
+        .with_state(hub)
+}
+
+async fn list(
+    State(hub): State<Hub>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, ApiError> {
+    let counts = hub.store().counts().await?;
+    let counts: BTreeMap<String, _> = counts
+        .into_iter()
+        .map(|(service, counts)| (service.0.to_string(), counts))
+        .collect();
+    let mut page = list_page(&hub, &Guest::default(), query).await?;
+    page["counts"] = json!(counts);
+    Ok(Json(page))
+}
+
+async fn look(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let (task, _) = show::find(&hub, &Guest::default(), &id).await?;
+    Ok(Json(show::task(&task, Extent::State)))
+}
+
+async fn cancel(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let task = cancel_task(&hub, &Guest::default(), &id).await?;
+    Ok(Json(show::task(&task, Extent::State)))
+}
+
+async fn requeue(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let task = requeue_task(&hub, &Guest::default(), &id).await?;
+    Ok(Json(show::task(&task, Extent::State)))
+}

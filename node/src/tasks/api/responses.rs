@@ -1,0 +1,128 @@
+//! `/v1/responses` with `background: true`: made later, and polled.
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Map, Value};
+
+use super::extract::{Body, Who};
+use super::{ApiError, show, tasks};
+use crate::exchange::Guest;
+use crate::tasks::batch::{Job, ResponseBody, ResponseJob, service_key, view};
+use crate::tasks::hub::{Draft, Hub};
+use crate::tasks::id::Kind;
+use crate::tasks::store::{FileRecord, PIECE_BYTES};
+use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
+
+/// The longest request.
+const BODY_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+
+/// What is left in a payload for all but the body.
+const PAYLOAD_ROOM: usize = 8 * 1_024;
+
+pub(super) fn router() -> Router<Hub> {
+    Router::new()
+        .route("/v1/responses", post(create))
+        .route("/v1/responses/{id}", get(look))
+        .route("/v1/responses/{id}/cancel", post(cancel))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}
+
+async fn create(
+    State(hub): State<Hub>,
+    Extension(guest): Who,
+    headers: HeaderMap,
+    Body(mut asked): Body<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    asked.remove("background");
+    if asked.get("stream") == Some(&Value::Bool(true)) {
+        let message = "must not be true with background; poll GET /v1/responses/{id}";
+        return Err(ApiError::invalid("stream", message));
+    }
+    if asked.get("store") == Some(&Value::Bool(false)) {
+        let message = "must not be false with background: the response is kept to be polled";
+        return Err(ApiError::invalid("store", message));
+    }
+    let model = asked
+        .get("model")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    let id = hub.new_id(Kind::Response);
+    let body = Value::Object(asked);
+    let text = body.to_string();
+    let body = match text.len() + PAYLOAD_ROOM <= PAYLOAD_BYTES_MAX {
+        true => ResponseBody::Here(body),
+        false => {
+            let file = id.derived(Kind::File, "input");
+            let content = Bytes::from(text);
+            for (number, piece) in content.chunks(PIECE_BYTES).enumerate() {
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                hub.store()
+                    .put_piece(&file, number, content.slice_ref(piece))
+                    .await?;
+            }
+            let record = FileRecord {
+                id: file.clone(),
+                filename: format!("{id}.json"),
+                purpose: "response_input".to_owned(),
+                key: guest.key.as_deref().map(str::to_owned),
+                regions: guest.regions.iter().cloned().map(Checked).collect(),
+                bytes: content.len() as u64,
+                created_at: Timestamp::now(),
+                expires_at: None,
+            };
+            hub.store().complete_file(record).await?;
+            ResponseBody::File(file)
+        }
+    };
+    let job = Job::Response(ResponseJob { model, body });
+    let draft = Draft {
+        payload: serde_json::to_value(job).expect("text keys always are JSON"),
+        idempotency_key: tasks::idempotency_key(&headers, None)?,
+        ..Draft::default()
+    };
+    let id = hub.add(id, &service_key(), draft, &guest).await?;
+    look_at(&hub, &guest, id.as_str()).await
+}
+
+/// A response that is the guest's to see.
+async fn find(hub: &Hub, guest: &Guest, name: &str) -> Result<(Task, ResponseJob), ApiError> {
+    let missing = || ApiError::not_found("response", name);
+    let (task, _) = show::find(hub, guest, name)
+        .await
+        .map_err(|error| match error.code {
+            "not_found" => missing(),
+            _ => error,
+        })?;
+    let job = view::response_job(&task).ok_or_else(missing)?;
+    Ok((task, job))
+}
+
+async fn look_at(hub: &Hub, guest: &Guest, name: &str) -> Result<Json<Value>, ApiError> {
+    let (task, job) = find(hub, guest, name).await?;
+    let store = hub.store_of(&task.new.id)?;
+    Ok(Json(view::response(&task, &job, store.as_ref()).await?))
+}
+
+async fn look(
+    State(hub): State<Hub>,
+    Extension(guest): Who,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    look_at(&hub, &guest, &id).await
+}
+
+async fn cancel(
+    State(hub): State<Hub>,
+    Extension(guest): Who,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let (task, job) = find(&hub, &guest, &id).await?;
+    let store = hub.store_of(&task.new.id)?;
+    let missing = || ApiError::not_found("response", &id);
+    // One that ended stays as it is: OpenAI's cancel may be sent twice.
+    let task = store.cancel(&task.new.id).await?.ok_or_else(missing)?;
+    Ok(Json(view::response(&task, &job, store.as_ref()).await?))
+}

@@ -1,0 +1,129 @@
+//! The files of a batch: what went well, and what did not, each line in the order of the input.
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::id::{Id, Kind};
+use super::super::store::{FileRecord, PIECE_BYTES, Store, StoreError};
+use super::super::task::{Task, Timestamp};
+use super::line::LineEnd;
+
+/// Which of a batch's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tasks) enum Which {
+    /// Answers.
+    Output,
+    /// Lines that failed.
+    Errors,
+}
+
+impl Which {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Output => "output",
+            Self::Errors => "error",
+        }
+    }
+}
+
+/// The name of a batch's file, whether there is one or not: it follows from the batch's own.
+pub(in crate::tasks) fn id(batch: &Id, which: Which) -> Id {
+    batch.derived(Kind::File, which.word())
+}
+
+/// Writes both files from the notes of the batch; one without lines is not made. Returns lines done well and
+/// failed.
+pub(super) async fn write(task: &Task, store: &dyn Store) -> Result<(u64, u64), StoreError> {
+    let mut output = Writer::new(task, Which::Output, store);
+    let mut errors = Writer::new(task, Which::Errors, store);
+    let mut from = 0;
+    loop {
+        let page = store.notes(&task.new.id, from).await?;
+        let Some(last) = page.last() else {
+            break;
+        };
+        from = last.number + 1;
+        for note in &page {
+            let Some(end) = LineEnd::read(&note.content) else {
+                let detail = format!("note {} of {} cannot be read", note.number, task.new.id);
+                return Err(StoreError::Damaged { detail });
+            };
+            let writer = if end.is_good {
+                &mut output
+            } else {
+                &mut errors
+            };
+            writer.line(end.json()).await?;
+        }
+    }
+    let counts = (output.lines, errors.lines);
+    output.complete().await?;
+    errors.complete().await?;
+    Ok(counts)
+}
+
+/// Writes lines into pieces.
+struct Writer<'a> {
+    task: &'a Task,
+    which: Which,
+    store: &'a dyn Store,
+    id: Id,
+    buffer: BytesMut,
+    piece: u32,
+    bytes: u64,
+    lines: u64,
+}
+
+impl<'a> Writer<'a> {
+    fn new(task: &'a Task, which: Which, store: &'a dyn Store) -> Self {
+        Self {
+            task,
+            which,
+            store,
+            id: id(&task.new.id, which),
+            buffer: BytesMut::new(),
+            piece: 0,
+            bytes: 0,
+            lines: 0,
+        }
+    }
+
+    async fn line(&mut self, json: &Bytes) -> Result<(), StoreError> {
+        self.buffer.extend_from_slice(json);
+        self.buffer.extend_from_slice(b"\n");
+        self.lines += 1;
+        while self.buffer.len() >= PIECE_BYTES {
+            let piece = self.buffer.split_to(PIECE_BYTES).freeze();
+            self.put(piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        self.bytes += piece.len() as u64;
+        self.store.put_piece(&self.id, self.piece, piece).await?;
+        self.piece += 1;
+        Ok(())
+    }
+
+    async fn complete(mut self) -> Result<(), StoreError> {
+        if self.lines == 0 {
+            return Ok(());
+        }
+        if !self.buffer.is_empty() {
+            let piece = self.buffer.split().freeze();
+            self.put(piece).await?;
+        }
+        let new = &self.task.new;
+        let record = FileRecord {
+            filename: format!("{}_{}.jsonl", new.id, self.which.word()),
+            purpose: "batch_output".to_owned(),
+            key: new.submitter.key.as_deref().map(str::to_owned),
+            regions: new.regions.clone(),
+            bytes: self.bytes,
+            created_at: Timestamp::now(),
+            expires_at: None,
+            id: self.id,
+        };
+        self.store.complete_file(record).await
+    }
+}

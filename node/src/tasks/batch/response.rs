@@ -1,0 +1,120 @@
+//! One response made in the background.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::id::Id;
+use super::super::own;
+use super::super::service::{TaskError, Work};
+use super::super::store::{NOTE_BYTES_MAX, Note, Store, StoreError};
+use super::super::task::{Fault, Task};
+use crate::headers;
+
+/// The note that holds the answer's body, good or bad.
+pub(in crate::tasks) const ANSWER_NOTE: u64 = 0;
+
+/// Where responses are made.
+const PATH: &str = "/v1/responses";
+
+/// The longest wait that an answer's `Retry-After` is given.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// A response as it was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::tasks) struct ResponseJob {
+    /// The model, for those who look before it is made.
+    pub(in crate::tasks) model: Option<String>,
+    /// What is asked.
+    pub(in crate::tasks) body: Body,
+}
+
+/// A request's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::tasks) enum Body {
+    /// Short enough for the task itself.
+    Here(Value),
+    /// In a file of the task's store.
+    File(Id),
+}
+
+/// Makes the response; the service tries again what may do better.
+pub(super) async fn run(task: &Task, job: &ResponseJob, work: &Work) -> Result<Value, TaskError> {
+    let store = work.store().as_ref();
+    let body = match &job.body {
+        Body::Here(body) => Bytes::from(body.to_string()),
+        Body::File(file) => {
+            let record = store.file(file).await?;
+            let submitter = &task.new.submitter;
+            if !record.is_some_and(|record| submitter.may_see(record.key.as_deref())) {
+                let fault = Fault::new("input_file_gone", "the request's file was deleted");
+                return Err(TaskError::Fatal(fault));
+            }
+            whole(store, file).await?
+        }
+    };
+    let request = own::request(
+        &task.new,
+        Method::POST,
+        PathAndQuery::from_static(PATH),
+        body,
+    );
+    let asked = async {
+        let answer = work.api().call(request).await;
+        let wait = headers::retry_after(&answer.headers, std::time::SystemTime::now());
+        let body = Limited::new(answer.body, NOTE_BYTES_MAX).collect().await;
+        (answer.status, wait, body.map(|body| body.to_bytes()))
+    };
+    let (status, wait, body) = tokio::select! {
+        biased;
+        () = work.cancelled() => return Err(TaskError::Cancelled),
+        asked = asked => asked,
+    };
+    let Ok(body) = body else {
+        let message = "the answer broke off, or is longer than can be kept";
+        return Err(TaskError::Retry(Fault::new("broken_off", message)));
+    };
+    let may_do_better = matches!(status.as_u16(), 408 | 429 | 500..=599);
+    let is_last = task.attempts >= task.new.attempts_max;
+    if may_do_better && !is_last {
+        let fault = fault(status);
+        let wait = wait.map(|wait| wait.min(RETRY_AFTER_MAX));
+        return Err(match wait {
+            Some(wait) => TaskError::RetryAfter(fault, wait),
+            None => TaskError::Retry(fault),
+        });
+    }
+    let note = Note {
+        number: ANSWER_NOTE,
+        content: body,
+    };
+    work.save(&[note]).await?;
+    match status.is_success() {
+        true => Ok(json!({"status": status.as_u16()})),
+        false => Err(TaskError::Fatal(fault(status))),
+    }
+}
+
+fn fault(status: StatusCode) -> Fault {
+    Fault::new(
+        "upstream_error",
+        format!("the answer's status was {status}"),
+    )
+}
+
+/// A short file.
+async fn whole(store: &dyn Store, file: &Id) -> Result<Bytes, StoreError> {
+    let mut content = BytesMut::new();
+    let mut number = 0;
+    while let Some(piece) = store.piece(file, number).await? {
+        content.extend_from_slice(&piece);
+        number += 1;
+    }
+    Ok(content.freeze())
+}

@@ -1,0 +1,304 @@
+//! A batch from its first line to its files.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::uri::PathAndQuery;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::super::service::{TaskError, Work};
+use super::super::store::Note;
+use super::super::task::{Fault, Progress, Task, Timestamp};
+use super::input::Lines;
+use super::line::{self, LineEnd};
+use super::{BatchEnd, BatchFault, BatchJob, BatchOutput, Counts, LINES_MAX, output};
+
+/// Ends of lines that are noted at once: one write for all that ended meanwhile.
+const NOTES_AT_ONCE: usize = 64;
+
+/// How long the lines under way may take when the batch is cancelled or its time is over.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// One attempt at a batch.
+pub(super) struct Run<'a> {
+    pub(super) task: &'a Task,
+    pub(super) job: &'a BatchJob,
+    pub(super) work: &'a Work,
+    /// Lines that the node calls at once, over all batches.
+    pub(super) calls: &'a Semaphore,
+    /// Lines of this batch at once.
+    pub(super) lines_at_once: usize,
+}
+
+/// Why no more lines are begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// There are none.
+    Done,
+    Cancelled,
+    Expired,
+}
+
+/// What is known of the lines before any is called.
+struct Survey {
+    total: u64,
+    /// Lines that ended in earlier attempts.
+    done: BTreeSet<u64>,
+    progress: Progress,
+}
+
+impl Run<'_> {
+    /// Runs what is left of the batch.
+    ///
+    /// # Errors
+    /// [`TaskError::Cancelled`] once the files of what was done are made; see [`TaskError`] for the rest.
+    pub(super) async fn run(&self) -> Result<BatchOutput, TaskError> {
+        let store = self.work.store().as_ref();
+        let path: PathAndQuery = self.job.endpoint.parse().map_err(|_| {
+            TaskError::Fatal(Fault::new("invalid_endpoint", "the endpoint is no path"))
+        })?;
+        let file = store.file(&self.job.input_file_id).await?;
+        let submitter = &self.task.new.submitter;
+        if !file.is_some_and(|file| submitter.may_see(file.key.as_deref())) {
+            return Ok(self.failed("input_file_gone", "the input file was deleted", None));
+        }
+        let survey = self.survey().await?;
+        if survey.total == 0 {
+            return Ok(self.failed("empty_file", "the input file has no lines", None));
+        }
+        if survey.total > LINES_MAX {
+            let message = format!("the input file has more than {LINES_MAX} lines");
+            return Ok(self.failed("too_many_lines", &message, Some(LINES_MAX + 1)));
+        }
+        let total = survey.total;
+        let stop = self.lines(survey, &path).await?;
+        if stop == Stop::Expired {
+            self.give_up_the_rest().await?;
+        }
+        let (completed, failed) = output::write(self.task, store).await?;
+        let counts = Counts {
+            total,
+            completed,
+            failed,
+        };
+        self.work.set_progress(progress(counts));
+        match stop {
+            Stop::Cancelled => Err(TaskError::Cancelled),
+            Stop::Done | Stop::Expired => Ok(BatchOutput {
+                status: match stop {
+                    Stop::Expired => BatchEnd::Expired,
+                    Stop::Done | Stop::Cancelled => BatchEnd::Completed,
+                },
+                errors: Vec::new(),
+                counts,
+            }),
+        }
+    }
+
+    fn failed(&self, code: &str, message: &str, line: Option<u64>) -> BatchOutput {
+        BatchOutput {
+            status: BatchEnd::Failed,
+            errors: vec![BatchFault {
+                code: code.to_owned(),
+                message: message.to_owned(),
+                line,
+            }],
+            counts: Counts::default(),
+        }
+    }
+
+    /// Counts the lines, and those that have a note.
+    async fn survey(&self) -> Result<Survey, TaskError> {
+        let store = self.work.store().as_ref();
+        let mut total = 0;
+        let mut lines = Lines::of(store, &self.job.input_file_id);
+        while total <= LINES_MAX && lines.next().await?.is_some() {
+            total += 1;
+        }
+        let mut done = BTreeSet::new();
+        let (mut completed, mut failed, mut from) = (0, 0, 0);
+        loop {
+            let page = store.notes(&self.task.new.id, from).await?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            from = last.number + 1;
+            for note in &page {
+                done.insert(note.number);
+                match LineEnd::read(&note.content) {
+                    Some(end) if end.is_good => completed += 1,
+                    _ => failed += 1,
+                }
+            }
+        }
+        Ok(Survey {
+            total,
+            done,
+            progress: progress(Counts {
+                total,
+                completed,
+                failed,
+            }),
+        })
+    }
+
+    /// When the batch's time is over.
+    fn deadline(&self) -> Instant {
+        let window = Duration::from_secs(self.job.window_seconds);
+        let ends = self.task.created_at.after(window).0;
+        let left = ends.saturating_sub(Timestamp::now().0);
+        Instant::now() + Duration::from_millis(left)
+    }
+
+    /// Calls every line that has no note, and notes their ends.
+    async fn lines(&self, survey: Survey, path: &PathAndQuery) -> Result<Stop, TaskError> {
+        let Survey {
+            done, mut progress, ..
+        } = survey;
+        self.work.set_progress(progress);
+        let store = self.work.store().as_ref();
+        let mut lines = Lines::of(store, &self.job.input_file_id);
+        let mut names = Names::default();
+        let mut running = FuturesUnordered::new();
+        let deadline = self.deadline();
+        let is_over = deadline <= Instant::now();
+        let mut stop = is_over.then_some(Stop::Expired);
+        loop {
+            while stop.is_none() && running.len() < self.lines_at_once {
+                let Some((number, line)) = lines.next().await? else {
+                    stop = Some(Stop::Done);
+                    break;
+                };
+                let request = names.check(line::read(&line, &self.job.endpoint));
+                if !done.contains(&number) {
+                    running.push(self.line(number, request, path));
+                }
+            }
+            let ended = tokio::select! {
+                biased;
+                () = self.work.cancelled(), if stop != Some(Stop::Cancelled) => {
+                    stop = Some(Stop::Cancelled);
+                    break;
+                }
+                () = sleep_until(deadline), if stop != Some(Stop::Expired) => {
+                    stop = Some(Stop::Expired);
+                    break;
+                }
+                ended = running.next() => ended,
+            };
+            let Some(first) = ended else {
+                break;
+            };
+            let mut ends = vec![first];
+            while ends.len() < NOTES_AT_ONCE
+                && let Some(Some(end)) = futures_util::FutureExt::now_or_never(running.next())
+            {
+                ends.push(end);
+            }
+            self.note(ends, &mut progress).await?;
+        }
+        if matches!(stop, Some(Stop::Cancelled | Stop::Expired)) {
+            // Who is answered in time counts: it was paid for.
+            let last_at = Instant::now() + LAST_LINES;
+            while let Ok(Some(end)) = timeout_at(last_at, running.next()).await {
+                self.note(vec![end], &mut progress).await?;
+            }
+        }
+        Ok(stop.unwrap_or(Stop::Done))
+    }
+
+    async fn line(
+        &self,
+        number: u64,
+        request: Result<line::Request, LineEnd>,
+        path: &PathAndQuery,
+    ) -> (u64, LineEnd) {
+        let end = match request {
+            Ok(request) => {
+                // The semaphore lives as long as the service and is never closed.
+                let _permit = self.calls.acquire().await;
+                let api = self.work.api().as_ref();
+                request.call(&self.task.new, path.clone(), api).await
+            }
+            Err(end) => end,
+        };
+        (number, end)
+    }
+
+    async fn note(
+        &self,
+        ends: Vec<(u64, LineEnd)>,
+        progress: &mut Progress,
+    ) -> Result<(), TaskError> {
+        let notes: Vec<Note> = ends
+            .iter()
+            .map(|(number, end)| Note {
+                number: *number,
+                content: end.note(),
+            })
+            .collect();
+        let good = ends.iter().filter(|(_, end)| end.is_good).count() as u64;
+        progress.completed += good;
+        progress.failed += ends.len() as u64 - good;
+        self.work.set_progress(*progress);
+        match self.work.save(&notes).await {
+            // It is kept, and the cancellation is seen by its own signal.
+            Err(TaskError::Cancelled) => Ok(()),
+            saved => saved,
+        }
+    }
+
+    /// Lines without an end are told so in the error file.
+    async fn give_up_the_rest(&self) -> Result<(), TaskError> {
+        let survey = self.survey().await?;
+        let store = self.work.store().as_ref();
+        let mut lines = Lines::of(store, &self.job.input_file_id);
+        let mut progress = survey.progress;
+        let mut ends = Vec::new();
+        while let Some((number, line)) = lines.next().await? {
+            if survey.done.contains(&number) {
+                continue;
+            }
+            let message = "the batch's completion window was over before this line";
+            let end = match line::read(&line, &self.job.endpoint) {
+                Ok(request) => LineEnd::refused(Some(&request.custom_id), "batch_expired", message),
+                Err(end) => end,
+            };
+            ends.push((number, end));
+            if ends.len() == NOTES_AT_ONCE {
+                self.note(std::mem::take(&mut ends), &mut progress).await?;
+            }
+        }
+        self.note(ends, &mut progress).await
+    }
+}
+
+/// The names that lines have had: each may be used once. Sixteen bytes for each of at most [`LINES_MAX`].
+#[derive(Default)]
+struct Names(BTreeSet<[u8; 16]>);
+
+impl Names {
+    fn check(&mut self, request: Result<line::Request, LineEnd>) -> Result<line::Request, LineEnd> {
+        let request = request?;
+        let digest = ring::digest::digest(&ring::digest::SHA256, request.custom_id.as_bytes());
+        let mut name = [0; 16];
+        name.copy_from_slice(&digest.as_ref()[..16]);
+        if self.0.insert(name) {
+            return Ok(request);
+        }
+        let message = "another line before this one has the same custom_id";
+        let name = Some(request.custom_id.as_str());
+        Err(LineEnd::refused(name, "duplicate_custom_id", message))
+    }
+}
+
+fn progress(counts: Counts) -> Progress {
+    Progress {
+        completed: counts.completed,
+        failed: counts.failed,
+        total: counts.total,
+    }
+}

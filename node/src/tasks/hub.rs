@@ -1,0 +1,288 @@
+//! Where everything of background work meets: the own store, those of peers, the services, the API.
+//!
+//! In embedded mode each node keeps its own tasks, and an id names its owner: what is asked of another
+//! node's task goes to that node. Where all nodes share an engine, every id is in the own store.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
+use grapevine_core::mode::Mode;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::id::{Id, Kind};
+use super::service::{Policy, Service};
+use super::store::{Added, Store, StoreError};
+use super::task::{Checked, NewTask, Priority, Submitter};
+use super::watch::Watcher;
+use super::workflow::Webhooks;
+use crate::driver::Desk;
+use crate::exchange::{CallApi, Guest};
+
+/// The hold of everybody on background work. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Parts>, Arc<Notify>);
+
+/// What a hub is made of.
+pub struct Parts {
+    /// This node.
+    pub node: NodeName,
+    /// Its region.
+    pub region: RegionName,
+    /// What it serves.
+    pub mode: Mode,
+    /// Whose the store is.
+    pub keeping: Keeping,
+    /// Where this node keeps what it accepts.
+    pub store: Arc<dyn Store>,
+    /// The stores of peers.
+    pub peers: Arc<dyn ReachStores>,
+    /// The view of the mesh.
+    pub desk: Desk,
+    /// The services that this program knows, served here or not.
+    pub services: Services,
+    /// Makes API requests.
+    pub api: Arc<dyn CallApi>,
+    /// Sees what happens to tasks.
+    pub watcher: Arc<dyn Watcher>,
+    /// What signs webhooks; `None` where they are not configured.
+    pub webhooks: Option<Webhooks>,
+}
+
+/// Whose a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// The node's own: ids name it, and peers ask it.
+    Own,
+    /// An engine that all nodes of the mesh use.
+    Shared,
+}
+
+/// Finds the stores of peers.
+pub trait ReachStores: Send + Sync + 'static {
+    /// The store of `owner`, whose calls fail with [`StoreError::OwnerAway`] while it cannot be reached.
+    ///
+    /// # Errors
+    /// The same, when it never can be.
+    fn store(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError>;
+}
+
+/// The services of a program, by key.
+#[derive(Clone, Default)]
+pub struct Services(BTreeMap<ServiceKey, Arc<dyn Service>>);
+
+impl Services {
+    /// These; of two with one key the later stays.
+    pub fn new(services: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
+        let keyed = services.into_iter().map(|service| (service.key(), service));
+        Self(keyed.collect())
+    }
+
+    /// These beside what comes with the program; of two with one key the added one stays.
+    #[must_use]
+    pub fn beside(self, built_in: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
+        let mut services = Self::new(built_in);
+        services.0.extend(self.0);
+        services
+    }
+
+    /// One of them.
+    pub fn get(&self, key: &ServiceKey) -> Option<&Arc<dyn Service>> {
+        self.0.get(key)
+    }
+
+    /// All, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<dyn Service>)> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A task to be added; what it leaves open follows the [policy](Hub::policy) of its service.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// What the service is told.
+    pub payload: Value,
+    /// Its rank among the waiting.
+    pub priority: Priority,
+    /// Attempts in all; `None` leaves it to the service.
+    pub attempts_max: Option<u32>,
+    /// How long it waits before its first attempt.
+    pub delay: Duration,
+    /// How long after its acceptance it is given up.
+    pub expires_after: Option<Duration>,
+    /// A second task of the same service and holder of the same key with this key is the first one.
+    pub idempotency_key: Option<String>,
+}
+
+impl Hub {
+    /// A hub of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts), Arc::default())
+    }
+
+    /// Told whenever something was added to the own store, or taken from it.
+    pub fn nudges(&self) -> &Arc<Notify> {
+        &self.1
+    }
+
+    /// This node.
+    pub fn node(&self) -> &NodeName {
+        &self.0.node
+    }
+
+    /// This node's region.
+    pub fn region(&self) -> &RegionName {
+        &self.0.region
+    }
+
+    /// The view of the mesh.
+    pub fn desk(&self) -> &Desk {
+        &self.0.desk
+    }
+
+    /// What the node serves.
+    pub fn mode(&self) -> &Mode {
+        &self.0.mode
+    }
+
+    /// Whose the own store is.
+    pub fn keeping(&self) -> Keeping {
+        self.0.keeping
+    }
+
+    /// Makes API requests.
+    pub fn api(&self) -> &Arc<dyn CallApi> {
+        &self.0.api
+    }
+
+    /// Sees what happens to tasks.
+    pub fn watcher(&self) -> &Arc<dyn Watcher> {
+        &self.0.watcher
+    }
+
+    /// What signs webhooks; `None` where they are not configured.
+    pub fn webhooks(&self) -> Option<&Webhooks> {
+        self.0.webhooks.as_ref()
+    }
+
+    /// Where this node keeps what it accepts.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// The store of a peer.
+    ///
+    /// # Errors
+    /// [`StoreError::OwnerAway`] where there is no way to any peer.
+    pub fn store_at(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError> {
+        self.0.peers.store(owner)
+    }
+
+    /// The store that keeps `id`: a task, a file, whatever it names.
+    ///
+    /// # Errors
+    /// [`StoreError::OwnerAway`] when its owner is not known here.
+    pub fn store_of(&self, id: &Id) -> Result<Arc<dyn Store>, StoreError> {
+        let Some(owner) = id.owner().filter(|owner| *owner != self.0.node) else {
+            return Ok(Arc::clone(&self.0.store));
+        };
+        let view = self.0.desk.view();
+        if view.nodes.iter().any(|node| node.name == owner) {
+            self.0.peers.store(&owner)
+        } else {
+            Err(StoreError::OwnerAway {
+                node: owner.to_string(),
+                detail: "this node knows no node of that name".to_owned(),
+            })
+        }
+    }
+
+    /// The services that this program knows.
+    pub fn services(&self) -> &Services {
+        &self.0.services
+    }
+
+    /// The services that this node runs, those out of process aside.
+    pub fn served(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<dyn Service>)> {
+        let mode = &self.0.mode;
+        self.0.services.iter().filter(|(key, _)| mode.serves(key))
+    }
+
+    /// How tasks of `service` are retried; the usual way where this program does not know it.
+    pub fn policy(&self, service: &ServiceKey) -> Policy {
+        let service = self.0.services.get(service);
+        service.map_or_else(Policy::default, |service| service.policy())
+    }
+
+    /// A new name, with its owner where the store is the node's own.
+    pub fn new_id(&self, kind: Kind) -> Id {
+        match self.0.keeping {
+            Keeping::Own => Id::new(kind, Some(&self.0.node)),
+            Keeping::Shared => Id::new(kind, None),
+        }
+    }
+
+    /// Accepts a task of `service` under `id`: it is durable when this returns. Returns the id of the task
+    /// that is there now, an earlier one's where the idempotency key is known.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing was accepted then.
+    pub async fn add(
+        &self,
+        id: Id,
+        service: &ServiceKey,
+        draft: Draft,
+        guest: &Guest,
+    ) -> Result<Id, StoreError> {
+        self.add_to(self.0.store.as_ref(), id, service, draft, guest)
+            .await
+    }
+
+    /// The same, into the store that keeps what the task is about; the owner of `id` is to be that store's.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing was accepted then.
+    pub async fn add_to(
+        &self,
+        store: &dyn Store,
+        id: Id,
+        service: &ServiceKey,
+        draft: Draft,
+        guest: &Guest,
+    ) -> Result<Id, StoreError> {
+        let began = tokio::time::Instant::now();
+        let holder = guest.key.as_deref().unwrap_or_default();
+        let task = NewTask {
+            id: id.clone(),
+            service: Checked(service.clone()),
+            payload: draft.payload,
+            priority: draft.priority,
+            attempts_max: draft
+                .attempts_max
+                .unwrap_or_else(|| self.policy(service).attempts_max)
+                .max(1),
+            delay: draft.delay,
+            expires_after: draft.expires_after,
+            // One client's keys are no other's.
+            idempotency_key: draft.idempotency_key.map(|key| format!("{holder}/{key}")),
+            submitter: Submitter::of(guest),
+            regions: guest.regions.iter().cloned().map(Checked).collect(),
+        };
+        let added = store.add(task).await?;
+        self.1.notify_one();
+        self.0.watcher.enqueued(service, began.elapsed());
+        Ok(match added {
+            Added::New => id,
+            Added::Same(id) => id,
+        })
+    }
+}

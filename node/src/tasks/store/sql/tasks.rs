@@ -1,0 +1,392 @@
+//! What is done to tasks and their notes. Each function is one transaction's worth of statements.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use grapevine_core::ids::ServiceKey;
+
+use super::super::{
+    Added, Counts, End, Held, LEASES_MAX, Lease, LeaseAsk, NOTES_PAGE, Note, PAGE_MAX, StoreError,
+    TaskQuery, transition,
+};
+use super::link::{Cell, Link, Row, Trouble, damaged};
+use super::record::{COLUMNS, Stored, fixed, json, parse, state_cell, ulid};
+use crate::tasks::id::Id;
+use crate::tasks::task::{Checked, NewTask, Progress, RegionText, ServiceKeyText, Task};
+
+/// The shortest and the longest span of a lease.
+const LEASE_SPANS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3_600)];
+
+/// Bytes of notes read at once at most, unless the first alone has more.
+const NOTES_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
+
+/// Notes written by one statement: three values each, below every engine's limit of values.
+const NOTES_AT_ONCE: usize = 64;
+
+/// Delays that one look for tasks ends at most.
+const RIPENED_MAX: u64 = 256;
+
+/// Tries to find out whose an idempotency key is, while tasks with it come and go.
+const KEY_TRIES: usize = 3;
+
+pub(super) async fn add(link: &mut Link, task: &NewTask, payload: &str) -> Result<Added, Trouble> {
+    for _ in 0..KEY_TRIES {
+        if insert(link, task, payload).await? {
+            return Ok(Added::New);
+        }
+        if let Some((id, is_same)) = find_twin(link, task, payload).await? {
+            return match is_same {
+                true => Ok(Added::Same(id)),
+                false => Err(StoreError::Conflict { id }.into()),
+            };
+        }
+    }
+    Err(Trouble::Store(StoreError::Unavailable {
+        detail: "the idempotency key comes and goes".to_owned(),
+    }))
+}
+
+async fn insert(link: &mut Link, task: &NewTask, payload: &str) -> Result<bool, Trouble> {
+    let cells = vec![
+        Cell::text(task.id.as_str()),
+        Cell::text(ulid(&task.id)),
+        service_cell(&task.service),
+        Cell::Integer(Some(i64::from(task.delay.is_zero()))),
+        Cell::Integer(Some(i64::from(task.priority.0))),
+        span_cell(Some(task.delay)),
+        span_cell(task.expires_after),
+        Cell::Text(task.submitter.key.as_deref().map(plain)),
+        key_cell(task),
+        Cell::text(regions(&task.regions)),
+        Cell::text(fixed(task)?),
+        Cell::text(payload),
+    ];
+    let added = link
+        .execute(
+            "INSERT INTO tasks (id, ulid, service, state, due, priority, created_at, not_before, \
+             expires_at, attempt, attempts, cancel_requested, submitter, idempotency_key, regions, \
+             fixed, payload, history) \
+             VALUES ($1, $2, $3, 'waiting', $4, $5, @now, @now + $6, @now + $7, 0, 0, 0, $8, $9, \
+             $10, $11, $12, '[]') ON CONFLICT DO NOTHING",
+            cells,
+        )
+        .await?;
+    Ok(added == 1)
+}
+
+/// The task that has the id or the idempotency key already, and whether it was asked for the same.
+async fn find_twin(
+    link: &mut Link,
+    task: &NewTask,
+    payload: &str,
+) -> Result<Option<(Id, bool)>, Trouble> {
+    let cells = vec![
+        Cell::text(task.id.as_str()),
+        service_cell(&task.service),
+        key_cell(task),
+    ];
+    let row = link.row(
+        "SELECT id, payload FROM tasks WHERE id = $1 OR (service = $2 AND idempotency_key = $3)",
+        cells,
+    );
+    let Some(row) = row.await? else {
+        return Ok(None);
+    };
+    let kept = row.word(1)?;
+    let is_same =
+        kept == payload || parse::<serde_json::Value>("the payload", &kept)? == task.payload;
+    Ok(Some((id(&row, 0)?, is_same)))
+}
+
+pub(super) async fn get(link: &mut Link, id: &Id) -> Result<Option<Task>, Trouble> {
+    let text = format!("SELECT {COLUMNS} FROM tasks WHERE id = $1");
+    let row = link.row(&text, vec![Cell::text(id.as_str())]).await?;
+    row.map(|row| Ok(Stored::read(&row)?.task)).transpose()
+}
+
+pub(super) async fn list(link: &mut Link, query: &TaskQuery) -> Result<Vec<Task>, Trouble> {
+    let mut text = format!("SELECT {COLUMNS} FROM tasks WHERE 1 = 1");
+    let mut cells = Vec::new();
+    let mut narrow = |column: &str, cell: Option<Cell>| {
+        if let Some(cell) = cell {
+            cells.push(cell);
+            text.push_str(&format!(" AND {column} ${}", cells.len()));
+        }
+    };
+    narrow("service =", query.service.as_ref().map(service_cell));
+    narrow("state =", query.state.map(state_cell));
+    narrow(
+        "submitter =",
+        query.key.as_deref().map(|key| Cell::text(plain(key))),
+    );
+    narrow(
+        "ulid <",
+        query.before.as_ref().map(|id| Cell::text(ulid(id))),
+    );
+    text.push_str(&format!(
+        " ORDER BY ulid DESC LIMIT {}",
+        query.max.min(PAGE_MAX)
+    ));
+    let rows = link.rows(&text, cells).await?;
+    rows.iter().map(|row| Ok(Stored::read(row)?.task)).collect()
+}
+
+pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk) -> Result<Vec<(Lease, Task)>, Trouble> {
+    ripen(link, &ask.service).await?;
+    let [shortest, longest] = LEASE_SPANS;
+    let cells = vec![
+        service_cell(&ask.service),
+        Cell::text(format!(",{},", ask.region.0)),
+        Cell::count(ask.max.min(LEASES_MAX) as u64),
+        Cell::text(plain(&ask.worker)),
+        span_cell(Some(ask.span.clamp(shortest, longest))),
+    ];
+    // The same that `transition::begin` does, for all of them in one statement.
+    let text = format!(
+        "WITH chosen AS MATERIALIZED (SELECT seq AS number FROM tasks \
+         WHERE service = $1 AND state = 'waiting' AND due = 1 \
+         AND (regions = '' OR replace(regions, $2, '') <> regions) \
+         AND (expires_at IS NULL OR expires_at > @now) \
+         ORDER BY priority DESC, seq LIMIT $3 @lock_free) \
+         UPDATE tasks SET state = 'running', attempt = attempt + 1, attempts = attempts + 1, \
+         worker = $4, lease_until = @now + $5, started_at = COALESCE(started_at, @now) \
+         FROM chosen WHERE seq = number RETURNING {COLUMNS}"
+    );
+    let rows = link.rows(&text, cells).await?;
+    let mut given: Vec<Stored> = rows.iter().map(Stored::read).collect::<Result<_, _>>()?;
+    given.sort_by_key(|stored| (std::cmp::Reverse(stored.task.new.priority), stored.seq));
+    Ok(given.into_iter().map(with_lease).collect())
+}
+
+fn with_lease(stored: Stored) -> (Lease, Task) {
+    let lease = Lease {
+        id: stored.task.new.id.clone(),
+        service: stored.task.new.service.clone(),
+        attempt: stored.attempt,
+        token: String::new(),
+    };
+    (lease, stored.task)
+}
+
+/// Marks waiting tasks whose delay is over, so that the index of what can be leased has them.
+async fn ripen(link: &mut Link, service: &ServiceKeyText) -> Result<(), Trouble> {
+    let cells = vec![service_cell(service), Cell::count(RIPENED_MAX)];
+    let text = "WITH ripe AS MATERIALIZED (SELECT seq AS number FROM tasks \
+         WHERE service = $1 AND state = 'waiting' AND due = 0 AND not_before <= @now \
+         ORDER BY not_before LIMIT $2 @lock_free) \
+         UPDATE tasks SET due = 1 FROM ripe WHERE seq = number";
+    link.execute(text, cells).await.map(drop)
+}
+
+pub(super) async fn renew(
+    link: &mut Link,
+    lease: &Lease,
+    span: Duration,
+    progress: Option<Progress>,
+) -> Result<Held, Trouble> {
+    let [shortest, longest] = LEASE_SPANS;
+    let mut cells = fence(lease);
+    cells.push(span_cell(Some(span.clamp(shortest, longest))));
+    cells.push(Cell::Text(progress.as_ref().map(json).transpose()?));
+    let row = link.row(
+        "UPDATE tasks SET lease_until = @now + $3, progress = COALESCE($4, progress) \
+         WHERE id = $1 AND attempt = $2 AND state = 'running' RETURNING cancel_requested",
+        cells,
+    );
+    held(row.await?.as_ref(), 0)
+}
+
+pub(super) async fn save(link: &mut Link, lease: &Lease, notes: &[Note]) -> Result<Held, Trouble> {
+    let row = link.row(
+        "SELECT cancel_requested, seq FROM tasks \
+         WHERE id = $1 AND attempt = $2 AND state = 'running' @lock",
+        fence(lease),
+    );
+    let Some(row) = row.await? else {
+        return Ok(Held::Lost);
+    };
+    let seq = row.integer(1)?;
+    for some in notes.chunks(NOTES_AT_ONCE) {
+        let mut cells = vec![Cell::Integer(seq)];
+        let mut text = "INSERT INTO notes (task, number, content) VALUES ".to_owned();
+        for note in some {
+            let number = cells.len() + 1;
+            let comma = if number > 2 { ", " } else { "" };
+            text.push_str(&format!("{comma}($1, ${number}, ${})", number + 1));
+            cells.push(Cell::count(note.number));
+            cells.push(Cell::Bytes(Some(note.content.to_vec())));
+        }
+        text.push_str(" ON CONFLICT DO NOTHING");
+        link.execute(&text, cells).await?;
+    }
+    held(Some(&row), 0)
+}
+
+pub(super) async fn notes(link: &mut Link, id: &Id, from: u64) -> Result<Vec<Note>, Trouble> {
+    let text = format!(
+        "SELECT number, CAST(octet_length(content) AS BIGINT) FROM notes \
+         WHERE task = (SELECT seq FROM tasks WHERE id = $1) AND number >= $2 \
+         ORDER BY number LIMIT {NOTES_PAGE}"
+    );
+    let cells = |last| {
+        vec![
+            Cell::text(id.as_str()),
+            Cell::count(from),
+            Cell::count(last),
+        ]
+    };
+    let from_on = vec![Cell::text(id.as_str()), Cell::count(from)];
+    let (mut last, mut bytes) = (None, 0);
+    for row in link.rows(&text, from_on).await? {
+        bytes += row.count(1)?;
+        if last.is_some() && bytes > NOTES_BYTES_MAX {
+            break;
+        }
+        last = Some(row.count(0)?);
+    }
+    let Some(last) = last else {
+        return Ok(Vec::new());
+    };
+    let rows = link.rows(
+        "SELECT number, content FROM notes WHERE task = (SELECT seq FROM tasks WHERE id = $1) \
+         AND number BETWEEN $2 AND $3 ORDER BY number",
+        cells(last),
+    );
+    let note = |row: &Row| {
+        Ok(Note {
+            number: row.count(0)?,
+            content: row.bytes(1)?,
+        })
+    };
+    rows.await?.iter().map(note).collect()
+}
+
+pub(super) async fn finish(
+    link: &mut Link,
+    lease: &Lease,
+    end: End,
+) -> Result<(Held, Option<Task>), Trouble> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM tasks WHERE id = $1 AND attempt = $2 AND state = 'running' @lock"
+    );
+    let Some(row) = link.row(&text, fence(lease)).await? else {
+        return Ok((Held::Lost, None));
+    };
+    let mut stored = Stored::read(&row)?;
+    let held = match stored.task.cancel_requested {
+        true => Held::CancelRequested,
+        false => Held::Kept,
+    };
+    transition::end(&mut stored.task, stored.attempt, end, stored.now);
+    Ok((held, Some(stored.write(link, false).await?)))
+}
+
+pub(super) async fn cancel(link: &mut Link, id: &Id) -> Result<Option<Task>, Trouble> {
+    let Some(mut stored) = locked(link, id).await? else {
+        return Ok(None);
+    };
+    transition::cancel(&mut stored.task, stored.now);
+    stored.write(link, false).await.map(Some)
+}
+
+pub(super) async fn requeue(link: &mut Link, id: &Id) -> Result<Option<Task>, Trouble> {
+    let Some(mut stored) = locked(link, id).await? else {
+        return Ok(None);
+    };
+    match transition::requeue(&mut stored.task, stored.now) {
+        true => stored.write(link, true).await.map(Some),
+        false => Ok(Some(stored.task)),
+    }
+}
+
+async fn locked(link: &mut Link, id: &Id) -> Result<Option<Stored>, Trouble> {
+    let text = format!("SELECT {COLUMNS} FROM tasks WHERE id = $1 @lock");
+    let row = link.row(&text, vec![Cell::text(id.as_str())]).await?;
+    row.map(|row| Stored::read(&row)).transpose()
+}
+
+pub(super) async fn counts(link: &mut Link) -> Result<BTreeMap<ServiceKeyText, Counts>, Trouble> {
+    let mut counts: BTreeMap<ServiceKeyText, Counts> = BTreeMap::new();
+    // Two questions that indexes alone can answer, rather than one that reads every waiting task.
+    let all = "SELECT service, COUNT(*), state FROM tasks \
+        WHERE state IN ('waiting', 'running', 'dead') GROUP BY state, service";
+    for row in link.rows(all, vec![]).await? {
+        let counts = counts.entry(service(&row, 0)?).or_default();
+        match row.word(2)?.as_str() {
+            "waiting" => counts.waiting = row.count(1)?,
+            "running" => counts.running = row.count(1)?,
+            _ => counts.dead = row.count(1)?,
+        }
+    }
+    let delayed = "SELECT service, COUNT(*) FROM tasks @by_delay \
+        WHERE state = 'waiting' AND due = 0 AND not_before > @now GROUP BY service";
+    for row in link.rows(delayed, vec![]).await? {
+        let counts = counts.entry(service(&row, 0)?).or_default();
+        counts.delayed = row.count(1)?;
+        counts.waiting = counts.waiting.saturating_sub(counts.delayed);
+    }
+    Ok(counts)
+}
+
+fn service(row: &Row, column: usize) -> Result<ServiceKeyText, Trouble> {
+    let service = ServiceKey::new(&row.word(column)?);
+    let service = service.map_err(|error| damaged(format!("a service's key {error}")))?;
+    Ok(Checked(service))
+}
+
+fn held(row: Option<&Row>, column: usize) -> Result<Held, Trouble> {
+    Ok(match row.map(|row| row.count(column)).transpose()? {
+        None => Held::Lost,
+        Some(0) => Held::Kept,
+        Some(_) => Held::CancelRequested,
+    })
+}
+
+fn fence(lease: &Lease) -> Vec<Cell> {
+    let attempt = Cell::count(u64::from(lease.attempt));
+    vec![Cell::text(lease.id.as_str()), attempt]
+}
+
+fn service_cell(service: &ServiceKeyText) -> Cell {
+    Cell::text(service.0.as_str())
+}
+
+fn span_cell(span: Option<Duration>) -> Cell {
+    // A century at most, so that no sum of times overflows.
+    const LONGEST: u64 = 100 * 365 * 24 * 3_600 * 1_000;
+    let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    match span {
+        Some(span) => Cell::count(milliseconds(span).min(LONGEST)),
+        None => Cell::Integer(None),
+    }
+}
+
+/// Bytes, since a client's key may hold what Postgres's text cannot.
+fn key_cell(task: &NewTask) -> Cell {
+    let key = task.idempotency_key.as_ref();
+    Cell::Bytes(key.map(|key| key.as_bytes().to_vec()))
+}
+
+/// Text without the one character that Postgres's text cannot hold.
+pub(super) fn plain(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
+}
+
+/// Regions such that one is found as `,name,`.
+pub(super) fn regions(regions: &[RegionText]) -> String {
+    match regions {
+        [] => String::new(),
+        regions => regions.iter().fold(",".to_owned(), |mut text, region| {
+            text.push_str(region.0.as_str());
+            text.push(',');
+            text
+        }),
+    }
+}
+
+/// The id in column `column`.
+pub(super) fn id(row: &Row, column: usize) -> Result<Id, Trouble> {
+    let text = row.word(column)?;
+    text.parse()
+        .map_err(|_| damaged(format!("{text:?} is no id")))
+}

@@ -1,0 +1,43 @@
+//! Who looks on while tasks run: metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use grapevine_core::ids::ServiceKey;
+
+use super::store::{Counts, Swept};
+use super::task::ServiceKeyText;
+
+/// Sees what happens to tasks; must not block.
+pub trait Watcher: Send + Sync + 'static {
+    /// A task was accepted, after the store took this long.
+    fn enqueued(&self, service: &ServiceKey, took: Duration) {
+        let _ = (service, took);
+    }
+
+    /// An attempt that is not the task's first began.
+    fn began_again(&self, service: &ServiceKey) {
+        let _ = service;
+    }
+
+    /// An attempt ended after this long: `completed`, `failed`, `cancelled`, `lost` or `returned`.
+    fn ended(&self, service: &ServiceKey, how: &'static str, took: Duration) {
+        let _ = (service, how, took);
+    }
+
+    /// The own store holds this much.
+    fn counted(&self, counts: &BTreeMap<ServiceKeyText, Counts>) {
+        let _ = counts;
+    }
+
+    /// The store was swept.
+    fn swept(&self, swept: Swept) {
+        let _ = swept;
+    }
+}
+
+/// Looks away.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Watcher for Nobody {}

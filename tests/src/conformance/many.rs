@@ -1,0 +1,170 @@
+//! Many tasks, many workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use grapevine_node::tasks::store::{End, Held, LeaseAsk, TaskQuery};
+use grapevine_node::tasks::task::{NewTask, State};
+use serde_json::json;
+
+use super::{Bench, KEEP, SHORT, SOON};
+use crate::wait::{must, wait_until};
+
+/// Workers at once.
+const WORKERS: usize = 16;
+
+/// Adds `number` tasks, many at once.
+async fn fill(bench: &Bench, number: usize) {
+    let adders: Vec<_> = (0..64)
+        .map(|adder| {
+            let bench = bench.clone();
+            tokio::spawn(async move {
+                for place in (adder..number).step_by(64) {
+                    let task = NewTask {
+                        payload: json!(place),
+                        attempts_max: 20,
+                        ..bench.task()
+                    };
+                    bench.add(task).await;
+                }
+            })
+        })
+        .collect();
+    for adder in adders {
+        must("adding many", adder.await);
+    }
+}
+
+pub(super) async fn no_task_is_leased_twice_under_many_leasers(bench: Bench) {
+    const TASKS: usize = 600;
+    fill(&bench, TASKS).await;
+    let leasers: Vec<_> = (0..WORKERS)
+        .map(|worker| {
+            let bench = bench.clone();
+            tokio::spawn(async move {
+                let ask = LeaseAsk {
+                    worker: format!("leaser-{worker}"),
+                    ..bench.ask(1 + worker % 5)
+                };
+                let mut mine = Vec::new();
+                loop {
+                    let given = bench.lease(&ask).await;
+                    assert!(given.len() <= ask.max);
+                    if given.is_empty() {
+                        return mine;
+                    }
+                    mine.extend(given.into_iter().map(|(lease, _)| lease.id));
+                }
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for leaser in leasers {
+        all.extend(must("leasing", leaser.await));
+    }
+    let once: BTreeSet<_> = all.iter().collect();
+    assert_eq!((all.len(), once.len()), (TASKS, TASKS));
+}
+
+pub(super) async fn every_task_ends_once_under_workers_that_die(bench: Bench) {
+    const TASKS: usize = 160;
+    fill(&bench, TASKS).await;
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|worker| {
+            let bench = bench.clone();
+            tokio::spawn(async move { work_badly(&bench, worker).await })
+        })
+        .collect();
+    wait_until("all tasks completed", Duration::from_secs(90), async || {
+        must("sweeping", bench.store.sweep(KEEP).await);
+        let counts = must("counting", bench.store.counts().await);
+        match counts.get(&bench.service) {
+            None => Ok(()),
+            Some(counts) => Err(format!("{counts:?}")),
+        }
+    })
+    .await;
+    let mut ends: BTreeMap<_, usize> = BTreeMap::new();
+    for worker in workers {
+        for id in must("working", worker.await) {
+            *ends.entry(id).or_default() += 1;
+        }
+    }
+    assert_eq!(ends.len(), TASKS);
+    assert!(ends.values().all(|times| *times == 1), "none ended twice");
+}
+
+/// Works until there is nothing more, drops every third lease without a word, and speaks late for it.
+async fn work_badly(bench: &Bench, worker: usize) -> Vec<String> {
+    let ask = LeaseAsk {
+        worker: format!("worker-{worker}"),
+        span: SHORT,
+        ..bench.ask(2)
+    };
+    let (mut ended, mut dropped, mut number) = (Vec::new(), Vec::new(), worker);
+    loop {
+        let given = bench.lease(&ask).await;
+        if given.is_empty() {
+            let counts = must("counting", bench.store.counts().await);
+            if !counts.contains_key(&bench.service) {
+                break;
+            }
+            bench.store.wait(&bench.service.0, SHORT).await;
+        }
+        for (lease, _) in given {
+            number += 1;
+            if number % 3 == 0 {
+                dropped.push(lease);
+                continue;
+            }
+            let held = bench.finish(&lease, End::Completed(json!(worker))).await;
+            if held == Held::Kept {
+                ended.push(lease.id.to_string());
+            }
+        }
+    }
+    for late in dropped {
+        let held = bench.finish(&late, End::Completed(json!("late"))).await;
+        assert_eq!(held, Held::Lost);
+    }
+    ended
+}
+
+pub(super) async fn ten_thousand_tasks_are_listed_page_by_page(bench: Bench) {
+    const TASKS: usize = 10_000;
+    fill(&bench, TASKS).await;
+    let mut query = TaskQuery {
+        service: Some(bench.service.clone()),
+        state: Some(State::Waiting),
+        max: 10_000,
+        ..TaskQuery::default()
+    };
+    let mut seen = BTreeSet::new();
+    loop {
+        let page = bench.waits_at_most(bench.store.list(&query)).await;
+        let page = must("listing", page);
+        assert!(page.len() <= 100, "{} on one page", page.len());
+        let Some(last) = page.last() else { break };
+        query.before = Some(last.new.id.clone());
+        let places = page.iter().map(|task| task.new.payload.to_string());
+        places.for_each(|place| assert!(seen.insert(place), "listed twice"));
+    }
+    assert_eq!(seen.len(), TASKS);
+    let counts = must("counting", bench.store.counts().await);
+    assert_eq!(counts[&bench.service].waiting, TASKS as u64);
+    // Leaves nothing for later sweeps to look through.
+    let (given, _) = wait_until("a lease among many", SOON, async || {
+        let given = bench.lease(&bench.ask(64)).await;
+        if given.len() == 64 {
+            Ok(given)
+        } else {
+            Err(format!("{}", given.len()))
+        }
+    })
+    .await;
+    assert!(
+        given
+            .windows(2)
+            .all(|pair| pair[0].1.created_at <= pair[1].1.created_at)
+    );
+}

@@ -1,0 +1,250 @@
+//! Files, batches and background responses through whole nodes: the official SDK on one side, a mock that
+//! counts on the other, and in between nodes that keep the work, nodes that do it, and nodes that end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use grapevine_tests::client::{Answer, http, try_get, whole};
+use grapevine_tests::program::workspace;
+use grapevine_tests::script::run_client;
+use grapevine_tests::wait::must;
+use grapevine_tests::{Mesh, Mock, Node, wait_until};
+use serde_json::{Value, json};
+
+/// What the client sends to the nodes, and its SHA-256, which their configs hold.
+const CLIENT_KEY: &str = "sk-client-of-the-vine";
+const CLIENT_KEY_HASH: &str =
+    "sha256:abae901b3e7b4b79d817399c0d7e99906a767f2c56f39a96fa9e2e7d7a368a02";
+
+const SERVICE: &str = "async-task:process";
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Longer than a lease that is not renewed, the sweep after it, and the rest of a batch.
+const LEASE_LIMIT: Duration = Duration::from_secs(50);
+
+/// Lines of the batches that are broken off.
+const LINES: usize = 300;
+
+/// Lines that a node calls at once: those whose end is not noted yet when it dies are called again.
+const LINES_AT_ONCE: u64 = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openai_sdk_runs_batches_and_background_responses() {
+    let near = Mock::start("near", &["near"]).await;
+    let hanging = Mock::start("hangs", &["hangs"]).await;
+    hanging.set(json!({"hang": true})).await;
+    let keys = json!([{"name": "app", "hash": CLIENT_KEY_HASH}]);
+    let mesh = Mesh::builder()
+        .node("front", |node| {
+            let node = node.config("worker_mode", json!("!"));
+            node.config("keys", keys.clone()).upstream(&near)
+        })
+        .node("side", |node| {
+            let node = node.config("worker_mode", json!("!"));
+            node.config("keys", keys.clone())
+        })
+        .node("back", |node| {
+            let node = node.config("worker_mode", json!(SERVICE));
+            node.upstream(&hanging)
+        })
+        .start()
+        .await;
+    let (front, side) = (mesh["front"].base_url(), mesh["side"].base_url());
+    let printed = run_client("openai_batches.py", &[&front, &side, CLIENT_KEY]).await;
+    assert!(
+        printed.contains("ok a_thousand_lines_are_answered_or_told_why_not"),
+        "{printed}"
+    );
+    // 990 lines, five of other batches, and two responses: each was called once.
+    wait_until("the last small batch", LIMIT, async || {
+        let stats = near.stats().await;
+        match stats["by_model"]["near"].as_u64() {
+            Some(997) => Ok(()),
+            _ => Err(stats.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(made_for_tasks(&mesh["front"]).await, 0);
+    assert_eq!(made_for_tasks(&mesh["side"]).await, 0);
+    assert!(made_for_tasks(&mesh["back"]).await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn example_of_the_readme_runs() {
+    let mock = Mock::start("near", &["gpt-4o"]).await;
+    let mesh = Mesh::builder()
+        .node("sgp", |node| node.upstream(&mock))
+        .start()
+        .await;
+    let readme = must(
+        "the README",
+        std::fs::read_to_string(workspace().join("README.md")),
+    );
+    let (_, section) = readme.split_once("## Batches,").expect("the section");
+    let (_, example) = section.split_once("```python\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let place = "http://localhost:8080/v1";
+    assert!(example.contains(place), "{example}");
+    let script = mesh.directory().join("example.py");
+    let example = example.replace(place, &mesh["sgp"].base_url());
+    must("the script", std::fs::write(&script, example));
+    let printed = run_client(&script.display().to_string(), &[]).await;
+    assert!(printed.contains("completed 3"), "{printed}");
+    assert!(
+        printed.contains("completed Upstream near heard"),
+        "{printed}"
+    );
+    assert_eq!(printed.matches("\"custom_id\"").count(), 3, "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_worker_leaves_finished_lines_done() {
+    let (mock, mesh) = keeper_and_worker().await;
+    let batch = begin(&mesh["front"]).await;
+    mock.wait_for_count("completed", 100, LIMIT).await;
+    mesh["back"].kill();
+    let before = mock.count("completed").await;
+    assert!(before < LINES as u64, "the batch was over before the kill");
+    mesh["back"].restart().await;
+    check_every_line_once(&mesh["front"], &batch).await;
+    check_calls(&mock, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_keeper_and_worker_leave_finished_lines_done() {
+    let (mock, mesh) = keeper_and_worker().await;
+    let batch = begin(&mesh["front"]).await;
+    mock.wait_for_count("completed", 100, LIMIT).await;
+    mesh["front"].kill();
+    mesh["back"].kill();
+    let before = mock.count("completed").await;
+    assert!(before < LINES as u64, "the batch was over before the kill");
+    mesh["front"].restart().await;
+    mesh["back"].restart().await;
+    check_every_line_once(&mesh["front"], &batch).await;
+    check_calls(&mock, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_keeper_alone_leaves_finished_lines_done() {
+    let (mock, mesh) = keeper_and_worker().await;
+    let batch = begin(&mesh["front"]).await;
+    mock.wait_for_count("completed", 100, LIMIT).await;
+    mesh["front"].kill();
+    let before = mock.count("completed").await;
+    assert!(before < LINES as u64, "the batch was over before the kill");
+    mesh["front"].restart().await;
+    check_every_line_once(&mesh["front"], &batch).await;
+    check_calls(&mock, 1).await;
+}
+
+/// A node that keeps what it is given, one that runs it, and an upstream beside the second.
+async fn keeper_and_worker() -> (Mock, Mesh) {
+    let mock = Mock::start("near", &["near"]).await;
+    mock.set(json!({"latency": "100ms"})).await;
+    let mesh = Mesh::builder()
+        .node("front", |node| node.config("worker_mode", json!("!")))
+        .node("back", |node| {
+            let node = node.config("worker_mode", json!(SERVICE));
+            node.config("tasks.batch_lines", json!(LINES_AT_ONCE))
+                .upstream(&mock)
+        })
+        .start()
+        .await;
+    (mock, mesh)
+}
+
+async fn made_for_tasks(node: &Node) -> usize {
+    let requests = node.requests().await;
+    let requests = requests["requests"].as_array().expect("a list");
+    let made = requests.iter().filter(|request| request["kind"] == "task");
+    made.count()
+}
+
+async fn get(node: &Node, path: &str) -> Answer {
+    let url = format!("{}{path}", node.base_url());
+    must(&url, try_get(&http(), &url).await)
+}
+
+/// Uploads lines and begins a batch of them; returns its id.
+async fn begin(node: &Node) -> String {
+    let lines: String = (0..LINES).map(line).collect();
+    let part = |head: &str, content: &str| {
+        format!("--edge\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n")
+    };
+    let form = part("name=\"purpose\"", "batch")
+        + &part("name=\"file\"; filename=\"lines.jsonl\"", &lines)
+        + "--edge--\r\n";
+    let url = format!("{}/files", node.base_url());
+    let upload = http().post(&url).body(form);
+    let upload = upload.header("content-type", "multipart/form-data; boundary=edge");
+    let file = must(&url, whole(upload).await);
+    assert_eq!(file.status, 200, "{}", file.text());
+    let wanted = json!({
+        "input_file_id": file.json()["id"],
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    });
+    let url = format!("{}/batches", node.base_url());
+    let batch = must(&url, whole(http().post(&url).json(&wanted)).await);
+    assert_eq!(batch.status, 200, "{}", batch.text());
+    batch.json()["id"].as_str().expect("an id").to_owned()
+}
+
+fn line(number: usize) -> String {
+    let messages = json!([{"role": "user", "content": format!("word {number}")}]);
+    let line = json!({
+        "custom_id": format!("line-{number}"),
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "near", "messages": messages},
+    });
+    format!("{line}\n")
+}
+
+/// Waits for the batch's end: its output has every line, in order.
+async fn check_every_line_once(node: &Node, batch: &str) {
+    let (batch, _) = wait_until("the batch to be completed", LEASE_LIMIT, async || {
+        let url = format!("{}/batches/{batch}", node.base_url());
+        let answer = try_get(&http(), &url).await;
+        let answer = answer.map_err(|error| format!("{error:?}"))?;
+        let is_done = answer.status == 200 && answer.json()["status"] == "completed";
+        match is_done {
+            true => Ok(answer.json()),
+            false => Err(answer.text()),
+        }
+    })
+    .await;
+    let wanted = json!({"total": LINES, "completed": LINES, "failed": 0});
+    assert_eq!(batch["request_counts"], wanted);
+    assert_eq!(batch["error_file_id"], Value::Null);
+    let output = batch["output_file_id"].as_str().expect("a file");
+    let content = get(node, &format!("/files/{output}/content")).await.text();
+    let lines = content
+        .lines()
+        .map(|line| must("JSON", serde_json::from_str(line)));
+    let lines: Vec<Value> = lines.collect();
+    let names: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["custom_id"].as_str())
+        .collect();
+    let wanted: Vec<String> = (0..LINES).map(|number| format!("line-{number}")).collect();
+    assert_eq!(names, wanted);
+    let ids: BTreeSet<&str> = lines
+        .iter()
+        .filter_map(|line| line["id"].as_str())
+        .collect();
+    assert_eq!(ids.len(), LINES, "each line has an answer of its own");
+}
+
+/// Only what was under way when a node died, `deaths` times, was called again.
+async fn check_calls(mock: &Mock, deaths: u64) {
+    let stats = mock.stats().await;
+    let calls = stats["by_model"]["near"].as_u64().expect("a count");
+    let lines = LINES as u64;
+    assert!(
+        (lines..=lines + deaths * LINES_AT_ONCE).contains(&calls),
+        "{calls} calls for {lines} lines"
+    );
+}

@@ -1,0 +1,295 @@
+//! What a Postgres store does when its server is away, killed, frozen, locked or read-only.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use grapevine_core::ids::{RegionName, ServiceKey};
+use grapevine_node::config::secret::Secret;
+use grapevine_node::tasks::id::{Id, Kind};
+use grapevine_node::tasks::store::sql::SqlStore;
+use grapevine_node::tasks::store::{Added, LeaseAsk, Store, StoreError};
+use grapevine_node::tasks::task::{Checked, NewTask, Priority, Submitter};
+use grapevine_tests::postgres::{PASSWORD, Postgres};
+use grapevine_tests::wait::must;
+use grapevine_tests::{Signal, wait_until, within};
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+/// Longer than any store tries.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn service() -> ServiceKey {
+    must("naming", ServiceKey::new("faults"))
+}
+
+fn task() -> NewTask {
+    NewTask {
+        id: Id::new(Kind::Task, None),
+        service: Checked(service()),
+        payload: json!({"n": 1}),
+        priority: Priority(0),
+        attempts_max: 3,
+        delay: Duration::ZERO,
+        expires_after: None,
+        idempotency_key: None,
+        submitter: Submitter::default(),
+        regions: Vec::new(),
+    }
+}
+
+fn store(url: &str) -> Arc<SqlStore> {
+    Arc::new(must(
+        "opening a store",
+        SqlStore::postgres(&Secret::new(url)),
+    ))
+}
+
+/// What `store` says while it cannot be used: in time, and without the password.
+async fn is_away(store: &SqlStore) -> String {
+    let checked = within("an answer to check", LIMIT, store.check()).await;
+    let added = within("an answer to add", LIMIT, store.add(task())).await;
+    for outcome in [checked, added.map(drop)] {
+        match outcome {
+            Err(StoreError::Unavailable { detail }) => {
+                assert!(!detail.contains(PASSWORD), "the password is told");
+            }
+            other => panic!("not unavailable: {other:?}"),
+        }
+    }
+    store.check().await.expect_err("it is away").to_string()
+}
+
+async fn works_again(store: &SqlStore) {
+    wait_until("the store to work again", LIMIT, async || {
+        store.check().await.map_err(|error| error.to_string())
+    })
+    .await;
+    assert_eq!(store.add(task()).await, Ok(Added::New));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_starts_without_its_server_and_works_when_it_comes() {
+    let server = Postgres::start("pg-away").await;
+    server.stop().await;
+    let store = store(&server.url());
+    let told = is_away(&store).await;
+    assert!(told.contains(&server.address().to_string()), "{told}");
+    server.start_again().await;
+    works_again(&store).await;
+    server.stop().await;
+    is_away(&store).await;
+    server.start_again().await;
+    works_again(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_is_there_after_the_server_was_killed() {
+    let server = Postgres::start("pg-killed").await;
+    let store = store(&server.url());
+    works_again(&store).await;
+    let ends = Arc::new(AtomicBool::new(false));
+    let adders: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, ends) = (Arc::clone(&store), Arc::clone(&ends));
+            tokio::spawn(async move {
+                let (mut accepted, mut refused) = (Vec::new(), 0);
+                while !ends.load(Ordering::Relaxed) {
+                    let task = task();
+                    let id = task.id.clone();
+                    match within("an answer to add", LIMIT, store.add(task)).await {
+                        Ok(_) => accepted.push(id),
+                        Err(StoreError::Unavailable { .. }) => refused += 1,
+                        Err(other) => panic!("not unavailable: {other:?}"),
+                    }
+                }
+                (accepted, refused)
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = number(&store).await;
+        wait_until("tasks to be added", LIMIT, async || {
+            match number(&store).await {
+                now if now >= before + 50 => Ok(()),
+                now => Err(format!("{now}")),
+            }
+        })
+        .await;
+        server.kill();
+        server.start_again().await;
+        wait_until("the store to work again", LIMIT, async || {
+            store.check().await.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+    ends.store(true, Ordering::Relaxed);
+    let (mut accepted, mut refused) = (0, 0);
+    for adder in adders {
+        let (ids, not) = must("adding", adder.await);
+        refused += not;
+        accepted += ids.len();
+        for id in ids {
+            assert!(
+                must("getting", store.get(&id).await).is_some(),
+                "{id} was accepted"
+            );
+        }
+    }
+    assert!(
+        accepted >= 150 && refused > 0,
+        "{accepted} accepted, {refused} refused"
+    );
+}
+
+async fn number(store: &SqlStore) -> u64 {
+    let counts = wait_until("counts", LIMIT, async || {
+        store.counts().await.map_err(|error| error.to_string())
+    });
+    counts.await.0.values().map(|counts| counts.waiting).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen_server_and_wrong_passwords_are_told_in_time() {
+    let server = Postgres::start("pg-frozen").await;
+    let wrong = server.url().replace(PASSWORD, "wr0ng-s3cret");
+    let told = is_away(&store(&wrong)).await;
+    assert!(
+        told.contains("password") && !told.contains("wr0ng"),
+        "{told}"
+    );
+    let demanding = format!("{}?sslmode=require", server.url());
+    let told = is_away(&store(&demanding)).await;
+    assert!(told.to_lowercase().contains("tls"), "{told}");
+    server.signal(Signal::Stop);
+    let late = store(&server.url());
+    is_away(&late).await;
+    server.signal(Signal::Continue);
+    works_again(&late).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locked_table_refuses_in_time_and_nothing_is_added_later() {
+    let server = Postgres::start("pg-locked").await;
+    let store = store(&server.url());
+    works_again(&store).await;
+    let mut other = must("connecting", PgConnection::connect(&server.url()).await);
+    let mut holding = must("beginning", other.begin().await);
+    let locked = sqlx::query("LOCK TABLE grapevine.tasks").execute(&mut *holding);
+    must("locking", locked.await);
+    let lost = task();
+    let refused = within("an answer to add", LIMIT, store.add(lost.clone())).await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    must("unlocking", holding.rollback().await);
+    works_again(&store).await;
+    assert_eq!(
+        must("getting", store.get(&lost.id).await),
+        None,
+        "it was refused"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_takes_no_writes_is_told_and_works_again() {
+    let server = Postgres::start("pg-read-only").await;
+    let store = store(&server.url());
+    works_again(&store).await;
+    let set = "ALTER SYSTEM SET default_transaction_read_only TO";
+    assert_eq!(server.sql(&format!("{set} on")), "");
+    server.stop().await;
+    server.start_again().await;
+    let told = is_away(&store).await;
+    assert!(told.contains("read-only"), "{told}");
+    assert_eq!(server.sql(&format!("{set} off")), "");
+    server.stop().await;
+    server.start_again().await;
+    works_again(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_nodes_make_the_tables_at_once() {
+    let server = Postgres::start("pg-many").await;
+    let url = server.url();
+    let starting: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store(&url);
+            tokio::spawn(async move { store.add(task()).await })
+        })
+        .collect();
+    for started in starting {
+        assert_eq!(must("joining", started.await), Ok(Added::New));
+    }
+    assert_eq!(server.sql("SELECT count(*) FROM grapevine.tasks"), "8");
+    assert_eq!(
+        server.sql("SELECT count(*) FROM grapevine.schema_version"),
+        "1"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn task_added_at_one_node_wakes_another() {
+    const ROUNDS: u32 = 20;
+    let server = Postgres::start("pg-wake").await;
+    let (here, there) = (store(&server.url()), store(&server.url()));
+    works_again(&here).await;
+    let ask = LeaseAsk {
+        service: Checked(service()),
+        worker: "there".to_owned(),
+        region: Checked(must("naming", RegionName::new("sgp"))),
+        span: LIMIT,
+        max: 64,
+    };
+    wait_until("the listener", LIMIT, async || {
+        match server
+            .sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+            .as_str()
+        {
+            "2" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
+    must("leasing", there.lease(&ask).await);
+    let began = Instant::now();
+    for _ in 0..ROUNDS {
+        let waiting = {
+            let (there, ask) = (Arc::clone(&there), ask.clone());
+            tokio::spawn(async move {
+                loop {
+                    let given = must("leasing", there.lease(&ask).await);
+                    if !given.is_empty() {
+                        return;
+                    }
+                    there.wait(&service(), LIMIT).await;
+                }
+            })
+        };
+        must("adding", here.add(task()).await);
+        must(
+            "waiting",
+            within("the other node's lease", LIMIT, waiting).await,
+        );
+    }
+    // Without being told they would look again after half a second each.
+    let each = began.elapsed() / ROUNDS;
+    assert!(each < Duration::from_millis(250), "{each:?} for each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_is_checked_as_the_url_says() {
+    let server = Postgres::start("pg-tls").await;
+    let certificate = server.serve_tls().await;
+    let root = certificate.display();
+    let checked = format!("{}?sslmode=verify-full&sslrootcert={root}", server.url());
+    works_again(&store(&checked)).await;
+    let encrypted = "SELECT count(*) > 0 FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
+        WHERE s.ssl AND a.application_name = 'grapevine'";
+    assert_eq!(server.sql(encrypted), "t");
+    // Nobody that this machine trusts signed it.
+    let unknown = format!("{}?sslmode=verify-full", server.url());
+    is_away(&store(&unknown)).await;
+    works_again(&store(&format!("{}?sslmode=require", server.url()))).await;
+}
