@@ -58,15 +58,8 @@ enum Command {
         /// The scenarios that it compares ways of routing in
         #[arg(long, default_value = "sim/scenarios")]
         scenarios: PathBuf,
-        /// Only this part
-        #[arg(long)]
-        only: Option<crate::report::Section>,
-        /// Only meshes of A to B nodes
-        #[arg(long, value_parser = range)]
-        nodes: Option<(u64, u64)>,
-        /// Smaller meshes and fewer seeds, to try the report itself
-        #[arg(long)]
-        quick: bool,
+        #[command(flatten)]
+        what: crate::report::What,
     },
 }
 
@@ -108,18 +101,14 @@ fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandErro
         Command::Report {
             out: folder,
             scenarios: from,
-            only,
-            nodes,
-            quick,
+            what,
         } => {
-            let limit = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-            let nodes = nodes.map(|(least, most)| (limit(least), limit(most)));
             let mut all = Vec::new();
             for file in scenarios(from)? {
                 let scenario = Arc::new(read(&file)?);
                 all.push((file, scenario));
             }
-            crate::report::write(folder, &all, (*only, nodes, *quick), out)?;
+            crate::report::write(folder, &all, what, out)?;
             Ok(true)
         }
     }
@@ -227,7 +216,7 @@ fn scenarios(path: &Path) -> Result<Vec<PathBuf>, CommandError> {
     Ok(paths)
 }
 
-fn range(text: &str) -> Result<(u64, u64), String> {
+pub(crate) fn range(text: &str) -> Result<(u64, u64), String> {
     let parse = |part: &str| part.parse::<u64>().ok();
     let range = match text.split_once("..") {
         Some((first, last)) => parse(first).zip(parse(last.trim_start_matches('='))),

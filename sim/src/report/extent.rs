@@ -13,6 +13,20 @@ pub(crate) enum Section {
     Cost,
 }
 
+/// What is to be measured.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct What {
+    /// Only this part
+    #[arg(long)]
+    pub(crate) only: Option<Section>,
+    /// Only meshes of A to B nodes
+    #[arg(long, value_parser = crate::cli::range)]
+    pub(crate) nodes: Option<(u64, u64)>,
+    /// Smaller meshes and fewer seeds, to try the report itself
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
 /// How much is measured.
 pub(super) struct Extent {
     pub(super) sizes: &'static [usize],

@@ -17,7 +17,7 @@ use crate::world::{Policy, Setup};
 use extent::{Extent, QUICK, WHOLE};
 use svg::{Axis, Labels, Series};
 
-pub(crate) use extent::Section;
+pub(crate) use extent::{Section, What};
 
 const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];
 
@@ -35,23 +35,23 @@ struct Report<'a, W> {
 pub(crate) fn write(
     folder: &Path,
     scenarios: &[(PathBuf, Arc<Scenario>)],
-    (only, sizes, quick): (Option<Section>, Option<(usize, usize)>, bool),
+    what: &What,
     out: &mut impl Write,
 ) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    let extent = if quick { &QUICK } else { &WHOLE };
-    let (least, most) = sizes.unwrap_or((1, usize::MAX));
+    let extent = if what.quick { &QUICK } else { &WHOLE };
+    let (least, most) = what.nodes.unwrap_or((0, u64::MAX));
     let sizes = extent.sizes.iter().copied();
     let mut report = Report {
         folder,
         extent,
         sizes: sizes
-            .filter(|nodes| (least..=most).contains(nodes))
+            .filter(|nodes| (least..=most).contains(&(*nodes as u64)))
             .collect(),
         text: String::from(HEAD),
         out,
     };
-    let wants = |section: Section| only.is_none_or(|only| only == section);
+    let wants = |section: Section| what.only.is_none_or(|only| only == section);
     // First, while the process has held no other mesh.
     let cost = wants(Section::Cost).then(|| report.cost()).transpose()?;
     if wants(Section::Spread) {
