@@ -516,7 +516,8 @@ impl Receiver {
     }
 
     async fn wait_for(&self, count: usize) -> Vec<Word> {
-        let waited = wait_until(&format!("{count} webhooks"), LIMIT, async || {
+        let what = format!("{count} webhooks");
+        let waited = wait_until(&what, LIMIT, async || {
             let told = self
                 .told
                 .lock()
