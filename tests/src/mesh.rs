@@ -279,7 +279,12 @@ impl Mesh {
                                     .as_str()
                                     .is_some_and(|upstream| view.upstream(name, upstream).is_some())
                             };
-                            let reachable = *name == node.name() || view.is_reachable(name);
+                            // Nothing is sent to a node that answers no requests.
+                            let is_closed = view
+                                .node(name)
+                                .is_some_and(|it| it["serves_requests"] == false);
+                            let reachable =
+                                *name == node.name() || view.is_reachable(name) || is_closed;
                             view.is_live(name)
                                 && view.phase(name) == "ready"
                                 && reachable
