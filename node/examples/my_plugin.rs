@@ -4,6 +4,7 @@
 //!     curl 127.0.0.1:8080/v1/tasks --json '{"service": "my-plugin:process",
 //!         "payload": {"model": "gpt-4o", "texts": ["hello", "world"]}}'
 
+use std::collections::btree_map::Entry;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,14 +33,14 @@ impl Service for MyPlugin {
         // What an earlier attempt did, here or at another node, is not done again.
         let mut notes = work.notes().await?;
         for (number, text) in (0..).zip(texts) {
-            if !notes.contains_key(&number) {
+            if let Entry::Vacant(place) = notes.entry(number) {
                 let messages = json!([{"role": "user", "content": text}]);
                 let body = json!({"model": task.new.payload["model"], "messages": messages});
                 let answer = work.post(task, "/v1/chat/completions", &body).await?;
                 let content = answer["choices"][0]["message"].to_string().into();
                 let note = Note { number, content };
                 work.save(std::slice::from_ref(&note)).await?;
-                notes.insert(number, note);
+                place.insert(note);
             }
             work.set_progress(Progress::new(notes.len(), texts.len()));
         }

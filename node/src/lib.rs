@@ -1,7 +1,8 @@
 //! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
 //!
 //! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), the
-//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`tasks`], [`admin`]), then [`app`], where they meet.
+//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`dns`], [`tasks`], [`admin`]), then [`app`],
+//! where they meet.
 
 pub mod admin;
 pub mod app;
@@ -9,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod dns;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;

@@ -101,6 +101,12 @@ fn judge_mesh(view: &View, reasons: &mut Reasons) {
             .warnings
             .push("gossip: no live peer has been found".into());
     }
+    for peer in peers().filter(|peer| peer.live && peer.rules_differ) {
+        let name = &peer.name;
+        reasons.warnings.push(format!(
+            "residency: {name} has other rules; requests go by both until they are the same"
+        ));
+    }
     for peer in peers().filter(|peer| peer.live && peer.phase == Phase::Ready) {
         if matches!(peer.reach, Reach::Down | Reach::Silent) {
             let name = &peer.name;
@@ -108,5 +114,63 @@ fn judge_mesh(view: &View, reasons: &mut Reasons) {
                 .warnings
                 .push(format!("forwarding: {name} is live but cannot be reached"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use grapevine_core::engine::{Engine, Event, Identity};
+    use grapevine_core::fact::ServicesFact;
+    use grapevine_core::ids::{Generation, NodeName, RegionName, ServiceKey};
+    use grapevine_core::time::Instant;
+
+    use super::*;
+    use crate::entropy;
+
+    /// Warnings of tasks at a node where `waiting` tasks wait and that serves them or does not.
+    fn warnings(waiting: u32, is_served: bool) -> Vec<String> {
+        let key = ServiceKey::new("my-plugin:process").expect("a key");
+        let identity = Identity {
+            node: NodeName::new("sgp").expect("a name"),
+            generation: Generation(1),
+            region: RegionName::new("sgp").expect("a name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+        };
+        let mut engine = Engine::new(Instant::START, identity);
+        let fact = ServicesFact {
+            serves: is_served
+                .then(|| key.clone())
+                .into_iter()
+                .collect::<BTreeSet<_>>(),
+            waiting: BTreeMap::from([(key, waiting)]),
+        };
+        let mut rng = entropy::generator();
+        for event in [
+            Event::ServicesChanged(fact),
+            Event::PhaseChanged(Phase::Ready),
+        ] {
+            engine.handle(Instant::START, event, &mut rng);
+        }
+        let reasons = Readiness::default().reasons(&engine.view(Instant::START));
+        assert!(reasons.is_ready());
+        let warnings = reasons.warnings.into_iter();
+        warnings
+            .filter(|warning| warning.starts_with("tasks"))
+            .collect()
+    }
+
+    #[test]
+    fn tasks_that_nobody_serves_are_a_warning_and_no_reason_against() {
+        assert_eq!(
+            warnings(12, false),
+            ["tasks: 12 of my-plugin:process wait at sgp, and no live node serves it"]
+        );
+        assert_eq!(warnings(12, true), [""; 0]);
+        assert_eq!(warnings(0, false), [""; 0]);
     }
 }

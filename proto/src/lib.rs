@@ -9,4 +9,6 @@ pub mod frame;
 pub mod value;
 pub mod value_envelope;
 mod value_figure;
+mod value_node;
+mod value_rules;
 mod value_services;

@@ -9,14 +9,15 @@
 
 use std::collections::BTreeMap;
 
-use grapevine_core::fact::{Fact, FactKey, NodeFact, Phase, Standing, UpstreamFact};
+use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
 use grapevine_core::health::Reason;
-use grapevine_core::ids::{ModelName, NameError, RegionName, UpstreamName};
-use grapevine_core::place::Place;
+use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::value_figure::Figure;
+use crate::value_node::{self, NodePayload};
+use crate::value_rules::{self, RulesPayload};
 use crate::value_services::ServicesPayload;
 
 /// The longest value under one key, its envelope included, in bytes.
@@ -25,14 +26,12 @@ pub const VALUE_BYTES_MAX: usize = 1_024;
 /// The longest payload in bytes: a value without the rest of its envelope.
 pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - crate::value_envelope::SEAL_BYTES_MAX;
 
-/// All facts of one node together, keys and values, in bytes. Its certificate comes beside them.
+/// All facts of one node together, keys and values, in bytes. Its certificate and its residency rules come
+/// beside them, at most a value each.
 pub const STATE_BYTES_MAX: usize = 4 * 1_024;
 
 /// The key under which a node gossips its certificate.
 pub const CERTIFICATE_KEY: &str = "cert";
-
-/// The longest build text in bytes.
-const BUILD_BYTES_MAX: usize = 64;
 
 /// Requests at once that an upstream is taken to bear when its owner does not say.
 const IN_FLIGHT_MAX_ASSUMED: u32 = 256;
@@ -85,6 +84,7 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
     Ok(match text {
         "node" => Key::Fact(FactKey::Node),
         "phase" => Key::Fact(FactKey::Phase),
+        "rules" => Key::Fact(FactKey::Rules),
         "svc" => Key::Fact(FactKey::Services),
         CERTIFICATE_KEY => Key::Certificate,
         _ => match text.strip_prefix("up.") {
@@ -95,13 +95,14 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
 }
 
 /// Writes a fact in at most `bytes_max` bytes. An upstream with many models loses first the times of
-/// its models, then models from the end of their order.
+/// its models, then models from the end of their order; a node loses public addresses from the end of
+/// theirs.
 ///
 /// # Errors
 /// [`ValueError::TooLong`] when even that does not fit.
 pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
     let payload = match fact {
-        Fact::Node(fact) => whole(&NodePayload::from_fact(fact)),
+        Fact::Node(fact) => value_node::fitting(fact, bytes_max),
         Fact::Phase(phase) => whole(&PhasePayload {
             phase: phase.as_str().to_owned(),
         }),
@@ -111,6 +112,7 @@ pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
             ..UpstreamPayload::default()
         }),
         Fact::Upstream(fact) => fitting(fact, bytes_max),
+        Fact::Rules(fact) => value_rules::fitting(fact, bytes_max),
     };
     if payload.json.len() > bytes_max {
         return Err(ValueError::TooLong { max: bytes_max });
@@ -131,6 +133,10 @@ pub fn decode(key: &FactKey, json: &str) -> Result<Fact, ValueError> {
     match key {
         FactKey::Node => parse::<NodePayload>(json)?.into_fact().map(Fact::Node),
         FactKey::Phase => parse::<PhasePayload>(json)?.into_phase().map(Fact::Phase),
+        FactKey::Rules => {
+            let fact = parse::<RulesPayload>(json)?.into_fact()?;
+            Ok(Fact::Rules(fact.into()))
+        }
         FactKey::Services => parse::<ServicesPayload>(json)?
             .into_fact()
             .map(Fact::Services),
@@ -152,7 +158,7 @@ pub(crate) fn json(payload: &impl Serialize) -> String {
     serde_json::to_string(payload).expect("text keys and finite numbers always are JSON")
 }
 
-fn whole(payload: &impl Serialize) -> Payload {
+pub(crate) fn whole(payload: &impl Serialize) -> Payload {
     Payload {
         json: json(payload),
         models_left_out: 0,
@@ -187,60 +193,6 @@ fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
         models_left_out: total - payload.models.len(),
         json: json(&payload),
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct NodePayload {
-    region: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    place: Option<[f64; 2]>,
-    protocol: u16,
-    #[serde(default)]
-    build: String,
-    #[serde(default = "yes")]
-    serves: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl NodePayload {
-    fn from_fact(fact: &NodeFact) -> Self {
-        let build = fact.build.chars().take(BUILD_BYTES_MAX);
-        Self {
-            region: fact.region.as_str().to_owned(),
-            place: fact
-                .place
-                .map(|place| [place.latitude(), place.longitude()]),
-            protocol: fact.protocol,
-            build: build
-                .map(|c| if is_printable(c) { c } else { '_' })
-                .collect(),
-            serves: fact.serves_requests,
-        }
-    }
-
-    fn into_fact(self) -> Result<NodeFact, ValueError> {
-        if self.build.len() > BUILD_BYTES_MAX || !self.build.chars().all(is_printable) {
-            return Err(ValueError::Field("build"));
-        }
-        let place = self.place.map(|[latitude, longitude]| {
-            Place::new(latitude, longitude).ok_or(ValueError::Field("place"))
-        });
-        Ok(NodeFact {
-            region: RegionName::new(&self.region)?,
-            place: place.transpose()?,
-            protocol: self.protocol,
-            build: self.build,
-            serves_requests: self.serves,
-        })
-    }
-}
-
-/// What an operator's terminal shows as it is.
-fn is_printable(character: char) -> bool {
-    character == ' ' || character.is_ascii_graphic()
 }
 
 #[derive(Serialize, Deserialize)]

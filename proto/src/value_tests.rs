@@ -1,7 +1,12 @@
 use grapevine_core::health::Failure;
 use proptest::prelude::*;
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use grapevine_core::fact::{NodeFact, Public};
+use grapevine_core::ids::RegionName;
+use grapevine_core::place::Place;
 
 use super::*;
 use crate::value_figure::SPAN_MAX;
@@ -12,6 +17,10 @@ fn upstream(name: &str) -> UpstreamName {
 
 fn model(name: &str) -> ModelName {
     ModelName::new(name).expect("a valid name")
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
 }
 
 fn millis(millis: u64) -> Option<Duration> {
@@ -48,10 +57,26 @@ fn payloads_have_these_bytes() {
         protocol: 1,
         build: "0.1.0".to_owned(),
         serves_requests: true,
+        public: Public::default(),
     };
     assert_eq!(
-        json_of(&Fact::Node(node)),
+        json_of(&Fact::Node(node.clone())),
         r#"{"region":"sgp","place":[1.29,103.85],"protocol":1,"build":"0.1.0","serves":true}"#
+    );
+    let public = NodeFact {
+        public: Public {
+            url: Some("https://sgp.example.net".into()),
+            addresses: ["203.0.113.5", "2001:db8::5"].map(address).into(),
+            answers_dns: true,
+        },
+        ..node
+    };
+    assert_eq!(
+        json_of(&Fact::Node(public)),
+        concat!(
+            r#"{"region":"sgp","place":[1.29,103.85],"protocol":1,"build":"0.1.0","serves":true,"#,
+            r#""url":"https://sgp.example.net","addresses":["203.0.113.5","2001:db8::5"],"dns":true}"#
+        )
     );
     assert_eq!(
         json_of(&Fact::Phase(Phase::Draining)),
@@ -105,7 +130,7 @@ fn fields_of_an_earlier_version_are_done_without() {
     let Fact::Node(fact) = fact else {
         panic!("another kind of fact");
     };
-    assert_eq!(fact.place, None);
+    assert_eq!((fact.place, fact.public), (None, Public::default()));
     assert!(fact.serves_requests);
     assert!(decode(&key(), r#"{"state":"probing"}"#).is_ok());
 }
@@ -150,6 +175,13 @@ fn hostile_payloads_are_refused() {
         r#"{"region":"sgp","protocol":1,"place":[91,0]}"#,
         r#"{"region":"sgp","protocol":1,"place":[1]}"#,
         r#"{"region":"sgp","protocol":1,"build":"\u001b[2J"}"#,
+        r#"{"region":"sgp","protocol":1,"url":"ftp://h"}"#,
+        r#"{"region":"sgp","protocol":1,"url":"http://h/a b"}"#,
+        r#"{"region":"sgp","protocol":1,"url":7}"#,
+        r#"{"region":"sgp","protocol":1,"addresses":["h"]}"#,
+        r#"{"region":"sgp","protocol":1,"addresses":"203.0.113.5"}"#,
+        r#"{"region":"sgp","protocol":1,"dns":1}"#,
+        r#"{"region":"sgp","protocol":1,"addresses":["::1","::1","::1","::1","::1","::1","::1","::1","::1"]}"#,
     ] {
         assert!(decode(&FactKey::Node, json).is_err(), "{json}");
     }

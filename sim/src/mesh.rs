@@ -227,6 +227,7 @@ impl Node {
             protocol: 1,
             build: "sim".into(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         Self {
             engine: Engine::new(Instant::START, identity),

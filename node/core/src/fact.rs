@@ -5,11 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::Reason;
 use crate::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use crate::place::Place;
+use crate::residency::RulesFact;
 use crate::units::{Share, Tier, Weight};
 
 /// One statement of a node about itself.
@@ -25,6 +28,8 @@ pub enum Fact {
     Upstream(UpstreamFact),
     /// It no longer has this upstream.
     UpstreamGone(UpstreamName),
+    /// The residency rules it goes by.
+    Rules(Arc<RulesFact>),
 }
 
 /// Which statement a fact replaces: the newest of each key counts.
@@ -38,6 +43,8 @@ pub enum FactKey {
     Services,
     /// `up.<name>`
     Upstream(UpstreamName),
+    /// `rules`
+    Rules,
 }
 
 /// Who and where a node is.
@@ -53,6 +60,32 @@ pub struct NodeFact {
     pub build: String,
     /// Whether it answers API requests at all.
     pub serves_requests: bool,
+    /// What clients are told of it.
+    pub public: Public,
+}
+
+/// The longest public URL in bytes.
+pub const PUBLIC_URL_BYTES_MAX: usize = 256;
+
+/// Public addresses of one node at most.
+pub const PUBLIC_ADDRESSES_MAX: usize = 8;
+
+/// What clients are told of a node, so that they can come to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Public {
+    /// Its base URL, at most [`PUBLIC_URL_BYTES_MAX`]; `None` where it has none of its own.
+    pub url: Option<Arc<str>>,
+    /// Its addresses, at most [`PUBLIC_ADDRESSES_MAX`].
+    pub addresses: Arc<[IpAddr]>,
+    /// Whether it answers DNS for the mesh's zone at them.
+    pub answers_dns: bool,
+}
+
+impl Public {
+    /// Whether there is anything to tell.
+    pub fn is_told(&self) -> bool {
+        self.url.is_some() || !self.addresses.is_empty()
+    }
 }
 
 /// Where a node stands in its life.
@@ -176,6 +209,7 @@ impl Fact {
             Self::Services(_) => FactKey::Services,
             Self::Upstream(fact) => FactKey::Upstream(fact.name.clone()),
             Self::UpstreamGone(name) => FactKey::Upstream(name.clone()),
+            Self::Rules(_) => FactKey::Rules,
         }
     }
 }
@@ -187,6 +221,7 @@ impl fmt::Display for FactKey {
             Self::Phase => formatter.write_str("phase"),
             Self::Services => formatter.write_str("svc"),
             Self::Upstream(name) => write!(formatter, "up.{name}"),
+            Self::Rules => formatter.write_str("rules"),
         }
     }
 }

@@ -9,9 +9,10 @@
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
-//! 7. [`engine`]: the state machine that turns events into effects and views.
-//! 8. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task.
-//! 9. [`notice`]: what an operator should hear about.
+//! 7. [`steer`]: which nodes a client should come to in the first place.
+//! 8. [`engine`]: the state machine that turns events into effects and views.
+//! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task.
+//! 10. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -34,6 +35,7 @@ pub mod place;
 mod random;
 pub mod residency;
 pub mod route;
+pub mod steer;
 pub mod time;
 pub mod units;
 pub mod view;

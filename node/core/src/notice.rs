@@ -43,6 +43,16 @@ pub enum Notice {
         /// How many there are.
         all: usize,
     },
+    /// A node goes by other residency rules than this one.
+    RulesDiffer {
+        /// Which.
+        peer: NodeName,
+    },
+    /// A node whose residency rules differed goes by the same ones.
+    RulesAgree {
+        /// Which.
+        peer: NodeName,
+    },
     /// A node appeared, or came back with a new life.
     PeerJoined {
         /// Which.

@@ -4,14 +4,20 @@
 //! may go only where all of them permit; where no region is left it is refused, since a quiet fallback
 //! would be worse than none. The same rules are asked at the entry node and at the serving node.
 //!
-//! Bound: [`RULES_MAX`] rules of [`REGIONS_MAX`] regions; a question is answered in one pass over them.
+//! Nodes tell each other their rules. One whose rules differ from a peer's goes by both, the strictest wins:
+//! an older configuration is no hole, and which of two is the older need not be known. So rules that are
+//! made wider hold when the last node has them, rules that are made narrower when the first has.
+//!
+//! Bound: [`RULES_MAX`] rules of [`REGIONS_MAX`] regions, and what peers with other rules tell, at most a
+//! gossiped value for each; a question is answered in one pass over them.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::country::{Continent, CountryCode, CountryGroup};
-use crate::ids::{ModelName, RegionName};
+use crate::ids::{ModelName, NodeName, RegionName};
+use crate::random;
 
 /// Rules in all.
 pub const RULES_MAX: usize = 256;
@@ -66,6 +72,24 @@ pub struct Residency {
     unknown: Unknown,
 }
 
+/// Rules as they are told to peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RulesFact {
+    /// The [`Residency::digest`] of the rules that the node goes by.
+    pub digest: u64,
+    /// These rules, or stricter ones where they are too long to be told.
+    pub rules: Residency,
+}
+
+/// The rules of peers that differ from this node's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRules {
+    /// A node that goes by them, the first by name.
+    pub node: NodeName,
+    /// What it told.
+    pub fact: Arc<RulesFact>,
+}
+
 /// What is known of where a client is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
@@ -103,8 +127,10 @@ pub enum Permitted {
 pub struct Fence {
     /// The regions; empty permits none.
     pub regions: Arc<[RegionName]>,
-    /// The rules, as numbers in the order of the configuration, from 0.
+    /// The own rules, as numbers in the order of the configuration, from 0.
     pub rules: Vec<usize>,
+    /// Peers with rules of their own that concern the request.
+    pub peers: Vec<NodeName>,
 }
 
 impl Area {
@@ -154,6 +180,24 @@ impl fmt::Display for Area {
 }
 
 impl Rule {
+    /// All that it says, each list after its name.
+    fn words(&self) -> impl Iterator<Item = String> {
+        let list = |name: &str| std::iter::once(format!("{name}:"));
+        let clients = self.clients.iter().map(ToString::to_string);
+        let keys = self.keys.iter().map(ToString::to_string);
+        let models = self.models.iter().map(ToString::to_string);
+        let regions = self.regions.iter().map(ToString::to_string);
+        let client_and_key = list("clients")
+            .chain(clients)
+            .chain(list("keys"))
+            .chain(keys);
+        let model = list("models").chain(models);
+        client_and_key
+            .chain(model)
+            .chain(list("regions"))
+            .chain(regions)
+    }
+
     fn concerns(&self, question: &Question<'_>, unknown: Unknown) -> bool {
         let client = self.clients.is_empty()
             || self.clients.iter().any(|area| {
@@ -188,6 +232,45 @@ impl Residency {
         self.unknown
     }
 
+    /// Where a request may be answered by these rules and those of `peers`.
+    // Invariant: a region that either leaves out is not permitted.
+    pub fn permits_with(&self, peers: &[PeerRules], question: &Question<'_>) -> Permitted {
+        let others = peers.iter().filter_map(|peer| {
+            let permitted = peer.fact.rules.permits(question);
+            Some((&peer.node, permitted.fence()?.regions.clone()))
+        });
+        others.fold(self.permits(question), |permitted, (node, regions)| {
+            let mut fence = match permitted {
+                Permitted::Only(fence) => fence,
+                Permitted::All => Fence {
+                    regions: Arc::clone(&regions),
+                    rules: Vec::new(),
+                    peers: Vec::new(),
+                },
+            };
+            let both = fence.regions.iter();
+            let both = both.filter(|region| regions.contains(region));
+            fence.regions = both.cloned().collect();
+            fence.peers.push(node.clone());
+            Permitted::Only(fence)
+        })
+    }
+
+    /// A number that is equal for equal rules on every node and in every build, and hardly ever else.
+    pub fn digest(&self) -> u64 {
+        if self.rules.is_empty() {
+            // Without a rule nothing else counts.
+            return 0;
+        }
+        let is_open = u64::from(self.unknown == Unknown::Open);
+        let start = random::mix(1 + is_open);
+        self.rules.iter().fold(start, |digest, rule| {
+            rule.words().fold(random::mix(digest), |digest, word| {
+                random::mix(digest ^ random::hash(word.as_bytes()))
+            })
+        })
+    }
+
     /// Where a request may be answered.
     // Invariant: a region that any rule leaves out which concerns the request is not permitted.
     pub fn permits(&self, question: &Question<'_>) -> Permitted {
@@ -199,6 +282,7 @@ impl Residency {
         let mut fence = Fence {
             regions: Arc::clone(&first.regions),
             rules: vec![number],
+            peers: Vec::new(),
         };
         for (number, rule) in concerning {
             let both = fence.regions.iter();
@@ -232,11 +316,13 @@ impl Permitted {
 }
 
 impl fmt::Display for Fence {
-    /// The rules as the configuration's keys, such as `residency[0], residency[2]`.
+    /// The rules as the configuration's keys, such as `residency[0], residency[2], residency of eur-1`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, rule) in self.rules.iter().enumerate() {
+        let own = self.rules.iter().map(|rule| format!("residency[{rule}]"));
+        let peers = self.peers.iter().map(|node| format!("residency of {node}"));
+        for (index, name) in own.chain(peers).enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(formatter, "{comma}residency[{rule}]")?;
+            write!(formatter, "{comma}{name}")?;
         }
         Ok(())
     }
@@ -372,6 +458,64 @@ mod tests {
         ] {
             assert_eq!(rules.permits(&part), Permitted::All, "{part:?}");
         }
+    }
+
+    fn told(node: &str, rules: &Residency) -> PeerRules {
+        PeerRules {
+            node: NodeName::new(node).expect("a valid name"),
+            fact: Arc::new(RulesFact {
+                digest: rules.digest(),
+                rules: rules.clone(),
+            }),
+        }
+    }
+
+    #[test]
+    fn node_with_an_older_configuration_goes_by_its_peers_rules_too() {
+        let new = Residency::new(vec![rule(&["EU"], &[], &[], &["eur"])], Unknown::Fenced);
+        let old = Residency::default();
+        let permitted = old.permits_with(&[told("eur-1", &new)], &from("DE"));
+        assert_eq!(fence(&permitted), Some((vec!["eur"], &[][..])));
+        let named = permitted.fence().map(ToString::to_string);
+        assert_eq!(named.as_deref(), Some("residency of eur-1"));
+        let american = old.permits_with(&[told("eur-1", &new)], &from("US"));
+        assert_eq!(american, Permitted::All);
+    }
+
+    #[test]
+    fn strictest_of_two_configurations_wins_whichever_is_whose() {
+        let set = |regions: &[&str]| {
+            Residency::new(vec![rule(&["EU"], &[], &[], regions)], Unknown::Fenced)
+        };
+        let (narrow, wide) = (set(&["eur", "gbr"]), set(&["usa", "eur"]));
+        for (own, other) in [(&narrow, &wide), (&wide, &narrow)] {
+            let permitted = own.permits_with(&[told("other", other)], &from("DE"));
+            assert_eq!(fence(&permitted), Some((vec!["eur"], &[0][..])));
+        }
+    }
+
+    #[test]
+    fn digests_differ_where_rules_do() {
+        let set = |clients: &[&str], keys: &[&str], models: &[&str], regions: &[&str]| {
+            Residency::new(vec![rule(clients, keys, models, regions)], Unknown::Fenced)
+        };
+        let rules = [
+            Residency::default(),
+            set(&["DE"], &[], &[], &["eur"]),
+            set(&[], &["DE"], &[], &["eur"]),
+            set(&[], &[], &["DE"], &["eur"]),
+            set(&[], &[], &[], &["DE", "eur"]),
+            set(&["DE"], &[], &[], &["eur", "usa"]),
+            Residency::new(vec![rule(&["DE"], &[], &[], &["eur"])], Unknown::Open),
+        ];
+        for (index, one) in rules.iter().enumerate() {
+            assert_eq!(one.digest(), one.clone().digest());
+            for other in &rules[index + 1..] {
+                assert_ne!(one.digest(), other.digest(), "{one:?} {other:?}");
+            }
+        }
+        let open = Residency::new(Vec::new(), Unknown::Open);
+        assert_eq!(open.digest(), Residency::default().digest());
     }
 
     #[test]

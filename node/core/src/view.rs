@@ -15,6 +15,7 @@ use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::limit::InFlight;
 use crate::place::Place;
+use crate::residency::PeerRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
 
@@ -44,6 +45,8 @@ pub struct View {
     pub own: BTreeMap<UpstreamName, Arc<UpstreamView>>,
     /// Every node, this one first, for the operator.
     pub nodes: Vec<NodeView>,
+    /// Residency rules of peers that differ from the own; requests go by both.
+    pub peer_rules: Arc<[PeerRules]>,
 }
 
 /// Candidates for one model, in tiers.
@@ -161,6 +164,9 @@ pub struct NodeView {
     pub services: Option<Arc<ServicesFact>>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamStatus>,
+    /// Whether it goes by other residency rules than this node, or by none it told where this node has
+    /// some.
+    pub rules_differ: bool,
 }
 
 /// An upstream, for the operator.

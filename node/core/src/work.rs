@@ -96,6 +96,7 @@ pub(crate) mod tests {
             reach: Reach::Open,
             rtt: Some(Duration::from_millis(rtt_ms)),
             services: services(serves),
+            rules_differ: false,
             upstreams: Vec::new(),
         }
     }
@@ -110,6 +111,7 @@ pub(crate) mod tests {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: crate::fact::Public::default(),
         };
         let mut view = Engine::new(Instant::START, identity).view(Instant::START);
         view.nodes[0].services = services(serves);

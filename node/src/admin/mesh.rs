@@ -1,7 +1,7 @@
 //! The mesh as JSON.
 
 use grapevine_core::Instant;
-use grapevine_core::fact::ServicesFact;
+use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::mode::Mode;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
@@ -62,10 +62,18 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
             json!({"lat": place.latitude(), "lon": place.longitude()})
         }),
         "serves_requests": fact.map(|fact| fact.serves_requests),
+        "public": fact.map(|fact| public(&fact.public)),
         "services": services.map(keys),
         "tasks_waiting": services.map(waiting),
+        "residency_differs": node.rules_differ,
         "upstreams": upstreams,
     })
+}
+
+/// What clients are told of a node.
+fn public(public: &Public) -> Value {
+    let addresses: Vec<String> = public.addresses.iter().map(ToString::to_string).collect();
+    json!({"url": public.url, "addresses": addresses, "dns": public.answers_dns})
 }
 
 fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {

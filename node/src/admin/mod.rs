@@ -3,6 +3,7 @@
 //! Off the request path; everything is made from the published view when somebody asks.
 
 mod browsers;
+mod explain;
 mod mesh;
 mod serving;
 
@@ -27,6 +28,8 @@ use crate::observe::history::{History, REQUESTS_MAX};
 use crate::observe::metrics::{Losses, Metrics};
 use crate::readiness::Readiness;
 
+pub use explain::{Explain, ExplainQuery};
+
 /// Requests listed when the caller does not say how many.
 const REQUESTS_DEFAULT: usize = 50;
 
@@ -45,6 +48,8 @@ pub struct Admin {
     pub losses: Arc<dyn Fn() -> Losses + Send + Sync>,
     /// The configuration with its secrets hidden.
     pub config: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Tells where a request would go.
+    pub explain: Explain,
     /// Begins to drain the node when set.
     pub drain: watch::Sender<bool>,
     /// What is shown and done about background work.
@@ -88,6 +93,7 @@ impl Admin {
             .route("/requests", get(requests))
             .route("/metrics", get(metrics))
             .route("/config", get(config))
+            .route("/explain", get(explain::explain))
             .route("/drain", post(drain))
             .route("/serving", get(serving::requests))
             .route("/serving/{key}", get(serving::service))
@@ -162,6 +168,7 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error = "try /mesh, /requests, /tasks, /metrics, /config, /serving, /healthz, /readyz, or POST /drain";
+    let error = "try /mesh, /requests, /tasks, /metrics, /config, /explain, /serving, /healthz, /readyz, \
+                 or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

@@ -1,5 +1,6 @@
 //! Why a node did not start, for the one who started it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::admin::AdminError;
@@ -38,7 +39,18 @@ pub enum StartError {
     #[error("listen: cannot listen on {address}: {source}")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The DNS server's address cannot be opened.
+    #[error(
+        "dns.listen: cannot listen on {address}: {source}{}",
+        privilege(address)
+    )]
+    Dns {
+        /// The address.
+        address: SocketAddr,
         /// Why not.
         source: std::io::Error,
     },
@@ -54,4 +66,14 @@ pub enum StartError {
     /// Signals cannot be listened to.
     #[error("signals: {0}")]
     Signals(std::io::Error),
+}
+
+/// Ports that only a privileged process may open.
+const PRIVILEGED_PORTS: std::ops::Range<u16> = 1..1_024;
+
+fn privilege(address: &SocketAddr) -> &'static str {
+    match PRIVILEGED_PORTS.contains(&address.port()) {
+        true => "; a port below 1024 needs CAP_NET_BIND_SERVICE, and nobody else on it",
+        false => "",
+    }
 }

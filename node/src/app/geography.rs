@@ -5,17 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::Origin;
 use http::HeaderMap;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::StartError;
+use crate::admin::{Explain, ExplainQuery};
 use crate::config::Config;
 use crate::config::address::Network;
 use crate::config::watch::LOOK_INTERVAL;
+use crate::dns;
 use crate::geo::{self, Location, Locator, client};
-use crate::ingress::{Locate, Whereabouts};
+use crate::ingress::{Explainer, Locate, Supposed, Whereabouts};
 
 /// What answers where clients are. Dropping it ends the watch over the database's file.
 pub(super) struct Geography {
@@ -44,6 +47,32 @@ impl Geography {
         Locate::new(move |peer: SocketAddr, headers: &HeaderMap| {
             whereabouts(locator.locate(client::address(peer, headers, &trusted.load())))
         })
+    }
+
+    /// What the DNS server asks.
+    pub(super) fn locate_address(&self) -> dns::Locate {
+        let locator = Arc::clone(&self.locator);
+        dns::Locate::new(move |address| {
+            let found = whereabouts(locator.locate(address));
+            (found.origin, found.place)
+        })
+    }
+
+    /// What the operator asks: where a request of any client would go.
+    pub(super) fn explain(&self, explainer: Explainer) -> Explain {
+        let locator = Arc::clone(&self.locator);
+        Arc::new(move |query: &ExplainQuery| {
+            let whereabouts = whereabouts(locator.locate(query.client));
+            let supposed = supposed(query, whereabouts)?;
+            explainer
+                .explain(&supposed)
+                .map_err(|error| error.to_string())
+        })
+    }
+
+    /// The database in use.
+    pub(super) fn database(&self) -> Arc<geo::Database> {
+        self.locator.database()
     }
 
     /// Takes a new configuration; a database that cannot be used refuses it as a whole.
@@ -85,6 +114,29 @@ fn watch(locator: &Arc<Locator>, path: Option<&PathBuf>) -> Option<AbortHandle> 
             None
         }
     }
+}
+
+/// # Errors
+/// When a name in it can be none.
+fn supposed(query: &ExplainQuery, whereabouts: Whereabouts) -> Result<Supposed, String> {
+    let region = |name: &str| {
+        let named = RegionName::new(name.trim());
+        named.map_err(|error| format!("region '{name}' {error}"))
+    };
+    let model = query.model.as_deref().map(|name| {
+        let named = ModelName::new(name);
+        named.map_err(|error| format!("model '{name}' {error}"))
+    });
+    let prefer_region = query.prefer_region.as_deref().map(region).transpose()?;
+    let allowed = query.allow_regions.iter().flat_map(|list| list.split(','));
+    Ok(Supposed {
+        whereabouts,
+        model: model.transpose()?,
+        key: query.key.clone(),
+        session: query.session.clone(),
+        prefer_region,
+        allow_regions: allowed.map(region).collect::<Result<_, _>>()?,
+    })
 }
 
 fn whereabouts(location: Location) -> Whereabouts {

@@ -13,6 +13,7 @@ use crate::driver::{Desk, Telling};
 use crate::exchange::{CallInside, InsideDoor};
 use crate::mesh::gossip::{Gossip, GossipConfig};
 use crate::mesh::{self, MeshHandle};
+use crate::observe::metrics::Metrics;
 use crate::upstream::UpstreamClient;
 
 /// The running mesh with the gossip on it.
@@ -30,6 +31,7 @@ pub(super) async fn start(
     config: &Config,
     generation: Generation,
     desk: &Desk,
+    metrics: &Metrics,
     local: UpstreamClient,
     tellings: mpsc::Receiver<Telling>,
 ) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), StartError> {
@@ -40,7 +42,7 @@ pub(super) async fn start(
     let mesh_name = credentials.mesh().clone();
     let door = InsideDoor::default();
     let parts = mesh::start(
-        mesh_config(config, wanted, generation, credentials),
+        mesh_config(config, wanted, generation, credentials, metrics),
         desk.clone(),
         local,
         Arc::new(door.clone()),
@@ -86,6 +88,7 @@ fn mesh_config(
     wanted: &MeshConfig,
     generation: Generation,
     credentials: mesh::Credentials,
+    metrics: &Metrics,
 ) -> mesh::MeshConfig {
     mesh::MeshConfig {
         node: config.node.name.clone(),
@@ -95,6 +98,7 @@ fn mesh_config(
         seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
         credentials,
         residency: config.residency.clone(),
+        metrics: metrics.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::ingress::Workers;
 use crate::mesh::gossip::{Counters, Rejection};
 use crate::observe::metrics::Losses;
 use crate::observe::record::Recorder;
@@ -11,9 +12,14 @@ use crate::observe::record::Recorder;
 pub(super) fn losses(
     recorder: Recorder,
     gossip: Option<Arc<Counters>>,
+    workers: Option<&Workers>,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
+    let unintroduced = workers.map_or_else(Arc::default, Workers::unintroduced);
     Arc::new(move || {
-        let mut losses = vec![("records", recorder.dropped())];
+        let mut losses = vec![
+            ("records", recorder.dropped()),
+            ("unintroduced", unintroduced.load(Ordering::Relaxed)),
+        ];
         if let Some(counters) = &gossip {
             let gossip = [
                 ("gossip_restarts", &counters.restarts),

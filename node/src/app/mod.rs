@@ -11,6 +11,7 @@ mod error;
 mod geography;
 mod links;
 mod losses;
+mod names;
 mod peers;
 mod reload;
 mod signals;
@@ -42,6 +43,7 @@ use crate::upstream::Targets;
 pub use error::StartError;
 use geography::Geography;
 use links::Mesh;
+use names::Names;
 use signals::Signals;
 
 /// A running node.
@@ -55,6 +57,7 @@ pub struct App {
     public_tls: Option<TlsHandle>,
     readiness: Readiness,
     geography: Geography,
+    names: Names,
     shown_config: Arc<ArcSwap<serde_json::Value>>,
     /// `None` where the node serves no requests.
     workers: Option<Workers>,

@@ -84,13 +84,13 @@ impl App {
         self.probe_targets
             .store(Arc::new(translate::probes(&config)));
         self.door.store(Arc::new(translate::door(&config)));
+        self.names.take(&config);
         self.readiness
             .set_open_to_all(translate::is_open_to_all(&config));
         self.shown_config.store(Arc::new(config.dump()));
-        if !self
-            .desk
-            .try_tell(Event::Configured(translate::specs(&config)))
-        {
+        let rules = Event::RulesChanged(config.residency.clone());
+        let upstreams = Event::Configured(translate::specs(&config));
+        if !(self.desk.try_tell(rules) && self.desk.try_tell(upstreams)) {
             error!("the engine is too busy to take the new upstreams; send SIGHUP again");
         }
         self.config = config;

@@ -18,8 +18,9 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::geography::Geography;
-use super::links;
+use super::links::{self, Mesh};
 use super::losses::losses;
+use super::names::Names;
 use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::{App, StartError, reload, translate};
@@ -27,9 +28,10 @@ use crate::admin::Admin;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
-use crate::ingress::{self, Background, Context, OwnCalls, TlsHandle, Workers};
+use crate::exchange::CallApi;
+use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
 use crate::observe::history::History;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Losses, Metrics};
 use crate::observe::notices;
 use crate::observe::record::{Batch, Recorder};
 use crate::prober;
@@ -59,60 +61,34 @@ impl App {
     ) -> Result<Self, StartError> {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
-        let local = ground.client();
-        let started = links::start(&config, ground.generation, &desk, local, tellings).await?;
-        let (mesh, peers, mesh_tasks) = started;
-        ground.tasks.extend(mesh_tasks);
+        let (mesh, peers) = ground.join(&config, tellings).await?;
 
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(desk.clone());
-        let history = History::default();
-        ground
-            .tasks
-            .push(collect(&history, batches, &ground.metrics, &config));
+        let history = ground.collect(batches, &config);
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
-        let own = ground.context(&door, &recorder, peers.clone(), Background::default())();
-        let hub = tasks::hub(
-            &config,
-            &desk,
-            mesh.as_ref(),
-            services,
-            Arc::new(OwnCalls::new(own)),
-            ground.metrics.tasks().clone(),
-        )?;
+        let calls = ground.own_calls(&door, &recorder, peers.clone());
+        let counts = ground.metrics.tasks().clone();
+        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts)?;
         let (api, operator) = tasks_api(hub.as_ref());
-        let serves_requests = config.worker_mode.serves_requests();
-        let workers = serves_requests
-            .then(|| {
-                let context = ground.context(&door, &recorder, peers, api);
-                open(&config, public_tls.clone(), context)
-            })
-            .transpose()?;
+        let context = ground.context(&door, &recorder, peers, api);
+        let workers = open(&config, public_tls.clone(), context)?;
+
+        let names = ground.answer_names(&config).await?;
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
         let admin = Admin {
-            desk: desk.clone(),
-            history,
-            metrics: ground.metrics,
-            readiness: ground.readiness.clone(),
-            losses: losses(recorder, gossip),
-            config: show(&shown_config),
-            drain: drain.clone(),
-            token: config.admin.token.clone(),
-            mode: config.worker_mode.clone(),
+            losses: losses(recorder, gossip, workers.as_ref()),
             tasks: operator,
+            ..ground.admin(&config, &door, history, &shown_config, &drain)
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
 
-        desk.tell(Event::Configured(translate::specs(&config)))
-            .await;
-        desk.tell(Event::ServicesChanged(translate::services(&config)))
-            .await;
-        desk.tell(Event::PhaseChanged(Phase::Ready)).await;
+        introduce(&config, &desk).await;
         let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref()));
         let app = Self {
             config,
@@ -124,6 +100,7 @@ impl App {
             public_tls,
             readiness: ground.readiness,
             geography: ground.geography,
+            names,
             shown_config,
             workers,
             mesh,
@@ -151,10 +128,55 @@ struct Ground {
 }
 
 impl Ground {
+    /// Joins the mesh, where the node has one; the way to peers.
+    async fn join(
+        &mut self,
+        config: &Config,
+        tellings: mpsc::Receiver<Telling>,
+    ) -> Result<(Option<Mesh>, Peers), StartError> {
+        let (generation, local) = (self.generation, self.client());
+        let (desk, metrics) = (&self.desk, &self.metrics);
+        let started = links::start(config, generation, desk, metrics, local, tellings);
+        let (mesh, peers, tasks) = started.await?;
+        self.tasks.extend(tasks);
+        Ok((mesh, peers))
+    }
+
+    /// Keeps the last requests, and counts all.
+    fn collect(&mut self, batches: mpsc::Receiver<Batch>, config: &Config) -> History {
+        let history = History::default();
+        let (metrics, node) = (self.metrics.clone(), config.node.name.clone());
+        let observe = move |record: &_| metrics.request(record, node.as_str());
+        let collecting = tokio::spawn(history.clone().run(batches, observe));
+        self.tasks.push(collecting.abort_handle());
+        history
+    }
+
+    /// Answers DNS, where that is configured.
+    async fn answer_names(&mut self, config: &Config) -> Result<Names, StartError> {
+        let (geography, metrics) = (&self.geography, &self.metrics);
+        let (names, answering) = Names::start(config, &self.desk, geography, metrics).await?;
+        self.tasks.extend(answering);
+        Ok(names)
+    }
+
+    /// Makes requests of the node's own, on this runtime.
+    fn own_calls(
+        &self,
+        door: &Arc<ArcSwap<ingress::Settings>>,
+        recorder: &Recorder,
+        peers: Peers,
+    ) -> Arc<dyn CallApi> {
+        let own = self.context(door, recorder, peers, Background::default())();
+        Arc::new(OwnCalls::new(own))
+    }
+
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Telling>), StartError> {
         let generation = clock::generation();
         let clock = Clock::start();
-        let engine = Engine::new(clock.now(), translate::identity(config, generation));
+        let geography = Geography::start(config)?;
+        let identity = translate::identity(config, &geography.database(), generation);
+        let engine = Engine::new(clock.now(), identity);
         let (driver, desk, outlets) = Driver::new(engine, clock);
         let Outlets {
             tellings,
@@ -177,7 +199,6 @@ impl Ground {
         readiness.set_open_to_all(translate::is_open_to_all(config));
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
-        let geography = Geography::start(config)?;
         let ground = Self {
             generation,
             desk,
@@ -195,6 +216,34 @@ impl Ground {
             ],
         };
         Ok((ground, tellings))
+    }
+
+    /// What the operator's port shows but for what is lost and what is done in the background.
+    fn admin(
+        &self,
+        config: &Config,
+        door: &Arc<ArcSwap<ingress::Settings>>,
+        history: History,
+        shown_config: &Arc<ArcSwap<Value>>,
+        drain: &watch::Sender<bool>,
+    ) -> Admin {
+        let explainer = Explainer {
+            settings: Arc::clone(door),
+            desk: self.desk.clone(),
+        };
+        Admin {
+            desk: self.desk.clone(),
+            history,
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+            losses: Arc::new(Losses::default),
+            config: show(shown_config),
+            explain: self.geography.explain(explainer),
+            drain: drain.clone(),
+            token: config.admin.token.clone(),
+            mode: config.worker_mode.clone(),
+            tasks: Router::new(),
+        }
     }
 
     /// A client of the own upstreams, for the runtime it is first used on.
@@ -227,15 +276,19 @@ impl Ground {
     }
 }
 
-/// Opens the public address.
+/// Opens the public address, unless the node serves no requests.
 fn open(
     config: &Config,
     public_tls: Option<TlsHandle>,
     context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
-) -> Result<Workers, StartError> {
+) -> Result<Option<Workers>, StartError> {
+    if !config.worker_mode.serves_requests() {
+        return Ok(None);
+    }
     let address = config.listen;
     let settings = translate::listen(config, public_tls);
     Workers::start(settings, move |_worker| context())
+        .map(Some)
         .map_err(|source| StartError::Listen { address, source })
 }
 
@@ -249,15 +302,16 @@ fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
     (background, api::operator(hub.clone()))
 }
 
-fn collect(
-    history: &History,
-    batches: mpsc::Receiver<Batch>,
-    metrics: &Metrics,
-    config: &Config,
-) -> AbortHandle {
-    let (metrics, node) = (metrics.clone(), config.node.name.clone());
-    let observe = move |record: &_| metrics.request(record, node.as_str());
-    tokio::spawn(history.clone().run(batches, observe)).abort_handle()
+/// Tells the engine what the node has and does, and that it is ready.
+async fn introduce(config: &Config, desk: &Desk) {
+    for event in [
+        Event::RulesChanged(config.residency.clone()),
+        Event::Configured(translate::specs(config)),
+        Event::ServicesChanged(translate::services(config)),
+        Event::PhaseChanged(Phase::Ready),
+    ] {
+        desk.tell(event).await;
+    }
 }
 
 /// The configuration for the operator, as it is when asked for.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
-use grapevine_core::fact::ServicesFact;
+use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::place::Place;
 use grapevine_core::work;
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, header};
 use super::StartError;
 use crate::config::Config;
 use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use crate::dns;
 use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
 use crate::prober;
@@ -22,24 +23,51 @@ use crate::upstream;
 /// give a connection up.
 const STREAM_PING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
 
-pub(super) fn identity(config: &Config, generation: Generation) -> Identity {
+pub(super) fn identity(
+    config: &Config,
+    database: &geo::Database,
+    generation: Generation,
+) -> Identity {
     Identity {
         node: config.node.name.clone(),
         generation,
         region: config.node.region.clone(),
-        place: place(config),
+        place: place(config, database),
         protocol: grapevine_proto::frame::VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         serves_requests: config.worker_mode.serves_requests(),
+        public: public(config),
     }
 }
 
+/// What clients are told of the node.
+fn public(config: &Config) -> Public {
+    let node = &config.node;
+    Public {
+        url: node.public_url.as_ref().map(|url| url.to_string().into()),
+        addresses: node.public_addresses.as_slice().into(),
+        answers_dns: config.dns.is_some(),
+    }
+}
+
+/// What the DNS server is told; `None` where there is none.
+pub(super) fn dns(config: &Config) -> Option<dns::Settings> {
+    let dns = config.dns.as_ref()?;
+    let (homes, residency) = (config.geo.homes.clone(), config.residency.clone());
+    Some(dns::Settings::new(
+        &dns.zone,
+        dns.ttl,
+        &dns.name_servers,
+        homes,
+        residency,
+    ))
+}
+
 /// Where the node stands: as written, else by its region's code, else by its first public address that the
-/// embedded countries hold.
-fn place(config: &Config) -> Option<Place> {
+/// location database holds.
+fn place(config: &Config, database: &geo::Database) -> Option<Place> {
     let node = &config.node;
     let by_address = || {
-        let database = geo::Database::embedded();
         let mut addresses = node.public_addresses.iter();
         addresses.find_map(|address| database.locate(*address).located()?.place)
     };
@@ -201,6 +229,8 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         body_bytes_max: config.limits.body.as_usize(),
         body_timeout: config.limits.body_timeout,
         in_flight_max: config.limits.in_flight,
+        trusted_proxies: config.trusted_proxies.clone(),
+        proxy_protocol: config.proxy_protocol,
         strategy: config.routing.strategy,
         homes: config.geo.homes.clone(),
         residency: config.residency.clone(),
@@ -236,9 +266,17 @@ mod tests {
     use crate::config::{Sources, load_text};
 
     fn latitude(node: &str) -> Option<f64> {
-        let text = format!("node: {{name: one, {node}}}\n");
-        let loaded = load_text(&text, &Sources::default());
-        place(&loaded.expect("a good configuration").config).map(Place::latitude)
+        latitude_of(&format!("node: {{name: one, {node}}}\n"))
+    }
+
+    fn latitude_of(text: &str) -> Option<f64> {
+        let loaded = load_text(text, &Sources::default());
+        let config = loaded.expect("a good configuration").config;
+        let database = match &config.geo.database {
+            Some(path) => geo::Database::open(path).expect("a good database"),
+            None => geo::Database::embedded(),
+        };
+        place(&config, &database).map(Place::latitude)
     }
 
     #[test]
@@ -259,5 +297,16 @@ mod tests {
             latitude("region: rack-7, public: {addresses: [10.0.0.1]}"),
             None
         );
+    }
+
+    #[test]
+    fn configured_database_places_the_node_by_its_address() {
+        let database = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/geo/city-nested.mmdb");
+        let text = format!(
+            "node: {{name: one, region: rack-7, public: {{addresses: [81.2.69.142]}}}}\n\
+             geo: {{database: {database}}}\n"
+        );
+        // The city's, not the middle of the country.
+        assert_eq!(latitude_of(&text), Some(51.5142));
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
+use grapevine_core::mode::{Mode, Services};
 use serde_json::json;
 
 use super::node::NodeArgs;
@@ -98,6 +99,23 @@ fn write_warnings(warnings: &[Problem], out: &mut impl Write) -> io::Result<()> 
         .try_for_each(|warning| writeln!(out, "warning: {warning}"))
 }
 
+/// What a mode means, in words.
+fn words(mode: &Mode) -> String {
+    let services = match mode.services() {
+        Services::All => "all services".to_owned(),
+        Services::Only(keys) if keys.is_empty() => "no services".to_owned(),
+        Services::Only(keys) => {
+            let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+            keys.join(", ")
+        }
+    };
+    let requests = match mode.serves_requests() {
+        true => "requests",
+        false => "no requests",
+    };
+    format!("{requests}, {services}")
+}
+
 fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     let scheme = if config.tls.is_some() {
         "https"
@@ -109,7 +127,11 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         "node      {} in {}",
         config.node.name, config.node.region
     )?;
-    writeln!(out, "api       {scheme}://{}", config.listen)?;
+    match config.worker_mode.serves_requests() {
+        true => writeln!(out, "api       {scheme}://{}", config.listen)?,
+        false => writeln!(out, "api       closed by worker_mode")?,
+    }
+    writeln!(out, "serves    {}", words(&config.worker_mode))?;
     writeln!(out, "admin     http://{}", config.admin.listen)?;
     match &config.mesh {
         Some(mesh) => {
@@ -126,6 +148,9 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
             )?;
         }
         None => writeln!(out, "mesh      none")?,
+    }
+    if let Some(dns) = &config.dns {
+        writeln!(out, "dns       {} on {}", dns.zone, dns.listen)?;
     }
     for upstream in &config.upstreams {
         writeln!(out, "upstream  {} at {}", upstream.name, upstream.base_url)?;
@@ -172,6 +197,7 @@ mod tests {
             "ok\n\
              node      a in sgp\n\
              api       http://127.0.0.1:1\n\
+             serves    requests, all services\n\
              admin     http://127.0.0.1:9090\n\
              mesh      none\n\
              upstream  u at http://h/v1\n\

@@ -3,9 +3,11 @@
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
 //! command line that was not understood (clap's own).
 
+mod admin_port;
 mod ca;
 mod check;
 mod completions;
+mod explain;
 mod key;
 mod node;
 mod schema;
@@ -49,6 +51,8 @@ pub enum Command {
     Status(status::StatusArgs),
     /// List, show, cancel and requeue background tasks
     Tasks(tasks::TasksArgs),
+    /// Show where a node would send a client's request, and why nowhere else
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
@@ -77,6 +81,7 @@ pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitC
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
+        Command::Explain(args) => explain::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),

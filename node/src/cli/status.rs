@@ -2,26 +2,18 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use reqwest::StatusCode;
-use thiserror::Error;
 
+use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
 use crate::config::Environment;
 use crate::demo;
 use crate::demo::table::{Side, Table, number, printable};
 use crate::demo::view::{MeshPage, NodeEntry, UpstreamEntry};
 
-/// Where a node's admin port is when nobody says otherwise.
-const ADMIN: &str = "http://127.0.0.1:9090";
-
-/// The variable that holds the token, the same that gives it to the node.
-const TOKEN_VARIABLE: &str = "GRAPEVINE_ADMIN_TOKEN";
-
-/// How long the node may take to answer.
-const LIMIT: Duration = Duration::from_secs(10);
+/// The flag that names the admin port.
+const FLAG: &str = "--admin";
 
 /// Names of models that a line shows.
 const MODELS_SHOWN: usize = 3;
@@ -42,47 +34,18 @@ pub struct StatusArgs {
     pub token: Option<String>,
 }
 
-/// Why there is nothing to show.
-#[derive(Debug, Error)]
-enum StatusError {
-    #[error(
-        "no node answers at {url}; start one, or name the address in its admin.listen with --admin"
-    )]
-    NoAnswer { url: String, source: reqwest::Error },
-    #[error("the node at {url} asks for a token; give it with --token or {TOKEN_VARIABLE}")]
-    Token { url: String },
-    #[error(
-        "{url} answers {status}: this is no admin port of a node; name the one in admin.listen with --admin"
-    )]
-    Status { url: String, status: StatusCode },
-    #[error(
-        "{url} does not answer as a node's admin port does; name the one in admin.listen with --admin"
-    )]
-    NotAPage {
-        url: String,
-        source: serde_json::Error,
-    },
-    #[error("cannot make an HTTP client")]
-    Client(#[source] demo::DemoError),
-    #[error("cannot start a runtime")]
-    Runtime(#[source] io::Error),
-}
-
 /// Asks the node and prints what it says.
 pub(super) fn run(
     args: &StatusArgs,
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let token = args
-        .token
-        .as_deref()
-        .or_else(|| environment.get(TOKEN_VARIABLE));
-    let url = page_url(&args.admin);
-    let (bytes, page) = match fetch(&url, token).and_then(|bytes| {
-        let page = read(&url, &bytes)?;
+    let port = AdminPort::new(FLAG, &args.admin, args.token.as_deref(), environment);
+    let asked = port.get("/mesh", &[]).and_then(|bytes| {
+        let page: MeshPage = port.read(&bytes)?;
         Ok((bytes, page))
-    }) {
+    });
+    let (bytes, page) = match asked {
         Ok(good) => good,
         Err(error) => return Ok(fail(&demo::causes(&error))),
     };
@@ -105,52 +68,6 @@ pub(super) fn run(
         writeln!(out, "{line}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The URL of the page; an address without a scheme is plain HTTP.
-fn page_url(admin: &str) -> String {
-    let base = admin.trim_end_matches('/');
-    if base.contains("://") {
-        format!("{base}/mesh")
-    } else {
-        format!("http://{base}/mesh")
-    }
-}
-
-fn fetch(url: &str, token: Option<&str>) -> Result<Vec<u8>, StatusError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(StatusError::Runtime)?;
-    let client = demo::client().map_err(StatusError::Client)?;
-    let no_answer = |source: reqwest::Error| StatusError::NoAnswer {
-        url: url.to_owned(),
-        source: source.without_url(),
-    };
-    runtime.block_on(async {
-        let mut request = client.get(url).timeout(LIMIT);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        let answer = request.send().await.map_err(no_answer)?;
-        match answer.status() {
-            StatusCode::OK => Ok(answer.bytes().await.map_err(no_answer)?.to_vec()),
-            StatusCode::UNAUTHORIZED => Err(StatusError::Token {
-                url: url.to_owned(),
-            }),
-            status => Err(StatusError::Status {
-                url: url.to_owned(),
-                status,
-            }),
-        }
-    })
-}
-
-fn read(url: &str, bytes: &[u8]) -> Result<MeshPage, StatusError> {
-    serde_json::from_slice(bytes).map_err(|source| StatusError::NotAPage {
-        url: url.to_owned(),
-        source,
-    })
 }
 
 fn heading(page: &MeshPage) -> String {
@@ -279,8 +196,6 @@ fn models(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use clap::Parser;
 
     use super::*;
@@ -315,15 +230,6 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_a_scheme_is_plain_http() {
-        assert_eq!(page_url("10.0.0.1:9090"), "http://10.0.0.1:9090/mesh");
-        assert_eq!(
-            page_url("https://admin.example.net/"),
-            "https://admin.example.net/mesh"
-        );
-    }
-
-    #[test]
     fn each_upstream_has_a_line_and_each_node_is_named_once() {
         let lines = table(&page()).lines();
         assert_eq!(lines.len(), 4);
@@ -352,26 +258,6 @@ mod tests {
         assert_eq!(
             heading(&page()),
             "as usa sees it: 1 of 2 nodes live, 1 of 2 upstreams healthy"
-        );
-    }
-
-    #[test]
-    fn a_refused_connection_names_the_address_and_the_remedy() {
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let url = page_url(&address.to_string());
-        let text = demo::causes(&fetch(&url, None).unwrap_err());
-        assert!(text.contains(&url) && text.contains("--admin"), "{text}");
-        assert!(text.to_lowercase().contains("refused"), "{text}");
-    }
-
-    #[test]
-    fn what_is_no_page_is_told_with_the_remedy() {
-        let error = read("http://x/mesh", b"<html>").unwrap_err();
-        assert!(
-            matches!(error, StatusError::NotAPage { .. }) && error.to_string().contains("--admin")
         );
     }
 }

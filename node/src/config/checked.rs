@@ -21,6 +21,7 @@ use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
 use super::address::{BaseUrl, HostPort, Network};
+use super::domain::DomainName;
 use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;
@@ -40,8 +41,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Certificate for the public address; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// Networks whose `X-Forwarded-For` and `Forwarded` are believed.
+    /// Networks whose `X-Forwarded-For`, `Forwarded` and PROXY headers are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Whether connections to the public address begin with a PROXY header; only when there are
+    /// `trusted_proxies`.
+    pub proxy_protocol: ProxyProtocol,
     /// The operator's address.
     pub admin: AdminConfig,
     /// The other nodes; `None` runs alone.
@@ -54,6 +58,8 @@ pub struct Config {
     pub geo: GeoConfig,
     /// Where requests may be answered.
     pub residency: Residency,
+    /// The DNS server; `None` is none.
+    pub dns: Option<DnsConfig>,
     /// What one client, and all of them together, may ask for.
     pub limits: LimitsConfig,
     /// Who may use the public address; empty lets everyone in.
@@ -94,6 +100,29 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// The leaf's private key.
     pub key: PathBuf,
+}
+
+/// Whether connections to the public address begin with a PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None does; what looks like one is a malformed request.
+    #[default]
+    Off,
+    /// Those of trusted proxies may.
+    Optional,
+    /// All must: one without, or of somebody else than a trusted proxy, is closed.
+    Required,
+}
+
+impl ProxyProtocol {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
 }
 
 /// The operator's address.
@@ -167,6 +196,19 @@ pub struct GeoConfig {
     pub database: Option<PathBuf>,
     /// Which regions serve which clients, under the `geo` strategy.
     pub homes: Homes,
+}
+
+/// The DNS server that leads clients to the nearest node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Where it is asked (UDP and TCP).
+    pub listen: SocketAddr,
+    /// What it answers for.
+    pub zone: DomainName,
+    /// How long answers may be kept; whole seconds.
+    pub ttl: Duration,
+    /// The zone's servers; empty names the nodes that answer DNS.
+    pub name_servers: Vec<DomainName>,
 }
 
 /// What one client, and all of them together, may ask for.
@@ -277,6 +319,12 @@ pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED)
 
 /// The mesh's address when none is written.
 pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171);
+
+/// The DNS server's address when none is written.
+pub const DNS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 53);
+
+/// How long resolvers may keep an answer when nothing is written: failing over takes that long.
+pub const DNS_TTL: Duration = Duration::from_secs(30);
 
 /// The operator's address when none is written.
 pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);

@@ -3,12 +3,11 @@
 use grapevine_core::engine::Probe;
 use grapevine_core::homes::Home;
 use grapevine_core::residency::{Residency, Rule, Unknown};
-use grapevine_core::route::Strategy;
 use serde_json::{Map, Value, json};
 
 use super::checked::{
-    Config, CorsOrigins, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig,
-    RoutingConfig, UpstreamConfig, UpstreamModels,
+    Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig,
+    NodeConfig, RoutingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::format_duration;
@@ -23,12 +22,14 @@ impl Config {
             "listen": self.listen.to_string(),
             "tls": self.tls.as_ref().map(|tls| json!({"cert": tls.cert, "key": tls.key})),
             "trusted_proxies": texts(&self.trusted_proxies),
+            "proxy_protocol": self.proxy_protocol.as_str(),
             "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,
             "routing": routing(&self.routing),
             "geo": geo(&self.geo, &self.residency),
             "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
+            "dns": self.dns.as_ref().map(dns),
             "limits": limits(&self.limits),
             "keys": keys,
             "cors": {"origins": origins(&self.cors)},
@@ -164,13 +165,7 @@ fn routing(routing: &RoutingConfig) -> Value {
         .filter(|(_, is_on)| *is_on)
         .map(|(word, _)| json!(word));
     json!({
-        "strategy": match routing.strategy {
-            Strategy::Latency => "latency",
-            Strategy::Geo => "geo",
-            Strategy::Priority => "priority",
-            Strategy::Weighted => "weighted",
-            Strategy::LeastBusy => "least-busy",
-        },
+        "strategy": routing.strategy.as_str(),
         "attempts": routing.attempts_max,
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
@@ -199,6 +194,17 @@ fn rule(rule: &Rule) -> Value {
         "keys": some(texts(&rule.keys)),
         "models": some(texts(&rule.models)),
         "regions": texts(&rule.regions),
+    })
+}
+
+fn dns(dns: &DnsConfig) -> Value {
+    // An empty list in the file would be refused.
+    let servers = (!dns.name_servers.is_empty()).then(|| texts(&dns.name_servers));
+    json!({
+        "listen": dns.listen.to_string(),
+        "zone": dns.zone.as_str(),
+        "ttl": format_duration(dns.ttl),
+        "name_servers": servers,
     })
 }
 

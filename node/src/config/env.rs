@@ -40,6 +40,7 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
         &["trusted_proxies"],
         Form::List,
     ),
+    ("GRAPEVINE_PROXY_PROTOCOL", &["proxy_protocol"], Form::One),
     ("GRAPEVINE_ADMIN_LISTEN", &["admin", "listen"], Form::One),
     ("GRAPEVINE_ADMIN_TOKEN", &["admin", "token"], Form::One),
     ("GRAPEVINE_MESH_NAME", &["mesh", "name"], Form::One),

@@ -3,7 +3,9 @@
 //! Everything may be left out here, and texts stay texts: what is required, in range and well formed
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
+mod dns;
 mod geo;
+mod proxies;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use dns::DnsFile;
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
+pub use proxies::ProxyProtocolWord;
 
 pub use tasks::{TasksFile, WebhooksFile};
 
@@ -29,8 +33,11 @@ pub struct ConfigFile {
     pub listen: Option<String>,
     /// Certificate for the public address. Default: none, plain HTTP.
     pub tls: Option<TlsFile>,
-    /// Networks whose X-Forwarded-For and Forwarded are believed, such as 10.0.0.0/8. Default: none.
+    /// Networks whose X-Forwarded-For, Forwarded and PROXY headers are believed, such as 10.0.0.0/8.
+    /// Default: none.
     pub trusted_proxies: Option<Vec<Item<String>>>,
+    /// Whether connections to the public address begin with a PROXY header, version 1 or 2. Default: off.
+    pub proxy_protocol: Option<ProxyProtocolWord>,
     /// The operator's address: the state of the mesh, the last requests, metrics.
     pub admin: Option<AdminFile>,
     /// The other nodes. Default: none, the node runs alone.
@@ -44,6 +51,8 @@ pub struct ConfigFile {
     /// Rules about the regions in which requests may be answered; all that concern a request must permit.
     /// Default: none, every region may answer.
     pub residency: Option<Vec<Item<ResidencyFile>>>,
+    /// A DNS server that leads clients to the nearest node. Default: none.
+    pub dns: Option<DnsFile>,
     /// What clients may ask for.
     pub limits: Option<LimitsFile>,
     /// Clients' keys. Default: none, everyone is let in.
@@ -93,9 +102,9 @@ pub struct LocationFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublicFile {
-    /// The base URL that clients use for this node. Default: none.
+    /// The base URL that clients use for this node, at most 256 bytes. Default: none.
     pub url: Option<String>,
-    /// The IP addresses that clients use for this node. Default: none.
+    /// The IP addresses that clients use for this node, at most 8. Default: none.
     pub addresses: Option<Vec<Item<String>>>,
 }
 

@@ -13,9 +13,6 @@ use super::places::{Places, kind};
 use super::problem::Report;
 use super::tree::{Entry, Kind, Node, Scalar};
 
-/// Sections of the design that this version has not got.
-const LATER: [&str; 1] = ["dns"];
-
 /// What of `tree` fits `schema`, and where it was written. `refused` are keys reported already.
 pub(super) fn fit(
     tree: &Node,
@@ -135,7 +132,7 @@ impl<'a> Fitter<'a> {
                     &schema["additionalProperties"]
                 }
                 None => {
-                    self.unknown(&path, entry, known, key.is_empty());
+                    self.unknown(&path, entry, known);
                     continue;
                 }
             };
@@ -163,33 +160,17 @@ impl<'a> Fitter<'a> {
         Some(Value::Object(map))
     }
 
-    fn unknown(
-        &mut self,
-        path: &str,
-        entry: &Entry,
-        known: Option<&'a Map<String, Value>>,
-        is_section: bool,
-    ) {
+    fn unknown(&mut self, path: &str, entry: &Entry, known: Option<&'a Map<String, Value>>) {
         let words = || known.into_iter().flat_map(Map::keys).map(String::as_str);
-        let (problem, remedy) = if is_section && LATER.contains(&entry.key.as_str()) {
-            (
-                "is not supported by this version".to_owned(),
-                "remove the section".to_owned(),
-            )
-        } else if let Some(near) = nearest(&entry.key, words()) {
-            (
-                "is not a known key".to_owned(),
-                format!("did you mean {near}?"),
-            )
-        } else {
-            let all = words().collect::<Vec<_>>().join(", ");
-            (
-                "is not a known key".to_owned(),
-                format!("remove it; known here are {all}"),
-            )
+        let remedy = match nearest(&entry.key, words()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => {
+                let all = words().collect::<Vec<_>>().join(", ");
+                format!("remove it; known here are {all}")
+            }
         };
         self.report
-            .problem(&entry.key_origin, path, problem, remedy);
+            .problem(&entry.key_origin, path, "is not a known key", remedy);
     }
 
     fn list(&mut self, key: &str, node: &Node, items: &'a Value) -> Option<Value> {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::checked::{Config, LimitsConfig};
+use super::checked::{Config, DnsConfig, LimitsConfig};
 use super::problem::{Origin, Problem, Problems};
 use super::{Loaded, Sources, load};
 
@@ -135,17 +135,34 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
         file,
         warnings: &mut warnings,
     };
+    let is_renamed = current.node.name != config.node.name;
     keep.value("node.name", &current.node.name, &mut config.node.name);
     keep.value("node.region", &current.node.region, &mut config.node.region);
     keep.value("listen", &current.listen, &mut config.listen);
     keep.value("node.location", &current.node.place, &mut config.node.place);
+    let (told, new) = (&current.node, &mut config.node);
+    keep.value("node.public.url", &told.public_url, &mut new.public_url);
+    keep.value(
+        "node.public.addresses",
+        &told.public_addresses,
+        &mut new.public_addresses,
+    );
     keep.value("admin", &current.admin, &mut config.admin);
     keep.limits(&current.limits, &mut config.limits);
     keep.value("mesh", &current.mesh, &mut config.mesh);
     keep.value("workers", &current.workers, &mut config.workers);
     keep.value("worker_mode", &current.worker_mode, &mut config.worker_mode);
+    if is_renamed {
+        // The default file has the node's name in it, of which there is a warning already.
+        config.tasks.queue.clone_from(&current.tasks.queue);
+    }
     keep.value("tasks", &current.tasks, &mut config.tasks);
     keep.value("log", &current.log, &mut config.log);
+    // What is answered may change, but not where and whether: peers were told.
+    let listen = |dns: &Option<DnsConfig>| dns.as_ref().map(|dns| dns.listen);
+    if listen(&current.dns) != listen(&config.dns) {
+        keep.value("dns", &current.dns, &mut config.dns);
+    }
     // The files behind tls are read again; only whether there is TLS belongs to the listener.
     if current.tls.is_some() != config.tls.is_some() {
         keep.value("tls", &current.tls, &mut config.tls);

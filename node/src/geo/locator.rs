@@ -90,6 +90,7 @@ async fn reload(locator: &Arc<Locator>, path: &Path) {
             );
         }
         Ok(Err(error)) => error!(
+            geo.database = %path.display(),
             error = &error as &dyn std::error::Error,
             "the new location database cannot be used, the old one stays in use"
         ),

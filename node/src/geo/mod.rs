@@ -1,8 +1,7 @@
 //! Where a client and a node are: a prior for speed and a fence for residency, never a measurement.
 //!
-//! Reading order: [`client`] (whose address counts), [`proxy_protocol`] (what a balancer says before the
-//! first byte), [`Locator`] (from an address to a country and a place), [`region`] (from a region's name to
-//! a place). The data that are compiled in stand in `deploy/geo` with their sources and licences.
+//! Reading order: [`client`] (whose address counts), [`Locator`] (from an address to a country and a place),
+//! [`region`] (from a region's name to a place). The data that are compiled in stand in `deploy/geo` with their sources and licences.
 //!
 //! What this module does not know: requests, routes, rules. It answers and refuses nothing.
 
@@ -15,7 +14,6 @@ mod atlas;
 pub mod client;
 mod database;
 mod locator;
-pub mod proxy_protocol;
 mod record;
 pub mod region;
 #[cfg(test)]

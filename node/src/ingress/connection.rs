@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -16,11 +17,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tracing::debug;
 
+use super::introduction::IntroductionError;
 use super::listen::ListenSettings;
 use super::patience::{Open, OpenBody, Patient};
 use super::stall::Unstalled;
-use super::{Context, service};
+use super::{Context, introduction, service};
+use crate::config::checked::ProxyProtocol;
 use crate::exchange::{CallLocal, CallPeer};
 
 /// Requests at once on one HTTP/2 connection.
@@ -42,9 +46,11 @@ const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 /// What serving a client takes.
 pub(super) struct Client<L, P> {
     pub(super) context: Arc<Context<L, P>>,
-    /// The address of the connection.
+    /// The address of the connection, or of whom a balancer stands for.
     pub(super) peer: SocketAddr,
     pub(super) watcher: Watcher,
+    /// Connections closed for the lack of a good PROXY header.
+    pub(super) unintroduced: Arc<AtomicU64>,
     /// It came after the node was told to stop.
     pub(super) is_late: bool,
 }
@@ -55,12 +61,28 @@ pub(super) struct Late;
 
 /// Finds out what the client speaks, and serves it.
 pub(super) async fn greet<L: CallLocal, P: CallPeer>(
-    stream: TcpStream,
+    mut stream: TcpStream,
     settings: Arc<ListenSettings>,
-    client: Client<L, P>,
+    mut client: Client<L, P>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let patience = settings.header_timeout;
+    let door = client.context.settings.load_full();
+    if door.proxy_protocol != ProxyProtocol::Off {
+        let introduced = introduction::client(&mut stream, client.peer, &door);
+        let introduced = timeout(patience, introduced).await;
+        match introduced.unwrap_or(Err(IntroductionError::TooSlow)) {
+            Ok(peer) => client.peer = peer,
+            // Balancers look whether the port is open by no more than connecting.
+            Err(IntroductionError::Ended(error)) => return Err(error),
+            Err(error) => {
+                client.unintroduced.fetch_add(1, Ordering::Relaxed);
+                debug!(peer.address = %client.peer, %error, "connection closed");
+                return Ok(());
+            }
+        }
+    }
+    drop(door);
     match &settings.tls {
         Some(tls) => {
             let acceptor = TlsAcceptor::from(tls.load_full());
@@ -105,6 +127,7 @@ where
         peer,
         watcher,
         is_late,
+        ..
     } = client;
     let service = service_fn(move |mut request: Request<Incoming>| {
         if is_late {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use grapevine_core::ids::{ModelName, ServiceKey};
 use http::header::{self, HeaderMap};
 
+use super::problem::Problem;
 use crate::config::hash::KeyHash;
 use crate::headers;
 
@@ -35,6 +36,15 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
+    /// Why its holder may not send a request for `model`, or one without a model; `None` when it may.
+    pub(super) fn refusal(&self, model: Option<&ModelName>) -> Option<Problem> {
+        match model {
+            Some(model) if !self.allows(model) => Some(Problem::model_not_allowed(model)),
+            None if self.models.is_some() => Some(Problem::model_not_shown()),
+            Some(_) | None => None,
+        }
+    }
+
     /// Whether its holder may use `model`.
     pub(super) fn allows(&self, model: &ModelName) -> bool {
         self.models
@@ -60,10 +70,14 @@ impl Keys {
         Self(keys.into_iter().map(Arc::new).collect())
     }
 
-    /// The key of this name.
-    pub(super) fn named(&self, name: &str) -> Option<&Key> {
-        let mut keys = self.0.iter().map(Arc::as_ref);
-        keys.find(|key| *key.name == *name)
+    /// The key called `name`.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Key>> {
+        self.0.iter().find(|key| &*key.name == name)
+    }
+
+    /// What the keys are called.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.0.iter().map(|key| Arc::clone(&key.name)).collect()
     }
 
     /// Whose key the request carries; `None` when no keys are needed.

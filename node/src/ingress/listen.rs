@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -96,6 +96,7 @@ pub fn tls_config(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsErro
 pub struct Workers {
     address: SocketAddr,
     stop: watch::Sender<Option<Stop>>,
+    unintroduced: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -118,6 +119,7 @@ impl Workers {
         let (stop, stopped) = watch::channel(None);
         let make = Arc::new(make);
         let connections = Arc::new(AtomicUsize::new(0));
+        let unintroduced = Arc::new(AtomicU64::new(0));
         let mut threads = Vec::with_capacity(listeners.len());
         for (index, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -125,6 +127,7 @@ impl Workers {
                 .build()?;
             let (settings, stopped) = (settings.clone(), stopped.clone());
             let (make, connections) = (Arc::clone(&make), Arc::clone(&connections));
+            let unintroduced = Arc::clone(&unintroduced);
             let work = move || {
                 runtime.block_on(async {
                     let context = make(index);
@@ -133,6 +136,7 @@ impl Workers {
                         context: Arc::new(context),
                         settings: Arc::new(settings),
                         connections,
+                        unintroduced,
                     };
                     worker.run(listener, stopped).await;
                     recorder.flush();
@@ -144,6 +148,7 @@ impl Workers {
         Ok(Self {
             address,
             stop,
+            unintroduced,
             threads,
         })
     }
@@ -151,6 +156,11 @@ impl Workers {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections closed so far for the lack of a PROXY header that counts, over all threads.
+    pub fn unintroduced(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unintroduced)
     }
 
     /// Stops accepting, lets requests under way finish for at most `limit`, and ends the threads.
@@ -204,6 +214,7 @@ struct Worker<L, P> {
     context: Arc<Context<L, P>>,
     settings: Arc<ListenSettings>,
     connections: Arc<AtomicUsize>,
+    unintroduced: Arc<AtomicU64>,
 }
 
 /// Counts a connection until it is dropped.
@@ -279,6 +290,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
             context: Arc::clone(&self.context),
             peer,
             watcher,
+            unintroduced: Arc::clone(&self.unintroduced),
             is_late,
         };
         tokio::spawn(async move {

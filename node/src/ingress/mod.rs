@@ -1,6 +1,6 @@
 //! The public door: takes API requests, finds them an upstream, hands back the answer.
 //!
-//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client),
+//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client), `introduction` (whom a balancer stands for),
 //! `service` (which path is whose), `door` (who asks, and what for), `head` (what the body asks for),
 //! `visitor` (where the client is, and where its request may go),
 //! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
@@ -20,13 +20,16 @@ mod door;
 mod explain;
 mod head;
 mod intake;
+mod introduction;
 mod keys;
 pub mod listen;
 mod listing;
+mod nearest;
 mod outgoing;
 mod own;
 mod patience;
 mod problem;
+mod proxy_protocol;
 mod reply;
 mod request;
 mod service;
@@ -47,12 +50,15 @@ use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
+use crate::config::address::Network;
+use crate::config::checked::ProxyProtocol;
 use crate::driver::Desk;
 use crate::observe::record::Recorder;
 use crate::readiness::Readiness;
 
 pub use background::Background;
 pub use cors::Cors;
+pub use explain::{Explainer, Supposed, UnknownKey};
 pub use keys::{Key, Keys};
 pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, check_free, tls_config};
 pub use own::OwnCalls;
@@ -71,6 +77,10 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Requests under way at once, over all threads.
     pub in_flight_max: u32,
+    /// Networks whose PROXY headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
     /// How candidates are ordered.
     pub strategy: Strategy,
     /// Which regions serve which clients, under the `geo` strategy.

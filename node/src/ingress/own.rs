@@ -66,7 +66,8 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             origin: request.caller.client,
             place: None,
         };
-        let visitor = Visitor::new(settings, whereabouts, key, asked.model.as_ref());
+        let peers = &self.context.desk.view().peer_rules;
+        let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
         if let Some(fence) = visitor.fence() {
             track.set_fence(fence);
         }

@@ -233,7 +233,7 @@ impl Problem {
                 let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
                 let regions = regions.join(", ");
                 format!(
-                    "data residency ({fence}) permits {regions} only, where no upstream serves it"
+                    "data residency ({fence}) permits {regions} only, where nothing can serve it"
                 )
             }
             None => {
@@ -245,6 +245,19 @@ impl Problem {
             StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
             RESIDENCY,
             message,
+        )
+    }
+
+    pub(super) fn no_node_ready() -> Self {
+        let message = "no node of the mesh is ready for requests; try again soon";
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "no_node_ready", message)
+    }
+
+    pub(super) fn no_node_allowed() -> Self {
+        Self::new(
+            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+            "no_allowed_region",
+            "no ready node is in a region that the request allows",
         )
     }
 

@@ -85,10 +85,24 @@ pub(super) fn adopt(
 }
 
 /// An error of our own; ends the request.
-pub(super) fn problem(mut track: Track, problem: &Problem) -> Reply {
+pub(super) fn problem(track: Track, problem: &Problem) -> Reply {
     let shape = Shape::of(track.path().path());
     let body = problem.to_json(shape, track.id());
-    let mut reply = json(problem.status, &body);
+    problem_as(track, problem, &body)
+}
+
+/// The answer to a dry run: the plan, or the error that the request would get, with the plan beside it.
+pub(super) fn plan(track: Track, plan: Value, problem: Option<Problem>) -> Reply {
+    let Some(problem) = problem else {
+        return own(track, StatusCode::OK, &plan);
+    };
+    let mut body = problem.to_json(Shape::of(track.path().path()), track.id());
+    body["plan"] = plan;
+    problem_as(track, &problem, &body)
+}
+
+fn problem_as(mut track: Track, problem: &Problem, body: &Value) -> Reply {
+    let mut reply = json(problem.status, body);
     let headers = reply.headers_mut();
     mark_unserved(headers, &track, problem.code);
     headers.insert(SHOULD_RETRY, should_retry(problem));

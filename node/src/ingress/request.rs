@@ -14,7 +14,7 @@ use grapevine_core::limit::RetryBudget;
 use grapevine_core::outcome::{Blame, Next, Outcome, Refusal};
 use grapevine_core::route::{self, Ask, Choice, Plan, PlanError};
 use grapevine_core::view::{UpstreamView, Way};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
@@ -128,6 +128,11 @@ struct Answered {
 
 impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
     async fn run(mut self) -> Reply {
+        if self.request.wishes.dry_run {
+            let (desk, visitor) = (&self.context.desk, &self.request.visitor);
+            let (plan, problem) = explain::explain(desk, &self.ask(), visitor);
+            return reply::plan(self.track, plan, problem);
+        }
         let plan = match self.plan() {
             Ok(plan) => plan,
             Err(error) => {
@@ -136,15 +141,6 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
                 return reply::problem(self.track, &problem);
             }
         };
-        if self.request.wishes.dry_run {
-            let shown = explain::plan(
-                &plan,
-                self.track.model(),
-                &self.request.visitor,
-                self.context.desk.now(),
-            );
-            return reply::own(self.track, StatusCode::OK, &shown);
-        }
         let attempts_max = self.track.settings().attempts_max as usize;
         let last_resort = plan.last_resort;
         let mut queue = VecDeque::from(plan.choices);
@@ -176,10 +172,10 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         self.give_up(None).await
     }
 
-    fn plan(&self) -> Result<Plan, PlanError> {
+    fn ask(&self) -> Ask<'_> {
         let settings = self.track.settings();
         let (wishes, visitor) = (&self.request.wishes, &self.request.visitor);
-        let ask = Ask {
+        Ask {
             model: self.request.head.model.as_ref(),
             strategy: settings.strategy,
             session: wishes.session.or(self.request.head.session),
@@ -189,9 +185,12 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
             allow_regions: &wishes.allow_regions,
             fence: visitor.permitted.regions(),
             attempts_max: settings.attempts_max,
-        };
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, PlanError> {
         let desk = &self.context.desk;
-        door::with_rng(|rng| route::plan(&desk.view(), &ask, desk.now(), rng))
+        door::with_rng(|rng| route::plan(&desk.view(), &self.ask(), desk.now(), rng))
     }
 
     /// A new order by the newest view, without those that refused; the old one if that is empty.

@@ -19,6 +19,7 @@ use super::head;
 use super::intake;
 use super::keys::{Key, KeyError};
 use super::listing::{self, Dialect};
+use super::nearest;
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted, Rank};
@@ -67,21 +68,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
     let path = head.uri.path_and_query().cloned();
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let is_read = head.method == Method::GET || head.method == Method::HEAD;
-    let own = match path.path() {
-        "/healthz" | "/health/liveliness" if is_read => {
-            Some((StatusCode::OK, json!({"status": "alive"})))
-        }
-        "/readyz" | "/health/readiness" if is_read => {
-            let reasons = context.readiness.reasons(&context.desk.view());
-            let status = match reasons.is_ready() {
-                true => StatusCode::OK,
-                false => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Some((status, reasons.to_json()))
-        }
-        _ => None,
-    };
+    let own = signs_of_life(context, &head.method, path.path());
     let track = Track::begin_request(
         &context.desk,
         &context.recorder,
@@ -94,6 +81,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
     let is_models =
         track.path().path() == MODELS_PATH || track.path().path().starts_with("/v1/models/");
+    let is_nearest = track.path().path() == nearest::PATH;
     let mut visit = Visit {
         context,
         settings,
@@ -101,6 +89,8 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     };
     let answered = if is_models {
         visit.models(&head)
+    } else if is_nearest {
+        visit.nearest(&head, peer)
     } else {
         let path = visit.track.path().path();
         let admitted = match context.background.takes(path) {
@@ -123,6 +113,29 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     match answered {
         Ok(list) => reply::own(visit.track, StatusCode::OK, &list),
         Err(problem) => reply::problem(visit.track, &problem),
+    }
+}
+
+/// What those are told who ask whether the node is alive and ready; `None` for every other path.
+fn signs_of_life<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    method: &Method,
+    path: &str,
+) -> Option<(StatusCode, serde_json::Value)> {
+    let is_read = method == Method::GET || method == Method::HEAD;
+    match path {
+        "/healthz" | "/health/liveliness" if is_read => {
+            Some((StatusCode::OK, json!({"status": "alive"})))
+        }
+        "/readyz" | "/health/readiness" if is_read => {
+            let reasons = context.readiness.reasons(&context.desk.view());
+            let status = match reasons.is_ready() {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            Some((status, reasons.to_json()))
+        }
+        _ => None,
     }
 }
 
@@ -154,14 +167,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let path = self.track.path().path();
         let asked = head::read(&head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked);
-        if let Some(key) = &key {
-            match &asked.model {
-                Some(model) if !key.allows(model) => {
-                    return Err(Problem::model_not_allowed(model));
-                }
-                None if key.models.is_some() => return Err(Problem::model_not_shown()),
-                Some(_) | None => {}
-            }
+        let refusal = key
+            .as_ref()
+            .and_then(|key| key.refusal(asked.model.as_ref()));
+        if let Some(refusal) = refusal {
+            return Err(refusal);
         }
         let visitor = self.visitor(&head, peer, key.as_deref(), asked.model.as_ref());
         let path = self.track.path().path();
@@ -227,7 +237,13 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     ) -> Visitor {
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let key = key.map(|key| key.name.clone());
-        let visitor = Visitor::new(self.settings, whereabouts, key, model);
+        let visitor = Visitor::new(
+            self.settings,
+            &self.context.desk.view().peer_rules,
+            whereabouts,
+            key,
+            model,
+        );
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }
@@ -319,5 +335,23 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             Some(model) => Problem::unknown_model(Some(&model), &[]),
             None => Problem::invalid(Some("model"), "the path names no model that could exist"),
         })
+    }
+
+    /// The nodes that the client should come to.
+    fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Err(Problem::method_not_allowed("GET"));
+        }
+        let key = self.key(head)?.map(|key| Arc::clone(&key.name));
+        let wishes = door::wishes(&head.headers)?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let view = self.context.desk.view();
+        let visitor = Visitor::new(self.settings, &view.peer_rules, whereabouts, key, None);
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
+        let mapped = self.settings.homes.of(whereabouts.origin);
+        let query = self.track.path().query();
+        nearest::list(&view, &visitor, mapped, &wishes, query)
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::place::Place;
-use grapevine_core::residency::{Fence, Origin, Permitted, Question};
+use grapevine_core::residency::{Fence, Origin, PeerRules, Permitted, Question};
 use grapevine_core::route::Strategy;
 use http::HeaderMap;
+use serde_json::{Value, json};
 
 use super::Settings;
 use crate::exchange::Caller;
@@ -66,19 +67,22 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    /// Asks the rules about a request for `model` with the key called `key`.
+    /// Asks the own rules, and those of `peers` that have others, about a request for `model` with the key
+    /// called `key`.
     pub(super) fn new(
         settings: &Settings,
+        peers: &[PeerRules],
         whereabouts: Whereabouts,
         key: Option<Arc<str>>,
         model: Option<&ModelName>,
     ) -> Self {
         let client = whereabouts.origin;
-        let permitted = settings.residency.permits(&Question {
+        let question = Question {
             client,
             key: key.as_deref(),
             model,
-        });
+        };
+        let permitted = settings.residency.permits_with(peers, &question);
         Self {
             place: whereabouts.place,
             homes: match settings.strategy {
@@ -88,6 +92,13 @@ impl Visitor {
             permitted,
             caller: Caller { client, key },
         }
+    }
+
+    /// Its fence as answers show it.
+    pub(super) fn residency(&self) -> Option<Value> {
+        let fence = self.fence()?;
+        let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
+        Some(json!({"rules": fence.to_string(), "regions": regions}))
     }
 
     pub(super) fn fence(&self) -> Option<&Fence> {

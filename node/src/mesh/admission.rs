@@ -126,13 +126,16 @@ fn serves_requests(view: &View) -> bool {
     own.is_none_or(|fact| fact.serves_requests)
 }
 
-/// Asks this node's own residency rules: the sender's may be older, or have none.
+/// Asks this node's own residency rules, and those of peers that have others: the sender's may be older, or
+/// have none.
 fn own_rules<L>(hub: &Hub<L>, head: &RequestHead<'_>, view: &View) -> Result<(), Refused> {
-    let permitted = hub.residency.load().permits(&Question {
+    let question = Question {
         client: head.client,
         key: head.key,
         model: head.model.as_ref(),
-    });
+    };
+    let rules = hub.rules.residency.load();
+    let permitted = rules.permits_with(&view.peer_rules, &question);
     match permitted.fence() {
         Some(fence) if !permitted.allows(&view.region) => {
             let detail = format!("{fence} keeps the request out of this region");

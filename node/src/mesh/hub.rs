@@ -15,12 +15,14 @@ use grapevine_core::view::View;
 use quinn::Endpoint;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::admission::Underway;
 use super::identity::Verifier;
-use super::links::Links;
+use super::links::{Link, Links};
 use crate::driver::Desk;
 use crate::exchange::ServeInside;
+use crate::observe::metrics::Metrics;
 
 /// What all tasks of the mesh share. `L` answers forwarded requests.
 pub(super) struct Hub<L> {
@@ -46,8 +48,7 @@ pub(super) struct Hub<L> {
     /// Kibibytes that request bodies still coming in may take.
     pub(super) upload_kibibytes: Arc<Semaphore>,
     pub(super) complaints: Complaints,
-    /// This node's own rules for the requests that it serves.
-    pub(super) residency: ArcSwap<Residency>,
+    pub(super) rules: Rules,
 }
 
 /// Swaps what a reload changes, whatever answers calls.
@@ -63,7 +64,7 @@ impl<L: Send + Sync> Swap for Hub<L> {
     }
 
     fn swap_rules(&self, residency: Residency) {
-        self.residency.store(Arc::new(residency));
+        self.rules.residency.store(Arc::new(residency));
     }
 }
 
@@ -74,6 +75,14 @@ impl<L> std::fmt::Debug for Hub<L> {
             .field("me", &self.me)
             .finish_non_exhaustive()
     }
+}
+
+/// This node's own rules for the requests that it serves to peers, and what is told of refused ones.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) residency: ArcSwap<Residency>,
+    metrics: Metrics,
+    complaints: Complaints,
 }
 
 /// Gossip for addresses without a link, until one is there.
@@ -122,6 +131,30 @@ impl Letters {
     pub(super) fn take(&self, address: SocketAddr) -> Option<Bytes> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.remove(&address)
+    }
+}
+
+impl Rules {
+    pub(super) fn new(residency: Residency, metrics: Metrics) -> Self {
+        Self {
+            residency: ArcSwap::from_pointee(residency),
+            metrics,
+            complaints: Complaints::default(),
+        }
+    }
+
+    /// A request of the peer at the end of `link` may not be answered here. Its own rules should have
+    /// told it so: an operator should compare the two.
+    pub(super) fn refused(&self, link: &Link, detail: &str) {
+        self.metrics.residency_refused_to_peer();
+        let address = link.connection.remote_address().ip();
+        if self.complaints.may(address, Instant::now()) {
+            warn!(
+                peer.name = %link.peer,
+                detail,
+                "a peer's request may not be answered here; compare the residency rules of both nodes"
+            );
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use grapevine_core::ids::NodeName;
-use grapevine_core::limit::InFlightGuard;
+use grapevine_core::limit::{InFlight, InFlightGuard};
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{
     BODY_BYTES_MAX, HEAD_BYTES_MAX, InsideHead, LENGTH_BYTES, ResponseHead, ResponseStart,
@@ -46,6 +46,22 @@ const LINK_LOOK: Duration = Duration::from_millis(10);
 
 /// What is set aside at once on the word of an announced length.
 const RESERVE_MAX: usize = 64 * 1_024;
+
+/// Calls that are under way on one link.
+#[derive(Debug, Default)]
+pub(super) struct InsideCalls {
+    /// Of this node to the peer's inside.
+    sent: InFlight,
+    /// Of the peer to this node's.
+    served: InFlight,
+}
+
+impl InsideCalls {
+    /// Whether there are none.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sent.count() == 0 && self.served.count() == 0
+    }
+}
 
 /// Calls the inside of peers.
 #[derive(Clone, Debug)]
@@ -136,7 +152,7 @@ impl Insider {
             let detail = format!("too many calls to {} are under way", link.peer);
             Failure::new(Outcome::Refused(Refusal::Full), detail)
         };
-        let counted = link.inside_sent.enter_below(INSIDE_MAX).ok_or_else(full)?;
+        let counted = link.inside.sent.enter_below(INSIDE_MAX).ok_or_else(full)?;
         let answered = self.answer(link, call, deadline, counted);
         tokio::select! {
             biased;
@@ -255,7 +271,7 @@ pub(super) async fn serve<L>(
     head: &InsideHead<'_>,
     counted: InFlightGuard,
 ) {
-    let Some(_served) = link.inside_served.enter_below(INSIDE_MAX) else {
+    let Some(_served) = link.inside.served.enter_below(INSIDE_MAX) else {
         let refusal = refused(Refusal::Full, "too many calls are under way");
         return refuse(hub, link, stream, None, refusal).await;
     };

@@ -25,6 +25,7 @@ use grapevine_core::ids::{Generation, NodeName};
 use grapevine_core::limit::InFlight;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::inside::InsideCalls;
 use super::outbox::Outbox;
 use super::ping::Hearing;
 
@@ -57,10 +58,8 @@ pub struct Link {
     pub outbox: Outbox,
     /// Forwarded requests under way on it, both ways.
     pub calls: InFlight,
-    /// Calls of this node to the peer's inside that are under way on it.
-    pub inside_sent: InFlight,
-    /// Calls of the peer to this node's inside that are under way on it.
-    pub inside_served: InFlight,
+    /// Calls to the insides of both ends that are under way on it.
+    pub(super) inside: InsideCalls,
     silent: watch::Sender<bool>,
     heard: AtomicBool,
     retiring: AtomicBool,
@@ -183,8 +182,7 @@ impl Link {
             connection: parts.connection,
             outbox: parts.outbox,
             calls: InFlight::default(),
-            inside_sent: InFlight::default(),
-            inside_served: InFlight::default(),
+            inside: InsideCalls::default(),
             silent: watch::Sender::new(false),
             heard: AtomicBool::new(true),
             retiring: AtomicBool::new(false),
@@ -219,12 +217,6 @@ impl Link {
     /// Takes back [`Link::start_retiring`]: it is used after all.
     pub fn stop_retiring(&self) {
         self.retiring.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether nothing runs on it.
-    pub fn is_idle(&self) -> bool {
-        let all = [&self.calls, &self.inside_sent, &self.inside_served];
-        all.iter().all(|calls| calls.count() == 0)
     }
 
     fn rank(&self) -> Rank {

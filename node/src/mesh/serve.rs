@@ -146,6 +146,9 @@ pub(super) async fn refuse<L>(
     upstream: Option<&UpstreamName>,
     refused: Refused,
 ) {
+    if refused.refusal == Refusal::Residency {
+        hub.rules.refused(link, &refused.detail);
+    }
     debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
     let failure = Failure::new(Outcome::Refused(refused.refusal), refused.detail);
     tell_failure(hub, stream, upstream, &failure).await;

@@ -197,7 +197,7 @@ async fn retire<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>) {
             link.stop_retiring();
             return;
         }
-        if link.is_idle() {
+        if link.calls.count() == 0 && link.inside.is_idle() {
             let code = VarInt::from_u32(close::SUPERFLUOUS);
             link.connection.close(code, b"another connection is used");
             return;

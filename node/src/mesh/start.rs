@@ -21,7 +21,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::dial::{self, Dialler, Members};
 use super::endpoint::{self, EndpointError};
 use super::forward::Forwarder;
-use super::hub::{Complaints, Hub, Letters, Swap};
+use super::hub::{Complaints, Hub, Letters, Rules, Swap};
 use super::identity::{IdentityError, Signer, Verifier};
 use super::inside::Insider;
 use super::links::Links;
@@ -31,6 +31,7 @@ use super::tls::TlsError;
 use super::wire::Incoming;
 use crate::driver::Desk;
 use crate::exchange::{CallInside, CallLocal, ServeInside};
+use crate::observe::metrics::Metrics;
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
 const GOSSIP_MAX: usize = 1_024;
@@ -69,6 +70,8 @@ pub struct MeshConfig {
     pub credentials: Credentials,
     /// Which requests may be answered in this node's region.
     pub residency: Residency,
+    /// Where refusals by those rules are counted.
+    pub metrics: Metrics,
 }
 
 /// Why the mesh did not start.
@@ -151,29 +154,21 @@ pub async fn start<L: CallLocal>(
     let (signer, verifier) = identity(credentials, &config.node)?;
     let endpoint = endpoint::open(config.listen, credentials)?;
     let (host, advertised) = advertised(&endpoint, config.advertise.as_deref()).await?;
-    let greeting = Greeting {
-        node: config.node.clone(),
-        generation: config.generation,
-        address: advertised,
-        host,
-        version_min: VERSION,
-        version_max: VERSION,
-    };
+    let greeting = greeting(&config, host, advertised)?;
     let (links, events) = Links::new(config.node.clone());
     let (gossip, gossip_in) = mpsc::channel(GOSSIP_MAX);
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
-    let kibibytes = Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX));
     let insider = Insider {
         me: config.node.clone(),
         links: links.clone(),
         members: members_in.clone(),
         strangers: strangers.clone(),
-        kibibytes: Arc::clone(&kibibytes),
+        kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
     };
     let letters = Letters::new(strangers);
-    let own_addresses: Vec<SocketAddr> = own_addresses(&endpoint, advertised);
+    let own_addresses = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
         mesh: credentials.mesh().clone(),
         me: config.node,
@@ -183,7 +178,7 @@ pub async fn start<L: CallLocal>(
         endpoint: endpoint.clone(),
         client: ArcSwap::from_pointee(endpoint::client_config(credentials)?),
         verifier: verifier.clone(),
-        greeting: Bytes::from(greeting.encode()?),
+        greeting,
         own_addresses: own_addresses.clone(),
         links: links.clone(),
         serials: AtomicU64::new(1),
@@ -191,16 +186,13 @@ pub async fn start<L: CallLocal>(
         rumors,
         letters: letters.clone(),
         underway: Underway::default(),
-        upload_kibibytes: kibibytes,
+        upload_kibibytes: Arc::clone(&insider.kibibytes),
         complaints: Complaints::default(),
-        residency: ArcSwap::from_pointee(config.residency),
+        rules: Rules::new(config.residency, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
-    let tasks = [
-        tokio::spawn(session::accept(Arc::clone(&hub))).abort_handle(),
-        tokio::spawn(dialler.run()).abort_handle(),
-    ];
-    // Not among those that are aborted: it tells the engine of the last links' end.
+    let accept = session::accept(Arc::clone(&hub));
+    let tasks = [tokio::spawn(accept), tokio::spawn(dialler.run())];
     tokio::spawn(tell(desk, events));
     let handle = MeshHandle {
         endpoint,
@@ -209,7 +201,7 @@ pub async fn start<L: CallLocal>(
         signer,
         verifier,
         swaps: hub,
-        tasks: Arc::new(tasks),
+        tasks: Arc::new(tasks.map(|task| task.abort_handle())),
     };
     Ok(Parts {
         handle,
@@ -221,6 +213,19 @@ pub async fn start<L: CallLocal>(
             rumors: rumors_in,
         },
     })
+}
+
+/// This node's greeting, as a frame.
+fn greeting(config: &MeshConfig, host: String, address: SocketAddr) -> Result<Bytes, StartError> {
+    let greeting = Greeting {
+        node: config.node.clone(),
+        generation: config.generation,
+        address,
+        host,
+        version_min: VERSION,
+        version_max: VERSION,
+    };
+    Ok(greeting.encode()?.into())
 }
 
 /// What signs for the node and checks others; refuses another node's certificate.
@@ -235,7 +240,7 @@ fn identity(credentials: &Credentials, node: &NodeName) -> Result<(Signer, Verif
     Ok((Signer::new(credentials)?, verifier))
 }
 
-/// Hands the links' events to the engine, in their order.
+/// Hands the links' events to the engine, in their order; never aborted, since it tells of the last end.
 async fn tell(desk: Desk, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         desk.tell(event).await;

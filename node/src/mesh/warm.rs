@@ -107,6 +107,7 @@ mod tests {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let start = grapevine_core::Instant::START;
         Engine::new(start, identity).view(start)
@@ -142,6 +143,7 @@ mod tests {
                 rtt: Some(Duration::from_millis(1)),
                 services: None,
                 upstreams: Vec::new(),
+                rules_differ: false,
             });
         }
         let warm = warm_set(&view, &name("me"), &members(200));
@@ -178,6 +180,7 @@ mod tests {
                 serves,
                 ..ServicesFact::default()
             })),
+            rules_differ: false,
             upstreams: Vec::new(),
         }
     }

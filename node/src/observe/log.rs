@@ -7,9 +7,9 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Warns of each message it cannot read, which a hostile peer could send without end; the node counts
-/// them itself and warns now and then. A level that names this crate overrides it.
-const GOSSIP_CRATE: &str = "chitchat";
+/// They warn of each message they cannot read (gossip, DNS), which a hostile peer could send without end;
+/// the node counts those itself. A level that names such a crate overrides it.
+const LOUD_CRATES: [&str; 2] = ["chitchat", "hickory_proto"];
 
 /// Installs the process's log output, on standard error. A second call changes nothing.
 ///
@@ -17,8 +17,10 @@ const GOSSIP_CRATE: &str = "chitchat";
 /// When the level is no filter.
 pub fn init(config: &LogConfig) -> Result<(), ParseError> {
     let mut filter = EnvFilter::builder().parse(&config.level)?;
-    if !config.level.contains(GOSSIP_CRATE) {
-        filter = filter.add_directive(format!("{GOSSIP_CRATE}=error").parse()?);
+    for name in LOUD_CRATES {
+        if !config.level.contains(name) {
+            filter = filter.add_directive(format!("{name}=error").parse()?);
+        }
     }
     // Colours are for people: in a file or a collector they are noise between a name and its value.
     let builder = tracing_subscriber::fmt()

@@ -11,14 +11,18 @@ use std::sync::atomic::AtomicU64;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, View};
-use grapevine_core::work;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::dns::DnsQueries;
+use super::labels::{
+    AttemptLabels, BuildLabels, DirectionLabels, KindLabels, PathLabels, PeerLabels, StatusLabels,
+    UpstreamLabels,
+};
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
 
@@ -47,59 +51,10 @@ struct Inner {
     peer_live: Family<PeerLabels, Gauge>,
     peer_reachable: Family<PeerLabels, Gauge>,
     peer_rtt: Family<PeerLabels, FloatGauge>,
+    peer_residency_differs: Family<PeerLabels, Gauge>,
     lost: Family<KindLabels, Gauge>,
-    tasks_unserved: Family<ServiceLabels, Gauge>,
+    dns: DnsQueries,
     tasks: TaskMetrics,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StatusLabels {
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct AttemptLabels {
-    node: String,
-    upstream: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PathLabels {
-    path: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct KindLabels {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct UpstreamLabels {
-    node: String,
-    upstream: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PeerLabels {
-    peer: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ServiceLabels {
-    service: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
-    node: String,
-    region: String,
 }
 
 /// What a scrape reads beside the view.
@@ -180,6 +135,17 @@ impl Metrics {
         }
     }
 
+    /// The counts of the DNS server.
+    pub fn dns(&self) -> DnsQueries {
+        self.0.dns.clone()
+    }
+
+    /// Counts a request of a peer that this node's rules, or those that came along, refuse here.
+    pub fn residency_refused_to_peer(&self) {
+        let kind = "refused-to-peer";
+        self.0.residency.get_or_create(&KindLabels { kind }).inc();
+    }
+
     /// Counts a notice of core.
     pub fn transition(&self, kind: &'static str) {
         self.0.transitions.get_or_create(&KindLabels { kind }).inc();
@@ -207,21 +173,14 @@ impl Metrics {
         metrics.peer_live.clear();
         metrics.peer_reachable.clear();
         metrics.peer_rtt.clear();
+        metrics.peer_residency_differs.clear();
         for node in &view.nodes {
             metrics.read_upstreams(node);
             if node.name != view.node {
                 metrics.read_peer(node);
             }
         }
-        metrics.tasks_unserved.clear();
-        let unserved = work::unserved(view).into_iter();
-        for tasks in unserved.filter(|tasks| *tasks.node == view.node) {
-            let service = tasks.service.to_string();
-            let gauge = metrics
-                .tasks_unserved
-                .get_or_create(&ServiceLabels { service });
-            gauge.set(tasks.waiting.into());
-        }
+        metrics.tasks.read(view);
     }
 }
 
@@ -258,6 +217,9 @@ impl Inner {
         self.peer_reachable
             .get_or_create(&labels)
             .set(i64::from(reachable));
+        self.peer_residency_differs
+            .get_or_create(&labels)
+            .set(i64::from(node.rules_differ));
         if let Some(rtt) = node.rtt {
             self.peer_rtt.get_or_create(&labels).set(rtt.as_secs_f64());
         }
@@ -283,10 +245,12 @@ impl Inner {
             peer_live: Family::default(),
             peer_reachable: Family::default(),
             peer_rtt: Family::default(),
+            peer_residency_differs: Family::default(),
             lost: Family::default(),
-            tasks_unserved: Family::default(),
+            dns: DnsQueries::default(),
             tasks: TaskMetrics::register(registry),
         };
+        inner.dns.register(registry);
         inner.register_requests(registry);
         inner.register_states(registry);
         inner
@@ -327,7 +291,7 @@ impl Inner {
         );
         registry.register(
             "residency",
-            "Requests that residency rules concerned: kept within their fence, or refused",
+            "Requests that residency rules concerned: kept within their fence, refused, or refused to a peer",
             self.residency.clone(),
         );
         registry.register(
@@ -371,9 +335,9 @@ impl Inner {
             self.peer_rtt.clone(),
         );
         registry.register(
-            "tasks_unserved",
-            "Tasks that wait at this node while no live node serves them, by service",
-            self.tasks_unserved.clone(),
+            "peer_residency_differs",
+            "Whether a peer goes by other residency rules than this node: 1 or 0",
+            self.peer_residency_differs.clone(),
         );
     }
 }

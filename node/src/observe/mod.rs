@@ -2,7 +2,9 @@
 //!
 //! [`record`] is the request path's end, [`history`] the collecting one.
 
+pub mod dns;
 pub mod history;
+mod labels;
 pub mod log;
 pub mod metrics;
 pub mod notices;

@@ -22,6 +22,8 @@ const fn kind(notice: &Notice) -> &'static str {
         Notice::UpstreamRecovered { .. } => "upstream_recovered",
         Notice::UpstreamCoolingDown { .. } => "upstream_cooling_down",
         Notice::ModelsCutOff { .. } => "models_cut_off",
+        Notice::RulesDiffer { .. } => "rules_differ",
+        Notice::RulesAgree { .. } => "rules_agree",
         Notice::PeerJoined { .. } => "peer_joined",
         Notice::PeerDied { .. } => "peer_died",
         Notice::PeerRevived { .. } => "peer_revived",
@@ -64,6 +66,13 @@ fn log(notice: &Notice) {
                 "upstream has more models than the mesh can be told; list those that peers need under its models"
             );
         }
+        Notice::RulesDiffer { peer } => {
+            warn!(
+                peer.name = %peer,
+                "a peer has other residency rules; requests go by both until they are the same"
+            );
+        }
+        Notice::RulesAgree { peer } => info!(peer.name = %peer, "residency rules agree again"),
         Notice::PeerJoined { peer } => info!(peer.name = %peer, "peer joined"),
         Notice::PeerDied { peer } => warn!(peer.name = %peer, "peer died"),
         Notice::PeerRevived { peer } => info!(peer.name = %peer, "peer is live"),

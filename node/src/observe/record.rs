@@ -261,6 +261,7 @@ mod tests {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let (_driver, desk, _outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         Recorder::new(desk)

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use grapevine_core::view::View;
+use grapevine_core::work;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -29,6 +31,7 @@ struct Inner {
     tasks: Family<StateLabels, Gauge>,
     ended: Family<EndLabels, Counter>,
     again: Family<ServiceLabels, Counter>,
+    unserved: Family<ServiceLabels, Gauge>,
     lost: Counter,
     enqueue: Family<ServiceLabels, Histogram>,
     run: Family<ServiceLabels, Histogram>,
@@ -66,6 +69,7 @@ impl TaskMetrics {
             tasks: Family::default(),
             ended: Family::default(),
             again: Family::default(),
+            unserved: Family::default(),
             lost: Counter::default(),
             enqueue: Family::new_with_constructor(seconds),
             run: Family::new_with_constructor(seconds),
@@ -86,6 +90,11 @@ impl TaskMetrics {
             inner.again.clone(),
         );
         registry.register(
+            "tasks_unserved",
+            "Tasks that wait at this node while no live node serves them, by service",
+            inner.unserved.clone(),
+        );
+        registry.register(
             "task_leases_lost",
             "Leases in this node's store that ran out: their tasks wait again or are dead letters",
             inner.lost.clone(),
@@ -103,6 +112,19 @@ impl TaskMetrics {
             inner.run.clone(),
         );
         Self(Arc::new(inner))
+    }
+
+    /// Sets what `view` tells of tasks that nobody serves.
+    pub(super) fn read(&self, view: &View) {
+        self.0.unserved.clear();
+        let unserved = work::unserved(view).into_iter();
+        for tasks in unserved.filter(|tasks| *tasks.node == view.node) {
+            let labels = self.labels(tasks.service.as_str());
+            self.0
+                .unserved
+                .get_or_create(&labels)
+                .inc_by(tasks.waiting.into());
+        }
     }
 
     /// A task was accepted.

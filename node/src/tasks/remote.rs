@@ -340,5 +340,4 @@ pub(super) fn fitting<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> usize {
 }
 
 #[cfg(test)]
-#[path = "remote_tests.rs"]
 mod tests;

@@ -12,13 +12,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::support::*;
 
 /// A certificate for `localhost`, and a client that believes it and offers `alpn`.
-fn certificate(alpn: &[&[u8]]) -> (Arc<rustls::ServerConfig>, ClientConfig) {
+pub(crate) fn certificate(alpn: &[&[u8]]) -> (Arc<rustls::ServerConfig>, ClientConfig) {
     let names = vec!["localhost".to_owned()];
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(names).expect("a certificate");
@@ -36,11 +36,14 @@ fn certificate(alpn: &[&[u8]]) -> (Arc<rustls::ServerConfig>, ClientConfig) {
     (server.expect("a server's side"), client)
 }
 
-/// The status of a chat request over TLS with HTTP/2.
-async fn chat_over_http2(node: &Node, client: ClientConfig) -> std::io::Result<u16> {
+/// The status of a chat request over TLS with HTTP/2 on `stream`.
+pub(crate) async fn chat_over_http2(
+    stream: TcpStream,
+    client: ClientConfig,
+) -> std::io::Result<u16> {
     let connector = TlsConnector::from(Arc::new(client));
     let name = ServerName::try_from("localhost").expect("a name");
-    let stream = connector.connect(name, node.connect().await).await?;
+    let stream = connector.connect(name, stream).await?;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let io = TokioIo::new(stream);
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
@@ -64,12 +67,16 @@ async fn tls_is_served_and_its_certificate_can_be_replaced() {
     let mut plan = Plan::with(&[&upstream]);
     plan.listen.tls = Some(handle.clone());
     let node = plan.start().await;
-    let status = chat_over_http2(&node, first_client.clone()).await;
+    let status = chat_over_http2(node.connect().await, first_client.clone()).await;
     assert_eq!(status.expect("the first certificate"), 200);
     handle.store(second_server);
-    let status = chat_over_http2(&node, second_client).await;
+    let status = chat_over_http2(node.connect().await, second_client).await;
     assert_eq!(status.expect("the second certificate"), 200);
-    assert!(chat_over_http2(&node, first_client).await.is_err());
+    assert!(
+        chat_over_http2(node.connect().await, first_client)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 mod attempts;
 mod door;
+mod explaining;
+mod introductions;
 mod listening;
+mod nearest;
 mod passing;
 mod residency;
 mod streams;

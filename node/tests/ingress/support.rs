@@ -20,7 +20,7 @@ use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_node::clock::Clock;
-use grapevine_node::config::checked::TimeoutConfig;
+use grapevine_node::config::checked::{ProxyProtocol, TimeoutConfig};
 use grapevine_node::driver::{Desk, Driver, Outlets};
 use grapevine_node::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 use grapevine_node::ingress::{Context, Cors, Keys, ListenSettings, Locate, Settings, Workers};
@@ -273,6 +273,8 @@ impl Default for Plan {
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
                 in_flight_max: 1_000,
+                trusted_proxies: vec![],
+                proxy_protocol: ProxyProtocol::Off,
                 strategy: Strategy::Latency,
                 homes: Homes::default(),
                 residency: Residency::default(),
@@ -344,6 +346,7 @@ impl Plan {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let (driver, desk, outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
@@ -396,6 +399,7 @@ async fn introduce(desk: &Desk, peers: &[(&'static str, u16)]) {
                 protocol: 1,
                 build: String::new(),
                 serves_requests: true,
+                public: grapevine_core::fact::Public::default(),
             }),
             Fact::Phase(Phase::Ready),
             Fact::Upstream(UpstreamFact {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::fact::{Fact, FactKey, Load, Phase, ServicesFact};
+use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
 use crate::health;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::outcome::Outcome;
 use crate::place::Place;
+use crate::residency::Residency;
 use crate::units::{Tier, Weight};
 
 /// Who this node is, and the rules that hold for all of its upstreams. Fixed for its life,
@@ -29,6 +30,22 @@ pub struct Identity {
     pub build: String,
     /// Whether it answers API requests.
     pub serves_requests: bool,
+    /// What clients are told of it.
+    pub public: Public,
+}
+
+impl Identity {
+    /// What it says of itself.
+    pub(super) fn fact(&self) -> NodeFact {
+        NodeFact {
+            region: self.region.clone(),
+            place: self.place,
+            protocol: self.protocol,
+            build: self.build.clone(),
+            serves_requests: self.serves_requests,
+            public: self.public.clone(),
+        }
+    }
 }
 
 /// An own upstream as configured.
@@ -129,6 +146,8 @@ pub enum Via {
 pub enum Event {
     /// The configured upstreams, at the start and after a reload. Those that stay keep their state.
     Configured(Vec<UpstreamSpec>),
+    /// The configured residency rules, at the start and after a reload.
+    RulesChanged(Residency),
     /// The node itself moved on in its life.
     PhaseChanged(Phase),
     /// The background work of the node changed; to be told at most once per second, but for transitions.

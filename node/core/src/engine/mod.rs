@@ -12,6 +12,7 @@ mod local;
 mod locals;
 mod peer;
 mod picture;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use crate::fact::{Change, Fact, NodeFact, Phase, ServicesFact};
+use crate::fact::{Change, Fact, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
+use crate::residency::{PeerRules, RulesFact};
 use crate::time::Instant;
 use crate::units::Tier;
 use crate::view::View;
@@ -63,6 +65,9 @@ pub struct Engine {
     locals: BTreeMap<UpstreamName, Local>,
     peers: BTreeMap<NodeName, Peer>,
     incumbents: BTreeMap<(ModelName, Tier), (NodeName, UpstreamName)>,
+    /// The own residency rules; `None` until they were told, and so nothing is told of them.
+    rules: Option<Arc<RulesFact>>,
+    peer_rules: Arc<[PeerRules]>,
     introduced: bool,
     peers_seen_at: Instant,
     view_due: ViewDue,
@@ -89,6 +94,8 @@ impl Engine {
             locals: BTreeMap::new(),
             peers: BTreeMap::new(),
             incumbents: BTreeMap::new(),
+            rules: None,
+            peer_rules: Arc::default(),
             introduced: false,
             peers_seen_at: now,
             view_due: ViewDue::Now,
@@ -114,6 +121,7 @@ impl Engine {
     fn take(&mut self, now: Instant, event: Event, rng: &mut impl Rng, effects: &mut Vec<Effect>) {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
+            Event::RulesChanged(rules) => self.rules_changed(rules, effects),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
             Event::ServicesChanged(fact) => self.change_services(fact, effects),
             Event::AnswerBegan(report) => self.local_answer_began(now, &report),
@@ -185,10 +193,14 @@ impl Engine {
         };
         let gone = self.peers.iter().filter(|(_, peer)| is_forgotten(peer));
         let gone: Vec<NodeName> = gone.map(|(name, _)| name.clone()).collect();
+        let any_gone = !gone.is_empty();
         for peer in gone {
             self.peers.remove(&peer);
             effects.push(Effect::Notice(Notice::PeerForgotten { peer }));
             self.view_becomes(ViewDue::Soon);
+        }
+        if any_gone {
+            self.gather_rules();
         }
         for peer in self.peers.values_mut() {
             if peer.suspicion_ended(now) {
@@ -237,15 +249,14 @@ impl Engine {
     }
 
     /// What it says of itself, whatever upstreams it has.
-    fn introduction(&self) -> [Fact; 2] {
-        let fact = NodeFact {
-            region: self.identity.region.clone(),
-            place: self.identity.place,
-            protocol: self.identity.protocol,
-            build: self.identity.build.clone(),
-            serves_requests: self.identity.serves_requests,
-        };
-        [Fact::Node(fact), Fact::Phase(self.phase)]
+    fn introduction(&self) -> Vec<Fact> {
+        // The rules first: who knows the node knows them.
+        let rules = self
+            .rules
+            .iter()
+            .map(|rules| Fact::Rules(Arc::clone(rules)));
+        let rest = [Fact::Node(self.identity.fact()), Fact::Phase(self.phase)];
+        rules.chain(rest).collect()
     }
 
     /// Rises above a former life of this node and tells everything anew.

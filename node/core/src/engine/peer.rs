@@ -13,6 +13,7 @@ use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
 use crate::outcome::{Outcome, Refusal};
+use crate::residency::RulesFact;
 use crate::time::Instant;
 use crate::view::Reach;
 
@@ -44,6 +45,8 @@ pub(super) struct Peer {
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
     pub(super) rtt: Option<Duration>,
+    /// What it last told of its residency rules, in whatever life.
+    pub(super) rules: Option<Arc<RulesFact>>,
     stamps: BTreeMap<FactKey, Stamp>,
     /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
     lapsed: bool,
@@ -123,6 +126,7 @@ impl Peer {
             died_at: Some(now),
             link: Link::Down,
             rtt: None,
+            rules: None,
             stamps: BTreeMap::new(),
             lapsed: false,
             suspect_until: None,
@@ -266,6 +270,7 @@ impl Engine {
                 peer.upstreams.remove(&name);
                 due = ViewDue::Now;
             }
+            Fact::Rules(rules) => self.rules_heard(&node, rules, effects),
         }
         self.view_becomes(due);
         if via == Via::Rumor {

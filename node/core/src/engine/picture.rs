@@ -75,6 +75,7 @@ impl Engine {
             no_model: tiers(now, all, |_, _| false),
             own,
             nodes: self.nodes(now),
+            peer_rules: Arc::clone(&self.peer_rules),
         }
     }
 
@@ -177,13 +178,7 @@ impl Engine {
     fn nodes(&self, now: Instant) -> Vec<NodeView> {
         let own = NodeView {
             name: self.identity.node.clone(),
-            fact: Some(NodeFact {
-                region: self.identity.region.clone(),
-                place: self.identity.place,
-                protocol: self.identity.protocol,
-                build: self.identity.build.clone(),
-                serves_requests: self.identity.serves_requests,
-            }),
+            fact: Some(self.identity.fact()),
             generation: self.identity.generation,
             phase: self.phase,
             live: true,
@@ -195,6 +190,7 @@ impl Engine {
                 .values()
                 .map(|local| own_status(now, local))
                 .collect(),
+            rules_differ: false,
         };
         let peers = self.peers.iter().map(|(name, peer)| NodeView {
             name: name.clone(),
@@ -206,6 +202,7 @@ impl Engine {
             rtt: peer.rtt,
             services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),
+            rules_differ: self.differs(peer),
         });
         std::iter::once(own).chain(peers).collect()
     }

@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::*;
-use crate::fact::{FactKey, Load, Standing, UpstreamFact};
+use crate::fact::{FactKey, Load, NodeFact, Public, Standing, UpstreamFact};
 use crate::health::{Failure, Policy, Reason};
 use crate::ids::{Generation, RegionName};
 use crate::outcome::{Outcome, Refusal};
+use crate::residency::{Residency, Rule, Unknown};
 use crate::route::{Ask, Plan, PlanError, Strategy, plan};
 use crate::units::{Share, Weight};
 use crate::view::{Reach, Way};
@@ -47,6 +48,7 @@ impl Bench {
             protocol: 1,
             build: "test".into(),
             serves_requests: true,
+            public: Public::default(),
         };
         let engine = Engine::new(Instant::START, identity);
         Self {
@@ -175,6 +177,7 @@ fn node_fact(name: &str) -> NodeFact {
         protocol: 1,
         build: "test".into(),
         serves_requests: true,
+        public: Public::default(),
     }
 }
 
@@ -475,6 +478,7 @@ fn older_fact_is_ignored_and_not_relayed() {
 #[test]
 fn new_life_of_a_peer_forgets_the_old_one() {
     let mut bench = Bench::new();
+    bench.tell(Event::PhaseChanged(Phase::Ready));
     bench.meet("jpn", NEAR, TTFT);
     let stamp = Stamp {
         generation: Generation(4),
@@ -719,4 +723,91 @@ fn earlier_life_of_a_peer_is_heard_only_when_the_later_one_is_long_dead() {
     };
     assert_eq!(reach(Duration::from_secs(239)), Reach::Closed);
     assert_eq!(reach(Duration::from_secs(240)), Reach::Open);
+}
+
+/// One rule that keeps clients of the EU in `region`.
+fn rules(name: &str) -> Residency {
+    let rule = Rule {
+        clients: vec!["EU".parse().expect("a known area")],
+        keys: Vec::new(),
+        models: Vec::new(),
+        regions: [region(name)].into(),
+    };
+    Residency::new(vec![rule], Unknown::Fenced)
+}
+
+fn rules_fact(rules: &Residency) -> Fact {
+    Fact::Rules(Arc::new(RulesFact {
+        digest: rules.digest(),
+        rules: rules.clone(),
+    }))
+}
+
+/// The nodes whose rules hold at `usa`, beside its own.
+fn lenders(bench: &mut Bench) -> Vec<String> {
+    let view = bench.engine.view(bench.now);
+    let lenders = view.peer_rules.iter().map(|rules| rules.node.to_string());
+    lenders.collect()
+}
+
+#[test]
+fn own_rules_are_told_at_once_and_only_when_they_change() {
+    let mut bench = Bench::new();
+    let told = |effects: &[Effect]| {
+        let all = published(effects).into_iter();
+        all.filter(|(key, ..)| *key == FactKey::Rules)
+            .map(|(.., urgent)| urgent)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&bench.tell(Event::Tick)), []);
+    let none = Residency::default();
+    assert_eq!(told(&bench.tell(Event::RulesChanged(none.clone()))), [true]);
+    assert_eq!(told(&bench.tell(Event::RulesChanged(none))), []);
+    assert_eq!(told(&bench.tell(Event::RulesChanged(rules("eur")))), [true]);
+}
+
+#[test]
+fn peers_rules_hold_until_they_are_the_own() {
+    let mut bench = Bench::new();
+    let effects = bench.hear("eur", 1, rules_fact(&rules("eur")));
+    let differ = Effect::Notice(Notice::RulesDiffer { peer: node("eur") });
+    assert!(effects.contains(&differ));
+    bench.hear("fra", 1, rules_fact(&rules("eur")));
+    assert_eq!(lenders(&mut bench), ["eur"], "equal rules hold once");
+    bench.tell(Event::RulesChanged(rules("eur")));
+    assert_eq!(lenders(&mut bench), [""; 0]);
+    let effects = bench.hear("eur", 2, rules_fact(&rules("fra")));
+    assert!(effects.contains(&differ));
+    let effects = bench.hear("eur", 3, rules_fact(&rules("eur")));
+    let agree = Effect::Notice(Notice::RulesAgree { peer: node("eur") });
+    assert!(effects.contains(&agree));
+    assert_eq!(lenders(&mut bench), [""; 0]);
+}
+
+#[test]
+fn peers_rules_outlast_its_link_and_its_restart_but_not_its_memory() {
+    let mut bench = Bench::new();
+    bench.meet("eur", NEAR, TTFT);
+    bench.tell(Event::MembersChanged(BTreeSet::from([node("eur")])));
+    bench.hear("eur", 4, rules_fact(&rules("eur")));
+    bench.hear_in(4, "eur", 1, Fact::Node(node_fact("eur")));
+    assert_eq!(lenders(&mut bench), ["eur"]);
+    bench.tell(Event::MembersChanged(BTreeSet::new()));
+    bench.tell(Event::LinkDown { peer: node("eur") });
+    bench.wait(FORGET_AFTER - Duration::from_secs(1));
+    assert_eq!(lenders(&mut bench), ["eur"]);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(lenders(&mut bench), [""; 0]);
+}
+
+#[test]
+fn peer_that_tells_no_rules_is_shown_where_there_are_some() {
+    let mut bench = Bench::new();
+    bench.meet("old", NEAR, TTFT);
+    let differs = |bench: &mut Bench| bench.engine.view(bench.now).nodes[1].rules_differ;
+    assert!(!differs(&mut bench));
+    bench.tell(Event::RulesChanged(rules("eur")));
+    assert!(differs(&mut bench));
+    bench.hear("old", 9, rules_fact(&rules("eur")));
+    assert!(!differs(&mut bench));
 }

@@ -48,6 +48,11 @@ impl Cost {
         }
     }
 
+    /// What `candidate` costs without load and the age of news: round trip and time to first byte.
+    pub(super) fn base(candidate: &Candidate) -> Duration {
+        candidate.upstream.rtt.saturating_add(candidate.ttft)
+    }
+
     /// The sum of the parts.
     pub fn total(&self) -> Duration {
         self.rtt

@@ -4,14 +4,21 @@
 //! client. So the nearest are looked for among all of a tier, in one pass that keeps the best 16: for
 //! each candidate a product of two directions, and no allocation beyond the 16. That a thousand
 //! candidates lie farther away never keeps the nearest out.
+//!
+//! A conversation's near set is all that are equally near: the first region of the map that is in use,
+//! else the nearest distance step. Nothing in it is measured here, so it is the same from any entry node in
+//! the world. For a client without a place it is the region nearest to the entry node. What is full, or says
+//! so itself, is left out; see [`super::affinity`].
 
 use std::sync::Arc;
 
-use super::order::WINDOW;
+use super::affinity::{self, Rank};
+use super::order::best;
 use super::{Ask, Reason};
+use crate::ids::RegionName;
 use crate::place::Place;
 use crate::time::Instant;
-use crate::view::{Candidate, UpstreamView};
+use crate::view::Candidate;
 
 /// Steps in which distances are compared, about 25 km each: the nodes of one city count as equally far,
 /// and their cost decides.
@@ -22,7 +29,7 @@ const STEPS: f64 = 512.0;
 struct Nearness {
     /// Not in the region that the client asked for.
     elsewhere: bool,
-    /// Nearly full: it stands behind all that are not, as in every strategy.
+    /// Nearly full, or for a conversation full: it stands behind all that are not, as in every strategy.
     hot: bool,
     /// The place of its region in the client's map; after its end where it is in none.
     home: usize,
@@ -30,53 +37,100 @@ struct Nearness {
     far: u64,
 }
 
-/// The nearest of `candidates`, at most [`WINDOW`], the nearest first.
+/// The nearest of `candidates`, the nearest first: as many as a window holds. A conversation's own place is
+/// the first of those that are equally near.
 pub(super) fn nearest<'a>(
-    candidates: impl Iterator<Item = &'a Arc<Candidate>>,
+    candidates: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
     ask: &Ask<'_>,
     now: Instant,
 ) -> Vec<&'a Arc<Candidate>> {
-    let mut best: Vec<(Nearness, &Arc<Candidate>)> = Vec::with_capacity(WINDOW + 1);
-    for candidate in candidates {
-        let nearness = nearness(&candidate.upstream, ask, now);
-        let is_full = best.len() == WINDOW;
-        if is_full && best.last().is_some_and(|(last, _)| *last <= nearness) {
-            continue;
-        }
-        // Behind its equals, which are cheaper.
-        let index = best.partition_point(|(other, _)| *other <= nearness);
-        best.insert(index, (nearness, candidate));
-        best.truncate(WINDOW);
-    }
-    best.into_iter().map(|(_, candidate)| candidate).collect()
+    let Some(session) = ask.session else {
+        return best(candidates, |one| nearness(one, ask, None, now));
+    };
+    let ours = match ask.client_place {
+        Some(_) => None,
+        None => nearest_region(candidates.clone(), ask, now),
+    };
+    let measure = |one: &Candidate| nearness(one, ask, ours, now);
+    let nearest = candidates.clone().map(|one| measure(one)).min();
+    best(candidates, |one| {
+        let nearness = measure(one);
+        let rank = match Some(nearness) == nearest {
+            true => affinity::rank(session, one, now),
+            false => Rank::default(),
+        };
+        (nearness, rank)
+    })
 }
 
-/// Why the first of them is the first.
-pub(super) fn reason(upstream: &UpstreamView, ask: &Ask<'_>) -> Reason {
-    match ask.home_regions.contains(&upstream.region) {
+/// Puts `item` into `best` at its rank among at most `max`, behind its equals: they came first.
+pub(crate) fn keep_least<K: Ord, T>(best: &mut Vec<(K, T)>, max: usize, rank: K, item: T) {
+    if best.len() == max && best.last().is_none_or(|(last, _)| *last <= rank) {
+        return;
+    }
+    let index = best.partition_point(|(other, _)| *other <= rank);
+    best.insert(index, (rank, item));
+    best.truncate(max);
+}
+
+/// Why the first of them, in this order, is the first.
+pub(super) fn reason<'a>(
+    mut ordered: impl Iterator<Item = &'a Arc<Candidate>>,
+    ask: &Ask<'_>,
+) -> Reason {
+    let region = |one: &'a Arc<Candidate>| &one.upstream.region;
+    let (first, second) = (ordered.next().map(region), ordered.next().map(region));
+    if ask.session.is_some() && first == second {
+        return Reason::Session;
+    }
+    match first.is_some_and(|region| ask.home_regions.contains(region)) {
         true => Reason::Mapped,
         false => Reason::Nearest,
     }
 }
 
-fn nearness(upstream: &UpstreamView, ask: &Ask<'_>, now: Instant) -> Nearness {
+/// The region nearest to this node of those that are not full: a round trip jitters, a region does not.
+fn nearest_region<'a>(
+    candidates: impl Iterator<Item = &'a Arc<Candidate>>,
+    ask: &Ask<'_>,
+    now: Instant,
+) -> Option<&'a RegionName> {
+    let key = |one: &&Arc<Candidate>| {
+        let is_full = affinity::is_full(&one.upstream, now);
+        (ask.is_elsewhere(one), is_full, one.upstream.rtt)
+    };
+    candidates.min_by_key(key).map(|one| &one.upstream.region)
+}
+
+/// `ours` is the region that counts as no distance at all.
+fn nearness(
+    candidate: &Candidate,
+    ask: &Ask<'_>,
+    ours: Option<&RegionName>,
+    now: Instant,
+) -> Nearness {
+    let upstream = &*candidate.upstream;
     let mut homes = ask.home_regions.iter();
     let home = homes.position(|region| *region == upstream.region);
     Nearness {
-        elsewhere: ask
-            .prefer_region
-            .is_some_and(|region| *region != upstream.region),
-        hot: upstream.is_hot(now),
+        elsewhere: ask.is_elsewhere(candidate),
+        hot: match ask.session {
+            Some(_) => affinity::is_full(upstream, now),
+            None => upstream.is_hot(now),
+        },
         home: home.unwrap_or(ask.home_regions.len()),
         far: match ask.client_place {
+            // A mapped region is one, wherever its nodes stand.
+            _ if home.is_some() && ask.session.is_some() => 0,
             Some(client) => distance_steps(client, upstream.place),
+            None if ours == Some(&upstream.region) => 0,
             None => u64::try_from(upstream.rtt.as_micros()).unwrap_or(u64::MAX),
         },
     }
 }
 
 /// One whose place is not known stands behind all others.
-fn distance_steps(client: Place, place: Option<Place>) -> u64 {
+pub(crate) fn distance_steps(client: Place, place: Option<Place>) -> u64 {
     // The root of the separation is the sine of half the angle: half way round the Earth is 1.
     place.map_or(u64::MAX, |place| {
         (client.separation(place).sqrt() * STEPS) as u64

@@ -1,7 +1,9 @@
 //! Where a request goes: `plan` turns a view and a question into candidates in order.
 
+mod affinity;
 mod cost;
-mod geo;
+pub(crate) mod geo;
+mod left_out;
 mod nearest;
 mod order;
 mod plan;
@@ -15,6 +17,7 @@ use crate::random;
 use crate::view::Candidate;
 
 pub use cost::Cost;
+pub use left_out::{Absence, LeftOut, left_out};
 pub use order::is_near;
 pub use plan::plan;
 
@@ -25,7 +28,8 @@ pub struct Ask<'a> {
     pub model: Option<&'a ModelName>,
     /// How to choose.
     pub strategy: Strategy,
-    /// A number that is equal for requests of the same conversation.
+    /// A number that is equal for requests of the same conversation. [`Strategy::Latency`] and
+    /// [`Strategy::Geo`] look at it.
     pub session: Option<u64>,
     /// Where the client is thought to be; `None` when its address cannot be placed. Only
     /// [`Strategy::Geo`] looks at it.
@@ -65,6 +69,19 @@ pub enum Strategy {
     Weighted,
     /// The least load.
     LeastBusy,
+}
+
+impl Strategy {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Geo => "geo",
+            Self::Priority => "priority",
+            Self::Weighted => "weighted",
+            Self::LeastBusy => "least-busy",
+        }
+    }
 }
 
 /// The candidates of a request, in the order to try them.

@@ -5,21 +5,22 @@
 //! NSDI 2024). A sample instead of everything keeps nodes that share slightly old news from all
 //! running to the same place.
 //!
-//! Bound: a tier is scored over its 16 cheapest candidates and two others, however many it has; by
-//! geography, over the 16 nearest to the client.
+//! Bound: a tier is scored over its 16 cheapest candidates and two others, however many it has, those of a
+//! region that the client prefers before all others; by geography, over the 16 nearest to the client, and
+//! for a conversation over the 16 that it belongs to first.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::{Ask, Choice, Cost, Reason, Strategy, geo};
+use super::{Ask, Choice, Cost, Reason, Strategy, affinity, geo};
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
 
 /// Candidates of a tier that are scored, beside the ones drawn from the rest.
-pub(super) const WINDOW: usize = 16;
+const WINDOW: usize = 16;
 
 /// Candidates drawn into the sample with probability falling with cost.
 const DRAWN: usize = 2;
@@ -34,7 +35,7 @@ const DRAWN_WHEN_HOT: usize = 3;
 const NEAR_SHARE: f64 = 0.1;
 
 /// Costs within this of the best are taken for equal.
-const NEAR_SPAN: Duration = Duration::from_millis(5);
+pub(super) const NEAR_SPAN: Duration = Duration::from_millis(5);
 
 /// Steps in which loads are compared: smaller differences are noise.
 const LOAD_STEPS: f64 = 20.0;
@@ -42,10 +43,10 @@ const LOAD_STEPS: f64 = 20.0;
 /// The share of requests that go to find out how fast another candidate is by now. A figure is as old as
 /// its last request: without this, one that was slow for a moment would be left for ever. Small enough
 /// to leave the 99th percentile alone.
-const EXPLORED_SHARE: f64 = 1.0 / 200.0;
+pub(super) const EXPLORED_SHARE: f64 = 1.0 / 200.0;
 
 /// The span over which one that came back gets its share of the work.
-const SLOW_START: Duration = Duration::from_secs(10);
+pub(super) const SLOW_START: Duration = Duration::from_secs(10);
 
 /// Whether `cost` is as good as `best` for all that measuring can tell: within 10 % or 5 ms of it.
 pub fn is_near(cost: Duration, best: Duration) -> bool {
@@ -133,23 +134,35 @@ fn window<'a>(
 ) -> Vec<Scored<'a>> {
     let fits =
         |candidate: &&Arc<Candidate>| candidate.upstream.is_usable(now) && ask.allows(candidate);
-    if ask.strategy == Strategy::Geo {
-        let nearest = geo::nearest(usable.iter().filter(fits), ask, now);
-        let scored = nearest.into_iter();
+    let fitting = usable.iter().filter(fits);
+    let ordered = match (ask.strategy, ask.session) {
+        (Strategy::Geo, _) => Some(geo::nearest(fitting.clone(), ask, now)),
+        (Strategy::Latency, Some(session)) => {
+            let fitting = fitting.clone();
+            Some(affinity::by_cost(fitting, ask, session, now, rng))
+        }
+        _ => None,
+    };
+    if let Some(ordered) = ordered {
+        let scored = ordered.into_iter();
         return scored.map(|one| Scored::new(one, now, rng)).collect();
     }
     let mut scored: Vec<Scored<'a>> = Vec::with_capacity(usable.len().min(WINDOW + DRAWN));
+    // The list is in order of cost, and the client's region may stand far behind in it.
+    if ask.prefer_region.is_some() {
+        let preferred = fitting.filter(|one| !ask.is_elsewhere(one)).take(WINDOW);
+        scored.extend(preferred.map(|one| Scored::new(one, now, rng)));
+    }
     let mut rest = usable.len();
-    for (index, candidate) in usable
-        .iter()
-        .enumerate()
-        .filter(|(_, candidate)| fits(candidate))
-    {
+    for (index, candidate) in usable.iter().enumerate() {
         if scored.len() == WINDOW {
             rest = index;
             break;
         }
-        scored.push(Scored::new(candidate, now, rng));
+        let is_in = ask.prefer_region.is_some() && !ask.is_elsewhere(candidate);
+        if fits(&candidate) && !is_in {
+            scored.push(Scored::new(candidate, now, rng));
+        }
     }
     for _ in 0..DRAWN {
         let drawn = rest + random::below(rng, usable.len() - rest);
@@ -201,10 +214,10 @@ fn first_choice<'a>(
     rng: &mut impl Rng,
 ) -> (Scored<'a>, Reason) {
     let (index, reason) = match (ask.strategy, ask.session) {
-        (Strategy::Latency, Some(session)) => by_session(scored, session),
+        // The window came in this order, and conversations fall back in theirs.
+        (Strategy::Latency, Some(_)) => (0, Reason::Session),
         (Strategy::Latency, None) => by_sample(scored, rng),
-        // The window came in this order.
-        (Strategy::Geo, _) => (0, geo::reason(&scored[0].candidate.upstream, ask)),
+        (Strategy::Geo, _) => (0, geo::reason(scored.iter().map(|one| one.candidate), ask)),
         (Strategy::Priority, _) => {
             scored.sort_by(|left, right| configured_order(left).cmp(&configured_order(right)));
             (0, Reason::Priority)
@@ -216,7 +229,12 @@ fn first_choice<'a>(
         }
     };
     let first = scored.remove(index);
-    if !matches!(ask.strategy, Strategy::Priority | Strategy::Geo) {
+    let came_in_order = match ask.strategy {
+        Strategy::Priority | Strategy::Geo => true,
+        Strategy::Latency => ask.session.is_some(),
+        Strategy::Weighted | Strategy::LeastBusy => false,
+    };
+    if !came_in_order {
         scored.sort_by_key(|one| (one.hot, one.total));
     }
     (first, reason)
@@ -333,36 +351,6 @@ fn explored(scored: &[Scored<'_>], best: usize, rng: &mut impl Rng) -> Option<us
     first_unmeasured.or_else(|| drawn.filter(may_win))
 }
 
-/// Rendezvous hashing over the near set: the same conversation meets the same upstream from any entry
-/// node, and when one of N leaves, only its share moves (Thaler and Ravishankar, 1998; weighted as
-/// in Schindelhauer and Schomaker, 2005).
-fn by_session(scored: &[Scored<'_>], session: u64) -> (usize, Reason) {
-    let cold = |one: &&Scored<'_>| !one.hot;
-    let best = scored.iter().filter(cold).map(|one| one.total).min();
-    let best = best
-        .or_else(|| scored.iter().map(|one| one.total).min())
-        .unwrap_or_default();
-    let any_cold = scored.iter().any(|one| !one.hot);
-    let ranked = scored
-        .iter()
-        .enumerate()
-        .filter(|(_, one)| is_near(one.total, best) && !(one.hot && any_cold));
-    let first = ranked.max_by(|(_, left), (_, right)| {
-        rendezvous(session, left.candidate).total_cmp(&rendezvous(session, right.candidate))
-    });
-    (first.map_or(0, |(index, _)| index), Reason::Session)
-}
-
-fn rendezvous(session: u64, candidate: &Candidate) -> f64 {
-    let upstream = &*candidate.upstream;
-    let node = random::hash(upstream.node.as_str().as_bytes());
-    let name = random::hash(upstream.name.as_str().as_bytes());
-    let mixed = random::mix(session ^ random::mix(node ^ random::mix(name)));
-    // In 0..1, never 0, so that the logarithm is finite.
-    let share = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-    upstream.weight.get() / -share.ln()
-}
-
 /// A draw in which each has the chance of its weight (Efraimidis and Spirakis, 2006).
 fn by_weight(scored: &[Scored<'_>], rng: &mut impl Rng) -> usize {
     let mut best = (0, f64::NEG_INFINITY);
@@ -384,4 +372,16 @@ fn by_weight(scored: &[Scored<'_>], rng: &mut impl Rng) -> usize {
 fn partition<T>(items: &mut [T], fits: impl Fn(&T) -> bool) -> usize {
     items.sort_by_key(|item| !fits(item));
     items.iter().take_while(|item| fits(item)).count()
+}
+
+/// The first [`WINDOW`] of `candidates` by `key`; equals stay in the order they came in.
+pub(super) fn best<'a, K: Ord>(
+    candidates: impl Iterator<Item = &'a Arc<Candidate>>,
+    key: impl Fn(&'a Arc<Candidate>) -> K,
+) -> Vec<&'a Arc<Candidate>> {
+    let mut best: Vec<(K, &Arc<Candidate>)> = Vec::with_capacity(WINDOW + 1);
+    for candidate in candidates {
+        geo::keep_least(&mut best, WINDOW, key(candidate), candidate);
+    }
+    best.into_iter().map(|(_, candidate)| candidate).collect()
 }

@@ -8,6 +8,7 @@ use rand_core::Rng;
 use super::nearest::nearest;
 use super::order;
 use super::{Ask, Bar, Choice, Cost, Plan, PlanError, Reason};
+use crate::fact::Phase;
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, Routes, View};
 
@@ -23,8 +24,14 @@ impl Ask<'_> {
         is_wished && self.is_permitted(candidate)
     }
 
+    /// Whether the client prefers another region to that of `candidate`.
+    pub(super) fn is_elsewhere(&self, candidate: &Candidate) -> bool {
+        self.prefer_region
+            .is_some_and(|region| *region != candidate.upstream.region)
+    }
+
     /// Whether residency permits `candidate`.
-    fn is_permitted(&self, candidate: &Candidate) -> bool {
+    pub(super) fn is_permitted(&self, candidate: &Candidate) -> bool {
         self.fence
             .is_none_or(|regions| regions.contains(&candidate.upstream.region))
     }
@@ -44,6 +51,12 @@ pub fn plan(
     rng: &mut impl Rng,
 ) -> Result<Plan, PlanError> {
     let Some(routes) = view.routes(ask.model) else {
+        if view.phase == Phase::Joining {
+            // It does not even know its own upstreams yet, and clients take an unknown model for final.
+            return Err(PlanError::NoneReachable {
+                retry_after: RETRY_AFTER,
+            });
+        }
         let asked = ask.model.map(|model| nearest(model, view.models.keys()));
         return Err(PlanError::UnknownModel {
             nearest: asked.unwrap_or_default(),

@@ -1,9 +1,11 @@
 //! Plans over views made by hand.
 
+mod affinity;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use proptest::prelude::{Just, any, prop, prop_assert, prop_oneof, proptest};
+use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generate;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -17,6 +19,8 @@ use crate::limit::InFlight;
 use crate::place::Place;
 use crate::units::{Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
+
+mod left_out;
 
 const NOW: Instant = Instant::from_start(Duration::from_secs(100));
 
@@ -84,6 +88,7 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
         no_model: Routes::default(),
         own: BTreeMap::new(),
         nodes: Vec::new(),
+        peer_rules: Arc::default(),
     }
 }
 
@@ -337,41 +342,37 @@ fn weights_share_the_work_three_to_one() {
 }
 
 #[test]
-fn session_stays_at_one_of_about_equal_candidates() {
-    let view = view(
-        (0..8)
-            .map(|index| upstream(&format!("n{index}"), index))
-            .collect(),
-    );
-    let place = |session| {
-        let seen: BTreeSet<String> = (0..20)
-            .map(|seed| {
-                let plan = plan_with(&view, |ask| ask.session = Some(session), seed);
-                nodes(&plan.expect("a plan"))[0].to_owned()
-            })
-            .collect();
-        assert_eq!(seen.len(), 1, "{seen:?}");
-        seen.into_iter().next().expect("one")
-    };
-    let places: BTreeSet<String> = (0..100).map(place).collect();
-    assert_eq!(places.len(), 8, "sessions spread over all");
+fn preferred_region_is_found_behind_a_hundred_cheaper_candidates() {
+    let region = RegionName::new("far").expect("a valid name");
+    let mut upstreams: Vec<_> = (0..100)
+        .map(|index| upstream(&format!("n{index}"), index))
+        .collect();
+    upstreams.push(upstream("far", 300));
+    let view = view(upstreams);
+    for strategy in [
+        Strategy::Latency,
+        Strategy::Priority,
+        Strategy::Weighted,
+        Strategy::LeastBusy,
+    ] {
+        let plan = plan_with(
+            &view,
+            |ask| (ask.strategy, ask.prefer_region) = (strategy, Some(&region)),
+            1,
+        );
+        let plan = plan.expect("a plan");
+        assert_eq!((nodes(&plan)[0], plan.choices.len()), ("far", 6));
+        let distinct: BTreeSet<_> = nodes(&plan).into_iter().collect();
+        assert_eq!(distinct.len(), 6, "{strategy:?}");
+    }
 }
 
 #[test]
-fn leaving_candidate_moves_only_its_own_sessions() {
-    let names: Vec<String> = (0..8).map(|index| format!("n{index}")).collect();
-    let all = view(names.iter().map(|name| upstream(name, 1)).collect());
-    let fewer = view(names[1..].iter().map(|name| upstream(name, 1)).collect());
-    let first = |view: &View, session| {
-        let plan = plan_with(view, |ask| ask.session = Some(session), 1).expect("a plan");
-        nodes(&plan)[0].to_owned()
-    };
-    for session in 0..500 {
-        let before = first(&all, session);
-        if before != "n0" {
-            assert_eq!(first(&fewer, session), before);
-        }
-    }
+fn node_that_has_just_started_does_not_say_that_a_model_is_unknown() {
+    let mut view = view(Vec::new());
+    view.phase = Phase::Joining;
+    let refused = plan_with(&view, |_| {}, 1).expect_err("nobody serves it");
+    assert!(matches!(refused, PlanError::NoneReachable { .. }));
 }
 
 #[test]
@@ -534,12 +535,17 @@ proptest! {
         upstreams in prop::collection::vec(any_upstream(), 0..40),
         fence in prop::collection::vec(0u32..60, 0..8),
         seed in any::<u64>(),
+        session in any::<Option<u64>>(),
         strategy in any_strategy(),
     ) {
         let region = |index| RegionName::new(&format!("n{index}")).expect("a valid name");
         let fence: Vec<RegionName> = fence.into_iter().map(region).collect();
         let view = view(upstreams);
-        let planned = plan_with(&view, |ask| { ask.fence = Some(&fence); ask.strategy = strategy; }, seed);
+        let planned = plan_with(
+            &view,
+            |ask| (ask.fence, ask.strategy, ask.session) = (Some(&fence[..]), strategy, session),
+            seed,
+        );
         for choice in planned.into_iter().flat_map(|plan| plan.choices) {
             prop_assert!(fence.contains(&choice.candidate.upstream.region));
         }
@@ -553,10 +559,15 @@ proptest! {
         upstreams in prop::collection::vec(any_upstream(), 0..80),
         attempts in 1u32..12,
         seed in any::<u64>(),
+        session in any::<Option<u64>>(),
         strategy in any_strategy(),
     ) {
         let view = view(upstreams);
-        let planned = plan_with(&view, |ask| { ask.attempts_max = attempts; ask.strategy = strategy; }, seed);
+        let planned = plan_with(
+            &view,
+            |ask| (ask.attempts_max, ask.strategy, ask.session) = (attempts, strategy, session),
+            seed,
+        );
         let Ok(plan) = planned else { return Ok(()) };
         prop_assert!((1..=attempts as usize).contains(&plan.choices.len()));
         let tiers: Vec<_> = plan.choices.iter().map(|choice| choice.candidate.upstream.tier).collect();

@@ -46,7 +46,8 @@ impl Checker<'_> {
         own: Option<&RegionName>,
         keys: &[KeyConfig],
     ) -> (GeoConfig, Residency) {
-        let geo = self.geo(file.geo.as_ref(), strategy);
+        let is_used = strategy == Strategy::Geo || file.dns.is_some();
+        let geo = self.geo(file.geo.as_ref(), is_used);
         let known = Known {
             own,
             homes: &geo.homes,
@@ -57,14 +58,16 @@ impl Checker<'_> {
         (geo, residency)
     }
 
-    fn geo(&mut self, file: Option<&GeoFile>, strategy: Strategy) -> GeoConfig {
+    fn geo(&mut self, file: Option<&GeoFile>, is_map_used: bool) -> GeoConfig {
         let Some(file) = file else {
             return GeoConfig::default();
         };
         let database = file.database.as_deref();
         let database = database.map(|text| self.path("geo.database", text));
-        if let Some(Err(error)) = database.as_ref().map(std::fs::File::open) {
-            let problem = format!("cannot be read: {error}");
+        if let Some(path) = &database
+            && let Err(error) = std::fs::File::open(path)
+        {
+            let problem = format!("{} cannot be read: {error}", path.display());
             let remedy = "name an MMDB file, or remove the key for the built-in countries";
             self.problem("geo.database", problem, remedy);
         }
@@ -73,9 +76,10 @@ impl Checker<'_> {
             homes.extend(self.home(&key, file));
         }
         self.at_most("geo.map", homes.len(), HOMES_MAX);
-        if !homes.is_empty() && strategy != Strategy::Geo {
+        if !homes.is_empty() && !is_map_used {
+            let problem = "orders the nodes of /v1/mesh/nearest alone, without the geo strategy";
             let remedy = "write routing.strategy: geo, or remove the map";
-            self.warning("geo.map", "is used by the geo strategy alone", remedy);
+            self.warning("geo.map", problem, remedy);
         }
         let homes = Homes(homes);
         GeoConfig { database, homes }
@@ -106,7 +110,9 @@ impl Checker<'_> {
             None | Some(UnknownWord::Fenced) => Unknown::Fenced,
             Some(UnknownWord::Open) => Unknown::Open,
         };
-        Residency::new(rules, unknown)
+        let residency = Residency::new(rules, unknown);
+        self.rules_fit(&residency);
+        residency
     }
 
     fn rule(&mut self, key: &str, file: &ResidencyFile, known: &Known<'_>) -> Rule {

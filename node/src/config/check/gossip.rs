@@ -1,12 +1,14 @@
-//! Checks that what other nodes must know of the upstreams fits into gossip.
+//! Checks that what other nodes must know of the upstreams and the residency rules fits into gossip.
 //!
 //! Measured with the encoder itself, on the longest thing an upstream can have to tell: what does not fit
 //! is left out of gossip, and other nodes then do not send requests for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
 use grapevine_core::health::Reason;
+use grapevine_core::residency::{Residency, RulesFact};
 use grapevine_core::units::Share;
 use grapevine_proto::value::{PAYLOAD_BYTES_MAX, STATE_BYTES_MAX, encode};
 use grapevine_proto::value_envelope::SEAL_BYTES_MAX;
@@ -45,6 +47,23 @@ impl Checker<'_> {
             let remedy = "list fewer models, write [\"*\"], or spread the upstreams over more nodes; \
                           what is left out is served here alone";
             self.warning("upstreams", problem, remedy);
+        }
+    }
+
+    /// What does not fit is told stricter.
+    pub(super) fn rules_fit(&mut self, residency: &Residency) {
+        let fact = Fact::Rules(Arc::new(RulesFact {
+            digest: residency.digest(),
+            rules: residency.clone(),
+        }));
+        let bytes = encode(&fact, usize::MAX).map_or(0, |payload| payload.json.len());
+        if bytes > PAYLOAD_BYTES_MAX {
+            let problem = format!(
+                "has {bytes} bytes to tell other nodes, and gossip carries {PAYLOAD_BYTES_MAX}"
+            );
+            let remedy = "bring all nodes to the same rules at once, or write fewer; while rules \
+                          differ, peers go by stricter ones than these";
+            self.warning("residency", problem, remedy);
         }
     }
 }

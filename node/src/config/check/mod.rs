@@ -5,6 +5,7 @@
 
 mod certificates;
 mod clients;
+mod dns;
 mod geo;
 mod gossip;
 mod health;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use grapevine_core::mode::Mode;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
-use super::file::{ConfigFile, DurationText, Item, SizeText};
+use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
 use super::places::Places;
 use super::problem::{Origin, Report};
 use super::text::{ByteSize, format_duration, parse_duration};
@@ -63,53 +64,46 @@ pub(super) fn check(
     let tls = checker.tls(file.tls.as_ref());
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
     let worker_mode = checker.worker_mode(file.worker_mode.as_deref());
+    let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
     // Where no requests are served the public address stays closed, and nothing speaks about it.
     let public = worker_mode.serves_requests().then_some(listen);
     let admin = checker.admin(file.admin.as_ref(), public);
-    let upstreams = checker.upstreams(&file.upstreams, has_mesh);
+    let upstreams = checker.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
     let keys = checker.keys(&file.keys, public);
     let own = node.as_ref().map(|node| &node.region);
     let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
+    let taken = [("listen", listen), ("admin.listen", admin.listen)];
+    let dns = checker.dns(file, node.as_ref(), &taken);
     let cors = file
         .cors
         .as_ref()
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
-    let drain = file.drain.as_ref().and_then(|drain| drain.timeout.as_ref());
-    let drain_range = Duration::ZERO..=Duration::from_secs(3_600);
-    let timeout = checker.duration(
-        "drain.timeout",
-        drain,
-        DrainConfig::default().timeout,
-        drain_range,
-    );
-    let name = node.as_ref().map(|node| &node.name);
-    let tasks = checker.tasks(file.tasks.as_ref(), name);
+    let drain = checker.drain(file.drain.as_ref());
+    let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
     let log = checker.log(file.log.as_ref());
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
-    let workers = checker.number("workers", file.workers, cores, 1..=WORKERS_MAX);
+    let workers = checker.workers(file.workers);
     Some(Config {
         node: node?,
         listen,
         tls,
         trusted_proxies,
+        proxy_protocol,
         admin,
         mesh,
-        upstreams: upstreams
-            .into_iter()
-            .map(|(_, upstream)| upstream)
-            .collect(),
+        upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
         routing,
         geo,
         residency,
+        dns,
         limits,
         keys,
         cors,
         tasks,
-        drain: DrainConfig { timeout },
+        drain,
         log,
-        workers: NonZeroUsize::new(usize::try_from(workers).ok()?)?,
+        workers: workers?,
         worker_mode,
     })
 }
@@ -124,6 +118,13 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    /// Threads for the public address: one per core unless written. `None` for what does not fit a machine.
+    fn workers(&mut self, written: Option<u64>) -> Option<NonZeroUsize> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+        let workers = self.number("workers", written, cores, 1..=WORKERS_MAX);
+        NonZeroUsize::new(usize::try_from(workers).ok()?)
+    }
+
     fn problem(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .problem(&self.places.origin(key), key, problem, remedy);
@@ -132,6 +133,14 @@ impl Checker<'_> {
     fn warning(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
             .warning(&self.places.origin(key), key, problem, remedy);
+    }
+
+    fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
+        let written = file.and_then(|file| file.timeout.as_ref());
+        let default = DrainConfig::default().timeout;
+        let range = Duration::ZERO..=Duration::from_secs(3_600);
+        let timeout = self.duration("drain.timeout", written, default, range);
+        DrainConfig { timeout }
     }
 
     /// The value of `key` as it may be shown.

@@ -2,18 +2,20 @@
 
 use std::net::SocketAddr;
 
+use grapevine_core::fact::{PUBLIC_ADDRESSES_MAX, PUBLIC_URL_BYTES_MAX};
 use grapevine_core::ids::{NodeName, RegionName};
 use grapevine_core::place::Place;
 use http::HeaderValue;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::super::address::Network;
+use super::super::address::{BaseUrl, Network};
 use super::super::checked::{
-    ADMIN_LISTEN, AdminConfig, LogConfig, LogFormat, NodeConfig, TlsConfig,
+    ADMIN_LISTEN, AdminConfig, LogConfig, LogFormat, NodeConfig, ProxyProtocol, TlsConfig,
 };
 use super::super::file::{
-    AdminFile, Item, LocationFile, LogFile, LogFormatWord, NodeFile, TlsFile,
+    AdminFile, ConfigFile, Item, LocationFile, LogFile, LogFormatWord, NodeFile, ProxyProtocolWord,
+    TlsFile,
 };
 use super::super::secret::Secret;
 use super::certificates::{self, Identity};
@@ -43,7 +45,8 @@ impl Checker<'_> {
         let place = self.place(file.and_then(|file| file.location.as_ref()));
         let public = file.and_then(|file| file.public.as_ref());
         let url = public.and_then(|public| public.url.as_deref());
-        let url = self.parse("node.public.url", url, "write http://HOST or https://HOST");
+        let url: Option<BaseUrl> =
+            self.parse("node.public.url", url, "write http://HOST or https://HOST");
         let addresses = public.map(|public| items("node.public.addresses", &public.addresses));
         let mut public_addresses = Vec::new();
         for (key, text) in addresses.into_iter().flatten() {
@@ -53,6 +56,7 @@ impl Checker<'_> {
                 "write an IP address",
             ));
         }
+        self.public_limits(url.as_ref(), public_addresses.len());
         let region: RegionName = region?;
         Some(NodeConfig {
             name: name?,
@@ -61,6 +65,19 @@ impl Checker<'_> {
             public_url: url,
             public_addresses,
         })
+    }
+
+    /// What is told to all nodes is bounded.
+    fn public_limits(&mut self, url: Option<&BaseUrl>, addresses: usize) {
+        let url = url.map_or(0, |url| url.to_string().len());
+        if url > PUBLIC_URL_BYTES_MAX {
+            let problem = format!("has {url} bytes, over {PUBLIC_URL_BYTES_MAX}");
+            self.problem("node.public.url", problem, "write a shorter one");
+        }
+        if addresses > PUBLIC_ADDRESSES_MAX {
+            let problem = format!("has {addresses} items, over {PUBLIC_ADDRESSES_MAX}");
+            self.problem("node.public.addresses", problem, "remove some");
+        }
     }
 
     fn place(&mut self, file: Option<&LocationFile>) -> Option<Place> {
@@ -96,6 +113,29 @@ impl Checker<'_> {
         items("trusted_proxies", list)
             .filter_map(|(key, text)| self.parse(&key, Some(text), form))
             .collect()
+    }
+
+    /// A header that nobody may send is a mistake: the balancer's connections would all fail.
+    pub(super) fn proxy_protocol(
+        &mut self,
+        file: &ConfigFile,
+        trusted: &[Network],
+    ) -> ProxyProtocol {
+        let wanted = match file.proxy_protocol {
+            None | Some(ProxyProtocolWord::Off) => ProxyProtocol::Off,
+            Some(ProxyProtocolWord::Optional) => ProxyProtocol::Optional,
+            Some(ProxyProtocolWord::Required) => ProxyProtocol::Required,
+        };
+        let has_proxies = file.trusted_proxies.iter().flatten().next().is_some();
+        if wanted != ProxyProtocol::Off && trusted.is_empty() && !has_proxies {
+            let problem = format!(
+                "{} believes nobody, since there are no trusted_proxies",
+                wanted.as_str()
+            );
+            let remedy = "list the balancer's network in trusted_proxies, or remove the key";
+            self.problem("proxy_protocol", problem, remedy);
+        }
+        wanted
     }
 
     pub(super) fn admin(

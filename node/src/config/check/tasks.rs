@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use grapevine_core::ids::NodeName;
-
-use super::super::checked::{Queue, TasksConfig, WebhooksConfig};
+use super::super::checked::{NodeConfig, Queue, TasksConfig, WebhooksConfig};
 use super::super::file::{SecretText, TasksFile, WebhooksFile};
 use super::super::secret::Secret;
 use super::super::signing::SigningKey;
@@ -34,7 +32,7 @@ impl Checker<'_> {
     pub(super) fn tasks(
         &mut self,
         file: Option<&TasksFile>,
-        node: Option<&NodeName>,
+        node: Option<&NodeConfig>,
     ) -> TasksConfig {
         let queue = file.and_then(|file| file.queue.as_ref());
         let queue = self.queue(queue, node);
@@ -103,10 +101,10 @@ impl Checker<'_> {
         })
     }
 
-    fn queue(&mut self, written: Option<&SecretText>, node: Option<&NodeName>) -> Queue {
+    fn queue(&mut self, written: Option<&SecretText>, node: Option<&NodeConfig>) -> Queue {
         let key = "tasks.queue";
         let Some(text) = written.map(|text| text.0.as_str()) else {
-            let name = node.map_or("node", NodeName::as_str);
+            let name = node.map_or("node", |node| node.name.as_str());
             return Queue::File(self.folder.join(format!("grapevine-tasks-{name}.db")));
         };
         if text == "off" {
@@ -118,7 +116,7 @@ impl Checker<'_> {
             return Queue::File(self.path(key, path));
         }
         let is_shared = |scheme: &&str| text.len() > scheme.len() && text.starts_with(*scheme);
-        if SHARED.iter().any(|scheme| is_shared(&scheme)) {
+        if SHARED.iter().any(is_shared) {
             return Queue::Shared(Secret::new(text));
         }
         // What was written may hold a password: it is not shown.

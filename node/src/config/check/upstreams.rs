@@ -36,6 +36,7 @@ impl Checker<'_> {
         &mut self,
         list: &Option<Vec<Item<UpstreamFile>>>,
         has_mesh: bool,
+        is_observer: bool,
     ) -> Vec<(String, UpstreamConfig)> {
         let mut first_of_name = BTreeMap::new();
         let mut upstreams = Vec::new();
@@ -54,7 +55,8 @@ impl Checker<'_> {
             }
             upstreams.push((key, upstream));
         }
-        if list.as_ref().is_none_or(Vec::is_empty) && !self.places.was_refused("upstreams") {
+        let is_empty = list.as_ref().is_none_or(Vec::is_empty);
+        if is_empty && !is_observer && !self.places.was_refused("upstreams") {
             let (problem, remedy) = if has_mesh {
                 (
                     "is empty: this node answers through other nodes alone",

@@ -1,6 +1,7 @@
 //! Broken configurations, each with the exact words.
 
 use super::*;
+use crate::config::checked::ProxyProtocol;
 
 /// A loopback listener, so that no warning about keys comes with it.
 const HEAD: &str =
@@ -17,18 +18,115 @@ fn unknown_key_suggests_the_nearest() {
         [
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
-            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, drain, geo, keys, limits, \
-             listen, log, mesh, node, residency, routing, tasks, tls, trusted_proxies, upstreams, worker_mode, \
-             workers",
+            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, geo, keys, limits, \
+             listen, log, mesh, node, proxy_protocol, residency, routing, tasks, tls, trusted_proxies, upstreams, \
+             worker_mode, workers",
+        ]
+    );
+}
+
+/// A DNS section after a head that gives the node a public address.
+fn with_dns(section: &str) -> Vec<String> {
+    let node = "node: {public: {addresses: [203.0.113.5]}}";
+    with_head(&format!("{node}\ndns: {{{section}}}\n"))
+}
+
+#[test]
+fn dns_needs_a_zone_that_is_a_domain_name() {
+    let form = "write a domain name such as api.example.net";
+    assert_eq!(
+        with_dns("listen: 127.0.0.1:5353"),
+        ["6:6: dns.zone: is missing; write zone: and its value"]
+    );
+    assert_eq!(
+        with_dns("zone: https://api.example.net"),
+        [format!(
+            "6:13: dns.zone: https://api.example.net must hold letters, digits, '-', '_' and dots alone; {form}"
+        )]
+    );
+    assert_eq!(
+        with_dns("zone: api..net"),
+        [format!(
+            "6:13: dns.zone: api..net has a label that is empty, longer than 63 bytes, or begins or ends with '-'; {form}"
+        )]
+    );
+}
+
+#[test]
+fn dns_answers_are_kept_for_a_second_to_a_day() {
+    let range = "must be from 1s to 24h; write a duration in that range";
+    for (ttl, problem) in [
+        ("500ms", format!("500ms {range}")),
+        ("25h", format!("25h {range}")),
+        (
+            "1500ms",
+            "1500ms is not in whole seconds; write a duration such as 30s".to_owned(),
+        ),
+    ] {
+        assert_eq!(
+            with_dns(&format!("zone: a.example, ttl: {ttl}")),
+            [format!("6:29: dns.ttl: {problem}")]
+        );
+    }
+}
+
+#[test]
+fn dns_shares_no_address() {
+    assert_eq!(
+        with_dns("zone: a.example, listen: 127.0.0.1:8080"),
+        ["6:32: dns.listen: 127.0.0.1:8080 is listen too; use another port"]
+    );
+    assert_eq!(
+        with_dns("zone: a.example, listen: 127.0.0.1:9090"),
+        ["6:32: dns.listen: 127.0.0.1:9090 is admin.listen too; use another port"]
+    );
+    assert_eq!(
+        with_dns("zone: a.example, listen: 127.0.0.1:7171}\nmesh: {listen: 127.0.0.1:7171"),
+        ["6:32: dns.listen: 127.0.0.1:7171 is mesh.listen too; use another port"]
+    );
+}
+
+#[test]
+fn name_server_in_the_zone_must_be_a_node() {
+    assert_eq!(
+        with_dns(
+            "zone: a.example, name_servers: [ns1.a.example, eur-1.node.a.example, ns.b.example]"
+        ),
+        [
+            "6:39: dns.name_servers[0]: ns1.a.example lies in the zone, which has no address for it; \
+             name NODE.node.ZONE, or a name outside of the zone"
+        ]
+    );
+    assert_eq!(
+        with_dns("zone: a.example, name_servers: []"),
+        ["6:38: dns.name_servers: has 0 names; list 1 to 8 names, or remove the list"]
+    );
+}
+
+#[test]
+fn dns_without_public_addresses_is_warned_of() {
+    let yaml = format!("{HEAD}dns: {{zone: a.example}}\n");
+    assert_eq!(
+        warnings(&yaml),
+        [
+            "5:6: dns: answers with other nodes only, since node.public.addresses is missing; \
+             write the addresses at which clients and resolvers reach this node"
         ]
     );
 }
 
 #[test]
-fn section_of_a_later_version_says_so() {
+fn public_addresses_that_all_nodes_would_have_to_carry_are_bounded() {
+    let addresses = ["203.0.113.5"; 9].join(", ");
+    let path = "u".repeat(300);
     assert_eq!(
-        problems("dns: {}\n"),
-        ["1:1: dns: is not supported by this version; remove the section"]
+        with_head(&format!(
+            "node: {{public: {{url: 'http://h/{path}', addresses: [{addresses}]}}}}\n"
+        )),
+        [
+            "5:22: node.public.url: has 309 bytes, over 256; write a shorter one",
+            "5:346: node.public.addresses: has 9 items, over 8; remove some",
+        ]
     );
 }
 
@@ -284,6 +382,24 @@ fn addresses_are_checked() {
              write a scheme and a host, such as https://app.example.net, or \"*\""
                 .to_owned(),
         ]
+    );
+}
+
+#[test]
+fn proxy_protocol_without_trusted_proxies_is_refused() {
+    let remedy = "list the balancer's network in trusted_proxies, or remove the key";
+    for word in ["optional", "required"] {
+        let told = format!(
+            "1:17: proxy_protocol: {word} believes nobody, since there are no trusted_proxies; {remedy}"
+        );
+        assert_eq!(problems(&format!("proxy_protocol: {word}\n")), [told]);
+    }
+    let config = good("proxy_protocol: required\ntrusted_proxies: [10.0.0.0/8]\n");
+    assert_eq!(config.proxy_protocol, ProxyProtocol::Required);
+    assert_eq!(config.dump()["proxy_protocol"], "required");
+    assert_eq!(
+        good("proxy_protocol: off\n").proxy_protocol,
+        ProxyProtocol::Off
     );
 }
 

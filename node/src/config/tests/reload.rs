@@ -63,6 +63,40 @@ fn what_cannot_change_keeps_its_value_with_a_warning() {
     );
 }
 
+#[test]
+fn what_dns_answers_may_change_but_not_where_and_what_clients_are_told_stays() {
+    let folder = Folder::new("reload-dns");
+    let text = |url: &str, listen: &str, ttl: &str| {
+        let node = format!("node: {{public: {{url: '{url}', addresses: [203.0.113.5]}}}}\n");
+        format!("{GOOD}{node}dns: {{listen: '{listen}', zone: a.example, ttl: {ttl}}}\n")
+    };
+    let first = text("http://a", "127.0.0.1:5353", "30s");
+    let file = Some(folder.write("grapevine.yaml", first));
+    let sources = Sources {
+        file,
+        ..Sources::default()
+    };
+    let config = load(&sources).expect("a good configuration").config;
+    let keys = |loaded: &Loaded| -> Vec<String> {
+        let warnings = loaded.warnings.iter();
+        warnings.map(|warning| warning.key.clone()).collect()
+    };
+
+    folder.write("grapevine.yaml", text("http://b", "127.0.0.1:5353", "5s"));
+    let loaded = reload(&config, &sources).expect("a good file");
+    assert_eq!(keys(&loaded), ["node.public.url"]);
+    assert_eq!(loaded.config.node.public_url, config.node.public_url);
+    let ttl = |config: &Config| config.dns.as_ref().map(|dns| dns.ttl.as_secs());
+    assert_eq!(ttl(&loaded.config), Some(5));
+
+    folder.write("grapevine.yaml", text("http://a", "127.0.0.1:5354", "5s"));
+    let loaded = reload(&config, &sources).expect("a good file");
+    assert_eq!(
+        (keys(&loaded), loaded.config.dns),
+        (vec!["dns".into()], config.dns)
+    );
+}
+
 /// One test, since the signal reaches every watch of the process.
 #[tokio::test]
 async fn hangup_and_changed_replaced_and_removed_files_are_seen() {

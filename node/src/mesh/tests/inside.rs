@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::support::{
     Fake, Node, PATIENCE, RawPeer, TELLINGS_MAX, TestMesh, Told, node_name, soon, until,
 };
-use crate::exchange::{Failure, InsideCall, ServeInside};
+use crate::exchange::{CallPeer, Failure, InsideCall, ServeInside};
 use crate::mesh::inside::INSIDE_MAX;
 use crate::mesh::streams;
 use crate::mesh::wire::Outgoing;
@@ -117,6 +117,31 @@ async fn draining_node_still_answers() {
         .await
         .expect("an answer");
     assert_eq!(status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn node_that_serves_no_requests_refuses_them_and_still_answers_inside() {
+    let mesh = TestMesh::new();
+    let (hang, mut called) = Fake::hang();
+    let worker = Node::start_serving(mesh.config("worker"), hang, false).await;
+    let seeds = [worker.address()];
+    let mut asker = mesh.node_with("asker", &seeds, Fake::echo()).await;
+    asker.hears_up("worker").await;
+    let forwarder = asker.parts.forwarder.clone();
+    let request = super::support::call(b"{}");
+    let answered = soon("answer", forwarder.call(&node_name("worker"), request)).await;
+    let failure = answered.expect_err("a refusal");
+    assert_eq!(
+        failure.outcome,
+        Outcome::Refused(Refusal::UnknownUpstream),
+        "{failure}"
+    );
+    assert!(failure.detail.contains("WORKER_MODE"), "{failure}");
+    assert!(called.try_recv().is_err());
+    let (status, _) = ask(&asker, "worker", call("/who", ""))
+        .await
+        .expect("an answer");
+    assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

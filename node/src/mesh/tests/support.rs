@@ -31,6 +31,7 @@ use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
 use crate::mesh::{MeshConfig, MeshHandle, Parts, start};
+use crate::observe::metrics::Metrics;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,6 +94,7 @@ impl TestMesh {
             seeds: Vec::new(),
             credentials: self.credentials(node),
             residency: Residency::default(),
+            metrics: Metrics::new(node, "test"),
         }
     }
 
@@ -205,6 +207,15 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) async fn start(config: MeshConfig, local: Fake) -> Self {
+        Self::start_serving(config, local, true).await
+    }
+
+    /// A node that answers requests or does not.
+    pub(super) async fn start_serving(
+        config: MeshConfig,
+        local: Fake,
+        serves_requests: bool,
+    ) -> Self {
         let name = config.node.clone();
         let clock = Clock::start();
         let identity = Identity {
@@ -214,7 +225,8 @@ impl Node {
             place: None,
             protocol: VERSION,
             build: "test".into(),
-            serves_requests: true,
+            serves_requests,
+            public: grapevine_core::fact::Public::default(),
         };
         let (driver, desk, mut outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());

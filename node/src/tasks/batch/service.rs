@@ -5,7 +5,7 @@ use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::super::service::{Policy, Service, TaskError, Work};
+use super::super::service::{Service, TaskError, Work};
 use super::super::task::{Fault, Task};
 use super::{Job, response, run};
 
@@ -40,10 +40,6 @@ pub fn service_key() -> ServiceKey {
 impl Service for AsyncTasks {
     fn key(&self) -> ServiceKey {
         service_key()
-    }
-
-    fn policy(&self) -> Policy {
-        Policy::default()
     }
 
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {

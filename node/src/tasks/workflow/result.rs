@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::super::store::{NOTE_BYTES_MAX, Note};
 use super::super::task::Timestamp;
+use super::call::Called;
 
 /// The longest answer of a call that is kept, in bytes: a note holds it with what is said of it.
 pub(super) const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX - 64 * 1_024;
@@ -127,6 +128,70 @@ impl StepResult {
             "status": self.status,
             "error": self.error,
         })
+    }
+}
+
+impl StepResult {
+    pub(super) fn of(began: Timestamp, called: Called) -> Self {
+        let state = match called.output {
+            Ok(_) => StepState::Completed,
+            Err(_) => StepState::Failed,
+        };
+        let (output, error) = match called.output {
+            Ok(output) => (output, None),
+            Err(error) => (Value::Null, Some(error)),
+        };
+        Self {
+            state,
+            output,
+            status: called.status,
+            error,
+            attempts: called.attempts,
+            started_at: began,
+            ended_at: Timestamp::now(),
+        }
+    }
+
+    pub(super) fn skipped(at: Timestamp) -> Self {
+        Self {
+            state: StepState::Skipped,
+            output: Value::Null,
+            status: None,
+            error: None,
+            attempts: 0,
+            started_at: at,
+            ended_at: at,
+        }
+    }
+
+    /// A step that fanned out: completed with the outputs in order. One item that failed and may makes a null
+    /// among them, and is counted in the error.
+    pub(super) fn of_items(began: Timestamp, items: impl Iterator<Item = Self>) -> Self {
+        let items: Vec<Self> = items.collect();
+        let failed = items
+            .iter()
+            .filter(|it| it.state == StepState::Failed)
+            .count();
+        let error = (failed > 0).then(|| StepFault {
+            code: "items_failed".to_owned(),
+            message: format!("{failed} of {} items failed", items.len()),
+        });
+        Self {
+            state: StepState::Completed,
+            attempts: items.iter().map(|it| it.attempts).sum(),
+            output: items.into_iter().map(|it| it.output).collect(),
+            status: None,
+            error,
+            started_at: began,
+            ended_at: Timestamp::now(),
+        }
+    }
+
+    pub(super) fn at_item(mut self, item: usize) -> Self {
+        if let Some(error) = &mut self.error {
+            error.message = format!("item {item}: {}", error.message);
+        }
+        self
     }
 }
 

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::super::id::Id;
-use super::super::service::{Policy, Service, TaskError, Work};
+use super::super::service::{Service, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Fault, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
 use super::call::{Called, Caller, fault};
 use super::check::{Checked, check};
 use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
-use super::result::{NoteKey, StepFault, StepResult, StepState};
+use super::result::{NoteKey, StepResult, StepState};
 use super::template::{Scope, TemplateError, Templates};
 use super::view;
 use super::webhook::{Delivery, Webhooks};
@@ -100,10 +100,6 @@ pub(in crate::tasks) async fn tell_end(
 impl Service for Workflows {
     fn key(&self) -> ServiceKey {
         service_key()
-    }
-
-    fn policy(&self) -> Policy {
-        Policy::default()
     }
 
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {
@@ -404,69 +400,5 @@ fn no_list(value: &Value) -> String {
             )
         }
         _ => "for_each gives no list".to_owned(),
-    }
-}
-
-impl StepResult {
-    fn of(began: Timestamp, called: Called) -> Self {
-        let state = match called.output {
-            Ok(_) => StepState::Completed,
-            Err(_) => StepState::Failed,
-        };
-        let (output, error) = match called.output {
-            Ok(output) => (output, None),
-            Err(error) => (Value::Null, Some(error)),
-        };
-        Self {
-            state,
-            output,
-            status: called.status,
-            error,
-            attempts: called.attempts,
-            started_at: began,
-            ended_at: Timestamp::now(),
-        }
-    }
-
-    fn skipped(at: Timestamp) -> Self {
-        Self {
-            state: StepState::Skipped,
-            output: Value::Null,
-            status: None,
-            error: None,
-            attempts: 0,
-            started_at: at,
-            ended_at: at,
-        }
-    }
-
-    /// A step that fanned out: completed with the outputs in order. One item that failed and may makes a null
-    /// among them, and is counted in the error.
-    fn of_items(began: Timestamp, items: impl Iterator<Item = Self>) -> Self {
-        let items: Vec<Self> = items.collect();
-        let failed = items
-            .iter()
-            .filter(|it| it.state == StepState::Failed)
-            .count();
-        let error = (failed > 0).then(|| StepFault {
-            code: "items_failed".to_owned(),
-            message: format!("{failed} of {} items failed", items.len()),
-        });
-        Self {
-            state: StepState::Completed,
-            attempts: items.iter().map(|it| it.attempts).sum(),
-            output: items.into_iter().map(|it| it.output).collect(),
-            status: None,
-            error,
-            started_at: began,
-            ended_at: Timestamp::now(),
-        }
-    }
-
-    fn at_item(mut self, item: usize) -> Self {
-        if let Some(error) = &mut self.error {
-            error.message = format!("item {item}: {}", error.message);
-        }
-        self
     }
 }

@@ -1,16 +1,17 @@
 //! The PROXY protocol, versions 1 and 2: what a balancer says of a connection before its first byte.
 //!
 //! By haproxy's `proxy-protocol.txt` (2.2 and later). Pure: the listener reads bytes, asks after each read, and
-//! removes what a header took. Only a listener whose peers are trusted asks; the header is an assertion.
+//! takes no more than the header off the stream. Only a connection of a trusted peer is asked; the header is an
+//! assertion.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The longest header of version 1, with its end of line (2.1).
-pub const V1_BYTES_MAX: usize = 107;
+pub(super) const V1_BYTES_MAX: usize = 107;
 
 /// The longest header of version 2 that is taken. The length field could say 65,551; addresses need 52 bytes,
 /// and what balancers append to them (TLS facts, an endpoint's id) some hundred.
-pub const V2_BYTES_MAX: usize = 4096;
+pub(super) const V2_BYTES_MAX: usize = 4096;
 
 const V1_START: &[u8] = b"PROXY ";
 const V2_START: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -20,7 +21,7 @@ const V2_FIXED_BYTES: usize = 16;
 
 /// What stands at the start of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parsed {
+pub(super) enum Parsed {
     /// A header may have begun; more bytes decide.
     Partial,
     /// A header.
@@ -34,7 +35,7 @@ pub enum Parsed {
 
 /// Who is at the other end of the balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// The balancer itself (a health check), or somebody it cannot name: the socket's address counts.
     Socket,
     /// The client, as the balancer sees it.
@@ -43,7 +44,7 @@ pub enum Source {
 
 /// Why a connection's start is no header. The connection is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyProtocolError {
+pub(super) enum ProxyProtocolError {
     /// It begins with something else.
     #[error(
         "connection does not begin with a PROXY header; let the balancer send one, or turn it off here"
@@ -67,7 +68,7 @@ pub enum ProxyProtocolError {
 ///
 /// # Errors
 /// As soon as the bytes at hand cannot become a header.
-pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyProtocolError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyProtocolError> {
     if begins(bytes, V2_START) {
         return binary(bytes);
     }
@@ -75,6 +76,11 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyProtocolError> {
         return text(bytes);
     }
     Err(ProxyProtocolError::Missing)
+}
+
+/// Whether `bytes` begin as nothing but a header does: every byte of HTTP/1, HTTP/2 and TLS is ruled out.
+pub(super) fn is_begun(bytes: &[u8]) -> bool {
+    bytes.starts_with(V1_START) || bytes.starts_with(V2_START)
 }
 
 /// Whether `bytes` begin with `start`, as far as they go.

@@ -1,0 +1,139 @@
+//! Where conversations stay, for the sake of the prompt cache they have warmed.
+//!
+//! A conversation's place is found by rendezvous hashing (Thaler and Ravishankar, 1998; weighted as in
+//! Schindelhauer and Schomaker, 2005) inside a *near set*. Each of the set's members is ranked by a hash
+//! of conversation and upstream alone, so whoever knows the same set picks the same upstream, and when one
+//! of N leaves or comes, about 1/N of the conversations move. No node has to tell another anything.
+//!
+//! So the set must not depend on what jitters. Under `geo` it is the nearest region to the client, which
+//! is the same from any entry node (see [`super::geo`]). Under `latency` it depends on where the request
+//! entered, as every cost does: entry nodes of one region agree, those of different regions need not. It is
+//! the nearest region by round trip with an upstream that is not *clearly slower*: not over thrice, and by
+//! more than 250 ms, the least time that any offers from here. The expected time rises at once to each peak
+//! (see [`crate::latency`]), and the slowest in a hundred first bytes of a healthy upstream take two to three
+//! times the median: less than that is noise and moves nobody. Distance alone decides between the rest, and
+//! no member of a region is nearer than another.
+//!
+//! What else could move a conversation for a moment, and what is done about it:
+//! - Load: a conversation stays up to the limit itself and not only up to 85 % of it, so the last
+//!   part is kept for those who belong there. Beyond, or while it answers 429, the next in the
+//!   conversation's own order takes over: consistent hashing with bounded loads (Mirrokni, Thorup and
+//!   Zadimoghaddam, 2018) with the upstream's own limit as the bound.
+//! - The age of news, and exploring: neither is asked. Only one that was left as clearly slower is looked
+//!   at now and then, by those that belong there.
+//! - Slow start: by conversation, not by request. One that has moved back stays.
+//! - Hysteresis of the best: not asked, since the best alone decides nothing here.
+//!
+//! Bound: two passes over a tier without an allocation; hashes are made for members of the set only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use super::order::{EXPLORED_SHARE, NEAR_SPAN, SLOW_START, best};
+use super::{Ask, Cost};
+use crate::random;
+use crate::time::Instant;
+use crate::view::{Candidate, UpstreamView};
+
+/// Beyond this multiple of the least, a candidate is clearly slower.
+const SLOWER: f64 = 3.0;
+
+/// A difference below this is never clear: what a busy machine adds now and then.
+const SLOWER_SPAN: Duration = Duration::from_millis(250);
+
+/// How a candidate stands with one conversation; the least is its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    /// It came back lately, and this conversation's turn to follow has not come.
+    waits: bool,
+    /// The complement of its score.
+    order: u64,
+}
+
+/// The near set of an entry node.
+struct Near<'a> {
+    /// The nearest of those that are not clearly slower.
+    nearest: &'a UpstreamView,
+    /// The most that one of the set may cost.
+    cost_max: Duration,
+}
+
+/// The window of candidates for `session` by measured cost, its place first.
+pub(super) fn by_cost<'a>(
+    candidates: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
+    ask: &Ask<'_>,
+    session: u64,
+    now: Instant,
+    rng: &mut impl Rng,
+) -> Vec<&'a Arc<Candidate>> {
+    let looks_at_slower = random::unit(rng) < EXPLORED_SHARE;
+    let stand = |one: &Candidate| (ask.is_elsewhere(one), is_full(&one.upstream, now));
+    let first = candidates.clone().map(|one| stand(one)).min();
+    let eligible = candidates.clone().filter(|one| Some(stand(one)) == first);
+    let near = Near::of(eligible, looks_at_slower);
+    best(candidates, |one| {
+        let is_near = near.as_ref().is_some_and(|near| near.holds(one));
+        let rank = match is_near {
+            true => rank(session, one, now),
+            // In the order of the list, which is that of cost.
+            false => Rank::default(),
+        };
+        (stand(one), !is_near, rank)
+    })
+}
+
+/// Whether even conversations that belong there must go elsewhere.
+pub(super) fn is_full(upstream: &UpstreamView, now: Instant) -> bool {
+    upstream.load().get() >= 1.0 || upstream.hot_until.is_some_and(|until| now < until)
+}
+
+/// How `candidate` stands with `session`: the same at every node.
+pub(super) fn rank(session: u64, candidate: &Candidate, now: Instant) -> Rank {
+    let upstream = &*candidate.upstream;
+    let node = random::hash(upstream.node.as_str().as_bytes());
+    let name = random::hash(upstream.name.as_str().as_bytes());
+    let mixed = random::mix(session ^ random::mix(node ^ random::mix(name)));
+    let score = upstream.weight.get() / -share(mixed).ln();
+    Rank {
+        waits: upstream.returned_at.is_some_and(|returned_at| {
+            let turn = SLOW_START.mul_f64(share(random::mix(mixed)));
+            now.since(returned_at) < turn
+        }),
+        // The bits of numbers above zero are in their order.
+        order: !score.to_bits(),
+    }
+}
+
+/// A number between 0 and 1, and neither of them.
+fn share(bits: u64) -> f64 {
+    ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+impl<'a> Near<'a> {
+    fn of(
+        eligible: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
+        looks_at_slower: bool,
+    ) -> Option<Self> {
+        let least = eligible.clone().map(|one| Cost::base(one)).min()?;
+        let cost_max = match looks_at_slower {
+            true => Duration::MAX,
+            false => least.mul_f64(SLOWER).max(least + SLOWER_SPAN),
+        };
+        let fast = eligible.filter(|one| Cost::base(one) <= cost_max);
+        let nearest = fast.min_by_key(|one| one.upstream.rtt)?;
+        Some(Self {
+            nearest: &nearest.upstream,
+            cost_max,
+        })
+    }
+
+    /// By region and not by round trip alone, which jitters; regions side by side count as one.
+    fn holds(&self, candidate: &Candidate) -> bool {
+        let upstream = &*candidate.upstream;
+        let is_beside = upstream.region == self.nearest.region
+            || upstream.rtt <= self.nearest.rtt.saturating_add(NEAR_SPAN);
+        is_beside && Cost::base(candidate) <= self.cost_max
+    }
+}

@@ -1,0 +1,286 @@
+//! The sockets: UDP and TCP at one address.
+//!
+//! One task each. A datagram is answered before the next is taken, which needs no bound; a TCP
+//! conversation is one question after another, within limits on how many there are and how long each may
+//! be silent.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::respond::{Ground, Transport};
+use super::{Locate, Settings};
+use crate::driver::Desk;
+use crate::observe::dns::DnsQueries;
+
+/// TCP conversations at once; one more is closed at once. Resolvers need TCP for truncated answers alone.
+pub(super) const CONVERSATIONS_MAX: usize = 128;
+
+/// How long a TCP conversation may wait for a whole question, or for its answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest question in bytes; a longer one is malformed. Ours need a few hundred.
+const QUESTION_BYTES_MAX: usize = 4_096;
+
+/// The rest after a socket's error, so that a lasting one does not spin.
+const ERROR_REST: Duration = Duration::from_millis(50);
+
+/// The open sockets.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: UdpSocket,
+    tcp: TcpListener,
+}
+
+/// Answers questions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// What it is told.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// Where the view comes from.
+    pub desk: Desk,
+    /// Tells where clients are.
+    pub locate: Locate,
+    /// Counts.
+    pub queries: DnsQueries,
+}
+
+impl Sockets {
+    /// Opens both at `address`.
+    ///
+    /// # Errors
+    /// When the address is taken, not this host's, or not permitted.
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
+        let tcp = TcpListener::bind(address).await?;
+        let udp = UdpSocket::bind(tcp.local_addr()?).await?;
+        Ok(Self { udp, tcp })
+    }
+
+    /// Where they are.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.udp.local_addr()
+    }
+}
+
+impl Server {
+    /// Answers until the future is dropped.
+    pub async fn serve(self, sockets: Sockets) {
+        tokio::join!(self.serve_udp(&sockets.udp), self.serve_tcp(&sockets.tcp));
+    }
+
+    async fn serve_udp(&self, socket: &UdpSocket) {
+        let mut buffer = vec![0; QUESTION_BYTES_MAX];
+        loop {
+            let (length, from) = match socket.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                Err(error) => {
+                    warn!(%error, "a DNS question was not received");
+                    sleep(ERROR_REST).await;
+                    continue;
+                }
+            };
+            // Nobody can be answered there.
+            if from.port() == 0 {
+                continue;
+            }
+            if let Some(answer) = self.answer(&buffer[..length], from, Transport::Udp) {
+                // Who cannot be reached asks again.
+                let _ = socket.send_to(&answer, from).await;
+            }
+        }
+    }
+
+    async fn serve_tcp(&self, listener: &TcpListener) {
+        let mut conversations = JoinSet::new();
+        loop {
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "a DNS connection was not accepted");
+                    sleep(ERROR_REST).await;
+                    continue;
+                }
+            };
+            while conversations.try_join_next().is_some() {}
+            if conversations.len() < CONVERSATIONS_MAX {
+                let server = self.clone();
+                conversations.spawn(async move {
+                    // A conversation that breaks off is the other side's to begin again.
+                    let _ = server.converse(stream, from).await;
+                });
+            }
+        }
+    }
+
+    async fn converse(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        loop {
+            let question = timeout(PATIENCE, read_message(&mut stream)).await??;
+            let Some(answer) = self.answer(&question, from, Transport::Tcp) else {
+                return Ok(());
+            };
+            let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
+            let message = [&length.to_be_bytes()[..], &answer].concat();
+            timeout(PATIENCE, stream.write_all(&message)).await??;
+        }
+    }
+
+    fn answer(&self, bytes: &[u8], from: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+        let (settings, view) = (self.settings.load(), self.desk.view());
+        let ground = Ground {
+            settings: &settings,
+            view: &view,
+            locate: &self.locate,
+        };
+        let response = ground.respond(bytes, from.ip().to_canonical(), transport)?;
+        self.queries.count(response.kind, response.code);
+        Some(response.bytes)
+    }
+}
+
+/// A message behind its length (RFC 1035, 4.2.2).
+async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = usize::from(stream.read_u16().await?);
+    if length > QUESTION_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = vec![0; length];
+    stream.read_exact(&mut message).await?;
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_core::Engine;
+    use grapevine_core::engine::Identity;
+    use grapevine_core::fact::Public;
+    use grapevine_core::homes::Homes;
+    use grapevine_core::ids::{Generation, NodeName, RegionName};
+    use grapevine_core::residency::{Origin, Residency};
+    use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+    use hickory_proto::rr::{Name, RecordType};
+    use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::driver::Driver;
+
+    /// Far more than an answer takes.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A server of `mesh.example` on a free port.
+    async fn start() -> (SocketAddr, DnsQueries) {
+        let clock = Clock::start();
+        let identity = Identity {
+            node: NodeName::new("eur-1").expect("a valid name"),
+            generation: Generation(1),
+            region: RegionName::new("eur").expect("a valid name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+            public: Public::default(),
+        };
+        let (_, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
+        let zone = "mesh.example".parse().expect("a name");
+        let (homes, residency) = (Homes::default(), Residency::default());
+        let settings = Settings::new(&zone, Duration::from_secs(30), &[], homes, residency);
+        let queries = DnsQueries::default();
+        let server = Server {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            desk,
+            locate: Locate::new(|_| (Origin::Unknown, None)),
+            queries: queries.clone(),
+        };
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets = Sockets::open(free).await.expect("a free port");
+        let address = sockets.address().expect("an address");
+        tokio::spawn(server.serve(sockets));
+        (address, queries)
+    }
+
+    fn question() -> Vec<u8> {
+        let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+        let zone = Name::from_ascii("mesh.example.").expect("a name");
+        message.add_query(Query::query(zone, RecordType::SOA));
+        message.to_bytes().expect("a message")
+    }
+
+    fn is_soa(bytes: &[u8]) -> bool {
+        let answer = Message::from_bytes(bytes).expect("a message");
+        answer.metadata.response_code == ResponseCode::NoError && answer.answers.len() == 1
+    }
+
+    async fn converse(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+        let question = question();
+        let length = u16::try_from(question.len()).expect("short").to_be_bytes();
+        stream.write_all(&[&length[..], &question].concat()).await?;
+        timeout(LIMIT, read_message(stream)).await?
+    }
+
+    #[tokio::test]
+    async fn datagram_and_conversation_are_answered_at_one_address() {
+        let (address, _queries) = start().await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        // What is no message is passed over.
+        socket.send_to(b"?", address).await.expect("sent");
+        socket.send_to(&question(), address).await.expect("sent");
+        let mut buffer = [0; 512];
+        let received = timeout(LIMIT, socket.recv_from(&mut buffer)).await;
+        let (length, _) = received.expect("in time").expect("an answer");
+        assert!(is_soa(&buffer[..length]));
+
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        for _ in 0..3 {
+            assert!(is_soa(&converse(&mut stream).await.expect("an answer")));
+        }
+    }
+
+    #[tokio::test]
+    async fn question_over_the_limit_ends_the_conversation() {
+        let (address, _queries) = start().await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let length = u16::try_from(QUESTION_BYTES_MAX + 1).expect("a length");
+        stream.write_all(&length.to_be_bytes()).await.expect("sent");
+        let mut rest = Vec::new();
+        let ended = timeout(LIMIT, stream.read_to_end(&mut rest)).await;
+        assert_eq!(ended.expect("in time").ok(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn conversation_over_the_limit_is_closed_and_one_that_ends_makes_room() {
+        let (address, _queries) = start().await;
+        let mut open = Vec::new();
+        for _ in 0..CONVERSATIONS_MAX {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            assert!(is_soa(&converse(&mut stream).await.expect("an answer")));
+            open.push(stream);
+        }
+        let mut late = TcpStream::connect(address).await.expect("a connection");
+        assert!(converse(&mut late).await.is_err());
+        open.pop();
+        let again = async {
+            loop {
+                let mut stream = TcpStream::connect(address).await.expect("a connection");
+                if converse(&mut stream)
+                    .await
+                    .is_ok_and(|answer| is_soa(&answer))
+                {
+                    return;
+                }
+            }
+        };
+        timeout(LIMIT, again).await.expect("room is made");
+    }
+}
