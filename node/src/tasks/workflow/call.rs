@@ -22,6 +22,9 @@ use crate::headers;
 /// The longest wait that an answer's `Retry-After` is given.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
+/// How much longer the request itself may take than the step: the step's own end is told as such.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Makes the calls of one run, so many at once.
 pub(super) struct Caller<'a> {
     pub(super) api: &'a dyn CallApi,
@@ -80,7 +83,7 @@ impl Caller<'_> {
             Err(error) => return Tried::failed(fault("invalid_path", error), None),
         };
         let mut request = own::request(self.task, method, path, body);
-        request.timeout = Some(step.timeout.0);
+        request.timeout = Some(step.timeout.0 + GRACE);
         let whole = async {
             let answer = self.api.call(request).await;
             judge(answer).await
