@@ -128,10 +128,15 @@ impl Shared {
                 warn!(store.error = %error, "task store lost sight of its stream");
                 was_told = true;
             }
-            let trouble = self.trouble.lock();
-            *trouble.unwrap_or_else(PoisonError::into_inner) = Some(error);
+            self.tell(error);
             sleep(PAUSE).await;
         }
+    }
+
+    /// What calls are told while the view cannot be relied on.
+    fn tell(&self, trouble: StoreError) {
+        let told = self.trouble.lock();
+        *told.unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
     /// Hears everything, and then what comes, until something may have been missed.
@@ -139,6 +144,7 @@ impl Shared {
         let mut connected = self.link.connected();
         let life = *connected.borrow_and_update();
         let subjects = Arc::new(self.link.prepare().await?);
+        self.tell(self.link.away(&"its records are being read"));
         self.tick(&subjects).await?;
         let mut messages = self.read_from_the_start(&subjects).await?;
         let mut reader = Reader::new(&subjects);

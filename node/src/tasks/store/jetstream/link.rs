@@ -7,9 +7,9 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, LastRawMessageErrorKind, StorageType, Stream,
+    Config, DeleteMessageErrorKind, DiscardPolicy, LastRawMessageErrorKind, StorageType, Stream,
 };
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event, connection};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -294,12 +294,13 @@ impl Link {
 
     /// Removes one message, which may be gone already.
     pub(super) async fn delete(&self, sequence: u64) -> Result<(), StoreError> {
-        use async_nats::jetstream::stream::DeleteMessageErrorKind;
         self.check()?;
-        match self.stream.delete_message(sequence).await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.kind(), DeleteMessageErrorKind::JetStream(_)) => Ok(()),
-            Err(error) => Err(self.away(&error)),
+        let Err(error) = self.stream.delete_message(sequence).await else {
+            return Ok(());
+        };
+        match error.kind() {
+            DeleteMessageErrorKind::JetStream(refused) if is_gone(&refused) => Ok(()),
+            _ => Err(self.away(&error)),
         }
     }
 
@@ -318,4 +319,10 @@ impl Link {
             detail: self.target.censored(detail),
         }
     }
+}
+
+/// Whether a message could not be removed for not being there.
+fn is_gone(refused: &jetstream::Error) -> bool {
+    refused.error_code() == ErrorCode::SEQUENCE_NOT_FOUND
+        || refused.to_string().contains("not found")
 }

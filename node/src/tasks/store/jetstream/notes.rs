@@ -165,7 +165,7 @@ impl Shared {
     ) -> Result<Vec<u64>, StoreError> {
         let near = self.link.subjects(&subjects.notes_near(id, from)).await?;
         let mut numbers = sorted(&near, from);
-        let is_full = from % NOTES_TOGETHER == 0 && numbers.len() >= NOTES_PAGE;
+        let is_full = from.is_multiple_of(NOTES_TOGETHER) && numbers.len() >= NOTES_PAGE;
         if !is_full {
             let all = self.link.subjects(&subjects.notes(id)).await?;
             numbers = sorted(&all, from);
