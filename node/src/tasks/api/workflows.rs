@@ -277,7 +277,8 @@ async fn begin(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     if let Some(url) = &trigger.webhook {
         let Some(webhooks) = hub.webhooks() else {
-            let message = "webhooks are not set up at this node; its configuration has no tasks.webhooks";
+            let message =
+                "webhooks are not set up at this node; its configuration has no tasks.webhooks";
             return Err(ApiError::invalid("webhook", message));
         };
         webhooks

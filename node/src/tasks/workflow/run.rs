@@ -14,11 +14,11 @@ use super::super::id::Id;
 use super::super::service::{Service, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Fault, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
-use super::call::{Called, Caller, fault};
+use super::call::{Called, Caller, fault, no_list, not_made};
 use super::check::{Checked, check};
 use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
 use super::result::{NoteKey, StepResult, StepState};
-use super::template::{Scope, TemplateError, Templates};
+use super::template::{Scope, Templates};
 use super::view;
 use super::webhook::{Delivery, Webhooks};
 
@@ -380,25 +380,4 @@ impl Runner<'_> {
 
 fn fatal(code: &str, message: impl Into<String>) -> TaskError {
     TaskError::Fatal(Fault::new(code, message))
-}
-
-fn not_made(what: &str, error: &TemplateError) -> Called {
-    let place = match error.path.as_str() {
-        "" => what.to_owned(),
-        path if path.starts_with('[') => format!("{what}{path}"),
-        path => format!("{what}.{path}"),
-    };
-    Called::not_made(fault("template", format!("{place} {}", error.detail)))
-}
-
-fn no_list(value: &Value) -> String {
-    match value {
-        Value::Array(items) => {
-            format!(
-                "for_each gives {} items, more than {ITEMS_MAX}",
-                items.len()
-            )
-        }
-        _ => "for_each gives no list".to_owned(),
-    }
 }
