@@ -12,15 +12,13 @@ use tokio::sync::Semaphore;
 
 use super::super::id::Id;
 use super::super::service::{Service, TaskError, Work};
-use super::super::store::{Store, StoreError};
 use super::super::task::{Fault, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
 use super::call::{Called, Caller, fault};
 use super::check::{Checked, check};
 use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
 use super::result::{NoteKey, StepResult, StepState};
 use super::template::{Scope, TemplateError, Templates};
-use super::view;
-use super::webhook::{Delivery, Webhooks};
+use super::webhook::{Delivery, Webhooks, tell_end};
 
 /// The key of the service.
 pub const SERVICE: &str = "workflow:process";
@@ -82,18 +80,6 @@ pub(in crate::tasks) fn run_payload(
         webhook,
     };
     serde_json::to_value(Job::Run(Box::new(job))).expect("text keys always are JSON")
-}
-
-/// Lets the end of a run be told, where its submitter wanted that.
-pub(in crate::tasks) async fn tell_end(
-    task: &Task,
-    end: &str,
-    store: &dyn Store,
-) -> Result<(), StoreError> {
-    match view::job(task).and_then(|job| job.webhook) {
-        Some(url) => Delivery::queue(task, &url, end, store).await,
-        None => Ok(()),
-    }
 }
 
 #[async_trait]
