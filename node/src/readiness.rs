@@ -140,6 +140,7 @@ mod tests {
             protocol: 1,
             build: String::new(),
             serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
         };
         let mut engine = Engine::new(Instant::START, identity);
         let fact = ServicesFact {

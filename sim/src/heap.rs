@@ -46,6 +46,16 @@ impl<E> Heap<E> {
             .map(|Reverse(planned)| (planned.at, planned.event))
     }
 
+    /// How many events are planned.
+    pub fn len(&self) -> usize {
+        self.planned.len()
+    }
+
+    /// Whether nothing is planned.
+    pub fn is_empty(&self) -> bool {
+        self.planned.is_empty()
+    }
+
     /// When the next event happens.
     pub fn next_at(&self) -> Option<Instant> {
         self.planned.peek().map(|Reverse(planned)| planned.at)

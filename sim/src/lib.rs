@@ -1,10 +1,25 @@
 //! Pretends: drives the core that ships, on a clock and a network of its own.
 //!
-//! [`heap`] orders what happens; [`mesh`] lets engines tell each other facts over links with a delay,
-//! passing them through the encodings of `grapevine-proto` as real nodes do. What this crate does not
-//! know: `grapevine-node`, sockets, real time.
+//! Reading order: [`heap`] (what happens when), `chance` and [`digest`] (seeds and fingerprints),
+//! `atlas` and `network` (where and how far), `endpoint` (upstreams as they are), [`membership`] (who is
+//! alive), [`scenario`] (what a run is about), `world` (everything together), `check` (what must hold),
+//! `record` (what a run showed).
 //!
-//! So far it is the kernel of the simulator: perfect membership, constant delays, no workload.
+//! What this crate does not know: `grapevine-node`, sockets, real time.
 
+mod atlas;
+mod chance;
+pub mod check;
+pub mod cli;
+pub mod digest;
+mod endpoint;
 pub mod heap;
-pub mod mesh;
+pub mod membership;
+mod network;
+mod record;
+mod report;
+pub mod run;
+mod sabotage;
+pub mod scenario;
+mod summary;
+mod world;

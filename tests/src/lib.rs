@@ -6,7 +6,8 @@
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
 //! every byte), [`raw`] (a client whose hanging up is exact), [`events`] (how streams end), [`watch`]
 //! (when each node first showed something), [`memory`], and [`quiet`] (tests that measure run alone).
-//! [`conformance`] is what every engine of the task store has to do; [`postgres`] is a real server.
+//! [`conformance`] is what every engine of the task store has to do; [`postgres`] and [`nats`] are
+//! real servers.
 //!
 //! The harness knows nodes by their program, ports, config and admin pages only. Its functions panic
 //! with what was being done, so that a test reads as its story; on a failure the end of every child's
@@ -38,6 +39,7 @@ pub mod load;
 pub mod memory;
 pub mod mesh;
 pub mod mock;
+pub mod nats;
 pub mod network;
 pub mod node;
 pub mod ports;

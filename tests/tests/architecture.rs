@@ -14,7 +14,13 @@ const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// The crates that make the product.
-const SOURCES: [&str; 4] = ["node/core/src", "proto/src", "node/src", "sim/src"];
+const SOURCES: [&str; 5] = [
+    "node/core/src",
+    "proto/src",
+    "node/src",
+    "sim/src",
+    "sim/entropy/src",
+];
 
 /// The modules of node that touch the world and never import one another.
 const SHELLS: [&str; 10] = [
@@ -25,11 +31,15 @@ const SHELLS: [&str; 10] = [
 const WIRING: [&str; 5] = ["app", "cli", "demo", "lib", "main"];
 
 /// What each crate may depend on inside the workspace.
-const CRATE_EDGES: [(&str, &[&str]); 4] = [
+const CRATE_EDGES: [(&str, &[&str]); 5] = [
     ("node/core", &[]),
     ("proto", &["grapevine-core"]),
     ("node", &["grapevine-core", "grapevine-proto"]),
-    ("sim", &["grapevine-core", "grapevine-proto"]),
+    (
+        "sim",
+        &["grapevine-core", "grapevine-proto", "grapevine-sim-entropy"],
+    ),
+    ("sim/entropy", &[]),
 ];
 
 /// Everything that core may depend on.

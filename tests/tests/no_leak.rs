@@ -412,11 +412,11 @@ impl Visitor {
                 None => "entry node killed".to_string(),
             };
             *ends.entry(end).or_default() += 1;
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 let free = |url: &str| embeddings(&self.client, url, FREE[number / 4 % 2]);
                 self.send(number, free).await;
             }
-            if number % 20 == 0 {
+            if number.is_multiple_of(20) {
                 let nowhere = |url: &str| chat(&self.client, url, NOWHERE);
                 if let Some(answer) = self.send(number, nowhere).await {
                     assert_eq!(code(&answer), (451, "residency".to_string()), "{answer:?}");

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use grapevine_node::config::secret::Secret;
+use grapevine_node::tasks::store::jetstream::JetStore;
 use grapevine_node::tasks::store::sql::SqlStore;
 use grapevine_tests::conformance;
+use grapevine_tests::nats::Nats;
 use grapevine_tests::postgres::Postgres;
 use grapevine_tests::scratch::Scratch;
 use grapevine_tests::wait::must;
@@ -25,5 +27,12 @@ async fn sqlite_does_what_every_store_does() {
 async fn postgres_does_what_every_store_does() {
     let server = Postgres::start("stores-postgres").await;
     let store = SqlStore::postgres(&Secret::new(&server.url()));
+    conformance::suite(Arc::new(must("opening a server", store))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jetstream_does_what_every_store_does() {
+    let server = Nats::start("stores-jetstream").await;
+    let store = JetStore::open(&Secret::new(&server.url())).await;
     conformance::suite(Arc::new(must("opening a server", store))).await;
 }

@@ -174,6 +174,8 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
 
     fn ask(&self) -> Ask<'_> {
         let settings = self.track.settings();
+        // A second plan has only what the first has left.
+        let attempts = u32::try_from(self.track.attempts()).unwrap_or(u32::MAX);
         let (wishes, visitor) = (&self.request.wishes, &self.request.visitor);
         Ask {
             model: self.request.head.model.as_ref(),
@@ -184,7 +186,7 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
             prefer_region: wishes.prefer_region.as_ref(),
             allow_regions: &wishes.allow_regions,
             fence: visitor.permitted.regions(),
-            attempts_max: settings.attempts_max,
+            attempts_max: settings.attempts_max.saturating_sub(attempts).max(1),
         }
     }
 

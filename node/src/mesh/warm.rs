@@ -170,6 +170,7 @@ mod tests {
                 protocol: 1,
                 build: String::new(),
                 serves_requests: false,
+                public: grapevine_core::fact::Public::default(),
             }),
             generation: Generation(1),
             phase: Phase::Ready,

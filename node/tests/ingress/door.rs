@@ -186,7 +186,8 @@ fn keys() -> Keys {
     Keys::new([Key {
         name: "app".into(),
         hash: KeyHash::of("right"),
-        models: Some([model("gpt-4o")].into()),
+        models: Some(std::sync::Arc::new([model("gpt-4o")].into())),
+        services: None,
     }])
 }
 

@@ -95,7 +95,8 @@ async fn operator_is_told_the_plan_of_any_client() {
     plan.settings.keys = Keys::new([Key {
         name: "app".into(),
         hash: KeyHash::of("secret"),
-        models: Some([model("claude")].into()),
+        models: Some(std::sync::Arc::new([model("claude")].into())),
+        services: None,
     }]);
     let settings = Arc::new(ArcSwap::from_pointee(plan.settings.clone()));
     let node = plan.start().await;

@@ -20,6 +20,7 @@ async fn only_known_keys_are_told_of_nodes() {
         name: "app".into(),
         hash: KeyHash::of("right"),
         models: None,
+        services: None,
     }]);
     let node = plan.start().await;
     for headers in ["", "authorization: Bearer wrong\r\n"] {

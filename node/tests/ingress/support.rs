@@ -375,6 +375,7 @@ impl Plan {
             peers: peers.clone(),
             readiness: readiness.clone(),
             locate: locate.clone(),
+            background: grapevine_node::ingress::Background::default(),
         };
         let workers = Workers::start(self.listen, make).expect("a listener");
         Node {

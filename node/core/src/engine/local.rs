@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::TELL_INTERVAL;
 use super::event::{Models, Probe, UpstreamSpec};
 use crate::fact::{Change, Standing, UpstreamFact};
 use crate::health::{Failure, Health, State, Transition};
@@ -124,13 +123,18 @@ impl Local {
         }
     }
 
-    /// What is worth telling now, if anything: the fact is made only when it may be.
-    pub(super) fn change_to_tell(&self, now: Instant) -> Option<(Change, UpstreamFact)> {
+    /// What is worth telling now, if anything: the fact is made only when it may be, figures at most once
+    /// in `interval`.
+    pub(super) fn change_to_tell(
+        &self,
+        now: Instant,
+        interval: Duration,
+    ) -> Option<(Change, UpstreamFact)> {
         let Some(told) = &self.told else {
             return Some((Change::Transition, self.fact(now)));
         };
         let stands_otherwise = self.standing(now).differs_in_kind(told.fact.standing);
-        let figures_may_go = self.changed && now.since(told.considered_at) >= TELL_INTERVAL;
+        let figures_may_go = self.changed && now.since(told.considered_at) >= interval;
         if !stands_otherwise && !figures_may_go {
             return None;
         }
@@ -160,7 +164,7 @@ impl Local {
         self.changed = false;
     }
 
-    pub(super) fn next_wake(&self) -> Option<Instant> {
+    pub(super) fn next_wake(&self, tell_interval: Duration) -> Option<Instant> {
         let state = match self.health.state() {
             State::Ejected { until, .. } => Some(until),
             State::Healthy | State::Probing { .. } => None,
@@ -175,7 +179,7 @@ impl Local {
             .told
             .as_ref()
             .filter(|_| self.changed)
-            .map(|told| told.considered_at + TELL_INTERVAL);
+            .map(|told| told.considered_at + tell_interval);
         [state, probe, tell, self.cooling_until]
             .into_iter()
             .flatten()

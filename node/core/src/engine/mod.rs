@@ -8,6 +8,7 @@
 //! it holds of a peer's upstreams comes from that peer alone, and is ordered by the peer's stamps.
 
 mod event;
+mod few;
 mod local;
 mod locals;
 mod peer;
@@ -38,6 +39,11 @@ use peer::Peer;
 /// Figures are told at most this often; transitions at once.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same for each peer that hears them: beyond 50 peers figures are told less often, so that what a
+/// node hears stays below 50 values per second, some 20 kB, however large the mesh. Peers that work is
+/// sent to tell their load and first byte with every answer and echo anyway.
+const TELL_INTERVAL_PER_PEER: Duration = Duration::from_millis(20);
+
 /// Views with new figures are made at most this often; views with transitions at once.
 const VIEW_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -45,8 +51,11 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(50);
 /// in a large mesh (20,000 candidates: every 100 ms).
 const VIEW_INTERVAL_PER_CANDIDATE: Duration = Duration::from_micros(5);
 
-/// Peers are looked at for what time alone changes at most this often.
+/// Peers are looked at for suspicions that ended at most this often.
 const PEERS_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Peers are looked at for those to be forgotten at most this often.
+const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Nodes kept at most, dead ones included.
 const PEERS_MAX: usize = 4_096;
@@ -70,6 +79,9 @@ pub struct Engine {
     peer_rules: Arc<[PeerRules]>,
     introduced: bool,
     peers_seen_at: Instant,
+    forgot_at: Instant,
+    /// The earliest of all peers; never later than the true one.
+    suspicion_ends_at: Option<Instant>,
     view_due: ViewDue,
     view_made_at: Instant,
     view_candidates: usize,
@@ -98,6 +110,8 @@ impl Engine {
             peer_rules: Arc::default(),
             introduced: false,
             peers_seen_at: now,
+            forgot_at: now,
+            suspicion_ends_at: None,
             view_due: ViewDue::Now,
             view_made_at: now,
             view_candidates: 0,
@@ -130,6 +144,9 @@ impl Engine {
                 Some(peer) => {
                     if let Some(peer) = self.peers.get_mut(peer) {
                         peer.attempt_ended(now, &report);
+                        let ends_at = peer.next_wake();
+                        self.suspicion_ends_at =
+                            self.suspicion_ends_at.into_iter().chain(ends_at).min();
                         self.view_becomes(ViewDue::Soon);
                     }
                 }
@@ -178,13 +195,29 @@ impl Engine {
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.advance_locals(now, effects);
         // Looking at every peer after every event would cost more than the event, in a large mesh.
-        if now.since(self.peers_seen_at) >= PEERS_INTERVAL {
+        if now.since(self.peers_seen_at) < PEERS_INTERVAL {
+            return;
+        }
+        if self.suspicion_ends_at.is_some_and(|at| at <= now) {
             self.peers_seen_at = now;
-            self.advance_peers(now, effects);
+            self.end_suspicions(now);
+        }
+        if now.since(self.forgot_at) >= FORGET_INTERVAL {
+            self.forgot_at = now;
+            self.forget_peers(now, effects);
         }
     }
 
-    fn advance_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn end_suspicions(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            if peer.suspicion_ended(now) {
+                self.view_due = ViewDue::Now;
+            }
+        }
+        self.suspicion_ends_at = self.peers.values().filter_map(Peer::next_wake).min();
+    }
+
+    fn forget_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let is_forgotten = |peer: &Peer| {
             let long_dead = peer
                 .died_at
@@ -202,23 +235,26 @@ impl Engine {
         if any_gone {
             self.gather_rules();
         }
-        for peer in self.peers.values_mut() {
-            if peer.suspicion_ended(now) {
-                self.view_due = ViewDue::Now;
-            }
-        }
     }
 
-    /// When time alone will change something; `None` while nothing waits.
+    /// When time alone will change something or make a view due; `None` while nothing waits.
     pub fn next_wake(&self) -> Option<Instant> {
-        let locals = self.locals.values().filter_map(Local::next_wake);
-        let peers = self.peers.values().filter_map(Peer::next_wake).min();
-        let peers = peers.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
         let view = match self.view_due {
             ViewDue::No => None,
             ViewDue::Soon | ViewDue::Now => Some(self.view_made_at + self.view_interval()),
         };
-        locals.chain(peers).chain(view).min()
+        self.next_change().into_iter().chain(view).min()
+    }
+
+    /// When time alone will change something, views aside: for a caller that draws a view only when it
+    /// is asked for one.
+    pub fn next_change(&self) -> Option<Instant> {
+        let interval = self.tell_interval();
+        let locals = self.locals.values();
+        let locals = locals.filter_map(|local| local.next_wake(interval));
+        let suspicion = self.suspicion_ends_at;
+        let suspicion = suspicion.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
+        locals.chain(suspicion).min()
     }
 
     /// Whether a new view should be published.
@@ -242,6 +278,12 @@ impl Engine {
     fn view_interval(&self) -> Duration {
         let candidates = u32::try_from(self.view_candidates).unwrap_or(u32::MAX);
         VIEW_INTERVAL.max(VIEW_INTERVAL_PER_CANDIDATE.saturating_mul(candidates))
+    }
+
+    /// How often figures may be told in a mesh of this size.
+    fn tell_interval(&self) -> Duration {
+        let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        TELL_INTERVAL.max(TELL_INTERVAL_PER_PEER.saturating_mul(peers))
     }
 
     fn view_becomes(&mut self, due: ViewDue) {
@@ -318,8 +360,9 @@ impl Engine {
     /// Tells what changed of the own upstreams: transitions at once, figures once a second.
     fn tell_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let mut news = Vec::new();
+        let interval = self.tell_interval();
         for local in self.locals.values_mut() {
-            match local.change_to_tell(now) {
+            match local.change_to_tell(now, interval) {
                 None => {}
                 Some((Change::Little, _)) => local.kept_quiet(now),
                 Some((change, fact)) => {

@@ -1,10 +1,11 @@
 //! What a node knows of a peer: its facts in the order of their stamps, and the state of the link.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{AttemptReport, Effect, Via};
+use super::few::Few;
 use super::{Engine, PEERS_MAX, ViewDue};
 use crate::fact::{
     Change, Fact, FactKey, Load, NodeFact, Phase, ServicesFact, Standing, UpstreamFact,
@@ -40,14 +41,14 @@ pub(super) struct Peer {
     pub(super) fact: Option<NodeFact>,
     pub(super) phase: Phase,
     pub(super) services: Option<Arc<ServicesFact>>,
-    pub(super) upstreams: BTreeMap<UpstreamName, Remote>,
+    pub(super) upstreams: Few<UpstreamName, Remote>,
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
     pub(super) rtt: Option<Duration>,
     /// What it last told of its residency rules, in whatever life.
     pub(super) rules: Option<Arc<RulesFact>>,
-    stamps: BTreeMap<FactKey, Stamp>,
+    stamps: Few<FactKey, Stamp>,
     /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
     lapsed: bool,
     suspect_until: Option<Instant>,
@@ -121,13 +122,13 @@ impl Peer {
             fact: None,
             phase: Phase::Joining,
             services: None,
-            upstreams: BTreeMap::new(),
+            upstreams: Few::new(),
             live: false,
             died_at: Some(now),
             link: Link::Down,
             rtt: None,
             rules: None,
-            stamps: BTreeMap::new(),
+            stamps: Few::new(),
             lapsed: false,
             suspect_until: None,
         }
@@ -203,9 +204,13 @@ impl Peer {
             self.services = None;
             self.phase = Phase::Joining;
         }
-        let newest = self.stamps.entry(key.clone()).or_default();
-        let is_news = stamp > *newest;
-        *newest = stamp.max(*newest);
+        let is_news = self
+            .stamps
+            .get_mut(key)
+            .is_none_or(|newest| stamp > *newest);
+        if is_news {
+            self.stamps.insert(key.clone(), stamp);
+        }
         is_news
     }
 
@@ -285,6 +290,10 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         for name in live {
+            // Nearly all of them were alive before: nothing else is looked at.
+            if self.peers.get(name).is_some_and(|peer| peer.live) {
+                continue;
+            }
             let Some(peer) = self.peer(now, name, effects) else {
                 continue;
             };
@@ -297,8 +306,12 @@ impl Engine {
             }
         }
         let mut died = false;
+        // Both are in the order of names.
+        let mut listed = live.iter().peekable();
         for (name, peer) in &mut self.peers {
-            if peer.live && !live.contains(name) {
+            while listed.next_if(|other| *other < name).is_some() {}
+            let is_listed = listed.next_if_eq(&name).is_some();
+            if peer.live && !is_listed {
                 peer.live = false;
                 peer.died_at = Some(now);
                 effects.push(Effect::Notice(Notice::PeerDied { peer: name.clone() }));

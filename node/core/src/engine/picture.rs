@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Engine;
 use super::local::Local;
 use super::peer::{Peer, Remote};
-use crate::fact::{NodeFact, Standing, UpstreamFact};
+use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::ids::{ModelName, NodeName, UpstreamName};
 use crate::latency::{Latency, TTFT_UNKNOWN};
 use crate::place::{Place, RTT_UNKNOWN};
@@ -91,9 +91,34 @@ impl Engine {
         own.chain(peers).collect()
     }
 
-    fn own_offer(&self, now: Instant, local: &Local) -> Offer {
+    /// One of the node's own upstreams as a view would show it now, with what the node says of it: for a
+    /// caller that does not need the rest of the view.
+    pub fn own_upstream(
+        &self,
+        now: Instant,
+        name: &UpstreamName,
+    ) -> Option<(UpstreamView, UpstreamFact)> {
+        let local = self.locals.get(name)?;
+        Some((self.own_view(now, local), local.fact(now)))
+    }
+
+    /// The loads of all own upstreams now, as an echo tells them.
+    pub fn own_loads(&self) -> Vec<Load> {
+        let load = |local: &Local| Load {
+            upstream: local.spec.name.clone(),
+            in_flight: local.in_flight.count(),
+            ttft: local
+                .latencies
+                .whole()
+                .map(Latency::expected)
+                .unwrap_or_default(),
+        };
+        self.locals.values().map(load).collect()
+    }
+
+    fn own_view(&self, now: Instant, local: &Local) -> UpstreamView {
         let spec = &local.spec;
-        let upstream = UpstreamView {
+        UpstreamView {
             way: Way::Local,
             node: self.identity.node.clone(),
             name: spec.name.clone(),
@@ -113,10 +138,13 @@ impl Engine {
             hot_until: None,
             returned_at: local.returned_at,
             trial: local.takes_trial(),
-        };
+        }
+    }
+
+    fn own_offer(&self, now: Instant, local: &Local) -> Offer {
         let measured = |model: &ModelName| local.latencies.of(model).map(Latency::expected);
         Offer {
-            upstream: Arc::new(upstream),
+            upstream: Arc::new(self.own_view(now, local)),
             models: local
                 .models()
                 .iter()

@@ -361,12 +361,11 @@ fn rate_limit_cools_down_without_ejecting() {
     assert!(!bench.plan().expect("a plan").last_resort);
 }
 
-#[test]
-fn figures_are_told_at_most_once_a_second() {
-    let mut bench = Bench::with_upstream();
+/// How often figures are told in five seconds in which they change all the time.
+fn told_in_five_seconds(bench: &mut Bench) -> usize {
     bench.wait(Duration::from_secs(1));
     bench.attempt(Outcome::status(200));
-    let told: usize = (0..50)
+    (0..50)
         .map(|_| {
             bench.now = bench.now + Duration::from_millis(100);
             let first_byte = Some(Duration::from_millis(
@@ -384,8 +383,22 @@ fn figures_are_told_at_most_once_a_second() {
                 .filter(|effect| matches!(effect, Effect::Publish { .. }))
                 .count()
         })
-        .sum();
+        .sum()
+}
+
+#[test]
+fn figures_are_told_at_most_once_a_second() {
+    let told = told_in_five_seconds(&mut Bench::with_upstream());
     assert!((3..=6).contains(&told), "{told} times in five seconds");
+}
+
+#[test]
+fn figures_are_told_less_often_where_more_peers_hear_them() {
+    let mut bench = Bench::with_upstream();
+    let peers = (0..200).map(|index| node(&format!("n{index}")));
+    bench.tell(Event::MembersChanged(peers.collect()));
+    let told = told_in_five_seconds(&mut bench);
+    assert!((1..=2).contains(&told), "{told} times in five seconds");
 }
 
 #[test]

@@ -39,8 +39,10 @@ impl Ask<'_> {
 
 /// The candidates for `ask`, in the order to try them.
 ///
-/// A tier comes after every usable candidate of the tiers before it. Candidates that allow several
-/// attempts follow again at the end, while attempts are left.
+/// A tier comes after every usable candidate of the tiers before it, but for the last attempt: it is kept
+/// for the next tier that has a usable candidate. A provider that fails everywhere at once would spend
+/// every attempt of a request within its own tier, before the news of it is round. Candidates that allow
+/// several attempts follow again at the end, while attempts are left.
 ///
 /// # Errors
 /// When no node knows the model, none of its upstreams can be reached, or none is allowed.
@@ -64,9 +66,15 @@ pub fn plan(
     };
     let max = ask.attempts_max.max(1) as usize;
     let mut choices = Vec::with_capacity(max.min(8));
-    for tier in &routes.tiers {
+    for (index, tier) in routes.tiers.iter().enumerate() {
         push_trial(&mut choices, &tier.unusable, ask, now);
-        order::extend(&mut choices, &tier.usable, ask, max, now, rng);
+        let later = routes.tiers[index + 1..].iter();
+        let mut later = later.flat_map(|tier| &tier.usable);
+        let follows = later.any(|one| one.upstream.is_usable(now) && ask.allows(one));
+        let room = if follows { max - 1 } else { max };
+        // The trial counts among the tier's own, and one alone is not kept for later.
+        let room = room.max(choices.len() + 1).min(max);
+        order::extend(&mut choices, &tier.usable, ask, room, now, rng);
         if choices.len() >= max {
             break;
         }

@@ -142,6 +142,24 @@ fn next_tier_follows_the_last_of_the_first() {
 }
 
 #[test]
+fn last_attempt_is_kept_for_the_next_tier() {
+    let second = UpstreamView {
+        tier: Tier(2),
+        ..upstream("other-provider", 300)
+    };
+    let first = (0..8).map(|index| upstream(&format!("n{index}"), index));
+    let all: Vec<_> = first.chain([second]).collect();
+    let plan = |attempts| {
+        let plan = plan_with(&view(all.clone()), |ask| ask.attempts_max = attempts, 1);
+        plan.expect("a plan")
+    };
+    assert_eq!(nodes(&plan(6)).len(), 6);
+    assert_eq!(nodes(&plan(6)).last(), Some(&"other-provider"));
+    assert_eq!(nodes(&plan(2))[1], "other-provider");
+    assert_ne!(nodes(&plan(1)), ["other-provider"]);
+}
+
+#[test]
 fn plan_is_never_longer_than_the_attempts() {
     let many = (0..40)
         .map(|index| upstream(&format!("n{index}"), index))

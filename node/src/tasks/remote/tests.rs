@@ -285,6 +285,7 @@ fn pair() -> Pair {
         protocol: 1,
         build: String::new(),
         serves_requests: false,
+        public: grapevine_core::fact::Public::default(),
     };
     let (driver, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
     tokio::spawn(driver.run());

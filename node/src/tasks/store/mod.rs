@@ -13,7 +13,8 @@
 //! | dead, cancelled, expired | [`Store::requeue`] | waiting, attempts from zero, time anew, notes kept |
 //!
 //! Reading order: this interface, [`transition`] (that table, as functions that every engine asks),
-//! [`limits`] (what is too long), [`open`] (which engine), [`sql`] (SQLite and Postgres).
+//! [`limits`] (what is too long), [`open`] (which engine), [`sql`] (SQLite and Postgres),
+//! [`jetstream`] (NATS).
 //!
 //! Invariants of every engine:
 //!
@@ -25,6 +26,7 @@
 //!   engine does, without a restart.
 
 mod doorbell;
+pub mod jetstream;
 pub mod lazy;
 pub mod limits;
 pub mod open;

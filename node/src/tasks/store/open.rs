@@ -6,6 +6,7 @@ use std::sync::Arc;
 use grapevine_core::ids::NodeName;
 
 use super::Store;
+use super::jetstream::JetStore;
 use super::sql::SqlStore;
 use crate::config::secret::Secret;
 
@@ -59,6 +60,7 @@ pub async fn open(url: &Secret, node: &NodeName) -> Result<Arc<dyn Store>, OpenE
             SqlStore::sqlite(Path::new(file_path(rest))).await?,
         )),
         "postgres" | "postgresql" => Ok(Arc::new(SqlStore::postgres(url)?)),
+        "nats" | "tls" => Ok(Arc::new(JetStore::open(url).await?)),
         _ => {
             let _ = node;
             Err(OpenError::Scheme {

@@ -12,8 +12,9 @@ use tokio::time::{sleep, timeout};
 
 use super::super::own;
 use super::super::task::{Fault, NewTask};
-use super::document::{ApiCall, CallMethod, Retry, Step};
+use super::document::{ApiCall, CallMethod, ITEMS_MAX, Retry, Step};
 use super::result::{ANSWER_BYTES_MAX, StepFault};
+use super::template::TemplateError;
 use crate::entropy;
 use crate::exchange::{CallApi, OwnAnswer};
 use crate::headers;
@@ -212,5 +213,28 @@ impl Tried {
             status: None,
             again,
         }
+    }
+}
+
+/// No call was made, since the template of `what` gives nothing.
+pub(super) fn not_made(what: &str, error: &TemplateError) -> Called {
+    let place = match error.path.as_str() {
+        "" => what.to_owned(),
+        path if path.starts_with('[') => format!("{what}{path}"),
+        path => format!("{what}.{path}"),
+    };
+    Called::not_made(fault("template", format!("{place} {}", error.detail)))
+}
+
+/// Why `value` is nothing to fan out over.
+pub(super) fn no_list(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            format!(
+                "for_each gives {} items, more than {ITEMS_MAX}",
+                items.len()
+            )
+        }
+        _ => "for_each gives no list".to_owned(),
     }
 }

@@ -18,7 +18,6 @@ pub mod template;
 pub(in crate::tasks) mod view;
 mod webhook;
 
-pub(in crate::tasks) use run::run_payload;
 pub use run::{SERVICE, Workflows, service_key};
+pub(in crate::tasks) use run::{run_payload, tell_end};
 pub use webhook::Webhooks;
-pub(in crate::tasks) use webhook::tell_end;

@@ -12,13 +12,15 @@ use tokio::sync::Semaphore;
 
 use super::super::id::Id;
 use super::super::service::{Service, TaskError, Work};
+use super::super::store::{Store, StoreError};
 use super::super::task::{Fault, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
-use super::call::{Called, Caller, fault};
+use super::call::{Called, Caller, fault, no_list, not_made};
 use super::check::{Checked, check};
 use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
 use super::result::{NoteKey, StepResult, StepState};
-use super::template::{Scope, TemplateError, Templates};
-use super::webhook::{Delivery, Webhooks, tell_end};
+use super::template::{Scope, Templates};
+use super::view;
+use super::webhook::{Delivery, Webhooks};
 
 /// The key of the service.
 pub const SERVICE: &str = "workflow:process";
@@ -80,6 +82,18 @@ pub(in crate::tasks) fn run_payload(
         webhook,
     };
     serde_json::to_value(Job::Run(Box::new(job))).expect("text keys always are JSON")
+}
+
+/// Lets the end of a run be told, where its submitter wanted that.
+pub(in crate::tasks) async fn tell_end(
+    task: &Task,
+    end: &str,
+    store: &dyn Store,
+) -> Result<(), StoreError> {
+    match view::job(task).and_then(|job| job.webhook) {
+        Some(url) => Delivery::queue(task, &url, end, store).await,
+        None => Ok(()),
+    }
 }
 
 #[async_trait]
@@ -366,25 +380,4 @@ impl Runner<'_> {
 
 fn fatal(code: &str, message: impl Into<String>) -> TaskError {
     TaskError::Fatal(Fault::new(code, message))
-}
-
-fn not_made(what: &str, error: &TemplateError) -> Called {
-    let place = match error.path.as_str() {
-        "" => what.to_owned(),
-        path if path.starts_with('[') => format!("{what}{path}"),
-        path => format!("{what}.{path}"),
-    };
-    Called::not_made(fault("template", format!("{place} {}", error.detail)))
-}
-
-fn no_list(value: &Value) -> String {
-    match value {
-        Value::Array(items) => {
-            format!(
-                "for_each gives {} items, more than {ITEMS_MAX}",
-                items.len()
-            )
-        }
-        _ => "for_each gives no list".to_owned(),
-    }
 }

@@ -197,18 +197,6 @@ impl Delivery {
     }
 }
 
-/// Lets the end of `run` that is called `end` be told, where its submitter wanted that.
-pub(in crate::tasks) async fn tell_end(
-    run: &Task,
-    end: &str,
-    store: &dyn Store,
-) -> Result<(), StoreError> {
-    match view::job(run).and_then(|job| job.webhook) {
-        Some(url) => Delivery::queue(run, &url, end, store).await,
-        None => Ok(()),
-    }
-}
-
 fn matches(pattern: &str, host: &str) -> bool {
     let under = |domain: &str| {
         let rest = host.len().checked_sub(domain.len() + 1);

@@ -3,6 +3,12 @@
 //! Reading order: [`link`] (a connection, and what the engines' SQL differs in), [`schema`], [`record`]
 //! (a row and a task), [`tasks`], [`files`] and [`sweep`] (the statements, written once for both), then
 //! [`sqlite`] with its [`writer`], and [`postgres`] (how a connection is got, and what an error means).
+//!
+//! Why not apalis 1.0: its own statements, run by `tests/bench/queues/apalis_faults.py`, give a task that
+//! kills its worker to the next one for ever (10 runs with `max_attempts` 2, never a dead letter), and take
+//! the late word of an earlier attempt for the later one's, since they are fenced by the worker's name
+//! alone (the record is completed twice). Its set-up of SQLite says `synchronous = OFF`. Its leases are a
+//! worker's, not a task's, so a task that hangs in a live worker is never taken back.
 
 mod files;
 mod link;

@@ -1,0 +1,87 @@
+//! When faults have stopped, everybody sees the same mesh: who lives, and how each upstream stands.
+
+use std::time::Duration;
+
+use grapevine_core::fact::{Phase, Standing};
+use grapevine_core::ids::UpstreamName;
+use grapevine_core::view::{NodeView, View};
+
+use super::Violation;
+use crate::membership::NodeIndex;
+use crate::world::World;
+
+/// Names of disagreements that are told; the rest is counted.
+const TOLD_MAX: usize = 3;
+
+/// A node, and how its upstreams stand.
+type Truth = (NodeIndex, Vec<(UpstreamName, Standing)>);
+
+/// What somebody sees otherwise than it is, if anything, at the end of a run.
+pub(crate) fn converged(world: &mut World) -> Option<Violation> {
+    let alive = world.alive();
+    let mut wrong = Vec::new();
+    let truth: Vec<Truth> = alive
+        .iter()
+        .map(|owner| (*owner, world.standings(*owner)))
+        .collect();
+    for observer in &alive {
+        let Some(view) = world.fresh_view(*observer) else {
+            continue;
+        };
+        for (owner, standings) in truth.iter().filter(|(owner, _)| owner != observer) {
+            let seen = seen_of(&view, *owner);
+            wrong.extend(
+                difference(seen, standings)
+                    .map(|what| format!("n{} sees n{} {what}", observer.0, owner.0)),
+            );
+        }
+        let ghosts = view.nodes.iter().filter(|node| node.live);
+        let ghosts = ghosts.filter(|node| {
+            let index = crate::world::node::index_of(&node.name);
+            index.is_none_or(|index| !alive.contains(&index))
+        });
+        wrong.extend(ghosts.map(|ghost| format!("n{} sees {} alive", observer.0, ghost.name)));
+    }
+    let first = wrong
+        .iter()
+        .take(TOLD_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    let what = format!("{} disagreements: {first}", wrong.len());
+    (!wrong.is_empty()).then(|| Violation {
+        checker: "convergence",
+        at: world.now().since_start().max(Duration::ZERO),
+        what,
+    })
+}
+
+fn seen_of(view: &View, owner: NodeIndex) -> Option<&NodeView> {
+    let mut nodes = view.nodes.iter();
+    nodes.find(|node| crate::world::node::index_of(&node.name) == Some(owner))
+}
+
+fn difference(seen: Option<&NodeView>, truth: &[(UpstreamName, Standing)]) -> Option<String> {
+    let Some(seen) = seen else {
+        return Some("not at all".into());
+    };
+    if !seen.live || seen.phase != Phase::Ready {
+        let live = if seen.live { "live" } else { "dead" };
+        return Some(format!("{live} and {}", seen.phase.as_str()));
+    }
+    for (name, standing) in truth {
+        let told = seen.upstreams.iter().find(|one| one.fact.name == *name);
+        let Some(told) = told else {
+            return Some(format!("without {name}"));
+        };
+        // A cooldown ends by itself, at the owner and at everybody else.
+        let is_passing =
+            |it: Standing| matches!(it, Standing::CoolingDown { .. } | Standing::Ready);
+        let both_pass = is_passing(told.fact.standing) && is_passing(*standing);
+        if told.fact.standing.differs_in_kind(*standing) && !both_pass {
+            let (told, truth) = (told.fact.standing.as_str(), standing.as_str());
+            return Some(format!("with {name} {told}, which is {truth}"));
+        }
+    }
+    None
+}

@@ -1,0 +1,153 @@
+//! What must hold, asked after every event: one file for each rule.
+//!
+//! A checker sees what the world did and was told, never what an engine thinks; so a wrong engine cannot
+//! talk it round. The first violation ends the run.
+
+mod answered;
+mod bounds;
+mod convergence;
+mod ejected;
+mod herd;
+mod limits;
+mod loops;
+mod residency;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::fact::{Fact, FactKey};
+use grapevine_core::ids::{RegionName, Stamp, UpstreamName};
+use grapevine_core::residency::Permitted;
+
+use crate::membership::NodeIndex;
+use crate::scenario::Scenario;
+use crate::world::Policy;
+
+/// What a checker may look at.
+#[derive(Debug)]
+pub(crate) enum Seen<'a> {
+    /// A node began a life.
+    Started { node: NodeIndex },
+    /// A node ended.
+    Stopped { node: NodeIndex },
+    /// A fault began or is over.
+    Disturbed,
+    /// A node told something, in so many bytes of key and value.
+    Told {
+        author: NodeIndex,
+        key: &'a FactKey,
+        bytes: usize,
+        fact: &'a Fact,
+    },
+    /// A node was told something, by itself or by another.
+    Heard {
+        observer: NodeIndex,
+        author: NodeIndex,
+        stamp: Stamp,
+        fact: &'a Fact,
+    },
+    /// A client asked.
+    Asked { request: u64, deadline: Instant },
+    /// An attempt began.
+    Attempted {
+        request: u64,
+        owner: NodeIndex,
+        upstream: &'a UpstreamName,
+        attempts: u32,
+        region: &'a RegionName,
+        permitted: &'a Permitted,
+        planned_at: Instant,
+        /// A trial, a last resort, or the choice of a baseline that knows no better.
+        excused: bool,
+    },
+    /// A forwarded request reached its owner.
+    Hopped { request: u64, hops: u8 },
+    /// A client has its answer's first byte, or an error.
+    Ended { request: u64 },
+    /// The whole, from time to time.
+    Inspected {
+        requests: usize,
+        calls: usize,
+        planned: usize,
+        alive: usize,
+    },
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker says so.
+    pub checker: &'static str,
+    /// When, from the start.
+    pub at: Duration,
+    /// What happened.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at.as_secs_f64();
+        write!(formatter, "{} at {at:.3} s: {}", self.checker, self.what)
+    }
+}
+
+/// One rule.
+trait Check: fmt::Debug {
+    fn name(&self) -> &'static str;
+    /// What is wrong, if anything.
+    fn see(&mut self, now: Instant, seen: &Seen<'_>) -> Option<String>;
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    all: Vec<Box<dyn Check>>,
+    violation: Option<Violation>,
+}
+
+impl Checks {
+    pub(crate) fn new(scenario: &Scenario, policy: Policy) -> Self {
+        let mut all: Vec<Box<dyn Check>> = vec![
+            Box::new(answered::Answered::default()),
+            Box::new(limits::Limits::new(scenario.routing.attempts_max)),
+            Box::new(loops::Loops),
+            Box::new(residency::Residency),
+            Box::new(ejected::Ejected::new(scenario.nodes.len())),
+            Box::new(bounds::Bounds::new(scenario.nodes.len())),
+        ];
+        // Baselines may herd: that is what they show.
+        if let (Some(max), Policy::Grapevine) = (scenario.expect.peak_to_mean_max, policy) {
+            all.push(Box::new(herd::Herd::new(max)));
+        }
+        Self {
+            all,
+            violation: None,
+        }
+    }
+
+    pub(crate) fn see(&mut self, now: Instant, seen: &Seen<'_>) {
+        for check in &mut self.all {
+            if let Some(what) = check.see(now, seen) {
+                let violation = Violation {
+                    checker: check.name(),
+                    at: now.since_start(),
+                    what,
+                };
+                self.violation.get_or_insert(violation);
+            }
+        }
+    }
+
+    pub(crate) fn is_violated(&self) -> bool {
+        self.violation.is_some()
+    }
+
+    pub(crate) fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+}
+
+pub(crate) use convergence::converged;

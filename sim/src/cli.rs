@@ -1,0 +1,238 @@
+//! The command line: run one scenario, sweep seeds, replay a failure, write the report.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use crate::run::{self, Run};
+use crate::scenario::Scenario;
+use crate::summary;
+
+/// Drives the core that ships through scenarios, on a clock and a network of its own. Equal seeds give
+/// equal runs, in any build.
+#[derive(Debug, Parser)]
+#[command(name = "grapevine-sim", version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one scenario and print what it showed
+    Run {
+        /// A scenario (YAML); sim/scenarios holds some
+        file: PathBuf,
+        /// Decides everything that chance decides
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Also run the baselines in the same world, and compare
+        #[arg(long)]
+        baselines: bool,
+    },
+    /// Run all scenarios of a folder with many seeds
+    Sweep {
+        /// Seeds from A to B, B included
+        #[arg(long, default_value = "1..40", value_parser = range)]
+        seeds: (u64, u64),
+        /// Scenarios, or folders of them
+        #[arg(default_value = "sim/scenarios")]
+        paths: Vec<PathBuf>,
+    },
+    /// Run a failing seed again, and print its last events
+    Replay {
+        /// The scenario
+        file: PathBuf,
+        /// The seed that failed
+        #[arg(long)]
+        seed: u64,
+    },
+    /// Measure what the design needs, and write a report with plots
+    Report {
+        /// The folder to write to
+        #[arg(long, default_value = "sim/report")]
+        out: PathBuf,
+        /// The scenarios that it compares ways of routing in
+        #[arg(long, default_value = "sim/scenarios")]
+        scenarios: PathBuf,
+        /// Only this part
+        #[arg(long)]
+        only: Option<crate::report::Section>,
+        /// Only meshes of A to B nodes
+        #[arg(long, value_parser = range)]
+        nodes: Option<(u64, u64)>,
+        /// Smaller meshes and fewer seeds, to try the report itself
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("{path}: {source}")]
+    File { path: String, source: io::Error },
+    #[error("{path}: {problems}")]
+    Scenario { path: String, problems: String },
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Does what the command line asks for.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match obey(arguments, &mut out) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Nobody is left to be told where this fails too.
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// False when something that must hold did not.
+fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandError> {
+    match &arguments.command {
+        Command::Run {
+            file,
+            seed,
+            baselines,
+        } => run_one(file, *seed, *baselines, out),
+        Command::Sweep { seeds, paths } => sweep(paths, *seeds, out),
+        Command::Replay { file, seed } => run_one(file, *seed, false, out),
+        Command::Report {
+            out: folder,
+            scenarios: from,
+            only,
+            nodes,
+            quick,
+        } => {
+            let limit = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+            let nodes = nodes.map(|(least, most)| (limit(least), limit(most)));
+            let mut all = Vec::new();
+            for file in scenarios(from)? {
+                let scenario = Arc::new(read(&file)?);
+                all.push((file, scenario));
+            }
+            crate::report::write(folder, &all, (*only, nodes, *quick), out)?;
+            Ok(true)
+        }
+    }
+}
+
+fn run_one(
+    file: &Path,
+    seed: u64,
+    baselines: bool,
+    out: &mut impl Write,
+) -> Result<bool, CommandError> {
+    let scenario = Arc::new(read(file)?);
+    let run = run::run(&scenario, seed);
+    writeln!(out, "{}: {}", scenario.name(), scenario.about())?;
+    summary::print(&scenario, &run, out)?;
+    if baselines {
+        summary::compare(&scenario, seed, &run, out)?;
+    }
+    writeln!(out, "digest: {}", run.digest)?;
+    tell_violation(file, seed, &run, out)?;
+    Ok(run.violation.is_none())
+}
+
+fn sweep(
+    paths: &[PathBuf],
+    (first, last): (u64, u64),
+    out: &mut impl Write,
+) -> Result<bool, CommandError> {
+    let mut files = Vec::new();
+    for path in paths {
+        files.extend(scenarios(path)?);
+    }
+    let (mut runs, mut failures) = (0, 0);
+    for file in &files {
+        let scenario = Arc::new(read(file)?);
+        let mut requests = 0;
+        for seed in first..=last {
+            let run = run::run(&scenario, seed);
+            runs += 1;
+            requests += run.counts().requests;
+            if run.violation.is_some() {
+                failures += 1;
+                tell_violation(file, seed, &run, out)?;
+            }
+        }
+        writeln!(
+            out,
+            "{}: {} seeds, {requests} requests",
+            scenario.name(),
+            last - first + 1
+        )?;
+        out.flush()?;
+    }
+    writeln!(out, "{runs} runs, {failures} with a violation")?;
+    Ok(failures == 0)
+}
+
+/// One line that says what failed, and one that reproduces it.
+fn tell_violation(
+    file: &Path,
+    seed: u64,
+    run: &Run,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    if let Some(violation) = &run.violation {
+        let file = file.display();
+        writeln!(
+            out,
+            "VIOLATION {violation}\n  reproduce: cargo run --release -p grapevine-sim -- replay {file} --seed {seed}"
+        )?;
+    }
+    Ok(())
+}
+
+/// The scenario of a file.
+fn read(file: &Path) -> Result<Scenario, CommandError> {
+    let path = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|source| CommandError::File {
+        path: path.clone(),
+        source,
+    })?;
+    Scenario::parse(&text).map_err(|error| CommandError::Scenario {
+        path,
+        problems: error.to_string(),
+    })
+}
+
+/// The file itself, or the scenarios of a folder in the order of their names.
+fn scenarios(path: &Path) -> Result<Vec<PathBuf>, CommandError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |source| CommandError::File {
+        path: path.display().to_string(),
+        source,
+    };
+    let entries = std::fs::read_dir(path).map_err(failed)?;
+    let paths: Result<Vec<PathBuf>, io::Error> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(failed)?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
+    paths.sort();
+    Ok(paths)
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let parse = |part: &str| part.parse::<u64>().ok();
+    let range = match text.split_once("..") {
+        Some((first, last)) => parse(first).zip(parse(last.trim_start_matches('='))),
+        None => parse(text).map(|one| (one, one)),
+    };
+    let range = range.filter(|(first, last)| first <= last);
+    range.ok_or_else(|| "write a range such as 1..40".to_owned())
+}

@@ -1,0 +1,221 @@
+//! What a run showed: how requests ended, who noticed what and when, where the load went.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::fact::{Fact, Standing};
+use grapevine_core::ids::Stamp;
+
+use crate::membership::NodeIndex;
+use crate::scenario::Scenario;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// An upstream's answer with this status.
+    Answered { status: u16 },
+    /// 503: nothing could be planned.
+    NoPlan,
+    /// 503: everybody refused.
+    Refused,
+    /// 502: every attempt failed.
+    Failed,
+    /// 503: the retry budget is spent.
+    BudgetSpent,
+    /// 504.
+    DeadlinePassed,
+    /// No door was open.
+    Unreachable,
+}
+
+impl Ending {
+    /// A number for the trace.
+    pub(crate) const fn word(self) -> u64 {
+        match self {
+            Self::Answered { status } => status as u64,
+            Self::NoPlan => 1,
+            Self::Refused => 2,
+            Self::Failed => 3,
+            Self::BudgetSpent => 4,
+            Self::DeadlinePassed => 5,
+            Self::Unreachable => 6,
+        }
+    }
+
+    /// Whether the client got what it asked for.
+    pub(crate) const fn is_good(self) -> bool {
+        matches!(self, Self::Answered { status: 0..=399 })
+    }
+}
+
+/// A good answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) asked_at: Instant,
+    /// From the entry's door to the first byte there.
+    pub(crate) waited: Duration,
+    /// From the first attempt to the one that answered, where it was another one.
+    pub(crate) failover: Option<Duration>,
+    /// Of the upstream that answered.
+    pub(crate) price: f64,
+}
+
+/// A request that ended without a good answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    pub(crate) ending: Ending,
+}
+
+/// Somebody was held for dead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Death {
+    pub(crate) at: Instant,
+    pub(crate) observer: NodeIndex,
+    pub(crate) node: NodeIndex,
+    pub(crate) is_false: bool,
+}
+
+/// Who has heard one transition.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    author: NodeIndex,
+    pub(crate) said: Option<(Instant, Stamp)>,
+    pub(crate) heard: BTreeMap<NodeIndex, Instant>,
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) answered: Vec<Answered>,
+    pub(crate) failed: Vec<Failed>,
+    pub(crate) broken: u64,
+    pub(crate) doors_closed: u64,
+    pub(crate) refused: u64,
+    pub(crate) attempts_failed: u64,
+    pub(crate) deaths: Vec<Death>,
+    pub(crate) crashes: Vec<(Instant, NodeIndex)>,
+    pub(crate) silences: Vec<Death>,
+    /// Attempts by node and second.
+    pub(crate) heat: Vec<Vec<u32>>,
+    pub(crate) watches: Vec<Watch>,
+}
+
+impl Record {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let seconds = scenario.duration.as_secs() as usize + 2;
+        Self {
+            answered: Vec::new(),
+            failed: Vec::new(),
+            broken: 0,
+            doors_closed: 0,
+            refused: 0,
+            attempts_failed: 0,
+            deaths: Vec::new(),
+            crashes: Vec::new(),
+            silences: Vec::new(),
+            heat: vec![vec![0; seconds]; scenario.nodes.len()],
+            watches: Vec::new(),
+        }
+    }
+
+    pub(crate) fn answered(&mut self, answered: Answered) {
+        self.answered.push(answered);
+    }
+
+    pub(crate) fn failed(&mut self, ending: Ending) {
+        self.failed.push(Failed { ending });
+    }
+
+    pub(crate) fn attempted(&mut self, now: Instant, owner: NodeIndex) {
+        let second = now.since_start().as_secs() as usize;
+        if let Some(count) = self.heat[owner.at()].get_mut(second) {
+            *count += 1;
+        }
+    }
+
+    pub(crate) fn crashed(&mut self, now: Instant, node: NodeIndex) {
+        self.crashes.push((now, node));
+    }
+
+    pub(crate) fn death(
+        &mut self,
+        at: Instant,
+        observer: NodeIndex,
+        node: NodeIndex,
+        is_false: bool,
+    ) {
+        self.deaths.push(Death {
+            at,
+            observer,
+            node,
+            is_false,
+        });
+    }
+
+    pub(crate) fn silence(
+        &mut self,
+        at: Instant,
+        observer: NodeIndex,
+        node: NodeIndex,
+        is_false: bool,
+    ) {
+        self.silences.push(Death {
+            at,
+            observer,
+            node,
+            is_false,
+        });
+    }
+
+    /// Watches how the next transition of `author` spreads.
+    pub(crate) fn watch(&mut self, author: NodeIndex) {
+        self.watches.push(Watch {
+            author,
+            said: None,
+            heard: BTreeMap::new(),
+        });
+    }
+
+    pub(crate) fn watch_said(&mut self, now: Instant, node: NodeIndex, stamp: Stamp, fact: &Fact) {
+        let is_out = |standing: Standing| matches!(standing, Standing::Ejected { .. });
+        let is_transition = matches!(fact, Fact::Upstream(fact) if is_out(fact.standing));
+        for watch in &mut self.watches {
+            if watch.author == node && watch.said.is_none() && is_transition {
+                watch.said = Some((now, stamp));
+            }
+        }
+    }
+
+    pub(crate) fn watch_heard(
+        &mut self,
+        now: Instant,
+        observer: NodeIndex,
+        author: NodeIndex,
+        stamp: Stamp,
+    ) {
+        for watch in &mut self.watches {
+            let is_it = watch.author == author && observer != author;
+            if is_it && watch.said.is_some_and(|(_, said)| stamp >= said) {
+                watch.heard.entry(observer).or_insert(now);
+            }
+        }
+    }
+
+    /// Requests that ended, well or not.
+    pub(crate) fn requests(&self) -> usize {
+        self.answered.len() + self.failed.len()
+    }
+
+    /// The mean wait for the first byte at the entry, of answers to requests asked within a span.
+    pub(crate) fn mean_wait(&self, from: Instant, to: Instant) -> Option<Duration> {
+        let within = self
+            .answered
+            .iter()
+            .filter(|one| one.asked_at >= from && one.asked_at < to);
+        let (sum, count) = within.fold((Duration::ZERO, 0u32), |(sum, count), one| {
+            (sum + one.waited, count + 1)
+        });
+        (count > 0).then(|| sum / count.max(1))
+    }
+}

@@ -1,0 +1,387 @@
+//! The report: the figures the design needs, as Markdown with plots.
+
+mod extent;
+mod figures;
+mod svg;
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::run::{self, Run, percent, quantile};
+use crate::scenario::Scenario;
+use crate::summary::BASELINES;
+use crate::world::{Policy, Setup};
+use extent::{Extent, QUICK, WHOLE};
+use svg::{Axis, Labels, Series};
+
+pub(crate) use extent::Section;
+
+const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];
+
+/// Where the report is written, and what it says so far.
+struct Report<'a, W> {
+    folder: &'a Path,
+    extent: &'a Extent,
+    /// Of the meshes.
+    sizes: Vec<usize>,
+    text: String,
+    out: &'a mut W,
+}
+
+/// Measures everything or one part of it, and writes the report into `folder`.
+pub(crate) fn write(
+    folder: &Path,
+    scenarios: &[(PathBuf, Arc<Scenario>)],
+    (only, sizes, quick): (Option<Section>, Option<(usize, usize)>, bool),
+    out: &mut impl Write,
+) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let extent = if quick { &QUICK } else { &WHOLE };
+    let (least, most) = sizes.unwrap_or((1, usize::MAX));
+    let sizes = extent.sizes.iter().copied();
+    let mut report = Report {
+        folder,
+        extent,
+        sizes: sizes
+            .filter(|nodes| (least..=most).contains(nodes))
+            .collect(),
+        text: String::from(HEAD),
+        out,
+    };
+    let wants = |section: Section| only.is_none_or(|only| only == section);
+    // First, while the process has held no other mesh.
+    let cost = wants(Section::Cost).then(|| report.cost()).transpose()?;
+    if wants(Section::Spread) {
+        report.propagation()?;
+    }
+    if wants(Section::Deaths) {
+        report.detection()?;
+        report.false_deaths()?;
+    }
+    if wants(Section::Requests) {
+        report.scenarios(scenarios)?;
+    }
+    report.say(&cost.unwrap_or_default());
+    std::fs::write(folder.join("README.md"), report.text)
+}
+
+const HEAD: &str = "# What the simulator measured\n\n\
+    Written by `cargo run --release -p grapevine-sim -- report`; equal in every run but for CPU and memory.\n\
+    The core, its settings and the encodings are the product's; regions and round trips are those of\n\
+    `sim/data`; membership is the model that a test holds to real chitchat.\n";
+
+impl<W: Write> Report<'_, W> {
+    fn say(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn progress(&mut self, what: &str) -> io::Result<()> {
+        writeln!(self.out, "{what}")?;
+        self.out.flush()
+    }
+
+    fn plot(&mut self, name: &str, title: &str, svg: &str) -> io::Result<()> {
+        std::fs::write(self.folder.join(name), svg)?;
+        self.say(&format!("\n![{title}]({name})"));
+        Ok(())
+    }
+
+    fn propagation(&mut self) -> io::Result<()> {
+        self.say("\n## How a transition spreads\n");
+        self.say("Time until 99 % of the nodes have heard of an ejection, as a multiple of the largest one-way delay of the mesh: the median over all transitions, and the slowest.\n");
+        self.say("| nodes | largest one-way delay | gossip alone | with rumors | slowest with rumors | not reached |");
+        self.say("| --- | --- | --- | --- | --- | --- |");
+        let (mut alone_line, mut rumors_line) = (Vec::new(), Vec::new());
+        self.progress("how a transition spreads")?;
+        let transitions = self.extent.transitions;
+        let few = (transitions / 4).max(1);
+        let spreads = each(&self.sizes, |nodes| {
+            let alone = figures::propagation(*nodes, false, few);
+            (alone, figures::propagation(*nodes, true, transitions))
+        });
+        for (nodes, (alone, rumors)) in self.sizes.clone().iter().zip(spreads) {
+            let delay = rumors.one_way_max.as_millis();
+            let (slow, fast, worst) = (alone.multiple(), rumors.multiple(), rumors.multiple_max());
+            let missed = alone.missed + rumors.missed;
+            self.say(&format!(
+                "| {nodes} | {delay} ms | {slow:.1} | {fast:.2} | {worst:.2} | {missed} |"
+            ));
+            alone_line.push((*nodes as f64, slow));
+            rumors_line.push((*nodes as f64, fast));
+        }
+        let labels = Labels {
+            title: "Spread of a transition to 99 % of nodes",
+            x: "nodes",
+            y: "multiples of the largest one-way delay",
+        };
+        let lines = [
+            line("gossip alone", alone_line),
+            line("with rumors", rumors_line),
+        ];
+        let svg = svg::lines(&labels, Axis::Logarithmic, &lines);
+        self.plot("propagation.svg", labels.title, &svg)
+    }
+
+    fn detection(&mut self) -> io::Result<()> {
+        self.say("\n## How soon a crash is noticed\n");
+        self.say("Gossip: until half of the others, and the last of them, hold the node for dead. Data path: until the last connected peer sends it no new work.\n");
+        self.say("| nodes | loss | half, by gossip | all, by gossip | all, by the data path |");
+        self.say("| --- | --- | --- | --- | --- |");
+        self.progress("how soon a crash is noticed")?;
+        let pairs = LOSSES.iter().flat_map(|loss| {
+            let sizes = self.sizes.iter();
+            // The largest mesh is measured without loss alone: each run takes a minute.
+            let sizes = sizes.filter(move |nodes| **nodes <= 300 || *loss == 0.0);
+            sizes.map(move |nodes| (*nodes, *loss))
+        });
+        let pairs: Vec<(usize, f64)> = pairs.collect();
+        let kills = self.extent.kills;
+        let found = each(&pairs, |(nodes, loss)| {
+            figures::detection(*nodes, *loss, if *nodes > 300 { 1 } else { kills })
+        });
+        for ((nodes, loss), it) in pairs.iter().zip(&found) {
+            let (half, all, silence) = (seconds(it.half), seconds(it.all), seconds(it.silence));
+            self.say(&format!(
+                "| {nodes} | {} | {half} | {all} | {silence} |",
+                percent(*loss)
+            ));
+        }
+        let points = |loss: f64| -> Vec<(f64, f64)> {
+            let pairs = pairs.iter().zip(&found);
+            let these = pairs.filter(|((_, other), _)| *other == loss);
+            these
+                .map(|((nodes, _), it)| (*nodes as f64, it.all.as_secs_f64()))
+                .collect()
+        };
+        let lines = LOSSES.map(|loss| line(&format!("{} loss", percent(loss)), points(loss)));
+        let labels = Labels {
+            title: "Until the last node holds a crashed one for dead",
+            x: "nodes",
+            y: "seconds",
+        };
+        let svg = svg::lines(&labels, Axis::Logarithmic, &lines);
+        self.plot("detection.svg", labels.title, &svg)
+    }
+
+    fn false_deaths(&mut self) -> io::Result<()> {
+        let quiet = self.extent.quiet_seconds;
+        self.say("\n## False alarms\n");
+        self.say(&format!("Thirty nodes for {quiet} simulated seconds in which nobody dies. A false death counts once for each node that believes it; a false silence costs the pair its work for a moment.\n"));
+        self.say("| loss | node-days | false deaths per node-day | false silences per node-hour |");
+        self.say("| --- | --- | --- | --- |");
+        self.progress("false alarms")?;
+        let found = each(&LOSSES, |loss| figures::false_deaths(30, *loss, quiet));
+        for (loss, it) in LOSSES.into_iter().zip(found) {
+            let silences = it.silences as f64 / (it.node_days * 24.0);
+            let (days, deaths) = (it.node_days, it.per_node_day());
+            self.say(&format!(
+                "| {} | {days:.2} | {deaths} | {silences:.1} |",
+                percent(loss)
+            ));
+        }
+        Ok(())
+    }
+
+    fn scenarios(&mut self, scenarios: &[(PathBuf, Arc<Scenario>)]) -> io::Result<()> {
+        self.say("\n## Requests\n");
+        self.say(&format!("Every scenario with {} seeds. Lost: neither answer nor error by the deadline. Failed: an error. Broken off: the upstream or the entry died within an answer. Failover: time lost to attempts that failed, of requests that another attempt answered. Each way of routing: the mean first byte as a multiple of the ideal oracle's, and the share of requests that failed where some did. The first five seconds, in which the mesh finds out how fast its upstreams are, stand by themselves in the last column.\n", self.extent.seeds));
+        self.say("| scenario | requests | lost | failed | broken off | failover p50 / p99 | grapevine | priority list | round robin | least latency alone | while learning |");
+        self.say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        let mut failed = Vec::new();
+        for (_, scenario) in scenarios {
+            self.progress(&format!("scenario {}", scenario.name()))?;
+            let share = self.scenario(scenario)?;
+            failed.push((scenario.name().to_owned(), share * 100.0));
+        }
+        let labels = Labels {
+            title: "Requests that failed, by scenario (none was lost)",
+            x: "",
+            y: "percent",
+        };
+        let svg = svg::bars(&labels, &failed);
+        self.plot("failed.svg", labels.title, &svg)?;
+        for name in ["provider-outage", "gray-failure", "hot-region"] {
+            if let Some((_, scenario)) = scenarios.iter().find(|(_, it)| it.name() == name) {
+                self.pictures(scenario)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One row; returns the share of requests that failed.
+    fn scenario(&mut self, scenario: &Arc<Scenario>) -> io::Result<f64> {
+        let seeds: Vec<u64> = (1..=self.extent.seeds).collect();
+        let all = |policy| -> Vec<Run> {
+            let setup = |seed| Setup {
+                policy,
+                ..Setup::new(seed)
+            };
+            each(&seeds, |seed| run::run_as(scenario, setup(*seed)))
+        };
+        let mine = all(Policy::Grapevine);
+        let ideal = all(BASELINES[0].0);
+        let requests: usize = mine.iter().map(|run| run.counts().requests).sum();
+        let failed: usize = mine.iter().map(|run| run.counts().failed).sum();
+        let broken: u64 = mine.iter().map(|run| run.counts().broken).sum();
+        let lost = mine.iter().filter_map(|run| run.violation.as_ref());
+        let lost = lost
+            .filter(|violation| violation.checker == "answered")
+            .count();
+        let answered = mine.iter().flat_map(|run| &run.record.answered);
+        let spans: Vec<Duration> = answered.filter_map(|one| one.failover).collect();
+        let failover = match spans.is_empty() {
+            true => "-".to_owned(),
+            false => format!(
+                "{} / {}",
+                seconds(quantile(spans.clone(), 0.5)),
+                seconds(quantile(spans, 0.99))
+            ),
+        };
+        let mut row = format!(
+            "| {} | {requests} | {lost} | {failed} | {broken} | {failover} | {}",
+            scenario.name(),
+            ratio(&mine, &ideal)
+        );
+        for (policy, _) in &BASELINES[1..] {
+            // A string takes everything.
+            let _ = write!(row, " | {}", ratio(&all(*policy), &ideal));
+        }
+        let learning = |runs: &[Run]| -> f64 {
+            runs.iter()
+                .map(|run| run.mean_wait_of_learning().as_secs_f64())
+                .sum()
+        };
+        let _ = write!(
+            row,
+            " | {:.2} |",
+            learning(&mine) / learning(&ideal).max(0.001)
+        );
+        self.say(&row);
+        Ok(failed as f64 / requests.max(1) as f64)
+    }
+
+    /// Regret over time, and where the load went.
+    fn pictures(&mut self, scenario: &Arc<Scenario>) -> io::Result<()> {
+        let of = |policy| {
+            let setup = Setup {
+                policy,
+                ..Setup::new(1)
+            };
+            run::run_as(scenario, setup)
+        };
+        let ideal = of(Policy::Oracle);
+        let mine = of(Policy::Grapevine);
+        let alone = of(Policy::LeastLatencyAlone);
+        let span = scenario.duration.as_secs();
+        let lines = [
+            line("grapevine", figures::ratio_over_time(&mine, &ideal, span)),
+            line(
+                "least latency alone",
+                figures::ratio_over_time(&alone, &ideal, span),
+            ),
+        ];
+        let title = format!(
+            "{}: mean first byte over the ideal oracle's",
+            scenario.name()
+        );
+        let labels = Labels {
+            title: &title,
+            x: "seconds",
+            y: "ratio",
+        };
+        let svg = svg::lines(&labels, Axis::Linear, &lines);
+        self.plot(&format!("regret-{}.svg", scenario.name()), &title, &svg)?;
+        let rows: Vec<(String, Vec<u32>)> = (mine.record.heat.iter().zip(&scenario.nodes))
+            .map(|(cells, region)| {
+                (
+                    scenario.atlas.region(*region).name.to_string(),
+                    cells.clone(),
+                )
+            })
+            .collect();
+        let title = format!("{}: attempts by region and second", scenario.name());
+        let labels = Labels {
+            title: &title,
+            x: "seconds",
+            y: "",
+        };
+        self.plot(
+            &format!("load-{}.svg", scenario.name()),
+            &title,
+            &svg::heat(&labels, &rows),
+        )
+    }
+
+    /// The section on cost, which stands at the end.
+    fn cost(&mut self) -> io::Result<String> {
+        let span = self.extent.seconds;
+        let mut text = format!(
+            "\n## What a mesh costs\n\nEvery node has one upstream and a tenth of a request per second, for {span} simulated seconds from a cold start. Bytes are a node's own, sent; those beside gossip are rumors, pings, keep-alives and request heads. CPU is of one core of the machine that wrote this.\n\n\
+             | nodes | gossip B/s per node | beside it B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |\n\
+             | --- | --- | --- | --- | --- | --- | --- |"
+        );
+        for nodes in &self.sizes.clone() {
+            self.progress(&format!("cost of {nodes} nodes"))?;
+            let it = figures::cost(*nodes, span);
+            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            let cpu = or_dash(it.cpu.map(|cpu| format!("{cpu:.1}")));
+            let node_seconds = *nodes as f64 * it.seconds as f64;
+            let own = it.cpu.map(|cpu| cpu * 1_000.0 / node_seconds);
+            let own = or_dash(own.map(|own| format!("{own:.2}")));
+            let memory = or_dash(it.memory_mib.map(|mib| format!("{mib} MiB")));
+            let row = format!(
+                "\n| {nodes} | {:.0} | {:.0} | {} | {cpu} | {own} | {memory} |",
+                it.gossip, it.beside, it.requests
+            );
+            self.progress(row.trim())?;
+            text.push_str(&row);
+        }
+        Ok(text)
+    }
+}
+
+/// Does `work` for each item, all at once, and returns what came in the items' order.
+fn each<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items
+            .iter()
+            .map(|item| scope.spawn(move || work(item)))
+            .collect();
+        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        // A thread that panicked has told why: the report cannot go on without its figures.
+        joined
+            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn line(name: &str, points: Vec<(f64, f64)>) -> Series {
+    Series {
+        name: name.to_owned(),
+        points,
+    }
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{:.2} s", span.as_secs_f64())
+}
+
+/// The mean first byte of runs over that of others with the same seeds, and what failed.
+fn ratio(runs: &[Run], ideal: &[Run]) -> String {
+    let sum = |runs: &[Run]| -> f64 { runs.iter().map(|run| run.mean_wait().as_secs_f64()).sum() };
+    let failed: usize = runs.iter().map(|run| run.counts().failed).sum();
+    let requests: usize = runs.iter().map(|run| run.counts().requests).sum();
+    let ratio = sum(runs) / sum(ideal).max(0.001);
+    match failed {
+        0 => format!("{ratio:.2}"),
+        _ => format!(
+            "{ratio:.2} ({} failed)",
+            percent(failed as f64 / requests.max(1) as f64)
+        ),
+    }
+}

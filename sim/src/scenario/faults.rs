@@ -1,0 +1,95 @@
+//! Faults, from as written to as checked.
+
+use grapevine_core::ids::UpstreamName;
+
+use super::checked::Checker;
+use super::file::{FaultFile, WhatFile};
+use super::{Ailment, Fault, What, Which};
+
+impl Checker {
+    pub(super) fn fault(&mut self, key: &str, file: &FaultFile) -> Fault {
+        let lasts = file.lasts.as_deref().unwrap_or("5s");
+        Fault {
+            at: self.span(&format!("{key}.at"), &file.at),
+            lasts: self.span(&format!("{key}.for"), lasts),
+            what: self.what(key, file),
+        }
+    }
+
+    fn what(&mut self, key: &str, file: &FaultFile) -> What {
+        let all = [String::from("all")];
+        let who = self.group(
+            &format!("{key}.who"),
+            if file.who.is_empty() { &all } else { &file.who },
+        );
+        let to = match file.to.is_empty() {
+            // Whoever is not among the others.
+            true => who.iter().map(|is_in| !is_in).collect(),
+            false => self.group(&format!("{key}.to"), &file.to),
+        };
+        let every = || file.every.as_deref();
+        let share = file.share.unwrap_or(0.5);
+        match file.what {
+            WhatFile::Crash => What::Crash(who),
+            WhatFile::Flap => What::Flap {
+                who,
+                every: self.span_or(&format!("{key}.every"), every(), "2s"),
+            },
+            WhatFile::Drain | WhatFile::Rolling => What::Rolling {
+                who,
+                every: self.span_or(&format!("{key}.every"), every(), "2s"),
+            },
+            WhatFile::Stall => What::Stall(who),
+            WhatFile::ClockBack => What::ClockBack {
+                who,
+                back: self.span_or(&format!("{key}.back"), file.back.as_deref(), "1h"),
+            },
+            WhatFile::Partition | WhatFile::OneWay => What::Cut {
+                who,
+                to,
+                both_ways: matches!(file.what, WhatFile::Partition),
+            },
+            WhatFile::Loss => What::Loss {
+                to: if file.to.is_empty() {
+                    vec![true; who.len()]
+                } else {
+                    to
+                },
+                who,
+                share: self.share(&format!("{key}.share"), share),
+            },
+            WhatFile::SlowLink => What::SlowLink {
+                to: if file.to.is_empty() {
+                    vec![true; who.len()]
+                } else {
+                    to
+                },
+                who,
+                delay: self.span_or(&format!("{key}.delay"), file.delay.as_deref(), "200ms"),
+            },
+            _ => What::Upstream {
+                how: self.ailment(key, file),
+                which: Which {
+                    nodes: who,
+                    upstream: file
+                        .upstream
+                        .as_deref()
+                        .and_then(|name| UpstreamName::new(name).ok()),
+                    provider: file.provider.clone(),
+                },
+            },
+        }
+    }
+
+    fn ailment(&mut self, key: &str, file: &FaultFile) -> Ailment {
+        match file.what {
+            WhatFile::UpstreamHangs => Ailment::Hangs,
+            WhatFile::UpstreamSlow => Ailment::Slow(file.factor.unwrap_or(10.0).max(0.01)),
+            WhatFile::UpstreamErrors => {
+                Ailment::Errors(self.share(&format!("{key}.share"), file.share.unwrap_or(0.5)))
+            }
+            WhatFile::UpstreamLimits => Ailment::Limits(file.factor.unwrap_or(1.0).max(0.0)),
+            _ => Ailment::Down,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What happens in a run: who stands where, who asks for what, what breaks when, what must hold.
+//!
+//! Reading order: `file` (as written), this file (as checked), `checked` and `faults` (from one to the other).
+
+mod checked;
+mod faults;
+mod file;
+
+use std::time::Duration;
+
+use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::residency::Residency;
+use grapevine_core::route::Strategy;
+use grapevine_core::units::Tier;
+
+use crate::atlas::{Atlas, RegionIndex};
+
+/// Nodes of one scenario at most: what an engine keeps of its peers.
+pub(crate) const NODES_MAX: usize = 4_096;
+
+/// A scenario, checked.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub(crate) name: String,
+    pub(crate) about: String,
+    /// All of it, from the start of the first node.
+    pub(crate) duration: Duration,
+    /// The mesh forms: requests begin after it.
+    pub(crate) warm_up: Duration,
+    /// The last part, in which no request begins, all faults are over, and views converge.
+    pub(crate) settle: Duration,
+    pub(crate) membership: Make,
+    pub(crate) atlas: Atlas,
+    /// The region of each node.
+    pub(crate) nodes: Vec<RegionIndex>,
+    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) jitter: f64,
+    pub(crate) loss: f64,
+    pub(crate) workload: Workload,
+    pub(crate) routing: Routing,
+    pub(crate) residency: Residency,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) expect: Expect,
+}
+
+/// Which make of membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Make {
+    /// A model of chitchat's rounds.
+    Model,
+    /// Chitchat itself, under a paused clock.
+    Chitchat,
+}
+
+/// A kind of upstream; each node it stands at has one of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    pub(crate) name: UpstreamName,
+    pub(crate) models: Vec<ModelName>,
+    pub(crate) provider: String,
+    /// By node: whether it has one.
+    pub(crate) at: Vec<bool>,
+    pub(crate) first_byte: Duration,
+    /// Sigma of the log-normal distribution of its first byte.
+    pub(crate) spread: f64,
+    pub(crate) in_flight_max: u32,
+    /// Requests at once up to which it is hardly slower.
+    pub(crate) capacity: u32,
+    pub(crate) tier: Tier,
+    /// Above this it answers 429.
+    pub(crate) limit_per_second: Option<f64>,
+    /// Of one request, in any currency.
+    pub(crate) price: f64,
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug)]
+pub(crate) struct Workload {
+    /// On average over all clients.
+    pub(crate) per_second: f64,
+    /// Regions with their share of the clients.
+    pub(crate) clients: Vec<(RegionIndex, f64)>,
+    /// Length of a day and the swing around its mean; noon comes by longitude.
+    pub(crate) daily: Option<(Duration, f64)>,
+    pub(crate) bursts: Vec<Burst>,
+    /// The median time from the first byte of an answer to its last.
+    pub(crate) body: Duration,
+    /// The share of long answers and their time.
+    pub(crate) long: Option<(f64, Duration)>,
+    /// The share of requests that belong to one of a hundred conversations.
+    pub(crate) sessions: f64,
+}
+
+/// More requests for a while.
+#[derive(Clone, Debug)]
+pub(crate) struct Burst {
+    pub(crate) at: Duration,
+    pub(crate) lasts: Duration,
+    pub(crate) factor: f64,
+    /// Of one region's clients; `None` of all.
+    pub(crate) region: Option<RegionIndex>,
+}
+
+/// How requests are sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Routing {
+    pub(crate) strategy: Strategy,
+    pub(crate) attempts_max: u32,
+    pub(crate) deadline: Duration,
+    /// How long an upstream may take to its first byte.
+    pub(crate) first_byte: Duration,
+}
+
+/// Something that breaks.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) at: Duration,
+    pub(crate) lasts: Duration,
+    pub(crate) what: What,
+}
+
+/// What breaks.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// Nodes end without a word and start again after.
+    Crash(Vec<bool>),
+    /// The same, again and again.
+    Flap { who: Vec<bool>, every: Duration },
+    /// Nodes drain, end and start again, one after the other.
+    Rolling { who: Vec<bool>, every: Duration },
+    /// Processes stop and go on.
+    Stall(Vec<bool>),
+    /// Nodes restart with a wall clock that went back.
+    ClockBack { who: Vec<bool>, back: Duration },
+    /// Nothing gets from some nodes to others, nor back where it says so.
+    Cut {
+        who: Vec<bool>,
+        to: Vec<bool>,
+        both_ways: bool,
+    },
+    /// A share of packets is lost between nodes.
+    Loss {
+        who: Vec<bool>,
+        to: Vec<bool>,
+        share: f64,
+    },
+    /// Packets between nodes take longer.
+    SlowLink {
+        who: Vec<bool>,
+        to: Vec<bool>,
+        delay: Duration,
+    },
+    /// Upstreams misbehave.
+    Upstream { which: Which, how: Ailment },
+}
+
+/// Which upstreams a fault meets: all that fit each field.
+#[derive(Clone, Debug)]
+pub(crate) struct Which {
+    pub(crate) nodes: Vec<bool>,
+    pub(crate) upstream: Option<UpstreamName>,
+    pub(crate) provider: Option<String>,
+}
+
+/// How an upstream misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Ailment {
+    /// It refuses connections.
+    Down,
+    /// It takes requests and never answers.
+    Hangs,
+    /// It is slower by this factor, and answers: a gray failure.
+    Slow(f64),
+    /// This share of its answers is 500.
+    Errors(f64),
+    /// It takes this many requests per second and answers 429 to the rest.
+    Limits(f64),
+}
+
+/// What must hold at the end, beside what the checkers always ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Expect {
+    /// Requests that ended in an error, as a share.
+    pub(crate) failed_share_max: f64,
+    /// Mean first byte over the ideal oracle's.
+    pub(crate) regret_max: Option<f64>,
+    /// Requests at one upstream in its busiest second over its mean.
+    pub(crate) peak_to_mean_max: Option<f64>,
+    /// Whether all views agree when everything is over.
+    pub(crate) converges: bool,
+    /// Whether the faults must have been felt by at least one attempt.
+    pub(crate) fault_bites: bool,
+}
+
+impl Scenario {
+    /// The scenario of the YAML in `text`.
+    ///
+    /// # Errors
+    /// Every problem, one a line, with its key.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        checked::check(text)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it shows.
+    pub fn about(&self) -> &str {
+        &self.about
+    }
+}
+
+/// Why a text is not a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct ScenarioError {
+    /// Each with its key.
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,190 @@
+//! Clients: where they are, when they ask, at which node they knock.
+
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::residency::Origin;
+
+use super::request::Request;
+use super::{Happening, REQUESTS_MAX, World};
+use crate::atlas::RegionIndex;
+use crate::chance;
+use crate::check::Seen;
+use crate::membership::NodeIndex;
+use crate::scenario::Scenario;
+
+/// Addresses that a client's name server gave it, the nearest first. It tries each until one connects, as
+/// HTTP clients do (RFC 8305).
+const DOORS: usize = 16;
+
+/// Conversations, where requests have any.
+const SESSIONS: usize = 100;
+
+/// All clients.
+#[derive(Debug)]
+pub(super) struct Clients {
+    regions: Vec<Clientele>,
+    next: u64,
+}
+
+/// The clients of one region.
+#[derive(Debug)]
+struct Clientele {
+    region: RegionIndex,
+    share: f64,
+    doors: Vec<NodeIndex>,
+    /// How many of the doors are equally near.
+    nearest: usize,
+}
+
+impl Clients {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let clientele = |(region, share): &(RegionIndex, f64)| {
+            let far = |node: &usize| scenario.atlas.round_trip(*region, scenario.nodes[*node]);
+            let mut nodes: Vec<usize> = (0..scenario.nodes.len()).collect();
+            nodes.sort_by_key(|node| (far(node), *node));
+            let least = nodes.first().map(far).unwrap_or_default();
+            let nearest = nodes.iter().take_while(|node| far(node) == least).count();
+            nodes.truncate(DOORS.max(nearest));
+            Clientele {
+                region: *region,
+                share: *share,
+                doors: nodes.iter().map(|node| NodeIndex(*node as u32)).collect(),
+                nearest,
+            }
+        };
+        Self {
+            regions: scenario.workload.clients.iter().map(clientele).collect(),
+            next: 0,
+        }
+    }
+}
+
+impl Clients {
+    pub(super) fn region(&self, clientele: usize) -> RegionIndex {
+        self.regions[clientele].region
+    }
+}
+
+impl World {
+    /// One client asks; the next is planned.
+    pub(super) fn client_asks(&mut self) {
+        let now = self.now;
+        let elapsed = now.since_start();
+        if elapsed + self.scenario.settle >= self.scenario.duration {
+            return;
+        }
+        let rates: Vec<f64> = (self.clients.regions.iter())
+            .map(|clients| self.share_of(clients, elapsed))
+            .collect();
+        let usual: f64 = self.clients.regions.iter().map(|it| it.share).sum();
+        let total: f64 = rates.iter().sum();
+        let per_second = self.scenario.workload.per_second * total / usual;
+        let gap = chance::exponential(&mut self.chance.workload, 1.0 / per_second.max(0.001));
+        // A burst that begins meanwhile is not slept through.
+        let gap = Duration::from_secs_f64(gap.min(1.0));
+        self.plan(now + gap, Happening::Asks);
+        if gap == Duration::from_secs(1) || self.requests.len() >= REQUESTS_MAX {
+            return;
+        }
+        let mut drawn = chance::unit(&mut self.chance.workload) * total;
+        let mut chosen = 0;
+        for (index, rate) in rates.iter().enumerate() {
+            chosen = index;
+            drawn -= rate;
+            if drawn < 0.0 {
+                break;
+            }
+        }
+        self.ask(chosen);
+    }
+
+    /// What a region's clients ask for now, relative to the others.
+    fn share_of(&self, clients: &Clientele, elapsed: Duration) -> f64 {
+        let workload = &self.scenario.workload;
+        let mut share = clients.share;
+        if let Some((day, swing)) = workload.daily {
+            let place = self.scenario.atlas.region(clients.region).place;
+            let turn = elapsed.as_secs_f64() / day.as_secs_f64() + place.longitude() / 360.0;
+            share *= 1.0 + swing * (std::f64::consts::TAU * turn).cos();
+        }
+        for burst in &workload.bursts {
+            let is_on = elapsed >= burst.at && elapsed < burst.at + burst.lasts;
+            if is_on && burst.region.is_none_or(|region| region == clients.region) {
+                share *= burst.factor;
+            }
+        }
+        share
+    }
+
+    fn ask(&mut self, clientele: usize) {
+        self.clients.next += 1;
+        let id = self.clients.next;
+        let clients = &self.clients.regions[clientele];
+        let region = clients.region;
+        let rng = &mut self.chance.workload;
+        let door = chance::below(rng, clients.nearest);
+        let workload = &self.scenario.workload;
+        let luck = chance::unit(rng);
+        let body = match workload.long {
+            Some((share, body)) if luck < share => body,
+            _ => workload.body.mul_f64(0.5 + chance::unit(rng)),
+        };
+        let in_session = chance::unit(rng) < workload.sessions;
+        let session = chance::below(rng, SESSIONS) as u64;
+        let models = self.scenario.upstreams.iter().flat_map(|one| &one.models);
+        let mut models: Vec<_> = models.cloned().collect();
+        models.sort();
+        models.dedup();
+        let model = models[chance::below(rng, models.len())].clone();
+        let mut request = Request::new(id, self.now, model);
+        request.origin = Origin::Country(self.scenario.atlas.region(region).country);
+        request.clientele = clientele;
+        request.door = door;
+        request.body = body;
+        request.session = in_session.then(|| chance::mix(session));
+        self.requests.insert(id, request);
+        let deadline = self.now + self.scenario.routing.deadline;
+        self.checks.see(
+            self.now,
+            &Seen::Asked {
+                request: id,
+                deadline,
+            },
+        );
+        self.knock(id);
+    }
+
+    /// The client knocks at its next door.
+    pub(super) fn knock(&mut self, id: u64) {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let clients = &self.clients.regions[request.clientele];
+        // One of the equally near first, then all others outwards.
+        let count = clients.doors.len();
+        if request.tries as usize >= count {
+            self.client_gives_up(id);
+            return;
+        }
+        let tries = request.tries as usize;
+        let door = match tries < clients.nearest {
+            true => (request.door + tries) % clients.nearest,
+            false => tries,
+        };
+        request.tries += 1;
+        let entry = clients.doors[door];
+        let way = self
+            .scenario
+            .atlas
+            .one_way(clients.region, self.nodes[entry.at()].region);
+        self.plan(now + way, Happening::Enters { request: id, entry });
+    }
+
+    /// No process listens there: the client hears it after the way back, and knocks elsewhere.
+    pub(super) fn refused_at_the_door(&mut self, id: u64, _at: Instant) {
+        self.record.doors_closed += 1;
+        self.knock(id);
+    }
+}

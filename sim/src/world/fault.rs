@@ -1,0 +1,239 @@
+//! What breaks, when, and how it heals.
+
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::engine::Event;
+use grapevine_core::fact::Phase;
+use grapevine_core::ids::Generation;
+
+use super::node::{self, LifeNumber};
+use super::{Happening, World};
+use crate::chance;
+use crate::check::Seen;
+use crate::membership::NodeIndex;
+use crate::network::{Rule, RuleEffect};
+use crate::scenario::{Ailment, What, Which};
+
+/// Nodes that newcomers ask for the rest.
+const SEEDS: u32 = 3;
+
+/// How long a draining node takes to end at least.
+const DRAIN: Duration = Duration::from_millis(1_500);
+
+/// How long an upgraded node stays away.
+const UPGRADE: Duration = Duration::from_millis(800);
+
+/// A node hears of its former life after it was silent for this long (ten intervals of gossip).
+const FORMER_LIFE_HEARD: Duration = Duration::from_secs(3);
+
+impl World {
+    /// A node begins a life, unless it lives.
+    pub(super) fn start(&mut self, node: NodeIndex) {
+        let now = self.now;
+        if self.nodes[node.at()].is_alive() {
+            return;
+        }
+        let before = self.nodes[node.at()].generation;
+        self.nodes[node.at()].begin(now, &self.scenario.atlas);
+        let (Some(life), gossip_life) = (self.life_of(node), self.nodes[node.at()].gossip_life)
+        else {
+            return;
+        };
+        let seeds = (0..SEEDS.min(self.nodes.len() as u32)).map(NodeIndex);
+        let seeds: Vec<NodeIndex> = seeds.filter(|seed| *seed != node).collect();
+        self.members
+            .join(now, node, Generation(gossip_life), &seeds, &[]);
+        self.checks.see(now, &Seen::Started { node });
+        let upstreams = self.scenario.upstreams.iter();
+        let own = upstreams.filter(|upstream| upstream.at[node.at()]);
+        let specs = own.map(node::spec).collect();
+        self.tell(node, Event::Configured(specs));
+        self.phase(node, Phase::Ready);
+        // Nodes look and ping at moments of their own.
+        let moment = |within| Duration::from_millis(u64::from(node.0) * 37 % within);
+        self.plan(now + moment(50), Happening::Poll { node, life });
+        self.plan(now + moment(500), Happening::Ping { node, life });
+        if self.nodes[node.at()].generation < before {
+            let heard = Happening::FormerLife { node, life };
+            self.plan(now + FORMER_LIFE_HEARD, heard);
+        }
+    }
+
+    fn phase(&mut self, node: NodeIndex, phase: Phase) {
+        if let Some(life) = &mut self.nodes[node.at()].life {
+            life.phase = phase;
+        }
+        self.tell(node, Event::PhaseChanged(phase));
+    }
+
+    /// A node ends without a word.
+    pub(super) fn crash(&mut self, node: NodeIndex) {
+        let Some(life) = self.nodes[node.at()].life.take() else {
+            return;
+        };
+        self.disturb();
+        self.record.crashed(self.now, node);
+        self.members.crash(self.now, node);
+        self.calls_lost(node);
+        self.checks.see(self.now, &Seen::Stopped { node });
+        let active: Vec<u64> = life.active.into_iter().collect();
+        active
+            .into_iter()
+            .for_each(|request| self.entry_lost(request));
+    }
+
+    /// A node takes no more work and finishes what it has.
+    pub(super) fn drain(&mut self, node: NodeIndex, life: LifeNumber) {
+        if self.is_life(node, life) {
+            self.phase(node, Phase::Draining);
+            self.plan(self.now + DRAIN, Happening::Closes { node, life });
+        }
+    }
+
+    /// A drained node closes its connections and ends, once nothing is under way.
+    pub(super) fn close(&mut self, node: NodeIndex, number: LifeNumber) {
+        let Some(life) = &self.nodes[node.at()].life else {
+            return;
+        };
+        if life.number != number {
+            return;
+        }
+        if !life.active.is_empty() || self.calls.values().any(|call| call.owner == node) {
+            let again = self.now + DRAIN / 10;
+            self.plan(again, Happening::Closes { node, life: number });
+            return;
+        }
+        let peers: Vec<NodeIndex> = life.links.keys().copied().collect();
+        self.crash(node);
+        // Closed connections are told; that the word takes a while is left out.
+        peers
+            .into_iter()
+            .for_each(|peer| self.link_lost(peer, node));
+        self.plan(self.now + UPGRADE, Happening::Starts { node });
+    }
+
+    pub(super) fn breaks(&mut self, index: usize) {
+        let fault = self.scenario.faults[index].clone();
+        let ends = self.now + fault.lasts;
+        self.checks.see(self.now, &Seen::Disturbed);
+        self.disturb();
+        self.plan(ends, Happening::Heals { fault: index });
+        let rule = |from: &[bool], to: &[bool], effect| Rule {
+            id: index,
+            from: from.to_vec(),
+            to: to.to_vec(),
+            effect,
+        };
+        match &fault.what {
+            What::Crash(who) => each(who, |node| self.crash(node)),
+            What::Flap { who, every } => self.flap(who, *every, ends),
+            What::Rolling { who, every } => self.roll(who, *every),
+            What::Stall(who) => {
+                each(who, |node| self.nodes[node.at()].stalled_until = Some(ends));
+                let all = vec![true; who.len()];
+                self.network.add(rule(who, &all, RuleEffect::Cut));
+                self.network.add(rule(&all, who, RuleEffect::Cut));
+            }
+            What::ClockBack { who, back } => each(who, |node| {
+                self.nodes[node.at()].clock_back = *back;
+                self.crash(node);
+                let starts = self.now + UPGRADE;
+                self.plan(starts, Happening::Starts { node });
+            }),
+            What::Cut { who, to, both_ways } => {
+                self.network.add(rule(who, to, RuleEffect::Cut));
+                if *both_ways {
+                    self.network.add(rule(to, who, RuleEffect::Cut));
+                }
+            }
+            What::Loss { who, to, share } => {
+                self.network.add(rule(who, to, RuleEffect::Loss(*share)));
+            }
+            What::SlowLink { who, to, delay } => {
+                self.network.add(rule(who, to, RuleEffect::Delay(*delay)));
+            }
+            What::Upstream { which, how } => {
+                let met = self.which(which);
+                met.into_iter()
+                    .for_each(|at| self.endpoints[at].fall_ill(index, *how));
+                if *how == Ailment::Down {
+                    self.answers_break(index);
+                }
+            }
+        }
+    }
+
+    /// Answers under way break off where their upstream dies.
+    fn answers_break(&mut self, index: usize) {
+        let What::Upstream { which, .. } = &self.scenario.faults[index].what else {
+            return;
+        };
+        let which = which.clone();
+        let met = self.which(&which);
+        self.break_answers(&met);
+    }
+
+    pub(super) fn heals(&mut self, index: usize) {
+        self.checks.see(self.now, &Seen::Disturbed);
+        self.network.remove(index);
+        self.endpoints
+            .iter_mut()
+            .for_each(|endpoint| endpoint.recover(index));
+        if let What::Crash(who) | What::Flap { who, .. } = &self.scenario.faults[index].what {
+            // They return together: a thundering herd, where there are many.
+            for node in members(who) {
+                self.plan(self.now, Happening::Starts { node });
+            }
+        }
+    }
+
+    fn flap(&mut self, who: &[bool], every: Duration, ends: Instant) {
+        let mut at = self.now;
+        while at < ends {
+            for node in members(who) {
+                let jitter = every.mul_f64(0.2 * chance::unit(&mut self.chance.faults));
+                self.plan(at + jitter, Happening::Crashes { node });
+                self.plan(at + jitter + every / 2, Happening::Starts { node });
+            }
+            at = at + every;
+        }
+    }
+
+    fn roll(&mut self, who: &[bool], every: Duration) {
+        for (turn, node) in members(who).enumerate() {
+            let at = self.now + every * turn as u32;
+            if let Some(life) = self.life_of(node) {
+                self.plan(at, Happening::Drains { node, life });
+            }
+        }
+    }
+
+    /// The endpoints that a fault meets.
+    fn which(&self, which: &Which) -> Vec<usize> {
+        let mut met = Vec::new();
+        for upstream in &self.scenario.upstreams {
+            let named = which
+                .upstream
+                .as_ref()
+                .is_none_or(|name| *name == upstream.name);
+            let provided = which.provider.as_ref();
+            if !named || provided.is_some_and(|name| *name != upstream.provider) {
+                continue;
+            }
+            let nodes =
+                members(&which.nodes).filter_map(|node| self.endpoint_of(node, &upstream.name));
+            met.extend(nodes);
+        }
+        met
+    }
+}
+
+fn members(who: &[bool]) -> impl Iterator<Item = NodeIndex> + use<> {
+    let chosen: Vec<usize> = (0..who.len()).filter(|node| who[*node]).collect();
+    chosen.into_iter().map(|node| NodeIndex(node as u32))
+}
+
+fn each(who: &[bool], act: impl FnMut(NodeIndex)) {
+    members(who).for_each(act);
+}

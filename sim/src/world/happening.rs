@@ -1,0 +1,142 @@
+//! What can happen in a world, and to whom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::engine::ProbeReport;
+
+use super::node::LifeNumber;
+use super::talk::Said;
+use crate::membership::NodeIndex;
+
+/// What can happen.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// A node's engine has something to do.
+    Wake { node: NodeIndex, life: LifeNumber },
+    /// A node looks at its links.
+    Poll { node: NodeIndex, life: LifeNumber },
+    /// A node pings its peers, and dials those it misses.
+    Ping { node: NodeIndex, life: LifeNumber },
+    /// A peer's echo comes in.
+    Pong {
+        node: NodeIndex,
+        life: LifeNumber,
+        peer: NodeIndex,
+        round_trip: Duration,
+        datagram: Vec<u8>,
+    },
+    /// A dial has come to its end.
+    Dialled {
+        node: NodeIndex,
+        life: LifeNumber,
+        peer: NodeIndex,
+        peer_life: LifeNumber,
+    },
+    /// The members have changed.
+    Members { node: NodeIndex, life: LifeNumber },
+    /// A rumor comes in.
+    Rumor {
+        node: NodeIndex,
+        life: LifeNumber,
+        from: NodeIndex,
+        said: Arc<Said>,
+    },
+    /// A node hears of its own later life.
+    FormerLife { node: NodeIndex, life: LifeNumber },
+    /// A probe ends.
+    Probed {
+        node: NodeIndex,
+        life: LifeNumber,
+        report: Box<ProbeReport>,
+    },
+    /// The next client asks.
+    Asks,
+    /// A request reaches a node's door.
+    Enters { request: u64, entry: NodeIndex },
+    /// A forwarded request's head reaches its owner.
+    Hops {
+        from: (NodeIndex, LifeNumber),
+        owner: (NodeIndex, LifeNumber),
+        attempt: (u64, u32),
+        frame: Vec<u8>,
+    },
+    /// The upstream does something about a call.
+    Reacts { call: (u64, u32) },
+    /// The last byte of a call's answer came.
+    BodyEnds { call: (u64, u32) },
+    /// The first frame of an answer comes back to the entry.
+    Returns { attempt: (u64, u32), frame: Vec<u8> },
+    /// The end of an answer comes back to the entry.
+    Ends { attempt: (u64, u32) },
+    /// A caller's wish to end a call reaches its owner.
+    Cancels { call: (u64, u32) },
+    /// A request's time is over.
+    Deadline { request: u64 },
+    /// A fault begins.
+    Breaks { fault: usize },
+    /// A fault is over.
+    Heals { fault: usize },
+    /// A node ends without a word.
+    Crashes { node: NodeIndex },
+    /// A node begins a life.
+    Starts { node: NodeIndex },
+    /// A node begins to drain.
+    Drains { node: NodeIndex, life: LifeNumber },
+    /// A drained node ends.
+    Closes { node: NodeIndex, life: LifeNumber },
+    /// Checkers look at the whole.
+    Inspection,
+}
+
+impl Happening {
+    /// Its kind and whom it concerns, for the trace.
+    pub(super) fn tag(&self) -> (u64, u64) {
+        let attempt = |(request, number): &(u64, u32)| request << 8 | u64::from(*number & 0xff);
+        match self {
+            Self::Wake { node, .. } => (1, u64::from(node.0)),
+            Self::Poll { node, .. } => (2, u64::from(node.0)),
+            Self::Ping { node, .. } => (3, u64::from(node.0)),
+            Self::Pong { node, peer, .. } => (4, u64::from(node.0) << 32 | u64::from(peer.0)),
+            Self::Dialled { node, peer, .. } => (5, u64::from(node.0) << 32 | u64::from(peer.0)),
+            Self::Members { node, .. } => (6, u64::from(node.0)),
+            Self::Rumor { node, from, .. } => (7, u64::from(node.0) << 32 | u64::from(from.0)),
+            Self::FormerLife { node, .. } => (8, u64::from(node.0)),
+            Self::Probed { node, .. } => (9, u64::from(node.0)),
+            Self::Asks => (10, 0),
+            Self::Enters { request, entry } => (11, request << 16 | u64::from(entry.0)),
+            Self::Hops { attempt: it, .. } => (12, attempt(it)),
+            Self::Reacts { call } => (13, attempt(call)),
+            Self::BodyEnds { call } => (14, attempt(call)),
+            Self::Returns { attempt: it, .. } => (15, attempt(it)),
+            Self::Ends { attempt: it } => (16, attempt(it)),
+            Self::Cancels { call } => (17, attempt(call)),
+            Self::Deadline { request } => (18, *request),
+            Self::Breaks { fault } => (19, *fault as u64),
+            Self::Heals { fault } => (20, *fault as u64),
+            Self::Crashes { node } => (21, u64::from(node.0)),
+            Self::Starts { node } => (22, u64::from(node.0)),
+            Self::Drains { node, .. } => (23, u64::from(node.0)),
+            Self::Closes { node, .. } => (24, u64::from(node.0)),
+            Self::Inspection => (25, 0),
+        }
+    }
+
+    /// The node whose process it needs.
+    pub(super) fn process(&self) -> Option<NodeIndex> {
+        match self {
+            Self::Wake { node, .. }
+            | Self::Poll { node, .. }
+            | Self::Ping { node, .. }
+            | Self::Pong { node, .. }
+            | Self::Dialled { node, .. }
+            | Self::Members { node, .. }
+            | Self::Rumor { node, .. }
+            | Self::FormerLife { node, .. }
+            | Self::Probed { node, .. } => Some(*node),
+            Self::Enters { entry, .. } => Some(*entry),
+            Self::Hops { owner, .. } => Some(owner.0),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A node: the engine that ships, and what stands around it in a real one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
+use grapevine_core::fact::{Phase, Public};
+use grapevine_core::health::Policy;
+use grapevine_core::ids::{Generation, NodeName, UpstreamName};
+use grapevine_core::limit::RetryBudget;
+use grapevine_core::units::Weight;
+use grapevine_core::view::View;
+use grapevine_core::{Engine, Instant};
+
+use crate::atlas::{Atlas, RegionIndex};
+use crate::membership::NodeIndex;
+use crate::scenario::Upstream;
+
+/// Which life of a node: 1 for the first. What was planned for one is nothing to the next.
+pub(super) type LifeNumber = u32;
+
+/// A node, alive or not.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) name: NodeName,
+    pub(super) region: RegionIndex,
+    /// Its upstreams, as indices into the world's table, by name.
+    pub(super) endpoints: BTreeMap<UpstreamName, usize>,
+    pub(super) lives: LifeNumber,
+    /// The life in gossip, which only ever rises.
+    pub(super) gossip_life: u64,
+    /// The last life as its wall clock gave it.
+    pub(super) generation: Generation,
+    /// How far its wall clock stands back.
+    pub(super) clock_back: Duration,
+    pub(super) stalled_until: Option<Instant>,
+    /// When its life began.
+    pub(super) began_at: Instant,
+    pub(super) life: Option<Life>,
+    /// Everybody else, the nearest first.
+    pub(super) nearest: Vec<NodeIndex>,
+    /// Everybody else, in an order of this node's own.
+    pub(super) lots: Vec<NodeIndex>,
+}
+
+/// One life of a node.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) number: LifeNumber,
+    pub(super) engine: Engine,
+    pub(super) view: Option<Arc<View>>,
+    /// The wake-up that was planned last.
+    pub(super) wake_at: Option<Instant>,
+    pub(super) budget: RetryBudget,
+    pub(super) refilled_at: Instant,
+    pub(super) phase: Phase,
+    pub(super) members: BTreeSet<NodeIndex>,
+    pub(super) members_are_due: bool,
+    pub(super) links: BTreeMap<NodeIndex, Link>,
+    pub(super) dials: BTreeSet<NodeIndex>,
+    /// Requests that entered here and are not over.
+    pub(super) active: BTreeSet<u64>,
+    /// Forwarded requests under way here, by request and upstream.
+    pub(super) underway: BTreeSet<(String, UpstreamName)>,
+    /// Rumors that may still be looked at in this second.
+    pub(super) rumors: (u32, Instant),
+    /// For round robin.
+    pub(super) turn: usize,
+    /// First bytes as this node alone saw them, for routing without sharing.
+    pub(super) seen: BTreeMap<(NodeName, UpstreamName), Duration>,
+    /// Until when it leaves an upstream alone that failed it, for routing without sharing.
+    pub(super) shunned: BTreeMap<(NodeName, UpstreamName), Instant>,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// The life of the peer that it leads to.
+    pub(super) life: LifeNumber,
+    pub(super) heard_at: Instant,
+    pub(super) silent: bool,
+    /// Round trips of which the least counts.
+    pub(super) samples: VecDeque<Duration>,
+}
+
+/// Round trips kept, as in the product.
+const SAMPLES: usize = 8;
+
+impl Link {
+    pub(super) const fn new(now: Instant, life: LifeNumber) -> Self {
+        Self {
+            life,
+            heard_at: now,
+            silent: false,
+            samples: VecDeque::new(),
+        }
+    }
+
+    /// Takes a round trip; returns the one to go by.
+    pub(super) fn sampled(&mut self, round_trip: Duration) -> Duration {
+        if self.samples.len() == SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(round_trip);
+        self.samples.iter().min().copied().unwrap_or(round_trip)
+    }
+}
+
+impl Node {
+    pub(super) fn new(index: NodeIndex, region: RegionIndex) -> Self {
+        Self {
+            name: NodeName::new(&format!("n{}", index.0)).expect("a valid name"),
+            region,
+            endpoints: BTreeMap::new(),
+            lives: 0,
+            gossip_life: 0,
+            generation: Generation(0),
+            clock_back: Duration::ZERO,
+            stalled_until: None,
+            began_at: Instant::START,
+            life: None,
+            nearest: Vec::new(),
+            lots: Vec::new(),
+        }
+    }
+
+    pub(super) const fn is_alive(&self) -> bool {
+        self.life.is_some()
+    }
+
+    /// Whether its process runs at `now`.
+    pub(super) fn runs(&self, now: Instant) -> bool {
+        self.life.is_some() && self.stalled_until.is_none_or(|until| until <= now)
+    }
+
+    /// Begins the next life at `now`.
+    pub(super) fn begin(&mut self, now: Instant, atlas: &Atlas) {
+        self.lives += 1;
+        self.gossip_life += 1;
+        self.began_at = now;
+        // Wall time of the world begins at some day; a clock that went back shows an earlier one.
+        const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+        let wall = (EPOCH + now.since_start()).saturating_sub(self.clock_back);
+        self.generation = Generation(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        let region = atlas.region(self.region);
+        let identity = Identity {
+            node: self.name.clone(),
+            generation: self.generation,
+            region: region.name.clone(),
+            place: Some(region.place),
+            protocol: 1,
+            build: "sim".into(),
+            serves_requests: true,
+            public: Public::default(),
+        };
+        self.life = Some(Life {
+            number: self.lives,
+            engine: Engine::new(now, identity),
+            view: None,
+            wake_at: None,
+            budget: RetryBudget::full(),
+            refilled_at: now,
+            phase: Phase::Joining,
+            members: BTreeSet::new(),
+            members_are_due: false,
+            links: BTreeMap::new(),
+            dials: BTreeSet::new(),
+            active: BTreeSet::new(),
+            underway: BTreeSet::new(),
+            rumors: (0, now),
+            turn: 0,
+            seen: BTreeMap::new(),
+            shunned: BTreeMap::new(),
+        });
+    }
+}
+
+/// The number in a node's name.
+pub(crate) fn index_of(name: &NodeName) -> Option<NodeIndex> {
+    name.as_str().strip_prefix('n')?.parse().ok().map(NodeIndex)
+}
+
+/// An upstream as its node is configured with it.
+pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
+    UpstreamSpec {
+        name: upstream.name.clone(),
+        models: Models::Listed(upstream.models.clone()),
+        tier: upstream.tier,
+        weight: Weight::default(),
+        attempts_max: 1,
+        in_flight_max: upstream.in_flight_max,
+        health: Policy::default(),
+        probe: Probe::Models,
+        probe_interval: Duration::from_secs(30),
+    }
+}

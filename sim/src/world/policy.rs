@@ -1,0 +1,237 @@
+//! Which candidates a request tries, and in which order: the product's plan, or one of the baselines.
+//!
+//! The baselines see the same candidates as the product and fail over like it. What they lack is what
+//! the product is about: news of the others, and a choice by it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::fact::Standing;
+use grapevine_core::latency::TTFT_UNKNOWN;
+use grapevine_core::limit::InFlight;
+use grapevine_core::route::{self, Ask, Choice, Cost, Reason, Strategy};
+use grapevine_core::units::{Tier, Weight};
+use grapevine_core::view::{Candidate, Reach, UpstreamView, View, Way};
+
+use super::{Policy, World};
+use crate::chance;
+use crate::membership::NodeIndex;
+
+impl World {
+    /// The candidates of a request in the order to try them, and whether they are a last resort.
+    pub(super) fn choices(&mut self, id: u64) -> Option<(VecDeque<Choice>, bool)> {
+        let (entry, _) = self.requests.get(&id)?.entry?;
+        if self.policy == Policy::Oracle {
+            return Some((self.ideal(id, entry), false));
+        }
+        let view = self.view(entry)?;
+        if self.policy == Policy::Grapevine {
+            return self.planned(id, &view);
+        }
+        let mut all = self.permitted(id, &view);
+        let life = self.nodes[entry.at()].life.as_mut()?;
+        let now = self.now;
+        match self.policy {
+            Policy::RoundRobin => {
+                all.sort_by(|left, right| name(left).cmp(&name(right)));
+                let turn = life.turn % all.len().max(1);
+                life.turn += 1;
+                all.rotate_left(turn);
+            }
+            Policy::LeastLatencyAlone => {
+                let seen = |one: &Arc<Candidate>| {
+                    let key = (one.upstream.node.clone(), one.upstream.name.clone());
+                    let is_shunned = life.shunned.get(&key).is_some_and(|until| now < *until);
+                    // What nobody asked yet is asked first, as every such balancer must.
+                    let seen = life.seen.get(&key).copied();
+                    (is_shunned, seen.unwrap_or(one.upstream.rtt.mul_f64(0.001)))
+                };
+                all.sort_by_cached_key(seen);
+            }
+            _ => all.sort_by(|left, right| configured(left).cmp(&configured(right))),
+        }
+        let choices = all
+            .into_iter()
+            .take(self.scenario.routing.attempts_max as usize);
+        let choices = choices.map(|candidate| Choice {
+            cost: Cost::of(&candidate, now),
+            candidate,
+            reason: Reason::Priority,
+        });
+        Some((choices.collect(), false))
+    }
+
+    fn planned(&mut self, id: u64, view: &Arc<View>) -> Option<(VecDeque<Choice>, bool)> {
+        let view = if self.sabotage.ignores_ejection() {
+            Arc::new(all_well(view))
+        } else {
+            Arc::clone(view)
+        };
+        let fence = self.fence_of(id);
+        let request = self.requests.get(&id)?;
+        let region = match self.scenario.routing.strategy {
+            Strategy::Geo => Some(self.clients.region(request.clientele)),
+            _ => None,
+        };
+        let routing = &self.scenario.routing;
+        let attempts_max = self.sabotage.attempts_max(routing.attempts_max);
+        let ask = Ask {
+            model: Some(&request.model),
+            strategy: self.scenario.routing.strategy,
+            session: request.session,
+            client_place: region.map(|region| self.scenario.atlas.region(region).place),
+            home_regions: &[],
+            prefer_region: None,
+            allow_regions: &[],
+            fence: fence.as_deref(),
+            attempts_max: attempts_max.saturating_sub(request.attempts).max(1),
+        };
+        let plan = route::plan(&view, &ask, self.now, &mut self.chance.routing).ok()?;
+        let mut choices = VecDeque::from(plan.choices);
+        if self.sabotage.herds() {
+            // This second's favourite of everybody.
+            let second = self.now.since_start().as_secs();
+            let favour = |choice: &Choice| {
+                let node = super::node::index_of(&choice.candidate.upstream.node);
+                chance::hash(&[second, node.map_or(0, |node| u64::from(node.0))])
+            };
+            choices.make_contiguous().sort_by_key(favour);
+        }
+        Some((choices, plan.last_resort))
+    }
+
+    /// Every candidate that the request may go to and that can be reached.
+    fn permitted(&self, id: u64, view: &View) -> Vec<Arc<Candidate>> {
+        let Some(request) = self.requests.get(&id) else {
+            return Vec::new();
+        };
+        let Some(routes) = view.routes(Some(&request.model)) else {
+            return Vec::new();
+        };
+        let tiers = routes.tiers.iter();
+        let all = tiers.flat_map(|tier| tier.usable.iter().chain(&tier.unusable));
+        let may = |one: &&Arc<Candidate>| {
+            let upstream = &one.upstream;
+            let is_reachable = matches!(upstream.reach, Reach::Open | Reach::Silent);
+            is_reachable && request.permitted.allows(&upstream.region)
+        };
+        all.filter(may).cloned().collect()
+    }
+
+    /// The best candidates as they truly are at this moment.
+    fn ideal(&self, id: u64, entry: NodeIndex) -> VecDeque<Choice> {
+        let Some(request) = self.requests.get(&id) else {
+            return VecDeque::new();
+        };
+        let mut all: Vec<(Duration, NodeIndex, usize)> = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let owner = NodeIndex(index as u32);
+            let is_cut = self.network.is_cut(entry, owner) || self.network.is_cut(owner, entry);
+            let region = &self.scenario.atlas.region(node.region).name;
+            if !node.runs(self.now) || is_cut || !request.permitted.allows(region) {
+                continue;
+            }
+            for (kind, upstream) in self.scenario.upstreams.iter().enumerate() {
+                let Some(endpoint) = node.endpoints.get(&upstream.name) else {
+                    continue;
+                };
+                let endpoint = &self.endpoints[*endpoint];
+                let is_room = endpoint.in_flight < upstream.in_flight_max;
+                if !endpoint.is_well(self.now)
+                    || !is_room
+                    || !upstream.models.contains(&request.model)
+                {
+                    continue;
+                }
+                let way = match owner == entry {
+                    true => Duration::ZERO,
+                    false => self.network.round_trip(entry, owner),
+                };
+                let tier = Duration::from_secs(3_600) * u32::from(upstream.tier.0);
+                all.push((tier + way + endpoint.expected(), owner, kind));
+            }
+        }
+        all.sort_unstable();
+        let best = all
+            .into_iter()
+            .take(self.scenario.routing.attempts_max as usize);
+        best.map(|(cost, owner, kind)| self.known(entry, owner, kind, cost))
+            .collect()
+    }
+
+    fn known(&self, entry: NodeIndex, owner: NodeIndex, kind: usize, cost: Duration) -> Choice {
+        let upstream = &self.scenario.upstreams[kind];
+        let node = &self.nodes[owner.at()];
+        let region = self.scenario.atlas.region(node.region);
+        let view = UpstreamView {
+            way: if owner == entry {
+                Way::Local
+            } else {
+                Way::Peer
+            },
+            node: node.name.clone(),
+            name: upstream.name.clone(),
+            region: region.name.clone(),
+            place: Some(region.place),
+            tier: upstream.tier,
+            weight: Weight::default(),
+            attempts_max: 1,
+            standing: Standing::Ready,
+            said_at: self.now,
+            heard_at: self.now,
+            rtt: Duration::ZERO,
+            reach: Reach::Open,
+            others_in_flight: 0,
+            in_flight_max: u32::MAX,
+            in_flight: InFlight::default(),
+            hot_until: None,
+            returned_at: None,
+            trial: false,
+        };
+        let candidate = Candidate {
+            upstream: Arc::new(view),
+            ttft: cost.min(TTFT_UNKNOWN),
+            measured: true,
+            incumbent: false,
+        };
+        Choice {
+            cost: Cost::of(&candidate, self.now),
+            candidate: Arc::new(candidate),
+            reason: Reason::LeastCost,
+        }
+    }
+}
+
+/// Own upstreams first, then by name.
+fn configured(candidate: &Candidate) -> (Tier, bool, (&str, &str)) {
+    let upstream = &candidate.upstream;
+    (upstream.tier, upstream.way == Way::Peer, name(candidate))
+}
+
+fn name(candidate: &Candidate) -> (&str, &str) {
+    let upstream = &candidate.upstream;
+    (upstream.node.as_str(), upstream.name.as_str())
+}
+
+/// The view of a node that takes everything it can reach for healthy.
+fn all_well(view: &View) -> View {
+    let mut view = view.clone();
+    for routes in view.models.values_mut() {
+        for tier in &mut routes.tiers {
+            let reachable = |one: &Arc<Candidate>| one.upstream.reach == Reach::Open;
+            let ill: Vec<_> = tier
+                .unusable
+                .iter()
+                .filter(|one| reachable(one))
+                .cloned()
+                .collect();
+            for mut one in ill {
+                let candidate = Arc::make_mut(&mut one);
+                Arc::make_mut(&mut candidate.upstream).standing = Standing::Ready;
+                tier.usable.push(one);
+            }
+        }
+    }
+    view
+}

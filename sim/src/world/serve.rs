@@ -1,0 +1,359 @@
+//! The owner's side of a request: admission, the call of its own upstream, what it tells of it.
+//!
+//! Follows the product's `mesh/admission.rs` and `mesh/serve.rs`. Calls of the entry's own upstreams
+//! come here too, without admission.
+
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
+use grapevine_core::fact::{Load, Phase, Standing};
+use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
+use grapevine_core::residency::Question;
+use grapevine_proto::frame::{
+    LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
+};
+
+use super::node::LifeNumber;
+use super::{Happening, World};
+use crate::chance;
+use crate::check::Seen;
+use crate::membership::NodeIndex;
+
+/// A request is forwarded once.
+const HOPS_MAX: u8 = 1;
+
+/// How long routing without sharing leaves an upstream alone that failed it.
+pub(super) const SHUNNED_FOR: Duration = Duration::from_secs(10);
+
+/// A call of an own upstream.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) owner: NodeIndex,
+    pub(super) entry: NodeIndex,
+    upstream: UpstreamName,
+    endpoint: usize,
+    model: ModelName,
+    began_at: Instant,
+    outcome: Outcome,
+    body: Duration,
+    answering: bool,
+    /// Of a forwarded request.
+    admission: Option<Admission>,
+}
+
+/// What a forwarded request holds while it is under way here.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// What its entry calls it. Another entry calls the same client's request otherwise.
+    name: String,
+    _in_flight: InFlightGuard,
+}
+
+impl World {
+    /// A forwarded request's head came in.
+    pub(super) fn hop_arrives(
+        &mut self,
+        (entry, _): (NodeIndex, LifeNumber),
+        (owner, number): (NodeIndex, LifeNumber),
+        attempt: (u64, u32),
+        frame: &[u8],
+    ) {
+        if !self.is_life(owner, number) {
+            return;
+        }
+        let Ok(head) = RequestHead::decode(frame.get(LENGTH_BYTES..).unwrap_or_default()) else {
+            self.refuse(owner, entry, attempt, None, Refusal::Protocol);
+            return;
+        };
+        let seen = Seen::Hopped {
+            request: attempt.0,
+            hops: head.hops,
+        };
+        self.checks.see(self.now, &seen);
+        match self.admit(owner, &head) {
+            Ok(admission) => {
+                let upstream = head.upstream.clone();
+                self.call(owner, entry, attempt, upstream, Some(admission));
+            }
+            Err(refusal) => self.refuse(owner, entry, attempt, Some(&head.upstream), refusal),
+        }
+    }
+
+    fn admit(&mut self, owner: NodeIndex, head: &RequestHead<'_>) -> Result<Admission, Refusal> {
+        let now = self.now;
+        let region = &self
+            .scenario
+            .atlas
+            .region(self.nodes[owner.at()].region)
+            .name;
+        let question = Question {
+            client: head.client,
+            key: head.key,
+            model: head.model.as_ref(),
+        };
+        let rules = self.scenario.residency.permits(&question);
+        let sabotaged = self.sabotage.ignores_residency();
+        let Some(life) = &mut self.nodes[owner.at()].life else {
+            return Err(Refusal::UnknownUpstream);
+        };
+        if head.hops > HOPS_MAX {
+            return Err(Refusal::HopLimit);
+        }
+        if life.phase == Phase::Draining {
+            return Err(Refusal::Draining);
+        }
+        let is_kept_out = !head.allow_regions.is_empty() && !head.allow_regions.contains(region);
+        if (is_kept_out || !rules.allows(region)) && !sabotaged {
+            return Err(Refusal::Residency);
+        }
+        let own = life.engine.own_upstream(now, &head.upstream);
+        let (upstream, fact) = own.ok_or(Refusal::UnknownUpstream)?;
+        let serves = |model: &ModelName| fact.models.contains_key(model);
+        if !head.model.as_ref().is_none_or(serves) {
+            return Err(Refusal::UnknownUpstream);
+        }
+        let takes_work = match upstream.standing {
+            Standing::Ready => true,
+            Standing::CoolingDown { remaining } => now.since(upstream.said_at) >= remaining,
+            Standing::Probing { .. } => upstream.trial,
+            Standing::Ejected { .. } => false,
+        };
+        if !takes_work && !head.last_resort {
+            return Err(Refusal::Ejected);
+        }
+        let name = head.request_id.to_owned();
+        let key = (name.clone(), head.upstream.clone());
+        if life.underway.contains(&key) {
+            return Err(Refusal::Duplicate);
+        }
+        let guard = upstream.in_flight.enter_below(upstream.in_flight_max);
+        let guard = guard.ok_or(Refusal::Full)?;
+        life.underway.insert(key);
+        Ok(Admission {
+            name,
+            _in_flight: guard,
+        })
+    }
+
+    fn refuse(
+        &mut self,
+        owner: NodeIndex,
+        entry: NodeIndex,
+        attempt: (u64, u32),
+        upstream: Option<&UpstreamName>,
+        refusal: Refusal,
+    ) {
+        self.record.refused += 1;
+        self.send_failure(owner, entry, attempt, upstream, Outcome::Refused(refusal));
+    }
+
+    fn send_failure(
+        &mut self,
+        owner: NodeIndex,
+        entry: NodeIndex,
+        attempt: (u64, u32),
+        upstream: Option<&UpstreamName>,
+        outcome: Outcome,
+    ) {
+        let load = upstream.and_then(|upstream| self.load(owner, upstream));
+        let none = NoAnswer {
+            outcome,
+            load,
+            detail: outcome.as_str(),
+        };
+        if let Ok(frame) = ResponseStart::None(none).encode() {
+            self.send_back(owner, entry, attempt, frame);
+        }
+    }
+
+    fn send_back(
+        &mut self,
+        owner: NodeIndex,
+        entry: NodeIndex,
+        attempt: (u64, u32),
+        frame: Vec<u8>,
+    ) {
+        if let Some(at) = self.network.stream(self.now, owner, entry, frame.len()) {
+            self.plan(at, Happening::Returns { attempt, frame });
+        }
+    }
+
+    fn load(&self, owner: NodeIndex, upstream: &UpstreamName) -> Option<WireLoad> {
+        let life = self.nodes[owner.at()].life.as_ref()?;
+        let loads = life.engine.own_loads();
+        let load: &Load = loads.iter().find(|load| load.upstream == *upstream)?;
+        Some(WireLoad {
+            in_flight: load.in_flight,
+            ttft: load.ttft,
+        })
+    }
+
+    /// Calls an own upstream, for a request of this node or of a peer.
+    pub(super) fn call(
+        &mut self,
+        owner: NodeIndex,
+        entry: NodeIndex,
+        attempt: (u64, u32),
+        upstream: UpstreamName,
+        admission: Option<Admission>,
+    ) {
+        let now = self.now;
+        let (Some(endpoint), Some(request)) = (
+            self.endpoint_of(owner, &upstream),
+            self.requests.get(&attempt.0),
+        ) else {
+            return;
+        };
+        let luck = chance::hash(&[self.chance.seed, 78, attempt.0, u64::from(attempt.1)]);
+        let patience = self.scenario.routing.first_byte;
+        let reaction = self.endpoints[endpoint].react(now, luck, patience);
+        self.endpoints[endpoint].in_flight += 1;
+        let call = Call {
+            owner,
+            entry,
+            upstream,
+            endpoint,
+            model: request.model.clone(),
+            began_at: now,
+            outcome: reaction.outcome,
+            body: request.body,
+            answering: false,
+            admission,
+        };
+        self.calls.insert(attempt, call);
+        let at = now + reaction.after;
+        self.plan(at, Happening::Reacts { call: attempt });
+    }
+
+    /// An upstream answered or failed.
+    pub(super) fn reacts(&mut self, key: (u64, u32)) {
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
+        let upstream = call.upstream.clone();
+        let verdict = outcome.verdict(&RetryOn::default());
+        let is_good = verdict.blame == Blame::Success;
+        if is_good {
+            call.answering = true;
+            let report = AnswerReport {
+                upstream: upstream.clone(),
+                model: Some(call.model.clone()),
+                first_byte: now.since(call.began_at),
+            };
+            let ends_at = now + call.body;
+            self.plan(ends_at, Happening::BodyEnds { call: key });
+            self.tell(owner, Event::AnswerBegan(report));
+        } else {
+            self.call_over(key, outcome, None);
+        }
+        let is_local = owner == entry;
+        match outcome {
+            Outcome::Status {
+                status,
+                retry_after,
+            } if is_local => {
+                self.head_came(key.0, status, retry_after);
+            }
+            Outcome::Status { status, .. } => {
+                let none = WireLoad {
+                    in_flight: 0,
+                    ttft: Duration::ZERO,
+                };
+                let head = ResponseHead {
+                    status,
+                    headers: Vec::new(),
+                    load: self.load(owner, &upstream).unwrap_or(none),
+                };
+                if let Ok(frame) = ResponseStart::Answer(head).encode() {
+                    self.send_back(owner, entry, key, frame);
+                }
+            }
+            outcome if is_local => self.attempt_failed(key.0, outcome, None),
+            outcome => self.send_failure(owner, entry, key, Some(&upstream), outcome),
+        }
+    }
+
+    /// The last byte came from the upstream.
+    pub(super) fn body_ends(&mut self, key: (u64, u32)) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
+        self.call_over(key, outcome, None);
+        if owner == entry {
+            self.answer_ends(key);
+        } else if let Some(at) = self.network.stream(self.now, owner, entry, 200) {
+            self.plan(at, Happening::Ends { attempt: key });
+        }
+    }
+
+    /// The caller does not wait any more.
+    pub(super) fn cancelled(&mut self, key: (u64, u32)) {
+        self.cancelled_for(key, Outcome::Cancelled);
+    }
+
+    pub(super) fn cancelled_for(&mut self, key: (u64, u32), outcome: Outcome) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let waited = (!call.answering).then(|| self.now.since(call.began_at));
+        self.call_over(key, outcome, waited);
+    }
+
+    /// Takes a call away and reports it to its owner's engine.
+    fn call_over(&mut self, key: (u64, u32), outcome: Outcome, waited: Option<Duration>) {
+        if self.sabotage.hoards() {
+            return;
+        }
+        let Some(call) = self.calls.remove(&key) else {
+            return;
+        };
+        let endpoint = &mut self.endpoints[call.endpoint];
+        endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
+        if let Some(life) = &mut self.nodes[call.owner.at()].life
+            && let Some(admission) = &call.admission
+        {
+            let key = (admission.name.clone(), call.upstream.clone());
+            life.underway.remove(&key);
+        }
+        let report = AttemptReport {
+            peer: None,
+            upstream: call.upstream.clone(),
+            model: Some(call.model.clone()),
+            outcome,
+            first_byte: waited,
+        };
+        let owner = call.owner;
+        drop(call);
+        self.tell(owner, Event::AttemptEnded(report));
+    }
+
+    /// Answers under way at these endpoints break off.
+    pub(super) fn break_answers(&mut self, endpoints: &[usize]) {
+        let met = |call: &Call| call.answering && endpoints.contains(&call.endpoint);
+        let broken = self.calls.iter().filter(|(_, call)| met(call));
+        for key in broken.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.call_over(key, Outcome::BrokenOff, None);
+            // The end comes with the last of what was sent; the way is left out.
+            if self.is_current(key) {
+                self.broken_off(key.0);
+            }
+        }
+    }
+
+    /// A node died: its calls are gone, and its upstreams hear no more of them.
+    pub(super) fn calls_lost(&mut self, owner: NodeIndex) {
+        let lost = self.calls.iter().filter(|(_, call)| call.owner == owner);
+        for key in lost.map(|(key, _)| *key).collect::<Vec<_>>() {
+            if let Some(call) = self.calls.remove(&key) {
+                let endpoint = &mut self.endpoints[call.endpoint];
+                endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! How a world begins, what of it the trace names, and what checkers and reports may ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::fact::Standing;
+use grapevine_core::ids::UpstreamName;
+
+use super::client::Clients;
+use super::node::Node;
+use super::{Happening, INSPECTION, Policy, World};
+use crate::chance::{self, Chance};
+use crate::check::{Checks, Seen};
+use crate::digest::Digest;
+use crate::endpoint::Endpoint;
+use crate::heap::Heap;
+use crate::membership::{Membership, Model, NodeIndex, Real, Sent, Settings};
+use crate::network::Network;
+use crate::record::Record;
+use crate::sabotage::Sabotage;
+use crate::scenario::{Make, Scenario};
+
+/// First nodes start within this, each at its moment.
+const STARTS_WITHIN: Duration = Duration::from_millis(500);
+
+/// A node that began its life earlier has no connection left that leads to its former life.
+const CALM_AFTER: Duration = Duration::from_secs(2);
+
+/// What a run is, beside its scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    pub(crate) policy: Policy,
+    /// Whether transitions are pushed as rumors, beside gossip.
+    pub(crate) rumors: bool,
+    pub(crate) sabotage: Sabotage,
+}
+
+impl Setup {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            policy: Policy::Grapevine,
+            rumors: true,
+            sabotage: Sabotage::None,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(scenario: Arc<Scenario>, setup: Setup) -> Self {
+        let count = scenario.nodes.len();
+        let members: Box<dyn Membership> = match scenario.membership {
+            Make::Model => Box::new(Model::new(Settings::default(), count)),
+            Make::Chitchat => Box::new(Real::new(Settings::default(), count as u32, setup.seed)),
+        };
+        let mut nodes: Vec<Node> = (scenario.nodes.iter().enumerate())
+            .map(|(index, region)| Node::new(NodeIndex(index as u32), *region))
+            .collect();
+        let mut endpoints = Vec::new();
+        for upstream in &scenario.upstreams {
+            for (node, has_one) in nodes.iter_mut().zip(&upstream.at) {
+                if *has_one {
+                    node.endpoints
+                        .insert(upstream.name.clone(), endpoints.len());
+                    endpoints.push(Endpoint::new(upstream));
+                }
+            }
+        }
+        let atlas = scenario.atlas.clone();
+        let conditions = (scenario.jitter, scenario.loss);
+        let network = Network::new(atlas, scenario.nodes.clone(), conditions, setup.seed);
+        set_neighbours(&mut nodes, &network);
+        let mut world = Self {
+            policy: setup.policy,
+            rumors: setup.rumors,
+            now: Instant::START,
+            heap: Heap::default(),
+            sayings: vec![Vec::new(); count],
+            nodes,
+            endpoints,
+            network,
+            members,
+            chance: Chance::new(setup.seed),
+            clients: Clients::new(&scenario),
+            calm_since: None,
+            calm_until: Instant::START,
+            requests: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            record: Record::new(&scenario),
+            checks: Checks::new(&scenario, setup.policy),
+            digest: Digest::default(),
+            sabotage: setup.sabotage,
+            events: 0,
+            scenario,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for index in 0..self.nodes.len() {
+            let node = NodeIndex(index as u32);
+            let span = STARTS_WITHIN.mul_f64(chance::unit(&mut self.chance.faults));
+            self.plan(Instant::START + span, Happening::Starts { node });
+        }
+        for fault in 0..self.scenario.faults.len() {
+            let at = Instant::from_start(self.scenario.faults[fault].at);
+            self.plan(at, Happening::Breaks { fault });
+        }
+        let warm = Instant::from_start(self.scenario.warm_up);
+        self.plan(warm, Happening::Asks);
+        self.plan(Instant::START + INSPECTION, Happening::Inspection);
+    }
+
+    pub(super) fn inspect(&mut self) {
+        let now = self.now;
+        self.plan(now + INSPECTION, Happening::Inspection);
+        self.look_for_calm();
+        let engines = self.nodes.iter().filter(|node| node.is_alive()).count();
+        let requests = self.requests.len();
+        let calls = self.calls.len();
+        let alive = engines;
+        self.checks.see(
+            now,
+            &Seen::Inspected {
+                requests,
+                calls,
+                planned: self.heap.len(),
+                alive,
+            },
+        );
+    }
+
+    /// Notes since when every packet has come that was sent: then nobody need look for silence.
+    fn look_for_calm(&mut self) {
+        let runs = |node: &Node| node.runs(self.now) && self.now.since(node.began_at) > CALM_AFTER;
+        let is_calm = self.scenario.loss == 0.0
+            && !self.network.is_disturbed()
+            && self.nodes.iter().all(runs);
+        if is_calm {
+            self.calm_since.get_or_insert(self.now);
+        }
+    }
+
+    /// Something begins to keep packets from coming.
+    pub(super) fn disturb(&mut self) {
+        if self.calm_since.take().is_some() {
+            self.calm_until = self.now;
+        }
+    }
+
+    /// The nodes that live.
+    pub(crate) fn alive(&self) -> Vec<NodeIndex> {
+        let all = (0..self.nodes.len()).map(|index| NodeIndex(index as u32));
+        all.filter(|node| self.nodes[node.at()].is_alive())
+            .collect()
+    }
+
+    /// The standing of every upstream of a live node, as its owner has it.
+    pub(crate) fn standings(&self, owner: NodeIndex) -> Vec<(UpstreamName, Standing)> {
+        let node = &self.nodes[owner.at()];
+        let Some(life) = &node.life else {
+            return Vec::new();
+        };
+        let names = node.endpoints.keys();
+        let standing = |name: &UpstreamName| {
+            let (upstream, _) = life.engine.own_upstream(self.now, name)?;
+            Some((name.clone(), upstream.standing))
+        };
+        names.filter_map(standing).collect()
+    }
+
+    /// What a node sent for gossip.
+    pub(crate) fn gossip_sent(&self, node: NodeIndex) -> Sent {
+        self.members.sent(node)
+    }
+
+    pub(crate) fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+/// Orders everybody's others by distance, and by lot.
+fn set_neighbours(nodes: &mut [Node], network: &Network) {
+    let count = nodes.len() as u32;
+    for (index, node) in nodes.iter_mut().enumerate() {
+        let me = NodeIndex(index as u32);
+        let others = || (0..count).map(NodeIndex).filter(|other| *other != me);
+        node.nearest = others().collect();
+        node.nearest
+            .sort_by_key(|other| (network.round_trip(me, *other), *other));
+        node.lots = others().collect();
+        node.lots
+            .sort_by_key(|other| chance::hash(&[u64::from(me.0), u64::from(other.0)]));
+    }
+}

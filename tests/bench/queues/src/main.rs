@@ -1,0 +1,35 @@
+//! grapevine's task stores beside apalis 1.0 used bare: what apalis does with workers that die or speak
+//! late, and what each costs.
+//!
+//! `cargo run --release` in this folder runs all of it; `-- faults` or `-- speed` a part. It needs a Postgres
+//! server's programs, and runs one of its own.
+
+mod bare;
+mod faults;
+mod ours;
+mod speed;
+
+use anyhow::Result;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => {
+            faults::show().await?;
+            speed::show().await
+        }
+        ["faults"] => faults::show().await,
+        ["speed"] => speed::show().await,
+        // A worker in a process of its own, for `faults` to kill and to freeze.
+        ["work", system, file, log, name, label, seconds] => {
+            let work = faults::Work::new(log, label, seconds.parse()?);
+            match *system {
+                "apalis" => bare::work(file, name, work).await,
+                _ => ours::work(file, name, work).await,
+            }
+        }
+        other => anyhow::bail!("what is {other:?}? Try faults or speed"),
+    }
+}
