@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wait::{must, wait_until};
 
@@ -135,6 +135,9 @@ impl Process {
             "{command} for {} failed: {status}",
             self.name
         );
+        if matches!(signal, Signal::Stop) {
+            await_stop(child.id(), &self.name);
+        }
     }
 
     /// Waits until the process has ended by itself, and returns how.
@@ -221,6 +224,32 @@ impl Drop for Process {
             drop(child.wait());
         }
     }
+}
+
+/// Waits until every thread of a process that was sent SIGSTOP stands: the signal is taken some time after
+/// `kill` returns, and until then the process answers.
+fn await_stop(pid: u32, name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !has_stopped(pid) {
+        assert!(Instant::now() < deadline, "{name} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether all threads of the process are in state T.
+fn has_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let states: Vec<bool> = threads
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok())
+        // The name before the state stands in brackets and may hold anything.
+        .map(|stat| {
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        })
+        .collect();
+    !states.is_empty() && states.iter().all(|is_stopped| *is_stopped)
 }
 
 #[cfg(test)]

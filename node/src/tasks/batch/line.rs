@@ -221,9 +221,9 @@ impl LineEnd {
 
     /// What a note says; `None` when it is none of a line.
     pub(super) fn read(note: &Bytes) -> Option<Self> {
-        let is_good = match note.first()? {
-            &GOOD => true,
-            &BAD => false,
+        let is_good = match *note.first()? {
+            GOOD => true,
+            BAD => false,
             _ => return None,
         };
         Some(Self {
