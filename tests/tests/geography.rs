@@ -445,8 +445,12 @@ async fn a_node_without_the_rules_is_no_way_around_them_and_the_refusal_is_count
         let metrics = mesh[node].metrics().await;
         usize::from(metrics.lines().any(|it| it == line))
     };
-    let refusals = counted("older", "refused").await + counted("sgp", "refused-to-peer").await;
-    assert!(refusals >= 1, "nobody counted the refusal");
+    // Records are counted some time after their answers.
+    wait_until("a refusal that is counted", LIMIT, async || {
+        let refusals = counted("older", "refused").await + counted("sgp", "refused-to-peer").await;
+        (refusals >= 1).then_some(()).ok_or("nobody did".to_owned())
+    })
+    .await;
 }
 
 #[tokio::test]
