@@ -300,18 +300,7 @@ pub(super) async fn find(
     guest: &Guest,
     name: &str,
 ) -> Result<(FileRecord, std::sync::Arc<dyn Store>), ApiError> {
-    let missing = || ApiError::not_found("file", name);
-    let id: Id = name.parse().map_err(|_| missing())?;
-    if id.kind() != Kind::File {
-        return Err(missing());
-    }
-    let store = hub.store_of(&id)?;
-    let record = store.file(&id).await?.ok_or_else(missing)?;
-    if guest.key.is_some() && guest.key.as_deref() != record.key.as_deref() {
-        return Err(missing());
-    }
-    show::check_regions(&record.regions, hub.region())?;
-    Ok((record, store))
+    show::find_file(hub, guest, Kind::File, "file", name).await
 }
 
 async fn content(

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::ApiError;
 use crate::exchange::Guest;
 use crate::tasks::hub::Hub;
-use crate::tasks::id::Id;
-use crate::tasks::store::{Store, is_permitted};
+use crate::tasks::id::{Id, Kind};
+use crate::tasks::store::{FileRecord, Store, is_permitted};
 use crate::tasks::task::{RegionText, Task, Timestamp};
 
 /// How much of a task is shown.
@@ -70,6 +70,29 @@ pub(super) async fn find(
     }
     check_regions(&task.new.regions, hub.region())?;
     Ok((task, store))
+}
+
+/// The file named `name` of this `kind`, which errors call `what`, where `guest` may see it, and the store that
+/// keeps it.
+pub(super) async fn find_file(
+    hub: &Hub,
+    guest: &Guest,
+    kind: Kind,
+    what: &str,
+    name: &str,
+) -> Result<(FileRecord, std::sync::Arc<dyn Store>), ApiError> {
+    let missing = || ApiError::not_found(what, name);
+    let id: Id = name.parse().map_err(|_| missing())?;
+    if id.kind() != kind {
+        return Err(missing());
+    }
+    let store = hub.store_of(&id)?;
+    let record = store.file(&id).await?.ok_or_else(missing)?;
+    if guest.key.is_some() && guest.key.as_deref() != record.key.as_deref() {
+        return Err(missing());
+    }
+    check_regions(&record.regions, hub.region())?;
+    Ok((record, store))
 }
 
 /// A holder of a key sees what came with this key, a worker what is of its services.

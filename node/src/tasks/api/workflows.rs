@@ -194,20 +194,10 @@ async fn definition(
     guest: &Guest,
     name: &str,
 ) -> Result<(FileRecord, Workflow, Arc<dyn Store>), ApiError> {
-    let missing = || ApiError::not_found("workflow", name);
-    let id: Id = name.parse().map_err(|_| missing())?;
-    if id.kind() != Kind::Workflow {
-        return Err(missing());
-    }
-    let store = hub.store_of(&id)?;
-    let record = store.file(&id).await?.ok_or_else(missing)?;
-    if guest.key.is_some() && guest.key.as_deref() != record.key.as_deref() {
-        return Err(missing());
-    }
-    show::check_regions(&record.regions, hub.region())?;
+    let (record, store) = show::find_file(hub, guest, Kind::Workflow, "workflow", name).await?;
     let mut content = Vec::new();
     let mut number = 0;
-    while let Some(piece) = store.piece(&id, number).await? {
+    while let Some(piece) = store.piece(&record.id, number).await? {
         content.extend_from_slice(&piece);
         number += 1;
     }

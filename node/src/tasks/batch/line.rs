@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::super::own;
+use super::super::pace::jittered;
 use super::super::store::NOTE_BYTES_MAX;
 use super::super::task::NewTask;
 use super::input::Line;
-use crate::entropy;
 use crate::exchange::CallApi;
 use crate::headers;
 
@@ -175,9 +175,7 @@ impl Request {
 
 /// The wait after `attempt`, jittered down to a half.
 fn pause(attempt: u32) -> Duration {
-    let doubled = BACKOFF.saturating_mul(1 << (attempt - 1).min(8));
-    let [byte] = entropy::bytes();
-    doubled.mul_f64(0.5 + f64::from(byte) / 510.0)
+    jittered(BACKOFF.saturating_mul(1 << (attempt - 1).min(8)))
 }
 
 impl LineEnd {

@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::super::own;
+use super::super::pace::jittered;
 use super::super::task::{Fault, NewTask};
 use super::document::{ApiCall, CallMethod, ITEMS_MAX, Retry, Step};
 use super::result::{ANSWER_BYTES_MAX, StepFault};
 use super::template::TemplateError;
-use crate::entropy;
 use crate::exchange::{CallApi, OwnAnswer};
 use crate::headers;
 
@@ -191,8 +191,7 @@ fn backoff(retry: Retry, attempts: u32) -> Duration {
         .backoff
         .0
         .saturating_mul(1 << attempts.saturating_sub(1).min(16));
-    let [byte] = entropy::bytes();
-    doubled.mul_f64(0.5 + f64::from(byte) / 510.0)
+    jittered(doubled)
 }
 
 impl Called {
