@@ -2,8 +2,35 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::service::Policy;
+use super::store::StoreError;
 use crate::entropy;
+
+/// The first wait before a store is asked again; doubles up to `ASK_PAUSE_MAX`.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+const ASK_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Asks a store, again and again while it cannot be used, for about `patience`.
+pub(super) async fn ask_patiently<T, F>(
+    patience: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let until = Instant::now() + patience;
+    let mut pause = ASK_PAUSE;
+    loop {
+        match ask().await {
+            Err(error) if error.passes() && Instant::now() < until => {}
+            answer => return answer,
+        }
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(ASK_PAUSE_MAX);
+    }
+}
 
 /// At random between a half of `span` and all of it, so that many who wait do not come at once.
 pub(super) fn jittered(span: Duration) -> Duration {
@@ -21,6 +48,38 @@ pub(super) fn backoff(policy: &Policy, attempt: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn ask(fails: u32, error: StoreError) -> (Result<u32, StoreError>, u32) {
+        let mut asked = 0;
+        let answer = ask_patiently(Duration::from_secs(10), || {
+            asked += 1;
+            std::future::ready(if asked > fails {
+                Ok(asked)
+            } else {
+                Err(error.clone())
+            })
+        });
+        (answer.await, asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn store_that_is_away_is_asked_again_and_not_for_ever() {
+        let away = StoreError::Unavailable {
+            detail: String::new(),
+        };
+        assert_eq!(ask(3, away.clone()).await, (Ok(4), 4));
+        let (answer, asked) = ask(u32::MAX, away.clone()).await;
+        assert_eq!(answer, Err(away));
+        assert!((6..30).contains(&asked), "{asked} times in ten seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn damaged_store_is_asked_once() {
+        let damaged = StoreError::Damaged {
+            detail: String::new(),
+        };
+        assert_eq!(ask(3, damaged.clone()).await, (Err(damaged), 1));
+    }
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {
