@@ -35,7 +35,8 @@ pub struct Heard {
 }
 
 impl Echo {
-    /// Starts an upstream that answers a chat `latency` after it came with its last message's text.
+    /// Starts an upstream that answers a chat, `latency` after it came, with its last message's text, and a response with
+    /// its input.
     ///
     /// # Panics
     ///
@@ -113,12 +114,13 @@ async fn serve(stream: TcpStream, latency: Duration, heard: &Mutex<Heard>) -> st
         let answer = match request.head.starts_with("POST ") {
             true => {
                 let asked: Value = serde_json::from_slice(&request.body)?;
-                let said = asked["messages"].as_array().and_then(|all| all.last());
-                let text = said.map(|said| said["content"].as_str().unwrap_or_default());
-                let text = text.unwrap_or_default().to_owned();
+                let text = said(&asked).to_owned();
                 count(heard, &text);
                 tokio::time::sleep(latency).await;
-                chat(&asked["model"], &text)
+                match asked["input"].is_null() {
+                    true => chat(&asked["model"], &text),
+                    false => response(&asked["model"], &text),
+                }
             }
             false => json!({"object": "list", "data": []}),
         };
@@ -137,6 +139,29 @@ fn count(heard: &Mutex<Heard>, text: &str) {
     let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
     *heard.texts.entry(text.to_owned()).or_default() += 1;
     heard.total += 1;
+}
+
+/// The text of a chat's last message, or what a response is asked for.
+fn said(asked: &Value) -> &str {
+    let messages = asked["messages"].as_array();
+    let last = messages.and_then(|all| all.last());
+    let text = last.map_or(&asked["input"], |last| &last["content"]);
+    text.as_str().unwrap_or_default()
+}
+
+fn response(model: &Value, text: &str) -> Value {
+    json!({
+        "id": "resp-echo",
+        "object": "response",
+        "created_at": 0,
+        "status": "completed",
+        "model": model,
+        "output": [{
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": text}],
+        }],
+    })
 }
 
 fn chat(model: &Value, text: &str) -> Value {
@@ -167,7 +192,10 @@ mod tests {
             let answer = try_post(&http(), &url, &chat_body("m", text)).await;
             assert_eq!(must("a chat", answer).content(), text);
         }
+        let asked = json!({"model": "m", "input": "b"});
+        let answer = must("a response", try_post(&http(), &url, &asked).await);
+        assert_eq!(answer.json()["output"][0]["content"][0]["text"], "b");
         let heard = echo.heard();
-        assert_eq!((heard.texts["a"], heard.texts["b"], heard.total), (2, 1, 3));
+        assert_eq!((heard.texts["a"], heard.texts["b"], heard.total), (2, 2, 4));
     }
 }
