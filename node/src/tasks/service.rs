@@ -14,9 +14,6 @@ use super::store::{Held, Lease, Note, Store, StoreError};
 use super::task::{Fault, Progress, Task};
 use crate::exchange::CallApi;
 
-/// How long an attempt asks a store that cannot be used. The attempt itself ends with its lease.
-const STORE_PATIENCE: Duration = Duration::from_secs(60);
-
 /// A kind of background work. One value serves all of its tasks at once.
 #[async_trait]
 pub trait Service: Send + Sync + 'static {
@@ -150,7 +147,7 @@ impl Work {
     /// When the lease was lost, somebody wants the task cancelled (what was said is kept), or the store
     /// cannot be used.
     pub async fn save(&self, notes: &[Note]) -> Result<(), TaskError> {
-        match ask_patiently(STORE_PATIENCE, || self.store.save(&self.lease, notes)).await? {
+        match ask_patiently(|| self.store.save(&self.lease, notes)).await? {
             Held::Kept => Ok(()),
             Held::CancelRequested => Err(TaskError::Cancelled),
             Held::Lost => Err(TaskError::Lost),
@@ -168,7 +165,7 @@ impl Work {
         let mut from = 0;
         loop {
             let ask = || self.store.notes(&self.lease.id, from);
-            let page = ask_patiently(STORE_PATIENCE, ask).await?;
+            let page = ask_patiently(ask).await?;
             let Some(last) = page.last() else {
                 return Ok(notes);
             };
