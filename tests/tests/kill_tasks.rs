@@ -266,9 +266,13 @@ impl Trial {
                     after: now_ms(),
                 });
             }
+            // The next death may find one that is not ready yet.
             for name in names {
-                self.mesh[name].restart().await;
+                self.mesh[name].start_again();
             }
+        }
+        for node in self.mesh.nodes() {
+            node.wait_until_ready().await;
         }
         deaths
     }
