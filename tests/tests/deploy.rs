@@ -136,7 +136,8 @@ fn nats_accepts_its_configurations_and_syncs_always() {
             test.env(name, "a-name");
         }
         for name in ["ROUTE_0", "ROUTE_1", "ROUTE_2"] {
-            test.env(name, "nats://route:a-name@nats.invalid:6222");
+            let host = name.to_lowercase().replace('_', "-");
+            test.env(name, format!("nats://route:a-name@{host}.invalid:6222"));
         }
         test.env("HUB_URL", "nats-leaf://leaf:a-name@hub.invalid:7422");
         run(&mut test);
