@@ -180,6 +180,14 @@ fn the_runbook_of_regions_runs() {
 }
 
 #[test]
+fn the_commands_of_the_readme_run() {
+    let mut readme = Command::new(workspace().join("tests/deploy/readme"));
+    let printed = run(readme.env("GRAPEVINE_BIN", grapevine()));
+    // The batch of the Python example: all three lines.
+    assert!(printed.contains("completed 3"), "{printed}");
+}
+
+#[test]
 fn a_command_of_a_runbook_that_fails_is_noticed() {
     let scratch = Scratch::new("runbook");
     let file = scratch.path().join("bad.md");
