@@ -14,7 +14,8 @@ export const sparkline = (name) => {
 };
 
 export const draw = ({ area, line }, values, ceiling) => {
-  const top = Math.max(ceiling, ...values.filter((value) => value !== null));
+  // Some room above, so that what is level does not look full.
+  const top = 1.25 * Math.max(ceiling, ...values.filter((value) => value !== null));
   const step = WIDTH / Math.max(1, values.length - 1);
   const height = (value) => HEIGHT - 2 - (value / top) * (HEIGHT - 6);
   let [path, fill, begin] = ['', '', null];

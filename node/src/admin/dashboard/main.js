@@ -27,7 +27,8 @@ const failed = (error) => {
 };
 
 const show = () => {
-  text(byId('here'), `${mesh.self} · ${mesh.region}${mesh.worker_mode ? ` · mode ${mesh.worker_mode}` : ''}`);
+  const names = [mesh.self, mesh.region !== mesh.self && mesh.region, mesh.worker_mode && `mode ${mesh.worker_mode}`];
+  text(byId('here'), names.filter(Boolean).join(' · '));
   text(byId('footer'), `grapevine ${mesh.version} · the mesh as ${mesh.self} sees it at ${clock(mesh.time)}`);
   for (const part of [showVerdict, showFigures, showMap, showRegions, showUpstreams, showNodes]) part(mesh);
   attribute(byId('main'), 'aria-busy', null);

@@ -132,6 +132,7 @@ export const showMap = (mesh) => {
   const placed = mesh.nodes.filter((node) => node.location);
   const found = merge(placed, mesh.self);
   label(found);
+  drawPlaces(found);
   const self = found.find((place) => place.isSelf);
   const others = self ? found.filter((place) => place !== self) : [];
   each(links, others, (place) => place.key, () => s('path'), (path, place) => {

@@ -61,20 +61,31 @@ const cost = (parts, most) => {
 
 const OUTCOMES = { answered: 'good', cancelled: 'idle' };
 
+/** A candidate that may be tried several times stands in a plan as often: here once, with how often. */
+const merged = (choices) => {
+  const found = [];
+  for (const choice of choices) {
+    const before = found.at(-1);
+    if (before?.node === choice.node && before.upstream === choice.upstream) before.times += 1;
+    else found.push({ ...choice, times: 1 });
+  }
+  return found;
+};
+
 const plan = (record) => {
-  const all = [...record.attempts, ...record.untried];
+  const all = [...record.attempts, ...merged(record.untried)];
   if (!all.length) return h('p', { class: 'empty' }, record.error ? `No attempt was made: ${record.error}.` : 'No upstream was asked.');
   const most = Math.max(...all.map((one) => one.cost_ms.total));
   const line = (one, index) => {
     const wasTried = index < record.attempts.length;
     const isAnswer = wasTried && index === record.attempts.length - 1 && record.upstream !== null;
-    const outcome = wasTried ? pill(OUTCOMES[one.outcome] ?? (isAnswer ? tone(record) : 'bad'), one.outcome) : pill('idle', 'not needed');
+    const outcome = wasTried ? pill(OUTCOMES[one.outcome] ?? (isAnswer ? tone(record) : 'bad'), one.outcome) : pill('idle', record.upstream === null ? 'not reached' : 'not needed');
     return h(
       'li',
       { class: wasTried ? 'tried' : 'untried' },
       h('span', { class: 'number' }, wasTried ? String(index + 1) : ''),
       h('span', { class: 'who' }, h('b', null, `${one.node} → ${one.upstream}`), h('small', null, one.region)),
-      h('span', { class: 'how' }, outcome, wasTried ? h('small', null, `after ${milliseconds(one.ms)}`) : null),
+      h('span', { class: 'how' }, outcome, wasTried ? h('small', null, `after ${milliseconds(one.ms)}`) : one.times > 1 ? h('small', null, `up to ${one.times} times`) : null),
       h('span', { class: 'because' }, h('b', null, one.reason), one.detail ? h('small', null, one.detail) : null),
       cost(one.cost_ms, most),
     );
@@ -89,7 +100,7 @@ const plan = (record) => {
 };
 
 const details = (record) => {
-  const fact = (title, value) => (value === null || value === undefined ? null : [h('dt', null, title), h('dd', null, String(value))]);
+  const fact = (title, value) => (value === null || value === undefined ? null : h('div', null, h('dt', null, title), h('dd', null, String(value))));
   const tokens = record.tokens_in === null && record.tokens_out === null ? null : `${count(record.tokens_in)} in, ${count(record.tokens_out)} out`;
   return [
     plan(record),
@@ -112,9 +123,9 @@ const details = (record) => {
 };
 
 const toggle = (item, record) => {
-  const isOpen = !open.has(record.key);
-  if (isOpen) open.add(record.key);
-  else open.delete(record.key);
+  const isOpen = !open.has(record.row);
+  if (isOpen) open.add(record.row);
+  else open.delete(record.row);
   unfold(item, record, isOpen);
   refresh();
 };
@@ -135,7 +146,7 @@ const walk = (event) => {
 };
 
 const create = (record) => {
-  const id = `request-${record.key}`;
+  const id = `request-${record.row}`;
   const attempts = record.attempts.length;
   const cells = [
     h('time', null, clock(record.time)),
@@ -158,8 +169,8 @@ const isHeld = () => held || open.size > 0 || list.contains(document.activeEleme
 
 const refresh = () => {
   const wanted = records.filter((record) => !onlyTroubled || isTroubled(record)).slice(0, SHOWN_MAX);
-  const known = new Set(shown.map((record) => record.key));
-  const fresh = wanted.filter((record) => !known.has(record.key));
+  const known = new Set(shown.map((record) => record.row));
+  const fresh = wanted.filter((record) => !known.has(record.row));
   if (!isHeld() || !shown.length) show(wanted);
   else {
     const waiting = byId('requests-new');
@@ -172,7 +183,7 @@ const show = (wanted) => {
   shown = wanted;
   byId('requests-new').hidden = true;
   empty.hidden = shown.length > 0;
-  each(list, shown, (record) => record.key, create, () => {});
+  each(list, shown, (record) => record.row, create, () => {});
 };
 
 byId('requests-new').addEventListener('click', () => {
@@ -199,7 +210,7 @@ let number = 0;
 /** Takes an event's requests, the newest first. */
 export const takeRequests = ({ requests, total }, node) => {
   entry = node;
-  const fresh = requests.map((record, index) => ({ ...record, key: number + requests.length - index }));
+  const fresh = requests.map((record, index) => ({ ...record, row: number + requests.length - index }));
   number += requests.length;
   records = [...fresh, ...records].slice(0, KEPT_MAX);
   for (const record of [...fresh].reverse()) {

@@ -316,3 +316,168 @@ fn clipped(value: Value) -> Value {
         value => value,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grapevine_core::engine::{Engine, Event, Identity, Via};
+    use grapevine_core::fact::{Fact, NodeFact, Public, ServicesFact, UpstreamFact};
+    use grapevine_core::health::Reason;
+    use grapevine_core::ids::{
+        Generation, ModelName, NodeName, RegionName, ServiceKey, Stamp, UpstreamName,
+    };
+    use grapevine_core::units::{Share, Tier, Weight};
+    use std::collections::BTreeSet;
+
+    use crate::entropy;
+
+    /// The longest name that may be, ending in `number`.
+    fn name(number: usize, bytes: usize) -> String {
+        format!("{number:n>bytes$}")
+    }
+
+    fn region(number: usize) -> RegionName {
+        RegionName::new(&name(number, 63)).expect("a region")
+    }
+
+    fn node_fact(number: usize) -> NodeFact {
+        NodeFact {
+            region: region(number % 100),
+            place: grapevine_core::place::Place::new(-12.345_678_9, -123.456_789_1),
+            protocol: 1,
+            build: name(number, 64),
+            serves_requests: true,
+            public: Public::default(),
+        }
+    }
+
+    fn services() -> ServicesFact {
+        let key = |number| ServiceKey::new(&name(number, 60)).expect("a service");
+        ServicesFact {
+            serves: (0..8).map(key).collect::<BTreeSet<_>>(),
+            waiting: (0..8).map(|number| (key(number), 1_000_000)).collect(),
+        }
+    }
+
+    fn upstream(number: usize) -> UpstreamFact {
+        let model = |number| ModelName::new(&name(number, 128)).expect("a model");
+        let span = Duration::from_micros(123_456_789);
+        UpstreamFact {
+            name: UpstreamName::new(&name(number, 63)).expect("an upstream"),
+            models: (0..6).map(|number| (model(number), Some(span))).collect(),
+            standing: Standing::Ejected {
+                reason: Reason::Credential,
+            },
+            ttft: Some(span),
+            error_rate: Share::of(1, 3),
+            in_flight: 1_000_000,
+            in_flight_max: 1_000_000,
+            tier: Tier(1),
+            weight: Weight::default(),
+        }
+    }
+
+    /// A mesh of `count` nodes with two upstreams each, with names as long as they may be.
+    fn mesh(count: usize) -> View {
+        let identity = Identity {
+            node: NodeName::new("self").expect("a name"),
+            generation: Generation(1),
+            region: region(0),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+            public: Public::default(),
+        };
+        let (mut engine, mut rng) = (Engine::new(Instant::START, identity), entropy::generator());
+        for number in 1..count {
+            let node = NodeName::new(&name(number, 63)).expect("a name");
+            let facts = [
+                Fact::Node(node_fact(number)),
+                Fact::Services(services()),
+                Fact::Upstream(upstream(1)),
+                Fact::Upstream(upstream(2)),
+            ];
+            for (version, fact) in (1..).zip(facts) {
+                let heard = Event::FactHeard {
+                    node: node.clone(),
+                    stamp: Stamp {
+                        generation: Generation(1),
+                        version,
+                    },
+                    fact,
+                    via: Via::Gossip,
+                };
+                engine.handle(Instant::START, heard, &mut rng);
+            }
+        }
+        engine.view(Instant::START)
+    }
+
+    #[test]
+    fn picture_of_a_thousand_nodes_is_bounded_and_counts_them_all() {
+        let view = mesh(1_000);
+        let picture = of_view(&view, Instant::START);
+        let bytes = picture.to_string().len();
+        assert!(bytes < MESH_BYTES_MAX, "{bytes} bytes");
+        assert_eq!(picture["totals"]["nodes"], 1_000);
+        assert_eq!(picture["totals"]["upstreams"], 1_998);
+        assert_eq!(picture["nodes"].as_array().map(Vec::len), Some(NODES_MAX));
+        assert_eq!(picture["nodes"][0]["name"], "self");
+        assert_eq!(
+            picture["regions"].as_array().map(Vec::len),
+            Some(REGIONS_MAX)
+        );
+    }
+
+    #[test]
+    fn small_mesh_is_shown_whole() {
+        let picture = of_view(&mesh(4), Instant::START);
+        let upstreams = |node: &Value| node["upstreams"].as_array().map_or(0, Vec::len);
+        let nodes = picture["nodes"].as_array().expect("nodes");
+        assert_eq!(
+            nodes.iter().map(upstreams).collect::<Vec<_>>(),
+            [0, 2, 2, 2]
+        );
+        assert_eq!(nodes[1]["upstreams"][0]["models_total"], 6);
+    }
+
+    #[test]
+    fn long_texts_and_lists_of_a_request_are_cut() {
+        let attempt = json!({"detail": "ö".repeat(10_000), "node": name(1, 63)});
+        let record = json!({"path": "/".repeat(10_000), "attempts": vec![attempt; 100]});
+        let cut = clipped(record);
+        assert_eq!(
+            cut["path"].as_str().map(|path| path.chars().count()),
+            Some(TEXT_MAX)
+        );
+        assert_eq!(cut["attempts"].as_array().map(Vec::len), Some(CHOICES_MAX));
+        assert!(
+            cut["attempts"][0]["detail"]
+                .as_str()
+                .is_some_and(|text| text.ends_with('…'))
+        );
+        assert_eq!(cut["attempts"][0]["node"], name(1, 63));
+    }
+
+    #[test]
+    fn event_of_the_longest_requests_is_bounded() {
+        let text = "\"".repeat(10_000);
+        let span = 123_456.789;
+        let cost =
+            json!({"rtt": span, "ttft": span, "load": span, "staleness": span, "total": span});
+        let mut choice = json!({
+            "node": name(1, 63), "region": name(1, 63), "upstream": name(1, 63),
+            "outcome": "deadline_passed", "ms": span, "reason": "preferred-region", "cost_ms": cost,
+        });
+        let untried = vec![choice.clone(); 100];
+        choice["detail"] = json!(text);
+        // Those that a client chooses: id, path, model; and those of the configuration: key, residency.
+        let long: Map<String, Value> = (0..6).map(|n| (name(n, 12), json!(text))).collect();
+        let mut record = Value::Object(long);
+        record["attempts"] = json!(vec![choice; 100]);
+        record["untried"] = json!(untried);
+        let bytes = clipped(record).to_string().len() * REQUESTS_MAX;
+        assert!(bytes < REQUESTS_BYTES_MAX, "{bytes} bytes");
+    }
+}
