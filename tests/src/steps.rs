@@ -97,6 +97,7 @@ impl Steps {
     /// When it fails.
     pub async fn finish(mut self) {
         self.go_on().await;
+        drop(self.input);
         let status = within(&self.script, TURN_LIMIT, async {
             while let Some(line) = must(&self.script, self.lines.next_line().await) {
                 eprintln!("{}: {line}", self.script);

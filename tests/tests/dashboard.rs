@@ -138,12 +138,10 @@ async fn a_picture_comes_at_once_and_requests_come_once() {
 
 #[tokio::test]
 async fn with_a_token_the_page_is_open_and_what_it_shows_is_not() {
-    let mesh = Mesh::builder()
-        .node("sgp", |node| {
-            node.config("admin.token", json!("open-sesame-open-sesame"))
-        })
-        .start()
-        .await;
+    let token = json!("open-sesame-open-sesame");
+    let mesh = Mesh::builder().node("sgp", |node| node.config("admin.token", token));
+    let mesh = mesh.launch().await;
+    mesh["sgp"].wait_until_ready().await;
     let page = mesh["sgp"].admin("/").await;
     assert_eq!(
         (page.status, page.header("content-type")),

@@ -55,6 +55,10 @@ const boxes = {
 const underWay = [];
 byId('figures').append(...Object.values(boxes).map(({ box }) => box));
 
+/** Every line spans ten minutes, also of a node that is younger. */
+const SPAN = 120;
+const padded = (values) => [...Array(Math.max(0, SPAN - values.length)).fill(null), ...values];
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 export const showFigures = ({ pulse, under_way }) => {
@@ -64,22 +68,22 @@ export const showFigures = ({ pulse, under_way }) => {
   text(boxes.requests.value, rate(sum(requests.slice(-2)) / seconds));
   text(boxes.requests.unit, ' /s');
   const each = requests.slice(0, -1).map((value) => value / interval_s);
-  draw(boxes.requests.spark, each, 1);
+  draw(boxes.requests.spark, padded(each), 1);
   const minute = Math.ceil(60 / interval_s);
   const [lately, broken] = [sum(requests.slice(-minute)), sum(failed.slice(-minute))];
   text(boxes.failed.value, lately ? percent(broken / lately) : '–');
   text(boxes.failed.unit, broken ? ` ${count(broken)} of ${count(lately)}` : '');
   attribute(boxes.failed.box, 'data-tone', broken ? 'bad' : null);
-  draw(boxes.failed.spark, requests.map((value, index) => (value ? failed[index] / value : null)), 0.05);
+  draw(boxes.failed.spark, padded(requests.map((value, index) => (value ? failed[index] / value : null))), 0.05);
   for (const [box, values] of [[boxes.p50, p50_ms], [boxes.p99, p99_ms]]) {
     const last = values.slice(-minute).findLast((value) => value !== null);
     const [number, unit] = milliseconds(last ?? null).split(' ');
     text(box.value, number);
     text(box.unit, unit ? ` ${unit}` : '');
-    draw(box.spark, values, 10);
+    draw(box.spark, padded(values), 10);
   }
   underWay.push(under_way);
-  if (underWay.length > 120) underWay.shift();
+  if (underWay.length > SPAN) underWay.shift();
   text(boxes.mesh.value, count(under_way));
   draw(boxes.mesh.spark, underWay.length > 1 ? underWay : [under_way, under_way], 4);
 };

@@ -110,10 +110,13 @@ const label = (found) => {
   }
 };
 
+/** Whether nothing can be sent to any of its nodes, whatever their upstreams. */
+const isGone = ({ nodes }) => nodes.every((node) => !node.live || node.reach === 'down');
+
 const drawPlaces = (found) => {
   const create = () => s('g', null, s('title'), s('circle', { class: 'halo', r: 10 }), s('circle', { class: 'core', r: 5 }), s('path', { class: 'cross', d: 'M-3 -3L3 3M-3 3L3 -3' }), s('text', { class: 'name' }), s('text', { class: 'rtt' }));
   each(places, found, (place) => place.key, create, (group, place) => {
-    attribute(group, 'class', `place ${place.tone} ${place.isSelf ? 'self' : ''}`);
+    attribute(group, 'class', `place ${place.tone} ${place.isSelf ? 'self' : ''} ${isGone(place) ? 'gone' : ''}`);
     attribute(group, 'transform', `translate(${place.x.toFixed(1)} ${place.y.toFixed(1)})`);
     const [title, , , , name, rtt] = group.children;
     text(title, place.nodes.map((node) => `${node.name} (${node.region}): ${node.live ? 'alive' : 'dead'}, link ${node.reach}${node.rtt_ms ? `, ${milliseconds(node.rtt_ms)}` : ''}`).join('\n'));

@@ -1,6 +1,6 @@
 // A card for each region.
 import { attribute, byId, each, h, setPill, text } from './dom.js';
-import { count, milliseconds, plural } from './format.js';
+import { count, milliseconds, NONE, plural } from './format.js';
 import { draw, sparkline } from './figures.js';
 
 const HISTORY_MAX = 120;
@@ -37,7 +37,7 @@ const update = (card, region, mesh) => {
   const values = [
     `${region.live}/${region.nodes}`,
     `${region.usable}/${region.upstreams}`,
-    milliseconds(region.rtt_ms),
+    region.name === mesh.region ? NONE : milliseconds(region.rtt_ms),
     milliseconds(region.ttft_ms),
   ];
   [...card.querySelectorAll('dd')].forEach((cell, index) => text(cell, values[index]));

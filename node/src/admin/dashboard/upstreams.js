@@ -39,7 +39,7 @@ const why = ({ node, upstream }) => {
 const again = ({ node, upstream, self }) => {
   if (upstream.again_in_ms !== null) return upstream.again_in_ms > 0 ? span(upstream.again_in_ms) : 'now';
   if (upstream.state === 'probing') return 'being tried';
-  if (upstream.state === 'ejected') return node.name === self ? 'now' : `${node.name} knows`;
+  if (upstream.state === 'ejected') return node.name === self ? 'now' : `known at ${node.name}`;
   return NONE;
 };
 
