@@ -67,12 +67,14 @@ const tick = () => {
   document.body.classList.toggle('stale', isOld);
   const sign = byId('link-state');
   attribute(sign, 'data-tone', lost ? 'bad' : isOld ? 'warn' : heardAt ? 'good' : 'idle');
-  text(sign.lastElementChild, lost ? 'Not connected' : isOld ? 'No news' : heardAt ? 'Live' : 'Connecting');
+  const waits = byId('token').hidden ? 'Connecting' : 'Token needed';
+  text(sign.lastElementChild, lost ? 'Not connected' : isOld ? 'No news' : heardAt ? 'Live' : waits);
   byId('banner').hidden = !isOld;
   if (!isOld) return;
   text(byId('banner-title'), lost ? `Connection lost: ${lost.reason}.` : 'The node has gone silent.');
   const shown = heardAt ? `What you see is of ${clock(heardAt / 1000)}, ${span(age)} ago.` : 'Nothing was heard yet.';
-  const next = lost ? ` Trying again in ${span(Math.max(0, lost.at - now))}.` : ` Connecting anew after ${span(SILENCE)} of silence.`;
+  const wait = lost ? lost.at - now : 0;
+  const next = lost ? (wait > 500 ? ` Trying again in ${span(wait)}.` : ' Trying now.') : ` Connecting anew after ${span(SILENCE)} of silence.`;
   text(byId('banner-text'), shown + next);
 };
 
