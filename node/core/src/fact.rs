@@ -186,6 +186,17 @@ impl Standing {
         }
     }
 
+    /// Whether both are in use, both cool down, or both are out of use: probing, and being ejected again
+    /// by a probe, is one outage.
+    pub fn is_alike(self, other: Self) -> bool {
+        let class = |standing| match standing {
+            Self::Ready => 0_u8,
+            Self::CoolingDown { .. } => 1,
+            Self::Ejected { .. } | Self::Probing { .. } => 2,
+        };
+        class(self) == class(other)
+    }
+
     /// Whether the two differ in more than the time left.
     pub fn differs_in_kind(self, other: Self) -> bool {
         self.as_str() != other.as_str() || self.reason() != other.reason()

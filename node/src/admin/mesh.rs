@@ -37,7 +37,8 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
     })
 }
 
-fn node_to_json(node: &NodeView, now: Instant) -> Value {
+/// One node of it.
+pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
     let fact = node.fact.as_ref();
     let upstreams: Vec<Value> = node
         .upstreams
@@ -90,6 +91,8 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "name": fact.name.as_str(),
         "state": fact.standing.as_str(),
         "reason": fact.standing.reason().map(|reason| reason.as_str()),
+        "since_ms": milliseconds(now.since(status.stands_since)),
+        "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
         "models": models,
         "ttft_ms": fact.ttft.map(milliseconds),
         "p50_ms": status.percentiles.map(|(p50, _)| milliseconds(p50)),
