@@ -4,6 +4,7 @@
 
 mod browsers;
 mod explain;
+mod log;
 mod mesh;
 mod serving;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::config::Secret;
 use crate::driver::Desk;
+use crate::observe::families::Form;
 use crate::observe::history::{History, REQUESTS_MAX};
 use crate::observe::metrics::{Losses, Metrics};
 use crate::readiness::Readiness;
@@ -95,6 +97,7 @@ impl Admin {
             .route("/config", get(config))
             .route("/explain", get(explain::explain))
             .route("/drain", post(drain))
+            .route("/log", get(log::show).put(log::set))
             .route("/serving", get(serving::requests))
             .route("/serving/{key}", get(serving::service))
             .with_state(self.clone())
@@ -152,10 +155,12 @@ async fn requests(State(admin): State<Admin>, Query(query): Query<RequestsQuery>
     Json(json!({ "requests": requests }))
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let text = admin.metrics.scrape(&admin.desk.view(), &(admin.losses)());
-    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], text).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT);
+    let form = Form::for_scraper(accepted.and_then(|value| value.to_str().ok()));
+    let losses = (admin.losses)();
+    let text = admin.metrics.scrape(&admin.desk.view(), &losses, form);
+    ([(header::CONTENT_TYPE, form.content_type())], text).into_response()
 }
 
 async fn config(State(admin): State<Admin>) -> Json<Value> {
@@ -168,7 +173,7 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error = "try /mesh, /requests, /tasks, /metrics, /config, /explain, /serving, /healthz, /readyz, \
+    let error = "try /mesh, /requests, /tasks, /metrics, /config, /explain, /log, /serving, /healthz, /readyz, \
                  or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

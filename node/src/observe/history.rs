@@ -112,6 +112,8 @@ impl RequestRecord {
             "residency": self.residency.as_deref(),
             "error": self.error,
             "kind": self.kind.as_str(),
+            "forwarded_as": self.forwarded_as.as_deref(),
+            "trace": self.trace.map(|trace| trace.id.to_string()),
         })
     }
 }
@@ -122,6 +124,8 @@ impl AttemptRecord {
             "node": self.node.as_str(),
             "upstream": self.upstream.as_str(),
             "outcome": self.outcome,
+            "status": self.status,
+            "began_ms": milliseconds(self.began),
             "ms": milliseconds(self.took),
             "reason": self.reason,
             "detail": self.detail,
@@ -130,14 +134,14 @@ impl AttemptRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::observe::record::{RequestKind, Tokens};
     use http::Method;
     use http::uri::PathAndQuery;
     use std::time::Duration;
 
-    fn record(id: usize) -> RequestRecord {
+    pub(in crate::observe) fn record(id: usize) -> RequestRecord {
         RequestRecord {
             id: id.to_string().into(),
             time: Duration::from_secs(1),
@@ -151,6 +155,8 @@ mod tests {
                 node: NodeName::new("sgp").expect("a valid name"),
                 upstream: UpstreamName::new("primary").expect("a valid name"),
                 outcome: "answered",
+                status: Some(200),
+                began: Duration::ZERO,
                 took: Duration::from_micros(1_500),
                 reason: "only",
                 detail: None,
@@ -163,6 +169,8 @@ mod tests {
             residency: None,
             error: None,
             kind: RequestKind::Client,
+            trace: None,
+            forwarded_as: None,
         }
     }
 
