@@ -36,7 +36,7 @@ pub(super) const KINDS: [&str; 17] = [
 ];
 
 /// The label of a notice in `grapevine_transitions_total`.
-const fn kind(notice: &Notice) -> &'static str {
+pub(super) const fn kind(notice: &Notice) -> &'static str {
     match notice {
         Notice::UpstreamEjected { .. } => "upstream_ejected",
         Notice::UpstreamProbing { .. } => "upstream_probing",

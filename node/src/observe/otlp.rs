@@ -258,3 +258,81 @@ impl Exporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy;
+    use crate::observe::history::tests::record;
+    use crate::observe::trace::Sampler;
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::routing::post;
+    use http::HeaderValue;
+    use tokio::net::TcpListener;
+
+    /// Far more than sending takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn tracer(url: String) -> (Tracer, impl Future<Output = ()>) {
+        // Tests share a process, and any of them may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let headers = [(header::AUTHORIZATION, HeaderValue::from_static("Bearer t"))];
+        let collector = Collector {
+            url,
+            headers: headers.into_iter().collect(),
+            client: reqwest::Client::new(),
+        };
+        let sender = Sender {
+            node: "sgp-1".to_owned(),
+            region: "sgp".to_owned(),
+        };
+        Tracer::new(collector, &sender)
+    }
+
+    fn traced() -> RequestRecord {
+        let trace = Sampler::new(1.0).begin(&mut HeaderMap::new(), &mut entropy::generator());
+        RequestRecord { trace, ..record(1) }
+    }
+
+    #[tokio::test]
+    async fn batch_says_who_sends_it_and_shows_the_collector_its_token() {
+        let (posts, mut posted) = mpsc::channel(8);
+        let take = move |headers: HeaderMap, body: Bytes| async move {
+            // The test reads the first one and may be gone.
+            let _ = posts.send((headers, body)).await;
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/v1/traces", listener.local_addr().expect("bound"));
+        let router = Router::new().route("/v1/traces", post(take));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let (tracer, exporting) = tracer(url);
+        tokio::spawn(exporting);
+
+        tracer.request(&record(1));
+        tracer.request(&traced());
+        tracer.flush(PATIENCE).await;
+        let (headers, body) = posted.recv().await.expect("a batch");
+        assert_eq!(headers[header::AUTHORIZATION], "Bearer t");
+        assert_eq!(headers[header::CONTENT_TYPE], "application/x-protobuf");
+        let request = ExportTraceServiceRequest::decode(body).expect("a batch of spans");
+        let sent = &request.resource_spans[0];
+        // The request's own and its attempt's.
+        assert_eq!(sent.scope_spans[0].spans.len(), 2);
+        let attributes = sent
+            .resource
+            .as_ref()
+            .map(|it| format!("{:?}", it.attributes));
+        assert!(attributes.is_some_and(|text| text.contains("sgp-1")));
+        assert_eq!(tracer.dropped(), 0);
+    }
+
+    #[tokio::test]
+    async fn full_queue_drops_spans_and_counts_them() {
+        let (tracer, _never_run) = tracer("http://127.0.0.1:9/v1/traces".to_owned());
+        for _ in 0..QUEUE_MAX + 3 {
+            tracer.request(&traced());
+        }
+        assert_eq!(tracer.dropped(), 3 * 2);
+    }
+}

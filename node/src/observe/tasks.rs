@@ -105,11 +105,7 @@ impl TaskMetrics {
             "Time until an accepted task was durable",
             inner.enqueue.clone(),
         );
-        families.register_seconds(
-            "task_run",
-            "Time that an attempt took",
-            inner.run.clone(),
-        );
+        families.register_seconds("task_run", "Time that an attempt took", inner.run.clone());
         Self(Arc::new(inner))
     }
 
