@@ -1,10 +1,12 @@
 //! Traces, as a real OTLP receiver gets them.
 
+use std::process::Command;
 use std::time::Duration;
 
 use grapevine_tests::client::{Answer, chat, chat_body, http, whole};
 use grapevine_tests::collector::{Collector, Span};
 use grapevine_tests::mesh::NodeBuilder;
+use grapevine_tests::program::grapevine;
 use grapevine_tests::wait::must;
 use grapevine_tests::{Mesh, Mock, Node, wait_until};
 use serde_json::{Value, json};
@@ -249,8 +251,11 @@ async fn level_of_the_log_changes_while_the_node_runs() {
         }
     })
     .await;
-    set_level(node, "inof", 400).await;
-    set_level(node, "info,grapevine_node::observe::requests=debug", 200).await;
+    assert_eq!(log_level(node, &[]), (true, "info\n".to_owned()));
+    let (is_set, told) = log_level(node, &["inof"]);
+    assert!(!is_set && told.contains("use error, warn"), "{told}");
+    let wanted = "info,grapevine_node::observe::requests=debug";
+    assert_eq!(log_level(node, &[wanted]), (true, format!("{wanted}\n")));
     let after = chat(node, MODEL, "hello").await;
     wait_until(
         "the line of the second request",
@@ -275,9 +280,15 @@ async fn level_of_the_log_changes_while_the_node_runs() {
     .await;
 }
 
-async fn set_level(node: &Node, level: &str, status: u16) {
-    let url = format!("http://{}/log", node.addresses().admin);
-    let answer = whole(http().put(url).json(&json!({ "level": level }))).await;
-    let answer = must("setting a level", answer);
-    assert_eq!(answer.status, status, "{}", answer.text());
+/// Whether `grapevine log` did well, and what it said.
+fn log_level(node: &Node, level: &[&str]) -> (bool, String) {
+    let admin = node.addresses().admin.to_string();
+    let mut command = Command::new(grapevine());
+    command.args(["log", "--admin", &admin]).args(level);
+    let output = must("grapevine log", command.output());
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
 }

@@ -39,7 +39,7 @@ pub(super) fn losses(
     })
 }
 
-/// The label of a refusal in `grapevine_lost`.
+/// The label of a refusal in `grapevine_lost_total`.
 const fn rejected(reason: Rejection) -> &'static str {
     match reason {
         Rejection::Message => "gossip_message",
