@@ -16,7 +16,7 @@ use tracing::warn;
 use super::hub::Hub;
 use super::pace::{backoff, jittered};
 use super::service::{Policy, Service, Signals, TaskError, Work};
-use super::store::{End, Held, StoreError};
+use super::store::{End, Held};
 use super::taking::Taken;
 use super::task::{Fault, OUTPUT_BYTES_MAX, Progress};
 
@@ -222,12 +222,8 @@ impl Attempt {
                 }
                 Err(error) => error,
             };
-            let passes = matches!(
-                error,
-                StoreError::Unavailable { .. } | StoreError::OwnerAway { .. }
-            );
             let is_over = Instant::now() >= held_until + FINISH_PATIENCE;
-            if !passes || is_over || *self.stage.borrow() == Stage::Ending {
+            if !error.passes() || is_over || *self.stage.borrow() == Stage::Ending {
                 warn!(task.id = %lease.id, %error, "the end of an attempt is not told: it will run again");
                 return;
             }

@@ -106,6 +106,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the same may go well later, with nothing done about it.
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::OwnerAway { .. })
+    }
+}
+
 /// What became of a new task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Added {
