@@ -85,8 +85,7 @@ pub(super) fn check(
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
     let drain = checker.drain(file.drain.as_ref());
     let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
-    let log = checker.log(file.log.as_ref());
-    let tracing = checker.tracing(file.tracing.as_ref());
+    let (log, tracing) = checker.telling(file);
     let workers = checker.workers(file.workers);
     Some(Config {
         node: node?,

@@ -1,7 +1,7 @@
-//! Checks of traces.
+//! Checks of what the node tells of itself: its log, and traces.
 
-use super::super::checked::{OtlpConfig, TracingConfig};
-use super::super::file::{OtlpFile, TracingFile};
+use super::super::checked::{LogConfig, OtlpConfig, TracingConfig};
+use super::super::file::{ConfigFile, OtlpFile, TracingFile};
 use super::Checker;
 
 /// What remedies say about the collector.
@@ -9,7 +9,13 @@ const ENDPOINT_FORM: &str =
     "write the base URL of its OTLP/HTTP receiver, such as http://127.0.0.1:4318";
 
 impl Checker<'_> {
-    pub(super) fn tracing(&mut self, file: Option<&TracingFile>) -> TracingConfig {
+    /// What the node tells of itself while it runs.
+    pub(super) fn telling(&mut self, file: &ConfigFile) -> (LogConfig, TracingConfig) {
+        let log = self.log(file.log.as_ref());
+        (log, self.tracing(file.tracing.as_ref()))
+    }
+
+    fn tracing(&mut self, file: Option<&TracingFile>) -> TracingConfig {
         let default = TracingConfig::default();
         let Some(file) = file else { return default };
         let sample = file.sample.unwrap_or(default.sample);
