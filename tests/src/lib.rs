@@ -9,7 +9,7 @@
 //! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
 //! can be repeated), [`memory`], and [`quiet`] (tests that measure run alone).
 //! [`conformance`] is what every engine of the task store has to do; [`postgres`] and [`nats`] are
-//! real servers.
+//! real servers; [`collector`] and [`prometheus`] are those of traces and metrics.
 //!
 //! The harness knows nodes by their program, ports, config and admin pages only. Its functions panic
 //! with what was being done, so that a test reads as its story; on a failure the end of every child's
@@ -35,6 +35,7 @@
 mod admin;
 pub mod canned;
 pub mod client;
+pub mod collector;
 pub mod conformance;
 pub mod dice;
 pub mod echo;
@@ -50,6 +51,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod prometheus;
 pub mod quiet;
 pub mod raw;
 pub mod rogue;

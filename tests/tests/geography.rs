@@ -249,7 +249,7 @@ async fn a_balancers_introduction_tells_who_the_client_is() {
 
     assert_eq!(dry_run_after(address, b"", "").await, "");
     let metrics = node.metrics().await;
-    let lost = "grapevine_lost{kind=\"unintroduced\"} 1";
+    let lost = "grapevine_lost_total{kind=\"unintroduced\"} 1";
     assert!(metrics.lines().any(|line| line == lost), "{metrics}");
     // Both keys change while the node runs.
     node.reload(|config| config["proxy_protocol"] = json!("off"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use grapevine_node::config::hash::KeyHash;
 use grapevine_tests::canned::Canned;
 use grapevine_tests::client::{Answer, chat_body, http, whole};
+use grapevine_tests::collector::Collector;
 use grapevine_tests::mesh::SECRET;
 use grapevine_tests::program::grapevine;
 use grapevine_tests::wait::must;
@@ -19,12 +20,26 @@ const CLIENT_KEY: &str = "gv-client-key-7f3a91c2-never-to-be-seen";
 const WRONG_KEY: &str = "gv-wrong-key-0b1d55e9-never-to-be-seen";
 const ADMIN_TOKEN: &str = "admin-token-c40e2d71-never-to-be-seen";
 const UPSTREAM_HEADER: &str = "upstream-header-93ab-never-to-be-seen";
+const OTLP_TOKEN: &str = "otlp-token-11c7f0de-never-to-be-seen";
 const PROMPT: &str = "prompt-5e8f2c07-never-to-be-seen";
 
 #[tokio::test]
 async fn no_secret_is_in_any_log_page_error_or_gossip() {
     let stage = Stage::start().await;
     let mut seen = stage.drive().await;
+    wait_until("the spans of every request", LIMIT, async || {
+        let spans = stage.collector.spans();
+        // At each node an answer, a stream and a refused key at an upstream; all of them through the door.
+        let attempts = spans
+            .iter()
+            .filter(|span| span.text("name").starts_with("chat "));
+        match attempts.count() {
+            0..6 => Err(format!("{spans:?}")),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    seen.push(("spans".to_string(), stage.collector.log()));
     for node in stage.mesh.nodes() {
         seen.push((format!("log of {}", node.name()), node.log()));
         for path in [
@@ -35,6 +50,7 @@ async fn no_secret_is_in_any_log_page_error_or_gossip() {
             "/healthz",
             "/",
             "/config",
+            "/log",
         ] {
             let page = admin(node, path).await;
             seen.push((format!("{path} of {}", node.name()), everything(&page)));
@@ -124,12 +140,15 @@ struct Stage {
     mesh: Mesh,
     working: Mock,
     broken: Mock,
+    collector: Collector,
 }
 
 impl Stage {
     async fn start() -> Self {
         let working = Mock::start("primary", &[MODEL]).await;
         let broken = Mock::start("broken", &["gpt-broken"]).await;
+        let collector = Collector::start().await;
+        let otlp = json!({"endpoint": collector.endpoint(), "headers": {"x-token": OTLP_TOKEN}});
         let headers = json!({"headers": {"x-tenant": UPSTREAM_HEADER}});
         let keys = json!([{"name": "app", "hash": KeyHash::of(CLIENT_KEY).to_string()}]);
         let mut builder = Mesh::builder();
@@ -138,6 +157,7 @@ impl Stage {
                 node.upstream_with(mock, headers.clone())
                     .config("keys", keys.clone())
                     .config("admin.token", json!(ADMIN_TOKEN))
+                    .config("tracing.otlp", otlp.clone())
                     .config("log.level", json!("info,grapevine_node=trace"))
             });
         }
@@ -159,6 +179,7 @@ impl Stage {
             mesh,
             working,
             broken,
+            collector,
         }
     }
 
@@ -228,6 +249,7 @@ impl Stage {
             (WRONG_KEY, "a wrong key"),
             (ADMIN_TOKEN, "the admin token"),
             (UPSTREAM_HEADER, "the upstream's header"),
+            (OTLP_TOKEN, "the collector's token"),
             (PROMPT, "the prompt"),
         ];
         let mut secrets: Vec<(String, String)> = named

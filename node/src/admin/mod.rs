@@ -8,6 +8,7 @@ mod browsers;
 mod dashboard;
 mod explain;
 mod live;
+mod log;
 mod mesh;
 mod serving;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::config::Secret;
 use crate::driver::Desk;
+use crate::observe::families::Form;
 use crate::observe::history::{History, REQUESTS_MAX};
 use crate::observe::metrics::{Losses, Metrics};
 use crate::observe::pulse::Pulse;
@@ -106,6 +108,7 @@ impl Admin {
             .route("/config", get(config))
             .route("/explain", get(explain::explain))
             .route("/drain", post(drain))
+            .route("/log", get(log::show).put(log::set))
             .route("/serving", get(serving::requests))
             .route("/serving/{key}", get(serving::service))
             .with_state(self.clone())
@@ -167,10 +170,12 @@ async fn requests(State(admin): State<Admin>, Query(query): Query<RequestsQuery>
     Json(json!({ "requests": requests }))
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let text = admin.metrics.scrape(&admin.desk.view(), &(admin.losses)());
-    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], text).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT);
+    let form = Form::for_scraper(accepted.and_then(|value| value.to_str().ok()));
+    let losses = (admin.losses)();
+    let text = admin.metrics.scrape(&admin.desk.view(), &losses, form);
+    ([(header::CONTENT_TYPE, form.content_type())], text).into_response()
 }
 
 async fn config(State(admin): State<Admin>) -> Json<Value> {
@@ -183,7 +188,7 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error = "try / (the dashboard), /mesh, /live, /requests, /tasks, /metrics, /config, /explain, \
+    let error = "try / (the dashboard), /mesh, /live, /requests, /tasks, /metrics, /config, /explain, /log, \
                  /serving, /healthz, /readyz, or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::peers::Peers;
+use super::traced::Traced;
 use super::{StartError, reload};
 use crate::config::{Config, MeshConfig};
 use crate::driver::{Desk, Telling};
@@ -32,7 +33,7 @@ pub(super) async fn start(
     generation: Generation,
     desk: &Desk,
     metrics: &Metrics,
-    local: UpstreamClient,
+    local: Traced<UpstreamClient>,
     tellings: mpsc::Receiver<Telling>,
 ) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), StartError> {
     let Some(wanted) = &config.mesh else {

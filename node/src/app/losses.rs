@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::ingress::Workers;
 use crate::mesh::gossip::{Counters, Rejection};
 use crate::observe::metrics::Losses;
+use crate::observe::otlp::Tracer;
 use crate::observe::record::Recorder;
 
 /// What was dropped so far, read when somebody scrapes.
@@ -13,6 +14,7 @@ pub(super) fn losses(
     recorder: Recorder,
     gossip: Option<Arc<Counters>>,
     workers: Option<&Workers>,
+    tracer: Option<Tracer>,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
     let unintroduced = workers.map_or_else(Arc::default, Workers::unintroduced);
     Arc::new(move || {
@@ -20,6 +22,9 @@ pub(super) fn losses(
             ("records", recorder.dropped()),
             ("unintroduced", unintroduced.load(Ordering::Relaxed)),
         ];
+        if let Some(tracer) = &tracer {
+            losses.push(("spans", tracer.dropped()));
+        }
         if let Some(counters) = &gossip {
             let gossip = [
                 ("gossip_restarts", &counters.restarts),
@@ -34,7 +39,7 @@ pub(super) fn losses(
     })
 }
 
-/// The label of a refusal in `grapevine_lost`.
+/// The label of a refusal in `grapevine_lost_total`.
 const fn rejected(reason: Rejection) -> &'static str {
     match reason {
         Rejection::Message => "gossip_message",

@@ -17,6 +17,7 @@ mod reload;
 mod signals;
 mod start;
 mod tasks;
+mod traced;
 mod translate;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::driver::Desk;
 use crate::exchange::{CallInside, ServeInside};
 use crate::ingress::{self, TlsHandle, Workers};
 use crate::observe::log;
+use crate::observe::otlp::Tracer;
 use crate::prober;
 use crate::readiness::Readiness;
 use crate::tasks::hub::Services;
@@ -64,6 +66,8 @@ pub struct App {
     mesh: Option<Mesh>,
     drain: watch::Sender<bool>,
     background: Option<tasks::Tasks>,
+    /// `None` where nothing is traced.
+    tracer: Option<Tracer>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -162,10 +166,16 @@ impl App {
             drop(mesh.gossip);
             mesh.handle.close().await;
         }
+        if let Some(tracer) = self.tracer {
+            tracer.flush(LAST_SPANS_LIMIT).await;
+        }
         self.tasks.iter().for_each(AbortHandle::abort);
         info!("node ended");
     }
 }
+
+/// How long a node that ends waits for its last spans to be taken.
+const LAST_SPANS_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often a draining node looks whether its upstreams are idle.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);

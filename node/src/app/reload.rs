@@ -15,6 +15,7 @@ use crate::config::watch::{LOOK_INTERVAL, Watch, reload};
 use crate::config::{Config, MeshConfig, Sources, files};
 use crate::ingress;
 use crate::mesh::Credentials;
+use crate::observe::log;
 
 /// Tells when to read the configuration again.
 pub(super) struct Reloads(Option<Watch>);
@@ -92,6 +93,11 @@ impl App {
         let upstreams = Event::Configured(translate::specs(&config));
         if !(self.desk.try_tell(rules) && self.desk.try_tell(upstreams)) {
             error!("the engine is too busy to take the new upstreams; send SIGHUP again");
+        }
+        // A level set at the admin port holds until the file's own changes.
+        if self.config.log.level != config.log.level {
+            // It was checked with the rest of the configuration.
+            let _ = log::set_level(&config.log.level);
         }
         self.config = config;
         Ok(())

@@ -23,6 +23,7 @@ use super::losses::losses;
 use super::names::Names;
 use super::peers::Peers;
 use super::tasks::{self, Tasks};
+use super::traced::Traced;
 use super::{App, StartError, reload, translate};
 use crate::admin::Admin;
 use crate::clock::{self, Clock};
@@ -33,8 +34,10 @@ use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, 
 use crate::observe::history::History;
 use crate::observe::metrics::{Losses, Metrics};
 use crate::observe::notices;
+use crate::observe::otlp::Tracer;
 use crate::observe::pulse::Pulse;
 use crate::observe::record::{Batch, Recorder};
+use crate::observe::requests;
 use crate::prober;
 use crate::readiness::Readiness;
 use crate::tasks::api;
@@ -66,7 +69,7 @@ impl App {
 
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(desk.clone());
-        let (history, pulse) = ground.collect(batches, &config);
+        let (history, pulse) = ground.collect(batches);
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
@@ -83,7 +86,7 @@ impl App {
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
         let admin = Admin {
-            losses: losses(recorder, gossip, workers.as_ref()),
+            losses: losses(recorder, gossip, workers.as_ref(), ground.tracer.clone()),
             tasks: operator,
             pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)
@@ -108,6 +111,7 @@ impl App {
             mesh,
             drain,
             background,
+            tracer: ground.tracer,
             tasks: ground.tasks,
         };
         app.announce();
@@ -126,6 +130,8 @@ struct Ground {
     geography: Geography,
     passed: HeaderValue,
     tls: ClientConfig,
+    /// `None` where nothing is traced.
+    tracer: Option<Tracer>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -137,6 +143,7 @@ impl Ground {
         tellings: mpsc::Receiver<Telling>,
     ) -> Result<(Option<Mesh>, Peers), StartError> {
         let (generation, local) = (self.generation, self.client());
+        let local = Traced::new(local, self.tracer.clone());
         let (desk, metrics) = (&self.desk, &self.metrics);
         let started = links::start(config, generation, desk, metrics, local, tellings);
         let (mesh, peers, tasks) = started.await?;
@@ -145,13 +152,17 @@ impl Ground {
     }
 
     /// Keeps the last requests, and counts all.
-    fn collect(&mut self, batches: mpsc::Receiver<Batch>, config: &Config) -> (History, Pulse) {
+    fn collect(&mut self, batches: mpsc::Receiver<Batch>) -> (History, Pulse) {
         let (history, pulse) = (History::default(), Pulse::default());
-        let (metrics, node) = (self.metrics.clone(), config.node.name.clone());
-        let (counted, clock) = (pulse.clone(), self.desk.clock());
+        let (metrics, desk) = (self.metrics.clone(), self.desk.clone());
+        let (counted, tracer) = (pulse.clone(), self.tracer.clone());
         let observe = move |record: &_| {
-            metrics.request(record, node.as_str());
-            counted.count(clock.now(), record);
+            requests::log(record);
+            metrics.request(record, &desk.view());
+            counted.count(desk.clock().now(), record);
+            if let Some(tracer) = &tracer {
+                tracer.request(record);
+            }
         };
         let collecting = tokio::spawn(history.clone().run(batches, observe));
         self.tasks.push(collecting.abort_handle());
@@ -193,7 +204,7 @@ impl Ground {
         let targets = Targets::new(translate::upstreams(config))?;
         let probe_targets = prober::Targets::default();
         probe_targets.store(Arc::new(translate::probes(config)));
-        let probe_client = translate::probe_client()?;
+        let probe_client = translate::outgoing_client()?;
         let prober = prober::run(
             desk.clone(),
             Arc::clone(&probe_targets),
@@ -215,13 +226,23 @@ impl Ground {
             geography,
             passed: translate::passed(config),
             tls,
+            tracer: None,
             tasks: vec![
                 tokio::spawn(driver.run()).abort_handle(),
                 tokio::spawn(notices::run(notices, metrics)).abort_handle(),
                 tokio::spawn(prober).abort_handle(),
             ],
         };
-        Ok((ground, tellings))
+        Ok((ground.traced(config)?, tellings))
+    }
+
+    /// Sends spans, where that is configured.
+    fn traced(mut self, config: &Config) -> Result<Self, StartError> {
+        if let Some((tracer, exporting)) = translate::tracer(config)? {
+            self.tasks.push(tokio::spawn(exporting).abort_handle());
+            self.tracer = Some(tracer);
+        }
+        Ok(self)
     }
 
     /// What the operator's port shows but for what is lost and what is done in the background.

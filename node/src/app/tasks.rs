@@ -124,7 +124,7 @@ fn webhooks(config: &Config) -> Result<Option<Webhooks>, StartError> {
     let Some(wanted) = &config.tasks.webhooks else {
         return Ok(None);
     };
-    let client = translate::probe_client()?;
+    let client = translate::outgoing_client()?;
     let webhooks = Webhooks::new(client, &wanted.key, wanted.hosts.clone());
     Ok(Some(webhooks))
 }

@@ -16,6 +16,8 @@ use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamM
 use crate::dns;
 use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
+use crate::observe::otlp::{Collector, Sender, Tracer};
+use crate::observe::trace::Sampler;
 use crate::prober;
 use crate::upstream;
 
@@ -186,7 +188,7 @@ fn probe_target(upstream: &UpstreamConfig) -> prober::Target {
     }
 }
 
-pub(super) fn probe_client() -> Result<reqwest::Client, StartError> {
+pub(super) fn outgoing_client() -> Result<reqwest::Client, StartError> {
     let unusable = |error: &dyn std::fmt::Display| StartError::OutgoingTls(error.to_string());
     let tls = upstream::tls_config().map_err(|error| unusable(&error))?;
     let builder = reqwest::Client::builder()
@@ -195,6 +197,31 @@ pub(super) fn probe_client() -> Result<reqwest::Client, StartError> {
     // Redirects could send the credential elsewhere, and an API has none.
     let builder = builder.redirect(reqwest::redirect::Policy::none());
     builder.build().map_err(|error| unusable(&error))
+}
+
+/// Decides which requests are traced; `None` where nobody would be told.
+fn sampler(config: &Config) -> Option<Sampler> {
+    let tracing = &config.tracing;
+    tracing.otlp.as_ref().map(|_| Sampler::new(tracing.sample))
+}
+
+/// Sends spans, where a collector is configured.
+pub(super) fn tracer(
+    config: &Config,
+) -> Result<Option<(Tracer, impl Future<Output = ()> + use<>)>, StartError> {
+    let Some(otlp) = &config.tracing.otlp else {
+        return Ok(None);
+    };
+    let collector = Collector {
+        url: format!("{}/v1/traces", otlp.endpoint),
+        headers: otlp.headers.iter().cloned().collect(),
+        client: outgoing_client()?,
+    };
+    let sender = Sender {
+        node: config.node.name.to_string(),
+        region: config.node.region.to_string(),
+    };
+    Ok(Some(Tracer::new(collector, &sender)))
 }
 
 /// What marks requests of this mesh in `CDN-Loop`.
@@ -246,6 +273,7 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         },
         ping_interval: STREAM_PING_INTERVAL,
         passed: passed(config),
+        sampler: sampler(config),
     }
 }
 

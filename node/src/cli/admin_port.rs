@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -97,6 +97,23 @@ impl AdminPort {
     /// # Errors
     /// When there is no node, it wants another token, it refuses the question, or it is something else.
     pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, AskError> {
+        self.ask(path, query, |client, url| client.get(url))
+    }
+
+    /// The answer to `body`, put at the page at `path`.
+    ///
+    /// # Errors
+    /// As [`AdminPort::get`].
+    pub(super) fn put(&self, path: &str, body: &serde_json::Value) -> Result<Vec<u8>, AskError> {
+        self.ask(path, &[], |client, url| client.put(url).json(body))
+    }
+
+    fn ask(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        begin: impl FnOnce(&Client, Url) -> RequestBuilder,
+    ) -> Result<Vec<u8>, AskError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -104,8 +121,8 @@ impl AdminPort {
         let client = demo::client().map_err(AskError::Client)?;
         let (url, flag) = (format!("{}{path}", self.url), self.flag);
         let asked = match query {
-            [] => reqwest::Url::parse(&url),
-            query => reqwest::Url::parse_with_params(&url, query),
+            [] => Url::parse(&url),
+            query => Url::parse_with_params(&url, query),
         };
         let asked = asked.map_err(|error| AskError::NoUrl {
             url: url.clone(),
@@ -118,7 +135,7 @@ impl AdminPort {
             source: source.without_url(),
         };
         runtime.block_on(async {
-            let mut request = client.get(asked).timeout(LIMIT);
+            let mut request = begin(&client, asked).timeout(LIMIT);
             if let Some(token) = &self.token {
                 request = request.bearer_auth(token);
             }

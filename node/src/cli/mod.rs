@@ -9,6 +9,7 @@ mod check;
 mod completions;
 mod explain;
 mod key;
+mod log;
 mod node;
 mod schema;
 mod status;
@@ -49,6 +50,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
     Status(status::StatusArgs),
+    /// Show what a running node logs, or change it
+    Log(log::LogArgs),
     /// List, show, cancel and requeue background tasks
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
@@ -80,6 +83,7 @@ pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitC
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
+        Command::Log(args) => log::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),

@@ -4,6 +4,7 @@
 //! are in range, certificate files were readable and matched when the configuration was loaded.
 
 mod tasks;
+mod tracing;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,6 +28,7 @@ use super::secret::Secret;
 use super::text::ByteSize;
 
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
+pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
     ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig,
     UpstreamConfig, UpstreamModels,
@@ -72,6 +74,8 @@ pub struct Config {
     pub drain: DrainConfig,
     /// What is logged and how.
     pub log: LogConfig,
+    /// Traces of requests.
+    pub tracing: TracingConfig,
     /// Threads that serve the public address, one runtime each.
     pub workers: NonZeroUsize,
     /// Whether it answers requests, and which background work it does.

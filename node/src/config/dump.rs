@@ -3,11 +3,12 @@
 use grapevine_core::engine::Probe;
 use grapevine_core::homes::Home;
 use grapevine_core::residency::{Residency, Rule, Unknown};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::checked::{
     Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat,
-    MeshConfig, NodeConfig, RoutingConfig, UpstreamConfig, UpstreamModels,
+    MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::format_duration;
@@ -48,6 +49,7 @@ impl Config {
                 LogFormat::Text => "text",
                 LogFormat::Json => "json",
             }},
+            "tracing": tracing(&self.tracing),
             "workers": self.workers,
             "worker_mode": self.worker_mode.to_string(),
         });
@@ -104,10 +106,6 @@ fn mesh(mesh: &MeshConfig) -> Value {
 }
 
 fn upstream(upstream: &UpstreamConfig) -> Value {
-    let headers = upstream
-        .headers
-        .iter()
-        .map(|(name, _)| (name.as_str().to_owned(), json!(REDACTED)));
     json!({
         "name": upstream.name.as_str(),
         "base_url": upstream.base_url.to_string(),
@@ -136,8 +134,24 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
             "cooldown": format_duration(upstream.health.cooldown),
             "cooldown_max": format_duration(upstream.health.cooldown_max),
         },
-        "headers": headers.collect::<Map<_, _>>(),
+        "headers": headers(&upstream.headers),
     })
+}
+
+/// Names alone.
+fn headers(headers: &[(HeaderName, HeaderValue)]) -> Map<String, Value> {
+    let shown = headers
+        .iter()
+        .map(|(name, _)| (name.as_str().to_owned(), json!(REDACTED)));
+    shown.collect()
+}
+
+fn tracing(tracing: &TracingConfig) -> Option<Value> {
+    let otlp = tracing.otlp.as_ref()?;
+    Some(json!({
+        "otlp": {"endpoint": otlp.endpoint.to_string(), "headers": headers(&otlp.headers)},
+        "sample": tracing.sample,
+    }))
 }
 
 fn models(models: &UpstreamModels) -> Option<Value> {

@@ -20,6 +20,9 @@ pub const CONFIG_VARIABLE: &str = "GRAPEVINE_CONFIG";
 /// cluster mode holds here too.
 pub const WORKER_MODE_VARIABLE: &str = "WORKER_MODE";
 
+/// OpenTelemetry's own variable for the collector: it means the same to every program on a host.
+const OTLP_ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// Kubernetes sets these for a service of our name; they are not meant for us.
 const FOREIGN_PREFIXES: [&str; 2] = ["GRAPEVINE_SERVICE_", "GRAPEVINE_PORT"];
 
@@ -77,6 +80,16 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
     ),
     ("GRAPEVINE_LOG", &["log", "level"], Form::One),
     ("GRAPEVINE_LOG_FORMAT", &["log", "format"], Form::One),
+    (
+        OTLP_ENDPOINT_VARIABLE,
+        &["tracing", "otlp", "endpoint"],
+        Form::One,
+    ),
+    (
+        "GRAPEVINE_TRACING_SAMPLE",
+        &["tracing", "sample"],
+        Form::One,
+    ),
     ("GRAPEVINE_WORKERS", &["workers"], Form::One),
     (WORKER_MODE_VARIABLE, &["worker_mode"], Form::One),
 ];

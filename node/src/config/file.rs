@@ -7,6 +7,7 @@ mod dns;
 mod geo;
 mod proxies;
 mod tasks;
+mod tracing;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
 
 pub use tasks::{ConcurrencyFile, TasksFile, WebhooksFile};
+pub use tracing::{OtlpFile, TracingFile};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
 
@@ -65,6 +67,8 @@ pub struct ConfigFile {
     pub drain: Option<DrainFile>,
     /// What is logged and how.
     pub log: Option<LogFile>,
+    /// Traces of requests, in OpenTelemetry's form.
+    pub tracing: Option<TracingFile>,
     /// Threads that serve the public address, 1 to 1024. Default: one per core.
     pub workers: Option<u64>,
     /// What the node does, in quotes: "!" is API requests, "*" all background services, "-" neither; or
@@ -358,7 +362,8 @@ pub struct DrainFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogFile {
-    /// error, warn, info, debug, trace, or a filter such as info,grapevine_node::mesh=debug. Default: info.
+    /// error, warn, info, debug, trace, or a filter such as info,grapevine_node::mesh=debug; changes while
+    /// the node runs. Default: info.
     pub level: Option<String>,
     /// The form of a line. Default: text.
     pub format: Option<LogFormatWord>,

@@ -34,6 +34,7 @@ mod written;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+pub use check::is_log_filter;
 pub use checked::{Config, LogConfig, LogFormat, MeshConfig};
 pub use env::Environment;
 pub use flags::Flags;

@@ -157,7 +157,10 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
         config.tasks.queue.clone_from(&current.tasks.queue);
     }
     keep.value("tasks", &current.tasks, &mut config.tasks);
-    keep.value("log", &current.log, &mut config.log);
+    let (format, new) = (&current.log.format, &mut config.log.format);
+    keep.value("log.format", format, new);
+    let (otlp, new) = (&current.tracing.otlp, &mut config.tracing.otlp);
+    keep.value("tracing.otlp", otlp, new);
     // What is answered may change, but not where and whether: peers were told.
     let listen = |dns: &Option<DnsConfig>| dns.as_ref().map(|dns| dns.listen);
     if listen(&current.dns) != listen(&config.dns) {

@@ -54,6 +54,7 @@ use crate::config::address::Network;
 use crate::config::checked::ProxyProtocol;
 use crate::driver::Desk;
 use crate::observe::record::Recorder;
+use crate::observe::trace::Sampler;
 use crate::readiness::Readiness;
 
 pub use background::Background;
@@ -101,6 +102,8 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// What marks requests of this mesh in `CDN-Loop`; one that carries it already is refused.
     pub passed: HeaderValue,
+    /// Decides which requests are traced; `None` traces none and passes on what they say.
+    pub sampler: Option<Sampler>,
 }
 
 /// What a request thread works with. `local` belongs to the thread's own runtime.

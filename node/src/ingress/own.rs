@@ -90,7 +90,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
 
 #[async_trait::async_trait]
 impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
-    async fn call(&self, request: OwnRequest) -> OwnAnswer {
+    async fn call(&self, mut request: OwnRequest) -> OwnAnswer {
         let settings = self.context.settings.load_full();
         let mut track = Track::begin_request(
             &self.context.desk,
@@ -98,6 +98,7 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
             &settings,
             door::new_id(),
             (request.method.clone(), request.path.clone()),
+            &mut request.headers,
         );
         track.set_own();
         if let Some(key) = &request.caller.key {

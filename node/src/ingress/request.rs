@@ -29,7 +29,7 @@ use super::reply::{self, Reply};
 use super::track::Track;
 use super::visitor::Visitor;
 use crate::clock::Clock;
-use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure, RequestId};
+use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
 use crate::headers;
 
 /// A request that was let in.
@@ -73,7 +73,6 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
     let clock: Clock = context.desk.clock();
     let wished = &request.wishes.allow_regions;
     let errand = Errand {
-        id: None,
         context,
         allow_regions: request.visitor.allowed(wished),
         deadline: clock.timer(track.arrived_at() + allowed),
@@ -88,9 +87,6 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
 
 /// The work for one request.
 struct Errand<'a, L, P> {
-    /// What peers know the request by, once it goes to one. Ours alone: clients may well send one id
-    /// with several requests, and peers refuse duplicates.
-    id: Option<RequestId>,
     context: &'a Context<L, P>,
     request: Admitted,
     deadline: Instant,
@@ -235,7 +231,7 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
     fn call(&mut self, upstream: &UpstreamView, last_resort: bool) -> Call {
         let request_id = match upstream.way {
             Way::Local => self.track.id().clone(),
-            Way::Peer => self.id.get_or_insert_with(door::new_id).clone(),
+            Way::Peer => self.track.id_for_peers(),
         };
         Call {
             request_id,
@@ -243,7 +239,7 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
             model: self.request.head.model.clone(),
             method: self.track.method().clone(),
             path: self.track.path().clone(),
-            headers: self.request.headers.clone(),
+            headers: self.track.headers_of_attempt(&self.request.headers),
             body: self.request.body.clone(),
             deadline: self.deadline,
             last_resort,

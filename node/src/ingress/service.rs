@@ -59,7 +59,7 @@ pub(super) async fn serve<L: CallLocal, P: CallPeer>(
 async fn dispatch<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
     settings: &Arc<Settings>,
-    head: Parts,
+    mut head: Parts,
     body: Incoming,
     peer: SocketAddr,
 ) -> Reply {
@@ -75,6 +75,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         settings,
         door::request_id(&head.headers),
         (head.method.clone(), path),
+        &mut head.headers,
     );
     if let Some((status, body)) = own {
         return reply::own_unrecorded(track, status, &body);

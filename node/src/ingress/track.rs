@@ -16,10 +16,11 @@ use grapevine_core::place::Place;
 use grapevine_core::residency::{Fence, Origin};
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
-use http::Method;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
 
 use super::Settings;
+use super::door;
 use super::head::Head;
 use crate::clock::{self, Clock};
 use crate::driver::Desk;
@@ -68,7 +69,10 @@ impl Track {
         settings: &Arc<Settings>,
         id: RequestId,
         (method, path): (Method, PathAndQuery),
+        headers: &mut HeaderMap,
     ) -> Self {
+        let sampler = settings.sampler.as_ref();
+        let trace = sampler.and_then(|it| door::with_rng(|rng| it.begin(headers, rng)));
         let now = desk.now();
         let record = RequestRecord {
             id,
@@ -90,6 +94,8 @@ impl Track {
             residency: None,
             error: None,
             kind: RequestKind::Client,
+            trace,
+            forwarded_as: None,
         };
         Self {
             recorder: recorder.clone(),
@@ -107,6 +113,13 @@ impl Track {
 
     pub(super) fn id(&self) -> &RequestId {
         &self.record.id
+    }
+
+    /// What peers know the request by. No other request's: clients may well send one id with several
+    /// requests, and peers refuse duplicates.
+    pub(super) fn id_for_peers(&mut self) -> RequestId {
+        let id = self.record.forwarded_as.get_or_insert_with(door::new_id);
+        id.clone()
     }
 
     pub(super) fn settings(&self) -> &Arc<Settings> {
@@ -132,6 +145,17 @@ impl Track {
     /// Attempts begun so far.
     pub(super) fn attempts(&self) -> usize {
         self.record.attempts.len() + usize::from(self.current.is_some())
+    }
+
+    /// The request's headers as the attempt under way sends them: with its own span, where it is traced.
+    pub(super) fn headers_of_attempt(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut headers = headers.clone();
+        if let Some(trace) = &self.record.trace {
+            trace
+                .child(self.record.attempts.len() as u64)
+                .mark(&mut headers);
+        }
+        headers
     }
 
     /// Whose key it carried.
@@ -232,8 +256,9 @@ impl Track {
             return;
         };
         let took = self.clock.now().since(attempt.started_at);
+        let began = attempt.started_at.since(self.arrived_at);
         self.last_first_byte = attempt.first_byte.unwrap_or(self.last_first_byte);
-        self.note(&attempt.choice, outcome, took, detail);
+        self.note(&attempt.choice, outcome, (began, took), detail);
         let in_vain = matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed);
         let waited = (in_vain && !attempt.goes_on).then_some(took);
         self.report(&attempt.choice, outcome, attempt.first_byte.or(waited));
@@ -241,7 +266,8 @@ impl Track {
 
     /// No attempt could even begin at `choice`.
     pub(super) fn turned_away(&mut self, choice: &Choice, outcome: Outcome) {
-        self.note(choice, outcome, Duration::ZERO, None);
+        let began = self.clock.now().since(self.arrived_at);
+        self.note(choice, outcome, (began, Duration::ZERO), None);
         self.report(choice, outcome, None);
     }
 
@@ -309,13 +335,24 @@ impl Track {
         });
     }
 
-    fn note(&mut self, choice: &Choice, outcome: Outcome, took: Duration, detail: Option<String>) {
+    fn note(
+        &mut self,
+        choice: &Choice,
+        outcome: Outcome,
+        (began, took): (Duration, Duration),
+        detail: Option<String>,
+    ) {
         let upstream = &choice.candidate.upstream;
         self.record.attempts.push(AttemptRecord {
             node: upstream.node.clone(),
             region: upstream.region.clone(),
             upstream: upstream.name.clone(),
             outcome: outcome.as_str(),
+            status: match outcome {
+                Outcome::Status { status, .. } => Some(status),
+                _ => None,
+            },
+            began,
             took,
             reason: choice.reason.as_str(),
             cost: choice.cost,

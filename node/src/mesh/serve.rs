@@ -20,7 +20,7 @@ use http_body::Body;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout};
-use tracing::debug;
+use tracing::{Instrument, debug, debug_span};
 
 use super::admission::{Refused, admit, refused};
 use super::framed;
@@ -83,9 +83,21 @@ pub(super) async fn serve<L: CallLocal>(
     if let Some(head) = InsideHead::of(&head) {
         return inside::serve(hub, link, &mut stream, &head, counted).await;
     }
+    let span = debug_span!("request", request.id = head.request_id);
+    serve_request(hub, link, stream, &head)
+        .instrument(span)
+        .await;
+}
+
+async fn serve_request<L: CallLocal>(
+    hub: &Hub<L>,
+    link: &Link,
+    mut stream: CallStream,
+    head: &RequestHead<'_>,
+) {
     let deadline = Instant::now() + head.remaining.min(DEADLINE_MAX);
     let upstream = head.upstream.clone();
-    let admitted = admit(hub, &head);
+    let admitted = admit(hub, head);
     let taken = match admitted {
         Ok((admission, call)) => match receive_body(hub, &mut stream, head.body_bytes).await {
             Ok(body) => Ok((admission, Call { body, ..call })),

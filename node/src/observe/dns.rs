@@ -3,7 +3,8 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+
+use super::families::Families;
 
 /// Questions answered. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +23,8 @@ impl DnsQueries {
         self.0.get_or_create(&labels).inc();
     }
 
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
+    pub(super) fn register(&self, families: &mut Families) {
+        families.register(
             "dns_queries",
             "DNS questions answered, by the type asked for and the answer's code",
             self.0.clone(),

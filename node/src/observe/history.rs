@@ -129,6 +129,8 @@ impl RequestRecord {
             "residency": self.residency.as_deref(),
             "error": self.error,
             "kind": self.kind.as_str(),
+            "forwarded_as": self.forwarded_as.as_deref(),
+            "trace": self.trace.map(|trace| trace.id.to_string()),
         })
     }
 }
@@ -140,6 +142,8 @@ impl AttemptRecord {
             "region": self.region.as_str(),
             "upstream": self.upstream.as_str(),
             "outcome": self.outcome,
+            "status": self.status,
+            "began_ms": milliseconds(self.began),
             "ms": milliseconds(self.took),
             "reason": self.reason,
             "cost_ms": cost_to_json(&self.cost),
@@ -190,7 +194,7 @@ fn cost_to_json(cost: &Cost) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::observe::record::{RequestKind, Tokens};
     use grapevine_core::ids::RegionName;
@@ -198,7 +202,7 @@ mod tests {
     use http::uri::PathAndQuery;
     use std::time::Duration;
 
-    fn record(id: usize) -> RequestRecord {
+    pub(in crate::observe) fn record(id: usize) -> RequestRecord {
         RequestRecord {
             id: id.to_string().into(),
             time: Duration::from_secs(1),
@@ -215,6 +219,8 @@ mod tests {
                 region: RegionName::new("sgp").expect("a valid name"),
                 upstream: UpstreamName::new("primary").expect("a valid name"),
                 outcome: "answered",
+                status: Some(200),
+                began: Duration::ZERO,
                 took: Duration::from_micros(1_500),
                 reason: "only",
                 cost: Cost::default(),
@@ -228,6 +234,8 @@ mod tests {
             residency: None,
             error: None,
             kind: RequestKind::Client,
+            trace: None,
+            forwarded_as: None,
         }
     }
 

@@ -20,8 +20,8 @@ pub(super) struct PathLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct DirectionLabels {
-    pub(super) direction: &'static str,
+pub(super) struct ModelLabels {
+    pub(super) gen_ai_request_model: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

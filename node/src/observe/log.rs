@@ -1,6 +1,7 @@
-//! Where logs go and how they look.
+//! Where logs go, how they look, and how much is told.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -11,26 +12,83 @@ use crate::config::{LogConfig, LogFormat};
 /// the node counts those itself. A level that names such a crate overrides it.
 const LOUD_CRATES: [&str; 2] = ["chitchat", "hickory_proto"];
 
+/// The one log of the process; not set until it is installed.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    /// As it was last set.
+    level: Mutex<String>,
+    /// Puts another filter in the place of the one in use; what fails is a log that has ended.
+    swap: Box<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
 /// Installs the process's log output, on standard error. A second call changes nothing.
 ///
 /// # Errors
 /// When the level is no filter.
 pub fn init(config: &LogConfig) -> Result<(), ParseError> {
-    let mut filter = EnvFilter::builder().parse(&config.level)?;
+    let filter = filter(&config.level)?;
+    // Colours are for people: in a file or a collector they are noise between a name and its value.
+    let builder = tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let level = config.level.clone();
+    // A second subscriber in one process is a test's; the first one stays.
+    match config.format {
+        LogFormat::Text => {
+            let builder = builder.with_env_filter(filter).with_filter_reloading();
+            let handle = builder.reload_handle();
+            if builder.try_init().is_ok() {
+                keep(level, move |filter| drop(handle.reload(filter)));
+            }
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true);
+            let builder = builder.with_env_filter(filter).with_filter_reloading();
+            let handle = builder.reload_handle();
+            if builder.try_init().is_ok() {
+                keep(level, move |filter| drop(handle.reload(filter)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From now on the log tells what `level` lets through: a level or a filter, as in the configuration.
+///
+/// # Errors
+/// When it is no filter; then nothing changes.
+pub fn set_level(level: &str) -> Result<(), ParseError> {
+    let filter = filter(level)?;
+    if let Some(log) = LOG.get() {
+        let mut kept = log.level.lock().unwrap_or_else(PoisonError::into_inner);
+        (log.swap)(filter);
+        level.clone_into(&mut kept);
+    }
+    Ok(())
+}
+
+/// What the log lets through now; `None` where none was installed.
+pub fn level() -> Option<String> {
+    let level = LOG.get()?.level.lock();
+    Some(level.unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+fn keep(level: String, swap: impl Fn(EnvFilter) + Send + Sync + 'static) {
+    let log = Log {
+        level: Mutex::new(level),
+        swap: Box::new(swap),
+    };
+    // Only whoever installed the log comes here, and that is done once.
+    let _ = LOG.set(log);
+}
+
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    let mut filter = EnvFilter::builder().parse(level)?;
     for name in LOUD_CRATES {
-        if !config.level.contains(name) {
+        if !level.contains(name) {
             filter = filter.add_directive(format!("{name}=error").parse()?);
         }
     }
-    // Colours are for people: in a file or a collector they are noise between a name and its value.
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // A second subscriber in one process is a test's; the first one stays.
-    let _ = match config.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    Ok(())
+    Ok(filter)
 }

@@ -4,27 +4,30 @@
 //! transitions from core's notices, and states are read from the view when somebody scrapes.
 //!
 //! Labels come from closed or bounded sets: the node's own upstreams and peers, status classes, and
-//! outcome words. Models and clients' keys are not labels; the list of requests has them.
+//! outcome words. Clients' keys are not labels; the list of requests has them. Models are labels of
+//! [`super::usage`], which says how those are bounded. `deploy/prometheus/METRICS.md` lists all; a test
+//! keeps the two in step.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use grapevine_core::fact::Standing;
-use grapevine_core::view::{NodeView, Reach, View};
-use prometheus_client::encoding::text;
+use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
 
 use super::dns::DnsQueries;
+use super::families::{Families, Form};
 use super::labels::{
-    AttemptLabels, BuildLabels, DirectionLabels, KindLabels, PathLabels, PeerLabels, StatusLabels,
+    AttemptLabels, BuildLabels, KindLabels, ModelLabels, PathLabels, PeerLabels, StatusLabels,
     UpstreamLabels,
 };
+use super::notices;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
+use super::usage::{MODELS_MAX, Usage};
 
 /// How records call a refusal by residency.
 pub const RESIDENCY: &str = "residency";
@@ -37,12 +40,11 @@ pub struct Metrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    registry: Registry,
+    families: Families,
     requests: Family<StatusLabels, Counter>,
     attempts: Family<AttemptLabels, Counter>,
     first_byte: Family<PathLabels, Histogram>,
     overhead: Histogram,
-    tokens: Family<DirectionLabels, Counter>,
     transitions: Family<KindLabels, Counter>,
     residency: Family<KindLabels, Counter>,
     upstream_usable: Family<UpstreamLabels, Gauge>,
@@ -52,7 +54,9 @@ struct Inner {
     peer_reachable: Family<PeerLabels, Gauge>,
     peer_rtt: Family<PeerLabels, FloatGauge>,
     peer_residency_differs: Family<PeerLabels, Gauge>,
-    lost: Family<KindLabels, Gauge>,
+    model_upstreams: Family<ModelLabels, Gauge>,
+    lost: Family<KindLabels, Counter>,
+    usage: Usage,
     dns: DnsQueries,
     tasks: TaskMetrics,
 }
@@ -64,8 +68,8 @@ pub struct Losses(pub Vec<(&'static str, u64)>);
 impl Metrics {
     /// Metrics of the node named `node` in `region`.
     pub fn new(node: &str, region: &str) -> Self {
-        let mut registry = Registry::with_prefix("grapevine");
-        let inner = Inner::register(&mut registry);
+        let mut families = Families::default();
+        let inner = Inner::register(&mut families);
         let build = Family::<BuildLabels, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION");
         let labels = BuildLabels {
@@ -74,12 +78,27 @@ impl Metrics {
             region: region.to_owned(),
         };
         build.get_or_create(&labels).set(1);
-        registry.register(
+        families.register(
             "build_info",
             "The running build and who it is; always 1",
             build,
         );
-        Self(Arc::new(Inner { registry, ..inner }))
+        let metrics = Self(Arc::new(Inner { families, ..inner }));
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Shows closed sets from the start: the first of a kind is an increase, not a new series.
+    fn begin_at_zero(&self) {
+        for status in STATUS_CLASSES {
+            drop(self.0.requests.get_or_create(&StatusLabels { status }));
+        }
+        for kind in RESIDENCY_KINDS {
+            drop(self.0.residency.get_or_create(&KindLabels { kind }));
+        }
+        for kind in notices::KINDS {
+            drop(self.0.transitions.get_or_create(&KindLabels { kind }));
+        }
     }
 
     /// Those of background work.
@@ -87,8 +106,8 @@ impl Metrics {
         &self.0.tasks
     }
 
-    /// Counts a finished request.
-    pub fn request(&self, record: &RequestRecord, own_node: &str) {
+    /// Counts a finished request, seen with `view`.
+    pub fn request(&self, record: &RequestRecord, view: &View) {
         let metrics = &*self.0;
         let status = status_class(record.status);
         metrics
@@ -104,7 +123,7 @@ impl Metrics {
             metrics.attempts.get_or_create(&labels).inc();
         }
         if let Some(served) = &record.served {
-            let path = if served.node.as_str() == own_node {
+            let path = if served.node == view.node {
                 "local"
             } else {
                 "peer"
@@ -122,17 +141,7 @@ impl Metrics {
             let kind = if is_refused { "refused" } else { "fenced" };
             metrics.residency.get_or_create(&KindLabels { kind }).inc();
         }
-        let tokens = [
-            ("input", record.tokens.input),
-            ("output", record.tokens.output),
-        ];
-        for (direction, count) in tokens {
-            let labels = DirectionLabels { direction };
-            metrics
-                .tokens
-                .get_or_create(&labels)
-                .inc_by(count.unwrap_or_default());
-        }
+        metrics.usage.request(record, view);
     }
 
     /// The counts of the DNS server.
@@ -151,17 +160,14 @@ impl Metrics {
         self.0.transitions.get_or_create(&KindLabels { kind }).inc();
     }
 
-    /// All metrics in OpenMetrics text, with the states of `view`.
-    pub fn scrape(&self, view: &View, losses: &Losses) -> String {
+    /// All metrics as text, with the states of `view`.
+    pub fn scrape(&self, view: &View, losses: &Losses, form: Form) -> String {
         self.read(view);
         for (kind, count) in &losses.0 {
-            let count = i64::try_from(*count).unwrap_or(i64::MAX);
-            self.0.lost.get_or_create(&KindLabels { kind }).set(count);
+            let lost = self.0.lost.get_or_create(&KindLabels { kind });
+            lost.inner().store(*count, Ordering::Relaxed);
         }
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = text::encode(&mut text, &self.0.registry);
-        text
+        self.0.families.text(form)
     }
 
     /// Sets the gauges from `view`; what is not in it any more is dropped.
@@ -180,18 +186,33 @@ impl Metrics {
                 metrics.read_peer(node);
             }
         }
+        metrics.read_models(view);
         metrics.tasks.read(view);
     }
 }
 
 impl Inner {
+    /// How many upstreams may be used for each model that is listed by name.
+    fn read_models(&self, view: &View) {
+        self.model_upstreams.clear();
+        for (model, routes) in view.models.iter().take(MODELS_MAX) {
+            let usable: usize = routes.tiers.iter().map(|tier| tier.usable.len()).sum();
+            let gen_ai_request_model = model.to_string();
+            let labels = ModelLabels {
+                gen_ai_request_model,
+            };
+            let usable = i64::try_from(usable).unwrap_or(i64::MAX);
+            self.model_upstreams.get_or_create(&labels).set(usable);
+        }
+    }
+
     fn read_upstreams(&self, node: &NodeView) {
         for status in &node.upstreams {
             let labels = UpstreamLabels {
                 node: node.name.to_string(),
                 upstream: status.fact.name.to_string(),
             };
-            let usable = status.fact.standing == Standing::Ready && node.reach == Reach::Open;
+            let usable = is_usable(node, status);
             self.upstream_usable
                 .get_or_create(&labels)
                 .set(i64::from(usable));
@@ -225,18 +246,17 @@ impl Inner {
         }
     }
 
-    fn register(registry: &mut Registry) -> Self {
+    fn register(families: &mut Families) -> Self {
         // 1 ms to 65 s: from a mock on loopback to a reasoning model.
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 17));
         let inner = Self {
-            registry: Registry::default(),
+            families: Families::default(),
             requests: Family::default(),
             attempts: Family::default(),
             first_byte: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.001, 2.0, 17))
             }),
             overhead: seconds(),
-            tokens: Family::default(),
             transitions: Family::default(),
             residency: Family::default(),
             upstream_usable: Family::default(),
@@ -246,101 +266,109 @@ impl Inner {
             peer_reachable: Family::default(),
             peer_rtt: Family::default(),
             peer_residency_differs: Family::default(),
+            model_upstreams: Family::default(),
             lost: Family::default(),
+            usage: Usage::register(families),
             dns: DnsQueries::default(),
-            tasks: TaskMetrics::register(registry),
+            tasks: TaskMetrics::register(families),
         };
-        inner.dns.register(registry);
-        inner.register_requests(registry);
-        inner.register_states(registry);
+        inner.dns.register(families);
+        inner.register_requests(families);
+        inner.register_states(families);
         inner
     }
 
-    fn register_requests(&self, registry: &mut Registry) {
-        registry.register(
+    fn register_requests(&self, families: &mut Families) {
+        families.register(
             "requests",
             "Requests finished at this node, by class of status; 499 is a client that went away",
             self.requests.clone(),
         );
-        registry.register(
+        families.register(
             "attempts",
             "Attempts made by this node, by where they went and how they ended",
             self.attempts.clone(),
         );
-        registry.register_with_unit(
+        families.register_seconds(
             "first_byte",
             "Time from the successful attempt's start to the first byte of its answer",
-            Unit::Seconds,
             self.first_byte.clone(),
         );
-        registry.register_with_unit(
+        families.register_seconds(
             "overhead",
             "Time that this node added to a request that was answered",
-            Unit::Seconds,
             self.overhead.clone(),
         );
-        registry.register(
-            "tokens",
-            "Tokens as the upstreams counted them",
-            self.tokens.clone(),
-        );
-        registry.register(
+        families.register(
             "transitions",
             "Changes of state of own upstreams, peers and links, by kind",
             self.transitions.clone(),
         );
-        registry.register(
+        families.register(
             "residency",
             "Requests that residency rules concerned: kept within their fence, refused, or refused to a peer",
             self.residency.clone(),
         );
-        registry.register(
+        families.register(
             "lost",
             "What was dropped at a limit or refused by a check since the start, by kind",
             self.lost.clone(),
         );
     }
 
-    fn register_states(&self, registry: &mut Registry) {
-        registry.register(
+    fn register_states(&self, families: &mut Families) {
+        families.register(
             "upstream_usable",
             "Whether an upstream may be used as this node sees it: 1 or 0",
             self.upstream_usable.clone(),
         );
-        registry.register(
+        families.register(
+            "model_upstreams_usable",
+            "Upstreams of the mesh that may be used for a model, as this node sees them",
+            self.model_upstreams.clone(),
+        );
+        families.register(
             "upstream_in_flight",
             "Requests thought to be under way at an upstream",
             self.upstream_in_flight.clone(),
         );
-        registry.register_with_unit(
+        families.register_seconds(
             "upstream_first_byte_expected",
             "Expected time to first byte at an upstream, seen from its own node",
-            Unit::Seconds,
             self.upstream_first_byte.clone(),
         );
-        registry.register(
+        families.register(
             "peer_live",
             "Whether membership holds a peer for alive: 1 or 0",
             self.peer_live.clone(),
         );
-        registry.register(
+        families.register(
             "peer_reachable",
             "Whether work can be sent to a peer: 1 or 0",
             self.peer_reachable.clone(),
         );
-        registry.register_with_unit(
+        families.register_seconds(
             "peer_rtt",
             "Round trip to a peer over the mesh port",
-            Unit::Seconds,
             self.peer_rtt.clone(),
         );
-        registry.register(
+        families.register(
             "peer_residency_differs",
             "Whether a peer goes by other residency rules than this node: 1 or 0",
             self.peer_residency_differs.clone(),
         );
     }
 }
+
+fn is_usable(node: &NodeView, status: &UpstreamStatus) -> bool {
+    status.fact.standing == Standing::Ready && node.reach == Reach::Open
+}
+
+/// The labels of `grapevine_requests_total`.
+const STATUS_CLASSES: [&str; 6] = ["2xx", "3xx", "4xx", "429", "499", "5xx"];
+
+/// The labels of `grapevine_residency_total`.
+const RESIDENCY_KINDS: [&str; 3] = ["fenced", "refused", "refused-to-peer"];
 
 const fn status_class(status: u16) -> &'static str {
     match status {
@@ -352,3 +380,6 @@ const fn status_class(status: u16) -> &'static str {
         _ => "5xx",
     }
 }
+
+#[cfg(test)]
+mod tests;

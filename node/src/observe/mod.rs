@@ -1,16 +1,24 @@
 //! What the node shows of itself: logs, metrics, and the last requests.
 //!
-//! [`record`] is the request path's end, [`history`] the collecting one.
+//! [`record`] is the request path's end, [`history`] the collecting one. Traces: [`trace`] (which request
+//! belongs to which), [`spans`] (what is shown of it), [`otlp`] (where that goes).
 
 pub mod dns;
+pub mod families;
+pub mod gen_ai;
 pub mod history;
 mod labels;
 pub mod log;
 pub mod metrics;
 pub mod notices;
+pub mod otlp;
 pub mod pulse;
 pub mod record;
+pub mod requests;
+pub mod spans;
 pub mod tasks;
+pub mod trace;
+mod usage;
 
 use std::time::Duration;
 

@@ -14,8 +14,29 @@ pub async fn run(mut notices: mpsc::Receiver<Notice>, metrics: Metrics) {
     }
 }
 
+/// All labels of `grapevine_transitions_total`.
+pub(super) const KINDS: [&str; 17] = [
+    "upstream_ejected",
+    "upstream_probing",
+    "upstream_recovered",
+    "upstream_cooling_down",
+    "models_cut_off",
+    "rules_differ",
+    "rules_agree",
+    "peer_joined",
+    "peer_died",
+    "peer_revived",
+    "peer_forgotten",
+    "link_up",
+    "link_down",
+    "link_silent",
+    "peer_draining",
+    "too_many_peers",
+    "clock_went_back",
+];
+
 /// The label of a notice in `grapevine_transitions_total`.
-const fn kind(notice: &Notice) -> &'static str {
+pub(super) const fn kind(notice: &Notice) -> &'static str {
     match notice {
         Notice::UpstreamEjected { .. } => "upstream_ejected",
         Notice::UpstreamProbing { .. } => "upstream_probing",

@@ -221,6 +221,8 @@ mod tests {
             residency: None,
             error: None,
             kind: RequestKind::Client,
+            trace: None,
+            forwarded_as: None,
         }
     }
 

@@ -19,6 +19,7 @@ use http::Method;
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 
+use super::trace::Trace;
 use crate::driver::Desk;
 use crate::exchange::RequestId;
 
@@ -72,6 +73,10 @@ pub struct RequestRecord {
     pub error: Option<&'static str>,
     /// Who asked.
     pub kind: RequestKind,
+    /// Its span; `None` where it is not traced. The attempts' are its children, by their index.
+    pub trace: Option<Trace>,
+    /// The name that peers know it by; `None` where it went to none.
+    pub forwarded_as: Option<RequestId>,
 }
 
 /// Who asked for a request.
@@ -125,6 +130,10 @@ pub struct AttemptRecord {
     pub upstream: UpstreamName,
     /// How it ended: [`grapevine_core::outcome::Outcome::as_str`].
     pub outcome: &'static str,
+    /// The upstream's status; `None` where none came.
+    pub status: Option<u16>,
+    /// When it began, since the request's arrival.
+    pub began: Duration,
     /// How long it took, until its end or its failure.
     pub took: Duration,
     /// Why this candidate was chosen: [`grapevine_core::route::Reason::as_str`].
@@ -309,6 +318,8 @@ mod tests {
             residency: None,
             error: None,
             kind: RequestKind::Client,
+            trace: None,
+            forwarded_as: None,
         }
     }
 

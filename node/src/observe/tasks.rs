@@ -13,7 +13,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+
+use super::families::Families;
 
 /// Services with labels of their own.
 pub const SERVICES_MAX: usize = 64;
@@ -73,7 +74,7 @@ fn seconds() -> Histogram {
 }
 
 impl TaskMetrics {
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    pub(super) fn register(families: &mut Families) -> Self {
         let inner = Inner {
             services: Mutex::default(),
             tasks: Family::default(),
@@ -84,46 +85,40 @@ impl TaskMetrics {
             enqueue: Family::new_with_constructor(seconds),
             run: Family::new_with_constructor(seconds),
         };
-        registry.register(
+        families.register(
             "tasks",
             "Tasks in this node's store, by service, state and store, as of the last sweep. Nodes that share a \
              store all tell of the same tasks: sum over what is max by (store, service, state), and over \
              nodes only where store is own",
             inner.tasks.clone(),
         );
-        registry.register(
+        families.register(
             "tasks_ended",
             "Attempts that ended at this node, by service and how",
             inner.ended.clone(),
         );
-        registry.register(
+        families.register(
             "tasks_run_again",
             "Attempts begun at this node that were not their task's first",
             inner.again.clone(),
         );
-        registry.register(
+        families.register(
             "tasks_unserved",
             "Tasks that wait at this node while no live node serves them, by service and store. Nodes that share \
              a store all tell of the same tasks: sum over nodes only where store is own",
             inner.unserved.clone(),
         );
-        registry.register(
+        families.register(
             "task_leases_lost",
             "Leases in this node's store that ran out: their tasks wait again or are dead letters",
             inner.lost.clone(),
         );
-        registry.register_with_unit(
+        families.register_seconds(
             "task_enqueue",
             "Time until an accepted task was durable",
-            Unit::Seconds,
             inner.enqueue.clone(),
         );
-        registry.register_with_unit(
-            "task_run",
-            "Time that an attempt took",
-            Unit::Seconds,
-            inner.run.clone(),
-        );
+        families.register_seconds("task_run", "Time that an attempt took", inner.run.clone());
         Self(Arc::new(inner))
     }
 
@@ -219,7 +214,7 @@ mod tests {
 
     #[test]
     fn services_beyond_the_limit_share_a_label() {
-        let metrics = TaskMetrics::register(&mut Registry::default());
+        let metrics = TaskMetrics::register(&mut Families::default());
         for number in 0..SERVICES_MAX {
             metrics.began_again(&format!("s:{number}"));
         }

@@ -285,6 +285,7 @@ impl Default for Plan {
                 cors: Cors::Any,
                 ping_interval: Duration::from_secs(15),
                 passed: HeaderValue::from_static("grapevine"),
+                sampler: None,
             },
             listen: ListenSettings {
                 address: (Ipv4Addr::LOCALHOST, 0).into(),

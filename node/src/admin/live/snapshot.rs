@@ -356,6 +356,7 @@ mod tests {
         ServicesFact {
             serves: (0..8).map(key).collect::<BTreeSet<_>>(),
             waiting: (0..8).map(|number| (key(number), 1_000_000)).collect(),
+            store: None,
         }
     }
 

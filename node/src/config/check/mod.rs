@@ -13,6 +13,7 @@ mod mesh;
 mod node;
 mod routing;
 mod tasks;
+mod tracing;
 mod upstreams;
 
 use std::fmt::Display;
@@ -23,6 +24,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use grapevine_core::mode::Mode;
+
+pub use node::is_log_filter;
 
 use super::checked::{self, Config, CorsOrigins, DrainConfig};
 use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
@@ -82,7 +85,7 @@ pub(super) fn check(
         .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
     let drain = checker.drain(file.drain.as_ref());
     let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
-    let log = checker.log(file.log.as_ref());
+    let (log, tracing) = checker.telling(file);
     let workers = checker.workers(file.workers);
     Some(Config {
         node: node?,
@@ -103,6 +106,7 @@ pub(super) fn check(
         tasks,
         drain,
         log,
+        tracing,
         workers: workers?,
         worker_mode,
     })

@@ -197,7 +197,7 @@ impl Checker<'_> {
 
 /// Whether `text` is a filter. A bare word would be a target for the filter's own parser, and a
 /// mistyped level so a log without a line: here it must be a level.
-fn is_log_filter(text: &str) -> bool {
+pub fn is_log_filter(text: &str) -> bool {
     // The empty text is a level for the parser.
     let is_level = |item: &str| !item.is_empty() && item.parse::<LevelFilter>().is_ok();
     let is_item = |item: &str| item.contains(['=', '[', ':']) || is_level(item);

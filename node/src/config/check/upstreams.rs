@@ -221,7 +221,7 @@ impl Checker<'_> {
         }
     }
 
-    fn headers(
+    pub(super) fn headers(
         &mut self,
         key: &str,
         map: Option<&BTreeMap<String, SecretText>>,

@@ -5,6 +5,7 @@ mod mode;
 mod problems;
 mod reload;
 mod sources;
+mod tracing;
 
 use std::path::{Path, PathBuf};
 

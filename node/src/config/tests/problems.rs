@@ -19,7 +19,7 @@ fn unknown_key_suggests_the_nearest() {
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
             "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, geo, keys, limits, \
-             listen, log, mesh, node, proxy_protocol, residency, routing, tasks, tls, trusted_proxies, upstreams, \
+             listen, log, mesh, node, proxy_protocol, residency, routing, tasks, tls, tracing, trusted_proxies, upstreams, \
              worker_mode, workers",
         ]
     );

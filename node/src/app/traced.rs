@@ -1,0 +1,142 @@
+//! Own upstreams as peers call them: each call's spans are drawn when it has ended.
+//!
+//! The entry node's span comes along in the call's headers; what is sent to the upstream tells of this
+//! node's own span below it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use grapevine_core::outcome::Outcome;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use crate::observe::otlp::Tracer;
+use crate::observe::spans::Hop;
+use crate::observe::trace::Trace;
+
+/// Calls own upstreams for peers.
+#[derive(Clone, Debug)]
+pub(super) struct Traced<L> {
+    local: L,
+    /// `None` draws nothing, and passes on what calls say.
+    tracer: Option<Tracer>,
+}
+
+impl<L> Traced<L> {
+    pub(super) const fn new(local: L, tracer: Option<Tracer>) -> Self {
+        Self { local, tracer }
+    }
+}
+
+impl<L: CallLocal> CallLocal for Traced<L> {
+    async fn call(&self, mut call: Call) -> Result<Answer, Failure> {
+        let tracer = self.tracer.as_ref();
+        let Some(mut drawing) = tracer.and_then(|tracer| Drawing::begin(tracer, &mut call)) else {
+            return self.local.call(call).await;
+        };
+        match self.local.call(call).await {
+            Ok(mut answer) => {
+                drawing.hop.status = Some(answer.status.as_u16());
+                let body = std::mem::take(&mut answer.body);
+                answer.body = AnswerBody::new(DrawnBody { body, drawing });
+                Ok(answer)
+            }
+            Err(failure) => {
+                drawing.failed(&failure);
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// A call under way. Drawn when dropped: as one that was given up, unless it was told how it ended.
+#[derive(Debug)]
+struct Drawing {
+    tracer: Tracer,
+    began: Instant,
+    hop: Hop,
+}
+
+impl Drawing {
+    /// `None` where the call is not traced.
+    fn begin(tracer: &Tracer, call: &mut Call) -> Option<Self> {
+        let trace = Trace::below(&call.headers)?;
+        trace.child(0).mark(&mut call.headers);
+        Some(Self {
+            tracer: tracer.clone(),
+            began: Instant::now(),
+            hop: Hop {
+                trace,
+                id: call.request_id.clone(),
+                time: clock::wall(),
+                took: std::time::Duration::ZERO,
+                method: call.method.clone(),
+                path: call.path.path().to_owned(),
+                model: call.model.clone(),
+                upstream: call.upstream.clone(),
+                status: None,
+                outcome: Outcome::Cancelled.as_str(),
+                detail: None,
+            },
+        })
+    }
+
+    /// The answer came whole.
+    fn ended(&mut self) {
+        let status = self.hop.status.unwrap_or_default();
+        let retry_after = None;
+        self.hop.outcome = Outcome::Status {
+            status,
+            retry_after,
+        }
+        .as_str();
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        self.hop.outcome = failure.outcome.as_str();
+        self.hop.detail = Some(failure.detail.clone());
+    }
+}
+
+impl Drop for Drawing {
+    fn drop(&mut self) {
+        self.hop.took = self.began.elapsed();
+        self.tracer.hop(&self.hop);
+    }
+}
+
+/// The body of a traced answer.
+struct DrawnBody {
+    body: AnswerBody,
+    drawing: Drawing,
+}
+
+impl Body for DrawnBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(None) => self.drawing.ended(),
+            Poll::Ready(Some(Err(failure))) => self.drawing.failed(failure),
+            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.drawing.ended(),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
