@@ -164,7 +164,13 @@ impl Local {
         self.changed = false;
     }
 
-    pub(super) fn next_wake(&self, tell_interval: Duration) -> Option<Instant> {
+    /// Whether time alone changes something of it now, figures to tell aside.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.next_change().is_some_and(|at| at <= now)
+    }
+
+    /// When its ejection or its cooldown ends, or a probe falls due.
+    fn next_change(&self) -> Option<Instant> {
         let state = match self.health.state() {
             State::Ejected { until, .. } => Some(until),
             State::Healthy | State::Probing { .. } => None,
@@ -175,15 +181,19 @@ impl Local {
             }
             _ => None,
         };
+        [state, probe, self.cooling_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn next_wake(&self, tell_interval: Duration) -> Option<Instant> {
         let tell = self
             .told
             .as_ref()
             .filter(|_| self.changed)
             .map(|told| told.considered_at + tell_interval);
-        [state, probe, tell, self.cooling_until]
-            .into_iter()
-            .flatten()
-            .min()
+        self.next_change().into_iter().chain(tell).min()
     }
 
     /// Whether a request may try it while it is being tried: only where nothing probes it.

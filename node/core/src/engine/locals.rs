@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use rand_core::Rng;
 
-use super::event::{AnswerReport, AttemptReport, Effect, ProbeReport, UpstreamSpec};
+use super::event::{
+    AnswerReport, AttemptReport, Effect, ProbeReport, UpstreamSpec, WaitReport,
+};
 use super::local::{Local, ProbeState};
 use super::{Engine, ViewDue};
 use crate::fact::Fact;
@@ -55,6 +57,17 @@ impl Engine {
         local.proved(now);
         local.changed = true;
         self.view_becomes(ViewDue::Soon);
+    }
+
+    pub(super) fn local_answer_awaited(&mut self, now: Instant, report: &WaitReport) {
+        let Some(local) = self.locals.get_mut(&report.upstream) else {
+            return;
+        };
+        let (model, waited) = (report.model.as_ref(), report.waited);
+        if local.latencies.waits(now, model, waited) {
+            local.changed = true;
+            self.view_becomes(ViewDue::Soon);
+        }
     }
 
     pub(super) fn local_attempt_ended(
@@ -165,8 +178,10 @@ impl Engine {
 
     /// Ends cooldowns, asks for probes that fell due, tells what changed.
     pub(super) fn advance_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let names: Vec<UpstreamName> = self.locals.keys().cloned().collect();
-        for name in &names {
+        // After nearly every event there is none.
+        let due = self.locals.iter().filter(|(_, local)| local.is_due(now));
+        let due: Vec<UpstreamName> = due.map(|(name, _)| name.clone()).collect();
+        for name in &due {
             let Some(local) = self.locals.get_mut(name) else {
                 continue;
             };

@@ -569,6 +569,30 @@ fn load_told_by_a_peer_makes_it_hot() {
 }
 
 #[test]
+fn long_wait_moves_requests_elsewhere_before_it_ends() {
+    let mut bench = Bench::with_upstream();
+    bench.attempt(Outcome::status(200));
+    bench.meet("jpn", NEAR, TTFT);
+    assert_eq!(bench.first_node(), "usa");
+    let waits = |waited| {
+        let (upstream, model) = (upstream("primary"), Some(model("gpt")));
+        Event::AnswerAwaited(WaitReport {
+            upstream,
+            model,
+            waited,
+        })
+    };
+    bench.tell(waits(Duration::from_millis(599)));
+    assert_eq!(bench.first_node(), "usa", "not yet unusual");
+    bench.tell(waits(Duration::from_millis(600)));
+    assert!(bench.engine.view_is_due(bench.now + Duration::from_millis(50)));
+    assert_eq!(bench.first_node(), "jpn");
+    let view = bench.engine.view(bench.now);
+    let expected = view.own_first_byte(&upstream("primary"), Some(&model("gpt")));
+    assert_eq!(expected, Some(Duration::from_millis(600)));
+}
+
+#[test]
 fn refusal_makes_a_peer_hot_for_a_second() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
