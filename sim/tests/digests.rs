@@ -43,6 +43,9 @@ fn every_scenario_gives_its_digest_in_every_process_and_build() {
         digests.entry(words[0]).or_default().push(words[2]);
     }
     for (scenario, digests) in digests {
-        assert_ne!(digests[0], digests[1], "{scenario}: another seed, the same run");
+        assert_ne!(
+            digests[0], digests[1],
+            "{scenario}: another seed, the same run"
+        );
     }
 }

@@ -286,9 +286,15 @@ mod tests {
         latencies.record(at(0), Some(&name("quick")), FAST);
         latencies.record(at(0), Some(&name("slow")), SLOW);
         assert!(latencies.waits(at(1), Some(&name("quick")), SLOW));
-        assert_eq!(latencies.of(&name("quick")).map(Latency::expected), Some(SLOW));
+        assert_eq!(
+            latencies.of(&name("quick")).map(Latency::expected),
+            Some(SLOW)
+        );
         assert!(!latencies.waits(at(2), Some(&name("slow")), FAST * 3));
-        assert_eq!(latencies.of(&name("slow")).map(Latency::expected), Some(SLOW));
+        assert_eq!(
+            latencies.of(&name("slow")).map(Latency::expected),
+            Some(SLOW)
+        );
     }
 
     #[test]
@@ -296,7 +302,10 @@ mod tests {
         let mut latencies = Latencies::default();
         assert!(!latencies.waits(at(0), None, TTFT_UNKNOWN));
         assert!(latencies.waits(at(0), None, TTFT_UNKNOWN * 2));
-        assert_eq!(latencies.whole().map(Latency::expected), Some(TTFT_UNKNOWN * 2));
+        assert_eq!(
+            latencies.whole().map(Latency::expected),
+            Some(TTFT_UNKNOWN * 2)
+        );
     }
 
     #[test]

@@ -113,6 +113,12 @@ fn replay_tells_the_last_events_before_a_violation() {
     assert!(last.trim_start().starts_with(&at), "{violation}\n{last}");
     let told = run.last_events.join("\n");
     assert!(told.contains("request"), "{told}");
-    let untold = run::run_as(&scenario, Setup { last_events: 0, ..setup });
+    let untold = run::run_as(
+        &scenario,
+        Setup {
+            last_events: 0,
+            ..setup
+        },
+    );
     assert_eq!(untold.digest, run.digest, "to be told changes nothing");
 }

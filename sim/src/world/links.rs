@@ -188,6 +188,7 @@ impl World {
             return;
         };
         let peers: Vec<NodeIndex> = life.links.keys().copied().collect();
+        self.drop_view(node);
         let sequence = now.since_start().as_millis() as u64;
         for peer in peers {
             if self.nodes[peer.at()].runs(now) {

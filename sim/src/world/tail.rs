@@ -46,7 +46,8 @@ impl Tail {
 impl Happening {
     /// What happens, in words; `None` of what happens all the time: wake-ups, keep-alives, echoes.
     pub(super) fn words(&self) -> Option<String> {
-        let call = |(request, number): &(u64, u32)| format!("attempt {number} of request {request}");
+        let call =
+            |(request, number): &(u64, u32)| format!("attempt {number} of request {request}");
         Some(match self {
             Self::Wake { .. } | Self::Poll { .. } | Self::Ping { .. } => return None,
             Self::Pong { .. } | Self::Inspection => return None,
@@ -72,7 +73,12 @@ impl Happening {
                 owner,
                 attempt,
                 ..
-            } => format!("{} hops from n{} to n{}", call(attempt), from.0.0, owner.0.0),
+            } => format!(
+                "{} hops from n{} to n{}",
+                call(attempt),
+                from.0.0,
+                owner.0.0
+            ),
             Self::Reacts { call: it } => format!("an upstream reacts to {}", call(it)),
             Self::Awaits { call: it } => format!("{} waits for unusually long", call(it)),
             Self::BodyEnds { call: it } => format!("the body of {} ends", call(it)),

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use rand_core::Rng;
 
-use super::event::{
-    AnswerReport, AttemptReport, Effect, ProbeReport, UpstreamSpec, WaitReport,
-};
+use super::event::{AnswerReport, AttemptReport, Effect, ProbeReport, UpstreamSpec, WaitReport};
 use super::local::{Local, ProbeState};
 use super::{Engine, ViewDue};
 use crate::fact::Fact;

@@ -585,7 +585,11 @@ fn long_wait_moves_requests_elsewhere_before_it_ends() {
     bench.tell(waits(Duration::from_millis(599)));
     assert_eq!(bench.first_node(), "usa", "not yet unusual");
     bench.tell(waits(Duration::from_millis(600)));
-    assert!(bench.engine.view_is_due(bench.now + Duration::from_millis(50)));
+    assert!(
+        bench
+            .engine
+            .view_is_due(bench.now + Duration::from_millis(50))
+    );
     assert_eq!(bench.first_node(), "jpn");
     let view = bench.engine.view(bench.now);
     let expected = view.own_first_byte(&upstream("primary"), Some(&model("gpt")));
