@@ -49,6 +49,15 @@ pub(super) enum ProbeState {
     Running,
 }
 
+/// What showed how an upstream fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A request, or a probe that costs as much.
+    Paid,
+    /// A probe that costs nothing.
+    FreeProbe,
+}
+
 impl Local {
     pub(super) fn new(now: Instant, spec: UpstreamSpec) -> Self {
         let probe = match spec.probe {
@@ -215,10 +224,11 @@ impl Local {
         }
     }
 
-    /// Takes what an attempt or a probe showed.
+    /// Takes what an attempt or a probe showed; `source` says which.
     pub(super) fn judge(
         &mut self,
         now: Instant,
+        source: Source,
         outcome: &Outcome,
         verdict: Verdict,
         rng: &mut impl Rng,
@@ -231,6 +241,9 @@ impl Local {
         let transition = match verdict.blame {
             Blame::Success => self.health.succeeded(now),
             Blame::Upstream if is_break(outcome) => self.health.broke_off(now, rng),
+            Blame::Upstream if source == Source::FreeProbe => {
+                self.health.free_probe_failed(now, failure(outcome), rng)
+            }
             Blame::Upstream => self.health.failed(now, failure(outcome), rng),
             Blame::Credential => self.health.credential_refused(now, rng),
             Blame::Nobody | Blame::Peer => None,

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use rand_core::Rng;
 
-use super::event::{AnswerReport, AttemptReport, Effect, ProbeReport, UpstreamSpec, WaitReport};
-use super::local::{Local, ProbeState};
+use super::event::{
+    AnswerReport, AttemptReport, Effect, Probe, ProbeReport, UpstreamSpec, WaitReport,
+};
+use super::local::{Local, ProbeState, Source};
 use super::{Engine, ViewDue};
 use crate::fact::Fact;
 use crate::health::{State, Transition};
@@ -95,7 +97,7 @@ impl Engine {
                 .latencies
                 .waited_in_vain(now, report.model.as_ref(), waited);
         }
-        let transition = local.judge(now, &report.outcome, verdict, rng);
+        let transition = local.judge(now, Source::Paid, &report.outcome, verdict, rng);
         self.after_judgement(now, &report.upstream, transition, verdict, effects);
     }
 
@@ -120,7 +122,11 @@ impl Engine {
         if let Some(models) = report.models {
             local.discovered = models;
         }
-        let transition = local.judge(now, &report.outcome, verdict, rng);
+        let source = match local.spec.probe {
+            Probe::Models => Source::FreeProbe,
+            Probe::Chat | Probe::Off => Source::Paid,
+        };
+        let transition = local.judge(now, source, &report.outcome, verdict, rng);
         if local.probe == ProbeState::Running {
             local.probe = ProbeState::DueAt(now + local.pause());
         }

@@ -597,6 +597,41 @@ fn long_wait_moves_requests_elsewhere_before_it_ends() {
 }
 
 #[test]
+fn upstream_is_back_soon_after_a_long_outage() {
+    let mut bench = Bench::with_upstream();
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    let mut probes = 0;
+    for _ in 0..600 {
+        let effects = bench.wait(Duration::from_millis(100));
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Probe { .. }))
+        {
+            probes += 1;
+            bench.probe(Outcome::ConnectFailed);
+        }
+    }
+    assert!(
+        (10..=40).contains(&probes),
+        "{probes} free probes in a minute"
+    );
+    let mut waited = Duration::ZERO;
+    while bench.plan().expect("a plan").last_resort {
+        let effects = bench.wait(Duration::from_millis(100));
+        waited += Duration::from_millis(100);
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Probe { .. }))
+        {
+            bench.probe(Outcome::status(200));
+        }
+    }
+    assert!(waited < Duration::from_secs(6), "{waited:?}");
+}
+
+#[test]
 fn refusal_makes_a_peer_hot_for_a_second() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
