@@ -126,7 +126,10 @@ async fn serve(
     Ok(())
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Received>> {
+/// The next request of a connection; `None` at its end.
+pub(crate) async fn read_request(
+    stream: &mut BufReader<TcpStream>,
+) -> std::io::Result<Option<Received>> {
     let mut head = String::new();
     loop {
         let before = head.len();

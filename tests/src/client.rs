@@ -96,6 +96,18 @@ pub fn chat_body(model: &str, text: &str) -> Value {
     json!({"model": model, "messages": [{"role": "user", "content": text}]})
 }
 
+/// The content type and the body of an upload of a batch's lines to `/v1/files`.
+#[must_use]
+pub fn batch_form(lines: &str) -> (&'static str, String) {
+    let part = |head: &str, content: &str| {
+        format!("--edge\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n")
+    };
+    let form = part("name=\"purpose\"", "batch")
+        + &part("name=\"file\"; filename=\"lines.jsonl\"", lines)
+        + "--edge--\r\n";
+    ("multipart/form-data; boundary=edge", form)
+}
+
 /// Asks a node for a chat completion. No error but a whole answer is expected.
 ///
 /// # Panics

@@ -2,10 +2,12 @@
 //!
 //! Reading order: [`mesh`] (several nodes with certificates and configs), [`node`] (one of them),
 //! [`mock`] (an upstream with fault knobs), [`client`] (requests and event streams), [`load`] (many
-//! clients at once), [`network`] (a bad network between nodes), [`script`] (official SDKs), and
+//! clients at once), [`network`] (a bad network between nodes), [`script`] (official SDKs), [`steps`] (a
+//! browser that takes turns with the test), and
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
-//! every byte), [`raw`] (a client whose hanging up is exact), [`events`] (how streams end), [`watch`]
-//! (when each node first showed something), [`memory`], and [`quiet`] (tests that measure run alone).
+//! every byte), [`echo`] (one that counts every text), [`raw`] (a client whose hanging up is exact),
+//! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
+//! can be repeated), [`memory`], and [`quiet`] (tests that measure run alone).
 //! [`conformance`] is what every engine of the task store has to do; [`postgres`] and [`nats`] are
 //! real servers.
 //!
@@ -34,6 +36,8 @@ mod admin;
 pub mod canned;
 pub mod client;
 pub mod conformance;
+pub mod dice;
+pub mod echo;
 pub mod events;
 pub mod load;
 pub mod memory;
@@ -51,6 +55,7 @@ pub mod raw;
 pub mod rogue;
 pub mod scratch;
 pub mod script;
+pub mod steps;
 pub mod view;
 pub mod wait;
 pub mod watch;

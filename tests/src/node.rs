@@ -158,8 +158,17 @@ impl Node {
         if self.process.id().is_some() {
             self.kill();
         }
-        self.process.start();
+        self.start_again();
         self.wait_until_ready().await;
+    }
+
+    /// Starts the node again under the same name and ports, without waiting for anything.
+    ///
+    /// # Panics
+    ///
+    /// When it runs or cannot be started.
+    pub fn start_again(&self) {
+        self.process.start();
     }
 
     /// Waits until `/readyz` says 200.

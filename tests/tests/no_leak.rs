@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use grapevine_tests::client::{Answer, chat_body, http, whole};
+use grapevine_tests::dice::Dice;
 use grapevine_tests::mesh::NodeBuilder;
 use grapevine_tests::quiet::alone;
 use grapevine_tests::wait::must;
@@ -62,16 +63,7 @@ const REFUSALS: [(u16, &str); 8] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fenced_request_leaves_while_upstreams_and_nodes_are_killed_at_random() {
     let _room = alone().await;
-    let seed = match std::env::var("GRAPEVINE_TEST_SEED") {
-        Ok(seed) => must("reading GRAPEVINE_TEST_SEED", seed.parse()),
-        Err(_) => must(
-            "reading the clock",
-            SystemTime::now().duration_since(UNIX_EPOCH),
-        )
-        .as_secs(),
-    };
-    eprintln!("GRAPEVINE_TEST_SEED={seed}");
-    let mut world = World::start(Dice(seed)).await;
+    let mut world = World::start(Dice::of_environment()).await;
     let traffic = Traffic::start(&world.mesh);
     let mut steps = 0;
     while traffic.fenced_left() > 0 {
@@ -309,18 +301,6 @@ impl World {
 
     fn note(&mut self, kind: &'static str) {
         *self.faults.entry(kind).or_default() += 1;
-    }
-}
-
-/// SplitMix64: the same seed, the same faults.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
     }
 }
 

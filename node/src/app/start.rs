@@ -33,6 +33,7 @@ use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, 
 use crate::observe::history::History;
 use crate::observe::metrics::{Losses, Metrics};
 use crate::observe::notices;
+use crate::observe::pulse::Pulse;
 use crate::observe::record::{Batch, Recorder};
 use crate::prober;
 use crate::readiness::Readiness;
@@ -65,7 +66,7 @@ impl App {
 
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(desk.clone());
-        let history = ground.collect(batches, &config);
+        let (history, pulse) = ground.collect(batches, &config);
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
@@ -84,6 +85,7 @@ impl App {
         let admin = Admin {
             losses: losses(recorder, gossip, workers.as_ref()),
             tasks: operator,
+            pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
@@ -143,13 +145,17 @@ impl Ground {
     }
 
     /// Keeps the last requests, and counts all.
-    fn collect(&mut self, batches: mpsc::Receiver<Batch>, config: &Config) -> History {
-        let history = History::default();
+    fn collect(&mut self, batches: mpsc::Receiver<Batch>, config: &Config) -> (History, Pulse) {
+        let (history, pulse) = (History::default(), Pulse::default());
         let (metrics, node) = (self.metrics.clone(), config.node.name.clone());
-        let observe = move |record: &_| metrics.request(record, node.as_str());
+        let (counted, clock) = (pulse.clone(), self.desk.clock());
+        let observe = move |record: &_| {
+            metrics.request(record, node.as_str());
+            counted.count(clock.now(), record);
+        };
         let collecting = tokio::spawn(history.clone().run(batches, observe));
         self.tasks.push(collecting.abort_handle());
-        history
+        (history, pulse)
     }
 
     /// Answers DNS, where that is configured.
@@ -234,6 +240,7 @@ impl Ground {
         Admin {
             desk: self.desk.clone(),
             history,
+            pulse: Pulse::default(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             losses: Arc::new(Losses::default),

@@ -3,6 +3,7 @@
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped in the middle.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
 use grapevine_core::ids::ModelName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
-use grapevine_core::residency::Fence;
+use grapevine_core::place::Place;
+use grapevine_core::residency::{Fence, Origin};
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 use http::Method;
@@ -22,7 +24,9 @@ use super::head::Head;
 use crate::clock::{self, Clock};
 use crate::driver::Desk;
 use crate::exchange::RequestId;
-use crate::observe::record::{AttemptRecord, Recorder, RequestKind, RequestRecord, Served, Tokens};
+use crate::observe::record::{
+    AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
+};
 
 /// The status of a request whose client went away before it got one (nginx's custom).
 const CLIENT_GONE: u16 = 499;
@@ -75,7 +79,9 @@ impl Track {
             stream: false,
             status: 0,
             served: None,
+            client: ClientRecord::default(),
             attempts: Vec::new(),
+            untried: VecDeque::new(),
             overhead: Duration::ZERO,
             first_byte: Duration::ZERO,
             total: Duration::ZERO,
@@ -136,6 +142,29 @@ impl Track {
     /// It is a request of this node's own, made for a task.
     pub(super) fn set_own(&mut self) {
         self.record.kind = RequestKind::Task;
+    }
+
+    /// Where its client is thought to be.
+    pub(super) fn set_client(&mut self, origin: Origin, place: Option<Place>) {
+        self.record.client = ClientRecord { origin, place };
+    }
+
+    /// These are to be tried, in their order, in place of any before; none changes nothing. What is left
+    /// in the end is recorded as untried.
+    pub(super) fn set_plan(&mut self, choices: VecDeque<Choice>) {
+        if !choices.is_empty() {
+            self.record.untried = choices;
+        }
+    }
+
+    /// Takes the next one of the plan.
+    pub(super) fn next_choice(&mut self) -> Option<Choice> {
+        self.record.untried.pop_front()
+    }
+
+    /// Whether there is a next one.
+    pub(super) fn has_choices(&self) -> bool {
+        !self.record.untried.is_empty()
     }
 
     /// The client gets `status`, and a body that follows.
@@ -272,8 +301,10 @@ impl Track {
         }
         self.record.total = self.clock.now().since(self.arrived_at);
         let attempts = std::mem::take(&mut self.record.attempts);
+        let untried = std::mem::take(&mut self.record.untried);
         self.recorder.record(RequestRecord {
             attempts,
+            untried,
             ..self.record.clone()
         });
     }
@@ -282,10 +313,12 @@ impl Track {
         let upstream = &choice.candidate.upstream;
         self.record.attempts.push(AttemptRecord {
             node: upstream.node.clone(),
+            region: upstream.region.clone(),
             upstream: upstream.name.clone(),
             outcome: outcome.as_str(),
             took,
             reason: choice.reason.as_str(),
+            cost: choice.cost,
             detail,
         });
     }

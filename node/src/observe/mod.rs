@@ -8,6 +8,7 @@ mod labels;
 pub mod log;
 pub mod metrics;
 pub mod notices;
+pub mod pulse;
 pub mod record;
 pub mod tasks;
 

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::hub::Hub;
 use super::pace::{backoff, jittered};
 use super::service::{Policy, Service, Signals, TaskError, Work};
-use super::store::{End, Held, StoreError};
+use super::store::{End, Held};
 use super::taking::Taken;
 use super::task::{Fault, OUTPUT_BYTES_MAX, Progress};
 
@@ -123,6 +123,7 @@ impl Attempt {
         let span = self.policy.lease;
         let mut renew_at = self.leased_at + span / RENEWALS;
         let mut cancel_by = None;
+        let nudges = self.hub.cancels().listen(&self.taken.lease.id);
         loop {
             tokio::select! {
                 biased;
@@ -133,6 +134,7 @@ impl Attempt {
                 () = sleep_until(cancel_by.unwrap_or(renew_at)), if cancel_by.is_some() => {
                     return Conclusion::CancelOverdue;
                 }
+                () = nudges.nudged() => {}
                 () = sleep_until(renew_at) => {}
             }
             let asked_at = Instant::now();
@@ -222,12 +224,8 @@ impl Attempt {
                 }
                 Err(error) => error,
             };
-            let passes = matches!(
-                error,
-                StoreError::Unavailable { .. } | StoreError::OwnerAway { .. }
-            );
             let is_over = Instant::now() >= held_until + FINISH_PATIENCE;
-            if !passes || is_over || *self.stage.borrow() == Stage::Ending {
+            if !error.passes() || is_over || *self.stage.borrow() == Stage::Ending {
                 warn!(task.id = %lease.id, %error, "the end of an attempt is not told: it will run again");
                 return;
             }

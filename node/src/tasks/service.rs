@@ -9,6 +9,7 @@ use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::pace::ask_patiently;
 use super::store::{Held, Lease, Note, Store, StoreError};
 use super::task::{Fault, Progress, Task};
 use crate::exchange::CallApi;
@@ -31,6 +32,18 @@ pub trait Service: Send + Sync + 'static {
     /// # Errors
     /// What went wrong, and whether to try again.
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError>;
+
+    /// `store` ended `task` without a word of a worker: its time was over, its last lease was lost, or it was
+    /// to be cancelled and its worker is gone. What [`Service::run`] would have done at its end is to be done
+    /// here, from the notes. Called at the node that keeps the task, served there or not; more than once at
+    /// times, so that the same again must change nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be used; it is called again then.
+    async fn settle(&self, task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+        let _ = (task, store);
+        Ok(())
+    }
 }
 
 /// How tasks of a service are retried, and how many run at once on a node.
@@ -139,13 +152,14 @@ impl Work {
         self.progress.send_replace(Some(progress));
     }
 
-    /// Keeps notes: durable when this returns.
+    /// Keeps notes: durable when this returns. A store that cannot be used is asked again for as long as the
+    /// lease holds, since what is to be kept was paid for; a minute at most.
     ///
     /// # Errors
     /// When the lease was lost, somebody wants the task cancelled (what was said is kept), or the store
     /// cannot be used.
     pub async fn save(&self, notes: &[Note]) -> Result<(), TaskError> {
-        match self.store.save(&self.lease, notes).await? {
+        match ask_patiently(|| self.store.save(&self.lease, notes)).await? {
             Held::Kept => Ok(()),
             Held::CancelRequested => Err(TaskError::Cancelled),
             Held::Lost => Err(TaskError::Lost),
@@ -153,7 +167,8 @@ impl Work {
     }
 
     /// All notes of earlier attempts and this one, by number. Whole in memory: for tasks with few notes;
-    /// others read pages from the [store](Self::store).
+    /// others read pages from the [store](Self::store). A store that cannot be used is asked again, as by
+    /// [`Work::save`].
     ///
     /// # Errors
     /// When the store cannot be used.
@@ -161,7 +176,8 @@ impl Work {
         let mut notes = BTreeMap::new();
         let mut from = 0;
         loop {
-            let page = self.store.notes(&self.lease.id, from).await?;
+            let ask = || self.store.notes(&self.lease.id, from);
+            let page = ask_patiently(ask).await?;
             let Some(last) = page.last() else {
                 return Ok(notes);
             };

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 
 use super::super::id::Id;
+use super::super::pace::ask_patiently;
 use super::super::store::{Store, StoreError};
 use super::LINE_BYTES_MAX;
 
@@ -71,7 +72,9 @@ impl<'a> Lines<'a> {
                 let line = self.buffer.split().freeze();
                 return Ok((!line.is_empty() || too_long).then(|| whole(line, too_long)));
             }
-            match self.store.piece(self.file, self.piece).await? {
+            // Lines under way would be lost with the attempt.
+            let ask = || self.store.piece(self.file, self.piece);
+            match ask_patiently(ask).await? {
                 Some(piece) => {
                     self.piece += 1;
                     self.buffer.extend_from_slice(&piece);

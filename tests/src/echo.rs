@@ -1,0 +1,201 @@
+//! An upstream in the test's own process that says back what it is told, and counts how often it was told
+//! each text: side effects that a test can account for one by one.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::canned::read_request;
+use crate::wait::{must, within};
+
+/// Between two looks at the count.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A running upstream. Dropping it ends it.
+#[derive(Debug)]
+pub struct Echo {
+    address: SocketAddr,
+    heard: Arc<Mutex<Heard>>,
+    _server: JoinSet<()>,
+}
+
+/// What was asked so far.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// How often each text was said.
+    pub texts: BTreeMap<String, u64>,
+    /// All of them.
+    pub total: u64,
+}
+
+impl Echo {
+    /// Starts an upstream that answers a chat, `latency` after it came, with its last message's text, and a response with
+    /// its input.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub async fn start(latency: Duration) -> Self {
+        let any = (std::net::Ipv4Addr::LOCALHOST, 0);
+        let listener = must("listening", TcpListener::bind(any).await);
+        let address = must("the listener's address", listener.local_addr());
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let kept = Arc::clone(&heard);
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                connections.spawn(async move {
+                    // A client that hangs up ends its connection and nothing else.
+                    drop(serve(stream, latency, &kept).await);
+                });
+            }
+        });
+        Self {
+            address,
+            heard,
+            _server: server,
+        }
+    }
+
+    /// This upstream as written in a node's config.
+    #[must_use]
+    pub fn upstream(&self, name: &str, models: &[&str]) -> Value {
+        let url = format!("http://{}/v1", self.address);
+        json!({"name": name, "base_url": url, "api_key": "sk-echo", "models": models})
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How many chats were asked for so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .total
+    }
+
+    /// Waits until so many chats were asked for.
+    ///
+    /// # Panics
+    ///
+    /// When they were not within `limit`.
+    pub async fn wait_for(&self, least: u64, limit: Duration) {
+        let what = format!("{least} chats");
+        // Not `wait_until`: this may run in a task that moves between threads.
+        let heard = async {
+            while self.total() < least {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        within(&what, limit, heard).await;
+    }
+}
+
+async fn serve(stream: TcpStream, latency: Duration, heard: &Mutex<Heard>) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read_request(&mut stream).await? {
+        let answer = match request.head.starts_with("POST ") {
+            true => {
+                let asked: Value = serde_json::from_slice(&request.body)?;
+                let text = said(&asked).to_owned();
+                count(heard, &text);
+                tokio::time::sleep(latency).await;
+                match asked["input"].is_null() {
+                    true => chat(&asked["model"], &text),
+                    false => response(&asked["model"], &text),
+                }
+            }
+            false => json!({"object": "list", "data": []}),
+        };
+        let body = answer.to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).await?;
+        stream.flush().await?;
+    }
+    Ok(())
+}
+
+fn count(heard: &Mutex<Heard>, text: &str) {
+    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    *heard.texts.entry(text.to_owned()).or_default() += 1;
+    heard.total += 1;
+}
+
+/// The text of a chat's last message, or what a response is asked for.
+fn said(asked: &Value) -> &str {
+    let messages = asked["messages"].as_array();
+    let last = messages.and_then(|all| all.last());
+    let text = last.map_or(&asked["input"], |last| &last["content"]);
+    text.as_str().unwrap_or_default()
+}
+
+fn response(model: &Value, text: &str) -> Value {
+    json!({
+        "id": "resp-echo",
+        "object": "response",
+        "created_at": 0,
+        "status": "completed",
+        "model": model,
+        "output": [{
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": text}],
+        }],
+    })
+}
+
+fn chat(model: &Value, text: &str) -> Value {
+    json!({
+        "id": "chatcmpl-echo",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+        }],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{chat_body, http, try_post};
+
+    #[tokio::test]
+    async fn what_is_said_comes_back_and_is_counted() {
+        let echo = Echo::start(Duration::ZERO).await;
+        let url = format!("http://{}/v1/chat/completions", echo.address);
+        for text in ["a", "b", "a"] {
+            let answer = try_post(&http(), &url, &chat_body("m", text)).await;
+            assert_eq!(must("a chat", answer).content(), text);
+        }
+        let asked = json!({"model": "m", "input": "b"});
+        let answer = must("a response", try_post(&http(), &url, &asked).await);
+        assert_eq!(answer.json()["output"][0]["content"][0]["text"], "b");
+        let heard = echo.heard();
+        assert_eq!((heard.texts["a"], heard.texts["b"], heard.total), (2, 2, 4));
+    }
+}
