@@ -20,6 +20,7 @@ pub mod ingress;
 pub mod mesh;
 pub mod mock;
 pub mod observe;
+mod overdue;
 pub mod prober;
 pub mod readiness;
 pub mod scan;

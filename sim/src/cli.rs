@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use crate::run::{self, Run};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, ScenarioError};
 use crate::summary;
 
 /// Drives the core that ships through scenarios, on a clock and a network of its own. Equal seeds give
@@ -42,13 +42,32 @@ enum Command {
         #[arg(default_value = "sim/scenarios")]
         paths: Vec<PathBuf>,
     },
-    /// Run a failing seed again, and print its last events
+    /// Run a failing seed again, and print the last events before the violation
+    ///
+    /// Wake-ups, keep-alives and echoes are left out. Where nothing is violated, the last events of the run are
+    /// printed.
     Replay {
         /// The scenario
         file: PathBuf,
         /// The seed that failed
         #[arg(long)]
         seed: u64,
+        /// How many events to print at most
+        #[arg(long, default_value_t = 60)]
+        events: usize,
+    },
+    /// Print the digest of every scenario with two seeds, or compare them with a file
+    ///
+    /// sim/digests.txt holds them as a debug build and a release build must both give them. After a change of
+    /// core or of the simulator that is meant to change runs, write it anew:
+    /// cargo run --release -p grapevine-sim -- digests > sim/digests.txt
+    Digests {
+        /// The scenarios, or folders of them
+        #[arg(default_value = "sim/scenarios")]
+        paths: Vec<PathBuf>,
+        /// Fail where a digest is not the one in this file
+        #[arg(long)]
+        check: Option<PathBuf>,
     },
     /// Measure what the design needs, and write a report with plots
     Report {
@@ -97,7 +116,8 @@ fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandErro
             baselines,
         } => run_one(file, *seed, *baselines, out),
         Command::Sweep { seeds, paths } => sweep(paths, *seeds, out),
-        Command::Replay { file, seed } => run_one(file, *seed, false, out),
+        Command::Replay { file, seed, events } => replay(file, *seed, *events, out),
+        Command::Digests { paths, check } => digests(paths, check.as_deref(), out),
         Command::Report {
             out: folder,
             scenarios: from,
@@ -130,6 +150,50 @@ fn run_one(
     writeln!(out, "digest: {}", run.digest)?;
     tell_violation(file, seed, &run, out)?;
     Ok(run.violation.is_none())
+}
+
+fn replay(
+    file: &Path,
+    seed: u64,
+    events: usize,
+    out: &mut impl Write,
+) -> Result<bool, CommandError> {
+    let scenario = Arc::new(read(file)?);
+    let run = run::replay(&scenario, seed, events);
+    for event in &run.last_events {
+        writeln!(out, "{event}")?;
+    }
+    writeln!(out, "digest: {}", run.digest)?;
+    tell_violation(file, seed, &run, out)?;
+    Ok(run.violation.is_none())
+}
+
+/// The seeds whose digests are compared.
+const DIGEST_SEEDS: [u64; 2] = [1, 2];
+
+fn digests(
+    paths: &[PathBuf],
+    check: Option<&Path>,
+    out: &mut impl Write,
+) -> Result<bool, CommandError> {
+    let wanted = check.map(text).transpose()?;
+    let mut all_equal = true;
+    for path in paths {
+        for file in scenarios(path)? {
+            let scenario = Arc::new(read(&file)?);
+            for seed in DIGEST_SEEDS {
+                let digest = run::run(&scenario, seed).digest;
+                let line = format!("{} {seed} {digest}", scenario.name());
+                let is_wanted = |text: &String| text.lines().any(|wanted| wanted == line);
+                let is_equal = wanted.as_ref().is_none_or(is_wanted);
+                all_equal &= is_equal;
+                let remark = if is_equal { "" } else { " differs" };
+                writeln!(out, "{line}{remark}")?;
+                out.flush()?;
+            }
+        }
+    }
+    Ok(all_equal)
 }
 
 fn sweep(
@@ -185,14 +249,17 @@ fn tell_violation(
 
 /// The scenario of a file.
 fn read(file: &Path) -> Result<Scenario, CommandError> {
-    let path = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|source| CommandError::File {
-        path: path.clone(),
-        source,
-    })?;
-    Scenario::parse(&text).map_err(|error| CommandError::Scenario {
-        path,
+    let problems = |error: ScenarioError| CommandError::Scenario {
+        path: file.display().to_string(),
         problems: error.to_string(),
+    };
+    Scenario::parse(&text(file)?).map_err(problems)
+}
+
+fn text(file: &Path) -> Result<String, CommandError> {
+    std::fs::read_to_string(file).map_err(|source| CommandError::File {
+        path: file.display().to_string(),
+        source,
     })
 }
 

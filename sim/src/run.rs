@@ -22,6 +22,8 @@ pub struct Run {
     pub digest: Digest,
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
+    /// The last events in words, as many as were asked for, the oldest first.
+    pub last_events: Vec<String>,
     /// Events that happened.
     pub events: u64,
     pub(crate) record: Record,
@@ -52,6 +54,15 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64) -> Run {
     judged(scenario, seed, run)
 }
 
+/// The same, and keeps at most this many of the last events before the end or a violation.
+pub fn replay(scenario: &Arc<Scenario>, seed: u64, last_events: usize) -> Run {
+    let setup = Setup {
+        last_events,
+        ..Setup::new(seed)
+    };
+    judged(scenario, seed, run_as(scenario, setup))
+}
+
 /// Runs `scenario` and asks the checkers alone.
 pub(crate) fn run_as(scenario: &Arc<Scenario>, setup: Setup) -> Run {
     let mut world = World::new(Arc::clone(scenario), setup);
@@ -73,6 +84,7 @@ pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
     let beside: u64 = all().map(|node| world.network.sent(node)).sum();
     Run {
         digest: world.digest(),
+        last_events: std::mem::take(&mut world.tail).into_lines(),
         violation,
         events: world.events(),
         sent: Sent {

@@ -285,6 +285,12 @@ impl ServicesFact {
 }
 
 impl UpstreamFact {
+    /// The first byte to expect for `model`; `None` where nothing was measured.
+    pub fn first_byte(&self, model: Option<&ModelName>) -> Option<Duration> {
+        let measured = model.and_then(|model| self.models.get(model).copied());
+        measured.flatten().or(self.ttft)
+    }
+
     /// How much this differs from what was `told`.
     pub fn change_since(&self, told: &Self) -> Change {
         let kinds_differ = self.standing.differs_in_kind(told.standing)

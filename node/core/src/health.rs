@@ -10,7 +10,8 @@
 //! Consecutive failures catch an upstream that died; the error rate catches one that fails every
 //! other time, which resets a count of consecutive failures for ever. The cooldown doubles with each
 //! ejection and is jittered, so that nodes do not return to a weak upstream in step; an upstream that
-//! stays well for a while starts from the first cooldown again.
+//! stays well for a while starts from the first cooldown again. Trials that cost nothing
+//! double it twice only: what is found out for free need not wait for long.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -116,6 +117,9 @@ impl Default for Policy {
         }
     }
 }
+
+/// How often trials that cost nothing double the cooldown: to 4 s, by default.
+const FREE_DOUBLINGS_MAX: u32 = 2;
 
 /// The share of failed attempts above which an upstream is ejected.
 pub const ERROR_RATE_MAX: f64 = 0.5;
@@ -248,6 +252,23 @@ impl Health {
             State::Ejected { .. } => None,
             State::Probing { .. } => Some(self.eject(now, Reason::Failures(failure), rng)),
         }
+    }
+
+    /// A probe that costs nothing failed. While it is a trial, the cooldown doubles twice and is repeated from then on.
+    ///
+    /// Doubled, it would go on for as long again as the outage had lasted: in the simulator's outage of a provider
+    /// for 15 s, its upstreams were out of use for 15 s more.
+    pub fn free_probe_failed(
+        &mut self,
+        now: Instant,
+        failure: Failure,
+        rng: &mut impl Rng,
+    ) -> Option<Transition> {
+        let is_trial = matches!(self.state, State::Probing { .. });
+        if is_trial && self.ejections_in_row > FREE_DOUBLINGS_MAX {
+            self.ejections_in_row -= 1;
+        }
+        self.failed(now, failure, rng)
     }
 
     /// The upstream refused our credential: out at once, since every later request would fail too.
@@ -522,6 +543,29 @@ mod tests {
             health.failed(now, Failure::Connect, &mut rng());
         }
         assert!(cooldown(&health, now) <= Duration::from_secs(60).mul_f64(1.0 + JITTER));
+    }
+
+    #[test]
+    fn trials_by_free_probes_double_the_cooldown_twice() {
+        let mut health = ejected();
+        let most = Policy::default().cooldown.mul_f64(4.0 * (1.0 + JITTER));
+        let mut now = at(0);
+        for _ in 0..40 {
+            now = now + Duration::from_secs(100);
+            health.tick(now);
+            let ejected = health.free_probe_failed(now, Failure::Connect, &mut rng());
+            assert!(ejected.is_some());
+        }
+        assert!(cooldown(&health, now) <= most);
+    }
+
+    #[test]
+    fn free_probe_that_fails_counts_like_a_failure_while_the_upstream_is_healthy() {
+        let mut health = healthy();
+        let mut failed =
+            |second| health.free_probe_failed(at(second), Failure::Connect, &mut rng());
+        assert_eq!((failed(1), failed(2)), (None, None));
+        assert!(failed(3).is_some());
     }
 
     #[test]

@@ -18,7 +18,7 @@ const DECAY: Duration = Duration::from_secs(10);
 /// A sample this many times the average is bad news; a smaller rise is what samples do by themselves. To
 /// believe every rise would make the figure a maximum: upstreams of equal speed would seem to differ by
 /// their luck, and the simulator's calm scenario lost 7 % to the ideal choice by it.
-const NEWS: f64 = 2.0;
+const NEWS: u32 = 2;
 
 /// Samples kept for percentiles: enough for a p99, 1 KiB.
 const WINDOW: usize = 128;
@@ -62,7 +62,7 @@ impl Latency {
     /// Takes a sample.
     pub fn record(&mut self, now: Instant, sample: Duration) {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
-        self.average = if sample > self.average.mul_f64(NEWS) {
+        self.average = if sample > self.average.saturating_mul(NEWS) {
             sample
         } else {
             let age = now.since(self.sampled_at).as_secs_f64();
@@ -79,6 +79,17 @@ impl Latency {
             self.samples[self.next % WINDOW] = sample;
         }
         self.next = (self.next + 1) % WINDOW;
+    }
+
+    /// Takes a wait that goes on: once it is bad news as a sample, the average rises to it. No sample is
+    /// kept, since the whole wait follows as one. True when it was news.
+    pub fn waits(&mut self, now: Instant, waited: Duration) -> bool {
+        let is_news = waited >= news_after(Some(self.average));
+        if is_news {
+            self.average = waited.min(SAMPLE_MAX);
+            self.sampled_at = self.sampled_at.max(now);
+        }
+        is_news
     }
 
     /// The peak-sensitive average: what the next request should expect.
@@ -144,6 +155,23 @@ impl Latencies {
         }
     }
 
+    /// Takes that an attempt has waited for so long and goes on waiting; true when that is news.
+    ///
+    /// An upstream that turns slow would else be taken for quick until its first slow answer, and every
+    /// request until then would wait for it.
+    pub fn waits(&mut self, now: Instant, model: Option<&ModelName>, waited: Duration) -> bool {
+        let model = model.and_then(|model| self.models.get_mut(model));
+        let known = self.whole.iter_mut().chain(model);
+        let news = known
+            .map(|latency| latency.waits(now, waited))
+            .fold(false, |any, is_news| any | is_news);
+        if self.whole.is_none() && waited >= news_after(None) {
+            self.whole = Some(Latency::new(now, waited));
+            return true;
+        }
+        news
+    }
+
     /// What is known of `model`, else of the upstream as a whole.
     pub fn of(&self, model: &ModelName) -> Option<&Latency> {
         self.models.get(model).or(self.whole.as_ref())
@@ -158,6 +186,12 @@ impl Latencies {
     pub fn models(&self) -> impl Iterator<Item = (&ModelName, &Latency)> {
         self.models.iter()
     }
+}
+
+/// How long an attempt may wait for its first byte before the wait itself is bad news, where `expected` is
+/// known or not.
+pub fn news_after(expected: Option<Duration>) -> Duration {
+    expected.unwrap_or(TTFT_UNKNOWN).saturating_mul(NEWS)
 }
 
 fn record_into(slot: &mut Option<Latency>, now: Instant, sample: Duration) {
@@ -229,6 +263,49 @@ mod tests {
         assert_eq!(latencies.whole().map(Latency::expected), Some(SLOW));
         latencies.waited_in_vain(at(1), None, SLOW * 2);
         assert_eq!(latencies.whole().map(Latency::expected), Some(SLOW * 2));
+    }
+
+    #[test]
+    fn wait_that_goes_on_is_news_from_twice_the_average_on() {
+        let mut latencies = Latencies::default();
+        let model = ModelName::new("a").expect("a valid name");
+        latencies.record(at(0), Some(&model), FAST);
+        assert!(!latencies.waits(at(1), Some(&model), FAST * 2 - Duration::from_nanos(1)));
+        assert!(latencies.waits(at(1), Some(&model), FAST * 2));
+        let expected = |latency: Option<&Latency>| latency.map(Latency::expected);
+        assert_eq!(expected(latencies.of(&model)), Some(FAST * 2));
+        assert_eq!(expected(latencies.whole()), Some(FAST * 2));
+        let percentiles = latencies.whole().map(Latency::percentiles);
+        assert_eq!(percentiles, Some((FAST, FAST)), "no sample is kept");
+    }
+
+    #[test]
+    fn wait_for_one_model_says_nothing_of_another() {
+        let name = |name: &str| ModelName::new(name).expect("a valid name");
+        let mut latencies = Latencies::default();
+        latencies.record(at(0), Some(&name("quick")), FAST);
+        latencies.record(at(0), Some(&name("slow")), SLOW);
+        assert!(latencies.waits(at(1), Some(&name("quick")), SLOW));
+        assert_eq!(
+            latencies.of(&name("quick")).map(Latency::expected),
+            Some(SLOW)
+        );
+        assert!(!latencies.waits(at(2), Some(&name("slow")), FAST * 3));
+        assert_eq!(
+            latencies.of(&name("slow")).map(Latency::expected),
+            Some(SLOW)
+        );
+    }
+
+    #[test]
+    fn upstream_that_nobody_measured_may_take_twice_what_is_assumed() {
+        let mut latencies = Latencies::default();
+        assert!(!latencies.waits(at(0), None, TTFT_UNKNOWN));
+        assert!(latencies.waits(at(0), None, TTFT_UNKNOWN * 2));
+        assert_eq!(
+            latencies.whole().map(Latency::expected),
+            Some(TTFT_UNKNOWN * 2)
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! 1. [`time`], [`ids`], [`units`], [`place`], [`country`]: the vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and what that says about whom.
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream.
-//! 4. [`fact`]: what nodes tell each other.
+//! 4. [`fact`], [`rumor`]: what nodes tell each other, and to whom it is pushed.
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
@@ -35,6 +35,7 @@ pub mod place;
 mod random;
 pub mod residency;
 pub mod route;
+pub mod rumor;
 pub mod steer;
 pub mod time;
 pub mod units;

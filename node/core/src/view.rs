@@ -197,6 +197,19 @@ impl View {
     }
 }
 
+impl View {
+    /// The first byte to expect of an own upstream for `model`; `None` where nothing was measured.
+    pub fn own_first_byte(
+        &self,
+        upstream: &UpstreamName,
+        model: Option<&ModelName>,
+    ) -> Option<Duration> {
+        let mut own = self.nodes.first()?.upstreams.iter();
+        let status = own.find(|status| status.fact.name == *upstream)?;
+        status.fact.first_byte(model)
+    }
+}
+
 impl UpstreamView {
     /// Requests thought to be under way there now.
     pub fn in_flight(&self) -> u32 {

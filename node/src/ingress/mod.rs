@@ -17,6 +17,7 @@ mod background;
 mod connection;
 mod cors;
 mod door;
+mod due;
 mod explain;
 mod head;
 mod intake;

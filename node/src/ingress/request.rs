@@ -16,11 +16,11 @@ use grapevine_core::route::{self, Ask, Choice, Plan, PlanError};
 use grapevine_core::view::{UpstreamView, Way};
 use http::{HeaderMap, Method};
 use http_body::Frame;
-use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::Context;
 use super::door::{self, Wishes};
+use super::due::{first_frame, within};
 use super::explain;
 use super::head::Head;
 use super::outgoing::{Outgoing, ReplyBody};
@@ -29,8 +29,8 @@ use super::reply::{self, Reply};
 use super::track::Track;
 use super::visitor::Visitor;
 use crate::clock::Clock;
-use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
-use crate::headers;
+use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure, RequestId};
+use crate::{headers, overdue};
 
 /// A request that was let in.
 #[derive(Debug)]
@@ -218,10 +218,22 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         };
         self.track.begin(&choice, guard);
         let call = self.call(upstream, last_resort);
-        let called = match upstream.way {
-            Way::Local => self.context.local.call(call).await,
-            Way::Peer => within(self.deadline, self.context.peers.call(&upstream.node, call)).await,
-        };
+        let context = self.context;
+        match upstream.way {
+            Way::Local => {
+                let (name, model) = (upstream.name.clone(), call.model.clone());
+                let step = async { self.called(choice, context.local.call(call).await).await };
+                overdue::watched(&context.desk, &name, model.as_ref(), step).await
+            }
+            Way::Peer => {
+                let called = context.peers.call(&upstream.node, call);
+                let called = within(self.deadline, called).await;
+                self.called(choice, called).await
+            }
+        }
+    }
+
+    async fn called(&mut self, choice: Choice, called: Result<Answer, Failure>) -> Step {
         match called {
             Ok(answer) => self.judge(choice, answer).await,
             Err(failure) => self.failed(&choice, failure),
@@ -355,41 +367,4 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         *reply.headers_mut() = answer.headers;
         reply
     }
-}
-
-fn deadline_passed() -> Failure {
-    Failure::new(Outcome::DeadlinePassed, "the request's time limit passed")
-}
-
-/// What `calling` a peer gives, at the latest at the `deadline`.
-async fn within<T>(
-    deadline: Instant,
-    calling: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let passed = |_| Err(deadline_passed());
-    tokio::time::timeout_at(deadline, calling)
-        .await
-        .unwrap_or_else(passed)
-}
-
-/// Waits for the first frame of the body: only when it is here the answer is one. An own upstream's
-/// body keeps the deadline itself.
-async fn first_frame(
-    choice: &Choice,
-    answer: &mut Answer,
-    deadline: Instant,
-) -> Result<Option<Frame<Bytes>>, Failure> {
-    let framed = async { answer.body.frame().await.transpose() };
-    let first = match choice.candidate.upstream.way {
-        Way::Local => framed.await,
-        Way::Peer => within(deadline, framed).await,
-    };
-    first.map_err(|failure| match failure.outcome {
-        // Nothing of the body was seen yet: to core this is a connection that broke early.
-        Outcome::BrokenOff => Failure {
-            outcome: Outcome::Reset,
-            ..failure
-        },
-        _ => failure,
-    })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
+use grapevine_core::rumor;
 use rand_core::Rng;
 use tokio::sync::watch;
 
@@ -13,13 +14,6 @@ use super::hub::Letters;
 use super::links::Links;
 use super::wire::{GOSSIP_BYTES_MAX, Outgoing, RUMOR_BYTES_MAX};
 use crate::entropy;
-
-/// Beyond this many peers a rumor goes to [`RUMOR_FAN_OUT`] of them, drawn anew each time.
-const RUMOR_PEERS_MAX: usize = 64;
-
-/// To how many peers a rumor goes then. Each passes it on when it is new, so that all of 1,000 nodes
-/// hear it in about three steps.
-const RUMOR_FAN_OUT: usize = 12;
 
 /// What gossip sends with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -74,10 +68,10 @@ impl Outgoing for MeshOutgoing {
         let table = self.links.table();
         let mut links: Vec<_> = table.by_name.values().collect();
         links.retain(|link| Some(&link.peer) != except);
-        if links.len() > RUMOR_PEERS_MAX {
+        if links.len() > rumor::PEERS_MAX {
             let mut rng = entropy::generator();
             links.sort_by_cached_key(|_| rng.next_u64());
-            links.truncate(RUMOR_FAN_OUT);
+            links.truncate(rumor::FAN_OUT);
         }
         for link in links {
             // A peer that reads too slowly misses it, and gossip repairs that.

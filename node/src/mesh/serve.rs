@@ -29,7 +29,7 @@ use super::inside;
 use super::links::Link;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
-use crate::headers;
+use crate::{headers, overdue};
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -207,10 +207,12 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
     };
     // Made before the first write, or a stop that came before it would be missed.
     let mut stopped = pin!(stream.send.stopped());
+    let called = hub.local.call(call);
+    let (upstream, model) = (&reporter.upstream, reporter.model.as_ref());
     let answered = tokio::select! {
         biased;
         _ = &mut stopped => None,
-        answered = hub.local.call(call) => Some(answered),
+        answered = overdue::watched(&hub.desk, upstream, model, called) => Some(answered),
     };
     match answered {
         None => {

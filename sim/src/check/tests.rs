@@ -96,3 +96,29 @@ fn herd_is_noticed_where_nothing_else_moves_work() {
     let violation = violation_in(&calm, Sabotage::Herds).expect("a herd is noticed");
     assert_eq!(violation.checker, "herd", "{violation}");
 }
+
+#[test]
+fn replay_tells_the_last_events_before_a_violation() {
+    let scenario = Arc::new(Scenario::parse(WORLD).expect("a good scenario"));
+    let setup = Setup {
+        sabotage: Sabotage::TriesTooOften,
+        last_events: 20,
+        ..Setup::new(3)
+    };
+    let run = run::run_as(&scenario, setup);
+    let violation = run.violation.expect("a broken core is noticed");
+    assert_eq!(run.last_events.len(), 20);
+    let last = run.last_events.last().expect("there are some");
+    let at = format!("{:.3}", violation.at.as_secs_f64());
+    assert!(last.trim_start().starts_with(&at), "{violation}\n{last}");
+    let told = run.last_events.join("\n");
+    assert!(told.contains("request"), "{told}");
+    let untold = run::run_as(
+        &scenario,
+        Setup {
+            last_events: 0,
+            ..setup
+        },
+    );
+    assert_eq!(untold.digest, run.digest, "to be told changes nothing");
+}

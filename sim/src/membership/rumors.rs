@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::ids::Stamp;
+use grapevine_core::rumor;
 use rand_chacha::ChaCha8Rng;
 
 use super::model::draw;
@@ -24,7 +25,7 @@ use crate::heap::Heap;
 /// Bytes beside key and value: the author's name and certificate, in base64, and the JSON around them.
 const RUMOR_HEAD: usize = 700;
 
-/// To whom rumors go; by default as in the product (`outgoing.rs` of its mesh, `task.rs` of its gossip).
+/// To whom rumors go; by default as in the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Links up to which a rumor goes to all of them, and members up to which nobody passes it on.
@@ -42,8 +43,8 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            all_max: 64,
-            fan_out: 12,
+            all_max: rumor::PEERS_MAX,
+            fan_out: rumor::FAN_OUT,
             nearest: 0,
             resend: Duration::from_millis(200),
             give_up: Duration::from_millis(600),
@@ -367,7 +368,7 @@ mod tests {
         let (count, last) = spread(&mut rumors, 0, 1);
         assert_eq!(count, 499);
         assert!((DELAY * 3..=DELAY * 6).contains(&last), "{last:?}");
-        assert_eq!(rumors.sent(NodeIndex(0)).messages, 12);
+        assert_eq!(rumors.sent(NodeIndex(0)).messages, rumor::FAN_OUT as u64);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) const WHOLE: Extent = Extent {
     sizes: &[10, 30, 100, 300, 1_000],
     transitions: 8,
     kills: 3,
-    quiet_seconds: 900,
+    quiet_seconds: 14_400,
     seeds: 4,
     seconds: 60,
 };

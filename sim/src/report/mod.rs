@@ -188,7 +188,7 @@ impl<W: Write> Report<'_, W> {
 
     fn scenarios(&mut self, scenarios: &[(PathBuf, Arc<Scenario>)]) -> io::Result<()> {
         self.say("\n## Requests\n");
-        self.say(&format!("Every scenario with {} seeds. Lost: neither answer nor error by the deadline. Failed: an error. Broken off: the upstream or the entry died within an answer. Failover: time lost to attempts that failed, of requests that another attempt answered. Each way of routing: the mean first byte as a multiple of the ideal oracle's, and the share of requests that failed where some did. The first five seconds, in which the mesh finds out how fast its upstreams are, stand by themselves in the last column.\n", self.extent.seeds));
+        self.say(&format!("Every scenario with {} seeds. Lost: neither answer nor error by the deadline. Failed: an error. Broken off: the upstream or the entry died within an answer. Failover, as the client sees it: from its first attempt or closed door to the attempt that answered, of requests that needed more than one. Each way of routing: the mean first byte as a multiple of the ideal oracle's, and the share of requests that failed where some did. The first five seconds, in which the mesh finds out how fast its upstreams are, stand by themselves in the last column.\n", self.extent.seeds));
         self.say("| scenario | requests | lost | failed | broken off | failover p50 / p99 | grapevine | priority list | round robin | least latency alone | while learning |");
         self.say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
         let mut failed = Vec::new();

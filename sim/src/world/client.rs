@@ -157,7 +157,10 @@ impl World {
 
     /// The client knocks at its next door.
     pub(super) fn knock(&mut self, id: u64) {
-        let now = self.now;
+        self.knock_at(self.now, id);
+    }
+
+    fn knock_at(&mut self, at: Instant, id: u64) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
@@ -179,12 +182,20 @@ impl World {
             .scenario
             .atlas
             .one_way(clients.region, self.nodes[entry.at()].region);
-        self.plan(now + way, Happening::Enters { request: id, entry });
+        self.plan(at + way, Happening::Enters { request: id, entry });
     }
 
-    /// No process listens there: the client hears it after the way back, and knocks elsewhere.
-    pub(super) fn refused_at_the_door(&mut self, id: u64, _at: Instant) {
+    /// No process listens at that door, or none any more: the client hears it after the way back, and knocks
+    /// elsewhere.
+    pub(super) fn door_closed(&mut self, id: u64, door: NodeIndex) {
         self.record.doors_closed += 1;
-        self.knock(id);
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        request.first_attempt_at.get_or_insert(self.now);
+        let client = self.clients.regions[request.clientele].region;
+        let region = self.nodes[door.at()].region;
+        let back = self.scenario.atlas.one_way(region, client);
+        self.knock_at(self.now + back, id);
     }
 }

@@ -63,6 +63,8 @@ pub(super) enum Happening {
     },
     /// The upstream does something about a call.
     Reacts { call: (u64, u32) },
+    /// A call has waited for its first byte for unusually long.
+    Awaits { call: (u64, u32) },
     /// The last byte of a call's answer came.
     BodyEnds { call: (u64, u32) },
     /// The first frame of an answer comes back to the entry.
@@ -119,6 +121,7 @@ impl Happening {
             Self::Drains { node, .. } => (23, u64::from(node.0)),
             Self::Closes { node, .. } => (24, u64::from(node.0)),
             Self::Inspection => (25, 0),
+            Self::Awaits { call } => (26, attempt(call)),
         }
     }
 

@@ -188,6 +188,7 @@ impl World {
             return;
         };
         let peers: Vec<NodeIndex> = life.links.keys().copied().collect();
+        self.drop_view(node);
         let sequence = now.since_start().as_millis() as u64;
         for peer in peers {
             if self.nodes[peer.at()].runs(now) {
@@ -238,20 +239,22 @@ impl World {
             return;
         };
         link.heard_at = now;
+        let before = link.round_trip();
         let rtt = link.sampled(round_trip);
         let Ok(Datagram::Pong(pong)) = Datagram::decode(datagram) else {
             return;
         };
         let name = self.nodes[peer.at()].name.clone();
-        let measured = Event::RttMeasured {
+        // The same again would change nothing that the load does not.
+        let measured = (before != Some(rtt)).then(|| Event::RttMeasured {
             peer: name.clone(),
             rtt,
-        };
+        });
         let loads = Event::LoadHeard {
             peer: name,
             loads: pong.loads,
         };
-        self.tell_quietly(node, [measured, loads]);
+        self.tell_quietly(node, measured.into_iter().chain([loads]));
     }
 
     /// Dials the peers that a node wants a connection to and has none.

@@ -3,7 +3,7 @@
 //! Reading order: [`happening`], this file (time, and how an engine is driven), [`node`] (what stands around an
 //! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
 //! (the entry's side of a request), [`policy`] (its order of candidates), [`serve`] (the owner's side),
-//! [`verdict`] (what follows from an outcome), [`fault`] (what breaks).
+//! [`verdict`] (what follows from an outcome), [`fault`] (what breaks), [`tail`] (the last events in words).
 //!
 //! What the shells of the product do is done here as they do it; what core decides is asked of core.
 //! Views are drawn when a request needs one, and not when they fall due: nobody looks at the others.
@@ -20,6 +20,7 @@ mod policy;
 mod request;
 mod serve;
 mod state;
+mod tail;
 mod talk;
 mod verdict;
 
@@ -47,6 +48,7 @@ use happening::Happening;
 use node::{LifeNumber, Node};
 use request::Request;
 use serve::Call;
+use tail::Tail;
 use talk::Sayings;
 
 pub(crate) use state::Setup;
@@ -84,6 +86,8 @@ pub(crate) struct World {
     pub(crate) network: Network,
     members: Box<dyn Membership>,
     sayings: Sayings,
+    /// Who brought the rumor that is being heard.
+    heard_from: Option<NodeIndex>,
     chance: Chance,
     clients: Clients,
     /// From when on nothing keeps packets from coming; while something does, `None`.
@@ -95,6 +99,7 @@ pub(crate) struct World {
     pub(crate) record: Record,
     pub(crate) checks: Checks,
     digest: Digest,
+    pub(crate) tail: Tail,
     sabotage: Sabotage,
     events: u64,
 }
@@ -184,6 +189,7 @@ impl World {
                 frame,
             } => self.hop_arrives(from, owner, attempt, &frame),
             Happening::Reacts { call } => self.reacts(call),
+            Happening::Awaits { call } => self.awaits(call),
             Happening::BodyEnds { call } => self.body_ends(call),
             Happening::Returns { attempt, frame } => self.returns(attempt, &frame),
             Happening::Ends { attempt } => self.answer_ends(attempt),
@@ -205,6 +211,7 @@ impl World {
 
     /// Writes what happens into the digest: its time, its kind and whom it concerns.
     fn trace(&mut self, happening: &Happening) {
+        self.tail.add(self.now, || happening.words());
         let (kind, who) = happening.tag();
         self.digest
             .words(&[self.now.since_start().as_nanos() as u64, kind, who]);
@@ -224,7 +231,7 @@ impl World {
     }
 
     /// Tells a node's engine news of a peer that asks for nothing: for those that come most often.
-    fn tell_quietly(&mut self, node: NodeIndex, events: [Event; 2]) {
+    fn tell_quietly(&mut self, node: NodeIndex, events: impl Iterator<Item = Event>) {
         let now = self.now;
         let Some(life) = &mut self.nodes[node.at()].life else {
             return;
@@ -255,7 +262,10 @@ impl World {
                 stamp,
             } => self.relay(node, &author, &key, stamp),
             Effect::Probe { upstream, .. } => self.probe(node, upstream),
-            Effect::Notice(_) => {}
+            Effect::Notice(notice) => {
+                let words = || Some(format!("n{} notices: {notice:?}", node.0));
+                self.tail.add(self.now, words);
+            }
         }
     }
 
@@ -327,6 +337,16 @@ impl World {
             life.view = Some(Arc::new(life.engine.view(now)));
         }
         life.view.clone()
+    }
+
+    /// Forgets a view that no request would read any more: a thousand views of a thousand nodes take 600 MB.
+    fn drop_view(&mut self, node: NodeIndex) {
+        let now = self.now;
+        if let Some(life) = &mut self.nodes[node.at()].life
+            && life.engine.view_is_due(now)
+        {
+            life.view = None;
+        }
     }
 
     /// The view of this very moment, which the next request need not see.

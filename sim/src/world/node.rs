@@ -1,6 +1,6 @@
 //! A node: the engine that ships, and what stands around it in a real one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,8 +80,10 @@ pub(super) struct Link {
     pub(super) life: LifeNumber,
     pub(super) heard_at: Instant,
     pub(super) silent: bool,
-    /// Round trips of which the least counts.
-    pub(super) samples: VecDeque<Duration>,
+    /// Round trips of which the least counts, in nanoseconds; those that nothing was measured for yet are the
+    /// longest there are. Held in place: a link is looked at with every echo.
+    samples: [u64; SAMPLES],
+    next: usize,
 }
 
 /// Round trips kept, as in the product.
@@ -93,17 +95,24 @@ impl Link {
             life,
             heard_at: now,
             silent: false,
-            samples: VecDeque::new(),
+            samples: [u64::MAX; SAMPLES],
+            next: 0,
         }
+    }
+
+    /// The one to go by; `None` before the first.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let least = self.samples.iter().min().copied();
+        least
+            .filter(|nanos| *nanos != u64::MAX)
+            .map(Duration::from_nanos)
     }
 
     /// Takes a round trip; returns the one to go by.
     pub(super) fn sampled(&mut self, round_trip: Duration) -> Duration {
-        if self.samples.len() == SAMPLES {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(round_trip);
-        self.samples.iter().min().copied().unwrap_or(round_trip)
+        self.samples[self.next] = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+        self.next = (self.next + 1) % SAMPLES;
+        self.round_trip().unwrap_or(round_trip)
     }
 }
 

@@ -114,7 +114,7 @@ impl World {
             return;
         };
         let Some(life) = &mut self.nodes[entry.at()].life else {
-            self.refused_at_the_door(id, now);
+            self.door_closed(id, entry);
             return;
         };
         life.active.insert(id);

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use grapevine_core::Instant;
-use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
+use grapevine_core::engine::{AnswerReport, AttemptReport, Event, WaitReport};
 use grapevine_core::fact::{Load, Phase, Standing};
 use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::latency;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
 use grapevine_core::residency::Question;
@@ -211,12 +212,13 @@ impl World {
         let patience = self.scenario.routing.first_byte;
         let reaction = self.endpoints[endpoint].react(now, luck, patience);
         self.endpoints[endpoint].in_flight += 1;
+        let model = request.model.clone();
         let call = Call {
             owner,
             entry,
-            upstream,
+            upstream: upstream.clone(),
             endpoint,
-            model: request.model.clone(),
+            model: model.clone(),
             began_at: now,
             outcome: reaction.outcome,
             body: request.body,
@@ -224,8 +226,31 @@ impl World {
             admission,
         };
         self.calls.insert(attempt, call);
-        let at = now + reaction.after;
-        self.plan(at, Happening::Reacts { call: attempt });
+        self.plan(now + reaction.after, Happening::Reacts { call: attempt });
+        // As `overdue.rs` of the product; of a quicker answer its timer never goes off.
+        let life = self.nodes[owner.at()].life.as_ref();
+        let own = life.and_then(|life| life.engine.own_upstream(now, &upstream));
+        let expected = own.and_then(|(_, fact)| fact.first_byte(Some(&model)));
+        let patience = latency::news_after(expected);
+        if reaction.after > patience {
+            self.plan(now + patience, Happening::Awaits { call: attempt });
+        }
+    }
+
+    /// A call waits for its first byte for unusually long: its engine is told, now and with each doubling.
+    pub(super) fn awaits(&mut self, key: (u64, u32)) {
+        let Some(call) = self.calls.get(&key).filter(|call| !call.answering) else {
+            return;
+        };
+        let waited = self.now.since(call.began_at);
+        let report = WaitReport {
+            upstream: call.upstream.clone(),
+            model: Some(call.model.clone()),
+            waited,
+        };
+        let owner = call.owner;
+        self.plan(self.now + waited, Happening::Awaits { call: key });
+        self.tell(owner, Event::AnswerAwaited(report));
     }
 
     /// An upstream answered or failed.

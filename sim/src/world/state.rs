@@ -10,6 +10,7 @@ use grapevine_core::ids::UpstreamName;
 
 use super::client::Clients;
 use super::node::Node;
+use super::tail::Tail;
 use super::{Happening, INSPECTION, Policy, World};
 use crate::chance::{self, Chance};
 use crate::check::{Checks, Seen};
@@ -36,6 +37,8 @@ pub(crate) struct Setup {
     /// Whether transitions are pushed as rumors, beside gossip.
     pub(crate) rumors: bool,
     pub(crate) sabotage: Sabotage,
+    /// How many of the last events are kept in words.
+    pub(crate) last_events: usize,
 }
 
 impl Setup {
@@ -45,6 +48,7 @@ impl Setup {
             policy: Policy::Grapevine,
             rumors: true,
             sabotage: Sabotage::None,
+            last_events: 0,
         }
     }
 }
@@ -79,6 +83,7 @@ impl World {
             now: Instant::START,
             heap: Heap::default(),
             sayings: vec![Vec::new(); count],
+            heard_from: None,
             nodes,
             endpoints,
             network,
@@ -92,6 +97,7 @@ impl World {
             record: Record::new(&scenario),
             checks: Checks::new(&scenario, setup.policy),
             digest: Digest::default(),
+            tail: Tail::of(setup.last_events),
             sabotage: setup.sabotage,
             events: 0,
             scenario,

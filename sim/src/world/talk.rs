@@ -5,12 +5,14 @@
 //! equal facts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_core::rumor;
 use grapevine_proto::value::{self, Key, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use grapevine_proto::value_envelope::{Envelope, Rumor, seal};
 
@@ -25,12 +27,6 @@ const SIGNATURE: [u8; 64] = [7; 64];
 
 /// A certificate's length.
 const CERTIFICATE: [u8; 480] = [7; 480];
-
-/// Up to this many peers a rumor goes to all of them (`outgoing.rs` of the product's mesh).
-const RUMOR_PEERS_MAX: usize = 64;
-
-/// To how many it goes beyond that.
-const RUMOR_FAN_OUT: usize = 12;
 
 /// Rumors whose signatures a node checks per second (`hearing.rs` of the product's gossip).
 const RUMORS_PER_SECOND: u32 = 2_000;
@@ -57,6 +53,19 @@ pub(super) struct Said {
     pub(super) fact: Fact,
     /// As a rumor, in bytes.
     pub(super) rumor_bytes: usize,
+    /// In which of its lives each node heard it last, 0 for none. Atomic to be shared; one thread uses it.
+    heard: Vec<AtomicU32>,
+}
+
+impl Said {
+    /// Whether a node heard it before, in this life.
+    fn is_known(&self, node: NodeIndex, life: LifeNumber) -> bool {
+        self.heard[node.at()].load(Ordering::Relaxed) == life
+    }
+
+    fn is_heard_by(&self, node: NodeIndex, life: LifeNumber) {
+        self.heard[node.at()].store(life, Ordering::Relaxed);
+    }
 }
 
 /// The last of what each node said.
@@ -97,7 +106,8 @@ impl World {
         let sealed = seal(stamp, &payload.json, &SIGNATURE).ok()?;
         let name = &self.nodes[node.at()].name;
         let rumor = Rumor::encode(name, &key.to_string(), &CERTIFICATE, &sealed).ok()?;
-        let said = Arc::new(read(node, &key.to_string(), &sealed, rumor.len())?);
+        let nodes = self.nodes.len();
+        let said = Arc::new(read(node, &key.to_string(), &sealed, (rumor.len(), nodes))?);
         let sayings = &mut self.sayings[node.at()];
         let same_key = sayings.iter().filter(|other| other.key == said.key).count();
         if same_key >= SAYINGS_PER_KEY {
@@ -116,12 +126,12 @@ impl World {
         let links = life.links.iter().filter(|(peer, _)| Some(**peer) != except);
         let mut to: Vec<(NodeIndex, LifeNumber)> =
             links.map(|(peer, link)| (*peer, link.life)).collect();
-        if to.len() > RUMOR_PEERS_MAX {
-            for chosen in 0..RUMOR_FAN_OUT {
+        if to.len() > rumor::PEERS_MAX {
+            for chosen in 0..rumor::FAN_OUT {
                 let drawn = chance::below(&mut self.chance.routing, to.len() - chosen);
                 to.swap(chosen, chosen + drawn);
             }
-            to.truncate(RUMOR_FAN_OUT);
+            to.truncate(rumor::FAN_OUT);
         }
         for (peer, life) in to {
             let arrives = self.network.stream(self.now, node, peer, said.rumor_bytes);
@@ -146,7 +156,7 @@ impl World {
         stamp: Stamp,
     ) {
         let members = self.nodes[node.at()].life.as_ref();
-        if members.is_none_or(|life| life.members.len() < RUMOR_PEERS_MAX) || !self.rumors {
+        if members.is_none_or(|life| life.members.len() <= rumor::PEERS_MAX) || !self.rumors {
             return;
         }
         let Some(author) = node::index_of(author) else {
@@ -157,7 +167,7 @@ impl World {
             .find(|said| said.key == *key && said.stamp == stamp)
             .cloned();
         if let Some(said) = said {
-            self.push(node, Some(author), &said);
+            self.push(node, self.heard_from, &said);
         }
     }
 
@@ -165,7 +175,7 @@ impl World {
         &mut self,
         node: NodeIndex,
         number: LifeNumber,
-        _from: NodeIndex,
+        from: NodeIndex,
         said: &Arc<Said>,
     ) {
         let now = self.now;
@@ -173,7 +183,8 @@ impl World {
         let Some(life) = life.filter(|life| life.number == number) else {
             return;
         };
-        if said.author == node {
+        // The product's gossip drops what it knows before it counts or its engine is told.
+        if said.author == node || said.is_known(node, number) {
             return;
         }
         if now.since(life.rumors.1) >= Duration::from_secs(1) {
@@ -181,6 +192,7 @@ impl World {
         }
         life.rumors.0 += 1;
         if life.rumors.0 <= RUMORS_PER_SECOND {
+            self.heard_from = Some(from);
             self.hears(node, said, Via::Rumor);
         }
     }
@@ -189,6 +201,9 @@ impl World {
         self.knows(node, said);
         if self.sabotage.loses_fact(node, said.author) {
             return;
+        }
+        if let Some(life) = self.life_of(node) {
+            said.is_heard_by(node, life);
         }
         let event = Event::FactHeard {
             node: self.nodes[said.author.at()].name.clone(),
@@ -226,6 +241,8 @@ impl World {
                 Observed::Down { node } => 102 + (u64::from(node.0) << 8),
                 Observed::Value { author, .. } => 103 + (u64::from(author.0) << 8),
             };
+            let words = || Some(format!("n{} hears {}", observer.0, what.words()));
+            self.tail.add(self.now, words);
             let nanos = self.now.since_start().as_nanos() as u64;
             self.digest.words(&[nanos, kind, u64::from(observer.0)]);
             self.observed(observer, what);
@@ -246,7 +263,8 @@ impl World {
                     Arc::ptr_eq(&said.value, &entry.value) || *said.value == *entry.value
                 });
                 let said = same.next().cloned();
-                let said = said.or_else(|| read(author, &entry.key, &entry.value, 0).map(Arc::new));
+                let read = || read(author, &entry.key, &entry.value, (0, self.nodes.len()));
+                let said = said.or_else(|| read().map(Arc::new));
                 if let Some(said) = said {
                     self.hears(observer, &said, Via::Gossip);
                 }
@@ -313,8 +331,13 @@ impl World {
     }
 }
 
-/// Reads what was written, as a node that hears it would.
-fn read(author: NodeIndex, key: &str, sealed: &str, rumor_bytes: usize) -> Option<Said> {
+/// Reads what was written, as any of so many nodes that hears it would.
+fn read(
+    author: NodeIndex,
+    key: &str,
+    sealed: &str,
+    (rumor_bytes, nodes): (usize, usize),
+) -> Option<Said> {
     let envelope = Envelope::parse(sealed, VALUE_BYTES_MAX).ok()?;
     let Ok(Key::Fact(key)) = value::parse_key(key) else {
         return None;
@@ -327,5 +350,8 @@ fn read(author: NodeIndex, key: &str, sealed: &str, rumor_bytes: usize) -> Optio
         key,
         fact,
         rumor_bytes,
+        heard: std::iter::repeat_with(AtomicU32::default)
+            .take(nodes)
+            .collect(),
     })
 }

@@ -54,10 +54,11 @@ impl World {
         };
         attempt.has_head = true;
         let first_byte = now.since(attempt.started_at);
+        // From the first attempt or closed door to this attempt, doors between them included.
         let failover = request
             .first_attempt_at
-            .filter(|_| request.number > 1)
-            .map(|first| attempt.started_at.since(first));
+            .map(|first| attempt.started_at.since(first))
+            .filter(|span| request.number > 1 || !span.is_zero());
         let key = {
             let upstream = &attempt.choice.candidate.upstream;
             (upstream.node.clone(), upstream.name.clone())
@@ -261,16 +262,15 @@ impl World {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
-        request.entry = None;
+        let entry = request.entry.take();
         request.current = None;
         request.queue.clear();
         request._under_way = None;
         if request.committed {
             self.record.broken += 1;
             self.over(id);
-        } else {
-            self.record.doors_closed += 1;
-            self.knock(id);
+        } else if let Some((entry, _)) = entry {
+            self.door_closed(id, entry);
         }
     }
 

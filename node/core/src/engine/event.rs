@@ -119,6 +119,17 @@ pub struct AnswerReport {
     pub first_byte: Duration,
 }
 
+/// An own upstream's answer has not begun yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitReport {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// The model asked for, where there was one.
+    pub model: Option<ModelName>,
+    /// Time since the attempt's start.
+    pub waited: Duration,
+}
+
 /// How a probe ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeReport {
@@ -154,6 +165,9 @@ pub enum Event {
     ServicesChanged(ServicesFact),
     /// A good answer of an own upstream began; its end follows.
     AnswerBegan(AnswerReport),
+    /// An attempt at an own upstream waits for its first byte for unusually long, and goes on waiting
+    /// ([`crate::latency::news_after`]): to be told then, and again with each doubling of the wait.
+    AnswerAwaited(WaitReport),
     /// An attempt ended.
     AttemptEnded(AttemptReport),
     /// A probe ended.

@@ -51,6 +51,15 @@ pub(super) enum ProbeState {
     Running,
 }
 
+/// What showed how an upstream fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A request, or a probe that costs as much.
+    Paid,
+    /// A probe that costs nothing.
+    FreeProbe,
+}
+
 impl Local {
     pub(super) fn new(now: Instant, spec: UpstreamSpec) -> Self {
         let probe = match spec.probe {
@@ -180,7 +189,13 @@ impl Local {
         self.changed = false;
     }
 
-    pub(super) fn next_wake(&self, tell_interval: Duration) -> Option<Instant> {
+    /// Whether time alone changes something of it now, figures to tell aside.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.next_change().is_some_and(|at| at <= now)
+    }
+
+    /// When its ejection or its cooldown ends, or a probe falls due.
+    fn next_change(&self) -> Option<Instant> {
         let state = match self.health.state() {
             State::Ejected { until, .. } => Some(until),
             State::Healthy | State::Probing { .. } => None,
@@ -191,15 +206,19 @@ impl Local {
             }
             _ => None,
         };
+        [state, probe, self.cooling_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn next_wake(&self, tell_interval: Duration) -> Option<Instant> {
         let tell = self
             .told
             .as_ref()
             .filter(|_| self.changed)
             .map(|told| told.considered_at + tell_interval);
-        [state, probe, tell, self.cooling_until]
-            .into_iter()
-            .flatten()
-            .min()
+        self.next_change().into_iter().chain(tell).min()
     }
 
     /// Whether a request may try it while it is being tried: only where nothing probes it.
@@ -221,10 +240,11 @@ impl Local {
         }
     }
 
-    /// Takes what an attempt or a probe showed.
+    /// Takes what an attempt or a probe showed; `source` says which.
     pub(super) fn judge(
         &mut self,
         now: Instant,
+        source: Source,
         outcome: &Outcome,
         verdict: Verdict,
         rng: &mut impl Rng,
@@ -237,6 +257,9 @@ impl Local {
         let transition = match verdict.blame {
             Blame::Success => self.health.succeeded(now),
             Blame::Upstream if is_break(outcome) => self.health.broke_off(now, rng),
+            Blame::Upstream if source == Source::FreeProbe => {
+                self.health.free_probe_failed(now, failure(outcome), rng)
+            }
             Blame::Upstream => self.health.failed(now, failure(outcome), rng),
             Blame::Credential => self.health.credential_refused(now, rng),
             Blame::Nobody | Blame::Peer => None,

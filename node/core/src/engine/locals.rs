@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use rand_core::Rng;
 
-use super::event::{AnswerReport, AttemptReport, Effect, ProbeReport, UpstreamSpec};
-use super::local::{Local, ProbeState};
+use super::event::{
+    AnswerReport, AttemptReport, Effect, Probe, ProbeReport, UpstreamSpec, WaitReport,
+};
+use super::local::{Local, ProbeState, Source};
 use super::{Engine, ViewDue};
 use crate::fact::Fact;
 use crate::health::{State, Transition};
@@ -57,6 +59,17 @@ impl Engine {
         self.view_becomes(ViewDue::Soon);
     }
 
+    pub(super) fn local_answer_awaited(&mut self, now: Instant, report: &WaitReport) {
+        let Some(local) = self.locals.get_mut(&report.upstream) else {
+            return;
+        };
+        let (model, waited) = (report.model.as_ref(), report.waited);
+        if local.latencies.waits(now, model, waited) {
+            local.changed = true;
+            self.view_becomes(ViewDue::Soon);
+        }
+    }
+
     pub(super) fn local_attempt_ended(
         &mut self,
         now: Instant,
@@ -84,7 +97,7 @@ impl Engine {
                 .latencies
                 .waited_in_vain(now, report.model.as_ref(), waited);
         }
-        let transition = local.judge(now, &report.outcome, verdict, rng);
+        let transition = local.judge(now, Source::Paid, &report.outcome, verdict, rng);
         self.after_judgement(now, &report.upstream, transition, verdict, effects);
     }
 
@@ -109,7 +122,11 @@ impl Engine {
         if let Some(models) = report.models {
             local.discovered = models;
         }
-        let transition = local.judge(now, &report.outcome, verdict, rng);
+        let source = match local.spec.probe {
+            Probe::Models => Source::FreeProbe,
+            Probe::Chat | Probe::Off => Source::Paid,
+        };
+        let transition = local.judge(now, source, &report.outcome, verdict, rng);
         if local.probe == ProbeState::Running {
             local.probe = ProbeState::DueAt(now + local.pause());
         }
@@ -165,8 +182,10 @@ impl Engine {
 
     /// Ends cooldowns, asks for probes that fell due, tells what changed.
     pub(super) fn advance_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let names: Vec<UpstreamName> = self.locals.keys().cloned().collect();
-        for name in &names {
+        // After nearly every event there is none.
+        let due = self.locals.iter().filter(|(_, local)| local.is_due(now));
+        let due: Vec<UpstreamName> = due.map(|(name, _)| name.clone()).collect();
+        for name in &due {
             let Some(local) = self.locals.get_mut(name) else {
                 continue;
             };

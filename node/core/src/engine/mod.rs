@@ -31,7 +31,7 @@ use crate::view::View;
 
 pub use event::{
     AnswerReport, AttemptReport, Effect, Event, Identity, Models, Probe, ProbeReport, UpstreamSpec,
-    Via,
+    Via, WaitReport,
 };
 use local::Local;
 use peer::Peer;
@@ -139,6 +139,7 @@ impl Engine {
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
             Event::ServicesChanged(fact) => self.change_services(fact, effects),
             Event::AnswerBegan(report) => self.local_answer_began(now, &report),
+            Event::AnswerAwaited(report) => self.local_answer_awaited(now, &report),
             Event::AttemptEnded(report) => match &report.peer {
                 None => self.local_attempt_ended(now, &report, rng, effects),
                 Some(peer) => {

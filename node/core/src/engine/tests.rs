@@ -613,6 +613,69 @@ fn load_told_by_a_peer_makes_it_hot() {
 }
 
 #[test]
+fn long_wait_moves_requests_elsewhere_before_it_ends() {
+    let mut bench = Bench::with_upstream();
+    bench.attempt(Outcome::status(200));
+    bench.meet("jpn", NEAR, TTFT);
+    assert_eq!(bench.first_node(), "usa");
+    let waits = |waited| {
+        let (upstream, model) = (upstream("primary"), Some(model("gpt")));
+        Event::AnswerAwaited(WaitReport {
+            upstream,
+            model,
+            waited,
+        })
+    };
+    bench.tell(waits(Duration::from_millis(599)));
+    assert_eq!(bench.first_node(), "usa", "not yet unusual");
+    bench.tell(waits(Duration::from_millis(600)));
+    assert!(
+        bench
+            .engine
+            .view_is_due(bench.now + Duration::from_millis(50))
+    );
+    assert_eq!(bench.first_node(), "jpn");
+    let view = bench.engine.view(bench.now);
+    let expected = view.own_first_byte(&upstream("primary"), Some(&model("gpt")));
+    assert_eq!(expected, Some(Duration::from_millis(600)));
+}
+
+#[test]
+fn upstream_is_back_soon_after_a_long_outage() {
+    let mut bench = Bench::with_upstream();
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    let mut probes = 0;
+    for _ in 0..600 {
+        let effects = bench.wait(Duration::from_millis(100));
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Probe { .. }))
+        {
+            probes += 1;
+            bench.probe(Outcome::ConnectFailed);
+        }
+    }
+    assert!(
+        (10..=40).contains(&probes),
+        "{probes} free probes in a minute"
+    );
+    let mut waited = Duration::ZERO;
+    while bench.plan().expect("a plan").last_resort {
+        let effects = bench.wait(Duration::from_millis(100));
+        waited += Duration::from_millis(100);
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Probe { .. }))
+        {
+            bench.probe(Outcome::status(200));
+        }
+    }
+    assert!(waited < Duration::from_secs(6), "{waited:?}");
+}
+
+#[test]
 fn refusal_makes_a_peer_hot_for_a_second() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);

@@ -15,6 +15,7 @@ use chitchat::ChitchatId;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
+use grapevine_core::rumor;
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -34,9 +35,6 @@ use crate::mesh::wire::{Incoming, Outgoing};
 mod lives;
 
 use lives::RESTART_DELAY;
-
-/// Peers up to which the links push a rumor to all: then nobody has to pass it on.
-const PUSHED_TO_ALL_MAX: usize = 64;
 
 /// Addresses that a new life of chitchat tries at once; more would be a burst.
 const CONTACTS_MAX: usize = 16;
@@ -275,7 +273,7 @@ impl<O: Outgoing> Task<O> {
     }
 
     fn relay(&mut self, node: &NodeName, key: &FactKey, stamp: Stamp) {
-        if self.members.told().len() <= PUSHED_TO_ALL_MAX {
+        if self.members.told().len() <= rumor::PEERS_MAX {
             return;
         }
         if let Some(kept) = self.hearing.relay(node, key, stamp) {

@@ -1,0 +1,133 @@
+//! The last events, in words: what a replay prints of the moments before a violation.
+
+use std::collections::VecDeque;
+
+use grapevine_core::Instant;
+
+use super::Happening;
+use crate::membership::Observed;
+
+/// The last events of a run, the oldest first. Keeps at most as many as it was made for; none by default,
+/// and then nothing is put into words.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    most: usize,
+    lines: VecDeque<String>,
+}
+
+impl Tail {
+    /// Of at most `most` events.
+    pub(super) fn of(most: usize) -> Self {
+        Self {
+            most,
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// Adds an event that `words` tells; `None` leaves it out.
+    pub(super) fn add(&mut self, now: Instant, words: impl FnOnce() -> Option<String>) {
+        if self.most == 0 {
+            return;
+        }
+        let Some(words) = words() else { return };
+        if self.lines.len() == self.most {
+            self.lines.pop_front();
+        }
+        let seconds = now.since_start().as_secs_f64();
+        self.lines.push_back(format!("{seconds:>11.6} s  {words}"));
+    }
+
+    /// What is kept.
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.lines.into()
+    }
+}
+
+impl Happening {
+    /// What happens, in words; `None` of what happens all the time: wake-ups, keep-alives, echoes.
+    pub(super) fn words(&self) -> Option<String> {
+        let call =
+            |(request, number): &(u64, u32)| format!("attempt {number} of request {request}");
+        Some(match self {
+            Self::Wake { .. } | Self::Poll { .. } | Self::Ping { .. } => return None,
+            Self::Pong { .. } | Self::Inspection => return None,
+            Self::Dialled { node, peer, .. } => format!("n{} dials n{}", node.0, peer.0),
+            Self::Members { node, .. } => format!("n{} looks at its members", node.0),
+            Self::Rumor {
+                node, from, said, ..
+            } => format!(
+                "n{} hears a rumor of n{} ({}) from n{}",
+                node.0, said.author.0, said.key, from.0
+            ),
+            Self::FormerLife { node, .. } => format!("n{} hears of its former life", node.0),
+            Self::Probed { node, report, .. } => format!(
+                "n{} probed {}: {}",
+                node.0,
+                report.upstream,
+                report.outcome.as_str()
+            ),
+            Self::Asks => "a client asks".into(),
+            Self::Enters { request, entry } => format!("request {request} enters at n{}", entry.0),
+            Self::Hops {
+                from,
+                owner,
+                attempt,
+                ..
+            } => format!(
+                "{} hops from n{} to n{}",
+                call(attempt),
+                from.0.0,
+                owner.0.0
+            ),
+            Self::Reacts { call: it } => format!("an upstream reacts to {}", call(it)),
+            Self::Awaits { call: it } => format!("{} waits for unusually long", call(it)),
+            Self::BodyEnds { call: it } => format!("the body of {} ends", call(it)),
+            Self::Returns { attempt, .. } => format!("the answer of {} is back", call(attempt)),
+            Self::Ends { attempt } => format!("the answer of {} has come whole", call(attempt)),
+            Self::Cancels { call: it } => format!("{} is cancelled", call(it)),
+            Self::Deadline { request } => format!("the time of request {request} is over"),
+            Self::Breaks { fault } => format!("fault {fault} begins"),
+            Self::Heals { fault } => format!("fault {fault} is over"),
+            Self::Crashes { node } => format!("n{} crashes", node.0),
+            Self::Starts { node } => format!("n{} starts", node.0),
+            Self::Drains { node, .. } => format!("n{} drains", node.0),
+            Self::Closes { node, .. } => format!("n{} closes", node.0),
+        })
+    }
+}
+
+impl Observed {
+    /// What gossip found out, in words.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Up { node, .. } => format!("that n{} lives", node.0),
+            Self::Down { node } => format!("that n{} is dead", node.0),
+            Self::Value { author, entry, .. } => format!("the {} of n{}", entry.key, author.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn only_the_last_events_are_kept() {
+        let mut tail = Tail::of(2);
+        for second in 1..=3 {
+            let now = Instant::from_start(Duration::from_secs(second));
+            tail.add(now, || Some(format!("event {second}")));
+            tail.add(now, || None);
+        }
+        let lines = tail.into_lines();
+        assert_eq!(lines, ["   2.000000 s  event 2", "   3.000000 s  event 3"]);
+    }
+
+    #[test]
+    fn nothing_is_put_into_words_where_none_is_kept() {
+        let mut tail = Tail::default();
+        tail.add(Instant::START, || unreachable!("nobody asked"));
+        assert!(tail.into_lines().is_empty());
+    }
+}
