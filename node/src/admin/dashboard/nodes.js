@@ -48,21 +48,29 @@ const update = (row, node, mesh) => {
   text(cells[5], isSelf ? NONE : milliseconds(node.rtt_ms));
   text(cells[6], node.serves_requests === null ? NONE : node.serves_requests ? 'yes' : 'no');
   text(cells[7], node.services?.length ? node.services.join(', ') : NONE);
-  text(cells[8], count(Object.values(node.tasks_waiting ?? {}).reduce((sum, value) => sum + value, 0)));
+  const waiting = count(Object.values(node.tasks_waiting ?? {}).reduce((sum, value) => sum + value, 0));
+  text(cells[8], node.tasks_store ? `${waiting} shared` : waiting);
+  attribute(cells[8], 'title', node.tasks_store && `In ${node.tasks_store}, which several nodes tell of`);
   text(cells[9], node.build ?? NONE);
 };
 
 const services = (mesh) => {
   const found = new Map();
   const at = (name) => {
-    if (!found.has(name)) found.set(name, { name, nodes: [], waiting: 0, unserved: false });
+    if (!found.has(name)) found.set(name, { name, nodes: [], queues: new Map(), unserved: false });
     return found.get(name);
   };
   for (const node of mesh.nodes) {
     for (const name of node.services ?? []) at(name).nodes.push(node.live ? node.name : `${node.name} (dead)`);
-    for (const [name, waiting] of Object.entries(node.tasks_waiting ?? {})) at(name).waiting += waiting;
+    // Nodes that share a store all tell of the same tasks.
+    const queue = node.tasks_store ? `store ${node.tasks_store}` : `node ${node.name}`;
+    for (const [name, waiting] of Object.entries(node.tasks_waiting ?? {})) {
+      const { queues } = at(name);
+      queues.set(queue, Math.max(waiting, queues.get(queue) ?? 0));
+    }
   }
   for (const { service } of mesh.unserved) at(service).unserved = true;
+  for (const service of found.values()) service.waiting = [...service.queues.values()].reduce((sum, value) => sum + value, 0);
   return [...found.values()].sort((one, other) => other.unserved - one.unserved || other.waiting - one.waiting);
 };
 

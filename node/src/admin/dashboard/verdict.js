@@ -25,7 +25,7 @@ export const problems = (mesh) => {
     }
   }
   for (const tasks of mesh.unserved) {
-    add('warn', `${plural(tasks.waiting, 'task')} of ${tasks.service} at ${tasks.node}: no live node serves that`, '#tasks-title');
+    add('warn', `${plural(tasks.waiting, 'task')} of ${tasks.service} ${tasks.store ? `in ${tasks.store}` : `at ${tasks.node}`}: no live node serves that`, '#tasks-title');
   }
   return found.sort((one, other) => (one.tone === 'bad' ? 0 : 1) - (other.tone === 'bad' ? 0 : 1));
 };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Phase, Standing};
+use grapevine_core::ids::StoreName;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
 use serde_json::{Map, Value, json};
@@ -100,6 +101,7 @@ fn of_view(view: &View, now: Instant) -> Value {
         json!({
             "service": tasks.service.as_str(),
             "node": tasks.node.as_str(),
+            "store": tasks.store.map(StoreName::as_str),
             "waiting": tasks.waiting,
         })
     });
