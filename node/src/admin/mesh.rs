@@ -2,6 +2,7 @@
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Public, ServicesFact};
+use grapevine_core::ids::StoreName;
 use grapevine_core::mode::Mode;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
@@ -21,12 +22,17 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
             "service": tasks.service.as_str(),
             "node": tasks.node.as_str(),
             "waiting": tasks.waiting,
+            "store": tasks.store.map(StoreName::as_str),
         })
     });
+    // Each task once, also where nodes share a store.
+    let waiting = work::waiting(view).into_iter();
+    let waiting = waiting.map(|(service, count)| (service.to_string(), json!(count)));
     json!({
         "self": view.node.as_str(),
         "worker_mode": mode.to_string(),
         "nodes": nodes,
+        "tasks_waiting": waiting.collect::<Map<_, _>>(),
         "unserved": unserved.collect::<Vec<_>>(),
     })
 }
@@ -65,6 +71,7 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
         "public": fact.map(|fact| public(&fact.public)),
         "services": services.map(keys),
         "tasks_waiting": services.map(waiting),
+        "tasks_store": services.and_then(|it| it.store.as_ref()).map(StoreName::as_str),
         "residency_differs": node.rules_differ,
         "upstreams": upstreams,
     })
