@@ -97,11 +97,19 @@ impl AdminPort {
     /// # Errors
     /// When there is no node, it wants another token, it refuses the question, or it is something else.
     pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, AskError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(AskError::Runtime)?;
-        let client = demo::client().map_err(AskError::Client)?;
+        runtime()?.block_on(self.fetch(&client()?, path, query))
+    }
+
+    /// As [`AdminPort::get`], within a runtime, over connections that `client` keeps.
+    ///
+    /// # Errors
+    /// As [`AdminPort::get`].
+    pub(super) async fn fetch(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<u8>, AskError> {
         let (url, flag) = (format!("{}{path}", self.url), self.flag);
         let asked = match query {
             [] => reqwest::Url::parse(&url),
@@ -117,27 +125,30 @@ impl AdminPort {
             flag,
             source: source.without_url(),
         };
-        runtime.block_on(async {
-            let mut request = client.get(asked).timeout(LIMIT);
-            if let Some(token) = &self.token {
-                request = request.bearer_auth(token);
+        let mut request = client.get(asked).timeout(LIMIT);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.map_err(no_answer)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(no_answer)?.to_vec();
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::UNAUTHORIZED => Err(AskError::Token { url: url.clone() }),
+            StatusCode::BAD_REQUEST if refusal(&body).is_some() => {
+                Err(AskError::Refused(refusal(&body).unwrap_or_default()))
             }
-            let answer = request.send().await.map_err(no_answer)?;
-            let status = answer.status();
-            let body = answer.bytes().await.map_err(no_answer)?.to_vec();
-            match status {
-                StatusCode::OK => Ok(body),
-                StatusCode::UNAUTHORIZED => Err(AskError::Token { url: url.clone() }),
-                StatusCode::BAD_REQUEST if refusal(&body).is_some() => {
-                    Err(AskError::Refused(refusal(&body).unwrap_or_default()))
-                }
-                status => Err(AskError::Status {
-                    url: url.clone(),
-                    flag,
-                    status,
-                }),
-            }
-        })
+            status => Err(AskError::Status {
+                url: url.clone(),
+                flag,
+                status,
+            }),
+        }
+    }
+
+    /// Where the port is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// What `bytes`, as the port answered them, say.
@@ -151,6 +162,23 @@ impl AdminPort {
             source,
         })
     }
+}
+
+/// A runtime of this thread's own.
+///
+/// # Errors
+/// When the system has no room for one.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, AskError> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(AskError::Runtime)
+}
+
+/// What asks the port.
+///
+/// # Errors
+/// When the system's certificates cannot be used.
+pub(super) fn client() -> Result<reqwest::Client, AskError> {
+    demo::client().map_err(AskError::Client)
 }
 
 /// What a node says is wrong with a question.

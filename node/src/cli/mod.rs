@@ -9,10 +9,15 @@ mod check;
 mod completions;
 mod explain;
 mod key;
+mod man;
 mod node;
+mod paint;
+mod records;
+mod requests;
 mod schema;
 mod status;
 mod tasks;
+mod top;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -49,6 +54,10 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
     Status(status::StatusArgs),
+    /// Show the mesh as a node sees it, live in the terminal
+    Top(top::TopArgs),
+    /// List the last requests of a node, and those that follow
+    Requests(requests::RequestsArgs),
     /// List, show, cancel and requeue background tasks
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
@@ -63,6 +72,8 @@ pub enum Command {
     Key(key::KeyArgs),
     /// Print the completions for a shell
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(man::ManArgs),
 }
 
 /// Does what the command line says.
@@ -76,15 +87,18 @@ pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitC
     let ended = match cli.command {
         Command::Node(args) => return node::run(args, environment, services),
         Command::Demo(args) => return demo::run(args),
+        Command::Top(args) => return top::run(&args, &environment),
         Command::Mock(args) => return block_on(crate::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
+        Command::Requests(args) => requests::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
+        Command::Man(args) => man::run(&args, &mut out),
     };
     match ended {
         Ok(code) => code,
