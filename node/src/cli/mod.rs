@@ -1,13 +1,14 @@
 //! The command line: what the program can be told, and what it says.
 //!
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
-//! command line that was not understood (clap's own).
+//! command line that was not understood (clap's own). `import` adds one of its own.
 
 mod admin_port;
 mod ca;
 mod check;
 mod completions;
 mod explain;
+mod import;
 mod key;
 mod man;
 mod node;
@@ -62,6 +63,8 @@ pub enum Command {
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
     Explain(explain::ExplainArgs),
+    /// Make a configuration of another program's
+    Import(import::ImportArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
@@ -95,6 +98,7 @@ pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitC
         Command::Requests(args) => requests::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
+        Command::Import(args) => import::run(&args, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
