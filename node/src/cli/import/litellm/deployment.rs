@@ -149,10 +149,11 @@ impl Reading {
                 return None;
             }
             Found::Unknown => {
-                let problem = format!(
-                    "{} is not served: the provider of {shown} is not known",
-                    printable(name)
-                );
+                let why = match model {
+                    "*" => "* stands for every model of every provider".to_owned(),
+                    _ => format!("the provider of {shown} is not known"),
+                };
+                let problem = format!("{} is not served: {why}", printable(name));
                 let remedy =
                     "write an upstream with its base_url, or keep LiteLLM for it, as an upstream";
                 self.findings.add(Kind::Lost, &at, problem, remedy);

@@ -86,7 +86,10 @@ pub(super) fn import(text: &str, name: &str) -> Result<Imported, ImportError> {
         findings.put(Kind::Step, ("", 0), problem, remedy);
     }
     let findings = findings.into_sorted();
-    let heading = heading(name, &findings, &variables);
+    let mut heading = heading(name, &findings, &variables);
+    if settings.timeout.is_none() {
+        heading.push_str(WAIT);
+    }
     let config = format!("{heading}\n{config}");
     Ok(Imported {
         config,
@@ -205,6 +208,12 @@ fn heading(name: &str, findings: &[Finding], variables: &[Variable]) -> String {
     }
     text
 }
+
+/// What stands in the heading where the file sets no wait for all deployments.
+const WAIT: &str = "#
+# Where no timeout is written, a node waits 30 s for the first byte, and LiteLLM for minutes: an answer that is
+# no stream has its first byte at its end. Raise upstreams[].timeout.first_byte and routing.deadline where needed.
+";
 
 /// Keys that are named beside a variable.
 const KEYS_SHOWN: usize = 3;

@@ -95,6 +95,13 @@ fn key_that_is_not_written_comes_from_the_providers_variable() {
 }
 
 #[test]
+fn shorter_wait_of_a_node_is_told_where_none_is_written() {
+    let told = |text: &str| imported(text).config.contains("a node waits 30 s");
+    assert!(told("model_list: []\n"));
+    assert!(!told("model_list: []\nrouter_settings: {timeout: 60}\n"));
+}
+
+#[test]
 fn secret_in_the_file_is_in_nothing_that_is_written() {
     let text = "model: openai/a, api_key: sk-literal, extra_headers: {x-api-token: sk-header, x-team: blue}";
     let imported = one(text);
