@@ -97,7 +97,7 @@ impl AdminPort {
     /// # Errors
     /// When there is no node, it wants another token, it refuses the question, or it is something else.
     pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, AskError> {
-        self.ask(path, query, |client, url| client.get(url))
+        runtime()?.block_on(self.fetch(&client()?, path, query))
     }
 
     /// The answer to `body`, put at the page at `path`.
@@ -105,20 +105,30 @@ impl AdminPort {
     /// # Errors
     /// As [`AdminPort::get`].
     pub(super) fn put(&self, path: &str, body: &serde_json::Value) -> Result<Vec<u8>, AskError> {
-        self.ask(path, &[], |client, url| client.put(url).json(body))
+        let client = client()?;
+        let asking = self.ask(path, &[], |url| client.put(url).json(body));
+        runtime()?.block_on(asking)
     }
 
-    fn ask(
+    /// As [`AdminPort::get`], within a runtime, over connections that `client` keeps.
+    ///
+    /// # Errors
+    /// As [`AdminPort::get`].
+    pub(super) async fn fetch(
+        &self,
+        client: &Client,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<u8>, AskError> {
+        self.ask(path, query, |url| client.get(url)).await
+    }
+
+    async fn ask(
         &self,
         path: &str,
         query: &[(&str, &str)],
-        begin: impl FnOnce(&Client, Url) -> RequestBuilder,
+        begin: impl FnOnce(Url) -> RequestBuilder,
     ) -> Result<Vec<u8>, AskError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(AskError::Runtime)?;
-        let client = demo::client().map_err(AskError::Client)?;
         let (url, flag) = (format!("{}{path}", self.url), self.flag);
         let asked = match query {
             [] => Url::parse(&url),
@@ -134,27 +144,30 @@ impl AdminPort {
             flag,
             source: source.without_url(),
         };
-        runtime.block_on(async {
-            let mut request = begin(&client, asked).timeout(LIMIT);
-            if let Some(token) = &self.token {
-                request = request.bearer_auth(token);
+        let mut request = begin(asked).timeout(LIMIT);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.map_err(no_answer)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(no_answer)?.to_vec();
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::UNAUTHORIZED => Err(AskError::Token { url: url.clone() }),
+            StatusCode::BAD_REQUEST if refusal(&body).is_some() => {
+                Err(AskError::Refused(refusal(&body).unwrap_or_default()))
             }
-            let answer = request.send().await.map_err(no_answer)?;
-            let status = answer.status();
-            let body = answer.bytes().await.map_err(no_answer)?.to_vec();
-            match status {
-                StatusCode::OK => Ok(body),
-                StatusCode::UNAUTHORIZED => Err(AskError::Token { url: url.clone() }),
-                StatusCode::BAD_REQUEST if refusal(&body).is_some() => {
-                    Err(AskError::Refused(refusal(&body).unwrap_or_default()))
-                }
-                status => Err(AskError::Status {
-                    url: url.clone(),
-                    flag,
-                    status,
-                }),
-            }
-        })
+            status => Err(AskError::Status {
+                url: url.clone(),
+                flag,
+                status,
+            }),
+        }
+    }
+
+    /// Where the port is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// What `bytes`, as the port answered them, say.
@@ -168,6 +181,23 @@ impl AdminPort {
             source,
         })
     }
+}
+
+/// A runtime of this thread's own.
+///
+/// # Errors
+/// When the system has no room for one.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, AskError> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(AskError::Runtime)
+}
+
+/// What asks the port.
+///
+/// # Errors
+/// When the system's certificates cannot be used.
+pub(super) fn client() -> Result<Client, AskError> {
+    demo::client().map_err(AskError::Client)
 }
 
 /// What a node says is wrong with a question.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use grapevine_core::ids::{MeshName, NodeName};
+use serde_json::json;
 
 use super::fail;
 use crate::mesh::authority::{self, Authority, AuthorityError, Issued, NODE_VALID};
@@ -27,6 +28,9 @@ const DAYS_MAX: u64 = 3_650;
 pub struct CaArgs {
     #[command(subcommand)]
     command: CaCommand,
+    /// Print which files were written as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -107,6 +111,10 @@ pub(super) fn run(args: &CaArgs, out: &mut impl Write) -> io::Result<ExitCode> {
         }
     };
     match written {
+        Ok((certificate, key)) if args.json => {
+            writeln!(out, "{}", json!({"certificate": certificate, "key": key}))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Ok((certificate, key)) => {
             writeln!(out, "wrote {} and {}", certificate.display(), key.display())?;
             Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
 
 use crate::config::hash::KeyHash;
 
@@ -27,6 +28,9 @@ enum KeyCommand {
         /// Make a new random key, and print it with its hash.
         #[arg(long)]
         generate: bool,
+        /// Print one JSON object: hash, and the key where it is new.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -45,13 +49,17 @@ pub(super) fn run(
     input: &mut impl BufRead,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    match args.command {
-        KeyCommand::Hash { generate: true } => {
-            let key = generate()?;
-            writeln!(out, "key:  {key}")?;
-            writeln!(out, "hash: {}", KeyHash::of(&key))?;
-        }
-        KeyCommand::Hash { generate: false } => writeln!(out, "{}", KeyHash::of(&read(input)?))?,
+    let KeyCommand::Hash {
+        generate: is_new,
+        json,
+    } = args.command;
+    let key = if is_new { generate()? } else { read(input)? };
+    let hash = KeyHash::of(&key);
+    match (json, is_new) {
+        (true, true) => writeln!(out, "{}", json!({"key": key, "hash": hash.to_string()}))?,
+        (true, false) => writeln!(out, "{}", json!({"hash": hash.to_string()}))?,
+        (false, true) => writeln!(out, "key:  {key}\nhash: {hash}")?,
+        (false, false) => writeln!(out, "{hash}")?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,7 +93,10 @@ mod tests {
 
     fn hash(input: &str) -> io::Result<String> {
         let args = KeyArgs {
-            command: KeyCommand::Hash { generate: false },
+            command: KeyCommand::Hash {
+                generate: false,
+                json: false,
+            },
         };
         let mut out = Vec::new();
         run(&args, &mut input.as_bytes(), &mut out)?;
@@ -97,6 +108,25 @@ mod tests {
         let expected = format!("{}\n", KeyHash::of("gv-1"));
         assert_eq!(hash("gv-1").expect("a good key"), expected);
         assert_eq!(hash("gv-1\r\n").expect("a good key"), expected);
+    }
+
+    #[test]
+    fn json_has_the_key_only_where_it_is_new() {
+        let printed = |generate: bool| {
+            let args = KeyArgs {
+                command: KeyCommand::Hash {
+                    generate,
+                    json: true,
+                },
+            };
+            let mut out = Vec::new();
+            run(&args, &mut "gv-1".as_bytes(), &mut out).expect("a hash");
+            serde_json::from_slice::<serde_json::Value>(&out).expect("JSON")
+        };
+        let (given, new) = (printed(false), printed(true));
+        assert_eq!(given, json!({"hash": KeyHash::of("gv-1").to_string()}));
+        let key = new["key"].as_str().expect("a key");
+        assert_eq!(new["hash"], KeyHash::of(key).to_string());
     }
 
     #[test]
@@ -115,7 +145,10 @@ mod tests {
     #[test]
     fn generated_key_matches_the_hash_beside_it() {
         let args = KeyArgs {
-            command: KeyCommand::Hash { generate: true },
+            command: KeyCommand::Hash {
+                generate: true,
+                json: false,
+            },
         };
         let mut out = Vec::new();
         run(&args, &mut io::empty(), &mut out).expect("a key");

@@ -1,19 +1,25 @@
 //! The command line: what the program can be told, and what it says.
 //!
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
-//! command line that was not understood (clap's own).
+//! command line that was not understood (clap's own). `import` adds one of its own.
 
 mod admin_port;
 mod ca;
 mod check;
 mod completions;
 mod explain;
+mod import;
 mod key;
 mod log;
+mod man;
 mod node;
+mod paint;
+mod records;
+mod requests;
 mod schema;
 mod status;
 mod tasks;
+mod top;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -52,10 +58,16 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Show what a running node logs, or change it
     Log(log::LogArgs),
+    /// Show the mesh as a node sees it, live in the terminal
+    Top(top::TopArgs),
+    /// List the last requests of a node, and those that follow
+    Requests(requests::RequestsArgs),
     /// List, show, cancel and requeue background tasks
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
     Explain(explain::ExplainArgs),
+    /// Make a configuration of another program's
+    Import(import::ImportArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
@@ -66,6 +78,8 @@ pub enum Command {
     Key(key::KeyArgs),
     /// Print the completions for a shell
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(man::ManArgs),
 }
 
 /// Does what the command line says.
@@ -79,16 +93,20 @@ pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitC
     let ended = match cli.command {
         Command::Node(args) => return node::run(args, environment, services),
         Command::Demo(args) => return demo::run(args),
+        Command::Top(args) => return top::run(&args, &environment),
         Command::Mock(args) => return block_on(crate::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
         Command::Log(args) => log::run(&args, &environment, &mut out),
+        Command::Requests(args) => requests::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
+        Command::Import(args) => import::run(&args, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
+        Command::Man(args) => man::run(&args, &mut out),
     };
     match ended {
         Ok(code) => code,

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
+use super::paint::{Paint, Tone};
 use crate::config::Environment;
 use crate::demo;
 use crate::demo::table::{Side, Table, number, printable};
@@ -64,8 +65,10 @@ pub(super) fn run(
         )?;
     }
     writeln!(out)?;
-    for line in table(&page).lines() {
-        writeln!(out, "{line}")?;
+    let paint = Paint::for_stdout(environment);
+    let tones = std::iter::once(Tone::Plain).chain(page.nodes.iter().flat_map(tones));
+    for (line, tone) in table(&page).lines().iter().zip(tones) {
+        writeln!(out, "{}", paint.line(line, tone))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -121,6 +124,24 @@ fn table(page: &MeshPage) -> Table {
         }
     }
     table
+}
+
+/// How the lines of a node are meant: as many as it has in the table.
+fn tones(node: &NodeEntry) -> Vec<Tone> {
+    if node.upstreams.is_empty() || !node.live {
+        let tone = if node.live { Tone::Plain } else { Tone::Bad };
+        return vec![tone; node.upstreams.len().max(1)];
+    }
+    let states = node
+        .upstreams
+        .iter()
+        .map(|upstream| upstream.state.as_str());
+    let tones = states.map(|state| match state {
+        "healthy" => Tone::Plain,
+        "ejected" => Tone::Bad,
+        _ => Tone::Warning,
+    });
+    tones.collect()
 }
 
 /// Cells of a line that are about its node.
@@ -255,6 +276,8 @@ mod tests {
             lines[3]
         );
         assert!(lines[1].contains("api, my-plugin:process"), "{}", lines[1]);
+        let tones: Vec<Tone> = page().nodes.iter().flat_map(tones).collect();
+        assert_eq!(tones, [Tone::Bad, Tone::Plain, Tone::Bad]);
         assert_eq!(
             heading(&page()),
             "as usa sees it: 1 of 2 nodes live, 1 of 2 upstreams healthy"

@@ -18,6 +18,7 @@ mod dump;
 pub mod env;
 pub mod file;
 pub mod flags;
+pub(crate) mod foreign;
 pub mod hash;
 mod nearest;
 mod places;

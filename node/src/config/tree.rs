@@ -15,6 +15,9 @@ use super::shield::{shield, unshield};
 /// the end of a file that multiplies itself.
 const NODES_MAX: usize = 50_000;
 
+/// Lists and maps inside one another: far more than a person writes, and little enough for any stack.
+const DEPTH_MAX: usize = 64;
+
 /// A value and where it was written.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -144,6 +147,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
         parser: Parser::new_from_str(&shielded),
         anchors: BTreeMap::new(),
         nodes: 0,
+        depth: 0,
         report,
     };
     match reader.document() {
@@ -184,6 +188,7 @@ struct Reader<'text, 'report> {
     parser: Parser<'text, StrInput<'text>>,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
+    depth: usize,
     report: &'report mut Report,
 }
 
@@ -237,8 +242,8 @@ impl<'text> Reader<'text, '_> {
                 });
             }
             Event::Scalar(text, style, anchor, _) => (anchor, scalar(unshield(&text), style)),
-            Event::SequenceStart(_, anchor, _) => (anchor, self.list()?),
-            Event::MappingStart(_, anchor, _) => (anchor, self.map()?),
+            Event::SequenceStart(_, anchor, _) => (anchor, self.within(&origin, Self::list)?),
+            Event::MappingStart(_, anchor, _) => (anchor, self.within(&origin, Self::map)?),
             Event::Alias(anchor) => {
                 let node = self
                     .anchors
@@ -255,6 +260,25 @@ impl<'text> Reader<'text, '_> {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
+    }
+
+    /// Reads a list or a map one level further in.
+    fn within(
+        &mut self,
+        origin: &Origin,
+        read: impl FnOnce(&mut Self) -> Result<Kind, Stop>,
+    ) -> Result<Kind, Stop> {
+        if self.depth == DEPTH_MAX {
+            return Err(Stop {
+                origin: origin.clone(),
+                problem: format!("is nested more than {DEPTH_MAX} levels deep"),
+                remedy: "write it flatter",
+            });
+        }
+        self.depth += 1;
+        let kind = read(self);
+        self.depth -= 1;
+        kind
     }
 
     fn list(&mut self) -> Result<Kind, Stop> {
@@ -454,6 +478,16 @@ mod tests {
             problems[0].contains("holds more than 50000 values"),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        let (node, _) = read(&format!("{}{}", "[".repeat(64), "]".repeat(64)));
+        assert!(node.is_some());
+        for opening in ["[", "{a: ", "- "] {
+            let (node, problems) = read(&opening.repeat(200_000));
+            assert!(node.is_none() && problems.len() == 1, "{problems:?}");
+        }
     }
 
     #[test]

@@ -32,6 +32,16 @@ impl Table {
 
     /// The table as lines of text without trailing blanks, the heading first.
     pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines_at_least(&mut Vec::new())
+    }
+
+    /// As [`Table::lines`], with columns at least as wide as `widths`, which becomes what they are: for a table
+    /// that goes on below another.
+    pub(crate) fn lines_at_least(&self, widths: &mut Vec<usize>) -> Vec<String> {
+        widths.resize(self.columns.len(), 0);
+        for (number, width) in widths.iter_mut().enumerate() {
+            *width = self.width(number).max(*width);
+        }
         let heading: Vec<String> = self
             .columns
             .iter()
@@ -39,16 +49,17 @@ impl Table {
             .collect();
         let mut lines = Vec::new();
         for row in std::iter::once(&heading).chain(&self.rows) {
-            lines.push(self.line(row));
+            lines.push(self.line(row, widths));
         }
         lines
     }
 
-    fn line(&self, row: &[String]) -> String {
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
         let mut line = String::new();
         for (number, (_, side)) in self.columns.iter().enumerate() {
             let cell = row.get(number).map_or("", String::as_str);
-            let blanks = " ".repeat(self.width(number).saturating_sub(cell.chars().count()));
+            let width = widths.get(number).copied().unwrap_or(0);
+            let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
             if number > 0 {
                 line.push_str("  ");
             }

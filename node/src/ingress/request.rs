@@ -29,7 +29,7 @@ use super::reply::{self, Reply};
 use super::track::Track;
 use super::visitor::Visitor;
 use crate::clock::Clock;
-use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure, RequestId};
+use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
 use crate::{headers, overdue};
 
 /// A request that was let in.
