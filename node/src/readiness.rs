@@ -68,6 +68,7 @@ impl Readiness {
                 service,
                 node,
                 waiting,
+                ..
             } = tasks;
             let warning =
                 format!("tasks: {waiting} of {service} wait at {node}, and no live node serves it");
@@ -149,6 +150,7 @@ mod tests {
                 .into_iter()
                 .collect::<BTreeSet<_>>(),
             waiting: BTreeMap::from([(key, waiting)]),
+            store: None,
         };
         let mut rng = entropy::generator();
         for event in [

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_core::fact::ServicesFact;
-use grapevine_core::ids::ServiceKey;
+use grapevine_core::ids::{ServiceKey, StoreName};
 use grapevine_core::mode::SERVICES_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub(crate) struct ServicesPayload {
     serves: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     waiting: BTreeMap<String, Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
 }
 
 impl ServicesPayload {
@@ -31,6 +33,7 @@ impl ServicesPayload {
             waiting: waiting
                 .map(|(key, count)| (word(key), Figure((*count).into())))
                 .collect(),
+            store: fact.store.as_ref().map(|store| store.as_str().to_owned()),
         };
         while json(&payload).len() > bytes_max
             && (payload.waiting.pop_last().is_some() || payload.serves.pop().is_some())
@@ -48,6 +51,7 @@ impl ServicesPayload {
         Ok(ServicesFact {
             serves: serves?,
             waiting,
+            store: self.store.as_deref().map(StoreName::new).transpose()?,
         })
     }
 }
@@ -68,6 +72,7 @@ mod tests {
         ServicesFact {
             serves: keys.clone().collect(),
             waiting: keys.map(|key| (key, 7)).collect(),
+            store: None,
         }
     }
 
@@ -84,6 +89,7 @@ mod tests {
         let fact = ServicesFact {
             serves: BTreeSet::from([key("async-task:process"), key("workflow:process")]),
             waiting: BTreeMap::from([(key("my-plugin:process"), 12)]),
+            store: None,
         };
         let payload = encode(&Fact::Services(fact.clone()), PAYLOAD_BYTES_MAX).expect("fits");
         let written = concat!(
@@ -92,6 +98,14 @@ mod tests {
         );
         assert_eq!(payload.json, written);
         assert_eq!(back(&fact), fact);
+        let shared = ServicesFact {
+            store: Some(StoreName::new("postgres-0a1b2c3d").expect("a name")),
+            ..fact
+        };
+        let payload = encode(&Fact::Services(shared.clone()), PAYLOAD_BYTES_MAX).expect("fits");
+        let ends = r#""my-plugin:process":12},"store":"postgres-0a1b2c3d"}"#;
+        assert!(payload.json.ends_with(ends), "{}", payload.json);
+        assert_eq!(back(&shared), shared);
         assert_eq!(back(&ServicesFact::default()), ServicesFact::default());
     }
 
@@ -114,6 +128,7 @@ mod tests {
             r#"{"waiting":{"":1}}"#,
             r#"{"waiting":{"a":-1}}"#,
             r#"{"serves":"a"}"#,
+            r#"{"store":"a b"}"#,
         ] {
             assert!(decode(&FactKey::Services, json).is_err(), "{json}");
         }

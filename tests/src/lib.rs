@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`mesh`] (several nodes with certificates and configs), [`node`] (one of them),
 //! [`mock`] (an upstream with fault knobs), [`client`] (requests and event streams), [`load`] (many
-//! clients at once), [`network`] (a bad network between nodes), [`script`] (official SDKs), and
+//! clients at once), [`network`] (a bad network between nodes), [`script`] (official SDKs), [`steps`] (a
+//! browser that takes turns with the test), and
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
 //! every byte), [`echo`] (one that counts every text), [`raw`] (a client whose hanging up is exact),
 //! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
@@ -56,6 +57,7 @@ pub mod raw;
 pub mod rogue;
 pub mod scratch;
 pub mod script;
+pub mod steps;
 pub mod view;
 pub mod wait;
 pub mod watch;

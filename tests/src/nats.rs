@@ -48,6 +48,15 @@ impl Nats {
         Self::started(label, Some(&format!("max_file_store: {bytes}")), "").await
     }
 
+    /// The same, with each message on disk before it is acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// As [`Nats::start`].
+    pub async fn start_synced(label: &str) -> Self {
+        Self::started(label, Some("sync_interval: always"), "").await
+    }
+
     /// Starts a hub with the JetStream domain `domain`, which leaf nodes may join.
     ///
     /// # Panics

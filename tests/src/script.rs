@@ -136,7 +136,7 @@ impl Upstream {
     }
 }
 
-fn interpreter(script: &str) -> PathBuf {
+pub(crate) fn interpreter(script: &str) -> PathBuf {
     if script.ends_with(".py") {
         require(environment().join("python/bin/python"))
     } else {
@@ -145,7 +145,7 @@ fn interpreter(script: &str) -> PathBuf {
     }
 }
 
-fn client_path(script: &str) -> PathBuf {
+pub(crate) fn client_path(script: &str) -> PathBuf {
     require(workspace().join("tests/clients").join(script))
 }
 

@@ -139,6 +139,111 @@ async fn killed_keeper_that_comes_back_breaks_off_no_line() {
     check_calls(&mock, 0).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn batch_that_nobody_takes_expires_when_its_window_is_over() {
+    let mesh = Mesh::builder()
+        .node("front", |node| node.config("worker_mode", json!("!")))
+        .start()
+        .await;
+    let batch = begin_within(&mesh["front"], "1s").await;
+    let batch = ended(&mesh["front"], &batch, "expired").await;
+    assert!(batch["expired_at"].is_u64(), "{batch}");
+    assert_eq!(batch["output_file_id"], Value::Null);
+    let lines = content(&mesh["front"], &batch["error_file_id"]).await;
+    check_expired(&lines);
+    assert_eq!(names(&lines), every_name());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batch_whose_worker_died_keeps_what_was_answered_when_its_window_is_over() {
+    let (mock, mesh) = keeper_and_worker().await;
+    mock.set(json!({"latency": "500ms"})).await;
+    let batch = begin_within(&mesh["front"], "6s").await;
+    mock.wait_for_count("completed", 100, LIMIT).await;
+    mesh["back"].kill();
+    let batch = ended(&mesh["front"], &batch, "expired").await;
+    let (output, errors) = both_files(&mesh["front"], &batch).await;
+    check_expired(&errors);
+    let called = mock.count("completed").await;
+    assert!(
+        output.len() as u64 + LINES_AT_ONCE >= called,
+        "{} lines of {called} calls",
+        output.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batch_in_progress_ends_with_its_window_and_has_both_files() {
+    let (mock, mesh) = keeper_and_worker().await;
+    mock.set(json!({"latency": "1s"})).await;
+    let batch = begin_within(&mesh["front"], "4s").await;
+    let batch = ended(&mesh["front"], &batch, "expired").await;
+    let (output, errors) = both_files(&mesh["front"], &batch).await;
+    check_expired(&errors);
+    let counts = &batch["request_counts"];
+    let wanted = json!({"total": LINES, "completed": output.len(), "failed": errors.len()});
+    assert_eq!(counts, &wanted);
+    let task = get(&mesh["front"], &format!("/tasks/{}", text(&batch["id"]))).await;
+    assert_eq!(task.json()["state"], "completed", "its worker ended it");
+}
+
+/// The lines of a batch's two files, which have every line once.
+async fn both_files(node: &Node, batch: &Value) -> (Vec<Value>, Vec<Value>) {
+    let output = content(node, &batch["output_file_id"]).await;
+    let errors = content(node, &batch["error_file_id"]).await;
+    assert!(output.iter().all(|line| line["error"].is_null()));
+    let mut all = [names(&output), names(&errors)].concat();
+    all.sort();
+    let mut wanted = every_name();
+    wanted.sort();
+    assert_eq!(all, wanted);
+    (output, errors)
+}
+
+fn check_expired(lines: &[Value]) {
+    for line in lines {
+        assert_eq!(line["error"]["code"], "batch_expired", "{line}");
+        assert_eq!(line["response"], Value::Null, "{line}");
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
+
+fn names(lines: &[Value]) -> Vec<String> {
+    let names = lines.iter().map(|line| text(&line["custom_id"]).to_owned());
+    names.collect()
+}
+
+fn every_name() -> Vec<String> {
+    (0..LINES).map(|number| format!("line-{number}")).collect()
+}
+
+async fn content(node: &Node, file: &Value) -> Vec<Value> {
+    let content = get(node, &format!("/files/{}/content", text(file))).await;
+    let lines = content.text();
+    let lines = lines
+        .lines()
+        .map(|line| must("JSON", serde_json::from_str(line)));
+    lines.collect()
+}
+
+/// Waits for the batch's end in `status`.
+async fn ended(node: &Node, batch: &str, status: &str) -> Value {
+    let (batch, _) = wait_until("the batch to end", LEASE_LIMIT, async || {
+        let url = format!("{}/batches/{batch}", node.base_url());
+        let answer = try_get(&http(), &url).await;
+        let answer = answer.map_err(|error| format!("{error:?}"))?;
+        match answer.status == 200 && answer.json()["status"] == status {
+            true => Ok(answer.json()),
+            false => Err(answer.text()),
+        }
+    })
+    .await;
+    batch
+}
+
 /// A node that keeps what it is given, one that runs it, and an upstream beside the second.
 async fn keeper_and_worker() -> (Mock, Mesh) {
     let mock = Mock::start("near", &["near"]).await;
@@ -169,6 +274,10 @@ async fn get(node: &Node, path: &str) -> Answer {
 
 /// Uploads lines and begins a batch of them; returns its id.
 async fn begin(node: &Node) -> String {
+    begin_within(node, "24h").await
+}
+
+async fn begin_within(node: &Node, window: &str) -> String {
     let lines: String = (0..LINES).map(line).collect();
     let (kind, form) = batch_form(&lines);
     let url = format!("{}/files", node.base_url());
@@ -178,7 +287,7 @@ async fn begin(node: &Node) -> String {
     let wanted = json!({
         "input_file_id": file.json()["id"],
         "endpoint": "/v1/chat/completions",
-        "completion_window": "24h",
+        "completion_window": window,
     });
     let url = format!("{}/batches", node.base_url());
     let batch = must(&url, whole(http().post(&url).json(&wanted)).await);
@@ -199,32 +308,12 @@ fn line(number: usize) -> String {
 
 /// Waits for the batch's end: its output has every line, in order.
 async fn check_every_line_once(node: &Node, batch: &str) {
-    let (batch, _) = wait_until("the batch to be completed", LEASE_LIMIT, async || {
-        let url = format!("{}/batches/{batch}", node.base_url());
-        let answer = try_get(&http(), &url).await;
-        let answer = answer.map_err(|error| format!("{error:?}"))?;
-        let is_done = answer.status == 200 && answer.json()["status"] == "completed";
-        match is_done {
-            true => Ok(answer.json()),
-            false => Err(answer.text()),
-        }
-    })
-    .await;
+    let batch = ended(node, batch, "completed").await;
     let wanted = json!({"total": LINES, "completed": LINES, "failed": 0});
     assert_eq!(batch["request_counts"], wanted);
     assert_eq!(batch["error_file_id"], Value::Null);
-    let output = batch["output_file_id"].as_str().expect("a file");
-    let content = get(node, &format!("/files/{output}/content")).await.text();
-    let lines = content
-        .lines()
-        .map(|line| must("JSON", serde_json::from_str(line)));
-    let lines: Vec<Value> = lines.collect();
-    let names: Vec<&str> = lines
-        .iter()
-        .filter_map(|line| line["custom_id"].as_str())
-        .collect();
-    let wanted: Vec<String> = (0..LINES).map(|number| format!("line-{number}")).collect();
-    assert_eq!(names, wanted);
+    let lines = content(node, &batch["output_file_id"]).await;
+    assert_eq!(names(&lines), every_name());
     let ids: BTreeSet<&str> = lines
         .iter()
         .filter_map(|line| line["id"].as_str())

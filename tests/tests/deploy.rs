@@ -136,7 +136,8 @@ fn nats_accepts_its_configurations_and_syncs_always() {
             test.env(name, "a-name");
         }
         for name in ["ROUTE_0", "ROUTE_1", "ROUTE_2"] {
-            test.env(name, "nats://route:a-name@nats.invalid:6222");
+            let host = name.to_lowercase().replace('_', "-");
+            test.env(name, format!("nats://route:a-name@{host}.invalid:6222"));
         }
         test.env("HUB_URL", "nats-leaf://leaf:a-name@hub.invalid:7422");
         run(&mut test);
@@ -176,6 +177,14 @@ fn the_runbook_of_certificates_runs() {
 #[test]
 fn the_runbook_of_regions_runs() {
     run_after_installing("regions");
+}
+
+#[test]
+fn the_commands_of_the_readme_run() {
+    let mut readme = Command::new(workspace().join("tests/deploy/readme"));
+    let printed = run(readme.env("GRAPEVINE_BIN", grapevine()));
+    // The batch of the Python example: all three lines.
+    assert!(printed.contains("completed 3"), "{printed}");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What a Postgres store does when its server is away, killed, frozen, locked or read-only.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use grapevine_node::tasks::store::sql::SqlStore;
 use grapevine_node::tasks::store::{Added, LeaseAsk, Store, StoreError};
 use grapevine_node::tasks::task::{Checked, NewTask, Priority, Submitter};
 use grapevine_tests::postgres::{PASSWORD, Postgres};
+use grapevine_tests::scratch::Scratch;
 use grapevine_tests::wait::must;
 use grapevine_tests::{Signal, wait_until, within};
 use serde_json::json;
@@ -18,6 +22,9 @@ use sqlx::{Connection, PgConnection};
 
 /// Longer than any store tries.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// Tells a test of this file, run once more as a child, where its small disk is.
+const PLACE: &str = "GRAPEVINE_TEST_STORE";
 
 fn service() -> ServiceKey {
     must("naming", ServiceKey::new("faults"))
@@ -207,6 +214,115 @@ async fn server_that_takes_no_writes_is_told_and_works_again() {
     server.stop().await;
     server.start_again().await;
     works_again(&store).await;
+}
+
+#[test]
+fn full_disk_refuses_and_works_again_when_there_is_room() {
+    let scratch = Scratch::new("pg-full");
+    let mount = format!(
+        "mount -t tmpfs -o size=4m none {0} && exec \"$1\" --exact --ignored --nocapture on_a_small_disk",
+        scratch.path().display()
+    );
+    // The server refuses to be root, also where that is root of this namespace alone.
+    let mut unshare = Command::new("unshare");
+    if !is_root() {
+        unshare.args(["--map-current-user", "--keep-caps"]);
+    }
+    let program = must("finding this program", std::env::current_exe());
+    let ran = unshare
+        .args(["--mount", "sh", "-c", &mount, "sh"])
+        .arg(&program)
+        .env(PLACE, scratch.path())
+        .output();
+    let ran = must("running unshare", ran);
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(
+        ran.status.success() && told.contains("1 passed"),
+        "{told}\n{ran:?}"
+    );
+}
+
+/// The tables lie on the small disk. The server's log does not: without room for that it stops, and what the
+/// store does then is what it does for any server that is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by full_disk_refuses_and_works_again_when_there_is_room, on a disk of its own"]
+async fn on_a_small_disk() {
+    let place = PathBuf::from(std::env::var_os(PLACE).expect("set by the test that runs this"));
+    let server = Postgres::start("pg-small").await;
+    if is_root() {
+        let given = Command::new("chown").arg("postgres").arg(&place).status();
+        assert!(must("running chown", given).success());
+        // The folder above is for its owner alone.
+        let above = place.parent().expect("a folder above");
+        let open = std::fs::Permissions::from_mode(0o711);
+        must("opening a folder", std::fs::set_permissions(above, open));
+    }
+    let small = format!("CREATE TABLESPACE small LOCATION '{}'", place.display());
+    assert_eq!(server.sql(&small), "");
+    assert_eq!(
+        server.sql("ALTER SYSTEM SET default_tablespace TO small"),
+        ""
+    );
+    assert_eq!(server.sql("SELECT pg_reload_conf()"), "t");
+    let store = store(&server.url());
+    let mut kept = Vec::new();
+    let detail = loop {
+        let task = long_task();
+        let id = task.id.clone();
+        match within("an answer to add", LIMIT, store.add(task)).await {
+            Ok(_) => kept.push(id),
+            Err(StoreError::Unavailable { detail }) => break detail,
+            Err(other) => panic!("not unavailable: {other:?}"),
+        }
+        assert!(kept.len() < 1_000, "the disk never was full");
+    };
+    assert!(
+        detail.contains("disk is full") && detail.contains(&server.address().to_string()),
+        "{detail}"
+    );
+    assert!(!kept.is_empty(), "there was room first");
+    let lost = long_task();
+    let refused = within("an answer to add", LIMIT, store.add(lost.clone())).await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    for id in &kept {
+        assert!(
+            must("getting", store.get(id).await).is_some(),
+            "{id} was accepted"
+        );
+    }
+    // More room, as an operator makes it.
+    let bigger = Command::new("mount")
+        .args(["-o", "remount,size=64m"])
+        .arg(&place)
+        .status();
+    assert!(must("remounting", bigger).success());
+    works_again(&store).await;
+    assert_eq!(store.add(long_task()).await, Ok(Added::New));
+    assert_eq!(
+        must("getting", store.get(&lost.id).await),
+        None,
+        "it was refused"
+    );
+    assert_eq!(number(&store).await, kept.len() as u64 + 2);
+}
+
+/// A task whose payload does not get much shorter by the server's compression.
+fn long_task() -> NewTask {
+    let noise: String = (0..1_000)
+        .map(|_| Id::new(Kind::Task, None).to_string())
+        .collect();
+    NewTask {
+        payload: json!(noise),
+        ..task()
+    }
+}
+
+fn is_root() -> bool {
+    let user = must("running id", Command::new("id").arg("-u").output());
+    user.stdout.trim_ascii() == b"0"
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -442,7 +442,7 @@ async fn task_waits_in_the_outbox_until_somebody_serves_it() {
     wait_until("the node to say what waits", LIMIT, async || {
         let ready = mesh["front"].try_admin("/readyz").await?.text();
         let metrics = mesh["front"].metrics().await;
-        let gauge = format!("grapevine_tasks_unserved{{service=\"{SERVICE}\"}} 1");
+        let gauge = format!("grapevine_tasks_unserved{{service=\"{SERVICE}\",store=\"own\"}} 1");
         let view = mesh["front"].view().await.0;
         match ready.contains(SERVICE) && metrics.contains(&gauge) && !view["unserved"].is_null() {
             true => Ok(()),

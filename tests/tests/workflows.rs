@@ -354,6 +354,47 @@ async fn end_is_told_signed_and_until_it_is_taken_and_again_after_a_requeue() {
 }
 
 #[tokio::test]
+async fn end_by_a_lost_lease_is_told_too() {
+    let receiver = Receiver::start(0).await;
+    let webhooks = json!({
+        "secret": format!("whsec_{}", STANDARD.encode(WEBHOOK_KEY)),
+        "hosts": ["127.0.0.1"],
+    });
+    let (mesh, mock) = front_and_back("near", |node| {
+        node.config("tasks.webhooks", webhooks.clone())
+    })
+    .await;
+    mock.set(json!({"hang": true})).await;
+    // A run with one attempt; runs that are asked for by the API of workflows have more.
+    let payload = json!({
+        "job": "run",
+        "workflow": {"steps": [chat("one", "near", "x")]},
+        "input": null,
+        "webhook": receiver.url,
+    });
+    let wanted = json!({"service": SERVICE, "max_attempts": 1, "payload": payload});
+    let run = trigger(&mesh["front"], "/tasks", wanted).await;
+    wait_for_calls(&mock, "near", 1).await;
+    mesh["back"].kill();
+    wait_until("the run to be dead", LEASE_LIMIT, async || {
+        let task = get(&mesh["front"], &format!("/tasks/{run}")).await.json();
+        match task["state"] == "dead" {
+            true => Ok(()),
+            false => Err(task.to_string()),
+        }
+    })
+    .await;
+    mesh["back"].restart().await;
+    let told = receiver.wait_for(1).await;
+    told[0].check_signature();
+    let word = &told[0].body;
+    assert_eq!(
+        (&word["type"], &word["data"]["id"]),
+        (&json!("workflow.run.failed"), &json!(run))
+    );
+}
+
+#[tokio::test]
 async fn killed_worker_leaves_finished_steps_and_items_done() {
     let (mesh, mock) = front_and_back("near", |node| node).await;
     let slow = Mock::start("slow", &["slow"]).await;

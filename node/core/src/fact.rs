@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::Reason;
-use crate::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
+use crate::ids::{ModelName, RegionName, ServiceKey, StoreName, UpstreamName};
 use crate::place::Place;
 use crate::residency::RulesFact;
 use crate::units::{Share, Tier, Weight};
@@ -115,8 +115,11 @@ impl Phase {
 pub struct ServicesFact {
     /// The services whose tasks it runs.
     pub serves: BTreeSet<ServiceKey>,
-    /// Tasks that wait in its own queue, by service; without those that are none.
+    /// Tasks that wait in its queue, by service; without those that are none.
     pub waiting: BTreeMap<ServiceKey, u32>,
+    /// The engine that keeps this queue for several nodes, which all tell of the same tasks; `None` when the
+    /// queue is the node's own.
+    pub store: Option<StoreName>,
 }
 
 /// What a node says of one of its upstreams.
@@ -181,6 +184,17 @@ impl Standing {
             Self::Ready | Self::CoolingDown { .. } => None,
             Self::Ejected { reason } | Self::Probing { reason } => Some(reason),
         }
+    }
+
+    /// Whether both are in use, both cool down, or both are out of use: probing, and being ejected again
+    /// by a probe, is one outage.
+    pub fn is_alike(self, other: Self) -> bool {
+        let class = |standing| match standing {
+            Self::Ready => 0_u8,
+            Self::CoolingDown { .. } => 1,
+            Self::Ejected { .. } | Self::Probing { .. } => 2,
+        };
+        class(self) == class(other)
     }
 
     /// Whether the two differ in more than the time left.
@@ -249,7 +263,10 @@ pub enum Change {
 impl ServicesFact {
     /// How much this differs from what was `told`: what is served, or waits at all, is told at once.
     pub fn change_since(&self, told: &Self) -> Change {
-        if self.serves != told.serves || !self.waiting.keys().eq(told.waiting.keys()) {
+        if self.serves != told.serves
+            || self.store != told.store
+            || !self.waiting.keys().eq(told.waiting.keys())
+        {
             return Change::Transition;
         }
         let differs = |(new, told): (&u32, &u32)| {

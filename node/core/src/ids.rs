@@ -165,6 +165,10 @@ name!(
     ServiceKey, check_service
 );
 name!(
+    /// An engine that keeps the tasks of several nodes. At most 63 bytes.
+    StoreName, check_label
+);
+name!(
     /// An API endpoint that a node calls. At most 63 bytes, unique at its node.
     UpstreamName, check_label
 );

@@ -176,6 +176,10 @@ pub struct UpstreamStatus {
     pub fact: Arc<UpstreamFact>,
     /// When that was said.
     pub said_at: Instant,
+    /// Since when it is in use, cools down, or is out of use ([`Standing::is_alike`]), as heard here.
+    pub stands_since: Instant,
+    /// When it is tried again. Of an ejected upstream only its owner knows it; `None` where nobody waits.
+    pub again_at: Option<Instant>,
     /// Requests thought to be under way there now.
     pub in_flight: u32,
     /// 50th and 99th percentile of the time to first byte, of an own upstream with samples.

@@ -1,9 +1,9 @@
 //! Background work over the mesh: what a node serves, and what waits where nobody serves it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::handover;
-use crate::ids::{NodeName, ServiceKey};
+use crate::ids::{NodeName, ServiceKey, StoreName};
 use crate::mode::{Mode, SERVICES_MAX, Services};
 use crate::view::View;
 
@@ -35,34 +35,68 @@ pub struct Unserved<'a> {
     pub node: &'a NodeName,
     /// How many.
     pub waiting: u32,
+    /// The engine that keeps them for several nodes; `None` when the node keeps them by itself.
+    pub store: Option<&'a StoreName>,
 }
 
-/// What waits at live nodes and is served by none, in the order of the view's nodes.
+/// What waits at live nodes and is served by none, in the order of the view's nodes. Of nodes that share an
+/// engine the first tells for all.
 pub fn unserved(view: &View) -> Vec<Unserved<'_>> {
+    let mut told = BTreeSet::new();
+    queues(view)
+        .filter(|tasks| {
+            let mut nodes = view.nodes.iter();
+            tasks.waiting > 0 && !nodes.any(|node| handover::serves(node, tasks.service))
+        })
+        .filter(|tasks| {
+            tasks
+                .store
+                .is_none_or(|store| told.insert((store, tasks.service)))
+        })
+        .collect()
+}
+
+/// How many tasks of each service wait in the mesh, each counted once: of nodes that share an engine the one
+/// that tells of the most tells for all.
+pub fn waiting(view: &View) -> BTreeMap<&ServiceKey, u64> {
+    let mut own: BTreeMap<&ServiceKey, u64> = BTreeMap::new();
+    let mut shared: BTreeMap<(&StoreName, &ServiceKey), u32> = BTreeMap::new();
+    for tasks in queues(view) {
+        match tasks.store {
+            None => *own.entry(tasks.service).or_default() += u64::from(tasks.waiting),
+            Some(store) => {
+                let most = shared.entry((store, tasks.service)).or_default();
+                *most = tasks.waiting.max(*most);
+            }
+        }
+    }
+    for ((_, service), waiting) in shared {
+        *own.entry(service).or_default() += u64::from(waiting);
+    }
+    own
+}
+
+/// What live nodes tell of their queues.
+fn queues(view: &View) -> impl Iterator<Item = Unserved<'_>> {
     let live = view.nodes.iter().filter(|node| node.live);
-    let waiting = live.filter_map(|node| Some((&node.name, node.services.as_deref()?)));
-    let waiting = waiting.flat_map(|(node, services)| {
+    let told = live.filter_map(|node| Some((&node.name, node.services.as_deref()?)));
+    told.flat_map(|(node, services)| {
         let tasks = services.waiting.iter();
         tasks.map(move |(service, waiting)| Unserved {
             service,
             node,
             waiting: *waiting,
+            store: services.store.as_ref(),
         })
-    });
-    waiting
-        .filter(|tasks| {
-            let mut nodes = view.nodes.iter();
-            tasks.waiting > 0 && !nodes.any(|node| handover::serves(node, tasks.service))
-        })
-        .collect()
+    })
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
+    use super::waiting as waiting_tasks;
     use super::*;
     use crate::engine::{Engine, Identity};
     use crate::fact::{Phase, ServicesFact};
@@ -82,6 +116,7 @@ pub(crate) mod tests {
         Some(Arc::new(ServicesFact {
             serves: serves.iter().map(|text| key(text)).collect(),
             waiting: BTreeMap::new(),
+            store: None,
         }))
     }
 
@@ -167,6 +202,27 @@ pub(crate) mod tests {
         assert_eq!(told(&view).len(), 2);
         view.nodes[2].phase = Phase::Ready;
         assert_eq!(told(&view), [""; 0]);
+    }
+
+    #[test]
+    fn tasks_of_a_shared_engine_are_told_once() {
+        let mut view = view(&[]);
+        view.nodes.push(node("peer", 1, &[]));
+        view.nodes.push(node("apart", 1, &[]));
+        let told_by = [
+            (0, 5, Some("postgres-1")),
+            (1, 6, Some("postgres-1")),
+            (2, 7, None),
+        ];
+        for (at, count, store) in told_by {
+            let mut services = ServicesFact::default();
+            services.waiting.insert(key("a:x"), count);
+            services.store = store.map(|name| StoreName::new(name).expect("a name"));
+            view.nodes[at].services = Some(Arc::new(services));
+        }
+        assert_eq!(told(&view), ["me a:x 5", "apart a:x 7"]);
+        let all = waiting_tasks(&view);
+        assert_eq!(all, BTreeMap::from([(&key("a:x"), 13)]));
     }
 
     #[test]

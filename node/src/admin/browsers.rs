@@ -1,20 +1,30 @@
-//! Keeps web pages off a port that asks for no token.
+//! Keeps foreign web pages off a port that asks for no token.
 //!
 //! Such a port listens on loopback, where every page in the operator's browser can send requests: a
 //! page of another origin could drain the node, and one whose name was made to mean 127.0.0.1 (DNS
-//! rebinding) could read everything. Programs send no `Origin`, and name the host they connect to.
+//! rebinding) could read everything. Programs send no `Origin`, and name the host they connect to. The
+//! dashboard's own requests say that they are of the same origin, which no page can say of itself; and
+//! the port's own address, typed by hand, says that it comes from no page at all.
 
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
-use axum::http::header::{HOST, ORIGIN};
+use axum::http::header::{HOST, HeaderName, ORIGIN};
+
+/// Who asked, as browsers say it: `same-origin`, `same-site`, `cross-site`, or `none` for the operator.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request without a token is refused; `None` when it is not.
 pub(super) fn refusal(headers: &HeaderMap) -> Option<&'static str> {
-    if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
-        return Some("requests of web pages are refused; set admin.token to use one");
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text(&HOST);
+    let is_own = |origin: &str| origin.split_once("://").map(|(_, authority)| authority) == host;
+    let is_foreign_origin = text(&ORIGIN).is_some_and(|origin| !is_own(origin));
+    let site = text(&SEC_FETCH_SITE);
+    let is_foreign_site = site.is_some_and(|site| site != "same-origin" && site != "none");
+    if is_foreign_origin || is_foreign_site {
+        return Some("requests of other web pages are refused; set admin.token to use one");
     }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     match host {
         Some(host) if !is_loopback(host) => {
             Some("ask for 127.0.0.1 or localhost, or set admin.token")
@@ -49,8 +59,18 @@ mod tests {
     #[test]
     fn pages_are_refused_and_programs_are_not() {
         assert!(refused("origin", "https://evil.example"));
+        assert!(refused("origin", "null"));
+        assert!(refused("origin", "http://127.0.0.1:8080"));
         assert!(refused("sec-fetch-site", "cross-site"));
+        assert!(refused("sec-fetch-site", "same-site"));
         assert!(!refused("accept", "*/*"));
+    }
+
+    #[test]
+    fn own_page_and_typed_address_are_not_refused() {
+        assert!(!refused("origin", "http://127.0.0.1:9090"));
+        assert!(!refused("sec-fetch-site", "same-origin"));
+        assert!(!refused("sec-fetch-site", "none"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Public, ServicesFact};
+use grapevine_core::ids::StoreName;
 use grapevine_core::mode::Mode;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
@@ -21,17 +22,23 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
             "service": tasks.service.as_str(),
             "node": tasks.node.as_str(),
             "waiting": tasks.waiting,
+            "store": tasks.store.map(StoreName::as_str),
         })
     });
+    // Each task once, also where nodes share a store.
+    let waiting = work::waiting(view).into_iter();
+    let waiting = waiting.map(|(service, count)| (service.to_string(), json!(count)));
     json!({
         "self": view.node.as_str(),
         "worker_mode": mode.to_string(),
         "nodes": nodes,
+        "tasks_waiting": waiting.collect::<Map<_, _>>(),
         "unserved": unserved.collect::<Vec<_>>(),
     })
 }
 
-fn node_to_json(node: &NodeView, now: Instant) -> Value {
+/// One node of it.
+pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
     let fact = node.fact.as_ref();
     let upstreams: Vec<Value> = node
         .upstreams
@@ -65,6 +72,7 @@ fn node_to_json(node: &NodeView, now: Instant) -> Value {
         "public": fact.map(|fact| public(&fact.public)),
         "services": services.map(keys),
         "tasks_waiting": services.map(waiting),
+        "tasks_store": services.and_then(|it| it.store.as_ref()).map(StoreName::as_str),
         "residency_differs": node.rules_differ,
         "upstreams": upstreams,
     })
@@ -83,6 +91,8 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "name": fact.name.as_str(),
         "state": fact.standing.as_str(),
         "reason": fact.standing.reason().map(|reason| reason.as_str()),
+        "since_ms": milliseconds(now.since(status.stands_since)),
+        "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
         "models": models,
         "ttft_ms": fact.ttft.map(milliseconds),
         "p50_ms": status.percentiles.map(|(p50, _)| milliseconds(p50)),

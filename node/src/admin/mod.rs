@@ -1,9 +1,13 @@
 //! The operator's port: the mesh as this node sees it, the last requests, metrics, readiness, drain.
 //!
 //! Off the request path; everything is made from the published view when somebody asks.
+//!
+//! [`dashboard`] is the page at `/`, [`live`] what it watches.
 
 mod browsers;
+mod dashboard;
 mod explain;
+mod live;
 mod log;
 mod mesh;
 mod serving;
@@ -18,6 +22,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use grapevine_core::mode::Mode;
+use live::Live;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -28,6 +33,7 @@ use crate::driver::Desk;
 use crate::observe::families::Form;
 use crate::observe::history::{History, REQUESTS_MAX};
 use crate::observe::metrics::{Losses, Metrics};
+use crate::observe::pulse::Pulse;
 use crate::readiness::Readiness;
 
 pub use explain::{Explain, ExplainQuery};
@@ -42,6 +48,8 @@ pub struct Admin {
     pub desk: Desk,
     /// The last requests.
     pub history: History,
+    /// The last minutes in numbers.
+    pub pulse: Pulse,
     /// The metrics.
     pub metrics: Metrics,
     /// Whether the node is ready, and why not.
@@ -89,9 +97,12 @@ impl Admin {
         let open = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .with_state(self.clone());
+            .with_state(self.clone())
+            .merge(dashboard::router());
+        let live = Live::new(self.clone());
         let closed = Router::new()
             .route("/mesh", get(mesh))
+            .route("/live", get(live::watch).with_state(live.clone()))
             .route("/requests", get(requests))
             .route("/metrics", get(metrics))
             .route("/config", get(config))
@@ -103,7 +114,11 @@ impl Admin {
             .with_state(self.clone())
             .merge(self.tasks.clone())
             .route_layer(from_fn_with_state(self, authorize));
-        axum::serve(listener, open.merge(closed).fallback(not_found)).await
+        let router = open.merge(closed).fallback(not_found);
+        tokio::select! {
+            served = axum::serve(listener, router).into_future() => served,
+            never = live.run() => match never {},
+        }
     }
 }
 
@@ -173,7 +188,7 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let error = "try /mesh, /requests, /tasks, /metrics, /config, /explain, /log, /serving, /healthz, /readyz, \
-                 or POST /drain";
+    let error = "try / (the dashboard), /mesh, /live, /requests, /tasks, /metrics, /config, /explain, /log, \
+                 /serving, /healthz, /readyz, or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

@@ -35,6 +35,7 @@ use crate::observe::history::History;
 use crate::observe::metrics::{Losses, Metrics};
 use crate::observe::notices;
 use crate::observe::otlp::Tracer;
+use crate::observe::pulse::Pulse;
 use crate::observe::record::{Batch, Recorder};
 use crate::observe::requests;
 use crate::prober;
@@ -68,7 +69,7 @@ impl App {
 
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(desk.clone());
-        let history = ground.collect(batches);
+        let (history, pulse) = ground.collect(batches);
         let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
@@ -87,6 +88,7 @@ impl App {
         let admin = Admin {
             losses: losses(recorder, gossip, workers.as_ref(), ground.tracer.clone()),
             tasks: operator,
+            pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)
         };
         ground.tasks.push(serve_admin(admin, admin_listener));
@@ -150,20 +152,21 @@ impl Ground {
     }
 
     /// Keeps the last requests, and counts all.
-    fn collect(&mut self, batches: mpsc::Receiver<Batch>) -> History {
-        let history = History::default();
+    fn collect(&mut self, batches: mpsc::Receiver<Batch>) -> (History, Pulse) {
+        let (history, pulse) = (History::default(), Pulse::default());
         let (metrics, desk) = (self.metrics.clone(), self.desk.clone());
-        let tracer = self.tracer.clone();
+        let (counted, tracer) = (pulse.clone(), self.tracer.clone());
         let observe = move |record: &_| {
             requests::log(record);
             metrics.request(record, &desk.view());
+            counted.count(desk.now(), record);
             if let Some(tracer) = &tracer {
                 tracer.request(record);
             }
         };
         let collecting = tokio::spawn(history.clone().run(batches, observe));
         self.tasks.push(collecting.abort_handle());
-        history
+        (history, pulse)
     }
 
     /// Answers DNS, where that is configured.
@@ -258,6 +261,7 @@ impl Ground {
         Admin {
             desk: self.desk.clone(),
             history,
+            pulse: Pulse::default(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             losses: Arc::new(Losses::default),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use grapevine_core::ids::{NodeName, ServiceKey};
+use grapevine_core::ids::{NodeName, ServiceKey, StoreName};
 use grapevine_core::work;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -21,6 +21,7 @@ use crate::exchange::{CallApi, CallInside};
 use crate::observe::tasks::TaskMetrics;
 use crate::tasks::batch::AsyncTasks;
 use crate::tasks::hub::{Hub, Keeping, Parts, ReachStores, Services};
+use crate::tasks::nudge::{Door, Nudges};
 use crate::tasks::owner::Owner;
 use crate::tasks::remote::Remote;
 use crate::tasks::runner::{Runner, RunnerSettings};
@@ -43,21 +44,23 @@ impl Tasks {
     /// Runs the services that the node serves, tells the mesh of them, and answers peers for the own store.
     pub(super) fn start(config: &Config, hub: &Hub, mesh: Option<&Mesh>) -> Self {
         let settings = RunnerSettings {
-            concurrency: config.tasks.concurrency,
             retention: config.tasks.retention,
         };
-        if let Some(mesh) = mesh
-            && hub.keeping() == Keeping::Own
-        {
-            let owner = Owner::new(Arc::clone(hub.store()), hub.desk().clone());
-            mesh.door.open(Arc::new(owner));
+        if let Some(mesh) = mesh {
+            let nudges = hub.cancels().clone();
+            let owner = (hub.keeping() == Keeping::Own).then(|| {
+                let store = Arc::clone(hub.store());
+                Owner::new(store, hub.desk().clone(), nudges.clone())
+            });
+            mesh.door.open(Arc::new(Door { nudges, owner }));
         }
         let registered = hub.services().iter().map(|(key, _)| key);
         let (told, serves) = watch::channel(work::served(hub.mode(), registered));
         let (desk, store) = (hub.desk().clone(), Arc::clone(hub.store()));
         let nudges = Arc::clone(hub.nudges());
+        let shared = shared_store(&config.tasks.queue);
         let telling = tokio::spawn(async move {
-            telling::run(desk, store, serves, nudges).await;
+            telling::run(desk, store, shared, serves, nudges).await;
             drop(told);
         });
         Self {
@@ -102,13 +105,18 @@ pub(super) fn hub(
         region: config.node.region.clone(),
         mode: config.worker_mode.clone(),
         keeping,
+        cancels: Nudges::new(node.clone(), inside.clone()),
         store: store(url, file, node),
         peers: Arc::new(PeerStores(inside)),
         desk: desk.clone(),
         services: services.beside(built_in),
         api,
-        watcher: Arc::new(Counting(metrics)),
+        watcher: Arc::new(Counting {
+            metrics,
+            store: shared_store(&config.tasks.queue),
+        }),
         webhooks,
+        concurrency: config.tasks.concurrency.clone(),
     })))
 }
 
@@ -162,20 +170,44 @@ impl ReachStores for PeerStores {
     }
 }
 
+/// The name of the engine that this node shares with others: of what its URL says of where it is, so that
+/// nodes which write it the same way have the same name. `None` when the queue is the node's own.
+fn shared_store(queue: &Queue) -> Option<StoreName> {
+    let Queue::Shared(url) = queue else {
+        return None;
+    };
+    let (scheme, rest) = url.expose().split_once("://")?;
+    let places = rest.split('?').next().unwrap_or_default().split(',');
+    // Without users and passwords.
+    let places: Vec<&str> = places
+        .filter_map(|place| place.rsplit('@').next())
+        .collect();
+    let digest = ring::digest::digest(&ring::digest::SHA256, places.join(",").as_bytes());
+    let digits: String = digest.as_ref()[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    StoreName::new(&format!("{scheme}-{digits}")).ok()
+}
+
 /// Counts for metrics.
-struct Counting(TaskMetrics);
+struct Counting {
+    metrics: TaskMetrics,
+    /// Where nodes share an engine, its name.
+    store: Option<StoreName>,
+}
 
 impl Watcher for Counting {
     fn enqueued(&self, service: &ServiceKey, took: Duration) {
-        self.0.enqueued(service.as_str(), took);
+        self.metrics.enqueued(service.as_str(), took);
     }
 
     fn began_again(&self, service: &ServiceKey) {
-        self.0.began_again(service.as_str());
+        self.metrics.began_again(service.as_str());
     }
 
     fn ended(&self, service: &ServiceKey, how: &'static str, took: Duration) {
-        self.0.ended(service.as_str(), how, took);
+        self.metrics.ended(service.as_str(), how, took);
     }
 
     fn counted(&self, counts: &BTreeMap<ServiceKeyText, Counts>) {
@@ -188,10 +220,30 @@ impl Watcher for Counting {
             ];
             (service.0.to_string(), states)
         });
-        self.0.counted(counts);
+        let store = self.store.as_ref().map(StoreName::as_str);
+        self.metrics.counted(store, counts);
     }
 
-    fn swept(&self, swept: Swept) {
-        self.0.lost(swept.lost + swept.dead);
+    fn swept(&self, swept: &Swept) {
+        self.metrics.lost(swept.lost + swept.dead);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_share_an_engine_name_it_alike_and_tell_no_password() {
+        let name = |url: &str| shared_store(&Queue::Shared(Secret::new(url))).expect("a name");
+        let here = name("postgres://one:secret@db.example:5432/tasks?sslmode=require");
+        assert_eq!(here, name("postgres://two:other@db.example:5432/tasks"));
+        assert_ne!(here, name("postgres://one:secret@db.example:5432/others"));
+        assert!(here.as_str().starts_with("postgres-"), "{here}");
+        assert_eq!(
+            name("nats://u:p@a.example:4222,u:p@b.example:4222"),
+            name("nats://a.example:4222,b.example:4222")
+        );
+        assert_eq!(shared_store(&Queue::File(PathBuf::from("tasks.db"))), None);
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn services(config: &Config) -> ServicesFact {
     ServicesFact {
         serves: work::served(&config.worker_mode, []),
         waiting: BTreeMap::new(),
+        store: None,
     }
 }
 

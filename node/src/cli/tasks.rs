@@ -1,5 +1,6 @@
 //! `grapevine tasks`: background work, through a node's admin port.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -231,7 +232,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// A line for each service.
+/// A line for each service, with how many of its tasks the node that was asked runs at once.
 fn counts(page: &Value) -> Table {
     let mut table = Table::new(&[
         ("service", Side::Left),
@@ -239,10 +240,22 @@ fn counts(page: &Value) -> Table {
         ("delayed", Side::Right),
         ("running", Side::Right),
         ("dead", Side::Right),
+        ("at once here", Side::Right),
     ]);
-    for (service, counts) in page["counts"].as_object().unwrap_or(&Map::new()) {
-        let figures = ["waiting", "delayed", "running", "dead"].map(|state| text(&counts[state]));
-        table.row([vec![printable(service)], figures.to_vec()].concat());
+    let keys = |name: &str| -> Vec<String> {
+        let map = page[name].as_object();
+        map.into_iter().flat_map(Map::keys).cloned().collect()
+    };
+    let services: BTreeSet<String> = [keys("counts"), keys("concurrency")]
+        .concat()
+        .into_iter()
+        .collect();
+    for service in services {
+        let counts = &page["counts"][&service];
+        let states = ["waiting", "delayed", "running", "dead"];
+        let figures = states.map(|state| counts[state].as_u64().unwrap_or(0).to_string());
+        let at_once = text(&page["concurrency"][&service]);
+        table.row([vec![printable(&service)], figures.to_vec(), vec![at_once]].concat());
     }
     table
 }
@@ -300,12 +313,19 @@ mod tests {
     fn tasks_and_counts_have_lines() {
         let page = json!({
             "counts": {"a:x": {"waiting": 1, "delayed": 0, "running": 2, "dead": 3}},
+            "concurrency": {"a:x": 4, "b:y": 8},
             "data": [{"id": "task_1", "service": "a:x", "state": "dead", "attempts": 5, "max_attempts": 5,
                 "progress": {"completed": 2, "failed": 0, "total": 9}, "worker": null,
                 "error": {"code": "c", "message": "went\u{1b}[31m wrong"}}],
         });
         let counted = counts(&page).lines();
-        assert!(counted[1].starts_with("a:x"), "{}", counted[1]);
+        let words = |line: &str| {
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&counted[1]), ["a:x", "1", "0", "2", "3", "4"]);
+        assert_eq!(words(&counted[2]), ["b:y", "0", "0", "0", "0", "8"]);
         let listed = list(&page).lines();
         assert!(listed[1].contains("5/5") && listed[1].contains("2/9"));
         assert!(!listed[1].contains('\u{1b}'), "{}", listed[1]);

@@ -27,7 +27,7 @@ use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;
 
-pub use tasks::{Queue, TasksConfig, WebhooksConfig};
+pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
     ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig,

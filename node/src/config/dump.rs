@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::checked::{
-    Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat, MeshConfig,
-    NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig, UpstreamModels,
+    Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat,
+    MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::format_duration;
@@ -36,7 +36,7 @@ impl Config {
             "cors": {"origins": origins(&self.cors)},
             "tasks": {
                 "queue": self.tasks.queue.shown(),
-                "concurrency": self.tasks.concurrency,
+                "concurrency": concurrency(&self.tasks.concurrency),
                 "retention": format_duration(self.tasks.retention),
                 "batch_lines": self.tasks.batch_lines,
                 "webhooks": self.tasks.webhooks.as_ref().map(|webhooks| json!({
@@ -232,6 +232,21 @@ fn limits(limits: &LimitsConfig) -> Value {
         "connections": limits.connections,
         "in_flight": limits.in_flight,
     })
+}
+
+/// A number where no service has one of its own.
+fn concurrency(concurrency: &Concurrency) -> Value {
+    if concurrency.services.is_empty() {
+        return json!(concurrency.default);
+    }
+    let services = concurrency.services.iter();
+    let mut each: Map<String, Value> = services
+        .map(|(service, count)| (service.to_string(), json!(count)))
+        .collect();
+    if let Some(default) = concurrency.default {
+        each.insert("default".to_owned(), json!(default));
+    }
+    Value::Object(each)
 }
 
 fn key(key: &KeyConfig) -> Value {

@@ -73,6 +73,11 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
         &["tasks", "retention"],
         Form::One,
     ),
+    (
+        "GRAPEVINE_TASKS_BATCH_LINES",
+        &["tasks", "batch_lines"],
+        Form::One,
+    ),
     ("GRAPEVINE_LOG", &["log", "level"], Form::One),
     ("GRAPEVINE_LOG_FORMAT", &["log", "format"], Form::One),
     (

@@ -18,7 +18,7 @@ pub use dns::DnsFile;
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
 
-pub use tasks::{TasksFile, WebhooksFile};
+pub use tasks::{ConcurrencyFile, TasksFile, WebhooksFile};
 pub use tracing::{OtlpFile, TracingFile};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};

@@ -139,17 +139,17 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         };
         let attempts_max = self.track.settings().attempts_max as usize;
         let last_resort = plan.last_resort;
-        let mut queue = VecDeque::from(plan.choices);
+        self.track.set_plan(plan.choices.into());
         let mut picked_again = false;
-        while let Some(choice) = queue.pop_front() {
+        while let Some(choice) = self.track.next_choice() {
             match self.attempt(choice, last_resort).await {
                 Step::Answered(answered) => return self.commit(*answered),
                 Step::Stop => break,
                 Step::PickAgain if !picked_again => {
                     picked_again = true;
-                    queue = self.pick_again(queue);
+                    self.pick_again();
                 }
-                Step::GoOn { costs_retry: true } if !queue.is_empty() => {
+                Step::GoOn { costs_retry: true } if self.track.has_choices() => {
                     let is_retrying = self.request.wishes.is_retrying;
                     let budget = match &self.request.rank {
                         Rank::Client => self.context.desk.budget(),
@@ -191,8 +191,8 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         door::with_rng(|rng| route::plan(&desk.view(), &self.ask(), desk.now(), rng))
     }
 
-    /// A new order by the newest view, without those that refused; the old one if that is empty.
-    fn pick_again(&self, queue: VecDeque<Choice>) -> VecDeque<Choice> {
+    /// Takes a new order by the newest view, without those that refused, unless that is empty.
+    fn pick_again(&mut self) {
         let has_refused = |choice: &Choice| {
             let upstream = &choice.candidate.upstream;
             let same = |it: &UpstreamView| it.node == upstream.node && it.name == upstream.name;
@@ -200,7 +200,7 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         };
         let fresh = self.plan().map(|plan| plan.choices).unwrap_or_default();
         let fresh: VecDeque<Choice> = fresh.into_iter().filter(|it| !has_refused(it)).collect();
-        if fresh.is_empty() { queue } else { fresh }
+        self.track.set_plan(fresh);
     }
 
     async fn attempt(&mut self, choice: Choice, last_resort: bool) -> Step {

@@ -245,6 +245,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             key,
             model,
         );
+        self.track.set_client(whereabouts.origin, whereabouts.place);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }

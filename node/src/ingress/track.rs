@@ -3,6 +3,7 @@
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped in the middle.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
 use grapevine_core::ids::ModelName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
-use grapevine_core::residency::Fence;
+use grapevine_core::place::Place;
+use grapevine_core::residency::{Fence, Origin};
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 use http::uri::PathAndQuery;
@@ -23,7 +25,9 @@ use super::head::Head;
 use crate::clock::{self, Clock};
 use crate::driver::Desk;
 use crate::exchange::RequestId;
-use crate::observe::record::{AttemptRecord, Recorder, RequestKind, RequestRecord, Served, Tokens};
+use crate::observe::record::{
+    AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
+};
 
 /// The status of a request whose client went away before it got one (nginx's custom).
 const CLIENT_GONE: u16 = 499;
@@ -79,7 +83,9 @@ impl Track {
             stream: false,
             status: 0,
             served: None,
+            client: ClientRecord::default(),
             attempts: Vec::new(),
+            untried: VecDeque::new(),
             overhead: Duration::ZERO,
             first_byte: Duration::ZERO,
             total: Duration::ZERO,
@@ -160,6 +166,29 @@ impl Track {
     /// It is a request of this node's own, made for a task.
     pub(super) fn set_own(&mut self) {
         self.record.kind = RequestKind::Task;
+    }
+
+    /// Where its client is thought to be.
+    pub(super) fn set_client(&mut self, origin: Origin, place: Option<Place>) {
+        self.record.client = ClientRecord { origin, place };
+    }
+
+    /// These are to be tried, in their order, in place of any before; none changes nothing. What is left
+    /// in the end is recorded as untried.
+    pub(super) fn set_plan(&mut self, choices: VecDeque<Choice>) {
+        if !choices.is_empty() {
+            self.record.untried = choices;
+        }
+    }
+
+    /// Takes the next one of the plan.
+    pub(super) fn next_choice(&mut self) -> Option<Choice> {
+        self.record.untried.pop_front()
+    }
+
+    /// Whether there is a next one.
+    pub(super) fn has_choices(&self) -> bool {
+        !self.record.untried.is_empty()
     }
 
     /// The client gets `status`, and a body that follows.
@@ -298,8 +327,10 @@ impl Track {
         }
         self.record.total = self.clock.now().since(self.arrived_at);
         let attempts = std::mem::take(&mut self.record.attempts);
+        let untried = std::mem::take(&mut self.record.untried);
         self.recorder.record(RequestRecord {
             attempts,
+            untried,
             ..self.record.clone()
         });
     }
@@ -314,6 +345,7 @@ impl Track {
         let upstream = &choice.candidate.upstream;
         self.record.attempts.push(AttemptRecord {
             node: upstream.node.clone(),
+            region: upstream.region.clone(),
             upstream: upstream.name.clone(),
             outcome: outcome.as_str(),
             status: match outcome {
@@ -323,6 +355,7 @@ impl Track {
             began,
             took,
             reason: choice.reason.as_str(),
+            cost: choice.cost,
             detail,
         });
     }

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grapevine_core::ids::{NodeName, UpstreamName};
+use grapevine_core::residency::Origin;
+use grapevine_core::route::{Choice, Cost};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::milliseconds;
-use super::record::{AttemptRecord, Batch, RequestRecord};
+use super::record::{AttemptRecord, Batch, ClientRecord, RequestRecord};
 
 /// Requests that are kept.
 pub const REQUESTS_MAX: usize = 1_000;
@@ -29,6 +31,8 @@ pub struct History(Arc<Mutex<Book>>);
 #[derive(Debug, Default)]
 struct Book {
     requests: VecDeque<RequestRecord>,
+    /// Requests that ever came, those that made room among them.
+    total: u64,
     attempts: BTreeMap<AttemptKey, u64>,
 }
 
@@ -57,6 +61,7 @@ impl History {
                 book.requests.pop_front();
             }
             book.requests.push_back(record);
+            book.total += 1;
         }
     }
 
@@ -64,6 +69,15 @@ impl History {
     pub fn last(&self, count: usize) -> Vec<RequestRecord> {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         book.requests.iter().rev().take(count).cloned().collect()
+    }
+
+    /// Requests that came after the first `seen`, at most `count`, the newest first; and how many came in
+    /// all, to be asked with the next time.
+    pub fn since(&self, seen: u64, count: usize) -> (Vec<RequestRecord>, u64) {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unseen = usize::try_from(book.total.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let newest = book.requests.iter().rev().take(unseen.min(count));
+        (newest.cloned().collect(), book.total)
     }
 
     /// How many attempts ended how, since the start.
@@ -91,6 +105,7 @@ impl RequestRecord {
     pub fn to_json(&self) -> Value {
         let served = self.served.as_ref();
         let attempts: Vec<Value> = self.attempts.iter().map(AttemptRecord::to_json).collect();
+        let untried: Vec<Value> = self.untried.iter().map(choice_to_json).collect();
         json!({
             "id": &*self.id,
             "time": self.time.as_secs_f64(),
@@ -102,7 +117,9 @@ impl RequestRecord {
             "node": served.map(|served| served.node.as_str()),
             "region": served.map(|served| served.region.as_str()),
             "upstream": served.map(|served| served.upstream.as_str()),
+            "client": self.client.to_json(),
             "attempts": attempts,
+            "untried": untried,
             "overhead_ms": milliseconds(self.overhead),
             "first_byte_ms": milliseconds(self.first_byte),
             "total_ms": milliseconds(self.total),
@@ -122,21 +139,65 @@ impl AttemptRecord {
     fn to_json(&self) -> Value {
         json!({
             "node": self.node.as_str(),
+            "region": self.region.as_str(),
             "upstream": self.upstream.as_str(),
             "outcome": self.outcome,
             "status": self.status,
             "began_ms": milliseconds(self.began),
             "ms": milliseconds(self.took),
             "reason": self.reason,
+            "cost_ms": cost_to_json(&self.cost),
             "detail": self.detail,
         })
     }
+}
+
+impl ClientRecord {
+    /// The country or continent; nothing where neither is known.
+    pub fn area(self) -> Option<String> {
+        match self.origin {
+            Origin::Unknown => None,
+            Origin::Continent(continent) => Some(continent.to_string()),
+            Origin::Country(country) => Some(country.to_string()),
+        }
+    }
+
+    /// The area, and coordinates to a degree; `null` where nothing is known.
+    fn to_json(self) -> Option<Value> {
+        let area = self.area();
+        let place = self.place.map(
+            |place| json!({"lat": place.latitude().round(), "lon": place.longitude().round()}),
+        );
+        (area.is_some() || place.is_some()).then(|| json!({"area": area, "location": place}))
+    }
+}
+
+fn choice_to_json(choice: &Choice) -> Value {
+    let upstream = &choice.candidate.upstream;
+    json!({
+        "node": upstream.node.as_str(),
+        "region": upstream.region.as_str(),
+        "upstream": upstream.name.as_str(),
+        "reason": choice.reason.as_str(),
+        "cost_ms": cost_to_json(&choice.cost),
+    })
+}
+
+fn cost_to_json(cost: &Cost) -> Value {
+    json!({
+        "rtt": milliseconds(cost.rtt),
+        "ttft": milliseconds(cost.ttft),
+        "load": milliseconds(cost.load),
+        "staleness": milliseconds(cost.staleness),
+        "total": milliseconds(cost.total()),
+    })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::observe::record::{RequestKind, Tokens};
+    use grapevine_core::ids::RegionName;
     use http::Method;
     use http::uri::PathAndQuery;
     use std::time::Duration;
@@ -151,14 +212,18 @@ pub(super) mod tests {
             stream: false,
             status: 200,
             served: None,
+            client: ClientRecord::default(),
+            untried: VecDeque::new(),
             attempts: vec![AttemptRecord {
                 node: NodeName::new("sgp").expect("a valid name"),
+                region: RegionName::new("sgp").expect("a valid name"),
                 upstream: UpstreamName::new("primary").expect("a valid name"),
                 outcome: "answered",
                 status: Some(200),
                 began: Duration::ZERO,
                 took: Duration::from_micros(1_500),
                 reason: "only",
+                cost: Cost::default(),
                 detail: None,
             }],
             overhead: Duration::ZERO,
@@ -183,6 +248,18 @@ pub(super) mod tests {
         assert_eq!((&*last[0].id, &*last[REQUESTS_MAX - 1].id), ("1004", "5"));
         let counts: Vec<u64> = history.attempts().into_values().collect();
         assert_eq!(counts, [REQUESTS_MAX as u64 + 5]);
+    }
+
+    #[test]
+    fn only_requests_that_were_not_seen_come_again() {
+        let history = History::default();
+        history.keep((0..3).map(record).collect());
+        let (first, seen) = history.since(0, 2);
+        assert_eq!((&*first[0].id, first.len(), seen), ("2", 2, 3));
+        assert_eq!(history.since(seen, 2).0.len(), 0);
+        history.keep((3..4).map(record).collect());
+        let (next, seen) = history.since(seen, 2);
+        assert_eq!((&*next[0].id, next.len(), seen), ("3", 1, 4));
     }
 
     #[test]

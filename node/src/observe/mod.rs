@@ -12,6 +12,7 @@ pub mod log;
 pub mod metrics;
 pub mod notices;
 pub mod otlp;
+pub mod pulse;
 pub mod record;
 pub mod requests;
 pub mod spans;

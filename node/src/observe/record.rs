@@ -5,12 +5,16 @@
 //! (a failure, a cooldown) goes at once. Invariant: no prompt, no key and no query is ever in a record.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::place::Place;
+use grapevine_core::residency::Origin;
+use grapevine_core::route::{Choice, Cost};
 use http::Method;
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
@@ -47,8 +51,12 @@ pub struct RequestRecord {
     pub status: u16,
     /// Who served it; `None` where nobody did.
     pub served: Option<Served>,
+    /// Where the client is thought to be.
+    pub client: ClientRecord,
     /// The attempts in order.
     pub attempts: Vec<AttemptRecord>,
+    /// What the plan had beyond the attempts, in its order.
+    pub untried: VecDeque<Choice>,
     /// Time spent in this node: from the body's arrival to the last attempt, and from its first byte on.
     pub overhead: Duration,
     /// From the last attempt's start to the first byte of its answer; zero where none came.
@@ -91,6 +99,15 @@ impl RequestKind {
     }
 }
 
+/// Where a client is thought to be; never its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClientRecord {
+    /// Its country or continent.
+    pub origin: Origin,
+    /// Its coordinates, or those of the middle of its country.
+    pub place: Option<Place>,
+}
+
 /// Which upstream served a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
@@ -107,6 +124,8 @@ pub struct Served {
 pub struct AttemptRecord {
     /// The upstream's owner.
     pub node: NodeName,
+    /// Its owner's region.
+    pub region: RegionName,
     /// The upstream.
     pub upstream: UpstreamName,
     /// How it ended: [`grapevine_core::outcome::Outcome::as_str`].
@@ -119,6 +138,8 @@ pub struct AttemptRecord {
     pub took: Duration,
     /// Why this candidate was chosen: [`grapevine_core::route::Reason::as_str`].
     pub reason: &'static str,
+    /// What it was thought to cost.
+    pub cost: Cost,
     /// What went wrong, where something did, for the operator.
     pub detail: Option<String>,
 }
@@ -286,7 +307,9 @@ mod tests {
             stream: false,
             status: 200,
             served: None,
+            client: ClientRecord::default(),
             attempts: vec![],
+            untried: VecDeque::new(),
             overhead: Duration::ZERO,
             first_byte: Duration::ZERO,
             total: Duration::ZERO,

@@ -22,6 +22,9 @@ pub const SERVICES_MAX: usize = 64;
 /// The label of all others.
 const OTHER: &str = "other";
 
+/// The label of a store that is this node's alone.
+const OWN: &str = "own";
+
 /// Metrics of tasks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TaskMetrics(Arc<Inner>);
@@ -32,7 +35,7 @@ struct Inner {
     tasks: Family<StateLabels, Gauge>,
     ended: Family<EndLabels, Counter>,
     again: Family<ServiceLabels, Counter>,
-    unserved: Family<ServiceLabels, Gauge>,
+    unserved: Family<QueueLabels, Gauge>,
     lost: Counter,
     enqueue: Family<ServiceLabels, Histogram>,
     run: Family<ServiceLabels, Histogram>,
@@ -44,9 +47,16 @@ struct ServiceLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QueueLabels {
+    service: String,
+    store: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabels {
     service: String,
     state: &'static str,
+    store: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -77,7 +87,9 @@ impl TaskMetrics {
         };
         families.register(
             "tasks",
-            "Tasks in this node's store, by service and state, as of the last sweep",
+            "Tasks in this node's store, by service, state and store, as of the last sweep. Nodes that share a \
+             store all tell of the same tasks: sum over what is max by (store, service, state), and over \
+             nodes only where store is own",
             inner.tasks.clone(),
         );
         families.register(
@@ -92,7 +104,8 @@ impl TaskMetrics {
         );
         families.register(
             "tasks_unserved",
-            "Tasks that wait at this node while no live node serves them, by service",
+            "Tasks that wait at this node while no live node serves them, by service and store. Nodes that share \
+             a store all tell of the same tasks: sum over nodes only where store is own",
             inner.unserved.clone(),
         );
         families.register(
@@ -114,7 +127,11 @@ impl TaskMetrics {
         self.0.unserved.clear();
         let unserved = work::unserved(view).into_iter();
         for tasks in unserved.filter(|tasks| *tasks.node == view.node) {
-            let labels = self.labels(tasks.service.as_str());
+            let store = tasks.store.map(|store| store.as_str());
+            let labels = QueueLabels {
+                service: self.labels(tasks.service.as_str()).service,
+                store: store.unwrap_or(OWN).to_owned(),
+            };
             self.0
                 .unserved
                 .get_or_create(&labels)
@@ -151,8 +168,12 @@ impl TaskMetrics {
         self.0.lost.inc_by(leases);
     }
 
-    /// What the store holds; what is not in it any more is dropped.
-    pub fn counted(&self, counts: impl IntoIterator<Item = (String, StateCounts)>) {
+    /// What the store holds, which has a name where nodes share it; what is not in it any more is dropped.
+    pub fn counted(
+        &self,
+        store: Option<&str>,
+        counts: impl IntoIterator<Item = (String, StateCounts)>,
+    ) {
         self.0.tasks.clear();
         for (service, states) in counts {
             let service = self.labels(&service).service;
@@ -160,6 +181,7 @@ impl TaskMetrics {
                 let labels = StateLabels {
                     service: service.clone(),
                     state,
+                    store: store.unwrap_or(OWN).to_owned(),
                 };
                 let count = i64::try_from(count).unwrap_or(i64::MAX);
                 self.0.tasks.get_or_create(&labels).inc_by(count);

@@ -123,6 +123,7 @@ impl Attempt {
         let span = self.policy.lease;
         let mut renew_at = self.leased_at + span / RENEWALS;
         let mut cancel_by = None;
+        let nudges = self.hub.cancels().listen(&self.taken.lease.id);
         loop {
             tokio::select! {
                 biased;
@@ -133,6 +134,7 @@ impl Attempt {
                 () = sleep_until(cancel_by.unwrap_or(renew_at)), if cancel_by.is_some() => {
                     return Conclusion::CancelOverdue;
                 }
+                () = nudges.nudged() => {}
                 () = sleep_until(renew_at) => {}
             }
             let asked_at = Instant::now();

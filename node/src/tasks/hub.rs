@@ -14,11 +14,13 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::id::{Id, Kind};
+use super::nudge::Nudges;
 use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
-use super::task::{Checked, NewTask, Priority, Submitter};
+use super::task::{Checked, NewTask, Priority, Submitter, Task};
 use super::watch::Watcher;
 use super::workflow::Webhooks;
+use crate::config::checked::Concurrency;
 use crate::driver::Desk;
 use crate::exchange::{CallApi, Guest};
 
@@ -50,6 +52,10 @@ pub struct Parts {
     pub watcher: Arc<dyn Watcher>,
     /// What signs webhooks; `None` where they are not configured.
     pub webhooks: Option<Webhooks>,
+    /// Attempts that run here, and the way to those of peers.
+    pub cancels: Nudges,
+    /// Tasks of each service that run at once here.
+    pub concurrency: Concurrency,
 }
 
 /// Whose a store is.
@@ -206,6 +212,26 @@ impl Hub {
         }
     }
 
+    /// Cancels a task, or asks its worker to, which is told at once where it is a node that can be reached; the
+    /// task as it is then, `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store that keeps it cannot be used, or its owner is not known here.
+    pub async fn cancel(&self, id: &Id) -> Result<Option<Task>, StoreError> {
+        let store = self.store_of(id)?;
+        let task = store.cancel(id).await?;
+        // Of another node's task its owner tells the worker.
+        if let Some(task) = task.as_ref().filter(|_| Arc::ptr_eq(&store, &self.0.store)) {
+            self.0.cancels.tell(task);
+        }
+        Ok(task)
+    }
+
+    /// Attempts that run here, and the way to those of peers.
+    pub fn cancels(&self) -> &Nudges {
+        &self.0.cancels
+    }
+
     /// The services that this program knows.
     pub fn services(&self) -> &Services {
         &self.0.services
@@ -221,6 +247,19 @@ impl Hub {
     pub fn policy(&self, service: &ServiceKey) -> Policy {
         let service = self.0.services.get(service);
         service.map_or_else(Policy::default, |service| service.policy())
+    }
+
+    /// What is configured of how many tasks run at once here.
+    pub fn limits(&self) -> &Concurrency {
+        &self.0.concurrency
+    }
+
+    /// Tasks of `service` that this node runs at once by itself; workers out of process are not counted.
+    pub fn concurrency(&self, service: &ServiceKey) -> usize {
+        let configured = self.0.concurrency.of(service);
+        configured
+            .unwrap_or_else(|| self.policy(service).concurrency)
+            .max(1)
     }
 
     /// A new name, with its owner where the store is the node's own.

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
 //! it), [`service`] (what runs them); [`remote`] and [`owner`] (a store over the mesh, its two ends),
-//! [`telling`] (what the mesh is told of all this); [`hub`] (where they meet), [`taking`] and [`runner`]
-//! (from waiting to ended), [`api`] (what clients see).
+//! [`telling`] (what the mesh is told of all this), [`nudge`] (how a worker is told); [`hub`] (where they
+//! meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended without a worker),
+//! [`api`] (what clients see).
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
@@ -19,6 +20,7 @@ mod attempt;
 pub mod batch;
 pub mod hub;
 pub mod id;
+pub mod nudge;
 pub mod own;
 pub mod owner;
 mod pace;
@@ -26,10 +28,12 @@ pub mod remote;
 pub mod runner;
 pub mod serve;
 pub mod service;
+mod settling;
 pub mod store;
 pub mod taking;
 pub mod task;
 mod task_bytes;
 pub mod telling;
 pub mod watch;
+mod whole;
 pub mod workflow;

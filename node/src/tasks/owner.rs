@@ -16,6 +16,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::id::Id;
+use super::nudge::Nudges;
 use super::remote::{
     Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, STORE_PATH, TaskPage, WAIT_MAX, fitting,
 };
@@ -35,17 +36,20 @@ const LEASES_AT_ONCE: usize = LEASES_MAX / 2;
 pub struct Owner {
     store: Arc<dyn Store>,
     desk: Desk,
+    nudges: Nudges,
     queues: Arc<Mutex<Queues>>,
 }
 
 type Answer = (StatusCode, Bytes);
 
 impl Owner {
-    /// Answers for `store`; the view of `desk` says which peer is the nearest.
-    pub fn new(store: Arc<dyn Store>, desk: Desk) -> Self {
+    /// Answers for `store`; the view of `desk` says which peer is the nearest, and workers whose tasks are to be
+    /// cancelled are told through `nudges`.
+    pub fn new(store: Arc<dyn Store>, desk: Desk, nudges: Nudges) -> Self {
         Self {
             store,
             desk,
+            nudges,
             queues: Arc::default(),
         }
     }
@@ -98,7 +102,13 @@ impl Owner {
                 notes
             })),
             Ask::Finish { lease, end } => told(store.finish(&lease, end).await),
-            Ask::Cancel(id) => told(store.cancel(&id).await),
+            Ask::Cancel(id) => {
+                let cancelled = store.cancel(&id).await;
+                if let Ok(Some(task)) = &cancelled {
+                    self.nudges.tell(task);
+                }
+                told(cancelled)
+            }
             Ask::Requeue(id) => told(store.requeue(&id).await),
             Ask::Counts => told(store.counts().await),
             Ask::CompleteFile(file) => told(store.complete_file(file).await),

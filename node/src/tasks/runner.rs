@@ -17,6 +17,7 @@ use super::attempt::{Attempt, Stage};
 use super::hub::Hub;
 use super::pace::jittered;
 use super::service::{Policy, Service};
+use super::settling::Settling;
 use super::store::{LEASES_MAX, LeaseAsk, PATIENCE};
 use super::taking::Taker;
 use super::task::Checked;
@@ -38,8 +39,6 @@ const LEASE_MAX: Duration = Duration::from_secs(3_600);
 /// How tasks are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunnerSettings {
-    /// Tasks of one service at once; `None` leaves it to each service.
-    pub concurrency: Option<usize>,
     /// How long ended tasks and files are kept.
     pub retention: Duration,
 }
@@ -55,10 +54,11 @@ impl Runner {
     pub fn start(hub: &Hub, settings: RunnerSettings) -> Self {
         let stage = watch::Sender::new(Stage::Running);
         let mut loops = JoinSet::new();
+        warn_of_unknown(hub);
         for (key, service) in hub.served() {
             let mut policy = service.policy();
             policy.lease = policy.lease.clamp(LEASE_MIN, LEASE_MAX);
-            policy.concurrency = settings.concurrency.unwrap_or(policy.concurrency).max(1);
+            policy.concurrency = hub.concurrency(key);
             let serving = Loop {
                 hub: hub.clone(),
                 key: key.clone(),
@@ -82,6 +82,19 @@ impl Runner {
         self.stage.send_replace(Stage::Ending);
         // Who cannot tell it loses a lease by time.
         let _ = timeout(PATIENCE, join(&mut self.loops)).await;
+    }
+}
+
+/// A limit for a service that this program does not know limits nothing: it is misspelled, or of workers out of
+/// process, which take as many tasks as they ask for.
+fn warn_of_unknown(hub: &Hub) {
+    for key in hub.limits().services.keys() {
+        if hub.services().get(key).is_none() {
+            warn!(
+                task.service = %key,
+                "tasks.concurrency names a service that is not in this program: it limits nothing"
+            );
+        }
     }
 }
 
@@ -160,6 +173,7 @@ impl Loop {
 /// Takes back what was lost and removes what is old, until the node drains.
 async fn sweep(hub: Hub, retention: Duration, mut stage: watch::Receiver<Stage>) {
     let mut pause = SWEEP_INTERVAL;
+    let mut settling = Settling::new(hub.clone());
     loop {
         tokio::select! {
             () = sleep(jittered(pause)) => {}
@@ -168,7 +182,7 @@ async fn sweep(hub: Hub, retention: Duration, mut stage: watch::Receiver<Stage>)
         match hub.store().sweep(retention).await {
             Ok(swept) => {
                 pause = SWEEP_INTERVAL;
-                hub.watcher().swept(swept);
+                hub.watcher().swept(&swept);
                 if let Ok(counts) = hub.store().counts().await {
                     hub.watcher().counted(&counts);
                 }
@@ -179,6 +193,7 @@ async fn sweep(hub: Hub, retention: Duration, mut stage: watch::Receiver<Stage>)
                         "leases ran out: their tasks wait again, or are dead letters"
                     );
                 }
+                settling.settle(swept.ended).await;
             }
             Err(error) => {
                 warn!(%error, "the task store cannot be swept");

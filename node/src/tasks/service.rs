@@ -32,6 +32,18 @@ pub trait Service: Send + Sync + 'static {
     /// # Errors
     /// What went wrong, and whether to try again.
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError>;
+
+    /// `store` ended `task` without a word of a worker: its time was over, its last lease was lost, or it was
+    /// to be cancelled and its worker is gone. What [`Service::run`] would have done at its end is to be done
+    /// here, from the notes. Called at the node that keeps the task, served there or not; more than once at
+    /// times, so that the same again must change nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be used; it is called again then.
+    async fn settle(&self, task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+        let _ = (task, store);
+        Ok(())
+    }
 }
 
 /// How tasks of a service are retried, and how many run at once on a node.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Change, ServicesFact};
-use grapevine_core::ids::ServiceKey;
+use grapevine_core::ids::{ServiceKey, StoreName};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -23,10 +23,12 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tells what this node serves and what waits in its own `store`: at once when a service appears, or its
 /// queue begins or ceases to be empty; else once a second where the figures changed. Looks whenever
-/// `nudges` says that something was added or taken. Runs until dropped.
+/// `nudges` says that something was added or taken. `shared` names the engine where other nodes have the same
+/// queue. Runs until dropped.
 pub async fn run(
     desk: Desk,
     store: Arc<dyn Store>,
+    shared: Option<StoreName>,
     mut serves: watch::Receiver<BTreeSet<ServiceKey>>,
     nudges: Arc<Notify>,
 ) {
@@ -43,6 +45,7 @@ pub async fn run(
                 // Nothing is known: what was told stays, rather than that all queues were empty.
                 Err(_) => known.cloned().unwrap_or_default(),
             },
+            store: shared.clone(),
         };
         if is_due(&fact, told.as_ref()) {
             desk.tell(Event::ServicesChanged(fact.clone())).await;
@@ -100,6 +103,7 @@ mod tests {
         ServicesFact {
             serves: BTreeSet::new(),
             waiting: [(key("a:x"), tasks)].into_iter().collect(),
+            store: None,
         }
     }
 

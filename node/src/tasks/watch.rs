@@ -31,7 +31,7 @@ pub trait Watcher: Send + Sync + 'static {
     }
 
     /// The store was swept.
-    fn swept(&self, swept: Swept) {
+    fn swept(&self, swept: &Swept) {
         let _ = swept;
     }
 }

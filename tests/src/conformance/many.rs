@@ -66,6 +66,36 @@ pub(super) async fn no_task_is_leased_twice_under_many_leasers(bench: Bench) {
     assert_eq!((all.len(), once.len()), (TASKS, TASKS));
 }
 
+pub(super) async fn end_and_cancellation_at_once_agree(bench: Bench) {
+    const TASKS: usize = 48;
+    fill(&bench, TASKS).await;
+    let given = bench.lease(&bench.ask(TASKS)).await;
+    assert_eq!(given.len(), TASKS);
+    let racing = given.into_iter().map(|(lease, _)| {
+        let (store, ender) = (bench.store.clone(), bench.store.clone());
+        let id = lease.id.clone();
+        let ending = tokio::spawn(async move {
+            let end = End::Completed(json!(null));
+            must("ending", ender.finish(&lease, end).await)
+        });
+        let cancelling = tokio::spawn(async move { must("cancelling", store.cancel(&id).await) });
+        (ending, cancelling)
+    });
+    for (ending, cancelling) in racing.collect::<Vec<_>>() {
+        let held = must("joining", ending.await);
+        let seen = must("joining", cancelling.await).expect("the task");
+        let ended = bench.get(&seen.new.id).await;
+        let wanted = match held {
+            Held::Kept => State::Completed,
+            Held::CancelRequested => State::Cancelled,
+            Held::Lost => panic!("{} was not lost", seen.new.id),
+        };
+        assert_eq!((ended.state, ended.history.len()), (wanted, 1));
+        // The cancellation came first or changed nothing.
+        assert_eq!(seen.cancel_requested, held == Held::CancelRequested);
+    }
+}
+
 pub(super) async fn every_task_ends_once_under_workers_that_die(bench: Bench) {
     const TASKS: usize = 160;
     fill(&bench, TASKS).await;

@@ -102,6 +102,7 @@ fn all() -> Vec<(&'static str, Run)> {
         states::lost_task_that_was_to_be_cancelled_is_cancelled,
         states::ended_task_is_not_cancelled,
         states::task_whose_time_is_over_expires,
+        states::sweep_names_what_it_ended,
         states::requeued_task_begins_again,
         states::waiting_and_completed_tasks_are_not_requeued,
         states::late_words_of_an_earlier_attempt_change_nothing,
@@ -132,6 +133,7 @@ fn all() -> Vec<(&'static str, Run)> {
         files::deleted_and_expired_files_are_gone,
         files::file_beyond_its_limits_is_refused,
         many::no_task_is_leased_twice_under_many_leasers,
+        many::end_and_cancellation_at_once_agree,
         many::every_task_ends_once_under_workers_that_die,
         many::ten_thousand_tasks_are_listed_page_by_page,
     ]

@@ -6,8 +6,8 @@ use grapevine_node::tasks::store::{End, Held, LeaseAsk, Note};
 use grapevine_node::tasks::task::{HISTORY_MAX, NewTask, State};
 use serde_json::json;
 
-use super::{Bench, LONG, SHORT, failed, hows};
-use crate::wait::must;
+use super::{Bench, KEEP, LONG, SHORT, SOON, failed, hows};
+use crate::wait::{must, wait_until};
 
 pub(super) async fn added_task_waits_as_it_was_asked_for(bench: Bench) {
     let asked = bench.task();
@@ -220,6 +220,50 @@ pub(super) async fn task_whose_time_is_over_expires(bench: Bench) {
     assert_eq!(bench.requeue(&waiting).await.state, State::Waiting);
     let (lease, _) = bench.take().await;
     assert_eq!(lease.id, waiting);
+}
+
+pub(super) async fn sweep_names_what_it_ended(bench: Bench) {
+    let once = NewTask {
+        attempts_max: 1,
+        ..bench.task()
+    };
+    let dead = bench.add(once).await;
+    bench.take_for(SHORT).await;
+    let waiting = bench.add(bench.task()).await;
+    bench.take_for(SHORT).await;
+    let cancelled = bench.add(bench.task()).await;
+    bench.take_for(SHORT).await;
+    bench.cancel(&cancelled).await;
+    let brief = NewTask {
+        expires_after: Some(SHORT),
+        ..bench.task()
+    };
+    let expired = bench.add(brief).await;
+    let mut named = Vec::new();
+    let wanted = [
+        (&dead, State::Dead),
+        (&waiting, State::Waiting),
+        (&cancelled, State::Cancelled),
+        (&expired, State::Expired),
+    ];
+    wait_until("the ends of all", SOON, async || {
+        let swept = must("sweeping", bench.store.sweep(KEEP).await);
+        named.extend(swept.ended);
+        for (id, state) in wanted {
+            let found = bench.state(id).await;
+            if found != state {
+                return Err(format!("{id} is {}", found.as_str()));
+            }
+        }
+        Ok(())
+    })
+    .await;
+    let mut ended = vec![dead.clone(), cancelled.clone(), expired.clone()];
+    ended.sort();
+    // Other cases leave tasks behind, too.
+    named.retain(|id| wanted.iter().any(|(own, _)| *own == id));
+    named.sort();
+    assert_eq!(named, ended, "each once, and no other");
 }
 
 pub(super) async fn requeued_task_begins_again(bench: Bench) {

@@ -26,6 +26,8 @@ pub(super) struct Local {
     pub(super) in_flight: InFlight,
     pub(super) cooling_until: Option<Instant>,
     pub(super) returned_at: Option<Instant>,
+    /// Since when it is in use, cools down, or is out of use.
+    pub(super) stands_since: Instant,
     pub(super) discovered: Vec<ModelName>,
     pub(super) probe: ProbeState,
     told: Option<Told>,
@@ -62,6 +64,7 @@ impl Local {
             in_flight: InFlight::default(),
             cooling_until: None,
             returned_at: None,
+            stands_since: now,
             discovered: Vec::new(),
             probe,
             told: None,
@@ -99,6 +102,15 @@ impl Local {
                 },
                 _ => Standing::Ready,
             },
+        }
+    }
+
+    /// When it is tried again, while it is left alone.
+    pub(super) fn again_at(&self, now: Instant) -> Option<Instant> {
+        match self.health.state() {
+            State::Ejected { until, .. } => Some(until),
+            State::Probing { .. } => None,
+            State::Healthy => self.cooling_until.filter(|until| *until > now),
         }
     }
 
@@ -144,6 +156,10 @@ impl Local {
     }
 
     pub(super) fn told(&mut self, now: Instant, fact: UpstreamFact) {
+        let before = self.told.as_ref().map(|told| told.fact.standing);
+        if before.is_some_and(|before| !fact.standing.is_alike(before)) {
+            self.stands_since = now;
+        }
         self.told = Some(Told {
             fact,
             considered_at: now,

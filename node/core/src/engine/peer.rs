@@ -76,6 +76,7 @@ pub(super) struct Heard {
 pub(super) struct Remote {
     pub(super) fact: Arc<UpstreamFact>,
     pub(super) said_at: Instant,
+    pub(super) stands_since: Instant,
     pub(super) heard_at: Instant,
     pub(super) ttft_heard: Option<Duration>,
     pub(super) others_in_flight: u32,
@@ -90,6 +91,7 @@ impl Remote {
             others_in_flight: fact.in_flight,
             fact: Arc::new(fact),
             said_at: now,
+            stands_since: now,
             heard_at: now,
             ttft_heard: None,
             in_flight: InFlight::default(),
@@ -106,6 +108,9 @@ impl Remote {
             );
         if returns {
             self.returned_at = Some(now);
+        }
+        if !fact.standing.is_alike(self.fact.standing) {
+            self.stands_since = now;
         }
         self.others_in_flight = fact.in_flight.saturating_sub(self.in_flight.count());
         self.ttft_heard = None;

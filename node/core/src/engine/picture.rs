@@ -353,6 +353,8 @@ fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
     UpstreamStatus {
         fact: Arc::new(local.fact(now)),
         said_at: now,
+        stands_since: local.stands_since,
+        again_at: local.again_at(now),
         in_flight: local.in_flight.count(),
         percentiles: local.latencies.whole().map(Latency::percentiles),
     }
@@ -362,6 +364,11 @@ fn remote_status(remote: &Remote) -> UpstreamStatus {
     UpstreamStatus {
         fact: Arc::clone(&remote.fact),
         said_at: remote.said_at,
+        stands_since: remote.stands_since,
+        again_at: match remote.fact.standing {
+            Standing::CoolingDown { remaining } => Some(remote.said_at + remaining),
+            Standing::Ready | Standing::Ejected { .. } | Standing::Probing { .. } => None,
+        },
         in_flight: remote
             .others_in_flight
             .saturating_add(remote.in_flight.count()),

@@ -291,6 +291,50 @@ fn upstream_recovers_by_two_probes_after_its_cooldown() {
 }
 
 #[test]
+fn outage_is_shown_since_its_beginning_whatever_probes_say() {
+    let mut bench = Bench::with_upstream();
+    bench.probe(Outcome::status(200));
+    bench.wait(Duration::from_secs(9));
+    let ejected_at = bench.now;
+    (0..3).for_each(|_| {
+        bench.attempt(Outcome::ConnectFailed);
+    });
+    let status = |bench: &mut Bench| bench.engine.view(bench.now).nodes[0].upstreams[0].clone();
+    let again_at = status(&mut bench).again_at.expect("a cooldown");
+    assert!(
+        again_at > ejected_at + Duration::from_millis(800),
+        "{again_at:?}"
+    );
+    bench.wait(Duration::from_secs(2));
+    assert_eq!(status(&mut bench).again_at, None);
+    bench.probe(Outcome::ConnectFailed);
+    assert_eq!(status(&mut bench).stands_since, ejected_at);
+    assert!(status(&mut bench).again_at.is_some());
+}
+
+#[test]
+fn outage_of_a_peers_upstream_is_shown_since_it_was_heard() {
+    let mut bench = Bench::new();
+    bench.meet("eur", Duration::from_millis(20), Duration::from_millis(300));
+    let fact = |standing| Fact::Upstream(upstream_fact(standing, Duration::from_millis(300)));
+    let reason = Reason::ErrorRate;
+    bench.wait(Duration::from_secs(5));
+    let heard_at = bench.now;
+    bench.hear("eur", 4, fact(Standing::Ejected { reason }));
+    bench.wait(Duration::from_secs(5));
+    bench.hear("eur", 5, fact(Standing::Probing { reason }));
+    let view = bench.engine.view(bench.now);
+    assert_eq!(view.nodes[1].upstreams[0].stands_since, heard_at);
+    let remaining = Duration::from_secs(3);
+    bench.hear("eur", 6, fact(Standing::CoolingDown { remaining }));
+    let status = bench.engine.view(bench.now).nodes[1].upstreams[0].clone();
+    assert_eq!(
+        (status.stands_since, status.again_at),
+        (bench.now, Some(bench.now + remaining))
+    );
+}
+
+#[test]
 fn failed_probe_starts_a_new_cooldown_without_a_second_probe() {
     let mut bench = Bench::with_upstream();
     bench.probe(Outcome::status(200));

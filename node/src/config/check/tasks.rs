@@ -1,10 +1,13 @@
 //! Checks of background work.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::checked::{NodeConfig, Queue, TasksConfig, WebhooksConfig};
-use super::super::file::{SecretText, TasksFile, WebhooksFile};
+use grapevine_core::ids::ServiceKey;
+
+use super::super::checked::{Concurrency, NodeConfig, Queue, TasksConfig, WebhooksConfig};
+use super::super::file::{ConcurrencyFile, SecretText, TasksFile, WebhooksFile};
 use super::super::secret::Secret;
 use super::super::signing::SigningKey;
 use super::{Checker, items};
@@ -18,6 +21,12 @@ const RETENTION_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// Tasks of one service at once at most.
 const CONCURRENCY_MAX: u64 = 1_024;
+
+/// Services that may have numbers of their own.
+const SERVICES_MAX: usize = 64;
+
+/// What stands for all services that are not named.
+const DEFAULT: &str = "default";
 
 /// Lines of batches at once, unless written.
 const BATCH_LINES: u64 = 16;
@@ -36,11 +45,8 @@ impl Checker<'_> {
     ) -> TasksConfig {
         let queue = file.and_then(|file| file.queue.as_ref());
         let queue = self.queue(queue, node);
-        let key = "tasks.concurrency";
-        let concurrency = file.and_then(|file| file.concurrency).map(|count| {
-            let count = self.number(key, Some(count), 1, 1..=CONCURRENCY_MAX);
-            usize::try_from(count).unwrap_or(1)
-        });
+        let concurrency = file.and_then(|file| file.concurrency.as_ref());
+        let concurrency = concurrency.map(|file| self.concurrency(file));
         let retention = file.and_then(|file| file.retention.as_ref());
         let range = RETENTION_MIN..=RETENTION_MAX;
         let lines = file.and_then(|file| file.batch_lines);
@@ -48,11 +54,53 @@ impl Checker<'_> {
         let webhooks = file.and_then(|file| file.webhooks.as_ref());
         TasksConfig {
             queue,
-            concurrency,
+            concurrency: concurrency.unwrap_or_default(),
             retention: self.duration("tasks.retention", retention, RETENTION, range),
             batch_lines: usize::try_from(lines).unwrap_or(1),
             webhooks: webhooks.and_then(|webhooks| self.webhooks(webhooks)),
         }
+    }
+
+    fn concurrency(&mut self, file: &ConcurrencyFile) -> Concurrency {
+        let key = "tasks.concurrency";
+        let each = match file {
+            ConcurrencyFile::All(count) => {
+                return Concurrency {
+                    default: Some(self.at_once(key, *count)),
+                    services: BTreeMap::new(),
+                };
+            }
+            ConcurrencyFile::Each(each) => each,
+        };
+        if each.len() > SERVICES_MAX {
+            let problem = format!("names {} services, more than {SERVICES_MAX}", each.len());
+            self.problem(key, problem, "write default: and a number for most of them");
+        }
+        let mut checked = Concurrency::default();
+        for (name, count) in each.iter().take(SERVICES_MAX) {
+            let key = format!("{key}.{name}");
+            let count = self.at_once(&key, *count);
+            if name == DEFAULT {
+                checked.default = Some(count);
+                continue;
+            }
+            match ServiceKey::new(name) {
+                Ok(service) => {
+                    checked.services.insert(service, count);
+                }
+                Err(error) => {
+                    let problem = format!("{name:?} is no service key: it {error}");
+                    let remedy = "write a key such as workflow:process, or default for all others";
+                    self.problem(&key, problem, remedy);
+                }
+            }
+        }
+        checked
+    }
+
+    fn at_once(&mut self, key: &str, count: u64) -> usize {
+        let count = self.number(key, Some(count), 1, 1..=CONCURRENCY_MAX);
+        usize::try_from(count).unwrap_or(1)
     }
 
     fn webhooks(&mut self, file: &WebhooksFile) -> Option<WebhooksConfig> {

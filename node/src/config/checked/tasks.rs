@@ -1,7 +1,10 @@
 //! Background work as checked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use grapevine_core::ids::ServiceKey;
 
 use super::super::secret::{REDACTED, Secret};
 use super::super::signing::SigningKey;
@@ -11,14 +14,30 @@ use super::super::signing::SigningKey;
 pub struct TasksConfig {
     /// Where tasks are kept.
     pub queue: Queue,
-    /// Tasks of one service that run at once; `None` leaves it to each service.
-    pub concurrency: Option<usize>,
+    /// Tasks of one service that run at once.
+    pub concurrency: Concurrency,
     /// How long tasks and files are kept after their end.
     pub retention: Duration,
     /// Lines of batches that the node calls at once.
     pub batch_lines: usize,
     /// How the ends of workflows are told; `None` is not at all.
     pub webhooks: Option<WebhooksConfig>,
+}
+
+/// Tasks of one service that run at once at this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Of services that are not named; `None` leaves it to each.
+    pub default: Option<usize>,
+    /// Of those that are.
+    pub services: BTreeMap<ServiceKey, usize>,
+}
+
+impl Concurrency {
+    /// That of `service`; `None` leaves it to the service.
+    pub fn of(&self, service: &ServiceKey) -> Option<usize> {
+        self.services.get(service).copied().or(self.default)
+    }
 }
 
 /// How the ends of workflows are told.

@@ -1,5 +1,7 @@
 //! Background work as written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -13,14 +15,25 @@ pub struct TasksFile {
     /// together, or off. Default: sqlite:grapevine-tasks-NAME.db with the node's name, beside the
     /// configuration file, which is made when the first task comes.
     pub queue: Option<SecretText>,
-    /// Tasks of one service that run at once at this node, 1 to 1024. Default: as the service says, mostly 8.
-    pub concurrency: Option<u64>,
+    /// Tasks of one service that run at once at this node, 1 to 1024; or a map of such numbers by service key,
+    /// with default for all others. Default: as the service says, mostly 8.
+    pub concurrency: Option<ConcurrencyFile>,
     /// How long tasks and files are kept after their end, 1m to 366d. Default: 30d.
     pub retention: Option<DurationText>,
     /// Lines of batches that this node calls at once, 1 to 1024. Default: 16.
     pub batch_lines: Option<u64>,
     /// How the ends of workflows are told. Default: not at all.
     pub webhooks: Option<WebhooksFile>,
+}
+
+/// Tasks that run at once: of every service, or of each.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ConcurrencyFile {
+    /// Of each service alike.
+    All(u64),
+    /// By service key; default is for those that are not named.
+    Each(BTreeMap<String, u64>),
 }
 
 /// How the ends of workflows are told to other programs.

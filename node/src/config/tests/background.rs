@@ -1,5 +1,6 @@
 //! `tasks.batch_lines` and `tasks.webhooks`: what is taken, what is refused in which words, what is shown.
 
+use super::super::checked::TasksConfig;
 use super::*;
 
 const SECRET: &str = "whsec_cGxlYXNlLXdyaXRlLXlvdXItb3duLXNlY3JldA==";
@@ -40,6 +41,69 @@ fn batch_lines_have_a_range() {
             )]
         );
     }
+}
+
+#[test]
+fn concurrency_is_one_number_or_one_for_each_service() {
+    let of = |tasks: &TasksConfig, text: &str| tasks.concurrency.of(&text.parse().expect("a key"));
+    let tasks = good("tasks: {concurrency: 3}\n").tasks;
+    assert_eq!(of(&tasks, "a:x"), Some(3));
+    let each = "tasks: {concurrency: {default: 4, 'workflow:process': 16, plain: 1}}\n";
+    let config = good(each);
+    let found = ["workflow:process", "plain", "a:x"].map(|key| of(&config.tasks, key));
+    assert_eq!(found, [Some(16), Some(1), Some(4)]);
+    assert_eq!(
+        config.dump()["tasks"]["concurrency"],
+        serde_json::json!({"default": 4, "plain": 1, "workflow:process": 16})
+    );
+    let tasks = good("tasks: {concurrency: {'a:x': 2}}\n").tasks;
+    assert_eq!((of(&tasks, "a:x"), of(&tasks, "b:y")), (Some(2), None));
+    assert_eq!(of(&good("").tasks, "a:x"), None);
+}
+
+#[test]
+fn wrong_concurrency_is_named_by_its_service() {
+    let told = problems("tasks: {concurrency: {default: 0, 'a x': 3, 'b:y': many, 'c:z': 1025}}\n");
+    let range = "must be from 1 to 1024; write a number in that range";
+    assert_eq!(told.len(), 4, "{told:?}");
+    for wanted in [
+        format!("tasks.concurrency.default: 0 {range}"),
+        format!("tasks.concurrency.c:z: 1025 {range}"),
+        "tasks.concurrency.b:y: many is not a whole number; write digits, such as 8".to_owned(),
+    ] {
+        assert!(
+            told.iter().any(|it| it.ends_with(&wanted)),
+            "{wanted}: {told:?}"
+        );
+    }
+    let odd = told.iter().find(|it| it.contains("tasks.concurrency.a x"));
+    let odd = odd.expect("the odd key");
+    assert!(
+        odd.contains("\"a x\" is no service key")
+            && odd.ends_with("write a key such as workflow:process, or default for all others"),
+        "{odd}"
+    );
+    let told = problems("tasks: {concurrency: [3]}\n");
+    assert!(
+        told[0].contains("tasks.concurrency: must be a number, not a list"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn numbers_of_background_work_come_from_variables_too() {
+    let variables = [
+        ("GRAPEVINE_TASKS_CONCURRENCY", "7"),
+        ("GRAPEVINE_TASKS_BATCH_LINES", "9"),
+    ];
+    let sources = Sources {
+        environment: variables.into_iter().collect(),
+        ..Sources::default()
+    };
+    let loaded = load_text("", &sources).unwrap_or_else(|problems| panic!("{problems}"));
+    let tasks = loaded.config.tasks;
+    assert_eq!(tasks.concurrency.default, Some(7));
+    assert_eq!(tasks.batch_lines, 9);
 }
 
 #[test]

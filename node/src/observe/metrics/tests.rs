@@ -36,6 +36,8 @@ fn node(name: &str) -> NodeView {
             weight: Weight::default(),
         }),
         said_at: Instant::from_start(Duration::ZERO),
+        stands_since: Instant::from_start(Duration::ZERO),
+        again_at: None,
         in_flight: 1,
         percentiles: None,
     };
@@ -51,6 +53,7 @@ fn node(name: &str) -> NodeView {
         services: Some(Arc::new(ServicesFact {
             serves: BTreeSet::new(),
             waiting: BTreeMap::from([(service, 2)]),
+            store: None,
         })),
         upstreams: vec![upstream],
         rules_differ: true,
@@ -101,7 +104,7 @@ fn filled() -> Metrics {
     tasks.began_again("a:x");
     tasks.ended("a:x", "completed", Duration::ZERO);
     tasks.lost(1);
-    tasks.counted([("a:x".to_owned(), [("waiting", 1); 4])]);
+    tasks.counted(None, [("a:x".to_owned(), [("waiting", 1); 4])]);
     metrics
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/batches`: OpenAI's Batches API.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -11,10 +13,12 @@ use super::extract::{Body, Query, Who};
 use super::{ApiError, files, show, tasks};
 use crate::config::text::parse_duration;
 use crate::exchange::Guest;
-use crate::tasks::batch::{BatchJob, ENDPOINTS, Job, WINDOW_MAX, service_key, view};
+use crate::tasks::batch::{
+    self, BatchJob, ENDPOINTS, Job, WINDOW_GRACE, WINDOW_MAX, service_key, view,
+};
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
-use crate::tasks::store::{PAGE_MAX, TaskQuery};
+use crate::tasks::store::{PAGE_MAX, Store, TaskQuery};
 use crate::tasks::task::{Checked, Priority, Task};
 
 /// Batches listed when the client does not say how many.
@@ -83,6 +87,7 @@ async fn create(
         payload: serde_json::to_value(Job::Batch(job)).expect("text keys always are JSON"),
         priority: PRIORITY,
         idempotency_key: tasks::idempotency_key(&headers, None)?,
+        expires_after: Some(window + WINDOW_GRACE),
         ..Draft::default()
     };
     // A batch is kept where its file is.
@@ -90,7 +95,7 @@ async fn create(
     let id = hub
         .add_to(store.as_ref(), id, &service_key(), draft, &guest)
         .await?;
-    let (task, job) = find(&hub, &guest, id.as_str()).await?;
+    let (task, job, store) = find(&hub, &guest, id.as_str()).await?;
     Ok(Json(view::batch(&task, &job, store.as_ref()).await?))
 }
 
@@ -114,16 +119,15 @@ fn metadata(given: Option<Map<String, Value>>) -> Result<Value, ApiError> {
 }
 
 /// A batch that is the guest's to see.
-async fn find(hub: &Hub, guest: &Guest, name: &str) -> Result<(Task, BatchJob), ApiError> {
-    let missing = || ApiError::not_found("batch", name);
-    let (task, _) = show::find(hub, guest, name)
-        .await
-        .map_err(|error| match error.code {
-            "not_found" => missing(),
-            _ => error,
-        })?;
-    let job = view::batch_job(&task).ok_or_else(missing)?;
-    Ok((task, job))
+async fn find(
+    hub: &Hub,
+    guest: &Guest,
+    name: &str,
+) -> Result<(Task, BatchJob, Arc<dyn Store>), ApiError> {
+    let (task, store) = show::find(hub, guest, "batch", name).await?;
+    let job = view::batch_job(&task);
+    let job = job.ok_or_else(|| ApiError::not_found("batch", name))?;
+    Ok((task, job, store))
 }
 
 async fn look(
@@ -131,8 +135,7 @@ async fn look(
     Extension(guest): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, job) = find(&hub, &guest, &id).await?;
-    let store = hub.store_of(&task.new.id)?;
+    let (task, job, store) = find(&hub, &guest, &id).await?;
     Ok(Json(view::batch(&task, &job, store.as_ref()).await?))
 }
 
@@ -141,14 +144,17 @@ async fn cancel(
     Extension(guest): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, job) = find(&hub, &guest, &id).await?;
-    let store = hub.store_of(&task.new.id)?;
+    let (task, job, store) = find(&hub, &guest, &id).await?;
     if task.state.is_final() {
         let message = "the batch has ended already";
         return Err(ApiError::conflict("already_ended", message));
     }
     let missing = || ApiError::not_found("batch", &id);
-    let task = store.cancel(&task.new.id).await?.ok_or_else(missing)?;
+    let task = hub.cancel(&task.new.id).await?.ok_or_else(missing)?;
+    // Nobody runs it: what earlier attempts were answered is kept all the same.
+    if task.state.is_final() {
+        batch::settle(&task, store.as_ref()).await?;
+    }
     Ok(Json(view::batch(&task, &job, store.as_ref()).await?))
 }
 

@@ -35,11 +35,14 @@ async fn list(
         .collect();
     let mut page = list_page(&hub, &Guest::default(), query).await?;
     page["counts"] = json!(counts);
+    let limits = hub.served();
+    let limits = limits.map(|(service, _)| (service.to_string(), hub.concurrency(service)));
+    page["concurrency"] = json!(limits.collect::<BTreeMap<_, _>>());
     Ok(Json(page))
 }
 
 async fn look(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let (task, _) = show::find(&hub, &Guest::default(), &id).await?;
+    let (task, _) = show::find(&hub, &Guest::default(), "task", &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/responses` with `background: true`: made later, and polled.
 
+use std::sync::Arc;
+
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -13,8 +15,9 @@ use crate::exchange::Guest;
 use crate::tasks::batch::{Job, ResponseBody, ResponseJob, service_key, view};
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::Kind;
-use crate::tasks::store::{FileRecord, PIECE_BYTES};
+use crate::tasks::store::{FileRecord, Store};
 use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
+use crate::tasks::whole;
 
 /// The longest request.
 const BODY_BYTES_MAX: usize = 32 * 1_024 * 1_024;
@@ -57,12 +60,6 @@ async fn create(
         false => {
             let file = id.derived(Kind::File, "input");
             let content = Bytes::from(text);
-            for (number, piece) in content.chunks(PIECE_BYTES).enumerate() {
-                let number = u32::try_from(number).unwrap_or(u32::MAX);
-                hub.store()
-                    .put_piece(&file, number, content.slice_ref(piece))
-                    .await?;
-            }
             let record = FileRecord {
                 id: file.clone(),
                 filename: format!("{id}.json"),
@@ -73,7 +70,7 @@ async fn create(
                 created_at: Timestamp::now(),
                 expires_at: None,
             };
-            hub.store().complete_file(record).await?;
+            whole::write(hub.store().as_ref(), record, &content).await?;
             ResponseBody::File(file)
         }
     };
@@ -88,21 +85,19 @@ async fn create(
 }
 
 /// A response that is the guest's to see.
-async fn find(hub: &Hub, guest: &Guest, name: &str) -> Result<(Task, ResponseJob), ApiError> {
-    let missing = || ApiError::not_found("response", name);
-    let (task, _) = show::find(hub, guest, name)
-        .await
-        .map_err(|error| match error.code {
-            "not_found" => missing(),
-            _ => error,
-        })?;
-    let job = view::response_job(&task).ok_or_else(missing)?;
-    Ok((task, job))
+async fn find(
+    hub: &Hub,
+    guest: &Guest,
+    name: &str,
+) -> Result<(Task, ResponseJob, Arc<dyn Store>), ApiError> {
+    let (task, store) = show::find(hub, guest, "response", name).await?;
+    let job = view::response_job(&task);
+    let job = job.ok_or_else(|| ApiError::not_found("response", name))?;
+    Ok((task, job, store))
 }
 
 async fn look_at(hub: &Hub, guest: &Guest, name: &str) -> Result<Json<Value>, ApiError> {
-    let (task, job) = find(hub, guest, name).await?;
-    let store = hub.store_of(&task.new.id)?;
+    let (task, job, store) = find(hub, guest, name).await?;
     Ok(Json(view::response(&task, &job, store.as_ref()).await?))
 }
 
@@ -119,10 +114,9 @@ async fn cancel(
     Extension(guest): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, job) = find(&hub, &guest, &id).await?;
-    let store = hub.store_of(&task.new.id)?;
+    let (task, job, store) = find(&hub, &guest, &id).await?;
     let missing = || ApiError::not_found("response", &id);
     // One that ended stays as it is: OpenAI's cancel may be sent twice.
-    let task = store.cancel(&task.new.id).await?.ok_or_else(missing)?;
+    let task = hub.cancel(&task.new.id).await?.ok_or_else(missing)?;
     Ok(Json(view::response(&task, &job, store.as_ref()).await?))
 }

@@ -55,14 +55,15 @@ fn seconds(time: Timestamp) -> f64 {
     time.0 as f64 / 1_000.0
 }
 
-/// The task named `id`, where `guest` may see it, and the store that keeps it.
+/// The task named `name`, which errors call `what`, where `guest` may see it, and the store that keeps it.
 pub(super) async fn find(
     hub: &Hub,
     guest: &Guest,
-    id: &str,
+    what: &str,
+    name: &str,
 ) -> Result<(Task, std::sync::Arc<dyn Store>), ApiError> {
-    let missing = || ApiError::not_found("task", id);
-    let parsed: Id = id.parse().map_err(|_| missing())?;
+    let missing = || ApiError::not_found(what, name);
+    let parsed: Id = name.parse().map_err(|_| missing())?;
     let store = hub.store_of(&parsed)?;
     let task = store.get(&parsed).await?.ok_or_else(missing)?;
     if !is_visible(guest, &task) {

@@ -140,7 +140,7 @@ async fn look(
     Extension(guest): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, _) = show::find(&hub, &guest, &id).await?;
+    let (task, _) = show::find(&hub, &guest, "task", &id).await?;
     Ok(Json(show::task(&task, Extent::Whole)))
 }
 
@@ -239,14 +239,14 @@ async fn requeue(
 
 /// Cancels a task, or asks its worker to; one that ended already stays as it is.
 pub(super) async fn cancel_task(hub: &Hub, guest: &Guest, id: &str) -> Result<Task, ApiError> {
-    let (task, store) = show::find(hub, guest, id).await?;
+    let (task, _) = show::find(hub, guest, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
-    store.cancel(&task.new.id).await?.ok_or_else(missing)
+    hub.cancel(&task.new.id).await?.ok_or_else(missing)
 }
 
 /// Lets a task wait again that ended, and not well.
 pub(super) async fn requeue_task(hub: &Hub, guest: &Guest, id: &str) -> Result<Task, ApiError> {
-    let (task, store) = show::find(hub, guest, id).await?;
+    let (task, store) = show::find(hub, guest, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
     let task = store.requeue(&task.new.id).await?.ok_or_else(missing)?;
     if task.state == TaskState::Waiting {

@@ -198,7 +198,7 @@ async fn held(hub: &Hub, guest: &Guest, id: &str, ticket: &str) -> Result<Lent, 
         let message = "lease is not what POST /v1/tasks/lease gave for this task";
         return Err(ApiError::invalid("lease", message));
     };
-    let (task, store) = show::find(hub, guest, id).await?;
+    let (task, store) = show::find(hub, guest, "task", id).await?;
     check_worker(hub, guest, &task.new.service.0)?;
     Ok(Lent {
         store,

@@ -15,8 +15,9 @@ use super::{ApiError, show, tasks};
 use crate::exchange::Guest;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
-use crate::tasks::store::{FileRecord, Note, PAGE_MAX, PIECE_BYTES, Store, TaskQuery};
+use crate::tasks::store::{FileRecord, Note, PAGE_MAX, Store, TaskQuery};
 use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
+use crate::tasks::whole;
 use crate::tasks::workflow::check::{Problem, check};
 use crate::tasks::workflow::document::Workflow;
 use crate::tasks::workflow::view::{self, Depth};
@@ -130,13 +131,7 @@ async fn create(
         created_at: Timestamp::now(),
         expires_at: None,
     };
-    let pieces = content.chunks(PIECE_BYTES).enumerate();
-    for (number, piece) in pieces {
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let piece = content.slice_ref(piece);
-        hub.store().put_piece(&record.id, number, piece).await?;
-    }
-    hub.store().complete_file(record.clone()).await?;
+    whole::write(hub.store().as_ref(), record.clone(), &content).await?;
     Ok((StatusCode::CREATED, Json(shown(&record, Some(&workflow)))))
 }
 
@@ -195,12 +190,7 @@ async fn definition(
     name: &str,
 ) -> Result<(FileRecord, Workflow, Arc<dyn Store>), ApiError> {
     let (record, store) = show::find_file(hub, guest, Kind::Workflow, "workflow", name).await?;
-    let mut content = Vec::new();
-    let mut number = 0;
-    while let Some(piece) = store.piece(&record.id, number).await? {
-        content.extend_from_slice(&piece);
-        number += 1;
-    }
+    let content = whole::read(store.as_ref(), &record.id).await?;
     let workflow = serde_json::from_slice(&content).map_err(|error| {
         let message = format!("the definition of '{name}' cannot be read: {error}");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", message)
@@ -332,7 +322,7 @@ async fn list_runs(
 
 /// A run that is the guest's to see.
 async fn run_of(hub: &Hub, guest: &Guest, name: &str) -> Result<(Task, Arc<dyn Store>), ApiError> {
-    let (task, store) = show::find(hub, guest, name).await?;
+    let (task, store) = show::find(hub, guest, "run", name).await?;
     match task.new.id.kind() {
         Kind::Run => Ok((task, store)),
         _ => Err(ApiError::not_found("run", name)),
@@ -373,13 +363,11 @@ async fn cancel_run(
         return Err(ApiError::conflict("already_ended", message));
     }
     let id = &before.new.id;
-    let task = store.cancel(id).await?;
+    let task = hub.cancel(id).await?;
     let task = task.ok_or_else(|| ApiError::not_found("run", &name))?;
     // A worker that has it tells of its end itself.
     if task.state.is_final() {
-        let ended_at = task.ended_at.unwrap_or(task.created_at);
-        let end = format!("cancelled-{}", ended_at.0);
-        workflow::tell_end(&task, &end, store.as_ref()).await?;
+        workflow::tell_end(&task, &view::end_of(&task), store.as_ref()).await?;
     }
     let notes = all_notes(store.as_ref(), id).await?;
     Ok(Json(view::run(&task, &notes, Depth::Full)))

@@ -120,6 +120,15 @@ pub(super) fn read(line: &Line, endpoint: &str) -> Result<Request, LineEnd> {
     })
 }
 
+/// The end of a line that the batch's time did not suffice for.
+pub(super) fn expired(line: &Line, endpoint: &str) -> LineEnd {
+    let message = "the batch's completion window was over before this line";
+    match read(line, endpoint) {
+        Ok(request) => LineEnd::refused(Some(&request.custom_id), "batch_expired", message),
+        Err(end) => end,
+    }
+}
+
 fn asks_for_stream(body: &str) -> bool {
     #[derive(Deserialize)]
     struct Stream {

@@ -24,6 +24,7 @@ use serde_json::Value;
 use super::id::Id;
 
 pub(in crate::tasks) use response::{Body as ResponseBody, ResponseJob};
+pub(in crate::tasks) use service::settle;
 pub use service::{AsyncTasks, SERVICE, service_key};
 
 /// Lines of a batch at most (OpenAI's limit).
@@ -37,6 +38,10 @@ pub const LINES_AT_ONCE: usize = 16;
 
 /// The shortest and longest time that a batch may be given.
 pub const WINDOW_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// How much longer than its window a batch is kept running: its worker writes the files within that. The store
+/// ends one that nobody runs, or that takes longer, and its keeper writes the files.
+pub const WINDOW_GRACE: Duration = Duration::from_secs(15);
 
 /// Paths that lines of a batch may call.
 pub const ENDPOINTS: [&str; 6] = [

@@ -1,11 +1,15 @@
 //! The files of a batch: what went well, and what did not, each line in the order of the input.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 
 use super::super::id::{Id, Kind};
-use super::super::store::{FileRecord, PIECE_BYTES, Store, StoreError};
-use super::super::task::{Task, Timestamp};
-use super::line::LineEnd;
+use super::super::store::{FileRecord, Note, PIECE_BYTES, Store, StoreError};
+use super::super::task::{State, Task, Timestamp};
+use super::input::Lines;
+use super::line::{self, LineEnd};
+use super::{BatchJob, LINES_MAX};
 
 /// Which of a batch's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +47,7 @@ pub(super) async fn write(task: &Task, store: &dyn Store) -> Result<(u64, u64), 
         };
         from = last.number + 1;
         for note in &page {
-            let Some(end) = LineEnd::read(&note.content) else {
-                let detail = format!("note {} of {} cannot be read", note.number, task.new.id);
-                return Err(StoreError::Damaged { detail });
-            };
+            let end = read(task, note)?;
             let writer = if end.is_good {
                 &mut output
             } else {
@@ -59,6 +60,51 @@ pub(super) async fn write(task: &Task, store: &dyn Store) -> Result<(u64, u64), 
     output.complete().await?;
     errors.complete().await?;
     Ok(counts)
+}
+
+/// The same for a batch that no worker ended; where its time was over, the lines without a note are told so in
+/// the error file.
+pub(super) async fn settle(
+    task: &Task,
+    job: &BatchJob,
+    store: &dyn Store,
+) -> Result<(), StoreError> {
+    let has_input = store.file(&job.input_file_id).await?.is_some();
+    if task.state != State::Expired || !has_input {
+        return write(task, store).await.map(drop);
+    }
+    let mut output = Writer::new(task, Which::Output, store);
+    let mut errors = Writer::new(task, Which::Errors, store);
+    let mut lines = Lines::of(store, &job.input_file_id);
+    let mut notes: VecDeque<Note> = VecDeque::new();
+    let mut from = Some(0);
+    for _ in 0..LINES_MAX {
+        let Some((number, line)) = lines.next().await? else {
+            break;
+        };
+        if let (true, Some(next)) = (notes.is_empty(), from) {
+            notes.extend(store.notes(&task.new.id, next).await?);
+            from = notes.back().map(|last| last.number + 1);
+        }
+        let end = match notes.front() {
+            Some(note) if note.number == number => read(task, note)?,
+            _ => line::expired(&line, &job.endpoint),
+        };
+        notes.pop_front_if(|note| note.number <= number);
+        let writer = match end.is_good {
+            true => &mut output,
+            false => &mut errors,
+        };
+        writer.line(end.json()).await?;
+    }
+    output.complete().await?;
+    errors.complete().await
+}
+
+fn read(task: &Task, note: &Note) -> Result<LineEnd, StoreError> {
+    LineEnd::read(&note.content).ok_or_else(|| StoreError::Damaged {
+        detail: format!("note {} of {} cannot be read", note.number, task.new.id),
+    })
 }
 
 /// Writes lines into pieces.

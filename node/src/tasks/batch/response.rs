@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::super::id::Id;
 use super::super::own;
 use super::super::service::{TaskError, Work};
-use super::super::store::{NOTE_BYTES_MAX, Note, Store, StoreError};
+use super::super::store::{NOTE_BYTES_MAX, Note};
 use super::super::task::{Fault, Task};
+use super::super::whole;
 use crate::headers;
 
 /// The note that holds the answer's body, good or bad.
@@ -56,7 +57,7 @@ pub(super) async fn run(task: &Task, job: &ResponseJob, work: &Work) -> Result<V
                 let fault = Fault::new("input_file_gone", "the request's file was deleted");
                 return Err(TaskError::Fatal(fault));
             }
-            whole(store, file).await?
+            whole::read(store, file).await?
         }
     };
     let request = own::request(
@@ -106,15 +107,4 @@ fn fault(status: StatusCode) -> Fault {
         "upstream_error",
         format!("the answer's status was {status}"),
     )
-}
-
-/// A short file.
-async fn whole(store: &dyn Store, file: &Id) -> Result<Bytes, StoreError> {
-    let mut content = BytesMut::new();
-    let mut number = 0;
-    while let Some(piece) = store.piece(file, number).await? {
-        content.extend_from_slice(&piece);
-        number += 1;
-    }
-    Ok(content.freeze())
 }

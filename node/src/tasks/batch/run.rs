@@ -262,12 +262,7 @@ impl Run<'_> {
             if survey.done.contains(&number) {
                 continue;
             }
-            let message = "the batch's completion window was over before this line";
-            let end = match line::read(&line, &self.job.endpoint) {
-                Ok(request) => LineEnd::refused(Some(&request.custom_id), "batch_expired", message),
-                Err(end) => end,
-            };
-            ends.push((number, end));
+            ends.push((number, line::expired(&line, &self.job.endpoint)));
             if ends.len() == NOTES_AT_ONCE {
                 self.note(std::mem::take(&mut ends), &mut progress).await?;
             }

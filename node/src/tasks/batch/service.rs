@@ -6,8 +6,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::super::service::{Service, TaskError, Work};
+use super::super::store::{Store, StoreError};
 use super::super::task::{Fault, Task};
-use super::{Job, response, run};
+use super::{Job, output, response, run, view};
 
 /// The key of the service.
 pub const SERVICE: &str = "async-task:process";
@@ -36,6 +37,16 @@ pub fn service_key() -> ServiceKey {
     ServiceKey::new(SERVICE).expect("the key is spelled right")
 }
 
+/// Writes the files of a batch that no worker ended, unless they are there; see [`Service::settle`].
+pub(in crate::tasks) async fn settle(task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+    match view::batch_job(task) {
+        Some(job) if !view::is_settled(task, store).await? => {
+            output::settle(task, &job, store).await
+        }
+        _ => Ok(()),
+    }
+}
+
 #[async_trait]
 impl Service for AsyncTasks {
     fn key(&self) -> ServiceKey {
@@ -60,5 +71,10 @@ impl Service for AsyncTasks {
             }
             Job::Response(job) => response::run(task, &job, work).await,
         }
+    }
+
+    /// Writes the files of a batch.
+    async fn settle(&self, task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+        settle(task, store).await
     }
 }

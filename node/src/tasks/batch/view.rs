@@ -1,5 +1,7 @@
 //! Batches and background responses as clients see them, in OpenAI's shapes.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::super::store::{Store, StoreError};
@@ -7,6 +9,9 @@ use super::super::task::{State, Task, Timestamp};
 use super::output::{self, Which};
 use super::response::{ANSWER_NOTE, ResponseJob};
 use super::{BatchEnd, BatchJob, BatchOutput, Counts, Job};
+
+/// How long after a batch expired without a worker its files may take to be there.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The batch of a task; `None` when it is none.
 pub(in crate::tasks) fn batch_job(task: &Task) -> Option<BatchJob> {
@@ -34,7 +39,15 @@ pub(in crate::tasks) async fn batch(
         .output
         .clone()
         .and_then(|output| serde_json::from_value(output).ok());
-    let status = status(task, output.as_ref());
+    let mut status = status(task, output.as_ref());
+    if task.state == State::Expired
+        && task
+            .ended_at
+            .is_some_and(|at| Timestamp::now() < at.after(SETTLED_WITHIN))
+        && !is_settled(task, store).await?
+    {
+        status = "finalizing";
+    }
     let ended_at = task.ended_at.map(Timestamp::seconds);
     let at = |wanted: &str| ended_at.filter(|_| status == wanted);
     let progress = task.progress.unwrap_or_default();
@@ -54,7 +67,7 @@ pub(in crate::tasks) async fn batch(
         }
     }
     let [output_file, error_file] = files;
-    let window = std::time::Duration::from_secs(job.window_seconds);
+    let window = Duration::from_secs(job.window_seconds);
     Ok(json!({
         "id": task.new.id,
         "object": "batch",
@@ -77,6 +90,17 @@ pub(in crate::tasks) async fn batch(
         "request_counts": counts,
         "metadata": job.metadata,
     }))
+}
+
+/// Whether what a batch that no worker ended has to show is there. The error file is the last to be written;
+/// one that expired has some lines in it, as good as always.
+pub(super) async fn is_settled(task: &Task, store: &dyn Store) -> Result<bool, StoreError> {
+    let batch = &task.new.id;
+    let has = async |which| store.file(&output::id(batch, which)).await;
+    if has(Which::Errors).await?.is_some() {
+        return Ok(true);
+    }
+    Ok(task.state != State::Expired && has(Which::Output).await?.is_some())
 }
 
 fn status(task: &Task, output: Option<&BatchOutput>) -> &'static str {

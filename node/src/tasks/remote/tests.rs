@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::driver::{Desk, Driver};
 use crate::exchange::{Failure, ServeInside};
 use crate::tasks::id::Kind;
+use crate::tasks::nudge::Nudges;
 use crate::tasks::owner::Owner;
 use crate::tasks::task::{Ended, Fault, Priority, State, Timestamp};
 
@@ -178,6 +179,10 @@ fn name(text: &str) -> NodeName {
     NodeName::new(text).expect("a name")
 }
 
+fn nudges() -> Nudges {
+    Nudges::new(name("owner"), None)
+}
+
 fn service() -> ServiceKeyText {
     Checked(ServiceKey::new(SERVICE).expect("a key"))
 }
@@ -290,7 +295,7 @@ fn pair() -> Pair {
     let (driver, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
     tokio::spawn(driver.run());
     let fake = Arc::new(Fake::default());
-    let owner = Owner::new(Arc::clone(&fake) as Arc<dyn Store>, desk.clone());
+    let owner = Owner::new(Arc::clone(&fake) as Arc<dyn Store>, desk.clone(), nudges());
     let owner: Option<Arc<dyn ServeInside>> = Some(Arc::new(owner));
     let remote = Remote::new(name("owner"), Arc::new(Wire { owner }));
     Pair { fake, remote, desk }
@@ -522,7 +527,11 @@ async fn list_and_notes_beyond_one_message_come_in_several() {
 #[tokio::test]
 async fn words_that_nobody_should_say_are_refused() {
     let pair = pair();
-    let owner = Owner::new(Arc::clone(&pair.fake) as Arc<dyn Store>, pair.desk.clone());
+    let owner = Owner::new(
+        Arc::clone(&pair.fake) as Arc<dyn Store>,
+        pair.desk.clone(),
+        nudges(),
+    );
     for (path, body, status) in [
         (STORE_PATH, "", StatusCode::BAD_REQUEST),
         (STORE_PATH, r#"{"drop_all": 1}"#, StatusCode::BAD_REQUEST),

@@ -221,7 +221,7 @@ pub struct Counts {
 }
 
 /// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
     /// Leases that had run out: their tasks wait again.
     pub lost: u64,
@@ -231,6 +231,8 @@ pub struct Swept {
     pub expired: u64,
     /// Tasks and files removed for their age.
     pub removed: u64,
+    /// The tasks that it ended, without a word of a worker: dead, cancelled or expired.
+    pub ended: Vec<Id>,
 }
 
 /// A file.

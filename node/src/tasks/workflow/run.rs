@@ -126,6 +126,11 @@ impl Service for Workflows {
             }
         }
     }
+
+    /// Tells of the end.
+    async fn settle(&self, task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+        tell_end(task, &view::end_of(task), store).await
+    }
 }
 
 async fn run(task: &Task, job: &RunJob, work: &Work) -> Result<Value, TaskError> {

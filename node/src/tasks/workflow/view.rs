@@ -40,6 +40,18 @@ pub(in crate::tasks) fn state(task: &Task) -> &'static str {
     }
 }
 
+/// The name of an end, by which it is told once: that of the attempt which ended with the run, else when it was.
+pub(in crate::tasks) fn end_of(task: &Task) -> String {
+    let last = task.history.last();
+    match last.filter(|last| Some(last.at) == task.ended_at) {
+        Some(last) => format!("attempt-{}", last.attempt),
+        None => {
+            let ended_at = task.ended_at.unwrap_or(task.created_at);
+            format!("{}-{}", task.state.as_str(), ended_at.0)
+        }
+    }
+}
+
 /// A run with its steps. `notes` are all of its notes.
 pub(in crate::tasks) fn run(task: &Task, notes: &[Note], depth: Depth) -> Value {
     let Some(job) = job(task) else {

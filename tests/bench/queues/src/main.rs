@@ -1,8 +1,8 @@
 //! grapevine's task stores beside apalis 1.0 used bare: what apalis does with workers that die or speak
 //! late, and what each costs.
 //!
-//! `cargo run --release` in this folder runs all of it; `-- faults` or `-- speed` a part. It needs a Postgres
-//! server's programs, and runs one of its own.
+//! `cargo run --release` in this folder runs all of it; `-- faults` or `-- speed` a part. It needs the
+//! programs of Postgres and of NATS, and runs servers of its own.
 
 mod bare;
 mod faults;

@@ -40,7 +40,7 @@ impl Shared {
         let mut swept = Swept::default();
         // Their time first: a task whose lease ran out as well is not to run again.
         let late = self.view().late(now, BATCH);
-        swept.expired = self.expire(&subjects, &late).await?;
+        self.expire(&subjects, &late, &mut swept).await?;
         let lost = self.view().lost(now, BATCH);
         self.take_back(&subjects, &lost, &mut swept).await?;
         let then = before(now, retention);
@@ -64,8 +64,12 @@ impl Shared {
         Ok(swept)
     }
 
-    async fn expire(&self, subjects: &Subjects, late: &[Arc<Entry>]) -> Result<u64, StoreError> {
-        let mut expired = 0;
+    async fn expire(
+        &self,
+        subjects: &Subjects,
+        late: &[Arc<Entry>],
+        swept: &mut Swept,
+    ) -> Result<(), StoreError> {
         for some in late.chunks(ABREAST) {
             let changes = some.iter().map(|entry| {
                 self.change(subjects, entry.record.id(), |record, now| {
@@ -78,10 +82,13 @@ impl Shared {
                 })
             });
             for changed in join_all(changes).await {
-                expired += u64::from(changed?.is_some_and(|(is_expired, _)| is_expired));
+                if let Some((true, record)) = changed? {
+                    swept.expired += 1;
+                    swept.ended.push(record.task.new.id);
+                }
             }
         }
-        Ok(expired)
+        Ok(())
     }
 
     async fn take_back(
@@ -102,10 +109,15 @@ impl Shared {
                 })
             });
             for changed in join_all(changes).await {
-                match changed?.and_then(|(after, _)| after) {
-                    Some(AfterLoss::Waits | AfterLoss::Cancelled) => swept.lost += 1,
-                    Some(AfterLoss::Dead) => swept.dead += 1,
-                    None => {}
+                let Some((Some(after), record)) = changed? else {
+                    continue;
+                };
+                match after {
+                    AfterLoss::Waits | AfterLoss::Cancelled => swept.lost += 1,
+                    AfterLoss::Dead => swept.dead += 1,
+                }
+                if record.task.state.is_final() {
+                    swept.ended.push(record.task.new.id);
                 }
             }
         }

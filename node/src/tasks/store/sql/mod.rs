@@ -1,7 +1,7 @@
 //! Tasks in SQL: a file of the node's own (SQLite), or a server that nodes share (Postgres).
 //!
 //! Reading order: [`link`] (a connection, and what the engines' SQL differs in), [`schema`], [`record`]
-//! (a row and a task), [`tasks`], [`files`] and [`sweep`] (the statements, written once for both), then
+//! (a row and a task), [`tasks`], [`notes`], [`files`] and [`sweep`] (the statements, written once for both), then
 //! [`sqlite`] with its [`writer`], and [`postgres`] (how a connection is got, and what an error means).
 //!
 //! Why not apalis 1.0: its own statements, run by `tests/bench/queues/apalis_faults.py`, give a task that
@@ -12,6 +12,7 @@
 
 mod files;
 mod link;
+mod notes;
 mod postgres;
 mod record;
 mod schema;
@@ -186,13 +187,13 @@ impl Store for SqlStore {
     async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<Held, StoreError> {
         limits::notes(notes)?;
         let (lease, notes) = (lease.clone(), notes.to_vec());
-        self.write(move |link| Box::pin(async move { tasks::save(link, &lease, &notes).await }))
+        self.write(move |link| Box::pin(async move { notes::save(link, &lease, &notes).await }))
             .await
     }
 
     async fn notes(&self, id: &Id, from: u64) -> Result<Vec<Note>, StoreError> {
         let id = id.clone();
-        self.read(move |link| Box::pin(async move { tasks::notes(link, &id, from).await }))
+        self.read(move |link| Box::pin(async move { notes::notes(link, &id, from).await }))
             .await
     }
 
@@ -200,7 +201,7 @@ impl Store for SqlStore {
         limits::end(&end)?;
         let lease = lease.clone();
         let (held, task) = self
-            .write(move |link| Box::pin(async move { tasks::finish(link, &lease, end).await }))
+            .write_each(move |link| Box::pin(async move { tasks::finish(link, &lease, end).await }))
             .await?;
         task.iter().for_each(|task| self.ring_for(task));
         Ok(held)

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Error, Executor};
+use sqlx::{ConnectOptions, Connection as _, Error, Executor};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::doorbell::Doorbell;
 use super::super::open::OpenError;
@@ -31,11 +31,18 @@ const CONNECTIONS_MAX: u32 = 8;
 /// How long a connection may take to get; below [`PATIENCE`], so that the error says so.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
+/// A connection that lay for longer than this is tried before it is used, as is each that lay since before the
+/// last error. Trying all of them would cost a round trip for each word.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// What each connection is told first. A commit is on disk when it returns, whatever the server's default;
 /// the server gives up before the node does, so that an answer "no" is the truth.
 const MANNERS: &str = "SET search_path TO grapevine; SET synchronous_commit TO on; \
     SET lock_timeout TO '3s'; SET statement_timeout TO '4s'; \
     SET idle_in_transaction_session_timeout TO '10s'";
+
+/// The server's code for a disk without room.
+const DISK_FULL: &str = "53100";
 
 /// Where nodes tell each other of waiting tasks.
 const CHANNEL: &str = "grapevine_tasks";
@@ -58,6 +65,8 @@ struct Shared {
     password: Option<Secret>,
     /// The schema was seen to be there.
     is_ready: AtomicBool,
+    /// When a connection was last closed for an error.
+    failed_at: Arc<Mutex<Option<Instant>>>,
     /// Services to tell of.
     untold: Mutex<BTreeSet<ServiceKeyText>>,
     to_tell: Notify,
@@ -78,11 +87,25 @@ impl Postgres {
             .max_connections(1)
             .acquire_timeout(CONNECT_PATIENCE)
             .connect_lazy_with(options.clone());
+        let failed_at: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let seen = Arc::clone(&failed_at);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECT_PATIENCE)
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(MANNERS).await.map(drop) })
+            })
+            .test_before_acquire(false)
+            .before_acquire(move |connection, lay| {
+                let failed_at = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let lay_for = lay.idle_for;
+                Box::pin(async move {
+                    let is_fresh = failed_at.is_none_or(|failed| lay_for < failed.elapsed());
+                    if !is_fresh || lay_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
             })
             .connect_lazy_with(options);
         let shared = Arc::new(Shared {
@@ -90,6 +113,7 @@ impl Postgres {
             address,
             password: password(url.expose()),
             is_ready: AtomicBool::new(false),
+            failed_at,
             untold: Mutex::default(),
             to_tell: Notify::new(),
         });
@@ -177,6 +201,10 @@ impl Shared {
         if let Link::Postgres(connection) = link {
             drop(connection.detach());
         }
+        *self
+            .failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.is_ready.store(false, Ordering::Relaxed);
         Err(self.explain(trouble))
     }
@@ -206,6 +234,9 @@ impl Shared {
                 format!(
                     "gave no connection within {CONNECT_PATIENCE:?}; does it run, and has it free ones?"
                 )
+            }
+            Error::Database(database) if database.code().as_deref() == Some(DISK_FULL) => {
+                format!("its disk is full: {error}")
             }
             error => error.to_string(),
         };

@@ -14,6 +14,16 @@ pub(super) const COLUMNS: &str = "seq, id, attempt, state, created_at, started_a
     not_before, attempts, worker, lease_until, cancel_requested, fixed, payload, progress, output, \
     fault, history, @now";
 
+/// The same without the payload, which may be long, for words that end an attempt.
+pub(super) const COLUMNS_WITHOUT_PAYLOAD: &str = "seq, id, attempt, state, created_at, started_at, \
+    ended_at, not_before, attempts, worker, lease_until, cancel_requested, fixed, 'null', progress, \
+    output, fault, history, @now";
+
+/// Everything that a word can change. How far a task is, and when it began, is written elsewhere.
+const CHANGE: &str = "UPDATE tasks SET state = $2, due = $3, not_before = $4, ended_at = $5, \
+    lease_until = $6, attempts = $7, worker = $8, cancel_requested = $9, output = $10, fault = $11, \
+    history = $12";
+
 /// A task with what only its store knows.
 pub(super) struct Stored {
     /// Its place in the order of acceptance.
@@ -40,35 +50,49 @@ impl Stored {
 
     /// Writes back everything that a word can change. With `renewed`, its time counts anew from now.
     pub(super) async fn write(self, link: &mut Link, renewed: bool) -> Result<Task, Trouble> {
-        let task = self.task;
+        let mut cells = self.cells()?;
+        let expiry = self.task.new.expires_after.filter(|_| renewed);
+        cells.push(time_cell(expiry.map(|span| self.now.after(span))));
+        let text = format!("{CHANGE}, expires_at = COALESCE($13, expires_at) WHERE seq = $1");
+        link.execute(&text, cells).await?;
+        Ok(self.task)
+    }
+
+    /// The same for a task that ran when it was read, with its cancellation wanted or not; `None` where
+    /// that was changed since, and then nothing is. So no lock is held between reading and writing.
+    pub(super) async fn write_if_running(
+        self,
+        link: &mut Link,
+        cancel_requested: bool,
+    ) -> Result<Option<Task>, Trouble> {
+        let mut cells = self.cells()?;
+        cells.push(Cell::count(u64::from(self.attempt)));
+        cells.push(Cell::Integer(Some(i64::from(cancel_requested))));
+        let text = format!(
+            "{CHANGE} WHERE seq = $1 AND attempt = $13 AND state = 'running' AND cancel_requested = $14"
+        );
+        let written = link.execute(&text, cells).await?;
+        Ok((written == 1).then_some(self.task))
+    }
+
+    /// The values of [`CHANGE`].
+    fn cells(&self) -> Result<Vec<Cell>, Trouble> {
+        let task = &self.task;
         let is_due = task.not_before <= self.now;
-        let expiry = task.new.expires_after.filter(|_| renewed);
-        let cells = vec![
+        Ok(vec![
             Cell::Integer(Some(self.seq)),
             Cell::text(task.state.as_str()),
             Cell::Integer(Some(i64::from(is_due))),
             Cell::count(task.not_before.0),
-            time_cell(task.started_at),
             time_cell(task.ended_at),
             time_cell(task.lease_until),
             Cell::count(u64::from(task.attempts)),
             Cell::Text(task.worker.clone()),
             Cell::Integer(Some(i64::from(task.cancel_requested))),
-            json_cell(task.progress.as_ref())?,
             json_cell(task.output.as_ref())?,
             json_cell(task.fault.as_ref())?,
             json_cell(Some(&task.history))?,
-            time_cell(expiry.map(|span| self.now.after(span))),
-        ];
-        link.execute(
-            "UPDATE tasks SET state = $2, due = $3, not_before = $4, started_at = $5, ended_at = $6, \
-             lease_until = $7, attempts = $8, worker = $9, cancel_requested = $10, progress = $11, \
-             output = $12, fault = $13, history = $14, expires_at = COALESCE($15, expires_at) \
-             WHERE seq = $1",
-            cells,
-        )
-        .await?;
-        Ok(task)
+        ])
     }
 }
 

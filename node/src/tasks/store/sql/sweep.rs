@@ -27,15 +27,19 @@ pub(super) async fn take_back(link: &mut Link) -> Result<Swept, Trouble> {
     let late = "expires_at IS NOT NULL AND ended_at IS NULL AND expires_at <= @now";
     for mut stored in some(link, late).await? {
         transition::expire(&mut stored.task, stored.attempt, stored.now);
-        stored.write(link, false).await?;
+        let task = stored.write(link, false).await?;
         swept.expired += 1;
+        swept.ended.push(task.new.id);
     }
     for mut stored in some(link, "state = 'running' AND lease_until <= @now").await? {
         match transition::lose(&mut stored.task, stored.attempt, stored.now) {
             AfterLoss::Waits | AfterLoss::Cancelled => swept.lost += 1,
             AfterLoss::Dead => swept.dead += 1,
         }
-        stored.write(link, false).await?;
+        let task = stored.write(link, false).await?;
+        if task.state.is_final() {
+            swept.ended.push(task.new.id);
+        }
     }
     Ok(swept)
 }

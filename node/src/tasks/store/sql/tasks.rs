@@ -1,4 +1,4 @@
-//! What is done to tasks and their notes. Each function is one transaction's worth of statements.
+//! What is done to tasks. Each function is one transaction's worth of statements.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,25 +6,24 @@ use std::time::Duration;
 use grapevine_core::ids::ServiceKey;
 
 use super::super::{
-    Added, Counts, End, Held, LEASES_MAX, Lease, LeaseAsk, NOTES_PAGE, Note, PAGE_MAX, StoreError,
-    TaskQuery, transition,
+    Added, Counts, End, Held, LEASES_MAX, Lease, LeaseAsk, PAGE_MAX, StoreError, TaskQuery,
+    transition,
 };
 use super::link::{Cell, Link, Row, Trouble, damaged};
-use super::record::{COLUMNS, Stored, fixed, json, parse, state_cell, ulid};
+use super::record::{
+    COLUMNS, COLUMNS_WITHOUT_PAYLOAD, Stored, fixed, json, parse, state_cell, ulid,
+};
 use crate::tasks::id::Id;
 use crate::tasks::task::{Checked, NewTask, Progress, RegionText, ServiceKeyText, Task};
 
 /// The shortest and the longest span of a lease.
 const LEASE_SPANS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3_600)];
 
-/// Bytes of notes read at once at most, unless the first alone has more.
-const NOTES_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
-
-/// Notes written by one statement: three values each, below every engine's limit of values.
-const NOTES_AT_ONCE: usize = 64;
-
 /// Delays that one look for tasks ends at most.
 const RIPENED_MAX: u64 = 256;
+
+/// Tries to end an attempt: somebody may want it cancelled in between, and that only once.
+const FINISH_TRIES: usize = 4;
 
 /// Tries to find out whose an idempotency key is, while tasks with it come and go.
 const KEY_TRIES: usize = 3;
@@ -196,89 +195,35 @@ pub(super) async fn renew(
     held(row.await?.as_ref(), 0)
 }
 
-pub(super) async fn save(link: &mut Link, lease: &Lease, notes: &[Note]) -> Result<Held, Trouble> {
-    let row = link.row(
-        "SELECT cancel_requested, seq FROM tasks \
-         WHERE id = $1 AND attempt = $2 AND state = 'running' @lock",
-        fence(lease),
-    );
-    let Some(row) = row.await? else {
-        return Ok(Held::Lost);
-    };
-    let seq = row.integer(1)?;
-    for some in notes.chunks(NOTES_AT_ONCE) {
-        let mut cells = vec![Cell::Integer(seq)];
-        let mut text = "INSERT INTO notes (task, number, content) VALUES ".to_owned();
-        for note in some {
-            let number = cells.len() + 1;
-            let comma = if number > 2 { ", " } else { "" };
-            text.push_str(&format!("{comma}($1, ${number}, ${})", number + 1));
-            cells.push(Cell::count(note.number));
-            cells.push(Cell::Bytes(Some(note.content.to_vec())));
-        }
-        text.push_str(" ON CONFLICT DO NOTHING");
-        link.execute(&text, cells).await?;
-    }
-    held(Some(&row), 0)
-}
-
-pub(super) async fn notes(link: &mut Link, id: &Id, from: u64) -> Result<Vec<Note>, Trouble> {
-    let text = format!(
-        "SELECT number, CAST(octet_length(content) AS BIGINT) FROM notes \
-         WHERE task = (SELECT seq FROM tasks WHERE id = $1) AND number >= $2 \
-         ORDER BY number LIMIT {NOTES_PAGE}"
-    );
-    let cells = |last| {
-        vec![
-            Cell::text(id.as_str()),
-            Cell::count(from),
-            Cell::count(last),
-        ]
-    };
-    let from_on = vec![Cell::text(id.as_str()), Cell::count(from)];
-    let (mut last, mut bytes) = (None, 0);
-    for row in link.rows(&text, from_on).await? {
-        bytes += row.count(1)?;
-        if last.is_some() && bytes > NOTES_BYTES_MAX {
-            break;
-        }
-        last = Some(row.count(0)?);
-    }
-    let Some(last) = last else {
-        return Ok(Vec::new());
-    };
-    let rows = link.rows(
-        "SELECT number, content FROM notes WHERE task = (SELECT seq FROM tasks WHERE id = $1) \
-         AND number BETWEEN $2 AND $3 ORDER BY number",
-        cells(last),
-    );
-    let note = |row: &Row| {
-        Ok(Note {
-            number: row.count(0)?,
-            content: row.bytes(1)?,
-        })
-    };
-    rows.await?.iter().map(note).collect()
-}
-
+/// Two statements and no transaction: what is written is written only where nobody spoke since it was read.
+/// The task that comes back has no payload.
 pub(super) async fn finish(
     link: &mut Link,
     lease: &Lease,
     end: End,
 ) -> Result<(Held, Option<Task>), Trouble> {
     let text = format!(
-        "SELECT {COLUMNS} FROM tasks WHERE id = $1 AND attempt = $2 AND state = 'running' @lock"
+        "SELECT {COLUMNS_WITHOUT_PAYLOAD} FROM tasks \
+         WHERE id = $1 AND attempt = $2 AND state = 'running'"
     );
-    let Some(row) = link.row(&text, fence(lease)).await? else {
-        return Ok((Held::Lost, None));
-    };
-    let mut stored = Stored::read(&row)?;
-    let held = match stored.task.cancel_requested {
-        true => Held::CancelRequested,
-        false => Held::Kept,
-    };
-    transition::end(&mut stored.task, stored.attempt, end, stored.now);
-    Ok((held, Some(stored.write(link, false).await?)))
+    for _ in 0..FINISH_TRIES {
+        let Some(row) = link.row(&text, fence(lease)).await? else {
+            return Ok((Held::Lost, None));
+        };
+        let mut stored = Stored::read(&row)?;
+        let is_wanted = stored.task.cancel_requested;
+        transition::end(&mut stored.task, stored.attempt, end.clone(), stored.now);
+        if let Some(task) = stored.write_if_running(link, is_wanted).await? {
+            let held = match is_wanted {
+                true => Held::CancelRequested,
+                false => Held::Kept,
+            };
+            return Ok((held, Some(task)));
+        }
+    }
+    Err(Trouble::Store(StoreError::Unavailable {
+        detail: "a task is changed by others all the time".to_owned(),
+    }))
 }
 
 pub(super) async fn cancel(link: &mut Link, id: &Id) -> Result<Option<Task>, Trouble> {
@@ -334,7 +279,7 @@ fn service(row: &Row, column: usize) -> Result<ServiceKeyText, Trouble> {
     Ok(Checked(service))
 }
 
-fn held(row: Option<&Row>, column: usize) -> Result<Held, Trouble> {
+pub(super) fn held(row: Option<&Row>, column: usize) -> Result<Held, Trouble> {
     Ok(match row.map(|row| row.count(column)).transpose()? {
         None => Held::Lost,
         Some(0) => Held::Kept,
@@ -342,7 +287,7 @@ fn held(row: Option<&Row>, column: usize) -> Result<Held, Trouble> {
     })
 }
 
-fn fence(lease: &Lease) -> Vec<Cell> {
+pub(super) fn fence(lease: &Lease) -> Vec<Cell> {
     let attempt = Cell::count(u64::from(lease.attempt));
     vec![Cell::text(lease.id.as_str()), attempt]
 }

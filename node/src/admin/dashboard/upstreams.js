@@ -1,0 +1,87 @@
+// Every upstream with its health, and why it is as it is. What is out of use stands first.
+import { attribute, byId, each, h, setPill, table, text } from './dom.js';
+import { count, milliseconds, NONE, percent, plural, REASONS, span } from './format.js';
+import { lastFailure } from './requests.js';
+
+const body = table(byId('upstreams'), 'Upstreams and their health', [
+  ['State'],
+  ['Upstream'],
+  ['Why', 'why'],
+  ['Since', 'number', 'How long it has been in use, or out of use, as this node heard it'],
+  ['Tried again in', 'number', 'What is left of its cooldown'],
+  ['First byte', 'number', 'Expected time to first byte, as its node measures it'],
+  ['p50 / p99', 'number', 'Of this node’s own upstreams'],
+  ['Errors', 'number', 'The share of recent attempts that failed'],
+  ['Under way', 'number'],
+  ['Models', 'models'],
+]);
+
+const TONES = { healthy: 'good', cooldown: 'warn', probing: 'bad', ejected: 'bad' };
+const WORDS = { healthy: 'healthy', cooldown: 'cooldown', probing: 'probing', ejected: 'ejected' };
+
+const standing = ({ node, upstream }) => {
+  if (!node.live) return ['bad', 'node dead'];
+  if (node.reach === 'down') return ['bad', 'out of reach'];
+  if (node.reach === 'silent') return ['warn', 'out of reach'];
+  return [TONES[upstream.state] ?? 'idle', WORDS[upstream.state] ?? upstream.state];
+};
+
+const why = ({ node, upstream }) => {
+  if (!node.live) return `${node.name} is dead to gossip; ${upstream.state} when it was last heard`;
+  if (node.reach === 'down' || node.reach === 'silent') return `the link to ${node.name} is ${node.reach}`;
+  if (upstream.state === 'cooldown') return 'it asked to be left alone (Retry-After)';
+  if (upstream.state === 'healthy') return node.reach === 'closed' ? `${node.name} takes no requests (${node.phase})` : '';
+  const sentence = `${upstream.reason}: ${REASONS[upstream.reason] ?? 'unknown'}`;
+  const last = lastFailure(node.name, upstream.name);
+  return last ? `${sentence} · last seen: ${last}` : sentence;
+};
+
+const again = ({ node, upstream, self }) => {
+  if (upstream.again_in_ms !== null) return upstream.again_in_ms > 0 ? span(upstream.again_in_ms) : 'now';
+  if (upstream.state === 'probing') return 'being tried';
+  if (upstream.state === 'ejected') return node.name === self ? 'now' : `known at ${node.name}`;
+  return NONE;
+};
+
+const create = () => {
+  const cells = [...body.previousSibling.firstChild.children].map((head, index) =>
+    h(index === 1 ? 'th' : 'td', { class: head.className, scope: index === 1 ? 'row' : null, 'data-title': head.textContent }),
+  );
+  cells[1].append(h('b'), h('small'));
+  cells[8].append(h('span'), h('div', { class: 'meter' }, h('i')));
+  return h('tr', null, cells);
+};
+
+const update = (row, item) => {
+  const { node, upstream } = item;
+  const [tone, word] = standing(item);
+  const cells = row.children;
+  attribute(row, 'data-tone', tone);
+  attribute(row, 'data-upstream', `${node.name}/${upstream.name}`);
+  setPill(cells[0], tone, word);
+  text(cells[1].firstChild, upstream.name);
+  text(cells[1].lastChild, `${node.name}${node.region && node.region !== node.name ? ` · ${node.region}` : ''}`);
+  text(cells[2], why(item));
+  text(cells[3], span(upstream.since_ms));
+  text(cells[4], again(item));
+  text(cells[5], milliseconds(upstream.ttft_ms));
+  text(cells[6], upstream.p50_ms === null ? NONE : `${milliseconds(upstream.p50_ms)} / ${milliseconds(upstream.p99_ms)}`);
+  text(cells[7], percent(upstream.error_rate));
+  attribute(cells[7], 'data-tone', upstream.error_rate > 0.05 ? 'bad' : null);
+  const [label, meter] = cells[8].children;
+  text(label, `${count(upstream.in_flight)} / ${count(upstream.in_flight_max)}`);
+  const share = Math.min(1, upstream.in_flight / Math.max(1, upstream.in_flight_max));
+  meter.firstChild.style.width = `${share * 100}%`;
+  attribute(meter, 'data-tone', share >= 0.85 ? 'warn' : null);
+  const more = upstream.models_total - upstream.models.length;
+  text(cells[9], upstream.models.join(', ') + (more > 0 ? ` and ${more} more` : ''));
+};
+
+export const showUpstreams = (mesh) => {
+  const items = mesh.nodes.flatMap((node) => node.upstreams.map((upstream) => ({ node, upstream, self: mesh.self })));
+  const weight = (item) => ({ bad: 0, warn: 1, good: 2, idle: 3 })[standing(item)[0]];
+  items.sort((one, other) => weight(one) - weight(other));
+  const left = mesh.totals.upstreams - items.length;
+  text(byId('upstreams-note'), `${mesh.totals.usable} of ${plural(mesh.totals.upstreams, 'upstream')} in use${left > 0 ? `; ${count(left)} of nodes further away are not shown` : ''}`);
+  each(body, items, ({ node, upstream }) => `${node.name}/${upstream.name}`, create, update);
+};

@@ -1,0 +1,59 @@
+// One sentence on top: whether all is well, and what is not.
+import { attribute, byId, each, h, text } from './dom.js';
+import { plural, REASONS, span } from './format.js';
+
+const PROBLEMS_MAX = 6;
+
+/** What is wrong, the worst first, as {tone, text, href}. */
+export const problems = (mesh) => {
+  const found = [];
+  const add = (tone, sentence, href) => found.push({ tone, text: sentence, href });
+  for (const reason of mesh.readiness.reasons) add('bad', `This node is not ready: ${reason}`, '#nodes-title');
+  for (const node of mesh.nodes) {
+    if (!node.live) add('bad', `${node.name} is dead to gossip`, '#nodes-title');
+    else if (node.reach === 'down') add('bad', `${node.name} is alive but has no link: requests cannot be forwarded to it`, '#nodes-title');
+    else if (node.reach === 'silent') add('warn', `The link to ${node.name} is silent: it gets no new requests`, '#nodes-title');
+    else if (node.phase === 'draining') add('warn', `${node.name} drains`, '#nodes-title');
+  }
+  for (const node of mesh.nodes.filter((it) => it.live)) {
+    for (const upstream of node.upstreams) {
+      const name = `${node.name}/${upstream.name}`;
+      const since = span(upstream.since_ms);
+      if (upstream.state === 'ejected' || upstream.state === 'probing') {
+        add('bad', `${name} is out of use for ${since}: ${REASONS[upstream.reason] ?? upstream.reason} (${upstream.reason})`, '#upstreams-title');
+      } else if (upstream.state === 'cooldown') add('warn', `${name} asked to be left alone`, '#upstreams-title');
+    }
+  }
+  for (const tasks of mesh.unserved) {
+    add('warn', `${plural(tasks.waiting, 'task')} of ${tasks.service} at ${tasks.node}: no live node serves that`, '#tasks-title');
+  }
+  return found.sort((one, other) => (one.tone === 'bad' ? 0 : 1) - (other.tone === 'bad' ? 0 : 1));
+};
+
+export const showVerdict = (mesh) => {
+  const found = problems(mesh);
+  const { totals } = mesh;
+  const tone = found.some((it) => it.tone === 'bad') ? 'bad' : found.length ? 'warn' : 'good';
+  const verdict = byId('verdict');
+  attribute(verdict, 'data-tone', tone);
+  const all = `${plural(totals.live, 'node')} alive, ${totals.usable} of ${plural(totals.upstreams, 'upstream')} in use`;
+  text(verdict, found.length ? `${plural(found.length, 'problem')}: ${all}` : `All well: ${all}`);
+  document.title = found.length ? `(${found.length}) grapevine · ${mesh.self}` : `grapevine · ${mesh.self}`;
+  const shown = found.slice(0, PROBLEMS_MAX);
+  const rest = found.length - shown.length;
+  if (rest > 0) shown.push({ tone: 'idle', text: `and ${rest} more below`, href: '#upstreams-title' });
+  // Warnings about what is configured are no problems of the moment.
+  const asides = mesh.readiness.warnings.filter((it) => /^(keys|residency|upstreams|gossip)/.test(it));
+  for (const aside of asides) shown.push({ tone: 'idle', text: aside, href: '#nodes-title' });
+  each(
+    byId('problems'),
+    shown.map((problem, index) => ({ ...problem, index })),
+    (problem) => problem.index,
+    () => h('li', null, h('a')),
+    (item, problem) => {
+      attribute(item, 'class', problem.tone);
+      attribute(item.firstChild, 'href', problem.href);
+      text(item.firstChild, problem.text);
+    },
+  );
+};
