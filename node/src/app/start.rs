@@ -159,7 +159,7 @@ impl Ground {
         let observe = move |record: &_| {
             requests::log(record);
             metrics.request(record, &desk.view());
-            counted.count(desk.clock().now(), record);
+            counted.count(desk.now(), record);
             if let Some(tracer) = &tracer {
                 tracer.request(record);
             }

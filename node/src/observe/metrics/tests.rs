@@ -36,6 +36,8 @@ fn node(name: &str) -> NodeView {
             weight: Weight::default(),
         }),
         said_at: Instant::from_start(Duration::ZERO),
+        stands_since: Instant::from_start(Duration::ZERO),
+        again_at: None,
         in_flight: 1,
         percentiles: None,
         stands_since: Instant::from_start(Duration::ZERO),
