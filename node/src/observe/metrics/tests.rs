@@ -40,8 +40,6 @@ fn node(name: &str) -> NodeView {
         again_at: None,
         in_flight: 1,
         percentiles: None,
-        stands_since: Instant::from_start(Duration::ZERO),
-        again_at: None,
     };
     let service = ServiceKey::new("a:x").expect("a valid key");
     NodeView {
