@@ -3,31 +3,57 @@
 //! Gossip and forwarding are told apart, since a mesh whose members are up while no request gets
 //! through looks healthy to everyone but its clients.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwapOption;
 use grapevine_core::fact::Phase;
 use grapevine_core::view::{Reach, View};
 use grapevine_core::work;
 use serde_json::{Value, json};
 
+/// Warnings with one code that are written out; what there is beyond them is counted.
+const WARNINGS_PER_CODE_MAX: usize = 16;
+
 /// Shared flags of what the view does not know. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Flags>);
+pub struct Readiness(Arc<Known>);
 
 #[derive(Debug, Default)]
-struct Flags {
+struct Known {
     alone: AtomicBool,
     open_to_all: AtomicBool,
+    /// What anybody was told last, and of which view.
+    told: ArcSwapOption<Told>,
 }
 
-/// What speaks against readiness, and what an operator should know all the same.
+#[derive(Debug)]
+struct Told {
+    view: Arc<View>,
+    flags: [bool; 2],
+    summary: Arc<Summary>,
+}
+
+/// What anybody may know: yes or no, and why as codes of a closed set, so that its size is bounded and it
+/// names nothing of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Whether the node takes requests.
+    pub is_ready: bool,
+    /// For `/readyz`, well below 1 KiB.
+    pub body: Value,
+}
+
+/// What speaks against readiness, and what an operator should know all the same, each as `code: detail`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasons {
     /// Why the node is not ready; empty when it is.
     pub against: Vec<String>,
-    /// What does not keep it from being ready.
+    /// What does not keep it from being ready. At most [`WARNINGS_PER_CODE_MAX`] of each kind.
     pub warnings: Vec<String>,
+    against_codes: BTreeSet<&'static str>,
+    warning_codes: BTreeSet<&'static str>,
 }
 
 impl Readiness {
@@ -41,17 +67,38 @@ impl Readiness {
         self.0.open_to_all.store(open, Ordering::Relaxed);
     }
 
-    /// What stands for and against, by `view`.
+    fn flags(&self) -> [bool; 2] {
+        [&self.0.alone, &self.0.open_to_all].map(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// What anybody is told. Worked out once for each view, however often it is asked for.
+    pub fn summary(&self, view: &Arc<View>) -> Arc<Summary> {
+        let flags = self.flags();
+        if let Some(told) = &*self.0.told.load()
+            && Arc::ptr_eq(&told.view, view)
+            && told.flags == flags
+        {
+            return Arc::clone(&told.summary);
+        }
+        let summary = Arc::new(self.reasons(view).summary());
+        self.0.told.store(Some(Arc::new(Told {
+            view: Arc::clone(view),
+            flags,
+            summary: Arc::clone(&summary),
+        })));
+        summary
+    }
+
+    /// What stands for and against, by `view`, for the operator.
     pub fn reasons(&self, view: &View) -> Reasons {
         let mut reasons = Reasons::default();
+        let [alone, open_to_all] = self.flags();
         match view.phase {
             Phase::Ready => {}
-            Phase::Joining => reasons.against.push("joining: the node is starting".into()),
-            Phase::Draining => reasons
-                .against
-                .push("draining: the node is shutting down".into()),
+            Phase::Joining => reasons.stand_against("joining", "the node is starting"),
+            Phase::Draining => reasons.stand_against("draining", "the node is shutting down"),
         }
-        if !self.0.alone.load(Ordering::Relaxed) {
+        if !alone {
             judge_mesh(view, &mut reasons);
         }
         if view
@@ -60,23 +107,19 @@ impl Readiness {
             .iter()
             .all(|tier| tier.usable.is_empty())
         {
-            let warning = "upstreams: none can be used now, neither here nor at a peer";
-            reasons.warnings.push(warning.into());
+            let detail = "none can be used now, neither here nor at a peer";
+            reasons.warn([("upstreams", detail)]);
         }
-        for tasks in work::unserved(view) {
-            let work::Unserved {
-                service,
-                node,
-                waiting,
-                ..
-            } = tasks;
-            let warning =
-                format!("tasks: {waiting} of {service} wait at {node}, and no live node serves it");
-            reasons.warnings.push(warning);
-        }
-        if self.0.open_to_all.load(Ordering::Relaxed) {
-            let warning = "keys: none are configured, so the public address lets everyone in";
-            reasons.warnings.push(warning.into());
+        let unserved = work::unserved(view).into_iter().map(|tasks| {
+            let (service, node, waiting) = (tasks.service, tasks.node, tasks.waiting);
+            let detail =
+                format!("{waiting} of {service} wait at {node}, and no live node serves it");
+            ("tasks", detail)
+        });
+        reasons.warn(unserved);
+        if open_to_all {
+            let detail = "none are configured, so the public address lets everyone in";
+            reasons.warn([("keys", detail)]);
         }
         reasons
     }
@@ -88,34 +131,66 @@ impl Reasons {
         self.against.is_empty()
     }
 
-    /// For `/readyz`.
+    /// For the operator.
     pub fn to_json(&self) -> Value {
         json!({"ready": self.is_ready(), "reasons": self.against, "warnings": self.warnings})
+    }
+
+    /// For everybody.
+    pub fn summary(&self) -> Summary {
+        let (reasons, warnings) = (&self.against_codes, &self.warning_codes);
+        Summary {
+            is_ready: self.is_ready(),
+            body: json!({"ready": self.is_ready(), "reasons": reasons, "warnings": warnings}),
+        }
+    }
+
+    fn stand_against(&mut self, code: &'static str, detail: &str) {
+        self.against_codes.insert(code);
+        self.against.push(format!("{code}: {detail}"));
+    }
+
+    /// Takes down warnings of one kind.
+    fn warn<T: std::fmt::Display>(
+        &mut self,
+        warnings: impl IntoIterator<Item = (&'static str, T)>,
+    ) {
+        let mut left_out = 0;
+        let mut last = "";
+        for (number, (code, detail)) in warnings.into_iter().enumerate() {
+            self.warning_codes.insert(code);
+            last = code;
+            match number < WARNINGS_PER_CODE_MAX {
+                true => self.warnings.push(format!("{code}: {detail}")),
+                false => left_out += 1,
+            }
+        }
+        if left_out > 0 {
+            self.warnings
+                .push(format!("{last}: {left_out} more of these are left out"));
+        }
     }
 }
 
 /// A node cut off from its peers goes on serving: that is a warning, not a reason against.
 fn judge_mesh(view: &View, reasons: &mut Reasons) {
-    let peers = || view.nodes.iter().skip(1);
-    if peers().all(|peer| !peer.live) {
-        reasons
-            .warnings
-            .push("gossip: no live peer has been found".into());
+    let live = || view.nodes.iter().skip(1).filter(|peer| peer.live);
+    if live().next().is_none() {
+        reasons.warn([("gossip", "no live peer has been found")]);
     }
-    for peer in peers().filter(|peer| peer.live && peer.rules_differ) {
-        let name = &peer.name;
-        reasons.warnings.push(format!(
-            "residency: {name} has other rules; requests go by both until they are the same"
-        ));
-    }
-    for peer in peers().filter(|peer| peer.live && peer.phase == Phase::Ready) {
-        if matches!(peer.reach, Reach::Down | Reach::Silent) {
-            let name = &peer.name;
-            reasons
-                .warnings
-                .push(format!("forwarding: {name} is live but cannot be reached"));
-        }
-    }
+    reasons.warn(live().filter(|peer| peer.rules_differ).map(|peer| {
+        let detail = format!(
+            "{} has other rules; requests go by both until they are the same",
+            peer.name
+        );
+        ("residency", detail)
+    }));
+    let is_unreachable = |reach| matches!(reach, Reach::Down | Reach::Silent);
+    let ready = live().filter(|peer| peer.phase == Phase::Ready);
+    reasons.warn(ready.filter(|peer| is_unreachable(peer.reach)).map(|peer| {
+        let detail = format!("{} is live but cannot be reached", peer.name);
+        ("forwarding", detail)
+    }));
 }
 
 #[cfg(test)]
@@ -130,9 +205,31 @@ mod tests {
     use super::*;
     use crate::entropy;
 
+    fn key(text: &str) -> ServiceKey {
+        ServiceKey::new(text).expect("a key")
+    }
+
     /// Warnings of tasks at a node where `waiting` tasks wait and that serves them or does not.
     fn warnings(waiting: u32, is_served: bool) -> Vec<String> {
-        let key = ServiceKey::new("my-plugin:process").expect("a key");
+        let key = key("my-plugin:process");
+        let fact = ServicesFact {
+            serves: is_served
+                .then(|| key.clone())
+                .into_iter()
+                .collect::<BTreeSet<_>>(),
+            waiting: BTreeMap::from([(key, waiting)]),
+            store: None,
+        };
+        let reasons = Readiness::default().reasons(&view(fact));
+        assert!(reasons.is_ready());
+        let warnings = reasons.warnings.into_iter();
+        warnings
+            .filter(|warning| warning.starts_with("tasks"))
+            .collect()
+    }
+
+    /// The view of a node without peers.
+    fn view(fact: ServicesFact) -> View {
         let identity = Identity {
             node: NodeName::new("sgp").expect("a name"),
             generation: Generation(1),
@@ -144,14 +241,6 @@ mod tests {
             public: grapevine_core::fact::Public::default(),
         };
         let mut engine = Engine::new(Instant::START, identity);
-        let fact = ServicesFact {
-            serves: is_served
-                .then(|| key.clone())
-                .into_iter()
-                .collect::<BTreeSet<_>>(),
-            waiting: BTreeMap::from([(key, waiting)]),
-            store: None,
-        };
         let mut rng = entropy::generator();
         for event in [
             Event::ServicesChanged(fact),
@@ -159,12 +248,7 @@ mod tests {
         ] {
             engine.handle(Instant::START, event, &mut rng);
         }
-        let reasons = Readiness::default().reasons(&engine.view(Instant::START));
-        assert!(reasons.is_ready());
-        let warnings = reasons.warnings.into_iter();
-        warnings
-            .filter(|warning| warning.starts_with("tasks"))
-            .collect()
+        engine.view(Instant::START)
     }
 
     #[test]
@@ -175,5 +259,43 @@ mod tests {
         );
         assert_eq!(warnings(12, true), [""; 0]);
         assert_eq!(warnings(0, false), [""; 0]);
+    }
+
+    #[test]
+    fn what_anybody_is_told_is_short_and_names_nothing_however_much_waits() {
+        let waiting = (0..3_000).map(|number| (key(&format!("made-up:{number}")), 1));
+        let fact = ServicesFact {
+            waiting: waiting.collect(),
+            ..ServicesFact::default()
+        };
+        let view = Arc::new(view(fact));
+        let readiness = Readiness::default();
+        let summary = readiness.summary(&view);
+        let text = summary.body.to_string();
+        assert!(text.len() <= 1_024 && !text.contains("made-up"), "{text}");
+        assert_eq!(
+            summary.body,
+            json!({"ready": true, "reasons": [], "warnings": ["gossip", "tasks", "upstreams"]})
+        );
+        let told = readiness.reasons(&view).to_json().to_string();
+        assert!(told.len() < 4_096, "{} bytes", told.len());
+        assert!(
+            told.contains("tasks: 2984 more of these are left out"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn what_anybody_is_told_is_worked_out_once_for_each_view() {
+        let readiness = Readiness::default();
+        let (first, second) = (ServicesFact::default(), ServicesFact::default());
+        let (first, second) = (Arc::new(view(first)), Arc::new(view(second)));
+        let told = readiness.summary(&first);
+        assert!(Arc::ptr_eq(&told, &readiness.summary(&first)));
+        assert!(!Arc::ptr_eq(&told, &readiness.summary(&second)));
+        // What the view does not know counts too.
+        readiness.set_open_to_all(true);
+        let warnings = &readiness.summary(&second).body["warnings"];
+        assert!(warnings.to_string().contains("keys"), "{warnings}");
     }
 }

@@ -268,6 +268,66 @@ async fn garbage_datagrams_at_the_mesh_port_disturb_nobody() {
     assert!(view.is_live("sgp") && view.is_live("jpn"), "{:#}", view.0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_trickles_is_given_up_wherever_it_goes() {
+    let world = World::start().await;
+    let public = world.node().addresses().public;
+    let form = "multipart/form-data; boundary=b";
+    let part = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n";
+    let asked = [
+        ("/v1/chat/completions", "application/json", "{"),
+        ("/v1/tasks", "application/json", "{"),
+        ("/v1/tasks/lease", "application/json", "{"),
+        ("/v1/files", form, part),
+        ("/v1/batches", "application/json", "{"),
+        ("/v1/workflows", "application/json", "{"),
+        ("/v1/workflows/runs", "application/json", "{"),
+        ("/v1/responses", "application/json", "{"),
+    ];
+    let trickles = asked.map(|(path, kind, begin)| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 60000\r\n\r\n\
+             {begin}"
+        );
+        tokio::task::spawn_blocking(move || (path, trickle(public, &head)))
+    });
+    for trickle in trickles {
+        let (path, answer) = must(
+            "trickling",
+            within("an answer to a trickle", LIMIT, trickle).await,
+        );
+        assert!(answer.starts_with("HTTP/1.1 408"), "{path}: {answer}");
+        assert!(answer.contains("body_timeout"), "{path}: {answer}");
+    }
+    world.check_that_all_still_works().await;
+}
+
+// Sends `head`, then a blank every tenth of a second, until there is an answer.
+fn trickle(address: SocketAddr, head: &str) -> String {
+    let mut stream = must("connecting", TcpStream::connect(address));
+    must(
+        "limiting reads",
+        stream.set_read_timeout(Some(Duration::from_millis(100))),
+    );
+    must("sending a head", stream.write_all(head.as_bytes()));
+    let mut answer = Vec::new();
+    let mut part = [0; 4_096];
+    while !answer.ends_with(b"}") {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => answer.extend_from_slice(&part[..length]),
+            Err(error) if is_pause(&error) => drop(stream.write_all(b" ")),
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&answer)),
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn is_pause(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error.kind(), TimedOut | WouldBlock)
+}
+
 // Sends bytes on a connection of their own and reads until the node ends it.
 async fn raw(address: SocketAddr, bytes: Vec<u8>) -> String {
     let exchange = tokio::task::spawn_blocking(move || {

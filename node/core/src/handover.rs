@@ -49,7 +49,12 @@ pub fn rank(view: &View, service: &ServiceKey, peer: &NodeName) -> usize {
 /// Whether `node` takes tasks of `service` now.
 pub(crate) fn serves(node: &NodeView, service: &ServiceKey) -> bool {
     let says_so = |services: &crate::fact::ServicesFact| services.serves.contains(service);
-    node.live && node.phase != Phase::Draining && node.services.as_deref().is_some_and(says_so)
+    takes_tasks(node) && node.services.as_deref().is_some_and(says_so)
+}
+
+/// Whether `node` takes tasks now, of whatever it serves.
+pub(crate) fn takes_tasks(node: &NodeView) -> bool {
+    node.live && node.phase != Phase::Draining
 }
 
 /// Since when tasks of each service have been waiting at this node, as far as somebody looked.

@@ -12,7 +12,8 @@
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task.
-//! 10. [`notice`]: what an operator should hear about.
+//! 10. [`pace`]: how fast a client has to send.
+//! 11. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -31,6 +32,7 @@ pub mod limit;
 pub mod mode;
 pub mod notice;
 pub mod outcome;
+pub mod pace;
 pub mod place;
 mod random;
 pub mod residency;

@@ -1,5 +1,6 @@
 //! Background work over the mesh: what a node serves, and what waits where nobody serves it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::handover;
@@ -43,17 +44,35 @@ pub struct Unserved<'a> {
 /// engine the first tells for all.
 pub fn unserved(view: &View) -> Vec<Unserved<'_>> {
     let mut told = BTreeSet::new();
+    let served = served_by_any(view);
     queues(view)
-        .filter(|tasks| {
-            let mut nodes = view.nodes.iter();
-            tasks.waiting > 0 && !nodes.any(|node| handover::serves(node, tasks.service))
-        })
+        .filter(|tasks| tasks.waiting > 0 && !served.contains(tasks.service))
         .filter(|tasks| {
             tasks
                 .store
                 .is_none_or(|store| told.insert((store, tasks.service)))
         })
         .collect()
+}
+
+/// The services that some live node takes tasks of now.
+pub fn served_by_any(view: &View) -> BTreeSet<&ServiceKey> {
+    let serving = view.nodes.iter().filter(|node| handover::takes_tasks(node));
+    let services = serving.filter_map(|node| node.services.as_deref());
+    services.flat_map(|services| &services.serves).collect()
+}
+
+/// Of what waits at a node, what it tells others: at most [`SERVICES_MAX`] services, those first that some
+/// live node serves, then those of which the most wait. So no service that was made up hides a true one.
+pub fn waiting_told(view: &View, waiting: BTreeMap<ServiceKey, u32>) -> BTreeMap<ServiceKey, u32> {
+    if waiting.len() <= SERVICES_MAX {
+        return waiting;
+    }
+    let served = served_by_any(view);
+    let mut ranked: Vec<_> = waiting.into_iter().collect();
+    ranked.sort_by_key(|(service, count)| (!served.contains(service), Reverse(*count)));
+    ranked.truncate(SERVICES_MAX);
+    ranked.into_iter().collect()
 }
 
 /// How many tasks of each service wait in the mesh, each counted once: of nodes that share an engine the one
@@ -186,6 +205,17 @@ pub(crate) mod tests {
     fn what_is_told_of_services_is_bounded() {
         let many: Vec<_> = (0..99).map(|number| key(&format!("s:{number}"))).collect();
         assert_eq!(served(&Mode::default(), &many).len(), SERVICES_MAX);
+    }
+
+    #[test]
+    fn made_up_services_hide_no_true_one_from_the_mesh() {
+        let mut view = view(&[]);
+        view.nodes.push(node("worker", 1, &["z:true"]));
+        let made_up = (0..3_000).map(|number| (key(&format!("a:{number}")), 9));
+        let waiting: BTreeMap<_, _> = made_up.chain([(key("z:true"), 1)]).collect();
+        let told = waiting_told(&view, waiting);
+        assert_eq!(told.len(), SERVICES_MAX);
+        assert_eq!(told.get(&key("z:true")), Some(&1));
     }
 
     #[test]

@@ -130,9 +130,7 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
             None => next.run(request).await,
         };
     };
-    let header = request.headers().get(header::AUTHORIZATION);
-    let given = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    if given.is_some_and(|given| token.matches(given)) {
+    if shows(request.headers(), token) {
         return next.run(request).await;
     }
     let error = "this port asks for `Authorization: Bearer TOKEN`, with the value of admin.token";
@@ -143,14 +141,32 @@ async fn healthz() -> &'static str {
     "ok"
 }
 
-async fn readyz(State(admin): State<Admin>) -> Response {
-    let reasons = admin.readiness.reasons(&admin.desk.view());
-    let status = if reasons.is_ready() {
-        StatusCode::OK
+/// Whether `token` is shown.
+fn shows(headers: &HeaderMap, token: &Secret) -> bool {
+    let header = headers.get(header::AUTHORIZATION);
+    let given = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    given.is_some_and(|given| token.matches(given))
+}
+
+/// Everybody is told whether the node is ready, with codes; the operator is told the details.
+async fn readyz(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let view = admin.desk.view().clone();
+    let is_operator = admin
+        .token
+        .as_ref()
+        .is_none_or(|token| shows(&headers, token));
+    let (is_ready, body) = if is_operator {
+        let reasons = admin.readiness.reasons(&view);
+        (reasons.is_ready(), reasons.to_json())
     } else {
-        StatusCode::SERVICE_UNAVAILABLE
+        let summary = admin.readiness.summary(&view);
+        (summary.is_ready, summary.body.clone())
     };
-    (status, Json(reasons.to_json())).into_response()
+    let status = match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(body)).into_response()
 }
 
 async fn mesh(State(admin): State<Admin>) -> Json<Value> {

@@ -11,12 +11,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_core::pace::BodyPace;
 use http::request::Parts;
 use http::{Method, Request};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::door;
 use super::outgoing::{BrokenOff, ReplyBody};
@@ -97,13 +98,9 @@ pub(super) fn whole(head: Parts, body: Bytes) -> Request<GuestBody> {
     cleaned(head, body.boxed_unsync())
 }
 
-/// A request whose body comes with pauses of at most `pause_max`.
+/// A request whose body comes with pauses of at most `pause_max`, and no slower than every body has to.
 pub(super) fn flowing(head: Parts, body: Incoming, pause_max: Duration) -> Request<GuestBody> {
-    let body = Paced {
-        body,
-        pause_max,
-        timer: None,
-    };
+    let body = Paced::new(body, pause_max);
     cleaned(head, body.boxed_unsync())
 }
 
@@ -112,15 +109,26 @@ fn cleaned(mut head: Parts, body: GuestBody) -> Request<GuestBody> {
     Request::from_parts(head, body)
 }
 
-/// A client's body that may not pause for too long. The timer belongs to the runtime that reads it.
-struct Paced {
-    body: Incoming,
-    pause_max: Duration,
-    /// `None` while nobody waits.
-    timer: Option<Pin<Box<Sleep>>>,
+/// A client's body that may neither pause for too long nor trickle. The timer belongs to the runtime that
+/// reads it.
+struct Paced<B> {
+    body: B,
+    pace: BodyPace,
+    /// Since when somebody waits, and until when; `None` while nobody does.
+    wait: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-impl Body for Paced {
+impl<B> Paced<B> {
+    fn new(body: B, pause_max: Duration) -> Self {
+        Self {
+            body,
+            pace: BodyPace::new(pause_max),
+            wait: None,
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
     type Data = Bytes;
     type Error = GuestGone;
 
@@ -129,13 +137,17 @@ impl Body for Paced {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, GuestGone>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            self.timer = None;
+            let waited = self.wait.take().map(|(since, _)| since.elapsed());
+            if let Some(Ok(frame)) = &frame {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.pace.took(length, waited.unwrap_or_default());
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(|_| GuestGone::BrokenOff)));
         }
-        let pause_max = self.pause_max;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause_max)));
+        let patience = self.pace.patience();
+        let (_, timer) = self
+            .wait
+            .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(patience))));
         timer
             .as_mut()
             .poll(context)
@@ -200,6 +212,9 @@ impl Handed {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::StreamBody;
+
     use super::*;
     use crate::exchange::OwnAnswer;
 
@@ -238,5 +253,19 @@ mod tests {
         }
         assert!(Background::default().takes("/v1/files"));
         assert!(!Background::default().takes("/v1/responses/ours"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_of_a_byte_a_second_is_given_up_after_its_first_pause() {
+        let trickle = stream::repeat(()).then(|()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"x")))
+        });
+        let pause_max = Duration::from_secs(10);
+        let body = Paced::new(StreamBody::new(Box::pin(trickle)), pause_max);
+        let began = Instant::now();
+        let ended = body.collect().await.map(|_| ());
+        assert_eq!(ended, Err(GuestGone::Paused));
+        assert!(began.elapsed() <= pause_max + Duration::from_secs(1));
     }
 }

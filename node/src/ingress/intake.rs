@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use grapevine_core::pace::BodyPace;
 use http::header::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -11,9 +12,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::problem::Problem;
 use crate::headers;
-
-/// A client must send at least this much per second beyond its first pause.
-const BYTES_PER_SECOND_MIN: f64 = 1_024.0;
 
 /// Room made at first for a body of several pieces: what a client merely claims costs no more.
 const FIRST_ROOM: usize = 64 * 1_024;
@@ -40,15 +38,13 @@ pub(super) async fn read(
         linger(&mut body).await;
         return Err(Problem::body_too_large(bytes_max));
     }
-    let started_at = Instant::now();
+    let mut pace = BodyPace::new(pause_max);
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     let mut taken = 0;
     loop {
-        let pause_ends = Instant::now() + pause_max;
-        let earned = Duration::from_secs_f64(taken as f64 / BYTES_PER_SECOND_MIN);
-        let due = pause_ends.min(started_at + pause_max + earned);
-        let frame = match timeout_at(due, body.frame()).await {
+        let asked_at = Instant::now();
+        let frame = match timeout_at(asked_at + pace.patience(), body.frame()).await {
             Err(_) => return Err(Problem::body_timed_out()),
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(Problem::invalid(None, "the request body broke off")),
@@ -56,6 +52,7 @@ pub(super) async fn read(
         };
         let Ok(piece) = frame.into_data() else { break };
         taken += piece.len();
+        pace.took(piece.len(), asked_at.elapsed());
         if taken > bytes_max {
             linger(&mut body).await;
             return Err(Problem::body_too_large(bytes_max));

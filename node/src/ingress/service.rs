@@ -129,12 +129,12 @@ fn signs_of_life<L: CallLocal, P: CallPeer>(
             Some((StatusCode::OK, json!({"status": "alive"})))
         }
         "/readyz" | "/health/readiness" if is_read => {
-            let reasons = context.readiness.reasons(&context.desk.view());
-            let status = match reasons.is_ready() {
+            let summary = context.readiness.summary(&context.desk.view());
+            let status = match summary.is_ready {
                 true => StatusCode::OK,
                 false => StatusCode::SERVICE_UNAVAILABLE,
             };
-            Some((status, reasons.to_json()))
+            Some((status, summary.body.clone()))
         }
         _ => None,
     }

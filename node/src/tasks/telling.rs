@@ -7,6 +7,7 @@ use std::time::Duration;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Change, ServicesFact};
 use grapevine_core::ids::{ServiceKey, StoreName};
+use grapevine_core::work;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -41,7 +42,7 @@ pub async fn run(
         let fact = ServicesFact {
             serves: serves.borrow_and_update().clone(),
             waiting: match counts {
-                Ok(counts) => waiting(&counts),
+                Ok(counts) => work::waiting_told(&desk.view(), waiting(&counts)),
                 // Nothing is known: what was told stays, rather than that all queues were empty.
                 Err(_) => known.cloned().unwrap_or_default(),
             },

@@ -1,5 +1,6 @@
 //! Errors of this API in OpenAI's shape, with what a client should do as data.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::Json;
@@ -8,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use crate::exchange::GuestGone;
 use crate::tasks::store::StoreError;
 
 /// When to come back after an error that passes.
@@ -74,6 +76,22 @@ impl ApiError {
         }
     }
 
+    /// The request's body did not come in time, where that is what `error` is about.
+    pub fn of_slow_body(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut causes = std::iter::successors(Some(error), |cause| (*cause).source());
+        let is_slow = |error: &(dyn Error + 'static)| {
+            error.downcast_ref::<GuestGone>() == Some(&GuestGone::Paused)
+        };
+        causes.any(is_slow).then(|| Self {
+            retry_after: Some(RETRY_AFTER),
+            ..Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "the request body did not arrive in time; send it faster or in smaller requests",
+            )
+        })
+    }
+
     /// OpenAI's word for the kind of error.
     fn kind(&self) -> &'static str {
         match self.status.as_u16() {
@@ -108,6 +126,9 @@ impl From<StoreError> for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
+        if let Some(slow) = Self::of_slow_body(&rejection) {
+            return slow;
+        }
         let status = match rejection.status() {
             // What is no JSON and what is no request of this API are the same to a client.
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
@@ -152,6 +173,8 @@ impl IntoResponse for ApiError {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::FromRequest as _;
+
     use super::*;
 
     #[test]
@@ -170,5 +193,23 @@ mod tests {
         let response = ApiError::from(long).into_response();
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(response.headers()[SHOULD_RETRY], "false");
+    }
+
+    #[tokio::test]
+    async fn body_that_paused_for_too_long_is_told_from_one_that_is_wrong() {
+        for (gone, wanted) in [
+            (GuestGone::Paused, StatusCode::REQUEST_TIMEOUT),
+            (GuestGone::BrokenOff, StatusCode::BAD_REQUEST),
+        ] {
+            let frames = futures_util::stream::iter([Err::<bytes::Bytes, _>(gone)]);
+            let body = axum::body::Body::from_stream(frames);
+            let request = http::Request::post("/v1/tasks")
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body)
+                .expect("a request");
+            let read = Json::<serde_json::Value>::from_request(request, &()).await;
+            let refused = ApiError::from(read.expect_err("a body that is not there"));
+            assert_eq!(refused.status, wanted);
+        }
     }
 }

@@ -203,6 +203,9 @@ async fn keep(mut field: Field<'_>, id: &Id, store: &dyn Store) -> Result<u64, A
 }
 
 fn broken(error: MultipartError) -> ApiError {
+    if let Some(slow) = ApiError::of_slow_body(&error) {
+        return slow;
+    }
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => StoreError::TooLong {
             what: "the upload".to_owned(),
