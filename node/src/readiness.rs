@@ -178,9 +178,9 @@ fn judge_mesh(view: &View, reasons: &mut Reasons) {
     if live().next().is_none() {
         reasons.warn([("gossip", "no live peer has been found")]);
     }
-    reasons.warn(live().filter(|peer| peer.rules_differ).map(|peer| {
+    reasons.warn(live().filter(|peer| peer.rules_differ_since.is_some()).map(|peer| {
         let detail = format!(
-            "{} has other rules; requests go by both until they are the same",
+            "{} has other rules; they bind this node where most nodes agree",
             peer.name
         );
         ("residency", detail)

@@ -330,13 +330,20 @@ fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
     (background, api::operator(hub.clone()))
 }
 
-/// Tells the engine what the node has and does, and that it is ready.
+/// Tells the engine what the node has and does; with it, that it is ready, unless there are peers to meet.
 async fn introduce(config: &Config, desk: &Desk) {
+    let has_seeds = config
+        .mesh
+        .as_ref()
+        .is_some_and(|mesh| !mesh.seeds.is_empty());
     for event in [
         Event::RulesChanged(config.residency.clone()),
         Event::Configured(translate::specs(config)),
         Event::ServicesChanged(translate::services(config)),
-        Event::PhaseChanged(Phase::Ready),
+        match has_seeds {
+            true => Event::JoinBegan,
+            false => Event::PhaseChanged(Phase::Ready),
+        },
     ] {
         desk.tell(event).await;
     }

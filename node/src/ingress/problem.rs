@@ -205,6 +205,7 @@ impl Problem {
     ) -> Self {
         match error {
             PlanError::UnknownModel { nearest } => Self::unknown_model(model, &nearest),
+            PlanError::Joining => Self::joining(),
             PlanError::NoneReachable { retry_after } => Self {
                 retry_after: Some(retry_after.min(RETRY_AFTER_MAX)),
                 ..Self::new(
@@ -246,6 +247,12 @@ impl Problem {
             RESIDENCY,
             message,
         )
+    }
+
+    /// The node has just started: what it does not know yet is no reason for a final answer.
+    pub(super) fn joining() -> Self {
+        let message = "this node has just started and does not know its peers yet; try again soon";
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "node_joining", message)
     }
 
     pub(super) fn no_node_ready() -> Self {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_core::fact::Phase;
 use grapevine_core::ids::ModelName;
 use http::header;
 use http::request::Parts;
@@ -240,7 +241,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let key = key.map(|key| key.name.clone());
         let visitor = Visitor::new(
             self.settings,
-            &self.context.desk.view().peer_rules,
+            &self.context.desk.view().mesh_rules,
             whereabouts,
             key,
             model,
@@ -333,7 +334,9 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let found = model
             .as_ref()
             .and_then(|model| listing::find(&view, key.as_deref(), model, dialect));
+        let is_joining = view.phase == Phase::Joining;
         found.ok_or_else(|| match model {
+            Some(_) if is_joining => Problem::joining(),
             Some(model) => Problem::unknown_model(Some(&model), &[]),
             None => Problem::invalid(Some("model"), "the path names no model that could exist"),
         })
@@ -348,7 +351,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let wishes = door::wishes(&head.headers)?;
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let view = self.context.desk.view();
-        let visitor = Visitor::new(self.settings, &view.peer_rules, whereabouts, key, None);
+        let visitor = Visitor::new(self.settings, &view.mesh_rules, whereabouts, key, None);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }

@@ -135,7 +135,7 @@ fn own_rules<L>(hub: &Hub<L>, head: &RequestHead<'_>, view: &View) -> Result<(),
         model: head.model.as_ref(),
     };
     let rules = hub.rules.residency.load();
-    let permitted = rules.permits_with(&view.peer_rules, &question);
+    let permitted = rules.permits_with(&view.mesh_rules, &question);
     match permitted.fence() {
         Some(fence) if !permitted.allows(&view.region) => {
             let detail = format!("{fence} keeps the request out of this region");

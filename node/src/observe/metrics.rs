@@ -240,7 +240,7 @@ impl Inner {
             .set(i64::from(reachable));
         self.peer_residency_differs
             .get_or_create(&labels)
-            .set(i64::from(node.rules_differ));
+            .set(i64::from(node.rules_differ_since.is_some()));
         if let Some(rtt) = node.rtt {
             self.peer_rtt.get_or_create(&labels).set(rtt.as_secs_f64());
         }
