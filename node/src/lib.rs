@@ -26,3 +26,4 @@ pub mod readiness;
 pub mod scan;
 pub mod tasks;
 pub mod upstream;
+pub mod vital;

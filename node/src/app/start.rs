@@ -44,6 +44,7 @@ use crate::tasks::api;
 use crate::tasks::hub::{Hub, Services};
 use crate::tasks::serve::Serving;
 use crate::upstream::{self, Targets, UpstreamClient};
+use crate::vital::Vital;
 
 impl App {
     /// Starts a node on the current runtime, which must be a current-thread one.
@@ -78,7 +79,7 @@ impl App {
         let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts)?;
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&door, &recorder, peers, api);
-        let workers = open(&config, public_tls.clone(), context)?;
+        let workers = open(&config, public_tls.clone(), &ground.vital, context)?;
 
         let names = ground.answer_names(&config).await?;
 
@@ -91,10 +92,11 @@ impl App {
             pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)
         };
-        ground.tasks.push(serve_admin(admin, admin_listener));
+        let serving = serve_admin(admin, admin_listener);
+        ground.keep("admin port", serving);
 
         introduce(&config, &desk).await;
-        let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref()));
+        let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref(), &ground.vital));
         let app = Self {
             config,
             sources,
@@ -112,6 +114,7 @@ impl App {
             drain,
             background,
             tracer: ground.tracer,
+            vital: ground.vital,
             tasks: ground.tasks,
         };
         app.announce();
@@ -132,10 +135,17 @@ struct Ground {
     tls: ClientConfig,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
+    vital: Vital,
     tasks: Vec<AbortHandle>,
 }
 
 impl Ground {
+    /// Runs `work` for as long as the node; the node does not go on without it.
+    fn keep(&mut self, task: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let running = tokio::spawn(self.vital.keep(task, work));
+        self.tasks.push(running.abort_handle());
+    }
+
     /// Joins the mesh, where the node has one; the way to peers.
     async fn join(
         &mut self,
@@ -144,8 +154,8 @@ impl Ground {
     ) -> Result<(Option<Mesh>, Peers), StartError> {
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
-        let (desk, metrics) = (&self.desk, &self.metrics);
-        let started = links::start(config, generation, desk, metrics, local, tellings);
+        let (desk, watched) = (&self.desk, (&self.metrics, &self.vital));
+        let started = links::start(config, generation, desk, watched, local, tellings);
         let (mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
         Ok((mesh, peers))
@@ -164,8 +174,7 @@ impl Ground {
                 tracer.request(record);
             }
         };
-        let collecting = tokio::spawn(history.clone().run(batches, observe));
-        self.tasks.push(collecting.abort_handle());
+        self.keep("request records", history.clone().run(batches, observe));
         (history, pulse)
     }
 
@@ -173,7 +182,9 @@ impl Ground {
     async fn answer_names(&mut self, config: &Config) -> Result<Names, StartError> {
         let (geography, metrics) = (&self.geography, &self.metrics);
         let (names, answering) = Names::start(config, &self.desk, geography, metrics).await?;
-        self.tasks.extend(answering);
+        if let Some(answering) = answering {
+            self.keep("DNS", answering);
+        }
         Ok(names)
     }
 
@@ -216,7 +227,7 @@ impl Ground {
         readiness.set_open_to_all(translate::is_open_to_all(config));
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
-        let ground = Self {
+        let mut ground = Self {
             generation,
             desk,
             metrics: metrics.clone(),
@@ -227,19 +238,19 @@ impl Ground {
             passed: translate::passed(config),
             tls,
             tracer: None,
-            tasks: vec![
-                tokio::spawn(driver.run()).abort_handle(),
-                tokio::spawn(notices::run(notices, metrics)).abort_handle(),
-                tokio::spawn(prober).abort_handle(),
-            ],
+            vital: Vital::default(),
+            tasks: Vec::new(),
         };
+        ground.keep("engine", driver.run());
+        ground.keep("notices", notices::run(notices, metrics));
+        ground.keep("prober", prober);
         Ok((ground.traced(config)?, tellings))
     }
 
     /// Sends spans, where that is configured.
     fn traced(mut self, config: &Config) -> Result<Self, StartError> {
         if let Some((tracer, exporting)) = translate::tracer(config)? {
-            self.tasks.push(tokio::spawn(exporting).abort_handle());
+            self.keep("trace export", exporting);
             self.tracer = Some(tracer);
         }
         Ok(self)
@@ -308,6 +319,7 @@ impl Ground {
 fn open(
     config: &Config,
     public_tls: Option<TlsHandle>,
+    vital: &Vital,
     context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
 ) -> Result<Option<Workers>, StartError> {
     if !config.worker_mode.serves_requests() {
@@ -315,7 +327,7 @@ fn open(
     }
     let address = config.listen;
     let settings = translate::listen(config, public_tls);
-    Workers::start(settings, move |_worker| context())
+    Workers::start(settings, vital, move |_worker| context())
         .map(Some)
         .map_err(|source| StartError::Listen { address, source })
 }
@@ -355,11 +367,8 @@ fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
     Arc::new(move || Value::clone(&config.load()))
 }
 
-fn serve_admin(admin: Admin, listener: TcpListener) -> AbortHandle {
-    let serve = async move {
-        if let Err(error) = admin.serve(listener).await {
-            warn!(%error, "the admin port ended");
-        }
-    };
-    tokio::spawn(serve).abort_handle()
+async fn serve_admin(admin: Admin, listener: TcpListener) {
+    if let Err(error) = admin.serve(listener).await {
+        warn!(%error, "the admin port ended");
+    }
 }

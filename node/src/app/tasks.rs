@@ -33,6 +33,7 @@ use crate::tasks::task::ServiceKeyText;
 use crate::tasks::telling;
 use crate::tasks::watch::Watcher;
 use crate::tasks::workflow::{Webhooks, Workflows};
+use crate::vital::Vital;
 
 /// Background work as it runs.
 pub(super) struct Tasks {
@@ -42,7 +43,7 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Runs the services that the node serves, tells the mesh of them, and answers peers for the own store.
-    pub(super) fn start(config: &Config, hub: &Hub, mesh: Option<&Mesh>) -> Self {
+    pub(super) fn start(config: &Config, hub: &Hub, mesh: Option<&Mesh>, vital: &Vital) -> Self {
         let settings = RunnerSettings {
             retention: config.tasks.retention,
         };
@@ -59,12 +60,13 @@ impl Tasks {
         let (desk, store) = (hub.desk().clone(), Arc::clone(hub.store()));
         let nudges = Arc::clone(hub.nudges());
         let shared = shared_store(&config.tasks.queue);
-        let telling = tokio::spawn(async move {
+        let telling = async move {
             telling::run(desk, store, shared, serves, nudges).await;
             drop(told);
-        });
+        };
+        let telling = tokio::spawn(vital.keep("service publisher", telling));
         Self {
-            runner: Runner::start(hub, settings),
+            runner: Runner::start(hub, settings, vital),
             telling: telling.abort_handle(),
         }
     }

@@ -28,6 +28,7 @@ use grapevine_node::observe::history::History;
 use grapevine_node::observe::record::{Recorder, RequestRecord};
 use grapevine_node::readiness::Readiness;
 use grapevine_node::upstream::{self, Targets, UpstreamClient};
+use grapevine_node::vital::Vital;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -378,7 +379,7 @@ impl Plan {
             locate: locate.clone(),
             background: grapevine_node::ingress::Background::default(),
         };
-        let workers = Workers::start(self.listen, make).expect("a listener");
+        let workers = Workers::start(self.listen, &Vital::default(), make).expect("a listener");
         Node {
             address: workers.address(),
             workers,

@@ -31,6 +31,7 @@ use super::seeds::{Seeds, Tried};
 use crate::driver::Telling;
 use crate::mesh::identity::{Signer, Verifier};
 use crate::mesh::wire::{Incoming, Outgoing};
+use crate::vital::Vital;
 
 mod lives;
 
@@ -60,6 +61,8 @@ pub struct GossipConfig {
     pub seeds: Vec<String>,
     /// Time between rounds; [`GOSSIP_INTERVAL`] unless there is a reason.
     pub interval: Duration,
+    /// Where the end of its task is reported.
+    pub vital: Vital,
 }
 
 /// Running gossip; ended when dropped. Peers then find out by its silence.
@@ -118,13 +121,14 @@ impl Gossip {
             transport,
         };
         let seeds = Seeds::look_up(&config.seeds);
-        let task = tokio::spawn(task.run(Ends {
+        let task = task.run(Ends {
             events,
             tellings,
             rumors,
             seeds,
             tick,
-        }));
+        });
+        let task = tokio::spawn(config.vital.keep("gossip", task));
         Self { counters, task }
     }
 

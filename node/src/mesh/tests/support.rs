@@ -32,6 +32,7 @@ use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
 use crate::mesh::{MeshConfig, MeshHandle, Parts, start};
 use crate::observe::metrics::Metrics;
+use crate::vital::Vital;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,6 +96,7 @@ impl TestMesh {
             credentials: self.credentials(node),
             residency: Residency::default(),
             metrics: Metrics::new(node, "test"),
+            vital: Vital::default(),
         }
     }
 
