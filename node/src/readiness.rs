@@ -111,7 +111,7 @@ impl Readiness {
         }
         // The view may be frozen: it may be the engine that has ended.
         if let Some(task) = self.0.broken.get() {
-            reasons.stand_against("broken", format!("{task}; the node is shutting down"));
+            reasons.stand_against("broken", &format!("{task}; the node is shutting down"));
         }
         if !alone {
             judge_mesh(view, &mut reasons);
@@ -193,13 +193,17 @@ fn judge_mesh(view: &View, reasons: &mut Reasons) {
     if live().next().is_none() {
         reasons.warn([("gossip", "no live peer has been found")]);
     }
-    reasons.warn(live().filter(|peer| peer.rules_differ_since.is_some()).map(|peer| {
-        let detail = format!(
-            "{} has other rules; they bind this node where most nodes agree",
-            peer.name
-        );
-        ("residency", detail)
-    }));
+    reasons.warn(
+        live()
+            .filter(|peer| peer.rules_differ_since.is_some())
+            .map(|peer| {
+                let detail = format!(
+                    "{} has other rules; they bind this node where most nodes agree",
+                    peer.name
+                );
+                ("residency", detail)
+            }),
+    );
     let is_unreachable = |reach| matches!(reach, Reach::Down | Reach::Silent);
     let ready = live().filter(|peer| peer.phase == Phase::Ready);
     reasons.warn(ready.filter(|peer| is_unreachable(peer.reach)).map(|peer| {
