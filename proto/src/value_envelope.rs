@@ -5,6 +5,8 @@
 //! exactly as they travel: the payload is kept verbatim and never written anew, and no two different
 //! statements have equal signed bytes, since every text is preceded by its length.
 
+use std::net::SocketAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use grapevine_core::ids::{Generation, NameError, NodeName, Stamp};
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::value::VALUE_BYTES_MAX;
+use crate::value_position::POSITION_BYTES_MAX;
 
 /// The longest envelope in bytes without its payload: field names, two numbers, the signature.
 pub const SEAL_BYTES_MAX: usize = 192;
@@ -19,9 +22,10 @@ pub const SEAL_BYTES_MAX: usize = 192;
 /// The longest certificate in bytes of DER. Ours have about 480; each DNS name adds its length.
 pub const CERTIFICATE_BYTES_MAX: usize = 2_048;
 
-/// The longest value under the certificate's key: its certificate in base64, and the envelope.
+/// The longest value under the certificate's key: its certificate in base64, an address, a position, and the
+/// envelope.
 pub const CERTIFICATE_VALUE_BYTES_MAX: usize =
-    CERTIFICATE_BYTES_MAX.div_ceil(3) * 4 + 48 + SEAL_BYTES_MAX;
+    CERTIFICATE_BYTES_MAX.div_ceil(3) * 4 + 48 + 64 + POSITION_BYTES_MAX + SEAL_BYTES_MAX;
 
 /// The longest rumor in bytes.
 pub const RUMOR_BYTES_MAX: usize = 8 * 1_024;
@@ -141,12 +145,17 @@ pub struct Certificate {
     pub der: Vec<u8>,
     /// The life of the node, as in the stamps of its facts.
     pub generation: Generation,
+    /// Where the node's gossip is reached in this life, so that no relay can say otherwise; `None` when its
+    /// writer is of a build that does not say.
+    pub address: Option<SocketAddr>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct CertificateJson {
     der: String,
     of: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<SocketAddr>,
 }
 
 impl Certificate {
@@ -155,8 +164,9 @@ impl Certificate {
         let json = CertificateJson {
             der: BASE64.encode(&self.der),
             of: self.generation.0,
+            at: self.address,
         };
-        serde_json::to_string(&json).expect("a text and a number always are JSON")
+        serde_json::to_string(&json).expect("texts and a number always are JSON")
     }
 
     /// Reads the payload of the certificate's key.
@@ -172,6 +182,7 @@ impl Certificate {
         Ok(Self {
             der,
             generation: Generation(json.of),
+            address: json.at,
         })
     }
 }
@@ -367,17 +378,24 @@ mod tests {
         Certificate {
             der: vec![7; length],
             generation: Generation(u64::MAX),
+            address: "[fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"
+                .parse()
+                .ok(),
         }
     }
 
     #[test]
     fn certificate_has_these_bytes() {
-        let payload = Certificate {
+        let mut certificate = Certificate {
             der: vec![1, 2, 3],
             generation: Generation(9),
-        }
-        .payload();
-        assert_eq!(payload, r#"{"der":"AQID","of":9}"#);
+            address: None,
+        };
+        assert_eq!(certificate.payload(), r#"{"der":"AQID","of":9}"#);
+        certificate.address = Some(([10, 0, 0, 7], 7_171).into());
+        let payload = r#"{"der":"AQID","of":9,"at":"10.0.0.7:7171"}"#;
+        assert_eq!(certificate.payload(), payload);
+        assert_eq!(Certificate::parse(payload), Ok(certificate));
     }
 
     #[test]

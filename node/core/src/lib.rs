@@ -13,7 +13,8 @@
 //! 8. [`engine`]: the state machine that turns events into effects and views.
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task.
 //! 10. [`pace`]: how fast a client has to send.
-//! 11. [`notice`]: what an operator should hear about.
+//! 11. [`roster`], [`quarantine`]: which nodes gossip may speak of, and whom it does not listen to.
+//! 12. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -34,8 +35,10 @@ pub mod notice;
 pub mod outcome;
 pub mod pace;
 pub mod place;
+pub mod quarantine;
 mod random;
 pub mod residency;
+pub mod roster;
 pub mod route;
 pub mod rumor;
 pub mod steer;

@@ -32,7 +32,8 @@ use crate::config::Secret;
 use crate::driver::Desk;
 use crate::observe::families::Form;
 use crate::observe::history::{History, REQUESTS_MAX};
-use crate::observe::metrics::{Losses, Metrics};
+use crate::observe::losses::Losses;
+use crate::observe::metrics::Metrics;
 use crate::observe::pulse::Pulse;
 use crate::readiness::Readiness;
 
@@ -171,7 +172,9 @@ async fn readyz(State(admin): State<Admin>, headers: HeaderMap) -> Response {
 
 async fn mesh(State(admin): State<Admin>) -> Json<Value> {
     let now = admin.desk.now();
-    Json(mesh::to_json(&admin.desk.view(), &admin.mode, now))
+    let mut json = mesh::to_json(&admin.desk.view(), &admin.mode, now);
+    json["gossip_quarantined"] = (admin.losses)().quarantined_to_json();
+    Json(json)
 }
 
 #[derive(Deserialize)]

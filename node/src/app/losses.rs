@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::ingress::Workers;
-use crate::mesh::gossip::{Counters, Rejection};
-use crate::observe::metrics::Losses;
+use crate::mesh::gossip::{Counters, Quarantined, Rejection};
+use crate::observe::losses::Losses;
 use crate::observe::otlp::Tracer;
 use crate::observe::record::Recorder;
 
 /// What was dropped so far, read when somebody scrapes.
 pub(super) fn losses(
     recorder: Recorder,
-    gossip: Option<Arc<Counters>>,
+    gossip: Option<(Arc<Counters>, Arc<Quarantined>)>,
     workers: Option<&Workers>,
     tracer: Option<Tracer>,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
@@ -25,7 +25,9 @@ pub(super) fn losses(
         if let Some(tracer) = &tracer {
             losses.push(("spans", tracer.dropped()));
         }
-        if let Some(counters) = &gossip {
+        let mut quarantined = Vec::new();
+        if let Some((counters, held)) = &gossip {
+            quarantined = held.held();
             let gossip = [
                 ("gossip_restarts", &counters.restarts),
                 ("models_left_out", &counters.models_left_out),
@@ -35,7 +37,10 @@ pub(super) fn losses(
             losses
                 .extend(Rejection::ALL.map(|reason| (rejected(reason), counters.rejected(reason))));
         }
-        Losses(losses)
+        Losses {
+            counts: losses,
+            quarantined,
+        }
     })
 }
 
@@ -51,5 +56,6 @@ const fn rejected(reason: Rejection) -> &'static str {
         Rejection::Crowded => "gossip_crowded",
         Rejection::Throttled => "gossip_throttled",
         Rejection::ForeignWrite => "gossip_foreign_write",
+        Rejection::Quarantined => "gossip_quarantined",
     }
 }

@@ -32,7 +32,8 @@ use crate::driver::{Desk, Driver, Outlets, Telling};
 use crate::exchange::CallApi;
 use crate::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
 use crate::observe::history::History;
-use crate::observe::metrics::{Losses, Metrics};
+use crate::observe::losses::Losses;
+use crate::observe::metrics::Metrics;
 use crate::observe::notices;
 use crate::observe::otlp::Tracer;
 use crate::observe::pulse::Pulse;
@@ -85,7 +86,13 @@ impl App {
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
-        let gossip = mesh.as_ref().map(|mesh| Arc::clone(mesh.gossip.counters()));
+        let gossip = mesh.as_ref().map(|mesh| &mesh.gossip);
+        let gossip = gossip.map(|gossip| {
+            (
+                Arc::clone(gossip.counters()),
+                Arc::clone(gossip.quarantined()),
+            )
+        });
         let admin = Admin {
             losses: losses(recorder, gossip, workers.as_ref(), ground.tracer.clone()),
             tasks: operator,

@@ -20,6 +20,7 @@ use tracing::warn;
 use super::admission::Underway;
 use super::identity::Verifier;
 use super::links::{Link, Links};
+use super::wire::Sender;
 use crate::driver::Desk;
 use crate::exchange::ServeInside;
 use crate::observe::metrics::Metrics;
@@ -41,7 +42,7 @@ pub(super) struct Hub<L> {
     pub(super) own_addresses: Vec<SocketAddr>,
     pub(super) links: Links,
     pub(super) serials: AtomicU64,
-    pub(super) gossip: mpsc::Sender<(SocketAddr, Bytes)>,
+    pub(super) gossip: mpsc::Sender<(Sender, Bytes)>,
     pub(super) rumors: mpsc::Sender<(NodeName, Bytes)>,
     pub(super) letters: Letters,
     pub(super) underway: Underway,

@@ -20,7 +20,7 @@ use super::outbox;
 use super::ping::{self, Watch};
 use super::serve;
 use super::streams;
-use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX};
+use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX, Sender};
 use crate::exchange::CallLocal;
 
 /// Connections at most, those not yet greeted included.
@@ -240,12 +240,19 @@ async fn take_message<L: CallLocal>(hub: &Hub<L>, link: &Link, mut stream: RecvS
     // Full queues drop: gossip comes again, and repairs a lost rumor.
     match message.first() {
         Some(&TAG_GOSSIP) if message.len() <= 1 + GOSSIP_BYTES_MAX => {
-            let _ = hub.gossip.try_send((link.address, message.slice(1..)));
+            let _ = hub.gossip.try_send((sender(link), message.slice(1..)));
         }
         Some(&TAG_RUMOR) if message.len() <= 1 + RUMOR_BYTES_MAX => {
             let _ = hub.rumors.try_send((link.peer.clone(), message.slice(1..)));
         }
         _ => debug!(peer.name = %link.peer, "message of unknown kind"),
+    }
+}
+
+fn sender(link: &Link) -> Sender {
+    Sender {
+        node: link.peer.clone(),
+        address: link.address,
     }
 }
 
@@ -288,7 +295,7 @@ fn take_datagram<L: CallLocal>(hub: &Hub<L>, link: &Link, watch: &mut Watch, dat
     match Datagram::decode(&datagram) {
         Ok(Datagram::Gossip(_)) => {
             // A full queue drops: gossip comes again.
-            let _ = hub.gossip.try_send((link.address, datagram.slice(1..)));
+            let _ = hub.gossip.try_send((sender(link), datagram.slice(1..)));
         }
         Ok(Datagram::Ping(Ping { sequence })) => {
             let Some(room) = link.connection.max_datagram_size() else {

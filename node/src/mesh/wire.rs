@@ -17,11 +17,20 @@ pub const GOSSIP_BYTES_MAX: usize = 65_507;
 /// The longest rumor.
 pub const RUMOR_BYTES_MAX: usize = 8 * 1_024;
 
+/// Who sent a gossip message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The node that its certificate names.
+    pub node: NodeName,
+    /// The address that it advertises.
+    pub address: SocketAddr,
+}
+
 /// Gossip and rumors as they come in from peers whose certificates were checked.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Gossip messages with the advertised address of their sender.
-    pub gossip: mpsc::Receiver<(SocketAddr, Bytes)>,
+    /// Gossip messages with their sender.
+    pub gossip: mpsc::Receiver<(Sender, Bytes)>,
     /// Rumors with the name of the peer that pushed them, which need not be their author.
     pub rumors: mpsc::Receiver<(NodeName, Bytes)>,
 }

@@ -9,7 +9,7 @@
 //! keeps the two in step.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
@@ -24,6 +24,7 @@ use super::labels::{
     AttemptLabels, BuildLabels, KindLabels, ModelLabels, PathLabels, PeerLabels, StatusLabels,
     UpstreamLabels,
 };
+use super::losses::{LossMetrics, Losses};
 use super::notices;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
@@ -55,15 +56,11 @@ struct Inner {
     peer_rtt: Family<PeerLabels, FloatGauge>,
     peer_residency_differs: Family<PeerLabels, Gauge>,
     model_upstreams: Family<ModelLabels, Gauge>,
-    lost: Family<KindLabels, Counter>,
+    losses: LossMetrics,
     usage: Usage,
     dns: DnsQueries,
     tasks: TaskMetrics,
 }
-
-/// What a scrape reads beside the view.
-#[derive(Clone, Debug, Default)]
-pub struct Losses(pub Vec<(&'static str, u64)>);
 
 impl Metrics {
     /// Metrics of the node named `node` in `region`.
@@ -163,10 +160,7 @@ impl Metrics {
     /// All metrics as text, with the states of `view`.
     pub fn scrape(&self, view: &View, losses: &Losses, form: Form) -> String {
         self.read(view);
-        for (kind, count) in &losses.0 {
-            let lost = self.0.lost.get_or_create(&KindLabels { kind });
-            lost.inner().store(*count, Ordering::Relaxed);
-        }
+        self.0.losses.read(losses);
         self.0.families.text(form)
     }
 
@@ -267,7 +261,7 @@ impl Inner {
             peer_rtt: Family::default(),
             peer_residency_differs: Family::default(),
             model_upstreams: Family::default(),
-            lost: Family::default(),
+            losses: LossMetrics::register(families),
             usage: Usage::register(families),
             dns: DnsQueries::default(),
             tasks: TaskMetrics::register(families),
@@ -308,11 +302,6 @@ impl Inner {
             "residency",
             "Requests that residency rules concerned: kept within their fence, refused, or refused to a peer",
             self.residency.clone(),
-        );
-        families.register(
-            "lost",
-            "What was dropped at a limit or refused by a check since the start, by kind",
-            self.lost.clone(),
         );
     }
 

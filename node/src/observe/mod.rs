@@ -9,6 +9,7 @@ pub mod gen_ai;
 pub mod history;
 mod labels;
 pub mod log;
+pub mod losses;
 pub mod metrics;
 pub mod notices;
 pub mod otlp;

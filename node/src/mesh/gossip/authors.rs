@@ -163,8 +163,9 @@ impl Authors {
         if envelope.stamp.generation != gossip {
             return Err(Rejection::Generation);
         }
-        let Certificate { der, generation } =
-            Certificate::parse(envelope.payload).map_err(of_envelope)?;
+        let Certificate {
+            der, generation, ..
+        } = Certificate::parse(envelope.payload).map_err(of_envelope)?;
         let certified = self.certified(now, node, &der)?;
         self.check(&certified, node, value::CERTIFICATE_KEY, &envelope)?;
         let life = Life {
@@ -359,6 +360,7 @@ mod tests {
         let certificate = Certificate {
             der: signer.current().certificate().to_vec(),
             generation: Generation(generation),
+            address: None,
         };
         sealed(
             signer,

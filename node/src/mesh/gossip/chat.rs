@@ -179,6 +179,12 @@ impl Chat {
         lives.map(|(life, node)| (node, Generation(life))).collect()
     }
 
+    /// All that chitchat knows, the dead included.
+    pub(super) async fn known(&self) -> BTreeSet<ChitchatId> {
+        let known = |chitchat: &mut Chitchat| chitchat.node_states().keys().cloned().collect();
+        self.handle.with_chitchat(known).await
+    }
+
     /// Names of all that chitchat knows, the dead included.
     pub(super) async fn names(&self) -> BTreeSet<String> {
         let names = |chitchat: &mut Chitchat| {

@@ -2,8 +2,8 @@
 //!
 //! Chitchat does not publish its codec, so its UDP socket on loopback serves as one. To encode, it
 //! sends to a socket of ours, the *tap*. To decode, the bytes are sent to it from another socket of
-//! ours, a *slot*, and it hands out the message. A malformed message is skipped there in silence;
-//! so each is followed by a *mark*, a tiny valid message, and a mark that comes first says that the
+//! ours, a *slot*, and it hands out the message. What it sees has passed the guard and was written by us. A
+//! message that it cannot read is skipped there in silence; so each is followed by a *mark*, a tiny valid message, and a mark that comes first says that the
 //! message was not one. One message is under way at a time; slots take turns, so that a straggler is
 //! never taken for its successor. This costs about 7 us per message, and five sockets per node.
 //!
@@ -26,8 +26,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::counters::{Counters, Rejection};
-use crate::mesh::wire::{GOSSIP_BYTES_MAX, Outgoing};
+use super::guard::Guard;
+use crate::mesh::wire::{GOSSIP_BYTES_MAX, Outgoing, Sender};
 
 /// Sockets that decode in turn.
 const SLOTS: usize = 4;
@@ -38,14 +38,11 @@ const LOOPBACK_TIMEOUT: Duration = Duration::from_millis(50);
 /// Chitchat's magic number and protocol version 0, and the type of a message without a body.
 const MARK: [u8; 4] = [0x53, 0xb0, 0, 3];
 
-/// Types of messages that have a body: SYN, SYN-ACK and ACK.
-const TYPE_MAX: u8 = 2;
-
 /// Nodes up to which every round of gossip goes out.
 const FULL_PACE_NODES: u32 = 80;
 
 /// Messages and their senders from the links; survives chitchat's lives, one of which holds it.
-pub(super) type Inbox = Arc<Mutex<mpsc::Receiver<(SocketAddr, Bytes)>>>;
+pub(super) type Inbox = Arc<Mutex<mpsc::Receiver<(Sender, Bytes)>>>;
 
 /// How many nodes there are, as told to the socket: it thins out its rounds beyond 80.
 ///
@@ -78,15 +75,15 @@ pub(super) struct LinkTransport<O> {
     pub(super) outgoing: O,
     pub(super) inbox: Inbox,
     pub(super) pace: Arc<Pace>,
-    pub(super) counters: Arc<Counters>,
+    pub(super) guard: Guard,
 }
 
 struct LinkSocket<O> {
     advertise: SocketAddr,
     outgoing: O,
-    inbox: OwnedMutexGuard<mpsc::Receiver<(SocketAddr, Bytes)>>,
+    inbox: OwnedMutexGuard<mpsc::Receiver<(Sender, Bytes)>>,
     pace: Arc<Pace>,
-    counters: Arc<Counters>,
+    guard: Guard,
     codec: Codec,
     codec_address: SocketAddr,
     tap: UdpSocket,
@@ -134,7 +131,7 @@ impl<O: Outgoing> LinkTransport<O> {
             outgoing: self.outgoing.clone(),
             inbox: Arc::clone(&self.inbox).lock_owned().await,
             pace: Arc::clone(&self.pace),
-            counters: Arc::clone(&self.counters),
+            guard: self.guard.clone(),
             codec,
             codec_address,
             tap_address: tap.local_addr()?,
@@ -183,7 +180,11 @@ impl<O: Outgoing> Socket for LinkSocket<O> {
         loop {
             let Some(awaited) = &self.awaited else {
                 match self.inbox.recv().await {
-                    Some((from, message)) => self.put(from, &message),
+                    Some((from, message)) => {
+                        if let Some(message) = self.guard.pass(&from, &message) {
+                            self.put(from.address, &message);
+                        }
+                    }
                     None => std::future::pending().await,
                 }
                 continue;
@@ -199,7 +200,8 @@ impl<O: Outgoing> Socket for LinkSocket<O> {
             let from = awaited.from;
             self.awaited = None;
             if matches!(outcome.envelope.message, ChitchatMessage::BadCluster) {
-                self.counters.reject(Rejection::Message, &from);
+                // The mark, so that the codec did not take what the guard did.
+                self.guard.disagrees(&from);
                 continue;
             }
             return Ok(RecvOutcome {
@@ -244,13 +246,6 @@ impl<O: Outgoing> LinkSocket<O> {
 
     /// Puts a message and its mark into the codec.
     fn put(&mut self, from: SocketAddr, message: &[u8]) {
-        let is_readable = message.len() <= GOSSIP_BYTES_MAX
-            && message.starts_with(&MARK[..2])
-            && message.get(3).is_some_and(|kind| *kind <= TYPE_MAX);
-        if !is_readable {
-            self.counters.reject(Rejection::Message, &from);
-            return;
-        }
         let slot = &self.slots[self.slot_next];
         self.slot_next = (self.slot_next + 1) % SLOTS;
         let put = |bytes: &[u8]| slot.socket.send_to(bytes, self.codec_address).is_ok();
@@ -271,13 +266,14 @@ mod tests {
         ChitchatConfig, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat,
     };
 
+    use super::super::counters::Rejection;
     use super::super::tests::net::{Port, World, address, node};
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A socket, what puts messages into it, and a SYN as chitchat writes it.
-    async fn socket_and_syn() -> (LinkSocket<Port>, mpsc::Sender<(SocketAddr, Bytes)>, Bytes) {
+    async fn socket_and_syn() -> (LinkSocket<Port>, mpsc::Sender<(Sender, Bytes)>, Bytes) {
         let world = World::new();
         let transport = |number| {
             let (outgoing, _) = world.net.attach(&node("n"), address(number));
@@ -287,7 +283,7 @@ mod tests {
                 outgoing,
                 inbox: Arc::new(Mutex::new(inbox)),
                 pace: Arc::default(),
-                counters: Arc::default(),
+                guard: world.guard(&node("n"), number),
             };
             (transport, sender)
         };
@@ -322,6 +318,11 @@ mod tests {
         )
     }
 
+    fn from(name: &str, number: u16) -> Sender {
+        let (node, address) = (node(name), address(number));
+        Sender { node, address }
+    }
+
     async fn received(socket: &mut LinkSocket<Port>) -> SocketAddr {
         let outcome = timeout(PATIENCE, socket.recv())
             .await
@@ -334,7 +335,7 @@ mod tests {
         let (mut socket, inbox, syn) = socket_and_syn().await;
         for number in 10..30 {
             inbox
-                .send((address(number), syn.clone()))
+                .send((from("n", number), syn.clone()))
                 .await
                 .expect("room");
         }
@@ -344,29 +345,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_between_messages_is_counted_and_costs_no_message() {
+    async fn garbage_between_messages_costs_only_its_sender_the_ear() {
         let (mut socket, inbox, syn) = socket_and_syn().await;
-        let truncated = syn.slice(..syn.len() - 3);
+        let mark = Bytes::from_static(&MARK);
+        let garbage = [Bytes::new(), syn.slice(..syn.len() - 3), mark];
         for number in 10..20 {
-            for message in [
-                &Bytes::new(),
-                &Bytes::from_static(b"junk"),
-                &truncated,
-                &syn,
-            ] {
-                inbox
-                    .send((address(number), message.clone()))
-                    .await
-                    .expect("room");
+            let garbage = &garbage[usize::from(number) % garbage.len()];
+            let liar = from(&format!("liar-{number}"), 66);
+            for message in [garbage, &syn] {
+                let message = (liar.clone(), message.clone());
+                inbox.send(message).await.expect("room");
             }
-            let mark = Bytes::from_static(&MARK);
-            inbox.send((address(number), mark)).await.expect("room");
+            let message = (from("n", number), syn.clone());
+            inbox.send(message).await.expect("room");
         }
         for number in 10..20 {
             assert_eq!(received(&mut socket).await, address(number));
         }
-        // Four bad ones before each message but the first, which has three.
-        assert_eq!(socket.counters.rejected(Rejection::Message), 39);
+        let counters = socket.guard.counters();
+        assert_eq!(counters.rejected(Rejection::Message), 10);
+        assert_eq!(counters.rejected(Rejection::Quarantined), 10);
     }
 
     #[tokio::test]
@@ -374,7 +372,7 @@ mod tests {
         let (mut socket, inbox, syn) = socket_and_syn().await;
         for number in 10..20 {
             inbox
-                .send((address(number), syn.clone()))
+                .send((from("n", number), syn.clone()))
                 .await
                 .expect("room");
             let mut polls = 0;
@@ -405,7 +403,10 @@ mod tests {
                 .send_to(b"junk", socket.tap_address)
                 .expect("sent");
         }
-        inbox.send((address(10), syn.clone())).await.expect("room");
+        inbox
+            .send((from("n", 10), syn.clone()))
+            .await
+            .expect("room");
         assert_eq!(received(&mut socket).await, address(10));
         assert!(
             timeout(Duration::from_millis(50), socket.recv())

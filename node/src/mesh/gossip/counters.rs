@@ -12,7 +12,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Why something that came in was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// A gossip message that chitchat cannot read.
+    /// A gossip message that is none, or none that an honest node sends.
     Message,
     /// A value or rumor that is not what its key wants.
     Malformed,
@@ -22,19 +22,21 @@ pub enum Rejection {
     Certificate,
     /// A signature that is not by the certificate's key: forged, or altered on the way.
     Signature,
-    /// A value of another life of the node than the one it was found in.
+    /// A value of another life of the node than the one it was found in, or of another version.
     Generation,
     /// One node or key more than there is room for.
     Crowded,
     /// One rumor more than there is time for; gossip brings it later.
     Throttled,
-    /// Somebody else wrote into this node's own state.
+    /// Somebody else wrote into this node's own state, or wanted to.
     ForeignWrite,
+    /// Something of a peer in quarantine.
+    Quarantined,
 }
 
 impl Rejection {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Message,
         Self::Malformed,
         Self::Oversize,
@@ -44,6 +46,7 @@ impl Rejection {
         Self::Crowded,
         Self::Throttled,
         Self::ForeignWrite,
+        Self::Quarantined,
     ];
 
     /// One word for metrics and logs.
@@ -58,6 +61,7 @@ impl Rejection {
             Self::Crowded => "crowded",
             Self::Throttled => "throttled",
             Self::ForeignWrite => "foreign_write",
+            Self::Quarantined => "quarantined",
         }
     }
 }

@@ -16,6 +16,7 @@ use super::authors::{Authors, Heard, Life, of_envelope};
 use super::chat::Change;
 use super::counters::{Counters, Rejection};
 use super::former::Former;
+use super::quarantined::Quarantined;
 use super::relays::{Kept, Relays};
 use crate::mesh::identity::Verifier;
 use crate::mesh::wire::RUMOR_BYTES_MAX;
@@ -26,6 +27,9 @@ const FACTS_MAX: usize = 4_096;
 
 /// Rumors whose signatures are checked per second: an eighth of a core.
 const RUMORS_PER_SECOND: u32 = 2_000;
+
+/// The same for those of one peer, so that it cannot take the time of all.
+const RUMORS_PER_PEER: u32 = 500;
 
 /// Authors up to which none is forgotten.
 const AUTHORS_KEPT: usize = 128;
@@ -39,10 +43,13 @@ pub(super) struct Hearing {
     former: Former,
     /// Rumors that may still be checked in this second.
     rumors_left: u32,
+    /// How many of each peer were checked in it.
+    checked: BTreeMap<NodeName, u32>,
     /// The newest members, unless the engine has them.
     members: Option<BTreeSet<NodeName>>,
     facts: VecDeque<Event>,
     counters: Arc<Counters>,
+    quarantined: Arc<Quarantined>,
 }
 
 impl Hearing {
@@ -51,6 +58,7 @@ impl Hearing {
         node: NodeName,
         verifier: Verifier,
         counters: Arc<Counters>,
+        quarantined: Arc<Quarantined>,
     ) -> Self {
         Self {
             node,
@@ -58,9 +66,11 @@ impl Hearing {
             relays: Relays::default(),
             former: Former::default(),
             rumors_left: RUMORS_PER_SECOND,
+            checked: BTreeMap::new(),
             members: None,
             facts: VecDeque::new(),
             counters,
+            quarantined,
         }
     }
 
@@ -87,6 +97,7 @@ impl Hearing {
     /// A second has passed.
     pub(super) fn refill(&mut self) {
         self.rumors_left = RUMORS_PER_SECOND;
+        self.checked.clear();
     }
 
     /// Whether so many authors are known that those whom chitchat forgot should go.
@@ -121,8 +132,17 @@ impl Hearing {
 
     /// Takes a rumor that `from` pushed.
     pub(super) fn rumor(&mut self, from: NodeName, bytes: Bytes) {
+        if self.quarantined.holds(&from) {
+            self.counters.reject(Rejection::Quarantined, &from);
+            return;
+        }
         if let Err(reason) = self.check_rumor(&from, &bytes) {
             self.counters.reject(reason, &from);
+            if reason == Rejection::Signature {
+                // Who relays has checked it, by the certificate that came along.
+                let cause = "a rumor that the author it names did not sign";
+                self.quarantined.put(&from, &cause);
+            }
         }
     }
 
@@ -135,7 +155,10 @@ impl Hearing {
             key,
             certificate,
             envelope,
-        } = Rumor::parse(bytes).map_err(of_envelope)?;
+        } = Rumor::parse(bytes).map_err(|error| {
+            self.quarantined.put(from, &error);
+            of_envelope(error)
+        })?;
         let Key::Fact(key) = value::parse_key(&key).map_err(|_| Rejection::Malformed)? else {
             return Ok(());
         };
@@ -143,8 +166,7 @@ impl Hearing {
             Counters::add(&self.counters.rumors_repeated);
             return Ok(());
         }
-        let left = self.rumors_left.checked_sub(1);
-        self.rumors_left = left.ok_or(Rejection::Throttled)?;
+        self.take_check(from)?;
         let now = Instant::now();
         let heard = self
             .authors
@@ -159,6 +181,18 @@ impl Hearing {
             self.relays.keep(author.clone(), key, kept);
             self.put(author, stamp, fact, Via::Rumor);
         }
+        Ok(())
+    }
+
+    /// Takes one of the checks of this second.
+    fn take_check(&mut self, from: &NodeName) -> Result<(), Rejection> {
+        let checked = self.checked.entry(from.clone()).or_default();
+        if *checked >= RUMORS_PER_PEER {
+            return Err(Rejection::Throttled);
+        }
+        *checked += 1;
+        let left = self.rumors_left.checked_sub(1);
+        self.rumors_left = left.ok_or(Rejection::Throttled)?;
         Ok(())
     }
 

@@ -5,12 +5,14 @@
 //! so that peers go on with them. The certificate's value binds the two.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use grapevine_proto::value::{self, PAYLOAD_BYTES_MAX, Payload, STATE_BYTES_MAX};
 use grapevine_proto::value_envelope::{Certificate, Rumor, SEAL_BYTES_MAX, seal, signed_bytes};
+use grapevine_proto::value_position::{POSITION_BYTES_MAX, Position, positioned};
 
 use crate::mesh::identity::{Signer, SigningIdentity};
 
@@ -30,6 +32,11 @@ pub(super) struct Own {
     /// The certificate and key that everything told is sealed with. When the signer has another, all
     /// is sealed anew: a peer checks a node's values by the one certificate that it gossips.
     signing: Arc<SigningIdentity>,
+    /// Where this node's gossip is reached.
+    address: SocketAddr,
+    /// The version of the last value that was sealed in this life of gossip. Chitchat counts alike: each
+    /// sealed value is set once, in this order.
+    version: u64,
     told: BTreeMap<FactKey, Told>,
 }
 
@@ -54,6 +61,7 @@ impl Own {
     pub(super) fn new(
         mesh: MeshName,
         node: NodeName,
+        address: SocketAddr,
         signer: Signer,
         generation: Generation,
     ) -> Self {
@@ -65,6 +73,8 @@ impl Own {
             generation,
             life: generation,
             signing,
+            address,
+            version: 0,
             told: BTreeMap::new(),
         }
     }
@@ -100,20 +110,32 @@ impl Own {
         self.signer.current().certificate() != self.signing.certificate()
     }
 
+    /// Everything, as the first values of a new life of gossip.
+    pub(super) fn seal_first(&mut self) -> Vec<Sealed> {
+        self.version = 0;
+        self.seal_all()
+    }
+
     /// Everything, the certificate first: who hears the rest can check it then.
     pub(super) fn seal_all(&mut self) -> Vec<Sealed> {
         self.signing = self.signer.current();
         let certificate = Certificate {
             der: self.signing.certificate().to_vec(),
             generation: self.generation,
+            address: Some(self.address),
         };
         let stamp = Stamp {
             generation: self.life,
             version: 0,
         };
         let mut all = vec![self.seal(value::CERTIFICATE_KEY, stamp, &certificate.payload())];
-        for (key, told) in &self.told {
-            all.push(self.seal_fact(&key.to_string(), told.version, &told.payload.json));
+        let told: Vec<_> = self
+            .told
+            .iter()
+            .map(|(key, told)| (key.to_string(), told.version, told.payload.json.clone()))
+            .collect();
+        for (key, version, json) in told {
+            all.push(self.seal_fact(&key, version, &json));
         }
         all
     }
@@ -164,7 +186,7 @@ impl Own {
         .ok()
     }
 
-    fn tell_gone(&self, key: &FactKey, version: u64) -> Sealed {
+    fn tell_gone(&mut self, key: &FactKey, version: u64) -> Sealed {
         let sealed = self.seal_fact(&key.to_string(), version, GONE);
         Sealed {
             is_passing: true,
@@ -175,16 +197,17 @@ impl Own {
     /// The longest payload for `key`.
     fn room_for(&self, key: &FactKey) -> usize {
         if !matches!(key, FactKey::Upstream(_)) {
-            return PAYLOAD_BYTES_MAX;
+            return PAYLOAD_BYTES_MAX - POSITION_BYTES_MAX;
         }
         let is_upstream = |key: &FactKey| matches!(key, FactKey::Upstream(_));
         let others = self.told.iter().filter(|(key, _)| is_upstream(key));
         let taken: usize = others.map(|(_, told)| told.bytes).sum();
         let beside = RESERVED_BYTES + taken + key.to_string().len() + SEAL_BYTES_MAX;
-        PAYLOAD_BYTES_MAX.min(STATE_BYTES_MAX.saturating_sub(beside))
+        let room = PAYLOAD_BYTES_MAX.min(STATE_BYTES_MAX.saturating_sub(beside));
+        room.saturating_sub(POSITION_BYTES_MAX)
     }
 
-    fn seal_fact(&self, key: &str, version: u64, payload: &str) -> Sealed {
+    fn seal_fact(&mut self, key: &str, version: u64, payload: &str) -> Sealed {
         let stamp = Stamp {
             generation: self.generation,
             version,
@@ -192,9 +215,15 @@ impl Own {
         self.seal(key, stamp, payload)
     }
 
-    fn seal(&self, key: &str, stamp: Stamp, payload: &str) -> Sealed {
-        let bytes = signed_bytes(self.mesh.as_str(), &self.node, key, stamp, payload);
-        let value = seal(stamp, payload, &self.signing.sign(&bytes));
+    fn seal(&mut self, key: &str, stamp: Stamp, payload: &str) -> Sealed {
+        self.version += 1;
+        let position = Position {
+            life: self.life,
+            version: self.version,
+        };
+        let payload = positioned(payload, position);
+        let bytes = signed_bytes(self.mesh.as_str(), &self.node, key, stamp, &payload);
+        let value = seal(stamp, &payload, &self.signing.sign(&bytes));
         Sealed {
             key: key.to_owned(),
             value: value.expect("payloads are JSON: we wrote them"),
@@ -216,12 +245,12 @@ mod tests {
     use grapevine_core::units::{Share, Tier, Weight};
     use grapevine_proto::value::VALUE_BYTES_MAX;
 
-    use super::super::tests::net::{World, mesh, node};
+    use super::super::tests::net::{World, address, mesh, node};
     use super::*;
 
     fn own() -> Own {
         let (signer, _) = World::new().identity(&node("n1"));
-        Own::new(mesh(), node("n1"), signer, Generation(1))
+        Own::new(mesh(), node("n1"), address(1), signer, Generation(1))
     }
 
     fn upstream(number: usize, models: usize) -> Fact {
@@ -286,15 +315,19 @@ mod tests {
         let mut own = own();
         own.tell(&Fact::Phase(Phase::Ready), 5);
         own.begin_life(Generation(9));
-        let all = own.seal_all();
+        let all = own.seal_first();
         let keys: Vec<_> = all.iter().map(|sealed| sealed.key.as_str()).collect();
         assert_eq!(keys, ["cert", "phase"]);
         assert!(all[0].value.starts_with(r#"{"g":9,"v":0,"d":{"der":""#));
-        assert!(all[0].value.contains(r#","of":1},"s":"#));
+        assert!(
+            all[0]
+                .value
+                .contains(r#","of":1,"at":"127.0.0.1:7001","w":[9,1]},"s":"#)
+        );
         assert!(
             all[1]
                 .value
-                .starts_with(r#"{"g":1,"v":5,"d":{"phase":"ready"},"#)
+                .starts_with(r#"{"g":1,"v":5,"d":{"phase":"ready","w":[9,2]},"#)
         );
     }
 }

@@ -4,14 +4,13 @@
 //! read from peers meanwhile), so that orders from the engine are always taken and the two can never
 //! wait for each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chitchat::ChitchatId;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
@@ -21,12 +20,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::warn;
 
-use super::chat::{Chat, ChatConfig, News};
+use super::chat::{Chat, ChatConfig};
 use super::codec::{LinkTransport, Pace};
 use super::counters::Counters;
+use super::filter::Filter;
+use super::guard::Guard;
 use super::hearing::Hearing;
 use super::members::Members;
 use super::own::{Own, Sealed};
+use super::quarantined::Quarantined;
 use super::seeds::{Seeds, Tried};
 use crate::driver::Telling;
 use crate::mesh::identity::{Signer, Verifier};
@@ -34,6 +36,7 @@ use crate::mesh::wire::{Incoming, Outgoing};
 use crate::vital::Vital;
 
 mod lives;
+mod look;
 
 use lives::RESTART_DELAY;
 
@@ -69,6 +72,7 @@ pub struct GossipConfig {
 #[derive(Debug)]
 pub struct Gossip {
     counters: Arc<Counters>,
+    quarantined: Arc<Quarantined>,
     task: JoinHandle<()>,
 }
 
@@ -85,41 +89,39 @@ impl Gossip {
         verifier: Verifier,
     ) -> Self {
         let counters = Arc::new(Counters::default());
-        let pace = Arc::new(Pace::default());
+        let quarantined = Arc::new(Quarantined::default());
+        let (mesh, node) = (config.mesh.clone(), config.node.clone());
+        let filter = Filter::new(
+            mesh.clone(),
+            node.clone(),
+            config.advertise,
+            verifier.clone(),
+        );
         let Incoming { gossip, rumors } = incoming;
         let transport = LinkTransport {
             advertise: config.advertise,
             outgoing,
             inbox: Arc::new(Mutex::new(gossip)),
-            pace: Arc::clone(&pace),
-            counters: Arc::clone(&counters),
+            pace: Arc::default(),
+            guard: Guard::new(filter, Arc::clone(&quarantined), Arc::clone(&counters)),
         };
-        let now = Instant::now();
+        let own = Own::new(
+            mesh.clone(),
+            node.clone(),
+            config.advertise,
+            signer,
+            config.generation,
+        );
+        let hearing = Hearing::new(
+            mesh,
+            node,
+            verifier,
+            Arc::clone(&counters),
+            Arc::clone(&quarantined),
+        );
+        let task = Task::new(&config, own, hearing, transport, Arc::clone(&counters));
         let mut tick = interval(config.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mesh, node) = (config.mesh.clone(), config.node.clone());
-        let task = Task {
-            own: Own::new(mesh.clone(), node.clone(), signer, config.generation),
-            hearing: Hearing::new(mesh.clone(), node.clone(), verifier, Arc::clone(&counters)),
-            members: Members::new(now, config.interval),
-            chat_config: ChatConfig {
-                mesh,
-                node,
-                advertise: config.advertise,
-                interval: config.interval,
-            },
-            chat: None,
-            start_at: now,
-            started_at: now,
-            restart_delay: RESTART_DELAY,
-            changed: Arc::new(Notify::new()),
-            contacts: Vec::new(),
-            tried: Tried::default(),
-            live_addresses: BTreeSet::new(),
-            counters: Arc::clone(&counters),
-            pace,
-            transport,
-        };
         let seeds = Seeds::look_up(&config.seeds);
         let task = task.run(Ends {
             events,
@@ -129,12 +131,21 @@ impl Gossip {
             tick,
         });
         let task = tokio::spawn(config.vital.keep("gossip", task));
-        Self { counters, task }
+        Self {
+            counters,
+            quarantined,
+            task,
+        }
     }
 
     /// What was refused and gone through so far.
     pub const fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Whom it does not listen to at present.
+    pub const fn quarantined(&self) -> &Arc<Quarantined> {
+        &self.quarantined
     }
 }
 
@@ -176,6 +187,38 @@ struct Task<O> {
 }
 
 impl<O: Outgoing> Task<O> {
+    fn new(
+        config: &GossipConfig,
+        own: Own,
+        hearing: Hearing,
+        transport: LinkTransport<O>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            own,
+            hearing,
+            members: Members::new(now, config.interval),
+            chat_config: ChatConfig {
+                mesh: config.mesh.clone(),
+                node: config.node.clone(),
+                advertise: config.advertise,
+                interval: config.interval,
+            },
+            chat: None,
+            start_at: now,
+            started_at: now,
+            restart_delay: RESTART_DELAY,
+            changed: Arc::new(Notify::new()),
+            contacts: Vec::new(),
+            tried: Tried::default(),
+            live_addresses: BTreeSet::new(),
+            counters,
+            pace: Arc::clone(&transport.pace),
+            transport,
+        }
+    }
+
     async fn run(mut self, mut ends: Ends) {
         let mut ticks = 0_u64;
         loop {
@@ -210,6 +253,7 @@ impl<O: Outgoing> Task<O> {
         let per_second = Duration::from_secs(1).div_duration_f64(self.chat_config.interval);
         if ticks.is_multiple_of(per_second.ceil() as u64) {
             self.hearing.refill();
+            self.transport.guard.refill();
             self.forget().await;
         }
         if self.own.certificate_changed() {
@@ -218,19 +262,6 @@ impl<O: Outgoing> Task<O> {
         }
         if !self.hearing.is_full() {
             self.look().await;
-        }
-    }
-
-    /// Lets lives lapse that newcomers are not told of, and drops the authors that chitchat has dropped,
-    /// once they are more than a few.
-    async fn forget(&mut self) {
-        let Some(chat) = &self.chat else { return };
-        // A young life of chitchat does not know everybody yet.
-        if self.started_at.elapsed() >= LIFE_IS_GOOD {
-            self.hearing.lapse(&chat.told_to_newcomers().await);
-        }
-        if self.hearing.is_crowded(self.members.told().len()) {
-            self.hearing.retain(&chat.names().await);
         }
     }
 
@@ -285,56 +316,6 @@ impl<O: Outgoing> Task<O> {
             self.transport.outgoing.rumor(rumor, Some(&kept.from));
             Counters::add(&self.counters.rumors_relayed);
         }
-    }
-
-    /// Takes what is new in chitchat.
-    async fn look(&mut self) {
-        let Some(chat) = &mut self.chat else { return };
-        let News {
-            live,
-            changes,
-            own_is_intact,
-        } = chat.news().await;
-        for change in changes {
-            if !self.hearing.change(&change) {
-                chat.put_back(&change);
-            }
-        }
-        let addresses = live.iter().map(|id| id.gossip_advertise_addr);
-        self.live_addresses = addresses.collect();
-        let members = live
-            .iter()
-            .filter_map(|id| self.hearing.member(&id.node_id, id.generation_id));
-        let members = members.collect();
-        if let Some(members) = self
-            .members
-            .observe(Instant::now(), &members, self.pace.share())
-        {
-            self.hearing.set_members(members.clone());
-            self.pace.set_nodes(members.len() + 1);
-        }
-        self.transport.outgoing.members(self.places(&live));
-        let node = self.chat_config.node.as_str();
-        let own_name_speaks = live.iter().any(|id| &*id.node_id == node);
-        let interval = self.chat_config.interval.div_f64(self.pace.share());
-        let former = self.hearing.former_life(own_name_speaks, interval);
-        if !own_is_intact {
-            self.on_foreign_write();
-        }
-        if let Some(former) = former {
-            self.outlive(former);
-        }
-    }
-
-    /// Where the members are, each in its latest proven life: anybody can claim a later one elsewhere.
-    fn places(&self, live: &[ChitchatId]) -> BTreeMap<NodeName, SocketAddr> {
-        let mut live: Vec<&ChitchatId> = live.iter().collect();
-        live.sort_by_key(|id| id.generation_id);
-        let places = live.into_iter().filter_map(|id| {
-            let node = self.hearing.member(&id.node_id, id.generation_id)?;
-            Some((node, id.gossip_advertise_addr))
-        });
-        places.collect()
     }
 
     fn on_seed(&mut self, address: SocketAddr) {

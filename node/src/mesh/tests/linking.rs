@@ -253,7 +253,10 @@ async fn gossip_of_any_size_arrives_under_the_advertised_address() {
     let (from, message) = soon("gossip", b.parts.incoming.gossip.recv())
         .await
         .expect("an open queue");
-    assert_eq!((from, &message[..]), (a.handle.advertised(), &b"small"[..]));
+    assert_eq!(
+        (from.address, &message[..]),
+        (a.handle.advertised(), &b"small"[..])
+    );
     let large = Bytes::from(vec![7; GOSSIP_BYTES_MAX]);
     a.parts.outgoing.gossip(to_b, large.clone());
     let (_, message) = soon("gossip", b.parts.incoming.gossip.recv())

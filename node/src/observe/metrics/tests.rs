@@ -108,8 +108,18 @@ fn filled() -> Metrics {
     metrics
 }
 
+fn losses() -> Losses {
+    Losses {
+        counts: vec![("records", 3)],
+        quarantined: vec![(
+            NodeName::new("jpn").expect("a valid name"),
+            Duration::from_secs(7),
+        )],
+    }
+}
+
 fn scraped(metrics: &Metrics) -> String {
-    metrics.scrape(&view(), &Losses(vec![("records", 3)]), Form::Prometheus)
+    metrics.scrape(&view(), &losses(), Form::Prometheus)
 }
 
 /// Rows of the table as the text shows them: name, type, labels, help.
@@ -194,7 +204,7 @@ fn table_has_every_metric_and_none_besides() {
 #[test]
 fn test_above_knows_every_metric_there_is() {
     let metrics = filled();
-    let text = metrics.scrape(&view(), &Losses(vec![("records", 3)]), Form::OpenMetrics);
+    let text = metrics.scrape(&view(), &losses(), Form::OpenMetrics);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let shown: Vec<&str> = types
         .filter_map(|line| Some(line.split_once(' ')?.0))

@@ -26,9 +26,10 @@ const REJOIN_INTERVALS: u32 = 10;
 
 impl<O: Outgoing> Task<O> {
     pub(super) async fn start(&mut self) {
-        let values = self.own.seal_all();
+        let values = self.own.seal_first();
         let changed = Arc::clone(&self.changed);
         let life = self.own.life();
+        self.transport.guard.begin_life(life);
         let started = Chat::start(&self.chat_config, life, values, &self.transport, changed).await;
         match started {
             Ok(chat) => {

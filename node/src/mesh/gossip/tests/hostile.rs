@@ -8,13 +8,16 @@ use chitchat::{
     ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
     spawn_chitchat,
 };
+use grapevine_core::engine::Via;
 use grapevine_core::fact::{FactKey, Phase};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
+use grapevine_proto::gossip;
 use grapevine_proto::value_envelope::{Rumor, seal, signed_bytes};
+use grapevine_proto::value_position::{Position, positioned};
 use tokio::sync::Mutex;
 
 use super::super::codec::{LinkTransport, Pace};
-use super::super::counters::{Counters, Rejection};
+use super::super::counters::Rejection;
 use super::super::task::GOSSIP_INTERVAL;
 use super::net::{Node, Port, World, address, mesh, node};
 use crate::mesh::identity::Signer;
@@ -48,7 +51,7 @@ impl Mallory {
             outgoing: port.clone(),
             inbox: Arc::new(Mutex::new(incoming.gossip)),
             pace: Arc::new(Pace::default()),
-            counters: Arc::new(Counters::default()),
+            guard: world.guard(&name, 66),
         };
         let config = ChitchatConfig {
             chitchat_id: ChitchatId::new("mallory", 1, address(66)),
@@ -110,12 +113,18 @@ async fn value_forged_in_gossip_is_ignored_and_counted() {
     nodes[2].until_phase(&node("n2"), Phase::Ready).await;
     let mallory = Mallory::join(&world).await;
     let victim = ChitchatId::new("n2", 1, address(2));
-    let value = forged(&mallory.signer, &node("n2"), "phase", 1, DRAINING);
+    let position = Position {
+        life: Generation(1),
+        version: 1_000,
+    };
+    let draining = positioned(DRAINING, position);
+    let value = forged(&mallory.signer, &node("n2"), "phase", 1, &draining);
     mallory.write(&victim, "phase", &value).await;
     until_rejected(&mut nodes[0], Rejection::Signature).await;
     until_rejected(&mut nodes[2], Rejection::Signature).await;
     until_rejected(&mut nodes[1], Rejection::ForeignWrite).await;
-    // The victim goes on in a new life, and is believed there.
+    // The victim goes on in the same life, and is believed.
+    assert_eq!(restarts(&nodes[1]), 0);
     nodes[1].tell_phase(Phase::Joining).await;
     for other in [0, 2] {
         nodes[other].until_phase(&node("n2"), Phase::Joining).await;
@@ -127,6 +136,37 @@ async fn value_forged_in_gossip_is_ignored_and_counted() {
         };
         assert!(!is_forged(&FactKey::Phase));
     }
+}
+
+#[tokio::test]
+async fn true_value_under_a_higher_version_does_not_hide_what_comes_after_it() {
+    let world = World::new();
+    let mut nodes = world.start_all(3).await;
+    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[0].until_phase(&node("n2"), Phase::Ready).await;
+    let mallory = Mallory::join(&world).await;
+    let victim = ChitchatId::new("n2", 1, address(2));
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let value = loop {
+        let value = mallory.chitchat.with_chitchat(|chitchat| {
+            let state = chitchat.node_state(&victim)?;
+            state.get("phase").map(str::to_owned)
+        });
+        if let Some(value) = value.await {
+            break value;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "mallory heard nothing"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    mallory.write(&victim, "phase", &value).await;
+    until_rejected(&mut nodes[0], Rejection::Generation).await;
+    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[0].until_phase(&node("n2"), Phase::Draining).await;
+    let heard = nodes[0].last(&node("n2"), &FactKey::Phase).expect("heard");
+    assert_eq!(heard.via, Via::Gossip);
 }
 
 #[tokio::test]
@@ -151,29 +191,35 @@ async fn member_that_proved_nothing_is_no_member() {
 async fn rumor_in_anothers_name_is_ignored_and_counted() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
-    let mallory = Mallory::join(&world).await;
     let victim = node("n2");
-    let value = forged(&mallory.signer, &victim, "phase", 1, DRAINING);
-    let send = |certificate: &[u8]| {
-        let rumor = Rumor::encode(&victim, "phase", certificate, &value).expect("fits");
-        mallory.port.rumor(rumor.into(), Some(&victim));
+    let (liar, _) = world.identity(&node("liar"));
+    let value = forged(&liar, &victim, "phase", 1, DRAINING);
+    let rumor = |certificate: &[u8], value: &str| {
+        let rumor = Rumor::encode(&victim, "phase", certificate, value);
+        Bytes::from(rumor.expect("fits"))
     };
-    send(mallory.signer.current().certificate());
+    // Each by a peer of its own, since some of them cost it the ear.
+    let push = |number: u16, rumor: Bytes| {
+        let name = node(&format!("liar-{number}"));
+        let (port, _incoming) = world.net.attach(&name, address(100 + number));
+        port.rumor(rumor, Some(&victim));
+    };
+    push(1, rumor(liar.current().certificate(), &value));
     until_rejected(&mut nodes[0], Rejection::Certificate).await;
-    send(nodes[1].signer.current().certificate());
+    push(2, rumor(nodes[1].signer.current().certificate(), &value));
     until_rejected(&mut nodes[0], Rejection::Signature).await;
     let foreign = World::new().identity(&victim).0;
     let value = forged(&foreign, &victim, "phase", 1, DRAINING);
-    let rumor = Rumor::encode(&victim, "phase", foreign.current().certificate(), &value);
-    mallory.port.rumor(rumor.expect("fits").into(), None);
-    mallory.port.rumor(Bytes::from_static(b"{\"n\":"), None);
+    push(3, rumor(foreign.current().certificate(), &value));
+    push(4, Bytes::from_static(b"{\"n\":"));
     until_rejected(&mut nodes[0], Rejection::Malformed).await;
-    mallory.port.rumor(vec![b' '; 9_000].into(), None);
+    push(5, vec![b' '; 9_000].into());
     until_rejected(&mut nodes[0], Rejection::Oversize).await;
-    assert_eq!(
-        nodes[0].gossip.counters().rejected(Rejection::Certificate),
-        2
-    );
+    let counters = nodes[0].gossip.counters();
+    assert_eq!(counters.rejected(Rejection::Certificate), 2);
+    let held = nodes[0].gossip.quarantined().held();
+    let held: Vec<_> = held.iter().map(|(peer, _)| peer.as_str()).collect();
+    assert_eq!(held, ["liar-2", "liar-4"]);
     nodes[1].tell_phase(Phase::Ready).await;
     nodes[0].until_phase(&victim, Phase::Ready).await;
     assert_eq!(nodes[0].heard.len(), 1, "{:?}", nodes[0].heard);
@@ -244,32 +290,91 @@ fn deadly_ack(id: &ChitchatId) -> Vec<u8> {
     ack
 }
 
+/// One message of small blocks, each of which is much more than it looks: 1.2 GB for chitchat alone.
+fn swelling_ack() -> Vec<u8> {
+    // Zstandard: a frame of one block, the same byte 60,000 times.
+    let block = [
+        0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x60, 0xe9, 0x03, 0x53, 0x07, 0x00,
+    ];
+    let mut ack = vec![0x53, 0xb0, 1, 2];
+    while ack.len() < 63_800 {
+        ack.push(1);
+        ack.extend((block.len() as u16).to_le_bytes());
+        ack.extend(block);
+    }
+    ack.push(0);
+    ack
+}
+
 #[tokio::test]
-async fn message_that_ends_chitchat_does_not_end_gossip() {
+async fn message_that_would_end_chitchat_costs_its_sender_the_ear_and_nobody_else_anything() {
     let world = World::new();
     let mut nodes = world.start_all(3).await;
     let mallory = Mallory::join(&world).await;
-    let ack = deadly_ack(&ChitchatId::new("n2", 1, address(2)));
-    mallory.port.gossip(address(1), ack.into());
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while restarts(&nodes[0]) == 0 {
-        assert!(tokio::time::Instant::now() < deadline, "chitchat took it");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    let deadly = deadly_ack(&ChitchatId::new("n2", 1, address(2)));
+    for message in [deadly, swelling_ack()] {
+        for _ in 0..5 {
+            mallory.port.gossip(address(1), message.clone().into());
+        }
     }
-    let since = tokio::time::Instant::now();
-    nodes[0].tell_phase(Phase::Draining).await;
+    until_rejected(&mut nodes[0], Rejection::Quarantined).await;
+    let held = nodes[0].gossip.quarantined().held();
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert_eq!(held[0].0, node("mallory"));
+    // A newcomer joins through the node that is attacked, and all hear each other.
+    let mut newcomer = world.start(4, 1);
+    newcomer.tell_phase(Phase::Ready).await;
+    for other in &mut nodes {
+        other.until_phase(&node("n4"), Phase::Ready).await;
+        other.tell_phase(Phase::Draining).await;
+    }
+    for name in ["n1", "n2", "n3"] {
+        newcomer.until_phase(&node(name), Phase::Draining).await;
+    }
+    for node in &nodes {
+        assert_eq!(restarts(node), 0);
+        assert!(node.members.len() >= 2, "nobody died: {:?}", node.members);
+    }
+    assert!(nodes[1].gossip.quarantined().held().is_empty());
+}
+
+#[tokio::test]
+async fn thousands_of_members_that_a_peer_makes_up_take_no_space() {
+    const CLAIMED: u64 = 1_000;
+    let world = World::new();
+    let mut nodes = world.start_all(3).await;
+    let mallory = Mallory::join(&world).await;
+    for round in 0..6 {
+        let claimed = (0..CLAIMED).map(|number| gossip::Entry {
+            incarnation: gossip::Incarnation {
+                node: node(&format!("claimed-{round}-{number}")),
+                generation: Generation(1),
+                address: address(66),
+            },
+            heartbeat: 1 + round,
+            collected_version: 0,
+            version: 7,
+        });
+        let syn = gossip::Message::Syn {
+            mesh: mesh().to_string(),
+            digest: claimed.collect(),
+        };
+        let syn = gossip::encode(&syn).expect("fits");
+        mallory.port.gossip(address(1), syn.into());
+        nodes[1].tell_phase(Phase::Joining).await;
+        nodes[1].tell_phase(Phase::Ready).await;
+    }
     nodes[1].tell_phase(Phase::Draining).await;
-    nodes[1].until_phase(&node("n1"), Phase::Draining).await;
-    nodes[2].until_phase(&node("n1"), Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
-    super::report("facts arrive again after chitchat ended", since);
-    let heard = nodes[2].last(&node("n1"), &FactKey::Phase).expect("heard");
-    assert_eq!(
-        heard.stamp.generation,
-        Generation(1),
-        "the node itself lives on"
-    );
-    assert_eq!(nodes[0].members.len(), 2, "nobody died");
+    // What it passes on has nobody in it but those who exist.
+    let mut newcomer = world.start(4, 1);
+    newcomer.until_members(3).await;
+    let longest = {
+        let caught = world.net.caught.lock().expect("not poisoned");
+        caught.iter().map(Bytes::len).max().expect("some")
+    };
+    assert!(longest < 16_000, "{longest} bytes");
+    assert!(nodes[0].gossip.quarantined().held().is_empty());
 }
 
 #[tokio::test]

@@ -13,12 +13,14 @@ use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::super::filter::Filter;
+use super::super::guard::Guard;
 use super::super::{Gossip, GossipConfig};
 use crate::driver::Telling;
 use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::identity::{Signer, Verifier};
-use crate::mesh::wire::{Incoming, Outgoing};
+use crate::mesh::wire::{Incoming, Outgoing, Sender};
 
 /// Far above what any step takes, so that a loaded machine fails no test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,7 +52,7 @@ pub(in super::super) struct Net {
 
 struct Mailbox {
     node: NodeName,
-    gossip: mpsc::Sender<(SocketAddr, Bytes)>,
+    gossip: mpsc::Sender<(Sender, Bytes)>,
     rumors: mpsc::Sender<(NodeName, Bytes)>,
 }
 
@@ -105,7 +107,11 @@ impl Outgoing for Port {
         }
         if let Some(mailbox) = self.net.mailboxes.lock().expect("not poisoned").get(&to) {
             // A full or closed mailbox loses it, as a network would.
-            let _ = mailbox.gossip.try_send((self.address, message));
+            let from = Sender {
+                node: self.node.clone(),
+                address: self.address,
+            };
+            let _ = mailbox.gossip.try_send((from, message));
         }
     }
 
@@ -141,6 +147,13 @@ impl World {
         let credentials = self.credentials(name);
         let verifier = Verifier::new(mesh(), credentials.authorities()).expect("a CA");
         (Signer::new(&credentials).expect("an Ed25519 key"), verifier)
+    }
+
+    /// What stands before the chitchat of the node of this name at the address of this number.
+    pub(in super::super) fn guard(&self, name: &NodeName, number: u16) -> Guard {
+        let (_, verifier) = self.identity(name);
+        let filter = Filter::new(mesh(), name.clone(), address(number), verifier);
+        Guard::new(filter, Arc::default(), Arc::default())
     }
 
     /// A new certificate and key.
