@@ -298,7 +298,7 @@ async fn end_is_told_signed_and_until_it_is_taken_and_again_after_a_requeue() {
     let receiver = Receiver::start(2).await;
     let webhooks = json!({
         "secret": format!("whsec_{}", STANDARD.encode(WEBHOOK_KEY)),
-        "hosts": ["127.0.0.1"],
+        "hosts": [receiver.host],
     });
     let (mesh, mock) = front_and_back("near", |node| {
         node.config("tasks.webhooks", webhooks.clone())
@@ -358,7 +358,7 @@ async fn end_by_a_lost_lease_is_told_too() {
     let receiver = Receiver::start(0).await;
     let webhooks = json!({
         "secret": format!("whsec_{}", STANDARD.encode(WEBHOOK_KEY)),
-        "hosts": ["127.0.0.1"],
+        "hosts": [receiver.host],
     });
     let (mesh, mock) = front_and_back("near", |node| {
         node.config("tasks.webhooks", webhooks.clone())
@@ -533,6 +533,8 @@ async fn wait_for(node: &Node, run: &str, status: &str, limit: Duration) -> Valu
 /// Takes webhooks, after refusing a few.
 struct Receiver {
     url: String,
+    /// Its address and port, as a node's config names them.
+    host: String,
     told: Arc<Mutex<Vec<Word>>>,
     _server: JoinSet<()>,
 }
@@ -562,6 +564,7 @@ impl Receiver {
         });
         Self {
             url: format!("http://{address}/told?by=grapevine"),
+            host: address.to_string(),
             told,
             _server: server,
         }

@@ -32,7 +32,7 @@ use crate::tasks::store::{Counts, Store, StoreError, Swept};
 use crate::tasks::task::ServiceKeyText;
 use crate::tasks::telling;
 use crate::tasks::watch::Watcher;
-use crate::tasks::workflow::{Webhooks, Workflows};
+use crate::tasks::workflow::{SystemLookUp, Webhooks, Workflows};
 
 /// Background work as it runs.
 pub(super) struct Tasks {
@@ -124,8 +124,10 @@ fn webhooks(config: &Config) -> Result<Option<Webhooks>, StartError> {
     let Some(wanted) = &config.tasks.webhooks else {
         return Ok(None);
     };
-    let client = translate::outgoing_client()?;
-    let webhooks = Webhooks::new(client, &wanted.key, wanted.hosts.clone());
+    let tls = translate::outgoing_tls()?;
+    let public = config.node.public_addresses.clone();
+    let (hosts, look_up) = (wanted.hosts.clone(), Box::new(SystemLookUp));
+    let webhooks = Webhooks::new(tls, &wanted.key, hosts, public, look_up);
     Ok(Some(webhooks))
 }
 
