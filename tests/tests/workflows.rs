@@ -365,15 +365,12 @@ async fn end_by_a_lost_lease_is_told_too() {
     })
     .await;
     mock.set(json!({"hang": true})).await;
-    // A run with one attempt; runs that are asked for by the API of workflows have more.
-    let payload = json!({
-        "job": "run",
+    let wanted = json!({
         "workflow": {"steps": [chat("one", "near", "x")]},
-        "input": null,
         "webhook": receiver.url,
+        "max_attempts": 1,
     });
-    let wanted = json!({"service": SERVICE, "max_attempts": 1, "payload": payload});
-    let run = trigger(&mesh["front"], "/tasks", wanted).await;
+    let run = trigger(&mesh["front"], "/workflows/runs", wanted).await;
     wait_for_calls(&mock, "near", 1).await;
     mesh["back"].kill();
     wait_until("the run to be dead", LEASE_LIMIT, async || {

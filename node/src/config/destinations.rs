@@ -165,6 +165,7 @@ fn split(text: &str) -> Result<(&str, Option<u16>), DestinationError> {
     }
     match text.rsplit_once(':') {
         Some(_) if text.parse::<Network>().is_ok() => Ok((text, None)),
+        Some((_, port)) if port.contains('/') => Err(DestinationError::Host),
         Some((host, port)) => Ok((host, number(port)?)),
         None => Ok((text, None)),
     }

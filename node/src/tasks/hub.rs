@@ -13,11 +13,12 @@ use grapevine_core::mode::Mode;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::admission::{self, Refused};
 use super::id::{Id, Kind};
 use super::nudge::Nudges;
 use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
-use super::task::{Checked, NewTask, Priority, Submitter, Task};
+use super::task::{Checked, NewTask, Priority, RegionText, Submitter, Task};
 use super::watch::Watcher;
 use super::workflow::Webhooks;
 use crate::config::checked::Concurrency;
@@ -127,6 +128,8 @@ pub struct Draft {
     pub expires_after: Option<Duration>,
     /// A second task of the same service and holder of the same key with this key is the first one.
     pub idempotency_key: Option<String>,
+    /// The regions that what it is made of permits, beside those of its submitter; empty permits all.
+    pub within: Vec<RegionText>,
 }
 
 impl Hub {
@@ -274,14 +277,14 @@ impl Hub {
     /// that is there now, an earlier one's where the idempotency key is known.
     ///
     /// # Errors
-    /// See [`StoreError`]; nothing was accepted then.
+    /// See [`Refused`]; nothing was accepted then.
     pub async fn add(
         &self,
         id: Id,
         service: &ServiceKey,
         draft: Draft,
         guest: &Guest,
-    ) -> Result<Id, StoreError> {
+    ) -> Result<Id, Refused> {
         self.add_to(self.0.store.as_ref(), id, service, draft, guest)
             .await
     }
@@ -289,7 +292,7 @@ impl Hub {
     /// The same, into the store that keeps what the task is about; the owner of `id` is to be that store's.
     ///
     /// # Errors
-    /// See [`StoreError`]; nothing was accepted then.
+    /// See [`Refused`]; nothing was accepted then.
     pub async fn add_to(
         &self,
         store: &dyn Store,
@@ -297,8 +300,13 @@ impl Hub {
         service: &ServiceKey,
         draft: Draft,
         guest: &Guest,
-    ) -> Result<Id, StoreError> {
+    ) -> Result<Id, Refused> {
         let began = tokio::time::Instant::now();
+        let wished: Vec<_> = guest.regions.iter().cloned().map(Checked).collect();
+        let regions = admission::both(&wished, &draft.within).ok_or_else(|| {
+            let message = "no region is permitted both by the request and by what it names";
+            Refused::new("residency", message)
+        })?;
         let holder = guest.key.as_deref().unwrap_or_default();
         let task = NewTask {
             id: id.clone(),
@@ -308,14 +316,15 @@ impl Hub {
             attempts_max: draft
                 .attempts_max
                 .unwrap_or_else(|| self.policy(service).attempts_max)
-                .max(1),
+                .clamp(1, admission::ATTEMPTS_MAX),
             delay: draft.delay,
             expires_after: draft.expires_after,
             // One client's keys are no other's.
             idempotency_key: draft.idempotency_key.map(|key| format!("{holder}/{key}")),
             submitter: Submitter::of(guest),
-            regions: guest.regions.iter().cloned().map(Checked).collect(),
+            regions,
         };
+        admission::check(&self.0.services, &task, store).await?;
         let added = store.add(task).await?;
         self.1.notify_one();
         self.0.watcher.enqueued(service, began.elapsed());

@@ -146,7 +146,7 @@ fn host_that_is_a_url_is_refused() {
     )));
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(
-        told[0].contains("tasks.webhooks.hosts[1]: \"https://b.example/x\" must have a port"),
+        told[0].contains("tasks.webhooks.hosts[1]: \"https://b.example/x\" is no name of a host"),
         "{told:?}"
     );
     assert!(told[1].contains("tasks.webhooks.hosts[2]"), "{told:?}");

@@ -13,6 +13,7 @@ use super::ApiError;
 use super::extract::{Body, Query, Span, Who, service};
 use super::show::{self, Extent};
 use crate::exchange::Guest;
+use crate::tasks::admission::ATTEMPTS_MAX;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{PAGE_MAX, TaskQuery};
@@ -22,9 +23,6 @@ use crate::tasks::task::{
 
 /// Tasks listed when the client does not say how many.
 const LIST_DEFAULT: usize = 20;
-
-/// The most attempts that a client may ask for.
-const ATTEMPTS_MAX: u32 = 100;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -60,11 +58,8 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let service = service("service", &wanted.service)?;
     check_scope(&guest, &service)?;
-    let attempts_max = wanted.max_attempts;
-    if attempts_max.is_some_and(|count| !(1..=ATTEMPTS_MAX).contains(&count)) {
-        let message = format!("max_attempts must be from 1 to {ATTEMPTS_MAX}");
-        return Err(ApiError::invalid("max_attempts", message));
-    }
+    check_route(&hub, &service)?;
+    let attempts_max = attempts_max(wanted.max_attempts)?;
     let length = serde_json::to_string(&wanted.payload).map_or(0, |text| text.len());
     if length > PAYLOAD_BYTES_MAX {
         let message = format!(
@@ -83,6 +78,7 @@ async fn create(
         delay: wanted.delay.0,
         expires_after: wanted.expires_after.map(|span| span.0),
         idempotency_key: idempotency_key(&headers, wanted.idempotency_key)?,
+        within: Vec::new(),
     };
     let id = hub
         .add(hub.new_id(Kind::Task), &service, draft, &guest)
@@ -94,6 +90,25 @@ async fn create(
         "state": "waiting",
     });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// Some services take only what their own routes make.
+fn check_route(hub: &Hub, service: &ServiceKey) -> Result<(), ApiError> {
+    let routes = hub.services().get(service);
+    let Some(routes) = routes.and_then(|service| service.own_routes()) else {
+        return Ok(());
+    };
+    let message = format!("'{service}' takes no tasks here; its tasks are made by {routes}");
+    Err(ApiError::invalid("service", message))
+}
+
+/// Attempts as a client may ask for them.
+pub(super) fn attempts_max(wanted: Option<u32>) -> Result<Option<u32>, ApiError> {
+    if wanted.is_some_and(|count| !(1..=ATTEMPTS_MAX).contains(&count)) {
+        let message = format!("max_attempts must be from 1 to {ATTEMPTS_MAX}");
+        return Err(ApiError::invalid("max_attempts", message));
+    }
+    Ok(wanted)
 }
 
 /// A key that is for services may create tasks of these alone.

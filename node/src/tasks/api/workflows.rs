@@ -59,6 +59,7 @@ struct Trigger {
     input: Value,
     webhook: Option<String>,
     idempotency_key: Option<String>,
+    max_attempts: Option<u32>,
     /// A definition, where the path names none.
     workflow: Option<Value>,
 }
@@ -231,7 +232,7 @@ async fn trigger(
         return Err(ApiError::invalid("workflow", message));
     }
     let (record, workflow, _) = definition(&hub, &guest, &name).await?;
-    begin(&hub, &guest, &headers, workflow, Some(record.id), trigger).await
+    begin(&hub, &guest, &headers, workflow, Some(record), trigger).await
 }
 
 async fn trigger_inline(
@@ -252,7 +253,7 @@ async fn begin(
     guest: &Guest,
     headers: &HeaderMap,
     workflow: Workflow,
-    workflow_id: Option<Id>,
+    definition: Option<FileRecord>,
     trigger: Trigger,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     if let Some(url) = &trigger.webhook {
@@ -266,10 +267,16 @@ async fn begin(
             .map_err(|why| ApiError::invalid("webhook", why))?;
     }
     let idempotency_key = tasks::idempotency_key(headers, trigger.idempotency_key)?;
+    let (workflow_id, within) = match definition {
+        Some(record) => (Some(record.id), record.regions),
+        None => (None, Vec::new()),
+    };
     let payload = run_payload(workflow_id, workflow, trigger.input, trigger.webhook);
     let draft = Draft {
         payload,
+        attempts_max: tasks::attempts_max(trigger.max_attempts)?,
         idempotency_key,
+        within,
         ..Draft::default()
     };
     let id = hub.new_id(Kind::Run);

@@ -42,7 +42,7 @@ impl LookUp for SystemLookUp {
 /// Why a webhook is not sent, for its owner: another attempt ends the same way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Refused(pub(super) String);
+pub(super) struct AddressRefused(pub(super) String);
 
 /// Which destinations may be called. Cheap to clone.
 #[derive(Clone)]
@@ -92,7 +92,7 @@ impl Guard {
         })
     }
 
-    async fn resolve(self, name: String, port: u16) -> Result<Vec<SocketAddr>, Refused> {
+    async fn resolve(self, name: String, port: u16) -> Result<Vec<SocketAddr>, AddressRefused> {
         let found = self.0.look_up.look_up(&name).await;
         // Nobody knows the name now: the next attempt may do better.
         let found = found.unwrap_or_default();
@@ -105,7 +105,7 @@ impl Guard {
             }
         }
         match refused {
-            Some(why) if allowed.is_empty() => Err(Refused(format!("host {name:?}: {why}"))),
+            Some(why) if allowed.is_empty() => Err(AddressRefused(format!("host {name:?}: {why}"))),
             _ => Ok(allowed),
         }
     }
@@ -177,7 +177,7 @@ mod tests {
         Guard::new(destinations, public, Box::new(look_up))
     }
 
-    async fn resolve(guard: &Guard, port: u16) -> Result<usize, Refused> {
+    async fn resolve(guard: &Guard, port: u16) -> Result<usize, AddressRefused> {
         let resolved = guard.clone().resolve("a.example".to_owned(), port).await;
         resolved.map(|addresses| addresses.len())
     }

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::super::id::Id;
-use super::super::service::{Service, TaskError, Work};
+use super::super::admission::check_kind;
+use super::super::id::{Id, Kind};
+use super::super::service::{Refused, Service, TaskError, Work};
 use super::super::store::{Store, StoreError};
-use super::super::task::{Fault, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
+use super::super::task::{Fault, NewTask, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
 use super::call::{Called, Caller, fault, no_list, not_made};
 use super::check::{Checked, check};
 use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
@@ -102,6 +103,18 @@ impl Service for Workflows {
         service_key()
     }
 
+    fn own_routes(&self) -> Option<&'static str> {
+        Some("POST /v1/workflows/runs, or POST /v1/workflows/ID/runs")
+    }
+
+    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+        let job = serde_json::from_value(task.payload.clone());
+        match job.map_err(|error| Refused::new("invalid_payload", error.to_string()))? {
+            Job::Run(job) => check_run(task, *job),
+            Job::Deliver(delivery) => delivery.check(task, store).await,
+        }
+    }
+
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {
         let job = serde_json::from_value(task.new.payload.clone());
         match job.map_err(|error| fatal("invalid_payload", error.to_string()))? {
@@ -131,6 +144,16 @@ impl Service for Workflows {
     async fn settle(&self, task: &Task, store: &dyn Store) -> Result<(), StoreError> {
         tell_end(task, &view::end_of(task), store).await
     }
+}
+
+fn check_run(task: &NewTask, job: RunJob) -> Result<(), Refused> {
+    check_kind(task, Kind::Run)?;
+    check(job.workflow).map(|_| ()).map_err(|problems| {
+        let first = problems
+            .first()
+            .map(|it| format!("{} {}", it.path, it.message));
+        Refused::new("invalid_workflow", first.unwrap_or_default())
+    })
 }
 
 async fn run(task: &Task, job: &RunJob, work: &Work) -> Result<Value, TaskError> {

@@ -16,11 +16,12 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::super::admission::{check_kind, is_within};
 use super::super::id::{Id, Kind};
-use super::super::service::{TaskError, Work};
+use super::super::service::{Refused, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Checked, Fault, NewTask, Priority, Task, Timestamp};
-use super::guard::{Guard, LookUp, Refused};
+use super::guard::{AddressRefused, Guard, LookUp};
 use super::run::{Job, service_key};
 use super::view;
 use crate::config::destinations::Destinations;
@@ -131,11 +132,7 @@ impl Webhooks {
         work: &Work,
     ) -> Result<Value, TaskError> {
         let run = work.store().get(&delivery.run).await?;
-        let submitter = &task.new.submitter;
-        let run = run.filter(|run| submitter.may_see(run.new.submitter.key.as_deref()));
-        let Some(run) = run else {
-            return Err(fatal("run_gone", "the run's retention is over"));
-        };
+        let run = run.ok_or_else(|| fatal("run_gone", "the run's retention is over"))?;
         if !run.state.is_final() {
             let fault = Fault::new("run_not_ended", "the run's end is not in the record yet");
             return Err(TaskError::RetryAfter(fault, LOOK_AGAIN));
@@ -184,6 +181,25 @@ impl Webhooks {
 }
 
 impl Delivery {
+    /// Whether `task` may make this delivery: it tells the run's own submitter what the run itself asked to tell.
+    /// Whether the URL may be called is for [`Webhooks::check`], at the node that calls it.
+    pub(super) async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+        check_kind(task, Kind::Task)?;
+        let run = store.get(&self.run).await?;
+        let run = run.filter(|run| run.new.submitter == task.submitter);
+        let Some(run) = run else {
+            return Err(Refused::new("run_gone", "the run's retention is over"));
+        };
+        let asked = view::job(&run).and_then(|job| job.webhook);
+        match asked.as_deref() == Some(&self.url) && is_within(&task.regions, &run.new.regions) {
+            true => Ok(()),
+            false => Err(Refused::new(
+                "invalid_payload",
+                "the run did not ask for this to be told there",
+            )),
+        }
+    }
+
     /// Lets the end of `run` that is called `end` be told to `url` soon. The same again changes nothing.
     pub(super) async fn queue(
         run: &Task,
@@ -218,7 +234,7 @@ impl Delivery {
 fn unreached(error: &reqwest::Error) -> TaskError {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
-        if let Some(refused) = cause.downcast_ref::<Refused>() {
+        if let Some(refused) = cause.downcast_ref::<AddressRefused>() {
             return fatal("webhook_refused", refused.to_string());
         }
         source = cause.source();
