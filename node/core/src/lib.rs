@@ -11,8 +11,8 @@
 //!    request may and should be answered.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
-//! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task; [`address`]: what it calls
-//!    for a client.
+//! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
+//!    [`address`]: what it calls for a client.
 //! 10. [`pace`]: how fast a client has to send.
 //! 11. [`notice`]: what an operator should hear about.
 //!

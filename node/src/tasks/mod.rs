@@ -1,7 +1,8 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store over the mesh, its two ends),
+//! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store over the mesh, its two ends), [`behalf`] and
+//! `rights` (for whom a peer asks, and what it may do),
 //! [`telling`] (what the mesh is told of all this), [`nudge`] (how a worker is told); [`hub`] (where they
 //! meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended without a worker),
 //! [`api`] (what clients see).
@@ -19,6 +20,7 @@ mod admission;
 pub mod api;
 mod attempt;
 pub mod batch;
+pub mod behalf;
 pub mod hub;
 pub mod id;
 pub mod nudge;
@@ -26,6 +28,7 @@ pub mod own;
 pub mod owner;
 mod pace;
 pub mod remote;
+mod rights;
 pub mod runner;
 pub mod serve;
 pub mod service;

@@ -16,7 +16,9 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::behalf::Behalf;
 use super::id::Id;
+use super::rights::refused;
 use super::store::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
     Swept, TaskQuery,
@@ -27,10 +29,10 @@ use crate::exchange::{CallInside, InsideCall};
 /// Where everything but pieces of files is asked.
 pub(super) const STORE_PATH: &str = "/tasks/store";
 
-/// Where a piece of a file is put: `/FILE/NUMBER` follows.
+/// Where a piece of a file is put by the worker of a task: `/TASK/FILE/NUMBER` follows.
 pub(super) const PUT_PATH: &str = "/tasks/put";
 
-/// Where a piece of a file is got: `/FILE/NUMBER` follows.
+/// Where a piece of a file is got: `/FILE/NUMBER` follows, and the body says for whom.
 pub(super) const PIECE_PATH: &str = "/tasks/piece";
 
 /// The status of an answer that is a [`StoreError`].
@@ -49,7 +51,14 @@ const GRACE: Duration = Duration::from_secs(3);
 /// A pause after an owner could not be asked to wait, so that nobody asks it without end.
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What is asked of an owner.
+/// What is asked of an owner, and for whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Question {
+    pub(super) behalf: Behalf,
+    pub(super) ask: Ask,
+}
+
+/// What is asked of an owner. What only its own operator and its own threads need is not among it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Ask {
@@ -80,16 +89,9 @@ pub(super) enum Ask {
     },
     Cancel(Id),
     Requeue(Id),
-    Counts,
     CompleteFile(FileRecord),
     File(Id),
-    Files {
-        key: Option<String>,
-        before: Option<Id>,
-        max: usize,
-    },
     DeleteFile(Id),
-    Check,
 }
 
 /// Some of the tasks that were asked for.
@@ -100,17 +102,22 @@ pub(super) struct TaskPage {
     pub(super) more: bool,
 }
 
-/// The store of one peer. Cheap to clone.
+/// The store of one peer, asked for somebody. Cheap to clone.
 #[derive(Clone)]
 pub struct Remote {
     peer: NodeName,
     inside: Arc<dyn CallInside>,
+    behalf: Behalf,
 }
 
 impl Remote {
-    /// The store that `peer` keeps.
-    pub fn new(peer: NodeName, inside: Arc<dyn CallInside>) -> Self {
-        Self { peer, inside }
+    /// The store that `peer` keeps, asked on this behalf.
+    pub fn new(peer: NodeName, inside: Arc<dyn CallInside>, behalf: Behalf) -> Self {
+        Self {
+            peer,
+            inside,
+            behalf,
+        }
     }
 
     /// Asks, and reads the answer.
@@ -123,7 +130,11 @@ impl Remote {
         ask: &Ask,
         timeout: Duration,
     ) -> Result<T, StoreError> {
-        let body = serde_json::to_vec(ask).map_err(|error| self.unreadable(&error))?;
+        let question = Question {
+            behalf: self.behalf.clone(),
+            ask: ask.clone(),
+        };
+        let body = serde_json::to_vec(&question).map_err(|error| self.unreadable(&error))?;
         let body = self.call(STORE_PATH, body.into(), timeout).await?;
         serde_json::from_slice(&body.unwrap_or_default()).map_err(|error| self.unreadable(&error))
     }
@@ -198,6 +209,7 @@ impl Store for Remote {
         self.ask(&Ask::Get(id.clone())).await
     }
 
+    /// Tasks without their payloads and outputs, which stay where they are.
     async fn list(&self, query: &TaskQuery) -> Result<Vec<Task>, StoreError> {
         let mut query = query.clone();
         let mut tasks = Vec::new();
@@ -277,8 +289,9 @@ impl Store for Remote {
         self.ask(&Ask::Requeue(id.clone())).await
     }
 
+    /// Refused: how much there is the owner publishes by itself.
     async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError> {
-        self.ask(&Ask::Counts).await
+        refused("a node counts its own tasks alone")
     }
 
     /// Does nothing: the owner sweeps what it keeps.
@@ -287,7 +300,10 @@ impl Store for Remote {
     }
 
     async fn put_piece(&self, file: &Id, number: u32, piece: Bytes) -> Result<(), StoreError> {
-        let path = format!("{PUT_PATH}/{file}/{number}");
+        let Behalf::Worker(task) = &self.behalf else {
+            return refused("only the worker of a task makes files at another node");
+        };
+        let path = format!("{PUT_PATH}/{task}/{file}/{number}");
         self.call(&path, piece, PATIENCE + GRACE).await.map(drop)
     }
 
@@ -301,29 +317,27 @@ impl Store for Remote {
 
     async fn piece(&self, id: &Id, number: u32) -> Result<Option<Bytes>, StoreError> {
         let path = format!("{PIECE_PATH}/{id}/{number}");
-        self.call(&path, Bytes::new(), PATIENCE + GRACE).await
+        let behalf = serde_json::to_vec(&self.behalf).map_err(|error| self.unreadable(&error))?;
+        self.call(&path, behalf.into(), PATIENCE + GRACE).await
     }
 
+    /// Refused: a node lists its own files alone.
     async fn files(
         &self,
-        key: Option<&str>,
-        before: Option<&Id>,
-        max: usize,
+        _key: Option<&str>,
+        _before: Option<&Id>,
+        _max: usize,
     ) -> Result<Vec<FileRecord>, StoreError> {
-        self.ask(&Ask::Files {
-            key: key.map(str::to_owned),
-            before: before.cloned(),
-            max,
-        })
-        .await
+        refused("a node lists its own files alone")
     }
 
     async fn delete_file(&self, id: &Id) -> Result<bool, StoreError> {
         self.ask(&Ask::DeleteFile(id.clone())).await
     }
 
+    /// Refused: a node checks its own store alone.
     async fn check(&self) -> Result<(), StoreError> {
-        self.ask(&Ask::Check).await
+        refused("a node checks its own store alone")
     }
 }
 

@@ -13,7 +13,7 @@ use super::extract::{Body, Query, Who};
 use super::{ApiError, files, show, tasks};
 use crate::config::text::parse_duration;
 use crate::exchange::Guest;
-use crate::tasks::batch::{self, BatchJob, Job, WINDOW_GRACE, check, service_key, view};
+use crate::tasks::batch::{BatchJob, Job, WINDOW_GRACE, check, service_key, view};
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{PAGE_MAX, Store, TaskQuery};
@@ -126,11 +126,8 @@ async fn cancel(
         return Err(ApiError::conflict("already_ended", message));
     }
     let missing = || ApiError::not_found("batch", &id);
-    let task = hub.cancel(&task.new.id).await?.ok_or_else(missing)?;
-    // Nobody runs it: what earlier attempts were answered is kept all the same.
-    if task.state.is_final() {
-        batch::settle(&task, store.as_ref()).await?;
-    }
+    let task = hub.cancel(&store, &task.new.id).await?;
+    let task = task.ok_or_else(missing)?;
     Ok(Json(view::batch(&task, &job, store.as_ref()).await?))
 }
 
@@ -158,6 +155,7 @@ async fn list(
             service: Some(Checked(service_key())),
             state: None,
             key: guest.key.as_deref().map(str::to_owned),
+            region: Some(Checked(hub.region().clone())),
             before: before.take(),
             max: PAGE_MAX,
         };

@@ -127,6 +127,10 @@ impl From<StoreError> for ApiError {
                 param: Some("idempotency_key"),
                 ..Self::conflict("idempotency_conflict", message)
             },
+            StoreError::Residency { .. } => Self::residency(message),
+            StoreError::Refused { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "owner_refused", message)
+            }
             StoreError::TooLong { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", message)
             }

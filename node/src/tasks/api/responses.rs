@@ -117,6 +117,7 @@ async fn cancel(
     let (task, job, store) = find(&hub, &guest, &id).await?;
     let missing = || ApiError::not_found("response", &id);
     // One that ended stays as it is: OpenAI's cancel may be sent twice.
-    let task = hub.cancel(&task.new.id).await?.ok_or_else(missing)?;
+    let task = hub.cancel(&store, &task.new.id).await?;
+    let task = task.ok_or_else(missing)?;
     Ok(Json(view::response(&task, &job, store.as_ref()).await?))
 }

@@ -14,6 +14,7 @@ use super::extract::{Body, Query, Span, Who, service};
 use super::show::{self, Extent};
 use crate::exchange::Guest;
 use crate::tasks::admission::ATTEMPTS_MAX;
+use crate::tasks::behalf::Behalf;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{PAGE_MAX, TaskQuery};
@@ -169,7 +170,7 @@ pub(super) struct ListQuery {
     after: Option<String>,
     limit: Option<usize>,
     /// Whose store is listed, where each node keeps its own.
-    node: Option<String>,
+    pub(super) node: Option<String>,
 }
 
 async fn list(
@@ -202,6 +203,7 @@ pub(super) async fn list_page(
         },
         service: service.map(Checked),
         state: query.state,
+        region: Some(Checked(hub.region().clone())),
         before,
         max,
     };
@@ -209,7 +211,7 @@ pub(super) async fn list_page(
         Some(name) if name != hub.node().as_str() => {
             let name = NodeName::new(name)
                 .map_err(|error| ApiError::invalid("node", format!("'{name}' {error}")))?;
-            hub.store_at(&name)?
+            hub.store_at(&name, Behalf::of(guest))?
         }
         _ => std::sync::Arc::clone(hub.store()),
     };
@@ -254,9 +256,9 @@ async fn requeue(
 
 /// Cancels a task, or asks its worker to; one that ended already stays as it is.
 pub(super) async fn cancel_task(hub: &Hub, guest: &Guest, id: &str) -> Result<Task, ApiError> {
-    let (task, _) = show::find(hub, guest, "task", id).await?;
+    let (task, store) = show::find(hub, guest, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
-    hub.cancel(&task.new.id).await?.ok_or_else(missing)
+    hub.cancel(&store, &task.new.id).await?.ok_or_else(missing)
 }
 
 /// Lets a task wait again that ended, and not well.

@@ -15,13 +15,13 @@ use super::{ApiError, show, tasks};
 use crate::exchange::Guest;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
-use crate::tasks::store::{FileRecord, Note, PAGE_MAX, Store, TaskQuery};
+use crate::tasks::store::{FileRecord, Note, PAGE_MAX, Store, TaskQuery, is_permitted};
 use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
 use crate::tasks::whole;
 use crate::tasks::workflow::check::{Problem, check};
 use crate::tasks::workflow::document::Workflow;
 use crate::tasks::workflow::view::{self, Depth};
-use crate::tasks::workflow::{self, run_payload, service_key};
+use crate::tasks::workflow::{run_payload, service_key};
 
 /// What definitions are stored for, so that nobody takes them for files of the Files API.
 const PURPOSE: &str = "workflow";
@@ -162,7 +162,9 @@ async fn list(
         let page = hub.store().files(key, before.as_ref(), PAGE_MAX).await?;
         before = page.last().map(|record| record.id.clone());
         let was_full = page.len() == PAGE_MAX;
-        records.extend(page.into_iter().filter(|it| it.purpose == PURPOSE));
+        let is_wanted =
+            |it: &FileRecord| it.purpose == PURPOSE && is_permitted(&it.regions, hub.region());
+        records.extend(page.into_iter().filter(is_wanted));
         if !was_full {
             break;
         }
@@ -300,6 +302,7 @@ async fn list_runs(
         service: Some(Checked(service_key())),
         state: None,
         key: guest.key.as_deref().map(str::to_owned),
+        region: Some(Checked(hub.region().clone())),
         before,
         max: PAGE_MAX,
     };
@@ -370,12 +373,8 @@ async fn cancel_run(
         return Err(ApiError::conflict("already_ended", message));
     }
     let id = &before.new.id;
-    let task = hub.cancel(id).await?;
+    let task = hub.cancel(&store, id).await?;
     let task = task.ok_or_else(|| ApiError::not_found("run", &name))?;
-    // A worker that has it tells of its end itself.
-    if task.state.is_final() {
-        workflow::tell_end(&task, &view::end_of(&task), store.as_ref()).await?;
-    }
     let notes = all_notes(store.as_ref(), id).await?;
     Ok(Json(view::run(&task, &notes, Depth::Full)))
 }

@@ -24,10 +24,10 @@ use serde_json::Value;
 
 use super::id::Id;
 
+pub(in crate::tasks) use output::is_output;
 pub(in crate::tasks) use response::{
     Body as ResponseBody, PURPOSE as RESPONSE_PURPOSE, ResponseJob, input_id,
 };
-pub(in crate::tasks) use service::settle;
 pub use service::{AsyncTasks, SERVICE, service_key};
 
 /// Lines of a batch at most (OpenAI's limit).

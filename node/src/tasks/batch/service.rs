@@ -38,7 +38,7 @@ pub fn service_key() -> ServiceKey {
 }
 
 /// Writes the files of a batch that no worker ended, unless they are there; see [`Service::settle`].
-pub(in crate::tasks) async fn settle(task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+async fn settle(task: &Task, store: &dyn Store) -> Result<(), StoreError> {
     match view::batch_job(task) {
         Some(job) if !view::is_settled(task, store).await? => {
             output::settle(task, &job, store).await

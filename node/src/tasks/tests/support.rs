@@ -1,5 +1,6 @@
 //! What tests of background work are made of.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use grapevine_core::Engine;
-use grapevine_core::engine::Identity;
-use grapevine_core::fact::Public;
-use grapevine_core::ids::{Generation, NodeName};
+use grapevine_core::engine::{Event, Identity, Via};
+use grapevine_core::fact::{Fact, NodeFact, Phase, Public, ServicesFact};
+use grapevine_core::ids::{Generation, NodeName, Stamp};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::config::checked::Concurrency;
 use crate::driver::{Desk, Driver};
 use crate::exchange::{CallApi, OwnAnswer, OwnRequest};
 use crate::tasks::batch::AsyncTasks;
+use crate::tasks::behalf::Behalf;
 use crate::tasks::hub::{Hub, Keeping, Parts, ReachStores, Services};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::nudge::Nudges;
@@ -158,7 +160,7 @@ impl CallApi for Api {
 struct Alone;
 
 impl ReachStores for Alone {
-    fn store(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError> {
+    fn store(&self, owner: &NodeName, _: Behalf) -> Result<Arc<dyn Store>, StoreError> {
         Err(StoreError::OwnerAway {
             node: owner.to_string(),
             detail: "there is no mesh".to_owned(),
@@ -187,6 +189,51 @@ pub(in crate::tasks) fn desk() -> Desk {
     let (driver, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
     tokio::spawn(driver.run());
     desk
+}
+
+/// Lets `desk` know a live peer, as its signed values tell of it.
+pub(in crate::tasks) async fn peer(desk: &Desk, peer: &str, region: &str, serves: &[&str]) {
+    let node = NodeName::new(peer).expect("a name");
+    let mut members: BTreeSet<_> = desk.view().nodes.iter().map(|it| it.name.clone()).collect();
+    members.insert(node.clone());
+    members.remove(&owner());
+    desk.tell(Event::MembersChanged(members)).await;
+    let serves = serves.iter().map(|key| key.parse().expect("a key"));
+    let facts = [
+        Fact::Node(NodeFact {
+            region: region.parse().expect("a name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+            public: Public::default(),
+        }),
+        Fact::Phase(Phase::Ready),
+        Fact::Services(ServicesFact {
+            serves: serves.collect(),
+            ..ServicesFact::default()
+        }),
+    ];
+    for (version, fact) in (1..).zip(facts) {
+        desk.tell(Event::FactHeard {
+            node: node.clone(),
+            stamp: Stamp {
+                generation: Generation(1),
+                version,
+            },
+            fact,
+            via: Via::Gossip,
+        })
+        .await;
+    }
+    let is_known = || {
+        let view = desk.view();
+        let mut nodes = view.nodes.iter().filter(|it| it.name == node);
+        nodes.any(|it| it.fact.is_some() && it.services.is_some() && it.live)
+    };
+    while !is_known() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Where background work meets at `owner`, which serves everything. Needs a runtime.

@@ -6,51 +6,23 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
 use grapevine_core::ids::ServiceKey;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::super::admission::check_kind;
-use super::super::id::{Id, Kind};
 use super::super::service::{Refused, Service, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Fault, NewTask, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
 use super::call::{Called, Caller, fault, no_list, not_made};
 use super::check::{Checked, check};
-use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
+use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step};
+use super::job::{Job, RunJob, check_run, service_key, tell_end};
 use super::result::{NoteKey, StepResult, StepState};
 use super::template::{Scope, Templates};
 use super::view;
-use super::webhook::{Delivery, Webhooks};
-
-/// The key of the service.
-pub const SERVICE: &str = "workflow:process";
+use super::webhook::Webhooks;
 
 /// What all outputs of a run may have together, in bytes of notes.
 const RUN_BYTES_MAX: usize = 64 * 1_024 * 1_024;
-
-/// What a task of this service is about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "job", rename_all = "snake_case")]
-pub(super) enum Job {
-    /// A run.
-    Run(Box<RunJob>),
-    /// Telling that a run ended.
-    Deliver(Delivery),
-}
-
-/// One run of a workflow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct RunJob {
-    /// The definition that it came from; `None` when it came with the request.
-    pub(super) workflow_id: Option<Id>,
-    /// What is run.
-    pub(super) workflow: Workflow,
-    /// What it is given.
-    pub(super) input: Value,
-    /// Where its end is told.
-    pub(super) webhook: Option<String>,
-}
 
 /// Runs workflows, and tells of their ends.
 pub struct Workflows {
@@ -61,39 +33,6 @@ impl Workflows {
     /// With what signs webhooks, where they are configured.
     pub fn new(webhooks: Option<Webhooks>) -> Self {
         Self { webhooks }
-    }
-}
-
-/// The service's key.
-pub fn service_key() -> ServiceKey {
-    ServiceKey::new(SERVICE).expect("the key is spelled right")
-}
-
-/// The payload of a run's task.
-pub(in crate::tasks) fn run_payload(
-    workflow_id: Option<Id>,
-    workflow: Workflow,
-    input: Value,
-    webhook: Option<String>,
-) -> Value {
-    let job = RunJob {
-        workflow_id,
-        workflow,
-        input,
-        webhook,
-    };
-    serde_json::to_value(Job::Run(Box::new(job))).expect("text keys always are JSON")
-}
-
-/// Lets the end of a run be told, where its submitter wanted that.
-pub(in crate::tasks) async fn tell_end(
-    task: &Task,
-    end: &str,
-    store: &dyn Store,
-) -> Result<(), StoreError> {
-    match view::job(task).and_then(|job| job.webhook) {
-        Some(url) => Delivery::queue(task, &url, end, store).await,
-        None => Ok(()),
     }
 }
 
@@ -144,16 +83,6 @@ impl Service for Workflows {
     async fn settle(&self, task: &Task, store: &dyn Store) -> Result<(), StoreError> {
         tell_end(task, &view::end_of(task), store).await
     }
-}
-
-fn check_run(task: &NewTask, job: RunJob) -> Result<(), Refused> {
-    check_kind(task, Kind::Run)?;
-    check(job.workflow).map(|_| ()).map_err(|problems| {
-        let first = problems
-            .first()
-            .map(|it| format!("{} {}", it.path, it.message));
-        Refused::new("invalid_workflow", first.unwrap_or_default())
-    })
 }
 
 async fn run(task: &Task, job: &RunJob, work: &Work) -> Result<Value, TaskError> {

@@ -22,7 +22,7 @@ use super::super::service::{Refused, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Checked, Fault, NewTask, Priority, Task, Timestamp};
 use super::guard::{AddressRefused, Guard, LookUp};
-use super::run::{Job, service_key};
+use super::job::{Job, service_key};
 use super::view;
 use crate::config::destinations::Destinations;
 use crate::config::signing::SigningKey;
@@ -200,6 +200,11 @@ impl Delivery {
         }
     }
 
+    /// Whether it tells of the end of `run`, under an idempotency key of that.
+    pub(super) fn is_of(&self, run: &Id, key: Option<&str>) -> bool {
+        self.run == *run && key.is_some_and(|key| key.starts_with(&key_of(run)))
+    }
+
     /// Lets the end of `run` that is called `end` be told to `url` soon. The same again changes nothing.
     pub(super) async fn queue(
         run: &Task,
@@ -222,7 +227,7 @@ impl Delivery {
             delay: HEAD_START,
             expires_after: None,
             // A requeued run ends again, and that is told again.
-            idempotency_key: Some(format!("webhook/{id}/{end}")),
+            idempotency_key: Some(format!("{}{end}", key_of(id))),
             submitter: run.new.submitter.clone(),
             regions: run.new.regions.clone(),
         };
@@ -241,6 +246,12 @@ fn unreached(error: &reqwest::Error) -> TaskError {
     }
     let message = format!("the receiver was not reached: {error}");
     TaskError::Retry(Fault::new("webhook_failed", message))
+}
+
+/// What the keys of a run's deliveries begin with. No client's key can: theirs begin with the name of an API key, or
+/// with a slash.
+fn key_of(run: &Id) -> String {
+    format!("#webhook/{run}/")
 }
 
 fn fatal(code: &str, message: impl Into<String>) -> TaskError {
