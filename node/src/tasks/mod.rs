@@ -1,9 +1,9 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store over the mesh, its two ends), [`behalf`] and
-//! `rights` (for whom a peer asks, and what it may do),
-//! [`telling`] (what the mesh is told of all this), [`nudge`] (how a worker is told); [`hub`] (where they
+//! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store
+//! over the mesh, its two ends), `question`, [`behalf`] and `rights` (what a peer asks, for whom, and what it may
+//! see), [`telling`] (what the mesh is told of all this), [`nudge`] (how a worker is told); [`hub`] (where they
 //! meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended without a worker),
 //! [`api`] (what clients see).
 //!
@@ -27,6 +27,7 @@ pub mod nudge;
 pub mod own;
 pub mod owner;
 mod pace;
+mod question;
 pub mod remote;
 mod rights;
 pub mod runner;

@@ -29,7 +29,7 @@ use serde_json::Value;
 use super::behalf::Behalf;
 use super::hub::Hub;
 use super::id::Id;
-use super::remote::{
+use super::question::{
     Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, Question, STORE_PATH, TaskPage, WAIT_MAX, fitting,
 };
 use super::rights::{Reader, is_held_by, refused};
@@ -62,7 +62,7 @@ impl Owner {
     /// Answers a call of `peer`; `None` when `path` is about something else.
     pub async fn answer(&self, peer: &NodeName, path: &str, body: Bytes) -> Option<Answer> {
         if path == STORE_PATH {
-            let Ok(question) = serde_json::from_slice(&body) else {
+            let Some(question) = Question::read(&body) else {
                 return Some((StatusCode::BAD_REQUEST, Bytes::new()));
             };
             return Some(self.store(peer, question).await);

@@ -14,10 +14,12 @@ use grapevine_core::ids::{NodeName, ServiceKey};
 use grapevine_core::outcome::{Outcome, Refusal};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::behalf::Behalf;
 use super::id::Id;
+use super::question::{
+    Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, Question, STORE_PATH, TaskPage, WAIT_MAX, fitting,
+};
 use super::rights::refused;
 use super::store::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
@@ -26,81 +28,11 @@ use super::store::{
 use super::task::{Checked, NewTask, Progress, ServiceKeyText, Task};
 use crate::exchange::{CallInside, InsideCall};
 
-/// Where everything but pieces of files is asked.
-pub(super) const STORE_PATH: &str = "/tasks/store";
-
-/// Where a piece of a file is put by the worker of a task: `/TASK/FILE/NUMBER` follows.
-pub(super) const PUT_PATH: &str = "/tasks/put";
-
-/// Where a piece of a file is got: `/FILE/NUMBER` follows, and the body says for whom.
-pub(super) const PIECE_PATH: &str = "/tasks/piece";
-
-/// The status of an answer that is a [`StoreError`].
-pub(super) const ERROR_STATUS: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-
-/// Bytes of records and notes in one message, before they are written as text: half of what a message
-/// may hold, since bytes grow by a third and there is more than them in it.
-pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
-
-/// The longest that an owner lets a peer wait for tasks at once.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(20);
-
 /// How much longer than the owner's own patience an answer may take.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A pause after an owner could not be asked to wait, so that nobody asks it without end.
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
-
-/// What is asked of an owner, and for whom.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Question {
-    pub(super) behalf: Behalf,
-    pub(super) ask: Ask,
-}
-
-/// What is asked of an owner. What only its own operator and its own threads need is not among it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Ask {
-    Add(NewTask),
-    Get(Id),
-    List(TaskQuery),
-    Lease(LeaseAsk),
-    Wait {
-        service: ServiceKeyText,
-        at_most: Duration,
-    },
-    Renew {
-        lease: Lease,
-        span: Duration,
-        progress: Option<Progress>,
-    },
-    Save {
-        lease: Lease,
-        notes: Vec<Note>,
-    },
-    Notes {
-        id: Id,
-        from: u64,
-    },
-    Finish {
-        lease: Lease,
-        end: End,
-    },
-    Cancel(Id),
-    Requeue(Id),
-    CompleteFile(FileRecord),
-    File(Id),
-    DeleteFile(Id),
-}
-
-/// Some of the tasks that were asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct TaskPage {
-    pub(super) tasks: Vec<Task>,
-    /// Whether there may be more, which did not fit.
-    pub(super) more: bool,
-}
 
 /// The store of one peer, asked for somebody. Cheap to clone.
 #[derive(Clone)]
@@ -136,7 +68,15 @@ impl Remote {
         };
         let body = serde_json::to_vec(&question).map_err(|error| self.unreadable(&error))?;
         let body = self.call(STORE_PATH, body.into(), timeout).await?;
-        serde_json::from_slice(&body.unwrap_or_default()).map_err(|error| self.unreadable(&error))
+        let body = body.unwrap_or_default();
+        if body.len() > ask.answer_bytes_max() {
+            let detail = format!(
+                "what {} answers is longer than such an answer may be",
+                self.peer
+            );
+            return Err(StoreError::Unavailable { detail });
+        }
+        serde_json::from_slice(&body).map_err(|error| self.unreadable(&error))
     }
 
     /// Calls the owner; `None` where it says that there is nothing.
@@ -339,18 +279,6 @@ impl Store for Remote {
     async fn check(&self) -> Result<(), StoreError> {
         refused("a node checks its own store alone")
     }
-}
-
-/// How many of `items` go into one message; one at least, where there is one.
-pub(super) fn fitting<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> usize {
-    let mut left = MESSAGE_BYTES_MAX;
-    let fitting = items.iter().enumerate().take_while(|(index, item)| {
-        let bytes = bytes(item);
-        let fits = *index == 0 || bytes <= left;
-        left = left.saturating_sub(bytes);
-        fits
-    });
-    fitting.count()
 }
 
 #[cfg(test)]

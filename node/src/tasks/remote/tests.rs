@@ -17,6 +17,7 @@ use crate::tasks::behalf::Client;
 use crate::tasks::hub::Hub;
 use crate::tasks::id::Kind;
 use crate::tasks::owner::Owner;
+use crate::tasks::question::{BEHALF_BYTES_MAX, TREE_BYTES_MAX};
 use crate::tasks::task::{Ended, Fault, Priority, State, Timestamp};
 use crate::tasks::tests::support;
 
@@ -601,6 +602,31 @@ async fn words_that_nobody_should_say_are_refused() {
         assert_eq!(said, status, "{path} {body}");
     }
     assert!(lock(&pair.fake.asked).is_empty());
+}
+
+#[tokio::test]
+async fn question_that_would_grow_as_a_tree_is_not_read() {
+    let pair = pair().await;
+    let owner = Owner::new(pair.hub.clone(), false);
+    let nested = format!("[{}0]", "0,".repeat(TREE_BYTES_MAX));
+    let finish = |output: &str| {
+        let lease = serde_json::to_string(&lease()).expect("JSON");
+        format!(
+            r#"{{"behalf":{{"worker":"{}"}},"ask":{{"finish":{{"lease":{lease},"end":{{"completed":{output}}}}}}}}}"#,
+            id(Kind::Task)
+        )
+    };
+    for (output, status) in [("[0]", StatusCode::OK), (&nested, StatusCode::BAD_REQUEST)] {
+        let body = finish(output).into();
+        let (said, _) = owner.serve(&name("asker"), STORE_PATH, body).await;
+        assert_eq!(said, status);
+    }
+    let services = format!("\"{}\"", "a".repeat(BEHALF_BYTES_MAX));
+    let long = format!(
+        r#"{{"behalf":{{"client":{{"key":{services},"regions":[]}}}},"ask":{{"get":"x"}}}}"#
+    );
+    let (said, _) = owner.serve(&name("asker"), STORE_PATH, long.into()).await;
+    assert_eq!(said, StatusCode::BAD_REQUEST);
 }
 
 proptest! {
