@@ -298,7 +298,7 @@ async fn end_is_told_signed_and_until_it_is_taken_and_again_after_a_requeue() {
     let receiver = Receiver::start(2).await;
     let webhooks = json!({
         "secret": format!("whsec_{}", STANDARD.encode(WEBHOOK_KEY)),
-        "hosts": ["127.0.0.1"],
+        "hosts": [receiver.host],
     });
     let (mesh, mock) = front_and_back("near", |node| {
         node.config("tasks.webhooks", webhooks.clone())
@@ -358,22 +358,19 @@ async fn end_by_a_lost_lease_is_told_too() {
     let receiver = Receiver::start(0).await;
     let webhooks = json!({
         "secret": format!("whsec_{}", STANDARD.encode(WEBHOOK_KEY)),
-        "hosts": ["127.0.0.1"],
+        "hosts": [receiver.host],
     });
     let (mesh, mock) = front_and_back("near", |node| {
         node.config("tasks.webhooks", webhooks.clone())
     })
     .await;
     mock.set(json!({"hang": true})).await;
-    // A run with one attempt; runs that are asked for by the API of workflows have more.
-    let payload = json!({
-        "job": "run",
+    let wanted = json!({
         "workflow": {"steps": [chat("one", "near", "x")]},
-        "input": null,
         "webhook": receiver.url,
+        "max_attempts": 1,
     });
-    let wanted = json!({"service": SERVICE, "max_attempts": 1, "payload": payload});
-    let run = trigger(&mesh["front"], "/tasks", wanted).await;
+    let run = trigger(&mesh["front"], "/workflows/runs", wanted).await;
     wait_for_calls(&mock, "near", 1).await;
     mesh["back"].kill();
     wait_until("the run to be dead", LEASE_LIMIT, async || {
@@ -533,6 +530,8 @@ async fn wait_for(node: &Node, run: &str, status: &str, limit: Duration) -> Valu
 /// Takes webhooks, after refusing a few.
 struct Receiver {
     url: String,
+    /// Its address and port, as a node's config names them.
+    host: String,
     told: Arc<Mutex<Vec<Word>>>,
     _server: JoinSet<()>,
 }
@@ -562,6 +561,7 @@ impl Receiver {
         });
         Self {
             url: format!("http://{address}/told?by=grapevine"),
+            host: address.to_string(),
             told,
             _server: server,
         }

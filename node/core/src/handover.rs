@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fact::Phase;
-use crate::ids::{NodeName, ServiceKey};
+use crate::ids::{NodeName, RegionName, ServiceKey};
 use crate::place::RTT_UNKNOWN;
 use crate::time::Instant;
 use crate::view::{NodeView, View};
@@ -55,6 +55,23 @@ pub(crate) fn serves(node: &NodeView, service: &ServiceKey) -> bool {
 /// Whether `node` takes tasks now, of whatever it serves.
 pub(crate) fn takes_tasks(node: &NodeView) -> bool {
     node.live && node.phase != Phase::Draining
+}
+
+/// The region in which `peer` runs tasks of `service`, as it says itself in a value that it signed; `None` where it
+/// says nothing of the kind now. A node is lent tasks for that region and those services alone.
+pub fn runs_in<'a>(
+    view: &'a View,
+    service: &ServiceKey,
+    peer: &NodeName,
+) -> Option<&'a RegionName> {
+    let node = view.nodes.iter().find(|node| node.name == *peer)?;
+    serves(node, service).then_some(&node.fact.as_ref()?.region)
+}
+
+/// The region of `peer`, as it says itself in a value that it signed, alive or not; `None` where nothing was received.
+pub fn region_of<'a>(view: &'a View, peer: &NodeName) -> Option<&'a RegionName> {
+    let node = view.nodes.iter().find(|node| node.name == *peer)?;
+    Some(&node.fact.as_ref()?.region)
 }
 
 /// Since when tasks of each service have been waiting at this node, as far as somebody looked.

@@ -11,7 +11,8 @@
 //!    request may and should be answered.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
-//! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task.
+//! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
+//!    [`address`]: what it calls for a client.
 //! 10. [`pace`]: how fast a client has to send.
 //! 11. [`roster`], [`quarantine`]: which nodes gossip may speak of, and whom it does not listen to.
 //! 12. [`notice`]: what an operator should hear about.
@@ -21,6 +22,7 @@
 //!
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
+pub mod address;
 pub mod country;
 pub mod engine;
 pub mod fact;

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use grapevine_core::ids::{NodeName, ServiceKey, StoreName};
-use grapevine_core::work;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
@@ -20,6 +18,7 @@ use crate::driver::Desk;
 use crate::exchange::{CallApi, CallInside};
 use crate::observe::tasks::TaskMetrics;
 use crate::tasks::batch::AsyncTasks;
+use crate::tasks::behalf::Behalf;
 use crate::tasks::hub::{Hub, Keeping, Parts, ReachStores, Services};
 use crate::tasks::nudge::{Door, Nudges};
 use crate::tasks::owner::Owner;
@@ -32,7 +31,7 @@ use crate::tasks::store::{Counts, Store, StoreError, Swept};
 use crate::tasks::task::ServiceKeyText;
 use crate::tasks::telling;
 use crate::tasks::watch::Watcher;
-use crate::tasks::workflow::{Webhooks, Workflows};
+use crate::tasks::workflow::{SystemLookUp, Webhooks, Workflows};
 use crate::vital::Vital;
 
 /// Background work as it runs.
@@ -49,20 +48,16 @@ impl Tasks {
         };
         if let Some(mesh) = mesh {
             let nudges = hub.cancels().clone();
-            let owner = (hub.keeping() == Keeping::Own).then(|| {
-                let store = Arc::clone(hub.store());
-                Owner::new(store, hub.desk().clone(), nudges.clone())
-            });
+            let is_open = config.keys.is_empty();
+            let owner = (hub.keeping() == Keeping::Own).then(|| Owner::new(hub.clone(), is_open));
             mesh.door.open(Arc::new(Door { nudges, owner }));
         }
-        let registered = hub.services().iter().map(|(key, _)| key);
-        let (told, serves) = watch::channel(work::served(hub.mode(), registered));
+        let serves = hub.published();
         let (desk, store) = (hub.desk().clone(), Arc::clone(hub.store()));
         let nudges = Arc::clone(hub.nudges());
         let shared = shared_store(&config.tasks.queue);
         let telling = async move {
             telling::run(desk, store, shared, serves, nudges).await;
-            drop(told);
         };
         let telling = tokio::spawn(vital.keep("service publisher", telling));
         Self {
@@ -126,8 +121,10 @@ fn webhooks(config: &Config) -> Result<Option<Webhooks>, StartError> {
     let Some(wanted) = &config.tasks.webhooks else {
         return Ok(None);
     };
-    let client = translate::outgoing_client()?;
-    let webhooks = Webhooks::new(client, &wanted.key, wanted.hosts.clone());
+    let tls = translate::outgoing_tls()?;
+    let public = config.node.public_addresses.clone();
+    let (hosts, look_up) = (wanted.hosts.clone(), Box::new(SystemLookUp));
+    let webhooks = Webhooks::new(tls, &wanted.key, hosts, public, look_up);
     Ok(Some(webhooks))
 }
 
@@ -161,9 +158,12 @@ impl OpenStore for Configured {
 struct PeerStores(Option<Arc<dyn CallInside>>);
 
 impl ReachStores for PeerStores {
-    fn store(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError> {
+    fn store(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError> {
         match &self.0 {
-            Some(inside) => Ok(Arc::new(Remote::new(owner.clone(), Arc::clone(inside)))),
+            Some(inside) => {
+                let remote = Remote::new(owner.clone(), Arc::clone(inside), behalf);
+                Ok(Arc::new(remote))
+            }
             None => Err(StoreError::OwnerAway {
                 node: owner.to_string(),
                 detail: "this node has no mesh".to_owned(),

@@ -189,14 +189,18 @@ fn probe_target(upstream: &UpstreamConfig) -> prober::Target {
 }
 
 pub(super) fn outgoing_client() -> Result<reqwest::Client, StartError> {
-    let unusable = |error: &dyn std::fmt::Display| StartError::OutgoingTls(error.to_string());
-    let tls = upstream::tls_config().map_err(|error| unusable(&error))?;
     let builder = reqwest::Client::builder()
-        .use_preconfigured_tls(tls)
+        .use_preconfigured_tls(outgoing_tls()?)
         .no_proxy();
     // Redirects could send the credential elsewhere, and an API has none.
     let builder = builder.redirect(reqwest::redirect::Policy::none());
-    builder.build().map_err(|error| unusable(&error))
+    let client = builder.build();
+    client.map_err(|error| StartError::OutgoingTls(error.to_string()))
+}
+
+/// Whom the node trusts when it calls out.
+pub(super) fn outgoing_tls() -> Result<rustls::ClientConfig, StartError> {
+    upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))
 }
 
 /// Decides which requests are traced; `None` where nobody would be told.

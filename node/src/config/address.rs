@@ -217,6 +217,11 @@ impl Network {
             _ => false,
         }
     }
+
+    /// Whether it is one address alone.
+    pub const fn is_single(&self) -> bool {
+        self.prefix == if self.address.is_ipv4() { 32 } else { 128 }
+    }
 }
 
 impl FromStr for Network {

@@ -41,7 +41,7 @@ impl Config {
                 "batch_lines": self.tasks.batch_lines,
                 "webhooks": self.tasks.webhooks.as_ref().map(|webhooks| json!({
                     "secret": REDACTED,
-                    "hosts": webhooks.hosts,
+                    "hosts": webhooks.hosts.written().collect::<Vec<_>>(),
                 })),
             },
             "drain": {"timeout": format_duration(self.drain.timeout)},

@@ -13,6 +13,7 @@
 pub mod address;
 mod check;
 pub mod checked;
+pub mod destinations;
 pub mod domain;
 mod dump;
 pub mod env;

@@ -13,6 +13,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
+use super::admission;
 use super::hub::Hub;
 use super::pace::{backoff, jittered};
 use super::service::{Policy, Service, Signals, TaskError, Work};
@@ -98,7 +99,11 @@ impl Attempt {
             progress,
         );
         let (service, task) = (Arc::clone(&self.service), self.taken.task.clone());
-        let run = async move { service.run(&task, &work).await };
+        let services = self.hub.services().clone();
+        let run = async move {
+            admission::check(&services, &task.new, work.store().as_ref()).await?;
+            service.run(&task, &work).await
+        };
         let running = Running(tokio::spawn(run));
         let mut held_until = self.leased_at + self.policy.lease;
         let conclusion = self

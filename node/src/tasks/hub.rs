@@ -3,21 +3,24 @@
 //! In embedded mode each node keeps its own tasks, and an id names its owner: what is asked of another
 //! node's task goes to that node. Where all nodes share an engine, every id is in the own store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
-use grapevine_core::mode::Mode;
+use grapevine_core::mode::{Mode, SERVICES_MAX};
+use grapevine_core::{handover, work};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use super::admission::{self, Refused};
+use super::behalf::Behalf;
 use super::id::{Id, Kind};
 use super::nudge::Nudges;
 use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
-use super::task::{Checked, NewTask, Priority, Submitter, Task};
+use super::task::{Checked, NewTask, Priority, RegionText, State, Submitter, Task};
 use super::watch::Watcher;
 use super::workflow::Webhooks;
 use crate::config::checked::Concurrency;
@@ -26,7 +29,12 @@ use crate::exchange::{CallApi, Guest};
 
 /// The hold of everybody on background work. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub(Arc<Parts>, Arc<Notify>);
+pub struct Hub {
+    parts: Arc<Parts>,
+    nudges: Arc<Notify>,
+    /// The services that the mesh is told of.
+    served: watch::Sender<BTreeSet<ServiceKey>>,
+}
 
 /// What a hub is made of.
 pub struct Parts {
@@ -69,11 +77,11 @@ pub enum Keeping {
 
 /// Finds the stores of peers.
 pub trait ReachStores: Send + Sync + 'static {
-    /// The store of `owner`, whose calls fail with [`StoreError::OwnerAway`] while it cannot be reached.
+    /// The store of `owner`, asked on this behalf, whose calls fail with [`StoreError::OwnerAway`] while it cannot be reached.
     ///
     /// # Errors
     /// The same, when it never can be.
-    fn store(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError>;
+    fn store(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError>;
 }
 
 /// The services of a program, by key.
@@ -127,83 +135,110 @@ pub struct Draft {
     pub expires_after: Option<Duration>,
     /// A second task of the same service and holder of the same key with this key is the first one.
     pub idempotency_key: Option<String>,
+    /// The regions that what it is made of permits, beside those of its submitter; empty permits all.
+    pub within: Vec<RegionText>,
 }
 
 impl Hub {
     /// A hub of these parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts), Arc::default())
+        let registered = parts.services.iter().map(|(key, _)| key);
+        let served = work::served(&parts.mode, registered);
+        Self {
+            parts: Arc::new(parts),
+            nudges: Arc::default(),
+            served: watch::Sender::new(served),
+        }
     }
 
     /// Told whenever something was added to the own store, or taken from it.
     pub fn nudges(&self) -> &Arc<Notify> {
-        &self.1
+        &self.nudges
+    }
+
+    /// The services that the mesh is told of.
+    pub fn published(&self) -> watch::Receiver<BTreeSet<ServiceKey>> {
+        self.served.subscribe()
+    }
+
+    /// Tells the mesh that a worker beside this node serves `service`, where the mode lets it and there is room.
+    pub fn publish(&self, service: &ServiceKey) {
+        let is_new = |served: &mut BTreeSet<ServiceKey>| {
+            served.len() < SERVICES_MAX
+                && self.mode().serves(service)
+                && served.insert(service.clone())
+        };
+        self.served.send_if_modified(is_new);
     }
 
     /// This node.
     pub fn node(&self) -> &NodeName {
-        &self.0.node
+        &self.parts.node
     }
 
     /// This node's region.
     pub fn region(&self) -> &RegionName {
-        &self.0.region
+        &self.parts.region
     }
 
     /// The view of the mesh.
     pub fn desk(&self) -> &Desk {
-        &self.0.desk
+        &self.parts.desk
     }
 
     /// What the node serves.
     pub fn mode(&self) -> &Mode {
-        &self.0.mode
+        &self.parts.mode
     }
 
     /// Whose the own store is.
     pub fn keeping(&self) -> Keeping {
-        self.0.keeping
+        self.parts.keeping
     }
 
     /// Makes API requests.
     pub fn api(&self) -> &Arc<dyn CallApi> {
-        &self.0.api
+        &self.parts.api
     }
 
     /// Sees what happens to tasks.
     pub fn watcher(&self) -> &Arc<dyn Watcher> {
-        &self.0.watcher
+        &self.parts.watcher
     }
 
     /// What signs webhooks; `None` where they are not configured.
     pub fn webhooks(&self) -> Option<&Webhooks> {
-        self.0.webhooks.as_ref()
+        self.parts.webhooks.as_ref()
     }
 
     /// Where this node keeps what it accepts.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.0.store
+        &self.parts.store
     }
 
-    /// The store of a peer.
+    /// The store of a peer, asked on this behalf.
     ///
     /// # Errors
-    /// [`StoreError::OwnerAway`] where there is no way to any peer.
-    pub fn store_at(&self, owner: &NodeName) -> Result<Arc<dyn Store>, StoreError> {
-        self.0.peers.store(owner)
+    /// [`StoreError::OwnerAway`] where there is no way to any peer; [`StoreError::Residency`] where the question may
+    /// not go there.
+    pub fn store_at(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError> {
+        let view = self.parts.desk.view();
+        behalf.check_way(owner, handover::region_of(&view, owner))?;
+        self.parts.peers.store(owner, behalf)
     }
 
-    /// The store that keeps `id`: a task, a file, whatever it names.
+    /// The store that keeps `id`: a task, a file, whatever it names; asked on this behalf, where it is a peer's.
     ///
     /// # Errors
-    /// [`StoreError::OwnerAway`] when its owner is not known here.
-    pub fn store_of(&self, id: &Id) -> Result<Arc<dyn Store>, StoreError> {
-        let Some(owner) = id.owner().filter(|owner| *owner != self.0.node) else {
-            return Ok(Arc::clone(&self.0.store));
+    /// [`StoreError::OwnerAway`] when its owner is not known here; [`StoreError::Residency`] where the question may
+    /// not go there.
+    pub fn store_of(&self, id: &Id, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError> {
+        let Some(owner) = id.owner().filter(|owner| *owner != self.parts.node) else {
+            return Ok(Arc::clone(&self.parts.store));
         };
-        let view = self.0.desk.view();
+        let view = self.parts.desk.view();
         if view.nodes.iter().any(|node| node.name == owner) {
-            self.0.peers.store(&owner)
+            self.store_at(&owner, behalf)
         } else {
             Err(StoreError::OwnerAway {
                 node: owner.to_string(),
@@ -212,51 +247,66 @@ impl Hub {
         }
     }
 
-    /// Cancels a task, or asks its worker to, which is told at once where it is a node that can be reached; the
-    /// task as it is then, `None` when there is none.
+    /// Cancels a task of `store`, or asks its worker to, which is told at once where it is a node that can be
+    /// reached; the task as it is then, `None` when there is none.
     ///
     /// # Errors
-    /// When the store that keeps it cannot be used, or its owner is not known here.
-    pub async fn cancel(&self, id: &Id) -> Result<Option<Task>, StoreError> {
-        let store = self.store_of(id)?;
+    /// When the store cannot be used.
+    pub async fn cancel(
+        &self,
+        store: &Arc<dyn Store>,
+        id: &Id,
+    ) -> Result<Option<Task>, StoreError> {
         let task = store.cancel(id).await?;
-        // Of another node's task its owner tells the worker.
-        if let Some(task) = task.as_ref().filter(|_| Arc::ptr_eq(&store, &self.0.store)) {
-            self.0.cancels.tell(task);
+        // Of another node's task its owner does the rest.
+        if let Some(task) = task
+            .as_ref()
+            .filter(|_| Arc::ptr_eq(store, &self.parts.store))
+        {
+            self.parts.cancels.tell(task);
+            // Nobody runs it: what its service does at its end is done here.
+            if task.state == State::Cancelled
+                && let Some(service) = self.parts.services.get(&task.new.service.0)
+            {
+                service.settle(task, store.as_ref()).await?;
+            }
         }
         Ok(task)
     }
 
     /// Attempts that run here, and the way to those of peers.
     pub fn cancels(&self) -> &Nudges {
-        &self.0.cancels
+        &self.parts.cancels
     }
 
     /// The services that this program knows.
     pub fn services(&self) -> &Services {
-        &self.0.services
+        &self.parts.services
     }
 
     /// The services that this node runs, those out of process aside.
     pub fn served(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<dyn Service>)> {
-        let mode = &self.0.mode;
-        self.0.services.iter().filter(|(key, _)| mode.serves(key))
+        let mode = &self.parts.mode;
+        self.parts
+            .services
+            .iter()
+            .filter(|(key, _)| mode.serves(key))
     }
 
     /// How tasks of `service` are retried; the usual way where this program does not know it.
     pub fn policy(&self, service: &ServiceKey) -> Policy {
-        let service = self.0.services.get(service);
+        let service = self.parts.services.get(service);
         service.map_or_else(Policy::default, |service| service.policy())
     }
 
     /// What is configured of how many tasks run at once here.
     pub fn limits(&self) -> &Concurrency {
-        &self.0.concurrency
+        &self.parts.concurrency
     }
 
     /// Tasks of `service` that this node runs at once by itself; workers out of process are not counted.
     pub fn concurrency(&self, service: &ServiceKey) -> usize {
-        let configured = self.0.concurrency.of(service);
+        let configured = self.parts.concurrency.of(service);
         configured
             .unwrap_or_else(|| self.policy(service).concurrency)
             .max(1)
@@ -264,8 +314,8 @@ impl Hub {
 
     /// A new name, with its owner where the store is the node's own.
     pub fn new_id(&self, kind: Kind) -> Id {
-        match self.0.keeping {
-            Keeping::Own => Id::new(kind, Some(&self.0.node)),
+        match self.parts.keeping {
+            Keeping::Own => Id::new(kind, Some(&self.parts.node)),
             Keeping::Shared => Id::new(kind, None),
         }
     }
@@ -274,22 +324,22 @@ impl Hub {
     /// that is there now, an earlier one's where the idempotency key is known.
     ///
     /// # Errors
-    /// See [`StoreError`]; nothing was accepted then.
+    /// See [`Refused`]; nothing was accepted then.
     pub async fn add(
         &self,
         id: Id,
         service: &ServiceKey,
         draft: Draft,
         guest: &Guest,
-    ) -> Result<Id, StoreError> {
-        self.add_to(self.0.store.as_ref(), id, service, draft, guest)
+    ) -> Result<Id, Refused> {
+        self.add_to(self.parts.store.as_ref(), id, service, draft, guest)
             .await
     }
 
     /// The same, into the store that keeps what the task is about; the owner of `id` is to be that store's.
     ///
     /// # Errors
-    /// See [`StoreError`]; nothing was accepted then.
+    /// See [`Refused`]; nothing was accepted then.
     pub async fn add_to(
         &self,
         store: &dyn Store,
@@ -297,8 +347,13 @@ impl Hub {
         service: &ServiceKey,
         draft: Draft,
         guest: &Guest,
-    ) -> Result<Id, StoreError> {
+    ) -> Result<Id, Refused> {
         let began = tokio::time::Instant::now();
+        let wished: Vec<_> = guest.regions.iter().cloned().map(Checked).collect();
+        let regions = admission::both(&wished, &draft.within).ok_or_else(|| {
+            let message = "no region is permitted both by the request and by what it names";
+            Refused::new("residency", message)
+        })?;
         let holder = guest.key.as_deref().unwrap_or_default();
         let task = NewTask {
             id: id.clone(),
@@ -308,17 +363,18 @@ impl Hub {
             attempts_max: draft
                 .attempts_max
                 .unwrap_or_else(|| self.policy(service).attempts_max)
-                .max(1),
+                .clamp(1, admission::ATTEMPTS_MAX),
             delay: draft.delay,
             expires_after: draft.expires_after,
             // One client's keys are no other's.
             idempotency_key: draft.idempotency_key.map(|key| format!("{holder}/{key}")),
             submitter: Submitter::of(guest),
-            regions: guest.regions.iter().cloned().map(Checked).collect(),
+            regions,
         };
+        admission::check(&self.parts.services, &task, store).await?;
         let added = store.add(task).await?;
-        self.1.notify_one();
-        self.0.watcher.enqueued(service, began.elapsed());
+        self.nudges.notify_one();
+        self.parts.watcher.enqueued(service, began.elapsed());
         Ok(match added {
             Added::New => id,
             Added::Same(id) => id,

@@ -1,8 +1,9 @@
 //! Background work: tasks that are durable before they are accepted, and the services that run them.
 //!
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
-//! it), [`service`] (what runs them); [`remote`] and [`owner`] (a store over the mesh, its two ends),
-//! [`telling`] (what the mesh is told of all this), [`nudge`] (how a worker is told); [`hub`] (where they
+//! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store
+//! over the mesh, its two ends), `question`, [`behalf`] and `rights` (what a peer asks, for whom, and what it may
+//! see), [`telling`] (what the mesh is told of all this), [`nudge`] (how a worker is told); [`hub`] (where they
 //! meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended without a worker),
 //! [`api`] (what clients see).
 //!
@@ -15,16 +16,20 @@
 //! through [`CallApi`](crate::exchange::CallApi) and peers through
 //! [`CallInside`](crate::exchange::CallInside).
 
+mod admission;
 pub mod api;
 mod attempt;
 pub mod batch;
+pub mod behalf;
 pub mod hub;
 pub mod id;
 pub mod nudge;
 pub mod own;
 pub mod owner;
 mod pace;
+mod question;
 pub mod remote;
+mod rights;
 pub mod runner;
 pub mod serve;
 pub mod service;
@@ -34,6 +39,8 @@ pub mod taking;
 pub mod task;
 mod task_bytes;
 pub mod telling;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 mod whole;
 pub mod workflow;

@@ -2,54 +2,59 @@
 //! [`Remote`](super::remote::Remote).
 //!
 //! Who asks is proven by its certificate, so that a lease is held in the name of the peer that asked for
-//! it. Peers are given tasks the nearest first, as core's [`handover`] says: the others are told that
-//! there is nothing, until the tasks have waited long enough for them.
+//! it, and nobody else speaks of it. Peers are given tasks the nearest first, as core's [`handover`] says: the
+//! others are told that there is nothing, until the tasks have waited long enough for them.
+//!
+//! | for | a peer may |
+//! | --- | --- |
+//! | itself | be lent tasks of services that its signed value says it serves, in the region that it says, within their fence |
+//! | a task that it runs | renew, note, end it; read what its submitter may; write the files of a batch; add what tells of a run's end |
+//! | a client | see, cancel and requeue what came with the client's key, by id; list that key's tasks; add a batch of its file |
+//!
+//! Whatever leaves is permitted in the peer's region, and no client is asked for where it may not be known.
+//! Everybody's tasks are the own operator's to see, at the own admin port.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod work;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use grapevine_core::handover::{self, Queues};
-use grapevine_core::ids::{NodeName, ServiceKey};
+use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 
+use super::behalf::Behalf;
+use super::hub::Hub;
 use super::id::Id;
-use super::nudge::Nudges;
-use super::remote::{
-    Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, STORE_PATH, TaskPage, WAIT_MAX, fitting,
+use super::question::{
+    Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, Question, STORE_PATH, TaskPage, WAIT_MAX, fitting,
 };
-use super::store::{LEASES_MAX, Lease, LeaseAsk, PAGE_MAX, Store, StoreError};
-use super::task::{Checked, Task};
-use crate::driver::Desk;
+use super::rights::{Reader, is_held_by, refused};
+use super::store::{FileRecord, Held, Lease, Note, PAGE_MAX, StoreError, TaskQuery};
+use super::task::{Checked, ServiceKeyText, Task};
 use crate::exchange::ServeInside;
-
-/// The longest name of a worker in bytes.
-const WORKER_BYTES_MAX: usize = 128;
-
-/// Leases given to a peer at once: with the longest payloads they fill half of a message.
-const LEASES_AT_ONCE: usize = LEASES_MAX / 2;
 
 /// What this node keeps, for its peers. Cheap to clone.
 #[derive(Clone)]
 pub struct Owner {
-    store: Arc<dyn Store>,
-    desk: Desk,
-    nudges: Nudges,
+    hub: Hub,
+    /// Whether a client without a key sees everything here.
+    is_open: bool,
     queues: Arc<Mutex<Queues>>,
 }
 
 type Answer = (StatusCode, Bytes);
 
 impl Owner {
-    /// Answers for `store`; the view of `desk` says which peer is the nearest, and workers whose tasks are to be
-    /// cancelled are told through `nudges`.
-    pub fn new(store: Arc<dyn Store>, desk: Desk, nudges: Nudges) -> Self {
+    /// Answers for the own store of `hub`, whose view says where peers are and what they serve. `is_open` where this
+    /// node's own API needs no keys.
+    pub fn new(hub: Hub, is_open: bool) -> Self {
         Self {
-            store,
-            desk,
-            nudges,
+            hub,
+            is_open,
             queues: Arc::default(),
         }
     }
@@ -57,34 +62,43 @@ impl Owner {
     /// Answers a call of `peer`; `None` when `path` is about something else.
     pub async fn answer(&self, peer: &NodeName, path: &str, body: Bytes) -> Option<Answer> {
         if path == STORE_PATH {
-            let Ok(ask) = serde_json::from_slice(&body) else {
+            let Some(question) = Question::read(&body) else {
                 return Some((StatusCode::BAD_REQUEST, Bytes::new()));
             };
-            return Some(self.store(peer, ask).await);
+            return Some(self.store(peer, question).await);
         }
         if let Some(place) = path.strip_prefix(PUT_PATH) {
-            let (file, number) = piece(place)?;
-            return Some(match self.store.put_piece(&file, number, body).await {
+            let (task, place) = place.strip_prefix('/')?.split_once('/')?;
+            let (task, (file, number)) = (task.parse().ok()?, piece(place)?);
+            return Some(match self.put(peer, &task, &file, number, body).await {
                 Ok(()) => (StatusCode::NO_CONTENT, Bytes::new()),
                 Err(error) => failed(&error),
             });
         }
-        let (file, number) = piece(path.strip_prefix(PIECE_PATH)?)?;
-        Some(match self.store.piece(&file, number).await {
+        let (file, number) = piece(path.strip_prefix(PIECE_PATH)?.strip_prefix('/')?)?;
+        let Ok(behalf) = serde_json::from_slice(&body) else {
+            return Some((StatusCode::BAD_REQUEST, Bytes::new()));
+        };
+        Some(match self.piece(peer, &behalf, &file, number).await {
             Ok(Some(piece)) => (StatusCode::OK, piece),
             Ok(None) => (StatusCode::NO_CONTENT, Bytes::new()),
             Err(error) => failed(&error),
         })
     }
 
-    async fn store(&self, peer: &NodeName, ask: Ask) -> Answer {
-        let store = &self.store;
+    async fn store(&self, peer: &NodeName, question: Question) -> Answer {
+        let Question { behalf, ask } = question;
+        let store = self.hub.store();
         match ask {
-            Ask::Add(task) => told(store.add(task).await),
-            Ask::Get(id) => told(store.get(&id).await),
+            Ask::Add(task) => told(self.add(peer, &behalf, task).await),
+            Ask::Get(id) => told(self.task(peer, &behalf, &id).await),
             Ask::List(query) => {
                 let max = query.max.min(PAGE_MAX);
-                told(store.list(&query).await.map(|tasks| page(tasks, max)))
+                told(
+                    self.list(peer, &behalf, query)
+                        .await
+                        .map(|tasks| page(tasks, max)),
+                )
             }
             Ask::Lease(ask) => told(self.lease(peer, ask).await),
             Ask::Wait { service, at_most } => {
@@ -95,64 +109,216 @@ impl Owner {
                 lease,
                 span,
                 progress,
-            } => told(store.renew(&lease, span, progress).await),
-            Ask::Save { lease, notes } => told(store.save(&lease, &notes).await),
-            Ask::Notes { id, from } => told(store.notes(&id, from).await.map(|mut notes| {
-                notes.truncate(fitting(&notes, |note| note.content.len()));
-                notes
-            })),
-            Ask::Finish { lease, end } => told(store.finish(&lease, end).await),
-            Ask::Cancel(id) => {
-                let cancelled = store.cancel(&id).await;
-                if let Ok(Some(task)) = &cancelled {
-                    self.nudges.tell(task);
-                }
-                told(cancelled)
-            }
-            Ask::Requeue(id) => told(store.requeue(&id).await),
-            Ask::Counts => told(store.counts().await),
-            Ask::CompleteFile(file) => told(store.complete_file(file).await),
-            Ask::File(id) => told(store.file(&id).await),
-            Ask::Files { key, before, max } => {
-                let max = max.min(PAGE_MAX);
-                told(store.files(key.as_deref(), before.as_ref(), max).await)
-            }
-            Ask::DeleteFile(id) => told(store.delete_file(&id).await),
-            Ask::Check => told(store.check().await),
+            } => match self.holds(peer, &behalf, &lease).await {
+                Ok(true) => told(store.renew(&lease, span, progress).await),
+                other => told(other.map(|_| Held::Lost)),
+            },
+            Ask::Save { lease, notes } => match self.holds(peer, &behalf, &lease).await {
+                Ok(true) => told(store.save(&lease, &notes).await),
+                other => told(other.map(|_| Held::Lost)),
+            },
+            Ask::Finish { lease, end } => match self.holds(peer, &behalf, &lease).await {
+                Ok(true) => told(store.finish(&lease, end).await),
+                other => told(other.map(|_| Held::Lost)),
+            },
+            Ask::Notes { id, from } => told(self.notes(peer, &behalf, &id, from).await),
+            Ask::Cancel(id) => told(self.cancel(peer, &behalf, &id).await),
+            Ask::Requeue(id) => told(self.requeue(peer, &behalf, &id).await),
+            Ask::CompleteFile(file) => told(self.complete(peer, &behalf, file).await),
+            Ask::File(id) => told(self.file(peer, &behalf, &id).await),
+            Ask::DeleteFile(id) => told(self.delete_file(peer, &behalf, &id).await),
         }
     }
 
-    /// Gives tasks to a peer, unless a nearer one is to have them first.
-    async fn lease(
+    /// Who reads when `peer` asks on this behalf.
+    async fn reader(&self, peer: &NodeName, behalf: &Behalf) -> Result<Reader, StoreError> {
+        let view = self.hub.desk().view();
+        let region = handover::region_of(&view, peer).cloned();
+        let (key, services) = match behalf {
+            Behalf::Node => {
+                return refused("a node reads for a client, or for a task that it runs");
+            }
+            Behalf::Worker(id) => {
+                let task = self.lent(peer, id).await?;
+                let key = task.new.submitter.key;
+                (key.as_deref().map(str::to_owned), None)
+            }
+            Behalf::Client(client) => {
+                behalf.check_way(self.hub.node(), Some(self.hub.region()))?;
+                let serves =
+                    |service: &ServiceKeyText| handover::runs_in(&view, &service.0, peer).is_some();
+                // It could lease these, and no others.
+                let services = client.services.as_ref();
+                let services = services
+                    .map(|services| services.iter().filter(|it| serves(it)).cloned().collect());
+                (client.key.clone(), services)
+            }
+        };
+        Ok(Reader {
+            key,
+            services,
+            is_open: self.is_open,
+            region,
+        })
+    }
+
+    /// The same where only a client may ask.
+    async fn client(&self, peer: &NodeName, behalf: &Behalf) -> Result<Reader, StoreError> {
+        match behalf {
+            Behalf::Client(_) => self.reader(peer, behalf).await,
+            Behalf::Node | Behalf::Worker(_) => refused("only a client may ask for that"),
+        }
+    }
+
+    /// The task `id`, which runs at `peer`.
+    async fn lent(&self, peer: &NodeName, id: &Id) -> Result<Task, StoreError> {
+        let task = self.hub.store().get(id).await?;
+        match task.filter(|task| is_held_by(task, peer)) {
+            Some(task) => Ok(task),
+            None => refused(format!("{id} does not run at {peer}")),
+        }
+    }
+
+    /// Whether `peer` holds the lease that it speaks of, as far as the store's own fence does not tell.
+    async fn holds(
         &self,
         peer: &NodeName,
-        ask: LeaseAsk,
-    ) -> Result<Vec<(Lease, Task)>, StoreError> {
-        let rank = handover::rank(&self.desk.view(), &ask.service.0, peer);
-        let hold = handover::hold(rank);
-        if !hold.is_zero()
-            && self
-                .waited(&ask.service.0)
-                .await?
-                .is_none_or(|waited| waited < hold)
-        {
-            return Ok(Vec::new());
+        behalf: &Behalf,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        match behalf {
+            Behalf::Worker(id) if *id == lease.id => {}
+            _ => return Ok(false),
         }
-        let ask = LeaseAsk {
-            worker: worker(peer, &ask.worker),
-            max: ask.max.min(LEASES_AT_ONCE),
-            ..ask
-        };
-        self.store.lease(&ask).await
+        let task = self.hub.store().get(&lease.id).await?;
+        Ok(task.is_some_and(|task| is_held_by(&task, peer)))
     }
 
-    /// For how long tasks of `service` have been waiting here; `None` when there are none.
-    async fn waited(&self, service: &ServiceKey) -> Result<Option<Duration>, StoreError> {
-        let counts = self.store.counts().await?;
-        let waiting = counts.get(&Checked(service.clone()));
-        let waiting = waiting.map_or(0, |counts| counts.waiting);
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(queues.seen(self.desk.now(), service, waiting))
+    async fn task(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        id: &Id,
+    ) -> Result<Option<Task>, StoreError> {
+        let reader = self.reader(peer, behalf).await?;
+        reader.task(self.hub.store().get(id).await?)
+    }
+
+    /// Tasks of a client, without what they were given and gave.
+    async fn list(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        query: TaskQuery,
+    ) -> Result<Vec<Task>, StoreError> {
+        let reader = self.client(peer, behalf).await?;
+        let service = query.service.as_ref();
+        let key = match &reader.services {
+            Some(services) if service.is_some_and(|service| services.contains(service)) => None,
+            Some(_) => return refused("the key lists tasks of its own services alone"),
+            None if reader.key.is_none() && !reader.is_open => {
+                return refused(format!("{} lists tasks by key", self.hub.node()));
+            }
+            None => reader.key.clone(),
+        };
+        let Some(region) = reader.region else {
+            return Ok(Vec::new());
+        };
+        let query = TaskQuery {
+            key,
+            region: Some(Checked(region)),
+            ..query
+        };
+        let mut tasks = self.hub.store().list(&query).await?;
+        for task in &mut tasks {
+            task.new.payload = Value::Null;
+            task.output = None;
+        }
+        Ok(tasks)
+    }
+
+    async fn notes(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        id: &Id,
+        from: u64,
+    ) -> Result<Vec<Note>, StoreError> {
+        if self.task(peer, behalf, id).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut notes = self.hub.store().notes(id, from).await?;
+        notes.truncate(fitting(&notes, |note| note.content.len()));
+        Ok(notes)
+    }
+
+    async fn cancel(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        id: &Id,
+    ) -> Result<Option<Task>, StoreError> {
+        let reader = self.client(peer, behalf).await?;
+        let store = self.hub.store();
+        match reader.task(store.get(id).await?)? {
+            Some(_) => self.hub.cancel(store, id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn requeue(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        id: &Id,
+    ) -> Result<Option<Task>, StoreError> {
+        let reader = self.client(peer, behalf).await?;
+        let store = self.hub.store();
+        match reader.task(store.get(id).await?)? {
+            Some(_) => store.requeue(id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn file(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        id: &Id,
+    ) -> Result<Option<FileRecord>, StoreError> {
+        let reader = self.reader(peer, behalf).await?;
+        reader.file(self.hub.store().file(id).await?)
+    }
+
+    async fn piece(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        file: &Id,
+        number: u32,
+    ) -> Result<Option<Bytes>, StoreError> {
+        match self.file(peer, behalf, file).await? {
+            Some(_) => self.hub.store().piece(file, number).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn delete_file(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        id: &Id,
+    ) -> Result<bool, StoreError> {
+        let reader = self.client(peer, behalf).await?;
+        let store = self.hub.store();
+        match reader.file(store.file(id).await?)? {
+            Some(_) => store.delete_file(id).await,
+            None => Ok(false),
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,19 +330,9 @@ impl ServeInside for Owner {
     }
 }
 
-/// The name that a lease is held in: the peer's own, and behind it that of a program beside the peer.
-fn worker(peer: &NodeName, called: &str) -> String {
-    if called.is_empty() || called == peer.as_str() {
-        return peer.to_string();
-    }
-    let mut worker = format!("{peer}/{called}");
-    worker.truncate(worker.floor_char_boundary(WORKER_BYTES_MAX));
-    worker
-}
-
-/// The file and the number in `/FILE/NUMBER`.
+/// The file and the number in `FILE/NUMBER`.
 fn piece(place: &str) -> Option<(Id, u32)> {
-    let (file, number) = place.strip_prefix('/')?.split_once('/')?;
+    let (file, number) = place.split_once('/')?;
     Some((file.parse().ok()?, number.parse().ok()?))
 }
 

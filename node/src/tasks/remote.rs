@@ -14,9 +14,13 @@ use grapevine_core::ids::{NodeName, ServiceKey};
 use grapevine_core::outcome::{Outcome, Refusal};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+use super::behalf::Behalf;
 use super::id::Id;
+use super::question::{
+    Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, Question, STORE_PATH, TaskPage, WAIT_MAX, fitting,
+};
+use super::rights::refused;
 use super::store::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
     Swept, TaskQuery,
@@ -24,93 +28,28 @@ use super::store::{
 use super::task::{Checked, NewTask, Progress, ServiceKeyText, Task};
 use crate::exchange::{CallInside, InsideCall};
 
-/// Where everything but pieces of files is asked.
-pub(super) const STORE_PATH: &str = "/tasks/store";
-
-/// Where a piece of a file is put: `/FILE/NUMBER` follows.
-pub(super) const PUT_PATH: &str = "/tasks/put";
-
-/// Where a piece of a file is got: `/FILE/NUMBER` follows.
-pub(super) const PIECE_PATH: &str = "/tasks/piece";
-
-/// The status of an answer that is a [`StoreError`].
-pub(super) const ERROR_STATUS: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-
-/// Bytes of records and notes in one message, before they are written as text: half of what a message
-/// may hold, since bytes grow by a third and there is more than them in it.
-pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
-
-/// The longest that an owner lets a peer wait for tasks at once.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(20);
-
 /// How much longer than the owner's own patience an answer may take.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A pause after an owner could not be asked to wait, so that nobody asks it without end.
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What is asked of an owner.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Ask {
-    Add(NewTask),
-    Get(Id),
-    List(TaskQuery),
-    Lease(LeaseAsk),
-    Wait {
-        service: ServiceKeyText,
-        at_most: Duration,
-    },
-    Renew {
-        lease: Lease,
-        span: Duration,
-        progress: Option<Progress>,
-    },
-    Save {
-        lease: Lease,
-        notes: Vec<Note>,
-    },
-    Notes {
-        id: Id,
-        from: u64,
-    },
-    Finish {
-        lease: Lease,
-        end: End,
-    },
-    Cancel(Id),
-    Requeue(Id),
-    Counts,
-    CompleteFile(FileRecord),
-    File(Id),
-    Files {
-        key: Option<String>,
-        before: Option<Id>,
-        max: usize,
-    },
-    DeleteFile(Id),
-    Check,
-}
-
-/// Some of the tasks that were asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct TaskPage {
-    pub(super) tasks: Vec<Task>,
-    /// Whether there may be more, which did not fit.
-    pub(super) more: bool,
-}
-
-/// The store of one peer. Cheap to clone.
+/// The store of one peer, asked for somebody. Cheap to clone.
 #[derive(Clone)]
 pub struct Remote {
     peer: NodeName,
     inside: Arc<dyn CallInside>,
+    behalf: Behalf,
 }
 
 impl Remote {
-    /// The store that `peer` keeps.
-    pub fn new(peer: NodeName, inside: Arc<dyn CallInside>) -> Self {
-        Self { peer, inside }
+    /// The store that `peer` keeps, asked on this behalf.
+    pub fn new(peer: NodeName, inside: Arc<dyn CallInside>, behalf: Behalf) -> Self {
+        Self {
+            peer,
+            inside,
+            behalf,
+        }
     }
 
     /// Asks, and reads the answer.
@@ -123,9 +62,21 @@ impl Remote {
         ask: &Ask,
         timeout: Duration,
     ) -> Result<T, StoreError> {
-        let body = serde_json::to_vec(ask).map_err(|error| self.unreadable(&error))?;
+        let question = Question {
+            behalf: self.behalf.clone(),
+            ask: ask.clone(),
+        };
+        let body = serde_json::to_vec(&question).map_err(|error| self.unreadable(&error))?;
         let body = self.call(STORE_PATH, body.into(), timeout).await?;
-        serde_json::from_slice(&body.unwrap_or_default()).map_err(|error| self.unreadable(&error))
+        let body = body.unwrap_or_default();
+        if body.len() > ask.answer_bytes_max() {
+            let detail = format!(
+                "what {} answers is longer than such an answer may be",
+                self.peer
+            );
+            return Err(StoreError::Unavailable { detail });
+        }
+        serde_json::from_slice(&body).map_err(|error| self.unreadable(&error))
     }
 
     /// Calls the owner; `None` where it says that there is nothing.
@@ -198,6 +149,7 @@ impl Store for Remote {
         self.ask(&Ask::Get(id.clone())).await
     }
 
+    /// Tasks without their payloads and outputs, which stay where they are.
     async fn list(&self, query: &TaskQuery) -> Result<Vec<Task>, StoreError> {
         let mut query = query.clone();
         let mut tasks = Vec::new();
@@ -277,8 +229,9 @@ impl Store for Remote {
         self.ask(&Ask::Requeue(id.clone())).await
     }
 
+    /// Refused: how much there is the owner publishes by itself.
     async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError> {
-        self.ask(&Ask::Counts).await
+        refused("a node counts its own tasks alone")
     }
 
     /// Does nothing: the owner sweeps what it keeps.
@@ -287,7 +240,10 @@ impl Store for Remote {
     }
 
     async fn put_piece(&self, file: &Id, number: u32, piece: Bytes) -> Result<(), StoreError> {
-        let path = format!("{PUT_PATH}/{file}/{number}");
+        let Behalf::Worker(task) = &self.behalf else {
+            return refused("only the worker of a task makes files at another node");
+        };
+        let path = format!("{PUT_PATH}/{task}/{file}/{number}");
         self.call(&path, piece, PATIENCE + GRACE).await.map(drop)
     }
 
@@ -301,42 +257,28 @@ impl Store for Remote {
 
     async fn piece(&self, id: &Id, number: u32) -> Result<Option<Bytes>, StoreError> {
         let path = format!("{PIECE_PATH}/{id}/{number}");
-        self.call(&path, Bytes::new(), PATIENCE + GRACE).await
+        let behalf = serde_json::to_vec(&self.behalf).map_err(|error| self.unreadable(&error))?;
+        self.call(&path, behalf.into(), PATIENCE + GRACE).await
     }
 
+    /// Refused: a node lists its own files alone.
     async fn files(
         &self,
-        key: Option<&str>,
-        before: Option<&Id>,
-        max: usize,
+        _key: Option<&str>,
+        _before: Option<&Id>,
+        _max: usize,
     ) -> Result<Vec<FileRecord>, StoreError> {
-        self.ask(&Ask::Files {
-            key: key.map(str::to_owned),
-            before: before.cloned(),
-            max,
-        })
-        .await
+        refused("a node lists its own files alone")
     }
 
     async fn delete_file(&self, id: &Id) -> Result<bool, StoreError> {
         self.ask(&Ask::DeleteFile(id.clone())).await
     }
 
+    /// Refused: a node checks its own store alone.
     async fn check(&self) -> Result<(), StoreError> {
-        self.ask(&Ask::Check).await
+        refused("a node checks its own store alone")
     }
-}
-
-/// How many of `items` go into one message; one at least, where there is one.
-pub(super) fn fitting<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> usize {
-    let mut left = MESSAGE_BYTES_MAX;
-    let fitting = items.iter().enumerate().take_while(|(index, item)| {
-        let bytes = bytes(item);
-        let fits = *index == 0 || bytes <= left;
-        left = left.saturating_sub(bytes);
-        fits
-    });
-    fitting.count()
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use super::admission::Refused;
 use super::pace::ask_patiently;
 use super::store::{Held, Lease, Note, Store, StoreError};
-use super::task::{Fault, Progress, Task};
+use super::task::{Fault, NewTask, Progress, Task};
 use crate::exchange::CallApi;
 
 /// A kind of background work. One value serves all of its tasks at once.
@@ -19,6 +20,22 @@ use crate::exchange::CallApi;
 pub trait Service: Send + Sync + 'static {
     /// The key that tasks and `WORKER_MODE` name it by, such as `my-plugin:process`.
     fn key(&self) -> ServiceKey;
+
+    /// The routes of the API that make its tasks, in words for clients; `None` where `POST /v1/tasks` makes them, of
+    /// any payload.
+    fn own_routes(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether `task` may be accepted, and run; `store` keeps it and what it names. Asked before it is accepted, and
+    /// again before each attempt: it may come out of a peer's store.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+        let _ = (task, store);
+        Ok(())
+    }
 
     /// How its tasks are retried and how many run at once.
     fn policy(&self) -> Policy {
@@ -94,6 +111,15 @@ pub enum TaskError {
     /// The store could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Refused> for TaskError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Task(fault) => Self::Fatal(fault),
+            Refused::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// What an attempt works with. Cheap to clone.

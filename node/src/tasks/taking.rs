@@ -9,9 +9,10 @@ use std::time::Duration;
 use grapevine_core::ids::{NodeName, ServiceKey};
 use tokio::sync::watch;
 
+use super::behalf::Behalf;
 use super::hub::{Hub, Keeping};
 use super::pace::jittered;
-use super::store::{Lease, LeaseAsk, Store, StoreError};
+use super::store::{Lease, LeaseAsk, Store, StoreError, is_permitted};
 use super::task::Task;
 
 /// Peers asked in one round, the nearest.
@@ -100,12 +101,35 @@ impl Taker {
             if taken.len() >= ask.max {
                 break;
             }
-            let taking = async { take(&self.hub.store_at(peer)?, ask, taken).await };
-            if let Err(error) = taking.await {
+            if let Err(error) = self.take_from(peer, ask, taken).await {
                 tracing::debug!(%error, peer.name = %peer, "a peer gave no tasks");
             }
         }
         self.in_vain = !peers.is_empty() && taken.len() == before;
+    }
+
+    /// Takes what `peer` lends, as far as it is what was asked for.
+    async fn take_from(
+        &self,
+        peer: &NodeName,
+        ask: &LeaseAsk,
+        taken: &mut Vec<Taken>,
+    ) -> Result<(), StoreError> {
+        let mut lent = Vec::new();
+        let max = ask.max.saturating_sub(taken.len());
+        let ask = LeaseAsk { max, ..ask.clone() };
+        take(&self.hub.store_at(peer, Behalf::Node)?, &ask, &mut lent).await?;
+        for taken_there in lent.into_iter().take(max) {
+            let (lease, task) = (taken_there.lease, taken_there.task);
+            if !is_what_was_asked(peer, &ask, &lease, &task) {
+                tracing::warn!(peer.name = %peer, "a peer lends what was not asked for: it is left there");
+                continue;
+            }
+            // From here on it is spoken of as the task's worker.
+            let store = self.hub.store_at(peer, Behalf::Worker(lease.id.clone()))?;
+            taken.push(Taken { store, lease, task });
+        }
+        Ok(())
     }
 
     /// Live peers with waiting tasks of `service`, the nearest first.
@@ -147,6 +171,15 @@ impl Taker {
             }
         }
     }
+}
+
+/// Whether a peer lends one of its own tasks, of the service that was asked for, where it may be seen.
+fn is_what_was_asked(peer: &NodeName, ask: &LeaseAsk, lease: &Lease, task: &Task) -> bool {
+    lease.id == task.new.id
+        && lease.id.owner().as_ref() == Some(peer)
+        && lease.service == ask.service
+        && task.new.service == ask.service
+        && is_permitted(&task.new.regions, &ask.region.0)
 }
 
 async fn take(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use grapevine_core::ids::ServiceKey;
 
 use super::super::checked::{Concurrency, NodeConfig, Queue, TasksConfig, WebhooksConfig};
+use super::super::destinations::{Destination, Destinations};
 use super::super::file::{ConcurrencyFile, SecretText, TasksFile, WebhooksFile};
 use super::super::secret::Secret;
 use super::super::signing::SigningKey;
@@ -119,18 +120,13 @@ impl Checker<'_> {
         let key = "tasks.webhooks.hosts";
         let mut hosts = Vec::new();
         for (key, host) in items(key, &file.hosts) {
-            let name = host.strip_prefix("*.").unwrap_or(host);
-            let is_name =
-                |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-            if host == "*" || (!name.is_empty() && name.chars().all(is_name)) {
-                hosts.push(host.clone());
-            } else {
-                let problem = format!("{host:?} is no name of a host");
-                self.problem(
-                    &key,
-                    problem,
-                    "write a name, *.NAME for all under it, or \"*\" for all",
-                );
+            match host.parse::<Destination>() {
+                Ok(destination) => hosts.push(destination),
+                Err(error) => {
+                    let remedy = "write a name, *.NAME for all under it, \"*\" for all, an address or a network, \
+                                  and :PORT behind it where that is not 80 or 443";
+                    self.problem(&key, format!("{host:?} {error}"), remedy);
+                }
             }
         }
         let written = file.hosts.as_ref().map(Vec::len);
@@ -144,7 +140,7 @@ impl Checker<'_> {
         }
         Some(WebhooksConfig {
             key: signing?,
-            hosts,
+            hosts: Destinations::new(hosts),
         })
     }
 

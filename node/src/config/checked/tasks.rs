@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use grapevine_core::ids::ServiceKey;
 
+use super::super::destinations::Destinations;
 use super::super::secret::{REDACTED, Secret};
 use super::super::signing::SigningKey;
 
@@ -45,8 +46,8 @@ impl Concurrency {
 pub struct WebhooksConfig {
     /// What they are signed with.
     pub key: SigningKey,
-    /// Who may be told: names, `*.NAME`, or `*`.
-    pub hosts: Vec<String>,
+    /// Who may be told.
+    pub hosts: Destinations,
 }
 
 /// Where tasks are kept.

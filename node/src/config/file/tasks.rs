@@ -44,6 +44,8 @@ pub struct WebhooksFile {
     /// What they are signed with: whsec_ and base64, or a text, of at least 24 bytes; the same at every node that
     /// runs workflows.
     pub secret: Option<SecretText>,
-    /// The hosts that may be told: names, *.NAME for all under it, or "*" for all.
+    /// The hosts that may be told: names, *.NAME for all under it, or "*" for all, each at public addresses; and
+    /// addresses or networks that are not public, named as such (10.1.2.3, 10.1.0.0/16). Ports 80 and 443, or
+    /// the one behind the host: hooks.example.net:8443.
     pub hosts: Option<Vec<Item<String>>>,
 }

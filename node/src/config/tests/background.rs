@@ -12,11 +12,12 @@ fn webhooks(rest: &str) -> String {
 #[test]
 fn batch_lines_and_webhooks_are_taken_as_written() {
     let config = good(&format!(
-        "tasks: {{batch_lines: 3, webhooks: {{secret: {SECRET}, hosts: [a.example, '*.b.example']}}}}\n"
+        "tasks: {{batch_lines: 3, webhooks: {{secret: {SECRET}, hosts: [a.example, '*.b.example', '10.0.0.0/8:8080']}}}}\n"
     ));
     assert_eq!(config.tasks.batch_lines, 3);
     let webhooks = config.tasks.webhooks.expect("webhooks");
-    assert_eq!(webhooks.hosts, ["a.example", "*.b.example"]);
+    let hosts: Vec<&str> = webhooks.hosts.written().collect();
+    assert_eq!(hosts, ["a.example", "*.b.example", "10.0.0.0/8:8080"]);
     assert_eq!(webhooks.key.expose(), b"please-write-your-own-secret");
 }
 

@@ -13,9 +13,7 @@ use super::extract::{Body, Query, Who};
 use super::{ApiError, files, show, tasks};
 use crate::config::text::parse_duration;
 use crate::exchange::Guest;
-use crate::tasks::batch::{
-    self, BatchJob, ENDPOINTS, Job, WINDOW_GRACE, WINDOW_MAX, service_key, view,
-};
+use crate::tasks::batch::{BatchJob, Job, WINDOW_GRACE, check, service_key, view};
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{PAGE_MAX, Store, TaskQuery};
@@ -26,11 +24,6 @@ const LIST_DEFAULT: usize = 20;
 
 /// Batches go behind what somebody waits for.
 const PRIORITY: Priority = Priority(-10);
-
-/// Pairs of metadata, and how long they may be (OpenAI's limits).
-const METADATA_MAX: usize = 16;
-const METADATA_KEY_BYTES_MAX: usize = 64;
-const METADATA_VALUE_BYTES_MAX: usize = 512;
 
 pub(super) fn router() -> Router<Hub> {
     Router::new()
@@ -54,16 +47,9 @@ async fn create(
     headers: HeaderMap,
     Body(wanted): Body<Create>,
 ) -> Result<Json<Value>, ApiError> {
-    if !ENDPOINTS.contains(&wanted.endpoint.as_str()) {
-        let message = format!(
-            "'{}' must be one of {}",
-            wanted.endpoint,
-            ENDPOINTS.join(", ")
-        );
-        return Err(ApiError::invalid("endpoint", message));
-    }
+    check::endpoint(&wanted.endpoint).map_err(|why| ApiError::invalid("endpoint", why))?;
     let window = parse_duration(&wanted.completion_window).ok();
-    let window = window.filter(|window| !window.is_zero() && *window <= WINDOW_MAX);
+    let window = window.filter(|window| check::is_window(*window));
     let Some(window) = window else {
         let message = format!(
             "'{}' must be a span such as 24h, at most 7d",
@@ -72,7 +58,7 @@ async fn create(
         return Err(ApiError::invalid("completion_window", message));
     };
     let (file, store) = files::find(&hub, &guest, &wanted.input_file_id).await?;
-    if file.purpose != "batch" {
+    if file.purpose != check::PURPOSE {
         let message = format!("file '{}' was not uploaded with purpose batch", file.id);
         return Err(ApiError::invalid("input_file_id", message));
     }
@@ -88,6 +74,7 @@ async fn create(
         priority: PRIORITY,
         idempotency_key: tasks::idempotency_key(&headers, None)?,
         expires_after: Some(window + WINDOW_GRACE),
+        within: file.regions.clone(),
         ..Draft::default()
     };
     // A batch is kept where its file is.
@@ -103,18 +90,7 @@ fn metadata(given: Option<Map<String, Value>>) -> Result<Value, ApiError> {
     let Some(given) = given else {
         return Ok(Value::Null);
     };
-    let fits = |(key, value): (&String, &Value)| {
-        let value = value.as_str().map(str::len);
-        key.len() <= METADATA_KEY_BYTES_MAX
-            && value.is_some_and(|length| length <= METADATA_VALUE_BYTES_MAX)
-    };
-    if given.len() > METADATA_MAX || !given.iter().all(fits) {
-        let message = format!(
-            "must be at most {METADATA_MAX} texts of at most {METADATA_VALUE_BYTES_MAX} bytes, with keys of at \
-             most {METADATA_KEY_BYTES_MAX}"
-        );
-        return Err(ApiError::invalid("metadata", message));
-    }
+    check::metadata(&given).map_err(|why| ApiError::invalid("metadata", why))?;
     Ok(Value::Object(given))
 }
 
@@ -150,11 +126,8 @@ async fn cancel(
         return Err(ApiError::conflict("already_ended", message));
     }
     let missing = || ApiError::not_found("batch", &id);
-    let task = hub.cancel(&task.new.id).await?.ok_or_else(missing)?;
-    // Nobody runs it: what earlier attempts were answered is kept all the same.
-    if task.state.is_final() {
-        batch::settle(&task, store.as_ref()).await?;
-    }
+    let task = hub.cancel(&store, &task.new.id).await?;
+    let task = task.ok_or_else(missing)?;
     Ok(Json(view::batch(&task, &job, store.as_ref()).await?))
 }
 
@@ -182,6 +155,7 @@ async fn list(
             service: Some(Checked(service_key())),
             state: None,
             key: guest.key.as_deref().map(str::to_owned),
+            region: Some(Checked(hub.region().clone())),
             before: before.take(),
             max: PAGE_MAX,
         };

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::exchange::GuestGone;
+use crate::tasks::service::Refused;
 use crate::tasks::store::StoreError;
 
 /// When to come back after an error that passes.
@@ -68,6 +69,15 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// It may not be seen, or done, where it was asked for.
+    pub fn residency(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+            "residency",
+            message,
+        )
+    }
+
     /// It cannot be done now, and soon may be.
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -117,8 +127,24 @@ impl From<StoreError> for ApiError {
                 param: Some("idempotency_key"),
                 ..Self::conflict("idempotency_conflict", message)
             },
+            StoreError::Residency { .. } => Self::residency(message),
+            StoreError::Refused { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "owner_refused", message)
+            }
             StoreError::TooLong { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", message)
+            }
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Store(error) => error.into(),
+            Refused::Task(fault) if fault.code == "residency" => Self::residency(fault.message),
+            Refused::Task(fault) => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid_request", fault.message)
             }
         }
     }

@@ -20,7 +20,9 @@ use super::show;
 use crate::exchange::Guest;
 use crate::tasks::hub::Hub;
 use crate::tasks::id::{Id, Kind};
-use crate::tasks::store::{FILE_BYTES_MAX, FileRecord, PAGE_MAX, PIECE_BYTES, Store, StoreError};
+use crate::tasks::store::{
+    FILE_BYTES_MAX, FileRecord, PAGE_MAX, PIECE_BYTES, Store, StoreError, is_permitted,
+};
 use crate::tasks::task::{Checked, Timestamp};
 
 /// What a file may be for, in OpenAI's words; `batch` is what this API does something with.
@@ -245,7 +247,9 @@ async fn list(
         .map_err(|error| ApiError::invalid("after", error.to_string()))?;
     let is_wanted = |record: &FileRecord| {
         let purpose = query.purpose.as_ref();
-        record.id.kind() == Kind::File && purpose.is_none_or(|purpose| record.purpose == *purpose)
+        record.id.kind() == Kind::File
+            && is_permitted(&record.regions, hub.region())
+            && purpose.is_none_or(|purpose| record.purpose == *purpose)
     };
     let mut found = Vec::new();
     // What is not wanted is skipped page by page.

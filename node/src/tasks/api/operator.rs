@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use grapevine_core::ids::NodeName;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::ApiError;
@@ -13,6 +15,7 @@ use super::show::{self, Extent};
 use super::tasks::{ListQuery, cancel_task, list_page, requeue_task};
 use crate::exchange::Guest;
 use crate::tasks::hub::Hub;
+use crate::tasks::id::Id;
 
 /// The operator's part, whose port knows who may ask.
 pub fn operator(hub: Hub) -> Router {
@@ -28,6 +31,7 @@ async fn list(
     State(hub): State<Hub>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
+    check_here(&hub, query.node.as_deref())?;
     let counts = hub.store().counts().await?;
     let counts: BTreeMap<String, _> = counts
         .into_iter()
@@ -41,17 +45,41 @@ async fn list(
     Ok(Json(page))
 }
 
+/// What a node keeps its own operator sees, at its own port: a peer could only claim to be one.
+fn check_here(hub: &Hub, owner: Option<&str>) -> Result<(), ApiError> {
+    match owner {
+        Some(owner) if owner != hub.node().as_str() => {
+            let message =
+                format!("it is kept by node '{owner}'; ask at the admin port of that node");
+            Err(ApiError::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "kept_elsewhere",
+                message,
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_kept_here(hub: &Hub, id: &str) -> Result<(), ApiError> {
+    let owner = id.parse::<Id>().ok().and_then(|id| id.owner());
+    check_here(hub, owner.as_ref().map(NodeName::as_str))
+}
+
 async fn look(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    check_kept_here(&hub, &id)?;
     let (task, _) = show::find(&hub, &Guest::default(), "task", &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }
 
 async fn cancel(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    check_kept_here(&hub, &id)?;
     let task = cancel_task(&hub, &Guest::default(), &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }
 
 async fn requeue(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    check_kept_here(&hub, &id)?;
     let task = requeue_task(&hub, &Guest::default(), &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }

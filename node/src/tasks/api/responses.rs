@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::extract::{Body, Who};
 use super::{ApiError, show, tasks};
 use crate::exchange::Guest;
-use crate::tasks::batch::{Job, ResponseBody, ResponseJob, service_key, view};
+use crate::tasks::batch::{self, Job, ResponseBody, ResponseJob, service_key, view};
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::Kind;
 use crate::tasks::store::{FileRecord, Store};
@@ -58,12 +58,12 @@ async fn create(
     let body = match text.len() + PAYLOAD_ROOM <= PAYLOAD_BYTES_MAX {
         true => ResponseBody::Here(body),
         false => {
-            let file = id.derived(Kind::File, "input");
+            let file = batch::input_id(&id);
             let content = Bytes::from(text);
             let record = FileRecord {
                 id: file.clone(),
                 filename: format!("{id}.json"),
-                purpose: "response_input".to_owned(),
+                purpose: batch::RESPONSE_PURPOSE.to_owned(),
                 key: guest.key.as_deref().map(str::to_owned),
                 regions: guest.regions.iter().cloned().map(Checked).collect(),
                 bytes: content.len() as u64,
@@ -117,6 +117,7 @@ async fn cancel(
     let (task, job, store) = find(&hub, &guest, &id).await?;
     let missing = || ApiError::not_found("response", &id);
     // One that ended stays as it is: OpenAI's cancel may be sent twice.
-    let task = hub.cancel(&task.new.id).await?.ok_or_else(missing)?;
+    let task = hub.cancel(&store, &task.new.id).await?;
+    let task = task.ok_or_else(missing)?;
     Ok(Json(view::response(&task, &job, store.as_ref()).await?))
 }

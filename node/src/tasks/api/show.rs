@@ -1,11 +1,11 @@
 //! Tasks as clients see them, and what of them a guest may see.
 
 use grapevine_core::ids::RegionName;
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::ApiError;
 use crate::exchange::Guest;
+use crate::tasks::behalf::Behalf;
 use crate::tasks::hub::Hub;
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{FileRecord, Store, is_permitted};
@@ -64,7 +64,7 @@ pub(super) async fn find(
 ) -> Result<(Task, std::sync::Arc<dyn Store>), ApiError> {
     let missing = || ApiError::not_found(what, name);
     let parsed: Id = name.parse().map_err(|_| missing())?;
-    let store = hub.store_of(&parsed)?;
+    let store = hub.store_of(&parsed, Behalf::of(guest))?;
     let task = store.get(&parsed).await?.ok_or_else(missing)?;
     if !is_visible(guest, &task) {
         return Err(missing());
@@ -87,7 +87,7 @@ pub(super) async fn find_file(
     if id.kind() != kind {
         return Err(missing());
     }
-    let store = hub.store_of(&id)?;
+    let store = hub.store_of(&id, Behalf::of(guest))?;
     let record = store.file(&id).await?.ok_or_else(missing)?;
     if guest.key.is_some() && guest.key.as_deref() != record.key.as_deref() {
         return Err(missing());
@@ -109,10 +109,7 @@ pub(super) fn check_regions(regions: &[RegionText], region: &RegionName) -> Resu
     if is_permitted(regions, region) {
         return Ok(());
     }
-    let message = format!("its data residency does not permit region '{region}'");
-    Err(ApiError::new(
-        StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
-        "residency",
-        message,
-    ))
+    Err(ApiError::residency(format!(
+        "its data residency does not permit region '{region}'"
+    )))
 }

@@ -13,6 +13,8 @@ use super::ApiError;
 use super::extract::{Body, Query, Span, Who, service};
 use super::show::{self, Extent};
 use crate::exchange::Guest;
+use crate::tasks::admission::ATTEMPTS_MAX;
+use crate::tasks::behalf::Behalf;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{PAGE_MAX, TaskQuery};
@@ -22,9 +24,6 @@ use crate::tasks::task::{
 
 /// Tasks listed when the client does not say how many.
 const LIST_DEFAULT: usize = 20;
-
-/// The most attempts that a client may ask for.
-const ATTEMPTS_MAX: u32 = 100;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -60,11 +59,8 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let service = service("service", &wanted.service)?;
     check_scope(&guest, &service)?;
-    let attempts_max = wanted.max_attempts;
-    if attempts_max.is_some_and(|count| !(1..=ATTEMPTS_MAX).contains(&count)) {
-        let message = format!("max_attempts must be from 1 to {ATTEMPTS_MAX}");
-        return Err(ApiError::invalid("max_attempts", message));
-    }
+    check_route(&hub, &service)?;
+    let attempts_max = attempts_max(wanted.max_attempts)?;
     let length = serde_json::to_string(&wanted.payload).map_or(0, |text| text.len());
     if length > PAYLOAD_BYTES_MAX {
         let message = format!(
@@ -83,6 +79,7 @@ async fn create(
         delay: wanted.delay.0,
         expires_after: wanted.expires_after.map(|span| span.0),
         idempotency_key: idempotency_key(&headers, wanted.idempotency_key)?,
+        within: Vec::new(),
     };
     let id = hub
         .add(hub.new_id(Kind::Task), &service, draft, &guest)
@@ -94,6 +91,25 @@ async fn create(
         "state": "waiting",
     });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// Some services take only what their own routes make.
+fn check_route(hub: &Hub, service: &ServiceKey) -> Result<(), ApiError> {
+    let routes = hub.services().get(service);
+    let Some(routes) = routes.and_then(|service| service.own_routes()) else {
+        return Ok(());
+    };
+    let message = format!("'{service}' takes no tasks here; its tasks are made by {routes}");
+    Err(ApiError::invalid("service", message))
+}
+
+/// Attempts as a client may ask for them.
+pub(super) fn attempts_max(wanted: Option<u32>) -> Result<Option<u32>, ApiError> {
+    if wanted.is_some_and(|count| !(1..=ATTEMPTS_MAX).contains(&count)) {
+        let message = format!("max_attempts must be from 1 to {ATTEMPTS_MAX}");
+        return Err(ApiError::invalid("max_attempts", message));
+    }
+    Ok(wanted)
 }
 
 /// A key that is for services may create tasks of these alone.
@@ -154,7 +170,7 @@ pub(super) struct ListQuery {
     after: Option<String>,
     limit: Option<usize>,
     /// Whose store is listed, where each node keeps its own.
-    node: Option<String>,
+    pub(super) node: Option<String>,
 }
 
 async fn list(
@@ -187,6 +203,7 @@ pub(super) async fn list_page(
         },
         service: service.map(Checked),
         state: query.state,
+        region: Some(Checked(hub.region().clone())),
         before,
         max,
     };
@@ -194,7 +211,7 @@ pub(super) async fn list_page(
         Some(name) if name != hub.node().as_str() => {
             let name = NodeName::new(name)
                 .map_err(|error| ApiError::invalid("node", format!("'{name}' {error}")))?;
-            hub.store_at(&name)?
+            hub.store_at(&name, Behalf::of(guest))?
         }
         _ => std::sync::Arc::clone(hub.store()),
     };
@@ -239,9 +256,9 @@ async fn requeue(
 
 /// Cancels a task, or asks its worker to; one that ended already stays as it is.
 pub(super) async fn cancel_task(hub: &Hub, guest: &Guest, id: &str) -> Result<Task, ApiError> {
-    let (task, _) = show::find(hub, guest, "task", id).await?;
+    let (task, store) = show::find(hub, guest, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
-    hub.cancel(&task.new.id).await?.ok_or_else(missing)
+    hub.cancel(&store, &task.new.id).await?.ok_or_else(missing)
 }
 
 /// Lets a task wait again that ended, and not well.

@@ -3,6 +3,7 @@
 //! A worker needs a key that is for its services, or a door that needs no keys; and the node it asks must
 //! serve the service by its mode. A task of another node's store is lent through here as well.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -19,6 +20,7 @@ use super::ApiError;
 use super::extract::{Body, Span, Who, service};
 use super::show::{self, Extent};
 use crate::exchange::Guest;
+use crate::tasks::behalf::Behalf;
 use crate::tasks::hub::Hub;
 use crate::tasks::pace::{backoff, jittered};
 use crate::tasks::store::{End, Held, LEASES_MAX, Lease, LeaseAsk, Store};
@@ -33,6 +35,9 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The lease of a worker that asks for none.
 const LEASE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// The shortest and the longest lease.
+const LEASE_SPANS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 
 /// The longest name of a worker in bytes.
 const WORKER_BYTES_MAX: usize = 100;
@@ -85,7 +90,7 @@ async fn lease(
         return Err(ApiError::invalid("max", message));
     }
     let span = wanted.lease_seconds.map_or(LEASE_DEFAULT, |span| span.0);
-    if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&span) {
+    if !LEASE_SPANS.contains(&span) {
         let message = "lease_seconds must be from 1 to 3600";
         return Err(ApiError::invalid("lease_seconds", message));
     }
@@ -109,6 +114,8 @@ async fn poll(
     patience: Duration,
 ) -> Result<Vec<Taken>, ApiError> {
     let until = Instant::now() + patience;
+    // Peers lend only to nodes that say they serve it.
+    hub.publish(service);
     let mut taker = Taker::new(hub.clone());
     let mut phases = hub.desk().changes();
     loop {
@@ -169,7 +176,8 @@ impl Ticket {
     }
 
     fn read(text: &str) -> Option<Self> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+        let ticket: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        LEASE_SPANS.contains(&ticket.span).then_some(ticket)
     }
 }
 
@@ -198,8 +206,9 @@ async fn held(hub: &Hub, guest: &Guest, id: &str, ticket: &str) -> Result<Lent, 
         let message = "lease is not what POST /v1/tasks/lease gave for this task";
         return Err(ApiError::invalid("lease", message));
     };
-    let (task, store) = show::find(hub, guest, "task", id).await?;
+    let (task, _) = show::find(hub, guest, "task", id).await?;
     check_worker(hub, guest, &task.new.service.0)?;
+    let store = hub.store_of(&task.new.id, Behalf::Worker(task.new.id.clone()))?;
     Ok(Lent {
         store,
         task,

@@ -15,13 +15,13 @@ use super::{ApiError, show, tasks};
 use crate::exchange::Guest;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
-use crate::tasks::store::{FileRecord, Note, PAGE_MAX, Store, TaskQuery};
+use crate::tasks::store::{FileRecord, Note, PAGE_MAX, Store, TaskQuery, is_permitted};
 use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
 use crate::tasks::whole;
 use crate::tasks::workflow::check::{Problem, check};
 use crate::tasks::workflow::document::Workflow;
 use crate::tasks::workflow::view::{self, Depth};
-use crate::tasks::workflow::{self, run_payload, service_key};
+use crate::tasks::workflow::{run_payload, service_key};
 
 /// What definitions are stored for, so that nobody takes them for files of the Files API.
 const PURPOSE: &str = "workflow";
@@ -59,6 +59,7 @@ struct Trigger {
     input: Value,
     webhook: Option<String>,
     idempotency_key: Option<String>,
+    max_attempts: Option<u32>,
     /// A definition, where the path names none.
     workflow: Option<Value>,
 }
@@ -161,7 +162,9 @@ async fn list(
         let page = hub.store().files(key, before.as_ref(), PAGE_MAX).await?;
         before = page.last().map(|record| record.id.clone());
         let was_full = page.len() == PAGE_MAX;
-        records.extend(page.into_iter().filter(|it| it.purpose == PURPOSE));
+        let is_wanted =
+            |it: &FileRecord| it.purpose == PURPOSE && is_permitted(&it.regions, hub.region());
+        records.extend(page.into_iter().filter(is_wanted));
         if !was_full {
             break;
         }
@@ -231,7 +234,7 @@ async fn trigger(
         return Err(ApiError::invalid("workflow", message));
     }
     let (record, workflow, _) = definition(&hub, &guest, &name).await?;
-    begin(&hub, &guest, &headers, workflow, Some(record.id), trigger).await
+    begin(&hub, &guest, &headers, workflow, Some(record), trigger).await
 }
 
 async fn trigger_inline(
@@ -252,7 +255,7 @@ async fn begin(
     guest: &Guest,
     headers: &HeaderMap,
     workflow: Workflow,
-    workflow_id: Option<Id>,
+    definition: Option<FileRecord>,
     trigger: Trigger,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     if let Some(url) = &trigger.webhook {
@@ -266,10 +269,16 @@ async fn begin(
             .map_err(|why| ApiError::invalid("webhook", why))?;
     }
     let idempotency_key = tasks::idempotency_key(headers, trigger.idempotency_key)?;
+    let (workflow_id, within) = match definition {
+        Some(record) => (Some(record.id), record.regions),
+        None => (None, Vec::new()),
+    };
     let payload = run_payload(workflow_id, workflow, trigger.input, trigger.webhook);
     let draft = Draft {
         payload,
+        attempts_max: tasks::attempts_max(trigger.max_attempts)?,
         idempotency_key,
+        within,
         ..Draft::default()
     };
     let id = hub.new_id(Kind::Run);
@@ -293,6 +302,7 @@ async fn list_runs(
         service: Some(Checked(service_key())),
         state: None,
         key: guest.key.as_deref().map(str::to_owned),
+        region: Some(Checked(hub.region().clone())),
         before,
         max: PAGE_MAX,
     };
@@ -363,12 +373,8 @@ async fn cancel_run(
         return Err(ApiError::conflict("already_ended", message));
     }
     let id = &before.new.id;
-    let task = hub.cancel(id).await?;
+    let task = hub.cancel(&store, id).await?;
     let task = task.ok_or_else(|| ApiError::not_found("run", &name))?;
-    // A worker that has it tells of its end itself.
-    if task.state.is_final() {
-        workflow::tell_end(&task, &view::end_of(&task), store.as_ref()).await?;
-    }
     let notes = all_notes(store.as_ref(), id).await?;
     Ok(Json(view::run(&task, &notes, Depth::Full)))
 }

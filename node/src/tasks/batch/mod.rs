@@ -1,6 +1,6 @@
 //! The service `async-task:process`: batches of OpenAI's Batches API, and responses made in the background.
 //!
-//! Reading order: `input` (the lines of a file), `line` (one request of a batch, and its line of output),
+//! Reading order: `check` (what may be asked for), `input` (the lines of a file), `line` (one request of a batch, and its line of output),
 //! `run` (a batch from its first line to its files), `output` (the files), `view` (a batch as clients see
 //! it), `response` (one response made later), `service`.
 //!
@@ -8,6 +8,7 @@
 //! that have no note. The files of a batch are made of its notes alone and have names that follow from the
 //! batch's own, so that making them twice gives the same files.
 
+pub(in crate::tasks) mod check;
 mod input;
 mod line;
 mod output;
@@ -23,8 +24,10 @@ use serde_json::Value;
 
 use super::id::Id;
 
-pub(in crate::tasks) use response::{Body as ResponseBody, ResponseJob};
-pub(in crate::tasks) use service::settle;
+pub(in crate::tasks) use output::is_output;
+pub(in crate::tasks) use response::{
+    Body as ResponseBody, PURPOSE as RESPONSE_PURPOSE, ResponseJob, input_id,
+};
 pub use service::{AsyncTasks, SERVICE, service_key};
 
 /// Lines of a batch at most (OpenAI's limit).

@@ -34,6 +34,13 @@ pub(in crate::tasks) fn id(batch: &Id, which: Which) -> Id {
     batch.derived(Kind::File, which.word())
 }
 
+/// Whether `file` is the name of a file of `batch`.
+pub(in crate::tasks) fn is_output(batch: &Id, file: &Id) -> bool {
+    [Which::Output, Which::Errors]
+        .into_iter()
+        .any(|which| id(batch, which) == *file)
+}
+
 /// Writes both files from the notes of the batch; one without lines is not made. Returns lines done well and
 /// failed.
 pub(super) async fn write(task: &Task, store: &dyn Store) -> Result<(u64, u64), StoreError> {

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::id::Id;
+use super::super::id::{Id, Kind};
 use super::super::own;
 use super::super::service::{TaskError, Work};
 use super::super::store::{NOTE_BYTES_MAX, Note};
@@ -19,6 +19,14 @@ use crate::headers;
 
 /// The note that holds the answer's body, good or bad.
 pub(in crate::tasks) const ANSWER_NOTE: u64 = 0;
+
+/// What a request's file is kept for.
+pub(in crate::tasks) const PURPOSE: &str = "response_input";
+
+/// The name of a request's file, where it has one: it follows from the response's own.
+pub(in crate::tasks) fn input_id(response: &Id) -> Id {
+    response.derived(Kind::File, "input")
+}
 
 /// Where responses are made.
 const PATH: &str = "/v1/responses";
@@ -50,15 +58,7 @@ pub(super) async fn run(task: &Task, job: &ResponseJob, work: &Work) -> Result<V
     let store = work.store().as_ref();
     let body = match &job.body {
         Body::Here(body) => Bytes::from(body.to_string()),
-        Body::File(file) => {
-            let record = store.file(file).await?;
-            let submitter = &task.new.submitter;
-            if !record.is_some_and(|record| submitter.may_see(record.key.as_deref())) {
-                let fault = Fault::new("input_file_gone", "the request's file was deleted");
-                return Err(TaskError::Fatal(fault));
-            }
-            whole::read(store, file).await?
-        }
+        Body::File(file) => whole::read(store, file).await?,
     };
     let request = own::request(
         &task.new,

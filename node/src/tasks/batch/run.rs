@@ -60,11 +60,6 @@ impl Run<'_> {
         let path: PathAndQuery = self.job.endpoint.parse().map_err(|_| {
             TaskError::Fatal(Fault::new("invalid_endpoint", "the endpoint is no path"))
         })?;
-        let file = store.file(&self.job.input_file_id).await?;
-        let submitter = &self.task.new.submitter;
-        if !file.is_some_and(|file| submitter.may_see(file.key.as_deref())) {
-            return Ok(self.failed("input_file_gone", "the input file was deleted", None));
-        }
         let survey = self.survey().await?;
         if survey.total == 0 {
             return Ok(self.failed("empty_file", "the input file has no lines", None));

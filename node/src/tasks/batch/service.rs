@@ -5,10 +5,10 @@ use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::super::service::{Service, TaskError, Work};
+use super::super::service::{Refused, Service, TaskError, Work};
 use super::super::store::{Store, StoreError};
-use super::super::task::{Fault, Task};
-use super::{Job, output, response, run, view};
+use super::super::task::{Fault, NewTask, Task};
+use super::{Job, check, output, response, run, view};
 
 /// The key of the service.
 pub const SERVICE: &str = "async-task:process";
@@ -38,7 +38,7 @@ pub fn service_key() -> ServiceKey {
 }
 
 /// Writes the files of a batch that no worker ended, unless they are there; see [`Service::settle`].
-pub(in crate::tasks) async fn settle(task: &Task, store: &dyn Store) -> Result<(), StoreError> {
+async fn settle(task: &Task, store: &dyn Store) -> Result<(), StoreError> {
     match view::batch_job(task) {
         Some(job) if !view::is_settled(task, store).await? => {
             output::settle(task, &job, store).await
@@ -51,6 +51,14 @@ pub(in crate::tasks) async fn settle(task: &Task, store: &dyn Store) -> Result<(
 impl Service for AsyncTasks {
     fn key(&self) -> ServiceKey {
         service_key()
+    }
+
+    fn own_routes(&self) -> Option<&'static str> {
+        Some("POST /v1/batches, or POST /v1/responses with background: true")
+    }
+
+    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+        check::check(task, store).await
     }
 
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {

@@ -4,21 +4,22 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
-use grapevine_core::Engine;
-use grapevine_core::engine::{Event, Identity};
+use grapevine_core::engine::Event;
 use grapevine_core::fact::ServicesFact;
-use grapevine_core::ids::{Generation, RegionName};
+use grapevine_core::ids::RegionName;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::clock::Clock;
-use crate::driver::{Desk, Driver};
+use crate::driver::Desk;
 use crate::exchange::{Failure, ServeInside};
+use crate::tasks::behalf::Client;
+use crate::tasks::hub::Hub;
 use crate::tasks::id::Kind;
-use crate::tasks::nudge::Nudges;
 use crate::tasks::owner::Owner;
+use crate::tasks::question::{BEHALF_BYTES_MAX, TREE_BYTES_MAX};
 use crate::tasks::task::{Ended, Fault, Priority, State, Timestamp};
+use crate::tasks::tests::support;
 
 const SERVICE: &str = "a:x";
 
@@ -179,10 +180,6 @@ fn name(text: &str) -> NodeName {
     NodeName::new(text).expect("a name")
 }
 
-fn nudges() -> Nudges {
-    Nudges::new(name("owner"), None)
-}
-
 fn service() -> ServiceKeyText {
     Checked(ServiceKey::new(SERVICE).expect("a key"))
 }
@@ -214,7 +211,7 @@ fn new_task(id: Id, payload: serde_json::Value) -> NewTask {
         attempts_max: 5,
         delay: Duration::from_millis(1_500),
         expires_after: Some(Duration::from_secs(60)),
-        idempotency_key: Some("once".to_owned()),
+        idempotency_key: Some("app/once".to_owned()),
         submitter: serde_json::from_value(json!({"key": "app", "origin": "SG"}))
             .expect("a submitter"),
         regions: vec![region()],
@@ -250,12 +247,17 @@ fn task(attempts: u32) -> Task {
     }
 }
 
+/// The name of a file that the worker of the task writes.
+fn output_id() -> Id {
+    id(Kind::Task).derived(Kind::File, "output")
+}
+
 fn file() -> FileRecord {
     FileRecord {
-        id: id(Kind::File),
+        id: output_id(),
         filename: "a b.jsonl".to_owned(),
-        purpose: "batch".to_owned(),
-        key: None,
+        purpose: "batch_output".to_owned(),
+        key: Some("app".to_owned()),
         regions: vec![region()],
         bytes: 7,
         created_at: Timestamp(5),
@@ -275,74 +277,91 @@ fn ask(worker: &str) -> LeaseAsk {
 
 struct Pair {
     fake: Arc<Fake>,
+    /// Asked for a client with the key that everything came with.
     remote: Remote,
+    /// Asked for the worker of the task.
+    worker: Remote,
+    /// Asked for the peer itself.
+    node: Remote,
     desk: Desk,
+    hub: Hub,
 }
 
-/// A store at its owner, and the way to it from a peer. Needs a runtime.
-fn pair() -> Pair {
-    let clock = Clock::start();
-    let identity = Identity {
-        node: name("owner"),
-        generation: Generation(1),
-        region: region().0,
-        place: None,
-        protocol: 1,
-        build: String::new(),
-        serves_requests: false,
-        public: grapevine_core::fact::Public::default(),
-    };
-    let (driver, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
-    tokio::spawn(driver.run());
+/// A store at its owner, and the ways to it from a peer that serves in the same region. Needs a runtime.
+async fn pair() -> Pair {
     let fake = Arc::new(Fake::default());
-    let owner = Owner::new(Arc::clone(&fake) as Arc<dyn Store>, desk.clone(), nudges());
-    let owner: Option<Arc<dyn ServeInside>> = Some(Arc::new(owner));
-    let remote = Remote::new(name("owner"), Arc::new(Wire { owner }));
-    Pair { fake, remote, desk }
+    let hub = support::hub(Arc::clone(&fake) as Arc<dyn Store>, Arc::default());
+    support::peer(hub.desk(), "asker", "sgp", &[SERVICE]).await;
+    let wire = Arc::new(Wire {
+        owner: Some(Arc::new(Owner::new(hub.clone(), false))),
+    });
+    let remote = |behalf| Remote::new(name("owner"), Arc::clone(&wire) as _, behalf);
+    let client = Client {
+        key: Some("app".to_owned()),
+        ..Client::default()
+    };
+    Pair {
+        fake,
+        remote: remote(Behalf::Client(client)),
+        worker: remote(Behalf::Worker(id(Kind::Task))),
+        node: remote(Behalf::Node),
+        desk: hub.desk().clone(),
+        hub,
+    }
 }
 
-/// What was asked of the store behind the last call, and that one alone.
+/// A way to nobody, or to whatever answers there.
+fn way(owner: Option<Arc<dyn ServeInside>>) -> Remote {
+    Remote::new(name("owner"), Arc::new(Wire { owner }), Behalf::Node)
+}
+
+/// What was asked of the store behind the last call, after what tells whether it may be.
 fn asked(pair: &Pair) -> String {
     let asked = std::mem::take(&mut *lock(&pair.fake.asked));
-    assert_eq!(asked.len(), 1, "{asked:?}");
-    asked.concat()
+    asked.last().cloned().unwrap_or_default()
 }
 
-/// Makes the same call at the store itself and over the wire: asked and answered must be the same.
+/// Makes the same call at the store itself and over the wire: asked and answered must be the same, unless an error
+/// comes first.
 macro_rules! same {
-    ($pair:expr, $method:ident($($argument:expr),*)) => {{
+    ($pair:expr, $way:ident.$method:ident($($argument:expr),*)) => {{
         let direct = $pair.fake.$method($($argument),*).await;
         let asked_directly = asked(&$pair);
-        let remote = $pair.remote.$method($($argument),*).await;
-        assert_eq!(asked(&$pair), asked_directly);
+        let remote = $pair.$way.$method($($argument),*).await;
+        let asked = asked(&$pair);
+        assert!(direct.is_err() || asked == asked_directly, "{asked} {asked_directly}");
         assert_eq!(remote, direct, stringify!($method));
     }};
 }
 
 async fn every_call_is_the_same(pair: &Pair) {
-    let (task_id, file_id) = (id(Kind::Task), id(Kind::File));
+    let (task_id, file_id) = (id(Kind::Task), output_id());
     let notes = [Note {
         number: 7,
         content: Bytes::from_static(b"\xff\0"),
     }];
-    same!(pair, add(new_task(id(Kind::Batch), json!({"a": [1]}))));
+    same!(
+        pair,
+        remote.add(new_task(id(Kind::Batch), json!({"a": [1]})))
+    );
     lock(&pair.fake.tasks).clear();
     same!(
         pair,
-        list(&TaskQuery {
+        remote.list(&TaskQuery {
             service: Some(service()),
             state: Some(State::Dead),
             key: Some("app".to_owned()),
+            region: Some(region()),
             before: Some(id(Kind::Run)),
             max: 10,
         })
     );
     same!(
         pair,
-        renew(&lease(), Duration::from_secs(9), Some(Progress::default()))
+        worker.renew(&lease(), Duration::from_secs(9), Some(Progress::default()))
     );
-    same!(pair, save(&lease(), &notes));
-    same!(pair, notes(&task_id, 3));
+    same!(pair, worker.save(&lease(), &notes));
+    same!(pair, remote.notes(&task_id, 3));
     let fault = Fault::new("code", "message");
     for end in [
         End::Completed(json!({"done": true})),
@@ -353,24 +372,23 @@ async fn every_call_is_the_same(pair: &Pair) {
         End::Cancelled,
         End::Returned,
     ] {
-        same!(pair, finish(&lease(), end.clone()));
+        same!(pair, worker.finish(&lease(), end.clone()));
     }
-    same!(pair, cancel(&task_id));
-    same!(pair, counts());
-    same!(pair, put_piece(&file_id, 1, Bytes::from_static(b"\xfe")));
-    same!(pair, complete_file(file()));
-    same!(pair, file(&file_id));
-    same!(pair, piece(&file_id, 1));
-    same!(pair, piece(&file_id, 2));
-    same!(pair, files(Some("app"), Some(&file_id), 9));
-    same!(pair, files(None, None, 9));
-    same!(pair, delete_file(&file_id));
-    same!(pair, check());
+    same!(pair, remote.cancel(&task_id));
+    same!(
+        pair,
+        worker.put_piece(&file_id, 1, Bytes::from_static(b"\xfe"))
+    );
+    same!(pair, worker.complete_file(file()));
+    same!(pair, remote.file(&file_id));
+    same!(pair, remote.piece(&file_id, 1));
+    same!(pair, worker.piece(&file_id, 2));
+    same!(pair, remote.delete_file(&file_id));
 }
 
 #[tokio::test]
 async fn every_call_arrives_and_is_answered_as_at_the_store_itself() {
-    let pair = pair();
+    let pair = pair().await;
     every_call_is_the_same(&pair).await;
     // Records with an id of their own each time.
     let got = pair.remote.get(&id(Kind::Task)).await.expect("an answer");
@@ -399,16 +417,24 @@ async fn every_error_comes_back_as_it_was() {
             detail,
         },
     ] {
-        let pair = pair();
+        let pair = pair().await;
         *lock(&pair.fake.error) = Some(error.clone());
         every_call_is_the_same(&pair).await;
-        assert_eq!(pair.remote.check().await, Err(error));
+        assert_eq!(pair.remote.get(&id(Kind::Task)).await, Err(error));
     }
 }
 
 #[tokio::test]
-async fn sweep_is_the_owners_own() {
-    let pair = pair();
+async fn what_only_the_owner_needs_is_not_asked_of_it() {
+    let pair = pair().await;
+    let counts = pair.remote.counts().await.map(drop);
+    let files = pair.remote.files(None, None, 9).await.map(drop);
+    for refused in [counts, files, pair.remote.check().await] {
+        assert!(
+            matches!(refused, Err(StoreError::Refused { .. })),
+            "{refused:?}"
+        );
+    }
     let swept = pair.remote.sweep(Duration::ZERO).await;
     assert_eq!(swept, Ok(Swept::default()));
     assert!(lock(&pair.fake.asked).is_empty());
@@ -416,16 +442,19 @@ async fn sweep_is_the_owners_own() {
 
 #[tokio::test]
 async fn wait_is_bounded() {
-    let pair = pair();
+    let pair = pair().await;
     let long = Duration::from_secs(3_600);
-    pair.remote.wait(&service().0, long).await;
+    pair.node.wait(&service().0, long).await;
     assert!(asked(&pair).ends_with("20s)"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn owner_without_a_link_is_away() {
-    let remote = Remote::new(name("owner"), Arc::new(Wire { owner: None }));
-    let error = remote.check().await.expect_err("nobody is there");
+    let remote = way(None);
+    let error = remote
+        .get(&id(Kind::Task))
+        .await
+        .expect_err("nobody is there");
     let wanted = "node owner, which keeps it, cannot be reached: no link to owner";
     assert_eq!(error.to_string(), wanted);
     let before = tokio::time::Instant::now();
@@ -435,10 +464,8 @@ async fn owner_without_a_link_is_away() {
 
 #[tokio::test]
 async fn owner_that_keeps_no_tasks_says_so() {
-    let owner: Option<Arc<dyn ServeInside>> =
-        Some(Arc::new(crate::exchange::InsideDoor::default()));
-    let remote = Remote::new(name("owner"), Arc::new(Wire { owner }));
-    let error = remote.check().await.expect_err("no handler");
+    let remote = way(Some(Arc::new(crate::exchange::InsideDoor::default())));
+    let error = remote.get(&id(Kind::Task)).await.expect_err("no handler");
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
 }
 
@@ -449,25 +476,29 @@ async fn lease_is_held_in_the_name_of_the_peer_that_asked() {
         ("owner", "\"asker/owner\""),
         ("", "\"asker\""),
     ] {
-        let pair = pair();
-        let leased = pair.remote.lease(&ask(called)).await.expect("leases");
+        let pair = pair().await;
+        let leased = pair.node.lease(&ask(called)).await.expect("leases");
         assert_eq!(leased[0].0, lease());
         assert!(asked(&pair).contains(held), "{called}");
     }
-    let pair = pair();
-    let long = pair.remote.lease(&ask(&"ü".repeat(100))).await;
+    let pair = pair().await;
+    let long = pair.node.lease(&ask(&"ü".repeat(100))).await;
     assert_eq!(long.expect("leases").len(), 1);
 }
 
 #[tokio::test]
 async fn peer_gets_tasks_only_after_those_that_are_nearer_left_them() {
-    let pair = pair();
+    let pair = pair().await;
     let mine = ServicesFact {
         serves: BTreeSet::from([service().0]),
         ..ServicesFact::default()
     };
     pair.desk.tell(Event::ServicesChanged(mine)).await;
-    let known = || pair.desk.view().nodes[0].services.is_some();
+    let known = || {
+        let view = pair.desk.view();
+        let mut nodes = view.nodes.iter();
+        nodes.any(|node| node.name == view.node && node.services.is_some())
+    };
     while !known() {
         tokio::task::yield_now().await;
     }
@@ -475,7 +506,7 @@ async fn peer_gets_tasks_only_after_those_that_are_nearer_left_them() {
     let start = tokio::time::Instant::now();
     let mut looks = 0;
     while pair
-        .remote
+        .node
         .lease(&ask("asker"))
         .await
         .expect("an answer")
@@ -486,13 +517,13 @@ async fn peer_gets_tasks_only_after_those_that_are_nearer_left_them() {
     }
     assert!(looks > 0 && start.elapsed() >= grapevine_core::handover::HOLD_STEP);
     *lock(&pair.fake.waiting) = 0;
-    let leased = pair.remote.lease(&ask("asker")).await;
+    let leased = pair.node.lease(&ask("asker")).await;
     assert_eq!(leased.expect("an answer").len(), 0);
 }
 
 #[tokio::test]
-async fn list_and_notes_beyond_one_message_come_in_several() {
-    let pair = pair();
+async fn list_has_no_payloads_and_notes_beyond_one_message_come_in_several() {
+    let pair = pair().await;
     let text = "x".repeat(6 * 1_024 * 1_024);
     let tasks = (0..5).map(|number| {
         let mut task = task(number);
@@ -505,8 +536,15 @@ async fn list_and_notes_beyond_one_message_come_in_several() {
         ..TaskQuery::default()
     };
     let listed = pair.remote.list(&query).await.expect("tasks");
-    assert!(listed[..] == lock(&pair.fake.tasks)[..4]);
-    assert_eq!(lock(&pair.fake.asked).drain(..).count(), 2);
+    let ids = |tasks: &[Task]| -> Vec<Id> { tasks.iter().map(|it| it.new.id.clone()).collect() };
+    assert_eq!(ids(&listed), ids(&lock(&pair.fake.tasks)[..4]));
+    let content = listed.iter().map(|task| (&task.new.payload, &task.output));
+    assert!(
+        content
+            .clone()
+            .all(|content| content == (&json!(null), &None))
+    );
+    lock(&pair.fake.asked).clear();
 
     let notes: Vec<_> = (0..5)
         .map(|number| Note {
@@ -514,9 +552,10 @@ async fn list_and_notes_beyond_one_message_come_in_several() {
             content: vec![9; 4 * 1_024 * 1_024].into(),
         })
         .collect();
-    let held = pair.remote.save(&lease(), &notes).await;
+    let held = pair.worker.save(&lease(), &notes).await;
     assert_eq!(held, Ok(Held::Kept));
-    assert_eq!(lock(&pair.fake.asked).drain(..).count(), 2);
+    let asked = std::mem::take(&mut *lock(&pair.fake.asked));
+    assert_eq!(asked.iter().filter(|it| it.contains("save")).count(), 2);
     assert!(*lock(&pair.fake.notes) == notes);
     let first = pair.remote.notes(&id(Kind::Task), 0).await.expect("notes");
     assert!(first[..] == notes[..4]);
@@ -526,24 +565,68 @@ async fn list_and_notes_beyond_one_message_come_in_several() {
 
 #[tokio::test]
 async fn words_that_nobody_should_say_are_refused() {
-    let pair = pair();
-    let owner = Owner::new(
-        Arc::clone(&pair.fake) as Arc<dyn Store>,
-        pair.desk.clone(),
-        nudges(),
-    );
+    let pair = pair().await;
+    let owner = Owner::new(pair.hub.clone(), false);
     for (path, body, status) in [
         (STORE_PATH, "", StatusCode::BAD_REQUEST),
-        (STORE_PATH, r#"{"drop_all": 1}"#, StatusCode::BAD_REQUEST),
-        (STORE_PATH, r#"{"get": "../x"}"#, StatusCode::BAD_REQUEST),
+        (
+            STORE_PATH,
+            r#"{"get": "task_01ARYZ6S41ZZZZZZZZZZZZZZZZ"}"#,
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            STORE_PATH,
+            r#"{"behalf": "node", "ask": {"drop_all": 1}}"#,
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            STORE_PATH,
+            r#"{"behalf": "node", "ask": {"get": "../x"}}"#,
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            STORE_PATH,
+            r#"{"behalf": "operator", "ask": "counts"}"#,
+            StatusCode::BAD_REQUEST,
+        ),
         ("/tasks/put/file-x/1", "", StatusCode::NOT_FOUND),
         ("/tasks/piece", "", StatusCode::NOT_FOUND),
+        (
+            "/tasks/piece/file-01ARYZ6S41ZZZZZZZZZZZZZZZZ/1",
+            "",
+            StatusCode::BAD_REQUEST,
+        ),
         ("/", "", StatusCode::NOT_FOUND),
     ] {
         let (said, _) = owner.serve(&name("asker"), path, body.into()).await;
         assert_eq!(said, status, "{path} {body}");
     }
     assert!(lock(&pair.fake.asked).is_empty());
+}
+
+#[tokio::test]
+async fn question_that_would_grow_as_a_tree_is_not_read() {
+    let pair = pair().await;
+    let owner = Owner::new(pair.hub.clone(), false);
+    let nested = format!("[{}0]", "0,".repeat(TREE_BYTES_MAX));
+    let finish = |output: &str| {
+        let lease = serde_json::to_string(&lease()).expect("JSON");
+        format!(
+            r#"{{"behalf":{{"worker":"{}"}},"ask":{{"finish":{{"lease":{lease},"end":{{"completed":{output}}}}}}}}}"#,
+            id(Kind::Task)
+        )
+    };
+    for (output, status) in [("[0]", StatusCode::OK), (&nested, StatusCode::BAD_REQUEST)] {
+        let body = finish(output).into();
+        let (said, _) = owner.serve(&name("asker"), STORE_PATH, body).await;
+        assert_eq!(said, status);
+    }
+    let services = format!("\"{}\"", "a".repeat(BEHALF_BYTES_MAX));
+    let long = format!(
+        r#"{{"behalf":{{"client":{{"key":{services},"regions":[]}}}},"ask":{{"get":"x"}}}}"#
+    );
+    let (said, _) = owner.serve(&name("asker"), STORE_PATH, long.into()).await;
+    assert_eq!(said, StatusCode::BAD_REQUEST);
 }
 
 proptest! {

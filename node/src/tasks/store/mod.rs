@@ -96,6 +96,18 @@ pub enum StoreError {
         /// The limit.
         max: u64,
     },
+    /// Its data residency does not permit it to be seen there, or the request to go there.
+    #[error("{detail}")]
+    Residency {
+        /// Which region, of what.
+        detail: String,
+    },
+    /// The node that keeps it does not let this node do that.
+    #[error("the node that keeps it refuses: {detail}")]
+    Refused {
+        /// Why.
+        detail: String,
+    },
     /// The node that keeps it cannot be reached.
     #[error("node {node}, which keeps it, cannot be reached: {detail}")]
     OwnerAway {
@@ -201,6 +213,8 @@ pub struct TaskQuery {
     pub state: Option<State>,
     /// Of a holder of this key.
     pub key: Option<String>,
+    /// That may be seen in this region.
+    pub region: Option<RegionText>,
     /// Older than this one.
     pub before: Option<Id>,
     /// Tasks at most; at most [`PAGE_MAX`].

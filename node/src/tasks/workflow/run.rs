@@ -6,50 +6,23 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
 use grapevine_core::ids::ServiceKey;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::super::id::Id;
-use super::super::service::{Service, TaskError, Work};
+use super::super::service::{Refused, Service, TaskError, Work};
 use super::super::store::{Store, StoreError};
-use super::super::task::{Fault, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
+use super::super::task::{Fault, NewTask, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
 use super::call::{Called, Caller, fault, no_list, not_made};
 use super::check::{Checked, check};
-use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step, Workflow};
+use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step};
+use super::job::{Job, RunJob, check_run, service_key, tell_end};
 use super::result::{NoteKey, StepResult, StepState};
 use super::template::{Scope, Templates};
 use super::view;
-use super::webhook::{Delivery, Webhooks};
-
-/// The key of the service.
-pub const SERVICE: &str = "workflow:process";
+use super::webhook::Webhooks;
 
 /// What all outputs of a run may have together, in bytes of notes.
 const RUN_BYTES_MAX: usize = 64 * 1_024 * 1_024;
-
-/// What a task of this service is about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "job", rename_all = "snake_case")]
-pub(super) enum Job {
-    /// A run.
-    Run(Box<RunJob>),
-    /// Telling that a run ended.
-    Deliver(Delivery),
-}
-
-/// One run of a workflow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct RunJob {
-    /// The definition that it came from; `None` when it came with the request.
-    pub(super) workflow_id: Option<Id>,
-    /// What is run.
-    pub(super) workflow: Workflow,
-    /// What it is given.
-    pub(super) input: Value,
-    /// Where its end is told.
-    pub(super) webhook: Option<String>,
-}
 
 /// Runs workflows, and tells of their ends.
 pub struct Workflows {
@@ -63,43 +36,22 @@ impl Workflows {
     }
 }
 
-/// The service's key.
-pub fn service_key() -> ServiceKey {
-    ServiceKey::new(SERVICE).expect("the key is spelled right")
-}
-
-/// The payload of a run's task.
-pub(in crate::tasks) fn run_payload(
-    workflow_id: Option<Id>,
-    workflow: Workflow,
-    input: Value,
-    webhook: Option<String>,
-) -> Value {
-    let job = RunJob {
-        workflow_id,
-        workflow,
-        input,
-        webhook,
-    };
-    serde_json::to_value(Job::Run(Box::new(job))).expect("text keys always are JSON")
-}
-
-/// Lets the end of a run be told, where its submitter wanted that.
-pub(in crate::tasks) async fn tell_end(
-    task: &Task,
-    end: &str,
-    store: &dyn Store,
-) -> Result<(), StoreError> {
-    match view::job(task).and_then(|job| job.webhook) {
-        Some(url) => Delivery::queue(task, &url, end, store).await,
-        None => Ok(()),
-    }
-}
-
 #[async_trait]
 impl Service for Workflows {
     fn key(&self) -> ServiceKey {
         service_key()
+    }
+
+    fn own_routes(&self) -> Option<&'static str> {
+        Some("POST /v1/workflows/runs, or POST /v1/workflows/ID/runs")
+    }
+
+    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+        let job = serde_json::from_value(task.payload.clone());
+        match job.map_err(|error| Refused::new("invalid_payload", error.to_string()))? {
+            Job::Run(job) => check_run(task, *job),
+            Job::Deliver(delivery) => delivery.check(task, store).await,
+        }
     }
 
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {

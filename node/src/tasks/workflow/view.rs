@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::super::store::Note;
 use super::super::task::{State, Task};
 use super::check::{Checked, check};
+use super::job::{Job, RunJob};
 use super::result::{NoteKey, StepResult, StepState};
-use super::run::{Job, RunJob};
 
 /// How much of a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

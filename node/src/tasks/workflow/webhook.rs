@@ -5,21 +5,26 @@
 //! a receiver can tell a second arrival. A delivery is a task of its own: it outlives the run's worker.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{StatusCode, Uri};
+use http::StatusCode;
+use reqwest::Url;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::super::admission::{check_kind, is_within};
 use super::super::id::{Id, Kind};
-use super::super::service::{TaskError, Work};
+use super::super::service::{Refused, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Checked, Fault, NewTask, Priority, Task, Timestamp};
-use super::run::{Job, service_key};
+use super::guard::{AddressRefused, Guard, LookUp};
+use super::job::{Job, service_key};
 use super::view;
+use crate::config::destinations::Destinations;
 use crate::config::signing::SigningKey;
 
 /// Attempts at one delivery: with the service's waits about an hour.
@@ -37,48 +42,25 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest URL of a webhook in bytes.
 const URL_BYTES_MAX: usize = 1_024;
 
-/// Whom webhooks may go to: names, `*.` and a name for all under it, or `*` for all.
-#[derive(Clone, Debug)]
-struct Hosts(Vec<String>);
-
-impl Hosts {
-    fn check(&self, url: &str) -> Result<(), String> {
-        let parsed: Uri = match url.parse() {
-            Ok(parsed) if url.len() <= URL_BYTES_MAX => parsed,
-            _ => return Err(format!("must be a URL of at most {URL_BYTES_MAX} bytes")),
-        };
-        let host = parsed.host().unwrap_or_default();
-        if !matches!(parsed.scheme_str(), Some("https" | "http")) || host.is_empty() {
-            return Err("must begin with https:// or http:// and a host".to_owned());
-        }
-        if parsed
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return Err("must not hold a user or password".to_owned());
-        }
-        match self.0.iter().any(|pattern| matches(pattern, host)) {
-            true => Ok(()),
-            false => Err(format!(
-                "host {host:?} is not among tasks.webhooks.hosts of this node"
-            )),
-        }
-    }
-}
-
 /// Signs and sends. Cheap to clone.
 #[derive(Clone)]
 pub struct Webhooks {
-    client: reqwest::Client,
+    tls: rustls::ClientConfig,
     key: hmac::Key,
-    hosts: Hosts,
+    guard: Guard,
 }
 
 impl fmt::Debug for Webhooks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("Webhooks");
-        shown.field("hosts", &self.hosts).finish_non_exhaustive()
+        shown.field("hosts", &self.guard).finish_non_exhaustive()
     }
+}
+
+/// Where a webhook goes.
+struct Target {
+    url: Url,
+    port: u16,
 }
 
 /// The run whose end is to be told, and where.
@@ -89,22 +71,57 @@ pub(super) struct Delivery {
 }
 
 impl Webhooks {
-    /// Signs with `key` and sends through `client` to `hosts` alone: names, `*.` and a name for all under
-    /// it, or `*` for all. The client must follow no redirects.
-    pub fn new(client: reqwest::Client, key: &SigningKey, hosts: Vec<String>) -> Self {
+    /// Signs with `key` and sends to `destinations` alone, which `look_up` finds; `public` are addresses that lead
+    /// to this node, beside those of its interfaces. `tls` says whom to trust.
+    pub fn new(
+        tls: rustls::ClientConfig,
+        key: &SigningKey,
+        destinations: Destinations,
+        public: Vec<IpAddr>,
+        look_up: Box<dyn LookUp>,
+    ) -> Self {
         Self {
-            client,
+            tls,
             key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()),
-            hosts: Hosts(hosts),
+            guard: Guard::new(destinations, public, look_up),
         }
     }
 
-    /// Whether `url` may be told.
+    /// Whether `url` may be told, as far as can be said before its host is looked up.
     ///
     /// # Errors
     /// Why not, for the client.
     pub fn check(&self, url: &str) -> Result<(), String> {
-        self.hosts.check(url)
+        self.target(url).map(|_| ())
+    }
+
+    /// The URL as the client that calls it reads it: what it takes for an address is one here too.
+    fn target(&self, url: &str) -> Result<Target, String> {
+        let parsed: Url = match url.parse() {
+            Ok(parsed) if url.len() <= URL_BYTES_MAX => parsed,
+            _ => return Err(format!("must be a URL of at most {URL_BYTES_MAX} bytes")),
+        };
+        let host = parsed.host_str().unwrap_or_default();
+        if !matches!(parsed.scheme(), "https" | "http") || host.is_empty() {
+            return Err("must begin with https:// or http:// and a host".to_owned());
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err("must not hold a user or password".to_owned());
+        }
+        let port = parsed.port_or_known_default().unwrap_or_default();
+        self.guard.check(host, port)?;
+        Ok(Target { port, url: parsed })
+    }
+
+    /// A client for one call: it looks names up as the guard says, and goes where it is told and nowhere else.
+    fn client(&self, port: u16) -> reqwest::Result<reqwest::Client> {
+        reqwest::Client::builder()
+            .use_preconfigured_tls(self.tls.clone())
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(0)
+            .dns_resolver(self.guard.resolver(port))
+            .build()
     }
 
     /// Tells one end; the service tries again what fails.
@@ -115,16 +132,13 @@ impl Webhooks {
         work: &Work,
     ) -> Result<Value, TaskError> {
         let run = work.store().get(&delivery.run).await?;
-        let submitter = &task.new.submitter;
-        let run = run.filter(|run| submitter.may_see(run.new.submitter.key.as_deref()));
-        let Some(run) = run else {
-            return Err(fatal("run_gone", "the run's retention is over"));
-        };
+        let run = run.ok_or_else(|| fatal("run_gone", "the run's retention is over"))?;
         if !run.state.is_final() {
             let fault = Fault::new("run_not_ended", "the run's end is not in the record yet");
             return Err(TaskError::RetryAfter(fault, LOOK_AGAIN));
         }
-        self.check(&delivery.url)
+        let target = self
+            .target(&delivery.url)
             .map_err(|why| fatal("webhook_refused", why))?;
         let notes = work.store().notes(&run.new.id, 0).await?;
         let body = json!({
@@ -132,15 +146,18 @@ impl Webhooks {
             "timestamp": Timestamp::now().seconds(),
             "data": view::run(&run, &notes, view::Depth::Short),
         });
-        self.send(task.new.id.as_str(), &delivery.url, body.to_string())
+        self.send(task.new.id.as_str(), target, body.to_string())
             .await
     }
 
-    async fn send(&self, id: &str, url: &str, body: String) -> Result<Value, TaskError> {
+    async fn send(&self, id: &str, target: Target, body: String) -> Result<Value, TaskError> {
         let timestamp = Timestamp::now().seconds();
         let signed = format!("{id}.{timestamp}.{body}");
         let signature = STANDARD.encode(hmac::sign(&self.key, signed.as_bytes()));
-        let request = self.client.post(url).timeout(TIMEOUT).body(body);
+        let client = self
+            .client(target.port)
+            .map_err(|error| unreached(&error))?;
+        let request = client.post(target.url).timeout(TIMEOUT).body(body);
         let request = request
             .header("content-type", "application/json")
             .header("webhook-id", id)
@@ -158,15 +175,36 @@ impl Webhooks {
                 let message = format!("the receiver answered {}", answer.status());
                 Err(TaskError::Retry(Fault::new("webhook_failed", message)))
             }
-            Err(error) => {
-                let message = format!("the receiver was not reached: {}", error.without_url());
-                Err(TaskError::Retry(Fault::new("webhook_failed", message)))
-            }
+            Err(error) => Err(unreached(&error.without_url())),
         }
     }
 }
 
 impl Delivery {
+    /// Whether `task` may make this delivery: it tells the run's own submitter what the run itself asked to tell.
+    /// Whether the URL may be called is for [`Webhooks::check`], at the node that calls it.
+    pub(super) async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+        check_kind(task, Kind::Task)?;
+        let run = store.get(&self.run).await?;
+        let run = run.filter(|run| run.new.submitter == task.submitter);
+        let Some(run) = run else {
+            return Err(Refused::new("run_gone", "the run's retention is over"));
+        };
+        let asked = view::job(&run).and_then(|job| job.webhook);
+        match asked.as_deref() == Some(&self.url) && is_within(&task.regions, &run.new.regions) {
+            true => Ok(()),
+            false => Err(Refused::new(
+                "invalid_payload",
+                "the run did not ask for this to be told there",
+            )),
+        }
+    }
+
+    /// Whether it tells of the end of `run`, under an idempotency key of that.
+    pub(super) fn is_of(&self, run: &Id, key: Option<&str>) -> bool {
+        self.run == *run && key.is_some_and(|key| key.starts_with(&key_of(run)))
+    }
+
     /// Lets the end of `run` that is called `end` be told to `url` soon. The same again changes nothing.
     pub(super) async fn queue(
         run: &Task,
@@ -189,7 +227,7 @@ impl Delivery {
             delay: HEAD_START,
             expires_after: None,
             // A requeued run ends again, and that is told again.
-            idempotency_key: Some(format!("webhook/{id}/{end}")),
+            idempotency_key: Some(format!("{}{end}", key_of(id))),
             submitter: run.new.submitter.clone(),
             regions: run.new.regions.clone(),
         };
@@ -197,19 +235,23 @@ impl Delivery {
     }
 }
 
-fn matches(pattern: &str, host: &str) -> bool {
-    let under = |domain: &str| {
-        let rest = host.len().checked_sub(domain.len() + 1);
-        rest.is_some_and(|dot| {
-            host.is_char_boundary(dot)
-                && host[dot..].starts_with('.')
-                && host[dot + 1..].eq_ignore_ascii_case(domain)
-        })
-    };
-    match pattern.strip_prefix("*.") {
-        Some(domain) => under(domain),
-        None => pattern == "*" || pattern.eq_ignore_ascii_case(host),
+/// The receiver could not be called; where that is for what its host is, no other attempt is made.
+fn unreached(error: &reqwest::Error) -> TaskError {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(refused) = cause.downcast_ref::<AddressRefused>() {
+            return fatal("webhook_refused", refused.to_string());
+        }
+        source = cause.source();
     }
+    let message = format!("the receiver was not reached: {error}");
+    TaskError::Retry(Fault::new("webhook_failed", message))
+}
+
+/// What the keys of a run's deliveries begin with. No client's key can: theirs begin with the name of an API key, or
+/// with a slash.
+fn key_of(run: &Id) -> String {
+    format!("#webhook/{run}/")
 }
 
 fn fatal(code: &str, message: impl Into<String>) -> TaskError {
@@ -218,31 +260,108 @@ fn fatal(code: &str, message: impl Into<String>) -> TaskError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use tokio::net::TcpListener;
+
     use super::*;
 
-    fn hosts(hosts: &[&str]) -> Hosts {
-        Hosts(hosts.iter().map(|host| (*host).to_owned()).collect())
+    /// Every name is this host.
+    struct Here(Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl LookUp for Here {
+        async fn look_up(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        }
+    }
+
+    fn webhooks(hosts: &[&str]) -> (Webhooks, Arc<AtomicUsize>) {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let key = SigningKey::new("please-write-your-own-secret").expect("a key");
+        let entry = |text: &&str| text.parse().expect("an entry");
+        let destinations = Destinations::new(hosts.iter().map(entry).collect());
+        let looks = Arc::new(AtomicUsize::new(0));
+        let look_up = Box::new(Here(Arc::clone(&looks)));
+        let webhooks = Webhooks::new(tls, &key, destinations, Vec::new(), look_up);
+        (webhooks, looks)
     }
 
     #[test]
-    fn only_listed_hosts_are_told() {
-        let rules = hosts(&["hooks.example.com", "*.internal.example"]);
+    fn only_good_urls_of_listed_hosts_are_told() {
+        let (rules, _) = webhooks(&["hooks.example.com", "*.internal.example:8080"]);
         let check = |url| rules.check(url);
         assert_eq!(check("https://hooks.example.com/x?y=1"), Ok(()));
         assert_eq!(check("http://a.b.internal.example:8080/"), Ok(()));
         for url in [
             "https://example.com/",
-            "https://internal.example/",
-            "https://evilinternal.example/",
-            "https://hooks.example.com.evil.net/",
+            "https://hooks.example.com:8443/",
+            "https://a.internal.example/",
             "https://user:word@hooks.example.com/",
+            "https://user@hooks.example.com/",
             "ftp://hooks.example.com/",
             "/hooks.example.com",
             "",
         ] {
             assert!(check(url).is_err(), "{url}");
         }
-        assert_eq!(hosts(&["*"]).check("https://anywhere.example/"), Ok(()));
-        assert!(hosts(&[]).check("https://anywhere.example/").is_err());
+    }
+
+    #[test]
+    fn address_is_refused_however_it_is_written() {
+        let (all, _) = webhooks(&["*"]);
+        assert_eq!(all.check("https://anywhere.example/"), Ok(()));
+        assert_eq!(all.check("http://8.8.8.8/"), Ok(()));
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "127.0.0.1.",
+            "%31%32%37.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[64:ff9b::7f00:1]",
+            "0.0.0.0",
+            "0",
+            "169.254.169.254",
+            "10.0.0.1",
+            "100.64.0.1",
+            "[fd00:ec2::254]",
+            "[fe80::1]",
+            "[2002:7f00:1::]",
+            "anywhere.example:9090",
+            "8.8.8.8:22",
+        ] {
+            let url = format!("http://{host}/drain");
+            assert!(all.check(&url).is_err(), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn name_of_a_refused_address_is_looked_up_and_never_called() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (rules, looks) = webhooks(&[&format!("rebinding.example:{port}")]);
+        let target = rules.target(&format!("http://rebinding.example:{port}/"));
+        let target = target.expect("the name is listed");
+        let sent = rules.send("id", target, "{}".to_owned()).await;
+        match sent {
+            Err(TaskError::Fatal(fault)) => assert_eq!(fault.code, "webhook_refused"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(looks.load(Ordering::Relaxed), 1);
+        let called = futures_util::FutureExt::now_or_never(listener.accept());
+        assert!(called.is_none(), "nobody connected");
     }
 }

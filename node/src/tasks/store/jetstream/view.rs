@@ -191,7 +191,9 @@ impl View {
         let is_meant = |entry: &&Arc<Entry>| {
             let task = &entry.record.task;
             let key = task.new.submitter.key.as_deref();
+            let region = query.region.as_ref();
             query.state.is_none_or(|state| task.state == state)
+                && region.is_none_or(|region| is_permitted(&task.new.regions, &region.0))
                 && query
                     .key
                     .as_deref()

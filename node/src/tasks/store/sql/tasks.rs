@@ -122,6 +122,11 @@ pub(super) async fn list(link: &mut Link, query: &TaskQuery) -> Result<Vec<Task>
         "ulid <",
         query.before.as_ref().map(|id| Cell::text(ulid(id))),
     );
+    if let Some(region) = &query.region {
+        cells.push(region_cell(region));
+        let permitted = permitted(cells.len());
+        text.push_str(&format!(" AND {permitted}"));
+    }
     text.push_str(&format!(
         " ORDER BY ulid DESC LIMIT {}",
         query.max.min(PAGE_MAX)
@@ -135,7 +140,7 @@ pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk) -> Result<Vec<(Lease,
     let [shortest, longest] = LEASE_SPANS;
     let cells = vec![
         service_cell(&ask.service),
-        Cell::text(format!(",{},", ask.region.0)),
+        region_cell(&ask.region),
         Cell::count(ask.max.min(LEASES_MAX) as u64),
         Cell::text(plain(&ask.worker)),
         span_cell(Some(ask.span.clamp(shortest, longest))),
@@ -144,17 +149,27 @@ pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk) -> Result<Vec<(Lease,
     let text = format!(
         "WITH chosen AS MATERIALIZED (SELECT seq AS number FROM tasks \
          WHERE service = $1 AND state = 'waiting' AND due = 1 \
-         AND (regions = '' OR replace(regions, $2, '') <> regions) \
+         AND {} \
          AND (expires_at IS NULL OR expires_at > @now) \
          ORDER BY priority DESC, seq LIMIT $3 @lock_free) \
          UPDATE tasks SET state = 'running', attempt = attempt + 1, attempts = attempts + 1, \
          worker = $4, lease_until = @now + $5, started_at = COALESCE(started_at, @now) \
-         FROM chosen WHERE seq = number RETURNING {COLUMNS}"
+         FROM chosen WHERE seq = number RETURNING {COLUMNS}",
+        permitted(2)
     );
     let rows = link.rows(&text, cells).await?;
     let mut given: Vec<Stored> = rows.iter().map(Stored::read).collect::<Result<_, _>>()?;
     given.sort_by_key(|stored| (std::cmp::Reverse(stored.task.new.priority), stored.seq));
     Ok(given.into_iter().map(with_lease).collect())
+}
+
+fn region_cell(region: &RegionText) -> Cell {
+    Cell::text(format!(",{},", region.0))
+}
+
+/// Whether a task may be seen in the region of the cell with this number.
+fn permitted(cell: usize) -> String {
+    format!("(regions = '' OR replace(regions, ${cell}, '') <> regions)")
 }
 
 fn with_lease(stored: Stored) -> (Lease, Task) {
