@@ -9,7 +9,7 @@ use grapevine_core::ids::ModelName;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde_json::json;
 
@@ -67,8 +67,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     if let Some((status, headers)) = settings.cors.preflight(&head.method, &head.headers) {
         return reply::empty(status, headers);
     }
-    let path = head.uri.path_and_query().cloned();
-    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = own_path(&head.uri);
     let own = signs_of_life(context, &head.method, path.path());
     let track = Track::begin_request(
         &context.desk,
@@ -116,6 +115,13 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         Ok(list) => reply::own(visit.track, StatusCode::OK, &list),
         Err(problem) => reply::problem(visit.track, &problem),
     }
+}
+
+/// The path and query in memory of their own. What hyper hands over is a slice of the connection's read
+/// buffer: it would keep all of that, the body in it too, for as long as the answer takes.
+fn own_path(uri: &Uri) -> PathAndQuery {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"))
 }
 
 /// What those are told who ask whether the node is alive and ready; `None` for every other path.
