@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use super::peers::Peers;
 use super::traced::Traced;
 use super::{StartError, reload};
+use crate::bodies::BodyBudget;
 use crate::config::Config;
 use crate::driver::{Desk, Telling};
 use crate::exchange::{CallInside, InsideDoor};
@@ -32,7 +33,7 @@ pub(super) struct Mesh {
 pub(super) async fn start(
     config: &Config,
     generation: Generation,
-    desk: &Desk,
+    (desk, bodies): (&Desk, &BodyBudget),
     (metrics, vital): (&Metrics, &Vital),
     local: Traced<UpstreamClient>,
     tellings: mpsc::Receiver<Telling>,
@@ -53,6 +54,7 @@ pub(super) async fn start(
             credentials,
             residency: config.residency.clone(),
             metrics: metrics.clone(),
+            bodies: bodies.clone(),
             vital: vital.clone(),
         },
         desk.clone(),

@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
+use crate::bodies::BodyBudget;
 use crate::config::{Config, Loaded, Sources};
 use crate::driver::Desk;
 use crate::exchange::{CallInside, ServeInside};
@@ -54,6 +55,7 @@ pub struct App {
     config: Config,
     sources: Sources,
     desk: Desk,
+    bodies: BodyBudget,
     targets: Targets,
     probe_targets: prober::Targets,
     door: Arc<ArcSwap<ingress::Settings>>,

@@ -84,6 +84,7 @@ impl App {
         }
         self.probe_targets
             .store(Arc::new(translate::probes(&config)));
+        self.bodies.set_limit(config.limits.body_memory.get());
         self.door.store(Arc::new(translate::door(&config)));
         self.names.take(&config);
         self.readiness

@@ -26,6 +26,7 @@ use super::tasks::{self, Tasks};
 use super::traced::Traced;
 use super::{App, StartError, reload, translate};
 use crate::admin::Admin;
+use crate::bodies::BodyBudget;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
@@ -94,7 +95,13 @@ impl App {
             )
         });
         let admin = Admin {
-            losses: losses(recorder, gossip, workers.as_ref(), ground.tracer.clone()),
+            losses: losses(
+                recorder,
+                ground.bodies.clone(),
+                gossip,
+                workers.as_ref(),
+                ground.tracer.clone(),
+            ),
             tasks: operator,
             pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)
@@ -108,6 +115,7 @@ impl App {
             config,
             sources,
             desk,
+            bodies: ground.bodies,
             targets: ground.targets,
             probe_targets: ground.probe_targets,
             door,
@@ -134,6 +142,7 @@ struct Ground {
     generation: Generation,
     desk: Desk,
     metrics: Metrics,
+    bodies: BodyBudget,
     targets: Targets,
     probe_targets: prober::Targets,
     readiness: Readiness,
@@ -161,8 +170,8 @@ impl Ground {
     ) -> Result<(Option<Mesh>, Peers), StartError> {
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
-        let (desk, watched) = (&self.desk, (&self.metrics, &self.vital));
-        let started = links::start(config, generation, desk, watched, local, tellings);
+        let (common, watched) = ((&self.desk, &self.bodies), (&self.metrics, &self.vital));
+        let started = links::start(config, generation, common, watched, local, tellings);
         let (mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
         Ok((mesh, peers))
@@ -237,6 +246,7 @@ impl Ground {
         let mut ground = Self {
             generation,
             desk,
+            bodies: translate::bodies(config, &metrics),
             metrics: metrics.clone(),
             targets,
             probe_targets,
@@ -308,11 +318,13 @@ impl Ground {
         let (door, desk, recorder) = (Arc::clone(door), self.desk.clone(), recorder.clone());
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
+        let bodies = self.bodies.clone();
         let locate = self.geography.locate();
         move || Context {
             settings: Arc::clone(&door),
             desk: desk.clone(),
             recorder: recorder.clone(),
+            bodies: bodies.clone(),
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             peers: peers.clone(),
             readiness: readiness.clone(),

@@ -25,8 +25,9 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted, Rank};
 use super::track::Track;
-use super::visitor::Visitor;
+use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
+use crate::bodies::{BodySender, Charge};
 use crate::exchange::{CallLocal, CallPeer, Guest, GuestBody};
 use crate::headers;
 
@@ -169,9 +170,9 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
         let (key, wishes) = self.let_in(&head, &mut body).await?;
-        let settings = self.settings;
-        let (max, pause) = (settings.body_bytes_max, settings.body_timeout);
-        let body: Bytes = intake::read(body, &head.headers, max, pause).await?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let body: Bytes = intake::read(body, &head.headers, self.settings, charge).await?;
         let path = self.track.path().path();
         let asked = head::read(&head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked);
@@ -181,7 +182,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let visitor = self.visitor(&head, peer, key.as_deref(), asked.model.as_ref());
+        let visitor = self.visitor(whereabouts, key.as_deref(), asked.model.as_ref());
         let path = self.track.path().path();
         if asked.background && background::is_responses(&head.method, path) {
             let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
@@ -209,9 +210,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
         let (key, wishes) = self.let_in(&head, &mut body).await?;
-        let visitor = self.visitor(&head, peer, key.as_deref(), None);
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let visitor = self.visitor(whereabouts, key.as_deref(), None);
         let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
-        let request = background::flowing(head, body, self.settings.body_timeout);
+        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let request = background::flowing(head, body, self.settings.body_timeout, charge);
         Ok(Way::Background(guest, Box::new(request)))
     }
 
@@ -236,14 +239,20 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         Ok(checked)
     }
 
+    /// Whom the body is charged to.
+    fn account(&self, key: Option<&Key>, whereabouts: Whereabouts, peer: SocketAddr) -> Charge {
+        self.context.bodies.account(match key {
+            Some(key) => BodySender::Key(&key.name),
+            None => BodySender::at(whereabouts.address.unwrap_or(peer.ip())),
+        })
+    }
+
     fn visitor(
         &mut self,
-        head: &Parts,
-        peer: SocketAddr,
+        whereabouts: Whereabouts,
         key: Option<&Key>,
         model: Option<&ModelName>,
     ) -> Visitor {
-        let whereabouts = self.context.locate.locate(peer, &head.headers);
         let key = key.map(|key| key.name.clone());
         let visitor = Visitor::new(
             self.settings,

@@ -1,7 +1,7 @@
 //! Where a client is, and what follows for its request: its home regions and its fence.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use grapevine_core::ids::{ModelName, RegionName};
@@ -21,6 +21,8 @@ pub struct Whereabouts {
     pub origin: Origin,
     /// For distance.
     pub place: Option<Place>,
+    /// For limits, and for nothing that is kept; `None` where it is not known.
+    pub address: Option<IpAddr>,
 }
 
 /// Tells where clients are, from the address of their connection and their headers. The default knows

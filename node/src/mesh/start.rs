@@ -15,7 +15,7 @@ use grapevine_core::ids::{Generation, NodeName};
 use grapevine_core::residency::Residency;
 use grapevine_proto::frame::{Greeting, VERSION};
 use quinn::Endpoint;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::admission::Underway;
@@ -30,6 +30,7 @@ use super::links::Links;
 use super::outgoing::MeshOutgoing;
 use super::session;
 use super::wire::Incoming;
+use crate::bodies::BodyBudget;
 use crate::driver::Desk;
 use crate::exchange::{CallInside, CallLocal, ServeInside};
 use crate::observe::metrics::Metrics;
@@ -45,9 +46,6 @@ const RUMORS_MAX: usize = 1_024;
 
 /// Addresses that gossip asked to dial and the dialler has not seen yet.
 const STRANGERS_MAX: usize = 256;
-
-/// What all bodies still coming in may take together.
-const UPLOADS_KIBIBYTES_MAX: usize = 256 * 1_024;
 
 /// How long closing waits for calls to end, and how often it looks.
 const LAST_CALLS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -78,6 +76,8 @@ pub struct MeshConfig {
     pub metrics: Metrics,
     /// Where the end of its tasks is reported.
     pub vital: Vital,
+    /// What bodies may take of memory.
+    pub bodies: BodyBudget,
 }
 
 /// The running mesh, in the parts that the other shells take.
@@ -132,7 +132,7 @@ pub async fn start<L: CallLocal>(
         links: links.clone(),
         members: members_in.clone(),
         strangers: strangers.clone(),
-        kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
+        bodies: config.bodies.clone(),
     };
     let letters = Letters::new(strangers);
     let own_addresses = own_addresses(&endpoint, advertised);
@@ -153,7 +153,7 @@ pub async fn start<L: CallLocal>(
         rumors,
         letters: letters.clone(),
         underway: Underway::default(),
-        upload_kibibytes: Arc::clone(&insider.kibibytes),
+        bodies: config.bodies,
         complaints: Complaints::default(),
         rules: Rules::new(config.residency, config.metrics),
     });

@@ -24,6 +24,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use crate::bodies::BodyBudget;
 use crate::clock::Clock;
 use crate::driver::{Desk, Driver};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, InsideDoor};
@@ -97,6 +98,7 @@ impl TestMesh {
             residency: Residency::default(),
             metrics: Metrics::new(node, "test"),
             vital: Vital::default(),
+            bodies: BodyBudget::new(256 << 20),
         }
     }
 
@@ -204,6 +206,7 @@ pub(super) struct Node {
     pub(super) parts: Parts,
     pub(super) desk: Desk,
     pub(super) door: InsideDoor,
+    pub(super) bodies: BodyBudget,
     notices: mpsc::Receiver<Notice>,
 }
 
@@ -218,7 +221,7 @@ impl Node {
         local: Fake,
         serves_requests: bool,
     ) -> Self {
-        let name = config.node.clone();
+        let (name, bodies) = (config.node.clone(), config.bodies.clone());
         let clock = Clock::start();
         let identity = Identity {
             node: name.clone(),
@@ -251,6 +254,7 @@ impl Node {
             parts,
             desk,
             door,
+            bodies,
             notices: outlets.notices,
         }
     }

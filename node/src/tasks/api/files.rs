@@ -205,7 +205,7 @@ async fn keep(mut field: Field<'_>, id: &Id, store: &dyn Store) -> Result<u64, A
 }
 
 fn broken(error: MultipartError) -> ApiError {
-    if let Some(slow) = ApiError::of_slow_body(&error) {
+    if let Some(slow) = ApiError::of_body(&error) {
         return slow;
     }
     match error.status() {
