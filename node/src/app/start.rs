@@ -94,14 +94,9 @@ impl App {
                 Arc::clone(gossip.quarantined()),
             )
         });
+        let (bodies, tracer) = (ground.bodies.clone(), ground.tracer.clone());
         let admin = Admin {
-            losses: losses(
-                recorder,
-                ground.bodies.clone(),
-                gossip,
-                workers.as_ref(),
-                ground.tracer.clone(),
-            ),
+            losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer),
             tasks: operator,
             pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)

@@ -33,6 +33,7 @@ use super::links::{Link, Links};
 use super::receive::receive_body;
 use super::serve::{delivered, refuse, write};
 use super::session::HANDSHAKE_TIMEOUT;
+use super::start::MeshConfig;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::bodies::{BodyBudget, BodyBuffer, BodySender};
 use crate::exchange::{CallInside, Failure, InsideCall};
@@ -65,12 +66,12 @@ impl InsideCalls {
 /// Calls the inside of peers.
 #[derive(Clone, Debug)]
 pub(super) struct Insider {
-    pub(super) me: NodeName,
-    pub(super) links: Links,
-    pub(super) members: watch::Receiver<Members>,
-    pub(super) strangers: mpsc::Sender<SocketAddr>,
+    me: NodeName,
+    links: Links,
+    members: watch::Receiver<Members>,
+    strangers: mpsc::Sender<SocketAddr>,
     /// What bodies coming in may take of memory.
-    pub(super) bodies: BodyBudget,
+    bodies: BodyBudget,
 }
 
 #[async_trait]
@@ -92,6 +93,22 @@ impl CallInside for Insider {
 }
 
 impl Insider {
+    /// What calls peers over `links`, and asks for dials through `strangers`.
+    pub(super) fn new(
+        config: &MeshConfig,
+        links: &Links,
+        members: &watch::Receiver<Members>,
+        strangers: &mpsc::Sender<SocketAddr>,
+    ) -> Self {
+        Self {
+            me: config.node.clone(),
+            links: links.clone(),
+            members: members.clone(),
+            strangers: strangers.clone(),
+            bodies: config.bodies.clone(),
+        }
+    }
+
     /// Calls, and once more where the peer closed the connection as superfluous at that very moment: it
     /// does so only when it knows of no call on it.
     async fn exchange(

@@ -127,13 +127,7 @@ pub async fn start<L: CallLocal>(
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
-    let insider = Insider {
-        me: config.node.clone(),
-        links: links.clone(),
-        members: members_in.clone(),
-        strangers: strangers.clone(),
-        bodies: config.bodies.clone(),
-    };
+    let insider = Insider::new(&config, &links, &members_in, &strangers);
     let letters = Letters::new(strangers);
     let own_addresses = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
