@@ -86,6 +86,9 @@ impl App {
             .store(Arc::new(translate::probes(&config)));
         self.door.store(Arc::new(translate::door(&config)));
         self.names.take(&config);
+        if let Some(background) = &self.background {
+            background.take(&config);
+        }
         self.readiness
             .set_open_to_all(translate::is_open_to_all(&config));
         self.shown_config.store(Arc::new(config.dump()));
