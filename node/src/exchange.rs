@@ -162,6 +162,8 @@ pub struct Guest {
     pub request_id: RequestId,
     /// The name of its key; `None` where the door needs none.
     pub key: Option<Arc<str>>,
+    /// The network that it comes from, where it has no key; `None` when that is not known.
+    pub network: Option<Arc<str>>,
     /// The services that its key is for, and nothing else; `None` is an ordinary key, or none.
     pub services: Option<Arc<BTreeSet<ServiceKey>>>,
     /// The models that its key may use; `None` is every model.

@@ -13,7 +13,7 @@
 //! 8. [`engine`]: the state machine that turns events into effects and views.
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
 //!    [`address`]: what it calls for a client.
-//! 10. [`pace`]: how fast a client has to send.
+//! 10. [`pace`], [`quota`]: how fast a client has to send, and what it may have.
 //! 11. [`roster`], [`quarantine`]: which nodes gossip may speak of, and whom it does not listen to.
 //! 12. [`notice`]: what an operator should hear about.
 //!
@@ -38,6 +38,7 @@ pub mod outcome;
 pub mod pace;
 pub mod place;
 pub mod quarantine;
+pub mod quota;
 mod random;
 pub mod residency;
 pub mod roster;

@@ -45,7 +45,11 @@ impl Geography {
     pub(super) fn locate(&self) -> Locate {
         let (locator, trusted) = (Arc::clone(&self.locator), Arc::clone(&self.trusted));
         Locate::new(move |peer: SocketAddr, headers: &HeaderMap| {
-            whereabouts(locator.locate(client::address(peer, headers, &trusted.load())))
+            let address = client::address(peer, headers, &trusted.load());
+            Whereabouts {
+                address: Some(address),
+                ..whereabouts(locator.locate(address))
+            }
         })
     }
 
@@ -148,5 +152,6 @@ fn whereabouts(location: Location) -> Whereabouts {
     Whereabouts {
         origin: origin.unwrap_or_default(),
         place: located.place,
+        address: None,
     }
 }

@@ -76,7 +76,9 @@ impl App {
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
         let calls = ground.own_calls(&door, &recorder, peers.clone());
         let counts = ground.metrics.tasks().clone();
-        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts)?;
+        let named = tasks::named(&config, &door);
+        let parts = (calls, counts);
+        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, named, parts)?;
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&door, &recorder, peers, api);
         let workers = open(&config, public_tls.clone(), context)?;

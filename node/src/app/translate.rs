@@ -261,6 +261,7 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         body_bytes_max: config.limits.body.as_usize(),
         body_timeout: config.limits.body_timeout,
         in_flight_max: config.limits.in_flight,
+        polls_max: config.limits.polls,
         trusted_proxies: config.trusted_proxies.clone(),
         proxy_protocol: config.proxy_protocol,
         strategy: config.routing.strategy,

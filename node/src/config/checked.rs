@@ -232,6 +232,8 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Requests under way.
     pub in_flight: u32,
+    /// Waiting polls of workers out of process, counted apart from requests.
+    pub polls: u32,
 }
 
 impl Default for LimitsConfig {
@@ -244,6 +246,7 @@ impl Default for LimitsConfig {
             body_timeout: Duration::from_secs(30),
             connections: 16_384,
             in_flight: 4_096,
+            polls: 256,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::checked::{
     MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
-use super::text::format_duration;
+use super::text::{ByteSize, format_duration};
 
 impl Config {
     /// The configuration as JSON, in the form of the file; every secret is `***`.
@@ -39,6 +39,12 @@ impl Config {
                 "concurrency": concurrency(&self.tasks.concurrency),
                 "retention": format_duration(self.tasks.retention),
                 "batch_lines": self.tasks.batch_lines,
+                "services": self.tasks.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "quota": {
+                    "waiting": self.tasks.quota.waiting,
+                    "files": self.tasks.quota.files,
+                    "file_bytes": ByteSize::bytes(self.tasks.quota.file_bytes).to_string(),
+                },
                 "webhooks": self.tasks.webhooks.as_ref().map(|webhooks| json!({
                     "secret": REDACTED,
                     "hosts": webhooks.hosts.written().collect::<Vec<_>>(),
@@ -231,6 +237,7 @@ fn limits(limits: &LimitsConfig) -> Value {
         "body_timeout": format_duration(limits.body_timeout),
         "connections": limits.connections,
         "in_flight": limits.in_flight,
+        "polls": limits.polls,
     })
 }
 

@@ -18,7 +18,7 @@ pub use dns::DnsFile;
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
 
-pub use tasks::{ConcurrencyFile, TasksFile, WebhooksFile};
+pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
 pub use tracing::{OtlpFile, TracingFile};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
@@ -314,12 +314,15 @@ pub struct LimitsFile {
     pub header_size: Option<SizeText>,
     /// How long a client may take to send the head. Default: 10s.
     pub header_timeout: Option<DurationText>,
-    /// How long a client may pause within the body. Default: 30s.
+    /// How long a client may pause within the body, which must come at 1 KiB/s at least. Default: 30s.
     pub body_timeout: Option<DurationText>,
     /// Open connections from clients, at least 1. Default: 16384.
     pub connections: Option<u64>,
     /// Requests under way, at least 1. Default: 4096.
     pub in_flight: Option<u64>,
+    /// Polls of workers out of process that wait for tasks, at least 2, half of them of one key at most; they
+    /// are not counted among the requests under way. Default: 256.
+    pub polls: Option<u64>,
 }
 
 /// A client's key.

@@ -75,6 +75,12 @@ impl Keys {
         self.0.iter().find(|key| &*key.name == name)
     }
 
+    /// The services that keys of workers name.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        let services = self.0.iter().filter_map(|key| key.services.as_deref());
+        services.flatten()
+    }
+
     /// What the keys are called.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
         self.0.iter().map(|key| Arc::clone(&key.name)).collect()

@@ -29,6 +29,7 @@ mod nearest;
 mod outgoing;
 mod own;
 mod patience;
+mod polls;
 mod problem;
 mod proxy_protocol;
 mod reply;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Requests under way at once, over all threads.
     pub in_flight_max: u32,
+    /// Polls that wait for tasks at once, over all threads; half of them of one client at most.
+    pub polls_max: u32,
     /// Networks whose PROXY headers are believed.
     pub trusted_proxies: Vec<Network>,
     /// Whether connections begin with a PROXY header.

@@ -64,7 +64,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         }
         let whereabouts = Whereabouts {
             origin: request.caller.client,
-            place: None,
+            ..Whereabouts::default()
         };
         let peers = &self.context.desk.view().peer_rules;
         let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());

@@ -182,6 +182,15 @@ impl Problem {
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
+    /// As many polls wait as may, of all or of this client's.
+    pub(super) fn polls_full(max: u32) -> Self {
+        let message = format!(
+            "as many polls for tasks wait as may (limits.polls: {max}, half of them of one client); poll with fewer \
+             workers, at another node, or ask for several tasks at once (max)"
+        );
+        Self::passing(StatusCode::TOO_MANY_REQUESTS, "polls_full", message)
+    }
+
     pub(super) fn draining() -> Self {
         let message = "this node is shutting down; ask another one";
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "draining", message)

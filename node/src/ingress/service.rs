@@ -103,9 +103,10 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
                 return request::answer(context, *admitted, visit.track).await;
             }
             Ok(Way::Background(guest, request)) => {
+                let polls_max = settings.polls_max;
                 return context
                     .background
-                    .answer(guest, *request, visit.track)
+                    .answer(guest, *request, visit.track, polls_max)
                     .await;
             }
             Err(problem) => Err(problem),
@@ -221,6 +222,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 return Err(problem);
             }
         };
+        if background::is_poll(&head.method, self.track.path().path()) {
+            // It has a place of its own kind, see `Polls`.
+            return Ok(checked);
+        }
         let budget = self.context.desk.budget();
         if budget.requests() >= self.settings.in_flight_max {
             return Err(Problem::node_full());
@@ -267,6 +272,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         Ok(Guest {
             request_id: self.track.id().clone(),
             key: visitor.caller.key.clone(),
+            network: match key {
+                Some(_) => None,
+                None => visitor.network.clone(),
+            },
             services: key.and_then(|key| key.services.clone()),
             models: key.and_then(|key| key.models.clone()),
             client: visitor.caller.client,

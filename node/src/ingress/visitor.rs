@@ -1,7 +1,7 @@
 //! Where a client is, and what follows for its request: its home regions and its fence.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use grapevine_core::ids::{ModelName, RegionName};
@@ -21,6 +21,8 @@ pub struct Whereabouts {
     pub origin: Origin,
     /// For distance.
     pub place: Option<Place>,
+    /// For limits, and for nothing that is kept; `None` where it is not known.
+    pub address: Option<IpAddr>,
 }
 
 /// Tells where clients are, from the address of their connection and their headers. The default knows
@@ -55,9 +57,27 @@ impl fmt::Debug for Locate {
     }
 }
 
+/// The network of an address, for turns and quotas of those who come without a key: what a provider gives to one
+/// customer, and coarse enough to be kept with a task, which the address itself is not.
+fn network(address: IpAddr) -> Arc<str> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24").into()
+        }
+        IpAddr::V6(address) => {
+            const NETWORK: u128 = u128::MAX << 80;
+            let address = Ipv6Addr::from_bits(address.to_bits() & NETWORK);
+            format!("{address}/48").into()
+        }
+    }
+}
+
 /// A client, with what its whereabouts mean for its request.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
+    /// The network it comes from; `None` when that is not known.
+    pub(super) network: Option<Arc<str>>,
     pub(super) place: Option<Place>,
     /// Empty unless routing goes by geography.
     pub(super) homes: Vec<RegionName>,
@@ -84,6 +104,7 @@ impl Visitor {
         };
         let permitted = settings.residency.permits_with(peers, &question);
         Self {
+            network: whereabouts.address.map(network),
             place: whereabouts.place,
             homes: match settings.strategy {
                 Strategy::Geo => settings.homes.of(client),
@@ -117,5 +138,19 @@ impl Visitor {
                 both.cloned().collect()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let network = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(&*network("203.0.113.7"), "203.0.113.0/24");
+        assert_eq!(network("::ffff:203.0.113.9"), network("203.0.113.7"));
+        assert_eq!(&*network("2001:db8:1:2::3"), "2001:db8:1::/48");
+        assert_eq!(network("2001:db8:1:ffff::"), network("2001:db8:1::1"));
     }
 }

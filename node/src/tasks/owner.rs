@@ -25,6 +25,7 @@ use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::behalf::Behalf;
 use super::hub::Hub;
@@ -37,6 +38,9 @@ use super::store::{FileRecord, Held, Lease, Note, PAGE_MAX, StoreError, TaskQuer
 use super::task::{Checked, ServiceKeyText, Task};
 use crate::exchange::ServeInside;
 
+/// Peers' waits for tasks at once, over all peers.
+const WAITS_MAX: usize = 64;
+
 /// What this node keeps, for its peers. Cheap to clone.
 #[derive(Clone)]
 pub struct Owner {
@@ -44,6 +48,7 @@ pub struct Owner {
     /// Whether a client without a key sees everything here.
     is_open: bool,
     queues: Arc<Mutex<Queues>>,
+    waits: Arc<Semaphore>,
 }
 
 type Answer = (StatusCode, Bytes);
@@ -56,6 +61,7 @@ impl Owner {
             hub,
             is_open,
             queues: Arc::default(),
+            waits: Arc::new(Semaphore::new(WAITS_MAX)),
         }
     }
 
@@ -102,7 +108,10 @@ impl Owner {
             }
             Ask::Lease(ask) => told(self.lease(peer, ask).await),
             Ask::Wait { service, at_most } => {
-                store.wait(&service.0, at_most.min(WAIT_MAX)).await;
+                // One too many is told at once to look again, as a wait may be at any time.
+                if let Ok(_place) = self.waits.try_acquire() {
+                    store.wait(&service.0, at_most.min(WAIT_MAX)).await;
+                }
                 told(Ok(()))
             }
             Ask::Renew {

@@ -108,6 +108,7 @@ async fn operator_is_told_the_plan_of_any_client() {
         whereabouts: Whereabouts {
             origin: Origin::Country(CountryCode::new("DE").expect("a code")),
             place: Place::new(51.0, 10.0),
+            address: None,
         },
         model: Some(model("gpt-4o")),
         session: Some("talk".to_owned()),

@@ -30,7 +30,7 @@ fn plan(own: &Scripted) -> Plan {
         let code = headers.get("x-from").and_then(|value| value.to_str().ok());
         Whereabouts {
             origin: code.map_or(Origin::Unknown, country),
-            place: None,
+            ..Whereabouts::default()
         }
     });
     plan

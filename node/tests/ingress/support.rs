@@ -273,6 +273,7 @@ impl Default for Plan {
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
                 in_flight_max: 1_000,
+                polls_max: 100,
                 trusted_proxies: vec![],
                 proxy_protocol: ProxyProtocol::Off,
                 strategy: Strategy::Latency,

@@ -150,6 +150,7 @@ impl Checker<'_> {
                 default.in_flight,
                 1..=1_000_000,
             ),
+            polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),
         }
     }
 }
