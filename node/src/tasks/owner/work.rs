@@ -186,6 +186,9 @@ impl Owner {
         if !is_the_batchs {
             return refused("the worker of a batch writes its files, and no others");
         }
+        // Whose quota it counts to is not the peer's to say.
+        let account = task.submitter.account();
+        let file = FileRecord { account, ..file };
         self.hub.store().complete_file(file).await
     }
 }
