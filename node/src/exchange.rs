@@ -12,6 +12,7 @@ use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
 use grapevine_core::outcome::Outcome;
 use grapevine_core::residency::Origin;
+use grapevine_core::share::Over;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -186,6 +187,9 @@ pub enum GuestGone {
     /// It paused for too long.
     #[error("the request body did not arrive in time")]
     Paused,
+    /// What it is part of holds as much memory as it may.
+    #[error("no memory is left for the request body (limits.body_memory)")]
+    NoRoom(Over),
 }
 
 /// Answers what the public door is asked about background work.

@@ -1,11 +1,13 @@
 //! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
 //!
-//! Reading order: [`exchange`] (what shells hand each other), [`driver`] (how they reach core), the
+//! Reading order: [`exchange`] (what shells hand each other), [`bodies`] (what requests may hold of memory),
+//! [`driver`] (how they reach core), the
 //! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`dns`], [`tasks`], [`admin`]), then [`app`],
 //! where they meet.
 
 pub mod admin;
 pub mod app;
+pub mod bodies;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -26,3 +28,4 @@ pub mod readiness;
 pub mod scan;
 pub mod tasks;
 pub mod upstream;
+pub mod vital;

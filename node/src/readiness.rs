@@ -4,14 +4,16 @@
 //! through looks healthy to everyone but its clients.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use grapevine_core::fact::Phase;
 use grapevine_core::view::{Reach, View};
 use grapevine_core::work;
 use serde_json::{Value, json};
+
+use crate::vital::Ended;
 
 /// Warnings with one code that are written out; what there is beyond them is counted.
 const WARNINGS_PER_CODE_MAX: usize = 16;
@@ -24,6 +26,7 @@ pub struct Readiness(Arc<Known>);
 struct Known {
     alone: AtomicBool,
     open_to_all: AtomicBool,
+    broken: OnceLock<Ended>,
     /// What anybody was told last, and of which view.
     told: ArcSwapOption<Told>,
 }
@@ -31,7 +34,7 @@ struct Known {
 #[derive(Debug)]
 struct Told {
     view: Arc<View>,
-    flags: [bool; 2],
+    flags: [bool; 3],
     summary: Arc<Summary>,
 }
 
@@ -67,8 +70,16 @@ impl Readiness {
         self.0.open_to_all.store(open, Ordering::Relaxed);
     }
 
-    fn flags(&self) -> [bool; 2] {
-        [&self.0.alone, &self.0.open_to_all].map(|flag| flag.load(Ordering::Relaxed))
+    /// A vital task has ended: the node drains and ends.
+    pub fn set_broken(&self, task: Ended) {
+        self.0.broken.get_or_init(|| task);
+    }
+
+    fn flags(&self) -> [bool; 3] {
+        let known = &self.0;
+        let [alone, open_to_all] =
+            [&known.alone, &known.open_to_all].map(|flag| flag.load(Ordering::Relaxed));
+        [alone, open_to_all, known.broken.get().is_some()]
     }
 
     /// What anybody is told. Worked out once for each view, however often it is asked for.
@@ -92,11 +103,15 @@ impl Readiness {
     /// What stands for and against, by `view`, for the operator.
     pub fn reasons(&self, view: &View) -> Reasons {
         let mut reasons = Reasons::default();
-        let [alone, open_to_all] = self.flags();
+        let [alone, open_to_all, _] = self.flags();
         match view.phase {
             Phase::Ready => {}
             Phase::Joining => reasons.stand_against("joining", "the node is starting"),
             Phase::Draining => reasons.stand_against("draining", "the node is shutting down"),
+        }
+        // The view may be frozen: it may be the engine that has ended.
+        if let Some(task) = self.0.broken.get() {
+            reasons.stand_against("broken", &format!("{task}; the node is shutting down"));
         }
         if !alone {
             judge_mesh(view, &mut reasons);
@@ -178,13 +193,17 @@ fn judge_mesh(view: &View, reasons: &mut Reasons) {
     if live().next().is_none() {
         reasons.warn([("gossip", "no live peer has been found")]);
     }
-    reasons.warn(live().filter(|peer| peer.rules_differ).map(|peer| {
-        let detail = format!(
-            "{} has other rules; requests go by both until they are the same",
-            peer.name
-        );
-        ("residency", detail)
-    }));
+    reasons.warn(
+        live()
+            .filter(|peer| peer.rules_differ_since.is_some())
+            .map(|peer| {
+                let detail = format!(
+                    "{} has other rules; they bind this node where most nodes agree",
+                    peer.name
+                );
+                ("residency", detail)
+            }),
+    );
     let is_unreachable = |reach| matches!(reach, Reach::Down | Reach::Silent);
     let ready = live().filter(|peer| peer.phase == Phase::Ready);
     reasons.warn(ready.filter(|peer| is_unreachable(peer.reach)).map(|peer| {

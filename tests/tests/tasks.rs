@@ -417,6 +417,10 @@ async fn task_runs_where_it_is_served_and_every_node_answers_for_it() {
     assert_eq!(task(&mesh["front"], &id).await["state"], "completed");
     let listed = get(&mesh["side"], "/tasks?node=front").await.json();
     assert_eq!(listed["data"][0]["id"], json!(id));
+    for path in ["/tasks?node=front".to_owned(), format!("/tasks/{id}")] {
+        let elsewhere = must(&path, mesh["side"].try_admin(&path).await).json();
+        assert_eq!(elsewhere["error"]["code"], "kept_elsewhere", "{elsewhere}");
+    }
     // A request's record follows its answer, so the task may be complete before it is written.
     let counted =
         format!("grapevine_tasks_ended_total{{service=\"{SERVICE}\",how=\"completed\"}} 1");

@@ -4,7 +4,8 @@
 //!
 //! 1. [`time`], [`ids`], [`units`], [`place`], [`country`]: the vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and what that says about whom.
-//! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream.
+//! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`share`] and [`pace`]: how much one
+//!    sender may hold, and how fast it must send.
 //! 4. [`fact`], [`rumor`]: what nodes tell each other, and to whom it is pushed.
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
@@ -44,6 +45,7 @@ pub mod residency;
 pub mod roster;
 pub mod route;
 pub mod rumor;
+pub mod share;
 pub mod steer;
 pub mod time;
 pub mod units;

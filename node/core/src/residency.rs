@@ -4,12 +4,11 @@
 //! may go only where all of them permit; where no region is left it is refused, since a quiet fallback
 //! would be worse than none. The same rules are asked at the entry node and at the serving node.
 //!
-//! Nodes tell each other their rules. One whose rules differ from a peer's goes by both, the strictest wins:
-//! an older configuration is no hole, and which of two is the older need not be known. So rules that are
-//! made wider hold when the last node has them, rules that are made narrower when the first has.
+//! Nodes publish their rules, and apply those of others where most nodes agree ([`agreement`]).
 //!
-//! Bound: [`RULES_MAX`] rules of [`REGIONS_MAX`] regions, and what peers with other rules tell, at most a
-//! gossiped value for each; a question is answered in one pass over them.
+//! Bound: [`RULES_MAX`] rules of [`REGIONS_MAX`] regions; a question is answered in one pass over them.
+
+mod agreement;
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +17,8 @@ use std::sync::Arc;
 use crate::country::{Continent, CountryCode, CountryGroup};
 use crate::ids::{ModelName, NodeName, RegionName};
 use crate::random;
+
+pub use agreement::{MeshRules, PeerRules};
 
 /// Rules in all.
 pub const RULES_MAX: usize = 256;
@@ -79,15 +80,6 @@ pub struct RulesFact {
     pub digest: u64,
     /// These rules, or stricter ones where they are too long to be told.
     pub rules: Residency,
-}
-
-/// The rules of peers that differ from this node's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerRules {
-    /// A node that goes by them, the first by name.
-    pub node: NodeName,
-    /// What it told.
-    pub fact: Arc<RulesFact>,
 }
 
 /// What is known of where a client is.
@@ -230,30 +222,6 @@ impl Residency {
     /// What they do with a client whose country is not known.
     pub const fn unknown(&self) -> Unknown {
         self.unknown
-    }
-
-    /// Where a request may be answered by these rules and those of `peers`.
-    // Invariant: a region that either leaves out is not permitted.
-    pub fn permits_with(&self, peers: &[PeerRules], question: &Question<'_>) -> Permitted {
-        let others = peers.iter().filter_map(|peer| {
-            let permitted = peer.fact.rules.permits(question);
-            Some((&peer.node, permitted.fence()?.regions.clone()))
-        });
-        others.fold(self.permits(question), |permitted, (node, regions)| {
-            let mut fence = match permitted {
-                Permitted::Only(fence) => fence,
-                Permitted::All => Fence {
-                    regions: Arc::clone(&regions),
-                    rules: Vec::new(),
-                    peers: Vec::new(),
-                },
-            };
-            let both = fence.regions.iter();
-            let both = both.filter(|region| regions.contains(region));
-            fence.regions = both.cloned().collect();
-            fence.peers.push(node.clone());
-            Permitted::Only(fence)
-        })
     }
 
     /// A number that is equal for equal rules on every node and in every build, and hardly ever else.
@@ -457,40 +425,6 @@ mod tests {
             },
         ] {
             assert_eq!(rules.permits(&part), Permitted::All, "{part:?}");
-        }
-    }
-
-    fn told(node: &str, rules: &Residency) -> PeerRules {
-        PeerRules {
-            node: NodeName::new(node).expect("a valid name"),
-            fact: Arc::new(RulesFact {
-                digest: rules.digest(),
-                rules: rules.clone(),
-            }),
-        }
-    }
-
-    #[test]
-    fn node_with_an_older_configuration_goes_by_its_peers_rules_too() {
-        let new = Residency::new(vec![rule(&["EU"], &[], &[], &["eur"])], Unknown::Fenced);
-        let old = Residency::default();
-        let permitted = old.permits_with(&[told("eur-1", &new)], &from("DE"));
-        assert_eq!(fence(&permitted), Some((vec!["eur"], &[][..])));
-        let named = permitted.fence().map(ToString::to_string);
-        assert_eq!(named.as_deref(), Some("residency of eur-1"));
-        let american = old.permits_with(&[told("eur-1", &new)], &from("US"));
-        assert_eq!(american, Permitted::All);
-    }
-
-    #[test]
-    fn strictest_of_two_configurations_wins_whichever_is_whose() {
-        let set = |regions: &[&str]| {
-            Residency::new(vec![rule(&["EU"], &[], &[], regions)], Unknown::Fenced)
-        };
-        let (narrow, wide) = (set(&["eur", "gbr"]), set(&["usa", "eur"]));
-        for (own, other) in [(&narrow, &wide), (&wide, &narrow)] {
-            let permitted = own.permits_with(&[told("other", other)], &from("DE"));
-            assert_eq!(fence(&permitted), Some((vec!["eur"], &[0][..])));
         }
     }
 

@@ -203,7 +203,7 @@ mod tests {
             rtt: Some(Duration::from_millis(rtt_ms)),
             upstreams: Vec::new(),
             services: None,
-            rules_differ: false,
+            rules_differ_since: None,
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
             any_model: Routes::default(),
             no_model: Routes::default(),
             own: BTreeMap::new(),
-            peer_rules: [].into(),
+            mesh_rules: std::sync::Arc::default(),
             nodes,
         }
     }

@@ -15,7 +15,7 @@ use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::limit::InFlight;
 use crate::place::Place;
-use crate::residency::PeerRules;
+use crate::residency::MeshRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
 
@@ -45,8 +45,8 @@ pub struct View {
     pub own: BTreeMap<UpstreamName, Arc<UpstreamView>>,
     /// Every node, this one first, for the operator.
     pub nodes: Vec<NodeView>,
-    /// Residency rules of peers that differ from the own; requests go by both.
-    pub peer_rules: Arc<[PeerRules]>,
+    /// Residency rules of peers that differ from the own; they bind this node where most nodes agree.
+    pub mesh_rules: Arc<MeshRules>,
 }
 
 /// Candidates for one model, in tiers.
@@ -164,9 +164,9 @@ pub struct NodeView {
     pub services: Option<Arc<ServicesFact>>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamStatus>,
-    /// Whether it goes by other residency rules than this node, or by none it told where this node has
-    /// some.
-    pub rules_differ: bool,
+    /// Since when it has applied other residency rules than this node, or none that it published where this
+    /// node has some; `None` while they are the same.
+    pub rules_differ_since: Option<Instant>,
 }
 
 /// An upstream, for the operator.

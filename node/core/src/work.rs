@@ -169,7 +169,7 @@ pub(crate) mod tests {
             reach: Reach::Open,
             rtt: Some(Duration::from_millis(rtt_ms)),
             services: services(serves),
-            rules_differ: false,
+            rules_differ_since: None,
             upstreams: Vec::new(),
         }
     }

@@ -73,7 +73,8 @@ pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
         "services": services.map(keys),
         "tasks_waiting": services.map(waiting),
         "tasks_store": services.and_then(|it| it.store.as_ref()).map(StoreName::as_str),
-        "residency_differs": node.rules_differ,
+        "residency_differs": node.rules_differ_since.is_some(),
+        "residency_differs_since_ms": node.rules_differ_since.map(|at| milliseconds(now.since(at))),
         "upstreams": upstreams,
     })
 }

@@ -1,11 +1,23 @@
-//! Why a node did not start, for the one who started it.
+//! Why a node did not start or did not go on, for the one who started it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::admin::AdminError;
 use crate::geo::GeoError;
+use crate::vital::Ended;
 use crate::{ingress, mesh, upstream};
+
+/// Why a node ended otherwise than it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A part that it cannot do without has ended; it was drained, and is to be started anew.
+    #[error("{0}; the node has drained and ends: start it again, and report the panic in its log")]
+    TaskEnded(Ended),
+}
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]

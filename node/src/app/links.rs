@@ -9,13 +9,15 @@ use tokio::task::AbortHandle;
 use super::peers::Peers;
 use super::traced::Traced;
 use super::{StartError, reload};
-use crate::config::{Config, MeshConfig};
+use crate::bodies::BodyBudget;
+use crate::config::Config;
 use crate::driver::{Desk, Telling};
 use crate::exchange::{CallInside, InsideDoor};
 use crate::mesh::gossip::{Gossip, GossipConfig};
 use crate::mesh::{self, MeshHandle};
 use crate::observe::metrics::Metrics;
 use crate::upstream::UpstreamClient;
+use crate::vital::Vital;
 
 /// The running mesh with the gossip on it.
 pub(super) struct Mesh {
@@ -31,8 +33,8 @@ pub(super) struct Mesh {
 pub(super) async fn start(
     config: &Config,
     generation: Generation,
-    desk: &Desk,
-    metrics: &Metrics,
+    (desk, bodies): (&Desk, &BodyBudget),
+    (metrics, vital): (&Metrics, &Vital),
     local: Traced<UpstreamClient>,
     tellings: mpsc::Receiver<Telling>,
 ) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), StartError> {
@@ -43,7 +45,18 @@ pub(super) async fn start(
     let mesh_name = credentials.mesh().clone();
     let door = InsideDoor::default();
     let parts = mesh::start(
-        mesh_config(config, wanted, generation, credentials, metrics),
+        mesh::MeshConfig {
+            node: config.node.name.clone(),
+            generation,
+            listen: wanted.listen,
+            advertise: wanted.advertise.as_ref().map(ToString::to_string),
+            seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
+            credentials,
+            residency: config.residency.clone(),
+            metrics: metrics.clone(),
+            bodies: bodies.clone(),
+            vital: vital.clone(),
+        },
         desk.clone(),
         local,
         Arc::new(door.clone()),
@@ -56,6 +69,7 @@ pub(super) async fn start(
         advertise: parts.handle.advertised(),
         seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
         interval: wanted.gossip_interval,
+        vital: vital.clone(),
     };
     let (signer, verifier) = (
         parts.handle.signer().clone(),
@@ -82,25 +96,6 @@ pub(super) async fn start(
         peers,
         Vec::new(),
     ))
-}
-
-fn mesh_config(
-    config: &Config,
-    wanted: &MeshConfig,
-    generation: Generation,
-    credentials: mesh::Credentials,
-    metrics: &Metrics,
-) -> mesh::MeshConfig {
-    mesh::MeshConfig {
-        node: config.node.name.clone(),
-        generation,
-        listen: wanted.listen,
-        advertise: wanted.advertise.as_ref().map(ToString::to_string),
-        seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
-        credentials,
-        residency: config.residency.clone(),
-        metrics: metrics.clone(),
-    }
 }
 
 /// A node alone has nobody to tell.

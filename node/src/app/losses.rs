@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::bodies::BodyBudget;
 use crate::ingress::Workers;
 use crate::mesh::gossip::{Counters, Quarantined, Rejection};
 use crate::observe::losses::Losses;
@@ -12,14 +13,18 @@ use crate::observe::record::Recorder;
 /// What was dropped so far, read when somebody scrapes.
 pub(super) fn losses(
     recorder: Recorder,
+    bodies: BodyBudget,
     gossip: Option<(Arc<Counters>, Arc<Quarantined>)>,
     workers: Option<&Workers>,
     tracer: Option<Tracer>,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
     let unintroduced = workers.map_or_else(Arc::default, Workers::unintroduced);
     Arc::new(move || {
+        let (body_memory_full, body_share_full) = bodies.refused();
         let mut losses = vec![
             ("records", recorder.dropped()),
+            ("body_memory_full", body_memory_full),
+            ("body_share_full", body_share_full),
             ("unintroduced", unintroduced.load(Ordering::Relaxed)),
         ];
         if let Some(tracer) = &tracer {

@@ -29,8 +29,9 @@ use grapevine_core::fact::Phase;
 use grapevine_core::ids::ServiceKey;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::bodies::BodyBudget;
 use crate::config::{Config, Loaded, Sources};
 use crate::driver::Desk;
 use crate::exchange::{CallInside, ServeInside};
@@ -41,8 +42,9 @@ use crate::prober;
 use crate::readiness::Readiness;
 use crate::tasks::hub::Services;
 use crate::upstream::Targets;
+use crate::vital::Vital;
 
-pub use error::StartError;
+pub use error::{RunError, StartError};
 use geography::Geography;
 use links::Mesh;
 use names::Names;
@@ -53,6 +55,7 @@ pub struct App {
     config: Config,
     sources: Sources,
     desk: Desk,
+    bodies: BodyBudget,
     targets: Targets,
     probe_targets: prober::Targets,
     door: Arc<ArcSwap<ingress::Settings>>,
@@ -68,42 +71,55 @@ pub struct App {
     background: Option<tasks::Tasks>,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
+    vital: Vital,
     tasks: Vec<AbortHandle>,
 }
 
 /// Runs a node with these services until it is told to end, by a signal or through its admin port.
 ///
 /// # Errors
-/// When it cannot start; once it runs it ends cleanly.
-pub async fn run(loaded: Loaded, sources: Sources, services: Services) -> Result<(), StartError> {
-    log::init(&loaded.config.log)?;
+/// When it cannot start, or when a part of it ended that it cannot do without.
+pub async fn run(loaded: Loaded, sources: Sources, services: Services) -> Result<(), RunError> {
+    log::init(&loaded.config.log).map_err(StartError::from)?;
     for warning in &loaded.warnings {
         warn!(%warning, "configuration");
     }
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let app = App::start_with(loaded.config, sources, services).await?;
-    app.run_until(async || signals.ended().await).await;
-    Ok(())
+    app.run_until(async || signals.ended().await).await
 }
 
 impl App {
     /// Serves until `ended` or until the operator drains the node, then ends it in order; at once when
     /// `ended` comes again.
-    pub async fn run_until(mut self, mut ended: impl AsyncFnMut()) {
+    ///
+    /// # Errors
+    /// When it ended because a vital task did.
+    pub async fn run_until(mut self, mut ended: impl AsyncFnMut()) -> Result<(), RunError> {
         let mut drained = self.drain.subscribe();
         let mut reloads = reload::Reloads::of(&self.sources, &self.config);
-        loop {
+        let vital = self.vital.clone();
+        let broken = loop {
             tokio::select! {
-                () = ended() => break,
+                () = ended() => break None,
                 // The sender lives in `self`: waiting for it cannot fail.
-                _ = drained.wait_for(|drain| *drain) => break,
+                _ = drained.wait_for(|drain| *drain) => break None,
+                task = vital.ended() => break Some(task),
                 () = reloads.next() => self.reload(&mut reloads),
             }
+        };
+        if let Some(task) = broken {
+            error!(
+                task.name = task.task,
+                task.panicked, "a vital task has ended: the node drains and ends"
+            );
+            self.readiness.set_broken(task);
         }
         tokio::select! {
             () = self.end() => {}
             () = ended() => warn!("told to end a second time: requests under way are broken off"),
         }
+        broken.map_or(Ok(()), |task| Err(RunError::TaskEnded(task)))
     }
 
     /// Whether this node answers API requests.
@@ -195,5 +211,45 @@ async fn hops_ended(desk: Desk) {
         if !busy {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::config::{self, Environment, Flags};
+
+    #[tokio::test]
+    async fn end_of_a_vital_task_ends_the_node_with_an_error() {
+        let sources = Sources {
+            file: None,
+            environment: Environment::default(),
+            flags: Flags::default()
+                .with("--listen", &["listen"], Some("127.0.0.1:0".into()))
+                .with(
+                    "--admin-listen",
+                    &["admin", "listen"],
+                    Some("127.0.0.1:0".into()),
+                )
+                .with("--queue", &["tasks", "queue"], Some("off".into())),
+        };
+        let loaded = config::load(&sources).expect("a configuration");
+        let app = App::start(loaded.config, sources).await.expect("a node");
+        let (readiness, desk) = (app.readiness.clone(), app.desk.clone());
+        let mut changes = desk.changes();
+        while !readiness.reasons(&desk.view()).is_ready() {
+            changes.changed().await.expect("a driver");
+        }
+        drop(app.vital.guard("example"));
+        let error = app.run_until(pending).await.expect_err("it is broken");
+        assert!(matches!(error, RunError::TaskEnded(_)), "{error}");
+        assert!(error.to_string().starts_with("the task `example` ended"));
+        let reasons = readiness.reasons(&desk.view()).against;
+        assert!(
+            reasons[1].starts_with("broken: the task `example` ended"),
+            "{reasons:?}"
+        );
     }
 }

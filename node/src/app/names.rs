@@ -1,12 +1,9 @@
 //! The DNS server: its sockets, its task, and its settings for reloads.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use grapevine_core::fact::Phase;
-use tokio::task::AbortHandle;
-use tokio::time::{interval, timeout};
 use tracing::info;
 
 use super::geography::Geography;
@@ -20,35 +17,26 @@ use crate::observe::metrics::Metrics;
 #[derive(Default)]
 pub(super) struct Names(Option<Arc<ArcSwap<Settings>>>);
 
-/// How long questions wait for a starting node to hear of the others.
-const JOIN_LIMIT: Duration = Duration::from_secs(2);
-
-/// How often it is looked whether it has.
-const JOIN_LOOK: Duration = Duration::from_millis(20);
-
-/// Waits until a peer is ready: before, every client would be led to this node, for as long as resolvers
-/// keep that.
+/// Waits until the node is ready: before it knows its peers every client would be led to this node, for as
+/// long as resolvers keep that.
 async fn joined(desk: &Desk) {
-    let mut looks = interval(JOIN_LOOK);
-    loop {
-        looks.tick().await;
-        let view = desk.view();
-        let mut peers = view.nodes.iter().filter(|node| node.name != view.node);
-        if peers.any(|node| node.live && node.phase == Phase::Ready && node.fact.is_some()) {
+    let mut changes = desk.changes();
+    while desk.view().phase == Phase::Joining {
+        if changes.changed().await.is_err() {
             return;
         }
     }
 }
 
 impl Names {
-    /// Opens the sockets and answers until the task is aborted: a draining node goes on to answer, and
+    /// Opens the sockets; the future answers until it is dropped: a draining node goes on to answer, and
     /// leaves itself out.
     pub(super) async fn start(
         config: &Config,
         desk: &Desk,
         geography: &Geography,
         metrics: &Metrics,
-    ) -> Result<(Self, Option<AbortHandle>), StartError> {
+    ) -> Result<(Self, Option<impl Future<Output = ()> + use<>>), StartError> {
         let (Some(dns), Some(settings)) = (&config.dns, translate::dns(config)) else {
             return Ok((Self::default(), None));
         };
@@ -63,18 +51,13 @@ impl Names {
             locate: geography.locate_address(),
             queries: metrics.dns(),
         };
-        let has_seeds = (config.mesh.as_ref()).is_some_and(|mesh| !mesh.seeds.is_empty());
         let joining = desk.clone();
         let serve = async move {
-            if has_seeds {
-                // Who is late is passed over: a node that is cut off answers with itself.
-                let _ = timeout(JOIN_LIMIT, joined(&joining)).await;
-            }
+            joined(&joining).await;
             server.serve(sockets).await;
         };
-        let task = tokio::spawn(serve).abort_handle();
         info!(dns.listen = %address, dns.zone = %dns.zone, "DNS is answered");
-        Ok((Self(Some(settings)), Some(task)))
+        Ok((Self(Some(settings)), Some(serve)))
     }
 
     /// Takes a new configuration.

@@ -84,8 +84,12 @@ impl App {
         }
         self.probe_targets
             .store(Arc::new(translate::probes(&config)));
+        self.bodies.set_limit(config.limits.body_memory.get());
         self.door.store(Arc::new(translate::door(&config)));
         self.names.take(&config);
+        if let Some(background) = &self.background {
+            background.take(&config);
+        }
         self.readiness
             .set_open_to_all(translate::is_open_to_all(&config));
         self.shown_config.store(Arc::new(config.dump()));

@@ -26,6 +26,7 @@ use super::tasks::{self, Tasks};
 use super::traced::Traced;
 use super::{App, StartError, reload, translate};
 use crate::admin::Admin;
+use crate::bodies::BodyBudget;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::driver::{Desk, Driver, Outlets, Telling};
@@ -45,6 +46,7 @@ use crate::tasks::api;
 use crate::tasks::hub::{Hub, Services};
 use crate::tasks::serve::Serving;
 use crate::upstream::{self, Targets, UpstreamClient};
+use crate::vital::Vital;
 
 impl App {
     /// Starts a node on the current runtime, which must be a current-thread one.
@@ -81,7 +83,7 @@ impl App {
         let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, named, parts)?;
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&door, &recorder, peers, api);
-        let workers = open(&config, public_tls.clone(), context)?;
+        let workers = open(&config, public_tls.clone(), &ground.vital, context)?;
 
         let names = ground.answer_names(&config).await?;
 
@@ -94,20 +96,23 @@ impl App {
                 Arc::clone(gossip.quarantined()),
             )
         });
+        let (bodies, tracer) = (ground.bodies.clone(), ground.tracer.clone());
         let admin = Admin {
-            losses: losses(recorder, gossip, workers.as_ref(), ground.tracer.clone()),
+            losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer),
             tasks: operator,
             pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)
         };
-        ground.tasks.push(serve_admin(admin, admin_listener));
+        let serving = serve_admin(admin, admin_listener);
+        ground.keep("admin port", serving);
 
         introduce(&config, &desk).await;
-        let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref()));
+        let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref(), &ground.vital));
         let app = Self {
             config,
             sources,
             desk,
+            bodies: ground.bodies,
             targets: ground.targets,
             probe_targets: ground.probe_targets,
             door,
@@ -121,6 +126,7 @@ impl App {
             drain,
             background,
             tracer: ground.tracer,
+            vital: ground.vital,
             tasks: ground.tasks,
         };
         app.announce();
@@ -133,6 +139,7 @@ struct Ground {
     generation: Generation,
     desk: Desk,
     metrics: Metrics,
+    bodies: BodyBudget,
     targets: Targets,
     probe_targets: prober::Targets,
     readiness: Readiness,
@@ -141,10 +148,17 @@ struct Ground {
     tls: ClientConfig,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
+    vital: Vital,
     tasks: Vec<AbortHandle>,
 }
 
 impl Ground {
+    /// Runs `work` for as long as the node; the node does not go on without it.
+    fn keep(&mut self, task: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let running = tokio::spawn(self.vital.keep(task, work));
+        self.tasks.push(running.abort_handle());
+    }
+
     /// Joins the mesh, where the node has one; the way to peers.
     async fn join(
         &mut self,
@@ -153,8 +167,8 @@ impl Ground {
     ) -> Result<(Option<Mesh>, Peers), StartError> {
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
-        let (desk, metrics) = (&self.desk, &self.metrics);
-        let started = links::start(config, generation, desk, metrics, local, tellings);
+        let (common, watched) = ((&self.desk, &self.bodies), (&self.metrics, &self.vital));
+        let started = links::start(config, generation, common, watched, local, tellings);
         let (mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
         Ok((mesh, peers))
@@ -173,8 +187,7 @@ impl Ground {
                 tracer.request(record);
             }
         };
-        let collecting = tokio::spawn(history.clone().run(batches, observe));
-        self.tasks.push(collecting.abort_handle());
+        self.keep("request records", history.clone().run(batches, observe));
         (history, pulse)
     }
 
@@ -182,7 +195,9 @@ impl Ground {
     async fn answer_names(&mut self, config: &Config) -> Result<Names, StartError> {
         let (geography, metrics) = (&self.geography, &self.metrics);
         let (names, answering) = Names::start(config, &self.desk, geography, metrics).await?;
-        self.tasks.extend(answering);
+        if let Some(answering) = answering {
+            self.keep("DNS", answering);
+        }
         Ok(names)
     }
 
@@ -225,9 +240,10 @@ impl Ground {
         readiness.set_open_to_all(translate::is_open_to_all(config));
         let tls =
             upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
-        let ground = Self {
+        let mut ground = Self {
             generation,
             desk,
+            bodies: translate::bodies(config, &metrics),
             metrics: metrics.clone(),
             targets,
             probe_targets,
@@ -236,19 +252,19 @@ impl Ground {
             passed: translate::passed(config),
             tls,
             tracer: None,
-            tasks: vec![
-                tokio::spawn(driver.run()).abort_handle(),
-                tokio::spawn(notices::run(notices, metrics)).abort_handle(),
-                tokio::spawn(prober).abort_handle(),
-            ],
+            vital: Vital::default(),
+            tasks: Vec::new(),
         };
+        ground.keep("engine", driver.run());
+        ground.keep("notices", notices::run(notices, metrics));
+        ground.keep("prober", prober);
         Ok((ground.traced(config)?, tellings))
     }
 
     /// Sends spans, where that is configured.
     fn traced(mut self, config: &Config) -> Result<Self, StartError> {
         if let Some((tracer, exporting)) = translate::tracer(config)? {
-            self.tasks.push(tokio::spawn(exporting).abort_handle());
+            self.keep("trace export", exporting);
             self.tracer = Some(tracer);
         }
         Ok(self)
@@ -299,11 +315,13 @@ impl Ground {
         let (door, desk, recorder) = (Arc::clone(door), self.desk.clone(), recorder.clone());
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
+        let bodies = self.bodies.clone();
         let locate = self.geography.locate();
         move || Context {
             settings: Arc::clone(&door),
             desk: desk.clone(),
             recorder: recorder.clone(),
+            bodies: bodies.clone(),
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             peers: peers.clone(),
             readiness: readiness.clone(),
@@ -317,6 +335,7 @@ impl Ground {
 fn open(
     config: &Config,
     public_tls: Option<TlsHandle>,
+    vital: &Vital,
     context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
 ) -> Result<Option<Workers>, StartError> {
     if !config.worker_mode.serves_requests() {
@@ -324,7 +343,7 @@ fn open(
     }
     let address = config.listen;
     let settings = translate::listen(config, public_tls);
-    Workers::start(settings, move |_worker| context())
+    Workers::start(settings, vital, move |_worker| context())
         .map(Some)
         .map_err(|source| StartError::Listen { address, source })
 }
@@ -339,13 +358,20 @@ fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
     (background, api::operator(hub.clone()))
 }
 
-/// Tells the engine what the node has and does, and that it is ready.
+/// Tells the engine what the node has and does; with it, that it is ready, unless there are peers to meet.
 async fn introduce(config: &Config, desk: &Desk) {
+    let has_seeds = config
+        .mesh
+        .as_ref()
+        .is_some_and(|mesh| !mesh.seeds.is_empty());
     for event in [
         Event::RulesChanged(config.residency.clone()),
         Event::Configured(translate::specs(config)),
         Event::ServicesChanged(translate::services(config)),
-        Event::PhaseChanged(Phase::Ready),
+        match has_seeds {
+            true => Event::JoinBegan,
+            false => Event::PhaseChanged(Phase::Ready),
+        },
     ] {
         desk.tell(event).await;
     }
@@ -357,11 +383,8 @@ fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
     Arc::new(move || Value::clone(&config.load()))
 }
 
-fn serve_admin(admin: Admin, listener: TcpListener) -> AbortHandle {
-    let serve = async move {
-        if let Err(error) = admin.serve(listener).await {
-            warn!(%error, "the admin port ended");
-        }
-    };
-    tokio::spawn(serve).abort_handle()
+async fn serve_admin(admin: Admin, listener: TcpListener) {
+    if let Err(error) = admin.serve(listener).await {
+        warn!(%error, "the admin port ended");
+    }
 }

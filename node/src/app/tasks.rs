@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -35,36 +36,48 @@ use crate::tasks::task::ServiceKeyText;
 use crate::tasks::telling;
 use crate::tasks::watch::Watcher;
 use crate::tasks::workflow::{SystemLookUp, Webhooks, Workflows};
+use crate::vital::Vital;
 
 /// Background work as it runs.
 pub(super) struct Tasks {
     runner: Runner,
     telling: AbortHandle,
+    /// Whether peers may ask for clients without a key.
+    is_open: Arc<AtomicBool>,
 }
 
 impl Tasks {
     /// Runs the services that the node serves, tells the mesh of them, and answers peers for the own store.
-    pub(super) fn start(config: &Config, hub: &Hub, mesh: Option<&Mesh>) -> Self {
+    pub(super) fn start(config: &Config, hub: &Hub, mesh: Option<&Mesh>, vital: &Vital) -> Self {
         let settings = RunnerSettings {
             retention: config.tasks.retention,
         };
+        let is_open = Arc::new(AtomicBool::new(config.keys.is_empty()));
         if let Some(mesh) = mesh {
             let nudges = hub.cancels().clone();
-            let is_open = config.keys.is_empty();
-            let owner = (hub.keeping() == Keeping::Own).then(|| Owner::new(hub.clone(), is_open));
+            let owner = (hub.keeping() == Keeping::Own)
+                .then(|| Owner::new(hub.clone(), Arc::clone(&is_open)));
             mesh.door.open(Arc::new(Door { nudges, owner }));
         }
         let serves = hub.published();
         let (desk, store) = (hub.desk().clone(), Arc::clone(hub.store()));
         let nudges = Arc::clone(hub.nudges());
         let shared = shared_store(&config.tasks.queue);
-        let telling = tokio::spawn(async move {
+        let telling = async move {
             telling::run(desk, store, shared, serves, nudges).await;
-        });
+        };
+        let telling = tokio::spawn(vital.keep("service publisher", telling));
         Self {
-            runner: Runner::start(hub, settings),
+            runner: Runner::start(hub, settings, vital),
             telling: telling.abort_handle(),
+            is_open,
         }
+    }
+
+    /// Takes what a reload changes.
+    pub(super) fn take(&self, config: &Config) {
+        self.is_open
+            .store(config.keys.is_empty(), Ordering::Relaxed);
     }
 
     /// Ends what runs, within `limit`.

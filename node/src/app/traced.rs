@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use crate::observe::excerpt::{self, Excerpt};
 use crate::observe::otlp::Tracer;
 use crate::observe::spans::Hop;
 use crate::observe::trace::Trace;
@@ -73,8 +74,8 @@ impl Drawing {
                 id: call.request_id.clone(),
                 time: clock::wall(),
                 took: std::time::Duration::ZERO,
-                method: call.method.clone(),
-                path: call.path.path().to_owned(),
+                method: excerpt::method(&call.method),
+                path: Excerpt::of_path(&call.path),
                 model: call.model.clone(),
                 upstream: call.upstream.clone(),
                 status: None,
@@ -97,7 +98,7 @@ impl Drawing {
 
     fn failed(&mut self, failure: &Failure) {
         self.hop.outcome = failure.outcome.as_str();
-        self.hop.detail = Some(failure.detail.clone());
+        self.hop.detail = Some(Excerpt::of(&failure.detail));
     }
 }
 

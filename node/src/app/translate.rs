@@ -11,11 +11,13 @@ use grapevine_core::work;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::StartError;
+use crate::bodies::BodyBudget;
 use crate::config::Config;
 use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
 use crate::dns;
 use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
+use crate::observe::metrics::Metrics;
 use crate::observe::otlp::{Collector, Sender, Tracer};
 use crate::observe::trace::Sampler;
 use crate::prober;
@@ -240,6 +242,13 @@ pub(super) fn passed(config: &Config) -> HeaderValue {
         None => format!("grapevine-{mesh}-{}", config.node.name),
     };
     HeaderValue::from_str(&name).expect("names of meshes and nodes are visible ASCII")
+}
+
+/// What request bodies may take of memory, seen by `metrics`.
+pub(super) fn bodies(config: &Config, metrics: &Metrics) -> BodyBudget {
+    let bodies = BodyBudget::new(config.limits.body_memory.get());
+    metrics.show_bodies(bodies.clone());
+    bodies
 }
 
 pub(super) fn door(config: &Config) -> ingress::Settings {

@@ -220,6 +220,8 @@ pub struct DnsConfig {
 pub struct LimitsConfig {
     /// The largest request body.
     pub body: ByteSize,
+    /// What all request bodies that the node holds may take together.
+    pub body_memory: ByteSize,
     /// The most header lines of a request.
     pub header_count: usize,
     /// The largest request head.
@@ -240,6 +242,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             body: ByteSize::mib(32),
+            body_memory: ByteSize::mib(256),
             header_count: 100,
             header_size: ByteSize::kib(64),
             header_timeout: Duration::from_secs(10),

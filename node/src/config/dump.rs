@@ -231,6 +231,7 @@ fn dns(dns: &DnsConfig) -> Value {
 fn limits(limits: &LimitsConfig) -> Value {
     json!({
         "body": limits.body.to_string(),
+        "body_memory": limits.body_memory.to_string(),
         "header_count": limits.header_count,
         "header_size": limits.header_size.to_string(),
         "header_timeout": format_duration(limits.header_timeout),

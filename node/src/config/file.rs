@@ -308,6 +308,10 @@ pub enum HedgeWord {
 pub struct LimitsFile {
     /// The largest request body, at most 1GiB. Default: 32MiB.
     pub body: Option<SizeText>,
+    /// What all request bodies that the node holds at one time may take of its memory, from twice limits.body
+    /// on. One client, by its key or its address, gets half of it at most. Default: 256MiB, or twice
+    /// limits.body where that is more.
+    pub body_memory: Option<SizeText>,
     /// The most header lines of a request, 8 to 1000. Default: 100.
     pub header_count: Option<u64>,
     /// The largest request head, 8KiB to 1MiB. Default: 64KiB.

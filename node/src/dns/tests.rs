@@ -68,7 +68,7 @@ fn node(name: &str, at: (f64, f64), rtt_ms: u64, addresses: &[&str]) -> NodeView
         rtt: Some(Duration::from_millis(rtt_ms)),
         upstreams: Vec::new(),
         services: None,
-        rules_differ: false,
+        rules_differ_since: None,
     }
 }
 
@@ -98,7 +98,7 @@ fn view(nodes: Vec<NodeView>) -> View {
         any_model: Routes::default(),
         no_model: Routes::default(),
         own: BTreeMap::new(),
-        peer_rules: [].into(),
+        mesh_rules: Arc::default(),
         nodes,
     }
 }

@@ -162,7 +162,7 @@ impl Zone<'_> {
             client: origin,
             ..Question::default()
         };
-        let peers = &self.view.peer_rules;
+        let peers = &self.view.mesh_rules;
         let permitted = settings.residency.permits_with(peers, &question);
         let asked = region.map(std::slice::from_ref);
         let client = Client {

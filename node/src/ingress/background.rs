@@ -25,6 +25,7 @@ use super::polls::Polls;
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::track::Track;
+use crate::bodies::Charge;
 use crate::exchange::{AnswerBody, Guest, GuestBody, GuestGone, ServeTasks};
 
 /// Where background work is asked for, each with everything below it.
@@ -122,9 +123,15 @@ pub(super) fn whole(head: Parts, body: Bytes) -> Request<GuestBody> {
     cleaned(head, body.boxed_unsync())
 }
 
-/// A request whose body comes with pauses of at most `pause_max`, and no slower than every body has to.
-pub(super) fn flowing(head: Parts, body: Incoming, pause_max: Duration) -> Request<GuestBody> {
-    let body = Paced::new(body, pause_max);
+/// A request whose body comes with pauses of at most `pause_max`, and no slower than every body has to. Its
+/// pieces are charged as `charge` is.
+pub(super) fn flowing(
+    head: Parts,
+    body: Incoming,
+    pause_max: Duration,
+    charge: Charge,
+) -> Request<GuestBody> {
+    let body = Paced::new(body, pause_max, charge);
     cleaned(head, body.boxed_unsync())
 }
 
@@ -134,20 +141,34 @@ fn cleaned(mut head: Parts, body: GuestBody) -> Request<GuestBody> {
 }
 
 /// A client's body that may neither pause for too long nor trickle. The timer belongs to the runtime that
-/// reads it.
+/// reads it. Each piece is charged until whoever took it has dropped it.
 struct Paced<B> {
     body: B,
+    /// Whose bytes they are; nothing is on it.
+    charge: Charge,
     pace: BodyPace,
     /// Since when somebody waits, and until when; `None` while nobody does.
     wait: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<B> Paced<B> {
-    fn new(body: B, pause_max: Duration) -> Self {
+    fn new(body: B, pause_max: Duration, charge: Charge) -> Self {
         Self {
             body,
+            charge,
             pace: BodyPace::new(pause_max),
             wait: None,
+        }
+    }
+
+    fn charged(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, GuestGone> {
+        match frame.into_data() {
+            Err(trailers) => Ok(trailers),
+            Ok(data) => {
+                let mut charge = self.charge.beside();
+                charge.add(data.len()).map_err(GuestGone::NoRoom)?;
+                Ok(Frame::data(charge.on(data)))
+            }
         }
     }
 }
@@ -166,7 +187,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 self.pace.took(length, waited.unwrap_or_default());
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(|_| GuestGone::BrokenOff)));
+            return Poll::Ready(frame.map(|frame| match frame {
+                Ok(frame) => self.charged(frame),
+                Err(_) => Err(GuestGone::BrokenOff),
+            }));
         }
         let patience = self.pace.patience();
         let (_, timer) = self
@@ -239,7 +263,10 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
     use http_body_util::StreamBody;
 
+    use grapevine_core::share::Over;
+
     use super::*;
+    use crate::bodies::{BodyBudget, BodySender};
     use crate::exchange::OwnAnswer;
 
     struct Named;
@@ -286,10 +313,36 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"x")))
         });
         let pause_max = Duration::from_secs(10);
-        let body = Paced::new(StreamBody::new(Box::pin(trickle)), pause_max);
+        let charge = BodyBudget::new(1_000).account(BodySender::Key("app"));
+        let body = Paced::new(StreamBody::new(Box::pin(trickle)), pause_max, charge);
         let began = Instant::now();
         let ended = body.collect().await.map(|_| ());
         assert_eq!(ended, Err(GuestGone::Paused));
         assert!(began.elapsed() <= pause_max + Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn pieces_are_charged_for_as_long_as_they_are_held() {
+        let budget = BodyBudget::new(1_000);
+        let pieces = stream::repeat_with(|| {
+            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![b'x'; 200])))
+        });
+        let account = || budget.account(BodySender::Key("app"));
+        let mut taken = Paced::new(
+            StreamBody::new(pieces.clone().take(20)),
+            Duration::from_secs(10),
+            account(),
+        );
+        while let Some(piece) = taken.frame().await {
+            piece.expect("each is dropped before the next comes");
+        }
+        let kept = Paced::new(
+            StreamBody::new(pieces.take(20)),
+            Duration::from_secs(10),
+            account(),
+        );
+        let ended = kept.collect().await.map(|_| ());
+        assert_eq!(ended, Err(GuestGone::NoRoom(Over::Share)));
+        assert_eq!(budget.held(), 0);
     }
 }

@@ -40,6 +40,10 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// balancers keep theirs, so that it is they who close (nginx's default).
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// What a connection reads, or holds to be written, at once. hyper's own limit of 408 KiB is reached by one
+/// large body, and an idle connection keeps the last buffer that it read into.
+const BUFFER_BYTES: usize = 64 * 1_024;
+
 /// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 
@@ -160,6 +164,7 @@ where
             .header_read_timeout(KEEP_ALIVE.max(settings.header_timeout))
             .max_headers(settings.header_count_max)
             .max_header_size(settings.header_bytes_max)
+            .max_buf_size(BUFFER_BYTES.max(settings.header_bytes_max))
             .serve_connection(TokioIo::new(stream), service);
         let _ = watcher.watch(connection).await;
     }

@@ -89,7 +89,7 @@ impl Explainer {
             .transpose()?;
         let model = supposed.model.as_ref();
         let key_name = key.map(|key| Arc::clone(&key.name));
-        let peers = &self.desk.view().peer_rules;
+        let peers = &self.desk.view().mesh_rules;
         let visitor = Visitor::new(&settings, peers, supposed.whereabouts, key_name, model);
         let session = supposed.session.as_deref().map(str::as_bytes);
         let ask = Ask {

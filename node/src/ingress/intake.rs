@@ -1,78 +1,79 @@
-//! Takes a request's body in, within its limits of size and time.
+//! Takes a request's body in, within its limits of size, time and memory.
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use grapevine_core::pace::BodyPace;
+use bytes::Bytes;
+use grapevine_core::share::Over;
 use http::header::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
+use super::Settings;
 use super::problem::Problem;
+use crate::bodies::{BodyBuffer, Charge};
 use crate::headers;
-
-/// Room made at first for a body of several pieces: what a client merely claims costs no more.
-const FIRST_ROOM: usize = 64 * 1_024;
 
 /// How long, and up to how many bytes, a body that is refused is read on, so that the client reads
 /// the refusal before its connection is reset under it.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
-/// The whole body, at most `bytes_max` long.
+/// The whole body, charged to `charge` until its last handle is dropped.
 ///
 /// # Errors
-/// When it is longer, pauses for longer than `pause_max`, trickles, or breaks off.
+/// When it is longer than the limit or than what its sender may hold, pauses for too long, trickles, or
+/// breaks off.
 pub(super) async fn read(
     mut body: Incoming,
     headers: &HeaderMap,
-    bytes_max: usize,
-    pause_max: Duration,
+    settings: &Settings,
+    charge: Charge,
 ) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    if headers::content_length(headers).is_some_and(|length| length > bytes_max as u64) {
+    let bytes_max = settings.body_bytes_max;
+    let announced = headers::content_length(headers);
+    if announced.is_some_and(|length| length > bytes_max as u64) {
         linger(&mut body).await;
         return Err(Problem::body_too_large(bytes_max));
     }
-    let mut pace = BodyPace::new(pause_max);
-    let mut first: Option<Bytes> = None;
-    let mut whole = BytesMut::new();
-    let mut taken = 0;
+    // Anything longer was refused.
+    let announced = announced.and_then(|length| usize::try_from(length).ok());
+    let mut buffer = BodyBuffer::begin(charge, announced, settings.body_timeout);
     loop {
-        let asked_at = Instant::now();
-        let frame = match timeout_at(asked_at + pace.patience(), body.frame()).await {
+        let frame = match timeout_at(buffer.due(), body.frame()).await {
             Err(_) => return Err(Problem::body_timed_out()),
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(Problem::invalid(None, "the request body broke off")),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(piece) = frame.into_data() else { break };
-        taken += piece.len();
-        pace.took(piece.len(), asked_at.elapsed());
-        if taken > bytes_max {
+        if buffer.len() + piece.len() > bytes_max {
             linger(&mut body).await;
             return Err(Problem::body_too_large(bytes_max));
         }
-        match &first {
-            None if body.is_end_stream() => return Ok(piece),
-            None => first = Some(piece),
-            Some(piece_before) => {
-                if whole.is_empty() {
-                    whole.reserve(FIRST_ROOM.min(bytes_max));
-                    whole.extend_from_slice(piece_before);
-                }
-                whole.extend_from_slice(&piece);
-            }
+        if let Err(over) = buffer.take(piece) {
+            let limit = buffer.limit();
+            // Given back before the rest is waited for.
+            drop(buffer);
+            linger(&mut body).await;
+            return Err(too_much(over, limit));
+        }
+        if body.is_end_stream() {
+            break;
         }
     }
-    Ok(match first {
-        Some(piece) if whole.is_empty() => piece,
-        _ => whole.freeze(),
-    })
+    Ok(buffer.finish())
+}
+
+fn too_much(over: Over, limit: u64) -> Problem {
+    match over {
+        Over::Whole => Problem::body_memory_full(limit),
+        Over::Share => Problem::body_share_full(limit),
+    }
 }
 
 /// Reads a refused body on for a moment.

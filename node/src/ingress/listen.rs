@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Context;
 use super::connection::{Client, greet};
 use crate::exchange::{CallLocal, CallPeer};
+use crate::vital::Vital;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -101,12 +102,14 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Listens and starts the threads. `make` is called on each of them, inside its runtime.
+    /// Listens and starts the threads. `make` is called on each of them, inside its runtime; that one has ended
+    /// is reported to `vital`.
     ///
     /// # Errors
     /// When the address cannot be listened on or a thread cannot be started.
     pub fn start<L: CallLocal, P: CallPeer>(
         settings: ListenSettings,
+        vital: &Vital,
         make: impl Fn(usize) -> Context<L, P> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         check_free(settings.address)?;
@@ -128,7 +131,9 @@ impl Workers {
             let (settings, stopped) = (settings.clone(), stopped.clone());
             let (make, connections) = (Arc::clone(&make), Arc::clone(&connections));
             let unintroduced = Arc::clone(&unintroduced);
+            let guard = vital.guard("request thread");
             let work = move || {
+                let _guard = guard;
                 runtime.block_on(async {
                     let context = make(index);
                     let recorder = context.recorder.clone();

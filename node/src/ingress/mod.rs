@@ -52,6 +52,7 @@ use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
+use crate::bodies::BodyBudget;
 use crate::config::address::Network;
 use crate::config::checked::ProxyProtocol;
 use crate::driver::Desk;
@@ -119,6 +120,8 @@ pub struct Context<L, P> {
     pub desk: Desk,
     /// Where reports and records go.
     pub recorder: Recorder,
+    /// What request bodies may take of memory.
+    pub bodies: BodyBudget,
     /// Calls own upstreams.
     pub local: L,
     /// Calls peers.

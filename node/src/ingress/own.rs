@@ -66,7 +66,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             origin: request.caller.client,
             ..Whereabouts::default()
         };
-        let peers = &self.context.desk.view().peer_rules;
+        let peers = &self.context.desk.view().mesh_rules;
         let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
         if let Some(fence) = visitor.fence() {
             track.set_fence(fence);

@@ -9,6 +9,7 @@ use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::observe::excerpt::Excerpt;
 use crate::observe::metrics::RESIDENCY;
 
 /// The longest wait that an error of ours asks for: clients should come back soon, since a mesh
@@ -144,6 +145,8 @@ impl Problem {
     }
 
     pub(super) fn unknown_path(path: &str) -> Self {
+        // Any client can make up paths, and long ones.
+        let path = Excerpt::of(path);
         let message = format!("nothing is served at '{path}'; the API is below /v1/");
         Self::new(StatusCode::NOT_FOUND, "unknown_path", message)
     }
@@ -169,6 +172,24 @@ impl Problem {
         let message =
             "the request body did not arrive in time; send it faster or in smaller requests";
         Self::passing(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
+    }
+
+    /// All bodies together hold the memory that is for them: nobody could bring this one now.
+    pub(super) fn body_memory_full(limit: u64) -> Self {
+        let message = format!(
+            "request bodies hold the memory that this node has for them (limits.body_memory: {limit} bytes); \
+             try again soon, or ask another node"
+        );
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "body_memory_full", message)
+    }
+
+    /// The client's bodies hold its share.
+    pub(super) fn body_share_full(limit: u64) -> Self {
+        let message = format!(
+            "the requests of this client hold their share of the memory for request bodies \
+             (limits.body_memory: {limit} bytes); send fewer or smaller ones at a time"
+        );
+        Self::passing(StatusCode::TOO_MANY_REQUESTS, "body_share_full", message)
     }
 
     pub(super) fn looped() -> Self {
@@ -214,6 +235,7 @@ impl Problem {
     ) -> Self {
         match error {
             PlanError::UnknownModel { nearest } => Self::unknown_model(model, &nearest),
+            PlanError::Joining => Self::joining(),
             PlanError::NoneReachable { retry_after } => Self {
                 retry_after: Some(retry_after.min(RETRY_AFTER_MAX)),
                 ..Self::new(
@@ -255,6 +277,12 @@ impl Problem {
             RESIDENCY,
             message,
         )
+    }
+
+    /// The node has just started: what it does not know yet is no reason for a final answer.
+    pub(super) fn joining() -> Self {
+        let message = "this node has just started and does not know its peers yet; try again soon";
+        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "node_joining", message)
     }
 
     pub(super) fn no_node_ready() -> Self {
@@ -352,6 +380,7 @@ impl Problem {
     fn openai_type(&self) -> &'static str {
         match self.status.as_u16() {
             403 => "permission_error",
+            429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
             _ => "server_error",
         }
@@ -363,6 +392,7 @@ impl Problem {
             403 => "permission_error",
             404 => "not_found_error",
             413 => "request_too_large",
+            429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
             503 => "overloaded_error",
             504 => "timeout_error",

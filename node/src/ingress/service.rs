@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_core::fact::Phase;
 use grapevine_core::ids::ModelName;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde_json::json;
 
@@ -24,8 +25,9 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted, Rank};
 use super::track::Track;
-use super::visitor::Visitor;
+use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
+use crate::bodies::{BodySender, Charge};
 use crate::exchange::{CallLocal, CallPeer, Guest, GuestBody};
 use crate::headers;
 
@@ -66,8 +68,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     if let Some((status, headers)) = settings.cors.preflight(&head.method, &head.headers) {
         return reply::empty(status, headers);
     }
-    let path = head.uri.path_and_query().cloned();
-    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = own_path(&head.uri);
     let own = signs_of_life(context, &head.method, path.path());
     let track = Track::begin_request(
         &context.desk,
@@ -118,6 +119,13 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
 }
 
+/// The path and query in memory of their own. What hyper hands over is a slice of the connection's read
+/// buffer: it would keep all of that, the body in it too, for as long as the answer takes.
+fn own_path(uri: &Uri) -> PathAndQuery {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"))
+}
+
 /// What those are told who ask whether the node is alive and ready; `None` for every other path.
 fn signs_of_life<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
@@ -163,9 +171,9 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
         let (key, wishes) = self.let_in(&head, &mut body).await?;
-        let settings = self.settings;
-        let (max, pause) = (settings.body_bytes_max, settings.body_timeout);
-        let body: Bytes = intake::read(body, &head.headers, max, pause).await?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let body: Bytes = intake::read(body, &head.headers, self.settings, charge).await?;
         let path = self.track.path().path();
         let asked = head::read(&head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked);
@@ -175,7 +183,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let visitor = self.visitor(&head, peer, key.as_deref(), asked.model.as_ref());
+        let visitor = self.visitor(whereabouts, key.as_deref(), asked.model.as_ref());
         let path = self.track.path().path();
         if asked.background && background::is_responses(&head.method, path) {
             let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
@@ -203,9 +211,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
         let (key, wishes) = self.let_in(&head, &mut body).await?;
-        let visitor = self.visitor(&head, peer, key.as_deref(), None);
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let visitor = self.visitor(whereabouts, key.as_deref(), None);
         let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
-        let request = background::flowing(head, body, self.settings.body_timeout);
+        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let request = background::flowing(head, body, self.settings.body_timeout, charge);
         Ok(Way::Background(guest, Box::new(request)))
     }
 
@@ -234,18 +244,24 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         Ok(checked)
     }
 
+    /// Whom the body is charged to.
+    fn account(&self, key: Option<&Key>, whereabouts: Whereabouts, peer: SocketAddr) -> Charge {
+        self.context.bodies.account(match key {
+            Some(key) => BodySender::Key(&key.name),
+            None => BodySender::at(whereabouts.address.unwrap_or(peer.ip())),
+        })
+    }
+
     fn visitor(
         &mut self,
-        head: &Parts,
-        peer: SocketAddr,
+        whereabouts: Whereabouts,
         key: Option<&Key>,
         model: Option<&ModelName>,
     ) -> Visitor {
-        let whereabouts = self.context.locate.locate(peer, &head.headers);
         let key = key.map(|key| key.name.clone());
         let visitor = Visitor::new(
             self.settings,
-            &self.context.desk.view().peer_rules,
+            &self.context.desk.view().mesh_rules,
             whereabouts,
             key,
             model,
@@ -342,7 +358,9 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let found = model
             .as_ref()
             .and_then(|model| listing::find(&view, key.as_deref(), model, dialect));
+        let is_joining = view.phase == Phase::Joining;
         found.ok_or_else(|| match model {
+            Some(_) if is_joining => Problem::joining(),
             Some(model) => Problem::unknown_model(Some(&model), &[]),
             None => Problem::invalid(Some("model"), "the path names no model that could exist"),
         })
@@ -357,7 +375,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let wishes = door::wishes(&head.headers)?;
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let view = self.context.desk.view();
-        let visitor = Visitor::new(self.settings, &view.peer_rules, whereabouts, key, None);
+        let visitor = Visitor::new(self.settings, &view.mesh_rules, whereabouts, key, None);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }

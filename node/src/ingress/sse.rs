@@ -2,15 +2,21 @@
 //! falls into the middle of one.
 //!
 //! An event is passed on when it is whole: until then a client could not use it anyway, and a stream
-//! that breaks off leaves no half event in front of its error. Nothing is copied or changed.
+//! that breaks off leaves no half event in front of its error. Nothing is changed, and nothing is copied
+//! but small pieces of an event that is not whole: each would keep the buffer that it was read into, so
+//! that an upstream that sends byte by byte would have thousands of times of what it sent held here.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use memchr::memrchr;
 
 /// An event longer than this is passed on in parts; nothing can be added within it then.
 const HELD_MAX: usize = 256 * 1_024;
+
+/// A piece of an unfinished event that is shorter than this is copied: what it may keep of a read buffer
+/// is then at most a few times its own length.
+const COPIED_BELOW: usize = 4 * 1_024;
 
 /// A comment, which clients skip.
 pub(super) const PING: Bytes = Bytes::from_static(b": ping\n\n");
@@ -19,6 +25,8 @@ pub(super) const PING: Bytes = Bytes::from_static(b": ping\n\n");
 #[derive(Debug, Default)]
 pub(super) struct Events {
     held: VecDeque<Bytes>,
+    /// Small pieces behind those held, in one.
+    joined: BytesMut,
     held_bytes: usize,
     /// The last two bytes that came, the last one last.
     last: [u8; 2],
@@ -40,8 +48,7 @@ impl Events {
         if piece.is_empty() {
             return;
         }
-        self.held_bytes += piece.len();
-        self.held.push_back(piece);
+        self.hold(piece);
         if self.held_bytes > HELD_MAX {
             self.release(ready);
             self.within_event = true;
@@ -56,16 +63,34 @@ impl Events {
     /// The stream broke: drops the unfinished event. Returns what must come before anything else.
     pub(super) fn cut(&mut self) -> &'static [u8] {
         self.held.clear();
+        self.joined.clear();
         self.held_bytes = 0;
         if self.within_event { b"\n\n" } else { b"" }
     }
 
     /// Whether everything passed on so far were whole events, and none has begun.
     pub(super) fn is_between_events(&self) -> bool {
-        self.held.is_empty() && !self.within_event
+        self.held_bytes == 0 && !self.within_event
+    }
+
+    fn hold(&mut self, piece: Bytes) {
+        self.held_bytes += piece.len();
+        if piece.len() < COPIED_BELOW {
+            self.joined.extend_from_slice(&piece);
+        } else {
+            self.close_joined();
+            self.held.push_back(piece);
+        }
+    }
+
+    fn close_joined(&mut self) {
+        if !self.joined.is_empty() {
+            self.held.push_back(self.joined.split().freeze());
+        }
     }
 
     fn release(&mut self, ready: &mut VecDeque<Bytes>) {
+        self.close_joined();
         ready.extend(self.held.drain(..));
         self.held_bytes = 0;
     }
@@ -127,6 +152,20 @@ mod tests {
         assert!(!events.is_between_events());
         assert_eq!(events.cut(), b"");
         assert_eq!(text, "data: a\n\n");
+    }
+
+    #[test]
+    fn small_pieces_of_an_unfinished_event_are_held_as_one() {
+        let mut events = Events::default();
+        let mut ready = VecDeque::new();
+        for _ in 0..1_000 {
+            events.take(Bytes::from_static(b"x"), &mut ready);
+        }
+        assert!(ready.is_empty() && events.held.is_empty());
+        events.take(Bytes::from(vec![b'y'; COPIED_BELOW]), &mut ready);
+        events.take(Bytes::from_static(b"\n\n"), &mut ready);
+        let lengths: Vec<usize> = ready.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [1_000, COPIED_BELOW, 2]);
     }
 
     #[test]

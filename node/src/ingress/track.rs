@@ -25,6 +25,7 @@ use super::head::Head;
 use crate::clock::{self, Clock};
 use crate::driver::Desk;
 use crate::exchange::RequestId;
+use crate::observe::excerpt::{self, Excerpt};
 use crate::observe::record::{
     AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
 };
@@ -38,6 +39,9 @@ pub(super) struct Track {
     recorder: Recorder,
     clock: Clock,
     settings: Arc<Settings>,
+    method: Method,
+    /// In memory of its own: it lives as long as the answer takes.
+    path: PathAndQuery,
     arrived_at: Instant,
     /// When the whole request was here: what came before is the client's time, not ours.
     body_in_at: Instant,
@@ -77,8 +81,8 @@ impl Track {
         let record = RequestRecord {
             id,
             time: clock::wall(),
-            method,
-            path,
+            method: excerpt::method(&method),
+            path: Excerpt::of_path(&path),
             model: None,
             stream: false,
             status: 0,
@@ -101,6 +105,8 @@ impl Track {
             recorder: recorder.clone(),
             clock: desk.clock(),
             settings: Arc::clone(settings),
+            path,
+            method,
             arrived_at: now,
             body_in_at: now,
             record,
@@ -131,11 +137,11 @@ impl Track {
     }
 
     pub(super) fn method(&self) -> &Method {
-        &self.record.method
+        &self.method
     }
 
     pub(super) fn path(&self) -> &PathAndQuery {
-        &self.record.path
+        &self.path
     }
 
     pub(super) fn arrived_at(&self) -> Instant {
@@ -356,7 +362,7 @@ impl Track {
             took,
             reason: choice.reason.as_str(),
             cost: choice.cost,
-            detail,
+            detail: detail.as_deref().map(Excerpt::of),
         });
     }
 

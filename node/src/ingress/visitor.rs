@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::place::Place;
-use grapevine_core::residency::{Fence, Origin, PeerRules, Permitted, Question};
+use grapevine_core::residency::{Fence, MeshRules, Origin, Permitted, Question};
 use grapevine_core::route::Strategy;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -87,11 +87,11 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    /// Asks the own rules, and those of `peers` that have others, about a request for `model` with the key
-    /// called `key`.
+    /// Asks the own rules, and those on which `mesh` agrees, about a request for `model` with the key called
+    /// `key`.
     pub(super) fn new(
         settings: &Settings,
-        peers: &[PeerRules],
+        mesh: &MeshRules,
         whereabouts: Whereabouts,
         key: Option<Arc<str>>,
         model: Option<&ModelName>,
@@ -102,7 +102,7 @@ impl Visitor {
             key: key.as_deref(),
             model,
         };
-        let permitted = settings.residency.permits_with(peers, &question);
+        let permitted = settings.residency.permits_with(mesh, &question);
         Self {
             network: whereabouts.address.map(network),
             place: whereabouts.place,

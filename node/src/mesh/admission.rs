@@ -2,37 +2,48 @@
 //!
 //! A refusal costs the sender one round trip and counts against nobody; it carries the true load.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use grapevine_core::fact::{Phase, Standing};
-use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::ids::{ModelName, NodeName, UpstreamName};
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Refusal;
 use grapevine_core::residency::Question;
+use grapevine_core::share::{Held, Over};
 use grapevine_core::view::{UpstreamView, View};
 use grapevine_proto::frame::RequestHead;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::hub::{Hub, own_fact};
+use super::links::Link;
 use crate::exchange::{Call, Caller, RequestId};
 
 /// A request is forwarded once.
 const HOPS_MAX: u8 = 1;
 
-/// Forwarded requests under way at this node at most.
-const UNDERWAY_MAX: usize = 16_384;
+/// Forwarded requests under way at this node at most. One peer alone gets half of them: above the streams
+/// that one link carries.
+const UNDERWAY_MAX: u64 = 32_768;
 
-/// Forwarded requests under way here, by request and upstream.
+/// Forwarded requests under way here.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Underway(Arc<Mutex<BTreeSet<(RequestId, UpstreamName)>>>);
+pub(super) struct Underway(Arc<Mutex<Places>>);
+
+#[derive(Debug, Default)]
+struct Places {
+    requests: BTreeSet<(RequestId, UpstreamName)>,
+    /// How many of them each peer sent; none is in it without any.
+    by_peer: BTreeMap<NodeName, u64>,
+}
 
 /// One of them; forgotten when dropped.
 #[derive(Debug)]
 struct UnderwayGuard {
     all: Underway,
+    peer: NodeName,
     key: (RequestId, UpstreamName),
 }
 
@@ -49,18 +60,35 @@ pub(super) struct Admission {
 }
 
 impl Underway {
-    /// Notes a request; refuses one that is there already, or one too many.
-    fn enter(&self, id: &RequestId, upstream: &UpstreamName) -> Result<UnderwayGuard, Refused> {
+    /// Notes a request of `peer`; refuses one that is there already, or one too many.
+    fn enter(
+        &self,
+        peer: &NodeName,
+        id: &RequestId,
+        upstream: &UpstreamName,
+    ) -> Result<UnderwayGuard, Refused> {
         let key = (Arc::clone(id), upstream.clone());
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= UNDERWAY_MAX {
-            return Err(refused(Refusal::Full, "too many requests are under way"));
-        }
-        if !all.insert(key.clone()) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.requests.contains(&key) {
             return Err(refused(Refusal::Duplicate, "request is under way already"));
         }
+        let held = Held {
+            limit: UNDERWAY_MAX,
+            all: places.requests.len() as u64,
+            own: places.by_peer.get(peer).copied().unwrap_or_default(),
+        };
+        held.admit(1).map_err(|over| {
+            let detail = match over {
+                Over::Whole => "too many requests of peers are under way",
+                Over::Share => "requests of this peer have their share of the places for peers",
+            };
+            refused(Refusal::Full, detail)
+        })?;
+        places.requests.insert(key.clone());
+        *places.by_peer.entry(peer.clone()).or_default() += 1;
         Ok(UnderwayGuard {
             all: self.clone(),
+            peer: peer.clone(),
             key,
         })
     }
@@ -68,8 +96,14 @@ impl Underway {
 
 impl Drop for UnderwayGuard {
     fn drop(&mut self) {
-        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&self.key);
+        let mut places = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.requests.remove(&self.key);
+        if let Some(count) = places.by_peer.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                places.by_peer.remove(&self.peer);
+            }
+        }
     }
 }
 
@@ -78,8 +112,8 @@ pub(super) fn refused(refusal: Refusal, detail: impl Into<String>) -> Refused {
     Refused { refusal, detail }
 }
 
-/// Checks a request and enters it; its body is still to come.
-pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admission, Call), Refused> {
+/// Checks a request by its head. Takes no place for it: its body is still to come.
+pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<Call, Refused> {
     if head.hops > HOPS_MAX {
         return Err(refused(Refusal::HopLimit, "request was forwarded before"));
     }
@@ -106,18 +140,32 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Admissio
         let detail = format!("upstream is {}", upstream.standing.as_str());
         return Err(refused(Refusal::Ejected, detail));
     }
-    let call = call(head)?;
-    let underway = hub.underway.enter(&call.request_id, &call.upstream)?;
-    let full = || refused(Refusal::Full, "upstream is at its limit");
+    // Its body need not come at all.
+    if upstream.in_flight.count() >= upstream.in_flight_max {
+        return Err(upstream_full());
+    }
+    call(head)
+}
+
+/// Takes the places of a request that is here as a whole.
+pub(super) fn enter<L>(hub: &Hub<L>, link: &Link, call: &Call) -> Result<Admission, Refused> {
+    let view = hub.desk.view();
+    let unknown = || refused(Refusal::UnknownUpstream, "node has no such upstream");
+    let upstream = view.own.get(&call.upstream).ok_or_else(unknown)?;
+    let places = &hub.underway;
+    let underway = places.enter(&link.peer, &call.request_id, &call.upstream)?;
     let in_flight = upstream
         .in_flight
         .enter_below(upstream.in_flight_max)
-        .ok_or_else(full)?;
-    let admission = Admission {
+        .ok_or_else(upstream_full)?;
+    Ok(Admission {
         _underway: underway,
         _in_flight: in_flight,
-    };
-    Ok((admission, call))
+    })
+}
+
+fn upstream_full() -> Refused {
+    refused(Refusal::Full, "upstream is at its limit")
 }
 
 /// Whether the node answers requests at all; what others see of it may be older.
@@ -135,7 +183,7 @@ fn own_rules<L>(hub: &Hub<L>, head: &RequestHead<'_>, view: &View) -> Result<(),
         model: head.model.as_ref(),
     };
     let rules = hub.rules.residency.load();
-    let permitted = rules.permits_with(&view.peer_rules, &question);
+    let permitted = rules.permits_with(&view.mesh_rules, &question);
     match permitted.fence() {
         Some(fence) if !permitted.allows(&view.region) => {
             let detail = format!("{fence} keeps the request out of this region");
@@ -189,4 +237,24 @@ fn call(head: &RequestHead<'_>) -> Result<Call, Refused> {
             key: head.key.map(Into::into),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_peer_gets_all_places() {
+        let [greedy, other] = ["b", "c"].map(|name| NodeName::new(name).expect("a valid name"));
+        let upstream = UpstreamName::new("primary").expect("a valid name");
+        let places = Underway::default();
+        let enter = |peer, id: u64| places.enter(peer, &id.to_string().into(), &upstream).ok();
+        let held: Vec<_> = (0..UNDERWAY_MAX)
+            .map_while(|id| enter(&greedy, id))
+            .collect();
+        assert_eq!(held.len() as u64, UNDERWAY_MAX / 2);
+        assert!(enter(&other, UNDERWAY_MAX).is_some());
+        drop(held);
+        assert!(enter(&greedy, 0).is_some());
+    }
 }

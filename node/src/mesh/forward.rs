@@ -246,7 +246,11 @@ pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
             let detail = format!("answer through {peer} broke off before its head came");
             Failure::new(outcome, detail)
         }
-        ReceiveError::Reset(_) | ReceiveError::WrongLength => {
+        // A head is read without a charge and within the call's own time: the last two cannot happen here.
+        ReceiveError::Reset(_)
+        | ReceiveError::WrongLength
+        | ReceiveError::TooSlow
+        | ReceiveError::NoRoom(_) => {
             let detail = format!("{peer} dropped the request before the answer");
             Failure::new(Outcome::PeerLost, detail)
         }

@@ -13,7 +13,7 @@ use grapevine_core::ids::{MeshName, NodeName, UpstreamName};
 use grapevine_core::residency::Residency;
 use grapevine_core::view::View;
 use quinn::Endpoint;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -21,6 +21,7 @@ use super::admission::Underway;
 use super::identity::Verifier;
 use super::links::{Link, Links};
 use super::wire::Sender;
+use crate::bodies::BodyBudget;
 use crate::driver::Desk;
 use crate::exchange::ServeInside;
 use crate::observe::metrics::Metrics;
@@ -46,8 +47,8 @@ pub(super) struct Hub<L> {
     pub(super) rumors: mpsc::Sender<(NodeName, Bytes)>,
     pub(super) letters: Letters,
     pub(super) underway: Underway,
-    /// Kibibytes that request bodies still coming in may take.
-    pub(super) upload_kibibytes: Arc<Semaphore>,
+    /// What bodies may take of memory: requests of peers, and answers to calls of this node's own.
+    pub(super) bodies: BodyBudget,
     pub(super) complaints: Complaints,
     pub(super) rules: Rules,
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::{InFlight, InFlightGuard};
 use grapevine_core::outcome::{Outcome, Refusal};
@@ -20,7 +20,7 @@ use grapevine_proto::frame::{
 };
 use http::StatusCode;
 use quinn::RecvStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
@@ -30,9 +30,12 @@ use super::forward::{is_superfluous, no_head, open};
 use super::framed;
 use super::hub::Hub;
 use super::links::{Link, Links};
-use super::serve::{delivered, receive_body, refuse, write};
+use super::receive::receive_body;
+use super::serve::{delivered, refuse, write};
 use super::session::HANDSHAKE_TIMEOUT;
+use super::start::MeshConfig;
 use super::streams::{self, CallStream, ReceiveError};
+use crate::bodies::{BodyBudget, BodyBuffer, BodySender};
 use crate::exchange::{CallInside, Failure, InsideCall};
 
 /// Calls under way on one link, each way. Some of them wait for work, up to 20 s.
@@ -43,9 +46,6 @@ const SERVE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// How often a caller looks whether the peer that it wanted dialled is linked.
 const LINK_LOOK: Duration = Duration::from_millis(10);
-
-/// What is set aside at once on the word of an announced length.
-const RESERVE_MAX: usize = 64 * 1_024;
 
 /// Calls that are under way on one link.
 #[derive(Debug, Default)]
@@ -66,12 +66,12 @@ impl InsideCalls {
 /// Calls the inside of peers.
 #[derive(Clone, Debug)]
 pub(super) struct Insider {
-    pub(super) me: NodeName,
-    pub(super) links: Links,
-    pub(super) members: watch::Receiver<Members>,
-    pub(super) strangers: mpsc::Sender<SocketAddr>,
-    /// Kibibytes that bodies coming in may take.
-    pub(super) kibibytes: Arc<Semaphore>,
+    me: NodeName,
+    links: Links,
+    members: watch::Receiver<Members>,
+    strangers: mpsc::Sender<SocketAddr>,
+    /// What bodies coming in may take of memory.
+    bodies: BodyBudget,
 }
 
 #[async_trait]
@@ -93,6 +93,22 @@ impl CallInside for Insider {
 }
 
 impl Insider {
+    /// What calls peers over `links`, and asks for dials through `strangers`.
+    pub(super) fn new(
+        config: &MeshConfig,
+        links: &Links,
+        members: &watch::Receiver<Members>,
+        strangers: &mpsc::Sender<SocketAddr>,
+    ) -> Self {
+        Self {
+            me: config.node.clone(),
+            links: links.clone(),
+            members: members.clone(),
+            strangers: strangers.clone(),
+            bodies: config.bodies.clone(),
+        }
+    }
+
     /// Calls, and once more where the peer closed the connection as superfluous at that very moment: it
     /// does so only when it knows of no call on it.
     async fn exchange(
@@ -213,13 +229,14 @@ impl Insider {
             let detail = format!("answer of {peer} broke off: {error}");
             Failure::new(Outcome::BrokenOff, detail)
         };
-        let mut body = BytesMut::new();
-        let mut room: Vec<OwnedSemaphorePermit> = Vec::new();
+        let charge = self.bodies.account(BodySender::Peer(peer));
+        // The call's own time limit bounds its pauses.
+        let mut body = BodyBuffer::begin(charge, None, SERVE_TIMEOUT_MAX);
         loop {
             let length = word(recv).await.map_err(broken)? as usize;
             if length == 0 {
                 return match word(recv).await.map_err(broken)? {
-                    framed::CLEAN => Ok(body.freeze()),
+                    framed::CLEAN => Ok(body.finish()),
                     code => Err(broken(ReceiveError::Reset(code.into()))),
                 };
             }
@@ -227,13 +244,15 @@ impl Insider {
                 let detail = format!("answer of {peer} is longer than {BODY_BYTES_MAX} bytes");
                 return Err(Failure::new(Outcome::Refused(Refusal::Protocol), detail));
             }
-            let kibibytes = u32::try_from(length.div_ceil(1_024)).unwrap_or(u32::MAX);
-            let permit = Arc::clone(&self.kibibytes).try_acquire_many_owned(kibibytes);
-            room.push(permit.map_err(|_| {
-                let detail = "too many bodies are coming in at this node";
-                Failure::new(Outcome::Refused(Refusal::Full), detail)
-            })?);
-            piece(recv, length, &mut body).await.map_err(broken)?;
+            piece(recv, length, &mut body)
+                .await
+                .map_err(|error| match error {
+                    ReceiveError::NoRoom(_) => {
+                        let detail = "bodies hold the memory that this node has for them";
+                        Failure::new(Outcome::Refused(Refusal::Full), detail)
+                    }
+                    error => broken(error),
+                })?;
         }
     }
 }
@@ -249,15 +268,14 @@ async fn word(recv: &mut RecvStream) -> Result<u32, ReceiveError> {
 async fn piece(
     recv: &mut RecvStream,
     length: usize,
-    body: &mut BytesMut,
+    body: &mut BodyBuffer,
 ) -> Result<(), ReceiveError> {
-    body.reserve(length.min(RESERVE_MAX));
     let mut left = length;
     while left > 0 {
         let chunk = recv.read_chunk(left, true).await?;
         let chunk = chunk.ok_or(ReceiveError::WrongLength)?;
         left -= chunk.bytes.len();
-        body.extend_from_slice(&chunk.bytes);
+        body.take(chunk.bytes).map_err(ReceiveError::NoRoom)?;
     }
     Ok(())
 }
@@ -276,7 +294,8 @@ pub(super) async fn serve<L>(
         return refuse(hub, link, stream, None, refusal).await;
     };
     drop(counted);
-    let body = match receive_body(hub, stream, head.body_bytes).await {
+    let deadline = Instant::now() + head.remaining.min(SERVE_TIMEOUT_MAX);
+    let body = match receive_body(hub, link, stream, head.body_bytes, deadline).await {
         Ok(body) => body,
         Err(Some(refusal)) => return refuse(hub, link, stream, None, refusal).await,
         // The caller gave up: its stream was reset, and so is this end of it.

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`authority`] (who
 //! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], [`ping`] (what a link is and which one
-//! is used); [`forward`] and [`serve`] (a call's two ends), `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links)
+//! is used); [`forward`] and [`serve`] (a call's two ends), `receive` (a call's body), `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links)
 //! and [`gossip`] itself.
 //!
 //! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
@@ -23,6 +23,7 @@ pub mod links;
 pub mod outbox;
 mod outgoing;
 pub mod ping;
+mod receive;
 pub mod serve;
 mod session;
 mod start;

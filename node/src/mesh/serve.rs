@@ -18,24 +18,22 @@ use grapevine_proto::frame::{
 };
 use http_body::Body;
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span};
 
-use super::admission::{Refused, admit, refused};
+use super::admission::{Refused, admit, enter, refused};
 use super::framed;
 use super::hub::{Hub, own_load};
 use super::inside;
 use super::links::Link;
+use super::receive::{no_room, receive_body};
 use super::streams::{self, CallStream, ReceiveError};
+use crate::bodies::BodySender;
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
 use crate::{headers, overdue};
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the body of a request may take to come in.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a caller may take nothing of an answer.
 const STALL_MAX: Duration = Duration::from_secs(60);
@@ -55,15 +53,20 @@ pub(super) async fn serve<L: CallLocal>(
 ) {
     let counted = link.calls.enter();
     let mut stream = CallStream::new(send, recv, reset::REFUSED);
+    // Held as long as the head is, which is as long as the call takes.
+    let mut charge = hub.bodies.account(BodySender::Peer(&link.peer));
     let head = timeout(
         HEAD_TIMEOUT,
-        streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX),
+        streams::read_charged_frame(&mut stream.recv, HEAD_BYTES_MAX, &mut charge),
     );
     let payload = match head.await {
         Ok(Ok(payload)) => payload,
         Ok(Err(ReceiveError::Decode(error))) => {
             let refusal = refused(Refusal::Protocol, error.to_string());
             return refuse(hub, link, &mut stream, None, refusal).await;
+        }
+        Ok(Err(ReceiveError::NoRoom(over))) => {
+            return refuse(hub, link, &mut stream, None, no_room(over)).await;
         }
         Ok(Err(error)) => {
             return debug!(peer.name = %link.peer, %error, "request head did not come in");
@@ -99,15 +102,20 @@ async fn serve_request<L: CallLocal>(
     let upstream = head.upstream.clone();
     let admitted = admit(hub, head);
     let taken = match admitted {
-        Ok((admission, call)) => match receive_body(hub, &mut stream, head.body_bytes).await {
-            Ok(body) => Ok((admission, Call { body, ..call })),
-            Err(Some(refusal)) => Err(refusal),
-            // The caller gave up: its stream was reset, and so is this end of it.
-            Err(None) => return,
-        },
+        Ok(call) => {
+            let received = receive_body(hub, link, &mut stream, head.body_bytes, deadline);
+            match received.await {
+                Ok(body) => Ok(Call { body, ..call }),
+                Err(Some(refusal)) => Err(refusal),
+                // The caller gave up: its stream was reset, and so is this end of it.
+                Err(None) => return,
+            }
+        }
         Err(refusal) => Err(refusal),
     };
-    match taken {
+    // Places are taken by what is here as a whole: what was only announced holds none.
+    let entered = taken.and_then(|call| Ok((enter(hub, link, &call)?, call)));
+    match entered {
         Ok((admission, call)) => {
             let call = Call { deadline, ..call };
             answer(hub, &mut stream, call).await;
@@ -116,38 +124,6 @@ async fn serve_request<L: CallLocal>(
         }
         Err(refusal) => refuse(hub, link, &mut stream, Some(&upstream), refusal).await,
     }
-}
-
-/// Reads the whole body: nothing is called before it is there.
-///
-/// # Errors
-/// The refusal, or nothing where the caller gave up.
-pub(super) async fn receive_body<L>(
-    hub: &Hub<L>,
-    stream: &mut CallStream,
-    length: usize,
-) -> Result<Bytes, Option<Refused>> {
-    let Some(_room) = upload_room(hub, length) else {
-        let detail = "too many request bodies are coming in";
-        return Err(Some(refused(Refusal::Full, detail)));
-    };
-    match timeout(BODY_TIMEOUT, streams::read_body(&mut stream.recv, length)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(ReceiveError::WrongLength)) => {
-            let detail = "request body is not as long as announced";
-            Err(Some(refused(Refusal::Protocol, detail)))
-        }
-        Ok(Err(_)) => Err(None),
-        Err(_) => {
-            let detail = "request body came too slowly";
-            Err(Some(refused(Refusal::Protocol, detail)))
-        }
-    }
-}
-
-fn upload_room<L>(hub: &Hub<L>, length: usize) -> Option<SemaphorePermit<'_>> {
-    let kibibytes = u32::try_from(length.div_ceil(1_024)).ok()?;
-    hub.upload_kibibytes.try_acquire_many(kibibytes).ok()
 }
 
 /// Tells why there is no answer.

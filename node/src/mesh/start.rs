@@ -1,5 +1,7 @@
 //! Puts the mesh together, and takes it apart.
 
+mod error;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -11,27 +13,30 @@ use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{Generation, NodeName};
 use grapevine_core::residency::Residency;
-use grapevine_proto::frame::{EncodeError, Greeting, VERSION};
+use grapevine_proto::frame::{Greeting, VERSION};
 use quinn::Endpoint;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::admission::Underway;
-use super::credentials::{Credentials, CredentialsError};
+use super::credentials::Credentials;
 use super::dial::{self, Dialler, Members};
-use super::endpoint::{self, EndpointError};
+use super::endpoint;
 use super::forward::Forwarder;
 use super::hub::{Complaints, Hub, Letters, Rules, Swap};
-use super::identity::{IdentityError, Signer, Verifier};
+use super::identity::{Signer, Verifier};
 use super::inside::Insider;
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
 use super::session;
-use super::tls::TlsError;
 use super::wire::Incoming;
+use crate::bodies::BodyBudget;
 use crate::driver::Desk;
 use crate::exchange::{CallInside, CallLocal, ServeInside};
 use crate::observe::metrics::Metrics;
+use crate::vital::Vital;
+
+pub use error::StartError;
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
 const GOSSIP_MAX: usize = 1_024;
@@ -41,9 +46,6 @@ const RUMORS_MAX: usize = 1_024;
 
 /// Addresses that gossip asked to dial and the dialler has not seen yet.
 const STRANGERS_MAX: usize = 256;
-
-/// What all bodies still coming in may take together.
-const UPLOADS_KIBIBYTES_MAX: usize = 256 * 1_024;
 
 /// How long closing waits for calls to end, and how often it looks.
 const LAST_CALLS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,45 +74,10 @@ pub struct MeshConfig {
     pub residency: Residency,
     /// Where refusals by those rules are counted.
     pub metrics: Metrics,
-}
-
-/// Why the mesh did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The endpoint cannot be opened.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    /// The credentials cannot be used.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// The certificates cannot be used for TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The certificate is another node's.
-    #[error("certificate is for node {certified}, node.name is {configured}")]
-    OtherNode {
-        /// As the certificate says.
-        certified: NodeName,
-        /// As configured.
-        configured: NodeName,
-    },
-    /// The advertised address cannot be resolved.
-    #[error("mesh.advertise {host:?} cannot be resolved: {source}")]
-    Advertise {
-        /// As configured.
-        host: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The advertised address is too long.
-    #[error("mesh.advertise: {0}")]
-    Greeting(#[from] EncodeError),
-}
-
-impl From<IdentityError> for StartError {
-    fn from(error: IdentityError) -> Self {
-        Self::Credentials(error.into())
-    }
+    /// Where the end of its tasks is reported.
+    pub vital: Vital,
+    /// What bodies may take of memory.
+    pub bodies: BodyBudget,
 }
 
 /// The running mesh, in the parts that the other shells take.
@@ -160,13 +127,7 @@ pub async fn start<L: CallLocal>(
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
-    let insider = Insider {
-        me: config.node.clone(),
-        links: links.clone(),
-        members: members_in.clone(),
-        strangers: strangers.clone(),
-        kibibytes: Arc::new(Semaphore::new(UPLOADS_KIBIBYTES_MAX)),
-    };
+    let insider = Insider::new(&config, &links, &members_in, &strangers);
     let letters = Letters::new(strangers);
     let own_addresses = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
@@ -186,14 +147,14 @@ pub async fn start<L: CallLocal>(
         rumors,
         letters: letters.clone(),
         underway: Underway::default(),
-        upload_kibibytes: Arc::clone(&insider.kibibytes),
+        bodies: config.bodies,
         complaints: Complaints::default(),
         rules: Rules::new(config.residency, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
     let accept = session::accept(Arc::clone(&hub));
-    let tasks = [tokio::spawn(accept), tokio::spawn(dialler.run())];
-    tokio::spawn(tell(desk, events));
+    let vital = &config.vital;
+    tokio::spawn(vital.keep("link events", tell(desk, events)));
     let handle = MeshHandle {
         endpoint,
         advertised,
@@ -201,7 +162,10 @@ pub async fn start<L: CallLocal>(
         signer,
         verifier,
         swaps: hub,
-        tasks: Arc::new(tasks.map(|task| task.abort_handle())),
+        tasks: Arc::new([
+            tokio::spawn(vital.keep("mesh listener", accept)).abort_handle(),
+            tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
+        ]),
     };
     Ok(Parts {
         handle,
@@ -264,7 +228,7 @@ async fn advertised(
     }
     let mut address = endpoint
         .local_addr()
-        .map_err(|source| EndpointError::Bind {
+        .map_err(|source| endpoint::EndpointError::Bind {
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             source,
         })?;

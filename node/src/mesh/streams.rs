@@ -2,9 +2,19 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use grapevine_core::share::Over;
 use grapevine_proto::frame::{self, DecodeError, LENGTH_BYTES};
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::bodies::{BodyBuffer, Charge};
+
+/// What is set aside at once on the word of a frame's announced length.
+const FRAME_ROOM: usize = 4 * 1_024;
+
+/// How long a peer may pause within a body.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Why a frame or a body did not come in whole.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +31,12 @@ pub enum ReceiveError {
     /// The frame's length is beyond its limit.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// It paused for too long, or trickled.
+    #[error("stream came too slowly")]
+    TooSlow,
+    /// Its sender holds as much memory as it may.
+    #[error("no memory is left for bodies of this sender")]
+    NoRoom(Over),
 }
 
 impl From<ReadError> for ReceiveError {
@@ -43,50 +59,74 @@ impl From<ReadExactError> for ReceiveError {
     }
 }
 
-/// Reads a frame's payload of at most `max` bytes.
+/// Reads a frame's payload of at most `max` bytes. Takes memory for what comes, not for what is announced.
 ///
 /// # Errors
 /// See [`ReceiveError`]; an oversize frame costs four bytes of reading.
 pub async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Vec<u8>, ReceiveError> {
+    frame_with(stream, max, |_| Ok(())).await
+}
+
+/// As [`read_frame`], charging what comes to `charge`.
+///
+/// # Errors
+/// As [`read_frame`], and [`ReceiveError::NoRoom`].
+pub async fn read_charged_frame(
+    stream: &mut RecvStream,
+    max: usize,
+    charge: &mut Charge,
+) -> Result<Vec<u8>, ReceiveError> {
+    frame_with(stream, max, |bytes| {
+        charge.add(bytes).map_err(ReceiveError::NoRoom)
+    })
+    .await
+}
+
+async fn frame_with(
+    stream: &mut RecvStream,
+    max: usize,
+    mut take: impl FnMut(usize) -> Result<(), ReceiveError>,
+) -> Result<Vec<u8>, ReceiveError> {
     let mut prefix = [0; LENGTH_BYTES];
     stream.read_exact(&mut prefix).await?;
-    let mut payload = vec![0; frame::payload_length(prefix, max)?];
-    stream.read_exact(&mut payload).await?;
+    let length = frame::payload_length(prefix, max)?;
+    let mut payload = Vec::with_capacity(length.min(FRAME_ROOM));
+    while payload.len() < length {
+        let chunk = stream.read_chunk(length - payload.len(), true).await?;
+        let chunk = chunk.ok_or(ReceiveError::WrongLength)?;
+        take(chunk.bytes.len())?;
+        payload.extend_from_slice(&chunk.bytes);
+    }
     Ok(payload)
 }
 
-/// Reads a body of exactly `length` bytes up to the stream's end. A body that came in one piece is
-/// not copied.
+/// Reads a body of exactly `length` bytes up to the stream's end, until `deadline` at the latest. A body
+/// that came in one piece is not copied. What comes is charged to `charge` until the body is dropped.
 ///
 /// # Errors
 /// [`ReceiveError::WrongLength`] when the stream ends before or goes on behind it: a sender that
 /// vanished within an upload must not look as if it had finished.
-pub async fn read_body(stream: &mut RecvStream, length: usize) -> Result<Bytes, ReceiveError> {
-    /// What is set aside at once on the word of the announced length.
-    const RESERVE_MAX: usize = 64 * 1_024;
-    let mut first = Bytes::new();
-    let mut rest: Option<BytesMut> = None;
-    let mut received = 0;
-    while let Some(chunk) = stream.read_chunk(usize::MAX, true).await? {
-        received += chunk.bytes.len();
-        if received > length {
+pub async fn read_body(
+    stream: &mut RecvStream,
+    length: usize,
+    charge: Charge,
+    deadline: Instant,
+) -> Result<Bytes, ReceiveError> {
+    let mut buffer = BodyBuffer::begin(charge, Some(length), PAUSE_MAX);
+    loop {
+        let due = buffer.due().min(deadline);
+        let read = timeout_at(due, stream.read_chunk(usize::MAX, true));
+        let chunk = read.await.map_err(|_| ReceiveError::TooSlow)??;
+        let Some(chunk) = chunk else { break };
+        if buffer.len() + chunk.bytes.len() > length {
             return Err(ReceiveError::WrongLength);
         }
-        match &mut rest {
-            Some(rest) => rest.extend_from_slice(&chunk.bytes),
-            None if first.is_empty() => first = chunk.bytes,
-            None => {
-                let mut joined = BytesMut::with_capacity(length.min(RESERVE_MAX));
-                joined.extend_from_slice(&first);
-                joined.extend_from_slice(&chunk.bytes);
-                rest = Some(joined);
-            }
-        }
+        buffer.take(chunk.bytes).map_err(ReceiveError::NoRoom)?;
     }
-    if received != length {
+    if buffer.len() != length {
         return Err(ReceiveError::WrongLength);
     }
-    Ok(rest.map_or(first, BytesMut::freeze))
+    Ok(buffer.finish())
 }
 
 /// Both halves of a call's stream, with a code that both end with unless the call came to its end.

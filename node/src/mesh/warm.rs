@@ -143,7 +143,7 @@ mod tests {
                 rtt: Some(Duration::from_millis(1)),
                 services: None,
                 upstreams: Vec::new(),
-                rules_differ: false,
+                rules_differ_since: None,
             });
         }
         let warm = warm_set(&view, &name("me"), &members(200));
@@ -181,7 +181,7 @@ mod tests {
                 serves,
                 ..ServicesFact::default()
             })),
-            rules_differ: false,
+            rules_differ_since: None,
             upstreams: Vec::new(),
         }
     }

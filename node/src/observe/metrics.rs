@@ -18,6 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::bodies::BodyMemory;
 use super::dns::DnsQueries;
 use super::families::{Families, Form};
 use super::labels::{
@@ -29,6 +30,7 @@ use super::notices;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
 use super::usage::{MODELS_MAX, Usage};
+use crate::bodies::BodyBudget;
 
 /// How records call a refusal by residency.
 pub const RESIDENCY: &str = "residency";
@@ -58,6 +60,7 @@ struct Inner {
     model_upstreams: Family<ModelLabels, Gauge>,
     losses: LossMetrics,
     usage: Usage,
+    bodies: BodyMemory,
     dns: DnsQueries,
     tasks: TaskMetrics,
 }
@@ -146,6 +149,11 @@ impl Metrics {
         self.0.dns.clone()
     }
 
+    /// Shows what request bodies take of `budget`.
+    pub fn show_bodies(&self, budget: BodyBudget) {
+        self.0.bodies.show(budget);
+    }
+
     /// Counts a request of a peer that this node's rules, or those that came along, refuse here.
     pub fn residency_refused_to_peer(&self) {
         let kind = "refused-to-peer";
@@ -182,6 +190,7 @@ impl Metrics {
         }
         metrics.read_models(view);
         metrics.tasks.read(view);
+        metrics.bodies.read();
     }
 }
 
@@ -234,7 +243,7 @@ impl Inner {
             .set(i64::from(reachable));
         self.peer_residency_differs
             .get_or_create(&labels)
-            .set(i64::from(node.rules_differ));
+            .set(i64::from(node.rules_differ_since.is_some()));
         if let Some(rtt) = node.rtt {
             self.peer_rtt.get_or_create(&labels).set(rtt.as_secs_f64());
         }
@@ -263,6 +272,7 @@ impl Inner {
             model_upstreams: Family::default(),
             losses: LossMetrics::register(families),
             usage: Usage::register(families),
+            bodies: BodyMemory::register(families),
             dns: DnsQueries::default(),
             tasks: TaskMetrics::register(families),
         };

@@ -3,7 +3,9 @@
 //! [`record`] is the request path's end, [`history`] the collecting one. Traces: [`trace`] (which request
 //! belongs to which), [`spans`] (what is shown of it), [`otlp`] (where that goes).
 
+mod bodies;
 pub mod dns;
+pub mod excerpt;
 pub mod families;
 pub mod gen_ai;
 pub mod history;

@@ -90,7 +90,7 @@ fn log(notice: &Notice) {
         Notice::RulesDiffer { peer } => {
             warn!(
                 peer.name = %peer,
-                "a peer has other residency rules; requests go by both until they are the same"
+                "a peer has other residency rules; they bind this node where most nodes agree"
             );
         }
         Notice::RulesAgree { peer } => info!(peer.name = %peer, "residency rules agree again"),

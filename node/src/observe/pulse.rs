@@ -186,11 +186,11 @@ fn middle(step: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::excerpt::Excerpt;
     use crate::observe::record::{RequestKind, Served, Tokens};
     use grapevine_core::ids::{RegionName, UpstreamName};
     use grapevine_core::residency::Origin;
     use http::Method;
-    use http::uri::PathAndQuery;
 
     fn record(status: u16, first_byte: Duration) -> RequestRecord {
         let served = Served {
@@ -202,7 +202,7 @@ mod tests {
             id: "1".to_owned().into(),
             time: Duration::ZERO,
             method: Method::POST,
-            path: PathAndQuery::from_static("/v1/chat/completions"),
+            path: Excerpt::of("/v1/chat/completions"),
             model: None,
             stream: false,
             status,

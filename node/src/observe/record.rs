@@ -2,7 +2,8 @@
 //!
 //! Each request thread collects in a buffer of its own and hands it over every 20 ms, so that a
 //! successful request wakes no other thread and shares no cache line. What the mesh must know at once
-//! (a failure, a cooldown) goes at once. Invariant: no prompt, no key and no query is ever in a record.
+//! (a failure, a cooldown) goes at once. Invariant: no prompt, no key and no query is ever in a record, and
+//! nothing in it is a slice of what a connection read: what others chose is an [`Excerpt`] or a bounded name.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,9 +17,9 @@ use grapevine_core::place::Place;
 use grapevine_core::residency::Origin;
 use grapevine_core::route::{Choice, Cost};
 use http::Method;
-use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 
+use super::excerpt::Excerpt;
 use super::trace::Trace;
 use crate::driver::Desk;
 use crate::exchange::RequestId;
@@ -39,10 +40,10 @@ pub struct RequestRecord {
     pub id: RequestId,
     /// When it came, as the time since the Unix epoch.
     pub time: Duration,
-    /// The client's method.
+    /// The client's method, cut by [`super::excerpt::method`].
     pub method: Method,
-    /// The client's path; only the path of it is ever shown, since a query may hold anything.
-    pub path: PathAndQuery,
+    /// The client's path, without its query, which may hold anything.
+    pub path: Excerpt,
     /// The model asked for, where there was one.
     pub model: Option<ModelName>,
     /// Whether the client asked for a stream.
@@ -141,7 +142,7 @@ pub struct AttemptRecord {
     /// What it was thought to cost.
     pub cost: Cost,
     /// What went wrong, where something did, for the operator.
-    pub detail: Option<String>,
+    pub detail: Option<Excerpt>,
 }
 
 /// Tokens as the upstream counted them; `None` where it did not say.
@@ -302,7 +303,7 @@ mod tests {
             id: "r".into(),
             time: Duration::ZERO,
             method: Method::GET,
-            path: PathAndQuery::from_static("/v1/files"),
+            path: Excerpt::of("/v1/files"),
             model: None,
             stream: false,
             status: 200,

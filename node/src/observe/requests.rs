@@ -5,6 +5,7 @@
 
 use tracing::debug;
 
+use super::excerpt::Excerpt;
 use super::milliseconds;
 use super::record::RequestRecord;
 
@@ -17,7 +18,7 @@ pub fn log(record: &RequestRecord) {
         request.kind = record.kind.as_str(),
         trace.id = record.trace.map(|trace| trace.id.to_string()),
         method = %record.method,
-        path = record.path.path(),
+        path = %record.path,
         model = record.model.as_ref().map(|model| model.as_str()),
         key = record.key.as_deref(),
         status = record.status,
@@ -34,7 +35,7 @@ pub fn log(record: &RequestRecord) {
             node.name = %attempt.node,
             upstream.name = %attempt.upstream,
             outcome = attempt.outcome,
-            detail = attempt.detail.as_deref(),
+            detail = attempt.detail.as_ref().map(Excerpt::as_str),
             "attempt failed"
         );
     }

@@ -128,7 +128,7 @@ impl Usage {
     /// Counts a finished request; one that is about no model is not one of generative AI.
     pub(super) fn request(&self, record: &RequestRecord, view: &View) {
         let Some(model) = &record.model else { return };
-        let path = record.path.path();
+        let path = record.path.as_str();
         let labels = CallLabels {
             gen_ai_operation_name: gen_ai::operation(path),
             gen_ai_provider_name: gen_ai::provider(path),

@@ -21,6 +21,7 @@ use super::settling::Settling;
 use super::store::{LEASES_MAX, LeaseAsk, PATIENCE};
 use super::taking::Taker;
 use super::task::Checked;
+use crate::vital::Vital;
 
 /// How long a loop with free places waits for a reason to look at most: delayed tasks become due too.
 const IDLE_MAX: Duration = Duration::from_secs(2);
@@ -51,7 +52,7 @@ pub struct Runner {
 
 impl Runner {
     /// Starts on the current runtime.
-    pub fn start(hub: &Hub, settings: RunnerSettings) -> Self {
+    pub fn start(hub: &Hub, settings: RunnerSettings, vital: &Vital) -> Self {
         let stage = watch::Sender::new(Stage::Running);
         let mut loops = JoinSet::new();
         warn_of_unknown(hub);
@@ -66,9 +67,10 @@ impl Runner {
                 policy,
                 stage: stage.subscribe(),
             };
-            loops.spawn(serving.run());
+            loops.spawn(vital.keep("task runner", serving.run()));
         }
-        loops.spawn(sweep(hub.clone(), settings.retention, stage.subscribe()));
+        let sweep = sweep(hub.clone(), settings.retention, stage.subscribe());
+        loops.spawn(vital.keep("task sweeper", sweep));
         Self { stage, loops }
     }
 

@@ -28,6 +28,10 @@ const POOL_IDLE_MAX: usize = 256;
 /// The most headers of an answer.
 const ANSWER_HEADERS_MAX: usize = 128;
 
+/// What a connection reads, or holds to be written, at once: an idle one keeps the last buffer that it read
+/// into. It bounds the head of an answer too.
+const BUFFER_BYTES: usize = 64 * 1_024;
+
 /// The time between two pings on an HTTP/2 connection in use, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(10);
 
@@ -63,6 +67,7 @@ impl UpstreamClient {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_IDLE_MAX)
             .http1_max_headers(ANSWER_HEADERS_MAX)
+            .http1_max_buf_size(BUFFER_BYTES)
             .http2_adaptive_window(true)
             .http2_keep_alive_interval(HTTP2_PING)
             .http2_keep_alive_timeout(HTTP2_PING)

@@ -1,6 +1,7 @@
 //! The public door over real sockets: raw clients, scripted upstreams, fake peers, a real engine.
 
 mod attempts;
+mod bodies;
 mod door;
 mod explaining;
 mod introductions;

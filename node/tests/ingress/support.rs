@@ -19,6 +19,7 @@ use grapevine_core::outcome::RetryOn;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
+use grapevine_node::bodies::BodyBudget;
 use grapevine_node::clock::Clock;
 use grapevine_node::config::checked::{ProxyProtocol, TimeoutConfig};
 use grapevine_node::driver::{Desk, Driver, Outlets};
@@ -28,6 +29,7 @@ use grapevine_node::observe::history::History;
 use grapevine_node::observe::record::{Recorder, RequestRecord};
 use grapevine_node::readiness::Readiness;
 use grapevine_node::upstream::{self, Targets, UpstreamClient};
+use grapevine_node::vital::Vital;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -258,6 +260,7 @@ pub(crate) struct Plan {
     pub(crate) listen: ListenSettings,
     pub(crate) peers: FakePeers,
     pub(crate) locate: Locate,
+    pub(crate) body_memory: u64,
     /// (node, tier) of peers with an upstream called `theirs`.
     pub(crate) known_peers: Vec<(&'static str, u16)>,
 }
@@ -299,6 +302,7 @@ impl Default for Plan {
             },
             peers: FakePeers::none(),
             locate: Locate::default(),
+            body_memory: 64 << 20,
             known_peers: vec![],
         }
     }
@@ -364,11 +368,14 @@ impl Plan {
         let kept_targets = targets.clone();
         let passed = self.settings.passed.clone();
         let settings = Arc::new(ArcSwap::from_pointee(self.settings));
+        let bodies = BodyBudget::seeded(self.body_memory, 1);
+        let kept_bodies = bodies.clone();
         let (peers, locate, making) = (self.peers, self.locate, desk.clone());
         let make = move |_| Context {
             settings: settings.clone(),
             desk: making.clone(),
             recorder: recorder.clone(),
+            bodies: bodies.clone(),
             local: UpstreamClient::new(
                 targets.clone(),
                 passed.clone(),
@@ -379,11 +386,12 @@ impl Plan {
             locate: locate.clone(),
             background: grapevine_node::ingress::Background::default(),
         };
-        let workers = Workers::start(self.listen, make).expect("a listener");
+        let workers = Workers::start(self.listen, &Vital::default(), make).expect("a listener");
         Node {
             address: workers.address(),
             workers,
             desk,
+            bodies: kept_bodies,
             history,
             targets: kept_targets,
             _outlets: outlets,
@@ -448,6 +456,7 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) workers: Workers,
     pub(crate) desk: Desk,
+    pub(crate) bodies: BodyBudget,
     pub(crate) history: History,
     pub(crate) targets: Targets,
     _outlets: Outlets,

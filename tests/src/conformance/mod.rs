@@ -114,7 +114,7 @@ fn all() -> Vec<(&'static str, Run)> {
         queue::many_adds_with_one_key_make_one_task,
         queue::higher_priority_goes_first_then_the_oldest,
         queue::delayed_task_waits_for_its_time,
-        queue::task_is_given_in_its_regions_only,
+        queue::task_is_given_and_listed_in_its_regions_only,
         queue::other_services_tasks_are_not_given,
         queue::list_filters_and_pages_newest_first,
         queue::counts_tell_what_waits_runs_and_died,

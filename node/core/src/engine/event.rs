@@ -159,6 +159,9 @@ pub enum Event {
     Configured(Vec<UpstreamSpec>),
     /// The configured residency rules, at the start and after a reload.
     RulesChanged(Residency),
+    /// The node introduced itself to a mesh and waits for its peers: it becomes ready by itself once it knows
+    /// them, or when the wait is over.
+    JoinBegan,
     /// The node itself moved on in its life.
     PhaseChanged(Phase),
     /// The background work of the node changed; to be told at most once per second, but for transitions.

@@ -22,6 +22,10 @@ impl<K: Ord, V> Few<K, V> {
         self.0.iter().map(|(_, value)| value)
     }
 
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.find(key).is_ok()
+    }
+
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let index = self.find(key).ok()?;
         Some(&mut self.0[index].1)

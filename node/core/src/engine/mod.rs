@@ -9,6 +9,7 @@
 
 mod event;
 mod few;
+mod join;
 mod local;
 mod locals;
 mod peer;
@@ -24,7 +25,7 @@ use rand_core::Rng;
 use crate::fact::{Change, Fact, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
-use crate::residency::{PeerRules, RulesFact};
+use crate::residency::{MeshRules, RulesFact};
 use crate::time::Instant;
 use crate::units::Tier;
 use crate::view::View;
@@ -76,8 +77,10 @@ pub struct Engine {
     incumbents: BTreeMap<(ModelName, Tier), (NodeName, UpstreamName)>,
     /// The own residency rules; `None` until they were told, and so nothing is told of them.
     rules: Option<Arc<RulesFact>>,
-    peer_rules: Arc<[PeerRules]>,
+    mesh_rules: Arc<MeshRules>,
     introduced: bool,
+    /// When a node that joins stops waiting for its peers; `None` while it does not wait.
+    join_ends_at: Option<Instant>,
     peers_seen_at: Instant,
     forgot_at: Instant,
     /// The earliest of all peers; never later than the true one.
@@ -107,8 +110,9 @@ impl Engine {
             peers: BTreeMap::new(),
             incumbents: BTreeMap::new(),
             rules: None,
-            peer_rules: Arc::default(),
+            mesh_rules: Arc::new(MeshRules::of_one()),
             introduced: false,
+            join_ends_at: None,
             peers_seen_at: now,
             forgot_at: now,
             suspicion_ends_at: None,
@@ -135,7 +139,8 @@ impl Engine {
     fn take(&mut self, now: Instant, event: Event, rng: &mut impl Rng, effects: &mut Vec<Effect>) {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
-            Event::RulesChanged(rules) => self.rules_changed(rules, effects),
+            Event::RulesChanged(rules) => self.rules_changed(now, rules, effects),
+            Event::JoinBegan => self.begin_join(now),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
             Event::ServicesChanged(fact) => self.change_services(fact, effects),
             Event::AnswerBegan(report) => self.local_answer_began(now, &report),
@@ -195,6 +200,7 @@ impl Engine {
     /// Lets time do its part: cooldowns end, probes fall due, figures are told, the dead forgotten.
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.advance_locals(now, effects);
+        self.end_join(now, effects);
         // Looking at every peer after every event would cost more than the event, in a large mesh.
         if now.since(self.peers_seen_at) < PEERS_INTERVAL {
             return;
@@ -255,7 +261,7 @@ impl Engine {
         let locals = locals.filter_map(|local| local.next_wake(interval));
         let suspicion = self.suspicion_ends_at;
         let suspicion = suspicion.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
-        locals.chain(suspicion).min()
+        locals.chain(suspicion).chain(self.join_ends_at).min()
     }
 
     /// Whether a new view should be published.

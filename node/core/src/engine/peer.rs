@@ -48,6 +48,8 @@ pub(super) struct Peer {
     pub(super) rtt: Option<Duration>,
     /// What it last told of its residency rules, in whatever life.
     pub(super) rules: Option<Arc<RulesFact>>,
+    /// Since when its rules have been others than this node's; `None` while they are the same.
+    pub(super) rules_differ_since: Option<Instant>,
     stamps: Few<FactKey, Stamp>,
     /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
     lapsed: bool,
@@ -133,6 +135,7 @@ impl Peer {
             link: Link::Down,
             rtt: None,
             rules: None,
+            rules_differ_since: None,
             stamps: Few::new(),
             lapsed: false,
             suspect_until: None,
@@ -149,6 +152,11 @@ impl Peer {
             Link::Up if self.suspect_until.is_some() => Reach::Silent,
             Link::Up => Reach::Open,
         }
+    }
+
+    /// Whether it has published what a node publishes first: its rules, itself, its upstreams and its phase.
+    pub(super) fn is_introduced(&self) -> bool {
+        self.fact.is_some() && self.stamps.contains(&FactKey::Phase)
     }
 
     pub(super) fn next_wake(&self) -> Option<Instant> {
@@ -254,7 +262,10 @@ impl Engine {
         let mut due = ViewDue::Soon;
         match fact {
             Fact::Node(fact) => {
-                peer.fact = Some(fact);
+                let is_first = peer.fact.replace(fact).is_none();
+                if is_first {
+                    self.voter_came(now, &node);
+                }
                 due = ViewDue::Now;
             }
             Fact::Phase(phase) => {
@@ -280,7 +291,7 @@ impl Engine {
                 peer.upstreams.remove(&name);
                 due = ViewDue::Now;
             }
-            Fact::Rules(rules) => self.rules_heard(&node, rules, effects),
+            Fact::Rules(rules) => self.rules_heard(now, &node, rules, effects),
         }
         self.view_becomes(due);
         if via == Via::Rumor {

@@ -75,7 +75,7 @@ impl Engine {
             no_model: tiers(now, all, |_, _| false),
             own,
             nodes: self.nodes(now),
-            peer_rules: Arc::clone(&self.peer_rules),
+            mesh_rules: Arc::clone(&self.mesh_rules),
         }
     }
 
@@ -218,7 +218,7 @@ impl Engine {
                 .values()
                 .map(|local| own_status(now, local))
                 .collect(),
-            rules_differ: false,
+            rules_differ_since: None,
         };
         let peers = self.peers.iter().map(|(name, peer)| NodeView {
             name: name.clone(),
@@ -230,7 +230,7 @@ impl Engine {
             rtt: peer.rtt,
             services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),
-            rules_differ: self.differs(peer),
+            rules_differ_since: peer.rules_differ_since,
         });
         std::iter::once(own).chain(peers).collect()
     }

@@ -1,9 +1,9 @@
 //! The residency rules of this node and of its peers.
 //!
-//! A peer's rules hold here as long as the peer is remembered, dead or alive and over its restarts, until it
-//! tells others: that it cannot be heard does not open its fence.
+//! What a peer published of its rules counts here as long as the peer is remembered, dead or alive and over
+//! its restarts, until it publishes others: that it cannot be reached does not take its vote away.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::peer::Peer;
@@ -11,11 +11,17 @@ use super::{Effect, Engine, ViewDue};
 use crate::fact::Fact;
 use crate::ids::NodeName;
 use crate::notice::Notice;
-use crate::residency::{PeerRules, Residency, RulesFact};
+use crate::residency::{MeshRules, PeerRules, Residency, RulesFact};
+use crate::time::Instant;
 
 impl Engine {
-    /// Takes this node's own rules and tells them.
-    pub(super) fn rules_changed(&mut self, rules: Residency, effects: &mut Vec<Effect>) {
+    /// Takes this node's own rules and publishes them.
+    pub(super) fn rules_changed(
+        &mut self,
+        now: Instant,
+        rules: Residency,
+        effects: &mut Vec<Effect>,
+    ) {
         let digest = rules.digest();
         if self.rules.as_ref().is_some_and(|own| own.digest == digest) {
             return;
@@ -23,15 +29,19 @@ impl Engine {
         let rules = Arc::new(RulesFact { digest, rules });
         self.rules = Some(Arc::clone(&rules));
         self.publish(Fact::Rules(rules), true, effects);
+        for (name, peer) in &mut self.peers {
+            peer.compare_rules(now, digest);
+            if peer.rules_differ_since.is_some() {
+                effects.push(Effect::Notice(Notice::RulesDiffer { peer: name.clone() }));
+            }
+        }
         self.gather_rules();
-        let differing = self.peers.iter().filter(|(_, peer)| self.differs(peer));
-        let notices = differing.map(|(name, _)| Notice::RulesDiffer { peer: name.clone() });
-        effects.extend(notices.map(Effect::Notice));
     }
 
-    /// Takes the rules that `name` told.
+    /// Takes the rules that `name` published.
     pub(super) fn rules_heard(
         &mut self,
+        now: Instant,
         name: &NodeName,
         rules: Arc<RulesFact>,
         effects: &mut Vec<Effect>,
@@ -41,10 +51,10 @@ impl Engine {
             return;
         };
         let agreed = peer.rules.as_ref().is_none_or(|rules| rules.digest == own);
-        let agrees = rules.digest == own;
         peer.rules = Some(rules);
+        peer.compare_rules(now, own);
         let peer = name.clone();
-        match (agreed, agrees) {
+        match (agreed, self.peers[name].rules_differ_since.is_none()) {
             (_, false) => effects.push(Effect::Notice(Notice::RulesDiffer { peer })),
             (false, true) => effects.push(Effect::Notice(Notice::RulesAgree { peer })),
             (true, true) => {}
@@ -52,30 +62,60 @@ impl Engine {
         self.gather_rules();
     }
 
-    /// Of no rules where none were told.
+    /// Notes that `name` introduced itself: from now on it counts among those who agree or do not.
+    pub(super) fn voter_came(&mut self, now: Instant, name: &NodeName) {
+        let own = self.rules_digest();
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.compare_rules(now, own);
+        }
+        self.gather_rules();
+    }
+
+    /// Of no rules where none were published.
     fn rules_digest(&self) -> u64 {
         self.rules.as_ref().map_or(0, |rules| rules.digest)
     }
 
-    /// Whether `peer` goes by other rules than this node; one that told none counts where there are some.
-    pub(super) fn differs(&self, peer: &Peer) -> bool {
-        let told = peer.rules.as_ref().map(|rules| rules.digest);
-        let known = told.or(peer.fact.as_ref().map(|_| 0));
-        known.is_some_and(|digest| digest != self.rules_digest())
+    /// Gathers the sets of rules that differ from the own, each once with the number of its nodes.
+    pub(super) fn gather_rules(&mut self) {
+        let own = self.rules_digest();
+        let mut sets: BTreeMap<u64, PeerRules> = BTreeMap::new();
+        let published = self.peers.iter();
+        let published = published.filter_map(|(name, peer)| Some((name, peer.rules.as_ref()?)));
+        let others =
+            published.filter(|(_, rules)| rules.digest != own && !rules.rules.rules().is_empty());
+        for (name, rules) in others {
+            let set = sets.entry(rules.digest).or_insert_with(|| PeerRules {
+                node: name.clone(),
+                nodes: 0,
+                fact: Arc::clone(rules),
+            });
+            set.nodes += 1;
+        }
+        let gathered = MeshRules {
+            others: sets.into_values().collect(),
+            nodes: 1 + self.peers.values().filter(|peer| peer.votes()).count(),
+        };
+        if *self.mesh_rules != gathered {
+            self.mesh_rules = Arc::new(gathered);
+            self.view_becomes(ViewDue::Now);
+        }
+    }
+}
+
+impl Peer {
+    /// Whether it counts among all nodes: it has shown itself, not merely been named.
+    const fn votes(&self) -> bool {
+        self.fact.is_some() || self.rules.is_some()
     }
 
-    /// Gathers what differs from the own rules, each once.
-    pub(super) fn gather_rules(&mut self) {
-        let mut seen = BTreeSet::from([self.rules_digest()]);
-        let told = self.peers.iter();
-        let told = told.filter_map(|(name, peer)| Some((name, peer.rules.as_ref()?)));
-        let others = told.filter(|(_, rules)| seen.insert(rules.digest));
-        let others = others.filter(|(_, rules)| !rules.rules.rules().is_empty());
-        let gathered = others.map(|(name, rules)| PeerRules {
-            node: name.clone(),
-            fact: Arc::clone(rules),
-        });
-        self.peer_rules = gathered.collect();
-        self.view_becomes(ViewDue::Now);
+    /// Compares its rules with `own`; one that introduced itself and published none has none.
+    fn compare_rules(&mut self, now: Instant, own: u64) {
+        let published = self.rules.as_ref().map(|rules| rules.digest);
+        let known = published.or(self.fact.as_ref().map(|_| 0));
+        self.rules_differ_since = match known.is_some_and(|digest| digest != own) {
+            true => self.rules_differ_since.or(Some(now)),
+            false => None,
+        };
     }
 }

@@ -863,10 +863,14 @@ fn rules_fact(rules: &Residency) -> Fact {
     }))
 }
 
-/// The nodes whose rules hold at `usa`, beside its own.
+/// The nodes whose rules `usa` knows beside its own, one for each set.
 fn lenders(bench: &mut Bench) -> Vec<String> {
     let view = bench.engine.view(bench.now);
-    let lenders = view.peer_rules.iter().map(|rules| rules.node.to_string());
+    let lenders = view
+        .mesh_rules
+        .others
+        .iter()
+        .map(|set| set.node.to_string());
     lenders.collect()
 }
 
@@ -887,13 +891,13 @@ fn own_rules_are_told_at_once_and_only_when_they_change() {
 }
 
 #[test]
-fn peers_rules_hold_until_they_are_the_own() {
+fn peers_rules_are_kept_until_they_are_the_own() {
     let mut bench = Bench::new();
     let effects = bench.hear("eur", 1, rules_fact(&rules("eur")));
     let differ = Effect::Notice(Notice::RulesDiffer { peer: node("eur") });
     assert!(effects.contains(&differ));
     bench.hear("fra", 1, rules_fact(&rules("eur")));
-    assert_eq!(lenders(&mut bench), ["eur"], "equal rules hold once");
+    assert_eq!(lenders(&mut bench), ["eur"], "equal rules are one set");
     bench.tell(Event::RulesChanged(rules("eur")));
     assert_eq!(lenders(&mut bench), [""; 0]);
     let effects = bench.hear("eur", 2, rules_fact(&rules("fra")));
@@ -924,10 +928,97 @@ fn peers_rules_outlast_its_link_and_its_restart_but_not_its_memory() {
 fn peer_that_tells_no_rules_is_shown_where_there_are_some() {
     let mut bench = Bench::new();
     bench.meet("old", NEAR, TTFT);
-    let differs = |bench: &mut Bench| bench.engine.view(bench.now).nodes[1].rules_differ;
+    let differs = |bench: &mut Bench| {
+        bench.engine.view(bench.now).nodes[1]
+            .rules_differ_since
+            .is_some()
+    };
     assert!(!differs(&mut bench));
     bench.tell(Event::RulesChanged(rules("eur")));
     assert!(differs(&mut bench));
     bench.hear("old", 9, rules_fact(&rules("eur")));
     assert!(!differs(&mut bench));
+}
+
+#[test]
+fn every_node_that_introduced_itself_counts_among_those_who_agree() {
+    let mut bench = Bench::new();
+    let mesh = |bench: &mut Bench| {
+        let rules = bench.engine.view(bench.now).mesh_rules;
+        let sets = rules.others.iter();
+        let sets: Vec<_> = sets.map(|set| (set.node.to_string(), set.nodes)).collect();
+        (rules.nodes, sets)
+    };
+    assert_eq!(mesh(&mut bench), (1, vec![]));
+    bench.tell(Event::MembersChanged(BTreeSet::from([node("named")])));
+    assert_eq!(mesh(&mut bench), (1, vec![]), "a name alone is no node");
+    bench.hear("old", 1, Fact::Node(node_fact("old")));
+    bench.hear("eur", 1, rules_fact(&rules("eur")));
+    bench.hear("eur", 2, Fact::Node(node_fact("eur")));
+    bench.hear("fra", 1, rules_fact(&rules("eur")));
+    assert_eq!(mesh(&mut bench), (4, vec![("eur".to_string(), 2)]));
+    bench.tell(Event::RulesChanged(rules("eur")));
+    assert_eq!(mesh(&mut bench), (4, vec![]));
+}
+
+#[test]
+fn rules_that_differ_are_shown_with_the_moment_they_began_to() {
+    let mut bench = Bench::new();
+    bench.hear("eur", 1, rules_fact(&rules("eur")));
+    let since = |bench: &mut Bench| {
+        let view = bench.engine.view(bench.now);
+        view.nodes[1].rules_differ_since
+    };
+    let began = since(&mut bench);
+    assert!(began.is_some());
+    bench.wait(Duration::from_secs(5));
+    bench.hear("eur", 2, rules_fact(&rules("fra")));
+    assert_eq!(since(&mut bench), began);
+    bench.tell(Event::RulesChanged(rules("fra")));
+    assert_eq!(since(&mut bench), None);
+}
+
+/// The phase of a node that joins at `Instant::START`, after `meet`.
+fn phase_after(meet: impl Fn(&mut Bench)) -> Phase {
+    let mut bench = Bench::new();
+    bench.tell(Event::JoinBegan);
+    meet(&mut bench);
+    bench.engine.view(bench.now).phase
+}
+
+fn lives(bench: &mut Bench, names: &[&str]) {
+    let names = names.iter().map(|name| node(name)).collect();
+    bench.tell(Event::MembersChanged(names));
+}
+
+#[test]
+fn node_that_joins_is_ready_once_each_live_peer_introduced_itself() {
+    let half = |bench: &mut Bench| {
+        lives(bench, &["jpn", "sgp"]);
+        bench.meet("jpn", NEAR, TTFT);
+    };
+    assert_eq!(phase_after(|_| {}), Phase::Joining);
+    assert_eq!(phase_after(half), Phase::Joining);
+    let whole = |bench: &mut Bench| {
+        half(bench);
+        bench.hear("sgp", 1, Fact::Node(node_fact("sgp")));
+        bench.hear("sgp", 2, Fact::Phase(Phase::Joining));
+    };
+    assert_eq!(phase_after(whole), Phase::Ready);
+}
+
+#[test]
+fn node_that_joins_alone_is_ready_when_its_wait_is_over() {
+    let after = |span| phase_after(|bench| drop(bench.wait(span)));
+    assert_eq!(after(Duration::from_millis(1_999)), Phase::Joining);
+    assert_eq!(after(Duration::from_secs(2)), Phase::Ready);
+}
+
+#[test]
+fn node_that_drains_while_it_joins_does_not_become_ready() {
+    let drained = |bench: &mut Bench| {
+        bench.tell(Event::PhaseChanged(Phase::Draining));
+        bench.wait(Duration::from_secs(3));
+    };
+    assert_eq!(phase_after(drained), Phase::Draining);
 }

@@ -144,6 +144,9 @@ pub enum PlanError {
         /// Known models with the most similar names, at most three.
         nearest: Vec<ModelName>,
     },
+    /// The node has just started and does not know its peers yet, and nothing it knows can answer.
+    #[error("node does not know its peers yet")]
+    Joining,
     /// The model is known, but none of its upstreams can be reached.
     #[error("no upstream for this model can be reached")]
     NoneReachable {

@@ -15,6 +15,10 @@ use crate::view::{Candidate, Reach, Routes, View};
 /// When a client should try again while no upstream can be reached. Small, since the SDKs wait it out.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+const NONE_REACHABLE: PlanError = PlanError::NoneReachable {
+    retry_after: RETRY_AFTER,
+};
+
 impl Ask<'_> {
     /// Whether the request may go to `candidate`.
     // Invariant: every choice of a plan was allowed by this, the last resort and the trial included.
@@ -45,7 +49,8 @@ impl Ask<'_> {
 /// several attempts follow again at the end, while attempts are left.
 ///
 /// # Errors
-/// When no node knows the model, none of its upstreams can be reached, or none is allowed.
+/// When no node knows the model, none of its upstreams can be reached, or none is allowed; or when the node
+/// has just started and may learn of one in a moment.
 pub fn plan(
     view: &View,
     ask: &Ask<'_>,
@@ -54,10 +59,8 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let Some(routes) = view.routes(ask.model) else {
         if view.phase == Phase::Joining {
-            // It does not even know its own upstreams yet, and clients take an unknown model for final.
-            return Err(PlanError::NoneReachable {
-                retry_after: RETRY_AFTER,
-            });
+            // Clients take an unknown model for final, and so they do a closed fence below.
+            return Err(PlanError::Joining);
         }
         let asked = ask.model.map(|model| nearest(model, view.models.keys()));
         return Err(PlanError::UnknownModel {
@@ -80,7 +83,7 @@ pub fn plan(
         }
     }
     if choices.is_empty() {
-        let choice = last_resort(routes, ask, now)?;
+        let choice = last_resort(view.phase, routes, ask, now)?;
         return Ok(Plan {
             choices: vec![choice],
             last_resort: true,
@@ -106,7 +109,12 @@ fn push_trial(choices: &mut Vec<Choice>, unusable: &[Arc<Candidate>], ask: &Ask<
 }
 
 /// The least bad of those out of use: reachable ones only, the soonest to return first.
-fn last_resort(routes: &Routes, ask: &Ask<'_>, now: Instant) -> Result<Choice, PlanError> {
+fn last_resort(
+    phase: Phase,
+    routes: &Routes,
+    ask: &Ask<'_>,
+    now: Instant,
+) -> Result<Choice, PlanError> {
     let all = || {
         routes
             .tiers
@@ -119,10 +127,14 @@ fn last_resort(routes: &Routes, ask: &Ask<'_>, now: Instant) -> Result<Choice, P
     if let Some(candidate) = reachable.min_by_key(|candidate| candidate.upstream.reach) {
         return Ok(choice(candidate, Reason::LastResort, now));
     }
-    if all().any(|candidate| ask.allows(candidate)) || all().next().is_none() {
-        return Err(PlanError::NoneReachable {
-            retry_after: RETRY_AFTER,
-        });
+    if all().any(|candidate| ask.allows(candidate)) {
+        return Err(NONE_REACHABLE);
+    }
+    if phase == Phase::Joining {
+        return Err(PlanError::Joining);
+    }
+    if all().next().is_none() {
+        return Err(NONE_REACHABLE);
     }
     let by = match all().any(|candidate| ask.is_permitted(candidate)) {
         true => Bar::Wish,

@@ -88,7 +88,7 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
         no_model: Routes::default(),
         own: BTreeMap::new(),
         nodes: Vec::new(),
-        peer_rules: Arc::default(),
+        mesh_rules: Arc::default(),
     }
 }
 
@@ -390,7 +390,26 @@ fn node_that_has_just_started_does_not_say_that_a_model_is_unknown() {
     let mut view = view(Vec::new());
     view.phase = Phase::Joining;
     let refused = plan_with(&view, |_| {}, 1).expect_err("nobody serves it");
-    assert!(matches!(refused, PlanError::NoneReachable { .. }));
+    assert!(matches!(refused, PlanError::Joining));
+}
+
+#[test]
+fn node_that_has_just_started_does_not_say_that_a_fence_is_closed() {
+    let mut view = view(vec![upstream("a", 1)]);
+    let elsewhere = [RegionName::new("elsewhere").expect("a valid name")];
+    let refused = |view: &View, phase| {
+        let view = View {
+            phase,
+            ..view.clone()
+        };
+        let fenced = plan_with(&view, |ask| ask.fence = Some(&elsewhere), 1);
+        fenced.expect_err("it is fenced off")
+    };
+    assert!(matches!(refused(&view, Phase::Joining), PlanError::Joining));
+    let by = Bar::Residency;
+    assert_eq!(refused(&view, Phase::Ready), PlanError::NotAllowed { by });
+    view.phase = Phase::Joining;
+    assert!(plan_with(&view, |_| {}, 1).is_ok(), "it serves what it can");
 }
 
 #[test]

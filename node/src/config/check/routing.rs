@@ -127,8 +127,10 @@ impl Checker<'_> {
             connections.1,
             1..=1_000_000,
         );
+        let body = self.size("limits.body", file.body.as_ref(), default.body, body);
         LimitsConfig {
-            body: self.size("limits.body", file.body.as_ref(), default.body, body),
+            body,
+            body_memory: self.body_memory(file, body, default.body_memory),
             header_count: usize::try_from(count).unwrap_or(default.header_count),
             header_size: self.size(
                 "limits.header_size",
@@ -152,5 +154,16 @@ impl Checker<'_> {
             ),
             polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),
         }
+    }
+
+    /// One sender alone may hold half of it: so much must be there that a body of the largest size goes in.
+    fn body_memory(&mut self, file: &LimitsFile, body: ByteSize, default: ByteSize) -> ByteSize {
+        let least = ByteSize::bytes(body.get() * 2);
+        self.size(
+            "limits.body_memory",
+            file.body_memory.as_ref(),
+            default.max(least),
+            least..=ByteSize::mib(1_024 * 1_024),
+        )
     }
 }

@@ -285,6 +285,20 @@ fn durations_and_sizes_need_a_unit() {
 }
 
 #[test]
+fn memory_for_bodies_must_hold_two_of_the_largest() {
+    assert_eq!(
+        problems("limits: {body: 200MiB, body_memory: 300MiB}\n"),
+        [
+            "1:37: limits.body_memory: 300MiB must be from 400MiB to 1024GiB; write a size in that range"
+        ]
+    );
+    let memory = |yaml| good(yaml).limits.body_memory.to_string();
+    assert_eq!(memory("limits: {body: 200MiB}\n"), "400MiB");
+    assert_eq!(memory("limits: {body: 1MiB}\n"), "256MiB");
+    assert_eq!(memory("limits: {body_memory: 64MiB}\n"), "64MiB");
+}
+
+#[test]
 fn urls_hold_neither_credentials_nor_queries() {
     let remedy = "write it as https://HOST/v1; a key goes to api_key";
     let yaml = "upstreams:\n\

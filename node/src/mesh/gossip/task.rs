@@ -33,6 +33,7 @@ use super::seeds::{Seeds, Tried};
 use crate::driver::Telling;
 use crate::mesh::identity::{Signer, Verifier};
 use crate::mesh::wire::{Incoming, Outgoing};
+use crate::vital::Vital;
 
 mod lives;
 mod look;
@@ -63,6 +64,8 @@ pub struct GossipConfig {
     pub seeds: Vec<String>,
     /// Time between rounds; [`GOSSIP_INTERVAL`] unless there is a reason.
     pub interval: Duration,
+    /// Where the end of its task is reported.
+    pub vital: Vital,
 }
 
 /// Running gossip; ended when dropped. Peers then find out by its silence.
@@ -120,13 +123,14 @@ impl Gossip {
         let mut tick = interval(config.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let seeds = Seeds::look_up(&config.seeds);
-        let task = tokio::spawn(task.run(Ends {
+        let task = task.run(Ends {
             events,
             tellings,
             rumors,
             seeds,
             tick,
-        }));
+        });
+        let task = tokio::spawn(config.vital.keep("gossip", task));
         Self {
             counters,
             quarantined,

@@ -2,12 +2,13 @@
 
 use grapevine_core::ids::RegionName;
 use grapevine_core::outcome::{Outcome, Refusal};
-use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart};
+use grapevine_proto::frame::{BODY_BYTES_MAX, HEAD_BYTES_MAX, RequestHead, ResponseStart};
 use quinn::{RecvStream, VarInt};
 use tokio::net::UdpSocket;
 
-use super::support::{Fake, Node, RawPeer, TestMesh, head, soon, until};
-use crate::mesh::streams;
+use super::support::{Fake, IN_FLIGHT_MAX, Node, RawPeer, TestMesh, head, soon, until};
+use crate::bodies::BodyBudget;
+use crate::mesh::{MeshConfig, streams};
 
 /// A node whose upstream must not be called, and a peer that speaks frames by hand.
 async fn victim() -> (Node, RawPeer, tokio::sync::mpsc::Receiver<&'static str>) {
@@ -123,14 +124,79 @@ async fn upload_that_is_reset_or_loses_its_link_ends_the_call() {
     for code in [Some(VarInt::from_u32(0x10)), None] {
         let (mut send, _recv) = raw.connection.open_bi().await.expect("a stream");
         send.write_all(&bytes).await.expect("a write");
-        until("start of the call", || node.own_in_flight() == 1).await;
+        until("half of the body", || node.bodies.held() > 5_000).await;
         match code {
             Some(code) => send.reset(code).expect("an open stream"),
             None => raw.connection.close(VarInt::from_u32(0), b""),
         }
-        until("end of the call", || node.own_in_flight() == 0).await;
+        until("end of the call", || node.bodies.held() == 0).await;
     }
     assert!(called.try_recv().is_err(), "the upstream was called");
+}
+
+#[tokio::test]
+async fn announced_bodies_take_no_place_and_no_memory() {
+    let mesh = TestMesh::new();
+    let mut node = mesh.node_with("a", &[], Fake::echo()).await;
+    let raw = RawPeer::connect(&mesh, node.address(), "b", "b").await;
+    node.hears_up("b").await;
+    let mut open = Vec::new();
+    for index in 0..8 {
+        let id = format!("announced-{index}");
+        let head = head(&id, BODY_BYTES_MAX).encode().expect("a frame");
+        let (mut send, recv) = raw.connection.open_bi().await.expect("a stream");
+        send.write_all(&head).await.expect("a write");
+        open.push((send, recv));
+    }
+    until("the heads", || node.bodies.held() > 0).await;
+    // More than the upstream has places for, one after the other and beside those that wait.
+    for index in 0..2 * IN_FLIGHT_MAX {
+        let id = format!("sent-{index}");
+        let mut bytes = head(&id, 3).encode().expect("a frame");
+        bytes.extend_from_slice(b"abc");
+        let mut recv = sent(&raw, &bytes).await;
+        let read = soon("answer", streams::read_frame(&mut recv, HEAD_BYTES_MAX)).await;
+        let payload = read.expect("a frame");
+        let start = ResponseStart::decode(&payload).expect("a readable frame");
+        assert!(matches!(start, ResponseStart::Answer(_)), "{start:?}");
+    }
+    assert!(node.bodies.held() < 8 * HEAD_BYTES_MAX as u64);
+}
+
+#[tokio::test]
+async fn peer_cannot_hold_the_memory_that_another_needs() {
+    let mesh = TestMesh::new();
+    let config = MeshConfig {
+        bodies: BodyBudget::seeded(1 << 20, 1),
+        ..mesh.config("a")
+    };
+    let mut node = Node::start(config, Fake::echo()).await;
+    let raw = RawPeer::connect(&mesh, node.address(), "b", "b").await;
+    node.hears_up("b").await;
+    let upload = async |raw: &RawPeer, id: &str, length: usize| {
+        let mut bytes = head(id, length + 1).encode().expect("a frame");
+        bytes.resize(bytes.len() + length, 7);
+        let (mut send, recv) = raw.connection.open_bi().await.expect("a stream");
+        // A refusal may stop it in the middle.
+        let _ = send.write_all(&bytes).await;
+        (send, recv)
+    };
+    let _held = upload(&raw, "held", 400_000).await;
+    until("the first body", || node.bodies.held() > 400_000).await;
+    let (_send, recv) = upload(&raw, "more", 300_000).await;
+    let (outcome, detail) = refusal(recv).await;
+    assert_eq!(outcome, Outcome::Refused(Refusal::Full));
+    assert!(detail.contains("limits.body_memory"), "{detail}");
+
+    let other = RawPeer::connect(&mesh, node.address(), "c", "c").await;
+    node.hears_up("c").await;
+    let mut bytes = head("other", 150_000).encode().expect("a frame");
+    bytes.resize(bytes.len() + 150_000, 7);
+    let mut recv = sent(&other, &bytes).await;
+    let read = soon("answer", streams::read_frame(&mut recv, HEAD_BYTES_MAX)).await;
+    let payload = read.expect("a frame");
+    let start = ResponseStart::decode(&payload).expect("a readable frame");
+    assert!(matches!(start, ResponseStart::Answer(_)), "{start:?}");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use crate::bodies::BodyBudget;
 use crate::clock::Clock;
 use crate::driver::{Desk, Driver};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, InsideDoor};
@@ -32,6 +33,7 @@ use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
 use crate::mesh::{MeshConfig, MeshHandle, Parts, start};
 use crate::observe::metrics::Metrics;
+use crate::vital::Vital;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,6 +97,8 @@ impl TestMesh {
             credentials: self.credentials(node),
             residency: Residency::default(),
             metrics: Metrics::new(node, "test"),
+            vital: Vital::default(),
+            bodies: BodyBudget::new(256 << 20),
         }
     }
 
@@ -202,6 +206,7 @@ pub(super) struct Node {
     pub(super) parts: Parts,
     pub(super) desk: Desk,
     pub(super) door: InsideDoor,
+    pub(super) bodies: BodyBudget,
     notices: mpsc::Receiver<Notice>,
 }
 
@@ -216,7 +221,7 @@ impl Node {
         local: Fake,
         serves_requests: bool,
     ) -> Self {
-        let name = config.node.clone();
+        let (name, bodies) = (config.node.clone(), config.bodies.clone());
         let clock = Clock::start();
         let identity = Identity {
             node: name.clone(),
@@ -249,6 +254,7 @@ impl Node {
             parts,
             desk,
             door,
+            bodies,
             notices: outlets.notices,
         }
     }

@@ -56,7 +56,7 @@ fn node(name: &str) -> NodeView {
             store: None,
         })),
         upstreams: vec![upstream],
-        rules_differ: true,
+        rules_differ_since: Some(Instant::START),
     }
 }
 
@@ -72,7 +72,7 @@ fn view() -> View {
         no_model: Routes::default(),
         own: BTreeMap::new(),
         nodes: vec![node("sgp"), node("usa")],
-        peer_rules: Arc::default(),
+        mesh_rules: Arc::default(),
     }
 }
 

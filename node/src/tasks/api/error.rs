@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
+use grapevine_core::share::Over;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
@@ -86,19 +87,32 @@ impl ApiError {
         }
     }
 
-    /// The request's body did not come in time, where that is what `error` is about.
-    pub fn of_slow_body(error: &(dyn Error + 'static)) -> Option<Self> {
+    /// The request's body came too slowly, or there was no room for it, where that is what `error` is about.
+    pub fn of_body(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut causes = std::iter::successors(Some(error), |cause| (*cause).source());
-        let is_slow = |error: &(dyn Error + 'static)| {
-            error.downcast_ref::<GuestGone>() == Some(&GuestGone::Paused)
-        };
-        causes.any(is_slow).then(|| Self {
-            retry_after: Some(RETRY_AFTER),
-            ..Self::new(
+        let (status, code, message) = match causes.find_map(|it| it.downcast_ref::<GuestGone>())? {
+            GuestGone::BrokenOff => return None,
+            GuestGone::Paused => (
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
                 "the request body did not arrive in time; send it faster or in smaller requests",
-            )
+            ),
+            GuestGone::NoRoom(Over::Whole) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "body_memory_full",
+                "request bodies hold the memory that this node has for them (limits.body_memory); \
+                 try again soon, or ask another node",
+            ),
+            GuestGone::NoRoom(Over::Share) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "body_share_full",
+                "the requests of this client hold their share of the memory for request bodies \
+                 (limits.body_memory); send fewer or smaller ones at a time",
+            ),
+        };
+        Some(Self {
+            retry_after: Some(RETRY_AFTER),
+            ..Self::new(status, code, message)
         })
     }
 
@@ -106,6 +120,7 @@ impl ApiError {
     fn kind(&self) -> &'static str {
         match self.status.as_u16() {
             403 => "permission_error",
+            429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
             _ => "server_error",
         }
@@ -152,7 +167,7 @@ impl From<Refused> for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
-        if let Some(slow) = Self::of_slow_body(&rejection) {
+        if let Some(slow) = Self::of_body(&rejection) {
             return slow;
         }
         let status = match rejection.status() {

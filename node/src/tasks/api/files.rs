@@ -213,7 +213,7 @@ async fn keep(
 }
 
 fn broken(error: MultipartError) -> ApiError {
-    if let Some(slow) = ApiError::of_slow_body(&error) {
+    if let Some(slow) = ApiError::of_body(&error) {
         return slow;
     }
     match error.status() {

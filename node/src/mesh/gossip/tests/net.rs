@@ -212,6 +212,7 @@ impl World {
             advertise: address(number),
             seeds,
             interval: super::super::task::GOSSIP_INTERVAL,
+            vital: crate::vital::Vital::default(),
         };
         let gossip = Gossip::start(
             config,
