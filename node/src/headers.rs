@@ -39,6 +39,33 @@ const CREDENTIALS: [HeaderName; 4] = [
     header::COOKIE,
 ];
 
+/// Headers that tell of the client rather than of the request, or that are made anew; beside them all that
+/// begin with `x-forwarded-`.
+const NOT_PASSED_ON: [HeaderName; 5] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// How a body is to be read.
+const FRAMING: [HeaderName; 3] = [
+    header::CONNECTION,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+];
+
+/// Headers by which some servers take another method or path than the request line's.
+const REQUEST_OVERRIDES: [&str; 6] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
 /// How long the head says that the body is, in bytes; `None` where it does not say or is not understood.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
@@ -74,6 +101,39 @@ pub fn strip_credentials(headers: &mut HeaderMap) {
     for name in &CREDENTIALS {
         headers.remove(name);
     }
+}
+
+/// Leaves the headers that an upstream may see, out of those of a client or of a peer.
+pub fn clean_request(headers: &mut HeaderMap) {
+    while let Some(name) = headers.keys().find(|name| is_kept_back(name)).cloned() {
+        headers.remove(name);
+    }
+    strip_credentials(headers);
+    strip_hop_by_hop(headers);
+    for name in &NOT_PASSED_ON {
+        headers.remove(name);
+    }
+}
+
+/// Whether a header is our own, or would have an upstream serve another request than the one that was
+/// looked at. Servers that pass headers on as variables read `_` as `-`.
+fn is_kept_back(name: &HeaderName) -> bool {
+    let is_named = |name: &str| {
+        name.starts_with(OWN_PREFIX)
+            || name.starts_with("x-forwarded-")
+            || REQUEST_OVERRIDES.contains(&name)
+    };
+    let name = name.as_str();
+    if !name.contains('_') {
+        return is_named(name);
+    }
+    let name = name.replace('_', "-");
+    let is_own = |known: &HeaderName| known.as_str() == name;
+    is_named(&name)
+        || FRAMING.iter().any(is_own)
+        || CREDENTIALS.iter().any(is_own)
+        || HOP_BY_HOP.iter().any(is_own)
+        || NOT_PASSED_ON.iter().any(is_own)
 }
 
 /// Removes every header of our own.
@@ -156,6 +216,40 @@ mod tests {
         strip_own(&mut headers);
         strip_credentials(&mut headers);
         assert_eq!(headers, map(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn nothing_in_a_request_makes_an_upstream_serve_another() {
+        let mut headers = map(&[
+            ("content-type", "application/json"),
+            ("content_type", "multipart/form-data; boundary=b"),
+            ("content_length", "1"),
+            ("transfer_encoding", "chunked"),
+            ("x_api_key", "k"),
+            ("x_grapevine_hops", "0"),
+            ("x-grapevine-hops", "0"),
+            ("x-http-method-override", "DELETE"),
+            ("x_http_method_override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("x-rewrite-url", "/admin"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x_forwarded_for", "127.0.0.1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "1"),
+            ("host", "other"),
+            ("authorization", "Bearer k"),
+            ("connection", "x-named"),
+            ("x-named", "1"),
+            ("session_id", "s"),
+            ("anthropic-version", "2023-06-01"),
+        ]);
+        clean_request(&mut headers);
+        let kept = map(&[
+            ("content-type", "application/json"),
+            ("session_id", "s"),
+            ("anthropic-version", "2023-06-01"),
+        ]);
+        assert_eq!(headers, kept);
     }
 
     #[test]

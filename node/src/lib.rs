@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod asked;
 pub mod bodies;
 pub mod cli;
 pub mod clock;

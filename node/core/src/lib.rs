@@ -10,6 +10,7 @@
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
+//!    [`forwarding`]: what may be sent to an upstream at all.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
@@ -27,6 +28,7 @@ pub mod address;
 pub mod country;
 pub mod engine;
 pub mod fact;
+pub mod forwarding;
 pub mod handover;
 pub mod health;
 pub mod homes;

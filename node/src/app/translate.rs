@@ -17,6 +17,7 @@ use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamM
 use crate::dns;
 use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
+use crate::mesh;
 use crate::observe::metrics::Metrics;
 use crate::observe::otlp::{Collector, Sender, Tracer};
 use crate::observe::trace::Sampler;
@@ -251,6 +252,14 @@ pub(super) fn bodies(config: &Config, metrics: &Metrics) -> BodyBudget {
     bodies
 }
 
+/// What the mesh asks about requests that peers forward.
+pub(super) fn serving_rules(config: &Config) -> mesh::ServingRules {
+    mesh::ServingRules {
+        residency: config.residency.clone(),
+        forwarding: config.forwarding.clone(),
+    }
+}
+
 pub(super) fn door(config: &Config) -> ingress::Settings {
     let keys = config.keys.iter().map(|key| Key {
         name: key.name.as_str().into(),
@@ -272,6 +281,7 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         in_flight_max: config.limits.in_flight,
         trusted_proxies: config.trusted_proxies.clone(),
         proxy_protocol: config.proxy_protocol,
+        forwarding: config.forwarding.clone(),
         strategy: config.routing.strategy,
         homes: config.geo.homes.clone(),
         residency: config.residency.clone(),

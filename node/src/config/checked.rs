@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::Mode;
@@ -54,6 +55,8 @@ pub struct Config {
     pub mesh: Option<MeshConfig>,
     /// The API endpoints that this node calls itself; empty makes it a relay.
     pub upstreams: Vec<UpstreamConfig>,
+    /// What may be asked of upstreams.
+    pub forwarding: Forwarding,
     /// How requests are sent and retried.
     pub routing: RoutingConfig,
     /// Where clients are, and which regions serve them.

@@ -1,6 +1,7 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
 use grapevine_core::engine::Probe;
+use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
 use grapevine_core::residency::{Residency, Rule, Unknown};
 use http::{HeaderName, HeaderValue};
@@ -27,6 +28,7 @@ impl Config {
             "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,
+            "forward": self.forwarding.extra().iter().map(extra_path).collect::<Vec<_>>(),
             "routing": routing(&self.routing),
             "geo": geo(&self.geo, &self.residency),
             "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
@@ -165,6 +167,13 @@ fn models(models: &UpstreamModels) -> Option<Value> {
         None => json!(model.name.as_str()),
     });
     Some(items.collect())
+}
+
+fn extra_path(path: &ExtraPath) -> Value {
+    json!({
+        "path": path.to_string(),
+        "methods": path.methods().names().collect::<Vec<_>>(),
+    })
 }
 
 fn routing(routing: &RoutingConfig) -> Value {

@@ -4,6 +4,7 @@
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
 mod dns;
+mod forward;
 mod geo;
 mod proxies;
 mod tasks;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use dns::DnsFile;
+pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
 
@@ -46,6 +48,9 @@ pub struct ConfigFile {
     pub mesh: Option<MeshFile>,
     /// The API endpoints that this node calls itself. Default: none, the node only passes on to others.
     pub upstreams: Option<Vec<Item<UpstreamFile>>>,
+    /// Paths that clients may ask upstreams for, with this node's credential, beside those of inference.
+    /// Default: none.
+    pub forward: Option<Vec<Item<ForwardFile>>>,
     /// How requests are sent and retried.
     pub routing: Option<RoutingFile>,
     /// Where clients are, and which regions serve them.

@@ -1,16 +1,22 @@
 //! Errors of our own: whose fault, whether a retry helps, and the same in the API's own shape.
 
+mod shape;
+
 use std::time::Duration;
 
+use grapevine_core::forwarding::{Methods, NotForwarded};
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
 use grapevine_core::residency::Fence;
 use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
-use serde_json::{Value, json};
 
+use crate::asked::AskedError;
 use crate::observe::excerpt::Excerpt;
 use crate::observe::metrics::RESIDENCY;
+use crate::scan::ScanError;
+
+pub(super) use shape::Shape;
 
 /// The longest wait that an error of ours asks for: clients should come back soon, since a mesh
 /// recovers soon.
@@ -19,26 +25,11 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// What a client is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// The code of a request that is wrong in itself.
+const INVALID: &str = "invalid_request";
+
 /// Names that an error about an unknown model suggests.
 const NEAREST_MAX: usize = 3;
-
-/// Whose error shape a path speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    OpenAi,
-    Anthropic,
-}
-
-impl Shape {
-    /// The shape for `path`.
-    pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/v1/messages") {
-            Self::Anthropic
-        } else {
-            Self::OpenAi
-        }
-    }
-}
 
 /// Why this node answers with an error of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +42,7 @@ pub(super) struct Problem {
     /// The part of the request that is at fault.
     pub(super) param: Option<&'static str>,
     /// The methods that the path takes, where the method is at fault.
-    pub(super) allow: Option<&'static str>,
+    pub(super) allow: Option<Methods>,
     /// When a retry may help; `None` when it does not.
     pub(super) retry_after: Option<Duration>,
 }
@@ -79,7 +70,29 @@ impl Problem {
     pub(super) fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
         Self {
             param,
-            ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+            ..Self::new(StatusCode::BAD_REQUEST, INVALID, message)
+        }
+    }
+
+    /// The body cannot be read with certainty.
+    fn unreadable(error: &AskedError) -> Self {
+        let (status, code, param) = match error {
+            AskedError::Unsupported => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                Some("content-type"),
+            ),
+            AskedError::Media(_) => (StatusCode::BAD_REQUEST, INVALID, Some("content-type")),
+            AskedError::Value { key, .. }
+            | AskedError::Scan(ScanError::Repeated { key } | ScanError::Lookalike { key }) => {
+                (StatusCode::BAD_REQUEST, INVALID, Some(*key))
+            }
+            AskedError::NoModel => (StatusCode::BAD_REQUEST, INVALID, Some("model")),
+            AskedError::Scan(_) => (StatusCode::BAD_REQUEST, INVALID, None),
+        };
+        Self {
+            param,
+            ..Self::new(status, code, error.to_string())
         }
     }
 
@@ -144,14 +157,28 @@ impl Problem {
         }
     }
 
-    pub(super) fn unknown_path(path: &str) -> Self {
+    /// The request may not be sent to an upstream.
+    pub(super) fn not_forwarded(path: &str, refusal: &NotForwarded) -> Self {
+        match refusal {
+            NotForwarded::UnknownPath => Self::unknown_path(path),
+            NotForwarded::Method(allowed) => Self::method_not_allowed(*allowed),
+            NotForwarded::NotPlain(_) | NotForwarded::Query(_) => {
+                Self::invalid(None, refusal.to_string())
+            }
+        }
+    }
+
+    fn unknown_path(path: &str) -> Self {
         // Any client can make up paths, and long ones.
         let path = Excerpt::of(path);
-        let message = format!("nothing is served at '{path}'; the API is below /v1/");
+        let message = format!(
+            "nothing is served at '{path}'; clients may ask for the model API below /v1/, and for what the \
+             operator of this node lists in 'forward'"
+        );
         Self::new(StatusCode::NOT_FOUND, "unknown_path", message)
     }
 
-    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
+    pub(super) fn method_not_allowed(allowed: Methods) -> Self {
         let message = format!("this path takes {allowed} only");
         Self {
             allow: Some(allowed),
@@ -166,6 +193,18 @@ impl Problem {
     pub(super) fn body_too_large(max: usize) -> Self {
         let message = format!("the request body is larger than the limit of {max} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    }
+
+    pub(super) fn coded_body() -> Self {
+        let message = "the request body must not be compressed: send it without Content-Encoding";
+        Self {
+            param: Some("content-encoding"),
+            ..Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                message,
+            )
+        }
     }
 
     pub(super) fn body_timed_out() -> Self {
@@ -289,6 +328,12 @@ impl Problem {
         )
     }
 
+    /// Rules about models concern this client, and the request names none.
+    pub(super) fn fence_needs_model() -> Self {
+        let message = "the request names no model, and data residency rules about models concern it; set 'model'";
+        Self::invalid(Some("model"), message)
+    }
+
     pub(super) fn unknown_model(model: Option<&ModelName>, nearest: &[ModelName]) -> Self {
         let nearest: Vec<&str> = nearest
             .iter()
@@ -350,44 +395,10 @@ impl Problem {
             ),
         }
     }
+}
 
-    /// The error as the body of an answer or the data of an event.
-    pub(super) fn to_json(&self, shape: Shape, request_id: &str) -> Value {
-        match shape {
-            Shape::OpenAi => json!({"error": {
-                "message": self.message,
-                "type": self.openai_type(),
-                "param": self.param,
-                "code": self.code,
-            }}),
-            Shape::Anthropic => json!({
-                "type": "error",
-                "error": {"type": self.anthropic_type(), "message": self.message},
-                "request_id": request_id,
-            }),
-        }
-    }
-
-    fn openai_type(&self) -> &'static str {
-        match self.status.as_u16() {
-            403 => "permission_error",
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            _ => "server_error",
-        }
-    }
-
-    fn anthropic_type(&self) -> &'static str {
-        match self.status.as_u16() {
-            401 => "authentication_error",
-            403 => "permission_error",
-            404 => "not_found_error",
-            413 => "request_too_large",
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            503 => "overloaded_error",
-            504 => "timeout_error",
-            _ => "api_error",
-        }
+impl From<AskedError> for Problem {
+    fn from(error: AskedError) -> Self {
+        Self::unreadable(&error)
     }
 }

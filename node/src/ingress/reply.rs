@@ -113,7 +113,7 @@ fn problem_as(mut track: Track, problem: &Problem, body: &Value) -> Reply {
         headers.insert(headers::RETRY_AFTER_MS, HeaderValue::from(milliseconds));
     }
     if let Some(allow) = problem.allow {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        headers.insert(header::ALLOW, text(&allow.to_string()));
     }
     if problem.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -24,6 +24,7 @@ pub mod outbox;
 mod outgoing;
 pub mod ping;
 mod receive;
+mod report;
 pub mod serve;
 mod session;
 mod start;
@@ -35,6 +36,7 @@ pub mod wire;
 pub use credentials::{Credentials, CredentialsError};
 pub use dial::Members;
 pub use forward::Forwarder;
+pub use hub::ServingRules;
 pub use outgoing::MeshOutgoing;
 pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};
 

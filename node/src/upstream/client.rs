@@ -82,7 +82,7 @@ impl UpstreamClient {
     fn request(&self, target: &Target, call: Call) -> Option<Request<Payload>> {
         let uri = target.uri(&call.path)?;
         let body = match target.rename(call.model.as_ref()) {
-            Some(model) => Payload::renamed(call.body, &call.headers, model),
+            Some(model) => Payload::renamed(call.body, &call.headers, model)?,
             None => Payload::whole(call.body),
         };
         let mut request = Request::new(body);
@@ -102,7 +102,8 @@ impl CallLocal for UpstreamClient {
         };
         let waits = Waits::begin(Instant::now(), call.deadline, &target.timeouts);
         let Some(request) = self.request(&target, call) else {
-            return Err(unknown("the path does not fit the upstream's base URL"));
+            let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
+            return Err(unknown(what));
         };
         let (due, outcome) = waits.before_first_byte();
         match tokio::time::timeout_at(due, self.client.request(request)).await {

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
 use grapevine_core::fact::{Fact, Load, NodeFact, Phase, Standing, UpstreamFact};
+use grapevine_core::forwarding::Forwarding;
 use grapevine_core::health;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
@@ -278,6 +279,7 @@ impl Default for Plan {
                 in_flight_max: 1_000,
                 trusted_proxies: vec![],
                 proxy_protocol: ProxyProtocol::Off,
+                forwarding: Forwarding::default(),
                 strategy: Strategy::Latency,
                 homes: Homes::default(),
                 residency: Residency::default(),
