@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// The prefix of every header of our own.
@@ -74,6 +75,71 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
         .ok()?
         .parse()
         .ok()
+}
+
+/// Why the head of an answer cannot be passed on: where its body ends would be read in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerFault {
+    /// It is no final answer, and no upgrade was asked for.
+    #[error("the answer switches protocols, or is none")]
+    NotFinal,
+    /// It has both.
+    #[error("the answer has Content-Length and Transfer-Encoding")]
+    TwoFramings,
+    /// It is transferred otherwise than in plain chunks.
+    #[error("the answer's Transfer-Encoding is not 'chunked' alone")]
+    Coding,
+    /// The length is none, or there are two.
+    #[error("the answer's Content-Length is not one number")]
+    Length,
+    /// It is larger than a peer could be told.
+    #[error("the answer's headers are larger than 64 KiB")]
+    TooLarge,
+}
+
+/// Bytes of all names and values of an answer's head; as many as a frame between nodes takes.
+const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1_024;
+
+/// Leaves of an answer's head what is not about the connection it came on, with its length said once.
+///
+/// # Errors
+/// When it cannot be passed on.
+pub fn settle_answer(status: StatusCode, headers: &mut HeaderMap) -> Result<(), AnswerFault> {
+    if status.is_informational() {
+        return Err(AnswerFault::NotFinal);
+    }
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes > ANSWER_HEADER_BYTES_MAX {
+        return Err(AnswerFault::TooLarge);
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(AnswerFault::TwoFramings);
+        }
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(AnswerFault::Coding);
+        }
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let length = length.clone();
+        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        if !is_number || lengths.any(|other| *other != length) {
+            return Err(AnswerFault::Length);
+        }
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    strip_hop_by_hop(headers);
+    Ok(())
+}
+
+/// Whether an answer of `status` has no body whatever its head says (RFC 9110, 6.4.1).
+pub fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status.as_u16(), 204 | 304)
 }
 
 /// Removes the headers that are about one connection only.
@@ -189,6 +255,41 @@ mod tests {
             (name, HeaderValue::from_str(value).expect("a valid value"))
         };
         pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn answer_says_its_length_once_or_not_at_all() {
+        let settle = |status: u16, pairs: &[(&str, &str)]| {
+            let mut headers = map(pairs);
+            let status = StatusCode::from_u16(status).expect("a status");
+            settle_answer(status, &mut headers).map(|()| headers)
+        };
+        let (length, coding) = ("content-length", "transfer-encoding");
+        assert_eq!(settle(101, &[]), Err(AnswerFault::NotFinal));
+        let both = [(length, "3"), (coding, "chunked")];
+        assert_eq!(settle(200, &both), Err(AnswerFault::TwoFramings));
+        for codings in [&["gzip"][..], &["gzip, chunked"], &["chunked", "chunked"]] {
+            let pairs: Vec<_> = codings.iter().map(|it| (coding, *it)).collect();
+            assert_eq!(settle(200, &pairs), Err(AnswerFault::Coding));
+        }
+        for lengths in [
+            &["3", "4"][..],
+            &["3, 3"],
+            &["-3"],
+            &["+3"],
+            &[""],
+            &["0x3"],
+        ] {
+            let pairs: Vec<_> = lengths.iter().map(|it| (length, *it)).collect();
+            assert_eq!(settle(200, &pairs), Err(AnswerFault::Length), "{lengths:?}");
+        }
+        let large = "a".repeat(ANSWER_HEADER_BYTES_MAX);
+        assert_eq!(settle(200, &[("x-a", &large)]), Err(AnswerFault::TooLarge));
+        assert_eq!(
+            settle(200, &[(length, "3"), (length, "3")]),
+            Ok(map(&[(length, "3")]))
+        );
+        assert_eq!(settle(200, &[(coding, "Chunked")]), Ok(map(&[])));
     }
 
     #[test]

@@ -1,20 +1,18 @@
 //! Errors of our own: whose fault, whether a retry helps, and the same in the API's own shape.
 
+mod refused;
 mod shape;
 
 use std::time::Duration;
 
-use grapevine_core::forwarding::{Methods, NotForwarded};
+use grapevine_core::forwarding::Methods;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
 use grapevine_core::residency::Fence;
 use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
 
-use crate::asked::AskedError;
-use crate::observe::excerpt::Excerpt;
 use crate::observe::metrics::RESIDENCY;
-use crate::scan::ScanError;
 
 pub(super) use shape::Shape;
 
@@ -71,28 +69,6 @@ impl Problem {
         Self {
             param,
             ..Self::new(StatusCode::BAD_REQUEST, INVALID, message)
-        }
-    }
-
-    /// The body cannot be read with certainty.
-    fn unreadable(error: &AskedError) -> Self {
-        let (status, code, param) = match error {
-            AskedError::Unsupported => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                Some("content-type"),
-            ),
-            AskedError::Media(_) => (StatusCode::BAD_REQUEST, INVALID, Some("content-type")),
-            AskedError::Value { key, .. }
-            | AskedError::Scan(ScanError::Repeated { key } | ScanError::Lookalike { key }) => {
-                (StatusCode::BAD_REQUEST, INVALID, Some(*key))
-            }
-            AskedError::NoModel => (StatusCode::BAD_REQUEST, INVALID, Some("model")),
-            AskedError::Scan(_) => (StatusCode::BAD_REQUEST, INVALID, None),
-        };
-        Self {
-            param,
-            ..Self::new(status, code, error.to_string())
         }
     }
 
@@ -157,27 +133,6 @@ impl Problem {
         }
     }
 
-    /// The request may not be sent to an upstream.
-    pub(super) fn not_forwarded(path: &str, refusal: &NotForwarded) -> Self {
-        match refusal {
-            NotForwarded::UnknownPath => Self::unknown_path(path),
-            NotForwarded::Method(allowed) => Self::method_not_allowed(*allowed),
-            NotForwarded::NotPlain(_) | NotForwarded::Query(_) => {
-                Self::invalid(None, refusal.to_string())
-            }
-        }
-    }
-
-    fn unknown_path(path: &str) -> Self {
-        // Any client can make up paths, and long ones.
-        let path = Excerpt::of(path);
-        let message = format!(
-            "nothing is served at '{path}'; clients may ask for the model API below /v1/, and for what the \
-             operator of this node lists in 'forward'"
-        );
-        Self::new(StatusCode::NOT_FOUND, "unknown_path", message)
-    }
-
     pub(super) fn method_not_allowed(allowed: Methods) -> Self {
         let message = format!("this path takes {allowed} only");
         Self {
@@ -193,18 +148,6 @@ impl Problem {
     pub(super) fn body_too_large(max: usize) -> Self {
         let message = format!("the request body is larger than the limit of {max} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-    }
-
-    pub(super) fn coded_body() -> Self {
-        let message = "the request body must not be compressed: send it without Content-Encoding";
-        Self {
-            param: Some("content-encoding"),
-            ..Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_encoding",
-                message,
-            )
-        }
     }
 
     pub(super) fn body_timed_out() -> Self {
@@ -328,12 +271,6 @@ impl Problem {
         )
     }
 
-    /// Rules about models concern this client, and the request names none.
-    pub(super) fn fence_needs_model() -> Self {
-        let message = "the request names no model, and data residency rules about models concern it; set 'model'";
-        Self::invalid(Some("model"), message)
-    }
-
     pub(super) fn unknown_model(model: Option<&ModelName>, nearest: &[ModelName]) -> Self {
         let nearest: Vec<&str> = nearest
             .iter()
@@ -379,6 +316,11 @@ impl Problem {
                 "no upstream answered within the request's own time limit",
             ),
             Outcome::Refused(Refusal::Residency) => Self::residency(None),
+            Outcome::Refused(Refusal::Protocol) => bad_gateway(
+                "peer_refused",
+                "the node that serves the model does not take this request; its version or its 'forward' \
+                 differs from this node's",
+            ),
             Outcome::Refused(_) => Self::passing(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -391,14 +333,8 @@ impl Problem {
             Outcome::PeerLost => bad_gateway("peer_lost", "the node that was asked went away"),
             Outcome::Status { .. } | Outcome::Reset | Outcome::Cancelled => bad_gateway(
                 "upstream_error",
-                "the upstream closed the connection without an answer",
+                "the upstream closed the connection without an answer, or broke the rules of HTTP",
             ),
         }
-    }
-}
-
-impl From<AskedError> for Problem {
-    fn from(error: AskedError) -> Self {
-        Self::unreadable(&error)
     }
 }

@@ -59,6 +59,7 @@ pub(super) fn adopt(
     status: StatusCode,
 ) {
     headers::strip_hop_by_hop(headers);
+    headers::strip_own(headers);
     for name in &NOT_PASSED_BACK {
         headers.remove(name);
     }

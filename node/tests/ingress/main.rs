@@ -4,6 +4,7 @@ mod attempts;
 mod bodies;
 mod door;
 mod explaining;
+mod framing;
 mod introductions;
 mod listening;
 mod nearest;

@@ -138,6 +138,31 @@ impl Scripted {
         scripted
     }
 
+    /// Plays `script` for every connection as soon as something came, and then reads on.
+    pub(crate) async fn answering_early(script: Vec<Act>) -> Self {
+        let scripted = Self::start(vec![]).await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = vec![0; 1_024];
+                stream.read_exact(&mut bytes).await.expect("a beginning");
+                for act in &script {
+                    if let Act::Send(bytes) = act {
+                        stream.write_all(bytes).await.expect("sent");
+                    }
+                }
+                while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+            }
+        });
+        Self {
+            address,
+            ..scripted
+        }
+    }
+
     /// The requests that came, as bytes.
     pub(crate) fn seen(&self) -> Vec<String> {
         let seen = self.seen.lock().expect("no test panics here");

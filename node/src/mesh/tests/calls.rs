@@ -292,6 +292,54 @@ async fn request_without_a_model_is_refused_where_rules_are_about_models() {
     assert!(forward(&entry, unnamed("")).await.is_ok());
 }
 
+/// A peer's answer is relayed under its own head, so the head is held against what comes.
+#[tokio::test]
+async fn answer_of_another_length_than_it_says_breaks_off() {
+    for (length, body) in [("3", "{}"), ("1", "{}"), ("0", "{}")] {
+        let local = Fake::new(move |_| async move {
+            let mut answered = answer(whole(Bytes::from_static(body.as_bytes())));
+            let length = length.parse().expect("a header value");
+            answered.headers.insert("content-length", length);
+            Ok(answered)
+        });
+        let (entry, _owner) = pair(local).await;
+        let answered = forward(&entry, call(CHAT)).await.expect("a head");
+        let failure = answered.body.collect().await.expect_err("a broken body");
+        assert_eq!(failure.outcome, Outcome::BrokenOff, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn answer_that_could_be_read_in_two_ways_is_not_taken_from_a_peer() {
+    for (status, headers) in [
+        (101, &[("upgrade", "websocket")][..]),
+        (100, &[]),
+        (200, &[("content-length", "2"), ("content-length", "3")]),
+        (
+            200,
+            &[("content-length", "2"), ("transfer-encoding", "chunked")],
+        ),
+        (200, &[("transfer-encoding", "gzip")]),
+    ] {
+        let local = Fake::new(move |_| async move {
+            let mut answered = answer(whole(Bytes::from_static(b"{}")));
+            answered.status = StatusCode::from_u16(status).expect("a status");
+            for (name, value) in headers {
+                let value = value.parse().expect("a header value");
+                answered.headers.append(*name, value);
+            }
+            Ok(answered)
+        });
+        let (entry, _owner) = pair(local).await;
+        let failure = refusal(&entry, call(CHAT)).await;
+        assert_eq!(
+            failure.outcome,
+            Outcome::Refused(Refusal::Protocol),
+            "{status}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn draining_node_refuses() {
     let (entry, owner) = pair(Fake::echo()).await;
