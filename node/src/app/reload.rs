@@ -87,6 +87,9 @@ impl App {
         self.bodies.set_limit(config.limits.body_memory.get());
         self.door.store(Arc::new(translate::door(&config)));
         self.names.take(&config);
+        if let Some(background) = &self.background {
+            background.take(&config);
+        }
         self.readiness
             .set_open_to_all(translate::is_open_to_all(&config));
         self.shown_config.store(Arc::new(config.dump()));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,6 +39,8 @@ use crate::vital::Vital;
 pub(super) struct Tasks {
     runner: Runner,
     telling: AbortHandle,
+    /// Whether peers may ask for clients without a key.
+    is_open: Arc<AtomicBool>,
 }
 
 impl Tasks {
@@ -46,10 +49,11 @@ impl Tasks {
         let settings = RunnerSettings {
             retention: config.tasks.retention,
         };
+        let is_open = Arc::new(AtomicBool::new(config.keys.is_empty()));
         if let Some(mesh) = mesh {
             let nudges = hub.cancels().clone();
-            let is_open = config.keys.is_empty();
-            let owner = (hub.keeping() == Keeping::Own).then(|| Owner::new(hub.clone(), is_open));
+            let owner = (hub.keeping() == Keeping::Own)
+                .then(|| Owner::new(hub.clone(), Arc::clone(&is_open)));
             mesh.door.open(Arc::new(Door { nudges, owner }));
         }
         let serves = hub.published();
@@ -63,7 +67,14 @@ impl Tasks {
         Self {
             runner: Runner::start(hub, settings, vital),
             telling: telling.abort_handle(),
+            is_open,
         }
+    }
+
+    /// Takes what a reload changes.
+    pub(super) fn take(&self, config: &Config) {
+        self.is_open
+            .store(config.keys.is_empty(), Ordering::Relaxed);
     }
 
     /// Ends what runs, within `limit`.

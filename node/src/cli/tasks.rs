@@ -59,9 +59,6 @@ enum Act {
         /// Go on after this task
         #[arg(long, value_name = "ID")]
         after: Option<String>,
-        /// Tasks that another node keeps
-        #[arg(long, value_name = "NAME")]
-        node: Option<String>,
     },
     /// Show everything about a task but what it was told and what it gave
     Show {
@@ -122,17 +119,11 @@ impl Act {
             state,
             limit,
             after,
-            node,
         } = self
         else {
             return Vec::new();
         };
-        let texts = [
-            ("service", service),
-            ("state", state),
-            ("after", after),
-            ("node", node),
-        ];
+        let texts = [("service", service), ("state", state), ("after", after)];
         let texts = texts
             .into_iter()
             .filter_map(|(name, text)| Some((name, text.clone()?)));

@@ -14,17 +14,21 @@
 //! Whatever leaves is permitted in the peer's region, and no client is asked for where it may not be known.
 //! Everybody's tasks are the own operator's to see, at the own admin port.
 
+mod read;
 mod work;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_core::Instant;
 use grapevine_core::handover::{self, Queues};
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::Value;
+use tracing::warn;
 
 use super::behalf::Behalf;
 use super::hub::Hub;
@@ -33,17 +37,22 @@ use super::question::{
     Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, Question, STORE_PATH, TaskPage, WAIT_MAX, fitting,
 };
 use super::rights::{Reader, is_held_by, refused};
-use super::store::{FileRecord, Held, Lease, Note, PAGE_MAX, StoreError, TaskQuery};
-use super::task::{Checked, ServiceKeyText, Task};
+use super::store::{Held, Lease, PAGE_MAX, StoreError};
+use super::task::{ServiceKeyText, Task};
 use crate::exchange::ServeInside;
+
+/// Between two log lines about peers that are refused.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What this node keeps, for its peers. Cheap to clone.
 #[derive(Clone)]
 pub struct Owner {
     hub: Hub,
-    /// Whether a client without a key sees everything here.
-    is_open: bool,
+    /// Whether a client without a key sees everything here; a reload may change it.
+    is_open: Arc<AtomicBool>,
     queues: Arc<Mutex<Queues>>,
+    /// When the log was told last of a peer that was refused.
+    complained: Arc<Mutex<Option<Instant>>>,
 }
 
 type Answer = (StatusCode, Bytes);
@@ -51,11 +60,12 @@ type Answer = (StatusCode, Bytes);
 impl Owner {
     /// Answers for the own store of `hub`, whose view says where peers are and what they serve. `is_open` where this
     /// node's own API needs no keys.
-    pub fn new(hub: Hub, is_open: bool) -> Self {
+    pub fn new(hub: Hub, is_open: Arc<AtomicBool>) -> Self {
         Self {
             hub,
             is_open,
             queues: Arc::default(),
+            complained: Arc::default(),
         }
     }
 
@@ -87,6 +97,31 @@ impl Owner {
     }
 
     async fn store(&self, peer: &NodeName, question: Question) -> Answer {
+        let answer = self.answer_question(peer, question).await;
+        if answer.0 == ERROR_STATUS {
+            self.complain(peer, &answer.1);
+        }
+        answer
+    }
+
+    /// Tells the operator of a peer that asks for what it may not have, once in a while.
+    fn complain(&self, peer: &NodeName, error: &[u8]) {
+        let Ok(StoreError::Refused { detail }) = serde_json::from_slice(error) else {
+            return;
+        };
+        let now = self.hub.desk().now();
+        let mut last = self
+            .complained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| now.since(last) < COMPLAINT_INTERVAL) {
+            return;
+        }
+        *last = Some(now);
+        warn!(peer.name = %peer, why = %detail, "the task store refuses a peer");
+    }
+
+    async fn answer_question(&self, peer: &NodeName, question: Question) -> Answer {
         let Question { behalf, ask } = question;
         let store = self.hub.store();
         match ask {
@@ -157,7 +192,7 @@ impl Owner {
         Ok(Reader {
             key,
             services,
-            is_open: self.is_open,
+            is_open: self.is_open.load(Ordering::Relaxed),
             region,
         })
     }
@@ -192,129 +227,6 @@ impl Owner {
         }
         let task = self.hub.store().get(&lease.id).await?;
         Ok(task.is_some_and(|task| is_held_by(&task, peer)))
-    }
-
-    async fn task(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        id: &Id,
-    ) -> Result<Option<Task>, StoreError> {
-        let reader = self.reader(peer, behalf).await?;
-        reader.task(self.hub.store().get(id).await?)
-    }
-
-    /// Tasks of a client, without what they were given and gave.
-    async fn list(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        query: TaskQuery,
-    ) -> Result<Vec<Task>, StoreError> {
-        let reader = self.client(peer, behalf).await?;
-        let service = query.service.as_ref();
-        let key = match &reader.services {
-            Some(services) if service.is_some_and(|service| services.contains(service)) => None,
-            Some(_) => return refused("the key lists tasks of its own services alone"),
-            None if reader.key.is_none() && !reader.is_open => {
-                return refused(format!("{} lists tasks by key", self.hub.node()));
-            }
-            None => reader.key.clone(),
-        };
-        let Some(region) = reader.region else {
-            return Ok(Vec::new());
-        };
-        let query = TaskQuery {
-            key,
-            region: Some(Checked(region)),
-            ..query
-        };
-        let mut tasks = self.hub.store().list(&query).await?;
-        for task in &mut tasks {
-            task.new.payload = Value::Null;
-            task.output = None;
-        }
-        Ok(tasks)
-    }
-
-    async fn notes(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        id: &Id,
-        from: u64,
-    ) -> Result<Vec<Note>, StoreError> {
-        if self.task(peer, behalf, id).await?.is_none() {
-            return Ok(Vec::new());
-        }
-        let mut notes = self.hub.store().notes(id, from).await?;
-        notes.truncate(fitting(&notes, |note| note.content.len()));
-        Ok(notes)
-    }
-
-    async fn cancel(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        id: &Id,
-    ) -> Result<Option<Task>, StoreError> {
-        let reader = self.client(peer, behalf).await?;
-        let store = self.hub.store();
-        match reader.task(store.get(id).await?)? {
-            Some(_) => self.hub.cancel(store, id).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn requeue(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        id: &Id,
-    ) -> Result<Option<Task>, StoreError> {
-        let reader = self.client(peer, behalf).await?;
-        let store = self.hub.store();
-        match reader.task(store.get(id).await?)? {
-            Some(_) => store.requeue(id).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn file(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        id: &Id,
-    ) -> Result<Option<FileRecord>, StoreError> {
-        let reader = self.reader(peer, behalf).await?;
-        reader.file(self.hub.store().file(id).await?)
-    }
-
-    async fn piece(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        file: &Id,
-        number: u32,
-    ) -> Result<Option<Bytes>, StoreError> {
-        match self.file(peer, behalf, file).await? {
-            Some(_) => self.hub.store().piece(file, number).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn delete_file(
-        &self,
-        peer: &NodeName,
-        behalf: &Behalf,
-        id: &Id,
-    ) -> Result<bool, StoreError> {
-        let reader = self.client(peer, behalf).await?;
-        let store = self.hub.store();
-        match reader.file(store.file(id).await?)? {
-            Some(_) => store.delete_file(id).await,
-            None => Ok(false),
-        }
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {

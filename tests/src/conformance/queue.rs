@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use grapevine_node::tasks::id::Id;
 use grapevine_node::tasks::store::{Added, Counts, End, LeaseAsk, StoreError, TaskQuery};
 use grapevine_node::tasks::task::{
     IDEMPOTENCY_KEY_BYTES_MAX, NewTask, OUTPUT_BYTES_MAX, PAYLOAD_BYTES_MAX, Priority, State,
@@ -110,7 +111,7 @@ pub(super) async fn delayed_task_waits_for_its_time(bench: Bench) {
     assert_eq!(bench.state(&far).await, State::Waiting);
 }
 
-pub(super) async fn task_is_given_in_its_regions_only(bench: Bench) {
+pub(super) async fn task_is_given_and_listed_in_its_regions_only(bench: Bench) {
     let fenced = NewTask {
         regions: vec![region("deu"), region("fra_1")],
         ..bench.task()
@@ -122,12 +123,28 @@ pub(super) async fn task_is_given_in_its_regions_only(bench: Bench) {
             ..bench.ask(8)
         };
         assert!(bench.lease(&ask).await.is_empty(), "in {elsewhere}");
+        assert!(
+            listed_in(&bench, elsewhere).await.is_empty(),
+            "in {elsewhere}"
+        );
     }
+    assert_eq!(listed_in(&bench, "fra_1").await, [id.clone()]);
     let ask = LeaseAsk {
         region: region("fra_1"),
         ..bench.ask(8)
     };
     assert_eq!(bench.lease(&ask).await[0].0.id, id);
+}
+
+async fn listed_in(bench: &Bench, name: &str) -> Vec<Id> {
+    let query = TaskQuery {
+        service: Some(bench.service.clone()),
+        region: Some(region(name)),
+        max: 100,
+        ..TaskQuery::default()
+    };
+    let tasks = must("listing", bench.store.list(&query).await);
+    tasks.into_iter().map(|task| task.new.id).collect()
 }
 
 pub(super) async fn other_services_tasks_are_not_given(bench: Bench) {

@@ -243,6 +243,7 @@ fn task(attempts: u32) -> Task {
             worker: "w".to_owned(),
             at: Timestamp(9),
             how: "lost".to_owned(),
+            done: 3,
         }],
     }
 }
@@ -272,6 +273,7 @@ fn ask(worker: &str) -> LeaseAsk {
         region: region(),
         span: Duration::from_secs(15),
         max: 8,
+        suspects: true,
     }
 }
 
@@ -293,7 +295,7 @@ async fn pair() -> Pair {
     let hub = support::hub(Arc::clone(&fake) as Arc<dyn Store>, Arc::default());
     support::peer(hub.desk(), "asker", "sgp", &[SERVICE]).await;
     let wire = Arc::new(Wire {
-        owner: Some(Arc::new(Owner::new(hub.clone(), false))),
+        owner: Some(Arc::new(Owner::new(hub.clone(), Arc::default()))),
     });
     let remote = |behalf| Remote::new(name("owner"), Arc::clone(&wire) as _, behalf);
     let client = Client {
@@ -566,7 +568,7 @@ async fn list_has_no_payloads_and_notes_beyond_one_message_come_in_several() {
 #[tokio::test]
 async fn words_that_nobody_should_say_are_refused() {
     let pair = pair().await;
-    let owner = Owner::new(pair.hub.clone(), false);
+    let owner = Owner::new(pair.hub.clone(), Arc::default());
     for (path, body, status) in [
         (STORE_PATH, "", StatusCode::BAD_REQUEST),
         (
@@ -607,7 +609,7 @@ async fn words_that_nobody_should_say_are_refused() {
 #[tokio::test]
 async fn question_that_would_grow_as_a_tree_is_not_read() {
     let pair = pair().await;
-    let owner = Owner::new(pair.hub.clone(), false);
+    let owner = Owner::new(pair.hub.clone(), Arc::default());
     let nested = format!("[{}0]", "0,".repeat(TREE_BYTES_MAX));
     let finish = |output: &str| {
         let lease = serde_json::to_string(&lease()).expect("JSON");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,7 +52,7 @@ impl Mesh {
         peer(hub.desk(), "near", "sgp", &[SERVICE]).await;
         peer(hub.desk(), "far", "eur", &[SERVICE]).await;
         Self {
-            owner: Owner::new(hub, false),
+            owner: Owner::new(hub, Arc::default()),
             scratch,
         }
     }
@@ -102,6 +103,7 @@ fn ask(service: &str) -> LeaseAsk {
         region: Checked("sgp".parse().expect("a name")),
         span: Duration::from_secs(60),
         max: 8,
+        suspects: true,
     }
 }
 
@@ -274,6 +276,24 @@ async fn list_is_of_one_key_without_contents_and_within_regions() {
         2,
         "whatever the key, but not the fenced one"
     );
+}
+
+#[tokio::test]
+async fn client_without_a_key_sees_everything_only_while_the_owner_needs_none() {
+    let scratch = Scratch::new().await;
+    let hub = hub(Arc::clone(&scratch.store), Arc::new(Api::default()));
+    peer(hub.desk(), "near", "sgp", &[SERVICE]).await;
+    let is_open = Arc::new(AtomicBool::new(true));
+    let mesh = Mesh {
+        owner: Owner::new(hub, Arc::clone(&is_open)),
+        scratch,
+    };
+    let keyed = mesh.keep("app", &[]).await;
+    let nobody = mesh.at("near", Behalf::Client(Client::default()));
+    assert!(nobody.get(&keyed).await.expect("an answer").is_some());
+    // As a reload of the configuration does.
+    is_open.store(false, Ordering::Relaxed);
+    assert_eq!(nobody.get(&keyed).await, Ok(None));
 }
 
 #[tokio::test]
