@@ -1,7 +1,7 @@
 //! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
 //!
 //! Reading order: [`exchange`] (what shells hand each other), [`bodies`] (what requests may hold of memory),
-//! [`driver`] (how they reach core), the
+//! [`driver`] (how they reach core), [`listener`] (what all listeners do with connections), the
 //! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`dns`], [`tasks`], [`admin`]), then [`app`],
 //! where they meet.
 
@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod geo;
 pub mod headers;
 pub mod ingress;
+pub mod listener;
 pub mod mesh;
 pub mod mock;
 pub mod observe;

@@ -17,7 +17,8 @@
 //!    [`address`]: what it calls for a client.
 //! 10. [`pace`]: how fast a client has to send.
 //! 11. [`roster`], [`quarantine`]: which nodes gossip may speak of, and whom it does not listen to.
-//! 12. [`notice`]: what an operator should hear about.
+//! 12. [`connection`], [`descriptors`], [`guesses`]: what clients may hold, and for how long.
+//! 13. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -25,10 +26,13 @@
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
 pub mod address;
+pub mod connection;
 pub mod country;
+pub mod descriptors;
 pub mod engine;
 pub mod fact;
 pub mod forwarding;
+pub mod guesses;
 pub mod handover;
 pub mod health;
 pub mod homes;

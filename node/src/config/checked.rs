@@ -231,6 +231,8 @@ pub struct LimitsConfig {
     pub header_size: ByteSize,
     /// How long a client may take to send the head.
     pub header_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub idle_timeout: Duration,
     /// How long a client may pause within the body.
     pub body_timeout: Duration,
     /// Open connections from clients.
@@ -247,6 +249,9 @@ impl Default for LimitsConfig {
             header_count: 100,
             header_size: ByteSize::kib(64),
             header_timeout: Duration::from_secs(10),
+            // Longer than the minute for which load balancers keep theirs, so that it is they who close
+            // (nginx's default).
+            idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             connections: 16_384,
             in_flight: 4_096,

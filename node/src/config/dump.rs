@@ -238,6 +238,7 @@ fn limits(limits: &LimitsConfig) -> Value {
         "header_count": limits.header_count,
         "header_size": limits.header_size.to_string(),
         "header_timeout": format_duration(limits.header_timeout),
+        "idle_timeout": format_duration(limits.idle_timeout),
         "body_timeout": format_duration(limits.body_timeout),
         "connections": limits.connections,
         "in_flight": limits.in_flight,

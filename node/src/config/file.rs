@@ -134,7 +134,8 @@ pub struct TlsFile {
 pub struct AdminFile {
     /// IP:PORT, TCP. Default: 127.0.0.1:9090.
     pub listen: Option<String>,
-    /// The bearer token to ask for; required unless the address is on loopback. Default: none.
+    /// The bearer token to ask for; required unless the address is on loopback, and of at least 16 characters
+    /// then. Default: none.
     pub token: Option<SecretText>,
 }
 
@@ -323,6 +324,8 @@ pub struct LimitsFile {
     pub header_size: Option<SizeText>,
     /// How long a client may take to send the head. Default: 10s.
     pub header_timeout: Option<DurationText>,
+    /// How long a connection is kept between two requests; longer than balancers in front keep it. Default: 75s.
+    pub idle_timeout: Option<DurationText>,
     /// How long a client may pause within the body. Default: 30s.
     pub body_timeout: Option<DurationText>,
     /// Open connections from clients, at least 1. Default: 16384.

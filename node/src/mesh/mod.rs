@@ -7,6 +7,7 @@
 //!
 //! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
 
+mod accept;
 mod admission;
 pub mod authority;
 pub mod credentials;

@@ -17,6 +17,7 @@ use quinn::Endpoint;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::accept;
 use super::admission::Underway;
 use super::credentials::Credentials;
 use super::dial::{self, Dialler, Members};
@@ -27,7 +28,6 @@ use super::identity::{Signer, Verifier};
 use super::inside::Insider;
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
-use super::session;
 use super::wire::Incoming;
 use crate::bodies::BodyBudget;
 use crate::driver::Desk;
@@ -151,7 +151,7 @@ pub async fn start<L: CallLocal>(
         rules: Rules::new(config.rules, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
-    let accept = session::accept(Arc::clone(&hub));
+    let accepting = accept::accept(Arc::clone(&hub));
     let vital = &config.vital;
     tokio::spawn(vital.keep("link events", tell(desk, events)));
     let handle = MeshHandle {
@@ -162,7 +162,7 @@ pub async fn start<L: CallLocal>(
         verifier,
         swaps: hub,
         tasks: Arc::new([
-            tokio::spawn(vital.keep("mesh listener", accept)).abort_handle(),
+            tokio::spawn(vital.keep("mesh listener", accepting)).abort_handle(),
             tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
         ]),
     };

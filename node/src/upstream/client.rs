@@ -19,6 +19,7 @@ use super::payload::Payload;
 use super::target::{Target, Targets};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
 use crate::headers;
+use crate::listener::descriptors;
 
 /// A connection that nobody used for this long is closed.
 const POOL_IDLE: Duration = Duration::from_secs(60);
@@ -139,7 +140,9 @@ fn answer(response: Response<Incoming>, waits: Waits, is_head: bool) -> Result<A
 
 fn failure(error: &legacy::Error) -> Failure {
     let timed_out = causes(error).any(|cause| cause.is::<ConnectTimedOut>());
-    let outcome = if timed_out {
+    let outcome = if descriptors::lack(error) {
+        Outcome::Refused(Refusal::Full)
+    } else if timed_out {
         Outcome::TimedOut(Stage::Connect)
     } else if error.is_connect() {
         Outcome::ConnectFailed

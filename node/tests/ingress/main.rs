@@ -2,6 +2,7 @@
 
 mod attempts;
 mod bodies;
+mod deadlines;
 mod door;
 mod explaining;
 mod framing;

@@ -26,6 +26,7 @@ use grapevine_node::config::checked::{ProxyProtocol, TimeoutConfig};
 use grapevine_node::driver::{Desk, Driver, Outlets};
 use grapevine_node::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 use grapevine_node::ingress::{Context, Cors, Keys, ListenSettings, Locate, Settings, Workers};
+use grapevine_node::observe::connections::ConnectionMetrics;
 use grapevine_node::observe::history::History;
 use grapevine_node::observe::record::{Recorder, RequestRecord};
 use grapevine_node::readiness::Readiness;
@@ -324,7 +325,10 @@ impl Default for Plan {
                 header_count_max: 100,
                 header_bytes_max: 16 * 1_024,
                 header_timeout: Duration::from_secs(5),
+                idle_timeout: Duration::from_secs(60),
+                stall_timeout: Duration::from_secs(60),
                 connections_max: 1_000,
+                metrics: ConnectionMetrics::default(),
             },
             peers: FakePeers::none(),
             locate: Locate::default(),

@@ -371,6 +371,24 @@ fn numbers_have_ranges() {
 }
 
 #[test]
+fn short_token_is_refused_where_others_can_ask() {
+    let yaml = |listen: &str, length: usize| {
+        let token = "t".repeat(length);
+        format!("admin: {{listen: '{listen}', token: {token}}}\n")
+    };
+    assert_eq!(
+        problems(&yaml("0.0.0.0:9090", 15)),
+        [
+            "1:40: admin.token: has fewer than 16 characters, and 0.0.0.0:9090 is not on loopback; \
+             write a random one, such as `openssl rand -hex 32` prints, or listen on 127.0.0.1"
+        ]
+    );
+    for good in [yaml("0.0.0.0:9090", 16), yaml("127.0.0.1:9090", 1)] {
+        assert!(load_text(&good, &Sources::default()).is_ok(), "{good}");
+    }
+}
+
+#[test]
 fn addresses_are_checked() {
     let yaml = "listen: 8080\nadmin: {listen: '0.0.0.0:9090'}\nmesh: {listen: '0.0.0.0:99999', seeds: [jpn]}\n\
                 trusted_proxies: [10.0.0.0/33]\nnode: {location: {lat: 91, lon: 0}}\ncors: {origins: [app.example]}\n";

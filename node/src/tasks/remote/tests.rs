@@ -243,6 +243,7 @@ fn task(attempts: u32) -> Task {
             worker: "w".to_owned(),
             at: Timestamp(9),
             how: "lost".to_owned(),
+            done: 3,
         }],
     }
 }
@@ -272,6 +273,7 @@ fn ask(worker: &str) -> LeaseAsk {
         region: region(),
         span: Duration::from_secs(15),
         max: 8,
+        suspects: true,
     }
 }
 

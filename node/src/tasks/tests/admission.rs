@@ -12,6 +12,7 @@ use crate::tasks::id::{Id, Kind};
 use crate::tasks::runner::{Runner, RunnerSettings};
 use crate::tasks::store::{Store, StoreError};
 use crate::tasks::task::{NewTask, State};
+use crate::vital::Vital;
 
 const BATCHES: &str = "async-task:process";
 const WORKFLOWS: &str = "workflow:process";
@@ -231,7 +232,8 @@ async fn worker_calls_nothing_for_what_its_own_api_would_not_have_accepted() {
     let settings = RunnerSettings {
         retention: Duration::from_secs(3_600),
     };
-    let runner = Runner::start(&hub(Arc::clone(&store), Arc::clone(&api)), settings);
+    let hub = hub(Arc::clone(&store), Arc::clone(&api));
+    let runner = Runner::start(&hub, settings, &Vital::default());
     for (task, code) in
         forged
             .iter()

@@ -39,6 +39,8 @@ struct Line {
     all: BTreeSet<Place>,
     /// Waiting tasks whose time has come.
     due: BTreeSet<Order>,
+    /// The same, of those that are suspect and given alone.
+    suspects: BTreeSet<Order>,
     /// The others; some of them may be due, until somebody looks.
     delayed: BTreeSet<(Timestamp, Place)>,
     running: u64,
@@ -120,6 +122,7 @@ impl View {
                 State::Waiting => {
                     line.delayed.remove(&(task.not_before, Arc::clone(key)));
                     line.due.remove(&order(&entry, key));
+                    line.suspects.remove(&order(&entry, key));
                 }
                 State::Running => line.running -= 1,
                 State::Dead => line.dead -= 1,
@@ -140,19 +143,22 @@ impl View {
         }
     }
 
-    /// Tasks that may be leased now, the highest priority first, then the oldest. They are taken until
-    /// [`View::release`].
+    /// Tasks that may be leased now, a suspect one where it is asked for, then the highest priority first, then
+    /// the oldest. They are taken until [`View::release`].
     pub(super) fn take(&mut self, ask: &LeaseAsk, max: usize, now: Timestamp) -> Vec<Arc<Entry>> {
         self.ripen(&ask.service, now);
         let Some(line) = self.lines.get(&ask.service) else {
             return Vec::new();
         };
-        let due = line.due.iter().filter_map(|(_, _, key)| {
+        let free = |(_, _, key): &Order| {
             let entry = self.tasks.get(key)?;
             let is_free = !self.taken.contains(key) && may_run(entry, &ask.region.0, now);
             is_free.then(|| Arc::clone(entry))
-        });
-        let given: Vec<_> = due.take(max).collect();
+        };
+        let suspects = line.suspects.iter().filter_map(free);
+        let suspects = suspects.take(usize::from(ask.suspects));
+        let due = line.due.iter().filter_map(free);
+        let given: Vec<_> = suspects.chain(due).take(max).collect();
         let keys = given.iter().map(|entry| place(entry.record.id()));
         self.taken.extend(keys);
         given
@@ -176,7 +182,11 @@ impl View {
             && let Some((_, key)) = line.delayed.pop_first()
         {
             if let Some(entry) = self.tasks.get(&key) {
-                line.due.insert(order(entry, &key));
+                let ripe = match entry.record.task.is_suspect() {
+                    true => &mut line.suspects,
+                    false => &mut line.due,
+                };
+                ripe.insert(order(entry, &key));
             }
         }
     }
@@ -220,7 +230,7 @@ impl View {
                 continue;
             };
             let count = Counts {
-                waiting: line.due.len() as u64,
+                waiting: (line.due.len() + line.suspects.len()) as u64,
                 delayed: line.delayed.len() as u64,
                 running: line.running,
                 dead: line.dead,

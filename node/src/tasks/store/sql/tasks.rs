@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::link::{Cell, Link, Row, Trouble, damaged};
 use super::record::{
-    COLUMNS, COLUMNS_WITHOUT_PAYLOAD, Stored, fixed, json, parse, state_cell, ulid,
+    COLUMNS, COLUMNS_WITHOUT_PAYLOAD, DUE, SUSPECT, Stored, fixed, json, parse, state_cell, ulid,
 };
 use crate::tasks::id::Id;
 use crate::tasks::task::{Checked, NewTask, Progress, RegionText, ServiceKeyText, Task};
@@ -137,18 +137,35 @@ pub(super) async fn list(link: &mut Link, query: &TaskQuery) -> Result<Vec<Task>
 
 pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk) -> Result<Vec<(Lease, Task)>, Trouble> {
     ripen(link, &ask.service).await?;
+    let max = ask.max.min(LEASES_MAX);
+    let mut given = match ask.suspects && max > 0 {
+        true => choose(link, ask, SUSPECT, 1).await?,
+        false => Vec::new(),
+    };
+    let left = max - given.len();
+    given.extend(choose(link, ask, DUE, left).await?);
+    Ok(given)
+}
+
+/// Gives out at most `max` of those whose column `due` says `due`.
+async fn choose(
+    link: &mut Link,
+    ask: &LeaseAsk,
+    due: i64,
+    max: usize,
+) -> Result<Vec<(Lease, Task)>, Trouble> {
     let [shortest, longest] = LEASE_SPANS;
     let cells = vec![
         service_cell(&ask.service),
         region_cell(&ask.region),
-        Cell::count(ask.max.min(LEASES_MAX) as u64),
+        Cell::count(max as u64),
         Cell::text(plain(&ask.worker)),
         span_cell(Some(ask.span.clamp(shortest, longest))),
     ];
     // The same that `transition::begin` does, for all of them in one statement.
     let text = format!(
         "WITH chosen AS MATERIALIZED (SELECT seq AS number FROM tasks \
-         WHERE service = $1 AND state = 'waiting' AND due = 1 \
+         WHERE service = $1 AND state = 'waiting' AND due = {due} \
          AND {} \
          AND (expires_at IS NULL OR expires_at > @now) \
          ORDER BY priority DESC, seq LIMIT $3 @lock_free) \
