@@ -337,7 +337,9 @@ impl Trial {
         let is_completed = task["state"] == "completed";
         assert!(is_completed || task["state"] == "dead", "{task}");
         assert_eq!(completions.count(), usize::from(is_completed), "{task}");
-        assert_eq!(task["attempts"], history.len(), "{task}");
+        // They are counted anew once one was lost that had got the task further.
+        let attempts = task["attempts"].as_u64();
+        assert!(attempts <= Some(history.len() as u64), "{task}");
         assert!(
             history
                 .windows(2)

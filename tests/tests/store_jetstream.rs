@@ -83,6 +83,7 @@ fn ask(worker: &str) -> LeaseAsk {
         region: Checked(must("naming", RegionName::new("sgp"))),
         span: Duration::from_secs(1),
         max: 4,
+        suspects: true,
     }
 }
 

@@ -357,6 +357,7 @@ async fn task_added_at_one_node_wakes_another() {
         region: Checked(must("naming", RegionName::new("sgp"))),
         span: LIMIT,
         max: 64,
+        suspects: false,
     };
     wait_until("the listener", LIMIT, async || {
         match server

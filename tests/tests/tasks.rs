@@ -21,6 +21,26 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than a lease that is not renewed and the sweep after it.
 const LEASE_LIMIT: Duration = Duration::from_secs(45);
 
+/// A worker out of process that leases eight at once for a second, and that a poisonous payload kills.
+const FRAGILE: &str = r#"
+import json, os, signal, sys, urllib.request
+
+def call(path, body):
+    data, headers = json.dumps(body).encode(), {"content-type": "application/json"}
+    request = urllib.request.Request(sys.argv[1] + path, data, headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+while True:
+    ask = {"service": sys.argv[2], "worker": "fragile", "max": 8, "lease_seconds": 1, "wait_seconds": 5}
+    lent = call("/v1/tasks/lease", ask)["data"]
+    if any(one["task"]["payload"].get("poison") for one in lent):
+        os.kill(os.getpid(), signal.SIGKILL)
+    for one in lent:
+        end = {"lease": one["lease"], "output": one["task"]["payload"]}
+        call("/v1/tasks/%s/complete" % one["task"]["id"], end)
+"#;
+
 /// The program with a service of its own.
 fn plugin() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -591,6 +611,52 @@ async fn worker_in_python_runs_tasks_of_any_node() {
     assert_eq!(dead["error"]["code"], "KeyError");
     python.signal(Signal::Terminate);
     python.wait_for_exit(LIMIT).await;
+}
+
+#[tokio::test]
+async fn task_that_kills_its_worker_is_a_dead_letter_and_what_runs_beside_it_completes() {
+    let mesh = one_node().await;
+    let node = &mesh["sgp"];
+    let poison = json!({"payload": {"poison": true}, "max_attempts": 20});
+    let poison = create(node, poison).await;
+    let mut honest = Vec::new();
+    for number in 0..12 {
+        honest.push(create(node, json!({"payload": {"number": number}})).await);
+    }
+    let arguments = ["-c", FRAGILE, &node.public_url(), SERVICE].map(str::to_owned);
+    let worker = Process::new(
+        "fragile",
+        Path::new("python3"),
+        &arguments,
+        mesh.directory(),
+    );
+    let mut deaths = 0;
+    worker.start();
+    wait_until("every task to end", LEASE_LIMIT, async || {
+        if let Some(status) = worker.exit_status() {
+            assert_eq!(status.code(), None, "killed: {}", worker.log());
+            deaths += 1;
+            worker.start();
+        }
+        for id in honest.iter().chain([&poison]) {
+            let url = format!("{}/tasks/{id}", node.base_url());
+            let answer = try_get(&http(), &url).await;
+            let task = answer.map_err(|error| format!("{error:?}"))?.json();
+            if task["ended_at"].is_null() {
+                return Err(format!("{deaths} deaths; {task}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
+    let dead = task(node, &poison).await;
+    assert_eq!(dead["state"], "dead", "{dead}");
+    assert_eq!(dead["error"]["code"], "worker_lost", "{dead}");
+    assert_eq!((deaths, dead["attempts"].as_u64()), (4, Some(4)), "{dead}");
+    for id in &honest {
+        assert_eq!(task(node, id).await["state"], "completed");
+    }
+    worker.signal(Signal::Kill);
 }
 
 #[tokio::test]

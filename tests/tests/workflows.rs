@@ -258,6 +258,35 @@ async fn failure_ends_the_run_unless_the_step_says_otherwise() {
 }
 
 #[tokio::test]
+async fn hostile_template_is_refused_or_fails_its_step_and_ends_no_node() {
+    let (mesh, mock) = front_and_back("near", |node| node).await;
+    let front = &mesh["front"];
+    let seen = json!({"steps": [chat("one", "near", "{{ 'x' | indent(1000000000000) }}")]});
+    let refused = post(front, "/workflows/runs", json!({"workflow": seen})).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let message = refused.json()["error"]["message"].to_string();
+    for part in [
+        "steps[0].call.body.messages[0].content",
+        "1000000000000",
+        "0 to 1000",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let late = json!({
+        "workflow": {"steps": [chat("one", "near", "{{ trigger.text * trigger.times }}")]},
+        "input": {"text": "x", "times": 1_000_000_000_000_u64},
+    });
+    let accepted = post(front, "/workflows/runs", late).await;
+    let run = accepted.json()["id"].as_str().expect("an id").to_owned();
+    let run = wait_for(front, &run, "failed", LIMIT).await;
+    assert_eq!(run["steps"][0]["error"]["code"], "template", "{run}");
+    assert_eq!(run["attempts"], 1, "another would end the same way: {run}");
+    let well = inline(front, json!({"steps": [chat("one", "near", "x")]})).await;
+    wait_for(front, &well, "completed", LIMIT).await;
+    assert_eq!(calls(&mock, "near").await, 1);
+}
+
+#[tokio::test]
 async fn step_that_takes_too_long_fails_by_its_timeout() {
     let (mesh, mock) = front_and_back("near", |node| node).await;
     mock.set(json!({"hang": true})).await;

@@ -19,7 +19,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::door;
 use super::outgoing::{BrokenOff, ReplyBody};
 use super::polls::Polls;
 use super::problem::Problem;
@@ -27,6 +26,7 @@ use super::reply::{self, Reply};
 use super::track::Track;
 use crate::bodies::Charge;
 use crate::exchange::{AnswerBody, Guest, GuestBody, GuestGone, ServeTasks};
+use crate::headers;
 
 /// Where background work is asked for, each with everything below it.
 const PREFIXES: [&str; 4] = ["/v1/tasks", "/v1/files", "/v1/batches", "/v1/workflows"];
@@ -136,7 +136,7 @@ pub(super) fn flowing(
 }
 
 fn cleaned(mut head: Parts, body: GuestBody) -> Request<GuestBody> {
-    door::clean(&mut head.headers);
+    headers::clean_request(&mut head.headers);
     Request::from_parts(head, body)
 }
 

@@ -8,6 +8,7 @@ use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::place::Place;
 use grapevine_core::residency::{Fence, MeshRules, Origin, Permitted, Question};
 use grapevine_core::route::Strategy;
+use grapevine_core::view::View;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -82,6 +83,7 @@ pub(super) struct Visitor {
     /// Empty unless routing goes by geography.
     pub(super) homes: Vec<RegionName>,
     pub(super) permitted: Permitted,
+    model_is_unnamed: bool,
     /// What goes along to a serving node, for its own rules.
     pub(super) caller: Caller,
 }
@@ -111,8 +113,17 @@ impl Visitor {
                 _ => Vec::new(),
             },
             permitted,
+            model_is_unnamed: model.is_none(),
             caller: Caller { client, key },
         }
+    }
+
+    /// Whether its request has to name a model and names none: rules about models concern it.
+    pub(super) fn needs_model(&self, settings: &Settings, view: &View) -> bool {
+        self.model_is_unnamed
+            && settings
+                .residency
+                .depends_on_model(&view.mesh_rules, &self.caller.question())
     }
 
     /// Its fence as answers show it.

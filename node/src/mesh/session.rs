@@ -8,26 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_proto::frame::{Datagram, Ping, Pong, TAG_GOSSIP, TAG_RUMOR};
-use quinn::{Connection, ConnectionError, Incoming, RecvStream, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use quinn::{Connection, ConnectionError, RecvStream, VarInt};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::hello::{self, GreetError};
 use super::hub::{Hub, own_loads};
-use super::links::{AdmitError, Change, Link, LinkParts, PEERS_MAX};
+use super::links::{AdmitError, Change, Link, LinkParts};
 use super::outbox;
 use super::ping::{self, Watch};
 use super::serve;
 use super::streams;
 use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX, Sender};
 use crate::exchange::CallLocal;
-
-/// Connections at most, those not yet greeted included.
-const CONNECTIONS_MAX: usize = 2 * PEERS_MAX;
-
-/// Handshakes under way at most.
-const HANDSHAKES_MAX: usize = 128;
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -65,44 +58,6 @@ pub(super) enum EstablishError {
     /// It is not wanted.
     #[error(transparent)]
     Admit(#[from] AdmitError),
-}
-
-/// Takes connections in until the endpoint is closed.
-pub(super) async fn accept<L: CallLocal>(hub: Arc<Hub<L>>) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    while let Some(incoming) = hub.endpoint.accept().await {
-        if hub.endpoint.open_connections() >= CONNECTIONS_MAX {
-            incoming.refuse();
-            continue;
-        }
-        let unproved = !incoming.remote_address_validated();
-        if unproved && handshakes.available_permits() < HANDSHAKES_MAX / 2 {
-            // Costs no state: an address that was made up never comes back. A packet that cannot be
-            // answered with a retry is dropped with it.
-            let _ = incoming.retry();
-            continue;
-        }
-        match Arc::clone(&handshakes).try_acquire_owned() {
-            Ok(permit) => {
-                tokio::spawn(take_in(Arc::clone(&hub), incoming, permit));
-            }
-            Err(_) => incoming.refuse(),
-        }
-    }
-}
-
-async fn take_in<L: CallLocal>(hub: Arc<Hub<L>>, incoming: Incoming, permit: OwnedSemaphorePermit) {
-    let address = incoming.remote_address();
-    let established = async {
-        let connecting = incoming.accept()?;
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting);
-        let connection = handshake.await.map_err(|_| EstablishError::TimedOut)??;
-        establish(&hub, connection, None).await
-    };
-    if let Err(error) = established.await {
-        complain(&hub, address, &error);
-    }
-    drop(permit);
 }
 
 /// Greets on a new connection and makes it a link; returns the peer's link.

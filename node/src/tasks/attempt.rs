@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
@@ -37,6 +37,10 @@ const FINISH_PATIENCE: Duration = Duration::from_secs(60);
 const FINISH_PAUSE: Duration = Duration::from_millis(100);
 const FINISH_PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// How long a suspect task keeps others from its node at most. What ends its worker does so when it is run,
+/// as a rule at once; without a limit a thousand suspects that take long would wait for one another for days.
+const ALONE_MAX: Duration = Duration::from_secs(60);
+
 /// What a runner tells its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
@@ -57,6 +61,8 @@ pub(super) struct Attempt {
     /// When the lease was asked for: it holds at least from then on.
     pub(super) leased_at: Instant,
     pub(super) stage: watch::Receiver<Stage>,
+    /// The node's one place for suspect tasks, while this one is.
+    pub(super) alone: Option<OwnedSemaphorePermit>,
 }
 
 /// How an attempt came to its end.
@@ -154,6 +160,7 @@ impl Attempt {
                 Ok(held) => {
                     *held_until = asked_at + span;
                     renew_at = asked_at + span / RENEWALS;
+                    self.release_place(asked_at, progress);
                     if held == Held::CancelRequested && cancel_by.is_none() {
                         cancel_by = Some(asked_at + CANCEL_GRACE);
                         signals.send_replace(Signals { cancel: true });
@@ -171,6 +178,16 @@ impl Attempt {
                     }
                 }
             }
+        }
+    }
+
+    /// Lets the next suspect run, once this one has got further or has run for long.
+    fn release_place(&mut self, now: Instant, progress: Option<Progress>) {
+        let ended = self.taken.task.history.last();
+        let before = ended.map_or(0, |ended| ended.done);
+        let got_further = progress.is_some_and(|progress| progress.done() > before);
+        if got_further || now >= self.leased_at + ALONE_MAX {
+            self.alone = None;
         }
     }
 

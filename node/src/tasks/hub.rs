@@ -13,7 +13,7 @@ use grapevine_core::mode::{Mode, SERVICES_MAX};
 use grapevine_core::quota::Quota;
 use grapevine_core::{handover, work};
 use serde_json::Value;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::admission::{self, Refused};
 use super::behalf::Behalf;
@@ -37,6 +37,8 @@ pub struct Hub {
     /// The services that the mesh is told of.
     served: watch::Sender<BTreeSet<ServiceKey>>,
     uploads: Uploads,
+    /// The one place for suspect tasks.
+    suspects: Arc<Semaphore>,
 }
 
 /// What a hub is made of.
@@ -159,7 +161,14 @@ impl Hub {
             nudges: Arc::default(),
             served: watch::Sender::new(served),
             uploads: Uploads::default(),
+            suspects: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// The one place of this node, over all services, for a task that is [suspect](Task::is_suspect) of ending
+    /// its workers; `None` while it is taken.
+    pub fn suspect_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.suspects).try_acquire_owned().ok()
     }
 
     /// Told whenever something was added to the own store, or taken from it.

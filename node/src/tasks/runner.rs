@@ -3,6 +3,12 @@
 //! One loop for each service takes as many leases as there are free places and waits for the next reason to
 //! look: a place that becomes free, a task that is added, a peer that tells of one. A store that cannot be
 //! used is asked again after a growing, jittered pause.
+//!
+//! A task that was lost with its worker twice in a row is suspect: it may be why. A node runs one of these at a
+//! time, over all of its services, so that one that ends its worker takes no other suspect along, counts alone,
+//! and is a dead letter after two more deaths at most. What is not suspect runs on beside it: were the node's
+//! other work to wait, whoever sends a slow suspect would stop it all. What it takes along in those deaths is
+//! lost for the first time, and not held against it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,23 +135,33 @@ impl Loop {
                 continue;
             }
             let leased_at = Instant::now();
+            let mut place = self.hub.suspect_place();
             let ask = LeaseAsk {
                 service: Checked(self.key.clone()),
                 worker: self.hub.node().to_string(),
                 region: Checked(self.hub.region().clone()),
                 span: self.policy.lease,
                 max: free.min(LEASES_MAX),
+                suspects: place.is_some(),
             };
             match taker.take(&ask).await {
-                Ok(taken) if taken.is_empty() => tokio::select! {
-                    () = taker.wait(&self.key, IDLE_MAX) => {}
-                    _ = self.stage.changed() => {}
-                },
+                Ok(taken) if taken.is_empty() => {
+                    drop(place);
+                    tokio::select! {
+                        () = taker.wait(&self.key, IDLE_MAX) => {}
+                        _ = self.stage.changed() => {}
+                    }
+                }
                 Ok(taken) => {
                     pause = PAUSE;
                     for taken in taken {
+                        let alone = match taken.task.is_suspect() {
+                            true => place.take(),
+                            false => None,
+                        };
                         attempts.spawn(
                             Attempt {
+                                alone,
                                 hub: self.hub.clone(),
                                 service: Arc::clone(&self.service),
                                 policy: self.policy,
@@ -158,6 +174,7 @@ impl Loop {
                     }
                 }
                 Err(error) => {
+                    drop(place);
                     warn!(task.service = %self.key, %error, "no tasks can be taken");
                     tokio::select! {
                         () = sleep(jittered(pause)) => {}

@@ -123,7 +123,11 @@ impl Taker {
     ) -> Result<(), StoreError> {
         let mut lent = Vec::new();
         let max = ask.max.saturating_sub(taken.len());
-        let ask = LeaseAsk { max, ..ask.clone() };
+        let ask = LeaseAsk {
+            max,
+            suspects: may_be_suspect(ask, taken),
+            ..ask.clone()
+        };
         take(&self.hub.store_at(peer, Behalf::Node)?, &ask, &mut lent).await?;
         for taken_there in lent.into_iter().take(max) {
             let (lease, task) = (taken_there.lease, taken_there.task);
@@ -188,6 +192,11 @@ fn is_what_was_asked(peer: &NodeName, ask: &LeaseAsk, lease: &Lease, task: &Task
         && is_permitted(&task.new.regions, &ask.region.0)
 }
 
+/// Whether another may be suspect: one is over all stores.
+fn may_be_suspect(ask: &LeaseAsk, taken: &[Taken]) -> bool {
+    ask.suspects && !taken.iter().any(|taken| taken.task.is_suspect())
+}
+
 async fn take(
     store: &Arc<dyn Store>,
     ask: &LeaseAsk,
@@ -197,7 +206,11 @@ async fn take(
     if max == 0 {
         return Ok(());
     }
-    let ask = LeaseAsk { max, ..ask.clone() };
+    let ask = LeaseAsk {
+        max,
+        suspects: may_be_suspect(ask, taken),
+        ..ask.clone()
+    };
     let leases = store.lease(&ask).await?;
     taken.extend(leases.into_iter().map(|(lease, task)| Taken {
         store: Arc::clone(store),

@@ -23,6 +23,19 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Ended attempts that a task remembers: the latest.
 pub const HISTORY_MAX: usize = 16;
 
+/// How an attempt ended that nobody told the end of: its worker died, or fell silent for as long as its lease.
+pub const LOST: &str = "lost";
+
+/// A task is suspect of ending its workers once so many attempts in a row were lost with them. Not from the
+/// first on: a node that dies takes all with it that it runs, a thousand tasks perhaps, and one of them at
+/// most is why. What is lost twice in a row is rare, unless it is why or ran beside it both times.
+pub const SUSPECT_LOSSES: u32 = 2;
+
+/// A task is a dead letter once so many attempts in a row were lost, whatever attempts it has left. The last
+/// of them ran while no other suspect did at its node, so they are its own doing, or that of bad luck four
+/// times over; an operator may requeue it.
+pub const LOSSES_MAX: u32 = 4;
+
 /// The longest message of a fault in bytes; longer ones are cut.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 
@@ -117,7 +130,7 @@ pub struct Task {
     pub ended_at: Option<Timestamp>,
     /// The earliest time of its next attempt, while it waits.
     pub not_before: Timestamp,
-    /// Attempts begun.
+    /// Attempts begun, since it was accepted, requeued, or lost in an attempt that had got it further.
     pub attempts: u32,
     /// Who runs it, while it runs.
     pub worker: Option<String>,
@@ -182,8 +195,15 @@ pub struct Ended {
     pub worker: String,
     /// When it ended, as far as the store knows.
     pub at: Timestamp,
-    /// `completed`, `failed`, `cancelled`, `expired`, or `lost` when its lease ran out.
+    /// `completed`, `failed`, `cancelled`, `expired`, or [`LOST`] when its lease ran out.
     pub how: String,
+    /// Parts of the task that were done by then, well or not, as far as the store was told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub done: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A service's key in records, checked when it is read.
@@ -238,6 +258,11 @@ impl State {
 }
 
 impl Progress {
+    /// Parts done, well or not.
+    pub const fn done(&self) -> u64 {
+        self.completed.saturating_add(self.failed)
+    }
+
     /// So many parts done well, none failed.
     pub fn new(completed: usize, total: usize) -> Self {
         Self {
@@ -276,6 +301,33 @@ impl Submitter {
 }
 
 impl Task {
+    /// Parts done, as far as the store was told.
+    pub fn done(&self) -> u64 {
+        self.progress.map_or(0, |progress| progress.done())
+    }
+
+    /// Whether it has got further since its last attempt ended.
+    pub fn got_further(&self) -> bool {
+        self.done() > self.history.last().map_or(0, |ended| ended.done)
+    }
+
+    /// Attempts in a row, up to the last that ended, that were [`LOST`] since it was accepted, requeued, or
+    /// got further.
+    pub fn losses(&self) -> u32 {
+        let ended = self.history.iter().rev();
+        let lost = ended.take_while(|ended| ended.how == LOST).count();
+        let begun = match self.state {
+            State::Running => self.attempts.saturating_sub(1),
+            _ => self.attempts,
+        };
+        u32::try_from(lost).unwrap_or(u32::MAX).min(begun)
+    }
+
+    /// Whether it may be why its workers die: at one node no two of these run at once.
+    pub fn is_suspect(&self) -> bool {
+        self.losses() >= SUSPECT_LOSSES
+    }
+
     /// Remembers how an attempt ended, and forgets the oldest beyond [`HISTORY_MAX`].
     pub fn remember(&mut self, ended: Ended) {
         self.history.push(ended);

@@ -14,6 +14,7 @@ mod many;
 mod notes;
 mod queue;
 mod states;
+mod suspects;
 mod turns;
 
 use std::future::Future;
@@ -97,6 +98,9 @@ fn all() -> Vec<(&'static str, Run)> {
         states::returned_task_waits_without_a_spent_attempt,
         states::lost_lease_waits_again_and_then_is_dead,
         states::renewed_lease_is_not_lost,
+        suspects::second_loss_makes_it_suspect_and_the_fourth_a_dead_letter,
+        suspects::suspect_is_given_to_who_asks_for_one_and_alone,
+        suspects::loss_after_progress_is_the_first_of_a_new_count,
         states::waiting_task_is_cancelled_at_once,
         states::running_task_is_cancelled_by_its_worker,
         states::returned_or_failed_task_that_was_to_be_cancelled_is_cancelled,
@@ -225,6 +229,7 @@ impl Bench {
             region: region("sgp"),
             span: LONG,
             max,
+            suspects: true,
         }
     }
 

@@ -100,6 +100,8 @@ async fn lease(
         region: Checked(hub.region().clone()),
         span,
         max: wanted.max,
+        // A worker outside is a process of its own: what ends it is in its hands alone.
+        suspects: true,
     };
     let taken = poll(&hub, &service, &ask, wanted.wait_seconds.0.min(POLL_MAX)).await?;
     let data: Vec<Value> = taken.iter().map(|taken| lent(taken, span)).collect();

@@ -187,6 +187,14 @@ fn pause(attempt: u32) -> Duration {
     jittered(BACKOFF.saturating_mul(1 << (attempt - 1).min(8)))
 }
 
+impl Request {
+    /// The end of a line that was called, and no other, when its worker died.
+    pub(super) fn lost(&self) -> LineEnd {
+        let message = "the worker that called this line alone died: it is not called again";
+        LineEnd::refused(Some(&self.custom_id), super::run::WORKER_LOST, message)
+    }
+}
+
 impl LineEnd {
     /// An upstream's answer, or the node's own: `status` tells which file it belongs into.
     fn answered(custom_id: &str, status: StatusCode, request_id: &str, body: &Bytes) -> Self {

@@ -1,7 +1,8 @@
 //! The service `async-task:process`: batches of OpenAI's Batches API, and responses made in the background.
 //!
-//! Reading order: `check` (what may be asked for), `input` (the lines of a file), `line` (one request of a batch, and its line of output),
-//! `run` (a batch from its first line to its files), `output` (the files), `view` (a batch as clients see
+//! Reading order: `check` (what may be asked for), `input` (the lines of a file), `line` (one request of a batch,
+//! and its line of output), `marks` (lines that may be why a worker died), `run` (a batch from its first line to
+//! its files), `output` (the files), `view` (a batch as clients see
 //! it), `response` (one response made later), `service`.
 //!
 //! Invariants: a line's end is noted, once, by its number; a batch that was broken off goes on with the lines
@@ -11,6 +12,7 @@
 pub(in crate::tasks) mod check;
 mod input;
 mod line;
+mod marks;
 mod output;
 mod response;
 mod run;

@@ -9,7 +9,7 @@ use super::super::store::{FileRecord, Note, PIECE_BYTES, Store, StoreError};
 use super::super::task::{State, Task, Timestamp};
 use super::input::Lines;
 use super::line::{self, LineEnd};
-use super::{BatchJob, LINES_MAX};
+use super::{BatchJob, LINES_MAX, marks};
 
 /// Which of a batch's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(super) async fn write(task: &Task, store: &dyn Store) -> Result<(u64, u64), 
             break;
         };
         from = last.number + 1;
-        for note in &page {
+        for note in page.iter().filter(|note| !marks::is_mark(note.number)) {
             let end = read(task, note)?;
             let writer = if end.is_good {
                 &mut output

@@ -14,6 +14,7 @@ use super::super::store::Note;
 use super::super::task::{Fault, Progress, Task, Timestamp};
 use super::input::Lines;
 use super::line::{self, LineEnd};
+use super::marks::{self, FATAL_LINES_MAX, Marks};
 use super::{BatchEnd, BatchFault, BatchJob, BatchOutput, Counts, LINES_MAX, output};
 
 /// Ends of lines that are noted at once: one write for all that ended meanwhile.
@@ -33,6 +34,9 @@ pub(super) struct Run<'a> {
     pub(super) lines_at_once: usize,
 }
 
+/// The error of a line, or of a batch, that may be why its workers died.
+pub(super) const WORKER_LOST: &str = "worker_lost";
+
 /// Why no more lines are begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -47,7 +51,16 @@ struct Survey {
     total: u64,
     /// Lines that ended in earlier attempts.
     done: BTreeSet<u64>,
+    order: Order,
     progress: Progress,
+}
+
+/// How lines are called.
+struct Order {
+    /// Alone, each marked before.
+    one_by_one: bool,
+    /// Not at all: they were called, and no others, when a worker died.
+    fatal: BTreeSet<u64>,
 }
 
 impl Run<'_> {
@@ -69,6 +82,9 @@ impl Run<'_> {
             return Ok(self.failed("too_many_lines", &message, Some(LINES_MAX + 1)));
         }
         let total = survey.total;
+        if survey.order.fatal.len() > FATAL_LINES_MAX {
+            return self.end_for(&survey).await;
+        }
         let stop = self.lines(survey, &path).await?;
         if stop == Stop::Expired {
             self.give_up_the_rest().await?;
@@ -93,6 +109,21 @@ impl Run<'_> {
         }
     }
 
+    /// Ends a batch that has ended too many workers, with what was answered.
+    async fn end_for(&self, survey: &Survey) -> Result<BatchOutput, TaskError> {
+        let message = format!("more than {FATAL_LINES_MAX} lines ended their worker");
+        let line = survey.order.fatal.first().copied();
+        let (completed, failed) = output::write(self.task, self.work.store().as_ref()).await?;
+        Ok(BatchOutput {
+            counts: Counts {
+                total: survey.total,
+                completed,
+                failed,
+            },
+            ..self.failed(WORKER_LOST, &message, line)
+        })
+    }
+
     fn failed(&self, code: &str, message: &str, line: Option<u64>) -> BatchOutput {
         BatchOutput {
             status: BatchEnd::Failed,
@@ -113,7 +144,8 @@ impl Run<'_> {
         while total <= LINES_MAX && lines.next().await?.is_some() {
             total += 1;
         }
-        let mut done = BTreeSet::new();
+        let (mut done, mut well) = (BTreeSet::new(), BTreeSet::new());
+        let mut marks = Marks::default();
         let (mut completed, mut failed, mut from) = (0, 0, 0);
         loop {
             let page = store.notes(&self.task.new.id, from).await?;
@@ -122,9 +154,16 @@ impl Run<'_> {
             };
             from = last.number + 1;
             for note in &page {
+                if marks::is_mark(note.number) {
+                    marks.see(note.number, &self.task.history);
+                    continue;
+                }
                 done.insert(note.number);
                 match LineEnd::read(&note.content) {
-                    Some(end) if end.is_good => completed += 1,
+                    Some(end) if end.is_good => {
+                        well.insert(note.number);
+                        completed += 1;
+                    }
                     _ => failed += 1,
                 }
             }
@@ -132,6 +171,10 @@ impl Run<'_> {
         Ok(Survey {
             total,
             done,
+            order: Order {
+                one_by_one: marks.any || self.task.is_suspect(),
+                fatal: marks.fatal(|line| well.contains(&line)),
+            },
             progress: progress(Counts {
                 total,
                 completed,
@@ -151,9 +194,16 @@ impl Run<'_> {
     /// Calls every line that has no note, and notes their ends.
     async fn lines(&self, survey: Survey, path: &PathAndQuery) -> Result<Stop, TaskError> {
         let Survey {
-            done, mut progress, ..
+            done,
+            order,
+            mut progress,
+            ..
         } = survey;
         self.work.set_progress(progress);
+        let at_once = match order.one_by_one {
+            true => 1,
+            false => self.lines_at_once,
+        };
         let store = self.work.store().as_ref();
         let mut lines = Lines::of(store, &self.job.input_file_id);
         let mut names = Names::default();
@@ -162,13 +212,14 @@ impl Run<'_> {
         let is_over = deadline <= Instant::now();
         let mut stop = is_over.then_some(Stop::Expired);
         loop {
-            while stop.is_none() && running.len() < self.lines_at_once {
+            while stop.is_none() && running.len() < at_once {
                 let Some((number, line)) = lines.next().await? else {
                     stop = Some(Stop::Done);
                     break;
                 };
                 let request = names.check(line::read(&line, &self.job.endpoint));
                 if !done.contains(&number) {
+                    let request = self.begin(number, request, &order).await?;
                     running.push(self.line(number, request, path));
                 }
             }
@@ -203,6 +254,31 @@ impl Run<'_> {
             }
         }
         Ok(stop.unwrap_or(Stop::Done))
+    }
+
+    /// A line that is called next, marked where lines are called one by one; or its end, where it is not to be.
+    async fn begin(
+        &self,
+        number: u64,
+        request: Result<line::Request, LineEnd>,
+        order: &Order,
+    ) -> Result<Result<line::Request, LineEnd>, TaskError> {
+        let request = match request {
+            Ok(request) => request,
+            Err(end) => return Ok(Err(end)),
+        };
+        if order.fatal.contains(&number) {
+            return Ok(Err(request.lost()));
+        }
+        if order.one_by_one {
+            let mark = marks::mark(number, self.work.lease().attempt);
+            match self.work.save(&[mark]).await {
+                // It is kept, and the cancellation is seen by its own signal.
+                Ok(()) | Err(TaskError::Cancelled) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ok(request))
     }
 
     async fn line(

@@ -256,6 +256,7 @@ fn task(attempts: u32) -> Task {
             worker: "w".to_owned(),
             at: Timestamp(9),
             how: "lost".to_owned(),
+            done: 3,
         }],
     }
 }
@@ -286,6 +287,7 @@ fn ask(worker: &str) -> LeaseAsk {
         region: region(),
         span: Duration::from_secs(15),
         max: 8,
+        suspects: true,
     }
 }
 

@@ -6,7 +6,7 @@
 //! | running | [`Store::finish`] well | completed |
 //! | running | `finish` with a fault, attempts left | waiting, after the fault's delay |
 //! | running | `finish` with a fault, none left or no retry | dead |
-//! | running | its lease ran out ([`Store::sweep`]), attempts left | waiting; none left: dead |
+//! | running | its lease ran out ([`Store::sweep`]), attempts left | waiting; none left, or lost too often in a row: dead |
 //! | waiting | [`Store::cancel`] | cancelled |
 //! | running | `cancel` | running, cancel requested; `finish` makes it cancelled, and so does a lost lease |
 //! | waiting, running | its time is over (`sweep`) | expired; a running one first loses its lease |
@@ -21,6 +21,8 @@
 //! - What [`Store::add`] accepted is on disk, there or in the engine, before it returns.
 //! - A word about a running task counts only with the [`Lease`] of the attempt that runs now. So an
 //!   attempt that was thought dead and comes back changes nothing, and no task is completed twice.
+//! - A task that was lost with its worker twice in a row is suspect: it is given only to who asks for one, and
+//!   no two are given at once.
 //! - Leases, delays and retention go by the store's clock alone: callers give spans, never times.
 //! - A store that cannot do its work says so at once or within [`PATIENCE`]; it works again when its
 //!   engine does, without a restart.
@@ -147,6 +149,9 @@ pub struct LeaseAsk {
     pub span: Duration,
     /// Leases at most; at most [`LEASES_MAX`].
     pub max: usize,
+    /// Whether one of them may be on a [suspect](Task::is_suspect) task; never more than one is.
+    #[serde(default)]
+    pub suspects: bool,
 }
 
 /// The right to speak about a running task.
@@ -296,7 +301,8 @@ pub trait Store: Send + Sync + 'static {
     /// Tasks, the newest first.
     async fn list(&self, query: &TaskQuery) -> Result<Vec<Task>, StoreError>;
 
-    /// Gives out waiting tasks; empty when there are none. Accounts take turns: between two tasks of one
+    /// Gives out waiting tasks; empty when there are none. Where a suspect one may be given it comes first, so that
+    /// it is not left behind by what is added. Accounts take turns for the others: between two tasks of one
     /// account every other that has tasks waiting is given at most one, or an equal share of what is asked for
     /// at once, so that nobody's backlog delays another's task by more than a round. Of one account's tasks the
     /// highest priority comes first, then the oldest. Nodes that share an engine each go round by themselves.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::End;
-use crate::tasks::task::{Ended, State, Task, Timestamp};
+use crate::tasks::task::{Ended, Fault, LOSSES_MAX, LOST, State, Task, Timestamp};
 
 /// What becomes of a task whose lease ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,19 +60,33 @@ pub fn end(task: &mut Task, attempt: u32, end: End, now: Timestamp) {
     }
 }
 
-/// The lease of attempt `attempt` ran out.
+/// The lease of attempt `attempt` ran out: its worker died, or cannot say that it lives. It counts as an
+/// attempt, since the task may be why. One that had got the task further is the first of a new count, so that a
+/// long batch whose nodes are replaced now and then comes to its end; a task that ends its worker gets no
+/// further. Lost [`LOSSES_MAX`] times in a row it is given up before it takes more workers with it.
 pub fn lose(task: &mut Task, attempt: u32, now: Timestamp) -> AfterLoss {
     if task.cancel_requested {
-        close(task, attempt, "lost", State::Cancelled, now);
-        AfterLoss::Cancelled
-    } else if task.attempts < task.new.attempts_max {
-        remember(task, attempt, "lost", now);
-        wait(task, now);
-        AfterLoss::Waits
-    } else {
-        close(task, attempt, "lost", State::Dead, now);
-        AfterLoss::Dead
+        close(task, attempt, LOST, State::Cancelled, now);
+        return AfterLoss::Cancelled;
     }
+    if task.got_further() {
+        task.attempts = 1;
+    }
+    let is_given_up = task.losses() + 1 >= LOSSES_MAX;
+    if is_given_up {
+        let message = format!(
+            "its worker died or fell silent {LOSSES_MAX} times in a row while it ran this: \
+             look for why before it is requeued"
+        );
+        task.fault = Some(Fault::new("worker_lost", message));
+    }
+    if is_given_up || task.attempts >= task.new.attempts_max {
+        close(task, attempt, LOST, State::Dead, now);
+        return AfterLoss::Dead;
+    }
+    remember(task, attempt, LOST, now);
+    wait(task, now);
+    AfterLoss::Waits
 }
 
 /// The task's time is over. One that runs as `attempt` loses its lease by it.
@@ -133,6 +147,7 @@ fn remember(task: &mut Task, attempt: u32, how: &str, now: Timestamp) {
         worker,
         at: now,
         how: how.to_owned(),
+        done: task.done(),
     });
 }
 
@@ -142,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::tasks::id::{Id, Kind};
-    use crate::tasks::task::{Checked, Fault, NewTask, Priority, Submitter};
+    use crate::tasks::task::{Checked, NewTask, Priority, Progress, Submitter};
 
     const NOW: Timestamp = Timestamp(5_000);
 
@@ -199,6 +214,74 @@ mod tests {
         let mut task = running(2, 2);
         end(&mut task, 2, failed(delay), NOW);
         assert_eq!((task.state, task.ended_at), (State::Dead, Some(NOW)));
+    }
+
+    /// Loses the task's attempts until there are `lost`, `done` parts being done in each.
+    fn lost(task: &mut Task, lost: u32, done: u64) -> AfterLoss {
+        let mut after = AfterLoss::Waits;
+        for attempt in 1..=lost {
+            if task.state == State::Waiting {
+                begin(task, "w", NOW, Duration::from_secs(1));
+            }
+            let completed = task.done() + done;
+            task.progress = Some(Progress {
+                completed,
+                ..Progress::default()
+            });
+            after = lose(task, attempt, NOW);
+        }
+        after
+    }
+
+    #[test]
+    fn task_is_suspect_from_the_second_loss_and_dead_after_the_fourth() {
+        let mut task = running(1, 100);
+        for (losses, is_suspect) in [(1, false), (2, true), (3, true)] {
+            assert_eq!(lost(&mut task, 1, 0), AfterLoss::Waits);
+            assert_eq!((task.losses(), task.is_suspect()), (losses, is_suspect));
+            begin(&mut task, "w", NOW, Duration::from_secs(1));
+            assert_eq!((task.losses(), task.is_suspect()), (losses, is_suspect));
+        }
+        assert_eq!(lost(&mut task, 1, 0), AfterLoss::Dead);
+        assert_eq!(task.state, State::Dead);
+        assert_eq!(
+            task.fault.as_ref().map(|it| it.code.as_str()),
+            Some("worker_lost")
+        );
+        assert!(requeue(&mut task, NOW));
+        assert_eq!((task.losses(), task.is_suspect()), (0, false));
+    }
+
+    #[test]
+    fn loss_after_progress_is_the_first_of_a_new_count() {
+        let mut task = running(1, 3);
+        assert_eq!(lost(&mut task, 40, 1), AfterLoss::Waits);
+        assert_eq!((task.attempts, task.losses()), (1, 1));
+        assert_eq!(lost(&mut task, 1, 0), AfterLoss::Waits);
+        assert!(task.is_suspect());
+        assert_eq!(
+            lost(&mut task, 1, 0),
+            AfterLoss::Dead,
+            "its attempts are spent"
+        );
+    }
+
+    #[test]
+    fn task_whose_worker_tells_of_its_failure_is_not_suspect() {
+        let mut task = running(1, 100);
+        lost(&mut task, 2, 0);
+        begin(&mut task, "w", NOW, Duration::from_secs(1));
+        end(&mut task, 3, failed(Some(Duration::ZERO)), NOW);
+        assert_eq!((task.state, task.losses()), (State::Waiting, 0));
+    }
+
+    #[test]
+    fn returned_task_is_as_suspect_as_before() {
+        let mut task = running(1, 100);
+        lost(&mut task, 2, 0);
+        begin(&mut task, "w", NOW, Duration::from_secs(1));
+        end(&mut task, 3, End::Returned, NOW);
+        assert!(task.is_suspect());
     }
 
     #[test]

@@ -103,6 +103,7 @@ fn ask(service: &str) -> LeaseAsk {
         region: Checked("sgp".parse().expect("a name")),
         span: Duration::from_secs(60),
         max: 8,
+        suspects: true,
     }
 }
 

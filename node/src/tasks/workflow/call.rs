@@ -15,7 +15,7 @@ use super::super::pace::jittered;
 use super::super::task::{Fault, NewTask};
 use super::document::{ApiCall, CallMethod, ITEMS_MAX, Retry, Step};
 use super::result::{ANSWER_BYTES_MAX, StepFault};
-use super::template::TemplateError;
+use super::template::{TemplateError, is_too_deep};
 use crate::exchange::{CallApi, OwnAnswer};
 use crate::headers;
 
@@ -134,7 +134,8 @@ async fn judge(answer: OwnAnswer) -> Tried {
         }
     };
     let value = match serde_json::from_slice(&body) {
-        Ok(value) if is_json => value,
+        // Deeper than a template's own: what keeps it reads no more than twice of that, with what is around it.
+        Ok(value) if is_json && !is_too_deep(&value) => value,
         _ => Value::String(String::from_utf8_lossy(&body).into_owned()),
     };
     if status.is_success() {

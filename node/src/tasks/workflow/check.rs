@@ -9,7 +9,7 @@ use super::document::{
     ATTEMPTS_MAX, CALLS_AT_ONCE_MAX, CallMethod, STEPS_MAX, Step, TIMEOUT_MAX, Workflow,
 };
 use super::graph::Graph;
-use super::template::{Templates, is_too_deep};
+use super::template::{Reviewer, is_too_deep};
 use crate::config::text::format_duration;
 
 /// The longest name of a workflow in bytes.
@@ -64,7 +64,7 @@ pub fn check(workflow: Workflow) -> Result<Checked, Vec<Problem>> {
 /// The steps by name, as far as names are right, and what was found.
 struct Checker<'a> {
     steps: BTreeMap<&'a str, usize>,
-    templates: Templates,
+    reviewer: Reviewer,
     needs: Vec<BTreeSet<usize>>,
     problems: Vec<Problem>,
 }
@@ -78,7 +78,7 @@ impl<'a> Checker<'a> {
                 .rev()
                 .map(|(index, step)| (step.id.as_str(), index))
                 .collect(),
-            templates: Templates::default(),
+            reviewer: Reviewer::default(),
             needs: vec![BTreeSet::new(); workflow.steps.len()],
             problems: Vec::new(),
         }
@@ -211,7 +211,7 @@ impl<'a> Checker<'a> {
 
     /// An expression of a step, outside of its items.
     fn expression(&mut self, path: &str, text: &str, index: usize) {
-        match self.templates.expression_references(text) {
+        match self.reviewer.expression_references(text) {
             Ok(names) => {
                 let owner = Owner {
                     index,
@@ -231,7 +231,7 @@ impl<'a> Checker<'a> {
             place if place.starts_with('[') => format!("{path}{place}"),
             place => format!("{path}.{place}"),
         };
-        match self.templates.references(template) {
+        match self.reviewer.references(template) {
             Ok(found) => {
                 for (place, name) in found {
                     self.reference(&join(&place), &name, owner);
@@ -296,7 +296,7 @@ struct Owner {
 
 /// Functions of the template language, which it counts among the names that a text refers to.
 fn is_function(name: &str) -> bool {
-    matches!(name, "range" | "dict" | "namespace" | "loop") || name.starts_with("loop.")
+    name == "range"
 }
 
 fn cycle_problem(workflow: &Workflow, cycle: &[usize]) -> Problem {
@@ -367,6 +367,33 @@ mod tests {
             has("steps[1].if", "\"c\"") && has("output.x", "\"d\""),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn hostile_texts_are_named_wherever_they_stand() {
+        let hostile = "'x' | indent(1000000000000)";
+        let text = format!("{{{{ {hostile} }}}}");
+        let found = problems(json!({"steps": [
+            step("a", &text),
+            {"id": "b", "if": hostile, "call": {"path": "/v1/models", "method": "GET"}},
+            {"id": "c", "for_each": hostile, "call": {"path": "/v1/models", "method": "GET"}},
+        ], "output": {"x": text}}));
+        let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "steps[0].call.body.messages[0].content",
+                "steps[1].if",
+                "steps[2].for_each",
+                "output.x"
+            ]
+        );
+        for (path, message) in &found {
+            assert!(
+                message.contains("1000000000000") && message.contains("write 0 to 1000"),
+                "{path}: {message}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The service `workflow:process`: runs the steps of a workflow, each as soon as what it waits for is done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -93,12 +94,11 @@ async fn run(task: &Task, job: &RunJob, work: &Work) -> Result<Value, TaskError>
         fatal("invalid_workflow", first.unwrap_or_default())
     })?;
     let calls = Semaphore::new(CALLS_AT_ONCE_MAX);
-    let templates = Templates::default();
     let runner = Runner {
         checked: &checked,
         job,
         work,
-        templates: &templates,
+        templates: Templates,
         caller: Caller {
             api: work.api().as_ref(),
             task: &task.new,
@@ -118,7 +118,7 @@ struct Runner<'a> {
     checked: &'a Checked,
     job: &'a RunJob,
     work: &'a Work,
-    templates: &'a Templates,
+    templates: Templates,
     caller: Caller<'a>,
 }
 
@@ -127,6 +127,8 @@ struct Runner<'a> {
 struct Done {
     steps: BTreeMap<usize, StepResult>,
     items: BTreeMap<usize, BTreeMap<usize, StepResult>>,
+    /// What templates see of the steps, shared by all that run at once.
+    seen: BTreeMap<String, Arc<Value>>,
     bytes: usize,
 }
 
@@ -168,7 +170,7 @@ impl Runner<'_> {
                 return Err(fatal("too_long", message));
             }
             self.work.save(&[note]).await?;
-            done.steps.insert(step, result);
+            self.end(&mut done, step, result);
         }
     }
 
@@ -185,15 +187,21 @@ impl Runner<'_> {
             };
             done.bytes += note.content.len();
             match key.item {
-                None => {
-                    done.steps.insert(key.step, result);
-                }
+                None => self.end(&mut done, key.step, result),
                 Some(item) => {
                     done.items.entry(key.step).or_default().insert(item, result);
                 }
             }
         }
         Ok(done)
+    }
+
+    /// Takes down how a step ended.
+    fn end(&self, done: &mut Done, step: usize, result: StepResult) {
+        if let Some(known) = self.checked.workflow.steps.get(step) {
+            done.seen.insert(known.id.clone(), Arc::new(result.scope()));
+        }
+        done.steps.insert(step, result);
     }
 
     fn tell(&self, done: &Done) {
@@ -209,18 +217,15 @@ impl Runner<'_> {
         });
     }
 
-    fn scope(&self, done: &Done) -> Scope {
-        let steps = &self.checked.workflow.steps;
-        let seen = done.steps.iter();
-        let seen = seen.map(|(step, result)| (steps[*step].id.as_str(), result.scope()));
-        Scope::new(&self.job.input, &seen.collect())
+    fn scope(&self, done: &Done) -> Scope<'_> {
+        Scope::new(&self.job.input, done.seen.clone())
     }
 
     /// Runs one step to its end.
     async fn step(
         &self,
         index: usize,
-        scope: Scope,
+        scope: Scope<'_>,
         items: BTreeMap<usize, StepResult>,
     ) -> Result<StepResult, TaskError> {
         let step = &self.checked.workflow.steps[index];
@@ -246,7 +251,7 @@ impl Runner<'_> {
         self.each(index, &scope, &list, items, began).await
     }
 
-    async fn call(&self, step: &Step, scope: &Scope) -> Called {
+    async fn call(&self, step: &Step, scope: &Scope<'_>) -> Called {
         let body = step.call.body.as_ref();
         match body
             .map(|body| self.templates.fill(body, scope))
@@ -261,7 +266,7 @@ impl Runner<'_> {
     async fn each(
         &self,
         index: usize,
-        scope: &Scope,
+        scope: &Scope<'_>,
         list: &[Value],
         mut items: BTreeMap<usize, StepResult>,
         began: Timestamp,

@@ -39,6 +39,7 @@ fn ask(worker: &str, span: Duration, max: usize) -> LeaseAsk {
         region: Checked(RegionName::new("here").expect("a name")),
         span,
         max,
+        suspects: true,
     }
 }
 

@@ -10,7 +10,7 @@ use super::view::Entry;
 use crate::tasks::task::{Priority, Timestamp};
 
 /// Of one account: the highest priority first, then the oldest.
-type Order = (Reverse<Priority>, Timestamp, Place);
+pub(super) type Order = (Reverse<Priority>, Timestamp, Place);
 
 /// The waiting tasks of one service whose time has come, by account.
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl Turns {
     }
 }
 
-fn order(entry: &Entry, key: &Place) -> Order {
+pub(super) fn order(entry: &Entry, key: &Place) -> Order {
     let task = &entry.record.task;
     (Reverse(task.new.priority), task.created_at, Arc::clone(key))
 }

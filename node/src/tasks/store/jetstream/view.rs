@@ -12,7 +12,7 @@ use grapevine_core::ids::RegionName;
 
 use super::super::{Counts, FileRecord, LeaseAsk, TaskQuery, Usage, is_permitted};
 use super::record::{Place, Record, place};
-use super::turns::Turns;
+use super::turns::{Order, Turns, order};
 use crate::tasks::id::Id;
 use crate::tasks::task::{ServiceKeyText, State, Timestamp};
 
@@ -37,6 +37,8 @@ struct Line {
     all: BTreeSet<Place>,
     /// Waiting tasks whose time has come.
     due: Turns,
+    /// The same, of those that are suspect and given alone.
+    suspects: BTreeSet<Order>,
     /// The others; some of them may be due, until somebody looks.
     delayed: BTreeSet<(Timestamp, Place)>,
     running: u64,
@@ -158,6 +160,7 @@ impl View {
                 State::Waiting => {
                     line.delayed.remove(&(task.not_before, Arc::clone(key)));
                     line.due.remove(&entry, key);
+                    line.suspects.remove(&order(&entry, key));
                 }
                 State::Running => line.running -= 1,
                 State::Dead => line.dead -= 1,
@@ -181,18 +184,23 @@ impl View {
         }
     }
 
-    /// Tasks that may be leased now, of each account in turn. They are taken until [`View::release`].
+    /// Tasks that may be leased now, a suspect one where it is asked for, then of each account in turn. They
+    /// are taken until [`View::release`].
     pub(super) fn take(&mut self, ask: &LeaseAsk, max: usize, now: Timestamp) -> Vec<Arc<Entry>> {
         self.ripen(&ask.service, now);
         let Some(line) = self.lines.get_mut(&ask.service) else {
             return Vec::new();
         };
         let (tasks, taken) = (&self.tasks, &self.taken);
-        let given = line.due.take(max, |key| {
+        let free = |key: &Place| {
             let entry = tasks.get(key)?;
             let is_free = !taken.contains(key) && may_run(entry, &ask.region.0, now);
             is_free.then(|| Arc::clone(entry))
-        });
+        };
+        let suspects = line.suspects.iter().filter_map(|(_, _, key)| free(key));
+        let suspects = suspects.take(usize::from(ask.suspects).min(max));
+        let mut given: Vec<_> = suspects.collect();
+        given.extend(line.due.take(max - given.len(), free));
         let keys = given.iter().map(|entry| place(entry.record.id()));
         self.taken.extend(keys);
         given
@@ -216,7 +224,10 @@ impl View {
             && let Some((_, key)) = line.delayed.pop_first()
         {
             if let Some(entry) = self.tasks.get(&key) {
-                line.due.insert(entry, &key);
+                match entry.record.task.is_suspect() {
+                    true => drop(line.suspects.insert(order(entry, &key))),
+                    false => line.due.insert(entry, &key),
+                }
             }
         }
     }
@@ -260,7 +271,7 @@ impl View {
                 continue;
             };
             let count = Counts {
-                waiting: line.due.len() as u64,
+                waiting: (line.due.len() + line.suspects.len()) as u64,
                 delayed: line.delayed.len() as u64,
                 running: line.running,
                 dead: line.dead,

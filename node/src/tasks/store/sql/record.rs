@@ -19,6 +19,15 @@ pub(super) const COLUMNS_WITHOUT_PAYLOAD: &str = "seq, id, attempt, state, creat
     ended_at, not_before, attempts, worker, lease_until, cancel_requested, fixed, 'null', progress, \
     output, fault, history, @now";
 
+/// What the column `due` says of a waiting task: its time has not come.
+pub(super) const DELAYED: i64 = 0;
+
+/// Its time has come.
+pub(super) const DUE: i64 = 1;
+
+/// The same, for one that is suspect and given alone. It is so at once when its lease is lost, never later.
+pub(super) const SUSPECT: i64 = 2;
+
 /// Everything that a word can change. How far a task is, and when it began, is written elsewhere.
 const CHANGE: &str = "UPDATE tasks SET state = $2, due = $3, not_before = $4, ended_at = $5, \
     lease_until = $6, attempts = $7, worker = $8, cancel_requested = $9, output = $10, fault = $11, \
@@ -78,11 +87,16 @@ impl Stored {
     /// The values of [`CHANGE`].
     fn cells(&self) -> Result<Vec<Cell>, Trouble> {
         let task = &self.task;
-        let is_due = task.not_before <= self.now;
+        let is_suspect = task.state == State::Waiting && task.is_suspect();
+        let due = match task.not_before <= self.now {
+            true if is_suspect => SUSPECT,
+            true => DUE,
+            false => DELAYED,
+        };
         Ok(vec![
             Cell::Integer(Some(self.seq)),
             Cell::text(task.state.as_str()),
-            Cell::Integer(Some(i64::from(is_due))),
+            Cell::Integer(Some(due)),
             Cell::count(task.not_before.0),
             time_cell(task.ended_at),
             time_cell(task.lease_until),

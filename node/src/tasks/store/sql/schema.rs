@@ -3,7 +3,8 @@
 //! `tasks` holds what its statements search by in columns of its own; `fixed` is the accepted task without
 //! its payload, as JSON, and never changes. `seq` is the order of acceptance. `attempt` counts every lease
 //! ever given on the task: the fence. `due` is 1 once a waiting task's delay is over, so that the index
-//! of what can be leased holds nothing else. `account` is whose turn and quota it is.
+//! of what can be leased holds nothing else, and 2 for one that is suspect of ending its workers. Nodes of a
+//! version that knows no 2 leave those alone, so it is no step. `account` is whose turn and quota it is.
 
 use super::link::{Cell, Dialect, Link, Trouble, damaged};
 
@@ -93,6 +94,12 @@ UPDATE files SET bytes = @length_in_record WHERE record IS NOT NULL;
 CREATE INDEX files_by_account ON files (account, bytes) WHERE state = 'complete';
 ";
 
+/// Made where it is missing, by no step: nodes of an earlier version work beside it.
+const SUSPECTS: &str = "
+CREATE INDEX tasks_suspect ON tasks (service, priority DESC, seq)
+  WHERE state = 'waiting' AND due = 2;
+";
+
 /// Nodes that start at once take turns by this lock of the server's; the number is this program's own.
 const TURN: &str = "SELECT pg_advisory_xact_lock(7166188275139)";
 
@@ -140,10 +147,26 @@ async fn step_up(link: &mut Link) -> Result<(), Trouble> {
     for step in STEPS.iter().skip(found as usize) {
         link.command(step).await?;
     }
+    if !has_suspects(link).await? {
+        link.command(SUSPECTS).await?;
+    }
     if found < VERSION {
         let version = vec![Cell::count(VERSION)];
         link.execute("UPDATE schema_version SET version = $1", version)
             .await?;
     }
     Ok(())
+}
+
+/// Asked first, since making what is there would wait for all that write.
+async fn has_suspects(link: &mut Link) -> Result<bool, Trouble> {
+    let text = match link.dialect() {
+        Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = 'tasks_suspect'",
+        Dialect::Postgres => {
+            "SELECT COUNT(*) FROM pg_indexes \
+             WHERE schemaname = 'grapevine' AND indexname = 'tasks_suspect'"
+        }
+    };
+    let row = link.row(text, vec![]).await?;
+    row.map_or(Ok(false), |row| Ok(row.count(0)? > 0))
 }

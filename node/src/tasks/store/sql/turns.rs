@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::super::{LEASES_MAX, Lease, LeaseAsk};
 use super::link::{Cell, Link, Trouble};
-use super::record::{COLUMNS, Stored};
+use super::record::{COLUMNS, DUE, SUSPECT, Stored};
 use super::tasks::{LEASE_SPANS, permitted, plain, region_cell, service_cell, span_cell};
 use crate::tasks::task::{ServiceKeyText, Task};
 
@@ -36,7 +36,10 @@ pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk, last: String) -> Resu
     ripen(link, &ask.service).await?;
     let max = ask.max.min(LEASES_MAX);
     let mut turns = Turns {
-        given: Vec::new(),
+        given: match ask.suspects && max > 0 {
+            true => lease_of(link, ask, None, 1).await?,
+            false => Vec::new(),
+        },
         last,
     };
     let mut looked = 0;
@@ -58,7 +61,7 @@ pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk, last: String) -> Resu
             let share = share.min(max - turns.given.len());
             turns
                 .given
-                .extend(lease_of(link, ask, &account, share).await?);
+                .extend(lease_of(link, ask, Some(&account), share).await?);
             turns.last = account;
         }
         if were_all && turns.given.len() == before {
@@ -107,11 +110,11 @@ async fn accounts_after(
     Ok(found)
 }
 
-/// Leases at most `max` tasks of one account, the highest priority first, then the oldest.
+/// Leases at most `max` tasks of one account, or suspect ones of any, the highest priority first, then the oldest.
 async fn lease_of(
     link: &mut Link,
     ask: &LeaseAsk,
-    account: &str,
+    account: Option<&str>,
     max: usize,
 ) -> Result<Vec<(Lease, Task)>, Trouble> {
     let [shortest, longest] = LEASE_SPANS;
@@ -121,12 +124,17 @@ async fn lease_of(
         Cell::count(max as u64),
         Cell::text(plain(&ask.worker)),
         span_cell(Some(ask.span.clamp(shortest, longest))),
-        Cell::text(account),
+        Cell::Text(account.map(str::to_owned)),
     ];
+    // Both name the cell, whose place is the same for all.
+    let which = match account {
+        Some(_) => format!("account = $6 AND due = {DUE}"),
+        None => format!("CAST($6 AS TEXT) IS NULL AND due = {SUSPECT}"),
+    };
     // The same that `transition::begin` does, for all of them in one statement.
     let text = format!(
         "WITH chosen AS MATERIALIZED (SELECT seq AS number FROM tasks \
-         WHERE service = $1 AND account = $6 AND state = 'waiting' AND due = 1 \
+         WHERE service = $1 AND state = 'waiting' AND {which} \
          AND {} \
          AND (expires_at IS NULL OR expires_at > @now) \
          ORDER BY priority DESC, seq LIMIT $3 @lock_free) \
