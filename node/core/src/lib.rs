@@ -16,7 +16,8 @@
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
 //!    [`address`]: what it calls for a client.
 //! 10. [`pace`], [`quota`]: how fast a client has to send, and what it may have.
-//! 11. [`roster`], [`quarantine`]: which nodes gossip may speak of, and whom it does not listen to.
+//! 11. [`roster`], [`quarantine`], [`allowance`]: which nodes gossip may speak of, whom it does not
+//!     listen to, and how much a peer may say.
 //! 12. [`connection`], [`descriptors`], [`guesses`]: what clients may hold, and for how long.
 //! 13. [`notice`]: what an operator should hear about.
 //!
@@ -26,6 +27,7 @@
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
 pub mod address;
+pub mod allowance;
 pub mod connection;
 pub mod country;
 pub mod descriptors;
