@@ -5,7 +5,8 @@ Needs nothing but Python. Here the work is to turn a text into capitals; put you
 
     GRAPEVINE_KEY=... ./worker.py http://127.0.0.1:8080 my-plugin:process
 
-The key is one that the node knows with `services: [my-plugin:process]`; a node without keys needs none.
+The key is one that the node knows with `services: [my-plugin:process]`; a node without keys needs
+none, but names the service in `tasks.services`, so that its tasks are accepted.
 Any number of workers may run, on any machine: each task has one worker at a time, and one that falls
 silent loses its task to another.
 """

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
 use grapevine_core::outcome::Outcome;
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::{Origin, Question};
 use grapevine_core::share::Over;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
@@ -55,6 +55,17 @@ pub struct Caller {
     pub client: Origin,
     /// The name of its key, where it has one.
     pub key: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// What residency rules are asked about it, beside the model.
+    pub fn question(&self) -> Question<'_> {
+        Question {
+            client: self.client,
+            key: self.key.as_deref(),
+            model: None,
+        }
+    }
 }
 
 /// The head of an answer, and its body as it comes.
@@ -163,6 +174,8 @@ pub struct Guest {
     pub request_id: RequestId,
     /// The name of its key; `None` where the door needs none.
     pub key: Option<Arc<str>>,
+    /// The network that it comes from, where it has no key; `None` when that is not known.
+    pub network: Option<Arc<str>>,
     /// The services that its key is for, and nothing else; `None` is an ordinary key, or none.
     pub services: Option<Arc<BTreeSet<ServiceKey>>>,
     /// The models that its key may use; `None` is every model.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// The prefix of every header of our own.
@@ -39,6 +40,33 @@ const CREDENTIALS: [HeaderName; 4] = [
     header::COOKIE,
 ];
 
+/// Headers that tell of the client rather than of the request, or that are made anew; beside them all that
+/// begin with `x-forwarded-`.
+const NOT_PASSED_ON: [HeaderName; 5] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// How a body is to be read.
+const FRAMING: [HeaderName; 3] = [
+    header::CONNECTION,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+];
+
+/// Headers by which some servers take another method or path than the request line's.
+const REQUEST_OVERRIDES: [&str; 6] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
 /// How long the head says that the body is, in bytes; `None` where it does not say or is not understood.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
@@ -47,6 +75,71 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
         .ok()?
         .parse()
         .ok()
+}
+
+/// Why the head of an answer cannot be passed on: where its body ends would be read in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerFault {
+    /// It is no final answer, and no upgrade was asked for.
+    #[error("the answer switches protocols, or is none")]
+    NotFinal,
+    /// It has both.
+    #[error("the answer has Content-Length and Transfer-Encoding")]
+    TwoFramings,
+    /// It is transferred otherwise than in plain chunks.
+    #[error("the answer's Transfer-Encoding is not 'chunked' alone")]
+    Coding,
+    /// The length is none, or there are two.
+    #[error("the answer's Content-Length is not one number")]
+    Length,
+    /// It is larger than a peer could be told.
+    #[error("the answer's headers are larger than 64 KiB")]
+    TooLarge,
+}
+
+/// Bytes of all names and values of an answer's head; as many as a frame between nodes takes.
+const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1_024;
+
+/// Leaves of an answer's head what is not about the connection it came on, with its length said once.
+///
+/// # Errors
+/// When it cannot be passed on.
+pub fn settle_answer(status: StatusCode, headers: &mut HeaderMap) -> Result<(), AnswerFault> {
+    if status.is_informational() {
+        return Err(AnswerFault::NotFinal);
+    }
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes > ANSWER_HEADER_BYTES_MAX {
+        return Err(AnswerFault::TooLarge);
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(AnswerFault::TwoFramings);
+        }
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(AnswerFault::Coding);
+        }
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let length = length.clone();
+        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        if !is_number || lengths.any(|other| *other != length) {
+            return Err(AnswerFault::Length);
+        }
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    strip_hop_by_hop(headers);
+    Ok(())
+}
+
+/// Whether an answer of `status` has no body whatever its head says (RFC 9110, 6.4.1).
+pub fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status.as_u16(), 204 | 304)
 }
 
 /// Removes the headers that are about one connection only.
@@ -74,6 +167,39 @@ pub fn strip_credentials(headers: &mut HeaderMap) {
     for name in &CREDENTIALS {
         headers.remove(name);
     }
+}
+
+/// Leaves the headers that an upstream may see, out of those of a client or of a peer.
+pub fn clean_request(headers: &mut HeaderMap) {
+    while let Some(name) = headers.keys().find(|name| is_kept_back(name)).cloned() {
+        headers.remove(name);
+    }
+    strip_credentials(headers);
+    strip_hop_by_hop(headers);
+    for name in &NOT_PASSED_ON {
+        headers.remove(name);
+    }
+}
+
+/// Whether a header is our own, or would have an upstream serve another request than the one that was
+/// looked at. Servers that pass headers on as variables read `_` as `-`.
+fn is_kept_back(name: &HeaderName) -> bool {
+    let is_named = |name: &str| {
+        name.starts_with(OWN_PREFIX)
+            || name.starts_with("x-forwarded-")
+            || REQUEST_OVERRIDES.contains(&name)
+    };
+    let name = name.as_str();
+    if !name.contains('_') {
+        return is_named(name);
+    }
+    let name = name.replace('_', "-");
+    let is_own = |known: &HeaderName| known.as_str() == name;
+    is_named(&name)
+        || FRAMING.iter().any(is_own)
+        || CREDENTIALS.iter().any(is_own)
+        || HOP_BY_HOP.iter().any(is_own)
+        || NOT_PASSED_ON.iter().any(is_own)
 }
 
 /// Removes every header of our own.
@@ -132,6 +258,41 @@ mod tests {
     }
 
     #[test]
+    fn answer_says_its_length_once_or_not_at_all() {
+        let settle = |status: u16, pairs: &[(&str, &str)]| {
+            let mut headers = map(pairs);
+            let status = StatusCode::from_u16(status).expect("a status");
+            settle_answer(status, &mut headers).map(|()| headers)
+        };
+        let (length, coding) = ("content-length", "transfer-encoding");
+        assert_eq!(settle(101, &[]), Err(AnswerFault::NotFinal));
+        let both = [(length, "3"), (coding, "chunked")];
+        assert_eq!(settle(200, &both), Err(AnswerFault::TwoFramings));
+        for codings in [&["gzip"][..], &["gzip, chunked"], &["chunked", "chunked"]] {
+            let pairs: Vec<_> = codings.iter().map(|it| (coding, *it)).collect();
+            assert_eq!(settle(200, &pairs), Err(AnswerFault::Coding));
+        }
+        for lengths in [
+            &["3", "4"][..],
+            &["3, 3"],
+            &["-3"],
+            &["+3"],
+            &[""],
+            &["0x3"],
+        ] {
+            let pairs: Vec<_> = lengths.iter().map(|it| (length, *it)).collect();
+            assert_eq!(settle(200, &pairs), Err(AnswerFault::Length), "{lengths:?}");
+        }
+        let large = "a".repeat(ANSWER_HEADER_BYTES_MAX);
+        assert_eq!(settle(200, &[("x-a", &large)]), Err(AnswerFault::TooLarge));
+        assert_eq!(
+            settle(200, &[(length, "3"), (length, "3")]),
+            Ok(map(&[(length, "3")]))
+        );
+        assert_eq!(settle(200, &[(coding, "Chunked")]), Ok(map(&[])));
+    }
+
+    #[test]
     fn headers_that_connection_names_do_not_travel() {
         let mut headers = map(&[
             ("connection", "close, X-Private"),
@@ -156,6 +317,40 @@ mod tests {
         strip_own(&mut headers);
         strip_credentials(&mut headers);
         assert_eq!(headers, map(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn nothing_in_a_request_makes_an_upstream_serve_another() {
+        let mut headers = map(&[
+            ("content-type", "application/json"),
+            ("content_type", "multipart/form-data; boundary=b"),
+            ("content_length", "1"),
+            ("transfer_encoding", "chunked"),
+            ("x_api_key", "k"),
+            ("x_grapevine_hops", "0"),
+            ("x-grapevine-hops", "0"),
+            ("x-http-method-override", "DELETE"),
+            ("x_http_method_override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("x-rewrite-url", "/admin"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x_forwarded_for", "127.0.0.1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "1"),
+            ("host", "other"),
+            ("authorization", "Bearer k"),
+            ("connection", "x-named"),
+            ("x-named", "1"),
+            ("session_id", "s"),
+            ("anthropic-version", "2023-06-01"),
+        ]);
+        clean_request(&mut headers);
+        let kept = map(&[
+            ("content-type", "application/json"),
+            ("session_id", "s"),
+            ("anthropic-version", "2023-06-01"),
+        ]);
+        assert_eq!(headers, kept);
     }
 
     #[test]

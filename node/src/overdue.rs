@@ -7,19 +7,24 @@ use std::future::Future;
 use std::pin::pin;
 
 use grapevine_core::engine::{Event, WaitReport};
+use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::latency;
 
 use crate::driver::Desk;
 
 /// Waits for the first byte of an own upstream's answer, and tells the engine when it takes twice as long as
-/// expected, and again with each doubling of the wait.
+/// expected, and again with each doubling of the wait. What a path of another scope takes tells nothing.
 pub(crate) async fn watched<T>(
     desk: &Desk,
+    scope: Scope,
     upstream: &UpstreamName,
     model: Option<&ModelName>,
     first_byte: impl Future<Output = T>,
 ) -> T {
+    if scope == Scope::Extra {
+        return first_byte.await;
+    }
     let started = desk.now();
     let expected = desk.view().own_first_byte(upstream, model);
     let mut patience = latency::news_after(expected);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use grapevine_core::engine::{Event, Probe, ProbeReport};
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::outcome::{Outcome, Stage};
+use grapevine_core::outcome::{Outcome, Refusal, Stage};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::driver::{Desk, ProbeOrder};
+use crate::listener::descriptors;
 
 /// The longest list of models that is read.
 const LIST_BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -192,7 +193,9 @@ fn status(response: &Response) -> Outcome {
 }
 
 fn failure(error: &reqwest::Error) -> Outcome {
-    if error.is_connect() {
+    if descriptors::lack(error) {
+        Outcome::Refused(Refusal::Full)
+    } else if error.is_connect() {
         Outcome::ConnectFailed
     } else if error.is_timeout() {
         Outcome::TimedOut(Stage::FirstByte)

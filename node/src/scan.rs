@@ -4,15 +4,23 @@
 //! into a struct costs thirteen times a scan at 256 KB, a tree eighteen times. So this walks the top
 //! level of the object alone and jumps over nested values from bracket to bracket with `memchr`.
 //!
-//! What it promises: for every body that is valid JSON it finds exactly what a full parser would
-//! (of duplicate keys the last one, as `serde_json` and JavaScript do). It refuses what is broken at
-//! the top level; what is broken deeper passes, and the upstream says so. Invariant: no input panics.
+//! What it promises: for every body that is valid JSON it finds exactly what any full parser would, or
+//! refuses it. Parsers differ in which of two equal keys counts, in the case of keys (Go's takes any), in
+//! comments, quotes and escapes that JSON does not have, and in how deep they go: a body in which two of them
+//! could find different values for a key that is looked for is refused. What is wrong in another way deeper
+//! down (a missing comma) passes, and the upstream says so. Invariant: no input panics.
+
+pub mod form;
+pub mod media;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr2, memchr3, memmem};
+use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
+
+/// How deep a body may be nested; serde_json's own limit, and the lowest of the field.
+const DEPTH_MAX: u32 = 127;
 
 /// Why a body could not be scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,16 +39,40 @@ pub enum ScanError {
         /// Where.
         at: usize,
     },
+    /// The form is broken, or readers could differ.
+    #[error(
+        "the form is not in its plain form (RFC 7578): {what}, in the part or at the place at byte {at}"
+    )]
+    Form {
+        /// What was wrong.
+        what: &'static str,
+        /// Where.
+        at: usize,
+    },
+    /// A key is there twice.
+    #[error("'{key}' is given more than once")]
+    Repeated {
+        /// Which.
+        key: &'static str,
+    },
+    /// A key is there in a spelling that some servers take for it.
+    #[error(
+        "a key of the body is spelled almost like '{key}'; write it exactly so, or leave it out"
+    )]
+    Lookalike {
+        /// Which.
+        key: &'static str,
+    },
 }
 
 /// The byte ranges of the values of `keys` at the top level of the JSON object `body`, in the order
 /// of `keys`. A range covers the raw value, quotes included.
 ///
 /// # Errors
-/// When `body` is not a JSON object, or broken at its top level.
+/// When `body` is not a JSON object, is broken, or could be read in two ways.
 pub fn top_level<const N: usize>(
     body: &[u8],
-    keys: [&str; N],
+    keys: [&'static str; N],
 ) -> Result<[Option<Range<usize>>; N], ScanError> {
     let mut found = [const { None }; N];
     let mut at = skip_blanks(body, 0);
@@ -57,8 +89,10 @@ pub fn top_level<const N: usize>(
         at = expect(body, skip_blanks(body, key.end), b':', "expected ':'")?;
         let value = value(body, skip_blanks(body, at))?;
         at = skip_blanks(body, value.end);
-        if let Some(index) = matching(&body[key], &keys) {
-            found[index] = Some(value);
+        if let Some(index) = matching(&body[key], &keys)?
+            && found[index].replace(value).is_some()
+        {
+            return Err(ScanError::Repeated { key: keys[index] });
         }
         match body.get(at) {
             Some(b',') => at = skip_blanks(body, at + 1),
@@ -75,54 +109,6 @@ pub fn text(raw: &[u8]) -> Option<Cow<'_, str>> {
         return std::str::from_utf8(content).ok().map(Cow::Borrowed);
     }
     serde_json::from_slice::<String>(raw).ok().map(Cow::Owned)
-}
-
-/// The byte range of the content of the form field `name` in a `multipart/form-data` body; the last
-/// one where there are several.
-pub fn form_field(body: &[u8], boundary: &str, name: &str) -> Option<Range<usize>> {
-    let delimiter = format!("--{boundary}");
-    let wanted = format!("name=\"{name}\"");
-    let starts: Vec<usize> = memmem::find_iter(body, delimiter.as_bytes())
-        .filter(|at| *at == 0 || body[..*at].ends_with(b"\r\n"))
-        .take(FORM_PARTS_MAX + 1)
-        .collect();
-    let part = |pair: &[usize]| {
-        let head_start = pair[0] + delimiter.len();
-        let end = pair[1].checked_sub(2)?;
-        let part = body.get(head_start..end)?;
-        let head_end = memmem::find(part, b"\r\n\r\n")?;
-        let is_wanted = disposition_names(&part[..head_end], &wanted);
-        is_wanted.then(|| head_start + head_end + 4..end)
-    };
-    starts.windows(2).filter_map(part).next_back()
-}
-
-/// Parts of a form that are looked at; no API of this kind has more than a dozen.
-const FORM_PARTS_MAX: usize = 256;
-
-/// The boundary parameter of a `multipart/form-data` content type; `None` for other types.
-pub fn form_boundary(content_type: &str) -> Option<&str> {
-    let (kind, parameters) = content_type.split_once(';')?;
-    if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
-        return None;
-    }
-    parameters.split(';').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        let value = value.trim().trim_matches('"');
-        (name.trim().eq_ignore_ascii_case("boundary") && !value.is_empty()).then_some(value)
-    })
-}
-
-/// Whether a part's head disposes it under the wanted `name="..."`, and not as a file's name.
-fn disposition_names(head: &[u8], wanted: &str) -> bool {
-    let lines = head.split(|byte| *byte == b'\n');
-    lines
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .filter(|line| {
-            line.get(..20)
-                .is_some_and(|start| start.eq_ignore_ascii_case("content-disposition:"))
-        })
-        .any(|line| line.split(';').any(|part| part.trim() == wanted))
 }
 
 const fn malformed(what: &'static str, at: usize) -> ScanError {
@@ -154,13 +140,39 @@ fn end(body: &[u8], at: usize) -> Result<(), ScanError> {
 }
 
 /// Which of `keys` the raw key is.
-fn matching<const N: usize>(raw: &[u8], keys: &[&str; N]) -> Option<usize> {
-    let content = raw.get(1..raw.len().saturating_sub(1))?;
-    if memchr(b'\\', content).is_none() {
-        return keys.iter().position(|key| key.as_bytes() == content);
+///
+/// # Errors
+/// When it is none of them but could be taken for one, or cannot be read.
+fn matching(raw: &[u8], keys: &[&'static str]) -> Result<Option<usize>, ScanError> {
+    let content = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+    if let Some(index) = keys.iter().position(|key| key.as_bytes() == content) {
+        return Ok(Some(index));
     }
-    let text = text(raw)?;
-    keys.iter().position(|key| *key == text)
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\\';
+    if content.iter().all(is_plain) {
+        let alike = |key: &&&str| key.as_bytes().eq_ignore_ascii_case(content);
+        return refuse_lookalike(keys.iter().find(alike));
+    }
+    let text = text(raw).ok_or(malformed("a key that is no text", 0))?;
+    if let Some(index) = keys.iter().position(|key| *key == text) {
+        return Ok(Some(index));
+    }
+    // As one sees it who reads up to a zero, and one who folds letters of all scripts.
+    let folded = |letter: char| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    let seen = text.split('\0').next().unwrap_or_default();
+    let alike = |key: &&&str| seen.chars().map(folded).eq(key.chars());
+    refuse_lookalike(keys.iter().find(alike))
+}
+
+const fn refuse_lookalike(key: Option<&&'static str>) -> Result<Option<usize>, ScanError> {
+    match key {
+        Some(key) => Err(ScanError::Lookalike { key }),
+        None => Ok(None),
+    }
 }
 
 /// The range of the string that begins at `at`, quotes included.
@@ -170,47 +182,71 @@ fn string(body: &[u8], at: usize) -> Result<Range<usize>, ScanError> {
         let rest = body.get(end..).unwrap_or_default();
         match memchr2(b'"', b'\\', rest) {
             Some(hit) if rest[hit] == b'"' => return Ok(at..end + hit + 1),
-            Some(hit) => end += hit + 2,
+            Some(hit) => end += hit + escape(&rest[hit..], end + hit)?,
             None => return Err(malformed("unfinished string", at)),
         }
     }
+}
+
+/// The length of the escape that `rest` begins with. Lenient parsers differ in what follows one that JSON
+/// does not have.
+fn escape(rest: &[u8], at: usize) -> Result<usize, ScanError> {
+    let is_known = match rest.get(1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => return Ok(2),
+        Some(b'u') => rest
+            .get(2..6)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)),
+        _ => false,
+    };
+    is_known.then_some(6).ok_or(malformed("unknown escape", at))
 }
 
 /// The range of the value that begins at `at`.
 fn value(body: &[u8], at: usize) -> Result<Range<usize>, ScanError> {
     match body.get(at) {
         Some(b'"') => string(body, at),
-        Some(b'{') => nested(body, at, b'{', b'}'),
-        Some(b'[') => nested(body, at, b'[', b']'),
+        Some(b'{' | b'[') => nested(body, at),
         Some(_) => scalar(body, at),
         None => Err(malformed("unexpected end", at)),
     }
 }
 
-/// The range of the object or list that begins at `at`. Counts one kind of bracket only, which is
-/// enough where the other kind is balanced; where it is not, the upstream will say so.
-fn nested(body: &[u8], start: usize, open: u8, close: u8) -> Result<Range<usize>, ScanError> {
-    let mut depth = 0_usize;
+/// The range of the object or list that begins at `start`. Whether its commas and colons stand where they
+/// should is left to the upstream; that nothing but JSON's own characters stands between strings is not, since
+/// quotes and brackets within a comment would be read in two ways.
+fn nested(body: &[u8], start: usize) -> Result<Range<usize>, ScanError> {
+    // One bit for each open bracket, the innermost lowest: set for an object.
+    let (mut open, mut depth) = (0_u128, 0_u32);
     let mut at = start;
     loop {
-        let rest = body.get(at..).unwrap_or_default();
-        let Some(hit) = memchr3(open, close, b'"', rest) else {
+        let Some(byte) = body.get(at) else {
             return Err(malformed("unfinished value", start));
         };
-        at += hit;
-        if body[at] == b'"' {
-            at = string(body, at)?.end;
-            continue;
+        match byte {
+            b'"' => {
+                at = string(body, at)?.end;
+                continue;
+            }
+            b'{' | b'[' if depth == DEPTH_MAX => return Err(malformed("nested too deeply", at)),
+            b'{' | b'[' => {
+                open = open << 1 | u128::from(*byte == b'{');
+                depth += 1;
+            }
+            b'}' | b']' => {
+                if (open & 1 == 1) != (*byte == b'}') {
+                    return Err(malformed("a bracket that closes another kind", at));
+                }
+                open >>= 1;
+                depth -= 1;
+                if depth == 0 {
+                    return Ok(start..at + 1);
+                }
+            }
+            b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' | b'+' | b'-' | b'.' => {}
+            byte if byte.is_ascii_alphanumeric() => {}
+            _ => return Err(malformed("a character that JSON does not have there", at)),
         }
-        depth = if body[at] == open {
-            depth + 1
-        } else {
-            depth - 1
-        };
         at += 1;
-        if depth == 0 {
-            return Ok(start..at);
-        }
     }
 }
 
@@ -250,14 +286,6 @@ mod tests {
     }
 
     #[test]
-    fn last_of_duplicate_keys_counts() {
-        assert_eq!(
-            model(r#"{"model":"a","model":"b"}"#).as_deref(),
-            Some(r#""b""#)
-        );
-    }
-
-    #[test]
     fn escaped_key_is_the_same_key() {
         assert_eq!(model(r#"{"mod\u0065l":"m"}"#).as_deref(), Some(r#""m""#));
         assert_eq!(text(br#""m\u0065""#).as_deref(), Some("me"));
@@ -281,21 +309,6 @@ mod tests {
         assert_eq!(error(r#"{"a":1,}"#), malformed("expected a string", 7));
     }
 
-    #[test]
-    fn form_field_is_found_and_file_contents_are_not_searched() {
-        let body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\n\
-                    name=\"model\"\r\n--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\n\
-                    whisper-1\r\n--b--\r\n";
-        let found = form_field(body.as_bytes(), "b", "model").expect("a model");
-        assert_eq!(&body[found], "whisper-1");
-        assert_eq!(form_field(body.as_bytes(), "other", "model"), None);
-        assert_eq!(
-            form_boundary("multipart/form-data; boundary=\"b\""),
-            Some("b")
-        );
-        assert_eq!(form_boundary("application/json; boundary=b"), None);
-    }
-
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -312,12 +325,12 @@ mod tests {
         })
     }
 
+    /// No other spelling of what is looked for.
     fn key() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just("model".to_owned()),
-            Just("stream".to_owned()),
-            any::<String>()
-        ]
+        let other = any::<String>().prop_filter("a lookalike", |key| {
+            !["model", "stream"].contains(&key.to_lowercase().as_str())
+        });
+        prop_oneof![Just("model".to_owned()), Just("stream".to_owned()), other]
     }
 
     proptest! {
@@ -347,7 +360,7 @@ mod tests {
             // The result does not matter here, only that there is one.
             let _ = top_level(&body, ["model"]);
             let _ = text(&body);
-            let _ = form_field(&body, "b", "model");
+            let _ = form::fields(&body, "b", ["model"]);
         }
 
         #[test]

@@ -14,7 +14,7 @@ from rendered import GRAPEVINE, LAYOUTS, OVERLAYS, ROOT, containers, is_node, ob
 HASH = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 SECRETS = {
     "upstream-url": "https://api.example.com/v1", "upstream-api-key": "sk-upstream", "app-key-hash": HASH,
-    "admin-token": "a-token", "queue-password": "a-password",
+    "admin-token": "a-token-long-enough", "queue-password": "a-password",
 }
 
 

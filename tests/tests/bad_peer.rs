@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use grapevine_tests::memory::peak_resident_bytes;
 use grapevine_tests::mesh::{MESH_NAME, issue_certificate};
 use grapevine_tests::rogue::Rogue;
 use grapevine_tests::{Mesh, Mock, client, wait_until};
@@ -119,6 +120,79 @@ async fn messages_and_datagrams_that_are_none_are_dropped() {
     world.check_that_forwarding_still_works().await;
     let view = world.mesh["sgp"].view().await;
     assert!(view.is_live("sgp") && view.is_live("jpn"), "{:#}", view.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gossip_that_no_honest_node_sends_costs_its_sender_the_ear_and_nothing_else() {
+    let world = World::start().await;
+    let jpn = &world.mesh["jpn"];
+    let process = jpn.id().expect("a running node");
+    let before = peak_resident_bytes(process);
+    for (name, message) in [("rogue-1", swelling_ack()), ("rogue-2", deadly_ack())] {
+        issue_certificate(world.mesh.directory(), name, world.mesh.directory());
+        let rogue = Rogue::dial(world.mesh.directory(), name, MESH_NAME, jpn).await;
+        let rogue = rogue.unwrap_or_else(|error| panic!("no connection: {error}"));
+        rogue.greet().await;
+        for _ in 0..10 {
+            rogue.say(&[&[TAG_GOSSIP][..], &message].concat()).await;
+        }
+        wait_until(&format!("{name} to be in quarantine"), LIMIT, async || {
+            let view = jpn.view().await;
+            let held = view.0["gossip_quarantined"].as_array().cloned();
+            let is_held = held
+                .unwrap_or_default()
+                .iter()
+                .any(|peer| peer["peer"] == name);
+            if is_held {
+                Ok(())
+            } else {
+                Err(view.0.to_string())
+            }
+        })
+        .await;
+        world.check_that_forwarding_still_works().await;
+    }
+    let more = peak_resident_bytes(process).saturating_sub(before);
+    assert!(more < 100_000_000, "{more} bytes more");
+    world.wait_for_log("is not listened to for a while").await;
+    let metrics = jpn.metrics().await;
+    for line in [
+        r#"grapevine_peer_gossip_quarantined{peer="rogue-1"} 1"#,
+        r#"grapevine_lost_total{kind="gossip_restarts"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+    let view = jpn.view().await;
+    assert!(view.is_live("sgp") && view.is_live("jpn"), "{:#}", view.0);
+}
+
+/// Small blocks, each a frame of one byte repeated 60,000 times: 1.2 GB where nobody counts.
+fn swelling_ack() -> Vec<u8> {
+    let block = [0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x60, 0xe9, 3, 0x53, 7, 0];
+    let mut ack = vec![0x53, 0xb0, 1, 2];
+    while ack.len() < 63_800 {
+        ack.extend([1, block.len() as u8, 0]);
+        ack.extend(block);
+    }
+    ack.push(0);
+    ack
+}
+
+/// A key of version 1,000,000 of a node whose highest version is then said to be 1,000.
+fn deadly_ack() -> Vec<u8> {
+    let mut operations = vec![0, 3, 0];
+    operations.extend(b"sgp");
+    operations.extend(1_u64.to_le_bytes());
+    operations.extend([4, 127, 0, 0, 1, 0x59, 0x1b]);
+    operations.extend([0; 16]);
+    operations.extend([1, 1, 0, b'x', 1, 0, b'y']);
+    operations.extend(1_000_000_u64.to_le_bytes());
+    operations.extend([0, 2]);
+    operations.extend(1_000_u64.to_le_bytes());
+    let mut ack = vec![0x53, 0xb0, 1, 2, 2, operations.len() as u8, 0];
+    ack.extend(operations);
+    ack.push(0);
+    ack
 }
 
 fn framed(payload: &[u8]) -> Vec<u8> {

@@ -155,7 +155,11 @@ impl Trial {
                 .config("worker_mode", json!(SERVICE))
         };
         let mesh = Mesh::builder()
-            .node(KEEPER, |node| keep(node).config("worker_mode", json!("!")))
+            .node(KEEPER, |node| {
+                keep(node)
+                    .config("tasks.services", json!([SERVICE]))
+                    .config("worker_mode", json!("!"))
+            })
             .node(WORKERS[0], worker)
             .node(WORKERS[1], worker)
             .start()

@@ -96,7 +96,9 @@ impl Stage {
                     .config("worker_mode", json!("!,async-task:process"))
             })
             .node("usa", |node| {
-                node.upstream(&far).config("worker_mode", json!("!"))
+                node.upstream(&far)
+                    .config("tasks.services", json!(["nobody:serves"]))
+                    .config("worker_mode", json!("!"))
             })
             .start()
             .await;

@@ -137,10 +137,12 @@ async fn start() -> (Mesh, Echo) {
     let mesh = Mesh::builder()
         .node("front", |node| {
             node.config("keys", keys.clone())
+                .config("tasks.services", json!([UNSERVED]))
                 .config("worker_mode", json!("!"))
         })
         .node("side", |node| {
             node.config("keys", keys.clone())
+                .config("tasks.services", json!([UNSERVED]))
                 .config("worker_mode", json!("!"))
         })
         .node("back", |node| {

@@ -11,7 +11,7 @@ use grapevine_core::ids::ServiceKey;
 use grapevine_node::tasks::id::{Id, Kind};
 use grapevine_node::tasks::store::open::OpenError;
 use grapevine_node::tasks::store::sql::SqlStore;
-use grapevine_node::tasks::store::{Added, Store, StoreError, TaskQuery};
+use grapevine_node::tasks::store::{Added, PIECE_BYTES, Store, StoreError, TaskQuery};
 use grapevine_node::tasks::task::{Checked, NewTask, Priority, Submitter};
 use grapevine_tests::scratch::Scratch;
 use grapevine_tests::wait::must;
@@ -392,4 +392,37 @@ fn overwrite(path: &Path, first: u64) {
         must("overwriting", file.write_all(&noise));
     }
     must("syncing", file.sync_all());
+}
+
+/// What a refused upload took is given back to the disk, not kept for a day.
+#[tokio::test]
+async fn discarded_upload_gives_its_room_back() {
+    const PIECES: u32 = 64;
+    let scratch = Scratch::new("room");
+    let path = scratch.path().join("tasks.db");
+    let store = open(&path).await;
+    let file = Id::new(Kind::File, None);
+    for number in 0..PIECES {
+        let put = store.put_piece(&file, number, vec![7; PIECE_BYTES].into());
+        must("putting a piece", put.await);
+    }
+    let full = pages(&path).await;
+    assert!(full > 64 * 64, "{full} pages");
+    must("discarding", store.discard_file(&file).await);
+    wait_until("the pages to be given back", LIMIT, async || {
+        must("sweeping", store.sweep(LIMIT).await);
+        match pages(&path).await {
+            left if left < full / 20 => Ok(()),
+            left => Err(format!("{left} of {full} pages")),
+        }
+    })
+    .await;
+}
+
+/// Pages that the file has.
+async fn pages(path: &Path) -> i64 {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let mut link = must("looking in", options.connect().await);
+    let row = sqlx::query("PRAGMA page_count").fetch_one(&mut link).await;
+    must("counting", must("counting", row).try_get(0))
 }

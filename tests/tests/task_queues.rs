@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use grapevine_tests::client::{Answer, http, try_get, whole};
+use grapevine_tests::mesh::NodeBuilder;
 use grapevine_tests::postgres::Postgres;
 use grapevine_tests::program::example;
 use grapevine_tests::wait::must;
@@ -95,6 +96,12 @@ async fn each_service_runs_as_many_tasks_at_once_as_it_may() {
     .await;
 }
 
+/// A node that takes tasks of the plugin and runs none.
+fn front(node: NodeBuilder) -> NodeBuilder {
+    node.config("tasks.services", json!([PLUGIN]))
+        .config("worker_mode", json!("!"))
+}
+
 #[tokio::test]
 async fn queue_that_nodes_share_is_told_once() {
     let server = Postgres::start("shared-queue").await;
@@ -102,13 +109,13 @@ async fn queue_that_nodes_share_is_told_once() {
     let mesh = Mesh::builder()
         .node("one", |node| {
             let node = node.config("tasks.queue", json!(url));
-            node.config("worker_mode", json!("!"))
+            front(node)
         })
         .node("two", |node| {
             let node = node.config("tasks.queue", json!(url));
-            node.config("worker_mode", json!("!"))
+            front(node)
         })
-        .node("apart", |node| node.config("worker_mode", json!("!")))
+        .node("apart", front)
         .start()
         .await;
     for _ in 0..3 {

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use grapevine_tests::client::{Answer, http, try_get, whole};
+use grapevine_tests::mesh::NodeBuilder;
 use grapevine_tests::process::{Process, Signal};
 use grapevine_tests::program::{example, grapevine, workspace};
 use grapevine_tests::wait::must;
@@ -120,8 +121,13 @@ async fn wait_for_chats(mock: &Mock, least: u64) {
     .await;
 }
 
+/// A node that takes tasks of the service, whoever may run them.
+fn accepting(node: NodeBuilder) -> NodeBuilder {
+    node.config("tasks.services", json!([SERVICE]))
+}
+
 async fn one_node() -> Mesh {
-    Mesh::builder().node("sgp", |node| node).start().await
+    Mesh::builder().node("sgp", accepting).start().await
 }
 
 fn texts(count: usize) -> Value {
@@ -370,7 +376,7 @@ async fn workers_key_is_for_its_service_alone_and_others_cannot_lease() {
 async fn queue_that_cannot_be_used_takes_nothing_and_works_again_without_a_restart() {
     let mesh = Mesh::builder()
         .node("sgp", |node| {
-            node.config("tasks.queue", json!("sqlite:later/tasks.db"))
+            accepting(node).config("tasks.queue", json!("sqlite:later/tasks.db"))
         })
         .node("off", |node| node.config("tasks.queue", json!("off")))
         .start()
@@ -454,7 +460,9 @@ async fn task_runs_where_it_is_served_and_every_node_answers_for_it() {
 async fn task_waits_in_the_outbox_until_somebody_serves_it() {
     let mock = Mock::start("near", &[MODEL]).await;
     let mesh = Mesh::builder()
-        .node("front", |node| node.config("worker_mode", json!("!")))
+        .node("front", |node| {
+            accepting(node).config("worker_mode", json!("!"))
+        })
         .node("back", |node| {
             node.program(plugin())
                 .upstream(&mock)
@@ -485,7 +493,9 @@ async fn killed_worker_loses_no_task_and_what_it_noted_is_not_done_again() {
     let mock = Mock::start("near", &[MODEL]).await;
     let mesh = Mesh::builder()
         .node("front", |node| {
-            node.upstream(&mock).config("worker_mode", json!("!"))
+            accepting(node)
+                .upstream(&mock)
+                .config("worker_mode", json!("!"))
         })
         .node("one", |node| {
             node.program(plugin()).config("worker_mode", json!(SERVICE))
@@ -514,7 +524,9 @@ async fn killed_worker_loses_no_task_and_what_it_noted_is_not_done_again() {
 async fn task_outlives_its_owner() {
     let mock = Mock::start("near", &[MODEL]).await;
     let mesh = Mesh::builder()
-        .node("front", |node| node.config("worker_mode", json!("!")))
+        .node("front", |node| {
+            accepting(node).config("worker_mode", json!("!"))
+        })
         .node("back", |node| {
             node.program(plugin())
                 .upstream(&mock)
@@ -539,7 +551,9 @@ async fn draining_node_gives_its_tasks_back_and_they_go_on_elsewhere() {
     };
     let mesh = Mesh::builder()
         .node("front", |node| {
-            node.upstream(&mock).config("worker_mode", json!("!"))
+            accepting(node)
+                .upstream(&mock)
+                .config("worker_mode", json!("!"))
         })
         .node("one", |node| {
             worker(node).config("worker_mode", json!(SERVICE))
@@ -568,7 +582,9 @@ async fn draining_node_gives_its_tasks_back_and_they_go_on_elsewhere() {
 #[tokio::test]
 async fn worker_in_python_runs_tasks_of_any_node() {
     let mesh = Mesh::builder()
-        .node("front", |node| node.config("worker_mode", json!("!")))
+        .node("front", |node| {
+            accepting(node).config("worker_mode", json!("!"))
+        })
         .node("back", |node| node)
         .start()
         .await;

@@ -10,13 +10,16 @@
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
+//!    [`forwarding`]: what may be sent to an upstream at all.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
 //!    [`address`]: what it calls for a client.
-//! 10. [`pace`]: how fast a client has to send.
-//! 11. [`roster`], [`quarantine`]: which nodes gossip may speak of, and whom it does not listen to.
-//! 12. [`notice`]: what an operator should hear about.
+//! 10. [`pace`], [`quota`]: how fast a client has to send, and what it may have.
+//! 11. [`roster`], [`quarantine`], [`allowance`]: which nodes gossip may speak of, whom it does not
+//!     listen to, and how much a peer may say.
+//! 12. [`connection`], [`descriptors`], [`guesses`]: what clients may hold, and for how long.
+//! 13. [`notice`]: what an operator should hear about.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.
@@ -24,9 +27,14 @@
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
 pub mod address;
+pub mod allowance;
+pub mod connection;
 pub mod country;
+pub mod descriptors;
 pub mod engine;
 pub mod fact;
+pub mod forwarding;
+pub mod guesses;
 pub mod handover;
 pub mod health;
 pub mod homes;
@@ -39,6 +47,7 @@ pub mod outcome;
 pub mod pace;
 pub mod place;
 pub mod quarantine;
+pub mod quota;
 mod random;
 pub mod residency;
 pub mod roster;

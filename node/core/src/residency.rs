@@ -191,6 +191,17 @@ impl Rule {
     }
 
     fn concerns(&self, question: &Question<'_>, unknown: Unknown) -> bool {
+        let is_named = |model: &ModelName| {
+            // Some servers take a model's name in any case.
+            let text = model.as_str();
+            let mut models = self.models.iter();
+            models.any(|named| named.as_str().eq_ignore_ascii_case(text))
+        };
+        let model = self.models.is_empty() || question.model.is_some_and(is_named);
+        model && self.concerns_caller(question, unknown)
+    }
+
+    fn concerns_caller(&self, question: &Question<'_>, unknown: Unknown) -> bool {
         let client = self.clients.is_empty()
             || self.clients.iter().any(|area| {
                 let contained = area.contains(question.client);
@@ -200,11 +211,7 @@ impl Rule {
             || question
                 .key
                 .is_some_and(|key| self.keys.iter().any(|name| **name == *key));
-        let model = self.models.is_empty()
-            || question
-                .model
-                .is_some_and(|model| self.models.contains(model));
-        client && key && model
+        client && key
     }
 }
 
@@ -222,6 +229,12 @@ impl Residency {
     /// What they do with a client whose country is not known.
     pub const fn unknown(&self) -> Unknown {
         self.unknown
+    }
+
+    /// Whether rules about models concern who asks `question`, whatever the model.
+    fn asks_for_model(&self, question: &Question<'_>) -> bool {
+        let mut about_models = self.rules.iter().filter(|rule| !rule.models.is_empty());
+        about_models.any(|rule| rule.concerns_caller(question, self.unknown))
     }
 
     /// A number that is equal for equal rules on every node and in every build, and hardly ever else.

@@ -62,6 +62,25 @@ pub fn served_by_any(view: &View) -> BTreeSet<&ServiceKey> {
     services.flat_map(|services| &services.serves).collect()
 }
 
+/// Whether tasks of `service` are accepted at a node: it is `named` by its own program or configuration, `mode`
+/// names it, or a live node says that it serves it. A task of any other would wait for nobody.
+pub fn is_known(
+    view: &View,
+    mode: &Mode,
+    named: &BTreeSet<ServiceKey>,
+    service: &ServiceKey,
+) -> bool {
+    let in_mode = match mode.services() {
+        Services::All => false,
+        Services::Only(keys) => keys.contains(service),
+    };
+    let serves = |services: &crate::fact::ServicesFact| services.serves.contains(service);
+    let mut live = view.nodes.iter().filter(|node| node.live);
+    in_mode
+        || named.contains(service)
+        || live.any(|node| node.services.as_deref().is_some_and(serves))
+}
+
 /// Of what waits at a node, what it tells others: at most [`SERVICES_MAX`] services, those first that some
 /// live node serves, then those of which the most wait. So no service that was made up hides a true one.
 pub fn waiting_told(view: &View, waiting: BTreeMap<ServiceKey, u32>) -> BTreeMap<ServiceKey, u32> {
@@ -205,6 +224,21 @@ pub(crate) mod tests {
     fn what_is_told_of_services_is_bounded() {
         let many: Vec<_> = (0..99).map(|number| key(&format!("s:{number}"))).collect();
         assert_eq!(served(&Mode::default(), &many).len(), SERVICES_MAX);
+    }
+
+    #[test]
+    fn service_is_known_when_somebody_names_it() {
+        let mut view = view(&[]);
+        view.nodes.push(node("worker", 1, &["far:true"]));
+        view.nodes.push(node("dead", 1, &["dead:gone"]));
+        view.nodes[2].live = false;
+        let mode = "!,in:mode".parse().expect("a mode");
+        let named = BTreeSet::from([key("by:name")]);
+        let known = |text: &str| is_known(&view, &mode, &named, &key(text));
+        assert!(known("far:true") && known("in:mode") && known("by:name"));
+        assert!(!known("made:up") && !known("dead:gone"));
+        // A mode that serves all names none.
+        assert!(!is_known(&view, &Mode::default(), &named, &key("in:mode")));
     }
 
     #[test]

@@ -4,23 +4,27 @@
 //!
 //! [`dashboard`] is the page at `/`, [`live`] what it watches.
 
+mod authorize;
 mod browsers;
 mod dashboard;
 mod explain;
 mod live;
 mod log;
 mod mesh;
+mod serve;
 mod serving;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use grapevine_core::connection::Patience;
 use grapevine_core::mode::Mode;
 use live::Live;
 use serde::Deserialize;
@@ -30,6 +34,8 @@ use tokio::sync::watch;
 
 use crate::config::Secret;
 use crate::driver::Desk;
+use crate::listener::Table;
+use crate::observe::connections::Listener;
 use crate::observe::families::Form;
 use crate::observe::history::{History, REQUESTS_MAX};
 use crate::observe::losses::Losses;
@@ -37,6 +43,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::pulse::Pulse;
 use crate::readiness::Readiness;
 
+pub use authorize::Guard;
 pub use explain::{Explain, ExplainQuery};
 
 /// Requests listed when the caller does not say how many.
@@ -67,6 +74,12 @@ pub struct Admin {
     pub tasks: Router,
     /// The bearer token to ask for.
     pub token: Option<Secret>,
+    /// What is remembered of wrong tokens.
+    pub guard: Guard,
+    /// How long requests are waited for.
+    pub patience: Patience,
+    /// Connections at once; where all are taken, the idle ones make room.
+    pub connections_max: usize,
     /// Which requests and which background work the node serves.
     pub mode: Mode,
 }
@@ -90,11 +103,10 @@ impl Admin {
             .map_err(|source| AdminError { address, source })
     }
 
-    /// Serves until the task is aborted.
-    ///
-    /// # Errors
-    /// When accepting connections fails for good.
-    pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
+    /// Serves until the future is dropped.
+    pub async fn serve(self, listener: TcpListener) -> Infallible {
+        let (max, patience) = (self.connections_max, self.patience);
+        let table = Table::new(max, self.metrics.connections().of(Listener::Admin, max));
         let open = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -114,49 +126,23 @@ impl Admin {
             .route("/serving/{key}", get(serving::service))
             .with_state(self.clone())
             .merge(self.tasks.clone())
-            .route_layer(from_fn_with_state(self, authorize));
+            .route_layer(from_fn_with_state(self, authorize::authorize));
         let router = open.merge(closed).fallback(not_found);
         tokio::select! {
-            served = axum::serve(listener, router).into_future() => served,
-            never = live.run() => match never {},
+            never = serve::serve(&listener, router, &table, patience) => never,
+            never = live.run() => never,
         }
     }
-}
-
-/// Lets in who shows the token, where one is set. Liveness and readiness stay open for orchestrators.
-async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let Some(token) = &admin.token else {
-        return match browsers::refusal(request.headers()) {
-            Some(error) => (StatusCode::FORBIDDEN, Json(json!({"error": error}))).into_response(),
-            None => next.run(request).await,
-        };
-    };
-    if shows(request.headers(), token) {
-        return next.run(request).await;
-    }
-    let error = "this port asks for `Authorization: Bearer TOKEN`, with the value of admin.token";
-    (StatusCode::UNAUTHORIZED, Json(json!({"error": error}))).into_response()
 }
 
 async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Whether `token` is shown.
-fn shows(headers: &HeaderMap, token: &Secret) -> bool {
-    let header = headers.get(header::AUTHORIZATION);
-    let given = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    given.is_some_and(|given| token.matches(given))
-}
-
 /// Everybody is told whether the node is ready, with codes; the operator is told the details.
-async fn readyz(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+async fn readyz(State(admin): State<Admin>, request: Request) -> Response {
     let view = admin.desk.view().clone();
-    let is_operator = admin
-        .token
-        .as_ref()
-        .is_none_or(|token| shows(&headers, token));
-    let (is_ready, body) = if is_operator {
+    let (is_ready, body) = if authorize::is_operator(&admin, &request) {
         let reasons = admin.readiness.reasons(&view);
         (reasons.is_ready(), reasons.to_json())
     } else {

@@ -52,7 +52,7 @@ pub(super) async fn start(
             advertise: wanted.advertise.as_ref().map(ToString::to_string),
             seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
             credentials,
-            residency: config.residency.clone(),
+            rules: super::translate::serving_rules(config),
             metrics: metrics.clone(),
             bodies: bodies.clone(),
             vital: vital.clone(),

@@ -7,6 +7,7 @@
 //! Reading order: [`run`] (a node's life), `start` (what is started, in order), `links` (the mesh),
 //! `translate` (from the configuration to what shells are told), `reload`.
 
+pub(crate) mod capacity;
 mod error;
 mod geography;
 mod links;

@@ -11,6 +11,8 @@ use super::{StartError, translate};
 use crate::config::Config;
 use crate::dns::{Server, Settings, Sockets};
 use crate::driver::Desk;
+use crate::listener::Table;
+use crate::observe::connections::Listener;
 use crate::observe::metrics::Metrics;
 
 /// The running server, if there is one.
@@ -36,6 +38,7 @@ impl Names {
         desk: &Desk,
         geography: &Geography,
         metrics: &Metrics,
+        conversations_max: usize,
     ) -> Result<(Self, Option<impl Future<Output = ()> + use<>>), StartError> {
         let (Some(dns), Some(settings)) = (&config.dns, translate::dns(config)) else {
             return Ok((Self::default(), None));
@@ -50,6 +53,10 @@ impl Names {
             desk: desk.clone(),
             locate: geography.locate_address(),
             queries: metrics.dns(),
+            conversations: Table::new(
+                conversations_max,
+                metrics.connections().of(Listener::Dns, conversations_max),
+            ),
         };
         let joining = desk.clone();
         let serve = async move {

@@ -76,7 +76,7 @@ impl App {
         }
         self.geography.take(&config)?;
         if let Some(mesh) = &self.mesh {
-            mesh.handle.set_residency(config.residency.clone());
+            mesh.handle.set_rules(translate::serving_rules(&config));
         }
         self.targets.replace(translate::upstreams(&config))?;
         if let (Some(handle), Some(tls)) = (&self.public_tls, public_tls) {

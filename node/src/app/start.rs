@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use grapevine_core::Engine;
+use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
@@ -15,7 +16,6 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tracing::warn;
 
 use super::geography::Geography;
 use super::links::{self, Mesh};
@@ -24,8 +24,8 @@ use super::names::Names;
 use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::traced::Traced;
-use super::{App, StartError, reload, translate};
-use crate::admin::Admin;
+use super::{App, StartError, capacity, reload, translate};
+use crate::admin::{Admin, Guard};
 use crate::bodies::BodyBudget;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
@@ -78,10 +78,12 @@ impl App {
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
         let calls = ground.own_calls(&door, &recorder, peers.clone());
         let counts = ground.metrics.tasks().clone();
-        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, calls, counts)?;
+        let named = tasks::named(&config, &door);
+        let parts = (calls, counts);
+        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, named, parts)?;
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&door, &recorder, peers, api);
-        let workers = open(&config, public_tls.clone(), &ground.vital, context)?;
+        let workers = ground.open(&config, public_tls.clone(), context)?;
 
         let names = ground.answer_names(&config).await?;
 
@@ -144,6 +146,7 @@ struct Ground {
     geography: Geography,
     passed: HeaderValue,
     tls: ClientConfig,
+    shares: Shares,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
     vital: Vital,
@@ -192,7 +195,9 @@ impl Ground {
     /// Answers DNS, where that is configured.
     async fn answer_names(&mut self, config: &Config) -> Result<Names, StartError> {
         let (geography, metrics) = (&self.geography, &self.metrics);
-        let (names, answering) = Names::start(config, &self.desk, geography, metrics).await?;
+        let conversations_max = self.shares.dns;
+        let started = Names::start(config, &self.desk, geography, metrics, conversations_max);
+        let (names, answering) = started.await?;
         if let Some(answering) = answering {
             self.keep("DNS", answering);
         }
@@ -249,6 +254,7 @@ impl Ground {
             geography,
             passed: translate::passed(config),
             tls,
+            shares: capacity::shares(config),
             tracer: None,
             vital: Vital::default(),
             tasks: Vec::new(),
@@ -292,9 +298,30 @@ impl Ground {
             explain: self.geography.explain(explainer),
             drain: drain.clone(),
             token: config.admin.token.clone(),
+            guard: Guard::default(),
+            patience: translate::patience(config),
+            connections_max: self.shares.admin,
             mode: config.worker_mode.clone(),
             tasks: Router::new(),
         }
+    }
+
+    /// Opens the public address, unless the node serves no requests.
+    fn open(
+        &self,
+        config: &Config,
+        public_tls: Option<TlsHandle>,
+        context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
+    ) -> Result<Option<Workers>, StartError> {
+        if !config.worker_mode.serves_requests() {
+            return Ok(None);
+        }
+        let address = config.listen;
+        let (connections_max, metrics) = (self.shares.public, self.metrics.connections());
+        let settings = translate::listen(config, public_tls, connections_max, metrics);
+        Workers::start(settings, &self.vital, move |_worker| context())
+            .map(Some)
+            .map_err(|source| StartError::Listen { address, source })
     }
 
     /// A client of the own upstreams, for the runtime it is first used on.
@@ -327,23 +354,6 @@ impl Ground {
             background: background.clone(),
         }
     }
-}
-
-/// Opens the public address, unless the node serves no requests.
-fn open(
-    config: &Config,
-    public_tls: Option<TlsHandle>,
-    vital: &Vital,
-    context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
-) -> Result<Option<Workers>, StartError> {
-    if !config.worker_mode.serves_requests() {
-        return Ok(None);
-    }
-    let address = config.listen;
-    let settings = translate::listen(config, public_tls);
-    Workers::start(settings, vital, move |_worker| context())
-        .map(Some)
-        .map_err(|source| StartError::Listen { address, source })
 }
 
 /// The API of background work, for clients and for the operator.
@@ -382,7 +392,5 @@ fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
 }
 
 async fn serve_admin(admin: Admin, listener: TcpListener) {
-    if let Err(error) = admin.serve(listener).await {
-        warn!(%error, "the admin port ended");
-    }
+    match admin.serve(listener).await {}
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use grapevine_core::ids::{NodeName, ServiceKey, StoreName};
+use grapevine_core::quota::Over;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
@@ -17,10 +19,11 @@ use crate::config::checked::Queue;
 use crate::config::{Config, Secret};
 use crate::driver::Desk;
 use crate::exchange::{CallApi, CallInside};
+use crate::ingress;
 use crate::observe::tasks::TaskMetrics;
 use crate::tasks::batch::AsyncTasks;
 use crate::tasks::behalf::Behalf;
-use crate::tasks::hub::{Hub, Keeping, Parts, ReachStores, Services};
+use crate::tasks::hub::{Hub, Keeping, Named, Parts, ReachStores, Services};
 use crate::tasks::nudge::{Door, Nudges};
 use crate::tasks::owner::Owner;
 use crate::tasks::remote::Remote;
@@ -90,8 +93,8 @@ pub(super) fn hub(
     desk: &Desk,
     mesh: Option<&Mesh>,
     services: Services,
-    api: Arc<dyn CallApi>,
-    metrics: TaskMetrics,
+    named: Named,
+    (api, metrics): (Arc<dyn CallApi>, TaskMetrics),
 ) -> Result<Option<Hub>, StartError> {
     let (url, file, keeping) = match &config.tasks.queue {
         Queue::Off => return Ok(None),
@@ -125,7 +128,19 @@ pub(super) fn hub(
         }),
         webhooks,
         concurrency: config.tasks.concurrency.clone(),
+        named,
+        quota: config.tasks.quota,
     })))
+}
+
+/// The services that the configuration names, and the keys that are in force.
+pub(super) fn named(config: &Config, door: &Arc<ArcSwap<ingress::Settings>>) -> Named {
+    let (services, door) = (config.tasks.services.clone(), Arc::clone(door));
+    Arc::new(move || {
+        let mut named = services.clone();
+        named.extend(door.load().keys.services().cloned());
+        named
+    })
 }
 
 fn webhooks(config: &Config) -> Result<Option<Webhooks>, StartError> {
@@ -235,6 +250,10 @@ impl Watcher for Counting {
         });
         let store = self.store.as_ref().map(StoreName::as_str);
         self.metrics.counted(store, counts);
+    }
+
+    fn refused(&self, over: Over) {
+        self.metrics.refused(over.as_str());
     }
 
     fn swept(&self, swept: &Swept) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::ids::{Generation, UpstreamName};
@@ -17,6 +18,8 @@ use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamM
 use crate::dns;
 use crate::geo;
 use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
+use crate::mesh;
+use crate::observe::connections::ConnectionMetrics;
 use crate::observe::metrics::Metrics;
 use crate::observe::otlp::{Collector, Sender, Tracer};
 use crate::observe::trace::Sampler;
@@ -26,6 +29,9 @@ use crate::upstream;
 /// A stream that is silent for this long gets a comment: below the 30 s at which common balancers
 /// give a connection up.
 const STREAM_PING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// How long a client may take none of an answer: nginx's `send_timeout`.
+const STALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(super) fn identity(
     config: &Config,
@@ -251,6 +257,14 @@ pub(super) fn bodies(config: &Config, metrics: &Metrics) -> BodyBudget {
     bodies
 }
 
+/// What the mesh asks about requests that peers forward.
+pub(super) fn serving_rules(config: &Config) -> mesh::ServingRules {
+    mesh::ServingRules {
+        residency: config.residency.clone(),
+        forwarding: config.forwarding.clone(),
+    }
+}
+
 pub(super) fn door(config: &Config) -> ingress::Settings {
     let keys = config.keys.iter().map(|key| Key {
         name: key.name.as_str().into(),
@@ -270,8 +284,10 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         body_bytes_max: config.limits.body.as_usize(),
         body_timeout: config.limits.body_timeout,
         in_flight_max: config.limits.in_flight,
+        polls_max: config.limits.polls,
         trusted_proxies: config.trusted_proxies.clone(),
         proxy_protocol: config.proxy_protocol,
+        forwarding: config.forwarding.clone(),
         strategy: config.routing.strategy,
         homes: config.geo.homes.clone(),
         residency: config.residency.clone(),
@@ -290,7 +306,20 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
     }
 }
 
-pub(super) fn listen(config: &Config, tls: Option<TlsHandle>) -> ListenSettings {
+/// How long connections are waited for.
+pub(super) fn patience(config: &Config) -> Patience {
+    Patience {
+        head: config.limits.header_timeout,
+        idle: config.limits.idle_timeout,
+    }
+}
+
+pub(super) fn listen(
+    config: &Config,
+    tls: Option<TlsHandle>,
+    connections_max: usize,
+    metrics: ConnectionMetrics,
+) -> ListenSettings {
     ListenSettings {
         address: config.listen,
         workers: config.workers,
@@ -298,7 +327,10 @@ pub(super) fn listen(config: &Config, tls: Option<TlsHandle>) -> ListenSettings 
         header_count_max: config.limits.header_count,
         header_bytes_max: config.limits.header_size.as_usize(),
         header_timeout: config.limits.header_timeout,
-        connections_max: config.limits.connections,
+        idle_timeout: config.limits.idle_timeout,
+        stall_timeout: STALL_TIMEOUT,
+        connections_max,
+        metrics,
     }
 }
 

@@ -8,8 +8,10 @@ use grapevine_core::mode::{Mode, Services};
 use serde_json::json;
 
 use super::node::NodeArgs;
+use crate::app::capacity;
 use crate::config::{self, Config, Environment, Loaded, Problem, Problems};
 use crate::geo::{Database, GeoError};
+use crate::listener::descriptors;
 
 /// What `check` takes.
 #[derive(Debug, Args)]
@@ -30,7 +32,21 @@ pub(super) fn run(
     environment: Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let checked = config::load(&args.node.sources(environment));
+    run_with(args, environment, descriptors::attainable(), out)
+}
+
+/// The same for a process that may have so many descriptors.
+fn run_with(
+    args: CheckArgs,
+    environment: Environment,
+    descriptors: u64,
+    out: &mut impl Write,
+) -> io::Result<ExitCode> {
+    let mut checked = config::load(&args.node.sources(environment));
+    if let Ok(loaded) = &mut checked {
+        let shortage = capacity::shortage(&loaded.config, descriptors);
+        loaded.warnings.extend(shortage);
+    }
     if let Some(error) = unusable_database(&checked) {
         write_unusable(&error, args.json, out)?;
         return Ok(ExitCode::FAILURE);
@@ -167,13 +183,18 @@ mod tests {
 
     /// What `grapevine check ARGS` prints, and whether it is good.
     fn check(args: &[&str], variables: &[(&str, &str)]) -> (String, bool) {
+        check_with(args, variables, 1 << 20)
+    }
+
+    /// The same for a process that may have so many descriptors.
+    fn check_with(args: &[&str], variables: &[(&str, &str)], descriptors: u64) -> (String, bool) {
         let args = ["grapevine", "check"].iter().chain(args);
         let Command::Check(args) = Cli::parse_from(args).command else {
             panic!("not check")
         };
         let mut out = Vec::new();
         let environment = variables.iter().copied().collect();
-        let code = run(args, environment, &mut out).expect("a buffer takes all");
+        let code = run_with(args, environment, descriptors, &mut out).expect("a buffer takes all");
         let is_good = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
         (String::from_utf8(out).expect("the output is text"), is_good)
     }
@@ -203,6 +224,16 @@ mod tests {
              upstream  u at http://h/v1\n\
              keys      0\n"
         );
+    }
+
+    #[test]
+    fn few_descriptors_are_a_warning_with_what_to_do() {
+        let (text, is_good) = check_with(&[], &[], 256);
+        assert!(is_good, "{text}");
+        let warning = "warning: limits.connections: 16384 connections need ";
+        assert!(text.contains(warning), "{text}");
+        assert!(text.contains("the process may have 256: "), "{text}");
+        assert!(text.contains("ulimit -Hn"), "{text}");
     }
 
     #[test]

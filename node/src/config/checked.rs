@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::Mode;
@@ -54,6 +55,8 @@ pub struct Config {
     pub mesh: Option<MeshConfig>,
     /// The API endpoints that this node calls itself; empty makes it a relay.
     pub upstreams: Vec<UpstreamConfig>,
+    /// What may be asked of upstreams.
+    pub forwarding: Forwarding,
     /// How requests are sent and retried.
     pub routing: RoutingConfig,
     /// Where clients are, and which regions serve them.
@@ -228,12 +231,16 @@ pub struct LimitsConfig {
     pub header_size: ByteSize,
     /// How long a client may take to send the head.
     pub header_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub idle_timeout: Duration,
     /// How long a client may pause within the body.
     pub body_timeout: Duration,
     /// Open connections from clients.
     pub connections: usize,
     /// Requests under way.
     pub in_flight: u32,
+    /// Waiting polls of workers out of process, counted apart from requests.
+    pub polls: u32,
 }
 
 impl Default for LimitsConfig {
@@ -244,9 +251,13 @@ impl Default for LimitsConfig {
             header_count: 100,
             header_size: ByteSize::kib(64),
             header_timeout: Duration::from_secs(10),
+            // Longer than the minute for which load balancers keep theirs, so that it is they who close
+            // (nginx's default).
+            idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             connections: 16_384,
             in_flight: 4_096,
+            polls: 256,
         }
     }
 }

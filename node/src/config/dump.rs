@@ -1,6 +1,7 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
 use grapevine_core::engine::Probe;
+use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
 use grapevine_core::residency::{Residency, Rule, Unknown};
 use http::{HeaderName, HeaderValue};
@@ -11,7 +12,7 @@ use super::checked::{
     MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig, UpstreamModels,
 };
 use super::secret::REDACTED;
-use super::text::format_duration;
+use super::text::{ByteSize, format_duration};
 
 impl Config {
     /// The configuration as JSON, in the form of the file; every secret is `***`.
@@ -27,6 +28,7 @@ impl Config {
             "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,
+            "forward": self.forwarding.extra().iter().map(extra_path).collect::<Vec<_>>(),
             "routing": routing(&self.routing),
             "geo": geo(&self.geo, &self.residency),
             "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
@@ -39,6 +41,12 @@ impl Config {
                 "concurrency": concurrency(&self.tasks.concurrency),
                 "retention": format_duration(self.tasks.retention),
                 "batch_lines": self.tasks.batch_lines,
+                "services": self.tasks.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "quota": {
+                    "waiting": self.tasks.quota.waiting,
+                    "files": self.tasks.quota.files,
+                    "file_bytes": ByteSize::bytes(self.tasks.quota.file_bytes).to_string(),
+                },
                 "webhooks": self.tasks.webhooks.as_ref().map(|webhooks| json!({
                     "secret": REDACTED,
                     "hosts": webhooks.hosts.written().collect::<Vec<_>>(),
@@ -167,6 +175,13 @@ fn models(models: &UpstreamModels) -> Option<Value> {
     Some(items.collect())
 }
 
+fn extra_path(path: &ExtraPath) -> Value {
+    json!({
+        "path": path.to_string(),
+        "methods": path.methods().names().collect::<Vec<_>>(),
+    })
+}
+
 fn routing(routing: &RoutingConfig) -> Value {
     let retry_on = &routing.retry_on;
     let words = [
@@ -229,9 +244,11 @@ fn limits(limits: &LimitsConfig) -> Value {
         "header_count": limits.header_count,
         "header_size": limits.header_size.to_string(),
         "header_timeout": format_duration(limits.header_timeout),
+        "idle_timeout": format_duration(limits.idle_timeout),
         "body_timeout": format_duration(limits.body_timeout),
         "connections": limits.connections,
         "in_flight": limits.in_flight,
+        "polls": limits.polls,
     })
 }
 

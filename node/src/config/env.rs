@@ -74,6 +74,11 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
         Form::One,
     ),
     (
+        "GRAPEVINE_TASKS_SERVICES",
+        &["tasks", "services"],
+        Form::List,
+    ),
+    (
         "GRAPEVINE_TASKS_BATCH_LINES",
         &["tasks", "batch_lines"],
         Form::One,

@@ -4,6 +4,7 @@
 //! is decided in [`super::checked`]'s making, so that one mistake hides no other.
 
 mod dns;
+mod forward;
 mod geo;
 mod proxies;
 mod tasks;
@@ -15,10 +16,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use dns::DnsFile;
+pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
 
-pub use tasks::{ConcurrencyFile, TasksFile, WebhooksFile};
+pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
 pub use tracing::{OtlpFile, TracingFile};
 
 pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
@@ -46,6 +48,9 @@ pub struct ConfigFile {
     pub mesh: Option<MeshFile>,
     /// The API endpoints that this node calls itself. Default: none, the node only passes on to others.
     pub upstreams: Option<Vec<Item<UpstreamFile>>>,
+    /// Paths that clients may ask upstreams for, with this node's credential, beside those of inference.
+    /// Default: none.
+    pub forward: Option<Vec<Item<ForwardFile>>>,
     /// How requests are sent and retried.
     pub routing: Option<RoutingFile>,
     /// Where clients are, and which regions serve them.
@@ -129,7 +134,8 @@ pub struct TlsFile {
 pub struct AdminFile {
     /// IP:PORT, TCP. Default: 127.0.0.1:9090.
     pub listen: Option<String>,
-    /// The bearer token to ask for; required unless the address is on loopback. Default: none.
+    /// The bearer token to ask for; required unless the address is on loopback, and of at least 16 characters
+    /// then. Default: none.
     pub token: Option<SecretText>,
 }
 
@@ -318,12 +324,17 @@ pub struct LimitsFile {
     pub header_size: Option<SizeText>,
     /// How long a client may take to send the head. Default: 10s.
     pub header_timeout: Option<DurationText>,
-    /// How long a client may pause within the body. Default: 30s.
+    /// How long a connection is kept between two requests; longer than balancers in front keep it. Default: 75s.
+    pub idle_timeout: Option<DurationText>,
+    /// How long a client may pause within the body, which must come at 1 KiB/s at least. Default: 30s.
     pub body_timeout: Option<DurationText>,
     /// Open connections from clients, at least 1. Default: 16384.
     pub connections: Option<u64>,
     /// Requests under way, at least 1. Default: 4096.
     pub in_flight: Option<u64>,
+    /// Polls of workers out of process that wait for tasks, at least 2, half of them of one key at most; they
+    /// are not counted among the requests under way. Default: 256.
+    pub polls: Option<u64>,
 }
 
 /// A client's key.

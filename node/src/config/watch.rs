@@ -197,6 +197,11 @@ impl Keep<'_> {
             &mut new.header_timeout,
         );
         self.value(
+            "limits.idle_timeout",
+            &current.idle_timeout,
+            &mut new.idle_timeout,
+        );
+        self.value(
             "limits.connections",
             &current.connections,
             &mut new.connections,

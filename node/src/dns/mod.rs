@@ -35,7 +35,7 @@ use hickory_proto::rr::Name;
 
 use crate::config::domain::DomainName;
 
-pub use serve::{Server, Sockets};
+pub use serve::{CONVERSATIONS_MAX, Server, Sockets};
 
 /// What the server is told; replaced as a whole on reload.
 #[derive(Clone, Debug)]

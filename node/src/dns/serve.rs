@@ -10,19 +10,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::connection::CloseReason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::task::JoinSet;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::respond::{Ground, Transport};
 use super::{Locate, Settings};
 use crate::driver::Desk;
+use crate::listener::burst::Burst;
+use crate::listener::{Entry, Table, descriptors};
 use crate::observe::dns::DnsQueries;
 
-/// TCP conversations at once; one more is closed at once. Resolvers need TCP for truncated answers alone.
-pub(super) const CONVERSATIONS_MAX: usize = 128;
+/// TCP conversations at once where descriptors allow it; for one more the one that is silent for longest
+/// makes room. Resolvers need TCP for truncated answers alone.
+pub const CONVERSATIONS_MAX: usize = 128;
 
 /// How long a TCP conversation may wait for a whole question, or for its answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,6 +55,8 @@ pub struct Server {
     pub locate: Locate,
     /// Counts.
     pub queries: DnsQueries,
+    /// The TCP conversations.
+    pub conversations: Table,
 }
 
 impl Sockets {
@@ -81,11 +87,14 @@ impl Server {
 
     async fn serve_udp(&self, socket: &UdpSocket) {
         let mut buffer = vec![0; QUESTION_BYTES_MAX];
+        let failures = Burst::default();
         loop {
             let (length, from) = match socket.recv_from(&mut buffer).await {
                 Ok(received) => received,
                 Err(error) => {
-                    warn!(%error, "a DNS question was not received");
+                    let begin = || warn!(%error, "DNS questions are not received");
+                    let end = |failures| warn!(failures, "DNS questions are received again");
+                    failures.hit(begin, end);
                     sleep(ERROR_REST).await;
                     continue;
                 }
@@ -102,30 +111,59 @@ impl Server {
     }
 
     async fn serve_tcp(&self, listener: &TcpListener) {
-        let mut conversations = JoinSet::new();
+        let failures = Burst::default();
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!(%error, "a DNS connection was not accepted");
-                    sleep(ERROR_REST).await;
+                    self.not_accepted(&failures, &error).await;
                     continue;
                 }
             };
-            while conversations.try_join_next().is_some() {}
-            if conversations.len() < CONVERSATIONS_MAX {
-                let server = self.clone();
-                conversations.spawn(async move {
-                    // A conversation that breaks off is the other side's to begin again.
-                    let _ = server.converse(stream, from).await;
-                });
+            if let Ok(entry) = self.conversations.admit(0) {
+                let (server, is_crowded) = (self.clone(), entry.is_crowded());
+                tokio::spawn(async move { server.host(stream, from, &entry).await });
+                if is_crowded {
+                    yield_now().await;
+                }
             }
         }
     }
 
-    async fn converse(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+    /// Makes room where descriptors have run out.
+    async fn not_accepted(&self, failures: &Burst, error: &io::Error) {
+        let begin = || warn!(%error, "DNS connections are not accepted");
+        let end = |failures| warn!(failures, "DNS connections are accepted again");
+        failures.hit(begin, end);
+        if descriptors::are_exhausted(error) {
+            self.conversations.make_room();
+        }
+        sleep(ERROR_REST).await;
+    }
+
+    /// Converses until the other side ends it, or its place is needed.
+    async fn host(&self, stream: TcpStream, from: SocketAddr, entry: &Entry) {
+        tokio::select! {
+            ended = self.converse(stream, from, entry) => match ended {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    entry.closed(CloseReason::Head);
+                }
+                // A conversation that breaks off is the other side's to begin again.
+                Ok(()) | Err(_) => {}
+            },
+            _ = entry.activity().told() => entry.closed(CloseReason::Shed),
+        }
+    }
+
+    async fn converse(
+        &self,
+        mut stream: TcpStream,
+        from: SocketAddr,
+        entry: &Entry,
+    ) -> io::Result<()> {
         stream.set_nodelay(true)?;
         loop {
+            entry.activity().await_first();
             let question = timeout(PATIENCE, read_message(&mut stream)).await??;
             let Some(answer) = self.answer(&question, from, Transport::Tcp) else {
                 return Ok(());
@@ -175,6 +213,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::driver::Driver;
+    use crate::observe::connections::{ConnectionMetrics, Listener};
 
     /// Far more than an answer takes.
     const LIMIT: Duration = Duration::from_secs(20);
@@ -202,6 +241,10 @@ mod tests {
             desk,
             locate: Locate::new(|_| (Origin::Unknown, None)),
             queries: queries.clone(),
+            conversations: Table::new(
+                CONVERSATIONS_MAX,
+                ConnectionMetrics::default().of(Listener::Dns, CONVERSATIONS_MAX),
+            ),
         };
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let sockets = Sockets::open(free).await.expect("a free port");
@@ -259,28 +302,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn conversation_over_the_limit_is_closed_and_one_that_ends_makes_room() {
+    async fn silent_conversations_make_room_for_others() {
         let (address, _queries) = start().await;
         let mut open = Vec::new();
-        for _ in 0..CONVERSATIONS_MAX {
+        for _ in 0..2 * CONVERSATIONS_MAX {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
             assert!(is_soa(&converse(&mut stream).await.expect("an answer")));
             open.push(stream);
         }
-        let mut late = TcpStream::connect(address).await.expect("a connection");
-        assert!(converse(&mut late).await.is_err());
-        open.pop();
-        let again = async {
-            loop {
-                let mut stream = TcpStream::connect(address).await.expect("a connection");
-                if converse(&mut stream)
-                    .await
-                    .is_ok_and(|answer| is_soa(&answer))
-                {
-                    return;
-                }
-            }
-        };
-        timeout(LIMIT, again).await.expect("room is made");
+        let mut first = open.remove(0);
+        let ended = timeout(LIMIT, first.read_u8()).await;
+        assert!(
+            ended.expect("in time").is_err(),
+            "the longest silent is closed"
+        );
     }
 }

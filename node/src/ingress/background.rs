@@ -19,28 +19,38 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::door;
 use super::outgoing::{BrokenOff, ReplyBody};
+use super::polls::Polls;
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::track::Track;
 use crate::bodies::Charge;
 use crate::exchange::{AnswerBody, Guest, GuestBody, GuestGone, ServeTasks};
+use crate::headers;
 
 /// Where background work is asked for, each with everything below it.
 const PREFIXES: [&str; 4] = ["/v1/tasks", "/v1/files", "/v1/batches", "/v1/workflows"];
+
+/// Where workers out of process wait for tasks.
+const POLL: &str = "/v1/tasks/lease";
 
 /// Where responses are made, and asked for by name below it.
 const RESPONSES: &str = "/v1/responses";
 
 /// Answers what is asked about background work, where the node takes any.
 #[derive(Clone, Default)]
-pub struct Background(Option<Arc<dyn ServeTasks>>);
+pub struct Background {
+    serve: Option<Arc<dyn ServeTasks>>,
+    polls: Polls,
+}
 
 impl Background {
     /// Asks `serve`.
     pub fn through(serve: Arc<dyn ServeTasks>) -> Self {
-        Self(Some(serve))
+        Self {
+            serve: Some(serve),
+            polls: Polls::default(),
+        }
     }
 
     /// Whether a request for `path` is handed over, whatever its body says.
@@ -50,7 +60,7 @@ impl Background {
         }
         let name = path.strip_prefix(RESPONSES);
         let name = name.and_then(|rest| rest.strip_prefix('/')?.split('/').next());
-        match (name, &self.0) {
+        match (name, &self.serve) {
             (Some(name), Some(serve)) => serve.is_response(name),
             _ => false,
         }
@@ -61,8 +71,17 @@ impl Background {
         guest: Guest,
         request: Request<GuestBody>,
         track: Track,
+        polls_max: u32,
     ) -> Reply {
-        match &self.0 {
+        // Held until the answer is made: it is short then.
+        let mut _place = None;
+        if is_poll(request.method(), request.uri().path()) {
+            _place = self.polls.enter(&guest, polls_max);
+            if _place.is_none() {
+                return reply::problem(track, &Problem::polls_full(polls_max));
+            }
+        }
+        match &self.serve {
             Some(serve) => reply::handed(track, serve.serve(guest, request).await),
             None => reply::problem(track, &Problem::no_background()),
         }
@@ -73,7 +92,7 @@ impl fmt::Debug for Background {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_tuple("Background")
-            .field(&self.0.is_some())
+            .field(&self.serve.is_some())
             .finish()
     }
 }
@@ -81,6 +100,11 @@ impl fmt::Debug for Background {
 /// Whether a key that is for services alone may ask there.
 pub(super) fn is_for_workers(path: &str) -> bool {
     is_at(path, PREFIXES[0])
+}
+
+/// Whether it may wait for a task to come.
+pub(super) fn is_poll(method: &Method, path: &str) -> bool {
+    *method == Method::POST && path == POLL
 }
 
 /// Whether a response is asked for, which may be made in the background.
@@ -112,7 +136,7 @@ pub(super) fn flowing(
 }
 
 fn cleaned(mut head: Parts, body: GuestBody) -> Request<GuestBody> {
-    door::clean(&mut head.headers);
+    headers::clean_request(&mut head.headers);
     Request::from_parts(head, body)
 }
 

@@ -3,12 +3,16 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use grapevine_core::forwarding::{self, Scope};
 use grapevine_core::ids::RegionName;
 use grapevine_core::route::session;
-use http::header::{self, HeaderMap, HeaderName};
+use http::Method;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
+use super::Settings;
 use super::problem::Problem;
 use crate::entropy;
 use crate::exchange::RequestId;
@@ -31,18 +35,6 @@ const ALLOW_REGIONS: &str = "x-grapevine-allow-regions";
 const TIMEOUT: &str = "x-grapevine-timeout-ms";
 const SESSION: &str = "x-grapevine-session-id";
 const DRY_RUN: &str = "x-grapevine-dry-run";
-
-/// Headers that tell of the client rather than of the request, or that are made anew.
-const NOT_PASSED_ON: [HeaderName; 8] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
 
 /// What a client asks for with headers of our own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,23 +80,46 @@ pub(super) fn new_id() -> RequestId {
     with_rng(|rng| format!("req_{:016x}{:08x}", rng.next_u64(), rng.next_u32())).into()
 }
 
-/// Refuses paths that could climb out of an upstream's base URL, where its credential goes along.
-pub(super) fn check_path(path: &str) -> Result<(), Problem> {
-    // Three bytes rule out nearly every path without looking at its segments.
-    if !path.contains("/.") && !path.contains('%') && !path.contains('\\') {
-        return Ok(());
+/// Whether a request may be sent to an upstream, and what kind of a path it has.
+///
+/// # Errors
+/// The error for a path or a method that is not forwarded.
+pub(super) fn permit(
+    settings: &Settings,
+    method: &Method,
+    path: &PathAndQuery,
+) -> Result<Scope, Problem> {
+    let permitted = settings
+        .forwarding
+        .permit(method.as_str(), path.path(), path.query());
+    permitted.map_err(|refusal| Problem::not_forwarded(path.path(), &refusal))
+}
+
+/// Whether a path that this node answers itself is written in the one way that all read alike.
+///
+/// # Errors
+/// What is not.
+pub(super) fn check_form(path: &PathAndQuery) -> Result<(), Problem> {
+    let checked = forwarding::check_form(path.path(), path.query());
+    checked.map_err(|refusal| Problem::not_forwarded(path.path(), &refusal))
+}
+
+/// Whether the body comes as it is: what is coded could not be looked into here, and an upstream would.
+///
+/// # Errors
+/// When it is coded, or how it is transferred is said in an unusual way.
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is =
+        |value: &HeaderValue, word: &str| value.as_bytes().eq_ignore_ascii_case(word.as_bytes());
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.any(|value| !is(value, "identity")) {
+        return Err(Problem::coded_body());
     }
-    // As a server that decodes once, before it splits, would see it.
-    let plain = path.to_ascii_lowercase();
-    let plain = plain
-        .replace("%2e", ".")
-        .replace("%2f", "/")
-        .replace("%5c", "\\");
-    let climbs = plain
-        .split(['/', '\\'])
-        .any(|segment| segment == "." || segment == "..");
-    if climbs || plain.contains('\\') {
-        let message = "the path must not hold '.' or '..' segments or backslashes, encoded or not";
+    let mut transfers = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_plain = transfers.next().is_none_or(|value| is(value, "chunked"));
+    if !is_plain || transfers.next().is_some() {
+        let message =
+            "the body must be sent with Content-Length, or with Transfer-Encoding: chunked alone";
         return Err(Problem::invalid(None, message));
     }
     Ok(())
@@ -160,20 +175,14 @@ pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Problem> {
     Ok(wishes)
 }
 
-/// Leaves the headers that an upstream may see.
-pub(super) fn clean(headers: &mut HeaderMap) {
-    headers::strip_own(headers);
-    headers::strip_credentials(headers);
-    headers::strip_hop_by_hop(headers);
-    for name in &NOT_PASSED_ON {
-        headers.remove(name);
-    }
-}
-
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
-    let Some(value) = headers.get(name) else {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
+    if values.next().is_some() {
+        return Err(bad(name, "must be sent once"));
+    }
     match value.to_str() {
         Ok(text) => Ok(Some(text.trim())),
         Err(_) => Err(bad(name, "must be visible ASCII characters")),
@@ -215,6 +224,17 @@ mod tests {
     }
 
     #[test]
+    fn wish_that_comes_twice_is_refused() {
+        for name in [PREFER_REGION, ALLOW_REGIONS, TIMEOUT, SESSION, DRY_RUN] {
+            let mut headers = HeaderMap::new();
+            headers.append(name, "1".parse().expect("a valid value"));
+            assert!(wishes(&headers).is_ok(), "{name}");
+            headers.append(name, "0".parse().expect("a valid value"));
+            assert_eq!(wishes(&headers).expect_err(name).param, Some(name));
+        }
+    }
+
+    #[test]
     fn good_wishes_are_taken() {
         let regions = wished(ALLOW_REGIONS, "sgp, jpn")
             .expect("valid")
@@ -235,24 +255,5 @@ mod tests {
         assert_eq!(&*id("mine-1"), "mine-1");
         assert!(id("two words").starts_with("req_"));
         assert_ne!(id(""), id(""));
-    }
-
-    #[test]
-    fn climbing_paths_are_refused() {
-        for path in [
-            "/v1/../admin",
-            "/v1/%2e%2E/x",
-            "/v1/./x",
-            "/v1/a\\b",
-            "/v1/..%2fx",
-            "/v1/%2e%2e%2fadmin/keys",
-            "/v1/x%5C..",
-            "/v1/x%2f%2E.",
-        ] {
-            assert!(check_path(path).is_err(), "{path}");
-        }
-        for path in ["/v1/models/org%2Fm", "/v1/a..b", "/v1/.well-known/x"] {
-            assert!(check_path(path).is_ok(), "{path}");
-        }
     }
 }

@@ -1,23 +1,18 @@
 //! Who is at the other end of a balancer that introduces its clients with a PROXY header.
 //!
 //! The header comes before anything else, TLS included. Only a trusted peer may introduce somebody; from
-//! anybody else the same bytes are bytes. Not a byte beyond the header is taken off the connection, so that
-//! what follows reads it as if nothing had been there.
+//! anybody else the same bytes are bytes. What was looked at beyond the header is read again by what follows,
+//! as if nothing had been there.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
 use super::Settings;
-use super::proxy_protocol::{self, Parsed, ProxyProtocolError, Source, V2_BYTES_MAX};
+use super::proxy_protocol::{self, Parsed, ProxyProtocolError, Source};
 use crate::config::checked::ProxyProtocol;
-
-/// The time between two looks at bytes that could still be a header or not: rare, since both begin in one packet.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+use crate::listener::replayed::Replayed;
 
 /// Why a connection is closed before its first request.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +40,7 @@ pub(super) enum IntroductionError {
 /// # Errors
 /// When there must be a header and there is none that counts, or it is malformed.
 pub(super) async fn client(
-    stream: &mut TcpStream,
+    stream: &mut Replayed<TcpStream>,
     peer: SocketAddr,
     settings: &Settings,
 ) -> Result<SocketAddr, IntroductionError> {
@@ -67,27 +62,15 @@ pub(super) async fn client(
 }
 
 /// Takes a header off the start of `stream`, and nothing where it begins with something else.
-async fn header(stream: &mut TcpStream) -> Result<Source, IntroductionError> {
-    let mut bytes = vec![0; V2_BYTES_MAX];
-    let mut taken = 0;
+async fn header(stream: &mut Replayed<TcpStream>) -> Result<Source, IntroductionError> {
     loop {
-        let count = stream.peek(&mut bytes[taken..]).await?;
-        if count == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        let seen = taken + count;
-        match proxy_protocol::parse(&bytes[..seen])? {
+        // Bounded: bytes that are more than the longest header are no header.
+        match proxy_protocol::parse(stream.seen())? {
             Parsed::Complete { source, length } => {
-                stream.read_exact(&mut bytes[taken..length]).await?;
+                stream.skip(length);
                 return Ok(source);
             }
-            Parsed::Partial if proxy_protocol::is_begun(&bytes[..seen]) => {
-                // What was seen is taken, so that the next look waits for more.
-                stream.read_exact(&mut bytes[taken..seen]).await?;
-                taken = seen;
-            }
-            // It could still be a request, which must find all of its bytes.
-            Parsed::Partial => sleep(LOOK_AGAIN).await,
+            Parsed::Partial => stream.look().await?,
         }
     }
 }

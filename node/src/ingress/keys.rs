@@ -10,6 +10,9 @@ use super::problem::Problem;
 use crate::config::hash::KeyHash;
 use crate::headers;
 
+/// A longer key is nobody's: hashing a head full of it would cost more than the request.
+const KEY_BYTES_MAX: usize = 4_096;
+
 /// A client's key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
@@ -75,6 +78,12 @@ impl Keys {
         self.0.iter().find(|key| &*key.name == name)
     }
 
+    /// The services that keys of workers name.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        let services = self.0.iter().filter_map(|key| key.services.as_deref());
+        services.flatten()
+    }
+
     /// What the keys are called.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
         self.0.iter().map(|key| Arc::clone(&key.name)).collect()
@@ -86,6 +95,9 @@ impl Keys {
             return Ok(None);
         }
         let presented = presented(headers).ok_or(KeyError::Missing)?;
+        if presented.len() > KEY_BYTES_MAX {
+            return Err(KeyError::Unknown);
+        }
         let hash = KeyHash::of(presented);
         // Every key is compared, whichever matches: the time taken tells nothing.
         let mut found = None;
@@ -146,6 +158,24 @@ mod tests {
             Ok(Some("app".into()))
         );
         assert_eq!(check("x-api-key", "right"), Ok(Some("app".into())));
+    }
+
+    #[test]
+    fn key_over_the_limit_is_not_hashed() {
+        let longest = "k".repeat(KEY_BYTES_MAX);
+        let keys = |known: &str| {
+            Keys::new([Key {
+                hash: KeyHash::of(known),
+                ..Key::clone(&keys().0[0])
+            }])
+        };
+        let check = |known: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(headers::API_KEY, known.parse().expect("a valid value"));
+            keys(known).check(&headers).map(|key| key.is_some())
+        };
+        assert_eq!(check(&longest), Ok(true));
+        assert_eq!(check(&format!("{longest}k")), Err(KeyError::Unknown));
     }
 
     #[test]

@@ -8,29 +8,33 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Context;
 use super::connection::{Client, greet};
+use super::refuse::Refusals;
 use crate::exchange::{CallLocal, CallPeer};
+use crate::listener::burst::Burst;
+use crate::listener::{Table, descriptors};
+use crate::observe::connections::{ConnectionMetrics, Listener};
 use crate::vital::Vital;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// A pause after an accept that failed, most likely for want of file descriptors.
+/// A pause after an accept that failed for want of file descriptors, while connections close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who connected just before the stop has a request on the way for about this long: a connection that
@@ -59,10 +63,17 @@ pub struct ListenSettings {
     pub header_count_max: usize,
     /// The largest request head in bytes.
     pub header_bytes_max: usize,
-    /// How long a client may take for the TLS handshake, and for each head from its first byte on.
+    /// How long a client may take for the TLS handshake with what comes before it, then for its first head,
+    /// and for each further one from its first byte on.
     pub header_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub idle_timeout: Duration,
+    /// How long a client may take none of an answer.
+    pub stall_timeout: Duration,
     /// Open connections over all threads.
     pub connections_max: usize,
+    /// What is counted of them.
+    pub metrics: ConnectionMetrics,
 }
 
 /// Why a certificate cannot be used.
@@ -121,7 +132,9 @@ impl Workers {
         }
         let (stop, stopped) = watch::channel(None);
         let make = Arc::new(make);
-        let connections = Arc::new(AtomicUsize::new(0));
+        let max = settings.connections_max;
+        let table = Table::new(max, settings.metrics.of(Listener::Public, max));
+        let failures = Burst::default();
         let unintroduced = Arc::new(AtomicU64::new(0));
         let mut threads = Vec::with_capacity(listeners.len());
         for (index, listener) in listeners.into_iter().enumerate() {
@@ -129,8 +142,8 @@ impl Workers {
                 .enable_all()
                 .build()?;
             let (settings, stopped) = (settings.clone(), stopped.clone());
-            let (make, connections) = (Arc::clone(&make), Arc::clone(&connections));
-            let unintroduced = Arc::clone(&unintroduced);
+            let (make, table) = (Arc::clone(&make), table.clone());
+            let (unintroduced, failures) = (Arc::clone(&unintroduced), failures.clone());
             let guard = vital.guard("request thread");
             let work = move || {
                 let _guard = guard;
@@ -138,10 +151,14 @@ impl Workers {
                     let context = make(index);
                     let recorder = context.recorder.clone();
                     let worker = Worker {
+                        index,
                         context: Arc::new(context),
+                        refusals: Refusals::new(settings.tls.is_none()),
                         settings: Arc::new(settings),
-                        connections,
+                        table,
+                        failures,
                         unintroduced,
+                        present: watch::Sender::new(()),
                     };
                     worker.run(listener, stopped).await;
                     recorder.flush();
@@ -216,19 +233,16 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// One thread's part.
 struct Worker<L, P> {
+    index: usize,
     context: Arc<Context<L, P>>,
     settings: Arc<ListenSettings>,
-    connections: Arc<AtomicUsize>,
+    table: Table,
+    refusals: Refusals,
+    /// Connections that could not be accepted.
+    failures: Burst,
     unintroduced: Arc<AtomicU64>,
-}
-
-/// Counts a connection until it is dropped.
-struct Connected(Arc<AtomicUsize>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    /// Has a receiver for each connection of this thread.
+    present: watch::Sender<()>,
 }
 
 impl<L: CallLocal, P: CallPeer> Worker<L, P> {
@@ -244,7 +258,6 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
                 return;
             }
         };
-        let graceful = GracefulShutdown::new();
         loop {
             tokio::select! {
                 // The stop first: who comes after it is told so.
@@ -252,57 +265,79 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
                 // A dropped sender means that nobody will stop us in order: stop at once.
                 _ = stopped.changed() => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer, graceful.watcher(), false),
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        sleep(ACCEPT_PAUSE).await;
+                    Ok((stream, peer)) => {
+                        if self.welcome(stream, peer, false) {
+                            yield_now().await;
+                        }
                     }
+                    Err(error) => self.accept_failed(&error).await,
                 },
             }
         }
         let stop = stopped.borrow().unwrap_or_else(Stop::now);
-        self.take_the_last(&listener, &graceful, stop).await;
+        self.take_the_last(&listener, stop).await;
         drop(listener);
         let limit = stop.limit;
         sleep(FIRST_REQUEST.min(limit)).await;
-        if timeout(limit, graceful.shutdown()).await.is_err() {
+        self.table.drain(self.index);
+        if timeout(limit, self.present.closed()).await.is_err() {
             tracing::warn!(?limit, "requests under way did not finish in time");
         }
     }
 
     /// Accepts who had connected before the stop: closing the listener would reset them, some with their
     /// request sent. Who may have come after it is told to ask elsewhere.
-    async fn take_the_last(&self, listener: &TcpListener, graceful: &GracefulShutdown, stop: Stop) {
+    async fn take_the_last(&self, listener: &TcpListener, stop: Stop) {
         for _ in 0..BACKLOG {
             match timeout(LINGER, listener.accept()).await {
                 Ok(Ok((stream, peer))) => {
-                    self.welcome(stream, peer, graceful.watcher(), stop.at.elapsed() > LATE);
+                    self.welcome(stream, peer, stop.at.elapsed() > LATE);
                 }
                 Ok(Err(_)) | Err(_) => return,
             }
         }
     }
 
-    fn welcome(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher, is_late: bool) {
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let connected = Connected(Arc::clone(&self.connections));
-        if before >= self.settings.connections_max {
-            // Closed without a word: an answer would cost what the limit saves.
-            return;
-        }
+    /// Serves a client. Whether others must go for it.
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, is_late: bool) -> bool {
+        let Ok(entry) = self.table.admit(self.index) else {
+            self.refusals.refuse(stream);
+            return true;
+        };
+        let is_crowded = entry.is_crowded();
         let settings = Arc::clone(&self.settings);
         let client = Client {
             context: Arc::clone(&self.context),
             peer,
-            watcher,
+            entry,
             unintroduced: Arc::clone(&self.unintroduced),
             is_late,
         };
+        let present = self.present.subscribe();
         tokio::spawn(async move {
-            let _connected = connected;
+            let _present = present;
             // Errors here are the client's end of the connection: nothing to do about them.
             let _ = greet(stream, settings, client).await;
         });
+        is_crowded
+    }
+
+    /// Makes room where descriptors have run out. A client that went away before it was accepted needs
+    /// nothing.
+    async fn accept_failed(&self, error: &io::Error) {
+        if !descriptors::are_exhausted(error) {
+            return;
+        }
+        let begin = || {
+            tracing::error!(
+                %error,
+                "connections cannot be accepted; raise the limit of descriptors (ulimit -n, LimitNOFILE)"
+            );
+        };
+        let end = |failures| tracing::warn!(failures, "connections can be accepted again");
+        self.failures.hit(begin, end);
+        self.table.make_room();
+        sleep(ACCEPT_PAUSE).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The public door: takes API requests, finds them an upstream, hands back the answer.
 //!
 //! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client), `introduction` (whom a balancer stands for),
-//! `service` (which path is whose), `door` (who asks, and what for), `head` (what the body asks for),
+//! `service` (which path is whose), `door` (who asks, and what for),
 //! `visitor` (where the client is, and where its request may go),
 //! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
 //! (our headers, our errors), `background` (what is handed to background work), `own` (what background work
@@ -19,7 +19,6 @@ mod cors;
 mod door;
 mod due;
 mod explain;
-mod head;
 mod intake;
 mod introduction;
 mod keys;
@@ -28,14 +27,14 @@ mod listing;
 mod nearest;
 mod outgoing;
 mod own;
-mod patience;
+mod polls;
 mod problem;
 mod proxy_protocol;
+mod refuse;
 mod reply;
 mod request;
 mod service;
 mod sse;
-mod stall;
 mod track;
 mod usage;
 mod visitor;
@@ -44,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{NodeName, RegionName};
 use grapevine_core::outcome::RetryOn;
@@ -80,10 +80,14 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Requests under way at once, over all threads.
     pub in_flight_max: u32,
+    /// Polls that wait for tasks at once, over all threads; half of them of one client at most.
+    pub polls_max: u32,
     /// Networks whose PROXY headers are believed.
     pub trusted_proxies: Vec<Network>,
     /// Whether connections begin with a PROXY header.
     pub proxy_protocol: ProxyProtocol,
+    /// What may be asked of upstreams.
+    pub forwarding: Forwarding,
     /// How candidates are ordered.
     pub strategy: Strategy,
     /// Which regions serve which clients, under the `geo` strategy.

@@ -9,7 +9,6 @@ use grapevine_core::outcome::Outcome;
 use http_body_util::BodyExt;
 
 use super::door::{self, Wishes};
-use super::head;
 use super::problem::Problem;
 use super::reply;
 use super::request::{self, Admitted, Rank};
@@ -17,6 +16,7 @@ use super::track::Track;
 use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
 use crate::exchange::{CallApi, CallLocal, CallPeer, Failure, OwnAnswer, OwnRequest};
+use crate::{asked, headers};
 
 /// Makes the node's own requests, on a runtime of one thread.
 #[derive(Clone, Debug)]
@@ -45,11 +45,11 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             return Err(Problem::yielding());
         }
         track.let_in(self.budget.request());
+        let scope = door::permit(settings, &request.method, &request.path)?;
         let path = request.path.path();
-        door::check_path(path)?;
         let mut headers = request.headers;
-        let asked = head::read(&request.method, path, &headers, &request.body)?;
-        track.body_is_in(&asked);
+        let asked = asked::read(scope, &request.method, path, &headers, &request.body)?;
+        track.body_is_in(&asked, scope);
         let key = request.caller.key;
         let key_now = key.as_deref().and_then(|name| settings.keys.named(name));
         // Both as the key was when the task came and, where this node knows the key, as it is now.
@@ -66,12 +66,16 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             origin: request.caller.client,
             ..Whereabouts::default()
         };
-        let peers = &self.context.desk.view().mesh_rules;
+        let view = self.context.desk.view();
+        let peers = &view.mesh_rules;
         let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
+        if !request.body.is_empty() && visitor.needs_model(settings, &view) {
+            return Err(Problem::fence_needs_model());
+        }
         if let Some(fence) = visitor.fence() {
             track.set_fence(fence);
         }
-        door::clean(&mut headers);
+        headers::clean_request(&mut headers);
         Ok(Admitted {
             headers,
             wishes: Wishes {

@@ -1,16 +1,20 @@
 //! Errors of our own: whose fault, whether a retry helps, and the same in the API's own shape.
 
+mod refused;
+mod shape;
+
 use std::time::Duration;
 
+use grapevine_core::forwarding::Methods;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
 use grapevine_core::residency::Fence;
 use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
-use serde_json::{Value, json};
 
-use crate::observe::excerpt::Excerpt;
 use crate::observe::metrics::RESIDENCY;
+
+pub(super) use shape::Shape;
 
 /// The longest wait that an error of ours asks for: clients should come back soon, since a mesh
 /// recovers soon.
@@ -19,26 +23,11 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// What a client is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// The code of a request that is wrong in itself.
+const INVALID: &str = "invalid_request";
+
 /// Names that an error about an unknown model suggests.
 const NEAREST_MAX: usize = 3;
-
-/// Whose error shape a path speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    OpenAi,
-    Anthropic,
-}
-
-impl Shape {
-    /// The shape for `path`.
-    pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/v1/messages") {
-            Self::Anthropic
-        } else {
-            Self::OpenAi
-        }
-    }
-}
 
 /// Why this node answers with an error of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +40,7 @@ pub(super) struct Problem {
     /// The part of the request that is at fault.
     pub(super) param: Option<&'static str>,
     /// The methods that the path takes, where the method is at fault.
-    pub(super) allow: Option<&'static str>,
+    pub(super) allow: Option<Methods>,
     /// When a retry may help; `None` when it does not.
     pub(super) retry_after: Option<Duration>,
 }
@@ -79,7 +68,7 @@ impl Problem {
     pub(super) fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
         Self {
             param,
-            ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+            ..Self::new(StatusCode::BAD_REQUEST, INVALID, message)
         }
     }
 
@@ -144,14 +133,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn unknown_path(path: &str) -> Self {
-        // Any client can make up paths, and long ones.
-        let path = Excerpt::of(path);
-        let message = format!("nothing is served at '{path}'; the API is below /v1/");
-        Self::new(StatusCode::NOT_FOUND, "unknown_path", message)
-    }
-
-    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
+    pub(super) fn method_not_allowed(allowed: Methods) -> Self {
         let message = format!("this path takes {allowed} only");
         Self {
             allow: Some(allowed),
@@ -201,6 +183,15 @@ impl Problem {
     pub(super) fn node_full() -> Self {
         let message = "this node is at its limit of requests under way";
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+    }
+
+    /// As many polls wait as may, of all or of this client's.
+    pub(super) fn polls_full(max: u32) -> Self {
+        let message = format!(
+            "as many polls for tasks wait as may (limits.polls: {max}, half of them of one client); poll with fewer \
+             workers, at another node, or ask for several tasks at once (max)"
+        );
+        Self::passing(StatusCode::TOO_MANY_REQUESTS, "polls_full", message)
     }
 
     pub(super) fn draining() -> Self {
@@ -334,6 +325,11 @@ impl Problem {
                 "no upstream answered within the request's own time limit",
             ),
             Outcome::Refused(Refusal::Residency) => Self::residency(None),
+            Outcome::Refused(Refusal::Protocol) => bad_gateway(
+                "peer_refused",
+                "the node that serves the model does not take this request; its version or its 'forward' \
+                 differs from this node's",
+            ),
             Outcome::Refused(_) => Self::passing(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -346,48 +342,8 @@ impl Problem {
             Outcome::PeerLost => bad_gateway("peer_lost", "the node that was asked went away"),
             Outcome::Status { .. } | Outcome::Reset | Outcome::Cancelled => bad_gateway(
                 "upstream_error",
-                "the upstream closed the connection without an answer",
+                "the upstream closed the connection without an answer, or broke the rules of HTTP",
             ),
-        }
-    }
-
-    /// The error as the body of an answer or the data of an event.
-    pub(super) fn to_json(&self, shape: Shape, request_id: &str) -> Value {
-        match shape {
-            Shape::OpenAi => json!({"error": {
-                "message": self.message,
-                "type": self.openai_type(),
-                "param": self.param,
-                "code": self.code,
-            }}),
-            Shape::Anthropic => json!({
-                "type": "error",
-                "error": {"type": self.anthropic_type(), "message": self.message},
-                "request_id": request_id,
-            }),
-        }
-    }
-
-    fn openai_type(&self) -> &'static str {
-        match self.status.as_u16() {
-            403 => "permission_error",
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            _ => "server_error",
-        }
-    }
-
-    fn anthropic_type(&self) -> &'static str {
-        match self.status.as_u16() {
-            401 => "authentication_error",
-            403 => "permission_error",
-            404 => "not_found_error",
-            413 => "request_too_large",
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            503 => "overloaded_error",
-            504 => "timeout_error",
-            _ => "api_error",
         }
     }
 }

@@ -7,11 +7,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The longest header of version 1, with its end of line (2.1).
-pub(super) const V1_BYTES_MAX: usize = 107;
+const V1_BYTES_MAX: usize = 107;
 
 /// The longest header of version 2 that is taken. The length field could say 65,551; addresses need 52 bytes,
 /// and what balancers append to them (TLS facts, an endpoint's id) some hundred.
-pub(super) const V2_BYTES_MAX: usize = 4096;
+const V2_BYTES_MAX: usize = 4096;
 
 const V1_START: &[u8] = b"PROXY ";
 const V2_START: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -76,11 +76,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyProtocolError> {
         return text(bytes);
     }
     Err(ProxyProtocolError::Missing)
-}
-
-/// Whether `bytes` begin as nothing but a header does: every byte of HTTP/1, HTTP/2 and TLS is ruled out.
-pub(super) fn is_begun(bytes: &[u8]) -> bool {
-    bytes.starts_with(V1_START) || bytes.starts_with(V2_START)
 }
 
 /// Whether `bytes` begin with `start`, as far as they go.

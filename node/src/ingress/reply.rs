@@ -59,6 +59,7 @@ pub(super) fn adopt(
     status: StatusCode,
 ) {
     headers::strip_hop_by_hop(headers);
+    headers::strip_own(headers);
     for name in &NOT_PASSED_BACK {
         headers.remove(name);
     }
@@ -113,7 +114,7 @@ fn problem_as(mut track: Track, problem: &Problem, body: &Value) -> Reply {
         headers.insert(headers::RETRY_AFTER_MS, HeaderValue::from(milliseconds));
     }
     if let Some(allow) = problem.allow {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        headers.insert(header::ALLOW, text(&allow.to_string()));
     }
     if problem.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -22,12 +22,12 @@ use super::Context;
 use super::door::{self, Wishes};
 use super::due::{first_frame, within};
 use super::explain;
-use super::head::Head;
 use super::outgoing::{Outgoing, ReplyBody};
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::track::Track;
 use super::visitor::Visitor;
+use crate::asked::Asked;
 use crate::clock::Clock;
 use crate::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
 use crate::{headers, overdue};
@@ -39,7 +39,7 @@ pub(super) struct Admitted {
     pub(super) headers: HeaderMap,
     pub(super) wishes: Wishes,
     pub(super) visitor: Visitor,
-    pub(super) head: Head,
+    pub(super) head: Asked,
     pub(super) body: Bytes,
     pub(super) rank: Rank,
 }
@@ -221,9 +221,10 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
         let context = self.context;
         match upstream.way {
             Way::Local => {
+                let scope = self.track.scope();
                 let (name, model) = (upstream.name.clone(), call.model.clone());
                 let step = async { self.called(choice, context.local.call(call).await).await };
-                overdue::watched(&context.desk, &name, model.as_ref(), step).await
+                overdue::watched(&context.desk, scope, &name, model.as_ref(), step).await
             }
             Way::Peer => {
                 let called = context.peers.call(&upstream.node, call);

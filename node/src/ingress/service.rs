@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_core::fact::Phase;
+use grapevine_core::forwarding::{Methods, Scope};
 use grapevine_core::ids::ModelName;
 use http::header;
 use http::request::Parts;
@@ -16,7 +17,6 @@ use serde_json::json;
 use super::background;
 use super::connection::Late;
 use super::door;
-use super::head;
 use super::intake;
 use super::keys::{Key, KeyError};
 use super::listing::{self, Dialect};
@@ -29,18 +29,9 @@ use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
 use crate::bodies::{BodySender, Charge};
 use crate::exchange::{CallLocal, CallPeer, Guest, GuestBody};
-use crate::headers;
+use crate::{asked, headers};
 
 const MODELS_PATH: &str = "/v1/models";
-const API_PREFIX: &str = "/v1/";
-
-/// Paths that take `POST` only.
-const POST_ONLY: [&str; 4] = [
-    "/v1/completions",
-    "/v1/embeddings",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-];
 
 /// Answers one request of a client.
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(
@@ -104,9 +95,10 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
                 return request::answer(context, *admitted, visit.track).await;
             }
             Ok(Way::Background(guest, request)) => {
+                let polls_max = settings.polls_max;
                 return context
                     .background
-                    .answer(guest, *request, visit.track)
+                    .answer(guest, *request, visit.track, polls_max)
                     .await;
             }
             Err(problem) => Err(problem),
@@ -154,6 +146,14 @@ enum Way {
     Background(Guest, Box<Request<GuestBody>>),
 }
 
+/// What the head of a request says.
+struct Checked {
+    /// `None` where no keys are needed.
+    key: Option<Arc<Key>>,
+    wishes: door::Wishes,
+    scope: Scope,
+}
+
 /// One request at the door.
 struct Visit<'a, L, P> {
     context: &'a Context<L, P>,
@@ -169,13 +169,13 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut body: Incoming,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let (key, wishes) = self.let_in(&head, &mut body).await?;
+        let Checked { key, wishes, scope } = self.let_in(&head, &mut body).await?;
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let charge = self.account(key.as_deref(), whereabouts, peer);
         let body: Bytes = intake::read(body, &head.headers, self.settings, charge).await?;
         let path = self.track.path().path();
-        let asked = head::read(&head.method, path, &head.headers, &body)?;
-        self.track.body_is_in(&asked);
+        let asked = asked::read(scope, &head.method, path, &head.headers, &body)?;
+        self.track.body_is_in(&asked, scope);
         let refusal = key
             .as_ref()
             .and_then(|key| key.refusal(asked.model.as_ref()));
@@ -183,6 +183,9 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(refusal);
         }
         let visitor = self.visitor(whereabouts, key.as_deref(), asked.model.as_ref());
+        if !body.is_empty() && visitor.needs_model(self.settings, &self.context.desk.view()) {
+            return Err(Problem::fence_needs_model());
+        }
         let path = self.track.path().path();
         if asked.background && background::is_responses(&head.method, path) {
             let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
@@ -191,7 +194,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 Box::new(background::whole(head, body)),
             ));
         }
-        door::clean(&mut head.headers);
+        headers::clean_request(&mut head.headers);
         Ok(Way::Upstream(Box::new(Admitted {
             headers: head.headers,
             wishes,
@@ -209,7 +212,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut body: Incoming,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let (key, wishes) = self.let_in(&head, &mut body).await?;
+        let Checked { key, wishes, .. } = self.let_in(&head, &mut body).await?;
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let visitor = self.visitor(whereabouts, key.as_deref(), None);
         let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
@@ -219,11 +222,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     /// Everything that is found out before the body is here; the request counts from here on.
-    async fn let_in(
-        &mut self,
-        head: &Parts,
-        body: &mut Incoming,
-    ) -> Result<(Option<Arc<Key>>, door::Wishes), Problem> {
+    async fn let_in(&mut self, head: &Parts, body: &mut Incoming) -> Result<Checked, Problem> {
         let checked = match self.check(head) {
             Ok(checked) => checked,
             Err(problem) => {
@@ -231,6 +230,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 return Err(problem);
             }
         };
+        if background::is_poll(&head.method, self.track.path().path()) {
+            // It has a place of its own kind, see `Polls`.
+            return Ok(checked);
+        }
         let budget = self.context.desk.budget();
         if budget.requests() >= self.settings.in_flight_max {
             return Err(Problem::node_full());
@@ -283,6 +286,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         Ok(Guest {
             request_id: self.track.id().clone(),
             key: visitor.caller.key.clone(),
+            network: match key {
+                Some(_) => None,
+                None => visitor.network.clone(),
+            },
             services: key.and_then(|key| key.services.clone()),
             models: key.and_then(|key| key.models.clone()),
             client: visitor.caller.client,
@@ -291,21 +298,17 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     /// Everything that can be said before the body is here.
-    fn check(&mut self, head: &Parts) -> Result<(Option<Arc<Key>>, door::Wishes), Problem> {
+    fn check(&mut self, head: &Parts) -> Result<Checked, Problem> {
         if head.extensions.get::<Late>().is_some() {
             return Err(Problem::draining());
         }
-        let path = self.track.path().path();
-        if !path.starts_with(API_PREFIX) {
-            return Err(Problem::unknown_path(path));
-        }
-        door::check_path(path)?;
-        if head.method == Method::CONNECT || head.method == Method::TRACE {
-            return Err(Problem::method_not_allowed("GET, POST, PUT, PATCH, DELETE"));
-        }
-        if POST_ONLY.contains(&path) && head.method != Method::POST {
-            return Err(Problem::method_not_allowed("POST"));
-        }
+        let path = self.track.path();
+        let scope = if self.context.background.takes(path.path()) {
+            door::check_form(path).map(|()| Scope::Inference)?
+        } else {
+            door::permit(self.settings, &head.method, path)?
+        };
+        door::check_coding(&head.headers)?;
         if headers::has_passed(&head.headers, &self.settings.passed) {
             return Err(Problem::looped());
         }
@@ -315,7 +318,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(Problem::key_of_a_worker());
         }
         let wishes = door::wishes(&head.headers)?;
-        Ok((key, wishes))
+        Ok(Checked { key, wishes, scope })
     }
 
     fn key(&mut self, head: &Parts) -> Result<Option<Arc<Key>>, Problem> {
@@ -333,7 +336,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     /// The list of models, or one of them.
     fn models(&mut self, head: &Parts) -> Result<serde_json::Value, Problem> {
         if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Problem::method_not_allowed("GET"));
+            return Err(Problem::method_not_allowed(Methods::GET));
         }
         let key = self.key(head)?;
         let dialect = Dialect::of(&head.headers);
@@ -360,7 +363,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     /// The nodes that the client should come to.
     fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
         if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Problem::method_not_allowed("GET"));
+            return Err(Problem::method_not_allowed(Methods::GET));
         }
         let key = self.key(head)?.map(|key| Arc::clone(&key.name));
         let wishes = door::wishes(&head.headers)?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
+use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
@@ -21,7 +22,7 @@ use http::{HeaderMap, Method};
 
 use super::Settings;
 use super::door;
-use super::head::Head;
+use crate::asked::Asked;
 use crate::clock::{self, Clock};
 use crate::driver::Desk;
 use crate::exchange::RequestId;
@@ -50,6 +51,7 @@ pub(super) struct Track {
     current: Option<Attempt>,
     /// Of the last attempt with an answer; zero where none came.
     last_first_byte: Duration,
+    scope: Scope,
     /// Counts the request among those under way; `None` until it was let in.
     under_way: Option<InFlightGuard>,
 }
@@ -113,6 +115,7 @@ impl Track {
             recorded: false,
             current: None,
             last_first_byte: Duration::ZERO,
+            scope: Scope::default(),
             under_way: None,
         }
     }
@@ -142,6 +145,10 @@ impl Track {
 
     pub(super) fn path(&self) -> &PathAndQuery {
         &self.path
+    }
+
+    pub(super) const fn scope(&self) -> Scope {
+        self.scope
     }
 
     pub(super) fn arrived_at(&self) -> Instant {
@@ -212,9 +219,10 @@ impl Track {
         self.under_way = Some(guard);
     }
 
-    /// The whole request is here and asks for `head`.
-    pub(super) fn body_is_in(&mut self, head: &Head) {
+    /// The whole request is here and asks for `head` at a path of `scope`.
+    pub(super) fn body_is_in(&mut self, head: &Asked, scope: Scope) {
         self.body_in_at = self.clock.now();
+        self.scope = scope;
         self.record.model.clone_from(&head.model);
         self.record.stream = head.stream;
     }
@@ -248,6 +256,9 @@ impl Track {
         attempt.goes_on = true;
         if let (Way::Local, Some(first_byte)) = (upstream.way, attempt.first_byte.take()) {
             self.last_first_byte = first_byte;
+            if self.scope == Scope::Extra {
+                return;
+            }
             self.recorder.tell(Event::AnswerBegan(AnswerReport {
                 upstream: upstream.name.clone(),
                 model: self.record.model.clone(),
@@ -345,28 +356,16 @@ impl Track {
         &mut self,
         choice: &Choice,
         outcome: Outcome,
-        (began, took): (Duration, Duration),
+        times: (Duration, Duration),
         detail: Option<String>,
     ) {
-        let upstream = &choice.candidate.upstream;
-        self.record.attempts.push(AttemptRecord {
-            node: upstream.node.clone(),
-            region: upstream.region.clone(),
-            upstream: upstream.name.clone(),
-            outcome: outcome.as_str(),
-            status: match outcome {
-                Outcome::Status { status, .. } => Some(status),
-                _ => None,
-            },
-            began,
-            took,
-            reason: choice.reason.as_str(),
-            cost: choice.cost,
-            detail: detail.as_deref().map(Excerpt::of),
-        });
+        let attempt = AttemptRecord::new(choice, outcome, times, detail);
+        self.record.attempts.push(attempt);
     }
 
     fn report(&self, choice: &Choice, outcome: Outcome, first_byte: Option<Duration>) {
+        let outcome = self.scope.counted(outcome);
+        let first_byte = first_byte.filter(|_| self.scope == Scope::Inference);
         let upstream = &choice.candidate.upstream;
         let event = Event::AttemptEnded(AttemptReport {
             peer: (upstream.way == Way::Peer).then(|| upstream.node.clone()),

@@ -1,13 +1,14 @@
 //! Where a client is, and what follows for its request: its home regions and its fence.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::place::Place;
 use grapevine_core::residency::{Fence, MeshRules, Origin, Permitted, Question};
 use grapevine_core::route::Strategy;
+use grapevine_core::view::View;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -57,13 +58,32 @@ impl fmt::Debug for Locate {
     }
 }
 
+/// The network of an address, for turns and quotas of those who come without a key: what a provider gives to one
+/// customer, and coarse enough to be kept with a task, which the address itself is not.
+fn network(address: IpAddr) -> Arc<str> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24").into()
+        }
+        IpAddr::V6(address) => {
+            const NETWORK: u128 = u128::MAX << 80;
+            let address = Ipv6Addr::from_bits(address.to_bits() & NETWORK);
+            format!("{address}/48").into()
+        }
+    }
+}
+
 /// A client, with what its whereabouts mean for its request.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
+    /// The network it comes from; `None` when that is not known.
+    pub(super) network: Option<Arc<str>>,
     pub(super) place: Option<Place>,
     /// Empty unless routing goes by geography.
     pub(super) homes: Vec<RegionName>,
     pub(super) permitted: Permitted,
+    model_is_unnamed: bool,
     /// What goes along to a serving node, for its own rules.
     pub(super) caller: Caller,
 }
@@ -86,14 +106,24 @@ impl Visitor {
         };
         let permitted = settings.residency.permits_with(mesh, &question);
         Self {
+            network: whereabouts.address.map(network),
             place: whereabouts.place,
             homes: match settings.strategy {
                 Strategy::Geo => settings.homes.of(client),
                 _ => Vec::new(),
             },
             permitted,
+            model_is_unnamed: model.is_none(),
             caller: Caller { client, key },
         }
+    }
+
+    /// Whether its request has to name a model and names none: rules about models concern it.
+    pub(super) fn needs_model(&self, settings: &Settings, view: &View) -> bool {
+        self.model_is_unnamed
+            && settings
+                .residency
+                .depends_on_model(&view.mesh_rules, &self.caller.question())
     }
 
     /// Its fence as answers show it.
@@ -119,5 +149,19 @@ impl Visitor {
                 both.cloned().collect()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let network = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(&*network("203.0.113.7"), "203.0.113.0/24");
+        assert_eq!(network("::ffff:203.0.113.9"), network("203.0.113.7"));
+        assert_eq!(&*network("2001:db8:1:2::3"), "2001:db8:1::/48");
+        assert_eq!(network("2001:db8:1:ffff::"), network("2001:db8:1::1"));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use grapevine_core::fact::{Phase, Standing};
+use grapevine_core::forwarding::{Forwarding, Scope};
 use grapevine_core::ids::{ModelName, NodeName, UpstreamName};
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Refusal;
@@ -14,12 +15,14 @@ use grapevine_core::residency::Question;
 use grapevine_core::share::{Held, Over};
 use grapevine_core::view::{UpstreamView, View};
 use grapevine_proto::frame::RequestHead;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::hub::{Hub, own_fact};
 use super::links::Link;
 use crate::exchange::{Call, Caller, RequestId};
+use crate::{asked, headers};
 
 /// A request is forwarded once.
 const HOPS_MAX: u8 = 1;
@@ -113,7 +116,7 @@ pub(super) fn refused(refusal: Refusal, detail: impl Into<String>) -> Refused {
 }
 
 /// Checks a request by its head. Takes no place for it: its body is still to come.
-pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<Call, Refused> {
+pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Scope, Call), Refused> {
     if head.hops > HOPS_MAX {
         return Err(refused(Refusal::HopLimit, "request was forwarded before"));
     }
@@ -144,7 +147,7 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<Call, Ref
     if upstream.in_flight.count() >= upstream.in_flight_max {
         return Err(upstream_full());
     }
-    call(head)
+    call(head, &hub.rules.serving.load().forwarding)
 }
 
 /// Takes the places of a request that is here as a whole.
@@ -168,6 +171,31 @@ fn upstream_full() -> Refused {
     refused(Refusal::Full, "upstream is at its limit")
 }
 
+/// Checks the body against the head: what rules and the choice of the upstream went by is what the upstream
+/// will read.
+pub(super) fn held_to_its_head<L>(hub: &Hub<L>, scope: Scope, call: Call) -> Result<Call, Refused> {
+    let path = call.path.path();
+    let asked = asked::read(scope, &call.method, path, &call.headers, &call.body);
+    let asked =
+        asked.map_err(|error| refused(Refusal::Protocol, format!("request's body: {error}")))?;
+    if asked.model != call.model {
+        let detail = "request's body names another model than its head";
+        return Err(refused(Refusal::Protocol, detail));
+    }
+    let rules = hub.rules.serving.load();
+    let view = hub.desk.view();
+    let is_unclear = call.model.is_none()
+        && !call.body.is_empty()
+        && rules
+            .residency
+            .depends_on_model(&view.mesh_rules, &call.caller.question());
+    if is_unclear {
+        let detail = "request names no model, and rules about models concern it";
+        return Err(refused(Refusal::Residency, detail));
+    }
+    Ok(call)
+}
+
 /// Whether the node answers requests at all; what others see of it may be older.
 fn serves_requests(view: &View) -> bool {
     let own = view.nodes.first().and_then(|node| node.fact.as_ref());
@@ -182,8 +210,8 @@ fn own_rules<L>(hub: &Hub<L>, head: &RequestHead<'_>, view: &View) -> Result<(),
         key: head.key,
         model: head.model.as_ref(),
     };
-    let rules = hub.rules.residency.load();
-    let permitted = rules.permits_with(&view.mesh_rules, &question);
+    let rules = hub.rules.serving.load();
+    let permitted = rules.residency.permits_with(&view.mesh_rules, &question);
     match permitted.fence() {
         Some(fence) if !permitted.allows(&view.region) => {
             let detail = format!("{fence} keeps the request out of this region");
@@ -211,22 +239,36 @@ fn serves(view: &View, upstream: &UpstreamName, model: Option<&ModelName>) -> bo
     })
 }
 
-/// The call that a head describes, without its body and deadline.
-fn call(head: &RequestHead<'_>) -> Result<Call, Refused> {
+/// The call that a head describes, without its body and deadline. What a peer sends is held to what a client
+/// is held to, whatever the peer did with it before.
+fn call(head: &RequestHead<'_>, forwarding: &Forwarding) -> Result<(Scope, Call), Refused> {
     let malformed =
         |what: &str| refused(Refusal::Protocol, format!("request's {what} is malformed"));
+    let path: PathAndQuery = head.path.parse().map_err(|_| malformed("path"))?;
+    if path.as_str() != head.path {
+        return Err(malformed("path"));
+    }
+    let scope = forwarding
+        .permit(head.method, path.path(), path.query())
+        .map_err(|error| {
+            refused(
+                Refusal::Protocol,
+                format!("request is not forwarded here: {error}"),
+            )
+        })?;
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for (name, value) in &head.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed("header name"))?;
         let value = HeaderValue::from_bytes(value).map_err(|_| malformed("header value"))?;
         headers.append(name, value);
     }
-    Ok(Call {
+    headers::clean_request(&mut headers);
+    let call = Call {
         request_id: head.request_id.into(),
         upstream: head.upstream.clone(),
         model: head.model.clone(),
         method: Method::from_bytes(head.method.as_bytes()).map_err(|_| malformed("method"))?,
-        path: head.path.parse().map_err(|_| malformed("path"))?,
+        path,
         headers,
         body: Bytes::new(),
         deadline: Instant::now(),
@@ -236,7 +278,8 @@ fn call(head: &RequestHead<'_>) -> Result<Call, Refused> {
             client: head.client,
             key: head.key.map(Into::into),
         },
-    })
+    };
+    Ok((scope, call))
 }
 
 #[cfg(test)]

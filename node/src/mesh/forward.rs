@@ -14,7 +14,7 @@ use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame};
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 use tokio::time::{Instant, timeout};
@@ -24,6 +24,7 @@ use super::links::{Link, Links};
 use super::session::close;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+use crate::headers;
 
 /// How long a call may wait for a stream: longer means that the peer's limit of streams is reached.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -187,11 +188,15 @@ fn start(
     match ResponseStart::decode(payload) {
         Ok(ResponseStart::Answer(head)) => {
             let status = StatusCode::from_u16(head.status).map_err(|_| malformed("status"))?;
-            let headers = header_map(&head.headers).ok_or_else(|| malformed("header"))?;
+            let mut headers = header_map(&head.headers).ok_or_else(|| malformed("header"))?;
+            headers::settle_answer(status, &mut headers)
+                .map_err(|fault| malformed(&fault.to_string()))?;
+            let has_no_body = call.method == Method::HEAD || headers::has_no_body(status);
             let body = PeerBody {
                 stream,
                 link: Arc::clone(link),
                 unframer: Unframer::default(),
+                left: headers::content_length(&headers).filter(|_| !has_no_body),
                 ended: false,
                 _counted: counted,
             };
@@ -263,6 +268,8 @@ struct PeerBody {
     stream: CallStream,
     link: Arc<Link>,
     unframer: Unframer,
+    /// Bytes still to come, where the head says how many.
+    left: Option<u64>,
     ended: bool,
     _counted: InFlightGuard,
 }
@@ -281,7 +288,10 @@ impl Body for PeerBody {
         }
         loop {
             match body.unframer.next() {
-                Found::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Found::Data(data) => {
+                    let frame = body.count(&data).map(|()| Frame::data(data));
+                    return Poll::Ready(Some(frame));
+                }
                 Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
                 Found::Nothing => {}
             }
@@ -307,13 +317,33 @@ impl Body for PeerBody {
 }
 
 impl PeerBody {
+    /// Holds what comes against what the head says.
+    fn count(&mut self, data: &Bytes) -> Result<(), Failure> {
+        let Some(left) = &mut self.left else {
+            return Ok(());
+        };
+        match left.checked_sub(data.len() as u64) {
+            Some(rest) => *left = rest,
+            None => {
+                self.ended = true;
+                let detail = format!("answer through {} is longer than it says", self.link.peer);
+                return Err(Failure::new(Outcome::BrokenOff, detail));
+            }
+        }
+        Ok(())
+    }
+
     /// The body came to its end: a clean one, or the failure that `code` tells.
     fn end(&mut self, code: u32) -> Option<Failure> {
         self.ended = true;
         self.stream.complete();
-        (code != framed::CLEAN).then(|| {
+        if code != framed::CLEAN {
             let detail = format!("answer through {} broke off", self.link.peer);
-            Failure::new(reset::outcome(u64::from(code)), detail)
+            return Some(Failure::new(reset::outcome(u64::from(code)), detail));
+        }
+        self.left.is_some_and(|left| left > 0).then(|| {
+            let detail = format!("answer through {} is shorter than it says", self.link.peer);
+            Failure::new(Outcome::BrokenOff, detail)
         })
     }
 }

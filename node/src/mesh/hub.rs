@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_core::fact::{Load, UpstreamFact};
+use grapevine_core::forwarding::Forwarding;
 use grapevine_core::ids::{MeshName, NodeName, UpstreamName};
 use grapevine_core::residency::Residency;
 use grapevine_core::view::View;
@@ -57,7 +58,7 @@ pub(super) struct Hub<L> {
 pub(super) trait Swap: Send + Sync + std::fmt::Debug {
     fn swap(&self, config: quinn::ClientConfig);
 
-    fn swap_rules(&self, residency: Residency);
+    fn swap_rules(&self, rules: ServingRules);
 }
 
 impl<L: Send + Sync> Swap for Hub<L> {
@@ -65,8 +66,8 @@ impl<L: Send + Sync> Swap for Hub<L> {
         self.client.store(Arc::new(config));
     }
 
-    fn swap_rules(&self, residency: Residency) {
-        self.rules.residency.store(Arc::new(residency));
+    fn swap_rules(&self, rules: ServingRules) {
+        self.rules.serving.store(Arc::new(rules));
     }
 }
 
@@ -79,10 +80,19 @@ impl<L> std::fmt::Debug for Hub<L> {
     }
 }
 
-/// This node's own rules for the requests that it serves to peers, and what is told of refused ones.
+/// This node's own rules for the requests that it serves to peers: it asks them whatever the peer has asked.
+#[derive(Clone, Debug, Default)]
+pub struct ServingRules {
+    /// Which requests may be answered in this node's region.
+    pub residency: Residency,
+    /// What may be asked of upstreams.
+    pub forwarding: Forwarding,
+}
+
+/// The rules in force, and what is told of refused requests.
 #[derive(Debug)]
 pub(super) struct Rules {
-    pub(super) residency: ArcSwap<Residency>,
+    pub(super) serving: ArcSwap<ServingRules>,
     metrics: Metrics,
     complaints: Complaints,
 }
@@ -137,9 +147,9 @@ impl Letters {
 }
 
 impl Rules {
-    pub(super) fn new(residency: Residency, metrics: Metrics) -> Self {
+    pub(super) fn new(rules: ServingRules, metrics: Metrics) -> Self {
         Self {
-            residency: ArcSwap::from_pointee(residency),
+            serving: ArcSwap::from_pointee(rules),
             metrics,
             complaints: Complaints::default(),
         }

@@ -28,6 +28,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::inside::InsideCalls;
 use super::outbox::Outbox;
 use super::ping::Hearing;
+pub use super::table::Table;
 
 /// Connections to one peer at most; a peer that opens more is at fault.
 pub const CONNECTIONS_PER_PEER_MAX: usize = 4;
@@ -63,49 +64,6 @@ pub struct Link {
     silent: watch::Sender<bool>,
     heard: AtomicBool,
     retiring: AtomicBool,
-}
-
-/// Every link in use.
-#[derive(Debug, Default)]
-pub struct Table {
-    /// By the peer's name.
-    pub by_name: BTreeMap<NodeName, Arc<Link>>,
-    by_address: BTreeMap<SocketAddr, NodeName>,
-}
-
-/// Addresses that are remembered with the peer that answered there.
-const ADDRESSES_MAX: usize = 4 * PEERS_MAX;
-
-impl Table {
-    /// The same with another link, or none, to `peer`.
-    fn with(&self, peer: &NodeName, link: Option<&Arc<Link>>) -> Self {
-        let mut next = Self {
-            by_name: self.by_name.clone(),
-            by_address: self.by_address.clone(),
-        };
-        next.by_name.remove(peer);
-        if let Some(link) = link {
-            next.by_name.insert(peer.clone(), Arc::clone(link));
-            let addresses = [Some(link.address), link.dialled_address];
-            for address in addresses.into_iter().flatten() {
-                next.remember(address, peer);
-            }
-        }
-        next
-    }
-
-    fn remember(&mut self, address: SocketAddr, peer: &NodeName) {
-        if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
-            // Only names that come and go for ever get here; those in use are remembered again.
-            self.by_address.clear();
-        }
-        self.by_address.insert(address, peer.clone());
-    }
-
-    /// The link to the peer that advertises `address`, or that answered when it was dialled.
-    pub fn at(&self, address: SocketAddr) -> Option<&Arc<Link>> {
-        self.by_name.get(self.by_address.get(&address)?)
-    }
 }
 
 /// All connections, and the table of those in use. Cheap to clone.

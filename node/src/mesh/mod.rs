@@ -7,6 +7,7 @@
 //!
 //! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
 
+mod accept;
 mod admission;
 pub mod authority;
 pub mod credentials;
@@ -20,14 +21,17 @@ mod hub;
 pub mod identity;
 mod inside;
 pub mod links;
+mod messages;
 pub mod outbox;
 mod outgoing;
 pub mod ping;
 mod receive;
+mod report;
 pub mod serve;
 mod session;
 mod start;
 pub mod streams;
+pub mod table;
 pub mod tls;
 mod warm;
 pub mod wire;
@@ -35,6 +39,7 @@ pub mod wire;
 pub use credentials::{Credentials, CredentialsError};
 pub use dial::Members;
 pub use forward::Forwarder;
+pub use hub::ServingRules;
 pub use outgoing::MeshOutgoing;
 pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};
 

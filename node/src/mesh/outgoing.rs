@@ -50,6 +50,12 @@ impl Outgoing for MeshOutgoing {
         });
     }
 
+    fn speaking(&self) -> Vec<NodeName> {
+        let table = self.links.table();
+        let speaking = table.by_name.iter().filter(|(_, link)| !link.is_silent());
+        speaking.map(|(name, _)| name.clone()).collect()
+    }
+
     fn gossip(&self, to: SocketAddr, message: Bytes) {
         if message.len() > GOSSIP_BYTES_MAX || self.own_addresses.contains(&to) {
             return;

@@ -9,9 +9,9 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
 use grapevine_core::fact::Phase;
-use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::forwarding::Scope;
+use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
 use grapevine_proto::frame::{
     HEAD_BYTES_MAX, InsideHead, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
@@ -21,12 +21,13 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span};
 
-use super::admission::{Refused, admit, enter, refused};
+use super::admission::{Refused, admit, enter, held_to_its_head, refused};
 use super::framed;
 use super::hub::{Hub, own_load};
 use super::inside;
 use super::links::Link;
 use super::receive::{no_room, receive_body};
+use super::report::Reporter;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::bodies::BodySender;
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
@@ -102,10 +103,12 @@ async fn serve_request<L: CallLocal>(
     let upstream = head.upstream.clone();
     let admitted = admit(hub, head);
     let taken = match admitted {
-        Ok(call) => {
+        Ok((scope, call)) => {
             let received = receive_body(hub, link, &mut stream, head.body_bytes, deadline);
             match received.await {
-                Ok(body) => Ok(Call { body, ..call }),
+                Ok(body) => {
+                    held_to_its_head(hub, scope, Call { body, ..call }).map(|call| (scope, call))
+                }
                 Err(Some(refusal)) => Err(refusal),
                 // The caller gave up: its stream was reset, and so is this end of it.
                 Err(None) => return,
@@ -114,11 +117,11 @@ async fn serve_request<L: CallLocal>(
         Err(refusal) => Err(refusal),
     };
     // Places are taken by what is here as a whole: what was only announced holds none.
-    let entered = taken.and_then(|call| Ok((enter(hub, link, &call)?, call)));
+    let entered = taken.and_then(|(scope, call)| Ok((enter(hub, link, &call)?, scope, call)));
     match entered {
-        Ok((admission, call)) => {
+        Ok((admission, scope, call)) => {
             let call = Call { deadline, ..call };
-            answer(hub, &mut stream, call).await;
+            answer(hub, &mut stream, call, scope).await;
             drop(admission);
             delivered(hub, &stream).await;
         }
@@ -174,9 +177,10 @@ fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<WireLoad> {
 }
 
 /// Calls the upstream and relays its answer; ends at once when the caller does.
-async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call) {
+async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: Scope) {
     stream.set_code(reset::BROKEN_OFF);
     let reporter = Reporter {
+        scope,
         upstream: call.upstream.clone(),
         model: call.model.clone(),
         started: Instant::now(),
@@ -188,7 +192,7 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call)
     let answered = tokio::select! {
         biased;
         _ = &mut stopped => None,
-        answered = overdue::watched(&hub.desk, upstream, model, called) => Some(answered),
+        answered = overdue::watched(&hub.desk, scope, upstream, model, called) => Some(answered),
     };
     match answered {
         None => {
@@ -327,44 +331,5 @@ fn status_outcome(answer: &Answer) -> Outcome {
     Outcome::Status {
         status: answer.status.as_u16(),
         retry_after: headers::retry_after(&answer.headers, SystemTime::now()),
-    }
-}
-
-/// Reports one attempt at an own upstream.
-struct Reporter {
-    upstream: UpstreamName,
-    model: Option<ModelName>,
-    started: Instant,
-}
-
-impl Reporter {
-    /// The answer's body may go on for minutes: its beginning is told by itself.
-    fn answer_began<L>(&self, hub: &Hub<L>) {
-        let event = Event::AnswerBegan(AnswerReport {
-            upstream: self.upstream.clone(),
-            model: self.model.clone(),
-            first_byte: self.started.elapsed(),
-        });
-        // A full inbox loses a sample, which the next one brings.
-        let _ = hub.desk.try_tell(event);
-    }
-
-    async fn report<L>(&self, hub: &Hub<L>, outcome: Outcome, first_byte: Option<Duration>) {
-        let event = Event::AttemptEnded(AttemptReport {
-            peer: None,
-            upstream: self.upstream.clone(),
-            model: self.model.clone(),
-            outcome,
-            first_byte,
-        });
-        let verdict = outcome.verdict(&RetryOn::default());
-        let is_urgent =
-            !matches!(verdict.blame, Blame::Success | Blame::Nobody) || verdict.cooldown.is_some();
-        if is_urgent {
-            hub.desk.tell(event).await;
-        } else {
-            // A full inbox loses what the next report says too.
-            let _ = hub.desk.try_tell(event);
-        }
     }
 }

@@ -7,33 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_core::engine::Event;
-use grapevine_proto::frame::{Datagram, Ping, Pong, TAG_GOSSIP, TAG_RUMOR};
-use quinn::{Connection, ConnectionError, Incoming, RecvStream, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use grapevine_proto::frame::{Datagram, Ping, Pong};
+use quinn::{Connection, ConnectionError, VarInt};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::hello::{self, GreetError};
 use super::hub::{Hub, own_loads};
-use super::links::{AdmitError, Change, Link, LinkParts, PEERS_MAX};
+use super::links::{AdmitError, Change, Link, LinkParts};
+use super::messages::{self, Intake};
 use super::outbox;
 use super::ping::{self, Watch};
 use super::serve;
-use super::streams;
-use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX, Sender};
 use crate::exchange::CallLocal;
-
-/// Connections at most, those not yet greeted included.
-const CONNECTIONS_MAX: usize = 2 * PEERS_MAX;
-
-/// Handshakes under way at most.
-const HANDSHAKES_MAX: usize = 128;
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long a message on a stream of its own may take to come in.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a superfluous connection stays: until the peer has surely chosen the other one.
 const RETIRE_AFTER: Duration = Duration::from_secs(1);
@@ -65,44 +54,6 @@ pub(super) enum EstablishError {
     /// It is not wanted.
     #[error(transparent)]
     Admit(#[from] AdmitError),
-}
-
-/// Takes connections in until the endpoint is closed.
-pub(super) async fn accept<L: CallLocal>(hub: Arc<Hub<L>>) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    while let Some(incoming) = hub.endpoint.accept().await {
-        if hub.endpoint.open_connections() >= CONNECTIONS_MAX {
-            incoming.refuse();
-            continue;
-        }
-        let unproved = !incoming.remote_address_validated();
-        if unproved && handshakes.available_permits() < HANDSHAKES_MAX / 2 {
-            // Costs no state: an address that was made up never comes back. A packet that cannot be
-            // answered with a retry is dropped with it.
-            let _ = incoming.retry();
-            continue;
-        }
-        match Arc::clone(&handshakes).try_acquire_owned() {
-            Ok(permit) => {
-                tokio::spawn(take_in(Arc::clone(&hub), incoming, permit));
-            }
-            Err(_) => incoming.refuse(),
-        }
-    }
-}
-
-async fn take_in<L: CallLocal>(hub: Arc<Hub<L>>, incoming: Incoming, permit: OwnedSemaphorePermit) {
-    let address = incoming.remote_address();
-    let established = async {
-        let connecting = incoming.accept()?;
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting);
-        let connection = handshake.await.map_err(|_| EstablishError::TimedOut)??;
-        establish(&hub, connection, None).await
-    };
-    if let Err(error) = established.await {
-        complain(&hub, address, &error);
-    }
-    drop(permit);
 }
 
 /// Greets on a new connection and makes it a link; returns the peer's link.
@@ -157,11 +108,12 @@ pub(super) async fn establish<L: CallLocal>(
 
 /// Serves a link until its connection ends.
 async fn run<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>, outgoing: outbox::Outgoing) {
+    let intake = Arc::new(Intake::new(hub.desk.now()));
     let reason = tokio::select! {
         reason = link.connection.closed() => reason,
         reason = take_calls(&hub, &link) => reason,
-        reason = take_messages(&hub, &link) => reason,
-        reason = listen(&hub, &link) => reason,
+        reason = messages::take(&hub, &link, &intake) => reason,
+        reason = listen(&hub, &link, &intake) => reason,
         reason = async {
             outgoing.run(&link.connection).await;
             link.connection.closed().await
@@ -218,53 +170,19 @@ async fn take_calls<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> Connec
     }
 }
 
-/// Spawns a task for each message on a stream of its own; the limit of streams bounds them.
-async fn take_messages<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> ConnectionError {
-    loop {
-        match link.connection.accept_uni().await {
-            Ok(stream) => {
-                let (hub, link) = (Arc::clone(hub), Arc::clone(link));
-                tokio::spawn(async move { take_message(&hub, &link, stream).await });
-            }
-            Err(error) => return error,
-        }
-    }
-}
-
-async fn take_message<L: CallLocal>(hub: &Hub<L>, link: &Link, mut stream: RecvStream) {
-    let longest = 1 + GOSSIP_BYTES_MAX.max(RUMOR_BYTES_MAX);
-    let Some(message) = streams::read_message(&mut stream, longest, MESSAGE_TIMEOUT).await else {
-        debug!(peer.name = %link.peer, "message was too long, too slow or cut short");
-        return;
-    };
-    // Full queues drop: gossip comes again, and repairs a lost rumor.
-    match message.first() {
-        Some(&TAG_GOSSIP) if message.len() <= 1 + GOSSIP_BYTES_MAX => {
-            let _ = hub.gossip.try_send((sender(link), message.slice(1..)));
-        }
-        Some(&TAG_RUMOR) if message.len() <= 1 + RUMOR_BYTES_MAX => {
-            let _ = hub.rumors.try_send((link.peer.clone(), message.slice(1..)));
-        }
-        _ => debug!(peer.name = %link.peer, "message of unknown kind"),
-    }
-}
-
-fn sender(link: &Link) -> Sender {
-    Sender {
-        node: link.peer.clone(),
-        address: link.address,
-    }
-}
-
 /// Reads datagrams, pings, and watches for silence.
-async fn listen<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> ConnectionError {
+async fn listen<L: CallLocal>(
+    hub: &Arc<Hub<L>>,
+    link: &Arc<Link>,
+    intake: &Intake,
+) -> ConnectionError {
     let mut watch = Watch::new(hub.desk.now());
     let mut poll = tokio::time::interval(ping::POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             datagram = link.connection.read_datagram() => match datagram {
-                Ok(datagram) => take_datagram(hub, link, &mut watch, datagram),
+                Ok(datagram) => take_datagram(hub, link, intake, &mut watch, datagram),
                 Err(error) => return error,
             },
             _ = poll.tick() => {
@@ -291,16 +209,24 @@ fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>, watch: &mut Watch) {
     }
 }
 
-fn take_datagram<L: CallLocal>(hub: &Hub<L>, link: &Link, watch: &mut Watch, datagram: Bytes) {
+fn take_datagram<L: CallLocal>(
+    hub: &Hub<L>,
+    link: &Link,
+    intake: &Intake,
+    watch: &mut Watch,
+    datagram: Bytes,
+) {
     match Datagram::decode(&datagram) {
         Ok(Datagram::Gossip(_)) => {
-            // A full queue drops: gossip comes again.
-            let _ = hub.gossip.try_send((sender(link), datagram.slice(1..)));
+            messages::take_gossip(hub, link, intake, datagram.slice(1..));
         }
         Ok(Datagram::Ping(Ping { sequence })) => {
             let Some(room) = link.connection.max_datagram_size() else {
                 return;
             };
+            if !intake.takes_ping(hub.desk.now()) {
+                return;
+            }
             let loads = own_loads(&hub.desk.view());
             let pong = Pong { sequence, loads }.encode(room);
             // A connection that has just ended is noticed elsewhere.
@@ -308,10 +234,12 @@ fn take_datagram<L: CallLocal>(hub: &Hub<L>, link: &Link, watch: &mut Watch, dat
         }
         Ok(Datagram::Pong(pong)) => {
             let peer = || link.peer.clone();
-            if let Some(rtt) = watch.echoed(hub.desk.now(), pong.sequence) {
-                // A full inbox drops measurements: the next comes in half a second.
-                let _ = hub.desk.try_tell(Event::RttMeasured { peer: peer(), rtt });
-            }
+            // Each ping has one echo, so that a peer cannot flood the engine with them.
+            let Some(rtt) = watch.echoed(hub.desk.now(), pong.sequence) else {
+                return;
+            };
+            // A full inbox drops measurements: the next comes in half a second.
+            let _ = hub.desk.try_tell(Event::RttMeasured { peer: peer(), rtt });
             if !pong.loads.is_empty() {
                 let loads = pong.loads;
                 let _ = hub.desk.try_tell(Event::LoadHeard {

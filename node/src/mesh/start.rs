@@ -12,23 +12,22 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{Generation, NodeName};
-use grapevine_core::residency::Residency;
 use grapevine_proto::frame::{Greeting, VERSION};
 use quinn::Endpoint;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::accept;
 use super::admission::Underway;
 use super::credentials::Credentials;
 use super::dial::{self, Dialler, Members};
 use super::endpoint;
 use super::forward::Forwarder;
-use super::hub::{Complaints, Hub, Letters, Rules, Swap};
+use super::hub::{Complaints, Hub, Letters, Rules, ServingRules, Swap};
 use super::identity::{Signer, Verifier};
 use super::inside::Insider;
 use super::links::Links;
 use super::outgoing::MeshOutgoing;
-use super::session;
 use super::wire::Incoming;
 use crate::bodies::BodyBudget;
 use crate::driver::Desk;
@@ -70,8 +69,8 @@ pub struct MeshConfig {
     pub seeds: Vec<String>,
     /// Who this node is.
     pub credentials: Credentials,
-    /// Which requests may be answered in this node's region.
-    pub residency: Residency,
+    /// Which requests of peers are answered here.
+    pub rules: ServingRules,
     /// Where refusals by those rules are counted.
     pub metrics: Metrics,
     /// Where the end of its tasks is reported.
@@ -149,10 +148,10 @@ pub async fn start<L: CallLocal>(
         underway: Underway::default(),
         bodies: config.bodies,
         complaints: Complaints::default(),
-        rules: Rules::new(config.residency, config.metrics),
+        rules: Rules::new(config.rules, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
-    let accept = session::accept(Arc::clone(&hub));
+    let accepting = accept::accept(Arc::clone(&hub));
     let vital = &config.vital;
     tokio::spawn(vital.keep("link events", tell(desk, events)));
     let handle = MeshHandle {
@@ -163,7 +162,7 @@ pub async fn start<L: CallLocal>(
         verifier,
         swaps: hub,
         tasks: Arc::new([
-            tokio::spawn(vital.keep("mesh listener", accept)).abort_handle(),
+            tokio::spawn(vital.keep("mesh listener", accepting)).abort_handle(),
             tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
         ]),
     };
@@ -341,9 +340,9 @@ impl MeshHandle {
         Ok(())
     }
 
-    /// From now on `residency` decides which requests of peers are answered here.
-    pub fn set_residency(&self, residency: Residency) {
-        self.swaps.swap_rules(residency);
+    /// From now on `rules` decide which requests of peers are answered here.
+    pub fn set_rules(&self, rules: ServingRules) {
+        self.swaps.swap_rules(rules);
     }
 
     /// Ends every link in a way that peers see at once, and stops the mesh's tasks. Calls that are

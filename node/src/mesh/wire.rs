@@ -44,6 +44,11 @@ pub trait Outgoing: Clone + Send + Sync + 'static {
     /// Pushes a rumor to every connected peer but `except`, or, beyond 64 peers, to some at random.
     fn rumor(&self, rumor: Bytes, except: Option<&NodeName>);
 
+    /// Peers that speak on a connection of theirs right now, whatever gossip says of them.
+    fn speaking(&self) -> Vec<NodeName> {
+        Vec::new()
+    }
+
     /// Says which members there are and where they are reached; those worth it are kept connected. A
     /// transport without connections of its own has nothing to keep.
     fn members(&self, members: BTreeMap<NodeName, SocketAddr>) {

@@ -19,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::bodies::BodyMemory;
+use super::connections::ConnectionMetrics;
 use super::dns::DnsQueries;
 use super::families::{Families, Form};
 use super::labels::{
@@ -62,6 +63,7 @@ struct Inner {
     usage: Usage,
     bodies: BodyMemory,
     dns: DnsQueries,
+    connections: ConnectionMetrics,
     tasks: TaskMetrics,
 }
 
@@ -141,6 +143,7 @@ impl Metrics {
             let kind = if is_refused { "refused" } else { "fenced" };
             metrics.residency.get_or_create(&KindLabels { kind }).inc();
         }
+        metrics.connections.request(record);
         metrics.usage.request(record, view);
     }
 
@@ -152,6 +155,11 @@ impl Metrics {
     /// Shows what request bodies take of `budget`.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
+    }
+
+    /// The counts of listeners.
+    pub fn connections(&self) -> ConnectionMetrics {
+        self.0.connections.clone()
     }
 
     /// Counts a request of a peer that this node's rules, or those that came along, refuse here.
@@ -274,9 +282,11 @@ impl Inner {
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
             dns: DnsQueries::default(),
+            connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),
         };
         inner.dns.register(families);
+        inner.connections.register(families);
         inner.register_requests(families);
         inner.register_states(families);
         inner

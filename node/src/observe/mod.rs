@@ -4,6 +4,7 @@
 //! belongs to which), [`spans`] (what is shown of it), [`otlp`] (where that goes).
 
 mod bodies;
+pub mod connections;
 pub mod dns;
 pub mod excerpt;
 pub mod families;

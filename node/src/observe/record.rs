@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::outcome::Outcome;
 use grapevine_core::place::Place;
 use grapevine_core::residency::Origin;
 use grapevine_core::route::{Choice, Cost};
@@ -143,6 +144,33 @@ pub struct AttemptRecord {
     pub cost: Cost,
     /// What went wrong, where something did, for the operator.
     pub detail: Option<Excerpt>,
+}
+
+impl AttemptRecord {
+    /// The attempt at `choice` that ended in `outcome`, begun and taken so long.
+    pub fn new(
+        choice: &Choice,
+        outcome: Outcome,
+        (began, took): (Duration, Duration),
+        detail: Option<String>,
+    ) -> Self {
+        let upstream = &choice.candidate.upstream;
+        Self {
+            node: upstream.node.clone(),
+            region: upstream.region.clone(),
+            upstream: upstream.name.clone(),
+            outcome: outcome.as_str(),
+            status: match outcome {
+                Outcome::Status { status, .. } => Some(status),
+                _ => None,
+            },
+            began,
+            took,
+            reason: choice.reason.as_str(),
+            cost: choice.cost,
+            detail: detail.as_deref().map(Excerpt::of),
+        }
+    }
 }
 
 /// Tokens as the upstream counted them; `None` where it did not say.

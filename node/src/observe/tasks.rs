@@ -37,6 +37,7 @@ struct Inner {
     again: Family<ServiceLabels, Counter>,
     unserved: Family<QueueLabels, Gauge>,
     lost: Counter,
+    refused: Family<QuotaLabels, Counter>,
     enqueue: Family<ServiceLabels, Histogram>,
     run: Family<ServiceLabels, Histogram>,
 }
@@ -44,6 +45,11 @@ struct Inner {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ServiceLabels {
     service: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QuotaLabels {
+    quota: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -82,6 +88,7 @@ impl TaskMetrics {
             again: Family::default(),
             unserved: Family::default(),
             lost: Counter::default(),
+            refused: Family::default(),
             enqueue: Family::new_with_constructor(seconds),
             run: Family::new_with_constructor(seconds),
         };
@@ -112,6 +119,11 @@ impl TaskMetrics {
             "task_leases_lost",
             "Leases in this node's store that ran out: their tasks wait again or are dead letters",
             inner.lost.clone(),
+        );
+        families.register(
+            "task_quota_refusals",
+            "Tasks and files that were refused since their client had as much as it may have, by quota",
+            inner.refused.clone(),
         );
         families.register_seconds(
             "task_enqueue",
@@ -161,6 +173,11 @@ impl TaskMetrics {
             .ended
             .get_or_create(&EndLabels { service, how })
             .inc();
+    }
+
+    /// Somebody wanted more than the quota of this name permits.
+    pub fn refused(&self, quota: &'static str) {
+        self.0.refused.get_or_create(&QuotaLabels { quota }).inc();
     }
 
     /// Leases ran out.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::{Mode, SERVICES_MAX};
+use grapevine_core::quota::Quota;
 use grapevine_core::{handover, work};
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -21,6 +22,7 @@ use super::nudge::Nudges;
 use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
 use super::task::{Checked, NewTask, Priority, RegionText, State, Submitter, Task};
+use super::upload::Uploads;
 use super::watch::Watcher;
 use super::workflow::Webhooks;
 use crate::config::checked::Concurrency;
@@ -34,6 +36,7 @@ pub struct Hub {
     nudges: Arc<Notify>,
     /// The services that the mesh is told of.
     served: watch::Sender<BTreeSet<ServiceKey>>,
+    uploads: Uploads,
     /// The one place for suspect tasks.
     suspects: Arc<Semaphore>,
 }
@@ -66,7 +69,14 @@ pub struct Parts {
     pub cancels: Nudges,
     /// Tasks of each service that run at once here.
     pub concurrency: Concurrency,
+    /// The services that the configuration and its keys name.
+    pub named: Named,
+    /// What the holder of one account may have.
+    pub quota: Quota,
 }
+
+/// Tells which services the configuration names now.
+pub type Named = Arc<dyn Fn() -> BTreeSet<ServiceKey> + Send + Sync>;
 
 /// Whose a store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +160,7 @@ impl Hub {
             parts: Arc::new(parts),
             nudges: Arc::default(),
             served: watch::Sender::new(served),
+            uploads: Uploads::default(),
             suspects: Arc::new(Semaphore::new(1)),
         }
     }
@@ -306,6 +317,23 @@ impl Hub {
     pub fn policy(&self, service: &ServiceKey) -> Policy {
         let service = self.parts.services.get(service);
         service.map_or_else(Policy::default, |service| service.policy())
+    }
+
+    /// The services that this node's program and configuration name.
+    pub fn named(&self) -> BTreeSet<ServiceKey> {
+        let mut named = (self.parts.named)();
+        named.extend(self.parts.services.iter().map(|(key, _)| key.clone()));
+        named
+    }
+
+    /// What the holder of one account may have.
+    pub fn quota(&self) -> &Quota {
+        &self.parts.quota
+    }
+
+    /// Uploads that have not ended.
+    pub(super) fn uploads(&self) -> &Uploads {
+        &self.uploads
     }
 
     /// What is configured of how many tasks run at once here.

@@ -41,6 +41,7 @@ mod task_bytes;
 pub mod telling;
 #[cfg(test)]
 mod tests;
+mod upload;
 pub mod watch;
 mod whole;
 pub mod workflow;

@@ -22,6 +22,7 @@ impl Submitter {
     pub fn of(guest: &Guest) -> Self {
         Self {
             key: guest.key.clone(),
+            network: guest.network.clone(),
             origin: match guest.client {
                 Origin::Unknown => None,
                 Origin::Continent(continent) => Some(continent.to_string()),

@@ -28,6 +28,7 @@ use grapevine_core::handover::{self, Queues};
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::behalf::Behalf;
@@ -41,6 +42,9 @@ use super::store::{Held, Lease, PAGE_MAX, StoreError};
 use super::task::{ServiceKeyText, Task};
 use crate::exchange::ServeInside;
 
+/// Peers' waits for tasks at once, over all peers.
+const WAITS_MAX: usize = 64;
+
 /// Between two log lines about peers that are refused.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -51,6 +55,7 @@ pub struct Owner {
     /// Whether a client without a key sees everything here; a reload may change it.
     is_open: Arc<AtomicBool>,
     queues: Arc<Mutex<Queues>>,
+    waits: Arc<Semaphore>,
     /// When the log was told last of a peer that was refused.
     complained: Arc<Mutex<Option<Instant>>>,
 }
@@ -65,6 +70,7 @@ impl Owner {
             hub,
             is_open,
             queues: Arc::default(),
+            waits: Arc::new(Semaphore::new(WAITS_MAX)),
             complained: Arc::default(),
         }
     }
@@ -137,7 +143,10 @@ impl Owner {
             }
             Ask::Lease(ask) => told(self.lease(peer, ask).await),
             Ask::Wait { service, at_most } => {
-                store.wait(&service.0, at_most.min(WAIT_MAX)).await;
+                // One too many is told at once to look again, as a wait may be at any time.
+                if let Ok(_place) = self.waits.try_acquire() {
+                    store.wait(&service.0, at_most.min(WAIT_MAX)).await;
+                }
                 told(Ok(()))
             }
             Ask::Renew {

@@ -23,7 +23,7 @@ use super::question::{
 use super::rights::refused;
 use super::store::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
-    Swept, TaskQuery,
+    Swept, TaskQuery, Usage,
 };
 use super::task::{Checked, NewTask, Progress, ServiceKeyText, Task};
 use crate::exchange::{CallInside, InsideCall};
@@ -273,6 +273,16 @@ impl Store for Remote {
 
     async fn delete_file(&self, id: &Id) -> Result<bool, StoreError> {
         self.ask(&Ask::DeleteFile(id.clone())).await
+    }
+
+    /// Does nothing: the owner sweeps what was not completed.
+    async fn discard_file(&self, _id: &Id) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Nothing, as far as is known here: the owner looks at its quota when it is asked to add.
+    async fn usage(&self, _account: &str) -> Result<Usage, StoreError> {
+        Ok(Usage::default())
     }
 
     /// Refused: a node checks its own store alone.

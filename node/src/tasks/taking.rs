@@ -1,7 +1,8 @@
 //! Taking leases: from the own store and, where each node keeps its own tasks, from peers that tell of some.
 //!
 //! Own tasks come first, but for every fourth time, so that a full queue here starves nobody elsewhere. Of
-//! peers the nearest comes first.
+//! peers the nearest comes first, but for those times, when each is the first in turn. Within a store accounts
+//! take turns, see [`Store::lease`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +97,12 @@ impl Taker {
 
     async fn take_from_peers(&mut self, ask: &LeaseAsk, taken: &mut Vec<Taken>) {
         let before = taken.len();
-        let peers = self.peers(&ask.service.0);
+        let mut peers = self.peers(&ask.service.0);
+        if self.round.is_multiple_of(PEERS_FIRST) && !peers.is_empty() {
+            // Each peer is the first in its turn, so that no near one's full queue starves those behind it.
+            let turn = (self.round / PEERS_FIRST) as usize % peers.len();
+            peers.rotate_left(turn);
+        }
         for peer in peers.iter().take(PEERS_MAX) {
             if taken.len() >= ask.max {
                 break;

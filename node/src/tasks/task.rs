@@ -78,6 +78,9 @@ pub struct Priority(pub i8);
 pub struct Submitter {
     /// The name of its key, where it has one.
     pub key: Option<Arc<str>>,
+    /// The network that it came from, where it has no key; `None` when that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Arc<str>>,
     /// Its country, or its continent where no more is known, as core writes them; `None` when it could
     /// not be placed.
     pub origin: Option<String>,
@@ -282,6 +285,17 @@ impl Fault {
         Self {
             code: code.to_owned(),
             message,
+        }
+    }
+}
+
+impl Submitter {
+    /// Whose turns and quotas its tasks and files count to: those of its key, else of its network.
+    pub fn account(&self) -> String {
+        match (&self.key, &self.network) {
+            (Some(key), _) => format!("key {key}"),
+            (None, Some(network)) => format!("net {network}"),
+            (None, None) => String::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_core::ids::ServiceKey;
+use grapevine_core::quota::Over;
 
 use super::store::{Counts, Swept};
 use super::task::ServiceKeyText;
@@ -28,6 +29,11 @@ pub trait Watcher: Send + Sync + 'static {
     /// The own store holds this much.
     fn counted(&self, counts: &BTreeMap<ServiceKeyText, Counts>) {
         let _ = counts;
+    }
+
+    /// Somebody wanted more than a quota permits.
+    fn refused(&self, over: Over) {
+        let _ = over;
     }
 
     /// The store was swept.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
@@ -14,10 +14,12 @@ use tokio::time::Instant;
 
 use super::body::{TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
+use super::guard::GiveUp;
 use super::payload::Payload;
 use super::target::{Target, Targets};
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
 use crate::headers;
+use crate::listener::descriptors;
 
 /// A connection that nobody used for this long is closed.
 const POOL_IDLE: Duration = Duration::from_secs(60);
@@ -82,7 +84,7 @@ impl UpstreamClient {
     fn request(&self, target: &Target, call: Call) -> Option<Request<Payload>> {
         let uri = target.uri(&call.path)?;
         let body = match target.rename(call.model.as_ref()) {
-            Some(model) => Payload::renamed(call.body, &call.headers, model),
+            Some(model) => Payload::renamed(call.body, &call.headers, model)?,
             None => Payload::whole(call.body),
         };
         let mut request = Request::new(body);
@@ -102,31 +104,45 @@ impl CallLocal for UpstreamClient {
         };
         let waits = Waits::begin(Instant::now(), call.deadline, &target.timeouts);
         let Some(request) = self.request(&target, call) else {
-            return Err(unknown("the path does not fit the upstream's base URL"));
+            let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
+            return Err(unknown(what));
         };
+        let is_head = *request.method() == Method::HEAD;
         let (due, outcome) = waits.before_first_byte();
         match tokio::time::timeout_at(due, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(answer(response, waits)),
+            Ok(Ok(response)) => answer(response, waits, is_head),
             Ok(Err(error)) => Err(failure(&error)),
             Err(_) => Err(Failure::new(outcome, "no answer in time")),
         }
     }
 }
 
-fn answer(response: Response<Incoming>, waits: Waits) -> Answer {
+/// The answer, where its head leaves no doubt about where it ends. On HTTP/1 a connection is not used again
+/// after a head in doubt, and after one without a body, since some servers send one all the same.
+fn answer(response: Response<Incoming>, waits: Waits, is_head: bool) -> Result<Answer, Failure> {
     let (mut head, body) = response.into_parts();
-    headers::strip_hop_by_hop(&mut head.headers);
-    Answer {
+    let settled = headers::settle_answer(head.status, &mut head.headers);
+    let has_no_body = is_head || headers::has_no_body(head.status);
+    if (settled.is_err() || has_no_body)
+        && head.version < Version::HTTP_2
+        && let Some(connection) = head.extensions.get::<GiveUp>()
+    {
+        connection.give_up();
+    }
+    settled.map_err(|fault| Failure::new(Outcome::Reset, fault.to_string()))?;
+    Ok(Answer {
         status: head.status,
         headers: head.headers,
         body: AnswerBody::new(TimedBody::new(body, waits).boxed_unsync()),
         load: None,
-    }
+    })
 }
 
 fn failure(error: &legacy::Error) -> Failure {
     let timed_out = causes(error).any(|cause| cause.is::<ConnectTimedOut>());
-    let outcome = if timed_out {
+    let outcome = if descriptors::lack(error) {
+        Outcome::Refused(Refusal::Full)
+    } else if timed_out {
         Outcome::TimedOut(Stage::Connect)
     } else if error.is_connect() {
         Outcome::ConnectFailed

@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::guard::Guarded;
 use super::target::Targets;
 
 /// The system notices a dead connection after this much silence and a few unanswered probes.
@@ -70,7 +71,7 @@ impl Connector {
     }
 }
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Stream = Guarded<MaybeHttpsStream<TokioIo<TcpStream>>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Service<Uri> for Connector {
@@ -87,7 +88,7 @@ impl Service<Uri> for Connector {
         let connecting = self.https.call(uri);
         Box::pin(async move {
             match tokio::time::timeout(allowed, connecting).await {
-                Ok(connected) => connected,
+                Ok(connected) => connected.map(Guarded::new),
                 Err(_) => Err(ConnectTimedOut(allowed).into()),
             }
         })

@@ -12,6 +12,7 @@
 mod body;
 mod client;
 mod connect;
+mod guard;
 mod payload;
 mod target;
 

@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use grapevine_core::ids::ModelName;
-use http::header::{self, HeaderMap};
+use http::header::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::scan;
+use crate::asked;
 
 /// Up to three pieces that are sent one after the other, none of them copied.
 #[derive(Debug)]
@@ -27,31 +27,19 @@ impl Payload {
         }
     }
 
-    /// The client's body with its model called `model`; as it is where it names none.
-    pub(super) fn renamed(body: Bytes, headers: &HeaderMap, model: &ModelName) -> Self {
-        let content_type = headers.get(header::CONTENT_TYPE);
-        let boundary = content_type
-            .and_then(|value| value.to_str().ok())
-            .and_then(scan::form_boundary);
-        let (range, name) = match boundary {
-            Some(boundary) => (
-                scan::form_field(&body, boundary, "model"),
-                Bytes::copy_from_slice(model.as_str().as_bytes()),
-            ),
-            None => (
-                scan::top_level(&body, ["model"])
-                    .ok()
-                    .and_then(|[range]| range),
-                Bytes::from(serde_json::Value::from(model.as_str()).to_string()),
-            ),
+    /// The client's body with its model called `model`; `None` where the model in it cannot be found with
+    /// certainty.
+    pub(super) fn renamed(body: Bytes, headers: &HeaderMap, model: &ModelName) -> Option<Self> {
+        let (range, is_json) = asked::model_at(headers, &body)?;
+        let name = if is_json {
+            Bytes::from(serde_json::Value::from(model.as_str()).to_string())
+        } else {
+            Bytes::copy_from_slice(model.as_str().as_bytes())
         };
-        match range {
-            Some(range) => Self {
-                pieces: [body.slice(..range.start), name, body.slice(range.end..)],
-                next: 0,
-            },
-            None => Self::whole(body),
-        }
+        Some(Self {
+            pieces: [body.slice(..range.start), name, body.slice(range.end..)],
+            next: 0,
+        })
     }
 
     fn remaining(&self) -> &[Bytes] {
@@ -94,17 +82,17 @@ impl Body for Payload {
 mod tests {
     use super::*;
 
-    fn renamed(content_type: &'static str, body: &'static str) -> String {
+    fn renamed(content_type: &'static str, body: &'static str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(
-            header::CONTENT_TYPE,
+            http::header::CONTENT_TYPE,
             content_type.parse().expect("a valid value"),
         );
         let model = ModelName::new("own/\"m\"").expect("a valid name");
-        let payload = Payload::renamed(Bytes::from_static(body.as_bytes()), &headers, &model);
+        let payload = Payload::renamed(Bytes::from_static(body.as_bytes()), &headers, &model)?;
         let sent: Vec<u8> = payload.pieces.concat();
         assert_eq!(payload.size_hint().exact(), Some(sent.len() as u64));
-        String::from_utf8(sent).expect("text")
+        Some(String::from_utf8(sent).expect("text"))
     }
 
     #[test]
@@ -113,7 +101,8 @@ mod tests {
             renamed(
                 "application/json",
                 "{ \"a\" : 1.0, \"model\" : \"x\" ,\n\"z\":[]}"
-            ),
+            )
+            .expect("a model"),
             "{ \"a\" : 1.0, \"model\" : \"own/\\\"m\\\"\" ,\n\"z\":[]}"
         );
     }
@@ -123,13 +112,20 @@ mod tests {
         let body = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nx\r\n--b--\r\n";
         assert_eq!(
             renamed("multipart/form-data; boundary=b", body),
-            body.replace("\r\nx\r\n", "\r\nown/\"m\"\r\n")
+            Some(body.replace("\r\nx\r\n", "\r\nown/\"m\"\r\n"))
         );
     }
 
     #[test]
-    fn body_without_a_model_stays_as_it_is() {
-        assert_eq!(renamed("application/json", "{}"), "{}");
-        assert_eq!(renamed("text/plain", "hello"), "hello");
+    fn body_without_a_certain_model_is_not_renamed() {
+        for (kind, body) in [
+            ("application/json", "{}"),
+            ("application/json", r#"{"model":"a","model":"b"}"#),
+            ("application/json", r#"{"model":"a","Model":"b"}"#),
+            ("text/html", r#"{"model":"a"}"#),
+            ("multipart/form-data; boundary=b", "--b--\r\n"),
+        ] {
+            assert_eq!(renamed(kind, body), None, "{body}");
+        }
     }
 }

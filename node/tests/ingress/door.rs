@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_core::fact::Standing;
+use grapevine_core::forwarding::{ExtraPath, Forwarding, Methods};
 use grapevine_node::config::hash::KeyHash;
 use grapevine_node::ingress::{Cors, Key, Keys};
 use http_body_util::{BodyExt, Full};
@@ -233,7 +235,10 @@ async fn models_are_listed_in_both_shapes() {
     assert_eq!((one.status, &one.json()["object"]), (200, &"model".into()));
     assert_eq!(node.ask("GET", "/v1/models/none", "", "").await.status, 404);
     let reply = node.ask("DELETE", "/v1/models/gpt-4o", "", "").await;
-    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET")));
+    assert_eq!(
+        (reply.status, reply.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
 }
 
 #[tokio::test]
@@ -244,6 +249,88 @@ async fn unknown_paths_and_climbing_paths_are_refused() {
     assert_eq!(node.post("/v1/../admin", MODEL_BODY).await.status, 400);
     assert_eq!(node.ask("GET", "/v1/embeddings", "", "").await.status, 405);
     assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn management_paths_are_not_forwarded_unless_the_operator_names_them() {
+    let (node, upstream) = node_with(|_| {}).await;
+    let asked = [
+        ("GET", "/v1/organization/users"),
+        ("DELETE", "/v1/vector_stores/x"),
+    ];
+    for (method, path) in asked {
+        let reply = node.ask(method, path, "", "").await;
+        let error = &reply.json()["error"];
+        assert_eq!(
+            (reply.status, &error["code"]),
+            (404, &"unknown_path".into())
+        );
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.contains("'forward'"), "{message}");
+    }
+    assert!(upstream.seen().is_empty());
+    let named = |plan: &mut Plan| {
+        let methods = Methods::of(["DELETE"]).expect("a method");
+        let extra = ExtraPath::new("/v1/vector_stores/*", methods).expect("a path");
+        plan.settings.forwarding = Forwarding::new(vec![extra]);
+    };
+    let (node, upstream) = node_with(named).await;
+    let statuses = [("DELETE", 200), ("GET", 405)];
+    for (method, status) in statuses {
+        let reply = node.ask(method, "/v1/vector_stores/x", "", "").await;
+        assert_eq!(reply.status, status, "{method}");
+    }
+    let reply = node.ask("GET", "/v1/organization/users", "", "").await;
+    assert_eq!(reply.status, 404);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn answers_of_paths_that_the_operator_added_leave_health_alone() {
+    let broken = Scripted::start(answer(500, "", "{}")).await;
+    let mut plan = Plan::with(&[&broken]);
+    let extra = ExtraPath::new("/v1/vector_stores", Methods::ALL).expect("a path");
+    plan.settings.forwarding = Forwarding::new(vec![extra]);
+    let node = plan.start().await;
+    for _ in 0..10 {
+        assert_eq!(
+            node.ask("GET", "/v1/vector_stores", "", "").await.status,
+            500
+        );
+    }
+    until(|| node.history.last(11).len() == 10).await;
+    let is_ready = || {
+        let view = node.desk.view();
+        let mut own = view.own.values();
+        own.all(|it| it.standing == Standing::Ready)
+    };
+    assert!(is_ready());
+    for _ in 0..10 {
+        node.chat().await;
+    }
+    until(|| !is_ready()).await;
+}
+
+#[tokio::test]
+async fn request_that_servers_may_read_in_two_ways_is_refused() {
+    let (node, upstream) = node_with(|_| {}).await;
+    for path in [
+        "/v1/chat/completions?model=other",
+        "/v1/chat//completions",
+        "/v1/%63hat/completions",
+    ] {
+        assert_eq!(node.post(path, MODEL_BODY).await.status, 400, "{path}");
+    }
+    let coded = node
+        .ask("POST", CHAT, "content-encoding: gzip\r\n", MODEL_BODY)
+        .await;
+    assert_eq!(coded.status, 415);
+    assert_eq!(coded.json()["error"]["code"], "unsupported_encoding");
+    let uncoded = node
+        .ask("POST", CHAT, "content-encoding: identity\r\n", MODEL_BODY)
+        .await;
+    assert_eq!(uncoded.status, 200);
+    assert_eq!(upstream.seen().len(), 1);
 }
 
 #[tokio::test]

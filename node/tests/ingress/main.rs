@@ -2,8 +2,10 @@
 
 mod attempts;
 mod bodies;
+mod deadlines;
 mod door;
 mod explaining;
+mod framing;
 mod introductions;
 mod listening;
 mod nearest;

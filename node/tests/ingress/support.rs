@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
 use grapevine_core::fact::{Fact, Load, NodeFact, Phase, Standing, UpstreamFact};
+use grapevine_core::forwarding::Forwarding;
 use grapevine_core::health;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
@@ -25,6 +26,7 @@ use grapevine_node::config::checked::{ProxyProtocol, TimeoutConfig};
 use grapevine_node::driver::{Desk, Driver, Outlets};
 use grapevine_node::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 use grapevine_node::ingress::{Context, Cors, Keys, ListenSettings, Locate, Settings, Workers};
+use grapevine_node::observe::connections::ConnectionMetrics;
 use grapevine_node::observe::history::History;
 use grapevine_node::observe::record::{Recorder, RequestRecord};
 use grapevine_node::readiness::Readiness;
@@ -135,6 +137,31 @@ impl Scripted {
             }
         });
         scripted
+    }
+
+    /// Plays `script` for every connection as soon as something came, and then reads on.
+    pub(crate) async fn answering_early(script: Vec<Act>) -> Self {
+        let scripted = Self::start(vec![]).await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = vec![0; 1_024];
+                stream.read_exact(&mut bytes).await.expect("a beginning");
+                for act in &script {
+                    if let Act::Send(bytes) = act {
+                        stream.write_all(bytes).await.expect("sent");
+                    }
+                }
+                while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+            }
+        });
+        Self {
+            address,
+            ..scripted
+        }
     }
 
     /// The requests that came, as bytes.
@@ -276,8 +303,10 @@ impl Default for Plan {
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
                 in_flight_max: 1_000,
+                polls_max: 100,
                 trusted_proxies: vec![],
                 proxy_protocol: ProxyProtocol::Off,
+                forwarding: Forwarding::default(),
                 strategy: Strategy::Latency,
                 homes: Homes::default(),
                 residency: Residency::default(),
@@ -297,7 +326,10 @@ impl Default for Plan {
                 header_count_max: 100,
                 header_bytes_max: 16 * 1_024,
                 header_timeout: Duration::from_secs(5),
+                idle_timeout: Duration::from_secs(60),
+                stall_timeout: Duration::from_secs(60),
                 connections_max: 1_000,
+                metrics: ConnectionMetrics::default(),
             },
             peers: FakePeers::none(),
             locate: Locate::default(),

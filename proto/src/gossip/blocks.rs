@@ -3,7 +3,9 @@
 use zstd::bulk::{Decompressor, compress_to_buffer};
 
 use super::read::Reader;
-use super::{BLOCK_BYTES_MAX, CONTENT_BYTES_MAX, MessageError};
+use super::{
+    BLOCK_BYTES_MAX, CONTENT_BYTES_FREE, CONTENT_BYTES_MAX, CONTENT_RATIO_MAX, MessageError,
+};
 
 const END: u8 = 0;
 const COMPRESSED: u8 = 1;
@@ -21,7 +23,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Vec<u8>, MessageError> {
     let mut content = Vec::new();
     let mut decompressor = None;
     let mut buffer = Vec::new();
+    let longest = CONTENT_BYTES_FREE + CONTENT_RATIO_MAX * reader.length();
+    let longest = longest.min(CONTENT_BYTES_MAX);
     for _ in 0..=BLOCKS_MAX {
+        if content.len() > longest {
+            return Err(MessageError::TooMuch);
+        }
         let kind = reader.byte()?;
         if kind == END {
             return Ok(content);

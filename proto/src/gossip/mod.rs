@@ -52,9 +52,16 @@ pub use write::{TooLong, encode};
 /// The longest message in bytes: what one UDP datagram of chitchat's own transport can hold.
 pub const MESSAGE_BYTES_MAX: usize = 65_507;
 
-/// The content of one digest or delta in bytes. Every key carries a signature of 64 bytes that cannot be
-/// compressed and has at most about a kibibyte, so that honest content is at most 16 times the message.
+/// The content of one digest or delta in bytes.
 pub const CONTENT_BYTES_MAX: usize = 2 * 1_024 * 1_024;
+
+/// The content of one digest or delta for each byte of the message, beside [`CONTENT_BYTES_FREE`]. A key carries
+/// a signature of 64 bytes that cannot be compressed and has about a kibibyte at most, so that the content of an
+/// honest message is up to 18 times as long.
+pub const CONTENT_RATIO_MAX: usize = 32;
+
+/// Content that even the shortest message may have.
+pub const CONTENT_BYTES_FREE: usize = 64 * 1_024;
 
 /// The content of one block in bytes: where chitchat begins another.
 pub const BLOCK_BYTES_MAX: usize = 16_384;

@@ -147,6 +147,10 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_le_bytes)
     }
 
+    pub(super) const fn length(&self) -> usize {
+        self.0.len()
+    }
+
     const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

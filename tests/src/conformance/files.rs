@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_node::tasks::id::{Id, Kind};
-use grapevine_node::tasks::store::{FILE_BYTES_MAX, FileRecord, PIECE_BYTES, StoreError};
-use grapevine_node::tasks::task::Timestamp;
+use grapevine_node::tasks::store::{
+    End, FILE_BYTES_MAX, FileRecord, PIECE_BYTES, StoreError, Usage,
+};
+use grapevine_node::tasks::task::{NewTask, Submitter, Timestamp};
 
 use super::{Bench, SOON, region};
 use crate::wait::{must, wait_until};
@@ -16,6 +18,7 @@ fn record(bench: &Bench, bytes: u64) -> FileRecord {
         filename: "Größe 日本.jsonl".to_owned(),
         purpose: "batch".to_owned(),
         key: Some(bench.service.to_key()),
+        account: format!("key {}", bench.service.to_key()),
         regions: vec![region("sgp")],
         bytes,
         created_at: Timestamp::now(),
@@ -193,4 +196,75 @@ pub(super) async fn file_beyond_its_limits_is_refused(bench: Bench) {
         matches!(refused, Err(StoreError::TooLong { .. })),
         "{refused:?}"
     );
+}
+
+/// What is discarded is gone at once, and no piece of it is taken any more; a complete file stays.
+pub(super) async fn discarded_file_is_gone_and_takes_no_pieces(bench: Bench) {
+    let wanted = record(&bench, PIECE_BYTES as u64 + 1);
+    put(&bench, &wanted.id, 0, vec![1; PIECE_BYTES]).await;
+    must("discarding", bench.store.discard_file(&wanted.id).await);
+    let late = bench.store.put_piece(&wanted.id, 1, "x".into()).await;
+    assert!(late.is_err(), "took a piece of a file that was discarded");
+    let whole = bench.store.complete_file(wanted.clone()).await;
+    assert!(whole.is_err(), "completed a file that was discarded");
+    assert_eq!(file(&bench, &wanted.id).await, None);
+    // Of one that has no piece yet, the first may be on its way.
+    let unbegun = record(&bench, 1);
+    must("discarding", bench.store.discard_file(&unbegun.id).await);
+    let late = bench.store.put_piece(&unbegun.id, 0, "x".into()).await;
+    assert!(late.is_err(), "took the first piece of a discarded file");
+    let kept = record(&bench, 1);
+    put(&bench, &kept.id, 0, vec![7]).await;
+    must("completing", bench.store.complete_file(kept.clone()).await);
+    must("discarding", bench.store.discard_file(&kept.id).await);
+    assert_eq!(piece(&bench, &kept.id, 0).await, Some(vec![7].into()));
+}
+
+pub(super) async fn usage_counts_what_waits_and_what_is_stored(bench: Bench) {
+    let key = bench.service.to_key();
+    let account = format!("key {key}");
+    let usage = async || must("asking for usage", bench.store.usage(&account).await);
+    assert_eq!(usage().await, Usage::default());
+    let submitter = Submitter {
+        key: Some(key.as_str().into()),
+        ..Submitter::default()
+    };
+    for delay in [Duration::ZERO, super::LONG] {
+        bench
+            .add(NewTask {
+                submitter: submitter.clone(),
+                delay,
+                ..bench.task()
+            })
+            .await;
+    }
+    let first = record(&bench, 3);
+    let second = record(&bench, 4);
+    for wanted in [&first, &second] {
+        put(&bench, &wanted.id, 0, vec![0; wanted.bytes as usize]).await;
+        must(
+            "completing",
+            bench.store.complete_file(wanted.clone()).await,
+        );
+    }
+    let open = record(&bench, 5);
+    put(&bench, &open.id, 0, vec![0; 5]).await;
+    let full = Usage {
+        waiting: 2,
+        files: 2,
+        file_bytes: 7,
+    };
+    assert_eq!(usage().await, full);
+    let (lease, _) = bench.take().await;
+    assert!(must("deleting", bench.store.delete_file(&first.id).await));
+    let less = Usage {
+        waiting: 1,
+        files: 1,
+        file_bytes: 4,
+    };
+    assert_eq!(usage().await, less);
+    bench.finish(&lease, End::Returned).await;
+    assert_eq!(usage().await.waiting, 2);
+    let nobody = must("asking for usage", bench.store.usage("key nobody").await);
+    assert_eq!(nobody, Usage::default());
 }

@@ -15,6 +15,7 @@ mod notes;
 mod queue;
 mod states;
 mod suspects;
+mod turns;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -136,6 +137,12 @@ fn all() -> Vec<(&'static str, Run)> {
         files::files_are_listed_by_key_newest_first,
         files::deleted_and_expired_files_are_gone,
         files::file_beyond_its_limits_is_refused,
+        files::discarded_file_is_gone_and_takes_no_pieces,
+        files::usage_counts_what_waits_and_what_is_stored,
+        turns::backlog_of_one_account_delays_another_by_one_turn,
+        turns::accounts_take_turns_in_rounds,
+        turns::many_leases_at_once_are_shared_out,
+        turns::account_whose_tasks_may_not_run_here_holds_nobody_up,
         many::no_task_is_leased_twice_under_many_leasers,
         many::end_and_cancellation_at_once_agree,
         many::every_task_ends_once_under_workers_that_die,

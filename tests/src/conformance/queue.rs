@@ -160,6 +160,7 @@ pub(super) async fn list_filters_and_pages_newest_first(bench: Bench) {
         let key = if number % 2 == 0 { "even" } else { "odd" };
         let task = NewTask {
             submitter: Submitter {
+                network: None,
                 key: Some(key.into()),
                 origin: Some("SG".to_owned()),
                 models: None,
@@ -292,6 +293,7 @@ pub(super) async fn any_text_comes_back_as_it_was(bench: Bench) {
         payload: json!({odd: [odd, 0.1, 1.5e300, u64::MAX, i64::MIN, null, true]}),
         idempotency_key: Some(odd.to_owned()),
         submitter: Submitter {
+            network: None,
             key: Some("ключ".into()),
             origin: None,
             models: None,

@@ -99,6 +99,14 @@ impl Residency {
         fence.peers = votes.iter().map(|vote| vote.peer.node.clone()).collect();
         Permitted::Only(fence)
     }
+
+    /// Whether rules about models, the own or those of most nodes of `mesh`, concern who asks `question`,
+    /// whatever the model: a request that brings something and names no model may not be answered then.
+    pub fn depends_on_model(&self, mesh: &MeshRules, question: &Question<'_>) -> bool {
+        let asking = mesh.others.iter();
+        let asking = asking.filter(|peer| peer.fact.rules.asks_for_model(question));
+        self.asks_for_model(question) || mesh.is_majority(asking.map(|peer| peer.nodes).sum())
+    }
 }
 
 /// Every region that a vote names, once.
@@ -182,6 +190,29 @@ mod tests {
             let permitted = own.permits_with(&mesh, &from("DE"));
             assert_eq!(regions(&permitted), Some(vec!["eur"]), "{nodes} nodes");
         }
+    }
+
+    #[test]
+    fn model_must_be_named_where_own_rules_or_those_of_most_nodes_are_about_models() {
+        let about_models = |keys: Vec<Arc<str>>| {
+            let rule = Rule {
+                clients: vec![],
+                keys,
+                models: vec![crate::ids::ModelName::new("m").expect("a valid name")],
+                regions: [region("eur")].into(),
+            };
+            Residency::new(vec![rule], Unknown::Fenced)
+        };
+        let (none, all) = (Residency::default(), about_models(vec![]));
+        let question = from("DE");
+        let alone = MeshRules::of_one();
+        assert!(all.depends_on_model(&alone, &question));
+        assert!(!none.depends_on_model(&alone, &question));
+        assert!(!about_models(vec!["app".into()]).depends_on_model(&alone, &question));
+        assert!(!keeps_in(&["eur"]).depends_on_model(&alone, &question));
+        let peers = |nodes, have| mesh(nodes, vec![held("eur-1", have, &all)]);
+        assert!(none.depends_on_model(&peers(3, 2), &question));
+        assert!(!none.depends_on_model(&peers(3, 1), &question));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::super::address::BaseUrl;
 use super::super::checked::{CorsOrigins, KeyConfig};
-use super::super::file::{CountText, Item, KeyFile};
+use super::super::file::{CorsFile, CountText, Item, KeyFile};
 use super::super::hash::KeyHash;
 use super::super::text::parse_count;
 use super::node::NAME_FORM;
@@ -124,7 +124,10 @@ impl Checker<'_> {
         None
     }
 
-    pub(super) fn cors(&mut self, list: &Option<Vec<Item<String>>>) -> CorsOrigins {
+    pub(super) fn cors(&mut self, file: Option<&CorsFile>) -> CorsOrigins {
+        let Some(CorsFile { origins: list }) = file else {
+            return CorsOrigins::Off;
+        };
         let mut origins = Vec::new();
         let mut any = false;
         for (key, text) in items("cors.origins", list) {

@@ -6,6 +6,7 @@
 mod certificates;
 mod clients;
 mod dns;
+mod forward;
 mod geo;
 mod gossip;
 mod health;
@@ -27,7 +28,7 @@ use grapevine_core::mode::Mode;
 
 pub use node::is_log_filter;
 
-use super::checked::{self, Config, CorsOrigins, DrainConfig};
+use super::checked::{self, Config, DrainConfig};
 use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
 use super::places::Places;
 use super::problem::{Origin, Report};
@@ -72,6 +73,7 @@ pub(super) fn check(
     let public = worker_mode.serves_requests().then_some(listen);
     let admin = checker.admin(file.admin.as_ref(), public);
     let upstreams = checker.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
+    let forwarding = checker.forwarding(&file.forward);
     let routing = checker.routing(file.routing.as_ref(), &upstreams);
     let limits = checker.limits(file.limits.as_ref());
     let keys = checker.keys(&file.keys, public);
@@ -79,10 +81,7 @@ pub(super) fn check(
     let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
     let taken = [("listen", listen), ("admin.listen", admin.listen)];
     let dns = checker.dns(file, node.as_ref(), &taken);
-    let cors = file
-        .cors
-        .as_ref()
-        .map_or(CorsOrigins::Off, |cors| checker.cors(&cors.origins));
+    let cors = checker.cors(file.cors.as_ref());
     let drain = checker.drain(file.drain.as_ref());
     let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
     let (log, tracing) = checker.telling(file);
@@ -96,6 +95,7 @@ pub(super) fn check(
         admin,
         mesh,
         upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
+        forwarding,
         routing,
         geo,
         residency,

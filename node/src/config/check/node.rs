@@ -24,6 +24,9 @@ use super::{Checker, LISTEN_FORM, items};
 /// What remedies say about names.
 pub(super) const NAME_FORM: &str = "choose a name of 1 to 63 bytes";
 
+/// The shortest token of an admin port that others can reach: what is guessed in no time is none.
+const TOKEN_BYTES_MIN: usize = 16;
+
 /// The region of a node that names none.
 const REGION: &str = "local";
 
@@ -155,6 +158,17 @@ impl Checker<'_> {
                 problem,
                 "write a token that fits in a header, or remove the key",
             );
+        }
+        if let Some(token) = token
+            && !listen.ip().is_loopback()
+            && token.0.len() < TOKEN_BYTES_MIN
+        {
+            let problem = format!(
+                "has fewer than {TOKEN_BYTES_MIN} characters, and {listen} is not on loopback"
+            );
+            let remedy =
+                "write a random one, such as `openssl rand -hex 32` prints, or listen on 127.0.0.1";
+            self.problem("admin.token", problem, remedy);
         }
         if !listen.ip().is_loopback() && token.is_none() && !self.places.was_refused("admin.token")
         {

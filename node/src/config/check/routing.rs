@@ -113,6 +113,7 @@ impl Checker<'_> {
         let body = ByteSize::kib(1)..=ByteSize::mib(1_024);
         let head = ByteSize::kib(8)..=ByteSize::mib(1);
         let head_wait = (file.header_timeout.as_ref(), default.header_timeout);
+        let idle_wait = (file.idle_timeout.as_ref(), default.idle_timeout);
         let body_wait = (file.body_timeout.as_ref(), default.body_timeout);
         let count = self.number(
             "limits.header_count",
@@ -144,6 +145,12 @@ impl Checker<'_> {
                 head_wait.1,
                 waits.clone(),
             ),
+            idle_timeout: self.duration(
+                "limits.idle_timeout",
+                idle_wait.0,
+                idle_wait.1,
+                waits.clone(),
+            ),
             body_timeout: self.duration("limits.body_timeout", body_wait.0, body_wait.1, waits),
             connections: usize::try_from(connections).unwrap_or(default.connections),
             in_flight: self.count(
@@ -152,6 +159,7 @@ impl Checker<'_> {
                 default.in_flight,
                 1..=1_000_000,
             ),
+            polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),
         }
     }
 

@@ -1,16 +1,18 @@
 //! Checks of background work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use grapevine_core::ids::ServiceKey;
+use grapevine_core::quota::Quota;
 
 use super::super::checked::{Concurrency, NodeConfig, Queue, TasksConfig, WebhooksConfig};
 use super::super::destinations::{Destination, Destinations};
-use super::super::file::{ConcurrencyFile, SecretText, TasksFile, WebhooksFile};
+use super::super::file::{ConcurrencyFile, QuotaFile, SecretText, TasksFile, WebhooksFile};
 use super::super::secret::Secret;
 use super::super::signing::SigningKey;
+use super::super::text::ByteSize;
 use super::{Checker, items};
 
 /// How long tasks are kept when nothing is written.
@@ -31,6 +33,10 @@ const DEFAULT: &str = "default";
 
 /// Lines of batches at once, unless written.
 const BATCH_LINES: u64 = 16;
+
+/// The highest quota of tasks and of files, and of bytes.
+const QUOTA_MAX: u64 = 10_000_000;
+const FILE_BYTES_MAX: ByteSize = ByteSize::mib(1 << 30);
 
 /// Hosts of webhooks at most.
 const HOSTS_MAX: usize = 64;
@@ -58,6 +64,8 @@ impl Checker<'_> {
             concurrency: concurrency.unwrap_or_default(),
             retention: self.duration("tasks.retention", retention, RETENTION, range),
             batch_lines: usize::try_from(lines).unwrap_or(1),
+            services: file.map(|file| self.services(file)).unwrap_or_default(),
+            quota: self.quota(file.and_then(|file| file.quota.as_ref())),
             webhooks: webhooks.and_then(|webhooks| self.webhooks(webhooks)),
         }
     }
@@ -97,6 +105,52 @@ impl Checker<'_> {
             }
         }
         checked
+    }
+
+    fn services(&mut self, file: &TasksFile) -> BTreeSet<ServiceKey> {
+        let key = "tasks.services";
+        let written = file.services.as_ref().map_or(0, Vec::len);
+        if written > SERVICES_MAX {
+            let problem = format!("names {written} services, more than {SERVICES_MAX}");
+            self.problem(key, problem, "name those that workers run");
+        }
+        let mut services = BTreeSet::new();
+        for (key, name) in items(key, &file.services).take(SERVICES_MAX) {
+            match ServiceKey::new(name) {
+                Ok(service) => drop(services.insert(service)),
+                Err(error) => {
+                    let problem = format!("{name:?} is no service key: it {error}");
+                    self.problem(&key, problem, "write a key such as my-plugin:process");
+                }
+            }
+        }
+        services
+    }
+
+    fn quota(&mut self, file: Option<&QuotaFile>) -> Quota {
+        let default = Quota::default();
+        let Some(file) = file else { return default };
+        let most = 1..=QUOTA_MAX;
+        let bytes = ByteSize::mib(1)..=FILE_BYTES_MAX;
+        let default_bytes = ByteSize::bytes(default.file_bytes);
+        let (waiting, files) = (file.waiting, file.files);
+        Quota {
+            waiting: self.number(
+                "tasks.quota.waiting",
+                waiting,
+                default.waiting,
+                most.clone(),
+            ),
+            files: self.number("tasks.quota.files", files, default.files, most),
+            file_bytes: self
+                .size(
+                    "tasks.quota.file_bytes",
+                    file.file_bytes.as_ref(),
+                    default_bytes,
+                    bytes,
+                )
+                .get(),
+        }
     }
 
     fn at_once(&mut self, key: &str, count: u64) -> usize {

@@ -1,10 +1,11 @@
 //! Background work as checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use grapevine_core::ids::ServiceKey;
+use grapevine_core::quota::Quota;
 
 use super::super::destinations::Destinations;
 use super::super::secret::{REDACTED, Secret};
@@ -21,6 +22,10 @@ pub struct TasksConfig {
     pub retention: Duration,
     /// Lines of batches that the node calls at once.
     pub batch_lines: usize,
+    /// Services of workers out of process whose tasks are accepted.
+    pub services: BTreeSet<ServiceKey>,
+    /// What the holder of one key may have.
+    pub quota: Quota,
     /// How the ends of workflows are told; `None` is not at all.
     pub webhooks: Option<WebhooksConfig>,
 }

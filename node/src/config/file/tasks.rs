@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DurationText, Item, SecretText};
+use super::{DurationText, Item, SecretText, SizeText};
 
 /// Background work: where tasks are kept, and how they are run.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -22,8 +22,26 @@ pub struct TasksFile {
     pub retention: Option<DurationText>,
     /// Lines of batches that this node calls at once, 1 to 1024. Default: 16.
     pub batch_lines: Option<u64>,
+    /// Services of workers out of process, at most 64, whose tasks are accepted beside those that this program has,
+    /// that WORKER_MODE, a key's services or a live node name. Default: none.
+    pub services: Option<Vec<Item<String>>>,
+    /// What the holder of one key may have at this node's store. Without keys it holds for each network (/24 of IPv4,
+    /// /48 of IPv6).
+    pub quota: Option<QuotaFile>,
     /// How the ends of workflows are told. Default: not at all.
     pub webhooks: Option<WebhooksFile>,
+}
+
+/// What one key may have.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuotaFile {
+    /// Tasks that wait, of all services together, at least 1. Default: 10000.
+    pub waiting: Option<u64>,
+    /// Stored files, at least 1. Default: 1000.
+    pub files: Option<u64>,
+    /// Their bytes together, at least 1MiB. Default: 4GiB.
+    pub file_bytes: Option<SizeText>,
 }
 
 /// Tasks that run at once: of every service, or of each.

@@ -167,3 +167,44 @@ fn secret_of_webhooks_is_never_shown() {
     );
     assert!(!debugged.contains("cGxlYXNl"), "{debugged}");
 }
+
+#[test]
+fn services_and_quotas_are_taken_as_written() {
+    let config = good(
+        "tasks: {services: ['my-plugin:process', plain], quota: {waiting: 5, files: 6, file_bytes: 7MiB}}\n",
+    );
+    let tasks = &config.tasks;
+    let services: Vec<&str> = tasks.services.iter().map(|key| key.as_str()).collect();
+    assert_eq!(services, ["my-plugin:process", "plain"]);
+    let quota = tasks.quota;
+    assert_eq!(
+        (quota.waiting, quota.files, quota.file_bytes),
+        (5, 6, 7 << 20)
+    );
+    let dump = config.dump();
+    assert_eq!(
+        dump["tasks"]["quota"],
+        serde_json::json!({"waiting": 5, "files": 6, "file_bytes": "7MiB"})
+    );
+    assert_eq!(
+        dump["tasks"]["services"],
+        serde_json::json!(["my-plugin:process", "plain"])
+    );
+    let quota = good("").tasks.quota;
+    assert_eq!(quota, grapevine_core::quota::Quota::default());
+}
+
+#[test]
+fn wrong_services_and_quotas_are_named() {
+    let told = problems("tasks: {services: ['a b'], quota: {waiting: 0, file_bytes: 1KiB}}\n");
+    for wanted in [
+        "tasks.services[0]",
+        "tasks.quota.waiting",
+        "tasks.quota.file_bytes",
+    ] {
+        assert!(
+            told.iter().any(|it| it.contains(wanted)),
+            "{wanted}: {told:?}"
+        );
+    }
+}

@@ -69,7 +69,7 @@ fn unquoted_sign_in_the_file_is_refused_and_not_taken_for_the_default() {
 
 #[test]
 fn closed_public_address_is_not_spoken_of() {
-    let yaml = "listen: 0.0.0.0:9090\nadmin: {listen: '0.0.0.0:9090', token: t}\nupstreams: [{name: a, base_url: 'http://a'}]\n";
+    let yaml = "listen: 0.0.0.0:9090\nadmin: {listen: '0.0.0.0:9090', token: sixteen-letters-}\nupstreams: [{name: a, base_url: 'http://a'}]\n";
     assert!(load_text(yaml, &Sources::default()).is_err());
     let loaded = load_text(yaml, &from_variable("*")).expect("a good configuration");
     assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);

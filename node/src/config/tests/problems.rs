@@ -18,8 +18,8 @@ fn unknown_key_suggests_the_nearest() {
         [
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
-            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, geo, keys, limits, \
-             listen, log, mesh, node, proxy_protocol, residency, routing, tasks, tls, tracing, trusted_proxies, upstreams, \
+            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, forward, geo, keys, \
+             limits, listen, log, mesh, node, proxy_protocol, residency, routing, tasks, tls, tracing, trusted_proxies, upstreams, \
              worker_mode, workers",
         ]
     );
@@ -371,6 +371,24 @@ fn numbers_have_ranges() {
 }
 
 #[test]
+fn short_token_is_refused_where_others_can_ask() {
+    let yaml = |listen: &str, length: usize| {
+        let token = "t".repeat(length);
+        format!("admin: {{listen: '{listen}', token: {token}}}\n")
+    };
+    assert_eq!(
+        problems(&yaml("0.0.0.0:9090", 15)),
+        [
+            "1:40: admin.token: has fewer than 16 characters, and 0.0.0.0:9090 is not on loopback; \
+             write a random one, such as `openssl rand -hex 32` prints, or listen on 127.0.0.1"
+        ]
+    );
+    for good in [yaml("0.0.0.0:9090", 16), yaml("127.0.0.1:9090", 1)] {
+        assert!(load_text(&good, &Sources::default()).is_ok(), "{good}");
+    }
+}
+
+#[test]
 fn addresses_are_checked() {
     let yaml = "listen: 8080\nadmin: {listen: '0.0.0.0:9090'}\nmesh: {listen: '0.0.0.0:99999', seeds: [jpn]}\n\
                 trusted_proxies: [10.0.0.0/33]\nnode: {location: {lat: 91, lon: 0}}\ncors: {origins: [app.example]}\n";
@@ -575,4 +593,40 @@ fn foreign_bytes_never_panic() {
     }
     let deep = "[".repeat(5_000);
     assert!(load_text(&deep, &Sources::default()).is_err());
+}
+
+#[test]
+fn paths_to_forward_are_checked_each_by_its_key() {
+    let plain = "write a path such as /v1/vector_stores, or /v1/vector_stores/* for all below it";
+    let methods = "write GET, POST, PUT, PATCH or DELETE, or remove the key for all of them";
+    assert_eq!(
+        with_head(
+            "forward: [/v1/a/../b, {path: /v1/files/*}, {path: /v1/a, methods: [CONNECT, GET]}, {path: /v1/a, methods: []}, {methods: [GET]}]\n"
+        ),
+        [
+            format!(
+                "5:11: forward[0]: /v1/a/../b is not in its plain form: it must not hold '.' or '..' segments; {plain}"
+            ),
+            format!(
+                "5:30: forward[1].path: /v1/files/* is answered by the node itself and never forwarded; {plain}"
+            ),
+            format!(
+                "5:68: forward[2].methods[0]: CONNECT is no method that is forwarded; {methods}"
+            ),
+            format!("5:107: forward[3].methods: is empty; {methods}"),
+            "5:112: forward[4].path: is missing; write path: and its value".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn dumped_paths_to_forward_are_a_configuration_again() {
+    let config = good(&format!(
+        "{HEAD}forward: [/v1/videos, {{path: /v1/a/*, methods: [GET]}}]\n"
+    ));
+    let forwarding = &config.forwarding;
+    assert!(forwarding.permit("PATCH", "/v1/videos", None).is_ok());
+    assert!(forwarding.permit("GET", "/v1/a/b", None).is_ok());
+    assert!(forwarding.permit("POST", "/v1/a/b", None).is_err());
+    assert_eq!(good(&config.dump_yaml()).forwarding, config.forwarding);
 }

@@ -125,6 +125,11 @@ impl Hearing {
         is_member.then_some(node)
     }
 
+    /// Whether `node` proved some life of its gossip by a signature.
+    pub(super) fn is_author(&self, node: &NodeName) -> bool {
+        *node != self.node && self.authors.is_proven(node, Generation(0))
+    }
+
     /// The rumor to pass on, with the peer that needs it least.
     pub(super) fn relay(&self, node: &NodeName, key: &FactKey, stamp: Stamp) -> Option<&Kept> {
         self.relays.find(node, key, stamp)

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::support::{
-    Fake, Node, TELLINGS_MAX, TestMesh, Told, answer, call, node_name, soon, until,
+    CHAT, Fake, Node, TELLINGS_MAX, TestMesh, Told, answer, call, node_name, soon, until,
 };
 use crate::exchange::{AnswerBody, CallPeer, Failure};
 
@@ -31,7 +31,7 @@ async fn call_dropped_before_its_answer_ends_the_upstream_call() {
     let (entry, owner) = pair(hang).await;
     let forwarder = entry.parts.forwarder.clone();
     let waiting =
-        tokio::spawn(async move { forwarder.call(&node_name("owner"), call(b"{}")).await });
+        tokio::spawn(async move { forwarder.call(&node_name("owner"), call(CHAT)).await });
     assert_eq!(soon("call", told.recv()).await, Some("called"));
     let dropped = Instant::now();
     waiting.abort();
@@ -73,7 +73,7 @@ async fn body_dropped_within_the_answer_ends_the_upstream_call() {
     });
     let (entry, owner) = pair(fake).await;
     let owner_name = node_name("owner");
-    let answered = entry.parts.forwarder.call(&owner_name, call(b"{}"));
+    let answered = entry.parts.forwarder.call(&owner_name, call(CHAT));
     let mut body = soon("answer", answered).await.expect("an answer").body;
     assert!(soon("piece", body.frame()).await.is_some());
     assert_eq!(told.recv().await, Some("called"));

@@ -6,7 +6,9 @@ use grapevine_proto::frame::{BODY_BYTES_MAX, HEAD_BYTES_MAX, RequestHead, Respon
 use quinn::{RecvStream, VarInt};
 use tokio::net::UdpSocket;
 
-use super::support::{Fake, IN_FLIGHT_MAX, Node, RawPeer, TestMesh, head, soon, until};
+use super::support::{
+    CHAT, Fake, IN_FLIGHT_MAX, Node, RawPeer, TestMesh, chat_head, head, soon, until,
+};
 use crate::bodies::BodyBudget;
 use crate::mesh::{MeshConfig, streams};
 
@@ -83,6 +85,44 @@ async fn request_that_was_forwarded_before_is_refused() {
 }
 
 #[tokio::test]
+async fn request_that_no_client_may_make_is_refused_from_a_peer_too() {
+    let (_node, raw, mut called) = victim().await;
+    for (method, path) in [
+        ("POST", "/admin/x"),
+        ("GET", "/v1/organization/users"),
+        ("DELETE", "/v1/vector_stores/x"),
+        ("POST", "/v1/../admin"),
+        ("POST", "/v1/chat/completions/%2e%2e/admin"),
+        ("POST", "//v1/chat/completions"),
+        ("POST", "/v1/chat/completions;x"),
+        ("POST", "/v1/chat/completions?model=other"),
+        ("POST", "/v1/chat/completions#x"),
+        ("POST", "http://other/v1/chat/completions"),
+        ("POST", "*"),
+        ("CONNECT", "/v1/chat/completions"),
+        ("CONNECT", "other:443"),
+        ("TRACE", "/v1/chat/completions"),
+        ("DELETE", "/v1/chat/completions"),
+        ("post", "/v1/chat/completions"),
+    ] {
+        let request = RequestHead {
+            method,
+            path,
+            ..head("r", 0)
+        };
+        let frame = request.encode().expect("a frame");
+        let (outcome, detail) = refusal(sent(&raw, &frame).await).await;
+        assert_eq!(
+            outcome,
+            Outcome::Refused(Refusal::Protocol),
+            "{method} {path}"
+        );
+        assert!(detail.starts_with("request"), "{method} {path}: {detail}");
+    }
+    assert!(called.try_recv().is_err(), "the upstream was called");
+}
+
+#[tokio::test]
 async fn request_fenced_into_another_region_is_refused() {
     let (_node, raw, _called) = victim().await;
     let fenced = RequestHead {
@@ -152,8 +192,8 @@ async fn announced_bodies_take_no_place_and_no_memory() {
     // More than the upstream has places for, one after the other and beside those that wait.
     for index in 0..2 * IN_FLIGHT_MAX {
         let id = format!("sent-{index}");
-        let mut bytes = head(&id, 3).encode().expect("a frame");
-        bytes.extend_from_slice(b"abc");
+        let mut bytes = chat_head(&id, CHAT.len()).encode().expect("a frame");
+        bytes.extend_from_slice(CHAT);
         let mut recv = sent(&raw, &bytes).await;
         let read = soon("answer", streams::read_frame(&mut recv, HEAD_BYTES_MAX)).await;
         let payload = read.expect("a frame");
@@ -190,8 +230,10 @@ async fn peer_cannot_hold_the_memory_that_another_needs() {
 
     let other = RawPeer::connect(&mesh, node.address(), "c", "c").await;
     node.hears_up("c").await;
-    let mut bytes = head("other", 150_000).encode().expect("a frame");
-    bytes.resize(bytes.len() + 150_000, 7);
+    let prompt = "x".repeat(150_000);
+    let body = format!(r#"{{"model":"gpt-4o","prompt":"{prompt}"}}"#);
+    let mut bytes = chat_head("other", body.len()).encode().expect("a frame");
+    bytes.extend_from_slice(body.as_bytes());
     let mut recv = sent(&other, &bytes).await;
     let read = soon("answer", streams::read_frame(&mut recv, HEAD_BYTES_MAX)).await;
     let payload = read.expect("a frame");

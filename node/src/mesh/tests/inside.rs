@@ -128,7 +128,7 @@ async fn node_that_serves_no_requests_refuses_them_and_still_answers_inside() {
     let mut asker = mesh.node_with("asker", &seeds, Fake::echo()).await;
     asker.hears_up("worker").await;
     let forwarder = asker.parts.forwarder.clone();
-    let request = super::support::call(b"{}");
+    let request = super::support::call(super::support::CHAT);
     let answered = soon("answer", forwarder.call(&node_name("worker"), request)).await;
     let failure = answered.expect_err("a refusal");
     assert_eq!(

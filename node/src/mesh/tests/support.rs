@@ -14,7 +14,7 @@ use grapevine_core::fact::Phase;
 use grapevine_core::health::Policy;
 use grapevine_core::ids::{Generation, MeshName, ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::notice::Notice;
-use grapevine_core::residency::{Origin, Residency};
+use grapevine_core::residency::Origin;
 use grapevine_core::units::{Tier, Weight};
 use grapevine_proto::frame::{Greeting, RequestHead, TAG_GREETING, VERSION};
 use http::{HeaderMap, Method, StatusCode};
@@ -31,7 +31,7 @@ use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, Insi
 use crate::mesh::authority::{self, Authority, Issued, NODE_VALID};
 use crate::mesh::credentials::Credentials;
 use crate::mesh::endpoint;
-use crate::mesh::{MeshConfig, MeshHandle, Parts, start};
+use crate::mesh::{MeshConfig, MeshHandle, Parts, ServingRules, start};
 use crate::observe::metrics::Metrics;
 use crate::vital::Vital;
 
@@ -95,7 +95,7 @@ impl TestMesh {
             advertise: None,
             seeds: Vec::new(),
             credentials: self.credentials(node),
-            residency: Residency::default(),
+            rules: ServingRules::default(),
             metrics: Metrics::new(node, "test"),
             vital: Vital::default(),
             bodies: BodyBudget::new(256 << 20),
@@ -309,6 +309,9 @@ fn spec() -> UpstreamSpec {
 
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
+/// A body that names the model of the tests' upstream.
+pub(super) const CHAT: &[u8] = b"{\"model\":\"gpt-4o\"}";
+
 /// A call with `body`, whose request id is its own.
 pub(super) fn call(body: &'static [u8]) -> Call {
     let serial = REQUESTS.fetch_add(1, Ordering::Relaxed);
@@ -326,6 +329,14 @@ pub(super) fn call(body: &'static [u8]) -> Call {
         last_resort: false,
         allow_regions: [].into(),
         caller: Caller::default(),
+    }
+}
+
+/// The head of a request whose body of `body_bytes` names the model as [`CHAT`] does.
+pub(super) fn chat_head(request_id: &str, body_bytes: usize) -> RequestHead<'_> {
+    RequestHead {
+        model: Some(ModelName::new("gpt-4o").expect("a valid name")),
+        ..head(request_id, body_bytes)
     }
 }
 

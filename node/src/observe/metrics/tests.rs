@@ -11,6 +11,7 @@ use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_core::view::Routes;
 
 use super::*;
+use crate::observe::connections::Listener;
 use crate::observe::history::tests::record;
 use crate::observe::record::{Served, Tokens};
 
@@ -99,6 +100,7 @@ fn filled() -> Metrics {
     let metrics = Metrics::new("sgp", "sgp");
     metrics.request(&answered(MODEL), &view());
     metrics.dns().count("A", "NOERROR");
+    metrics.connections().of(Listener::Public, 8);
     let tasks = metrics.tasks();
     tasks.enqueued("a:x", Duration::ZERO);
     tasks.began_again("a:x");
@@ -253,5 +255,28 @@ fn kind_of_a_notice_is_one_that_is_shown_from_the_start() {
             notices::kind(&notice)
         );
         assert!(fresh.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn client_without_a_good_key_is_counted() {
+    let metrics = filled();
+    for error in [
+        "missing_api_key",
+        "invalid_api_key",
+        "invalid_api_key",
+        "overloaded",
+    ] {
+        let refused = RequestRecord {
+            error: Some(error),
+            ..record(1)
+        };
+        metrics.request(&refused, &view());
+    }
+    let text = scraped(&metrics);
+    for (reason, count) in [("missing", 1), ("wrong", 2), ("blocked", 0)] {
+        let labels = format!("listener=\"public\",reason=\"{reason}\"");
+        let line = format!("grapevine_unauthorized_total{{{labels}}} {count}");
+        assert!(text.contains(&line), "{line}\n{text}");
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::extract::{Body, Query, Who};
-use super::{ApiError, files, show, tasks};
+use super::{ApiError, files, quota, show, tasks};
 use crate::config::text::parse_duration;
 use crate::exchange::Guest;
 use crate::tasks::batch::{BatchJob, Job, WINDOW_GRACE, check, service_key, view};
@@ -77,6 +77,7 @@ async fn create(
         within: file.regions.clone(),
         ..Draft::default()
     };
+    quota::check_waiting(&hub, store.as_ref(), &guest).await?;
     // A batch is kept where its file is.
     let id = Id::new(Kind::Batch, file.id.owner().as_ref());
     let id = hub

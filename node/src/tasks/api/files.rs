@@ -16,14 +16,15 @@ use serde_json::{Value, json};
 
 use super::ApiError;
 use super::extract::{Query, Who};
-use super::show;
+use super::{quota, show};
 use crate::exchange::Guest;
 use crate::tasks::hub::Hub;
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{
-    FILE_BYTES_MAX, FileRecord, PAGE_MAX, PIECE_BYTES, Store, StoreError, is_permitted,
+    FILE_BYTES_MAX, FileRecord, PAGE_MAX, PIECE_BYTES, StoreError, is_permitted,
 };
-use crate::tasks::task::{Checked, Timestamp};
+use crate::tasks::task::{Checked, Submitter, Timestamp};
+use crate::tasks::upload::{Upload, UploadError};
 
 /// What a file may be for, in OpenAI's words; `batch` is what this API does something with.
 const PURPOSES: [&str; 6] = [
@@ -87,6 +88,11 @@ async fn upload(
 ) -> Result<Json<Value>, ApiError> {
     let mut parts = form.map_err(|error| ApiError::invalid("file", error.body_text()))?;
     let id = hub.new_id(Kind::File);
+    let account = Submitter::of(&guest).account();
+    let refused = |error| quota::refused_upload(&hub, &guest, error);
+    let mut upload = Upload::begin(&hub, id.clone(), account.clone())
+        .await
+        .map_err(refused)?;
     let mut form = Form::default();
     while let Some(field) = parts.next_field().await.map_err(broken)? {
         match field.name().unwrap_or_default() {
@@ -95,8 +101,8 @@ async fn upload(
             }
             "file" => {
                 let name = filename(&field)?;
-                let bytes = keep(field, &id, hub.store().as_ref()).await?;
-                form.file = Some((name, bytes));
+                keep(field, &mut upload, refused).await?;
+                form.file = Some((name, upload.bytes()));
             }
             "purpose" => form.purpose = Some(text(field, "purpose").await?),
             "expires_after[seconds]" => {
@@ -114,12 +120,12 @@ async fn upload(
             _ => {}
         }
     }
-    let record = record(id, form, &guest)?;
-    hub.store().complete_file(record.clone()).await?;
+    let record = record((id, account), form, &guest)?;
+    upload.complete(record.clone()).await.map_err(refused)?;
     Ok(Json(shown(&record)))
 }
 
-fn record(id: Id, form: Form, guest: &Guest) -> Result<FileRecord, ApiError> {
+fn record((id, account): (Id, String), form: Form, guest: &Guest) -> Result<FileRecord, ApiError> {
     let missing = |param| ApiError::invalid(param, "is missing");
     let (filename, bytes) = form.file.ok_or_else(|| missing("file"))?;
     let purpose = form.purpose.ok_or_else(|| missing("purpose"))?;
@@ -137,6 +143,7 @@ fn record(id: Id, form: Form, guest: &Guest) -> Result<FileRecord, ApiError> {
         filename,
         purpose,
         key: guest.key.as_deref().map(str::to_owned),
+        account,
         regions: guest.regions.iter().cloned().map(Checked).collect(),
         bytes,
         created_at,
@@ -176,18 +183,20 @@ async fn text(mut field: Field<'_>, param: &'static str) -> Result<String, ApiEr
     String::from_utf8(text).map_err(|_| ApiError::invalid(param, "is no UTF-8 text"))
 }
 
-/// Keeps a file's pieces as they come; returns its length.
-async fn keep(mut field: Field<'_>, id: &Id, store: &dyn Store) -> Result<u64, ApiError> {
+/// Keeps a file's pieces as they come.
+async fn keep(
+    mut field: Field<'_>,
+    upload: &mut Upload,
+    refused: impl Fn(UploadError) -> ApiError,
+) -> Result<(), ApiError> {
     let mut buffer = BytesMut::new();
-    let (mut number, mut bytes) = (0, 0);
     loop {
         let chunk = field.chunk().await.map_err(broken)?;
         let is_last = chunk.is_none();
         buffer.extend_from_slice(&chunk.unwrap_or_default());
         while buffer.len() >= PIECE_BYTES || (is_last && !buffer.is_empty()) {
             let piece = buffer.split_to(buffer.len().min(PIECE_BYTES)).freeze();
-            bytes += piece.len() as u64;
-            if bytes > FILE_BYTES_MAX {
+            if upload.bytes() + piece.len() as u64 > FILE_BYTES_MAX {
                 let what = "the file".to_owned();
                 return Err(StoreError::TooLong {
                     what,
@@ -195,11 +204,10 @@ async fn keep(mut field: Field<'_>, id: &Id, store: &dyn Store) -> Result<u64, A
                 }
                 .into());
             }
-            store.put_piece(id, number, piece).await?;
-            number += 1;
+            upload.put(piece).await.map_err(&refused)?;
         }
         if is_last {
-            return Ok(bytes);
+            return Ok(());
         }
     }
 }
@@ -306,7 +314,7 @@ pub(super) async fn find(
     hub: &Hub,
     guest: &Guest,
     name: &str,
-) -> Result<(FileRecord, std::sync::Arc<dyn Store>), ApiError> {
+) -> Result<(FileRecord, std::sync::Arc<dyn crate::tasks::store::Store>), ApiError> {
     show::find_file(hub, guest, Kind::File, "file", name).await
 }
 

@@ -9,6 +9,7 @@ mod error;
 pub mod extract;
 mod files;
 mod operator;
+mod quota;
 mod responses;
 mod show;
 mod tasks;

@@ -10,14 +10,14 @@ use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::extract::{Body, Who};
-use super::{ApiError, show, tasks};
+use super::{ApiError, quota, show, tasks};
 use crate::exchange::Guest;
 use crate::tasks::batch::{self, Job, ResponseBody, ResponseJob, service_key, view};
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::Kind;
 use crate::tasks::store::{FileRecord, Store};
-use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
-use crate::tasks::whole;
+use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Submitter, Task, Timestamp};
+use crate::tasks::upload::Upload;
 
 /// The longest request.
 const BODY_BYTES_MAX: usize = 32 * 1_024 * 1_024;
@@ -52,6 +52,8 @@ async fn create(
         .get("model")
         .and_then(Value::as_str)
         .map(str::to_owned);
+    quota::check_waiting(&hub, hub.store().as_ref(), &guest).await?;
+    let idempotency_key = tasks::idempotency_key(&headers, None)?;
     let id = hub.new_id(Kind::Response);
     let body = Value::Object(asked);
     let text = body.to_string();
@@ -65,23 +67,33 @@ async fn create(
                 filename: format!("{id}.json"),
                 purpose: batch::RESPONSE_PURPOSE.to_owned(),
                 key: guest.key.as_deref().map(str::to_owned),
+                account: Submitter::of(&guest).account(),
                 regions: guest.regions.iter().cloned().map(Checked).collect(),
                 bytes: content.len() as u64,
                 created_at: Timestamp::now(),
                 expires_at: None,
             };
-            whole::write(hub.store().as_ref(), record, &content).await?;
+            let written = Upload::whole(&hub, record, &content).await;
+            written.map_err(|error| quota::refused_upload(&hub, &guest, error))?;
             ResponseBody::File(file)
         }
+    };
+    let input = match &body {
+        ResponseBody::Here(_) => None,
+        ResponseBody::File(file) => Some(file.clone()),
     };
     let job = Job::Response(ResponseJob { model, body });
     let draft = Draft {
         payload: serde_json::to_value(job).expect("text keys always are JSON"),
-        idempotency_key: tasks::idempotency_key(&headers, None)?,
+        idempotency_key,
         ..Draft::default()
     };
-    let id = hub.add(id, &service_key(), draft, &guest).await?;
-    look_at(&hub, &guest, id.as_str()).await
+    let added = hub.add(id.clone(), &service_key(), draft, &guest).await;
+    if let (Some(file), false) = (input, added.as_ref().is_ok_and(|added| *added == id)) {
+        // Nothing will ever read it: the task was refused, or is an earlier one with an input of its own.
+        hub.store().delete_file(&file).await?;
+    }
+    look_at(&hub, &guest, added?.as_str()).await
 }
 
 /// A response that is the guest's to see.

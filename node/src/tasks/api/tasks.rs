@@ -9,9 +9,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ApiError;
 use super::extract::{Body, Query, Span, Who, service};
 use super::show::{self, Extent};
+use super::{ApiError, quota};
 use crate::exchange::Guest;
 use crate::tasks::admission::ATTEMPTS_MAX;
 use crate::tasks::behalf::Behalf;
@@ -60,6 +60,7 @@ async fn create(
     let service = service("service", &wanted.service)?;
     check_scope(&guest, &service)?;
     check_route(&hub, &service)?;
+    quota::check_service(&hub, &guest, &service)?;
     let attempts_max = attempts_max(wanted.max_attempts)?;
     let length = serde_json::to_string(&wanted.payload).map_or(0, |text| text.len());
     if length > PAYLOAD_BYTES_MAX {
@@ -81,6 +82,7 @@ async fn create(
         idempotency_key: idempotency_key(&headers, wanted.idempotency_key)?,
         within: Vec::new(),
     };
+    quota::check_waiting(&hub, hub.store().as_ref(), &guest).await?;
     let id = hub
         .add(hub.new_id(Kind::Task), &service, draft, &guest)
         .await?;

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::extract::{Body, Query, Who};
-use super::{ApiError, show, tasks};
+use super::{ApiError, quota, show, tasks};
 use crate::exchange::Guest;
 use crate::tasks::hub::{Draft, Hub};
 use crate::tasks::id::{Id, Kind};
 use crate::tasks::store::{FileRecord, Note, PAGE_MAX, Store, TaskQuery, is_permitted};
-use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Task, Timestamp};
+use crate::tasks::task::{Checked, PAYLOAD_BYTES_MAX, Submitter, Task, Timestamp};
+use crate::tasks::upload::Upload;
 use crate::tasks::whole;
 use crate::tasks::workflow::check::{Problem, check};
 use crate::tasks::workflow::document::Workflow;
@@ -127,12 +128,14 @@ async fn create(
         filename: workflow.name.clone().unwrap_or_default(),
         purpose: PURPOSE.to_owned(),
         key: guest.key.as_deref().map(str::to_owned),
+        account: Submitter::of(&guest).account(),
         regions: guest.regions.iter().cloned().map(Checked).collect(),
         bytes: content.len() as u64,
         created_at: Timestamp::now(),
         expires_at: None,
     };
-    whole::write(hub.store().as_ref(), record.clone(), &content).await?;
+    let written = Upload::whole(&hub, record.clone(), &content).await;
+    written.map_err(|error| quota::refused_upload(&hub, &guest, error))?;
     Ok((StatusCode::CREATED, Json(shown(&record, Some(&workflow)))))
 }
 
@@ -281,6 +284,7 @@ async fn begin(
         within,
         ..Draft::default()
     };
+    quota::check_waiting(hub, hub.store().as_ref(), guest).await?;
     let id = hub.new_id(Kind::Run);
     let id = hub.add(id, &service_key(), draft, guest).await?;
     let accepted = json!({

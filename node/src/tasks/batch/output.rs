@@ -171,6 +171,8 @@ impl<'a> Writer<'a> {
             filename: format!("{}_{}.jsonl", new.id, self.which.word()),
             purpose: "batch_output".to_owned(),
             key: new.submitter.key.as_deref().map(str::to_owned),
+            // It counts to its submitter's quota, and is never refused for it: what is in it was paid for.
+            account: new.submitter.account(),
             regions: new.regions.clone(),
             bytes: self.bytes,
             created_at: Timestamp::now(),

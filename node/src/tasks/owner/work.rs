@@ -77,7 +77,10 @@ impl Owner {
             return refused("the task's id names another owner");
         }
         match behalf {
-            Behalf::Client(client) => self.check_batch(peer, behalf, client, &task).await?,
+            Behalf::Client(client) => {
+                self.check_batch(peer, behalf, client, &task).await?;
+                self.check_quota(&task).await?;
+            }
             Behalf::Worker(id) => self.check_delivery(peer, id, &task).await?,
             Behalf::Node => return refused("a node adds nothing of its own"),
         }
@@ -97,6 +100,22 @@ impl Owner {
         let added = store.add(task).await?;
         self.hub.nudges().notify_one();
         Ok(added)
+    }
+
+    /// Whether the task's submitter may have one more waiting here.
+    async fn check_quota(&self, task: &NewTask) -> Result<(), StoreError> {
+        let usage = self.hub.store().usage(&task.submitter.account()).await?;
+        let quota = self.hub.quota();
+        if let Err(over) = quota.admit_task(usage.waiting) {
+            self.hub.watcher().refused(over);
+            return refused(format!(
+                "its client has {} tasks waiting at {} of at most {} (tasks.quota.waiting); send more when some have run",
+                usage.waiting,
+                self.hub.node(),
+                quota.waiting
+            ));
+        }
+        Ok(())
     }
 
     async fn check_batch(
@@ -167,6 +186,9 @@ impl Owner {
         if !is_the_batchs {
             return refused("the worker of a batch writes its files, and no others");
         }
+        // Whose quota it counts to is not the peer's to say.
+        let account = task.submitter.account();
+        let file = FileRecord { account, ..file };
         self.hub.store().complete_file(file).await
     }
 }

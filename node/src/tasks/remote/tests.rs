@@ -148,6 +148,19 @@ impl Store for Fake {
         self.did(("delete", id), true)
     }
 
+    async fn discard_file(&self, id: &Id) -> Result<(), StoreError> {
+        self.did(("discard", id), ())
+    }
+
+    async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        let usage = Usage {
+            waiting: 1,
+            files: 2,
+            file_bytes: 3,
+        };
+        self.did(("usage", account), usage)
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.did("check", ())
     }
@@ -259,6 +272,7 @@ fn file() -> FileRecord {
         filename: "a b.jsonl".to_owned(),
         purpose: "batch_output".to_owned(),
         key: Some("app".to_owned()),
+        account: "key app".to_owned(),
         regions: vec![region()],
         bytes: 7,
         created_at: Timestamp(5),

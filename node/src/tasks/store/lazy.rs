@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use super::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, Store, StoreError, Swept,
-    TaskQuery,
+    TaskQuery, Usage,
 };
 use crate::tasks::id::Id;
 use crate::tasks::task::{NewTask, Progress, ServiceKeyText, Task};
@@ -205,6 +205,20 @@ impl Store for Lazy {
         match self.look().await? {
             Some(store) => store.delete_file(id).await,
             None => Ok(false),
+        }
+    }
+
+    async fn discard_file(&self, id: &Id) -> Result<(), StoreError> {
+        match self.look().await? {
+            Some(store) => store.discard_file(id).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        match self.look().await? {
+            Some(store) => store.usage(account).await,
+            None => Ok(Usage::default()),
         }
     }
 

@@ -239,6 +239,17 @@ pub struct Counts {
     pub dead: u64,
 }
 
+/// What the holder of one account has in a store, against its quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tasks that wait for a worker or for their time.
+    pub waiting: u64,
+    /// Complete files.
+    pub files: u64,
+    /// Their bytes.
+    pub file_bytes: u64,
+}
+
 /// What a sweep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
@@ -265,6 +276,9 @@ pub struct FileRecord {
     pub purpose: String,
     /// Who may see it: the holder of this key, or everyone when it came without one.
     pub key: Option<String>,
+    /// Whose quota it counts to; see [`Submitter::account`](super::task::Submitter::account).
+    #[serde(default)]
+    pub account: String,
     /// The regions that may see it; empty when all may.
     pub regions: Vec<RegionText>,
     /// Its length in bytes, once complete.
@@ -287,8 +301,11 @@ pub trait Store: Send + Sync + 'static {
     /// Tasks, the newest first.
     async fn list(&self, query: &TaskQuery) -> Result<Vec<Task>, StoreError>;
 
-    /// Gives out waiting tasks, the highest priority first, then the oldest; empty when there are none. Where
-    /// a suspect one may be given it comes first, so that it is not left behind by what is added.
+    /// Gives out waiting tasks; empty when there are none. Where a suspect one may be given it comes first, so that
+    /// it is not left behind by what is added. Accounts take turns for the others: between two tasks of one
+    /// account every other that has tasks waiting is given at most one, or an equal share of what is asked for
+    /// at once, so that nobody's backlog delays another's task by more than a round. Of one account's tasks the
+    /// highest priority comes first, then the oldest. Nodes that share an engine each go round by themselves.
     async fn lease(&self, ask: &LeaseAsk) -> Result<Vec<(Lease, Task)>, StoreError>;
 
     /// Returns when a task of `service` may wait, at the latest after `at_most`. May return early.
@@ -326,7 +343,8 @@ pub trait Store: Send + Sync + 'static {
     async fn sweep(&self, retention: Duration) -> Result<Swept, StoreError>;
 
     /// Adds a piece to a file that is being written, counted from zero. Not visible until completed; what is
-    /// never completed is swept after a day.
+    /// given up is to be [discarded](Store::discard_file), and what a process left that died is swept after a day
+    /// at the latest.
     async fn put_piece(&self, file: &Id, number: u32, piece: Bytes) -> Result<(), StoreError>;
 
     /// Makes a file visible, whole: durable when this returns. The same again changes nothing.
@@ -348,6 +366,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes a file; whether there was one.
     async fn delete_file(&self, id: &Id) -> Result<bool, StoreError>;
+
+    /// Removes what came of a file that will not be completed, and takes no more of it. One that is complete
+    /// stays. An owner elsewhere is left to sweep it.
+    async fn discard_file(&self, id: &Id) -> Result<(), StoreError>;
+
+    /// What the holder of `account` has here.
+    async fn usage(&self, account: &str) -> Result<Usage, StoreError>;
 
     /// Whether the store can be used now, for readiness.
     async fn check(&self) -> Result<(), StoreError>;

@@ -303,6 +303,7 @@ async fn worker_writes_the_files_of_its_task_and_no_others() {
     mesh.lend_near().await;
     let output = id.derived(Kind::File, "output");
     let record = |id: &Id, key: &str| FileRecord {
+        account: format!("key {key}"),
         id: id.clone(),
         filename: "a".to_owned(),
         purpose: "batch_output".to_owned(),

@@ -111,6 +111,7 @@ pub(in crate::tasks) async fn file(
         filename: "a.jsonl".to_owned(),
         purpose: purpose.to_owned(),
         key: key.map(str::to_owned),
+        account: String::new(),
         regions,
         bytes: content.len() as u64,
         created_at: Timestamp::now(),
@@ -239,6 +240,8 @@ pub(in crate::tasks) async fn peer(desk: &Desk, peer: &str, region: &str, serves
 /// Where background work meets at `owner`, which serves everything. Needs a runtime.
 pub(in crate::tasks) fn hub(store: Arc<dyn Store>, api: Arc<Api>) -> Hub {
     Hub::new(Parts {
+        named: Arc::new(BTreeSet::new),
+        quota: grapevine_core::quota::Quota::default(),
         node: owner(),
         region: "sgp".parse().expect("a name"),
         mode: "".parse().expect("a mode"),

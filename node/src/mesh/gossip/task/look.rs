@@ -1,6 +1,6 @@
 //! What chitchat knows, taken in: members and where they are, changed keys, and whom it has forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use chitchat::ChitchatId;
@@ -30,7 +30,10 @@ impl<O: Outgoing> Task<O> {
         let members = live
             .iter()
             .filter_map(|id| self.hearing.member(&id.node_id, id.generation_id));
-        let members = members.collect();
+        let mut members: BTreeSet<_> = members.collect();
+        // No relay's word on a heartbeat takes a peer for dead that speaks to this node.
+        let speaking = self.transport.outgoing.speaking().into_iter();
+        members.extend(speaking.filter(|peer| self.hearing.is_author(peer)));
         if let Some(members) = self
             .members
             .observe(Instant::now(), &members, self.pace.share())

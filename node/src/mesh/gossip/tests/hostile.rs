@@ -381,6 +381,13 @@ async fn thousands_of_members_that_a_peer_makes_up_take_no_space() {
 async fn garbage_is_counted_and_gossip_goes_on() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
+    let caught: Vec<_> = {
+        let caught = world.net.caught.lock().expect("not poisoned");
+        let messages = caught.iter().map(|message| gossip::decode(message));
+        messages
+            .map(|message| message.expect("a message"))
+            .collect()
+    };
     let mallory = Mallory::join(&world).await;
     // A generator of numbers that are the same in every run (Knuth's MMIX).
     let mut state = 1_u64;
@@ -398,23 +405,64 @@ async fn garbage_is_counted_and_gossip_goes_on() {
         tokio::task::yield_now().await;
     }
     until_rejected(&mut nodes[0], Rejection::Message).await;
-    let caught: Vec<_> = world
-        .net
-        .caught
-        .lock()
-        .expect("not poisoned")
-        .iter()
-        .cloned()
-        .collect();
-    for message in caught {
-        let mut message = message.to_vec();
+    // Whole messages with a bit turned, by peers of all sorts: what is taken ends nothing.
+    let mut taken = 0;
+    for number in 0..2_000_u16 {
+        // Written anew, most of it is not compressed, so that the bit is one of the content.
+        let message = &caught[random() % caught.len()];
+        let mut message = gossip::encode(message).expect("fits");
         let at = random() % message.len();
         message[at] ^= 1 << (random() % 8);
-        mallory.port.gossip(address(1), message.into());
+        taken += u32::from(gossip::decode(&message).is_ok());
+        let name = node(&format!("stranger-{number}"));
+        let port = world.net.stranger(&name, address(200 + number));
+        port.gossip(address(1), message.into());
         tokio::task::yield_now().await;
     }
+    assert!(taken > 500, "{taken} were messages still");
+    assert_eq!(restarts(&nodes[0]), 0);
     nodes[1].tell_phase(Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
     nodes[0].tell_phase(Phase::Draining).await;
     nodes[1].until_phase(&node("n1"), Phase::Draining).await;
+    assert_eq!(restarts(&nodes[0]), 0);
+}
+
+#[tokio::test]
+async fn peer_that_speaks_is_alive_whatever_a_relay_says_of_its_heartbeat() {
+    let world = World::new();
+    let mut nodes = world.start_all(3).await;
+    let speaking = || world.net.speaking.lock().expect("not poisoned");
+    speaking().insert(node("n2"));
+    let mallory = Mallory::join(&world).await;
+    let entry = gossip::Entry {
+        incarnation: gossip::Incarnation {
+            node: node("n2"),
+            generation: Generation(1),
+            address: address(2),
+        },
+        heartbeat: gossip::NUMBER_MAX,
+        collected_version: 0,
+        version: 1,
+    };
+    let syn = gossip::Message::Syn {
+        mesh: mesh().to_string(),
+        digest: vec![entry],
+    };
+    let syn = Bytes::from(gossip::encode(&syn).expect("fits"));
+    mallory.port.gossip(address(1), syn);
+    nodes[0].members_least = usize::MAX;
+    // Twice as long as a silent node is taken for alive.
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(3);
+    while tokio::time::Instant::now() < until {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[0].until_phase(&node("n2"), Phase::Draining).await;
+    assert!(nodes[0].members.contains(&node("n2")));
+    assert!(
+        nodes[0].members_least >= 2,
+        "{} members",
+        nodes[0].members_least
+    );
 }

@@ -1,5 +1,7 @@
 //! Several nodes in one process, in real time, on a network in memory.
 
+mod filtering;
+mod format;
 mod hostile;
 pub(super) mod net;
 

@@ -48,6 +48,8 @@ pub(in super::super) struct Net {
     pub(in super::super) caught: Mutex<VecDeque<Bytes>>,
     pub(in super::super) loses_gossip: AtomicBool,
     pub(in super::super) cut_off: Mutex<BTreeSet<SocketAddr>>,
+    /// Who speaks on links, which this net does not have.
+    pub(in super::super) speaking: Mutex<BTreeSet<NodeName>>,
 }
 
 struct Mailbox {
@@ -89,6 +91,15 @@ impl Net {
         (port, Incoming { gossip, rumors })
     }
 
+    /// A way into the net for somebody who gets no answers.
+    pub(in super::super) fn stranger(self: &Arc<Self>, node: &NodeName, at: SocketAddr) -> Port {
+        Port {
+            net: Arc::clone(self),
+            address: at,
+            node: node.clone(),
+        }
+    }
+
     fn is_cut(&self, from: SocketAddr, to: SocketAddr) -> bool {
         let cut_off = self.cut_off.lock().expect("not poisoned");
         cut_off.contains(&from) || cut_off.contains(&to)
@@ -96,6 +107,11 @@ impl Net {
 }
 
 impl Outgoing for Port {
+    fn speaking(&self) -> Vec<NodeName> {
+        let speaking = self.net.speaking.lock().expect("not poisoned");
+        speaking.iter().cloned().collect()
+    }
+
     fn gossip(&self, to: SocketAddr, message: Bytes) {
         if self.net.loses_gossip.load(Ordering::Relaxed) || self.net.is_cut(self.address, to) {
             return;

@@ -94,6 +94,23 @@ impl Shared {
         Ok(self.view().files(key, before, max.min(PAGE_MAX)))
     }
 
+    /// Removes what came of a file that has no record. The record of its removal comes first: from then on the
+    /// server takes no piece of it.
+    pub(super) async fn discard(&self, id: &Id) -> Result<(), StoreError> {
+        let subjects = self.ready().await?;
+        let removed = write(&Removed {
+            removed: id.clone(),
+        })?;
+        if let Put::Conflict = self.link.put_removal(subjects.file(id), removed, 0).await? {
+            // It was completed after all, or is removed already.
+            let found = self.link.get(&subjects.file(id)).await?;
+            if !found.is_some_and(|found| is_removed(&found.payload)) {
+                return Ok(());
+            }
+        }
+        self.link.purge(&subjects.parts(id)).await
+    }
+
     /// Removes a file; whether there was one.
     pub(super) async fn remove_file(&self, id: &Id) -> Result<bool, StoreError> {
         let subjects = self.ready().await?;

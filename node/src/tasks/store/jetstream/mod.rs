@@ -8,7 +8,7 @@
 //! that a crash sets against the first.
 //!
 //! Reading order: [`url`], [`subjects`] (what is where), [`record`], [`link`] (what is asked of the server),
-//! [`view`] (what was heard), [`follow`] (how), then [`accept`], [`tasks`], [`notes`], [`files`], [`sweep`].
+//! [`view`] (what was heard) with its [`turns`] (who is next), [`follow`] (how), then [`accept`], [`tasks`], [`notes`], [`files`], [`sweep`].
 //!
 //! What the operator has to know:
 //!
@@ -27,6 +27,7 @@ mod record;
 mod subjects;
 mod sweep;
 mod tasks;
+mod turns;
 mod url;
 mod view;
 
@@ -47,7 +48,7 @@ use self::url::Target;
 use super::open::OpenError;
 use super::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
-    Swept, TaskQuery,
+    Swept, TaskQuery, Usage,
 };
 use crate::config::secret::Secret;
 use crate::tasks::id::Id;
@@ -195,6 +196,15 @@ impl Store for JetStore {
 
     async fn delete_file(&self, id: &Id) -> Result<bool, StoreError> {
         self.within(self.shared.remove_file(id)).await
+    }
+
+    async fn discard_file(&self, id: &Id) -> Result<(), StoreError> {
+        self.within(self.shared.discard(id)).await
+    }
+
+    async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        self.within(self.shared.ready()).await?;
+        Ok(self.shared.view().usage(account))
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -4,17 +4,17 @@
 //! server refuses when the record has changed since. It changes by what the stream says alone, so all
 //! nodes see the same steps in the same order.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grapevine_core::ids::RegionName;
 
-use super::super::{Counts, FileRecord, LeaseAsk, TaskQuery, is_permitted};
+use super::super::{Counts, FileRecord, LeaseAsk, TaskQuery, Usage, is_permitted};
 use super::record::{Place, Record, place};
+use super::turns::{Order, Turns, order};
 use crate::tasks::id::Id;
-use crate::tasks::task::{Priority, ServiceKeyText, State, Timestamp};
+use crate::tasks::task::{ServiceKeyText, State, Timestamp};
 
 /// Tasks and files that one store holds at most, about 1 KiB of memory each in every node.
 pub(super) const RECORDS_MAX: usize = 500_000;
@@ -32,13 +32,11 @@ pub(super) struct FileEntry {
     pub(super) file: FileRecord,
 }
 
-type Order = (Reverse<Priority>, Timestamp, Place);
-
 #[derive(Default)]
 struct Line {
     all: BTreeSet<Place>,
     /// Waiting tasks whose time has come.
-    due: BTreeSet<Order>,
+    due: Turns,
     /// The same, of those that are suspect and given alone.
     suspects: BTreeSet<Order>,
     /// The others; some of them may be due, until somebody looks.
@@ -58,6 +56,8 @@ pub(super) struct View {
     ended: BTreeSet<(Timestamp, Place)>,
     /// Tasks that this node is leasing right now, so that its workers do not race for them.
     taken: HashSet<Place>,
+    /// What each account has; one with nothing is not there.
+    usages: BTreeMap<String, Usage>,
 }
 
 impl View {
@@ -98,17 +98,55 @@ impl View {
             (None, Some(late)) => drop(self.expiring.insert((*late, Arc::clone(&key)))),
             (None, None) => {}
         }
+        if task.state == State::Waiting {
+            self.use_more(&task.new.submitter.account(), |usage| usage.waiting += 1);
+        }
         self.tasks.insert(key, Arc::new(entry));
     }
 
     pub(super) fn set_file(&mut self, entry: FileEntry) {
-        self.files.insert(place(&entry.file.id), entry);
+        let place = place(&entry.file.id);
+        self.drop_file(&place);
+        self.use_more(&entry.file.account, |usage| {
+            usage.files += 1;
+            usage.file_bytes += entry.file.bytes;
+        });
+        self.files.insert(place, entry);
+    }
+
+    fn drop_file(&mut self, key: &Place) {
+        let Some(entry) = self.files.remove(key) else {
+            return;
+        };
+        self.use_less(&entry.file.account, |usage| {
+            usage.files -= 1;
+            usage.file_bytes -= entry.file.bytes;
+        });
+    }
+
+    /// What the holder of `account` has.
+    pub(super) fn usage(&self, account: &str) -> Usage {
+        self.usages.get(account).copied().unwrap_or_default()
+    }
+
+    fn use_more(&mut self, account: &str, more: impl FnOnce(&mut Usage)) {
+        more(self.usages.entry(account.to_owned()).or_default());
+    }
+
+    fn use_less(&mut self, account: &str, less: impl FnOnce(&mut Usage)) {
+        let Some(usage) = self.usages.get_mut(account) else {
+            return;
+        };
+        less(usage);
+        if *usage == Usage::default() {
+            self.usages.remove(account);
+        }
     }
 
     pub(super) fn remove(&mut self, id: &Id) {
         let place = place(id);
         self.drop_task(&place);
-        self.files.remove(&place);
+        self.drop_file(&place);
     }
 
     fn drop_task(&mut self, key: &Place) {
@@ -121,7 +159,7 @@ impl View {
             match task.state {
                 State::Waiting => {
                     line.delayed.remove(&(task.not_before, Arc::clone(key)));
-                    line.due.remove(&order(&entry, key));
+                    line.due.remove(&entry, key);
                     line.suspects.remove(&order(&entry, key));
                 }
                 State::Running => line.running -= 1,
@@ -131,6 +169,9 @@ impl View {
             if line.all.is_empty() {
                 self.lines.remove(&task.new.service);
             }
+        }
+        if task.state == State::Waiting {
+            self.use_less(&task.new.submitter.account(), |usage| usage.waiting -= 1);
         }
         if let Some(until) = task.lease_until {
             self.leases.remove(&(until, Arc::clone(key)));
@@ -143,22 +184,23 @@ impl View {
         }
     }
 
-    /// Tasks that may be leased now, a suspect one where it is asked for, then the highest priority first, then
-    /// the oldest. They are taken until [`View::release`].
+    /// Tasks that may be leased now, a suspect one where it is asked for, then of each account in turn. They
+    /// are taken until [`View::release`].
     pub(super) fn take(&mut self, ask: &LeaseAsk, max: usize, now: Timestamp) -> Vec<Arc<Entry>> {
         self.ripen(&ask.service, now);
-        let Some(line) = self.lines.get(&ask.service) else {
+        let Some(line) = self.lines.get_mut(&ask.service) else {
             return Vec::new();
         };
-        let free = |(_, _, key): &Order| {
-            let entry = self.tasks.get(key)?;
-            let is_free = !self.taken.contains(key) && may_run(entry, &ask.region.0, now);
+        let (tasks, taken) = (&self.tasks, &self.taken);
+        let free = |key: &Place| {
+            let entry = tasks.get(key)?;
+            let is_free = !taken.contains(key) && may_run(entry, &ask.region.0, now);
             is_free.then(|| Arc::clone(entry))
         };
-        let suspects = line.suspects.iter().filter_map(free);
-        let suspects = suspects.take(usize::from(ask.suspects));
-        let due = line.due.iter().filter_map(free);
-        let given: Vec<_> = suspects.chain(due).take(max).collect();
+        let suspects = line.suspects.iter().filter_map(|(_, _, key)| free(key));
+        let suspects = suspects.take(usize::from(ask.suspects).min(max));
+        let mut given: Vec<_> = suspects.collect();
+        given.extend(line.due.take(max - given.len(), free));
         let keys = given.iter().map(|entry| place(entry.record.id()));
         self.taken.extend(keys);
         given
@@ -182,11 +224,10 @@ impl View {
             && let Some((_, key)) = line.delayed.pop_first()
         {
             if let Some(entry) = self.tasks.get(&key) {
-                let ripe = match entry.record.task.is_suspect() {
-                    true => &mut line.suspects,
-                    false => &mut line.due,
-                };
-                ripe.insert(order(entry, &key));
+                match entry.record.task.is_suspect() {
+                    true => drop(line.suspects.insert(order(entry, &key))),
+                    false => line.due.insert(entry, &key),
+                }
             }
         }
     }
@@ -296,11 +337,6 @@ impl View {
             .map(|(_, entry)| &entry.file);
         newest.filter(is_meant).take(max).cloned().collect()
     }
-}
-
-fn order(entry: &Entry, key: &Place) -> Order {
-    let task = &entry.record.task;
-    (Reverse(task.new.priority), task.created_at, Arc::clone(key))
 }
 
 fn may_run(entry: &Entry, region: &RegionName, now: Timestamp) -> bool {

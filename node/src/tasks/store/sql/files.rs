@@ -6,8 +6,12 @@ use bytes::Bytes;
 use super::super::{FileRecord, PIECE_BYTES, StoreError, limits};
 use super::link::{Cell, Link, Row, Trouble, damaged};
 use super::record::{json, parse, ulid};
+use super::sweep::remove_parts;
 use super::tasks::plain;
 use crate::tasks::id::Id;
+
+/// Pieces that one write removes at most: 16 MiB, so that nobody else's waits for long.
+const PIECES_AT_ONCE: u64 = 64;
 
 pub(super) async fn put_piece(
     link: &mut Link,
@@ -69,10 +73,12 @@ pub(super) async fn complete(link: &mut Link, file: &FileRecord) -> Result<(), T
         expiry.map_or(Cell::Integer(None), Cell::count),
         Cell::Text(file.key.as_deref().map(plain)),
         Cell::text(json(file)?),
+        Cell::text(plain(&file.account)),
+        Cell::count(file.bytes),
     ];
     link.execute(
         "UPDATE files SET state = 'complete', touched_at = @now, expires_at = $2, submitter = $3, \
-         record = $4 WHERE seq = $1",
+         record = $4, account = $5, bytes = $6 WHERE seq = $1",
         cells,
     )
     .await?;
@@ -152,6 +158,30 @@ pub(super) async fn delete(link: &mut Link, id: &Id) -> Result<bool, Trouble> {
         vec![Cell::text(id.as_str())],
     );
     Ok(removed.await? == 1)
+}
+
+/// Marks a file that is still written as removed, so that no piece of it is taken any more; one of which nothing
+/// came yet is marked too, since its first piece may be on its way.
+pub(super) async fn discard(link: &mut Link, id: &Id) -> Result<(), Trouble> {
+    let cells = vec![Cell::text(id.as_str()), Cell::text(ulid(id))];
+    link.execute(
+        "INSERT INTO files (id, ulid, state, touched_at) VALUES ($1, $2, 'removed', @now) \
+         ON CONFLICT (id) DO UPDATE SET state = 'removed' WHERE files.state = 'open'",
+        cells,
+    )
+    .await
+    .map(drop)
+}
+
+/// Removes some pieces of a file that is marked as removed; whether there may be more.
+pub(super) async fn remove_pieces(link: &mut Link, id: &Id) -> Result<bool, Trouble> {
+    let text = "SELECT seq FROM files WHERE id = $1 AND state = 'removed'";
+    let Some(row) = link.row(text, vec![Cell::text(id.as_str())]).await? else {
+        return Ok(false);
+    };
+    let seq = row.integer(0)?;
+    let removed = remove_parts(link, "pieces", "file", seq, PIECES_AT_ONCE).await?;
+    Ok(removed == PIECES_AT_ONCE)
 }
 
 async fn locked(link: &mut Link, id: &Id) -> Result<Option<(i64, String)>, Trouble> {

@@ -65,7 +65,7 @@ pub(super) enum Dialect {
 
 impl Dialect {
     /// What stands for each word. Longer words come before those they begin with.
-    const fn words(self) -> [(&'static str, &'static str); 6] {
+    const fn words(self) -> [(&'static str, &'static str); 7] {
         match self {
             Self::Sqlite => [
                 ("@now", "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)"),
@@ -73,6 +73,7 @@ impl Dialect {
                 ("@lock", ""),
                 ("@serial", "INTEGER PRIMARY KEY AUTOINCREMENT"),
                 ("@bytes", "BLOB"),
+                ("@length_in_record", "json_extract(record, '$.bytes')"),
                 // It would read every waiting task otherwise.
                 ("@by_delay", "INDEXED BY tasks_delayed"),
             ],
@@ -85,6 +86,10 @@ impl Dialect {
                 ("@lock", "FOR UPDATE"),
                 ("@serial", "BIGSERIAL PRIMARY KEY"),
                 ("@bytes", "BYTEA"),
+                (
+                    "@length_in_record",
+                    "CAST(CAST(record AS json) ->> 'bytes' AS BIGINT)",
+                ),
                 ("@by_delay", ""),
             ],
         }

@@ -1,7 +1,7 @@
 //! Tasks in SQL: a file of the node's own (SQLite), or a server that nodes share (Postgres).
 //!
 //! Reading order: [`link`] (a connection, and what the engines' SQL differs in), [`schema`], [`record`]
-//! (a row and a task), [`tasks`], [`notes`], [`files`] and [`sweep`] (the statements, written once for both), then
+//! (a row and a task), [`tasks`], [`turns`] (who is next), [`notes`], [`files`] and [`sweep`] (the statements, written once for both), then
 //! [`sqlite`] with its [`writer`], and [`postgres`] (how a connection is got, and what an error means).
 //!
 //! Why not apalis 1.0: its own statements, run by `tests/bench/queues/apalis_faults.py`, give a task that
@@ -19,11 +19,12 @@ mod schema;
 mod sqlite;
 mod sweep;
 mod tasks;
+mod turns;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,16 +36,21 @@ use super::doorbell::Doorbell;
 use super::open::OpenError;
 use super::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PAGE_MAX, Store, StoreError,
-    Swept, TaskQuery, limits,
+    Swept, TaskQuery, Usage, limits,
 };
 use crate::config::secret::Secret;
 use crate::tasks::id::Id;
 use crate::tasks::task::{NewTask, Progress, ServiceKeyText, State, Task};
 
+/// Services whose last turn is remembered; beyond them all rounds begin anew.
+const TURNS_MAX: usize = 1_024;
+
 /// Tasks in SQL.
 pub struct SqlStore {
     engine: Engine,
     doorbell: Arc<Doorbell>,
+    /// The account whose turn was the last, by service; see [`turns`].
+    last_turns: Mutex<BTreeMap<ServiceKeyText, String>>,
 }
 
 enum Engine {
@@ -62,6 +68,7 @@ impl SqlStore {
         Ok(Self {
             engine: Engine::Sqlite(sqlite::Sqlite::open(path).await?),
             doorbell: Arc::new(Doorbell::new()),
+            last_turns: Mutex::default(),
         })
     }
 
@@ -74,6 +81,7 @@ impl SqlStore {
         Ok(Self {
             engine: Engine::Postgres(postgres::Postgres::open(url, &doorbell)?),
             doorbell,
+            last_turns: Mutex::default(),
         })
     }
 
@@ -117,6 +125,24 @@ impl SqlStore {
         }
     }
 
+    fn last_turns(&self) -> MutexGuard<'_, BTreeMap<ServiceKeyText, String>> {
+        self.last_turns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the pieces of a file that is marked as removed, in steps.
+    async fn remove_pieces(&self, id: &Id) -> Result<(), StoreError> {
+        loop {
+            let id = id.clone();
+            let more = self
+                .write(move |link| Box::pin(async move { files::remove_pieces(link, &id).await }));
+            if !more.await? {
+                return Ok(());
+            }
+        }
+    }
+
     fn ring_for(&self, task: &Task) {
         if task.state == State::Waiting {
             self.ring(&task.new.service);
@@ -156,11 +182,20 @@ impl Store for SqlStore {
     async fn lease(&self, ask: &LeaseAsk) -> Result<Vec<(Lease, Task)>, StoreError> {
         limits::ask(ask)?;
         let rung = self.doorbell.rung(ask.service.0.as_str());
-        let given = {
-            let ask = ask.clone();
-            self.write_each(move |link| Box::pin(async move { tasks::lease(link, &ask).await }))
+        let last = self.last_turns().get(&ask.service).cloned();
+        let turns = {
+            let (ask, last) = (ask.clone(), last.unwrap_or_default());
+            self.write(move |link| Box::pin(async move { turns::lease(link, &ask, last).await }))
                 .await?
         };
+        {
+            let mut last_turns = self.last_turns();
+            if last_turns.len() >= TURNS_MAX {
+                last_turns.clear();
+            }
+            last_turns.insert(ask.service.clone(), turns.last);
+        }
+        let given = turns.given;
         if given.is_empty() {
             self.doorbell.answer(ask.service.0.as_str(), rung);
         }
@@ -237,6 +272,8 @@ impl Store for SqlStore {
         swept.removed += self
             .write(move |link| Box::pin(sweep::remove_files(link, retention)))
             .await?;
+        self.write_each(|link| Box::pin(sweep::give_back(link)))
+            .await?;
         Ok(swept)
     }
 
@@ -282,8 +319,26 @@ impl Store for SqlStore {
     }
 
     async fn delete_file(&self, id: &Id) -> Result<bool, StoreError> {
-        let id = id.clone();
-        self.write_each(move |link| Box::pin(async move { files::delete(link, &id).await }))
+        let file = id.clone();
+        let deleted = self
+            .write_each(move |link| Box::pin(async move { files::delete(link, &file).await }))
+            .await?;
+        if deleted {
+            self.remove_pieces(id).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn discard_file(&self, id: &Id) -> Result<(), StoreError> {
+        let file = id.clone();
+        self.write_each(move |link| Box::pin(async move { files::discard(link, &file).await }))
+            .await?;
+        self.remove_pieces(id).await
+    }
+
+    async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        let account = account.to_owned();
+        self.read(move |link| Box::pin(async move { tasks::usage(link, &account).await }))
             .await
     }
 

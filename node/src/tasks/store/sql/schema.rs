@@ -4,7 +4,7 @@
 //! its payload, as JSON, and never changes. `seq` is the order of acceptance. `attempt` counts every lease
 //! ever given on the task: the fence. `due` is 1 once a waiting task's delay is over, so that the index
 //! of what can be leased holds nothing else, and 2 for one that is suspect of ending its workers. Nodes of a
-//! version that knows no 2 leave those alone, so it is no step.
+//! version that knows no 2 leave those alone, so it is no step. `account` is whose turn and quota it is.
 
 use super::link::{Cell, Dialect, Link, Trouble, damaged};
 
@@ -12,7 +12,7 @@ use super::link::{Cell, Dialect, Link, Trouble, damaged};
 pub(super) const VERSION: u64 = STEPS.len() as u64;
 
 /// Each takes the version before it to the next. A step that was released is never changed.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, ACCOUNTS];
 
 const FIRST: &str = "
 CREATE TABLE tasks (
@@ -76,6 +76,22 @@ CREATE TABLE pieces (
   content @bytes NOT NULL,
   PRIMARY KEY (file, number)
 );
+";
+
+/// Who asked, for turns and quotas: `account` is a submitter's as its task and its files name it. What can be
+/// leased is found by it; what waits and what is stored is counted by it.
+const ACCOUNTS: &str = "
+ALTER TABLE tasks ADD COLUMN account TEXT NOT NULL DEFAULT '';
+UPDATE tasks SET account = 'key ' || submitter WHERE submitter IS NOT NULL;
+DROP INDEX tasks_due;
+CREATE INDEX tasks_turns ON tasks (service, account, priority DESC, seq)
+  WHERE state = 'waiting' AND due = 1;
+CREATE INDEX tasks_waiting ON tasks (account) WHERE state = 'waiting';
+ALTER TABLE files ADD COLUMN account TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN bytes BIGINT NOT NULL DEFAULT 0;
+UPDATE files SET account = 'key ' || submitter WHERE submitter IS NOT NULL;
+UPDATE files SET bytes = @length_in_record WHERE record IS NOT NULL;
+CREATE INDEX files_by_account ON files (account, bytes) WHERE state = 'complete';
 ";
 
 /// Made where it is missing, by no step: nodes of an earlier version work beside it.

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Error};
 use tokio::time::timeout;
 use tracing::warn;
@@ -138,6 +140,8 @@ impl Place {
                 .options()
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
+                // For files that are made now: of one that is there it changes nothing.
+                .auto_vacuum(SqliteAutoVacuum::Incremental)
                 .pragma("journal_size_limit", LOG_BYTES_KEPT);
             let mut link = Link::SqliteWriter(options.connect().await?);
             if check {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::Swept;
 use super::super::transition::{self, AfterLoss};
-use super::link::{Cell, Link, Trouble};
+use super::link::{Cell, Dialect, Link, Trouble};
 use super::record::{COLUMNS, Stored};
 
 /// Tasks and files that one sweep changes at most, of each kind.
@@ -17,8 +17,13 @@ const NOTES_REMOVED_MAX: u64 = 2_000;
 /// Pieces that one sweep removes at most: 64 MiB.
 const PIECES_REMOVED_MAX: u64 = 256;
 
-/// How long a file may be written without a word: then it never will be complete.
-const UNFINISHED: Duration = Duration::from_secs(24 * 3_600);
+/// Pages that one sweep gives back at most: 8 MiB.
+const PAGES_GIVEN_BACK_MAX: u64 = 2_048;
+
+/// How long a file may be written without a new piece: then it never will be complete. A piece at the least rate
+/// that uploads must have takes four minutes. Who gives an upload up has it removed at once; this is for what a
+/// process left that died.
+const UNFINISHED: Duration = Duration::from_secs(3_600);
 
 /// Leases that ran out, and tasks whose time is over.
 pub(super) async fn take_back(link: &mut Link) -> Result<Swept, Trouble> {
@@ -102,7 +107,7 @@ pub(super) async fn remove_files(link: &mut Link, retention: Duration) -> Result
 }
 
 /// Removes at most `left` rows of `table` whose `whole` is `seq`; how many those were.
-async fn remove_parts(
+pub(super) async fn remove_parts(
     link: &mut Link,
     table: &str,
     whole: &str,
@@ -115,6 +120,18 @@ async fn remove_parts(
     );
     link.execute(&text, vec![Cell::Integer(seq), Cell::count(left)])
         .await
+}
+
+/// Gives pages that nothing uses any more back to the file system, where the file was made so that it can.
+pub(super) async fn give_back(link: &mut Link) -> Result<(), Trouble> {
+    match link.dialect() {
+        Dialect::Sqlite => {
+            let text = format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK_MAX})");
+            link.rows(&text, vec![]).await.map(drop)
+        }
+        // The server reuses them, and gives back what lies at the end.
+        Dialect::Postgres => Ok(()),
+    }
 }
 
 fn span(span: Duration) -> Cell {

@@ -6,21 +6,17 @@ use std::time::Duration;
 use grapevine_core::ids::ServiceKey;
 
 use super::super::{
-    Added, Counts, End, Held, LEASES_MAX, Lease, LeaseAsk, PAGE_MAX, StoreError, TaskQuery,
-    transition,
+    Added, Counts, End, Held, Lease, PAGE_MAX, StoreError, TaskQuery, Usage, transition,
 };
 use super::link::{Cell, Link, Row, Trouble, damaged};
 use super::record::{
-    COLUMNS, COLUMNS_WITHOUT_PAYLOAD, DUE, SUSPECT, Stored, fixed, json, parse, state_cell, ulid,
+    COLUMNS, COLUMNS_WITHOUT_PAYLOAD, Stored, fixed, json, parse, state_cell, ulid,
 };
 use crate::tasks::id::Id;
 use crate::tasks::task::{Checked, NewTask, Progress, RegionText, ServiceKeyText, Task};
 
 /// The shortest and the longest span of a lease.
-const LEASE_SPANS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3_600)];
-
-/// Delays that one look for tasks ends at most.
-const RIPENED_MAX: u64 = 256;
+pub(super) const LEASE_SPANS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3_600)];
 
 /// Tries to end an attempt: somebody may want it cancelled in between, and that only once.
 const FINISH_TRIES: usize = 4;
@@ -59,14 +55,15 @@ async fn insert(link: &mut Link, task: &NewTask, payload: &str) -> Result<bool, 
         Cell::text(regions(&task.regions)),
         Cell::text(fixed(task)?),
         Cell::text(payload),
+        Cell::text(plain(&task.submitter.account())),
     ];
     let added = link
         .execute(
             "INSERT INTO tasks (id, ulid, service, state, due, priority, created_at, not_before, \
              expires_at, attempt, attempts, cancel_requested, submitter, idempotency_key, regions, \
-             fixed, payload, history) \
+             fixed, payload, account, history) \
              VALUES ($1, $2, $3, 'waiting', $4, $5, @now, @now + $6, @now + $7, 0, 0, 0, $8, $9, \
-             $10, $11, $12, '[]') ON CONFLICT DO NOTHING",
+             $10, $11, $12, $13, '[]') ON CONFLICT DO NOTHING",
             cells,
         )
         .await?;
@@ -135,78 +132,13 @@ pub(super) async fn list(link: &mut Link, query: &TaskQuery) -> Result<Vec<Task>
     rows.iter().map(|row| Ok(Stored::read(row)?.task)).collect()
 }
 
-pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk) -> Result<Vec<(Lease, Task)>, Trouble> {
-    ripen(link, &ask.service).await?;
-    let max = ask.max.min(LEASES_MAX);
-    let mut given = match ask.suspects && max > 0 {
-        true => choose(link, ask, SUSPECT, 1).await?,
-        false => Vec::new(),
-    };
-    let left = max - given.len();
-    given.extend(choose(link, ask, DUE, left).await?);
-    Ok(given)
-}
-
-/// Gives out at most `max` of those whose column `due` says `due`.
-async fn choose(
-    link: &mut Link,
-    ask: &LeaseAsk,
-    due: i64,
-    max: usize,
-) -> Result<Vec<(Lease, Task)>, Trouble> {
-    let [shortest, longest] = LEASE_SPANS;
-    let cells = vec![
-        service_cell(&ask.service),
-        region_cell(&ask.region),
-        Cell::count(max as u64),
-        Cell::text(plain(&ask.worker)),
-        span_cell(Some(ask.span.clamp(shortest, longest))),
-    ];
-    // The same that `transition::begin` does, for all of them in one statement.
-    let text = format!(
-        "WITH chosen AS MATERIALIZED (SELECT seq AS number FROM tasks \
-         WHERE service = $1 AND state = 'waiting' AND due = {due} \
-         AND {} \
-         AND (expires_at IS NULL OR expires_at > @now) \
-         ORDER BY priority DESC, seq LIMIT $3 @lock_free) \
-         UPDATE tasks SET state = 'running', attempt = attempt + 1, attempts = attempts + 1, \
-         worker = $4, lease_until = @now + $5, started_at = COALESCE(started_at, @now) \
-         FROM chosen WHERE seq = number RETURNING {COLUMNS}",
-        permitted(2)
-    );
-    let rows = link.rows(&text, cells).await?;
-    let mut given: Vec<Stored> = rows.iter().map(Stored::read).collect::<Result<_, _>>()?;
-    given.sort_by_key(|stored| (std::cmp::Reverse(stored.task.new.priority), stored.seq));
-    Ok(given.into_iter().map(with_lease).collect())
-}
-
-fn region_cell(region: &RegionText) -> Cell {
+pub(super) fn region_cell(region: &RegionText) -> Cell {
     Cell::text(format!(",{},", region.0))
 }
 
 /// Whether a task may be seen in the region of the cell with this number.
-fn permitted(cell: usize) -> String {
+pub(super) fn permitted(cell: usize) -> String {
     format!("(regions = '' OR replace(regions, ${cell}, '') <> regions)")
-}
-
-fn with_lease(stored: Stored) -> (Lease, Task) {
-    let lease = Lease {
-        id: stored.task.new.id.clone(),
-        service: stored.task.new.service.clone(),
-        attempt: stored.attempt,
-        token: String::new(),
-    };
-    (lease, stored.task)
-}
-
-/// Marks waiting tasks whose delay is over, so that the index of what can be leased has them.
-async fn ripen(link: &mut Link, service: &ServiceKeyText) -> Result<(), Trouble> {
-    let cells = vec![service_cell(service), Cell::count(RIPENED_MAX)];
-    let text = "WITH ripe AS MATERIALIZED (SELECT seq AS number FROM tasks \
-         WHERE service = $1 AND state = 'waiting' AND due = 0 AND not_before <= @now \
-         ORDER BY not_before LIMIT $2 @lock_free) \
-         UPDATE tasks SET due = 1 FROM ripe WHERE seq = number";
-    link.execute(text, cells).await.map(drop)
 }
 
 pub(super) async fn renew(
@@ -305,6 +237,25 @@ pub(super) async fn counts(link: &mut Link) -> Result<BTreeMap<ServiceKeyText, C
     Ok(counts)
 }
 
+/// What the holder of `account` has here.
+pub(super) async fn usage(link: &mut Link, account: &str) -> Result<Usage, Trouble> {
+    let cells = || vec![Cell::text(plain(account))];
+    // Each is answered by an index alone.
+    let waiting = "SELECT COUNT(*) FROM tasks WHERE account = $1 AND state = 'waiting'";
+    let waiting = link.row(waiting, cells()).await?;
+    let files = "SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM files \
+        WHERE account = $1 AND state = 'complete'";
+    let files = link.row(files, cells()).await?;
+    let (Some(waiting), Some(files)) = (waiting, files) else {
+        return Err(damaged("a count gave no row".to_owned()));
+    };
+    Ok(Usage {
+        waiting: waiting.count(0)?,
+        files: files.count(0)?,
+        file_bytes: files.count(1)?,
+    })
+}
+
 fn service(row: &Row, column: usize) -> Result<ServiceKeyText, Trouble> {
     let service = ServiceKey::new(&row.word(column)?);
     let service = service.map_err(|error| damaged(format!("a service's key {error}")))?;
@@ -324,11 +275,11 @@ pub(super) fn fence(lease: &Lease) -> Vec<Cell> {
     vec![Cell::text(lease.id.as_str()), attempt]
 }
 
-fn service_cell(service: &ServiceKeyText) -> Cell {
+pub(super) fn service_cell(service: &ServiceKeyText) -> Cell {
     Cell::text(service.0.as_str())
 }
 
-fn span_cell(span: Option<Duration>) -> Cell {
+pub(super) fn span_cell(span: Option<Duration>) -> Cell {
     // A century at most, so that no sum of times overflows.
     const LONGEST: u64 = 100 * 365 * 24 * 3_600 * 1_000;
     let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);

@@ -1,0 +1,184 @@
+//! What a request's body asks for: model, stream, session. Only the top level is looked at.
+//!
+//! The upstream reads the same body again, with a parser that nobody here knows. Keys, fences and renaming
+//! depend on the model, so a body in which another reader could find another one is refused. The node that a
+//! client asks reads it, and the node that serves a peer's request reads it again.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use grapevine_core::forwarding::Scope;
+use grapevine_core::ids::ModelName;
+use grapevine_core::route::session;
+use http::Method;
+use http::header::HeaderMap;
+
+use crate::scan::form;
+use crate::scan::media::{Media, MediaError, media};
+use crate::scan::{self, ScanError};
+
+/// What the body asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The model, where the request names one.
+    pub model: Option<ModelName>,
+    /// Whether a stream is asked for.
+    pub stream: bool,
+    /// Whether the answer is to be made in the background, where a path knows that.
+    pub background: bool,
+    /// A number that is equal for requests of the same conversation.
+    pub session: Option<u64>,
+}
+
+/// Why a body cannot be read with certainty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskedError {
+    /// The path takes JSON or a form, and this is neither.
+    #[error(
+        "send the body as application/json, or as multipart/form-data where the path takes files"
+    )]
+    Unsupported,
+    /// The kind of the body is not clear.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The body is broken, or readers could differ.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A value is of another kind than it must be.
+    #[error("'{key}' {what}")]
+    Value {
+        /// Whose.
+        key: &'static str,
+        /// What it must be.
+        what: String,
+    },
+    /// The path needs a model.
+    #[error("the request names no model; set 'model' to one that GET /v1/models lists")]
+    NoModel,
+}
+
+/// Paths whose requests are nothing without a model.
+const NEED_MODEL: [&str; 8] = [
+    "/v1/audio/speech",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+];
+
+/// What is looked for in a JSON body.
+const KEYS: [&str; 5] = ["model", "stream", "prompt_cache_key", "user", "background"];
+
+/// What is looked for in a form.
+const FIELDS: [&str; 2] = ["model", "stream"];
+
+/// Reads the body of a request for `path`.
+///
+/// # Errors
+/// See [`AskedError`].
+pub fn read(
+    scope: Scope,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Asked, AskedError> {
+    let needs_model = *method == Method::POST && NEED_MODEL.contains(&path);
+    let media = media(headers)?;
+    let looks_like_json = body.trim_ascii_start().starts_with(b"{");
+    let asked = match media {
+        _ if body.is_empty() && !needs_model => Asked::default(),
+        Media::Form(boundary) => read_form(body, boundary)?,
+        Media::Json => read_json(body)?,
+        Media::Unnamed if scope == Scope::Inference || looks_like_json => read_json(body)?,
+        Media::Other if scope == Scope::Inference => return Err(AskedError::Unsupported),
+        Media::Unnamed | Media::Other => Asked::default(),
+    };
+    if needs_model && asked.model.is_none() {
+        return Err(AskedError::NoModel);
+    }
+    Ok(asked)
+}
+
+/// Where the model's name stands in a body that [`read`] has taken, and whether that is a JSON string, quotes
+/// included; `None` where there is none.
+pub fn model_at(headers: &HeaderMap, body: &[u8]) -> Option<(Range<usize>, bool)> {
+    let (found, is_json) = match media(headers).ok()? {
+        Media::Form(boundary) => (form::fields(body, boundary, FIELDS).ok()?[0].clone(), false),
+        Media::Json | Media::Unnamed => (scan::top_level(body, KEYS).ok()?[0].clone(), true),
+        Media::Other => return None,
+    };
+    found.map(|range| (range, is_json))
+}
+
+fn read_json(body: &[u8]) -> Result<Asked, AskedError> {
+    let found = scan::top_level(body, KEYS);
+    let [model, stream, cache_key, user, background] = match found {
+        Ok(found) => found.map(|range| range.map(|range| &body[range])),
+        // A list is no error of its own on paths that need no model; those that do find none in it.
+        Err(ScanError::NotAnObject) if body.trim_ascii_start().starts_with(b"[") => [None; 5],
+        Err(error) => return Err(error.into()),
+    };
+    let model = match model {
+        None | Some(b"null") => None,
+        Some(raw) => match scan::text(raw) {
+            Some(text) => Some(name(&text)?),
+            None => return Err(value("model", "must be a string")),
+        },
+    };
+    let conversation = [cache_key, user]
+        .into_iter()
+        .flatten()
+        .find(|raw| raw.len() > 2);
+    Ok(Asked {
+        model,
+        stream: is_true("stream", stream)?,
+        background: is_true("background", background)?,
+        session: conversation.map(session),
+    })
+}
+
+fn read_form(body: &[u8], boundary: &str) -> Result<Asked, AskedError> {
+    let found = form::fields(body, boundary, FIELDS)?;
+    let [model, stream] = found.map(|range| range.map(|range| &body[range]));
+    let model = match model.map(std::str::from_utf8) {
+        None => None,
+        Some(Ok(text)) => Some(name(text)?),
+        Some(Err(_)) => return Err(value("model", "must be text")),
+    };
+    let stream = match stream.map(<[u8]>::to_ascii_lowercase).as_deref() {
+        None | Some(b"" | b"false" | b"0") => false,
+        Some(b"true" | b"1") => true,
+        Some(_) => return Err(value("stream", "must be true or false")),
+    };
+    Ok(Asked {
+        model,
+        stream,
+        background: false,
+        session: None,
+    })
+}
+
+/// Some servers take `1` and `"true"` for true as well, so nothing else than the words themselves will do.
+fn is_true(key: &'static str, raw: Option<&[u8]>) -> Result<bool, AskedError> {
+    match raw {
+        None | Some(b"null" | b"false") => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => Err(value(key, "must be true or false")),
+    }
+}
+
+fn name(text: &str) -> Result<ModelName, AskedError> {
+    ModelName::new(text).map_err(|error| value("model", error.to_string()))
+}
+
+fn value(key: &'static str, what: impl Into<String>) -> AskedError {
+    let what = what.into();
+    AskedError::Value { key, what }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! Serves HTTP/1 and HTTP/2 on a connection, within its deadlines.
+//!
+//! Hyper knows one wait for a head and for an idle connection of HTTP/1, and none for either of HTTP/2.
+//! But a client that trickles a head should go within seconds, and one that is idle be kept for longer
+//! than the balancer in front keeps it: whoever closes first while the other sends loses a request. So
+//! hyper's waits are off, and the connection's task keeps one timer for whatever comes next.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::connection::{CloseReason, Patience, Standing};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use super::activity::{Farewell, OpenBody, Protocol};
+use super::observed::Observed;
+use super::streams::Streams;
+use super::{Activity, Entry};
+
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+
+/// The time between two pings on an HTTP/2 connection, and the wait for the answer to one.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// What a connection reads, or holds to be written, at once. hyper's own limit of 408 KiB is reached by one
+/// large body, and an idle connection keeps the last buffer that it read into.
+const BUFFER_BYTES: usize = 64 * 1_024;
+
+/// What a connection may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// The most header lines of a request.
+    pub header_count_max: usize,
+    /// The largest request head in bytes.
+    pub header_bytes_max: usize,
+    /// How long requests are waited for.
+    pub patience: Patience,
+    /// How long a client may take none of an answer.
+    pub stall: Duration,
+}
+
+/// Serves what comes on `stream`, until it ends or is due to.
+pub async fn serve<S, R, F, B>(
+    stream: S,
+    protocol: Protocol,
+    limits: HttpLimits,
+    entry: &Entry,
+    respond: R,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    R: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
+{
+    let activity = entry.activity();
+    activity.speaks(protocol);
+    let counting = Arc::clone(activity);
+    let service = service_fn(move |request| {
+        let open = counting.enter();
+        let reply = respond(request);
+        async move { Ok::<_, Infallible>(reply.await.map(|body| OpenBody::new(body, open))) }
+    });
+    let stream = Observed::new(stream, protocol, Arc::clone(activity), limits.stall);
+    let stream = TokioIo::new(stream);
+    // A connection ends in an error when its client goes away or breaks the protocol; hyper has
+    // answered what can be answered, and the requests on it were dropped.
+    let closed = match protocol {
+        Protocol::Http1 => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(None)
+                .max_headers(limits.header_count_max)
+                .max_header_size(limits.header_bytes_max)
+                .max_buf_size(BUFFER_BYTES.max(limits.header_bytes_max))
+                .serve_connection(stream, service);
+            let end = http1::Connection::graceful_shutdown;
+            guarded(connection, end, activity, limits.patience).await
+        }
+        Protocol::Http2 => {
+            let streams = Streams {
+                activity: Arc::clone(activity),
+                stall: limits.stall,
+            };
+            let head_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+            let connection = http2::Builder::new(streams)
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_header_list_size(head_bytes_max)
+                .keep_alive_interval(HTTP2_PING)
+                .keep_alive_timeout(HTTP2_PING)
+                .adaptive_window(true)
+                .serve_connection(stream, service);
+            let end = http2::Connection::graceful_shutdown;
+            guarded(connection, end, activity, limits.patience).await
+        }
+    };
+    if let Some(reason) = closed {
+        entry.closed(reason);
+    }
+}
+
+/// Drives a connection until it ends by itself or is due to; why this side closed it, if it did. `end`
+/// lets it end in order.
+async fn guarded<C>(
+    connection: C,
+    end: impl Fn(Pin<&mut C>),
+    activity: &Activity,
+    patience: Patience,
+) -> Option<CloseReason>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let mut connection = pin!(connection);
+    let mut guard = Guard {
+        activity,
+        patience,
+        timer: None,
+        ending: None,
+    };
+    std::future::poll_fn(|context| {
+        loop {
+            activity.register(context);
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(guard.reason(&ended));
+            }
+            match guard.poll_step(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Step::End) => end(connection.as_mut()),
+                Poll::Ready(Step::Cut(reason)) => return Poll::Ready(reason),
+            }
+        }
+    })
+    .await
+}
+
+/// What is to be done with a connection.
+enum Step {
+    /// Let it end in order.
+    End,
+    /// Break it off.
+    Cut(Option<CloseReason>),
+}
+
+/// A connection that was told to end in order.
+struct Ending {
+    since: Instant,
+    /// `None` where that is no fault of its own.
+    reason: Option<CloseReason>,
+}
+
+/// Keeps a connection's deadline.
+struct Guard<'a> {
+    activity: &'a Activity,
+    patience: Patience,
+    /// Never set for later than what is due; where it is set for earlier it is set again when it fires,
+    /// which costs less than to set it with every request.
+    timer: Option<Pin<Box<Sleep>>>,
+    ending: Option<Ending>,
+}
+
+impl Guard<'_> {
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        if self.ending.is_none()
+            && let Some(farewell) = self.activity.farewell()
+        {
+            return Poll::Ready(self.part(farewell));
+        }
+        let clock = self.activity.clock();
+        loop {
+            let Some((due, reason)) = self.due() else {
+                return Poll::Pending;
+            };
+            let at = clock.timer(due);
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if timer.deadline() > at {
+                timer.as_mut().reset(at);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let now = clock.now();
+            if now < due {
+                timer.as_mut().reset(at);
+                continue;
+            }
+            return Poll::Ready(self.act(now, reason));
+        }
+    }
+
+    /// When something is to be done, and why.
+    fn due(&self) -> Option<(Instant, Option<CloseReason>)> {
+        let standing = self.activity.standing();
+        match &self.ending {
+            Some(ending) if !standing.in_flight => {
+                let since = ending.since.max(standing.quiet_since);
+                Some((since + self.patience.head, ending.reason))
+            }
+            Some(_) | None => {
+                let due = self.patience.due(standing);
+                due.map(|(at, reason)| (at, Some(reason)))
+            }
+        }
+    }
+
+    fn act(&mut self, now: Instant, reason: Option<CloseReason>) -> Step {
+        if self.ending.is_some() || reason != Some(CloseReason::Idle) {
+            return Step::Cut(reason);
+        }
+        self.ending = Some(Ending { since: now, reason });
+        Step::End
+    }
+
+    /// Ends a connection that was told to. One that has not asked for anything yet has nothing to lose.
+    fn part(&mut self, farewell: Farewell) -> Step {
+        let reason = match farewell {
+            Farewell::Drain => None,
+            Farewell::Shed => Some(CloseReason::Shed),
+        };
+        let standing = self.activity.standing();
+        let is_silent = matches!(
+            standing,
+            Standing {
+                in_flight: false,
+                head_since: Some(_),
+                ..
+            }
+        );
+        if is_silent && farewell == Farewell::Shed {
+            return Step::Cut(reason);
+        }
+        let since = self.activity.now();
+        self.ending = Some(Ending { since, reason });
+        Step::End
+    }
+
+    /// Why a connection has ended, if that was this side's doing.
+    fn reason(&self, ended: &Result<(), hyper::Error>) -> Option<CloseReason> {
+        if self.activity.has_stalled() {
+            return Some(CloseReason::Stalled);
+        }
+        if let Some(ending) = &self.ending {
+            return ending.reason;
+        }
+        let timed_out = ended.as_ref().is_err_and(hyper::Error::is_timeout);
+        timed_out.then_some(CloseReason::Ping)
+    }
+}
