@@ -19,14 +19,15 @@ const MODEL: &str = "gpt-4o";
 const FAILING: &str = "gpt-broken";
 
 /// Prompts that can be told apart. Each goes another way: whole or streamed, here or across a hop, or failed.
-const PROMPTS: usize = 200;
+const PROMPTS: usize = 400;
 
-/// Prompts that may be found afterwards: freed memory is not overwritten at once, and the allocator gives the
-/// last few pieces to nobody else. Whatever keeps prompts keeps all that go one way, which are more.
-const REMNANTS_MAX: usize = PROMPTS / 10;
+/// Prompts that may be found afterwards: freed memory is not overwritten at once, and the allocator gives some
+/// pieces to nobody else: 20 to 35 over a hop, and hardly more of thousands. Whatever keeps prompts keeps all
+/// that go one way, which are at least 53 at each node.
+const REMNANTS_MAX: usize = PROMPTS / 8;
 
 /// How often as many others follow, on connections of their own, so that each thread's memory is used again.
-const OTHERS: usize = 3;
+const OTHERS: usize = 1;
 
 /// Digits of a prompt's number.
 const DIGITS: usize = 6;
