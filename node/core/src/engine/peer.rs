@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
+    /// Requests that this node has under way there, whatever the upstream.
+    pub(super) calls: InFlight,
     pub(super) rtt: Option<Duration>,
     /// What it last told of its residency rules, in whatever life.
     pub(super) rules: Option<Arc<RulesFact>>,
@@ -88,7 +90,12 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    fn new(now: Instant, fact: UpstreamFact, returned_at: Option<Instant>) -> Self {
+    fn new(
+        now: Instant,
+        fact: UpstreamFact,
+        link: &InFlight,
+        returned_at: Option<Instant>,
+    ) -> Self {
         Self {
             others_in_flight: fact.in_flight,
             fact: Arc::new(fact),
@@ -96,7 +103,7 @@ impl Remote {
             stands_since: now,
             heard_at: now,
             ttft_heard: None,
-            in_flight: InFlight::default(),
+            in_flight: InFlight::over(link),
             hot_until: None,
             returned_at,
         }
@@ -133,6 +140,7 @@ impl Peer {
             live: false,
             died_at: Some(now),
             link: Link::Down,
+            calls: InFlight::default(),
             rtt: None,
             rules: None,
             rules_differ_since: None,
@@ -236,8 +244,8 @@ impl Peer {
         let fits = self.upstreams.len() < UPSTREAMS_MAX;
         if fits {
             let returned_at = newcomer.then_some(now);
-            self.upstreams
-                .insert(fact.name.clone(), Remote::new(now, fact, returned_at));
+            let remote = Remote::new(now, fact, &self.calls, returned_at);
+            self.upstreams.insert(remote.fact.name.clone(), remote);
         }
         fits
     }
