@@ -96,7 +96,7 @@ pub async fn hold(options: Options) -> Report {
         Mock::start("far", &[MODEL]).await,
     );
     let interval = format!("{}ms", options.interval.as_millis());
-    near.set(json!({"latency": "20ms", "chunk_interval": interval, "chunks": 100_000}))
+    near.set(json!({"latency": "20ms", "chunk_interval": interval, "chunks": 10_000}))
         .await;
     far.set(json!({"latency": "20ms"})).await;
     let mesh = mesh(&near, &far, options.streams).await;

@@ -206,8 +206,7 @@ fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>, watch: &mut Watch) {
         carry_out(hub, change);
         if hearing == Hearing::Lost {
             let code = VarInt::from_u32(close::LOST);
-            link.connection
-                .close(code, b"nothing was heard for too long");
+            link.connection.close(code, b"silent for too long");
         }
     }
     if watch.look_due(now) {

@@ -90,12 +90,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    fn new(
-        now: Instant,
-        fact: UpstreamFact,
-        link: &InFlight,
-        returned_at: Option<Instant>,
-    ) -> Self {
+    fn new(now: Instant, fact: UpstreamFact, returned_at: Option<Instant>) -> Self {
         Self {
             others_in_flight: fact.in_flight,
             fact: Arc::new(fact),
@@ -103,7 +98,7 @@ impl Remote {
             stands_since: now,
             heard_at: now,
             ttft_heard: None,
-            in_flight: InFlight::over(link),
+            in_flight: InFlight::default(),
             hot_until: None,
             returned_at,
         }
@@ -244,7 +239,8 @@ impl Peer {
         let fits = self.upstreams.len() < UPSTREAMS_MAX;
         if fits {
             let returned_at = newcomer.then_some(now);
-            let remote = Remote::new(now, fact, &self.calls, returned_at);
+            let mut remote = Remote::new(now, fact, returned_at);
+            remote.in_flight = InFlight::over(&self.calls);
             self.upstreams.insert(remote.fact.name.clone(), remote);
         }
         fits
