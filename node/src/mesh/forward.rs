@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::framed::{self, Found, Unframer};
 use super::links::{Link, Links};
 use super::session::close;
+use super::silence::Silence;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 use crate::headers;
@@ -91,10 +92,7 @@ async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
     tokio::select! {
         biased;
         answered = exchange(link, call, counted) => answered,
-        () = link.fell_silent() => Err(Failure::new(
-            Outcome::PeerLost,
-            format!("link to {} fell silent before the answer", link.peer),
-        )),
+        () = link.fell_silent() => Err(silent(&link.peer)),
     }
 }
 
@@ -141,6 +139,11 @@ pub(super) async fn open(
         }
     }
     Ok(stream)
+}
+
+fn silent(peer: &NodeName) -> Failure {
+    let detail = format!("link to {peer} fell silent before the answer");
+    Failure::new(Outcome::PeerLost, detail)
 }
 
 fn full(peer: &NodeName) -> Failure {
@@ -280,26 +283,6 @@ struct PeerBody {
     _counted: InFlightGuard,
 }
 
-/// Whether the link's silence matters to an answer's body.
-enum Silence {
-    /// It will, should nothing of the body be there when it is first asked for.
-    Unwatched,
-    /// Nothing of the body has come: the request may still go elsewhere.
-    Watched(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// The client has some of it: the answer goes on when the peer does.
-    Committed,
-}
-
-impl std::fmt::Debug for Silence {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Unwatched => "Unwatched",
-            Self::Watched(_) => "Watched",
-            Self::Committed => "Committed",
-        })
-    }
-}
-
 impl Body for PeerBody {
     type Data = Bytes;
     type Error = Failure;
@@ -335,7 +318,10 @@ impl Body for PeerBody {
                 }
                 Poll::Ready(Ok(None)) => unfinished(&body.link.peer),
                 Poll::Ready(Err(error)) => broken_off(&body.link.peer, &error),
-                Poll::Pending => ready!(body.poll_silence(context)),
+                Poll::Pending => {
+                    ready!(body.silence.poll(&body.link, context));
+                    silent(&body.link.peer)
+                }
             };
             body.ended = true;
             return Poll::Ready(Some(Err(broken)));
@@ -362,20 +348,6 @@ impl PeerBody {
             }
         }
         Ok(())
-    }
-
-    /// Ready with a failure when the link falls silent before anything of the body came.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Failure> {
-        if matches!(self.silence, Silence::Unwatched) {
-            let link = Arc::clone(&self.link);
-            self.silence = Silence::Watched(Box::pin(async move { link.fell_silent().await }));
-        }
-        let Silence::Watched(fell_silent) = &mut self.silence else {
-            return Poll::Pending;
-        };
-        ready!(fell_silent.as_mut().poll(context));
-        let detail = format!("link to {} fell silent before the answer", self.link.peer);
-        Poll::Ready(Failure::new(Outcome::PeerLost, detail))
     }
 
     /// The body came to its end: a clean one, or the failure that `code` tells.

@@ -30,6 +30,7 @@ mod receive;
 mod report;
 pub mod serve;
 mod session;
+mod silence;
 mod start;
 pub mod streams;
 pub mod table;
