@@ -19,15 +19,29 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// When the process does not run.
 #[must_use]
 pub fn peak_resident_bytes(process: u32) -> u64 {
+    status_bytes(process, "VmHWM:")
+}
+
+/// The memory that a process has resident now, in bytes (`VmRSS` of Linux).
+///
+/// # Panics
+///
+/// When the process does not run.
+#[must_use]
+pub fn resident_bytes(process: u32) -> u64 {
+    status_bytes(process, "VmRSS:")
+}
+
+fn status_bytes(process: u32, field: &str) -> u64 {
     let path = format!("/proc/{process}/status");
     let status = must(&path, std::fs::read_to_string(&path));
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kibibytes = line
         .and_then(|rest| rest.trim().strip_suffix(" kB"))
         .and_then(|number| number.trim().parse::<u64>().ok());
     match kibibytes {
         Some(kibibytes) => kibibytes * 1024,
-        None => panic!("no VmHWM in {path}"),
+        None => panic!("no {field} in {path}"),
     }
 }
 

@@ -4,8 +4,8 @@
 //!
 //! 1. [`time`], [`ids`], [`units`], [`place`], [`country`]: the vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and what that says about whom.
-//! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`share`] and [`pace`]: how much one
-//!    sender may hold, and how fast it must send.
+//! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`link`]: of the way to a peer;
+//!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
 //! 4. [`fact`], [`rumor`]: what nodes tell each other, and to whom it is pushed.
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
@@ -41,6 +41,7 @@ pub mod homes;
 pub mod ids;
 pub mod latency;
 pub mod limit;
+pub mod link;
 pub mod mode;
 pub mod notice;
 pub mod outcome;

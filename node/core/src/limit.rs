@@ -9,27 +9,53 @@ use std::time::Duration;
 
 /// Requests that this node has under way at one candidate.
 #[derive(Clone, Debug, Default)]
-pub struct InFlight(Arc<AtomicU32>);
+pub struct InFlight {
+    here: Arc<AtomicU32>,
+    /// What all candidates behind one link count on together; `None` where no link leads there.
+    link: Option<Arc<AtomicU32>>,
+}
 
 impl InFlight {
+    /// None under way yet, at a candidate that is reached over a link: each counts on `link` too.
+    pub fn over(link: &Self) -> Self {
+        Self {
+            here: Arc::default(),
+            link: Some(Arc::clone(&link.here)),
+        }
+    }
+
     /// How many are under way.
     pub fn count(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.here.load(Ordering::Relaxed)
+    }
+
+    /// How many are under way over the link that leads there; `None` where none does.
+    pub fn count_on_link(&self) -> Option<u32> {
+        let link = self.link.as_ref()?;
+        Some(link.load(Ordering::Relaxed))
     }
 
     /// Counts one more until the guard is dropped.
     pub fn enter(&self) -> InFlightGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        InFlightGuard(self.clone())
+        self.here.fetch_add(1, Ordering::Relaxed);
+        self.entered()
     }
 
     /// Counts one more until the guard is dropped, unless `max` are under way already.
     pub fn enter_below(&self, max: u32) -> Option<InFlightGuard> {
         let below = |count: u32| (count < max).then(|| count + 1);
         let entered = self
-            .0
+            .here
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below);
-        entered.is_ok().then(|| InFlightGuard(self.clone()))
+        entered.is_ok().then(|| self.entered())
+    }
+
+    /// One was counted here: counts it on the link, and both until the guard is dropped.
+    fn entered(&self) -> InFlightGuard {
+        if let Some(link) = &self.link {
+            link.fetch_add(1, Ordering::Relaxed);
+        }
+        InFlightGuard(self.clone())
     }
 }
 
@@ -39,7 +65,10 @@ pub struct InFlightGuard(InFlight);
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.here.fetch_sub(1, Ordering::Relaxed);
+        if let Some(link) = &self.0.link {
+            link.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -164,6 +193,19 @@ mod tests {
         let budget = RetryBudget::default();
         budget.refill(Duration::from_millis(500));
         assert_eq!(retries_left(&budget, false), 5);
+    }
+
+    #[test]
+    fn candidates_behind_one_link_count_on_it_together() {
+        let link = InFlight::default();
+        let (one, other) = (InFlight::over(&link), InFlight::over(&link));
+        let guards = [one.enter_below(2), one.enter_below(2), Some(other.enter())];
+        assert!(guards.iter().all(Option::is_some) && one.enter_below(2).is_none());
+        assert_eq!((one.count(), other.count()), (2, 1));
+        assert_eq!(one.count_on_link(), Some(3));
+        drop(guards);
+        assert_eq!(other.count_on_link(), Some(0));
+        assert_eq!(link.count_on_link(), None);
     }
 
     #[test]

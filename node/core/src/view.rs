@@ -14,12 +14,13 @@ use std::time::Duration;
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::limit::InFlight;
+use crate::link;
 use crate::place::Place;
 use crate::residency::MeshRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
 
-/// The share of its limit at which an upstream counts as hot (Prequal's rule, NSDI 2024).
+/// The share of its limit at which an upstream, or the link to it, counts as hot (Prequal's rule, NSDI 2024).
 const HOT_LOAD: f64 = 0.85;
 
 /// The mesh as one node sees it at one moment.
@@ -221,9 +222,27 @@ impl UpstreamView {
         Share::of(self.in_flight(), self.in_flight_max)
     }
 
-    /// Whether it is nearly full, or told us lately that it is.
+    /// How full the link that leads there is; zero where none does.
+    pub fn link_load(&self) -> Share {
+        let calls = self.in_flight.count_on_link().unwrap_or_default();
+        Share::of(calls, link::CALLS_MAX)
+    }
+
+    /// Whether the link that leads there takes one more request, or none leads there.
+    pub fn has_link_room(&self) -> bool {
+        let calls = self.in_flight.count_on_link();
+        calls.is_none_or(|calls| calls < link::CALLS_MAX)
+    }
+
+    /// Whether it or the link to it is nearly full, or it told us lately that it is.
     pub fn is_hot(&self, now: Instant) -> bool {
-        self.load().get() >= HOT_LOAD || self.hot_until.is_some_and(|until| now < until)
+        let fullest = self.load().get().max(self.link_load().get());
+        fullest >= HOT_LOAD || self.hot_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether a request may go there at `now`: new work may, and the way has room for it.
+    pub fn takes_work(&self, now: Instant) -> bool {
+        self.is_usable(now) && self.has_link_room()
     }
 
     /// Whether new work may go there at `now`.

@@ -10,6 +10,7 @@ use grapevine_core::fact::{Phase, Standing};
 use grapevine_core::forwarding::{Forwarding, Scope};
 use grapevine_core::ids::{ModelName, NodeName, UpstreamName};
 use grapevine_core::limit::InFlightGuard;
+use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::Refusal;
 use grapevine_core::residency::Question;
 use grapevine_core::share::{Held, Over};
@@ -27,9 +28,14 @@ use crate::{asked, headers};
 /// A request is forwarded once.
 const HOPS_MAX: u8 = 1;
 
-/// Forwarded requests under way at this node at most. One peer alone gets half of them: above the streams
+/// Forwarded requests under way at this node at most. One peer alone gets half of them: above the requests
 /// that one link carries.
 const UNDERWAY_MAX: u64 = 32_768;
+
+const _: () = assert!(
+    UNDERWAY_MAX / 2 >= CALLS_MAX as u64,
+    "one peer's share is a full link"
+);
 
 /// Forwarded requests under way here.
 #[derive(Clone, Debug, Default)]

@@ -9,27 +9,37 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_core::link::{CALLS_MAX, LOST};
 use quinn::congestion::BbrConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 
 use super::credentials::Credentials;
+use super::inside::INSIDE_MAX;
 use super::tls::{self, TlsError};
 
-/// A connection without a packet for this long is gone. With [`KEEP_ALIVE`]: no connection lost in
-/// 100 s at 5 % packet loss and round trips up to 172 ms; a killed peer is seen after 0.8 s.
-pub const IDLE_TIMEOUT: Duration = Duration::from_millis(600);
+/// A connection without a packet for this long is gone, and with it all that runs over it. What is to be
+/// noticed sooner is noticed above QUIC.
+pub const IDLE_TIMEOUT: Duration = LOST;
 
-/// A quiet connection sends a packet this often: four chances within [`IDLE_TIMEOUT`].
+/// A quiet connection sends a packet this often: three chances before its silence counts. With it no link
+/// was silent for 600 ms in 100 s at 5 % packet loss and round trips up to 172 ms.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(150);
 
 /// The round trip assumed before one is measured: a lost first packet costs 0.3 s, not 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// Forwarded requests under way on one connection. QUIC's wait beyond it is silent, so admission is
-/// decided above it.
-pub const CALLS_MAX: u32 = 1_024;
+/// Streams of forwarded requests and calls to the inside on one connection. QUIC's wait beyond it is
+/// silent, so admission is decided above it, and this is more than admission ever lets in: an eighth that
+/// the peer learns of later (quinn tells freed streams in such steps), and streams that are over and not yet
+/// acknowledged. Each costs its connection some 40 bytes, used or not.
+pub const STREAMS_MAX: u32 = 14_000;
+
+const _: () = assert!(
+    CALLS_MAX + INSIDE_MAX + STREAMS_MAX / 8 + 1_000 <= STREAMS_MAX,
+    "admission stays below the limit of streams"
+);
 
 /// Gossip messages, rumors and the greeting under way on one connection.
 pub const MESSAGES_MAX: u32 = 256;
@@ -120,7 +130,7 @@ fn transport() -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(INITIAL_RTT)
-        .max_concurrent_bidi_streams(VarInt::from_u32(CALLS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(MESSAGES_MAX))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))

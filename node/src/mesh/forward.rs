@@ -3,31 +3,29 @@
 //! Runs on the caller's thread: one stream of the peer's connection for each call, no lock of ours.
 //! Dropping the future or the body resets the stream, which the peer sees within one round trip.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
+use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame};
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::framed::{self, Found, Unframer};
 use super::links::{Link, Links};
 use super::session::close;
+use super::silence::Silence;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
 use crate::headers;
-
-/// How long a call may wait for a stream: longer means that the peer's limit of streams is reached.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Forwards calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -86,16 +84,15 @@ pub(super) fn is_superfluous(link: &Link) -> bool {
     )
 }
 
-/// Sends the call and waits for the head of its answer, as long as the link speaks.
+/// Sends the call and waits for the head of its answer, as long as the link speaks. Refuses at once where
+/// the link carries all that it may.
 async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
-    let counted = link.calls.enter();
+    let counted = link.sent.enter_below(CALLS_MAX);
+    let counted = counted.ok_or_else(|| full(&link.peer))?;
     tokio::select! {
         biased;
         answered = exchange(link, call, counted) => answered,
-        () = link.fell_silent() => Err(Failure::new(
-            Outcome::PeerLost,
-            format!("link to {} fell silent before the answer", link.peer),
-        )),
+        () = link.fell_silent() => Err(silent(&link.peer)),
     }
 }
 
@@ -118,13 +115,13 @@ pub(super) async fn open(
     head: Bytes,
     body: Bytes,
 ) -> Result<CallStream, Failure> {
-    let opened = timeout(OPEN_TIMEOUT, link.connection.open_bi()).await;
-    let (send, recv) = match opened {
-        Ok(Ok(halves)) => halves,
-        Ok(Err(error)) => return Err(lost(&link.peer, &error)),
-        Err(_) => {
-            let detail = format!("{} takes no more streams", link.peer);
-            return Err(Failure::new(Outcome::Refused(Refusal::Full), detail));
+    let (send, recv) = {
+        let mut opening = pin!(link.connection.open_bi());
+        // Asked once: QUIC would wait for a stream in silence, and for as long as the peer likes.
+        match poll_fn(|context| Poll::Ready(opening.as_mut().poll(context))).await {
+            Poll::Ready(Ok(halves)) => halves,
+            Poll::Ready(Err(error)) => return Err(lost(&link.peer, &error)),
+            Poll::Pending => return Err(full(&link.peer)),
         }
     };
     let mut stream = CallStream::new(send, recv, reset::CANCELLED);
@@ -142,6 +139,16 @@ pub(super) async fn open(
         }
     }
     Ok(stream)
+}
+
+fn silent(peer: &NodeName) -> Failure {
+    let detail = format!("link to {peer} fell silent before the answer");
+    Failure::new(Outcome::PeerLost, detail)
+}
+
+fn full(peer: &NodeName) -> Failure {
+    let detail = format!("link to {peer} takes no more requests");
+    Failure::new(Outcome::Refused(Refusal::Full), detail)
 }
 
 fn encode_head(call: &Call) -> Result<Vec<u8>, Failure> {
@@ -198,6 +205,7 @@ fn start(
                 unframer: Unframer::default(),
                 left: headers::content_length(&headers).filter(|_| !has_no_body),
                 ended: false,
+                silence: Silence::Unwatched,
                 _counted: counted,
             };
             Ok(Answer {
@@ -271,6 +279,7 @@ struct PeerBody {
     /// Bytes still to come, where the head says how many.
     left: Option<u64>,
     ended: bool,
+    silence: Silence,
     _counted: InFlightGuard,
 }
 
@@ -289,6 +298,7 @@ impl Body for PeerBody {
         loop {
             match body.unframer.next() {
                 Found::Data(data) => {
+                    body.silence = Silence::Committed;
                     let frame = body.count(&data).map(|()| Frame::data(data));
                     return Poll::Ready(Some(frame));
                 }
@@ -297,14 +307,21 @@ impl Body for PeerBody {
             }
             // The future holds no state of its own: the stream keeps the waker, so that one made anew
             // for each poll goes on where the last one was dropped.
-            let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
-            let broken = match ready!(read.poll(context)) {
-                Ok(Some(chunk)) => {
+            let read = {
+                let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
+                read.poll(context)
+            };
+            let broken = match read {
+                Poll::Ready(Ok(Some(chunk))) => {
                     body.unframer.feed(chunk.bytes);
                     continue;
                 }
-                Ok(None) => unfinished(&body.link.peer),
-                Err(error) => broken_off(&body.link.peer, &error),
+                Poll::Ready(Ok(None)) => unfinished(&body.link.peer),
+                Poll::Ready(Err(error)) => broken_off(&body.link.peer, &error),
+                Poll::Pending => {
+                    ready!(body.silence.poll(&body.link, context));
+                    silent(&body.link.peer)
+                }
             };
             body.ended = true;
             return Poll::Ready(Some(Err(broken)));

@@ -23,11 +23,12 @@ use arc_swap::{ArcSwap, Guard};
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{Generation, NodeName};
 use grapevine_core::limit::InFlight;
+use grapevine_core::link::Hearing;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::inside::InsideCalls;
 use super::outbox::Outbox;
-use super::ping::Hearing;
+use super::rank::Rank;
 pub use super::table::Table;
 
 /// Connections to one peer at most; a peer that opens more is at fault.
@@ -59,6 +60,10 @@ pub struct Link {
     pub outbox: Outbox,
     /// Forwarded requests under way on it, both ways.
     pub calls: InFlight,
+    /// Those of them that this node sent.
+    pub sent: InFlight,
+    /// Those of them that this node serves.
+    pub served: InFlight,
     /// Calls to the insides of both ends that are under way on it.
     pub(super) inside: InsideCalls,
     silent: watch::Sender<bool>,
@@ -129,6 +134,7 @@ pub struct LinkParts {
 impl Link {
     /// A link that has just been greeted.
     pub fn new(parts: LinkParts) -> Self {
+        let calls = InFlight::default();
         Self {
             peer: parts.peer,
             generation: parts.generation,
@@ -139,7 +145,9 @@ impl Link {
             serial: parts.serial,
             connection: parts.connection,
             outbox: parts.outbox,
-            calls: InFlight::default(),
+            sent: InFlight::over(&calls),
+            served: InFlight::over(&calls),
+            calls,
             inside: InsideCalls::default(),
             silent: watch::Sender::new(false),
             heard: AtomicBool::new(true),
@@ -184,28 +192,6 @@ impl Link {
             dialled_here: self.dialled_here,
             serial: self.serial,
         }
-    }
-}
-
-/// What decides between two connections to the same peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rank {
-    generation: Generation,
-    speaks: bool,
-    dialled_here: bool,
-    serial: u64,
-}
-
-impl Rank {
-    /// A key whose greatest value is used; `smaller_here` says whether this node's name is smaller.
-    fn key(self, smaller_here: bool) -> impl Ord {
-        let age = if self.dialled_here {
-            u64::MAX - self.serial
-        } else {
-            self.serial
-        };
-        let by_smaller = self.dialled_here == smaller_here;
-        (self.generation, self.speaks, by_smaller, age)
     }
 }
 
@@ -283,15 +269,16 @@ impl Links {
         self.choose(&mut all, &link.peer)
     }
 
-    /// Notes whether a link speaks and chooses again.
+    /// Notes whether a link speaks and chooses again. One that is [`Hearing::Lost`] is silent until its
+    /// connection ends.
     pub fn heard(&self, link: &Link, hearing: Hearing) -> Change {
         let mut all = self.lock();
-        link.set_silent(hearing == Hearing::Silent);
+        link.set_silent(hearing != Hearing::Heard);
         let change = self.choose(&mut all, &link.peer);
         if self.is_used(link) {
             let peer = link.peer.clone();
             all.tell(match hearing {
-                Hearing::Silent => Event::LinkSilent { peer },
+                Hearing::Silent | Hearing::Lost => Event::LinkSilent { peer },
                 Hearing::Heard => Event::LinkHeard { peer },
             });
         }
@@ -352,57 +339,5 @@ impl All {
     fn tell(&self, event: Event) {
         // Full only when the engine has stopped taking events altogether; the node is ending then.
         let _ = self.events.try_send(event);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rank(generation: u64, dialled_here: bool, serial: u64) -> Rank {
-        Rank {
-            generation: Generation(generation),
-            speaks: true,
-            dialled_here,
-            serial,
-        }
-    }
-
-    fn wins(winner: Rank, loser: Rank, smaller_here: bool) -> bool {
-        winner.key(smaller_here) > loser.key(smaller_here)
-    }
-
-    #[test]
-    fn both_ends_choose_the_connection_dialled_by_the_smaller_name() {
-        let (mine, theirs) = (rank(1, true, 1), rank(1, false, 2));
-        assert!(wins(mine, theirs, true));
-        // The same two connections as the other end sees them.
-        let (mine, theirs) = (rank(1, true, 2), rank(1, false, 1));
-        assert!(wins(theirs, mine, false));
-    }
-
-    #[test]
-    fn later_life_wins_whoever_dialled() {
-        for smaller_here in [false, true] {
-            for dialled_here in [false, true] {
-                let newer = rank(2, dialled_here, 1);
-                assert!(wins(newer, rank(1, !dialled_here, 2), smaller_here));
-            }
-        }
-    }
-
-    #[test]
-    fn silent_connection_gives_way() {
-        let silent = Rank {
-            speaks: false,
-            ..rank(1, true, 1)
-        };
-        assert!(wins(rank(1, false, 2), silent, true));
-    }
-
-    #[test]
-    fn dialler_keeps_its_oldest_and_the_other_end_takes_the_newest() {
-        assert!(wins(rank(1, true, 1), rank(1, true, 2), true));
-        assert!(wins(rank(1, false, 2), rank(1, false, 1), true));
     }
 }

@@ -1,8 +1,8 @@
 //! The mesh: identities, one QUIC endpoint, links to peers, gossip and forwarded requests over them.
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`authority`] (who
-//! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], [`ping`] (what a link is and which one
-//! is used); [`forward`] and [`serve`] (a call's two ends), `receive` (a call's body), `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links)
+//! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], `gone` (what a link is, which one is used,
+//! when it ends); [`forward`] and [`serve`] (a call's two ends), `receive` (a call's body), `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links)
 //! and [`gossip`] itself.
 //!
 //! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
@@ -15,6 +15,7 @@ mod dial;
 pub mod endpoint;
 pub mod forward;
 mod framed;
+mod gone;
 pub mod gossip;
 pub mod hello;
 mod hub;
@@ -24,11 +25,12 @@ pub mod links;
 mod messages;
 pub mod outbox;
 mod outgoing;
-pub mod ping;
+mod rank;
 mod receive;
 mod report;
 pub mod serve;
 mod session;
+mod silence;
 mod start;
 pub mod streams;
 pub mod table;

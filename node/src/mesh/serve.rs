@@ -12,6 +12,7 @@ use bytes::Bytes;
 use grapevine_core::fact::Phase;
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::UpstreamName;
+use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
 use grapevine_proto::frame::{
     HEAD_BYTES_MAX, InsideHead, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
@@ -101,6 +102,10 @@ async fn serve_request<L: CallLocal>(
 ) {
     let deadline = Instant::now() + head.remaining.min(DEADLINE_MAX);
     let upstream = head.upstream.clone();
+    let Some(_served) = link.served.enter_below(CALLS_MAX) else {
+        let refusal = refused(Refusal::Full, "the link carries as many requests as it may");
+        return refuse(hub, link, &mut stream, Some(&upstream), refusal).await;
+    };
     let admitted = admit(hub, head);
     let taken = match admitted {
         Ok((scope, call)) => {

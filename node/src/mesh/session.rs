@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_core::engine::Event;
+use grapevine_core::link::{self, Hearing, Watch};
 use grapevine_proto::frame::{Datagram, Ping, Pong};
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::gone;
 use super::hello::{self, GreetError};
 use super::hub::{Hub, own_loads};
 use super::links::{AdmitError, Change, Link, LinkParts};
 use super::messages::{self, Intake};
 use super::outbox;
-use super::ping::{self, Watch};
 use super::serve;
 use crate::exchange::CallLocal;
 
@@ -37,6 +38,8 @@ pub(super) mod close {
     pub(crate) const SUPERFLUOUS: u32 = 3;
     /// The peer is not who it must be, or too many are connected.
     pub(crate) const REFUSED: u32 = 4;
+    /// Nothing was heard of the peer for too long, or its process is gone.
+    pub(crate) const LOST: u32 = 5;
 }
 
 /// Why a connection did not become a link.
@@ -177,7 +180,7 @@ async fn listen<L: CallLocal>(
     intake: &Intake,
 ) -> ConnectionError {
     let mut watch = Watch::new(hub.desk.now());
-    let mut poll = tokio::time::interval(ping::POLL);
+    let mut poll = tokio::time::interval(link::POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -187,8 +190,8 @@ async fn listen<L: CallLocal>(
             },
             _ = poll.tick() => {
                 look(hub, link, &mut watch);
-                if hub.links.table().by_name.len() > ping::POLL_LINKS_MAX {
-                    poll.reset_after(ping::POLL_MANY);
+                if hub.links.table().by_name.len() > link::POLL_LINKS_MAX {
+                    poll.reset_after(link::POLL_MANY);
                 }
             }
         }
@@ -201,6 +204,13 @@ fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>, watch: &mut Watch) {
     if let Some(hearing) = watch.polled(now, received) {
         let change = hub.links.heard(link, hearing);
         carry_out(hub, change);
+        if hearing == Hearing::Lost {
+            let code = VarInt::from_u32(close::LOST);
+            link.connection.close(code, b"silent for too long");
+        }
+    }
+    if watch.look_due(now) {
+        gone::look(link);
     }
     if let Some(sequence) = watch.ping_due(now) {
         let ping = Ping { sequence }.encode();

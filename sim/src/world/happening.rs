@@ -73,6 +73,13 @@ pub(super) enum Happening {
     Ends { attempt: (u64, u32) },
     /// A caller's wish to end a call reaches its owner.
     Cancels { call: (u64, u32) },
+    /// What a cut way held up is sent again.
+    SendsAgain {
+        from: NodeIndex,
+        to: NodeIndex,
+        attempt: (u64, u32),
+        word: Word,
+    },
     /// A request's time is over.
     Deadline { request: u64 },
     /// A fault begins.
@@ -89,6 +96,15 @@ pub(super) enum Happening {
     Closes { node: NodeIndex, life: LifeNumber },
     /// Checkers look at the whole.
     Inspection,
+}
+
+/// What ends something on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The answer has come whole.
+    End,
+    /// The caller does not wait any more.
+    Cancel,
 }
 
 impl Happening {
@@ -122,6 +138,7 @@ impl Happening {
             Self::Closes { node, .. } => (24, u64::from(node.0)),
             Self::Inspection => (25, 0),
             Self::Awaits { call } => (26, attempt(call)),
+            Self::SendsAgain { attempt: it, .. } => (27, attempt(it)),
         }
     }
 
@@ -139,6 +156,7 @@ impl Happening {
             | Self::Probed { node, .. } => Some(*node),
             Self::Enters { entry, .. } => Some(*entry),
             Self::Hops { owner, .. } => Some(owner.0),
+            Self::SendsAgain { from, .. } => Some(*from),
             _ => None,
         }
     }

@@ -1,41 +1,37 @@
 //! Connections between nodes: kept warm, pinged, found silent, lost, dialled again.
 //!
-//! The times are the product's (`endpoint.rs`, `ping.rs`, `warm.rs` and `dial.rs` of its mesh). Of the
-//! packets of a connection only the keep-alives are followed, by a draw each.
+//! What silence means is core's (`link.rs`); other times are the product's (`endpoint.rs`, `warm.rs` and
+//! `dial.rs` of its mesh). Of the packets of a connection only the keep-alives are followed, by a draw each,
+//! and the pings. A host whose node crashed still answers that nobody listens there.
 
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
+use grapevine_core::link::{self, ECHO_MISSING, Hearing, LOST, POLL, UNECHOED_MIN};
 use grapevine_core::outcome::Outcome;
-use grapevine_proto::frame::{Datagram, Ping, Pong};
 
+use super::happening::Word;
 use super::node::{Life, LifeNumber, Link};
 use super::{Happening, World};
-use crate::membership::{Carrier, NodeIndex};
-
-/// How often packets are counted.
-const POLL: Duration = Duration::from_millis(50);
+use crate::membership::NodeIndex;
 
 /// A keep-alive comes with every third look.
 const POLLS_PER_KEEP_ALIVE: u64 = 3;
 
-/// No packet for this long: no new work for the peer.
-const SILENCE: Duration = Duration::from_millis(500);
+/// While echoes are missing a ping is sent with every second look.
+const POLLS_PER_PING_UNECHOED: u64 = 2;
 
-/// No packet for this long: the connection is gone (idle timeout and keep-alive).
-const LOST: Duration = Duration::from_millis(750);
+/// How often what a cut way holds up is sent again.
+const SEND_AGAIN: Duration = Duration::from_millis(250);
 
-/// How often a ping is sent, and what is missing is dialled.
-const PING: Duration = Duration::from_millis(500);
+/// The bytes of an answer's last packet, and of a cancellation.
+const WORD_BYTES: usize = 100;
 
 /// Up to this many members all stay connected; beyond it these.
 const ALL_MAX: usize = 64;
 const NEAREST: usize = 8;
 const OTHERS: usize = 4;
-
-/// The longest echo.
-const DATAGRAM_BYTES_MAX: usize = 1_200;
 
 /// A keep-alive's bytes on the wire.
 const KEEP_ALIVE_BYTES: usize = 40;
@@ -71,35 +67,56 @@ impl World {
             return;
         };
         for (peer, link) in &mut life.links {
-            // While all was calm everything came, and nobody looked.
-            link.heard_at = link.heard_at.max(self.calm_until);
-            let silence = now.since(link.heard_at);
-            if silence >= LOST {
-                changes.push((*peer, Change::Lost));
-                continue;
-            }
-            if (tick + u64::from(peer.0)).is_multiple_of(POLLS_PER_KEEP_ALIVE) {
-                match self.keep_alive((node, number), *peer, link.life) {
-                    KeepAlive::Comes => link.heard_at = now,
-                    KeepAlive::Reset => changes.push((*peer, Change::Lost)),
-                    KeepAlive::Missing => {}
-                }
-            }
-            let is_silent = now.since(link.heard_at) >= SILENCE;
-            if is_silent != link.silent {
-                link.silent = is_silent;
-                let change = if is_silent {
-                    Change::Silent
-                } else {
-                    Change::Heard
-                };
-                changes.push((*peer, change));
-            }
+            let change = self.looked_at((node, number), *peer, link, tick);
+            changes.extend(change.map(|change| (*peer, change)));
         }
         self.nodes[node.at()].life = Some(life);
         for (peer, change) in changes {
             self.link_changed(node, peer, change);
         }
+    }
+
+    /// What a look at one end of a connection finds changed.
+    fn looked_at(
+        &mut self,
+        (node, number): (NodeIndex, LifeNumber),
+        peer: NodeIndex,
+        link: &mut Link,
+        tick: u64,
+    ) -> Option<Change> {
+        let now = self.now;
+        // While all was calm everything came, and nobody looked.
+        link.heard_at = link.heard_at.max(self.calm_until);
+        link.echoed_at = link.echoed_at.max(self.calm_until);
+        let is_missing = now.since(link.echoed_at) >= ECHO_MISSING;
+        if is_missing && tick.is_multiple_of(POLLS_PER_PING_UNECHOED) {
+            link.unechoed = link.unechoed.saturating_add(1);
+            if self.echoes((node, number), peer, link.life) {
+                link.echoed(now);
+            }
+        }
+        if (tick + u64::from(peer.0)).is_multiple_of(POLLS_PER_KEEP_ALIVE) {
+            match self.keep_alive((node, number), peer, link.life) {
+                KeepAlive::Comes => link.heard_at = now,
+                KeepAlive::Reset => return Some(Change::Lost),
+                KeepAlive::Missing => {}
+            }
+        }
+        let unechoed = match link.unechoed < UNECHOED_MIN {
+            true => Duration::ZERO,
+            false => now.since(link.echoed_at),
+        };
+        let found = link::silence(now.since(link.heard_at), unechoed);
+        if found == Some(Hearing::Lost) || found.is_some() && self.is_gone(node, peer) {
+            return Some(Change::Lost);
+        }
+        let is_silent = found.is_some();
+        let changed = is_silent != link.silent;
+        link.silent = is_silent;
+        changed.then_some(match is_silent {
+            true => Change::Silent,
+            false => Change::Heard,
+        })
     }
 
     /// What comes of a peer's keep-alive to one end of a connection.
@@ -130,6 +147,40 @@ impl World {
             KeepAlive::Comes
         } else {
             KeepAlive::Missing
+        }
+    }
+
+    /// Whether a peer's host says that nobody listens there.
+    fn is_gone(&self, node: NodeIndex, peer: NodeIndex) -> bool {
+        let is_cut = self.network.is_cut(node, peer) || self.network.is_cut(peer, node);
+        !is_cut && !self.nodes[peer.at()].is_alive()
+    }
+
+    /// Sends what ends an answer, or a call, on its stream: while the way is cut and the connection
+    /// stands, again and again.
+    pub(super) fn send_word(
+        &mut self,
+        (from, to): (NodeIndex, NodeIndex),
+        attempt: (u64, u32),
+        word: Word,
+    ) {
+        if let Some(at) = self.network.stream(self.now, from, to, WORD_BYTES) {
+            let arrives = match word {
+                Word::End => Happening::Ends { attempt },
+                Word::Cancel => Happening::Cancels { call: attempt },
+            };
+            self.plan(at, arrives);
+            return;
+        }
+        let life = self.nodes[from.at()].life.as_ref();
+        if life.is_some_and(|life| life.links.contains_key(&to)) {
+            let again = Happening::SendsAgain {
+                from,
+                to,
+                attempt,
+                word,
+            };
+            self.plan(self.now + SEND_AGAIN, again);
         }
     }
 
@@ -176,85 +227,6 @@ impl World {
             let calls: Vec<(u64, u32)> = from_there.map(|(key, _)| *key).collect();
             calls.into_iter().for_each(|call| self.cancelled(call));
         }
-    }
-
-    pub(super) fn ping(&mut self, node: NodeIndex, number: LifeNumber) {
-        if !self.is_life(node, number) {
-            return;
-        }
-        let now = self.now;
-        self.plan(now + PING, Happening::Ping { node, life: number });
-        let Some(life) = &self.nodes[node.at()].life else {
-            return;
-        };
-        let peers: Vec<NodeIndex> = life.links.keys().copied().collect();
-        self.drop_view(node);
-        let sequence = now.since_start().as_millis() as u64;
-        for peer in peers {
-            if self.nodes[peer.at()].runs(now) {
-                self.ping_one(node, number, peer, sequence);
-            }
-        }
-        self.dial_wanted(node);
-    }
-
-    fn ping_one(&mut self, node: NodeIndex, life: LifeNumber, peer: NodeIndex, sequence: u64) {
-        let now = self.now;
-        let ping = Ping { sequence }.encode();
-        self.network.count(node, ping.len());
-        let Some(there_at) = self.network.carry(now, node, peer, ping.len()) else {
-            return;
-        };
-        let Some(there) = &self.nodes[peer.at()].life else {
-            return;
-        };
-        let loads = there.engine.own_loads();
-        let datagram = Pong { sequence, loads }.encode(DATAGRAM_BYTES_MAX);
-        self.network.count(peer, datagram.len());
-        let back_at = self.network.carry(there_at, peer, node, datagram.len());
-        if let Some(at) = back_at {
-            let pong = Happening::Pong {
-                node,
-                life,
-                peer,
-                round_trip: at.since(now),
-                datagram,
-            };
-            self.plan(at, pong);
-        }
-    }
-
-    pub(super) fn pong(
-        &mut self,
-        node: NodeIndex,
-        number: LifeNumber,
-        peer: NodeIndex,
-        round_trip: Duration,
-        datagram: &[u8],
-    ) {
-        let now = self.now;
-        let life = self.nodes[node.at()].life.as_mut();
-        let life = life.filter(|life| life.number == number);
-        let Some(link) = life.and_then(|life| life.links.get_mut(&peer)) else {
-            return;
-        };
-        link.heard_at = now;
-        let before = link.round_trip();
-        let rtt = link.sampled(round_trip);
-        let Ok(Datagram::Pong(pong)) = Datagram::decode(datagram) else {
-            return;
-        };
-        let name = self.nodes[peer.at()].name.clone();
-        // The same again would change nothing that the load does not.
-        let measured = (before != Some(rtt)).then(|| Event::RttMeasured {
-            peer: name.clone(),
-            rtt,
-        });
-        let loads = Event::LoadHeard {
-            peer: name,
-            loads: pong.loads,
-        };
-        self.tell_quietly(node, measured.into_iter().chain([loads]));
     }
 
     /// Dials the peers that a node wants a connection to and has none.

@@ -16,6 +16,7 @@ mod fault;
 mod happening;
 mod links;
 pub(crate) mod node;
+mod pings;
 mod policy;
 mod request;
 mod serve;
@@ -193,6 +194,12 @@ impl World {
             Happening::BodyEnds { call } => self.body_ends(call),
             Happening::Returns { attempt, frame } => self.returns(attempt, &frame),
             Happening::Ends { attempt } => self.answer_ends(attempt),
+            Happening::SendsAgain {
+                from,
+                to,
+                attempt,
+                word,
+            } => self.send_word((from, to), attempt, word),
             Happening::Cancels { call } => self.cancelled(call),
             Happening::Deadline { request } => self.deadline(request),
             Happening::Breaks { fault } => self.breaks(fault),

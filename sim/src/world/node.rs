@@ -79,6 +79,9 @@ pub(super) struct Link {
     /// The life of the peer that it leads to.
     pub(super) life: LifeNumber,
     pub(super) heard_at: Instant,
+    pub(super) echoed_at: Instant,
+    /// Pings since then.
+    pub(super) unechoed: u32,
     pub(super) silent: bool,
     /// Round trips of which the least counts, in nanoseconds; those that nothing was measured for yet are the
     /// longest there are. Held in place: a link is looked at with every echo.
@@ -94,10 +97,18 @@ impl Link {
         Self {
             life,
             heard_at: now,
+            echoed_at: now,
+            unechoed: 0,
             silent: false,
             samples: [u64::MAX; SAMPLES],
             next: 0,
         }
+    }
+
+    /// An echo came.
+    pub(super) const fn echoed(&mut self, now: Instant) {
+        self.echoed_at = now;
+        self.unechoed = 0;
     }
 
     /// The one to go by; `None` before the first.

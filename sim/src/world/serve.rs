@@ -17,6 +17,7 @@ use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
 };
 
+use super::happening::Word;
 use super::node::LifeNumber;
 use super::{Happening, World};
 use crate::chance;
@@ -312,8 +313,8 @@ impl World {
         self.call_over(key, outcome, None);
         if owner == entry {
             self.answer_ends(key);
-        } else if let Some(at) = self.network.stream(self.now, owner, entry, 200) {
-            self.plan(at, Happening::Ends { attempt: key });
+        } else {
+            self.send_word((owner, entry), key, Word::End);
         }
     }
 

@@ -84,6 +84,9 @@ impl Happening {
             Self::BodyEnds { call: it } => format!("the body of {} ends", call(it)),
             Self::Returns { attempt, .. } => format!("the answer of {} is back", call(attempt)),
             Self::Ends { attempt } => format!("the answer of {} has come whole", call(attempt)),
+            Self::SendsAgain { attempt, .. } => {
+                format!("the end of {} is sent again", call(attempt))
+            }
             Self::Cancels { call: it } => format!("{} is cancelled", call(it)),
             Self::Deadline { request } => format!("the time of request {request} is over"),
             Self::Breaks { fault } => format!("fault {fault} begins"),

@@ -12,9 +12,10 @@ use grapevine_core::outcome::{Blame, Next, Outcome, RetryOn};
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 
+use super::happening::Word;
 use super::node;
 use super::serve::SHUNNED_FOR;
-use super::{Happening, Policy, World};
+use super::{Policy, World};
 use crate::check::Seen;
 use crate::record::{Answered, Ending};
 
@@ -185,9 +186,8 @@ impl World {
             self.tell(entry, Event::AttemptEnded(report));
             if matches!(outcome, Outcome::PeerLost | Outcome::DeadlinePassed)
                 && let Some(owner) = node::index_of(&key.0)
-                && let Some(at) = self.network.stream(now, entry, owner, 40)
             {
-                self.plan(at, Happening::Cancels { call });
+                self.send_word((entry, owner), call, Word::Cancel);
             }
         } else if outcome == Outcome::DeadlinePassed {
             drop(attempt);

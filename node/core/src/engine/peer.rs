@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
     pub(super) link: Link,
+    /// Requests that this node has under way there, whatever the upstream.
+    pub(super) calls: InFlight,
     pub(super) rtt: Option<Duration>,
     /// What it last told of its residency rules, in whatever life.
     pub(super) rules: Option<Arc<RulesFact>>,
@@ -133,6 +135,7 @@ impl Peer {
             live: false,
             died_at: Some(now),
             link: Link::Down,
+            calls: InFlight::default(),
             rtt: None,
             rules: None,
             rules_differ_since: None,
@@ -236,8 +239,9 @@ impl Peer {
         let fits = self.upstreams.len() < UPSTREAMS_MAX;
         if fits {
             let returned_at = newcomer.then_some(now);
-            self.upstreams
-                .insert(fact.name.clone(), Remote::new(now, fact, returned_at));
+            let mut remote = Remote::new(now, fact, returned_at);
+            remote.in_flight = InFlight::over(&self.calls);
+            self.upstreams.insert(remote.fact.name.clone(), remote);
         }
         fits
     }

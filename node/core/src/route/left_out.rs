@@ -34,6 +34,8 @@ pub enum Absence {
     Silent,
     /// Its node shuts down or is not ready.
     Closed,
+    /// The link to its node carries as many requests as it may.
+    LinkFull,
     /// Its owner ejected it.
     Ejected,
     /// Its owner is trying whether it is well again.
@@ -98,6 +100,9 @@ fn absence(candidate: &Candidate, ask: &Ask<'_>, choices: &[Choice], now: Instan
             Standing::Ready => {}
         }
     }
+    if !upstream.has_link_room() {
+        return Absence::LinkFull;
+    }
     match choices.len() >= ask.attempts_max.max(1) as usize {
         true => Absence::AttemptsSpent,
         false => Absence::OutsideWindow,
@@ -113,6 +118,7 @@ impl Absence {
             Self::Down => "down",
             Self::Silent => "silent",
             Self::Closed => "draining",
+            Self::LinkFull => "link-full",
             Self::Ejected => "ejected",
             Self::Probing => "probing",
             Self::CoolingDown => "cooldown",

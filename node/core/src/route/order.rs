@@ -133,7 +133,7 @@ fn window<'a>(
     rng: &mut impl Rng,
 ) -> Vec<Scored<'a>> {
     let fits =
-        |candidate: &&Arc<Candidate>| candidate.upstream.is_usable(now) && ask.allows(candidate);
+        |candidate: &&Arc<Candidate>| candidate.upstream.takes_work(now) && ask.allows(candidate);
     let fitting = usable.iter().filter(fits);
     let ordered = match (ask.strategy, ask.session) {
         (Strategy::Geo, _) => Some(geo::nearest(fitting.clone(), ask, now)),

@@ -73,7 +73,7 @@ pub fn plan(
         push_trial(&mut choices, &tier.unusable, ask, now);
         let later = routes.tiers[index + 1..].iter();
         let mut later = later.flat_map(|tier| &tier.usable);
-        let follows = later.any(|one| one.upstream.is_usable(now) && ask.allows(one));
+        let follows = later.any(|one| one.upstream.takes_work(now) && ask.allows(one));
         let room = if follows { max - 1 } else { max };
         // The trial counts among the tier's own, and one alone is not kept for later.
         let room = room.max(choices.len() + 1).min(max);
@@ -108,7 +108,8 @@ fn push_trial(choices: &mut Vec<Choice>, unusable: &[Arc<Candidate>], ask: &Ask<
     }
 }
 
-/// The least bad of those out of use: reachable ones only, the soonest to return first.
+/// The least bad of those out of use: reachable ones only, those behind a full link last, and the soonest to
+/// return first.
 fn last_resort(
     phase: Phase,
     routes: &Routes,
@@ -124,7 +125,11 @@ fn last_resort(
     let reachable = all().filter(|candidate| {
         ask.allows(candidate) && matches!(candidate.upstream.reach, Reach::Open | Reach::Silent)
     });
-    if let Some(candidate) = reachable.min_by_key(|candidate| candidate.upstream.reach) {
+    let badness = |candidate: &&Arc<Candidate>| {
+        let upstream = &candidate.upstream;
+        (!upstream.has_link_room(), upstream.reach)
+    };
+    if let Some(candidate) = reachable.min_by_key(badness) {
         return Ok(choice(candidate, Reason::LastResort, now));
     }
     if all().any(|candidate| ask.allows(candidate)) {

@@ -15,7 +15,8 @@ use crate::Instant;
 use crate::fact::{Phase, Standing};
 use crate::health;
 use crate::ids::{NodeName, UpstreamName};
-use crate::limit::InFlight;
+use crate::limit::{InFlight, InFlightGuard};
+use crate::link;
 use crate::place::Place;
 use crate::units::{Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
@@ -53,6 +54,20 @@ fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         returned_at: None,
         trial: false,
     }
+}
+
+/// The same where its link carries all that it may; and what it carries.
+fn behind_a_full_link(upstream: UpstreamView) -> (UpstreamView, Vec<InFlightGuard>) {
+    let link = InFlight::default();
+    let calls = (0..link::CALLS_MAX).map(|_| link.enter()).collect();
+    let in_flight = InFlight::over(&link);
+    (
+        UpstreamView {
+            in_flight,
+            ..upstream
+        },
+        calls,
+    )
 }
 
 fn view(upstreams: Vec<UpstreamView>) -> View {
@@ -617,4 +632,28 @@ proptest! {
             prop_assert!(cost.total() >= cost.rtt && cost.total() >= cost.ttft);
         }
     }
+}
+
+#[test]
+fn next_region_is_taken_without_a_try_at_one_behind_a_full_link() {
+    let (full, mut calls) = behind_a_full_link(upstream("jpn", 1));
+    let view = view(vec![full, upstream("usa", 150)]);
+    let planned = || plan_with(&view, |_| {}, 1).expect("a plan");
+    assert_eq!(
+        (nodes(&planned()), planned().last_resort),
+        (vec!["usa"], false)
+    );
+    // With room again, but nearly full: hot, and so behind the cold one.
+    calls.pop();
+    assert_eq!(nodes(&planned()), ["usa", "jpn"]);
+    calls.truncate(100);
+    assert_eq!(nodes(&planned()), ["jpn", "usa"]);
+}
+
+#[test]
+fn where_every_link_is_full_one_is_tried_and_refuses_at_once() {
+    let (full, _calls) = behind_a_full_link(upstream("jpn", 1));
+    let view = view(vec![full]);
+    let plan = plan_with(&view, |_| {}, 1).expect("a last resort");
+    assert_eq!((nodes(&plan), plan.last_resort), (vec!["jpn"], true));
 }

@@ -439,7 +439,7 @@ async fn body_streams_piece_by_piece() {
 }
 
 /// An upstream that answers once, with a body fed by hand.
-fn fed_by_hand() -> (mpsc::Sender<Result<Bytes, Failure>>, Fake) {
+pub(super) fn fed_by_hand() -> (mpsc::Sender<Result<Bytes, Failure>>, Fake) {
     let (feed, body) = fed();
     let body = std::sync::Mutex::new(Some(body));
     let fake = Fake::new(move |_| {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_core::ids::Generation;
-use grapevine_core::notice::Notice;
 use tokio::time::Instant;
 
 use super::support::{Fake, Log, Node, PATIENCE, RawPeer, Relay, TestMesh, node_name, soon, until};
@@ -103,38 +102,14 @@ async fn closed_peer_is_down_at_once() {
     assert!(a.handle.links().get(&b.name).is_none());
 }
 
-#[tokio::test]
-async fn cut_link_is_silent_first_and_then_down() {
-    let mesh = TestMesh::new();
-    let b = mesh.node("b").await;
-    let relay = Relay::to(b.address()).await;
-    let mut a = mesh.node_with("a", &[relay.address], Fake::echo()).await;
-    a.hears_up("b").await;
-    relay.cut();
-    let cut = Instant::now();
-    let peer = b.name.clone();
-    a.hears(Notice::LinkSilent { peer }).await;
-    assert!(
-        cut.elapsed() >= Duration::from_millis(300),
-        "{:?}",
-        cut.elapsed()
-    );
-    a.hears_down("b").await;
-    assert!(
-        cut.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        cut.elapsed()
-    );
-}
-
 /// A node on a runtime of its own, so that it can vanish without a word.
-struct Doomed {
+pub(super) struct Doomed {
     runtime: tokio::runtime::Runtime,
     _node: Node,
 }
 
 impl Doomed {
-    fn start(config: crate::mesh::MeshConfig) -> Self {
+    pub(super) fn start(config: crate::mesh::MeshConfig, local: Fake) -> Self {
         std::thread::scope(|scope| {
             let started = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -142,7 +117,7 @@ impl Doomed {
                     .enable_all()
                     .build()
                     .expect("a runtime");
-                let node = runtime.block_on(Node::start(config, Fake::echo()));
+                let node = runtime.block_on(Node::start(config, local));
                 Self {
                     runtime,
                     _node: node,
@@ -152,7 +127,7 @@ impl Doomed {
         })
     }
 
-    fn kill(self) {
+    pub(super) fn kill(self) {
         self.runtime.shutdown_background();
     }
 }
@@ -163,7 +138,7 @@ async fn peer_restarted_under_its_name_is_noticed_and_linked_again() {
     let mut a = mesh.node("a").await;
     let mut config = mesh.config("b");
     config.seeds = vec![a.address().to_string()];
-    let first = Doomed::start(config.clone());
+    let first = Doomed::start(config.clone(), Fake::echo());
     a.hears_up("b").await;
     let link = a.handle.links().get(&node_name("b")).expect("a link");
     config.listen = link.address;
@@ -174,7 +149,7 @@ async fn peer_restarted_under_its_name_is_noticed_and_linked_again() {
         let config = config.clone();
         // The killed node's socket is closed by its runtime, in its own time.
         if std::net::UdpSocket::bind(config.listen).is_ok() {
-            break Doomed::start(config);
+            break Doomed::start(config, Fake::echo());
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     };

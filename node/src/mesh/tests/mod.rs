@@ -5,4 +5,5 @@ mod cancels;
 mod hostile;
 mod inside;
 mod linking;
+mod silence;
 mod support;

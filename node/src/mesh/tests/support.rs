@@ -293,7 +293,8 @@ impl Node {
     }
 }
 
-fn spec() -> UpstreamSpec {
+/// The one upstream.
+pub(super) fn spec() -> UpstreamSpec {
     UpstreamSpec {
         name: UpstreamName::new("primary").expect("a valid name"),
         models: Models::Listed(vec![ModelName::new("gpt-4o").expect("a valid name")]),
@@ -406,6 +407,7 @@ impl RawPeer {
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
     cut: Arc<AtomicBool>,
+    cut_back: Arc<AtomicBool>,
 }
 
 impl Relay {
@@ -414,7 +416,8 @@ impl Relay {
         let (front, back) = (bind().await.expect("a port"), bind().await.expect("a port"));
         let address = front.local_addr().expect("a bound socket");
         let cut = Arc::new(AtomicBool::new(false));
-        let is_cut = Arc::clone(&cut);
+        let cut_back = Arc::new(AtomicBool::new(false));
+        let (is_cut, is_cut_back) = (Arc::clone(&cut), Arc::clone(&cut_back));
         tokio::spawn(async move {
             let mut client = target;
             let (mut there, mut here) = (vec![0; 65_536], vec![0; 65_536]);
@@ -428,7 +431,7 @@ impl Relay {
                         }
                     }
                     Ok((length, _)) = back.recv_from(&mut here) => {
-                        if !is_cut.load(Ordering::Relaxed) {
+                        if !is_cut_back.load(Ordering::Relaxed) {
                             let _ = front.send_to(&here[..length], client).await;
                         }
                     }
@@ -436,11 +439,27 @@ impl Relay {
                 }
             }
         });
-        Self { address, cut }
+        Self {
+            address,
+            cut,
+            cut_back,
+        }
     }
 
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
+        self.cut_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Drops only what goes to the address.
+    pub(super) fn cut_there(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Passes everything on again.
+    pub(super) fn heal(&self) {
+        self.cut.store(false, Ordering::Relaxed);
+        self.cut_back.store(false, Ordering::Relaxed);
     }
 }
 

@@ -52,6 +52,7 @@ fn every_state_that_keeps_a_candidate_out_is_told() {
     };
     let reason = Cause::ErrorRate;
     let remaining = Duration::from_secs(3);
+    let (full, _calls) = behind_a_full_link(upstream("full", 10));
     let upstreams = vec![
         upstream("well", 10),
         standing("ejected", Standing::Ejected { reason }),
@@ -60,10 +61,12 @@ fn every_state_that_keeps_a_candidate_out_is_told() {
         reach("silent", Reach::Silent),
         reach("down", Reach::Down),
         reach("draining", Reach::Closed),
+        full,
     ];
     let (chosen, absent) = explained(upstreams, &ask());
     assert_eq!(chosen, ["well"]);
     let expected = [
+        one("full", Absence::LinkFull),
         one("ejected", Absence::Ejected),
         one("probing", Absence::Probing),
         one("cooling", Absence::CoolingDown),

@@ -1,0 +1,43 @@
+//! Whether a link's silence ends an answer: before the client has any of it, and not after.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use super::links::Link;
+
+/// Whether the link's silence matters to an answer's body.
+pub(super) enum Silence {
+    /// It will, should nothing of the body be there when it is first asked for.
+    Unwatched,
+    /// Nothing of the body has come: the request may still go elsewhere.
+    Watched(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The client has some of it: the answer goes on when the peer does.
+    Committed,
+}
+
+impl Silence {
+    /// Ready when `link` falls silent before anything of the body came.
+    pub(super) fn poll(&mut self, link: &Arc<Link>, context: &mut Context<'_>) -> Poll<()> {
+        if matches!(self, Self::Unwatched) {
+            let link = Arc::clone(link);
+            *self = Self::Watched(Box::pin(async move { link.fell_silent().await }));
+        }
+        let Self::Watched(fell_silent) = self else {
+            return Poll::Pending;
+        };
+        ready!(fell_silent.as_mut().poll(context));
+        Poll::Ready(())
+    }
+}
+
+impl std::fmt::Debug for Silence {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Unwatched => "Unwatched",
+            Self::Watched(_) => "Watched",
+            Self::Committed => "Committed",
+        })
+    }
+}
