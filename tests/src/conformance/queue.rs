@@ -128,7 +128,7 @@ pub(super) async fn task_is_given_and_listed_in_its_regions_only(bench: Bench) {
             "in {elsewhere}"
         );
     }
-    assert_eq!(listed_in(&bench, "fra_1").await, [id.clone()]);
+    assert_eq!(listed_in(&bench, "fra_1").await, std::slice::from_ref(&id));
     let ask = LeaseAsk {
         region: region("fra_1"),
         ..bench.ask(8)
