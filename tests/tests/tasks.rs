@@ -545,7 +545,7 @@ async fn task_outlives_its_owner() {
 #[tokio::test]
 async fn draining_node_gives_its_tasks_back_and_they_go_on_elsewhere() {
     let mock = Mock::start("near", &[MODEL]).await;
-    let worker = |node: grapevine_tests::mesh::NodeBuilder| {
+    let worker = |node: NodeBuilder| {
         node.program(plugin())
             .config("drain.timeout", json!("500ms"))
     };
