@@ -89,13 +89,7 @@ impl App {
 
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
-        let gossip = mesh.as_ref().map(|mesh| &mesh.gossip);
-        let gossip = gossip.map(|gossip| {
-            (
-                Arc::clone(gossip.counters()),
-                Arc::clone(gossip.quarantined()),
-            )
-        });
+        let gossip = mesh.as_ref().map(|mesh| mesh.gossip.refused());
         let (bodies, tracer) = (ground.bodies.clone(), ground.tracer.clone());
         let admin = Admin {
             losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer),
@@ -103,8 +97,7 @@ impl App {
             pulse,
             ..ground.admin(&config, &door, history, &shown_config, &drain)
         };
-        let serving = serve_admin(admin, admin_listener);
-        ground.keep("admin port", serving);
+        ground.keep("admin port", serve_admin(admin, admin_listener));
 
         introduce(&config, &desk).await;
         let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref(), &ground.vital));

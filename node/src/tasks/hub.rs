@@ -3,8 +3,7 @@
 //! In embedded mode each node keeps its own tasks, and an id names its owner: what is asked of another
 //! node's task goes to that node. Where all nodes share an engine, every id is in the own store.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,8 @@ use super::workflow::Webhooks;
 use crate::config::checked::Concurrency;
 use crate::driver::Desk;
 use crate::exchange::{CallApi, Guest};
+
+pub use super::services::Services;
 
 /// The hold of everybody on background work. Cheap to clone.
 #[derive(Clone)]
@@ -94,42 +95,6 @@ pub trait ReachStores: Send + Sync + 'static {
     /// # Errors
     /// The same, when it never can be.
     fn store(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError>;
-}
-
-/// The services of a program, by key.
-#[derive(Clone, Default)]
-pub struct Services(BTreeMap<ServiceKey, Arc<dyn Service>>);
-
-impl Services {
-    /// These; of two with one key the later stays.
-    pub fn new(services: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
-        let keyed = services.into_iter().map(|service| (service.key(), service));
-        Self(keyed.collect())
-    }
-
-    /// These beside what comes with the program; of two with one key the added one stays.
-    #[must_use]
-    pub fn beside(self, built_in: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
-        let mut services = Self::new(built_in);
-        services.0.extend(self.0);
-        services
-    }
-
-    /// One of them.
-    pub fn get(&self, key: &ServiceKey) -> Option<&Arc<dyn Service>> {
-        self.0.get(key)
-    }
-
-    /// All, in the order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<dyn Service>)> {
-        self.0.iter()
-    }
-}
-
-impl fmt::Debug for Services {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_set().entries(self.0.keys()).finish()
-    }
 }
 
 /// A task to be added; what it leaves open follows the [policy](Hub::policy) of its service.

@@ -33,6 +33,7 @@ mod rights;
 pub mod runner;
 pub mod serve;
 pub mod service;
+mod services;
 mod settling;
 pub mod store;
 pub mod taking;

@@ -147,6 +147,11 @@ impl Gossip {
     pub const fn quarantined(&self) -> &Arc<Quarantined> {
         &self.quarantined
     }
+
+    /// Both, to be read when somebody asks.
+    pub fn refused(&self) -> (Arc<Counters>, Arc<Quarantined>) {
+        (Arc::clone(&self.counters), Arc::clone(&self.quarantined))
+    }
 }
 
 impl Drop for Gossip {
