@@ -585,7 +585,7 @@ async fn worker_in_python_runs_tasks_of_any_node() {
         .node("front", |node| {
             accepting(node).config("worker_mode", json!("!"))
         })
-        .node("back", |node| node)
+        .node("back", accepting)
         .start()
         .await;
     let script = workspace().join("deploy/examples/worker.py");

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::calls::fed_by_hand;
 use super::linking::Doomed;
 use super::support::{
-    Fake, Node, PATIENCE, Relay, TestMesh, answer, call, node_name, soon, spec, until,
+    CHAT, Fake, Node, PATIENCE, Relay, TestMesh, answer, call, node_name, soon, spec, until,
 };
 use crate::exchange::{Answer, AnswerBody, CallPeer, Failure};
 
@@ -50,7 +50,7 @@ impl Stage {
 
 async fn forward(entry: &Node) -> Result<Answer, Failure> {
     let forwarder = &entry.parts.forwarder;
-    soon("answer", forwarder.call(&node_name("owner"), call(b"{}"))).await
+    soon("answer", forwarder.call(&node_name("owner"), call(CHAT))).await
 }
 
 /// An answer of which a piece has come.
@@ -93,7 +93,7 @@ async fn request_without_a_head_or_a_first_piece_is_lost_with_the_first_half_sec
         let stage = Stage::start(fake).await;
         let forwarder = stage.entry.parts.forwarder.clone();
         let asked = async move {
-            match forwarder.call(&node_name("owner"), call(b"{}")).await {
+            match forwarder.call(&node_name("owner"), call(CHAT)).await {
                 Ok(mut answer) => (true, answer.body.frame().await.expect("a failure").err()),
                 Err(failure) => (false, Some(failure)),
             }
@@ -181,7 +181,7 @@ async fn thousands_of_calls_run_over_one_link_and_one_beyond_the_limit_is_refuse
     let mut calls = JoinSet::new();
     for _ in 0..MANY {
         let forwarder = stage.entry.parts.forwarder.clone();
-        calls.spawn(async move { forwarder.call(&node_name("owner"), call(b"{}")).await });
+        calls.spawn(async move { forwarder.call(&node_name("owner"), call(CHAT)).await });
     }
     let mut answers = Vec::new();
     while let Some(answered) = soon("answer", calls.join_next()).await {
