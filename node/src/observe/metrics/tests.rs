@@ -106,7 +106,7 @@ fn filled() -> Metrics {
     tasks.began_again("a:x");
     tasks.ended("a:x", "completed", Duration::ZERO);
     tasks.lost(1);
-    tasks.refused("files");
+    tasks.refused("waiting");
     tasks.counted(None, [("a:x".to_owned(), [("waiting", 1); 4])]);
     metrics
 }
