@@ -88,7 +88,8 @@ impl Scope {
                 Outcome::ConnectFailed
                 | Outcome::TimedOut(Stage::Connect)
                 | Outcome::Refused(_)
-                | Outcome::PeerLost,
+                | Outcome::PeerLost
+                | Outcome::PeerUnreached,
             ) => outcome,
             (Self::Extra, _) => Outcome::Cancelled,
         }

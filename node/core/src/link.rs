@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::Instant;
+use crate::outcome::Outcome;
 
 /// Forwarded requests that a node has under way over one link at most, each way. A link at this limit is
 /// left out of plans, and refuses without a wait.
@@ -98,6 +99,19 @@ pub fn silence(unheard: Duration, unechoed: Duration) -> Option<Hearing> {
         Some(Hearing::Silent)
     } else {
         None
+    }
+}
+
+/// What became of a request without an answer's head whose link fell silent: `spoke_after` is how long after
+/// it was sent the peer was last heard.
+///
+/// What comes within a round trip was sent before the request could arrive. Packets are counted each [`POLL`].
+/// When a region dies, every client that is sent there within the half second before its silence shows meets
+/// this at once; it must not spend the retries of a node that has idled.
+pub fn lost_in_silence(spoke_after: Duration, rtt: Duration) -> Outcome {
+    match spoke_after <= rtt + POLL {
+        true => Outcome::PeerUnreached,
+        false => Outcome::PeerLost,
     }
 }
 
@@ -188,6 +202,14 @@ impl Watch {
         due
     }
 
+    /// When the peer last showed that it is there and receives this node.
+    pub fn spoke_at(&self, now: Instant) -> Instant {
+        match self.unechoed_for(now) >= DEAF {
+            true => self.echoed_at,
+            false => self.heard_at,
+        }
+    }
+
     /// How long no echo came to enough pings.
     fn unechoed_for(&self, now: Instant) -> Duration {
         match self.unechoed < UNECHOED_MIN {
@@ -203,6 +225,27 @@ mod tests {
 
     fn at(millis: u64) -> Instant {
         Instant::from_start(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn request_reached_nobody_unless_the_peer_spoke_a_round_trip_after_it() {
+        for rtt in [0, 100, 600, 2_000].map(Duration::from_millis) {
+            assert_eq!(lost_in_silence(Duration::ZERO, rtt), Outcome::PeerUnreached);
+            assert_eq!(lost_in_silence(rtt + POLL, rtt), Outcome::PeerUnreached);
+            let later = rtt + POLL + Duration::from_millis(1);
+            assert_eq!(lost_in_silence(later, rtt), Outcome::PeerLost);
+        }
+    }
+
+    #[test]
+    fn deaf_peer_spoke_when_it_echoed_and_a_silent_one_when_it_was_heard() {
+        let mut watch = Watch::new(at(0));
+        assert_eq!(watch.polled(at(50), 1), None);
+        assert_eq!(watch.polled(at(550), 1), Some(Hearing::Silent));
+        assert_eq!(watch.spoke_at(at(550)), at(50));
+        let mut watch = Watch::new(at(0));
+        assert_eq!(unechoed(&mut watch, 50, 1_500), [(1_250, Hearing::Silent)]);
+        assert_eq!(watch.spoke_at(at(1_500)), at(0));
     }
 
     #[test]

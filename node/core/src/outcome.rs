@@ -62,6 +62,9 @@ pub enum Outcome {
     Refused(Refusal),
     /// The link to the peer broke or stayed silent before the response head.
     PeerLost,
+    /// There was no link to the peer, or nothing came from it that it could have sent after the request arrived:
+    /// the request reached nobody, as far as can be told.
+    PeerUnreached,
     /// The client went away.
     Cancelled,
     /// The request's own deadline passed.
@@ -104,7 +107,7 @@ pub struct Verdict {
     /// How long the upstream asks to be left alone, where it does.
     pub cooldown: Option<Duration>,
     /// Whether the upstream may have worked for this attempt, so that another one costs the retry
-    /// budget; a refused connection costs nobody anything.
+    /// budget, which counts what multiplies load; what reached nobody costs nobody anything.
     pub costs_retry: bool,
 }
 
@@ -162,6 +165,7 @@ impl Outcome {
             Self::Refused(Refusal::Protocol) => failed(Blame::Peer, true, false),
             Self::Refused(_) => failed(Blame::Nobody, true, false),
             Self::PeerLost => failed(Blame::Peer, true, true),
+            Self::PeerUnreached => failed(Blame::Peer, true, false),
             Self::Cancelled | Self::DeadlinePassed => failed(Blame::Nobody, false, false),
         }
     }
@@ -196,6 +200,7 @@ impl Outcome {
             Self::Refused(Refusal::Duplicate) => "refused_duplicate",
             Self::Refused(Refusal::Protocol) => "refused_protocol",
             Self::PeerLost => "peer_lost",
+            Self::PeerUnreached => "peer_unreached",
             Self::Cancelled => "cancelled",
             Self::DeadlinePassed => "deadline_passed",
         }
@@ -360,5 +365,13 @@ mod tests {
         assert!(!verdict(Outcome::ConnectFailed).costs_retry);
         assert!(!verdict(Outcome::Refused(Refusal::Full)).costs_retry);
         assert!(verdict(Outcome::Reset).costs_retry);
+    }
+
+    #[test]
+    fn request_that_reached_nobody_costs_no_retry() {
+        let unreached = verdict(Outcome::PeerUnreached);
+        assert_eq!((unreached.blame, unreached.next), (Blame::Peer, Next::GoOn));
+        assert!(!unreached.costs_retry);
+        assert!(verdict(Outcome::PeerLost).costs_retry);
     }
 }

@@ -20,7 +20,10 @@ impl CallPeer for Peers {
     async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
         match &self.0 {
             Some(forwarder) => forwarder.call(peer, call).await,
-            None => Err(Failure::new(Outcome::PeerLost, "this node has no mesh")),
+            None => Err(Failure::new(
+                Outcome::PeerUnreached,
+                "this node has no mesh",
+            )),
         }
     }
 }

@@ -339,7 +339,9 @@ impl Problem {
                 "upstream_broken_off",
                 "the upstream's answer broke off; what came before is incomplete",
             ),
-            Outcome::PeerLost => bad_gateway("peer_lost", "the node that was asked went away"),
+            Outcome::PeerLost | Outcome::PeerUnreached => {
+                bad_gateway("peer_lost", "the node that was asked went away")
+            }
             Outcome::Status { .. } | Outcome::Reset | Outcome::Cancelled => bad_gateway(
                 "upstream_error",
                 "the upstream closed the connection without an answer, or broke the rules of HTTP",

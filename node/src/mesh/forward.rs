@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
-use grapevine_core::link::CALLS_MAX;
+use grapevine_core::link::{CALLS_MAX, lost_in_silence};
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -44,7 +44,7 @@ impl CallPeer for Forwarder {
     async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
         let Some(link) = self.links.get(peer) else {
             let detail = format!("no link to {peer}");
-            return Err(Failure::new(Outcome::PeerLost, detail));
+            return Err(Failure::new(Outcome::PeerUnreached, detail));
         };
         let sent = tokio::time::timeout_at(call.deadline, self.send(&link, &call));
         match sent.await {
@@ -89,11 +89,25 @@ pub(super) fn is_superfluous(link: &Link) -> bool {
 async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
     let counted = link.sent.enter_below(CALLS_MAX);
     let counted = counted.ok_or_else(|| full(&link.peer))?;
-    tokio::select! {
+    let sent_at = Instant::now();
+    let answered = tokio::select! {
         biased;
         answered = exchange(link, call, counted) => answered,
         () = link.fell_silent() => Err(silent(&link.peer)),
+    };
+    answered.map_err(|failure| unless_reached(failure, link, sent_at))
+}
+
+/// Says of a lost call whether its request may have arrived. A silent link can also be closed, on proof that
+/// the peer is gone, before each of its calls has seen the silence.
+fn unless_reached(mut failure: Failure, link: &Link, sent_at: Instant) -> Failure {
+    if failure.outcome == Outcome::PeerLost
+        && let Some(spoke_at) = link.spoke_at()
+    {
+        let spoke_after = spoke_at.saturating_duration_since(sent_at);
+        failure.outcome = lost_in_silence(spoke_after, link.connection.rtt());
     }
+    failure
 }
 
 async fn exchange(

@@ -25,6 +25,7 @@ use grapevine_core::ids::{Generation, NodeName};
 use grapevine_core::limit::InFlight;
 use grapevine_core::link::Hearing;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use super::inside::InsideCalls;
 use super::outbox::Outbox;
@@ -66,7 +67,8 @@ pub struct Link {
     pub served: InFlight,
     /// Calls to the insides of both ends that are under way on it.
     pub(super) inside: InsideCalls,
-    silent: watch::Sender<bool>,
+    /// While it is silent: when its peer last spoke.
+    silent: watch::Sender<Option<Instant>>,
     heard: AtomicBool,
     retiring: AtomicBool,
 }
@@ -149,7 +151,7 @@ impl Link {
             served: InFlight::over(&calls),
             calls,
             inside: InsideCalls::default(),
-            silent: watch::Sender::new(false),
+            silent: watch::Sender::new(None),
             heard: AtomicBool::new(true),
             retiring: AtomicBool::new(false),
         }
@@ -160,16 +162,21 @@ impl Link {
         !self.heard.load(Ordering::Relaxed)
     }
 
-    /// Notes whether it speaks.
-    pub fn set_silent(&self, silent: bool) {
-        self.heard.store(!silent, Ordering::Relaxed);
-        self.silent.send_replace(silent);
+    /// Notes that it speaks, or when it last did.
+    pub fn set_silent(&self, spoke_at: Option<Instant>) {
+        self.heard.store(spoke_at.is_none(), Ordering::Relaxed);
+        self.silent.send_replace(spoke_at);
+    }
+
+    /// While it is silent: when its peer last spoke.
+    pub fn spoke_at(&self) -> Option<Instant> {
+        *self.silent.borrow()
     }
 
     /// Waits until the link falls silent, or forever.
     pub async fn fell_silent(&self) {
         let mut silent = self.silent.subscribe();
-        if silent.wait_for(|silent| *silent).await.is_err() {
+        if silent.wait_for(Option::is_some).await.is_err() {
             // The sender lives in this very link, so this is never reached while it is borrowed.
             std::future::pending::<()>().await;
         }
@@ -269,11 +276,11 @@ impl Links {
         self.choose(&mut all, &link.peer)
     }
 
-    /// Notes whether a link speaks and chooses again. One that is [`Hearing::Lost`] is silent until its
-    /// connection ends.
-    pub fn heard(&self, link: &Link, hearing: Hearing) -> Change {
+    /// Notes whether a link speaks, or when it last did, and chooses again. One that is [`Hearing::Lost`] is
+    /// silent until its connection ends.
+    pub fn heard(&self, link: &Link, hearing: Hearing, spoke_at: Instant) -> Change {
         let mut all = self.lock();
-        link.set_silent(hearing != Hearing::Heard);
+        link.set_silent((hearing != Hearing::Heard).then_some(spoke_at));
         let change = self.choose(&mut all, &link.peer);
         if self.is_used(link) {
             let peer = link.peer.clone();

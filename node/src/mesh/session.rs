@@ -202,7 +202,8 @@ fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>, watch: &mut Watch) {
     let now = hub.desk.now();
     let received = link.connection.stats().udp_rx.datagrams;
     if let Some(hearing) = watch.polled(now, received) {
-        let change = hub.links.heard(link, hearing);
+        let spoke_at = hub.desk.clock().timer(watch.spoke_at(now));
+        let change = hub.links.heard(link, hearing, spoke_at);
         carry_out(hub, change);
         if hearing == Hearing::Lost {
             let code = VarInt::from_u32(close::LOST);

@@ -12,7 +12,7 @@ use grapevine_core::link::{self, ECHO_MISSING, Hearing, LOST, POLL, UNECHOED_MIN
 use grapevine_core::outcome::Outcome;
 
 use super::happening::Word;
-use super::node::{Life, LifeNumber, Link};
+use super::node::{Life, LifeNumber, Link, Spoke};
 use super::{Happening, World};
 use crate::membership::NodeIndex;
 
@@ -107,12 +107,12 @@ impl World {
             false => now.since(link.echoed_at),
         };
         let found = link::silence(now.since(link.heard_at), unechoed);
-        if found == Some(Hearing::Lost) || found.is_some() && self.is_gone(node, peer) {
-            return Some(Change::Lost);
-        }
         let is_silent = found.is_some();
         let changed = is_silent != link.silent;
         link.silent = is_silent;
+        if found == Some(Hearing::Lost) || is_silent && self.is_gone(node, peer) {
+            return Some(Change::Lost);
+        }
         changed.then_some(match is_silent {
             true => Change::Silent,
             false => Change::Heard,
@@ -192,30 +192,35 @@ impl World {
                 let is_false = self.nodes[peer.at()].runs(self.now) && !self.network.is_disturbed();
                 self.record.silence(self.now, node, peer, is_false);
                 self.tell(node, Event::LinkSilent { peer: name });
-                self.peer_lost(node, peer, false);
+                let life = self.nodes[node.at()].life.as_ref();
+                let spoke = life.and_then(|life| life.links.get(&peer)?.spoke());
+                self.peer_lost(node, peer, false, spoke);
             }
             Change::Lost => self.link_lost(node, peer),
         }
     }
 
     pub(super) fn link_lost(&mut self, node: NodeIndex, peer: NodeIndex) {
-        let had = |life: &mut Life| life.links.remove(&peer).is_some();
-        if self.nodes[node.at()].life.as_mut().is_some_and(had) {
+        let life = self.nodes[node.at()].life.as_mut();
+        if let Some(link) = life.and_then(|life| life.links.remove(&peer)) {
             let name = self.nodes[peer.at()].name.clone();
             self.tell(node, Event::LinkDown { peer: name });
-            self.peer_lost(node, peer, true);
+            self.peer_lost(node, peer, true, link.spoke());
         }
     }
 
-    /// Ends what was under way between two nodes, as one end of their connection sees it.
-    fn peer_lost(&mut self, node: NodeIndex, peer: NodeIndex, is_gone: bool) {
+    /// Ends what was under way between two nodes, as one end of their connection sees it, which was silent from
+    /// `spoke` on.
+    fn peer_lost(&mut self, node: NodeIndex, peer: NodeIndex, is_gone: bool, spoke: Option<Spoke>) {
         let Some(life) = &self.nodes[node.at()].life else {
             return;
         };
         for request in life.active.iter().copied().collect::<Vec<_>>() {
             match self.waits_at(request) {
                 Some((owner, false)) if owner == peer => {
-                    self.attempt_failed(request, Outcome::PeerLost, None);
+                    let sent_at = self.sent_at(request).unwrap_or(self.now);
+                    let outcome = spoke.map_or(Outcome::PeerLost, |spoke| spoke.outcome(sent_at));
+                    self.attempt_failed(request, outcome, None);
                 }
                 Some((owner, true)) if owner == peer && is_gone => self.broken_off(request),
                 _ => {}

@@ -9,6 +9,8 @@ use grapevine_core::fact::{Phase, Public};
 use grapevine_core::health::Policy;
 use grapevine_core::ids::{Generation, NodeName, UpstreamName};
 use grapevine_core::limit::RetryBudget;
+use grapevine_core::link;
+use grapevine_core::outcome::Outcome;
 use grapevine_core::units::Weight;
 use grapevine_core::view::View;
 use grapevine_core::{Engine, Instant};
@@ -89,6 +91,20 @@ pub(super) struct Link {
     next: usize,
 }
 
+/// What a silent link showed last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spoke {
+    at: Instant,
+    rtt: Duration,
+}
+
+impl Spoke {
+    /// What becomes of a request that was sent at `sent_at`.
+    pub(super) fn outcome(self, sent_at: Instant) -> Outcome {
+        link::lost_in_silence(self.at.since(sent_at), self.rtt)
+    }
+}
+
 /// Round trips kept, as in the product.
 const SAMPLES: usize = 8;
 
@@ -120,6 +136,13 @@ impl Link {
     }
 
     /// Takes a round trip; returns the one to go by.
+    /// What it showed last, where it is silent.
+    pub(super) fn spoke(&self) -> Option<Spoke> {
+        let rtt = self.round_trip().unwrap_or_default();
+        let at = self.heard_at;
+        self.silent.then_some(Spoke { at, rtt })
+    }
+
     pub(super) fn sampled(&mut self, round_trip: Duration) -> Duration {
         self.samples[self.next] = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
         self.next = (self.next + 1) % SAMPLES;

@@ -248,7 +248,7 @@ impl World {
             None => self.life_of(owner).filter(|_| all_seeing),
         };
         let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt.0)) else {
-            self.attempt_failed(attempt.0, Outcome::PeerLost, None);
+            self.attempt_failed(attempt.0, Outcome::PeerUnreached, None);
             return;
         };
         let bytes = frame.len() + BODY_BYTES;
@@ -350,6 +350,11 @@ impl World {
         let attempt = self.requests.get(&id)?.current.as_ref()?;
         let is_forwarded = attempt.choice.candidate.upstream.way == Way::Peer;
         is_forwarded.then_some((attempt.owner, attempt.has_head))
+    }
+
+    /// When the attempt that a request waits for was sent.
+    pub(super) fn sent_at(&self, id: u64) -> Option<Instant> {
+        Some(self.requests.get(&id)?.current.as_ref()?.started_at)
     }
 
     /// The regions that a request may be answered in, as its plan is asked for.

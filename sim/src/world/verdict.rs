@@ -184,8 +184,10 @@ impl World {
             };
             drop(attempt);
             self.tell(entry, Event::AttemptEnded(report));
-            if matches!(outcome, Outcome::PeerLost | Outcome::DeadlinePassed)
-                && let Some(owner) = node::index_of(&key.0)
+            if matches!(
+                outcome,
+                Outcome::PeerLost | Outcome::PeerUnreached | Outcome::DeadlinePassed
+            ) && let Some(owner) = node::index_of(&key.0)
             {
                 self.send_word((entry, owner), call, Word::Cancel);
             }

@@ -178,7 +178,9 @@ impl Peer {
     /// Takes how an attempt of this node at the peer ended, ahead of the peer's own news.
     pub(super) fn attempt_ended(&mut self, now: Instant, report: &AttemptReport) {
         match report.outcome {
-            Outcome::PeerLost => self.suspect_until = Some(now + SUSPECT_FOR),
+            Outcome::PeerLost | Outcome::PeerUnreached => {
+                self.suspect_until = Some(now + SUSPECT_FOR)
+            }
             Outcome::Refused(Refusal::Draining) => self.phase = Phase::Draining,
             _ => {}
         }

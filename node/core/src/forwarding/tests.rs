@@ -274,6 +274,7 @@ fn what_an_added_path_answers_counts_for_nobody() {
         Outcome::ConnectFailed,
         Outcome::TimedOut(Stage::Connect),
         Outcome::PeerLost,
+        Outcome::PeerUnreached,
     ] {
         assert_eq!(Scope::Extra.counted(outcome), outcome);
     }

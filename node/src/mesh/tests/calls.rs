@@ -130,7 +130,8 @@ async fn body_of_nothing_passes() {
 async fn call_to_a_node_without_a_link_is_lost() {
     let mesh = TestMesh::new();
     let alone = mesh.node("alone").await;
-    assert_eq!(refusal(&alone, call(CHAT)).await.outcome, Outcome::PeerLost);
+    let refused = refusal(&alone, call(CHAT)).await;
+    assert_eq!(refused.outcome, Outcome::PeerUnreached);
 }
 
 #[tokio::test]
