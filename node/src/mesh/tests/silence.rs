@@ -100,10 +100,8 @@ async fn request_without_a_head_or_a_first_piece_is_lost_with_the_first_half_sec
         };
         let asked = tokio::spawn(asked);
         until("call", || stage.owner.own_in_flight() == 1).await;
-        if has_head {
-            // The head has to come before the cut does.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        // The head has to come before the cut does, and the peer to speak once the request has arrived.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         stage.relay.cut();
         let (had_head, failure) = soon("failure", asked).await.expect("no panic");
         assert_eq!(had_head, has_head);
