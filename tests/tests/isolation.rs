@@ -44,7 +44,9 @@ async fn a_node_cut_off_from_all_peers_serves_its_own_upstream_and_comes_back() 
     ] {
         let what = format!("{lost} gone");
         mesh[node]
-            .wait_for_view(&what, LIMIT, |view| !view.is_live(lost))
+            .wait_for_view(&what, LIMIT, |view| {
+                !view.is_live(lost) && !view.is_reachable(lost)
+            })
             .await;
     }
     for _ in 0..REQUESTS {

@@ -282,12 +282,10 @@ impl Links {
         let mut all = self.lock();
         link.set_silent((hearing != Hearing::Heard).then_some(spoke_at));
         let change = self.choose(&mut all, &link.peer);
-        if self.is_used(link) {
-            let peer = link.peer.clone();
-            all.tell(match hearing {
-                Hearing::Silent | Hearing::Lost => Event::LinkSilent { peer },
-                Hearing::Heard => Event::LinkHeard { peer },
-            });
+        // Where several are silent the choice may have changed and nothing else: what is told is how the used
+        // one stands, whichever spoke.
+        if let Some(used) = self.table.load().by_name.get(&link.peer) {
+            all.tell_hearing(used);
         }
         change
     }
@@ -335,12 +333,17 @@ impl All {
             if new.is_some() {
                 self.tell(Event::LinkUp { peer: peer.clone() });
             }
-        } else if let (Some(old), Some(new)) = (old, new)
-            && old.is_silent()
-            && !new.is_silent()
-        {
-            self.tell(Event::LinkHeard { peer: peer.clone() });
+        } else if let Some(new) = new {
+            self.tell_hearing(new);
         }
+    }
+
+    fn tell_hearing(&self, used: &Link) {
+        let peer = used.peer.clone();
+        self.tell(match used.is_silent() {
+            true => Event::LinkSilent { peer },
+            false => Event::LinkHeard { peer },
+        });
     }
 
     fn tell(&self, event: Event) {

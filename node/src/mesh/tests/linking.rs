@@ -1,14 +1,18 @@
 //! Links come up, go down, and are chosen the same at both ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_core::engine::Event;
 use grapevine_core::ids::Generation;
+use grapevine_core::link::Hearing;
 use tokio::time::Instant;
 
 use super::support::{Fake, Log, Node, PATIENCE, RawPeer, Relay, TestMesh, node_name, soon, until};
-use crate::mesh::Members;
+use crate::mesh::links::{Link, LinkParts, Links};
 use crate::mesh::wire::{GOSSIP_BYTES_MAX, Outgoing};
+use crate::mesh::{Members, outbox};
 
 #[tokio::test]
 async fn link_comes_up_at_both_ends_and_measures_its_round_trip() {
@@ -66,6 +70,49 @@ async fn duplicate_connections_never_close_each_other() {
     .await;
     assert!(a.handle.links().get(&b.name).is_some());
     assert!(b.handle.links().get(&a.name).is_some());
+}
+
+/// Nobody is sent to a peer of two connections that are both silent, whichever of them fell silent first.
+#[tokio::test]
+async fn peer_is_silent_when_all_its_connections_are() {
+    let mesh = TestMesh::new();
+    let b = mesh.node("b").await;
+    let raw = RawPeer::connect(&mesh, b.address(), "a", "a").await;
+    let peer = node_name("peer");
+    let (links, mut told) = Links::new(node_name("me"));
+    let both = [1, 2].map(|serial| {
+        let link = Arc::new(Link::new(LinkParts {
+            peer: peer.clone(),
+            generation: Generation(1),
+            address: b.address(),
+            host: "peer:1".into(),
+            dialled_address: None,
+            serial,
+            connection: raw.connection.clone(),
+            outbox: outbox::outbox().0,
+        }));
+        links.admit(Arc::clone(&link)).expect("room");
+        link
+    });
+    let mut last_told = || {
+        let told = std::iter::from_fn(|| told.try_recv().ok());
+        told.last().expect("an event")
+    };
+    let (used, other) = match links.is_used(&both[0]) {
+        true => (&both[0], &both[1]),
+        false => (&both[1], &both[0]),
+    };
+    let now = Instant::now();
+    links.heard(used, Hearing::Silent, now);
+    assert!(links.is_used(other));
+    assert!(matches!(last_told(), Event::LinkHeard { .. }));
+    links.heard(other, Hearing::Silent, now);
+    assert!(matches!(last_told(), Event::LinkSilent { .. }));
+    links.heard(other, Hearing::Heard, now);
+    assert!(matches!(last_told(), Event::LinkHeard { .. }));
+    links.remove(other);
+    assert!(links.is_used(used));
+    assert!(matches!(last_told(), Event::LinkSilent { .. }));
 }
 
 #[tokio::test]
