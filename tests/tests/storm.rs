@@ -9,11 +9,15 @@ use std::time::Duration;
 use grapevine_tests::client::{chat_body, http, try_post};
 use grapevine_tests::network::Link;
 use grapevine_tests::quiet::alone;
+use grapevine_tests::view::MeshView;
 use grapevine_tests::{Mesh, Mock};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 const MODEL: &str = "gpt-4o";
+
+/// What a datagram is delayed by at most in one step: well below the 500 ms that are a silence.
+const STEP: Duration = Duration::from_millis(200);
 
 /// Longer than anything here takes: what is not done by then hangs.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -37,21 +41,9 @@ async fn storm(delay: Duration, clients: usize) {
         .behind_network()
         .start()
         .await;
-    let link = Link {
-        delay,
-        ..Link::default()
-    };
-    mesh.network().set("jpn", "sgp", link);
+    move_away(&mesh, delay).await;
     let url = format!("{}/chat/completions", mesh["sgp"].base_url());
     let (client, body) = (http(), chat_body(MODEL, "hello"));
-    // What was on its way is late at first, and the link silent for as long.
-    mesh["sgp"]
-        .wait_for_view("the delay", LIMIT, |view| {
-            let rtt = view.node("jpn").and_then(|node| node["rtt_ms"].as_f64());
-            let is_known = rtt.is_some_and(|rtt| rtt >= delay.as_secs_f64() * 1_900.0);
-            is_known && view.is_reachable("jpn")
-        })
-        .await;
     let first = try_post(&client, &url, &body).await.expect("an answer");
     assert_eq!(first.header("x-grapevine-node"), "jpn");
 
@@ -71,4 +63,30 @@ async fn storm(delay: Duration, clients: usize) {
     }
     // More than an idle node has saved retries for, or nothing was shown.
     assert!(moved > 200, "only {moved} of {clients} met the dead node");
+}
+
+/// Puts `delay` between the two nodes, in steps shorter than a silence: nothing arrives during each.
+async fn move_away(mesh: &Mesh, delay: Duration) {
+    let mut before = Duration::ZERO;
+    while before < delay {
+        let next = delay.min(before + STEP);
+        let link = Link {
+            delay: next,
+            ..Link::default()
+        };
+        mesh.network().set("jpn", "sgp", link);
+        // One measured round trip shows that something has arrived; the last distance is to be known well.
+        let known = if next < delay {
+            before * 2 + STEP / 10
+        } else {
+            next.mul_f64(1.9)
+        };
+        for (node, peer) in [("sgp", "jpn"), ("jpn", "sgp")] {
+            let is_away = |view: &MeshView| {
+                view.rtt(peer).is_some_and(|rtt| rtt >= known) && view.is_reachable(peer)
+            };
+            mesh[node].wait_for_view("the delay", LIMIT, is_away).await;
+        }
+        before = next;
+    }
 }
