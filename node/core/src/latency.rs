@@ -23,11 +23,14 @@ const NEWS: u32 = 2;
 /// Samples kept for percentiles: enough for a p99, 1 KiB.
 const WINDOW: usize = 128;
 
-/// Samples in the short mean.
+/// Samples that make the average anew, however quickly they follow each other.
 const RECENT: usize = 10;
 
 /// Time to first byte of what nobody has measured.
 pub const TTFT_UNKNOWN: Duration = Duration::from_millis(500);
+
+/// How long a low counts at least.
+const LOW_SPAN: Duration = Duration::from_secs(5);
 
 /// Models measured apart at one upstream; further ones share the upstream's own figures.
 const MODELS_MAX: usize = 64;
@@ -42,6 +45,7 @@ const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Debug)]
 pub struct Latency {
     average: Duration,
+    low: Low,
     sampled_at: Instant,
     samples: Vec<Duration>,
     next: usize,
@@ -53,6 +57,7 @@ impl Latency {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
         Self {
             average: sample,
+            low: Low::new(now, sample),
             sampled_at: now,
             samples: vec![sample],
             next: 1,
@@ -62,7 +67,7 @@ impl Latency {
     /// Takes a sample.
     pub fn record(&mut self, now: Instant, sample: Duration) {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
-        self.average = if sample > self.average.saturating_mul(NEWS) {
+        let average = if sample > self.average.saturating_mul(NEWS) {
             sample
         } else {
             let age = now.since(self.sampled_at).as_secs_f64();
@@ -72,6 +77,7 @@ impl Latency {
                 .min(1.0 - 1.0 / RECENT as f64);
             self.average.mul_f64(kept) + sample.mul_f64(1.0 - kept)
         };
+        self.expect(now, average);
         self.sampled_at = self.sampled_at.max(now);
         if self.samples.len() < WINDOW {
             self.samples.push(sample);
@@ -86,7 +92,7 @@ impl Latency {
     pub fn waits(&mut self, now: Instant, waited: Duration) -> bool {
         let is_news = waited >= news_after(Some(self.average));
         if is_news {
-            self.average = waited.min(SAMPLE_MAX);
+            self.expect(now, waited.min(SAMPLE_MAX));
             self.sampled_at = self.sampled_at.max(now);
         }
         is_news
@@ -97,14 +103,17 @@ impl Latency {
         self.average
     }
 
-    /// The mean of the last ten samples.
-    pub fn recent_mean(&self) -> Duration {
-        let count = self.samples.len().min(RECENT);
-        let newest = (1..=count).map(|back| {
-            let index = (self.next + self.samples.len() - back) % self.samples.len();
-            self.samples[index]
-        });
-        newest.sum::<Duration>() / count.max(1) as u32
+    fn expect(&mut self, now: Instant, average: Duration) {
+        self.average = average;
+        self.low.see(now, average);
+    }
+
+    /// What the next request should expect, with the least of late, which no single sample raises.
+    pub fn first_byte(&self, now: Instant) -> FirstByte {
+        FirstByte {
+            expected: self.average,
+            low: self.low.at(now),
+        }
     }
 
     /// The 50th and the 99th percentile of the last samples. Sorts: for the operator, not for routing.
@@ -121,6 +130,65 @@ impl Latency {
     /// When the last sample was taken.
     pub const fn sampled_at(&self) -> Instant {
         self.sampled_at
+    }
+}
+
+/// What is to be expected of the next first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstByte {
+    /// The peak-sensitive average.
+    pub expected: Duration,
+    /// The least that was expected of late.
+    pub low: Duration,
+}
+
+/// The least that a figure was in the last 5 to 10 s: what a moment's peak does not move.
+///
+/// A figure counts from when it was seen until the next. One that was never seen before counts as zero for
+/// the first 5 s, since one sample says little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Low {
+    last: Duration,
+    /// The least since `turned_at`.
+    least: Duration,
+    /// The least in the span before.
+    before: Duration,
+    turned_at: Instant,
+}
+
+impl Low {
+    /// Starts from the first figure.
+    pub const fn new(now: Instant, figure: Duration) -> Self {
+        Self {
+            last: figure,
+            least: figure,
+            before: Duration::ZERO,
+            turned_at: now,
+        }
+    }
+
+    /// The figure has become `figure`.
+    pub fn see(&mut self, now: Instant, figure: Duration) {
+        self.turn(now);
+        self.last = figure;
+        self.least = self.least.min(figure);
+    }
+
+    /// The least of late, at `now`.
+    pub fn at(mut self, now: Instant) -> Duration {
+        self.turn(now);
+        self.before.min(self.least)
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let age = now.since(self.turned_at);
+        if age < LOW_SPAN {
+            return;
+        }
+        let is_long_ago = age >= LOW_SPAN * 2;
+        self.before = if is_long_ago { self.last } else { self.least };
+        self.least = self.last;
+        self.turned_at = now;
     }
 }
 
@@ -151,7 +219,9 @@ impl Latencies {
             self.record(now, model, waited);
             let model = model.and_then(|model| self.models.get_mut(model));
             let heard = self.whole.iter_mut().chain(model);
-            heard.for_each(|latency| latency.average = latency.average.max(waited.min(SAMPLE_MAX)));
+            heard.for_each(|latency| {
+                latency.expect(now, latency.average.max(waited.min(SAMPLE_MAX)));
+            });
         }
     }
 
@@ -241,18 +311,33 @@ mod tests {
     }
 
     #[test]
-    fn recent_mean_is_of_the_last_ten() {
-        let mut latency = Latency::new(at(0), SLOW);
-        (1..=10).for_each(|second| latency.record(at(second), FAST));
-        assert_eq!(latency.recent_mean(), FAST);
+    fn peak_moves_no_low_before_it_has_lasted() {
+        let mut latency = Latency::new(at(0), FAST);
+        latency.record(at(20), SLOW);
+        assert_eq!(latency.expected(), SLOW);
+        assert_eq!(latency.first_byte(at(20)).low, FAST);
+        assert_eq!(latency.first_byte(at(24)).low, FAST);
+        assert_eq!(latency.first_byte(at(30)).low, SLOW);
     }
 
     #[test]
-    fn recent_mean_survives_the_turn_of_the_window() {
-        let mut latency = Latency::new(at(0), SLOW);
-        (1..=(WINDOW as u64 * 2)).for_each(|second| latency.record(at(second), SLOW));
-        (300..310).for_each(|second| latency.record(at(second), FAST));
-        assert_eq!(latency.recent_mean(), FAST);
+    fn low_falls_at_once() {
+        let mut low = Low::new(at(0), SLOW);
+        assert_eq!(low.at(at(20)), SLOW);
+        low.see(at(20), FAST);
+        assert_eq!(low.at(at(20)), FAST);
+        low.see(at(21), SLOW);
+        assert_eq!(low.at(at(25)), FAST);
+        low.see(at(26), SLOW);
+        assert_eq!(low.at(at(30)), FAST);
+        assert_eq!(low.at(at(31)), SLOW);
+    }
+
+    #[test]
+    fn first_figure_counts_for_nothing_at_first() {
+        let low = Low::new(at(0), SLOW);
+        assert_eq!(low.at(at(4)), Duration::ZERO);
+        assert_eq!(low.at(at(10)), SLOW);
     }
 
     #[test]
@@ -341,7 +426,7 @@ mod tests {
             let least = samples.iter().map(|(nanos, _)| span(*nanos)).min().unwrap_or_default();
             let most = samples.iter().map(|(nanos, _)| span(*nanos)).max().unwrap_or_default();
             let (p50, p99) = latency.percentiles();
-            for figure in [latency.expected(), latency.recent_mean(), p50, p99] {
+            for figure in [latency.expected(), p50, p99] {
                 prop_assert!(figure > Duration::ZERO);
                 // Averages round down by a nanosecond a step.
                 prop_assert!(figure + Duration::from_nanos(samples.len() as u64) >= least && figure <= most);

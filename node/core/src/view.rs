@@ -73,6 +73,8 @@ pub struct Candidate {
     pub upstream: Arc<UpstreamView>,
     /// Expected time to first byte at its owner, measured or assumed.
     pub ttft: Duration,
+    /// The least that `ttft` was of late ([`crate::latency::Low`]).
+    pub ttft_low: Duration,
     /// Whether `ttft` was measured.
     pub measured: bool,
     /// Whether it was the best before, and keeps its place until another is clearly better.

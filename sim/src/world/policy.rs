@@ -192,6 +192,7 @@ impl World {
         let candidate = Candidate {
             upstream: Arc::new(view),
             ttft: cost.min(TTFT_UNKNOWN),
+            ttft_low: cost.min(TTFT_UNKNOWN),
             measured: true,
             incumbent: false,
         };

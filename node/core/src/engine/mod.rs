@@ -14,6 +14,7 @@ mod local;
 mod locals;
 mod peer;
 mod picture;
+mod remote;
 mod rules;
 
 use std::collections::BTreeMap;

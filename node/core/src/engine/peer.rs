@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::event::{AttemptReport, Effect, Via};
 use super::few::Few;
+use super::remote::Remote;
 use super::{Engine, PEERS_MAX, ViewDue};
-use crate::fact::{
-    Change, Fact, FactKey, Load, NodeFact, Phase, ServicesFact, Standing, UpstreamFact,
-};
+use crate::fact::{Change, Fact, FactKey, Load, NodeFact, Phase, ServicesFact, UpstreamFact};
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
@@ -73,55 +72,6 @@ pub(super) struct Heard {
     pub(super) stamp: Stamp,
     pub(super) fact: Fact,
     pub(super) via: Via,
-}
-
-/// A peer's upstream.
-#[derive(Debug)]
-pub(super) struct Remote {
-    pub(super) fact: Arc<UpstreamFact>,
-    pub(super) said_at: Instant,
-    pub(super) stands_since: Instant,
-    pub(super) heard_at: Instant,
-    pub(super) ttft_heard: Option<Duration>,
-    pub(super) others_in_flight: u32,
-    pub(super) in_flight: InFlight,
-    pub(super) hot_until: Option<Instant>,
-    pub(super) returned_at: Option<Instant>,
-}
-
-impl Remote {
-    fn new(now: Instant, fact: UpstreamFact, returned_at: Option<Instant>) -> Self {
-        Self {
-            others_in_flight: fact.in_flight,
-            fact: Arc::new(fact),
-            said_at: now,
-            stands_since: now,
-            heard_at: now,
-            ttft_heard: None,
-            in_flight: InFlight::default(),
-            hot_until: None,
-            returned_at,
-        }
-    }
-
-    fn said(&mut self, now: Instant, fact: UpstreamFact) {
-        let returns = fact.standing == Standing::Ready
-            && !matches!(
-                self.fact.standing,
-                Standing::Ready | Standing::CoolingDown { .. }
-            );
-        if returns {
-            self.returned_at = Some(now);
-        }
-        if !fact.standing.is_alike(self.fact.standing) {
-            self.stands_since = now;
-        }
-        self.others_in_flight = fact.in_flight.saturating_sub(self.in_flight.count());
-        self.ttft_heard = None;
-        self.fact = Arc::new(fact);
-        self.said_at = now;
-        self.heard_at = now;
-    }
 }
 
 impl Peer {
@@ -197,9 +147,7 @@ impl Peer {
 
     pub(super) fn load_heard(&mut self, now: Instant, load: &Load) {
         if let Some(remote) = self.upstreams.get_mut(&load.upstream) {
-            remote.others_in_flight = load.in_flight.saturating_sub(remote.in_flight.count());
-            remote.ttft_heard = (!load.ttft.is_zero()).then_some(load.ttft);
-            remote.heard_at = now;
+            remote.load_heard(now, load);
         }
     }
 

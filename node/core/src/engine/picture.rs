@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::Engine;
 use super::local::Local;
-use super::peer::{Peer, Remote};
+use super::peer::Peer;
+use super::remote::Remote;
 use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::ids::{ModelName, NodeName, UpstreamName};
-use crate::latency::{Latency, TTFT_UNKNOWN};
+use crate::latency::{FirstByte, Latency, TTFT_UNKNOWN};
 use crate::place::{Place, RTT_UNKNOWN};
 use crate::route::is_near;
 use crate::time::Instant;
@@ -21,11 +22,11 @@ use crate::view::{
 /// An upstream with the models it serves, each with its time to first byte where measured.
 struct Offer {
     upstream: Arc<UpstreamView>,
-    models: Vec<(ModelName, Option<Duration>)>,
-    ttft: Option<Duration>,
+    models: Vec<(ModelName, Option<FirstByte>)>,
+    ttft: Option<FirstByte>,
 }
 
-type Listed = Vec<(Arc<UpstreamView>, Option<Duration>)>;
+type Listed = Vec<(Arc<UpstreamView>, Option<FirstByte>)>;
 
 impl Engine {
     pub(super) fn draw(&mut self, now: Instant) -> View {
@@ -86,7 +87,7 @@ impl Engine {
             let fact = peer.fact.as_ref();
             let upstreams = fact.map(|fact| peer.upstreams.values().map(move |one| (fact, one)));
             let offers = upstreams.into_iter().flatten();
-            offers.map(move |(fact, remote)| peer_offer(name, peer, fact, remote, rtt))
+            offers.map(move |(fact, remote)| peer_offer(now, name, peer, fact, remote, rtt))
         });
         own.chain(peers).collect()
     }
@@ -142,7 +143,8 @@ impl Engine {
     }
 
     fn own_offer(&self, now: Instant, local: &Local) -> Offer {
-        let measured = |model: &ModelName| local.latencies.of(model).map(Latency::expected);
+        let latencies = &local.latencies;
+        let measured = |model: &ModelName| latencies.of(model).map(|one| one.first_byte(now));
         Offer {
             upstream: Arc::new(self.own_view(now, local)),
             models: local
@@ -150,7 +152,7 @@ impl Engine {
                 .iter()
                 .map(|model| (model.clone(), measured(model)))
                 .collect(),
-            ttft: local.latencies.whole().map(Latency::expected),
+            ttft: latencies.whole().map(|whole| whole.first_byte(now)),
         }
     }
 
@@ -249,6 +251,7 @@ pub(super) fn candidates(view: &View) -> usize {
 }
 
 fn peer_offer(
+    now: Instant,
     name: &NodeName,
     peer: &Peer,
     node: &NodeFact,
@@ -278,15 +281,10 @@ fn peer_offer(
         returned_at: remote.returned_at,
         trial: false,
     };
-    let ttft = remote.ttft_heard.or(fact.ttft);
     Offer {
         upstream: Arc::new(upstream),
-        models: fact
-            .models
-            .iter()
-            .map(|(model, ttft)| (model.clone(), *ttft))
-            .collect(),
-        ttft,
+        models: remote.models(now),
+        ttft: remote.first_byte(now),
     }
 }
 
@@ -298,7 +296,7 @@ fn tiers(
     // Unmeasured ones are taken for as fast as the fastest known, so that they get measured.
     let prior = listed
         .iter()
-        .filter_map(|(_, ttft)| *ttft)
+        .filter_map(|(_, ttft)| Some((*ttft)?.expected))
         .min()
         .unwrap_or(TTFT_UNKNOWN);
     let mut by_tier: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
@@ -309,7 +307,8 @@ fn tiers(
         let measured = ttft.is_some();
         let candidate = Candidate {
             upstream,
-            ttft: ttft.unwrap_or(prior),
+            ttft: ttft.map_or(prior, |ttft| ttft.expected),
+            ttft_low: ttft.map_or(prior, |ttft| ttft.low),
             measured,
             incumbent,
         };

@@ -156,6 +156,28 @@ impl Bench {
     }
 }
 
+#[test]
+fn peak_of_a_peers_upstream_raises_no_low_before_it_has_lasted() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    bench.wait(Duration::from_secs(20));
+    let peak = TTFT * 10;
+    bench.hear(
+        "jpn",
+        4,
+        Fact::Upstream(upstream_fact(Standing::Ready, peak)),
+    );
+    let figures = |bench: &mut Bench| {
+        let first = bench.plan().expect("a plan").choices.swap_remove(0);
+        (first.candidate.ttft, first.candidate.ttft_low)
+    };
+    assert_eq!(figures(&mut bench), (peak, TTFT));
+    bench.wait(Duration::from_secs(4));
+    assert_eq!(figures(&mut bench), (peak, TTFT));
+    bench.wait(Duration::from_secs(6));
+    assert_eq!(figures(&mut bench), (peak, peak));
+}
+
 fn spec(probe: Probe) -> UpstreamSpec {
     UpstreamSpec {
         name: upstream("primary"),

@@ -9,10 +9,10 @@
 //! is the same from any entry node (see [`super::geo`]). Under `latency` it depends on where the request
 //! entered, as every cost does: entry nodes of one region agree, those of different regions need not. It is
 //! the nearest region by round trip with an upstream that is not *clearly slower*: not over thrice, and by
-//! more than 250 ms, the least time that any offers from here. The expected time rises at once to each peak
-//! (see [`crate::latency`]), and the slowest in a hundred first bytes of a healthy upstream take two to three
-//! times the median: less than that is noise and moves nobody. Distance alone decides between the rest, and
-//! no member of a region is nearer than another.
+//! more than 250 ms, the least time that any offers from here, and for 5 s at least. The expected time rises
+//! at once to each peak (see [`crate::latency`]), and one first byte in some hundreds is late by seconds at
+//! any upstream: so one counts by the least that was expected of it of late. Distance alone decides between
+//! the rest, and no member of a region is nearer than another.
 //!
 //! What else could move a conversation for a moment, and what is done about it:
 //! - Load: a conversation stays up to the limit itself and not only up to 85 % of it, so the last
@@ -121,7 +121,7 @@ impl<'a> Near<'a> {
             true => Duration::MAX,
             false => least.mul_f64(SLOWER).max(least + SLOWER_SPAN),
         };
-        let fast = eligible.filter(|one| Cost::base(one) <= cost_max);
+        let fast = eligible.filter(|one| Cost::low(one) <= cost_max);
         let nearest = fast.min_by_key(|one| one.upstream.rtt)?;
         Some(Self {
             nearest: &nearest.upstream,
@@ -134,6 +134,6 @@ impl<'a> Near<'a> {
         let upstream = &*candidate.upstream;
         let is_beside = upstream.region == self.nearest.region
             || upstream.rtt <= self.nearest.rtt.saturating_add(NEAR_SPAN);
-        is_beside && Cost::base(candidate) <= self.cost_max
+        is_beside && Cost::low(candidate) <= self.cost_max
     }
 }

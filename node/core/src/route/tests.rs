@@ -82,6 +82,7 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
         list.push(Arc::new(Candidate {
             upstream: Arc::new(upstream),
             ttft: Duration::from_millis(300),
+            ttft_low: Duration::from_millis(300),
             measured: true,
             incumbent: false,
         }));

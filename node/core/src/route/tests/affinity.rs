@@ -70,7 +70,9 @@ fn set_ttft(view: &mut View, node: &str, ttft_ms: u64) {
     let routes = view.models.get_mut(&*MODEL).expect("the model");
     for candidate in routes.tiers.iter_mut().flat_map(|tier| &mut tier.usable) {
         if candidate.upstream.node.as_str() == node {
-            Arc::make_mut(candidate).ttft = Duration::from_millis(ttft_ms);
+            let candidate = Arc::make_mut(candidate);
+            candidate.ttft = Duration::from_millis(ttft_ms);
+            candidate.ttft_low = candidate.ttft;
         }
     }
 }
@@ -227,6 +229,15 @@ fn short_times_may_waver_by_a_quarter_of_a_second() {
     (0..3).for_each(|index| set_ttft(&mut view, &format!("n{index}"), 1));
     let before = places(&view, By::Cost);
     set_ttft(&mut view, "n1", 250);
+    assert_eq!(moved(&before, &places(&view, By::Cost)), 0);
+}
+
+#[test]
+fn peak_moves_no_conversation() {
+    let mut view = view(members(4));
+    let before = places(&view, By::Cost);
+    let routes = view.models.get_mut(&*MODEL).expect("the model");
+    Arc::make_mut(&mut routes.tiers[0].usable[2]).ttft = Duration::from_secs(5);
     assert_eq!(moved(&before, &places(&view, By::Cost)), 0);
 }
 
