@@ -137,7 +137,7 @@ pub struct UpstreamFact {
     pub error_rate: Share,
     /// Requests under way there, from all nodes.
     pub in_flight: u32,
-    /// The most requests it takes at once.
+    /// How many requests it is thought to carry at once ([`crate::capacity`]).
     pub in_flight_max: u32,
     /// Its rank.
     pub tier: Tier,
@@ -296,13 +296,14 @@ impl UpstreamFact {
         let kinds_differ = self.standing.differs_in_kind(told.standing)
             || self.tier != told.tier
             || self.weight != told.weight
-            || self.in_flight_max != told.in_flight_max
             || !self.models.keys().eq(told.models.keys());
         if kinds_differ {
             return Change::Transition;
         }
         let in_flight = self.in_flight.abs_diff(told.in_flight);
+        let places = self.in_flight_max.abs_diff(told.in_flight_max);
         let figures_differ = differs(self.ttft, told.ttft)
+            || f64::from(places) > f64::from(told.in_flight_max) * CHANGE_MIN
             || (in_flight >= IN_FLIGHT_CHANGE_MIN
                 && f64::from(in_flight) > f64::from(told.in_flight) * CHANGE_MIN)
             || (self.error_rate.get() - told.error_rate.get()).abs() > ERROR_RATE_CHANGE_MIN

@@ -28,6 +28,7 @@
 
 pub mod address;
 pub mod allowance;
+pub mod capacity;
 pub mod connection;
 pub mod country;
 pub mod descriptors;

@@ -135,6 +135,9 @@ impl Default for RetryOn {
     }
 }
 
+/// Anthropic's status for "overloaded".
+const OVERLOADED: u16 = 529;
+
 /// A 429 without `Retry-After` asks for this long.
 const COOLDOWN_WITHOUT_WISH: Duration = Duration::from_secs(1);
 
@@ -142,6 +145,17 @@ const COOLDOWN_WITHOUT_WISH: Duration = Duration::from_secs(1);
 pub const COOLDOWN_MAX: Duration = Duration::from_secs(300);
 
 impl Outcome {
+    /// Whether the upstream says that it has no room for more at the moment; it may mean a rate.
+    pub fn lacks_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Status {
+                status: 429 | 503 | OVERLOADED,
+                ..
+            }
+        )
+    }
+
     /// A plain answer with `status`.
     pub const fn status(status: u16) -> Self {
         Self::Status {

@@ -112,8 +112,10 @@ pub struct UpstreamView {
     pub reach: Reach,
     /// Requests under way there as last told, without those this node had sent; zero for an own one.
     pub others_in_flight: u32,
-    /// The most requests it takes at once.
+    /// How many requests it is thought to carry at once ([`crate::capacity`]): what its load is measured by.
     pub in_flight_max: u32,
+    /// How many this node lets to an own one at once, whatever it carries; of a peer's its owner decides.
+    pub places: u32,
     /// Requests under way there that this node sent; for an own upstream all of them.
     pub in_flight: InFlight,
     /// It told us that it is full or limits rates; it counts as hot until then.

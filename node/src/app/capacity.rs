@@ -1,5 +1,9 @@
-//! How many connections the node can hold: what is configured, or less where file descriptors are few.
+//! How many connections the node can hold, and how many requests it carries: what is configured, or what file
+//! descriptors and memory allow.
 
+use std::fs;
+
+use grapevine_core::capacity::of_node;
 use grapevine_core::descriptors::{Shares, Wanted};
 use tracing::warn;
 
@@ -15,6 +19,35 @@ pub(super) fn shares(config: &Config) -> Shares {
         warn!(%warning, "configuration");
     }
     wanted(config).shares(limit)
+}
+
+/// How many requests may be under way at once.
+pub(super) fn in_flight(config: &Config) -> u32 {
+    let connections = || wanted(config).shares(descriptors::attainable()).public;
+    let carried = || of_node(connections(), memory());
+    config.limits.in_flight.unwrap_or_else(carried)
+}
+
+/// The bytes of memory that the process may have: the machine's, or those of its control group. `None` where
+/// neither says.
+fn memory() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(total_memory);
+    // Of the second and the first version; a group without a limit says `max`, or a number beyond any machine's.
+    let group = ["memory.max", "memory/memory.limit_in_bytes"].map(|name| {
+        let text = fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
+        text.trim().parse().ok()
+    });
+    group.into_iter().flatten().chain(machine).min()
+}
+
+/// What `/proc/meminfo` says of the whole memory.
+fn total_memory(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1_024)
 }
 
 /// What is to be said where `limit` descriptors are too few for the connections that are configured.
@@ -46,5 +79,19 @@ fn wanted(config: &Config) -> Wanted {
         public: config.limits.connections,
         dns: config.dns.as_ref().map_or(0, |_| dns::CONVERSATIONS_MAX),
         workers: config.workers.get(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_the_machine_is_read_and_nonsense_is_none() {
+        let text = "MemTotal:       24684204 kB\nMemFree:        18554572 kB\n";
+        assert_eq!(total_memory(text), Some(24_684_204 * 1_024));
+        for text in ["", "MemTotal: kB", "MemTotal: 1 MB", "MemFree: 5 kB"] {
+            assert_eq!(total_memory(text), None, "{text}");
+        }
     }
 }

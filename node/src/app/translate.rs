@@ -11,7 +11,7 @@ use grapevine_core::place::Place;
 use grapevine_core::work;
 use http::{HeaderMap, HeaderValue, header};
 
-use super::StartError;
+use super::{StartError, capacity};
 use crate::bodies::BodyBudget;
 use crate::config::Config;
 use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
@@ -102,10 +102,13 @@ pub(super) fn is_open_to_all(config: &Config) -> bool {
 }
 
 pub(super) fn specs(config: &Config) -> Vec<UpstreamSpec> {
+    let carried = capacity::in_flight(config);
+    let spec = |upstream| spec(upstream, carried);
     config.upstreams.iter().map(spec).collect()
 }
 
-fn spec(upstream: &UpstreamConfig) -> UpstreamSpec {
+/// One that has no limit of its own takes all that the node carries.
+fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
     let models = match &upstream.models {
         UpstreamModels::Discovered => Models::Discovered,
         UpstreamModels::Listed(models) => {
@@ -118,7 +121,7 @@ fn spec(upstream: &UpstreamConfig) -> UpstreamSpec {
         tier: upstream.tier,
         weight: upstream.weight,
         attempts_max: upstream.attempts_max,
-        in_flight_max: upstream.in_flight_max,
+        in_flight_max: upstream.in_flight_max.unwrap_or(carried),
         health: upstream.health.clone(),
         probe: upstream.probe.kind,
         probe_interval: upstream.probe.interval,
@@ -283,7 +286,7 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         region: config.node.region.clone(),
         body_bytes_max: config.limits.body.as_usize(),
         body_timeout: config.limits.body_timeout,
-        in_flight_max: config.limits.in_flight,
+        in_flight_max: capacity::in_flight(config),
         polls_max: config.limits.polls,
         trusted_proxies: config.trusted_proxies.clone(),
         proxy_protocol: config.proxy_protocol,

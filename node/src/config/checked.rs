@@ -31,8 +31,7 @@ use super::text::ByteSize;
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
-    ATTEMPTS_PER_UPSTREAM, IN_FLIGHT_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig,
-    UpstreamConfig, UpstreamModels,
+    ATTEMPTS_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
 };
 
 /// Everything a node needs to know to run.
@@ -237,8 +236,8 @@ pub struct LimitsConfig {
     pub body_timeout: Duration,
     /// Open connections from clients.
     pub connections: usize,
-    /// Requests under way.
-    pub in_flight: u32,
+    /// Requests under way; `None`: as many as the node carries.
+    pub in_flight: Option<u32>,
     /// Waiting polls of workers out of process, counted apart from requests.
     pub polls: u32,
 }
@@ -256,7 +255,7 @@ impl Default for LimitsConfig {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             connections: 16_384,
-            in_flight: 4_096,
+            in_flight: None,
             polls: 256,
         }
     }

@@ -190,7 +190,8 @@ pub struct UpstreamFile {
     pub weight: Option<f64>,
     /// Attempts at this upstream within one request, 1 to 32. Default: 3.
     pub max_retries: Option<u64>,
-    /// Requests under way at this upstream from this node, at least 1. Default: 1024.
+    /// Requests under way at this upstream, at least 1. Default: `limits.in_flight`. What it carries within this
+    /// bound is learned from its 429s and its latency.
     pub max_in_flight: Option<u64>,
     /// How long a call may take.
     pub timeout: Option<TimeoutFile>,
@@ -330,7 +331,8 @@ pub struct LimitsFile {
     pub body_timeout: Option<DurationText>,
     /// Open connections from clients, at least 1. Default: 16384.
     pub connections: Option<u64>,
-    /// Requests under way, at least 1. Default: 4096.
+    /// Requests under way, at least 1. Default: what the node carries by its memory and file descriptors, at most
+    /// `limits.connections`.
     pub in_flight: Option<u64>,
     /// Polls of workers out of process that wait for tasks, at least 2, half of them of one key at most; they
     /// are not counted among the requests under way. Default: 256.

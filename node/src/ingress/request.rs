@@ -54,11 +54,11 @@ pub(super) enum Rank {
 }
 
 impl Rank {
-    /// How many of `max` places it may take.
-    fn places(&self, max: u32) -> u32 {
+    /// How many may be under way at `upstream` when it enters.
+    fn places(&self, upstream: &UpstreamView) -> u32 {
         match self {
-            Self::Client => max,
-            Self::Own(_) => (max / 2).max(1),
+            Self::Client => upstream.places,
+            Self::Own(_) => (upstream.in_flight_max.min(upstream.places) / 2).max(1),
         }
     }
 }
@@ -205,7 +205,7 @@ impl<L: CallLocal, P: CallPeer> Errand<'_, L, P> {
 
     async fn attempt(&mut self, choice: Choice, last_resort: bool) -> Step {
         let upstream = &choice.candidate.upstream;
-        let places = self.request.rank.places(upstream.in_flight_max);
+        let places = self.request.rank.places(upstream);
         let guard = match (upstream.way, &self.request.rank) {
             (Way::Local, _) | (Way::Peer, Rank::Own(_)) => upstream.in_flight.enter_below(places),
             (Way::Peer, Rank::Client) => Some(upstream.in_flight.enter()),

@@ -150,7 +150,7 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Scope, C
         return Err(refused(Refusal::Ejected, detail));
     }
     // Its body need not come at all.
-    if upstream.in_flight.count() >= upstream.in_flight_max {
+    if upstream.in_flight.count() >= upstream.places {
         return Err(upstream_full());
     }
     call(head, &hub.rules.serving.load().forwarding)
@@ -165,7 +165,7 @@ pub(super) fn enter<L>(hub: &Hub<L>, link: &Link, call: &Call) -> Result<Admissi
     let underway = places.enter(&link.peer, &call.request_id, &call.upstream)?;
     let in_flight = upstream
         .in_flight
-        .enter_below(upstream.in_flight_max)
+        .enter_below(upstream.places)
         .ok_or_else(upstream_full)?;
     Ok(Admission {
         _underway: underway,

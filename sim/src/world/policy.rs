@@ -184,6 +184,7 @@ impl World {
             reach: Reach::Open,
             others_in_flight: 0,
             in_flight_max: u32::MAX,
+            places: u32::MAX,
             in_flight: InFlight::default(),
             hot_until: None,
             returned_at: None,

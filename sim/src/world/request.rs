@@ -189,7 +189,7 @@ impl World {
         };
         request.attempts += 1;
         let guard = match upstream.way {
-            Way::Local => upstream.in_flight.enter_below(upstream.in_flight_max),
+            Way::Local => upstream.in_flight.enter_below(upstream.places),
             Way::Peer => Some(upstream.in_flight.enter()),
         };
         let Some(guard) = guard else {

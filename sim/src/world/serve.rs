@@ -131,7 +131,7 @@ impl World {
         if life.underway.contains(&key) {
             return Err(Refusal::Duplicate);
         }
-        let guard = upstream.in_flight.enter_below(upstream.in_flight_max);
+        let guard = upstream.in_flight.enter_below(upstream.places);
         let guard = guard.ok_or(Refusal::Full)?;
         life.underway.insert(key);
         Ok(Admission {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::event::{Models, Probe, UpstreamSpec};
+use crate::capacity::Capacity;
 use crate::fact::{Change, Standing, UpstreamFact};
 use crate::health::{Failure, Health, State, Transition};
 use crate::ids::ModelName;
@@ -23,6 +24,7 @@ pub(super) struct Local {
     pub(super) spec: UpstreamSpec,
     pub(super) health: Health,
     pub(super) latencies: Latencies,
+    pub(super) capacity: Capacity,
     pub(super) in_flight: InFlight,
     pub(super) cooling_until: Option<Instant>,
     pub(super) returned_at: Option<Instant>,
@@ -68,6 +70,7 @@ impl Local {
         };
         Self {
             health: Health::new(now, spec.health.clone()),
+            capacity: Capacity::new(now, spec.in_flight_max),
             spec,
             latencies: Latencies::default(),
             in_flight: InFlight::default(),
@@ -83,6 +86,7 @@ impl Local {
 
     pub(super) fn reconfigure(&mut self, now: Instant, spec: UpstreamSpec) {
         self.health.set_policy(spec.health.clone());
+        self.capacity.set_max(spec.in_flight_max);
         self.probe = match (spec.probe, self.probe) {
             (Probe::Off, _) => ProbeState::Off,
             (_, ProbeState::Off) => ProbeState::DueAt(now),
@@ -138,7 +142,7 @@ impl Local {
             ttft: self.latencies.whole().map(Latency::expected),
             error_rate: self.health.error_rate(now),
             in_flight: self.in_flight.count(),
-            in_flight_max: self.spec.in_flight_max,
+            in_flight_max: self.capacity.limit(),
             tier: self.spec.tier,
             weight: self.spec.weight,
         }
@@ -240,6 +244,18 @@ impl Local {
         }
     }
 
+    /// An answer of `model` began `first_byte` after it was asked for.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        model: Option<&ModelName>,
+        first_byte: Duration,
+    ) {
+        self.latencies.record(now, model, first_byte);
+        let in_flight = self.in_flight.count();
+        self.capacity.answered(now, in_flight, first_byte);
+    }
+
     /// Takes what an attempt or a probe showed; `source` says which.
     pub(super) fn judge(
         &mut self,
@@ -250,6 +266,9 @@ impl Local {
         rng: &mut impl Rng,
     ) -> Option<Transition> {
         self.changed = true;
+        if outcome.lacks_room() {
+            self.capacity.refused(now, self.in_flight.count());
+        }
         if let Some(cooldown) = verdict.cooldown {
             let until = now + cooldown;
             self.cooling_until = Some(self.cooling_until.map_or(until, |before| before.max(until)));

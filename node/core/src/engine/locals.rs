@@ -50,9 +50,7 @@ impl Engine {
         let Some(local) = self.locals.get_mut(&report.upstream) else {
             return;
         };
-        local
-            .latencies
-            .record(now, report.model.as_ref(), report.first_byte);
+        local.answered(now, report.model.as_ref(), report.first_byte);
         local.health.answer_began();
         local.proved(now);
         local.changed = true;
@@ -83,9 +81,7 @@ impl Engine {
         let verdict = report.outcome.verdict(&RetryOn::default());
         if verdict.blame == Blame::Success {
             if let Some(first_byte) = report.first_byte {
-                local
-                    .latencies
-                    .record(now, report.model.as_ref(), first_byte);
+                local.answered(now, report.model.as_ref(), first_byte);
             }
             local.proved(now);
         }

@@ -157,6 +157,27 @@ impl Bench {
 }
 
 #[test]
+fn upstream_that_says_it_is_full_counts_as_full_and_is_still_let_to() {
+    let mut bench = Bench::new();
+    let roomy = UpstreamSpec {
+        in_flight_max: 1_000,
+        ..spec(Probe::Off)
+    };
+    bench.tell(Event::Configured(vec![roomy]));
+    let own = |bench: &mut Bench| {
+        let view = bench.engine.view(bench.now);
+        Arc::clone(&view.own[&upstream("primary")])
+    };
+    let _under_way: Vec<_> = (0..20).map(|_| own(&mut bench).in_flight.enter()).collect();
+    assert_eq!(own(&mut bench).in_flight_max, 1_000);
+    bench.attempt(Outcome::status(429));
+    bench.wait(Duration::from_secs(1));
+    let full = own(&mut bench);
+    assert_eq!((full.in_flight_max, full.places), (18, 1_000));
+    assert!(full.is_hot(bench.now));
+}
+
+#[test]
 fn peak_of_a_peers_upstream_raises_no_low_before_it_has_lasted() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);

@@ -49,6 +49,7 @@ fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         reach: Reach::Open,
         others_in_flight: 0,
         in_flight_max: 100,
+        places: 100,
         in_flight: InFlight::default(),
         hot_until: None,
         returned_at: None,

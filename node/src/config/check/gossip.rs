@@ -15,6 +15,7 @@ use grapevine_proto::value_envelope::SEAL_BYTES_MAX;
 
 use super::super::checked::{UpstreamConfig, UpstreamModels};
 use super::Checker;
+use super::upstreams::IN_FLIGHT_MAX;
 
 /// What a node tells beside its upstreams, at most, in bytes.
 const BESIDE_BYTES: usize = 704;
@@ -85,8 +86,8 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         },
         ttft: Some(Duration::from_millis(99_999)),
         error_rate: Share::clamped(0.999),
-        in_flight: upstream.in_flight_max,
-        in_flight_max: upstream.in_flight_max,
+        in_flight: IN_FLIGHT_MAX,
+        in_flight_max: upstream.in_flight_max.unwrap_or(IN_FLIGHT_MAX),
         tier: upstream.tier,
         weight: upstream.weight,
     }

@@ -278,6 +278,17 @@ impl Checker<'_> {
         u32::try_from(self.number(key, number, u64::from(default), range)).unwrap_or(default)
     }
 
+    /// A count that has no default of its own.
+    fn count_where_given(
+        &mut self,
+        key: &str,
+        number: Option<u64>,
+        range: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let number = number?;
+        Some(self.count(key, Some(number), *range.end(), range))
+    }
+
     /// A path of the file is relative to the file; one from a flag or a variable to the working folder.
     fn path(&self, key: &str, text: &str) -> PathBuf {
         match self.places.origin(key) {

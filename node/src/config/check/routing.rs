@@ -153,12 +153,7 @@ impl Checker<'_> {
             ),
             body_timeout: self.duration("limits.body_timeout", body_wait.0, body_wait.1, waits),
             connections: usize::try_from(connections).unwrap_or(default.connections),
-            in_flight: self.count(
-                "limits.in_flight",
-                file.in_flight,
-                default.in_flight,
-                1..=1_000_000,
-            ),
+            in_flight: self.count_where_given("limits.in_flight", file.in_flight, 1..=1_000_000),
             polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),
         }
     }

@@ -17,7 +17,7 @@ use super::{Checker, items};
 const ATTEMPTS_MAX: u32 = 32;
 
 /// More requests under way than one connection pool can serve.
-const IN_FLIGHT_MAX: u32 = 1_000_000;
+pub(super) const IN_FLIGHT_MAX: u32 = 1_000_000;
 
 /// Headers that this node sets itself, or that belong to one connection.
 const HEADERS_OWN: [&str; 7] = [
@@ -91,22 +91,14 @@ impl Checker<'_> {
             0..=u64::from(u16::MAX),
         );
         let weight = self.weight(&at("weight"), file.weight);
-        let defaults = (
-            super::checked::ATTEMPTS_PER_UPSTREAM,
-            super::checked::IN_FLIGHT_PER_UPSTREAM,
-        );
         let attempts_max = self.count(
             &at("max_retries"),
             file.max_retries,
-            defaults.0,
+            super::checked::ATTEMPTS_PER_UPSTREAM,
             1..=ATTEMPTS_MAX,
         );
-        let in_flight_max = self.count(
-            &at("max_in_flight"),
-            file.max_in_flight,
-            defaults.1,
-            1..=IN_FLIGHT_MAX,
-        );
+        let in_flight_max =
+            self.count_where_given(&at("max_in_flight"), file.max_in_flight, 1..=IN_FLIGHT_MAX);
         let timeout = self.timeout(&at("timeout"), file.timeout.as_ref());
         let (probe, health) = self.health(&at("health"), file.health.as_ref());
         let headers = self.headers(&at("headers"), file.headers.as_ref());

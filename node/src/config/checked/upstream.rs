@@ -28,8 +28,8 @@ pub struct UpstreamConfig {
     pub weight: Weight,
     /// Attempts at this upstream within one request; at least 1.
     pub attempts_max: u32,
-    /// Requests under way at this upstream from this node; at least 1.
-    pub in_flight_max: u32,
+    /// Requests under way at this upstream, at least 1; `None`: as many as the node carries.
+    pub in_flight_max: Option<u32>,
     /// How long a call may take.
     pub timeout: TimeoutConfig,
     /// How it is probed when no traffic proves its state.
@@ -51,7 +51,7 @@ impl UpstreamConfig {
             tier: Tier::default(),
             weight: Weight::default(),
             attempts_max: ATTEMPTS_PER_UPSTREAM,
-            in_flight_max: IN_FLIGHT_PER_UPSTREAM,
+            in_flight_max: None,
             timeout: TimeoutConfig::default(),
             probe: ProbeConfig::default(),
             health: health::Policy::default(),
@@ -62,9 +62,6 @@ impl UpstreamConfig {
 
 /// The default of [`UpstreamConfig::attempts_max`].
 pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
-
-/// The default of [`UpstreamConfig::in_flight_max`].
-pub const IN_FLIGHT_PER_UPSTREAM: u32 = 1_024;
 
 /// What an upstream can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -212,7 +212,10 @@ fn variable_may_stand_inside_lists_maps_and_numbers() {
         config.admin.token.as_ref().map(Secret::expose),
         Some("t, u: {v}")
     );
-    assert_eq!((config.workers.get(), config.limits.in_flight), (7, 7));
+    assert_eq!(
+        (config.workers.get(), config.limits.in_flight),
+        (7, Some(7))
+    );
     assert_eq!(config.dump()["cors"]["origins"][0], "https://a.example");
 }
 

@@ -142,7 +142,10 @@ fn waits_and_limits_of_a_deployment_are_written() {
         ),
         (300, 5_500)
     );
-    assert_eq!((upstream.attempts_max, upstream.in_flight_max), (1, 7));
+    assert_eq!(
+        (upstream.attempts_max, upstream.in_flight_max),
+        (1, Some(7))
+    );
     assert_eq!(
         (
             upstream.health.failure_threshold,
@@ -163,7 +166,10 @@ fn values_that_cannot_be_are_told_and_left_out() {
         assert_eq!(finding(&imported, key).0, Kind::Lost, "{key}");
     }
     assert_eq!(finding(&imported, "max_parallel_requests").0, Kind::Changed);
-    assert_eq!(config(&imported).upstreams[0].in_flight_max, 1_000_000);
+    assert_eq!(
+        config(&imported).upstreams[0].in_flight_max,
+        Some(1_000_000)
+    );
 }
 
 #[test]
