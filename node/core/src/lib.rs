@@ -27,6 +27,7 @@
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
 pub mod address;
+pub mod admission;
 pub mod allowance;
 pub mod capacity;
 pub mod connection;

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
-use super::admission::refused;
+use super::admission::Refused;
 use super::dial::Members;
 use super::forward::{is_superfluous, no_head, open};
 use super::framed;
@@ -290,7 +290,7 @@ pub(super) async fn serve<L>(
     counted: InFlightGuard,
 ) {
     let Some(_served) = link.inside.served.enter_below(INSIDE_MAX) else {
-        let refusal = refused(Refusal::Full, "too many calls are under way");
+        let refusal = Refused::new(Refusal::Full, "too many calls are under way");
         return refuse(hub, link, stream, None, refusal).await;
     };
     drop(counted);
@@ -315,7 +315,7 @@ pub(super) async fn serve<L>(
         return debug!(peer.name = %link.peer, path = head.path, "call took too long");
     };
     if body.len() > BODY_BYTES_MAX {
-        let refusal = refused(Refusal::Protocol, "answer is too long");
+        let refusal = Refused::new(Refusal::Protocol, "answer is too long");
         return refuse(hub, link, stream, None, refusal).await;
     }
     let _counted = link.calls.enter();

@@ -5,7 +5,7 @@ use grapevine_core::outcome::Refusal;
 use grapevine_core::share::Over;
 use tokio::time::Instant;
 
-use super::admission::{Refused, refused};
+use super::admission::Refused;
 use super::hub::Hub;
 use super::links::Link;
 use super::streams::{self, CallStream, ReceiveError};
@@ -27,11 +27,11 @@ pub(super) async fn receive_body<L>(
     received.map_err(|error| match error {
         ReceiveError::WrongLength => {
             let detail = "request body is not as long as announced";
-            Some(refused(Refusal::Protocol, detail))
+            Some(Refused::new(Refusal::Protocol, detail))
         }
         ReceiveError::TooSlow => {
             let detail = "request body came too slowly";
-            Some(refused(Refusal::Protocol, detail))
+            Some(Refused::new(Refusal::Protocol, detail))
         }
         ReceiveError::NoRoom(over) => Some(no_room(over)),
         ReceiveError::Reset(_) | ReceiveError::Lost(_) | ReceiveError::Decode(_) => None,
@@ -44,5 +44,5 @@ pub(super) fn no_room(over: Over) -> Refused {
         Over::Whole => "request bodies hold the memory that is for them",
         Over::Share => "requests of this peer hold its share of the memory for bodies",
     };
-    refused(Refusal::Full, format!("{whose} (limits.body_memory)"))
+    Refused::new(Refusal::Full, format!("{whose} (limits.body_memory)"))
 }

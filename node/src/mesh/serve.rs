@@ -22,7 +22,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span};
 
-use super::admission::{Refused, admit, enter, held_to_its_head, refused};
+use super::admission::{Refused, admit, enter, held_to_its_head};
 use super::framed;
 use super::hub::{Hub, own_load};
 use super::inside;
@@ -64,7 +64,7 @@ pub(super) async fn serve<L: CallLocal>(
     let payload = match head.await {
         Ok(Ok(payload)) => payload,
         Ok(Err(ReceiveError::Decode(error))) => {
-            let refusal = refused(Refusal::Protocol, error.to_string());
+            let refusal = Refused::new(Refusal::Protocol, error.to_string());
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
         Ok(Err(ReceiveError::NoRoom(over))) => {
@@ -74,14 +74,14 @@ pub(super) async fn serve<L: CallLocal>(
             return debug!(peer.name = %link.peer, %error, "request head did not come in");
         }
         Err(_) => {
-            let refusal = refused(Refusal::Protocol, "request head came too slowly");
+            let refusal = Refused::new(Refusal::Protocol, "request head came too slowly");
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
     };
     let head = match RequestHead::decode(&payload) {
         Ok(head) => head,
         Err(error) => {
-            let refusal = refused(Refusal::Protocol, error.to_string());
+            let refusal = Refused::new(Refusal::Protocol, error.to_string());
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
     };
@@ -103,7 +103,7 @@ async fn serve_request<L: CallLocal>(
     let deadline = Instant::now() + head.remaining.min(DEADLINE_MAX);
     let upstream = head.upstream.clone();
     let Some(_served) = link.served.enter_below(CALLS_MAX) else {
-        let refusal = refused(Refusal::Full, "the link carries as many requests as it may");
+        let refusal = Refused::new(Refusal::Full, "the link carries as many requests as it may");
         return refuse(hub, link, &mut stream, Some(&upstream), refusal).await;
     };
     let admitted = admit(hub, head);

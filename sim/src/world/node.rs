@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_core::admission::Underway;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Phase, Public};
 use grapevine_core::health::Policy;
@@ -63,8 +64,8 @@ pub(super) struct Life {
     pub(super) dials: BTreeSet<NodeIndex>,
     /// Requests that entered here and are not over.
     pub(super) active: BTreeSet<u64>,
-    /// Forwarded requests under way here, by request and upstream.
-    pub(super) underway: BTreeSet<(String, UpstreamName)>,
+    /// Forwarded requests under way here.
+    pub(super) underway: Underway,
     /// Rumors that may still be looked at in this second.
     pub(super) rumors: (u32, Instant),
     /// For round robin.
@@ -210,7 +211,7 @@ impl Node {
             links: BTreeMap::new(),
             dials: BTreeSet::new(),
             active: BTreeSet::new(),
-            underway: BTreeSet::new(),
+            underway: Underway::default(),
             rumors: (0, now),
             turn: 0,
             seen: BTreeMap::new(),

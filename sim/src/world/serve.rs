@@ -1,18 +1,19 @@
 //! The owner's side of a request: admission, the call of its own upstream, what it tells of it.
 //!
-//! Follows the product's `mesh/admission.rs` and `mesh/serve.rs`. Calls of the entry's own upstreams
-//! come here too, without admission.
+//! Follows the product's `mesh/serve.rs`; admission is core's. Calls of the entry's own upstreams come here too,
+//! without admission.
 
 use std::time::Duration;
 
 use grapevine_core::Instant;
+use grapevine_core::admission::{self, Forwarded, Owner, UnderwayKey};
 use grapevine_core::engine::{AnswerReport, AttemptReport, Event, WaitReport};
-use grapevine_core::fact::{Load, Phase, Standing};
+use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::latency;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
-use grapevine_core::residency::Question;
+use grapevine_core::residency::{MeshRules, Question, Residency};
 use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
 };
@@ -23,9 +24,6 @@ use super::{Happening, World};
 use crate::chance;
 use crate::check::Seen;
 use crate::membership::NodeIndex;
-
-/// A request is forwarded once.
-const HOPS_MAX: u8 = 1;
 
 /// How long routing without sharing leaves an upstream alone that failed it.
 pub(super) const SHUNNED_FOR: Duration = Duration::from_secs(10);
@@ -49,8 +47,8 @@ pub(super) struct Call {
 /// What a forwarded request holds while it is under way here.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// What its entry calls it. Another entry calls the same client's request otherwise.
-    name: String,
+    /// Its id is what its entry calls it: another entry calls the same client's request otherwise.
+    key: UnderwayKey,
     _in_flight: InFlightGuard,
 }
 
@@ -75,7 +73,7 @@ impl World {
             hops: head.hops,
         };
         self.checks.see(self.now, &seen);
-        match self.admit(owner, &head) {
+        match self.admit(entry, owner, &head) {
             Ok(admission) => {
                 let upstream = head.upstream.clone();
                 self.call(owner, entry, attempt, upstream, Some(admission));
@@ -84,59 +82,60 @@ impl World {
         }
     }
 
-    fn admit(&mut self, owner: NodeIndex, head: &RequestHead<'_>) -> Result<Admission, Refusal> {
-        let now = self.now;
-        let region = &self
-            .scenario
-            .atlas
-            .region(self.nodes[owner.at()].region)
-            .name;
-        let question = Question {
-            client: head.client,
-            key: head.key,
-            model: head.model.as_ref(),
-        };
-        let rules = self.scenario.residency.permits(&question);
-        let sabotaged = self.sabotage.ignores_residency();
-        let Some(life) = &mut self.nodes[owner.at()].life else {
+    fn admit(
+        &mut self,
+        entry: NodeIndex,
+        owner: NodeIndex,
+        head: &RequestHead<'_>,
+    ) -> Result<Admission, Refusal> {
+        let peer = self.nodes[entry.at()].name.clone();
+        let is_sabotaged = self.sabotage.ignores_residency();
+        let node = &mut self.nodes[owner.at()];
+        let region = &self.scenario.atlas.region(node.region).name;
+        let Some(life) = &mut node.life else {
             return Err(Refusal::UnknownUpstream);
         };
-        if head.hops > HOPS_MAX {
-            return Err(Refusal::HopLimit);
-        }
-        if life.phase == Phase::Draining {
-            return Err(Refusal::Draining);
-        }
-        let is_kept_out = !head.allow_regions.is_empty() && !head.allow_regions.contains(region);
-        if (is_kept_out || !rules.allows(region)) && !sabotaged {
-            return Err(Refusal::Residency);
-        }
-        let own = life.engine.own_upstream(now, &head.upstream);
-        let (upstream, fact) = own.ok_or(Refusal::UnknownUpstream)?;
-        let serves = |model: &ModelName| fact.models.contains_key(model);
-        if !head.model.as_ref().is_none_or(serves) {
-            return Err(Refusal::UnknownUpstream);
-        }
-        let takes_work = match upstream.standing {
-            Standing::Ready => true,
-            Standing::CoolingDown { remaining } => now.since(upstream.said_at) >= remaining,
-            Standing::Probing { .. } => upstream.trial,
-            Standing::Ejected { .. } => false,
+        let none = (&Residency::default(), &MeshRules::of_one());
+        let (residency, mesh_rules) = match is_sabotaged {
+            true => none,
+            false => (&self.scenario.residency, life.engine.mesh_rules()),
         };
-        if !takes_work && !head.last_resort {
-            return Err(Refusal::Ejected);
-        }
-        let name = head.request_id.to_owned();
-        let key = (name.clone(), head.upstream.clone());
-        if life.underway.contains(&key) {
-            return Err(Refusal::Duplicate);
-        }
+        let node = Owner {
+            region,
+            phase: life.phase,
+            serves_requests: true,
+            residency,
+            mesh_rules,
+        };
+        let request = Forwarded {
+            hops: head.hops,
+            upstream: &head.upstream,
+            question: Question {
+                client: head.client,
+                key: head.key,
+                model: head.model.as_ref(),
+            },
+            allow_regions: match is_sabotaged {
+                true => &[],
+                false => &head.allow_regions,
+            },
+            last_resort: head.last_resort,
+        };
+        let own = life.engine.own_upstream(self.now, &head.upstream);
+        let upstream = own.as_ref().map(|(upstream, fact)| (upstream, fact));
+        let admitted = admission::admit(&node, upstream, &request, self.now);
+        admitted.map_err(|refused| refused.refusal)?;
+        let (upstream, _) = own.ok_or(Refusal::UnknownUpstream)?;
+        let key: UnderwayKey = (head.request_id.into(), head.upstream.clone());
+        let entered = life.underway.enter(&peer, key.clone());
+        entered.map_err(|refused| refused.refusal)?;
         let guard = upstream.in_flight.enter_below(upstream.places);
-        let guard = guard.ok_or(Refusal::Full)?;
-        life.underway.insert(key);
+        if guard.is_none() {
+            life.underway.leave(&peer, &key);
+        }
         Ok(Admission {
-            name,
-            _in_flight: guard,
+            key,
+            _in_flight: guard.ok_or(Refusal::Full)?,
         })
     }
 
@@ -341,11 +340,11 @@ impl World {
         };
         let endpoint = &mut self.endpoints[call.endpoint];
         endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
+        let entry = self.nodes[call.entry.at()].name.clone();
         if let Some(life) = &mut self.nodes[call.owner.at()].life
             && let Some(admission) = &call.admission
         {
-            let key = (admission.name.clone(), call.upstream.clone());
-            life.underway.remove(&key);
+            life.underway.leave(&entry, &admission.key);
         }
         let report = AttemptReport {
             peer: None,

@@ -123,6 +123,11 @@ impl Engine {
         }
     }
 
+    /// Residency rules of peers that bind this node where most nodes agree.
+    pub fn mesh_rules(&self) -> &MeshRules {
+        &self.mesh_rules
+    }
+
     /// Takes an event and returns what to do, in order.
     pub fn handle(&mut self, now: Instant, event: Event, rng: &mut impl Rng) -> Vec<Effect> {
         let mut effects = Vec::new();

@@ -1,0 +1,213 @@
+//! Whether a node serves a request that a peer forwarded to it: the checks of the upstream's owner.
+//!
+//! What the sender went by may be older than what the owner knows, or made up: its own rules, its peers'
+//! rules, its phase, the upstream's state and its limit are asked again, where they are true. A refusal
+//! costs the sender one round trip and counts against nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::fact::{Phase, Standing, UpstreamFact};
+use crate::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use crate::link::CALLS_MAX;
+use crate::outcome::Refusal;
+use crate::residency::{MeshRules, Question, Residency};
+use crate::share::{Held, Over};
+use crate::time::Instant;
+use crate::view::UpstreamView;
+
+/// A request is forwarded once.
+pub const HOPS_MAX: u8 = 1;
+
+/// Forwarded requests under way at a node at most. One peer alone gets half of them: above the requests that one
+/// link carries.
+pub const UNDERWAY_MAX: u64 = 32_768;
+
+const _: () = assert!(
+    UNDERWAY_MAX / 2 >= CALLS_MAX as u64,
+    "one peer's share is a full link"
+);
+
+/// What a forwarded request says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarded<'a> {
+    /// How often it was forwarded, this time included.
+    pub hops: u8,
+    /// The upstream it is for.
+    pub upstream: &'a UpstreamName,
+    /// What rules ask of it.
+    pub question: Question<'a>,
+    /// The regions that its client allows; empty when all may.
+    pub allow_regions: &'a [RegionName],
+    /// Whether it is to be tried although the upstream is out of use.
+    pub last_resort: bool,
+}
+
+/// What the node is that it came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// Its region.
+    pub region: &'a RegionName,
+    /// Its phase.
+    pub phase: Phase,
+    /// Whether it answers requests at all, by its mode.
+    pub serves_requests: bool,
+    /// Its own rules.
+    pub residency: &'a Residency,
+    /// Rules of peers that bind it.
+    pub mesh_rules: &'a MeshRules,
+}
+
+/// Why a forwarded request is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What kind of reason it is.
+    pub refusal: Refusal,
+    /// The same in words, for whoever looks into it.
+    pub detail: String,
+}
+
+impl Refused {
+    /// A refusal with its reason in words.
+    pub fn new(refusal: Refusal, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { refusal, detail }
+    }
+
+    /// The upstream has as many requests as the owner lets to it.
+    pub fn upstream_full() -> Self {
+        Self::new(Refusal::Full, "upstream is at its limit")
+    }
+}
+
+/// Whether `owner` serves `request` at `now`. `upstream` is the one of its own that the request is for, with what it
+/// says of it; `None` where it has none of the name. Takes no place: the body is still to come.
+///
+/// # Errors
+/// Why it does not.
+pub fn admit(
+    owner: &Owner<'_>,
+    upstream: Option<(&UpstreamView, &UpstreamFact)>,
+    request: &Forwarded<'_>,
+    now: Instant,
+) -> Result<(), Refused> {
+    if request.hops > HOPS_MAX {
+        let detail = "request was forwarded before";
+        return Err(Refused::new(Refusal::HopLimit, detail));
+    }
+    if owner.phase == Phase::Draining {
+        return Err(Refused::new(Refusal::Draining, "node is draining"));
+    }
+    if !owner.serves_requests {
+        let detail = "node serves no requests by its WORKER_MODE";
+        return Err(Refused::new(Refusal::UnknownUpstream, detail));
+    }
+    stays_within(owner, request)?;
+    let Some((upstream, fact)) = upstream else {
+        let detail = "node has no such upstream";
+        return Err(Refused::new(Refusal::UnknownUpstream, detail));
+    };
+    if !serves(fact, request.question.model) {
+        let detail = "upstream does not serve the model";
+        return Err(Refused::new(Refusal::UnknownUpstream, detail));
+    }
+    if !request.last_resort && !takes_work(upstream, now) {
+        let detail = format!("upstream is {}", upstream.standing.as_str());
+        return Err(Refused::new(Refusal::Ejected, detail));
+    }
+    // Its body need not come at all.
+    match upstream.in_flight.count() < upstream.places {
+        true => Ok(()),
+        false => Err(Refused::upstream_full()),
+    }
+}
+
+/// Asks what the client allows, the owner's rules, and those of its peers: the sender may have older ones, or none.
+fn stays_within(owner: &Owner<'_>, request: &Forwarded<'_>) -> Result<(), Refused> {
+    let allowed = request.allow_regions;
+    if !allowed.is_empty() && !allowed.contains(owner.region) {
+        let detail = "request may not be answered in this region";
+        return Err(Refused::new(Refusal::Residency, detail));
+    }
+    let permitted = owner
+        .residency
+        .permits_with(owner.mesh_rules, &request.question);
+    match permitted.fence() {
+        Some(fence) if !permitted.allows(owner.region) => {
+            let detail = format!("{fence} keeps the request out of this region");
+            Err(Refused::new(Refusal::Residency, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an upstream serves `model`; every one serves requests without a model.
+fn serves(fact: &UpstreamFact, model: Option<&ModelName>) -> bool {
+    let listed = |model| fact.models.contains_key(model);
+    model.is_none_or(listed) || fact.models.contains_key(ModelName::ANY)
+}
+
+/// Whether an own upstream may be called now: it is in use, or this is its trial.
+fn takes_work(upstream: &UpstreamView, now: Instant) -> bool {
+    match upstream.standing {
+        Standing::Ready => true,
+        Standing::CoolingDown { remaining } => now.since(upstream.said_at) >= remaining,
+        Standing::Probing { .. } => upstream.trial,
+        Standing::Ejected { .. } => false,
+    }
+}
+
+/// A request under way: its id, unique at its entry, and the upstream it was forwarded for.
+pub type UnderwayKey = (Arc<str>, UpstreamName);
+
+/// Forwarded requests under way at a node, at most [`UNDERWAY_MAX`].
+#[derive(Clone, Debug, Default)]
+pub struct Underway {
+    requests: BTreeSet<UnderwayKey>,
+    /// How many of them each peer sent; none is in it without any.
+    by_peer: BTreeMap<NodeName, u64>,
+}
+
+impl Underway {
+    /// Notes a request of `peer`.
+    ///
+    /// # Errors
+    /// It is under way already, or there is no place for one more of this peer.
+    pub fn enter(&mut self, peer: &NodeName, key: UnderwayKey) -> Result<(), Refused> {
+        if self.requests.contains(&key) {
+            let detail = "request is under way already";
+            return Err(Refused::new(Refusal::Duplicate, detail));
+        }
+        let held = Held {
+            limit: UNDERWAY_MAX,
+            all: self.requests.len() as u64,
+            own: self.by_peer.get(peer).copied().unwrap_or_default(),
+        };
+        held.admit(1).map_err(|over| {
+            let detail = match over {
+                Over::Whole => "too many requests of peers are under way",
+                Over::Share => "requests of this peer have their share of the places for peers",
+            };
+            Refused::new(Refusal::Full, detail)
+        })?;
+        self.requests.insert(key);
+        *self.by_peer.entry(peer.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    /// Forgets a request of `peer` that was noted.
+    pub fn leave(&mut self, peer: &NodeName, key: &UnderwayKey) {
+        if !self.requests.remove(key) {
+            return;
+        }
+        if let Some(count) = self.by_peer.get_mut(peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_peer.remove(peer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
