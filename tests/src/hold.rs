@@ -96,7 +96,10 @@ pub async fn hold(options: Options) -> Report {
         Mock::start("far", &[MODEL]).await,
     );
     let interval = format!("{}ms", options.interval.as_millis());
-    near.set(json!({"latency": "20ms", "chunk_interval": interval, "chunks": 10_000}))
+    // The mock makes all of an answer at once: no more than outlasts everything.
+    let outlasting = (LIMIT * 2 + options.hold).div_duration_f64(options.interval);
+    let chunks = (outlasting as u32).clamp(1, 10_000);
+    near.set(json!({"latency": "20ms", "chunk_interval": interval, "chunks": chunks}))
         .await;
     far.set(json!({"latency": "20ms"})).await;
     let mesh = mesh(&near, &far, options.streams).await;
