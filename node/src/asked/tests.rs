@@ -546,6 +546,10 @@ fn forms_refused() -> Vec<String> {
         // Heads.
         model.replace("; name", ";\r\n name") + end,
         model.replace("Content-Disposition", "Content-Disposition ") + end,
+        part(
+            "name=\"x\"\r\nX: \nContent-Disposition: form-data; name=\"model\"",
+            "a",
+        ) + end,
         model.replace(
             "Content-Disposition: form-data",
             "Content-Disposition: attachment",

@@ -172,7 +172,8 @@ impl<'a> Head<'a> {
 /// The name and the value of a line; `None` where it is folded, holds control characters, or is none.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    // Blanks alone: a line feed at either end begins another line for some readers.
+    let (name, value) = (&line[..colon], media::trimmed(&line[colon + 1..]));
     let is_clean = !name.is_empty()
         && name.iter().all(|byte| media::is_token(*byte))
         && !value.iter().any(u8::is_ascii_control);

@@ -180,6 +180,13 @@ pub(super) fn parameter(text: &[u8]) -> Option<Parameter<'_>> {
     })
 }
 
+/// `text` without the blanks at both ends.
+pub(super) fn trimmed(text: &[u8]) -> &[u8] {
+    let text = trim_blanks(text);
+    let last = text.iter().rposition(|byte| !matches!(byte, b' ' | b'\t'));
+    &text[..last.map_or(0, |last| last + 1)]
+}
+
 fn trim_blanks(text: &[u8]) -> &[u8] {
     let start = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
     &text[start.unwrap_or(text.len())..]
