@@ -30,6 +30,18 @@ impl Dice {
         Self(seed)
     }
 
+    /// A generator with this seed.
+    #[must_use]
+    pub const fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Another generator, which draws independently of what this one draws from here on.
+    #[must_use]
+    pub fn split(&mut self) -> Self {
+        Self(self.below(usize::MAX) as u64)
+    }
+
     /// A number from 0 to before `bound`.
     ///
     /// # Panics

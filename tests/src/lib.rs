@@ -7,7 +7,7 @@
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
 //! every byte), [`echo`] (one that counts every text), [`raw`] (a client whose hanging up is exact),
 //! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
-//! can be repeated), [`memory`], [`hold`] (many streams while their owner dies), and [`quiet`] (tests that measure run alone).
+//! can be repeated), [`mutation`] (inputs changed by it), [`memory`], [`hold`] (many streams while their owner dies), and [`quiet`] (tests that measure run alone).
 //! [`conformance`] is what every engine of the task store has to do; [`postgres`] and [`nats`] are
 //! real servers; [`collector`] and [`prometheus`] are those of traces and metrics.
 //!
@@ -45,6 +45,7 @@ pub mod load;
 pub mod memory;
 pub mod mesh;
 pub mod mock;
+pub mod mutation;
 pub mod nats;
 pub mod network;
 pub mod node;

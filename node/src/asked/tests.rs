@@ -482,7 +482,6 @@ fn forms_taken() -> Vec<String> {
         format!("{model}--b--\r\n"),
         format!("{model}--b--"),
         format!("{}--b--\r\n", part("name=model", "a")),
-        format!("{}--b--\r\n", part("NAME=\"model\"", "a")),
         format!("{file}{model}--b--\r\n"),
         format!("{model}{file}--b--\r\n"),
         format!(
@@ -517,6 +516,9 @@ fn forms_refused() -> Vec<String> {
         other("name=\"x\"; name=\"model\""),
         other("name=\"x\"; NAME=\"model\""),
         other("name=\"x\"; other=\"model\""),
+        format!("{}{end}", part("NAME=\"model\"", "a")),
+        other("name=\"x; name=model\""),
+        other("filename=\"; name = model ; \"; name=x"),
         other("name = \"model\""),
         other("name=\"mod\\el\""),
         other("name=\"%6dodel\""),
@@ -544,6 +546,10 @@ fn forms_refused() -> Vec<String> {
         // Heads.
         model.replace("; name", ";\r\n name") + end,
         model.replace("Content-Disposition", "Content-Disposition ") + end,
+        part(
+            "name=\"x\"\r\nX: \nContent-Disposition: form-data; name=\"model\"",
+            "a",
+        ) + end,
         model.replace(
             "Content-Disposition: form-data",
             "Content-Disposition: attachment",

@@ -16,6 +16,8 @@
 //! Invariants: it never recurses and never transfers the zone; bytes from outside never panic; an answer
 //! over UDP is at most 1,232 bytes, so that it can neither be fragmented nor amplify much.
 
+#[doc(hidden)]
+pub mod probes;
 mod respond;
 mod serve;
 mod subnet;

@@ -28,6 +28,8 @@ mod nearest;
 mod outgoing;
 mod own;
 mod polls;
+#[doc(hidden)]
+pub mod probes;
 mod problem;
 mod proxy_protocol;
 mod refuse;

@@ -172,7 +172,8 @@ impl<'a> Head<'a> {
 /// The name and the value of a line; `None` where it is folded, holds control characters, or is none.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    // Blanks alone: a line feed at either end begins another line for some readers.
+    let (name, value) = (&line[..colon], media::trimmed(&line[colon + 1..]));
     let is_clean = !name.is_empty()
         && name.iter().all(|byte| media::is_token(*byte))
         && !value.iter().any(u8::is_ascii_control);
@@ -196,12 +197,13 @@ impl<'a> Disposition<'a> {
         while !rest.is_empty() {
             let parameter = media::parameter(rest)?;
             rest = parameter.rest;
-            let slot = match () {
-                () if parameter.is("name") => &mut name,
-                () if parameter.is("filename") => &mut file_name,
+            // Some readers know them in small letters only.
+            let slot = match parameter.name {
+                b"name" => &mut name,
+                b"filename" => &mut file_name,
                 // A second spelling of a file's name changes nothing for fields.
-                () if parameter.is("filename*") => &mut file_name_coded,
-                () => return None,
+                b"filename*" => &mut file_name_coded,
+                _ => return None,
             };
             if slot.replace(parameter.value).is_some() {
                 return None;
@@ -212,9 +214,11 @@ impl<'a> Disposition<'a> {
         if name.is_empty() || !name.iter().all(is_plain) {
             return None;
         }
-        // What is cut at every ';' must not find a name in a file's name.
-        let mut file_names = [file_name, file_name_coded].into_iter().flatten();
-        if file_names.any(holds_a_name) {
+        // Who cuts at every ';', or looks for the word, must not find another name within a value.
+        let mut values = [Some(name), file_name, file_name_coded]
+            .into_iter()
+            .flatten();
+        if values.any(holds_a_name) {
             return None;
         }
         Some(Self {
@@ -224,9 +228,13 @@ impl<'a> Disposition<'a> {
     }
 }
 
-fn holds_a_name(file_name: &[u8]) -> bool {
-    let lower = file_name.to_ascii_lowercase();
-    memmem::find(&lower, b"name=").is_some() || memmem::find(&lower, b"name*").is_some()
+/// Whether a parameter called `name` could be seen in `value`. Some readers allow blanks before its `=`.
+fn holds_a_name(value: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    memmem::find_iter(&lower, b"name").any(|at| {
+        let follows = lower[at + b"name".len()..].trim_ascii_start().first();
+        matches!(follows, Some(b'=' | b'*'))
+    })
 }
 
 /// Which of `keys` a field's name is.

@@ -130,7 +130,7 @@ fn names_utf8(charset: &[u8]) -> bool {
 
 /// One `; name=value` of a header.
 pub(super) struct Parameter<'a> {
-    name: &'a [u8],
+    pub(super) name: &'a [u8],
     pub(super) value: &'a [u8],
     is_quoted: bool,
     /// What follows it.
@@ -138,7 +138,7 @@ pub(super) struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    pub(super) fn is(&self, name: &str) -> bool {
+    fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 }
@@ -178,6 +178,13 @@ pub(super) fn parameter(text: &[u8]) -> Option<Parameter<'_>> {
         is_quoted: false,
         rest,
     })
+}
+
+/// `text` without the blanks at both ends.
+pub(super) fn trimmed(text: &[u8]) -> &[u8] {
+    let text = trim_blanks(text);
+    let last = text.iter().rposition(|byte| !matches!(byte, b' ' | b'\t'));
+    &text[..last.map_or(0, |last| last + 1)]
 }
 
 fn trim_blanks(text: &[u8]) -> &[u8] {

@@ -23,6 +23,43 @@ fn refusal_names_the_place() {
     assert!(error.to_string().ends_with("at byte 50"), "{error}");
 }
 
+#[test]
+fn line_feed_at_either_end_of_a_value_is_refused() {
+    let form = |line: &str| {
+        let body =
+            format!("--b\r\nContent-Disposition: form-data; name=x\r\n{line}\r\n\r\na\r\n--b--");
+        fields(body.as_bytes(), "b", ["model"])
+    };
+    assert!(form("X: \t1 ").is_ok());
+    for line in [
+        "X: \nContent-Disposition: form-data; name=model",
+        "X:\x0c1",
+        "X: 1 \n",
+        "X: 1\r",
+    ] {
+        assert!(form(line).is_err(), "{line:?}");
+    }
+}
+
+#[test]
+fn parameters_that_readers_could_miss_or_see_elsewhere_are_refused() {
+    let form = |disposition: &str| {
+        let body =
+            format!("--b\r\nContent-Disposition: form-data; {disposition}\r\n\r\na\r\n--b--");
+        fields(body.as_bytes(), "b", ["model"])
+    };
+    assert!(form("name=model").is_ok());
+    assert!(form("name=x; filename=\"my name.mp3\"").is_ok());
+    for disposition in [
+        "Name=model",
+        "name=x; FILENAME=y",
+        "name=\"x; name=model\"",
+        "filename=\"; name = model ; \"; name=x",
+    ] {
+        assert!(form(disposition).is_err(), "{disposition}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(pieces in prop::collection::vec(

@@ -1,0 +1,39 @@
+//! The private reader of messages, as a fuzzer calls it. Nothing of the program is behind this.
+
+use std::net::IpAddr;
+
+use grapevine_core::view::View;
+
+use super::respond::{Ground, Transport};
+use super::{Locate, Settings};
+
+/// The answer to a message that came from `from` over UDP, or over TCP; `None` where silence is right.
+pub fn respond(
+    settings: &Settings,
+    view: &View,
+    locate: &Locate,
+    bytes: &[u8],
+    from: IpAddr,
+    transport: Way,
+) -> Option<Vec<u8>> {
+    let ground = Ground {
+        settings,
+        view,
+        locate,
+    };
+    let transport = match transport {
+        Way::Udp => Transport::Udp,
+        Way::Tcp => Transport::Tcp,
+    };
+    let response = ground.respond(bytes, from, transport);
+    response.map(|response| response.bytes)
+}
+
+/// How a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As a datagram.
+    Udp,
+    /// On a connection.
+    Tcp,
+}

@@ -1,0 +1,78 @@
+//! The private parsers of this module, as a fuzzer calls them. Nothing of the program is behind these.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::proxy_protocol::{Parsed, Source};
+use super::sse::Events;
+use super::{door, proxy_protocol};
+
+/// What is read at the start of a connection that a balancer introduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Introduction {
+    /// More bytes decide.
+    Partial,
+    /// A header.
+    Whole {
+        /// The client; `None` where the socket's address counts.
+        client: Option<SocketAddr>,
+        /// How many bytes the header has.
+        length: usize,
+    },
+    /// No header.
+    Refused,
+}
+
+/// Reads a PROXY header off the start of `bytes`.
+pub fn introduction(bytes: &[u8]) -> Introduction {
+    match proxy_protocol::parse(bytes) {
+        Ok(Parsed::Partial) => Introduction::Partial,
+        Ok(Parsed::Complete { source, length }) => Introduction::Whole {
+            client: match source {
+                Source::Client(client) => Some(client),
+                Source::Socket => None,
+            },
+            length,
+        },
+        Err(_) => Introduction::Refused,
+    }
+}
+
+/// What becomes of a stream of events.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// What was passed on while it came.
+    pub events: Vec<u8>,
+    /// What was passed on because it ended.
+    pub rest: Vec<u8>,
+    /// Whether something could have been added before its end.
+    pub is_between_events: bool,
+}
+
+/// Cuts the stream that comes in `pieces` at the ends of its events.
+pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Passed {
+    let mut cutter = Events::default();
+    let mut ready = VecDeque::new();
+    for piece in pieces {
+        cutter.take(Bytes::copy_from_slice(piece), &mut ready);
+    }
+    let is_between_events = cutter.is_between_events();
+    let events = Vec::from(std::mem::take(&mut ready)).concat();
+    cutter.finish(&mut ready);
+    Passed {
+        events,
+        rest: Vec::from(ready).concat(),
+        is_between_events,
+    }
+}
+
+/// What is read of a request's headers before its body: the id that it goes by, and whether what it asks for
+/// by headers of our own, and how its body is coded, can be understood.
+pub fn head(headers: &HeaderMap) -> (String, bool) {
+    let id = door::request_id(headers).to_string();
+    let is_understood = door::wishes(headers).is_ok() && door::check_coding(headers).is_ok();
+    (id, is_understood)
+}
