@@ -127,9 +127,11 @@ async fn serve(
 }
 
 /// The next request of a connection; `None` at its end.
-pub(crate) async fn read_request(
-    stream: &mut BufReader<TcpStream>,
-) -> std::io::Result<Option<Received>> {
+///
+/// # Errors
+///
+/// When the connection breaks, or what comes is no request.
+pub async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Received>> {
     let mut head = String::new();
     loop {
         let before = head.len();

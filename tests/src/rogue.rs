@@ -147,6 +147,37 @@ impl Rogue {
     }
 }
 
+/// A message of gossip in small blocks, each a frame of one byte repeated 60,000 times: 1.2 GB where nobody counts.
+#[must_use]
+pub fn swelling_ack() -> Vec<u8> {
+    let block = [0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x60, 0xe9, 3, 0x53, 7, 0];
+    let mut ack = vec![0x53, 0xb0, 1, 2];
+    while ack.len() < 63_800 {
+        ack.extend([1, block.len() as u8, 0]);
+        ack.extend(block);
+    }
+    ack.push(0);
+    ack
+}
+
+/// A message of gossip with a key of version 1,000,000 of a node whose highest version is then said to be 1,000.
+#[must_use]
+pub fn deadly_ack() -> Vec<u8> {
+    let mut operations = vec![0, 3, 0];
+    operations.extend(b"sgp");
+    operations.extend(1_u64.to_le_bytes());
+    operations.extend([4, 127, 0, 0, 1, 0x59, 0x1b]);
+    operations.extend([0; 16]);
+    operations.extend([1, 1, 0, b'x', 1, 0, b'y']);
+    operations.extend(1_000_000_u64.to_le_bytes());
+    operations.extend([0, 2]);
+    operations.extend(1_000_u64.to_le_bytes());
+    let mut ack = vec![0x53, 0xb0, 1, 2, 2, operations.len() as u8, 0];
+    ack.extend(operations);
+    ack.push(0);
+    ack
+}
+
 fn client_config(directory: &Path, name: &str) -> ClientConfig {
     let certificate = |file: String| {
         let path = directory.join(file);

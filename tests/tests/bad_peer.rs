@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grapevine_tests::memory::peak_resident_bytes;
 use grapevine_tests::mesh::{MESH_NAME, issue_certificate};
-use grapevine_tests::rogue::Rogue;
+use grapevine_tests::rogue::{Rogue, deadly_ack, swelling_ack};
 use grapevine_tests::{Mesh, Mock, client, wait_until};
 
 use grapevine_proto::frame::{HEAD_BYTES_MAX, LENGTH_BYTES, TAG_GOSSIP, TAG_RUMOR};
@@ -164,35 +164,6 @@ async fn gossip_that_no_honest_node_sends_costs_its_sender_the_ear_and_nothing_e
     }
     let view = jpn.view().await;
     assert!(view.is_live("sgp") && view.is_live("jpn"), "{:#}", view.0);
-}
-
-/// Small blocks, each a frame of one byte repeated 60,000 times: 1.2 GB where nobody counts.
-fn swelling_ack() -> Vec<u8> {
-    let block = [0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x60, 0xe9, 3, 0x53, 7, 0];
-    let mut ack = vec![0x53, 0xb0, 1, 2];
-    while ack.len() < 63_800 {
-        ack.extend([1, block.len() as u8, 0]);
-        ack.extend(block);
-    }
-    ack.push(0);
-    ack
-}
-
-/// A key of version 1,000,000 of a node whose highest version is then said to be 1,000.
-fn deadly_ack() -> Vec<u8> {
-    let mut operations = vec![0, 3, 0];
-    operations.extend(b"sgp");
-    operations.extend(1_u64.to_le_bytes());
-    operations.extend([4, 127, 0, 0, 1, 0x59, 0x1b]);
-    operations.extend([0; 16]);
-    operations.extend([1, 1, 0, b'x', 1, 0, b'y']);
-    operations.extend(1_000_000_u64.to_le_bytes());
-    operations.extend([0, 2]);
-    operations.extend(1_000_u64.to_le_bytes());
-    let mut ack = vec![0x53, 0xb0, 1, 2, 2, operations.len() as u8, 0];
-    ack.extend(operations);
-    ack.push(0);
-    ack
 }
 
 fn framed(payload: &[u8]) -> Vec<u8> {

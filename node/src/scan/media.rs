@@ -68,6 +68,9 @@ fn read(value: &[u8]) -> Result<Media<'_>, MediaError> {
         let slot = match () {
             () if parameter.is("boundary") => &mut boundary,
             () if parameter.is("charset") => &mut charset,
+            () if parameter.is_extended("boundary") || parameter.is_extended("charset") => {
+                return Err(MediaError::Malformed);
+            }
             () => continue,
         };
         if slot.replace(parameter).is_some() {
@@ -114,7 +117,8 @@ pub(super) fn is_utf8(content_type: &[u8]) -> bool {
         let Some(parameter) = parameter(rest) else {
             return false;
         };
-        if parameter.is("charset") && !names_utf8(parameter.value) {
+        let is_other = parameter.is("charset") && !names_utf8(parameter.value);
+        if is_other || parameter.is_extended("charset") {
             return false;
         }
         rest = parameter.rest;
@@ -140,6 +144,13 @@ pub(super) struct Parameter<'a> {
 impl Parameter<'_> {
     fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Whether it is `name*` or a piece of it, such as `name*0` (RFC 2231): some readers take that for the
+    /// parameter called `name`, before the plain one or behind it, and others pass it over.
+    fn is_extended(&self, name: &str) -> bool {
+        let star = self.name.iter().position(|byte| *byte == b'*');
+        star.is_some_and(|star| self.name[..star].eq_ignore_ascii_case(name.as_bytes()))
     }
 }
 
@@ -234,6 +245,22 @@ mod tests {
         ] {
             assert_eq!(read(text.as_bytes()), Ok(kind), "{text}");
         }
+    }
+
+    #[test]
+    fn parameter_in_an_extended_spelling_beside_the_plain_one_is_refused() {
+        for text in [
+            "multipart/form-data; boundary=a; boundary*=utf-8''b",
+            "multipart/form-data; boundary*0=b; boundary=a",
+            "multipart/form-data; boundary=a; Boundary*0*=utf-8''b",
+            "multipart/form-data; boundary=a; charset*=utf-16''utf-16",
+            "application/json; charset=utf-8; charset*=us-ascii''utf-16",
+        ] {
+            assert_eq!(read(text.as_bytes()), Err(MediaError::Malformed), "{text}");
+        }
+        assert!(!is_utf8(b"text/plain; charset*=us-ascii''utf-16"));
+        let other = b"multipart/form-data; boundary=a; title*=utf-8''b";
+        assert_eq!(read(other), Ok(Media::Form("a")));
     }
 
     #[test]

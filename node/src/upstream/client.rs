@@ -1,6 +1,8 @@
 //! Makes a call: one request out, the head of the answer back, and its body as it comes.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
@@ -10,6 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::body::{TimedBody, Waits};
@@ -33,6 +36,11 @@ const ANSWER_HEADERS_MAX: usize = 128;
 /// What a connection reads, or holds to be written, at once: an idle one keeps the last buffer that it read
 /// into. It bounds the head of an answer too.
 const BUFFER_BYTES: usize = 64 * 1_024;
+
+/// The most interim answers (1xx) before the answer. hyper passes over any number of them: an upstream that
+/// sends them without end would keep a thread of the node busy, and all that it serves waiting, until the
+/// time for the first byte is over. One that sends `102` every few seconds while it works stays below it.
+const INTERIM_ANSWERS_MAX: usize = 256;
 
 /// The time between two pings on an HTTP/2 connection in use, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(10);
@@ -103,18 +111,38 @@ impl CallLocal for UpstreamClient {
             return Err(unknown("no such upstream"));
         };
         let waits = Waits::begin(Instant::now(), call.deadline, &target.timeouts);
-        let Some(request) = self.request(&target, call) else {
+        let Some(mut request) = self.request(&target, call) else {
             let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
             return Err(unknown(what));
         };
         let is_head = *request.method() == Method::HEAD;
         let (due, outcome) = waits.before_first_byte();
-        match tokio::time::timeout_at(due, self.client.request(request)).await {
-            Ok(Ok(response)) => answer(response, waits, is_head),
-            Ok(Err(error)) => Err(failure(&error)),
-            Err(_) => Err(Failure::new(outcome, "no answer in time")),
+        let too_many = limit_interim_answers(&mut request);
+        let answered = tokio::time::timeout_at(due, self.client.request(request));
+        // Who gives up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
+        tokio::select! {
+            answered = answered => match answered {
+                Ok(Ok(response)) => answer(response, waits, is_head),
+                Ok(Err(error)) => Err(failure(&error)),
+                Err(_) => Err(Failure::new(outcome, "no answer in time")),
+            },
+            () = too_many.notified() => {
+                Err(Failure::new(Outcome::Reset, "interim answers (1xx) without an end"))
+            }
         }
     }
+}
+
+/// Counts the interim answers to `request`; what is returned is notified of more than [`INTERIM_ANSWERS_MAX`].
+fn limit_interim_answers(request: &mut Request<Payload>) -> Arc<Notify> {
+    let too_many = Arc::new(Notify::new());
+    let (notified, count) = (Arc::clone(&too_many), AtomicUsize::new(0));
+    hyper::ext::on_informational(request, move |_| {
+        if count.fetch_add(1, Ordering::Relaxed) == INTERIM_ANSWERS_MAX {
+            notified.notify_one();
+        }
+    });
+    too_many
 }
 
 /// The answer, where its head leaves no doubt about where it ends. On HTTP/1 a connection is not used again

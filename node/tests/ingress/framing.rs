@@ -177,15 +177,32 @@ async fn answer_before_the_request_was_taken_is_passed_on() {
     assert_eq!((reply.status, reply.body.as_str()), (413, "{\"error\":1}"));
 }
 
-/// Heads that are no answers come without an end: the wait for the first byte ends it, and others are served.
+/// Heads that are no answers, which upstreams send while they work.
+fn interim(count: usize) -> String {
+    "HTTP/1.1 102 Processing\r\n\r\n".repeat(count)
+}
+
+/// Read for as long as the wait for the first byte, they would keep others of the same thread waiting.
 #[tokio::test]
-async fn endless_provisional_answers_end_with_the_wait_for_the_first_byte() {
-    let flood = "HTTP/1.1 102 Processing\r\n\r\n".repeat(2_000);
-    let mut script = vec![send(flood); 20];
-    script.push(Act::Hang);
-    let flooding = Scripted::start(script).await;
+async fn interim_answers_without_an_end_are_refused_at_their_limit() {
+    refused(vec![send(interim(257)), Act::Hang]).await;
+    refused(vec![send(interim(2_000)); 20]).await;
+}
+
+#[tokio::test]
+async fn interim_answers_within_their_limit_are_passed_over() {
+    let head = interim(256) + "HTTP/1.1 200 OK\r\ncontent-length: 2";
+    let upstream = Scripted::start(raw(&head, "{}")).await;
+    let node = Plan::with(&[&upstream]).start().await;
+    let reply = node.chat().await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "{}"));
+}
+
+#[tokio::test]
+async fn interim_answers_do_not_lengthen_the_wait_for_the_first_byte() {
+    let working = Scripted::start(vec![send(interim(256)), Act::Hang]).await;
     let good = Scripted::start(answer(200, "", "{\"good\":1}")).await;
-    let mut plan = Plan::with(&[&flooding, &good]);
+    let mut plan = Plan::with(&[&working, &good]);
     plan.targets[0].timeouts.first_byte = std::time::Duration::from_millis(300);
     let node = plan.start().await;
     assert_eq!(node.chat().await.body, "{\"good\":1}");

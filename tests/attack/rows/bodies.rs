@@ -3,29 +3,43 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use grapevine_tests::client::{http, whole};
+use grapevine_tests::client::http;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Tally;
-use crate::world::{HOSTILE_KEY, World, hostile_headers};
+use super::requests::send_all;
+use crate::world::{HOSTILE_KEY, World};
 
-/// How long each is held, unless the node ends it before.
-const HELD: Duration = Duration::from_secs(15);
+/// How long each is held, unless the node ends it before: longer than `limits.body_timeout`.
+const HELD: Duration = Duration::from_secs(20);
 
 /// The time between two bytes of a body that trickles.
 const TRICKLE: Duration = Duration::from_secs(1);
 
 const MEGABYTE: usize = 1_000_000;
 
+/// The largest body that is taken.
+const LARGEST: usize = 32 << 20;
+
 /// Bodies of which all but the last byte comes.
 pub(crate) async fn unfinished(world: &World) -> Tally {
     let address = world.public();
     let bodies = (0..40).map(|_| {
-        let sent = vec![b' '; 33 * MEGABYTE - 1];
-        one(address, "/v1/chat/completions", 33 * MEGABYTE, sent, None)
+        let sent = vec![b' '; LARGEST - 1];
+        one(address, "/v1/chat/completions", LARGEST, sent, None)
+    });
+    all(bodies).await
+}
+
+/// Bodies that are longer than any may be.
+pub(crate) async fn too_long(world: &World) -> Tally {
+    let address = world.public();
+    let bodies = (0..40).map(|_| {
+        let sent = vec![b' '; LARGEST];
+        one(address, "/v1/chat/completions", LARGEST + 1, sent, None)
     });
     all(bodies).await
 }
@@ -33,13 +47,8 @@ pub(crate) async fn unfinished(world: &World) -> Tally {
 /// Bodies of which a byte comes now and then, to chat and to background work.
 pub(crate) async fn trickling(world: &World) -> Tally {
     let address = world.public();
-    let paths = [
-        "/v1/chat/completions",
-        "/v1/tasks",
-        "/v1/files",
-        "/v1/workflows/runs",
-    ];
-    let bodies = (0..200).map(|index| {
+    let paths = ["/v1/chat/completions", "/v1/tasks", "/v1/workflows/runs"];
+    let bodies = (0..198).map(|index| {
         let path = paths[index % paths.len()];
         one(address, path, 1_000, Vec::new(), Some(TRICKLE))
     });
@@ -48,48 +57,40 @@ pub(crate) async fn trickling(world: &World) -> Tally {
 
 /// Uploads that are refused when they have come.
 pub(crate) async fn rejected_uploads(world: &World) -> Tally {
-    let mut tally = Tally::default();
-    for _ in 0..3 {
-        let line = "not a line of JSON\n";
-        let lines = line.repeat(30 * MEGABYTE / line.len());
-        let part = |head: &str, content: &str| {
-            format!("--edge\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n")
-        };
-        let form = part("name=\"file\"; filename=\"lines.jsonl\"", &lines)
-            + &part("name=\"purpose\"", "no-such-purpose")
-            + "--edge--\r\n";
-        let upload = http()
-            .post(world.url("/files"))
-            .headers(hostile_headers())
-            .header("content-type", "multipart/form-data; boundary=edge")
-            .body(form);
-        let is_taken = whole(upload).await.is_ok_and(|answer| answer.status < 400);
-        tally.sent += 1;
-        tally.refused += usize::from(!is_taken);
-    }
-    tally
+    let line = "not a line of JSON\n";
+    let lines = line.repeat(30 * MEGABYTE / line.len());
+    let part = |head: &str, content: &str| {
+        format!("--edge\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n")
+    };
+    let form = part("name=\"file\"; filename=\"lines.jsonl\"", &lines)
+        + &part("name=\"purpose\"", "no-such-purpose")
+        + "--edge--\r\n";
+    let client = http();
+    let uploads = (0..3).map(|_| {
+        let upload = client.post(world.url("/files"));
+        let upload = upload.header("content-type", "multipart/form-data; boundary=edge");
+        upload.body(form.clone())
+    });
+    send_all(uploads.collect()).await
 }
 
-async fn all(bodies: impl Iterator<Item = impl Future<Output = bool> + Send + 'static>) -> Tally {
+async fn all(bodies: impl Iterator<Item = impl Future<Output = String> + Send + 'static>) -> Tally {
     let mut held = JoinSet::new();
     bodies.for_each(|body| drop(held.spawn(body)));
-    let sent = held.len();
-    let ended = held.join_all().await;
-    let refused = ended.into_iter().filter(|is_ended| *is_ended).count();
-    Tally { sent, refused }
+    Tally::of(held.join_all().await)
 }
 
-/// Sends a head that announces `length` bytes, `first` of them, and then one each `trickle`; whether the node
-/// ended it before [`HELD`].
+/// Sends a head that announces `length` bytes, `first` of them, and then one each `trickle`; the status by which
+/// the node ended it before [`HELD`].
 async fn one(
     address: SocketAddr,
     path: &'static str,
     length: usize,
     first: Vec<u8>,
     trickle: Option<Duration>,
-) -> bool {
+) -> String {
     let Ok(stream) = TcpStream::connect(address).await else {
-        return true;
+        return "not connected".to_owned();
     };
     let (mut answer, mut body) = stream.into_split();
     let head = format!(
@@ -97,28 +98,33 @@ async fn one(
          content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     );
     let sending = async move {
-        if body.write_all(head.as_bytes()).await.is_err() || body.write_all(&first).await.is_err() {
-            return;
-        }
+        // The node may answer, and stop to read, at any byte; what it answered is read below.
+        let _ = body.write_all(head.as_bytes()).await;
+        let _ = body.write_all(&first).await;
         while let Some(pause) = trickle {
             sleep(pause).await;
             if body.write_all(b" ").await.is_err() {
-                return;
+                break;
             }
         }
         // Held open until the answer or the limit.
         std::future::pending::<()>().await;
     };
     let answered = async move {
-        let mut first = [0; 1];
-        // An answer or an end: both say that the node waits no longer.
-        let _ = answer.read(&mut first).await;
+        let mut status = [0; 12];
+        match answer.read_exact(&mut status).await {
+            Ok(_) => String::from_utf8_lossy(&status)
+                .trim_start_matches("HTTP/1.1 ")
+                .to_owned(),
+            Err(_) => "closed".to_owned(),
+        }
     };
     let ended = async {
         tokio::select! {
-            () = answered => {}
-            () = sending => {}
+            status = answered => status,
+            () = sending => "sent".to_owned(),
         }
     };
-    timeout(HELD, ended).await.is_ok()
+    let ended = timeout(HELD, ended).await;
+    ended.unwrap_or_else(|_| "held".to_owned())
 }
