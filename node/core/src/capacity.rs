@@ -4,7 +4,7 @@
 //! one it is what the node itself can carry. So everything is taken for room until there is evidence, of
 //! either kind:
 //! - It says so: a 429, 503 or 529 with so many under way. The limit falls below that number by a tenth.
-//! - It slows down: first bytes take over twice as long as they do at this upstream in the long run. The
+//! - It slows down with many under way: first bytes take over twice as long as in the long run there. The
 //!   limit falls towards the number that would take no longer (the gradient of Netflix's
 //!   `concurrency-limits`).
 //!
@@ -25,9 +25,12 @@ const REQUEST_BYTES: u64 = 64 * 1_024;
 /// A node carries so many at least, however little memory it has.
 const CARRIED_MIN: u32 = 256;
 
-/// With fewer under way nothing is learned: what is slow or refuses then is not slow or refusing for want of
-/// room.
-const LEARNED_MIN: u32 = 8;
+/// With fewer under way a refusal teaches nothing: it is not for want of room. No limit is below this.
+const REFUSED_MIN: u32 = 8;
+
+/// With fewer under way slowness teaches nothing: a few long prompts, or a busy minute of the provider, make any
+/// upstream slow, and conversations would leave their caches for it.
+const SLOWED_MIN: u32 = 64;
 
 /// What is left of the number under way when the upstream refused.
 const BACKOFF: f64 = 0.9;
@@ -105,7 +108,7 @@ impl Capacity {
 
     /// It refused one for want of room while `in_flight` were under way, that one among them.
     pub fn refused(&mut self, now: Instant, in_flight: u32) {
-        if in_flight < LEARNED_MIN {
+        if in_flight < REFUSED_MIN {
             return;
         }
         self.lower(now, f64::from(in_flight) * BACKOFF);
@@ -132,7 +135,7 @@ impl Capacity {
         self.forget(now);
         let under_way = f64::from(in_flight);
         let gradient = (self.long * TOLERANCE / short).clamp(GRADIENT_MIN, 1.0);
-        if gradient < 1.0 && in_flight >= LEARNED_MIN {
+        if gradient < 1.0 && in_flight >= SLOWED_MIN {
             self.lower(now, under_way * gradient + under_way.sqrt());
         } else if under_way * 2.0 >= self.limit {
             // Each of the answers of a round adds its part.
@@ -144,7 +147,7 @@ impl Capacity {
         let is_same_round = now.since(self.changed_at) < self.round();
         let has_learned = self.limit < f64::from(self.max);
         if limit < self.limit && !(is_same_round && has_learned) {
-            self.limit = limit.max(f64::from(LEARNED_MIN.min(self.max)));
+            self.limit = limit.max(f64::from(REFUSED_MIN.min(self.max)));
             self.changed_at = now;
         }
     }
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn refusal_of_few_says_nothing_of_room() {
         let mut capacity = Capacity::new(at(0), 1_000);
-        capacity.refused(at(0), LEARNED_MIN - 1);
+        capacity.refused(at(0), REFUSED_MIN - 1);
         assert_eq!(capacity.limit(), 1_000);
     }
 
@@ -242,11 +245,11 @@ mod tests {
         serve(&mut capacity, 0, 30, 40, 50);
         for step in 0..200 {
             let late = if step % 20 == 0 { FAST * 10 } else { FAST };
-            capacity.answered(at(30_000 + step * 50), 40, late);
+            capacity.answered(at(30_000 + step * 50), SLOWED_MIN, late);
         }
         assert_eq!(capacity.limit(), 1_000);
         for step in 0..200 {
-            capacity.answered(at(60_000 + step * 50), LEARNED_MIN - 1, FAST * 10);
+            capacity.answered(at(60_000 + step * 50), SLOWED_MIN - 1, FAST * 10);
         }
         assert_eq!(capacity.limit(), 1_000);
     }
@@ -269,8 +272,8 @@ mod tests {
     #[test]
     fn slower_for_good_becomes_the_measure_in_time() {
         let mut capacity = Capacity::new(at(0), 1_000);
-        serve(&mut capacity, 0, 30, 40, 40);
-        serve(&mut capacity, 30_000, 1_200, 40, 10);
+        serve(&mut capacity, 0, 30, 80, 80);
+        serve(&mut capacity, 30_000, 1_200, 80, 20);
         assert_eq!(capacity.limit(), 1_000);
     }
 
