@@ -84,7 +84,7 @@ fn end(answer: &[u8]) -> String {
 async fn answered(mut receive: RecvStream) -> String {
     match timeout(HELD, receive.read_to_end(2 * HEAD_BYTES_MAX)).await {
         Ok(Ok(answer)) => end(&answer),
-        Ok(Err(_)) => "reset".to_owned(),
+        Ok(Err(error)) => error.to_string(),
         Err(_) => "held".to_owned(),
     }
 }
