@@ -154,7 +154,12 @@ pub(crate) async fn announced_bodies(world: &World) -> Tally {
         sending.push(send);
     }
     let beside = chat(&peer, "beside", "near", MODEL).await;
-    let mut tally = Tally::of(held.join_all().await);
+    let mut tally = tokio::select! {
+        ends = held.join_all() => Tally::of(ends),
+        () = peer.answer_pings() => {
+            panic!("the connection ended: {:?}", peer.connection.close_reason())
+        }
+    };
     tally.check(beside == "200", format!("a call beside them: {beside}"));
     tally
 }
