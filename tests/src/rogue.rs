@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::ids::{Generation, NodeName};
-use grapevine_proto::frame::{Greeting, TAG_GREETING, VERSION};
+use grapevine_proto::frame::{Datagram, Greeting, Ping, Pong, TAG_GREETING, VERSION};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig};
 use rustls::RootCertStore;
@@ -18,6 +18,9 @@ use crate::node::Node;
 use crate::wait::{must, within};
 
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// Fits a datagram of any path.
+const PONG_BYTES_MAX: usize = 1_000;
 
 /// What TLS negotiates between nodes.
 const ALPN: &[u8] = b"grapevine/1";
@@ -133,6 +136,19 @@ impl Rogue {
         drop(streams.0.finish());
         let answer = within("an answer to a call", LIMIT, streams.1.read_to_end(1 << 20)).await;
         answer.map_err(|error| error.to_string())
+    }
+
+    /// Answers pings for as long as it is polled, as an honest node would: a link that says nothing is closed
+    /// after ten seconds. Ends with the connection.
+    pub async fn answer_pings(&self) {
+        while let Ok(datagram) = self.connection.read_datagram().await {
+            if let Ok(Datagram::Ping(Ping { sequence })) = Datagram::decode(&datagram) {
+                let loads = Vec::new();
+                let pong = Pong { sequence, loads }.encode(PONG_BYTES_MAX);
+                // A datagram may be lost; the next ping is answered again.
+                drop(self.connection.send_datagram(pong.into()));
+            }
+        }
     }
 
     /// Waits until the node closes the connection, and returns what it said.

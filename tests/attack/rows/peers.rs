@@ -84,7 +84,7 @@ fn end(answer: &[u8]) -> String {
 async fn answered(mut receive: RecvStream) -> String {
     match timeout(HELD, receive.read_to_end(2 * HEAD_BYTES_MAX)).await {
         Ok(Ok(answer)) => end(&answer),
-        Ok(Err(_)) => "reset".to_owned(),
+        Ok(Err(error)) => error.to_string(),
         Err(_) => "held".to_owned(),
     }
 }
@@ -154,7 +154,12 @@ pub(crate) async fn announced_bodies(world: &World) -> Tally {
         sending.push(send);
     }
     let beside = chat(&peer, "beside", "near", MODEL).await;
-    let mut tally = Tally::of(held.join_all().await);
+    let mut tally = tokio::select! {
+        ends = held.join_all() => Tally::of(ends),
+        () = peer.answer_pings() => {
+            panic!("the connection ended: {:?}", peer.connection.close_reason())
+        }
+    };
     tally.check(beside == "200", format!("a call beside them: {beside}"));
     tally
 }
