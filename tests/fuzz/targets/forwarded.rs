@@ -59,7 +59,11 @@ fn add(how: u8, headers: &mut HeaderMap) -> IpAddr {
     };
     let mut lines: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
     headers.remove(&name);
-    let last = if how % 2 == 0 { lines.pop() } else { None };
+    let last = if how.is_multiple_of(2) {
+        lines.pop()
+    } else {
+        None
+    };
     let joined = match &last {
         Some(last) => [last.as_bytes(), entry.as_bytes()].join(&b", "[..]),
         None => entry.as_bytes().to_vec(),

@@ -67,7 +67,7 @@ fn path(line: &str) {
     );
     assert!(decoded.starts_with("/v1/"));
     let is_own = |own: &&str| decoded == **own || decoded.starts_with(&format!("{own}/"));
-    assert!(!OWN_PATHS.iter().any(|own| is_own(&own)), "{decoded}");
+    assert!(!OWN_PATHS.iter().any(is_own), "{decoded}");
     if scope == Scope::Inference {
         assert_eq!(decoded, path.path());
     }
