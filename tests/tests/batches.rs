@@ -71,17 +71,17 @@ async fn the_openai_sdk_runs_batches_and_background_responses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn example_of_the_readme_runs() {
+async fn example_of_the_guide_runs() {
     let mock = Mock::start("near", &["gpt-4o"]).await;
     let mesh = Mesh::builder()
         .node("sgp", |node| node.upstream(&mock))
         .start()
         .await;
-    let readme = must(
-        "the README",
-        std::fs::read_to_string(workspace().join("README.md")),
+    let page = must(
+        "the page",
+        std::fs::read_to_string(workspace().join("deploy/guide/src/batches.md")),
     );
-    let (_, section) = readme.split_once("## Batches,").expect("the section");
+    let (_, section) = page.split_once("## Batches").expect("the section");
     let (_, example) = section.split_once("```python\n").expect("an example");
     let (example, _) = example.split_once("```").expect("its end");
     let place = "http://localhost:8080/v1";

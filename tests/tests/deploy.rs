@@ -180,9 +180,9 @@ fn the_runbook_of_regions_runs() {
 }
 
 #[test]
-fn the_commands_of_the_readme_run() {
-    let mut readme = Command::new(workspace().join("tests/deploy/readme"));
-    let printed = run(readme.env("GRAPEVINE_BIN", grapevine()));
+fn the_commands_of_the_readme_and_the_guide_run() {
+    let mut guide = Command::new(workspace().join("tests/deploy/guide"));
+    let printed = run(guide.env("GRAPEVINE_BIN", grapevine()));
     // The batch of the Python example: all three lines.
     assert!(printed.contains("completed 3"), "{printed}");
 }

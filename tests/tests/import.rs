@@ -278,8 +278,8 @@ fn every_config_of_the_moving_in_pages_is_a_good_one() {
     ]);
     assert!(issued.status.success());
     let mut checked = 0;
-    for page in ["nginx.md", "fastapi-redis.md"] {
-        let path = workspace().join("deploy/moving").join(page);
+    for page in ["nginx.md", "own-router.md"] {
+        let path = workspace().join("deploy/guide/src/migrating").join(page);
         let page = std::fs::read_to_string(&path).expect("a page");
         for block in page.split("```yaml\n").skip(1) {
             let config = block.split("```").next().unwrap_or_default();

@@ -145,13 +145,13 @@ async fn definition_is_kept_run_by_name_and_deleted() {
 }
 
 #[tokio::test]
-async fn example_of_the_readme_runs() {
+async fn example_of_the_guide_runs() {
     let (mesh, mock) = front_and_back("gpt-4o", |node| node).await;
-    let readme = must(
-        "the README",
-        std::fs::read_to_string(workspace().join("README.md")),
+    let page = must(
+        "the page",
+        std::fs::read_to_string(workspace().join("deploy/guide/src/batches.md")),
     );
-    let (_, section) = readme.split_once("## Batches,").expect("the section");
+    let (_, section) = page.split_once("## Workflows").expect("the section");
     let (_, example) = section.split_once("```json\n").expect("an example");
     let (example, _) = example.split_once("```").expect("its end");
     let run = must("JSON", serde_json::from_str(example));

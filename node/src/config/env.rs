@@ -99,6 +99,13 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
     (WORKER_MODE_VARIABLE, &["worker_mode"], Form::One),
 ];
 
+/// Each variable that overrides a key of the file, with that key, such as `node.name`.
+pub fn overrides() -> impl Iterator<Item = (&'static str, String)> {
+    OVERRIDES
+        .iter()
+        .map(|(name, keys, _)| (*name, keys.join(".")))
+}
+
 /// What a variable's value is.
 #[derive(Clone, Copy)]
 enum Form {

@@ -5,11 +5,11 @@ use serde::Deserialize;
 
 use super::Item;
 
-/// A path to forward: with every method, or with the methods given.
+/// A forwarded path, optionally with a list of methods.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ForwardFile {
-    /// A path below /v1/, or everything below one with a final /*; every method.
+    /// A path below /v1/, with every method; a trailing /* includes everything below it.
     Path(String),
     /// A path with its methods.
     Limited(LimitedForwardFile),
@@ -20,7 +20,7 @@ pub enum ForwardFile {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["path"]))]
 pub struct LimitedForwardFile {
-    /// A path below /v1/, or everything below one with a final /*.
+    /// A path below /v1/; a trailing /* includes everything below it.
     pub path: Option<String>,
     /// GET (and with it HEAD), POST, PUT, PATCH, DELETE. Default: all of them.
     pub methods: Option<Vec<Item<String>>>,

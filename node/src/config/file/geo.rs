@@ -5,20 +5,20 @@ use serde::Deserialize;
 
 use super::Item;
 
-/// Where clients are, and which regions serve them.
+/// Client locations, and the regions that serve them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeoFile {
-    /// An MMDB file with countries, and coordinates where it has them; read again when it changes.
-    /// Default: countries that are built in.
+    /// An MMDB file with countries and, optionally, coordinates; reloaded when it changes.
+    /// Default: the built-in country database.
     pub database: Option<String>,
-    /// Regions of clients under the geo strategy, before distance; the first that fits first. Default: none.
+    /// The regions of clients, by country; takes precedence over distance, in order. Default: none.
     pub map: Option<Vec<Item<HomeFile>>>,
-    /// What residency rules about clients do with one whose country is not known. Default: fenced.
+    /// How residency rules about clients treat a client whose country is unknown. Default: fenced.
     pub unknown: Option<UnknownWord>,
 }
 
-/// Clients of these countries belong to this region.
+/// The region of clients in these countries.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["countries", "region"]))]
@@ -29,26 +29,26 @@ pub struct HomeFile {
     pub region: Option<String>,
 }
 
-/// What residency rules about clients do with one whose country is not known.
+/// How residency rules about clients treat a client whose country is unknown.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownWord {
-    /// They all concern it.
+    /// Every such rule applies.
     Fenced,
-    /// None concerns it.
+    /// No such rule applies.
     Open,
 }
 
-/// Whom a rule concerns, and where they may be answered. What is left out holds for everyone.
+/// A data residency rule: the requests it applies to, and the regions that may answer them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["regions"]))]
 pub struct ResidencyFile {
-    /// Clients in these countries (DE), groups (EU, EEA) and continents (asia). Default: everywhere.
+    /// Clients in these countries (DE), groups (EU, EEA) and continents (asia). Default: every client.
     pub clients: Option<Vec<Item<String>>>,
-    /// Clients with these keys, by name. Default: every key, and none.
+    /// Clients with these keys, by name. Default: every client, with or without a key.
     pub keys: Option<Vec<Item<String>>>,
-    /// Requests for these models, by the names that clients use. Default: every model, and none.
+    /// Requests for these models, by the names that clients use. Default: every request, with or without a model.
     pub models: Option<Vec<Item<String>>>,
     /// The regions that may answer, 1 to 64.
     pub regions: Option<Vec<Item<String>>>,

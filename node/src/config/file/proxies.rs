@@ -1,16 +1,16 @@
-//! What is said of proxies before the node, as written.
+//! The PROXY protocol as written.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Whether connections to the public address begin with a PROXY header.
+/// Whether connections to the public address start with a PROXY protocol header.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocolWord {
-    /// None does.
+    /// Never.
     Off,
-    /// Those of trusted proxies may.
+    /// Connections of trusted proxies may.
     Optional,
-    /// All must: one without, or of somebody else than a trusted proxy, is closed.
+    /// Always: a connection without the header, or not from a trusted proxy, is closed.
     Required,
 }

@@ -167,7 +167,7 @@ fn heading(name: &str, findings: &[Finding], variables: &[Variable]) -> String {
             "Made from {} by `grapevine import litellm`.",
             file::comment(name)
         ),
-        "One node by itself: add `node` and `mesh` to join others (README, \"Three regions\")."
+        "One node by itself: add `node` and `mesh` to join others (deploy/guide/src/first-mesh.md)."
             .to_owned(),
     ];
     if !variables.is_empty() {
