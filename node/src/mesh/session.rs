@@ -249,8 +249,11 @@ fn take_datagram<L: CallLocal>(
             let Some(rtt) = watch.echoed(hub.desk.now(), pong.sequence) else {
                 return;
             };
-            // A full inbox drops measurements: the next comes in half a second.
-            let _ = hub.desk.try_tell(Event::RttMeasured { peer: peer(), rtt });
+            // A second connection has a memory of its own, and both in turn would make the distance waver. A full
+            // inbox drops measurements: the next comes in half a second.
+            if hub.links.is_used(link) {
+                let _ = hub.desk.try_tell(Event::RttMeasured { peer: peer(), rtt });
+            }
             if !pong.loads.is_empty() {
                 let loads = pong.loads;
                 let _ = hub.desk.try_tell(Event::LoadHeard {
