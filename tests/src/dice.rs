@@ -19,13 +19,20 @@ impl Dice {
     /// When the variable is no number.
     #[must_use]
     pub fn of_environment() -> Self {
-        let seed = match std::env::var(SEED) {
-            Ok(seed) => must("reading GRAPEVINE_TEST_SEED", seed.parse()),
-            Err(_) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                must("reading the clock", now).as_secs()
-            }
-        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self::of_environment_or(must("reading the clock", now).as_secs())
+    }
+
+    /// The same with a seed of its own where the variable names none.
+    ///
+    /// # Panics
+    ///
+    /// When the variable is no number.
+    #[must_use]
+    pub fn of_environment_or(seed: u64) -> Self {
+        let named = std::env::var(SEED).ok();
+        let named = named.map(|named| must("reading GRAPEVINE_TEST_SEED", named.parse()));
+        let seed = named.unwrap_or(seed);
         eprintln!("{SEED}={seed}");
         Self(seed)
     }

@@ -88,7 +88,9 @@ fn properties_hold_over_the_whole_corpus() {
 
 #[test]
 fn properties_hold_over_changes_of_the_corpus() {
-    let mut dice = Dice::of_environment();
+    // The same inputs each time, so that what fails was broken by the change at hand; new ones are looked for by
+    // hand, with `tests/fuzz/run` or another seed.
+    let mut dice = Dice::of_environment_or(1);
     let queue = TARGETS.map(|(name, target)| (name, target, dice.split()));
     let queue = Mutex::new(queue.into_iter());
     let next = || must("taking a target", queue.lock()).next();
