@@ -33,8 +33,6 @@ const _: () = assert!(
 pub struct Forwarded<'a> {
     /// How often it was forwarded, this time included.
     pub hops: u8,
-    /// The upstream it is for.
-    pub upstream: &'a UpstreamName,
     /// What rules ask of it.
     pub question: Question<'a>,
     /// The regions that its client allows; empty when all may.
@@ -149,12 +147,8 @@ fn serves(fact: &UpstreamFact, model: Option<&ModelName>) -> bool {
 
 /// Whether an own upstream may be called now: it is in use, or this is its trial.
 fn takes_work(upstream: &UpstreamView, now: Instant) -> bool {
-    match upstream.standing {
-        Standing::Ready => true,
-        Standing::CoolingDown { remaining } => now.since(upstream.said_at) >= remaining,
-        Standing::Probing { .. } => upstream.trial,
-        Standing::Ejected { .. } => false,
-    }
+    let is_trial = upstream.trial && matches!(upstream.standing, Standing::Probing { .. });
+    upstream.is_usable(now) || is_trial
 }
 
 /// A request under way: its id, unique at its entry, and the upstream it was forwarded for.

@@ -5,12 +5,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use grapevine_core::admission::{self, Forwarded, Owner, UnderwayKey};
+use grapevine_core::admission::{self, Owner, UnderwayKey};
 use grapevine_core::forwarding::{Forwarding, Scope};
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Refusal;
-use grapevine_core::residency::Question;
 use grapevine_core::view::View;
 use grapevine_proto::frame::RequestHead;
 use http::uri::PathAndQuery;
@@ -74,20 +73,9 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Scope, C
         residency: &rules.residency,
         mesh_rules: &view.mesh_rules,
     };
-    let request = Forwarded {
-        hops: head.hops,
-        upstream: &head.upstream,
-        question: Question {
-            client: head.client,
-            key: head.key,
-            model: head.model.as_ref(),
-        },
-        allow_regions: &head.allow_regions,
-        last_resort: head.last_resort,
-    };
     let upstream = view.own.get(&head.upstream).map(|upstream| &**upstream);
     let upstream = upstream.zip(own_fact(&view, &head.upstream));
-    admission::admit(&owner, upstream, &request, hub.desk.now())?;
+    admission::admit(&owner, upstream, &head.forwarded(), hub.desk.now())?;
     call(head, &rules.forwarding)
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bincode::{BorrowDecode, Encode};
+use grapevine_core::admission::Forwarded;
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::{Origin, Question};
 
 use super::client::{self, Headers};
 use super::codec;
@@ -47,6 +48,22 @@ pub struct RequestHead<'a> {
     pub client: Origin,
     /// The name of the client's key, for the same.
     pub key: Option<&'a str>,
+}
+
+impl RequestHead<'_> {
+    /// What its owner's admission goes by.
+    pub fn forwarded(&self) -> Forwarded<'_> {
+        Forwarded {
+            hops: self.hops,
+            question: Question {
+                client: self.client,
+                key: self.key,
+                model: self.model.as_ref(),
+            },
+            allow_regions: &self.allow_regions,
+            last_resort: self.last_resort,
+        }
+    }
 }
 
 /// The load that a peer tells of the upstream it was asked for.

@@ -136,7 +136,6 @@ impl Link {
             .map(Duration::from_nanos)
     }
 
-    /// Takes a round trip; returns the one to go by.
     /// What it showed last, where it is silent.
     pub(super) fn spoke(&self) -> Option<Spoke> {
         let rtt = self.round_trip().unwrap_or_default();
@@ -144,6 +143,7 @@ impl Link {
         self.silent.then_some(Spoke { at, rtt })
     }
 
+    /// Takes a round trip; returns the one to go by.
     pub(super) fn sampled(&mut self, round_trip: Duration) -> Duration {
         self.samples[self.next] = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
         self.next = (self.next + 1) % SAMPLES;

@@ -13,7 +13,7 @@ use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::latency;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
-use grapevine_core::residency::{MeshRules, Question, Residency};
+use grapevine_core::residency::{MeshRules, Residency};
 use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
 };
@@ -108,18 +108,11 @@ impl World {
             mesh_rules,
         };
         let request = Forwarded {
-            hops: head.hops,
-            upstream: &head.upstream,
-            question: Question {
-                client: head.client,
-                key: head.key,
-                model: head.model.as_ref(),
-            },
             allow_regions: match is_sabotaged {
                 true => &[],
                 false => &head.allow_regions,
             },
-            last_resort: head.last_resort,
+            ..head.forwarded()
         };
         let own = life.engine.own_upstream(self.now, &head.upstream);
         let upstream = own.as_ref().map(|(upstream, fact)| (upstream, fact));

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limit::InFlight;
 use crate::residency::{Rule, Unknown};
+use crate::route::tests::{NOW, upstream};
 use crate::units::{Share, Tier, Weight};
-use crate::view::{Reach, Way};
-
-const NOW: Instant = Instant::from_start(Duration::from_secs(100));
+use crate::view::Way;
 
 /// An owner in `sgp` with one upstream that serves `gpt`, and a request for it.
 struct Stage {
@@ -34,25 +32,9 @@ impl Stage {
             residency: Residency::default(),
             view: UpstreamView {
                 way: Way::Local,
-                node: node("owner"),
-                name: name.clone(),
-                region: region("sgp"),
-                place: None,
-                tier: Tier(1),
-                weight: Weight::default(),
-                attempts_max: 1,
-                standing: Standing::Ready,
-                said_at: NOW,
-                heard_at: NOW,
-                rtt: Duration::ZERO,
-                reach: Reach::Open,
-                others_in_flight: 0,
                 in_flight_max: 1,
                 places: 2,
-                in_flight: InFlight::default(),
-                hot_until: None,
-                returned_at: None,
-                trial: false,
+                ..upstream("sgp", 0)
             },
             fact: UpstreamFact {
                 name,
@@ -96,7 +78,6 @@ impl Stage {
         };
         let request = Forwarded {
             hops: self.hops,
-            upstream: &self.view.name,
             question: Question {
                 model: self.model.as_ref(),
                 ..Question::default()

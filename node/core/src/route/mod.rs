@@ -192,4 +192,4 @@ impl Reason {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,7 +23,7 @@ use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
 mod left_out;
 
-const NOW: Instant = Instant::from_start(Duration::from_secs(100));
+pub(crate) const NOW: Instant = Instant::from_start(Duration::from_secs(100));
 
 fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
@@ -32,7 +32,7 @@ fn rng(seed: u64) -> ChaCha8Rng {
 static MODEL: LazyLock<ModelName> = LazyLock::new(|| ModelName::new("gpt").expect("a valid name"));
 
 /// One at a peer named `name`, in the region of that name.
-fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
+pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
     UpstreamView {
         way: Way::Peer,
         node: NodeName::new(name).expect("a valid name"),
