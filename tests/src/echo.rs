@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::canned::read_request;
@@ -22,7 +23,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 pub struct Echo {
     address: SocketAddr,
     heard: Arc<Mutex<Heard>>,
+    held: Arc<Held>,
     _server: JoinSet<()>,
+}
+
+/// Which chats wait for their answers.
+#[derive(Debug)]
+struct Held {
+    /// Those whose text begins like this; `None` holds none.
+    prefix: Mutex<Option<&'static str>>,
+    /// How many of them are answered.
+    answers: Semaphore,
 }
 
 /// What was asked so far.
@@ -46,23 +57,41 @@ impl Echo {
         let listener = must("listening", TcpListener::bind(any).await);
         let address = must("the listener's address", listener.local_addr());
         let heard = Arc::new(Mutex::new(Heard::default()));
-        let kept = Arc::clone(&heard);
+        let held = Arc::new(Held {
+            prefix: Mutex::new(None),
+            answers: Semaphore::new(0),
+        });
+        let kept = (Arc::clone(&heard), Arc::clone(&held));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let kept = Arc::clone(&kept);
+                let (heard, held) = kept.clone();
                 connections.spawn(async move {
                     // A client that hangs up ends its connection and nothing else.
-                    drop(serve(stream, latency, &kept).await);
+                    drop(serve(stream, latency, &heard, &held).await);
                 });
             }
         });
         Self {
             address,
             heard,
+            held,
             _server: server,
         }
+    }
+
+    /// From now on only `answered` chats whose text begins with `prefix` are answered; the others wait for
+    /// [`Echo::release`].
+    pub fn hold(&self, prefix: &'static str, answered: usize) {
+        *lock(&self.held.prefix) = Some(prefix);
+        self.held.answers.add_permits(answered);
+    }
+
+    /// Answers everything again.
+    pub fn release(&self) {
+        *lock(&self.held.prefix) = None;
+        self.held.answers.close();
     }
 
     /// This upstream as written in a node's config.
@@ -75,19 +104,13 @@ impl Echo {
     /// What was asked so far.
     #[must_use]
     pub fn heard(&self) -> Heard {
-        self.heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.heard).clone()
     }
 
     /// How many chats were asked for so far.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .total
+        lock(&self.heard).total
     }
 
     /// Waits until so many chats were asked for.
@@ -107,7 +130,25 @@ impl Echo {
     }
 }
 
-async fn serve(stream: TcpStream, latency: Duration, heard: &Mutex<Heard>) -> std::io::Result<()> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    async fn wait(&self, text: &str) {
+        let is_held = lock(&self.prefix).is_some_and(|prefix| text.starts_with(prefix));
+        if is_held && let Ok(answer) = self.answers.acquire().await {
+            answer.forget();
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    latency: Duration,
+    heard: &Mutex<Heard>,
+    held: &Held,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream).await? {
@@ -116,6 +157,7 @@ async fn serve(stream: TcpStream, latency: Duration, heard: &Mutex<Heard>) -> st
                 let asked: Value = serde_json::from_slice(&request.body)?;
                 let text = said(&asked).to_owned();
                 count(heard, &text);
+                held.wait(&text).await;
                 tokio::time::sleep(latency).await;
                 match asked["input"].is_null() {
                     true => chat(&asked["model"], &text),
@@ -136,7 +178,7 @@ async fn serve(stream: TcpStream, latency: Duration, heard: &Mutex<Heard>) -> st
 }
 
 fn count(heard: &Mutex<Heard>, text: &str) {
-    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut heard = lock(heard);
     *heard.texts.entry(text.to_owned()).or_default() += 1;
     heard.total += 1;
 }
@@ -197,5 +239,26 @@ mod tests {
         assert_eq!(answer.json()["output"][0]["content"][0]["text"], "b");
         let heard = echo.heard();
         assert_eq!((heard.texts["a"], heard.texts["b"], heard.total), (2, 2, 4));
+    }
+
+    #[tokio::test]
+    async fn held_texts_wait_for_their_release_and_others_do_not() {
+        let echo = Echo::start(Duration::ZERO).await;
+        echo.hold("line", 1);
+        let url = format!("http://{}/v1/chat/completions", echo.address);
+        let ask = async |text: &'static str| {
+            let answer = try_post(&http(), &url, &chat_body("m", text)).await;
+            must("a chat", answer).content().to_owned()
+        };
+        assert_eq!(
+            (ask("line 1").await, ask("step").await),
+            ("line 1".into(), "step".into())
+        );
+        let release = async {
+            echo.wait_for(3, Duration::from_secs(30)).await;
+            echo.release();
+        };
+        let (answer, ()) = tokio::join!(ask("line 2"), release);
+        assert_eq!(answer, "line 2");
     }
 }

@@ -82,16 +82,24 @@ async fn four_nodes_share_the_work_and_one_that_is_killed_leaves_it_to_the_other
         layout.check_serving(back, [false, true, true]).await;
     }
 
+    // The batch is not over before the kill, however late that is.
+    for back in ["back-1", "back-2"] {
+        layout.echoes[back].hold("line", LINES / 5);
+    }
     let [first, second] = ["door-1", "door-2"].map(|name| &layout.mesh[name]);
     let batch = begin_batch(first, LINES).await;
     let mut runs = begin_runs(first, 0..RUNS / 2).await;
     runs.extend(begin_runs(second, RUNS / 2..RUNS).await);
+    for back in ["back-1", "back-2"] {
+        layout.wait_for_a_step(back).await;
+    }
     let dead = layout.wait_for_lines(LINES / 5).await;
     let other = match dead {
         "back-1" => "back-2",
         _ => "back-1",
     };
     layout.mesh[dead].kill();
+    layout.echoes[other].release();
     let before = layout.heard(dead);
     let begun = before.intersection(&lines(LINES)).count();
     assert!(begun < LINES, "the batch was over before the kill");
@@ -177,6 +185,19 @@ impl Layout {
                 .ok_or_else(|| "fewer lines".to_owned())
         });
         waited.await.0
+    }
+
+    /// Waits until a node has called a step of some run.
+    async fn wait_for_a_step(&self, name: &str) {
+        wait_until("a step of a run", LIMIT, async || {
+            let heard = self.heard(name);
+            let mut steps = heard.iter().filter(|it| it.starts_with("step"));
+            steps
+                .next()
+                .map(|_| ())
+                .ok_or_else(|| format!("{name} called {heard:?}"))
+        })
+        .await;
     }
 
     fn heard(&self, name: &str) -> BTreeSet<String> {

@@ -1,6 +1,10 @@
 //! Streams that break after their first byte, and streams that fall silent.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
 
 use crate::support::*;
 
@@ -68,21 +72,28 @@ async fn broken_body_of_another_kind_is_just_broken_off() {
 
 #[tokio::test]
 async fn silent_stream_gets_comments_between_events_only() {
-    let silence = Duration::from_millis(130);
+    let interval = Duration::from_millis(50);
+    let go = Arc::new(Semaphore::new(0));
     let script = vec![
         event_stream(),
         chunk("data: 1\n\n"),
-        Act::Pause(silence),
+        Act::Until(Arc::clone(&go)),
         chunk("data: 2"),
-        Act::Pause(silence),
+        Act::Pause(3 * interval),
         chunk("\n\n"),
         send("0\r\n\r\n"),
     ];
     let upstream = Scripted::start(script).await;
     let mut plan = Plan::with(&[&upstream]);
-    plan.settings.ping_interval = Duration::from_millis(50);
+    plan.settings.ping_interval = interval;
     let node = plan.start().await;
-    let reply = node.chat().await;
+    let mut stream = node.connect().await;
+    let request = request("POST", CHAT, "", MODEL_BODY);
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut text = read_until(&mut stream, ": ping").await;
+    go.add_permits(1);
+    text += &read_until(&mut stream, "0\r\n\r\n").await;
+    let reply = parse(text.as_bytes(), true);
     assert!(
         reply.body.starts_with("data: 1\n\n: ping\n\n"),
         "{:?}",
@@ -98,10 +109,10 @@ async fn silent_stream_gets_comments_between_events_only() {
 
 #[tokio::test]
 async fn each_event_is_passed_on_as_it_comes() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let go = Arc::new(Semaphore::new(0));
     let mut script = vec![event_stream()];
     for _ in 0..5 {
-        script.extend([chunk("data: x\n\n"), Act::Pause(Duration::from_millis(200))]);
+        script.extend([chunk("data: x\n\n"), Act::Until(Arc::clone(&go))]);
     }
     script.push(send("0\r\n\r\n"));
     let upstream = Scripted::start(script).await;
@@ -109,17 +120,11 @@ async fn each_event_is_passed_on_as_it_comes() {
     let mut stream = node.connect().await;
     let request = request("POST", CHAT, "", MODEL_BODY);
     stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut arrivals = 0;
-    let mut bytes = vec![0; 4_096];
-    loop {
-        let count = stream.read(&mut bytes).await.expect("an answer");
-        if count == 0 {
-            break;
-        }
-        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-        let events = text.matches("data: x").count();
-        assert!(events <= 1, "events came together: {text}");
-        arrivals += events;
+    for _ in 0..5 {
+        // The upstream sends the next one only after this one is here.
+        let text = read_until(&mut stream, "data: x\n\n").await;
+        assert_eq!(text.matches("data: x").count(), 1, "{text}");
+        go.add_permits(1);
     }
-    assert_eq!(arrivals, 5);
+    read_until(&mut stream, "0\r\n\r\n").await;
 }

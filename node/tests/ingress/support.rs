@@ -36,7 +36,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 /// Nothing in these tests takes this long.
@@ -69,6 +69,8 @@ pub(crate) enum Act {
     Send(Vec<u8>),
     /// Waits.
     Pause(Duration),
+    /// Waits until the test lets it go on.
+    Until(Arc<Semaphore>),
     /// Does nothing until the caller hangs up.
     Hang,
     /// Closes the connection.
@@ -206,6 +208,7 @@ async fn play(mut stream: TcpStream, script: &[Act], seen: &Mutex<Vec<Vec<u8>>>)
                     }
                 }
                 Act::Pause(span) => tokio::time::sleep(*span).await,
+                Act::Until(signal) => signal.acquire().await.expect("never closed").forget(),
                 Act::Hang => {
                     let mut byte = [0];
                     // Ends with the end of the stream or an error: both are a hang-up.
@@ -565,6 +568,23 @@ impl Reply {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).expect(&self.body)
     }
+}
+
+/// Reads from `stream` until what was read holds `part`; returns all of it.
+pub(crate) async fn read_until(stream: &mut TcpStream, part: &str) -> String {
+    let mut bytes = Vec::new();
+    while find(&bytes, part.as_bytes()).is_none() {
+        let count = stream
+            .read_buf(&mut bytes)
+            .await
+            .expect("more of an answer");
+        assert!(
+            count > 0,
+            "no {part:?} in {:?}",
+            String::from_utf8_lossy(&bytes)
+        );
+    }
+    String::from_utf8(bytes).expect("text")
 }
 
 pub(crate) async fn read_reply(stream: &mut TcpStream) -> Reply {
