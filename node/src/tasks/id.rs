@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use grapevine_core::ids::NodeName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,6 +14,9 @@ use crate::{clock, entropy};
 
 /// Crockford's digits, which ULIDs are written in.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// The ULID that this process made last.
+static LAST: Mutex<u128> = Mutex::new(0);
 
 /// Characters of a ULID.
 const ULID_LENGTH: usize = 26;
@@ -81,11 +84,16 @@ impl Kind {
 }
 
 impl Id {
-    /// A new id, kept by `owner`, or by an engine that all nodes share.
+    /// A new id, kept by `owner`, or by an engine that all nodes share. It comes after all that this process made
+    /// before, also within one millisecond and when the clock went back: where ids say who came first, that holds.
     pub fn new(kind: Kind, owner: Option<&NodeName>) -> Self {
         let mut text = String::with_capacity(KIND_MAX + ULID_LENGTH + 64);
         text.push_str(kind.prefix());
-        push_ulid(&mut text, clock::wall().as_millis(), entropy::bytes());
+        let drawn = ulid(clock::wall().as_millis(), entropy::bytes());
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = following(*last, drawn);
+        push_digits(&mut text, *last);
+        drop(last);
         if let Some(owner) = owner {
             text.push(OWNER_MARK);
             text.push_str(owner.as_str());
@@ -127,14 +135,24 @@ impl Id {
     }
 }
 
-/// Appends 48 bits of milliseconds and 80 random ones, five bits to a digit.
-fn push_ulid(text: &mut String, milliseconds: u128, random: [u8; 10]) {
+/// 48 bits of milliseconds and 80 random ones.
+fn ulid(milliseconds: u128, random: [u8; 10]) -> u128 {
     let random = random
         .iter()
         .fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
-    push_digits(text, (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | random);
+    (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | random
 }
 
+/// The ULID after `last`: the one that was `drawn`, where it is later; else a step of 64 random bits further, so
+/// that the next one cannot be guessed (the specification's step of one can).
+fn following(last: u128, drawn: u128) -> u128 {
+    match drawn > last {
+        true => drawn,
+        false => last.wrapping_add(1 + (drawn & u128::from(u64::MAX))),
+    }
+}
+
+/// Appends 128 bits, five to a digit.
 fn push_digits(text: &mut String, bits: u128) {
     for digit in (0..ULID_LENGTH).rev() {
         let index = (bits >> (digit * 5)) & 31;
@@ -216,8 +234,25 @@ mod tests {
     #[test]
     fn ulid_is_written_as_its_specification_says() {
         let mut text = String::new();
-        push_ulid(&mut text, 1_469_918_176_385, [0xFF; 10]);
+        push_digits(&mut text, ulid(1_469_918_176_385, [0xFF; 10]));
         assert_eq!(text, "01ARYZ6S41ZZZZZZZZZZZZZZZZ");
+    }
+
+    #[test]
+    fn ids_of_one_process_are_in_the_order_that_they_were_made_in() {
+        let ids: Vec<Id> = (0..1_000).map(|_| Id::new(Kind::Task, None)).collect();
+        assert!(ids.is_sorted_by(|earlier, later| earlier.as_str() < later.as_str()));
+    }
+
+    #[test]
+    fn id_after_one_of_the_same_moment_or_of_a_later_one_still_follows_it() {
+        let (now, earlier) = (1_469_918_176_385, 1_469_918_176_384);
+        let last = ulid(now, [0xFF; 10]);
+        for drawn in [ulid(now, [0; 10]), ulid(earlier, [7; 10])] {
+            assert!(following(last, drawn) > last);
+        }
+        let later = ulid(now + 1, [0; 10]);
+        assert_eq!(following(last, later), later);
     }
 
     #[test]
