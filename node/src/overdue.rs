@@ -1,48 +1,62 @@
 //! Tells core of an own upstream's answer that takes unusually long, while it does.
 //!
-//! A timer of the attempt itself and not a table of what is under way: it ends with the attempt, however
+//! A timer of the attempt itself and not a table of what is in flight: it ends with the attempt, however
 //! that ends, and there is nothing to bound.
 
 use std::future::Future;
 use std::pin::pin;
 
-use grapevine_core::engine::{Event, WaitReport};
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::latency;
+use grapevine_core::request::LongWait;
 
 use crate::driver::Desk;
 
-/// Waits for the first byte of an own upstream's answer, and tells the engine when it takes twice as long as
-/// expected, and again with each doubling of the wait. What a path of another scope takes tells nothing.
-pub(crate) async fn watched<T>(
-    desk: &Desk,
-    scope: Scope,
-    upstream: &UpstreamName,
-    model: Option<&ModelName>,
-    first_byte: impl Future<Output = T>,
-) -> T {
-    if scope == Scope::Extra {
-        return first_byte.await;
-    }
-    let started = desk.now();
-    let expected = desk.view().own_first_byte(upstream, model);
-    let mut patience = latency::news_after(expected);
-    let mut first_byte = pin!(first_byte);
-    loop {
-        let due = desk.clock().timer(started + patience);
-        tokio::select! {
-            biased;
-            came = &mut first_byte => return came,
-            () = tokio::time::sleep_until(due) => {}
+/// Watches one call of an own upstream.
+pub(crate) struct Overdue<'a> {
+    desk: &'a Desk,
+    upstream: UpstreamName,
+    model: Option<ModelName>,
+    /// `None` for a path of another scope: what it takes tells nothing.
+    wait: Option<LongWait>,
+}
+
+impl<'a> Overdue<'a> {
+    /// Watches the call that begins now.
+    pub(crate) fn new(
+        desk: &'a Desk,
+        scope: Scope,
+        upstream: UpstreamName,
+        model: Option<ModelName>,
+    ) -> Self {
+        let wait = || {
+            let expected = desk.view().own_first_byte(&upstream, model.as_ref());
+            LongWait::new(desk.now(), expected)
+        };
+        Self {
+            wait: (scope == Scope::Inference).then(wait),
+            desk,
+            upstream,
+            model,
         }
-        let waited = desk.now().since(started);
-        // A full inbox loses what the next doubling says too.
-        let _ = desk.try_tell(Event::AnswerAwaited(WaitReport {
-            upstream: upstream.clone(),
-            model: model.cloned(),
-            waited,
-        }));
-        patience = waited.saturating_mul(2);
+    }
+
+    /// Reports the wait for `awaited`, a part of the way to the first byte, whenever a report is due.
+    pub(crate) async fn during<T>(&mut self, awaited: impl Future<Output = T>) -> T {
+        let Some(wait) = &mut self.wait else {
+            return awaited.await;
+        };
+        let mut awaited = pin!(awaited);
+        loop {
+            let due = self.desk.clock().timer(wait.due_at());
+            tokio::select! {
+                biased;
+                came = &mut awaited => return came,
+                () = tokio::time::sleep_until(due) => {}
+            }
+            let (upstream, model) = (self.upstream.clone(), self.model.clone());
+            // A full inbox loses what the next doubling says too.
+            let _ = (self.desk).try_tell(wait.report(self.desk.now(), upstream, model));
+        }
     }
 }

@@ -13,6 +13,7 @@
 //!    [`forwarding`]: what may be sent to an upstream at all.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
+//!    [`request`]: the one that takes a request from attempt to attempt; [`admission`]: whether to serve a peer's.
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
 //!    [`address`]: what it calls for a client.
 //! 10. [`pace`], [`quota`]: how fast a client has to send, and what it may have.
@@ -52,6 +53,7 @@ pub mod place;
 pub mod quarantine;
 pub mod quota;
 mod random;
+pub mod request;
 pub mod residency;
 pub mod roster;
 pub mod route;

@@ -94,9 +94,13 @@ const RETRYING_CLIENT_FACTOR: i64 = 2;
 /// would turn the other four fifths into errors. So one retry for each request under way may be
 /// saved up in calm times, and an outage that lasts runs into the fifth.
 #[derive(Clone, Debug, Default)]
-pub struct RetryBudget {
-    requests: InFlight,
-    balance: Arc<AtomicI64>,
+pub struct RetryBudget(Arc<Balance>);
+
+#[derive(Debug, Default)]
+struct Balance {
+    requests: AtomicU32,
+    /// In thousandths of a retry.
+    retries: AtomicI64,
 }
 
 impl RetryBudget {
@@ -108,10 +112,21 @@ impl RetryBudget {
     }
 
     /// Counts a request until the guard is dropped, and adds its share to the budget.
-    pub fn request(&self) -> InFlightGuard {
-        let guard = self.requests.enter();
+    pub fn request(&self) -> RequestGuard {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        let guard = RequestGuard(self.clone());
         self.deposit(DEPOSIT);
         guard
+    }
+
+    /// Adds what the passing of `span` adds.
+    pub fn refill(&self, span: Duration) {
+        self.deposit((span.as_secs_f64() * REFILL_PER_SECOND as f64) as i64);
+    }
+
+    /// How many requests are in flight.
+    pub fn requests(&self) -> u32 {
+        self.0.requests.load(Ordering::Relaxed)
     }
 
     /// Takes one retry; false when the budget is spent.
@@ -122,28 +137,34 @@ impl RetryBudget {
             RETRY
         };
         let spend = |balance: i64| (balance >= cost).then(|| balance - cost);
-        self.balance
+        let retries = &self.0.retries;
+        retries
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
             .is_ok()
     }
 
-    /// Adds what the passing of `span` adds.
-    pub fn refill(&self, span: Duration) {
-        self.deposit((span.as_secs_f64() * REFILL_PER_SECOND as f64) as i64);
-    }
-
-    /// How many requests are under way.
-    pub fn requests(&self) -> u32 {
-        self.requests.count()
-    }
-
     fn deposit(&self, amount: i64) {
-        let max = RESERVE + i64::from(self.requests.count()) * RETRY;
+        let max = RESERVE + i64::from(self.requests()) * RETRY;
         let add = |balance: i64| (balance < max).then(|| (balance + amount).min(max));
         // A full budget stays as it is: nothing to report.
-        let _ = self
-            .balance
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let _ = (self.0.retries).fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+}
+
+/// One request of a node in flight, which may retry from the node's budget; ends when dropped.
+#[derive(Debug)]
+pub struct RequestGuard(RetryBudget);
+
+impl RequestGuard {
+    /// Takes one retry; false when the budget is spent.
+    pub fn take_retry(&self, client_is_retrying: bool) -> bool {
+        self.0.take_retry(client_is_retrying)
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

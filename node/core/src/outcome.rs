@@ -135,6 +135,18 @@ impl Default for RetryOn {
     }
 }
 
+impl RetryOn {
+    /// Nothing that the operator can choose.
+    pub const fn nothing() -> Self {
+        Self {
+            connect: false,
+            timeout: false,
+            statuses: Vec::new(),
+            server_errors: false,
+        }
+    }
+}
+
 /// Anthropic's status for "overloaded".
 const OVERLOADED: u16 = 529;
 
@@ -162,6 +174,16 @@ impl Outcome {
             status,
             retry_after: None,
         }
+    }
+
+    /// Whom it counts against; the same whatever is tried next.
+    pub fn blame(&self) -> Blame {
+        self.verdict(&RetryOn::nothing()).blame
+    }
+
+    /// How long the upstream asks to be left alone, where it does.
+    pub fn cooldown(&self) -> Option<Duration> {
+        self.verdict(&RetryOn::nothing()).cooldown
     }
 
     /// What follows.

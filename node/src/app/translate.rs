@@ -8,6 +8,7 @@ use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::place::Place;
+use grapevine_core::request::FailoverPolicy;
 use grapevine_core::work;
 use http::{HeaderMap, HeaderValue, header};
 
@@ -294,9 +295,11 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
         strategy: config.routing.strategy,
         homes: config.geo.homes.clone(),
         residency: config.residency.clone(),
-        attempts_max: config.routing.attempts_max,
+        failover: Arc::new(FailoverPolicy {
+            attempts_max: config.routing.attempts_max,
+            retry_on: config.routing.retry_on.clone(),
+        }),
         deadline: config.routing.deadline,
-        retry_on: config.routing.retry_on.clone(),
         keys: Keys::new(keys),
         cors: match &config.cors {
             CorsOrigins::Off => Cors::Off,

@@ -243,7 +243,8 @@ impl Handed {
                 None
             }
             Some(Err(failure)) => {
-                self.track.finish_broken(failure.outcome.as_str());
+                let word = failure.outcome.as_str();
+                self.track.finish_broken(failure, word);
                 Some(Err(BrokenOff))
             }
             Some(Ok(frame)) => {

@@ -35,16 +35,8 @@ pub(super) async fn first_frame(
     deadline: Instant,
 ) -> Result<Option<Frame<Bytes>>, Failure> {
     let framed = async { answer.body.frame().await.transpose() };
-    let first = match choice.candidate.upstream.way {
+    match choice.candidate.upstream.way {
         Way::Local => framed.await,
         Way::Peer => within(deadline, framed).await,
-    };
-    first.map_err(|failure| match failure.outcome {
-        // Nothing of the body was seen yet: to core this is a connection that broke early.
-        Outcome::BrokenOff => Failure {
-            outcome: Outcome::Reset,
-            ..failure
-        },
-        _ => failure,
-    })
+    }
 }

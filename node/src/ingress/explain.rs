@@ -101,7 +101,7 @@ impl Explainer {
             prefer_region: supposed.prefer_region.as_ref(),
             allow_regions: &supposed.allow_regions,
             fence: visitor.permitted.regions(),
-            attempts_max: settings.attempts_max,
+            attempts_max: settings.failover.attempts_max,
         };
         let (mut shown, problem) = explain(&self.desk, &ask, &visitor);
         let not_allowed = key.and_then(|key| key.refusal(model));

@@ -48,7 +48,7 @@ use arc_swap::ArcSwap;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{NodeName, RegionName};
-use grapevine_core::outcome::RetryOn;
+use grapevine_core::request::FailoverPolicy;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
@@ -96,12 +96,10 @@ pub struct Settings {
     pub homes: Homes,
     /// Where requests may be answered.
     pub residency: Residency,
-    /// Attempts within one request; at least 1.
-    pub attempts_max: u32,
+    /// How far one request may go to find an answer.
+    pub failover: Arc<FailoverPolicy>,
     /// From a request's arrival to the first byte of its answer, over all attempts.
     pub deadline: Duration,
-    /// Which failures go on to the next candidate.
-    pub retry_on: RetryOn,
     /// Who may ask.
     pub keys: Keys,
     /// Which web pages may ask from a browser.

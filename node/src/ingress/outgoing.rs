@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_core::outcome::{Blame, Outcome, RetryOn};
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -95,8 +94,6 @@ pub(super) struct Outgoing {
     /// `None` unless the answer is a stream of events that can be read.
     events: Option<Events>,
     usage: Usage,
-    /// How the attempt ends when the body does.
-    outcome: Option<Outcome>,
     /// When the last piece went out.
     sent_at: Instant,
     /// `None` until the stream was silent for the first time.
@@ -114,14 +111,12 @@ enum State {
 }
 
 impl Outgoing {
-    /// The answer's `body` after its `first` frame. `outcome` is how the attempt under way ends if
-    /// the body does well; `None` when it was reported already. Adjusts `headers` where what is sent
-    /// may become longer than they say.
+    /// The answer's `body` after its `first` frame. Adjusts `headers` where what is sent may become longer
+    /// than they say.
     pub(super) fn start(
         body: AnswerBody,
         first: Option<Frame<Bytes>>,
         headers: &mut HeaderMap,
-        outcome: Option<Outcome>,
         mut track: Track,
     ) -> ReplyBody {
         let mut usage = Usage::default();
@@ -135,15 +130,10 @@ impl Outgoing {
         if has_ended || length == Some(data.len() as u64) {
             usage.look(&data);
             track.set_tokens(usage.tokens());
-            if let Some(outcome) = outcome {
-                track.end(outcome, None);
-            }
             track.finish_answer();
             return ReplyBody::Whole(data);
         }
-        if outcome.as_ref().is_some_and(is_good) {
-            track.answer_goes_on();
-        }
+        track.answer_goes_on();
         let is_events = is_event_stream(headers);
         if is_events {
             headers.remove(header::CONTENT_LENGTH);
@@ -154,7 +144,6 @@ impl Outgoing {
             ready: VecDeque::new(),
             events: is_events.then(Events::default),
             usage,
-            outcome,
             sent_at: Instant::now(),
             silence: None,
             track,
@@ -237,9 +226,6 @@ impl Outgoing {
         self.release();
         self.state = State::Over;
         self.track.set_tokens(self.usage.tokens());
-        if let Some(outcome) = self.outcome.take() {
-            self.track.end(outcome, None);
-        }
         self.track.finish_answer();
     }
 
@@ -248,12 +234,11 @@ impl Outgoing {
     fn break_off(&mut self, failure: Failure) -> Option<BrokenOff> {
         let problem = Problem::failed(&failure.outcome);
         self.track.set_tokens(self.usage.tokens());
-        self.track.end(failure.outcome, Some(failure.detail));
         let event = self.events.as_mut().map(|events| {
             let shape = Shape::of(self.track.path().path());
             error_event(events.cut(), &problem, shape, self.track.id())
         });
-        self.track.finish_broken(problem.code);
+        self.track.finish_broken(failure, problem.code);
         match event {
             None => {
                 self.state = State::Over;
@@ -298,11 +283,6 @@ impl Outgoing {
         let _ = timer.as_mut().poll(context);
         Poll::Pending
     }
-}
-
-/// Whether an answer of this `outcome` speaks for its upstream.
-fn is_good(outcome: &Outcome) -> bool {
-    outcome.verdict(&RetryOn::default()).blame == Blame::Success
 }
 
 /// Whether the answer is a stream of events, in plain text.

@@ -6,12 +6,13 @@
 
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::outcome::Outcome;
+use grapevine_core::request::Priority;
 use http_body_util::BodyExt;
 
 use super::door::{self, Wishes};
 use super::problem::Problem;
 use super::reply;
-use super::request::{self, Admitted, Rank};
+use super::request::{self, Admitted};
 use super::track::Track;
 use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
@@ -87,7 +88,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             visitor,
             head: asked,
             body: request.body,
-            rank: Rank::Own(self.budget.clone()),
+            priority: Priority::Background,
         })
     }
 }

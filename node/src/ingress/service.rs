@@ -7,6 +7,7 @@ use bytes::Bytes;
 use grapevine_core::fact::Phase;
 use grapevine_core::forwarding::{Methods, Scope};
 use grapevine_core::ids::ModelName;
+use grapevine_core::request::Priority;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -23,7 +24,7 @@ use super::listing::{self, Dialect};
 use super::nearest;
 use super::problem::Problem;
 use super::reply::{self, Reply};
-use super::request::{self, Admitted, Rank};
+use super::request::{self, Admitted};
 use super::track::Track;
 use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
@@ -201,7 +202,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             visitor,
             head: asked,
             body,
-            rank: Rank::Client,
+            priority: Priority::Interactive,
         })))
     }
 

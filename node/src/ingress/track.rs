@@ -1,5 +1,6 @@
-//! One request's way through this node, from its first attempt to its record.
+//! One request's way through this node, from its arrival to its record.
 //!
+//! Holds core's [`Request`], hands what it reports to the engine, and writes the record from it in the end.
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped in the middle.
 
@@ -8,15 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
-use grapevine_core::engine::{AnswerReport, AttemptReport, Event};
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::ModelName;
-use grapevine_core::limit::InFlightGuard;
-use grapevine_core::outcome::{Blame, Outcome};
+use grapevine_core::limit::RequestGuard;
+use grapevine_core::outcome::Outcome;
 use grapevine_core::place::Place;
+use grapevine_core::request::{Action, AttemptEvent, AttemptId, Priority, Request, RequestTerms};
 use grapevine_core::residency::{Fence, Origin};
-use grapevine_core::route::Choice;
-use grapevine_core::view::Way;
+use grapevine_core::route::{Choice, Plan, PlanError};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
@@ -25,7 +25,7 @@ use super::door;
 use crate::asked::Asked;
 use crate::clock::{self, Clock};
 use crate::driver::Desk;
-use crate::exchange::RequestId;
+use crate::exchange::{Failure, RequestId};
 use crate::observe::excerpt::{self, Excerpt};
 use crate::observe::record::{
     AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
@@ -48,24 +48,11 @@ pub(super) struct Track {
     body_in_at: Instant,
     record: RequestRecord,
     recorded: bool,
-    current: Option<Attempt>,
-    /// Of the last attempt with an answer; zero where none came.
-    last_first_byte: Duration,
     scope: Scope,
-    /// Counts the request among those under way; `None` until it was let in.
-    under_way: Option<InFlightGuard>,
-}
-
-/// An attempt under way.
-#[derive(Debug)]
-struct Attempt {
-    choice: Choice,
-    started_at: Instant,
-    /// `None` before the first byte of the answer's body, and after it was told.
-    first_byte: Option<Duration>,
-    /// Whether its answer began and its body goes on.
-    goes_on: bool,
-    _in_flight: InFlightGuard,
+    /// Counts it among the requests in flight, until it is routed; `None` before it is let in.
+    guard: Option<RequestGuard>,
+    /// `None` until it is routed.
+    request: Option<Request>,
 }
 
 impl Track {
@@ -113,10 +100,9 @@ impl Track {
             body_in_at: now,
             record,
             recorded: false,
-            current: None,
-            last_first_byte: Duration::ZERO,
             scope: Scope::default(),
-            under_way: None,
+            guard: None,
+            request: None,
         }
     }
 
@@ -156,17 +142,26 @@ impl Track {
     }
 
     /// Attempts begun so far.
-    pub(super) fn attempts(&self) -> usize {
-        self.record.attempts.len() + usize::from(self.current.is_some())
+    pub(super) fn attempts(&self) -> u32 {
+        self.request.as_ref().map_or(0, Request::attempts)
     }
 
-    /// The request's headers as the attempt under way sends them: with its own span, where it is traced.
-    pub(super) fn headers_of_attempt(&self, headers: &HeaderMap) -> HeaderMap {
+    /// Attempts that another plan may have.
+    pub(super) fn attempts_left(&self) -> u32 {
+        let request = self.request.as_ref();
+        request.map_or(self.settings.failover.attempts_max, Request::attempts_left)
+    }
+
+    /// The attempt whose answer is to be kept for when nothing better comes.
+    pub(super) fn held(&self) -> Option<AttemptId> {
+        self.request.as_ref().and_then(Request::held)
+    }
+
+    /// The request's headers as `attempt` sends them: with its own span, where it is traced.
+    pub(super) fn headers_of_attempt(&self, attempt: AttemptId, headers: &HeaderMap) -> HeaderMap {
         let mut headers = headers.clone();
         if let Some(trace) = &self.record.trace {
-            trace
-                .child(self.record.attempts.len() as u64)
-                .mark(&mut headers);
+            trace.child(u64::from(attempt.index())).mark(&mut headers);
         }
         headers
     }
@@ -186,24 +181,6 @@ impl Track {
         self.record.client = ClientRecord { origin, place };
     }
 
-    /// These are to be tried, in their order, in place of any before; none changes nothing. What is left
-    /// in the end is recorded as untried.
-    pub(super) fn set_plan(&mut self, choices: VecDeque<Choice>) {
-        if !choices.is_empty() {
-            self.record.untried = choices;
-        }
-    }
-
-    /// Takes the next one of the plan.
-    pub(super) fn next_choice(&mut self) -> Option<Choice> {
-        self.record.untried.pop_front()
-    }
-
-    /// Whether there is a next one.
-    pub(super) fn has_choices(&self) -> bool {
-        !self.record.untried.is_empty()
-    }
-
     /// The client gets `status`, and a body that follows.
     pub(super) fn answered(&mut self, status: u16) {
         self.record.status = status;
@@ -214,9 +191,9 @@ impl Track {
         self.record.residency = Some(fence.to_string().into());
     }
 
-    /// The request is counted among those under way until the end.
-    pub(super) fn let_in(&mut self, guard: InFlightGuard) {
-        self.under_way = Some(guard);
+    /// The request was let in and counted by `guard`, until the end.
+    pub(super) fn let_in(&mut self, guard: RequestGuard) {
+        self.guard = Some(guard);
     }
 
     /// The whole request is here and asks for `head` at a path of `scope`.
@@ -227,65 +204,52 @@ impl Track {
         self.record.stream = head.stream;
     }
 
-    /// An attempt at `choice` begins.
-    pub(super) fn begin(&mut self, choice: &Choice, in_flight: InFlightGuard) {
-        self.current = Some(Attempt {
-            choice: choice.clone(),
-            started_at: self.clock.now(),
-            first_byte: None,
-            goes_on: false,
-            _in_flight: in_flight,
-        });
-    }
-
-    /// The first byte of the attempt's answer came.
-    pub(super) fn first_byte_came(&mut self) {
+    /// Routes the request, by the order that was planned for it.
+    pub(super) fn start(
+        &mut self,
+        priority: Priority,
+        is_client_retrying: bool,
+        planned: Result<Plan, PlanError>,
+    ) -> Action {
+        let guard = self.guard.take();
+        let terms = RequestTerms {
+            policy: Arc::clone(&self.settings.failover),
+            priority,
+            is_client_retrying,
+            scope: self.scope,
+            model: self.record.model.clone(),
+            arrived_at: self.arrived_at,
+        };
         let now = self.clock.now();
-        if let Some(attempt) = &mut self.current {
-            attempt.first_byte = Some(now.since(attempt.started_at));
-        }
+        let request = Request::new(terms, guard.expect("only what was let in is routed"));
+        let action = self.request.insert(request).start(now, planned);
+        self.report();
+        action
     }
 
-    /// The answer's body goes on, maybe for minutes: what its beginning says of an own upstream is told
-    /// now. A peer tells it of its own.
+    /// Goes on by a new order.
+    pub(super) fn replan(&mut self, planned: Result<Plan, PlanError>) -> Option<Action> {
+        let now = self.clock.now();
+        let action = self.request.as_mut()?.replan(now, planned);
+        self.report();
+        Some(action)
+    }
+
+    /// What follows from `event` of `attempt`.
+    pub(super) fn on(&mut self, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
+        let now = self.clock.now();
+        let action = self.request.as_mut()?.on(now, attempt, event);
+        self.report();
+        action
+    }
+
+    /// The answer's body goes on, maybe for minutes.
     pub(super) fn answer_goes_on(&mut self) {
-        let Some(attempt) = &mut self.current else {
-            return;
-        };
-        let upstream = &attempt.choice.candidate.upstream;
-        attempt.goes_on = true;
-        if let (Way::Local, Some(first_byte)) = (upstream.way, attempt.first_byte.take()) {
-            self.last_first_byte = first_byte;
-            if self.scope == Scope::Extra {
-                return;
-            }
-            self.recorder.tell(Event::AnswerBegan(AnswerReport {
-                upstream: upstream.name.clone(),
-                model: self.record.model.clone(),
-                first_byte,
-            }));
+        let now = self.clock.now();
+        if let Some(request) = &mut self.request {
+            request.body_goes_on(now);
         }
-    }
-
-    /// The attempt under way ended; does nothing when none is.
-    pub(super) fn end(&mut self, outcome: Outcome, detail: Option<String>) {
-        let Some(attempt) = self.current.take() else {
-            return;
-        };
-        let took = self.clock.now().since(attempt.started_at);
-        let began = attempt.started_at.since(self.arrived_at);
-        self.last_first_byte = attempt.first_byte.unwrap_or(self.last_first_byte);
-        self.note(&attempt.choice, outcome, (began, took), detail);
-        let in_vain = matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed);
-        let waited = (in_vain && !attempt.goes_on).then_some(took);
-        self.report(&attempt.choice, outcome, attempt.first_byte.or(waited));
-    }
-
-    /// No attempt could even begin at `choice`.
-    pub(super) fn turned_away(&mut self, choice: &Choice, outcome: Outcome) {
-        let began = self.clock.now().since(self.arrived_at);
-        self.note(choice, outcome, (began, Duration::ZERO), None);
-        self.report(choice, outcome, None);
+        self.report();
     }
 
     /// The answer of `choice` is about to go to the client with `status`. Returns the time spent here
@@ -299,8 +263,8 @@ impl Track {
         });
         self.record.status = status;
         let since_body = self.clock.now().since(self.body_in_at);
-        let waited = self.current.as_ref().and_then(|attempt| attempt.first_byte);
-        self.record.first_byte = waited.unwrap_or(self.last_first_byte);
+        let request = self.request.as_ref();
+        self.record.first_byte = request.map_or(Duration::ZERO, Request::first_byte);
         self.record.overhead = since_body.saturating_sub(self.record.first_byte);
         (self.record.overhead, self.record.first_byte)
     }
@@ -329,13 +293,34 @@ impl Track {
 
     /// The answer went out whole.
     pub(super) fn finish_answer(&mut self) {
+        let now = self.clock.now();
+        if let Some(request) = &mut self.request {
+            request.body_ended(now);
+        }
+        self.report();
         self.write();
     }
 
-    /// The answer broke off on its way.
-    pub(super) fn finish_broken(&mut self, error: &'static str) {
+    /// The answer broke off on its way; the client is told `error`, where it can be.
+    pub(super) fn finish_broken(&mut self, failure: Failure, error: &'static str) {
+        self.break_off(failure.outcome, Some(failure.detail));
         self.record.error = Some(error);
         self.write();
+    }
+
+    fn break_off(&mut self, outcome: Outcome, detail: Option<String>) {
+        let now = self.clock.now();
+        if let Some(request) = &mut self.request {
+            request.broke_off(now, outcome, detail);
+        }
+        self.report();
+    }
+
+    fn report(&mut self) {
+        let reports = self.request.as_mut().map(Request::reports);
+        for report in reports.into_iter().flatten() {
+            self.recorder.report(report);
+        }
     }
 
     fn write(&mut self) {
@@ -343,49 +328,19 @@ impl Track {
             return;
         }
         self.record.total = self.clock.now().since(self.arrived_at);
-        let attempts = std::mem::take(&mut self.record.attempts);
-        let untried = std::mem::take(&mut self.record.untried);
+        let request = self.request.take();
+        let (ended, untried) = request.map(Request::into_history).unwrap_or_default();
         self.recorder.record(RequestRecord {
-            attempts,
+            attempts: ended.into_iter().map(AttemptRecord::from).collect(),
             untried,
             ..self.record.clone()
         });
-    }
-
-    fn note(
-        &mut self,
-        choice: &Choice,
-        outcome: Outcome,
-        times: (Duration, Duration),
-        detail: Option<String>,
-    ) {
-        let attempt = AttemptRecord::new(choice, outcome, times, detail);
-        self.record.attempts.push(attempt);
-    }
-
-    fn report(&self, choice: &Choice, outcome: Outcome, first_byte: Option<Duration>) {
-        let outcome = self.scope.counted(outcome);
-        let first_byte = first_byte.filter(|_| self.scope == Scope::Inference);
-        let upstream = &choice.candidate.upstream;
-        let event = Event::AttemptEnded(AttemptReport {
-            peer: (upstream.way == Way::Peer).then(|| upstream.node.clone()),
-            upstream: upstream.name.clone(),
-            model: self.record.model.clone(),
-            outcome,
-            first_byte,
-        });
-        let verdict = outcome.verdict(&self.settings.retry_on);
-        if matches!(verdict.blame, Blame::Success | Blame::Nobody) && verdict.cooldown.is_none() {
-            self.recorder.tell(event);
-        } else {
-            self.recorder.tell_now(event);
-        }
     }
 }
 
 impl Drop for Track {
     fn drop(&mut self) {
-        self.end(Outcome::Cancelled, None);
+        self.break_off(Outcome::Cancelled, None);
         if !self.recorded {
             if self.record.status == 0 {
                 self.record.status = CLIENT_GONE;

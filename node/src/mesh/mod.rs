@@ -27,7 +27,6 @@ pub mod outbox;
 mod outgoing;
 mod rank;
 mod receive;
-mod report;
 pub mod serve;
 mod session;
 mod silence;

@@ -13,7 +13,8 @@ use grapevine_core::fact::Phase;
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::link::CALLS_MAX;
-use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
+use grapevine_core::outcome::{Blame, Outcome, Refusal};
+use grapevine_core::request::{Report, UpstreamCall};
 use grapevine_proto::frame::{
     HEAD_BYTES_MAX, InsideHead, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
 };
@@ -28,11 +29,11 @@ use super::hub::{Hub, own_load};
 use super::inside;
 use super::links::Link;
 use super::receive::{no_room, receive_body};
-use super::report::Reporter;
 use super::streams::{self, CallStream, ReceiveError};
 use crate::bodies::BodySender;
 use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
-use crate::{headers, overdue};
+use crate::headers;
+use crate::overdue::Overdue;
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -184,54 +185,62 @@ fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<WireLoad> {
 /// Calls the upstream and relays its answer; ends at once when the caller does.
 async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: Scope) {
     stream.set_code(reset::BROKEN_OFF);
-    let reporter = Reporter {
-        scope,
-        upstream: call.upstream.clone(),
-        model: call.model.clone(),
-        started: Instant::now(),
-    };
+    let (name, model) = (call.upstream.clone(), call.model.clone());
+    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), hub.desk.now());
+    let mut overdue = Overdue::new(&hub.desk, scope, name.clone(), model);
     // Made before the first write, or a stop that came before it would be missed.
     let mut stopped = pin!(stream.send.stopped());
     let called = hub.local.call(call);
-    let (upstream, model) = (&reporter.upstream, reporter.model.as_ref());
     let answered = tokio::select! {
         biased;
         _ = &mut stopped => None,
-        answered = overdue::watched(&hub.desk, scope, upstream, model, called) => Some(answered),
+        answered = overdue.during(called) => Some(answered),
     };
     match answered {
-        None => {
-            let waited = Some(reporter.started.elapsed());
-            reporter.report(hub, Outcome::Cancelled, waited).await;
-        }
+        None => report(hub, own.ended(hub.desk.now(), Outcome::Cancelled)).await,
         Some(Err(failure)) => {
-            let waited = Some(reporter.started.elapsed());
-            reporter.report(hub, failure.outcome, waited).await;
-            tell_failure(hub, stream, Some(&reporter.upstream), &failure).await;
+            report(hub, own.ended(hub.desk.now(), failure.outcome)).await;
+            tell_failure(hub, stream, Some(&name), &failure).await;
         }
         Some(Ok(answer)) => {
             let outcome = status_outcome(&answer);
-            let is_good = outcome.verdict(&RetryOn::default()).blame == Blame::Success;
-            if is_good {
-                reporter.answer_began(hub);
-            } else {
-                reporter.report(hub, outcome, None).await;
-            }
+            // What a bad answer says of the upstream is known before its body is relayed.
+            let own = match outcome.blame() {
+                Blame::Success => {
+                    if let Some(began) = own.answer_goes_on(hub.desk.now()) {
+                        report(hub, began).await;
+                    }
+                    Some(own)
+                }
+                _ => {
+                    report(hub, own.ended(hub.desk.now(), outcome)).await;
+                    None
+                }
+            };
             let ended = tokio::select! {
                 biased;
                 _ = &mut stopped => Err(Outcome::Cancelled),
-                ended = relay(hub, stream, &reporter.upstream, answer) => ended,
+                ended = relay(hub, stream, &name, answer) => ended,
             };
             if let Err(broken) = &ended
                 && !stream.is_complete()
             {
                 stream.set_code(reset::code(broken));
             }
-            let ended = ended.err().unwrap_or(outcome);
-            if is_good && ended != Outcome::Cancelled {
-                reporter.report(hub, ended, None).await;
+            if let Some(own) = own {
+                let ended = ended.err().unwrap_or(outcome);
+                report(hub, own.ended(hub.desk.now(), ended)).await;
             }
         }
+    }
+}
+
+/// Tells the engine. A full inbox loses what the next report says too, unless it is urgent.
+async fn report<L>(hub: &Hub<L>, report: Report) {
+    if report.is_urgent {
+        hub.desk.tell(report.event).await;
+    } else {
+        let _ = hub.desk.try_tell(report.event);
     }
 }
 

@@ -15,6 +15,7 @@ use grapevine_core::engine::Event;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::Outcome;
 use grapevine_core::place::Place;
+use grapevine_core::request::{EndedAttempt, Report};
 use grapevine_core::residency::Origin;
 use grapevine_core::route::{Choice, Cost};
 use http::Method;
@@ -146,29 +147,23 @@ pub struct AttemptRecord {
     pub detail: Option<Excerpt>,
 }
 
-impl AttemptRecord {
-    /// The attempt at `choice` that ended in `outcome`, begun and taken so long.
-    pub fn new(
-        choice: &Choice,
-        outcome: Outcome,
-        (began, took): (Duration, Duration),
-        detail: Option<String>,
-    ) -> Self {
-        let upstream = &choice.candidate.upstream;
+impl From<EndedAttempt> for AttemptRecord {
+    fn from(attempt: EndedAttempt) -> Self {
+        let upstream = &attempt.choice.candidate.upstream;
         Self {
             node: upstream.node.clone(),
             region: upstream.region.clone(),
             upstream: upstream.name.clone(),
-            outcome: outcome.as_str(),
-            status: match outcome {
+            outcome: attempt.outcome.as_str(),
+            status: match attempt.outcome {
                 Outcome::Status { status, .. } => Some(status),
                 _ => None,
             },
-            began,
-            took,
-            reason: choice.reason.as_str(),
-            cost: choice.cost,
-            detail: detail.as_deref().map(Excerpt::of),
+            began: attempt.began,
+            took: attempt.took,
+            reason: attempt.choice.reason.as_str(),
+            cost: attempt.choice.cost,
+            detail: attempt.detail.as_deref().map(Excerpt::of),
         }
     }
 }
@@ -240,6 +235,15 @@ impl Recorder {
     pub fn tell_now(&self, event: Event) {
         self.push(|buffer| buffer.events.push(event));
         self.flush();
+    }
+
+    /// Tells the engine what an attempt leads to: now, where it must arrive.
+    pub fn report(&self, report: Report) {
+        if report.is_urgent {
+            self.tell_now(report.event);
+        } else {
+            self.tell(report.event);
+        }
     }
 
     /// Keeps the record of a finished request.

@@ -17,6 +17,7 @@ use grapevine_core::health;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use grapevine_core::outcome::RetryOn;
+use grapevine_core::request::FailoverPolicy;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
@@ -313,9 +314,11 @@ impl Default for Plan {
                 strategy: Strategy::Latency,
                 homes: Homes::default(),
                 residency: Residency::default(),
-                attempts_max: 4,
+                failover: Arc::new(FailoverPolicy {
+                    attempts_max: 4,
+                    retry_on: RetryOn::default(),
+                }),
                 deadline: Duration::from_secs(5),
-                retry_on: RetryOn::default(),
                 keys: Keys::default(),
                 cors: Cors::Any,
                 ping_interval: Duration::from_secs(15),

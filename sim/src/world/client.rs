@@ -5,7 +5,7 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::residency::Origin;
 
-use super::request::Request;
+use super::request::ClientRequest;
 use super::{Happening, REQUESTS_MAX, World};
 use crate::atlas::RegionIndex;
 use crate::chance;
@@ -137,7 +137,7 @@ impl World {
         models.sort();
         models.dedup();
         let model = models[chance::below(rng, models.len())].clone();
-        let mut request = Request::new(id, self.now, model);
+        let mut request = ClientRequest::new(id, self.now, model);
         request.origin = Origin::Country(self.scenario.atlas.region(region).country);
         request.clientele = clientele;
         request.door = door;

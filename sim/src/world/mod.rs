@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`happening`], this file (time, and how an engine is driven), [`node`] (what stands around an
 //! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
-//! (the entry's side of a request), [`policy`] (its order of candidates), [`serve`] (the owner's side),
-//! [`verdict`] (what follows from an outcome), [`fault`] (what breaks), [`tail`] (the last events in words).
+//! (the entry's side of a request), [`hop`] (its way to a peer and back), [`policy`] (its order of candidates), [`serve`] (the owner's side),
+//! [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last events in words).
 //!
 //! What the shells of the product do is done here as they do it; what core decides is asked of core.
 //! Views are drawn when a request needs one, and not when they fall due: nobody looks at the others.
@@ -12,8 +12,10 @@
 //! unordered collection, and all randomness comes from the seed.
 
 mod client;
+mod ending;
 mod fault;
 mod happening;
+mod hop;
 mod links;
 pub(crate) mod node;
 mod pings;
@@ -23,7 +25,6 @@ mod serve;
 mod state;
 mod tail;
 mod talk;
-mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::engine::{Effect, Event, ProbeReport};
 use grapevine_core::ids::UpstreamName;
+use grapevine_core::request::FailoverPolicy;
 use grapevine_core::view::View;
 
 use crate::chance::{self, Chance};
@@ -47,7 +49,7 @@ use crate::scenario::Scenario;
 use client::Clients;
 use happening::Happening;
 use node::{LifeNumber, Node};
-use request::Request;
+use request::ClientRequest;
 use serve::Call;
 use tail::Tail;
 use talk::Sayings;
@@ -80,6 +82,7 @@ pub(crate) struct World {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) policy: Policy,
     pub(crate) rumors: bool,
+    failover: Arc<FailoverPolicy>,
     now: Instant,
     heap: Heap<Happening>,
     nodes: Vec<Node>,
@@ -95,7 +98,7 @@ pub(crate) struct World {
     calm_since: Option<Instant>,
     /// The end of the last time in which nothing did.
     calm_until: Instant,
-    requests: BTreeMap<u64, Request>,
+    requests: BTreeMap<u64, ClientRequest>,
     calls: BTreeMap<(u64, u32), Call>,
     pub(crate) record: Record,
     pub(crate) checks: Checks,

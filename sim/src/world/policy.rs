@@ -3,14 +3,14 @@
 //! The baselines see the same candidates as the product and fail over like it. What they lack is what
 //! the product is about: news of the others, and a choice by it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::fact::Standing;
 use grapevine_core::latency::TTFT_UNKNOWN;
 use grapevine_core::limit::InFlight;
-use grapevine_core::route::{self, Ask, Choice, Cost, Reason, Strategy};
+use grapevine_core::request::Request;
+use grapevine_core::route::{self, Ask, Choice, Cost, Plan, PlanError, Reason, Strategy};
 use grapevine_core::units::{Tier, Weight};
 use grapevine_core::view::{Candidate, Reach, UpstreamView, View, Way};
 
@@ -19,18 +19,26 @@ use crate::chance;
 use crate::membership::NodeIndex;
 
 impl World {
-    /// The candidates of a request in the order to try them, and whether they are a last resort.
-    pub(super) fn choices(&mut self, id: u64) -> Option<(VecDeque<Choice>, bool)> {
-        let (entry, _) = self.requests.get(&id)?.entry?;
+    /// The plan of a request, by the policy of this world.
+    pub(super) fn planned(&mut self, id: u64) -> Result<Plan, PlanError> {
+        let entry = self.requests.get(&id).and_then(|client| client.entry);
+        let (entry, _) = entry.ok_or(PlanError::Joining)?;
         if self.policy == Policy::Oracle {
-            return Some((self.ideal(id, entry), false));
+            return Ok(first(self.ideal(id, entry)));
         }
-        let view = self.view(entry)?;
+        let view = self.view(entry).ok_or(PlanError::Joining)?;
         if self.policy == Policy::Grapevine {
-            return self.planned(id, &view);
+            return self.routed(id, &view);
         }
-        let mut all = self.permitted(id, &view);
-        let life = self.nodes[entry.at()].life.as_mut()?;
+        Ok(first(self.alone(id, entry, &view)))
+    }
+
+    /// The choice of a node that learns nothing from others.
+    fn alone(&mut self, id: u64, entry: NodeIndex, view: &View) -> Vec<Choice> {
+        let mut all = self.permitted(id, view);
+        let Some(life) = self.nodes[entry.at()].life.as_mut() else {
+            return Vec::new();
+        };
         let now = self.now;
         match self.policy {
             Policy::RoundRobin => {
@@ -59,23 +67,22 @@ impl World {
             candidate,
             reason: Reason::Priority,
         });
-        Some((choices.collect(), false))
+        choices.collect()
     }
 
-    fn planned(&mut self, id: u64, view: &Arc<View>) -> Option<(VecDeque<Choice>, bool)> {
+    fn routed(&mut self, id: u64, view: &Arc<View>) -> Result<Plan, PlanError> {
         let view = if self.sabotage.ignores_ejection() {
             Arc::new(all_well(view))
         } else {
             Arc::clone(view)
         };
         let fence = self.fence_of(id);
-        let request = self.requests.get(&id)?;
+        let request = self.requests.get(&id).ok_or(PlanError::Joining)?;
         let region = match self.scenario.routing.strategy {
             Strategy::Geo => Some(self.clients.region(request.clientele)),
             _ => None,
         };
-        let routing = &self.scenario.routing;
-        let attempts_max = self.sabotage.attempts_max(routing.attempts_max);
+        let attempts_left = request.request.as_ref().map(Request::attempts_left);
         let ask = Ask {
             model: Some(&request.model),
             strategy: self.scenario.routing.strategy,
@@ -85,10 +92,9 @@ impl World {
             prefer_region: None,
             allow_regions: &[],
             fence: fence.as_deref(),
-            attempts_max: attempts_max.saturating_sub(request.attempts).max(1),
+            attempts_max: attempts_left.unwrap_or(self.failover.attempts_max),
         };
-        let plan = route::plan(&view, &ask, self.now, &mut self.chance.routing).ok()?;
-        let mut choices = VecDeque::from(plan.choices);
+        let mut plan = route::plan(&view, &ask, self.now, &mut self.chance.routing)?;
         if self.sabotage.herds() {
             // This second's favourite of everybody.
             let second = self.now.since_start().as_secs();
@@ -96,9 +102,9 @@ impl World {
                 let node = super::node::index_of(&choice.candidate.upstream.node);
                 chance::hash(&[second, node.map_or(0, |node| u64::from(node.0))])
             };
-            choices.make_contiguous().sort_by_key(favour);
+            plan.choices.sort_by_key(favour);
         }
-        Some((choices, plan.last_resort))
+        Ok(plan)
     }
 
     /// Every candidate that the request may go to and that can be reached.
@@ -120,9 +126,9 @@ impl World {
     }
 
     /// The best candidates as they truly are at this moment.
-    fn ideal(&self, id: u64, entry: NodeIndex) -> VecDeque<Choice> {
+    fn ideal(&self, id: u64, entry: NodeIndex) -> Vec<Choice> {
         let Some(request) = self.requests.get(&id) else {
-            return VecDeque::new();
+            return Vec::new();
         };
         let mut all: Vec<(Duration, NodeIndex, usize)> = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
@@ -236,4 +242,12 @@ fn all_well(view: &View) -> View {
         }
     }
     view
+}
+
+/// A plan of these, the first of them first.
+fn first(choices: Vec<Choice>) -> Plan {
+    Plan {
+        choices,
+        last_resort: false,
+    }
 }

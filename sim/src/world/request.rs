@@ -1,22 +1,19 @@
-//! The entry's side of a request: a plan, attempts in its order, and what the client gets.
-//!
-//! Follows the product's `ingress/request.rs` step by step; the order is the plan's, and each outcome's
-//! verdict says whether to go on.
+//! The entry's side of a request: drives core's [`Request`], as the product's listener does.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Load;
-use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
-use grapevine_core::limit::InFlightGuard;
-use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_core::forwarding::Scope;
+use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::outcome::{Blame, Outcome};
+use grapevine_core::request::{
+    Action, AttemptEvent, AttemptId, Priority, Request, RequestError, RequestTerms,
+};
 use grapevine_core::residency::{Origin, Permitted, Question};
 use grapevine_core::route::{Choice, Reason};
 use grapevine_core::view::Way;
-use grapevine_proto::frame::{RequestHead, ResponseStart};
 
 use super::node::{self, LifeNumber};
 use super::{Happening, Policy, World};
@@ -24,12 +21,12 @@ use crate::check::Seen;
 use crate::membership::NodeIndex;
 use crate::record::Ending;
 
-/// A prompt and its envelope.
-pub(super) const BODY_BYTES: usize = 2_048;
+/// How long routing without sharing leaves an upstream alone that failed it.
+const SHUNNED_FOR: Duration = Duration::from_secs(10);
 
 /// One request of a client.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct ClientRequest {
     pub(super) id: u64,
     pub(super) asked_at: Instant,
     pub(super) model: ModelName,
@@ -45,34 +42,30 @@ pub(super) struct Request {
     pub(super) deadline: Instant,
     pub(super) permitted: Permitted,
     pub(super) planned_at: Instant,
-    pub(super) queue: VecDeque<Choice>,
-    pub(super) last_resort: bool,
-    pub(super) picked_again: bool,
-    /// Attempts at this entry so far, those included that were turned away.
-    pub(super) attempts: u32,
+    /// At the node that it entered; `None` between two.
+    pub(super) request: Option<Request>,
     /// Counts attempts over all entries: names the calls.
     pub(super) number: u32,
     pub(super) current: Option<Attempt>,
-    pub(super) refused: Vec<(NodeName, UpstreamName)>,
-    pub(super) failure: Option<Outcome>,
-    pub(super) held: Option<u16>,
     pub(super) first_attempt_at: Option<Instant>,
+    /// The answer that it got has begun.
     pub(super) committed: bool,
-    pub(super) _under_way: Option<InFlightGuard>,
 }
 
-/// An attempt under way.
+/// An attempt in flight.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    pub(super) id: AttemptId,
     pub(super) number: u32,
     pub(super) owner: NodeIndex,
     pub(super) choice: Choice,
     pub(super) started_at: Instant,
-    pub(super) has_head: bool,
-    pub(super) _guard: InFlightGuard,
+    /// Of its answer, once that began.
+    pub(super) status: Option<u16>,
+    pub(super) is_last_resort: bool,
 }
 
-impl Request {
+impl ClientRequest {
     pub(super) fn new(id: u64, now: Instant, model: ModelName) -> Self {
         Self {
             id,
@@ -89,18 +82,11 @@ impl Request {
             deadline: now,
             permitted: Permitted::All,
             planned_at: now,
-            queue: VecDeque::new(),
-            last_resort: false,
-            picked_again: false,
-            attempts: 0,
+            request: None,
             number: 0,
             current: None,
-            refused: Vec::new(),
-            failure: None,
-            held: None,
             first_attempt_at: None,
             committed: false,
-            _under_way: None,
         }
     }
 }
@@ -110,7 +96,7 @@ impl World {
     pub(super) fn enters(&mut self, id: u64, entry: NodeIndex) {
         let now = self.now;
         let deadline = now + self.scenario.routing.deadline;
-        let Some(request) = self.requests.get_mut(&id) else {
+        let Some(client) = self.requests.get_mut(&id) else {
             return;
         };
         let Some(life) = &mut self.nodes[entry.at()].life else {
@@ -119,221 +105,184 @@ impl World {
         };
         life.active.insert(id);
         let question = Question {
-            client: request.origin,
+            client: client.origin,
             key: None,
-            model: Some(&request.model),
+            model: Some(&client.model),
         };
-        let permitted = self.scenario.residency.permits(&question);
+        let terms = RequestTerms {
+            policy: self.failover.clone(),
+            priority: Priority::Interactive,
+            is_client_retrying: false,
+            scope: Scope::Inference,
+            model: Some(client.model.clone()),
+            arrived_at: now,
+        };
+        client.permitted = self.scenario.residency.permits(&question);
+        client.entry = Some((entry, life.number));
+        client.entered_at = now;
+        client.deadline = deadline;
+        client.planned_at = now;
         // What an earlier door began is over.
-        *request = Request {
-            entry: Some((entry, life.number)),
-            entered_at: now,
-            deadline,
-            permitted,
-            tries: request.tries,
-            number: request.number,
-            first_attempt_at: request.first_attempt_at,
-            origin: request.origin,
-            clientele: request.clientele,
-            door: request.door,
-            body: request.body,
-            session: request.session,
-            _under_way: Some(life.budget.request()),
-            ..Request::new(id, request.asked_at, request.model.clone())
-        };
+        client.request = Some(Request::new(terms, life.budget.request()));
+        client.current = None;
         self.plan(deadline, Happening::Deadline { request: id });
-        match self.choices(id) {
-            Some((choices, last_resort)) => {
-                if let Some(request) = self.requests.get_mut(&id) {
-                    request.queue = choices;
-                    request.last_resort = last_resort;
-                    request.planned_at = now;
+        let planned = self.planned(id);
+        self.drive(id, |request, now| Some(request.start(now, planned)));
+    }
+
+    /// Lets something happen to a request at its entry, and does what follows.
+    pub(super) fn drive(
+        &mut self,
+        id: u64,
+        happens: impl FnOnce(&mut Request, Instant) -> Option<Action>,
+    ) {
+        let mut next = self.stepped(id, happens);
+        while let Some(action) = next {
+            next = match action {
+                Action::Plan => {
+                    let planned = self.planned(id);
+                    let now = self.now;
+                    if let Some(client) = self.requests.get_mut(&id)
+                        && planned.is_ok()
+                    {
+                        client.planned_at = now;
+                    }
+                    self.stepped(id, |request, now| Some(request.replan(now, planned)))
                 }
-                self.next_attempt(id);
-            }
-            None => self.end(id, Ending::NoPlan),
+                Action::Try {
+                    attempt,
+                    choice,
+                    is_last_resort,
+                } => match self.begin_attempt(id, attempt, choice, is_last_resort) {
+                    Ok(()) => None,
+                    Err(outcome) => self.happened(id, attempt, failed(outcome, None)),
+                },
+                // Here the first byte comes with the head.
+                Action::AwaitBody(attempt) => self.happened(id, attempt, AttemptEvent::FirstByte),
+                Action::Relay(attempt) => {
+                    self.answers(id, attempt);
+                    None
+                }
+                Action::Fail(error) => {
+                    self.end(id, ending(&error));
+                    None
+                }
+            };
         }
     }
 
-    /// Begins the next attempt, or gives up.
-    pub(super) fn next_attempt(&mut self, id: u64) {
-        let attempts_max = self
-            .sabotage
-            .attempts_max(self.scenario.routing.attempts_max);
-        loop {
-            let Some(request) = self.requests.get_mut(&id) else {
-                return;
-            };
-            if request.attempts >= attempts_max {
-                break;
-            }
-            let Some(choice) = request.queue.pop_front() else {
-                break;
-            };
-            if self.begin_attempt(id, choice) {
-                return;
-            }
+    /// `event` happened to the attempt in flight.
+    pub(super) fn attempt_event(&mut self, id: u64, event: AttemptEvent) {
+        let client = self.requests.get(&id);
+        let current = client.and_then(|client| client.current.as_ref());
+        if let Some(attempt) = current.map(|current| current.id) {
+            self.drive(id, |request, now| request.on(now, attempt, event));
         }
-        self.give_up(id);
     }
 
-    /// False when there is no room for it.
-    fn begin_attempt(&mut self, id: u64, choice: Choice) -> bool {
+    fn happened(&mut self, id: u64, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
+        self.stepped(id, |request, now| request.on(now, attempt, event))
+    }
+
+    /// One step of core's, and what it reports.
+    fn stepped(
+        &mut self,
+        id: u64,
+        step: impl FnOnce(&mut Request, Instant) -> Option<Action>,
+    ) -> Option<Action> {
         let now = self.now;
-        let upstream = Arc::clone(&choice.candidate.upstream);
-        let Some(owner) = node::index_of(&upstream.node) else {
-            return false;
+        let client = self.requests.get_mut(&id)?;
+        let (entry, _) = client.entry?;
+        let life = self.nodes[entry.at()].life.as_mut()?;
+        life.budget.refill(now.since(life.refilled_at));
+        life.refilled_at = now;
+        let request = client.request.as_mut()?;
+        let action = step(request, now);
+        let reports = request.reports();
+        let in_flight = request.in_flight();
+        let is_over = |current: &mut Attempt| in_flight != Some(current.id);
+        client.current.take_if(is_over);
+        for report in reports {
+            self.learn_alone(entry, &report.event);
+            self.tell(entry, report.event);
+        }
+        action
+    }
+
+    /// Routing without sharing goes by what its own node saw fail.
+    fn learn_alone(&mut self, entry: NodeIndex, event: &Event) {
+        let Event::AttemptEnded(report) = event else {
+            return;
         };
-        let Some(request) = self.requests.get_mut(&id) else {
-            return true;
+        if self.policy != Policy::LeastLatencyAlone || report.outcome.blame() == Blame::Success {
+            return;
+        }
+        let until = self.now + SHUNNED_FOR;
+        let own = &self.nodes[entry.at()].name;
+        let key = (
+            report.peer.as_ref().unwrap_or(own).clone(),
+            report.upstream.clone(),
+        );
+        if let Some(life) = &mut self.nodes[entry.at()].life {
+            life.shunned.insert(key, until);
+        }
+    }
+
+    /// Calls the candidate.
+    ///
+    /// # Errors
+    /// How the attempt ended, where it did at once.
+    fn begin_attempt(
+        &mut self,
+        id: u64,
+        attempt: AttemptId,
+        choice: Choice,
+        is_last_resort: bool,
+    ) -> Result<(), Outcome> {
+        let now = self.now;
+        let upstream = choice.candidate.upstream.clone();
+        let owner = node::index_of(&upstream.node).ok_or(Outcome::PeerUnreached)?;
+        let Some(client) = self.requests.get_mut(&id) else {
+            return Ok(());
         };
-        request.attempts += 1;
-        let guard = match upstream.way {
-            Way::Local => upstream.in_flight.enter_below(upstream.places),
-            Way::Peer => Some(upstream.in_flight.enter()),
-        };
-        let Some(guard) = guard else {
-            request.failure = Some(Outcome::Refused(Refusal::Full));
-            return false;
-        };
-        request.number += 1;
-        request.first_attempt_at.get_or_insert(now);
-        let number = request.number;
-        let excused = request.last_resort || choice.reason == Reason::Trial;
-        let excused = excused || self.policy != Policy::Grapevine;
+        client.number += 1;
+        client.first_attempt_at.get_or_insert(now);
+        let number = client.number;
+        let excused = is_last_resort || choice.reason == Reason::Trial;
+        let attempts = client.request.as_ref().map_or(0, Request::attempts);
         self.checks.see(
             now,
             &Seen::Attempted {
                 request: id,
                 owner,
                 upstream: &upstream.name,
-                attempts: request.attempts,
+                attempts,
                 region: &upstream.region,
-                permitted: &request.permitted,
-                planned_at: request.planned_at,
-                excused,
+                permitted: &client.permitted,
+                planned_at: client.planned_at,
+                excused: excused || self.policy != Policy::Grapevine,
             },
         );
         self.record.attempted(now, owner);
-        request.current = Some(Attempt {
+        client.current = Some(Attempt {
+            id: attempt,
             number,
             owner,
             choice,
             started_at: now,
-            has_head: false,
-            _guard: guard,
+            status: None,
+            is_last_resort,
         });
-        let Some((entry, life)) = request.entry else {
-            return true;
+        let Some((entry, life)) = client.entry else {
+            return Ok(());
         };
         match upstream.way {
-            Way::Local => self.call(owner, entry, (id, number), upstream.name.clone(), None),
+            Way::Local => {
+                self.call(owner, entry, (id, number), upstream.name.clone(), None);
+                Ok(())
+            }
             Way::Peer => self.forward((id, number), (entry, life), owner),
         }
-        true
-    }
-
-    /// Sends a request's head to the owner of the chosen upstream.
-    fn forward(
-        &mut self,
-        attempt: (u64, u32),
-        (entry, life): (NodeIndex, LifeNumber),
-        owner: NodeIndex,
-    ) {
-        let all_seeing = self.policy == Policy::Oracle;
-        let links = self.nodes[entry.at()].life.as_ref();
-        let link = links.and_then(|life| life.links.get(&owner));
-        let owner_life = match link {
-            Some(link) => Some(link.life),
-            None => self.life_of(owner).filter(|_| all_seeing),
-        };
-        let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt.0)) else {
-            self.attempt_failed(attempt.0, Outcome::PeerUnreached, None);
-            return;
-        };
-        let bytes = frame.len() + BODY_BYTES;
-        if let Some(at) = self.network.stream(self.now, entry, owner, bytes) {
-            let hops = Happening::Hops {
-                from: (entry, life),
-                owner: (owner, owner_life),
-                attempt,
-                frame,
-            };
-            self.plan(at, hops);
-        }
-    }
-
-    fn head(&self, id: u64) -> Option<Vec<u8>> {
-        let request = self.requests.get(&id)?;
-        let attempt = request.current.as_ref()?;
-        let name = format!("r{id}.{}", request.tries);
-        let regions = request.permitted.regions().unwrap_or_default();
-        let ignores = self.sabotage.ignores_residency();
-        let head = RequestHead {
-            request_id: &name,
-            upstream: attempt.choice.candidate.upstream.name.clone(),
-            model: Some(request.model.clone()),
-            method: "POST",
-            path: "/v1/chat/completions",
-            headers: Vec::new(),
-            body_bytes: BODY_BYTES,
-            remaining: self.now.until(request.deadline),
-            hops: self.sabotage.hops(),
-            last_resort: request.last_resort
-                || self.policy != Policy::Grapevine
-                || self.sabotage.ignores_ejection(),
-            allow_regions: if ignores {
-                Vec::new()
-            } else {
-                regions.to_vec()
-            },
-            traceparent: None,
-            client: if ignores {
-                Origin::Unknown
-            } else {
-                request.origin
-            },
-            key: None,
-        };
-        head.encode().ok()
-    }
-
-    /// The first frame of an answer came from a peer.
-    pub(super) fn returns(&mut self, (id, number): (u64, u32), frame: &[u8]) {
-        let Some(attempt) = self.current(id, number) else {
-            return;
-        };
-        let upstream = attempt.choice.candidate.upstream.name.clone();
-        let payload = frame
-            .get(grapevine_proto::frame::LENGTH_BYTES..)
-            .unwrap_or_default();
-        match ResponseStart::decode(payload) {
-            Ok(ResponseStart::Answer(head)) => {
-                self.load_heard(id, head.load.of(upstream));
-                self.head_came(id, head.status, None);
-            }
-            Ok(ResponseStart::None(none)) => {
-                let load = none.load.map(|load| load.of(upstream));
-                self.attempt_failed(id, none.outcome, load);
-            }
-            Err(_) => self.attempt_failed(id, Outcome::Refused(Refusal::Protocol), None),
-        }
-    }
-
-    pub(super) fn load_heard(&mut self, id: u64, load: Load) {
-        let Some((entry, peer)) = self.ends_of(id) else {
-            return;
-        };
-        let peer = self.nodes[peer.at()].name.clone();
-        let loads = vec![load];
-        self.tell(entry, Event::LoadHeard { peer, loads });
-    }
-
-    /// The entry and the owner of the attempt under way.
-    fn ends_of(&self, id: u64) -> Option<(NodeIndex, NodeIndex)> {
-        let request = self.requests.get(&id)?;
-        let (entry, _) = request.entry?;
-        Some((entry, request.current.as_ref()?.owner))
     }
 
     pub(super) fn current(&self, id: u64, number: u32) -> Option<&Attempt> {
@@ -349,7 +298,7 @@ impl World {
     pub(super) fn waits_at(&self, id: u64) -> Option<(NodeIndex, bool)> {
         let attempt = self.requests.get(&id)?.current.as_ref()?;
         let is_forwarded = attempt.choice.candidate.upstream.way == Way::Peer;
-        is_forwarded.then_some((attempt.owner, attempt.has_head))
+        is_forwarded.then_some((attempt.owner, attempt.status.is_some()))
     }
 
     /// When the attempt that a request waits for was sent.
@@ -364,5 +313,24 @@ impl World {
         }
         let request = self.requests.get(&id)?;
         request.permitted.regions().map(<[RegionName]>::to_vec)
+    }
+}
+
+fn ending(error: &RequestError) -> Ending {
+    match error {
+        RequestError::NoPlan(_) => Ending::NoPlan,
+        RequestError::RetriesSpent => Ending::BudgetSpent,
+        RequestError::Failed(Outcome::Refused(_)) => Ending::Refused,
+        RequestError::Failed(Outcome::DeadlinePassed) => Ending::DeadlinePassed,
+        RequestError::Failed(_) => Ending::Failed,
+    }
+}
+
+/// An attempt that brought no answer.
+pub(super) fn failed(outcome: Outcome, load: Option<Load>) -> AttemptEvent {
+    AttemptEvent::Failed {
+        outcome,
+        detail: String::new(),
+        load,
     }
 }

@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use grapevine_core::Instant;
 use grapevine_core::admission::{self, Forwarded, Owner, UnderwayKey};
-use grapevine_core::engine::{AnswerReport, AttemptReport, Event, WaitReport};
 use grapevine_core::fact::Load;
+use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::latency;
 use grapevine_core::limit::InFlightGuard;
-use grapevine_core::outcome::{Blame, Outcome, Refusal, RetryOn};
+use grapevine_core::outcome::{Blame, Outcome, Refusal};
+use grapevine_core::request::{LongWait, UpstreamCall};
 use grapevine_core::residency::{MeshRules, Residency};
 use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
@@ -25,9 +24,6 @@ use crate::chance;
 use crate::check::Seen;
 use crate::membership::NodeIndex;
 
-/// How long routing without sharing leaves an upstream alone that failed it.
-pub(super) const SHUNNED_FOR: Duration = Duration::from_secs(10);
-
 /// A call of an own upstream.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -36,12 +32,13 @@ pub(super) struct Call {
     upstream: UpstreamName,
     endpoint: usize,
     model: ModelName,
-    began_at: Instant,
+    wait: LongWait,
     outcome: Outcome,
     body: Duration,
     answering: bool,
-    /// Of a forwarded request.
-    admission: Option<Admission>,
+    /// Of a forwarded request: what it holds here, and what this node reports of it. What the entry calls of its
+    /// own is reported by the request itself.
+    forwarded: Option<(Admission, UpstreamCall)>,
 }
 
 /// What a forwarded request holds while it is under way here.
@@ -206,44 +203,44 @@ impl World {
         let reaction = self.endpoints[endpoint].react(now, luck, patience);
         self.endpoints[endpoint].in_flight += 1;
         let model = request.model.clone();
-        let call = Call {
-            owner,
-            entry,
-            upstream: upstream.clone(),
-            endpoint,
-            model: model.clone(),
-            began_at: now,
-            outcome: reaction.outcome,
-            body: request.body,
-            answering: false,
-            admission,
-        };
-        self.calls.insert(attempt, call);
-        self.plan(now + reaction.after, Happening::Reacts { call: attempt });
-        // As `overdue.rs` of the product; of a quicker answer its timer never goes off.
         let life = self.nodes[owner.at()].life.as_ref();
         let own = life.and_then(|life| life.engine.own_upstream(now, &upstream));
         let expected = own.and_then(|(_, fact)| fact.first_byte(Some(&model)));
-        let patience = latency::news_after(expected);
-        if reaction.after > patience {
-            self.plan(now + patience, Happening::Awaits { call: attempt });
+        let wait = LongWait::new(now, expected);
+        let reported =
+            UpstreamCall::of_own(upstream.clone(), Scope::Inference, Some(model.clone()), now);
+        let call = Call {
+            owner,
+            entry,
+            upstream,
+            endpoint,
+            model,
+            wait,
+            outcome: reaction.outcome,
+            body: request.body,
+            answering: false,
+            forwarded: admission.map(|admission| (admission, reported)),
+        };
+        self.calls.insert(attempt, call);
+        let reacts_at = now + reaction.after;
+        self.plan(reacts_at, Happening::Reacts { call: attempt });
+        // The report of a quicker answer never falls due.
+        if reacts_at > wait.due_at() {
+            self.plan(wait.due_at(), Happening::Awaits { call: attempt });
         }
     }
 
-    /// A call waits for its first byte for unusually long: its engine is told, now and with each doubling.
+    /// A call waits for its first byte for unusually long: its engine is told.
     pub(super) fn awaits(&mut self, key: (u64, u32)) {
-        let Some(call) = self.calls.get(&key).filter(|call| !call.answering) else {
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(&key).filter(|call| !call.answering) else {
             return;
         };
-        let waited = self.now.since(call.began_at);
-        let report = WaitReport {
-            upstream: call.upstream.clone(),
-            model: Some(call.model.clone()),
-            waited,
-        };
-        let owner = call.owner;
-        self.plan(self.now + waited, Happening::Awaits { call: key });
-        self.tell(owner, Event::AnswerAwaited(report));
+        let (upstream, model) = (call.upstream.clone(), Some(call.model.clone()));
+        let event = call.wait.report(now, upstream, model);
+        let (owner, due_at) = (call.owner, call.wait.due_at());
+        self.plan(due_at, Happening::Awaits { call: key });
+        self.tell(owner, event);
     }
 
     /// An upstream answered or failed.
@@ -254,20 +251,17 @@ impl World {
         };
         let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
         let upstream = call.upstream.clone();
-        let verdict = outcome.verdict(&RetryOn::default());
-        let is_good = verdict.blame == Blame::Success;
-        if is_good {
+        if outcome.blame() == Blame::Success {
             call.answering = true;
-            let report = AnswerReport {
-                upstream: upstream.clone(),
-                model: Some(call.model.clone()),
-                first_byte: now.since(call.began_at),
-            };
             let ends_at = now + call.body;
+            let own = call.forwarded.as_mut().map(|(_, own)| own);
+            let report = own.and_then(|own| own.answer_goes_on(now));
             self.plan(ends_at, Happening::BodyEnds { call: key });
-            self.tell(owner, Event::AnswerBegan(report));
+            if let Some(report) = report {
+                self.tell(owner, report.event);
+            }
         } else {
-            self.call_over(key, outcome, None);
+            self.call_over(key, outcome);
         }
         let is_local = owner == entry;
         match outcome {
@@ -275,7 +269,7 @@ impl World {
                 status,
                 retry_after,
             } if is_local => {
-                self.head_came(key.0, status, retry_after);
+                self.head_came(key.0, status, retry_after, None);
             }
             Outcome::Status { status, .. } => {
                 let none = WireLoad {
@@ -302,7 +296,7 @@ impl World {
             return;
         };
         let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
-        self.call_over(key, outcome, None);
+        self.call_over(key, outcome);
         if owner == entry {
             self.answer_ends(key);
         } else {
@@ -312,19 +306,11 @@ impl World {
 
     /// The caller does not wait any more.
     pub(super) fn cancelled(&mut self, key: (u64, u32)) {
-        self.cancelled_for(key, Outcome::Cancelled);
+        self.call_over(key, Outcome::Cancelled);
     }
 
-    pub(super) fn cancelled_for(&mut self, key: (u64, u32), outcome: Outcome) {
-        let Some(call) = self.calls.get(&key) else {
-            return;
-        };
-        let waited = (!call.answering).then(|| self.now.since(call.began_at));
-        self.call_over(key, outcome, waited);
-    }
-
-    /// Takes a call away and reports it to its owner's engine.
-    fn call_over(&mut self, key: (u64, u32), outcome: Outcome, waited: Option<Duration>) {
+    /// Takes a call away; its owner reports it where it was a peer's.
+    fn call_over(&mut self, key: (u64, u32), outcome: Outcome) {
         if self.sabotage.hoards() {
             return;
         }
@@ -333,22 +319,15 @@ impl World {
         };
         let endpoint = &mut self.endpoints[call.endpoint];
         endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
+        let Some((admission, own)) = call.forwarded else {
+            return;
+        };
         let entry = self.nodes[call.entry.at()].name.clone();
-        if let Some(life) = &mut self.nodes[call.owner.at()].life
-            && let Some(admission) = &call.admission
-        {
+        if let Some(life) = &mut self.nodes[call.owner.at()].life {
             life.underway.leave(&entry, &admission.key);
         }
-        let report = AttemptReport {
-            peer: None,
-            upstream: call.upstream.clone(),
-            model: Some(call.model.clone()),
-            outcome,
-            first_byte: waited,
-        };
-        let owner = call.owner;
-        drop(call);
-        self.tell(owner, Event::AttemptEnded(report));
+        drop(admission);
+        self.tell(call.owner, own.ended(self.now, outcome).event);
     }
 
     /// Answers under way at these endpoints break off.
@@ -356,7 +335,7 @@ impl World {
         let met = |call: &Call| call.answering && endpoints.contains(&call.endpoint);
         let broken = self.calls.iter().filter(|(_, call)| met(call));
         for key in broken.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.call_over(key, Outcome::BrokenOff, None);
+            self.call_over(key, Outcome::BrokenOff);
             // The end comes with the last of what was sent; the way is left out.
             if self.is_current(key) {
                 self.broken_off(key.0);

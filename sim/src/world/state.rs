@@ -7,6 +7,8 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::fact::Standing;
 use grapevine_core::ids::UpstreamName;
+use grapevine_core::outcome::RetryOn;
+use grapevine_core::request::FailoverPolicy;
 
 use super::client::Clients;
 use super::node::Node;
@@ -80,6 +82,10 @@ impl World {
         let mut world = Self {
             policy: setup.policy,
             rumors: setup.rumors,
+            failover: Arc::new(FailoverPolicy {
+                attempts_max: setup.sabotage.attempts_max(scenario.routing.attempts_max),
+                retry_on: RetryOn::default(),
+            }),
             now: Instant::START,
             heap: Heap::default(),
             sayings: vec![Vec::new(); count],

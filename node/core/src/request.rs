@@ -1,0 +1,391 @@
+//! One request at the node that it entered: which candidate is tried next, when to stop, what the client gets.
+//!
+//! A state machine that is handed the time and what happened, and returns the next [`Action`]; whoever drives
+//! it (the HTTP listener, the simulator, a test) makes the plan, the calls and the waits that it asks for. The
+//! order of candidates is the plan's and the verdict on each outcome is [`Outcome::verdict`]'s; what is decided
+//! here is how they add up over the attempts of one request.
+//!
+//! The driver's loop: [`Request::start`] with a plan, then for each [`Action`] what its documentation says,
+//! until [`Action::Relay`] or [`Action::Fail`]. After the relay it says how the body ended. [`Request::reports`]
+//! holds what the engine must be told, after every call. Attempts have ids, so that more than one may be in
+//! flight at once; today one is.
+//!
+//! Invariants: at most `attempts_max` attempts begin; every attempt that begins is reported once; nothing is
+//! relayed after another answer was.
+
+mod action;
+mod call;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use action::{Action, AttemptEvent, AttemptId, EndedAttempt, RequestError};
+pub use call::{LongWait, Report, UpstreamCall};
+pub use terms::{FailoverPolicy, Priority, RequestTerms};
+
+use crate::Instant;
+use crate::engine::Event;
+use crate::fact::Load;
+use crate::limit::{InFlightGuard, RequestGuard};
+use crate::outcome::{Blame, Next, Outcome, Refusal};
+use crate::route::{Choice, Plan, PlanError};
+use crate::view::UpstreamView;
+
+/// One request; see the module.
+#[derive(Debug)]
+pub struct Request {
+    terms: RequestTerms,
+    /// Counts it among those in flight, and takes its retries.
+    guard: RequestGuard,
+    /// What is left of the plan, in its order.
+    plan: VecDeque<Choice>,
+    is_last_resort: bool,
+    /// A second plan was made, after a peer refused and told its true load.
+    is_replanned: bool,
+    in_flight: Option<Attempt>,
+    ended: Vec<EndedAttempt>,
+    /// Upstreams that refused.
+    refused: Vec<Arc<UpstreamView>>,
+    /// The last answer that was not good enough, for when nothing better comes. It counts as ended.
+    held: Option<AttemptId>,
+    /// What the client is told if nothing answers.
+    error: RequestError,
+    /// Of the last attempt with an answer, from its start; zero where none came.
+    first_byte: Duration,
+    reports: Vec<Report>,
+}
+
+/// An attempt in flight.
+#[derive(Debug)]
+struct Attempt {
+    id: AttemptId,
+    choice: Choice,
+    call: UpstreamCall,
+    /// How it ends when its body does; `None` before the head.
+    status: Option<Outcome>,
+    _in_flight: InFlightGuard,
+}
+
+impl Request {
+    /// A request that was let in and counted by `guard`.
+    pub fn new(terms: RequestTerms, guard: RequestGuard) -> Self {
+        Self {
+            terms,
+            guard,
+            plan: VecDeque::new(),
+            is_last_resort: false,
+            is_replanned: false,
+            in_flight: None,
+            ended: Vec::new(),
+            refused: Vec::new(),
+            held: None,
+            // Stands only until the first attempt ends.
+            error: RequestError::Failed(Outcome::PeerLost),
+            first_byte: Duration::ZERO,
+            reports: Vec::new(),
+        }
+    }
+
+    /// Begins with the order that was planned for it.
+    pub fn start(&mut self, now: Instant, planned: Result<Plan, PlanError>) -> Action {
+        match planned {
+            Ok(plan) => {
+                self.plan = plan.choices.into();
+                self.is_last_resort = plan.last_resort;
+                self.next(now)
+            }
+            Err(error) => Action::Fail(RequestError::NoPlan(error)),
+        }
+    }
+
+    /// Goes on with the order of [`Action::Plan`], without upstreams that refused; with the old one where nothing
+    /// is left of it.
+    pub fn replan(&mut self, now: Instant, planned: Result<Plan, PlanError>) -> Action {
+        let has_refused = |choice: &Choice| {
+            let upstream = &choice.candidate.upstream;
+            let same = |it: &UpstreamView| it.node == upstream.node && it.name == upstream.name;
+            self.refused.iter().any(|refused| same(refused))
+        };
+        let mut choices = planned.map_or_else(|_| Vec::new(), |plan| plan.choices);
+        choices.retain(|choice| !has_refused(choice));
+        if !choices.is_empty() {
+            self.plan = choices.into();
+        }
+        self.next(now)
+    }
+
+    /// What follows from `event` of `attempt`. Events of an attempt that is over change nothing, and have the
+    /// driver go on with what it does.
+    pub fn on(&mut self, now: Instant, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
+        if self.held == Some(attempt) {
+            return match event {
+                AttemptEvent::Head { .. } => None,
+                AttemptEvent::FirstByte => Some(Action::Relay(attempt)),
+                // Its head was all that ever came: an error of our own says more.
+                AttemptEvent::Failed { .. } => Some(Action::Fail(self.error.clone())),
+            };
+        }
+        if self.in_flight.as_ref().is_none_or(|it| it.id != attempt) {
+            return None;
+        }
+        Some(match event {
+            AttemptEvent::Head {
+                status,
+                retry_after,
+                load,
+            } => {
+                self.load_came(load, false);
+                let outcome = Outcome::Status {
+                    status,
+                    retry_after,
+                };
+                self.head_came(now, attempt, outcome)
+            }
+            AttemptEvent::FirstByte => {
+                self.first_byte_came(now);
+                Action::Relay(attempt)
+            }
+            AttemptEvent::Failed {
+                outcome,
+                detail,
+                load,
+            } => {
+                let told_load = load.is_some();
+                self.load_came(load, true);
+                self.failed(now, outcome, detail, told_load)
+            }
+        })
+    }
+
+    /// The relayed answer's body goes on, maybe for minutes: what its beginning says of an own upstream is
+    /// reported now. A peer reports its own.
+    pub fn body_goes_on(&mut self, now: Instant) {
+        let Some(attempt) = &mut self.in_flight else {
+            return;
+        };
+        if attempt
+            .status
+            .is_some_and(|status| status.blame() == Blame::Success)
+        {
+            let report = attempt.call.answer_goes_on(now);
+            self.reports.extend(report);
+        }
+    }
+
+    /// The relayed answer's body came whole. Does nothing where the attempt was over before.
+    pub fn body_ended(&mut self, now: Instant) {
+        if let Some(status) = self.in_flight.as_ref().and_then(|it| it.status) {
+            self.end(now, status, None);
+        }
+    }
+
+    /// The relayed answer broke off, or nobody waits any more. Does nothing where no attempt is in flight.
+    pub fn broke_off(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
+        self.end(now, outcome, detail);
+    }
+
+    /// What the engine must be told since the last call, in order.
+    #[must_use]
+    pub fn reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
+    }
+
+    /// Attempts that another plan may have; at least 1.
+    pub fn attempts_left(&self) -> u32 {
+        let max = self.terms.policy.attempts_max;
+        max.saturating_sub(self.attempts()).max(1)
+    }
+
+    /// Attempts begun so far, with those that found no room.
+    pub fn attempts(&self) -> u32 {
+        let ended = u32::try_from(self.ended.len()).unwrap_or(u32::MAX);
+        ended.saturating_add(u32::from(self.in_flight.is_some()))
+    }
+
+    /// The attempt whose answer is kept for when nothing better comes.
+    pub const fn held(&self) -> Option<AttemptId> {
+        self.held
+    }
+
+    /// The attempt in flight.
+    pub fn in_flight(&self) -> Option<AttemptId> {
+        Some(self.in_flight.as_ref()?.id)
+    }
+
+    /// Attempts that are over, in their order.
+    pub fn ended(&self) -> &[EndedAttempt] {
+        &self.ended
+    }
+
+    /// From the start of the attempt with the last answer to the first byte of it; zero where none came.
+    pub const fn first_byte(&self) -> Duration {
+        self.first_byte
+    }
+
+    /// Hands over the attempts that are over and the rest of the plan, for the record.
+    pub fn into_history(self) -> (Vec<EndedAttempt>, VecDeque<Choice>) {
+        (self.ended, self.plan)
+    }
+
+    /// Begins the next attempt, where there may be one.
+    fn next(&mut self, now: Instant) -> Action {
+        while self.attempts() < self.terms.policy.attempts_max {
+            let Some(choice) = self.plan.pop_front() else {
+                break;
+            };
+            if let Some(action) = self.begin(now, choice) {
+                return action;
+            }
+        }
+        self.give_up()
+    }
+
+    /// `None` where there is no room for it.
+    fn begin(&mut self, now: Instant, choice: Choice) -> Option<Action> {
+        let upstream = &choice.candidate.upstream;
+        let guard = match self.terms.priority.in_flight_max(upstream) {
+            Some(max) => upstream.in_flight.enter_below(max),
+            None => Some(upstream.in_flight.enter()),
+        };
+        let RequestTerms { scope, model, .. } = &self.terms;
+        let call = UpstreamCall::at(upstream, *scope, model.clone(), now);
+        let Some(guard) = guard else {
+            let outcome = Outcome::Refused(Refusal::Full);
+            self.error = RequestError::Failed(outcome);
+            self.over(now, choice, call, outcome, None);
+            return None;
+        };
+        let id = AttemptId(self.attempts());
+        self.in_flight = Some(Attempt {
+            id,
+            choice: choice.clone(),
+            call,
+            status: None,
+            _in_flight: guard,
+        });
+        Some(Action::Try {
+            attempt: id,
+            choice,
+            is_last_resort: self.is_last_resort,
+        })
+    }
+
+    fn load_came(&mut self, load: Option<Load>, is_urgent: bool) {
+        let peer = self
+            .in_flight
+            .as_ref()
+            .map(|it| &it.choice.candidate.upstream.node);
+        if let (Some(load), Some(peer)) = (load, peer) {
+            let event = Event::LoadHeard {
+                peer: peer.clone(),
+                loads: vec![load],
+            };
+            self.reports.push(Report { event, is_urgent });
+        }
+    }
+
+    fn head_came(&mut self, now: Instant, attempt: AttemptId, outcome: Outcome) -> Action {
+        let verdict = outcome.verdict(&self.terms.policy.retry_on);
+        if verdict.next != Next::GoOn {
+            if let Some(attempt) = &mut self.in_flight {
+                attempt.status = Some(outcome);
+            }
+            return Action::AwaitBody(attempt);
+        }
+        self.first_byte_came(now);
+        self.end(now, outcome, None);
+        self.error = RequestError::Failed(outcome);
+        // A refused credential is ours, not the client's, and its error may show a part of it.
+        if verdict.blame != Blame::Credential {
+            self.held = Some(attempt);
+        }
+        self.go_on(now, verdict.costs_retry)
+    }
+
+    fn first_byte_came(&mut self, now: Instant) {
+        if let Some(attempt) = &mut self.in_flight {
+            self.first_byte = attempt.call.first_byte_came(now);
+        }
+    }
+
+    fn failed(
+        &mut self,
+        now: Instant,
+        outcome: Outcome,
+        detail: String,
+        told_load: bool,
+    ) -> Action {
+        let has_head = self
+            .in_flight
+            .as_ref()
+            .is_some_and(|it| it.status.is_some());
+        let outcome = match outcome {
+            // Nothing of the body was seen: a connection that broke early.
+            Outcome::BrokenOff if has_head => Outcome::Reset,
+            outcome => outcome,
+        };
+        let verdict = outcome.verdict(&self.terms.policy.retry_on);
+        if let (Outcome::Refused(_), Some(attempt)) = (outcome, &self.in_flight) {
+            self.refused
+                .push(Arc::clone(&attempt.choice.candidate.upstream));
+        }
+        self.end(now, outcome, Some(detail));
+        self.error = RequestError::Failed(outcome);
+        match verdict.next {
+            Next::Answer | Next::Stop => self.give_up(),
+            // It was refused by what is true now and not by what the plan knew: once, look again.
+            Next::GoOn if told_load && !self.is_replanned => {
+                self.is_replanned = true;
+                Action::Plan
+            }
+            Next::GoOn => self.go_on(now, verdict.costs_retry && !told_load),
+        }
+    }
+
+    fn go_on(&mut self, now: Instant, costs_retry: bool) -> Action {
+        let is_over_budget = costs_retry
+            && !self.plan.is_empty()
+            && !self.guard.take_retry(self.terms.is_client_retrying);
+        if is_over_budget {
+            self.error = RequestError::RetriesSpent;
+            return self.give_up();
+        }
+        self.next(now)
+    }
+
+    /// The last answer there was, else an error of our own.
+    fn give_up(&self) -> Action {
+        match self.held {
+            Some(held) => Action::AwaitBody(held),
+            None => Action::Fail(self.error.clone()),
+        }
+    }
+
+    fn end(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
+        if let Some(attempt) = self.in_flight.take() {
+            self.over(now, attempt.choice, attempt.call, outcome, detail);
+        }
+    }
+
+    fn over(
+        &mut self,
+        now: Instant,
+        choice: Choice,
+        call: UpstreamCall,
+        outcome: Outcome,
+        detail: Option<String>,
+    ) {
+        self.ended.push(EndedAttempt {
+            choice,
+            outcome,
+            began: call.began_at().since(self.terms.arrived_at),
+            took: now.since(call.began_at()),
+            detail,
+        });
+        self.reports.push(call.ended(now, outcome));
+    }
+}

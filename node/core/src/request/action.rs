@@ -1,0 +1,92 @@
+//! What a request and its driver say to each other.
+
+use std::time::Duration;
+
+use crate::fact::Load;
+use crate::outcome::Outcome;
+use crate::route::{Choice, PlanError};
+
+/// Names an attempt within its request: the first is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AttemptId(pub(super) u32);
+
+impl AttemptId {
+    /// The attempt's place among all of its request, from 0.
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// What the driver does next.
+#[derive(Debug)]
+pub enum Action {
+    /// Asks [`crate::route::plan`] again for at most [`attempts_left`](super::Request::attempts_left) candidates, and hands the result
+    /// to [`replan`](super::Request::replan).
+    Plan,
+    /// Calls the candidate, and says what comes of it by [`on`](super::Request::on).
+    Try {
+        /// The attempt that this begins.
+        attempt: AttemptId,
+        /// The candidate.
+        choice: Choice,
+        /// All candidates are ejected and this one is tried all the same.
+        is_last_resort: bool,
+    },
+    /// Waits for the first piece of the answer's body: only then it is an answer.
+    AwaitBody(AttemptId),
+    /// Gives the client this answer. It is the only one that it gets.
+    Relay(AttemptId),
+    /// Gives the client an error of this node's own.
+    Fail(RequestError),
+}
+
+/// What happened to an attempt.
+#[derive(Debug)]
+pub enum AttemptEvent {
+    /// The head of an answer came.
+    Head {
+        /// Its HTTP status.
+        status: u16,
+        /// What its `Retry-After` asks for, where it has one.
+        retry_after: Option<Duration>,
+        /// The upstream's load as its owner told it with the answer; `None` for an own upstream.
+        load: Option<Load>,
+    },
+    /// The first piece of the body came, or its clean end.
+    FirstByte,
+    /// There is no answer, or no more of it.
+    Failed {
+        /// Why.
+        outcome: Outcome,
+        /// The same for the operator.
+        detail: String,
+        /// The load that a refusing peer told.
+        load: Option<Load>,
+    },
+}
+
+/// Why a request got no answer from any upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// There was nothing to try.
+    NoPlan(PlanError),
+    /// Another attempt would have exceeded the node's retry budget.
+    RetriesSpent,
+    /// The last attempt without an answer ended like this.
+    Failed(Outcome),
+}
+
+/// An attempt that is over.
+#[derive(Debug)]
+pub struct EndedAttempt {
+    /// The candidate.
+    pub choice: Choice,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it began, from the request's arrival.
+    pub began: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// What went wrong, for the operator.
+    pub detail: Option<String>,
+}

@@ -1,0 +1,163 @@
+//! One call of an upstream, and what its caller reports of it.
+//!
+//! The node that a request entered makes one for each attempt; the owner of an upstream makes one for each
+//! request that a peer forwarded. Both report alike.
+
+use std::time::Duration;
+
+use crate::Instant;
+use crate::engine::{AnswerReport, AttemptReport, Event, WaitReport};
+use crate::forwarding::Scope;
+use crate::ids::{ModelName, NodeName, UpstreamName};
+use crate::latency;
+use crate::outcome::{Blame, Outcome};
+use crate::view::{UpstreamView, Way};
+
+/// What the engine is to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// What happened.
+    pub event: Event,
+    /// Must arrive, and soon: somebody may be to blame or asks to be left alone. What is not urgent may be
+    /// lost where the engine is behind, since the next one says the same.
+    pub is_urgent: bool,
+}
+
+/// A call in flight.
+#[derive(Debug)]
+pub struct UpstreamCall {
+    /// The peer that it goes to; `None` for an own upstream.
+    peer: Option<NodeName>,
+    upstream: UpstreamName,
+    model: Option<ModelName>,
+    scope: Scope,
+    began_at: Instant,
+    /// `None` before the first byte of the answer's body, and after it was reported.
+    first_byte: Option<Duration>,
+    /// The answer began and its body goes on.
+    is_answering: bool,
+}
+
+impl UpstreamCall {
+    /// A call of `upstream` as this node sees it.
+    pub fn at(
+        upstream: &UpstreamView,
+        scope: Scope,
+        model: Option<ModelName>,
+        now: Instant,
+    ) -> Self {
+        let peer = (upstream.way == Way::Peer).then(|| upstream.node.clone());
+        Self {
+            peer,
+            ..Self::of_own(upstream.name.clone(), scope, model, now)
+        }
+    }
+
+    /// A call of an own upstream.
+    pub const fn of_own(
+        upstream: UpstreamName,
+        scope: Scope,
+        model: Option<ModelName>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            peer: None,
+            upstream,
+            model,
+            scope,
+            began_at: now,
+            first_byte: None,
+            is_answering: false,
+        }
+    }
+
+    /// When it began.
+    pub const fn began_at(&self) -> Instant {
+        self.began_at
+    }
+
+    /// The first byte of the answer's body came. Returns how long it took.
+    pub fn first_byte_came(&mut self, now: Instant) -> Duration {
+        let first_byte = now.since(self.began_at);
+        self.first_byte = Some(first_byte);
+        first_byte
+    }
+
+    /// The body of a good answer goes on: its beginning is reported by itself, where the upstream is our own.
+    pub fn answer_goes_on(&mut self, now: Instant) -> Option<Report> {
+        self.is_answering = true;
+        if self.peer.is_some() {
+            return None;
+        }
+        let first_byte = (self.first_byte.take()).unwrap_or_else(|| now.since(self.began_at));
+        let report = AnswerReport {
+            upstream: self.upstream.clone(),
+            model: self.model.clone(),
+            first_byte,
+        };
+        let is_counted = self.scope == Scope::Inference;
+        is_counted.then_some(Report {
+            event: Event::AnswerBegan(report),
+            is_urgent: false,
+        })
+    }
+
+    /// It ended.
+    pub fn ended(self, now: Instant, outcome: Outcome) -> Report {
+        let outcome = self.scope.counted(outcome);
+        let in_vain = matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed);
+        let waited = (in_vain && !self.is_answering).then(|| now.since(self.began_at));
+        let first_byte = self.first_byte.or(waited);
+        let report = AttemptReport {
+            peer: self.peer,
+            upstream: self.upstream,
+            model: self.model,
+            outcome,
+            first_byte: first_byte.filter(|_| self.scope == Scope::Inference),
+        };
+        Report {
+            is_urgent: !matches!(outcome.blame(), Blame::Success | Blame::Nobody)
+                || outcome.cooldown().is_some(),
+            event: Event::AttemptEnded(report),
+        }
+    }
+}
+
+/// When a call of an own upstream that still waits for its first byte is reported: at twice what was expected,
+/// and again with each doubling of the wait.
+#[derive(Clone, Copy, Debug)]
+pub struct LongWait {
+    began_at: Instant,
+    due_at: Instant,
+}
+
+impl LongWait {
+    /// For a call that begins now and whose first byte is `expected` after so long, where that is known.
+    pub fn new(now: Instant, expected: Option<Duration>) -> Self {
+        Self {
+            began_at: now,
+            due_at: now + latency::news_after(expected),
+        }
+    }
+
+    /// When the next report is due.
+    pub const fn due_at(&self) -> Instant {
+        self.due_at
+    }
+
+    /// The report that is due now, of a call that asks `upstream` for `model`.
+    pub fn report(
+        &mut self,
+        now: Instant,
+        upstream: UpstreamName,
+        model: Option<ModelName>,
+    ) -> Event {
+        let waited = now.since(self.began_at);
+        self.due_at = now + waited;
+        Event::AnswerAwaited(WaitReport {
+            upstream,
+            model,
+            waited,
+        })
+    }
+}

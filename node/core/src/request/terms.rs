@@ -1,0 +1,57 @@
+//! What is known of a request when it is let in.
+
+use std::sync::Arc;
+
+use crate::Instant;
+use crate::forwarding::Scope;
+use crate::ids::ModelName;
+use crate::outcome::RetryOn;
+use crate::view::{UpstreamView, Way};
+
+/// How far a request may go to find an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailoverPolicy {
+    /// Attempts within one request; at least 1.
+    pub attempts_max: u32,
+    /// Which failures go on to the next candidate.
+    pub retry_on: RetryOn,
+}
+
+/// Who has precedence when room is short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// A client waits for the answer.
+    #[default]
+    Interactive,
+    /// Background work of this node: it leaves half of every upstream's room to clients.
+    Background,
+}
+
+impl Priority {
+    /// How many requests may be in flight at `upstream` when one of this priority enters; `None` where nothing
+    /// is asked here, since the peer that owns the upstream decides.
+    pub(super) fn in_flight_max(self, upstream: &UpstreamView) -> Option<u32> {
+        match (self, upstream.way) {
+            (Self::Background, _) => Some((upstream.in_flight_max.min(upstream.places) / 2).max(1)),
+            (Self::Interactive, Way::Local) => Some(upstream.places),
+            (Self::Interactive, Way::Peer) => None,
+        }
+    }
+}
+
+/// What is known of a request when it is let in.
+#[derive(Clone, Debug)]
+pub struct RequestTerms {
+    /// How far it may go.
+    pub policy: Arc<FailoverPolicy>,
+    /// Who has precedence.
+    pub priority: Priority,
+    /// The client says that it is itself trying again.
+    pub is_client_retrying: bool,
+    /// What kind of a path it asks for.
+    pub scope: Scope,
+    /// The model that it asks for, where it names one.
+    pub model: Option<ModelName>,
+    /// When it arrived.
+    pub arrived_at: Instant,
+}

@@ -1,0 +1,205 @@
+//! What comes of a request: its answer, its end, or the next door.
+
+use std::time::Duration;
+
+use grapevine_core::fact::Load;
+use grapevine_core::outcome::Outcome;
+use grapevine_core::request::{AttemptEvent, AttemptId, Request};
+use grapevine_core::view::Way;
+
+use super::World;
+use super::happening::Word;
+use super::request::failed;
+use crate::check::Seen;
+use crate::record::{Answered, Ending};
+
+impl World {
+    /// An upstream answered with `status`, and a peer told its load.
+    pub(super) fn head_came(
+        &mut self,
+        id: u64,
+        status: u16,
+        retry_after: Option<Duration>,
+        load: Option<Load>,
+    ) {
+        if self.sabotage.loses_answer(id) {
+            return;
+        }
+        if let Some(client) = self.requests.get_mut(&id)
+            && let Some(current) = &mut client.current
+        {
+            current.status = Some(status);
+        }
+        let head = AttemptEvent::Head {
+            status,
+            retry_after,
+            load,
+        };
+        self.attempt_event(id, head);
+    }
+
+    /// The client gets the answer of `attempt`.
+    pub(super) fn answers(&mut self, id: u64, attempt: AttemptId) {
+        let now = self.now;
+        let Some(client) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let current = client
+            .current
+            .as_mut()
+            .filter(|current| current.id == attempt);
+        let Some(current) = current else {
+            // It was kept for when nothing better comes, and is over.
+            let ended = client
+                .request
+                .as_ref()
+                .map(Request::ended)
+                .unwrap_or_default();
+            let ending = match ended.get(attempt.index() as usize).map(|it| it.outcome) {
+                Some(Outcome::Status { status, .. }) => Ending::Answered { status },
+                _ => Ending::Failed,
+            };
+            self.end(id, ending);
+            return;
+        };
+        let status = current.status.unwrap_or_default();
+        client.committed = true;
+        let first_byte = now.since(current.started_at);
+        // From the first attempt or closed door to this attempt, doors between them included.
+        let failover = client
+            .first_attempt_at
+            .map(|first| current.started_at.since(first))
+            .filter(|span| client.number > 1 || !span.is_zero());
+        let key = {
+            let upstream = &current.choice.candidate.upstream;
+            (upstream.node.clone(), upstream.name.clone())
+        };
+        let mut kinds = self.scenario.upstreams.iter();
+        let price = kinds.find(|one| one.name == key.1).map(|one| one.price);
+        self.record.answered(Answered {
+            asked_at: client.asked_at,
+            waited: now.since(client.entered_at),
+            failover,
+            price: price.unwrap_or_default(),
+        });
+        if let Some((entry, _)) = client.entry
+            && let Some(life) = &mut self.nodes[entry.at()].life
+        {
+            let before = life.seen.get(&key).copied().unwrap_or(first_byte);
+            life.seen.insert(key, (before * 4 + first_byte) / 5);
+        }
+        self.checks.see(now, &Seen::Ended { request: id });
+        self.digest.words(&[201, id, u64::from(status)]);
+        self.drive(id, |request, now| {
+            request.body_goes_on(now);
+            None
+        });
+    }
+
+    /// The attempt in flight failed.
+    pub(super) fn attempt_failed(&mut self, id: u64, outcome: Outcome, load: Option<Load>) {
+        if self.sabotage.loses_answer(id) {
+            return;
+        }
+        self.record.attempts_failed += 1;
+        self.leave(id, outcome);
+        self.attempt_event(id, failed(outcome, load));
+    }
+
+    /// Lets whoever works for the attempt in flight know that nobody waits for it.
+    fn leave(&mut self, id: u64, outcome: Outcome) {
+        let gave_up = matches!(
+            outcome,
+            Outcome::PeerLost | Outcome::PeerUnreached | Outcome::DeadlinePassed
+        );
+        let client = self.requests.get(&id).filter(|_| gave_up);
+        let Some((entry, attempt)) =
+            client.and_then(|it| Some((it.entry?.0, it.current.as_ref()?)))
+        else {
+            return;
+        };
+        let (call, owner) = ((id, attempt.number), attempt.owner);
+        match attempt.choice.candidate.upstream.way {
+            Way::Peer => self.send_word((entry, owner), call, Word::Cancel),
+            Way::Local => self.cancelled(call),
+        }
+    }
+
+    /// The last byte of an answer came.
+    pub(super) fn answer_ends(&mut self, (id, number): (u64, u32)) {
+        if self.current(id, number).is_some() {
+            self.drive(id, |request, now| {
+                request.body_ended(now);
+                None
+            });
+            self.over(id);
+        }
+    }
+
+    /// An answer that had begun broke off.
+    pub(super) fn broken_off(&mut self, id: u64) {
+        self.drive(id, |request, now| {
+            request.broke_off(now, Outcome::BrokenOff, None);
+            None
+        });
+        self.record.broken += 1;
+        self.digest.words(&[202, id]);
+        self.over(id);
+    }
+
+    /// The time for the first byte of an answer is over.
+    pub(super) fn deadline(&mut self, id: u64) {
+        let Some(client) = self.requests.get(&id) else {
+            return;
+        };
+        let is_due = client.deadline <= self.now && client.entry.is_some() && !client.committed;
+        if is_due && !self.sabotage.loses_answer(id) {
+            self.leave(id, Outcome::DeadlinePassed);
+            self.attempt_event(id, failed(Outcome::DeadlinePassed, None));
+        }
+    }
+
+    /// The client gets an error of our own, or an upstream's.
+    pub(super) fn end(&mut self, id: u64, ending: Ending) {
+        if !self.requests.contains_key(&id) {
+            return;
+        }
+        let word = ending.word();
+        self.record.failed(ending);
+        self.checks.see(self.now, &Seen::Ended { request: id });
+        self.digest.words(&[203, id, word]);
+        self.over(id);
+    }
+
+    pub(super) fn client_gives_up(&mut self, id: u64) {
+        self.end(id, Ending::Unreachable);
+    }
+
+    /// The client's connection to its entry broke: it knocks elsewhere, unless its answer had begun.
+    pub(super) fn entry_lost(&mut self, id: u64) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let entry = request.entry.take();
+        request.current = None;
+        request.request = None;
+        if request.committed {
+            self.record.broken += 1;
+            self.over(id);
+        } else if let Some((entry, _)) = entry {
+            self.door_closed(id, entry);
+        }
+    }
+
+    fn over(&mut self, id: u64) {
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
+        if let Some((entry, number)) = request.entry
+            && let Some(life) = &mut self.nodes[entry.at()].life
+            && life.number == number
+        {
+            life.active.remove(&request.id);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A request's way to a peer and its answer's way back, in the frames of the wire.
+
+use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_core::residency::Origin;
+use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseStart};
+
+use super::node::LifeNumber;
+use super::{Happening, Policy, World};
+use crate::membership::NodeIndex;
+
+/// A prompt and its envelope.
+const BODY_BYTES: usize = 2_048;
+
+impl World {
+    /// Sends a request's head to the owner of the chosen upstream.
+    ///
+    /// # Errors
+    /// How the attempt ended, where nothing could be sent.
+    pub(super) fn forward(
+        &mut self,
+        attempt: (u64, u32),
+        (entry, life): (NodeIndex, LifeNumber),
+        owner: NodeIndex,
+    ) -> Result<(), Outcome> {
+        let all_seeing = self.policy == Policy::Oracle;
+        let links = self.nodes[entry.at()].life.as_ref();
+        let link = links.and_then(|life| life.links.get(&owner));
+        let owner_life = match link {
+            Some(link) => Some(link.life),
+            None => self.life_of(owner).filter(|_| all_seeing),
+        };
+        let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt.0)) else {
+            return Err(Outcome::PeerUnreached);
+        };
+        let bytes = frame.len() + BODY_BYTES;
+        if let Some(at) = self.network.stream(self.now, entry, owner, bytes) {
+            let hops = Happening::Hops {
+                from: (entry, life),
+                owner: (owner, owner_life),
+                attempt,
+                frame,
+            };
+            self.plan(at, hops);
+        }
+        Ok(())
+    }
+
+    fn head(&self, id: u64) -> Option<Vec<u8>> {
+        let request = self.requests.get(&id)?;
+        let attempt = request.current.as_ref()?;
+        let name = format!("r{id}.{}", request.tries);
+        let regions = request.permitted.regions().unwrap_or_default();
+        let ignores = self.sabotage.ignores_residency();
+        let head = RequestHead {
+            request_id: &name,
+            upstream: attempt.choice.candidate.upstream.name.clone(),
+            model: Some(request.model.clone()),
+            method: "POST",
+            path: "/v1/chat/completions",
+            headers: Vec::new(),
+            body_bytes: BODY_BYTES,
+            remaining: self.now.until(request.deadline),
+            hops: self.sabotage.hops(),
+            last_resort: attempt.is_last_resort
+                || self.policy != Policy::Grapevine
+                || self.sabotage.ignores_ejection(),
+            allow_regions: if ignores {
+                Vec::new()
+            } else {
+                regions.to_vec()
+            },
+            traceparent: None,
+            client: if ignores {
+                Origin::Unknown
+            } else {
+                request.origin
+            },
+            key: None,
+        };
+        head.encode().ok()
+    }
+
+    /// The first frame of an answer came from a peer.
+    pub(super) fn returns(&mut self, (id, number): (u64, u32), frame: &[u8]) {
+        let Some(attempt) = self.current(id, number) else {
+            return;
+        };
+        let upstream = attempt.choice.candidate.upstream.name.clone();
+        let payload = frame.get(LENGTH_BYTES..).unwrap_or_default();
+        match ResponseStart::decode(payload) {
+            Ok(ResponseStart::Answer(head)) => {
+                self.head_came(id, head.status, None, Some(head.load.of(upstream)));
+            }
+            Ok(ResponseStart::None(none)) => {
+                let load = none.load.map(|load| load.of(upstream));
+                self.attempt_failed(id, none.outcome, load);
+            }
+            Err(_) => self.attempt_failed(id, Outcome::Refused(Refusal::Protocol), None),
+        }
+    }
+}
