@@ -6,7 +6,7 @@
 //! 2. [`outcome`]: how an attempt ended, and what that says about whom.
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`link`]: of the way to a peer;
 //!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
-//! 4. [`fact`], [`rumor`]: what nodes tell each other, and to whom it is pushed.
+//! 4. [`fact`], [`links`]: what nodes publish, whom they stay connected to, and to whom a rumor goes.
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
@@ -45,6 +45,7 @@ pub mod ids;
 pub mod latency;
 pub mod limit;
 pub mod link;
+pub mod links;
 pub mod mode;
 pub mod notice;
 pub mod outcome;
@@ -57,7 +58,6 @@ pub mod request;
 pub mod residency;
 pub mod roster;
 pub mod route;
-pub mod rumor;
 pub mod share;
 pub mod steer;
 pub mod time;

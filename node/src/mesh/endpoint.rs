@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::link::{CALLS_MAX, LOST};
+use grapevine_core::link::{CALLS_MAX, KEEP_ALIVE, LOST};
 use quinn::congestion::BbrConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -22,10 +22,6 @@ use super::tls::{self, TlsError};
 /// A connection without a packet for this long is gone, and with it all that runs over it. What is to be
 /// noticed sooner is noticed above QUIC.
 pub const IDLE_TIMEOUT: Duration = LOST;
-
-/// A quiet connection sends a packet this often: three chances before its silence counts. With it no link
-/// was silent for 600 ms in 100 s at 5 % packet loss and round trips up to 172 ms.
-pub const KEEP_ALIVE: Duration = Duration::from_millis(150);
 
 /// The round trip assumed before one is measured: a lost first packet costs 0.3 s, not 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);

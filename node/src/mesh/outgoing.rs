@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
-use grapevine_core::rumor;
-use rand_core::Rng;
+use grapevine_core::links;
 use tokio::sync::watch;
 
 use super::dial::Members;
@@ -74,11 +73,7 @@ impl Outgoing for MeshOutgoing {
         let table = self.links.table();
         let mut links: Vec<_> = table.by_name.values().collect();
         links.retain(|link| Some(&link.peer) != except);
-        if links.len() > rumor::PEERS_MAX {
-            let mut rng = entropy::generator();
-            links.sort_by_cached_key(|_| rng.next_u64());
-            links.truncate(rumor::FAN_OUT);
-        }
+        links::spread(&mut links, &mut entropy::generator());
         for link in links {
             // A peer that reads too slowly misses it, and gossip repairs that.
             let _ = link.outbox.rumor(rumor.clone());

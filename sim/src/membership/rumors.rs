@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::ids::Stamp;
-use grapevine_core::rumor;
+use grapevine_core::links;
 use rand_chacha::ChaCha8Rng;
 
 use super::model::draw;
@@ -43,8 +43,8 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            all_max: rumor::PEERS_MAX,
-            fan_out: rumor::FAN_OUT,
+            all_max: links::RUMOR_PEERS_MAX,
+            fan_out: links::RUMOR_FAN_OUT,
             nearest: 0,
             resend: Duration::from_millis(200),
             give_up: Duration::from_millis(600),
@@ -368,7 +368,10 @@ mod tests {
         let (count, last) = spread(&mut rumors, 0, 1);
         assert_eq!(count, 499);
         assert!((DELAY * 3..=DELAY * 6).contains(&last), "{last:?}");
-        assert_eq!(rumors.sent(NodeIndex(0)).messages, rumor::FAN_OUT as u64);
+        assert_eq!(
+            rumors.sent(NodeIndex(0)).messages,
+            links::RUMOR_FAN_OUT as u64
+        );
     }
 
     #[test]

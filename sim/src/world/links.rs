@@ -1,37 +1,39 @@
 //! Connections between nodes: kept warm, pinged, found silent, lost, dialled again.
 //!
-//! What silence means is core's (`link.rs`); other times are the product's (`endpoint.rs`, `warm.rs` and
-//! `dial.rs` of its mesh). Of the packets of a connection only the keep-alives are followed, by a draw each,
-//! and the pings. A host whose node crashed still answers that nobody listens there.
+//! What silence means and whom to stay connected to is core's. Of the packets of a connection only the
+//! keep-alives are followed, by a draw each, and the pings. A host whose node crashed still answers that nobody listens there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
-use grapevine_core::link::{self, ECHO_MISSING, Hearing, LOST, POLL, UNECHOED_MIN};
+use grapevine_core::link::{
+    self, ECHO_MISSING, Hearing, KEEP_ALIVE, LOST, PING_UNECHOED, POLL, UNECHOED_MIN,
+};
+use grapevine_core::links::{self, Member};
 use grapevine_core::outcome::Outcome;
 
 use super::happening::Word;
-use super::node::{Life, LifeNumber, Link, Spoke};
+use super::node::{self, LifeNumber, Link, Node, Spoke};
 use super::{Happening, World};
 use crate::membership::NodeIndex;
 
 /// A keep-alive comes with every third look.
-const POLLS_PER_KEEP_ALIVE: u64 = 3;
+const POLLS_PER_KEEP_ALIVE: u64 = polls(KEEP_ALIVE);
 
 /// While echoes are missing a ping is sent with every second look.
-const POLLS_PER_PING_UNECHOED: u64 = 2;
+const POLLS_PER_PING_UNECHOED: u64 = polls(PING_UNECHOED);
+
+const fn polls(span: Duration) -> u64 {
+    (span.as_millis() / POLL.as_millis()) as u64
+}
 
 /// How often what a cut way holds up is sent again.
 const SEND_AGAIN: Duration = Duration::from_millis(250);
 
 /// The bytes of an answer's last packet, and of a cancellation.
 const WORD_BYTES: usize = 100;
-
-/// Up to this many members all stay connected; beyond it these.
-const ALL_MAX: usize = 64;
-const NEAREST: usize = 8;
-const OTHERS: usize = 4;
 
 /// A keep-alive's bytes on the wire.
 const KEEP_ALIVE_BYTES: usize = 40;
@@ -240,11 +242,13 @@ impl World {
             return;
         };
         let number = life.number;
-        let wanted = wanted(
-            life,
-            &self.nodes[node.at()].nearest,
-            &self.nodes[node.at()].lots,
-        );
+        let warm = life.warm.clone().unwrap_or_else(|| self.warm_set(node));
+        let missing =
+            |peer: &&NodeIndex| !life.links.contains_key(peer) && !life.dials.contains(peer);
+        let wanted: Vec<NodeIndex> = warm.iter().filter(missing).copied().collect();
+        if let Some(life) = &mut self.nodes[node.at()].life {
+            life.warm = Some(warm);
+        }
         for peer in wanted {
             let round_trip = self.network.round_trip(node, peer);
             let is_cut = self.network.is_cut(node, peer) || self.network.is_cut(peer, node);
@@ -263,6 +267,27 @@ impl World {
             };
             self.plan(self.now + round_trip.mul_f64(1.5), dialled);
         }
+    }
+
+    /// The members that a node stays connected to, by what it knows of the way to them.
+    fn warm_set(&self, node: NodeIndex) -> BTreeSet<NodeIndex> {
+        let here = &self.nodes[node.at()];
+        let Some(life) = &here.life else {
+            return BTreeSet::new();
+        };
+        let place = |node: &Node| self.scenario.atlas.region(node.region).place;
+        let member = |peer: &NodeIndex| {
+            let there = &self.nodes[peer.at()];
+            let measured = life.links.get(peer).and_then(Link::round_trip);
+            Member {
+                name: &there.name,
+                rtt: measured.unwrap_or_else(|| place(here).rtt_prior(place(there))),
+                answers: true,
+                works: false,
+            }
+        };
+        let warm = links::warm_set(&here.name, life.members.iter().map(member));
+        warm.iter().filter_map(node::index_of).collect()
     }
 
     pub(super) fn dialled(
@@ -317,23 +342,4 @@ impl World {
         self.plan(until, happening);
         None
     }
-}
-
-/// The members to be connected to that no connection and no dial leads to.
-fn wanted(life: &Life, nearest: &[NodeIndex], lots: &[NodeIndex]) -> Vec<NodeIndex> {
-    let missing = |peer: &NodeIndex| !life.links.contains_key(peer) && !life.dials.contains(peer);
-    if life.members.len() <= ALL_MAX {
-        return life.members.iter().copied().filter(missing).collect();
-    }
-    let member = |peer: &&NodeIndex| life.members.contains(peer);
-    let near = nearest.iter().filter(member).take(NEAREST);
-    let mut wanted: Vec<NodeIndex> = near.copied().collect();
-    let others = lots
-        .iter()
-        .filter(member)
-        .filter(|peer| !wanted.contains(peer));
-    let others: Vec<NodeIndex> = others.take(OTHERS).copied().collect();
-    wanted.extend(others);
-    wanted.retain(missing);
-    wanted
 }

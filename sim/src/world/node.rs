@@ -10,7 +10,8 @@ use grapevine_core::fact::{Phase, Public};
 use grapevine_core::health::Policy;
 use grapevine_core::ids::{Generation, NodeName, UpstreamName};
 use grapevine_core::limit::RetryBudget;
-use grapevine_core::link;
+use grapevine_core::link::{self, SAMPLES};
+use grapevine_core::links::RumorChecks;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::units::Weight;
 use grapevine_core::view::View;
@@ -41,10 +42,6 @@ pub(super) struct Node {
     /// When its life began.
     pub(super) began_at: Instant,
     pub(super) life: Option<Life>,
-    /// Everybody else, the nearest first.
-    pub(super) nearest: Vec<NodeIndex>,
-    /// Everybody else, in an order of this node's own.
-    pub(super) lots: Vec<NodeIndex>,
 }
 
 /// One life of a node.
@@ -66,8 +63,10 @@ pub(super) struct Life {
     pub(super) active: BTreeSet<u64>,
     /// Forwarded requests under way here.
     pub(super) underway: Underway,
-    /// Rumors that may still be looked at in this second.
-    pub(super) rumors: (u32, Instant),
+    pub(super) checks: RumorChecks,
+    pub(super) refilled_checks_at: Instant,
+    /// The members to stay connected to, until the members change.
+    pub(super) warm: Option<BTreeSet<NodeIndex>>,
     /// For round robin.
     pub(super) turn: usize,
     /// First bytes as this node alone saw them, for routing without sharing.
@@ -105,9 +104,6 @@ impl Spoke {
         link::lost_in_silence(self.at.since(sent_at), self.rtt)
     }
 }
-
-/// Round trips kept, as in the product.
-const SAMPLES: usize = 8;
 
 impl Link {
     pub(super) const fn new(now: Instant, life: LifeNumber) -> Self {
@@ -164,8 +160,6 @@ impl Node {
             stalled_until: None,
             began_at: Instant::START,
             life: None,
-            nearest: Vec::new(),
-            lots: Vec::new(),
         }
     }
 
@@ -212,7 +206,9 @@ impl Node {
             dials: BTreeSet::new(),
             active: BTreeSet::new(),
             underway: Underway::default(),
-            rumors: (0, now),
+            checks: RumorChecks::default(),
+            refilled_checks_at: now,
+            warm: None,
             turn: 0,
             seen: BTreeMap::new(),
             shunned: BTreeMap::new(),

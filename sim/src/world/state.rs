@@ -78,7 +78,6 @@ impl World {
         let atlas = scenario.atlas.clone();
         let conditions = (scenario.jitter, scenario.loss);
         let network = Network::new(atlas, scenario.nodes.clone(), conditions, setup.seed);
-        set_neighbours(&mut nodes, &network);
         let mut world = Self {
             policy: setup.policy,
             rumors: setup.rumors,
@@ -192,20 +191,5 @@ impl World {
 
     pub(crate) fn node_count(&self) -> usize {
         self.nodes.len()
-    }
-}
-
-/// Orders everybody's others by distance, and by lot.
-fn set_neighbours(nodes: &mut [Node], network: &Network) {
-    let count = nodes.len() as u32;
-    for (index, node) in nodes.iter_mut().enumerate() {
-        let me = NodeIndex(index as u32);
-        let others = || (0..count).map(NodeIndex).filter(|other| *other != me);
-        node.nearest = others().collect();
-        node.nearest
-            .sort_by_key(|other| (network.round_trip(me, *other), *other));
-        node.lots = others().collect();
-        node.lots
-            .sort_by_key(|other| chance::hash(&[u64::from(me.0), u64::from(other.0)]));
     }
 }

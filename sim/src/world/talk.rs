@@ -12,13 +12,12 @@ use grapevine_core::Instant;
 use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
-use grapevine_core::rumor;
+use grapevine_core::links;
 use grapevine_proto::value::{self, Key, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use grapevine_proto::value_envelope::{Envelope, Rumor, seal};
 
 use super::node::{self, LifeNumber};
 use super::{Happening, World};
-use crate::chance;
 use crate::check::Seen;
 use crate::membership::{Entry, NodeIndex, Observation, Observed};
 
@@ -27,9 +26,6 @@ const SIGNATURE: [u8; 64] = [7; 64];
 
 /// A certificate's length.
 const CERTIFICATE: [u8; 480] = [7; 480];
-
-/// Rumors whose signatures a node checks per second (`hearing.rs` of the product's gossip).
-const RUMORS_PER_SECOND: u32 = 2_000;
 
 /// A node whose life is younger may still be taken for its former one.
 const SETTLES_IN: Duration = Duration::from_secs(4);
@@ -126,13 +122,7 @@ impl World {
         let links = life.links.iter().filter(|(peer, _)| Some(**peer) != except);
         let mut to: Vec<(NodeIndex, LifeNumber)> =
             links.map(|(peer, link)| (*peer, link.life)).collect();
-        if to.len() > rumor::PEERS_MAX {
-            for chosen in 0..rumor::FAN_OUT {
-                let drawn = chance::below(&mut self.chance.routing, to.len() - chosen);
-                to.swap(chosen, chosen + drawn);
-            }
-            to.truncate(rumor::FAN_OUT);
-        }
+        links::spread(&mut to, &mut self.chance.routing);
         for (peer, life) in to {
             let arrives = self.network.stream(self.now, node, peer, said.rumor_bytes);
             if let Some(at) = arrives {
@@ -156,7 +146,8 @@ impl World {
         stamp: Stamp,
     ) {
         let members = self.nodes[node.at()].life.as_ref();
-        if members.is_none_or(|life| life.members.len() <= rumor::PEERS_MAX) || !self.rumors {
+        let relays = members.is_some_and(|life| links::relays(life.members.len()));
+        if !relays || !self.rumors {
             return;
         }
         let Some(author) = node::index_of(author) else {
@@ -179,6 +170,7 @@ impl World {
         said: &Arc<Said>,
     ) {
         let now = self.now;
+        let sender = self.nodes[from.at()].name.clone();
         let life = self.nodes[node.at()].life.as_mut();
         let Some(life) = life.filter(|life| life.number == number) else {
             return;
@@ -187,11 +179,11 @@ impl World {
         if said.author == node || said.is_known(node, number) {
             return;
         }
-        if now.since(life.rumors.1) >= Duration::from_secs(1) {
-            life.rumors = (0, now);
+        if now.since(life.refilled_checks_at) >= Duration::from_secs(1) {
+            life.refilled_checks_at = now;
+            life.checks.refill();
         }
-        life.rumors.0 += 1;
-        if life.rumors.0 <= RUMORS_PER_SECOND {
+        if life.checks.take(&sender) {
             self.heard_from = Some(from);
             self.hears(node, said, Via::Rumor);
         }
@@ -287,6 +279,7 @@ impl World {
             true => life.members.insert(node),
             false => life.members.remove(&node),
         };
+        life.warm = life.warm.take().filter(|_| !changed);
         if changed && !life.members_are_due {
             life.members_are_due = true;
             let number = life.number;

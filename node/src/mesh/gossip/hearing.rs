@@ -8,6 +8,7 @@ use bytes::Bytes;
 use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
+use grapevine_core::links::RumorChecks;
 use grapevine_proto::value::{self, Key};
 use grapevine_proto::value_envelope::Rumor;
 use tokio::time::Instant;
@@ -25,12 +26,6 @@ use crate::mesh::wire::RUMOR_BYTES_MAX;
 /// what changed there meanwhile.
 const FACTS_MAX: usize = 4_096;
 
-/// Rumors whose signatures are checked per second: an eighth of a core.
-const RUMORS_PER_SECOND: u32 = 2_000;
-
-/// The same for those of one peer, so that it cannot take the time of all.
-const RUMORS_PER_PEER: u32 = 500;
-
 /// Authors up to which none is forgotten.
 const AUTHORS_KEPT: usize = 128;
 
@@ -41,10 +36,7 @@ pub(super) struct Hearing {
     authors: Authors,
     relays: Relays,
     former: Former,
-    /// Rumors that may still be checked in this second.
-    rumors_left: u32,
-    /// How many of each peer were checked in it.
-    checked: BTreeMap<NodeName, u32>,
+    checks: RumorChecks,
     /// The newest members, unless the engine has them.
     members: Option<BTreeSet<NodeName>>,
     facts: VecDeque<Event>,
@@ -65,8 +57,7 @@ impl Hearing {
             authors: Authors::new(mesh, verifier),
             relays: Relays::default(),
             former: Former::default(),
-            rumors_left: RUMORS_PER_SECOND,
-            checked: BTreeMap::new(),
+            checks: RumorChecks::default(),
             members: None,
             facts: VecDeque::new(),
             counters,
@@ -96,8 +87,7 @@ impl Hearing {
 
     /// A second has passed.
     pub(super) fn refill(&mut self) {
-        self.rumors_left = RUMORS_PER_SECOND;
-        self.checked.clear();
+        self.checks.refill();
     }
 
     /// Whether so many authors are known that those whom chitchat forgot should go.
@@ -171,7 +161,9 @@ impl Hearing {
             Counters::add(&self.counters.rumors_repeated);
             return Ok(());
         }
-        self.take_check(from)?;
+        if !self.checks.take(from) {
+            return Err(Rejection::Throttled);
+        }
         let now = Instant::now();
         let heard = self
             .authors
@@ -186,18 +178,6 @@ impl Hearing {
             self.relays.keep(author.clone(), key, kept);
             self.put(author, stamp, fact, Via::Rumor);
         }
-        Ok(())
-    }
-
-    /// Takes one of the checks of this second.
-    fn take_check(&mut self, from: &NodeName) -> Result<(), Rejection> {
-        let checked = self.checked.entry(from.clone()).or_default();
-        if *checked >= RUMORS_PER_PEER {
-            return Err(Rejection::Throttled);
-        }
-        *checked += 1;
-        let left = self.rumors_left.checked_sub(1);
-        self.rumors_left = left.ok_or(Rejection::Throttled)?;
         Ok(())
     }
 

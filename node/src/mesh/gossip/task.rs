@@ -14,7 +14,7 @@ use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
-use grapevine_core::rumor;
+use grapevine_core::links;
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -313,7 +313,7 @@ impl<O: Outgoing> Task<O> {
     }
 
     fn relay(&mut self, node: &NodeName, key: &FactKey, stamp: Stamp) {
-        if self.members.told().len() <= rumor::PEERS_MAX {
+        if !links::relays(self.members.told().len()) {
             return;
         }
         if let Some(kept) = self.hearing.relay(node, key, stamp) {
