@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::wait::must;
@@ -49,6 +50,19 @@ impl Canned {
     ///
     /// When no port is free.
     pub async fn start(parts: Vec<Vec<u8>>) -> Self {
+        Self::start_with(parts, None).await
+    }
+
+    /// The same; each part waits for a permit of `gate`.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub async fn gated(parts: Vec<Vec<u8>>, gate: Arc<Semaphore>) -> Self {
+        Self::start_with(parts, Some(gate)).await
+    }
+
+    async fn start_with(parts: Vec<Vec<u8>>, gate: Option<Arc<Semaphore>>) -> Self {
         let any = (std::net::Ipv4Addr::LOCALHOST, 0);
         let listener = must("listening", TcpListener::bind(any).await);
         let address = must("the listener's address", listener.local_addr());
@@ -60,9 +74,10 @@ impl Canned {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (parts, kept) = (Arc::clone(&parts), Arc::clone(&kept));
+                let gate = gate.clone();
                 connections.spawn(async move {
                     // A client that hangs up ends its connection and nothing else.
-                    drop(serve(stream, &parts, &kept).await);
+                    drop(serve(stream, &parts, gate.as_deref(), &kept).await);
                 });
             }
         });
@@ -99,6 +114,7 @@ impl Canned {
 async fn serve(
     stream: TcpStream,
     parts: &[Vec<u8>],
+    gate: Option<&Semaphore>,
     kept: &Mutex<Vec<Received>>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -112,7 +128,7 @@ async fn serve(
             }
         }
         if is_post {
-            write_stream(&mut stream, parts).await?;
+            write_stream(&mut stream, parts, gate).await?;
         } else {
             let body = r#"{"object":"list","data":[]}"#;
             let head = format!(
@@ -176,10 +192,20 @@ async fn read_chunks(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> s
     }
 }
 
-async fn write_stream(stream: &mut BufReader<TcpStream>, parts: &[Vec<u8>]) -> std::io::Result<()> {
+async fn write_stream(
+    stream: &mut BufReader<TcpStream>,
+    parts: &[Vec<u8>],
+    gate: Option<&Semaphore>,
+) -> std::io::Result<()> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\nx-request-id: canned\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
     for part in parts {
+        if let Some(gate) = gate {
+            gate.acquire()
+                .await
+                .map_err(std::io::Error::other)?
+                .forget();
+        }
         stream
             .write_all(format!("{:x}\r\n", part.len()).as_bytes())
             .await?;

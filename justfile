@@ -1,0 +1,39 @@
+# Shortcuts; each recipe is the command that CONTRIBUTING.md describes. `just` lists them.
+
+default:
+    @just --list
+
+# Format and lint
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Every test; arguments go to cargo test
+test *arguments:
+    ./tests/run {{arguments}}
+
+# Unit tests alone: no installs, no processes of whole nodes
+quick:
+    ./tests/run --quick
+
+# What CI runs
+ci:
+    .ci/run
+
+# A request's cost beside nginx, on an idle machine
+bench *arguments:
+    cargo build --release
+    python3 tests/bench/cost.py {{arguments}}
+
+# Attacks on a release build
+attack *rows:
+    tests/attack/run {{rows}}
+
+# Four regions on this machine
+demo *arguments:
+    cargo run --release -- demo {{arguments}}
+
+# The API documentation and the manual
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    tests/.env/deploy/bin/mdbook build deploy/guide
