@@ -1,4 +1,4 @@
-// Writes node/src/admin/dashboard/world.js: the land of the Earth as rows of dots, for the dashboard's map.
+// Writes node/console/src/admin/dashboard/world.js: the land of the Earth as rows of dots, for the dashboard's map.
 //
 //   npm install --prefix /tmp/atlas world-atlas@2.0.2 && node deploy/geo/world-dots.mjs /tmp/atlas
 //
@@ -85,7 +85,7 @@ export const ROWS = [
 ${rows.map((runs) => `  [${runs.join(', ')}],`).join('\n')}
 ];
 `;
-const target = new URL('../../node/src/admin/dashboard/world.js', import.meta.url);
+const target = new URL('../../node/console/src/admin/dashboard/world.js', import.meta.url);
 writeFileSync(target, text);
 const dots = rows.flat().filter((_, index) => index % 2).reduce((sum, length) => sum + length, 0);
 process.stdout.write(`${dots} dots, ${text.length} bytes\n`);

@@ -1,33 +1,20 @@
-//! Acts: sockets, tasks, clocks, files. Everything that decides is in `grapevine-core`.
+//! The `grapevine` program: puts the rooms of a node together, and starts what the command line asks for.
 //!
-//! Reading order: [`exchange`] (what shells hand each other), [`bodies`] (what requests may hold of memory),
-//! [`driver`] (how they reach core), [`listener`] (what all listeners do with connections), the
-//! shells ([`ingress`], [`upstream`], [`mesh`], [`prober`], [`dns`], [`tasks`], [`admin`]), then [`app`],
-//! where they meet.
+//! Reading order: [`cli`] (what was asked for), [`app`] (one node, wired). Everything else is in crates of its own,
+//! named here so that who embeds a node needs this one alone.
 
-pub mod admin;
 pub mod app;
-pub mod asked;
-pub mod bodies;
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod demo;
-pub mod dns;
-pub mod driver;
-pub mod entropy;
-pub mod exchange;
-pub mod geo;
-pub mod headers;
-pub mod ingress;
-pub mod listener;
-pub mod mesh;
-pub mod mock;
-pub mod observe;
-mod overdue;
-pub mod prober;
-pub mod readiness;
-pub mod scan;
-pub mod tasks;
-pub mod upstream;
-pub mod vital;
+
+pub use grapevine_base::{
+    asked, authority, bodies, clock, driver, entropy, exchange, headers, listener, readiness, scan,
+    vital,
+};
+pub use grapevine_config as config;
+pub use grapevine_console::admin;
+pub use grapevine_geo as geo;
+pub use grapevine_http::{dns, ingress, prober, upstream};
+pub use grapevine_lab::{demo, mock};
+pub use grapevine_mesh as mesh;
+pub use grapevine_observe as observe;
+pub use grapevine_tasks as tasks;

@@ -5,7 +5,7 @@
 //! alive), [`scenario`] (what a run is about), `world` (everything together), `check` (what must hold),
 //! `record` (what a run showed).
 //!
-//! What this crate does not know: `grapevine-node`, sockets, real time.
+//! What this crate does not know: the node's other crates, sockets, real time.
 
 mod atlas;
 mod chance;

@@ -14,31 +14,50 @@ const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// The crates that make the product.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 14] = [
     "node/core/src",
     "proto/src",
+    "node/base/src",
+    "node/config/src",
+    "node/observe/src",
+    "node/geo/src",
+    "node/http/src",
+    "node/mesh/src",
+    "node/tasks/src",
+    "node/console/src",
+    "node/lab/src",
     "node/src",
     "sim/src",
     "sim/entropy/src",
 ];
 
-/// The modules of node that touch the world and never import one another.
-const SHELLS: [&str; 10] = [
-    "admin", "dns", "drain", "geo", "ingress", "mesh", "mock", "prober", "tasks", "upstream",
+/// Modules that share a crate and never import one another: each could be one of its own.
+const APART: [(&str, &[&str]); 2] = [
+    ("node/http/src", &["dns", "ingress", "prober", "upstream"]),
+    ("node/console/src", &["admin", "cli"]),
 ];
 
-/// The modules of node that may know every shell: they wire, and are wired by, all of them.
-const WIRING: [&str; 5] = ["app", "cli", "demo", "lib", "main"];
-
-/// What each crate may depend on inside the workspace.
-const CRATE_EDGES: [(&str, &[&str]); 5] = [
+/// What each crate may depend on inside the workspace, without `grapevine-`.
+const CRATE_EDGES: [(&str, &[&str]); 14] = [
     ("node/core", &[]),
-    ("proto", &["grapevine-core"]),
-    ("node", &["grapevine-core", "grapevine-proto"]),
+    ("proto", &["core"]),
+    ("node/base", &["core"]),
+    ("node/config", &["core", "proto"]),
+    ("node/observe", &["base", "config", "core"]),
+    ("node/geo", &["config", "core"]),
+    ("node/http", &["base", "config", "core", "observe"]),
+    ("node/mesh", &["base", "core", "observe", "proto"]),
+    ("node/tasks", &["base", "config", "core"]),
+    ("node/console", &["base", "config", "core", "observe"]),
+    ("node/lab", &["base", "config"]),
     (
-        "sim",
-        &["grapevine-core", "grapevine-proto", "grapevine-sim-entropy"],
+        "node",
+        &[
+            "base", "config", "console", "core", "geo", "http", "lab", "mesh", "observe", "proto",
+            "tasks",
+        ],
     ),
+    ("sim", &["core", "proto", "sim-entropy"]),
     ("sim/entropy", &[]),
 ];
 
@@ -54,9 +73,11 @@ fn crates_depend_in_one_direction() {
             !found.is_empty(),
             "{directory} has no dependencies: the reader is blind"
         );
-        let ours = found.iter().filter(|name| name.starts_with("grapevine-"));
-        for name in ours.filter(|name| !allowed.contains(&name.as_str())) {
-            problems.push(format!("{directory} must not depend on {name}"));
+        let ours = found
+            .iter()
+            .filter_map(|name| name.strip_prefix("grapevine-"));
+        for name in ours.filter(|name| !allowed.contains(name)) {
+            problems.push(format!("{directory} must not depend on grapevine-{name}"));
         }
     }
     assert_none(&problems);
@@ -69,20 +90,18 @@ fn core_depends_on_randomness_traits_and_error_derives_only() {
 }
 
 #[test]
-fn shells_never_import_one_another() {
-    let root = workspace().join("node/src");
+fn modules_that_are_kept_apart_never_import_one_another() {
     let mut problems = Vec::new();
-    for path in rust_files(&root) {
-        let relative = path
-            .strip_prefix(&root)
-            .map_or_else(|_| path.clone(), Path::to_path_buf);
-        let module = top_module(&relative);
-        for (line, used) in used_modules(&blanked(production(&read(&path)))) {
-            if !may_use(&module, &used) {
-                problems.push(format!(
-                    "{}:{line}: {module} must not use {used}",
-                    path.display()
-                ));
+    for (directory, apart) in APART {
+        let root = workspace().join(directory);
+        for path in rust_files(&root) {
+            let relative = path.strip_prefix(&root).unwrap_or(&path);
+            let module = top_module(relative);
+            for (line, used) in used_modules(&blanked(production(&read(&path)))) {
+                if !may_use(apart, &module, &used) {
+                    let path = path.display();
+                    problems.push(format!("{path}:{line}: {module} must not use {used}"));
+                }
             }
         }
     }
@@ -123,13 +142,9 @@ fn production_code_calls_nothing_that_is_banned() {
     assert_none(&problems);
 }
 
-// What a shell is allowed: everything that is no shell and no wiring, and itself. The driver and what
-// lies beside it know no shell either.
-fn may_use(module: &str, used: &str) -> bool {
-    if WIRING.contains(&module) || module == used {
-        return true;
-    }
-    !SHELLS.contains(&used) && !WIRING.contains(&used)
+// A module that is kept apart may use itself, and what is not kept apart.
+fn may_use(apart: &[&str], module: &str, used: &str) -> bool {
+    module == used || !apart.contains(&module) || !apart.contains(&used)
 }
 
 // The module directly under `src` that a file belongs to.
@@ -484,18 +499,13 @@ fn every_way_to_name_a_module_is_seen() {
 }
 
 #[test]
-fn a_shell_may_use_what_is_shared_but_no_other_shell() {
-    assert!(
-        may_use("ingress", "exchange")
-            && may_use("ingress", "driver")
-            && may_use("ingress", "ingress")
-    );
-    assert!(may_use("app", "mesh") && may_use("demo", "app"));
-    assert!(
-        !may_use("ingress", "mesh") && !may_use("driver", "upstream") && !may_use("mesh", "app")
-    );
-    assert_eq!(top_module(Path::new("mesh/gossip/codec.rs")), "mesh");
-    assert_eq!(top_module(Path::new("driver.rs")), "driver");
+fn modules_kept_apart_may_use_what_is_shared_but_not_one_another() {
+    let apart = ["ingress", "upstream"];
+    assert!(may_use(&apart, "ingress", "shared") && may_use(&apart, "ingress", "ingress"));
+    assert!(may_use(&apart, "lib", "upstream"));
+    assert!(!may_use(&apart, "ingress", "upstream"));
+    assert_eq!(top_module(Path::new("ingress/request.rs")), "ingress");
+    assert_eq!(top_module(Path::new("prober.rs")), "prober");
 }
 
 #[test]
@@ -537,7 +547,9 @@ fn banned_words_are_found_in_code_alone() {
 #[test]
 fn tests_in_their_own_files_are_told_from_production() {
     let root = workspace();
-    assert!(is_test_file(&root.join("node/src/mock/tests/faults.rs")));
+    assert!(is_test_file(
+        &root.join("node/lab/src/mock/tests/faults.rs")
+    ));
     assert!(is_test_file(&root.join("node/core/src/engine/tests.rs")));
-    assert!(!is_test_file(&root.join("node/src/mock/faults.rs")));
+    assert!(!is_test_file(&root.join("node/lab/src/mock/faults.rs")));
 }

@@ -87,7 +87,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn fixture(name: &str) -> PathBuf {
-    workspace().join("node/tests/geo").join(name)
+    workspace().join("node/geo/tests/geo").join(name)
 }
 
 fn at(node: NodeBuilder, lat: f64, lon: f64) -> NodeBuilder {

@@ -254,7 +254,7 @@ async fn level_of_the_log_changes_while_the_node_runs() {
     assert_eq!(log_level(node, &[]), (true, "info\n".to_owned()));
     let (is_set, told) = log_level(node, &["inof"]);
     assert!(!is_set && told.contains("use error, warn"), "{told}");
-    let wanted = "info,grapevine_node::observe::requests=debug";
+    let wanted = "info,grapevine_observe::requests=debug";
     assert_eq!(log_level(node, &[wanted]), (true, format!("{wanted}\n")));
     let after = chat(node, MODEL, "hello").await;
     wait_until(

@@ -7,10 +7,10 @@ use grapevine_core::capacity::of_node;
 use grapevine_core::descriptors::{Shares, Wanted};
 use tracing::warn;
 
-use crate::config::Config;
-use crate::config::problem::{Origin, Problem};
-use crate::dns;
-use crate::listener::descriptors;
+use grapevine_base::listener::descriptors;
+use grapevine_config::Config;
+use grapevine_config::problem::{Origin, Problem};
+use grapevine_http::dns;
 
 /// Takes the descriptors that the process may have, and shares them out; warns where they are too few.
 pub(super) fn shares(config: &Config) -> Shares {

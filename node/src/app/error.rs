@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::admin::AdminError;
-use crate::geo::GeoError;
-use crate::vital::Ended;
-use crate::{ingress, mesh, upstream};
+use grapevine_base::vital::Ended;
+use grapevine_console::admin::AdminError;
+use grapevine_geo::GeoError;
+use grapevine_http::{ingress, upstream};
 
 /// Why a node ended otherwise than it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +37,10 @@ pub enum StartError {
     },
     /// The mesh cannot start.
     #[error("mesh: {0}")]
-    Mesh(#[from] mesh::StartError),
+    Mesh(#[from] grapevine_mesh::StartError),
     /// The mesh's certificates cannot be used.
     #[error("mesh.tls: {0}")]
-    Credentials(#[from] mesh::CredentialsError),
+    Credentials(#[from] grapevine_mesh::CredentialsError),
     /// The operator's port cannot be opened.
     #[error(transparent)]
     Admin(#[from] AdminError),

@@ -12,13 +12,13 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::StartError;
-use crate::admin::{Explain, ExplainQuery};
-use crate::config::Config;
-use crate::config::address::Network;
-use crate::config::watch::LOOK_INTERVAL;
-use crate::dns;
-use crate::geo::{self, Location, Locator, client};
-use crate::ingress::{Explainer, Locate, Supposed, Whereabouts};
+use grapevine_config::Config;
+use grapevine_config::address::Network;
+use grapevine_config::watch::LOOK_INTERVAL;
+use grapevine_console::admin::{Explain, ExplainQuery};
+use grapevine_geo::{Location, Locator, client};
+use grapevine_http::dns;
+use grapevine_http::ingress::{Explainer, Locate, Supposed, Whereabouts};
 
 /// What answers where clients are. Dropping it ends the watch over the database's file.
 pub(super) struct Geography {
@@ -75,7 +75,7 @@ impl Geography {
     }
 
     /// The database in use.
-    pub(super) fn database(&self) -> Arc<geo::Database> {
+    pub(super) fn database(&self) -> Arc<grapevine_geo::Database> {
         self.locator.database()
     }
 
@@ -106,7 +106,7 @@ impl Drop for Geography {
 }
 
 fn watch(locator: &Arc<Locator>, path: Option<&PathBuf>) -> Option<AbortHandle> {
-    match geo::watch(Arc::clone(locator), path?.clone(), LOOK_INTERVAL) {
+    match grapevine_geo::watch(Arc::clone(locator), path?.clone(), LOOK_INTERVAL) {
         Ok(watching) => {
             let watching = async move {
                 watching.await;

@@ -9,15 +9,15 @@ use tokio::task::AbortHandle;
 use super::peers::Peers;
 use super::traced::Traced;
 use super::{StartError, reload};
-use crate::bodies::BodyBudget;
-use crate::config::Config;
-use crate::driver::{Desk, Telling};
-use crate::exchange::{CallInside, InsideDoor};
-use crate::mesh::gossip::{Gossip, GossipConfig};
-use crate::mesh::{self, MeshHandle};
-use crate::observe::metrics::Metrics;
-use crate::upstream::UpstreamClient;
-use crate::vital::Vital;
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::driver::{Desk, Telling};
+use grapevine_base::exchange::{CallInside, InsideDoor};
+use grapevine_base::vital::Vital;
+use grapevine_config::Config;
+use grapevine_http::upstream::UpstreamClient;
+use grapevine_mesh::MeshHandle;
+use grapevine_mesh::gossip::{Gossip, GossipConfig};
+use grapevine_observe::metrics::Metrics;
 
 /// The running mesh with the gossip on it.
 pub(super) struct Mesh {
@@ -44,8 +44,8 @@ pub(super) async fn start(
     let credentials = reload::credentials(wanted)?;
     let mesh_name = credentials.mesh().clone();
     let door = InsideDoor::default();
-    let parts = mesh::start(
-        mesh::MeshConfig {
+    let parts = grapevine_mesh::start(
+        grapevine_mesh::MeshConfig {
             node: config.node.name.clone(),
             generation,
             listen: wanted.listen,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::bodies::BodyBudget;
-use crate::ingress::Workers;
-use crate::mesh::gossip::{Counters, Quarantined, Rejection};
-use crate::observe::losses::Losses;
-use crate::observe::otlp::Tracer;
-use crate::observe::record::Recorder;
+use grapevine_base::bodies::BodyBudget;
+use grapevine_http::ingress::Workers;
+use grapevine_mesh::gossip::{Counters, Quarantined, Rejection};
+use grapevine_observe::losses::Losses;
+use grapevine_observe::otlp::Tracer;
+use grapevine_observe::record::Recorder;
 
 /// What was dropped so far, read when somebody scrapes.
 pub(super) fn losses(

@@ -32,18 +32,18 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
-use crate::bodies::BodyBudget;
-use crate::config::{Config, Loaded, Sources};
-use crate::driver::Desk;
-use crate::exchange::{CallInside, ServeInside};
-use crate::ingress::{self, TlsHandle, Workers};
-use crate::observe::log;
-use crate::observe::otlp::Tracer;
-use crate::prober;
-use crate::readiness::Readiness;
-use crate::tasks::hub::Services;
-use crate::upstream::Targets;
-use crate::vital::Vital;
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::{CallInside, ServeInside};
+use grapevine_base::readiness::Readiness;
+use grapevine_base::vital::Vital;
+use grapevine_config::{Config, Loaded, Sources};
+use grapevine_http::ingress::{self, TlsHandle, Workers};
+use grapevine_http::prober;
+use grapevine_http::upstream::Targets;
+use grapevine_observe::log;
+use grapevine_observe::otlp::Tracer;
+use grapevine_tasks::hub::Services;
 
 pub use error::{RunError, StartError};
 use geography::Geography;
@@ -220,7 +220,7 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::config::{self, Environment, Flags};
+    use grapevine_config::{Environment, Flags};
 
     #[tokio::test]
     async fn end_of_a_vital_task_ends_the_node_with_an_error() {
@@ -236,7 +236,7 @@ mod tests {
                 )
                 .with("--queue", &["tasks", "queue"], Some("off".into())),
         };
-        let loaded = config::load(&sources).expect("a configuration");
+        let loaded = grapevine_config::load(&sources).expect("a configuration");
         let app = App::start(loaded.config, sources).await.expect("a node");
         let (readiness, desk) = (app.readiness.clone(), app.desk.clone());
         let mut changes = desk.changes();

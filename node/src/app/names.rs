@@ -8,12 +8,12 @@ use tracing::info;
 
 use super::geography::Geography;
 use super::{StartError, translate};
-use crate::config::Config;
-use crate::dns::{Server, Settings, Sockets};
-use crate::driver::Desk;
-use crate::listener::Table;
-use crate::observe::connections::Listener;
-use crate::observe::metrics::Metrics;
+use grapevine_base::driver::Desk;
+use grapevine_base::listener::Table;
+use grapevine_base::listener::metrics::Listener;
+use grapevine_config::Config;
+use grapevine_http::dns::{Server, Settings, Sockets};
+use grapevine_observe::metrics::Metrics;
 
 /// The running server, if there is one.
 #[derive(Default)]

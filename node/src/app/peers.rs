@@ -3,8 +3,8 @@
 use grapevine_core::ids::NodeName;
 use grapevine_core::outcome::Outcome;
 
-use crate::exchange::{Answer, Call, CallPeer, Failure};
-use crate::mesh::Forwarder;
+use grapevine_base::exchange::{Answer, Call, CallPeer, Failure};
+use grapevine_mesh::Forwarder;
 
 /// Carries calls through the mesh, where there is one.
 #[derive(Clone, Debug, Default)]

@@ -10,12 +10,12 @@ use grapevine_core::engine::Event;
 use tracing::{error, info, warn};
 
 use super::{App, StartError, translate};
-use crate::config::checked::TlsConfig;
-use crate::config::watch::{LOOK_INTERVAL, Watch, reload};
-use crate::config::{Config, MeshConfig, Sources, files};
-use crate::ingress;
-use crate::mesh::Credentials;
-use crate::observe::log;
+use grapevine_config::checked::TlsConfig;
+use grapevine_config::watch::{LOOK_INTERVAL, Watch, reload};
+use grapevine_config::{Config, MeshConfig, Sources, files};
+use grapevine_http::ingress;
+use grapevine_mesh::Credentials;
+use grapevine_observe::log;
 
 /// Tells when to read the configuration again.
 pub(super) struct Reloads(Option<Watch>);

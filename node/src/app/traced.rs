@@ -11,12 +11,12 @@ use grapevine_core::outcome::Outcome;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::clock;
-use crate::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
-use crate::observe::excerpt::{self, Excerpt};
-use crate::observe::otlp::Tracer;
-use crate::observe::spans::Hop;
-use crate::observe::trace::Trace;
+use grapevine_base::clock;
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_observe::excerpt::{self, Excerpt};
+use grapevine_observe::otlp::Tracer;
+use grapevine_observe::spans::Hop;
+use grapevine_observe::trace::Trace;
 
 /// Calls own upstreams for peers.
 #[derive(Clone, Debug)]

@@ -13,19 +13,17 @@ use grapevine_core::work;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{StartError, capacity};
-use crate::bodies::BodyBudget;
-use crate::config::Config;
-use crate::config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
-use crate::dns;
-use crate::geo;
-use crate::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
-use crate::mesh;
-use crate::observe::connections::ConnectionMetrics;
-use crate::observe::metrics::Metrics;
-use crate::observe::otlp::{Collector, Sender, Tracer};
-use crate::observe::trace::Sampler;
-use crate::prober;
-use crate::upstream;
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_config::Config;
+use grapevine_config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use grapevine_http::dns;
+use grapevine_http::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
+use grapevine_http::prober;
+use grapevine_http::upstream;
+use grapevine_observe::metrics::Metrics;
+use grapevine_observe::otlp::{Collector, Sender, Tracer};
+use grapevine_observe::trace::Sampler;
 
 /// A stream that is silent for this long gets a comment: below the 30 s at which common balancers
 /// give a connection up.
@@ -36,7 +34,7 @@ const STALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(super) fn identity(
     config: &Config,
-    database: &geo::Database,
+    database: &grapevine_geo::Database,
     generation: Generation,
 ) -> Identity {
     Identity {
@@ -76,14 +74,14 @@ pub(super) fn dns(config: &Config) -> Option<dns::Settings> {
 
 /// Where the node stands: as written, else by its region's code, else by its first public address that the
 /// location database holds.
-fn place(config: &Config, database: &geo::Database) -> Option<Place> {
+fn place(config: &Config, database: &grapevine_geo::Database) -> Option<Place> {
     let node = &config.node;
     let by_address = || {
         let mut addresses = node.public_addresses.iter();
         addresses.find_map(|address| database.locate(*address).located()?.place)
     };
     node.place
-        .or_else(|| geo::region::place_of(&node.region))
+        .or_else(|| grapevine_geo::region::place_of(&node.region))
         .or_else(by_address)
 }
 
@@ -262,8 +260,8 @@ pub(super) fn bodies(config: &Config, metrics: &Metrics) -> BodyBudget {
 }
 
 /// What the mesh asks about requests that peers forward.
-pub(super) fn serving_rules(config: &Config) -> mesh::ServingRules {
-    mesh::ServingRules {
+pub(super) fn serving_rules(config: &Config) -> grapevine_mesh::ServingRules {
+    grapevine_mesh::ServingRules {
         residency: config.residency.clone(),
         forwarding: config.forwarding.clone(),
     }
@@ -343,7 +341,7 @@ pub(super) fn listen(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sources, load_text};
+    use grapevine_config::{Sources, load_text};
 
     fn latitude(node: &str) -> Option<f64> {
         latitude_of(&format!("node: {{name: one, {node}}}\n"))
@@ -353,8 +351,8 @@ mod tests {
         let loaded = load_text(text, &Sources::default());
         let config = loaded.expect("a good configuration").config;
         let database = match &config.geo.database {
-            Some(path) => geo::Database::open(path).expect("a good database"),
-            None => geo::Database::embedded(),
+            Some(path) => grapevine_geo::Database::open(path).expect("a good database"),
+            None => grapevine_geo::Database::embedded(),
         };
         place(&config, &database).map(Place::latitude)
     }
@@ -381,7 +379,10 @@ mod tests {
 
     #[test]
     fn configured_database_places_the_node_by_its_address() {
-        let database = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/geo/city-nested.mmdb");
+        let database = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/geo/tests/geo/city-nested.mmdb"
+        );
         let text = format!(
             "node: {{name: one, region: rack-7, public: {{addresses: [81.2.69.142]}}}}\n\
              geo: {{database: {database}}}\n"

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::node::NodeArgs;
 use crate::app::capacity;
-use crate::config::{self, Config, Environment, Loaded, Problem, Problems};
-use crate::geo::{Database, GeoError};
-use crate::listener::descriptors;
+use grapevine_base::listener::descriptors;
+use grapevine_config::{Config, Environment, Loaded, Problem, Problems};
+use grapevine_geo::{Database, GeoError};
 
 /// What `check` takes.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ fn run_with(
     descriptors: u64,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let mut checked = config::load(&args.node.sources(environment));
+    let mut checked = grapevine_config::load(&args.node.sources(environment));
     if let Ok(loaded) = &mut checked {
         let shortage = capacity::shortage(&loaded.config, descriptors);
         loaded.warnings.extend(shortage);
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn certificates_of_the_ca_command_are_good() {
-        use crate::mesh::authority::{Authority, create};
+        use grapevine_base::authority::{Authority, create};
         use grapevine_core::ids::MeshName;
 
         let folder = std::env::temp_dir().join(format!("grapevine-check-{}", std::process::id()));

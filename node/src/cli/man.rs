@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
 
-use super::{Cli, fail};
+use grapevine_console::cli::fail;
+
+use super::Cli;
 
 /// What `man` takes.
 #[derive(Clone, Debug, Args)]

@@ -3,33 +3,23 @@
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
 //! command line that was not understood (clap's own). `import` adds one of its own.
 
-mod admin_port;
-mod ca;
 mod check;
 mod completions;
-mod explain;
-mod import;
-mod key;
-mod log;
 mod man;
 mod node;
-mod paint;
-mod records;
-mod requests;
-mod schema;
-mod status;
-mod tasks;
-mod top;
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Environment;
-use crate::demo;
-use crate::tasks::hub::Services;
+use grapevine_config::Environment;
+use grapevine_console::cli::{
+    ca, explain, fail, import, key, log, requests, schema, status, tasks, top,
+};
+use grapevine_lab::demo;
+use grapevine_tasks::hub::Services;
 
 /// One node of a mesh that routes AI API requests to the nearest healthy upstream.
 #[derive(Debug, Parser)]
@@ -73,7 +63,7 @@ pub enum Command {
     /// Make a mesh's certificate authority, and issue certificates to its nodes
     Ca(ca::CaArgs),
     /// Run an OpenAI-compatible upstream with faults to order
-    Mock(crate::mock::MockArgs),
+    Mock(grapevine_lab::mock::MockArgs),
     /// Make and hash clients' keys
     Key(key::KeyArgs),
     /// Print the completions for a shell
@@ -94,7 +84,7 @@ pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitC
         Command::Node(args) => return node::run(args, environment, services),
         Command::Demo(args) => return demo::run(args),
         Command::Top(args) => return top::run(&args, &environment),
-        Command::Mock(args) => return block_on(crate::mock::run(args)),
+        Command::Mock(args) => return block_on(grapevine_lab::mock::run(args)),
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
@@ -126,13 +116,6 @@ fn block_on<E: std::error::Error>(work: impl Future<Output = Result<(), E>>) -> 
         Err(error) => Err(format!("cannot start: {error}")),
     };
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
-}
-
-/// Says on stderr what went wrong, and gives the exit code for it.
-fn fail(text: &str) -> ExitCode {
-    // A closed stderr leaves nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "grapevine: {text}");
-    ExitCode::FAILURE
 }
 
 #[cfg(test)]

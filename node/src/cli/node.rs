@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::fail;
-use crate::config::env::CONFIG_VARIABLE;
-use crate::config::{self, Environment, Flags, Sources};
-use crate::tasks::hub::Services;
+use grapevine_config::env::CONFIG_VARIABLE;
+use grapevine_config::{Environment, Flags, Sources};
+use grapevine_console::cli::fail;
+use grapevine_tasks::hub::Services;
 
 /// What `node` and `check` take. A flag goes before the environment, the environment before the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -109,7 +109,7 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 /// Runs a node until it is told to end.
 pub(super) fn run(args: NodeArgs, environment: Environment, services: Services) -> ExitCode {
     let sources = args.sources(environment);
-    let loaded = match config::load(&sources) {
+    let loaded = match grapevine_config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let warnings = problems.warnings().iter();

@@ -1,0 +1,28 @@
+//! What the crates of a node share, so that they need not know one another.
+//!
+//! Reading order: [`clock`] and [`entropy`] (time and randomness from the system), [`driver`] (owns core's engine and
+//! publishes its view), [`exchange`] (the calls and answers that crates hand each other), [`asked`] with [`scan`] (what
+//! a request's body asks for), [`headers`], [`bodies`] (what requests may hold of memory), [`overdue`], [`listener`]
+//! (what every listener does with its connections), [`readiness`] and [`vital`] (whether the node can serve),
+//! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`page`] and
+//! [`table`] for the commands that ask a node of this machine.
+//!
+//! What this crate does not know: configuration files, routes, who calls whom.
+
+pub mod asked;
+pub mod authority;
+pub mod bodies;
+pub mod clock;
+pub mod driver;
+pub mod entropy;
+pub mod exchange;
+pub mod families;
+pub mod headers;
+pub mod listener;
+pub mod loopback;
+pub mod overdue;
+pub mod page;
+pub mod readiness;
+pub mod scan;
+pub mod table;
+pub mod vital;

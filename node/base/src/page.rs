@@ -1,0 +1,143 @@
+//! What a node says on `/mesh`, read tolerantly: an absent key is an empty or unknown one.
+
+use serde::Deserialize;
+
+/// The mesh as one node sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct MeshPage {
+    /// The node that says so.
+    #[serde(rename = "self")]
+    pub own: String,
+    /// Its `WORKER_MODE`, in its own grammar.
+    pub worker_mode: String,
+    /// All nodes that it knows, itself among them.
+    pub nodes: Vec<NodeEntry>,
+    /// Tasks that wait while no live node serves them.
+    pub unserved: Vec<UnservedEntry>,
+}
+
+/// One node, as another or itself sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeEntry {
+    /// Its name.
+    pub name: String,
+    /// Its region; `None` while nothing but its name is known.
+    pub region: Option<String>,
+    /// Whether membership holds it to be alive.
+    pub live: bool,
+    /// `joining`, `ready` or `draining`.
+    pub phase: String,
+    /// The data path to it: `open`, `silent`, `down` or `closed`; empty for the node itself.
+    pub reach: Option<String>,
+    /// The measured round trip in ms; `None` before the first measurement.
+    pub rtt_ms: Option<f64>,
+    /// Whether it answers API requests; `None` while unknown.
+    pub serves_requests: Option<bool>,
+    /// The background services it runs; `None` while unknown.
+    pub services: Option<Vec<String>>,
+    /// Its upstreams.
+    pub upstreams: Vec<UpstreamEntry>,
+}
+
+/// Tasks of one service at one node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct UnservedEntry {
+    /// The service's key.
+    pub service: String,
+    /// The node that keeps them.
+    pub node: String,
+    /// How many.
+    pub waiting: u64,
+}
+
+/// One upstream, as its owner tells.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct UpstreamEntry {
+    /// Its name.
+    pub name: String,
+    /// `healthy`, `ejected`, `probing` or `cooldown`.
+    pub state: String,
+    /// Why, when it is not healthy.
+    pub reason: Option<String>,
+    /// What it serves.
+    pub models: Vec<String>,
+    /// Time to the first byte in ms, from its owner.
+    pub ttft_ms: Option<f64>,
+    /// The same, at the 99th percentile.
+    pub p99_ms: Option<f64>,
+    /// The share of failed attempts, 0 to 1.
+    pub error_rate: Option<f64>,
+    /// Requests under way.
+    pub in_flight: Option<u64>,
+    /// The most that may be under way.
+    pub in_flight_max: Option<u64>,
+}
+
+impl MeshPage {
+    /// What is said of the node called `name`.
+    pub fn node(&self, name: &str) -> Option<&NodeEntry> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Whether new requests may be sent to the node called `name`: alive, ready, and reachable.
+    pub fn is_in_use(&self, name: &str) -> bool {
+        self.node(name).is_some_and(|node| {
+            let reached = name == self.own || node.reach.as_deref().is_none_or(|r| r == "open");
+            node.live && node.phase == "ready" && reached
+        })
+    }
+
+    /// The state of a node's upstream; empty when it is unknown.
+    pub fn state(&self, node: &str, upstream: &str) -> &str {
+        let upstreams = self.node(node).map(|node| node.upstreams.as_slice());
+        let mut upstreams = upstreams.unwrap_or_default().iter();
+        let found = upstreams.find(|entry| entry.name == upstream);
+        found.map_or("", |entry| entry.state.as_str())
+    }
+
+    /// Whether this node uses the node called `name`, knows the way to it, and sees its upstream healthy.
+    pub fn sees(&self, name: &str, upstream: &str) -> bool {
+        let measured = self.node(name).is_some_and(|node| node.rtt_ms.is_some());
+        self.is_in_use(name)
+            && (measured || name == self.own)
+            && self.state(name, upstream) == "healthy"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> MeshPage {
+        let text = r#"{"self": "usa", "later": 1, "nodes": [
+            {"name": "usa", "live": true, "phase": "ready", "rtt_ms": null,
+             "upstreams": [{"name": "u", "state": "healthy", "reason": null}]},
+            {"name": "eur", "live": true, "phase": "ready", "reach": "open", "rtt_ms": 83.2,
+             "upstreams": [{"name": "e", "state": "ejected", "reason": "connect", "in_flight": 3}]},
+            {"name": "jpn", "live": true, "phase": "ready", "reach": "silent", "rtt_ms": 160,
+             "upstreams": [{"name": "j", "state": "healthy"}]},
+            {"name": "sgp", "live": true, "phase": "ready", "reach": "open",
+             "upstreams": [{"name": "s", "state": "healthy"}]}]}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_node_sees_itself_without_a_way_and_others_with_one() {
+        let page = page();
+        assert!(page.sees("usa", "u"));
+        assert!(!page.sees("sgp", "s"), "not measured yet");
+        assert!(!page.sees("eur", "e"), "ejected");
+    }
+
+    #[test]
+    fn a_silent_or_unknown_node_is_not_in_use() {
+        let page = page();
+        assert!(page.is_in_use("eur") && page.is_in_use("usa"));
+        assert!(!page.is_in_use("jpn") && !page.is_in_use("nowhere"));
+        assert_eq!(page.state("nowhere", "u"), "");
+    }
+}

@@ -1,0 +1,347 @@
+//! The configuration as checked: units in types, defaults resolved, secrets out of sight.
+//!
+//! The rest of the node sees these types alone. Whatever is in them holds: names are unique, numbers
+//! are in range, certificate files were readable and matched when the configuration was loaded.
+
+mod tasks;
+mod tracing;
+mod upstream;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use grapevine_core::forwarding::Forwarding;
+use grapevine_core::homes::Homes;
+use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
+use grapevine_core::mode::Mode;
+use grapevine_core::outcome::RetryOn;
+use grapevine_core::place::Place;
+use grapevine_core::residency::Residency;
+use grapevine_core::route::Strategy;
+use http::HeaderValue;
+
+use super::address::{BaseUrl, HostPort, Network};
+use super::domain::DomainName;
+use super::hash::KeyHash;
+use super::secret::Secret;
+use super::text::ByteSize;
+
+pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
+pub use tracing::{OtlpConfig, TracingConfig};
+pub use upstream::{
+    ATTEMPTS_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
+};
+
+/// Everything a node needs to know to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Who the node is and where.
+    pub node: NodeConfig,
+    /// The public address of the API (TCP).
+    pub listen: SocketAddr,
+    /// Certificate for the public address; `None` is plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// Networks whose `X-Forwarded-For`, `Forwarded` and PROXY headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether connections to the public address begin with a PROXY header; only when there are
+    /// `trusted_proxies`.
+    pub proxy_protocol: ProxyProtocol,
+    /// The operator's address.
+    pub admin: AdminConfig,
+    /// The other nodes; `None` runs alone.
+    pub mesh: Option<MeshConfig>,
+    /// The API endpoints that this node calls itself; empty makes it a relay.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// What may be asked of upstreams.
+    pub forwarding: Forwarding,
+    /// How requests are sent and retried.
+    pub routing: RoutingConfig,
+    /// Where clients are, and which regions serve them.
+    pub geo: GeoConfig,
+    /// Where requests may be answered.
+    pub residency: Residency,
+    /// The DNS server; `None` is none.
+    pub dns: Option<DnsConfig>,
+    /// What one client, and all of them together, may ask for.
+    pub limits: LimitsConfig,
+    /// Who may use the public address; empty lets everyone in.
+    pub keys: Vec<KeyConfig>,
+    /// Web pages that may call the API from a browser.
+    pub cors: CorsOrigins,
+    /// Background work.
+    pub tasks: TasksConfig,
+    /// How the node ends.
+    pub drain: DrainConfig,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// Traces of requests.
+    pub tracing: TracingConfig,
+    /// Threads that serve the public address, one runtime each.
+    pub workers: NonZeroUsize,
+    /// Whether it answers requests, and which background work it does.
+    pub worker_mode: Mode,
+}
+
+/// Who the node is and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// Unique in the mesh.
+    pub name: NodeName,
+    /// The region it serves.
+    pub region: RegionName,
+    /// Where it stands; `None` when not written, for the table of well-known regions to fill.
+    pub place: Option<Place>,
+    /// Its public base URL, told to clients; `None` when not written.
+    pub public_url: Option<BaseUrl>,
+    /// Its public addresses, told to clients.
+    pub public_addresses: Vec<IpAddr>,
+}
+
+/// A certificate chain and its private key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The leaf's private key.
+    pub key: PathBuf,
+}
+
+/// Whether connections to the public address begin with a PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None does; what looks like one is a malformed request.
+    #[default]
+    Off,
+    /// Those of trusted proxies may.
+    Optional,
+    /// All must: one without, or of somebody else than a trusted proxy, is closed.
+    Required,
+}
+
+impl ProxyProtocol {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
+
+/// The operator's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it listens (TCP).
+    pub listen: SocketAddr,
+    /// The bearer token to ask for; always there when the address is not on loopback.
+    pub token: Option<Secret>,
+}
+
+/// The other nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// The mesh's name, as in every node's certificate.
+    pub name: MeshName,
+    /// Where gossip and forwarded requests arrive (UDP).
+    pub listen: SocketAddr,
+    /// Where other nodes reach this one; `None` lets the node find out from its listener.
+    pub advertise: Option<HostPort>,
+    /// Nodes to ask for the rest; they may come up later.
+    pub seeds: Vec<HostPort>,
+    /// The identity shown to other nodes, and who is believed.
+    pub tls: MeshTlsConfig,
+    /// The time between two rounds of gossip.
+    pub gossip_interval: Duration,
+}
+
+/// Certificates of the mesh, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshTlsConfig {
+    /// The authority that signed every node's certificate.
+    pub ca: PathBuf,
+    /// This node's certificate; its SAN is [`MeshName::node_uri`].
+    pub cert: PathBuf,
+    /// This node's private key.
+    pub key: PathBuf,
+}
+
+/// The default time between two rounds of gossip.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How requests are sent and retried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingConfig {
+    /// How candidates are ordered.
+    pub strategy: Strategy,
+    /// Attempts within one request; 1 to 32.
+    pub attempts_max: u32,
+    /// From a request's arrival to its first response byte, over all attempts.
+    pub deadline: Duration,
+    /// Which failures lead to the next candidate.
+    pub retry_on: RetryOn,
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::Latency,
+            attempts_max: 6,
+            deadline: Duration::from_secs(120),
+            retry_on: RetryOn::default(),
+        }
+    }
+}
+
+/// Where clients are, and which regions serve them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeoConfig {
+    /// The location database (MMDB); `None` is the built-in one.
+    pub database: Option<PathBuf>,
+    /// Which regions serve which clients, under the `geo` strategy.
+    pub homes: Homes,
+}
+
+/// The DNS server that leads clients to the nearest node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Where it is asked (UDP and TCP).
+    pub listen: SocketAddr,
+    /// What it answers for.
+    pub zone: DomainName,
+    /// How long answers may be kept; whole seconds.
+    pub ttl: Duration,
+    /// The zone's servers; empty names the nodes that answer DNS.
+    pub name_servers: Vec<DomainName>,
+}
+
+/// What one client, and all of them together, may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// The largest request body.
+    pub body: ByteSize,
+    /// What all request bodies that the node holds may take together.
+    pub body_memory: ByteSize,
+    /// The most header lines of a request.
+    pub header_count: usize,
+    /// The largest request head.
+    pub header_size: ByteSize,
+    /// How long a client may take to send the head.
+    pub header_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub idle_timeout: Duration,
+    /// How long a client may pause within the body.
+    pub body_timeout: Duration,
+    /// Open connections from clients.
+    pub connections: usize,
+    /// Requests under way; `None`: as many as the node carries.
+    pub in_flight: Option<u32>,
+    /// Waiting polls of workers out of process, counted apart from requests.
+    pub polls: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            body: ByteSize::mib(32),
+            body_memory: ByteSize::mib(256),
+            header_count: 100,
+            header_size: ByteSize::kib(64),
+            header_timeout: Duration::from_secs(10),
+            // Longer than the minute for which load balancers keep theirs, so that it is they who close
+            // (nginx's default).
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            connections: 16_384,
+            in_flight: None,
+            polls: 256,
+        }
+    }
+}
+
+/// A client's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// What logs and metrics call its holder; unique.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub hash: KeyHash,
+    /// The models it may use; `None` is every model.
+    pub models: Option<Vec<ModelName>>,
+    /// The services that it is for, and nothing else; `None` is a client's key.
+    pub services: Option<Vec<ServiceKey>>,
+    /// Requests per minute; `None` is no limit.
+    pub rpm: Option<u64>,
+    /// Tokens per minute; `None` is no limit.
+    pub tpm: Option<u64>,
+}
+
+/// Web pages that may call the API from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// None.
+    Off,
+    /// All.
+    Any,
+    /// Pages of these origins, such as `https://app.example.net`.
+    Listed(Vec<HeaderValue>),
+}
+
+/// How the node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// How long requests under way may take to finish.
+    pub timeout: Duration,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level or a filter, such as `info` or `info,grapevine_mesh=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The public address when none is written.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+
+/// The mesh's address when none is written.
+pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171);
+
+/// The DNS server's address when none is written.
+pub const DNS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 53);
+
+/// How long resolvers may keep an answer when nothing is written: failing over takes that long.
+pub const DNS_TTL: Duration = Duration::from_secs(30);
+
+/// The operator's address when none is written.
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);

@@ -1,0 +1,396 @@
+//! The configuration as written: what the file may hold. These docs are the schema's descriptions.
+//!
+//! Everything may be left out here, and texts stay texts: what is required, in range and well formed
+//! is decided in [`super::checked`]'s making, so that one mistake hides no other.
+
+mod dns;
+mod forward;
+mod geo;
+mod proxies;
+mod tasks;
+mod tracing;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use dns::DnsFile;
+pub use forward::{ForwardFile, LimitedForwardFile};
+pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
+pub use proxies::ProxyProtocolWord;
+
+pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
+pub use tracing::{OtlpFile, TracingFile};
+
+pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
+
+/// The configuration of a grapevine node. Any string may contain `${NAME}` or `${NAME:-default}`, which is
+/// replaced from the environment; `$${` is a literal `${`. Paths are relative to the file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "grapevine configuration")]
+pub struct ConfigFile {
+    /// The node's identity and location.
+    pub node: Option<NodeFile>,
+    /// The public address of the API: IP:PORT, TCP. Default: 0.0.0.0:8080.
+    pub listen: Option<String>,
+    /// The certificate of the public address. Default: none, plain HTTP.
+    pub tls: Option<TlsFile>,
+    /// Networks whose X-Forwarded-For, Forwarded and PROXY headers are trusted, such as 10.0.0.0/8.
+    /// Default: none.
+    pub trusted_proxies: Option<Vec<Item<String>>>,
+    /// Whether connections to the public address start with a PROXY protocol header, version 1 or 2. Default: off.
+    pub proxy_protocol: Option<ProxyProtocolWord>,
+    /// The admin address: dashboard, mesh state, recent requests, metrics.
+    pub admin: Option<AdminFile>,
+    /// The mesh of nodes. Default: none, the node runs alone.
+    pub mesh: Option<MeshFile>,
+    /// The API endpoints that this node calls. Default: none, the node only forwards to its peers.
+    pub upstreams: Option<Vec<Item<UpstreamFile>>>,
+    /// Paths that are forwarded to upstreams, with this node's credential, in addition to the inference paths.
+    /// Default: none.
+    pub forward: Option<Vec<Item<ForwardFile>>>,
+    /// Routing and retries.
+    pub routing: Option<RoutingFile>,
+    /// Client locations, and the regions that serve them.
+    pub geo: Option<GeoFile>,
+    /// Data residency rules. A region may answer a request only if every rule that applies permits it.
+    /// Default: none, every region may answer.
+    pub residency: Option<Vec<Item<ResidencyFile>>>,
+    /// An authoritative DNS server that directs clients to the nearest node. Default: none.
+    pub dns: Option<DnsFile>,
+    /// Limits on clients' requests and connections.
+    pub limits: Option<LimitsFile>,
+    /// Client API keys. Default: none, requests are not authenticated.
+    pub keys: Option<Vec<Item<KeyFile>>>,
+    /// Web origins that may call the API from a browser.
+    pub cors: Option<CorsFile>,
+    /// Background tasks: storage and execution.
+    pub tasks: Option<TasksFile>,
+    /// Graceful shutdown.
+    pub drain: Option<DrainFile>,
+    /// Logging.
+    pub log: Option<LogFile>,
+    /// Distributed tracing with OpenTelemetry.
+    pub tracing: Option<TracingFile>,
+    /// The number of threads that serve the public address, 1 to 1024. Default: one per core.
+    pub workers: Option<u64>,
+    /// The node's role, in quotes: "!" serves API requests, "*" runs all background services, "-" neither; or a
+    /// list of service keys, with "!" to serve requests too. Default: requests and all services.
+    pub worker_mode: Option<String>,
+}
+
+/// The node's identity and location.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeFile {
+    /// The node's name, unique in its mesh: letters, digits, '-', '_', '.', at most 63 bytes.
+    /// Default: the name in its mesh certificate, else the host's name.
+    pub name: Option<String>,
+    /// The node's region, such as sgp or eu-west-1. Default: local.
+    pub region: Option<String>,
+    /// The node's coordinates. Default: those of the region, from a table of well-known region codes.
+    pub location: Option<LocationFile>,
+    /// What is published to clients about the node.
+    pub public: Option<PublicFile>,
+}
+
+/// A point on the Earth.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["lat", "lon"]))]
+pub struct LocationFile {
+    /// Degrees north of the equator, -90 to 90.
+    pub lat: Option<f64>,
+    /// Degrees east of Greenwich, -180 to 180.
+    pub lon: Option<f64>,
+}
+
+/// What is published to clients about the node.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublicFile {
+    /// The base URL that clients use for this node, at most 256 bytes. Default: none.
+    pub url: Option<String>,
+    /// The IP addresses that clients use for this node, at most 8. Default: none.
+    pub addresses: Option<Vec<Item<String>>>,
+}
+
+/// A certificate chain and its private key.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["cert", "key"]))]
+pub struct TlsFile {
+    /// A PEM file with the certificate chain, leaf first.
+    pub cert: Option<String>,
+    /// A PEM file with the leaf's private key.
+    pub key: Option<String>,
+}
+
+/// The admin address.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminFile {
+    /// IP:PORT, TCP. Default: 127.0.0.1:9090.
+    pub listen: Option<String>,
+    /// The bearer token. Required, with at least 16 characters, unless the address is loopback.
+    /// Default: none.
+    pub token: Option<SecretText>,
+}
+
+/// The mesh of nodes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeshFile {
+    /// The mesh's name: lower-case letters, digits and inner '-', at most 63 bytes. Default: the one in the node's certificate.
+    pub name: Option<String>,
+    /// The mesh listener, for gossip and forwarded requests: IP:PORT, UDP. Default: 0.0.0.0:7171.
+    pub listen: Option<String>,
+    /// The address at which peers reach this node: HOST:PORT. Default: the listener's address.
+    pub advertise: Option<String>,
+    /// Nodes to join through: HOST:PORT. They need not be up yet. Default: none.
+    pub seeds: Option<Vec<Item<String>>>,
+    /// The node's mesh certificate; without it the node runs alone.
+    pub tls: Option<MeshTlsFile>,
+    /// The time between two gossip rounds, 50ms to 10s. Default: 250ms.
+    pub gossip_interval: Option<DurationText>,
+}
+
+/// Mesh certificates, issued by `grapevine ca`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["ca", "cert", "key"]))]
+pub struct MeshTlsFile {
+    /// A PEM file with the certificate of the mesh's CA.
+    pub ca: Option<String>,
+    /// A PEM file with this node's certificate.
+    pub cert: Option<String>,
+    /// A PEM file with this node's private key.
+    pub key: Option<String>,
+}
+
+/// An API endpoint that this node calls.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "base_url"]))]
+pub struct UpstreamFile {
+    /// The upstream's name, unique at this node: letters, digits, '-', '_', '.', at most 63 bytes.
+    pub name: Option<String>,
+    /// The base URL, to which request paths are appended, such as https://api.example.com/v1.
+    pub base_url: Option<String>,
+    /// The credential for this upstream; it never leaves this node. Default: none.
+    pub api_key: Option<SecretText>,
+    /// The models it serves; "*" is any. Default: discovered from the upstream's own /models.
+    pub models: Option<Vec<Item<ModelFile>>>,
+    /// Lower priorities are used first; the next one only when the lower has no healthy upstream; 0 to 65535.
+    /// Default: 1.
+    pub priority: Option<u64>,
+    /// Relative weight under the weighted strategy, above 0 and at most 1000. Default: 1.
+    pub weight: Option<f64>,
+    /// The maximum number of attempts at this upstream within one request, 1 to 32. Default: 3.
+    pub max_retries: Option<u64>,
+    /// The maximum number of requests in flight at this upstream, at least 1. Default: `limits.in_flight`. Below this
+    /// bound, the node learns the upstream's capacity from its 429s and its latency.
+    pub max_in_flight: Option<u64>,
+    /// Timeouts of a call.
+    pub timeout: Option<TimeoutFile>,
+    /// Health checking and ejection.
+    pub health: Option<HealthFile>,
+    /// Headers to add to every call. Default: none.
+    pub headers: Option<BTreeMap<String, SecretText>>,
+}
+
+/// A model, optionally with a different name at the upstream.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ModelFile {
+    /// The model's name, the same on both sides.
+    Same(String),
+    /// A model under another name.
+    Renamed(RenamedModelFile),
+}
+
+/// A model under another name.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct RenamedModelFile {
+    /// The model name that clients use.
+    pub name: Option<String>,
+    /// The model's name at the upstream. Default: the same.
+    pub upstream_name: Option<String>,
+}
+
+/// Timeouts of a call to an upstream.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeoutFile {
+    /// Connecting, including TLS. Default: 2s.
+    pub connect: Option<DurationText>,
+    /// From the end of the request to the response head. Default: 30s.
+    pub first_byte: Option<DurationText>,
+    /// Between two chunks of the response body. Default: 60s.
+    pub idle: Option<DurationText>,
+    /// The whole call. Default: 10m.
+    pub total: Option<DurationText>,
+}
+
+/// Health checking and ejection of an upstream.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthFile {
+    /// The probe that is sent when no request has shown the upstream's state. Default: models.
+    pub probe: Option<ProbeWord>,
+    /// The time without a request after which a probe is sent; longer than the timeout. Default: 30s.
+    pub interval: Option<DurationText>,
+    /// The timeout of a probe. Default: 5s.
+    pub timeout: Option<DurationText>,
+    /// Consecutive failures that eject the upstream, 1 to 1000. Default: 3.
+    pub failure_threshold: Option<u64>,
+    /// Consecutive successes that restore it, 1 to 1000. Default: 2.
+    pub recovery_threshold: Option<u64>,
+    /// The cooldown after the first ejection; doubles with each one. Default: 1s.
+    pub cooldown: Option<DurationText>,
+    /// The longest cooldown. Default: 60s.
+    pub cooldown_max: Option<DurationText>,
+}
+
+/// What a probe requests.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeWord {
+    /// GET /models, which is free of charge.
+    Models,
+    /// A completion of five tokens, which is billed.
+    Chat,
+    /// No probes; requests alone show the state.
+    Off,
+}
+
+/// Routing and retries.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingFile {
+    /// The order of candidates of equal priority. Default: latency.
+    pub strategy: Option<StrategyWord>,
+    /// The maximum number of attempts within one request, over all upstreams and nodes, 1 to 32. Default: 6.
+    pub attempts: Option<u64>,
+    /// The time from a request's arrival to its first response byte, over all attempts. Default: 2m.
+    pub deadline: Option<DurationText>,
+    /// The failures after which the next candidate is tried: connect, timeout, 5xx, or a status from 400 to 599.
+    /// Default: [connect, timeout, 408, 429, 5xx].
+    pub retry_on: Option<Vec<Item<RetryText>>>,
+    /// Whether a second attempt is sent before the first has failed. Default: off.
+    pub hedge: Option<HedgeWord>,
+}
+
+/// The order of candidates of equal priority.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyWord {
+    /// The lowest measured latency from this node.
+    Latency,
+    /// The client's regions in geo.map first, then by distance from the client.
+    Geo,
+    /// This node's own upstreams first, then by name.
+    Priority,
+    /// At random, by weight.
+    Weighted,
+    /// The lowest share of its limit in use.
+    LeastBusy,
+}
+
+/// Whether a second attempt is sent before the first has failed.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HedgeWord {
+    /// Never.
+    Off,
+}
+
+/// Limits on clients' requests and connections.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsFile {
+    /// The largest request body, at most 1GiB. Default: 32MiB.
+    pub body: Option<SizeText>,
+    /// The memory for all request bodies that the node holds at a time, at least twice limits.body. One client, by
+    /// key or address, can use at most half of it. Default: 256MiB, or twice limits.body if that is more.
+    pub body_memory: Option<SizeText>,
+    /// The maximum number of header lines of a request, 8 to 1000. Default: 100.
+    pub header_count: Option<u64>,
+    /// The largest request head, 8KiB to 1MiB. Default: 64KiB.
+    pub header_size: Option<SizeText>,
+    /// The timeout for receiving a request head. Default: 10s.
+    pub header_timeout: Option<DurationText>,
+    /// How long a connection may be idle between two requests; set it longer than load balancers in front do.
+    /// Default: 75s.
+    pub idle_timeout: Option<DurationText>,
+    /// The longest pause while receiving a body, which must arrive at 1 KiB/s or faster. Default: 30s.
+    pub body_timeout: Option<DurationText>,
+    /// The maximum number of open client connections, at least 1. Default: 16384.
+    pub connections: Option<u64>,
+    /// The maximum number of requests in flight, at least 1. Default: derived from the node's memory and file
+    /// descriptors, at most `limits.connections`.
+    pub in_flight: Option<u64>,
+    /// The maximum number of waiting polls of external workers, at least 2, at most half of them with one key; they
+    /// do not count as requests in flight. Default: 256.
+    pub polls: Option<u64>,
+}
+
+/// A client API key.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "hash"]))]
+pub struct KeyFile {
+    /// The name of the key in logs and metrics, unique: letters, digits, '-', '_', '.', at most 63 bytes.
+    pub name: Option<String>,
+    /// sha256: and 64 hexadecimal digits, as printed by `grapevine key hash`.
+    pub hash: Option<SecretText>,
+    /// The models the key may use. Default: every model.
+    pub models: Option<Vec<Item<String>>>,
+    /// Makes the key an external worker's key: it may only create and run tasks of these services, such as
+    /// [my-plugin:process]. Default: none, the key is a client's.
+    pub services: Option<Vec<Item<String>>>,
+    /// Requests per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
+    pub rpm: Option<CountText>,
+    /// Tokens per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
+    pub tpm: Option<CountText>,
+}
+
+/// Web origins that may call the API from a browser.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CorsFile {
+    /// Origins such as https://app.example.net, or "*" for any. Default: none.
+    pub origins: Option<Vec<Item<String>>>,
+}
+
+/// Graceful shutdown.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainFile {
+    /// How long requests in flight may take to finish. Default: 30s.
+    pub timeout: Option<DurationText>,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogFile {
+    /// error, warn, info, debug, trace, or a filter such as info,grapevine_mesh=debug. Default: info.
+    pub level: Option<String>,
+    /// The format of a line. Default: text.
+    pub format: Option<LogFormatWord>,
+}
+
+/// The format of a log line.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormatWord {
+    /// Human-readable text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}

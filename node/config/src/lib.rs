@@ -1,0 +1,205 @@
+//! What the operator wants: read from flags, the environment and a file, and checked.
+//!
+//! ```text
+//! text --tree--> values with places --env, flags--> overridden, interpolated
+//!      --shape--> what fits the schema --file--> as written --check--> Config
+//! ```
+//!
+//! Every stage reports into one list and goes on with what it understood, so that an operator sees all
+//! problems of a file at once. Precedence: flag, environment, file, default.
+//!
+//! Reading order: [`file`] (as written), [`checked`] (as checked), [`load`], [`watch`].
+
+pub mod address;
+mod check;
+pub mod checked;
+pub mod destinations;
+pub mod domain;
+mod dump;
+pub mod env;
+pub mod file;
+pub mod flags;
+pub mod foreign;
+pub mod hash;
+mod nearest;
+mod places;
+pub mod problem;
+pub mod secret;
+mod shape;
+mod shield;
+pub mod signing;
+pub mod text;
+mod tree;
+pub mod watch;
+mod written;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub use check::is_log_filter;
+pub use checked::{Config, LogConfig, LogFormat, MeshConfig};
+pub use env::Environment;
+pub use flags::Flags;
+pub use problem::{Problem, Problems};
+pub use secret::Secret;
+
+use file::ConfigFile;
+use problem::{Origin, Report};
+use tree::{Kind, Node};
+
+/// The largest file that is read, in bytes.
+const FILE_MAX: u64 = 1024 * 1024;
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file; `None` when there is none.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Environment,
+    /// The command line.
+    pub flags: Flags,
+}
+
+/// A good configuration, and what is worth knowing about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Not wrong, but perhaps not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and checks the configuration.
+///
+/// # Errors
+/// With everything that is wrong with it, each with its key, its place and a remedy.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let Some(path) = &sources.file else {
+        return read("", None, Path::new(""), sources);
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let name = path.display().to_string();
+    match read_text(path) {
+        Ok(text) => read(&text, Some(name), folder, sources),
+        Err((problem, remedy)) => {
+            let mut report = Report::new(Some(name));
+            report.problem(&Origin::Nowhere, "", problem, remedy);
+            finish(report, None)
+        }
+    }
+}
+
+/// Reads and checks a configuration that is a text already; its paths are relative to the working folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(text: &str, sources: &Sources) -> Result<Loaded, Problems> {
+    read(text, None, Path::new(""), sources)
+}
+
+/// The JSON Schema of the file.
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(ConfigFile).into();
+    drop_null_defaults(&mut schema);
+    schema
+}
+
+/// "Default: null" says nothing, and hides the default that the description tells.
+fn drop_null_defaults(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            map.retain(|key, value| !(key == "default" && value.is_null()));
+            map.values_mut().for_each(drop_null_defaults);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_null_defaults),
+        _ => {}
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, (String, &'static str)> {
+    let check_path = "check the path given with -c or GRAPEVINE_CONFIG, and its permissions";
+    let unreadable = |error: std::io::Error| (format!("cannot be read: {error}"), check_path);
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > FILE_MAX {
+        return Err((
+            format!("has {length} bytes, over {FILE_MAX}"),
+            "name a configuration file",
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|_| ("is not UTF-8 text".to_owned(), "save it as UTF-8"))
+}
+
+fn read(
+    text: &str,
+    name: Option<String>,
+    folder: &Path,
+    sources: &Sources,
+) -> Result<Loaded, Problems> {
+    let mut report = Report::new(name);
+    let config = tree::parse(text, &mut report)
+        .and_then(|tree| assemble(tree, folder, sources, &mut report));
+    finish(report, config)
+}
+
+fn finish(report: Report, config: Option<Config>) -> Result<Loaded, Problems> {
+    let (config, warnings) = report.finish(config)?;
+    Ok(Loaded { config, warnings })
+}
+
+fn assemble(
+    mut tree: Node,
+    folder: &Path,
+    sources: &Sources,
+    report: &mut Report,
+) -> Option<Config> {
+    if matches!(tree.kind, Kind::Null) {
+        tree.kind = Kind::Map(Vec::new());
+    }
+    if !matches!(tree.kind, Kind::Map(_)) {
+        report.problem(
+            &tree.origin,
+            "",
+            "is not a map of keys and values",
+            "write keys, such as listen: 0.0.0.0:8080",
+        );
+        return None;
+    }
+    env::apply_overrides(&mut tree, &sources.environment);
+    sources.flags.apply(&mut tree);
+    let interpolated = env::interpolate(&mut tree, &sources.environment, report);
+    env::warn_of_unknown(&sources.environment, &interpolated.used, report);
+    let (value, places) = shape::fit(&tree, &schema(), interpolated.refused, report);
+    match serde_json::from_value::<ConfigFile>(value) {
+        Ok(file) => check::check(&file, &places, folder, report),
+        Err(_) => {
+            // The schema let through what its own types refuse: a mistake of this program. The error's text
+            // is left out, since it may quote a secret.
+            report.problem(
+                &Origin::Nowhere,
+                "",
+                "fits the schema and was not understood",
+                "please report this",
+            );
+            None
+        }
+    }
+}
+
+/// The files that a configuration depends on, itself included.
+pub fn files(sources: &Sources, config: &Config) -> BTreeSet<PathBuf> {
+    let mut files: BTreeSet<PathBuf> = sources.file.iter().cloned().collect();
+    files.extend(
+        config
+            .tls
+            .iter()
+            .flat_map(|tls| [tls.cert.clone(), tls.key.clone()]),
+    );
+    let mesh = config.mesh.iter().map(|mesh| &mesh.tls);
+    files.extend(mesh.flat_map(|tls| [tls.ca.clone(), tls.cert.clone(), tls.key.clone()]));
+    files
+}
+
+#[cfg(test)]
+mod tests;

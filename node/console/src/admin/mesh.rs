@@ -1,0 +1,117 @@
+//! The mesh as JSON.
+
+use grapevine_core::Instant;
+use grapevine_core::fact::{Public, ServicesFact};
+use grapevine_core::ids::StoreName;
+use grapevine_core::mode::Mode;
+use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
+use grapevine_core::work;
+use serde_json::{Map, Value, json};
+
+use grapevine_observe::milliseconds;
+
+/// `view` for the operator, as of `now`, with the node's own mode.
+pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
+    let nodes: Vec<Value> = view
+        .nodes
+        .iter()
+        .map(|node| node_to_json(node, now))
+        .collect();
+    let unserved = work::unserved(view).into_iter().map(|tasks| {
+        json!({
+            "service": tasks.service.as_str(),
+            "node": tasks.node.as_str(),
+            "waiting": tasks.waiting,
+            "store": tasks.store.map(StoreName::as_str),
+        })
+    });
+    // Each task once, also where nodes share a store.
+    let waiting = work::waiting(view).into_iter();
+    let waiting = waiting.map(|(service, count)| (service.to_string(), json!(count)));
+    json!({
+        "self": view.node.as_str(),
+        "worker_mode": mode.to_string(),
+        "nodes": nodes,
+        "tasks_waiting": waiting.collect::<Map<_, _>>(),
+        "unserved": unserved.collect::<Vec<_>>(),
+    })
+}
+
+/// One node of it.
+pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
+    let fact = node.fact.as_ref();
+    let upstreams: Vec<Value> = node
+        .upstreams
+        .iter()
+        .map(|status| upstream_to_json(status, now))
+        .collect();
+    let services = node.services.as_deref();
+    let keys = |services: &ServicesFact| -> Vec<String> {
+        services.serves.iter().map(ToString::to_string).collect()
+    };
+    let waiting = |services: &ServicesFact| -> Map<String, Value> {
+        let tasks = services.waiting.iter();
+        tasks
+            .map(|(key, count)| (key.to_string(), json!(count)))
+            .collect()
+    };
+    json!({
+        "name": node.name.as_str(),
+        "region": fact.map(|fact| fact.region.as_str()),
+        "live": node.live,
+        "phase": node.phase.as_str(),
+        "reach": reach(node.reach),
+        "rtt_ms": node.rtt.map(milliseconds),
+        "build": fact.map(|fact| fact.build.as_str()),
+        "protocol": fact.map(|fact| fact.protocol),
+        "generation": node.generation.0,
+        "location": fact.and_then(|fact| fact.place).map(|place| {
+            json!({"lat": place.latitude(), "lon": place.longitude()})
+        }),
+        "serves_requests": fact.map(|fact| fact.serves_requests),
+        "public": fact.map(|fact| public(&fact.public)),
+        "services": services.map(keys),
+        "tasks_waiting": services.map(waiting),
+        "tasks_store": services.and_then(|it| it.store.as_ref()).map(StoreName::as_str),
+        "residency_differs": node.rules_differ_since.is_some(),
+        "residency_differs_since_ms": node.rules_differ_since.map(|at| milliseconds(now.since(at))),
+        "upstreams": upstreams,
+    })
+}
+
+/// What clients are told of a node.
+fn public(public: &Public) -> Value {
+    let addresses: Vec<String> = public.addresses.iter().map(ToString::to_string).collect();
+    json!({"url": public.url, "addresses": addresses, "dns": public.answers_dns})
+}
+
+fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
+    let fact = &status.fact;
+    let models: Vec<&str> = fact.models.keys().map(|model| model.as_str()).collect();
+    json!({
+        "name": fact.name.as_str(),
+        "state": fact.standing.as_str(),
+        "reason": fact.standing.reason().map(|reason| reason.as_str()),
+        "since_ms": milliseconds(now.since(status.stands_since)),
+        "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
+        "models": models,
+        "ttft_ms": fact.ttft.map(milliseconds),
+        "p50_ms": status.percentiles.map(|(p50, _)| milliseconds(p50)),
+        "p99_ms": status.percentiles.map(|(_, p99)| milliseconds(p99)),
+        "error_rate": fact.error_rate.get(),
+        "in_flight": status.in_flight,
+        "in_flight_max": fact.in_flight_max,
+        "tier": fact.tier.0,
+        "weight": fact.weight.get(),
+        "age_ms": milliseconds(now.since(status.said_at)),
+    })
+}
+
+const fn reach(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Open => "open",
+        Reach::Silent => "silent",
+        Reach::Down => "down",
+        Reach::Closed => "closed",
+    }
+}

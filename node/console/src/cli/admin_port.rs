@@ -1,0 +1,254 @@
+//! Asks a running node's admin port, for the commands that show what it says.
+
+use std::io;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use grapevine_base::loopback;
+use grapevine_config::Environment;
+
+/// Where a node's admin port is when nobody says otherwise.
+pub(super) const ADMIN: &str = "http://127.0.0.1:9090";
+
+/// The variable that holds the token, the same that gives it to the node.
+const TOKEN_VARIABLE: &str = "GRAPEVINE_ADMIN_TOKEN";
+
+/// How long the node may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why there is nothing to show.
+#[derive(Debug, Error)]
+pub(super) enum AskError {
+    #[error(
+        "no node answers at {url}; start one, or name the address in its admin.listen with {flag}"
+    )]
+    NoAnswer {
+        url: String,
+        flag: &'static str,
+        source: reqwest::Error,
+    },
+    #[error("{url} is no URL ({cause}); name the address in admin.listen with {flag}")]
+    NoUrl {
+        url: String,
+        flag: &'static str,
+        cause: String,
+    },
+    #[error("the node at {url} asks for a token; give it with --token or {TOKEN_VARIABLE}")]
+    Token { url: String },
+    #[error("{0}")]
+    Refused(String),
+    #[error(
+        "{url} answers {status}: this is no admin port of a node that knows the question; name the one in admin.listen with {flag}"
+    )]
+    Status {
+        url: String,
+        flag: &'static str,
+        status: StatusCode,
+    },
+    #[error(
+        "{url} does not answer as a node's admin port does; name the one in admin.listen with {flag}"
+    )]
+    NotAPage {
+        url: String,
+        flag: &'static str,
+        source: serde_json::Error,
+    },
+    #[error("cannot make an HTTP client")]
+    Client(#[source] reqwest::Error),
+    #[error("cannot start a runtime")]
+    Runtime(#[source] io::Error),
+}
+
+/// A node's admin port, and the token for it.
+#[derive(Debug)]
+pub(super) struct AdminPort {
+    url: String,
+    token: Option<String>,
+    /// The flag that names it, for remedies.
+    flag: &'static str,
+}
+
+impl AdminPort {
+    /// The port at `address`, which may be a URL or `HOST:PORT`; the token is the flag's, else the environment's.
+    pub(super) fn new(
+        flag: &'static str,
+        address: &str,
+        token: Option<&str>,
+        environment: &Environment,
+    ) -> Self {
+        let token = token.or_else(|| environment.get(TOKEN_VARIABLE));
+        let base = address.trim_end_matches('/');
+        Self {
+            // An address without a scheme is plain HTTP.
+            url: match base.contains("://") {
+                true => base.to_owned(),
+                false => format!("http://{base}"),
+            },
+            token: token.map(str::to_owned),
+            flag,
+        }
+    }
+
+    /// The body of the page at `path`, asked with `query`.
+    ///
+    /// # Errors
+    /// When there is no node, it wants another token, it refuses the question, or it is something else.
+    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, AskError> {
+        runtime()?.block_on(self.fetch(&client()?, path, query))
+    }
+
+    /// The answer to `body`, put at the page at `path`.
+    ///
+    /// # Errors
+    /// As [`AdminPort::get`].
+    pub(super) fn put(&self, path: &str, body: &serde_json::Value) -> Result<Vec<u8>, AskError> {
+        let client = client()?;
+        let asking = self.ask(path, &[], |url| client.put(url).json(body));
+        runtime()?.block_on(asking)
+    }
+
+    /// As [`AdminPort::get`], within a runtime, over connections that `client` keeps.
+    ///
+    /// # Errors
+    /// As [`AdminPort::get`].
+    pub(super) async fn fetch(
+        &self,
+        client: &Client,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<u8>, AskError> {
+        self.ask(path, query, |url| client.get(url)).await
+    }
+
+    async fn ask(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        begin: impl FnOnce(Url) -> RequestBuilder,
+    ) -> Result<Vec<u8>, AskError> {
+        let (url, flag) = (format!("{}{path}", self.url), self.flag);
+        let asked = match query {
+            [] => Url::parse(&url),
+            query => Url::parse_with_params(&url, query),
+        };
+        let asked = asked.map_err(|error| AskError::NoUrl {
+            url: url.clone(),
+            flag,
+            cause: error.to_string(),
+        })?;
+        let no_answer = |source: reqwest::Error| AskError::NoAnswer {
+            url: url.clone(),
+            flag,
+            source: source.without_url(),
+        };
+        let mut request = begin(asked).timeout(LIMIT);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.map_err(no_answer)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(no_answer)?.to_vec();
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::UNAUTHORIZED => Err(AskError::Token { url: url.clone() }),
+            StatusCode::BAD_REQUEST if refusal(&body).is_some() => {
+                Err(AskError::Refused(refusal(&body).unwrap_or_default()))
+            }
+            status => Err(AskError::Status {
+                url: url.clone(),
+                flag,
+                status,
+            }),
+        }
+    }
+
+    /// Where the port is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What `bytes`, as the port answered them, say.
+    ///
+    /// # Errors
+    /// When they are something else.
+    pub(super) fn read<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, AskError> {
+        serde_json::from_slice(bytes).map_err(|source| AskError::NotAPage {
+            url: self.url.clone(),
+            flag: self.flag,
+            source,
+        })
+    }
+}
+
+/// A runtime of this thread's own.
+///
+/// # Errors
+/// When the system has no room for one.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, AskError> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(AskError::Runtime)
+}
+
+/// What asks the port.
+///
+/// # Errors
+/// When the system's certificates cannot be used.
+pub(super) fn client() -> Result<Client, AskError> {
+    loopback::client().map_err(AskError::Client)
+}
+
+/// What a node says is wrong with a question.
+fn refusal(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    body["error"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn port(address: &str) -> AdminPort {
+        AdminPort::new("--admin", address, None, &Environment::default())
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_plain_http() {
+        assert_eq!(port("10.0.0.1:9090").url, "http://10.0.0.1:9090");
+        let secure = "https://admin.example.net";
+        assert_eq!(port(&format!("{secure}/")).url, secure);
+    }
+
+    #[test]
+    fn a_token_is_taken_from_the_flag_then_from_the_environment() {
+        let environment = [(TOKEN_VARIABLE, "theirs")].into_iter().collect();
+        let token = |given| AdminPort::new("--admin", ADMIN, given, &environment).token;
+        assert_eq!(token(Some("mine")).as_deref(), Some("mine"));
+        assert_eq!(token(None).as_deref(), Some("theirs"));
+    }
+
+    #[test]
+    fn a_refused_connection_names_the_address_and_the_remedy() {
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let error = port(&address.to_string()).get("/mesh", &[]).unwrap_err();
+        let text = loopback::causes(&error);
+        let url = format!("http://{address}/mesh");
+        assert!(text.contains(&url) && text.contains("--admin"), "{text}");
+        assert!(text.to_lowercase().contains("refused"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_page_is_told_with_the_remedy() {
+        let error = port("x").read::<Vec<u8>>(b"<html>").unwrap_err();
+        assert!(
+            matches!(error, AskError::NotAPage { .. }) && error.to_string().contains("--admin")
+        );
+    }
+}

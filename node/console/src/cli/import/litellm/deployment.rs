@@ -1,0 +1,297 @@
+//! One entry of `model_list`: where it is called, how, and under which names.
+
+use std::collections::BTreeMap;
+
+use grapevine_core::ids::ModelName;
+use http::HeaderValue;
+
+use super::super::finding::Kind;
+use super::super::section::{At, Section};
+use super::endpoint::Endpoint;
+use super::known::Part;
+use super::providers::{Base, Found, Provider, find};
+use super::reading::Reading;
+use super::settings::{FIRST_BYTE_MAX, Settings, WAIT_MAX};
+use grapevine_base::table::printable;
+
+/// Which models an entry serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Serves {
+    /// This one, by the provider's name for it.
+    Model(String),
+    /// Whatever is asked for.
+    Any,
+    /// What the provider lists.
+    Discovered,
+}
+
+/// One entry that can be carried over.
+#[derive(Clone, Debug)]
+pub(super) struct Deployment {
+    /// What clients ask for; a pattern where it serves no model in particular.
+    pub(super) name: String,
+    /// `model_info.id`, which fallbacks may name; empty for none.
+    pub(super) id: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) serves: Serves,
+    /// `order`: the lower goes first.
+    pub(super) order: Option<i64>,
+    /// The share of requests that is written, by `weight`, `rpm` and `tpm`.
+    pub(super) shares: [Option<f64>; 3],
+    /// The line in the file.
+    pub(super) line: usize,
+    /// The key in the file.
+    pub(super) key: String,
+}
+
+/// The values of a deployment, with those of the credentials that it names behind them.
+pub(super) struct Params<'a> {
+    own: Section<'a>,
+    named: Option<Section<'a>>,
+}
+
+impl<'a> Params<'a> {
+    pub(super) fn take(&mut self, key: &str) -> Option<At<'a>> {
+        let named = self.named.as_mut().and_then(|named| named.take(key));
+        self.own.take(key).or(named)
+    }
+}
+
+impl Reading {
+    /// Reads an entry of `model_list`; several deployments when it names several organizations, none when it
+    /// cannot be carried over, which is told.
+    pub(super) fn deployments(
+        &mut self,
+        item: &At<'_>,
+        settings: &Settings,
+        credentials: &BTreeMap<String, Section<'_>>,
+    ) -> Vec<Deployment> {
+        let Some(mut entry) = item.section() else {
+            let remedy = "write model_name and litellm_params";
+            self.findings
+                .add(Kind::Lost, item, "is no deployment", remedy);
+            return Vec::new();
+        };
+        let name = entry.take("model_name");
+        let params = entry.take("litellm_params").and_then(|at| at.section());
+        let info = entry.take("model_info").and_then(|at| at.section());
+        let (Some(name), Some(own)) = (name.as_ref().and_then(At::text), params) else {
+            let remedy = "write both";
+            self.findings.add(
+                Kind::Lost,
+                item,
+                "has no model_name or no litellm_params",
+                remedy,
+            );
+            return Vec::new();
+        };
+        self.leave(&mut entry, Part::Other);
+        let mut params = Params { own, named: None };
+        if let Some(at) = params.own.take("litellm_credential_name") {
+            params.named = at.text().and_then(|name| credentials.get(name)).cloned();
+            if params.named.is_none() {
+                self.findings.add(
+                    Kind::Lost,
+                    &at,
+                    "is not in credential_list",
+                    "write it there",
+                );
+            }
+        }
+        let Some((provider, serves)) = self.model(item, name, &mut params) else {
+            return Vec::new();
+        };
+        let Some(mut deployment) = self.deployment(item, &provider, serves, &mut params, settings)
+        else {
+            return Vec::new();
+        };
+        deployment.name = name.to_owned();
+        if let Some(mut info) = info {
+            let id = info.take("id");
+            deployment.id = id
+                .as_ref()
+                .and_then(At::text)
+                .unwrap_or_default()
+                .to_owned();
+            self.leave(&mut info, Part::ModelInfo);
+        }
+        let organizations = params.take("organization");
+        self.leave(&mut params.own, Part::Params);
+        self.by_organization(deployment, organizations)
+    }
+
+    /// The provider, and what is asked of it.
+    fn model(
+        &mut self,
+        item: &At<'_>,
+        name: &str,
+        params: &mut Params<'_>,
+    ) -> Option<(Provider, Serves)> {
+        let custom = params.take("custom_llm_provider");
+        let Some(at) = params.take("model") else {
+            self.findings
+                .add(Kind::Lost, item, "has no litellm_params.model", "write it");
+            return None;
+        };
+        let model = at.text().unwrap_or_default();
+        let shown = printable(model);
+        let (provider, rest) = match find(model, custom.as_ref().and_then(At::text)) {
+            Found::Provider(provider, rest) => (provider, rest),
+            Found::OutOfReach(provider, why) => {
+                let problem = format!(
+                    "{} is not served: {} {why}",
+                    printable(name),
+                    printable(provider)
+                );
+                let remedy =
+                    "keep LiteLLM for it, as an upstream: base_url: http://LITELLM:4000/v1";
+                self.findings.add(Kind::Lost, &at, problem, remedy);
+                return None;
+            }
+            Found::Unknown => {
+                let why = match model {
+                    "*" => "* stands for every model of every provider".to_owned(),
+                    _ => format!("the provider of {shown} is not known"),
+                };
+                let problem = format!("{} is not served: {why}", printable(name));
+                let remedy =
+                    "write an upstream with its base_url, or keep LiteLLM for it, as an upstream";
+                self.findings.add(Kind::Lost, &at, problem, remedy);
+                return None;
+            }
+        };
+        let own = provider.own_name(rest);
+        if !name.contains('*') && !own.contains('*') {
+            if ModelName::new(name).is_ok() && ModelName::new(own).is_ok() {
+                return Some((provider, Serves::Model(own.to_owned())));
+            }
+            let problem = "has a name that is empty, longer than 128 bytes, or not of visible ASCII characters";
+            self.findings
+                .add(Kind::Lost, &at, problem, "give it another model_name");
+            return None;
+        }
+        let is_listed = provider.lists_models && provider.base != Base::Azure;
+        if name == "*" && own == "*" {
+            return Some((provider, Serves::Any));
+        }
+        if own == "*" && name == format!("{}/*", provider.name) && is_listed {
+            let problem = format!("clients ask for MODEL, not for {}/MODEL", provider.name);
+            let remedy = "change the clients, or list the models: {name: PROVIDER/MODEL, upstream_name: MODEL}";
+            self.findings.add(Kind::Changed, &at, problem, remedy);
+            return Some((provider, Serves::Discovered));
+        }
+        let problem = "is a pattern, and names are no patterns here";
+        let remedy = "list the models, each with its name and upstream_name";
+        self.findings.add(Kind::Lost, &at, problem, remedy);
+        None
+    }
+
+    fn deployment(
+        &mut self,
+        item: &At<'_>,
+        provider: &Provider,
+        serves: Serves,
+        params: &mut Params<'_>,
+        settings: &Settings,
+    ) -> Option<Deployment> {
+        let base_url = self.base_url(item, provider, params)?;
+        self.about(item, provider, params);
+        let api_key = self.api_key(item, provider, params);
+        let headers = self.headers(provider, params);
+        let timeout = params
+            .take("timeout")
+            .and_then(|at| self.seconds(&at, FIRST_BYTE_MAX));
+        let idle = params.take("stream_timeout").and_then(|at| {
+            self.stream_timeout(&at);
+            self.seconds(&at, WAIT_MAX)
+        });
+        let mut attempts = None;
+        for key in ["max_retries", "num_retries"] {
+            let retries = params.take(key).and_then(|at| self.count(&at, 0, 31));
+            attempts = retries.map(|retries| retries + 1).or(attempts);
+        }
+        let in_flight = params
+            .take("max_parallel_requests")
+            .and_then(|at| self.count(&at, 1, 1_000_000));
+        let fails = params
+            .take("allowed_fails")
+            .and_then(|at| self.count(&at, 0, 999));
+        let cooldown = params
+            .take("cooldown_time")
+            .and_then(|at| self.seconds(&at, WAIT_MAX));
+        let order = params
+            .take("order")
+            .and_then(|at| self.count(&at, 0, 10_000));
+        let shares = ["weight", "rpm", "tpm"].map(|key| self.share(key, params, settings));
+        let endpoint = Endpoint {
+            label: provider.name.to_owned(),
+            base_url,
+            api_key,
+            headers,
+            wait: timeout.or(settings.timeout),
+            idle: idle.or(settings.stream_timeout),
+            attempts: attempts.or(settings.attempts),
+            in_flight: in_flight.or(settings.in_flight),
+            failure_threshold: fails.map(|fails| fails + 1).or(settings.failure_threshold),
+            cooldown: cooldown.or(settings.cooldown),
+            is_probed: provider.lists_models,
+        };
+        Some(Deployment {
+            name: String::new(),
+            id: String::new(),
+            endpoint,
+            serves,
+            order: order.map(i64::from),
+            shares,
+            line: item.line,
+            key: item.key.clone(),
+        })
+    }
+
+    fn share(&mut self, key: &str, params: &mut Params<'_>, settings: &Settings) -> Option<f64> {
+        let at = params.take(key)?;
+        let is_limit = key != "weight";
+        let share = at.number().filter(|share| *share >= 0.0);
+        let (kind, problem) = match (share, is_limit, settings.is_weighted()) {
+            (None, ..) => (Kind::Lost, "is no number, and left out"),
+            (_, false, true) => return share,
+            (_, false, false) => (Kind::Note, "matters to simple-shuffle alone, and left out"),
+            (_, true, true) => (Kind::Changed, "counts as a weight at most, and as no limit"),
+            (_, true, false) => (Kind::Lost, "limits of upstreams are not enforced"),
+        };
+        let remedy = "a 429 of the upstream keeps requests away while it asks for it";
+        self.findings.add(kind, &at, problem, remedy);
+        share
+    }
+
+    fn by_organization(&mut self, deployment: Deployment, at: Option<At<'_>>) -> Vec<Deployment> {
+        let Some(at) = at else {
+            return vec![deployment];
+        };
+        let mut deployments = Vec::new();
+        for organization in at.items() {
+            let is_fit = organization
+                .text()
+                .is_some_and(|text| HeaderValue::from_str(text).is_ok());
+            let written = match is_fit {
+                true => self.text(&organization),
+                false => None,
+            };
+            let mut one = deployment.clone();
+            let Some(written) = written else {
+                self.findings.add(
+                    Kind::Lost,
+                    &organization,
+                    "is no organization",
+                    "write its id",
+                );
+                continue;
+            };
+            one.endpoint
+                .headers
+                .insert("openai-organization".to_owned(), written);
+            deployments.push(one);
+        }
+        deployments
+    }
+}

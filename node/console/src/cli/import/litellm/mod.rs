@@ -1,0 +1,219 @@
+//! LiteLLM's proxy configuration as grapevine's.
+//!
+//! Every key of the file is taken by the code that carries it over, or found by its section's rest and told with
+//! its reason ([`known`]): nothing is dropped in silence. Written against LiteLLM's documentation of November 2026
+//! (`docs/my-website/docs/proxy/`: configs, config_settings, reliability and load_balancing).
+//!
+//! Reading order: [`deployment`] and [`endpoint`] (one entry), [`settings`] (all of them), [`groups`] (who serves which name when),
+//! [`file`] (the text).
+
+mod deployment;
+mod endpoint;
+mod file;
+mod groups;
+mod known;
+mod providers;
+mod reading;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use self::groups::TooMany;
+use self::reading::Reading;
+use super::finding::{Finding, Kind, Variable};
+use super::section::{At, Section, whole};
+use grapevine_config::{Environment, Problems, Sources, foreign};
+
+/// Why there is no new file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ImportError {
+    #[error("{0}")]
+    Yaml(Problems),
+    #[error("{0}: has no model_list: this is no configuration of LiteLLM's proxy")]
+    NoModels(String),
+    #[error("{name}: {cause}")]
+    TooMany { name: String, cause: TooMany },
+}
+
+/// What came of an import.
+#[derive(Debug)]
+pub(super) struct Imported {
+    /// The new file, its heading included.
+    pub(super) config: String,
+    /// What is to be known, in the order of the old file.
+    pub(super) findings: Vec<Finding>,
+    /// What the new file needs.
+    pub(super) variables: Vec<Variable>,
+}
+
+/// Makes a configuration of `text`, the content of the file called `name`.
+///
+/// # Errors
+/// When the text is no YAML, no configuration of LiteLLM's, or would become too large.
+pub(super) fn import(text: &str, name: &str) -> Result<Imported, ImportError> {
+    let file = foreign::read(text, Some(name.to_owned())).map_err(ImportError::Yaml)?;
+    let mut reading = Reading::new(&file);
+    let mut top = whole(&file)
+        .section()
+        .ok_or_else(|| ImportError::NoModels(name.to_owned()))?;
+    let models = top.take("model_list");
+    let models = models.ok_or_else(|| ImportError::NoModels(name.to_owned()))?;
+    let settings = reading.settings(&mut top);
+    let credentials = reading.credentials(&mut top);
+    let mut deployments = Vec::new();
+    for item in models.items() {
+        deployments.extend(reading.deployments(&item, &settings, &credentials));
+    }
+    let environment = top.take("environment_variables");
+    reading.environment(environment.as_ref());
+    reading.leave(&mut top, known::Part::File);
+    let routes = reading
+        .routes(&deployments, &settings)
+        .map_err(|cause| ImportError::TooMany {
+            name: name.to_owned(),
+            cause,
+        })?;
+    let config = file::text(&routes, &deployments, &settings);
+    let Reading {
+        mut findings,
+        variables,
+    } = reading;
+    let variables = variables.into_list();
+    for problem in problems(&config, &variables) {
+        let remedy = "mend it in the new file; please report it";
+        findings.put(Kind::Step, ("", 0), problem, remedy);
+    }
+    let findings = findings.into_sorted();
+    let mut heading = heading(name, &findings, &variables);
+    if settings.timeout.is_none() {
+        heading.push_str(WAIT);
+    }
+    let config = format!("{heading}\n{config}");
+    Ok(Imported {
+        config,
+        findings,
+        variables,
+    })
+}
+
+impl Reading {
+    /// `credential_list`, by name.
+    fn credentials<'a>(&mut self, file: &mut Section<'a>) -> BTreeMap<String, Section<'a>> {
+        let mut credentials = BTreeMap::new();
+        for item in file.take("credential_list").iter().flat_map(At::items) {
+            let mut section = item.section();
+            let name = section
+                .as_mut()
+                .and_then(|section| section.take("credential_name"));
+            let values = section
+                .as_mut()
+                .and_then(|section| section.take("credential_values"));
+            let values = values.and_then(|at| at.section());
+            match (name.as_ref().and_then(At::text), values) {
+                (Some(name), Some(values)) => {
+                    credentials.insert(name.to_owned(), values);
+                }
+                _ => self.findings.add(
+                    Kind::Lost,
+                    &item,
+                    "is no credential",
+                    "write a name and values",
+                ),
+            }
+        }
+        credentials
+    }
+
+    fn environment(&mut self, at: Option<&At<'_>>) {
+        let Some(at) = at else { return };
+        for (_, value) in at.section().iter_mut().flat_map(Section::rest) {
+            let problem = "is set by the file for its own process, and not copied";
+            let remedy = "set it where the node runs, if the new file names it";
+            self.findings.add(Kind::Step, &value, problem, remedy);
+        }
+    }
+}
+
+/// What `grapevine check` has against `config` where all its variables are set.
+fn problems(config: &str, variables: &[Variable]) -> Vec<String> {
+    let environment: Environment = variables
+        .iter()
+        .map(|variable| (variable.name.clone(), stand_in(variable)))
+        .collect();
+    let sources = Sources {
+        environment,
+        ..Sources::default()
+    };
+    match grapevine_config::load_text(config, &sources) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A value that the variable could have: a URL is a key and a header too.
+fn stand_in(variable: &Variable) -> String {
+    match variable.is_hash {
+        true => format!("sha256:{}", "0".repeat(64)),
+        false => "https://set-me.example".to_owned(),
+    }
+}
+
+/// What stands above the configuration: what to set, and what was not carried over.
+fn heading(name: &str, findings: &[Finding], variables: &[Variable]) -> String {
+    let mut lines = vec![
+        format!(
+            "Made from {} by `grapevine import litellm`.",
+            file::comment(name)
+        ),
+        "One node by itself: add `node` and `mesh` to join others (deploy/guide/src/first-mesh.md)."
+            .to_owned(),
+    ];
+    if !variables.is_empty() {
+        lines.push(String::new());
+        lines.push("Variables to set where the node runs:".to_owned());
+    }
+    for variable in variables {
+        let is_new = if variable.is_new { "new; " } else { "" };
+        let keys = variable
+            .keys
+            .iter()
+            .take(KEYS_SHOWN)
+            .map(|key| file::comment(key));
+        let keys: Vec<String> = keys.collect();
+        let more = match variable.keys.len().saturating_sub(KEYS_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        lines.push(format!(
+            "  {}  ({is_new}{}{more})",
+            variable.name,
+            keys.join(", ")
+        ));
+    }
+    if !findings.is_empty() {
+        lines.push(String::new());
+        lines.push("What was not carried over as it stood:".to_owned());
+    }
+    lines.extend(
+        findings
+            .iter()
+            .map(|finding| format!("  {}", file::comment(&finding.to_string()))),
+    );
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(format!("# {line}").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What stands in the heading where the file sets no wait for all deployments.
+const WAIT: &str = "#
+# Where no timeout is written, a node waits 30 s for the first byte, and LiteLLM for minutes: an answer that is
+# no stream has its first byte at its end. Raise upstreams[].timeout.first_byte and routing.deadline where needed.
+";
+
+/// Keys that are named beside a variable.
+const KEYS_SHOWN: usize = 3;

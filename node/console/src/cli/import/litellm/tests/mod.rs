@@ -1,0 +1,515 @@
+//! Each mapping by itself, a file in the shape of LiteLLM's documentation, and files that nobody would write.
+
+mod documented;
+mod hostile;
+
+use super::super::finding::Kind;
+use super::{Imported, import};
+use grapevine_config::{Environment, Sources, checked::Config};
+
+fn imported(text: &str) -> Imported {
+    match import(text, "config.yaml") {
+        Ok(imported) => imported,
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+/// The configuration that `imported` makes, where all its variables are set to their own names.
+fn config(imported: &Imported) -> Config {
+    let hash = format!("sha256:{}", "0".repeat(64));
+    let value = |name: &str, is_hash: bool| match is_hash {
+        true => hash.clone(),
+        false => format!("http://{name}"),
+    };
+    let variables = imported.variables.iter();
+    let environment: Environment = variables
+        .map(|variable| {
+            (
+                variable.name.clone(),
+                value(&variable.name, variable.is_hash),
+            )
+        })
+        .collect();
+    let sources = Sources {
+        environment,
+        ..Sources::default()
+    };
+    match grapevine_config::load_text(&imported.config, &sources) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => panic!("{problems}\n{}", imported.config),
+    }
+}
+
+/// The only finding about a key that ends with `key`.
+fn finding(imported: &Imported, key: &str) -> (Kind, String) {
+    let mut found = imported
+        .findings
+        .iter()
+        .filter(|finding| finding.key.ends_with(key));
+    let first = found.next();
+    let first = first.unwrap_or_else(|| panic!("nothing about {key}: {:#?}", imported.findings));
+    assert!(
+        found.next().is_none(),
+        "more about {key}: {:#?}",
+        imported.findings
+    );
+    (first.kind, first.to_string())
+}
+
+fn one(params: &str) -> Imported {
+    imported(&format!(
+        "model_list: [{{model_name: m, litellm_params: {{{params}}}}}]\n"
+    ))
+}
+
+#[test]
+fn plain_deployment_is_carried_over_without_a_word() {
+    let imported = one("model: groq/llama-3, api_key: os.environ/MY_KEY");
+    assert_eq!(imported.findings, []);
+    let config = config(&imported);
+    let upstream = &config.upstreams[0];
+    assert_eq!(
+        upstream.base_url.to_string(),
+        "https://api.groq.com/openai/v1"
+    );
+    assert_eq!(
+        upstream.api_key.as_ref().map(|key| key.expose()),
+        Some("http://MY_KEY")
+    );
+    assert!(
+        imported
+            .config
+            .contains("- name: m\n        upstream_name: llama-3\n"),
+        "{}",
+        imported.config
+    );
+}
+
+#[test]
+fn key_that_is_not_written_comes_from_the_providers_variable() {
+    let imported = one("model: mistral/large");
+    assert_eq!(imported.variables[0].name, "MISTRAL_API_KEY");
+    assert_eq!(imported.findings, []);
+    let imported = one("model: ollama/llama3");
+    assert!(imported.variables.is_empty(), "{:?}", imported.variables);
+}
+
+#[test]
+fn shorter_wait_of_a_node_is_told_where_none_is_written() {
+    let told = |text: &str| imported(text).config.contains("a node waits 30 s");
+    assert!(told("model_list: []\n"));
+    assert!(!told("model_list: []\nrouter_settings: {timeout: 60}\n"));
+}
+
+#[test]
+fn secret_in_the_file_is_in_nothing_that_is_written() {
+    let text = "model: openai/a, api_key: sk-literal, extra_headers: {x-api-token: sk-header, x-team: blue}";
+    let imported = one(text);
+    let all = format!(
+        "{}{:?}{:?}",
+        imported.config, imported.findings, imported.variables
+    );
+    assert!(
+        !all.contains("sk-literal") && !all.contains("sk-header"),
+        "{all}"
+    );
+    assert_eq!(finding(&imported, "litellm_params.api_key").0, Kind::Step);
+    assert!(
+        imported.config.contains("api_key: ${OPENAI_KEY_1}"),
+        "{}",
+        imported.config
+    );
+    assert!(
+        imported.config.contains("x-team: blue"),
+        "{}",
+        imported.config
+    );
+    assert_eq!(config(&imported).upstreams[0].headers.len(), 2);
+}
+
+#[test]
+fn waits_and_limits_of_a_deployment_are_written() {
+    let text = "model: openai/a, timeout: 300, stream_timeout: 5.5, max_retries: 0, max_parallel_requests: 7, \
+                cooldown_time: 90, allowed_fails: 0, organization: org-1";
+    let imported = one(text);
+    let config = config(&imported);
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.timeout.first_byte.as_secs(), 300);
+    assert_eq!(
+        (
+            upstream.timeout.total.as_secs(),
+            upstream.timeout.idle.as_millis()
+        ),
+        (300, 5_500)
+    );
+    assert_eq!(
+        (upstream.attempts_max, upstream.in_flight_max),
+        (1, Some(7))
+    );
+    assert_eq!(
+        (
+            upstream.health.failure_threshold,
+            upstream.health.cooldown_max.as_secs()
+        ),
+        (1, 90)
+    );
+    assert_eq!(upstream.headers[0].0, "openai-organization");
+    assert_eq!(config.routing.deadline.as_secs(), 300);
+    assert_eq!(finding(&imported, "stream_timeout").0, Kind::Changed);
+}
+
+#[test]
+fn values_that_cannot_be_are_told_and_left_out() {
+    let text = "model: openai/a, timeout: soon, max_retries: -1, order: 1.5, weight: x, max_parallel_requests: 9e9";
+    let imported = one(text);
+    for key in ["timeout", "max_retries", "order", "weight"] {
+        assert_eq!(finding(&imported, key).0, Kind::Lost, "{key}");
+    }
+    assert_eq!(finding(&imported, "max_parallel_requests").0, Kind::Changed);
+    assert_eq!(
+        config(&imported).upstreams[0].in_flight_max,
+        Some(1_000_000)
+    );
+}
+
+#[test]
+fn each_organization_is_an_upstream() {
+    let imported = one("model: openai/a, organization: [org-1, org-2]");
+    assert_eq!(config(&imported).upstreams.len(), 2);
+}
+
+#[test]
+fn deployments_of_one_endpoint_are_one_upstream() {
+    let imported = imported(
+        "model_list:\n\
+         - {model_name: a, litellm_params: {model: openai/a}}\n\
+         - {model_name: b, litellm_params: {model: openai/b}}\n\
+         - {model_name: a, litellm_params: {model: openai/a-2}}\n",
+    );
+    let config = config(&imported);
+    let names: Vec<&str> = config
+        .upstreams
+        .iter()
+        .map(|upstream| upstream.name.as_str())
+        .collect();
+    assert_eq!(names, ["openai", "openai-2"]);
+}
+
+#[test]
+fn order_becomes_tiers_and_what_has_none_comes_last() {
+    let imported = imported(
+        "model_list:\n\
+         - {model_name: a, litellm_params: {model: groq/a}}\n\
+         - {model_name: a, litellm_params: {model: openai/a, order: 20}}\n\
+         - {model_name: a, litellm_params: {model: mistral/a, order: 10}}\n",
+    );
+    let config = config(&imported);
+    let tiers: Vec<(&str, u16)> = config
+        .upstreams
+        .iter()
+        .map(|one| (one.name.as_str(), one.tier.0))
+        .collect();
+    assert_eq!(tiers, [("groq", 3), ("openai", 2), ("mistral", 1)]);
+}
+
+#[test]
+fn shares_become_weights_within_what_can_be_written() {
+    let shares = |strategy: &str, params: [&str; 3]| {
+        let models = params.map(|params| {
+            format!("- {{model_name: a, litellm_params: {{model: openai/a, {params}}}}}\n")
+        });
+        let imported = imported(&format!("model_list:\n{}{strategy}", models.concat()));
+        let config = config(&imported);
+        let weights: Vec<f64> = config
+            .upstreams
+            .iter()
+            .map(|one| one.weight.get())
+            .collect();
+        (weights, config.routing.strategy.as_str())
+    };
+    let shuffle = "router_settings: {routing_strategy: simple-shuffle}\n";
+    assert_eq!(
+        shares(shuffle, ["rpm: 60", "rpm: 600", "rpm: 60000"]),
+        (vec![1.0, 10.0, 1_000.0], "weighted")
+    );
+    assert_eq!(
+        shares("", ["weight: 9", "weight: 1", "tpm: 5"]),
+        (vec![9.0, 1.0, 0.001], "weighted")
+    );
+    assert_eq!(
+        shares("", ["rpm: 1", "rpm: 1000000", "rpm: 1"]),
+        (vec![0.001, 1_000.0, 0.001], "weighted")
+    );
+    let busy = "router_settings: {routing_strategy: least-busy}\n";
+    assert_eq!(
+        shares(busy, ["rpm: 1", "rpm: 2", "rpm: 3"]),
+        (vec![1.0; 3], "least-busy")
+    );
+    assert_eq!(
+        shares("", ["tpm: 5", "tpm: 5", "tpm: 5"]),
+        (vec![1.0; 3], "latency")
+    );
+}
+
+#[test]
+fn strategies_have_a_counterpart_or_are_told() {
+    let strategy = |word: &str| {
+        let text = format!("model_list: []\nrouter_settings: {{routing_strategy: {word}}}\n");
+        let imported = imported(&text);
+        let told = imported.findings.first().map(|finding| finding.kind);
+        (config(&imported).routing.strategy.as_str(), told)
+    };
+    assert_eq!(strategy("simple-shuffle"), ("weighted", None));
+    assert_eq!(strategy("least-busy"), ("least-busy", None));
+    assert_eq!(strategy("latency-based-routing"), ("latency", None));
+    assert_eq!(
+        strategy("usage-based-routing-v2"),
+        ("least-busy", Some(Kind::Changed))
+    );
+    assert_eq!(
+        strategy("cost-based-routing"),
+        ("latency", Some(Kind::Lost))
+    );
+    assert_eq!(strategy("by-the-moon"), ("latency", Some(Kind::Lost)));
+}
+
+#[test]
+fn fallback_is_the_other_deployment_under_the_same_name_in_a_later_tier() {
+    let models = "model_list:\n\
+         - {model_name: a, litellm_params: {model: openai/a1}}\n\
+         - {model_name: b, litellm_params: {model: groq/b1}, model_info: {id: b-id}}\n\
+         - {model_name: c, litellm_params: {model: mistral/c1}}\n";
+    for written in [
+        "litellm_settings: {fallbacks: [{a: [b, c]}]}\n",
+        "router_settings: {fallbacks: [{a: [b-id, c]}]}\n",
+        "router_settings: {fallbacks: [{a: [b, c]}, {b: [b]}, {c: [c]}], default_fallbacks: [a]}\n",
+    ] {
+        let imported = imported(&format!("{models}{written}"));
+        let text = &imported.config;
+        let config = config(&imported);
+        let of = |name: &str, tier: u16| {
+            let mut all = config.upstreams.iter();
+            all.find(|one| one.name.as_str() == name && one.tier.0 == tier)
+                .is_some()
+        };
+        assert!(
+            of("openai", 1) && of("groq", 1) && of("groq-2", 2),
+            "{text}"
+        );
+        assert!(of("mistral", 1) && of("mistral-2", 3), "{text}");
+        assert_eq!(
+            text.matches("name: a\n        upstream_name: b1").count(),
+            1,
+            "{text}"
+        );
+        assert_eq!(
+            text.matches("name: a\n        upstream_name: c1").count(),
+            1,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn default_fallbacks_are_for_every_name_but_their_own() {
+    let imported = imported(
+        "model_list:\n\
+         - {model_name: a, litellm_params: {model: openai/a1}}\n\
+         - {model_name: b, litellm_params: {model: groq/b1}}\n\
+         litellm_settings: {default_fallbacks: [b]}\n",
+    );
+    assert_eq!(config(&imported).upstreams.len(), 3);
+    assert_eq!(imported.findings, []);
+}
+
+#[test]
+fn fallback_to_nobody_and_what_changes_the_request_are_told() {
+    let imported = imported(
+        "model_list: [{model_name: a, litellm_params: {model: openai/a}}]\n\
+         litellm_settings:\n  fallbacks: [{a: [gone, {model: a, messages: []}]}, {nowhere: [a]}, word]\n",
+    );
+    assert_eq!(finding(&imported, "fallbacks[0].a[0]").0, Kind::Lost);
+    assert_eq!(finding(&imported, "fallbacks[0].a[1]").0, Kind::Lost);
+    assert_eq!(finding(&imported, "fallbacks[1].nowhere").0, Kind::Lost);
+    assert_eq!(finding(&imported, "fallbacks[2]").0, Kind::Lost);
+}
+
+#[test]
+fn alias_is_another_name_with_the_same_fallbacks() {
+    let imported = imported(
+        "model_list:\n\
+         - {model_name: a, litellm_params: {model: openai/a1}}\n\
+         - {model_name: b, litellm_params: {model: groq/b1}}\n\
+         router_settings:\n  fallbacks: [{a: [b]}]\n\
+         \x20 model_group_alias: {x: a, other: {model: b, hidden: true}, z: gone, a: b}\n",
+    );
+    let text = &imported.config;
+    assert_eq!(text.matches("name: x\n").count(), 2, "{text}");
+    assert_eq!(text.matches("name: other\n").count(), 1, "{text}");
+    assert_eq!(finding(&imported, "other.hidden").0, Kind::Changed);
+    assert_eq!(finding(&imported, "model_group_alias.z").0, Kind::Lost);
+    assert_eq!(finding(&imported, "model_group_alias.a").0, Kind::Lost);
+}
+
+#[test]
+fn patterns_are_carried_over_where_names_stay_the_same() {
+    let wild = |name: &str, model: &str| {
+        imported(&format!(
+            "model_list: [{{model_name: \"{name}\", litellm_params: {{model: \"{model}\"}}}}]\n"
+        ))
+    };
+    let any = wild("*", "openai/*");
+    assert!(
+        any.config.contains("models: [\"*\"]") && any.findings.is_empty(),
+        "{}",
+        any.config
+    );
+    let discovered = wild("openai/*", "openai/*");
+    assert!(
+        !discovered.config.contains("\n    models"),
+        "{}",
+        discovered.config
+    );
+    assert_eq!(finding(&discovered, "model").0, Kind::Changed);
+    for (name, model) in [
+        ("*", "*"),
+        ("anthropic/*", "anthropic/*"),
+        ("gpt-*", "openai/gpt-*"),
+        ("a", "openai/*"),
+    ] {
+        let lost = wild(name, model);
+        assert_eq!(finding(&lost, "model").0, Kind::Lost, "{name}");
+        assert!(lost.config.contains("upstreams: []"), "{}", lost.config);
+    }
+}
+
+#[test]
+fn providers_out_of_reach_are_told_by_name() {
+    for model in [
+        "bedrock/x",
+        "vertex_ai/gemini",
+        "sagemaker/x",
+        "replicate/x",
+        "unheard/of",
+        "nameless",
+    ] {
+        let imported = one(&format!("model: {model}"));
+        let (kind, text) = finding(&imported, "litellm_params.model");
+        assert!(
+            kind == Kind::Lost && text.contains("m is not served"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn azure_is_asked_by_its_v1_api() {
+    let imported =
+        one("model: azure/my-deployment, api_base: os.environ/AZURE_BASE, api_version: \"2024\"");
+    assert!(
+        imported
+            .config
+            .contains("base_url: ${AZURE_BASE}/openai/v1"),
+        "{}",
+        imported.config
+    );
+    assert_eq!(finding(&imported, "api_base").0, Kind::Step);
+    assert_eq!(finding(&imported, "api_version").0, Kind::Note);
+    assert_eq!(config(&imported).upstreams.len(), 1);
+}
+
+#[test]
+fn credentials_that_are_named_count_where_nothing_is_written() {
+    let imported = imported(
+        "model_list:\n\
+         - {model_name: a, litellm_params: {model: azure/d, litellm_credential_name: eu}}\n\
+         - {model_name: b, litellm_params: {model: azure/d, litellm_credential_name: gone}}\n\
+         credential_list:\n\
+         - {credential_name: eu, credential_values: {api_key: os.environ/EU_KEY, api_base: https://eu.example}}\n",
+    );
+    assert!(
+        imported
+            .config
+            .contains("https://eu.example/openai/v1\n    api_key: ${EU_KEY}"),
+        "{}",
+        imported.config
+    );
+    assert_eq!(finding(&imported, "litellm_credential_name").0, Kind::Lost);
+}
+
+#[test]
+fn master_key_is_a_hash_or_the_variable_of_one() {
+    let master = |key: &str| {
+        imported(&format!(
+            "model_list: []\ngeneral_settings: {{master_key: {key}, max_request_size_mb: 5}}\n"
+        ))
+    };
+    let literal = master("sk-1234");
+    assert!(
+        !literal.config.contains("sk-1234") && literal.config.contains("hash: \"sha256:"),
+        "{}",
+        literal.config
+    );
+    assert_eq!(config(&literal).keys[0].name, "master");
+    assert_eq!(config(&literal).limits.body.get(), 5 * 1_024 * 1_024);
+    let named = master("os.environ/LITELLM_MASTER_KEY");
+    assert!(
+        named.config.contains("hash: ${LITELLM_MASTER_KEY_HASH}"),
+        "{}",
+        named.config
+    );
+    let (kind, text) = finding(&named, "master_key");
+    assert!(
+        kind == Kind::Step && text.contains("grapevine key hash"),
+        "{text}"
+    );
+    assert_eq!(config(&named).keys.len(), 1);
+}
+
+#[test]
+fn router_settings_go_before_litellm_settings() {
+    let imported = imported(
+        "model_list: [{model_name: a, litellm_params: {model: openai/a}}]\n\
+         litellm_settings: {num_retries: 9, json_logs: true}\nrouter_settings: {num_retries: 1}\n",
+    );
+    assert_eq!(config(&imported).upstreams[0].attempts_max, 2);
+    assert_eq!(
+        finding(&imported, "litellm_settings.num_retries").0,
+        Kind::Note
+    );
+    assert!(imported.config.contains("log: {format: json}"));
+}
+
+#[test]
+fn every_key_that_nobody_knows_is_told_with_its_line() {
+    let imported = imported(
+        "model_list:\n- model_name: a\n  shiny: 1\n  litellm_params: {model: openai/a, new_param: 2}\n\
+         \x20 model_info: {id: i, colour: red}\nrouter_settings: {quantum: 1}\nlitellm_settings: {q: 1}\n\
+         general_settings: {r: 1}\nsparkles: {s: 1}\nenvironment_variables: {SECRET: hunter2}\ninclude: [b.yaml]\n",
+    );
+    for (key, line) in [
+        ("shiny", 3),
+        ("new_param", 4),
+        ("colour", 5),
+        ("quantum", 6),
+        ("litellm_settings.q", 7),
+        ("general_settings.r", 8),
+        ("sparkles", 9),
+    ] {
+        let found = imported
+            .findings
+            .iter()
+            .find(|finding| finding.key.ends_with(key));
+        assert_eq!(
+            found.map(|finding| (finding.line, finding.kind)),
+            Some((line, Kind::Lost)),
+            "{key}"
+        );
+    }
+    assert_eq!(
+        finding(&imported, "environment_variables.SECRET").0,
+        Kind::Step
+    );
+    assert_eq!(finding(&imported, "include").0, Kind::Step);
+    assert!(!imported.config.contains("hunter2"), "{}", imported.config);
+}

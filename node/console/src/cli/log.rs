@@ -1,0 +1,65 @@
+//! `grapevine log`: what a running node logs, shown and changed.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::admin_port::{ADMIN, AdminPort, AskError};
+use super::fail;
+use grapevine_base::loopback;
+use grapevine_config::Environment;
+
+/// Which node, and what it shall log.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// error, warn, info, debug, trace, off, or a filter such as info,grapevine_mesh=debug; without
+    /// it the level in use is shown. Holds until the node ends or log.level changes in its file
+    #[arg(value_name = "LEVEL")]
+    level: Option<String>,
+    /// The node's admin address
+    #[arg(long, value_name = "URL", default_value = ADMIN)]
+    admin: String,
+    /// The token in its admin.token; also GRAPEVINE_ADMIN_TOKEN
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    level: Option<String>,
+}
+
+/// Shows or sets the level.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn run(
+    args: &LogArgs,
+    environment: &Environment,
+    out: &mut impl Write,
+) -> io::Result<ExitCode> {
+    let port = AdminPort::new("--admin", &args.admin, args.token.as_deref(), environment);
+    let asked = match &args.level {
+        Some(level) => port.put("/log", &json!({ "level": level })),
+        None => port.get("/log", &[]),
+    };
+    let told = asked.and_then(|bytes| {
+        let answer: Answer = port.read(&bytes)?;
+        Ok::<_, AskError>((bytes, answer))
+    });
+    match told {
+        Ok((bytes, _)) if args.json => {
+            out.write_all(&bytes)?;
+            writeln!(out)?;
+        }
+        Ok((_, answer)) => writeln!(out, "{}", answer.level.as_deref().unwrap_or("none"))?,
+        Err(error) => return Ok(fail(&loopback::causes(&error))),
+    }
+    Ok(ExitCode::SUCCESS)
+}

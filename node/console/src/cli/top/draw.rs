@@ -1,0 +1,212 @@
+//! How it looks.
+
+use std::time::{Duration, Instant};
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Clear, Paragraph};
+
+use super::grid::{Column, Row, cut, lines};
+use super::rows::{NODES, Palette, REQUESTS, UPSTREAMS, node_rows, request_rows, upstream_rows};
+use super::state::{Top, View};
+use grapevine_base::table::{number as short, printable};
+
+/// From this age on, what is shown is marked as old.
+const OLD: Duration = Duration::from_secs(3);
+
+/// The keys, the most needed first.
+const KEYS: &str = "q quit  Tab/1-4 view  / filter  p pause  \u{2191}\u{2193} scroll  ? help";
+
+/// What `?` shows.
+const HELP: [&str; 14] = [
+    "1, 2, 3, 4   all, nodes, upstreams, requests; Tab goes on",
+    "/            show lines that hold a text; Enter keeps it, Esc drops it",
+    "p            leave the screen as it is, until p again",
+    "up, down     scroll; also j and k, Page Up and Page Down, Home",
+    "q            end; also Esc and Ctrl-C",
+    "",
+    "state        ready, joining, draining; silent: no answer for half a second;",
+    "             down: no link; dead: membership has given it up",
+    "rtt ms       round trip from the node that is asked",
+    "sent/s       attempts per second that the node that is asked sent there",
+    "ttft ms      time to first byte, as the upstream's owner measures it",
+    "way          entry node > owner/upstream, or node/upstream at home",
+    "why          why it was chosen, or why it did not end well",
+    "tries        attempts of the request; `failed before` names those that failed",
+];
+
+/// Draws all of it.
+pub(super) fn draw(frame: &mut Frame<'_>, top: &Top, now: Instant) {
+    let palette = Palette(top.in_colour);
+    let rows = [
+        Constraint::Length(1),
+        Constraint::Min(0),
+        Constraint::Length(1),
+    ];
+    let [head, body, foot] = Layout::vertical(rows).areas(frame.area());
+    frame.render_widget(Paragraph::new(title(top, palette, now, head.width)), head);
+    frame.render_widget(Paragraph::new(bottom(top, palette)), foot);
+    if top.shows_help {
+        let mut text: Vec<Line<'_>> = HELP.iter().map(|line| Line::raw(*line)).collect();
+        let asked = format!("asked        {}, every second", printable(&top.url));
+        text.extend([Line::raw(""), Line::raw(asked)]);
+        frame.render_widget(Clear, body);
+        frame.render_widget(Paragraph::new(text), body);
+        return;
+    }
+    let width = usize::from(body.width);
+    let nodes = || {
+        table(
+            top,
+            "nodes",
+            &NODES,
+            node_rows(top, palette),
+            (width, palette),
+        )
+    };
+    let upstreams = || {
+        table(
+            top,
+            "upstreams",
+            &UPSTREAMS,
+            upstream_rows(top, palette),
+            (width, palette),
+        )
+    };
+    let requests = || {
+        table(
+            top,
+            "requests",
+            &REQUESTS,
+            request_rows(top, palette),
+            (width, palette),
+        )
+    };
+    match top.view {
+        View::All => draw_all(frame, body, [nodes(), upstreams(), requests()], palette),
+        View::Nodes => draw_part(frame, body, &nodes(), top.scroll, palette),
+        View::Upstreams => draw_part(frame, body, &upstreams(), top.scroll, palette),
+        View::Requests => draw_part(frame, body, &requests(), top.scroll, palette),
+    }
+}
+
+/// One under another: nodes and upstreams get a third each at most, requests what is left.
+fn draw_all(frame: &mut Frame<'_>, body: Rect, parts: [Vec<Line<'static>>; 3], palette: Palette) {
+    let third = body.height / 3;
+    let height = |part: &Vec<Line<'_>>| u16::try_from(part.len()).unwrap_or(u16::MAX);
+    let [nodes, upstreams] = [&parts[0], &parts[1]].map(|part| height(part).min(third.max(3)));
+    let blank = Constraint::Length(1);
+    let rows = [
+        Constraint::Length(nodes),
+        blank,
+        Constraint::Length(upstreams),
+        blank,
+        Constraint::Min(0),
+    ];
+    let [nodes, _, upstreams, _, requests] = Layout::vertical(rows).areas(body);
+    for (area, part) in [nodes, upstreams, requests].into_iter().zip(&parts) {
+        draw_part(frame, area, part, 0, palette);
+    }
+}
+
+/// The heading, the lines from `scroll` on, and how many there are below.
+fn draw_part(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    part: &[Line<'static>],
+    scroll: usize,
+    palette: Palette,
+) {
+    let Some((heading, lines)) = part.split_first() else {
+        return;
+    };
+    let room = usize::from(area.height).saturating_sub(1);
+    let scroll = scroll.min(lines.len().saturating_sub(room));
+    let below = lines.len().saturating_sub(scroll + room);
+    let mut shown = vec![heading.clone()];
+    shown.extend(lines.iter().skip(scroll).take(room).cloned());
+    if below > 0 && room > 0 {
+        shown.pop();
+        shown.push(Line::styled(
+            format!("... {} more", below + 1),
+            palette.quiet(),
+        ));
+    }
+    frame.render_widget(Paragraph::new(shown), area);
+}
+
+fn table(
+    top: &Top,
+    name: &str,
+    columns: &[Column],
+    rows: Vec<Row>,
+    (width, palette): (usize, Palette),
+) -> Vec<Line<'static>> {
+    let all = rows.len();
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .filter(|row| top.shows(&row.cells))
+        .collect();
+    let mut table = lines(columns, &rows, width, palette.heading());
+    if rows.is_empty() {
+        let text = match all {
+            0 => format!("no {name} yet"),
+            all => format!("none of {all} {name} holds the filter"),
+        };
+        table.push(Line::styled(text, palette.quiet()));
+    }
+    table
+}
+
+fn title(top: &Top, palette: Palette, now: Instant, width: u16) -> Line<'static> {
+    let mesh = &top.page.mesh;
+    let live = mesh.nodes.iter().filter(|node| node.live).count();
+    let upstreams = || mesh.nodes.iter().flat_map(|node| &node.upstreams);
+    let usable = mesh.nodes.iter().filter(|node| node.live);
+    let healthy = usable
+        .flat_map(|node| &node.upstreams)
+        .filter(|upstream| upstream.state == "healthy")
+        .count();
+    let rates = top.rates.as_ref().map_or("- req/s".to_owned(), |rates| {
+        format!(
+            "{} req/s, {}/s failed",
+            short(Some(rates.requests)),
+            short(Some(rates.failed))
+        )
+    });
+    let text = format!(
+        "as {} sees it: {live}/{} nodes live, {healthy}/{} upstreams healthy, {rates}",
+        printable(&mesh.own),
+        mesh.nodes.len(),
+        upstreams().count(),
+    );
+    let age = top.age(now);
+    let state = match &top.silence {
+        Some(cause) => Some(format!(
+            "NO ANSWER for {} s: {}",
+            age.as_secs(),
+            printable(cause)
+        )),
+        None if top.is_paused => Some("PAUSED".to_owned()),
+        None if age > OLD => Some(format!("{} s old", age.as_secs())),
+        None => None,
+    };
+    match state {
+        // What is wrong goes first, since the end of a line may be cut.
+        Some(state) => Line::from(vec![
+            Span::styled(cut(&state, usize::from(width)), palette.bad()),
+            Span::raw(format!("  {text}")),
+        ]),
+        None => Line::raw(text),
+    }
+}
+
+fn bottom(top: &Top, palette: Palette) -> Line<'static> {
+    let filter = match (top.is_typing, top.filter.as_str()) {
+        (true, filter) => format!("/{filter}_  Enter keeps it, Esc drops it"),
+        (false, "") => return Line::styled(KEYS, palette.quiet()),
+        (false, filter) => format!("filter: {filter}  Esc drops it  {KEYS}"),
+    };
+    Line::styled(printable(&filter), palette.warning())
+}

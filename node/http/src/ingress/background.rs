@@ -1,0 +1,349 @@
+//! What is handed to background work: tasks, files, batches, workflows, and responses that are made later.
+//!
+//! The door does here what it does for every request (keys, limits, residency, records); what the path means
+//! is known to whoever is behind [`ServeTasks`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::pace::BodyPace;
+use http::request::Parts;
+use http::{Method, Request};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::outgoing::{BrokenOff, ReplyBody};
+use super::polls::Polls;
+use super::problem::Problem;
+use super::reply::{self, Reply};
+use super::track::Track;
+use grapevine_base::bodies::Charge;
+use grapevine_base::exchange::{AnswerBody, Guest, GuestBody, GuestGone, ServeTasks};
+use grapevine_base::headers;
+
+/// Where background work is asked for, each with everything below it.
+const PREFIXES: [&str; 4] = ["/v1/tasks", "/v1/files", "/v1/batches", "/v1/workflows"];
+
+/// Where workers out of process wait for tasks.
+const POLL: &str = "/v1/tasks/lease";
+
+/// Where responses are made, and asked for by name below it.
+const RESPONSES: &str = "/v1/responses";
+
+/// Answers what is asked about background work, where the node takes any.
+#[derive(Clone, Default)]
+pub struct Background {
+    serve: Option<Arc<dyn ServeTasks>>,
+    polls: Polls,
+}
+
+impl Background {
+    /// Asks `serve`.
+    pub fn through(serve: Arc<dyn ServeTasks>) -> Self {
+        Self {
+            serve: Some(serve),
+            polls: Polls::default(),
+        }
+    }
+
+    /// Whether a request for `path` is handed over, whatever its body says.
+    pub(super) fn takes(&self, path: &str) -> bool {
+        if PREFIXES.iter().any(|prefix| is_at(path, prefix)) {
+            return true;
+        }
+        let name = path.strip_prefix(RESPONSES);
+        let name = name.and_then(|rest| rest.strip_prefix('/')?.split('/').next());
+        match (name, &self.serve) {
+            (Some(name), Some(serve)) => serve.is_response(name),
+            _ => false,
+        }
+    }
+
+    pub(super) async fn answer(
+        &self,
+        guest: Guest,
+        request: Request<GuestBody>,
+        track: Track,
+        polls_max: u32,
+    ) -> Reply {
+        // Held until the answer is made: it is short then.
+        let mut _place = None;
+        if is_poll(request.method(), request.uri().path()) {
+            _place = self.polls.enter(&guest, polls_max);
+            if _place.is_none() {
+                return reply::problem(track, &Problem::polls_full(polls_max));
+            }
+        }
+        match &self.serve {
+            Some(serve) => reply::handed(track, serve.serve(guest, request).await),
+            None => reply::problem(track, &Problem::no_background()),
+        }
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Background")
+            .field(&self.serve.is_some())
+            .finish()
+    }
+}
+
+/// Whether a key that is for services alone may ask there.
+pub(super) fn is_for_workers(path: &str) -> bool {
+    is_at(path, PREFIXES[0])
+}
+
+/// Whether it may wait for a task to come.
+pub(super) fn is_poll(method: &Method, path: &str) -> bool {
+    *method == Method::POST && path == POLL
+}
+
+/// Whether a response is asked for, which may be made in the background.
+pub(super) fn is_responses(method: &Method, path: &str) -> bool {
+    *method == Method::POST && path == RESPONSES
+}
+
+fn is_at(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A request whose body is here.
+pub(super) fn whole(head: Parts, body: Bytes) -> Request<GuestBody> {
+    let body = Full::new(body).map_err(|never| match never {});
+    cleaned(head, body.boxed_unsync())
+}
+
+/// A request whose body comes with pauses of at most `pause_max`, and no slower than every body has to. Its
+/// pieces are charged as `charge` is.
+pub(super) fn flowing(
+    head: Parts,
+    body: Incoming,
+    pause_max: Duration,
+    charge: Charge,
+) -> Request<GuestBody> {
+    let body = Paced::new(body, pause_max, charge);
+    cleaned(head, body.boxed_unsync())
+}
+
+fn cleaned(mut head: Parts, body: GuestBody) -> Request<GuestBody> {
+    headers::clean_request(&mut head.headers);
+    Request::from_parts(head, body)
+}
+
+/// A client's body that may neither pause for too long nor trickle. The timer belongs to the runtime that
+/// reads it. Each piece is charged until whoever took it has dropped it.
+struct Paced<B> {
+    body: B,
+    /// Whose bytes they are; nothing is on it.
+    charge: Charge,
+    pace: BodyPace,
+    /// Since when somebody waits, and until when; `None` while nobody does.
+    wait: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl<B> Paced<B> {
+    fn new(body: B, pause_max: Duration, charge: Charge) -> Self {
+        Self {
+            body,
+            charge,
+            pace: BodyPace::new(pause_max),
+            wait: None,
+        }
+    }
+
+    fn charged(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, GuestGone> {
+        match frame.into_data() {
+            Err(trailers) => Ok(trailers),
+            Ok(data) => {
+                let mut charge = self.charge.beside();
+                charge.add(data.len()).map_err(GuestGone::NoRoom)?;
+                Ok(Frame::data(charge.on(data)))
+            }
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
+    type Data = Bytes;
+    type Error = GuestGone;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, GuestGone>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            let waited = self.wait.take().map(|(since, _)| since.elapsed());
+            if let Some(Ok(frame)) = &frame {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.pace.took(length, waited.unwrap_or_default());
+            }
+            return Poll::Ready(frame.map(|frame| match frame {
+                Ok(frame) => self.charged(frame),
+                Err(_) => Err(GuestGone::BrokenOff),
+            }));
+        }
+        let patience = self.pace.patience();
+        let (_, timer) = self
+            .wait
+            .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(patience))));
+        timer
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err(GuestGone::Paused)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body as background work gives it, and the record that ends with it.
+#[derive(Debug)]
+pub(super) struct Handed {
+    body: AnswerBody,
+    /// Bytes still to come, where the head says so: nobody asks for more after the last of them.
+    left: Option<u64>,
+    track: Track,
+}
+
+impl Handed {
+    pub(super) fn body(body: AnswerBody, left: Option<u64>, mut track: Track) -> ReplyBody {
+        if body.is_end_stream() || left == Some(0) {
+            track.finish_answer();
+            return ReplyBody::empty();
+        }
+        ReplyBody::Handed(Box::new(Self { body, left, track }))
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let frame = match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => frame,
+        };
+        Poll::Ready(match frame {
+            None => {
+                self.track.finish_answer();
+                None
+            }
+            Some(Err(failure)) => {
+                let word = failure.outcome.as_str();
+                self.track.finish_broken(failure, word);
+                Some(Err(BrokenOff))
+            }
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.left = self.left.map(|left| left.saturating_sub(length));
+                if self.left == Some(0) || self.body.is_end_stream() {
+                    self.track.finish_answer();
+                }
+                Some(Ok(frame))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::StreamBody;
+
+    use grapevine_core::share::Over;
+
+    use super::*;
+    use grapevine_base::bodies::{BodyBudget, BodySender};
+    use grapevine_base::exchange::OwnAnswer;
+
+    struct Named;
+
+    #[async_trait::async_trait]
+    impl ServeTasks for Named {
+        fn is_response(&self, name: &str) -> bool {
+            name == "ours"
+        }
+
+        async fn serve(&self, _: Guest, _: Request<GuestBody>) -> OwnAnswer {
+            unreachable!("nothing is asked here")
+        }
+    }
+
+    #[test]
+    fn paths_of_background_work_are_told_from_others() {
+        let background = Background::through(Arc::new(Named));
+        for path in [
+            "/v1/tasks",
+            "/v1/files/file-1/content",
+            "/v1/batches/",
+            "/v1/responses/ours",
+            "/v1/responses/ours/cancel",
+        ] {
+            assert!(background.takes(path), "{path}");
+        }
+        for path in [
+            "/v1/tasksx",
+            "/v1/chat/completions",
+            "/v1/responses",
+            "/v1/responses/theirs",
+        ] {
+            assert!(!background.takes(path), "{path}");
+        }
+        assert!(Background::default().takes("/v1/files"));
+        assert!(!Background::default().takes("/v1/responses/ours"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_of_a_byte_a_second_is_given_up_after_its_first_pause() {
+        let trickle = stream::repeat(()).then(|()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"x")))
+        });
+        let pause_max = Duration::from_secs(10);
+        let charge = BodyBudget::new(1_000).account(BodySender::Key("app"));
+        let body = Paced::new(StreamBody::new(Box::pin(trickle)), pause_max, charge);
+        let began = Instant::now();
+        let ended = body.collect().await.map(|_| ());
+        assert_eq!(ended, Err(GuestGone::Paused));
+        assert!(began.elapsed() <= pause_max + Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn pieces_are_charged_for_as_long_as_they_are_held() {
+        let budget = BodyBudget::new(1_000);
+        let pieces = stream::repeat_with(|| {
+            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![b'x'; 200])))
+        });
+        let account = || budget.account(BodySender::Key("app"));
+        let mut taken = Paced::new(
+            StreamBody::new(pieces.clone().take(20)),
+            Duration::from_secs(10),
+            account(),
+        );
+        while let Some(piece) = taken.frame().await {
+            piece.expect("each is dropped before the next comes");
+        }
+        let kept = Paced::new(
+            StreamBody::new(pieces.take(20)),
+            Duration::from_secs(10),
+            account(),
+        );
+        let ended = kept.collect().await.map(|_| ());
+        assert_eq!(ended, Err(GuestGone::NoRoom(Over::Share)));
+        assert_eq!(budget.held(), 0);
+    }
+}

@@ -1,0 +1,259 @@
+//! Who asks, what for beside the body, and whether the request may come in at all.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use grapevine_core::forwarding::{self, Scope};
+use grapevine_core::ids::RegionName;
+use grapevine_core::route::session;
+use http::Method;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+
+use super::Settings;
+use super::problem::Problem;
+use grapevine_base::entropy;
+use grapevine_base::exchange::RequestId;
+use grapevine_base::headers;
+
+/// The longest request id that is taken from a client.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Regions that one request may list.
+const REGIONS_MAX: usize = 64;
+
+/// The longest time limit that a client may ask for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
+/// The longest name of a conversation.
+const SESSION_MAX: usize = 256;
+
+const PREFER_REGION: &str = "x-grapevine-prefer-region";
+const ALLOW_REGIONS: &str = "x-grapevine-allow-regions";
+const TIMEOUT: &str = "x-grapevine-timeout-ms";
+const SESSION: &str = "x-grapevine-session-id";
+const DRY_RUN: &str = "x-grapevine-dry-run";
+
+/// What a client asks for with headers of our own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wishes {
+    pub(super) prefer_region: Option<RegionName>,
+    /// Empty allows all.
+    pub(super) allow_regions: Vec<RegionName>,
+    /// `None` leaves the node's own deadline.
+    pub(super) timeout: Option<Duration>,
+    /// Equal for requests of the same conversation.
+    pub(super) session: Option<u64>,
+    /// Show the plan and call nothing.
+    pub(super) dry_run: bool,
+    /// The client's own SDK is retrying already.
+    pub(super) is_retrying: bool,
+}
+
+thread_local! {
+    static RNG: RefCell<ChaCha8Rng> = RefCell::new(entropy::generator());
+}
+
+/// Lends this thread's generator.
+pub(super) fn with_rng<T>(draw: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
+    RNG.with_borrow_mut(draw)
+}
+
+/// The client's own name for the request where it can be used, else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers
+        .get(headers::REQUEST_ID)
+        .map(|value| value.as_bytes());
+    let usable = given.filter(|id| {
+        (1..=REQUEST_ID_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+    });
+    match usable.and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) => id.into(),
+        None => new_id(),
+    }
+}
+
+/// An id that no other request has.
+pub(super) fn new_id() -> RequestId {
+    with_rng(|rng| format!("req_{:016x}{:08x}", rng.next_u64(), rng.next_u32())).into()
+}
+
+/// Whether a request may be sent to an upstream, and what kind of a path it has.
+///
+/// # Errors
+/// The error for a path or a method that is not forwarded.
+pub(super) fn permit(
+    settings: &Settings,
+    method: &Method,
+    path: &PathAndQuery,
+) -> Result<Scope, Problem> {
+    let permitted = settings
+        .forwarding
+        .permit(method.as_str(), path.path(), path.query());
+    permitted.map_err(|refusal| Problem::not_forwarded(path.path(), &refusal))
+}
+
+/// Whether a path that this node answers itself is written in the one way that all read alike.
+///
+/// # Errors
+/// What is not.
+pub(super) fn check_form(path: &PathAndQuery) -> Result<(), Problem> {
+    let checked = forwarding::check_form(path.path(), path.query());
+    checked.map_err(|refusal| Problem::not_forwarded(path.path(), &refusal))
+}
+
+/// Whether the body comes as it is: what is coded could not be looked into here, and an upstream would.
+///
+/// # Errors
+/// When it is coded, or how it is transferred is said in an unusual way.
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is =
+        |value: &HeaderValue, word: &str| value.as_bytes().eq_ignore_ascii_case(word.as_bytes());
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.any(|value| !is(value, "identity")) {
+        return Err(Problem::coded_body());
+    }
+    let mut transfers = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_plain = transfers.next().is_none_or(|value| is(value, "chunked"));
+    if !is_plain || transfers.next().is_some() {
+        let message =
+            "the body must be sent with Content-Length, or with Transfer-Encoding: chunked alone";
+        return Err(Problem::invalid(None, message));
+    }
+    Ok(())
+}
+
+/// What the client asks for with headers of our own.
+///
+/// # Errors
+/// When a value cannot be understood: what a client asked for and did not get must not pass silently.
+pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Problem> {
+    let mut wishes = Wishes {
+        is_retrying: headers
+            .get("x-stainless-retry-count")
+            .is_some_and(|count| count.as_bytes() != b"0"),
+        ..Wishes::default()
+    };
+    if !headers
+        .keys()
+        .any(|name| name.as_str().starts_with(headers::OWN_PREFIX))
+    {
+        return Ok(wishes);
+    }
+    if let Some(value) = text(headers, PREFER_REGION)? {
+        wishes.prefer_region = Some(region(PREFER_REGION, value)?);
+    }
+    if let Some(value) = text(headers, ALLOW_REGIONS)? {
+        let regions = value
+            .split(',')
+            .map(|name| region(ALLOW_REGIONS, name.trim()));
+        wishes.allow_regions = regions.take(REGIONS_MAX).collect::<Result<_, _>>()?;
+    }
+    if let Some(value) = text(headers, TIMEOUT)? {
+        let milliseconds = value.parse().ok().filter(|count| *count > 0);
+        let Some(milliseconds) = milliseconds else {
+            return Err(bad(
+                TIMEOUT,
+                "must be a whole number of milliseconds above 0",
+            ));
+        };
+        wishes.timeout = Some(Duration::from_millis(milliseconds).min(TIMEOUT_MAX));
+    }
+    if let Some(value) = text(headers, SESSION)? {
+        if value.is_empty() || value.len() > SESSION_MAX {
+            return Err(bad(SESSION, "must be 1 to 256 characters"));
+        }
+        wishes.session = Some(session(value.as_bytes()));
+    }
+    wishes.dry_run = match text(headers, DRY_RUN)? {
+        None | Some("0" | "false") => false,
+        Some("1" | "true") => true,
+        Some(_) => return Err(bad(DRY_RUN, "must be 'true' or 'false'")),
+    };
+    Ok(wishes)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(bad(name, "must be sent once"));
+    }
+    match value.to_str() {
+        Ok(text) => Ok(Some(text.trim())),
+        Err(_) => Err(bad(name, "must be visible ASCII characters")),
+    }
+}
+
+fn region(header: &'static str, name: &str) -> Result<RegionName, Problem> {
+    RegionName::new(name).map_err(|error| bad(header, format_args!("'{name}' {error}")))
+}
+
+fn bad(header: &'static str, what: impl std::fmt::Display) -> Problem {
+    Problem::invalid(Some(header), format!("header {header}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wished(name: &'static str, value: &'static str) -> Result<Wishes, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().expect("a valid value"));
+        wishes(&headers)
+    }
+
+    #[test]
+    fn bad_wishes_are_refused_by_name() {
+        for (name, value) in [
+            (PREFER_REGION, "two words"),
+            (ALLOW_REGIONS, "sgp,,jpn"),
+            (TIMEOUT, "-1"),
+            (TIMEOUT, "0"),
+            (TIMEOUT, "1s"),
+            (SESSION, ""),
+            (DRY_RUN, "perhaps"),
+        ] {
+            let problem = wished(name, value).expect_err(value);
+            assert_eq!((problem.status.as_u16(), problem.param), (400, Some(name)));
+        }
+    }
+
+    #[test]
+    fn wish_that_comes_twice_is_refused() {
+        for name in [PREFER_REGION, ALLOW_REGIONS, TIMEOUT, SESSION, DRY_RUN] {
+            let mut headers = HeaderMap::new();
+            headers.append(name, "1".parse().expect("a valid value"));
+            assert!(wishes(&headers).is_ok(), "{name}");
+            headers.append(name, "0".parse().expect("a valid value"));
+            assert_eq!(wishes(&headers).expect_err(name).param, Some(name));
+        }
+    }
+
+    #[test]
+    fn good_wishes_are_taken() {
+        let regions = wished(ALLOW_REGIONS, "sgp, jpn")
+            .expect("valid")
+            .allow_regions;
+        assert_eq!(regions.len(), 2);
+        let timeout = wished(TIMEOUT, "99999999").expect("valid").timeout;
+        assert_eq!(timeout, Some(TIMEOUT_MAX));
+        assert!(wished(DRY_RUN, "true").expect("valid").dry_run);
+    }
+
+    #[test]
+    fn usable_request_id_is_kept_and_another_replaced() {
+        let id = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(headers::REQUEST_ID, value.parse().expect("a valid value"));
+            request_id(&headers)
+        };
+        assert_eq!(&*id("mine-1"), "mine-1");
+        assert!(id("two words").starts_with("req_"));
+        assert_ne!(id(""), id(""));
+    }
+}

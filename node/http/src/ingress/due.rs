@@ -1,0 +1,42 @@
+//! What an attempt waits for, and until when.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use grapevine_core::outcome::Outcome;
+use grapevine_core::route::Choice;
+use grapevine_core::view::Way;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use grapevine_base::exchange::{Answer, Failure};
+
+fn deadline_passed() -> Failure {
+    Failure::new(Outcome::DeadlinePassed, "the request's time limit passed")
+}
+
+/// What `calling` a peer gives, at the latest at the `deadline`.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    calling: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let passed = |_| Err(deadline_passed());
+    tokio::time::timeout_at(deadline, calling)
+        .await
+        .unwrap_or_else(passed)
+}
+
+/// Waits for the first frame of the body: only when it is here the answer is one. An own upstream's
+/// body keeps the deadline itself.
+pub(super) async fn first_frame(
+    choice: &Choice,
+    answer: &mut Answer,
+    deadline: Instant,
+) -> Result<Option<Frame<Bytes>>, Failure> {
+    let framed = async { answer.body.frame().await.transpose() };
+    match choice.candidate.upstream.way {
+        Way::Local => framed.await,
+        Way::Peer => within(deadline, framed).await,
+    }
+}

@@ -1,0 +1,209 @@
+//! Where a request would go and why, for a client's dry run and for the operator's question about a client.
+//!
+//! Both are answered by the same plan as a real request, and call nobody. A plan draws lots where its
+//! strategy does: the next one may differ in that.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use grapevine_core::Instant;
+use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::residency::Origin;
+use grapevine_core::route::{self, Ask, Cost, Plan, PlanError};
+use grapevine_core::view::{Candidate, View, Way};
+use serde_json::{Value, json};
+
+use super::problem::{Problem, Shape};
+use super::visitor::{Visitor, Whereabouts};
+use super::{Settings, door};
+use grapevine_base::driver::Desk;
+use grapevine_observe::milliseconds;
+
+/// A request as an operator supposes it.
+#[derive(Clone, Debug, Default)]
+pub struct Supposed {
+    /// Where its client is.
+    pub whereabouts: Whereabouts,
+    /// The model it asks for; `None` is a request without one.
+    pub model: Option<ModelName>,
+    /// The name of the client's key.
+    pub key: Option<String>,
+    /// The id of its conversation.
+    pub session: Option<String>,
+    /// The region that the client prefers.
+    pub prefer_region: Option<RegionName>,
+    /// The regions that the client allows; empty is all.
+    pub allow_regions: Vec<RegionName>,
+}
+
+/// The supposed request's key is none of the configuration's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// What was asked for.
+    asked: String,
+    /// The names there are.
+    known: Vec<Arc<str>>,
+}
+
+impl std::error::Error for UnknownKey {}
+
+impl fmt::Display for UnknownKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, known } = self;
+        match known.as_slice() {
+            [] => write!(formatter, "no key is called '{asked}': none is configured"),
+            known => write!(
+                formatter,
+                "no key is called '{asked}'; there are: {}",
+                known.join(", ")
+            ),
+        }
+    }
+}
+
+/// Explains supposed requests by the settings and the view in force.
+#[derive(Clone, Debug)]
+pub struct Explainer {
+    /// The door's settings.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// The way to core.
+    pub desk: Desk,
+}
+
+impl Explainer {
+    /// The plan for `supposed` as JSON. Where there is none it holds `error`, in OpenAI's shape, and all
+    /// candidates as left out.
+    ///
+    /// # Errors
+    /// When there is no key of that name.
+    pub fn explain(&self, supposed: &Supposed) -> Result<Value, UnknownKey> {
+        let settings = self.settings.load_full();
+        let unknown = || UnknownKey {
+            asked: supposed.key.clone().unwrap_or_default(),
+            known: settings.keys.names(),
+        };
+        let named = supposed.key.as_deref();
+        let key = named
+            .map(|name| settings.keys.named(name).ok_or_else(unknown))
+            .transpose()?;
+        let model = supposed.model.as_ref();
+        let key_name = key.map(|key| Arc::clone(&key.name));
+        let peers = &self.desk.view().mesh_rules;
+        let visitor = Visitor::new(&settings, peers, supposed.whereabouts, key_name, model);
+        let session = supposed.session.as_deref().map(str::as_bytes);
+        let ask = Ask {
+            model,
+            strategy: settings.strategy,
+            session: session.map(route::session),
+            client_place: visitor.place,
+            home_regions: &visitor.homes,
+            prefer_region: supposed.prefer_region.as_ref(),
+            allow_regions: &supposed.allow_regions,
+            fence: visitor.permitted.regions(),
+            attempts_max: settings.failover.attempts_max,
+        };
+        let (mut shown, problem) = explain(&self.desk, &ask, &visitor);
+        let not_allowed = key.and_then(|key| key.refusal(model));
+        if let Some(problem) = not_allowed.or(problem) {
+            shown["error"] = problem.to_json(Shape::OpenAi, "")["error"].take();
+            shown["error"]["status"] = problem.status.as_u16().into();
+        }
+        Ok(shown)
+    }
+}
+
+/// The plan for `ask` as JSON, and the answer in its place where there is none.
+pub(super) fn explain(desk: &Desk, ask: &Ask<'_>, visitor: &Visitor) -> (Value, Option<Problem>) {
+    let (view, now) = (desk.view(), desk.now());
+    let planned = door::with_rng(|rng| route::plan(&view, ask, now, rng));
+    let shown = shown(&view, ask, planned.as_ref(), visitor, now);
+    let refused = planned.err();
+    let problem = refused.map(|error| Problem::no_plan(ask.model, error, visitor.fence()));
+    (shown, problem)
+}
+
+fn shown(
+    view: &View,
+    ask: &Ask<'_>,
+    planned: Result<&Plan, &PlanError>,
+    visitor: &Visitor,
+    now: Instant,
+) -> Value {
+    let choices = planned.map_or(&[][..], |plan| &plan.choices);
+    let absent = route::left_out(view, ask, choices, now);
+    let chosen = choices
+        .iter()
+        .map(|one| candidate(&one.candidate, &one.cost, one.reason.as_str(), ask, now));
+    let left_out = absent
+        .iter()
+        .map(|one| candidate(&one.candidate, &one.cost, one.absence.as_str(), ask, now));
+    let names = |regions: &[RegionName]| -> Vec<String> {
+        regions.iter().map(ToString::to_string).collect()
+    };
+    json!({
+        "object": "grapevine.plan",
+        "node": view.node.as_str(),
+        "region": view.region.as_str(),
+        "model": ask.model.map(ModelName::as_str),
+        "strategy": ask.strategy.as_str(),
+        "last_resort": planned.is_ok_and(|plan| plan.last_resort),
+        "client": {
+            "area": area(visitor.caller.client),
+            "location": ask.client_place.map(|place| {
+                json!({"lat": place.latitude(), "lon": place.longitude()})
+            }),
+            "home_regions": names(ask.home_regions),
+            "key": visitor.caller.key.as_deref(),
+            "session": ask.session.is_some(),
+            "prefer_region": ask.prefer_region.map(RegionName::as_str),
+            "allow_regions": names(ask.allow_regions),
+        },
+        "residency": visitor.residency(),
+        "choices": chosen.collect::<Vec<_>>(),
+        "left_out": left_out.collect::<Vec<_>>(),
+    })
+}
+
+/// The country or the continent; nothing where neither is known.
+fn area(client: Origin) -> Option<String> {
+    match client {
+        Origin::Unknown => None,
+        Origin::Continent(continent) => Some(continent.to_string()),
+        Origin::Country(country) => Some(country.to_string()),
+    }
+}
+
+fn candidate(
+    candidate: &Candidate,
+    cost: &Cost,
+    reason: &'static str,
+    ask: &Ask<'_>,
+    now: Instant,
+) -> Value {
+    let upstream = &candidate.upstream;
+    let places = ask.client_place.zip(upstream.place);
+    json!({
+        "node": upstream.node.as_str(),
+        "region": upstream.region.as_str(),
+        "upstream": upstream.name.as_str(),
+        "hops": if upstream.way == Way::Local { 0 } else { 1 },
+        "reason": reason,
+        "state": upstream.standing.as_str(),
+        "state_reason": upstream.standing.reason().map(|reason| reason.as_str()),
+        "usable": upstream.is_usable(now),
+        "hot": upstream.is_hot(now),
+        "tier": upstream.tier.0,
+        "in_flight": upstream.in_flight(),
+        "in_flight_max": upstream.in_flight_max,
+        "distance_km": places.map(|(client, place)| client.distance_km(place).round()),
+        "ttft_measured": candidate.measured,
+        "cost_ms": {
+            "rtt": milliseconds(cost.rtt),
+            "ttft": milliseconds(cost.ttft),
+            "load": milliseconds(cost.load),
+            "staleness": milliseconds(cost.staleness),
+            "total": milliseconds(cost.total()),
+        },
+    })
+}

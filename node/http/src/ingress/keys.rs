@@ -1,0 +1,194 @@
+//! Client keys: known by their hashes only, compared in constant time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use grapevine_core::ids::{ModelName, ServiceKey};
+use http::header::{self, HeaderMap};
+
+use super::problem::Problem;
+use grapevine_base::headers;
+use grapevine_config::hash::KeyHash;
+
+/// A longer key is nobody's: hashing a head full of it would cost more than the request.
+const KEY_BYTES_MAX: usize = 4_096;
+
+/// A client's key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// What records call its holder.
+    pub name: Arc<str>,
+    /// All that is known of the key itself.
+    pub hash: KeyHash,
+    /// The models it may use; `None` is every model.
+    pub models: Option<Arc<BTreeSet<ModelName>>>,
+    /// The services whose tasks it may create and run, and nothing else; `None` is an ordinary key.
+    pub services: Option<Arc<BTreeSet<ServiceKey>>>,
+}
+
+/// Shows no hash: a weak key could be guessed from it.
+impl std::fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Key")
+            .field("name", &self.name)
+            .field("models", &self.models)
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// Why its holder may not send a request for `model`, or one without a model; `None` when it may.
+    pub(super) fn refusal(&self, model: Option<&ModelName>) -> Option<Problem> {
+        match model {
+            Some(model) if !self.allows(model) => Some(Problem::model_not_allowed(model)),
+            None if self.models.is_some() => Some(Problem::model_not_shown()),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether its holder may use `model`.
+    pub(super) fn allows(&self, model: &ModelName) -> bool {
+        self.models
+            .as_ref()
+            .is_none_or(|models| models.contains(model))
+    }
+}
+
+/// All keys. Without any, everyone may ask.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Vec<Arc<Key>>);
+
+/// The client brought no key, or one that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyError {
+    Missing,
+    Unknown,
+}
+
+impl Keys {
+    /// These keys.
+    pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
+        Self(keys.into_iter().map(Arc::new).collect())
+    }
+
+    /// The key called `name`.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Key>> {
+        self.0.iter().find(|key| &*key.name == name)
+    }
+
+    /// The services that keys of workers name.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        let services = self.0.iter().filter_map(|key| key.services.as_deref());
+        services.flatten()
+    }
+
+    /// What the keys are called.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.0.iter().map(|key| Arc::clone(&key.name)).collect()
+    }
+
+    /// Whose key the request carries; `None` when no keys are needed.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<Key>>, KeyError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let presented = presented(headers).ok_or(KeyError::Missing)?;
+        if presented.len() > KEY_BYTES_MAX {
+            return Err(KeyError::Unknown);
+        }
+        let hash = KeyHash::of(presented);
+        // Every key is compared, whichever matches: the time taken tells nothing.
+        let mut found = None;
+        for key in &self.0 {
+            if key.hash.matches(&hash) {
+                found = Some(key.clone());
+            }
+        }
+        found.map(Some).ok_or(KeyError::Unknown)
+    }
+}
+
+/// The key in `Authorization: Bearer` or `x-api-key`.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+        return scheme
+            .eq_ignore_ascii_case(b"bearer ")
+            .then(|| key.trim_ascii());
+    }
+    headers
+        .get(headers::API_KEY)
+        .map(|value| value.as_bytes().trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+
+    fn keys() -> Keys {
+        Keys::new([Key {
+            name: "app".into(),
+            hash: KeyHash::of("right"),
+            models: None,
+            services: None,
+        }])
+    }
+
+    fn check(name: &'static str, value: &'static str) -> Result<Option<Arc<str>>, KeyError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HeaderName::from_static(name),
+            value.parse().expect("a valid value"),
+        );
+        let found = keys().check(&headers)?;
+        Ok(found.map(|key| key.name.clone()))
+    }
+
+    #[test]
+    fn key_is_taken_from_either_header() {
+        assert_eq!(
+            check("authorization", "Bearer right"),
+            Ok(Some("app".into()))
+        );
+        assert_eq!(
+            check("authorization", "bearer right "),
+            Ok(Some("app".into()))
+        );
+        assert_eq!(check("x-api-key", "right"), Ok(Some("app".into())));
+    }
+
+    #[test]
+    fn key_over_the_limit_is_not_hashed() {
+        let longest = "k".repeat(KEY_BYTES_MAX);
+        let keys = |known: &str| {
+            Keys::new([Key {
+                hash: KeyHash::of(known),
+                ..Key::clone(&keys().0[0])
+            }])
+        };
+        let check = |known: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(headers::API_KEY, known.parse().expect("a valid value"));
+            keys(known).check(&headers).map(|key| key.is_some())
+        };
+        assert_eq!(check(&longest), Ok(true));
+        assert_eq!(check(&format!("{longest}k")), Err(KeyError::Unknown));
+    }
+
+    #[test]
+    fn wrong_and_missing_keys_are_told_apart() {
+        assert_eq!(
+            check("authorization", "Bearer wrong"),
+            Err(KeyError::Unknown)
+        );
+        assert_eq!(
+            check("authorization", "Basic right"),
+            Err(KeyError::Missing)
+        );
+        assert_eq!(check("x-other", "right"), Err(KeyError::Missing));
+        assert_eq!(Keys::default().check(&HeaderMap::new()), Ok(None));
+    }
+}

@@ -1,0 +1,358 @@
+//! Sockets and threads: one listener and one runtime for each, sharing nothing but the port.
+//!
+//! A runtime for each core with a listener of its own (`SO_REUSEPORT`) costs a third less than one
+//! runtime that moves work between cores, since a request meets its connection, its upstream's
+//! connection and its timers on one thread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Context;
+use super::connection::{Client, greet};
+use super::refuse::Refusals;
+use grapevine_base::exchange::{CallLocal, CallPeer};
+use grapevine_base::listener::burst::Burst;
+use grapevine_base::listener::metrics::{ConnectionMetrics, Listener};
+use grapevine_base::listener::{Table, descriptors};
+use grapevine_base::vital::Vital;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// A pause after an accept that failed for want of file descriptors, while connections close.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who connected just before the stop has a request on the way for about this long: a connection that
+/// waits for its first one would be closed by the stop without an answer.
+const FIRST_REQUEST: Duration = Duration::from_millis(200);
+
+/// Who is accepted this long after the stop may have come after it.
+const LATE: Duration = Duration::from_millis(5);
+
+/// A listener to which nobody came for this long has no connection left that was there before.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// A certificate that can be replaced while it is in use.
+pub type TlsHandle = Arc<ArcSwap<ServerConfig>>;
+
+/// Where and how to listen.
+#[derive(Clone, Debug)]
+pub struct ListenSettings {
+    /// The public address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Threads, each with a listener.
+    pub workers: NonZeroUsize,
+    /// `None` is plain HTTP.
+    pub tls: Option<TlsHandle>,
+    /// The most header lines of a request.
+    pub header_count_max: usize,
+    /// The largest request head in bytes.
+    pub header_bytes_max: usize,
+    /// How long a client may take for the TLS handshake with what comes before it, then for its first head,
+    /// and for each further one from its first byte on.
+    pub header_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub idle_timeout: Duration,
+    /// How long a client may take none of an answer.
+    pub stall_timeout: Duration,
+    /// Open connections over all threads.
+    pub connections_max: usize,
+    /// What is counted of them.
+    pub metrics: ConnectionMetrics,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The PEM text holds no usable certificates or key.
+    #[error("the certificate or key is not readable PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// The key does not belong to the certificate, or is of an unknown kind.
+    #[error("the certificate and key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+/// The server's side of TLS for a PEM certificate chain, leaf first, and its key: HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// When they cannot be read or do not belong together.
+pub fn tls_config(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(key)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The threads that serve the public address.
+#[derive(Debug)]
+pub struct Workers {
+    address: SocketAddr,
+    stop: watch::Sender<Option<Stop>>,
+    unintroduced: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Listens and starts the threads. `make` is called on each of them, inside its runtime; that one has ended
+    /// is reported to `vital`.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on or a thread cannot be started.
+    pub fn start<L: CallLocal, P: CallPeer>(
+        settings: ListenSettings,
+        vital: &Vital,
+        make: impl Fn(usize) -> Context<L, P> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        check_free(settings.address)?;
+        let first = listen(settings.address)?;
+        let address = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..settings.workers.get() {
+            listeners.push(listen(address)?);
+        }
+        let (stop, stopped) = watch::channel(None);
+        let make = Arc::new(make);
+        let max = settings.connections_max;
+        let table = Table::new(max, settings.metrics.of(Listener::Public, max));
+        let failures = Burst::default();
+        let unintroduced = Arc::new(AtomicU64::new(0));
+        let mut threads = Vec::with_capacity(listeners.len());
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let (settings, stopped) = (settings.clone(), stopped.clone());
+            let (make, table) = (Arc::clone(&make), table.clone());
+            let (unintroduced, failures) = (Arc::clone(&unintroduced), failures.clone());
+            let guard = vital.guard("request thread");
+            let work = move || {
+                let _guard = guard;
+                runtime.block_on(async {
+                    let context = make(index);
+                    let recorder = context.recorder.clone();
+                    let worker = Worker {
+                        index,
+                        context: Arc::new(context),
+                        refusals: Refusals::new(settings.tls.is_none()),
+                        settings: Arc::new(settings),
+                        table,
+                        failures,
+                        unintroduced,
+                        present: watch::Sender::new(()),
+                    };
+                    worker.run(listener, stopped).await;
+                    recorder.flush();
+                });
+            };
+            let name = format!("ingress-{index}");
+            threads.push(std::thread::Builder::new().name(name).spawn(work)?);
+        }
+        Ok(Self {
+            address,
+            stop,
+            unintroduced,
+            threads,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections closed so far for the lack of a PROXY header that counts, over all threads.
+    pub fn unintroduced(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unintroduced)
+    }
+
+    /// Stops accepting, lets requests under way finish for at most `limit`, and ends the threads.
+    pub async fn stop(self, limit: Duration) {
+        let at = Instant::now();
+        self.stop.send_replace(Some(Stop { limit, at }));
+        let threads = self.threads;
+        let join = move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a request thread panicked");
+                }
+            }
+        };
+        // The only error is a runtime that shuts down itself, where nobody is left to wait.
+        let _ = tokio::task::spawn_blocking(join).await;
+    }
+}
+
+/// Fails when somebody listens at `address` already: with `SO_REUSEPORT` alone the two would share
+/// the clients between them without a word.
+///
+/// # Errors
+/// When `address` is taken or is none of this machine's.
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket for `address` that does not mind the last connections of one closed before.
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// One thread's part.
+struct Worker<L, P> {
+    index: usize,
+    context: Arc<Context<L, P>>,
+    settings: Arc<ListenSettings>,
+    table: Table,
+    refusals: Refusals,
+    /// Connections that could not be accepted.
+    failures: Burst,
+    unintroduced: Arc<AtomicU64>,
+    /// Has a receiver for each connection of this thread.
+    present: watch::Sender<()>,
+}
+
+impl<L: CallLocal, P: CallPeer> Worker<L, P> {
+    async fn run(
+        self,
+        listener: std::net::TcpListener,
+        mut stopped: watch::Receiver<Option<Stop>>,
+    ) {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the public listener cannot be used");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                // The stop first: who comes after it is told so.
+                biased;
+                // A dropped sender means that nobody will stop us in order: stop at once.
+                _ = stopped.changed() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        if self.welcome(stream, peer, false) {
+                            yield_now().await;
+                        }
+                    }
+                    Err(error) => self.accept_failed(&error).await,
+                },
+            }
+        }
+        let stop = stopped.borrow().unwrap_or_else(Stop::now);
+        self.take_the_last(&listener, stop).await;
+        drop(listener);
+        let limit = stop.limit;
+        sleep(FIRST_REQUEST.min(limit)).await;
+        self.table.drain(self.index);
+        if timeout(limit, self.present.closed()).await.is_err() {
+            tracing::warn!(?limit, "requests under way did not finish in time");
+        }
+    }
+
+    /// Accepts who had connected before the stop: closing the listener would reset them, some with their
+    /// request sent. Who may have come after it is told to ask elsewhere.
+    async fn take_the_last(&self, listener: &TcpListener, stop: Stop) {
+        for _ in 0..BACKLOG {
+            match timeout(LINGER, listener.accept()).await {
+                Ok(Ok((stream, peer))) => {
+                    self.welcome(stream, peer, stop.at.elapsed() > LATE);
+                }
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Serves a client. Whether others must go for it.
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, is_late: bool) -> bool {
+        let Ok(entry) = self.table.admit(self.index) else {
+            self.refusals.refuse(stream);
+            return true;
+        };
+        let is_crowded = entry.is_crowded();
+        let settings = Arc::clone(&self.settings);
+        let client = Client {
+            context: Arc::clone(&self.context),
+            peer,
+            entry,
+            unintroduced: Arc::clone(&self.unintroduced),
+            is_late,
+        };
+        let present = self.present.subscribe();
+        tokio::spawn(async move {
+            let _present = present;
+            // Errors here are the client's end of the connection: nothing to do about them.
+            let _ = greet(stream, settings, client).await;
+        });
+        is_crowded
+    }
+
+    /// Makes room where descriptors have run out. A client that went away before it was accepted needs
+    /// nothing.
+    async fn accept_failed(&self, error: &io::Error) {
+        if !descriptors::are_exhausted(error) {
+            return;
+        }
+        let begin = || {
+            tracing::error!(
+                %error,
+                "connections cannot be accepted; raise the limit of descriptors (ulimit -n, LimitNOFILE)"
+            );
+        };
+        let end = |failures| tracing::warn!(failures, "connections can be accepted again");
+        self.failures.hit(begin, end);
+        self.table.make_room();
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// When the threads were told to stop, and how long requests under way may take.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    limit: Duration,
+    at: Instant,
+}
+
+impl Stop {
+    fn now() -> Self {
+        Self {
+            limit: Duration::ZERO,
+            at: Instant::now(),
+        }
+    }
+}

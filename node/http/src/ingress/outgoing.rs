@@ -1,0 +1,307 @@
+//! An answer on its way to the client, piece by piece as the upstream sends it.
+//!
+//! After the first byte there is no way back: a stream of events that breaks ends with an error event
+//! in the API's own shape, and then the connection is broken off. Never a clean end, which the SDKs
+//! take for success.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::background::Handed;
+use super::problem::{Problem, Shape};
+use super::sse::{self, Events};
+use super::track::Track;
+use super::usage::Usage;
+use grapevine_base::exchange::{AnswerBody, Failure};
+use grapevine_base::headers::content_length;
+
+/// Between the error event and the end of the connection, so that the event is on its way.
+const FAREWELL: Duration = Duration::from_millis(20);
+
+/// The answer broke off; the connection is to be broken too.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the upstream's answer broke off")]
+pub(super) struct BrokenOff;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) enum ReplyBody {
+    /// All of it at once.
+    Whole(Bytes),
+    /// As it comes.
+    Flowing(Box<Outgoing>),
+    /// As background work hands it over.
+    Handed(Box<Handed>),
+}
+
+impl ReplyBody {
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
+
+    pub(super) fn empty() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Flowing(outgoing) => outgoing.poll_frame(context),
+            Self::Handed(handed) => handed.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Flowing(_) | Self::Handed(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Flowing(_) | Self::Handed(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// An upstream's answer as it comes.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    state: State,
+    /// Bytes that are still to come, where the answer's head says so. The client's connection asks for
+    /// nothing after the last of them, so the end must be seen by counting.
+    left: Option<u64>,
+    ready: VecDeque<Bytes>,
+    /// `None` unless the answer is a stream of events that can be read.
+    events: Option<Events>,
+    usage: Usage,
+    /// When the last piece went out.
+    sent_at: Instant,
+    /// `None` until the stream was silent for the first time.
+    silence: Option<Pin<Box<Sleep>>>,
+    track: Track,
+}
+
+#[derive(Debug)]
+enum State {
+    Flowing(AnswerBody),
+    /// Trailers are all that is left.
+    Trailing(HeaderMap),
+    Parting(Pin<Box<Sleep>>),
+    Over,
+}
+
+impl Outgoing {
+    /// The answer's `body` after its `first` frame. Adjusts `headers` where what is sent may become longer
+    /// than they say.
+    pub(super) fn start(
+        body: AnswerBody,
+        first: Option<Frame<Bytes>>,
+        headers: &mut HeaderMap,
+        mut track: Track,
+    ) -> ReplyBody {
+        let mut usage = Usage::default();
+        let has_ended = first.is_none() || body.is_end_stream();
+        let data = match first.map(Frame::into_data) {
+            None => Bytes::new(),
+            Some(Ok(data)) => data,
+            Some(Err(_trailers)) => Bytes::new(),
+        };
+        let length = content_length(headers);
+        if has_ended || length == Some(data.len() as u64) {
+            usage.look(&data);
+            track.set_tokens(usage.tokens());
+            track.finish_answer();
+            return ReplyBody::Whole(data);
+        }
+        track.answer_goes_on();
+        let is_events = is_event_stream(headers);
+        if is_events {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        let mut outgoing = Self {
+            state: State::Flowing(body),
+            left: length.filter(|_| !is_events),
+            ready: VecDeque::new(),
+            events: is_events.then(Events::default),
+            usage,
+            sent_at: Instant::now(),
+            silence: None,
+            track,
+        };
+        outgoing.take(data);
+        ReplyBody::Flowing(Box::new(outgoing))
+    }
+
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                self.sent_at = Instant::now();
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            match &mut self.state {
+                State::Over => return Poll::Ready(None),
+                State::Trailing(trailers) => {
+                    let trailers = std::mem::take(trailers);
+                    self.end_well();
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                State::Parting(until) => {
+                    if until.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.state = State::Over;
+                    return Poll::Ready(Some(Err(BrokenOff)));
+                }
+                State::Flowing(body) => match Pin::new(body).poll_frame(context) {
+                    Poll::Pending => return self.poll_silence(context),
+                    Poll::Ready(Some(Ok(frame))) => self.take_frame(frame),
+                    Poll::Ready(Some(Err(failure))) => {
+                        if let Some(error) = self.break_off(failure) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    Poll::Ready(None) => self.end_well(),
+                },
+            }
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) => self.take(data),
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    self.release();
+                    self.state = State::Trailing(trailers);
+                }
+            }
+        }
+        if let State::Flowing(body) = &self.state
+            && (body.is_end_stream() || self.left == Some(0))
+        {
+            self.end_well();
+        }
+    }
+
+    fn take(&mut self, data: Bytes) {
+        self.usage.look(&data);
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        match &mut self.events {
+            Some(events) => events.take(data, &mut self.ready),
+            None if data.is_empty() => {}
+            None => self.ready.push_back(data),
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(events) = &mut self.events {
+            events.finish(&mut self.ready);
+        }
+    }
+
+    fn end_well(&mut self) {
+        self.release();
+        self.state = State::Over;
+        self.track.set_tokens(self.usage.tokens());
+        self.track.finish_answer();
+    }
+
+    /// Ends the attempt. Returns the error to break the connection with now, unless an error event
+    /// goes out first.
+    fn break_off(&mut self, failure: Failure) -> Option<BrokenOff> {
+        let problem = Problem::failed(&failure.outcome);
+        self.track.set_tokens(self.usage.tokens());
+        let event = self.events.as_mut().map(|events| {
+            let shape = Shape::of(self.track.path().path());
+            error_event(events.cut(), &problem, shape, self.track.id())
+        });
+        self.track.finish_broken(failure, problem.code);
+        match event {
+            None => {
+                self.state = State::Over;
+                Some(BrokenOff)
+            }
+            Some(event) => {
+                self.ready.push_back(event);
+                self.state = State::Parting(Box::pin(tokio::time::sleep(FAREWELL)));
+                None
+            }
+        }
+    }
+
+    /// A comment when the stream was silent for too long, and only between events.
+    fn poll_silence(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.events.is_none() {
+            return Poll::Pending;
+        }
+        let interval = self.track.settings().ping_interval;
+        let due = self.sent_at + interval;
+        let timer = self
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        loop {
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if timer.deadline() >= due {
+                break;
+            }
+            timer.as_mut().reset(due);
+        }
+        self.sent_at = Instant::now();
+        timer.as_mut().reset(self.sent_at + interval);
+        if self.events.as_ref().is_some_and(Events::is_between_events) {
+            return Poll::Ready(Some(Ok(Frame::data(sse::PING))));
+        }
+        // Within an event: the timer set anew has to be polled once to wake this task again.
+        let _ = timer.as_mut().poll(context);
+        Poll::Pending
+    }
+}
+
+/// Whether the answer is a stream of events, in plain text.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let is_events = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.get(..17)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+    });
+    is_events && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+fn error_event(before: &[u8], problem: &Problem, shape: Shape, request_id: &str) -> Bytes {
+    let data = problem.to_json(shape, request_id);
+    let name = match shape {
+        Shape::OpenAi => "",
+        Shape::Anthropic => "event: error\n",
+    };
+    let mut event = before.to_vec();
+    event.extend_from_slice(format!("{name}data: {data}\n\n").as_bytes());
+    Bytes::from(event)
+}

@@ -1,0 +1,125 @@
+//! Requests of this node's own, made for tasks: routed like any client's, and giving way to all of them.
+//!
+//! They are counted apart from clients' requests, refused while more than half of the node's room is in use,
+//! take at most half of an upstream's places (one where it has one alone), and spend retries of their own.
+//! So no client is refused for one of them.
+
+use grapevine_core::limit::RetryBudget;
+use grapevine_core::outcome::Outcome;
+use grapevine_core::request::Priority;
+use http_body_util::BodyExt;
+
+use super::door::{self, Wishes};
+use super::problem::Problem;
+use super::reply;
+use super::request::{self, Admitted};
+use super::track::Track;
+use super::visitor::{Visitor, Whereabouts};
+use super::{Context, Settings};
+use grapevine_base::exchange::{CallApi, CallLocal, CallPeer, Failure, OwnAnswer, OwnRequest};
+use grapevine_base::{asked, headers};
+
+/// Makes the node's own requests, on a runtime of one thread.
+#[derive(Clone, Debug)]
+pub struct OwnCalls<L, P> {
+    context: Context<L, P>,
+    budget: RetryBudget,
+}
+
+impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
+    /// Calls with what a request thread works with, for the runtime that is current when they are made.
+    pub fn new(context: Context<L, P>) -> Self {
+        Self {
+            context,
+            budget: RetryBudget::full(),
+        }
+    }
+
+    fn admit(
+        &self,
+        settings: &Settings,
+        request: OwnRequest,
+        track: &mut Track,
+    ) -> Result<Admitted, Problem> {
+        let under_way = self.context.desk.budget().requests() + self.budget.requests();
+        if under_way >= settings.in_flight_max.div_ceil(2) {
+            return Err(Problem::yielding());
+        }
+        track.let_in(self.budget.request());
+        let scope = door::permit(settings, &request.method, &request.path)?;
+        let path = request.path.path();
+        let mut headers = request.headers;
+        let asked = asked::read(scope, &request.method, path, &headers, &request.body)?;
+        track.body_is_in(&asked, scope);
+        let key = request.caller.key;
+        let key_now = key.as_deref().and_then(|name| settings.keys.named(name));
+        // Both as the key was when the task came and, where this node knows the key, as it is now.
+        let models_then = request.allow_models.as_deref();
+        let models_now = key_now.and_then(|key| key.models.as_deref());
+        for models in [models_then, models_now].into_iter().flatten() {
+            match &asked.model {
+                Some(model) if models.contains(model) => {}
+                Some(model) => return Err(Problem::model_not_allowed(model)),
+                None => return Err(Problem::model_not_shown()),
+            }
+        }
+        let whereabouts = Whereabouts {
+            origin: request.caller.client,
+            ..Whereabouts::default()
+        };
+        let view = self.context.desk.view();
+        let peers = &view.mesh_rules;
+        let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
+        if !request.body.is_empty() && visitor.needs_model(settings, &view) {
+            return Err(Problem::fence_needs_model());
+        }
+        if let Some(fence) = visitor.fence() {
+            track.set_fence(fence);
+        }
+        headers::clean_request(&mut headers);
+        Ok(Admitted {
+            headers,
+            wishes: Wishes {
+                allow_regions: request.allow_regions,
+                timeout: request.timeout,
+                session: request.session,
+                ..Wishes::default()
+            },
+            visitor,
+            head: asked,
+            body: request.body,
+            priority: Priority::Background,
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
+    async fn call(&self, mut request: OwnRequest) -> OwnAnswer {
+        let settings = self.context.settings.load_full();
+        let mut track = Track::begin_request(
+            &self.context.desk,
+            &self.context.recorder,
+            &settings,
+            door::new_id(),
+            (request.method.clone(), request.path.clone()),
+            &mut request.headers,
+        );
+        track.set_own();
+        if let Some(key) = &request.caller.key {
+            track.set_key(key.clone());
+        }
+        let reply = match self.admit(&settings, request, &mut track) {
+            Ok(admitted) => request::answer(&self.context, admitted, track).await,
+            Err(problem) => reply::problem(track, &problem),
+        };
+        let (head, body) = reply.into_parts();
+        let broken =
+            |error: super::outgoing::BrokenOff| Failure::new(Outcome::BrokenOff, error.to_string());
+        OwnAnswer {
+            status: head.status,
+            headers: head.headers,
+            body: body.map_err(broken).boxed_unsync(),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Answers: our headers on all of them, and our errors in the API's own shape.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::route::Choice;
+use grapevine_core::view::Way;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::background::Handed;
+use super::outgoing::ReplyBody;
+use super::problem::{Problem, Shape};
+use super::track::Track;
+use grapevine_base::exchange::OwnAnswer;
+use grapevine_base::headers;
+
+/// An answer on its way to a client.
+pub(super) type Reply = Response<ReplyBody>;
+
+const NODE: HeaderName = HeaderName::from_static("x-grapevine-node");
+const REGION: HeaderName = HeaderName::from_static("x-grapevine-region");
+const UPSTREAM: HeaderName = HeaderName::from_static("x-grapevine-upstream");
+const MODEL: HeaderName = HeaderName::from_static("x-grapevine-model");
+const PATH: HeaderName = HeaderName::from_static("x-grapevine-path");
+const HOPS: HeaderName = HeaderName::from_static("x-grapevine-hops");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-grapevine-attempts");
+const OVERHEAD: HeaderName = HeaderName::from_static("x-grapevine-overhead-ms");
+const UPSTREAM_TIME: HeaderName = HeaderName::from_static("x-grapevine-upstream-ms");
+const REASON: HeaderName = HeaderName::from_static("x-grapevine-reason");
+const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-grapevine-upstream-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// What stands in a header where there is nothing to tell.
+const NOTHING: HeaderValue = HeaderValue::from_static("-");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What an upstream's answer says about the upstream's own connection, origin or visitors, which is
+/// wrong or harmful when this node's clients believe it of this node.
+const NOT_PASSED_BACK: [HeaderName; 9] = [
+    header::ALT_SVC,
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::ACCESS_CONTROL_MAX_AGE,
+];
+
+/// Makes an upstream's headers this node's: what is its own stays behind, ours are added.
+pub(super) fn adopt(
+    headers: &mut HeaderMap,
+    track: &mut Track,
+    choice: &Choice,
+    status: StatusCode,
+) {
+    headers::strip_hop_by_hop(headers);
+    headers::strip_own(headers);
+    for name in &NOT_PASSED_BACK {
+        headers.remove(name);
+    }
+    let upstream = &choice.candidate.upstream;
+    if let Some(id) = headers.remove(headers::REQUEST_ID) {
+        headers.insert(UPSTREAM_REQUEST_ID, id);
+    }
+    let (overhead, waited) = track.commit(choice, status.as_u16());
+    let own = track.settings().region.as_str();
+    let (path, hops) = match upstream.way {
+        Way::Local => (text(own), HeaderValue::from_static("0")),
+        Way::Peer => (
+            text(&[own, upstream.region.as_str()].join(">")),
+            HeaderValue::from_static("1"),
+        ),
+    };
+    headers.insert(NODE, text(upstream.node.as_str()));
+    headers.insert(REGION, text(upstream.region.as_str()));
+    headers.insert(UPSTREAM, text(upstream.name.as_str()));
+    headers.insert(PATH, path);
+    headers.insert(HOPS, hops);
+    headers.insert(REASON, HeaderValue::from_static(choice.reason.as_str()));
+    mark(headers, track, overhead, waited);
+}
+
+/// An error of our own; ends the request.
+pub(super) fn problem(track: Track, problem: &Problem) -> Reply {
+    let shape = Shape::of(track.path().path());
+    let body = problem.to_json(shape, track.id());
+    problem_as(track, problem, &body)
+}
+
+/// The answer to a dry run: the plan, or the error that the request would get, with the plan beside it.
+pub(super) fn plan(track: Track, plan: Value, problem: Option<Problem>) -> Reply {
+    let Some(problem) = problem else {
+        return own(track, StatusCode::OK, &plan);
+    };
+    let mut body = problem.to_json(Shape::of(track.path().path()), track.id());
+    body["plan"] = plan;
+    problem_as(track, &problem, &body)
+}
+
+fn problem_as(mut track: Track, problem: &Problem, body: &Value) -> Reply {
+    let mut reply = json(problem.status, body);
+    let headers = reply.headers_mut();
+    mark_unserved(headers, &track, problem.code);
+    headers.insert(SHOULD_RETRY, should_retry(problem));
+    if let Some(wait) = problem.retry_after {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(headers::RETRY_AFTER_MS, HeaderValue::from(milliseconds));
+    }
+    if let Some(allow) = problem.allow {
+        headers.insert(header::ALLOW, text(&allow.to_string()));
+    }
+    if problem.status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    track.finish(problem.status.as_u16(), Some(problem.code));
+    reply
+}
+
+/// An answer of this node itself, such as the list of models; ends the request.
+pub(super) fn own(mut track: Track, status: StatusCode, body: &Value) -> Reply {
+    let mut reply = json(status, body);
+    mark_unserved(reply.headers_mut(), &track, "own");
+    track.finish(status.as_u16(), None);
+    reply
+}
+
+/// The same, and the request is not worth a record: a health check.
+pub(super) fn own_unrecorded(mut track: Track, status: StatusCode, body: &Value) -> Reply {
+    track.forget();
+    own(track, status, body)
+}
+
+/// The answer of another part of this node, its body as it comes; the request ends with the body.
+pub(super) fn handed(mut track: Track, answer: OwnAnswer) -> Reply {
+    let mut reply = Response::new(ReplyBody::empty());
+    *reply.status_mut() = answer.status;
+    *reply.headers_mut() = answer.headers;
+    mark_unserved(reply.headers_mut(), &track, "own");
+    track.answered(answer.status.as_u16());
+    let left = headers::content_length(reply.headers());
+    *reply.body_mut() = Handed::body(answer.body, left, track);
+    reply
+}
+
+/// A JSON answer without our headers.
+pub(super) fn json(status: StatusCode, body: &Value) -> Reply {
+    let mut reply = Response::new(ReplyBody::whole(Bytes::from(body.to_string())));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    reply
+}
+
+/// An empty answer without our headers.
+pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Reply {
+    let mut reply = Response::new(ReplyBody::whole(Bytes::new()));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    reply
+}
+
+/// Our headers for an answer that no upstream gave.
+fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
+    let settings = track.settings();
+    headers.insert(NODE, text(settings.node.as_str()));
+    headers.insert(REGION, text(settings.region.as_str()));
+    headers.insert(UPSTREAM, NOTHING);
+    headers.insert(PATH, text(settings.region.as_str()));
+    headers.insert(HOPS, HeaderValue::from_static("0"));
+    headers.insert(REASON, HeaderValue::from_static(reason));
+    mark(headers, track, track.spent(), Duration::ZERO);
+}
+
+/// Our headers that every answer has.
+fn mark(headers: &mut HeaderMap, track: &Track, overhead: Duration, waited: Duration) {
+    let model = track.model().map_or(NOTHING, |model| text(model.as_str()));
+    headers.insert(headers::REQUEST_ID, text(track.id()));
+    headers.insert(MODEL, model);
+    headers.insert(ATTEMPTS, HeaderValue::from(track.attempts()));
+    headers.insert(OVERHEAD, milliseconds(overhead));
+    headers.insert(UPSTREAM_TIME, milliseconds(waited));
+}
+
+/// SDKs retry by status alone unless told otherwise.
+fn should_retry(problem: &Problem) -> HeaderValue {
+    HeaderValue::from_static(match problem.retry_after {
+        Some(_) => "true",
+        None => "false",
+    })
+}
+
+/// Names and ids are visible ASCII by their types; anything else is left out of a header.
+fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or(NOTHING)
+}
+
+/// Milliseconds with three decimals.
+fn milliseconds(span: Duration) -> HeaderValue {
+    let micros = span.as_micros();
+    text(&format!("{}.{:03}", micros / 1_000, micros % 1_000))
+}

@@ -1,0 +1,287 @@
+//! Drives one request: makes the plans, the calls and the waits that core's [`Request`] asks for.
+//!
+//! Nothing is sent to the client before the first byte of an answer's body is here, so that until
+//! then another attempt is free and invisible. Every decision is core's: this carries out one
+//! [`Action`] after the other.
+//!
+//! [`Request`]: grapevine_core::request::Request
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grapevine_core::ids::RegionName;
+use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_core::request::{Action, AttemptEvent, AttemptId, Priority, RequestError};
+use grapevine_core::route::{self, Ask, Choice, Plan, PlanError};
+use grapevine_core::view::Way;
+use http::{HeaderMap, Method};
+use http_body::Frame;
+use tokio::time::Instant;
+
+use super::Context;
+use super::door::{self, Wishes};
+use super::due::{first_frame, within};
+use super::explain;
+use super::outgoing::{Outgoing, ReplyBody};
+use super::problem::Problem;
+use super::reply::{self, Reply};
+use super::track::Track;
+use super::visitor::Visitor;
+use grapevine_base::asked::Asked;
+use grapevine_base::clock::Clock;
+use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
+use grapevine_base::headers;
+use grapevine_base::overdue::Overdue;
+
+/// A request that was let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// Without credentials, hop-by-hop headers and our own.
+    pub(super) headers: HeaderMap,
+    pub(super) wishes: Wishes,
+    pub(super) visitor: Visitor,
+    pub(super) head: Asked,
+    pub(super) body: Bytes,
+    pub(super) priority: Priority,
+}
+
+/// Answers `request`.
+pub(super) async fn answer<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    request: Admitted,
+    track: Track,
+) -> Reply {
+    if request.wishes.dry_run {
+        let (ask, visitor) = (ask(&request, &track), &request.visitor);
+        let (plan, problem) = explain::explain(&context.desk, &ask, visitor);
+        return reply::plan(track, plan, problem);
+    }
+    let allowed = request.wishes.timeout.unwrap_or(track.settings().deadline);
+    let clock: Clock = context.desk.clock();
+    let wished = &request.wishes.allow_regions;
+    let driver = Driver {
+        context,
+        allow_regions: request.visitor.allowed(wished),
+        deadline: clock.timer(track.arrived_at() + allowed),
+        request,
+        track,
+        current: None,
+        held: None,
+    };
+    driver.run().await
+}
+
+/// What the plan of `request` depends on.
+fn ask<'a>(request: &'a Admitted, track: &Track) -> Ask<'a> {
+    let (wishes, visitor) = (&request.wishes, &request.visitor);
+    Ask {
+        model: request.head.model.as_ref(),
+        strategy: track.settings().strategy,
+        session: wishes.session.or(request.head.session),
+        client_place: visitor.place,
+        home_regions: &visitor.homes,
+        prefer_region: wishes.prefer_region.as_ref(),
+        allow_regions: &wishes.allow_regions,
+        fence: visitor.permitted.regions(),
+        // A second plan has only what the first has left.
+        attempts_max: track.attempts_left(),
+    }
+}
+
+/// The work for one request.
+struct Driver<'a, L, P> {
+    context: &'a Context<L, P>,
+    request: Admitted,
+    deadline: Instant,
+    /// What the rules and the client leave; empty allows all.
+    allow_regions: Arc<[RegionName]>,
+    track: Track,
+    /// The answer of the attempt in flight.
+    current: Option<Begun<'a>>,
+    /// The last answer that was not good enough, for when nothing better comes.
+    held: Option<Begun<'a>>,
+}
+
+/// An answer whose head is here.
+struct Begun<'a> {
+    attempt: AttemptId,
+    choice: Choice,
+    answer: Answer,
+    /// The first frame of its body, once it came; `None` when the body is empty.
+    first: Option<Frame<Bytes>>,
+    /// Reports a long wait for that frame.
+    overdue: Option<Overdue<'a>>,
+}
+
+impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
+    async fn run(mut self) -> Reply {
+        let planned = self.plan();
+        let is_client_retrying = self.request.wishes.is_retrying;
+        let priority = self.request.priority;
+        let mut action = self.track.start(priority, is_client_retrying, planned);
+        loop {
+            let next = match action {
+                Action::Plan => {
+                    let planned = self.plan();
+                    self.track.replan(planned)
+                }
+                Action::Try {
+                    attempt,
+                    choice,
+                    is_last_resort,
+                } => self.attempt(attempt, choice, is_last_resort).await,
+                Action::AwaitBody(attempt) => self.await_body(attempt).await,
+                Action::Relay(attempt) => return self.relay(attempt),
+                Action::Fail(error) => return self.fail(error),
+            };
+            // Core answers every event of an attempt that it began and that is not over.
+            action = next.unwrap_or(Action::Fail(RequestError::Failed(Outcome::Cancelled)));
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, PlanError> {
+        let desk = &self.context.desk;
+        let ask = ask(&self.request, &self.track);
+        door::with_rng(|rng| route::plan(&desk.view(), &ask, desk.now(), rng))
+    }
+
+    /// Calls the candidate.
+    async fn attempt(
+        &mut self,
+        attempt: AttemptId,
+        choice: Choice,
+        is_last_resort: bool,
+    ) -> Option<Action> {
+        let upstream = &choice.candidate.upstream;
+        let call = self.call(attempt, &choice, is_last_resort);
+        let context = self.context;
+        let mut overdue = None;
+        let called = match upstream.way {
+            Way::Local => {
+                let (name, model) = (upstream.name.clone(), call.model.clone());
+                let scope = self.track.scope();
+                let overdue = overdue.insert(Overdue::new(&context.desk, scope, name, model));
+                overdue.during(context.local.call(call)).await
+            }
+            Way::Peer => within(self.deadline, context.peers.call(&upstream.node, call)).await,
+        };
+        let mut answer = match called {
+            Ok(answer) => answer,
+            Err(failure) => return self.track.on(attempt, failed(failure)),
+        };
+        let action = self.track.on(attempt, head(&mut answer));
+        let is_held = self.track.held() == Some(attempt);
+        let begun = Begun {
+            attempt,
+            choice,
+            answer,
+            first: None,
+            overdue: overdue.filter(|_| !is_held),
+        };
+        let kept = if is_held {
+            &mut self.held
+        } else {
+            &mut self.current
+        };
+        *kept = Some(begun);
+        action
+    }
+
+    /// Only when the first frame of the body is here the answer is one.
+    async fn await_body(&mut self, attempt: AttemptId) -> Option<Action> {
+        let mut begun = self.take(attempt)?;
+        let framed = first_frame(&begun.choice, &mut begun.answer, self.deadline);
+        let framed = match &mut begun.overdue {
+            Some(overdue) => overdue.during(framed).await,
+            None => framed.await,
+        };
+        match framed {
+            Ok(first) => {
+                self.current = Some(Begun { first, ..begun });
+                self.track.on(attempt, AttemptEvent::FirstByte)
+            }
+            Err(failure) => self.track.on(attempt, failed(failure)),
+        }
+    }
+
+    fn take(&mut self, attempt: AttemptId) -> Option<Begun<'a>> {
+        let is_it = |begun: &mut Begun<'_>| begun.attempt == attempt;
+        let current = self.current.take_if(is_it);
+        current.or_else(|| self.held.take_if(is_it))
+    }
+
+    fn call(&mut self, attempt: AttemptId, choice: &Choice, last_resort: bool) -> Call {
+        let upstream = &choice.candidate.upstream;
+        let request_id = match upstream.way {
+            Way::Local => self.track.id().clone(),
+            Way::Peer => self.track.id_for_peers(),
+        };
+        let headers = &self.request.headers;
+        Call {
+            request_id,
+            upstream: upstream.name.clone(),
+            model: self.request.head.model.clone(),
+            method: self.track.method().clone(),
+            path: self.track.path().clone(),
+            headers: self.track.headers_of_attempt(attempt, headers),
+            body: self.request.body.clone(),
+            deadline: self.deadline,
+            last_resort,
+            allow_regions: self.allow_regions.clone(),
+            caller: self.request.visitor.caller.clone(),
+        }
+    }
+
+    /// The commit point: from here on the answer is this one.
+    fn relay(mut self, attempt: AttemptId) -> Reply {
+        let Some(begun) = self.take(attempt) else {
+            return self.fail(RequestError::Failed(Outcome::Cancelled));
+        };
+        let Begun {
+            choice,
+            mut answer,
+            first,
+            ..
+        } = begun;
+        reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
+        let mut reply = http::Response::new(ReplyBody::empty());
+        *reply.status_mut() = answer.status;
+        let is_head = *self.track.method() == Method::HEAD;
+        let body = Outgoing::start(answer.body, first, &mut answer.headers, self.track);
+        *reply.body_mut() = if is_head { ReplyBody::empty() } else { body };
+        *reply.headers_mut() = answer.headers;
+        reply
+    }
+
+    fn fail(self, error: RequestError) -> Reply {
+        let fence = self.request.visitor.fence();
+        let problem = match error {
+            RequestError::NoPlan(error) => Problem::no_plan(self.track.model(), error, fence),
+            RequestError::RetriesSpent => Problem::budget_spent(),
+            RequestError::Failed(Outcome::Refused(Refusal::Residency)) => Problem::residency(fence),
+            RequestError::Failed(outcome) => Problem::failed(&outcome),
+        };
+        reply::problem(self.track, &problem)
+    }
+}
+
+/// What an answer's head says.
+fn head(answer: &mut Answer) -> AttemptEvent {
+    let status = answer.status.as_u16();
+    let retry_after = (status >= 400)
+        .then(|| headers::retry_after(&answer.headers, std::time::SystemTime::now()))
+        .flatten();
+    AttemptEvent::Head {
+        status,
+        retry_after,
+        load: answer.load.take(),
+    }
+}
+
+fn failed(failure: Failure) -> AttemptEvent {
+    AttemptEvent::Failed {
+        outcome: failure.outcome,
+        detail: failure.detail,
+        load: failure.load,
+    }
+}

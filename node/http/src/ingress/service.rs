@@ -1,0 +1,381 @@
+//! Which path is whose: health, the list of models, and everything that goes to an upstream.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grapevine_core::fact::Phase;
+use grapevine_core::forwarding::{Methods, Scope};
+use grapevine_core::ids::ModelName;
+use grapevine_core::request::Priority;
+use http::header;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, StatusCode, Uri};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::background;
+use super::connection::Late;
+use super::door;
+use super::intake;
+use super::keys::{Key, KeyError};
+use super::listing::{self, Dialect};
+use super::nearest;
+use super::problem::Problem;
+use super::reply::{self, Reply};
+use super::request::{self, Admitted};
+use super::track::Track;
+use super::visitor::{Visitor, Whereabouts};
+use super::{Context, Settings};
+use grapevine_base::bodies::{BodySender, Charge};
+use grapevine_base::exchange::{CallLocal, CallPeer, Guest, GuestBody};
+use grapevine_base::{asked, headers};
+
+const MODELS_PATH: &str = "/v1/models";
+
+/// Answers one request of a client.
+pub(super) async fn serve<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Reply {
+    let settings = context.settings.load_full();
+    let (head, body) = request.into_parts();
+    let origin = head.headers.get(header::ORIGIN).cloned();
+    let mut reply = dispatch(context, &settings, head, body, peer).await;
+    if let Some(origin) = origin {
+        settings.cors.mark(&origin, reply.headers_mut());
+    }
+    reply
+}
+
+async fn dispatch<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    settings: &Arc<Settings>,
+    mut head: Parts,
+    body: Incoming,
+    peer: SocketAddr,
+) -> Reply {
+    if let Some((status, headers)) = settings.cors.preflight(&head.method, &head.headers) {
+        return reply::empty(status, headers);
+    }
+    let path = own_path(&head.uri);
+    let own = signs_of_life(context, &head.method, path.path());
+    let track = Track::begin_request(
+        &context.desk,
+        &context.recorder,
+        settings,
+        door::request_id(&head.headers),
+        (head.method.clone(), path),
+        &mut head.headers,
+    );
+    if let Some((status, body)) = own {
+        return reply::own_unrecorded(track, status, &body);
+    }
+    let is_models =
+        track.path().path() == MODELS_PATH || track.path().path().starts_with("/v1/models/");
+    let is_nearest = track.path().path() == nearest::PATH;
+    let mut visit = Visit {
+        context,
+        settings,
+        track,
+    };
+    let answered = if is_models {
+        visit.models(&head)
+    } else if is_nearest {
+        visit.nearest(&head, peer)
+    } else {
+        let path = visit.track.path().path();
+        let admitted = match context.background.takes(path) {
+            true => visit.admit_guest(head, body, peer).await,
+            false => visit.admit(head, body, peer).await,
+        };
+        match admitted {
+            Ok(Way::Upstream(admitted)) => {
+                return request::answer(context, *admitted, visit.track).await;
+            }
+            Ok(Way::Background(guest, request)) => {
+                let polls_max = settings.polls_max;
+                return context
+                    .background
+                    .answer(guest, *request, visit.track, polls_max)
+                    .await;
+            }
+            Err(problem) => Err(problem),
+        }
+    };
+    match answered {
+        Ok(list) => reply::own(visit.track, StatusCode::OK, &list),
+        Err(problem) => reply::problem(visit.track, &problem),
+    }
+}
+
+/// The path and query in memory of their own. What hyper hands over is a slice of the connection's read
+/// buffer: it would keep all of that, the body in it too, for as long as the answer takes.
+fn own_path(uri: &Uri) -> PathAndQuery {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"))
+}
+
+/// What those are told who ask whether the node is alive and ready; `None` for every other path.
+fn signs_of_life<L: CallLocal, P: CallPeer>(
+    context: &Context<L, P>,
+    method: &Method,
+    path: &str,
+) -> Option<(StatusCode, serde_json::Value)> {
+    let is_read = method == Method::GET || method == Method::HEAD;
+    match path {
+        "/healthz" | "/health/liveliness" if is_read => {
+            Some((StatusCode::OK, json!({"status": "alive"})))
+        }
+        "/readyz" | "/health/readiness" if is_read => {
+            let summary = context.readiness.summary(&context.desk.view());
+            let status = match summary.is_ready {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            Some((status, summary.body.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Where a request that was let in goes.
+enum Way {
+    Upstream(Box<Admitted>),
+    Background(Guest, Box<Request<GuestBody>>),
+}
+
+/// What the head of a request says.
+struct Checked {
+    /// `None` where no keys are needed.
+    key: Option<Arc<Key>>,
+    wishes: door::Wishes,
+    scope: Scope,
+}
+
+/// One request at the door.
+struct Visit<'a, L, P> {
+    context: &'a Context<L, P>,
+    settings: &'a Arc<Settings>,
+    track: Track,
+}
+
+impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
+    /// Lets a request in that goes to an upstream, and takes its body.
+    async fn admit(
+        &mut self,
+        mut head: Parts,
+        mut body: Incoming,
+        peer: SocketAddr,
+    ) -> Result<Way, Problem> {
+        let Checked { key, wishes, scope } = self.let_in(&head, &mut body).await?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let body: Bytes = intake::read(body, &head.headers, self.settings, charge).await?;
+        let path = self.track.path().path();
+        let asked = asked::read(scope, &head.method, path, &head.headers, &body)?;
+        self.track.body_is_in(&asked, scope);
+        let refusal = key
+            .as_ref()
+            .and_then(|key| key.refusal(asked.model.as_ref()));
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let visitor = self.visitor(whereabouts, key.as_deref(), asked.model.as_ref());
+        if !body.is_empty() && visitor.needs_model(self.settings, &self.context.desk.view()) {
+            return Err(Problem::fence_needs_model());
+        }
+        let path = self.track.path().path();
+        if asked.background && background::is_responses(&head.method, path) {
+            let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
+            return Ok(Way::Background(
+                guest,
+                Box::new(background::whole(head, body)),
+            ));
+        }
+        headers::clean_request(&mut head.headers);
+        Ok(Way::Upstream(Box::new(Admitted {
+            headers: head.headers,
+            wishes,
+            visitor,
+            head: asked,
+            body,
+            priority: Priority::Interactive,
+        })))
+    }
+
+    /// Lets a request in that is about background work; its body follows as it comes.
+    async fn admit_guest(
+        &mut self,
+        head: Parts,
+        mut body: Incoming,
+        peer: SocketAddr,
+    ) -> Result<Way, Problem> {
+        let Checked { key, wishes, .. } = self.let_in(&head, &mut body).await?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let visitor = self.visitor(whereabouts, key.as_deref(), None);
+        let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
+        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let request = background::flowing(head, body, self.settings.body_timeout, charge);
+        Ok(Way::Background(guest, Box::new(request)))
+    }
+
+    /// Everything that is found out before the body is here; the request counts from here on.
+    async fn let_in(&mut self, head: &Parts, body: &mut Incoming) -> Result<Checked, Problem> {
+        let checked = match self.check(head) {
+            Ok(checked) => checked,
+            Err(problem) => {
+                intake::linger(body).await;
+                return Err(problem);
+            }
+        };
+        if background::is_poll(&head.method, self.track.path().path()) {
+            // It has a place of its own kind, see `Polls`.
+            return Ok(checked);
+        }
+        let budget = self.context.desk.budget();
+        if budget.requests() >= self.settings.in_flight_max {
+            return Err(Problem::node_full());
+        }
+        self.track.let_in(budget.request());
+        Ok(checked)
+    }
+
+    /// Whom the body is charged to.
+    fn account(&self, key: Option<&Key>, whereabouts: Whereabouts, peer: SocketAddr) -> Charge {
+        self.context.bodies.account(match key {
+            Some(key) => BodySender::Key(&key.name),
+            None => BodySender::at(whereabouts.address.unwrap_or(peer.ip())),
+        })
+    }
+
+    fn visitor(
+        &mut self,
+        whereabouts: Whereabouts,
+        key: Option<&Key>,
+        model: Option<&ModelName>,
+    ) -> Visitor {
+        let key = key.map(|key| key.name.clone());
+        let visitor = Visitor::new(
+            self.settings,
+            &self.context.desk.view().mesh_rules,
+            whereabouts,
+            key,
+            model,
+        );
+        self.track.set_client(whereabouts.origin, whereabouts.place);
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
+        visitor
+    }
+
+    /// Who asks for background work; this node must be allowed to keep it.
+    fn guest(
+        &self,
+        key: Option<&Key>,
+        wishes: &door::Wishes,
+        visitor: &Visitor,
+    ) -> Result<Guest, Problem> {
+        let is_limited = visitor.fence().is_some() || !wishes.allow_regions.is_empty();
+        let regions = visitor.allowed(&wishes.allow_regions);
+        if is_limited && !regions.contains(&self.settings.region) {
+            return Err(Problem::not_here(&self.settings.region, visitor.fence()));
+        }
+        Ok(Guest {
+            request_id: self.track.id().clone(),
+            key: visitor.caller.key.clone(),
+            network: match key {
+                Some(_) => None,
+                None => visitor.network.clone(),
+            },
+            services: key.and_then(|key| key.services.clone()),
+            models: key.and_then(|key| key.models.clone()),
+            client: visitor.caller.client,
+            regions,
+        })
+    }
+
+    /// Everything that can be said before the body is here.
+    fn check(&mut self, head: &Parts) -> Result<Checked, Problem> {
+        if head.extensions.get::<Late>().is_some() {
+            return Err(Problem::draining());
+        }
+        let path = self.track.path();
+        let scope = if self.context.background.takes(path.path()) {
+            door::check_form(path).map(|()| Scope::Inference)?
+        } else {
+            door::permit(self.settings, &head.method, path)?
+        };
+        door::check_coding(&head.headers)?;
+        if headers::has_passed(&head.headers, &self.settings.passed) {
+            return Err(Problem::looped());
+        }
+        let key = self.key(head)?;
+        let is_workers = key.as_ref().is_some_and(|key| key.services.is_some());
+        if is_workers && !background::is_for_workers(self.track.path().path()) {
+            return Err(Problem::key_of_a_worker());
+        }
+        let wishes = door::wishes(&head.headers)?;
+        Ok(Checked { key, wishes, scope })
+    }
+
+    fn key(&mut self, head: &Parts) -> Result<Option<Arc<Key>>, Problem> {
+        let checked = self.settings.keys.check(&head.headers);
+        let key = checked.map_err(|error| match error {
+            KeyError::Missing => Problem::missing_key(),
+            KeyError::Unknown => Problem::unknown_key(),
+        })?;
+        if let Some(key) = &key {
+            self.track.set_key(key.name.clone());
+        }
+        Ok(key)
+    }
+
+    /// The list of models, or one of them.
+    fn models(&mut self, head: &Parts) -> Result<serde_json::Value, Problem> {
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Err(Problem::method_not_allowed(Methods::GET));
+        }
+        let key = self.key(head)?;
+        let dialect = Dialect::of(&head.headers);
+        let view = self.context.desk.view();
+        let path = self.track.path().path();
+        let name = path
+            .strip_prefix("/v1/models/")
+            .filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            return Ok(listing::list(&view, key.as_deref(), dialect));
+        };
+        let model = listing::model_of(name);
+        let found = model
+            .as_ref()
+            .and_then(|model| listing::find(&view, key.as_deref(), model, dialect));
+        let is_joining = view.phase == Phase::Joining;
+        found.ok_or_else(|| match model {
+            Some(_) if is_joining => Problem::joining(),
+            Some(model) => Problem::unknown_model(Some(&model), &[]),
+            None => Problem::invalid(Some("model"), "the path names no model that could exist"),
+        })
+    }
+
+    /// The nodes that the client should come to.
+    fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Err(Problem::method_not_allowed(Methods::GET));
+        }
+        let key = self.key(head)?.map(|key| Arc::clone(&key.name));
+        let wishes = door::wishes(&head.headers)?;
+        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let view = self.context.desk.view();
+        let visitor = Visitor::new(self.settings, &view.mesh_rules, whereabouts, key, None);
+        if let Some(fence) = visitor.fence() {
+            self.track.set_fence(fence);
+        }
+        let mapped = self.settings.homes.of(whereabouts.origin);
+        let query = self.track.path().query();
+        nearest::list(&view, &visitor, mapped, &wishes, query)
+    }
+}

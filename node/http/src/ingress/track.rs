@@ -1,0 +1,352 @@
+//! One request's way through this node, from its arrival to its record.
+//!
+//! Holds core's [`Request`], hands what it reports to the engine, and writes the record from it in the end.
+//! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
+//! when the client goes away and everything is dropped in the middle.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::Instant;
+use grapevine_core::forwarding::Scope;
+use grapevine_core::ids::ModelName;
+use grapevine_core::limit::RequestGuard;
+use grapevine_core::outcome::Outcome;
+use grapevine_core::place::Place;
+use grapevine_core::request::{Action, AttemptEvent, AttemptId, Priority, Request, RequestTerms};
+use grapevine_core::residency::{Fence, Origin};
+use grapevine_core::route::{Choice, Plan, PlanError};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
+
+use super::Settings;
+use super::door;
+use grapevine_base::asked::Asked;
+use grapevine_base::clock::{self, Clock};
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::{Failure, RequestId};
+use grapevine_observe::excerpt::{self, Excerpt};
+use grapevine_observe::record::{
+    AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
+};
+
+/// The status of a request whose client went away before it got one (nginx's custom).
+const CLIENT_GONE: u16 = 499;
+
+/// Follows one request.
+#[derive(Debug)]
+pub(super) struct Track {
+    recorder: Recorder,
+    clock: Clock,
+    settings: Arc<Settings>,
+    method: Method,
+    /// In memory of its own: it lives as long as the answer takes.
+    path: PathAndQuery,
+    arrived_at: Instant,
+    /// When the whole request was here: what came before is the client's time, not ours.
+    body_in_at: Instant,
+    record: RequestRecord,
+    recorded: bool,
+    scope: Scope,
+    /// Counts it among the requests in flight, until it is routed; `None` before it is let in.
+    guard: Option<RequestGuard>,
+    /// `None` until it is routed.
+    request: Option<Request>,
+}
+
+impl Track {
+    pub(super) fn begin_request(
+        desk: &Desk,
+        recorder: &Recorder,
+        settings: &Arc<Settings>,
+        id: RequestId,
+        (method, path): (Method, PathAndQuery),
+        headers: &mut HeaderMap,
+    ) -> Self {
+        let sampler = settings.sampler.as_ref();
+        let trace = sampler.and_then(|it| door::with_rng(|rng| it.begin(headers, rng)));
+        let now = desk.now();
+        let record = RequestRecord {
+            id,
+            time: clock::wall(),
+            method: excerpt::method(&method),
+            path: Excerpt::of_path(&path),
+            model: None,
+            stream: false,
+            status: 0,
+            served: None,
+            client: ClientRecord::default(),
+            attempts: Vec::new(),
+            untried: VecDeque::new(),
+            overhead: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            tokens: Tokens::default(),
+            key: None,
+            residency: None,
+            error: None,
+            kind: RequestKind::Client,
+            trace,
+            forwarded_as: None,
+        };
+        Self {
+            recorder: recorder.clone(),
+            clock: desk.clock(),
+            settings: Arc::clone(settings),
+            path,
+            method,
+            arrived_at: now,
+            body_in_at: now,
+            record,
+            recorded: false,
+            scope: Scope::default(),
+            guard: None,
+            request: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> &RequestId {
+        &self.record.id
+    }
+
+    /// What peers know the request by. No other request's: clients may well send one id with several
+    /// requests, and peers refuse duplicates.
+    pub(super) fn id_for_peers(&mut self) -> RequestId {
+        let id = self.record.forwarded_as.get_or_insert_with(door::new_id);
+        id.clone()
+    }
+
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    pub(super) fn model(&self) -> Option<&ModelName> {
+        self.record.model.as_ref()
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(super) fn path(&self) -> &PathAndQuery {
+        &self.path
+    }
+
+    pub(super) const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    pub(super) fn arrived_at(&self) -> Instant {
+        self.arrived_at
+    }
+
+    /// Attempts begun so far.
+    pub(super) fn attempts(&self) -> u32 {
+        self.request.as_ref().map_or(0, Request::attempts)
+    }
+
+    /// Attempts that another plan may have.
+    pub(super) fn attempts_left(&self) -> u32 {
+        let request = self.request.as_ref();
+        request.map_or(self.settings.failover.attempts_max, Request::attempts_left)
+    }
+
+    /// The attempt whose answer is to be kept for when nothing better comes.
+    pub(super) fn held(&self) -> Option<AttemptId> {
+        self.request.as_ref().and_then(Request::held)
+    }
+
+    /// The request's headers as `attempt` sends them: with its own span, where it is traced.
+    pub(super) fn headers_of_attempt(&self, attempt: AttemptId, headers: &HeaderMap) -> HeaderMap {
+        let mut headers = headers.clone();
+        if let Some(trace) = &self.record.trace {
+            trace.child(u64::from(attempt.index())).mark(&mut headers);
+        }
+        headers
+    }
+
+    /// Whose key it carried.
+    pub(super) fn set_key(&mut self, name: Arc<str>) {
+        self.record.key = Some(name);
+    }
+
+    /// It is a request of this node's own, made for a task.
+    pub(super) fn set_own(&mut self) {
+        self.record.kind = RequestKind::Task;
+    }
+
+    /// Where its client is thought to be.
+    pub(super) fn set_client(&mut self, origin: Origin, place: Option<Place>) {
+        self.record.client = ClientRecord { origin, place };
+    }
+
+    /// The client gets `status`, and a body that follows.
+    pub(super) fn answered(&mut self, status: u16) {
+        self.record.status = status;
+    }
+
+    /// Residency rules concern it.
+    pub(super) fn set_fence(&mut self, fence: &Fence) {
+        self.record.residency = Some(fence.to_string().into());
+    }
+
+    /// The request was let in and counted by `guard`, until the end.
+    pub(super) fn let_in(&mut self, guard: RequestGuard) {
+        self.guard = Some(guard);
+    }
+
+    /// The whole request is here and asks for `head` at a path of `scope`.
+    pub(super) fn body_is_in(&mut self, head: &Asked, scope: Scope) {
+        self.body_in_at = self.clock.now();
+        self.scope = scope;
+        self.record.model.clone_from(&head.model);
+        self.record.stream = head.stream;
+    }
+
+    /// Routes the request, by the order that was planned for it.
+    pub(super) fn start(
+        &mut self,
+        priority: Priority,
+        is_client_retrying: bool,
+        planned: Result<Plan, PlanError>,
+    ) -> Action {
+        let guard = self.guard.take();
+        let terms = RequestTerms {
+            policy: Arc::clone(&self.settings.failover),
+            priority,
+            is_client_retrying,
+            scope: self.scope,
+            model: self.record.model.clone(),
+            arrived_at: self.arrived_at,
+        };
+        let now = self.clock.now();
+        let request = Request::new(terms, guard.expect("only what was let in is routed"));
+        let action = self.request.insert(request).start(now, planned);
+        self.report();
+        action
+    }
+
+    /// Goes on by a new order.
+    pub(super) fn replan(&mut self, planned: Result<Plan, PlanError>) -> Option<Action> {
+        let now = self.clock.now();
+        let action = self.request.as_mut()?.replan(now, planned);
+        self.report();
+        Some(action)
+    }
+
+    /// What follows from `event` of `attempt`.
+    pub(super) fn on(&mut self, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
+        let now = self.clock.now();
+        let action = self.request.as_mut()?.on(now, attempt, event);
+        self.report();
+        action
+    }
+
+    /// The answer's body goes on, maybe for minutes.
+    pub(super) fn answer_goes_on(&mut self) {
+        let now = self.clock.now();
+        if let Some(request) = &mut self.request {
+            request.body_goes_on(now);
+        }
+        self.report();
+    }
+
+    /// The answer of `choice` is about to go to the client with `status`. Returns the time spent here
+    /// and the time spent waiting for the upstream.
+    pub(super) fn commit(&mut self, choice: &Choice, status: u16) -> (Duration, Duration) {
+        let upstream = &choice.candidate.upstream;
+        self.record.served = Some(Served {
+            node: upstream.node.clone(),
+            region: upstream.region.clone(),
+            upstream: upstream.name.clone(),
+        });
+        self.record.status = status;
+        let since_body = self.clock.now().since(self.body_in_at);
+        let request = self.request.as_ref();
+        self.record.first_byte = request.map_or(Duration::ZERO, Request::first_byte);
+        self.record.overhead = since_body.saturating_sub(self.record.first_byte);
+        (self.record.overhead, self.record.first_byte)
+    }
+
+    /// Time since the request was here as a whole.
+    pub(super) fn spent(&self) -> Duration {
+        self.clock.now().since(self.body_in_at)
+    }
+
+    /// The upstream counted these tokens.
+    pub(super) fn set_tokens(&mut self, tokens: Tokens) {
+        self.record.tokens = tokens;
+    }
+
+    /// The client got `status`, with an error of our own called `error` or none.
+    pub(super) fn finish(&mut self, status: u16, error: Option<&'static str>) {
+        self.record.status = status;
+        self.record.error = error;
+        self.write();
+    }
+
+    /// The request leaves no record.
+    pub(super) fn forget(&mut self) {
+        self.recorded = true;
+    }
+
+    /// The answer went out whole.
+    pub(super) fn finish_answer(&mut self) {
+        let now = self.clock.now();
+        if let Some(request) = &mut self.request {
+            request.body_ended(now);
+        }
+        self.report();
+        self.write();
+    }
+
+    /// The answer broke off on its way; the client is told `error`, where it can be.
+    pub(super) fn finish_broken(&mut self, failure: Failure, error: &'static str) {
+        self.break_off(failure.outcome, Some(failure.detail));
+        self.record.error = Some(error);
+        self.write();
+    }
+
+    fn break_off(&mut self, outcome: Outcome, detail: Option<String>) {
+        let now = self.clock.now();
+        if let Some(request) = &mut self.request {
+            request.broke_off(now, outcome, detail);
+        }
+        self.report();
+    }
+
+    fn report(&mut self) {
+        let reports = self.request.as_mut().map(Request::reports);
+        for report in reports.into_iter().flatten() {
+            self.recorder.report(report);
+        }
+    }
+
+    fn write(&mut self) {
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
+        self.record.total = self.clock.now().since(self.arrived_at);
+        let request = self.request.take();
+        let (ended, untried) = request.map(Request::into_history).unwrap_or_default();
+        self.recorder.record(RequestRecord {
+            attempts: ended.into_iter().map(AttemptRecord::from).collect(),
+            untried,
+            ..self.record.clone()
+        });
+    }
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        self.break_off(Outcome::Cancelled, None);
+        if !self.recorded {
+            if self.record.status == 0 {
+                self.record.status = CLIENT_GONE;
+            }
+            self.record.error = Some(Outcome::Cancelled.as_str());
+            self.write();
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a client is, and what follows for its request: its home regions and its fence.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::place::Place;
+use grapevine_core::residency::{Fence, MeshRules, Origin, Permitted, Question};
+use grapevine_core::route::Strategy;
+use grapevine_core::view::View;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::Settings;
+use grapevine_base::exchange::Caller;
+
+/// Where a client is, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Whereabouts {
+    /// For rules and the map.
+    pub origin: Origin,
+    /// For distance.
+    pub place: Option<Place>,
+    /// For limits, and for nothing that is kept; `None` where it is not known.
+    pub address: Option<IpAddr>,
+}
+
+/// Tells where clients are, from the address of their connection and their headers. The default knows
+/// nothing of anyone.
+#[derive(Clone)]
+pub struct Locate(Arc<Locating>);
+
+type Locating = dyn Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync;
+
+impl Locate {
+    /// Asks `locate`, which is called once for each request and must not block.
+    pub fn new(
+        locate: impl Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(locate))
+    }
+
+    pub(super) fn locate(&self, peer: SocketAddr, headers: &HeaderMap) -> Whereabouts {
+        (self.0)(peer, headers)
+    }
+}
+
+impl Default for Locate {
+    fn default() -> Self {
+        Self::new(|_, _| Whereabouts::default())
+    }
+}
+
+impl fmt::Debug for Locate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Locate")
+    }
+}
+
+/// The network of an address, for turns and quotas of those who come without a key: what a provider gives to one
+/// customer, and coarse enough to be kept with a task, which the address itself is not.
+fn network(address: IpAddr) -> Arc<str> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24").into()
+        }
+        IpAddr::V6(address) => {
+            const NETWORK: u128 = u128::MAX << 80;
+            let address = Ipv6Addr::from_bits(address.to_bits() & NETWORK);
+            format!("{address}/48").into()
+        }
+    }
+}
+
+/// A client, with what its whereabouts mean for its request.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    /// The network it comes from; `None` when that is not known.
+    pub(super) network: Option<Arc<str>>,
+    pub(super) place: Option<Place>,
+    /// Empty unless routing goes by geography.
+    pub(super) homes: Vec<RegionName>,
+    pub(super) permitted: Permitted,
+    model_is_unnamed: bool,
+    /// What goes along to a serving node, for its own rules.
+    pub(super) caller: Caller,
+}
+
+impl Visitor {
+    /// Asks the own rules, and those on which `mesh` agrees, about a request for `model` with the key called
+    /// `key`.
+    pub(super) fn new(
+        settings: &Settings,
+        mesh: &MeshRules,
+        whereabouts: Whereabouts,
+        key: Option<Arc<str>>,
+        model: Option<&ModelName>,
+    ) -> Self {
+        let client = whereabouts.origin;
+        let question = Question {
+            client,
+            key: key.as_deref(),
+            model,
+        };
+        let permitted = settings.residency.permits_with(mesh, &question);
+        Self {
+            network: whereabouts.address.map(network),
+            place: whereabouts.place,
+            homes: match settings.strategy {
+                Strategy::Geo => settings.homes.of(client),
+                _ => Vec::new(),
+            },
+            permitted,
+            model_is_unnamed: model.is_none(),
+            caller: Caller { client, key },
+        }
+    }
+
+    /// Whether its request has to name a model and names none: rules about models concern it.
+    pub(super) fn needs_model(&self, settings: &Settings, view: &View) -> bool {
+        self.model_is_unnamed
+            && settings
+                .residency
+                .depends_on_model(&view.mesh_rules, &self.caller.question())
+    }
+
+    /// Its fence as answers show it.
+    pub(super) fn residency(&self) -> Option<Value> {
+        let fence = self.fence()?;
+        let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
+        Some(json!({"rules": fence.to_string(), "regions": regions}))
+    }
+
+    pub(super) fn fence(&self) -> Option<&Fence> {
+        self.permitted.fence()
+    }
+
+    /// The regions that both the rules and the client's `wished` ones leave; empty allows all.
+    ///
+    /// There is no call where they have none in common: a plan has no candidate then.
+    pub(super) fn allowed(&self, wished: &[RegionName]) -> Arc<[RegionName]> {
+        match self.fence() {
+            None => wished.into(),
+            Some(fence) if wished.is_empty() => Arc::clone(&fence.regions),
+            Some(fence) => {
+                let both = fence.regions.iter().filter(|it| wished.contains(it));
+                both.cloned().collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let network = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(&*network("203.0.113.7"), "203.0.113.0/24");
+        assert_eq!(network("::ffff:203.0.113.9"), network("203.0.113.7"));
+        assert_eq!(&*network("2001:db8:1:2::3"), "2001:db8:1::/48");
+        assert_eq!(network("2001:db8:1:ffff::"), network("2001:db8:1::1"));
+    }
+}

@@ -1,0 +1,148 @@
+//! An answer's body with its waits: the first byte, the pauses, the whole.
+//!
+//! The timer is armed only when the upstream has nothing ready, and not moved with every piece: when
+//! it fires early it is set again. A busy stream so costs one reading of the clock for each piece.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use grapevine_core::outcome::{Outcome, Stage};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::client::describe;
+use grapevine_base::exchange::Failure;
+use grapevine_config::checked::TimeoutConfig;
+
+/// When the waits of one call run out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    first_byte_at: Instant,
+    deadline: Instant,
+    total_at: Instant,
+    idle: std::time::Duration,
+}
+
+impl Waits {
+    /// The waits of a call that begins at `now`. Its `deadline` holds until the first byte: from
+    /// there on the client is being served, and only the upstream's own limits count.
+    pub(super) fn begin(now: Instant, deadline: Instant, timeouts: &TimeoutConfig) -> Self {
+        Self {
+            first_byte_at: now + timeouts.first_byte,
+            deadline,
+            total_at: now + timeouts.total,
+            idle: timeouts.idle,
+        }
+    }
+
+    /// The next wait to run out before the first byte, and what that means.
+    pub(super) fn before_first_byte(&self) -> (Instant, Outcome) {
+        let first_byte = (self.first_byte_at, Outcome::TimedOut(Stage::FirstByte));
+        let total = (self.total_at, Outcome::TimedOut(Stage::Total));
+        let deadline = (self.deadline, Outcome::DeadlinePassed);
+        earlier(deadline, earlier(first_byte, total))
+    }
+
+    fn after(&self, piece_at: Instant) -> (Instant, Outcome) {
+        let idle = (piece_at + self.idle, Outcome::TimedOut(Stage::Idle));
+        earlier(idle, (self.total_at, Outcome::TimedOut(Stage::Total)))
+    }
+}
+
+fn earlier(a: (Instant, Outcome), b: (Instant, Outcome)) -> (Instant, Outcome) {
+    if b.0 < a.0 { b } else { a }
+}
+
+/// An upstream's body. After a failure it has ended; dropping it cancels the call.
+#[derive(Debug)]
+pub(super) struct TimedBody {
+    /// `None` once it failed.
+    incoming: Option<Incoming>,
+    waits: Waits,
+    /// When the last piece came; `None` before the first.
+    piece_at: Option<Instant>,
+    /// `None` until the upstream was slower than its reader for the first time.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl TimedBody {
+    pub(super) fn new(incoming: Incoming, waits: Waits) -> Self {
+        Self {
+            incoming: Some(incoming),
+            waits,
+            piece_at: None,
+            timer: None,
+        }
+    }
+
+    /// Ready with the outcome once a wait has run out.
+    fn poll_waits(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+        let (due, outcome) = match self.piece_at {
+            Some(piece_at) => self.waits.after(piece_at),
+            None => self.waits.before_first_byte(),
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        loop {
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if timer.deadline() >= due {
+                return Poll::Ready(outcome);
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+
+    fn fail(&mut self, outcome: Outcome, detail: impl Into<String>) -> Failure {
+        self.incoming = None;
+        Failure::new(outcome, detail)
+    }
+}
+
+impl Body for TimedBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.piece_at = Some(Instant::now());
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let outcome = match self.piece_at {
+                    Some(_) => Outcome::BrokenOff,
+                    None => Outcome::Reset,
+                };
+                Poll::Ready(Some(Err(self.fail(outcome, describe(&error)))))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self.poll_waits(context).map(|outcome| {
+                Some(Err(
+                    self.fail(outcome, "the answer's body did not come in time")
+                ))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming
+            .as_ref()
+            .map_or_else(SizeHint::default, Body::size_hint)
+    }
+}

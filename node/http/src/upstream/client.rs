@@ -1,0 +1,196 @@
+//! Makes a call: one request out, the head of the answer back, and its body as it comes.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::body::{TimedBody, Waits};
+use super::connect::{ConnectTimedOut, Connector};
+use super::guard::GiveUp;
+use super::payload::Payload;
+use super::target::{Target, Targets};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_base::headers;
+use grapevine_base::listener::descriptors;
+
+/// A connection that nobody used for this long is closed.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+
+/// Idle connections kept for each host by one client.
+const POOL_IDLE_MAX: usize = 256;
+
+/// The most headers of an answer.
+const ANSWER_HEADERS_MAX: usize = 128;
+
+/// What a connection reads, or holds to be written, at once: an idle one keeps the last buffer that it read
+/// into. It bounds the head of an answer too.
+const BUFFER_BYTES: usize = 64 * 1_024;
+
+/// The most interim answers (1xx) before the answer. hyper passes over any number of them: an upstream that
+/// sends them without end would keep a thread of the node busy, and all that it serves waiting, until the
+/// time for the first byte is over. One that sends `102` every few seconds while it works stays below it.
+const INTERIM_ANSWERS_MAX: usize = 256;
+
+/// The time between two pings on an HTTP/2 connection in use, and the wait for the answer to one.
+const HTTP2_PING: Duration = Duration::from_secs(10);
+
+/// Calls own upstreams from one runtime: its connections live and die with that runtime, so each
+/// runtime needs a client of its own. Cheap to clone.
+#[derive(Clone)]
+pub struct UpstreamClient {
+    targets: Targets,
+    passed: HeaderValue,
+    client: Client<Connector, Payload>,
+}
+
+impl std::fmt::Debug for UpstreamClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("UpstreamClient")
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UpstreamClient {
+    /// A client of the upstreams in `targets`, which may be replaced while it runs. `passed` marks
+    /// requests in `CDN-Loop`; `tls` must name no ALPN protocols ([`super::tls_config`] makes one).
+    ///
+    /// # Panics
+    /// When `tls` names ALPN protocols.
+    pub fn new(targets: Targets, passed: HeaderValue, tls: ClientConfig) -> Self {
+        let connector = Connector::new(targets.clone(), tls);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_MAX)
+            .http1_max_headers(ANSWER_HEADERS_MAX)
+            .http1_max_buf_size(BUFFER_BYTES)
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(HTTP2_PING)
+            .http2_keep_alive_timeout(HTTP2_PING)
+            .build(connector);
+        Self {
+            targets,
+            passed,
+            client,
+        }
+    }
+
+    fn request(&self, target: &Target, call: Call) -> Option<Request<Payload>> {
+        let uri = target.uri(&call.path)?;
+        let body = match target.rename(call.model.as_ref()) {
+            Some(model) => Payload::renamed(call.body, &call.headers, model)?,
+            None => Payload::whole(call.body),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = call.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = call.headers;
+        target.dress(request.headers_mut(), call.path.path(), &self.passed);
+        Some(request)
+    }
+}
+
+impl CallLocal for UpstreamClient {
+    async fn call(&self, call: Call) -> Result<Answer, Failure> {
+        let unknown = |what| Failure::new(Outcome::Refused(Refusal::UnknownUpstream), what);
+        let Some(target) = self.targets.get(&call.upstream) else {
+            return Err(unknown("no such upstream"));
+        };
+        let waits = Waits::begin(Instant::now(), call.deadline, &target.timeouts);
+        let Some(mut request) = self.request(&target, call) else {
+            let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
+            return Err(unknown(what));
+        };
+        let is_head = *request.method() == Method::HEAD;
+        let (due, outcome) = waits.before_first_byte();
+        let too_many = limit_interim_answers(&mut request);
+        let answered = tokio::time::timeout_at(due, self.client.request(request));
+        // Who gives up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
+        tokio::select! {
+            answered = answered => match answered {
+                Ok(Ok(response)) => answer(response, waits, is_head),
+                Ok(Err(error)) => Err(failure(&error)),
+                Err(_) => Err(Failure::new(outcome, "no answer in time")),
+            },
+            () = too_many.notified() => {
+                Err(Failure::new(Outcome::Reset, "interim answers (1xx) without an end"))
+            }
+        }
+    }
+}
+
+/// Counts the interim answers to `request`; what is returned is notified of more than [`INTERIM_ANSWERS_MAX`].
+fn limit_interim_answers(request: &mut Request<Payload>) -> Arc<Notify> {
+    let too_many = Arc::new(Notify::new());
+    let (notified, count) = (Arc::clone(&too_many), AtomicUsize::new(0));
+    hyper::ext::on_informational(request, move |_| {
+        if count.fetch_add(1, Ordering::Relaxed) == INTERIM_ANSWERS_MAX {
+            notified.notify_one();
+        }
+    });
+    too_many
+}
+
+/// The answer, where its head leaves no doubt about where it ends. On HTTP/1 a connection is not used again
+/// after a head in doubt, and after one without a body, since some servers send one all the same.
+fn answer(response: Response<Incoming>, waits: Waits, is_head: bool) -> Result<Answer, Failure> {
+    let (mut head, body) = response.into_parts();
+    let settled = headers::settle_answer(head.status, &mut head.headers);
+    let has_no_body = is_head || headers::has_no_body(head.status);
+    if (settled.is_err() || has_no_body)
+        && head.version < Version::HTTP_2
+        && let Some(connection) = head.extensions.get::<GiveUp>()
+    {
+        connection.give_up();
+    }
+    settled.map_err(|fault| Failure::new(Outcome::Reset, fault.to_string()))?;
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body: AnswerBody::new(TimedBody::new(body, waits).boxed_unsync()),
+        load: None,
+    })
+}
+
+fn failure(error: &legacy::Error) -> Failure {
+    let timed_out = causes(error).any(|cause| cause.is::<ConnectTimedOut>());
+    let outcome = if descriptors::lack(error) {
+        Outcome::Refused(Refusal::Full)
+    } else if timed_out {
+        Outcome::TimedOut(Stage::Connect)
+    } else if error.is_connect() {
+        Outcome::ConnectFailed
+    } else {
+        Outcome::Reset
+    };
+    Failure::new(outcome, describe(error))
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+/// The whole chain of causes in one line.
+pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
+}

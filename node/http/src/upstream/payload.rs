@@ -1,0 +1,131 @@
+//! A request's body on its way out: the client's bytes, with at most the model's name replaced.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use grapevine_core::ids::ModelName;
+use http::header::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use grapevine_base::asked;
+
+/// Up to three pieces that are sent one after the other, none of them copied.
+#[derive(Debug)]
+pub(super) struct Payload {
+    pieces: [Bytes; 3],
+    next: usize,
+}
+
+impl Payload {
+    /// The client's body as it is.
+    pub(super) fn whole(body: Bytes) -> Self {
+        Self {
+            pieces: [body, Bytes::new(), Bytes::new()],
+            next: 0,
+        }
+    }
+
+    /// The client's body with its model called `model`; `None` where the model in it cannot be found with
+    /// certainty.
+    pub(super) fn renamed(body: Bytes, headers: &HeaderMap, model: &ModelName) -> Option<Self> {
+        let (range, is_json) = asked::model_at(headers, &body)?;
+        let name = if is_json {
+            Bytes::from(serde_json::Value::from(model.as_str()).to_string())
+        } else {
+            Bytes::copy_from_slice(model.as_str().as_bytes())
+        };
+        Some(Self {
+            pieces: [body.slice(..range.start), name, body.slice(range.end..)],
+            next: 0,
+        })
+    }
+
+    fn remaining(&self) -> &[Bytes] {
+        &self.pieces[self.next..]
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        while let Some(piece) = self.pieces.get(self.next).cloned() {
+            self.next += 1;
+            if !piece.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining().iter().all(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(
+            self.remaining()
+                .iter()
+                .map(|piece| piece.len() as u64)
+                .sum(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renamed(content_type: &'static str, body: &'static str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            content_type.parse().expect("a valid value"),
+        );
+        let model = ModelName::new("own/\"m\"").expect("a valid name");
+        let payload = Payload::renamed(Bytes::from_static(body.as_bytes()), &headers, &model)?;
+        let sent: Vec<u8> = payload.pieces.concat();
+        assert_eq!(payload.size_hint().exact(), Some(sent.len() as u64));
+        Some(String::from_utf8(sent).expect("text"))
+    }
+
+    #[test]
+    fn renaming_touches_the_models_value_alone() {
+        assert_eq!(
+            renamed(
+                "application/json",
+                "{ \"a\" : 1.0, \"model\" : \"x\" ,\n\"z\":[]}"
+            )
+            .expect("a model"),
+            "{ \"a\" : 1.0, \"model\" : \"own/\\\"m\\\"\" ,\n\"z\":[]}"
+        );
+    }
+
+    #[test]
+    fn renaming_in_a_form_replaces_the_field() {
+        let body = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nx\r\n--b--\r\n";
+        assert_eq!(
+            renamed("multipart/form-data; boundary=b", body),
+            Some(body.replace("\r\nx\r\n", "\r\nown/\"m\"\r\n"))
+        );
+    }
+
+    #[test]
+    fn body_without_a_certain_model_is_not_renamed() {
+        for (kind, body) in [
+            ("application/json", "{}"),
+            ("application/json", r#"{"model":"a","model":"b"}"#),
+            ("application/json", r#"{"model":"a","Model":"b"}"#),
+            ("text/html", r#"{"model":"a"}"#),
+            ("multipart/form-data; boundary=b", "--b--\r\n"),
+        ] {
+            assert_eq!(renamed(kind, body), None, "{body}");
+        }
+    }
+}

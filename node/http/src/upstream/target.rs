@@ -1,0 +1,287 @@
+//! What is known of an upstream before a call, made ready once so that a call parses nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use grapevine_core::ids::{ModelName, UpstreamName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap as Headers, Uri};
+
+use grapevine_base::headers;
+use grapevine_config::checked::TimeoutConfig;
+
+/// The prefix of every path of the public API, which a base URL holds already.
+const API_PREFIX: &str = "/v1";
+
+/// Paths below this one are Anthropic's, whose credential has a header of its own.
+const MESSAGES_PATH: &str = "/v1/messages";
+
+/// An upstream as configured.
+#[derive(Clone, PartialEq)]
+pub struct Settings {
+    /// Unique at this node.
+    pub name: UpstreamName,
+    /// `http://` or `https://`, with the `/v1` that OpenAI's has: `/v1/x` is asked for as this plus `/x`.
+    pub base_url: Uri,
+    /// Sent as the upstream's credential; `None` sends none.
+    pub api_key: Option<String>,
+    /// Set on every call, over the client's own.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The upstream's own names of models, by the names clients use. Others keep their names.
+    pub renames: BTreeMap<ModelName, ModelName>,
+    /// How long a call may take.
+    pub timeouts: TimeoutConfig,
+}
+
+/// Why settings cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// The base URL has no scheme or host, or a scheme other than http and https.
+    #[error("upstream {0}: the base URL must begin with http:// or https:// and name a host")]
+    BaseUrl(UpstreamName),
+    /// The key holds characters that no header may hold.
+    #[error("upstream {0}: the API key holds characters that cannot be sent in a header")]
+    ApiKey(UpstreamName),
+}
+
+/// The upstreams of this node, shared by all threads and replaced as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Targets(Arc<ArcSwap<Table>>);
+
+type Table = BTreeMap<UpstreamName, Arc<Target>>;
+
+impl Targets {
+    /// A table of `settings`.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn new(settings: Vec<Settings>) -> Result<Self, SettingsError> {
+        let targets = Self::default();
+        targets.replace(settings)?;
+        Ok(targets)
+    }
+
+    /// Replaces the whole table. Calls under way keep what they began with.
+    ///
+    /// # Errors
+    /// When one of `settings` cannot be used; the table stays as it was.
+    pub fn replace(&self, settings: Vec<Settings>) -> Result<(), SettingsError> {
+        let entry = |settings: Settings| {
+            let name = settings.name.clone();
+            Target::new(settings).map(|target| (name, Arc::new(target)))
+        };
+        let table: Table = settings.into_iter().map(entry).collect::<Result<_, _>>()?;
+        self.0.store(Arc::new(table));
+        Ok(())
+    }
+
+    /// The upstream called `name`.
+    pub(super) fn get(&self, name: &UpstreamName) -> Option<Arc<Target>> {
+        self.0.load().get(name).cloned()
+    }
+
+    /// How long opening a connection to `uri` may take: the shortest wish of the upstreams there.
+    pub(super) fn connect_timeout(&self, uri: &Uri) -> Duration {
+        let table = self.0.load();
+        let there = table
+            .values()
+            .filter(|target| Some(&target.authority) == uri.authority());
+        there
+            .map(|target| target.timeouts.connect)
+            .min()
+            .unwrap_or_else(|| TimeoutConfig::default().connect)
+    }
+}
+
+/// An upstream, ready for calls.
+pub(super) struct Target {
+    scheme: Scheme,
+    authority: Authority,
+    base_path: String,
+    bearer: Option<HeaderValue>,
+    api_key: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    renames: BTreeMap<ModelName, ModelName>,
+    pub(super) timeouts: TimeoutConfig,
+}
+
+/// Shows no credentials.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Target")
+            .field("authority", &self.authority)
+            .field("base_path", &self.base_path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows no credentials.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("name", &self.name)
+            .field("base_url", &self.base_url)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let parts = settings.base_url.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(SettingsError::BaseUrl(settings.name));
+        };
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(SettingsError::BaseUrl(settings.name));
+        }
+        let sensitive = |text: String| {
+            let value = HeaderValue::try_from(text);
+            let mut value = value.map_err(|_| SettingsError::ApiKey(settings.name.clone()))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let key = settings.api_key.as_deref();
+        let bearer = key
+            .map(|key| sensitive(format!("Bearer {key}")))
+            .transpose()?;
+        let api_key = key.map(|key| sensitive(key.to_owned())).transpose()?;
+        let path = parts.path_and_query;
+        let base_path = path
+            .as_ref()
+            .map_or("", PathAndQuery::path)
+            .trim_end_matches('/');
+        Ok(Self {
+            scheme,
+            authority,
+            base_path: base_path.to_owned(),
+            bearer,
+            api_key,
+            headers: settings.headers,
+            renames: settings.renames,
+            timeouts: settings.timeouts,
+        })
+    }
+
+    /// Where the client's `path` is found here; `None` when the two do not make a path.
+    pub(super) fn uri(&self, path: &PathAndQuery) -> Option<Uri> {
+        let path = if self.base_path == API_PREFIX {
+            path.clone()
+        } else {
+            let text = path.as_str();
+            let below = text.strip_prefix(API_PREFIX).unwrap_or(text);
+            PathAndQuery::try_from(format!("{}{below}", self.base_path)).ok()?
+        };
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path);
+        Uri::from_parts(parts).ok()
+    }
+
+    /// The upstream's own name for `model`, where it differs.
+    pub(super) fn rename(&self, model: Option<&ModelName>) -> Option<&ModelName> {
+        self.renames.get(model?)
+    }
+
+    /// Makes a client's headers this upstream's: the credential exchanged, the passed node marked.
+    pub(super) fn dress(&self, headers: &mut Headers, path: &str, passed: &HeaderValue) {
+        headers::strip_hop_by_hop(headers);
+        headers::strip_credentials(headers);
+        headers.remove(header::HOST);
+        headers.remove(header::CONTENT_LENGTH);
+        headers::mark_passed(headers, passed);
+        if path.starts_with(MESSAGES_PATH) {
+            set(headers, headers::API_KEY, self.api_key.as_ref());
+        } else {
+            set(headers, header::AUTHORIZATION, self.bearer.as_ref());
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+    if let Some(value) = value {
+        headers.insert(name, value.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(base_url: &'static str) -> Result<Target, SettingsError> {
+        Target::new(Settings {
+            name: UpstreamName::new("primary").expect("a valid name"),
+            base_url: Uri::from_static(base_url),
+            api_key: Some("secret".to_owned()),
+            headers: vec![],
+            renames: BTreeMap::new(),
+            timeouts: TimeoutConfig::default(),
+        })
+    }
+
+    fn mapped(base_url: &'static str, path: &'static str) -> String {
+        let uri = target(base_url)
+            .expect("a valid base URL")
+            .uri(&PathAndQuery::from_static(path));
+        uri.expect("a valid path").to_string()
+    }
+
+    #[test]
+    fn client_path_replaces_the_prefix_by_the_base() {
+        assert_eq!(
+            mapped("https://api.example.com/v1", "/v1/chat/completions?a=b"),
+            "https://api.example.com/v1/chat/completions?a=b"
+        );
+        assert_eq!(
+            mapped("http://10.0.0.1:8000/openai/v1/", "/v1/models"),
+            "http://10.0.0.1:8000/openai/v1/models"
+        );
+        assert_eq!(mapped("http://h", "/v1/models"), "http://h/models");
+    }
+
+    #[test]
+    fn base_url_of_another_kind_is_refused() {
+        assert!(matches!(target("/v1"), Err(SettingsError::BaseUrl(_))));
+        assert!(matches!(
+            target("ftp://h/v1"),
+            Err(SettingsError::BaseUrl(_))
+        ));
+    }
+
+    #[test]
+    fn credential_of_the_client_is_replaced() {
+        let target = target("http://h/v1").expect("a valid base URL");
+        let dressed = |path: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                header::AUTHORIZATION,
+                HeaderValue::from_static("Bearer client"),
+            );
+            headers.insert(headers::API_KEY, HeaderValue::from_static("client"));
+            target.dress(&mut headers, path, &HeaderValue::from_static("grapevine"));
+            headers
+        };
+        let chat = dressed("/v1/chat/completions");
+        assert_eq!(chat[header::AUTHORIZATION], "Bearer secret");
+        assert!(!chat.contains_key(headers::API_KEY) && chat.contains_key(headers::CDN_LOOP));
+        let messages = dressed("/v1/messages/count_tokens");
+        assert_eq!(messages[headers::API_KEY], "secret");
+        assert!(!messages.contains_key(header::AUTHORIZATION));
+    }
+
+    #[test]
+    fn credential_is_not_shown() {
+        let target = target("http://h/v1").expect("a valid base URL");
+        assert!(!format!("{target:?}").contains("secret"));
+        assert!(target.bearer.is_some_and(|value| value.is_sensitive()));
+    }
+}

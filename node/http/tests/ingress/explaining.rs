@@ -1,0 +1,140 @@
+//! The plan for people: what a dry run and the operator's question show.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use grapevine_config::hash::KeyHash;
+use grapevine_core::country::CountryCode;
+use grapevine_core::ids::RegionName;
+use grapevine_core::place::Place;
+use grapevine_core::residency::{Origin, Residency, Rule, Unknown};
+use grapevine_core::route::Strategy;
+use grapevine_http::ingress::{Explainer, Key, Keys, Supposed, Whereabouts};
+use serde_json::Value;
+
+use crate::support::*;
+
+const DRY_RUN: &str = "x-grapevine-dry-run: true\r\n";
+
+/// Keeps everything in `eur`.
+fn fence() -> Residency {
+    let rule = Rule {
+        clients: vec![],
+        keys: vec![],
+        models: vec![],
+        regions: [RegionName::new("eur").expect("a valid name")].into(),
+    };
+    Residency::new(vec![rule], Unknown::Fenced)
+}
+
+/// (node, reason) of each candidate in a list.
+fn told(plan: &Value, list: &str) -> Vec<(String, String)> {
+    let all = plan[list].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    all.iter()
+        .map(|one| (text(&one["node"]), text(&one["reason"])))
+        .collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(node, reason): &(&str, &str)| (node.to_string(), reason.to_string());
+    expected.iter().map(owned).collect()
+}
+
+#[tokio::test]
+async fn dry_run_shows_every_candidate_and_why_others_are_left_out() {
+    let own = Scripted::start(answer(200, "", "{}")).await;
+    let mut plan = Plan::with(&[&own]);
+    plan.known_peers = vec![("eur", 1), ("sgp", 2)];
+    plan.settings.residency = fence();
+    let node = plan.start().await;
+    let shown = node.ask("POST", CHAT, DRY_RUN, MODEL_BODY).await.json();
+    assert_eq!(told(&shown, "choices"), pairs(&[("eur", "only")]));
+    let outside = pairs(&[("usa-1", "residency"), ("sgp", "residency")]);
+    assert_eq!(told(&shown, "left_out"), outside);
+    let left_out = &shown["left_out"][0];
+    assert!(
+        left_out["cost_ms"]["total"].as_f64().is_some(),
+        "{left_out}"
+    );
+    assert_eq!(
+        (&left_out["state"], &left_out["hops"]),
+        (&"healthy".into(), &0.into())
+    );
+}
+
+#[tokio::test]
+async fn dry_run_without_a_plan_is_the_error_with_all_left_out() {
+    let own = Scripted::start(answer(200, "", "{}")).await;
+    let mut plan = Plan::with(&[&own]);
+    plan.known_peers = vec![("sgp", 2)];
+    plan.settings.residency = fence();
+    let node = plan.start().await;
+    let reply = node.ask("POST", CHAT, DRY_RUN, MODEL_BODY).await;
+    assert_eq!(reply.status, 451);
+    let body = reply.json();
+    assert_eq!(body["error"]["code"], "residency");
+    let outside = pairs(&[("usa-1", "residency"), ("sgp", "residency")]);
+    assert_eq!(told(&body["plan"], "left_out"), outside);
+    let unknown = MODEL_BODY.replace("gpt-4o", "gtp-4o");
+    let reply = node.ask("POST", CHAT, DRY_RUN, &unknown).await;
+    let body = reply.json();
+    assert_eq!(
+        (reply.status, &body["error"]["code"]),
+        (404, &"model_not_found".into())
+    );
+    assert_eq!(told(&body["plan"], "left_out"), []);
+    assert!(own.seen().is_empty());
+}
+
+#[tokio::test]
+async fn operator_is_told_the_plan_of_any_client() {
+    let mut plan = Plan::with(&[&Scripted::start(vec![]).await]);
+    plan.known_peers = vec![("eur", 1), ("sgp", 1)];
+    plan.settings.strategy = Strategy::Geo;
+    plan.settings.keys = Keys::new([Key {
+        name: "app".into(),
+        hash: KeyHash::of("secret"),
+        models: Some(Arc::new([model("claude")].into())),
+        services: None,
+    }]);
+    let settings = Arc::new(ArcSwap::from_pointee(plan.settings.clone()));
+    let node = plan.start().await;
+    let explainer = Explainer {
+        settings,
+        desk: node.desk.clone(),
+    };
+    let mut supposed = Supposed {
+        whereabouts: Whereabouts {
+            origin: Origin::Country(CountryCode::new("DE").expect("a code")),
+            place: Place::new(51.0, 10.0),
+            address: None,
+        },
+        model: Some(model("gpt-4o")),
+        session: Some("talk".to_owned()),
+        ..Supposed::default()
+    };
+    let shown = explainer.explain(&supposed).expect("no key is named");
+    assert_eq!(told(&shown, "choices").len(), 3);
+    assert_eq!(
+        (&shown["client"]["area"], &shown["strategy"]),
+        (&"DE".into(), &"geo".into())
+    );
+    assert_eq!(
+        (&shown["node"], &shown["client"]["session"]),
+        (&"usa-1".into(), &true.into())
+    );
+    assert!(shown.get("error").is_none());
+
+    supposed.key = Some("app".to_owned());
+    let shown = explainer.explain(&supposed).expect("a known key");
+    assert_eq!(shown["error"]["code"], "model_not_allowed");
+    assert_eq!(shown["error"]["status"], 403);
+
+    supposed.key = Some("other".to_owned());
+    let error = explainer.explain(&supposed).expect_err("no such key");
+    assert_eq!(
+        error.to_string(),
+        "no key is called 'other'; there are: app"
+    );
+}

@@ -1,0 +1,171 @@
+//! Whether a forwarded request is taken: the checks of the node that owns the upstream.
+//!
+//! A refusal costs the sender one round trip and counts against nobody; it carries the true load.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use grapevine_core::admission::{self, Owner, UnderwayKey};
+use grapevine_core::forwarding::{Forwarding, Scope};
+use grapevine_core::ids::NodeName;
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::outcome::Refusal;
+use grapevine_core::view::View;
+use grapevine_proto::frame::RequestHead;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio::time::Instant;
+
+pub(super) use grapevine_core::admission::Refused;
+
+use super::hub::{Hub, own_fact};
+use super::links::Link;
+use grapevine_base::exchange::{Call, Caller};
+use grapevine_base::{asked, headers};
+
+/// Forwarded requests under way here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Underway(Arc<Mutex<admission::Underway>>);
+
+/// One of them; forgotten when dropped.
+#[derive(Debug)]
+struct UnderwayGuard {
+    all: Underway,
+    peer: NodeName,
+    key: UnderwayKey,
+}
+
+/// What a call holds until its answer has been relayed.
+pub(super) struct Admission {
+    _underway: UnderwayGuard,
+    _in_flight: InFlightGuard,
+}
+
+impl Underway {
+    fn enter(&self, peer: &NodeName, key: UnderwayKey) -> Result<UnderwayGuard, Refused> {
+        self.lock().enter(peer, key.clone())?;
+        Ok(UnderwayGuard {
+            all: self.clone(),
+            peer: peer.clone(),
+            key,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, admission::Underway> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderwayGuard {
+    fn drop(&mut self) {
+        self.all.lock().leave(&self.peer, &self.key);
+    }
+}
+
+/// Checks a request by its head. Takes no place for it: its body is still to come.
+pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Scope, Call), Refused> {
+    let view = hub.desk.view();
+    let rules = hub.rules.serving.load();
+    let owner = Owner {
+        region: &view.region,
+        phase: view.phase,
+        serves_requests: serves_requests(&view),
+        residency: &rules.residency,
+        mesh_rules: &view.mesh_rules,
+    };
+    let upstream = view.own.get(&head.upstream).map(|upstream| &**upstream);
+    let upstream = upstream.zip(own_fact(&view, &head.upstream));
+    admission::admit(&owner, upstream, &head.forwarded(), hub.desk.now())?;
+    call(head, &rules.forwarding)
+}
+
+/// Takes the places of a request that is here as a whole.
+pub(super) fn enter<L>(hub: &Hub<L>, link: &Link, call: &Call) -> Result<Admission, Refused> {
+    let view = hub.desk.view();
+    let unknown = || Refused::new(Refusal::UnknownUpstream, "node has no such upstream");
+    let upstream = view.own.get(&call.upstream).ok_or_else(unknown)?;
+    let key = (Arc::clone(&call.request_id), call.upstream.clone());
+    let underway = hub.underway.enter(&link.peer, key)?;
+    let in_flight = upstream
+        .in_flight
+        .enter_below(upstream.places)
+        .ok_or_else(Refused::upstream_full)?;
+    Ok(Admission {
+        _underway: underway,
+        _in_flight: in_flight,
+    })
+}
+
+/// Checks the body against the head: what rules and the choice of the upstream went by is what the upstream
+/// will read.
+pub(super) fn held_to_its_head<L>(hub: &Hub<L>, scope: Scope, call: Call) -> Result<Call, Refused> {
+    let path = call.path.path();
+    let asked = asked::read(scope, &call.method, path, &call.headers, &call.body);
+    let asked = asked
+        .map_err(|error| Refused::new(Refusal::Protocol, format!("request's body: {error}")))?;
+    if asked.model != call.model {
+        let detail = "request's body names another model than its head";
+        return Err(Refused::new(Refusal::Protocol, detail));
+    }
+    let rules = hub.rules.serving.load();
+    let view = hub.desk.view();
+    let is_unclear = call.model.is_none()
+        && !call.body.is_empty()
+        && rules
+            .residency
+            .depends_on_model(&view.mesh_rules, &call.caller.question());
+    if is_unclear {
+        let detail = "request names no model, and rules about models concern it";
+        return Err(Refused::new(Refusal::Residency, detail));
+    }
+    Ok(call)
+}
+
+/// Whether the node answers requests at all; what others see of it may be older.
+fn serves_requests(view: &View) -> bool {
+    let own = view.nodes.first().and_then(|node| node.fact.as_ref());
+    own.is_none_or(|fact| fact.serves_requests)
+}
+
+/// The call that a head describes, without its body and deadline. What a peer sends is held to what a client
+/// is held to, whatever the peer did with it before.
+fn call(head: &RequestHead<'_>, forwarding: &Forwarding) -> Result<(Scope, Call), Refused> {
+    let malformed =
+        |what: &str| Refused::new(Refusal::Protocol, format!("request's {what} is malformed"));
+    let path: PathAndQuery = head.path.parse().map_err(|_| malformed("path"))?;
+    if path.as_str() != head.path {
+        return Err(malformed("path"));
+    }
+    let scope = forwarding
+        .permit(head.method, path.path(), path.query())
+        .map_err(|error| {
+            Refused::new(
+                Refusal::Protocol,
+                format!("request is not forwarded here: {error}"),
+            )
+        })?;
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for (name, value) in &head.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed("header name"))?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| malformed("header value"))?;
+        headers.append(name, value);
+    }
+    headers::clean_request(&mut headers);
+    let call = Call {
+        request_id: head.request_id.into(),
+        upstream: head.upstream.clone(),
+        model: head.model.clone(),
+        method: Method::from_bytes(head.method.as_bytes()).map_err(|_| malformed("method"))?,
+        path,
+        headers,
+        body: Bytes::new(),
+        deadline: Instant::now(),
+        last_resort: head.last_resort,
+        allow_regions: head.allow_regions.as_slice().into(),
+        caller: Caller {
+            client: head.client,
+            key: head.key.map(Into::into),
+        },
+    };
+    Ok((scope, call))
+}

@@ -1,0 +1,387 @@
+//! Keeps the connections that this node wants.
+//!
+//! Wanted are: each seed until some node answers there, for ever; the warm set of the members that
+//! gossip knows; and, for a short time, each address that gossip writes to. Each target backs off on
+//! its own, and is tried at once when its link goes down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::ids::NodeName;
+use quinn::VarInt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::hello::GreetError;
+use super::hub::Hub;
+use super::session::{self, EstablishError, HANDSHAKE_TIMEOUT};
+use super::warm;
+use grapevine_base::entropy;
+use grapevine_base::exchange::CallLocal;
+
+/// The first wait after a failed dial; it doubles with each.
+const BACK_OFF_MIN: Duration = Duration::from_millis(300);
+
+/// The longest wait between two dials of the same target.
+const BACK_OFF_MAX: Duration = Duration::from_secs(4);
+
+/// A seed that cannot be reached is complained about after this many dials,
+const COMPLAIN_AFTER: u32 = 3;
+
+/// and again after each this many: every few minutes.
+const COMPLAIN_EVERY: u32 = 60;
+
+/// The node with the greater name gives the other this much time to dial first.
+const COURTESY: Duration = Duration::from_millis(200);
+
+/// Dials under way at most.
+const DIALS_MAX: usize = 32;
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// How long a name may take to be resolved.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an address that gossip wrote to stays a target.
+const STRANGER_KEPT: Duration = Duration::from_secs(10);
+
+/// Such addresses at most.
+const STRANGERS_MAX: usize = 256;
+
+/// Configured hosts of peers that are remembered.
+const HOSTS_MAX: usize = 1_024;
+
+/// The members that gossip knows, with their advertised addresses.
+pub type Members = BTreeMap<NodeName, SocketAddr>;
+
+/// What is dialled.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    /// `host:port`, as configured.
+    Seed(String),
+    /// A member of the warm set.
+    Peer(NodeName),
+    /// Where gossip writes to.
+    Stranger(SocketAddr),
+}
+
+/// How dialling a target goes.
+#[derive(Debug)]
+struct Progress {
+    back_off: Duration,
+    next_at: Instant,
+    under_way: bool,
+    failures: u32,
+    /// Who answered there last.
+    answered: Option<NodeName>,
+    /// When it stops being a target; `None` while it is configured or a member.
+    until: Option<Instant>,
+}
+
+/// Why no dial came through.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error("name cannot be resolved: {0}")]
+    Unresolved(std::io::Error),
+    #[error("name took too long to resolve")]
+    ResolveTimedOut,
+    #[error("name has no address but this node's own")]
+    NoAddress,
+    #[error("cannot be dialled: {0}")]
+    Connect(#[from] quinn::ConnectError),
+    #[error(transparent)]
+    Establish(#[from] EstablishError),
+}
+
+/// How a dial ended.
+type Dialled = (Target, Result<NodeName, DialError>);
+
+/// Keeps the wanted connections. Runs until aborted.
+pub(super) struct Dialler<L> {
+    hub: Arc<Hub<L>>,
+    members: watch::Receiver<Members>,
+    strangers: mpsc::Receiver<SocketAddr>,
+    targets: BTreeMap<Target, Progress>,
+    hosts: BTreeMap<NodeName, String>,
+    dials: JoinSet<Dialled>,
+}
+
+impl<L: CallLocal> Dialler<L> {
+    pub(super) fn new(
+        hub: Arc<Hub<L>>,
+        seeds: Vec<String>,
+        members: watch::Receiver<Members>,
+        strangers: mpsc::Receiver<SocketAddr>,
+    ) -> Self {
+        let now = Instant::now();
+        let target = |seed| (Target::Seed(seed), Progress::new(now));
+        Self {
+            hub,
+            members,
+            strangers,
+            targets: seeds.into_iter().map(target).collect(),
+            hosts: BTreeMap::new(),
+            dials: JoinSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        self.follow_members();
+        loop {
+            let wake_at = self.dial_due();
+            tokio::select! {
+                () = sleep_until(wake_at) => {}
+                () = self.hub.links.changed() => self.remember_hosts(),
+                Ok(()) = self.members.changed() => self.follow_members(),
+                Some(address) = self.strangers.recv() => self.want_stranger(address),
+                Some(ended) = self.dials.join_next() => match ended {
+                    Ok((target, result)) => self.ended(&target, result),
+                    Err(error) => debug!(%error, "dial was lost"),
+                },
+            }
+        }
+    }
+
+    /// Starts every dial that is due; returns when to look again.
+    fn dial_due(&mut self) -> Instant {
+        let now = Instant::now();
+        self.targets
+            .retain(|_, progress| progress.until.is_none_or(|until| now < until));
+        let mut wake_at = now + BACK_OFF_MAX;
+        let mut due = Vec::new();
+        for (target, progress) in &mut self.targets {
+            if progress.under_way || is_linked(&self.hub, target, progress) {
+                continue;
+            }
+            if progress.next_at > now {
+                wake_at = wake_at.min(progress.next_at);
+            } else if self.dials.len() + due.len() < DIALS_MAX {
+                progress.under_way = true;
+                due.push(target.clone());
+            }
+        }
+        for target in due {
+            let hub = Arc::clone(&self.hub);
+            let places = self.places(&target);
+            self.dials.spawn(async move {
+                let result = dial(&hub, places).await;
+                (target, result)
+            });
+        }
+        wake_at
+    }
+
+    /// Where a target is looked for: the address first, then its name, which may have moved.
+    fn places(&self, target: &Target) -> Vec<Place> {
+        match target {
+            Target::Seed(host) => vec![Place::Host(host.clone())],
+            Target::Stranger(address) => vec![Place::Address(*address)],
+            Target::Peer(peer) => {
+                let address = self.members.borrow().get(peer).copied();
+                let host = self.hosts.get(peer).cloned();
+                let address = address.map(Place::Address).into_iter();
+                address.chain(host.map(Place::Host)).collect()
+            }
+        }
+    }
+
+    fn ended(&mut self, target: &Target, result: Result<NodeName, DialError>) {
+        let Some(progress) = self.targets.get_mut(target) else {
+            return;
+        };
+        progress.under_way = false;
+        match result {
+            Ok(peer) => {
+                progress.answered = Some(peer);
+                progress.back_off = BACK_OFF_MIN;
+                progress.failures = 0;
+                progress.next_at = Instant::now() + jittered(BACK_OFF_MIN);
+            }
+            Err(error) => {
+                progress.failures = progress.failures.saturating_add(1);
+                complain(target, progress.failures, &error);
+                progress.next_at = Instant::now() + jittered(progress.back_off);
+                progress.back_off = progress.back_off.saturating_mul(2).min(BACK_OFF_MAX);
+            }
+        }
+    }
+
+    fn follow_members(&mut self) {
+        let now = Instant::now();
+        let wanted: BTreeSet<NodeName> = {
+            let members = self.members.borrow_and_update();
+            warm::warm_set(&self.hub.desk.view(), &self.hub.me, &members)
+        };
+        self.targets.retain(|target, _| match target {
+            Target::Peer(peer) => wanted.contains(peer),
+            Target::Seed(_) | Target::Stranger(_) => true,
+        });
+        for peer in wanted {
+            let courtesy = if peer < self.hub.me {
+                COURTESY
+            } else {
+                Duration::ZERO
+            };
+            let target = Target::Peer(peer);
+            self.targets
+                .entry(target)
+                .or_insert_with(|| Progress::new(now + courtesy));
+        }
+    }
+
+    fn want_stranger(&mut self, address: SocketAddr) {
+        if self.hub.own_addresses.contains(&address) {
+            return;
+        }
+        let now = Instant::now();
+        let strangers = self.targets.values().filter(|known| known.until.is_some());
+        let is_full = strangers.count() >= STRANGERS_MAX;
+        let target = Target::Stranger(address);
+        match self.targets.get_mut(&target) {
+            Some(progress) => progress.until = Some(now + STRANGER_KEPT),
+            None if is_full => {}
+            None => {
+                let progress = Progress {
+                    until: Some(now + STRANGER_KEPT),
+                    ..Progress::new(now)
+                };
+                self.targets.insert(target, progress);
+            }
+        }
+    }
+
+    fn remember_hosts(&mut self) {
+        let table = self.hub.links.table();
+        for link in table.by_name.values() {
+            if self.hosts.len() < HOSTS_MAX || self.hosts.contains_key(&link.peer) {
+                self.hosts.insert(link.peer.clone(), link.host.clone());
+            }
+        }
+    }
+}
+
+impl Progress {
+    const fn new(next_at: Instant) -> Self {
+        Self {
+            back_off: BACK_OFF_MIN,
+            next_at,
+            under_way: false,
+            failures: 0,
+            answered: None,
+            until: None,
+        }
+    }
+}
+
+/// Tells the operator of a seed that cannot be reached; a member that cannot is gossip's to tell.
+fn complain(target: &Target, failures: u32, error: &DialError) {
+    let is_due = failures % COMPLAIN_EVERY == COMPLAIN_AFTER;
+    let leads_here = matches!(
+        error,
+        DialError::NoAddress | DialError::Establish(EstablishError::Greet(GreetError::Myself))
+    );
+    match target {
+        Target::Seed(seed) if is_due && !leads_here => {
+            warn!(seed, failures, %error, "seed cannot be reached; it is tried again for ever");
+        }
+        _ => debug!(?target, failures, %error, "dial failed"),
+    }
+}
+
+/// Whether a target needs no dial: its peer is linked.
+fn is_linked<L>(hub: &Hub<L>, target: &Target, progress: &Progress) -> bool {
+    let table = hub.links.table();
+    let answered = progress.answered.as_ref();
+    match target {
+        Target::Seed(_) => answered.is_some_and(|peer| table.by_name.contains_key(peer)),
+        Target::Peer(peer) => table.by_name.contains_key(peer),
+        Target::Stranger(address) => {
+            table.at(*address).is_some()
+                || answered.is_some_and(|peer| table.by_name.contains_key(peer))
+        }
+    }
+}
+
+/// Where to look.
+#[derive(Clone, Debug)]
+enum Place {
+    Address(SocketAddr),
+    Host(String),
+}
+
+/// Dials one place after the other until one answers.
+async fn dial<L: CallLocal>(hub: &Arc<Hub<L>>, places: Vec<Place>) -> Result<NodeName, DialError> {
+    let mut last = DialError::NoAddress;
+    let mut tried = BTreeSet::new();
+    for place in places {
+        let addresses = match place {
+            Place::Address(address) => vec![address],
+            Place::Host(host) => match resolve(&host).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            },
+        };
+        for address in addresses {
+            if hub.own_addresses.contains(&address) || !tried.insert(address) {
+                continue;
+            }
+            if let Some(link) = hub.links.table().at(address) {
+                return Ok(link.peer.clone());
+            }
+            match dial_address(hub, address).await {
+                Ok(peer) => return Ok(peer),
+                Err(error) => last = error,
+            }
+        }
+    }
+    Err(last)
+}
+
+/// The addresses of `host:port`, at most [`ADDRESSES_MAX`].
+async fn resolve(host: &str) -> Result<Vec<SocketAddr>, DialError> {
+    let resolved = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(host))
+        .await
+        .map_err(|_| DialError::ResolveTimedOut)?
+        .map_err(DialError::Unresolved)?;
+    Ok(resolved.take(ADDRESSES_MAX).collect())
+}
+
+async fn dial_address<L: CallLocal>(
+    hub: &Arc<Hub<L>>,
+    address: SocketAddr,
+) -> Result<NodeName, DialError> {
+    let config = quinn::ClientConfig::clone(&hub.client.load());
+    let name = hub.mesh.common_dns_name();
+    let connecting = hub.endpoint.connect_with(config, address, &name)?;
+    let established = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => session::establish(hub, connection, Some(address)).await,
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(EstablishError::TimedOut),
+    };
+    match established {
+        Ok(link) => Ok(link.peer.clone()),
+        Err(error) => {
+            session::complain(hub, address, &error);
+            Err(error.into())
+        }
+    }
+}
+
+/// `span` give or take a fifth, so that nodes that lost each other together do not dial together.
+fn jittered(span: Duration) -> Duration {
+    let [byte] = entropy::bytes();
+    span.mul_f64(0.8 + 0.4 * f64::from(byte) / 255.0)
+}
+
+/// The code that a shut down endpoint closes its connections with.
+pub(super) const fn shutdown_code() -> VarInt {
+    VarInt::from_u32(session::close::SHUTDOWN)
+}

@@ -1,0 +1,399 @@
+//! Sends a call to the peer that owns the upstream, and hands its answer back as it comes.
+//!
+//! Runs on the caller's thread: one stream of the peer's connection for each call, no lock of ours.
+//! Dropping the future or the body resets the stream, which the peer sees within one round trip.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use grapevine_core::ids::NodeName;
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::link::{CALLS_MAX, lost_in_silence};
+use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body::{Body, Frame};
+use quinn::{ConnectionError, ReadError, VarInt, WriteError};
+use tokio::time::Instant;
+
+use super::framed::{self, Found, Unframer};
+use super::links::{Link, Links};
+use super::session::close;
+use super::silence::Silence;
+use super::streams::{self, CallStream, ReceiveError};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+use grapevine_base::headers;
+
+/// Forwards calls. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Forwarder {
+    links: Links,
+}
+
+impl Forwarder {
+    /// Forwards over `links`.
+    pub const fn new(links: Links) -> Self {
+        Self { links }
+    }
+}
+
+impl CallPeer for Forwarder {
+    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
+        let Some(link) = self.links.get(peer) else {
+            let detail = format!("no link to {peer}");
+            return Err(Failure::new(Outcome::PeerUnreached, detail));
+        };
+        let sent = tokio::time::timeout_at(call.deadline, self.send(&link, &call));
+        match sent.await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::new(
+                Outcome::DeadlinePassed,
+                format!("deadline passed before {peer} answered"),
+            )),
+        }
+    }
+}
+
+impl Forwarder {
+    /// Sends the call, and once more where the peer closed the connection as superfluous at that very
+    /// moment. It does so only when it knows of no call on it, so that nothing was done for this one.
+    async fn send(&self, link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
+        let answered = send(link, call).await;
+        let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
+        if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(link) {
+            return answered;
+        }
+        // The task that serves the link forgets it too, and carries out what that changes.
+        drop(self.links.remove(link));
+        match self.links.get(&link.peer) {
+            Some(other) => send(&other, call).await,
+            None => answered,
+        }
+    }
+}
+
+/// Whether the peer closed the link because another one is used.
+pub(super) fn is_superfluous(link: &Link) -> bool {
+    matches!(
+        link.connection.close_reason(),
+        Some(ConnectionError::ApplicationClosed(closed))
+            if closed.error_code == VarInt::from_u32(close::SUPERFLUOUS)
+    )
+}
+
+/// Sends the call and waits for the head of its answer, as long as the link speaks. Refuses at once where
+/// the link carries all that it may.
+async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
+    let counted = link.sent.enter_below(CALLS_MAX);
+    let counted = counted.ok_or_else(|| full(&link.peer))?;
+    let sent_at = Instant::now();
+    let answered = tokio::select! {
+        biased;
+        answered = exchange(link, call, counted) => answered,
+        () = link.fell_silent() => Err(silent(&link.peer)),
+    };
+    answered.map_err(|failure| unless_reached(failure, link, sent_at))
+}
+
+/// Says of a lost call whether its request may have arrived. A silent link can also be closed, on proof that
+/// the peer is gone, before each of its calls has seen the silence.
+fn unless_reached(mut failure: Failure, link: &Link, sent_at: Instant) -> Failure {
+    if failure.outcome == Outcome::PeerLost
+        && let Some(spoke_at) = link.spoke_at()
+    {
+        let spoke_after = spoke_at.saturating_duration_since(sent_at);
+        failure.outcome = lost_in_silence(spoke_after, link.connection.rtt());
+    }
+    failure
+}
+
+async fn exchange(
+    link: &Arc<Link>,
+    call: &Call,
+    counted: InFlightGuard,
+) -> Result<Answer, Failure> {
+    let head = encode_head(call)?;
+    let mut stream = open(link, head.into(), call.body.clone()).await?;
+    let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
+        .await
+        .map_err(|error| no_head(&link.peer, &error))?;
+    start(link, stream, counted, &payload, call)
+}
+
+/// Opens a stream for a call and sends the whole of it: its head as a frame, and its body.
+pub(super) async fn open(
+    link: &Arc<Link>,
+    head: Bytes,
+    body: Bytes,
+) -> Result<CallStream, Failure> {
+    let (send, recv) = {
+        let mut opening = pin!(link.connection.open_bi());
+        // Asked once: QUIC would wait for a stream in silence, and for as long as the peer likes.
+        match poll_fn(|context| Poll::Ready(opening.as_mut().poll(context))).await {
+            Poll::Ready(Ok(halves)) => halves,
+            Poll::Ready(Err(error)) => return Err(lost(&link.peer, &error)),
+            Poll::Pending => return Err(full(&link.peer)),
+        }
+    };
+    let mut stream = CallStream::new(send, recv, reset::CANCELLED);
+    match stream.send.write_all_chunks(&mut [head, body]).await {
+        Ok(()) => {
+            // Only a stream that ended before cannot be finished.
+            let _ = stream.send.finish();
+        }
+        // The peer answers before it has read all: a refusal, which is read below.
+        Err(WriteError::Stopped(_)) => {}
+        Err(WriteError::ConnectionLost(error)) => return Err(lost(&link.peer, &error)),
+        Err(error) => {
+            let detail = format!("request could not be sent to {}: {error}", link.peer);
+            return Err(Failure::new(Outcome::PeerLost, detail));
+        }
+    }
+    Ok(stream)
+}
+
+fn silent(peer: &NodeName) -> Failure {
+    let detail = format!("link to {peer} fell silent before the answer");
+    Failure::new(Outcome::PeerLost, detail)
+}
+
+fn full(peer: &NodeName) -> Failure {
+    let detail = format!("link to {peer} takes no more requests");
+    Failure::new(Outcome::Refused(Refusal::Full), detail)
+}
+
+fn encode_head(call: &Call) -> Result<Vec<u8>, Failure> {
+    let traceparent = call.headers.get("traceparent");
+    let head = RequestHead {
+        request_id: &call.request_id,
+        upstream: call.upstream.clone(),
+        model: call.model.clone(),
+        method: call.method.as_str(),
+        path: call.path.as_str(),
+        headers: call
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+        body_bytes: call.body.len(),
+        remaining: call.deadline.saturating_duration_since(Instant::now()),
+        hops: 1,
+        last_resort: call.last_resort,
+        allow_regions: call.allow_regions.to_vec(),
+        traceparent: traceparent.and_then(|value| value.to_str().ok()),
+        client: call.caller.client,
+        key: call.caller.key.as_deref(),
+    };
+    // The request cannot take this hop; nobody is to blame, and another candidate may be local.
+    head.encode().map_err(|error| {
+        let detail = format!("request cannot be forwarded: {error}");
+        Failure::new(Outcome::Refused(Refusal::HopLimit), detail)
+    })
+}
+
+/// Turns the first frame into an answer, or into why there is none.
+fn start(
+    link: &Arc<Link>,
+    mut stream: CallStream,
+    counted: InFlightGuard,
+    payload: &[u8],
+    call: &Call,
+) -> Result<Answer, Failure> {
+    let malformed = |what: &str| {
+        let detail = format!("answer of {} is malformed: {what}", link.peer);
+        Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+    };
+    match ResponseStart::decode(payload) {
+        Ok(ResponseStart::Answer(head)) => {
+            let status = StatusCode::from_u16(head.status).map_err(|_| malformed("status"))?;
+            let mut headers = header_map(&head.headers).ok_or_else(|| malformed("header"))?;
+            headers::settle_answer(status, &mut headers)
+                .map_err(|fault| malformed(&fault.to_string()))?;
+            let has_no_body = call.method == Method::HEAD || headers::has_no_body(status);
+            let body = PeerBody {
+                stream,
+                link: Arc::clone(link),
+                unframer: Unframer::default(),
+                left: headers::content_length(&headers).filter(|_| !has_no_body),
+                ended: false,
+                silence: Silence::Unwatched,
+                _counted: counted,
+            };
+            Ok(Answer {
+                status,
+                headers,
+                body: AnswerBody::new(body),
+                load: Some(head.load.of(call.upstream.clone())),
+            })
+        }
+        Ok(ResponseStart::None(none)) => {
+            stream.complete();
+            Err(Failure {
+                outcome: none.outcome,
+                detail: format!("{}: {}", link.peer, none.detail),
+                load: none.load.map(|load| load.of(call.upstream.clone())),
+            })
+        }
+        Err(error) => Err(malformed(&error.to_string())),
+    }
+}
+
+fn header_map(fields: &[(&str, &[u8])]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(value).ok()?);
+    }
+    Some(headers)
+}
+
+fn lost(peer: &NodeName, error: &ConnectionError) -> Failure {
+    let detail = format!("link to {peer} broke before the answer: {error}");
+    Failure::new(Outcome::PeerLost, detail)
+}
+
+/// Why no head came. A peer that resets without a word has dropped the call.
+pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
+    match error {
+        ReceiveError::Lost(error) => lost(peer, error),
+        ReceiveError::Decode(error) => {
+            let detail = format!("answer of {peer} is malformed: {error}");
+            Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+        }
+        ReceiveError::Reset(code) if reset::is_upstreams(*code) => {
+            // QUIC drops what was sent before a reset, the head included. The client has seen
+            // nothing, so this is an upstream that broke before its head.
+            let outcome = match reset::outcome(*code) {
+                Outcome::BrokenOff => Outcome::Reset,
+                outcome => outcome,
+            };
+            let detail = format!("answer through {peer} broke off before its head came");
+            Failure::new(outcome, detail)
+        }
+        // A head is read without a charge and within the call's own time: the last two cannot happen here.
+        ReceiveError::Reset(_)
+        | ReceiveError::WrongLength
+        | ReceiveError::TooSlow
+        | ReceiveError::NoRoom(_) => {
+            let detail = format!("{peer} dropped the request before the answer");
+            Failure::new(Outcome::PeerLost, detail)
+        }
+    }
+}
+
+/// An answer's body as it comes over the stream.
+#[derive(Debug)]
+struct PeerBody {
+    stream: CallStream,
+    link: Arc<Link>,
+    unframer: Unframer,
+    /// Bytes still to come, where the head says how many.
+    left: Option<u64>,
+    ended: bool,
+    silence: Silence,
+    _counted: InFlightGuard,
+}
+
+impl Body for PeerBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let body = &mut *self;
+        if body.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            match body.unframer.next() {
+                Found::Data(data) => {
+                    body.silence = Silence::Committed;
+                    let frame = body.count(&data).map(|()| Frame::data(data));
+                    return Poll::Ready(Some(frame));
+                }
+                Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
+                Found::Nothing => {}
+            }
+            // The future holds no state of its own: the stream keeps the waker, so that one made anew
+            // for each poll goes on where the last one was dropped.
+            let read = {
+                let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
+                read.poll(context)
+            };
+            let broken = match read {
+                Poll::Ready(Ok(Some(chunk))) => {
+                    body.unframer.feed(chunk.bytes);
+                    continue;
+                }
+                Poll::Ready(Ok(None)) => unfinished(&body.link.peer),
+                Poll::Ready(Err(error)) => broken_off(&body.link.peer, &error),
+                Poll::Pending => {
+                    ready!(body.silence.poll(&body.link, context));
+                    silent(&body.link.peer)
+                }
+            };
+            body.ended = true;
+            return Poll::Ready(Some(Err(broken)));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+impl PeerBody {
+    /// Holds what comes against what the head says.
+    fn count(&mut self, data: &Bytes) -> Result<(), Failure> {
+        let Some(left) = &mut self.left else {
+            return Ok(());
+        };
+        match left.checked_sub(data.len() as u64) {
+            Some(rest) => *left = rest,
+            None => {
+                self.ended = true;
+                let detail = format!("answer through {} is longer than it says", self.link.peer);
+                return Err(Failure::new(Outcome::BrokenOff, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The body came to its end: a clean one, or the failure that `code` tells.
+    fn end(&mut self, code: u32) -> Option<Failure> {
+        self.ended = true;
+        self.stream.complete();
+        if code != framed::CLEAN {
+            let detail = format!("answer through {} broke off", self.link.peer);
+            return Some(Failure::new(reset::outcome(u64::from(code)), detail));
+        }
+        self.left.is_some_and(|left| left > 0).then(|| {
+            let detail = format!("answer through {} is shorter than it says", self.link.peer);
+            Failure::new(Outcome::BrokenOff, detail)
+        })
+    }
+}
+
+fn unfinished(peer: &NodeName) -> Failure {
+    let detail = format!("answer through {peer} ended without its end");
+    Failure::new(Outcome::BrokenOff, detail)
+}
+
+/// How a body ended that did not end whole.
+fn broken_off(peer: &NodeName, error: &ReadError) -> Failure {
+    match error {
+        ReadError::Reset(code) => {
+            let outcome = reset::outcome(code.into_inner());
+            Failure::new(outcome, format!("answer through {peer} broke off"))
+        }
+        error => Failure::new(
+            Outcome::BrokenOff,
+            format!("link to {peer} broke within the answer: {error}"),
+        ),
+    }
+}

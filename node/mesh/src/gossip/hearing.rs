@@ -1,0 +1,260 @@
+//! What peers say, checked and put in line for the engine.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::engine::{Event, Via};
+use grapevine_core::fact::{Fact, FactKey};
+use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
+use grapevine_core::links::RumorChecks;
+use grapevine_proto::value::{self, Key};
+use grapevine_proto::value_envelope::Rumor;
+use tokio::time::Instant;
+
+use super::authors::{Authors, Heard, Life, of_envelope};
+use super::chat::Change;
+use super::counters::{Counters, Rejection};
+use super::former::Former;
+use super::quarantined::Quarantined;
+use super::relays::{Kept, Relays};
+use crate::identity::Verifier;
+use crate::wire::RUMOR_BYTES_MAX;
+
+/// Facts in line at which nothing more is taken from peers; one look at chitchat may go beyond it by
+/// what changed there meanwhile.
+const FACTS_MAX: usize = 4_096;
+
+/// Authors up to which none is forgotten.
+const AUTHORS_KEPT: usize = 128;
+
+/// What came in from peers and waits for the engine.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    node: NodeName,
+    authors: Authors,
+    relays: Relays,
+    former: Former,
+    checks: RumorChecks,
+    /// The newest members, unless the engine has them.
+    members: Option<BTreeSet<NodeName>>,
+    facts: VecDeque<Event>,
+    counters: Arc<Counters>,
+    quarantined: Arc<Quarantined>,
+}
+
+impl Hearing {
+    pub(super) fn new(
+        mesh: MeshName,
+        node: NodeName,
+        verifier: Verifier,
+        counters: Arc<Counters>,
+        quarantined: Arc<Quarantined>,
+    ) -> Self {
+        Self {
+            node,
+            authors: Authors::new(mesh, verifier),
+            relays: Relays::default(),
+            former: Former::default(),
+            checks: RumorChecks::default(),
+            members: None,
+            facts: VecDeque::new(),
+            counters,
+            quarantined,
+        }
+    }
+
+    /// Whether nothing waits for the engine.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_none() && self.facts.is_empty()
+    }
+
+    /// Whether nothing more should be heard before the engine has taken some.
+    pub(super) fn is_full(&self) -> bool {
+        self.facts.len() >= FACTS_MAX
+    }
+
+    /// The next event for the engine.
+    pub(super) fn next(&mut self) -> Option<Event> {
+        let members = self.members.take().map(Event::MembersChanged);
+        members.or_else(|| self.facts.pop_front())
+    }
+
+    pub(super) fn set_members(&mut self, members: BTreeSet<NodeName>) {
+        self.members = Some(members);
+    }
+
+    /// A second has passed.
+    pub(super) fn refill(&mut self) {
+        self.checks.refill();
+    }
+
+    /// Whether so many authors are known that those whom chitchat forgot should go.
+    pub(super) fn is_crowded(&self, members: usize) -> bool {
+        self.authors.len() > members * 2 + AUTHORS_KEPT
+    }
+
+    pub(super) fn retain(&mut self, names: &BTreeSet<String>) {
+        self.authors.retain(|node| names.contains(node.as_str()));
+    }
+
+    /// Takes which lives newcomers are told of, the latest of each node.
+    pub(super) fn lapse(&mut self, told: &BTreeMap<String, Generation>) {
+        let is_told = |node: &NodeName, life| {
+            told.get(node.as_str())
+                .is_some_and(|latest| *latest >= life)
+        };
+        self.authors.lapse(is_told);
+    }
+
+    /// Whose life this is, if it is of another node and was proved by a signature.
+    pub(super) fn member(&self, node: &str, life: u64) -> Option<NodeName> {
+        let node = NodeName::new(node).ok()?;
+        let is_member = node != self.node && self.authors.is_proven(&node, Generation(life));
+        is_member.then_some(node)
+    }
+
+    /// Whether `node` proved some life of its gossip by a signature.
+    pub(super) fn is_author(&self, node: &NodeName) -> bool {
+        *node != self.node && self.authors.is_proven(node, Generation(0))
+    }
+
+    /// The rumor to pass on, with the peer that needs it least.
+    pub(super) fn relay(&self, node: &NodeName, key: &FactKey, stamp: Stamp) -> Option<&Kept> {
+        self.relays.find(node, key, stamp)
+    }
+
+    /// Takes a rumor that `from` pushed.
+    pub(super) fn rumor(&mut self, from: NodeName, bytes: Bytes) {
+        if self.quarantined.holds(&from) {
+            self.counters.reject(Rejection::Quarantined, &from);
+            return;
+        }
+        if let Err(reason) = self.check_rumor(&from, &bytes) {
+            self.counters.reject(reason, &from);
+            if reason == Rejection::Signature {
+                // Who relays has checked it, by the certificate that came along.
+                let cause = "a rumor that the author it names did not sign";
+                self.quarantined.put(&from, &cause);
+            }
+        }
+    }
+
+    fn check_rumor(&mut self, from: &NodeName, bytes: &Bytes) -> Result<(), Rejection> {
+        if bytes.len() > RUMOR_BYTES_MAX {
+            return Err(Rejection::Oversize);
+        }
+        let Rumor {
+            author,
+            key,
+            certificate,
+            envelope,
+        } = Rumor::parse(bytes).map_err(|error| {
+            self.quarantined.put(from, &error);
+            of_envelope(error)
+        })?;
+        let Key::Fact(key) = value::parse_key(&key).map_err(|_| Rejection::Malformed)? else {
+            return Ok(());
+        };
+        if author == self.node || self.authors.knows(&author, &key, envelope.stamp) {
+            Counters::add(&self.counters.rumors_repeated);
+            return Ok(());
+        }
+        if !self.checks.take(from) {
+            return Err(Rejection::Throttled);
+        }
+        let now = Instant::now();
+        let heard = self
+            .authors
+            .hear(now, &author, &key, &envelope, certificate)?;
+        if let Heard::News(stamp, fact) = heard {
+            Counters::add(&self.counters.rumors_heard);
+            let kept = Kept {
+                stamp,
+                from: from.clone(),
+                bytes: bytes.clone(),
+            };
+            self.relays.keep(author.clone(), key, kept);
+            self.put(author, stamp, fact, Via::Rumor);
+        }
+        Ok(())
+    }
+
+    /// Takes what one life changed; false when that life is not proven yet, or past.
+    pub(super) fn change(&mut self, change: &Change) -> bool {
+        let life = Generation(change.id.generation_id);
+        let Ok(node) = NodeName::new(&change.id.node_id) else {
+            let source = &"a node without a proper name";
+            self.counters.reject(Rejection::Malformed, source);
+            return true;
+        };
+        if node == self.node {
+            self.own_life(life, change);
+            return true;
+        }
+        if self.authors.is_past(&node, life) {
+            // Until the later life lapses.
+            return false;
+        }
+        let mut is_proven = true;
+        for (key, text) in &change.keys {
+            match self.check_value(&node, life, key, text) {
+                Ok(Heard::News(stamp, fact)) => self.put(node.clone(), stamp, fact, Via::Gossip),
+                Ok(Heard::Known) => {}
+                Ok(Heard::Unproven) => is_proven = false,
+                Err(reason) => self.counters.reject(reason, &node),
+            }
+        }
+        is_proven
+    }
+
+    /// Takes another life of this node itself, of which only the certificate matters.
+    fn own_life(&mut self, life: Generation, change: &Change) {
+        let is_certificate = |(key, _): &&(String, String)| key == value::CERTIFICATE_KEY;
+        let now = Instant::now();
+        for (_, text) in change.keys.iter().filter(is_certificate) {
+            match self.authors.prove_life(now, &self.node, life, text) {
+                Ok(life) => self.former.hear(now, life),
+                Err(reason) => self.counters.reject(reason, &self.node),
+            }
+        }
+    }
+
+    /// The former life of this node that fell silent, once: see [`Former::silent`].
+    pub(super) fn former_life(&mut self, speaks: bool, interval: Duration) -> Option<Life> {
+        self.former.silent(Instant::now(), speaks, interval)
+    }
+
+    /// Puts a former life of this node in line.
+    pub(super) fn put_former(&mut self, generation: Generation) {
+        self.facts.push_back(Event::FormerLife { generation });
+    }
+
+    fn check_value(
+        &mut self,
+        node: &NodeName,
+        life: Generation,
+        key: &str,
+        text: &str,
+    ) -> Result<Heard, Rejection> {
+        let now = Instant::now();
+        match value::parse_key(key).map_err(|_| Rejection::Malformed)? {
+            Key::Unknown => Ok(Heard::Known),
+            Key::Certificate => {
+                self.authors.hear_certificate(now, node, life, text)?;
+                Ok(Heard::Known)
+            }
+            Key::Fact(key) => self.authors.hear_gossip(now, node, life, &key, text),
+        }
+    }
+
+    fn put(&mut self, node: NodeName, stamp: Stamp, fact: Fact, via: Via) {
+        self.facts.push_back(Event::FactHeard {
+            node,
+            stamp,
+            fact,
+            via,
+        });
+    }
+}

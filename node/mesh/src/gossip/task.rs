@@ -1,0 +1,348 @@
+//! The one task of gossip: what the engine wants told goes out, what peers say comes in, checked.
+//!
+//! It waits for nobody: events for the engine queue here while its inbox is full (and nothing more is
+//! read from peers meanwhile), so that orders from the engine are always taken and the two can never
+//! wait for each other.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::engine::Event;
+use grapevine_core::fact::{Fact, FactKey};
+use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
+use grapevine_core::links;
+use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tracing::warn;
+
+use super::chat::{Chat, ChatConfig};
+use super::codec::{LinkTransport, Pace};
+use super::counters::Counters;
+use super::filter::Filter;
+use super::guard::Guard;
+use super::hearing::Hearing;
+use super::members::Members;
+use super::own::{Own, Sealed};
+use super::quarantined::Quarantined;
+use super::seeds::{Seeds, Tried};
+use crate::identity::{Signer, Verifier};
+use crate::wire::{Incoming, Outgoing};
+use grapevine_base::driver::Telling;
+use grapevine_base::vital::Vital;
+
+mod lives;
+mod look;
+
+use lives::RESTART_DELAY;
+
+/// Addresses that a new life of chitchat tries at once; more would be a burst.
+const CONTACTS_MAX: usize = 16;
+
+/// A life this long is a success: the next restart waits for the first pause again.
+const LIFE_IS_GOOD: Duration = Duration::from_secs(30);
+
+/// The usual gossip interval.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Who gossips, and how.
+#[derive(Clone, Debug)]
+pub struct GossipConfig {
+    /// The mesh; chitchat takes no message of another.
+    pub mesh: MeshName,
+    /// This node.
+    pub node: NodeName,
+    /// This life of it, as in its stamps.
+    pub generation: Generation,
+    /// The address under which peers reach it.
+    pub advertise: SocketAddr,
+    /// Addresses or DNS names, each with a port; at most 64.
+    pub seeds: Vec<String>,
+    /// Time between rounds; [`GOSSIP_INTERVAL`] unless there is a reason.
+    pub interval: Duration,
+    /// Where the end of its task is reported.
+    pub vital: Vital,
+}
+
+/// Running gossip; ended when dropped. Peers then find out by its silence.
+#[derive(Debug)]
+pub struct Gossip {
+    counters: Arc<Counters>,
+    quarantined: Arc<Quarantined>,
+    task: JoinHandle<()>,
+}
+
+impl Gossip {
+    /// Starts to gossip. `events` takes members and verified facts; orders come by `tellings`, whose
+    /// end ends gossip.
+    pub fn start<O: Outgoing>(
+        config: GossipConfig,
+        events: mpsc::Sender<Event>,
+        tellings: mpsc::Receiver<Telling>,
+        outgoing: O,
+        incoming: Incoming,
+        signer: Signer,
+        verifier: Verifier,
+    ) -> Self {
+        let counters = Arc::new(Counters::default());
+        let quarantined = Arc::new(Quarantined::default());
+        let (mesh, node) = (config.mesh.clone(), config.node.clone());
+        let filter = Filter::new(
+            mesh.clone(),
+            node.clone(),
+            config.advertise,
+            verifier.clone(),
+        );
+        let Incoming { gossip, rumors } = incoming;
+        let transport = LinkTransport {
+            advertise: config.advertise,
+            outgoing,
+            inbox: Arc::new(Mutex::new(gossip)),
+            pace: Arc::default(),
+            guard: Guard::new(filter, Arc::clone(&quarantined), Arc::clone(&counters)),
+        };
+        let own = Own::new(
+            mesh.clone(),
+            node.clone(),
+            config.advertise,
+            signer,
+            config.generation,
+        );
+        let hearing = Hearing::new(
+            mesh,
+            node,
+            verifier,
+            Arc::clone(&counters),
+            Arc::clone(&quarantined),
+        );
+        let task = Task::new(&config, own, hearing, transport, Arc::clone(&counters));
+        let mut tick = interval(config.interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let seeds = Seeds::look_up(&config.seeds);
+        let task = task.run(Ends {
+            events,
+            tellings,
+            rumors,
+            seeds,
+            tick,
+        });
+        let task = tokio::spawn(config.vital.keep("gossip", task));
+        Self {
+            counters,
+            quarantined,
+            task,
+        }
+    }
+
+    /// What was refused and gone through so far.
+    pub const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Whom it does not listen to at present.
+    pub const fn quarantined(&self) -> &Arc<Quarantined> {
+        &self.quarantined
+    }
+
+    /// Both, to be read when somebody asks.
+    pub fn refused(&self) -> (Arc<Counters>, Arc<Quarantined>) {
+        (Arc::clone(&self.counters), Arc::clone(&self.quarantined))
+    }
+}
+
+impl Drop for Gossip {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the task waits for.
+struct Ends {
+    events: mpsc::Sender<Event>,
+    tellings: mpsc::Receiver<Telling>,
+    rumors: mpsc::Receiver<(NodeName, Bytes)>,
+    seeds: Seeds,
+    tick: Interval,
+}
+
+struct Task<O> {
+    chat_config: ChatConfig,
+    chat: Option<Chat>,
+    /// When to start chitchat, while it does not run.
+    start_at: Instant,
+    started_at: Instant,
+    restart_delay: Duration,
+    /// Some key changed in chitchat.
+    changed: Arc<Notify>,
+    /// Whom the next life of chitchat tries first.
+    contacts: Vec<SocketAddr>,
+    tried: Tried,
+    /// Where the live members are.
+    live_addresses: BTreeSet<SocketAddr>,
+    own: Own,
+    hearing: Hearing,
+    members: Members,
+    counters: Arc<Counters>,
+    pace: Arc<Pace>,
+    transport: LinkTransport<O>,
+}
+
+impl<O: Outgoing> Task<O> {
+    fn new(
+        config: &GossipConfig,
+        own: Own,
+        hearing: Hearing,
+        transport: LinkTransport<O>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            own,
+            hearing,
+            members: Members::new(now, config.interval),
+            chat_config: ChatConfig {
+                mesh: config.mesh.clone(),
+                node: config.node.clone(),
+                advertise: config.advertise,
+                interval: config.interval,
+            },
+            chat: None,
+            start_at: now,
+            started_at: now,
+            restart_delay: RESTART_DELAY,
+            changed: Arc::new(Notify::new()),
+            contacts: Vec::new(),
+            tried: Tried::default(),
+            live_addresses: BTreeSet::new(),
+            counters,
+            pace: Arc::clone(&transport.pace),
+            transport,
+        }
+    }
+
+    async fn run(mut self, mut ends: Ends) {
+        let mut ticks = 0_u64;
+        loop {
+            let has_news = !self.hearing.is_empty();
+            let takes_news = !self.hearing.is_full();
+            tokio::select! {
+                telling = ends.tellings.recv() => match telling {
+                    Some(telling) => self.on_telling(telling).await,
+                    None => return,
+                },
+                permit = ends.events.reserve(), if has_news => match (permit, self.hearing.next()) {
+                    (Ok(permit), Some(event)) => permit.send(event),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => return,
+                },
+                Some((from, rumor)) = ends.rumors.recv(), if takes_news => {
+                    self.hearing.rumor(from, rumor);
+                }
+                () = self.changed.notified(), if takes_news => self.look().await,
+                cause = ended(self.chat.as_ref()) => self.on_end(&cause),
+                () = sleep_until(self.start_at), if self.chat.is_none() => self.start().await,
+                address = ends.seeds.next() => self.on_seed(address),
+                _ = ends.tick.tick() => {
+                    ticks += 1;
+                    self.on_tick(ticks).await;
+                }
+            }
+        }
+    }
+
+    async fn on_tick(&mut self, ticks: u64) {
+        let per_second = Duration::from_secs(1).div_duration_f64(self.chat_config.interval);
+        if ticks.is_multiple_of(per_second.ceil() as u64) {
+            self.hearing.refill();
+            self.transport.guard.refill();
+            self.forget().await;
+        }
+        if self.own.certificate_changed() {
+            let all = self.own.seal_all();
+            self.set(&all).await;
+        }
+        if !self.hearing.is_full() {
+            self.look().await;
+        }
+    }
+
+    async fn on_telling(&mut self, telling: Telling) {
+        match telling {
+            Telling::Own {
+                fact,
+                stamp,
+                urgent,
+            } => {
+                if stamp.generation > self.own.generation() {
+                    self.begin_generation(stamp.generation);
+                }
+                self.tell(&fact, stamp.version, urgent).await;
+            }
+            Telling::Relay { node, key, stamp } => self.relay(&node, &key, stamp),
+        }
+    }
+
+    async fn tell(&mut self, fact: &Fact, version: u64, is_urgent: bool) {
+        let sealed = self.own.tell(fact, version);
+        if matches!(fact, Fact::Upstream(_)) && !self.own.is_told(&fact.key()) {
+            Counters::add(&self.counters.upstreams_left_out);
+            warn!(key = %sealed.key, "no room in gossip for this upstream; peers will not use it");
+        }
+        let left_out = self.own.models_left_out() as u64;
+        let counter = &self.counters.models_left_out;
+        if counter.swap(left_out, Ordering::Relaxed) < left_out {
+            warn!(key = %sealed.key, left_out, "no room in gossip for all models; peers will not use them");
+        }
+        if is_urgent && let Some(rumor) = self.own.rumor(&sealed) {
+            self.transport.outgoing.rumor(rumor.into(), None);
+            Counters::add(&self.counters.rumors_pushed);
+        }
+        self.set(&[sealed]).await;
+    }
+
+    /// Sets own values, or begins a new life where somebody else wrote into this one.
+    async fn set(&mut self, values: &[Sealed]) {
+        let Some(chat) = &mut self.chat else { return };
+        if !chat.set(values).await {
+            self.on_foreign_write();
+        }
+    }
+
+    fn relay(&mut self, node: &NodeName, key: &FactKey, stamp: Stamp) {
+        if !links::relays(self.members.told().len()) {
+            return;
+        }
+        if let Some(kept) = self.hearing.relay(node, key, stamp) {
+            let rumor = kept.bytes.clone();
+            self.transport.outgoing.rumor(rumor, Some(&kept.from));
+            Counters::add(&self.counters.rumors_relayed);
+        }
+    }
+
+    fn on_seed(&mut self, address: SocketAddr) {
+        if address == self.chat_config.advertise || self.live_addresses.contains(&address) {
+            return;
+        }
+        let is_alone = self.live_addresses.is_empty();
+        if !self.tried.is_due(Instant::now(), address, is_alone) {
+            return;
+        }
+        match &self.chat {
+            Some(chat) => chat.gossip(address),
+            None if self.contacts.len() < CONTACTS_MAX => self.contacts.push(address),
+            None => {}
+        }
+    }
+}
+
+/// Waits until chitchat has ended by itself; for ever while it does not run.
+async fn ended(chat: Option<&Chat>) -> String {
+    match chat {
+        Some(chat) => chat.ended().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,95 @@
+//! How one life of chitchat follows another: after it ended, was written into, or was outlived.
+//!
+//! Each life is later than those before, so that peers forget them for it. Nobody is taken for dead
+//! between two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::ids::Generation;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::super::authors::Life;
+use super::super::chat::Chat;
+use super::super::counters::{Counters, Rejection};
+use super::{CONTACTS_MAX, LIFE_IS_GOOD, Task};
+use crate::wire::Outgoing;
+use grapevine_base::clock;
+
+/// The first and the longest pause before chitchat is started again.
+pub(super) const RESTART_DELAY: Duration = Duration::from_millis(100);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// Intervals that a new life needs to find everybody again; a rejoin takes about 0.4 s.
+const REJOIN_INTERVALS: u32 = 10;
+
+impl<O: Outgoing> Task<O> {
+    pub(super) async fn start(&mut self) {
+        let values = self.own.seal_first();
+        let changed = Arc::clone(&self.changed);
+        let life = self.own.life();
+        self.transport.guard.begin_life(life);
+        let started = Chat::start(&self.chat_config, life, values, &self.transport, changed).await;
+        match started {
+            Ok(chat) => {
+                self.started_at = Instant::now();
+                for address in self.contacts.drain(..) {
+                    chat.gossip(address);
+                }
+                self.chat = Some(chat);
+                info!(generation = life.0, "gossip runs");
+            }
+            Err(error) => self.on_end(&error.to_string()),
+        }
+    }
+
+    pub(super) fn on_foreign_write(&mut self) {
+        let node = self.chat_config.node.clone();
+        self.counters.reject(Rejection::ForeignWrite, &node);
+        self.on_end("somebody else wrote into this node's state");
+    }
+
+    /// Ends this life of chitchat and plans the next, a later one. Nobody is taken for dead meanwhile.
+    pub(super) fn on_end(&mut self, cause: &str) {
+        let now = Instant::now();
+        let has_run = self.chat.take().is_some();
+        if has_run && now.duration_since(self.started_at) > LIFE_IS_GOOD {
+            self.restart_delay = RESTART_DELAY;
+        }
+        let room = CONTACTS_MAX.saturating_sub(self.contacts.len());
+        self.contacts.extend(self.live_addresses.iter().take(room));
+        let delay = self.restart_delay;
+        self.restart_delay = (delay * 2).min(RESTART_DELAY_MAX);
+        self.start_at = now + delay;
+        let next = Generation(self.own.life().0.saturating_add(1));
+        self.own.begin_life(next.max(clock::generation()));
+        let rejoin = self.chat_config.interval * REJOIN_INTERVALS;
+        self.members.freeze(now, delay + rejoin);
+        Counters::add(&self.counters.restarts);
+        warn!(
+            cause,
+            ?delay,
+            "gossip ended; it will be started again in a new life"
+        );
+    }
+
+    /// Rises above a former life of this node: here at once, and in the stamps when the engine has.
+    pub(super) fn outlive(&mut self, former: Life) {
+        if former.node > self.own.generation() {
+            self.hearing.put_former(former.node);
+        }
+        if former.gossip > self.own.life() {
+            self.on_end("peers know a later life of it");
+            self.own.rise_above(former.gossip);
+        }
+    }
+
+    /// The engine rose above a former life of this node: a new life of gossip belongs to it.
+    pub(super) fn begin_generation(&mut self, generation: Generation) {
+        self.own.begin_generation(generation);
+        if self.chat.is_some() {
+            self.on_end("the node tells everything anew");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Calls to the inside of peers, both ends: a path, a body, and a whole answer.
+//!
+//! They ride on the links that carry forwarded requests, one stream each, and are bounded on their own.
+//! They go to nodes that serve no requests too, and to those that drain: whoever runs a task for such a
+//! node must be able to say how it ended. A peer without a link is dialled.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use grapevine_core::ids::NodeName;
+use grapevine_core::limit::{InFlight, InFlightGuard};
+use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_proto::frame::{
+    BODY_BYTES_MAX, HEAD_BYTES_MAX, InsideHead, LENGTH_BYTES, ResponseHead, ResponseStart,
+    WireLoad, reset,
+};
+use http::StatusCode;
+use quinn::RecvStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::debug;
+
+use super::admission::Refused;
+use super::dial::Members;
+use super::forward::{is_superfluous, no_head, open};
+use super::framed;
+use super::hub::Hub;
+use super::links::{Link, Links};
+use super::receive::receive_body;
+use super::serve::{delivered, refuse, write};
+use super::session::HANDSHAKE_TIMEOUT;
+use super::start::MeshConfig;
+use super::streams::{self, CallStream, ReceiveError};
+use grapevine_base::bodies::{BodyBudget, BodyBuffer, BodySender};
+use grapevine_base::exchange::{CallInside, Failure, InsideCall};
+
+/// Calls under way on one link, each way. Some of them wait for work, up to 20 s.
+pub(super) const INSIDE_MAX: u32 = 256;
+
+/// The longest that a call is served, whatever its caller says.
+const SERVE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// How often a caller looks whether the peer that it wanted dialled is linked.
+const LINK_LOOK: Duration = Duration::from_millis(10);
+
+/// Calls that are under way on one link.
+#[derive(Debug, Default)]
+pub(super) struct InsideCalls {
+    /// Of this node to the peer's inside.
+    sent: InFlight,
+    /// Of the peer to this node's.
+    served: InFlight,
+}
+
+impl InsideCalls {
+    /// Whether there are none.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sent.count() == 0 && self.served.count() == 0
+    }
+}
+
+/// Calls the inside of peers.
+#[derive(Clone, Debug)]
+pub(super) struct Insider {
+    me: NodeName,
+    links: Links,
+    members: watch::Receiver<Members>,
+    strangers: mpsc::Sender<SocketAddr>,
+    /// What bodies coming in may take of memory.
+    bodies: BodyBudget,
+}
+
+#[async_trait]
+impl CallInside for Insider {
+    async fn call(
+        &self,
+        peer: &NodeName,
+        call: InsideCall,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let deadline = Instant::now() + call.timeout;
+        match timeout_at(deadline, self.exchange(peer, &call, deadline)).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let detail = format!("{peer} did not answer within {:?}", call.timeout);
+                Err(Failure::new(Outcome::DeadlinePassed, detail))
+            }
+        }
+    }
+}
+
+impl Insider {
+    /// What calls peers over `links`, and asks for dials through `strangers`.
+    pub(super) fn new(
+        config: &MeshConfig,
+        links: &Links,
+        members: &watch::Receiver<Members>,
+        strangers: &mpsc::Sender<SocketAddr>,
+    ) -> Self {
+        Self {
+            me: config.node.clone(),
+            links: links.clone(),
+            members: members.clone(),
+            strangers: strangers.clone(),
+            bodies: config.bodies.clone(),
+        }
+    }
+
+    /// Calls, and once more where the peer closed the connection as superfluous at that very moment: it
+    /// does so only when it knows of no call on it.
+    async fn exchange(
+        &self,
+        peer: &NodeName,
+        call: &InsideCall,
+        deadline: Instant,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let link = self.link(peer).await?;
+        let answered = self.over(&link, call, deadline).await;
+        let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
+        if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(&link) {
+            return answered;
+        }
+        // The task that serves the link forgets it too, and carries out what that changes.
+        drop(self.links.remove(&link));
+        match self.links.get(peer) {
+            Some(other) => self.over(&other, call, deadline).await,
+            None => answered,
+        }
+    }
+
+    /// The link to `peer`, dialled where there is none and its address is known.
+    async fn link(&self, peer: &NodeName) -> Result<Arc<Link>, Failure> {
+        if let Some(link) = self.links.get(peer) {
+            return Ok(link);
+        }
+        let lost = |what: &str| Failure::new(Outcome::PeerLost, format!("no link to {peer}{what}"));
+        if *peer == self.me {
+            return Err(lost(", which is this node itself"));
+        }
+        let address = self.members.borrow().get(peer).copied();
+        let Some(address) = address else {
+            return Err(lost(", which no live node knows"));
+        };
+        // A full queue means that enough dials are asked for.
+        let _ = self.strangers.try_send(address);
+        let linked = async {
+            loop {
+                sleep(LINK_LOOK).await;
+                if let Some(link) = self.links.get(peer) {
+                    return link;
+                }
+            }
+        };
+        let linked = timeout(HANDSHAKE_TIMEOUT, linked).await;
+        linked.map_err(|_| lost(": it does not answer"))
+    }
+
+    async fn over(
+        &self,
+        link: &Arc<Link>,
+        call: &InsideCall,
+        deadline: Instant,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let full = || {
+            let detail = format!("too many calls to {} are under way", link.peer);
+            Failure::new(Outcome::Refused(Refusal::Full), detail)
+        };
+        let counted = link.inside.sent.enter_below(INSIDE_MAX).ok_or_else(full)?;
+        let answered = self.answer(link, call, deadline, counted);
+        tokio::select! {
+            biased;
+            answered = answered => answered,
+            () = link.fell_silent() => {
+                let detail = format!("link to {} fell silent before the answer", link.peer);
+                Err(Failure::new(Outcome::PeerLost, detail))
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        link: &Arc<Link>,
+        call: &InsideCall,
+        deadline: Instant,
+        _counted: InFlightGuard,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let head = InsideHead {
+            path: call.path.as_str(),
+            body_bytes: call.body.len(),
+            remaining: deadline.saturating_duration_since(Instant::now()),
+        };
+        let head = head.encode().map_err(|error| {
+            let detail = format!("call cannot be sent: {error}");
+            Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+        })?;
+        let mut stream = open(link, head.into(), call.body.clone()).await?;
+        let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
+            .await
+            .map_err(|error| no_head(&link.peer, &error))?;
+        let malformed = |what: &str| {
+            let detail = format!("answer of {} is malformed: {what}", link.peer);
+            Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+        };
+        let head = match ResponseStart::decode(&payload) {
+            Ok(ResponseStart::Answer(head)) => head,
+            Ok(ResponseStart::None(none)) => {
+                stream.complete();
+                let detail = match none.outcome {
+                    Outcome::Refused(Refusal::UnknownUpstream) => "takes no such calls; update it",
+                    _ => none.detail,
+                };
+                let detail = format!("{}: {detail}", link.peer);
+                return Err(Failure::new(none.outcome, detail));
+            }
+            Err(error) => return Err(malformed(&error.to_string())),
+        };
+        let status = StatusCode::from_u16(head.status).map_err(|_| malformed("status"))?;
+        let body = self.body(&link.peer, &mut stream.recv).await?;
+        stream.complete();
+        Ok((status, body))
+    }
+
+    /// Reads a whole body, within its own limit and that of all bodies coming in.
+    async fn body(&self, peer: &NodeName, recv: &mut RecvStream) -> Result<Bytes, Failure> {
+        let broken = |error: ReceiveError| {
+            let detail = format!("answer of {peer} broke off: {error}");
+            Failure::new(Outcome::BrokenOff, detail)
+        };
+        let charge = self.bodies.account(BodySender::Peer(peer));
+        // The call's own time limit bounds its pauses.
+        let mut body = BodyBuffer::begin(charge, None, SERVE_TIMEOUT_MAX);
+        loop {
+            let length = word(recv).await.map_err(broken)? as usize;
+            if length == 0 {
+                return match word(recv).await.map_err(broken)? {
+                    framed::CLEAN => Ok(body.finish()),
+                    code => Err(broken(ReceiveError::Reset(code.into()))),
+                };
+            }
+            if body.len() + length > BODY_BYTES_MAX {
+                let detail = format!("answer of {peer} is longer than {BODY_BYTES_MAX} bytes");
+                return Err(Failure::new(Outcome::Refused(Refusal::Protocol), detail));
+            }
+            piece(recv, length, &mut body)
+                .await
+                .map_err(|error| match error {
+                    ReceiveError::NoRoom(_) => {
+                        let detail = "bodies hold the memory that this node has for them";
+                        Failure::new(Outcome::Refused(Refusal::Full), detail)
+                    }
+                    error => broken(error),
+                })?;
+        }
+    }
+}
+
+/// Four bytes as a number.
+async fn word(recv: &mut RecvStream) -> Result<u32, ReceiveError> {
+    let mut word = [0; LENGTH_BYTES];
+    recv.read_exact(&mut word).await?;
+    Ok(u32::from_le_bytes(word))
+}
+
+/// Appends the next `length` bytes to `body`.
+async fn piece(
+    recv: &mut RecvStream,
+    length: usize,
+    body: &mut BodyBuffer,
+) -> Result<(), ReceiveError> {
+    let mut left = length;
+    while left > 0 {
+        let chunk = recv.read_chunk(left, true).await?;
+        let chunk = chunk.ok_or(ReceiveError::WrongLength)?;
+        left -= chunk.bytes.len();
+        body.take(chunk.bytes).map_err(ReceiveError::NoRoom)?;
+    }
+    Ok(())
+}
+
+/// Serves a call of a peer. `counted` counts it among the requests that a closing link waits for, which it
+/// is not while it may wait for work.
+pub(super) async fn serve<L>(
+    hub: &Hub<L>,
+    link: &Link,
+    stream: &mut CallStream,
+    head: &InsideHead<'_>,
+    counted: InFlightGuard,
+) {
+    let Some(_served) = link.inside.served.enter_below(INSIDE_MAX) else {
+        let refusal = Refused::new(Refusal::Full, "too many calls are under way");
+        return refuse(hub, link, stream, None, refusal).await;
+    };
+    drop(counted);
+    let deadline = Instant::now() + head.remaining.min(SERVE_TIMEOUT_MAX);
+    let body = match receive_body(hub, link, stream, head.body_bytes, deadline).await {
+        Ok(body) => body,
+        Err(Some(refusal)) => return refuse(hub, link, stream, None, refusal).await,
+        // The caller gave up: its stream was reset, and so is this end of it.
+        Err(None) => return,
+    };
+    stream.set_code(reset::DEADLINE);
+    let limit = head.remaining.min(SERVE_TIMEOUT_MAX);
+    let answered = {
+        let mut stopped = pin!(stream.send.stopped());
+        tokio::select! {
+            biased;
+            _ = &mut stopped => return,
+            answered = timeout(limit, hub.inside.serve(&link.peer, head.path, body)) => answered,
+        }
+    };
+    let Ok((status, body)) = answered else {
+        return debug!(peer.name = %link.peer, path = head.path, "call took too long");
+    };
+    if body.len() > BODY_BYTES_MAX {
+        let refusal = Refused::new(Refusal::Protocol, "answer is too long");
+        return refuse(hub, link, stream, None, refusal).await;
+    }
+    let _counted = link.calls.enter();
+    if answer(stream, status, body).await.is_err() {
+        return debug!(peer.name = %link.peer, path = head.path, "caller went away");
+    }
+    delivered(hub, stream).await;
+}
+
+async fn answer(stream: &mut CallStream, status: StatusCode, body: Bytes) -> Result<(), Outcome> {
+    let load = WireLoad {
+        in_flight: 0,
+        ttft: Duration::ZERO,
+    };
+    let head = ResponseStart::Answer(ResponseHead {
+        status: status.as_u16(),
+        headers: Vec::new(),
+        load,
+    });
+    let head = head.encode().map_err(|_| Outcome::BrokenOff)?;
+    let prefix = match body.is_empty() {
+        true => Bytes::new(),
+        false => framed::prefix(&body),
+    };
+    let end = framed::end(framed::CLEAN);
+    write(&mut stream.send, &mut [head.into(), prefix, body, end]).await?;
+    if stream.send.finish().is_ok() {
+        stream.complete();
+    }
+    Ok(())
+}

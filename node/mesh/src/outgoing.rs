@@ -1,0 +1,82 @@
+//! What gossip sends with: to a link where there is one, else to the dialler.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grapevine_core::ids::NodeName;
+use grapevine_core::links;
+use tokio::sync::watch;
+
+use super::dial::Members;
+use super::hub::Letters;
+use super::links::Links;
+use super::wire::{GOSSIP_BYTES_MAX, Outgoing, RUMOR_BYTES_MAX};
+use grapevine_base::entropy;
+
+/// What gossip sends with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MeshOutgoing {
+    links: Links,
+    letters: Letters,
+    own_addresses: Arc<[SocketAddr]>,
+    members: watch::Sender<Members>,
+}
+
+impl MeshOutgoing {
+    /// Sends over `links`; what finds none there waits as one of `letters`.
+    pub(super) fn new(
+        links: Links,
+        letters: Letters,
+        own_addresses: Vec<SocketAddr>,
+        members: watch::Sender<Members>,
+    ) -> Self {
+        Self {
+            links,
+            letters,
+            own_addresses: own_addresses.into(),
+            members,
+        }
+    }
+}
+
+impl Outgoing for MeshOutgoing {
+    fn members(&self, members: Members) {
+        self.members.send_if_modified(|known| {
+            let differs = *known != members;
+            *known = members;
+            differs
+        });
+    }
+
+    fn speaking(&self) -> Vec<NodeName> {
+        let table = self.links.table();
+        let speaking = table.by_name.iter().filter(|(_, link)| !link.is_silent());
+        speaking.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn gossip(&self, to: SocketAddr, message: Bytes) {
+        if message.len() > GOSSIP_BYTES_MAX || self.own_addresses.contains(&to) {
+            return;
+        }
+        let table = self.links.table();
+        match table.at(to) {
+            Some(link) => link.outbox.gossip(&link.connection, message),
+            None => self.letters.keep(to, message),
+        }
+    }
+
+    fn rumor(&self, rumor: Bytes, except: Option<&NodeName>) {
+        if rumor.len() > RUMOR_BYTES_MAX {
+            return;
+        }
+        let table = self.links.table();
+        let mut links: Vec<_> = table.by_name.values().collect();
+        links.retain(|link| Some(&link.peer) != except);
+        links::spread(&mut links, &mut entropy::generator());
+        for link in links {
+            // A peer that reads too slowly misses it, and gossip repairs that.
+            let _ = link.outbox.rumor(rumor.clone());
+        }
+    }
+}

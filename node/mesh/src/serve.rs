@@ -1,0 +1,349 @@
+//! Answers a forwarded request: checks it, calls the own upstream, relays the answer.
+//!
+//! This node is the upstream's owner, so what it sees of the attempt counts for the upstream's health;
+//! the sender reports the same attempt as one at a peer.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use grapevine_core::fact::Phase;
+use grapevine_core::forwarding::Scope;
+use grapevine_core::ids::UpstreamName;
+use grapevine_core::link::CALLS_MAX;
+use grapevine_core::outcome::{Blame, Outcome, Refusal};
+use grapevine_core::request::{Report, UpstreamCall};
+use grapevine_proto::frame::{
+    HEAD_BYTES_MAX, InsideHead, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
+};
+use http_body::Body;
+use quinn::{RecvStream, SendStream, VarInt};
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument, debug, debug_span};
+
+use super::admission::{Refused, admit, enter, held_to_its_head};
+use super::framed;
+use super::hub::{Hub, own_load};
+use super::inside;
+use super::links::Link;
+use super::receive::{no_room, receive_body};
+use super::streams::{self, CallStream, ReceiveError};
+use grapevine_base::bodies::BodySender;
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_base::headers;
+use grapevine_base::overdue::Overdue;
+
+/// How long the head of a request may take to come in.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a caller may take nothing of an answer.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// How long a draining node waits for a peer to acknowledge the end of an answer.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// No request waits longer than this, whatever its caller says.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Serves one forwarded request, whatever it holds.
+pub(super) async fn serve<L: CallLocal>(
+    hub: &Hub<L>,
+    link: &Link,
+    send: SendStream,
+    recv: RecvStream,
+) {
+    let counted = link.calls.enter();
+    let mut stream = CallStream::new(send, recv, reset::REFUSED);
+    // Held as long as the head is, which is as long as the call takes.
+    let mut charge = hub.bodies.account(BodySender::Peer(&link.peer));
+    let head = timeout(
+        HEAD_TIMEOUT,
+        streams::read_charged_frame(&mut stream.recv, HEAD_BYTES_MAX, &mut charge),
+    );
+    let payload = match head.await {
+        Ok(Ok(payload)) => payload,
+        Ok(Err(ReceiveError::Decode(error))) => {
+            let refusal = Refused::new(Refusal::Protocol, error.to_string());
+            return refuse(hub, link, &mut stream, None, refusal).await;
+        }
+        Ok(Err(ReceiveError::NoRoom(over))) => {
+            return refuse(hub, link, &mut stream, None, no_room(over)).await;
+        }
+        Ok(Err(error)) => {
+            return debug!(peer.name = %link.peer, %error, "request head did not come in");
+        }
+        Err(_) => {
+            let refusal = Refused::new(Refusal::Protocol, "request head came too slowly");
+            return refuse(hub, link, &mut stream, None, refusal).await;
+        }
+    };
+    let head = match RequestHead::decode(&payload) {
+        Ok(head) => head,
+        Err(error) => {
+            let refusal = Refused::new(Refusal::Protocol, error.to_string());
+            return refuse(hub, link, &mut stream, None, refusal).await;
+        }
+    };
+    if let Some(head) = InsideHead::of(&head) {
+        return inside::serve(hub, link, &mut stream, &head, counted).await;
+    }
+    let span = debug_span!("request", request.id = head.request_id);
+    serve_request(hub, link, stream, &head)
+        .instrument(span)
+        .await;
+}
+
+async fn serve_request<L: CallLocal>(
+    hub: &Hub<L>,
+    link: &Link,
+    mut stream: CallStream,
+    head: &RequestHead<'_>,
+) {
+    let deadline = Instant::now() + head.remaining.min(DEADLINE_MAX);
+    let upstream = head.upstream.clone();
+    let Some(_served) = link.served.enter_below(CALLS_MAX) else {
+        let refusal = Refused::new(Refusal::Full, "the link carries as many requests as it may");
+        return refuse(hub, link, &mut stream, Some(&upstream), refusal).await;
+    };
+    let admitted = admit(hub, head);
+    let taken = match admitted {
+        Ok((scope, call)) => {
+            let received = receive_body(hub, link, &mut stream, head.body_bytes, deadline);
+            match received.await {
+                Ok(body) => {
+                    held_to_its_head(hub, scope, Call { body, ..call }).map(|call| (scope, call))
+                }
+                Err(Some(refusal)) => Err(refusal),
+                // The caller gave up: its stream was reset, and so is this end of it.
+                Err(None) => return,
+            }
+        }
+        Err(refusal) => Err(refusal),
+    };
+    // Places are taken by what is here as a whole: what was only announced holds none.
+    let entered = taken.and_then(|(scope, call)| Ok((enter(hub, link, &call)?, scope, call)));
+    match entered {
+        Ok((admission, scope, call)) => {
+            let call = Call { deadline, ..call };
+            answer(hub, &mut stream, call, scope).await;
+            drop(admission);
+            delivered(hub, &stream).await;
+        }
+        Err(refusal) => refuse(hub, link, &mut stream, Some(&upstream), refusal).await,
+    }
+}
+
+/// Tells why there is no answer.
+pub(super) async fn refuse<L>(
+    hub: &Hub<L>,
+    link: &Link,
+    stream: &mut CallStream,
+    upstream: Option<&UpstreamName>,
+    refused: Refused,
+) {
+    if refused.refusal == Refusal::Residency {
+        hub.rules.refused(link, &refused.detail);
+    }
+    debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
+    let failure = Failure::new(Outcome::Refused(refused.refusal), refused.detail);
+    tell_failure(hub, stream, upstream, &failure).await;
+}
+
+/// Sends the frame of a failure with the upstream's load, and ends the stream.
+async fn tell_failure<L>(
+    hub: &Hub<L>,
+    stream: &mut CallStream,
+    upstream: Option<&UpstreamName>,
+    failure: &Failure,
+) {
+    let none = NoAnswer {
+        outcome: failure.outcome,
+        load: upstream.and_then(|upstream| wire_load(hub, upstream)),
+        detail: &failure.detail,
+    };
+    // The request's rest, where there is one, is not wanted any more.
+    let _ = stream.recv.stop(VarInt::from_u32(reset::REFUSED));
+    let Ok(frame) = ResponseStart::None(none).encode() else {
+        return;
+    };
+    let sent = timeout(HEAD_TIMEOUT, stream.send.write_chunk(frame.into())).await;
+    if matches!(sent, Ok(Ok(()))) && stream.send.finish().is_ok() {
+        stream.complete();
+    }
+}
+
+fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<WireLoad> {
+    let load = own_load(&hub.desk.view(), upstream)?;
+    Some(WireLoad {
+        in_flight: load.in_flight,
+        ttft: load.ttft,
+    })
+}
+
+/// Calls the upstream and relays its answer; ends at once when the caller does.
+async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: Scope) {
+    stream.set_code(reset::BROKEN_OFF);
+    let (name, model) = (call.upstream.clone(), call.model.clone());
+    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), hub.desk.now());
+    let mut overdue = Overdue::new(&hub.desk, scope, name.clone(), model);
+    // Made before the first write, or a stop that came before it would be missed.
+    let mut stopped = pin!(stream.send.stopped());
+    let called = hub.local.call(call);
+    let answered = tokio::select! {
+        biased;
+        _ = &mut stopped => None,
+        answered = overdue.during(called) => Some(answered),
+    };
+    match answered {
+        None => report(hub, own.ended(hub.desk.now(), Outcome::Cancelled)).await,
+        Some(Err(failure)) => {
+            report(hub, own.ended(hub.desk.now(), failure.outcome)).await;
+            tell_failure(hub, stream, Some(&name), &failure).await;
+        }
+        Some(Ok(answer)) => {
+            let outcome = status_outcome(&answer);
+            // What a bad answer says of the upstream is known before its body is relayed.
+            let own = match outcome.blame() {
+                Blame::Success => {
+                    if let Some(began) = own.answer_goes_on(hub.desk.now()) {
+                        report(hub, began).await;
+                    }
+                    Some(own)
+                }
+                _ => {
+                    report(hub, own.ended(hub.desk.now(), outcome)).await;
+                    None
+                }
+            };
+            let ended = tokio::select! {
+                biased;
+                _ = &mut stopped => Err(Outcome::Cancelled),
+                ended = relay(hub, stream, &name, answer) => ended,
+            };
+            if let Err(broken) = &ended
+                && !stream.is_complete()
+            {
+                stream.set_code(reset::code(broken));
+            }
+            if let Some(own) = own {
+                let ended = ended.err().unwrap_or(outcome);
+                report(hub, own.ended(hub.desk.now(), ended)).await;
+            }
+        }
+    }
+}
+
+/// Tells the engine. A full inbox loses what the next report says too, unless it is urgent.
+async fn report<L>(hub: &Hub<L>, report: Report) {
+    if report.is_urgent {
+        hub.desk.tell(report.event).await;
+    } else {
+        let _ = hub.desk.try_tell(report.event);
+    }
+}
+
+/// On a node that is about to close its connections, waits until the peer has the whole answer: what
+/// is only queued is lost with the connection. The link counts the call until then.
+pub(super) async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
+    if stream.is_complete() && hub.desk.view().phase == Phase::Draining {
+        // A peer that does not acknowledge in time has gone, or is too slow to be waited for.
+        let _ = timeout(DELIVERY_TIMEOUT, stream.send.stopped()).await;
+    }
+}
+
+/// Sends an answer's head and body.
+///
+/// # Errors
+/// How it ended, where it did not end cleanly. The stream is to be reset where it is not complete.
+async fn relay<L>(
+    hub: &Hub<L>,
+    stream: &mut CallStream,
+    upstream: &UpstreamName,
+    answer: Answer,
+) -> Result<(), Outcome> {
+    let none = WireLoad {
+        in_flight: 0,
+        ttft: Duration::ZERO,
+    };
+    let head = ResponseHead {
+        status: answer.status.as_u16(),
+        headers: answer
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+        load: wire_load(hub, upstream).unwrap_or(none),
+    };
+    let frame = ResponseStart::Answer(head).encode().map_err(|error| {
+        debug!(upstream.name = %upstream, %error, "answer's head does not fit a frame");
+        Outcome::BrokenOff
+    })?;
+    let mut body = answer.body;
+    // A first piece that is there already goes out in the same packet as the head.
+    let mut next = poll_fn(|context| Poll::Ready(pin!(next_chunk(&mut body)).poll(context))).await;
+    let mut parts = [Bytes::from(frame), Bytes::new(), Bytes::new()];
+    match &mut next {
+        Poll::Ready(Some(Ok(chunk))) => {
+            parts[1] = framed::prefix(chunk);
+            parts[2] = std::mem::take(chunk);
+            next = Poll::Pending;
+        }
+        // Nothing is sent: the sender may still go on to another candidate.
+        Poll::Ready(Some(Err(failure))) => return Err(failure.outcome),
+        Poll::Ready(None) | Poll::Pending => {}
+    }
+    let send = &mut stream.send;
+    write(send, &mut parts).await?;
+    let ended = loop {
+        let chunk = match std::mem::replace(&mut next, Poll::Pending) {
+            Poll::Ready(chunk) => chunk,
+            Poll::Pending => next_chunk(&mut body).await,
+        };
+        match chunk {
+            None => break Ok(()),
+            Some(Err(failure)) => break Err(failure.outcome),
+            Some(Ok(chunk)) => {
+                write(send, &mut [framed::prefix(&chunk), chunk]).await?;
+            }
+        }
+    };
+    // Told behind the last piece rather than by a reset, which would overtake it.
+    let code = ended.as_ref().map_or_else(reset::code, |()| framed::CLEAN);
+    write(send, &mut [framed::end(code)]).await?;
+    if send.finish().is_ok() {
+        stream.complete();
+    }
+    ended
+}
+
+/// Sends `parts`. A caller that takes nothing for too long has gone, and must not hold the upstream's
+/// place.
+pub(super) async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
+    match timeout(STALL_MAX, send.write_all_chunks(parts)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Outcome::Cancelled),
+    }
+}
+
+/// The next piece of a body; trailers are left out.
+async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, Failure>> {
+    loop {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(chunk)) if chunk.is_empty() => {}
+            Ok(Ok(chunk)) => return Some(Ok(chunk)),
+            Ok(Err(_trailers)) => {}
+            Err(failure) => return Some(Err(failure)),
+        }
+    }
+}
+
+/// How an answer counts by its head.
+fn status_outcome(answer: &Answer) -> Outcome {
+    Outcome::Status {
+        status: answer.status.as_u16(),
+        retry_after: headers::retry_after(&answer.headers, SystemTime::now()),
+    }
+}

@@ -1,0 +1,183 @@
+//! Reading frames and messages from streams, within limits.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::share::Over;
+use grapevine_proto::frame::{self, DecodeError, LENGTH_BYTES};
+use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
+use tokio::time::{Instant, timeout_at};
+
+use grapevine_base::bodies::{BodyBuffer, Charge};
+
+/// What is set aside at once on the word of a frame's announced length.
+const FRAME_ROOM: usize = 4 * 1_024;
+
+/// How long a peer may pause within a body.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Why a frame or a body did not come in whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The peer reset the stream with this code, or stopped wanting it.
+    #[error("stream was reset with code {0:#x}")]
+    Reset(u64),
+    /// The connection ended.
+    #[error("connection ended: {0}")]
+    Lost(quinn::ConnectionError),
+    /// The stream ended in the middle, or went on beyond its announced end.
+    #[error("stream did not hold what its length announced")]
+    WrongLength,
+    /// The frame's length is beyond its limit.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It paused for too long, or trickled.
+    #[error("stream came too slowly")]
+    TooSlow,
+    /// Its sender holds as much memory as it may.
+    #[error("no memory is left for bodies of this sender")]
+    NoRoom(Over),
+}
+
+impl From<ReadError> for ReceiveError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Reset(code) => Self::Reset(code.into_inner()),
+            ReadError::ConnectionLost(error) => Self::Lost(error),
+            // The rest cannot happen here: ordered reads of an open stream, and no 0-RTT.
+            _ => Self::WrongLength,
+        }
+    }
+}
+
+impl From<ReadExactError> for ReceiveError {
+    fn from(error: ReadExactError) -> Self {
+        match error {
+            ReadExactError::FinishedEarly(_) => Self::WrongLength,
+            ReadExactError::ReadError(error) => error.into(),
+        }
+    }
+}
+
+/// Reads a frame's payload of at most `max` bytes. Takes memory for what comes, not for what is announced.
+///
+/// # Errors
+/// See [`ReceiveError`]; an oversize frame costs four bytes of reading.
+pub async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Vec<u8>, ReceiveError> {
+    frame_with(stream, max, |_| Ok(())).await
+}
+
+/// As [`read_frame`], charging what comes to `charge`.
+///
+/// # Errors
+/// As [`read_frame`], and [`ReceiveError::NoRoom`].
+pub async fn read_charged_frame(
+    stream: &mut RecvStream,
+    max: usize,
+    charge: &mut Charge,
+) -> Result<Vec<u8>, ReceiveError> {
+    frame_with(stream, max, |bytes| {
+        charge.add(bytes).map_err(ReceiveError::NoRoom)
+    })
+    .await
+}
+
+async fn frame_with(
+    stream: &mut RecvStream,
+    max: usize,
+    mut take: impl FnMut(usize) -> Result<(), ReceiveError>,
+) -> Result<Vec<u8>, ReceiveError> {
+    let mut prefix = [0; LENGTH_BYTES];
+    stream.read_exact(&mut prefix).await?;
+    let length = frame::payload_length(prefix, max)?;
+    let mut payload = Vec::with_capacity(length.min(FRAME_ROOM));
+    while payload.len() < length {
+        let chunk = stream.read_chunk(length - payload.len(), true).await?;
+        let chunk = chunk.ok_or(ReceiveError::WrongLength)?;
+        take(chunk.bytes.len())?;
+        payload.extend_from_slice(&chunk.bytes);
+    }
+    Ok(payload)
+}
+
+/// Reads a body of exactly `length` bytes up to the stream's end, until `deadline` at the latest. A body
+/// that came in one piece is not copied. What comes is charged to `charge` until the body is dropped.
+///
+/// # Errors
+/// [`ReceiveError::WrongLength`] when the stream ends before or goes on behind it: a sender that
+/// vanished within an upload must not look as if it had finished.
+pub async fn read_body(
+    stream: &mut RecvStream,
+    length: usize,
+    charge: Charge,
+    deadline: Instant,
+) -> Result<Bytes, ReceiveError> {
+    let mut buffer = BodyBuffer::begin(charge, Some(length), PAUSE_MAX);
+    loop {
+        let due = buffer.due().min(deadline);
+        let read = timeout_at(due, stream.read_chunk(usize::MAX, true));
+        let chunk = read.await.map_err(|_| ReceiveError::TooSlow)??;
+        let Some(chunk) = chunk else { break };
+        if buffer.len() + chunk.bytes.len() > length {
+            return Err(ReceiveError::WrongLength);
+        }
+        buffer.take(chunk.bytes).map_err(ReceiveError::NoRoom)?;
+    }
+    if buffer.len() != length {
+        return Err(ReceiveError::WrongLength);
+    }
+    Ok(buffer.finish())
+}
+
+/// Both halves of a call's stream, with a code that both end with unless the call came to its end.
+///
+/// quinn alone would *finish* a dropped sending half, so that half a body looks whole.
+#[derive(Debug)]
+pub struct CallStream {
+    /// The sending half.
+    pub send: SendStream,
+    /// The receiving half.
+    pub recv: RecvStream,
+    /// What both halves end with when dropped; `None` once the call came to its end.
+    code: Option<u32>,
+}
+
+impl CallStream {
+    /// Resets and stops with `code` when dropped.
+    pub const fn new(send: SendStream, recv: RecvStream, code: u32) -> Self {
+        let code = Some(code);
+        Self { send, recv, code }
+    }
+
+    /// Resets and stops with `code` when dropped.
+    pub const fn set_code(&mut self, code: u32) {
+        self.code = Some(code);
+    }
+
+    /// The call came to its end: what was sent is delivered, whenever this is dropped.
+    pub const fn complete(&mut self) {
+        self.code = None;
+    }
+
+    /// Whether the call came to its end.
+    pub const fn is_complete(&self) -> bool {
+        self.code.is_none()
+    }
+}
+
+impl Drop for CallStream {
+    fn drop(&mut self) {
+        let Some(code) = self.code.map(VarInt::from_u32) else {
+            return;
+        };
+        // Both fail where that half has ended already, which is as well.
+        let _ = self.send.reset(code);
+        let _ = self.recv.stop(code);
+    }
+}
+
+/// Reads a message of at most `max` bytes up to the stream's end, within `limit`.
+pub async fn read_message(stream: &mut RecvStream, max: usize, limit: Duration) -> Option<Bytes> {
+    let read = tokio::time::timeout(limit, stream.read_to_end(max));
+    read.await.ok()?.ok().map(Bytes::from)
+}

@@ -1,0 +1,270 @@
+//! The last requests, for the operator, and counts of how attempts ended.
+//!
+//! One task takes the batches of all request threads; whoever wants to count more hangs onto it with
+//! a closure, and costs the request path nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use grapevine_core::ids::{NodeName, UpstreamName};
+use grapevine_core::residency::Origin;
+use grapevine_core::route::{Choice, Cost};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::excerpt::Excerpt;
+use super::milliseconds;
+use super::record::{AttemptRecord, Batch, ClientRecord, RequestRecord};
+
+/// Requests that are kept.
+pub const REQUESTS_MAX: usize = 1_000;
+
+/// Which attempts a count is of: the upstream's owner, the upstream, and the outcome's word.
+pub type AttemptKey = (NodeName, UpstreamName, &'static str);
+
+/// Counts of attempts that are kept apart; further ones are not counted.
+const COUNTS_MAX: usize = 10_000;
+
+/// The last requests, the newest last. Cheap to clone; locked by the collector and the operator only.
+#[derive(Clone, Debug, Default)]
+pub struct History(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    requests: VecDeque<RequestRecord>,
+    /// Requests that ever came, those that made room among them.
+    total: u64,
+    attempts: BTreeMap<AttemptKey, u64>,
+}
+
+impl History {
+    /// Keeps what comes in until every [`super::record::Recorder`] is gone; `observe` sees each record
+    /// once, in the order of arrival.
+    pub async fn run(
+        self,
+        mut batches: mpsc::Receiver<Batch>,
+        mut observe: impl FnMut(&RequestRecord) + Send,
+    ) {
+        while let Some(batch) = batches.recv().await {
+            batch.iter().for_each(&mut observe);
+            self.keep(batch);
+        }
+    }
+
+    /// Keeps `batch`.
+    pub fn keep(&self, batch: Batch) {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for record in batch {
+            for attempt in &record.attempts {
+                book.count(attempt);
+            }
+            if book.requests.len() == REQUESTS_MAX {
+                book.requests.pop_front();
+            }
+            book.requests.push_back(record);
+            book.total += 1;
+        }
+    }
+
+    /// The last `count` requests, the newest first.
+    pub fn last(&self, count: usize) -> Vec<RequestRecord> {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        book.requests.iter().rev().take(count).cloned().collect()
+    }
+
+    /// Requests that came after the first `seen`, at most `count`, the newest first; and how many came in
+    /// all, to be asked with the next time.
+    pub fn since(&self, seen: u64, count: usize) -> (Vec<RequestRecord>, u64) {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unseen = usize::try_from(book.total.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let newest = book.requests.iter().rev().take(unseen.min(count));
+        (newest.cloned().collect(), book.total)
+    }
+
+    /// How many attempts ended how, since the start.
+    pub fn attempts(&self) -> BTreeMap<AttemptKey, u64> {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        book.attempts.clone()
+    }
+}
+
+impl Book {
+    fn count(&mut self, attempt: &AttemptRecord) {
+        let key = (
+            attempt.node.clone(),
+            attempt.upstream.clone(),
+            attempt.outcome,
+        );
+        if self.attempts.len() < COUNTS_MAX || self.attempts.contains_key(&key) {
+            *self.attempts.entry(key).or_default() += 1;
+        }
+    }
+}
+
+impl RequestRecord {
+    /// The record for the operator's list of requests.
+    pub fn to_json(&self) -> Value {
+        let served = self.served.as_ref();
+        let attempts: Vec<Value> = self.attempts.iter().map(AttemptRecord::to_json).collect();
+        let untried: Vec<Value> = self.untried.iter().map(choice_to_json).collect();
+        json!({
+            "id": &*self.id,
+            "time": self.time.as_secs_f64(),
+            "method": self.method.as_str(),
+            "path": self.path.as_str(),
+            "model": self.model.as_ref().map(|model| model.as_str()),
+            "stream": self.stream,
+            "status": self.status,
+            "node": served.map(|served| served.node.as_str()),
+            "region": served.map(|served| served.region.as_str()),
+            "upstream": served.map(|served| served.upstream.as_str()),
+            "client": self.client.to_json(),
+            "attempts": attempts,
+            "untried": untried,
+            "overhead_ms": milliseconds(self.overhead),
+            "first_byte_ms": milliseconds(self.first_byte),
+            "total_ms": milliseconds(self.total),
+            "tokens_in": self.tokens.input,
+            "tokens_out": self.tokens.output,
+            "key": self.key.as_deref(),
+            "residency": self.residency.as_deref(),
+            "error": self.error,
+            "kind": self.kind.as_str(),
+            "forwarded_as": self.forwarded_as.as_deref(),
+            "trace": self.trace.map(|trace| trace.id.to_string()),
+        })
+    }
+}
+
+impl AttemptRecord {
+    fn to_json(&self) -> Value {
+        json!({
+            "node": self.node.as_str(),
+            "region": self.region.as_str(),
+            "upstream": self.upstream.as_str(),
+            "outcome": self.outcome,
+            "status": self.status,
+            "began_ms": milliseconds(self.began),
+            "ms": milliseconds(self.took),
+            "reason": self.reason,
+            "cost_ms": cost_to_json(&self.cost),
+            "detail": self.detail.as_ref().map(Excerpt::as_str),
+        })
+    }
+}
+
+impl ClientRecord {
+    /// The country or continent; nothing where neither is known.
+    pub fn area(self) -> Option<String> {
+        match self.origin {
+            Origin::Unknown => None,
+            Origin::Continent(continent) => Some(continent.to_string()),
+            Origin::Country(country) => Some(country.to_string()),
+        }
+    }
+
+    /// The area, and coordinates to a degree; `null` where nothing is known.
+    fn to_json(self) -> Option<Value> {
+        let area = self.area();
+        let place = self.place.map(
+            |place| json!({"lat": place.latitude().round(), "lon": place.longitude().round()}),
+        );
+        (area.is_some() || place.is_some()).then(|| json!({"area": area, "location": place}))
+    }
+}
+
+fn choice_to_json(choice: &Choice) -> Value {
+    let upstream = &choice.candidate.upstream;
+    json!({
+        "node": upstream.node.as_str(),
+        "region": upstream.region.as_str(),
+        "upstream": upstream.name.as_str(),
+        "reason": choice.reason.as_str(),
+        "cost_ms": cost_to_json(&choice.cost),
+    })
+}
+
+fn cost_to_json(cost: &Cost) -> Value {
+    json!({
+        "rtt": milliseconds(cost.rtt),
+        "ttft": milliseconds(cost.ttft),
+        "load": milliseconds(cost.load),
+        "staleness": milliseconds(cost.staleness),
+        "total": milliseconds(cost.total()),
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::record::{RequestKind, Tokens};
+    use grapevine_core::ids::RegionName;
+    use http::Method;
+    use std::time::Duration;
+
+    pub(crate) fn record(id: usize) -> RequestRecord {
+        RequestRecord {
+            id: id.to_string().into(),
+            time: Duration::from_secs(1),
+            method: Method::POST,
+            path: Excerpt::of("/v1/embeddings"),
+            model: None,
+            stream: false,
+            status: 200,
+            served: None,
+            client: ClientRecord::default(),
+            untried: VecDeque::new(),
+            attempts: vec![AttemptRecord {
+                node: NodeName::new("sgp").expect("a valid name"),
+                region: RegionName::new("sgp").expect("a valid name"),
+                upstream: UpstreamName::new("primary").expect("a valid name"),
+                outcome: "answered",
+                status: Some(200),
+                began: Duration::ZERO,
+                took: Duration::from_micros(1_500),
+                reason: "only",
+                cost: Cost::default(),
+                detail: None,
+            }],
+            overhead: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            tokens: Tokens::default(),
+            key: None,
+            residency: None,
+            error: None,
+            kind: RequestKind::Client,
+            trace: None,
+            forwarded_as: None,
+        }
+    }
+
+    #[test]
+    fn oldest_request_makes_room_and_every_attempt_is_counted() {
+        let history = History::default();
+        history.keep((0..REQUESTS_MAX + 5).map(record).collect());
+        let last = history.last(usize::MAX);
+        assert_eq!(last.len(), REQUESTS_MAX);
+        assert_eq!((&*last[0].id, &*last[REQUESTS_MAX - 1].id), ("1004", "5"));
+        let counts: Vec<u64> = history.attempts().into_values().collect();
+        assert_eq!(counts, [REQUESTS_MAX as u64 + 5]);
+    }
+
+    #[test]
+    fn only_requests_that_were_not_seen_come_again() {
+        let history = History::default();
+        history.keep((0..3).map(record).collect());
+        let (first, seen) = history.since(0, 2);
+        assert_eq!((&*first[0].id, first.len(), seen), ("2", 2, 3));
+        assert_eq!(history.since(seen, 2).0.len(), 0);
+        history.keep((3..4).map(record).collect());
+        let (next, seen) = history.since(seen, 2);
+        assert_eq!((&*next[0].id, next.len(), seen), ("3", 1, 4));
+    }
+
+    #[test]
+    fn times_are_shown_in_milliseconds() {
+        let shown = record(1).to_json().to_string();
+        assert!(shown.contains("\"ms\":1.5"), "{shown}");
+    }
+}

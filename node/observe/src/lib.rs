@@ -1,0 +1,30 @@
+//! What the node shows of itself: logs, metrics, and the last requests.
+//!
+//! [`record`] is the request path's end, [`history`] the collecting one. Traces: [`trace`] (which request
+//! belongs to which), [`spans`] (what is shown of it), [`otlp`] (where that goes).
+
+mod bodies;
+pub mod dns;
+pub mod excerpt;
+pub mod gen_ai;
+pub mod history;
+mod labels;
+pub mod log;
+pub mod losses;
+pub mod metrics;
+pub mod notices;
+pub mod otlp;
+pub mod pulse;
+pub mod record;
+pub mod requests;
+pub mod spans;
+pub mod tasks;
+pub mod trace;
+mod usage;
+
+use std::time::Duration;
+
+/// Milliseconds as JSON shows them: to a thousandth.
+pub fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}

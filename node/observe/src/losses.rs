@@ -1,0 +1,72 @@
+//! What a scrape reads beside the view: what was dropped, and whom gossip does not listen to.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use grapevine_core::ids::NodeName;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use serde_json::{Value, json};
+
+use super::labels::{KindLabels, PeerLabels};
+use grapevine_base::families::Families;
+
+/// What a scrape reads beside the view.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    /// What was dropped at a limit or refused by a check since the start, by kind.
+    pub counts: Vec<(&'static str, u64)>,
+    /// Peers whose gossip is not listened to, and for how long still.
+    pub quarantined: Vec<(NodeName, Duration)>,
+}
+
+/// The metrics that are set from it.
+#[derive(Debug)]
+pub(super) struct LossMetrics {
+    lost: Family<KindLabels, Counter>,
+    quarantined: Family<PeerLabels, Gauge>,
+}
+
+impl LossMetrics {
+    pub(super) fn register(families: &mut Families) -> Self {
+        let metrics = Self {
+            lost: Family::default(),
+            quarantined: Family::default(),
+        };
+        families.register(
+            "lost",
+            "What was dropped at a limit or refused by a check since the start, by kind",
+            metrics.lost.clone(),
+        );
+        families.register(
+            "peer_gossip_quarantined",
+            "A peer whose gossip is not listened to for what it sent; always 1",
+            metrics.quarantined.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn read(&self, losses: &Losses) {
+        for (kind, count) in &losses.counts {
+            let lost = self.lost.get_or_create(&KindLabels { kind });
+            lost.inner().store(*count, Ordering::Relaxed);
+        }
+        self.quarantined.clear();
+        for (peer, _) in &losses.quarantined {
+            let peer = peer.to_string();
+            self.quarantined.get_or_create(&PeerLabels { peer }).set(1);
+        }
+    }
+}
+
+impl Losses {
+    /// The peers in quarantine, for an operator.
+    pub fn quarantined_to_json(&self) -> Value {
+        let quarantined = self
+            .quarantined
+            .iter()
+            .map(|(peer, left)| json!({ "peer": peer.as_str(), "seconds_left": left.as_secs() }));
+        quarantined.collect()
+    }
+}

@@ -1,0 +1,386 @@
+//! What is remembered of a request, and how it leaves the request path cheaply.
+//!
+//! Each request thread collects in a buffer of its own and hands it over every 20 ms, so that a
+//! successful request wakes no other thread and shares no cache line. What the mesh must know at once
+//! (a failure, a cooldown) goes at once. Invariant: no prompt, no key and no query is ever in a record, and
+//! nothing in it is a slice of what a connection read: what others chose is an [`Excerpt`] or a bounded name.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use grapevine_core::engine::Event;
+use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::outcome::Outcome;
+use grapevine_core::place::Place;
+use grapevine_core::request::{EndedAttempt, Report};
+use grapevine_core::residency::Origin;
+use grapevine_core::route::{Choice, Cost};
+use http::Method;
+use tokio::sync::mpsc;
+
+use super::excerpt::Excerpt;
+use super::trace::Trace;
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::RequestId;
+
+/// How long a success waits in its thread's buffer.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a thread's buffer holds of each kind; beyond it, records and reports are dropped and counted.
+const BUFFER_MAX: usize = 8_192;
+
+/// Batches that wait for the collector; beyond it, records are dropped and counted.
+pub const BATCHES_MAX: usize = 256;
+
+/// One finished request.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// Its name, as in `x-request-id`.
+    pub id: RequestId,
+    /// When it came, as the time since the Unix epoch.
+    pub time: Duration,
+    /// The client's method, cut by [`super::excerpt::method`].
+    pub method: Method,
+    /// The client's path, without its query, which may hold anything.
+    pub path: Excerpt,
+    /// The model asked for, where there was one.
+    pub model: Option<ModelName>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The status that the client got; 499 when it went away before.
+    pub status: u16,
+    /// Who served it; `None` where nobody did.
+    pub served: Option<Served>,
+    /// Where the client is thought to be.
+    pub client: ClientRecord,
+    /// The attempts in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// What the plan had beyond the attempts, in its order.
+    pub untried: VecDeque<Choice>,
+    /// Time spent in this node: from the body's arrival to the last attempt, and from its first byte on.
+    pub overhead: Duration,
+    /// From the last attempt's start to the first byte of its answer; zero where none came.
+    pub first_byte: Duration,
+    /// From the request's arrival to its end.
+    pub total: Duration,
+    /// Tokens that went in and came out, as the upstream counted them.
+    pub tokens: Tokens,
+    /// The name of the client's key, where it had one.
+    pub key: Option<Arc<str>>,
+    /// The residency rules that fenced it in, as keys of the configuration; `None` where none did.
+    pub residency: Option<Arc<str>>,
+    /// Why it ended as it did, where it did not end well; one word.
+    pub error: Option<&'static str>,
+    /// Who asked.
+    pub kind: RequestKind,
+    /// Its span; `None` where it is not traced. The attempts' are its children, by their index.
+    pub trace: Option<Trace>,
+    /// The name that peers know it by; `None` where it went to none.
+    pub forwarded_as: Option<RequestId>,
+}
+
+/// Who asked for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestKind {
+    /// A client.
+    #[default]
+    Client,
+    /// A task.
+    Task,
+}
+
+impl RequestKind {
+    /// One word for the operator.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Task => "task",
+        }
+    }
+}
+
+/// Where a client is thought to be; never its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClientRecord {
+    /// Its country or continent.
+    pub origin: Origin,
+    /// Its coordinates, or those of the middle of its country.
+    pub place: Option<Place>,
+}
+
+/// Which upstream served a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Its owner.
+    pub node: NodeName,
+    /// Its owner's region.
+    pub region: RegionName,
+    /// Its name at its owner.
+    pub upstream: UpstreamName,
+}
+
+/// One attempt of a request.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// The upstream's owner.
+    pub node: NodeName,
+    /// Its owner's region.
+    pub region: RegionName,
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// How it ended: [`grapevine_core::outcome::Outcome::as_str`].
+    pub outcome: &'static str,
+    /// The upstream's status; `None` where none came.
+    pub status: Option<u16>,
+    /// When it began, since the request's arrival.
+    pub began: Duration,
+    /// How long it took, until its end or its failure.
+    pub took: Duration,
+    /// Why this candidate was chosen: [`grapevine_core::route::Reason::as_str`].
+    pub reason: &'static str,
+    /// What it was thought to cost.
+    pub cost: Cost,
+    /// What went wrong, where something did, for the operator.
+    pub detail: Option<Excerpt>,
+}
+
+impl From<EndedAttempt> for AttemptRecord {
+    fn from(attempt: EndedAttempt) -> Self {
+        let upstream = &attempt.choice.candidate.upstream;
+        Self {
+            node: upstream.node.clone(),
+            region: upstream.region.clone(),
+            upstream: upstream.name.clone(),
+            outcome: attempt.outcome.as_str(),
+            status: match attempt.outcome {
+                Outcome::Status { status, .. } => Some(status),
+                _ => None,
+            },
+            began: attempt.began,
+            took: attempt.took,
+            reason: attempt.choice.reason.as_str(),
+            cost: attempt.choice.cost,
+            detail: attempt.detail.as_deref().map(Excerpt::of),
+        }
+    }
+}
+
+/// Tokens as the upstream counted them; `None` where it did not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the prompt.
+    pub input: Option<u64>,
+    /// Of the answer.
+    pub output: Option<u64>,
+}
+
+/// Records that leave one thread together.
+pub type Batch = Vec<RequestRecord>;
+
+thread_local! {
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
+}
+
+/// What one thread has not handed over yet.
+struct Buffer {
+    events: Vec<Event>,
+    records: Batch,
+    flush_is_due: bool,
+}
+
+impl Buffer {
+    const fn new() -> Self {
+        Self {
+            events: Vec::new(),
+            records: Vec::new(),
+            flush_is_due: false,
+        }
+    }
+}
+
+/// Takes reports and records from the request path. Cheap to clone.
+///
+/// To be used on current-thread runtimes: each thread flushes what was recorded on it.
+#[derive(Clone, Debug)]
+pub struct Recorder(Arc<Outlet>);
+
+#[derive(Debug)]
+struct Outlet {
+    desk: Desk,
+    batches: mpsc::Sender<Batch>,
+    dropped: AtomicU64,
+}
+
+impl Recorder {
+    /// A recorder that tells `desk` of attempts, and where the records come out.
+    pub fn new(desk: Desk) -> (Self, mpsc::Receiver<Batch>) {
+        let (batches, receiver) = mpsc::channel(BATCHES_MAX);
+        let outlet = Outlet {
+            desk,
+            batches,
+            dropped: AtomicU64::new(0),
+        };
+        (Self(Arc::new(outlet)), receiver)
+    }
+
+    /// Tells the engine soon.
+    pub fn tell(&self, event: Event) {
+        self.push(|buffer| buffer.events.push(event));
+    }
+
+    /// Tells the engine now, with everything that waited.
+    pub fn tell_now(&self, event: Event) {
+        self.push(|buffer| buffer.events.push(event));
+        self.flush();
+    }
+
+    /// Tells the engine what an attempt leads to: now, where it must arrive.
+    pub fn report(&self, report: Report) {
+        if report.is_urgent {
+            self.tell_now(report.event);
+        } else {
+            self.tell(report.event);
+        }
+    }
+
+    /// Keeps the record of a finished request.
+    pub fn record(&self, record: RequestRecord) {
+        self.push(|buffer| buffer.records.push(record));
+    }
+
+    /// Reports and records lost so far because somebody was too slow to take them.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what this thread collected.
+    pub fn flush(&self) {
+        let (events, records) = BUFFER.with_borrow_mut(|buffer| {
+            let events = std::mem::take(&mut buffer.events);
+            (events, std::mem::take(&mut buffer.records))
+        });
+        let told = events.into_iter().map(|event| self.0.desk.try_tell(event));
+        let mut lost = told.filter(|told| !told).count();
+        if !records.is_empty() {
+            let count = records.len();
+            lost += self.0.batches.try_send(records).map_or(count, |()| 0);
+        }
+        if lost > 0 {
+            self.0.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn push(&self, put: impl FnOnce(&mut Buffer)) {
+        let starts_flush = BUFFER.with_borrow_mut(|buffer| {
+            if buffer.events.len() >= BUFFER_MAX || buffer.records.len() >= BUFFER_MAX {
+                self.0.dropped.fetch_add(1, Ordering::Relaxed);
+                return false;
+            }
+            put(buffer);
+            !std::mem::replace(&mut buffer.flush_is_due, true)
+        });
+        if starts_flush {
+            self.flush_later();
+        }
+    }
+
+    fn flush_later(&self) {
+        let recorder = self.clone();
+        let flush = move || {
+            BUFFER.with_borrow_mut(|buffer| buffer.flush_is_due = false);
+            recorder.flush();
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move {
+                    tokio::time::sleep(FLUSH_INTERVAL).await;
+                    flush();
+                });
+            }
+            // A request that is dropped while its runtime ends: nothing will run later.
+            Err(_) => flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grapevine_base::clock::Clock;
+    use grapevine_base::driver::Driver;
+    use grapevine_core::engine::{Engine, Identity};
+    use grapevine_core::ids::Generation;
+
+    fn recorder() -> (Recorder, mpsc::Receiver<Batch>) {
+        let clock = Clock::start();
+        let identity = Identity {
+            node: NodeName::new("usa-1").expect("a valid name"),
+            generation: Generation(1),
+            region: RegionName::new("usa").expect("a valid name"),
+            place: None,
+            protocol: 1,
+            build: String::new(),
+            serves_requests: true,
+            public: grapevine_core::fact::Public::default(),
+        };
+        let (_driver, desk, _outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
+        Recorder::new(desk)
+    }
+
+    fn record() -> RequestRecord {
+        RequestRecord {
+            id: "r".into(),
+            time: Duration::ZERO,
+            method: Method::GET,
+            path: Excerpt::of("/v1/files"),
+            model: None,
+            stream: false,
+            status: 200,
+            served: None,
+            client: ClientRecord::default(),
+            attempts: vec![],
+            untried: VecDeque::new(),
+            overhead: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            tokens: Tokens::default(),
+            key: None,
+            residency: None,
+            error: None,
+            kind: RequestKind::Client,
+            trace: None,
+            forwarded_as: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn records_leave_together_after_a_moment() {
+        let (recorder, mut batches) = recorder();
+        recorder.record(record());
+        recorder.record(record());
+        assert!(batches.try_recv().is_err(), "a record left at once");
+        assert_eq!(batches.recv().await.map(|batch| batch.len()), Some(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_told_now_takes_along_what_waits() {
+        let (recorder, mut batches) = recorder();
+        recorder.record(record());
+        recorder.tell_now(Event::Tick);
+        assert_eq!(batches.try_recv().map(|batch| batch.len()), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn full_buffer_drops_and_counts() {
+        let (recorder, mut batches) = recorder();
+        for _ in 0..BUFFER_MAX + 3 {
+            recorder.record(record());
+        }
+        assert_eq!(recorder.dropped(), 3);
+        let kept = batches.recv().await.map(|batch| batch.len());
+        assert_eq!(kept, Some(BUFFER_MAX));
+    }
+}

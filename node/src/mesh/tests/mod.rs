@@ -1,9 +1,0 @@
-//! Whole links between real endpoints on loopback, in real time.
-
-mod calls;
-mod cancels;
-mod hostile;
-mod inside;
-mod linking;
-mod silence;
-mod support;

@@ -1,0 +1,121 @@
+//! What is refused before it is kept: tasks of services that nobody is there for, and more than one client's share
+//! of a store.
+
+use std::time::Duration;
+
+use grapevine_core::ids::ServiceKey;
+use grapevine_core::quota::Over;
+use grapevine_core::work;
+use http::StatusCode;
+
+use super::ApiError;
+use crate::hub::Hub;
+use crate::store::Store;
+use crate::task::Submitter;
+use crate::upload::UploadError;
+use grapevine_base::exchange::Guest;
+
+/// Services that an error names.
+const NAMED_MAX: usize = 16;
+
+/// When to come back with a task that found the queue full.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A task of a service that no node is there for would wait for ever, and be counted and gossiped until then.
+pub(super) fn check_service(
+    hub: &Hub,
+    guest: &Guest,
+    service: &ServiceKey,
+) -> Result<(), ApiError> {
+    let named = hub.named();
+    let view = hub.desk().view();
+    let of_key = guest.services.as_ref();
+    if of_key.is_some_and(|services| services.contains(service))
+        || work::is_known(&view, hub.mode(), &named, service)
+    {
+        return Ok(());
+    }
+    let mut known: Vec<&ServiceKey> = work::served_by_any(&view).into_iter().collect();
+    known.extend(&named);
+    known.sort();
+    known.dedup();
+    let left_out = known.len().saturating_sub(NAMED_MAX);
+    let known: Vec<&str> = known
+        .iter()
+        .take(NAMED_MAX)
+        .map(|key| key.as_str())
+        .collect();
+    let more = match left_out {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    let message = format!(
+        "no node is there for the service '{service}'; known are {}{more}. Its operator names it in WORKER_MODE of \
+         the node that runs it, in the services of a worker's key, or in tasks.services",
+        known.join(", ")
+    );
+    Err(ApiError {
+        code: "unknown_service",
+        ..ApiError::invalid("service", message)
+    })
+}
+
+/// Whether the guest may have one more task waiting in `store`. Tasks that come in the same moment are not counted
+/// yet: it may have as many more as it sends at once.
+pub(super) async fn check_waiting(
+    hub: &Hub,
+    store: &dyn Store,
+    guest: &Guest,
+) -> Result<(), ApiError> {
+    let usage = store.usage(&Submitter::of(guest).account()).await?;
+    let admitted = hub.quota().admit_task(usage.waiting);
+    admitted.map_err(|over| {
+        hub.watcher().refused(over);
+        let message = format!(
+            "{} has {} tasks waiting of at most {} (tasks.quota.waiting); send more when some have run, cancel some, or \
+             ask the operator for more",
+            who(guest),
+            usage.waiting,
+            hub.quota().waiting,
+        );
+        ApiError {
+            retry_after: Some(RETRY_AFTER),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "waiting_tasks_quota", message)
+        }
+    })
+}
+
+/// Why an upload is not taken.
+pub(super) fn refused_upload(hub: &Hub, guest: &Guest, error: UploadError) -> ApiError {
+    let quota = hub.quota();
+    let (code, what) = match error {
+        UploadError::Store(error) => return error.into(),
+        UploadError::Over(Over::Files) => (
+            "files_quota",
+            format!("{} files (tasks.quota.files)", quota.files),
+        ),
+        UploadError::Over(Over::FileBytes | Over::Waiting) => (
+            "file_bytes_quota",
+            format!(
+                "{} bytes of files (tasks.quota.file_bytes)",
+                quota.file_bytes
+            ),
+        ),
+    };
+    let message = format!(
+        "{} may have {what}, and this would be more; delete files (DELETE /v1/files/ID), give them expires_after, or \
+         ask the operator for more",
+        who(guest)
+    );
+    ApiError {
+        param: Some("file"),
+        ..ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, message)
+    }
+}
+
+fn who(guest: &Guest) -> String {
+    match &guest.key {
+        Some(key) => format!("the key '{key}'"),
+        None => "your network".to_owned(),
+    }
+}

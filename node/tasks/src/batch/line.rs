@@ -1,0 +1,315 @@
+//! One request of a batch, and its line of output.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::super::own;
+use super::super::pace::jittered;
+use super::super::store::NOTE_BYTES_MAX;
+use super::super::task::NewTask;
+use super::input::Line;
+use grapevine_base::exchange::CallApi;
+use grapevine_base::headers;
+
+/// The longest answer that is kept, in bytes: a note holds it with what is said of it.
+const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX - 64 * 1_024;
+
+/// The longest name of a line in bytes.
+const CUSTOM_ID_BYTES_MAX: usize = 512;
+
+/// Attempts at one line, each through the mesh with all of its candidates.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// The wait after the first attempt; doubles with each, up to the longest that an answer may ask for.
+const BACKOFF: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A request as its line says.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) custom_id: String,
+    body: Bytes,
+}
+
+/// How a line ended: its line of output, and which file it belongs into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LineEnd {
+    pub(super) is_good: bool,
+    json: Bytes,
+}
+
+/// Where a note says which file its line belongs into.
+const GOOD: u8 = b'o';
+const BAD: u8 = b'e';
+
+#[derive(Deserialize)]
+struct Written<'a> {
+    custom_id: Option<String>,
+    method: Option<String>,
+    url: Option<String>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+/// What a line asks for.
+///
+/// # Errors
+/// The end of a line that asks for nothing.
+pub(super) fn read(line: &Line, endpoint: &str) -> Result<Request, LineEnd> {
+    let line = match line {
+        Line::Whole(line) => line,
+        Line::TooLong => {
+            return Err(LineEnd::refused(
+                None,
+                "line_too_long",
+                "the line is too long",
+            ));
+        }
+    };
+    let invalid = |why: String| {
+        let message = format!("the line is no JSON object of a request: {why}");
+        LineEnd::refused(None, "invalid_json_line", &message)
+    };
+    // A list of the fields' values would be read too.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(invalid("it does not begin with {".to_owned()));
+    }
+    let written: Written<'_> =
+        serde_json::from_slice(line).map_err(|error| invalid(error.to_string()))?;
+    let refuse = |code, message: &str| {
+        Err(LineEnd::refused(
+            written.custom_id.as_deref(),
+            code,
+            message,
+        ))
+    };
+    let Some(custom_id) = written.custom_id.as_deref().filter(|id| !id.is_empty()) else {
+        return refuse("missing_custom_id", "the line has no custom_id");
+    };
+    if custom_id.len() > CUSTOM_ID_BYTES_MAX {
+        return refuse(
+            "invalid_custom_id",
+            "the custom_id is longer than 512 bytes",
+        );
+    }
+    if written.method.as_deref() != Some("POST") {
+        return refuse("invalid_method", "the method must be POST");
+    }
+    if written.url.as_deref() != Some(endpoint) {
+        let message = format!("the url must be the batch's endpoint, {endpoint}");
+        return refuse("invalid_url", &message);
+    }
+    let body = written.body.map(RawValue::get).unwrap_or_default();
+    if !body.starts_with('{') {
+        return refuse("missing_body", "the line has no body that is an object");
+    }
+    if asks_for_stream(body) {
+        return refuse("stream_not_supported", "stream must not be true in a batch");
+    }
+    Ok(Request {
+        custom_id: custom_id.to_owned(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    })
+}
+
+/// The end of a line that the batch's time did not suffice for.
+pub(super) fn expired(line: &Line, endpoint: &str) -> LineEnd {
+    let message = "the batch's completion window was over before this line";
+    match read(line, endpoint) {
+        Ok(request) => LineEnd::refused(Some(&request.custom_id), "batch_expired", message),
+        Err(end) => end,
+    }
+}
+
+fn asks_for_stream(body: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Stream {
+        #[serde(default)]
+        stream: Option<bool>,
+    }
+    serde_json::from_str(body).is_ok_and(|it: Stream| it.stream == Some(true))
+}
+
+impl Request {
+    /// Calls `path` on behalf of the submitter of `task`, until it is answered well or no attempt is left.
+    pub(super) async fn call(
+        self,
+        task: &NewTask,
+        path: PathAndQuery,
+        api: &dyn CallApi,
+    ) -> LineEnd {
+        let mut attempt = 1;
+        loop {
+            let request = own::request(task, Method::POST, path.clone(), self.body.clone());
+            let answer = api.call(request).await;
+            let status = answer.status;
+            let wait = headers::retry_after(&answer.headers, std::time::SystemTime::now());
+            let id = answer.headers.get(headers::REQUEST_ID);
+            let id = id
+                .and_then(|id| id.to_str().ok())
+                .unwrap_or_default()
+                .to_owned();
+            let body = Limited::new(answer.body, ANSWER_BYTES_MAX).collect().await;
+            let may_do_better = matches!(status.as_u16(), 408 | 429 | 500..=599);
+            let ended = match body {
+                Ok(body) if !may_do_better => {
+                    return LineEnd::answered(&self.custom_id, status, &id, &body.to_bytes());
+                }
+                Ok(body) => LineEnd::answered(&self.custom_id, status, &id, &body.to_bytes()),
+                Err(error) if error.is::<LengthLimitError>() => {
+                    let message = "the answer is longer than can be kept";
+                    return LineEnd::refused(Some(&self.custom_id), "answer_too_long", message);
+                }
+                Err(_) => {
+                    let message = "the answer broke off";
+                    LineEnd::refused(Some(&self.custom_id), "broken_off", message)
+                }
+            };
+            if attempt == ATTEMPTS_MAX {
+                return ended;
+            }
+            sleep(pause(attempt).max(wait.unwrap_or_default()).min(WAIT_MAX)).await;
+            attempt += 1;
+        }
+    }
+}
+
+/// The wait after `attempt`, jittered down to a half.
+fn pause(attempt: u32) -> Duration {
+    jittered(BACKOFF.saturating_mul(1 << (attempt - 1).min(8)))
+}
+
+impl Request {
+    /// The end of a line that was called, and no other, when its worker died.
+    pub(super) fn lost(&self) -> LineEnd {
+        let message = "the worker that called this line alone died: it is not called again";
+        LineEnd::refused(Some(&self.custom_id), super::run::WORKER_LOST, message)
+    }
+}
+
+impl LineEnd {
+    /// An upstream's answer, or the node's own: `status` tells which file it belongs into.
+    fn answered(custom_id: &str, status: StatusCode, request_id: &str, body: &Bytes) -> Self {
+        let text = || Value::String(String::from_utf8_lossy(body).into_owned());
+        let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| text());
+        let json = json!({
+            "id": format!("batch_req_{request_id}"),
+            "custom_id": custom_id,
+            "response": {"status_code": status.as_u16(), "request_id": request_id, "body": body},
+            "error": null,
+        });
+        Self {
+            is_good: status.is_success(),
+            json: json.to_string().into(),
+        }
+    }
+
+    /// Nothing that counts was answered.
+    pub(super) fn refused(custom_id: Option<&str>, code: &str, message: &str) -> Self {
+        let json = json!({
+            "id": null,
+            "custom_id": custom_id,
+            "response": null,
+            "error": {"code": code, "message": message},
+        });
+        Self {
+            is_good: false,
+            json: json.to_string().into(),
+        }
+    }
+
+    /// What is noted of it.
+    pub(super) fn note(&self) -> Bytes {
+        let mut note = BytesMut::with_capacity(self.json.len() + 1);
+        note.put_u8(if self.is_good { GOOD } else { BAD });
+        note.put_slice(&self.json);
+        note.freeze()
+    }
+
+    /// What a note says; `None` when it is none of a line.
+    pub(super) fn read(note: &Bytes) -> Option<Self> {
+        let is_good = match *note.first()? {
+            GOOD => true,
+            BAD => false,
+            _ => return None,
+        };
+        Some(Self {
+            is_good,
+            json: note.slice(1..),
+        })
+    }
+
+    /// Its line of output.
+    pub(super) fn json(&self) -> &Bytes {
+        &self.json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAT: &str = "/v1/chat/completions";
+
+    fn code(line: &str) -> String {
+        let line = Line::Whole(Bytes::copy_from_slice(line.as_bytes()));
+        let end = read(&line, CHAT).expect_err("a bad line");
+        assert!(!end.is_good);
+        let json: Value = serde_json::from_slice(end.json()).expect("JSON");
+        json["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    #[test]
+    fn bad_lines_are_told_apart() {
+        let good = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","stream":false}}"#;
+        let request = read(&Line::Whole(Bytes::from(good)), CHAT).expect("a request");
+        assert_eq!(request.custom_id, "a");
+        assert_eq!(request.body, r#"{"model":"m","stream":false}"#);
+        let cases = [
+            ("nonsense", "invalid_json_line"),
+            ("[1]", "invalid_json_line"),
+            (
+                r#"["a","POST","/v1/chat/completions",{"model":"m"}]"#,
+                "invalid_json_line",
+            ),
+            (r#"{"method":"POST"}"#, "missing_custom_id"),
+            (r#"{"custom_id":"a","method":"GET"}"#, "invalid_method"),
+            (
+                r#"{"custom_id":"a","method":"POST","url":"/v1/embeddings"}"#,
+                "invalid_url",
+            ),
+            (
+                r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":3}"#,
+                "missing_body",
+            ),
+        ];
+        for (line, wanted) in cases {
+            assert_eq!(code(line), wanted, "{line}");
+        }
+        assert_eq!(code(&good.replace("false", "true")), "stream_not_supported");
+        assert!(read(&Line::TooLong, CHAT).is_err());
+    }
+
+    #[test]
+    fn end_of_a_line_comes_back_from_its_note() {
+        let body = Bytes::from(r#"{"id":"x"}"#);
+        let end = LineEnd::answered("a", StatusCode::OK, "r1", &body);
+        assert!(end.is_good);
+        assert_eq!(LineEnd::read(&end.note()), Some(end.clone()));
+        let json: Value = serde_json::from_slice(end.json()).expect("JSON");
+        assert_eq!(json["response"]["body"]["id"], "x");
+        assert!(!LineEnd::answered("a", StatusCode::BAD_REQUEST, "r1", &body).is_good);
+        assert_eq!(LineEnd::read(&Bytes::from_static(b"?{}")), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! For whom a node asks a peer about what that peer keeps. It travels with each question.
+//!
+//! Who the peer is, its certificate proves; where it is and what it serves, its own signed values say. For whom it
+//! asks only it can say: it authenticated the client. So a hostile node may claim any key, and what it gets by that
+//! is bounded by the peer that answers: what came with that key, and may be seen in that node's region.
+
+use std::collections::BTreeSet;
+
+use grapevine_core::ids::{NodeName, RegionName};
+use serde::{Deserialize, Serialize};
+
+use super::id::Id;
+use super::store::{StoreError, is_permitted};
+use super::task::{Checked, RegionText, ServiceKeyText};
+use grapevine_base::exchange::Guest;
+
+/// For whom a node asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Behalf {
+    /// For itself: it looks for work.
+    Node,
+    /// For the worker of this task, which it holds a lease on.
+    Worker(Id),
+    /// For a client.
+    Client(Client),
+}
+
+/// A client, as the node that it came to knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// The name of its key; `None` where that node needs none.
+    pub key: Option<String>,
+    /// The services that its key is for, and nothing else; `None` is an ordinary key, or none.
+    pub services: Option<BTreeSet<ServiceKeyText>>,
+    /// The regions that may know of its request; empty when all may.
+    pub regions: Vec<RegionText>,
+}
+
+impl Behalf {
+    /// For this client.
+    pub fn of(guest: &Guest) -> Self {
+        let services = guest.services.as_deref();
+        let services = services.map(|services| services.iter().cloned().map(Checked).collect());
+        Self::Client(Client {
+            key: guest.key.as_deref().map(str::to_owned),
+            services,
+            regions: guest.regions.iter().cloned().map(Checked).collect(),
+        })
+    }
+
+    /// Whether the question may go to `owner`, which is in `region` as far as is known.
+    ///
+    /// # Errors
+    /// [`StoreError::Residency`] where it may not.
+    pub fn check_way(
+        &self,
+        owner: &NodeName,
+        region: Option<&RegionName>,
+    ) -> Result<(), StoreError> {
+        let Self::Client(client) = self else {
+            return Ok(());
+        };
+        let is_permitted = match region {
+            Some(region) => is_permitted(&client.regions, region),
+            None => client.regions.is_empty(),
+        };
+        if is_permitted {
+            return Ok(());
+        }
+        let region = region.map_or_else(|| "an unknown region".to_owned(), ToString::to_string);
+        Err(StoreError::Residency {
+            detail: format!(
+                "node {owner}, which keeps it, is in {region}, where the request's data residency does not \
+                 permit it to go"
+            ),
+        })
+    }
+}

@@ -1,0 +1,385 @@
+//! Where everything of background work meets: the own store, those of peers, the services, the API.
+//!
+//! In embedded mode each node keeps its own tasks, and an id names its owner: what is asked of another
+//! node's task goes to that node. Where all nodes share an engine, every id is in the own store.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
+use grapevine_core::mode::{Mode, SERVICES_MAX};
+use grapevine_core::quota::Quota;
+use grapevine_core::{handover, work};
+use serde_json::Value;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use super::admission::{self, Refused};
+use super::behalf::Behalf;
+use super::id::{Id, Kind};
+use super::nudge::Nudges;
+use super::service::{Policy, Service};
+use super::store::{Added, Store, StoreError};
+use super::task::{Checked, NewTask, Priority, RegionText, State, Submitter, Task};
+use super::upload::Uploads;
+use super::watch::Watcher;
+use super::workflow::Webhooks;
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::{CallApi, Guest};
+use grapevine_config::checked::Concurrency;
+
+pub use super::services::Services;
+
+/// The hold of everybody on background work. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    parts: Arc<Parts>,
+    nudges: Arc<Notify>,
+    /// The services that the mesh is told of.
+    served: watch::Sender<BTreeSet<ServiceKey>>,
+    uploads: Uploads,
+    /// The one place for suspect tasks.
+    suspects: Arc<Semaphore>,
+}
+
+/// What a hub is made of.
+pub struct Parts {
+    /// This node.
+    pub node: NodeName,
+    /// Its region.
+    pub region: RegionName,
+    /// What it serves.
+    pub mode: Mode,
+    /// Whose the store is.
+    pub keeping: Keeping,
+    /// Where this node keeps what it accepts.
+    pub store: Arc<dyn Store>,
+    /// The stores of peers.
+    pub peers: Arc<dyn ReachStores>,
+    /// The view of the mesh.
+    pub desk: Desk,
+    /// The services that this program knows, served here or not.
+    pub services: Services,
+    /// Makes API requests.
+    pub api: Arc<dyn CallApi>,
+    /// Sees what happens to tasks.
+    pub watcher: Arc<dyn Watcher>,
+    /// What signs webhooks; `None` where they are not configured.
+    pub webhooks: Option<Webhooks>,
+    /// Attempts that run here, and the way to those of peers.
+    pub cancels: Nudges,
+    /// Tasks of each service that run at once here.
+    pub concurrency: Concurrency,
+    /// The services that the configuration and its keys name.
+    pub named: Named,
+    /// What the holder of one account may have.
+    pub quota: Quota,
+}
+
+/// Tells which services the configuration names now.
+pub type Named = Arc<dyn Fn() -> BTreeSet<ServiceKey> + Send + Sync>;
+
+/// Whose a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// The node's own: ids name it, and peers ask it.
+    Own,
+    /// An engine that all nodes of the mesh use.
+    Shared,
+}
+
+/// Finds the stores of peers.
+pub trait ReachStores: Send + Sync + 'static {
+    /// The store of `owner`, asked on this behalf, whose calls fail with [`StoreError::OwnerAway`] while it cannot be reached.
+    ///
+    /// # Errors
+    /// The same, when it never can be.
+    fn store(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError>;
+}
+
+/// A task to be added; what it leaves open follows the [policy](Hub::policy) of its service.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// What the service is told.
+    pub payload: Value,
+    /// Its rank among the waiting.
+    pub priority: Priority,
+    /// Attempts in all; `None` leaves it to the service.
+    pub attempts_max: Option<u32>,
+    /// How long it waits before its first attempt.
+    pub delay: Duration,
+    /// How long after its acceptance it is given up.
+    pub expires_after: Option<Duration>,
+    /// A second task of the same service and holder of the same key with this key is the first one.
+    pub idempotency_key: Option<String>,
+    /// The regions that what it is made of permits, beside those of its submitter; empty permits all.
+    pub within: Vec<RegionText>,
+}
+
+impl Hub {
+    /// A hub of these parts.
+    pub fn new(parts: Parts) -> Self {
+        let registered = parts.services.iter().map(|(key, _)| key);
+        let served = work::served(&parts.mode, registered);
+        Self {
+            parts: Arc::new(parts),
+            nudges: Arc::default(),
+            served: watch::Sender::new(served),
+            uploads: Uploads::default(),
+            suspects: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// The one place of this node, over all services, for a task that is [suspect](Task::is_suspect) of ending
+    /// its workers; `None` while it is taken.
+    pub fn suspect_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.suspects).try_acquire_owned().ok()
+    }
+
+    /// Told whenever something was added to the own store, or taken from it.
+    pub fn nudges(&self) -> &Arc<Notify> {
+        &self.nudges
+    }
+
+    /// The services that the mesh is told of.
+    pub fn published(&self) -> watch::Receiver<BTreeSet<ServiceKey>> {
+        self.served.subscribe()
+    }
+
+    /// Tells the mesh that a worker beside this node serves `service`, where the mode lets it and there is room.
+    pub fn publish(&self, service: &ServiceKey) {
+        let is_new = |served: &mut BTreeSet<ServiceKey>| {
+            served.len() < SERVICES_MAX
+                && self.mode().serves(service)
+                && served.insert(service.clone())
+        };
+        self.served.send_if_modified(is_new);
+    }
+
+    /// This node.
+    pub fn node(&self) -> &NodeName {
+        &self.parts.node
+    }
+
+    /// This node's region.
+    pub fn region(&self) -> &RegionName {
+        &self.parts.region
+    }
+
+    /// The view of the mesh.
+    pub fn desk(&self) -> &Desk {
+        &self.parts.desk
+    }
+
+    /// What the node serves.
+    pub fn mode(&self) -> &Mode {
+        &self.parts.mode
+    }
+
+    /// Whose the own store is.
+    pub fn keeping(&self) -> Keeping {
+        self.parts.keeping
+    }
+
+    /// Makes API requests.
+    pub fn api(&self) -> &Arc<dyn CallApi> {
+        &self.parts.api
+    }
+
+    /// Sees what happens to tasks.
+    pub fn watcher(&self) -> &Arc<dyn Watcher> {
+        &self.parts.watcher
+    }
+
+    /// What signs webhooks; `None` where they are not configured.
+    pub fn webhooks(&self) -> Option<&Webhooks> {
+        self.parts.webhooks.as_ref()
+    }
+
+    /// Where this node keeps what it accepts.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.parts.store
+    }
+
+    /// The store of a peer, asked on this behalf.
+    ///
+    /// # Errors
+    /// [`StoreError::OwnerAway`] where there is no way to any peer; [`StoreError::Residency`] where the question may
+    /// not go there.
+    pub fn store_at(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError> {
+        let view = self.parts.desk.view();
+        behalf.check_way(owner, handover::region_of(&view, owner))?;
+        self.parts.peers.store(owner, behalf)
+    }
+
+    /// The store that keeps `id`: a task, a file, whatever it names; asked on this behalf, where it is a peer's.
+    ///
+    /// # Errors
+    /// [`StoreError::OwnerAway`] when its owner is not known here; [`StoreError::Residency`] where the question may
+    /// not go there.
+    pub fn store_of(&self, id: &Id, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError> {
+        let Some(owner) = id.owner().filter(|owner| *owner != self.parts.node) else {
+            return Ok(Arc::clone(&self.parts.store));
+        };
+        let view = self.parts.desk.view();
+        if view.nodes.iter().any(|node| node.name == owner) {
+            self.store_at(&owner, behalf)
+        } else {
+            Err(StoreError::OwnerAway {
+                node: owner.to_string(),
+                detail: "this node knows no node of that name".to_owned(),
+            })
+        }
+    }
+
+    /// Cancels a task of `store`, or asks its worker to, which is told at once where it is a node that can be
+    /// reached; the task as it is then, `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn cancel(
+        &self,
+        store: &Arc<dyn Store>,
+        id: &Id,
+    ) -> Result<Option<Task>, StoreError> {
+        let task = store.cancel(id).await?;
+        // Of another node's task its owner does the rest.
+        if let Some(task) = task
+            .as_ref()
+            .filter(|_| Arc::ptr_eq(store, &self.parts.store))
+        {
+            self.parts.cancels.tell(task);
+            // Nobody runs it: what its service does at its end is done here.
+            if task.state == State::Cancelled
+                && let Some(service) = self.parts.services.get(&task.new.service.0)
+            {
+                service.settle(task, store.as_ref()).await?;
+            }
+        }
+        Ok(task)
+    }
+
+    /// Attempts that run here, and the way to those of peers.
+    pub fn cancels(&self) -> &Nudges {
+        &self.parts.cancels
+    }
+
+    /// The services that this program knows.
+    pub fn services(&self) -> &Services {
+        &self.parts.services
+    }
+
+    /// The services that this node runs, those out of process aside.
+    pub fn served(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<dyn Service>)> {
+        let mode = &self.parts.mode;
+        self.parts
+            .services
+            .iter()
+            .filter(|(key, _)| mode.serves(key))
+    }
+
+    /// How tasks of `service` are retried; the usual way where this program does not know it.
+    pub fn policy(&self, service: &ServiceKey) -> Policy {
+        let service = self.parts.services.get(service);
+        service.map_or_else(Policy::default, |service| service.policy())
+    }
+
+    /// The services that this node's program and configuration name.
+    pub fn named(&self) -> BTreeSet<ServiceKey> {
+        let mut named = (self.parts.named)();
+        named.extend(self.parts.services.iter().map(|(key, _)| key.clone()));
+        named
+    }
+
+    /// What the holder of one account may have.
+    pub fn quota(&self) -> &Quota {
+        &self.parts.quota
+    }
+
+    /// Uploads that have not ended.
+    pub(super) fn uploads(&self) -> &Uploads {
+        &self.uploads
+    }
+
+    /// What is configured of how many tasks run at once here.
+    pub fn limits(&self) -> &Concurrency {
+        &self.parts.concurrency
+    }
+
+    /// Tasks of `service` that this node runs at once by itself; workers out of process are not counted.
+    pub fn concurrency(&self, service: &ServiceKey) -> usize {
+        let configured = self.parts.concurrency.of(service);
+        configured
+            .unwrap_or_else(|| self.policy(service).concurrency)
+            .max(1)
+    }
+
+    /// A new name, with its owner where the store is the node's own.
+    pub fn new_id(&self, kind: Kind) -> Id {
+        match self.parts.keeping {
+            Keeping::Own => Id::new(kind, Some(&self.parts.node)),
+            Keeping::Shared => Id::new(kind, None),
+        }
+    }
+
+    /// Accepts a task of `service` under `id`: it is durable when this returns. Returns the id of the task
+    /// that is there now, an earlier one's where the idempotency key is known.
+    ///
+    /// # Errors
+    /// See [`Refused`]; nothing was accepted then.
+    pub async fn add(
+        &self,
+        id: Id,
+        service: &ServiceKey,
+        draft: Draft,
+        guest: &Guest,
+    ) -> Result<Id, Refused> {
+        self.add_to(self.parts.store.as_ref(), id, service, draft, guest)
+            .await
+    }
+
+    /// The same, into the store that keeps what the task is about; the owner of `id` is to be that store's.
+    ///
+    /// # Errors
+    /// See [`Refused`]; nothing was accepted then.
+    pub async fn add_to(
+        &self,
+        store: &dyn Store,
+        id: Id,
+        service: &ServiceKey,
+        draft: Draft,
+        guest: &Guest,
+    ) -> Result<Id, Refused> {
+        let began = tokio::time::Instant::now();
+        let wished: Vec<_> = guest.regions.iter().cloned().map(Checked).collect();
+        let regions = admission::both(&wished, &draft.within).ok_or_else(|| {
+            let message = "no region is permitted both by the request and by what it names";
+            Refused::new("residency", message)
+        })?;
+        let holder = guest.key.as_deref().unwrap_or_default();
+        let task = NewTask {
+            id: id.clone(),
+            service: Checked(service.clone()),
+            payload: draft.payload,
+            priority: draft.priority,
+            attempts_max: draft
+                .attempts_max
+                .unwrap_or_else(|| self.policy(service).attempts_max)
+                .clamp(1, admission::ATTEMPTS_MAX),
+            delay: draft.delay,
+            expires_after: draft.expires_after,
+            // One client's keys are no other's.
+            idempotency_key: draft.idempotency_key.map(|key| format!("{holder}/{key}")),
+            submitter: Submitter::of(guest),
+            regions,
+        };
+        admission::check(&self.parts.services, &task, store).await?;
+        let added = store.add(task).await?;
+        self.nudges.notify_one();
+        self.parts.watcher.enqueued(service, began.elapsed());
+        Ok(match added {
+            Added::New => id,
+            Added::Same(id) => id,
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! Answers for the tasks that this node keeps, when a peer asks: the other end of
+//! [`Remote`](super::remote::Remote).
+//!
+//! Who asks is proven by its certificate, so that a lease is held in the name of the peer that asked for
+//! it, and nobody else speaks of it. Peers are given tasks the nearest first, as core's [`handover`] says: the
+//! others are told that there is nothing, until the tasks have waited long enough for them.
+//!
+//! | for | a peer may |
+//! | --- | --- |
+//! | itself | be lent tasks of services that its signed value says it serves, in the region that it says, within their fence |
+//! | a task that it runs | renew, note, end it; read what its submitter may; write the files of a batch; add what tells of a run's end |
+//! | a client | see, cancel and requeue what came with the client's key, by id; list that key's tasks; add a batch of its file |
+//!
+//! Whatever leaves is permitted in the peer's region, and no client is asked for where it may not be known.
+//! Everybody's tasks are the own operator's to see, at the own admin port.
+
+mod read;
+mod work;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use grapevine_core::Instant;
+use grapevine_core::handover::{self, Queues};
+use grapevine_core::ids::NodeName;
+use http::StatusCode;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::behalf::Behalf;
+use super::hub::Hub;
+use super::id::Id;
+use super::question::{
+    Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, Question, STORE_PATH, TaskPage, WAIT_MAX, fitting,
+};
+use super::rights::{Reader, is_held_by, refused};
+use super::store::{Held, Lease, PAGE_MAX, StoreError};
+use super::task::{ServiceKeyText, Task};
+use grapevine_base::exchange::ServeInside;
+
+/// Peers' waits for tasks at once, over all peers.
+const WAITS_MAX: usize = 64;
+
+/// Between two log lines about peers that are refused.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What this node keeps, for its peers. Cheap to clone.
+#[derive(Clone)]
+pub struct Owner {
+    hub: Hub,
+    /// Whether a client without a key sees everything here; a reload may change it.
+    is_open: Arc<AtomicBool>,
+    queues: Arc<Mutex<Queues>>,
+    waits: Arc<Semaphore>,
+    /// When the log was told last of a peer that was refused.
+    complained: Arc<Mutex<Option<Instant>>>,
+}
+
+type Answer = (StatusCode, Bytes);
+
+impl Owner {
+    /// Answers for the own store of `hub`, whose view says where peers are and what they serve. `is_open` where this
+    /// node's own API needs no keys.
+    pub fn new(hub: Hub, is_open: Arc<AtomicBool>) -> Self {
+        Self {
+            hub,
+            is_open,
+            queues: Arc::default(),
+            waits: Arc::new(Semaphore::new(WAITS_MAX)),
+            complained: Arc::default(),
+        }
+    }
+
+    /// Answers a call of `peer`; `None` when `path` is about something else.
+    pub async fn answer(&self, peer: &NodeName, path: &str, body: Bytes) -> Option<Answer> {
+        if path == STORE_PATH {
+            let Some(question) = Question::read(&body) else {
+                return Some((StatusCode::BAD_REQUEST, Bytes::new()));
+            };
+            return Some(self.store(peer, question).await);
+        }
+        if let Some(place) = path.strip_prefix(PUT_PATH) {
+            let (task, place) = place.strip_prefix('/')?.split_once('/')?;
+            let (task, (file, number)) = (task.parse().ok()?, piece(place)?);
+            return Some(match self.put(peer, &task, &file, number, body).await {
+                Ok(()) => (StatusCode::NO_CONTENT, Bytes::new()),
+                Err(error) => failed(&error),
+            });
+        }
+        let (file, number) = piece(path.strip_prefix(PIECE_PATH)?.strip_prefix('/')?)?;
+        let Ok(behalf) = serde_json::from_slice(&body) else {
+            return Some((StatusCode::BAD_REQUEST, Bytes::new()));
+        };
+        Some(match self.piece(peer, &behalf, &file, number).await {
+            Ok(Some(piece)) => (StatusCode::OK, piece),
+            Ok(None) => (StatusCode::NO_CONTENT, Bytes::new()),
+            Err(error) => failed(&error),
+        })
+    }
+
+    async fn store(&self, peer: &NodeName, question: Question) -> Answer {
+        let answer = self.answer_question(peer, question).await;
+        if answer.0 == ERROR_STATUS {
+            self.complain(peer, &answer.1);
+        }
+        answer
+    }
+
+    /// Tells the operator of a peer that asks for what it may not have, once in a while.
+    fn complain(&self, peer: &NodeName, error: &[u8]) {
+        let Ok(StoreError::Refused { detail }) = serde_json::from_slice(error) else {
+            return;
+        };
+        let now = self.hub.desk().now();
+        let mut last = self
+            .complained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| now.since(last) < COMPLAINT_INTERVAL) {
+            return;
+        }
+        *last = Some(now);
+        warn!(peer.name = %peer, why = %detail, "the task store refuses a peer");
+    }
+
+    async fn answer_question(&self, peer: &NodeName, question: Question) -> Answer {
+        let Question { behalf, ask } = question;
+        let store = self.hub.store();
+        match ask {
+            Ask::Add(task) => told(self.add(peer, &behalf, task).await),
+            Ask::Get(id) => told(self.task(peer, &behalf, &id).await),
+            Ask::List(query) => {
+                let max = query.max.min(PAGE_MAX);
+                told(
+                    self.list(peer, &behalf, query)
+                        .await
+                        .map(|tasks| page(tasks, max)),
+                )
+            }
+            Ask::Lease(ask) => told(self.lease(peer, ask).await),
+            Ask::Wait { service, at_most } => {
+                // One too many is told at once to look again, as a wait may be at any time.
+                if let Ok(_place) = self.waits.try_acquire() {
+                    store.wait(&service.0, at_most.min(WAIT_MAX)).await;
+                }
+                told(Ok(()))
+            }
+            Ask::Renew {
+                lease,
+                span,
+                progress,
+            } => match self.holds(peer, &behalf, &lease).await {
+                Ok(true) => told(store.renew(&lease, span, progress).await),
+                other => told(other.map(|_| Held::Lost)),
+            },
+            Ask::Save { lease, notes } => match self.holds(peer, &behalf, &lease).await {
+                Ok(true) => told(store.save(&lease, &notes).await),
+                other => told(other.map(|_| Held::Lost)),
+            },
+            Ask::Finish { lease, end } => match self.holds(peer, &behalf, &lease).await {
+                Ok(true) => told(store.finish(&lease, end).await),
+                other => told(other.map(|_| Held::Lost)),
+            },
+            Ask::Notes { id, from } => told(self.notes(peer, &behalf, &id, from).await),
+            Ask::Cancel(id) => told(self.cancel(peer, &behalf, &id).await),
+            Ask::Requeue(id) => told(self.requeue(peer, &behalf, &id).await),
+            Ask::CompleteFile(file) => told(self.complete(peer, &behalf, file).await),
+            Ask::File(id) => told(self.file(peer, &behalf, &id).await),
+            Ask::DeleteFile(id) => told(self.delete_file(peer, &behalf, &id).await),
+        }
+    }
+
+    /// Who reads when `peer` asks on this behalf.
+    async fn reader(&self, peer: &NodeName, behalf: &Behalf) -> Result<Reader, StoreError> {
+        let view = self.hub.desk().view();
+        let region = handover::region_of(&view, peer).cloned();
+        let (key, services) = match behalf {
+            Behalf::Node => {
+                return refused("a node reads for a client, or for a task that it runs");
+            }
+            Behalf::Worker(id) => {
+                let task = self.lent(peer, id).await?;
+                let key = task.new.submitter.key;
+                (key.as_deref().map(str::to_owned), None)
+            }
+            Behalf::Client(client) => {
+                behalf.check_way(self.hub.node(), Some(self.hub.region()))?;
+                let serves =
+                    |service: &ServiceKeyText| handover::runs_in(&view, &service.0, peer).is_some();
+                // It could lease these, and no others.
+                let services = client.services.as_ref();
+                let services = services
+                    .map(|services| services.iter().filter(|it| serves(it)).cloned().collect());
+                (client.key.clone(), services)
+            }
+        };
+        Ok(Reader {
+            key,
+            services,
+            is_open: self.is_open.load(Ordering::Relaxed),
+            region,
+        })
+    }
+
+    /// The same where only a client may ask.
+    async fn client(&self, peer: &NodeName, behalf: &Behalf) -> Result<Reader, StoreError> {
+        match behalf {
+            Behalf::Client(_) => self.reader(peer, behalf).await,
+            Behalf::Node | Behalf::Worker(_) => refused("only a client may ask for that"),
+        }
+    }
+
+    /// The task `id`, which runs at `peer`.
+    async fn lent(&self, peer: &NodeName, id: &Id) -> Result<Task, StoreError> {
+        let task = self.hub.store().get(id).await?;
+        match task.filter(|task| is_held_by(task, peer)) {
+            Some(task) => Ok(task),
+            None => refused(format!("{id} does not run at {peer}")),
+        }
+    }
+
+    /// Whether `peer` holds the lease that it speaks of, as far as the store's own fence does not tell.
+    async fn holds(
+        &self,
+        peer: &NodeName,
+        behalf: &Behalf,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        match behalf {
+            Behalf::Worker(id) if *id == lease.id => {}
+            _ => return Ok(false),
+        }
+        let task = self.hub.store().get(&lease.id).await?;
+        Ok(task.is_some_and(|task| is_held_by(&task, peer)))
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl ServeInside for Owner {
+    async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> Answer {
+        let answer = self.answer(peer, path, body).await;
+        answer.unwrap_or((StatusCode::NOT_FOUND, Bytes::new()))
+    }
+}
+
+/// The file and the number in `FILE/NUMBER`.
+fn piece(place: &str) -> Option<(Id, u32)> {
+    let (file, number) = place.split_once('/')?;
+    Some((file.parse().ok()?, number.parse().ok()?))
+}
+
+/// As many of `tasks` as fit; `max` were asked for.
+fn page(mut tasks: Vec<Task>, max: usize) -> TaskPage {
+    let length = |task: &Task| serde_json::to_vec(task).map_or(0, |json| json.len());
+    let fitting = fitting(&tasks, length);
+    let more = fitting < tasks.len().min(max);
+    tasks.truncate(fitting.min(max));
+    TaskPage { tasks, more }
+}
+
+fn told<T: Serialize>(result: Result<T, StoreError>) -> Answer {
+    match result {
+        Ok(value) => json(StatusCode::OK, &value),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &StoreError) -> Answer {
+    json(ERROR_STATUS, error)
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, body.into()),
+        // Every type of the trait can be written.
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
+    }
+}

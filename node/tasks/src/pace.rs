@@ -1,0 +1,107 @@
+//! How long to wait before something is tried again.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::service::Policy;
+use super::store::StoreError;
+use grapevine_base::entropy;
+
+/// How long an attempt asks a store that cannot be used. The attempt itself ends with its lease.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The first wait before a store is asked again; doubles up to `ASK_PAUSE_MAX`.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+const ASK_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Asks a store, again and again while it cannot be used, for about [`STORE_PATIENCE`]: for the words of an
+/// attempt whose work was paid for.
+pub(super) async fn ask_patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let until = Instant::now() + STORE_PATIENCE;
+    let mut pause = ASK_PAUSE;
+    loop {
+        match ask().await {
+            Err(error) if error.passes() && Instant::now() < until => {}
+            answer => return answer,
+        }
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(ASK_PAUSE_MAX);
+    }
+}
+
+/// At random between a half of `span` and all of it, so that many who wait do not come at once.
+pub(super) fn jittered(span: Duration) -> Duration {
+    let share = f64::from(u32::from_le_bytes(entropy::bytes())) / f64::from(u32::MAX);
+    span.mul_f64(0.5 + share / 2.0)
+}
+
+/// The wait after the failure of attempt number `attempt`, from 1, without its jitter.
+pub(super) fn backoff(policy: &Policy, attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(30);
+    let span = policy.backoff.saturating_mul(1 << doublings);
+    span.min(policy.backoff_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ask(fails: u32, error: StoreError) -> (Result<u32, StoreError>, u32) {
+        let mut asked = 0;
+        let answer = ask_patiently(|| {
+            asked += 1;
+            std::future::ready(if asked > fails {
+                Ok(asked)
+            } else {
+                Err(error.clone())
+            })
+        });
+        (answer.await, asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn store_that_is_away_is_asked_again_and_not_for_ever() {
+        let away = StoreError::Unavailable {
+            detail: String::new(),
+        };
+        assert_eq!(ask(3, away.clone()).await, (Ok(4), 4));
+        let (answer, asked) = ask(u32::MAX, away.clone()).await;
+        assert_eq!(answer, Err(away));
+        assert!((30..80).contains(&asked), "{asked} times in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn damaged_store_is_asked_once() {
+        let damaged = StoreError::Damaged {
+            detail: String::new(),
+        };
+        assert_eq!(ask(3, damaged.clone()).await, (Err(damaged), 1));
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let policy = Policy {
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(10),
+            ..Policy::default()
+        };
+        let seconds = [0, 1, 2, 3, 4, 5, u32::MAX].map(|it| backoff(&policy, it).as_secs());
+        assert_eq!(seconds, [1, 1, 2, 4, 8, 10, 10]);
+    }
+
+    #[test]
+    fn jitter_stays_between_a_half_and_the_whole() {
+        let span = Duration::from_secs(2);
+        let drawn: Vec<_> = (0..100).map(|_| jittered(span)).collect();
+        assert!(
+            drawn
+                .iter()
+                .all(|it| (Duration::from_secs(1)..=span).contains(it))
+        );
+        assert!(drawn.iter().any(|it| *it != drawn[0]));
+    }
+}
