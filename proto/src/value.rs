@@ -7,6 +7,13 @@
 //! A value has a limit, since an oversize one starves every key after it in chitchat. What does not
 //! fit is left out by the writer, which says how much.
 
+pub mod envelope;
+mod figure;
+mod node;
+pub mod position;
+mod rules;
+mod services;
+
 use std::collections::BTreeMap;
 
 use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
@@ -15,16 +22,16 @@ use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::value_figure::Figure;
-use crate::value_node::{self, NodePayload};
-use crate::value_rules::{self, RulesPayload};
-use crate::value_services::ServicesPayload;
+use figure::Figure;
+use node::NodePayload;
+use rules::RulesPayload;
+use services::ServicesPayload;
 
 /// The longest value under one key, its envelope included, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1_024;
 
 /// The longest payload in bytes: a value without the rest of its envelope.
-pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - crate::value_envelope::SEAL_BYTES_MAX;
+pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - envelope::SEAL_BYTES_MAX;
 
 /// All facts of one node together, keys and values, in bytes. Its certificate and its residency rules come
 /// beside them, at most a value each.
@@ -102,7 +109,7 @@ pub fn parse_key(text: &str) -> Result<Key, ValueError> {
 /// [`ValueError::TooLong`] when even that does not fit.
 pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
     let payload = match fact {
-        Fact::Node(fact) => value_node::fitting(fact, bytes_max),
+        Fact::Node(fact) => node::fitting(fact, bytes_max),
         Fact::Phase(phase) => whole(&PhasePayload {
             phase: phase.as_str().to_owned(),
         }),
@@ -112,7 +119,7 @@ pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
             ..UpstreamPayload::default()
         }),
         Fact::Upstream(fact) => fitting(fact, bytes_max),
-        Fact::Rules(fact) => value_rules::fitting(fact, bytes_max),
+        Fact::Rules(fact) => rules::fitting(fact, bytes_max),
     };
     if payload.json.len() > bytes_max {
         return Err(ValueError::TooLong { max: bytes_max });
@@ -330,5 +337,4 @@ impl UpstreamPayload {
 }
 
 #[cfg(test)]
-#[path = "value_tests.rs"]
 mod tests;

@@ -16,6 +16,7 @@ mod endpoint;
 pub mod heap;
 pub mod membership;
 mod network;
+mod policy;
 mod record;
 mod report;
 pub mod run;

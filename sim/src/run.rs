@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 
-use crate::check::{self, Violation};
+use crate::check::{self, Truth, Violation};
 use crate::digest::Digest;
+use crate::policy::Policy;
 use crate::record::Record;
 use crate::scenario::Scenario;
-use crate::world::{Policy, Setup, World};
+use crate::world::{Setup, World};
 
 /// A mesh whose upstreams nobody has used yet sends its first requests to find out how fast they are. They
 /// are told apart from what follows.
@@ -75,7 +76,12 @@ pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
     let mut violation = world.checks.violation().cloned();
     let must_converge = world.scenario.expect.converges && setup.policy == Policy::Grapevine;
     if violation.is_none() && must_converge {
-        violation = check::converged(&mut world);
+        let alive = world.alive();
+        let truth: Vec<Truth> = alive
+            .iter()
+            .map(|owner| (*owner, world.standings(*owner)))
+            .collect();
+        violation = check::converged(world.now(), &truth, |node| world.fresh_view(node));
     }
     let nodes = world.node_count() as u32;
     let all = || (0..nodes).map(crate::membership::NodeIndex);

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use crate::policy::Policy;
 use crate::run::{self, Run, percent};
 use crate::scenario::Scenario;
-use crate::world::{Policy, Setup};
+use crate::world::Setup;
 
 /// Prints what a run showed.
 pub(crate) fn print(scenario: &Scenario, run: &Run, out: &mut impl Write) -> io::Result<()> {

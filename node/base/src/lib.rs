@@ -4,7 +4,7 @@
 //! publishes its view), [`exchange`] (the calls and answers that crates hand each other), [`asked`] with [`scan`] (what
 //! a request's body asks for), [`headers`], [`bodies`] (what requests may hold of memory), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`readiness`] and [`vital`] (whether the node can serve),
-//! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`page`] and
+//! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`] and
 //! [`table`] for the commands that ask a node of this machine.
 //!
 //! What this crate does not know: configuration files, routes, who calls whom.
@@ -12,6 +12,7 @@
 pub mod asked;
 pub mod authority;
 pub mod bodies;
+pub mod causes;
 pub mod clock;
 pub mod driver;
 pub mod entropy;

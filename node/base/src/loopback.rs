@@ -1,16 +1,4 @@
-//! What commands share that ask a node of this machine: the client, and how an error reads.
-
-/// An error with its causes, on one line.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
+//! How commands ask a node of this machine.
 
 /// A client for plain HTTP on loopback, past any proxy that the environment names.
 ///

@@ -21,6 +21,9 @@ use crate::outcome::Outcome;
 /// left out of plans, and refuses without a wait.
 pub const CALLS_MAX: u32 = 10_000;
 
+/// Calls to the inside of a peer in flight on one link, each way. Some of them wait for work, up to 20 s.
+pub const INSIDE_CALLS_MAX: u32 = 256;
+
 /// No packet for this long: no new work for the peer. The longest silence seen at 5 % packet loss
 /// with a packet every 100 ms was 342 ms.
 pub const SILENCE: Duration = Duration::from_millis(500);

@@ -13,7 +13,8 @@ use std::time::Duration;
 use crate::fact::{NodeFact, Phase, Public};
 use crate::ids::RegionName;
 use crate::place::{Place, RTT_UNKNOWN};
-use crate::route::geo::{distance_steps, keep_least};
+use crate::route::geo::distance_steps;
+use crate::route::near::keep_least;
 use crate::view::{NodeView, View};
 
 /// Nodes in one answer at most.

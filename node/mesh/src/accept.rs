@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quinn::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::hub::Hub;
-use super::links::PEERS_MAX;
-use super::session::{EstablishError, HANDSHAKE_TIMEOUT, complain, establish};
+use super::link::PEERS_MAX;
+use super::session::{EstablishError, complain, establish};
 use grapevine_base::exchange::CallLocal;
 
 /// Connections at most, those not yet greeted included.

@@ -2,12 +2,11 @@
 //!
 //! A refusal costs the sender one round trip and counts against nobody; it carries the true load.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use grapevine_core::admission::{self, Owner, UnderwayKey};
+use grapevine_core::admission::{self, Owner, Refused};
 use grapevine_core::forwarding::{Forwarding, Scope};
-use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Refusal;
 use grapevine_core::view::View;
@@ -16,50 +15,17 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
-pub(super) use grapevine_core::admission::Refused;
-
-use super::hub::{Hub, own_fact};
-use super::links::Link;
+use super::hub::Hub;
+use super::link::Link;
+use super::loads::own_fact;
+use super::underway::UnderwayGuard;
 use grapevine_base::exchange::{Call, Caller};
 use grapevine_base::{asked, headers};
-
-/// Forwarded requests under way here.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Underway(Arc<Mutex<admission::Underway>>);
-
-/// One of them; forgotten when dropped.
-#[derive(Debug)]
-struct UnderwayGuard {
-    all: Underway,
-    peer: NodeName,
-    key: UnderwayKey,
-}
 
 /// What a call holds until its answer has been relayed.
 pub(super) struct Admission {
     _underway: UnderwayGuard,
     _in_flight: InFlightGuard,
-}
-
-impl Underway {
-    fn enter(&self, peer: &NodeName, key: UnderwayKey) -> Result<UnderwayGuard, Refused> {
-        self.lock().enter(peer, key.clone())?;
-        Ok(UnderwayGuard {
-            all: self.clone(),
-            peer: peer.clone(),
-            key,
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, admission::Underway> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for UnderwayGuard {
-    fn drop(&mut self) {
-        self.all.lock().leave(&self.peer, &self.key);
-    }
 }
 
 /// Checks a request by its head. Takes no place for it: its body is still to come.

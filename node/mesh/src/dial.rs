@@ -16,9 +16,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
+use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::hello::GreetError;
 use super::hub::Hub;
-use super::session::{self, EstablishError, HANDSHAKE_TIMEOUT};
+use super::members::Members;
+use super::session::{self, EstablishError};
 use super::warm;
 use grapevine_base::entropy;
 use grapevine_base::exchange::CallLocal;
@@ -55,9 +57,6 @@ const STRANGERS_MAX: usize = 256;
 
 /// Configured hosts of peers that are remembered.
 const HOSTS_MAX: usize = 1_024;
-
-/// The members that gossip knows, with their advertised addresses.
-pub type Members = BTreeMap<NodeName, SocketAddr>;
 
 /// What is dialled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -383,5 +382,5 @@ fn jittered(span: Duration) -> Duration {
 
 /// The code that a shut down endpoint closes its connections with.
 pub(super) const fn shutdown_code() -> VarInt {
-    VarInt::from_u32(session::close::SHUTDOWN)
+    VarInt::from_u32(grapevine_proto::frame::close::SHUTDOWN)
 }

@@ -9,19 +9,21 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::link::{CALLS_MAX, KEEP_ALIVE, LOST};
+use grapevine_core::link::{CALLS_MAX, INSIDE_CALLS_MAX, KEEP_ALIVE, LOST};
 use quinn::congestion::BbrConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 
 use super::credentials::Credentials;
-use super::inside::INSIDE_MAX;
 use super::tls::{self, TlsError};
 
 /// A connection without a packet for this long is gone, and with it all that runs over it. What is to be
 /// noticed sooner is noticed above QUIC.
 pub const IDLE_TIMEOUT: Duration = LOST;
+
+/// How long a handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The round trip assumed before one is measured: a lost first packet costs 0.3 s, not 1 s.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -33,7 +35,7 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 pub const STREAMS_MAX: u32 = 14_000;
 
 const _: () = assert!(
-    CALLS_MAX + INSIDE_MAX + STREAMS_MAX / 8 + 1_000 <= STREAMS_MAX,
+    CALLS_MAX + INSIDE_CALLS_MAX + STREAMS_MAX / 8 + 1_000 <= STREAMS_MAX,
     "admission stays below the limit of streams"
 );
 

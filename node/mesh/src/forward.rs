@@ -13,15 +13,15 @@ use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::link::{CALLS_MAX, lost_in_silence};
 use grapevine_core::outcome::{Outcome, Refusal};
-use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
+use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, close, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame};
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 use tokio::time::Instant;
 
 use super::framed::{self, Found, Unframer};
-use super::links::{Link, Links};
-use super::session::close;
+use super::link::Link;
+use super::links::Links;
 use super::silence::Silence;
 use super::streams::{self, CallStream, ReceiveError};
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};

@@ -10,6 +10,7 @@
 //! one that the peer advertises. A router that translates addresses may answer that a port is closed which
 //! is open to a single sender.
 
+use grapevine_proto::frame::close;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,8 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::links::Link;
-use super::session::close;
+use super::link::Link;
 
 /// How long a host may take to say that nobody listens: within the time between two questions.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);

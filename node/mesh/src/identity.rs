@@ -6,16 +6,13 @@
 //!
 //! What it does not know: connections and gossip.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use grapevine_core::ids::{MeshName, NodeName};
-use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
+use ring::digest;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-
-use super::credentials::{Credentials, CredentialsError};
-use super::tls;
 
 /// Length of a signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -80,17 +77,6 @@ pub enum IdentityError {
     BadSignature,
 }
 
-/// Signs with the node's private key. Clones share the key, and see it replaced.
-#[derive(Clone, Debug)]
-pub struct Signer(Arc<ArcSwap<SigningIdentity>>);
-
-/// One certificate with its private key.
-pub struct SigningIdentity {
-    node: NodeName,
-    certificate: CertificateDer<'static>,
-    key: Ed25519KeyPair,
-}
-
 /// Checks other nodes' certificates and signatures. Clones share the CA, and see it replaced.
 #[derive(Clone, Debug)]
 pub struct Verifier(Arc<ArcSwap<Trust>>);
@@ -107,67 +93,6 @@ struct Trust {
 pub struct CertifiedNode {
     node: NodeName,
     public_key: [u8; 32],
-}
-
-impl Signer {
-    /// Signs as `credentials` say.
-    ///
-    /// # Errors
-    /// When the key is not Ed25519.
-    pub fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
-        let identity = SigningIdentity::new(credentials)?;
-        Ok(Self(Arc::new(ArcSwap::from_pointee(identity))))
-    }
-
-    /// The certificate and key in use now; take both from one call, since they may be replaced.
-    pub fn current(&self) -> Arc<SigningIdentity> {
-        self.0.load_full()
-    }
-
-    /// Signs with another key from now on, in every clone.
-    ///
-    /// # Errors
-    /// When the key is not Ed25519; then the old one stays.
-    pub fn replace(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
-        self.0.store(Arc::new(SigningIdentity::new(credentials)?));
-        Ok(())
-    }
-}
-
-impl SigningIdentity {
-    fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
-        Ok(Self {
-            node: credentials.node().clone(),
-            certificate: credentials.certificate().clone(),
-            key: credentials.key_pair()?,
-        })
-    }
-
-    /// Who signs.
-    pub const fn node(&self) -> &NodeName {
-        &self.node
-    }
-
-    /// The certificate that proves the signatures, as DER.
-    pub const fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
-    }
-
-    /// Signs `message` (Ed25519, RFC 8032).
-    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
-        let mut signature = [0; SIGNATURE_BYTES];
-        signature.copy_from_slice(self.key.sign(message).as_ref());
-        signature
-    }
-}
-
-impl fmt::Debug for SigningIdentity {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("SigningIdentity")
-            .field("node", &self.node)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Verifier {
@@ -187,8 +112,12 @@ impl Verifier {
     ///
     /// # Errors
     /// When one of them is not a certificate; then the old ones stay.
-    pub fn replace(&self, credentials: &Credentials) -> Result<(), IdentityError> {
-        let trust = Trust::new(credentials.mesh().clone(), credentials.authorities())?;
+    pub fn replace(
+        &self,
+        mesh: MeshName,
+        authorities: &[CertificateDer<'static>],
+    ) -> Result<(), IdentityError> {
+        let trust = Trust::new(mesh, authorities)?;
         self.0.store(Arc::new(trust));
         Ok(())
     }
@@ -245,13 +174,21 @@ impl Trust {
                 .map_err(|_| IdentityError::Unreadable)
         };
         let anchors = authorities.iter().map(anchor).collect::<Result<_, _>>()?;
-        let fingerprints: Vec<String> = authorities.iter().map(tls::fingerprint).collect();
+        let fingerprints: Vec<String> = authorities.iter().map(fingerprint).collect();
         Ok(Self {
             mesh,
             fingerprints: fingerprints.join(" "),
             anchors,
         })
     }
+}
+
+/// The start of a CA's SHA-256 fingerprint, for an operator to compare between nodes.
+fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    const SHOWN_BYTES: usize = 8;
+    let digest = digest::digest(&digest::SHA256, certificate);
+    let shown = &digest.as_ref()[..SHOWN_BYTES];
+    shown.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl CertifiedNode {

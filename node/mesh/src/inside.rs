@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_core::admission::Refused;
 use grapevine_core::ids::NodeName;
-use grapevine_core::limit::{InFlight, InFlightGuard};
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::link::INSIDE_CALLS_MAX;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{
     BODY_BYTES_MAX, HEAD_BYTES_MAX, InsideHead, LENGTH_BYTES, ResponseHead, ResponseStart,
@@ -24,44 +26,24 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
-use super::admission::Refused;
-use super::dial::Members;
+use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::forward::{is_superfluous, no_head, open};
 use super::framed;
 use super::hub::Hub;
-use super::links::{Link, Links};
+use super::link::Link;
+use super::links::Links;
+use super::members::Members;
 use super::receive::receive_body;
-use super::serve::{delivered, refuse, write};
-use super::session::HANDSHAKE_TIMEOUT;
-use super::start::MeshConfig;
+use super::respond::{delivered, refuse, write};
 use super::streams::{self, CallStream, ReceiveError};
 use grapevine_base::bodies::{BodyBudget, BodyBuffer, BodySender};
 use grapevine_base::exchange::{CallInside, Failure, InsideCall};
-
-/// Calls under way on one link, each way. Some of them wait for work, up to 20 s.
-pub(super) const INSIDE_MAX: u32 = 256;
 
 /// The longest that a call is served, whatever its caller says.
 const SERVE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// How often a caller looks whether the peer that it wanted dialled is linked.
 const LINK_LOOK: Duration = Duration::from_millis(10);
-
-/// Calls that are under way on one link.
-#[derive(Debug, Default)]
-pub(super) struct InsideCalls {
-    /// Of this node to the peer's inside.
-    sent: InFlight,
-    /// Of the peer to this node's.
-    served: InFlight,
-}
-
-impl InsideCalls {
-    /// Whether there are none.
-    pub(super) fn is_idle(&self) -> bool {
-        self.sent.count() == 0 && self.served.count() == 0
-    }
-}
 
 /// Calls the inside of peers.
 #[derive(Clone, Debug)]
@@ -95,17 +77,18 @@ impl CallInside for Insider {
 impl Insider {
     /// What calls peers over `links`, and asks for dials through `strangers`.
     pub(super) fn new(
-        config: &MeshConfig,
+        me: &NodeName,
         links: &Links,
         members: &watch::Receiver<Members>,
         strangers: &mpsc::Sender<SocketAddr>,
+        bodies: &BodyBudget,
     ) -> Self {
         Self {
-            me: config.node.clone(),
+            me: me.clone(),
             links: links.clone(),
             members: members.clone(),
             strangers: strangers.clone(),
-            bodies: config.bodies.clone(),
+            bodies: bodies.clone(),
         }
     }
 
@@ -168,7 +151,11 @@ impl Insider {
             let detail = format!("too many calls to {} are under way", link.peer);
             Failure::new(Outcome::Refused(Refusal::Full), detail)
         };
-        let counted = link.inside.sent.enter_below(INSIDE_MAX).ok_or_else(full)?;
+        let counted = link
+            .inside
+            .sent
+            .enter_below(INSIDE_CALLS_MAX)
+            .ok_or_else(full)?;
         let answered = self.answer(link, call, deadline, counted);
         tokio::select! {
             biased;
@@ -289,7 +276,7 @@ pub(super) async fn serve<L>(
     head: &InsideHead<'_>,
     counted: InFlightGuard,
 ) {
-    let Some(_served) = link.inside.served.enter_below(INSIDE_MAX) else {
+    let Some(_served) = link.inside.served.enter_below(INSIDE_CALLS_MAX) else {
         let refusal = Refused::new(Refusal::Full, "too many calls are under way");
         return refuse(hub, link, stream, None, refusal).await;
     };

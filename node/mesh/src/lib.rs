@@ -1,14 +1,17 @@
 //! The mesh: identities, one QUIC endpoint, links to peers, gossip and forwarded requests over them.
 //!
-//! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`authority`] (who
-//! issues them); [`tls`], [`endpoint`], [`hello`], [`links`], `gone` (what a link is, which one is used,
-//! when it ends); [`forward`] and [`serve`] (a call's two ends), `receive` (a call's body), `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links)
-//! and [`gossip`] itself.
+//! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`signer`]; [`tls`], [`endpoint`],
+//! [`hello`], [`link`] (one connection), [`links`] (which of several is used), `session` and `gone` (its course and its
+//! end), `dial` and `accept` (how there is one); [`forward`] and [`serve`] (a call's two ends), with `admission`,
+//! `receive` and `respond`; `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links) and
+//! [`gossip`] itself. `hub` holds what the tasks that serve peers share, and `start` puts it together.
 //!
-//! What it does not know: HTTP servers and clients. It carries calls and answers as `exchange` says.
+//! What this crate does not know: HTTP servers and clients, configuration, what a task is. It carries calls and
+//! answers as `grapevine_base::exchange` says.
 
 mod accept;
 mod admission;
+mod complaints;
 pub mod credentials;
 mod dial;
 pub mod endpoint;
@@ -20,27 +23,35 @@ pub mod hello;
 mod hub;
 pub mod identity;
 mod inside;
+pub mod link;
 pub mod links;
+mod loads;
+mod members;
 mod messages;
 pub mod outbox;
 mod outgoing;
+mod pending;
 mod rank;
 mod receive;
+mod respond;
+mod rules;
 pub mod serve;
 mod session;
+pub mod signer;
 mod silence;
 mod start;
 pub mod streams;
 pub mod table;
 pub mod tls;
+mod underway;
 mod warm;
 pub mod wire;
 
 pub use credentials::{Credentials, CredentialsError};
-pub use dial::Members;
 pub use forward::Forwarder;
-pub use hub::ServingRules;
+pub use members::Members;
 pub use outgoing::MeshOutgoing;
+pub use rules::ServingRules;
 pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};
 
 #[cfg(test)]

@@ -15,63 +15,20 @@
 //! The table that requests read is swapped whole; they take no lock.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use grapevine_core::engine::Event;
-use grapevine_core::ids::{Generation, NodeName};
-use grapevine_core::limit::InFlight;
+use grapevine_core::ids::NodeName;
 use grapevine_core::link::Hearing;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::inside::InsideCalls;
-use super::outbox::Outbox;
-use super::rank::Rank;
-pub use super::table::Table;
+use super::link::{Link, PEERS_MAX};
+use super::table::Table;
 
 /// Connections to one peer at most; a peer that opens more is at fault.
 pub const CONNECTIONS_PER_PEER_MAX: usize = 4;
-
-/// Peers with a connection at most.
-pub const PEERS_MAX: usize = 1_024;
-
-/// One connection to a peer whose greeting came and was checked.
-#[derive(Debug)]
-pub struct Link {
-    /// The peer.
-    pub peer: NodeName,
-    /// Which life of it.
-    pub generation: Generation,
-    /// Its advertised address.
-    pub address: SocketAddr,
-    /// The same as configured there, `host:port`.
-    pub host: String,
-    /// Whether this node dialled it.
-    pub dialled_here: bool,
-    /// The address that was dialled, by this node.
-    pub dialled_address: Option<SocketAddr>,
-    /// Grows with each connection of this process.
-    pub serial: u64,
-    /// The connection.
-    pub connection: quinn::Connection,
-    /// Gossip and rumors on their way out.
-    pub outbox: Outbox,
-    /// Forwarded requests under way on it, both ways.
-    pub calls: InFlight,
-    /// Those of them that this node sent.
-    pub sent: InFlight,
-    /// Those of them that this node serves.
-    pub served: InFlight,
-    /// Calls to the insides of both ends that are under way on it.
-    pub(super) inside: InsideCalls,
-    /// While it is silent: when its peer last spoke.
-    silent: watch::Sender<Option<Instant>>,
-    heard: AtomicBool,
-    retiring: AtomicBool,
-}
 
 /// All connections, and the table of those in use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -110,96 +67,6 @@ pub enum AdmitError {
     /// Too many connections to this peer, or too many peers.
     #[error("too many connections")]
     TooMany,
-}
-
-/// What [`Link::new`] needs to know.
-#[derive(Debug)]
-pub struct LinkParts {
-    /// The peer.
-    pub peer: NodeName,
-    /// Which life of it.
-    pub generation: Generation,
-    /// Its advertised address.
-    pub address: SocketAddr,
-    /// The same as configured there.
-    pub host: String,
-    /// The address that this node dialled; `None` when the peer dialled.
-    pub dialled_address: Option<SocketAddr>,
-    /// Grows with each connection of this process.
-    pub serial: u64,
-    /// The connection.
-    pub connection: quinn::Connection,
-    /// Where its gossip and rumors wait.
-    pub outbox: Outbox,
-}
-
-impl Link {
-    /// A link that has just been greeted.
-    pub fn new(parts: LinkParts) -> Self {
-        let calls = InFlight::default();
-        Self {
-            peer: parts.peer,
-            generation: parts.generation,
-            address: parts.address,
-            host: parts.host,
-            dialled_here: parts.dialled_address.is_some(),
-            dialled_address: parts.dialled_address,
-            serial: parts.serial,
-            connection: parts.connection,
-            outbox: parts.outbox,
-            sent: InFlight::over(&calls),
-            served: InFlight::over(&calls),
-            calls,
-            inside: InsideCalls::default(),
-            silent: watch::Sender::new(None),
-            heard: AtomicBool::new(true),
-            retiring: AtomicBool::new(false),
-        }
-    }
-
-    /// Whether nothing was heard on it for too long.
-    pub fn is_silent(&self) -> bool {
-        !self.heard.load(Ordering::Relaxed)
-    }
-
-    /// Notes that it speaks, or when it last did.
-    pub fn set_silent(&self, spoke_at: Option<Instant>) {
-        self.heard.store(spoke_at.is_none(), Ordering::Relaxed);
-        self.silent.send_replace(spoke_at);
-    }
-
-    /// While it is silent: when its peer last spoke.
-    pub fn spoke_at(&self) -> Option<Instant> {
-        *self.silent.borrow()
-    }
-
-    /// Waits until the link falls silent, or forever.
-    pub async fn fell_silent(&self) {
-        let mut silent = self.silent.subscribe();
-        if silent.wait_for(Option::is_some).await.is_err() {
-            // The sender lives in this very link, so this is never reached while it is borrowed.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// True the first time: someone must close it once it is idle.
-    pub fn start_retiring(&self) -> bool {
-        !self.retiring.swap(true, Ordering::Relaxed)
-    }
-
-    /// Takes back [`Link::start_retiring`]: it is used after all.
-    pub fn stop_retiring(&self) {
-        self.retiring.store(false, Ordering::Relaxed);
-    }
-
-    fn rank(&self) -> Rank {
-        Rank {
-            generation: self.generation,
-            speaks: !self.is_silent(),
-            dialled_here: self.dialled_here,
-            serial: self.serial,
-        }
-    }
 }
 
 impl Links {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use super::hub::Hub;
-use super::links::Link;
+use super::link::Link;
 use super::streams;
 use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX, Sender};
 use grapevine_base::exchange::CallLocal;

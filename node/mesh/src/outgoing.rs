@@ -8,9 +8,9 @@ use grapevine_core::ids::NodeName;
 use grapevine_core::links;
 use tokio::sync::watch;
 
-use super::dial::Members;
-use super::hub::Letters;
 use super::links::Links;
+use super::members::Members;
+use super::pending::PendingGossip;
 use super::wire::{GOSSIP_BYTES_MAX, Outgoing, RUMOR_BYTES_MAX};
 use grapevine_base::entropy;
 
@@ -18,22 +18,22 @@ use grapevine_base::entropy;
 #[derive(Clone, Debug)]
 pub struct MeshOutgoing {
     links: Links,
-    letters: Letters,
+    pending: PendingGossip,
     own_addresses: Arc<[SocketAddr]>,
     members: watch::Sender<Members>,
 }
 
 impl MeshOutgoing {
-    /// Sends over `links`; what finds none there waits as one of `letters`.
+    /// Sends over `links`; what finds none there waits as one of `pending`.
     pub(super) fn new(
         links: Links,
-        letters: Letters,
+        pending: PendingGossip,
         own_addresses: Vec<SocketAddr>,
         members: watch::Sender<Members>,
     ) -> Self {
         Self {
             links,
-            letters,
+            pending,
             own_addresses: own_addresses.into(),
             members,
         }
@@ -62,7 +62,7 @@ impl Outgoing for MeshOutgoing {
         let table = self.links.table();
         match table.at(to) {
             Some(link) => link.outbox.gossip(&link.connection, message),
-            None => self.letters.keep(to, message),
+            None => self.pending.keep(to, message),
         }
     }
 

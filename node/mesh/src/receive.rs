@@ -1,13 +1,13 @@
 //! Takes the body of a peer's request in: as it comes, and not as it is announced.
 
 use bytes::Bytes;
+use grapevine_core::admission::Refused;
 use grapevine_core::outcome::Refusal;
 use grapevine_core::share::Over;
 use tokio::time::Instant;
 
-use super::admission::Refused;
 use super::hub::Hub;
-use super::links::Link;
+use super::link::Link;
 use super::streams::{self, CallStream, ReceiveError};
 use grapevine_base::bodies::BodySender;
 

@@ -9,26 +9,27 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use grapevine_core::fact::Phase;
+use grapevine_core::admission::Refused;
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Blame, Outcome, Refusal};
 use grapevine_core::request::{Report, UpstreamCall};
 use grapevine_proto::frame::{
-    HEAD_BYTES_MAX, InsideHead, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
+    HEAD_BYTES_MAX, InsideHead, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
 };
 use http_body::Body;
-use quinn::{RecvStream, SendStream, VarInt};
+use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span};
 
-use super::admission::{Refused, admit, enter, held_to_its_head};
+use super::admission::{admit, enter, held_to_its_head};
 use super::framed;
-use super::hub::{Hub, own_load};
+use super::hub::Hub;
 use super::inside;
-use super::links::Link;
+use super::link::Link;
 use super::receive::{no_room, receive_body};
+use super::respond::{delivered, refuse, send_failure, wire_load, write};
 use super::streams::{self, CallStream, ReceiveError};
 use grapevine_base::bodies::BodySender;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
@@ -37,12 +38,6 @@ use grapevine_base::overdue::Overdue;
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a caller may take nothing of an answer.
-const STALL_MAX: Duration = Duration::from_secs(60);
-
-/// How long a draining node waits for a peer to acknowledge the end of an answer.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// No request waits longer than this, whatever its caller says.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -135,53 +130,6 @@ async fn serve_request<L: CallLocal>(
     }
 }
 
-/// Tells why there is no answer.
-pub(super) async fn refuse<L>(
-    hub: &Hub<L>,
-    link: &Link,
-    stream: &mut CallStream,
-    upstream: Option<&UpstreamName>,
-    refused: Refused,
-) {
-    if refused.refusal == Refusal::Residency {
-        hub.rules.refused(link, &refused.detail);
-    }
-    debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
-    let failure = Failure::new(Outcome::Refused(refused.refusal), refused.detail);
-    tell_failure(hub, stream, upstream, &failure).await;
-}
-
-/// Sends the frame of a failure with the upstream's load, and ends the stream.
-async fn tell_failure<L>(
-    hub: &Hub<L>,
-    stream: &mut CallStream,
-    upstream: Option<&UpstreamName>,
-    failure: &Failure,
-) {
-    let none = NoAnswer {
-        outcome: failure.outcome,
-        load: upstream.and_then(|upstream| wire_load(hub, upstream)),
-        detail: &failure.detail,
-    };
-    // The request's rest, where there is one, is not wanted any more.
-    let _ = stream.recv.stop(VarInt::from_u32(reset::REFUSED));
-    let Ok(frame) = ResponseStart::None(none).encode() else {
-        return;
-    };
-    let sent = timeout(HEAD_TIMEOUT, stream.send.write_chunk(frame.into())).await;
-    if matches!(sent, Ok(Ok(()))) && stream.send.finish().is_ok() {
-        stream.complete();
-    }
-}
-
-fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<WireLoad> {
-    let load = own_load(&hub.desk.view(), upstream)?;
-    Some(WireLoad {
-        in_flight: load.in_flight,
-        ttft: load.ttft,
-    })
-}
-
 /// Calls the upstream and relays its answer; ends at once when the caller does.
 async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: Scope) {
     stream.set_code(reset::BROKEN_OFF);
@@ -200,7 +148,7 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
         None => report(hub, own.ended(hub.desk.now(), Outcome::Cancelled)).await,
         Some(Err(failure)) => {
             report(hub, own.ended(hub.desk.now(), failure.outcome)).await;
-            tell_failure(hub, stream, Some(&name), &failure).await;
+            send_failure(hub, stream, Some(&name), &failure).await;
         }
         Some(Ok(answer)) => {
             let outcome = status_outcome(&answer);
@@ -241,15 +189,6 @@ async fn report<L>(hub: &Hub<L>, report: Report) {
         hub.desk.tell(report.event).await;
     } else {
         let _ = hub.desk.try_tell(report.event);
-    }
-}
-
-/// On a node that is about to close its connections, waits until the peer has the whole answer: what
-/// is only queued is lost with the connection. The link counts the call until then.
-pub(super) async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
-    if stream.is_complete() && hub.desk.view().phase == Phase::Draining {
-        // A peer that does not acknowledge in time has gone, or is too slow to be waited for.
-        let _ = timeout(DELIVERY_TIMEOUT, stream.send.stopped()).await;
     }
 }
 
@@ -316,15 +255,6 @@ async fn relay<L>(
         stream.complete();
     }
     ended
-}
-
-/// Sends `parts`. A caller that takes nothing for too long has gone, and must not hold the upstream's
-/// place.
-pub(super) async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
-    match timeout(STALL_MAX, send.write_all_chunks(parts)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Outcome::Cancelled),
-    }
 }
 
 /// The next piece of a body; trailers are left out.

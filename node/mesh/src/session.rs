@@ -8,39 +8,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::link::{self, Hearing, Watch};
-use grapevine_proto::frame::{Datagram, Ping, Pong};
+use grapevine_proto::frame::{Datagram, Ping, Pong, close};
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::gone;
 use super::hello::{self, GreetError};
-use super::hub::{Hub, own_loads};
-use super::links::{AdmitError, Change, Link, LinkParts};
+use super::hub::Hub;
+use super::link::{Link, LinkParts};
+use super::links::{AdmitError, Change};
+use super::loads::own_loads;
 use super::messages::{self, Intake};
 use super::outbox;
 use super::serve;
 use grapevine_base::exchange::CallLocal;
 
-/// How long a handshake may take.
-pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// How long a superfluous connection stays: until the peer has surely chosen the other one.
 const RETIRE_AFTER: Duration = Duration::from_secs(1);
-
-/// What a closed connection tells the peer.
-pub(super) mod close {
-    /// The node shuts down.
-    pub(crate) const SHUTDOWN: u32 = 1;
-    /// A later life of the peer is connected.
-    pub(crate) const STALE: u32 = 2;
-    /// Another connection to the same peer is used.
-    pub(crate) const SUPERFLUOUS: u32 = 3;
-    /// The peer is not who it must be, or too many are connected.
-    pub(crate) const REFUSED: u32 = 4;
-    /// Nothing was heard of the peer for too long, or its process is gone.
-    pub(crate) const LOST: u32 = 5;
-}
 
 /// Why a connection did not become a link.
 #[derive(Debug, thiserror::Error)]
@@ -99,9 +85,9 @@ pub(super) async fn establish<L: CallLocal>(
             return Err(error.into());
         }
     }
-    let letters = [Some(link.address), dialled_address];
-    for address in letters.into_iter().flatten() {
-        if let Some(message) = hub.letters.take(address) {
+    let addresses = [Some(link.address), dialled_address];
+    for address in addresses.into_iter().flatten() {
+        if let Some(message) = hub.pending.take(address) {
             link.outbox.gossip(&link.connection, message);
         }
     }

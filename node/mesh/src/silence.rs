@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::links::Link;
+use super::link::Link;
 
 /// Whether the link's silence matters to an answer's body.
 pub(super) enum Silence {

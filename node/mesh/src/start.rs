@@ -18,16 +18,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::accept;
-use super::admission::Underway;
+use super::complaints::Complaints;
 use super::credentials::Credentials;
-use super::dial::{self, Dialler, Members};
+use super::dial::{self, Dialler};
 use super::endpoint;
 use super::forward::Forwarder;
-use super::hub::{Complaints, Hub, Letters, Rules, ServingRules, Swap};
-use super::identity::{Signer, Verifier};
+use super::hub::{Hub, Swap};
+use super::identity::Verifier;
 use super::inside::Insider;
 use super::links::Links;
+use super::members::Members;
 use super::outgoing::MeshOutgoing;
+use super::pending::PendingGossip;
+use super::rules::{Rules, ServingRules};
+use super::signer::Signer;
+use super::underway::Underway;
 use super::wire::Incoming;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::driver::Desk;
@@ -126,8 +131,14 @@ pub async fn start<L: CallLocal>(
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
-    let insider = Insider::new(&config, &links, &members_in, &strangers);
-    let letters = Letters::new(strangers);
+    let insider = Insider::new(
+        &config.node,
+        &links,
+        &members_in,
+        &strangers,
+        &config.bodies,
+    );
+    let pending = PendingGossip::new(strangers);
     let own_addresses = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
         mesh: credentials.mesh().clone(),
@@ -144,16 +155,19 @@ pub async fn start<L: CallLocal>(
         serials: AtomicU64::new(1),
         gossip,
         rumors,
-        letters: letters.clone(),
+        pending: pending.clone(),
         underway: Underway::default(),
         bodies: config.bodies,
         complaints: Complaints::default(),
         rules: Rules::new(config.rules, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
-    let accepting = accept::accept(Arc::clone(&hub));
     let vital = &config.vital;
     tokio::spawn(vital.keep("link events", tell(desk, events)));
+    let tasks = Arc::new([
+        tokio::spawn(vital.keep("mesh listener", accept::accept(Arc::clone(&hub)))).abort_handle(),
+        tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
+    ]);
     let handle = MeshHandle {
         endpoint,
         advertised,
@@ -161,20 +175,14 @@ pub async fn start<L: CallLocal>(
         signer,
         verifier,
         swaps: hub,
-        tasks: Arc::new([
-            tokio::spawn(vital.keep("mesh listener", accepting)).abort_handle(),
-            tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
-        ]),
+        tasks,
     };
     Ok(Parts {
         handle,
         forwarder: Forwarder::new(links.clone()),
         inside: Arc::new(insider),
-        outgoing: MeshOutgoing::new(links, letters, own_addresses, members),
-        incoming: Incoming {
-            gossip: gossip_in,
-            rumors: rumors_in,
-        },
+        outgoing: MeshOutgoing::new(links, pending, own_addresses, members),
+        incoming: Incoming::new(gossip_in, rumors_in),
     })
 }
 
@@ -333,7 +341,8 @@ impl MeshHandle {
         }
         let server = endpoint::server_config(credentials)?;
         let client = endpoint::client_config(credentials)?;
-        self.verifier.replace(credentials)?;
+        let mesh = credentials.mesh().clone();
+        self.verifier.replace(mesh, credentials.authorities())?;
         self.signer.replace(credentials)?;
         self.endpoint.set_server_config(Some(server));
         self.swaps.swap(client);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use grapevine_core::ids::NodeName;
 
-use super::links::{Link, PEERS_MAX};
+use super::link::{Link, PEERS_MAX};
 
 /// Every link in use.
 #[derive(Debug, Default)]

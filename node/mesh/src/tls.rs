@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use ring::digest;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -66,14 +65,6 @@ pub fn client(credentials: &Credentials) -> Result<QuicClientConfig, TlsError> {
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     QuicClientConfig::try_from(config).map_err(|error| TlsError::Authority(error.to_string()))
-}
-
-/// The start of a CA's SHA-256 fingerprint, for an operator to compare between nodes.
-pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    const SHOWN_BYTES: usize = 8;
-    let digest = digest::digest(&digest::SHA256, certificate);
-    let shown = &digest.as_ref()[..SHOWN_BYTES];
-    shown.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn provider() -> Arc<CryptoProvider> {

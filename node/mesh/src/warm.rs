@@ -8,7 +8,7 @@ use grapevine_core::links::{self, Member};
 use grapevine_core::place::RTT_UNKNOWN;
 use grapevine_core::view::{NodeView, View};
 
-use super::dial::Members;
+use super::members::Members;
 
 /// The members to stay connected to, as far as the view knows them.
 pub(super) fn warm_set(view: &View, me: &NodeName, members: &Members) -> BTreeSet<NodeName> {

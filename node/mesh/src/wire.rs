@@ -35,6 +35,16 @@ pub struct Incoming {
     pub rumors: mpsc::Receiver<(NodeName, Bytes)>,
 }
 
+impl Incoming {
+    /// What comes out of these.
+    pub const fn new(
+        gossip: mpsc::Receiver<(Sender, Bytes)>,
+        rumors: mpsc::Receiver<(NodeName, Bytes)>,
+    ) -> Self {
+        Self { gossip, rumors }
+    }
+}
+
 /// Gossip and rumors on their way out. Nothing here waits: chitchat's loop must never block.
 pub trait Outgoing: Clone + Send + Sync + 'static {
     /// Queues a gossip message; the newest replaces one that still waits for the same peer. Dials

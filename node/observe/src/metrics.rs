@@ -31,11 +31,7 @@ use super::tasks::TaskMetrics;
 use super::usage::{MODELS_MAX, Usage};
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
-use grapevine_base::listener::metrics::{ConnectionMetrics, Listener, Unauthorized};
-
-/// How records call a request without a key, and one with a key that nobody has.
-const MISSING_KEY: &str = "missing_api_key";
-const UNKNOWN_KEY: &str = "invalid_api_key";
+use grapevine_base::listener::metrics::ConnectionMetrics;
 
 /// How records call a refusal by residency.
 pub const RESIDENCY: &str = "residency";
@@ -147,15 +143,7 @@ impl Metrics {
             let kind = if is_refused { "refused" } else { "fenced" };
             metrics.residency.get_or_create(&KindLabels { kind }).inc();
         }
-        match record.error {
-            Some(MISSING_KEY) => metrics
-                .connections
-                .unauthorized(Listener::Public, Unauthorized::Missing),
-            Some(UNKNOWN_KEY) => metrics
-                .connections
-                .unauthorized(Listener::Public, Unauthorized::Wrong),
-            Some(_) | None => {}
-        }
+        metrics.connections.request_ended(record.error);
         metrics.usage.request(record, view);
     }
 

@@ -4,12 +4,10 @@ use grapevine_core::notice::Notice;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::metrics::Metrics;
-
-/// Logs and counts notices until the driver has ended.
-pub async fn run(mut notices: mpsc::Receiver<Notice>, metrics: Metrics) {
+/// Logs notices until the driver has ended, and has each counted by its kind.
+pub async fn run(mut notices: mpsc::Receiver<Notice>, count: impl Fn(&'static str)) {
     while let Some(notice) = notices.recv().await {
-        metrics.transition(kind(&notice));
+        count(kind(&notice));
         log(&notice);
     }
 }

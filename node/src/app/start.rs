@@ -253,7 +253,10 @@ impl Ground {
             tasks: Vec::new(),
         };
         ground.keep("engine", driver.run());
-        ground.keep("notices", notices::run(notices, metrics));
+        ground.keep(
+            "notices",
+            notices::run(notices, move |kind| metrics.transition(kind)),
+        );
         ground.keep("prober", prober);
         Ok((ground.traced(config)?, tellings))
     }

@@ -25,7 +25,6 @@ use grapevine_observe::tasks::TaskMetrics;
 use grapevine_tasks::batch::AsyncTasks;
 use grapevine_tasks::behalf::Behalf;
 use grapevine_tasks::hub::{Hub, Keeping, Named, Parts, ReachStores, Services};
-use grapevine_tasks::nudge::{Door, Nudges};
 use grapevine_tasks::owner::Owner;
 use grapevine_tasks::remote::Remote;
 use grapevine_tasks::runner::{Runner, RunnerSettings};
@@ -37,6 +36,7 @@ use grapevine_tasks::task::ServiceKeyText;
 use grapevine_tasks::telling;
 use grapevine_tasks::watch::Watcher;
 use grapevine_tasks::workflow::{SystemLookUp, Webhooks, Workflows};
+use grapevine_tasks::{inside::InsideHandler, nudge::Nudges};
 
 /// Background work as it runs.
 pub(super) struct Tasks {
@@ -57,7 +57,7 @@ impl Tasks {
             let nudges = hub.cancels().clone();
             let owner = (hub.keeping() == Keeping::Own)
                 .then(|| Owner::new(hub.clone(), Arc::clone(&is_open)));
-            mesh.door.open(Arc::new(Door { nudges, owner }));
+            mesh.door.open(Arc::new(InsideHandler { nudges, owner }));
         }
         let serves = hub.published();
         let (desk, store) = (hub.desk().clone(), Arc::clone(hub.store()));

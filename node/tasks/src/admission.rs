@@ -2,34 +2,17 @@
 //! owner takes one from a peer, and before a worker runs one, which may come out of a peer's store or out of an
 //! engine that others write to.
 
-use super::hub::Services;
 use super::id::Kind;
+use super::refused::Refused;
+use super::services::Services;
 use super::store::{Store, StoreError};
-use super::task::{Fault, NewTask, PAYLOAD_BYTES_MAX, RegionText};
+use super::task::{NewTask, PAYLOAD_BYTES_MAX, RegionText};
 
 /// The most attempts that a task may have.
 pub(super) const ATTEMPTS_MAX: u32 = 100;
 
 /// Regions that a task may be limited to at most, as for a request.
 const REGIONS_MAX: usize = 64;
-
-/// Why a task may not be accepted, or run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// It asks for what it may not have. Another attempt ends the same way.
-    #[error("{}", .0.message)]
-    Task(Fault),
-    /// The store that keeps what it names could not be asked.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl Refused {
-    /// A refusal that trying again does not mend.
-    pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self::Task(Fault::new(code, message))
-    }
-}
 
 /// Whether `task` may be accepted into `store`, and run out of it.
 ///

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::admission;
 use super::hub::Hub;
-use super::pace::{backoff, jittered};
+use super::pace::jittered;
 use super::service::{Policy, Service, Signals, TaskError, Work};
 use super::store::{End, Held};
 use super::taking::Taken;
@@ -205,7 +205,7 @@ impl Attempt {
             Conclusion::CancelOverdue => TaskError::Cancelled,
             Conclusion::Ending => return (Some(End::Returned), "returned"),
         };
-        let backoff = || jittered(backoff(&self.policy, self.taken.task.attempts));
+        let backoff = || jittered(self.policy.backoff_after(self.taken.task.attempts));
         let (fault, retry_after) = match error {
             TaskError::Cancelled => return (Some(End::Cancelled), "cancelled"),
             TaskError::Lost => {

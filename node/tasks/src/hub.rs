@@ -14,14 +14,15 @@ use grapevine_core::{handover, work};
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
-use super::admission::{self, Refused};
+use super::admission;
 use super::behalf::Behalf;
 use super::id::{Id, Kind};
 use super::nudge::Nudges;
+use super::refused::Refused;
 use super::service::{Policy, Service};
 use super::store::{Added, Store, StoreError};
 use super::task::{Checked, NewTask, Priority, RegionText, State, Submitter, Task};
-use super::upload::Uploads;
+use super::uploads::Uploads;
 use super::watch::Watcher;
 use super::workflow::Webhooks;
 use grapevine_base::driver::Desk;

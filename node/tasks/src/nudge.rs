@@ -9,19 +9,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
-use http::StatusCode;
 use tokio::sync::Notify;
 
 use super::id::Id;
-use super::owner::Owner;
 use super::task::{State, Task};
-use grapevine_base::exchange::{CallInside, InsideCall, ServeInside};
+use grapevine_base::exchange::{CallInside, InsideCall};
 
 /// Where a peer is told to look at a task: `/TASK` follows.
-const NUDGE_PATH: &str = "/tasks/nudge/";
+pub(super) const NUDGE_PATH: &str = "/tasks/nudge/";
 
 /// How long telling a peer may take: by then its worker looks soon anyway.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -64,7 +61,7 @@ impl Nudges {
     }
 
     /// Has the attempt at `id` look now, if it runs here.
-    fn wake(&self, id: &Id) {
+    pub(super) fn wake(&self, id: &Id) {
         if let Some(told) = self.running().get(id) {
             told.notify_one();
         }
@@ -125,44 +122,21 @@ impl Drop for Listening {
     }
 }
 
-/// What peers may ask of the inside of this node: to look at tasks that run here and, where the store is the
-/// node's own, everything about what it keeps.
-pub struct Door {
-    /// Attempts that run here.
-    pub nudges: Nudges,
-    /// Answers for the own store; `None` where nodes share an engine.
-    pub owner: Option<Owner>,
-}
-
-#[async_trait]
-impl ServeInside for Door {
-    async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes) {
-        if let Some(id) = path.strip_prefix(NUDGE_PATH) {
-            // Of a task with an owner nobody else knows that it is to be looked at.
-            let id = id.parse::<Id>().ok();
-            let id = id.filter(|id| id.owner().is_none_or(|owner| owner == *peer));
-            if let Some(id) = id {
-                self.nudges.wake(&id);
-            }
-            return (StatusCode::NO_CONTENT, Bytes::new());
-        }
-        match &self.owner {
-            Some(owner) => owner.serve(peer, path, body).await,
-            None => (StatusCode::NOT_FOUND, Bytes::new()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
+    use async_trait::async_trait;
+    use grapevine_base::exchange::ServeInside;
+    use http::StatusCode;
+
     use super::*;
     use crate::id::Kind;
+    use crate::inside::InsideHandler;
     use grapevine_base::exchange::Failure;
 
-    /// Hands calls for `there` to its door.
-    struct Wire(Door);
+    /// Hands calls for `there` to its handler.
+    struct Wire(InsideHandler);
 
     #[async_trait]
     impl CallInside for Wire {
@@ -203,7 +177,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn worker_here_and_at_a_peer_is_told_and_nobody_else() {
         let there = Nudges::new(name("there"), None);
-        let wire = Wire(Door {
+        let wire = Wire(InsideHandler {
             nudges: there.clone(),
             owner: None,
         });

@@ -9,8 +9,8 @@ use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub use super::admission::Refused;
 use super::pace::ask_patiently;
+pub use super::refused::Refused;
 use super::store::{Held, Lease, Note, Store, StoreError};
 use super::task::{Fault, NewTask, Progress, Task};
 use grapevine_base::exchange::CallApi;
@@ -76,6 +76,15 @@ pub struct Policy {
     pub lease: Duration,
     /// Tasks of the service that one node runs at once, unless configured; at least 1.
     pub concurrency: usize,
+}
+
+impl Policy {
+    /// The wait after the failure of attempt number `attempt`, from 1, without its jitter.
+    pub(super) fn backoff_after(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(30);
+        let span = self.backoff.saturating_mul(1 << doublings);
+        span.min(self.backoff_max)
+    }
 }
 
 impl Default for Policy {
@@ -224,5 +233,21 @@ impl Work {
             // The runner is gone, and this attempt with it in a moment.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let policy = Policy {
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(10),
+            ..Policy::default()
+        };
+        let seconds = [0, 1, 2, 3, 4, 5, u32::MAX].map(|it| policy.backoff_after(it).as_secs());
+        assert_eq!(seconds, [1, 1, 2, 4, 8, 10, 10]);
     }
 }

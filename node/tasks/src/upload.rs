@@ -2,8 +2,7 @@
 //! do not become whole, whatever ends them: a refusal, a client that hangs up, a full disk, a request that
 //! is given up.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_core::quota::Over;
@@ -13,10 +12,6 @@ use super::hub::Hub;
 use super::id::Id;
 use super::pace::ask_patiently;
 use super::store::{FileRecord, PIECE_BYTES, StoreError};
-
-/// Bytes of unfinished uploads, by account. Cheap to clone.
-#[derive(Clone, Default)]
-pub(super) struct Uploads(Arc<Mutex<BTreeMap<String, u64>>>);
 
 /// Why a file is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,26 +128,6 @@ impl Drop for Upload {
                 warn!(%error, file.id = %id, "a refused upload is left to be swept");
             }
         });
-    }
-}
-
-impl Uploads {
-    /// Counts bytes to an account; all that are coming for it then.
-    fn add(&self, account: &str, bytes: u64) -> u64 {
-        let mut coming = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = coming.entry(account.to_owned()).or_default();
-        *sum = sum.saturating_add(bytes);
-        *sum
-    }
-
-    fn remove(&self, account: &str, bytes: u64) {
-        let mut coming = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sum) = coming.get_mut(account) {
-            *sum = sum.saturating_sub(bytes);
-            if *sum == 0 {
-                coming.remove(account);
-            }
-        }
     }
 }
 

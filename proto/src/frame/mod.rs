@@ -17,6 +17,7 @@
 
 mod call;
 mod client;
+pub mod close;
 mod codec;
 mod greeting;
 mod inside;

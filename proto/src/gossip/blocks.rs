@@ -2,7 +2,7 @@
 
 use zstd::bulk::{Decompressor, compress_to_buffer};
 
-use super::read::Reader;
+use super::reader::Reader;
 use super::{
     BLOCK_BYTES_MAX, CONTENT_BYTES_FREE, CONTENT_BYTES_MAX, CONTENT_RATIO_MAX, MessageError,
 };

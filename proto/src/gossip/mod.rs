@@ -37,6 +37,7 @@
 
 mod blocks;
 mod read;
+mod reader;
 mod write;
 
 #[cfg(test)]

@@ -1,31 +1,30 @@
 //! When faults have stopped, everybody sees the same mesh: who lives, and how each upstream stands.
 
-use std::time::Duration;
-
+use grapevine_core::Instant;
 use grapevine_core::fact::{Phase, Standing};
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::view::{NodeView, View};
 
 use super::Violation;
 use crate::membership::NodeIndex;
-use crate::world::World;
 
 /// Names of disagreements that are told; the rest is counted.
 const TOLD_MAX: usize = 3;
 
 /// A node, and how its upstreams stand.
-type Truth = (NodeIndex, Vec<(UpstreamName, Standing)>);
+pub(crate) type Truth = (NodeIndex, Vec<(UpstreamName, Standing)>);
 
-/// What somebody sees otherwise than it is, if anything, at the end of a run.
-pub(crate) fn converged(world: &mut World) -> Option<Violation> {
-    let alive = world.alive();
+/// What somebody sees otherwise than it is, if anything, `now` at the end of a run: `truth` is who lives, and
+/// `view` what each of them sees.
+pub(crate) fn converged(
+    now: Instant,
+    truth: &[Truth],
+    mut view: impl FnMut(NodeIndex) -> Option<View>,
+) -> Option<Violation> {
+    let alive: Vec<NodeIndex> = truth.iter().map(|(owner, _)| *owner).collect();
     let mut wrong = Vec::new();
-    let truth: Vec<Truth> = alive
-        .iter()
-        .map(|owner| (*owner, world.standings(*owner)))
-        .collect();
     for observer in &alive {
-        let Some(view) = world.fresh_view(*observer) else {
+        let Some(view) = view(*observer) else {
             continue;
         };
         for (owner, standings) in truth.iter().filter(|(owner, _)| owner != observer) {
@@ -37,7 +36,7 @@ pub(crate) fn converged(world: &mut World) -> Option<Violation> {
         }
         let ghosts = view.nodes.iter().filter(|node| node.live);
         let ghosts = ghosts.filter(|node| {
-            let index = crate::world::node::index_of(&node.name);
+            let index = NodeIndex::of(&node.name);
             index.is_none_or(|index| !alive.contains(&index))
         });
         wrong.extend(ghosts.map(|ghost| format!("n{} sees {} alive", observer.0, ghost.name)));
@@ -51,14 +50,14 @@ pub(crate) fn converged(world: &mut World) -> Option<Violation> {
     let what = format!("{} disagreements: {first}", wrong.len());
     (!wrong.is_empty()).then(|| Violation {
         checker: "convergence",
-        at: world.now().since_start().max(Duration::ZERO),
+        at: now.since_start(),
         what,
     })
 }
 
 fn seen_of(view: &View, owner: NodeIndex) -> Option<&NodeView> {
     let mut nodes = view.nodes.iter();
-    nodes.find(|node| crate::world::node::index_of(&node.name) == Some(owner))
+    nodes.find(|node| NodeIndex::of(&node.name) == Some(owner))
 }
 
 fn difference(seen: Option<&NodeView>, truth: &[(UpstreamName, Standing)]) -> Option<String> {

@@ -23,8 +23,8 @@ use grapevine_core::ids::{RegionName, Stamp, UpstreamName};
 use grapevine_core::residency::Permitted;
 
 use crate::membership::NodeIndex;
+use crate::policy::Policy;
 use crate::scenario::Scenario;
-use crate::world::Policy;
 
 /// What a checker may look at.
 #[derive(Debug)]
@@ -150,4 +150,4 @@ impl Checks {
     }
 }
 
-pub(crate) use convergence::converged;
+pub(crate) use convergence::{Truth, converged};

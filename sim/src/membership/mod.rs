@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use grapevine_core::Instant;
 use grapevine_core::ids::Generation;
+use grapevine_core::ids::NodeName;
 use rand_chacha::ChaCha8Rng;
 
 pub use model::Model;
@@ -33,6 +34,11 @@ impl NodeIndex {
     /// As an index into a table with one entry per node.
     pub const fn at(self) -> usize {
         self.0 as usize
+    }
+
+    /// The number in a node's name.
+    pub(crate) fn of(name: &NodeName) -> Option<Self> {
+        name.as_str().strip_prefix('n')?.parse().ok().map(Self)
     }
 }
 

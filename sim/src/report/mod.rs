@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::Policy;
 use crate::run::{self, Run, percent, quantile};
 use crate::scenario::Scenario;
 use crate::summary::BASELINES;
-use crate::world::{Policy, Setup};
+use crate::world::Setup;
 use extent::{Extent, QUICK, WHOLE};
 use svg::{Axis, Labels, Series};
 

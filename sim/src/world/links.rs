@@ -15,7 +15,7 @@ use grapevine_core::links::{self, Member};
 use grapevine_core::outcome::Outcome;
 
 use super::happening::Word;
-use super::node::{self, LifeNumber, Link, Node, Spoke};
+use super::node::{LifeNumber, Link, Node, Spoke};
 use super::{Happening, World};
 use crate::membership::NodeIndex;
 
@@ -287,7 +287,7 @@ impl World {
             }
         };
         let warm = links::warm_set(&here.name, life.members.iter().map(member));
-        warm.iter().filter_map(node::index_of).collect()
+        warm.iter().filter_map(NodeIndex::of).collect()
     }
 
     pub(super) fn dialled(

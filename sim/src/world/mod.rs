@@ -43,6 +43,7 @@ use crate::endpoint::Endpoint;
 use crate::heap::Heap;
 use crate::membership::{Membership, NodeIndex};
 use crate::network::Network;
+use crate::policy::Policy;
 use crate::record::Record;
 use crate::sabotage::Sabotage;
 use crate::scenario::Scenario;
@@ -61,21 +62,6 @@ pub(crate) const REQUESTS_MAX: usize = 200_000;
 
 /// How often checkers that look at the whole world do so.
 const INSPECTION: Duration = Duration::from_millis(500);
-
-/// How requests find their way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Policy {
-    /// As the product does.
-    Grapevine,
-    /// Own upstreams, then the others by name, whatever they are like.
-    PriorityList,
-    /// Each in turn.
-    RoundRobin,
-    /// The least first byte as this node alone saw it.
-    LeastLatencyAlone,
-    /// Whatever is truly best at this moment, known for certain.
-    Oracle,
-}
 
 /// Everything.
 pub(crate) struct World {

@@ -216,11 +216,6 @@ impl Node {
     }
 }
 
-/// The number in a node's name.
-pub(crate) fn index_of(name: &NodeName) -> Option<NodeIndex> {
-    name.as_str().strip_prefix('n')?.parse().ok().map(NodeIndex)
-}
-
 /// An upstream as its node is configured with it.
 pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
     UpstreamSpec {

@@ -99,7 +99,7 @@ impl World {
             // This second's favourite of everybody.
             let second = self.now.since_start().as_secs();
             let favour = |choice: &Choice| {
-                let node = super::node::index_of(&choice.candidate.upstream.node);
+                let node = NodeIndex::of(&choice.candidate.upstream.node);
                 chance::hash(&[second, node.map_or(0, |node| u64::from(node.0))])
             };
             plan.choices.sort_by_key(favour);

@@ -15,7 +15,7 @@ use grapevine_core::residency::{Origin, Permitted, Question};
 use grapevine_core::route::{Choice, Reason};
 use grapevine_core::view::Way;
 
-use super::node::{self, LifeNumber};
+use super::node::LifeNumber;
 use super::{Happening, Policy, World};
 use crate::check::Seen;
 use crate::membership::NodeIndex;
@@ -241,7 +241,7 @@ impl World {
     ) -> Result<(), Outcome> {
         let now = self.now;
         let upstream = choice.candidate.upstream.clone();
-        let owner = node::index_of(&upstream.node).ok_or(Outcome::PeerUnreached)?;
+        let owner = NodeIndex::of(&upstream.node).ok_or(Outcome::PeerUnreached)?;
         let Some(client) = self.requests.get_mut(&id) else {
             return Ok(());
         };

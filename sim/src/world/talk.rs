@@ -13,10 +13,10 @@ use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
 use grapevine_core::links;
+use grapevine_proto::value::envelope::{Envelope, Rumor, seal};
 use grapevine_proto::value::{self, Key, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
-use grapevine_proto::value_envelope::{Envelope, Rumor, seal};
 
-use super::node::{self, LifeNumber};
+use super::node::LifeNumber;
 use super::{Happening, World};
 use crate::check::Seen;
 use crate::membership::{Entry, NodeIndex, Observation, Observed};
@@ -150,7 +150,7 @@ impl World {
         if !relays || !self.rumors {
             return;
         }
-        let Some(author) = node::index_of(author) else {
+        let Some(author) = NodeIndex::of(author) else {
             return;
         };
         let mut said = self.sayings[author.at()].iter().rev();

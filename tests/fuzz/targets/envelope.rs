@@ -1,7 +1,7 @@
 //! What travels around a fact: its envelope, a rumor, a certificate.
 
 use grapevine_proto::value::VALUE_BYTES_MAX;
-use grapevine_proto::value_envelope::{
+use grapevine_proto::value::envelope::{
     CERTIFICATE_BYTES_MAX, Certificate, Envelope, Rumor, seal, signed_bytes,
 };
 

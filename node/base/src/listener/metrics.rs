@@ -8,6 +8,10 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::families::Families;
 
+/// How answers call a request without a key, and one with a key that nobody has.
+const MISSING_KEY: &str = "missing_api_key";
+const UNKNOWN_KEY: &str = "invalid_api_key";
+
 /// Where connections come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
@@ -96,6 +100,15 @@ impl ConnectionMetrics {
             }
         }
         metrics
+    }
+
+    /// Counts a finished request of the API by the code of its error, if it was not let in.
+    pub fn request_ended(&self, error: Option<&str>) {
+        match error {
+            Some(MISSING_KEY) => self.unauthorized(Listener::Public, Unauthorized::Missing),
+            Some(UNKNOWN_KEY) => self.unauthorized(Listener::Public, Unauthorized::Wrong),
+            Some(_) | None => {}
+        }
     }
 
     /// Counts a request that was not let in.

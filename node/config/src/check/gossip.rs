@@ -10,8 +10,8 @@ use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
 use grapevine_core::health::Reason;
 use grapevine_core::residency::{Residency, RulesFact};
 use grapevine_core::units::Share;
+use grapevine_proto::value::envelope::SEAL_BYTES_MAX;
 use grapevine_proto::value::{PAYLOAD_BYTES_MAX, STATE_BYTES_MAX, encode};
-use grapevine_proto::value_envelope::SEAL_BYTES_MAX;
 
 use super::super::checked::{UpstreamConfig, UpstreamModels};
 use super::Checker;

@@ -238,7 +238,7 @@ mod tests {
             .local_addr()
             .unwrap();
         let error = port(&address.to_string()).get("/mesh", &[]).unwrap_err();
-        let text = loopback::causes(&error);
+        let text = grapevine_base::causes::joined(&error);
         let url = format!("http://{address}/mesh");
         assert!(text.contains(&url) && text.contains("--admin"), "{text}");
         assert!(text.to_lowercase().contains("refused"), "{text}");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
-use grapevine_base::loopback;
+use grapevine_base::causes;
 use grapevine_base::table::{Side, Table, number, printable};
 use grapevine_config::Environment;
 
@@ -141,7 +141,7 @@ pub fn run(
     });
     let (bytes, explained) = match asked {
         Ok(good) => good,
-        Err(error) => return Ok(fail(&loopback::causes(&error))),
+        Err(error) => return Ok(fail(&causes::joined(&error))),
     };
     let unknown = explained
         .error

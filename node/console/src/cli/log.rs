@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::admin_port::{ADMIN, AdminPort, AskError};
 use super::fail;
-use grapevine_base::loopback;
+use grapevine_base::causes;
 use grapevine_config::Environment;
 
 /// Which node, and what it shall log.
@@ -59,7 +59,7 @@ pub fn run(
             writeln!(out)?;
         }
         Ok((_, answer)) => writeln!(out, "{}", answer.level.as_deref().unwrap_or("none"))?,
-        Err(error) => return Ok(fail(&loopback::causes(&error))),
+        Err(error) => return Ok(fail(&causes::joined(&error))),
     }
     Ok(ExitCode::SUCCESS)
 }

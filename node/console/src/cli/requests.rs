@@ -13,7 +13,7 @@ use super::admin_port::{ADMIN, AdminPort, AskError, client, runtime};
 use super::fail;
 use super::paint::{Paint, Tone};
 use super::records::{RequestEntry, RequestsPage};
-use grapevine_base::loopback;
+use grapevine_base::causes;
 use grapevine_base::page::MeshPage;
 use grapevine_base::table::{Side, Table, number};
 use grapevine_config::Environment;
@@ -130,7 +130,7 @@ pub fn run(
     let asked = runtime().and_then(|runtime| Ok((runtime, client()?)));
     let (runtime, client) = match asked {
         Ok(ready) => ready,
-        Err(error) => return Ok(fail(&loopback::causes(&error))),
+        Err(error) => return Ok(fail(&causes::joined(&error))),
     };
     let first = runtime.block_on(async {
         let mesh = port.fetch(&client, "/mesh", &[]).await?;
@@ -139,7 +139,7 @@ pub fn run(
     });
     let (own, listed) = match first {
         Ok(first) => first,
-        Err(error) => return Ok(fail(&loopback::causes(&error))),
+        Err(error) => return Ok(fail(&causes::joined(&error))),
     };
     let mut seen = Seen(listed.iter().map(Listed::identity).collect());
     let shown = listed
@@ -168,7 +168,7 @@ pub fn run(
                 Err(error) => {
                     // Said once, and again after it has answered.
                     if !std::mem::replace(&mut is_silent, true) {
-                        fail(&format!("{}; asking on", loopback::causes(&error)));
+                        fail(&format!("{}; asking on", causes::joined(&error)));
                     }
                     continue;
                 }

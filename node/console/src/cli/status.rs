@@ -8,7 +8,7 @@ use clap::Args;
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
 use super::paint::{Paint, Tone};
-use grapevine_base::loopback;
+use grapevine_base::causes;
 use grapevine_base::page::{MeshPage, NodeEntry, UpstreamEntry};
 use grapevine_base::table::{Side, Table, number, printable};
 use grapevine_config::Environment;
@@ -48,7 +48,7 @@ pub fn run(
     });
     let (bytes, page) = match asked {
         Ok(good) => good,
-        Err(error) => return Ok(fail(&loopback::causes(&error))),
+        Err(error) => return Ok(fail(&causes::joined(&error))),
     };
     if args.json {
         out.write_all(bytes.trim_ascii_end())?;

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::fail;
-use grapevine_base::loopback;
 use grapevine_base::table::{Side, Table, printable};
+use grapevine_base::{causes, loopback};
 use grapevine_config::Environment;
 
 /// Where a node's admin port is when nobody says otherwise.
@@ -143,7 +143,7 @@ pub fn run(
     let token = token.or_else(|| environment.get(TOKEN_VARIABLE));
     let answer = match ask(args, token) {
         Ok(answer) => answer,
-        Err(error) => return Ok(fail(&loopback::causes(&error))),
+        Err(error) => return Ok(fail(&causes::joined(&error))),
     };
     if args.json {
         writeln!(out, "{answer}")?;

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::order::{EXPLORED_SHARE, NEAR_SPAN, SLOW_START, best};
+use super::near::{EXPLORED_SHARE, NEAR_SPAN, SLOW_START, best};
 use super::{Ask, Cost};
 use crate::random;
 use crate::time::Instant;

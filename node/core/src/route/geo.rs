@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use super::affinity::{self, Rank};
-use super::order::best;
+use super::near::best;
 use super::{Ask, Reason};
 use crate::ids::RegionName;
 use crate::place::Place;
@@ -61,16 +61,6 @@ pub(super) fn nearest<'a>(
         };
         (nearness, rank)
     })
-}
-
-/// Puts `item` into `best` at its rank among at most `max`, behind its equals: they came first.
-pub(crate) fn keep_least<K: Ord, T>(best: &mut Vec<(K, T)>, max: usize, rank: K, item: T) {
-    if best.len() == max && best.last().is_none_or(|(last, _)| *last <= rank) {
-        return;
-    }
-    let index = best.partition_point(|(other, _)| *other <= rank);
-    best.insert(index, (rank, item));
-    best.truncate(max);
 }
 
 /// Why the first of them, in this order, is the first.

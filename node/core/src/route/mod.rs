@@ -4,6 +4,7 @@ mod affinity;
 mod cost;
 pub(crate) mod geo;
 mod left_out;
+pub(crate) mod near;
 mod nearest;
 mod order;
 mod plan;
@@ -18,7 +19,7 @@ use crate::view::Candidate;
 
 pub use cost::Cost;
 pub use left_out::{Absence, LeftOut, left_out};
-pub use order::is_near;
+pub use near::is_near;
 pub use plan::plan;
 
 /// What a request asks for.

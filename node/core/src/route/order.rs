@@ -14,13 +14,11 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
+use super::near::{EXPLORED_SHARE, SLOW_START, WINDOW, is_near};
 use super::{Ask, Choice, Cost, Reason, Strategy, affinity, geo};
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
-
-/// Candidates of a tier that are scored, beside the ones drawn from the rest.
-const WINDOW: usize = 16;
 
 /// Candidates drawn into the sample with probability falling with cost.
 const DRAWN: usize = 2;
@@ -31,27 +29,8 @@ const SAMPLE_ALL: usize = 4;
 /// Candidates drawn uniformly when the whole sample is hot.
 const DRAWN_WHEN_HOT: usize = 3;
 
-/// Costs within a tenth of the best are taken for equal.
-const NEAR_SHARE: f64 = 0.1;
-
-/// Costs within this of the best are taken for equal.
-pub(super) const NEAR_SPAN: Duration = Duration::from_millis(5);
-
 /// Steps in which loads are compared: smaller differences are noise.
 const LOAD_STEPS: f64 = 20.0;
-
-/// The share of requests that go to find out how fast another candidate is by now. A figure is as old as
-/// its last request: without this, one that was slow for a moment would be left for ever. Small enough
-/// to leave the 99th percentile alone.
-pub(super) const EXPLORED_SHARE: f64 = 1.0 / 200.0;
-
-/// The span over which one that came back gets its share of the work.
-pub(super) const SLOW_START: Duration = Duration::from_secs(10);
-
-/// Whether `cost` is as good as `best` for all that measuring can tell: within 10 % or 5 ms of it.
-pub fn is_near(cost: Duration, best: Duration) -> bool {
-    cost <= best.mul_f64(1.0 + NEAR_SHARE).max(best + NEAR_SPAN)
-}
 
 /// A candidate with what the comparison needs, computed once.
 struct Scored<'a> {
@@ -372,16 +351,4 @@ fn by_weight(scored: &[Scored<'_>], rng: &mut impl Rng) -> usize {
 fn partition<T>(items: &mut [T], fits: impl Fn(&T) -> bool) -> usize {
     items.sort_by_key(|item| !fits(item));
     items.iter().take_while(|item| fits(item)).count()
-}
-
-/// The first [`WINDOW`] of `candidates` by `key`; equals stay in the order they came in.
-pub(super) fn best<'a, K: Ord>(
-    candidates: impl Iterator<Item = &'a Arc<Candidate>>,
-    key: impl Fn(&'a Arc<Candidate>) -> K,
-) -> Vec<&'a Arc<Candidate>> {
-    let mut best: Vec<(K, &Arc<Candidate>)> = Vec::with_capacity(WINDOW + 1);
-    for candidate in candidates {
-        geo::keep_least(&mut best, WINDOW, key(candidate), candidate);
-    }
-    best.into_iter().map(|(_, candidate)| candidate).collect()
 }

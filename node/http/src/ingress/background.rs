@@ -19,13 +19,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::outgoing::{BrokenOff, ReplyBody};
 use super::polls::Polls;
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::track::Track;
 use grapevine_base::bodies::Charge;
-use grapevine_base::exchange::{AnswerBody, Guest, GuestBody, GuestGone, ServeTasks};
+use grapevine_base::exchange::{Guest, GuestBody, GuestGone, ServeTasks};
 use grapevine_base::headers;
 
 /// Where background work is asked for, each with everything below it.
@@ -208,54 +207,6 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// An answer's body as background work gives it, and the record that ends with it.
-#[derive(Debug)]
-pub(super) struct Handed {
-    body: AnswerBody,
-    /// Bytes still to come, where the head says so: nobody asks for more after the last of them.
-    left: Option<u64>,
-    track: Track,
-}
-
-impl Handed {
-    pub(super) fn body(body: AnswerBody, left: Option<u64>, mut track: Track) -> ReplyBody {
-        if body.is_end_stream() || left == Some(0) {
-            track.finish_answer();
-            return ReplyBody::empty();
-        }
-        ReplyBody::Handed(Box::new(Self { body, left, track }))
-    }
-
-    pub(super) fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(frame) => frame,
-        };
-        Poll::Ready(match frame {
-            None => {
-                self.track.finish_answer();
-                None
-            }
-            Some(Err(failure)) => {
-                let word = failure.outcome.as_str();
-                self.track.finish_broken(failure, word);
-                Some(Err(BrokenOff))
-            }
-            Some(Ok(frame)) => {
-                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                self.left = self.left.map(|left| left.saturating_sub(length));
-                if self.left == Some(0) || self.body.is_end_stream() {
-                    self.track.finish_answer();
-                }
-                Some(Ok(frame))
-            }
-        })
     }
 }
 

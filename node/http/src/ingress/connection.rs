@@ -15,8 +15,9 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::introduction::IntroductionError;
-use super::listen::ListenSettings;
-use super::{Context, introduction, service};
+use super::listen_settings::ListenSettings;
+use super::service::{self, Late};
+use super::{Context, introduction};
 use grapevine_base::exchange::{CallLocal, CallPeer};
 use grapevine_base::listener::Entry;
 use grapevine_base::listener::activity::{Farewell, Protocol};
@@ -38,10 +39,6 @@ pub(super) struct Client<L, P> {
     /// It came after the node was told to stop.
     pub(super) is_late: bool,
 }
-
-/// Marks requests of clients that came after the node was told to stop.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Late;
 
 /// A connection on which requests can come.
 enum Opened {

@@ -14,15 +14,18 @@
 //! client that goes away drops everything done for it.
 
 mod background;
+mod broken;
 mod connection;
 mod cors;
 mod door;
 mod due;
 mod explain;
+mod handed;
 mod intake;
 mod introduction;
 mod keys;
 pub mod listen;
+mod listen_settings;
 mod listing;
 mod nearest;
 mod outgoing;
@@ -34,6 +37,7 @@ mod problem;
 mod proxy_protocol;
 mod refuse;
 mod reply;
+mod reply_body;
 mod request;
 mod service;
 mod sse;
@@ -65,7 +69,8 @@ pub use background::Background;
 pub use cors::Cors;
 pub use explain::{Explainer, Supposed, UnknownKey};
 pub use keys::{Key, Keys};
-pub use listen::{ListenSettings, TlsError, TlsHandle, Workers, check_free, tls_config};
+pub use listen::{Workers, check_free};
+pub use listen_settings::{ListenSettings, TlsError, TlsHandle, tls_config};
 pub use own::OwnCalls;
 pub use visitor::{Locate, Whereabouts};
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-use super::background::Handed;
+use super::broken::BrokenOff;
 use super::problem::{Problem, Shape};
 use super::sse::{self, Events};
 use super::track::Track;
@@ -26,61 +26,13 @@ use grapevine_base::headers::content_length;
 /// Between the error event and the end of the connection, so that the event is on its way.
 const FAREWELL: Duration = Duration::from_millis(20);
 
-/// The answer broke off; the connection is to be broken too.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the upstream's answer broke off")]
-pub(super) struct BrokenOff;
-
-/// The body of an answer.
+/// An answer as it begins.
 #[derive(Debug)]
-pub(super) enum ReplyBody {
-    /// All of it at once.
+pub(super) enum Begun {
+    /// All of it is here.
     Whole(Bytes),
-    /// As it comes.
+    /// More is to come.
     Flowing(Box<Outgoing>),
-    /// As background work hands it over.
-    Handed(Box<Handed>),
-}
-
-impl ReplyBody {
-    pub(super) fn whole(bytes: Bytes) -> Self {
-        Self::Whole(bytes)
-    }
-
-    pub(super) fn empty() -> Self {
-        Self::Whole(Bytes::new())
-    }
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = BrokenOff;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match &mut *self {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Flowing(outgoing) => outgoing.poll_frame(context),
-            Self::Handed(handed) => handed.poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.is_empty(),
-            Self::Flowing(_) | Self::Handed(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Flowing(_) | Self::Handed(_) => SizeHint::default(),
-        }
-    }
 }
 
 /// An upstream's answer as it comes.
@@ -118,7 +70,7 @@ impl Outgoing {
         first: Option<Frame<Bytes>>,
         headers: &mut HeaderMap,
         mut track: Track,
-    ) -> ReplyBody {
+    ) -> Begun {
         let mut usage = Usage::default();
         let has_ended = first.is_none() || body.is_end_stream();
         let data = match first.map(Frame::into_data) {
@@ -131,7 +83,7 @@ impl Outgoing {
             usage.look(&data);
             track.set_tokens(usage.tokens());
             track.finish_answer();
-            return ReplyBody::Whole(data);
+            return Begun::Whole(data);
         }
         track.answer_goes_on();
         let is_events = is_event_stream(headers);
@@ -149,10 +101,10 @@ impl Outgoing {
             track,
         };
         outgoing.take(data);
-        ReplyBody::Flowing(Box::new(outgoing))
+        Begun::Flowing(Box::new(outgoing))
     }
 
-    fn poll_frame(
+    pub(super) fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {

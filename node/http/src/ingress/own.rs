@@ -115,7 +115,7 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
         };
         let (head, body) = reply.into_parts();
         let broken =
-            |error: super::outgoing::BrokenOff| Failure::new(Outcome::BrokenOff, error.to_string());
+            |error: super::broken::BrokenOff| Failure::new(Outcome::BrokenOff, error.to_string());
         OwnAnswer {
             status: head.status,
             headers: head.headers,

@@ -9,9 +9,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::background::Handed;
-use super::outgoing::ReplyBody;
+use super::handed::Handed;
 use super::problem::{Problem, Shape};
+use super::reply_body::ReplyBody;
 use super::track::Track;
 use grapevine_base::exchange::OwnAnswer;
 use grapevine_base::headers;
@@ -145,7 +145,8 @@ pub(super) fn handed(mut track: Track, answer: OwnAnswer) -> Reply {
     mark_unserved(reply.headers_mut(), &track, "own");
     track.answered(answer.status.as_u16());
     let left = headers::content_length(reply.headers());
-    *reply.body_mut() = Handed::body(answer.body, left, track);
+    let handed = Handed::start(answer.body, left, track);
+    *reply.body_mut() = handed.map_or_else(ReplyBody::empty, ReplyBody::Handed);
     reply
 }
 

@@ -22,9 +22,10 @@ use super::Context;
 use super::door::{self, Wishes};
 use super::due::{first_frame, within};
 use super::explain;
-use super::outgoing::{Outgoing, ReplyBody};
+use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::reply::{self, Reply};
+use super::reply_body::ReplyBody;
 use super::track::Track;
 use super::visitor::Visitor;
 use grapevine_base::asked::Asked;
@@ -248,7 +249,11 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         *reply.status_mut() = answer.status;
         let is_head = *self.track.method() == Method::HEAD;
         let body = Outgoing::start(answer.body, first, &mut answer.headers, self.track);
-        *reply.body_mut() = if is_head { ReplyBody::empty() } else { body };
+        *reply.body_mut() = if is_head {
+            ReplyBody::empty()
+        } else {
+            body.into()
+        };
         *reply.headers_mut() = answer.headers;
         reply
     }

@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::background;
-use super::connection::Late;
 use super::door;
 use super::intake;
 use super::keys::{Key, KeyError};
@@ -33,6 +32,10 @@ use grapevine_base::exchange::{CallLocal, CallPeer, Guest, GuestBody};
 use grapevine_base::{asked, headers};
 
 const MODELS_PATH: &str = "/v1/models";
+
+/// Marks requests of clients that came after the node was told to stop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late;
 
 /// Answers one request of a client.
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(

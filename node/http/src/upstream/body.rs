@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::client::describe;
+use grapevine_base::causes;
 use grapevine_base::exchange::Failure;
 use grapevine_config::checked::TimeoutConfig;
 
@@ -125,7 +125,7 @@ impl Body for TimedBody {
                     Some(_) => Outcome::BrokenOff,
                     None => Outcome::Reset,
                 };
-                Poll::Ready(Some(Err(self.fail(outcome, describe(&error)))))
+                Poll::Ready(Some(Err(self.fail(outcome, causes::joined(&error)))))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => self.poll_waits(context).map(|outcome| {

@@ -1,6 +1,5 @@
 //! Makes a call: one request out, the head of the answer back, and its body as it comes.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,6 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use grapevine_base::causes;
 
 use super::body::{TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
@@ -167,7 +168,7 @@ fn answer(response: Response<Incoming>, waits: Waits, is_head: bool) -> Result<A
 }
 
 fn failure(error: &legacy::Error) -> Failure {
-    let timed_out = causes(error).any(|cause| cause.is::<ConnectTimedOut>());
+    let timed_out = causes::each(error).any(|cause| cause.is::<ConnectTimedOut>());
     let outcome = if descriptors::lack(error) {
         Outcome::Refused(Refusal::Full)
     } else if timed_out {
@@ -177,20 +178,5 @@ fn failure(error: &legacy::Error) -> Failure {
     } else {
         Outcome::Reset
     };
-    Failure::new(outcome, describe(error))
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    })
-}
-
-/// The whole chain of causes in one line.
-pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
-    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
+    Failure::new(outcome, causes::joined(error))
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use grapevine_base::loopback;
+use grapevine_base::causes;
 
 use crate::mock::answer_text;
 
@@ -73,7 +73,7 @@ pub(super) async fn ask(
         Ok(response) => response,
         Err(error) => {
             return TryEnd::NoAnswer {
-                text: loopback::causes(&error),
+                text: causes::joined(&error),
             };
         }
     };
@@ -90,7 +90,7 @@ pub(super) async fn ask(
                 }
             }
             Ok(None) => break None,
-            Err(error) => break Some(loopback::causes(&error)),
+            Err(error) => break Some(causes::joined(&error)),
         }
     };
     if status != 200 {

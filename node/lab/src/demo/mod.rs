@@ -27,7 +27,7 @@ use clap::Args;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
-use grapevine_base::loopback;
+use grapevine_base::{causes, loopback};
 
 use crate::mock::{KnobsError, MockError};
 use fleet::Fleet;
@@ -123,7 +123,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
             let _ = writeln!(
                 std::io::stderr(),
                 "grapevine demo: {}",
-                loopback::causes(&error)
+                causes::joined(&error)
             );
             ExitCode::FAILURE
         }

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Knobs;
+use super::read::{ReadError, read};
 use super::script::{ScriptBody, Step};
-use super::service::{ReadError, Shared, read};
+use super::service::Shared;
 
 /// The largest body of a change of the knobs.
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -22,6 +22,7 @@ mod control;
 mod duration;
 mod faults;
 mod knobs;
+mod read;
 mod script;
 mod server;
 mod service;

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::control;
+use super::script::{Broken, ScriptBody};
 use super::service::{self, Shared};
 use super::stats::Connection;
 
@@ -49,6 +53,20 @@ pub(super) async fn serve(
     connections.shutdown().await;
 }
 
+/// Serves one request: to `/mock/*`, or as the upstream that it pretends to be.
+async fn answer(
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ScriptBody>, Broken> {
+    let for_control = control::is_control(request.uri().path());
+    connection.set_control(for_control);
+    match for_control {
+        true => Ok(control::serve(&shared, request).await),
+        false => service::serve(shared, connection, request).await,
+    }
+}
+
 /// Serves one connection until it ends, or until `down` is turned on while it is not used for `/mock/*`.
 async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     // Without it chunks wait for the client's delayed ACK; a socket that refuses is as good as closed.
@@ -59,9 +77,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     let mut settings = shared.subscribe();
     let service = {
         let connection = Arc::clone(&connection);
-        service_fn(move |request| {
-            service::serve(Arc::clone(&shared), Arc::clone(&connection), request)
-        })
+        service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&connection), request))
     };
     let http = http1::Builder::new()
         .timer(TokioTimer::new())

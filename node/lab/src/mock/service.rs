@@ -7,22 +7,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::api::{ApiError, Catalog, Dialect, Endpoint, Turn, Wire};
 use super::faults::{Fate, Faults};
+use super::read::{ReadError, read};
 use super::script::{Answer, Broken, ScriptBody, Step, script};
 use super::stats::{Connection, Stats, StatsSnapshot, Ticket};
-use super::{Knobs, KnobsError, MockConfig, control};
+use super::{Knobs, KnobsError, MockConfig};
 
 /// The largest request body.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Time for a whole request body.
-const BODY_READ_MAX: Duration = Duration::from_secs(60);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -147,11 +143,6 @@ pub(super) async fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ScriptBody>, Broken> {
-    let for_control = control::is_control(request.uri().path());
-    connection.set_control(for_control);
-    if for_control {
-        return Ok(control::serve(&shared, request).await);
-    }
     let ticket = shared.stats.begin(request.uri().path(), connection);
     let settings = shared.settings();
     if settings.knobs.down {
@@ -290,27 +281,6 @@ impl Reply {
             }
         }
         response
-    }
-}
-
-/// Why a request's body was not read.
-pub(super) enum ReadError {
-    TooLarge,
-    Slow,
-    /// The client went away, or sent what is no HTTP.
-    Gone,
-}
-
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn read(body: Incoming, limit: usize) -> Result<Bytes, ReadError> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    match tokio::time::timeout(BODY_READ_MAX, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ReadError::TooLarge),
-        Ok(Err(_)) => Err(ReadError::Gone),
-        Err(_) => Err(ReadError::Slow),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use grapevine_proto::value;
-use grapevine_proto::value_envelope::{
+use grapevine_proto::value::envelope::{
     CERTIFICATE_VALUE_BYTES_MAX, Certificate, Envelope, EnvelopeError, signed_bytes,
 };
 use tokio::time::Instant;
@@ -325,11 +325,11 @@ pub(super) fn of_envelope(error: EnvelopeError) -> Rejection {
 mod tests {
     use grapevine_core::fact::Phase;
     use grapevine_core::ids::UpstreamName;
-    use grapevine_proto::value_envelope::seal;
+    use grapevine_proto::value::envelope::seal;
 
     use super::super::tests::net::{World, mesh, node};
     use super::*;
-    use crate::identity::Signer;
+    use crate::signer::Signer;
 
     const READY: &str = r#"{"phase":"ready"}"#;
     const GONE: &str = r#"{"gone":true}"#;

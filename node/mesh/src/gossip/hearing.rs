@@ -9,8 +9,8 @@ use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use grapevine_core::links::RumorChecks;
+use grapevine_proto::value::envelope::Rumor;
 use grapevine_proto::value::{self, Key};
-use grapevine_proto::value_envelope::Rumor;
 use tokio::time::Instant;
 
 use super::authors::{Authors, Heard, Life, of_envelope};

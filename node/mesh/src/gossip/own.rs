@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
+use grapevine_proto::value::envelope::{Certificate, Rumor, SEAL_BYTES_MAX, seal, signed_bytes};
+use grapevine_proto::value::position::{POSITION_BYTES_MAX, Position, positioned};
 use grapevine_proto::value::{self, PAYLOAD_BYTES_MAX, Payload, STATE_BYTES_MAX};
-use grapevine_proto::value_envelope::{Certificate, Rumor, SEAL_BYTES_MAX, seal, signed_bytes};
-use grapevine_proto::value_position::{POSITION_BYTES_MAX, Position, positioned};
 
-use crate::identity::{Signer, SigningIdentity};
+use crate::signer::{Signer, SigningIdentity};
 
 /// What `node` and `phase` may take of the state at most.
 const RESERVED_BYTES: usize = 704;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use grapevine_core::ids::MeshName;
 use grapevine_proto::gossip::{Deletion, Incarnation, KeyValue};
-use grapevine_proto::value::{self, CERTIFICATE_KEY, VALUE_BYTES_MAX};
-use grapevine_proto::value_envelope::{
+use grapevine_proto::value::envelope::{
     CERTIFICATE_VALUE_BYTES_MAX, Certificate, Envelope, signed_bytes,
 };
-use grapevine_proto::value_position::{Marks, Position};
+use grapevine_proto::value::position::{Marks, Position};
+use grapevine_proto::value::{self, CERTIFICATE_KEY, VALUE_BYTES_MAX};
 use ring::digest::{Digest, SHA256, digest};
 
 use super::authors::of_envelope;

@@ -7,7 +7,8 @@ use grapevine_base::clock;
 use grapevine_core::ids::{MeshName, NodeName};
 
 use crate::credentials::{Credentials, CredentialsError};
-use crate::identity::{IdentityError, Signer, Verifier};
+use crate::identity::{IdentityError, Verifier};
+use crate::signer::Signer;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::NodeName;
+use grapevine_core::link::INSIDE_CALLS_MAX;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{
     BODY_BYTES_MAX, HEAD_BYTES_MAX, INSIDE_METHOD, InsideHead, NoAnswer, RequestHead, ResponseStart,
@@ -19,7 +20,6 @@ use tokio::sync::mpsc;
 use super::support::{
     Fake, Node, PATIENCE, RawPeer, TELLINGS_MAX, TestMesh, Told, node_name, soon, until,
 };
-use crate::inside::INSIDE_MAX;
 use crate::streams;
 use crate::wire::Outgoing;
 use grapevine_base::exchange::{CallPeer, Failure, InsideCall, ServeInside};
@@ -53,7 +53,7 @@ struct Pair {
 async fn pair() -> Pair {
     let mesh = TestMesh::new();
     let owner = mesh.node("owner").await;
-    let (tell, told) = mpsc::channel(TELLINGS_MAX.max(2 * INSIDE_MAX as usize));
+    let (tell, told) = mpsc::channel(TELLINGS_MAX.max(2 * INSIDE_CALLS_MAX as usize));
     assert!(owner.door.open(Arc::new(Desk(tell))));
     let seeds = [owner.address()];
     let mut asker = mesh.node_with("asker", &seeds, Fake::echo()).await;
@@ -179,19 +179,19 @@ async fn dropped_call_and_one_that_takes_too_long_end_the_work_at_the_owner() {
 #[tokio::test]
 async fn calls_under_way_are_bounded() {
     let mut pair = pair().await;
-    let calls: Vec<_> = (0..INSIDE_MAX)
+    let calls: Vec<_> = (0..INSIDE_CALLS_MAX)
         .map(|_| {
             let inside = Arc::clone(&pair.asker.parts.inside);
             tokio::spawn(async move { inside.call(&node_name("owner"), call("/hang", "")).await })
         })
         .collect();
-    for _ in 0..INSIDE_MAX {
+    for _ in 0..INSIDE_CALLS_MAX {
         assert_eq!(soon("call", pair.told.recv()).await, Some("called"));
     }
     let asked = ask(&pair.asker, "owner", call("/who", "")).await;
     assert_eq!(failed(asked), Outcome::Refused(Refusal::Full));
     calls.iter().for_each(tokio::task::JoinHandle::abort);
-    for _ in 0..INSIDE_MAX {
+    for _ in 0..INSIDE_CALLS_MAX {
         assert_eq!(soon("drop", pair.told.recv()).await, Some("dropped"));
     }
     let asked = ask(&pair.asker, "owner", call("/who", "")).await;

@@ -10,7 +10,8 @@ use grapevine_core::link::Hearing;
 use tokio::time::Instant;
 
 use super::support::{Fake, Log, Node, PATIENCE, RawPeer, Relay, TestMesh, node_name, soon, until};
-use crate::links::{Link, LinkParts, Links};
+use crate::link::{Link, LinkParts};
+use crate::links::Links;
 use crate::wire::{GOSSIP_BYTES_MAX, Outgoing};
 use crate::{Members, outbox};
 

@@ -21,7 +21,7 @@ use super::extract::{Body, Span, Who, service};
 use super::show::{self, Extent};
 use crate::behalf::Behalf;
 use crate::hub::Hub;
-use crate::pace::{backoff, jittered};
+use crate::pace::jittered;
 use crate::store::{End, Held, LEASES_MAX, Lease, LeaseAsk, Store};
 use crate::taking::{Taken, Taker};
 use crate::task::{Checked, Fault, OUTPUT_BYTES_MAX, Progress, Task};
@@ -313,7 +313,7 @@ async fn fail(
     let policy = hub.policy(&held.task.new.service.0);
     let retry_after = match said.retry_after {
         Some(wait) => wait.map(|span| span.0),
-        None => Some(jittered(backoff(&policy, held.task.attempts))),
+        None => Some(jittered(policy.backoff_after(held.task.attempts))),
     };
     end(&hub, held, End::Failed { fault, retry_after }).await
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::super::admission::{Refused, check_kind, is_within};
+use super::super::admission::{check_kind, is_within};
 use super::super::id::{Id, Kind};
+use super::super::refused::Refused;
 use super::super::store::Store;
 use super::super::task::NewTask;
 use super::{BatchJob, ENDPOINTS, Job, ResponseBody, ResponseJob, WINDOW_MAX, response};

@@ -19,6 +19,9 @@ use super::input::Line;
 use grapevine_base::exchange::CallApi;
 use grapevine_base::headers;
 
+/// The error of a line, or of a batch, that may be why its workers died.
+pub(super) const WORKER_LOST: &str = "worker_lost";
+
 /// The longest answer that is kept, in bytes: a note holds it with what is said of it.
 const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX - 64 * 1_024;
 
@@ -191,7 +194,7 @@ impl Request {
     /// The end of a line that was called, and no other, when its worker died.
     pub(super) fn lost(&self) -> LineEnd {
         let message = "the worker that called this line alone died: it is not called again";
-        LineEnd::refused(Some(&self.custom_id), super::run::WORKER_LOST, message)
+        LineEnd::refused(Some(&self.custom_id), WORKER_LOST, message)
     }
 }
 

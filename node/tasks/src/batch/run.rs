@@ -13,7 +13,7 @@ use super::super::service::{TaskError, Work};
 use super::super::store::Note;
 use super::super::task::{Fault, Progress, Task, Timestamp};
 use super::input::Lines;
-use super::line::{self, LineEnd};
+use super::line::{self, LineEnd, WORKER_LOST};
 use super::marks::{self, FATAL_LINES_MAX, Marks};
 use super::{BatchEnd, BatchFault, BatchJob, BatchOutput, Counts, LINES_MAX, output};
 
@@ -33,9 +33,6 @@ pub(super) struct Run<'a> {
     /// Lines of this batch at once.
     pub(super) lines_at_once: usize,
 }
-
-/// The error of a line, or of a batch, that may be why its workers died.
-pub(super) const WORKER_LOST: &str = "worker_lost";
 
 /// Why no more lines are begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

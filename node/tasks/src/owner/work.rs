@@ -6,10 +6,11 @@ use bytes::Bytes;
 use grapevine_core::handover;
 use grapevine_core::ids::{NodeName, ServiceKey};
 
-use super::super::admission::{self, Refused};
+use super::super::admission;
 use super::super::batch;
 use super::super::behalf::{Behalf, Client};
 use super::super::id::{Id, Kind};
+use super::super::refused::Refused;
 use super::super::rights::refused;
 use super::super::store::{
     Added, FileRecord, LEASES_MAX, Lease, LeaseAsk, StoreError, is_permitted,

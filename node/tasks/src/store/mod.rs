@@ -32,6 +32,7 @@ pub mod jetstream;
 pub mod lazy;
 pub mod limits;
 pub mod open;
+pub mod open_error;
 pub mod sql;
 pub mod transition;
 

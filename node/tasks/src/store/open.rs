@@ -1,51 +1,15 @@
 //! Which engine keeps the tasks: chosen by the scheme of `tasks.queue`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use grapevine_core::ids::NodeName;
 
 use super::Store;
 use super::jetstream::JetStore;
+pub use super::open_error::OpenError;
 use super::sql::SqlStore;
 use grapevine_config::secret::Secret;
-
-/// Why there is no task store: what is configured can never work as it is.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// No engine is named so.
-    #[error(
-        "tasks.queue: {scheme:?} names no engine; write sqlite:PATH, postgres://USER@HOST/DATABASE or \
-         nats://HOST:PORT"
-    )]
-    Scheme {
-        /// What came before the first colon; never more, since a URL may hold a password.
-        scheme: String,
-    },
-    /// The file cannot be made or opened.
-    #[error(
-        "tasks.queue: cannot open {}: {problem}; name a file in a folder that is there and that the node \
-         may write to", path.display()
-    )]
-    Path {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        problem: String,
-    },
-    /// The file is there and cannot be used.
-    #[error("tasks.queue: {detail}")]
-    Damaged {
-        /// Which file, what is wrong, and what to do.
-        detail: String,
-    },
-    /// The URL cannot be read.
-    #[error("tasks.queue: the URL cannot be used: {problem}")]
-    Url {
-        /// Why not. Never a secret.
-        problem: String,
-    },
-}
 
 /// Opens the store at `url`. A server that does not answer now is no error: the store says that it cannot
 /// be used until it does.

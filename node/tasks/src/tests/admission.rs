@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::{Api, Scratch, ended, file, hub, regions, services, task};
-use crate::admission::{Refused, check};
+use crate::admission::check;
 use crate::batch::{self, RESPONSE_PURPOSE};
 use crate::id::{Id, Kind};
+use crate::refused::Refused;
 use crate::runner::{Runner, RunnerSettings};
 use crate::store::{Store, StoreError};
 use crate::task::{NewTask, State};

@@ -14,7 +14,8 @@ use serde_json::json;
 use super::support::{Api, Scratch, file, hub, owner, peer, regions, task};
 use crate::behalf::{Behalf, Client};
 use crate::id::{Id, Kind};
-use crate::nudge::{Door, Nudges};
+use crate::inside::InsideHandler;
+use crate::nudge::Nudges;
 use crate::owner::Owner;
 use crate::remote::Remote;
 use crate::store::{End, FileRecord, Held, Lease, LeaseAsk, Note, Store, StoreError, TaskQuery};
@@ -384,7 +385,7 @@ async fn peer_adds_a_clients_batch_of_its_file_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn only_the_keeper_of_a_task_nudges_its_worker() {
     let nudges = Nudges::new("worker".parse().expect("a name"), None);
-    let door = Door {
+    let door = InsideHandler {
         nudges: nudges.clone(),
         owner: None,
     };

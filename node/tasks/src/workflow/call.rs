@@ -13,8 +13,9 @@ use tokio::time::{sleep, timeout};
 use super::super::own;
 use super::super::pace::jittered;
 use super::super::task::{Fault, NewTask};
+use super::called::{Called, StepFault};
 use super::document::{ApiCall, CallMethod, ITEMS_MAX, Retry, Step};
-use super::result::{ANSWER_BYTES_MAX, StepFault};
+use super::result::ANSWER_BYTES_MAX;
 use super::template::{TemplateError, is_too_deep};
 use grapevine_base::exchange::{CallApi, OwnAnswer};
 use grapevine_base::headers;
@@ -31,17 +32,6 @@ pub(super) struct Caller<'a> {
     /// On whose behalf.
     pub(super) task: &'a NewTask,
     pub(super) calls: &'a Semaphore,
-}
-
-/// How a call ended.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Called {
-    /// The answer's body, or why there is none worth having.
-    pub(super) output: Result<Value, StepFault>,
-    /// The last answer's status; `None` without an answer.
-    pub(super) status: Option<u16>,
-    /// Attempts made.
-    pub(super) attempts: u32,
 }
 
 /// How one attempt ended.
@@ -193,17 +183,6 @@ fn backoff(retry: Retry, attempts: u32) -> Duration {
         .0
         .saturating_mul(1 << attempts.saturating_sub(1).min(16));
     jittered(doubled)
-}
-
-impl Called {
-    /// Nothing was called.
-    pub(super) fn not_made(fault: StepFault) -> Self {
-        Self {
-            output: Err(fault),
-            status: None,
-            attempts: 0,
-        }
-    }
 }
 
 impl Tried {

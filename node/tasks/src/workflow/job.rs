@@ -7,12 +7,9 @@ use serde_json::Value;
 use super::super::admission::check_kind;
 use super::super::id::{Id, Kind};
 use super::super::service::Refused;
-use super::super::store::{Store, StoreError};
-use super::super::task::{NewTask, Task};
+use super::super::task::NewTask;
 use super::check::check;
 use super::document::Workflow;
-use super::view;
-use super::webhook::Delivery;
 
 /// The key of the service.
 pub const SERVICE: &str = "workflow:process";
@@ -45,6 +42,13 @@ pub(super) struct RunJob {
     pub(super) webhook: Option<String>,
 }
 
+/// The run whose end is to be told, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Delivery {
+    pub(super) run: Id,
+    pub(super) url: String,
+}
+
 /// The payload of a run's task.
 pub(crate) fn run_payload(
     workflow_id: Option<Id>,
@@ -66,14 +70,6 @@ pub(crate) fn is_delivery_of(task: &NewTask, run: &Id) -> bool {
     match serde_json::from_value(task.payload.clone()) {
         Ok(Job::Deliver(delivery)) => delivery.is_of(run, task.idempotency_key.as_deref()),
         _ => false,
-    }
-}
-
-/// Lets the end of a run be told, where its submitter wanted that.
-pub(super) async fn tell_end(task: &Task, end: &str, store: &dyn Store) -> Result<(), StoreError> {
-    match view::job(task).and_then(|job| job.webhook) {
-        Some(url) => Delivery::queue(task, &url, end, store).await,
-        None => Ok(()),
     }
 }
 

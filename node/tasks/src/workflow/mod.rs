@@ -9,6 +9,7 @@
 //! goes on at its first unfinished step, and a finished step is not called again.
 
 mod call;
+mod called;
 pub mod check;
 pub mod document;
 mod graph;

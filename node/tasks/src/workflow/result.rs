@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::store::{NOTE_BYTES_MAX, Note};
 use super::super::task::Timestamp;
-use super::call::Called;
+use super::called::{Called, StepFault};
 
 /// The longest answer of a call that is kept, in bytes: a note holds it with what is said of it.
 pub(super) const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX - 64 * 1_024;
@@ -36,15 +36,6 @@ pub(super) struct StepResult {
     pub(super) started_at: Timestamp,
     /// When it ended.
     pub(super) ended_at: Timestamp,
-}
-
-/// Why a step failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StepFault {
-    /// One word for programs.
-    pub(super) code: String,
-    /// The same for people.
-    pub(super) message: String,
 }
 
 /// Where a step stands.

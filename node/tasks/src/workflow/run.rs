@@ -13,14 +13,15 @@ use tokio::sync::Semaphore;
 use super::super::service::{Refused, Service, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Fault, NewTask, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
-use super::call::{Called, Caller, fault, no_list, not_made};
+use super::call::{Caller, fault, no_list, not_made};
+use super::called::Called;
 use super::check::{Checked, check};
 use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step};
-use super::job::{Job, RunJob, check_run, service_key, tell_end};
+use super::job::{Job, RunJob, check_run, service_key};
 use super::result::{NoteKey, StepResult, StepState};
 use super::template::{Scope, Templates};
 use super::view;
-use super::webhook::Webhooks;
+use super::webhook::{Webhooks, tell_end};
 
 /// What all outputs of a run may have together, in bytes of notes.
 const RUN_BYTES_MAX: usize = 64 * 1_024 * 1_024;

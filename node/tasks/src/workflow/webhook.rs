@@ -13,7 +13,6 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use reqwest::Url;
 use ring::hmac;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::admission::{check_kind, is_within};
@@ -22,7 +21,7 @@ use super::super::service::{Refused, TaskError, Work};
 use super::super::store::{Store, StoreError};
 use super::super::task::{Checked, Fault, NewTask, Priority, Task, Timestamp};
 use super::guard::{AddressRefused, Guard, LookUp};
-use super::job::{Job, service_key};
+use super::job::{Delivery, Job, service_key};
 use super::view;
 use grapevine_config::destinations::Destinations;
 use grapevine_config::signing::SigningKey;
@@ -63,11 +62,12 @@ struct Target {
     port: u16,
 }
 
-/// The run whose end is to be told, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Delivery {
-    run: Id,
-    url: String,
+/// Lets the end of a run be told, where its submitter wanted that.
+pub(super) async fn tell_end(task: &Task, end: &str, store: &dyn Store) -> Result<(), StoreError> {
+    match view::job(task).and_then(|job| job.webhook) {
+        Some(url) => Delivery::queue(task, &url, end, store).await,
+        None => Ok(()),
+    }
 }
 
 impl Webhooks {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::super::admin_port::{AdminPort, AskError, client, runtime};
 use super::super::records::{RequestEntry, RequestsPage};
-use grapevine_base::loopback;
+use grapevine_base::causes;
 use grapevine_base::page::MeshPage;
 
 /// How often the port is asked.
@@ -98,7 +98,7 @@ fn ask_on(port: &AdminPort, sender: &mpsc::Sender<News>) {
         Ok(ready) => ready,
         Err(error) => {
             // Nobody may be left to hear of it.
-            let _ = sender.try_send(News::Silence(loopback::causes(&error)));
+            let _ = sender.try_send(News::Silence(causes::joined(&error)));
             return;
         }
     };
@@ -126,7 +126,7 @@ async fn after_a_while(port: &AdminPort, client: &Client) -> News {
     tokio::time::sleep(INTERVAL).await;
     match ask(port, client).await {
         Ok(page) => News::Page(Box::new(page)),
-        Err(error) => News::Silence(loopback::causes(&error)),
+        Err(error) => News::Silence(causes::joined(&error)),
     }
 }
 

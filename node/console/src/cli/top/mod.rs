@@ -24,7 +24,7 @@ use self::feed::{Feed, News};
 use self::state::{Press, Top};
 use super::admin_port::{ADMIN, AdminPort};
 use super::{fail, paint};
-use grapevine_base::loopback;
+use grapevine_base::causes;
 use grapevine_config::Environment;
 
 /// The flag that names the admin port.
@@ -57,7 +57,7 @@ pub fn run(args: &TopArgs, environment: &Environment) -> ExitCode {
     // Asked once before the screen is taken, so that an error stands where errors stand.
     let first = match feed::first(&port) {
         Ok(first) => first,
-        Err(error) => return fail(&loopback::causes(&error)),
+        Err(error) => return fail(&causes::joined(&error)),
     };
     let mut top = Top::new(port.url(), paint::is_wanted(environment));
     top.take(News::Page(Box::new(first)), Instant::now());

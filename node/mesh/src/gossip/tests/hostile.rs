@@ -12,15 +12,15 @@ use grapevine_core::engine::Via;
 use grapevine_core::fact::{FactKey, Phase};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
 use grapevine_proto::gossip;
-use grapevine_proto::value_envelope::{Rumor, seal, signed_bytes};
-use grapevine_proto::value_position::{Position, positioned};
+use grapevine_proto::value::envelope::{Rumor, seal, signed_bytes};
+use grapevine_proto::value::position::{Position, positioned};
 use tokio::sync::Mutex;
 
 use super::super::codec::{LinkTransport, Pace};
 use super::super::counters::Rejection;
 use super::super::task::GOSSIP_INTERVAL;
 use super::net::{Node, Port, World, address, mesh, node};
-use crate::identity::Signer;
+use crate::signer::Signer;
 use crate::wire::Outgoing;
 
 const DRAINING: &str = r#"{"phase":"draining"}"#;

@@ -17,9 +17,10 @@ use tracing::{info, warn};
 use super::super::doorbell::Doorbell;
 use super::super::{FileRecord, StoreError};
 use super::link::{Expect, Link};
+use super::record::Entry;
 use super::record::{Record, Removed, is_removed, read};
 use super::subjects::Subjects;
-use super::view::{Clock, Entry, FileEntry, View};
+use super::view::{Clock, FileEntry, View};
 use crate::task::{State, Timestamp};
 
 /// How often the server says that it has nothing to say.

@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::watch;
 
 use super::super::StoreError;
-use super::super::open::OpenError;
+use super::super::open_error::OpenError;
 use super::subjects::Subjects;
 use super::url::{Target, User, problem};
 

@@ -45,7 +45,7 @@ use tokio::time::timeout;
 use self::follow::Shared;
 use self::link::Link;
 use self::url::Target;
-use super::open::OpenError;
+use super::open_error::OpenError;
 use super::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
     Swept, TaskQuery, Usage,

@@ -104,3 +104,9 @@ pub(super) fn place(id: &Id) -> Place {
 
 /// Where in the order of names something is.
 pub(super) type Place = std::sync::Arc<str>;
+
+/// A record and its place in the stream.
+pub(super) struct Entry {
+    pub(super) sequence: u64,
+    pub(super) record: Record,
+}

@@ -11,10 +11,10 @@ use super::super::transition::{self, AfterLoss};
 use super::super::{StoreError, Swept};
 use super::follow::Shared;
 use super::link::Put;
+use super::record::Entry;
 use super::record::{Record, Removed, read, write};
 use super::subjects::Subjects;
 use super::tasks::Verdict;
-use super::view::Entry;
 use crate::id::Id;
 use crate::task::{State, Timestamp};
 

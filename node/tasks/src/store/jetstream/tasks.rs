@@ -12,9 +12,9 @@ use super::super::{
 };
 use super::follow::Shared;
 use super::link::{Expect, Put};
+use super::record::Entry;
 use super::record::{INLINE_BYTES_MAX, Record, is_removed, read, write};
 use super::subjects::Subjects;
-use super::view::Entry;
 use crate::id::Id;
 use crate::task::{Progress, State, Task, Timestamp};
 

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use super::record::Place;
-use super::view::Entry;
+use super::record::{Entry, Place};
 use crate::task::{Priority, Timestamp};
 
 /// Of one account: the highest priority first, then the oldest.

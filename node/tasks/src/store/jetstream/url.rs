@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use async_nats::ServerAddr;
 
-use crate::store::open::OpenError;
+use crate::store::open_error::OpenError;
 use grapevine_config::secret::{REDACTED, Secret};
 
 /// Copies of each message that a JetStream cluster keeps at most.

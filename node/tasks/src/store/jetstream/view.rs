@@ -11,19 +11,13 @@ use std::time::{Duration, Instant};
 use grapevine_core::ids::RegionName;
 
 use super::super::{Counts, FileRecord, LeaseAsk, TaskQuery, Usage, is_permitted};
-use super::record::{Place, Record, place};
+use super::record::{Entry, Place, Record, place};
 use super::turns::{Order, Turns, order};
 use crate::id::Id;
 use crate::task::{ServiceKeyText, State, Timestamp};
 
 /// Tasks and files that one store holds at most, about 1 KiB of memory each in every node.
 pub(super) const RECORDS_MAX: usize = 500_000;
-
-/// A record and its place in the stream.
-pub(super) struct Entry {
-    pub(super) sequence: u64,
-    pub(super) record: Record,
-}
 
 /// A file's record, and when it was complete by the store's clock.
 #[derive(Clone)]

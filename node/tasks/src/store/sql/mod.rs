@@ -10,6 +10,7 @@
 //! alone (the record is completed twice). Its set-up of SQLite says `synchronous = OFF`. Its leases are a
 //! worker's, not a task's, so a task that hangs in a live worker is never taken back.
 
+mod database_file;
 mod files;
 mod link;
 mod notes;
@@ -33,7 +34,7 @@ use grapevine_core::ids::ServiceKey;
 
 use self::link::{Link, Step};
 use super::doorbell::Doorbell;
-use super::open::OpenError;
+use super::open_error::OpenError;
 use super::{
     Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PAGE_MAX, Store, StoreError,
     Swept, TaskQuery, Usage, limits,

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::doorbell::Doorbell;
-use super::super::open::OpenError;
+use super::super::open_error::OpenError;
 use super::super::{PATIENCE, StoreError};
 use super::link::{Link, Step, Trouble};
 use super::schema;

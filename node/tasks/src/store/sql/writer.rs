@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::StoreError;
+use super::database_file::{DatabaseFile, Identity};
 use super::link::{Link, Step, Trouble};
-use super::sqlite::{Identity, Place};
 
 /// Jobs that wait at most; more wait for room, as long as their askers do.
 const JOBS_MAX: usize = 1_024;
@@ -25,7 +25,7 @@ pub(super) struct Writer {
 }
 
 struct Pen {
-    place: Arc<Place>,
+    place: Arc<DatabaseFile>,
     link: Option<(Link, Identity)>,
 }
 
@@ -35,7 +35,7 @@ trait Job: Send {
     fn is_wanted(&self) -> bool;
 
     /// Does it, and remembers what came out; whether that is to be kept.
-    fn run<'c>(&'c mut self, link: &'c mut Link, place: &'c Place) -> Step<'c, bool>;
+    fn run<'c>(&'c mut self, link: &'c mut Link, place: &'c DatabaseFile) -> Step<'c, bool>;
 
     /// Tells the asker, after the commit.
     fn tell(self: Box<Self>, committed: Result<(), StoreError>);
@@ -49,7 +49,7 @@ struct Asked<T, F> {
 
 impl Writer {
     /// Starts writing at `place`; `first` is a connection that is there already.
-    pub(super) fn start(place: Arc<Place>, first: Option<(Link, Identity)>) -> Self {
+    pub(super) fn start(place: Arc<DatabaseFile>, first: Option<(Link, Identity)>) -> Self {
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
         let pen = Pen { place, link: first };
         tokio::spawn(pen.write_all(waiting));
@@ -85,7 +85,7 @@ where
         !self.asker.is_closed()
     }
 
-    fn run<'c>(&'c mut self, link: &'c mut Link, place: &'c Place) -> Step<'c, bool> {
+    fn run<'c>(&'c mut self, link: &'c mut Link, place: &'c DatabaseFile) -> Step<'c, bool> {
         Box::pin(async move {
             let Some(work) = self.work.take() else {
                 return Ok(false);
@@ -144,7 +144,7 @@ impl Pen {
 
 async fn write_together(
     link: &mut Link,
-    place: &Place,
+    place: &DatabaseFile,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), Trouble> {
     link.command("BEGIN IMMEDIATE").await?;

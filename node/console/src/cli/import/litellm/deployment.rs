@@ -9,6 +9,7 @@ use super::super::finding::Kind;
 use super::super::section::{At, Section};
 use super::endpoint::Endpoint;
 use super::known::Part;
+use super::params::Params;
 use super::providers::{Base, Found, Provider, find};
 use super::reading::Reading;
 use super::settings::{FIRST_BYTE_MAX, Settings, WAIT_MAX};
@@ -42,19 +43,6 @@ pub(super) struct Deployment {
     pub(super) line: usize,
     /// The key in the file.
     pub(super) key: String,
-}
-
-/// The values of a deployment, with those of the credentials that it names behind them.
-pub(super) struct Params<'a> {
-    own: Section<'a>,
-    named: Option<Section<'a>>,
-}
-
-impl<'a> Params<'a> {
-    pub(super) fn take(&mut self, key: &str) -> Option<At<'a>> {
-        let named = self.named.as_mut().and_then(|named| named.take(key));
-        self.own.take(key).or(named)
-    }
 }
 
 impl Reading {

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::super::finding::Kind;
 use super::super::section::At;
-use super::deployment::Params;
+use super::params::Params;
 use super::providers::{Base, Provider};
 use super::reading::{Reading, named_variable};
 use grapevine_config::address::BaseUrl;

@@ -12,6 +12,7 @@ mod endpoint;
 mod file;
 mod groups;
 mod known;
+mod params;
 mod providers;
 mod reading;
 mod settings;

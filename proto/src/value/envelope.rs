@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::value::VALUE_BYTES_MAX;
-use crate::value_position::POSITION_BYTES_MAX;
+use crate::value::position::POSITION_BYTES_MAX;
 
 /// The longest envelope in bytes without its payload: field names, two numbers, the signature.
 pub const SEAL_BYTES_MAX: usize = 192;

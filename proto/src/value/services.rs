@@ -7,8 +7,8 @@ use grapevine_core::ids::{ServiceKey, StoreName};
 use grapevine_core::mode::SERVICES_MAX;
 use serde::{Deserialize, Serialize};
 
+use crate::value::figure::Figure;
 use crate::value::{ValueError, json};
-use crate::value_figure::Figure;
 
 /// At most [`SERVICES_MAX`] of each are written and read; what is beyond them is left out.
 #[derive(Default, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use grapevine_core::ids::RegionName;
 use grapevine_core::place::Place;
 
 use super::*;
-use crate::value_figure::SPAN_MAX;
+use crate::value::figure::SPAN_MAX;
 
 fn upstream(name: &str) -> UpstreamName {
     UpstreamName::new(name).expect("a valid name")

@@ -1,0 +1,93 @@
+//! What the server's end of a call sends, beside answers: refusals, failures, and how long it tries.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_base::exchange::Failure;
+use grapevine_core::admission::Refused;
+use grapevine_core::fact::Phase;
+use grapevine_core::ids::UpstreamName;
+use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_proto::frame::{NoAnswer, ResponseStart, WireLoad, reset};
+use quinn::{SendStream, VarInt};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::hub::Hub;
+use super::link::Link;
+use super::loads::own_load;
+use super::streams::CallStream;
+
+/// How long a failure may take to be taken.
+const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a caller may take nothing of an answer.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// How long a draining node waits for a peer to acknowledge the end of an answer.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Tells why there is no answer.
+pub(super) async fn refuse<L>(
+    hub: &Hub<L>,
+    link: &Link,
+    stream: &mut CallStream,
+    upstream: Option<&UpstreamName>,
+    refused: Refused,
+) {
+    if refused.refusal == Refusal::Residency {
+        hub.rules.refused(link, &refused.detail);
+    }
+    debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
+    let failure = Failure::new(Outcome::Refused(refused.refusal), refused.detail);
+    send_failure(hub, stream, upstream, &failure).await;
+}
+
+/// Sends the frame of a failure with the upstream's load, and ends the stream.
+pub(super) async fn send_failure<L>(
+    hub: &Hub<L>,
+    stream: &mut CallStream,
+    upstream: Option<&UpstreamName>,
+    failure: &Failure,
+) {
+    let none = NoAnswer {
+        outcome: failure.outcome,
+        load: upstream.and_then(|upstream| wire_load(hub, upstream)),
+        detail: &failure.detail,
+    };
+    // The request's rest, where there is one, is not wanted any more.
+    let _ = stream.recv.stop(VarInt::from_u32(reset::REFUSED));
+    let Ok(frame) = ResponseStart::None(none).encode() else {
+        return;
+    };
+    let sent = timeout(FAILURE_TIMEOUT, stream.send.write_chunk(frame.into())).await;
+    if matches!(sent, Ok(Ok(()))) && stream.send.finish().is_ok() {
+        stream.complete();
+    }
+}
+
+pub(super) fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<WireLoad> {
+    let load = own_load(&hub.desk.view(), upstream)?;
+    Some(WireLoad {
+        in_flight: load.in_flight,
+        ttft: load.ttft,
+    })
+}
+
+/// On a node that is about to close its connections, waits until the peer has the whole answer: what
+/// is only queued is lost with the connection. The link counts the call until then.
+pub(super) async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
+    if stream.is_complete() && hub.desk.view().phase == Phase::Draining {
+        // A peer that does not acknowledge in time has gone, or is too slow to be waited for.
+        let _ = timeout(DELIVERY_TIMEOUT, stream.send.stopped()).await;
+    }
+}
+
+/// Sends `parts`. A caller that takes nothing for too long has gone, and must not hold the upstream's
+/// place.
+pub(super) async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
+    match timeout(STALL_MAX, send.write_all_chunks(parts)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Outcome::Cancelled),
+    }
+}

@@ -1,0 +1,52 @@
+//! This node's rules for what peers ask of it.
+
+use arc_swap::ArcSwap;
+use grapevine_core::forwarding::Forwarding;
+use grapevine_core::residency::Residency;
+use grapevine_observe::metrics::Metrics;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::complaints::Complaints;
+use super::link::Link;
+
+/// This node's own rules for the requests that it serves to peers: it asks them whatever the peer has asked.
+#[derive(Clone, Debug, Default)]
+pub struct ServingRules {
+    /// Which requests may be answered in this node's region.
+    pub residency: Residency,
+    /// What may be asked of upstreams.
+    pub forwarding: Forwarding,
+}
+
+/// The rules in force, and what is told of refused requests.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) serving: ArcSwap<ServingRules>,
+    metrics: Metrics,
+    complaints: Complaints,
+}
+
+impl Rules {
+    pub(super) fn new(rules: ServingRules, metrics: Metrics) -> Self {
+        Self {
+            serving: ArcSwap::from_pointee(rules),
+            metrics,
+            complaints: Complaints::default(),
+        }
+    }
+
+    /// A request of the peer at the end of `link` may not be answered here. Its own rules should have
+    /// told it so: an operator should compare the two.
+    pub(super) fn refused(&self, link: &Link, detail: &str) {
+        self.metrics.residency_refused_to_peer();
+        let address = link.connection.remote_address().ip();
+        if self.complaints.may(address, Instant::now()) {
+            warn!(
+                peer.name = %link.peer,
+                detail,
+                "a peer's request may not be answered here; compare the residency rules of both nodes"
+            );
+        }
+    }
+}

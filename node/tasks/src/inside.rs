@@ -1,0 +1,39 @@
+//! What peers may ask of the inside of this node.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use grapevine_base::exchange::ServeInside;
+use grapevine_core::ids::NodeName;
+use http::StatusCode;
+
+use super::id::Id;
+use super::nudge::{NUDGE_PATH, Nudges};
+use super::owner::Owner;
+
+/// What peers may ask of the inside of this node: to look at tasks that run here and, where the store is the
+/// node's own, everything about what it keeps.
+pub struct InsideHandler {
+    /// Attempts that run here.
+    pub nudges: Nudges,
+    /// Answers for the own store; `None` where nodes share an engine.
+    pub owner: Option<Owner>,
+}
+
+#[async_trait]
+impl ServeInside for InsideHandler {
+    async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes) {
+        if let Some(id) = path.strip_prefix(NUDGE_PATH) {
+            // Of a task with an owner nobody else knows that it is to be looked at.
+            let id = id.parse::<Id>().ok();
+            let id = id.filter(|id| id.owner().is_none_or(|owner| owner == *peer));
+            if let Some(id) = id {
+                self.nudges.wake(&id);
+            }
+            return (StatusCode::NO_CONTENT, Bytes::new());
+        }
+        match &self.owner {
+            Some(owner) => owner.serve(peer, path, body).await,
+            None => (StatusCode::NOT_FOUND, Bytes::new()),
+        }
+    }
+}
