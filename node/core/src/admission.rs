@@ -169,7 +169,7 @@ impl Underway {
     /// It is under way already, or there is no place for one more of this peer.
     pub fn enter(&mut self, peer: &NodeName, key: UnderwayKey) -> Result<(), Refused> {
         if self.requests.contains(&key) {
-            let detail = "request is under way already";
+            let detail = "request is in flight already";
             return Err(Refused::new(Refusal::Duplicate, detail));
         }
         let held = Held {
@@ -179,7 +179,7 @@ impl Underway {
         };
         held.admit(1).map_err(|over| {
             let detail = match over {
-                Over::Whole => "too many requests of peers are under way",
+                Over::Whole => "too many requests of peers are in flight",
                 Over::Share => "requests of this peer have their share of the places for peers",
             };
             Refused::new(Refusal::Full, detail)

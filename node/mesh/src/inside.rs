@@ -148,7 +148,7 @@ impl Insider {
         deadline: Instant,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let full = || {
-            let detail = format!("too many calls to {} are under way", link.peer);
+            let detail = format!("too many calls to {} are in flight", link.peer);
             Failure::new(Outcome::Refused(Refusal::Full), detail)
         };
         let counted = link
@@ -277,7 +277,7 @@ pub(super) async fn serve<L>(
     counted: InFlightGuard,
 ) {
     let Some(_served) = link.inside.served.enter_below(INSIDE_CALLS_MAX) else {
-        let refusal = Refused::new(Refusal::Full, "too many calls are under way");
+        let refusal = Refused::new(Refusal::Full, "too many calls are in flight");
         return refuse(hub, link, stream, None, refusal).await;
     };
     drop(counted);

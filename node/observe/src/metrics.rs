@@ -338,7 +338,7 @@ impl Inner {
         );
         families.register(
             "upstream_in_flight",
-            "Requests thought to be under way at an upstream",
+            "Requests in flight at an upstream, as far as this node knows",
             self.upstream_in_flight.clone(),
         );
         families.register_seconds(
@@ -363,7 +363,7 @@ impl Inner {
         );
         families.register(
             "peer_residency_differs",
-            "Whether a peer goes by other residency rules than this node: 1 or 0",
+            "Whether a peer applies other residency rules than this node: 1 or 0",
             self.peer_residency_differs.clone(),
         );
     }

@@ -82,7 +82,7 @@ fn log(notice: &Notice) {
         } => {
             warn!(
                 upstream.name = %upstream, told, all,
-                "upstream has more models than the mesh can be told; list those that peers need under its models"
+                "upstream has more models than are published to the mesh; list those that peers need under its models"
             );
         }
         Notice::RulesDiffer { peer } => {
@@ -105,8 +105,8 @@ fn log(notice: &Notice) {
             warn!(
                 former = former.0,
                 now = now.0,
-                "this node's former life began later than this one: the wall clock went back; \
-                 everything is told anew above it; check the clock (NTP) of this host"
+                "an earlier incarnation of this node began later than this one: the wall clock went back; \
+                 all values are published again above it; check the clock (NTP) of this host"
             );
         }
     }

@@ -95,7 +95,7 @@ impl TaskMetrics {
         families.register(
             "tasks",
             "Tasks in this node's store, by service, state and store, as of the last sweep. Nodes that share a \
-             store all tell of the same tasks: sum over what is max by (store, service, state), and over \
+             store all report the same tasks: sum over what is max by (store, service, state), and over \
              nodes only where store is own",
             inner.tasks.clone(),
         );
@@ -112,7 +112,7 @@ impl TaskMetrics {
         families.register(
             "tasks_unserved",
             "Tasks that wait at this node while no live node serves them, by service and store. Nodes that share \
-             a store all tell of the same tasks: sum over nodes only where store is own",
+             a store all report the same tasks: sum over nodes only where store is own",
             inner.unserved.clone(),
         );
         families.register(

@@ -118,7 +118,7 @@ impl App {
         }
         tokio::select! {
             () = self.end() => {}
-            () = ended() => warn!("told to end a second time: requests under way are broken off"),
+            () = ended() => warn!("second signal to stop: requests in flight are broken off"),
         }
         broken.map_or(Ok(()), |task| Err(RunError::TaskEnded(task)))
     }
@@ -177,7 +177,7 @@ impl App {
         };
         let (_, (), hops) = tokio::join!(clients_end, background_ends, hops_end);
         if hops.is_err() {
-            warn!("requests of peers are still under way at the limit and are broken off");
+            warn!("requests of peers are still in flight at the limit and are broken off");
         }
         if let Some(mesh) = self.mesh {
             drop(mesh.gossip);

@@ -228,7 +228,7 @@ impl Attempt {
                     .store
                     .renew(&self.taken.lease, self.policy.lease, Some(progress));
             if let Err(error) = renewed.await {
-                warn!(task.id = %self.taken.lease.id, %error, "the progress of a task is not told");
+                warn!(task.id = %self.taken.lease.id, %error, "progress of a task could not be reported");
             }
         }
     }
@@ -248,7 +248,7 @@ impl Attempt {
             };
             let is_over = Instant::now() >= held_until + FINISH_PATIENCE;
             if !error.passes() || is_over || *self.stage.borrow() == Stage::Ending {
-                warn!(task.id = %lease.id, %error, "the end of an attempt is not told: it will run again");
+                warn!(task.id = %lease.id, %error, "end of an attempt could not be reported: it will run again");
                 return;
             }
             sleep(jittered(pause)).await;

@@ -189,7 +189,7 @@ impl Checker<'_> {
             self.problem(
                 key,
                 problem,
-                "name the hosts that may be told, or \"*\" for all",
+                "name the hosts that webhooks may be sent to, or \"*\" for all",
             );
         }
         Some(WebhooksConfig {

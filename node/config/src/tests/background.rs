@@ -121,7 +121,7 @@ fn webhooks_need_a_secret_and_hosts() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
         told[0].ends_with(
-            "tasks.webhooks.hosts: must name from 1 to 64 hosts; name the hosts that may be told, or \"*\" for all"
+            "tasks.webhooks.hosts: must name from 1 to 64 hosts; name the hosts that webhooks may be sent to, or \"*\" for all"
         ),
         "{told:?}"
     );

@@ -221,7 +221,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         sleep(FIRST_REQUEST.min(limit)).await;
         self.table.drain(self.index);
         if timeout(limit, self.present.closed()).await.is_err() {
-            tracing::warn!(?limit, "requests under way did not finish in time");
+            tracing::warn!(?limit, "requests in flight did not finish in time");
         }
     }
 

@@ -181,7 +181,7 @@ impl Problem {
     }
 
     pub(super) fn node_full() -> Self {
-        let message = "this node is at its limit of requests under way";
+        let message = "this node is at its limit of requests in flight";
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 

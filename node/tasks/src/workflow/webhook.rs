@@ -195,7 +195,7 @@ impl Delivery {
             true => Ok(()),
             false => Err(Refused::new(
                 "invalid_payload",
-                "the run did not ask for this to be told there",
+                "the run did not ask for a delivery there",
             )),
         }
     }

@@ -106,7 +106,7 @@ impl Reading {
                     continue;
                 };
                 if let Some(other) = shared.insert(key, at) {
-                    let problem = format!("gives way to router_settings.{key}");
+                    let problem = format!("has lower priority than router_settings.{key}");
                     self.findings
                         .add(Kind::Note, &other, problem, "nothing to do");
                 }

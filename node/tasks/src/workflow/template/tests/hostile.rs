@@ -123,7 +123,10 @@ fn peak() -> usize {
 fn alone(test: &str) {
     let program = std::env::current_exe().expect("this program");
     let script = "ulimit -v 2097152; exec \"$0\" \"$@\"";
-    let name = format!("tasks::workflow::template::tests::hostile::{test}");
+    let (_, module) = module_path!()
+        .split_once("::")
+        .expect("below the crate's root");
+    let name = format!("{module}::{test}");
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(program).env(INSIDE, "1");
     let output = command.args(["--exact", &name, "--nocapture"]).output();
