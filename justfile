@@ -35,5 +35,5 @@ demo *arguments:
 
 # The API documentation and the manual
 docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
     tests/.env/deploy/bin/mdbook build deploy/guide

@@ -9,7 +9,7 @@
 //! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
 //! can be repeated), [`mutation`] (inputs changed by it), [`memory`], [`hold`] (many streams while their owner dies), and [`quiet`] (tests that measure run alone).
 //! [`conformance`] is what every engine of the task store has to do; [`postgres`] and [`nats`] are
-//! real servers; [`collector`] and [`prometheus`] are those of traces and metrics. [`reference`] writes a page of the
+//! real servers; [`collector`] and [`prometheus`] are those of traces and metrics. [`mod@reference`] writes a page of the
 //! manual.
 //!
 //! The harness knows nodes by their program, ports, config and admin pages only. Its functions panic

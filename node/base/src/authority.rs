@@ -1,7 +1,7 @@
 //! The mesh CA: makes itself, and issues certificates to nodes.
 //!
-//! The CA's key is ECDSA P-256, which every TLS tool can check; nodes' keys are Ed25519 (see
-//! [`super::identity`]). Its certificate holds the mesh's name, so that issuing needs no other source.
+//! The CA's key is ECDSA P-256, which every TLS tool can check; nodes' keys are Ed25519, since
+//! gossiped values are signed with them. Its certificate holds the mesh's name, so that issuing needs no other source.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@
 //! Every stage reports into one list and goes on with what it understood, so that an operator sees all
 //! problems of a file at once. Precedence: flag, environment, file, default.
 //!
-//! Reading order: [`file`] (as written), [`checked`] (as checked), [`load`], [`watch`].
+//! Reading order: [`mod@file`] (as written), [`checked`] (as checked), [`load`], [`watch`].
 
 pub mod address;
 mod check;

@@ -22,14 +22,21 @@ pub struct NodeArgs {
     /// The region it serves [node.region]
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
-    /// The public address of the API [listen]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        help = "The public address of the API [listen]"
+    )]
     listen: Option<String>,
     /// The operator's address [admin.listen]
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<String>,
-    /// Add an upstream, or move the one of that name to another URL [upstreams]
-    #[arg(long, value_name = "NAME=URL", value_parser = parse_upstream)]
+    #[arg(
+        long,
+        value_name = "NAME=URL",
+        value_parser = parse_upstream,
+        help = "Add an upstream, or move the one of that name to another URL [upstreams]"
+    )]
     upstream: Vec<(String, String)>,
     /// A node to ask for the rest of the mesh [mesh.seeds]
     #[arg(long, value_name = "HOST:PORT")]
@@ -58,9 +65,13 @@ pub struct NodeArgs {
     /// The form of a log line: text or json [log.format]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
-    /// What the node does, as in the variable WORKER_MODE: '!' requests, '*' all background services,
-    /// '-' neither, or keys of services [worker_mode]
-    #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "MODE",
+        allow_hyphen_values = true,
+        help = "What the node does, as in the variable WORKER_MODE: '!' requests, '*' all background services, \
+                '-' neither, or keys of services [worker_mode]"
+    )]
     worker_mode: Option<String>,
 }
 

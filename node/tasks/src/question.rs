@@ -20,7 +20,7 @@ pub(super) const PUT_PATH: &str = "/tasks/put";
 /// Where a piece of a file is got: `/FILE/NUMBER` follows, and the body says for whom.
 pub(super) const PIECE_PATH: &str = "/tasks/piece";
 
-/// The status of an answer that is a [`StoreError`].
+/// The status of an answer that is a [`StoreError`](super::store::StoreError).
 pub(super) const ERROR_STATUS: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
 /// Bytes of records and notes in one message, before they are written as text: half of what a message

@@ -1,7 +1,7 @@
 //! The state machine: events in, effects and views out.
 //!
 //! One engine holds what one node knows: its own upstreams ([`local`]) and its peers ([`peer`]).
-//! Every change of its own that is worth telling becomes an effect ([`publish`]); every change that
+//! Every change of its own that others must know becomes an effect ([`Effect::Publish`]); every change that
 //! matters to routing makes a new [`View`] due ([`picture`]).
 //!
 //! Invariant: what a node says of its own upstreams comes from its own attempts and probes alone; what

@@ -5,7 +5,7 @@
 //! (`docs/my-website/docs/proxy/`: configs, config_settings, reliability and load_balancing).
 //!
 //! Reading order: [`deployment`] and [`endpoint`] (one entry), [`settings`] (all of them), [`groups`] (who serves which name when),
-//! [`file`] (the text).
+//! [`mod@file`] (the text).
 
 mod deployment;
 mod endpoint;
