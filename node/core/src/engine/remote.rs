@@ -100,6 +100,8 @@ impl Remote {
             );
         if returns {
             self.returned_at = Some(now);
+            // What it refused while it was ejected says nothing of it now.
+            self.hot_until = None;
         }
         if !fact.standing.is_alike(self.fact.standing) {
             self.stands_since = now;

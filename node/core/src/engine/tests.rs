@@ -737,6 +737,29 @@ fn refusal_makes_a_peer_hot_for_a_second() {
 }
 
 #[test]
+fn refusal_of_an_ejected_upstream_is_forgotten_when_it_recovers() {
+    let mut bench = Bench::new();
+    bench.meet("jpn", NEAR, TTFT);
+    let report = AttemptReport {
+        peer: Some(node("jpn")),
+        upstream: upstream("primary"),
+        model: None,
+        outcome: Outcome::Refused(Refusal::Ejected),
+        first_byte: None,
+    };
+    bench.tell(Event::AttemptEnded(report));
+    let ejected = Standing::Ejected {
+        reason: Reason::ErrorRate,
+    };
+    for (version, standing) in [(4, ejected), (5, Standing::Ready)] {
+        let fact = Fact::Upstream(upstream_fact(standing, TTFT));
+        bench.hear("jpn", version, fact);
+    }
+    let choices = bench.plan().expect("a plan").choices;
+    assert!(!choices[0].candidate.upstream.is_hot(bench.now));
+}
+
+#[test]
 fn unprobed_upstream_gets_one_request_as_its_trial() {
     let mut bench = Bench::new();
     bench.tell(Event::Configured(vec![spec(Probe::Off)]));
