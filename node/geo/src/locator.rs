@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_config::watch::Watch;
 use tracing::{error, info};
 
 use super::{Database, GeoError, Location};
-use grapevine_config::watch::Watch;
 
 /// Answers where addresses are. Shared by everything that asks.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use grapevine_base::causes;
 use grapevine_core::engine::{Event, Probe, ProbeReport};
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
@@ -73,7 +74,7 @@ async fn probe(client: &Client, target: &Target, order: ProbeOrder) -> ProbeRepo
     let (outcome, models) = match answer {
         Ok((outcome, models)) => (outcome, models),
         Err(error) => {
-            debug!(upstream.name = %order.upstream, error = %causes(&error), "probe failed");
+            debug!(upstream.name = %order.upstream, error = %described(&error), "probe failed");
             (failure(&error), None)
         }
     };
@@ -87,18 +88,14 @@ async fn probe(client: &Client, target: &Target, order: ProbeOrder) -> ProbeRepo
 }
 
 /// The error and its causes without the address, which the upstream's name stands for.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "timed out".to_owned()
-    } else {
-        "failed".to_owned()
+fn described(error: &reqwest::Error) -> String {
+    let what = match error.is_timeout() {
+        true => "timed out",
+        false => "failed",
     };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    let causes = causes::each(error).skip(1).map(ToString::to_string);
+    let texts: Vec<String> = std::iter::once(what.to_owned()).chain(causes).collect();
+    texts.join(": ")
 }
 
 type Probed = Result<(Outcome, Option<Vec<ModelName>>), reqwest::Error>;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use grapevine_base::exchange::CallLocal;
 use quinn::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -12,7 +13,6 @@ use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::hub::Hub;
 use super::link::PEERS_MAX;
 use super::session::{EstablishError, complain, establish};
-use grapevine_base::exchange::CallLocal;
 
 /// Connections at most, those not yet greeted included.
 const CONNECTIONS_MAX: usize = 2 * PEERS_MAX;

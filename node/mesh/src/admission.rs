@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{Call, Caller};
+use grapevine_base::{asked, headers};
 use grapevine_core::admission::{self, Owner, Refused};
 use grapevine_core::forwarding::{Forwarding, Scope};
 use grapevine_core::limit::InFlightGuard;
@@ -19,8 +21,6 @@ use super::hub::Hub;
 use super::link::Link;
 use super::loads::own_fact;
 use super::underway::UnderwayGuard;
-use grapevine_base::exchange::{Call, Caller};
-use grapevine_base::{asked, headers};
 
 /// What a call holds until its answer has been relayed.
 pub(super) struct Admission {

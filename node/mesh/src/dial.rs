@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::entropy;
+use grapevine_base::exchange::CallLocal;
 use grapevine_core::ids::NodeName;
 use quinn::VarInt;
 use tokio::sync::{mpsc, watch};
@@ -22,8 +24,6 @@ use super::hub::Hub;
 use super::members::Members;
 use super::session::{self, EstablishError};
 use super::warm;
-use grapevine_base::entropy;
-use grapevine_base::exchange::CallLocal;
 
 /// The first wait after a failed dial; it doubles with each.
 const BACK_OFF_MIN: Duration = Duration::from_millis(300);

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+use grapevine_base::headers;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::link::{CALLS_MAX, lost_in_silence};
@@ -24,8 +26,6 @@ use super::link::Link;
 use super::links::Links;
 use super::silence::Silence;
 use super::streams::{self, CallStream, ReceiveError};
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
-use grapevine_base::headers;
 
 /// Forwards calls. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_base::bodies::{BodyBudget, BodyBuffer, BodySender};
+use grapevine_base::exchange::{CallInside, Failure, InsideCall};
 use grapevine_core::admission::Refused;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
@@ -36,8 +38,6 @@ use super::members::Members;
 use super::receive::receive_body;
 use super::respond::{delivered, refuse, write};
 use super::streams::{self, CallStream, ReceiveError};
-use grapevine_base::bodies::{BodyBudget, BodyBuffer, BodySender};
-use grapevine_base::exchange::{CallInside, Failure, InsideCall};
 
 /// The longest that a call is served, whatever its caller says.
 const SERVE_TIMEOUT_MAX: Duration = Duration::from_secs(60);

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use grapevine_base::exchange::CallLocal;
 use grapevine_core::Instant;
 use grapevine_core::allowance::Allowance;
 use grapevine_proto::frame::{TAG_GOSSIP, TAG_RUMOR};
@@ -18,7 +19,6 @@ use super::hub::Hub;
 use super::link::Link;
 use super::streams;
 use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX, Sender};
-use grapevine_base::exchange::CallLocal;
 
 /// How long a message on a stream of its own may take to come in.
 const MESSAGE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_base::entropy;
 use grapevine_core::ids::NodeName;
 use grapevine_core::links;
 use tokio::sync::watch;
@@ -12,7 +13,6 @@ use super::links::Links;
 use super::members::Members;
 use super::pending::PendingGossip;
 use super::wire::{GOSSIP_BYTES_MAX, Outgoing, RUMOR_BYTES_MAX};
-use grapevine_base::entropy;
 
 /// What gossip sends with. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Takes the body of a peer's request in: as it comes, and not as it is announced.
 
 use bytes::Bytes;
+use grapevine_base::bodies::BodySender;
 use grapevine_core::admission::Refused;
 use grapevine_core::outcome::Refusal;
 use grapevine_core::share::Over;
@@ -9,7 +10,6 @@ use tokio::time::Instant;
 use super::hub::Hub;
 use super::link::Link;
 use super::streams::{self, CallStream, ReceiveError};
-use grapevine_base::bodies::BodySender;
 
 /// Reads the whole body: nothing is called before it is there.
 ///

@@ -9,6 +9,10 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use grapevine_base::bodies::BodySender;
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_base::headers;
+use grapevine_base::overdue::Overdue;
 use grapevine_core::admission::Refused;
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::UpstreamName;
@@ -31,10 +35,6 @@ use super::link::Link;
 use super::receive::{no_room, receive_body};
 use super::respond::{delivered, refuse, send_failure, wire_load, write};
 use super::streams::{self, CallStream, ReceiveError};
-use grapevine_base::bodies::BodySender;
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
-use grapevine_base::headers;
-use grapevine_base::overdue::Overdue;
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

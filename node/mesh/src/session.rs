@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::CallLocal;
 use grapevine_core::engine::Event;
 use grapevine_core::link::{self, Hearing, Watch};
 use grapevine_proto::frame::{Datagram, Ping, Pong, close};
@@ -23,7 +24,6 @@ use super::loads::own_loads;
 use super::messages::{self, Intake};
 use super::outbox;
 use super::serve;
-use grapevine_base::exchange::CallLocal;
 
 /// How long a superfluous connection stays: until the peer has surely chosen the other one.
 const RETIRE_AFTER: Duration = Duration::from_secs(1);

@@ -10,8 +10,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::{CallInside, CallLocal, ServeInside};
+use grapevine_base::vital::Vital;
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{Generation, NodeName};
+use grapevine_observe::metrics::Metrics;
 use grapevine_proto::frame::{Greeting, VERSION};
 use quinn::Endpoint;
 use tokio::sync::{mpsc, watch};
@@ -34,11 +39,6 @@ use super::rules::{Rules, ServingRules};
 use super::signer::Signer;
 use super::underway::Underway;
 use super::wire::Incoming;
-use grapevine_base::bodies::BodyBudget;
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::{CallInside, CallLocal, ServeInside};
-use grapevine_base::vital::Vital;
-use grapevine_observe::metrics::Metrics;
 
 pub use error::StartError;
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use grapevine_base::families::Families;
 use grapevine_core::ids::NodeName;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,7 +11,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 
 use super::labels::{KindLabels, PeerLabels};
-use grapevine_base::families::Families;
 
 /// What a scrape reads beside the view.
 #[derive(Clone, Debug, Default)]

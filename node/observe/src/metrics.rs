@@ -11,6 +11,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::families::{Families, Form};
+use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use prometheus_client::metrics::counter::Counter;
@@ -29,9 +32,6 @@ use super::notices;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
 use super::usage::{MODELS_MAX, Usage};
-use grapevine_base::bodies::BodyBudget;
-use grapevine_base::families::{Families, Form};
-use grapevine_base::listener::metrics::ConnectionMetrics;
 
 /// How records call a refusal by residency.
 pub const RESIDENCY: &str = "residency";

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::RequestId;
 use grapevine_core::engine::Event;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::Outcome;
@@ -23,8 +25,6 @@ use tokio::sync::mpsc;
 
 use super::excerpt::Excerpt;
 use super::trace::Trace;
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::RequestId;
 
 /// How long a success waits in its thread's buffer.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(20);

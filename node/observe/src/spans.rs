@@ -14,6 +14,7 @@
 
 use std::time::Duration;
 
+use grapevine_base::exchange::RequestId;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use http::Method;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -26,7 +27,6 @@ use super::excerpt::Excerpt;
 use super::gen_ai;
 use super::record::{AttemptRecord, RequestRecord};
 use super::trace::{SpanId, Trace};
-use grapevine_base::exchange::RequestId;
 
 /// The flags of a span whose trace is sampled.
 const SAMPLED: u32 = 1;

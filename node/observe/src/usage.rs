@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use grapevine_base::families::Families;
 use grapevine_core::ids::ModelName;
 use grapevine_core::view::View;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,7 +19,6 @@ use prometheus_client::registry::Unit;
 
 use super::gen_ai;
 use super::record::{AttemptRecord, RequestRecord};
-use grapevine_base::families::Families;
 
 /// Models with labels of their own.
 pub(super) const MODELS_MAX: usize = 64;

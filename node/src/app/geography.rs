@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use grapevine_config::Config;
+use grapevine_config::address::Network;
+use grapevine_config::watch::LOOK_INTERVAL;
+use grapevine_console::admin::{Explain, ExplainQuery};
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::Origin;
+use grapevine_geo::{Location, Locator, client};
+use grapevine_http::dns;
+use grapevine_http::ingress::{Explainer, Locate, Supposed, Whereabouts};
 use http::HeaderMap;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::StartError;
-use grapevine_config::Config;
-use grapevine_config::address::Network;
-use grapevine_config::watch::LOOK_INTERVAL;
-use grapevine_console::admin::{Explain, ExplainQuery};
-use grapevine_geo::{Location, Locator, client};
-use grapevine_http::dns;
-use grapevine_http::ingress::{Explainer, Locate, Supposed, Whereabouts};
 
 /// What answers where clients are. Dropping it ends the watch over the database's file.
 pub(super) struct Geography {

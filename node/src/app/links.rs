@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::driver::{Desk, Telling};
+use grapevine_base::exchange::{CallInside, InsideDoor};
+use grapevine_base::vital::Vital;
+use grapevine_config::Config;
 use grapevine_core::ids::Generation;
+use grapevine_http::upstream::UpstreamClient;
+use grapevine_mesh::MeshHandle;
+use grapevine_mesh::gossip::{Gossip, GossipConfig};
+use grapevine_observe::metrics::Metrics;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::peers::Peers;
 use super::traced::Traced;
 use super::{StartError, reload};
-use grapevine_base::bodies::BodyBudget;
-use grapevine_base::driver::{Desk, Telling};
-use grapevine_base::exchange::{CallInside, InsideDoor};
-use grapevine_base::vital::Vital;
-use grapevine_config::Config;
-use grapevine_http::upstream::UpstreamClient;
-use grapevine_mesh::MeshHandle;
-use grapevine_mesh::gossip::{Gossip, GossipConfig};
-use grapevine_observe::metrics::Metrics;
 
 /// The running mesh with the gossip on it.
 pub(super) struct Mesh {

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use grapevine_core::fact::Phase;
-use tracing::info;
-
-use super::geography::Geography;
-use super::{StartError, translate};
 use grapevine_base::driver::Desk;
 use grapevine_base::listener::Table;
 use grapevine_base::listener::metrics::Listener;
 use grapevine_config::Config;
+use grapevine_core::fact::Phase;
 use grapevine_http::dns::{Server, Settings, Sockets};
 use grapevine_observe::metrics::Metrics;
+use tracing::info;
+
+use super::geography::Geography;
+use super::{StartError, translate};
 
 /// The running server, if there is one.
 #[derive(Default)]

@@ -6,16 +6,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use grapevine_core::engine::Event;
-use tracing::{error, info, warn};
-
-use super::{App, StartError, translate};
 use grapevine_config::checked::TlsConfig;
 use grapevine_config::watch::{LOOK_INTERVAL, Watch, reload};
 use grapevine_config::{Config, MeshConfig, Sources, files};
+use grapevine_core::engine::Event;
 use grapevine_http::ingress;
 use grapevine_mesh::Credentials;
 use grapevine_observe::log;
+use tracing::{error, info, warn};
+
+use super::{App, StartError, translate};
 
 /// Tells when to read the configuration again.
 pub(super) struct Reloads(Option<Watch>);

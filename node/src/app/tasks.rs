@@ -8,18 +8,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use grapevine_core::ids::{NodeName, ServiceKey, StoreName};
-use grapevine_core::quota::Over;
-use tokio::task::AbortHandle;
-use tracing::warn;
-
-use super::links::Mesh;
-use super::{StartError, translate};
 use grapevine_base::driver::Desk;
 use grapevine_base::exchange::{CallApi, CallInside};
 use grapevine_base::vital::Vital;
 use grapevine_config::checked::Queue;
 use grapevine_config::{Config, Secret};
+use grapevine_core::ids::{NodeName, ServiceKey, StoreName};
+use grapevine_core::quota::Over;
 use grapevine_http::ingress;
 use grapevine_observe::tasks::TaskMetrics;
 use grapevine_tasks::batch::AsyncTasks;
@@ -37,6 +32,11 @@ use grapevine_tasks::telling;
 use grapevine_tasks::watch::Watcher;
 use grapevine_tasks::workflow::{SystemLookUp, Webhooks, Workflows};
 use grapevine_tasks::{inside::InsideHandler, nudge::Nudges};
+use tokio::task::AbortHandle;
+use tracing::warn;
+
+use super::links::Mesh;
+use super::{StartError, translate};
 
 /// Background work as it runs.
 pub(super) struct Tasks {

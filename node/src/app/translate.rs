@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_config::Config;
+use grapevine_config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
 use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
@@ -10,13 +14,6 @@ use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::place::Place;
 use grapevine_core::request::FailoverPolicy;
 use grapevine_core::work;
-use http::{HeaderMap, HeaderValue, header};
-
-use super::{StartError, capacity};
-use grapevine_base::bodies::BodyBudget;
-use grapevine_base::listener::metrics::ConnectionMetrics;
-use grapevine_config::Config;
-use grapevine_config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
 use grapevine_http::dns;
 use grapevine_http::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
 use grapevine_http::prober;
@@ -24,6 +21,9 @@ use grapevine_http::upstream;
 use grapevine_observe::metrics::Metrics;
 use grapevine_observe::otlp::{Collector, Sender, Tracer};
 use grapevine_observe::trace::Sampler;
+use http::{HeaderMap, HeaderValue, header};
+
+use super::{StartError, capacity};
 
 /// A stream that is silent for this long gets a comment: below the 30 s at which common balancers
 /// give a connection up.

@@ -4,14 +4,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
+use grapevine_base::listener::descriptors;
+use grapevine_config::{Config, Environment, Loaded, Problem, Problems};
 use grapevine_core::mode::{Mode, Services};
+use grapevine_geo::{Database, GeoError};
 use serde_json::json;
 
 use super::node::NodeArgs;
 use crate::app::capacity;
-use grapevine_base::listener::descriptors;
-use grapevine_config::{Config, Environment, Loaded, Problem, Problems};
-use grapevine_geo::{Database, GeoError};
 
 /// What `check` takes.
 #[derive(Debug, Args)]

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 
+use grapevine_base::exchange::Guest;
 use grapevine_core::ids::{NodeName, RegionName};
 use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use super::store::{StoreError, is_permitted};
 use super::task::{Checked, RegionText, ServiceKeyText};
-use grapevine_base::exchange::Guest;
 
 /// For whom a node asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::{CallApi, Guest};
+use grapevine_config::checked::Concurrency;
 use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::{Mode, SERVICES_MAX};
 use grapevine_core::quota::Quota;
@@ -25,9 +28,6 @@ use super::task::{Checked, NewTask, Priority, RegionText, State, Submitter, Task
 use super::uploads::Uploads;
 use super::watch::Watcher;
 use super::workflow::Webhooks;
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::{CallApi, Guest};
-use grapevine_config::checked::Concurrency;
 
 pub use super::services::Services;
 

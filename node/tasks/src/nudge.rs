@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{CallInside, InsideCall};
 use grapevine_core::ids::NodeName;
 use tokio::sync::Notify;
 
 use super::id::Id;
 use super::task::{State, Task};
-use grapevine_base::exchange::{CallInside, InsideCall};
 
 /// Where a peer is told to look at a task: `/TASK` follows.
 pub(super) const NUDGE_PATH: &str = "/tasks/nudge/";

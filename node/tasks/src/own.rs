@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{Caller, Guest, OwnRequest};
+use grapevine_base::headers::retry_after;
 use grapevine_core::residency::Origin;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -11,8 +13,6 @@ use serde_json::Value;
 
 use super::service::{TaskError, Work};
 use super::task::{Checked, Fault, NewTask, Submitter, Task};
-use grapevine_base::exchange::{Caller, Guest, OwnRequest};
-use grapevine_base::headers::retry_after;
 
 /// The longest answer that is taken whole, in bytes.
 const ANSWER_BYTES_MAX: usize = 32 * 1_024 * 1_024;

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_base::exchange::ServeInside;
 use grapevine_core::Instant;
 use grapevine_core::handover::{self, Queues};
 use grapevine_core::ids::NodeName;
@@ -40,7 +41,6 @@ use super::question::{
 use super::rights::{Reader, is_held_by, refused};
 use super::store::{Held, Lease, PAGE_MAX, StoreError};
 use super::task::{ServiceKeyText, Task};
-use grapevine_base::exchange::ServeInside;
 
 /// Peers' waits for tasks at once, over all peers.
 const WAITS_MAX: usize = 64;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use grapevine_base::entropy;
 use tokio::time::{Instant, sleep};
 
 use super::store::StoreError;
-use grapevine_base::entropy;
 
 /// How long an attempt asks a store that cannot be used. The attempt itself ends with its lease.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_base::exchange::{CallInside, InsideCall};
 use grapevine_core::ids::{NodeName, ServiceKey};
 use grapevine_core::outcome::{Outcome, Refusal};
 use http::StatusCode;
@@ -26,7 +27,6 @@ use super::store::{
     Swept, TaskQuery, Usage,
 };
 use super::task::{Checked, NewTask, Progress, ServiceKeyText, Task};
-use grapevine_base::exchange::{CallInside, InsideCall};
 
 /// How much longer than the owner's own patience an answer may take.
 const GRACE: Duration = Duration::from_secs(3);

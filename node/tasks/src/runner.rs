@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::vital::Vital;
 use grapevine_core::ids::ServiceKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,7 +28,6 @@ use super::settling::Settling;
 use super::store::{LEASES_MAX, LeaseAsk, PATIENCE};
 use super::taking::Taker;
 use super::task::Checked;
-use grapevine_base::vital::Vital;
 
 /// How long a loop with free places waits for a reason to look at most: delayed tasks become due too.
 const IDLE_MAX: Duration = Duration::from_secs(2);

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body as AxumBody;
 use bytes::Bytes;
+use grapevine_base::exchange::{AnswerBody, Failure, Guest, GuestBody, OwnAnswer, ServeTasks};
 use grapevine_core::outcome::Outcome;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -20,7 +21,6 @@ use tokio::task::AbortHandle;
 use tower_service::Service as _;
 
 use super::id::{Id, Kind};
-use grapevine_base::exchange::{AnswerBody, Failure, Guest, GuestBody, OwnAnswer, ServeTasks};
 
 /// Answers that are known to be this short go back in one piece.
 const WHOLE_BYTES_MAX: u64 = 1_024 * 1_024;

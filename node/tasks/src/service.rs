@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use grapevine_base::exchange::CallApi;
 use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -13,7 +14,6 @@ use super::pace::ask_patiently;
 pub use super::refused::Refused;
 use super::store::{Held, Lease, Note, Store, StoreError};
 use super::task::{Fault, NewTask, Progress, Task};
-use grapevine_base::exchange::CallApi;
 
 /// A kind of background work. One value serves all of its tasks at once.
 #[async_trait]

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::clock;
 use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::id::Id;
-use grapevine_base::clock;
 
 /// The longest payload of a task in bytes of JSON. What is longer goes into a file.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1_024;

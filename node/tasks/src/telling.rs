@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::driver::Desk;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Change, ServicesFact};
 use grapevine_core::ids::{ServiceKey, StoreName};
@@ -14,7 +15,6 @@ use tracing::warn;
 
 use super::store::{Counts, Store, StoreError};
 use super::task::ServiceKeyText;
-use grapevine_base::driver::Desk;
 
 /// Figures are told this often at most, and the store is looked at this often at least.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);

@@ -18,8 +18,7 @@ mod settings;
 use std::sync::Arc;
 
 use grapevine_core::Instant;
-use grapevine_core::ids::Generation;
-use grapevine_core::ids::NodeName;
+use grapevine_core::ids::{Generation, NodeName};
 use rand_chacha::ChaCha8Rng;
 
 pub use model::Model;

@@ -1,7 +1,8 @@
 //! Connections between nodes: kept warm, pinged, found silent, lost, dialled again.
 //!
 //! What silence means and whom to stay connected to is core's. Of the packets of a connection only the
-//! keep-alives are followed, by a draw each, and the pings. A host whose node crashed still answers that nobody listens there.
+//! keep-alives are followed, by a draw each, and the pings. A host whose node crashed still answers that
+//! nobody listens there.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -238,17 +239,20 @@ impl World {
 
     /// Dials the peers that a node wants a connection to and has none.
     pub(super) fn dial_wanted(&mut self, node: NodeIndex) {
-        let Some(life) = &self.nodes[node.at()].life else {
+        let life = self.nodes[node.at()].life.as_ref();
+        let warm = match life.is_some_and(|life| life.warm.is_none()) {
+            true => Some(self.warm_set(node)),
+            false => None,
+        };
+        let Some(life) = &mut self.nodes[node.at()].life else {
             return;
         };
         let number = life.number;
-        let warm = life.warm.clone().unwrap_or_else(|| self.warm_set(node));
-        let missing =
-            |peer: &&NodeIndex| !life.links.contains_key(peer) && !life.dials.contains(peer);
-        let wanted: Vec<NodeIndex> = warm.iter().filter(missing).copied().collect();
-        if let Some(life) = &mut self.nodes[node.at()].life {
-            life.warm = Some(warm);
-        }
+        let (links, dials) = (&life.links, &life.dials);
+        let missing = |peer: &&NodeIndex| !links.contains_key(peer) && !dials.contains(peer);
+        life.warm = life.warm.take().or(warm);
+        let wanted = life.warm.iter().flatten().filter(missing);
+        let wanted: Vec<NodeIndex> = wanted.copied().collect();
         for peer in wanted {
             let round_trip = self.network.round_trip(node, peer);
             let is_cut = self.network.is_cut(node, peer) || self.network.is_cut(peer, node);

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`happening`], this file (time, and how an engine is driven), [`node`] (what stands around an
 //! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
-//! (the entry's side of a request), [`hop`] (its way to a peer and back), [`policy`] (its order of candidates), [`serve`] (the owner's side),
-//! [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last events in words).
+//! (the entry's side of a request), [`hop`] (its way to a peer and back), [`policy`] (its order of candidates),
+//! [`serve`] (the owner's side), [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last
+//! events in words).
 //!
 //! What the shells of the product do is done here as they do it; what core decides is asked of core.
 //! Views are drawn when a request needs one, and not when they fall due: nobody looks at the others.

@@ -24,13 +24,13 @@ impl World {
         let entry = self.requests.get(&id).and_then(|client| client.entry);
         let (entry, _) = entry.ok_or(PlanError::Joining)?;
         if self.policy == Policy::Oracle {
-            return Ok(first(self.ideal(id, entry)));
+            return Ok(in_order(self.ideal(id, entry)));
         }
         let view = self.view(entry).ok_or(PlanError::Joining)?;
         if self.policy == Policy::Grapevine {
             return self.routed(id, &view);
         }
-        Ok(first(self.alone(id, entry, &view)))
+        Ok(in_order(self.alone(id, entry, &view)))
     }
 
     /// The choice of a node that learns nothing from others.
@@ -244,8 +244,8 @@ fn all_well(view: &View) -> View {
     view
 }
 
-/// A plan of these, the first of them first.
-fn first(choices: Vec<Choice>) -> Plan {
+/// A plan that tries these in their order.
+fn in_order(choices: Vec<Choice>) -> Plan {
     Plan {
         choices,
         last_resort: false,

@@ -155,7 +155,10 @@ impl World {
                     is_last_resort,
                 } => match self.begin_attempt(id, attempt, choice, is_last_resort) {
                     Ok(()) => None,
-                    Err(outcome) => self.happened(id, attempt, failed(outcome, None)),
+                    Err(outcome) => {
+                        self.record.attempts_failed += 1;
+                        self.happened(id, attempt, failed(outcome, None))
+                    }
                 },
                 // Here the first byte comes with the head.
                 Action::AwaitBody(attempt) => self.happened(id, attempt, AttemptEvent::FirstByte),

@@ -279,7 +279,9 @@ impl World {
             true => life.members.insert(node),
             false => life.members.remove(&node),
         };
-        life.warm = life.warm.take().filter(|_| !changed);
+        if changed {
+            life.warm = None;
+        }
         if changed && !life.members_are_due {
             life.members_are_due = true;
             let number = life.number;

@@ -6,6 +6,8 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::causes;
+
 /// As many as anybody needs; a system without a limit names numbers that help nobody.
 const ENOUGH: u64 = 1 << 20;
 
@@ -43,14 +45,7 @@ pub fn are_exhausted(error: &io::Error) -> bool {
 
 /// Whether a lack of them is what led to `error`: no fault of whoever was to be connected to.
 pub fn lack(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if cause.downcast_ref().is_some_and(are_exhausted) {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+    causes::each(error).any(|cause| cause.downcast_ref().is_some_and(are_exhausted))
 }
 
 #[cfg(test)]

@@ -11,15 +11,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Json, Response};
+use grapevine_base::listener::burst::Burst;
+use grapevine_base::listener::metrics::{Listener, Unauthorized};
+use grapevine_config::Secret;
 use grapevine_core::guesses::{Guesses, Verdict};
 use serde_json::json;
 use tracing::warn;
 
 use super::serve::Peer;
 use super::{Admin, browsers};
-use grapevine_base::listener::burst::Burst;
-use grapevine_base::listener::metrics::{Listener, Unauthorized};
-use grapevine_config::Secret;
 
 /// What is remembered of wrong tokens. Cheap to clone.
 #[derive(Clone, Debug, Default)]

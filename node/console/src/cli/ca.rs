@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use grapevine_base::authority::{self, Authority, AuthorityError, Issued, NODE_VALID};
 use grapevine_core::ids::{MeshName, NodeName};
 use serde_json::json;
 
 use super::fail;
-use grapevine_base::authority::{self, Authority, AuthorityError, Issued, NODE_VALID};
 
 /// The authority's certificate, in its folder.
 const CA_CERTIFICATE: &str = "mesh-ca.pem";

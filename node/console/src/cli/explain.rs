@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use grapevine_base::causes;
+use grapevine_base::table::{Side, Table, number, printable};
+use grapevine_config::Environment;
 use serde::Deserialize;
 
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
-use grapevine_base::causes;
-use grapevine_base::table::{Side, Table, number, printable};
-use grapevine_config::Environment;
 
 /// The flag that names the admin port.
 const FLAG: &str = "--node";

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
+use grapevine_base::causes;
+use grapevine_config::Environment;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::admin_port::{ADMIN, AdminPort, AskError};
 use super::fail;
-use grapevine_base::causes;
-use grapevine_config::Environment;
 
 /// Which node, and what it shall log.
 #[derive(Debug, Args)]

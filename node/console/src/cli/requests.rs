@@ -7,16 +7,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use grapevine_base::causes;
+use grapevine_base::page::MeshPage;
+use grapevine_base::table::{Side, Table, number};
+use grapevine_config::Environment;
 use serde_json::{Value, json};
 
 use super::admin_port::{ADMIN, AdminPort, AskError, client, runtime};
 use super::fail;
 use super::paint::{Paint, Tone};
 use super::records::{RequestEntry, RequestsPage};
-use grapevine_base::causes;
-use grapevine_base::page::MeshPage;
-use grapevine_base::table::{Side, Table, number};
-use grapevine_config::Environment;
 
 /// The flag that names the admin port.
 const FLAG: &str = "--admin";

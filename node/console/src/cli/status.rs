@@ -4,14 +4,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-
-use super::admin_port::{ADMIN, AdminPort};
-use super::fail;
-use super::paint::{Paint, Tone};
 use grapevine_base::causes;
 use grapevine_base::page::{MeshPage, NodeEntry, UpstreamEntry};
 use grapevine_base::table::{Side, Table, number, printable};
 use grapevine_config::Environment;
+
+use super::admin_port::{ADMIN, AdminPort};
+use super::fail;
+use super::paint::{Paint, Tone};
 
 /// The flag that names the admin port.
 const FLAG: &str = "--admin";

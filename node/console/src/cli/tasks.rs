@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use grapevine_base::table::{Side, Table, printable};
+use grapevine_base::{causes, loopback};
+use grapevine_config::Environment;
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::fail;
-use grapevine_base::table::{Side, Table, printable};
-use grapevine_base::{causes, loopback};
-use grapevine_config::Environment;
 
 /// Where a node's admin port is when nobody says otherwise.
 const ADMIN: &str = "http://127.0.0.1:9090";

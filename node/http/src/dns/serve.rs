@@ -10,7 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_base::driver::Desk;
+use grapevine_base::listener::burst::Burst;
+use grapevine_base::listener::{Entry, Table, descriptors};
 use grapevine_core::connection::CloseReason;
+use grapevine_observe::dns::DnsQueries;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::yield_now;
@@ -19,10 +23,6 @@ use tracing::warn;
 
 use super::respond::{Ground, Transport};
 use super::{Locate, Settings};
-use grapevine_base::driver::Desk;
-use grapevine_base::listener::burst::Burst;
-use grapevine_base::listener::{Entry, Table, descriptors};
-use grapevine_observe::dns::DnsQueries;
 
 /// TCP conversations at once where descriptors allow it; for one more the one that is silent for longest
 /// makes room. Resolvers need TCP for truncated answers alone.

@@ -11,6 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::bodies::Charge;
+use grapevine_base::exchange::{Guest, GuestBody, GuestGone, ServeTasks};
+use grapevine_base::headers;
 use grapevine_core::pace::BodyPace;
 use http::request::Parts;
 use http::{Method, Request};
@@ -23,9 +26,6 @@ use super::polls::Polls;
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::track::Track;
-use grapevine_base::bodies::Charge;
-use grapevine_base::exchange::{Guest, GuestBody, GuestGone, ServeTasks};
-use grapevine_base::headers;
 
 /// Where background work is asked for, each with everything below it.
 const PREFIXES: [&str; 4] = ["/v1/tasks", "/v1/files", "/v1/batches", "/v1/workflows"];

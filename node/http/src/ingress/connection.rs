@@ -5,6 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use grapevine_base::exchange::{CallLocal, CallPeer};
+use grapevine_base::listener::Entry;
+use grapevine_base::listener::activity::{Farewell, Protocol};
+use grapevine_base::listener::replayed::Replayed;
+use grapevine_base::listener::serving::{self, HttpLimits};
+use grapevine_config::checked::ProxyProtocol;
 use grapevine_core::connection::{CloseReason, Patience};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,12 +24,6 @@ use super::introduction::IntroductionError;
 use super::listen_settings::ListenSettings;
 use super::service::{self, Late};
 use super::{Context, introduction};
-use grapevine_base::exchange::{CallLocal, CallPeer};
-use grapevine_base::listener::Entry;
-use grapevine_base::listener::activity::{Farewell, Protocol};
-use grapevine_base::listener::replayed::Replayed;
-use grapevine_base::listener::serving::{self, HttpLimits};
-use grapevine_config::checked::ProxyProtocol;
 
 /// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";

@@ -3,6 +3,9 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use grapevine_base::entropy;
+use grapevine_base::exchange::RequestId;
+use grapevine_base::headers;
 use grapevine_core::forwarding::{self, Scope};
 use grapevine_core::ids::RegionName;
 use grapevine_core::route::session;
@@ -14,9 +17,6 @@ use rand_core::Rng;
 
 use super::Settings;
 use super::problem::Problem;
-use grapevine_base::entropy;
-use grapevine_base::exchange::RequestId;
-use grapevine_base::headers;
 
 /// The longest request id that is taken from a client.
 const REQUEST_ID_MAX: usize = 128;

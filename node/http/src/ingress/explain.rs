@@ -7,18 +7,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use grapevine_base::driver::Desk;
 use grapevine_core::Instant;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::Origin;
 use grapevine_core::route::{self, Ask, Cost, Plan, PlanError};
 use grapevine_core::view::{Candidate, View, Way};
+use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
 use super::problem::{Problem, Shape};
 use super::visitor::{Visitor, Whereabouts};
 use super::{Settings, door};
-use grapevine_base::driver::Desk;
-use grapevine_observe::milliseconds;
 
 /// A request as an operator supposes it.
 #[derive(Clone, Debug, Default)]

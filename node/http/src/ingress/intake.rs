@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::bodies::{BodyBuffer, Charge};
+use grapevine_base::headers;
 use grapevine_core::share::Over;
 use http::header::HeaderMap;
 use http_body::Body;
@@ -12,8 +14,6 @@ use tokio::time::timeout_at;
 
 use super::Settings;
 use super::problem::Problem;
-use grapevine_base::bodies::{BodyBuffer, Charge};
-use grapevine_base::headers;
 
 /// How long, and up to how many bytes, a body that is refused is read on, so that the client reads
 /// the refusal before its connection is reset under it.

@@ -7,12 +7,12 @@
 use std::io;
 use std::net::SocketAddr;
 
+use grapevine_base::listener::replayed::Replayed;
+use grapevine_config::checked::ProxyProtocol;
 use tokio::net::TcpStream;
 
 use super::Settings;
 use super::proxy_protocol::{self, Parsed, ProxyProtocolError, Source};
-use grapevine_base::listener::replayed::Replayed;
-use grapevine_config::checked::ProxyProtocol;
 
 /// Why a connection is closed before its first request.
 #[derive(Debug, thiserror::Error)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use grapevine_base::headers;
+use grapevine_config::hash::KeyHash;
 use grapevine_core::ids::{ModelName, ServiceKey};
 use http::header::{self, HeaderMap};
 
 use super::problem::Problem;
-use grapevine_base::headers;
-use grapevine_config::hash::KeyHash;
 
 /// A longer key is nobody's: hashing a head full of it would cost more than the request.
 const KEY_BYTES_MAX: usize = 4_096;

@@ -11,6 +11,11 @@ use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use grapevine_base::exchange::{CallLocal, CallPeer};
+use grapevine_base::listener::burst::Burst;
+use grapevine_base::listener::metrics::Listener;
+use grapevine_base::listener::{Table, descriptors};
+use grapevine_base::vital::Vital;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -21,11 +26,6 @@ use super::Context;
 use super::connection::{Client, greet};
 use super::listen_settings::ListenSettings;
 use super::refuse::Refusals;
-use grapevine_base::exchange::{CallLocal, CallPeer};
-use grapevine_base::listener::burst::Burst;
-use grapevine_base::listener::metrics::Listener;
-use grapevine_base::listener::{Table, descriptors};
-use grapevine_base::vital::Vital;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;

@@ -11,12 +11,12 @@ use grapevine_core::place::Place;
 use grapevine_core::residency::Origin;
 use grapevine_core::steer::{self, Client, NODES_MAX, Near, Steering};
 use grapevine_core::view::{NodeView, View};
+use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
 use super::door::Wishes;
 use super::problem::Problem;
 use super::visitor::Visitor;
-use grapevine_observe::milliseconds;
 
 pub(super) const PATH: &str = "/v1/mesh/nearest";
 

@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{AnswerBody, Failure};
+use grapevine_base::headers::content_length;
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
@@ -20,8 +22,6 @@ use super::problem::{Problem, Shape};
 use super::sse::{self, Events};
 use super::track::Track;
 use super::usage::Usage;
-use grapevine_base::exchange::{AnswerBody, Failure};
-use grapevine_base::headers::content_length;
 
 /// Between the error event and the end of the connection, so that the event is on its way.
 const FAREWELL: Duration = Duration::from_millis(20);

@@ -4,6 +4,8 @@
 //! take at most half of an upstream's places (one where it has one alone), and spend retries of their own.
 //! So no client is refused for one of them.
 
+use grapevine_base::exchange::{CallApi, CallLocal, CallPeer, Failure, OwnAnswer, OwnRequest};
+use grapevine_base::{asked, headers};
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::request::Priority;
@@ -16,8 +18,6 @@ use super::request::{self, Admitted};
 use super::track::Track;
 use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
-use grapevine_base::exchange::{CallApi, CallLocal, CallPeer, Failure, OwnAnswer, OwnRequest};
-use grapevine_base::{asked, headers};
 
 /// Makes the node's own requests, on a runtime of one thread.
 #[derive(Clone, Debug)]

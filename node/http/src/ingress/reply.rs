@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::OwnAnswer;
+use grapevine_base::headers;
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -13,8 +15,6 @@ use super::handed::Handed;
 use super::problem::{Problem, Shape};
 use super::reply_body::ReplyBody;
 use super::track::Track;
-use grapevine_base::exchange::OwnAnswer;
-use grapevine_base::headers;
 
 /// An answer on its way to a client.
 pub(super) type Reply = Response<ReplyBody>;

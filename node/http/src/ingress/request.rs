@@ -9,6 +9,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_base::asked::Asked;
+use grapevine_base::clock::Clock;
+use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
+use grapevine_base::headers;
+use grapevine_base::overdue::Overdue;
 use grapevine_core::ids::RegionName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, Priority, RequestError};
@@ -28,11 +33,6 @@ use super::reply::{self, Reply};
 use super::reply_body::ReplyBody;
 use super::track::Track;
 use super::visitor::Visitor;
-use grapevine_base::asked::Asked;
-use grapevine_base::clock::Clock;
-use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
-use grapevine_base::headers;
-use grapevine_base::overdue::Overdue;
 
 /// A request that was let in.
 #[derive(Debug)]

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_base::bodies::{BodySender, Charge};
+use grapevine_base::exchange::{CallLocal, CallPeer, Guest, GuestBody};
+use grapevine_base::{asked, headers};
 use grapevine_core::fact::Phase;
 use grapevine_core::forwarding::{Methods, Scope};
 use grapevine_core::ids::ModelName;
@@ -27,9 +30,6 @@ use super::request::{self, Admitted};
 use super::track::Track;
 use super::visitor::{Visitor, Whereabouts};
 use super::{Context, Settings};
-use grapevine_base::bodies::{BodySender, Charge};
-use grapevine_base::exchange::{CallLocal, CallPeer, Guest, GuestBody};
-use grapevine_base::{asked, headers};
 
 const MODELS_PATH: &str = "/v1/models";
 

@@ -8,6 +8,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::asked::Asked;
+use grapevine_base::clock::{self, Clock};
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::{Failure, RequestId};
 use grapevine_core::Instant;
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::ModelName;
@@ -17,19 +21,15 @@ use grapevine_core::place::Place;
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, Priority, Request, RequestTerms};
 use grapevine_core::residency::{Fence, Origin};
 use grapevine_core::route::{Choice, Plan, PlanError};
+use grapevine_observe::excerpt::{self, Excerpt};
+use grapevine_observe::record::{
+    AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
 use super::Settings;
 use super::door;
-use grapevine_base::asked::Asked;
-use grapevine_base::clock::{self, Clock};
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::{Failure, RequestId};
-use grapevine_observe::excerpt::{self, Excerpt};
-use grapevine_observe::record::{
-    AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
-};
 
 /// The status of a request whose client went away before it got one (nginx's custom).
 const CLIENT_GONE: u16 = 499;

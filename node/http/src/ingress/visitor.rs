@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use grapevine_base::exchange::Caller;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::place::Place;
 use grapevine_core::residency::{Fence, MeshRules, Origin, Permitted, Question};
@@ -13,7 +14,6 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::Settings;
-use grapevine_base::exchange::Caller;
 
 /// Where a client is, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -15,15 +15,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use grapevine_base::causes;
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_base::headers;
+use grapevine_base::listener::descriptors;
 
 use super::body::{TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
 use super::guard::GiveUp;
 use super::payload::Payload;
 use super::target::{Target, Targets};
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
-use grapevine_base::headers;
-use grapevine_base::listener::descriptors;
 
 /// A connection that nobody used for this long is closed.
 const POOL_IDLE: Duration = Duration::from_secs(60);

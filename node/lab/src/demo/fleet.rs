@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use grapevine_base::page::MeshPage;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::Instant;
@@ -16,7 +17,6 @@ use super::port::Ports;
 use super::region::{self, Region};
 use super::wan::Wan;
 use crate::mock::{Mock, MockConfig, MockHandle};
-use grapevine_base::page::MeshPage;
 
 /// How long all nodes may take to see one another, over the emulated distance and in a slow build.
 const START_LIMIT: Duration = Duration::from_secs(40);

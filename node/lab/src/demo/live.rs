@@ -3,13 +3,14 @@
 use std::io::{IsTerminal as _, Stdout, Write as _};
 use std::time::Duration;
 
+use grapevine_base::page::MeshPage;
+use grapevine_base::table::{Side, Table, number, printable};
+
 use super::DemoError;
 use super::fleet::{Fleet, Member};
 use super::hints;
 use super::load::{Broken, Load, Pace};
 use super::region;
-use grapevine_base::page::MeshPage;
-use grapevine_base::table::{Side, Table, number, printable};
 
 /// How often the table is redrawn on a terminal.
 const REDRAW: Duration = Duration::from_millis(500);

@@ -11,11 +11,11 @@
 
 use std::time::Duration;
 
+use grapevine_base::table::{Side, Table, number};
 use serde_json::{Value, json};
 
 use super::load::{Record, RequestEnd};
 use super::region::{self, REGIONS};
-use grapevine_base::table::{Side, Table, number};
 
 /// Losses that a report describes.
 const LOSSES_SHOWN: usize = 10;

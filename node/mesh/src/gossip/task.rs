@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::driver::Telling;
+use grapevine_base::vital::Vital;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
@@ -33,8 +35,6 @@ use super::seeds::{Seeds, Tried};
 use crate::identity::Verifier;
 use crate::signer::Signer;
 use crate::wire::{Incoming, Outgoing};
-use grapevine_base::driver::Telling;
-use grapevine_base::vital::Vital;
 
 mod lives;
 mod look;

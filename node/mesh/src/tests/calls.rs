@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Caller, Failure};
 use grapevine_core::country::CountryCode;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Phase, Standing};
@@ -20,7 +21,6 @@ use super::support::{
     whole,
 };
 use crate::ServingRules;
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Caller, Failure};
 
 /// Two linked nodes; the second answers with `local`.
 async fn pair(local: Fake) -> (Node, Node) {

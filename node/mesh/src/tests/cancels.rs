@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{AnswerBody, CallPeer, Failure};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -10,7 +11,6 @@ use tokio::time::Instant;
 use super::support::{
     CHAT, Fake, Node, TELLINGS_MAX, TestMesh, Told, answer, call, node_name, soon, until,
 };
-use grapevine_base::exchange::{AnswerBody, CallPeer, Failure};
 
 /// What a cancel may take to reach the upstream.
 const CANCEL_MAX: Duration = Duration::from_millis(100);

@@ -1,5 +1,6 @@
 //! Peers that send what no peer should, and packets from nobody.
 
+use grapevine_base::bodies::BodyBudget;
 use grapevine_core::ids::RegionName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{BODY_BYTES_MAX, HEAD_BYTES_MAX, RequestHead, ResponseStart};
@@ -10,7 +11,6 @@ use super::support::{
     CHAT, Fake, IN_FLIGHT_MAX, Node, RawPeer, TestMesh, chat_head, head, soon, until,
 };
 use crate::{MeshConfig, streams};
-use grapevine_base::bodies::BodyBudget;
 
 /// A node whose upstream must not be called, and a peer that speaks frames by hand.
 async fn victim() -> (Node, RawPeer, tokio::sync::mpsc::Receiver<&'static str>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_base::exchange::{CallPeer, Failure, InsideCall, ServeInside};
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::NodeName;
@@ -22,7 +23,6 @@ use super::support::{
 };
 use crate::streams;
 use crate::wire::Outgoing;
-use grapevine_base::exchange::{CallPeer, Failure, InsideCall, ServeInside};
 
 /// Answers `/echo` with the body, `/who` with the peer's name, `/long` with too much; hangs on `/hang`,
 /// and tells of it.

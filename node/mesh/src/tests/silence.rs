@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{Answer, AnswerBody, CallPeer, Failure};
 use grapevine_core::engine::{Event, UpstreamSpec};
 use grapevine_core::link::{CALLS_MAX, LOST};
 use grapevine_core::notice::Notice;
@@ -17,7 +18,6 @@ use super::linking::Doomed;
 use super::support::{
     CHAT, Fake, Node, PATIENCE, Relay, TestMesh, answer, call, node_name, soon, spec, until,
 };
-use grapevine_base::exchange::{Answer, AnswerBody, CallPeer, Failure};
 
 /// An entry node that reaches its owner through a relay, which knows nothing of ICMP.
 struct Stage {

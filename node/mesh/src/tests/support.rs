@@ -8,6 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::authority::{self, Authority, Issued, NODE_VALID};
+use grapevine_base::bodies::BodyBudget;
+use grapevine_base::clock::Clock;
+use grapevine_base::driver::{Desk, Driver};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, InsideDoor};
+use grapevine_base::vital::Vital;
 use grapevine_core::Engine;
 use grapevine_core::engine::{Event, Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::Phase;
@@ -16,6 +22,7 @@ use grapevine_core::ids::{Generation, MeshName, ModelName, NodeName, RegionName,
 use grapevine_core::notice::Notice;
 use grapevine_core::residency::Origin;
 use grapevine_core::units::{Tier, Weight};
+use grapevine_observe::metrics::Metrics;
 use grapevine_proto::frame::{Greeting, RequestHead, TAG_GREETING, VERSION};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -27,13 +34,6 @@ use tokio::time::{Instant, timeout};
 use crate::credentials::Credentials;
 use crate::endpoint;
 use crate::{MeshConfig, MeshHandle, Parts, ServingRules, start};
-use grapevine_base::authority::{self, Authority, Issued, NODE_VALID};
-use grapevine_base::bodies::BodyBudget;
-use grapevine_base::clock::Clock;
-use grapevine_base::driver::{Desk, Driver};
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, InsideDoor};
-use grapevine_base::vital::Vital;
-use grapevine_observe::metrics::Metrics;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

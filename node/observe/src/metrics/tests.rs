@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use grapevine_base::listener::metrics::Listener;
 use grapevine_core::Instant;
 use grapevine_core::fact::{Phase, ServicesFact, UpstreamFact};
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
@@ -13,7 +14,6 @@ use grapevine_core::view::Routes;
 use super::*;
 use crate::history::tests::record;
 use crate::record::{Served, Tokens};
-use grapevine_base::listener::metrics::Listener;
 
 const TABLE: &str = include_str!("../../../../deploy/prometheus/METRICS.md");
 

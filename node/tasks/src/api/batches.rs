@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use grapevine_base::exchange::Guest;
+use grapevine_config::text::parse_duration;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -16,8 +18,6 @@ use crate::hub::{Draft, Hub};
 use crate::id::{Id, Kind};
 use crate::store::{PAGE_MAX, Store, TaskQuery};
 use crate::task::{Checked, Priority, Task};
-use grapevine_base::exchange::Guest;
-use grapevine_config::text::parse_duration;
 
 /// Batches listed when the client does not say how many.
 const LIST_DEFAULT: usize = 20;

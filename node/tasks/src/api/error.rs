@@ -6,13 +6,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
+use grapevine_base::causes;
+use grapevine_base::exchange::GuestGone;
 use grapevine_core::share::Over;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::service::Refused;
 use crate::store::StoreError;
-use grapevine_base::exchange::GuestGone;
 
 /// When to come back after an error that passes.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -89,8 +90,8 @@ impl ApiError {
 
     /// The request's body came too slowly, or there was no room for it, where that is what `error` is about.
     pub fn of_body(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut causes = std::iter::successors(Some(error), |cause| (*cause).source());
-        let (status, code, message) = match causes.find_map(|it| it.downcast_ref::<GuestGone>())? {
+        let gone = causes::each(error).find_map(|it| it.downcast_ref::<GuestGone>());
+        let (status, code, message) = match gone? {
             GuestGone::BrokenOff => return None,
             GuestGone::Paused => (
                 StatusCode::REQUEST_TIMEOUT,

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::{Extension, Json};
+use grapevine_base::exchange::Guest;
+use grapevine_config::text::parse_duration;
 use grapevine_core::ids::ServiceKey;
 use http::request::Parts;
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::ApiError;
-use grapevine_base::exchange::Guest;
-use grapevine_config::text::parse_duration;
 
 /// The longest span that a client may write.
 const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);

@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
+use grapevine_base::exchange::Guest;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,7 +23,6 @@ use crate::id::{Id, Kind};
 use crate::store::{FILE_BYTES_MAX, FileRecord, PAGE_MAX, PIECE_BYTES, StoreError, is_permitted};
 use crate::task::{Checked, Submitter, Timestamp};
 use crate::upload::{Upload, UploadError};
-use grapevine_base::exchange::Guest;
 
 /// What a file may be for, in OpenAI's words; `batch` is what this API does something with.
 const PURPOSES: [&str; 6] = [

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use grapevine_base::exchange::Guest;
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -15,7 +16,6 @@ use super::show::{self, Extent};
 use super::tasks::{ListQuery, cancel_task, list_page, requeue_task};
 use crate::hub::Hub;
 use crate::id::Id;
-use grapevine_base::exchange::Guest;
 
 /// The operator's part, whose port knows who may ask.
 pub fn operator(hub: Hub) -> Router {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use grapevine_base::exchange::Guest;
 use grapevine_core::ids::ServiceKey;
 use grapevine_core::quota::Over;
 use grapevine_core::work;
@@ -13,7 +14,6 @@ use crate::hub::Hub;
 use crate::store::Store;
 use crate::task::Submitter;
 use crate::upload::UploadError;
-use grapevine_base::exchange::Guest;
 
 /// Services that an error names.
 const NAMED_MAX: usize = 16;

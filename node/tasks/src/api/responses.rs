@@ -6,6 +6,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
+use grapevine_base::exchange::Guest;
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
@@ -17,7 +18,6 @@ use crate::id::Kind;
 use crate::store::{FileRecord, Store};
 use crate::task::{Checked, PAYLOAD_BYTES_MAX, Submitter, Task, Timestamp};
 use crate::upload::Upload;
-use grapevine_base::exchange::Guest;
 
 /// The longest request.
 const BODY_BYTES_MAX: usize = 32 * 1_024 * 1_024;

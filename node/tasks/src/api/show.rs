@@ -1,5 +1,6 @@
 //! Tasks as clients see them, and what of them a guest may see.
 
+use grapevine_base::exchange::Guest;
 use grapevine_core::ids::RegionName;
 use serde_json::{Value, json};
 
@@ -9,7 +10,6 @@ use crate::hub::Hub;
 use crate::id::{Id, Kind};
 use crate::store::{FileRecord, Store, is_permitted};
 use crate::task::{RegionText, Task, Timestamp};
-use grapevine_base::exchange::Guest;
 
 /// How much of a task is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use grapevine_base::exchange::Guest;
 use grapevine_core::ids::{NodeName, ServiceKey};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -20,7 +21,6 @@ use crate::store::{PAGE_MAX, TaskQuery};
 use crate::task::{
     Checked, IDEMPOTENCY_KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, Priority, State as TaskState, Task,
 };
-use grapevine_base::exchange::Guest;
 
 /// Tasks listed when the client does not say how many.
 const LIST_DEFAULT: usize = 20;

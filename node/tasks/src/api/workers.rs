@@ -11,6 +11,7 @@ use axum::routing::post;
 use axum::{Extension, Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use grapevine_base::exchange::Guest;
 use grapevine_core::ids::ServiceKey;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
@@ -25,7 +26,6 @@ use crate::pace::jittered;
 use crate::store::{End, Held, LEASES_MAX, Lease, LeaseAsk, Store};
 use crate::taking::{Taken, Taker};
 use crate::task::{Checked, Fault, OUTPUT_BYTES_MAX, Progress, Task};
-use grapevine_base::exchange::Guest;
 
 /// The longest poll.
 const POLL_MAX: Duration = Duration::from_secs(60);

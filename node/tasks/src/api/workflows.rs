@@ -6,6 +6,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
+use grapevine_base::exchange::Guest;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,7 +23,6 @@ use crate::workflow::check::{Problem, check};
 use crate::workflow::document::Workflow;
 use crate::workflow::view::{self, Depth};
 use crate::workflow::{run_payload, service_key};
-use grapevine_base::exchange::Guest;
 
 /// What definitions are stored for, so that nobody takes them for files of the Files API.
 const PURPOSE: &str = "workflow";

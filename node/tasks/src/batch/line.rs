@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use grapevine_base::exchange::CallApi;
+use grapevine_base::headers;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,8 +18,6 @@ use super::super::pace::jittered;
 use super::super::store::NOTE_BYTES_MAX;
 use super::super::task::NewTask;
 use super::input::Line;
-use grapevine_base::exchange::CallApi;
-use grapevine_base::headers;
 
 /// The error of a line, or of a batch, that may be why its workers died.
 pub(super) const WORKER_LOST: &str = "worker_lost";

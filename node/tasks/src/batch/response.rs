@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::headers;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -15,7 +16,6 @@ use super::super::service::{TaskError, Work};
 use super::super::store::{NOTE_BYTES_MAX, Note};
 use super::super::task::{Fault, Task};
 use super::super::whole;
-use grapevine_base::headers;
 
 /// The note that holds the answer's body, good or bad.
 pub(crate) const ANSWER_NOTE: u64 = 0;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
+use grapevine_base::driver::Desk;
+use grapevine_base::exchange::{Failure, ServeInside};
 use grapevine_core::engine::Event;
 use grapevine_core::fact::ServicesFact;
 use grapevine_core::ids::RegionName;
@@ -18,8 +20,6 @@ use crate::owner::Owner;
 use crate::question::{BEHALF_BYTES_MAX, TREE_BYTES_MAX};
 use crate::task::{Ended, Fault, Priority, State, Timestamp};
 use crate::tests::support;
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::{Failure, ServeInside};
 
 const SERVICE: &str = "a:x";
 

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use grapevine_config::secret::Secret;
 use grapevine_core::ids::NodeName;
 
 use super::Store;
 use super::jetstream::JetStore;
 pub use super::open_error::OpenError;
 use super::sql::SqlStore;
-use grapevine_config::secret::Secret;
 
 /// Opens the store at `url`. A server that does not answer now is no error: the store says that it cannot
 /// be used until it does.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::vital::Vital;
 use serde_json::{Value, json};
 
 use super::support::{Api, Scratch, ended, file, hub, regions, services, task};
@@ -13,7 +14,6 @@ use crate::refused::Refused;
 use crate::runner::{Runner, RunnerSettings};
 use crate::store::{Store, StoreError};
 use crate::task::{NewTask, State};
-use grapevine_base::vital::Vital;
 
 const BATCHES: &str = "async-task:process";
 const WORKFLOWS: &str = "workflow:process";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_base::exchange::{CallInside, Failure, InsideCall, ServeInside};
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde_json::json;
@@ -20,7 +21,6 @@ use crate::owner::Owner;
 use crate::remote::Remote;
 use crate::store::{End, FileRecord, Held, Lease, LeaseAsk, Note, Store, StoreError, TaskQuery};
 use crate::task::{Checked, NewTask, State, Timestamp};
-use grapevine_base::exchange::{CallInside, Failure, InsideCall, ServeInside};
 
 const SERVICE: &str = "a:x";
 

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_base::clock::Clock;
+use grapevine_base::driver::{Desk, Driver};
+use grapevine_base::exchange::{CallApi, OwnAnswer, OwnRequest};
+use grapevine_config::checked::Concurrency;
 use grapevine_core::Engine;
 use grapevine_core::engine::{Event, Identity, Via};
 use grapevine_core::fact::{Fact, NodeFact, Phase, Public, ServicesFact};
@@ -27,10 +31,6 @@ use crate::store::{FileRecord, Store, StoreError};
 use crate::task::{Checked, NewTask, Priority, RegionText, Submitter, Task, Timestamp};
 use crate::watch::Watcher;
 use crate::workflow::Workflows;
-use grapevine_base::clock::Clock;
-use grapevine_base::driver::{Desk, Driver};
-use grapevine_base::exchange::{CallApi, OwnAnswer, OwnRequest};
-use grapevine_config::checked::Concurrency;
 
 /// The longest that anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);

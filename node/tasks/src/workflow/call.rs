@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::exchange::{CallApi, OwnAnswer};
+use grapevine_base::headers;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -17,8 +19,6 @@ use super::called::{Called, StepFault};
 use super::document::{ApiCall, CallMethod, ITEMS_MAX, Retry, Step};
 use super::result::ANSWER_BYTES_MAX;
 use super::template::{TemplateError, is_too_deep};
-use grapevine_base::exchange::{CallApi, OwnAnswer};
-use grapevine_base::headers;
 
 /// The longest wait that an answer's `Retry-After` is given.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use grapevine_config::text::format_duration;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,7 +11,6 @@ use super::document::{
 };
 use super::graph::Graph;
 use super::template::{Reviewer, is_too_deep};
-use grapevine_config::text::format_duration;
 
 /// The longest name of a workflow in bytes.
 const NAME_BYTES_MAX: usize = 128;

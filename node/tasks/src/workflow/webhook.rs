@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use grapevine_base::causes;
+use grapevine_config::destinations::Destinations;
+use grapevine_config::signing::SigningKey;
 use http::StatusCode;
 use reqwest::Url;
 use ring::hmac;
@@ -23,8 +26,6 @@ use super::super::task::{Checked, Fault, NewTask, Priority, Task, Timestamp};
 use super::guard::{AddressRefused, Guard, LookUp};
 use super::job::{Delivery, Job, service_key};
 use super::view;
-use grapevine_config::destinations::Destinations;
-use grapevine_config::signing::SigningKey;
 
 /// Attempts at one delivery: with the service's waits about an hour.
 const ATTEMPTS_MAX: u32 = 16;
@@ -237,12 +238,9 @@ impl Delivery {
 
 /// The receiver could not be called; where that is for what its host is, no other attempt is made.
 fn unreached(error: &reqwest::Error) -> TaskError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if let Some(refused) = cause.downcast_ref::<AddressRefused>() {
-            return fatal("webhook_refused", refused.to_string());
-        }
-        source = cause.source();
+    let refused = causes::each(error).find_map(|cause| cause.downcast_ref::<AddressRefused>());
+    if let Some(refused) = refused {
+        return fatal("webhook_refused", refused.to_string());
     }
     let message = format!("the receiver was not reached: {error}");
     TaskError::Retry(Fault::new("webhook_failed", message))

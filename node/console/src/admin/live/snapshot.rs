@@ -6,18 +6,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use grapevine_base::clock;
 use grapevine_core::Instant;
 use grapevine_core::fact::{Phase, Standing};
 use grapevine_core::ids::StoreName;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
-use serde_json::{Map, Value, json};
-
-use super::super::{Admin, mesh};
-use grapevine_base::clock;
 use grapevine_observe::milliseconds;
 use grapevine_observe::pulse::{self, Bucket, Crowd, Tally};
 use grapevine_observe::record::RequestRecord;
+use serde_json::{Map, Value, json};
+
+use super::super::{Admin, mesh};
 
 /// Nodes in an event: this one, those in trouble, the nearest.
 const NODES_MAX: usize = 128;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use grapevine_base::table::{number as short, printable};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -10,7 +11,6 @@ use ratatui::widgets::{Clear, Paragraph};
 use super::grid::{Column, Row, cut, lines};
 use super::rows::{NODES, Palette, REQUESTS, UPSTREAMS, node_rows, request_rows, upstream_rows};
 use super::state::{Top, View};
-use grapevine_base::table::{number as short, printable};
 
 /// From this age on, what is shown is marked as old.
 const OLD: Duration = Duration::from_secs(3);

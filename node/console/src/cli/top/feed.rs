@@ -5,14 +5,14 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use grapevine_base::causes;
+use grapevine_base::page::MeshPage;
 use reqwest::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::super::admin_port::{AdminPort, AskError, client, runtime};
 use super::super::records::{RequestEntry, RequestsPage};
-use grapevine_base::causes;
-use grapevine_base::page::MeshPage;
 
 /// How often the port is asked.
 const INTERVAL: Duration = Duration::from_secs(1);

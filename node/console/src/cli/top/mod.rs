@@ -17,6 +17,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use grapevine_base::causes;
+use grapevine_config::Environment;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -24,8 +26,6 @@ use self::feed::{Feed, News};
 use self::state::{Press, Top};
 use super::admin_port::{ADMIN, AdminPort};
 use super::{fail, paint};
-use grapevine_base::causes;
-use grapevine_config::Environment;
 
 /// The flag that names the admin port.
 const FLAG: &str = "--admin";

@@ -1,12 +1,12 @@
 //! What stands in the lines: nodes, upstreams and requests in columns, and the colours of their states.
 
+use grapevine_base::page::{NodeEntry, UpstreamEntry};
+use grapevine_base::table::{number as short, printable};
 use ratatui::style::{Color, Modifier, Style};
 
 use super::super::records::RequestEntry;
 use super::grid::{Column, Row, number, word, words};
 use super::state::Top;
-use grapevine_base::page::{NodeEntry, UpstreamEntry};
-use grapevine_base::table::{number as short, printable};
 
 /// What nodes are told by.
 pub(super) const NODES: [Column; 9] = [

@@ -1,12 +1,12 @@
 //! Requests that are refused for what they ask for, or for how it is written.
 
+use grapevine_base::asked::AskedError;
+use grapevine_base::scan::ScanError;
 use grapevine_core::forwarding::NotForwarded;
+use grapevine_observe::excerpt::Excerpt;
 use http::StatusCode;
 
 use super::{INVALID, Problem};
-use grapevine_base::asked::AskedError;
-use grapevine_base::scan::ScanError;
-use grapevine_observe::excerpt::Excerpt;
 
 impl From<AskedError> for Problem {
     fn from(error: AskedError) -> Self {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::clock;
 use grapevine_core::ids::Generation;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -15,7 +16,6 @@ use super::super::chat::Chat;
 use super::super::counters::{Counters, Rejection};
 use super::{CONTACTS_MAX, LIFE_IS_GOOD, Task};
 use crate::wire::Outgoing;
-use grapevine_base::clock;
 
 /// The first and the longest pause before chitchat is started again.
 pub(super) const RESTART_DELAY: Duration = Duration::from_millis(100);

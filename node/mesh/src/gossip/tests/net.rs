@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::authority::{self, Authority, Issued, NODE_VALID};
+use grapevine_base::driver::Telling;
 use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey, Phase};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
@@ -20,8 +22,6 @@ use crate::credentials::Credentials;
 use crate::identity::Verifier;
 use crate::signer::Signer;
 use crate::wire::{Incoming, Outgoing, Sender};
-use grapevine_base::authority::{self, Authority, Issued, NODE_VALID};
-use grapevine_base::driver::Telling;
 
 /// Far above what any step takes, so that a loaded machine fails no test.
 const PATIENCE: Duration = Duration::from_secs(20);

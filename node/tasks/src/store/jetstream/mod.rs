@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_config::secret::Secret;
 use grapevine_core::ids::ServiceKey;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -52,7 +53,6 @@ use super::{
 };
 use crate::id::Id;
 use crate::task::{NewTask, Progress, ServiceKeyText, Task};
-use grapevine_config::secret::Secret;
 
 /// How long a sweep may take: it does many things, one after another.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);

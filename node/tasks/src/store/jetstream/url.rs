@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::ServerAddr;
+use grapevine_config::secret::{REDACTED, Secret};
 
 use crate::store::open_error::OpenError;
-use grapevine_config::secret::{REDACTED, Secret};
 
 /// Copies of each message that a JetStream cluster keeps at most.
 const REPLICAS_MAX: usize = 5;

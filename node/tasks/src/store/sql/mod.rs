@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use grapevine_config::secret::Secret;
 use grapevine_core::ids::ServiceKey;
 
 use self::link::{Link, Step};
@@ -41,7 +42,6 @@ use super::{
 };
 use crate::id::Id;
 use crate::task::{NewTask, Progress, ServiceKeyText, State, Task};
-use grapevine_config::secret::Secret;
 
 /// Services whose last turn is remembered; beyond them all rounds begin anew.
 const TURNS_MAX: usize = 1_024;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use grapevine_config::secret::{REDACTED, Secret};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _, Error, Executor};
 use tokio::sync::Notify;
@@ -23,7 +24,6 @@ use super::super::{PATIENCE, StoreError};
 use super::link::{Link, Step, Trouble};
 use super::schema;
 use crate::task::ServiceKeyText;
-use grapevine_config::secret::{REDACTED, Secret};
 
 /// Connections of one node at most; one more listens.
 const CONNECTIONS_MAX: u32 = 8;

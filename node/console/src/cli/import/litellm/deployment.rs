@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use grapevine_base::table::printable;
 use grapevine_core::ids::ModelName;
 use http::HeaderValue;
 
@@ -13,7 +14,6 @@ use super::params::Params;
 use super::providers::{Base, Found, Provider, find};
 use super::reading::Reading;
 use super::settings::{FIRST_BYTE_MAX, Settings, WAIT_MAX};
-use grapevine_base::table::printable;
 
 /// Which models an entry serves.
 #[derive(Clone, Debug, PartialEq, Eq)]

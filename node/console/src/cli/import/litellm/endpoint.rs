@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use grapevine_config::address::BaseUrl;
 use http::{HeaderName, HeaderValue};
 
 use super::super::finding::Kind;
@@ -10,7 +11,6 @@ use super::super::section::At;
 use super::params::Params;
 use super::providers::{Base, Provider};
 use super::reading::{Reading, named_variable};
-use grapevine_config::address::BaseUrl;
 
 /// How an endpoint is called: what upstreams of the new file are told apart by. Texts are as written there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use grapevine_base::table::printable;
+use grapevine_config::checked::{RoutingConfig, TimeoutConfig};
+use grapevine_config::text::format_duration;
+
 use super::deployment::{Deployment, Serves};
 use super::endpoint::Endpoint;
 use super::groups::{Route, attempts};
 use super::settings::{FIRST_BYTE_MAX, Settings};
-use grapevine_base::table::printable;
-use grapevine_config::checked::{RoutingConfig, TimeoutConfig};
-use grapevine_config::text::format_duration;
 
 /// Attempts within one request that can be written.
 const ATTEMPTS_MAX: u32 = 32;

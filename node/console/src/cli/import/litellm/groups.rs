@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use grapevine_base::table::printable;
+
 use super::super::finding::Kind;
 use super::deployment::{Deployment, Serves};
 use super::reading::Reading;
 use super::settings::{Fallback, Settings};
-use grapevine_base::table::printable;
 
 /// Names times deployments in the new file: far more than a node can serve, and the end of a file that
 /// multiplies itself.

@@ -21,11 +21,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use grapevine_config::{Environment, Problems, Sources, foreign};
+
 use self::groups::TooMany;
 use self::reading::Reading;
 use super::finding::{Finding, Kind, Variable};
 use super::section::{At, Section, whole};
-use grapevine_config::{Environment, Problems, Sources, foreign};
 
 /// Why there is no new file.
 #[derive(Debug, thiserror::Error)]

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use grapevine_config::foreign::{Foreign, ForeignKind};
+
 use super::super::finding::{Findings, Kind, Variables};
 use super::super::section::{At, Section};
 use super::known::{self, Part};
-use grapevine_config::foreign::{Foreign, ForeignKind};
 
 /// How LiteLLM writes that a value is a variable's.
 const VARIABLE: &str = "os.environ/";

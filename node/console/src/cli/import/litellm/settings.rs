@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use grapevine_base::table::printable;
+use grapevine_config::hash::KeyHash;
+
 use super::super::finding::Kind;
 use super::super::section::{At, Section};
 use super::known::Part;
 use super::reading::{Reading, named_variable};
-use grapevine_base::table::printable;
-use grapevine_config::hash::KeyHash;
 
 /// The longest wait for a first byte that can be written: as long as `routing.deadline`.
 pub(super) const FIRST_BYTE_MAX: Duration = Duration::from_secs(3_600);

@@ -3,9 +3,10 @@
 mod documented;
 mod hostile;
 
+use grapevine_config::{Environment, Sources, checked::Config};
+
 use super::super::finding::Kind;
 use super::{Imported, import};
-use grapevine_config::{Environment, Sources, checked::Config};
 
 fn imported(text: &str) -> Imported {
     match import(text, "config.yaml") {

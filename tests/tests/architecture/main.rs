@@ -2,6 +2,8 @@
 //!
 //! Each check is a function from text to problems, so that a bad sample shows it can fail.
 
+mod circles;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -203,9 +205,13 @@ fn group_heads(group: &str) -> Vec<String> {
     heads
 }
 
+fn in_identifier(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
 fn identifier(text: &str) -> String {
     text.chars()
-        .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+        .take_while(|letter| in_identifier(*letter))
         .collect()
 }
 
@@ -261,9 +267,7 @@ fn banned(text: &str) -> Vec<(usize, &'static str)> {
         for word in WORDS {
             // `println!` is a part of `eprintln!`: only a whole word counts.
             let whole = line.match_indices(word).any(|(at, _)| {
-                !word.starts_with(char::is_alphabetic)
-                    || !line[..at]
-                        .ends_with(|letter: char| letter.is_alphanumeric() || letter == '_')
+                !word.starts_with(char::is_alphabetic) || !line[..at].ends_with(in_identifier)
             });
             if whole {
                 found.push((index + 1, word));
@@ -277,8 +281,7 @@ fn banned(text: &str) -> Vec<(usize, &'static str)> {
 fn functions(code: &str) -> Vec<(usize, String, usize)> {
     let mut found = Vec::new();
     for (start, _) in code.match_indices("fn ") {
-        let is_word =
-            !code[..start].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_');
+        let is_word = !code[..start].ends_with(in_identifier);
         let name = identifier(&code[start + "fn ".len()..]);
         if !is_word || name.is_empty() {
             continue;
@@ -348,7 +351,7 @@ fn hidden_length(text: &str, before: Option<char>) -> usize {
     if text.starts_with("/*") {
         return text.find("*/").map_or(text.len(), |end| end + 2);
     }
-    let in_word = before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    let in_word = before.is_some_and(in_identifier);
     if !in_word && let Some(length) = raw_string_length(text) {
         return length;
     }

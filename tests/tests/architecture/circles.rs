@@ -4,25 +4,11 @@
 //! and from paths that begin with `crate` or `super`; a set of modules that reach one another is a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use grapevine_tests::program::workspace;
 
-const CRATES: [&str; 13] = [
-    "node/core/src",
-    "proto/src",
-    "node/base/src",
-    "node/config/src",
-    "node/observe/src",
-    "node/geo/src",
-    "node/http/src",
-    "node/mesh/src",
-    "node/tasks/src",
-    "node/console/src",
-    "node/lab/src",
-    "node/src",
-    "sim/src",
-];
+use super::{SOURCES, blanked, in_identifier, is_test_file, production, read, rust_files};
 
 /// A module by the names that lead to it; the crate's root is empty.
 type Module = Vec<String>;
@@ -33,19 +19,13 @@ type Arrows = BTreeMap<Module, BTreeSet<Module>>;
 #[test]
 fn modules_use_one_another_in_one_direction() {
     let mut found = Vec::new();
-    for source in CRATES {
-        let root = workspace().join(source);
-        let modules = modules(&root);
+    for source in SOURCES {
+        let texts = modules(&workspace().join(source));
         assert!(
-            modules.len() > 1,
+            !texts.is_empty(),
             "{source} holds no module: the reader is blind"
         );
-        let texts = modules.iter().map(|(module, path)| {
-            let text = std::fs::read_to_string(path);
-            let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            (module.clone(), text)
-        });
-        for circle in circles(&arrows(&texts.collect())) {
+        for circle in circles(&arrows(&texts)) {
             let names: Vec<String> = circle.iter().map(|module| module.join("::")).collect();
             found.push(format!("{source}: {}", names.join(", ")));
         }
@@ -53,44 +33,34 @@ fn modules_use_one_another_in_one_direction() {
     assert!(found.is_empty(), "circles:\n{}", found.join("\n"));
 }
 
-/// The modules below `root` with their files, tests left out.
-fn modules(root: &Path) -> BTreeMap<Module, PathBuf> {
-    let mut found = BTreeMap::new();
-    let mut waiting = vec![root.to_path_buf()];
-    while let Some(folder) = waiting.pop() {
-        let entries = std::fs::read_dir(&folder).expect("a folder of the workspace");
-        for path in entries.map(|entry| entry.expect("an entry").path()) {
-            if path.is_dir() {
-                waiting.push(path);
-                continue;
-            }
-            let relative = path
-                .strip_prefix(root)
-                .expect("it is below")
-                .with_extension("");
-            let names = relative
-                .components()
-                .map(|part| part.as_os_str().to_string_lossy());
-            let mut module: Module = names.map(|name| name.into_owned()).collect();
-            if module.iter().any(|name| name == "tests") || path.extension() != Some("rs".as_ref())
-            {
-                continue;
-            }
-            if matches!(
-                module.last().map(String::as_str),
-                Some("mod" | "lib" | "main")
-            ) {
-                module.pop();
-            }
-            found.insert(module, path);
+/// The modules below `root` with their texts, tests left out.
+fn modules(root: &Path) -> BTreeMap<Module, String> {
+    let files = rust_files(root)
+        .into_iter()
+        .filter(|path| !is_test_file(path));
+    let module = |path: &Path| {
+        let relative = path
+            .strip_prefix(root)
+            .expect("it is below")
+            .with_extension("");
+        let names = relative
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy());
+        let mut module: Module = names.map(|name| name.into_owned()).collect();
+        if matches!(
+            module.last().map(String::as_str),
+            Some("mod" | "lib" | "main")
+        ) {
+            module.pop();
         }
-    }
-    found
+        module
+    };
+    files.map(|path| (module(&path), read(&path))).collect()
 }
 
 fn arrows(texts: &BTreeMap<Module, String>) -> Arrows {
     let arrows_of = |(module, text): (&Module, &String)| {
-        let used = paths(&production(text)).into_iter();
+        let used = paths(&blanked(production(text))).into_iter();
         let used = used.filter_map(|path| resolve(module, &path, texts));
         let is_arrow = |other: &Module| !other.starts_with(module) && !module.starts_with(other);
         (module.clone(), used.filter(is_arrow).collect())
@@ -98,22 +68,12 @@ fn arrows(texts: &BTreeMap<Module, String>) -> Arrows {
     texts.iter().map(arrows_of).collect()
 }
 
-/// A file without comments and without the tests at its end.
-fn production(text: &str) -> String {
-    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
-    let lines = text[..end]
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 /// Every path of the crate's own that `code` names.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut rest = code;
     while let Some(start) = rest.find("use ") {
-        let is_word =
-            rest[..start].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_');
+        let is_word = rest[..start].ends_with(in_identifier);
         let Some(length) = rest[start..].find(';') else {
             break;
         };
@@ -125,11 +85,8 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     for start in ["crate::", "super::"] {
         for (index, _) in code.match_indices(start) {
             let before = code[..index].chars().next_back();
-            if before
-                .is_none_or(|letter| !letter.is_alphanumeric() && letter != '_' && letter != ':')
-            {
-                let is_part =
-                    |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+            if before.is_none_or(|letter| !in_identifier(letter) && letter != ':') {
+                let is_part = |letter: char| in_identifier(letter) || letter == ':';
                 let path: String = code[index..]
                     .chars()
                     .take_while(|letter| is_part(*letter))
