@@ -46,7 +46,9 @@ impl CallPeer for Forwarder {
             let detail = format!("no link to {peer}");
             return Err(Failure::new(Outcome::PeerUnreached, detail));
         };
-        let sent = tokio::time::timeout_at(call.deadline, self.send(&link, &call));
+        let over = async |link: Arc<Link>| send(&link, &call).await;
+        let sent = unless_superfluous(&self.links, link, over);
+        let sent = tokio::time::timeout_at(call.deadline, sent);
         match sent.await {
             Ok(answered) => answered,
             Err(_) => Err(Failure::new(
@@ -57,26 +59,31 @@ impl CallPeer for Forwarder {
     }
 }
 
-impl Forwarder {
-    /// Sends the call, and once more where the peer closed the connection as superfluous at that very
-    /// moment. It does so only when it knows of no call on it, so that nothing was done for this one.
-    async fn send(&self, link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
-        let answered = send(link, call).await;
-        let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
-        if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(link) {
-            return answered;
-        }
-        // The task that serves the link forgets it too, and carries out what that changes.
-        drop(self.links.remove(link));
-        match self.links.get(&link.peer) {
-            Some(other) => send(&other, call).await,
-            None => answered,
-        }
+/// Calls over `link`, and once more over another where the peer closed it as superfluous at that very moment: it
+/// does so only when it knows of no call on it, so that nothing was done for this one.
+pub(super) async fn unless_superfluous<T, F>(
+    links: &Links,
+    link: Arc<Link>,
+    call: impl Fn(Arc<Link>) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let answered = call(Arc::clone(&link)).await;
+    let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
+    if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(&link) {
+        return answered;
+    }
+    // The task that serves the link forgets it too, and carries out what that changes.
+    drop(links.remove(&link));
+    match links.get(&link.peer) {
+        Some(other) => call(other).await,
+        None => answered,
     }
 }
 
 /// Whether the peer closed the link because another one is used.
-pub(super) fn is_superfluous(link: &Link) -> bool {
+fn is_superfluous(link: &Link) -> bool {
     matches!(
         link.connection.close_reason(),
         Some(ConnectionError::ApplicationClosed(closed))

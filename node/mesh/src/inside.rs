@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
 use super::endpoint::HANDSHAKE_TIMEOUT;
-use super::forward::{is_superfluous, no_head, open};
+use super::forward::{no_head, open, unless_superfluous};
 use super::framed;
 use super::hub::Hub;
 use super::link::Link;
@@ -92,8 +92,6 @@ impl Insider {
         }
     }
 
-    /// Calls, and once more where the peer closed the connection as superfluous at that very moment: it
-    /// does so only when it knows of no call on it.
     async fn exchange(
         &self,
         peer: &NodeName,
@@ -101,17 +99,8 @@ impl Insider {
         deadline: Instant,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let link = self.link(peer).await?;
-        let answered = self.over(&link, call, deadline).await;
-        let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
-        if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(&link) {
-            return answered;
-        }
-        // The task that serves the link forgets it too, and carries out what that changes.
-        drop(self.links.remove(&link));
-        match self.links.get(peer) {
-            Some(other) => self.over(&other, call, deadline).await,
-            None => answered,
-        }
+        let over = async |link: Arc<Link>| self.over(&link, call, deadline).await;
+        unless_superfluous(&self.links, link, over).await
     }
 
     /// The link to `peer`, dialled where there is none and its address is known.
