@@ -111,22 +111,27 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
 /// The filter with the names that modules have now. Of `grapevine_node` alone it makes what all crates of the
 /// program begin with.
 fn current(level: &str) -> String {
-    let mut directives = level.split(',').map(|directive| {
-        let (before, named) = directive.split_once(FORMER).unwrap_or((directive, ""));
-        match named.strip_prefix("::") {
-            _ if named.is_empty() && !directive.ends_with(FORMER) => directive.to_owned(),
-            None => format!("{before}grapevine{named}"),
-            Some(path) => {
-                let end = path.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
-                let (module, rest) = path.split_at(end.unwrap_or(path.len()));
-                let moved = MOVED.iter().find(|(former, _)| *former == module);
-                let place = moved.map_or(module, |(_, place)| place);
-                format!("{before}grapevine_{place}{rest}")
-            }
-        }
-    });
-    let first = directives.next().unwrap_or_default();
-    directives.fold(first, |level, directive| level + "," + &directive)
+    let directives: Vec<String> = level.split(',').map(current_directive).collect();
+    directives.join(",")
+}
+
+fn current_directive(directive: &str) -> String {
+    let in_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let Some((before, named)) = directive.split_once(FORMER) else {
+        return directive.to_owned();
+    };
+    let Some(path) = named.strip_prefix("::") else {
+        // Another crate's name may begin like this.
+        return match named.starts_with(in_name) {
+            true => directive.to_owned(),
+            false => format!("{before}grapevine{named}"),
+        };
+    };
+    let end = path.find(|letter| !in_name(letter));
+    let (module, rest) = path.split_at(end.unwrap_or(path.len()));
+    let moved = MOVED.iter().find(|(former, _)| *former == module);
+    let place = moved.map_or(module, |(_, place)| place);
+    format!("{before}grapevine_{place}{rest}")
 }
 
 #[cfg(test)]
@@ -151,6 +156,8 @@ mod tests {
                 "grapevine_http::ingress[request]=debug",
             ),
             ("grapevine_mesh=debug", "grapevine_mesh=debug"),
+            ("grapevine_nodes=debug", "grapevine_nodes=debug"),
+            ("info,grapevine_node", "info,grapevine"),
             ("", ""),
         ];
         for (level, wanted) in rows {
