@@ -4,9 +4,9 @@
 //! Dropping the future or the body resets the stream, which the peer sees within one round trip.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
 use bytes::Bytes;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
@@ -17,14 +17,13 @@ use grapevine_core::link::{CALLS_MAX, lost_in_silence};
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, close, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use http_body::{Body, Frame};
-use quinn::{ConnectionError, ReadError, VarInt, WriteError};
+use quinn::{ConnectionError, VarInt, WriteError};
 use tokio::time::Instant;
 
-use super::framed::{self, Found, Unframer};
+use super::answer::PeerBody;
 use super::link::Link;
 use super::links::Links;
-use super::silence::Silence;
+use super::silence::silent;
 use super::streams::{self, CallStream, ReceiveError};
 
 /// Forwards calls. Cheap to clone.
@@ -162,11 +161,6 @@ pub(super) async fn open(
     Ok(stream)
 }
 
-fn silent(peer: &NodeName) -> Failure {
-    let detail = format!("link to {peer} fell silent before the answer");
-    Failure::new(Outcome::PeerLost, detail)
-}
-
 fn full(peer: &NodeName) -> Failure {
     let detail = format!("link to {peer} takes no more requests");
     Failure::new(Outcome::Refused(Refusal::Full), detail)
@@ -220,15 +214,8 @@ fn start(
             headers::settle_answer(status, &mut headers)
                 .map_err(|fault| malformed(&fault.to_string()))?;
             let has_no_body = call.method == Method::HEAD || headers::has_no_body(status);
-            let body = PeerBody {
-                stream,
-                link: Arc::clone(link),
-                unframer: Unframer::default(),
-                left: headers::content_length(&headers).filter(|_| !has_no_body),
-                ended: false,
-                silence: Silence::Unwatched,
-                _counted: counted,
-            };
+            let length = headers::content_length(&headers).filter(|_| !has_no_body);
+            let body = PeerBody::new(stream, Arc::clone(link), length, counted);
             Ok(Answer {
                 status,
                 headers,
@@ -288,119 +275,5 @@ pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
             let detail = format!("{peer} dropped the request before the answer");
             Failure::new(Outcome::PeerLost, detail)
         }
-    }
-}
-
-/// An answer's body as it comes over the stream.
-#[derive(Debug)]
-struct PeerBody {
-    stream: CallStream,
-    link: Arc<Link>,
-    unframer: Unframer,
-    /// Bytes still to come, where the head says how many.
-    left: Option<u64>,
-    ended: bool,
-    silence: Silence,
-    _counted: InFlightGuard,
-}
-
-impl Body for PeerBody {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let body = &mut *self;
-        if body.ended {
-            return Poll::Ready(None);
-        }
-        loop {
-            match body.unframer.next() {
-                Found::Data(data) => {
-                    body.silence = Silence::Committed;
-                    let frame = body.count(&data).map(|()| Frame::data(data));
-                    return Poll::Ready(Some(frame));
-                }
-                Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
-                Found::Nothing => {}
-            }
-            // The future holds no state of its own: the stream keeps the waker, so that one made anew
-            // for each poll goes on where the last one was dropped.
-            let read = {
-                let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
-                read.poll(context)
-            };
-            let broken = match read {
-                Poll::Ready(Ok(Some(chunk))) => {
-                    body.unframer.feed(chunk.bytes);
-                    continue;
-                }
-                Poll::Ready(Ok(None)) => unfinished(&body.link.peer),
-                Poll::Ready(Err(error)) => broken_off(&body.link.peer, &error),
-                Poll::Pending => {
-                    ready!(body.silence.poll(&body.link, context));
-                    silent(&body.link.peer)
-                }
-            };
-            body.ended = true;
-            return Poll::Ready(Some(Err(broken)));
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended
-    }
-}
-
-impl PeerBody {
-    /// Holds what comes against what the head says.
-    fn count(&mut self, data: &Bytes) -> Result<(), Failure> {
-        let Some(left) = &mut self.left else {
-            return Ok(());
-        };
-        match left.checked_sub(data.len() as u64) {
-            Some(rest) => *left = rest,
-            None => {
-                self.ended = true;
-                let detail = format!("answer through {} is longer than it says", self.link.peer);
-                return Err(Failure::new(Outcome::BrokenOff, detail));
-            }
-        }
-        Ok(())
-    }
-
-    /// The body came to its end: a clean one, or the failure that `code` tells.
-    fn end(&mut self, code: u32) -> Option<Failure> {
-        self.ended = true;
-        self.stream.complete();
-        if code != framed::CLEAN {
-            let detail = format!("answer through {} broke off", self.link.peer);
-            return Some(Failure::new(reset::outcome(u64::from(code)), detail));
-        }
-        self.left.is_some_and(|left| left > 0).then(|| {
-            let detail = format!("answer through {} is shorter than it says", self.link.peer);
-            Failure::new(Outcome::BrokenOff, detail)
-        })
-    }
-}
-
-fn unfinished(peer: &NodeName) -> Failure {
-    let detail = format!("answer through {peer} ended without its end");
-    Failure::new(Outcome::BrokenOff, detail)
-}
-
-/// How a body ended that did not end whole.
-fn broken_off(peer: &NodeName, error: &ReadError) -> Failure {
-    match error {
-        ReadError::Reset(code) => {
-            let outcome = reset::outcome(code.into_inner());
-            Failure::new(outcome, format!("answer through {peer} broke off"))
-        }
-        error => Failure::new(
-            Outcome::BrokenOff,
-            format!("link to {peer} broke within the answer: {error}"),
-        ),
     }
 }

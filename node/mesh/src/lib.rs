@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`signer`]; [`tls`], [`endpoint`],
 //! [`hello`], [`link`] (one connection), [`links`] (which of several is used), `session` and `gone` (its course and its
-//! end), `dial` and `accept` (how there is one); [`forward`] and [`serve`] (a call's two ends), with `admission`,
-//! `receive` and `respond`; `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links) and
+//! end), `dial` and `accept` (how there is one); [`forward`] and [`serve`] (a call's two ends), with `answer`,
+//! `admission`, `receive` and `respond`; `inside` (calls of nodes to each other); [`wire`] (what gossip sees of the links) and
 //! [`gossip`] itself. `hub` holds what the tasks that serve peers share, and `start` puts it together.
 //!
 //! What this crate does not know: HTTP servers and clients, configuration, what a task is. It carries calls and
@@ -11,6 +11,7 @@
 
 mod accept;
 mod admission;
+mod answer;
 mod complaints;
 pub mod credentials;
 mod dial;

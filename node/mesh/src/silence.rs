@@ -5,6 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use grapevine_base::exchange::Failure;
+use grapevine_core::ids::NodeName;
+use grapevine_core::outcome::Outcome;
+
 use super::link::Link;
 
 /// Whether the link's silence matters to an answer's body.
@@ -30,6 +34,12 @@ impl Silence {
         ready!(fell_silent.as_mut().poll(context));
         Poll::Ready(())
     }
+}
+
+/// The failure of a call whose link fell silent before anything of the answer came.
+pub(super) fn silent(peer: &NodeName) -> Failure {
+    let detail = format!("link to {peer} fell silent before the answer");
+    Failure::new(Outcome::PeerLost, detail)
 }
 
 impl std::fmt::Debug for Silence {

@@ -1,0 +1,152 @@
+//! The body of a peer's answer, as it comes over the call's stream.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use grapevine_base::exchange::Failure;
+use grapevine_core::ids::NodeName;
+use grapevine_core::limit::InFlightGuard;
+use grapevine_core::outcome::Outcome;
+use grapevine_proto::frame::reset;
+use http_body::{Body, Frame};
+use quinn::ReadError;
+
+use super::framed::{self, Found, Unframer};
+use super::link::Link;
+use super::silence::{Silence, silent};
+use super::streams::CallStream;
+
+/// An answer's body. Dropping it resets the stream.
+#[derive(Debug)]
+pub(super) struct PeerBody {
+    stream: CallStream,
+    link: Arc<Link>,
+    unframer: Unframer,
+    /// Bytes still to come, where the head says how many.
+    left: Option<u64>,
+    ended: bool,
+    silence: Silence,
+    _counted: InFlightGuard,
+}
+
+impl Body for PeerBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let body = &mut *self;
+        if body.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            match body.unframer.next() {
+                Found::Data(data) => {
+                    body.silence = Silence::Committed;
+                    let frame = body.count(&data).map(|()| Frame::data(data));
+                    return Poll::Ready(Some(frame));
+                }
+                Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
+                Found::Nothing => {}
+            }
+            // The future holds no state of its own: the stream keeps the waker, so that one made anew
+            // for each poll goes on where the last one was dropped.
+            let read = {
+                let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
+                read.poll(context)
+            };
+            let broken = match read {
+                Poll::Ready(Ok(Some(chunk))) => {
+                    body.unframer.feed(chunk.bytes);
+                    continue;
+                }
+                Poll::Ready(Ok(None)) => unfinished(&body.link.peer),
+                Poll::Ready(Err(error)) => broken_off(&body.link.peer, &error),
+                Poll::Pending => {
+                    ready!(body.silence.poll(&body.link, context));
+                    silent(&body.link.peer)
+                }
+            };
+            body.ended = true;
+            return Poll::Ready(Some(Err(broken)));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+impl PeerBody {
+    /// The body that comes over `stream`, of `length` bytes where the head says how many.
+    pub(super) fn new(
+        stream: CallStream,
+        link: Arc<Link>,
+        length: Option<u64>,
+        counted: InFlightGuard,
+    ) -> Self {
+        Self {
+            stream,
+            link,
+            unframer: Unframer::default(),
+            left: length,
+            ended: false,
+            silence: Silence::Unwatched,
+            _counted: counted,
+        }
+    }
+
+    /// Holds what comes against what the head says.
+    fn count(&mut self, data: &Bytes) -> Result<(), Failure> {
+        let Some(left) = &mut self.left else {
+            return Ok(());
+        };
+        match left.checked_sub(data.len() as u64) {
+            Some(rest) => *left = rest,
+            None => {
+                self.ended = true;
+                let detail = format!("answer through {} is longer than it says", self.link.peer);
+                return Err(Failure::new(Outcome::BrokenOff, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The body came to its end: a clean one, or the failure that `code` tells.
+    fn end(&mut self, code: u32) -> Option<Failure> {
+        self.ended = true;
+        self.stream.complete();
+        if code != framed::CLEAN {
+            let detail = format!("answer through {} broke off", self.link.peer);
+            return Some(Failure::new(reset::outcome(u64::from(code)), detail));
+        }
+        self.left.is_some_and(|left| left > 0).then(|| {
+            let detail = format!("answer through {} is shorter than it says", self.link.peer);
+            Failure::new(Outcome::BrokenOff, detail)
+        })
+    }
+}
+
+fn unfinished(peer: &NodeName) -> Failure {
+    let detail = format!("answer through {peer} ended without its end");
+    Failure::new(Outcome::BrokenOff, detail)
+}
+
+/// How a body ended that did not end whole.
+fn broken_off(peer: &NodeName, error: &ReadError) -> Failure {
+    match error {
+        ReadError::Reset(code) => {
+            let outcome = reset::outcome(code.into_inner());
+            Failure::new(outcome, format!("answer through {peer} broke off"))
+        }
+        error => Failure::new(
+            Outcome::BrokenOff,
+            format!("link to {peer} broke within the answer: {error}"),
+        ),
+    }
+}
