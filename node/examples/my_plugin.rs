@@ -12,10 +12,10 @@ use clap::Parser;
 use grapevine_core::ids::ServiceKey;
 use grapevine_node::cli::{self, Cli};
 use grapevine_node::config::Environment;
-use grapevine_node::tasks::hub::Services;
+use grapevine_node::tasks::hub::ServiceRegistry;
 use grapevine_node::tasks::service::{Service, TaskError, Work};
 use grapevine_node::tasks::store::Note;
-use grapevine_node::tasks::task::{Fault, Progress, Task};
+use grapevine_node::tasks::task::{Task, TaskFault, TaskProgress};
 use serde_json::{Value, json};
 
 struct MyPlugin;
@@ -27,7 +27,7 @@ impl Service for MyPlugin {
     }
 
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {
-        let fatal = |message: &str| TaskError::Fatal(Fault::new("bad_payload", message));
+        let fatal = |message: &str| TaskError::Fatal(TaskFault::new("bad_payload", message));
         let texts = task.new.payload["texts"].as_array();
         let texts = texts.ok_or_else(|| fatal("payload.texts must be a list"))?;
         // What an earlier attempt did, here or at another node, is not done again.
@@ -42,7 +42,7 @@ impl Service for MyPlugin {
                 work.save(std::slice::from_ref(&note)).await?;
                 place.insert(note);
             }
-            work.set_progress(Progress::new(notes.len(), texts.len()));
+            work.set_progress(TaskProgress::new(notes.len(), texts.len()));
         }
         let answer = |note: &Note| serde_json::from_slice::<Value>(&note.content).ok();
         Ok(notes.values().filter_map(answer).collect())
@@ -50,6 +50,6 @@ impl Service for MyPlugin {
 }
 
 fn main() -> ExitCode {
-    let services = Services::new([Arc::new(MyPlugin) as Arc<dyn Service>]);
+    let services = ServiceRegistry::new([Arc::new(MyPlugin) as Arc<dyn Service>]);
     cli::run_with(Cli::parse(), Environment::of_process(), services)
 }

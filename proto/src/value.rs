@@ -17,7 +17,7 @@ mod services;
 use std::collections::BTreeMap;
 
 use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
-use grapevine_core::health::Reason;
+use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
@@ -45,7 +45,7 @@ const IN_FLIGHT_MAX_ASSUMED: u32 = 256;
 
 /// What a key of a node's gossiped state stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum StateKey {
     /// A fact.
     Fact(FactKey),
     /// The node's certificate.
@@ -87,16 +87,16 @@ pub struct Payload {
 ///
 /// # Errors
 /// When it begins like an upstream's key and goes on with what cannot be a name.
-pub fn parse_key(text: &str) -> Result<Key, ValueError> {
+pub fn parse_key(text: &str) -> Result<StateKey, ValueError> {
     Ok(match text {
-        "node" => Key::Fact(FactKey::Node),
-        "phase" => Key::Fact(FactKey::Phase),
-        "rules" => Key::Fact(FactKey::Rules),
-        "svc" => Key::Fact(FactKey::Services),
-        CERTIFICATE_KEY => Key::Certificate,
+        "node" => StateKey::Fact(FactKey::Node),
+        "phase" => StateKey::Fact(FactKey::Phase),
+        "rules" => StateKey::Fact(FactKey::Rules),
+        "svc" => StateKey::Fact(FactKey::Services),
+        CERTIFICATE_KEY => StateKey::Certificate,
         _ => match text.strip_prefix("up.") {
-            Some(name) => Key::Fact(FactKey::Upstream(UpstreamName::new(name)?)),
-            None => Key::Unknown,
+            Some(name) => StateKey::Fact(FactKey::Upstream(UpstreamName::new(name)?)),
+            None => StateKey::Unknown,
         },
     })
 }
@@ -322,8 +322,8 @@ impl UpstreamPayload {
 
     /// A reason of a later version counts as an error rate: the upstream is out of use all the same.
     fn standing(&self) -> Result<Standing, ValueError> {
-        let reason = self.reason.as_deref().and_then(Reason::from_word);
-        let reason = reason.unwrap_or(Reason::ErrorRate);
+        let reason = self.reason.as_deref().and_then(EjectionReason::from_word);
+        let reason = reason.unwrap_or(EjectionReason::ErrorRate);
         Ok(match self.state.as_str() {
             "healthy" => Standing::Ready,
             "cooldown" => Standing::CoolingDown {

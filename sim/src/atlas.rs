@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use grapevine_core::country::CountryCode;
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
-use grapevine_core::place::Place;
 
 /// A region by its place in [`Atlas`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub(crate) struct RegionIndex(pub(crate) usize);
 #[derive(Clone, Debug)]
 pub(crate) struct Region {
     pub(crate) name: RegionName,
-    pub(crate) place: Place,
+    pub(crate) place: GeoPoint,
     pub(crate) country: CountryCode,
 }
 
@@ -100,7 +100,7 @@ fn region(line: &str, country: &str) -> Option<Region> {
     let mut cells = line.split(',');
     let name = RegionName::new(cells.next()?).ok()?;
     let mut degrees = cells.skip(1).map(|cell| cell.trim().parse::<f64>());
-    let place = Place::new(degrees.next()?.ok()?, degrees.next()?.ok()?)?;
+    let place = GeoPoint::new(degrees.next()?.ok()?, degrees.next()?.ok()?)?;
     let country = CountryCode::new(country).ok()?;
     Some(Region {
         name,

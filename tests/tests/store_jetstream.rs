@@ -11,9 +11,9 @@ use grapevine_node::config::secret::Secret;
 use grapevine_node::tasks::id::{Id, Kind};
 use grapevine_node::tasks::store::jetstream::JetStore;
 use grapevine_node::tasks::store::{
-    Added, End, Held, LeaseAsk, Store, StoreError, TaskQuery, open,
+    Added, End, LeaseAsk, LeaseHold, Store, StoreError, TaskQuery, open,
 };
-use grapevine_node::tasks::task::{Checked, NewTask, Priority, State, Submitter};
+use grapevine_node::tasks::task::{CheckedText, NewTask, Submitter, TaskPriority, TaskState};
 use grapevine_tests::nats::{Nats, PASSWORD};
 use grapevine_tests::wait::must;
 use grapevine_tests::{Signal, wait_until, within};
@@ -32,9 +32,9 @@ fn service() -> ServiceKey {
 fn task() -> NewTask {
     NewTask {
         id: Id::new(Kind::Task, None),
-        service: Checked(service()),
+        service: CheckedText(service()),
         payload: json!({"n": 1}),
-        priority: Priority(0),
+        priority: TaskPriority(0),
         attempts_max: 50,
         delay: Duration::ZERO,
         expires_after: None,
@@ -78,9 +78,9 @@ async fn works_again(store: &JetStore) {
 
 fn ask(worker: &str) -> LeaseAsk {
     LeaseAsk {
-        service: Checked(service()),
+        service: CheckedText(service()),
         worker: worker.to_owned(),
-        region: Checked(must("naming", RegionName::new("sgp"))),
+        region: CheckedText(must("naming", RegionName::new("sgp"))),
         span: Duration::from_secs(1),
         max: 4,
         suspects: true,
@@ -113,7 +113,7 @@ async fn work_until(store: Arc<JetStore>, name: String, ends: Arc<AtomicBool>) -
         }
         for (lease, _) in given {
             let done = End::Completed(json!({"by": name, "attempt": lease.attempt}));
-            if store.finish(&lease, done).await == Ok(Held::Kept) {
+            if store.finish(&lease, done).await == Ok(LeaseHold::Kept) {
                 completed.push(lease.id);
             }
         }
@@ -144,7 +144,7 @@ async fn all_end_once(store: &JetStore, accepted: &[Id]) -> usize {
     for id in accepted {
         let task = must("getting", store.get(id).await);
         let task = task.unwrap_or_else(|| panic!("{id} was accepted and is lost"));
-        assert_eq!(task.state, State::Completed, "{id}: {:?}", task.history);
+        assert_eq!(task.state, TaskState::Completed, "{id}: {:?}", task.history);
         let completed = task.history.iter().filter(|ended| ended.how == "completed");
         assert_eq!(completed.count(), 1, "{id}");
         repeated += task.history.len() - 1;

@@ -12,7 +12,7 @@ use grapevine_node::config::secret::Secret;
 use grapevine_node::tasks::id::{Id, Kind};
 use grapevine_node::tasks::store::sql::SqlStore;
 use grapevine_node::tasks::store::{Added, LeaseAsk, Store, StoreError};
-use grapevine_node::tasks::task::{Checked, NewTask, Priority, Submitter};
+use grapevine_node::tasks::task::{CheckedText, NewTask, Submitter, TaskPriority};
 use grapevine_tests::postgres::{PASSWORD, Postgres};
 use grapevine_tests::scratch::Scratch;
 use grapevine_tests::wait::must;
@@ -33,9 +33,9 @@ fn service() -> ServiceKey {
 fn task() -> NewTask {
     NewTask {
         id: Id::new(Kind::Task, None),
-        service: Checked(service()),
+        service: CheckedText(service()),
         payload: json!({"n": 1}),
-        priority: Priority(0),
+        priority: TaskPriority(0),
         attempts_max: 3,
         delay: Duration::ZERO,
         expires_after: None,
@@ -352,9 +352,9 @@ async fn task_added_at_one_node_wakes_another() {
     let (here, there) = (store(&server.url()), store(&server.url()));
     works_again(&here).await;
     let ask = LeaseAsk {
-        service: Checked(service()),
+        service: CheckedText(service()),
         worker: "there".to_owned(),
-        region: Checked(must("naming", RegionName::new("sgp"))),
+        region: CheckedText(must("naming", RegionName::new("sgp"))),
         span: LIMIT,
         max: 64,
         suspects: false,

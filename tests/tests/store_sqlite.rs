@@ -12,7 +12,7 @@ use grapevine_node::tasks::id::{Id, Kind};
 use grapevine_node::tasks::store::open::OpenError;
 use grapevine_node::tasks::store::sql::SqlStore;
 use grapevine_node::tasks::store::{Added, PIECE_BYTES, Store, StoreError, TaskQuery};
-use grapevine_node::tasks::task::{Checked, NewTask, Priority, Submitter};
+use grapevine_node::tasks::task::{CheckedText, NewTask, Submitter, TaskPriority};
 use grapevine_tests::scratch::Scratch;
 use grapevine_tests::wait::must;
 use grapevine_tests::{wait_until, within};
@@ -29,9 +29,9 @@ const PLACE: &str = "GRAPEVINE_TEST_STORE";
 fn task(bytes: usize) -> NewTask {
     NewTask {
         id: Id::new(Kind::Task, None),
-        service: Checked(must("naming", ServiceKey::new("faults"))),
+        service: CheckedText(must("naming", ServiceKey::new("faults"))),
         payload: json!("x".repeat(bytes)),
-        priority: Priority(0),
+        priority: TaskPriority(0),
         attempts_max: 3,
         delay: Duration::ZERO,
         expires_after: None,

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use grapevine_core::forwarding::Scope;
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::route::session;
 use http::Method;
@@ -80,7 +80,7 @@ const FIELDS: [&str; 2] = ["model", "stream"];
 /// # Errors
 /// See [`AskedError`].
 pub fn read(
-    scope: Scope,
+    scope: PathScope,
     method: &Method,
     path: &str,
     headers: &HeaderMap,
@@ -93,8 +93,8 @@ pub fn read(
         _ if body.is_empty() && !needs_model => Asked::default(),
         Media::Form(boundary) => read_form(body, boundary)?,
         Media::Json => read_json(body)?,
-        Media::Unnamed if scope == Scope::Inference || looks_like_json => read_json(body)?,
-        Media::Other if scope == Scope::Inference => return Err(AskedError::Unsupported),
+        Media::Unnamed if scope == PathScope::Inference || looks_like_json => read_json(body)?,
+        Media::Other if scope == PathScope::Inference => return Err(AskedError::Unsupported),
         Media::Unnamed | Media::Other => Asked::default(),
     };
     if needs_model && asked.model.is_none() {

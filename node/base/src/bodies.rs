@@ -2,7 +2,7 @@
 //!
 //! Clients' bodies and those that peers forward are charged as they come, not as they are announced, to
 //! whoever sends them, and given back when the last copy of the body's handle is dropped: after the attempt
-//! that answered, whoever held it then. [`Held::admit`] decides how much one sender may have.
+//! that answered, whoever held it then. [`Holdings::admit`] decides how much one sender may have.
 //!
 //! Senders are counted in a fixed table of counters by a keyed hash, not in a map: no lock, nothing to bound
 //! or to forget, and one atomic addition. Two that fall together share a share, which none can bring about.
@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
 use grapevine_core::pace::BodyPace;
-use grapevine_core::share::{Held, Over};
+use grapevine_core::share::{Holdings, ShareExceeded};
 use tokio::time::Instant;
 
 use crate::entropy;
@@ -51,10 +51,10 @@ impl BodySender<'_> {
 
 /// The bytes that request bodies hold at this node. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct BodyBudget(Arc<Counts>);
+pub struct BodyBudget(Arc<BodyCounts>);
 
 #[derive(Debug)]
-struct Counts {
+struct BodyCounts {
     limit: AtomicU64,
     all: AtomicU64,
     senders: Box<[AtomicU64]>,
@@ -72,7 +72,7 @@ impl BodyBudget {
 
     /// The same, with senders that fall together by `seed` alone: for tests.
     pub fn seeded(limit: u64, seed: u64) -> Self {
-        Self(Arc::new(Counts {
+        Self(Arc::new(BodyCounts {
             limit: AtomicU64::new(limit),
             all: AtomicU64::new(0),
             senders: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
@@ -131,10 +131,10 @@ impl Charge {
     ///
     /// # Errors
     /// Why they may not be held; nothing is charged then.
-    pub fn add(&mut self, more: usize) -> Result<(), Over> {
+    pub fn add(&mut self, more: usize) -> Result<(), ShareExceeded> {
         let (counts, more) = (&*self.bodies.0, more as u64);
         // Added before it is looked at, so that two threads never both take what is there for one.
-        let held = Held {
+        let held = Holdings {
             limit: counts.limit.load(Ordering::Relaxed),
             all: counts.all.fetch_add(more, Ordering::Relaxed),
             own: counts.senders[self.slot].fetch_add(more, Ordering::Relaxed),
@@ -144,8 +144,8 @@ impl Charge {
         if let Err(over) = admitted {
             self.give_back(more);
             let count = match over {
-                Over::Whole => &self.bodies.0.over_whole,
-                Over::Share => &self.bodies.0.over_share,
+                ShareExceeded::Whole => &self.bodies.0.over_whole,
+                ShareExceeded::Share => &self.bodies.0.over_share,
             };
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -252,7 +252,7 @@ impl BodyBuffer {
     ///
     /// # Errors
     /// Why it may not be held: the body is to be refused.
-    pub fn take(&mut self, piece: Bytes) -> Result<(), Over> {
+    pub fn take(&mut self, piece: Bytes) -> Result<(), ShareExceeded> {
         self.charge.add(piece.len())?;
         self.pace.took(piece.len(), self.asked_at.elapsed());
         if self.is_empty() {
@@ -302,7 +302,11 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn body(bodies: &BodyBudget, sender: BodySender<'_>, pieces: &[usize]) -> Result<Bytes, Over> {
+    fn body(
+        bodies: &BodyBudget,
+        sender: BodySender<'_>,
+        pieces: &[usize],
+    ) -> Result<Bytes, ShareExceeded> {
         let announced = Some(pieces.iter().sum());
         let mut incoming = BodyBuffer::begin(bodies.account(sender), announced, PAUSE);
         for length in pieces {
@@ -366,7 +370,7 @@ mod tests {
         let bodies = BodyBudget::seeded(1_000, 1);
         assert_eq!(
             body(&bodies, BodySender::Key("app"), &[400, 400]),
-            Err(Over::Whole)
+            Err(ShareExceeded::Whole)
         );
         assert_eq!((bodies.held(), bodies.refused()), (0, (1, 0)));
     }

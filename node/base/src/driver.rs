@@ -33,7 +33,7 @@ const TICK_MAX: Duration = Duration::from_millis(500);
 
 /// What the mesh is asked to tell.
 #[derive(Clone, Debug)]
-pub enum Telling {
+pub enum Publication {
     /// A fact of this node.
     Own {
         /// What.
@@ -67,7 +67,7 @@ pub struct ProbeOrder {
 #[derive(Debug)]
 pub struct Outlets {
     /// For the mesh.
-    pub tellings: mpsc::Receiver<Telling>,
+    pub tellings: mpsc::Receiver<Publication>,
     /// For the prober.
     pub probes: mpsc::Receiver<ProbeOrder>,
     /// For logs and metrics.
@@ -76,7 +76,7 @@ pub struct Outlets {
 
 /// The shells' hold on the driver: tell it events, read its view. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct DriverHandle {
     clock: Clock,
     view: Arc<ArcSwap<View>>,
     inbox: mpsc::Sender<Event>,
@@ -84,13 +84,13 @@ pub struct Desk {
     changes: watch::Sender<()>,
 }
 
-impl Desk {
+impl DriverHandle {
     /// Core's time now.
     pub fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    /// The clock behind [`Desk::now`].
+    /// The clock behind [`DriverHandle::now`].
     pub const fn clock(&self) -> Clock {
         self.clock
     }
@@ -131,22 +131,22 @@ impl Desk {
 #[derive(Debug)]
 pub struct Driver {
     engine: Engine,
-    desk: Desk,
+    desk: DriverHandle,
     inbox: mpsc::Receiver<Event>,
-    tellings: mpsc::Sender<Telling>,
+    tellings: mpsc::Sender<Publication>,
     probes: mpsc::Sender<ProbeOrder>,
     notices: mpsc::Sender<Notice>,
 }
 
 impl Driver {
     /// A driver of `engine`, the shells' hold on it, and where its effects go.
-    pub fn new(mut engine: Engine, clock: Clock) -> (Self, Desk, Outlets) {
+    pub fn new(mut engine: Engine, clock: Clock) -> (Self, DriverHandle, Outlets) {
         let (inbox_in, inbox) = mpsc::channel(INBOX_MAX);
         let (tellings, tellings_out) = mpsc::channel(OUTLET_MAX);
         let (probes, probes_out) = mpsc::channel(OUTLET_MAX);
         let (notices, notices_out) = mpsc::channel(OUTLET_MAX);
         let view = Arc::new(ArcSwap::from_pointee(engine.view(clock.now())));
-        let desk = Desk {
+        let desk = DriverHandle {
             clock,
             view,
             inbox: inbox_in,
@@ -169,7 +169,7 @@ impl Driver {
         (driver, desk, outlets)
     }
 
-    /// Runs until every [`Desk`] but its own is gone; end it by aborting its task.
+    /// Runs until every [`DriverHandle`] but its own is gone; end it by aborting its task.
     pub async fn run(mut self) {
         let mut rng = entropy::generator();
         let mut ticked_at = self.desk.now();
@@ -222,7 +222,7 @@ impl Driver {
             } => {
                 let _ = self
                     .tellings
-                    .send(Telling::Own {
+                    .send(Publication::Own {
                         fact,
                         stamp,
                         urgent,
@@ -232,7 +232,7 @@ impl Driver {
             Effect::Relay { node, key, stamp } => {
                 let _ = self
                     .tellings
-                    .send(Telling::Relay { node, key, stamp })
+                    .send(Publication::Relay { node, key, stamp })
                     .await;
             }
             Effect::Probe { upstream, probe } => {

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
 use grapevine_core::outcome::Outcome;
-use grapevine_core::residency::{Origin, Question};
-use grapevine_core::share::Over;
+use grapevine_core::residency::{ClientOrigin, ResidencyQuestion};
+use grapevine_core::share::ShareExceeded;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -52,15 +52,15 @@ pub struct Call {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// Where it is.
-    pub client: Origin,
+    pub client: ClientOrigin,
     /// The name of its key, where it has one.
     pub key: Option<Arc<str>>,
 }
 
 impl Caller {
     /// What residency rules are asked about it, beside the model.
-    pub fn question(&self) -> Question<'_> {
-        Question {
+    pub fn question(&self) -> ResidencyQuestion<'_> {
+        ResidencyQuestion {
             client: self.client,
             key: self.key.as_deref(),
             model: None,
@@ -83,12 +83,12 @@ pub struct Answer {
 }
 
 /// A body as it comes. It ends cleanly only where the upstream's did.
-pub type AnswerBody = UnsyncBoxBody<Bytes, Failure>;
+pub type AnswerBody = UnsyncBoxBody<Bytes, CallFailure>;
 
 /// Why there is no answer, or no more of it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{detail}")]
-pub struct Failure {
+pub struct CallFailure {
     /// What happened.
     pub outcome: Outcome,
     /// The same for the operator, with the cause. Never holds a secret, a prompt or a body.
@@ -97,7 +97,7 @@ pub struct Failure {
     pub load: Option<Load>,
 }
 
-impl Failure {
+impl CallFailure {
     /// A failure without a load.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl Failure {
 pub trait CallLocal: Clone + Send + Sync + 'static {
     /// Makes the call; dropping the future cancels it. Applies the upstream's own timeouts and the
     /// call's deadline.
-    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send;
+    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, CallFailure>> + Send;
 }
 
 /// Carries calls to peers.
@@ -122,7 +122,7 @@ pub trait CallPeer: Clone + Send + Sync + 'static {
         &self,
         peer: &NodeName,
         call: Call,
-    ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+    ) -> impl Future<Output = Result<Answer, CallFailure>> + Send;
 }
 
 /// A request of this node's own, to be routed like a client's.
@@ -169,7 +169,7 @@ pub trait CallApi: Send + Sync + 'static {
 
 /// Who asks at the public door for background work, authenticated and let in.
 #[derive(Clone, Debug, Default)]
-pub struct Guest {
+pub struct TaskCaller {
     /// The request's name, as the answer's `x-request-id` tells it.
     pub request_id: RequestId,
     /// The name of its key; `None` where the door needs none.
@@ -181,17 +181,17 @@ pub struct Guest {
     /// The models that its key may use; `None` is every model.
     pub models: Option<Arc<BTreeSet<ModelName>>>,
     /// Where it is.
-    pub client: Origin,
+    pub client: ClientOrigin,
     /// The regions that may see what it brings, this node's among them; empty when all may.
     pub regions: Arc<[RegionName]>,
 }
 
 /// A guest's body as it comes.
-pub type GuestBody = UnsyncBoxBody<Bytes, GuestGone>;
+pub type TaskRequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;
 
 /// A guest's body did not come whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GuestGone {
+pub enum RequestBodyError {
     /// It broke off.
     #[error("the request body broke off")]
     BrokenOff,
@@ -200,7 +200,7 @@ pub enum GuestGone {
     Paused,
     /// What it is part of holds as much memory as it may.
     #[error("no memory is left for the request body (limits.body_memory)")]
-    NoRoom(Over),
+    NoRoom(ShareExceeded),
 }
 
 /// Answers what the public door is asked about background work.
@@ -211,7 +211,7 @@ pub trait ServeTasks: Send + Sync + 'static {
     fn is_response(&self, name: &str) -> bool;
 
     /// Answers; dropping the future gives the request up. May be called on any runtime.
-    async fn serve(&self, guest: Guest, request: http::Request<GuestBody>) -> OwnAnswer;
+    async fn serve(&self, guest: TaskCaller, request: http::Request<TaskRequestBody>) -> OwnAnswer;
 }
 
 /// A call of one node to the inside of another, which no client can make: a path, a body, an answer.
@@ -229,8 +229,11 @@ pub struct InsideCall {
 #[async_trait::async_trait]
 pub trait CallInside: Send + Sync + 'static {
     /// Sends the call to `peer` and takes the whole answer: a status and a body of at most `32 MiB`.
-    async fn call(&self, peer: &NodeName, call: InsideCall)
-    -> Result<(StatusCode, Bytes), Failure>;
+    async fn call(
+        &self,
+        peer: &NodeName,
+        call: InsideCall,
+    ) -> Result<(StatusCode, Bytes), CallFailure>;
 }
 
 /// Answers calls of peers to this node's inside.
@@ -242,9 +245,9 @@ pub trait ServeInside: Send + Sync + 'static {
 
 /// Answers calls of peers by a handler that is set later, and says 404 until then. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct InsideDoor(Arc<OnceLock<Arc<dyn ServeInside>>>);
+pub struct InsideSlot(Arc<OnceLock<Arc<dyn ServeInside>>>);
 
-impl InsideDoor {
+impl InsideSlot {
     /// From now on `handler` answers; false, and nothing changes, where one was set before.
     pub fn open(&self, handler: Arc<dyn ServeInside>) -> bool {
         self.0.set(handler).is_ok()
@@ -252,7 +255,7 @@ impl InsideDoor {
 }
 
 #[async_trait::async_trait]
-impl ServeInside for InsideDoor {
+impl ServeInside for InsideSlot {
     async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         match self.0.get() {
             Some(handler) => handler.serve(peer, path, body).await,

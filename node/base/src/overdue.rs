@@ -6,15 +6,15 @@
 use std::future::Future;
 use std::pin::pin;
 
-use grapevine_core::forwarding::Scope;
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::request::LongWait;
 
-use crate::driver::Desk;
+use crate::driver::DriverHandle;
 
 /// Watches one call of an own upstream.
 pub struct Overdue<'a> {
-    desk: &'a Desk,
+    desk: &'a DriverHandle,
     upstream: UpstreamName,
     model: Option<ModelName>,
     /// `None` for a path of another scope: what it takes tells nothing.
@@ -24,8 +24,8 @@ pub struct Overdue<'a> {
 impl<'a> Overdue<'a> {
     /// Watches the call that begins now.
     pub fn new(
-        desk: &'a Desk,
-        scope: Scope,
+        desk: &'a DriverHandle,
+        scope: PathScope,
         upstream: UpstreamName,
         model: Option<ModelName>,
     ) -> Self {
@@ -34,7 +34,7 @@ impl<'a> Overdue<'a> {
             LongWait::new(desk.now(), expected)
         };
         Self {
-            wait: (scope == Scope::Inference).then(wait),
+            wait: (scope == PathScope::Inference).then(wait),
             desk,
             upstream,
             model,

@@ -13,7 +13,7 @@ use grapevine_core::view::{Reach, View};
 use grapevine_core::work;
 use serde_json::{Value, json};
 
-use crate::vital::Ended;
+use crate::vital::VitalTaskEnded;
 
 /// Warnings with one code that are written out; what there is beyond them is counted.
 const WARNINGS_PER_CODE_MAX: usize = 16;
@@ -26,13 +26,13 @@ pub struct Readiness(Arc<Known>);
 struct Known {
     alone: AtomicBool,
     open_to_all: AtomicBool,
-    broken: OnceLock<Ended>,
+    broken: OnceLock<VitalTaskEnded>,
     /// What anybody was told last, and of which view.
-    told: ArcSwapOption<Told>,
+    told: ArcSwapOption<ReportedReadiness>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct ReportedReadiness {
     view: Arc<View>,
     flags: [bool; 3],
     summary: Arc<Summary>,
@@ -71,7 +71,7 @@ impl Readiness {
     }
 
     /// A vital task has ended: the node drains and ends.
-    pub fn set_broken(&self, task: Ended) {
+    pub fn set_broken(&self, task: VitalTaskEnded) {
         self.0.broken.get_or_init(|| task);
     }
 
@@ -92,7 +92,7 @@ impl Readiness {
             return Arc::clone(&told.summary);
         }
         let summary = Arc::new(self.reasons(view).summary());
-        self.0.told.store(Some(Arc::new(Told {
+        self.0.told.store(Some(Arc::new(ReportedReadiness {
             view: Arc::clone(view),
             flags,
             summary: Arc::clone(&summary),

@@ -11,12 +11,12 @@ pub enum Side {
 
 /// Lines of cells under a heading.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct TextTable {
     columns: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table without lines.
     pub fn new(columns: &[(&'static str, Side)]) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Table {
         self.lines_at_least(&mut Vec::new())
     }
 
-    /// As [`Table::lines`], with columns at least as wide as `widths`, which becomes what they are: for a table
+    /// As [`TextTable::lines`], with columns at least as wide as `widths`, which becomes what they are: for a table
     /// that goes on below another.
     pub fn lines_at_least(&self, widths: &mut Vec<usize>) -> Vec<String> {
         widths.resize(self.columns.len(), 0);
@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(&[("node", Side::Left), ("ms", Side::Right), ("", Side::Left)]);
+        let mut table =
+            TextTable::new(&[("node", Side::Left), ("ms", Side::Right), ("", Side::Left)]);
         table.row(["usa", "5", "here"].map(str::to_owned));
         table.row(["singapore", "1234"].map(str::to_owned));
         let expected = [
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn width_counts_characters_not_bytes() {
-        let mut table = Table::new(&[("a", Side::Left), ("b", Side::Left)]);
+        let mut table = TextTable::new(&[("a", Side::Left), ("b", Side::Left)]);
         table.row(["é".to_owned(), "x".to_owned()]);
         assert_eq!(table.lines(), ["a  b", "é  x"]);
     }

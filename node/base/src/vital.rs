@@ -11,11 +11,11 @@ use tokio::sync::watch;
 
 /// Where the end of a vital task is reported. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Vital(watch::Sender<Option<Ended>>);
+pub struct Vital(watch::Sender<Option<VitalTaskEnded>>);
 
 /// A vital task that has ended while the node was running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct VitalTaskEnded {
     /// Which.
     pub task: &'static str,
     /// Whether it panicked rather than returned.
@@ -24,7 +24,7 @@ pub struct Ended {
 
 /// Reports the end of a task when it is dropped.
 #[derive(Debug)]
-pub struct Guard {
+pub struct VitalTaskGuard {
     vital: Vital,
     task: &'static str,
 }
@@ -43,13 +43,13 @@ impl Vital {
     }
 
     /// A guard to be held by `task` for as long as it runs.
-    pub fn guard(&self, task: &'static str) -> Guard {
+    pub fn guard(&self, task: &'static str) -> VitalTaskGuard {
         let vital = self.clone();
-        Guard { vital, task }
+        VitalTaskGuard { vital, task }
     }
 
     /// Waits until one of them has ended: the first to do so.
-    pub async fn ended(&self) -> Ended {
+    pub async fn ended(&self) -> VitalTaskEnded {
         let mut ended = self.0.subscribe();
         loop {
             if let Some(ended) = *ended.borrow_and_update() {
@@ -61,9 +61,9 @@ impl Vital {
     }
 }
 
-impl Drop for Guard {
+impl Drop for VitalTaskGuard {
     fn drop(&mut self) {
-        let ended = Ended {
+        let ended = VitalTaskEnded {
             task: self.task,
             panicked: std::thread::panicking(),
         };
@@ -75,7 +75,7 @@ impl Drop for Guard {
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for VitalTaskEnded {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.panicked { "panicked" } else { "ended" };
         write!(formatter, "the task `{}` {how}", self.task)
@@ -110,7 +110,7 @@ mod tests {
         let thread = std::thread::spawn(move || drop(first));
         assert!(thread.join().is_ok());
         drop(second);
-        let ended = Ended {
+        let ended = VitalTaskEnded {
             task: "ingress-0",
             panicked: false,
         };

@@ -13,11 +13,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use grapevine_core::forwarding::Forwarding;
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::Mode;
 use grapevine_core::outcome::RetryOn;
-use grapevine_core::place::Place;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
@@ -92,7 +92,7 @@ pub struct NodeConfig {
     /// The region it serves.
     pub region: RegionName,
     /// Where it stands; `None` when not written, for the table of well-known regions to fill.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// Its public base URL, told to clients; `None` when not written.
     pub public_url: Option<BaseUrl>,
     /// Its public addresses, told to clients.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use grapevine_core::address::{Named, kind, may_call};
+use grapevine_core::address::{NamedBy, kind, may_call};
 
 use super::address::Network;
 
@@ -106,17 +106,17 @@ impl Destinations {
         ))
     }
 
-    fn named(&self, address: IpAddr, port: u16) -> Named {
+    fn named(&self, address: IpAddr, port: u16) -> NamedBy {
         let named = |entry: &Destination| match &entry.hosts {
             Hosts::Network(network) if entry.has(port) && network.contains(address) => {
                 match network.is_single() {
-                    true => Named::Alone,
-                    false => Named::InNetwork,
+                    true => NamedBy::Alone,
+                    false => NamedBy::InNetwork,
                 }
             }
-            _ => Named::Not,
+            _ => NamedBy::Not,
         };
-        self.0.iter().map(named).max().unwrap_or(Named::Not)
+        self.0.iter().map(named).max().unwrap_or(NamedBy::Not)
     }
 }
 

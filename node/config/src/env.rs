@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::nearest::nearest;
-use super::problem::{Origin, Report};
-use super::tree::{Kind, Node, Scalar};
+use super::problem::{ConfigReport, ValueOrigin};
+use super::tree::{Kind, Scalar, TreeNode};
 
 /// What the variables of this program begin with.
 const PREFIX: &str = "GRAPEVINE_";
@@ -156,23 +156,23 @@ impl std::fmt::Debug for Environment {
 }
 
 /// Sets what the variables set, over what the file says.
-pub(super) fn apply_overrides(tree: &mut Node, environment: &Environment) {
+pub(super) fn apply_overrides(tree: &mut TreeNode, environment: &Environment) {
     for (name, keys, form) in OVERRIDES {
         let Some(text) = environment.get(name) else {
             continue;
         };
-        let origin = Origin::Environment((*name).to_owned());
+        let origin = ValueOrigin::Environment((*name).to_owned());
         let value = match form {
-            Form::One => Node::scalar(origin, text),
+            Form::One => TreeNode::scalar(origin, text),
             Form::List => {
                 let items = text
                     .split(',')
                     .map(str::trim)
                     .filter(|item| !item.is_empty());
                 let items = items
-                    .map(|item| Node::scalar(origin.clone(), item))
+                    .map(|item| TreeNode::scalar(origin.clone(), item))
                     .collect();
-                Node {
+                TreeNode {
                     origin,
                     kind: Kind::List(items),
                 }
@@ -186,7 +186,7 @@ pub(super) fn apply_overrides(tree: &mut Node, environment: &Environment) {
 pub(super) fn warn_of_unknown(
     environment: &Environment,
     used: &BTreeSet<String>,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) {
     for name in environment.0.keys().filter(|name| name.starts_with(PREFIX)) {
         let is_known = name == CONFIG_VARIABLE || OVERRIDES.iter().any(|(known, ..)| known == name);
@@ -204,7 +204,7 @@ pub(super) fn warn_of_unknown(
             None => "unset it, or name it in the file as ${..}".to_owned(),
         };
         report.warning(
-            &Origin::Environment(name.clone()),
+            &ValueOrigin::Environment(name.clone()),
             "",
             "is not a known variable",
             remedy,
@@ -223,9 +223,9 @@ pub(super) struct Interpolated {
 
 /// Puts variables into the file's texts.
 pub(super) fn interpolate(
-    tree: &mut Node,
+    tree: &mut TreeNode,
     environment: &Environment,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Interpolated {
     let mut walk = Walk {
         environment,
@@ -238,16 +238,16 @@ pub(super) fn interpolate(
 
 struct Walk<'a> {
     environment: &'a Environment,
-    report: &'a mut Report,
+    report: &'a mut ConfigReport,
     done: Interpolated,
 }
 
 impl Walk<'_> {
-    fn node(&mut self, key: &str, node: &mut Node) {
+    fn node(&mut self, key: &str, node: &mut TreeNode) {
         match &mut node.kind {
             Kind::Null => {}
             Kind::Scalar(scalar) => {
-                if matches!(node.origin, Origin::File { .. })
+                if matches!(node.origin, ValueOrigin::File { .. })
                     && self.scalar(key, &node.origin, scalar).is_none()
                 {
                     self.done.refused.insert(key.to_owned());
@@ -273,7 +273,7 @@ impl Walk<'_> {
     }
 
     /// `None` when the text could not be made.
-    fn scalar(&mut self, key: &str, origin: &Origin, scalar: &mut Scalar) -> Option<()> {
+    fn scalar(&mut self, key: &str, origin: &ValueOrigin, scalar: &mut Scalar) -> Option<()> {
         if !scalar.text.contains("${") {
             return Some(());
         }
@@ -304,7 +304,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    fn variable(&mut self, key: &str, origin: &Origin, inside: &str) -> Option<String> {
+    fn variable(&mut self, key: &str, origin: &ValueOrigin, inside: &str) -> Option<String> {
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
@@ -340,8 +340,8 @@ mod tests {
     use super::*;
     use crate::tree;
 
-    fn interpolated(yaml: &str, environment: &Environment) -> (Node, Vec<String>) {
-        let mut report = Report::new(None);
+    fn interpolated(yaml: &str, environment: &Environment) -> (TreeNode, Vec<String>) {
+        let mut report = ConfigReport::new(None);
         let mut node = tree::parse(yaml, &mut report).expect("a good document");
         interpolate(&mut node, environment, &mut report);
         (
@@ -350,7 +350,7 @@ mod tests {
         )
     }
 
-    fn text_of(node: &Node, key: &str) -> Option<String> {
+    fn text_of(node: &TreeNode, key: &str) -> Option<String> {
         match &node.get(key)?.kind {
             Kind::Scalar(scalar) => Some(scalar.text.clone()),
             _ => None,
@@ -417,7 +417,7 @@ mod tests {
             "HOME",
         ];
         let environment = Environment::from_iter(names.map(|name| (name, "x")));
-        let mut report = Report::new(None);
+        let mut report = ConfigReport::new(None);
         warn_of_unknown(
             &environment,
             &BTreeSet::from(["GRAPEVINE_OWN".to_owned()]),

@@ -1,7 +1,7 @@
 //! What the command line sets, over the environment and the file.
 
-use super::problem::Origin;
-use super::tree::{Kind, Node};
+use super::problem::ValueOrigin;
+use super::tree::{Kind, TreeNode};
 
 /// Flags of the command line and the keys they set.
 #[derive(Clone, Debug, Default)]
@@ -64,21 +64,24 @@ impl Flags {
     }
 
     /// Sets what the flags set, over what the tree says.
-    pub(super) fn apply(&self, tree: &mut Node) {
+    pub(super) fn apply(&self, tree: &mut TreeNode) {
         for flag in &self.0 {
             match flag {
                 Flag::One { flag, keys, text } => {
-                    tree.set(keys, Node::scalar(Origin::Flag((*flag).to_owned()), text));
+                    tree.set(
+                        keys,
+                        TreeNode::scalar(ValueOrigin::Flag((*flag).to_owned()), text),
+                    );
                 }
                 Flag::List { flag, keys, texts } => {
-                    let origin = Origin::Flag((*flag).to_owned());
+                    let origin = ValueOrigin::Flag((*flag).to_owned());
                     let items = texts
                         .iter()
-                        .map(|text| Node::scalar(origin.clone(), text))
+                        .map(|text| TreeNode::scalar(origin.clone(), text))
                         .collect();
                     tree.set(
                         keys,
-                        Node {
+                        TreeNode {
                             origin,
                             kind: Kind::List(items),
                         },
@@ -90,11 +93,11 @@ impl Flags {
     }
 }
 
-fn set_upstream(tree: &mut Node, name: &str, base_url: &str) {
-    let origin = Origin::Flag(UPSTREAM.to_owned());
+fn set_upstream(tree: &mut TreeNode, name: &str, base_url: &str) {
+    let origin = ValueOrigin::Flag(UPSTREAM.to_owned());
     let list = tree.entry("upstreams", &origin);
     if matches!(list.kind, Kind::Null) {
-        *list = Node {
+        *list = TreeNode {
             origin: origin.clone(),
             kind: Kind::List(Vec::new()),
         };
@@ -103,16 +106,16 @@ fn set_upstream(tree: &mut Node, name: &str, base_url: &str) {
     let Kind::List(items) = &mut list.kind else {
         return;
     };
-    let is_named = |node: &&mut Node| match node.get("name").map(|name| &name.kind) {
+    let is_named = |node: &&mut TreeNode| match node.get("name").map(|name| &name.kind) {
         Some(Kind::Scalar(scalar)) => scalar.text == name,
         _ => false,
     };
-    let base_url = Node::scalar(origin.clone(), base_url);
+    let base_url = TreeNode::scalar(origin.clone(), base_url);
     match items.iter_mut().find(is_named) {
         Some(node) => node.set(&["base_url"], base_url),
         None => {
-            let mut node = Node::map(origin.clone());
-            node.set(&["name"], Node::scalar(origin, name));
+            let mut node = TreeNode::map(origin.clone());
+            node.set(&["name"], TreeNode::scalar(origin, name));
             node.set(&["base_url"], base_url);
             items.push(node);
         }

@@ -2,8 +2,8 @@
 //!
 //! Values stay the texts that were written; what a number or a truth value is, is the reader's to say.
 
-use super::problem::{Origin, Problems, Report};
-use super::tree::{self, Kind, Node};
+use super::problem::{ConfigReport, Problems, ValueOrigin};
+use super::tree::{self, Kind, TreeNode};
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
@@ -43,13 +43,13 @@ pub struct ForeignEntry {
 /// # Errors
 /// When it is no YAML, is too large or nested too deeply, or writes a key twice: with every problem and its place.
 pub fn read(text: &str, file: Option<String>) -> Result<Foreign, Problems> {
-    let mut report = Report::new(file);
+    let mut report = ConfigReport::new(file);
     let tree = tree::parse(text, &mut report);
     let (tree, _warnings) = report.finish(tree)?;
     Ok(foreign(tree))
 }
 
-fn foreign(node: Node) -> Foreign {
+fn foreign(node: TreeNode) -> Foreign {
     let line = line(&node.origin);
     let kind = match node.kind {
         Kind::Null => ForeignKind::Nothing,
@@ -67,10 +67,10 @@ fn foreign(node: Node) -> Foreign {
     Foreign { line, kind }
 }
 
-const fn line(origin: &Origin) -> usize {
+const fn line(origin: &ValueOrigin) -> usize {
     match origin {
-        Origin::File { line, .. } => *line,
-        Origin::Environment(_) | Origin::Flag(_) | Origin::Nowhere => 0,
+        ValueOrigin::File { line, .. } => *line,
+        ValueOrigin::Environment(_) | ValueOrigin::Flag(_) | ValueOrigin::Nowhere => 0,
     }
 }
 

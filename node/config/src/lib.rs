@@ -40,12 +40,12 @@ pub use check::is_log_filter;
 pub use checked::{Config, LogConfig, LogFormat, MeshConfig};
 pub use env::Environment;
 pub use flags::Flags;
-pub use problem::{Problem, Problems};
+pub use problem::{ConfigProblem, Problems};
 pub use secret::Secret;
 
 use file::ConfigFile;
-use problem::{Origin, Report};
-use tree::{Kind, Node};
+use problem::{ConfigReport, ValueOrigin};
+use tree::{Kind, TreeNode};
 
 /// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -67,7 +67,7 @@ pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Not wrong, but perhaps not meant.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<ConfigProblem>,
 }
 
 /// Reads and checks the configuration.
@@ -83,8 +83,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     match read_text(path) {
         Ok(text) => read(&text, Some(name), folder, sources),
         Err((problem, remedy)) => {
-            let mut report = Report::new(Some(name));
-            report.problem(&Origin::Nowhere, "", problem, remedy);
+            let mut report = ConfigReport::new(Some(name));
+            report.problem(&ValueOrigin::Nowhere, "", problem, remedy);
             finish(report, None)
         }
     }
@@ -137,22 +137,22 @@ fn read(
     folder: &Path,
     sources: &Sources,
 ) -> Result<Loaded, Problems> {
-    let mut report = Report::new(name);
+    let mut report = ConfigReport::new(name);
     let config = tree::parse(text, &mut report)
         .and_then(|tree| assemble(tree, folder, sources, &mut report));
     finish(report, config)
 }
 
-fn finish(report: Report, config: Option<Config>) -> Result<Loaded, Problems> {
+fn finish(report: ConfigReport, config: Option<Config>) -> Result<Loaded, Problems> {
     let (config, warnings) = report.finish(config)?;
     Ok(Loaded { config, warnings })
 }
 
 fn assemble(
-    mut tree: Node,
+    mut tree: TreeNode,
     folder: &Path,
     sources: &Sources,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<Config> {
     if matches!(tree.kind, Kind::Null) {
         tree.kind = Kind::Map(Vec::new());
@@ -177,7 +177,7 @@ fn assemble(
             // The schema let through what its own types refuse: a mistake of this program. The error's text
             // is left out, since it may quote a secret.
             report.problem(
-                &Origin::Nowhere,
+                &ValueOrigin::Nowhere,
                 "",
                 "fits the schema and was not understood",
                 "please report this",

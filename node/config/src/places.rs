@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::problem::Origin;
+use super::problem::ValueOrigin;
 use super::secret::REDACTED;
-use super::tree::{Kind, Node};
+use super::tree::{Kind, TreeNode};
 
 /// A value in a message is cut to this many characters.
 const SHOWN_MAX: usize = 60;
@@ -12,13 +12,13 @@ const SHOWN_MAX: usize = 60;
 /// Where everything was written, and how to show it.
 #[derive(Debug)]
 pub(super) struct Places {
-    written: BTreeMap<String, Place>,
+    written: BTreeMap<String, PlaceFileEntry>,
     refused: BTreeSet<String>,
 }
 
 #[derive(Debug)]
-struct Place {
-    origin: Origin,
+struct PlaceFileEntry {
+    origin: ValueOrigin,
     shown: String,
 }
 
@@ -32,8 +32,8 @@ impl Places {
     }
 
     /// Remembers where `key` was written, and its value unless that is secret.
-    pub(super) fn write(&mut self, key: &str, node: &Node, is_secret: bool) {
-        let place = Place {
+    pub(super) fn write(&mut self, key: &str, node: &TreeNode, is_secret: bool) {
+        let place = PlaceFileEntry {
             origin: node.origin.clone(),
             shown: shown(node, is_secret),
         };
@@ -46,7 +46,7 @@ impl Places {
     }
 
     /// Where `key` was written; for a missing key where its parent was.
-    pub(super) fn origin(&self, key: &str) -> Origin {
+    pub(super) fn origin(&self, key: &str) -> ValueOrigin {
         let mut key = key;
         loop {
             if let Some(place) = self.written.get(key) {
@@ -54,7 +54,7 @@ impl Places {
             }
             match key.rfind(['.', '[']) {
                 Some(end) => key = &key[..end],
-                None => return Origin::Nowhere,
+                None => return ValueOrigin::Nowhere,
             }
         }
     }
@@ -76,7 +76,7 @@ impl Places {
 }
 
 /// What `node` is, in words.
-pub(super) fn kind(node: &Node) -> &'static str {
+pub(super) fn kind(node: &TreeNode) -> &'static str {
     match node.kind {
         Kind::Null => "empty",
         Kind::Scalar(_) => "a single value",
@@ -85,7 +85,7 @@ pub(super) fn kind(node: &Node) -> &'static str {
     }
 }
 
-fn shown(node: &Node, is_secret: bool) -> String {
+fn shown(node: &TreeNode, is_secret: bool) -> String {
     let Kind::Scalar(scalar) = &node.kind else {
         return kind(node).to_owned();
     };

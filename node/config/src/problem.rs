@@ -10,7 +10,7 @@ use serde::Serialize;
 /// Where a value was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum ValueOrigin {
     /// In the file; both count from 1.
     File {
         /// The line.
@@ -29,12 +29,12 @@ pub enum Origin {
 
 /// One thing that is wrong, or worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The file that was read, as it was named; absent when there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Where the value was written.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// The key, such as `upstreams[2].health.interval`; empty for the whole.
     pub key: String,
     /// What is wrong.
@@ -43,16 +43,18 @@ pub struct Problem {
     pub remedy: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.origin, &self.file) {
-            (Origin::File { line, column }, Some(file)) => {
+            (ValueOrigin::File { line, column }, Some(file)) => {
                 write!(formatter, "{file}:{line}:{column}: ")?
             }
-            (Origin::File { line, column }, None) => write!(formatter, "{line}:{column}: ")?,
-            (Origin::Environment(name) | Origin::Flag(name), _) => write!(formatter, "{name}: ")?,
-            (Origin::Nowhere, Some(file)) => write!(formatter, "{file}: ")?,
-            (Origin::Nowhere, None) => {}
+            (ValueOrigin::File { line, column }, None) => write!(formatter, "{line}:{column}: ")?,
+            (ValueOrigin::Environment(name) | ValueOrigin::Flag(name), _) => {
+                write!(formatter, "{name}: ")?
+            }
+            (ValueOrigin::Nowhere, Some(file)) => write!(formatter, "{file}: ")?,
+            (ValueOrigin::Nowhere, None) => {}
         }
         if !self.key.is_empty() {
             write!(formatter, "{}: ", self.key)?;
@@ -64,18 +66,18 @@ impl fmt::Display for Problem {
 /// Everything that is wrong with a configuration, in the order of the file; at least one problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
-    problems: Vec<Problem>,
-    warnings: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
+    warnings: Vec<ConfigProblem>,
 }
 
 impl Problems {
     /// Each problem.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.problems.iter()
     }
 
     /// What else is worth knowing: a mistyped variable may be what a problem comes from.
-    pub fn warnings(&self) -> &[Problem] {
+    pub fn warnings(&self) -> &[ConfigProblem] {
         &self.warnings
     }
 }
@@ -94,13 +96,13 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a configuration is read.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct ConfigReport {
     file: Option<String>,
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
+    pub(super) problems: Vec<ConfigProblem>,
+    pub(super) warnings: Vec<ConfigProblem>,
 }
 
-impl Report {
+impl ConfigReport {
     pub(super) fn new(file: Option<String>) -> Self {
         Self {
             file,
@@ -110,7 +112,7 @@ impl Report {
 
     pub(super) fn problem(
         &mut self,
-        origin: &Origin,
+        origin: &ValueOrigin,
         key: &str,
         problem: impl Into<String>,
         remedy: impl Into<String>,
@@ -121,7 +123,7 @@ impl Report {
 
     pub(super) fn warning(
         &mut self,
-        origin: &Origin,
+        origin: &ValueOrigin,
         key: &str,
         problem: impl Into<String>,
         remedy: impl Into<String>,
@@ -131,7 +133,10 @@ impl Report {
     }
 
     /// The value that came of it with the warnings, when nothing was wrong; else the problems, in order.
-    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
+    pub(super) fn finish<T>(
+        mut self,
+        value: Option<T>,
+    ) -> Result<(T, Vec<ConfigProblem>), Problems> {
         self.warnings.sort();
         if let (Some(value), true) = (value, self.problems.is_empty()) {
             return Ok((value, self.warnings));
@@ -139,7 +144,7 @@ impl Report {
         if self.problems.is_empty() {
             // A mistake of this program, which must not stop a reload.
             self.problem(
-                &Origin::Nowhere,
+                &ValueOrigin::Nowhere,
                 "",
                 "was not understood",
                 "please report this",
@@ -153,8 +158,14 @@ impl Report {
         })
     }
 
-    fn make(&self, origin: &Origin, key: &str, problem: String, remedy: String) -> Problem {
-        Problem {
+    fn make(
+        &self,
+        origin: &ValueOrigin,
+        key: &str,
+        problem: String,
+        remedy: String,
+    ) -> ConfigProblem {
+        ConfigProblem {
             file: self.file.clone(),
             origin: origin.clone(),
             key: key.to_owned(),

@@ -10,15 +10,15 @@ use serde_json::{Map, Value};
 
 use super::nearest::nearest;
 use super::places::{Places, kind};
-use super::problem::Report;
-use super::tree::{Entry, Kind, Node, Scalar};
+use super::problem::ConfigReport;
+use super::tree::{Kind, Scalar, TreeEntry, TreeNode};
 
 /// What of `tree` fits `schema`, and where it was written. `refused` are keys reported already.
 pub(super) fn fit(
-    tree: &Node,
+    tree: &TreeNode,
     schema: &Value,
     refused: BTreeSet<String>,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> (Value, Places) {
     let places = Places::new(refused);
     let mut fitter = Fitter {
@@ -35,11 +35,11 @@ pub(super) fn fit(
 struct Fitter<'a> {
     root: &'a Value,
     places: Places,
-    report: &'a mut Report,
+    report: &'a mut ConfigReport,
 }
 
 impl<'a> Fitter<'a> {
-    fn value(&mut self, key: &str, node: &Node, schema: &'a Value) -> Option<Value> {
+    fn value(&mut self, key: &str, node: &TreeNode, schema: &'a Value) -> Option<Value> {
         let schema = self.resolve(schema, node);
         if matches!(node.kind, Kind::Null) {
             return None;
@@ -75,7 +75,7 @@ impl<'a> Fitter<'a> {
     }
 
     /// Follows references, and picks among alternatives the one of the node's kind.
-    fn resolve(&self, schema: &'a Value, node: &Node) -> &'a Value {
+    fn resolve(&self, schema: &'a Value, node: &TreeNode) -> &'a Value {
         let mut schema = schema;
         loop {
             if let Some(name) = schema["$ref"].as_str() {
@@ -112,7 +112,7 @@ impl<'a> Fitter<'a> {
         }
     }
 
-    fn map(&mut self, key: &str, node: &Node, schema: &'a Value) -> Option<Value> {
+    fn map(&mut self, key: &str, node: &TreeNode, schema: &'a Value) -> Option<Value> {
         let Kind::Map(entries) = &node.kind else {
             let problem = format!("must be a map of keys and values, not {}", kind(node));
             return self.refuse(
@@ -160,7 +160,7 @@ impl<'a> Fitter<'a> {
         Some(Value::Object(map))
     }
 
-    fn unknown(&mut self, path: &str, entry: &Entry, known: Option<&'a Map<String, Value>>) {
+    fn unknown(&mut self, path: &str, entry: &TreeEntry, known: Option<&'a Map<String, Value>>) {
         let words = || known.into_iter().flat_map(Map::keys).map(String::as_str);
         let remedy = match nearest(&entry.key, words()) {
             Some(near) => format!("did you mean {near}?"),
@@ -173,7 +173,7 @@ impl<'a> Fitter<'a> {
             .problem(&entry.key_origin, path, "is not a known key", remedy);
     }
 
-    fn list(&mut self, key: &str, node: &Node, items: &'a Value) -> Option<Value> {
+    fn list(&mut self, key: &str, node: &TreeNode, items: &'a Value) -> Option<Value> {
         let Kind::List(nodes) = &node.kind else {
             let problem = format!("must be a list, not {}", kind(node));
             return self.refuse(
@@ -200,7 +200,7 @@ impl<'a> Fitter<'a> {
         Some(Value::Array(values))
     }
 
-    fn word(&mut self, key: &str, node: &Node, words: &[&str]) -> Option<Value> {
+    fn word(&mut self, key: &str, node: &TreeNode, words: &[&str]) -> Option<Value> {
         let Kind::Scalar(scalar) = &node.kind else {
             let problem = format!("must be a word, not {}", kind(node));
             return self.refuse(key, node, problem, &format!("use {}", words.join(", ")));
@@ -218,7 +218,13 @@ impl<'a> Fitter<'a> {
         self.refuse(key, node, problem, &remedy)
     }
 
-    fn number(&mut self, key: &str, node: &Node, scalar: &Scalar, is_whole: bool) -> Option<Value> {
+    fn number(
+        &mut self,
+        key: &str,
+        node: &TreeNode,
+        scalar: &Scalar,
+        is_whole: bool,
+    ) -> Option<Value> {
         let quoted_by_hand = scalar.quoted && scalar.written.is_none();
         let parsed = match is_whole {
             true => scalar.text.parse::<u64>().ok().map(Value::from),
@@ -254,7 +260,13 @@ impl<'a> Fitter<'a> {
         }
     }
 
-    fn refuse(&mut self, key: &str, node: &Node, problem: String, remedy: &str) -> Option<Value> {
+    fn refuse(
+        &mut self,
+        key: &str,
+        node: &TreeNode,
+        problem: String,
+        remedy: &str,
+    ) -> Option<Value> {
         self.report.problem(&node.origin, key, problem, remedy);
         self.places.refuse(key);
         None

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use super::problem::{Origin, Report};
+use super::problem::{ConfigReport, ValueOrigin};
 use super::shield::{shield, unshield};
 
 /// Values in one file, aliases counted as often as they are used: far more than a person writes, and
@@ -20,8 +20,8 @@ const DEPTH_MAX: usize = 64;
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) origin: Origin,
+pub(super) struct TreeNode {
+    pub(super) origin: ValueOrigin,
     pub(super) kind: Kind,
 }
 
@@ -33,9 +33,9 @@ pub(super) enum Kind {
     /// A text or a number.
     Scalar(Scalar),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<TreeNode>),
     /// Keys and values, in the order of the file.
-    Map(Vec<Entry>),
+    Map(Vec<TreeEntry>),
 }
 
 /// A text or a number.
@@ -51,21 +51,21 @@ pub(super) struct Scalar {
 
 /// A key and its value.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct TreeEntry {
     pub(super) key: String,
-    pub(super) key_origin: Origin,
-    pub(super) value: Node,
+    pub(super) key_origin: ValueOrigin,
+    pub(super) value: TreeNode,
 }
 
-impl Node {
-    pub(super) fn map(origin: Origin) -> Self {
+impl TreeNode {
+    pub(super) fn map(origin: ValueOrigin) -> Self {
         Self {
             origin,
             kind: Kind::Map(Vec::new()),
         }
     }
 
-    pub(super) fn scalar(origin: Origin, text: &str) -> Self {
+    pub(super) fn scalar(origin: ValueOrigin, text: &str) -> Self {
         // As good as quoted by the shell: the schema alone decides what it is.
         let scalar = Scalar {
             text: text.to_owned(),
@@ -99,7 +99,7 @@ impl Node {
     }
 
     /// The value of `key`, made when there is none; what is not a map becomes one.
-    pub(super) fn entry(&mut self, key: &str, origin: &Origin) -> &mut Self {
+    pub(super) fn entry(&mut self, key: &str, origin: &ValueOrigin) -> &mut Self {
         if !matches!(self.kind, Kind::Map(_)) {
             self.kind = Kind::Map(Vec::new());
         }
@@ -114,7 +114,7 @@ impl Node {
                     origin: origin.clone(),
                     kind: Kind::Null,
                 };
-                entries.push(Entry {
+                entries.push(TreeEntry {
                     key: key.to_owned(),
                     key_origin: origin.clone(),
                     value,
@@ -141,7 +141,7 @@ impl Node {
 
 /// Reads one YAML document. On a mistake in the YAML itself `report` has it, and the tree is what
 /// there is to say of the rest: nothing.
-pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
+pub(super) fn parse(text: &str, report: &mut ConfigReport) -> Option<TreeNode> {
     let shielded = shield(text);
     let mut reader = Reader {
         parser: Parser::new_from_str(&shielded),
@@ -165,7 +165,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
 
 /// Why reading ended early.
 struct Stop {
-    origin: Origin,
+    origin: ValueOrigin,
     problem: String,
     remedy: &'static str,
 }
@@ -174,7 +174,7 @@ impl From<ScanError> for Stop {
     fn from(error: ScanError) -> Self {
         let mark = error.marker();
         Self {
-            origin: Origin::File {
+            origin: ValueOrigin::File {
                 line: mark.line(),
                 column: mark.col() + 1,
             },
@@ -186,25 +186,25 @@ impl From<ScanError> for Stop {
 
 struct Reader<'text, 'report> {
     parser: Parser<'text, StrInput<'text>>,
-    anchors: BTreeMap<usize, Node>,
+    anchors: BTreeMap<usize, TreeNode>,
     nodes: usize,
     depth: usize,
-    report: &'report mut Report,
+    report: &'report mut ConfigReport,
 }
 
 impl<'text> Reader<'text, '_> {
     /// The next event that is not a comment.
-    fn next(&mut self) -> Result<(Event<'text>, Origin), Stop> {
+    fn next(&mut self) -> Result<(Event<'text>, ValueOrigin), Stop> {
         loop {
             match self.parser.next().transpose()? {
                 Some((Event::Comment(..), _)) => {}
                 Some((event, span)) => return Ok((event, origin(&span))),
-                None => return Ok((Event::StreamEnd, Origin::Nowhere)),
+                None => return Ok((Event::StreamEnd, ValueOrigin::Nowhere)),
             }
         }
     }
 
-    fn document(&mut self) -> Result<Node, Stop> {
+    fn document(&mut self) -> Result<TreeNode, Stop> {
         let mut document = None;
         loop {
             match self.next()? {
@@ -224,13 +224,13 @@ impl<'text> Reader<'text, '_> {
                 (_, origin) => return Err(unexpected(origin)),
             }
         }
-        Ok(document.unwrap_or(Node {
-            origin: Origin::Nowhere,
+        Ok(document.unwrap_or(TreeNode {
+            origin: ValueOrigin::Nowhere,
             kind: Kind::Null,
         }))
     }
 
-    fn node(&mut self, (event, origin): (Event<'text>, Origin)) -> Result<Node, Stop> {
+    fn node(&mut self, (event, origin): (Event<'text>, ValueOrigin)) -> Result<TreeNode, Stop> {
         self.count(1, &origin)?;
         let (anchor, kind) = match event {
             // `worker_mode: !` would be a tag and nothing behind it, and be taken for the default.
@@ -255,7 +255,7 @@ impl<'text> Reader<'text, '_> {
             }
             _ => return Err(unexpected(origin)),
         };
-        let node = Node { origin, kind };
+        let node = TreeNode { origin, kind };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -265,7 +265,7 @@ impl<'text> Reader<'text, '_> {
     /// Reads a list or a map one level further in.
     fn within(
         &mut self,
-        origin: &Origin,
+        origin: &ValueOrigin,
         read: impl FnOnce(&mut Self) -> Result<Kind, Stop>,
     ) -> Result<Kind, Stop> {
         if self.depth == DEPTH_MAX {
@@ -292,7 +292,7 @@ impl<'text> Reader<'text, '_> {
     }
 
     fn map(&mut self) -> Result<Kind, Stop> {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<TreeEntry> = Vec::new();
         let mut merged = Vec::new();
         loop {
             let (key, key_origin) = match self.next()? {
@@ -317,7 +317,7 @@ impl<'text> Reader<'text, '_> {
                 self.report
                     .problem(&key_origin, &key, problem, "keep one of them");
             } else {
-                entries.push(Entry {
+                entries.push(TreeEntry {
                     key,
                     key_origin,
                     value,
@@ -330,7 +330,7 @@ impl<'text> Reader<'text, '_> {
         Ok(Kind::Map(entries))
     }
 
-    fn count(&mut self, nodes: usize, origin: &Origin) -> Result<(), Stop> {
+    fn count(&mut self, nodes: usize, origin: &ValueOrigin) -> Result<(), Stop> {
         self.nodes += nodes;
         if self.nodes <= NODES_MAX {
             return Ok(());
@@ -346,7 +346,7 @@ impl<'text> Reader<'text, '_> {
 /// The key whose value, a map or a list of maps, is merged under the keys beside it.
 const MERGE: &str = "<<";
 
-fn merge(entries: &mut Vec<Entry>, node: Node) {
+fn merge(entries: &mut Vec<TreeEntry>, node: TreeNode) {
     match node.kind {
         Kind::Map(others) => {
             for other in others {
@@ -372,7 +372,7 @@ fn scalar(text: String, style: ScalarStyle) -> Kind {
     })
 }
 
-fn unexpected(origin: Origin) -> Stop {
+fn unexpected(origin: ValueOrigin) -> Stop {
     Stop {
         origin,
         problem: "is not valid YAML here".to_owned(),
@@ -380,16 +380,16 @@ fn unexpected(origin: Origin) -> Stop {
     }
 }
 
-fn origin(span: &Span) -> Origin {
-    Origin::File {
+fn origin(span: &Span) -> ValueOrigin {
+    ValueOrigin::File {
         line: span.start.line(),
         column: span.start.col() + 1,
     }
 }
 
-fn line(origin: &Origin) -> String {
+fn line(origin: &ValueOrigin) -> String {
     match origin {
-        Origin::File { line, .. } => format!("in line {line}"),
+        ValueOrigin::File { line, .. } => format!("in line {line}"),
         _ => "elsewhere".to_owned(),
     }
 }
@@ -398,8 +398,8 @@ fn line(origin: &Origin) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Option<Node>, Vec<String>) {
-        let mut report = Report::new(None);
+    fn read(text: &str) -> (Option<TreeNode>, Vec<String>) {
+        let mut report = ConfigReport::new(None);
         let node = parse(text, &mut report);
         (
             node,
@@ -407,7 +407,7 @@ mod tests {
         )
     }
 
-    fn text_at(node: &Node, keys: &[&str]) -> Option<String> {
+    fn text_at(node: &TreeNode, keys: &[&str]) -> Option<String> {
         let found = keys.iter().try_fold(node, |node, key| node.get(key))?;
         match &found.kind {
             Kind::Scalar(scalar) => Some(scalar.text.clone()),
@@ -425,7 +425,7 @@ mod tests {
         };
         assert_eq!(
             items[1].origin,
-            Origin::File {
+            ValueOrigin::File {
                 line: 2,
                 column: 10
             }

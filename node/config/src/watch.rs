@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::checked::{Config, DnsConfig, LimitsConfig};
-use super::problem::{Origin, Problem, Problems};
+use super::problem::{ConfigProblem, Problems, ValueOrigin};
 use super::{Loaded, Sources, load};
 
 /// The time between two looks.
@@ -36,7 +36,7 @@ pub enum Trigger {
 
 /// Tells when to read the configuration again.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ConfigWatch {
     files: BTreeSet<PathBuf>,
     seen: Vec<Option<Print>>,
     looks: Interval,
@@ -51,7 +51,7 @@ struct Print {
     inode: u64,
 }
 
-impl Watch {
+impl ConfigWatch {
     /// Watches `files`, as they are now, and SIGHUP. Called within a runtime.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
 
 struct Keep<'a> {
     file: Option<String>,
-    warnings: &'a mut Vec<Problem>,
+    warnings: &'a mut Vec<ConfigProblem>,
 }
 
 impl Keep<'_> {
@@ -213,9 +213,9 @@ impl Keep<'_> {
             return;
         }
         new.clone_from(current);
-        self.warnings.push(Problem {
+        self.warnings.push(ConfigProblem {
             file: self.file.clone(),
-            origin: Origin::Nowhere,
+            origin: ValueOrigin::Nowhere,
             key: key.to_owned(),
             problem: "cannot change while the node runs, and stays as it was".to_owned(),
             remedy: "restart the node to change it".to_owned(),

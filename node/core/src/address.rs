@@ -60,7 +60,7 @@ impl AddressKind {
 
 /// How the operator's configuration names an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Named {
+pub enum NamedBy {
     /// Not at all, or by a host name, which says nothing of addresses.
     Not,
     /// As one of a network.
@@ -70,16 +70,16 @@ pub enum Named {
 }
 
 /// Whether a node calls an address of `kind` for a client.
-pub const fn may_call(kind: AddressKind, named: Named) -> bool {
+pub const fn may_call(kind: AddressKind, named: NamedBy) -> bool {
     match kind {
         AddressKind::Public => true,
         // Nothing that an operator could mean answers there.
         AddressKind::Unspecified | AddressKind::Multicast => false,
         // A network that happens to hold them does not mean them.
         AddressKind::Own | AddressKind::Loopback | AddressKind::Metadata => {
-            matches!(named, Named::Alone)
+            matches!(named, NamedBy::Alone)
         }
-        _ => !matches!(named, Named::Not),
+        _ => !matches!(named, NamedBy::Not),
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn only_what_is_named_is_called_beside_the_public_internet() {
         let called = |kind| {
-            let ways = [Named::Not, Named::InNetwork, Named::Alone];
+            let ways = [NamedBy::Not, NamedBy::InNetwork, NamedBy::Alone];
             ways.map(|named| may_call(kind, named))
         };
         assert_eq!(called(Public), [true, true, true]);

@@ -11,8 +11,8 @@ use crate::fact::{Phase, Standing, UpstreamFact};
 use crate::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use crate::link::CALLS_MAX;
 use crate::outcome::Refusal;
-use crate::residency::{MeshRules, Question, Residency};
-use crate::share::{Held, Over};
+use crate::residency::{MeshRules, Residency, ResidencyQuestion};
+use crate::share::{Holdings, ShareExceeded};
 use crate::time::Instant;
 use crate::view::UpstreamView;
 
@@ -34,7 +34,7 @@ pub struct Forwarded<'a> {
     /// How often it was forwarded, this time included.
     pub hops: u8,
     /// What rules ask of it.
-    pub question: Question<'a>,
+    pub question: ResidencyQuestion<'a>,
     /// The regions that its client allows; empty when all may.
     pub allow_regions: &'a [RegionName],
     /// Whether it is to be tried although the upstream is out of use.
@@ -43,7 +43,7 @@ pub struct Forwarded<'a> {
 
 /// What the node is that it came to.
 #[derive(Clone, Copy, Debug)]
-pub struct Owner<'a> {
+pub struct OwnerNode<'a> {
     /// Its region.
     pub region: &'a RegionName,
     /// Its phase.
@@ -58,14 +58,14 @@ pub struct Owner<'a> {
 
 /// Why a forwarded request is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct ForwardRefused {
     /// What kind of reason it is.
     pub refusal: Refusal,
     /// The same in words, for whoever looks into it.
     pub detail: String,
 }
 
-impl Refused {
+impl ForwardRefused {
     /// A refusal with its reason in words.
     pub fn new(refusal: Refusal, detail: impl Into<String>) -> Self {
         let detail = detail.into();
@@ -84,48 +84,48 @@ impl Refused {
 /// # Errors
 /// Why it does not.
 pub fn admit(
-    owner: &Owner<'_>,
+    owner: &OwnerNode<'_>,
     upstream: Option<(&UpstreamView, &UpstreamFact)>,
     request: &Forwarded<'_>,
     now: Instant,
-) -> Result<(), Refused> {
+) -> Result<(), ForwardRefused> {
     if request.hops > HOPS_MAX {
         let detail = "request was forwarded before";
-        return Err(Refused::new(Refusal::HopLimit, detail));
+        return Err(ForwardRefused::new(Refusal::HopLimit, detail));
     }
     if owner.phase == Phase::Draining {
-        return Err(Refused::new(Refusal::Draining, "node is draining"));
+        return Err(ForwardRefused::new(Refusal::Draining, "node is draining"));
     }
     if !owner.serves_requests {
         let detail = "node serves no requests by its WORKER_MODE";
-        return Err(Refused::new(Refusal::UnknownUpstream, detail));
+        return Err(ForwardRefused::new(Refusal::UnknownUpstream, detail));
     }
     stays_within(owner, request)?;
     let Some((upstream, fact)) = upstream else {
         let detail = "node has no such upstream";
-        return Err(Refused::new(Refusal::UnknownUpstream, detail));
+        return Err(ForwardRefused::new(Refusal::UnknownUpstream, detail));
     };
     if !serves(fact, request.question.model) {
         let detail = "upstream does not serve the model";
-        return Err(Refused::new(Refusal::UnknownUpstream, detail));
+        return Err(ForwardRefused::new(Refusal::UnknownUpstream, detail));
     }
     if !request.last_resort && !takes_work(upstream, now) {
         let detail = format!("upstream is {}", upstream.standing.as_str());
-        return Err(Refused::new(Refusal::Ejected, detail));
+        return Err(ForwardRefused::new(Refusal::Ejected, detail));
     }
     // Its body need not come at all.
     match upstream.in_flight.count() < upstream.places {
         true => Ok(()),
-        false => Err(Refused::upstream_full()),
+        false => Err(ForwardRefused::upstream_full()),
     }
 }
 
 /// Asks what the client allows, the owner's rules, and those of its peers: the sender may have older ones, or none.
-fn stays_within(owner: &Owner<'_>, request: &Forwarded<'_>) -> Result<(), Refused> {
+fn stays_within(owner: &OwnerNode<'_>, request: &Forwarded<'_>) -> Result<(), ForwardRefused> {
     let allowed = request.allow_regions;
     if !allowed.is_empty() && !allowed.contains(owner.region) {
         let detail = "request may not be answered in this region";
-        return Err(Refused::new(Refusal::Residency, detail));
+        return Err(ForwardRefused::new(Refusal::Residency, detail));
     }
     let permitted = owner
         .residency
@@ -133,7 +133,7 @@ fn stays_within(owner: &Owner<'_>, request: &Forwarded<'_>) -> Result<(), Refuse
     match permitted.fence() {
         Some(fence) if !permitted.allows(owner.region) => {
             let detail = format!("{fence} keeps the request out of this region");
-            Err(Refused::new(Refusal::Residency, detail))
+            Err(ForwardRefused::new(Refusal::Residency, detail))
         }
         _ => Ok(()),
     }
@@ -152,37 +152,39 @@ fn takes_work(upstream: &UpstreamView, now: Instant) -> bool {
 }
 
 /// A request under way: its id, unique at its entry, and the upstream it was forwarded for.
-pub type UnderwayKey = (Arc<str>, UpstreamName);
+pub type ForwardKey = (Arc<str>, UpstreamName);
 
 /// Forwarded requests under way at a node, at most [`UNDERWAY_MAX`].
 #[derive(Clone, Debug, Default)]
-pub struct Underway {
-    requests: BTreeSet<UnderwayKey>,
+pub struct ForwardsInFlight {
+    requests: BTreeSet<ForwardKey>,
     /// How many of them each peer sent; none is in it without any.
     by_peer: BTreeMap<NodeName, u64>,
 }
 
-impl Underway {
+impl ForwardsInFlight {
     /// Notes a request of `peer`.
     ///
     /// # Errors
     /// It is under way already, or there is no place for one more of this peer.
-    pub fn enter(&mut self, peer: &NodeName, key: UnderwayKey) -> Result<(), Refused> {
+    pub fn enter(&mut self, peer: &NodeName, key: ForwardKey) -> Result<(), ForwardRefused> {
         if self.requests.contains(&key) {
             let detail = "request is in flight already";
-            return Err(Refused::new(Refusal::Duplicate, detail));
+            return Err(ForwardRefused::new(Refusal::Duplicate, detail));
         }
-        let held = Held {
+        let held = Holdings {
             limit: UNDERWAY_MAX,
             all: self.requests.len() as u64,
             own: self.by_peer.get(peer).copied().unwrap_or_default(),
         };
         held.admit(1).map_err(|over| {
             let detail = match over {
-                Over::Whole => "too many requests of peers are in flight",
-                Over::Share => "requests of this peer have their share of the places for peers",
+                ShareExceeded::Whole => "too many requests of peers are in flight",
+                ShareExceeded::Share => {
+                    "requests of this peer have their share of the places for peers"
+                }
             };
-            Refused::new(Refusal::Full, detail)
+            ForwardRefused::new(Refusal::Full, detail)
         })?;
         self.requests.insert(key);
         *self.by_peer.entry(peer.clone()).or_default() += 1;
@@ -190,7 +192,7 @@ impl Underway {
     }
 
     /// Forgets a request of `peer` that was noted.
-    pub fn leave(&mut self, peer: &NodeName, key: &UnderwayKey) {
+    pub fn leave(&mut self, peer: &NodeName, key: &ForwardKey) {
         if !self.requests.remove(key) {
             return;
         }

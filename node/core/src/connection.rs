@@ -20,7 +20,7 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// What a connection does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ConnectionState {
     /// At least one request is in flight.
     pub in_flight: bool,
     /// Since when the head of a request is awaited or comes in parts; `None` between two requests.
@@ -86,7 +86,7 @@ pub struct Patience {
 impl Patience {
     /// When a connection is to be closed and why, unless something happens on it; `None` while that is
     /// for its requests to say.
-    pub fn due(&self, standing: Standing) -> Option<(Instant, CloseReason)> {
+    pub fn due(&self, standing: ConnectionState) -> Option<(Instant, CloseReason)> {
         if let Some(since) = standing.head_since {
             return Some((since + self.head, CloseReason::Head));
         }
@@ -99,7 +99,7 @@ impl Patience {
 /// lose first, and of those the ones that have waited longest.
 pub fn to_shed<Id: Copy + Ord>(
     now: Instant,
-    open: impl IntoIterator<Item = (Id, Standing)>,
+    open: impl IntoIterator<Item = (Id, ConnectionState)>,
     wanted: usize,
 ) -> Vec<Id> {
     let mut total = 0;
@@ -107,21 +107,21 @@ pub fn to_shed<Id: Copy + Ord>(
     for (id, standing) in open {
         total += 1;
         match standing {
-            Standing {
+            ConnectionState {
                 in_flight: true, ..
             } => {}
-            Standing {
+            ConnectionState {
                 head_since: Some(since),
                 ..
             } if now.since(since) >= HEAD_GRACE => late.push((since, id)),
-            Standing {
+            ConnectionState {
                 head_since: Some(since),
                 ..
             } => silent.push((since, id)),
-            Standing { quiet_since, .. } if now.since(quiet_since) >= IDLE_GRACE => {
+            ConnectionState { quiet_since, .. } if now.since(quiet_since) >= IDLE_GRACE => {
                 idle.push((quiet_since, id));
             }
-            Standing { .. } => {}
+            ConnectionState { .. } => {}
         }
     }
     // Most of them without a request: they came to take places, and no idle one is given for them.
@@ -150,24 +150,24 @@ mod tests {
         Instant::from_start(Duration::from_secs(seconds))
     }
 
-    fn head(since: u64) -> Standing {
-        Standing {
+    fn head(since: u64) -> ConnectionState {
+        ConnectionState {
             in_flight: false,
             head_since: Some(at(since)),
             quiet_since: Instant::START,
         }
     }
 
-    fn idle(since: u64) -> Standing {
-        Standing {
+    fn idle(since: u64) -> ConnectionState {
+        ConnectionState {
             in_flight: false,
             head_since: None,
             quiet_since: at(since),
         }
     }
 
-    fn busy() -> Standing {
-        Standing {
+    fn busy() -> ConnectionState {
+        ConnectionState {
             in_flight: true,
             ..idle(0)
         }
@@ -177,7 +177,7 @@ mod tests {
     fn head_is_waited_for_from_its_beginning_also_beside_requests() {
         let due = Some((at(15), CloseReason::Head));
         assert_eq!(PATIENCE.due(head(5)), due);
-        let beside = Standing {
+        let beside = ConnectionState {
             in_flight: true,
             ..head(5)
         };
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn request_in_flight_is_never_shed() {
-        let beside = Standing {
+        let beside = ConnectionState {
             in_flight: true,
             ..head(0)
         };

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::health::Reason;
+use crate::geo_point::GeoPoint;
+use crate::health::EjectionReason;
 use crate::ids::{ModelName, RegionName, ServiceKey, StoreName, UpstreamName};
-use crate::place::Place;
 use crate::residency::RulesFact;
 use crate::units::{Share, Tier, Weight};
 
@@ -53,7 +53,7 @@ pub struct NodeFact {
     /// Its region.
     pub region: RegionName,
     /// Its place, where known.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// The newest version of the mesh protocol it speaks.
     pub protocol: u16,
     /// Its build, for the operator. At most 64 bytes.
@@ -158,12 +158,12 @@ pub enum Standing {
     /// No.
     Ejected {
         /// Why.
-        reason: Reason,
+        reason: EjectionReason,
     },
     /// It is being tried.
     Probing {
         /// Why it had been ejected.
-        reason: Reason,
+        reason: EjectionReason,
     },
 }
 
@@ -179,7 +179,7 @@ impl Standing {
     }
 
     /// Why it is not ready, where there is a reason beyond the word itself.
-    pub const fn reason(self) -> Option<Reason> {
+    pub const fn reason(self) -> Option<EjectionReason> {
         match self {
             Self::Ready | Self::CoolingDown { .. } => None,
             Self::Ejected { reason } | Self::Probing { reason } => Some(reason),
@@ -251,7 +251,7 @@ const ERROR_RATE_CHANGE_MIN: f64 = 0.05;
 
 /// How much newer a fact is than what was last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Change {
+pub enum FactChange {
     /// Not worth telling.
     Little,
     /// Worth telling at the next occasion.
@@ -262,12 +262,12 @@ pub enum Change {
 
 impl ServicesFact {
     /// How much this differs from what was `told`: what is served, or waits at all, is told at once.
-    pub fn change_since(&self, told: &Self) -> Change {
+    pub fn change_since(&self, told: &Self) -> FactChange {
         if self.serves != told.serves
             || self.store != told.store
             || !self.waiting.keys().eq(told.waiting.keys())
         {
-            return Change::Transition;
+            return FactChange::Transition;
         }
         let differs = |(new, told): (&u32, &u32)| {
             f64::from(new.abs_diff(*told)) > f64::from(*told) * CHANGE_MIN
@@ -278,8 +278,8 @@ impl ServicesFact {
             .zip(told.waiting.values())
             .any(differs)
         {
-            true => Change::Figures,
-            false => Change::Little,
+            true => FactChange::Figures,
+            false => FactChange::Little,
         }
     }
 }
@@ -292,13 +292,13 @@ impl UpstreamFact {
     }
 
     /// How much this differs from what was `told`.
-    pub fn change_since(&self, told: &Self) -> Change {
+    pub fn change_since(&self, told: &Self) -> FactChange {
         let kinds_differ = self.standing.differs_in_kind(told.standing)
             || self.tier != told.tier
             || self.weight != told.weight
             || !self.models.keys().eq(told.models.keys());
         if kinds_differ {
-            return Change::Transition;
+            return FactChange::Transition;
         }
         let in_flight = self.in_flight.abs_diff(told.in_flight);
         let places = self.in_flight_max.abs_diff(told.in_flight_max);
@@ -312,9 +312,9 @@ impl UpstreamFact {
                 .iter()
                 .any(|(model, ttft)| differs(*ttft, told.models.get(model).copied().flatten()));
         if figures_differ {
-            Change::Figures
+            FactChange::Figures
         } else {
-            Change::Little
+            FactChange::Little
         }
     }
 }
@@ -350,12 +350,12 @@ mod tests {
             ttft: Some(Duration::from_millis(330)),
             ..told()
         };
-        assert_eq!(fact.change_since(&told()), Change::Little);
+        assert_eq!(fact.change_since(&told()), FactChange::Little);
         let fact = UpstreamFact {
             ttft: Some(Duration::from_millis(331)),
             ..told()
         };
-        assert_eq!(fact.change_since(&told()), Change::Figures);
+        assert_eq!(fact.change_since(&told()), FactChange::Figures);
     }
 
     #[test]
@@ -370,7 +370,7 @@ mod tests {
                 ..told()
             }
             .change_since(&idle),
-            Change::Little
+            FactChange::Little
         );
         assert_eq!(
             UpstreamFact {
@@ -378,17 +378,17 @@ mod tests {
                 ..told()
             }
             .change_since(&idle),
-            Change::Figures
+            FactChange::Figures
         );
     }
 
     #[test]
     fn ejection_is_told_at_once() {
         let standing = Standing::Ejected {
-            reason: Reason::ErrorRate,
+            reason: EjectionReason::ErrorRate,
         };
         let fact = UpstreamFact { standing, ..told() };
-        assert_eq!(fact.change_since(&told()), Change::Transition);
+        assert_eq!(fact.change_since(&told()), FactChange::Transition);
     }
 
     #[test]
@@ -399,6 +399,6 @@ mod tests {
             },
             ..told()
         };
-        assert_eq!(cooling(3).change_since(&cooling(9)), Change::Little);
+        assert_eq!(cooling(3).change_since(&cooling(9)), FactChange::Little);
     }
 }

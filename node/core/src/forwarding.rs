@@ -69,7 +69,7 @@ pub const EXTRA_PATHS_MAX: usize = 64;
 
 /// What kind of a path a request has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum PathScope {
     /// One of the list.
     #[default]
     Inference,
@@ -77,7 +77,7 @@ pub enum Scope {
     Extra,
 }
 
-impl Scope {
+impl PathScope {
     /// An attempt's `outcome` as it counts for the health of the upstream. What a path answers that the
     /// operator added says nothing of the upstream's models; that it could not be connected to does.
     pub fn counted(self, outcome: Outcome) -> Outcome {
@@ -266,17 +266,17 @@ impl Forwarding {
         method: &str,
         path: &str,
         query: Option<&str>,
-    ) -> Result<Scope, NotForwarded> {
+    ) -> Result<PathScope, NotForwarded> {
         check_form(path, query)?;
         let listed = listed(path);
         if listed.is_some_and(|methods| methods.allows(method)) {
-            return Ok(Scope::Inference);
+            return Ok(PathScope::Inference);
         }
         let is_own = OWN_PATHS.iter().any(|own| is_at(path, own));
         let mut known = listed.unwrap_or_default();
         for extra in self.extra.iter().filter(|it| !is_own && it.matches(path)) {
             if extra.methods.allows(method) {
-                return Ok(Scope::Extra);
+                return Ok(PathScope::Extra);
             }
             known.0 |= extra.methods.0;
         }

@@ -45,7 +45,7 @@ struct Failures {
 
 /// What follows from a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GuessVerdict {
     /// The address may go on.
     Counted,
     /// The address is blocked from now on.
@@ -61,7 +61,7 @@ impl Guesses {
     }
 
     /// Counts a failure.
-    pub fn failed(&mut self, now: Instant, source: IpAddr) -> Verdict {
+    pub fn failed(&mut self, now: Instant, source: IpAddr) -> GuessVerdict {
         let network = network(source);
         if !self.0.contains_key(&network) && self.0.len() >= SOURCES_MAX {
             let oldest = self.0.iter().min_by_key(|(_, failures)| failures.last);
@@ -85,7 +85,7 @@ impl Guesses {
 }
 
 impl Failures {
-    fn add(&mut self, now: Instant) -> Verdict {
+    fn add(&mut self, now: Instant) -> GuessVerdict {
         let forgotten = now.since(self.last).as_secs() / FORGET.as_secs();
         let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
         self.count = self.count.saturating_sub(forgotten);
@@ -95,7 +95,7 @@ impl Failures {
         self.count += 1;
         self.last = now;
         if self.count < FAILURES_MAX {
-            return Verdict::Counted;
+            return GuessVerdict::Counted;
         }
         // One more failure fills it again.
         self.count = FAILURES_MAX;
@@ -106,7 +106,7 @@ impl Failures {
         self.blocked_until = now + block;
         // Nothing is forgotten while it waits.
         self.last = self.blocked_until;
-        Verdict::Blocked(block)
+        GuessVerdict::Blocked(block)
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     /// Fails until the block.
     fn block(guesses: &mut Guesses, now: Instant, source: IpAddr) -> Duration {
         loop {
-            if let Verdict::Blocked(span) = guesses.failed(now, source) {
+            if let GuessVerdict::Blocked(span) = guesses.failed(now, source) {
                 return span;
             }
         }
@@ -146,11 +146,11 @@ mod tests {
     fn tenth_failure_in_a_row_blocks() {
         let (mut guesses, source) = (Guesses::default(), address("9.9.9.9"));
         for _ in 1..FAILURES_MAX {
-            assert_eq!(guesses.failed(at(1), source), Verdict::Counted);
+            assert_eq!(guesses.failed(at(1), source), GuessVerdict::Counted);
             assert_eq!(guesses.blocked(at(1), source), None);
         }
         let second = Duration::from_secs(1);
-        assert_eq!(guesses.failed(at(1), source), Verdict::Blocked(second));
+        assert_eq!(guesses.failed(at(1), source), GuessVerdict::Blocked(second));
         assert_eq!(guesses.blocked(at(1), source), Some(second));
         assert_eq!(guesses.blocked(at(2), source), None);
     }
@@ -179,7 +179,7 @@ mod tests {
             guesses.failed(at(1), other);
         }
         guesses.succeeded(other);
-        assert_eq!(guesses.failed(at(1), other), Verdict::Counted);
+        assert_eq!(guesses.failed(at(1), other), GuessVerdict::Counted);
     }
 
     #[test]
@@ -196,7 +196,10 @@ mod tests {
     fn wrong_scraper_that_asks_now_and_then_is_never_blocked() {
         let (mut guesses, source) = (Guesses::default(), address("127.0.0.1"));
         for round in 0..1_000 {
-            assert_eq!(guesses.failed(at(15 * round), source), Verdict::Counted);
+            assert_eq!(
+                guesses.failed(at(15 * round), source),
+                GuessVerdict::Counted
+            );
         }
     }
 

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fact::Phase;
+use crate::geo_point::RTT_UNKNOWN;
 use crate::ids::{NodeName, RegionName, ServiceKey};
-use crate::place::RTT_UNKNOWN;
 use crate::time::Instant;
 use crate::view::{NodeView, View};
 

@@ -24,9 +24,9 @@ use crate::units::Share;
 
 /// Why an upstream is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+pub enum EjectionReason {
     /// `failure_threshold` failures in a row, the last of them of this kind.
-    Failures(Failure),
+    Failures(FailureKind),
     /// Too many of the attempts in the window failed.
     ErrorRate,
     /// The upstream refused our credential (401 or 403).
@@ -35,7 +35,7 @@ pub enum Reason {
 
 /// What kind of failure an attempt or a probe saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Failure {
+pub enum FailureKind {
     /// No connection, TLS included.
     Connect,
     /// A wait ran out.
@@ -46,28 +46,28 @@ pub enum Failure {
     Status,
 }
 
-impl Reason {
+impl EjectionReason {
     /// One word for gossip, headers and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Failures(Failure::Connect) => "connect",
-            Self::Failures(Failure::Timeout) => "timeout",
-            Self::Failures(Failure::Reset) => "reset",
-            Self::Failures(Failure::Status) => "status",
+            Self::Failures(FailureKind::Connect) => "connect",
+            Self::Failures(FailureKind::Timeout) => "timeout",
+            Self::Failures(FailureKind::Reset) => "reset",
+            Self::Failures(FailureKind::Status) => "status",
             Self::ErrorRate => "error_rate",
             Self::Credential => "credential",
         }
     }
 
-    /// The reason that [`Reason::as_str`] calls `word`.
+    /// The reason that [`EjectionReason::as_str`] calls `word`.
     pub fn from_word(word: &str) -> Option<Self> {
-        const ALL: [Reason; 6] = [
-            Reason::Failures(Failure::Connect),
-            Reason::Failures(Failure::Timeout),
-            Reason::Failures(Failure::Reset),
-            Reason::Failures(Failure::Status),
-            Reason::ErrorRate,
-            Reason::Credential,
+        const ALL: [EjectionReason; 6] = [
+            EjectionReason::Failures(FailureKind::Connect),
+            EjectionReason::Failures(FailureKind::Timeout),
+            EjectionReason::Failures(FailureKind::Reset),
+            EjectionReason::Failures(FailureKind::Status),
+            EjectionReason::ErrorRate,
+            EjectionReason::Credential,
         ];
         ALL.into_iter().find(|reason| reason.as_str() == word)
     }
@@ -75,7 +75,7 @@ impl Reason {
 
 /// Where an upstream stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum HealthState {
     /// May be used.
     Healthy,
     /// Is left alone.
@@ -83,20 +83,20 @@ pub enum State {
         /// When probing begins.
         until: Instant,
         /// Why.
-        reason: Reason,
+        reason: EjectionReason,
     },
     /// Is tried, one probe or request at a time.
     Probing {
         /// Good answers in a row so far.
         successes: u32,
         /// Why it had been ejected.
-        reason: Reason,
+        reason: EjectionReason,
     },
 }
 
 /// When to eject and when to take back.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
+pub struct HealthPolicy {
     /// Failures in a row that eject; at least 1.
     pub failure_threshold: u32,
     /// Successes in a row that take back; at least 1.
@@ -107,7 +107,7 @@ pub struct Policy {
     pub cooldown_max: Duration,
 }
 
-impl Default for Policy {
+impl Default for HealthPolicy {
     fn default() -> Self {
         Self {
             failure_threshold: 3,
@@ -140,7 +140,7 @@ const JITTER: f64 = 0.2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
     /// Out of use.
-    Ejected(Reason),
+    Ejected(EjectionReason),
     /// Being tried.
     Probing,
     /// In use again.
@@ -150,8 +150,8 @@ pub enum Transition {
 /// The health of one upstream.
 #[derive(Clone, Debug)]
 pub struct Health {
-    policy: Policy,
-    state: State,
+    policy: HealthPolicy,
+    state: HealthState,
     failures_in_row: u32,
     breaks_in_row: u32,
     ejections_in_row: u32,
@@ -161,10 +161,10 @@ pub struct Health {
 
 impl Health {
     /// A new upstream is taken to be healthy until it proves otherwise.
-    pub fn new(now: Instant, policy: Policy) -> Self {
+    pub fn new(now: Instant, policy: HealthPolicy) -> Self {
         Self {
             policy,
-            state: State::Healthy,
+            state: HealthState::Healthy,
             failures_in_row: 0,
             breaks_in_row: 0,
             ejections_in_row: 0,
@@ -174,7 +174,7 @@ impl Health {
     }
 
     /// Where the upstream stands.
-    pub const fn state(&self) -> State {
+    pub const fn state(&self) -> HealthState {
         self.state
     }
 
@@ -184,7 +184,7 @@ impl Health {
     }
 
     /// Takes new thresholds; the state stays.
-    pub fn set_policy(&mut self, policy: Policy) {
+    pub fn set_policy(&mut self, policy: HealthPolicy) {
         self.policy = policy;
     }
 
@@ -201,26 +201,26 @@ impl Health {
         if self.breaks_in_row >= self.policy.failure_threshold {
             self.failures_in_row = self.policy.failure_threshold;
         }
-        self.failed(now, Failure::Reset, rng)
+        self.failed(now, FailureKind::Reset, rng)
     }
 
     /// An attempt or probe succeeded. While ejected it is late news of the time before, and ignored.
     pub fn succeeded(&mut self, now: Instant) -> Option<Transition> {
         match self.state {
-            State::Healthy => {
+            HealthState::Healthy => {
                 self.failures_in_row = 0;
                 self.breaks_in_row = 0;
                 self.window.record(now, true);
                 None
             }
-            State::Ejected { .. } => None,
-            State::Probing { successes, reason } => {
+            HealthState::Ejected { .. } => None,
+            HealthState::Probing { successes, reason } => {
                 let successes = successes + 1;
                 if successes < self.policy.recovery_threshold {
-                    self.state = State::Probing { successes, reason };
+                    self.state = HealthState::Probing { successes, reason };
                     return None;
                 }
-                self.state = State::Healthy;
+                self.state = HealthState::Healthy;
                 self.failures_in_row = 0;
                 self.breaks_in_row = 0;
                 self.healthy_since = now;
@@ -234,23 +234,25 @@ impl Health {
     pub fn failed(
         &mut self,
         now: Instant,
-        failure: Failure,
+        failure: FailureKind,
         rng: &mut impl Rng,
     ) -> Option<Transition> {
         match self.state {
-            State::Healthy => {
+            HealthState::Healthy => {
                 self.failures_in_row += 1;
                 self.window.record(now, false);
                 if self.failures_in_row >= self.policy.failure_threshold {
-                    return Some(self.eject(now, Reason::Failures(failure), rng));
+                    return Some(self.eject(now, EjectionReason::Failures(failure), rng));
                 }
                 if self.window.is_failing(now) {
-                    return Some(self.eject(now, Reason::ErrorRate, rng));
+                    return Some(self.eject(now, EjectionReason::ErrorRate, rng));
                 }
                 None
             }
-            State::Ejected { .. } => None,
-            State::Probing { .. } => Some(self.eject(now, Reason::Failures(failure), rng)),
+            HealthState::Ejected { .. } => None,
+            HealthState::Probing { .. } => {
+                Some(self.eject(now, EjectionReason::Failures(failure), rng))
+            }
         }
     }
 
@@ -261,10 +263,10 @@ impl Health {
     pub fn free_probe_failed(
         &mut self,
         now: Instant,
-        failure: Failure,
+        failure: FailureKind,
         rng: &mut impl Rng,
     ) -> Option<Transition> {
-        let is_trial = matches!(self.state, State::Probing { .. });
+        let is_trial = matches!(self.state, HealthState::Probing { .. });
         if is_trial && self.ejections_in_row > FREE_DOUBLINGS_MAX {
             self.ejections_in_row -= 1;
         }
@@ -274,9 +276,9 @@ impl Health {
     /// The upstream refused our credential: out at once, since every later request would fail too.
     pub fn credential_refused(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
         match self.state {
-            State::Ejected { .. } => None,
-            State::Healthy | State::Probing { .. } => {
-                Some(self.eject(now, Reason::Credential, rng))
+            HealthState::Ejected { .. } => None,
+            HealthState::Healthy | HealthState::Probing { .. } => {
+                Some(self.eject(now, EjectionReason::Credential, rng))
             }
         }
     }
@@ -284,8 +286,8 @@ impl Health {
     /// Lets time pass: an ejection whose cooldown is over turns into probing.
     pub fn tick(&mut self, now: Instant) -> Option<Transition> {
         match self.state {
-            State::Ejected { until, reason } if until <= now => {
-                self.state = State::Probing {
+            HealthState::Ejected { until, reason } if until <= now => {
+                self.state = HealthState::Probing {
                     successes: 0,
                     reason,
                 };
@@ -295,8 +297,8 @@ impl Health {
         }
     }
 
-    fn eject(&mut self, now: Instant, reason: Reason, rng: &mut impl Rng) -> Transition {
-        let stayed_well = matches!(self.state, State::Healthy)
+    fn eject(&mut self, now: Instant, reason: EjectionReason, rng: &mut impl Rng) -> Transition {
+        let stayed_well = matches!(self.state, HealthState::Healthy)
             && now.since(self.healthy_since) > self.policy.cooldown_max;
         if stayed_well {
             self.ejections_in_row = 0;
@@ -311,7 +313,7 @@ impl Health {
         self.failures_in_row = 0;
         self.breaks_in_row = 0;
         let until = now + cooldown.mul_f64(random::jitter(rng, JITTER));
-        self.state = State::Ejected { until, reason };
+        self.state = HealthState::Ejected { until, reason };
         Transition::Ejected(reason)
     }
 }
@@ -403,22 +405,22 @@ mod tests {
     }
 
     fn healthy() -> Health {
-        Health::new(at(0), Policy::default())
+        Health::new(at(0), HealthPolicy::default())
     }
 
     fn ejected() -> Health {
         let mut health = healthy();
         let mut rng = rng();
         (0..3).for_each(|_| {
-            health.failed(at(0), Failure::Connect, &mut rng);
+            health.failed(at(0), FailureKind::Connect, &mut rng);
         });
-        assert!(matches!(health.state(), State::Ejected { .. }));
+        assert!(matches!(health.state(), HealthState::Ejected { .. }));
         health
     }
 
     fn cooldown(health: &Health, now: Instant) -> Duration {
         match health.state() {
-            State::Ejected { until, .. } => now.until(until),
+            HealthState::Ejected { until, .. } => now.until(until),
             other => panic!("not ejected: {other:?}"),
         }
     }
@@ -426,12 +428,14 @@ mod tests {
     #[test]
     fn third_failure_in_a_row_ejects() {
         let mut health = healthy();
-        assert_eq!(health.failed(at(1), Failure::Status, &mut rng()), None);
-        assert_eq!(health.failed(at(2), Failure::Status, &mut rng()), None);
-        let transition = health.failed(at(3), Failure::Timeout, &mut rng());
+        assert_eq!(health.failed(at(1), FailureKind::Status, &mut rng()), None);
+        assert_eq!(health.failed(at(2), FailureKind::Status, &mut rng()), None);
+        let transition = health.failed(at(3), FailureKind::Timeout, &mut rng());
         assert_eq!(
             transition,
-            Some(Transition::Ejected(Reason::Failures(Failure::Timeout)))
+            Some(Transition::Ejected(EjectionReason::Failures(
+                FailureKind::Timeout
+            )))
         );
     }
 
@@ -439,10 +443,10 @@ mod tests {
     fn success_resets_the_count_of_failures() {
         let mut health = healthy();
         for millis in 0..9 {
-            health.failed(at(millis), Failure::Status, &mut rng());
+            health.failed(at(millis), FailureKind::Status, &mut rng());
             health.succeeded(at(millis));
         }
-        assert_eq!(health.state(), State::Healthy);
+        assert_eq!(health.state(), HealthState::Healthy);
     }
 
     #[test]
@@ -456,7 +460,9 @@ mod tests {
         }
         assert_eq!(
             transition,
-            Some(Transition::Ejected(Reason::Failures(Failure::Reset)))
+            Some(Transition::Ejected(EjectionReason::Failures(
+                FailureKind::Reset
+            )))
         );
     }
 
@@ -468,7 +474,7 @@ mod tests {
             health.broke_off(at(millis), &mut rng());
             health.succeeded(at(millis));
         }
-        assert_eq!(health.state(), State::Healthy);
+        assert_eq!(health.state(), HealthState::Healthy);
     }
 
     #[test]
@@ -479,10 +485,13 @@ mod tests {
             health.succeeded(at(round * 100));
             for _ in 0..2 {
                 transition =
-                    transition.or(health.failed(at(round * 100), Failure::Status, &mut rng()));
+                    transition.or(health.failed(at(round * 100), FailureKind::Status, &mut rng()));
             }
         }
-        assert_eq!(transition, Some(Transition::Ejected(Reason::ErrorRate)));
+        assert_eq!(
+            transition,
+            Some(Transition::Ejected(EjectionReason::ErrorRate))
+        );
     }
 
     #[test]
@@ -490,17 +499,17 @@ mod tests {
         let mut health = healthy();
         for round in 0..6 {
             health.succeeded(at(round));
-            health.failed(at(round), Failure::Status, &mut rng());
-            health.failed(at(round), Failure::Status, &mut rng());
+            health.failed(at(round), FailureKind::Status, &mut rng());
+            health.failed(at(round), FailureKind::Status, &mut rng());
         }
-        assert_eq!(health.state(), State::Healthy);
+        assert_eq!(health.state(), HealthState::Healthy);
         assert!(health.error_rate(at(10)).get() > 0.6);
     }
 
     #[test]
     fn error_rate_forgets_after_ten_seconds() {
         let mut health = healthy();
-        health.failed(at(0), Failure::Status, &mut rng());
+        health.failed(at(0), FailureKind::Status, &mut rng());
         assert_eq!(health.error_rate(at(9_999)).get(), 1.0);
         assert_eq!(health.error_rate(at(10_000)).get(), 0.0);
     }
@@ -510,7 +519,7 @@ mod tests {
         let mut health = ejected();
         let before = health.state();
         assert_eq!(health.succeeded(at(1)), None);
-        assert_eq!(health.failed(at(1), Failure::Reset, &mut rng()), None);
+        assert_eq!(health.failed(at(1), FailureKind::Reset, &mut rng()), None);
         assert_eq!(health.state(), before);
     }
 
@@ -521,7 +530,7 @@ mod tests {
         assert_eq!(health.tick(at(2_000)), Some(Transition::Probing));
         assert_eq!(health.succeeded(at(2_001)), None);
         assert_eq!(health.succeeded(at(2_002)), Some(Transition::Recovered));
-        assert_eq!(health.state(), State::Healthy);
+        assert_eq!(health.state(), HealthState::Healthy);
     }
 
     #[test]
@@ -529,7 +538,7 @@ mod tests {
         let mut health = ejected();
         let first = cooldown(&health, at(0));
         health.tick(at(2_000));
-        health.failed(at(2_000), Failure::Connect, &mut rng());
+        health.failed(at(2_000), FailureKind::Connect, &mut rng());
         assert!(cooldown(&health, at(2_000)) > first.mul_f64(1.2));
     }
 
@@ -540,7 +549,7 @@ mod tests {
         for _ in 0..40 {
             now = now + Duration::from_secs(100);
             health.tick(now);
-            health.failed(now, Failure::Connect, &mut rng());
+            health.failed(now, FailureKind::Connect, &mut rng());
         }
         assert!(cooldown(&health, now) <= Duration::from_secs(60).mul_f64(1.0 + JITTER));
     }
@@ -548,12 +557,14 @@ mod tests {
     #[test]
     fn trials_by_free_probes_double_the_cooldown_twice() {
         let mut health = ejected();
-        let most = Policy::default().cooldown.mul_f64(4.0 * (1.0 + JITTER));
+        let most = HealthPolicy::default()
+            .cooldown
+            .mul_f64(4.0 * (1.0 + JITTER));
         let mut now = at(0);
         for _ in 0..40 {
             now = now + Duration::from_secs(100);
             health.tick(now);
-            let ejected = health.free_probe_failed(now, Failure::Connect, &mut rng());
+            let ejected = health.free_probe_failed(now, FailureKind::Connect, &mut rng());
             assert!(ejected.is_some());
         }
         assert!(cooldown(&health, now) <= most);
@@ -563,7 +574,7 @@ mod tests {
     fn free_probe_that_fails_counts_like_a_failure_while_the_upstream_is_healthy() {
         let mut health = healthy();
         let mut failed =
-            |second| health.free_probe_failed(at(second), Failure::Connect, &mut rng());
+            |second| health.free_probe_failed(at(second), FailureKind::Connect, &mut rng());
         assert_eq!((failed(1), failed(2)), (None, None));
         assert!(failed(3).is_some());
     }
@@ -577,7 +588,7 @@ mod tests {
         });
         let later = at(2_000 + 61_000);
         (0..3).for_each(|_| {
-            health.failed(later, Failure::Connect, &mut rng());
+            health.failed(later, FailureKind::Connect, &mut rng());
         });
         assert!(cooldown(&health, later) <= Duration::from_secs(1).mul_f64(1.0 + JITTER));
     }
@@ -586,19 +597,22 @@ mod tests {
     fn refused_credential_ejects_at_once() {
         let mut health = healthy();
         let transition = health.credential_refused(at(0), &mut rng());
-        assert_eq!(transition, Some(Transition::Ejected(Reason::Credential)));
+        assert_eq!(
+            transition,
+            Some(Transition::Ejected(EjectionReason::Credential))
+        );
     }
 
     #[test]
     fn every_reason_is_found_by_its_word() {
         for reason in [
-            Reason::ErrorRate,
-            Reason::Credential,
-            Reason::Failures(Failure::Reset),
+            EjectionReason::ErrorRate,
+            EjectionReason::Credential,
+            EjectionReason::Failures(FailureKind::Reset),
         ] {
-            assert_eq!(Reason::from_word(reason.as_str()), Some(reason));
+            assert_eq!(EjectionReason::from_word(reason.as_str()), Some(reason));
         }
-        assert_eq!(Reason::from_word("bored"), None);
+        assert_eq!(EjectionReason::from_word("bored"), None);
     }
 
     #[derive(Clone, Debug)]
@@ -631,7 +645,7 @@ mod tests {
                 let before = health.state();
                 let transition = match step {
                     Step::Success => health.succeeded(now),
-                    Step::Failure => health.failed(now, Failure::Status, &mut rng),
+                    Step::Failure => health.failed(now, FailureKind::Status, &mut rng),
                     Step::Credential => health.credential_refused(now, &mut rng),
                     Step::Wait(millis) => {
                         now = now + Duration::from_millis(millis);
@@ -641,10 +655,10 @@ mod tests {
                 let changed = std::mem::discriminant(&before) != std::mem::discriminant(&health.state());
                 prop_assert_eq!(transition.is_some(), changed);
                 if let Some(Transition::Recovered) = transition {
-                    let was_probing = matches!(before, State::Probing { .. });
+                    let was_probing = matches!(before, HealthState::Probing { .. });
                     prop_assert!(was_probing);
                 }
-                if let State::Ejected { until, .. } = health.state() {
+                if let HealthState::Ejected { until, .. } = health.state() {
                     prop_assert!(now.until(until) <= Duration::from_secs(60).mul_f64(1.0 + JITTER));
                 }
                 prop_assert!((0.0..=1.0).contains(&health.error_rate(now).get()));

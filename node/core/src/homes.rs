@@ -1,7 +1,7 @@
 //! Which regions serve which clients, where the operator says so: it wins over distance.
 
 use crate::ids::RegionName;
-use crate::residency::{Area, Origin};
+use crate::residency::{Area, ClientOrigin};
 
 /// Clients of these countries belong to this region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Homes(pub Vec<Home>);
 
 impl Homes {
     /// The regions of a client, in the order of the map. One of whom it cannot be told has none.
-    pub fn of(&self, client: Origin) -> Vec<RegionName> {
+    pub fn of(&self, client: ClientOrigin) -> Vec<RegionName> {
         let is_home = |home: &&Home| {
             let mut areas = home.clients.iter();
             areas.any(|area| area.contains(client) == Some(true))
@@ -44,12 +44,12 @@ mod tests {
             home("EU", "eur"),
         ]);
         let of = |country: &str| -> Vec<String> {
-            let client = Origin::Country(country.parse().expect("a code"));
+            let client = ClientOrigin::Country(country.parse().expect("a code"));
             homes.of(client).iter().map(ToString::to_string).collect()
         };
         assert_eq!(of("MY"), ["sgp", "jpn"]);
         assert_eq!(of("FR"), ["eur"]);
         assert!(of("US").is_empty());
-        assert!(homes.of(Origin::Unknown).is_empty());
+        assert!(homes.of(ClientOrigin::Unknown).is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order:
 //!
-//! 1. [`time`], [`ids`], [`units`], [`place`], [`country`]: the vocabulary.
+//! 1. [`time`], [`ids`], [`units`], [`geo_point`], [`country`]: the vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and what that says about whom.
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`link`]: of the way to a peer;
 //!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
@@ -37,6 +37,7 @@ pub mod descriptors;
 pub mod engine;
 pub mod fact;
 pub mod forwarding;
+pub mod geo_point;
 pub mod guesses;
 pub mod handover;
 pub mod health;
@@ -50,7 +51,6 @@ pub mod mode;
 pub mod notice;
 pub mod outcome;
 pub mod pace;
-pub mod place;
 pub mod quarantine;
 pub mod quota;
 mod random;

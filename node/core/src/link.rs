@@ -73,7 +73,7 @@ const PENDING_MAX: usize = 16;
 
 /// What one link showed so far.
 #[derive(Debug)]
-pub struct Watch {
+pub struct LinkWatch {
     received: u64,
     heard_at: Instant,
     echoed_at: Instant,
@@ -89,21 +89,21 @@ pub struct Watch {
 
 /// What changed about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hearing {
+pub enum LinkState {
     /// It fell silent: no new work.
     Silent,
     /// It spoke again.
-    Heard,
+    Speaking,
     /// It is given up, with all that runs over it.
     Lost,
 }
 
 /// What the time since the last packet, and since the last echo, says of a link; `None` where it is well.
-pub fn silence(unheard: Duration, unechoed: Duration) -> Option<Hearing> {
+pub fn silence(unheard: Duration, unechoed: Duration) -> Option<LinkState> {
     if unheard.max(unechoed) >= LOST {
-        Some(Hearing::Lost)
+        Some(LinkState::Lost)
     } else if unheard >= SILENCE || unechoed >= DEAF {
-        Some(Hearing::Silent)
+        Some(LinkState::Silent)
     } else {
         None
     }
@@ -122,7 +122,7 @@ pub fn lost_in_silence(spoke_after: Duration, rtt: Duration) -> Outcome {
     }
 }
 
-impl Watch {
+impl LinkWatch {
     /// A link that was heard `now`.
     pub fn new(now: Instant) -> Self {
         Self {
@@ -141,7 +141,7 @@ impl Watch {
     }
 
     /// Takes the number of packets received so far.
-    pub fn polled(&mut self, now: Instant, received: u64) -> Option<Hearing> {
+    pub fn polled(&mut self, now: Instant, received: u64) -> Option<LinkState> {
         // A process that was stopped cannot say what it did not hear meanwhile.
         let overslept = now.since(self.polled_at) > POLL_MANY.saturating_mul(2);
         self.polled_at = now;
@@ -155,11 +155,11 @@ impl Watch {
         }
         let found = silence(now.since(self.heard_at), self.unechoed_for(now));
         let silent = found.is_some();
-        if found != Some(Hearing::Lost) && silent == self.silent {
+        if found != Some(LinkState::Lost) && silent == self.silent {
             return None;
         }
         self.silent = silent;
-        Some(found.unwrap_or(Hearing::Heard))
+        Some(found.unwrap_or(LinkState::Speaking))
     }
 
     /// The sequence of a ping to send now, when one is due.
@@ -246,27 +246,30 @@ mod tests {
 
     #[test]
     fn deaf_peer_spoke_when_it_echoed_and_a_silent_one_when_it_was_heard() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         assert_eq!(watch.polled(at(50), 1), None);
-        assert_eq!(watch.polled(at(550), 1), Some(Hearing::Silent));
+        assert_eq!(watch.polled(at(550), 1), Some(LinkState::Silent));
         assert_eq!(watch.spoke_at(at(550)), at(50));
-        let mut watch = Watch::new(at(0));
-        assert_eq!(unechoed(&mut watch, 50, 1_500), [(1_250, Hearing::Silent)]);
+        let mut watch = LinkWatch::new(at(0));
+        assert_eq!(
+            unechoed(&mut watch, 50, 1_500),
+            [(1_250, LinkState::Silent)]
+        );
         assert_eq!(watch.spoke_at(at(1_500)), at(0));
     }
 
     #[test]
     fn link_is_silent_after_half_a_second_without_a_packet() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         assert_eq!(watch.polled(at(100), 5), None);
         assert_eq!(watch.polled(at(599), 5), None);
-        assert_eq!(watch.polled(at(600), 5), Some(Hearing::Silent));
+        assert_eq!(watch.polled(at(600), 5), Some(LinkState::Silent));
         assert_eq!(watch.polled(at(700), 5), None);
-        assert_eq!(watch.polled(at(800), 6), Some(Hearing::Heard));
+        assert_eq!(watch.polled(at(800), 6), Some(LinkState::Speaking));
     }
 
     /// Polls and pings every 50 ms from `start` on while packets come in, and no echo does.
-    fn unechoed(watch: &mut Watch, start: u64, end: u64) -> Vec<(u64, Hearing)> {
+    fn unechoed(watch: &mut LinkWatch, start: u64, end: u64) -> Vec<(u64, LinkState)> {
         let mut found = Vec::new();
         for millis in (start..=end).step_by(50) {
             found.extend(watch.polled(at(millis), millis).map(|it| (millis, it)));
@@ -277,16 +280,19 @@ mod tests {
 
     #[test]
     fn peer_that_echoes_nothing_gets_no_new_work_though_it_is_heard() {
-        let mut watch = Watch::new(at(0));
-        assert_eq!(unechoed(&mut watch, 50, 1_500), [(1_250, Hearing::Silent)]);
+        let mut watch = LinkWatch::new(at(0));
+        assert_eq!(
+            unechoed(&mut watch, 50, 1_500),
+            [(1_250, LinkState::Silent)]
+        );
         let sequence = watch.ping_due(at(1_600)).expect("a ping is due");
         assert!(watch.echoed(at(1_620), sequence).is_some());
-        assert_eq!(watch.polled(at(1_650), 1), Some(Hearing::Heard));
+        assert_eq!(watch.polled(at(1_650), 1), Some(LinkState::Speaking));
     }
 
     #[test]
     fn few_unanswered_pings_prove_nothing_however_long_ago_they_were_sent() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         for millis in [0, 500, 1_000, 1_500, 2_000] {
             assert_eq!(watch.polled(at(millis), millis), None);
             assert!(watch.ping_due(at(millis)).is_some());
@@ -299,37 +305,37 @@ mod tests {
         let second = Duration::from_secs(1);
         let none = Duration::ZERO;
         assert_eq!(silence(none, none), None);
-        assert_eq!(silence(second, none), Some(Hearing::Silent));
+        assert_eq!(silence(second, none), Some(LinkState::Silent));
         assert_eq!(silence(none, second), None);
-        assert_eq!(silence(none, second * 2), Some(Hearing::Silent));
-        assert_eq!(silence(second * 9, second * 9), Some(Hearing::Silent));
-        assert_eq!(silence(second * 10, none), Some(Hearing::Lost));
-        assert_eq!(silence(none, second * 10), Some(Hearing::Lost));
+        assert_eq!(silence(none, second * 2), Some(LinkState::Silent));
+        assert_eq!(silence(second * 9, second * 9), Some(LinkState::Silent));
+        assert_eq!(silence(second * 10, none), Some(LinkState::Lost));
+        assert_eq!(silence(none, second * 10), Some(LinkState::Lost));
     }
 
     #[test]
     fn peer_is_looked_for_four_times_a_second_while_its_link_is_silent() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         assert!(!watch.look_due(at(0)));
-        assert_eq!(watch.polled(at(500), 0), Some(Hearing::Silent));
+        assert_eq!(watch.polled(at(500), 0), Some(LinkState::Silent));
         assert!(watch.look_due(at(500)));
         assert!(!watch.look_due(at(749)));
         assert!(watch.look_due(at(750)));
-        assert_eq!(watch.polled(at(800), 1), Some(Hearing::Heard));
+        assert_eq!(watch.polled(at(800), 1), Some(LinkState::Speaking));
         assert!(!watch.look_due(at(2_000)));
     }
 
     #[test]
     fn process_that_was_stopped_holds_nobody_for_silent() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         assert_eq!(watch.polled(at(100), 5), None);
         assert_eq!(watch.polled(at(5_000), 5), None);
-        assert_eq!(watch.polled(at(5_500), 5), Some(Hearing::Silent));
+        assert_eq!(watch.polled(at(5_500), 5), Some(LinkState::Silent));
     }
 
     #[test]
     fn least_of_the_last_eight_round_trips_counts() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         let mut round_trip = |start: u64, span: u64| {
             let sequence = watch.ping_due(at(start)).expect("a ping is due");
             watch.echoed(at(start + span), sequence)
@@ -343,7 +349,7 @@ mod tests {
 
     #[test]
     fn ping_is_due_twice_a_second() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         assert_eq!(watch.ping_due(at(0)), Some(1));
         assert_eq!(watch.ping_due(at(499)), None);
         assert_eq!(watch.ping_due(at(500)), Some(2));
@@ -351,7 +357,7 @@ mod tests {
 
     #[test]
     fn echo_nobody_waits_for_is_ignored() {
-        let mut watch = Watch::new(at(0));
+        let mut watch = LinkWatch::new(at(0));
         let sequence = watch.ping_due(at(0)).expect("a ping is due");
         assert_eq!(watch.echoed(at(1), sequence + 1), None);
         assert!(watch.echoed(at(1), sequence).is_some());

@@ -27,12 +27,12 @@ pub const SERVICES_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mode {
     requests: bool,
-    services: Services,
+    services: ServedServices,
 }
 
 /// Which services a node serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Services {
+pub enum ServedServices {
     /// Every one there is.
     All,
     /// These; empty is none.
@@ -77,7 +77,7 @@ impl Default for Mode {
     fn default() -> Self {
         Self {
             requests: true,
-            services: Services::All,
+            services: ServedServices::All,
         }
     }
 }
@@ -91,19 +91,19 @@ impl Mode {
     /// Whether the node runs tasks of the service `key`.
     pub fn serves(&self, key: &ServiceKey) -> bool {
         match &self.services {
-            Services::All => true,
-            Services::Only(keys) => keys.contains(key),
+            ServedServices::All => true,
+            ServedServices::Only(keys) => keys.contains(key),
         }
     }
 
     /// The services by name, or all.
-    pub fn services(&self) -> &Services {
+    pub fn services(&self) -> &ServedServices {
         &self.services
     }
 
     /// Whether the node serves nothing at all: a seed, a relay, a window on the mesh.
     pub fn is_observer(&self) -> bool {
-        !self.requests && self.services == Services::Only(BTreeSet::new())
+        !self.requests && self.services == ServedServices::Only(BTreeSet::new())
     }
 }
 
@@ -116,8 +116,8 @@ impl FromStr for Mode {
         }
         let items: Vec<&str> = text.split(',').map(str::trim).collect();
         match items.as_slice() {
-            ["*"] => return Ok(Self::only(false, Services::All)),
-            ["-"] => return Ok(Self::only(false, Services::Only(BTreeSet::new()))),
+            ["*"] => return Ok(Self::only(false, ServedServices::All)),
+            ["-"] => return Ok(Self::only(false, ServedServices::Only(BTreeSet::new()))),
             _ => {}
         }
         let mut requests = false;
@@ -136,12 +136,12 @@ impl FromStr for Mode {
         if keys.len() > SERVICES_MAX {
             return Err(ModeError::TooMany);
         }
-        Ok(Self::only(requests, Services::Only(keys)))
+        Ok(Self::only(requests, ServedServices::Only(keys)))
     }
 }
 
 impl Mode {
-    fn only(requests: bool, services: Services) -> Self {
+    fn only(requests: bool, services: ServedServices) -> Self {
         Self { requests, services }
     }
 }
@@ -162,10 +162,10 @@ impl fmt::Display for Mode {
     /// The mode in its own grammar.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = match &self.services {
-            Services::All if self.requests => return Ok(()),
-            Services::All => return formatter.write_str("*"),
-            Services::Only(_) if self.is_observer() => return formatter.write_str("-"),
-            Services::Only(keys) => keys.iter().map(ServiceKey::as_str),
+            ServedServices::All if self.requests => return Ok(()),
+            ServedServices::All => return formatter.write_str("*"),
+            ServedServices::Only(_) if self.is_observer() => return formatter.write_str("-"),
+            ServedServices::Only(keys) => keys.iter().map(ServiceKey::as_str),
         };
         let items: Vec<&str> = self
             .requests

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::health::Reason;
+use crate::health::EjectionReason;
 use crate::ids::{Generation, NodeName, UpstreamName};
 
 /// Something that happened.
@@ -13,7 +13,7 @@ pub enum Notice {
         /// Which.
         upstream: UpstreamName,
         /// Why.
-        reason: Reason,
+        reason: EjectionReason,
         /// For how long it is left alone before it is probed.
         cooldown: Duration,
     },

@@ -13,7 +13,7 @@ pub struct Quota {
 
 /// Which of them would be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum QuotaExceeded {
     /// That of waiting tasks.
     Waiting,
     /// That of files.
@@ -37,10 +37,10 @@ impl Quota {
     ///
     /// # Errors
     /// When not.
-    pub fn admit_task(&self, waiting: u64) -> Result<(), Over> {
+    pub fn admit_task(&self, waiting: u64) -> Result<(), QuotaExceeded> {
         match waiting < self.waiting {
             true => Ok(()),
-            false => Err(Over::Waiting),
+            false => Err(QuotaExceeded::Waiting),
         }
     }
 
@@ -48,18 +48,18 @@ impl Quota {
     ///
     /// # Errors
     /// When not.
-    pub fn admit_file(&self, files: u64, bytes: u64, more: u64) -> Result<(), Over> {
+    pub fn admit_file(&self, files: u64, bytes: u64, more: u64) -> Result<(), QuotaExceeded> {
         if files >= self.files {
-            Err(Over::Files)
+            Err(QuotaExceeded::Files)
         } else if bytes.saturating_add(more) > self.file_bytes {
-            Err(Over::FileBytes)
+            Err(QuotaExceeded::FileBytes)
         } else {
             Ok(())
         }
     }
 }
 
-impl Over {
+impl QuotaExceeded {
     /// One word, as the configuration and metrics call it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,11 +88,14 @@ mod tests {
             file_bytes: 10,
         };
         assert_eq!(quota.admit_task(1), Ok(()));
-        assert_eq!(quota.admit_task(2), Err(Over::Waiting));
+        assert_eq!(quota.admit_task(2), Err(QuotaExceeded::Waiting));
         assert_eq!(quota.admit_file(1, 4, 6), Ok(()));
-        assert_eq!(quota.admit_file(1, 4, 7), Err(Over::FileBytes));
-        assert_eq!(quota.admit_file(2, 0, 0), Err(Over::Files));
-        assert_eq!(quota.admit_file(0, u64::MAX, 1), Err(Over::FileBytes));
+        assert_eq!(quota.admit_file(1, 4, 7), Err(QuotaExceeded::FileBytes));
+        assert_eq!(quota.admit_file(2, 0, 0), Err(QuotaExceeded::Files));
+        assert_eq!(
+            quota.admit_file(0, u64::MAX, 1),
+            Err(QuotaExceeded::FileBytes)
+        );
     }
 
     #[test]

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use action::{Action, AttemptEvent, AttemptId, EndedAttempt, RequestError};
-pub use call::{LongWait, Report, UpstreamCall};
-pub use terms::{FailoverPolicy, Priority, RequestTerms};
+pub use call::{LongWait, RequestReport, UpstreamCall};
+pub use terms::{FailoverPolicy, RequestPriority, RequestTerms};
 
 use crate::Instant;
 use crate::engine::Event;
@@ -56,7 +56,7 @@ pub struct Request {
     error: RequestError,
     /// Of the last attempt with an answer, from its start; zero where none came.
     first_byte: Duration,
-    reports: Vec<Report>,
+    reports: Vec<RequestReport>,
 }
 
 /// An attempt in flight.
@@ -190,7 +190,7 @@ impl Request {
 
     /// What the engine must be told since the last call, in order.
     #[must_use]
-    pub fn reports(&mut self) -> Vec<Report> {
+    pub fn reports(&mut self) -> Vec<RequestReport> {
         std::mem::take(&mut self.reports)
     }
 
@@ -280,11 +280,11 @@ impl Request {
             .as_ref()
             .map(|it| &it.choice.candidate.upstream.node);
         if let (Some(load), Some(peer)) = (load, peer) {
-            let event = Event::LoadHeard {
+            let event = Event::LoadReceived {
                 peer: peer.clone(),
                 loads: vec![load],
             };
-            self.reports.push(Report { event, is_urgent });
+            self.reports.push(RequestReport { event, is_urgent });
         }
     }
 

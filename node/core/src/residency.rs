@@ -84,7 +84,7 @@ pub struct RulesFact {
 
 /// What is known of where a client is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
+pub enum ClientOrigin {
     /// Nothing.
     #[default]
     Unknown,
@@ -96,9 +96,9 @@ pub enum Origin {
 
 /// Whom the rules are asked about.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Question<'a> {
+pub struct ResidencyQuestion<'a> {
     /// Where the client is.
-    pub client: Origin,
+    pub client: ClientOrigin,
     /// The name of its key; `None` when it showed none.
     pub key: Option<&'a str>,
     /// The model; `None` when the request names none.
@@ -127,18 +127,20 @@ pub struct Fence {
 
 impl Area {
     /// Whether `client` is in it; `None` when that cannot be told.
-    pub fn contains(self, client: Origin) -> Option<bool> {
+    pub fn contains(self, client: ClientOrigin) -> Option<bool> {
         match (self, client) {
-            (_, Origin::Unknown) => None,
-            (Self::Continent(own), Origin::Continent(other)) => Some(own == other),
+            (_, ClientOrigin::Unknown) => None,
+            (Self::Continent(own), ClientOrigin::Continent(other)) => Some(own == other),
             // Groups have parts on other continents.
-            (Self::Group(_), Origin::Continent(_)) => None,
-            (Self::Country(own), Origin::Continent(other)) => {
+            (Self::Group(_), ClientOrigin::Continent(_)) => None,
+            (Self::Country(own), ClientOrigin::Continent(other)) => {
                 (own.continent() != Some(other)).then_some(false)
             }
-            (Self::Country(own), Origin::Country(other)) => Some(own == other),
-            (Self::Continent(own), Origin::Country(other)) => Some(other.continent() == Some(own)),
-            (Self::Group(own), Origin::Country(other)) => Some(own.contains(other)),
+            (Self::Country(own), ClientOrigin::Country(other)) => Some(own == other),
+            (Self::Continent(own), ClientOrigin::Country(other)) => {
+                Some(other.continent() == Some(own))
+            }
+            (Self::Group(own), ClientOrigin::Country(other)) => Some(own.contains(other)),
         }
     }
 }
@@ -190,7 +192,7 @@ impl Rule {
             .chain(regions)
     }
 
-    fn concerns(&self, question: &Question<'_>, unknown: Unknown) -> bool {
+    fn concerns(&self, question: &ResidencyQuestion<'_>, unknown: Unknown) -> bool {
         let is_named = |model: &ModelName| {
             // Some servers take a model's name in any case.
             let text = model.as_str();
@@ -201,7 +203,7 @@ impl Rule {
         model && self.concerns_caller(question, unknown)
     }
 
-    fn concerns_caller(&self, question: &Question<'_>, unknown: Unknown) -> bool {
+    fn concerns_caller(&self, question: &ResidencyQuestion<'_>, unknown: Unknown) -> bool {
         let client = self.clients.is_empty()
             || self.clients.iter().any(|area| {
                 let contained = area.contains(question.client);
@@ -232,7 +234,7 @@ impl Residency {
     }
 
     /// Whether rules about models concern who asks `question`, whatever the model.
-    fn asks_for_model(&self, question: &Question<'_>) -> bool {
+    fn asks_for_model(&self, question: &ResidencyQuestion<'_>) -> bool {
         let mut about_models = self.rules.iter().filter(|rule| !rule.models.is_empty());
         about_models.any(|rule| rule.concerns_caller(question, self.unknown))
     }
@@ -254,7 +256,7 @@ impl Residency {
 
     /// Where a request may be answered.
     // Invariant: a region that any rule leaves out which concerns the request is not permitted.
-    pub fn permits(&self, question: &Question<'_>) -> Permitted {
+    pub fn permits(&self, question: &ResidencyQuestion<'_>) -> Permitted {
         let numbered = self.rules.iter().enumerate();
         let mut concerning = numbered.filter(|(_, rule)| rule.concerns(question, self.unknown));
         let Some((number, first)) = concerning.next() else {
@@ -336,13 +338,13 @@ mod tests {
         ModelName::new(name).expect("a valid name")
     }
 
-    fn from(country: &str) -> Question<'_> {
-        Question {
+    fn from(country: &str) -> ResidencyQuestion<'_> {
+        ResidencyQuestion {
             client: match country {
-                "" => Origin::Unknown,
-                code => Origin::Country(code.parse().expect("a code")),
+                "" => ClientOrigin::Unknown,
+                code => ClientOrigin::Country(code.parse().expect("a code")),
             },
-            ..Question::default()
+            ..ResidencyQuestion::default()
         }
     }
 
@@ -375,7 +377,7 @@ mod tests {
         assert_eq!(fence(&fenced), Some((vec!["usa"], &[0, 1][..])));
         let open = Residency::new(list, Unknown::Open);
         assert_eq!(open.permits(&from("")), Permitted::All);
-        let app = Question {
+        let app = ResidencyQuestion {
             key: Some("app"),
             ..from("")
         };
@@ -384,9 +386,9 @@ mod tests {
 
     #[test]
     fn client_of_known_continent_is_fenced_where_its_country_may_be_named() {
-        let europe = Question {
-            client: Origin::Continent(Continent::Europe),
-            ..Question::default()
+        let europe = ResidencyQuestion {
+            client: ClientOrigin::Continent(Continent::Europe),
+            ..ResidencyQuestion::default()
         };
         let concerns = |area, unknown| {
             let rules = Residency::new(vec![rule(&[area], &[], &[], &["eur"])], unknown);
@@ -416,23 +418,23 @@ mod tests {
         let list = vec![rule(&["DE"], &["app"], &["gpt"], &["eur"])];
         let rules = Residency::new(list, Unknown::Fenced);
         let gpt = model("gpt");
-        let whole = Question {
+        let whole = ResidencyQuestion {
             key: Some("app"),
             model: Some(&gpt),
             ..from("DE")
         };
         assert!(rules.permits(&whole).fence().is_some());
         for part in [
-            Question { key: None, ..whole },
-            Question {
+            ResidencyQuestion { key: None, ..whole },
+            ResidencyQuestion {
                 key: Some("other"),
                 ..whole
             },
-            Question {
+            ResidencyQuestion {
                 model: None,
                 ..whole
             },
-            Question {
+            ResidencyQuestion {
                 client: from("US").client,
                 ..whole
             },
@@ -499,7 +501,7 @@ mod tests {
         ) {
             let unknown = if is_open { Unknown::Open } else { Unknown::Fenced };
             let named = named.map(model);
-            let question = Question { key, model: named.as_ref(), ..from(country) };
+            let question = ResidencyQuestion { key, model: named.as_ref(), ..from(country) };
             let permitted = Residency::new(rules.clone(), unknown).permits(&question);
             for name in ["eur", "usa", "sgp", "jpn"] {
                 let region = region(name);

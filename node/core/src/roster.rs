@@ -30,7 +30,7 @@ pub const LIVES_SHARED_MAX: usize = 512;
 /// Lives of one node, those in the shared pool included.
 pub const LIVES_MAX: usize = 32;
 
-/// Lives that a node may begin in a burst; one more every [`LIFE_INTERVAL`].
+/// Lives that a node may begin in a burst; one more every [`INCARNATION_INTERVAL`].
 pub const LIVES_BURST: u32 = 8;
 
 /// A node that goes on longer than this between two lives is never refused for its rate.
@@ -46,18 +46,18 @@ pub const UNKNOWN_KEPT: Duration = Duration::from_secs(60);
 pub struct Crowded;
 
 /// A life, and where it is reached: both together are one member to chitchat.
-pub type Life = (Generation, SocketAddr);
+pub type Incarnation = (Generation, SocketAddr);
 
 /// The proven lives.
 #[derive(Debug, Default)]
 pub struct Roster {
-    nodes: BTreeMap<NodeName, Lives>,
+    nodes: BTreeMap<NodeName, Incarnations>,
     shared: usize,
 }
 
 #[derive(Debug)]
-struct Lives {
-    admitted: BTreeMap<Life, Instant>,
+struct Incarnations {
+    admitted: BTreeMap<Incarnation, Instant>,
     /// Lives that may begin at once.
     left: u32,
     refilled_at: Instant,
@@ -65,7 +65,7 @@ struct Lives {
 
 impl Roster {
     /// Whether this life of `node` is proven.
-    pub fn knows(&self, node: &NodeName, life: Life) -> bool {
+    pub fn knows(&self, node: &NodeName, life: Incarnation) -> bool {
         let lives = self.nodes.get(node);
         lives.is_some_and(|lives| lives.admitted.contains_key(&life))
     }
@@ -92,18 +92,26 @@ impl Roster {
     ///
     /// # Errors
     /// When there is no room, or too many of this node came lately. It may be offered again.
-    pub fn admit(&mut self, now: Instant, node: &NodeName, life: Life) -> Result<(), Crowded> {
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        node: &NodeName,
+        life: Incarnation,
+    ) -> Result<(), Crowded> {
         if self.knows(node, life) {
             return Ok(());
         }
         if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(node) {
             return Err(Crowded);
         }
-        let lives = self.nodes.entry(node.clone()).or_insert_with(|| Lives {
-            admitted: BTreeMap::new(),
-            left: LIVES_BURST,
-            refilled_at: now,
-        });
+        let lives = self
+            .nodes
+            .entry(node.clone())
+            .or_insert_with(|| Incarnations {
+                admitted: BTreeMap::new(),
+                left: LIVES_BURST,
+                refilled_at: now,
+            });
         let count = lives.admitted.len();
         let is_shared = count >= LIVES_OWN;
         if count >= LIVES_MAX || (is_shared && self.shared >= LIVES_SHARED_MAX) {
@@ -117,10 +125,10 @@ impl Roster {
     }
 
     /// Forgets the lives that gossip has forgotten.
-    pub fn retain(&mut self, now: Instant, is_known: impl Fn(&NodeName, Life) -> bool) {
+    pub fn retain(&mut self, now: Instant, is_known: impl Fn(&NodeName, Incarnation) -> bool) {
         self.shared = 0;
         self.nodes.retain(|node, lives| {
-            let is_kept = |life: &Life, admitted_at: &mut Instant| {
+            let is_kept = |life: &Incarnation, admitted_at: &mut Instant| {
                 now.since(*admitted_at) < UNKNOWN_KEPT || is_known(node, *life)
             };
             lives.admitted.retain(is_kept);
@@ -131,7 +139,7 @@ impl Roster {
     }
 }
 
-impl Lives {
+impl Incarnations {
     fn refill(&mut self, now: Instant) {
         let passed = now.since(self.refilled_at).as_nanos() / LIFE_INTERVAL.as_nanos();
         let earned = u32::try_from(passed).unwrap_or(u32::MAX);
@@ -155,7 +163,7 @@ mod tests {
         NodeName::new(&format!("n{number}")).expect("a valid name")
     }
 
-    fn life(number: u64) -> Life {
+    fn life(number: u64) -> Incarnation {
         (Generation(number), ([127, 0, 0, 1], 7_171).into())
     }
 
@@ -217,7 +225,7 @@ mod tests {
         for number in 0..NODES_MAX {
             assert_eq!(roster.admit(at(0), &node(number), life(1)), Ok(()));
         }
-        let is_known = |name: &NodeName, _: Life| *name != node(7);
+        let is_known = |name: &NodeName, _: Incarnation| *name != node(7);
         roster.retain(at(59), is_known);
         assert_eq!(roster.len(), NODES_MAX);
         roster.retain(at(60), is_known);

@@ -7,7 +7,7 @@
 
 /// What is held of a whole just now, the new piece not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct Holdings {
     /// What there is.
     pub limit: u64,
     /// What all holders have of it.
@@ -18,24 +18,24 @@ pub struct Held {
 
 /// Why there is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum ShareExceeded {
     /// So little is left that even one that holds nothing could not have it.
     Whole,
     /// The holder has its share.
     Share,
 }
 
-impl Held {
+impl Holdings {
     /// Whether the holder may have `more`.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit(self, more: u64) -> Result<(), Over> {
+    pub fn admit(self, more: u64) -> Result<(), ShareExceeded> {
         let left = self.limit.saturating_sub(self.all).saturating_sub(more);
         if more > left {
-            Err(Over::Whole)
+            Err(ShareExceeded::Whole)
         } else if self.own.saturating_add(more) > left {
-            Err(Over::Share)
+            Err(ShareExceeded::Share)
         } else {
             Ok(())
         }
@@ -52,7 +52,7 @@ mod tests {
         loop {
             let before = own.clone();
             for index in 0..holders {
-                let held = Held {
+                let held = Holdings {
                     limit,
                     all: own.iter().sum(),
                     own: own[index],
@@ -83,29 +83,32 @@ mod tests {
 
     #[test]
     fn newcomer_gets_some_beside_one_that_took_all_it_could() {
-        let held = Held {
+        let held = Holdings {
             limit: 100,
             all: 50,
             own: 0,
         };
         assert_eq!(held.admit(25), Ok(()));
-        assert_eq!(Held { own: 50, ..held }.admit(1), Err(Over::Share));
+        assert_eq!(
+            Holdings { own: 50, ..held }.admit(1),
+            Err(ShareExceeded::Share)
+        );
     }
 
     #[test]
     fn what_nobody_could_have_is_refused_by_the_whole() {
-        let held = Held {
+        let held = Holdings {
             limit: 100,
             all: 60,
             own: 0,
         };
-        assert_eq!(held.admit(21), Err(Over::Whole));
+        assert_eq!(held.admit(21), Err(ShareExceeded::Whole));
         assert_eq!(held.admit(20), Ok(()));
-        let overdrawn = Held {
+        let overdrawn = Holdings {
             all: u64::MAX,
             ..held
         };
-        assert_eq!(overdrawn.admit(1), Err(Over::Whole));
-        assert_eq!(held.admit(u64::MAX), Err(Over::Whole));
+        assert_eq!(overdrawn.admit(1), Err(ShareExceeded::Whole));
+        assert_eq!(held.admit(u64::MAX), Err(ShareExceeded::Whole));
     }
 }

@@ -11,8 +11,8 @@
 use std::time::Duration;
 
 use crate::fact::{NodeFact, Phase, Public};
+use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::RegionName;
-use crate::place::{Place, RTT_UNKNOWN};
 use crate::route::geo::distance_steps;
 use crate::route::near::keep_least;
 use crate::view::{NodeView, View};
@@ -22,9 +22,9 @@ pub const NODES_MAX: usize = 16;
 
 /// Who is to be steered.
 #[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
+pub struct SteeredClient<'a> {
     /// Where it is thought to be; `None` when its address cannot be placed.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// The regions that the operator's map gives to it, the first first.
     pub homes: &'a [RegionName],
     /// The only regions that may serve it; `None` permits all, and an empty list none.
@@ -52,12 +52,12 @@ pub struct Near<'a> {
     /// Great-circle kilometres from the client, where both places are known.
     pub distance_km: Option<f64>,
     /// Why it stands where it does.
-    pub reason: Reason,
+    pub reason: SteerReason,
 }
 
 /// What put a node where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum SteerReason {
     /// A map gives its region to the client.
     Mapped,
     /// Its distance from the client.
@@ -81,7 +81,7 @@ struct Nearness {
 /// clients can come to them. Where all is equal, this node is first and then the order of names.
 pub fn nearest<'a>(
     view: &'a View,
-    client: Client<'_>,
+    client: SteeredClient<'_>,
     max: usize,
     is_told: impl Fn(&Public) -> bool,
 ) -> Steering<'a> {
@@ -116,7 +116,7 @@ impl Steering<'_> {
     }
 }
 
-impl Reason {
+impl SteerReason {
     /// One word for the answer.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -134,7 +134,7 @@ fn ready(node: &NodeView) -> Option<&NodeFact> {
     is_ready.then_some(fact)
 }
 
-fn nearness(view: &View, node: &NodeView, fact: &NodeFact, client: Client<'_>) -> Nearness {
+fn nearness(view: &View, node: &NodeView, fact: &NodeFact, client: SteeredClient<'_>) -> Nearness {
     let home = client.homes.iter().position(|home| *home == fact.region);
     let guess = view.place.zip(fact.place);
     let guess = guess.map(|(here, there)| here.rtt_prior(there));
@@ -147,16 +147,16 @@ fn nearness(view: &View, node: &NodeView, fact: &NodeFact, client: Client<'_>) -
     }
 }
 
-fn distance_km(client: Client<'_>, fact: &NodeFact) -> Option<f64> {
+fn distance_km(client: SteeredClient<'_>, fact: &NodeFact) -> Option<f64> {
     let places = client.place.zip(fact.place);
     places.map(|(client, node)| client.distance_km(node))
 }
 
-fn reason(client: Client<'_>, fact: &NodeFact, nearness: Nearness) -> Reason {
+fn reason(client: SteeredClient<'_>, fact: &NodeFact, nearness: Nearness) -> SteerReason {
     match client.place.zip(fact.place) {
-        _ if nearness.home < client.homes.len() => Reason::Mapped,
-        Some(_) => Reason::Distance,
-        None => Reason::RoundTrip,
+        _ if nearness.home < client.homes.len() => SteerReason::Mapped,
+        Some(_) => SteerReason::Distance,
+        None => SteerReason::RoundTrip,
     }
 }
 
@@ -173,8 +173,8 @@ mod tests {
     const VIRGINIA: (f64, f64) = (38.9, -77.4);
     const FRANKFURT: (f64, f64) = (50.1, 8.7);
 
-    fn place((latitude, longitude): (f64, f64)) -> Option<Place> {
-        Place::new(latitude, longitude)
+    fn place((latitude, longitude): (f64, f64)) -> Option<GeoPoint> {
+        GeoPoint::new(latitude, longitude)
     }
 
     fn region(name: &str) -> RegionName {
@@ -233,8 +233,8 @@ mod tests {
         }
     }
 
-    fn client(at: Option<(f64, f64)>) -> Client<'static> {
-        Client {
+    fn client(at: Option<(f64, f64)>) -> SteeredClient<'static> {
+        SteeredClient {
             place: at.and_then(place),
             homes: &[],
             regions: None,
@@ -246,7 +246,7 @@ mod tests {
         nodes.map(|near| near.node.name.to_string()).collect()
     }
 
-    fn steer(nodes: &[NodeView], client: Client<'_>) -> Vec<String> {
+    fn steer(nodes: &[NodeView], client: SteeredClient<'_>) -> Vec<String> {
         names(&nearest(
             &view(nodes.to_vec()),
             client,
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn mapped_regions_come_before_nearer_ones() {
         let homes = [region("usa"), region("eur")];
-        let singapore = Client {
+        let singapore = SteeredClient {
             homes: &homes,
             ..client(Some(SINGAPORE))
         };
@@ -274,7 +274,14 @@ mod tests {
         let view = view(three());
         let steering = nearest(&view, singapore, NODES_MAX, Public::is_told);
         let reasons: Vec<_> = steering.nodes.iter().map(|near| near.reason).collect();
-        assert_eq!(reasons, [Reason::Mapped, Reason::Mapped, Reason::Distance]);
+        assert_eq!(
+            reasons,
+            [
+                SteerReason::Mapped,
+                SteerReason::Mapped,
+                SteerReason::Distance
+            ]
+        );
     }
 
     #[test]
@@ -283,7 +290,10 @@ mod tests {
         let view = view(three());
         let steering = nearest(&view, client(None), 1, Public::is_told);
         let near = &steering.nodes[0];
-        assert_eq!((near.distance_km, near.reason), (None, Reason::RoundTrip));
+        assert_eq!(
+            (near.distance_km, near.reason),
+            (None, SteerReason::RoundTrip)
+        );
     }
 
     #[test]
@@ -333,7 +343,7 @@ mod tests {
     #[test]
     fn node_outside_the_fence_is_left_out_and_counted() {
         let fence = [region("eur"), region("nowhere")];
-        let fenced = Client {
+        let fenced = SteeredClient {
             regions: Some(&fence),
             ..client(Some(SINGAPORE))
         };
@@ -343,7 +353,7 @@ mod tests {
             (names(&steering), steering.barred),
             (vec!["eur-1".into()], 2)
         );
-        let none = Client {
+        let none = SteeredClient {
             regions: Some(&[]),
             ..fenced
         };

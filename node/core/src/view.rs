@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
+use crate::geo_point::GeoPoint;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::limit::InFlight;
 use crate::link;
-use crate::place::Place;
 use crate::residency::MeshRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
@@ -33,7 +33,7 @@ pub struct View {
     /// Its region.
     pub region: RegionName,
     /// Its place, where known.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// Its phase.
     pub phase: Phase,
     /// Candidates by model. A model's list holds those that take any model too.
@@ -93,7 +93,7 @@ pub struct UpstreamView {
     /// Its owner's region.
     pub region: RegionName,
     /// Its owner's place, where known.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// Its rank.
     pub tier: Tier,
     /// Its weight.

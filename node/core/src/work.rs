@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::handover;
 use crate::ids::{NodeName, ServiceKey, StoreName};
-use crate::mode::{Mode, SERVICES_MAX, Services};
+use crate::mode::{Mode, SERVICES_MAX, ServedServices};
 use crate::view::View;
 
 /// The services that a node tells others it serves: of those `registered` with it what its mode lets it
@@ -16,8 +16,8 @@ pub fn served<'a>(
     registered: impl IntoIterator<Item = &'a ServiceKey>,
 ) -> BTreeSet<ServiceKey> {
     let mut served = match mode.services() {
-        Services::All => BTreeSet::new(),
-        Services::Only(keys) => keys.clone(),
+        ServedServices::All => BTreeSet::new(),
+        ServedServices::Only(keys) => keys.clone(),
     };
     for key in registered {
         if served.len() < SERVICES_MAX && mode.serves(key) {
@@ -71,8 +71,8 @@ pub fn is_known(
     service: &ServiceKey,
 ) -> bool {
     let in_mode = match mode.services() {
-        Services::All => false,
-        Services::Only(keys) => keys.contains(service),
+        ServedServices::All => false,
+        ServedServices::Only(keys) => keys.contains(service),
     };
     let serves = |services: &crate::fact::ServicesFact| services.serves.contains(service);
     let mut live = view.nodes.iter().filter(|node| node.live);

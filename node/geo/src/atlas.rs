@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use grapevine_core::country::{Continent, CountryCode};
-use grapevine_core::place::Place;
+use grapevine_core::geo_point::GeoPoint;
 
 /// One line per country, `code,latitude,longitude`, below a heading.
 const CENTROIDS: &str = include_str!(concat!(
@@ -15,16 +15,16 @@ const LETTERS: usize = 26;
 
 /// What the tables say of a country.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct AtlasEntry {
     /// `None` when no such country is known.
     pub(super) continent: Option<Continent>,
     /// The country's middle.
-    pub(super) centroid: Option<Place>,
+    pub(super) centroid: Option<GeoPoint>,
 }
 
 /// Looks `country` up: one indexed read.
-pub(super) fn entry(country: CountryCode) -> Entry {
-    static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(entries);
+pub(super) fn entry(country: CountryCode) -> AtlasEntry {
+    static ENTRIES: LazyLock<Vec<AtlasEntry>> = LazyLock::new(entries);
     ENTRIES.get(index(country)).copied().unwrap_or_default()
 }
 
@@ -33,10 +33,10 @@ fn index(country: CountryCode) -> usize {
     first * LETTERS + second
 }
 
-fn entries() -> Vec<Entry> {
-    let mut entries = vec![Entry::default(); LETTERS * LETTERS];
+fn entries() -> Vec<AtlasEntry> {
+    let mut entries = vec![AtlasEntry::default(); LETTERS * LETTERS];
     for (country, centroid) in centroids() {
-        entries[index(country)] = Entry {
+        entries[index(country)] = AtlasEntry {
             continent: country.continent(),
             centroid: Some(centroid),
         };
@@ -44,16 +44,16 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
-fn centroids() -> impl Iterator<Item = (CountryCode, Place)> {
+fn centroids() -> impl Iterator<Item = (CountryCode, GeoPoint)> {
     CENTROIDS.lines().skip(1).filter_map(parse)
 }
 
-fn parse(line: &str) -> Option<(CountryCode, Place)> {
+fn parse(line: &str) -> Option<(CountryCode, GeoPoint)> {
     let mut fields = line.split(',');
     let country = CountryCode::new(fields.next()?).ok()?;
     let mut degrees = || fields.next()?.parse().ok();
     let (latitude, longitude) = (degrees()?, degrees()?);
-    Some((country, Place::new(latitude, longitude)?))
+    Some((country, GeoPoint::new(latitude, longitude)?))
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn middle_of_singapore_is_in_singapore() {
         let singapore = CountryCode::new("SG").expect("a valid code");
-        let here = Place::new(1.29, 103.85).expect("a valid place");
+        let here = GeoPoint::new(1.29, 103.85).expect("a valid place");
         let middle = entry(singapore).centroid.expect("Singapore has a centroid");
         assert!(middle.distance_km(here) < 20.0);
     }
@@ -79,6 +79,6 @@ mod tests {
     #[test]
     fn unknown_code_has_neither_middle_nor_continent() {
         let unknown = CountryCode::new("ZZ").expect("two letters");
-        assert_eq!(entry(unknown), Entry::default());
+        assert_eq!(entry(unknown), AtlasEntry::default());
     }
 }

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use maxminddb::{MaxMindDbError, Reader};
 
-use super::record::Record;
+use super::record::GeoRecord;
 use super::{Location, is_unplaced};
 
 /// The largest file that is taken: it is held in memory. City databases have up to about 150 MB.
@@ -158,7 +158,7 @@ impl Database {
         let Ok(found) = self.reader.lookup(address) else {
             return Location::Unknown;
         };
-        let record = found.decode::<Record<'_>>().ok().flatten();
+        let record = found.decode::<GeoRecord<'_>>().ok().flatten();
         let located = record.and_then(|record| record.located());
         located.map_or(Location::Unknown, Location::Located)
     }
@@ -182,7 +182,7 @@ impl Database {
                 continue;
             };
             if decoded.insert(offset) {
-                let record = found.decode::<Record<'_>>()?;
+                let record = found.decode::<GeoRecord<'_>>()?;
                 is_geographic |= record.is_some_and(|record| record.located().is_some());
             }
         }

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use grapevine_core::country::{Continent, CountryCode};
-use grapevine_core::place::Place;
+use grapevine_core::geo_point::GeoPoint;
 
 mod atlas;
 pub mod client;
@@ -42,7 +42,7 @@ pub struct Located {
     /// The database's continent, else that of the country.
     pub continent: Option<Continent>,
     /// The database's coordinates, else the middle of the country.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
 }
 
 impl Location {

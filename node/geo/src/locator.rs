@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use grapevine_config::watch::Watch;
+use grapevine_config::watch::ConfigWatch;
 use tracing::{error, info};
 
 use super::{Database, GeoError, Location};
@@ -68,7 +68,7 @@ pub fn watch(
     path: PathBuf,
     look_interval: Duration,
 ) -> std::io::Result<impl Future<Output = Infallible> + Send> {
-    let mut watch = Watch::new(BTreeSet::from([path.clone()]), look_interval)?;
+    let mut watch = ConfigWatch::new(BTreeSet::from([path.clone()]), look_interval)?;
     Ok(async move {
         loop {
             watch.changed().await;

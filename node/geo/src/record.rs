@@ -7,7 +7,7 @@
 use std::fmt;
 
 use grapevine_core::country::{Continent, CountryCode};
-use grapevine_core::place::Place;
+use grapevine_core::geo_point::GeoPoint;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -17,7 +17,7 @@ use super::atlas;
 /// A record as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Record<'a> {
+pub(super) struct GeoRecord<'a> {
     #[serde(borrow)]
     country: Code<'a>,
     #[serde(borrow)]
@@ -40,7 +40,7 @@ struct Coordinates {
 #[derive(Debug, Default)]
 struct Code<'a>(Option<&'a str>);
 
-impl Record<'_> {
+impl GeoRecord<'_> {
     /// What the record says, with the gaps filled from the country; `None` when it says nothing.
     pub(super) fn located(&self) -> Option<Located> {
         let code = self.country.0.or(self.country_code).unwrap_or_default();
@@ -60,12 +60,12 @@ impl Record<'_> {
         is_something.then_some(located)
     }
 
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<GeoPoint> {
         let nested = self.location.latitude.zip(self.location.longitude);
         let (latitude, longitude) = nested.or_else(|| self.latitude.zip(self.longitude))?;
         // Files with gaps write zeroes; nobody lives at that point of the Gulf of Guinea.
         let is_gap = latitude == 0.0 && longitude == 0.0;
-        Place::new(latitude, longitude).filter(|_| !is_gap)
+        GeoPoint::new(latitude, longitude).filter(|_| !is_gap)
     }
 }
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
-use grapevine_core::place::Place;
 
 /// One line per region, `source,code,latitude,longitude,where`, below a heading.
 const REGIONS: &str = include_str!(concat!(
@@ -16,8 +16,8 @@ const REGIONS: &str = include_str!(concat!(
 
 /// The place of a well-known region, such as `ap-southeast-1`, `us-east4`, `westeurope`, `fra` or `sgp`. Case
 /// does not count, `_` is `-`, and a code that knows no `-` is found with them too (`West-Europe`).
-pub fn place_of(region: &RegionName) -> Option<Place> {
-    static PLACES: LazyLock<BTreeMap<&str, Place>> = LazyLock::new(|| regions().collect());
+pub fn place_of(region: &RegionName) -> Option<GeoPoint> {
+    static PLACES: LazyLock<BTreeMap<&str, GeoPoint>> = LazyLock::new(|| regions().collect());
     let code = region.as_str().to_ascii_lowercase().replace('_', "-");
     // As written first: `us-east-1` and `us-east1` are two regions of two clouds.
     let place = PLACES.get(code.as_str());
@@ -25,23 +25,23 @@ pub fn place_of(region: &RegionName) -> Option<Place> {
     place.copied()
 }
 
-fn regions() -> impl Iterator<Item = (&'static str, Place)> {
+fn regions() -> impl Iterator<Item = (&'static str, GeoPoint)> {
     REGIONS.lines().skip(1).filter_map(parse)
 }
 
-fn parse(line: &str) -> Option<(&str, Place)> {
+fn parse(line: &str) -> Option<(&str, GeoPoint)> {
     let mut fields = line.split(',').skip(1);
     let code = fields.next()?;
     let mut degrees = || fields.next()?.parse().ok();
     let (latitude, longitude) = (degrees()?, degrees()?);
-    Some((code, Place::new(latitude, longitude)?))
+    Some((code, GeoPoint::new(latitude, longitude)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> Option<Place> {
+    fn place(name: &str) -> Option<GeoPoint> {
         place_of(&RegionName::new(name).expect("a valid name"))
     }
 

@@ -140,7 +140,7 @@ fn both_shapes_of_city_records_give_country_continent_and_coordinates() {
             let found = located(&database, address);
             assert_eq!(found.country, country(code), "{name} {address}");
             assert_eq!(found.continent, Some(continent), "{name} {address}");
-            let place = Place::new(latitude, longitude).expect("a valid place");
+            let place = GeoPoint::new(latitude, longitude).expect("a valid place");
             let distance = found.place.expect("coordinates").distance_km(place);
             assert!(distance < 0.01, "{name} {address}: {distance} km off");
         }

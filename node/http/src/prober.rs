@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use grapevine_base::driver::{Desk, ProbeOrder};
+use grapevine_base::driver::{DriverHandle, ProbeOrder};
 use grapevine_base::listener::descriptors;
 
 /// The longest list of models that is read.
@@ -29,7 +29,7 @@ const LIST_MODELS_MAX: usize = 1_000;
 
 /// How an upstream is probed.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct ProbeTarget {
     /// Base URL, `/v1` included, without a slash at the end.
     pub base_url: String,
     /// Credential and extra headers.
@@ -42,12 +42,12 @@ pub struct Target {
 }
 
 /// The upstreams that can be probed; swapped as a whole on reload.
-pub type Targets = Arc<ArcSwap<BTreeMap<UpstreamName, Target>>>;
+pub type ProbeTargets = Arc<ArcSwap<BTreeMap<UpstreamName, ProbeTarget>>>;
 
 /// Carries out orders until the driver has ended.
 pub async fn run(
-    desk: Desk,
-    targets: Targets,
+    desk: DriverHandle,
+    targets: ProbeTargets,
     client: Client,
     mut orders: mpsc::Receiver<ProbeOrder>,
 ) {
@@ -64,7 +64,7 @@ pub async fn run(
     }
 }
 
-async fn probe(client: &Client, target: &Target, order: ProbeOrder) -> ProbeReport {
+async fn probe(client: &Client, target: &ProbeTarget, order: ProbeOrder) -> ProbeReport {
     let began = Instant::now();
     let answer = match order.probe {
         Probe::Models | Probe::Off => list_models(client, target).await,
@@ -100,7 +100,7 @@ fn described(error: &reqwest::Error) -> String {
 
 type Probed = Result<(Outcome, Option<Vec<ModelName>>), reqwest::Error>;
 
-async fn list_models(client: &Client, target: &Target) -> Probed {
+async fn list_models(client: &Client, target: &ProbeTarget) -> Probed {
     let request = client.get(format!("{}/models", target.base_url));
     let response = send(request, target).await?;
     let outcome = status(&response);
@@ -112,7 +112,7 @@ async fn list_models(client: &Client, target: &Target) -> Probed {
 }
 
 /// A completion of at most five tokens.
-async fn chat(client: &Client, target: &Target) -> Probed {
+async fn chat(client: &Client, target: &ProbeTarget) -> Probed {
     let model = match &target.chat_model {
         Some(model) => model.clone(),
         None => match first_model(client, target).await? {
@@ -134,14 +134,14 @@ async fn chat(client: &Client, target: &Target) -> Probed {
 
 async fn first_model(
     client: &Client,
-    target: &Target,
+    target: &ProbeTarget,
 ) -> Result<Result<String, Outcome>, reqwest::Error> {
     let (outcome, models) = list_models(client, target).await?;
     let first = models.and_then(|models| models.into_iter().next());
     Ok(first.map(|model| model.to_string()).ok_or(outcome))
 }
 
-async fn send(request: RequestBuilder, target: &Target) -> Result<Response, reqwest::Error> {
+async fn send(request: RequestBuilder, target: &ProbeTarget) -> Result<Response, reqwest::Error> {
     request
         .headers(target.headers.clone())
         .timeout(target.timeout)

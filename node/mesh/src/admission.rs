@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grapevine_base::exchange::{Call, Caller};
 use grapevine_base::{asked, headers};
-use grapevine_core::admission::{self, Owner, Refused};
-use grapevine_core::forwarding::{Forwarding, Scope};
+use grapevine_core::admission::{self, ForwardRefused, OwnerNode};
+use grapevine_core::forwarding::{Forwarding, PathScope};
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Refusal;
 use grapevine_core::view::View;
@@ -17,22 +17,25 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
+use super::forwards::ForwardGuard;
 use super::hub::Hub;
-use super::link::Link;
+use super::link::PeerLink;
 use super::loads::own_fact;
-use super::underway::UnderwayGuard;
 
 /// What a call holds until its answer has been relayed.
 pub(super) struct Admission {
-    _underway: UnderwayGuard,
+    _underway: ForwardGuard,
     _in_flight: InFlightGuard,
 }
 
 /// Checks a request by its head. Takes no place for it: its body is still to come.
-pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Scope, Call), Refused> {
+pub(super) fn admit<L>(
+    hub: &Hub<L>,
+    head: &RequestHead<'_>,
+) -> Result<(PathScope, Call), ForwardRefused> {
     let view = hub.desk.view();
     let rules = hub.rules.serving.load();
-    let owner = Owner {
+    let owner = OwnerNode {
         region: &view.region,
         phase: view.phase,
         serves_requests: serves_requests(&view),
@@ -46,16 +49,20 @@ pub(super) fn admit<L>(hub: &Hub<L>, head: &RequestHead<'_>) -> Result<(Scope, C
 }
 
 /// Takes the places of a request that is here as a whole.
-pub(super) fn enter<L>(hub: &Hub<L>, link: &Link, call: &Call) -> Result<Admission, Refused> {
+pub(super) fn enter<L>(
+    hub: &Hub<L>,
+    link: &PeerLink,
+    call: &Call,
+) -> Result<Admission, ForwardRefused> {
     let view = hub.desk.view();
-    let unknown = || Refused::new(Refusal::UnknownUpstream, "node has no such upstream");
+    let unknown = || ForwardRefused::new(Refusal::UnknownUpstream, "node has no such upstream");
     let upstream = view.own.get(&call.upstream).ok_or_else(unknown)?;
     let key = (Arc::clone(&call.request_id), call.upstream.clone());
     let underway = hub.underway.enter(&link.peer, key)?;
     let in_flight = upstream
         .in_flight
         .enter_below(upstream.places)
-        .ok_or_else(Refused::upstream_full)?;
+        .ok_or_else(ForwardRefused::upstream_full)?;
     Ok(Admission {
         _underway: underway,
         _in_flight: in_flight,
@@ -64,14 +71,19 @@ pub(super) fn enter<L>(hub: &Hub<L>, link: &Link, call: &Call) -> Result<Admissi
 
 /// Checks the body against the head: what rules and the choice of the upstream went by is what the upstream
 /// will read.
-pub(super) fn held_to_its_head<L>(hub: &Hub<L>, scope: Scope, call: Call) -> Result<Call, Refused> {
+pub(super) fn held_to_its_head<L>(
+    hub: &Hub<L>,
+    scope: PathScope,
+    call: Call,
+) -> Result<Call, ForwardRefused> {
     let path = call.path.path();
     let asked = asked::read(scope, &call.method, path, &call.headers, &call.body);
-    let asked = asked
-        .map_err(|error| Refused::new(Refusal::Protocol, format!("request's body: {error}")))?;
+    let asked = asked.map_err(|error| {
+        ForwardRefused::new(Refusal::Protocol, format!("request's body: {error}"))
+    })?;
     if asked.model != call.model {
         let detail = "request's body names another model than its head";
-        return Err(Refused::new(Refusal::Protocol, detail));
+        return Err(ForwardRefused::new(Refusal::Protocol, detail));
     }
     let rules = hub.rules.serving.load();
     let view = hub.desk.view();
@@ -82,7 +94,7 @@ pub(super) fn held_to_its_head<L>(hub: &Hub<L>, scope: Scope, call: Call) -> Res
             .depends_on_model(&view.mesh_rules, &call.caller.question());
     if is_unclear {
         let detail = "request names no model, and rules about models concern it";
-        return Err(Refused::new(Refusal::Residency, detail));
+        return Err(ForwardRefused::new(Refusal::Residency, detail));
     }
     Ok(call)
 }
@@ -95,9 +107,13 @@ fn serves_requests(view: &View) -> bool {
 
 /// The call that a head describes, without its body and deadline. What a peer sends is held to what a client
 /// is held to, whatever the peer did with it before.
-fn call(head: &RequestHead<'_>, forwarding: &Forwarding) -> Result<(Scope, Call), Refused> {
-    let malformed =
-        |what: &str| Refused::new(Refusal::Protocol, format!("request's {what} is malformed"));
+fn call(
+    head: &RequestHead<'_>,
+    forwarding: &Forwarding,
+) -> Result<(PathScope, Call), ForwardRefused> {
+    let malformed = |what: &str| {
+        ForwardRefused::new(Refusal::Protocol, format!("request's {what} is malformed"))
+    };
     let path: PathAndQuery = head.path.parse().map_err(|_| malformed("path"))?;
     if path.as_str() != head.path {
         return Err(malformed("path"));
@@ -105,7 +121,7 @@ fn call(head: &RequestHead<'_>, forwarding: &Forwarding) -> Result<(Scope, Call)
     let scope = forwarding
         .permit(head.method, path.path(), path.query())
         .map_err(|error| {
-            Refused::new(
+            ForwardRefused::new(
                 Refusal::Protocol,
                 format!("request is not forwarded here: {error}"),
             )

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use grapevine_base::exchange::Failure;
+use grapevine_base::exchange::CallFailure;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Outcome;
@@ -15,7 +15,7 @@ use http_body::{Body, Frame};
 use quinn::ReadError;
 
 use super::framed::{self, Found, Unframer};
-use super::link::Link;
+use super::link::PeerLink;
 use super::silence::{Silence, silent};
 use super::streams::CallStream;
 
@@ -23,7 +23,7 @@ use super::streams::CallStream;
 #[derive(Debug)]
 pub(super) struct PeerBody {
     stream: CallStream,
-    link: Arc<Link>,
+    link: Arc<PeerLink>,
     unframer: Unframer,
     /// Bytes still to come, where the head says how many.
     left: Option<u64>,
@@ -34,12 +34,12 @@ pub(super) struct PeerBody {
 
 impl Body for PeerBody {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         let body = &mut *self;
         if body.ended {
             return Poll::Ready(None);
@@ -86,7 +86,7 @@ impl PeerBody {
     /// The body that comes over `stream`, of `length` bytes where the head says how many.
     pub(super) fn new(
         stream: CallStream,
-        link: Arc<Link>,
+        link: Arc<PeerLink>,
         length: Option<u64>,
         counted: InFlightGuard,
     ) -> Self {
@@ -102,7 +102,7 @@ impl PeerBody {
     }
 
     /// Holds what comes against what the head says.
-    fn count(&mut self, data: &Bytes) -> Result<(), Failure> {
+    fn count(&mut self, data: &Bytes) -> Result<(), CallFailure> {
         let Some(left) = &mut self.left else {
             return Ok(());
         };
@@ -111,40 +111,40 @@ impl PeerBody {
             None => {
                 self.ended = true;
                 let detail = format!("answer through {} is longer than it says", self.link.peer);
-                return Err(Failure::new(Outcome::BrokenOff, detail));
+                return Err(CallFailure::new(Outcome::BrokenOff, detail));
             }
         }
         Ok(())
     }
 
     /// The body came to its end: a clean one, or the failure that `code` tells.
-    fn end(&mut self, code: u32) -> Option<Failure> {
+    fn end(&mut self, code: u32) -> Option<CallFailure> {
         self.ended = true;
         self.stream.complete();
         if code != framed::CLEAN {
             let detail = format!("answer through {} broke off", self.link.peer);
-            return Some(Failure::new(reset::outcome(u64::from(code)), detail));
+            return Some(CallFailure::new(reset::outcome(u64::from(code)), detail));
         }
         self.left.is_some_and(|left| left > 0).then(|| {
             let detail = format!("answer through {} is shorter than it says", self.link.peer);
-            Failure::new(Outcome::BrokenOff, detail)
+            CallFailure::new(Outcome::BrokenOff, detail)
         })
     }
 }
 
-fn unfinished(peer: &NodeName) -> Failure {
+fn unfinished(peer: &NodeName) -> CallFailure {
     let detail = format!("answer through {peer} ended without its end");
-    Failure::new(Outcome::BrokenOff, detail)
+    CallFailure::new(Outcome::BrokenOff, detail)
 }
 
 /// How a body ended that did not end whole.
-fn broken_off(peer: &NodeName, error: &ReadError) -> Failure {
+fn broken_off(peer: &NodeName, error: &ReadError) -> CallFailure {
     match error {
         ReadError::Reset(code) => {
             let outcome = reset::outcome(code.into_inner());
-            Failure::new(outcome, format!("answer through {peer} broke off"))
+            CallFailure::new(outcome, format!("answer through {peer} broke off"))
         }
-        error => Failure::new(
+        error => CallFailure::new(
             Outcome::BrokenOff,
             format!("link to {peer} broke within the answer: {error}"),
         ),

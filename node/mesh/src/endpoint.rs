@@ -16,7 +16,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 
 use super::credentials::Credentials;
-use super::tls::{self, TlsError};
+use super::tls::{self, PeerTlsError};
 
 /// A connection without a packet for this long is gone, and with it all that runs over it. What is to be
 /// noticed sooner is noticed above QUIC.
@@ -66,7 +66,7 @@ const DATAGRAM_BYTES_MAX: usize = 256 * 1_024;
 pub enum EndpointError {
     /// The credentials cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] PeerTlsError),
     /// The port cannot be opened.
     #[error("mesh port {address} cannot be opened: {source}")]
     Bind {
@@ -101,7 +101,7 @@ pub fn open(listen: SocketAddr, credentials: &Credentials) -> Result<Endpoint, E
 ///
 /// # Errors
 /// When the credentials cannot be used.
-pub fn server_config(credentials: &Credentials) -> Result<quinn::ServerConfig, TlsError> {
+pub fn server_config(credentials: &Credentials) -> Result<quinn::ServerConfig, PeerTlsError> {
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls::server(credentials)?));
     config
         .transport_config(Arc::new(transport()))
@@ -115,7 +115,7 @@ pub fn server_config(credentials: &Credentials) -> Result<quinn::ServerConfig, T
 ///
 /// # Errors
 /// When the credentials cannot be used.
-pub fn client_config(credentials: &Credentials) -> Result<quinn::ClientConfig, TlsError> {
+pub fn client_config(credentials: &Credentials) -> Result<quinn::ClientConfig, PeerTlsError> {
     let mut config = quinn::ClientConfig::new(Arc::new(tls::client(credentials)?));
     config.transport_config(Arc::new(transport()));
     Ok(config)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::headers;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
@@ -21,7 +21,7 @@ use quinn::{ConnectionError, VarInt, WriteError};
 use tokio::time::Instant;
 
 use super::answer::PeerBody;
-use super::link::Link;
+use super::link::PeerLink;
 use super::links::Links;
 use super::silence::silent;
 use super::streams::{self, CallStream, ReceiveError};
@@ -40,17 +40,17 @@ impl Forwarder {
 }
 
 impl CallPeer for Forwarder {
-    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
+    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, CallFailure> {
         let Some(link) = self.links.get(peer) else {
             let detail = format!("no link to {peer}");
-            return Err(Failure::new(Outcome::PeerUnreached, detail));
+            return Err(CallFailure::new(Outcome::PeerUnreached, detail));
         };
-        let over = async |link: Arc<Link>| send(&link, &call).await;
+        let over = async |link: Arc<PeerLink>| send(&link, &call).await;
         let sent = unless_superfluous(&self.links, link, over);
         let sent = tokio::time::timeout_at(call.deadline, sent);
         match sent.await {
             Ok(answered) => answered,
-            Err(_) => Err(Failure::new(
+            Err(_) => Err(CallFailure::new(
                 Outcome::DeadlinePassed,
                 format!("deadline passed before {peer} answered"),
             )),
@@ -62,14 +62,14 @@ impl CallPeer for Forwarder {
 /// does so only when it knows of no call on it, so that nothing was done for this one.
 pub(super) async fn unless_superfluous<T, F>(
     links: &Links,
-    link: Arc<Link>,
-    call: impl Fn(Arc<Link>) -> F,
-) -> Result<T, Failure>
+    link: Arc<PeerLink>,
+    call: impl Fn(Arc<PeerLink>) -> F,
+) -> Result<T, CallFailure>
 where
-    F: Future<Output = Result<T, Failure>>,
+    F: Future<Output = Result<T, CallFailure>>,
 {
     let answered = call(Arc::clone(&link)).await;
-    let is_lost = |failure: &Failure| failure.outcome == Outcome::PeerLost;
+    let is_lost = |failure: &CallFailure| failure.outcome == Outcome::PeerLost;
     if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(&link) {
         return answered;
     }
@@ -82,7 +82,7 @@ where
 }
 
 /// Whether the peer closed the link because another one is used.
-fn is_superfluous(link: &Link) -> bool {
+fn is_superfluous(link: &PeerLink) -> bool {
     matches!(
         link.connection.close_reason(),
         Some(ConnectionError::ApplicationClosed(closed))
@@ -92,7 +92,7 @@ fn is_superfluous(link: &Link) -> bool {
 
 /// Sends the call and waits for the head of its answer, as long as the link speaks. Refuses at once where
 /// the link carries all that it may.
-async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
+async fn send(link: &Arc<PeerLink>, call: &Call) -> Result<Answer, CallFailure> {
     let counted = link.sent.enter_below(CALLS_MAX);
     let counted = counted.ok_or_else(|| full(&link.peer))?;
     let sent_at = Instant::now();
@@ -106,7 +106,7 @@ async fn send(link: &Arc<Link>, call: &Call) -> Result<Answer, Failure> {
 
 /// Says of a lost call whether its request may have arrived. A silent link can also be closed, on proof that
 /// the peer is gone, before each of its calls has seen the silence.
-fn unless_reached(mut failure: Failure, link: &Link, sent_at: Instant) -> Failure {
+fn unless_reached(mut failure: CallFailure, link: &PeerLink, sent_at: Instant) -> CallFailure {
     if failure.outcome == Outcome::PeerLost
         && let Some(spoke_at) = link.spoke_at()
     {
@@ -117,10 +117,10 @@ fn unless_reached(mut failure: Failure, link: &Link, sent_at: Instant) -> Failur
 }
 
 async fn exchange(
-    link: &Arc<Link>,
+    link: &Arc<PeerLink>,
     call: &Call,
     counted: InFlightGuard,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, CallFailure> {
     let head = encode_head(call)?;
     let mut stream = open(link, head.into(), call.body.clone()).await?;
     let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
@@ -131,10 +131,10 @@ async fn exchange(
 
 /// Opens a stream for a call and sends the whole of it: its head as a frame, and its body.
 pub(super) async fn open(
-    link: &Arc<Link>,
+    link: &Arc<PeerLink>,
     head: Bytes,
     body: Bytes,
-) -> Result<CallStream, Failure> {
+) -> Result<CallStream, CallFailure> {
     let (send, recv) = {
         let mut opening = pin!(link.connection.open_bi());
         // Asked once: QUIC would wait for a stream in silence, and for as long as the peer likes.
@@ -155,18 +155,18 @@ pub(super) async fn open(
         Err(WriteError::ConnectionLost(error)) => return Err(lost(&link.peer, &error)),
         Err(error) => {
             let detail = format!("request could not be sent to {}: {error}", link.peer);
-            return Err(Failure::new(Outcome::PeerLost, detail));
+            return Err(CallFailure::new(Outcome::PeerLost, detail));
         }
     }
     Ok(stream)
 }
 
-fn full(peer: &NodeName) -> Failure {
+fn full(peer: &NodeName) -> CallFailure {
     let detail = format!("link to {peer} takes no more requests");
-    Failure::new(Outcome::Refused(Refusal::Full), detail)
+    CallFailure::new(Outcome::Refused(Refusal::Full), detail)
 }
 
-fn encode_head(call: &Call) -> Result<Vec<u8>, Failure> {
+fn encode_head(call: &Call) -> Result<Vec<u8>, CallFailure> {
     let traceparent = call.headers.get("traceparent");
     let head = RequestHead {
         request_id: &call.request_id,
@@ -191,21 +191,21 @@ fn encode_head(call: &Call) -> Result<Vec<u8>, Failure> {
     // The request cannot take this hop; nobody is to blame, and another candidate may be local.
     head.encode().map_err(|error| {
         let detail = format!("request cannot be forwarded: {error}");
-        Failure::new(Outcome::Refused(Refusal::HopLimit), detail)
+        CallFailure::new(Outcome::Refused(Refusal::HopLimit), detail)
     })
 }
 
 /// Turns the first frame into an answer, or into why there is none.
 fn start(
-    link: &Arc<Link>,
+    link: &Arc<PeerLink>,
     mut stream: CallStream,
     counted: InFlightGuard,
     payload: &[u8],
     call: &Call,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, CallFailure> {
     let malformed = |what: &str| {
         let detail = format!("answer of {} is malformed: {what}", link.peer);
-        Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+        CallFailure::new(Outcome::Refused(Refusal::Protocol), detail)
     };
     match ResponseStart::decode(payload) {
         Ok(ResponseStart::Answer(head)) => {
@@ -225,7 +225,7 @@ fn start(
         }
         Ok(ResponseStart::None(none)) => {
             stream.complete();
-            Err(Failure {
+            Err(CallFailure {
                 outcome: none.outcome,
                 detail: format!("{}: {}", link.peer, none.detail),
                 load: none.load.map(|load| load.of(call.upstream.clone())),
@@ -244,18 +244,18 @@ fn header_map(fields: &[(&str, &[u8])]) -> Option<HeaderMap> {
     Some(headers)
 }
 
-fn lost(peer: &NodeName, error: &ConnectionError) -> Failure {
+fn lost(peer: &NodeName, error: &ConnectionError) -> CallFailure {
     let detail = format!("link to {peer} broke before the answer: {error}");
-    Failure::new(Outcome::PeerLost, detail)
+    CallFailure::new(Outcome::PeerLost, detail)
 }
 
 /// Why no head came. A peer that resets without a word has dropped the call.
-pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
+pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> CallFailure {
     match error {
         ReceiveError::Lost(error) => lost(peer, error),
         ReceiveError::Decode(error) => {
             let detail = format!("answer of {peer} is malformed: {error}");
-            Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+            CallFailure::new(Outcome::Refused(Refusal::Protocol), detail)
         }
         ReceiveError::Reset(code) if reset::is_upstreams(*code) => {
             // QUIC drops what was sent before a reset, the head included. The client has seen
@@ -265,7 +265,7 @@ pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
                 outcome => outcome,
             };
             let detail = format!("answer through {peer} broke off before its head came");
-            Failure::new(outcome, detail)
+            CallFailure::new(outcome, detail)
         }
         // A head is read without a charge and within the call's own time: the last two cannot happen here.
         ReceiveError::Reset(_)
@@ -273,7 +273,7 @@ pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> Failure {
         | ReceiveError::TooSlow
         | ReceiveError::NoRoom(_) => {
             let detail = format!("{peer} dropped the request before the answer");
-            Failure::new(Outcome::PeerLost, detail)
+            CallFailure::new(Outcome::PeerLost, detail)
         }
     }
 }

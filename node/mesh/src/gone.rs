@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::link::Link;
+use super::link::PeerLink;
 
 /// How long a host may take to say that nobody listens: within the time between two questions.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
@@ -31,7 +31,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 static LOOKS: Semaphore = Semaphore::const_new(32);
 
 /// Asks the host of a silent link's peer, and closes the link when the process there is gone.
-pub(super) fn look(link: &Arc<Link>) {
+pub(super) fn look(link: &Arc<PeerLink>) {
     let Some(address) = listening_address(link) else {
         return;
     };
@@ -51,7 +51,7 @@ pub(super) fn look(link: &Arc<Link>) {
 }
 
 /// Where the peer takes packets of everybody; `None` where that is not certain.
-fn listening_address(link: &Link) -> Option<SocketAddr> {
+fn listening_address(link: &PeerLink) -> Option<SocketAddr> {
     let remote = link.connection.remote_address();
     let is_same = |one: SocketAddr, other: SocketAddr| {
         one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()

@@ -7,25 +7,25 @@ use std::sync::atomic::AtomicU64;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_base::bodies::BodyBudget;
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::ServeInside;
 use grapevine_core::ids::{MeshName, NodeName};
 use quinn::Endpoint;
 use tokio::sync::mpsc;
 
 use super::complaints::Complaints;
+use super::forwards::SharedForwards;
 use super::identity::Verifier;
 use super::links::Links;
 use super::pending::PendingGossip;
 use super::rules::{Rules, ServingRules};
-use super::underway::Underway;
-use super::wire::Sender;
+use super::wire::GossipSender;
 
 /// What all tasks of the mesh share. `L` answers forwarded requests.
 pub(super) struct Hub<L> {
     pub(super) mesh: MeshName,
     pub(super) me: NodeName,
-    pub(super) desk: Desk,
+    pub(super) desk: DriverHandle,
     pub(super) local: L,
     /// Answers peers' calls to the inside of this node.
     pub(super) inside: Arc<dyn ServeInside>,
@@ -38,10 +38,10 @@ pub(super) struct Hub<L> {
     pub(super) own_addresses: Vec<SocketAddr>,
     pub(super) links: Links,
     pub(super) serials: AtomicU64,
-    pub(super) gossip: mpsc::Sender<(Sender, Bytes)>,
+    pub(super) gossip: mpsc::Sender<(GossipSender, Bytes)>,
     pub(super) rumors: mpsc::Sender<(NodeName, Bytes)>,
     pub(super) pending: PendingGossip,
-    pub(super) underway: Underway,
+    pub(super) underway: SharedForwards,
     /// What bodies may take of memory: requests of peers, and answers to calls of this node's own.
     pub(super) bodies: BodyBudget,
     pub(super) complaints: Complaints,

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use grapevine_base::bodies::{BodyBudget, BodyBuffer, BodySender};
-use grapevine_base::exchange::{CallInside, Failure, InsideCall};
-use grapevine_core::admission::Refused;
+use grapevine_base::exchange::{CallFailure, CallInside, InsideCall};
+use grapevine_core::admission::ForwardRefused;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::link::INSIDE_CALLS_MAX;
@@ -32,7 +32,7 @@ use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::forward::{no_head, open, unless_superfluous};
 use super::framed;
 use super::hub::Hub;
-use super::link::Link;
+use super::link::PeerLink;
 use super::links::Links;
 use super::members::Members;
 use super::receive::receive_body;
@@ -62,13 +62,13 @@ impl CallInside for Insider {
         &self,
         peer: &NodeName,
         call: InsideCall,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    ) -> Result<(StatusCode, Bytes), CallFailure> {
         let deadline = Instant::now() + call.timeout;
         match timeout_at(deadline, self.exchange(peer, &call, deadline)).await {
             Ok(answered) => answered,
             Err(_) => {
                 let detail = format!("{peer} did not answer within {:?}", call.timeout);
-                Err(Failure::new(Outcome::DeadlinePassed, detail))
+                Err(CallFailure::new(Outcome::DeadlinePassed, detail))
             }
         }
     }
@@ -97,18 +97,19 @@ impl Insider {
         peer: &NodeName,
         call: &InsideCall,
         deadline: Instant,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    ) -> Result<(StatusCode, Bytes), CallFailure> {
         let link = self.link(peer).await?;
-        let over = async |link: Arc<Link>| self.over(&link, call, deadline).await;
+        let over = async |link: Arc<PeerLink>| self.over(&link, call, deadline).await;
         unless_superfluous(&self.links, link, over).await
     }
 
     /// The link to `peer`, dialled where there is none and its address is known.
-    async fn link(&self, peer: &NodeName) -> Result<Arc<Link>, Failure> {
+    async fn link(&self, peer: &NodeName) -> Result<Arc<PeerLink>, CallFailure> {
         if let Some(link) = self.links.get(peer) {
             return Ok(link);
         }
-        let lost = |what: &str| Failure::new(Outcome::PeerLost, format!("no link to {peer}{what}"));
+        let lost =
+            |what: &str| CallFailure::new(Outcome::PeerLost, format!("no link to {peer}{what}"));
         if *peer == self.me {
             return Err(lost(", which is this node itself"));
         }
@@ -132,13 +133,13 @@ impl Insider {
 
     async fn over(
         &self,
-        link: &Arc<Link>,
+        link: &Arc<PeerLink>,
         call: &InsideCall,
         deadline: Instant,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    ) -> Result<(StatusCode, Bytes), CallFailure> {
         let full = || {
             let detail = format!("too many calls to {} are in flight", link.peer);
-            Failure::new(Outcome::Refused(Refusal::Full), detail)
+            CallFailure::new(Outcome::Refused(Refusal::Full), detail)
         };
         let counted = link
             .inside
@@ -151,18 +152,18 @@ impl Insider {
             answered = answered => answered,
             () = link.fell_silent() => {
                 let detail = format!("link to {} fell silent before the answer", link.peer);
-                Err(Failure::new(Outcome::PeerLost, detail))
+                Err(CallFailure::new(Outcome::PeerLost, detail))
             }
         }
     }
 
     async fn answer(
         &self,
-        link: &Arc<Link>,
+        link: &Arc<PeerLink>,
         call: &InsideCall,
         deadline: Instant,
         _counted: InFlightGuard,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    ) -> Result<(StatusCode, Bytes), CallFailure> {
         let head = InsideHead {
             path: call.path.as_str(),
             body_bytes: call.body.len(),
@@ -170,7 +171,7 @@ impl Insider {
         };
         let head = head.encode().map_err(|error| {
             let detail = format!("call cannot be sent: {error}");
-            Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+            CallFailure::new(Outcome::Refused(Refusal::Protocol), detail)
         })?;
         let mut stream = open(link, head.into(), call.body.clone()).await?;
         let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
@@ -178,7 +179,7 @@ impl Insider {
             .map_err(|error| no_head(&link.peer, &error))?;
         let malformed = |what: &str| {
             let detail = format!("answer of {} is malformed: {what}", link.peer);
-            Failure::new(Outcome::Refused(Refusal::Protocol), detail)
+            CallFailure::new(Outcome::Refused(Refusal::Protocol), detail)
         };
         let head = match ResponseStart::decode(&payload) {
             Ok(ResponseStart::Answer(head)) => head,
@@ -189,7 +190,7 @@ impl Insider {
                     _ => none.detail,
                 };
                 let detail = format!("{}: {detail}", link.peer);
-                return Err(Failure::new(none.outcome, detail));
+                return Err(CallFailure::new(none.outcome, detail));
             }
             Err(error) => return Err(malformed(&error.to_string())),
         };
@@ -200,10 +201,10 @@ impl Insider {
     }
 
     /// Reads a whole body, within its own limit and that of all bodies coming in.
-    async fn body(&self, peer: &NodeName, recv: &mut RecvStream) -> Result<Bytes, Failure> {
+    async fn body(&self, peer: &NodeName, recv: &mut RecvStream) -> Result<Bytes, CallFailure> {
         let broken = |error: ReceiveError| {
             let detail = format!("answer of {peer} broke off: {error}");
-            Failure::new(Outcome::BrokenOff, detail)
+            CallFailure::new(Outcome::BrokenOff, detail)
         };
         let charge = self.bodies.account(BodySender::Peer(peer));
         // The call's own time limit bounds its pauses.
@@ -218,14 +219,17 @@ impl Insider {
             }
             if body.len() + length > BODY_BYTES_MAX {
                 let detail = format!("answer of {peer} is longer than {BODY_BYTES_MAX} bytes");
-                return Err(Failure::new(Outcome::Refused(Refusal::Protocol), detail));
+                return Err(CallFailure::new(
+                    Outcome::Refused(Refusal::Protocol),
+                    detail,
+                ));
             }
             piece(recv, length, &mut body)
                 .await
                 .map_err(|error| match error {
                     ReceiveError::NoRoom(_) => {
                         let detail = "bodies hold the memory that this node has for them";
-                        Failure::new(Outcome::Refused(Refusal::Full), detail)
+                        CallFailure::new(Outcome::Refused(Refusal::Full), detail)
                     }
                     error => broken(error),
                 })?;
@@ -260,13 +264,13 @@ async fn piece(
 /// is not while it may wait for work.
 pub(super) async fn serve<L>(
     hub: &Hub<L>,
-    link: &Link,
+    link: &PeerLink,
     stream: &mut CallStream,
     head: &InsideHead<'_>,
     counted: InFlightGuard,
 ) {
     let Some(_served) = link.inside.served.enter_below(INSIDE_CALLS_MAX) else {
-        let refusal = Refused::new(Refusal::Full, "too many calls are in flight");
+        let refusal = ForwardRefused::new(Refusal::Full, "too many calls are in flight");
         return refuse(hub, link, stream, None, refusal).await;
     };
     drop(counted);
@@ -291,7 +295,7 @@ pub(super) async fn serve<L>(
         return debug!(peer.name = %link.peer, path = head.path, "call took too long");
     };
     if body.len() > BODY_BYTES_MAX {
-        let refusal = Refused::new(Refusal::Protocol, "answer is too long");
+        let refusal = ForwardRefused::new(Refusal::Protocol, "answer is too long");
         return refuse(hub, link, stream, None, refusal).await;
     }
     let _counted = link.calls.enter();

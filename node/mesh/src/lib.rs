@@ -17,6 +17,7 @@ pub mod credentials;
 mod dial;
 pub mod endpoint;
 pub mod forward;
+mod forwards;
 mod framed;
 mod gone;
 pub mod gossip;
@@ -32,7 +33,7 @@ mod messages;
 pub mod outbox;
 mod outgoing;
 mod pending;
-mod rank;
+mod preference;
 mod receive;
 mod respond;
 mod rules;
@@ -44,7 +45,6 @@ mod start;
 pub mod streams;
 pub mod table;
 pub mod tls;
-mod underway;
 mod warm;
 pub mod wire;
 
@@ -53,7 +53,7 @@ pub use forward::Forwarder;
 pub use members::Members;
 pub use outgoing::MeshOutgoing;
 pub use rules::ServingRules;
-pub use start::{MeshConfig, MeshHandle, Parts, StartError, start};
+pub use start::{MeshHandle, MeshOptions, MeshParts, MeshStartError, start};
 
 #[cfg(test)]
 mod tests;

@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
-use super::rank::Rank;
+use super::preference::LinkPreference;
 
 /// Peers with a connection at most.
 pub const PEERS_MAX: usize = 1_024;
 
 /// One connection to a peer whose greeting came and was checked.
 #[derive(Debug)]
-pub struct Link {
+pub struct PeerLink {
     /// The peer.
     pub peer: NodeName,
     /// Which life of it.
@@ -49,7 +49,7 @@ pub struct Link {
     retiring: AtomicBool,
 }
 
-/// What [`Link::new`] needs to know.
+/// What [`PeerLink::new`] needs to know.
 #[derive(Debug)]
 pub struct LinkParts {
     /// The peer.
@@ -70,7 +70,7 @@ pub struct LinkParts {
     pub outbox: Outbox,
 }
 
-impl Link {
+impl PeerLink {
     /// A link that has just been greeted.
     pub fn new(parts: LinkParts) -> Self {
         let calls = InFlight::default();
@@ -124,14 +124,14 @@ impl Link {
         !self.retiring.swap(true, Ordering::Relaxed)
     }
 
-    /// Takes back [`Link::start_retiring`]: it is used after all.
+    /// Takes back [`PeerLink::start_retiring`]: it is used after all.
     pub fn stop_retiring(&self) {
         self.retiring.store(false, Ordering::Relaxed);
     }
 
     /// Its place among the connections to its peer.
-    pub(super) fn rank(&self) -> Rank {
-        Rank {
+    pub(super) fn rank(&self) -> LinkPreference {
+        LinkPreference {
             generation: self.generation,
             speaks: !self.is_silent(),
             dialled_here: self.dialled_here,

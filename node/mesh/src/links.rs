@@ -20,12 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use grapevine_core::engine::Event;
 use grapevine_core::ids::NodeName;
-use grapevine_core::link::Hearing;
+use grapevine_core::link::LinkState;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::link::{Link, PEERS_MAX};
-use super::table::Table;
+use super::link::{PEERS_MAX, PeerLink};
+use super::table::LinkTable;
 
 /// Connections to one peer at most; a peer that opens more is at fault.
 pub const CONNECTIONS_PER_PEER_MAX: usize = 4;
@@ -34,7 +34,7 @@ pub const CONNECTIONS_PER_PEER_MAX: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Links {
     me: NodeName,
-    table: Arc<ArcSwap<Table>>,
+    table: Arc<ArcSwap<LinkTable>>,
     all: Arc<Mutex<All>>,
     changed: Arc<Notify>,
 }
@@ -42,7 +42,7 @@ pub struct Links {
 /// Every connection, and where changes of use are told, in their order.
 #[derive(Debug)]
 struct All {
-    by_peer: BTreeMap<NodeName, Vec<Arc<Link>>>,
+    by_peer: BTreeMap<NodeName, Vec<Arc<PeerLink>>>,
     events: mpsc::Sender<Event>,
 }
 
@@ -51,11 +51,11 @@ const EVENTS_MAX: usize = 4 * PEERS_MAX;
 
 /// What a new connection, or the end of one, changed.
 #[derive(Debug, Default)]
-pub struct Change {
+pub struct LinkChange {
     /// Connections to earlier lives: to be closed at once.
-    pub dead: Vec<Arc<Link>>,
+    pub dead: Vec<Arc<PeerLink>>,
     /// Connections that this node dialled and does not use: to be closed when nothing runs on them.
-    pub superfluous: Vec<Arc<Link>>,
+    pub superfluous: Vec<Arc<PeerLink>>,
 }
 
 /// Why a connection was not taken in.
@@ -92,17 +92,17 @@ impl Links {
     }
 
     /// The links in use. Hold the guard for a short time.
-    pub fn table(&self) -> Guard<Arc<Table>> {
+    pub fn table(&self) -> Guard<Arc<LinkTable>> {
         self.table.load()
     }
 
     /// The link in use to `peer`.
-    pub fn get(&self, peer: &NodeName) -> Option<Arc<Link>> {
+    pub fn get(&self, peer: &NodeName) -> Option<Arc<PeerLink>> {
         self.table.load().by_name.get(peer).cloned()
     }
 
     /// Whether this very link is the one in use.
-    pub fn is_used(&self, link: &Link) -> bool {
+    pub fn is_used(&self, link: &PeerLink) -> bool {
         let table = self.table.load();
         let used = table.by_name.get(&link.peer);
         used.is_some_and(|used| used.serial == link.serial)
@@ -112,7 +112,7 @@ impl Links {
     ///
     /// # Errors
     /// When it is stale or one too many; the connection is to be closed.
-    pub fn admit(&self, link: Arc<Link>) -> Result<Change, AdmitError> {
+    pub fn admit(&self, link: Arc<PeerLink>) -> Result<LinkChange, AdmitError> {
         let mut all = self.lock();
         if !all.by_peer.contains_key(&link.peer) && all.by_peer.len() >= PEERS_MAX {
             return Err(AdmitError::TooMany);
@@ -135,7 +135,7 @@ impl Links {
     }
 
     /// Forgets a connection that has ended and chooses again.
-    pub fn remove(&self, link: &Link) -> Change {
+    pub fn remove(&self, link: &PeerLink) -> LinkChange {
         let mut all = self.lock();
         if let Some(known) = all.by_peer.get_mut(&link.peer) {
             known.retain(|other| other.serial != link.serial);
@@ -143,11 +143,11 @@ impl Links {
         self.choose(&mut all, &link.peer)
     }
 
-    /// Notes whether a link speaks, or when it last did, and chooses again. One that is [`Hearing::Lost`] is
+    /// Notes whether a link speaks, or when it last did, and chooses again. One that is [`LinkState::Lost`] is
     /// silent until its connection ends.
-    pub fn heard(&self, link: &Link, hearing: Hearing, spoke_at: Instant) -> Change {
+    pub fn heard(&self, link: &PeerLink, hearing: LinkState, spoke_at: Instant) -> LinkChange {
         let mut all = self.lock();
-        link.set_silent((hearing != Hearing::Heard).then_some(spoke_at));
+        link.set_silent((hearing != LinkState::Speaking).then_some(spoke_at));
         let change = self.choose(&mut all, &link.peer);
         // Where several are silent the choice may have changed and nothing else: what is told is how the used
         // one stands, whichever spoke.
@@ -163,7 +163,7 @@ impl Links {
     }
 
     /// Chooses the link to `peer`, publishes the table and tells of it if that changed.
-    fn choose(&self, all: &mut All, peer: &NodeName) -> Change {
+    fn choose(&self, all: &mut All, peer: &NodeName) -> LinkChange {
         let smaller_here = self.me < *peer;
         let known = all.by_peer.get(peer).map_or(&[][..], Vec::as_slice);
         let best = known
@@ -171,7 +171,7 @@ impl Links {
             .max_by_key(|link| link.rank().key(smaller_here))
             .cloned();
         let serial = best.as_ref().map(|best| best.serial);
-        let unused = |link: &&Arc<Link>| link.dialled_here && Some(link.serial) != serial;
+        let unused = |link: &&Arc<PeerLink>| link.dialled_here && Some(link.serial) != serial;
         let superfluous = known.iter().filter(unused).cloned().collect();
         let table = self.table.load_full();
         let used = table.by_name.get(peer);
@@ -183,7 +183,7 @@ impl Links {
         if best.is_none() {
             all.by_peer.remove(peer);
         }
-        Change {
+        LinkChange {
             dead: Vec::new(),
             superfluous,
         }
@@ -192,7 +192,7 @@ impl Links {
 
 impl All {
     /// Tells that another link to `peer` is in use. Which of several is, matters to nobody.
-    fn tell_of(&self, peer: &NodeName, old: Option<&Arc<Link>>, new: Option<&Arc<Link>>) {
+    fn tell_of(&self, peer: &NodeName, old: Option<&Arc<PeerLink>>, new: Option<&Arc<PeerLink>>) {
         if old.map(|link| link.generation) != new.map(|link| link.generation) {
             if old.is_some() {
                 self.tell(Event::LinkDown { peer: peer.clone() });
@@ -205,11 +205,11 @@ impl All {
         }
     }
 
-    fn tell_hearing(&self, used: &Link) {
+    fn tell_hearing(&self, used: &PeerLink) {
         let peer = used.peer.clone();
         self.tell(match used.is_silent() {
             true => Event::LinkSilent { peer },
-            false => Event::LinkHeard { peer },
+            false => Event::LinkRecovered { peer },
         });
     }
 

@@ -16,9 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use super::hub::Hub;
-use super::link::Link;
+use super::link::PeerLink;
 use super::streams;
-use super::wire::{GOSSIP_BYTES_MAX, RUMOR_BYTES_MAX, Sender};
+use super::wire::{GOSSIP_BYTES_MAX, GossipSender, RUMOR_BYTES_MAX};
 
 /// How long a message on a stream of its own may take to come in.
 const MESSAGE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -87,7 +87,7 @@ impl Intake {
 /// Takes messages on streams of their own until the connection ends.
 pub(super) async fn take<L: CallLocal>(
     hub: &Arc<Hub<L>>,
-    link: &Arc<Link>,
+    link: &Arc<PeerLink>,
     intake: &Arc<Intake>,
 ) -> ConnectionError {
     loop {
@@ -107,7 +107,7 @@ pub(super) async fn take<L: CallLocal>(
 
 async fn take_message<L: CallLocal>(
     hub: &Hub<L>,
-    link: &Link,
+    link: &PeerLink,
     intake: &Intake,
     mut stream: RecvStream,
     permit: OwnedSemaphorePermit,
@@ -134,11 +134,11 @@ async fn take_message<L: CallLocal>(
 }
 
 /// Queues a gossip message.
-pub(super) fn take_gossip<L>(hub: &Hub<L>, link: &Link, intake: &Intake, message: Bytes) {
+pub(super) fn take_gossip<L>(hub: &Hub<L>, link: &PeerLink, intake: &Intake, message: Bytes) {
     if !intake.takes_gossip(hub.desk.now(), message.len()) {
         return;
     }
-    let from = Sender {
+    let from = GossipSender {
         node: link.peer.clone(),
         address: link.address,
     };

@@ -31,14 +31,14 @@ pub struct Outbox {
 
 /// The other end of an [`Outbox`].
 #[derive(Debug)]
-pub struct Outgoing {
+pub struct OutboxReceiver {
     gossip: Arc<Mutex<Option<Bytes>>>,
     gossip_waits: Arc<Notify>,
     rumors: mpsc::Receiver<Bytes>,
 }
 
 /// An empty outbox and its other end.
-pub fn outbox() -> (Outbox, Outgoing) {
+pub fn outbox() -> (Outbox, OutboxReceiver) {
     let (rumors, rumors_out) = mpsc::channel(RUMORS_MAX);
     let gossip = Arc::<Mutex<Option<Bytes>>>::default();
     let gossip_waits = Arc::<Notify>::default();
@@ -47,7 +47,7 @@ pub fn outbox() -> (Outbox, Outgoing) {
         gossip_waits: Arc::clone(&gossip_waits),
         rumors,
     };
-    let outgoing = Outgoing {
+    let outgoing = OutboxReceiver {
         gossip,
         gossip_waits,
         rumors: rumors_out,
@@ -75,7 +75,7 @@ impl Outbox {
     }
 }
 
-impl Outgoing {
+impl OutboxReceiver {
     /// Sends what is queued until the connection ends.
     pub async fn run(mut self, connection: &Connection) {
         loop {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::links::Links;
 use super::members::Members;
 use super::pending::PendingGossip;
-use super::wire::{GOSSIP_BYTES_MAX, Outgoing, RUMOR_BYTES_MAX};
+use super::wire::{GOSSIP_BYTES_MAX, GossipOutput, RUMOR_BYTES_MAX};
 
 /// What gossip sends with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl MeshOutgoing {
     }
 }
 
-impl Outgoing for MeshOutgoing {
+impl GossipOutput for MeshOutgoing {
     fn members(&self, members: Members) {
         self.members.send_if_modified(|known| {
             let differs = *known != members;

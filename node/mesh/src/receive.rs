@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use grapevine_base::bodies::BodySender;
-use grapevine_core::admission::Refused;
+use grapevine_core::admission::ForwardRefused;
 use grapevine_core::outcome::Refusal;
-use grapevine_core::share::Over;
+use grapevine_core::share::ShareExceeded;
 use tokio::time::Instant;
 
 use super::hub::Hub;
-use super::link::Link;
+use super::link::PeerLink;
 use super::streams::{self, CallStream, ReceiveError};
 
 /// Reads the whole body: nothing is called before it is there.
@@ -17,21 +17,21 @@ use super::streams::{self, CallStream, ReceiveError};
 /// The refusal, or nothing where the caller gave up.
 pub(super) async fn receive_body<L>(
     hub: &Hub<L>,
-    link: &Link,
+    link: &PeerLink,
     stream: &mut CallStream,
     length: usize,
     deadline: Instant,
-) -> Result<Bytes, Option<Refused>> {
+) -> Result<Bytes, Option<ForwardRefused>> {
     let charge = hub.bodies.account(BodySender::Peer(&link.peer));
     let received = streams::read_body(&mut stream.recv, length, charge, deadline).await;
     received.map_err(|error| match error {
         ReceiveError::WrongLength => {
             let detail = "request body is not as long as announced";
-            Some(Refused::new(Refusal::Protocol, detail))
+            Some(ForwardRefused::new(Refusal::Protocol, detail))
         }
         ReceiveError::TooSlow => {
             let detail = "request body came too slowly";
-            Some(Refused::new(Refusal::Protocol, detail))
+            Some(ForwardRefused::new(Refusal::Protocol, detail))
         }
         ReceiveError::NoRoom(over) => Some(no_room(over)),
         ReceiveError::Reset(_) | ReceiveError::Lost(_) | ReceiveError::Decode(_) => None,
@@ -39,10 +39,10 @@ pub(super) async fn receive_body<L>(
 }
 
 /// The refusal of what may not be held.
-pub(super) fn no_room(over: Over) -> Refused {
+pub(super) fn no_room(over: ShareExceeded) -> ForwardRefused {
     let whose = match over {
-        Over::Whole => "request bodies hold the memory that is for them",
-        Over::Share => "requests of this peer hold its share of the memory for bodies",
+        ShareExceeded::Whole => "request bodies hold the memory that is for them",
+        ShareExceeded::Share => "requests of this peer hold its share of the memory for bodies",
     };
-    Refused::new(Refusal::Full, format!("{whose} (limits.body_memory)"))
+    ForwardRefused::new(Refusal::Full, format!("{whose} (limits.body_memory)"))
 }

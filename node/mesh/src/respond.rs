@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::exchange::Failure;
-use grapevine_core::admission::Refused;
+use grapevine_base::exchange::CallFailure;
+use grapevine_core::admission::ForwardRefused;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::hub::Hub;
-use super::link::Link;
+use super::link::PeerLink;
 use super::loads::own_load;
 use super::streams::CallStream;
 
@@ -30,16 +30,16 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Tells why there is no answer.
 pub(super) async fn refuse<L>(
     hub: &Hub<L>,
-    link: &Link,
+    link: &PeerLink,
     stream: &mut CallStream,
     upstream: Option<&UpstreamName>,
-    refused: Refused,
+    refused: ForwardRefused,
 ) {
     if refused.refusal == Refusal::Residency {
         hub.rules.refused(link, &refused.detail);
     }
     debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
-    let failure = Failure::new(Outcome::Refused(refused.refusal), refused.detail);
+    let failure = CallFailure::new(Outcome::Refused(refused.refusal), refused.detail);
     send_failure(hub, stream, upstream, &failure).await;
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn send_failure<L>(
     hub: &Hub<L>,
     stream: &mut CallStream,
     upstream: Option<&UpstreamName>,
-    failure: &Failure,
+    failure: &CallFailure,
 ) {
     let none = NoAnswer {
         outcome: failure.outcome,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::complaints::Complaints;
-use super::link::Link;
+use super::link::PeerLink;
 
 /// This node's own rules for the requests that it serves to peers: it asks them whatever the peer has asked.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,7 @@ impl Rules {
 
     /// A request of the peer at the end of `link` may not be answered here. Its own rules should have
     /// told it so: an operator should compare the two.
-    pub(super) fn refused(&self, link: &Link, detail: &str) {
+    pub(super) fn refused(&self, link: &PeerLink, detail: &str) {
         self.metrics.residency_refused_to_peer();
         let address = link.connection.remote_address().ip();
         if self.complaints.may(address, Instant::now()) {

@@ -10,15 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use grapevine_base::bodies::BodySender;
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal};
 use grapevine_base::headers;
 use grapevine_base::overdue::Overdue;
-use grapevine_core::admission::Refused;
-use grapevine_core::forwarding::Scope;
+use grapevine_core::admission::ForwardRefused;
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Blame, Outcome, Refusal};
-use grapevine_core::request::{Report, UpstreamCall};
+use grapevine_core::request::{RequestReport, UpstreamCall};
 use grapevine_proto::frame::{
     HEAD_BYTES_MAX, InsideHead, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
 };
@@ -31,7 +31,7 @@ use super::admission::{admit, enter, held_to_its_head};
 use super::framed;
 use super::hub::Hub;
 use super::inside;
-use super::link::Link;
+use super::link::PeerLink;
 use super::receive::{no_room, receive_body};
 use super::respond::{delivered, refuse, send_failure, wire_load, write};
 use super::streams::{self, CallStream, ReceiveError};
@@ -45,7 +45,7 @@ const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Serves one forwarded request, whatever it holds.
 pub(super) async fn serve<L: CallLocal>(
     hub: &Hub<L>,
-    link: &Link,
+    link: &PeerLink,
     send: SendStream,
     recv: RecvStream,
 ) {
@@ -60,7 +60,7 @@ pub(super) async fn serve<L: CallLocal>(
     let payload = match head.await {
         Ok(Ok(payload)) => payload,
         Ok(Err(ReceiveError::Decode(error))) => {
-            let refusal = Refused::new(Refusal::Protocol, error.to_string());
+            let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
         Ok(Err(ReceiveError::NoRoom(over))) => {
@@ -70,14 +70,14 @@ pub(super) async fn serve<L: CallLocal>(
             return debug!(peer.name = %link.peer, %error, "request head did not come in");
         }
         Err(_) => {
-            let refusal = Refused::new(Refusal::Protocol, "request head came too slowly");
+            let refusal = ForwardRefused::new(Refusal::Protocol, "request head came too slowly");
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
     };
     let head = match RequestHead::decode(&payload) {
         Ok(head) => head,
         Err(error) => {
-            let refusal = Refused::new(Refusal::Protocol, error.to_string());
+            let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
     };
@@ -92,14 +92,15 @@ pub(super) async fn serve<L: CallLocal>(
 
 async fn serve_request<L: CallLocal>(
     hub: &Hub<L>,
-    link: &Link,
+    link: &PeerLink,
     mut stream: CallStream,
     head: &RequestHead<'_>,
 ) {
     let deadline = Instant::now() + head.remaining.min(DEADLINE_MAX);
     let upstream = head.upstream.clone();
     let Some(_served) = link.served.enter_below(CALLS_MAX) else {
-        let refusal = Refused::new(Refusal::Full, "the link carries as many requests as it may");
+        let refusal =
+            ForwardRefused::new(Refusal::Full, "the link carries as many requests as it may");
         return refuse(hub, link, &mut stream, Some(&upstream), refusal).await;
     };
     let admitted = admit(hub, head);
@@ -131,7 +132,7 @@ async fn serve_request<L: CallLocal>(
 }
 
 /// Calls the upstream and relays its answer; ends at once when the caller does.
-async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: Scope) {
+async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: PathScope) {
     stream.set_code(reset::BROKEN_OFF);
     let (name, model) = (call.upstream.clone(), call.model.clone());
     let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), hub.desk.now());
@@ -184,7 +185,7 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
 }
 
 /// Tells the engine. A full inbox loses what the next report says too, unless it is urgent.
-async fn report<L>(hub: &Hub<L>, report: Report) {
+async fn report<L>(hub: &Hub<L>, report: RequestReport) {
     if report.is_urgent {
         hub.desk.tell(report.event).await;
     } else {
@@ -258,7 +259,7 @@ async fn relay<L>(
 }
 
 /// The next piece of a body; trailers are left out.
-async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, Failure>> {
+async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, CallFailure>> {
     loop {
         let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
         match frame.map(http_body::Frame::into_data) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_base::exchange::CallLocal;
 use grapevine_core::engine::Event;
-use grapevine_core::link::{self, Hearing, Watch};
+use grapevine_core::link::{self, LinkState, LinkWatch};
 use grapevine_proto::frame::{Datagram, Ping, Pong, close};
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::time::Instant;
@@ -18,8 +18,8 @@ use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::gone;
 use super::hello::{self, GreetError};
 use super::hub::Hub;
-use super::link::{Link, LinkParts};
-use super::links::{AdmitError, Change};
+use super::link::{LinkParts, PeerLink};
+use super::links::{AdmitError, LinkChange};
 use super::loads::own_loads;
 use super::messages::{self, Intake};
 use super::outbox;
@@ -53,7 +53,7 @@ pub(super) async fn establish<L: CallLocal>(
     hub: &Arc<Hub<L>>,
     connection: Connection,
     dialled_address: Option<SocketAddr>,
-) -> Result<Arc<Link>, EstablishError> {
+) -> Result<Arc<PeerLink>, EstablishError> {
     let greeted = hello::greet(&connection, &hub.greeting, &hub.me, &hub.verifier).await;
     let greeting = greeted.map_err(|error| {
         connection.close(
@@ -63,7 +63,7 @@ pub(super) async fn establish<L: CallLocal>(
         EstablishError::Greet(error)
     })?;
     let (outbox, outgoing) = outbox::outbox();
-    let link = Arc::new(Link::new(LinkParts {
+    let link = Arc::new(PeerLink::new(LinkParts {
         peer: greeting.node,
         generation: greeting.generation,
         address: greeting.address,
@@ -96,7 +96,11 @@ pub(super) async fn establish<L: CallLocal>(
 }
 
 /// Serves a link until its connection ends.
-async fn run<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>, outgoing: outbox::Outgoing) {
+async fn run<L: CallLocal>(
+    hub: Arc<Hub<L>>,
+    link: Arc<PeerLink>,
+    outgoing: outbox::OutboxReceiver,
+) {
     let intake = Arc::new(Intake::new(hub.desk.now()));
     let reason = tokio::select! {
         reason = link.connection.closed() => reason,
@@ -115,7 +119,7 @@ async fn run<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>, outgoing: outbox::
 }
 
 /// Closes what a change of links left over.
-fn carry_out<L: CallLocal>(hub: &Arc<Hub<L>>, change: Change) {
+fn carry_out<L: CallLocal>(hub: &Arc<Hub<L>>, change: LinkChange) {
     for link in change.dead {
         let code = VarInt::from_u32(close::STALE);
         link.connection.close(code, b"a later life is connected");
@@ -128,7 +132,7 @@ fn carry_out<L: CallLocal>(hub: &Arc<Hub<L>>, change: Change) {
 }
 
 /// Closes a superfluous link once nothing runs on it, unless it is used after all.
-async fn retire<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>) {
+async fn retire<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<PeerLink>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(RETIRE_AFTER) => {}
@@ -147,7 +151,7 @@ async fn retire<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<Link>) {
 }
 
 /// Spawns a task for each forwarded request; the connection's limit of streams bounds them.
-async fn take_calls<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> ConnectionError {
+async fn take_calls<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<PeerLink>) -> ConnectionError {
     loop {
         match link.connection.accept_bi().await {
             Ok((send, recv)) => {
@@ -162,10 +166,10 @@ async fn take_calls<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>) -> Connec
 /// Reads datagrams, pings, and watches for silence.
 async fn listen<L: CallLocal>(
     hub: &Arc<Hub<L>>,
-    link: &Arc<Link>,
+    link: &Arc<PeerLink>,
     intake: &Intake,
 ) -> ConnectionError {
-    let mut watch = Watch::new(hub.desk.now());
+    let mut watch = LinkWatch::new(hub.desk.now());
     let mut poll = tokio::time::interval(link::POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -184,14 +188,14 @@ async fn listen<L: CallLocal>(
     }
 }
 
-fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>, watch: &mut Watch) {
+fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<PeerLink>, watch: &mut LinkWatch) {
     let now = hub.desk.now();
     let received = link.connection.stats().udp_rx.datagrams;
     if let Some(hearing) = watch.polled(now, received) {
         let spoke_at = hub.desk.clock().timer(watch.spoke_at(now));
         let change = hub.links.heard(link, hearing, spoke_at);
         carry_out(hub, change);
-        if hearing == Hearing::Lost {
+        if hearing == LinkState::Lost {
             let code = VarInt::from_u32(close::LOST);
             link.connection.close(code, b"silent for too long");
         }
@@ -208,9 +212,9 @@ fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<Link>, watch: &mut Watch) {
 
 fn take_datagram<L: CallLocal>(
     hub: &Hub<L>,
-    link: &Link,
+    link: &PeerLink,
     intake: &Intake,
-    watch: &mut Watch,
+    watch: &mut LinkWatch,
     datagram: Bytes,
 ) {
     match Datagram::decode(&datagram) {
@@ -242,7 +246,7 @@ fn take_datagram<L: CallLocal>(
             }
             if !pong.loads.is_empty() {
                 let loads = pong.loads;
-                let _ = hub.desk.try_tell(Event::LoadHeard {
+                let _ = hub.desk.try_tell(Event::LoadReceived {
                     peer: peer(),
                     loads,
                 });
@@ -271,7 +275,7 @@ pub(super) fn complain<L>(hub: &Hub<L>, address: SocketAddr, error: &EstablishEr
 }
 
 /// Tells the operator when a peer knows a later life of this very node: there are two of it.
-fn complain_of_double<L>(hub: &Hub<L>, link: &Link, reason: &ConnectionError) {
+fn complain_of_double<L>(hub: &Hub<L>, link: &PeerLink, reason: &ConnectionError) {
     let ConnectionError::ApplicationClosed(closed) = reason else {
         return;
     };

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use grapevine_base::exchange::Failure;
+use grapevine_base::exchange::CallFailure;
 use grapevine_core::ids::NodeName;
 use grapevine_core::outcome::Outcome;
 
-use super::link::Link;
+use super::link::PeerLink;
 
 /// Whether the link's silence matters to an answer's body.
 pub(super) enum Silence {
@@ -23,7 +23,7 @@ pub(super) enum Silence {
 
 impl Silence {
     /// Ready when `link` falls silent before anything of the body came.
-    pub(super) fn poll(&mut self, link: &Arc<Link>, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, link: &Arc<PeerLink>, context: &mut Context<'_>) -> Poll<()> {
         if matches!(self, Self::Unwatched) {
             let link = Arc::clone(link);
             *self = Self::Watched(Box::pin(async move { link.fell_silent().await }));
@@ -37,9 +37,9 @@ impl Silence {
 }
 
 /// The failure of a call whose link fell silent before anything of the answer came.
-pub(super) fn silent(peer: &NodeName) -> Failure {
+pub(super) fn silent(peer: &NodeName) -> CallFailure {
     let detail = format!("link to {peer} fell silent before the answer");
-    Failure::new(Outcome::PeerLost, detail)
+    CallFailure::new(Outcome::PeerLost, detail)
 }
 
 impl std::fmt::Debug for Silence {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_base::bodies::BodyBudget;
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{CallInside, CallLocal, ServeInside};
 use grapevine_base::vital::Vital;
 use grapevine_core::engine::Event;
@@ -28,6 +28,7 @@ use super::credentials::Credentials;
 use super::dial::{self, Dialler};
 use super::endpoint;
 use super::forward::Forwarder;
+use super::forwards::SharedForwards;
 use super::hub::{Hub, Swap};
 use super::identity::Verifier;
 use super::inside::Insider;
@@ -37,10 +38,9 @@ use super::outgoing::MeshOutgoing;
 use super::pending::PendingGossip;
 use super::rules::{Rules, ServingRules};
 use super::signer::Signer;
-use super::underway::Underway;
 use super::wire::Incoming;
 
-pub use error::StartError;
+pub use error::MeshStartError;
 
 /// Gossip messages that wait for the gossip task; more are dropped, and come again.
 const GOSSIP_MAX: usize = 1_024;
@@ -60,7 +60,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the mesh is started with.
 #[derive(Clone, Debug)]
-pub struct MeshConfig {
+pub struct MeshOptions {
     /// This node. Must be the one that its certificate names.
     pub node: NodeName,
     /// This life of it.
@@ -85,7 +85,7 @@ pub struct MeshConfig {
 }
 
 /// The running mesh, in the parts that the other shells take.
-pub struct Parts {
+pub struct MeshParts {
     /// The hold on it.
     pub handle: MeshHandle,
     /// Sends calls to peers.
@@ -114,13 +114,13 @@ pub struct MeshHandle {
 /// `inside` their calls to the inside of this node.
 ///
 /// # Errors
-/// See [`StartError`].
+/// See [`MeshStartError`].
 pub async fn start<L: CallLocal>(
-    config: MeshConfig,
-    desk: Desk,
+    config: MeshOptions,
+    desk: DriverHandle,
     local: L,
     inside: Arc<dyn ServeInside>,
-) -> Result<Parts, StartError> {
+) -> Result<MeshParts, MeshStartError> {
     let credentials = &config.credentials;
     let (signer, verifier) = identity(credentials, &config.node)?;
     let endpoint = endpoint::open(config.listen, credentials)?;
@@ -156,7 +156,7 @@ pub async fn start<L: CallLocal>(
         gossip,
         rumors,
         pending: pending.clone(),
-        underway: Underway::default(),
+        underway: SharedForwards::default(),
         bodies: config.bodies,
         complaints: Complaints::default(),
         rules: Rules::new(config.rules, config.metrics),
@@ -177,7 +177,7 @@ pub async fn start<L: CallLocal>(
         swaps: hub,
         tasks,
     };
-    Ok(Parts {
+    Ok(MeshParts {
         handle,
         forwarder: Forwarder::new(links.clone()),
         inside: Arc::new(insider),
@@ -187,7 +187,11 @@ pub async fn start<L: CallLocal>(
 }
 
 /// This node's greeting, as a frame.
-fn greeting(config: &MeshConfig, host: String, address: SocketAddr) -> Result<Bytes, StartError> {
+fn greeting(
+    config: &MeshOptions,
+    host: String,
+    address: SocketAddr,
+) -> Result<Bytes, MeshStartError> {
     let greeting = Greeting {
         node: config.node.clone(),
         generation: config.generation,
@@ -200,9 +204,12 @@ fn greeting(config: &MeshConfig, host: String, address: SocketAddr) -> Result<By
 }
 
 /// What signs for the node and checks others; refuses another node's certificate.
-fn identity(credentials: &Credentials, node: &NodeName) -> Result<(Signer, Verifier), StartError> {
+fn identity(
+    credentials: &Credentials,
+    node: &NodeName,
+) -> Result<(Signer, Verifier), MeshStartError> {
     if credentials.node() != node {
-        return Err(StartError::OtherNode {
+        return Err(MeshStartError::OtherNode {
             certified: credentials.node().clone(),
             configured: node.clone(),
         });
@@ -212,7 +219,7 @@ fn identity(credentials: &Credentials, node: &NodeName) -> Result<(Signer, Verif
 }
 
 /// Hands the links' events to the engine, in their order; never aborted, since it tells of the last end.
-async fn tell(desk: Desk, mut events: mpsc::Receiver<Event>) {
+async fn tell(desk: DriverHandle, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         desk.tell(event).await;
     }
@@ -222,9 +229,9 @@ async fn tell(desk: Desk, mut events: mpsc::Receiver<Event>) {
 async fn advertised(
     endpoint: &Endpoint,
     configured: Option<&str>,
-) -> Result<(String, SocketAddr), StartError> {
+) -> Result<(String, SocketAddr), MeshStartError> {
     if let Some(host) = configured {
-        let failed = |source| StartError::Advertise {
+        let failed = |source| MeshStartError::Advertise {
             host: host.to_owned(),
             source,
         };
@@ -331,10 +338,10 @@ impl MeshHandle {
     ///
     /// # Errors
     /// When they cannot be used, or are another node's; then the old ones stay in use.
-    pub fn reload(&self, credentials: &Credentials) -> Result<(), StartError> {
+    pub fn reload(&self, credentials: &Credentials) -> Result<(), MeshStartError> {
         let current = self.signer.current();
         if credentials.node() != current.node() {
-            return Err(StartError::OtherNode {
+            return Err(MeshStartError::OtherNode {
                 certified: credentials.node().clone(),
                 configured: current.node().clone(),
             });

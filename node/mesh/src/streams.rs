@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_core::share::Over;
+use grapevine_core::share::ShareExceeded;
 use grapevine_proto::frame::{self, DecodeError, LENGTH_BYTES};
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::time::{Instant, timeout_at};
@@ -36,7 +36,7 @@ pub enum ReceiveError {
     TooSlow,
     /// Its sender holds as much memory as it may.
     #[error("no memory is left for bodies of this sender")]
-    NoRoom(Over),
+    NoRoom(ShareExceeded),
 }
 
 impl From<ReadError> for ReceiveError {

@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use grapevine_core::ids::NodeName;
 
-use super::link::{Link, PEERS_MAX};
+use super::link::{PEERS_MAX, PeerLink};
 
 /// Every link in use.
 #[derive(Debug, Default)]
-pub struct Table {
+pub struct LinkTable {
     /// By the peer's name.
-    pub by_name: BTreeMap<NodeName, Arc<Link>>,
+    pub by_name: BTreeMap<NodeName, Arc<PeerLink>>,
     by_address: BTreeMap<SocketAddr, NodeName>,
 }
 
 /// Addresses that are remembered with the peer that answered there.
 const ADDRESSES_MAX: usize = 4 * PEERS_MAX;
 
-impl Table {
+impl LinkTable {
     /// The same with another link, or none, to `peer`.
-    pub(super) fn with(&self, peer: &NodeName, link: Option<&Arc<Link>>) -> Self {
+    pub(super) fn with(&self, peer: &NodeName, link: Option<&Arc<PeerLink>>) -> Self {
         let mut next = Self {
             by_name: self.by_name.clone(),
             by_address: self.by_address.clone(),
@@ -55,7 +55,7 @@ impl Table {
     }
 
     /// The link to the peer that advertises `address`, or that answered when it was dialled.
-    pub fn at(&self, address: SocketAddr) -> Option<&Arc<Link>> {
+    pub fn at(&self, address: SocketAddr) -> Option<&Arc<PeerLink>> {
         self.by_name.get(self.by_address.get(&address)?)
     }
 }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn address_of_a_peer_that_is_not_linked_is_free_to_claim() {
         let address = SocketAddr::from(([127, 0, 0, 1], 7_171));
-        let mut table = Table::default();
+        let mut table = LinkTable::default();
         table.remember(address, &name("a"));
         assert!(!table.is_anothers(address, &name("a")));
         assert!(!table.is_anothers(address, &name("b")));

@@ -18,7 +18,7 @@ pub const ALPN: &[u8] = b"grapevine/1";
 
 /// Why credentials cannot be used for TLS.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum PeerTlsError {
     /// A certificate of the CA cannot be used.
     #[error("CA certificate cannot be used: {0}")]
     Authority(String),
@@ -30,53 +30,53 @@ pub enum TlsError {
 /// What a node presents and demands when it is dialled.
 ///
 /// # Errors
-/// See [`TlsError`].
-pub fn server(credentials: &Credentials) -> Result<QuicServerConfig, TlsError> {
+/// See [`PeerTlsError`].
+pub fn server(credentials: &Credentials) -> Result<QuicServerConfig, PeerTlsError> {
     let provider = provider();
     let roots = Arc::new(roots(credentials)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
         .build()
-        .map_err(|error| TlsError::Authority(error.to_string()))?;
+        .map_err(|error| PeerTlsError::Authority(error.to_string()))?;
     let (chain, key) = identity(credentials);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsError::Node)?
+        .map_err(PeerTlsError::Node)?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
-        .map_err(TlsError::Node)?;
+        .map_err(PeerTlsError::Node)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    QuicServerConfig::try_from(config).map_err(|error| TlsError::Authority(error.to_string()))
+    QuicServerConfig::try_from(config).map_err(|error| PeerTlsError::Authority(error.to_string()))
 }
 
 /// What a node presents and demands when it dials.
 ///
 /// # Errors
-/// See [`TlsError`].
-pub fn client(credentials: &Credentials) -> Result<QuicClientConfig, TlsError> {
+/// See [`PeerTlsError`].
+pub fn client(credentials: &Credentials) -> Result<QuicClientConfig, PeerTlsError> {
     let (chain, key) = identity(credentials);
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsError::Node)?
+        .map_err(PeerTlsError::Node)?
         .with_root_certificates(roots(credentials)?)
         .with_client_auth_cert(chain, key)
-        .map_err(TlsError::Node)?;
+        .map_err(PeerTlsError::Node)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
-    QuicClientConfig::try_from(config).map_err(|error| TlsError::Authority(error.to_string()))
+    QuicClientConfig::try_from(config).map_err(|error| PeerTlsError::Authority(error.to_string()))
 }
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots(credentials: &Credentials) -> Result<RootCertStore, TlsError> {
+fn roots(credentials: &Credentials) -> Result<RootCertStore, PeerTlsError> {
     let mut roots = RootCertStore::empty();
     for authority in credentials.authorities() {
         roots
             .add(authority.clone())
-            .map_err(|error| TlsError::Authority(error.to_string()))?;
+            .map_err(|error| PeerTlsError::Authority(error.to_string()))?;
     }
     Ok(roots)
 }

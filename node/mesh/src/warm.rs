@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use grapevine_core::geo_point::RTT_UNKNOWN;
 use grapevine_core::ids::NodeName;
 use grapevine_core::links::{self, Member};
-use grapevine_core::place::RTT_UNKNOWN;
 use grapevine_core::view::{NodeView, View};
 
 use super::members::Members;

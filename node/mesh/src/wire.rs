@@ -19,7 +19,7 @@ pub const RUMOR_BYTES_MAX: usize = 8 * 1_024;
 
 /// Who sent a gossip message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sender {
+pub struct GossipSender {
     /// The node that its certificate names.
     pub node: NodeName,
     /// The address that it advertises.
@@ -30,7 +30,7 @@ pub struct Sender {
 #[derive(Debug)]
 pub struct Incoming {
     /// Gossip messages with their sender.
-    pub gossip: mpsc::Receiver<(Sender, Bytes)>,
+    pub gossip: mpsc::Receiver<(GossipSender, Bytes)>,
     /// Rumors with the name of the peer that pushed them, which need not be their author.
     pub rumors: mpsc::Receiver<(NodeName, Bytes)>,
 }
@@ -38,7 +38,7 @@ pub struct Incoming {
 impl Incoming {
     /// What comes out of these.
     pub const fn new(
-        gossip: mpsc::Receiver<(Sender, Bytes)>,
+        gossip: mpsc::Receiver<(GossipSender, Bytes)>,
         rumors: mpsc::Receiver<(NodeName, Bytes)>,
     ) -> Self {
         Self { gossip, rumors }
@@ -46,7 +46,7 @@ impl Incoming {
 }
 
 /// Gossip and rumors on their way out. Nothing here waits: chitchat's loop must never block.
-pub trait Outgoing: Clone + Send + Sync + 'static {
+pub trait GossipOutput: Clone + Send + Sync + 'static {
     /// Queues a gossip message; the newest replaces one that still waits for the same peer. Dials
     /// where there is no connection.
     fn gossip(&self, to: SocketAddr, message: Bytes);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grapevine_core::ids::{NodeName, UpstreamName};
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{Choice, Cost};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -157,9 +157,9 @@ impl ClientRecord {
     /// The country or continent; nothing where neither is known.
     pub fn area(self) -> Option<String> {
         match self.origin {
-            Origin::Unknown => None,
-            Origin::Continent(continent) => Some(continent.to_string()),
-            Origin::Country(country) => Some(country.to_string()),
+            ClientOrigin::Unknown => None,
+            ClientOrigin::Continent(continent) => Some(continent.to_string()),
+            ClientOrigin::Country(country) => Some(country.to_string()),
         }
     }
 

@@ -50,7 +50,7 @@ pub struct Collector {
 
 /// Who sends spans.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct SpanSender {
     /// The node.
     pub node: String,
     /// Its region.
@@ -60,11 +60,11 @@ pub struct Sender {
 /// Takes spans. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tracer {
-    queue: mpsc::Sender<Letter>,
+    queue: mpsc::Sender<ExportMessage>,
     dropped: Arc<AtomicU64>,
 }
 
-enum Letter {
+enum ExportMessage {
     Spans(Vec<Span>),
     /// To be answered when everything before it was sent or dropped.
     Flush(oneshot::Sender<()>),
@@ -72,7 +72,10 @@ enum Letter {
 
 impl Tracer {
     /// A tracer, and the task that sends what it takes until every copy of it is gone.
-    pub fn new(collector: Collector, sender: &Sender) -> (Self, impl Future<Output = ()> + use<>) {
+    pub fn new(
+        collector: Collector,
+        sender: &SpanSender,
+    ) -> (Self, impl Future<Output = ()> + use<>) {
         let (queue, letters) = mpsc::channel(QUEUE_MAX);
         let dropped = Arc::<AtomicU64>::default();
         let exporter = Exporter {
@@ -105,7 +108,7 @@ impl Tracer {
     pub async fn flush(&self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
         let flushed = async {
-            if self.queue.send(Letter::Flush(done)).await.is_ok() {
+            if self.queue.send(ExportMessage::Flush(done)).await.is_ok() {
                 // Dropped by an exporter that ended: nothing more is sent.
                 let _ = is_done.await;
             }
@@ -116,14 +119,14 @@ impl Tracer {
 
     fn take(&self, spans: Vec<Span>) {
         let count = spans.len() as u64;
-        if self.queue.try_send(Letter::Spans(spans)).is_err() {
+        if self.queue.try_send(ExportMessage::Spans(spans)).is_err() {
             self.dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
 }
 
 /// What OpenTelemetry calls the sender of telemetry.
-fn resource(sender: &Sender) -> Resource {
+fn resource(sender: &SpanSender) -> Resource {
     let attributes = [
         ("service.name", "grapevine"),
         ("service.version", env!("CARGO_PKG_VERSION")),
@@ -166,7 +169,7 @@ impl SendError {
 }
 
 impl Exporter {
-    async fn run(mut self, mut letters: mpsc::Receiver<Letter>) {
+    async fn run(mut self, mut letters: mpsc::Receiver<ExportMessage>) {
         while let Some(first) = letters.recv().await {
             let (mut batch, mut flushed) = (Vec::new(), Vec::new());
             let until = sleep(BATCH_WAIT);
@@ -174,8 +177,8 @@ impl Exporter {
             let mut next = Some(first);
             while let Some(letter) = next.take() {
                 match letter {
-                    Letter::Spans(spans) => batch.extend(spans),
-                    Letter::Flush(done) => flushed.push(done),
+                    ExportMessage::Spans(spans) => batch.extend(spans),
+                    ExportMessage::Flush(done) => flushed.push(done),
                 }
                 if batch.len() >= BATCH_MAX || !flushed.is_empty() {
                     break;
@@ -283,7 +286,7 @@ mod tests {
             headers: headers.into_iter().collect(),
             client: reqwest::Client::new(),
         };
-        let sender = Sender {
+        let sender = SpanSender {
             node: "sgp-1".to_owned(),
             region: "sgp".to_owned(),
         };

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use grapevine_core::Instant;
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::NodeName;
-use grapevine_core::place::Place;
 
 use super::record::{ClientRecord, RequestRecord};
 
@@ -67,7 +67,7 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Crowd {
     /// Where it is, by the last of them that could be placed.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// Their requests.
     pub requests: u32,
 }
@@ -189,7 +189,7 @@ mod tests {
     use crate::excerpt::Excerpt;
     use crate::record::{RequestKind, Served, Tokens};
     use grapevine_core::ids::{RegionName, UpstreamName};
-    use grapevine_core::residency::Origin;
+    use grapevine_core::residency::ClientOrigin;
     use http::Method;
 
     fn record(status: u16, first_byte: Duration) -> RequestRecord {
@@ -208,8 +208,8 @@ mod tests {
             status,
             served: (status < 500).then_some(served),
             client: ClientRecord {
-                origin: Origin::Country("SG".parse().expect("a country")),
-                place: Place::new(1.3, 103.8),
+                origin: ClientOrigin::Country("SG".parse().expect("a country")),
+                place: GeoPoint::new(1.3, 103.8),
             },
             attempts: Vec::new(),
             untried: VecDeque::new(),
@@ -278,7 +278,9 @@ mod tests {
                 let mut record = record(200, Duration::ZERO);
                 let code = [first, second];
                 let code = std::str::from_utf8(&code).expect("letters");
-                record.client.origin = code.parse().map_or(Origin::Unknown, Origin::Country);
+                record.client.origin = code
+                    .parse()
+                    .map_or(ClientOrigin::Unknown, ClientOrigin::Country);
                 pulse.count(at(1), &record);
             }
         }

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::RequestId;
 use grapevine_core::engine::Event;
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::Outcome;
-use grapevine_core::place::Place;
-use grapevine_core::request::{EndedAttempt, Report};
-use grapevine_core::residency::Origin;
+use grapevine_core::request::{EndedAttempt, RequestReport};
+use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{Choice, Cost};
 use http::Method;
 use tokio::sync::mpsc;
@@ -106,9 +106,9 @@ impl RequestKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClientRecord {
     /// Its country or continent.
-    pub origin: Origin,
+    pub origin: ClientOrigin,
     /// Its coordinates, or those of the middle of its country.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
 }
 
 /// Which upstream served a request.
@@ -139,7 +139,7 @@ pub struct AttemptRecord {
     pub began: Duration,
     /// How long it took, until its end or its failure.
     pub took: Duration,
-    /// Why this candidate was chosen: [`grapevine_core::route::Reason::as_str`].
+    /// Why this candidate was chosen: [`grapevine_core::route::RouteReason::as_str`].
     pub reason: &'static str,
     /// What it was thought to cost.
     pub cost: Cost,
@@ -209,14 +209,14 @@ pub struct Recorder(Arc<Outlet>);
 
 #[derive(Debug)]
 struct Outlet {
-    desk: Desk,
+    desk: DriverHandle,
     batches: mpsc::Sender<Batch>,
     dropped: AtomicU64,
 }
 
 impl Recorder {
     /// A recorder that tells `desk` of attempts, and where the records come out.
-    pub fn new(desk: Desk) -> (Self, mpsc::Receiver<Batch>) {
+    pub fn new(desk: DriverHandle) -> (Self, mpsc::Receiver<Batch>) {
         let (batches, receiver) = mpsc::channel(BATCHES_MAX);
         let outlet = Outlet {
             desk,
@@ -238,7 +238,7 @@ impl Recorder {
     }
 
     /// Tells the engine what an attempt leads to: now, where it must arrive.
-    pub fn report(&self, report: Report) {
+    pub fn report(&self, report: RequestReport) {
         if report.is_urgent {
             self.tell_now(report.event);
         } else {

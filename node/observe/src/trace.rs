@@ -46,7 +46,7 @@ pub struct Trace {
 
 /// What a request says of its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum IncomingTrace {
     /// Nothing, or nothing that can be read.
     Nothing,
     /// It belongs to a trace that nobody keeps.
@@ -112,7 +112,7 @@ impl Trace {
     /// The span of a request below the one that its `headers` tell of; `None` where that is not sampled.
     pub fn below(headers: &HeaderMap) -> Option<Self> {
         match told(headers) {
-            Told::Sampled(id, span) => Some(
+            IncomingTrace::Sampled(id, span) => Some(
                 Self {
                     id,
                     parent: None,
@@ -120,7 +120,7 @@ impl Trace {
                 }
                 .child(0),
             ),
-            Told::Nothing | Told::Unsampled => None,
+            IncomingTrace::Nothing | IncomingTrace::Unsampled => None,
         }
     }
 }
@@ -146,13 +146,13 @@ impl Sampler {
     /// The span of a request with these `headers`; `None` where it is not traced.
     pub fn begin(&self, headers: &mut HeaderMap, rng: &mut impl Rng) -> Option<Trace> {
         match told(headers) {
-            Told::Unsampled => None,
-            Told::Sampled(id, parent) => Some(Trace {
+            IncomingTrace::Unsampled => None,
+            IncomingTrace::Sampled(id, parent) => Some(Trace {
                 id,
                 parent: Some(parent),
                 span: SpanId::from_number(rng.next_u64()),
             }),
-            Told::Nothing if self.all || rng.next_u64() < self.share => {
+            IncomingTrace::Nothing if self.all || rng.next_u64() < self.share => {
                 headers.remove(TRACESTATE);
                 let mut id = [0; 16];
                 rng.fill_bytes(&mut id);
@@ -164,21 +164,21 @@ impl Sampler {
                     span: SpanId::from_number(rng.next_u64()),
                 })
             }
-            Told::Nothing => None,
+            IncomingTrace::Nothing => None,
         }
     }
 }
 
-fn told(headers: &HeaderMap) -> Told {
+fn told(headers: &HeaderMap) -> IncomingTrace {
     let mut values = headers.get_all(TRACEPARENT).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => read(value.as_bytes()).unwrap_or(Told::Nothing),
-        _ => Told::Nothing,
+        (Some(value), None) => read(value.as_bytes()).unwrap_or(IncomingTrace::Nothing),
+        _ => IncomingTrace::Nothing,
     }
 }
 
 /// `VERSION-TRACE-SPAN-FLAGS`, all in lower-case hex. Later versions may have more behind it.
-fn read(text: &[u8]) -> Option<Told> {
+fn read(text: &[u8]) -> Option<IncomingTrace> {
     let (head, rest) = text.split_at_checked(LENGTH)?;
     let version = number(&head[..2])?;
     let is_whole = match version {
@@ -195,8 +195,8 @@ fn read(text: &[u8]) -> Option<Told> {
     let span = SpanId(NonZeroU64::new(span)?);
     let flags = u8::try_from(number(&head[53..])?).ok()?;
     Some(match flags & SAMPLED {
-        SAMPLED => Told::Sampled(TraceId(trace.to_be_bytes()), span),
-        _ => Told::Unsampled,
+        SAMPLED => IncomingTrace::Sampled(TraceId(trace.to_be_bytes()), span),
+        _ => IncomingTrace::Unsampled,
     })
 }
 
@@ -282,11 +282,14 @@ mod tests {
             &zero_trace,
             &zero_span,
         ] {
-            assert_eq!(told(&headers(&[text])), Told::Nothing, "{text}");
+            assert_eq!(told(&headers(&[text])), IncomingTrace::Nothing, "{text}");
         }
-        assert_eq!(told(&headers(&[GIVEN, GIVEN])), Told::Nothing);
+        assert_eq!(told(&headers(&[GIVEN, GIVEN])), IncomingTrace::Nothing);
         let later = format!("01{}-more", &GIVEN[2..]);
-        assert!(matches!(told(&headers(&[&later])), Told::Sampled(..)));
+        assert!(matches!(
+            told(&headers(&[&later])),
+            IncomingTrace::Sampled(..)
+        ));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use grapevine_base::listener::descriptors;
 use grapevine_config::Config;
-use grapevine_config::problem::{Origin, Problem};
+use grapevine_config::problem::{ConfigProblem, ValueOrigin};
 use grapevine_http::dns;
 
 /// Takes the descriptors that the process may have, and shares them out; warns where they are too few.
@@ -51,16 +51,16 @@ fn total_memory(text: &str) -> Option<u64> {
 }
 
 /// What is to be said where `limit` descriptors are too few for the connections that are configured.
-pub(crate) fn shortage(config: &Config, limit: u64) -> Option<Problem> {
+pub(crate) fn shortage(config: &Config, limit: u64) -> Option<ConfigProblem> {
     let wanted = wanted(config);
     let connections = wanted.shares(limit).public;
     if !config.worker_mode.serves_requests() || connections >= wanted.public {
         return None;
     }
     let needed = wanted.descriptors();
-    Some(Problem {
+    Some(ConfigProblem {
         file: None,
-        origin: Origin::Nowhere,
+        origin: ValueOrigin::Nowhere,
         key: "limits.connections".to_owned(),
         problem: format!(
             "{} connections need {needed} file descriptors and the process may have {limit}: \

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use grapevine_base::vital::Ended;
+use grapevine_base::vital::VitalTaskEnded;
 use grapevine_console::admin::AdminError;
 use grapevine_geo::GeoError;
 use grapevine_http::{ingress, upstream};
@@ -13,15 +13,15 @@ use grapevine_http::{ingress, upstream};
 pub enum RunError {
     /// It did not start.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] NodeStartError),
     /// A part that it cannot do without has ended; it was drained, and is to be started anew.
     #[error("{0}; the node has drained and ends: start it again, and report the panic in its log")]
-    TaskEnded(Ended),
+    TaskEnded(VitalTaskEnded),
 }
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum NodeStartError {
     /// The log cannot be set up.
     #[error("log.level: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
@@ -37,7 +37,7 @@ pub enum StartError {
     },
     /// The mesh cannot start.
     #[error("mesh: {0}")]
-    Mesh(#[from] grapevine_mesh::StartError),
+    Mesh(#[from] grapevine_mesh::MeshStartError),
     /// The mesh's certificates cannot be used.
     #[error("mesh.tls: {0}")]
     Credentials(#[from] grapevine_mesh::CredentialsError),
@@ -46,7 +46,7 @@ pub enum StartError {
     Admin(#[from] AdminError),
     /// The public certificate cannot be used.
     #[error("tls: {0}")]
-    Tls(#[from] ingress::TlsError),
+    Tls(#[from] ingress::ListenTlsError),
     /// The public address cannot be opened.
     #[error("listen: cannot listen on {address}: {source}")]
     Listen {

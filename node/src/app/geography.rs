@@ -10,7 +10,7 @@ use grapevine_config::address::Network;
 use grapevine_config::watch::LOOK_INTERVAL;
 use grapevine_console::admin::{Explain, ExplainQuery};
 use grapevine_core::ids::{ModelName, RegionName};
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 use grapevine_geo::{Location, Locator, client};
 use grapevine_http::dns;
 use grapevine_http::ingress::{Explainer, Locate, Supposed, Whereabouts};
@@ -18,7 +18,7 @@ use http::HeaderMap;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
-use super::StartError;
+use super::NodeStartError;
 
 /// What answers where clients are. Dropping it ends the watch over the database's file.
 pub(super) struct Geography {
@@ -30,7 +30,7 @@ pub(super) struct Geography {
 
 impl Geography {
     /// Opens the configured database, else the built-in one, and watches the file. Blocks while it reads it.
-    pub(super) fn start(config: &Config) -> Result<Self, StartError> {
+    pub(super) fn start(config: &Config) -> Result<Self, NodeStartError> {
         let path = config.geo.database.clone();
         let locator = Arc::new(Locator::open(path.as_deref())?);
         Ok(Self {
@@ -80,7 +80,7 @@ impl Geography {
     }
 
     /// Takes a new configuration; a database that cannot be used refuses it as a whole.
-    pub(super) fn take(&mut self, config: &Config) -> Result<(), StartError> {
+    pub(super) fn take(&mut self, config: &Config) -> Result<(), NodeStartError> {
         let path = &config.geo.database;
         if *path != self.path {
             self.locator.replace(path.as_deref())?;
@@ -147,8 +147,8 @@ fn whereabouts(location: Location) -> Whereabouts {
     let Some(located) = location.located() else {
         return Whereabouts::default();
     };
-    let continent = located.continent.map(Origin::Continent);
-    let origin = located.country.map(Origin::Country).or(continent);
+    let continent = located.continent.map(ClientOrigin::Continent);
+    let origin = located.country.map(ClientOrigin::Country).or(continent);
     Whereabouts {
         origin: origin.unwrap_or_default(),
         place: located.place,

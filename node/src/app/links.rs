@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use grapevine_base::bodies::BodyBudget;
-use grapevine_base::driver::{Desk, Telling};
-use grapevine_base::exchange::{CallInside, InsideDoor};
+use grapevine_base::driver::{DriverHandle, Publication};
+use grapevine_base::exchange::{CallInside, InsideSlot};
 use grapevine_base::vital::Vital;
 use grapevine_config::Config;
 use grapevine_core::ids::Generation;
@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::peers::Peers;
 use super::traced::Traced;
-use super::{StartError, reload};
+use super::{NodeStartError, reload};
 
 /// The running mesh with the gossip on it.
 pub(super) struct Mesh {
@@ -26,26 +26,26 @@ pub(super) struct Mesh {
     /// Calls the inside of peers.
     pub(super) inside: Arc<dyn CallInside>,
     /// Where peers' calls to the inside of this node arrive.
-    pub(super) door: InsideDoor,
+    pub(super) door: InsideSlot,
 }
 
 /// Starts the links and the gossip on them; a node without a mesh gets neither.
 pub(super) async fn start(
     config: &Config,
     generation: Generation,
-    (desk, bodies): (&Desk, &BodyBudget),
+    (desk, bodies): (&DriverHandle, &BodyBudget),
     (metrics, vital): (&Metrics, &Vital),
     local: Traced<UpstreamClient>,
-    tellings: mpsc::Receiver<Telling>,
-) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), StartError> {
+    tellings: mpsc::Receiver<Publication>,
+) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), NodeStartError> {
     let Some(wanted) = &config.mesh else {
         return Ok((None, Peers::default(), vec![discard(tellings)]));
     };
     let credentials = reload::credentials(wanted)?;
     let mesh_name = credentials.mesh().clone();
-    let door = InsideDoor::default();
+    let door = InsideSlot::default();
     let parts = grapevine_mesh::start(
-        grapevine_mesh::MeshConfig {
+        grapevine_mesh::MeshOptions {
             node: config.node.name.clone(),
             generation,
             listen: wanted.listen,
@@ -99,6 +99,6 @@ pub(super) async fn start(
 }
 
 /// A node alone has nobody to tell.
-fn discard(mut tellings: mpsc::Receiver<Telling>) -> AbortHandle {
+fn discard(mut tellings: mpsc::Receiver<Publication>) -> AbortHandle {
     tokio::spawn(async move { while tellings.recv().await.is_some() {} }).abort_handle()
 }

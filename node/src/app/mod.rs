@@ -33,19 +33,19 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use grapevine_base::bodies::BodyBudget;
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{CallInside, ServeInside};
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Loaded, Sources};
 use grapevine_http::ingress::{self, TlsHandle, Workers};
 use grapevine_http::prober;
-use grapevine_http::upstream::Targets;
+use grapevine_http::upstream::UpstreamTargets;
 use grapevine_observe::log;
 use grapevine_observe::otlp::Tracer;
-use grapevine_tasks::hub::Services;
+use grapevine_tasks::hub::ServiceRegistry;
 
-pub use error::{RunError, StartError};
+pub use error::{NodeStartError, RunError};
 use geography::Geography;
 use links::Mesh;
 use names::Names;
@@ -55,11 +55,11 @@ use signals::Signals;
 pub struct App {
     config: Config,
     sources: Sources,
-    desk: Desk,
+    desk: DriverHandle,
     bodies: BodyBudget,
-    targets: Targets,
-    probe_targets: prober::Targets,
-    door: Arc<ArcSwap<ingress::Settings>>,
+    targets: UpstreamTargets,
+    probe_targets: prober::ProbeTargets,
+    door: Arc<ArcSwap<ingress::IngressSettings>>,
     public_tls: Option<TlsHandle>,
     readiness: Readiness,
     geography: Geography,
@@ -80,12 +80,16 @@ pub struct App {
 ///
 /// # Errors
 /// When it cannot start, or when a part of it ended that it cannot do without.
-pub async fn run(loaded: Loaded, sources: Sources, services: Services) -> Result<(), RunError> {
-    log::init(&loaded.config.log).map_err(StartError::from)?;
+pub async fn run(
+    loaded: Loaded,
+    sources: Sources,
+    services: ServiceRegistry,
+) -> Result<(), RunError> {
+    log::init(&loaded.config.log).map_err(NodeStartError::from)?;
     for warning in &loaded.warnings {
         warn!(%warning, "configuration");
     }
-    let mut signals = Signals::listen().map_err(StartError::Signals)?;
+    let mut signals = Signals::listen().map_err(NodeStartError::Signals)?;
     let app = App::start_with(loaded.config, sources, services).await?;
     app.run_until(async || signals.ended().await).await
 }
@@ -198,7 +202,7 @@ const LAST_SPANS_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Waits until nothing is under way at the own upstreams: peers' requests among it.
-async fn hops_ended(desk: Desk) {
+async fn hops_ended(desk: DriverHandle) {
     let mut looks = tokio::time::interval(DRAIN_LOOK);
     loop {
         // The first look comes at once, before the drain was told to anyone: the second one counts.

@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use grapevine_base::driver::Desk;
-use grapevine_base::listener::Table;
+use grapevine_base::driver::DriverHandle;
+use grapevine_base::listener::ConnectionTable;
 use grapevine_base::listener::metrics::Listener;
 use grapevine_config::Config;
 use grapevine_core::fact::Phase;
-use grapevine_http::dns::{Server, Settings, Sockets};
+use grapevine_http::dns::{DnsSettings, Server, Sockets};
 use grapevine_observe::metrics::Metrics;
 use tracing::info;
 
 use super::geography::Geography;
-use super::{StartError, translate};
+use super::{NodeStartError, translate};
 
 /// The running server, if there is one.
 #[derive(Default)]
-pub(super) struct Names(Option<Arc<ArcSwap<Settings>>>);
+pub(super) struct Names(Option<Arc<ArcSwap<DnsSettings>>>);
 
 /// Waits until the node is ready: before it knows its peers every client would be led to this node, for as
 /// long as resolvers keep that.
-async fn joined(desk: &Desk) {
+async fn joined(desk: &DriverHandle) {
     let mut changes = desk.changes();
     while desk.view().phase == Phase::Joining {
         if changes.changed().await.is_err() {
@@ -35,16 +35,16 @@ impl Names {
     /// leaves itself out.
     pub(super) async fn start(
         config: &Config,
-        desk: &Desk,
+        desk: &DriverHandle,
         geography: &Geography,
         metrics: &Metrics,
         conversations_max: usize,
-    ) -> Result<(Self, Option<impl Future<Output = ()> + use<>>), StartError> {
+    ) -> Result<(Self, Option<impl Future<Output = ()> + use<>>), NodeStartError> {
         let (Some(dns), Some(settings)) = (&config.dns, translate::dns(config)) else {
             return Ok((Self::default(), None));
         };
         let address = dns.listen;
-        let failed = |source| StartError::Dns { address, source };
+        let failed = |source| NodeStartError::Dns { address, source };
         let sockets = Sockets::open(address).await.map_err(failed)?;
         let address = sockets.address().map_err(failed)?;
         let settings = Arc::new(ArcSwap::from_pointee(settings));
@@ -53,7 +53,7 @@ impl Names {
             desk: desk.clone(),
             locate: geography.locate_address(),
             queries: metrics.dns(),
-            conversations: Table::new(
+            conversations: ConnectionTable::new(
                 conversations_max,
                 metrics.connections().of(Listener::Dns, conversations_max),
             ),

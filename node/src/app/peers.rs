@@ -3,7 +3,7 @@
 use grapevine_core::ids::NodeName;
 use grapevine_core::outcome::Outcome;
 
-use grapevine_base::exchange::{Answer, Call, CallPeer, Failure};
+use grapevine_base::exchange::{Answer, Call, CallFailure, CallPeer};
 use grapevine_mesh::Forwarder;
 
 /// Carries calls through the mesh, where there is one.
@@ -17,10 +17,10 @@ impl Peers {
 }
 
 impl CallPeer for Peers {
-    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
+    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, CallFailure> {
         match &self.0 {
             Some(forwarder) => forwarder.call(peer, call).await,
-            None => Err(Failure::new(
+            None => Err(CallFailure::new(
                 Outcome::PeerUnreached,
                 "this node has no mesh",
             )),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use grapevine_config::checked::TlsConfig;
-use grapevine_config::watch::{LOOK_INTERVAL, Watch, reload};
+use grapevine_config::watch::{ConfigWatch, LOOK_INTERVAL, reload};
 use grapevine_config::{Config, MeshConfig, Sources, files};
 use grapevine_core::engine::Event;
 use grapevine_http::ingress;
@@ -15,14 +15,14 @@ use grapevine_mesh::Credentials;
 use grapevine_observe::log;
 use tracing::{error, info, warn};
 
-use super::{App, StartError, translate};
+use super::{App, NodeStartError, translate};
 
 /// Tells when to read the configuration again.
-pub(super) struct Reloads(Option<Watch>);
+pub(super) struct Reloads(Option<ConfigWatch>);
 
 impl Reloads {
     pub(super) fn of(sources: &Sources, config: &Config) -> Self {
-        let watch = Watch::new(files(sources, config), LOOK_INTERVAL);
+        let watch = ConfigWatch::new(files(sources, config), LOOK_INTERVAL);
         Self(
             watch
                 .inspect_err(|error| warn!(%error, "configuration is not watched"))
@@ -67,7 +67,7 @@ impl App {
         );
     }
 
-    fn take(&mut self, config: Config) -> Result<(), StartError> {
+    fn take(&mut self, config: Config) -> Result<(), NodeStartError> {
         let public_tls = config.tls.as_ref().map(public_tls).transpose()?;
         let credentials = config.mesh.as_ref().map(credentials).transpose()?;
         // From here on the mesh can refuse, and the location database; they are asked first.
@@ -109,14 +109,14 @@ impl App {
 }
 
 /// The public certificate and key.
-pub(super) fn public_tls(tls: &TlsConfig) -> Result<Arc<rustls::ServerConfig>, StartError> {
+pub(super) fn public_tls(tls: &TlsConfig) -> Result<Arc<rustls::ServerConfig>, NodeStartError> {
     let chain = read("tls.cert", &tls.cert)?;
     let key = read("tls.key", &tls.key)?;
     Ok(ingress::tls_config(&chain, &key)?)
 }
 
 /// The certificates of the mesh.
-pub(super) fn credentials(mesh: &MeshConfig) -> Result<Credentials, StartError> {
+pub(super) fn credentials(mesh: &MeshConfig) -> Result<Credentials, NodeStartError> {
     let ca = read("mesh.tls.ca", &mesh.tls.ca)?;
     let certificate = read("mesh.tls.cert", &mesh.tls.cert)?;
     let key = read("mesh.tls.key", &mesh.tls.key)?;
@@ -128,8 +128,8 @@ pub(super) fn credentials(mesh: &MeshConfig) -> Result<Credentials, StartError> 
     )?)
 }
 
-fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(path).map_err(|source| StartError::File {
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, NodeStartError> {
+    std::fs::read(path).map_err(|source| NodeStartError::File {
         key,
         path: path.to_owned(),
         source,

@@ -7,12 +7,12 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::{self, Clock};
-use grapevine_base::driver::{Desk, Driver, Outlets, Telling};
+use grapevine_base::driver::{Driver, DriverHandle, Outlets, Publication};
 use grapevine_base::exchange::CallApi;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Sources};
-use grapevine_console::admin::{Admin, Guard};
+use grapevine_console::admin::{Admin, TokenGuard};
 use grapevine_core::Engine;
 use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
@@ -20,7 +20,7 @@ use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
 use grapevine_http::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
 use grapevine_http::prober;
-use grapevine_http::upstream::{self, Targets, UpstreamClient};
+use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
 use grapevine_observe::history::History;
 use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
@@ -30,7 +30,7 @@ use grapevine_observe::pulse::Pulse;
 use grapevine_observe::record::{Batch, Recorder};
 use grapevine_observe::requests;
 use grapevine_tasks::api;
-use grapevine_tasks::hub::{Hub, Services};
+use grapevine_tasks::hub::{Hub, ServiceRegistry};
 use grapevine_tasks::serve::Serving;
 use http::HeaderValue;
 use rustls::ClientConfig;
@@ -46,26 +46,26 @@ use super::names::Names;
 use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::traced::Traced;
-use super::{App, StartError, capacity, reload, translate};
+use super::{App, NodeStartError, capacity, reload, translate};
 
 impl App {
     /// Starts a node on the current runtime, which must be a current-thread one.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub async fn start(config: Config, sources: Sources) -> Result<Self, StartError> {
-        Self::start_with(config, sources, Services::default()).await
+    /// See [`NodeStartError`].
+    pub async fn start(config: Config, sources: Sources) -> Result<Self, NodeStartError> {
+        Self::start_with(config, sources, ServiceRegistry::default()).await
     }
 
     /// Starts a node that also knows these services.
     ///
     /// # Errors
-    /// See [`StartError`].
+    /// See [`NodeStartError`].
     pub async fn start_with(
         config: Config,
         sources: Sources,
-        services: Services,
-    ) -> Result<Self, StartError> {
+        services: ServiceRegistry,
+    ) -> Result<Self, NodeStartError> {
         let (mut ground, tellings) = Ground::lay(&config)?;
         let desk = ground.desk.clone();
         let (mesh, peers) = ground.join(&config, tellings).await?;
@@ -130,11 +130,11 @@ impl App {
 /// What every other part stands on: the engine's task, the upstreams, metrics and readiness.
 struct Ground {
     generation: Generation,
-    desk: Desk,
+    desk: DriverHandle,
     metrics: Metrics,
     bodies: BodyBudget,
-    targets: Targets,
-    probe_targets: prober::Targets,
+    targets: UpstreamTargets,
+    probe_targets: prober::ProbeTargets,
     readiness: Readiness,
     geography: Geography,
     passed: HeaderValue,
@@ -157,8 +157,8 @@ impl Ground {
     async fn join(
         &mut self,
         config: &Config,
-        tellings: mpsc::Receiver<Telling>,
-    ) -> Result<(Option<Mesh>, Peers), StartError> {
+        tellings: mpsc::Receiver<Publication>,
+    ) -> Result<(Option<Mesh>, Peers), NodeStartError> {
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
         let (common, watched) = ((&self.desk, &self.bodies), (&self.metrics, &self.vital));
@@ -186,7 +186,7 @@ impl Ground {
     }
 
     /// Answers DNS, where that is configured.
-    async fn answer_names(&mut self, config: &Config) -> Result<Names, StartError> {
+    async fn answer_names(&mut self, config: &Config) -> Result<Names, NodeStartError> {
         let (geography, metrics) = (&self.geography, &self.metrics);
         let conversations_max = self.shares.dns;
         let started = Names::start(config, &self.desk, geography, metrics, conversations_max);
@@ -200,7 +200,7 @@ impl Ground {
     /// Makes requests of the node's own, on this runtime.
     fn own_calls(
         &self,
-        door: &Arc<ArcSwap<ingress::Settings>>,
+        door: &Arc<ArcSwap<ingress::IngressSettings>>,
         recorder: &Recorder,
         peers: Peers,
     ) -> Arc<dyn CallApi> {
@@ -208,7 +208,7 @@ impl Ground {
         Arc::new(OwnCalls::new(own))
     }
 
-    fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Telling>), StartError> {
+    fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Publication>), NodeStartError> {
         let generation = clock::generation();
         let clock = Clock::start();
         let geography = Geography::start(config)?;
@@ -221,8 +221,8 @@ impl Ground {
             notices,
         } = outlets;
         let metrics = Metrics::new(config.node.name.as_str(), config.node.region.as_str());
-        let targets = Targets::new(translate::upstreams(config))?;
-        let probe_targets = prober::Targets::default();
+        let targets = UpstreamTargets::new(translate::upstreams(config))?;
+        let probe_targets = prober::ProbeTargets::default();
         probe_targets.store(Arc::new(translate::probes(config)));
         let probe_client = translate::outgoing_client()?;
         let prober = prober::run(
@@ -234,8 +234,8 @@ impl Ground {
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
         readiness.set_open_to_all(translate::is_open_to_all(config));
-        let tls =
-            upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))?;
+        let tls = upstream::tls_config()
+            .map_err(|error| NodeStartError::OutgoingTls(error.to_string()))?;
         let mut ground = Self {
             generation,
             desk,
@@ -262,7 +262,7 @@ impl Ground {
     }
 
     /// Sends spans, where that is configured.
-    fn traced(mut self, config: &Config) -> Result<Self, StartError> {
+    fn traced(mut self, config: &Config) -> Result<Self, NodeStartError> {
         if let Some((tracer, exporting)) = translate::tracer(config)? {
             self.keep("trace export", exporting);
             self.tracer = Some(tracer);
@@ -274,7 +274,7 @@ impl Ground {
     fn admin(
         &self,
         config: &Config,
-        door: &Arc<ArcSwap<ingress::Settings>>,
+        door: &Arc<ArcSwap<ingress::IngressSettings>>,
         history: History,
         shown_config: &Arc<ArcSwap<Value>>,
         drain: &watch::Sender<bool>,
@@ -294,7 +294,7 @@ impl Ground {
             explain: self.geography.explain(explainer),
             drain: drain.clone(),
             token: config.admin.token.clone(),
-            guard: Guard::default(),
+            guard: TokenGuard::default(),
             patience: translate::patience(config),
             connections_max: self.shares.admin,
             mode: config.worker_mode.clone(),
@@ -308,7 +308,7 @@ impl Ground {
         config: &Config,
         public_tls: Option<TlsHandle>,
         context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
-    ) -> Result<Option<Workers>, StartError> {
+    ) -> Result<Option<Workers>, NodeStartError> {
         if !config.worker_mode.serves_requests() {
             return Ok(None);
         }
@@ -317,7 +317,7 @@ impl Ground {
         let settings = translate::listen(config, public_tls, connections_max, metrics);
         Workers::start(settings, &self.vital, move |_worker| context())
             .map(Some)
-            .map_err(|source| StartError::Listen { address, source })
+            .map_err(|source| NodeStartError::Listen { address, source })
     }
 
     /// A client of the own upstreams, for the runtime it is first used on.
@@ -328,7 +328,7 @@ impl Ground {
     /// Makes what a request thread works with.
     fn context(
         &self,
-        door: &Arc<ArcSwap<ingress::Settings>>,
+        door: &Arc<ArcSwap<ingress::IngressSettings>>,
         recorder: &Recorder,
         peers: Peers,
         background: Background,
@@ -363,7 +363,7 @@ fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
 }
 
 /// Tells the engine what the node has and does; with it, that it is ready, unless there are peers to meet.
-async fn introduce(config: &Config, desk: &Desk) {
+async fn introduce(config: &Config, desk: &DriverHandle) {
     let has_seeds = config
         .mesh
         .as_ref()

@@ -8,35 +8,37 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{CallApi, CallInside};
 use grapevine_base::vital::Vital;
 use grapevine_config::checked::Queue;
 use grapevine_config::{Config, Secret};
 use grapevine_core::ids::{NodeName, ServiceKey, StoreName};
-use grapevine_core::quota::Over;
+use grapevine_core::quota::QuotaExceeded;
 use grapevine_http::ingress;
 use grapevine_observe::tasks::TaskMetrics;
 use grapevine_tasks::batch::AsyncTasks;
 use grapevine_tasks::behalf::Behalf;
-use grapevine_tasks::hub::{Hub, Keeping, Named, Parts, ReachStores, Services};
-use grapevine_tasks::owner::Owner;
+use grapevine_tasks::hub::{
+    ConfiguredServices, Hub, HubParts, Keeping, ReachStores, ServiceRegistry,
+};
+use grapevine_tasks::owner::TaskOwner;
 use grapevine_tasks::remote::Remote;
 use grapevine_tasks::runner::{Runner, RunnerSettings};
 use grapevine_tasks::service::Service;
 use grapevine_tasks::store::lazy::{Lazy, OpenStore};
 use grapevine_tasks::store::open::{self, OpenError};
-use grapevine_tasks::store::{Counts, Store, StoreError, Swept};
+use grapevine_tasks::store::{Store, StoreError, Swept, TaskCounts};
 use grapevine_tasks::task::ServiceKeyText;
 use grapevine_tasks::telling;
 use grapevine_tasks::watch::Watcher;
 use grapevine_tasks::workflow::{SystemLookUp, Webhooks, Workflows};
-use grapevine_tasks::{inside::InsideHandler, nudge::Nudges};
+use grapevine_tasks::{cancel_notifier::CancelNotifier, inside::InsideHandler};
 use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::links::Mesh;
-use super::{StartError, translate};
+use super::{NodeStartError, translate};
 
 /// Background work as it runs.
 pub(super) struct Tasks {
@@ -56,7 +58,7 @@ impl Tasks {
         if let Some(mesh) = mesh {
             let nudges = hub.cancels().clone();
             let owner = (hub.keeping() == Keeping::Own)
-                .then(|| Owner::new(hub.clone(), Arc::clone(&is_open)));
+                .then(|| TaskOwner::new(hub.clone(), Arc::clone(&is_open)));
             mesh.door.open(Arc::new(InsideHandler { nudges, owner }));
         }
         let serves = hub.published();
@@ -90,12 +92,12 @@ impl Tasks {
 /// Where background work meets; `None` when the node takes none.
 pub(super) fn hub(
     config: &Config,
-    desk: &Desk,
+    desk: &DriverHandle,
     mesh: Option<&Mesh>,
-    services: Services,
-    named: Named,
+    services: ServiceRegistry,
+    named: ConfiguredServices,
     (api, metrics): (Arc<dyn CallApi>, TaskMetrics),
-) -> Result<Option<Hub>, StartError> {
+) -> Result<Option<Hub>, NodeStartError> {
     let (url, file, keeping) = match &config.tasks.queue {
         Queue::Off => return Ok(None),
         Queue::File(path) => {
@@ -111,12 +113,12 @@ pub(super) fn hub(
         Arc::new(AsyncTasks::new(config.tasks.batch_lines)),
         Arc::new(Workflows::new(webhooks.clone())),
     ];
-    Ok(Some(Hub::new(Parts {
+    Ok(Some(Hub::new(HubParts {
         node: node.clone(),
         region: config.node.region.clone(),
         mode: config.worker_mode.clone(),
         keeping,
-        cancels: Nudges::new(node.clone(), inside.clone()),
+        cancels: CancelNotifier::new(node.clone(), inside.clone()),
         store: store(url, file, node),
         peers: Arc::new(PeerStores(inside)),
         desk: desk.clone(),
@@ -134,7 +136,10 @@ pub(super) fn hub(
 }
 
 /// The services that the configuration names, and the keys that are in force.
-pub(super) fn named(config: &Config, door: &Arc<ArcSwap<ingress::Settings>>) -> Named {
+pub(super) fn named(
+    config: &Config,
+    door: &Arc<ArcSwap<ingress::IngressSettings>>,
+) -> ConfiguredServices {
     let (services, door) = (config.tasks.services.clone(), Arc::clone(door));
     Arc::new(move || {
         let mut named = services.clone();
@@ -143,7 +148,7 @@ pub(super) fn named(config: &Config, door: &Arc<ArcSwap<ingress::Settings>>) -> 
     })
 }
 
-fn webhooks(config: &Config) -> Result<Option<Webhooks>, StartError> {
+fn webhooks(config: &Config) -> Result<Option<Webhooks>, NodeStartError> {
     let Some(wanted) = &config.tasks.webhooks else {
         return Ok(None);
     };
@@ -238,7 +243,7 @@ impl Watcher for Counting {
         self.metrics.ended(service.as_str(), how, took);
     }
 
-    fn counted(&self, counts: &BTreeMap<ServiceKeyText, Counts>) {
+    fn counted(&self, counts: &BTreeMap<ServiceKeyText, TaskCounts>) {
         let counts = counts.iter().map(|(service, counts)| {
             let states = [
                 ("waiting", counts.waiting),
@@ -252,7 +257,7 @@ impl Watcher for Counting {
         self.metrics.counted(store, counts);
     }
 
-    fn refused(&self, over: Over) {
+    fn refused(&self, over: QuotaExceeded) {
         self.metrics.refused(over.as_str());
     }
 

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use grapevine_base::clock;
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal};
 use grapevine_observe::excerpt::{self, Excerpt};
 use grapevine_observe::otlp::Tracer;
 use grapevine_observe::spans::Hop;
@@ -33,7 +33,7 @@ impl<L> Traced<L> {
 }
 
 impl<L: CallLocal> CallLocal for Traced<L> {
-    async fn call(&self, mut call: Call) -> Result<Answer, Failure> {
+    async fn call(&self, mut call: Call) -> Result<Answer, CallFailure> {
         let tracer = self.tracer.as_ref();
         let Some(mut drawing) = tracer.and_then(|tracer| Drawing::begin(tracer, &mut call)) else {
             return self.local.call(call).await;
@@ -96,7 +96,7 @@ impl Drawing {
         .as_str();
     }
 
-    fn failed(&mut self, failure: &Failure) {
+    fn failed(&mut self, failure: &CallFailure) {
         self.hop.outcome = failure.outcome.as_str();
         self.hop.detail = Some(Excerpt::of(&failure.detail));
     }
@@ -117,12 +117,12 @@ struct DrawnBody {
 
 impl Body for DrawnBody {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
             Poll::Ready(None) => self.drawing.ended(),

@@ -10,20 +10,20 @@ use grapevine_config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, Upstre
 use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::{Generation, UpstreamName};
-use grapevine_core::place::Place;
 use grapevine_core::request::FailoverPolicy;
 use grapevine_core::work;
 use grapevine_http::dns;
-use grapevine_http::ingress::{self, Cors, Key, Keys, ListenSettings, TlsHandle};
+use grapevine_http::ingress::{self, ClientKey, Cors, Keys, ListenSettings, TlsHandle};
 use grapevine_http::prober;
 use grapevine_http::upstream;
 use grapevine_observe::metrics::Metrics;
-use grapevine_observe::otlp::{Collector, Sender, Tracer};
+use grapevine_observe::otlp::{Collector, SpanSender, Tracer};
 use grapevine_observe::trace::Sampler;
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{StartError, capacity};
+use super::{NodeStartError, capacity};
 
 /// A stream that is silent for this long gets a comment: below the 30 s at which common balancers
 /// give a connection up.
@@ -60,10 +60,10 @@ fn public(config: &Config) -> Public {
 }
 
 /// What the DNS server is told; `None` where there is none.
-pub(super) fn dns(config: &Config) -> Option<dns::Settings> {
+pub(super) fn dns(config: &Config) -> Option<dns::DnsSettings> {
     let dns = config.dns.as_ref()?;
     let (homes, residency) = (config.geo.homes.clone(), config.residency.clone());
-    Some(dns::Settings::new(
+    Some(dns::DnsSettings::new(
         &dns.zone,
         dns.ttl,
         &dns.name_servers,
@@ -74,7 +74,7 @@ pub(super) fn dns(config: &Config) -> Option<dns::Settings> {
 
 /// Where the node stands: as written, else by its region's code, else by its first public address that the
 /// location database holds.
-fn place(config: &Config, database: &grapevine_geo::Database) -> Option<Place> {
+fn place(config: &Config, database: &grapevine_geo::Database) -> Option<GeoPoint> {
     let node = &config.node;
     let by_address = || {
         let mut addresses = node.public_addresses.iter();
@@ -127,17 +127,17 @@ fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
     }
 }
 
-pub(super) fn upstreams(config: &Config) -> Vec<upstream::Settings> {
+pub(super) fn upstreams(config: &Config) -> Vec<upstream::UpstreamSettings> {
     config.upstreams.iter().map(upstream_settings).collect()
 }
 
-fn upstream_settings(upstream: &UpstreamConfig) -> upstream::Settings {
+fn upstream_settings(upstream: &UpstreamConfig) -> upstream::UpstreamSettings {
     let renamed = |model: &ModelConfig| Some((model.name.clone(), model.upstream_name.clone()?));
     let renames = match &upstream.models {
         UpstreamModels::Discovered => BTreeMap::new(),
         UpstreamModels::Listed(models) => models.iter().filter_map(renamed).collect(),
     };
-    upstream::Settings {
+    upstream::UpstreamSettings {
         name: upstream.name.clone(),
         base_url: upstream
             .base_url
@@ -151,7 +151,7 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::Settings {
     }
 }
 
-pub(super) fn probes(config: &Config) -> BTreeMap<UpstreamName, prober::Target> {
+pub(super) fn probes(config: &Config) -> BTreeMap<UpstreamName, prober::ProbeTarget> {
     let probed = config
         .upstreams
         .iter()
@@ -161,7 +161,7 @@ pub(super) fn probes(config: &Config) -> BTreeMap<UpstreamName, prober::Target> 
         .collect()
 }
 
-fn probe_target(upstream: &UpstreamConfig) -> prober::Target {
+fn probe_target(upstream: &UpstreamConfig) -> prober::ProbeTarget {
     let mut headers = HeaderMap::new();
     if let Some(key) = &upstream.api_key {
         let bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()));
@@ -186,7 +186,7 @@ fn probe_target(upstream: &UpstreamConfig) -> prober::Target {
             })
         }
     };
-    prober::Target {
+    prober::ProbeTarget {
         base_url: upstream
             .base_url
             .to_string()
@@ -198,19 +198,19 @@ fn probe_target(upstream: &UpstreamConfig) -> prober::Target {
     }
 }
 
-pub(super) fn outgoing_client() -> Result<reqwest::Client, StartError> {
+pub(super) fn outgoing_client() -> Result<reqwest::Client, NodeStartError> {
     let builder = reqwest::Client::builder()
         .use_preconfigured_tls(outgoing_tls()?)
         .no_proxy();
     // Redirects could send the credential elsewhere, and an API has none.
     let builder = builder.redirect(reqwest::redirect::Policy::none());
     let client = builder.build();
-    client.map_err(|error| StartError::OutgoingTls(error.to_string()))
+    client.map_err(|error| NodeStartError::OutgoingTls(error.to_string()))
 }
 
 /// Whom the node trusts when it calls out.
-pub(super) fn outgoing_tls() -> Result<rustls::ClientConfig, StartError> {
-    upstream::tls_config().map_err(|error| StartError::OutgoingTls(error.to_string()))
+pub(super) fn outgoing_tls() -> Result<rustls::ClientConfig, NodeStartError> {
+    upstream::tls_config().map_err(|error| NodeStartError::OutgoingTls(error.to_string()))
 }
 
 /// Decides which requests are traced; `None` where nobody would be told.
@@ -222,7 +222,7 @@ fn sampler(config: &Config) -> Option<Sampler> {
 /// Sends spans, where a collector is configured.
 pub(super) fn tracer(
     config: &Config,
-) -> Result<Option<(Tracer, impl Future<Output = ()> + use<>)>, StartError> {
+) -> Result<Option<(Tracer, impl Future<Output = ()> + use<>)>, NodeStartError> {
     let Some(otlp) = &config.tracing.otlp else {
         return Ok(None);
     };
@@ -231,7 +231,7 @@ pub(super) fn tracer(
         headers: otlp.headers.iter().cloned().collect(),
         client: outgoing_client()?,
     };
-    let sender = Sender {
+    let sender = SpanSender {
         node: config.node.name.to_string(),
         region: config.node.region.to_string(),
     };
@@ -267,8 +267,8 @@ pub(super) fn serving_rules(config: &Config) -> grapevine_mesh::ServingRules {
     }
 }
 
-pub(super) fn door(config: &Config) -> ingress::Settings {
-    let keys = config.keys.iter().map(|key| Key {
+pub(super) fn door(config: &Config) -> ingress::IngressSettings {
+    let keys = config.keys.iter().map(|key| ClientKey {
         name: key.name.as_str().into(),
         hash: key.hash,
         models: key
@@ -280,7 +280,7 @@ pub(super) fn door(config: &Config) -> ingress::Settings {
             .as_ref()
             .map(|services| Arc::new(services.iter().cloned().collect())),
     });
-    ingress::Settings {
+    ingress::IngressSettings {
         node: config.node.name.clone(),
         region: config.node.region.clone(),
         body_bytes_max: config.limits.body.as_usize(),
@@ -354,7 +354,7 @@ mod tests {
             Some(path) => grapevine_geo::Database::open(path).expect("a good database"),
             None => grapevine_geo::Database::embedded(),
         };
-        place(&config, &database).map(Place::latitude)
+        place(&config, &database).map(GeoPoint::latitude)
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use grapevine_base::listener::descriptors;
-use grapevine_config::{Config, Environment, Loaded, Problem, Problems};
-use grapevine_core::mode::{Mode, Services};
+use grapevine_config::{Config, ConfigProblem, Environment, Loaded, Problems};
+use grapevine_core::mode::{Mode, ServedServices};
 use grapevine_geo::{Database, GeoError};
 use serde_json::json;
 
@@ -109,7 +109,7 @@ fn write_good(loaded: &Loaded, dump: bool, out: &mut impl Write) -> io::Result<(
     }
 }
 
-fn write_warnings(warnings: &[Problem], out: &mut impl Write) -> io::Result<()> {
+fn write_warnings(warnings: &[ConfigProblem], out: &mut impl Write) -> io::Result<()> {
     warnings
         .iter()
         .try_for_each(|warning| writeln!(out, "warning: {warning}"))
@@ -118,9 +118,9 @@ fn write_warnings(warnings: &[Problem], out: &mut impl Write) -> io::Result<()> 
 /// What a mode means, in words.
 fn words(mode: &Mode) -> String {
     let services = match mode.services() {
-        Services::All => "all services".to_owned(),
-        Services::Only(keys) if keys.is_empty() => "no services".to_owned(),
-        Services::Only(keys) => {
+        ServedServices::All => "all services".to_owned(),
+        ServedServices::Only(keys) if keys.is_empty() => "no services".to_owned(),
+        ServedServices::Only(keys) => {
             let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
             keys.join(", ")
         }

@@ -19,7 +19,7 @@ use grapevine_console::cli::{
     ca, explain, fail, import, key, log, requests, schema, status, tasks, top,
 };
 use grapevine_lab::demo;
-use grapevine_tasks::hub::Services;
+use grapevine_tasks::hub::ServiceRegistry;
 
 /// One node of a mesh that routes AI API requests to the nearest healthy upstream.
 #[derive(Debug, Parser)]
@@ -74,11 +74,11 @@ pub enum Command {
 
 /// Does what the command line says.
 pub fn run(cli: Cli, environment: Environment) -> ExitCode {
-    run_with(cli, environment, Services::default())
+    run_with(cli, environment, ServiceRegistry::default())
 }
 
 /// Does what the command line says; nodes that it runs know these services too.
-pub fn run_with(cli: Cli, environment: Environment, services: Services) -> ExitCode {
+pub fn run_with(cli: Cli, environment: Environment, services: ServiceRegistry) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
         Command::Node(args) => return node::run(args, environment, services),

@@ -8,7 +8,7 @@ use clap::Args;
 use grapevine_config::env::CONFIG_VARIABLE;
 use grapevine_config::{Environment, Flags, Sources};
 use grapevine_console::cli::fail;
-use grapevine_tasks::hub::Services;
+use grapevine_tasks::hub::ServiceRegistry;
 
 /// What `node` and `check` take. A flag goes before the environment, the environment before the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -118,7 +118,7 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
 }
 
 /// Runs a node until it is told to end.
-pub(super) fn run(args: NodeArgs, environment: Environment, services: Services) -> ExitCode {
+pub(super) fn run(args: NodeArgs, environment: Environment, services: ServiceRegistry) -> ExitCode {
     let sources = args.sources(environment);
     let loaded = match grapevine_config::load(&sources) {
         Ok(loaded) => loaded,

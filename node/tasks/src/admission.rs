@@ -3,8 +3,8 @@
 //! engine that others write to.
 
 use super::id::Kind;
-use super::refused::Refused;
-use super::services::Services;
+use super::refused::TaskRefused;
+use super::services::ServiceRegistry;
 use super::store::{Store, StoreError};
 use super::task::{NewTask, PAYLOAD_BYTES_MAX, RegionText};
 
@@ -19,10 +19,10 @@ const REGIONS_MAX: usize = 64;
 /// # Errors
 /// Why not.
 pub(super) async fn check(
-    services: &Services,
+    services: &ServiceRegistry,
     task: &NewTask,
     store: &dyn Store,
-) -> Result<(), Refused> {
+) -> Result<(), TaskRefused> {
     check_limits(task)?;
     match services.get(&task.service.0) {
         Some(service) => service.check(task, store).await,
@@ -30,7 +30,7 @@ pub(super) async fn check(
     }
 }
 
-fn check_limits(task: &NewTask) -> Result<(), Refused> {
+fn check_limits(task: &NewTask) -> Result<(), TaskRefused> {
     // Writing a value to a string cannot fail.
     let length = serde_json::to_string(&task.payload).map_or(0, |text| text.len());
     if length > PAYLOAD_BYTES_MAX {
@@ -39,11 +39,11 @@ fn check_limits(task: &NewTask) -> Result<(), Refused> {
     }
     if !(1..=ATTEMPTS_MAX).contains(&task.attempts_max) {
         let message = format!("attempts must be from 1 to {ATTEMPTS_MAX}");
-        return Err(Refused::new("invalid_attempts", message));
+        return Err(TaskRefused::new("invalid_attempts", message));
     }
     if task.regions.len() > REGIONS_MAX {
         let message = format!("a task is limited to at most {REGIONS_MAX} regions");
-        return Err(Refused::new("invalid_regions", message));
+        return Err(TaskRefused::new("invalid_regions", message));
     }
     Ok(())
 }
@@ -52,10 +52,10 @@ fn check_limits(task: &NewTask) -> Result<(), Refused> {
 ///
 /// # Errors
 /// When it is not: somebody else wrote the task.
-pub(super) fn check_kind(task: &NewTask, kind: Kind) -> Result<(), Refused> {
+pub(super) fn check_kind(task: &NewTask, kind: Kind) -> Result<(), TaskRefused> {
     match task.id.kind() == kind {
         true => Ok(()),
-        false => Err(Refused::new(
+        false => Err(TaskRefused::new(
             "invalid_payload",
             "this kind of work is accepted through its own API alone",
         )),
@@ -80,10 +80,10 @@ pub(super) fn both(one: &[RegionText], other: &[RegionText]) -> Option<Vec<Regio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::Checked;
+    use crate::task::CheckedText;
 
     fn regions(names: &[&str]) -> Vec<RegionText> {
-        let name = |name: &&str| Checked(name.parse().expect("a name"));
+        let name = |name: &&str| CheckedText(name.parse().expect("a name"));
         names.iter().map(name).collect()
     }
 

@@ -16,10 +16,10 @@ use tracing::warn;
 use super::admission;
 use super::hub::Hub;
 use super::pace::jittered;
-use super::service::{Policy, Service, Signals, TaskError, Work};
-use super::store::{End, Held};
+use super::service::{Service, ServicePolicy, Signals, TaskError, Work};
+use super::store::{End, LeaseHold};
 use super::taking::Taken;
-use super::task::{Fault, OUTPUT_BYTES_MAX, Progress};
+use super::task::{OUTPUT_BYTES_MAX, TaskFault, TaskProgress};
 
 /// A lease is renewed this many times within its span.
 const RENEWALS: u32 = 3;
@@ -56,7 +56,7 @@ pub(super) enum Stage {
 pub(super) struct Attempt {
     pub(super) hub: Hub,
     pub(super) service: Arc<dyn Service>,
-    pub(super) policy: Policy,
+    pub(super) policy: ServicePolicy,
     pub(super) taken: Taken,
     /// When the lease was asked for: it holds at least from then on.
     pub(super) leased_at: Instant,
@@ -128,7 +128,7 @@ impl Attempt {
         &mut self,
         mut running: Running,
         signals: &watch::Sender<Signals>,
-        told: &mut watch::Receiver<Option<Progress>>,
+        told: &mut watch::Receiver<Option<TaskProgress>>,
         held_until: &mut Instant,
     ) -> Conclusion {
         let span = self.policy.lease;
@@ -156,12 +156,12 @@ impl Attempt {
                 .renew(&self.taken.lease, span, progress)
                 .await;
             match renewed {
-                Ok(Held::Lost) => return Conclusion::Lost,
+                Ok(LeaseHold::Lost) => return Conclusion::Lost,
                 Ok(held) => {
                     *held_until = asked_at + span;
                     renew_at = asked_at + span / RENEWALS;
                     self.release_place(asked_at, progress);
-                    if held == Held::CancelRequested && cancel_by.is_none() {
+                    if held == LeaseHold::CancelRequested && cancel_by.is_none() {
                         cancel_by = Some(asked_at + CANCEL_GRACE);
                         signals.send_replace(Signals { cancel: true });
                     }
@@ -182,7 +182,7 @@ impl Attempt {
     }
 
     /// Lets the next suspect run, once this one has got further or has run for long.
-    fn release_place(&mut self, now: Instant, progress: Option<Progress>) {
+    fn release_place(&mut self, now: Instant, progress: Option<TaskProgress>) {
         let ended = self.taken.task.history.last();
         let before = ended.map_or(0, |ended| ended.done);
         let got_further = progress.is_some_and(|progress| progress.done() > before);
@@ -199,7 +199,7 @@ impl Attempt {
             Conclusion::Returned(Ok(Err(error))) => error,
             Conclusion::Returned(Err(panicked)) => {
                 warn!(task.id = %id, task.service = %key, %panicked, "a service panicked");
-                TaskError::Retry(Fault::new("panicked", "the service panicked"))
+                TaskError::Retry(TaskFault::new("panicked", "the service panicked"))
             }
             Conclusion::Lost => TaskError::Lost,
             Conclusion::CancelOverdue => TaskError::Cancelled,
@@ -215,13 +215,15 @@ impl Attempt {
             TaskError::Retry(fault) => (fault, Some(backoff())),
             TaskError::RetryAfter(fault, wait) => (fault, Some(wait)),
             TaskError::Fatal(fault) => (fault, None),
-            TaskError::Store(error) => (Fault::new("store", error.to_string()), Some(backoff())),
+            TaskError::Store(error) => {
+                (TaskFault::new("store", error.to_string()), Some(backoff()))
+            }
         };
         (Some(End::Failed { fault, retry_after }), "failed")
     }
 
     /// The last progress of a service that ended before the next renewal.
-    async fn tell_progress(&self, told: &mut watch::Receiver<Option<Progress>>) {
+    async fn tell_progress(&self, told: &mut watch::Receiver<Option<TaskProgress>>) {
         if let Some(progress) = fresh(told) {
             let renewed =
                 self.taken
@@ -239,8 +241,8 @@ impl Attempt {
         let mut pause = FINISH_PAUSE;
         loop {
             let error = match self.taken.store.finish(lease, end.clone()).await {
-                Ok(Held::Kept | Held::CancelRequested) => return,
-                Ok(Held::Lost) => {
+                Ok(LeaseHold::Kept | LeaseHold::CancelRequested) => return,
+                Ok(LeaseHold::Lost) => {
                     warn!(task.id = %lease.id, "an attempt ended after its lease: its end does not count");
                     return;
                 }
@@ -258,7 +260,7 @@ impl Attempt {
 }
 
 /// The progress that was not told yet.
-fn fresh(told: &mut watch::Receiver<Option<Progress>>) -> Option<Progress> {
+fn fresh(told: &mut watch::Receiver<Option<TaskProgress>>) -> Option<TaskProgress> {
     // A service that ended took the sender along: what it said last is still there.
     match told.has_changed() {
         Ok(false) => None,
@@ -273,7 +275,7 @@ fn completed(output: Value) -> (Option<End>, &'static str) {
         return (Some(End::Completed(output)), "completed");
     }
     let message = format!("the output has {length} bytes, more than the {OUTPUT_BYTES_MAX} kept");
-    let fault = Fault::new("output_too_long", message);
+    let fault = TaskFault::new("output_too_long", message);
     let end = End::Failed {
         fault,
         retry_after: None,

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_core::ids::{NodeName, RegionName};
 use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use super::store::{StoreError, is_permitted};
-use super::task::{Checked, RegionText, ServiceKeyText};
+use super::task::{CheckedText, RegionText, ServiceKeyText};
 
 /// For whom a node asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,12 +23,12 @@ pub enum Behalf {
     /// For the worker of this task, which it holds a lease on.
     Worker(Id),
     /// For a client.
-    Client(Client),
+    Client(RecordedClient),
 }
 
 /// A client, as the node that it came to knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Client {
+pub struct RecordedClient {
     /// The name of its key; `None` where that node needs none.
     pub key: Option<String>,
     /// The services that its key is for, and nothing else; `None` is an ordinary key, or none.
@@ -39,13 +39,13 @@ pub struct Client {
 
 impl Behalf {
     /// For this client.
-    pub fn of(guest: &Guest) -> Self {
+    pub fn of(guest: &TaskCaller) -> Self {
         let services = guest.services.as_deref();
-        let services = services.map(|services| services.iter().cloned().map(Checked).collect());
-        Self::Client(Client {
+        let services = services.map(|services| services.iter().cloned().map(CheckedText).collect());
+        Self::Client(RecordedClient {
             key: guest.key.as_deref().map(str::to_owned),
             services,
-            regions: guest.regions.iter().cloned().map(Checked).collect(),
+            regions: guest.regions.iter().cloned().map(CheckedText).collect(),
         })
     }
 

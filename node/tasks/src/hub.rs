@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::{CallApi, Guest};
+use grapevine_base::driver::DriverHandle;
+use grapevine_base::exchange::{CallApi, TaskCaller};
 use grapevine_config::checked::Concurrency;
 use grapevine_core::ids::{NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::{Mode, SERVICES_MAX};
@@ -19,22 +19,22 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::admission;
 use super::behalf::Behalf;
+use super::cancel_notifier::CancelNotifier;
 use super::id::{Id, Kind};
-use super::nudge::Nudges;
-use super::refused::Refused;
-use super::service::{Policy, Service};
+use super::refused::TaskRefused;
+use super::service::{Service, ServicePolicy};
 use super::store::{Added, Store, StoreError};
-use super::task::{Checked, NewTask, Priority, RegionText, State, Submitter, Task};
+use super::task::{CheckedText, NewTask, RegionText, Submitter, Task, TaskPriority, TaskState};
 use super::uploads::Uploads;
 use super::watch::Watcher;
 use super::workflow::Webhooks;
 
-pub use super::services::Services;
+pub use super::services::ServiceRegistry;
 
 /// The hold of everybody on background work. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
-    parts: Arc<Parts>,
+    parts: Arc<HubParts>,
     nudges: Arc<Notify>,
     /// The services that the mesh is told of.
     served: watch::Sender<BTreeSet<ServiceKey>>,
@@ -44,7 +44,7 @@ pub struct Hub {
 }
 
 /// What a hub is made of.
-pub struct Parts {
+pub struct HubParts {
     /// This node.
     pub node: NodeName,
     /// Its region.
@@ -58,9 +58,9 @@ pub struct Parts {
     /// The stores of peers.
     pub peers: Arc<dyn ReachStores>,
     /// The view of the mesh.
-    pub desk: Desk,
+    pub desk: DriverHandle,
     /// The services that this program knows, served here or not.
-    pub services: Services,
+    pub services: ServiceRegistry,
     /// Makes API requests.
     pub api: Arc<dyn CallApi>,
     /// Sees what happens to tasks.
@@ -68,17 +68,17 @@ pub struct Parts {
     /// What signs webhooks; `None` where they are not configured.
     pub webhooks: Option<Webhooks>,
     /// Attempts that run here, and the way to those of peers.
-    pub cancels: Nudges,
+    pub cancels: CancelNotifier,
     /// Tasks of each service that run at once here.
     pub concurrency: Concurrency,
     /// The services that the configuration and its keys name.
-    pub named: Named,
+    pub named: ConfiguredServices,
     /// What the holder of one account may have.
     pub quota: Quota,
 }
 
 /// Tells which services the configuration names now.
-pub type Named = Arc<dyn Fn() -> BTreeSet<ServiceKey> + Send + Sync>;
+pub type ConfiguredServices = Arc<dyn Fn() -> BTreeSet<ServiceKey> + Send + Sync>;
 
 /// Whose a store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub struct Draft {
     /// What the service is told.
     pub payload: Value,
     /// Its rank among the waiting.
-    pub priority: Priority,
+    pub priority: TaskPriority,
     /// Attempts in all; `None` leaves it to the service.
     pub attempts_max: Option<u32>,
     /// How long it waits before its first attempt.
@@ -119,7 +119,7 @@ pub struct Draft {
 
 impl Hub {
     /// A hub of these parts.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: HubParts) -> Self {
         let registered = parts.services.iter().map(|(key, _)| key);
         let served = work::served(&parts.mode, registered);
         Self {
@@ -168,7 +168,7 @@ impl Hub {
     }
 
     /// The view of the mesh.
-    pub fn desk(&self) -> &Desk {
+    pub fn desk(&self) -> &DriverHandle {
         &self.parts.desk
     }
 
@@ -251,7 +251,7 @@ impl Hub {
         {
             self.parts.cancels.tell(task);
             // Nobody runs it: what its service does at its end is done here.
-            if task.state == State::Cancelled
+            if task.state == TaskState::Cancelled
                 && let Some(service) = self.parts.services.get(&task.new.service.0)
             {
                 service.settle(task, store.as_ref()).await?;
@@ -261,12 +261,12 @@ impl Hub {
     }
 
     /// Attempts that run here, and the way to those of peers.
-    pub fn cancels(&self) -> &Nudges {
+    pub fn cancels(&self) -> &CancelNotifier {
         &self.parts.cancels
     }
 
     /// The services that this program knows.
-    pub fn services(&self) -> &Services {
+    pub fn services(&self) -> &ServiceRegistry {
         &self.parts.services
     }
 
@@ -280,9 +280,9 @@ impl Hub {
     }
 
     /// How tasks of `service` are retried; the usual way where this program does not know it.
-    pub fn policy(&self, service: &ServiceKey) -> Policy {
+    pub fn policy(&self, service: &ServiceKey) -> ServicePolicy {
         let service = self.parts.services.get(service);
-        service.map_or_else(Policy::default, |service| service.policy())
+        service.map_or_else(ServicePolicy::default, |service| service.policy())
     }
 
     /// The services that this node's program and configuration name.
@@ -327,14 +327,14 @@ impl Hub {
     /// that is there now, an earlier one's where the idempotency key is known.
     ///
     /// # Errors
-    /// See [`Refused`]; nothing was accepted then.
+    /// See [`TaskRefused`]; nothing was accepted then.
     pub async fn add(
         &self,
         id: Id,
         service: &ServiceKey,
         draft: Draft,
-        guest: &Guest,
-    ) -> Result<Id, Refused> {
+        guest: &TaskCaller,
+    ) -> Result<Id, TaskRefused> {
         self.add_to(self.parts.store.as_ref(), id, service, draft, guest)
             .await
     }
@@ -342,25 +342,25 @@ impl Hub {
     /// The same, into the store that keeps what the task is about; the owner of `id` is to be that store's.
     ///
     /// # Errors
-    /// See [`Refused`]; nothing was accepted then.
+    /// See [`TaskRefused`]; nothing was accepted then.
     pub async fn add_to(
         &self,
         store: &dyn Store,
         id: Id,
         service: &ServiceKey,
         draft: Draft,
-        guest: &Guest,
-    ) -> Result<Id, Refused> {
+        guest: &TaskCaller,
+    ) -> Result<Id, TaskRefused> {
         let began = tokio::time::Instant::now();
-        let wished: Vec<_> = guest.regions.iter().cloned().map(Checked).collect();
+        let wished: Vec<_> = guest.regions.iter().cloned().map(CheckedText).collect();
         let regions = admission::both(&wished, &draft.within).ok_or_else(|| {
             let message = "no region is permitted both by the request and by what it names";
-            Refused::new("residency", message)
+            TaskRefused::new("residency", message)
         })?;
         let holder = guest.key.as_deref().unwrap_or_default();
         let task = NewTask {
             id: id.clone(),
-            service: Checked(service.clone()),
+            service: CheckedText(service.clone()),
             payload: draft.payload,
             priority: draft.priority,
             attempts_max: draft

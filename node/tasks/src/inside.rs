@@ -6,17 +6,17 @@ use grapevine_base::exchange::ServeInside;
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 
+use super::cancel_notifier::{CancelNotifier, NUDGE_PATH};
 use super::id::Id;
-use super::nudge::{NUDGE_PATH, Nudges};
-use super::owner::Owner;
+use super::owner::TaskOwner;
 
 /// What peers may ask of the inside of this node: to look at tasks that run here and, where the store is the
 /// node's own, everything about what it keeps.
 pub struct InsideHandler {
     /// Attempts that run here.
-    pub nudges: Nudges,
+    pub nudges: CancelNotifier,
     /// Answers for the own store; `None` where nodes share an engine.
-    pub owner: Option<Owner>,
+    pub owner: Option<TaskOwner>,
 }
 
 #[async_trait]

@@ -3,7 +3,7 @@
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
 //! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store
 //! over the mesh, its two ends), `question`, [`behalf`] and `rights` (what a peer asks, for whom, and what it may
-//! see), [`telling`] (what the mesh is told of all this), [`nudge`] (how a worker is told); [`hub`] (where they
+//! see), [`telling`] (what the mesh is told of all this), [`cancel_notifier`] (how a worker learns of a cancellation); [`hub`] (where they
 //! meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended without a worker),
 //! [`api`] (what clients see).
 //!
@@ -21,10 +21,10 @@ pub mod api;
 mod attempt;
 pub mod batch;
 pub mod behalf;
+pub mod cancel_notifier;
 pub mod hub;
 pub mod id;
 pub mod inside;
-pub mod nudge;
 pub mod own;
 pub mod owner;
 mod pace;

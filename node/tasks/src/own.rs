@@ -3,35 +3,35 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{Caller, Guest, OwnRequest};
+use grapevine_base::exchange::{Caller, OwnRequest, TaskCaller};
 use grapevine_base::headers::retry_after;
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
 use super::service::{TaskError, Work};
-use super::task::{Checked, Fault, NewTask, Submitter, Task};
+use super::task::{CheckedText, NewTask, Submitter, Task, TaskFault};
 
 /// The longest answer that is taken whole, in bytes.
 const ANSWER_BYTES_MAX: usize = 32 * 1_024 * 1_024;
 
 impl Submitter {
     /// Who `guest` is, for the record.
-    pub fn of(guest: &Guest) -> Self {
+    pub fn of(guest: &TaskCaller) -> Self {
         Self {
             key: guest.key.clone(),
             network: guest.network.clone(),
             origin: match guest.client {
-                Origin::Unknown => None,
-                Origin::Continent(continent) => Some(continent.to_string()),
-                Origin::Country(country) => Some(country.to_string()),
+                ClientOrigin::Unknown => None,
+                ClientOrigin::Continent(continent) => Some(continent.to_string()),
+                ClientOrigin::Country(country) => Some(country.to_string()),
             },
             models: guest
                 .models
                 .as_deref()
-                .map(|models| models.iter().cloned().map(Checked).collect()),
+                .map(|models| models.iter().cloned().map(CheckedText).collect()),
         }
     }
 
@@ -43,14 +43,14 @@ impl Submitter {
 
     /// Where it is, as it was written down; what cannot be read is unknown, which fences it in where rules
     /// say so.
-    pub fn client(&self) -> Origin {
+    pub fn client(&self) -> ClientOrigin {
         let Some(text) = &self.origin else {
-            return Origin::Unknown;
+            return ClientOrigin::Unknown;
         };
         match (text.parse(), text.parse()) {
-            (Ok(country), _) => Origin::Country(country),
-            (_, Ok(continent)) => Origin::Continent(continent),
-            _ => Origin::Unknown,
+            (Ok(country), _) => ClientOrigin::Country(country),
+            (_, Ok(continent)) => ClientOrigin::Continent(continent),
+            _ => ClientOrigin::Unknown,
         }
     }
 }
@@ -96,11 +96,12 @@ impl Work {
         let answer = self.api().call(request).await;
         let (status, headers) = (answer.status, answer.headers);
         let body = Limited::new(answer.body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| TaskError::Retry(Fault::new("api", error.to_string())))?;
-        let fault = |code| Fault::new(code, format!("the API answered {status}"));
+        let body =
+            body.map_err(|error| TaskError::Retry(TaskFault::new("api", error.to_string())))?;
+        let fault = |code| TaskFault::new(code, format!("the API answered {status}"));
         match status.as_u16() {
             200..=299 => serde_json::from_slice(&body.to_bytes())
-                .map_err(|error| TaskError::Retry(Fault::new("api", error.to_string()))),
+                .map_err(|error| TaskError::Retry(TaskFault::new("api", error.to_string()))),
             408 | 409 | 425 | 429 | 500.. => {
                 Err(match retry_after(&headers, std::time::SystemTime::now()) {
                     Some(wait) => TaskError::RetryAfter(fault("api_busy"), wait),
@@ -119,17 +120,17 @@ mod tests {
     #[test]
     fn whereabouts_come_back_from_the_record() {
         let back = |origin| {
-            let guest = Guest {
+            let guest = TaskCaller {
                 client: origin,
-                ..Guest::default()
+                ..TaskCaller::default()
             };
             Submitter::of(&guest).client()
         };
-        let germany = Origin::Country("DE".parse().expect("a country"));
-        let asia = Origin::Continent("asia".parse().expect("a continent"));
+        let germany = ClientOrigin::Country("DE".parse().expect("a country"));
+        let asia = ClientOrigin::Continent("asia".parse().expect("a continent"));
         assert_eq!(
-            [back(germany), back(asia), back(Origin::Unknown)],
-            [germany, asia, Origin::Unknown]
+            [back(germany), back(asia), back(ClientOrigin::Unknown)],
+            [germany, asia, ClientOrigin::Unknown]
         );
     }
 }

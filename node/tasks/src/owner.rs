@@ -39,7 +39,7 @@ use super::question::{
     Ask, ERROR_STATUS, PIECE_PATH, PUT_PATH, Question, STORE_PATH, TaskPage, WAIT_MAX, fitting,
 };
 use super::rights::{Reader, is_held_by, refused};
-use super::store::{Held, Lease, PAGE_MAX, StoreError};
+use super::store::{Lease, LeaseHold, PAGE_MAX, StoreError};
 use super::task::{ServiceKeyText, Task};
 
 /// Peers' waits for tasks at once, over all peers.
@@ -50,7 +50,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What this node keeps, for its peers. Cheap to clone.
 #[derive(Clone)]
-pub struct Owner {
+pub struct TaskOwner {
     hub: Hub,
     /// Whether a client without a key sees everything here; a reload may change it.
     is_open: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ pub struct Owner {
 
 type Answer = (StatusCode, Bytes);
 
-impl Owner {
+impl TaskOwner {
     /// Answers for the own store of `hub`, whose view says where peers are and what they serve. `is_open` where this
     /// node's own API needs no keys.
     pub fn new(hub: Hub, is_open: Arc<AtomicBool>) -> Self {
@@ -155,15 +155,15 @@ impl Owner {
                 progress,
             } => match self.holds(peer, &behalf, &lease).await {
                 Ok(true) => told(store.renew(&lease, span, progress).await),
-                other => told(other.map(|_| Held::Lost)),
+                other => told(other.map(|_| LeaseHold::Lost)),
             },
             Ask::Save { lease, notes } => match self.holds(peer, &behalf, &lease).await {
                 Ok(true) => told(store.save(&lease, &notes).await),
-                other => told(other.map(|_| Held::Lost)),
+                other => told(other.map(|_| LeaseHold::Lost)),
             },
             Ask::Finish { lease, end } => match self.holds(peer, &behalf, &lease).await {
                 Ok(true) => told(store.finish(&lease, end).await),
-                other => told(other.map(|_| Held::Lost)),
+                other => told(other.map(|_| LeaseHold::Lost)),
             },
             Ask::Notes { id, from } => told(self.notes(peer, &behalf, &id, from).await),
             Ask::Cancel(id) => told(self.cancel(peer, &behalf, &id).await),
@@ -244,7 +244,7 @@ impl Owner {
 }
 
 #[async_trait]
-impl ServeInside for Owner {
+impl ServeInside for TaskOwner {
     async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> Answer {
         let answer = self.answer(peer, path, body).await;
         answer.unwrap_or((StatusCode::NOT_FOUND, Bytes::new()))

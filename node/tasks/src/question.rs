@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::behalf::Behalf;
 use super::id::Id;
 use super::store::{End, FileRecord, Lease, LeaseAsk, Note, TaskQuery};
-use super::task::{NewTask, Progress, ServiceKeyText, Task};
+use super::task::{NewTask, ServiceKeyText, Task, TaskProgress};
 
 /// Where everything but pieces of files is asked.
 pub(super) const STORE_PATH: &str = "/tasks/store";
@@ -87,7 +87,7 @@ pub(super) enum Ask {
     Renew {
         lease: Lease,
         span: Duration,
-        progress: Option<Progress>,
+        progress: Option<TaskProgress>,
     },
     Save {
         lease: Lease,

@@ -1,22 +1,22 @@
 //! Why a task is not taken.
 
 use super::store::StoreError;
-use super::task::Fault;
+use super::task::TaskFault;
 
 /// Why a task may not be accepted, or run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum TaskRefused {
     /// It asks for what it may not have. Another attempt ends the same way.
     #[error("{}", .0.message)]
-    Task(Fault),
+    Task(TaskFault),
     /// The store that keeps what it names could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl Refused {
+impl TaskRefused {
     /// A refusal that trying again does not mend.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self::Task(Fault::new(code, message))
+        Self::Task(TaskFault::new(code, message))
     }
 }

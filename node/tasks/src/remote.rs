@@ -1,6 +1,6 @@
 //! The store of a peer: every word goes to the node that keeps the task, and comes back from there.
 //!
-//! The other end is [`Owner`](super::owner::Owner). What is asked is JSON of the trait's own types;
+//! The other end is [`TaskOwner`](super::owner::TaskOwner). What is asked is JSON of the trait's own types;
 //! pieces of files are their bytes. Whatever keeps a word from its owner is [`StoreError::OwnerAway`]:
 //! the word may have arrived, so that it is to be said again, which every call of the trait stands.
 
@@ -23,10 +23,10 @@ use super::question::{
 };
 use super::rights::refused;
 use super::store::{
-    Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
-    Swept, TaskQuery, Usage,
+    Added, End, FileRecord, Lease, LeaseAsk, LeaseHold, Note, PATIENCE, Store, StoreError, Swept,
+    TaskCounts, TaskQuery, Usage,
 };
-use super::task::{Checked, NewTask, Progress, ServiceKeyText, Task};
+use super::task::{CheckedText, NewTask, ServiceKeyText, Task, TaskProgress};
 
 /// How much longer than the owner's own patience an answer may take.
 const GRACE: Duration = Duration::from_secs(3);
@@ -170,7 +170,7 @@ impl Store for Remote {
 
     async fn wait(&self, service: &ServiceKey, at_most: Duration) {
         let at_most = at_most.min(WAIT_MAX);
-        let service = Checked(service.clone());
+        let service = CheckedText(service.clone());
         let ask = Ask::Wait { service, at_most };
         let waited: Result<(), _> = self.ask_within(&ask, at_most + GRACE).await;
         if waited.is_err() {
@@ -182,8 +182,8 @@ impl Store for Remote {
         &self,
         lease: &Lease,
         span: Duration,
-        progress: Option<Progress>,
-    ) -> Result<Held, StoreError> {
+        progress: Option<TaskProgress>,
+    ) -> Result<LeaseHold, StoreError> {
         let lease = lease.clone();
         self.ask(&Ask::Renew {
             lease,
@@ -193,7 +193,7 @@ impl Store for Remote {
         .await
     }
 
-    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<Held, StoreError> {
+    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<LeaseHold, StoreError> {
         let mut rest = notes;
         loop {
             let (fitting, left) = rest.split_at(fitting(rest, |note| note.content.len()));
@@ -204,7 +204,7 @@ impl Store for Remote {
                 })
                 .await?;
             // A wish to cancel stays and is told with the last of them.
-            if held == Held::Lost || left.is_empty() {
+            if held == LeaseHold::Lost || left.is_empty() {
                 return Ok(held);
             }
             rest = left;
@@ -216,7 +216,7 @@ impl Store for Remote {
         self.ask(&Ask::Notes { id, from }).await
     }
 
-    async fn finish(&self, lease: &Lease, end: End) -> Result<Held, StoreError> {
+    async fn finish(&self, lease: &Lease, end: End) -> Result<LeaseHold, StoreError> {
         let lease = lease.clone();
         self.ask(&Ask::Finish { lease, end }).await
     }
@@ -230,7 +230,7 @@ impl Store for Remote {
     }
 
     /// Refused: how much there is the owner publishes by itself.
-    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError> {
+    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, StoreError> {
         refused("a node counts its own tasks alone")
     }
 

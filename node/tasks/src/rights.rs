@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use grapevine_core::ids::{NodeName, RegionName};
 
 use super::store::{FileRecord, StoreError, is_permitted};
-use super::task::{RegionText, ServiceKeyText, State, Task};
+use super::task::{RegionText, ServiceKeyText, Task, TaskState};
 
 /// Who reads, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Reader {
 pub(super) fn is_held_by(task: &Task, peer: &NodeName) -> bool {
     let worker = task.worker.as_deref().unwrap_or_default();
     let beside = worker.split_once('/').map_or(worker, |(node, _)| node);
-    task.state == State::Running && beside == peer.as_str()
+    task.state == TaskState::Running && beside == peer.as_str()
 }
 
 pub(super) fn refused<T>(detail: impl Into<String>) -> Result<T, StoreError> {

@@ -23,11 +23,11 @@ use tracing::{info, warn};
 use super::attempt::{Attempt, Stage};
 use super::hub::Hub;
 use super::pace::jittered;
-use super::service::{Policy, Service};
+use super::service::{Service, ServicePolicy};
 use super::settling::Settling;
 use super::store::{LEASES_MAX, LeaseAsk, PATIENCE};
 use super::taking::Taker;
-use super::task::Checked;
+use super::task::CheckedText;
 
 /// How long a loop with free places waits for a reason to look at most: delayed tasks become due too.
 const IDLE_MAX: Duration = Duration::from_secs(2);
@@ -115,7 +115,7 @@ struct Loop {
     hub: Hub,
     key: ServiceKey,
     service: Arc<dyn Service>,
-    policy: Policy,
+    policy: ServicePolicy,
     stage: watch::Receiver<Stage>,
 }
 
@@ -137,9 +137,9 @@ impl Loop {
             let leased_at = Instant::now();
             let mut place = self.hub.suspect_place();
             let ask = LeaseAsk {
-                service: Checked(self.key.clone()),
+                service: CheckedText(self.key.clone()),
                 worker: self.hub.node().to_string(),
-                region: Checked(self.hub.region().clone()),
+                region: CheckedText(self.hub.region().clone()),
                 span: self.policy.lease,
                 max: free.min(LEASES_MAX),
                 suspects: place.is_some(),

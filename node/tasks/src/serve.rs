@@ -10,7 +10,9 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body as AxumBody;
 use bytes::Bytes;
-use grapevine_base::exchange::{AnswerBody, Failure, Guest, GuestBody, OwnAnswer, ServeTasks};
+use grapevine_base::exchange::{
+    AnswerBody, CallFailure, OwnAnswer, ServeTasks, TaskCaller, TaskRequestBody,
+};
 use grapevine_core::outcome::Outcome;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -51,7 +53,7 @@ impl ServeTasks for Serving {
         id.is_ok_and(|id| id.kind() == Kind::Response)
     }
 
-    async fn serve(&self, guest: Guest, request: Request<GuestBody>) -> OwnAnswer {
+    async fn serve(&self, guest: TaskCaller, request: Request<TaskRequestBody>) -> OwnAnswer {
         let mut router = self.router.clone();
         let mut request = request.map(AxumBody::new);
         request.extensions_mut().insert(guest);
@@ -114,8 +116,8 @@ fn whole(bytes: Bytes) -> AnswerBody {
         .boxed_unsync()
 }
 
-fn failure(error: &axum::Error) -> Failure {
-    Failure::new(Outcome::BrokenOff, error.to_string())
+fn failure(error: &axum::Error) -> CallFailure {
+    CallFailure::new(Outcome::BrokenOff, error.to_string())
 }
 
 fn broken(error: &axum::Error) -> Pieces {
@@ -126,16 +128,16 @@ fn broken(error: &axum::Error) -> Pieces {
 }
 
 /// What the runtime of the stores sends.
-struct Pieces(mpsc::Receiver<Result<Frame<Bytes>, Failure>>);
+struct Pieces(mpsc::Receiver<Result<Frame<Bytes>, CallFailure>>);
 
 impl Body for Pieces {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         self.0.poll_recv(context)
     }
 }

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::pace::ask_patiently;
-pub use super::refused::Refused;
-use super::store::{Held, Lease, Note, Store, StoreError};
-use super::task::{Fault, NewTask, Progress, Task};
+pub use super::refused::TaskRefused;
+use super::store::{Lease, LeaseHold, Note, Store, StoreError};
+use super::task::{NewTask, Task, TaskFault, TaskProgress};
 
 /// A kind of background work. One value serves all of its tasks at once.
 #[async_trait]
@@ -32,14 +32,14 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not.
-    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), TaskRefused> {
         let _ = (task, store);
         Ok(())
     }
 
     /// How its tasks are retried and how many run at once.
-    fn policy(&self) -> Policy {
-        Policy::default()
+    fn policy(&self) -> ServicePolicy {
+        ServicePolicy::default()
     }
 
     /// Runs one attempt at `task` and returns its output. Dropped when the lease is lost; told by
@@ -65,7 +65,7 @@ pub trait Service: Send + Sync + 'static {
 
 /// How tasks of a service are retried, and how many run at once on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub struct ServicePolicy {
     /// Attempts in all; at least 1.
     pub attempts_max: u32,
     /// The wait after the first failure; doubles with each, up to `backoff_max`, each jittered down to a half.
@@ -78,7 +78,7 @@ pub struct Policy {
     pub concurrency: usize,
 }
 
-impl Policy {
+impl ServicePolicy {
     /// The wait after the failure of attempt number `attempt`, from 1, without its jitter.
     pub(super) fn backoff_after(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(30);
@@ -87,7 +87,7 @@ impl Policy {
     }
 }
 
-impl Default for Policy {
+impl Default for ServicePolicy {
     fn default() -> Self {
         Self {
             attempts_max: 5,
@@ -104,13 +104,13 @@ impl Default for Policy {
 pub enum TaskError {
     /// Another attempt may do better.
     #[error("{}", .0.message)]
-    Retry(Fault),
+    Retry(TaskFault),
     /// Another attempt, not before this long from now.
     #[error("{}", .0.message)]
-    RetryAfter(Fault, Duration),
+    RetryAfter(TaskFault, Duration),
     /// Another attempt would end the same way.
     #[error("{}", .0.message)]
-    Fatal(Fault),
+    Fatal(TaskFault),
     /// It ended because that was asked for.
     #[error("cancelled")]
     Cancelled,
@@ -122,11 +122,11 @@ pub enum TaskError {
     Store(#[from] StoreError),
 }
 
-impl From<Refused> for TaskError {
-    fn from(refused: Refused) -> Self {
+impl From<TaskRefused> for TaskError {
+    fn from(refused: TaskRefused) -> Self {
         match refused {
-            Refused::Task(fault) => Self::Fatal(fault),
-            Refused::Store(error) => Self::Store(error),
+            TaskRefused::Task(fault) => Self::Fatal(fault),
+            TaskRefused::Store(error) => Self::Store(error),
         }
     }
 }
@@ -138,7 +138,7 @@ pub struct Work {
     store: Arc<dyn Store>,
     api: Arc<dyn CallApi>,
     signals: watch::Receiver<Signals>,
-    progress: watch::Sender<Option<Progress>>,
+    progress: watch::Sender<Option<TaskProgress>>,
 }
 
 /// What the runner tells an attempt.
@@ -156,7 +156,7 @@ impl Work {
         store: Arc<dyn Store>,
         api: Arc<dyn CallApi>,
         signals: watch::Receiver<Signals>,
-        progress: watch::Sender<Option<Progress>>,
+        progress: watch::Sender<Option<TaskProgress>>,
     ) -> Self {
         Self {
             lease,
@@ -183,7 +183,7 @@ impl Work {
     }
 
     /// Tells how far it is: taken down with the next renewal of the lease.
-    pub fn set_progress(&self, progress: Progress) {
+    pub fn set_progress(&self, progress: TaskProgress) {
         self.progress.send_replace(Some(progress));
     }
 
@@ -195,9 +195,9 @@ impl Work {
     /// cannot be used.
     pub async fn save(&self, notes: &[Note]) -> Result<(), TaskError> {
         match ask_patiently(|| self.store.save(&self.lease, notes)).await? {
-            Held::Kept => Ok(()),
-            Held::CancelRequested => Err(TaskError::Cancelled),
-            Held::Lost => Err(TaskError::Lost),
+            LeaseHold::Kept => Ok(()),
+            LeaseHold::CancelRequested => Err(TaskError::Cancelled),
+            LeaseHold::Lost => Err(TaskError::Lost),
         }
     }
 
@@ -242,10 +242,10 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {
-        let policy = Policy {
+        let policy = ServicePolicy {
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(10),
-            ..Policy::default()
+            ..ServicePolicy::default()
         };
         let seconds = [0, 1, 2, 3, 4, 5, u32::MAX].map(|it| policy.backoff_after(it).as_secs());
         assert_eq!(seconds, [1, 1, 2, 4, 8, 10, 10]);

@@ -10,9 +10,9 @@ use super::service::Service;
 
 /// The services of a program, by key.
 #[derive(Clone, Default)]
-pub struct Services(BTreeMap<ServiceKey, Arc<dyn Service>>);
+pub struct ServiceRegistry(BTreeMap<ServiceKey, Arc<dyn Service>>);
 
-impl Services {
+impl ServiceRegistry {
     /// These; of two with one key the later stays.
     pub fn new(services: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
         let keyed = services.into_iter().map(|service| (service.key(), service));
@@ -38,7 +38,7 @@ impl Services {
     }
 }
 
-impl fmt::Debug for Services {
+impl fmt::Debug for ServiceRegistry {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.0.keys()).finish()
     }

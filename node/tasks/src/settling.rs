@@ -11,7 +11,7 @@ use tracing::warn;
 use super::hub::Hub;
 use super::id::Id;
 use super::store::{PAGE_MAX, StoreError, TaskQuery};
-use super::task::{Checked, State};
+use super::task::{CheckedText, TaskState};
 
 /// Tasks that wait to be settled at most; the oldest are dropped, and settled when the node starts again.
 const WAITING_MAX: usize = 10_000;
@@ -80,9 +80,9 @@ impl Settling {
     async fn leftovers(&self) -> Result<Vec<Id>, StoreError> {
         let mut left = Vec::new();
         for (key, _) in self.hub.services().iter() {
-            for state in [State::Dead, State::Cancelled, State::Expired] {
+            for state in [TaskState::Dead, TaskState::Cancelled, TaskState::Expired] {
                 let query = TaskQuery {
-                    service: Some(Checked(key.clone())),
+                    service: Some(CheckedText(key.clone())),
                     state: Some(state),
                     max: PAGE_MAX,
                     ..TaskQuery::default()

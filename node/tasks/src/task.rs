@@ -71,7 +71,7 @@ impl Timestamp {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct Priority(pub i8);
+pub struct TaskPriority(pub i8);
 
 /// Who asked for a task, for the rules that hold for its requests too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub struct NewTask {
     /// What the service is told. At most [`PAYLOAD_BYTES_MAX`].
     pub payload: Value,
     /// Its rank among the waiting.
-    pub priority: Priority,
+    pub priority: TaskPriority,
     /// Attempts in all; at least 1.
     pub attempts_max: u32,
     /// How long it waits before its first attempt.
@@ -121,7 +121,7 @@ pub struct Task {
     #[serde(flatten)]
     pub new: NewTask,
     /// Where it stands.
-    pub state: State,
+    pub state: TaskState,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When its first attempt began.
@@ -139,19 +139,19 @@ pub struct Task {
     /// Somebody wants it cancelled, and its worker has not ended it yet.
     pub cancel_requested: bool,
     /// How far it is.
-    pub progress: Option<Progress>,
+    pub progress: Option<TaskProgress>,
     /// What it gave, once completed.
     pub output: Option<Value>,
     /// The last thing that went wrong.
-    pub fault: Option<Fault>,
+    pub fault: Option<TaskFault>,
     /// How its attempts ended, the latest [`HISTORY_MAX`].
-    pub history: Vec<Ended>,
+    pub history: Vec<FinishedAttempt>,
 }
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum TaskState {
     /// For its time, or for a worker.
     Waiting,
     /// A worker holds a lease on it.
@@ -168,7 +168,7 @@ pub enum State {
 
 /// How far a task is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct TaskProgress {
     /// Parts done well.
     pub completed: u64,
     /// Parts done and failed.
@@ -179,7 +179,7 @@ pub struct Progress {
 
 /// What went wrong. Never holds a secret, a prompt or a body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
+pub struct TaskFault {
     /// One word for programs.
     pub code: String,
     /// The same for people. At most [`MESSAGE_BYTES_MAX`].
@@ -188,7 +188,7 @@ pub struct Fault {
 
 /// An attempt that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct FinishedAttempt {
     /// Its number, from 1.
     pub attempt: u32,
     /// Who ran it.
@@ -207,38 +207,38 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// A service's key in records, checked when it is read.
-pub type ServiceKeyText = Checked<ServiceKey>;
+pub type ServiceKeyText = CheckedText<ServiceKey>;
 
 /// A model's name in records, checked when it is read.
-pub type ModelText = Checked<ModelName>;
+pub type ModelText = CheckedText<ModelName>;
 
 /// A region's name in records, checked when it is read.
-pub type RegionText = Checked<RegionName>;
+pub type RegionText = CheckedText<RegionName>;
 
 /// A name of core's that is written as text and checked when it is read.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Checked<T>(pub T);
+pub struct CheckedText<T>(pub T);
 
-impl<T: fmt::Debug> fmt::Debug for Checked<T> {
+impl<T: fmt::Debug> fmt::Debug for CheckedText<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
     }
 }
 
-impl<T: fmt::Display> Serialize for Checked<T> {
+impl<T: fmt::Display> Serialize for CheckedText<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
 }
 
-impl<'de, T: std::str::FromStr<Err: fmt::Display>> Deserialize<'de> for Checked<T> {
+impl<'de, T: std::str::FromStr<Err: fmt::Display>> Deserialize<'de> for CheckedText<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(serde::de::Error::custom)
     }
 }
 
-impl State {
+impl TaskState {
     /// One word for the API and the operator.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -257,7 +257,7 @@ impl State {
     }
 }
 
-impl Progress {
+impl TaskProgress {
     /// Parts done, well or not.
     pub const fn done(&self) -> u64 {
         self.completed.saturating_add(self.failed)
@@ -273,7 +273,7 @@ impl Progress {
     }
 }
 
-impl Fault {
+impl TaskFault {
     /// A fault, its message cut to its limit.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         let mut message: String = message.into();
@@ -317,7 +317,7 @@ impl Task {
         let ended = self.history.iter().rev();
         let lost = ended.take_while(|ended| ended.how == LOST).count();
         let begun = match self.state {
-            State::Running => self.attempts.saturating_sub(1),
+            TaskState::Running => self.attempts.saturating_sub(1),
             _ => self.attempts,
         };
         u32::try_from(lost).unwrap_or(u32::MAX).min(begun)
@@ -329,7 +329,7 @@ impl Task {
     }
 
     /// Remembers how an attempt ended, and forgets the oldest beyond [`HISTORY_MAX`].
-    pub fn remember(&mut self, ended: Ended) {
+    pub fn remember(&mut self, ended: FinishedAttempt) {
         self.history.push(ended);
         let extra = self.history.len().saturating_sub(HISTORY_MAX);
         self.history.drain(..extra);

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_core::engine::Event;
-use grapevine_core::fact::{Change, ServicesFact};
+use grapevine_core::fact::{FactChange, ServicesFact};
 use grapevine_core::ids::{ServiceKey, StoreName};
 use grapevine_core::work;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::store::{Counts, Store, StoreError};
+use super::store::{Store, StoreError, TaskCounts};
 use super::task::ServiceKeyText;
 
 /// Figures are told this often at most, and the store is looked at this often at least.
@@ -27,7 +27,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// `nudges` says that something was added or taken. `shared` names the engine where other nodes have the same
 /// queue. Runs until dropped.
 pub async fn run(
-    desk: Desk,
+    desk: DriverHandle,
     store: Arc<dyn Store>,
     shared: Option<StoreName>,
     mut serves: watch::Receiver<BTreeSet<ServiceKey>>,
@@ -66,14 +66,14 @@ fn is_due(fact: &ServicesFact, told: Option<&(ServicesFact, Instant)>) -> bool {
         return true;
     };
     match fact.change_since(last) {
-        Change::Transition => true,
-        Change::Figures => at.elapsed() >= TELL_INTERVAL,
-        Change::Little => false,
+        FactChange::Transition => true,
+        FactChange::Figures => at.elapsed() >= TELL_INTERVAL,
+        FactChange::Little => false,
     }
 }
 
 /// The tasks that wait for a worker now, by service.
-fn waiting(counts: &BTreeMap<ServiceKeyText, Counts>) -> BTreeMap<ServiceKey, u32> {
+fn waiting(counts: &BTreeMap<ServiceKeyText, TaskCounts>) -> BTreeMap<ServiceKey, u32> {
     let some = counts.iter().filter(|(_, counts)| counts.waiting > 0);
     some.map(|(key, counts)| {
         let waiting = u32::try_from(counts.waiting).unwrap_or(u32::MAX);
@@ -121,14 +121,15 @@ mod tests {
 
     #[test]
     fn only_what_waits_now_is_told() {
-        let counts = |waiting| Counts {
+        let counts = |waiting| TaskCounts {
             waiting,
             delayed: 3,
             running: 4,
             dead: 5,
         };
         let all = [("a:x", 0), ("b:y", 7), ("c:z", u64::MAX)];
-        let all = all.map(|(text, tasks)| (super::super::task::Checked(key(text)), counts(tasks)));
+        let all =
+            all.map(|(text, tasks)| (super::super::task::CheckedText(key(text)), counts(tasks)));
         let told = waiting(&all.into_iter().collect());
         let wanted = [(key("b:y"), 7), (key("c:z"), u32::MAX)];
         assert_eq!(told, wanted.into_iter().collect());

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grapevine_core::quota::Over;
+use grapevine_core::quota::QuotaExceeded;
 use tracing::warn;
 
 use super::hub::Hub;
@@ -17,7 +17,7 @@ use super::store::{FileRecord, PIECE_BYTES, StoreError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum UploadError {
     /// Its client has as much as it may have.
-    Over(Over),
+    Over(QuotaExceeded),
     /// The store does not take it.
     Store(StoreError),
 }

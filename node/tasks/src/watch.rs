@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_core::ids::ServiceKey;
-use grapevine_core::quota::Over;
+use grapevine_core::quota::QuotaExceeded;
 
-use super::store::{Counts, Swept};
+use super::store::{Swept, TaskCounts};
 use super::task::ServiceKeyText;
 
 /// Sees what happens to tasks; must not block.
@@ -27,12 +27,12 @@ pub trait Watcher: Send + Sync + 'static {
     }
 
     /// The own store holds this much.
-    fn counted(&self, counts: &BTreeMap<ServiceKeyText, Counts>) {
+    fn counted(&self, counts: &BTreeMap<ServiceKeyText, TaskCounts>) {
         let _ = counts;
     }
 
     /// Somebody wanted more than a quota permits.
-    fn refused(&self, over: Over) {
+    fn refused(&self, over: QuotaExceeded) {
         let _ = over;
     }
 

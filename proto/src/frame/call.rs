@@ -7,7 +7,7 @@ use grapevine_core::admission::Forwarded;
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use grapevine_core::residency::{Origin, Question};
+use grapevine_core::residency::{ClientOrigin, ResidencyQuestion};
 
 use super::client::{self, Headers};
 use super::codec;
@@ -45,7 +45,7 @@ pub struct RequestHead<'a> {
     /// The W3C trace context to go on with.
     pub traceparent: Option<&'a str>,
     /// Where the client is, for the peer's own residency rules.
-    pub client: Origin,
+    pub client: ClientOrigin,
     /// The name of the client's key, for the same.
     pub key: Option<&'a str>,
 }
@@ -55,7 +55,7 @@ impl RequestHead<'_> {
     pub fn forwarded(&self) -> Forwarded<'_> {
         Forwarded {
             hops: self.hops,
-            question: Question {
+            question: ResidencyQuestion {
                 client: self.client,
                 key: self.key,
                 model: self.model.as_ref(),

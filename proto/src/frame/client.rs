@@ -1,7 +1,7 @@
 //! What a request's head says of the client: where it is, and the name of its key.
 
 use grapevine_core::country::{Continent, CountryCode};
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 
 use super::DecodeError;
 
@@ -13,11 +13,11 @@ pub(super) type Headers<'a> = Vec<(&'a str, &'a [u8])>;
 const CLIENT_AREA: &str = "x-grapevine-client-area";
 const CLIENT_KEY: &str = "x-grapevine-client-key";
 
-pub(super) fn area_text(client: Origin) -> Option<String> {
+pub(super) fn area_text(client: ClientOrigin) -> Option<String> {
     match client {
-        Origin::Unknown => None,
-        Origin::Continent(continent) => Some(continent.to_string()),
-        Origin::Country(country) => Some(country.to_string()),
+        ClientOrigin::Unknown => None,
+        ClientOrigin::Continent(continent) => Some(continent.to_string()),
+        ClientOrigin::Country(country) => Some(country.to_string()),
     }
 }
 
@@ -45,7 +45,7 @@ fn is_own(name: &str) -> bool {
 /// Takes the fields about the client out of the others.
 pub(super) fn without_own(
     mut headers: Headers<'_>,
-) -> Result<(Headers<'_>, Origin, Option<&str>), DecodeError> {
+) -> Result<(Headers<'_>, ClientOrigin, Option<&str>), DecodeError> {
     let field = |name| {
         let found = headers.iter().find(|(field, _)| *field == name);
         let text = found.map(|(_, value)| std::str::from_utf8(value));
@@ -53,9 +53,9 @@ pub(super) fn without_own(
             .map_err(|_| DecodeError::OutOfRange { field: name })
     };
     let (area, key) = (field(CLIENT_AREA)?, field(CLIENT_KEY)?);
-    let client = area.map_or(Ok(Origin::Unknown), |area| {
-        let country = area.parse::<CountryCode>().map(Origin::Country);
-        let area = country.or_else(|_| area.parse::<Continent>().map(Origin::Continent));
+    let client = area.map_or(Ok(ClientOrigin::Unknown), |area| {
+        let country = area.parse::<CountryCode>().map(ClientOrigin::Country);
+        let area = country.or_else(|_| area.parse::<Continent>().map(ClientOrigin::Continent));
         area.map_err(|_| DecodeError::OutOfRange { field: CLIENT_AREA })
     })?;
     headers.retain(|(name, _)| !is_own(name));

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use grapevine_core::ids::UpstreamName;
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 
 use super::{EncodeError, RequestHead};
 
@@ -48,7 +48,7 @@ impl<'a> InsideHead<'a> {
             last_resort: false,
             allow_regions: Vec::new(),
             traceparent: None,
-            client: Origin::Unknown,
+            client: ClientOrigin::Unknown,
             key: None,
         };
         head.encode()

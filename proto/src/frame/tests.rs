@@ -6,7 +6,7 @@ use grapevine_core::country::{Continent, CountryCode};
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 use proptest::prelude::*;
 
 use super::*;
@@ -25,7 +25,7 @@ fn request() -> RequestHead<'static> {
         last_resort: false,
         allow_regions: vec![RegionName::new("eur").expect("a name")],
         traceparent: None,
-        client: Origin::Unknown,
+        client: ClientOrigin::Unknown,
         key: None,
     }
 }
@@ -164,7 +164,10 @@ fn every_frame_reads_back_as_written() {
 #[test]
 fn client_of_a_request_survives_the_hop_and_leaves_no_header() {
     let country = CountryCode::new("DE").expect("a code");
-    for client in [Origin::Country(country), Origin::Continent(Continent::Asia)] {
+    for client in [
+        ClientOrigin::Country(country),
+        ClientOrigin::Continent(Continent::Asia),
+    ] {
         let sent = RequestHead {
             client,
             key: Some("app"),
@@ -367,7 +370,7 @@ proptest! {
             last_resort,
             allow_regions: vec![],
             traceparent: traceparent.as_deref(),
-            client: Origin::Unknown,
+            client: ClientOrigin::Unknown,
             key: None,
         };
         let frame = head.clone().encode().expect("within the limits");

@@ -94,12 +94,12 @@ pub enum Message {
         /// The name of the mesh, at most 63 bytes.
         mesh: String,
         /// How far it knows each node.
-        digest: Vec<Entry>,
+        digest: Vec<StateEntry>,
     },
     /// Answers a SYN.
     SynAck {
         /// How far the sender knows each node.
-        digest: Vec<Entry>,
+        digest: Vec<StateEntry>,
         /// What the other lacks.
         delta: Vec<NodeDelta>,
     },
@@ -123,7 +123,7 @@ pub struct Incarnation {
 
 /// How far one incarnation is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StateEntry {
     /// Which.
     pub incarnation: Incarnation,
     /// Grows while it is alive.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::reader::Reader;
 use super::{
-    Entry, KEYS_MAX, KeyValue, MESSAGE_BYTES_MAX, Message, MessageError, NAME_BYTES_MAX, NODES_MAX,
-    NodeDelta, blocks,
+    KEYS_MAX, KeyValue, MESSAGE_BYTES_MAX, Message, MessageError, NAME_BYTES_MAX, NODES_MAX,
+    NodeDelta, StateEntry, blocks,
 };
 
 /// Reads a message. Costs a few MB of memory at most, whatever the bytes are.
@@ -43,7 +43,7 @@ fn mesh(reader: &mut Reader<'_>) -> Result<String, MessageError> {
     Ok(text.to_owned())
 }
 
-fn digest(reader: &mut Reader<'_>) -> Result<Vec<Entry>, MessageError> {
+fn digest(reader: &mut Reader<'_>) -> Result<Vec<StateEntry>, MessageError> {
     let content = blocks::read(reader)?;
     let mut reader = Reader(&content);
     let mut seen = BTreeSet::new();
@@ -52,7 +52,7 @@ fn digest(reader: &mut Reader<'_>) -> Result<Vec<Entry>, MessageError> {
         if entries.len() == NODES_MAX {
             return Err(MessageError::TooMuch);
         }
-        let entry = Entry {
+        let entry = StateEntry {
             incarnation: reader.incarnation()?,
             heartbeat: reader.number()?,
             collected_version: reader.number()?,

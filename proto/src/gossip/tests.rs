@@ -73,7 +73,7 @@ fn message_as_chitchat_writes_it_is_read() {
     syn.extend([0, 2, 0]);
     syn.extend(b"m1");
     let message = decode(&syn).expect("a message");
-    let entry = Entry {
+    let entry = StateEntry {
         incarnation: Incarnation {
             address: ([127, 0, 0, 1], 7_001).into(),
             ..incarnation("n1", 7)
@@ -203,7 +203,7 @@ fn numbers_near_their_end_are_refused() {
         assert_eq!(result, Err(MessageError::Number));
     }
     assert!(ended(|node| node.version = Some(NUMBER_MAX)).is_ok());
-    let digest = vec![Entry {
+    let digest = vec![StateEntry {
         incarnation: incarnation("n1", 1),
         heartbeat: u64::MAX,
         collected_version: 0,
@@ -314,10 +314,10 @@ fn incarnations() -> impl Strategy<Value = Incarnation> {
     })
 }
 
-fn digests() -> impl Strategy<Value = Vec<Entry>> {
+fn digests() -> impl Strategy<Value = Vec<StateEntry>> {
     let number = || 0..=NUMBER_MAX;
     let entries = (incarnations(), number(), number(), number());
-    let entry = |(incarnation, heartbeat, collected_version, version)| Entry {
+    let entry = |(incarnation, heartbeat, collected_version, version)| StateEntry {
         incarnation,
         heartbeat,
         collected_version,

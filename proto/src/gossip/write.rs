@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Deletion, Entry, Incarnation, KeyValue, MESSAGE_BYTES_MAX, Message, NodeDelta, blocks,
+    Deletion, Incarnation, KeyValue, MESSAGE_BYTES_MAX, Message, NodeDelta, StateEntry, blocks,
 };
 
 /// Content up to which it is not worth to be compressed.
@@ -50,7 +50,7 @@ fn stream<T>(items: &[T], write: impl Fn(&T, &mut Vec<u8>), to: &mut Vec<u8>) {
     blocks::write(&content, content.len() > PLAIN_BYTES_MAX, to);
 }
 
-fn entry(entry: &Entry, to: &mut Vec<u8>) {
+fn entry(entry: &StateEntry, to: &mut Vec<u8>) {
     incarnation(&entry.incarnation, to);
     for number in [entry.heartbeat, entry.collected_version, entry.version] {
         to.extend(number.to_le_bytes());

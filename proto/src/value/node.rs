@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use grapevine_core::fact::{NodeFact, PUBLIC_ADDRESSES_MAX, PUBLIC_URL_BYTES_MAX, Public};
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
-use grapevine_core::place::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::value::{Payload, ValueError, whole};
@@ -85,7 +85,7 @@ impl NodePayload {
             return Err(ValueError::Field("addresses"));
         }
         let place = self.place.map(|[latitude, longitude]| {
-            Place::new(latitude, longitude).ok_or(ValueError::Field("place"))
+            GeoPoint::new(latitude, longitude).ok_or(ValueError::Field("place"))
         });
         Ok(NodeFact {
             region: RegionName::new(&self.region)?,
@@ -136,7 +136,7 @@ mod tests {
         let longest = "2001:db8:1111:2222:3333:4444:5555:";
         NodeFact {
             region: RegionName::new(&"r".repeat(63)).expect("a valid name"),
-            place: Place::new(-88.123_456_789_012_34, -179.123_456_789_012_34),
+            place: GeoPoint::new(-88.123_456_789_012_34, -179.123_456_789_012_34),
             protocol: u16::MAX,
             build: "b".repeat(BUILD_BYTES_MAX),
             serves_requests: false,

@@ -143,7 +143,7 @@ mod tests {
 
     use grapevine_core::fact::{Fact, FactKey};
     use grapevine_core::ids::RegionName;
-    use grapevine_core::residency::{Origin, Permitted, Question};
+    use grapevine_core::residency::{ClientOrigin, Permitted, ResidencyQuestion};
 
     use super::*;
     use crate::value::{PAYLOAD_BYTES_MAX, decode, encode};
@@ -208,9 +208,9 @@ mod tests {
         let by_region = |index| rule(&["DE"], &[], &[], &[&format!("a-long-region-{index}")]);
         let many = Residency::new((0..60).map(by_region).collect(), Unknown::Open);
         let (_, fact) = told(many);
-        let nobody = Question {
-            client: Origin::Country("US".parse().expect("a code")),
-            ..Question::default()
+        let nobody = ResidencyQuestion {
+            client: ClientOrigin::Country("US".parse().expect("a code")),
+            ..ResidencyQuestion::default()
         };
         let permitted = fact.rules.permits(&nobody);
         assert_eq!(permitted.regions(), Some(&[][..]));
@@ -222,7 +222,10 @@ mod tests {
         let Ok(Fact::Rules(fact)) = decode(&FactKey::Rules, json) else {
             panic!("not rules");
         };
-        assert_ne!(fact.rules.permits(&Question::default()), Permitted::All);
+        assert_ne!(
+            fact.rules.permits(&ResidencyQuestion::default()),
+            Permitted::All
+        );
     }
 
     #[test]

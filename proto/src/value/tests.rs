@@ -1,12 +1,12 @@
-use grapevine_core::health::Failure;
+use grapevine_core::health::FailureKind;
 use proptest::prelude::*;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use grapevine_core::fact::{NodeFact, Public};
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
-use grapevine_core::place::Place;
 
 use super::*;
 use crate::value::figure::SPAN_MAX;
@@ -53,7 +53,7 @@ fn json_of(fact: &Fact) -> String {
 fn payloads_have_these_bytes() {
     let node = NodeFact {
         region: RegionName::new("sgp").expect("a valid name"),
-        place: Place::new(1.29, 103.85),
+        place: GeoPoint::new(1.29, 103.85),
         protocol: 1,
         build: "0.1.0".to_owned(),
         serves_requests: true,
@@ -100,7 +100,7 @@ fn payloads_have_these_bytes() {
     );
     let ejected = UpstreamFact {
         standing: Standing::Ejected {
-            reason: Reason::Failures(Failure::Connect),
+            reason: EjectionReason::Failures(FailureKind::Connect),
         },
         ..fact()
     };
@@ -272,12 +272,12 @@ fn fact_without_room_is_an_error() {
 
 #[test]
 fn keys_are_told_apart() {
-    assert_eq!(parse_key("node"), Ok(Key::Fact(FactKey::Node)));
-    assert_eq!(parse_key("phase"), Ok(Key::Fact(FactKey::Phase)));
-    assert_eq!(parse_key("up.primary"), Ok(Key::Fact(key())));
-    assert_eq!(parse_key("cert"), Ok(Key::Certificate));
-    assert_eq!(parse_key("svc"), Ok(Key::Fact(FactKey::Services)));
-    assert_eq!(parse_key("lim"), Ok(Key::Unknown));
+    assert_eq!(parse_key("node"), Ok(StateKey::Fact(FactKey::Node)));
+    assert_eq!(parse_key("phase"), Ok(StateKey::Fact(FactKey::Phase)));
+    assert_eq!(parse_key("up.primary"), Ok(StateKey::Fact(key())));
+    assert_eq!(parse_key("cert"), Ok(StateKey::Certificate));
+    assert_eq!(parse_key("svc"), Ok(StateKey::Fact(FactKey::Services)));
+    assert_eq!(parse_key("lim"), Ok(StateKey::Unknown));
     assert!(parse_key("up.").is_err());
     assert!(parse_key("up.a b").is_err());
 }
@@ -292,7 +292,7 @@ fn standings() -> impl Strategy<Value = Standing> {
         "credential",
     ];
     let reason = proptest::sample::select(words.to_vec())
-        .prop_map(|word| Reason::from_word(word).expect("a reason"));
+        .prop_map(|word| EjectionReason::from_word(word).expect("a reason"));
     prop_oneof![
         Just(Standing::Ready),
         (0..4_000_000_000u64).prop_map(|micros| Standing::CoolingDown {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapevine_core::Instant;
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 
 use super::request::ClientRequest;
 use super::{Happening, REQUESTS_MAX, World};
@@ -138,7 +138,7 @@ impl World {
         models.dedup();
         let model = models[chance::below(rng, models.len())].clone();
         let mut request = ClientRequest::new(id, self.now, model);
-        request.origin = Origin::Country(self.scenario.atlas.region(region).country);
+        request.origin = ClientOrigin::Country(self.scenario.atlas.region(region).country);
         request.clientele = clientele;
         request.door = door;
         request.body = body;

@@ -1,7 +1,7 @@
 //! A request's way to a peer and its answer's way back, in the frames of the wire.
 
 use grapevine_core::outcome::{Outcome, Refusal};
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseStart};
 
 use super::node::LifeNumber;
@@ -71,7 +71,7 @@ impl World {
             },
             traceparent: None,
             client: if ignores {
-                Origin::Unknown
+                ClientOrigin::Unknown
             } else {
                 request.origin
             },

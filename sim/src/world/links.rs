@@ -10,7 +10,7 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
 use grapevine_core::link::{
-    self, ECHO_MISSING, Hearing, KEEP_ALIVE, LOST, PING_UNECHOED, POLL, UNECHOED_MIN,
+    self, ECHO_MISSING, KEEP_ALIVE, LOST, LinkState, PING_UNECHOED, POLL, UNECHOED_MIN,
 };
 use grapevine_core::links::{self, Member};
 use grapevine_core::outcome::Outcome;
@@ -113,7 +113,7 @@ impl World {
         let is_silent = found.is_some();
         let changed = is_silent != link.silent;
         link.silent = is_silent;
-        if found == Some(Hearing::Lost) || is_silent && self.is_gone(node, peer) {
+        if found == Some(LinkState::Lost) || is_silent && self.is_gone(node, peer) {
             return Some(Change::Lost);
         }
         changed.then_some(match is_silent {
@@ -190,7 +190,7 @@ impl World {
     fn link_changed(&mut self, node: NodeIndex, peer: NodeIndex, change: Change) {
         let name = self.nodes[peer.at()].name.clone();
         match change {
-            Change::Heard => self.tell(node, Event::LinkHeard { peer: name }),
+            Change::Heard => self.tell(node, Event::LinkRecovered { peer: name }),
             Change::Silent => {
                 let is_false = self.nodes[peer.at()].runs(self.now) && !self.network.is_disturbed();
                 self.record.silence(self.now, node, peer, is_false);

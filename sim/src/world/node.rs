@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::admission::Underway;
+use grapevine_core::admission::ForwardsInFlight;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Phase, Public};
-use grapevine_core::health::Policy;
+use grapevine_core::health::HealthPolicy;
 use grapevine_core::ids::{Generation, NodeName, UpstreamName};
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::link::{self, SAMPLES};
@@ -62,7 +62,7 @@ pub(super) struct Life {
     /// Requests that entered here and are not over.
     pub(super) active: BTreeSet<u64>,
     /// Forwarded requests under way here.
-    pub(super) underway: Underway,
+    pub(super) underway: ForwardsInFlight,
     pub(super) checks: RumorChecks,
     pub(super) refilled_checks_at: Instant,
     /// The members to stay connected to, until the members change.
@@ -205,7 +205,7 @@ impl Node {
             links: BTreeMap::new(),
             dials: BTreeSet::new(),
             active: BTreeSet::new(),
-            underway: Underway::default(),
+            underway: ForwardsInFlight::default(),
             checks: RumorChecks::default(),
             refilled_checks_at: now,
             warm: None,
@@ -225,7 +225,7 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         weight: Weight::default(),
         attempts_max: 1,
         in_flight_max: upstream.in_flight_max,
-        health: Policy::default(),
+        health: HealthPolicy::default(),
         probe: Probe::Models,
         probe_interval: Duration::from_secs(30),
     }

@@ -91,7 +91,7 @@ impl World {
             peer: name.clone(),
             rtt,
         });
-        let loads = Event::LoadHeard {
+        let loads = Event::LoadReceived {
             peer: name,
             loads: pong.loads,
         };

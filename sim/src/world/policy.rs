@@ -10,7 +10,9 @@ use grapevine_core::fact::Standing;
 use grapevine_core::latency::TTFT_UNKNOWN;
 use grapevine_core::limit::InFlight;
 use grapevine_core::request::Request;
-use grapevine_core::route::{self, Ask, Choice, Cost, Plan, PlanError, Reason, Strategy};
+use grapevine_core::route::{
+    self, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason, Strategy,
+};
 use grapevine_core::units::{Tier, Weight};
 use grapevine_core::view::{Candidate, Reach, UpstreamView, View, Way};
 
@@ -65,7 +67,7 @@ impl World {
         let choices = choices.map(|candidate| Choice {
             cost: Cost::of(&candidate, now),
             candidate,
-            reason: Reason::Priority,
+            reason: RouteReason::Priority,
         });
         choices.collect()
     }
@@ -83,7 +85,7 @@ impl World {
             _ => None,
         };
         let attempts_left = request.request.as_ref().map(Request::attempts_left);
-        let ask = Ask {
+        let ask = RouteQuery {
             model: Some(&request.model),
             strategy: self.scenario.routing.strategy,
             session: request.session,
@@ -206,7 +208,7 @@ impl World {
         Choice {
             cost: Cost::of(&candidate, self.now),
             candidate: Arc::new(candidate),
-            reason: Reason::LeastCost,
+            reason: RouteReason::LeastCost,
         }
     }
 }

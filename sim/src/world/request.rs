@@ -5,14 +5,14 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Load;
-use grapevine_core::forwarding::Scope;
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::outcome::{Blame, Outcome};
 use grapevine_core::request::{
-    Action, AttemptEvent, AttemptId, Priority, Request, RequestError, RequestTerms,
+    Action, AttemptEvent, AttemptId, Request, RequestError, RequestPriority, RequestTerms,
 };
-use grapevine_core::residency::{Origin, Permitted, Question};
-use grapevine_core::route::{Choice, Reason};
+use grapevine_core::residency::{ClientOrigin, Permitted, ResidencyQuestion};
+use grapevine_core::route::{Choice, RouteReason};
 use grapevine_core::view::Way;
 
 use super::node::LifeNumber;
@@ -30,7 +30,7 @@ pub(super) struct ClientRequest {
     pub(super) id: u64,
     pub(super) asked_at: Instant,
     pub(super) model: ModelName,
-    pub(super) origin: Origin,
+    pub(super) origin: ClientOrigin,
     pub(super) clientele: usize,
     pub(super) door: usize,
     pub(super) tries: u32,
@@ -71,7 +71,7 @@ impl ClientRequest {
             id,
             asked_at: now,
             model,
-            origin: Origin::Unknown,
+            origin: ClientOrigin::Unknown,
             clientele: 0,
             door: 0,
             tries: 0,
@@ -104,16 +104,16 @@ impl World {
             return;
         };
         life.active.insert(id);
-        let question = Question {
+        let question = ResidencyQuestion {
             client: client.origin,
             key: None,
             model: Some(&client.model),
         };
         let terms = RequestTerms {
             policy: self.failover.clone(),
-            priority: Priority::Interactive,
+            priority: RequestPriority::Interactive,
             is_client_retrying: false,
-            scope: Scope::Inference,
+            scope: PathScope::Inference,
             model: Some(client.model.clone()),
             arrived_at: now,
         };
@@ -251,7 +251,7 @@ impl World {
         client.number += 1;
         client.first_attempt_at.get_or_insert(now);
         let number = client.number;
-        let excused = is_last_resort || choice.reason == Reason::Trial;
+        let excused = is_last_resort || choice.reason == RouteReason::Trial;
         let attempts = client.request.as_ref().map_or(0, Request::attempts);
         self.checks.see(
             now,

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use grapevine_core::admission::{self, Forwarded, Owner, UnderwayKey};
+use grapevine_core::admission::{self, ForwardKey, Forwarded, OwnerNode};
 use grapevine_core::fact::Load;
-use grapevine_core::forwarding::Scope;
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome, Refusal};
@@ -45,7 +45,7 @@ pub(super) struct Call {
 #[derive(Debug)]
 pub(super) struct Admission {
     /// Its id is what its entry calls it: another entry calls the same client's request otherwise.
-    key: UnderwayKey,
+    key: ForwardKey,
     _in_flight: InFlightGuard,
 }
 
@@ -97,7 +97,7 @@ impl World {
             true => none,
             false => (&self.scenario.residency, life.engine.mesh_rules()),
         };
-        let node = Owner {
+        let node = OwnerNode {
             region,
             phase: life.phase,
             serves_requests: true,
@@ -116,7 +116,7 @@ impl World {
         let admitted = admission::admit(&node, upstream, &request, self.now);
         admitted.map_err(|refused| refused.refusal)?;
         let (upstream, _) = own.ok_or(Refusal::UnknownUpstream)?;
-        let key: UnderwayKey = (head.request_id.into(), head.upstream.clone());
+        let key: ForwardKey = (head.request_id.into(), head.upstream.clone());
         let entered = life.underway.enter(&peer, key.clone());
         entered.map_err(|refused| refused.refusal)?;
         let guard = upstream.in_flight.enter_below(upstream.places);
@@ -207,8 +207,12 @@ impl World {
         let own = life.and_then(|life| life.engine.own_upstream(now, &upstream));
         let expected = own.and_then(|(_, fact)| fact.first_byte(Some(&model)));
         let wait = LongWait::new(now, expected);
-        let reported =
-            UpstreamCall::of_own(upstream.clone(), Scope::Inference, Some(model.clone()), now);
+        let reported = UpstreamCall::of_own(
+            upstream.clone(),
+            PathScope::Inference,
+            Some(model.clone()),
+            now,
+        );
         let call = Call {
             owner,
             entry,

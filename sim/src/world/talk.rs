@@ -14,7 +14,7 @@ use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, NodeName, Stamp};
 use grapevine_core::links;
 use grapevine_proto::value::envelope::{Envelope, Rumor, seal};
-use grapevine_proto::value::{self, Key, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
+use grapevine_proto::value::{self, PAYLOAD_BYTES_MAX, StateKey, VALUE_BYTES_MAX};
 
 use super::node::LifeNumber;
 use super::{Happening, World};
@@ -197,7 +197,7 @@ impl World {
         if let Some(life) = self.life_of(node) {
             said.is_heard_by(node, life);
         }
-        let event = Event::FactHeard {
+        let event = Event::FactReceived {
             node: self.nodes[said.author.at()].name.clone(),
             stamp: said.stamp,
             fact: said.fact.clone(),
@@ -321,7 +321,7 @@ impl World {
         let latest = sayings.map(|said| said.stamp.generation).max();
         if let Some(generation) = latest.filter(|it| *it > self.nodes[node.at()].generation) {
             self.nodes[node.at()].generation = Generation(generation.0 + 1);
-            self.tell(node, Event::FormerLife { generation });
+            self.tell(node, Event::FormerIncarnation { generation });
         }
     }
 }
@@ -334,7 +334,7 @@ fn read(
     (rumor_bytes, nodes): (usize, usize),
 ) -> Option<Said> {
     let envelope = Envelope::parse(sealed, VALUE_BYTES_MAX).ok()?;
-    let Ok(Key::Fact(key)) = value::parse_key(key) else {
+    let Ok(StateKey::Fact(key)) = value::parse_key(key) else {
         return None;
     };
     let fact = value::decode(&key, envelope.payload).ok()?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grapevine_core::ids::{Generation, NodeName};
 use grapevine_proto::frame::TAG_GOSSIP;
-use grapevine_proto::gossip::{self, Entry, Incarnation, MESSAGE_BYTES_MAX, Message};
+use grapevine_proto::gossip::{self, Incarnation, MESSAGE_BYTES_MAX, Message, StateEntry};
 use grapevine_tests::mesh::MESH_NAME;
 use grapevine_tests::rogue::{Rogue, deadly_ack, swelling_ack};
 use grapevine_tests::wait::must;
@@ -98,7 +98,7 @@ pub(crate) async fn claimed_members(world: &World) -> Tally {
 }
 
 fn claim(digest: usize) -> Message {
-    let entries = (0..CLAIMED).map(|index| Entry {
+    let entries = (0..CLAIMED).map(|index| StateEntry {
         incarnation: Incarnation {
             node: must(
                 "a name",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 use grapevine_proto::frame::{
     BODY_BYTES_MAX, HEAD_BYTES_MAX, LENGTH_BYTES, RequestHead, ResponseStart, TAG_GOSSIP, TAG_RUMOR,
 };
@@ -61,7 +61,7 @@ fn chat_head<'a>(request_id: &'a str, upstream: &str, model: &str, body: usize) 
         last_resort: false,
         allow_regions: Vec::new(),
         traceparent: None,
-        client: Origin::Unknown,
+        client: ClientOrigin::Unknown,
         key: None,
     }
 }

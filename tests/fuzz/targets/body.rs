@@ -1,7 +1,7 @@
 //! A request's body with its Content-Type, which is the first line.
 
 use bytes::Bytes;
-use grapevine_core::forwarding::Scope;
+use grapevine_core::forwarding::PathScope;
 use grapevine_node::asked::{Asked, model_at, read};
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
@@ -18,8 +18,8 @@ pub(crate) fn target(bytes: &[u8]) {
     }
     let body = Bytes::copy_from_slice(body);
     for (scope, path) in [
-        (Scope::Inference, "/v1/chat/completions"),
-        (Scope::Extra, "/v1/custom"),
+        (PathScope::Inference, "/v1/chat/completions"),
+        (PathScope::Extra, "/v1/custom"),
     ] {
         if let Ok(asked) = read(scope, &Method::POST, path, &headers, &body) {
             check(&asked, &headers, &body);

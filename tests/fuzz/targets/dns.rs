@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{NodeFact, Phase, Public};
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{Generation, NodeName, RegionName};
-use grapevine_core::place::Place;
-use grapevine_core::residency::{Origin, Residency};
+use grapevine_core::residency::{ClientOrigin, Residency};
 use grapevine_core::view::{NodeView, Reach, Routes, View};
-use grapevine_node::dns::probes::{Way, respond};
-use grapevine_node::dns::{Locate, Settings};
+use grapevine_node::dns::probes::{DnsTransport, respond};
+use grapevine_node::dns::{DnsSettings, Locate};
 
 const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53));
 
@@ -26,7 +26,11 @@ pub(crate) fn target(bytes: &[u8]) {
     let Some((way, message)) = bytes.split_first() else {
         return;
     };
-    let way = if way % 2 == 0 { Way::Udp } else { Way::Tcp };
+    let way = if way % 2 == 0 {
+        DnsTransport::Udp
+    } else {
+        DnsTransport::Tcp
+    };
     let Some(answer) = answered(message, way) else {
         let is_question = message.get(2).is_some_and(|flags| flags & 0x80 == 0);
         assert!(
@@ -40,18 +44,18 @@ pub(crate) fn target(bytes: &[u8]) {
     // No option can be in a message without additional records.
     let has_additional = message[10..12] != [0, 0];
     let max = match way {
-        Way::Tcp => usize::from(u16::MAX),
-        Way::Udp if has_additional => DATAGRAM_BYTES_MAX,
-        Way::Udp => PLAIN_BYTES_MAX,
+        DnsTransport::Tcp => usize::from(u16::MAX),
+        DnsTransport::Udp if has_additional => DATAGRAM_BYTES_MAX,
+        DnsTransport::Udp => PLAIN_BYTES_MAX,
     };
     assert!(answer.len() <= max, "{} bytes", answer.len());
 }
 
-fn answered(message: &[u8], way: Way) -> Option<Vec<u8>> {
+fn answered(message: &[u8], way: DnsTransport) -> Option<Vec<u8>> {
     let zone = "mesh.example".parse().expect("a name");
     let ttl = Duration::from_secs(30);
-    let settings = Settings::new(&zone, ttl, &[], Homes::default(), Residency::default());
-    let locate = Locate::new(|_| (Origin::Unknown, Place::new(50.0, 8.0)));
+    let settings = DnsSettings::new(&zone, ttl, &[], Homes::default(), Residency::default());
+    let locate = Locate::new(|_| (ClientOrigin::Unknown, GeoPoint::new(50.0, 8.0)));
     respond(&settings, &view(), &locate, message, RESOLVER, way)
 }
 
@@ -85,7 +89,7 @@ fn node(name: &str) -> NodeView {
         name: NodeName::new(name).expect("a name"),
         fact: Some(NodeFact {
             region: region(&name[..3]),
-            place: Place::new(50.0, 8.0),
+            place: GeoPoint::new(50.0, 8.0),
             protocol: 1,
             build: String::new(),
             serves_requests: true,

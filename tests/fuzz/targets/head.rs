@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use grapevine_core::forwarding::{ExtraPath, Forwarding, Methods, OWN_PATHS, Scope};
+use grapevine_core::forwarding::{ExtraPath, Forwarding, Methods, OWN_PATHS, PathScope};
 use grapevine_node::headers;
 use grapevine_node::ingress::probes;
 use http::uri::PathAndQuery;
@@ -68,7 +68,7 @@ fn path(line: &str) {
     assert!(decoded.starts_with("/v1/"));
     let is_own = |own: &&str| decoded == **own || decoded.starts_with(&format!("{own}/"));
     assert!(!OWN_PATHS.iter().any(is_own), "{decoded}");
-    if scope == Scope::Inference {
+    if scope == PathScope::Inference {
         assert_eq!(decoded, path.path());
     }
     for pair in path.query().unwrap_or_default().split('&') {

@@ -1,6 +1,6 @@
 //! A gossiped fact: its key in the first line, its payload behind.
 
-use grapevine_proto::value::{Key, PAYLOAD_BYTES_MAX, decode, encode, parse_key};
+use grapevine_proto::value::{PAYLOAD_BYTES_MAX, StateKey, decode, encode, parse_key};
 use serde_json::Value;
 
 /// The last digit of a number may differ: serde_json reads decimals to within one unit of it.
@@ -12,7 +12,7 @@ pub(crate) fn target(bytes: &[u8]) {
         return;
     };
     let (key, json) = text.split_once('\n').unwrap_or((text, ""));
-    let Ok(Key::Fact(key)) = parse_key(key) else {
+    let Ok(StateKey::Fact(key)) = parse_key(key) else {
         return;
     };
     let Ok(fact) = decode(&key, json) else { return };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use grapevine_node::tasks::store::{End, Held, LeaseAsk, TaskQuery};
-use grapevine_node::tasks::task::{LOSSES_MAX, NewTask, State};
+use grapevine_node::tasks::store::{End, LeaseAsk, LeaseHold, TaskQuery};
+use grapevine_node::tasks::task::{LOSSES_MAX, NewTask, TaskState};
 use serde_json::json;
 
 use super::{Bench, KEEP, SHORT, SOON};
@@ -89,13 +89,13 @@ pub(super) async fn end_and_cancellation_at_once_agree(bench: Bench) {
         let seen = must("joining", cancelling.await).expect("the task");
         let ended = bench.get(&seen.new.id).await;
         let wanted = match held {
-            Held::Kept => State::Completed,
-            Held::CancelRequested => State::Cancelled,
-            Held::Lost => panic!("{} was not lost", seen.new.id),
+            LeaseHold::Kept => TaskState::Completed,
+            LeaseHold::CancelRequested => TaskState::Cancelled,
+            LeaseHold::Lost => panic!("{} was not lost", seen.new.id),
         };
         assert_eq!((ended.state, ended.history.len()), (wanted, 1));
         // The cancellation came first or changed nothing.
-        assert_eq!(seen.cancel_requested, held == Held::CancelRequested);
+        assert_eq!(seen.cancel_requested, held == LeaseHold::CancelRequested);
     }
 }
 
@@ -152,14 +152,14 @@ async fn work_badly(bench: &Bench, worker: usize) -> Vec<String> {
                 continue;
             }
             let held = bench.finish(&lease, End::Completed(json!(worker))).await;
-            if held == Held::Kept {
+            if held == LeaseHold::Kept {
                 ended.push(lease.id.to_string());
             }
         }
     }
     for late in dropped {
         let held = bench.finish(&late, End::Completed(json!("late"))).await;
-        assert_eq!(held, Held::Lost);
+        assert_eq!(held, LeaseHold::Lost);
     }
     ended
 }
@@ -169,7 +169,7 @@ pub(super) async fn ten_thousand_tasks_are_listed_page_by_page(bench: Bench) {
     fill(&bench, TASKS).await;
     let mut query = TaskQuery {
         service: Some(bench.service.clone()),
-        state: Some(State::Waiting),
+        state: Some(TaskState::Waiting),
         max: 10_000,
         ..TaskQuery::default()
     };

@@ -24,9 +24,9 @@ use std::time::Duration;
 
 use grapevine_core::ids::{RegionName, ServiceKey};
 use grapevine_node::tasks::id::{Id, Kind};
-use grapevine_node::tasks::store::{Added, End, Held, Lease, LeaseAsk, Store, TaskQuery};
+use grapevine_node::tasks::store::{Added, End, Lease, LeaseAsk, LeaseHold, Store, TaskQuery};
 use grapevine_node::tasks::task::{
-    Checked, Fault, NewTask, Priority, ServiceKeyText, State, Submitter, Task,
+    CheckedText, NewTask, ServiceKeyText, Submitter, Task, TaskFault, TaskPriority, TaskState,
 };
 use serde_json::json;
 use tokio::task::LocalSet;
@@ -180,7 +180,7 @@ impl Bench {
         let service = must("naming a service", ServiceKey::new(&own));
         Self {
             store,
-            service: Checked(service),
+            service: CheckedText(service),
         }
     }
 
@@ -195,7 +195,7 @@ impl Bench {
             id: Id::new(Kind::Task, None),
             service: self.service.clone(),
             payload: json!({"n": 1}),
-            priority: Priority(0),
+            priority: TaskPriority(0),
             attempts_max: 3,
             delay: Duration::ZERO,
             expires_after: None,
@@ -218,7 +218,7 @@ impl Bench {
         task.unwrap_or_else(|| panic!("{id} is not there"))
     }
 
-    pub(crate) async fn state(&self, id: &Id) -> State {
+    pub(crate) async fn state(&self, id: &Id) -> TaskState {
         self.get(id).await.state
     }
 
@@ -260,7 +260,7 @@ impl Bench {
         (id, lease)
     }
 
-    pub(crate) async fn finish(&self, lease: &Lease, end: End) -> Held {
+    pub(crate) async fn finish(&self, lease: &Lease, end: End) -> LeaseHold {
         must("finishing", self.store.finish(lease, end).await)
     }
 
@@ -275,7 +275,7 @@ impl Bench {
     }
 
     /// Sweeps until `id` is in `state`.
-    pub(crate) async fn swept_to(&self, id: &Id, state: State) -> Task {
+    pub(crate) async fn swept_to(&self, id: &Id, state: TaskState) -> Task {
         let what = format!("sweeping a task to {}", state.as_str());
         let swept = wait_until(&what, SOON, async || {
             must("sweeping", self.store.sweep(KEEP).await);
@@ -289,7 +289,7 @@ impl Bench {
     }
 
     /// This service's tasks, as many as fit a page.
-    pub(crate) async fn listed(&self, state: Option<State>) -> Vec<Task> {
+    pub(crate) async fn listed(&self, state: Option<TaskState>) -> Vec<Task> {
         let query = TaskQuery {
             service: Some(self.service.clone()),
             state,
@@ -304,14 +304,14 @@ impl Bench {
     }
 }
 
-pub(crate) fn region(name: &str) -> Checked<RegionName> {
-    Checked(must("naming a region", RegionName::new(name)))
+pub(crate) fn region(name: &str) -> CheckedText<RegionName> {
+    CheckedText(must("naming a region", RegionName::new(name)))
 }
 
 /// A fault that another attempt may mend, `after` this long.
 pub(crate) fn failed(after: Option<Duration>) -> End {
     End::Failed {
-        fault: Fault::new("upstream_error", "it did not work"),
+        fault: TaskFault::new("upstream_error", "it did not work"),
         retry_after: after,
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use grapevine_node::tasks::store::{Held, NOTE_BYTES_MAX, NOTES_PAGE, Note, StoreError};
-use grapevine_node::tasks::task::{NewTask, Progress, State};
+use grapevine_node::tasks::store::{LeaseHold, NOTE_BYTES_MAX, NOTES_PAGE, Note, StoreError};
+use grapevine_node::tasks::task::{NewTask, TaskProgress, TaskState};
 
 use super::{Bench, LONG, SHORT, failed};
 use crate::wait::must;
@@ -20,7 +20,7 @@ pub(super) async fn notes_come_back_in_order_and_the_first_stays(bench: Bench) {
     let bytes: Vec<u8> = (0..=255).collect();
     let first = [note(7, bytes), note(2, "two"), note(0, "")];
     let held = must("saving", bench.store.save(&lease, &first).await);
-    assert_eq!(held, Held::Kept);
+    assert_eq!(held, LeaseHold::Kept);
     let again = [note(2, "other"), note(9_000_000_000, "far")];
     must("saving", bench.store.save(&lease, &again).await);
     must("saving", bench.store.save(&lease, &[]).await);
@@ -41,11 +41,11 @@ pub(super) async fn notes_survive_attempts_and_requeues(bench: Bench) {
     let id = bench.add(asked).await;
     let (lease, _) = bench.take_for(SHORT).await;
     must("saving", bench.store.save(&lease, &[note(1, "a")]).await);
-    bench.swept_to(&id, State::Waiting).await;
+    bench.swept_to(&id, TaskState::Waiting).await;
     let (lease, _) = bench.take().await;
     must("saving", bench.store.save(&lease, &[note(2, "b")]).await);
     bench.finish(&lease, failed(Some(Duration::ZERO))).await;
-    assert_eq!(bench.requeue(&id).await.state, State::Waiting);
+    assert_eq!(bench.requeue(&id).await.state, TaskState::Waiting);
     bench.take().await;
     let notes = must("notes", bench.store.notes(&id, 0).await);
     assert_eq!(notes, [note(1, "a"), note(2, "b")]);
@@ -93,7 +93,7 @@ pub(super) async fn long_notes_come_in_pages(bench: Bench) {
 pub(super) async fn progress_is_taken_along(bench: Bench) {
     let (id, lease) = bench.running(bench.task()).await;
     assert_eq!(bench.get(&id).await.progress, None);
-    let progress = Progress {
+    let progress = TaskProgress {
         completed: 5,
         failed: 1,
         total: 10,

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use grapevine_node::tasks::id::Id;
-use grapevine_node::tasks::store::{Added, Counts, End, LeaseAsk, StoreError, TaskQuery};
+use grapevine_node::tasks::store::{Added, End, LeaseAsk, StoreError, TaskCounts, TaskQuery};
 use grapevine_node::tasks::task::{
-    IDEMPOTENCY_KEY_BYTES_MAX, NewTask, OUTPUT_BYTES_MAX, PAYLOAD_BYTES_MAX, Priority, State,
-    Submitter,
+    IDEMPOTENCY_KEY_BYTES_MAX, NewTask, OUTPUT_BYTES_MAX, PAYLOAD_BYTES_MAX, Submitter,
+    TaskPriority, TaskState,
 };
 use serde_json::json;
 
@@ -66,7 +66,7 @@ pub(super) async fn higher_priority_goes_first_then_the_oldest(bench: Bench) {
     let mut wanted = Vec::new();
     for (place, priority) in [(3, 0), (5, -9), (1, 100), (4, 0), (2, 7)] {
         let task = NewTask {
-            priority: Priority(priority),
+            priority: TaskPriority(priority),
             ..bench.task()
         };
         wanted.push((place, bench.add(task).await));
@@ -108,7 +108,7 @@ pub(super) async fn delayed_task_waits_for_its_time(bench: Bench) {
     // A retry waits as well.
     bench.finish(&lease, failed(Some(LONG))).await;
     assert!(bench.lease(&bench.ask(8)).await.is_empty());
-    assert_eq!(bench.state(&far).await, State::Waiting);
+    assert_eq!(bench.state(&far).await, TaskState::Waiting);
 }
 
 pub(super) async fn task_is_given_and_listed_in_its_regions_only(bench: Bench) {
@@ -197,9 +197,9 @@ pub(super) async fn list_filters_and_pages_newest_first(bench: Bench) {
     let odd = must("listing", bench.store.list(&odd).await);
     assert_eq!(odd.len(), 2);
     bench.cancel(&ids[0]).await;
-    let cancelled = bench.listed(Some(State::Cancelled)).await;
+    let cancelled = bench.listed(Some(TaskState::Cancelled)).await;
     assert_eq!((cancelled.len(), &cancelled[0].new.id), (1, &ids[0]));
-    assert_eq!(bench.listed(Some(State::Waiting)).await.len(), 4);
+    assert_eq!(bench.listed(Some(TaskState::Waiting)).await.len(), 4);
 }
 
 pub(super) async fn counts_tell_what_waits_runs_and_died(bench: Bench) {
@@ -219,7 +219,7 @@ pub(super) async fn counts_tell_what_waits_runs_and_died(bench: Bench) {
     };
     bench.add(delayed).await;
     let counts = must("counting", bench.store.counts().await);
-    let wanted = Counts {
+    let wanted = TaskCounts {
         waiting: 3,
         delayed: 1,
         running: 1,
@@ -278,7 +278,7 @@ pub(super) async fn what_is_too_long_is_refused_and_not_kept(bench: Bench) {
         .await
         .expect_err("too long");
     assert!(is_too_long(&refused), "{refused:?}");
-    assert_eq!(bench.state(&id).await, State::Running);
+    assert_eq!(bench.state(&id).await, TaskState::Running);
     let ask = LeaseAsk {
         worker: "w".repeat(129),
         ..bench.ask(1)
@@ -330,7 +330,7 @@ pub(super) async fn ended_tasks_are_removed_after_their_retention(bench: Bench) 
     bench.finish(&lease, End::Completed(json!(1))).await;
     let waiting = bench.add(bench.task()).await;
     must("sweeping", bench.store.sweep(LONG).await);
-    assert_eq!(bench.state(&ended).await, State::Completed);
+    assert_eq!(bench.state(&ended).await, TaskState::Completed);
     wait_until("the end of the retention", SOON, async || {
         must("sweeping", bench.store.sweep(Duration::ZERO).await);
         match must("getting", bench.store.get(&ended).await) {
@@ -340,7 +340,7 @@ pub(super) async fn ended_tasks_are_removed_after_their_retention(bench: Bench) 
     })
     .await;
     assert_eq!(must("notes", bench.store.notes(&ended, 0).await), []);
-    assert_eq!(bench.state(&waiting).await, State::Waiting);
+    assert_eq!(bench.state(&waiting).await, TaskState::Waiting);
     // The key is free again.
     bench.add(keyed(&bench, "kept")).await;
 }

@@ -2,7 +2,7 @@
 
 use grapevine_node::tasks::id::Id;
 use grapevine_node::tasks::store::LeaseAsk;
-use grapevine_node::tasks::task::{LOSSES_MAX, NewTask, Progress, SUSPECT_LOSSES, State};
+use grapevine_node::tasks::task::{LOSSES_MAX, NewTask, SUSPECT_LOSSES, TaskProgress, TaskState};
 
 use super::{Bench, LONG, SHORT, hows};
 use crate::wait::must;
@@ -19,7 +19,7 @@ async fn lose(bench: &Bench, id: &Id, losses: u32) {
             given.iter().any(|(lease, _)| lease.id == *id),
             "loss {lost}"
         );
-        bench.swept_to(id, State::Waiting).await;
+        bench.swept_to(id, TaskState::Waiting).await;
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn second_loss_makes_it_suspect_and_the_fourth_a_dead_letter(be
     assert!(bench.get(&id).await.is_suspect());
     let (lease, given) = bench.take_for(SHORT).await;
     assert!(lease.id == id && given.is_suspect());
-    let task = bench.swept_to(&id, State::Dead).await;
+    let task = bench.swept_to(&id, TaskState::Dead).await;
     assert_eq!(hows(&task), ["lost"; LOSSES_MAX as usize]);
     let fault = task.fault.expect("why it is a dead letter");
     assert_eq!(fault.code, "worker_lost");
@@ -57,7 +57,7 @@ pub(super) async fn suspect_is_given_to_who_asks_for_one_and_alone(bench: Bench)
         };
         assert_eq!(bench.lease(&ask).await.len(), 3);
         for id in &suspects {
-            bench.swept_to(id, State::Waiting).await;
+            bench.swept_to(id, TaskState::Waiting).await;
         }
     }
     let honest = bench.add(bench.task()).await;
@@ -91,18 +91,18 @@ pub(super) async fn loss_after_progress_is_the_first_of_a_new_count(bench: Bench
     let id = bench.add(asked).await;
     for completed in 1..=2 {
         let (lease, _) = bench.take_for(LONG).await;
-        let progress = Progress {
+        let progress = TaskProgress {
             completed,
             failed: 0,
             total: 10,
         };
         let renewed = bench.store.renew(&lease, SHORT, Some(progress)).await;
         must("telling the progress", renewed);
-        let task = bench.swept_to(&id, State::Waiting).await;
+        let task = bench.swept_to(&id, TaskState::Waiting).await;
         assert_eq!((task.attempts, task.losses()), (1, 1));
     }
     bench.take_for(SHORT).await;
-    let task = bench.swept_to(&id, State::Dead).await;
+    let task = bench.swept_to(&id, TaskState::Dead).await;
     assert_eq!(
         hows(&task),
         ["lost"; 3],

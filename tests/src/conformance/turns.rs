@@ -1,7 +1,7 @@
 //! Who is next: no account's backlog delays another's task by more than a round.
 
 use grapevine_node::tasks::store::End;
-use grapevine_node::tasks::task::{NewTask, Priority, Submitter, Task};
+use grapevine_node::tasks::task::{NewTask, Submitter, Task, TaskPriority};
 use serde_json::json;
 
 use super::{Bench, LONG};
@@ -59,7 +59,7 @@ pub(super) async fn backlog_of_one_account_delays_another_by_one_turn(bench: Ben
     }
     // What it calls urgent is urgent among its own.
     let urgent = NewTask {
-        priority: Priority(100),
+        priority: TaskPriority(100),
         ..task(&bench, "greedy")
     };
     bench.add(urgent).await;

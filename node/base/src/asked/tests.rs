@@ -16,7 +16,7 @@ fn asked(path: &str, content_type: &str, body: &[u8]) -> Result<Asked, AskedErro
         );
     }
     let body = Bytes::copy_from_slice(body);
-    read(Scope::Inference, &Method::POST, path, &headers, &body)
+    read(PathScope::Inference, &Method::POST, path, &headers, &body)
 }
 
 fn chat(body: &str) -> Result<Asked, AskedError> {
@@ -89,7 +89,7 @@ fn body_of_another_kind_is_not_guessed_at() {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", kind.parse().expect("a header value"));
         let body = Bytes::from_static(body);
-        let added = read(Scope::Extra, &Method::POST, "/v1/x", &headers, &body);
+        let added = read(PathScope::Extra, &Method::POST, "/v1/x", &headers, &body);
         assert_eq!(added, Ok(Asked::default()), "{kind}");
         assert_eq!(model_at(&headers, &body), None);
     }
@@ -102,7 +102,7 @@ fn body_of_another_kind_is_not_guessed_at() {
     }
     assert!(asked(CHAT, "application/json; charset=utf-16", body).is_err());
     let none = read(
-        Scope::Inference,
+        PathScope::Inference,
         &Method::GET,
         "/v1/responses/r",
         &HeaderMap::new(),

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use grapevine_core::Instant;
-use grapevine_core::connection::Standing;
+use grapevine_core::connection::ConnectionState;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::clock::Clock;
@@ -159,8 +159,8 @@ impl Activity {
     }
 
     /// What it does now.
-    pub fn standing(&self) -> Standing {
-        Standing {
+    pub fn standing(&self) -> ConnectionState {
+        ConnectionState {
             in_flight: self.in_flight(),
             head_since: self.head_since.get(),
             quiet_since: self.quiet_since.get().unwrap_or_default(),

@@ -24,4 +24,4 @@ mod streams;
 pub mod table;
 
 pub use activity::Activity;
-pub use table::{Entry, Table};
+pub use table::{ConnectionEntry, ConnectionTable};

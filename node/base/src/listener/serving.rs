@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use grapevine_core::Instant;
-use grapevine_core::connection::{CloseReason, Patience, Standing};
+use grapevine_core::connection::{CloseReason, ConnectionState, Patience};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -27,7 +27,7 @@ use tokio::time::Sleep;
 use super::activity::{Farewell, OpenBody, Protocol};
 use super::observed::Observed;
 use super::streams::Streams;
-use super::{Activity, Entry};
+use super::{Activity, ConnectionEntry};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
@@ -57,7 +57,7 @@ pub async fn serve<S, R, F, B>(
     stream: S,
     protocol: Protocol,
     limits: HttpLimits,
-    entry: &Entry,
+    entry: &ConnectionEntry,
     respond: R,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -138,8 +138,8 @@ where
             }
             match guard.poll_step(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Step::End) => end(connection.as_mut()),
-                Poll::Ready(Step::Cut(reason)) => return Poll::Ready(reason),
+                Poll::Ready(ServingStep::End) => end(connection.as_mut()),
+                Poll::Ready(ServingStep::Cut(reason)) => return Poll::Ready(reason),
             }
         }
     })
@@ -147,7 +147,7 @@ where
 }
 
 /// What is to be done with a connection.
-enum Step {
+enum ServingStep {
     /// Let it end in order.
     End,
     /// Break it off.
@@ -172,7 +172,7 @@ struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<ServingStep> {
         if self.ending.is_none()
             && let Some(farewell) = self.activity.farewell()
         {
@@ -217,16 +217,16 @@ impl Guard<'_> {
         }
     }
 
-    fn act(&mut self, now: Instant, reason: Option<CloseReason>) -> Step {
+    fn act(&mut self, now: Instant, reason: Option<CloseReason>) -> ServingStep {
         if self.ending.is_some() || reason != Some(CloseReason::Idle) {
-            return Step::Cut(reason);
+            return ServingStep::Cut(reason);
         }
         self.ending = Some(Ending { since: now, reason });
-        Step::End
+        ServingStep::End
     }
 
     /// Ends a connection that was told to. One that has not asked for anything yet has nothing to lose.
-    fn part(&mut self, farewell: Farewell) -> Step {
+    fn part(&mut self, farewell: Farewell) -> ServingStep {
         let reason = match farewell {
             Farewell::Drain => None,
             Farewell::Shed => Some(CloseReason::Shed),
@@ -234,18 +234,18 @@ impl Guard<'_> {
         let standing = self.activity.standing();
         let is_silent = matches!(
             standing,
-            Standing {
+            ConnectionState {
                 in_flight: false,
                 head_since: Some(_),
                 ..
             }
         );
         if is_silent && farewell == Farewell::Shed {
-            return Step::Cut(reason);
+            return ServingStep::Cut(reason);
         }
         let since = self.activity.now();
         self.ending = Some(Ending { since, reason });
-        Step::End
+        ServingStep::End
     }
 
     /// Why a connection has ended, if that was this side's doing.

@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// All connections of one listener. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Table(Arc<Shared>);
+pub struct ConnectionTable(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -64,14 +64,14 @@ pub struct Full;
 
 /// The place of one connection, until this is dropped.
 #[derive(Debug)]
-pub struct Entry {
-    table: Table,
+pub struct ConnectionEntry {
+    table: ConnectionTable,
     id: u64,
     activity: Arc<Activity>,
     is_crowded: bool,
 }
 
-impl Table {
+impl ConnectionTable {
     /// A listener with room for `max` connections.
     pub fn new(max: usize, metrics: ListenerMetrics) -> Self {
         Self(Arc::new(Shared {
@@ -84,11 +84,11 @@ impl Table {
     }
 
     /// A place for a connection that has just come, served by the thread `group`. Where there is none,
-    /// those with least to lose are told to go; see [`Entry::is_crowded`].
+    /// those with least to lose are told to go; see [`ConnectionEntry::is_crowded`].
     ///
     /// # Errors
     /// When nobody can be told to.
-    pub fn admit(&self, group: usize) -> Result<Entry, Full> {
+    pub fn admit(&self, group: usize) -> Result<ConnectionEntry, Full> {
         let shared = &*self.0;
         let mut open = self.open();
         let is_crowded = open.connections.len() - open.leaving >= shared.max;
@@ -113,7 +113,7 @@ impl Table {
         open.next_id += 1;
         open.connections.insert(id, connection);
         shared.metrics.set_open(open.connections.len());
-        Ok(Entry {
+        Ok(ConnectionEntry {
             table: self.clone(),
             id,
             activity,
@@ -193,7 +193,7 @@ impl Table {
     }
 }
 
-impl Entry {
+impl ConnectionEntry {
     /// What the connection does.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
@@ -211,7 +211,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for ConnectionEntry {
     fn drop(&mut self) {
         let mut open = self.table.open();
         open.connections.remove(&self.id);
@@ -227,8 +227,8 @@ mod tests {
     use super::*;
     use crate::listener::metrics::{ConnectionMetrics, Listener};
 
-    fn table(max: usize) -> Table {
-        Table::new(max, ConnectionMetrics::default().of(Listener::Public, max))
+    fn table(max: usize) -> ConnectionTable {
+        ConnectionTable::new(max, ConnectionMetrics::default().of(Listener::Public, max))
     }
 
     #[tokio::test]

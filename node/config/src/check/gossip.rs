@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
-use grapevine_core::health::Reason;
+use grapevine_core::health::EjectionReason;
 use grapevine_core::residency::{Residency, RulesFact};
 use grapevine_core::units::Share;
 use grapevine_proto::value::envelope::SEAL_BYTES_MAX;
@@ -82,7 +82,7 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
             .map(|model| (model.name.clone(), None))
             .collect(),
         standing: Standing::Ejected {
-            reason: Reason::Credential,
+            reason: EjectionReason::Credential,
         },
         ttft: Some(Duration::from_millis(99_999)),
         error_rate: Share::clamped(0.999),

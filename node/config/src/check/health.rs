@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapevine_core::engine::Probe;
-use grapevine_core::health::Policy;
+use grapevine_core::health::HealthPolicy;
 
 use super::super::checked::{ProbeConfig, TimeoutConfig};
 use super::super::file::{HealthFile, ProbeWord, TimeoutFile};
@@ -57,8 +57,12 @@ impl Checker<'_> {
         timeout
     }
 
-    pub(super) fn health(&mut self, key: &str, file: Option<&HealthFile>) -> (ProbeConfig, Policy) {
-        let (probe, policy) = (ProbeConfig::default(), Policy::default());
+    pub(super) fn health(
+        &mut self,
+        key: &str,
+        file: Option<&HealthFile>,
+    ) -> (ProbeConfig, HealthPolicy) {
+        let (probe, policy) = (ProbeConfig::default(), HealthPolicy::default());
         let Some(file) = file else {
             return (probe, policy);
         };
@@ -95,7 +99,7 @@ impl Checker<'_> {
             policy.recovery_threshold,
         );
         let max = file.cooldown_max.as_ref();
-        let policy = Policy {
+        let policy = HealthPolicy {
             failure_threshold: self.count(&failures.0, failures.1, failures.2, thresholds.clone()),
             recovery_threshold: self.count(&successes.0, successes.1, successes.2, thresholds),
             cooldown: self.duration(
@@ -110,7 +114,7 @@ impl Checker<'_> {
         (probe, policy)
     }
 
-    fn health_agrees(&mut self, key: &str, probe: &ProbeConfig, policy: &Policy) {
+    fn health_agrees(&mut self, key: &str, probe: &ProbeConfig, policy: &HealthPolicy) {
         if probe.kind != Probe::Off && probe.interval <= probe.timeout {
             let (interval, timeout) = (
                 format_duration(probe.interval),

@@ -31,7 +31,7 @@ pub use node::is_log_filter;
 use super::checked::{self, Config, DrainConfig};
 use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
 use super::places::Places;
-use super::problem::{Origin, Report};
+use super::problem::{ConfigReport, ValueOrigin};
 use super::text::{ByteSize, format_duration, parse_duration};
 
 /// What remedies say about durations.
@@ -46,7 +46,7 @@ pub(super) fn check(
     file: &ConfigFile,
     places: &Places,
     folder: &Path,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<Config> {
     let mut checker = Checker {
         places,
@@ -118,7 +118,7 @@ const WORKERS_MAX: u64 = 1_024;
 struct Checker<'a> {
     places: &'a Places,
     folder: &'a Path,
-    report: &'a mut Report,
+    report: &'a mut ConfigReport,
 }
 
 impl Checker<'_> {
@@ -292,7 +292,7 @@ impl Checker<'_> {
     /// A path of the file is relative to the file; one from a flag or a variable to the working folder.
     fn path(&self, key: &str, text: &str) -> PathBuf {
         match self.places.origin(key) {
-            Origin::File { .. } => self.folder.join(text),
+            ValueOrigin::File { .. } => self.folder.join(text),
             _ => PathBuf::from(text),
         }
     }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use grapevine_core::fact::{PUBLIC_ADDRESSES_MAX, PUBLIC_URL_BYTES_MAX};
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::{NodeName, RegionName};
-use grapevine_core::place::Place;
 use http::HeaderValue;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -83,10 +83,10 @@ impl Checker<'_> {
         }
     }
 
-    fn place(&mut self, file: Option<&LocationFile>) -> Option<Place> {
+    fn place(&mut self, file: Option<&LocationFile>) -> Option<GeoPoint> {
         let file = file?;
         let (latitude, longitude) = (file.lat?, file.lon?);
-        let place = Place::new(latitude, longitude);
+        let place = GeoPoint::new(latitude, longitude);
         if place.is_none() {
             let problem = format!("{latitude}, {longitude} is not on the Earth");
             self.problem(

@@ -35,7 +35,7 @@ pub struct UpstreamConfig {
     /// How it is probed when no traffic proves its state.
     pub probe: ProbeConfig,
     /// When it is ejected and taken back.
-    pub health: health::Policy,
+    pub health: health::HealthPolicy,
     /// Added to every call; the values are marked sensitive, so that `Debug` hides them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -54,7 +54,7 @@ impl UpstreamConfig {
             in_flight_max: None,
             timeout: TimeoutConfig::default(),
             probe: ProbeConfig::default(),
-            health: health::Policy::default(),
+            health: health::HealthPolicy::default(),
             headers: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::watch::{Trigger, Watch, reload};
+use crate::watch::{ConfigWatch, Trigger, reload};
 
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -102,7 +102,7 @@ fn what_dns_answers_may_change_but_not_where_and_what_clients_are_told_stays() {
 async fn hangup_and_changed_replaced_and_removed_files_are_seen() {
     let folder = Folder::new("watch");
     let (sources, config) = start(&folder);
-    let mut watch = Watch::new(files(&sources, &config), LOOK).expect("a watch");
+    let mut watch = ConfigWatch::new(files(&sources, &config), LOOK).expect("a watch");
     let quiet = tokio::time::timeout(LOOK * 10, watch.changed()).await;
     assert!(quiet.is_err(), "nothing changed: {quiet:?}");
 
@@ -142,7 +142,7 @@ fn certificates_are_watched_too() {
     assert_eq!(names, ["c.pem", "f.yaml", "k.pem"]);
 }
 
-async fn triggered(watch: &mut Watch) -> Trigger {
+async fn triggered(watch: &mut ConfigWatch) -> Trigger {
     tokio::time::timeout(PATIENCE, watch.changed())
         .await
         .expect("a change is seen")

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Json, Response};
 use grapevine_base::listener::burst::Burst;
 use grapevine_base::listener::metrics::{Listener, Unauthorized};
 use grapevine_config::Secret;
-use grapevine_core::guesses::{Guesses, Verdict};
+use grapevine_core::guesses::{GuessVerdict, Guesses};
 use serde_json::json;
 use tracing::warn;
 
@@ -23,12 +23,12 @@ use super::{Admin, browsers};
 
 /// What is remembered of wrong tokens. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Guard {
+pub struct TokenGuard {
     guesses: Arc<Mutex<Guesses>>,
     burst: Burst,
 }
 
-impl Guard {
+impl TokenGuard {
     fn guesses(&self) -> MutexGuard<'_, Guesses> {
         self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,7 +102,7 @@ fn count(admin: &Admin, reason: Unauthorized) {
 fn failed(admin: &Admin, peer: IpAddr) {
     count(admin, Unauthorized::Wrong);
     let verdict = admin.guard.guesses().failed(admin.desk.now(), peer);
-    if let Verdict::Blocked(_) = verdict {
+    if let GuessVerdict::Blocked(_) = verdict {
         let begin = || {
             warn!(
                 peer.address = %peer,

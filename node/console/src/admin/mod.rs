@@ -32,9 +32,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::families::Form;
-use grapevine_base::listener::Table;
+use grapevine_base::listener::ConnectionTable;
 use grapevine_base::listener::metrics::Listener;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::Secret;
@@ -43,7 +43,7 @@ use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
 use grapevine_observe::pulse::Pulse;
 
-pub use authorize::Guard;
+pub use authorize::TokenGuard;
 pub use explain::{Explain, ExplainQuery};
 
 /// Requests listed when the caller does not say how many.
@@ -53,7 +53,7 @@ const REQUESTS_DEFAULT: usize = 50;
 #[derive(Clone)]
 pub struct Admin {
     /// The view.
-    pub desk: Desk,
+    pub desk: DriverHandle,
     /// The last requests.
     pub history: History,
     /// The last minutes in numbers.
@@ -75,7 +75,7 @@ pub struct Admin {
     /// The bearer token to ask for.
     pub token: Option<Secret>,
     /// What is remembered of wrong tokens.
-    pub guard: Guard,
+    pub guard: TokenGuard,
     /// How long requests are waited for.
     pub patience: Patience,
     /// Connections at once; where all are taken, the idle ones make room.
@@ -106,7 +106,7 @@ impl Admin {
     /// Serves until the future is dropped.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
         let (max, patience) = (self.connections_max, self.patience);
-        let table = Table::new(max, self.metrics.connections().of(Listener::Admin, max));
+        let table = ConnectionTable::new(max, self.metrics.connections().of(Listener::Admin, max));
         let open = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))

@@ -19,7 +19,7 @@ use tracing::warn;
 use grapevine_base::listener::activity::Protocol;
 use grapevine_base::listener::burst::Burst;
 use grapevine_base::listener::serving::{self, HttpLimits};
-use grapevine_base::listener::{Entry, Table, descriptors};
+use grapevine_base::listener::{ConnectionEntry, ConnectionTable, descriptors};
 
 /// The most header lines of a request, and its largest head in bytes: what browsers send is a tenth.
 const HEADER_COUNT_MAX: usize = 100;
@@ -39,7 +39,7 @@ pub(super) struct Peer(pub(super) IpAddr);
 pub(super) async fn serve(
     listener: &TcpListener,
     router: Router,
-    table: &Table,
+    table: &ConnectionTable,
     patience: Patience,
 ) -> Infallible {
     let failures = Burst::default();
@@ -73,7 +73,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    entry: Entry,
+    entry: ConnectionEntry,
     patience: Patience,
 ) {
     // Without it answers are late, not wrong.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use grapevine_base::causes;
-use grapevine_base::table::{Side, Table, number, printable};
+use grapevine_base::table::{Side, TextTable, number, printable};
 use grapevine_config::Environment;
 use serde::Deserialize;
 
@@ -233,8 +233,8 @@ fn verdict(plan: &Explained) -> String {
 }
 
 /// A line per candidate; those of the plan in its order, each where it stands first.
-fn table(plan: &Explained) -> Table {
-    let mut table = Table::new(&[
+fn table(plan: &Explained) -> TextTable {
+    let mut table = TextTable::new(&[
         ("#", Side::Right),
         ("node", Side::Left),
         ("region", Side::Left),

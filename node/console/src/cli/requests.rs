@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use grapevine_base::causes;
 use grapevine_base::page::MeshPage;
-use grapevine_base::table::{Side, Table, number};
+use grapevine_base::table::{Side, TextTable, number};
 use grapevine_config::Environment;
 use serde_json::{Value, json};
 
@@ -284,8 +284,8 @@ fn tone(entry: &RequestEntry) -> Tone {
     }
 }
 
-fn table(shown: &[Listed], own: &str) -> Table {
-    let mut table = Table::new(&[
+fn table(shown: &[Listed], own: &str) -> TextTable {
+    let mut table = TextTable::new(&[
         ("time UTC", Side::Left),
         ("status", Side::Right),
         ("model", Side::Left),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use grapevine_base::causes;
 use grapevine_base::page::{MeshPage, NodeEntry, UpstreamEntry};
-use grapevine_base::table::{Side, Table, number, printable};
+use grapevine_base::table::{Side, TextTable, number, printable};
 use grapevine_config::Environment;
 
 use super::admin_port::{ADMIN, AdminPort};
@@ -92,8 +92,8 @@ fn heading(page: &MeshPage) -> String {
 }
 
 /// A line per upstream; what is said of its node stands on the first.
-fn table(page: &MeshPage) -> Table {
-    let mut table = Table::new(&[
+fn table(page: &MeshPage) -> TextTable {
+    let mut table = TextTable::new(&[
         ("node", Side::Left),
         ("region", Side::Left),
         ("phase", Side::Left),

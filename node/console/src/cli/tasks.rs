@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use grapevine_base::table::{Side, Table, printable};
+use grapevine_base::table::{Side, TextTable, printable};
 use grapevine_base::{causes, loopback};
 use grapevine_config::Environment;
 use reqwest::{Method, StatusCode};
@@ -224,8 +224,8 @@ fn text(value: &Value) -> String {
 }
 
 /// A line for each service, with how many of its tasks the node that was asked runs at once.
-fn counts(page: &Value) -> Table {
-    let mut table = Table::new(&[
+fn counts(page: &Value) -> TextTable {
+    let mut table = TextTable::new(&[
         ("service", Side::Left),
         ("waiting", Side::Right),
         ("delayed", Side::Right),
@@ -252,8 +252,8 @@ fn counts(page: &Value) -> Table {
 }
 
 /// A line for each task.
-fn list(page: &Value) -> Table {
-    let mut table = Table::new(&[
+fn list(page: &Value) -> TextTable {
+    let mut table = TextTable::new(&[
         ("task", Side::Left),
         ("service", Side::Left),
         ("state", Side::Left),

@@ -69,7 +69,7 @@ impl Stage {
     }
 
     fn refusal_of(&self, upstream: Option<(&UpstreamView, &UpstreamFact)>) -> Option<Refusal> {
-        let owner = Owner {
+        let owner = OwnerNode {
             region: &self.region,
             phase: self.phase,
             serves_requests: self.serves_requests,
@@ -78,9 +78,9 @@ impl Stage {
         };
         let request = Forwarded {
             hops: self.hops,
-            question: Question {
+            question: ResidencyQuestion {
                 model: self.model.as_ref(),
-                ..Question::default()
+                ..ResidencyQuestion::default()
             },
             allow_regions: &self.allow_regions,
             last_resort: self.last_resort,
@@ -159,7 +159,7 @@ fn upstream_of_any_model_serves_every_one_and_each_serves_requests_without() {
 
 #[test]
 fn upstream_out_of_use_is_called_as_a_trial_or_a_last_resort_alone() {
-    let reason = crate::health::Reason::Credential;
+    let reason = crate::health::EjectionReason::Credential;
     let remaining = Duration::from_secs(5);
     let cooling = Stage::standing(Standing::CoolingDown { remaining });
     let ejected = Stage::standing(Standing::Ejected { reason });
@@ -198,7 +198,7 @@ fn no_peer_gets_all_places() {
     let (greedy, other) = (node("b"), node("c"));
     let upstream = UpstreamName::new("primary").expect("a valid name");
     let key = |id: u64| (Arc::from(id.to_string()), upstream.clone());
-    let mut places = Underway::default();
+    let mut places = ForwardsInFlight::default();
     let held = (0..UNDERWAY_MAX)
         .take_while(|id| places.enter(&greedy, key(*id)).is_ok())
         .count() as u64;
@@ -215,7 +215,7 @@ fn request_under_way_is_not_taken_twice_until_it_is_over() {
         Arc::from("id"),
         UpstreamName::new("primary").expect("a valid name"),
     );
-    let mut places = Underway::default();
+    let mut places = ForwardsInFlight::default();
     assert_eq!(places.enter(&peer, key.clone()), Ok(()));
     let again = places.enter(&peer, key.clone()).map_err(|it| it.refusal);
     assert_eq!(again, Err(Refusal::Duplicate));

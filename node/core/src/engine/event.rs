@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
+use crate::geo_point::GeoPoint;
 use crate::health;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::outcome::Outcome;
-use crate::place::Place;
 use crate::residency::Residency;
 use crate::units::{Tier, Weight};
 
@@ -18,12 +18,12 @@ use crate::units::{Tier, Weight};
 pub struct Identity {
     /// Its name.
     pub node: NodeName,
-    /// This life of it. The one field that changes: [`Event::FormerLife`] raises it.
+    /// This life of it. The one field that changes: [`Event::FormerIncarnation`] raises it.
     pub generation: Generation,
     /// Its region.
     pub region: RegionName,
     /// Its place, where known.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// The newest version of the mesh protocol it speaks.
     pub protocol: u16,
     /// Its build, for the operator. At most 64 bytes.
@@ -64,7 +64,7 @@ pub struct UpstreamSpec {
     /// Requests it takes at once.
     pub in_flight_max: u32,
     /// When to eject it and take it back.
-    pub health: health::Policy,
+    pub health: health::HealthPolicy,
     /// How it is probed.
     pub probe: Probe,
     /// The longest time its state goes unproved before it is probed.
@@ -191,7 +191,7 @@ pub enum Event {
         peer: NodeName,
     },
     /// The connection to a peer spoke again after a silence.
-    LinkHeard {
+    LinkRecovered {
         /// Which peer.
         peer: NodeName,
     },
@@ -203,7 +203,7 @@ pub enum Event {
         rtt: Duration,
     },
     /// A peer told its load, on an answer or a ping.
-    LoadHeard {
+    LoadReceived {
         /// Which peer.
         peer: NodeName,
         /// By upstream.
@@ -212,7 +212,7 @@ pub enum Event {
     /// The nodes that membership holds for alive, this one left out.
     MembersChanged(BTreeSet<NodeName>),
     /// A verified fact of another node came in.
-    FactHeard {
+    FactReceived {
         /// Whose.
         node: NodeName,
         /// Its place in the order of that node's facts.
@@ -223,7 +223,7 @@ pub enum Event {
         via: Via,
     },
     /// A former life of this node, proved by its own signature and silent now, as peers remember it.
-    FormerLife {
+    FormerIncarnation {
         /// Its generation: above this life's where the clock went back, and anything else is no news.
         generation: Generation,
     },

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::peer::{Link, Peer};
+use super::peer::{LinkStatus, Peer};
 use super::{Effect, Engine};
 use crate::fact::Phase;
 use crate::time::Instant;
@@ -39,6 +39,6 @@ impl Engine {
 
     fn knows_its_peers(&self) -> bool {
         let live = || self.peers.values().filter(|peer| peer.live);
-        live().all(Peer::is_introduced) && live().any(|peer| peer.link == Link::Up)
+        live().all(Peer::is_introduced) && live().any(|peer| peer.link == LinkStatus::Up)
     }
 }

@@ -7,8 +7,8 @@ use rand_core::Rng;
 
 use super::event::{Models, Probe, UpstreamSpec};
 use crate::capacity::Capacity;
-use crate::fact::{Change, Standing, UpstreamFact};
-use crate::health::{Failure, Health, State, Transition};
+use crate::fact::{FactChange, Standing, UpstreamFact};
+use crate::health::{FailureKind, Health, HealthState, Transition};
 use crate::ids::ModelName;
 use crate::latency::{Latencies, Latency};
 use crate::limit::InFlight;
@@ -32,12 +32,12 @@ pub(super) struct Local {
     pub(super) stands_since: Instant,
     pub(super) discovered: Vec<ModelName>,
     pub(super) probe: ProbeState,
-    told: Option<Told>,
+    told: Option<PublishedFact>,
     pub(super) changed: bool,
 }
 
 #[derive(Debug)]
-struct Told {
+struct PublishedFact {
     fact: UpstreamFact,
     considered_at: Instant,
 }
@@ -107,9 +107,9 @@ impl Local {
     /// Whether it may be used.
     pub(super) fn standing(&self, now: Instant) -> Standing {
         match self.health.state() {
-            State::Ejected { reason, .. } => Standing::Ejected { reason },
-            State::Probing { reason, .. } => Standing::Probing { reason },
-            State::Healthy => match self.cooling_until {
+            HealthState::Ejected { reason, .. } => Standing::Ejected { reason },
+            HealthState::Probing { reason, .. } => Standing::Probing { reason },
+            HealthState::Healthy => match self.cooling_until {
                 Some(until) if until > now => Standing::CoolingDown {
                     remaining: now.until(until),
                 },
@@ -121,9 +121,9 @@ impl Local {
     /// When it is tried again, while it is left alone.
     pub(super) fn again_at(&self, now: Instant) -> Option<Instant> {
         match self.health.state() {
-            State::Ejected { until, .. } => Some(until),
-            State::Probing { .. } => None,
-            State::Healthy => self.cooling_until.filter(|until| *until > now),
+            HealthState::Ejected { until, .. } => Some(until),
+            HealthState::Probing { .. } => None,
+            HealthState::Healthy => self.cooling_until.filter(|until| *until > now),
         }
     }
 
@@ -154,9 +154,9 @@ impl Local {
         &self,
         now: Instant,
         interval: Duration,
-    ) -> Option<(Change, UpstreamFact)> {
+    ) -> Option<(FactChange, UpstreamFact)> {
         let Some(told) = &self.told else {
-            return Some((Change::Transition, self.fact(now)));
+            return Some((FactChange::Transition, self.fact(now)));
         };
         let stands_otherwise = self.standing(now).differs_in_kind(told.fact.standing);
         let figures_may_go = self.changed && now.since(told.considered_at) >= interval;
@@ -173,7 +173,7 @@ impl Local {
         if before.is_some_and(|before| !fact.standing.is_alike(before)) {
             self.stands_since = now;
         }
-        self.told = Some(Told {
+        self.told = Some(PublishedFact {
             fact,
             considered_at: now,
         });
@@ -201,11 +201,13 @@ impl Local {
     /// When its ejection or its cooldown ends, or a probe falls due.
     fn next_change(&self) -> Option<Instant> {
         let state = match self.health.state() {
-            State::Ejected { until, .. } => Some(until),
-            State::Healthy | State::Probing { .. } => None,
+            HealthState::Ejected { until, .. } => Some(until),
+            HealthState::Healthy | HealthState::Probing { .. } => None,
         };
         let probe = match self.probe {
-            ProbeState::DueAt(at) if !matches!(self.health.state(), State::Ejected { .. }) => {
+            ProbeState::DueAt(at)
+                if !matches!(self.health.state(), HealthState::Ejected { .. }) =>
+            {
                 Some(at)
             }
             _ => None,
@@ -227,7 +229,7 @@ impl Local {
 
     /// Whether a request may try it while it is being tried: only where nothing probes it.
     pub(super) fn takes_trial(&self) -> bool {
-        self.probe == ProbeState::Off && matches!(self.health.state(), State::Probing { .. })
+        self.probe == ProbeState::Off && matches!(self.health.state(), HealthState::Probing { .. })
     }
 
     /// The state was proved just now: the next probe is due an interval later.
@@ -239,8 +241,8 @@ impl Local {
 
     pub(super) fn pause(&self) -> Duration {
         match self.health.state() {
-            State::Probing { .. } => TRIAL_PAUSE.min(self.spec.probe_interval),
-            State::Healthy | State::Ejected { .. } => self.spec.probe_interval,
+            HealthState::Probing { .. } => TRIAL_PAUSE.min(self.spec.probe_interval),
+            HealthState::Healthy | HealthState::Ejected { .. } => self.spec.probe_interval,
         }
     }
 
@@ -295,11 +297,11 @@ fn is_break(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::BrokenOff | Outcome::TimedOut(Stage::Idle))
 }
 
-fn failure(outcome: &Outcome) -> Failure {
+fn failure(outcome: &Outcome) -> FailureKind {
     match outcome {
-        Outcome::ConnectFailed => Failure::Connect,
-        Outcome::TimedOut(_) => Failure::Timeout,
-        Outcome::Reset => Failure::Reset,
-        _ => Failure::Status,
+        Outcome::ConnectFailed => FailureKind::Connect,
+        Outcome::TimedOut(_) => FailureKind::Timeout,
+        Outcome::Reset => FailureKind::Reset,
+        _ => FailureKind::Status,
     }
 }

@@ -11,7 +11,7 @@ use super::event::{
 use super::local::{Local, ProbeState, Source};
 use super::{Engine, ViewDue};
 use crate::fact::Fact;
-use crate::health::{State, Transition};
+use crate::health::{HealthState, Transition};
 use crate::ids::UpstreamName;
 use crate::notice::Notice;
 use crate::outcome::{Blame, Outcome, RetryOn, Verdict};
@@ -163,7 +163,7 @@ impl Engine {
         };
         let upstream = upstream.clone();
         effects.push(Effect::Notice(match (transition, local.health.state()) {
-            (Transition::Ejected(reason), State::Ejected { until, .. }) => {
+            (Transition::Ejected(reason), HealthState::Ejected { until, .. }) => {
                 Notice::UpstreamEjected {
                     upstream,
                     reason,
@@ -193,7 +193,7 @@ impl Engine {
                 local.cooling_until = None;
                 self.view_due = ViewDue::Now;
             }
-            let ejected = matches!(local.health.state(), State::Ejected { .. });
+            let ejected = matches!(local.health.state(), HealthState::Ejected { .. });
             if let ProbeState::DueAt(due_at) = local.probe
                 && due_at <= now
                 && !ejected

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use crate::fact::{Change, Fact, Phase, ServicesFact};
+use crate::fact::{Fact, FactChange, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::residency::{MeshRules, RulesFact};
@@ -36,7 +36,7 @@ pub use event::{
     Via, WaitReport,
 };
 use local::Local;
-use peer::Peer;
+use peer::{LinkStatus, Peer, ReceivedFact};
 
 /// Figures are told at most this often; transitions at once.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
@@ -165,7 +165,7 @@ impl Engine {
             },
             Event::ProbeEnded(report) => self.probe_ended(now, report, rng, effects),
             Event::MembersChanged(live) => self.members_changed(now, &live, effects),
-            Event::FactHeard {
+            Event::FactReceived {
                 node,
                 stamp,
                 fact,
@@ -173,7 +173,7 @@ impl Engine {
             } => {
                 self.fact_heard(
                     now,
-                    peer::Heard {
+                    ReceivedFact {
                         node,
                         stamp,
                         fact,
@@ -182,23 +182,23 @@ impl Engine {
                     effects,
                 );
             }
-            Event::LinkUp { peer } => self.link_changed(now, peer, peer::Link::Up, effects),
-            Event::LinkDown { peer } => self.link_changed(now, peer, peer::Link::Down, effects),
-            Event::LinkSilent { peer } => self.link_changed(now, peer, peer::Link::Silent, effects),
-            Event::LinkHeard { peer } => self.link_changed(now, peer, peer::Link::Up, effects),
+            Event::LinkUp { peer } => self.link_changed(now, peer, LinkStatus::Up, effects),
+            Event::LinkDown { peer } => self.link_changed(now, peer, LinkStatus::Down, effects),
+            Event::LinkSilent { peer } => self.link_changed(now, peer, LinkStatus::Silent, effects),
+            Event::LinkRecovered { peer } => self.link_changed(now, peer, LinkStatus::Up, effects),
             Event::RttMeasured { peer, rtt } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.rtt = Some(rtt);
                     self.view_becomes(ViewDue::Soon);
                 }
             }
-            Event::LoadHeard { peer, loads } => {
+            Event::LoadReceived { peer, loads } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     loads.iter().for_each(|load| peer.load_heard(now, load));
                     self.view_becomes(ViewDue::Soon);
                 }
             }
-            Event::FormerLife { generation } => self.outlive(generation, effects),
+            Event::FormerIncarnation { generation } => self.outlive(generation, effects),
             Event::Tick => {}
         }
     }
@@ -235,7 +235,7 @@ impl Engine {
             let long_dead = peer
                 .died_at
                 .is_some_and(|died| now.since(died) >= FORGET_AFTER);
-            long_dead && peer.link == peer::Link::Down
+            long_dead && peer.link == LinkStatus::Down
         };
         let gone = self.peers.iter().filter(|(_, peer)| is_forgotten(peer));
         let gone: Vec<NodeName> = gone.map(|(name, _)| name.clone()).collect();
@@ -348,11 +348,15 @@ impl Engine {
     fn change_services(&mut self, fact: ServicesFact, effects: &mut Vec<Effect>) {
         let change = match &self.services {
             Some(told) => fact.change_since(told),
-            None => Change::Transition,
+            None => FactChange::Transition,
         };
-        if change != Change::Little {
+        if change != FactChange::Little {
             self.services = Some(Arc::new(fact.clone()));
-            self.publish(Fact::Services(fact), change == Change::Transition, effects);
+            self.publish(
+                Fact::Services(fact),
+                change == FactChange::Transition,
+                effects,
+            );
             self.view_becomes(ViewDue::Soon);
         }
     }
@@ -377,10 +381,10 @@ impl Engine {
         for local in self.locals.values_mut() {
             match local.change_to_tell(now, interval) {
                 None => {}
-                Some((Change::Little, _)) => local.kept_quiet(now),
+                Some((FactChange::Little, _)) => local.kept_quiet(now),
                 Some((change, fact)) => {
                     local.told(now, fact.clone());
-                    news.push((fact, change == Change::Transition));
+                    news.push((fact, change == FactChange::Transition));
                 }
             }
         }

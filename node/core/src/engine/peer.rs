@@ -8,7 +8,7 @@ use super::event::{AttemptReport, Effect, Via};
 use super::few::Few;
 use super::remote::Remote;
 use super::{Engine, PEERS_MAX, ViewDue};
-use crate::fact::{Change, Fact, FactKey, Load, NodeFact, Phase, ServicesFact, UpstreamFact};
+use crate::fact::{Fact, FactChange, FactKey, Load, NodeFact, Phase, ServicesFact, UpstreamFact};
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
@@ -43,7 +43,7 @@ pub(super) struct Peer {
     pub(super) upstreams: Few<UpstreamName, Remote>,
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
-    pub(super) link: Link,
+    pub(super) link: LinkStatus,
     /// Requests that this node has under way there, whatever the upstream.
     pub(super) calls: InFlight,
     pub(super) rtt: Option<Duration>,
@@ -59,7 +59,7 @@ pub(super) struct Peer {
 
 /// The link to a peer, as the data path reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum LinkStatus {
     Down,
     Silent,
     Up,
@@ -67,7 +67,7 @@ pub(super) enum Link {
 
 /// A verified fact as it came in.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct ReceivedFact {
     pub(super) node: NodeName,
     pub(super) stamp: Stamp,
     pub(super) fact: Fact,
@@ -84,7 +84,7 @@ impl Peer {
             upstreams: Few::new(),
             live: false,
             died_at: Some(now),
-            link: Link::Down,
+            link: LinkStatus::Down,
             calls: InFlight::default(),
             rtt: None,
             rules: None,
@@ -99,11 +99,11 @@ impl Peer {
     pub(super) fn reach(&self) -> Reach {
         let serves = self.fact.as_ref().is_some_and(|fact| fact.serves_requests);
         match self.link {
-            Link::Down => Reach::Down,
+            LinkStatus::Down => Reach::Down,
             _ if !serves || self.phase != Phase::Ready => Reach::Closed,
-            Link::Silent => Reach::Silent,
-            Link::Up if self.suspect_until.is_some() => Reach::Silent,
-            Link::Up => Reach::Open,
+            LinkStatus::Silent => Reach::Silent,
+            LinkStatus::Up if self.suspect_until.is_some() => Reach::Silent,
+            LinkStatus::Up => Reach::Open,
         }
     }
 
@@ -198,8 +198,13 @@ impl Peer {
 }
 
 impl Engine {
-    pub(super) fn fact_heard(&mut self, now: Instant, heard: Heard, effects: &mut Vec<Effect>) {
-        let Heard {
+    pub(super) fn fact_heard(
+        &mut self,
+        now: Instant,
+        heard: ReceivedFact,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ReceivedFact {
             node,
             stamp,
             fact,
@@ -232,7 +237,8 @@ impl Engine {
             Fact::Services(fact) => {
                 let told = peer.services.replace(Arc::new(fact));
                 let change = peer.services.as_deref().zip(told.as_deref());
-                if change.is_none_or(|(new, told)| new.change_since(told) == Change::Transition) {
+                if change.is_none_or(|(new, told)| new.change_since(told) == FactChange::Transition)
+                {
                     due = ViewDue::Now;
                 }
             }
@@ -297,7 +303,7 @@ impl Engine {
         &mut self,
         now: Instant,
         name: NodeName,
-        link: Link,
+        link: LinkStatus,
         effects: &mut Vec<Effect>,
     ) {
         let Some(peer) = self.peer(now, &name, effects) else {
@@ -307,16 +313,16 @@ impl Engine {
             return;
         }
         let notice = match (peer.link, link) {
-            (_, Link::Down) => Some(Notice::LinkDown { peer: name }),
-            (_, Link::Silent) => Some(Notice::LinkSilent { peer: name }),
-            (Link::Down, Link::Up) => Some(Notice::LinkUp { peer: name }),
-            (_, Link::Up) => None,
+            (_, LinkStatus::Down) => Some(Notice::LinkDown { peer: name }),
+            (_, LinkStatus::Silent) => Some(Notice::LinkSilent { peer: name }),
+            (LinkStatus::Down, LinkStatus::Up) => Some(Notice::LinkUp { peer: name }),
+            (_, LinkStatus::Up) => None,
         };
         peer.link = link;
-        if link == Link::Up {
+        if link == LinkStatus::Up {
             peer.suspect_until = None;
         }
-        if link == Link::Down && !peer.live {
+        if link == LinkStatus::Down && !peer.live {
             peer.died_at = Some(now);
         }
         effects.extend(notice.map(Effect::Notice));

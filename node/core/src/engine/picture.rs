@@ -9,9 +9,9 @@ use super::local::Local;
 use super::peer::Peer;
 use super::remote::Remote;
 use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
+use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::{ModelName, NodeName, UpstreamName};
 use crate::latency::{FirstByte, Latency, TTFT_UNKNOWN};
-use crate::place::{Place, RTT_UNKNOWN};
 use crate::route::is_near;
 use crate::time::Instant;
 use crate::units::Tier;
@@ -160,7 +160,7 @@ impl Engine {
     /// Measured, else guessed from the distance, else a constant.
     fn rtt(&self, peer: &Peer) -> Duration {
         let place = peer.fact.as_ref().and_then(|fact| fact.place);
-        let prior = |here: Place, there: Place| here.rtt_prior(there);
+        let prior = |here: GeoPoint, there: GeoPoint| here.rtt_prior(there);
         let guessed = self
             .identity
             .place

@@ -7,11 +7,11 @@ use rand_core::SeedableRng;
 
 use super::*;
 use crate::fact::{FactKey, Load, NodeFact, Public, Standing, UpstreamFact};
-use crate::health::{Failure, Policy, Reason};
+use crate::health::{EjectionReason, FailureKind, HealthPolicy};
 use crate::ids::{Generation, RegionName};
 use crate::outcome::{Outcome, Refusal};
 use crate::residency::{Residency, Rule, Unknown};
-use crate::route::{Ask, Plan, PlanError, Strategy, plan};
+use crate::route::{Plan, PlanError, RouteQuery, Strategy, plan};
 use crate::units::{Share, Weight};
 use crate::view::{Reach, Way};
 
@@ -105,7 +105,7 @@ impl Bench {
             generation: Generation(life),
             version,
         };
-        self.tell(Event::FactHeard {
+        self.tell(Event::FactReceived {
             node: node(from),
             stamp,
             fact,
@@ -136,7 +136,7 @@ impl Bench {
     fn plan_for(&mut self, name: &str) -> Result<Plan, PlanError> {
         let view = self.engine.view(self.now);
         let model = model(name);
-        let ask = Ask {
+        let ask = RouteQuery {
             model: Some(&model),
             strategy: Strategy::Latency,
             session: None,
@@ -207,7 +207,7 @@ fn spec(probe: Probe) -> UpstreamSpec {
         weight: Weight::default(),
         attempts_max: 1,
         in_flight_max: 10,
-        health: Policy::default(),
+        health: HealthPolicy::default(),
         probe,
         probe_interval: Duration::from_secs(30),
     }
@@ -295,7 +295,7 @@ fn third_failure_ejects_and_is_told_at_once() {
     bench.attempt(Outcome::Reset);
     bench.attempt(Outcome::Reset);
     let effects = bench.attempt(Outcome::ConnectFailed);
-    let reason = Reason::Failures(Failure::Connect);
+    let reason = EjectionReason::Failures(FailureKind::Connect);
     assert_eq!(
         urgent_standing(&effects),
         Some(Standing::Ejected { reason })
@@ -315,7 +315,7 @@ fn upstream_that_cuts_every_stream_is_ejected_though_each_begins_well() {
         }));
         told = urgent_standing(&bench.attempt(Outcome::BrokenOff));
     }
-    let reason = Reason::Failures(Failure::Reset);
+    let reason = EjectionReason::Failures(FailureKind::Reset);
     assert_eq!(told, Some(Standing::Ejected { reason }));
 }
 
@@ -360,7 +360,7 @@ fn outage_of_a_peers_upstream_is_shown_since_it_was_heard() {
     let mut bench = Bench::new();
     bench.meet("eur", Duration::from_millis(20), Duration::from_millis(300));
     let fact = |standing| Fact::Upstream(upstream_fact(standing, Duration::from_millis(300)));
-    let reason = Reason::ErrorRate;
+    let reason = EjectionReason::ErrorRate;
     bench.wait(Duration::from_secs(5));
     let heard_at = bench.now;
     bench.hear("eur", 4, fact(Standing::Ejected { reason }));
@@ -519,7 +519,7 @@ fn silent_peer_is_only_a_last_resort() {
     bench.meet("jpn", NEAR, TTFT);
     bench.tell(Event::LinkSilent { peer: node("jpn") });
     assert!(bench.plan().expect("a plan").last_resort);
-    bench.tell(Event::LinkHeard { peer: node("jpn") });
+    bench.tell(Event::LinkRecovered { peer: node("jpn") });
     assert!(!bench.plan().expect("a plan").last_resort);
 }
 
@@ -554,7 +554,7 @@ fn older_fact_is_ignored_and_not_relayed() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
     let ejected = Standing::Ejected {
-        reason: Reason::ErrorRate,
+        reason: EjectionReason::ErrorRate,
     };
     let effects = bench.hear("jpn", 5, Fact::Upstream(upstream_fact(ejected, TTFT)));
     let relayed = Effect::Relay {
@@ -585,7 +585,7 @@ fn new_life_of_a_peer_forgets_the_old_one() {
         version: 1,
     };
     let fact = Fact::Phase(Phase::Ready);
-    bench.tell(Event::FactHeard {
+    bench.tell(Event::FactReceived {
         node: node("jpn"),
         stamp,
         fact,
@@ -604,7 +604,7 @@ fn new_life_of_a_peer_forgets_the_old_one() {
 fn facts_about_this_node_from_outside_change_nothing() {
     let mut bench = Bench::with_upstream();
     let ejected = Standing::Ejected {
-        reason: Reason::ErrorRate,
+        reason: EjectionReason::ErrorRate,
     };
     assert!(
         bench
@@ -648,7 +648,7 @@ fn load_told_by_a_peer_makes_it_hot() {
         in_flight: 9,
         ttft: TTFT,
     };
-    bench.tell(Event::LoadHeard {
+    bench.tell(Event::LoadReceived {
         peer: node("jpn"),
         loads: vec![load],
     });
@@ -749,7 +749,7 @@ fn refusal_of_an_ejected_upstream_is_forgotten_when_it_recovers() {
     };
     bench.tell(Event::AttemptEnded(report));
     let ejected = Standing::Ejected {
-        reason: Reason::ErrorRate,
+        reason: EjectionReason::ErrorRate,
     };
     for (version, standing) in [(4, ejected), (5, Standing::Ready)] {
         let fact = Fact::Upstream(upstream_fact(standing, TTFT));
@@ -772,7 +772,7 @@ fn unprobed_upstream_gets_one_request_as_its_trial() {
     let first = &plan.choices[0];
     assert_eq!(
         (first.reason, first.candidate.upstream.way),
-        (crate::route::Reason::Trial, Way::Local)
+        (crate::route::RouteReason::Trial, Way::Local)
     );
     let _trying = first.candidate.upstream.in_flight.enter();
     assert_eq!(bench.first_node(), "jpn");
@@ -852,7 +852,7 @@ fn published(effects: &[Effect]) -> Vec<(FactKey, Stamp, bool)> {
 fn later_former_life_makes_the_node_tell_everything_above_it() {
     let mut bench = Bench::with_upstream();
     let (former, now) = (Generation(3_600_000), Generation(7));
-    let effects = bench.tell(Event::FormerLife { generation: former });
+    let effects = bench.tell(Event::FormerIncarnation { generation: former });
     let stamp = |version| Stamp {
         generation: Generation(3_600_001),
         version,
@@ -874,13 +874,13 @@ fn former_life_that_is_not_later_is_ignored() {
     let mut bench = Bench::with_upstream();
     for generation in [0, 6, 7] {
         let generation = Generation(generation);
-        let effects = bench.tell(Event::FormerLife { generation });
+        let effects = bench.tell(Event::FormerIncarnation { generation });
         assert_eq!(effects, [], "{generation:?}");
     }
     let generation = Generation(8);
-    let effects = bench.tell(Event::FormerLife { generation });
+    let effects = bench.tell(Event::FormerIncarnation { generation });
     assert_eq!(published(&effects).len(), 3);
-    assert_eq!(bench.tell(Event::FormerLife { generation }), []);
+    assert_eq!(bench.tell(Event::FormerIncarnation { generation }), []);
 }
 
 /// A draining peer that died, and came back after `span` in an earlier life that is ready.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn permit(method: &str, path: &str) -> Result<Scope, NotForwarded> {
+fn permit(method: &str, path: &str) -> Result<PathScope, NotForwarded> {
     Forwarding::default().permit(method, path, None)
 }
 
@@ -17,7 +17,7 @@ fn added(paths: &[(&str, &[&str])]) -> Forwarding {
 #[test]
 fn inference_paths_take_their_own_methods_alone() {
     for path in INFERENCE {
-        assert_eq!(permit("POST", path), Ok(Scope::Inference), "{path}");
+        assert_eq!(permit("POST", path), Ok(PathScope::Inference), "{path}");
         for method in [
             "GET", "HEAD", "PUT", "DELETE", "post", "CONNECT", "TRACE", "inside/1",
         ] {
@@ -39,7 +39,7 @@ fn response_is_fetched_cancelled_and_deleted_by_its_id() {
         ("POST", "/v1/responses/resp_68a/cancel"),
         ("GET", "/v1/responses/resp_68a/input_items"),
     ] {
-        assert_eq!(permit(method, path), Ok(Scope::Inference), "{path}");
+        assert_eq!(permit(method, path), Ok(PathScope::Inference), "{path}");
     }
     for (method, path) in [
         ("GET", "/v1/responses/"),
@@ -169,7 +169,7 @@ fn query_names_no_model_and_no_method() {
         "include[]=a&stream=true",
         "a=model",
     ] {
-        assert_eq!(query(good), Ok(Scope::Inference), "{good}");
+        assert_eq!(query(good), Ok(PathScope::Inference), "{good}");
     }
 }
 
@@ -181,11 +181,20 @@ fn operator_adds_paths_and_methods() {
         ("/v1/chat/completions", &["GET"]),
     ]);
     let permit = |method, path| forwarding.permit(method, path, None);
-    assert_eq!(permit("GET", "/v1/vector_stores/a/files"), Ok(Scope::Extra));
-    assert_eq!(permit("HEAD", "/v1/vector_stores/a"), Ok(Scope::Extra));
-    assert_eq!(permit("POST", "/v1/organization/usage"), Ok(Scope::Extra));
-    assert_eq!(permit("GET", "/v1/chat/completions"), Ok(Scope::Extra));
-    assert_eq!(permit("POST", "/v1/chat/completions"), Ok(Scope::Inference));
+    assert_eq!(
+        permit("GET", "/v1/vector_stores/a/files"),
+        Ok(PathScope::Extra)
+    );
+    assert_eq!(permit("HEAD", "/v1/vector_stores/a"), Ok(PathScope::Extra));
+    assert_eq!(
+        permit("POST", "/v1/organization/usage"),
+        Ok(PathScope::Extra)
+    );
+    assert_eq!(permit("GET", "/v1/chat/completions"), Ok(PathScope::Extra));
+    assert_eq!(
+        permit("POST", "/v1/chat/completions"),
+        Ok(PathScope::Inference)
+    );
     for path in [
         "/v1/vector_stores",
         "/v1/vector_stores/",
@@ -221,7 +230,7 @@ fn paths_of_the_node_itself_are_never_forwarded() {
     }
     assert_eq!(
         all.permit("DELETE", "/v1/assistants/x", None),
-        Ok(Scope::Extra)
+        Ok(PathScope::Extra)
     );
     assert!(all.permit("CONNECT", "/v1/assistants/x", None).is_err());
 }
@@ -267,8 +276,8 @@ fn what_an_added_path_answers_counts_for_nobody() {
         Outcome::TimedOut(Stage::FirstByte),
     ];
     for outcome in ended {
-        assert_eq!(Scope::Extra.counted(outcome), Outcome::Cancelled);
-        assert_eq!(Scope::Inference.counted(outcome), outcome);
+        assert_eq!(PathScope::Extra.counted(outcome), Outcome::Cancelled);
+        assert_eq!(PathScope::Inference.counted(outcome), outcome);
     }
     for outcome in [
         Outcome::ConnectFailed,
@@ -276,6 +285,6 @@ fn what_an_added_path_answers_counts_for_nobody() {
         Outcome::PeerLost,
         Outcome::PeerUnreached,
     ] {
-        assert_eq!(Scope::Extra.counted(outcome), outcome);
+        assert_eq!(PathScope::Extra.counted(outcome), outcome);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::Instant;
 use crate::engine::{AnswerReport, AttemptReport, Event, WaitReport};
-use crate::forwarding::Scope;
+use crate::forwarding::PathScope;
 use crate::ids::{ModelName, NodeName, UpstreamName};
 use crate::latency;
 use crate::outcome::{Blame, Outcome};
@@ -15,7 +15,7 @@ use crate::view::{UpstreamView, Way};
 
 /// What the engine is to be told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub struct RequestReport {
     /// What happened.
     pub event: Event,
     /// Must arrive, and soon: somebody may be to blame or asks to be left alone. What is not urgent may be
@@ -30,7 +30,7 @@ pub struct UpstreamCall {
     peer: Option<NodeName>,
     upstream: UpstreamName,
     model: Option<ModelName>,
-    scope: Scope,
+    scope: PathScope,
     began_at: Instant,
     /// `None` before the first byte of the answer's body, and after it was reported.
     first_byte: Option<Duration>,
@@ -42,7 +42,7 @@ impl UpstreamCall {
     /// A call of `upstream` as this node sees it.
     pub fn at(
         upstream: &UpstreamView,
-        scope: Scope,
+        scope: PathScope,
         model: Option<ModelName>,
         now: Instant,
     ) -> Self {
@@ -56,7 +56,7 @@ impl UpstreamCall {
     /// A call of an own upstream.
     pub const fn of_own(
         upstream: UpstreamName,
-        scope: Scope,
+        scope: PathScope,
         model: Option<ModelName>,
         now: Instant,
     ) -> Self {
@@ -84,7 +84,7 @@ impl UpstreamCall {
     }
 
     /// The body of a good answer goes on: its beginning is reported by itself, where the upstream is our own.
-    pub fn answer_goes_on(&mut self, now: Instant) -> Option<Report> {
+    pub fn answer_goes_on(&mut self, now: Instant) -> Option<RequestReport> {
         self.is_answering = true;
         if self.peer.is_some() {
             return None;
@@ -95,15 +95,15 @@ impl UpstreamCall {
             model: self.model.clone(),
             first_byte,
         };
-        let is_counted = self.scope == Scope::Inference;
-        is_counted.then_some(Report {
+        let is_counted = self.scope == PathScope::Inference;
+        is_counted.then_some(RequestReport {
             event: Event::AnswerBegan(report),
             is_urgent: false,
         })
     }
 
     /// It ended.
-    pub fn ended(self, now: Instant, outcome: Outcome) -> Report {
+    pub fn ended(self, now: Instant, outcome: Outcome) -> RequestReport {
         let outcome = self.scope.counted(outcome);
         let in_vain = matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed);
         let waited = (in_vain && !self.is_answering).then(|| now.since(self.began_at));
@@ -113,9 +113,9 @@ impl UpstreamCall {
             upstream: self.upstream,
             model: self.model,
             outcome,
-            first_byte: first_byte.filter(|_| self.scope == Scope::Inference),
+            first_byte: first_byte.filter(|_| self.scope == PathScope::Inference),
         };
-        Report {
+        RequestReport {
             is_urgent: !matches!(outcome.blame(), Blame::Success | Blame::Nobody)
                 || outcome.cooldown().is_some(),
             event: Event::AttemptEnded(report),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::Instant;
-use crate::forwarding::Scope;
+use crate::forwarding::PathScope;
 use crate::ids::ModelName;
 use crate::outcome::RetryOn;
 use crate::view::{UpstreamView, Way};
@@ -19,7 +19,7 @@ pub struct FailoverPolicy {
 
 /// Who has precedence when room is short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priority {
+pub enum RequestPriority {
     /// A client waits for the answer.
     #[default]
     Interactive,
@@ -27,7 +27,7 @@ pub enum Priority {
     Background,
 }
 
-impl Priority {
+impl RequestPriority {
     /// How many requests may be in flight at `upstream` when one of this priority enters; `None` where nothing
     /// is asked here, since the peer that owns the upstream decides.
     pub(super) fn in_flight_max(self, upstream: &UpstreamView) -> Option<u32> {
@@ -45,11 +45,11 @@ pub struct RequestTerms {
     /// How far it may go.
     pub policy: Arc<FailoverPolicy>,
     /// Who has precedence.
-    pub priority: Priority,
+    pub priority: RequestPriority,
     /// The client says that it is itself trying again.
     pub is_client_retrying: bool,
     /// What kind of a path it asks for.
-    pub scope: Scope,
+    pub scope: PathScope,
     /// The model that it asks for, where it names one.
     pub model: Option<ModelName>,
     /// When it arrived.

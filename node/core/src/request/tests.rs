@@ -1,12 +1,12 @@
 //! Requests driven by hand: what each thing that an attempt may meet leads to.
 
 use super::*;
-use crate::forwarding::Scope;
+use crate::forwarding::PathScope;
 use crate::ids::UpstreamName;
 use crate::limit::RetryBudget;
 use crate::outcome::{RetryOn, Stage};
 use crate::route::tests::{NOW, upstream};
-use crate::route::{Cost, Reason};
+use crate::route::{Cost, RouteReason};
 use crate::view::{Candidate, Way};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -22,7 +22,7 @@ fn choice(upstream: UpstreamView) -> Choice {
     Choice {
         cost: Cost::of(&candidate, NOW),
         candidate,
-        reason: Reason::LeastCost,
+        reason: RouteReason::LeastCost,
     }
 }
 
@@ -56,9 +56,9 @@ fn terms() -> RequestTerms {
             attempts_max: 3,
             retry_on: RetryOn::default(),
         }),
-        priority: Priority::Interactive,
+        priority: RequestPriority::Interactive,
         is_client_retrying: false,
-        scope: Scope::Inference,
+        scope: PathScope::Inference,
         model: None,
         arrived_at: NOW,
     }
@@ -125,10 +125,10 @@ fn reported(request: &mut Request) -> Vec<(&'static str, bool)> {
     let word = |event: &Event| match event {
         Event::AttemptEnded(report) => report.outcome.as_str(),
         Event::AnswerBegan(_) => "began",
-        Event::LoadHeard { .. } => "load",
+        Event::LoadReceived { .. } => "load",
         _ => "another",
     };
-    let pair = |report: &Report| (word(&report.event), report.is_urgent);
+    let pair = |report: &RequestReport| (word(&report.event), report.is_urgent);
     reports.iter().map(pair).collect()
 }
 
@@ -220,7 +220,7 @@ fn answer_that_ends_with_its_first_piece_is_one_report() {
     request.body_ended(NOW + MILLISECOND);
     let reports = request.reports();
     let [
-        Report {
+        RequestReport {
             event: Event::AttemptEnded(report),
             ..
         },
@@ -409,8 +409,8 @@ fn peer_decides_itself_whether_it_is_full_unless_the_request_can_wait() {
         });
         short(&request.start(NOW, plan([upstream])))
     };
-    assert_eq!(enter(Priority::Interactive), "try a");
-    assert_eq!(enter(Priority::Background), "fail refused_full");
+    assert_eq!(enter(RequestPriority::Interactive), "try a");
+    assert_eq!(enter(RequestPriority::Background), "fail refused_full");
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn background_work_leaves_half_of_an_upstream_to_clients() {
             places,
             ..own("a")
         };
-        Priority::Background.in_flight_max(&upstream)
+        RequestPriority::Background.in_flight_max(&upstream)
     };
     assert_eq!(limit(100, 40), Some(20));
     assert_eq!(limit(10, 1_000), Some(5));
@@ -448,7 +448,7 @@ fn client_that_goes_away_before_the_first_byte_tells_how_long_it_waited() {
     request.broke_off(NOW + 7 * MILLISECOND, Outcome::Cancelled, None);
     let reports = request.reports();
     let [
-        Report {
+        RequestReport {
             event: Event::AttemptEnded(report),
             ..
         },
@@ -462,7 +462,7 @@ fn client_that_goes_away_before_the_first_byte_tells_how_long_it_waited() {
 #[test]
 fn path_that_the_operator_added_says_nothing_of_an_upstream_that_answered() {
     let mut request = request_with(RequestTerms {
-        scope: Scope::Extra,
+        scope: PathScope::Extra,
         ..terms()
     });
     request.start(NOW, own_plan(&["a", "b"]));

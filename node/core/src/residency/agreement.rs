@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use super::{Fence, Permitted, Question, Residency, RulesFact};
+use super::{Fence, Permitted, Residency, ResidencyQuestion, RulesFact};
 use crate::ids::{NodeName, RegionName};
 
 /// A set of rules that differs from this node's own.
@@ -56,7 +56,7 @@ impl MeshRules {
     }
 
     /// The sets that concern a request.
-    fn votes(&self, question: &Question<'_>) -> Vec<Vote<'_>> {
+    fn votes(&self, question: &ResidencyQuestion<'_>) -> Vec<Vote<'_>> {
         let votes = self.others.iter().filter_map(|peer| {
             let permitted = peer.fact.rules.permits(question);
             let regions = Arc::clone(&permitted.fence()?.regions);
@@ -69,7 +69,7 @@ impl MeshRules {
 impl Residency {
     /// Where a request may be answered by these rules and by those on which the nodes of `mesh` agree.
     // Invariant: a region that the own rules leave out is not permitted, nor one that most nodes leave out.
-    pub fn permits_with(&self, mesh: &MeshRules, question: &Question<'_>) -> Permitted {
+    pub fn permits_with(&self, mesh: &MeshRules, question: &ResidencyQuestion<'_>) -> Permitted {
         let own = self.permits(question);
         if mesh.others.is_empty() {
             return own;
@@ -102,7 +102,7 @@ impl Residency {
 
     /// Whether rules about models, the own or those of most nodes of `mesh`, concern who asks `question`,
     /// whatever the model: a request that brings something and names no model may not be answered then.
-    pub fn depends_on_model(&self, mesh: &MeshRules, question: &Question<'_>) -> bool {
+    pub fn depends_on_model(&self, mesh: &MeshRules, question: &ResidencyQuestion<'_>) -> bool {
         let asking = mesh.others.iter();
         let asking = asking.filter(|peer| peer.fact.rules.asks_for_model(question));
         self.asks_for_model(question) || mesh.is_majority(asking.map(|peer| peer.nodes).sum())
@@ -124,7 +124,7 @@ fn named(votes: &[Vote<'_>]) -> Arc<[RegionName]> {
 mod tests {
     use proptest::prelude::{prop, prop_assert_eq, proptest};
 
-    use super::super::{Origin, Rule, Unknown};
+    use super::super::{ClientOrigin, Rule, Unknown};
     use super::*;
 
     fn region(name: &str) -> RegionName {
@@ -153,10 +153,10 @@ mod tests {
         }
     }
 
-    fn from(country: &str) -> Question<'_> {
-        Question {
-            client: Origin::Country(country.parse().expect("a code")),
-            ..Question::default()
+    fn from(country: &str) -> ResidencyQuestion<'_> {
+        ResidencyQuestion {
+            client: ClientOrigin::Country(country.parse().expect("a code")),
+            ..ResidencyQuestion::default()
         }
     }
 

@@ -32,7 +32,7 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::near::{EXPLORED_SHARE, NEAR_SPAN, SLOW_START, best};
-use super::{Ask, Cost};
+use super::{Cost, RouteQuery};
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, UpstreamView};
@@ -45,7 +45,7 @@ const SLOWER_SPAN: Duration = Duration::from_millis(250);
 
 /// How a candidate stands with one conversation; the least is its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
+pub(super) struct RendezvousRank {
     /// It came back lately, and this conversation's turn to follow has not come.
     waits: bool,
     /// The complement of its score.
@@ -63,7 +63,7 @@ struct Near<'a> {
 /// The window of candidates for `session` by measured cost, its place first.
 pub(super) fn by_cost<'a>(
     candidates: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     session: u64,
     now: Instant,
     rng: &mut impl Rng,
@@ -78,7 +78,7 @@ pub(super) fn by_cost<'a>(
         let rank = match is_near {
             true => rank(session, one, now),
             // In the order of the list, which is that of cost.
-            false => Rank::default(),
+            false => RendezvousRank::default(),
         };
         (stand(one), !is_near, rank)
     })
@@ -90,13 +90,13 @@ pub(super) fn is_full(upstream: &UpstreamView, now: Instant) -> bool {
 }
 
 /// How `candidate` stands with `session`: the same at every node.
-pub(super) fn rank(session: u64, candidate: &Candidate, now: Instant) -> Rank {
+pub(super) fn rank(session: u64, candidate: &Candidate, now: Instant) -> RendezvousRank {
     let upstream = &*candidate.upstream;
     let node = random::hash(upstream.node.as_str().as_bytes());
     let name = random::hash(upstream.name.as_str().as_bytes());
     let mixed = random::mix(session ^ random::mix(node ^ random::mix(name)));
     let score = upstream.weight.get() / -share(mixed).ln();
-    Rank {
+    RendezvousRank {
         waits: upstream.returned_at.is_some_and(|returned_at| {
             let turn = SLOW_START.mul_f64(share(random::mix(mixed)));
             now.since(returned_at) < turn

@@ -12,11 +12,11 @@
 
 use std::sync::Arc;
 
-use super::affinity::{self, Rank};
+use super::affinity::{self, RendezvousRank};
 use super::near::best;
-use super::{Ask, Reason};
+use super::{RouteQuery, RouteReason};
+use crate::geo_point::GeoPoint;
 use crate::ids::RegionName;
-use crate::place::Place;
 use crate::time::Instant;
 use crate::view::Candidate;
 
@@ -41,7 +41,7 @@ struct Nearness {
 /// the first of those that are equally near.
 pub(super) fn nearest<'a>(
     candidates: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     now: Instant,
 ) -> Vec<&'a Arc<Candidate>> {
     let Some(session) = ask.session else {
@@ -57,7 +57,7 @@ pub(super) fn nearest<'a>(
         let nearness = measure(one);
         let rank = match Some(nearness) == nearest {
             true => affinity::rank(session, one, now),
-            false => Rank::default(),
+            false => RendezvousRank::default(),
         };
         (nearness, rank)
     })
@@ -66,23 +66,23 @@ pub(super) fn nearest<'a>(
 /// Why the first of them, in this order, is the first.
 pub(super) fn reason<'a>(
     mut ordered: impl Iterator<Item = &'a Arc<Candidate>>,
-    ask: &Ask<'_>,
-) -> Reason {
+    ask: &RouteQuery<'_>,
+) -> RouteReason {
     let region = |one: &'a Arc<Candidate>| &one.upstream.region;
     let (first, second) = (ordered.next().map(region), ordered.next().map(region));
     if ask.session.is_some() && first == second {
-        return Reason::Session;
+        return RouteReason::Session;
     }
     match first.is_some_and(|region| ask.home_regions.contains(region)) {
-        true => Reason::Mapped,
-        false => Reason::Nearest,
+        true => RouteReason::Mapped,
+        false => RouteReason::Nearest,
     }
 }
 
 /// The region nearest to this node of those that are not full: a round trip jitters, a region does not.
 fn nearest_region<'a>(
     candidates: impl Iterator<Item = &'a Arc<Candidate>>,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     now: Instant,
 ) -> Option<&'a RegionName> {
     let key = |one: &&Arc<Candidate>| {
@@ -95,7 +95,7 @@ fn nearest_region<'a>(
 /// `ours` is the region that counts as no distance at all.
 fn nearness(
     candidate: &Candidate,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     ours: Option<&RegionName>,
     now: Instant,
 ) -> Nearness {
@@ -120,7 +120,7 @@ fn nearness(
 }
 
 /// One whose place is not known stands behind all others.
-pub(crate) fn distance_steps(client: Place, place: Option<Place>) -> u64 {
+pub(crate) fn distance_steps(client: GeoPoint, place: Option<GeoPoint>) -> u64 {
     // The root of the separation is the sine of half the angle: half way round the Earth is 1.
     place.map_or(u64::MAX, |place| {
         (client.separation(place).sqrt() * STEPS) as u64

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Ask, Choice, Cost};
+use super::{Choice, Cost, RouteQuery};
 use crate::fact::Standing;
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, View};
@@ -52,7 +52,12 @@ pub enum Absence {
 ///
 /// `choices` are a plan's for the same ask and view, or none where there is no plan. Empty when no node
 /// knows the model.
-pub fn left_out(view: &View, ask: &Ask<'_>, choices: &[Choice], now: Instant) -> Vec<LeftOut> {
+pub fn left_out(
+    view: &View,
+    ask: &RouteQuery<'_>,
+    choices: &[Choice],
+    now: Instant,
+) -> Vec<LeftOut> {
     let tiers = view
         .routes(ask.model)
         .map_or(&[][..], |routes| &routes.tiers);
@@ -78,7 +83,12 @@ fn is_same(one: &Candidate, other: &Candidate) -> bool {
     one.upstream.node == other.upstream.node && one.upstream.name == other.upstream.name
 }
 
-fn absence(candidate: &Candidate, ask: &Ask<'_>, choices: &[Choice], now: Instant) -> Absence {
+fn absence(
+    candidate: &Candidate,
+    ask: &RouteQuery<'_>,
+    choices: &[Choice],
+    now: Instant,
+) -> Absence {
     let upstream = &*candidate.upstream;
     if !ask.is_permitted(candidate) {
         return Absence::Residency;

@@ -12,8 +12,8 @@ mod plan;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::geo_point::GeoPoint;
 use crate::ids::{ModelName, RegionName};
-use crate::place::Place;
 use crate::random;
 use crate::view::Candidate;
 
@@ -24,7 +24,7 @@ pub use plan::plan;
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
-pub struct Ask<'a> {
+pub struct RouteQuery<'a> {
     /// The model, where the request names one.
     pub model: Option<&'a ModelName>,
     /// How to choose.
@@ -34,7 +34,7 @@ pub struct Ask<'a> {
     pub session: Option<u64>,
     /// Where the client is thought to be; `None` when its address cannot be placed. Only
     /// [`Strategy::Geo`] looks at it.
-    pub client_place: Option<Place>,
+    pub client_place: Option<GeoPoint>,
     /// The regions that an explicit map gives to the client, the first to be tried first; they win over
     /// distance. Only [`Strategy::Geo`] looks at them.
     pub home_regions: &'a [RegionName],
@@ -49,7 +49,7 @@ pub struct Ask<'a> {
     pub attempts_max: u32,
 }
 
-/// The number of the conversation called `name`, for [`Ask::session`]: the same on every node and in
+/// The number of the conversation called `name`, for [`RouteQuery::session`]: the same on every node and in
 /// every build.
 pub fn session(name: &[u8]) -> u64 {
     random::hash(name)
@@ -102,12 +102,12 @@ pub struct Choice {
     /// What it is thought to cost.
     pub cost: Cost,
     /// Why it stands where it does.
-    pub reason: Reason,
+    pub reason: RouteReason,
 }
 
 /// Why a candidate stands where it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum RouteReason {
     /// The only one in use.
     Only,
     /// The least cost.
@@ -171,7 +171,7 @@ pub enum Bar {
     Wish,
 }
 
-impl Reason {
+impl RouteReason {
     /// One word for the response header and the operator's list of requests.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::near::{EXPLORED_SHARE, SLOW_START, WINDOW, is_near};
-use super::{Ask, Choice, Cost, Reason, Strategy, affinity, geo};
+use super::{Choice, Cost, RouteQuery, RouteReason, Strategy, affinity, geo};
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
@@ -57,7 +57,7 @@ impl<'a> Scored<'a> {
         }
     }
 
-    fn choice(&self, reason: Reason) -> Choice {
+    fn choice(&self, reason: RouteReason) -> Choice {
         Choice {
             candidate: Arc::clone(self.candidate),
             cost: self.cost,
@@ -78,7 +78,7 @@ fn is_warming(returned_at: Option<Instant>, now: Instant, rng: &mut impl Rng) ->
 pub(super) fn extend(
     choices: &mut Vec<Choice>,
     usable: &[Arc<Candidate>],
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     max: usize,
     now: Instant,
     rng: &mut impl Rng,
@@ -96,7 +96,7 @@ pub(super) fn extend(
             ask,
             max,
             rng,
-            Some(Reason::PreferredRegion),
+            Some(RouteReason::PreferredRegion),
         );
         append(choices, others, ask, max, rng, None);
     } else {
@@ -107,7 +107,7 @@ pub(super) fn extend(
 /// The candidates to score: the cheapest, and a few drawn from the rest of a long list.
 fn window<'a>(
     usable: &'a [Arc<Candidate>],
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     now: Instant,
     rng: &mut impl Rng,
 ) -> Vec<Scored<'a>> {
@@ -160,10 +160,10 @@ fn window<'a>(
 fn append(
     choices: &mut Vec<Choice>,
     mut scored: Vec<Scored<'_>>,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     max: usize,
     rng: &mut impl Rng,
-    first_reason: Option<Reason>,
+    first_reason: Option<RouteReason>,
 ) {
     if scored.is_empty() || choices.len() >= max {
         return;
@@ -171,9 +171,9 @@ fn append(
     let sole = scored.len() == 1 && choices.is_empty();
     let (first, reason) = first_choice(&mut scored, ask, rng);
     let reason = match first_reason {
-        _ if !choices.is_empty() => Reason::Fallback,
+        _ if !choices.is_empty() => RouteReason::Fallback,
         Some(reason) => reason,
-        None if sole => Reason::Only,
+        None if sole => RouteReason::Only,
         None => reason,
     };
     choices.push(first.choice(reason));
@@ -182,29 +182,29 @@ fn append(
         scored
             .iter()
             .take(room)
-            .map(|one| one.choice(Reason::Fallback)),
+            .map(|one| one.choice(RouteReason::Fallback)),
     );
 }
 
 /// Takes the first choice out of `scored` and leaves the others in the order to fall back to.
 fn first_choice<'a>(
     scored: &mut Vec<Scored<'a>>,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     rng: &mut impl Rng,
-) -> (Scored<'a>, Reason) {
+) -> (Scored<'a>, RouteReason) {
     let (index, reason) = match (ask.strategy, ask.session) {
         // The window came in this order, and conversations fall back in theirs.
-        (Strategy::Latency, Some(_)) => (0, Reason::Session),
+        (Strategy::Latency, Some(_)) => (0, RouteReason::Session),
         (Strategy::Latency, None) => by_sample(scored, rng),
         (Strategy::Geo, _) => (0, geo::reason(scored.iter().map(|one| one.candidate), ask)),
         (Strategy::Priority, _) => {
             scored.sort_by(|left, right| configured_order(left).cmp(&configured_order(right)));
-            (0, Reason::Priority)
+            (0, RouteReason::Priority)
         }
-        (Strategy::Weighted, _) => (by_weight(scored, rng), Reason::Weighted),
+        (Strategy::Weighted, _) => (by_weight(scored, rng), RouteReason::Weighted),
         (Strategy::LeastBusy, _) => {
             scored.sort_by_key(|one| (one.load_step, one.total));
-            (0, Reason::LeastLoad)
+            (0, RouteReason::LeastLoad)
         }
     };
     let first = scored.remove(index);
@@ -229,7 +229,7 @@ fn configured_order<'a>(one: &Scored<'a>) -> (bool, &'a str, &'a str) {
 }
 
 /// Sorts by cost and picks from a sample: own upstreams, the cheapest, and two drawn.
-fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, Reason) {
+fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, RouteReason) {
     scored.sort_by_key(|one| one.total);
     let mut sample = Sample::default();
     // A short list is its own sample.
@@ -250,7 +250,7 @@ fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, Reason) {
     }
     if let Some((best, reason)) = best_cold(scored, sample.indices()) {
         let explored = explored(scored, best, rng);
-        return explored.map_or((best, reason), |index| (index, Reason::Exploration));
+        return explored.map_or((best, reason), |index| (index, RouteReason::Exploration));
     }
     for _ in 0..DRAWN_WHEN_HOT {
         sample.add(random::below(rng, scored.len()));
@@ -259,7 +259,7 @@ fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, Reason) {
         let least = sample
             .indices()
             .min_by_key(|index| (scored[*index].load_step, scored[*index].total));
-        (least.unwrap_or(0), Reason::LeastLoad)
+        (least.unwrap_or(0), RouteReason::LeastLoad)
     })
 }
 
@@ -284,7 +284,7 @@ impl Sample {
 fn best_cold(
     scored: &[Scored<'_>],
     sample: impl Iterator<Item = usize> + Clone,
-) -> Option<(usize, Reason)> {
+) -> Option<(usize, RouteReason)> {
     let settled = sample
         .clone()
         .filter(|index| !scored[*index].hot && !scored[*index].warming);
@@ -293,7 +293,7 @@ fn best_cold(
     let Some(best) = best else {
         // Only newcomers are cold: a newcomer is better than a hot one.
         let index = cold.min_by_key(|index| scored[*index].total)?;
-        return Some((index, Reason::LeastCost));
+        return Some((index, RouteReason::LeastCost));
     };
     let near = settled.filter(|index| is_near(scored[*index].total, best));
     let several = near.clone().nth(1).is_some();
@@ -304,9 +304,9 @@ fn best_cold(
     Some((
         index,
         if several {
-            Reason::LeastLoad
+            RouteReason::LeastLoad
         } else {
-            Reason::LeastCost
+            RouteReason::LeastCost
         },
     ))
 }

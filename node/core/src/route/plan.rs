@@ -7,7 +7,7 @@ use rand_core::Rng;
 
 use super::nearest::nearest;
 use super::order;
-use super::{Ask, Bar, Choice, Cost, Plan, PlanError, Reason};
+use super::{Bar, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason};
 use crate::fact::Phase;
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, Routes, View};
@@ -19,7 +19,7 @@ const NONE_REACHABLE: PlanError = PlanError::NoneReachable {
     retry_after: RETRY_AFTER,
 };
 
-impl Ask<'_> {
+impl RouteQuery<'_> {
     /// Whether the request may go to `candidate`.
     // Invariant: every choice of a plan was allowed by this, the last resort and the trial included.
     pub(super) fn allows(&self, candidate: &Candidate) -> bool {
@@ -53,7 +53,7 @@ impl Ask<'_> {
 /// has just started and may learn of one in a moment.
 pub fn plan(
     view: &View,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     now: Instant,
     rng: &mut impl Rng,
 ) -> Result<Plan, PlanError> {
@@ -98,13 +98,18 @@ pub fn plan(
 
 /// Puts one that nobody probes first, when no other request is trying it: it costs one request a
 /// failed attempt, and the fallback follows.
-fn push_trial(choices: &mut Vec<Choice>, unusable: &[Arc<Candidate>], ask: &Ask<'_>, now: Instant) {
+fn push_trial(
+    choices: &mut Vec<Choice>,
+    unusable: &[Arc<Candidate>],
+    ask: &RouteQuery<'_>,
+    now: Instant,
+) {
     let trial = unusable.iter().find(|candidate| {
         let upstream = &candidate.upstream;
         upstream.trial && upstream.in_flight.count() == 0 && ask.allows(candidate)
     });
     if let Some(candidate) = trial.filter(|_| choices.is_empty()) {
-        choices.push(choice(candidate, Reason::Trial, now));
+        choices.push(choice(candidate, RouteReason::Trial, now));
     }
 }
 
@@ -113,7 +118,7 @@ fn push_trial(choices: &mut Vec<Choice>, unusable: &[Arc<Candidate>], ask: &Ask<
 fn last_resort(
     phase: Phase,
     routes: &Routes,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     now: Instant,
 ) -> Result<Choice, PlanError> {
     let all = || {
@@ -130,7 +135,7 @@ fn last_resort(
         (!upstream.has_link_room(), upstream.reach)
     };
     if let Some(candidate) = reachable.min_by_key(badness) {
-        return Ok(choice(candidate, Reason::LastResort, now));
+        return Ok(choice(candidate, RouteReason::LastResort, now));
     }
     if all().any(|candidate| ask.allows(candidate)) {
         return Err(NONE_REACHABLE);
@@ -158,7 +163,7 @@ fn repeat(choices: &mut Vec<Choice>, max: usize) {
             }
             if choices[index].candidate.upstream.attempts_max as usize >= round {
                 let again = Choice {
-                    reason: Reason::Fallback,
+                    reason: RouteReason::Fallback,
                     ..choices[index].clone()
                 };
                 choices.push(again);
@@ -167,7 +172,7 @@ fn repeat(choices: &mut Vec<Choice>, max: usize) {
     }
 }
 
-fn choice(candidate: &Arc<Candidate>, reason: Reason, now: Instant) -> Choice {
+fn choice(candidate: &Arc<Candidate>, reason: RouteReason, now: Instant) -> Choice {
     Choice {
         candidate: Arc::clone(candidate),
         cost: Cost::of(candidate, now),

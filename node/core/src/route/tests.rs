@@ -13,11 +13,11 @@ use rand_core::SeedableRng;
 use super::*;
 use crate::Instant;
 use crate::fact::{Phase, Standing};
+use crate::geo_point::GeoPoint;
 use crate::health;
 use crate::ids::{NodeName, UpstreamName};
 use crate::limit::{InFlight, InFlightGuard};
 use crate::link;
-use crate::place::Place;
 use crate::units::{Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
@@ -118,10 +118,10 @@ fn nodes(plan: &Plan) -> Vec<&str> {
 
 fn plan_with<'a>(
     view: &View,
-    change: impl FnOnce(&mut Ask<'a>),
+    change: impl FnOnce(&mut RouteQuery<'a>),
     seed: u64,
 ) -> Result<Plan, PlanError> {
-    let mut ask = Ask {
+    let mut ask = RouteQuery {
         model: Some(&MODEL),
         strategy: Strategy::Latency,
         session: None,
@@ -220,7 +220,7 @@ fn least_loaded_wins_when_all_are_hot() {
     let plan = plan_with(&view(vec![full, fuller]), |_| {}, 1).expect("a plan");
     assert_eq!(
         (nodes(&plan)[0], plan.choices[0].reason),
-        ("less", Reason::LeastLoad)
+        ("less", RouteReason::LeastLoad)
     );
 }
 
@@ -233,7 +233,7 @@ fn about_equal_costs_are_shared_by_load() {
     let plan = plan_with(&view(vec![busy, upstream("idle", 12)]), |_| {}, 1).expect("a plan");
     assert_eq!(
         (nodes(&plan)[0], plan.choices[0].reason),
-        ("idle", Reason::LeastLoad)
+        ("idle", RouteReason::LeastLoad)
     );
 }
 
@@ -263,7 +263,7 @@ fn unmeasured_one_gets_one_request_at_a_time() {
     let plan = plan_with(&view, |_| {}, 1).expect("a plan");
     assert_eq!(
         (nodes(&plan), plan.choices[0].reason),
-        (vec!["new", "known"], Reason::Exploration)
+        (vec!["new", "known"], RouteReason::Exploration)
     );
     let _under_way = plan.choices[0].candidate.upstream.in_flight.enter();
     assert_eq!(share_of(&view, "new"), 0.0);
@@ -306,7 +306,7 @@ fn preferred_region_comes_first_however_far() {
     let view = view(vec![upstream("near", 1), upstream("far", 250)]);
     let plan = plan_with(&view, |ask| ask.prefer_region = Some(&region), 1).expect("a plan");
     assert_eq!(nodes(&plan), ["far", "near"]);
-    assert_eq!(plan.choices[0].reason, Reason::PreferredRegion);
+    assert_eq!(plan.choices[0].reason, RouteReason::PreferredRegion);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn refusal_tells_the_fence_from_the_wish() {
 #[test]
 fn ejected_candidate_is_used_only_when_nothing_else_is_left() {
     let standing = Standing::Ejected {
-        reason: health::Reason::ErrorRate,
+        reason: health::EjectionReason::ErrorRate,
     };
     let ejected = UpstreamView {
         standing,
@@ -358,7 +358,7 @@ fn ejected_candidate_is_used_only_when_nothing_else_is_left() {
     let plan = plan_with(&view(vec![ejected.clone(), upstream("in", 90)]), |_| {}, 1);
     assert_eq!(nodes(&plan.expect("a plan")), ["in"]);
     let plan = plan_with(&view(vec![ejected]), |_| {}, 1).expect("a plan");
-    assert!(plan.last_resort && plan.choices[0].reason == Reason::LastResort);
+    assert!(plan.last_resort && plan.choices[0].reason == RouteReason::LastResort);
 }
 
 #[test]
@@ -435,7 +435,7 @@ fn unknown_model_names_its_neighbours() {
     let view = view(vec![upstream("a", 1)]);
     let refused = plan_with(&view, |_| {}, 1).is_ok();
     assert!(refused);
-    let ask = Ask {
+    let ask = RouteQuery {
         model: Some(&asked),
         strategy: Strategy::Latency,
         session: None,
@@ -458,7 +458,7 @@ fn unknown_model_names_its_neighbours() {
 /// One in the region `name` at a latitude on Greenwich's meridian.
 fn at(name: &str, latitude: f64, rtt_ms: u64) -> UpstreamView {
     UpstreamView {
-        place: Place::new(latitude, 0.0),
+        place: GeoPoint::new(latitude, 0.0),
         ..upstream(name, rtt_ms)
     }
 }
@@ -472,7 +472,7 @@ fn geo_plan(view: &View, client: Option<f64>, homes: &[&str]) -> Plan {
         view,
         |ask| {
             ask.strategy = Strategy::Geo;
-            ask.client_place = client.and_then(|latitude| Place::new(latitude, 0.0));
+            ask.client_place = client.and_then(|latitude| GeoPoint::new(latitude, 0.0));
             ask.home_regions = &homes;
         },
         1,
@@ -491,7 +491,7 @@ fn geo_goes_by_the_clients_distance_and_not_by_ours() {
     ]);
     let plan = geo_plan(&view, Some(55.0), &[]);
     assert_eq!(nodes(&plan), ["north", "mid", "south", "nowhere"]);
-    assert_eq!(plan.choices[0].reason, Reason::Nearest);
+    assert_eq!(plan.choices[0].reason, RouteReason::Nearest);
 }
 
 #[test]
@@ -503,7 +503,7 @@ fn mapped_regions_come_before_nearer_ones_in_their_order() {
     ]);
     let plan = geo_plan(&view, Some(50.0), &["first", "second", "gone"]);
     assert_eq!(nodes(&plan), ["first", "second", "near"]);
-    assert_eq!(plan.choices[0].reason, Reason::Mapped);
+    assert_eq!(plan.choices[0].reason, RouteReason::Mapped);
     let unplaced = geo_plan(&view, None, &["second"]);
     assert_eq!(nodes(&unplaced), ["second", "near", "first"]);
 }
@@ -546,7 +546,7 @@ fn any_upstream() -> impl Generate<Value = UpstreamView> {
     let reach = prop_oneof![Just(Reach::Open), Just(Reach::Silent), Just(Reach::Down)];
     let standing = prop_oneof![
         3 => Just(Standing::Ready),
-        1 => Just(Standing::Ejected { reason: health::Reason::ErrorRate }),
+        1 => Just(Standing::Ejected { reason: health::EjectionReason::ErrorRate }),
         1 => Just(Standing::CoolingDown { remaining: Duration::from_secs(9) }),
     ];
     let numbers = (

@@ -1,7 +1,7 @@
 //! A DNS server that leads clients to the nearest ready nodes: authoritative for one zone, whose records
 //! come from the view.
 //!
-//! Reading order: [`Settings`] (what it is told), `respond` (one message in, one out: what is refused, the
+//! Reading order: [`DnsSettings`] (what it is told), `respond` (one message in, one out: what is refused, the
 //! limits of an answer), `subnet` (for whom is asked), `zone` (which names there are, and what they hold),
 //! `serve` (the sockets).
 //!
@@ -30,9 +30,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::homes::Homes;
-use grapevine_core::place::Place;
-use grapevine_core::residency::{Origin, Residency};
+use grapevine_core::residency::{ClientOrigin, Residency};
 use hickory_proto::rr::Name;
 
 use grapevine_config::domain::DomainName;
@@ -41,7 +41,7 @@ pub use serve::{CONVERSATIONS_MAX, Server, Sockets};
 
 /// What the server is told; replaced as a whole on reload.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct DnsSettings {
     /// What it answers for.
     zone: Name,
     /// How long answers may be kept, in seconds.
@@ -54,7 +54,7 @@ pub struct Settings {
     residency: Residency,
 }
 
-impl Settings {
+impl DnsSettings {
     /// Answers for `zone`, served by `name_servers` or, where those are empty, by the nodes that say that
     /// they answer DNS.
     pub fn new(
@@ -83,15 +83,17 @@ fn name(domain: &DomainName) -> Name {
 #[derive(Clone)]
 pub struct Locate(Arc<Locating>);
 
-type Locating = dyn Fn(IpAddr) -> (Origin, Option<Place>) + Send + Sync;
+type Locating = dyn Fn(IpAddr) -> (ClientOrigin, Option<GeoPoint>) + Send + Sync;
 
 impl Locate {
     /// Asks `locate`, which is called once for each query and must not block.
-    pub fn new(locate: impl Fn(IpAddr) -> (Origin, Option<Place>) + Send + Sync + 'static) -> Self {
+    pub fn new(
+        locate: impl Fn(IpAddr) -> (ClientOrigin, Option<GeoPoint>) + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(locate))
     }
 
-    fn locate(&self, address: IpAddr) -> (Origin, Option<Place>) {
+    fn locate(&self, address: IpAddr) -> (ClientOrigin, Option<GeoPoint>) {
         (self.0)(address)
     }
 }

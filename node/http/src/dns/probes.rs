@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use grapevine_core::view::View;
 
 use super::respond::{Ground, Transport};
-use super::{Locate, Settings};
+use super::{DnsSettings, Locate};
 
 /// The answer to a message that came from `from` over UDP, or over TCP; `None` where silence is right.
 pub fn respond(
-    settings: &Settings,
+    settings: &DnsSettings,
     view: &View,
     locate: &Locate,
     bytes: &[u8],
     from: IpAddr,
-    transport: Way,
+    transport: DnsTransport,
 ) -> Option<Vec<u8>> {
     let ground = Ground {
         settings,
@@ -22,8 +22,8 @@ pub fn respond(
         locate,
     };
     let transport = match transport {
-        Way::Udp => Transport::Udp,
-        Way::Tcp => Transport::Tcp,
+        DnsTransport::Udp => Transport::Udp,
+        DnsTransport::Tcp => Transport::Tcp,
     };
     let response = ground.respond(bytes, from, transport);
     response.map(|response| response.bytes)
@@ -31,7 +31,7 @@ pub fn respond(
 
 /// How a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum DnsTransport {
     /// As a datagram.
     Udp,
     /// On a connection.

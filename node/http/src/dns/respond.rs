@@ -15,7 +15,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
 use super::subnet::Asker;
 use super::zone::{Found, Records, Zone};
-use super::{Locate, Settings};
+use super::{DnsSettings, Locate};
 
 /// The longest answer over UDP in bytes: what passes everywhere without fragments (DNS Flag Day 2020).
 const DATAGRAM_BYTES_MAX: u16 = 1_232;
@@ -42,7 +42,7 @@ pub(super) enum Transport {
 
 /// What an answer is made from.
 pub(super) struct Ground<'a> {
-    pub(super) settings: &'a Settings,
+    pub(super) settings: &'a DnsSettings,
     pub(super) view: &'a View,
     pub(super) locate: &'a Locate,
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::listener::burst::Burst;
-use grapevine_base::listener::{Entry, Table, descriptors};
+use grapevine_base::listener::{ConnectionEntry, ConnectionTable, descriptors};
 use grapevine_core::connection::CloseReason;
 use grapevine_observe::dns::DnsQueries;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::respond::{Ground, Transport};
-use super::{Locate, Settings};
+use super::{DnsSettings, Locate};
 
 /// TCP conversations at once where descriptors allow it; for one more the one that is silent for longest
 /// makes room. Resolvers need TCP for truncated answers alone.
@@ -48,15 +48,15 @@ pub struct Sockets {
 #[derive(Clone, Debug)]
 pub struct Server {
     /// What it is told.
-    pub settings: Arc<ArcSwap<Settings>>,
+    pub settings: Arc<ArcSwap<DnsSettings>>,
     /// Where the view comes from.
-    pub desk: Desk,
+    pub desk: DriverHandle,
     /// Tells where clients are.
     pub locate: Locate,
     /// Counts.
     pub queries: DnsQueries,
     /// The TCP conversations.
-    pub conversations: Table,
+    pub conversations: ConnectionTable,
 }
 
 impl Sockets {
@@ -142,7 +142,7 @@ impl Server {
     }
 
     /// Converses until the other side ends it, or its place is needed.
-    async fn host(&self, stream: TcpStream, from: SocketAddr, entry: &Entry) {
+    async fn host(&self, stream: TcpStream, from: SocketAddr, entry: &ConnectionEntry) {
         tokio::select! {
             ended = self.converse(stream, from, entry) => match ended {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -159,7 +159,7 @@ impl Server {
         &self,
         mut stream: TcpStream,
         from: SocketAddr,
-        entry: &Entry,
+        entry: &ConnectionEntry,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
         loop {
@@ -205,7 +205,7 @@ mod tests {
     use grapevine_core::fact::Public;
     use grapevine_core::homes::Homes;
     use grapevine_core::ids::{Generation, NodeName, RegionName};
-    use grapevine_core::residency::{Origin, Residency};
+    use grapevine_core::residency::{ClientOrigin, Residency};
     use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
     use hickory_proto::rr::{Name, RecordType};
     use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
@@ -234,14 +234,14 @@ mod tests {
         let (_, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
         let zone = "mesh.example".parse().expect("a name");
         let (homes, residency) = (Homes::default(), Residency::default());
-        let settings = Settings::new(&zone, Duration::from_secs(30), &[], homes, residency);
+        let settings = DnsSettings::new(&zone, Duration::from_secs(30), &[], homes, residency);
         let queries = DnsQueries::default();
         let server = Server {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             desk,
-            locate: Locate::new(|_| (Origin::Unknown, None)),
+            locate: Locate::new(|_| (ClientOrigin::Unknown, None)),
             queries: queries.clone(),
-            conversations: Table::new(
+            conversations: ConnectionTable::new(
                 CONVERSATIONS_MAX,
                 ConnectionMetrics::default().of(Listener::Dns, CONVERSATIONS_MAX),
             ),

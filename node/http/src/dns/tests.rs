@@ -32,10 +32,12 @@ fn locate() -> Locate {
             1 => ("SG", 1.35, 103.82),
             2 => ("DE", 51.0, 10.0),
             3 | 0x20 => ("US", 39.8, -98.6),
-            _ => return (Origin::Unknown, None),
+            _ => return (ClientOrigin::Unknown, None),
         };
-        let country = code.parse().map_or(Origin::Unknown, Origin::Country);
-        (country, Place::new(latitude, longitude))
+        let country = code
+            .parse()
+            .map_or(ClientOrigin::Unknown, ClientOrigin::Country);
+        (country, GeoPoint::new(latitude, longitude))
     })
 }
 
@@ -55,7 +57,7 @@ fn node(name: &str, at: (f64, f64), rtt_ms: u64, addresses: &[&str]) -> NodeView
         name: NodeName::new(name).expect("a valid name"),
         fact: Some(NodeFact {
             region: region(&name[..3]),
-            place: Place::new(at.0, at.1),
+            place: GeoPoint::new(at.0, at.1),
             protocol: 1,
             build: String::new(),
             serves_requests: true,
@@ -103,14 +105,14 @@ fn view(nodes: Vec<NodeView>) -> View {
     }
 }
 
-fn settings() -> Settings {
+fn settings() -> DnsSettings {
     let zone = ZONE.parse().expect("a name");
     let ttl = Duration::from_secs(30);
-    Settings::new(&zone, ttl, &[], Homes::default(), Residency::default())
+    DnsSettings::new(&zone, ttl, &[], Homes::default(), Residency::default())
 }
 
 fn respond(
-    settings: &Settings,
+    settings: &DnsSettings,
     view: &View,
     bytes: &[u8],
     transport: Transport,
@@ -144,7 +146,7 @@ fn asked(nodes: Vec<NodeView>, message: &Message) -> Message {
     told(&settings(), nodes, message)
 }
 
-fn told(settings: &Settings, nodes: Vec<NodeView>, message: &Message) -> Message {
+fn told(settings: &DnsSettings, nodes: Vec<NodeView>, message: &Message) -> Message {
     let bytes = message.to_bytes().expect("a message");
     let response = respond(settings, &view(nodes), &bytes, Transport::Udp);
     Message::from_bytes(&response.expect("an answer").bytes).expect("a message")
@@ -419,7 +421,7 @@ fn configured_servers_are_named_as_written() {
     let zone = ZONE.parse().expect("a name");
     let ttl = Duration::from_secs(30);
     let (homes, residency) = (Homes::default(), Residency::default());
-    let settings = Settings::new(&zone, ttl, &[server], homes, residency);
+    let settings = DnsSettings::new(&zone, ttl, &[server], homes, residency);
     let answer = told(&settings, nodes(), &question(ZONE, RecordType::NS));
     assert_eq!(answer.answers.len(), 1);
     assert_eq!(answer.answers[0].data.to_string(), "ns1.example.net.");

@@ -18,15 +18,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
-use grapevine_core::place::Place;
-use grapevine_core::residency::{Origin, Question};
-use grapevine_core::steer::{self, Client, NODES_MAX};
+use grapevine_core::residency::{ClientOrigin, ResidencyQuestion};
+use grapevine_core::steer::{self, NODES_MAX, SteeredClient};
 use grapevine_core::view::{NodeView, View};
 use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::Settings;
+use super::DnsSettings;
 
 /// Nodes of one answer: enough to outlive one of them until resolvers ask again.
 const NODES_TOLD_MAX: usize = 3;
@@ -58,7 +58,7 @@ const CONTACT: &str = "hostmaster";
 
 /// The zone as one view has it.
 pub(super) struct Zone<'a> {
-    pub(super) settings: &'a Settings,
+    pub(super) settings: &'a DnsSettings,
     pub(super) view: &'a View,
 }
 
@@ -104,7 +104,7 @@ impl Zone<'_> {
         &self,
         name: &Name,
         kind: RecordType,
-        whereabouts: impl FnOnce() -> (Origin, Option<Place>),
+        whereabouts: impl FnOnce() -> (ClientOrigin, Option<GeoPoint>),
     ) -> Found {
         let is_address = matches!(kind, RecordType::A | RecordType::AAAA);
         match (self.owner(name), kind) {
@@ -155,17 +155,17 @@ impl Zone<'_> {
         name: &Name,
         kind: RecordType,
         region: Option<&RegionName>,
-        (origin, place): (Origin, Option<Place>),
+        (origin, place): (ClientOrigin, Option<GeoPoint>),
     ) -> Found {
         let settings = self.settings;
-        let question = Question {
+        let question = ResidencyQuestion {
             client: origin,
-            ..Question::default()
+            ..ResidencyQuestion::default()
         };
         let peers = &self.view.mesh_rules;
         let permitted = settings.residency.permits_with(peers, &question);
         let asked = region.map(std::slice::from_ref);
-        let client = Client {
+        let client = SteeredClient {
             place,
             homes: &settings.homes.of(origin),
             regions: match region {

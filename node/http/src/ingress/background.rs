@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::bodies::Charge;
-use grapevine_base::exchange::{Guest, GuestBody, GuestGone, ServeTasks};
+use grapevine_base::exchange::{RequestBodyError, ServeTasks, TaskCaller, TaskRequestBody};
 use grapevine_base::headers;
 use grapevine_core::pace::BodyPace;
 use http::request::Parts;
@@ -67,8 +67,8 @@ impl Background {
 
     pub(super) async fn answer(
         &self,
-        guest: Guest,
-        request: Request<GuestBody>,
+        guest: TaskCaller,
+        request: Request<TaskRequestBody>,
         track: Track,
         polls_max: u32,
     ) -> Reply {
@@ -117,7 +117,7 @@ fn is_at(path: &str, prefix: &str) -> bool {
 }
 
 /// A request whose body is here.
-pub(super) fn whole(head: Parts, body: Bytes) -> Request<GuestBody> {
+pub(super) fn whole(head: Parts, body: Bytes) -> Request<TaskRequestBody> {
     let body = Full::new(body).map_err(|never| match never {});
     cleaned(head, body.boxed_unsync())
 }
@@ -129,12 +129,12 @@ pub(super) fn flowing(
     body: Incoming,
     pause_max: Duration,
     charge: Charge,
-) -> Request<GuestBody> {
+) -> Request<TaskRequestBody> {
     let body = Paced::new(body, pause_max, charge);
     cleaned(head, body.boxed_unsync())
 }
 
-fn cleaned(mut head: Parts, body: GuestBody) -> Request<GuestBody> {
+fn cleaned(mut head: Parts, body: TaskRequestBody) -> Request<TaskRequestBody> {
     headers::clean_request(&mut head.headers);
     Request::from_parts(head, body)
 }
@@ -160,12 +160,12 @@ impl<B> Paced<B> {
         }
     }
 
-    fn charged(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, GuestGone> {
+    fn charged(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, RequestBodyError> {
         match frame.into_data() {
             Err(trailers) => Ok(trailers),
             Ok(data) => {
                 let mut charge = self.charge.beside();
-                charge.add(data.len()).map_err(GuestGone::NoRoom)?;
+                charge.add(data.len()).map_err(RequestBodyError::NoRoom)?;
                 Ok(Frame::data(charge.on(data)))
             }
         }
@@ -174,12 +174,12 @@ impl<B> Paced<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
     type Data = Bytes;
-    type Error = GuestGone;
+    type Error = RequestBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, GuestGone>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
             let waited = self.wait.take().map(|(since, _)| since.elapsed());
             if let Some(Ok(frame)) = &frame {
@@ -188,7 +188,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
             }
             return Poll::Ready(frame.map(|frame| match frame {
                 Ok(frame) => self.charged(frame),
-                Err(_) => Err(GuestGone::BrokenOff),
+                Err(_) => Err(RequestBodyError::BrokenOff),
             }));
         }
         let patience = self.pace.patience();
@@ -198,7 +198,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
         timer
             .as_mut()
             .poll(context)
-            .map(|()| Some(Err(GuestGone::Paused)))
+            .map(|()| Some(Err(RequestBodyError::Paused)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -215,7 +215,7 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
     use http_body_util::StreamBody;
 
-    use grapevine_core::share::Over;
+    use grapevine_core::share::ShareExceeded;
 
     use super::*;
     use grapevine_base::bodies::{BodyBudget, BodySender};
@@ -229,7 +229,7 @@ mod tests {
             name == "ours"
         }
 
-        async fn serve(&self, _: Guest, _: Request<GuestBody>) -> OwnAnswer {
+        async fn serve(&self, _: TaskCaller, _: Request<TaskRequestBody>) -> OwnAnswer {
             unreachable!("nothing is asked here")
         }
     }
@@ -269,7 +269,7 @@ mod tests {
         let body = Paced::new(StreamBody::new(Box::pin(trickle)), pause_max, charge);
         let began = Instant::now();
         let ended = body.collect().await.map(|_| ());
-        assert_eq!(ended, Err(GuestGone::Paused));
+        assert_eq!(ended, Err(RequestBodyError::Paused));
         assert!(began.elapsed() <= pause_max + Duration::from_secs(1));
     }
 
@@ -294,7 +294,7 @@ mod tests {
             account(),
         );
         let ended = kept.collect().await.map(|_| ());
-        assert_eq!(ended, Err(GuestGone::NoRoom(Over::Share)));
+        assert_eq!(ended, Err(RequestBodyError::NoRoom(ShareExceeded::Share)));
         assert_eq!(budget.held(), 0);
     }
 }

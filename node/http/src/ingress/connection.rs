@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use grapevine_base::exchange::{CallLocal, CallPeer};
-use grapevine_base::listener::Entry;
+use grapevine_base::listener::ConnectionEntry;
 use grapevine_base::listener::activity::{Farewell, Protocol};
 use grapevine_base::listener::replayed::Replayed;
 use grapevine_base::listener::serving::{self, HttpLimits};
@@ -29,11 +29,11 @@ use super::{Context, introduction};
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 
 /// What serving a client takes.
-pub(super) struct Client<L, P> {
+pub(super) struct ConnectionService<L, P> {
     pub(super) context: Arc<Context<L, P>>,
     /// The address of the connection, or of whom a balancer stands for.
     pub(super) peer: SocketAddr,
-    pub(super) entry: Entry,
+    pub(super) entry: ConnectionEntry,
     /// Connections closed for the lack of a good PROXY header.
     pub(super) unintroduced: Arc<AtomicU64>,
     /// It came after the node was told to stop.
@@ -50,7 +50,7 @@ enum Opened {
 pub(super) async fn greet<L: CallLocal, P: CallPeer>(
     stream: TcpStream,
     settings: Arc<ListenSettings>,
-    mut client: Client<L, P>,
+    mut client: ConnectionService<L, P>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let activity = Arc::clone(client.entry.activity());
@@ -75,7 +75,7 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
 async fn open<L: CallLocal, P: CallPeer>(
     stream: TcpStream,
     settings: &ListenSettings,
-    client: &mut Client<L, P>,
+    client: &mut ConnectionService<L, P>,
 ) -> io::Result<Option<Opened>> {
     let patience = settings.header_timeout;
     let deadline = Instant::now() + patience;
@@ -109,7 +109,7 @@ async fn open<L: CallLocal, P: CallPeer>(
 async fn introduced<L: CallLocal, P: CallPeer>(
     stream: &mut Replayed<TcpStream>,
     deadline: Instant,
-    client: &mut Client<L, P>,
+    client: &mut ConnectionService<L, P>,
 ) -> io::Result<bool> {
     let door = client.context.settings.load_full();
     if door.proxy_protocol == ProxyProtocol::Off {
@@ -154,13 +154,13 @@ async fn serve<S, L, P>(
     stream: S,
     protocol: Protocol,
     settings: &ListenSettings,
-    client: Client<L, P>,
+    client: ConnectionService<L, P>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     L: CallLocal,
     P: CallPeer,
 {
-    let Client {
+    let ConnectionService {
         context,
         peer,
         entry,

@@ -10,17 +10,17 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use grapevine_base::exchange::{Answer, Failure};
+use grapevine_base::exchange::{Answer, CallFailure};
 
-fn deadline_passed() -> Failure {
-    Failure::new(Outcome::DeadlinePassed, "the request's time limit passed")
+fn deadline_passed() -> CallFailure {
+    CallFailure::new(Outcome::DeadlinePassed, "the request's time limit passed")
 }
 
 /// What `calling` a peer gives, at the latest at the `deadline`.
 pub(super) async fn within<T>(
     deadline: Instant,
-    calling: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    calling: impl Future<Output = Result<T, CallFailure>>,
+) -> Result<T, CallFailure> {
     let passed = |_| Err(deadline_passed());
     tokio::time::timeout_at(deadline, calling)
         .await
@@ -33,7 +33,7 @@ pub(super) async fn first_frame(
     choice: &Choice,
     answer: &mut Answer,
     deadline: Instant,
-) -> Result<Option<Frame<Bytes>>, Failure> {
+) -> Result<Option<Frame<Bytes>>, CallFailure> {
     let framed = async { answer.body.frame().await.transpose() };
     match choice.candidate.upstream.way {
         Way::Local => framed.await,

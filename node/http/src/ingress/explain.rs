@@ -7,18 +7,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_core::Instant;
 use grapevine_core::ids::{ModelName, RegionName};
-use grapevine_core::residency::Origin;
-use grapevine_core::route::{self, Ask, Cost, Plan, PlanError};
+use grapevine_core::residency::ClientOrigin;
+use grapevine_core::route::{self, Cost, Plan, PlanError, RouteQuery};
 use grapevine_core::view::{Candidate, View, Way};
 use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
 use super::problem::{Problem, Shape};
 use super::visitor::{Visitor, Whereabouts};
-use super::{Settings, door};
+use super::{IngressSettings, client_headers};
 
 /// A request as an operator supposes it.
 #[derive(Clone, Debug, Default)]
@@ -66,9 +66,9 @@ impl fmt::Display for UnknownKey {
 #[derive(Clone, Debug)]
 pub struct Explainer {
     /// The door's settings.
-    pub settings: Arc<ArcSwap<Settings>>,
+    pub settings: Arc<ArcSwap<IngressSettings>>,
     /// The way to core.
-    pub desk: Desk,
+    pub desk: DriverHandle,
 }
 
 impl Explainer {
@@ -92,7 +92,7 @@ impl Explainer {
         let peers = &self.desk.view().mesh_rules;
         let visitor = Visitor::new(&settings, peers, supposed.whereabouts, key_name, model);
         let session = supposed.session.as_deref().map(str::as_bytes);
-        let ask = Ask {
+        let ask = RouteQuery {
             model,
             strategy: settings.strategy,
             session: session.map(route::session),
@@ -114,9 +114,13 @@ impl Explainer {
 }
 
 /// The plan for `ask` as JSON, and the answer in its place where there is none.
-pub(super) fn explain(desk: &Desk, ask: &Ask<'_>, visitor: &Visitor) -> (Value, Option<Problem>) {
+pub(super) fn explain(
+    desk: &DriverHandle,
+    ask: &RouteQuery<'_>,
+    visitor: &Visitor,
+) -> (Value, Option<Problem>) {
     let (view, now) = (desk.view(), desk.now());
-    let planned = door::with_rng(|rng| route::plan(&view, ask, now, rng));
+    let planned = client_headers::with_rng(|rng| route::plan(&view, ask, now, rng));
     let shown = shown(&view, ask, planned.as_ref(), visitor, now);
     let refused = planned.err();
     let problem = refused.map(|error| Problem::no_plan(ask.model, error, visitor.fence()));
@@ -125,7 +129,7 @@ pub(super) fn explain(desk: &Desk, ask: &Ask<'_>, visitor: &Visitor) -> (Value, 
 
 fn shown(
     view: &View,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     planned: Result<&Plan, &PlanError>,
     visitor: &Visitor,
     now: Instant,
@@ -166,11 +170,11 @@ fn shown(
 }
 
 /// The country or the continent; nothing where neither is known.
-fn area(client: Origin) -> Option<String> {
+fn area(client: ClientOrigin) -> Option<String> {
     match client {
-        Origin::Unknown => None,
-        Origin::Continent(continent) => Some(continent.to_string()),
-        Origin::Country(country) => Some(country.to_string()),
+        ClientOrigin::Unknown => None,
+        ClientOrigin::Continent(continent) => Some(continent.to_string()),
+        ClientOrigin::Country(country) => Some(country.to_string()),
     }
 }
 
@@ -178,7 +182,7 @@ fn candidate(
     candidate: &Candidate,
     cost: &Cost,
     reason: &'static str,
-    ask: &Ask<'_>,
+    ask: &RouteQuery<'_>,
     now: Instant,
 ) -> Value {
     let upstream = &candidate.upstream;

@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_base::bodies::{BodyBuffer, Charge};
 use grapevine_base::headers;
-use grapevine_core::share::Over;
+use grapevine_core::share::ShareExceeded;
 use http::header::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
-use super::Settings;
+use super::IngressSettings;
 use super::problem::Problem;
 
 /// How long, and up to how many bytes, a body that is refused is read on, so that the client reads
@@ -28,7 +28,7 @@ const LINGER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 pub(super) async fn read(
     mut body: Incoming,
     headers: &HeaderMap,
-    settings: &Settings,
+    settings: &IngressSettings,
     charge: Charge,
 ) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
@@ -47,7 +47,9 @@ pub(super) async fn read(
         let frame = match timeout_at(buffer.due(), body.frame()).await {
             Err(_) => return Err(Problem::body_timed_out()),
             Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(Problem::invalid(None, "the request body broke off")),
+            Ok(Some(Err(_))) => {
+                return Err(Problem::invalid(None, "the request body broke off"));
+            }
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(piece) = frame.into_data() else { break };
@@ -69,10 +71,10 @@ pub(super) async fn read(
     Ok(buffer.finish())
 }
 
-fn too_much(over: Over, limit: u64) -> Problem {
+fn too_much(over: ShareExceeded, limit: u64) -> Problem {
     match over {
-        Over::Whole => Problem::body_memory_full(limit),
-        Over::Share => Problem::body_share_full(limit),
+        ShareExceeded::Whole => Problem::body_memory_full(limit),
+        ShareExceeded::Share => Problem::body_share_full(limit),
     }
 }
 

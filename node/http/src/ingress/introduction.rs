@@ -11,7 +11,7 @@ use grapevine_base::listener::replayed::Replayed;
 use grapevine_config::checked::ProxyProtocol;
 use tokio::net::TcpStream;
 
-use super::Settings;
+use super::IngressSettings;
 use super::proxy_protocol::{self, Parsed, ProxyProtocolError, Source};
 
 /// Why a connection is closed before its first request.
@@ -42,7 +42,7 @@ pub(super) enum IntroductionError {
 pub(super) async fn client(
     stream: &mut Replayed<TcpStream>,
     peer: SocketAddr,
-    settings: &Settings,
+    settings: &IngressSettings,
 ) -> Result<SocketAddr, IntroductionError> {
     let is_required = settings.proxy_protocol == ProxyProtocol::Required;
     let address = peer.ip().to_canonical();

@@ -15,7 +15,7 @@ const KEY_BYTES_MAX: usize = 4_096;
 
 /// A client's key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct ClientKey {
     /// What records call its holder.
     pub name: Arc<str>,
     /// All that is known of the key itself.
@@ -27,7 +27,7 @@ pub struct Key {
 }
 
 /// Shows no hash: a weak key could be guessed from it.
-impl std::fmt::Debug for Key {
+impl std::fmt::Debug for ClientKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Key")
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
-impl Key {
+impl ClientKey {
     /// Why its holder may not send a request for `model`, or one without a model; `None` when it may.
     pub(super) fn refusal(&self, model: Option<&ModelName>) -> Option<Problem> {
         match model {
@@ -58,7 +58,7 @@ impl Key {
 
 /// All keys. Without any, everyone may ask.
 #[derive(Clone, Debug, Default)]
-pub struct Keys(Vec<Arc<Key>>);
+pub struct Keys(Vec<Arc<ClientKey>>);
 
 /// The client brought no key, or one that is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +69,12 @@ pub(super) enum KeyError {
 
 impl Keys {
     /// These keys.
-    pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
+    pub fn new(keys: impl IntoIterator<Item = ClientKey>) -> Self {
         Self(keys.into_iter().map(Arc::new).collect())
     }
 
     /// The key called `name`.
-    pub(super) fn named(&self, name: &str) -> Option<&Arc<Key>> {
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<ClientKey>> {
         self.0.iter().find(|key| &*key.name == name)
     }
 
@@ -90,7 +90,7 @@ impl Keys {
     }
 
     /// Whose key the request carries; `None` when no keys are needed.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<Key>>, KeyError> {
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<ClientKey>>, KeyError> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -129,7 +129,7 @@ mod tests {
     use http::HeaderName;
 
     fn keys() -> Keys {
-        Keys::new([Key {
+        Keys::new([ClientKey {
             name: "app".into(),
             hash: KeyHash::of("right"),
             models: None,
@@ -164,9 +164,9 @@ mod tests {
     fn key_over_the_limit_is_not_hashed() {
         let longest = "k".repeat(KEY_BYTES_MAX);
         let keys = |known: &str| {
-            Keys::new([Key {
+            Keys::new([ClientKey {
                 hash: KeyHash::of(known),
-                ..Key::clone(&keys().0[0])
+                ..ClientKey::clone(&keys().0[0])
             }])
         };
         let check = |known: &str| {

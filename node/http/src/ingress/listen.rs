@@ -14,7 +14,7 @@ use std::time::Duration;
 use grapevine_base::exchange::{CallLocal, CallPeer};
 use grapevine_base::listener::burst::Burst;
 use grapevine_base::listener::metrics::Listener;
-use grapevine_base::listener::{Table, descriptors};
+use grapevine_base::listener::{ConnectionTable, descriptors};
 use grapevine_base::vital::Vital;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Context;
-use super::connection::{Client, greet};
+use super::connection::{ConnectionService, greet};
 use super::listen_settings::ListenSettings;
 use super::refuse::Refusals;
 
@@ -73,7 +73,7 @@ impl Workers {
         let (stop, stopped) = watch::channel(None);
         let make = Arc::new(make);
         let max = settings.connections_max;
-        let table = Table::new(max, settings.metrics.of(Listener::Public, max));
+        let table = ConnectionTable::new(max, settings.metrics.of(Listener::Public, max));
         let failures = Burst::default();
         let unintroduced = Arc::new(AtomicU64::new(0));
         let mut threads = Vec::with_capacity(listeners.len());
@@ -176,7 +176,7 @@ struct Worker<L, P> {
     index: usize,
     context: Arc<Context<L, P>>,
     settings: Arc<ListenSettings>,
-    table: Table,
+    table: ConnectionTable,
     refusals: Refusals,
     /// Connections that could not be accepted.
     failures: Burst,
@@ -246,7 +246,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         };
         let is_crowded = entry.is_crowded();
         let settings = Arc::clone(&self.settings);
-        let client = Client {
+        let client = ConnectionService {
             context: Arc::clone(&self.context),
             peer,
             entry,

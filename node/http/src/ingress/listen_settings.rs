@@ -42,7 +42,7 @@ pub struct ListenSettings {
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum ListenTlsError {
     /// The PEM text holds no usable certificates or key.
     #[error("the certificate or key is not readable PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
@@ -55,7 +55,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// When they cannot be read or do not belong together.
-pub fn tls_config(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn tls_config(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ListenTlsError> {
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

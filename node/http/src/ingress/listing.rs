@@ -7,7 +7,7 @@ use grapevine_core::view::{Routes, View};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::keys::Key;
+use super::keys::ClientKey;
 
 /// Both APIs want a date; nobody in the mesh knows one, and it should be the same on every node.
 const CREATED: u64 = 0;
@@ -32,7 +32,7 @@ impl Dialect {
 }
 
 /// The models of `view` that the holder of `key` may use, in the order of their names.
-pub(super) fn list(view: &View, key: Option<&Key>, dialect: Dialect) -> Value {
+pub(super) fn list(view: &View, key: Option<&ClientKey>, dialect: Dialect) -> Value {
     let models: Vec<Value> = view
         .models
         .iter()
@@ -56,7 +56,7 @@ pub(super) fn list(view: &View, key: Option<&Key>, dialect: Dialect) -> Value {
 /// One model of `view`; `None` when it is not known or not for the holder of `key`.
 pub(super) fn find(
     view: &View,
-    key: Option<&Key>,
+    key: Option<&ClientKey>,
     model: &ModelName,
     dialect: Dialect,
 ) -> Option<Value> {
@@ -64,7 +64,7 @@ pub(super) fn find(
     is_shown(model, key).then(|| entry(model, routes, dialect))
 }
 
-fn is_shown(model: &ModelName, key: Option<&Key>) -> bool {
+fn is_shown(model: &ModelName, key: Option<&ClientKey>) -> bool {
     !model.is_any() && key.is_none_or(|key| key.allows(model))
 }
 

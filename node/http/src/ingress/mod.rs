@@ -1,7 +1,7 @@
 //! The public door: takes API requests, finds them an upstream, hands back the answer.
 //!
-//! Reading order: [`Settings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client), `introduction` (whom a balancer stands for),
-//! `service` (which path is whose), `door` (who asks, and what for),
+//! Reading order: [`IngressSettings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client), `introduction` (whom a balancer stands for),
+//! `service` (which path is whose), `client_headers` (who asks, and what for),
 //! `visitor` (where the client is, and where its request may go),
 //! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
 //! (our headers, our errors), `background` (what is handed to background work), `own` (what background work
@@ -15,9 +15,9 @@
 
 mod background;
 mod broken;
+mod client_headers;
 mod connection;
 mod cors;
-mod door;
 mod due;
 mod explain;
 mod handed;
@@ -58,7 +58,7 @@ use grapevine_core::route::Strategy;
 use http::HeaderValue;
 
 use grapevine_base::bodies::BodyBudget;
-use grapevine_base::driver::Desk;
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
@@ -68,15 +68,15 @@ use grapevine_observe::trace::Sampler;
 pub use background::Background;
 pub use cors::Cors;
 pub use explain::{Explainer, Supposed, UnknownKey};
-pub use keys::{Key, Keys};
+pub use keys::{ClientKey, Keys};
 pub use listen::{Workers, check_free};
-pub use listen_settings::{ListenSettings, TlsError, TlsHandle, tls_config};
+pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
 pub use own::OwnCalls;
 pub use visitor::{Locate, Whereabouts};
 
 /// What the door is told; replaced as a whole on reload.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct IngressSettings {
     /// This node.
     pub node: NodeName,
     /// Its region.
@@ -121,9 +121,9 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Context<L, P> {
     /// The door's settings.
-    pub settings: Arc<ArcSwap<Settings>>,
+    pub settings: Arc<ArcSwap<IngressSettings>>,
     /// The way to core.
-    pub desk: Desk,
+    pub desk: DriverHandle,
     /// Where reports and records go.
     pub recorder: Recorder,
     /// What request bodies may take of memory.

@@ -6,15 +6,15 @@
 use std::time::Duration;
 
 use grapevine_core::fact::{Public, Standing};
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
-use grapevine_core::place::Place;
-use grapevine_core::residency::Origin;
-use grapevine_core::steer::{self, Client, NODES_MAX, Near, Steering};
+use grapevine_core::residency::ClientOrigin;
+use grapevine_core::steer::{self, NODES_MAX, Near, SteeredClient, Steering};
 use grapevine_core::view::{NodeView, View};
 use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
-use super::door::Wishes;
+use super::client_headers::Wishes;
 use super::problem::Problem;
 use super::visitor::Visitor;
 
@@ -41,7 +41,7 @@ pub(super) fn list(
     }
     let allowed = visitor.allowed(&wishes.allow_regions);
     let is_free = visitor.fence().is_none() && wishes.allow_regions.is_empty();
-    let client = Client {
+    let client = SteeredClient {
         place: visitor.place,
         homes: &homes,
         regions: (!is_free).then_some(&allowed),
@@ -79,7 +79,7 @@ fn limit(query: Option<&str>) -> Result<usize, Problem> {
 
 /// Ready nodes there are, but none for this client: the rules come before its own wishes.
 fn barred(view: &View, visitor: &Visitor) -> Problem {
-    let fenced = Client {
+    let fenced = SteeredClient {
         place: None,
         homes: &[],
         regions: visitor.permitted.regions(),
@@ -94,9 +94,9 @@ fn barred(view: &View, visitor: &Visitor) -> Problem {
 /// What the answer rests on.
 fn who(visitor: &Visitor, homes: &[RegionName]) -> Value {
     let (country, continent) = match visitor.caller.client {
-        Origin::Unknown => (None, None),
-        Origin::Continent(continent) => (None, Some(continent)),
-        Origin::Country(country) => (Some(country), country.continent()),
+        ClientOrigin::Unknown => (None, None),
+        ClientOrigin::Continent(continent) => (None, Some(continent)),
+        ClientOrigin::Country(country) => (Some(country), country.continent()),
     };
     json!({
         "country": country.map(|country| country.to_string()),
@@ -106,7 +106,7 @@ fn who(visitor: &Visitor, homes: &[RegionName]) -> Value {
     })
 }
 
-fn place(place: Place) -> Value {
+fn place(place: GeoPoint) -> Value {
     json!({"lat": place.latitude(), "lon": place.longitude()})
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{AnswerBody, Failure};
+use grapevine_base::exchange::{AnswerBody, CallFailure};
 use grapevine_base::headers::content_length;
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame};
@@ -183,7 +183,7 @@ impl Outgoing {
 
     /// Ends the attempt. Returns the error to break the connection with now, unless an error event
     /// goes out first.
-    fn break_off(&mut self, failure: Failure) -> Option<BrokenOff> {
+    fn break_off(&mut self, failure: CallFailure) -> Option<BrokenOff> {
         let problem = Problem::failed(&failure.outcome);
         self.track.set_tokens(self.usage.tokens());
         let event = self.events.as_mut().map(|events| {

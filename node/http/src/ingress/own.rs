@@ -4,20 +4,20 @@
 //! take at most half of an upstream's places (one where it has one alone), and spend retries of their own.
 //! So no client is refused for one of them.
 
-use grapevine_base::exchange::{CallApi, CallLocal, CallPeer, Failure, OwnAnswer, OwnRequest};
+use grapevine_base::exchange::{CallApi, CallFailure, CallLocal, CallPeer, OwnAnswer, OwnRequest};
 use grapevine_base::{asked, headers};
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::outcome::Outcome;
-use grapevine_core::request::Priority;
+use grapevine_core::request::RequestPriority;
 use http_body_util::BodyExt;
 
-use super::door::{self, Wishes};
+use super::client_headers::{self, Wishes};
 use super::problem::Problem;
 use super::reply;
 use super::request::{self, Admitted};
 use super::track::Track;
 use super::visitor::{Visitor, Whereabouts};
-use super::{Context, Settings};
+use super::{Context, IngressSettings};
 
 /// Makes the node's own requests, on a runtime of one thread.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
 
     fn admit(
         &self,
-        settings: &Settings,
+        settings: &IngressSettings,
         request: OwnRequest,
         track: &mut Track,
     ) -> Result<Admitted, Problem> {
@@ -46,7 +46,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             return Err(Problem::yielding());
         }
         track.let_in(self.budget.request());
-        let scope = door::permit(settings, &request.method, &request.path)?;
+        let scope = client_headers::permit(settings, &request.method, &request.path)?;
         let path = request.path.path();
         let mut headers = request.headers;
         let asked = asked::read(scope, &request.method, path, &headers, &request.body)?;
@@ -88,7 +88,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             visitor,
             head: asked,
             body: request.body,
-            priority: Priority::Background,
+            priority: RequestPriority::Background,
         })
     }
 }
@@ -101,7 +101,7 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
             &self.context.desk,
             &self.context.recorder,
             &settings,
-            door::new_id(),
+            client_headers::new_id(),
             (request.method.clone(), request.path.clone()),
             &mut request.headers,
         );
@@ -114,8 +114,9 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
             Err(problem) => reply::problem(track, &problem),
         };
         let (head, body) = reply.into_parts();
-        let broken =
-            |error: super::broken::BrokenOff| Failure::new(Outcome::BrokenOff, error.to_string());
+        let broken = |error: super::broken::BrokenOff| {
+            CallFailure::new(Outcome::BrokenOff, error.to_string())
+        };
         OwnAnswer {
             status: head.status,
             headers: head.headers,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use grapevine_core::quota::admits_poll;
 
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 
 /// Polls that wait, by client. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Poll {
 
 impl Polls {
     /// Counts one more of `guest` until it is dropped; `None` where there is no place for it among `places`.
-    pub(super) fn enter(&self, guest: &Guest, places: u32) -> Option<Poll> {
+    pub(super) fn enter(&self, guest: &TaskCaller, places: u32) -> Option<Poll> {
         let client = guest.key.clone().or_else(|| guest.network.clone());
         let client = client.unwrap_or_default();
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,10 +55,10 @@ impl Drop for Poll {
 mod tests {
     use super::*;
 
-    fn guest(key: &str) -> Guest {
-        Guest {
+    fn guest(key: &str) -> TaskCaller {
+        TaskCaller {
             key: Some(key.into()),
-            ..Guest::default()
+            ..TaskCaller::default()
         }
     }
 

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::proxy_protocol::{Parsed, Source};
 use super::sse::Events;
-use super::{door, proxy_protocol};
+use super::{client_headers, proxy_protocol};
 
 /// What is read at the start of a connection that a balancer introduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,8 @@ pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Passed {
 /// What is read of a request's headers before its body: the id that it goes by, and whether what it asks for
 /// by headers of our own, and how its body is coded, can be understood.
 pub fn head(headers: &HeaderMap) -> (String, bool) {
-    let id = door::request_id(headers).to_string();
-    let is_understood = door::wishes(headers).is_ok() && door::check_coding(headers).is_ok();
+    let id = client_headers::request_id(headers).to_string();
+    let is_understood =
+        client_headers::wishes(headers).is_ok() && client_headers::check_coding(headers).is_ok();
     (id, is_understood)
 }

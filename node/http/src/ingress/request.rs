@@ -11,20 +11,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grapevine_base::asked::Asked;
 use grapevine_base::clock::Clock;
-use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, Failure};
+use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, CallPeer};
 use grapevine_base::headers;
 use grapevine_base::overdue::Overdue;
 use grapevine_core::ids::RegionName;
 use grapevine_core::outcome::{Outcome, Refusal};
-use grapevine_core::request::{Action, AttemptEvent, AttemptId, Priority, RequestError};
-use grapevine_core::route::{self, Ask, Choice, Plan, PlanError};
+use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
+use grapevine_core::route::{self, Choice, Plan, PlanError, RouteQuery};
 use grapevine_core::view::Way;
 use http::{HeaderMap, Method};
 use http_body::Frame;
 use tokio::time::Instant;
 
 use super::Context;
-use super::door::{self, Wishes};
+use super::client_headers::{self, Wishes};
 use super::due::{first_frame, within};
 use super::explain;
 use super::outgoing::Outgoing;
@@ -43,7 +43,7 @@ pub(super) struct Admitted {
     pub(super) visitor: Visitor,
     pub(super) head: Asked,
     pub(super) body: Bytes,
-    pub(super) priority: Priority,
+    pub(super) priority: RequestPriority,
 }
 
 /// Answers `request`.
@@ -73,9 +73,9 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
 }
 
 /// What the plan of `request` depends on.
-fn ask<'a>(request: &'a Admitted, track: &Track) -> Ask<'a> {
+fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
     let (wishes, visitor) = (&request.wishes, &request.visitor);
-    Ask {
+    RouteQuery {
         model: request.head.model.as_ref(),
         strategy: track.settings().strategy,
         session: wishes.session.or(request.head.session),
@@ -143,7 +143,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     fn plan(&self) -> Result<Plan, PlanError> {
         let desk = &self.context.desk;
         let ask = ask(&self.request, &self.track);
-        door::with_rng(|rng| route::plan(&desk.view(), &ask, desk.now(), rng))
+        client_headers::with_rng(|rng| route::plan(&desk.view(), &ask, desk.now(), rng))
     }
 
     /// Calls the candidate.
@@ -283,7 +283,7 @@ fn head(answer: &mut Answer) -> AttemptEvent {
     }
 }
 
-fn failed(failure: Failure) -> AttemptEvent {
+fn failed(failure: CallFailure) -> AttemptEvent {
     AttemptEvent::Failed {
         outcome: failure.outcome,
         detail: failure.detail,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_base::bodies::{BodySender, Charge};
-use grapevine_base::exchange::{CallLocal, CallPeer, Guest, GuestBody};
+use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
 use grapevine_base::{asked, headers};
 use grapevine_core::fact::Phase;
-use grapevine_core::forwarding::{Methods, Scope};
+use grapevine_core::forwarding::{Methods, PathScope};
 use grapevine_core::ids::ModelName;
-use grapevine_core::request::Priority;
+use grapevine_core::request::RequestPriority;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -19,9 +19,9 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::background;
-use super::door;
+use super::client_headers;
 use super::intake;
-use super::keys::{Key, KeyError};
+use super::keys::{ClientKey, KeyError};
 use super::listing::{self, Dialect};
 use super::nearest;
 use super::problem::Problem;
@@ -29,7 +29,7 @@ use super::reply::{self, Reply};
 use super::request::{self, Admitted};
 use super::track::Track;
 use super::visitor::{Visitor, Whereabouts};
-use super::{Context, Settings};
+use super::{Context, IngressSettings};
 
 const MODELS_PATH: &str = "/v1/models";
 
@@ -55,7 +55,7 @@ pub(super) async fn serve<L: CallLocal, P: CallPeer>(
 
 async fn dispatch<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
-    settings: &Arc<Settings>,
+    settings: &Arc<IngressSettings>,
     mut head: Parts,
     body: Incoming,
     peer: SocketAddr,
@@ -69,7 +69,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         &context.desk,
         &context.recorder,
         settings,
-        door::request_id(&head.headers),
+        client_headers::request_id(&head.headers),
         (head.method.clone(), path),
         &mut head.headers,
     );
@@ -147,21 +147,21 @@ fn signs_of_life<L: CallLocal, P: CallPeer>(
 /// Where a request that was let in goes.
 enum Way {
     Upstream(Box<Admitted>),
-    Background(Guest, Box<Request<GuestBody>>),
+    Background(TaskCaller, Box<Request<TaskRequestBody>>),
 }
 
 /// What the head of a request says.
 struct Checked {
     /// `None` where no keys are needed.
-    key: Option<Arc<Key>>,
-    wishes: door::Wishes,
-    scope: Scope,
+    key: Option<Arc<ClientKey>>,
+    wishes: client_headers::Wishes,
+    scope: PathScope,
 }
 
 /// One request at the door.
 struct Visit<'a, L, P> {
     context: &'a Context<L, P>,
-    settings: &'a Arc<Settings>,
+    settings: &'a Arc<IngressSettings>,
     track: Track,
 }
 
@@ -205,7 +205,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             visitor,
             head: asked,
             body,
-            priority: Priority::Interactive,
+            priority: RequestPriority::Interactive,
         })))
     }
 
@@ -247,7 +247,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     /// Whom the body is charged to.
-    fn account(&self, key: Option<&Key>, whereabouts: Whereabouts, peer: SocketAddr) -> Charge {
+    fn account(
+        &self,
+        key: Option<&ClientKey>,
+        whereabouts: Whereabouts,
+        peer: SocketAddr,
+    ) -> Charge {
         self.context.bodies.account(match key {
             Some(key) => BodySender::Key(&key.name),
             None => BodySender::at(whereabouts.address.unwrap_or(peer.ip())),
@@ -257,7 +262,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     fn visitor(
         &mut self,
         whereabouts: Whereabouts,
-        key: Option<&Key>,
+        key: Option<&ClientKey>,
         model: Option<&ModelName>,
     ) -> Visitor {
         let key = key.map(|key| key.name.clone());
@@ -278,16 +283,16 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     /// Who asks for background work; this node must be allowed to keep it.
     fn guest(
         &self,
-        key: Option<&Key>,
-        wishes: &door::Wishes,
+        key: Option<&ClientKey>,
+        wishes: &client_headers::Wishes,
         visitor: &Visitor,
-    ) -> Result<Guest, Problem> {
+    ) -> Result<TaskCaller, Problem> {
         let is_limited = visitor.fence().is_some() || !wishes.allow_regions.is_empty();
         let regions = visitor.allowed(&wishes.allow_regions);
         if is_limited && !regions.contains(&self.settings.region) {
             return Err(Problem::not_here(&self.settings.region, visitor.fence()));
         }
-        Ok(Guest {
+        Ok(TaskCaller {
             request_id: self.track.id().clone(),
             key: visitor.caller.key.clone(),
             network: match key {
@@ -308,11 +313,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         }
         let path = self.track.path();
         let scope = if self.context.background.takes(path.path()) {
-            door::check_form(path).map(|()| Scope::Inference)?
+            client_headers::check_form(path).map(|()| PathScope::Inference)?
         } else {
-            door::permit(self.settings, &head.method, path)?
+            client_headers::permit(self.settings, &head.method, path)?
         };
-        door::check_coding(&head.headers)?;
+        client_headers::check_coding(&head.headers)?;
         if headers::has_passed(&head.headers, &self.settings.passed) {
             return Err(Problem::looped());
         }
@@ -321,11 +326,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if is_workers && !background::is_for_workers(self.track.path().path()) {
             return Err(Problem::key_of_a_worker());
         }
-        let wishes = door::wishes(&head.headers)?;
+        let wishes = client_headers::wishes(&head.headers)?;
         Ok(Checked { key, wishes, scope })
     }
 
-    fn key(&mut self, head: &Parts) -> Result<Option<Arc<Key>>, Problem> {
+    fn key(&mut self, head: &Parts) -> Result<Option<Arc<ClientKey>>, Problem> {
         let checked = self.settings.keys.check(&head.headers);
         let key = checked.map_err(|error| match error {
             KeyError::Missing => Problem::missing_key(),
@@ -370,7 +375,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(Problem::method_not_allowed(Methods::GET));
         }
         let key = self.key(head)?.map(|key| Arc::clone(&key.name));
-        let wishes = door::wishes(&head.headers)?;
+        let wishes = client_headers::wishes(&head.headers)?;
         let whereabouts = self.context.locate.locate(peer, &head.headers);
         let view = self.context.desk.view();
         let visitor = Visitor::new(self.settings, &view.mesh_rules, whereabouts, key, None);

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use grapevine_base::asked::Asked;
 use grapevine_base::clock::{self, Clock};
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::{Failure, RequestId};
+use grapevine_base::driver::DriverHandle;
+use grapevine_base::exchange::{CallFailure, RequestId};
 use grapevine_core::Instant;
-use grapevine_core::forwarding::Scope;
+use grapevine_core::forwarding::PathScope;
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::ModelName;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::outcome::Outcome;
-use grapevine_core::place::Place;
-use grapevine_core::request::{Action, AttemptEvent, AttemptId, Priority, Request, RequestTerms};
-use grapevine_core::residency::{Fence, Origin};
+use grapevine_core::request::{
+    Action, AttemptEvent, AttemptId, Request, RequestPriority, RequestTerms,
+};
+use grapevine_core::residency::{ClientOrigin, Fence};
 use grapevine_core::route::{Choice, Plan, PlanError};
 use grapevine_observe::excerpt::{self, Excerpt};
 use grapevine_observe::record::{
@@ -28,8 +30,8 @@ use grapevine_observe::record::{
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
-use super::Settings;
-use super::door;
+use super::IngressSettings;
+use super::client_headers;
 
 /// The status of a request whose client went away before it got one (nginx's custom).
 const CLIENT_GONE: u16 = 499;
@@ -39,7 +41,7 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Track {
     recorder: Recorder,
     clock: Clock,
-    settings: Arc<Settings>,
+    settings: Arc<IngressSettings>,
     method: Method,
     /// In memory of its own: it lives as long as the answer takes.
     path: PathAndQuery,
@@ -48,7 +50,7 @@ pub(super) struct Track {
     body_in_at: Instant,
     record: RequestRecord,
     recorded: bool,
-    scope: Scope,
+    scope: PathScope,
     /// Counts it among the requests in flight, until it is routed; `None` before it is let in.
     guard: Option<RequestGuard>,
     /// `None` until it is routed.
@@ -57,15 +59,15 @@ pub(super) struct Track {
 
 impl Track {
     pub(super) fn begin_request(
-        desk: &Desk,
+        desk: &DriverHandle,
         recorder: &Recorder,
-        settings: &Arc<Settings>,
+        settings: &Arc<IngressSettings>,
         id: RequestId,
         (method, path): (Method, PathAndQuery),
         headers: &mut HeaderMap,
     ) -> Self {
         let sampler = settings.sampler.as_ref();
-        let trace = sampler.and_then(|it| door::with_rng(|rng| it.begin(headers, rng)));
+        let trace = sampler.and_then(|it| client_headers::with_rng(|rng| it.begin(headers, rng)));
         let now = desk.now();
         let record = RequestRecord {
             id,
@@ -100,7 +102,7 @@ impl Track {
             body_in_at: now,
             record,
             recorded: false,
-            scope: Scope::default(),
+            scope: PathScope::default(),
             guard: None,
             request: None,
         }
@@ -113,11 +115,14 @@ impl Track {
     /// What peers know the request by. No other request's: clients may well send one id with several
     /// requests, and peers refuse duplicates.
     pub(super) fn id_for_peers(&mut self) -> RequestId {
-        let id = self.record.forwarded_as.get_or_insert_with(door::new_id);
+        let id = self
+            .record
+            .forwarded_as
+            .get_or_insert_with(client_headers::new_id);
         id.clone()
     }
 
-    pub(super) fn settings(&self) -> &Arc<Settings> {
+    pub(super) fn settings(&self) -> &Arc<IngressSettings> {
         &self.settings
     }
 
@@ -133,7 +138,7 @@ impl Track {
         &self.path
     }
 
-    pub(super) const fn scope(&self) -> Scope {
+    pub(super) const fn scope(&self) -> PathScope {
         self.scope
     }
 
@@ -177,7 +182,7 @@ impl Track {
     }
 
     /// Where its client is thought to be.
-    pub(super) fn set_client(&mut self, origin: Origin, place: Option<Place>) {
+    pub(super) fn set_client(&mut self, origin: ClientOrigin, place: Option<GeoPoint>) {
         self.record.client = ClientRecord { origin, place };
     }
 
@@ -197,7 +202,7 @@ impl Track {
     }
 
     /// The whole request is here and asks for `head` at a path of `scope`.
-    pub(super) fn body_is_in(&mut self, head: &Asked, scope: Scope) {
+    pub(super) fn body_is_in(&mut self, head: &Asked, scope: PathScope) {
         self.body_in_at = self.clock.now();
         self.scope = scope;
         self.record.model.clone_from(&head.model);
@@ -207,7 +212,7 @@ impl Track {
     /// Routes the request, by the order that was planned for it.
     pub(super) fn start(
         &mut self,
-        priority: Priority,
+        priority: RequestPriority,
         is_client_retrying: bool,
         planned: Result<Plan, PlanError>,
     ) -> Action {
@@ -302,7 +307,7 @@ impl Track {
     }
 
     /// The answer broke off on its way; the client is told `error`, where it can be.
-    pub(super) fn finish_broken(&mut self, failure: Failure, error: &'static str) {
+    pub(super) fn finish_broken(&mut self, failure: CallFailure, error: &'static str) {
         self.break_off(failure.outcome, Some(failure.detail));
         self.record.error = Some(error);
         self.write();

@@ -5,23 +5,23 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use grapevine_base::exchange::Caller;
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::{ModelName, RegionName};
-use grapevine_core::place::Place;
-use grapevine_core::residency::{Fence, MeshRules, Origin, Permitted, Question};
+use grapevine_core::residency::{ClientOrigin, Fence, MeshRules, Permitted, ResidencyQuestion};
 use grapevine_core::route::Strategy;
 use grapevine_core::view::View;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::Settings;
+use super::IngressSettings;
 
 /// Where a client is, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Whereabouts {
     /// For rules and the map.
-    pub origin: Origin,
+    pub origin: ClientOrigin,
     /// For distance.
-    pub place: Option<Place>,
+    pub place: Option<GeoPoint>,
     /// For limits, and for nothing that is kept; `None` where it is not known.
     pub address: Option<IpAddr>,
 }
@@ -79,7 +79,7 @@ fn network(address: IpAddr) -> Arc<str> {
 pub(super) struct Visitor {
     /// The network it comes from; `None` when that is not known.
     pub(super) network: Option<Arc<str>>,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<GeoPoint>,
     /// Empty unless routing goes by geography.
     pub(super) homes: Vec<RegionName>,
     pub(super) permitted: Permitted,
@@ -92,14 +92,14 @@ impl Visitor {
     /// Asks the own rules, and those on which `mesh` agrees, about a request for `model` with the key called
     /// `key`.
     pub(super) fn new(
-        settings: &Settings,
+        settings: &IngressSettings,
         mesh: &MeshRules,
         whereabouts: Whereabouts,
         key: Option<Arc<str>>,
         model: Option<&ModelName>,
     ) -> Self {
         let client = whereabouts.origin;
-        let question = Question {
+        let question = ResidencyQuestion {
             client,
             key: key.as_deref(),
             model,
@@ -119,7 +119,7 @@ impl Visitor {
     }
 
     /// Whether its request has to name a model and names none: rules about models concern it.
-    pub(super) fn needs_model(&self, settings: &Settings, view: &View) -> bool {
+    pub(super) fn needs_model(&self, settings: &IngressSettings, view: &View) -> bool {
         self.model_is_unnamed
             && settings
                 .residency

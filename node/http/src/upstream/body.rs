@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use grapevine_base::causes;
-use grapevine_base::exchange::Failure;
+use grapevine_base::exchange::CallFailure;
 use grapevine_config::checked::TimeoutConfig;
 
 /// When the waits of one call run out.
@@ -98,20 +98,20 @@ impl TimedBody {
         }
     }
 
-    fn fail(&mut self, outcome: Outcome, detail: impl Into<String>) -> Failure {
+    fn fail(&mut self, outcome: Outcome, detail: impl Into<String>) -> CallFailure {
         self.incoming = None;
-        Failure::new(outcome, detail)
+        CallFailure::new(outcome, detail)
     }
 }
 
 impl Body for TimedBody {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(None);
         };

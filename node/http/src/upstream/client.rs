@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use grapevine_base::causes;
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Failure};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal};
 use grapevine_base::headers;
 use grapevine_base::listener::descriptors;
 
@@ -23,7 +23,7 @@ use super::body::{TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
 use super::guard::GiveUp;
 use super::payload::Payload;
-use super::target::{Target, Targets};
+use super::target::{UpstreamTarget, UpstreamTargets};
 
 /// A connection that nobody used for this long is closed.
 const POOL_IDLE: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ const HTTP2_PING: Duration = Duration::from_secs(10);
 /// runtime needs a client of its own. Cheap to clone.
 #[derive(Clone)]
 pub struct UpstreamClient {
-    targets: Targets,
+    targets: UpstreamTargets,
     passed: HeaderValue,
     client: Client<Connector, Payload>,
 }
@@ -70,7 +70,7 @@ impl UpstreamClient {
     ///
     /// # Panics
     /// When `tls` names ALPN protocols.
-    pub fn new(targets: Targets, passed: HeaderValue, tls: ClientConfig) -> Self {
+    pub fn new(targets: UpstreamTargets, passed: HeaderValue, tls: ClientConfig) -> Self {
         let connector = Connector::new(targets.clone(), tls);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -90,7 +90,7 @@ impl UpstreamClient {
         }
     }
 
-    fn request(&self, target: &Target, call: Call) -> Option<Request<Payload>> {
+    fn request(&self, target: &UpstreamTarget, call: Call) -> Option<Request<Payload>> {
         let uri = target.uri(&call.path)?;
         let body = match target.rename(call.model.as_ref()) {
             Some(model) => Payload::renamed(call.body, &call.headers, model)?,
@@ -106,8 +106,8 @@ impl UpstreamClient {
 }
 
 impl CallLocal for UpstreamClient {
-    async fn call(&self, call: Call) -> Result<Answer, Failure> {
-        let unknown = |what| Failure::new(Outcome::Refused(Refusal::UnknownUpstream), what);
+    async fn call(&self, call: Call) -> Result<Answer, CallFailure> {
+        let unknown = |what| CallFailure::new(Outcome::Refused(Refusal::UnknownUpstream), what);
         let Some(target) = self.targets.get(&call.upstream) else {
             return Err(unknown("no such upstream"));
         };
@@ -125,10 +125,10 @@ impl CallLocal for UpstreamClient {
             answered = answered => match answered {
                 Ok(Ok(response)) => answer(response, waits, is_head),
                 Ok(Err(error)) => Err(failure(&error)),
-                Err(_) => Err(Failure::new(outcome, "no answer in time")),
+                Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
             },
             () = too_many.notified() => {
-                Err(Failure::new(Outcome::Reset, "interim answers (1xx) without an end"))
+                Err(CallFailure::new(Outcome::Reset, "interim answers (1xx) without an end"))
             }
         }
     }
@@ -148,7 +148,11 @@ fn limit_interim_answers(request: &mut Request<Payload>) -> Arc<Notify> {
 
 /// The answer, where its head leaves no doubt about where it ends. On HTTP/1 a connection is not used again
 /// after a head in doubt, and after one without a body, since some servers send one all the same.
-fn answer(response: Response<Incoming>, waits: Waits, is_head: bool) -> Result<Answer, Failure> {
+fn answer(
+    response: Response<Incoming>,
+    waits: Waits,
+    is_head: bool,
+) -> Result<Answer, CallFailure> {
     let (mut head, body) = response.into_parts();
     let settled = headers::settle_answer(head.status, &mut head.headers);
     let has_no_body = is_head || headers::has_no_body(head.status);
@@ -158,7 +162,7 @@ fn answer(response: Response<Incoming>, waits: Waits, is_head: bool) -> Result<A
     {
         connection.give_up();
     }
-    settled.map_err(|fault| Failure::new(Outcome::Reset, fault.to_string()))?;
+    settled.map_err(|fault| CallFailure::new(Outcome::Reset, fault.to_string()))?;
     Ok(Answer {
         status: head.status,
         headers: head.headers,
@@ -167,7 +171,7 @@ fn answer(response: Response<Incoming>, waits: Waits, is_head: bool) -> Result<A
     })
 }
 
-fn failure(error: &legacy::Error) -> Failure {
+fn failure(error: &legacy::Error) -> CallFailure {
     let timed_out = causes::each(error).any(|cause| cause.is::<ConnectTimedOut>());
     let outcome = if descriptors::lack(error) {
         Outcome::Refused(Refusal::Full)
@@ -178,5 +182,5 @@ fn failure(error: &legacy::Error) -> Failure {
     } else {
         Outcome::Reset
     };
-    Failure::new(outcome, causes::joined(error))
+    CallFailure::new(outcome, causes::joined(error))
 }

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::guard::Guarded;
-use super::target::Targets;
+use super::target::UpstreamTargets;
 
 /// The system notices a dead connection after this much silence and a few unanswered probes.
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -52,12 +52,12 @@ pub(super) struct ConnectTimedOut(pub(super) Duration);
 #[derive(Clone)]
 pub(super) struct Connector {
     https: HttpsConnector<HttpConnector>,
-    targets: Targets,
+    targets: UpstreamTargets,
 }
 
 impl Connector {
     /// `tls` without ALPN protocols: they are chosen here.
-    pub(super) fn new(targets: Targets, tls: ClientConfig) -> Self {
+    pub(super) fn new(targets: UpstreamTargets, tls: ClientConfig) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);

@@ -1,7 +1,7 @@
 //! Calls own upstreams: HTTP/1.1 or HTTP/2, plain or TLS, with a kept pool of connections.
 //!
-//! Reading order: [`Settings`] (what an upstream is), `target` (the same, ready for use),
-//! [`Targets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
+//! Reading order: [`UpstreamSettings`] (what an upstream is), `target` (the same, ready for use),
+//! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
 //! as it comes, with its waits), `payload` (the request's body, with the model renamed).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
@@ -18,4 +18,4 @@ mod target;
 
 pub use client::UpstreamClient;
 pub use connect::tls_config;
-pub use target::{Settings, SettingsError, Targets};
+pub use target::{SettingsError, UpstreamSettings, UpstreamTargets};

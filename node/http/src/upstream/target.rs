@@ -21,7 +21,7 @@ const MESSAGES_PATH: &str = "/v1/messages";
 
 /// An upstream as configured.
 #[derive(Clone, PartialEq)]
-pub struct Settings {
+pub struct UpstreamSettings {
     /// Unique at this node.
     pub name: UpstreamName,
     /// `http://` or `https://`, with the `/v1` that OpenAI's has: `/v1/x` is asked for as this plus `/x`.
@@ -49,16 +49,16 @@ pub enum SettingsError {
 
 /// The upstreams of this node, shared by all threads and replaced as a whole.
 #[derive(Clone, Debug, Default)]
-pub struct Targets(Arc<ArcSwap<Table>>);
+pub struct UpstreamTargets(Arc<ArcSwap<Table>>);
 
-type Table = BTreeMap<UpstreamName, Arc<Target>>;
+type Table = BTreeMap<UpstreamName, Arc<UpstreamTarget>>;
 
-impl Targets {
+impl UpstreamTargets {
     /// A table of `settings`.
     ///
     /// # Errors
     /// When one of them cannot be used.
-    pub fn new(settings: Vec<Settings>) -> Result<Self, SettingsError> {
+    pub fn new(settings: Vec<UpstreamSettings>) -> Result<Self, SettingsError> {
         let targets = Self::default();
         targets.replace(settings)?;
         Ok(targets)
@@ -68,10 +68,10 @@ impl Targets {
     ///
     /// # Errors
     /// When one of `settings` cannot be used; the table stays as it was.
-    pub fn replace(&self, settings: Vec<Settings>) -> Result<(), SettingsError> {
-        let entry = |settings: Settings| {
+    pub fn replace(&self, settings: Vec<UpstreamSettings>) -> Result<(), SettingsError> {
+        let entry = |settings: UpstreamSettings| {
             let name = settings.name.clone();
-            Target::new(settings).map(|target| (name, Arc::new(target)))
+            UpstreamTarget::new(settings).map(|target| (name, Arc::new(target)))
         };
         let table: Table = settings.into_iter().map(entry).collect::<Result<_, _>>()?;
         self.0.store(Arc::new(table));
@@ -79,7 +79,7 @@ impl Targets {
     }
 
     /// The upstream called `name`.
-    pub(super) fn get(&self, name: &UpstreamName) -> Option<Arc<Target>> {
+    pub(super) fn get(&self, name: &UpstreamName) -> Option<Arc<UpstreamTarget>> {
         self.0.load().get(name).cloned()
     }
 
@@ -97,7 +97,7 @@ impl Targets {
 }
 
 /// An upstream, ready for calls.
-pub(super) struct Target {
+pub(super) struct UpstreamTarget {
     scheme: Scheme,
     authority: Authority,
     base_path: String,
@@ -109,7 +109,7 @@ pub(super) struct Target {
 }
 
 /// Shows no credentials.
-impl std::fmt::Debug for Target {
+impl std::fmt::Debug for UpstreamTarget {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Target")
@@ -120,7 +120,7 @@ impl std::fmt::Debug for Target {
 }
 
 /// Shows no credentials.
-impl std::fmt::Debug for Settings {
+impl std::fmt::Debug for UpstreamSettings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Settings")
@@ -131,8 +131,8 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-impl Target {
-    fn new(settings: Settings) -> Result<Self, SettingsError> {
+impl UpstreamTarget {
+    fn new(settings: UpstreamSettings) -> Result<Self, SettingsError> {
         let parts = settings.base_url.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(SettingsError::BaseUrl(settings.name));
@@ -217,8 +217,8 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
 mod tests {
     use super::*;
 
-    fn target(base_url: &'static str) -> Result<Target, SettingsError> {
-        Target::new(Settings {
+    fn target(base_url: &'static str) -> Result<UpstreamTarget, SettingsError> {
+        UpstreamTarget::new(UpstreamSettings {
             name: UpstreamName::new("primary").expect("a valid name"),
             base_url: Uri::from_static(base_url),
             api_key: Some("secret".to_owned()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{AnswerBody, Failure};
+use grapevine_base::exchange::{AnswerBody, CallFailure};
 use grapevine_core::fact::Load;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
@@ -158,12 +158,12 @@ struct Endless(std::collections::VecDeque<&'static str>);
 
 impl http_body::Body for Endless {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Failure>>> {
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, CallFailure>>> {
         match self.0.pop_front() {
             Some(piece) => {
                 let frame = http_body::Frame::data(Bytes::from_static(piece.as_bytes()));
@@ -241,7 +241,7 @@ async fn peer_that_refuses_with_its_load_is_not_asked_again() {
         if peer == node("jpn") {
             return Ok(well_answered("{}", None));
         }
-        let mut failure = Failure::new(Outcome::Refused(Refusal::Full), "full");
+        let mut failure = CallFailure::new(Outcome::Refused(Refusal::Full), "full");
         failure.load = Some(load(100));
         Err(failure)
     });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapevine_config::hash::KeyHash;
-use grapevine_http::ingress::{Key, Keys};
+use grapevine_http::ingress::{ClientKey, Keys};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -15,8 +15,8 @@ const MEMORY: u64 = 4 << 20;
 /// What is sent of each body that never ends.
 const PART: usize = 900_000;
 
-fn key(name: &str) -> Key {
-    Key {
+fn key(name: &str) -> ClientKey {
+    ClientKey {
         name: name.into(),
         hash: KeyHash::of(name),
         models: None,

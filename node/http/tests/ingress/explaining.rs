@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use grapevine_config::hash::KeyHash;
 use grapevine_core::country::CountryCode;
+use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
-use grapevine_core::place::Place;
-use grapevine_core::residency::{Origin, Residency, Rule, Unknown};
+use grapevine_core::residency::{ClientOrigin, Residency, Rule, Unknown};
 use grapevine_core::route::Strategy;
-use grapevine_http::ingress::{Explainer, Key, Keys, Supposed, Whereabouts};
+use grapevine_http::ingress::{ClientKey, Explainer, Keys, Supposed, Whereabouts};
 use serde_json::Value;
 
 use crate::support::*;
@@ -92,7 +92,7 @@ async fn operator_is_told_the_plan_of_any_client() {
     let mut plan = Plan::with(&[&Scripted::start(vec![]).await]);
     plan.known_peers = vec![("eur", 1), ("sgp", 1)];
     plan.settings.strategy = Strategy::Geo;
-    plan.settings.keys = Keys::new([Key {
+    plan.settings.keys = Keys::new([ClientKey {
         name: "app".into(),
         hash: KeyHash::of("secret"),
         models: Some(Arc::new([model("claude")].into())),
@@ -106,8 +106,8 @@ async fn operator_is_told_the_plan_of_any_client() {
     };
     let mut supposed = Supposed {
         whereabouts: Whereabouts {
-            origin: Origin::Country(CountryCode::new("DE").expect("a code")),
-            place: Place::new(51.0, 10.0),
+            origin: ClientOrigin::Country(CountryCode::new("DE").expect("a code")),
+            place: GeoPoint::new(51.0, 10.0),
             address: None,
         },
         model: Some(model("gpt-4o")),

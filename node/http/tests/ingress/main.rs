@@ -2,8 +2,8 @@
 
 mod attempts;
 mod bodies;
+mod client_headers;
 mod deadlines;
-mod door;
 mod explaining;
 mod framing;
 mod introductions;

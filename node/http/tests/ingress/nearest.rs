@@ -3,7 +3,7 @@
 use grapevine_config::hash::KeyHash;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
-use grapevine_http::ingress::{Key, Keys};
+use grapevine_http::ingress::{ClientKey, Keys};
 
 use super::support::{Node, Plan, Reply, until};
 
@@ -16,7 +16,7 @@ async fn ask(node: &Node, headers: &str) -> Reply {
 #[tokio::test]
 async fn only_known_keys_are_told_of_nodes() {
     let mut plan = Plan::default();
-    plan.settings.keys = Keys::new([Key {
+    plan.settings.keys = Keys::new([ClientKey {
         name: "app".into(),
         hash: KeyHash::of("right"),
         models: None,

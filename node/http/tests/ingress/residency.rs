@@ -2,17 +2,17 @@
 
 use std::sync::{Arc, Mutex};
 
-use grapevine_base::exchange::{Call, Failure};
+use grapevine_base::exchange::{Call, CallFailure};
 use grapevine_core::country::CountryCode;
 use grapevine_core::ids::RegionName;
 use grapevine_core::outcome::{Outcome, Refusal};
-use grapevine_core::residency::{Area, Origin, Residency, Rule, Unknown};
+use grapevine_core::residency::{Area, ClientOrigin, Residency, Rule, Unknown};
 use grapevine_http::ingress::{Locate, Whereabouts};
 
 use super::support::{CHAT, FakePeers, MODEL_BODY, Plan, Scripted, answer, well_answered};
 
-fn country(code: &str) -> Origin {
-    Origin::Country(CountryCode::new(code).expect("a valid code"))
+fn country(code: &str) -> ClientOrigin {
+    ClientOrigin::Country(CountryCode::new(code).expect("a valid code"))
 }
 
 /// A node in `usa` with the upstream `own`, where clients of the EU belong into `eur`; it takes the client's
@@ -29,7 +29,7 @@ fn plan(own: &Scripted) -> Plan {
     plan.locate = Locate::new(|_, headers| {
         let code = headers.get("x-from").and_then(|value| value.to_str().ok());
         Whereabouts {
-            origin: code.map_or(Origin::Unknown, country),
+            origin: code.map_or(ClientOrigin::Unknown, country),
             ..Whereabouts::default()
         }
     });
@@ -113,7 +113,7 @@ async fn failure_inside_the_fence_never_falls_back_outside() {
     plan.known_peers = vec![("eur", 1), ("sgp", 1)];
     plan.peers = FakePeers::new(|peer, _| async move {
         assert_eq!(peer.as_str(), "eur", "left the fence");
-        Err(Failure::new(Outcome::ConnectFailed, "down"))
+        Err(CallFailure::new(Outcome::ConnectFailed, "down"))
     });
     let node = plan.start().await;
     let reply = node.ask("POST", CHAT, "x-from: DE\r\n", MODEL_BODY).await;
@@ -127,7 +127,7 @@ async fn refusal_by_a_peers_own_rules_is_451() {
     plan.known_peers = vec![("eur", 1)];
     plan.peers = FakePeers::new(|_, _| async {
         let refused = Outcome::Refused(Refusal::Residency);
-        Err(Failure::new(refused, "residency[0]"))
+        Err(CallFailure::new(refused, "residency[0]"))
     });
     let node = plan.start().await;
     let reply = node.chat().await;

@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::Clock;
-use grapevine_base::driver::{Desk, Driver, Outlets};
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Failure};
+use grapevine_base::driver::{Driver, DriverHandle, Outlets};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
@@ -29,8 +29,10 @@ use grapevine_core::request::FailoverPolicy;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
-use grapevine_http::ingress::{Context, Cors, Keys, ListenSettings, Locate, Settings, Workers};
-use grapevine_http::upstream::{self, Targets, UpstreamClient};
+use grapevine_http::ingress::{
+    Context, Cors, IngressSettings, Keys, ListenSettings, Locate, Workers,
+};
+use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
 use grapevine_observe::history::History;
 use grapevine_observe::record::{Recorder, RequestRecord};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -247,7 +249,7 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-type Called = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
+type Called = Pin<Box<dyn Future<Output = Result<Answer, CallFailure>> + Send>>;
 
 /// A peer that answers as told.
 #[derive(Clone)]
@@ -256,7 +258,7 @@ pub(crate) struct FakePeers(Arc<dyn Fn(NodeName, Call) -> Called + Send + Sync>)
 impl FakePeers {
     pub(crate) fn new<F>(answer: impl Fn(NodeName, Call) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Answer, Failure>> + Send + 'static,
+        F: Future<Output = Result<Answer, CallFailure>> + Send + 'static,
     {
         Self(Arc::new(move |peer, call| Box::pin(answer(peer, call))))
     }
@@ -267,7 +269,7 @@ impl FakePeers {
 }
 
 impl CallPeer for FakePeers {
-    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, Failure> {
+    async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, CallFailure> {
         (self.0)(peer.clone(), call).await
     }
 }
@@ -285,9 +287,9 @@ pub(crate) fn well_answered(text: &'static str, load: Option<Load>) -> Answer {
 
 /// How a node is to be.
 pub(crate) struct Plan {
-    pub(crate) targets: Vec<upstream::Settings>,
+    pub(crate) targets: Vec<upstream::UpstreamSettings>,
     pub(crate) specs: Vec<UpstreamSpec>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: IngressSettings,
     pub(crate) listen: ListenSettings,
     pub(crate) peers: FakePeers,
     pub(crate) locate: Locate,
@@ -301,7 +303,7 @@ impl Default for Plan {
         Self {
             targets: vec![],
             specs: vec![],
-            settings: Settings {
+            settings: IngressSettings {
                 node: node("usa-1"),
                 region: region("usa"),
                 body_bytes_max: 1 << 20,
@@ -357,7 +359,7 @@ impl Plan {
 
     pub(crate) fn add(&mut self, name: &str, address: SocketAddr) {
         let tier = Tier(u16::try_from(self.specs.len()).expect("few") + 1);
-        self.targets.push(upstream::Settings {
+        self.targets.push(upstream::UpstreamSettings {
             name: upstream_name(name),
             base_url: format!("http://{address}/v1").parse().expect("a URL"),
             api_key: Some(format!("{name}-secret")),
@@ -372,7 +374,7 @@ impl Plan {
             weight: Weight::default(),
             attempts_max: 1,
             in_flight_max: 100,
-            health: health::Policy::default(),
+            health: health::HealthPolicy::default(),
             probe: Probe::Off,
             probe_interval: Duration::from_secs(60),
         });
@@ -401,7 +403,7 @@ impl Plan {
         tokio::spawn(history.clone().run(batches, |_| {}));
         let readiness = Readiness::default();
         readiness.set_alone(true);
-        let targets = Targets::new(self.targets).expect("usable settings");
+        let targets = UpstreamTargets::new(self.targets).expect("usable settings");
         let kept_targets = targets.clone();
         let passed = self.settings.passed.clone();
         let settings = Arc::new(ArcSwap::from_pointee(self.settings));
@@ -436,7 +438,7 @@ impl Plan {
     }
 }
 
-async fn introduce(desk: &Desk, peers: &[(&'static str, u16)]) {
+async fn introduce(desk: &DriverHandle, peers: &[(&'static str, u16)]) {
     let names: BTreeSet<NodeName> = peers.iter().map(|(name, _)| node(name)).collect();
     desk.tell(Event::MembersChanged(names)).await;
     for (name, tier) in peers {
@@ -468,7 +470,7 @@ async fn introduce(desk: &Desk, peers: &[(&'static str, u16)]) {
                 version,
             };
             let (node, via) = (node(name), Via::Gossip);
-            desk.tell(Event::FactHeard {
+            desk.tell(Event::FactReceived {
                 node,
                 stamp,
                 fact,
@@ -492,10 +494,10 @@ async fn introduce(desk: &Desk, peers: &[(&'static str, u16)]) {
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) workers: Workers,
-    pub(crate) desk: Desk,
+    pub(crate) desk: DriverHandle,
     pub(crate) bodies: BodyBudget,
     pub(crate) history: History,
-    pub(crate) targets: Targets,
+    pub(crate) targets: UpstreamTargets,
     _outlets: Outlets,
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{Answer, Call, CallLocal, Caller, Failure};
+use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, Caller};
 use grapevine_config::checked::TimeoutConfig;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_http::ingress::tls_config;
-use grapevine_http::upstream::{Settings, Targets, UpstreamClient};
+use grapevine_http::upstream::{UpstreamClient, UpstreamSettings, UpstreamTargets};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
@@ -71,7 +71,7 @@ async fn tls_upstream() -> (SocketAddr, RootCertStore) {
 }
 
 fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
-    let targets = Targets::new(vec![Settings {
+    let targets = UpstreamTargets::new(vec![UpstreamSettings {
         name: UpstreamName::new("primary").expect("a valid name"),
         base_url: base_url.parse().expect("a URL"),
         api_key: None,
@@ -83,7 +83,7 @@ fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
     UpstreamClient::new(targets.expect("usable settings"), passed, tls)
 }
 
-async fn call(client: &UpstreamClient, upstream: &str) -> Result<Answer, Failure> {
+async fn call(client: &UpstreamClient, upstream: &str) -> Result<Answer, CallFailure> {
     let call = Call {
         request_id: "r".into(),
         upstream: UpstreamName::new(upstream).expect("a valid name"),

@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// What the answer's headers say about its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct AnswerHeaders {
     /// The node whose upstream answered.
     pub(super) node: String,
     /// The upstream that answered.
@@ -38,7 +38,7 @@ pub(super) struct Way {
 pub(super) enum TryEnd {
     /// A whole answer.
     Answered {
-        way: Way,
+        way: AnswerHeaders,
         /// From sending to the first byte of the answer's body.
         first_byte: Duration,
     },
@@ -48,9 +48,13 @@ pub(super) enum TryEnd {
     NoAnswer { text: String },
     /// The answer broke off after its head. `told` when the client was told as the API can: a stream by an error event
     /// before the break, a document by its missing end.
-    Broken { way: Way, told: bool, text: String },
+    Broken {
+        way: AnswerHeaders,
+        told: bool,
+        text: String,
+    },
     /// An answer that looks good and is not: cut short without an error, or with the wrong text.
-    Wrong { way: Way, text: String },
+    Wrong { way: AnswerHeaders, text: String },
 }
 
 /// Sends one chat request to the node at `base_url` and reads its answer.
@@ -120,7 +124,7 @@ fn judge(
     reading: &Reading,
     streamed: bool,
     broken: Option<String>,
-    way: Way,
+    way: AnswerHeaders,
     first_byte: Duration,
     expected: impl FnOnce(&str) -> String,
 ) -> TryEnd {
@@ -151,16 +155,16 @@ fn judge(
 
 /// What an answer's body says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Said {
+struct SseText {
     text: String,
     is_finished: bool,
     error: Option<String>,
 }
 
-fn read_document(bytes: &[u8]) -> Said {
+fn read_document(bytes: &[u8]) -> SseText {
     let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let choice = &document["choices"][0];
-    Said {
+    SseText {
         text: choice["message"]["content"]
             .as_str()
             .unwrap_or_default()
@@ -171,8 +175,8 @@ fn read_document(bytes: &[u8]) -> Said {
 }
 
 /// Puts the events of a whole chat stream together.
-fn read_stream(bytes: &[u8]) -> Said {
-    let mut said = Said::default();
+fn read_stream(bytes: &[u8]) -> SseText {
+    let mut said = SseText::default();
     let (mut has_reason, mut is_done) = (false, false);
     for line in String::from_utf8_lossy(bytes).lines() {
         let Some(data) = line.strip_prefix("data:").map(str::trim) else {
@@ -201,12 +205,12 @@ fn read_stream(bytes: &[u8]) -> Said {
     said
 }
 
-fn way(headers: &HeaderMap) -> Way {
+fn way(headers: &HeaderMap) -> AnswerHeaders {
     let text = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    Way {
+    AnswerHeaders {
         node: text("x-grapevine-node"),
         upstream: text("x-grapevine-upstream"),
         attempts: text("x-grapevine-attempts").parse().unwrap_or(1),
@@ -231,7 +235,7 @@ mod tests {
             &reading,
             true,
             broken,
-            Way::default(),
+            AnswerHeaders::default(),
             Duration::ZERO,
             |_| "a b".to_owned(),
         )

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Stdout, Write as _};
 use std::time::Duration;
 
 use grapevine_base::page::MeshPage;
-use grapevine_base::table::{Side, Table, number, printable};
+use grapevine_base::table::{Side, TextTable, number, printable};
 
 use super::DemoError;
 use super::fleet::{Fleet, Member};
@@ -126,8 +126,8 @@ fn served(member: &Member) -> u64 {
     asked.map(|(_, count)| count).sum()
 }
 
-fn table(rows: Vec<Vec<String>>) -> Table {
-    let mut table = Table::new(&[
+fn table(rows: Vec<Vec<String>>) -> TextTable {
+    let mut table = TextTable::new(&[
         ("node", Side::Left),
         ("region", Side::Left),
         ("phase", Side::Left),

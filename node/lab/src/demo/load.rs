@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::chat::{self, TryEnd, Way};
+use super::chat::{self, AnswerHeaders, TryEnd};
 use super::region::{self, REGIONS};
 
 /// Tries within one request; after these it is lost.
@@ -57,7 +57,7 @@ impl Broken {
     }
 
     /// Whether what served an answer has died: its node, or its upstream.
-    fn has_died(&self, way: &Way) -> bool {
+    fn has_died(&self, way: &AnswerHeaders) -> bool {
         let number = region::ALL.iter().position(|r| r.upstream == way.upstream);
         number.is_some_and(|number| get(&self.nodes, number) || get(&self.upstreams, number))
     }
@@ -98,7 +98,7 @@ pub(super) struct Record {
 pub(super) enum RequestEnd {
     /// With a whole answer.
     Answered {
-        way: Way,
+        way: AnswerHeaders,
         /// From asking to the first byte of the answer, over all tries.
         first_byte: Duration,
     },
@@ -305,10 +305,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn way(upstream: &str) -> Way {
-        Way {
+    fn way(upstream: &str) -> AnswerHeaders {
+        AnswerHeaders {
             upstream: upstream.to_owned(),
-            ..Way::default()
+            ..AnswerHeaders::default()
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use grapevine_base::table::{Side, Table, number};
+use grapevine_base::table::{Side, TextTable, number};
 use serde_json::{Value, json};
 
 use super::load::{Record, RequestEnd};
@@ -254,8 +254,8 @@ impl Report {
         lines
     }
 
-    fn phase_table(&self) -> Table {
-        let mut table = Table::new(&[
+    fn phase_table(&self) -> TextTable {
+        let mut table = TextTable::new(&[
             ("phase", Side::Left),
             ("requests", Side::Right),
             ("lost", Side::Right),
@@ -295,13 +295,13 @@ impl Report {
         line
     }
 
-    fn served_table(&self) -> Table {
+    fn served_table(&self) -> TextTable {
         let heading = region::ALL.iter().map(|region| (region.name, Side::Right));
         let columns: Vec<_> = [("asked at / answered by", Side::Left)]
             .into_iter()
             .chain(heading)
             .collect();
-        let mut table = Table::new(&columns);
+        let mut table = TextTable::new(&columns);
         for (region, row) in region::ALL.iter().zip(self.served()) {
             let counts = row.iter().map(usize::to_string);
             table.row(std::iter::once(region.name.to_owned()).chain(counts));
@@ -366,7 +366,7 @@ fn tenths(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chat::Way;
+    use super::super::chat::AnswerHeaders;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -379,10 +379,10 @@ mod tests {
             entry_lost: 0,
             interrupted: 0,
             end: RequestEnd::Answered {
-                way: Way {
+                way: AnswerHeaders {
                     upstream: region::ALL[upstream].upstream.to_owned(),
                     attempts,
-                    ..Way::default()
+                    ..AnswerHeaders::default()
                 },
                 first_byte: (ended - started) * MS,
             },

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Knobs;
 use super::read::{ReadError, read};
-use super::script::{ScriptBody, Step};
+use super::script::{ScriptBody, ScriptStep};
 use super::service::Shared;
 
 /// The largest body of a change of the knobs.
@@ -72,7 +72,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<ScriptBody> {
     // Plain data with text keys always has a JSON form.
     let body = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
     let length = body.len();
-    let mut response = Response::new(ScriptBody::new(vec![Step::Send(body)], None));
+    let mut response = Response::new(ScriptBody::new(vec![ScriptStep::Send(body)], None));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -34,7 +34,7 @@ pub(super) struct Stream {
 
 /// One step of a response body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ScriptStep {
     Send(Bytes),
     Wait(Duration),
     /// Break the connection without a clean end.
@@ -42,18 +42,18 @@ pub(super) enum Step {
 }
 
 /// The steps that send `answer` under the faults set in `knobs`.
-pub(super) fn script(answer: Answer, knobs: &Knobs) -> Vec<Step> {
+pub(super) fn script(answer: Answer, knobs: &Knobs) -> Vec<ScriptStep> {
     match answer {
         Answer::Json(parts) => match knobs.cut_after_chunks {
-            None => parts.into_iter().map(Step::Send).collect(),
-            Some(0) => vec![Step::Break],
+            None => parts.into_iter().map(ScriptStep::Send).collect(),
+            Some(0) => vec![ScriptStep::Break],
             Some(_) => half(parts),
         },
         Answer::Stream(stream) => stream_script(stream, knobs),
     }
 }
 
-fn stream_script(stream: Stream, knobs: &Knobs) -> Vec<Step> {
+fn stream_script(stream: Stream, knobs: &Knobs) -> Vec<ScriptStep> {
     let limit = knobs.cut_after_chunks.or(knobs.clean_end_after_chunks);
     let kept = limit.map_or(stream.chunks.len(), |limit| {
         stream.chunks.len().min(limit as usize)
@@ -61,7 +61,7 @@ fn stream_script(stream: Stream, knobs: &Knobs) -> Vec<Step> {
     let middle = stream.chunks.len() / 2;
     let mut steps = Vec::with_capacity(2 * kept + 2);
     if limit != Some(0) && !stream.opening.is_empty() {
-        steps.push(Step::Send(stream.opening));
+        steps.push(ScriptStep::Send(stream.opening));
     }
     for (i, chunk) in stream.chunks.into_iter().take(kept).enumerate() {
         let mut wait = Duration::ZERO;
@@ -72,19 +72,19 @@ fn stream_script(stream: Stream, knobs: &Knobs) -> Vec<Step> {
             wait += knobs.slow_chunk;
         }
         if !wait.is_zero() {
-            steps.push(Step::Wait(wait));
+            steps.push(ScriptStep::Wait(wait));
         }
-        steps.push(Step::Send(chunk));
+        steps.push(ScriptStep::Send(chunk));
     }
     if knobs.cut_after_chunks.is_some() {
-        steps.push(Step::Break);
+        steps.push(ScriptStep::Break);
     } else if knobs.clean_end_after_chunks.is_none() {
-        steps.push(Step::Send(stream.closing));
+        steps.push(ScriptStep::Send(stream.closing));
     }
     steps
 }
 
-fn half(parts: Vec<Bytes>) -> Vec<Step> {
+fn half(parts: Vec<Bytes>) -> Vec<ScriptStep> {
     let total: usize = parts.iter().map(Bytes::len).sum();
     let mut left = total / 2;
     let mut steps = Vec::with_capacity(parts.len() + 1);
@@ -92,10 +92,10 @@ fn half(parts: Vec<Bytes>) -> Vec<Step> {
         part.truncate(left);
         left -= part.len();
         if !part.is_empty() {
-            steps.push(Step::Send(part));
+            steps.push(ScriptStep::Send(part));
         }
     }
-    steps.push(Step::Break);
+    steps.push(ScriptStep::Break);
     steps
 }
 
@@ -113,14 +113,14 @@ impl std::error::Error for Broken {}
 
 /// Plays a script. Holds the request's ticket, so that a client that goes away in the middle is counted.
 pub(super) struct ScriptBody {
-    steps: std::vec::IntoIter<Step>,
+    steps: std::vec::IntoIter<ScriptStep>,
     sleep: Option<Pin<Box<Sleep>>>,
     break_next: bool,
     ticket: Option<Ticket>,
 }
 
 impl ScriptBody {
-    pub(super) fn new(steps: Vec<Step>, ticket: Option<Ticket>) -> Self {
+    pub(super) fn new(steps: Vec<ScriptStep>, ticket: Option<Ticket>) -> Self {
         let mut body = Self {
             steps: steps.into_iter(),
             sleep: None,
@@ -155,14 +155,14 @@ impl ScriptBody {
             }
             match self.steps.next() {
                 None => return Poll::Ready(None),
-                Some(Step::Send(bytes)) => {
+                Some(ScriptStep::Send(bytes)) => {
                     self.complete_at_end();
                     return Poll::Ready(Some(Ok(bytes)));
                 }
-                Some(Step::Wait(time)) => {
+                Some(ScriptStep::Wait(time)) => {
                     self.sleep = Some(Box::pin(tokio::time::sleep(time)));
                 }
-                Some(Step::Break) => {
+                Some(ScriptStep::Break) => {
                     // hyper flushes when a body is pending and forgets what it holds when a body fails: let it flush.
                     self.break_next = true;
                     context.waker().wake_by_ref();
@@ -208,9 +208,9 @@ mod tests {
         script(answer, knobs)
             .into_iter()
             .map(|step| match step {
-                Step::Send(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                Step::Wait(time) => format!("({})", time.as_millis()),
-                Step::Break => "!".to_owned(),
+                ScriptStep::Send(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                ScriptStep::Wait(time) => format!("({})", time.as_millis()),
+                ScriptStep::Break => "!".to_owned(),
             })
             .collect()
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::api::{ApiError, Catalog, Dialect, Endpoint, Turn, Wire};
 use super::faults::{Fate, Faults};
 use super::read::{ReadError, read};
-use super::script::{Answer, Broken, ScriptBody, Step, script};
+use super::script::{Answer, Broken, ScriptBody, ScriptStep, script};
 use super::stats::{Connection, Stats, StatsSnapshot, Ticket};
 use super::{Knobs, KnobsError, MockConfig};
 
@@ -26,7 +26,7 @@ pub(super) struct Shared {
     catalog: Catalog,
     api_key: Option<String>,
     stats: Arc<Stats>,
-    settings: watch::Sender<Arc<Settings>>,
+    settings: watch::Sender<Arc<MockSettings>>,
     knobs_at_start: Knobs,
     faults: Mutex<Faults>,
     answers: AtomicU64,
@@ -34,13 +34,13 @@ pub(super) struct Shared {
 
 /// The knobs, and what is made once per change of them.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct MockSettings {
     pub(super) knobs: Knobs,
     /// `body_bytes` of filler.
     padding: Bytes,
 }
 
-impl Settings {
+impl MockSettings {
     fn new(knobs: Knobs) -> Arc<Self> {
         let padding = Bytes::from(vec![b'x'; knobs.body_bytes as usize]);
         Arc::new(Self { knobs, padding })
@@ -54,24 +54,24 @@ impl Shared {
             catalog: Catalog::new(config.name, config.models, unix_seconds()),
             api_key: config.api_key,
             stats: Arc::new(Stats::new()),
-            settings: watch::Sender::new(Settings::new(config.knobs.clone())),
+            settings: watch::Sender::new(MockSettings::new(config.knobs.clone())),
             knobs_at_start: config.knobs,
             faults: Mutex::new(Faults::new(config.seed)),
             answers: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn settings(&self) -> Arc<Settings> {
+    pub(super) fn settings(&self) -> Arc<MockSettings> {
         Arc::clone(&self.settings.borrow())
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Settings>> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<MockSettings>> {
         self.settings.subscribe()
     }
 
     pub(super) fn set_knobs(&self, knobs: Knobs) -> Result<(), KnobsError> {
         knobs.check()?;
-        self.settings.send_replace(Settings::new(knobs));
+        self.settings.send_replace(MockSettings::new(knobs));
         Ok(())
     }
 
@@ -84,7 +84,7 @@ impl Shared {
         self.settings.send_if_modified(|settings| {
             changed = change(&settings.knobs);
             if let Ok(knobs) = &changed {
-                *settings = Settings::new(knobs.clone());
+                *settings = MockSettings::new(knobs.clone());
             }
             changed.is_ok()
         });
@@ -93,7 +93,7 @@ impl Shared {
 
     pub(super) fn reset(&self) {
         self.settings
-            .send_replace(Settings::new(self.knobs_at_start.clone()));
+            .send_replace(MockSettings::new(self.knobs_at_start.clone()));
         self.faults
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -167,7 +167,7 @@ pub(super) async fn serve(
 /// Answers a request that arrived whole, as the knobs will have it.
 async fn answer(
     shared: &Shared,
-    settings: &Settings,
+    settings: &MockSettings,
     reply: Reply,
     head: http::request::Parts,
     body: Bytes,
@@ -240,7 +240,7 @@ impl Reply {
         let status =
             StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let length = Some(body.len());
-        let mut response = self.response(status, length, vec![Step::Send(Bytes::from(body))]);
+        let mut response = self.response(status, length, vec![ScriptStep::Send(Bytes::from(body))]);
         if let Some(after) = retry_after {
             let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             let headers = response.headers_mut();
@@ -255,7 +255,7 @@ impl Reply {
         self,
         status: StatusCode,
         length: Option<usize>,
-        steps: Vec<Step>,
+        steps: Vec<ScriptStep>,
     ) -> Response<ScriptBody> {
         let mut response = Response::new(ScriptBody::new(steps, Some(self.ticket)));
         *response.status_mut() = status;

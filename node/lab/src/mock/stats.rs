@@ -97,12 +97,12 @@ pub enum EventKind {
 #[derive(Debug)]
 pub(super) struct Stats {
     started: Instant,
-    counts: Mutex<Counts>,
+    counts: Mutex<MockCounts>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct MockCounts {
     in_flight: u64,
     completed: u64,
     cancelled: u64,
@@ -157,9 +157,9 @@ impl Stats {
     /// Forgets all but the requests in flight.
     pub(super) fn reset(&self) {
         let mut counts = self.counts();
-        *counts = Counts {
+        *counts = MockCounts {
             in_flight: counts.in_flight,
-            ..Counts::default()
+            ..MockCounts::default()
         };
         drop(counts);
         self.changed.notify_waiters();
@@ -216,7 +216,7 @@ impl Stats {
         self.note(&mut counts, kind);
     }
 
-    fn note(&self, counts: &mut Counts, kind: EventKind) {
+    fn note(&self, counts: &mut MockCounts, kind: EventKind) {
         counts.last_event = Some(LastEvent {
             kind,
             at: self.started.elapsed(),
@@ -225,7 +225,7 @@ impl Stats {
     }
 
     /// A panic elsewhere leaves counters that are at worst one off: good enough to go on.
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, MockCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

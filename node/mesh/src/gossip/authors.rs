@@ -30,7 +30,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// What came of a value that was not refused.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Heard {
+pub(super) enum Reception {
     /// Its author says this, and did not before.
     News(Stamp, Fact),
     /// Its author said this or something newer before.
@@ -55,22 +55,22 @@ struct Author {
     /// The highest life of the node that it proved.
     generation: Generation,
     /// The highest life of its gossip that it proved; `None` while only rumors of it came.
-    life: Option<Life>,
+    life: Option<AuthorIncarnation>,
     /// Whether gossip tells newcomers of that life no more. The node itself cannot learn of it then, so
     /// any life of it is taken for its next one, also an earlier one by a clock that went back.
     lapsed: bool,
-    said: BTreeMap<FactKey, Said>,
+    said: BTreeMap<FactKey, PublishedEntry>,
 }
 
 /// A life of gossip, and the life of the node that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct AuthorIncarnation {
     pub(super) gossip: Generation,
     pub(super) node: Generation,
 }
 
 #[derive(Debug)]
-struct Said {
+struct PublishedEntry {
     version: u64,
     is_gone: bool,
 }
@@ -102,7 +102,7 @@ impl Authors {
         }
     }
 
-    fn life(&self, node: &NodeName) -> Option<Life> {
+    fn life(&self, node: &NodeName) -> Option<AuthorIncarnation> {
         self.authors.get(node)?.life
     }
 
@@ -111,7 +111,7 @@ impl Authors {
         let Some(author) = self.authors.get(node) else {
             return false;
         };
-        let is_said = |said: &Said| stamp.version <= said.version;
+        let is_said = |said: &PublishedEntry| stamp.version <= said.version;
         (stamp.generation < author.generation && !author.lapsed)
             || (stamp.generation == author.generation && author.said.get(key).is_some_and(is_said))
     }
@@ -147,7 +147,7 @@ impl Authors {
         node: &NodeName,
         gossip: Generation,
         text: &str,
-    ) -> Result<Life, Rejection> {
+    ) -> Result<AuthorIncarnation, Rejection> {
         let (_, _, life) = self.check_certificate(now, node, gossip, text)?;
         Ok(life)
     }
@@ -158,7 +158,7 @@ impl Authors {
         node: &NodeName,
         gossip: Generation,
         text: &str,
-    ) -> Result<(Vec<u8>, CertifiedNode, Life), Rejection> {
+    ) -> Result<(Vec<u8>, CertifiedNode, AuthorIncarnation), Rejection> {
         let envelope = Envelope::parse(text, CERTIFICATE_VALUE_BYTES_MAX).map_err(of_envelope)?;
         if envelope.stamp.generation != gossip {
             return Err(Rejection::Generation);
@@ -168,7 +168,7 @@ impl Authors {
         } = Certificate::parse(envelope.payload).map_err(of_envelope)?;
         let certified = self.certified(now, node, &der)?;
         self.check(&certified, node, value::CERTIFICATE_KEY, &envelope)?;
-        let life = Life {
+        let life = AuthorIncarnation {
             gossip,
             node: generation,
         };
@@ -183,13 +183,13 @@ impl Authors {
         life: Generation,
         key: &FactKey,
         text: &str,
-    ) -> Result<Heard, Rejection> {
+    ) -> Result<Reception, Rejection> {
         let envelope = Envelope::parse(text, value::VALUE_BYTES_MAX).map_err(of_envelope)?;
         let Some(author) = self.authors.get(node) else {
-            return Ok(Heard::Unproven);
+            return Ok(Reception::Unproven);
         };
         let Some(proven) = author.life.filter(|proven| proven.gossip == life) else {
-            return Ok(Heard::Unproven);
+            return Ok(Reception::Unproven);
         };
         if envelope.stamp.generation != proven.node {
             return Err(Rejection::Generation);
@@ -206,9 +206,9 @@ impl Authors {
         key: &FactKey,
         envelope: &Envelope<'_>,
         certificate: Vec<u8>,
-    ) -> Result<Heard, Rejection> {
+    ) -> Result<Reception, Rejection> {
         if self.knows(node, key, envelope.stamp) {
-            return Ok(Heard::Known);
+            return Ok(Reception::Known);
         }
         let certified = self.certified(now, node, &certificate)?;
         self.check(&certified, node, &key.to_string(), envelope)?;
@@ -225,7 +225,7 @@ impl Authors {
         if let (Fact::UpstreamGone(_), Some(said)) = (&fact, author.said.get_mut(key)) {
             said.is_gone = true;
         }
-        Ok(Heard::News(envelope.stamp, fact))
+        Ok(Reception::News(envelope.stamp, fact))
     }
 
     /// The node of a certificate, which must be `node`; checked anew only where it was not lately.
@@ -304,7 +304,7 @@ impl Author {
             let gone = gone.map(|(key, _)| key.clone());
             self.said.remove(&gone.ok_or(Rejection::Crowded)?);
         }
-        let said = Said {
+        let said = PublishedEntry {
             version,
             is_gone: false,
         };
@@ -375,20 +375,20 @@ mod tests {
         authors.hear_certificate(Instant::now(), &node("n1"), Generation(life), text)
     }
 
-    fn hear_phase(authors: &mut Authors, text: &str, life: u64) -> Result<Heard, Rejection> {
+    fn hear_phase(authors: &mut Authors, text: &str, life: u64) -> Result<Reception, Rejection> {
         let life = Generation(life);
         authors.hear_gossip(Instant::now(), &node("n1"), life, &FactKey::Phase, text)
     }
 
-    fn is_news(heard: Result<Heard, Rejection>) -> bool {
-        matches!(heard, Ok(Heard::News(_, Fact::Phase(Phase::Ready))))
+    fn is_news(heard: Result<Reception, Rejection>) -> bool {
+        matches!(heard, Ok(Reception::News(_, Fact::Phase(Phase::Ready))))
     }
 
     #[test]
     fn value_waits_for_its_certificate_and_is_then_heard_once() {
         let (signer, mut authors, _world) = author_and_listener();
         let value = sealed(&signer, "phase", 1, 3, READY);
-        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Heard::Unproven));
+        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Reception::Unproven));
         assert!(!authors.is_proven(&node("n1"), Generation(1)));
         assert_eq!(
             hear_certificate(&mut authors, &certificate(&signer, 1), 1),
@@ -396,7 +396,7 @@ mod tests {
         );
         assert!(authors.is_proven(&node("n1"), Generation(1)));
         assert!(is_news(hear_phase(&mut authors, &value, 1)));
-        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Heard::Known));
+        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Reception::Known));
     }
 
     #[test]
@@ -437,12 +437,12 @@ mod tests {
         );
         let value = sealed(&signer, "phase", 5, 3, READY);
         assert!(is_news(hear_phase(&mut authors, &value, 5)));
-        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Heard::Unproven));
+        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Reception::Unproven));
         assert_eq!(
             hear_certificate(&mut authors, &certificate_of(&signer, 8, 5), 8),
             Ok(())
         );
-        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Heard::Known));
+        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Reception::Known));
         assert!(authors.is_past(&node("n1"), Generation(5)));
     }
 
@@ -539,7 +539,7 @@ mod tests {
             hear_phase(&mut authors, &value, 1),
             Err(Rejection::Malformed)
         );
-        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Heard::Known));
+        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Reception::Known));
     }
 
     #[test]

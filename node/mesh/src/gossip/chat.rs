@@ -55,18 +55,18 @@ struct Read {
 
 /// What is new since the last look.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct GossipUpdate {
     /// The lives that the failure detector holds for alive, this one left out.
     pub(super) live: Vec<ChitchatId>,
     /// What lives changed.
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<GossipChange>,
     /// Whether nobody else wrote into this node's own state.
     pub(super) own_is_intact: bool,
 }
 
 /// What one life changed.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct GossipChange {
     pub(super) id: ChitchatId,
     /// The version after which these keys were changed.
     since: u64,
@@ -139,7 +139,7 @@ impl Chat {
     }
 
     /// What is new. Costs a comparison per known life, and copies the changed values.
-    pub(super) async fn news(&mut self) -> News {
+    pub(super) async fn news(&mut self) -> GossipUpdate {
         let read = &mut self.read;
         let own_version = self.own_version;
         self.handle
@@ -149,7 +149,7 @@ impl Chat {
                     read.retain(|id, _| chitchat.node_states().contains_key(id));
                 }
                 let live = chitchat.live_nodes().filter(|id| **id != own);
-                News {
+                GossipUpdate {
                     live: live.cloned().collect(),
                     changes: changes(chitchat, &own, read),
                     own_is_intact: chitchat.self_node_state().max_version() == own_version,
@@ -159,7 +159,7 @@ impl Chat {
     }
 
     /// Gives these keys again, once one more of this life has changed.
-    pub(super) fn put_back(&mut self, change: &Change) {
+    pub(super) fn put_back(&mut self, change: &GossipChange) {
         if let Some(read) = self.read.get_mut(&change.id) {
             read.taken = change.since;
         }
@@ -230,7 +230,7 @@ fn changes(
     chitchat: &Chitchat,
     own: &ChitchatId,
     read: &mut BTreeMap<ChitchatId, Read>,
-) -> Vec<Change> {
+) -> Vec<GossipChange> {
     let mut changes = Vec::new();
     for (id, state) in chitchat.node_states() {
         if id == own {
@@ -240,7 +240,7 @@ fn changes(
         if state.max_version() == read.seen {
             continue;
         }
-        changes.push(Change {
+        changes.push(GossipChange {
             id: id.clone(),
             since: read.taken,
             keys: changed_keys(state, read.taken),

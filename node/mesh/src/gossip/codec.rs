@@ -26,8 +26,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::guard::Guard;
-use crate::wire::{GOSSIP_BYTES_MAX, Outgoing, Sender};
+use super::guard::ChitchatGuard;
+use crate::wire::{GOSSIP_BYTES_MAX, GossipOutput, GossipSender};
 
 /// Sockets that decode in turn.
 const SLOTS: usize = 4;
@@ -42,7 +42,7 @@ const MARK: [u8; 4] = [0x53, 0xb0, 0, 3];
 const FULL_PACE_NODES: u32 = 80;
 
 /// Messages and their senders from the links; survives chitchat's lives, one of which holds it.
-pub(super) type Inbox = Arc<Mutex<mpsc::Receiver<(Sender, Bytes)>>>;
+pub(super) type Inbox = Arc<Mutex<mpsc::Receiver<(GossipSender, Bytes)>>>;
 
 /// How many nodes there are, as told to the socket: it thins out its rounds beyond 80.
 ///
@@ -75,15 +75,15 @@ pub(super) struct LinkTransport<O> {
     pub(super) outgoing: O,
     pub(super) inbox: Inbox,
     pub(super) pace: Arc<Pace>,
-    pub(super) guard: Guard,
+    pub(super) guard: ChitchatGuard,
 }
 
 struct LinkSocket<O> {
     advertise: SocketAddr,
     outgoing: O,
-    inbox: OwnedMutexGuard<mpsc::Receiver<(Sender, Bytes)>>,
+    inbox: OwnedMutexGuard<mpsc::Receiver<(GossipSender, Bytes)>>,
     pace: Arc<Pace>,
-    guard: Guard,
+    guard: ChitchatGuard,
     codec: Codec,
     codec_address: SocketAddr,
     tap: UdpSocket,
@@ -113,13 +113,13 @@ fn loopback() -> SocketAddr {
 }
 
 #[async_trait]
-impl<O: Outgoing> Transport for LinkTransport<O> {
+impl<O: GossipOutput> Transport for LinkTransport<O> {
     async fn open(&self, _listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         Ok(Box::new(self.socket().await?))
     }
 }
 
-impl<O: Outgoing> LinkTransport<O> {
+impl<O: GossipOutput> LinkTransport<O> {
     async fn socket(&self) -> anyhow::Result<LinkSocket<O>> {
         let codec = Codec::open(loopback()).await?;
         let codec_address = codec.local_addr()?;
@@ -155,7 +155,7 @@ impl Slot {
 }
 
 #[async_trait]
-impl<O: Outgoing> Socket for LinkSocket<O> {
+impl<O: GossipOutput> Socket for LinkSocket<O> {
     fn local_addr(&self) -> anyhow::Result<SocketAddr> {
         Ok(self.advertise)
     }
@@ -212,7 +212,7 @@ impl<O: Outgoing> Socket for LinkSocket<O> {
     }
 }
 
-impl<O: Outgoing> LinkSocket<O> {
+impl<O: GossipOutput> LinkSocket<O> {
     /// Not to this node's own address (a former life of it has the same), and of the rounds only as
     /// many as the pace allows.
     fn is_wanted(&mut self, to: SocketAddr, message: &ChitchatMessage) -> bool {
@@ -273,7 +273,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A socket, what puts messages into it, and a SYN as chitchat writes it.
-    async fn socket_and_syn() -> (LinkSocket<Port>, mpsc::Sender<(Sender, Bytes)>, Bytes) {
+    async fn socket_and_syn() -> (LinkSocket<Port>, mpsc::Sender<(GossipSender, Bytes)>, Bytes) {
         let world = World::new();
         let transport = |number| {
             let (outgoing, _) = world.net.attach(&node("n"), address(number));
@@ -318,9 +318,9 @@ mod tests {
         )
     }
 
-    fn from(name: &str, number: u16) -> Sender {
+    fn from(name: &str, number: u16) -> GossipSender {
         let (node, address) = (node(name), address(number));
-        Sender { node, address }
+        GossipSender { node, address }
     }
 
     async fn received(socket: &mut LinkSocket<Port>) -> SocketAddr {

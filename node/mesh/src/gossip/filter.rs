@@ -23,13 +23,13 @@ use std::net::SocketAddr;
 use grapevine_core::Instant;
 use grapevine_core::ids::{Generation, MeshName, NodeName};
 use grapevine_core::roster::Roster;
-use grapevine_proto::gossip::{Deletion, Entry, Incarnation, KeyValue, Message, NodeDelta};
+use grapevine_proto::gossip::{Deletion, Incarnation, KeyValue, Message, NodeDelta, StateEntry};
 use grapevine_proto::value::CERTIFICATE_KEY;
 
 use super::counters::{Counters, Rejection};
 use super::proof::{Judge, Proof};
 use crate::identity::Verifier;
-use crate::wire::Sender;
+use crate::wire::GossipSender;
 
 /// Values of one sender that are checked per second: what a newcomer needs of a mesh of a hundred nodes, at
 /// 3 % of a core.
@@ -96,7 +96,7 @@ impl Filter {
     pub(super) fn pass(
         &mut self,
         now: Instant,
-        from: &Sender,
+        from: &GossipSender,
         message: Message,
         counters: &Counters,
     ) -> Option<Message> {
@@ -136,13 +136,13 @@ fn knows(roster: &Roster, incarnation: &Incarnation) -> bool {
 /// One message on its way through the filter.
 struct Pass<'a> {
     now: Instant,
-    from: &'a Sender,
+    from: &'a GossipSender,
     counters: &'a Counters,
     filter: &'a mut Filter,
 }
 
 impl Pass<'_> {
-    fn digest(&mut self, mut digest: Vec<Entry>) -> Vec<Entry> {
+    fn digest(&mut self, mut digest: Vec<StateEntry>) -> Vec<StateEntry> {
         digest.retain(|entry| {
             entry.incarnation == self.filter.own || self.is_proven(&entry.incarnation)
         });

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::authors::Life;
+use super::authors::AuthorIncarnation;
 
 /// Intervals for which a former life must be silent. The detector needs two heartbeats to hold it for
 /// alive and six intervals to hold it for dead.
@@ -22,13 +22,13 @@ const SILENT_INTERVALS: u32 = 10;
 /// The former life that was heard of and not risen above yet.
 #[derive(Debug, Default)]
 pub(super) struct Former {
-    heard: Option<(Life, Instant)>,
+    heard: Option<(AuthorIncarnation, Instant)>,
 }
 
 impl Former {
     /// Takes a proven life; of several the latest counts, of gossip and of the node each.
-    pub(super) fn hear(&mut self, now: Instant, life: Life) {
-        let latest = self.heard.map_or(life, |(heard, _)| Life {
+    pub(super) fn hear(&mut self, now: Instant, life: AuthorIncarnation) {
+        let latest = self.heard.map_or(life, |(heard, _)| AuthorIncarnation {
             gossip: heard.gossip.max(life.gossip),
             node: heard.node.max(life.node),
         });
@@ -44,7 +44,7 @@ impl Former {
         now: Instant,
         speaks: bool,
         interval: Duration,
-    ) -> Option<Life> {
+    ) -> Option<AuthorIncarnation> {
         let (life, silent_since) = self.heard.as_mut()?;
         if speaks {
             *silent_since = now;
@@ -66,8 +66,8 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(200);
 
-    fn life(gossip: u64, node: u64) -> Life {
-        Life {
+    fn life(gossip: u64, node: u64) -> AuthorIncarnation {
+        AuthorIncarnation {
             gossip: Generation(gossip),
             node: Generation(node),
         }

@@ -12,18 +12,18 @@ use grapevine_proto::gossip::{self, Incarnation};
 use super::counters::{Counters, Rejection};
 use super::filter::Filter;
 use super::quarantined::Quarantined;
-use crate::wire::Sender;
+use crate::wire::GossipSender;
 
 /// Stands before chitchat in all its lives. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Guard {
+pub(super) struct ChitchatGuard {
     started: tokio::time::Instant,
     filter: Arc<Mutex<Filter>>,
     quarantined: Arc<Quarantined>,
     counters: Arc<Counters>,
 }
 
-impl Guard {
+impl ChitchatGuard {
     pub(super) fn new(
         filter: Filter,
         quarantined: Arc<Quarantined>,
@@ -38,7 +38,7 @@ impl Guard {
     }
 
     /// What chitchat may see of a message, if anything.
-    pub(super) fn pass(&self, from: &Sender, message: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn pass(&self, from: &GossipSender, message: &[u8]) -> Option<Vec<u8>> {
         if self.quarantined.holds(&from.node) {
             self.counters.reject(Rejection::Quarantined, &from.node);
             return None;

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`task`] (the one task that owns all of it), `chat` (one life of chitchat),
 //! `codec` (its messages on our connections), `guard`, `filter` and `proof` (what of them it gets to see),
-//! [`quarantined`] (whom it does not listen to), `own` (what this node tells), `hearing` (what peers say)
+//! [`quarantined`] (whom it does not listen to), `own` (what this node tells), `receiver` (what peers say)
 //! with `former` (this node before this life),
 //! `authors` (whose word counts) and `relays` (what to pass on), `members` (who is alive), `seeds`
 //! (whom to try first), [`counters`].
@@ -22,11 +22,11 @@ pub mod counters;
 mod filter;
 mod former;
 mod guard;
-mod hearing;
 mod members;
 mod own;
 mod proof;
 pub mod quarantined;
+mod receiver;
 mod relays;
 mod seeds;
 pub mod task;

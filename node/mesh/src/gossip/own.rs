@@ -37,11 +37,11 @@ pub(super) struct Own {
     /// The version of the last value that was sealed in this life of gossip. Chitchat counts alike: each
     /// sealed value is set once, in this order.
     version: u64,
-    told: BTreeMap<FactKey, Told>,
+    told: BTreeMap<FactKey, PublishedValue>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct PublishedValue {
     version: u64,
     payload: Payload,
     /// Bytes that key and value take.
@@ -154,7 +154,7 @@ impl Own {
         sealed.is_passing = matches!(fact, Fact::UpstreamGone(_));
         if !sealed.is_passing {
             let bytes = text.len() + sealed.value.len();
-            let told = Told {
+            let told = PublishedValue {
                 version,
                 payload,
                 bytes,

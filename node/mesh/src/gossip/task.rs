@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::driver::Telling;
+use grapevine_base::driver::Publication;
 use grapevine_base::vital::Vital;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Fact, FactKey};
@@ -26,15 +26,15 @@ use super::chat::{Chat, ChatConfig};
 use super::codec::{LinkTransport, Pace};
 use super::counters::Counters;
 use super::filter::Filter;
-use super::guard::Guard;
-use super::hearing::Hearing;
+use super::guard::ChitchatGuard;
 use super::members::Members;
 use super::own::{Own, Sealed};
 use super::quarantined::Quarantined;
+use super::receiver::GossipReceiver;
 use super::seeds::{Seeds, Tried};
 use crate::identity::Verifier;
 use crate::signer::Signer;
-use crate::wire::{Incoming, Outgoing};
+use crate::wire::{GossipOutput, Incoming};
 
 mod lives;
 mod look;
@@ -78,12 +78,12 @@ pub struct Gossip {
 }
 
 impl Gossip {
-    /// Starts to gossip. `events` takes members and verified facts; orders come by `tellings`, whose
+    /// Starts to gossip. `events` takes members and verified facts; orders come by `publications`, whose
     /// end ends gossip.
-    pub fn start<O: Outgoing>(
+    pub fn start<O: GossipOutput>(
         config: GossipConfig,
         events: mpsc::Sender<Event>,
-        tellings: mpsc::Receiver<Telling>,
+        tellings: mpsc::Receiver<Publication>,
         outgoing: O,
         incoming: Incoming,
         signer: Signer,
@@ -104,7 +104,7 @@ impl Gossip {
             outgoing,
             inbox: Arc::new(Mutex::new(gossip)),
             pace: Arc::default(),
-            guard: Guard::new(filter, Arc::clone(&quarantined), Arc::clone(&counters)),
+            guard: ChitchatGuard::new(filter, Arc::clone(&quarantined), Arc::clone(&counters)),
         };
         let own = Own::new(
             mesh.clone(),
@@ -113,7 +113,7 @@ impl Gossip {
             signer,
             config.generation,
         );
-        let hearing = Hearing::new(
+        let hearing = GossipReceiver::new(
             mesh,
             node,
             verifier,
@@ -164,7 +164,7 @@ impl Drop for Gossip {
 /// What the task waits for.
 struct Ends {
     events: mpsc::Sender<Event>,
-    tellings: mpsc::Receiver<Telling>,
+    tellings: mpsc::Receiver<Publication>,
     rumors: mpsc::Receiver<(NodeName, Bytes)>,
     seeds: Seeds,
     tick: Interval,
@@ -185,18 +185,18 @@ struct Task<O> {
     /// Where the live members are.
     live_addresses: BTreeSet<SocketAddr>,
     own: Own,
-    hearing: Hearing,
+    hearing: GossipReceiver,
     members: Members,
     counters: Arc<Counters>,
     pace: Arc<Pace>,
     transport: LinkTransport<O>,
 }
 
-impl<O: Outgoing> Task<O> {
+impl<O: GossipOutput> Task<O> {
     fn new(
         config: &GossipConfig,
         own: Own,
-        hearing: Hearing,
+        hearing: GossipReceiver,
         transport: LinkTransport<O>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -271,9 +271,9 @@ impl<O: Outgoing> Task<O> {
         }
     }
 
-    async fn on_telling(&mut self, telling: Telling) {
+    async fn on_telling(&mut self, telling: Publication) {
         match telling {
-            Telling::Own {
+            Publication::Own {
                 fact,
                 stamp,
                 urgent,
@@ -283,7 +283,7 @@ impl<O: Outgoing> Task<O> {
                 }
                 self.tell(&fact, stamp.version, urgent).await;
             }
-            Telling::Relay { node, key, stamp } => self.relay(&node, &key, stamp),
+            Publication::Relay { node, key, stamp } => self.relay(&node, &key, stamp),
         }
     }
 

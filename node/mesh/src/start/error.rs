@@ -8,11 +8,11 @@ use grapevine_proto::frame::EncodeError;
 use crate::credentials::CredentialsError;
 use crate::endpoint::EndpointError;
 use crate::identity::IdentityError;
-use crate::tls::TlsError;
+use crate::tls::PeerTlsError;
 
 /// Why the mesh did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum MeshStartError {
     /// The endpoint cannot be opened.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -21,7 +21,7 @@ pub enum StartError {
     Credentials(#[from] CredentialsError),
     /// The certificates cannot be used for TLS.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] PeerTlsError),
     /// The certificate is another node's.
     #[error("certificate is for node {certified}, node.name is {configured}")]
     OtherNode {
@@ -43,7 +43,7 @@ pub enum StartError {
     Greeting(#[from] EncodeError),
 }
 
-impl From<IdentityError> for StartError {
+impl From<IdentityError> for MeshStartError {
     fn from(error: IdentityError) -> Self {
         Self::Credentials(error.into())
     }

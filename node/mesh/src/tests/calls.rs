@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallPeer, Caller, Failure};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer, Caller};
 use grapevine_core::country::CountryCode;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::{Phase, Standing};
 use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use grapevine_core::residency::{Origin, Residency, Rule, Unknown};
+use grapevine_core::residency::{ClientOrigin, Residency, Rule, Unknown};
 use http::{Method, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -34,12 +34,12 @@ async fn pair(local: Fake) -> (Node, Node) {
     (entry, owner)
 }
 
-async fn forward(entry: &Node, call: Call) -> Result<Answer, Failure> {
+async fn forward(entry: &Node, call: Call) -> Result<Answer, CallFailure> {
     let owner = node_name("owner");
     soon("answer", entry.parts.forwarder.call(&owner, call)).await
 }
 
-async fn refusal(entry: &Node, call: Call) -> Failure {
+async fn refusal(entry: &Node, call: Call) -> CallFailure {
     match forward(entry, call).await {
         Ok(answer) => panic!("answered with {}", answer.status),
         Err(failure) => failure,
@@ -60,21 +60,21 @@ fn spoiled(edit: impl FnOnce(&mut Call)) -> Call {
 }
 
 /// A body fed by hand, which ends when the sender is dropped.
-fn fed() -> (mpsc::Sender<Result<Bytes, Failure>>, AnswerBody) {
+fn fed() -> (mpsc::Sender<Result<Bytes, CallFailure>>, AnswerBody) {
     let (feed, fed) = mpsc::channel(1);
     (feed, AnswerBody::new(FedBody(fed)))
 }
 
-struct FedBody(mpsc::Receiver<Result<Bytes, Failure>>);
+struct FedBody(mpsc::Receiver<Result<Bytes, CallFailure>>);
 
 impl http_body::Body for FedBody {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         self.0
             .poll_recv(context)
             .map(|next| next.map(|chunk| chunk.map(Frame::data)))
@@ -168,8 +168,8 @@ async fn serving_node_asks_its_own_rules_about_the_client() {
         let key = Some(key.into());
         spoiled(|call| call.caller = Caller { client, key })
     };
-    let country = |code| Origin::Country(CountryCode::new(code).expect("a valid code"));
-    for client in [country("DE"), Origin::Unknown] {
+    let country = |code| ClientOrigin::Country(CountryCode::new(code).expect("a valid code"));
+    for client in [country("DE"), ClientOrigin::Unknown] {
         let refused = refusal(&entry, from(client, "app")).await;
         assert_eq!(refused.outcome, Outcome::Refused(Refusal::Residency));
         assert!(refused.detail.contains("residency[0]"), "{refused}");
@@ -366,8 +366,12 @@ async fn request_under_way_is_not_taken_twice() {
 
 #[tokio::test]
 async fn failures_at_the_owner_eject_there_and_a_last_resort_is_still_tried() {
-    let failing =
-        Fake::new(|_| async { Err(Failure::new(Outcome::ConnectFailed, "connection refused")) });
+    let failing = Fake::new(|_| async {
+        Err(CallFailure::new(
+            Outcome::ConnectFailed,
+            "connection refused",
+        ))
+    });
     let (entry, owner) = pair(failing).await;
     for _ in 0..3 {
         let failure = refusal(&entry, call(CHAT)).await;
@@ -440,7 +444,7 @@ async fn body_streams_piece_by_piece() {
 }
 
 /// An upstream that answers once, with a body fed by hand.
-pub(super) fn fed_by_hand() -> (mpsc::Sender<Result<Bytes, Failure>>, Fake) {
+pub(super) fn fed_by_hand() -> (mpsc::Sender<Result<Bytes, CallFailure>>, Fake) {
     let (feed, body) = fed();
     let body = std::sync::Mutex::new(Some(body));
     let fake = Fake::new(move |_| {
@@ -459,7 +463,7 @@ async fn body_that_breaks_off_never_ends_cleanly() {
         let half = Ok(Bytes::from_static(b"half"));
         feed.send(half).await.expect("a reader");
         assert!(soon("piece", body.frame()).await.is_some());
-        let broken = Err(Failure::new(outcome, "broken"));
+        let broken = Err(CallFailure::new(outcome, "broken"));
         feed.send(broken).await.expect("a reader");
         let failure = soon("end", body.collect()).await.expect_err("no clean end");
         assert_eq!(failure.outcome, outcome);
@@ -471,7 +475,7 @@ async fn body_that_breaks_off_never_ends_cleanly() {
 async fn body_that_breaks_before_anything_is_sent_may_be_tried_elsewhere() {
     let (feed, fake) = fed_by_hand();
     let (entry, _owner) = pair(fake).await;
-    let broken = Err(Failure::new(Outcome::BrokenOff, "broken"));
+    let broken = Err(CallFailure::new(Outcome::BrokenOff, "broken"));
     feed.send(broken).await.expect("room for one");
     assert_eq!(refusal(&entry, call(CHAT)).await.outcome, Outcome::Reset);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{AnswerBody, CallPeer, Failure};
+use grapevine_base::exchange::{AnswerBody, CallFailure, CallPeer};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -48,12 +48,12 @@ struct Endless {
 
 impl http_body::Body for Endless {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
         _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Failure>>> {
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, CallFailure>>> {
         match self.first.take() {
             Some(first) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(first)))),
             None => std::task::Poll::Pending,

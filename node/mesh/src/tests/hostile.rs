@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use super::support::{
     CHAT, Fake, IN_FLIGHT_MAX, Node, RawPeer, TestMesh, chat_head, head, soon, until,
 };
-use crate::{MeshConfig, streams};
+use crate::{MeshOptions, streams};
 
 /// A node whose upstream must not be called, and a peer that speaks frames by hand.
 async fn victim() -> (Node, RawPeer, tokio::sync::mpsc::Receiver<&'static str>) {
@@ -206,7 +206,7 @@ async fn announced_bodies_take_no_place_and_no_memory() {
 #[tokio::test]
 async fn peer_cannot_hold_the_memory_that_another_needs() {
     let mesh = TestMesh::new();
-    let config = MeshConfig {
+    let config = MeshOptions {
         bodies: BodyBudget::seeded(1 << 20, 1),
         ..mesh.config("a")
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use grapevine_base::exchange::{CallPeer, Failure, InsideCall, ServeInside};
+use grapevine_base::exchange::{CallFailure, CallPeer, InsideCall, ServeInside};
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::NodeName;
@@ -22,7 +22,7 @@ use super::support::{
     Fake, Node, PATIENCE, RawPeer, TELLINGS_MAX, TestMesh, Told, node_name, soon, until,
 };
 use crate::streams;
-use crate::wire::Outgoing;
+use crate::wire::GossipOutput;
 
 /// Answers `/echo` with the body, `/who` with the peer's name, `/long` with too much; hangs on `/hang`,
 /// and tells of it.
@@ -69,11 +69,15 @@ fn call(path: &str, body: impl Into<Bytes>) -> InsideCall {
     }
 }
 
-async fn ask(node: &Node, peer: &str, call: InsideCall) -> Result<(StatusCode, Bytes), Failure> {
+async fn ask(
+    node: &Node,
+    peer: &str,
+    call: InsideCall,
+) -> Result<(StatusCode, Bytes), CallFailure> {
     soon("answer", node.parts.inside.call(&node_name(peer), call)).await
 }
 
-fn failed(result: Result<(StatusCode, Bytes), Failure>) -> Outcome {
+fn failed(result: Result<(StatusCode, Bytes), CallFailure>) -> Outcome {
     match result {
         Err(failure) => failure.outcome,
         Ok((status, _)) => panic!("answered with {status}"),

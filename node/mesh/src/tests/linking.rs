@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::engine::Event;
 use grapevine_core::ids::Generation;
-use grapevine_core::link::Hearing;
+use grapevine_core::link::LinkState;
 use tokio::time::Instant;
 
 use super::support::{Fake, Log, Node, PATIENCE, RawPeer, Relay, TestMesh, node_name, soon, until};
-use crate::link::{Link, LinkParts};
+use crate::link::{LinkParts, PeerLink};
 use crate::links::Links;
-use crate::wire::{GOSSIP_BYTES_MAX, Outgoing};
+use crate::wire::{GOSSIP_BYTES_MAX, GossipOutput};
 use crate::{Members, outbox};
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn peer_is_silent_when_all_its_connections_are() {
     let peer = node_name("peer");
     let (links, mut told) = Links::new(node_name("me"));
     let both = [1, 2].map(|serial| {
-        let link = Arc::new(Link::new(LinkParts {
+        let link = Arc::new(PeerLink::new(LinkParts {
             peer: peer.clone(),
             generation: Generation(1),
             address: b.address(),
@@ -104,13 +104,13 @@ async fn peer_is_silent_when_all_its_connections_are() {
         false => (&both[1], &both[0]),
     };
     let now = Instant::now();
-    links.heard(used, Hearing::Silent, now);
+    links.heard(used, LinkState::Silent, now);
     assert!(links.is_used(other));
-    assert!(matches!(last_told(), Event::LinkHeard { .. }));
-    links.heard(other, Hearing::Silent, now);
+    assert!(matches!(last_told(), Event::LinkRecovered { .. }));
+    links.heard(other, LinkState::Silent, now);
     assert!(matches!(last_told(), Event::LinkSilent { .. }));
-    links.heard(other, Hearing::Heard, now);
-    assert!(matches!(last_told(), Event::LinkHeard { .. }));
+    links.heard(other, LinkState::Speaking, now);
+    assert!(matches!(last_told(), Event::LinkRecovered { .. }));
     links.remove(other);
     assert!(links.is_used(used));
     assert!(matches!(last_told(), Event::LinkSilent { .. }));
@@ -157,7 +157,7 @@ pub(super) struct Doomed {
 }
 
 impl Doomed {
-    pub(super) fn start(config: crate::MeshConfig, local: Fake) -> Self {
+    pub(super) fn start(config: crate::MeshOptions, local: Fake) -> Self {
         std::thread::scope(|scope| {
             let started = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_multi_thread()

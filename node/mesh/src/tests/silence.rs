@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{Answer, AnswerBody, CallPeer, Failure};
+use grapevine_base::exchange::{Answer, AnswerBody, CallFailure, CallPeer};
 use grapevine_core::engine::{Event, UpstreamSpec};
 use grapevine_core::link::{CALLS_MAX, LOST};
 use grapevine_core::notice::Notice;
@@ -48,20 +48,20 @@ impl Stage {
     }
 }
 
-async fn forward(entry: &Node) -> Result<Answer, Failure> {
+async fn forward(entry: &Node) -> Result<Answer, CallFailure> {
     let forwarder = &entry.parts.forwarder;
     soon("answer", forwarder.call(&node_name("owner"), call(CHAT))).await
 }
 
 /// An answer of which a piece has come.
-async fn running(entry: &Node, feed: &mpsc::Sender<Result<Bytes, Failure>>) -> AnswerBody {
+async fn running(entry: &Node, feed: &mpsc::Sender<Result<Bytes, CallFailure>>) -> AnswerBody {
     let mut body = forward(entry).await.expect("an answer").body;
     feed_piece(feed).await;
     assert!(soon("piece", body.frame()).await.is_some());
     body
 }
 
-async fn feed_piece(feed: &mpsc::Sender<Result<Bytes, Failure>>) {
+async fn feed_piece(feed: &mpsc::Sender<Result<Bytes, CallFailure>>) {
     let piece = Ok(Bytes::from_static(b"piece"));
     soon("room", feed.send(piece)).await.expect("a reader");
 }
@@ -203,12 +203,12 @@ struct NeverEnding;
 
 impl http_body::Body for NeverEnding {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = CallFailure;
 
     fn poll_frame(
         self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Failure>>> {
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, CallFailure>>> {
         std::task::Poll::Pending
     }
 }

@@ -11,16 +11,18 @@ use bytes::Bytes;
 use grapevine_base::authority::{self, Authority, Issued, NODE_VALID};
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::Clock;
-use grapevine_base::driver::{Desk, Driver};
-use grapevine_base::exchange::{Answer, AnswerBody, Call, CallLocal, Caller, Failure, InsideDoor};
+use grapevine_base::driver::{Driver, DriverHandle};
+use grapevine_base::exchange::{
+    Answer, AnswerBody, Call, CallFailure, CallLocal, Caller, InsideSlot,
+};
 use grapevine_base::vital::Vital;
 use grapevine_core::Engine;
 use grapevine_core::engine::{Event, Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::Phase;
-use grapevine_core::health::Policy;
+use grapevine_core::health::HealthPolicy;
 use grapevine_core::ids::{Generation, MeshName, ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::notice::Notice;
-use grapevine_core::residency::Origin;
+use grapevine_core::residency::ClientOrigin;
 use grapevine_core::units::{Tier, Weight};
 use grapevine_observe::metrics::Metrics;
 use grapevine_proto::frame::{Greeting, RequestHead, TAG_GREETING, VERSION};
@@ -33,7 +35,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::credentials::Credentials;
 use crate::endpoint;
-use crate::{MeshConfig, MeshHandle, Parts, ServingRules, start};
+use crate::{MeshHandle, MeshOptions, MeshParts, ServingRules, start};
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,8 +89,8 @@ impl TestMesh {
         .expect("credentials")
     }
 
-    pub(super) fn config(&self, node: &str) -> MeshConfig {
-        MeshConfig {
+    pub(super) fn config(&self, node: &str) -> MeshOptions {
+        MeshOptions {
             node: node_name(node),
             generation: Generation(1),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -117,7 +119,7 @@ impl TestMesh {
 /// What a test leaves unread at most.
 pub(super) const TELLINGS_MAX: usize = 64;
 
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Answer, CallFailure>> + Send>>;
 
 /// An upstream shell that does as it is told.
 #[derive(Clone)]
@@ -126,7 +128,7 @@ pub(super) struct Fake(Arc<dyn Fn(Call) -> Answering + Send + Sync>);
 impl Fake {
     pub(super) fn new<F>(answer: impl Fn(Call) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Answer, Failure>> + Send + 'static,
+        F: Future<Output = Result<Answer, CallFailure>> + Send + 'static,
     {
         Self(Arc::new(move |call| Box::pin(answer(call))))
     }
@@ -178,7 +180,7 @@ impl Drop for Told {
 }
 
 impl CallLocal for Fake {
-    async fn call(&self, call: Call) -> Result<Answer, Failure> {
+    async fn call(&self, call: Call) -> Result<Answer, CallFailure> {
         (self.0)(call).await
     }
 }
@@ -203,21 +205,21 @@ pub(super) const IN_FLIGHT_MAX: u32 = 2;
 pub(super) struct Node {
     pub(super) name: NodeName,
     pub(super) handle: MeshHandle,
-    pub(super) parts: Parts,
-    pub(super) desk: Desk,
-    pub(super) door: InsideDoor,
+    pub(super) parts: MeshParts,
+    pub(super) desk: DriverHandle,
+    pub(super) door: InsideSlot,
     pub(super) bodies: BodyBudget,
     notices: mpsc::Receiver<Notice>,
 }
 
 impl Node {
-    pub(super) async fn start(config: MeshConfig, local: Fake) -> Self {
+    pub(super) async fn start(config: MeshOptions, local: Fake) -> Self {
         Self::start_serving(config, local, true).await
     }
 
     /// A node that answers requests or does not.
     pub(super) async fn start_serving(
-        config: MeshConfig,
+        config: MeshOptions,
         local: Fake,
         serves_requests: bool,
     ) -> Self {
@@ -244,7 +246,7 @@ impl Node {
             view.phase == Phase::Ready && view.own.len() == 1
         };
         until("start", ready).await;
-        let door = InsideDoor::default();
+        let door = InsideSlot::default();
         let parts = start(config, desk.clone(), local, Arc::new(door.clone()))
             .await
             .expect("the mesh starts");
@@ -302,7 +304,7 @@ pub(super) fn spec() -> UpstreamSpec {
         weight: Weight::default(),
         attempts_max: 1,
         in_flight_max: IN_FLIGHT_MAX,
-        health: Policy::default(),
+        health: HealthPolicy::default(),
         probe: Probe::Off,
         probe_interval: Duration::from_secs(30),
     }
@@ -356,7 +358,7 @@ pub(super) fn head(request_id: &str, body_bytes: usize) -> RequestHead<'_> {
         last_resort: false,
         allow_regions: vec![],
         traceparent: None,
-        client: Origin::Unknown,
+        client: ClientOrigin::Unknown,
         key: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_config::text::parse_duration;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -13,17 +13,17 @@ use serde_json::{Map, Value, json};
 
 use super::extract::{Body, Query, Who};
 use super::{ApiError, files, quota, show, tasks};
-use crate::batch::{BatchJob, Job, WINDOW_GRACE, check, service_key, view};
+use crate::batch::{BatchJob, BatchPayload, WINDOW_GRACE, check, service_key, view};
 use crate::hub::{Draft, Hub};
 use crate::id::{Id, Kind};
 use crate::store::{PAGE_MAX, Store, TaskQuery};
-use crate::task::{Checked, Priority, Task};
+use crate::task::{CheckedText, Task, TaskPriority};
 
 /// Batches listed when the client does not say how many.
 const LIST_DEFAULT: usize = 20;
 
 /// Batches go behind what somebody waits for.
-const PRIORITY: Priority = Priority(-10);
+const PRIORITY: TaskPriority = TaskPriority(-10);
 
 pub(super) fn router() -> Router<Hub> {
     Router::new()
@@ -70,7 +70,7 @@ async fn create(
         metadata: metadata(wanted.metadata)?,
     };
     let draft = Draft {
-        payload: serde_json::to_value(Job::Batch(job)).expect("text keys always are JSON"),
+        payload: serde_json::to_value(BatchPayload::Batch(job)).expect("text keys always are JSON"),
         priority: PRIORITY,
         idempotency_key: tasks::idempotency_key(&headers, None)?,
         expires_after: Some(window + WINDOW_GRACE),
@@ -98,7 +98,7 @@ fn metadata(given: Option<Map<String, Value>>) -> Result<Value, ApiError> {
 /// A batch that is the guest's to see.
 async fn find(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     name: &str,
 ) -> Result<(Task, BatchJob, Arc<dyn Store>), ApiError> {
     let (task, store) = show::find(hub, guest, "batch", name).await?;
@@ -153,10 +153,10 @@ async fn list(
     // Background responses are of the same service; they are skipped page by page.
     while found.len() <= limit {
         let wanted = TaskQuery {
-            service: Some(Checked(service_key())),
+            service: Some(CheckedText(service_key())),
             state: None,
             key: guest.key.as_deref().map(str::to_owned),
-            region: Some(Checked(hub.region().clone())),
+            region: Some(CheckedText(hub.region().clone())),
             before: before.take(),
             max: PAGE_MAX,
         };

@@ -7,12 +7,12 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use grapevine_base::causes;
-use grapevine_base::exchange::GuestGone;
-use grapevine_core::share::Over;
+use grapevine_base::exchange::RequestBodyError;
+use grapevine_core::share::ShareExceeded;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::service::Refused;
+use crate::service::TaskRefused;
 use crate::store::StoreError;
 
 /// When to come back after an error that passes.
@@ -90,21 +90,21 @@ impl ApiError {
 
     /// The request's body came too slowly, or there was no room for it, where that is what `error` is about.
     pub fn of_body(error: &(dyn Error + 'static)) -> Option<Self> {
-        let gone = causes::each(error).find_map(|it| it.downcast_ref::<GuestGone>());
+        let gone = causes::each(error).find_map(|it| it.downcast_ref::<RequestBodyError>());
         let (status, code, message) = match gone? {
-            GuestGone::BrokenOff => return None,
-            GuestGone::Paused => (
+            RequestBodyError::BrokenOff => return None,
+            RequestBodyError::Paused => (
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
                 "the request body did not arrive in time; send it faster or in smaller requests",
             ),
-            GuestGone::NoRoom(Over::Whole) => (
+            RequestBodyError::NoRoom(ShareExceeded::Whole) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "body_memory_full",
                 "request bodies hold the memory that this node has for them (limits.body_memory); \
                  try again soon, or ask another node",
             ),
-            GuestGone::NoRoom(Over::Share) => (
+            RequestBodyError::NoRoom(ShareExceeded::Share) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "body_share_full",
                 "the requests of this client hold their share of the memory for request bodies \
@@ -154,12 +154,12 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
+impl From<TaskRefused> for ApiError {
+    fn from(refused: TaskRefused) -> Self {
         match refused {
-            Refused::Store(error) => error.into(),
-            Refused::Task(fault) if fault.code == "residency" => Self::residency(fault.message),
-            Refused::Task(fault) => {
+            TaskRefused::Store(error) => error.into(),
+            TaskRefused::Task(fault) if fault.code == "residency" => Self::residency(fault.message),
+            TaskRefused::Task(fault) => {
                 Self::new(StatusCode::BAD_REQUEST, "invalid_request", fault.message)
             }
         }
@@ -240,8 +240,8 @@ mod tests {
     #[tokio::test]
     async fn body_that_paused_for_too_long_is_told_from_one_that_is_wrong() {
         for (gone, wanted) in [
-            (GuestGone::Paused, StatusCode::REQUEST_TIMEOUT),
-            (GuestGone::BrokenOff, StatusCode::BAD_REQUEST),
+            (RequestBodyError::Paused, StatusCode::REQUEST_TIMEOUT),
+            (RequestBodyError::BrokenOff, StatusCode::BAD_REQUEST),
         ] {
             let frames = futures_util::stream::iter([Err::<bytes::Bytes, _>(gone)]);
             let body = axum::body::Body::from_stream(frames);

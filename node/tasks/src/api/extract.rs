@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::{Extension, Json};
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_config::text::parse_duration;
 use grapevine_core::ids::ServiceKey;
 use http::request::Parts;
@@ -43,7 +43,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 }
 
 /// Who asks, as the door found out.
-pub type Who = Extension<Guest>;
+pub type Who = Extension<TaskCaller>;
 
 /// A service's key in a request.
 ///
@@ -59,9 +59,9 @@ pub fn service(param: &'static str, text: &str) -> Result<ServiceKey, ApiError> 
 
 /// A span: a number of seconds, or text with a unit such as `90s` or `2h`. At most a year.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct DurationParam(pub Duration);
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for DurationParam {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SpanVisitor)
     }
@@ -70,28 +70,28 @@ impl<'de> Deserialize<'de> for Span {
 struct SpanVisitor;
 
 impl Visitor<'_> for SpanVisitor {
-    type Value = Span;
+    type Value = DurationParam;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a number of seconds from 0 to a year, or text such as \"90s\"")
     }
 
-    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Span, E> {
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<DurationParam, E> {
         let span = Duration::try_from_secs_f64(seconds).ok();
         let span = span.filter(|span| *span <= SPAN_MAX);
-        span.map(Span)
+        span.map(DurationParam)
             .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Float(seconds), &self))
     }
 
-    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Span, E> {
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<DurationParam, E> {
         self.visit_f64(seconds as f64)
     }
 
-    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Span, E> {
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<DurationParam, E> {
         self.visit_f64(seconds as f64)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Span, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<DurationParam, E> {
         let span = parse_duration(text).map_err(E::custom)?;
         self.visit_f64(span.as_secs_f64())
     }
@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn spans_are_seconds_or_text_within_a_year() {
-        let span = |text: &str| serde_json::from_str::<Span>(text).map(|span| span.0.as_millis());
+        let span =
+            |text: &str| serde_json::from_str::<DurationParam>(text).map(|span| span.0.as_millis());
         assert_eq!(span("1.5").ok(), Some(1_500));
         assert_eq!(span("0").ok(), Some(0));
         assert_eq!(span("\"2m\"").ok(), Some(120_000));

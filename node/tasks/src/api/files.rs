@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::{quota, show};
 use crate::hub::Hub;
 use crate::id::{Id, Kind};
 use crate::store::{FILE_BYTES_MAX, FileRecord, PAGE_MAX, PIECE_BYTES, StoreError, is_permitted};
-use crate::task::{Checked, Submitter, Timestamp};
+use crate::task::{CheckedText, Submitter, Timestamp};
 use crate::upload::{Upload, UploadError};
 
 /// What a file may be for, in OpenAI's words; `batch` is what this API does something with.
@@ -123,7 +123,11 @@ async fn upload(
     Ok(Json(shown(&record)))
 }
 
-fn record((id, account): (Id, String), form: Form, guest: &Guest) -> Result<FileRecord, ApiError> {
+fn record(
+    (id, account): (Id, String),
+    form: Form,
+    guest: &TaskCaller,
+) -> Result<FileRecord, ApiError> {
     let missing = |param| ApiError::invalid(param, "is missing");
     let (filename, bytes) = form.file.ok_or_else(|| missing("file"))?;
     let purpose = form.purpose.ok_or_else(|| missing("purpose"))?;
@@ -142,7 +146,7 @@ fn record((id, account): (Id, String), form: Form, guest: &Guest) -> Result<File
         purpose,
         key: guest.key.as_deref().map(str::to_owned),
         account,
-        regions: guest.regions.iter().cloned().map(Checked).collect(),
+        regions: guest.regions.iter().cloned().map(CheckedText).collect(),
         bytes,
         created_at,
         expires_at: life.map(|life| created_at.after(life)),
@@ -310,7 +314,7 @@ async fn delete(
 /// A file that is the guest's to see, and the store that keeps it.
 pub(super) async fn find(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     name: &str,
 ) -> Result<(FileRecord, std::sync::Arc<dyn crate::store::Store>), ApiError> {
     show::find_file(hub, guest, Kind::File, "file", name).await

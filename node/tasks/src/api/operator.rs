@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn list(
         .into_iter()
         .map(|(service, counts)| (service.0.to_string(), counts))
         .collect();
-    let mut page = list_page(&hub, &Guest::default(), query).await?;
+    let mut page = list_page(&hub, &TaskCaller::default(), query).await?;
     page["counts"] = json!(counts);
     let limits = hub.served();
     let limits = limits.map(|(service, _)| (service.to_string(), hub.concurrency(service)));
@@ -68,18 +68,18 @@ fn check_kept_here(hub: &Hub, id: &str) -> Result<(), ApiError> {
 
 async fn look(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     check_kept_here(&hub, &id)?;
-    let (task, _) = show::find(&hub, &Guest::default(), "task", &id).await?;
+    let (task, _) = show::find(&hub, &TaskCaller::default(), "task", &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }
 
 async fn cancel(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     check_kept_here(&hub, &id)?;
-    let task = cancel_task(&hub, &Guest::default(), &id).await?;
+    let task = cancel_task(&hub, &TaskCaller::default(), &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }
 
 async fn requeue(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     check_kept_here(&hub, &id)?;
-    let task = requeue_task(&hub, &Guest::default(), &id).await?;
+    let task = requeue_task(&hub, &TaskCaller::default(), &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }

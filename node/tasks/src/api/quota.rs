@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_core::ids::ServiceKey;
-use grapevine_core::quota::Over;
+use grapevine_core::quota::QuotaExceeded;
 use grapevine_core::work;
 use http::StatusCode;
 
@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A task of a service that no node is there for would wait for ever, and be counted and gossiped until then.
 pub(super) fn check_service(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     service: &ServiceKey,
 ) -> Result<(), ApiError> {
     let named = hub.named();
@@ -65,7 +65,7 @@ pub(super) fn check_service(
 pub(super) async fn check_waiting(
     hub: &Hub,
     store: &dyn Store,
-    guest: &Guest,
+    guest: &TaskCaller,
 ) -> Result<(), ApiError> {
     let usage = store.usage(&Submitter::of(guest).account()).await?;
     let admitted = hub.quota().admit_task(usage.waiting);
@@ -86,15 +86,15 @@ pub(super) async fn check_waiting(
 }
 
 /// Why an upload is not taken.
-pub(super) fn refused_upload(hub: &Hub, guest: &Guest, error: UploadError) -> ApiError {
+pub(super) fn refused_upload(hub: &Hub, guest: &TaskCaller, error: UploadError) -> ApiError {
     let quota = hub.quota();
     let (code, what) = match error {
         UploadError::Store(error) => return error.into(),
-        UploadError::Over(Over::Files) => (
+        UploadError::Over(QuotaExceeded::Files) => (
             "files_quota",
             format!("{} files (tasks.quota.files)", quota.files),
         ),
-        UploadError::Over(Over::FileBytes | Over::Waiting) => (
+        UploadError::Over(QuotaExceeded::FileBytes | QuotaExceeded::Waiting) => (
             "file_bytes_quota",
             format!(
                 "{} bytes of files (tasks.quota.file_bytes)",
@@ -113,7 +113,7 @@ pub(super) fn refused_upload(hub: &Hub, guest: &Guest, error: UploadError) -> Ap
     }
 }
 
-fn who(guest: &Guest) -> String {
+fn who(guest: &TaskCaller) -> String {
     match &guest.key {
         Some(key) => format!("the key '{key}'"),
         None => "your network".to_owned(),

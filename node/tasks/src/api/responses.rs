@@ -6,17 +6,17 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::extract::{Body, Who};
 use super::{ApiError, quota, show, tasks};
-use crate::batch::{self, Job, ResponseBody, ResponseJob, service_key, view};
+use crate::batch::{self, BatchPayload, ResponseBody, ResponseJob, service_key, view};
 use crate::hub::{Draft, Hub};
 use crate::id::Kind;
 use crate::store::{FileRecord, Store};
-use crate::task::{Checked, PAYLOAD_BYTES_MAX, Submitter, Task, Timestamp};
+use crate::task::{CheckedText, PAYLOAD_BYTES_MAX, Submitter, Task, Timestamp};
 use crate::upload::Upload;
 
 /// The longest request.
@@ -68,7 +68,7 @@ async fn create(
                 purpose: batch::RESPONSE_PURPOSE.to_owned(),
                 key: guest.key.as_deref().map(str::to_owned),
                 account: Submitter::of(&guest).account(),
-                regions: guest.regions.iter().cloned().map(Checked).collect(),
+                regions: guest.regions.iter().cloned().map(CheckedText).collect(),
                 bytes: content.len() as u64,
                 created_at: Timestamp::now(),
                 expires_at: None,
@@ -82,7 +82,7 @@ async fn create(
         ResponseBody::Here(_) => None,
         ResponseBody::File(file) => Some(file.clone()),
     };
-    let job = Job::Response(ResponseJob { model, body });
+    let job = BatchPayload::Response(ResponseJob { model, body });
     let draft = Draft {
         payload: serde_json::to_value(job).expect("text keys always are JSON"),
         idempotency_key,
@@ -99,7 +99,7 @@ async fn create(
 /// A response that is the guest's to see.
 async fn find(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     name: &str,
 ) -> Result<(Task, ResponseJob, Arc<dyn Store>), ApiError> {
     let (task, store) = show::find(hub, guest, "response", name).await?;
@@ -108,7 +108,7 @@ async fn find(
     Ok((task, job, store))
 }
 
-async fn look_at(hub: &Hub, guest: &Guest, name: &str) -> Result<Json<Value>, ApiError> {
+async fn look_at(hub: &Hub, guest: &TaskCaller, name: &str) -> Result<Json<Value>, ApiError> {
     let (task, job, store) = find(hub, guest, name).await?;
     Ok(Json(view::response(&task, &job, store.as_ref()).await?))
 }

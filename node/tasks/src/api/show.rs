@@ -1,6 +1,6 @@
 //! Tasks as clients see them, and what of them a guest may see.
 
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_core::ids::RegionName;
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ fn seconds(time: Timestamp) -> f64 {
 /// The task named `name`, which errors call `what`, where `guest` may see it, and the store that keeps it.
 pub(super) async fn find(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     what: &str,
     name: &str,
 ) -> Result<(Task, std::sync::Arc<dyn Store>), ApiError> {
@@ -77,7 +77,7 @@ pub(super) async fn find(
 /// keeps it.
 pub(super) async fn find_file(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     kind: Kind,
     what: &str,
     name: &str,
@@ -97,7 +97,7 @@ pub(super) async fn find_file(
 }
 
 /// A holder of a key sees what came with this key, a worker what is of its services.
-fn is_visible(guest: &Guest, task: &Task) -> bool {
+fn is_visible(guest: &TaskCaller, task: &Task) -> bool {
     if let Some(services) = &guest.services {
         return services.contains(&task.new.service.0);
     }

@@ -4,13 +4,13 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_core::ids::{NodeName, ServiceKey};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::extract::{Body, Query, Span, Who, service};
+use super::extract::{Body, DurationParam, Query, Who, service};
 use super::show::{self, Extent};
 use super::{ApiError, quota};
 use crate::admission::ATTEMPTS_MAX;
@@ -19,7 +19,7 @@ use crate::hub::{Draft, Hub};
 use crate::id::{Id, Kind};
 use crate::store::{PAGE_MAX, TaskQuery};
 use crate::task::{
-    Checked, IDEMPOTENCY_KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, Priority, State as TaskState, Task,
+    CheckedText, IDEMPOTENCY_KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, Task, TaskPriority, TaskState,
 };
 
 /// Tasks listed when the client does not say how many.
@@ -45,8 +45,8 @@ struct Create {
     #[serde(default)]
     priority: i8,
     #[serde(default)]
-    delay: Span,
-    expires_after: Option<Span>,
+    delay: DurationParam,
+    expires_after: Option<DurationParam>,
     idempotency_key: Option<String>,
     max_attempts: Option<u32>,
 }
@@ -75,7 +75,7 @@ async fn create(
     }
     let draft = Draft {
         payload: wanted.payload,
-        priority: Priority(wanted.priority),
+        priority: TaskPriority(wanted.priority),
         attempts_max,
         delay: wanted.delay.0,
         expires_after: wanted.expires_after.map(|span| span.0),
@@ -115,7 +115,7 @@ pub(super) fn attempts_max(wanted: Option<u32>) -> Result<Option<u32>, ApiError>
 }
 
 /// A key that is for services may create tasks of these alone.
-fn check_scope(guest: &Guest, service: &ServiceKey) -> Result<(), ApiError> {
+fn check_scope(guest: &TaskCaller, service: &ServiceKey) -> Result<(), ApiError> {
     match &guest.services {
         Some(services) if !services.contains(service) => {
             let message = format!("this API key is not for the service '{service}'");
@@ -186,7 +186,7 @@ async fn list(
 /// A page of tasks in OpenAI's shape of a list, the newest first, without what they were told and gave.
 pub(super) async fn list_page(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     query: ListQuery,
 ) -> Result<Value, ApiError> {
     let service = query.service.as_deref();
@@ -203,9 +203,9 @@ pub(super) async fn list_page(
             Some(_) => None,
             None => guest.key.as_deref().map(str::to_owned),
         },
-        service: service.map(Checked),
+        service: service.map(CheckedText),
         state: query.state,
-        region: Some(Checked(hub.region().clone())),
+        region: Some(CheckedText(hub.region().clone())),
         before,
         max,
     };
@@ -232,7 +232,7 @@ pub(super) async fn list_page(
     }))
 }
 
-fn service_of(guest: &Guest, text: &str) -> Result<ServiceKey, ApiError> {
+fn service_of(guest: &TaskCaller, text: &str) -> Result<ServiceKey, ApiError> {
     let service = service("service", text)?;
     check_scope(guest, &service)?;
     Ok(service)
@@ -257,14 +257,18 @@ async fn requeue(
 }
 
 /// Cancels a task, or asks its worker to; one that ended already stays as it is.
-pub(super) async fn cancel_task(hub: &Hub, guest: &Guest, id: &str) -> Result<Task, ApiError> {
+pub(super) async fn cancel_task(hub: &Hub, guest: &TaskCaller, id: &str) -> Result<Task, ApiError> {
     let (task, store) = show::find(hub, guest, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
     hub.cancel(&store, &task.new.id).await?.ok_or_else(missing)
 }
 
 /// Lets a task wait again that ended, and not well.
-pub(super) async fn requeue_task(hub: &Hub, guest: &Guest, id: &str) -> Result<Task, ApiError> {
+pub(super) async fn requeue_task(
+    hub: &Hub,
+    guest: &TaskCaller,
+    id: &str,
+) -> Result<Task, ApiError> {
     let (task, store) = show::find(hub, guest, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
     let task = store.requeue(&task.new.id).await?.ok_or_else(missing)?;

@@ -11,21 +11,21 @@ use axum::routing::post;
 use axum::{Extension, Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use grapevine_core::ids::ServiceKey;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::ApiError;
-use super::extract::{Body, Span, Who, service};
+use super::extract::{Body, DurationParam, Who, service};
 use super::show::{self, Extent};
 use crate::behalf::Behalf;
 use crate::hub::Hub;
 use crate::pace::jittered;
-use crate::store::{End, Held, LEASES_MAX, Lease, LeaseAsk, Store};
+use crate::store::{End, LEASES_MAX, Lease, LeaseAsk, LeaseHold, Store};
 use crate::taking::{Taken, Taker};
-use crate::task::{Checked, Fault, OUTPUT_BYTES_MAX, Progress, Task};
+use crate::task::{CheckedText, OUTPUT_BYTES_MAX, Task, TaskFault, TaskProgress};
 
 /// The longest poll.
 const POLL_MAX: Duration = Duration::from_secs(60);
@@ -62,9 +62,9 @@ struct LeaseBody {
     worker: String,
     #[serde(default = "one")]
     max: usize,
-    lease_seconds: Option<Span>,
+    lease_seconds: Option<DurationParam>,
     #[serde(default)]
-    wait_seconds: Span,
+    wait_seconds: DurationParam,
 }
 
 const fn one() -> usize {
@@ -95,9 +95,9 @@ async fn lease(
         return Err(ApiError::invalid("lease_seconds", message));
     }
     let ask = LeaseAsk {
-        service: Checked(service.clone()),
+        service: CheckedText(service.clone()),
         worker: wanted.worker,
-        region: Checked(hub.region().clone()),
+        region: CheckedText(hub.region().clone()),
         span,
         max: wanted.max,
         // A worker outside is a process of its own: what ends it is in its hands alone.
@@ -144,7 +144,7 @@ async fn draining(hub: &Hub, views: &mut tokio::sync::watch::Receiver<()>) {
 }
 
 /// A worker's key must be for the service, and the node must serve it.
-fn check_worker(hub: &Hub, guest: &Guest, service: &ServiceKey) -> Result<(), ApiError> {
+fn check_worker(hub: &Hub, guest: &TaskCaller, service: &ServiceKey) -> Result<(), ApiError> {
     let is_for_it = match (&guest.services, &guest.key) {
         (Some(services), _) => services.contains(service),
         (None, key) => key.is_none(),
@@ -202,7 +202,7 @@ struct Lent {
     ticket: Ticket,
 }
 
-async fn held(hub: &Hub, guest: &Guest, id: &str, ticket: &str) -> Result<Lent, ApiError> {
+async fn held(hub: &Hub, guest: &TaskCaller, id: &str, ticket: &str) -> Result<Lent, ApiError> {
     let ticket = Ticket::read(ticket).filter(|ticket| ticket.lease.id.as_str() == id);
     let Some(ticket) = ticket else {
         let message = "lease is not what POST /v1/tasks/lease gave for this task";
@@ -219,11 +219,11 @@ async fn held(hub: &Hub, guest: &Guest, id: &str, ticket: &str) -> Result<Lent, 
 }
 
 /// What the worker is told of its lease.
-fn told(held: Held) -> Result<Json<Value>, ApiError> {
+fn told(held: LeaseHold) -> Result<Json<Value>, ApiError> {
     match held {
-        Held::Kept => Ok(Json(json!({"held": true, "cancel_requested": false}))),
-        Held::CancelRequested => Ok(Json(json!({"held": true, "cancel_requested": true}))),
-        Held::Lost => Err(ApiError::conflict(
+        LeaseHold::Kept => Ok(Json(json!({"held": true, "cancel_requested": false}))),
+        LeaseHold::CancelRequested => Ok(Json(json!({"held": true, "cancel_requested": true}))),
+        LeaseHold::Lost => Err(ApiError::conflict(
             "lease_lost",
             "the lease ran out or the task ended: nothing was changed; drop the work",
         )),
@@ -234,7 +234,7 @@ fn told(held: Held) -> Result<Json<Value>, ApiError> {
 #[serde(deny_unknown_fields)]
 struct HeartbeatBody {
     lease: String,
-    progress: Option<Progress>,
+    progress: Option<TaskProgress>,
 }
 
 async fn heartbeat(
@@ -280,7 +280,7 @@ struct FailBody {
     error: FaultBody,
     /// Left out: after the usual wait. `null`: never. A number: seconds.
     #[serde(default, deserialize_with = "written")]
-    retry_after: Option<Option<Span>>,
+    retry_after: Option<Option<DurationParam>>,
 }
 
 #[derive(Deserialize)]
@@ -291,7 +291,9 @@ enum FaultBody {
 }
 
 /// Tells what was left out from what was written as `null`.
-fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Span>>, D::Error> {
+fn written<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<DurationParam>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -302,12 +304,12 @@ async fn fail(
     Body(said): Body<FailBody>,
 ) -> Result<Json<Value>, ApiError> {
     let fault = match said.error {
-        FaultBody::Message(message) => Fault::new("failed", message),
+        FaultBody::Message(message) => TaskFault::new("failed", message),
         FaultBody::Whole { code, .. } if code.len() > CODE_BYTES_MAX => {
             let message = format!("the code of an error has at most {CODE_BYTES_MAX} bytes");
             return Err(ApiError::invalid("error", message));
         }
-        FaultBody::Whole { code, message } => Fault::new(&code, message),
+        FaultBody::Whole { code, message } => TaskFault::new(&code, message),
     };
     let held = held(&hub, &guest, &id, &said.lease).await?;
     let policy = hub.policy(&held.task.new.service.0);

@@ -6,7 +6,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
-use grapevine_base::exchange::Guest;
+use grapevine_base::exchange::TaskCaller;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,10 +16,10 @@ use super::{ApiError, quota, show, tasks};
 use crate::hub::{Draft, Hub};
 use crate::id::{Id, Kind};
 use crate::store::{FileRecord, Note, PAGE_MAX, Store, TaskQuery, is_permitted};
-use crate::task::{Checked, PAYLOAD_BYTES_MAX, Submitter, Task, Timestamp};
+use crate::task::{CheckedText, PAYLOAD_BYTES_MAX, Submitter, Task, Timestamp};
 use crate::upload::Upload;
 use crate::whole;
-use crate::workflow::check::{Problem, check};
+use crate::workflow::check::{WorkflowProblem, check};
 use crate::workflow::document::Workflow;
 use crate::workflow::view::{self, Depth};
 use crate::workflow::{run_payload, service_key};
@@ -79,9 +79,9 @@ impl Paging {
 }
 
 /// Reads a definition and checks it.
-fn read(document: Value) -> Result<Workflow, Vec<Problem>> {
+fn read(document: Value) -> Result<Workflow, Vec<WorkflowProblem>> {
     let unread = |error: serde_json::Error| {
-        vec![Problem {
+        vec![WorkflowProblem {
             path: String::new(),
             message: error.to_string(),
         }]
@@ -129,7 +129,7 @@ async fn create(
         purpose: PURPOSE.to_owned(),
         key: guest.key.as_deref().map(str::to_owned),
         account: Submitter::of(&guest).account(),
-        regions: guest.regions.iter().cloned().map(Checked).collect(),
+        regions: guest.regions.iter().cloned().map(CheckedText).collect(),
         bytes: content.len() as u64,
         created_at: Timestamp::now(),
         expires_at: None,
@@ -192,7 +192,7 @@ fn page(data: Vec<Value>, has_more: bool) -> Value {
 /// A definition that is the guest's to see.
 async fn definition(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     name: &str,
 ) -> Result<(FileRecord, Workflow, Arc<dyn Store>), ApiError> {
     let (record, store) = show::find_file(hub, guest, Kind::Workflow, "workflow", name).await?;
@@ -255,7 +255,7 @@ async fn trigger_inline(
 
 async fn begin(
     hub: &Hub,
-    guest: &Guest,
+    guest: &TaskCaller,
     headers: &HeaderMap,
     workflow: Workflow,
     definition: Option<FileRecord>,
@@ -303,10 +303,10 @@ async fn list_runs(
 ) -> Result<Json<Value>, ApiError> {
     let (before, limit) = paging.read()?;
     let mut query = TaskQuery {
-        service: Some(Checked(service_key())),
+        service: Some(CheckedText(service_key())),
         state: None,
         key: guest.key.as_deref().map(str::to_owned),
-        region: Some(Checked(hub.region().clone())),
+        region: Some(CheckedText(hub.region().clone())),
         before,
         max: PAGE_MAX,
     };
@@ -335,7 +335,11 @@ async fn list_runs(
 }
 
 /// A run that is the guest's to see.
-async fn run_of(hub: &Hub, guest: &Guest, name: &str) -> Result<(Task, Arc<dyn Store>), ApiError> {
+async fn run_of(
+    hub: &Hub,
+    guest: &TaskCaller,
+    name: &str,
+) -> Result<(Task, Arc<dyn Store>), ApiError> {
     let (task, store) = show::find(hub, guest, "run", name).await?;
     match task.new.id.kind() {
         Kind::Run => Ok((task, store)),

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::super::admission::{check_kind, is_within};
 use super::super::id::{Id, Kind};
-use super::super::refused::Refused;
+use super::super::refused::TaskRefused;
 use super::super::store::Store;
 use super::super::task::NewTask;
-use super::{BatchJob, ENDPOINTS, Job, ResponseBody, ResponseJob, WINDOW_MAX, response};
+use super::{BatchJob, BatchPayload, ENDPOINTS, ResponseBody, ResponseJob, WINDOW_MAX, response};
 
 /// What a batch's input must have been uploaded for.
 pub(crate) const PURPOSE: &str = "batch";
@@ -62,44 +62,48 @@ pub(crate) fn metadata(given: &Map<String, Value>) -> Result<(), String> {
 ///
 /// # Errors
 /// Why not.
-pub(super) async fn check(task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+pub(super) async fn check(task: &NewTask, store: &dyn Store) -> Result<(), TaskRefused> {
     let job = serde_json::from_value(task.payload.clone());
-    match job.map_err(|error| Refused::new("invalid_payload", error.to_string()))? {
-        Job::Batch(job) => batch(task, &job, store).await,
-        Job::Response(job) => response_job(task, &job, store).await,
+    match job.map_err(|error| TaskRefused::new("invalid_payload", error.to_string()))? {
+        BatchPayload::Batch(job) => batch(task, &job, store).await,
+        BatchPayload::Response(job) => response_job(task, &job, store).await,
     }
 }
 
-async fn batch(task: &NewTask, job: &BatchJob, store: &dyn Store) -> Result<(), Refused> {
+async fn batch(task: &NewTask, job: &BatchJob, store: &dyn Store) -> Result<(), TaskRefused> {
     check_kind(task, Kind::Batch)?;
-    endpoint(&job.endpoint).map_err(|why| Refused::new("invalid_endpoint", why))?;
+    endpoint(&job.endpoint).map_err(|why| TaskRefused::new("invalid_endpoint", why))?;
     if !is_window(Duration::from_secs(job.window_seconds)) {
         let message = "the batch's time is none that may be given";
-        return Err(Refused::new("invalid_window", message));
+        return Err(TaskRefused::new("invalid_window", message));
     }
     match &job.metadata {
         Value::Null => Ok(()),
         Value::Object(given) => metadata(given),
         _ => Err("must be an object".to_owned()),
     }
-    .map_err(|why| Refused::new("invalid_metadata", format!("metadata {why}")))?;
+    .map_err(|why| TaskRefused::new("invalid_metadata", format!("metadata {why}")))?;
     input(task, &job.input_file_id, PURPOSE, store).await
 }
 
-async fn response_job(task: &NewTask, job: &ResponseJob, store: &dyn Store) -> Result<(), Refused> {
+async fn response_job(
+    task: &NewTask,
+    job: &ResponseJob,
+    store: &dyn Store,
+) -> Result<(), TaskRefused> {
     check_kind(task, Kind::Response)?;
     match &job.body {
         ResponseBody::Here(Value::Object(body)) if body.get("stream") != Some(&true.into()) => {
             Ok(())
         }
-        ResponseBody::Here(_) => Err(Refused::new(
+        ResponseBody::Here(_) => Err(TaskRefused::new(
             "invalid_payload",
             "the request must be an object, and its stream not true",
         )),
         ResponseBody::File(file) if *file == response::input_id(&task.id) => {
             input(task, file, response::PURPOSE, store).await
         }
-        ResponseBody::File(_) => Err(Refused::new(
+        ResponseBody::File(_) => Err(TaskRefused::new(
             "invalid_payload",
             "the request's file is not that of this response",
         )),
@@ -107,18 +111,23 @@ async fn response_job(task: &NewTask, job: &ResponseJob, store: &dyn Store) -> R
 }
 
 /// The file that a task reads must be its submitter's, for this, and permitted wherever the task goes.
-async fn input(task: &NewTask, file: &Id, purpose: &str, store: &dyn Store) -> Result<(), Refused> {
+async fn input(
+    task: &NewTask,
+    file: &Id,
+    purpose: &str,
+    store: &dyn Store,
+) -> Result<(), TaskRefused> {
     let record = store.file(file).await?;
     let record = record.filter(|record| task.submitter.may_see(record.key.as_deref()));
     let Some(record) = record.filter(|record| record.purpose == purpose) else {
-        return Err(Refused::new(
+        return Err(TaskRefused::new(
             "input_file_gone",
             "the input file was deleted",
         ));
     };
     match is_within(&task.regions, &record.regions) {
         true => Ok(()),
-        false => Err(Refused::new(
+        false => Err(TaskRefused::new(
             "residency",
             "the input file's data residency does not permit all regions that may see the task",
         )),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::super::store::Note;
-use super::super::task::{Ended, LOST};
+use super::super::task::{FinishedAttempt, LOST};
 
 /// Lines of a batch that may end its worker, before the batch is given up.
 pub(super) const FATAL_LINES_MAX: usize = 3;
@@ -50,7 +50,7 @@ pub(super) struct Marks {
 
 impl Marks {
     /// Takes down the mark of this number, in a batch whose attempts ended like this. Marks come in order.
-    pub(super) fn see(&mut self, number: u64, history: &[Ended]) {
+    pub(super) fn see(&mut self, number: u64, history: &[FinishedAttempt]) {
         self.any = true;
         let attempt = (number & !MARK) >> LINE_BITS;
         let mut lost = history.iter().filter(|ended| ended.how == LOST);
@@ -73,8 +73,8 @@ mod tests {
     use super::*;
     use crate::task::Timestamp;
 
-    fn ended(attempt: u32, how: &str) -> Ended {
-        Ended {
+    fn ended(attempt: u32, how: &str) -> FinishedAttempt {
+        FinishedAttempt {
             attempt,
             worker: "w".to_owned(),
             at: Timestamp(1),

@@ -61,7 +61,7 @@ pub const ENDPOINTS: [&str; 6] = [
 /// What a task of this service is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
-pub(crate) enum Job {
+pub(crate) enum BatchPayload {
     /// A batch.
     Batch(BatchJob),
     /// A response.
@@ -92,7 +92,7 @@ pub(crate) struct BatchOutput {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) errors: Vec<BatchFault>,
     /// Lines in all, done well, and failed.
-    pub(crate) counts: Counts,
+    pub(crate) counts: BatchCounts,
 }
 
 /// How a batch ended.
@@ -120,7 +120,7 @@ pub(crate) struct BatchFault {
 
 /// Lines of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counts {
+pub(crate) struct BatchCounts {
     /// In all.
     pub(crate) total: u64,
     /// Answered well.

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::id::{Id, Kind};
 use super::super::store::{FileRecord, Note, PIECE_BYTES, Store, StoreError};
-use super::super::task::{State, Task, Timestamp};
+use super::super::task::{Task, TaskState, Timestamp};
 use super::input::Lines;
 use super::line::{self, LineEnd};
 use super::{BatchJob, LINES_MAX, marks};
@@ -77,7 +77,7 @@ pub(super) async fn settle(
     store: &dyn Store,
 ) -> Result<(), StoreError> {
     let has_input = store.file(&job.input_file_id).await?.is_some();
-    if task.state != State::Expired || !has_input {
+    if task.state != TaskState::Expired || !has_input {
         return write(task, store).await.map(drop);
     }
     let mut output = Writer::new(task, Which::Output, store);

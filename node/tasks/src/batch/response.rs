@@ -14,7 +14,7 @@ use super::super::id::{Id, Kind};
 use super::super::own;
 use super::super::service::{TaskError, Work};
 use super::super::store::{NOTE_BYTES_MAX, Note};
-use super::super::task::{Fault, Task};
+use super::super::task::{Task, TaskFault};
 use super::super::whole;
 
 /// The note that holds the answer's body, good or bad.
@@ -79,7 +79,7 @@ pub(super) async fn run(task: &Task, job: &ResponseJob, work: &Work) -> Result<V
     };
     let Ok(body) = body else {
         let message = "the answer broke off, or is longer than can be kept";
-        return Err(TaskError::Retry(Fault::new("broken_off", message)));
+        return Err(TaskError::Retry(TaskFault::new("broken_off", message)));
     };
     let may_do_better = matches!(status.as_u16(), 408 | 429 | 500..=599);
     let is_last = task.attempts >= task.new.attempts_max;
@@ -102,8 +102,8 @@ pub(super) async fn run(task: &Task, job: &ResponseJob, work: &Work) -> Result<V
     }
 }
 
-fn fault(status: StatusCode) -> Fault {
-    Fault::new(
+fn fault(status: StatusCode) -> TaskFault {
+    TaskFault::new(
         "upstream_error",
         format!("the answer's status was {status}"),
     )

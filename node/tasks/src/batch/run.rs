@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::service::{TaskError, Work};
 use super::super::store::Note;
-use super::super::task::{Fault, Progress, Task, Timestamp};
+use super::super::task::{Task, TaskFault, TaskProgress, Timestamp};
 use super::input::Lines;
 use super::line::{self, LineEnd, WORKER_LOST};
 use super::marks::{self, FATAL_LINES_MAX, Marks};
-use super::{BatchEnd, BatchFault, BatchJob, BatchOutput, Counts, LINES_MAX, output};
+use super::{BatchCounts, BatchEnd, BatchFault, BatchJob, BatchOutput, LINES_MAX, output};
 
 /// Ends of lines that are noted at once: one write for all that ended meanwhile.
 const NOTES_AT_ONCE: usize = 64;
@@ -49,7 +49,7 @@ struct Survey {
     /// Lines that ended in earlier attempts.
     done: BTreeSet<u64>,
     order: Order,
-    progress: Progress,
+    progress: TaskProgress,
 }
 
 /// How lines are called.
@@ -68,7 +68,10 @@ impl Run<'_> {
     pub(super) async fn run(&self) -> Result<BatchOutput, TaskError> {
         let store = self.work.store().as_ref();
         let path: PathAndQuery = self.job.endpoint.parse().map_err(|_| {
-            TaskError::Fatal(Fault::new("invalid_endpoint", "the endpoint is no path"))
+            TaskError::Fatal(TaskFault::new(
+                "invalid_endpoint",
+                "the endpoint is no path",
+            ))
         })?;
         let survey = self.survey().await?;
         if survey.total == 0 {
@@ -87,7 +90,7 @@ impl Run<'_> {
             self.give_up_the_rest().await?;
         }
         let (completed, failed) = output::write(self.task, store).await?;
-        let counts = Counts {
+        let counts = BatchCounts {
             total,
             completed,
             failed,
@@ -112,7 +115,7 @@ impl Run<'_> {
         let line = survey.order.fatal.first().copied();
         let (completed, failed) = output::write(self.task, self.work.store().as_ref()).await?;
         Ok(BatchOutput {
-            counts: Counts {
+            counts: BatchCounts {
                 total: survey.total,
                 completed,
                 failed,
@@ -129,7 +132,7 @@ impl Run<'_> {
                 message: message.to_owned(),
                 line,
             }],
-            counts: Counts::default(),
+            counts: BatchCounts::default(),
         }
     }
 
@@ -172,7 +175,7 @@ impl Run<'_> {
                 one_by_one: marks.any || self.task.is_suspect(),
                 fatal: marks.fatal(|line| well.contains(&line)),
             },
-            progress: progress(Counts {
+            progress: progress(BatchCounts {
                 total,
                 completed,
                 failed,
@@ -299,7 +302,7 @@ impl Run<'_> {
     async fn note(
         &self,
         ends: Vec<(u64, LineEnd)>,
-        progress: &mut Progress,
+        progress: &mut TaskProgress,
     ) -> Result<(), TaskError> {
         let notes: Vec<Note> = ends
             .iter()
@@ -358,8 +361,8 @@ impl Names {
     }
 }
 
-fn progress(counts: Counts) -> Progress {
-    Progress {
+fn progress(counts: BatchCounts) -> TaskProgress {
+    TaskProgress {
         completed: counts.completed,
         failed: counts.failed,
         total: counts.total,

@@ -5,10 +5,10 @@ use grapevine_core::ids::ServiceKey;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::super::service::{Refused, Service, TaskError, Work};
+use super::super::service::{Service, TaskError, TaskRefused, Work};
 use super::super::store::{Store, StoreError};
-use super::super::task::{Fault, NewTask, Task};
-use super::{Job, check, output, response, run, view};
+use super::super::task::{NewTask, Task, TaskFault};
+use super::{BatchPayload, check, output, response, run, view};
 
 /// The key of the service.
 pub const SERVICE: &str = "async-task:process";
@@ -57,16 +57,17 @@ impl Service for AsyncTasks {
         Some("POST /v1/batches, or POST /v1/responses with background: true")
     }
 
-    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), TaskRefused> {
         check::check(task, store).await
     }
 
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {
         let job = serde_json::from_value(task.new.payload.clone());
-        let job = job
-            .map_err(|error| TaskError::Fatal(Fault::new("invalid_payload", error.to_string())))?;
+        let job = job.map_err(|error| {
+            TaskError::Fatal(TaskFault::new("invalid_payload", error.to_string()))
+        })?;
         match job {
-            Job::Batch(job) => {
+            BatchPayload::Batch(job) => {
                 let run = run::Run {
                     task,
                     job: &job,
@@ -77,7 +78,7 @@ impl Service for AsyncTasks {
                 let output = run.run().await?;
                 Ok(serde_json::to_value(output).expect("text keys always are JSON"))
             }
-            Job::Response(job) => response::run(task, &job, work).await,
+            BatchPayload::Response(job) => response::run(task, &job, work).await,
         }
     }
 

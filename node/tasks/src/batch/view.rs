@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::store::{Store, StoreError};
-use super::super::task::{State, Task, Timestamp};
+use super::super::task::{Task, TaskState, Timestamp};
 use super::output::{self, Which};
 use super::response::{ANSWER_NOTE, ResponseJob};
-use super::{BatchEnd, BatchJob, BatchOutput, Counts, Job};
+use super::{BatchCounts, BatchEnd, BatchJob, BatchOutput, BatchPayload};
 
 /// How long after a batch expired without a worker its files may take to be there.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// The batch of a task; `None` when it is none.
 pub(crate) fn batch_job(task: &Task) -> Option<BatchJob> {
     match serde_json::from_value(task.new.payload.clone()) {
-        Ok(Job::Batch(job)) => Some(job),
+        Ok(BatchPayload::Batch(job)) => Some(job),
         _ => None,
     }
 }
@@ -24,7 +24,7 @@ pub(crate) fn batch_job(task: &Task) -> Option<BatchJob> {
 /// The response of a task; `None` when it is none.
 pub(crate) fn response_job(task: &Task) -> Option<ResponseJob> {
     match serde_json::from_value(task.new.payload.clone()) {
-        Ok(Job::Response(job)) => Some(job),
+        Ok(BatchPayload::Response(job)) => Some(job),
         _ => None,
     }
 }
@@ -40,7 +40,7 @@ pub(crate) async fn batch(
         .clone()
         .and_then(|output| serde_json::from_value(output).ok());
     let mut status = status(task, output.as_ref());
-    if task.state == State::Expired
+    if task.state == TaskState::Expired
         && task
             .ended_at
             .is_some_and(|at| Timestamp::now() < at.after(SETTLED_WITHIN))
@@ -52,7 +52,7 @@ pub(crate) async fn batch(
     let at = |wanted: &str| ended_at.filter(|_| status == wanted);
     let progress = task.progress.unwrap_or_default();
     let counts = output.as_ref().map(|output| output.counts);
-    let counts = counts.unwrap_or(Counts {
+    let counts = counts.unwrap_or(BatchCounts {
         total: progress.total,
         completed: progress.completed,
         failed: progress.failed,
@@ -100,23 +100,23 @@ pub(super) async fn is_settled(task: &Task, store: &dyn Store) -> Result<bool, S
     if has(Which::Errors).await?.is_some() {
         return Ok(true);
     }
-    Ok(task.state != State::Expired && has(Which::Output).await?.is_some())
+    Ok(task.state != TaskState::Expired && has(Which::Output).await?.is_some())
 }
 
 fn status(task: &Task, output: Option<&BatchOutput>) -> &'static str {
     let counted = task.progress.is_some_and(|progress| progress.total > 0);
     match task.state {
-        State::Waiting | State::Running if task.cancel_requested => "cancelling",
-        State::Waiting | State::Running if !counted => "validating",
-        State::Waiting | State::Running => "in_progress",
-        State::Completed => match output.map(|output| output.status) {
+        TaskState::Waiting | TaskState::Running if task.cancel_requested => "cancelling",
+        TaskState::Waiting | TaskState::Running if !counted => "validating",
+        TaskState::Waiting | TaskState::Running => "in_progress",
+        TaskState::Completed => match output.map(|output| output.status) {
             Some(BatchEnd::Completed) => "completed",
             Some(BatchEnd::Expired) => "expired",
             Some(BatchEnd::Failed) | None => "failed",
         },
-        State::Dead => "failed",
-        State::Cancelled => "cancelled",
-        State::Expired => "expired",
+        TaskState::Dead => "failed",
+        TaskState::Cancelled => "cancelled",
+        TaskState::Expired => "expired",
     }
 }
 
@@ -133,7 +133,7 @@ fn errors(task: &Task, output: Option<&BatchOutput>) -> Value {
             })
         })
         .collect();
-    if let (State::Dead, Some(fault)) = (task.state, &task.fault) {
+    if let (TaskState::Dead, Some(fault)) = (task.state, &task.fault) {
         data.push(json!({
             "code": fault.code,
             "message": fault.message,
@@ -165,14 +165,14 @@ pub(crate) async fn response(
         "output": [],
         "usage": null,
     });
-    if !matches!(task.state, State::Completed | State::Dead) {
+    if !matches!(task.state, TaskState::Completed | TaskState::Dead) {
         return Ok(shown);
     }
     let notes = store.notes(&task.new.id, ANSWER_NOTE).await?;
     let answer = notes.first().filter(|note| note.number == ANSWER_NOTE);
     let answer = answer.and_then(|note| serde_json::from_slice::<Value>(&note.content).ok());
     match (task.state, answer) {
-        (State::Completed, Some(Value::Object(mut answer))) => {
+        (TaskState::Completed, Some(Value::Object(mut answer))) => {
             answer.insert("id".to_owned(), json!(task.new.id));
             answer.insert("background".to_owned(), true.into());
             shown = Value::Object(answer);
@@ -193,12 +193,12 @@ pub(crate) async fn response(
     Ok(shown)
 }
 
-fn response_status(state: State) -> &'static str {
+fn response_status(state: TaskState) -> &'static str {
     match state {
-        State::Waiting => "queued",
-        State::Running => "in_progress",
-        State::Completed => "completed",
-        State::Dead | State::Expired => "failed",
-        State::Cancelled => "cancelled",
+        TaskState::Waiting => "queued",
+        TaskState::Running => "in_progress",
+        TaskState::Completed => "completed",
+        TaskState::Dead | TaskState::Expired => "failed",
+        TaskState::Cancelled => "cancelled",
     }
 }

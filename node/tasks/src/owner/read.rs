@@ -9,10 +9,10 @@ use super::super::id::Id;
 use super::super::question::fitting;
 use super::super::rights::refused;
 use super::super::store::{FileRecord, Note, StoreError, TaskQuery};
-use super::super::task::{Checked, Task};
-use super::Owner;
+use super::super::task::{CheckedText, Task};
+use super::TaskOwner;
 
-impl Owner {
+impl TaskOwner {
     pub(super) async fn task(
         &self,
         peer: &NodeName,
@@ -45,7 +45,7 @@ impl Owner {
         };
         let query = TaskQuery {
             key,
-            region: Some(Checked(region)),
+            region: Some(CheckedText(region)),
             ..query
         };
         let mut tasks = self.hub.store().list(&query).await?;

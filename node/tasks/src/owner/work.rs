@@ -8,16 +8,16 @@ use grapevine_core::ids::{NodeName, ServiceKey};
 
 use super::super::admission;
 use super::super::batch;
-use super::super::behalf::{Behalf, Client};
+use super::super::behalf::{Behalf, RecordedClient};
 use super::super::id::{Id, Kind};
-use super::super::refused::Refused;
+use super::super::refused::TaskRefused;
 use super::super::rights::refused;
 use super::super::store::{
     Added, FileRecord, LEASES_MAX, Lease, LeaseAsk, StoreError, is_permitted,
 };
-use super::super::task::{Checked, NewTask, Task};
+use super::super::task::{CheckedText, NewTask, Task};
 use super::super::workflow;
-use super::Owner;
+use super::TaskOwner;
 
 /// The longest name of a worker in bytes.
 const WORKER_BYTES_MAX: usize = 128;
@@ -25,7 +25,7 @@ const WORKER_BYTES_MAX: usize = 128;
 /// Leases given to a peer at once: with the longest payloads they fill half of a message.
 const LEASES_AT_ONCE: usize = LEASES_MAX / 2;
 
-impl Owner {
+impl TaskOwner {
     /// Gives tasks to a peer of services that it says it serves, for the region that it says it is in, unless a
     /// nearer one is to have them first.
     pub(super) async fn lease(
@@ -52,7 +52,7 @@ impl Owner {
         }
         let ask = LeaseAsk {
             worker: worker(peer, &ask.worker),
-            region: Checked(region),
+            region: CheckedText(region),
             max: ask.max.min(LEASES_AT_ONCE),
             ..ask
         };
@@ -62,7 +62,7 @@ impl Owner {
     /// For how long tasks of `service` have been waiting here; `None` when there are none.
     async fn waited(&self, service: &ServiceKey) -> Result<Option<Duration>, StoreError> {
         let counts = self.hub.store().counts().await?;
-        let waiting = counts.get(&Checked(service.clone()));
+        let waiting = counts.get(&CheckedText(service.clone()));
         let waiting = waiting.map_or(0, |counts| counts.waiting);
         Ok(self.queues().seen(self.hub.desk().now(), service, waiting))
     }
@@ -95,8 +95,8 @@ impl Owner {
         let store = self.hub.store();
         let checked = admission::check(self.hub.services(), &task, store.as_ref()).await;
         checked.or_else(|error| match error {
-            Refused::Store(error) => Err(error),
-            Refused::Task(fault) => refused(fault.message),
+            TaskRefused::Store(error) => Err(error),
+            TaskRefused::Task(fault) => refused(fault.message),
         })?;
         let added = store.add(task).await?;
         self.hub.nudges().notify_one();
@@ -123,7 +123,7 @@ impl Owner {
         &self,
         peer: &NodeName,
         behalf: &Behalf,
-        client: &Client,
+        client: &RecordedClient,
         task: &NewTask,
     ) -> Result<(), StoreError> {
         let reader = self.client(peer, behalf).await?;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
-use grapevine_base::driver::Desk;
-use grapevine_base::exchange::{Failure, ServeInside};
+use grapevine_base::driver::DriverHandle;
+use grapevine_base::exchange::{CallFailure, ServeInside};
 use grapevine_core::engine::Event;
 use grapevine_core::fact::ServicesFact;
 use grapevine_core::ids::RegionName;
@@ -13,12 +13,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::behalf::Client;
+use crate::behalf::RecordedClient;
 use crate::hub::Hub;
 use crate::id::Kind;
-use crate::owner::Owner;
+use crate::owner::TaskOwner;
 use crate::question::{BEHALF_BYTES_MAX, TREE_BYTES_MAX};
-use crate::task::{Ended, Fault, Priority, State, Timestamp};
+use crate::task::{FinishedAttempt, TaskFault, TaskPriority, TaskState, Timestamp};
 use crate::tests::support;
 
 const SERVICE: &str = "a:x";
@@ -78,14 +78,14 @@ impl Store for Fake {
         &self,
         lease: &Lease,
         span: Duration,
-        progress: Option<Progress>,
-    ) -> Result<Held, StoreError> {
-        self.did(("renew", lease, span, progress), Held::CancelRequested)
+        progress: Option<TaskProgress>,
+    ) -> Result<LeaseHold, StoreError> {
+        self.did(("renew", lease, span, progress), LeaseHold::CancelRequested)
     }
 
-    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<Held, StoreError> {
+    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<LeaseHold, StoreError> {
         lock(&self.notes).extend_from_slice(notes);
-        self.did(("save", lease), Held::Kept)
+        self.did(("save", lease), LeaseHold::Kept)
     }
 
     async fn notes(&self, id: &Id, from: u64) -> Result<Vec<Note>, StoreError> {
@@ -94,8 +94,8 @@ impl Store for Fake {
         self.did(("notes", id, from), notes.collect())
     }
 
-    async fn finish(&self, lease: &Lease, end: End) -> Result<Held, StoreError> {
-        self.did(("finish", lease, end), Held::Lost)
+    async fn finish(&self, lease: &Lease, end: End) -> Result<LeaseHold, StoreError> {
+        self.did(("finish", lease, end), LeaseHold::Lost)
     }
 
     async fn cancel(&self, id: &Id) -> Result<Option<Task>, StoreError> {
@@ -106,10 +106,10 @@ impl Store for Fake {
         self.did(("requeue", id), Some(task(3)))
     }
 
-    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError> {
-        let counts = Counts {
+    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, StoreError> {
+        let counts = TaskCounts {
             waiting: *lock(&self.waiting),
-            ..Counts::default()
+            ..TaskCounts::default()
         };
         self.did("counts", BTreeMap::from([(service(), counts)]))
     }
@@ -177,14 +177,14 @@ impl CallInside for Wire {
         &self,
         peer: &NodeName,
         call: InsideCall,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    ) -> Result<(StatusCode, Bytes), CallFailure> {
         assert_eq!(*peer, name("owner"));
         match &self.owner {
             Some(owner) => {
                 let path = call.path.as_str();
                 Ok(owner.serve(&name("asker"), path, call.body).await)
             }
-            None => Err(Failure::new(Outcome::PeerLost, "no link to owner")),
+            None => Err(CallFailure::new(Outcome::PeerLost, "no link to owner")),
         }
     }
 }
@@ -194,11 +194,11 @@ fn name(text: &str) -> NodeName {
 }
 
 fn service() -> ServiceKeyText {
-    Checked(ServiceKey::new(SERVICE).expect("a key"))
+    CheckedText(ServiceKey::new(SERVICE).expect("a key"))
 }
 
-fn region() -> Checked<RegionName> {
-    Checked(RegionName::new("sgp").expect("a name"))
+fn region() -> CheckedText<RegionName> {
+    CheckedText(RegionName::new("sgp").expect("a name"))
 }
 
 fn id(kind: Kind) -> Id {
@@ -220,7 +220,7 @@ fn new_task(id: Id, payload: serde_json::Value) -> NewTask {
         id,
         service: service(),
         payload,
-        priority: Priority(-3),
+        priority: TaskPriority(-3),
         attempts_max: 5,
         delay: Duration::from_millis(1_500),
         expires_after: Some(Duration::from_secs(60)),
@@ -235,7 +235,7 @@ fn task(attempts: u32) -> Task {
     let id = Id::new(Kind::Task, Some(&name("owner")));
     Task {
         new: new_task(id, json!({"n": attempts, "text": "Grüße \u{0}"})),
-        state: State::Running,
+        state: TaskState::Running,
         created_at: Timestamp(1),
         started_at: Some(Timestamp(2)),
         ended_at: None,
@@ -244,14 +244,14 @@ fn task(attempts: u32) -> Task {
         worker: Some("asker".to_owned()),
         lease_until: Some(Timestamp(4)),
         cancel_requested: true,
-        progress: Some(Progress {
+        progress: Some(TaskProgress {
             completed: 1,
             failed: 2,
             total: 3,
         }),
         output: Some(json!([1.5, null])),
-        fault: Some(Fault::new("code", "message")),
-        history: vec![Ended {
+        fault: Some(TaskFault::new("code", "message")),
+        history: vec![FinishedAttempt {
             attempt: 1,
             worker: "w".to_owned(),
             at: Timestamp(9),
@@ -299,7 +299,7 @@ struct Pair {
     worker: Remote,
     /// Asked for the peer itself.
     node: Remote,
-    desk: Desk,
+    desk: DriverHandle,
     hub: Hub,
 }
 
@@ -309,12 +309,12 @@ async fn pair() -> Pair {
     let hub = support::hub(Arc::clone(&fake) as Arc<dyn Store>, Arc::default());
     support::peer(hub.desk(), "asker", "sgp", &[SERVICE]).await;
     let wire = Arc::new(Wire {
-        owner: Some(Arc::new(Owner::new(hub.clone(), Arc::default()))),
+        owner: Some(Arc::new(TaskOwner::new(hub.clone(), Arc::default()))),
     });
     let remote = |behalf| Remote::new(name("owner"), Arc::clone(&wire) as _, behalf);
-    let client = Client {
+    let client = RecordedClient {
         key: Some("app".to_owned()),
-        ..Client::default()
+        ..RecordedClient::default()
     };
     Pair {
         fake,
@@ -365,7 +365,7 @@ async fn every_call_is_the_same(pair: &Pair) {
         pair,
         remote.list(&TaskQuery {
             service: Some(service()),
-            state: Some(State::Dead),
+            state: Some(TaskState::Dead),
             key: Some("app".to_owned()),
             region: Some(region()),
             before: Some(id(Kind::Run)),
@@ -374,11 +374,15 @@ async fn every_call_is_the_same(pair: &Pair) {
     );
     same!(
         pair,
-        worker.renew(&lease(), Duration::from_secs(9), Some(Progress::default()))
+        worker.renew(
+            &lease(),
+            Duration::from_secs(9),
+            Some(TaskProgress::default())
+        )
     );
     same!(pair, worker.save(&lease(), &notes));
     same!(pair, remote.notes(&task_id, 3));
-    let fault = Fault::new("code", "message");
+    let fault = TaskFault::new("code", "message");
     for end in [
         End::Completed(json!({"done": true})),
         End::Failed {
@@ -481,7 +485,7 @@ async fn owner_without_a_link_is_away() {
 #[tokio::test]
 async fn owner_that_keeps_no_tasks_says_so() {
     let remote = way(Some(Arc::new(
-        grapevine_base::exchange::InsideDoor::default(),
+        grapevine_base::exchange::InsideSlot::default(),
     )));
     let error = remote.get(&id(Kind::Task)).await.expect_err("no handler");
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
@@ -571,7 +575,7 @@ async fn list_has_no_payloads_and_notes_beyond_one_message_come_in_several() {
         })
         .collect();
     let held = pair.worker.save(&lease(), &notes).await;
-    assert_eq!(held, Ok(Held::Kept));
+    assert_eq!(held, Ok(LeaseHold::Kept));
     let asked = std::mem::take(&mut *lock(&pair.fake.asked));
     assert_eq!(asked.iter().filter(|it| it.contains("save")).count(), 2);
     assert!(*lock(&pair.fake.notes) == notes);
@@ -584,7 +588,7 @@ async fn list_has_no_payloads_and_notes_beyond_one_message_come_in_several() {
 #[tokio::test]
 async fn words_that_nobody_should_say_are_refused() {
     let pair = pair().await;
-    let owner = Owner::new(pair.hub.clone(), Arc::default());
+    let owner = TaskOwner::new(pair.hub.clone(), Arc::default());
     for (path, body, status) in [
         (STORE_PATH, "", StatusCode::BAD_REQUEST),
         (
@@ -625,7 +629,7 @@ async fn words_that_nobody_should_say_are_refused() {
 #[tokio::test]
 async fn question_that_would_grow_as_a_tree_is_not_read() {
     let pair = pair().await;
-    let owner = Owner::new(pair.hub.clone(), Arc::default());
+    let owner = TaskOwner::new(pair.hub.clone(), Arc::default());
     let nested = format!("[{}0]", "0,".repeat(TREE_BYTES_MAX));
     let finish = |output: &str| {
         let lease = serde_json::to_string(&lease()).expect("JSON");

@@ -12,11 +12,11 @@ use grapevine_core::ids::ServiceKey;
 use tokio::sync::{Notify, OnceCell};
 
 use super::{
-    Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, Store, StoreError, Swept,
+    Added, End, FileRecord, Lease, LeaseAsk, LeaseHold, Note, Store, StoreError, Swept, TaskCounts,
     TaskQuery, Usage,
 };
 use crate::id::Id;
-use crate::task::{NewTask, Progress, ServiceKeyText, Task};
+use crate::task::{NewTask, ServiceKeyText, Task, TaskProgress};
 
 /// Opens an engine.
 #[async_trait]
@@ -110,18 +110,18 @@ impl Store for Lazy {
         &self,
         lease: &Lease,
         span: Duration,
-        progress: Option<Progress>,
-    ) -> Result<Held, StoreError> {
+        progress: Option<TaskProgress>,
+    ) -> Result<LeaseHold, StoreError> {
         match self.look().await? {
             Some(store) => store.renew(lease, span, progress).await,
-            None => Ok(Held::Lost),
+            None => Ok(LeaseHold::Lost),
         }
     }
 
-    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<Held, StoreError> {
+    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<LeaseHold, StoreError> {
         match self.look().await? {
             Some(store) => store.save(lease, notes).await,
-            None => Ok(Held::Lost),
+            None => Ok(LeaseHold::Lost),
         }
     }
 
@@ -132,10 +132,10 @@ impl Store for Lazy {
         }
     }
 
-    async fn finish(&self, lease: &Lease, end: End) -> Result<Held, StoreError> {
+    async fn finish(&self, lease: &Lease, end: End) -> Result<LeaseHold, StoreError> {
         match self.look().await? {
             Some(store) => store.finish(lease, end).await,
-            None => Ok(Held::Lost),
+            None => Ok(LeaseHold::Lost),
         }
     }
 
@@ -153,7 +153,7 @@ impl Store for Lazy {
         }
     }
 
-    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError> {
+    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, StoreError> {
         match self.look().await? {
             Some(store) => store.counts().await,
             None => Ok(BTreeMap::new()),

@@ -27,13 +27,13 @@
 //! - A store that cannot do its work says so at once or within [`PATIENCE`]; it works again when its
 //!   engine does, without a restart.
 
-mod doorbell;
 pub mod jetstream;
 pub mod lazy;
 pub mod limits;
 pub mod open;
 pub mod open_error;
 pub mod sql;
+mod task_notifier;
 pub mod transition;
 
 use std::collections::BTreeMap;
@@ -46,7 +46,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::id::Id;
-use super::task::{Fault, NewTask, Progress, RegionText, ServiceKeyText, State, Task, Timestamp};
+use super::task::{
+    NewTask, RegionText, ServiceKeyText, Task, TaskFault, TaskProgress, TaskState, Timestamp,
+};
 
 /// How long a store may try before it says that it cannot.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -172,7 +174,7 @@ pub struct Lease {
 /// Whether a lease still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Held {
+pub enum LeaseHold {
     /// It does, and what was said is durable.
     Kept,
     /// It does, what was said is durable, and somebody wants the task cancelled.
@@ -200,7 +202,7 @@ pub enum End {
     /// Not done.
     Failed {
         /// What went wrong.
-        fault: Fault,
+        fault: TaskFault,
         /// How long until the next attempt; `None` where another would be in vain.
         retry_after: Option<Duration>,
     },
@@ -216,7 +218,7 @@ pub struct TaskQuery {
     /// Of this service.
     pub service: Option<ServiceKeyText>,
     /// In this state.
-    pub state: Option<State>,
+    pub state: Option<TaskState>,
     /// Of a holder of this key.
     pub key: Option<String>,
     /// That may be seen in this region.
@@ -229,7 +231,7 @@ pub struct TaskQuery {
 
 /// How much there is of one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct TaskCounts {
     /// Waiting for a worker now.
     pub waiting: u64,
     /// Waiting for their time.
@@ -317,17 +319,17 @@ pub trait Store: Send + Sync + 'static {
         &self,
         lease: &Lease,
         span: Duration,
-        progress: Option<Progress>,
-    ) -> Result<Held, StoreError>;
+        progress: Option<TaskProgress>,
+    ) -> Result<LeaseHold, StoreError>;
 
     /// Keeps notes: durable when this returns. A number that is there already stays as it was.
-    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<Held, StoreError>;
+    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<LeaseHold, StoreError>;
 
     /// Notes of a task with numbers of at least `from`, in order, at most [`NOTES_PAGE`].
     async fn notes(&self, id: &Id, from: u64) -> Result<Vec<Note>, StoreError>;
 
     /// Ends an attempt.
-    async fn finish(&self, lease: &Lease, end: End) -> Result<Held, StoreError>;
+    async fn finish(&self, lease: &Lease, end: End) -> Result<LeaseHold, StoreError>;
 
     /// Cancels a task, or asks its worker to; the task as it is then, `None` when there is none.
     async fn cancel(&self, id: &Id) -> Result<Option<Task>, StoreError>;
@@ -337,7 +339,7 @@ pub trait Store: Send + Sync + 'static {
     async fn requeue(&self, id: &Id) -> Result<Option<Task>, StoreError>;
 
     /// How much there is, by service.
-    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError>;
+    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, StoreError>;
 
     /// Takes back leases that ran out, expires what is late, and removes what ended longer than
     /// `retention` ago. Many nodes may sweep one store at once.

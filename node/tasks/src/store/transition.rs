@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::End;
-use crate::task::{Ended, Fault, LOSSES_MAX, LOST, State, Task, Timestamp};
+use crate::task::{FinishedAttempt, LOSSES_MAX, LOST, Task, TaskFault, TaskState, Timestamp};
 
 /// What becomes of a task whose lease ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum AfterLoss {
 
 /// An attempt begins: the task is `worker`'s until `now + span`.
 pub fn begin(task: &mut Task, worker: &str, now: Timestamp, span: Duration) {
-    task.state = State::Running;
+    task.state = TaskState::Running;
     task.attempts = task.attempts.saturating_add(1);
     task.worker = Some(worker.to_owned());
     task.lease_until = Some(now.after(span));
@@ -36,12 +36,12 @@ pub fn end(task: &mut Task, attempt: u32, end: End, now: Timestamp) {
         End::Completed(output) => {
             task.output = Some(output);
             match wanted {
-                true => close(task, attempt, "cancelled", State::Cancelled, now),
-                false => close(task, attempt, "completed", State::Completed, now),
+                true => close(task, attempt, "cancelled", TaskState::Cancelled, now),
+                false => close(task, attempt, "completed", TaskState::Completed, now),
             }
         }
-        End::Cancelled => close(task, attempt, "cancelled", State::Cancelled, now),
-        End::Returned if wanted => close(task, attempt, "cancelled", State::Cancelled, now),
+        End::Cancelled => close(task, attempt, "cancelled", TaskState::Cancelled, now),
+        End::Returned if wanted => close(task, attempt, "cancelled", TaskState::Cancelled, now),
         End::Returned => {
             task.attempts = task.attempts.saturating_sub(1);
             wait(task, now);
@@ -49,12 +49,12 @@ pub fn end(task: &mut Task, attempt: u32, end: End, now: Timestamp) {
         End::Failed { fault, retry_after } => {
             task.fault = Some(fault);
             match retry_after {
-                _ if wanted => close(task, attempt, "cancelled", State::Cancelled, now),
+                _ if wanted => close(task, attempt, "cancelled", TaskState::Cancelled, now),
                 Some(delay) if task.attempts < task.new.attempts_max => {
                     remember(task, attempt, "failed", now);
                     wait(task, now.after(delay));
                 }
-                _ => close(task, attempt, "failed", State::Dead, now),
+                _ => close(task, attempt, "failed", TaskState::Dead, now),
             }
         }
     }
@@ -66,7 +66,7 @@ pub fn end(task: &mut Task, attempt: u32, end: End, now: Timestamp) {
 /// further. Lost [`LOSSES_MAX`] times in a row it is given up before it takes more workers with it.
 pub fn lose(task: &mut Task, attempt: u32, now: Timestamp) -> AfterLoss {
     if task.cancel_requested {
-        close(task, attempt, LOST, State::Cancelled, now);
+        close(task, attempt, LOST, TaskState::Cancelled, now);
         return AfterLoss::Cancelled;
     }
     if task.got_further() {
@@ -78,10 +78,10 @@ pub fn lose(task: &mut Task, attempt: u32, now: Timestamp) -> AfterLoss {
             "its worker died or fell silent {LOSSES_MAX} times in a row while it ran this: \
              look for why before it is requeued"
         );
-        task.fault = Some(Fault::new("worker_lost", message));
+        task.fault = Some(TaskFault::new("worker_lost", message));
     }
     if is_given_up || task.attempts >= task.new.attempts_max {
-        close(task, attempt, LOST, State::Dead, now);
+        close(task, attempt, LOST, TaskState::Dead, now);
         return AfterLoss::Dead;
     }
     remember(task, attempt, LOST, now);
@@ -91,24 +91,27 @@ pub fn lose(task: &mut Task, attempt: u32, now: Timestamp) -> AfterLoss {
 
 /// The task's time is over. One that runs as `attempt` loses its lease by it.
 pub fn expire(task: &mut Task, attempt: u32, now: Timestamp) {
-    close(task, attempt, "expired", State::Expired, now);
+    close(task, attempt, "expired", TaskState::Expired, now);
 }
 
 /// Cancels a waiting task; asks the worker of a running one to; leaves others as they are.
 pub fn cancel(task: &mut Task, now: Timestamp) {
     match task.state {
-        State::Waiting => {
-            task.state = State::Cancelled;
+        TaskState::Waiting => {
+            task.state = TaskState::Cancelled;
             task.ended_at = Some(now);
         }
-        State::Running => task.cancel_requested = true,
-        State::Completed | State::Dead | State::Cancelled | State::Expired => {}
+        TaskState::Running => task.cancel_requested = true,
+        TaskState::Completed | TaskState::Dead | TaskState::Cancelled | TaskState::Expired => {}
     }
 }
 
 /// Lets a dead, cancelled or expired task wait again, its attempts counted from zero; whether it was one.
 pub fn requeue(task: &mut Task, now: Timestamp) -> bool {
-    let is_requeued = matches!(task.state, State::Dead | State::Cancelled | State::Expired);
+    let is_requeued = matches!(
+        task.state,
+        TaskState::Dead | TaskState::Cancelled | TaskState::Expired
+    );
     if is_requeued {
         task.attempts = 0;
         task.ended_at = None;
@@ -119,14 +122,14 @@ pub fn requeue(task: &mut Task, now: Timestamp) -> bool {
 }
 
 fn wait(task: &mut Task, not_before: Timestamp) {
-    task.state = State::Waiting;
+    task.state = TaskState::Waiting;
     task.not_before = not_before;
     release(task);
 }
 
 /// Ends the task; its running attempt, where there is one, ends with it.
-fn close(task: &mut Task, attempt: u32, how: &str, state: State, now: Timestamp) {
-    if task.state == State::Running {
+fn close(task: &mut Task, attempt: u32, how: &str, state: TaskState, now: Timestamp) {
+    if task.state == TaskState::Running {
         remember(task, attempt, how, now);
     }
     task.state = state;
@@ -142,7 +145,7 @@ fn release(task: &mut Task) {
 
 fn remember(task: &mut Task, attempt: u32, how: &str, now: Timestamp) {
     let worker = task.worker.clone().unwrap_or_default();
-    task.remember(Ended {
+    task.remember(FinishedAttempt {
         attempt,
         worker,
         at: now,
@@ -157,7 +160,7 @@ mod tests {
 
     use super::*;
     use crate::id::{Id, Kind};
-    use crate::task::{Checked, NewTask, Priority, Progress, Submitter};
+    use crate::task::{CheckedText, NewTask, Submitter, TaskPriority, TaskProgress};
 
     const NOW: Timestamp = Timestamp(5_000);
 
@@ -166,9 +169,9 @@ mod tests {
         let mut task = Task {
             new: NewTask {
                 id: Id::new(Kind::Task, None),
-                service: Checked(service),
+                service: CheckedText(service),
                 payload: Value::Null,
-                priority: Priority(0),
+                priority: TaskPriority(0),
                 attempts_max,
                 delay: Duration::ZERO,
                 expires_after: None,
@@ -176,7 +179,7 @@ mod tests {
                 submitter: Submitter::default(),
                 regions: Vec::new(),
             },
-            state: State::Waiting,
+            state: TaskState::Waiting,
             created_at: Timestamp(1),
             started_at: None,
             ended_at: None,
@@ -197,7 +200,7 @@ mod tests {
 
     fn failed(retry_after: Option<Duration>) -> End {
         End::Failed {
-            fault: Fault::new("code", "message"),
+            fault: TaskFault::new("code", "message"),
             retry_after,
         }
     }
@@ -209,24 +212,24 @@ mod tests {
         end(&mut task, 1, failed(delay), NOW);
         assert_eq!(
             (task.state, task.not_before),
-            (State::Waiting, Timestamp(8_000))
+            (TaskState::Waiting, Timestamp(8_000))
         );
         let mut task = running(2, 2);
         end(&mut task, 2, failed(delay), NOW);
-        assert_eq!((task.state, task.ended_at), (State::Dead, Some(NOW)));
+        assert_eq!((task.state, task.ended_at), (TaskState::Dead, Some(NOW)));
     }
 
     /// Loses the task's attempts until there are `lost`, `done` parts being done in each.
     fn lost(task: &mut Task, lost: u32, done: u64) -> AfterLoss {
         let mut after = AfterLoss::Waits;
         for attempt in 1..=lost {
-            if task.state == State::Waiting {
+            if task.state == TaskState::Waiting {
                 begin(task, "w", NOW, Duration::from_secs(1));
             }
             let completed = task.done() + done;
-            task.progress = Some(Progress {
+            task.progress = Some(TaskProgress {
                 completed,
-                ..Progress::default()
+                ..TaskProgress::default()
             });
             after = lose(task, attempt, NOW);
         }
@@ -243,7 +246,7 @@ mod tests {
             assert_eq!((task.losses(), task.is_suspect()), (losses, is_suspect));
         }
         assert_eq!(lost(&mut task, 1, 0), AfterLoss::Dead);
-        assert_eq!(task.state, State::Dead);
+        assert_eq!(task.state, TaskState::Dead);
         assert_eq!(
             task.fault.as_ref().map(|it| it.code.as_str()),
             Some("worker_lost")
@@ -272,7 +275,7 @@ mod tests {
         lost(&mut task, 2, 0);
         begin(&mut task, "w", NOW, Duration::from_secs(1));
         end(&mut task, 3, failed(Some(Duration::ZERO)), NOW);
-        assert_eq!((task.state, task.losses()), (State::Waiting, 0));
+        assert_eq!((task.state, task.losses()), (TaskState::Waiting, 0));
     }
 
     #[test]
@@ -294,14 +297,14 @@ mod tests {
         ] {
             let mut task = running(1, 5);
             cancel(&mut task, NOW);
-            assert!(task.cancel_requested && task.state == State::Running);
+            assert!(task.cancel_requested && task.state == TaskState::Running);
             end(&mut task, 1, said, NOW);
-            assert!(!task.cancel_requested && task.state == State::Cancelled);
+            assert!(!task.cancel_requested && task.state == TaskState::Cancelled);
         }
         let mut task = running(1, 5);
         cancel(&mut task, NOW);
         assert_eq!(lose(&mut task, 1, NOW), AfterLoss::Cancelled);
-        assert_eq!(task.state, State::Cancelled);
+        assert_eq!(task.state, TaskState::Cancelled);
     }
 
     #[test]
@@ -326,7 +329,7 @@ mod tests {
         assert!(requeue(&mut task, Timestamp(9_000)));
         assert_eq!(
             (task.state, task.attempts, task.ended_at),
-            (State::Waiting, 0, None)
+            (TaskState::Waiting, 0, None)
         );
         assert!(!requeue(&mut task, Timestamp(9_999)));
         assert_eq!(task.not_before, Timestamp(9_000));

@@ -10,10 +10,10 @@ use super::support::{Api, Scratch, ended, file, hub, regions, services, task};
 use crate::admission::check;
 use crate::batch::{self, RESPONSE_PURPOSE};
 use crate::id::{Id, Kind};
-use crate::refused::Refused;
+use crate::refused::TaskRefused;
 use crate::runner::{Runner, RunnerSettings};
 use crate::store::{Store, StoreError};
-use crate::task::{NewTask, State};
+use crate::task::{NewTask, TaskState};
 
 const BATCHES: &str = "async-task:process";
 const WORKFLOWS: &str = "workflow:process";
@@ -38,8 +38,8 @@ fn run(path: &str, webhook: Option<&str>) -> Value {
 async fn code(task: &NewTask, store: &dyn Store) -> String {
     match check(&services(), task, store).await {
         Ok(()) => "accepted".to_owned(),
-        Err(Refused::Task(fault)) => fault.code,
-        Err(Refused::Store(error)) => error.to_string(),
+        Err(TaskRefused::Task(fault)) => fault.code,
+        Err(TaskRefused::Store(error)) => error.to_string(),
     }
 }
 
@@ -195,7 +195,7 @@ async fn limits_hold_for_every_service() {
         .await
         .expect_err("too long");
     assert!(
-        matches!(error, Refused::Store(StoreError::TooLong { .. })),
+        matches!(error, TaskRefused::Store(StoreError::TooLong { .. })),
         "{error}"
     );
 }
@@ -242,7 +242,7 @@ async fn worker_calls_nothing_for_what_its_own_api_would_not_have_accepted() {
     {
         let task = ended(store.as_ref(), &task.id).await;
         let fault = task.fault.expect("a fault");
-        assert_eq!((task.state, fault.code.as_str()), (State::Dead, code));
+        assert_eq!((task.state, fault.code.as_str()), (TaskState::Dead, code));
     }
     assert_eq!(api.called(), Vec::<String>::new());
     runner.stop(Duration::from_secs(10)).await;

@@ -7,32 +7,38 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use grapevine_base::exchange::{CallInside, Failure, InsideCall, ServeInside};
+use grapevine_base::exchange::{CallFailure, CallInside, InsideCall, ServeInside};
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 use serde_json::json;
 
 use super::support::{Api, Scratch, file, hub, owner, peer, regions, task};
-use crate::behalf::{Behalf, Client};
+use crate::behalf::{Behalf, RecordedClient};
+use crate::cancel_notifier::CancelNotifier;
 use crate::id::{Id, Kind};
 use crate::inside::InsideHandler;
-use crate::nudge::Nudges;
-use crate::owner::Owner;
+use crate::owner::TaskOwner;
 use crate::remote::Remote;
-use crate::store::{End, FileRecord, Held, Lease, LeaseAsk, Note, Store, StoreError, TaskQuery};
-use crate::task::{Checked, NewTask, State, Timestamp};
+use crate::store::{
+    End, FileRecord, Lease, LeaseAsk, LeaseHold, Note, Store, StoreError, TaskQuery,
+};
+use crate::task::{CheckedText, NewTask, TaskState, Timestamp};
 
 const SERVICE: &str = "a:x";
 
 /// Hands what `peer` calls to the owner.
 struct Wire {
     peer: NodeName,
-    owner: Owner,
+    owner: TaskOwner,
 }
 
 #[async_trait]
 impl CallInside for Wire {
-    async fn call(&self, _: &NodeName, call: InsideCall) -> Result<(StatusCode, Bytes), Failure> {
+    async fn call(
+        &self,
+        _: &NodeName,
+        call: InsideCall,
+    ) -> Result<(StatusCode, Bytes), CallFailure> {
         let path = call.path.as_str();
         Ok(self.owner.serve(&self.peer, path, call.body).await)
     }
@@ -41,7 +47,7 @@ impl CallInside for Wire {
 /// A node in `sgp` that keeps tasks and needs keys; `near` is in `sgp` too, `far` in `eur`; both serve `a:x`.
 struct Mesh {
     scratch: Scratch,
-    owner: Owner,
+    owner: TaskOwner,
 }
 
 impl Mesh {
@@ -51,7 +57,7 @@ impl Mesh {
         peer(hub.desk(), "near", "sgp", &[SERVICE]).await;
         peer(hub.desk(), "far", "eur", &[SERVICE]).await;
         Self {
-            owner: Owner::new(hub, Arc::default()),
+            owner: TaskOwner::new(hub, Arc::default()),
             scratch,
         }
     }
@@ -97,9 +103,9 @@ impl Mesh {
 /// Asks as if it came from `sgp`, wherever it comes from.
 fn ask(service: &str) -> LeaseAsk {
     LeaseAsk {
-        service: Checked(service.parse().expect("a key")),
+        service: CheckedText(service.parse().expect("a key")),
         worker: String::new(),
-        region: Checked("sgp".parse().expect("a name")),
+        region: CheckedText("sgp".parse().expect("a name")),
         span: Duration::from_secs(60),
         max: 8,
         suspects: true,
@@ -107,9 +113,9 @@ fn ask(service: &str) -> LeaseAsk {
 }
 
 fn client(key: &str) -> Behalf {
-    Behalf::Client(Client {
+    Behalf::Client(RecordedClient {
         key: Some(key.to_owned()),
-        ..Client::default()
+        ..RecordedClient::default()
     })
 }
 
@@ -153,9 +159,9 @@ async fn nobody_speaks_of_a_task_but_the_peer_that_runs_it() {
     ] {
         let remote = mesh.at(peer, behalf);
         let span = Duration::from_secs(60);
-        assert_eq!(remote.renew(&lease, span, None).await, Ok(Held::Lost));
-        assert_eq!(remote.save(&lease, &note).await, Ok(Held::Lost));
-        assert_eq!(remote.finish(&lease, end()).await, Ok(Held::Lost));
+        assert_eq!(remote.renew(&lease, span, None).await, Ok(LeaseHold::Lost));
+        assert_eq!(remote.save(&lease, &note).await, Ok(LeaseHold::Lost));
+        assert_eq!(remote.finish(&lease, end()).await, Ok(LeaseHold::Lost));
     }
     let stranger = mesh.at("far", Behalf::Worker(id.clone()));
     assert!(
@@ -163,9 +169,9 @@ async fn nobody_speaks_of_a_task_but_the_peer_that_runs_it() {
         "nor reads as its worker"
     );
     let worker = mesh.at("near", Behalf::Worker(id.clone()));
-    assert_eq!(worker.save(&lease, &note).await, Ok(Held::Kept));
+    assert_eq!(worker.save(&lease, &note).await, Ok(LeaseHold::Kept));
     assert!(worker.get(&id).await.expect("an answer").is_some());
-    assert_eq!(worker.finish(&lease, end()).await, Ok(Held::Kept));
+    assert_eq!(worker.finish(&lease, end()).await, Ok(LeaseHold::Kept));
     assert!(
         is_refused(worker.get(&id).await),
         "once it has ended it is not its worker"
@@ -182,7 +188,7 @@ async fn task_and_file_are_seen_by_the_holder_of_their_key_within_their_regions(
     assert!(near.get(&fenced).await.expect("an answer").is_some());
     assert!(near.file(&kept).await.expect("an answer").is_some());
     assert!(near.piece(&kept, 0).await.expect("an answer").is_some());
-    let nobody = Behalf::Client(Client::default());
+    let nobody = Behalf::Client(RecordedClient::default());
     for behalf in [client("other"), nobody] {
         let other = mesh.at("near", behalf);
         assert_eq!(other.get(&fenced).await, Ok(None));
@@ -205,7 +211,7 @@ async fn task_and_file_are_seen_by_the_holder_of_their_key_within_their_regions(
     let task = mesh.store().get(&fenced).await.expect("a store");
     assert_eq!(
         task.expect("a task").state,
-        State::Waiting,
+        TaskState::Waiting,
         "nobody cancelled it"
     );
 }
@@ -215,10 +221,10 @@ async fn request_is_not_asked_about_where_it_may_not_be_known() {
     let mesh = Mesh::new().await;
     let id = mesh.keep("app", &[]).await;
     let fenced = |region| {
-        Behalf::Client(Client {
+        Behalf::Client(RecordedClient {
             key: Some("app".to_owned()),
             regions: regions(&[region]),
-            ..Client::default()
+            ..RecordedClient::default()
         })
     };
     assert!(is_fenced(mesh.at("far", fenced("eur")).get(&id).await));
@@ -253,20 +259,20 @@ async fn list_is_of_one_key_without_contents_and_within_regions() {
     assert_eq!(far.len(), 1);
     assert_eq!(far[0].new.id, free);
     assert!(is_refused(
-        listed("near", Behalf::Client(Client::default())).await
+        listed("near", Behalf::Client(RecordedClient::default())).await
     ));
     assert!(is_refused(listed("near", Behalf::Node).await));
     // A worker's key lists tasks of the services that its node serves.
     let services = |service: &str| {
-        let services = BTreeSet::from([Checked(service.parse().expect("a key"))]);
-        Behalf::Client(Client {
+        let services = BTreeSet::from([CheckedText(service.parse().expect("a key"))]);
+        Behalf::Client(RecordedClient {
             services: Some(services),
-            ..Client::default()
+            ..RecordedClient::default()
         })
     };
     assert!(is_refused(listed("near", services("b:y")).await));
     let of = TaskQuery {
-        service: Some(Checked(SERVICE.parse().expect("a key"))),
+        service: Some(CheckedText(SERVICE.parse().expect("a key"))),
         ..query.clone()
     };
     let worker = mesh.at("far", services(SERVICE)).list(&of).await;
@@ -284,11 +290,11 @@ async fn client_without_a_key_sees_everything_only_while_the_owner_needs_none() 
     peer(hub.desk(), "near", "sgp", &[SERVICE]).await;
     let is_open = Arc::new(AtomicBool::new(true));
     let mesh = Mesh {
-        owner: Owner::new(hub, Arc::clone(&is_open)),
+        owner: TaskOwner::new(hub, Arc::clone(&is_open)),
         scratch,
     };
     let keyed = mesh.keep("app", &[]).await;
-    let nobody = mesh.at("near", Behalf::Client(Client::default()));
+    let nobody = mesh.at("near", Behalf::Client(RecordedClient::default()));
     assert!(nobody.get(&keyed).await.expect("an answer").is_some());
     // As a reload of the configuration does.
     is_open.store(false, Ordering::Relaxed);
@@ -384,7 +390,7 @@ async fn peer_adds_a_clients_batch_of_its_file_and_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_keeper_of_a_task_nudges_its_worker() {
-    let nudges = Nudges::new("worker".parse().expect("a name"), None);
+    let nudges = CancelNotifier::new("worker".parse().expect("a name"), None);
     let door = InsideHandler {
         nudges: nudges.clone(),
         owner: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use grapevine_base::clock::Clock;
-use grapevine_base::driver::{Desk, Driver};
+use grapevine_base::driver::{Driver, DriverHandle};
 use grapevine_base::exchange::{CallApi, OwnAnswer, OwnRequest};
 use grapevine_config::checked::Concurrency;
 use grapevine_core::Engine;
@@ -22,13 +22,13 @@ use serde_json::Value;
 
 use crate::batch::AsyncTasks;
 use crate::behalf::Behalf;
-use crate::hub::{Hub, Keeping, Parts, ReachStores, Services};
+use crate::cancel_notifier::CancelNotifier;
+use crate::hub::{Hub, HubParts, Keeping, ReachStores, ServiceRegistry};
 use crate::id::{Id, Kind};
-use crate::nudge::Nudges;
 use crate::service::Service;
 use crate::store::sql::SqlStore;
 use crate::store::{FileRecord, Store, StoreError};
-use crate::task::{Checked, NewTask, Priority, RegionText, Submitter, Task, Timestamp};
+use crate::task::{CheckedText, NewTask, RegionText, Submitter, Task, TaskPriority, Timestamp};
 use crate::watch::Watcher;
 use crate::workflow::Workflows;
 
@@ -69,7 +69,7 @@ impl Drop for Scratch {
 }
 
 pub(crate) fn regions(names: &[&str]) -> Vec<RegionText> {
-    let name = |name: &&str| Checked(name.parse().expect("a name"));
+    let name = |name: &&str| CheckedText(name.parse().expect("a name"));
     names.iter().map(name).collect()
 }
 
@@ -77,9 +77,9 @@ pub(crate) fn regions(names: &[&str]) -> Vec<RegionText> {
 pub(crate) fn task(kind: Kind, service: &str, key: Option<&str>, payload: Value) -> NewTask {
     NewTask {
         id: Id::new(kind, Some(&owner())),
-        service: Checked(service.parse().expect("a key")),
+        service: CheckedText(service.parse().expect("a key")),
         payload,
-        priority: Priority::default(),
+        priority: TaskPriority::default(),
         attempts_max: 1,
         delay: Duration::ZERO,
         expires_after: None,
@@ -118,10 +118,10 @@ pub(crate) async fn file(
 }
 
 /// What comes with the program.
-pub(crate) fn services() -> Services {
+pub(crate) fn services() -> ServiceRegistry {
     let built_in: [Arc<dyn Service>; 2] =
         [Arc::new(AsyncTasks::new(1)), Arc::new(Workflows::new(None))];
-    Services::new(built_in)
+    ServiceRegistry::new(built_in)
 }
 
 /// Notes the paths that are called, and answers each with an empty object.
@@ -170,7 +170,7 @@ struct Nobody;
 impl Watcher for Nobody {}
 
 /// The view of a mesh of `owner` alone, in `sgp`. Needs a runtime.
-pub(crate) fn desk() -> Desk {
+pub(crate) fn desk() -> DriverHandle {
     let clock = Clock::start();
     let identity = Identity {
         node: owner(),
@@ -188,7 +188,7 @@ pub(crate) fn desk() -> Desk {
 }
 
 /// Lets `desk` know a live peer, as its signed values tell of it.
-pub(crate) async fn peer(desk: &Desk, peer: &str, region: &str, serves: &[&str]) {
+pub(crate) async fn peer(desk: &DriverHandle, peer: &str, region: &str, serves: &[&str]) {
     let node = NodeName::new(peer).expect("a name");
     let mut members: BTreeSet<_> = desk.view().nodes.iter().map(|it| it.name.clone()).collect();
     members.insert(node.clone());
@@ -211,7 +211,7 @@ pub(crate) async fn peer(desk: &Desk, peer: &str, region: &str, serves: &[&str])
         }),
     ];
     for (version, fact) in (1..).zip(facts) {
-        desk.tell(Event::FactHeard {
+        desk.tell(Event::FactReceived {
             node: node.clone(),
             stamp: Stamp {
                 generation: Generation(1),
@@ -234,14 +234,14 @@ pub(crate) async fn peer(desk: &Desk, peer: &str, region: &str, serves: &[&str])
 
 /// Where background work meets at `owner`, which serves everything. Needs a runtime.
 pub(crate) fn hub(store: Arc<dyn Store>, api: Arc<Api>) -> Hub {
-    Hub::new(Parts {
+    Hub::new(HubParts {
         named: Arc::new(BTreeSet::new),
         quota: grapevine_core::quota::Quota::default(),
         node: owner(),
         region: "sgp".parse().expect("a name"),
         mode: "".parse().expect("a mode"),
         keeping: Keeping::Own,
-        cancels: Nudges::new(owner(), None),
+        cancels: CancelNotifier::new(owner(), None),
         store,
         peers: Arc::new(Alone),
         desk: desk(),

@@ -14,9 +14,9 @@ use tokio::time::{sleep, timeout};
 
 use super::super::own;
 use super::super::pace::jittered;
-use super::super::task::{Fault, NewTask};
+use super::super::task::{NewTask, TaskFault};
 use super::called::{Called, StepFault};
-use super::document::{ApiCall, CallMethod, ITEMS_MAX, Retry, Step};
+use super::document::{ApiCall, CallMethod, ITEMS_MAX, Retry, WorkflowStep};
 use super::result::ANSWER_BYTES_MAX;
 use super::template::{TemplateError, is_too_deep};
 
@@ -44,7 +44,7 @@ struct Tried {
 
 impl Caller<'_> {
     /// Calls what `step` names with `body`.
-    pub(super) async fn call(&self, step: &Step, body: Option<&Value>) -> Called {
+    pub(super) async fn call(&self, step: &WorkflowStep, body: Option<&Value>) -> Called {
         let body = match body.map(serde_json::to_vec).transpose() {
             Ok(body) => Bytes::from(body.unwrap_or_default()),
             Err(error) => return Called::not_made(fault("template", error.to_string())),
@@ -65,7 +65,7 @@ impl Caller<'_> {
         }
     }
 
-    async fn attempt(&self, step: &Step, body: Bytes) -> Tried {
+    async fn attempt(&self, step: &WorkflowStep, body: Bytes) -> Tried {
         // The semaphore lives as long as the run and is never closed.
         let _permit = self.calls.acquire().await;
         let (method, path) = match target(&step.call) {
@@ -172,7 +172,7 @@ fn told(status: StatusCode, body: &Value) -> StepFault {
 }
 
 pub(super) fn fault(code: &str, message: impl Into<String>) -> StepFault {
-    let Fault { code, message } = Fault::new(code, message);
+    let TaskFault { code, message } = TaskFault::new(code, message);
     StepFault { code, message }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::document::{
-    ATTEMPTS_MAX, CALLS_AT_ONCE_MAX, CallMethod, STEPS_MAX, Step, TIMEOUT_MAX, Workflow,
+    ATTEMPTS_MAX, CALLS_AT_ONCE_MAX, CallMethod, STEPS_MAX, TIMEOUT_MAX, Workflow, WorkflowStep,
 };
 use super::graph::Graph;
 use super::template::{Reviewer, is_too_deep};
@@ -23,7 +23,7 @@ const QUEUES: [&str; 4] = ["/v1/workflows", "/v1/batches", "/v1/files", "/v1/tas
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct WorkflowProblem {
     /// Where, such as `steps[1].call.body.messages[0].content`.
     pub path: String,
     /// What, and what to write instead.
@@ -32,7 +32,7 @@ pub struct Problem {
 
 /// A workflow that can be run.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub struct CheckedWorkflow {
     /// As it was written.
     pub workflow: Workflow,
     pub(super) graph: Graph,
@@ -42,7 +42,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// Every problem there is; cycles are looked for once the rest is right.
-pub fn check(workflow: Workflow) -> Result<Checked, Vec<Problem>> {
+pub fn check(workflow: Workflow) -> Result<CheckedWorkflow, Vec<WorkflowProblem>> {
     let mut checker = Checker::new(&workflow);
     checker.whole(&workflow);
     for (index, step) in workflow.steps.iter().enumerate() {
@@ -58,7 +58,7 @@ pub fn check(workflow: Workflow) -> Result<Checked, Vec<Problem>> {
     if let Some(cycle) = graph.cycle() {
         return Err(vec![cycle_problem(&workflow, &cycle)]);
     }
-    Ok(Checked { workflow, graph })
+    Ok(CheckedWorkflow { workflow, graph })
 }
 
 /// The steps by name, as far as names are right, and what was found.
@@ -66,7 +66,7 @@ struct Checker<'a> {
     steps: BTreeMap<&'a str, usize>,
     reviewer: Reviewer,
     needs: Vec<BTreeSet<usize>>,
-    problems: Vec<Problem>,
+    problems: Vec<WorkflowProblem>,
 }
 
 impl<'a> Checker<'a> {
@@ -85,7 +85,7 @@ impl<'a> Checker<'a> {
     }
 
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem {
+        self.problems.push(WorkflowProblem {
             path: path.into(),
             message: message.into(),
         });
@@ -107,7 +107,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn step(&mut self, index: usize, step: &Step) {
+    fn step(&mut self, index: usize, step: &WorkflowStep) {
         let path = format!("steps[{index}]");
         self.id(&path, index, step);
         self.call(&path, step);
@@ -130,7 +130,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn id(&mut self, path: &str, index: usize, step: &Step) {
+    fn id(&mut self, path: &str, index: usize, step: &WorkflowStep) {
         let path = format!("{path}.id");
         let id = step.id.as_str();
         let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -145,7 +145,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn call(&mut self, path: &str, step: &Step) {
+    fn call(&mut self, path: &str, step: &WorkflowStep) {
         let call = &step.call;
         let path = format!("{path}.call");
         let is_under = |prefix: &&str| {
@@ -183,7 +183,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn limits(&mut self, path: &str, step: &Step) {
+    fn limits(&mut self, path: &str, step: &WorkflowStep) {
         if !(1..=CALLS_AT_ONCE_MAX).contains(&step.concurrency) {
             let message = format!("{} must be 1 to {CALLS_AT_ONCE_MAX}", step.concurrency);
             self.problem(format!("{path}.concurrency"), message);
@@ -299,10 +299,10 @@ fn is_function(name: &str) -> bool {
     name == "range"
 }
 
-fn cycle_problem(workflow: &Workflow, cycle: &[usize]) -> Problem {
+fn cycle_problem(workflow: &Workflow, cycle: &[usize]) -> WorkflowProblem {
     let ids = cycle.iter().chain(cycle.first());
     let way: Vec<&str> = ids.map(|step| workflow.steps[*step].id.as_str()).collect();
-    Problem {
+    WorkflowProblem {
         path: format!("steps[{}]", cycle[0]),
         message: format!("waits for itself: {}", way.join(" -> ")),
     }

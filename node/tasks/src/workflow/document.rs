@@ -30,7 +30,7 @@ pub struct Workflow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its steps, in any order: what a step refers to comes before it. 1 to [`STEPS_MAX`].
-    pub steps: Vec<Step>,
+    pub steps: Vec<WorkflowStep>,
     /// What a run gives, as a template. Without it: the outputs of the steps that no other step refers to, by
     /// their ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,7 @@ pub struct Workflow {
 /// One call, or one for each item of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct WorkflowStep {
     /// What others call it: a letter, then letters, digits and `_`, at most 64.
     pub id: String,
     /// What is called.
@@ -63,7 +63,7 @@ pub struct Step {
     pub retry: Retry,
     /// How long one attempt may take, 1 s to [`TIMEOUT_MAX`].
     #[serde(default = "five_minutes", skip_serializing_if = "is_five_minutes")]
-    pub timeout: Span,
+    pub timeout: DurationText,
     /// What follows when it fails for good.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_error: OnError,
@@ -101,7 +101,7 @@ pub struct Retry {
     /// Attempts in all, 1 to [`ATTEMPTS_MAX`].
     pub attempts: u32,
     /// The wait after the first; doubles with each, and is jittered down to a half.
-    pub backoff: Span,
+    pub backoff: DurationText,
 }
 
 /// What follows when a step fails for good.
@@ -117,15 +117,15 @@ pub enum OnError {
 
 /// A span as text with a unit, such as `30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct DurationText(pub Duration);
 
-impl Serialize for Span {
+impl Serialize for DurationText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format_duration(self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for DurationText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let refused = |error| {
@@ -140,7 +140,7 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             attempts: 3,
-            backoff: Span(Duration::from_secs(1)),
+            backoff: DurationText(Duration::from_secs(1)),
         }
     }
 }
@@ -157,10 +157,10 @@ fn is_four(count: &usize) -> bool {
     *count == four()
 }
 
-const fn five_minutes() -> Span {
-    Span(Duration::from_secs(300))
+const fn five_minutes() -> DurationText {
+    DurationText(Duration::from_secs(300))
 }
 
-fn is_five_minutes(span: &Span) -> bool {
+fn is_five_minutes(span: &DurationText) -> bool {
     *span == five_minutes()
 }

@@ -2,7 +2,7 @@
 //!
 //! The client connects to the very addresses that come out of here: a name that changes its address after it
 //! was checked, or between two attempts, is checked again by that. An address in the URL itself is not looked
-//! up; [`Guard::check`] is asked about it before.
+//! up; [`DestinationGuard::check`] is asked about it before.
 
 use std::fmt;
 use std::io;
@@ -46,7 +46,7 @@ pub(super) struct AddressRefused(pub(super) String);
 
 /// Which destinations may be called. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Guard(Arc<Parts>);
+pub(super) struct DestinationGuard(Arc<Parts>);
 
 struct Parts {
     destinations: Destinations,
@@ -55,7 +55,7 @@ struct Parts {
     look_up: Box<dyn LookUp>,
 }
 
-impl Guard {
+impl DestinationGuard {
     pub(super) fn new(
         destinations: Destinations,
         public: Vec<IpAddr>,
@@ -111,7 +111,7 @@ impl Guard {
     }
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for DestinationGuard {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0.destinations, formatter)
     }
@@ -119,7 +119,7 @@ impl fmt::Debug for Guard {
 
 /// Looks names up for one client.
 pub(super) struct Resolver {
-    guard: Guard,
+    guard: DestinationGuard,
     port: u16,
 }
 
@@ -169,15 +169,15 @@ mod tests {
         }
     }
 
-    fn guard(hosts: &[&str], answers: &[&'static [&'static str]]) -> Guard {
+    fn guard(hosts: &[&str], answers: &[&'static [&'static str]]) -> DestinationGuard {
         let entry = |text: &&str| text.parse().expect("an entry");
         let destinations = Destinations::new(hosts.iter().map(entry).collect());
         let look_up = Rebinding(answers.to_vec(), AtomicUsize::new(0));
         let public = vec!["9.9.9.9".parse().expect("an address")];
-        Guard::new(destinations, public, Box::new(look_up))
+        DestinationGuard::new(destinations, public, Box::new(look_up))
     }
 
-    async fn resolve(guard: &Guard, port: u16) -> Result<usize, AddressRefused> {
+    async fn resolve(guard: &DestinationGuard, port: u16) -> Result<usize, AddressRefused> {
         let resolved = guard.clone().resolve("a.example".to_owned(), port).await;
         resolved.map(|addresses| addresses.len())
     }

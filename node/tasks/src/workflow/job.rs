@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::admission::check_kind;
 use super::super::id::{Id, Kind};
-use super::super::service::Refused;
+use super::super::service::TaskRefused;
 use super::super::task::NewTask;
 use super::check::check;
 use super::document::Workflow;
@@ -22,7 +22,7 @@ pub fn service_key() -> ServiceKey {
 /// What a task of this service is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
-pub(super) enum Job {
+pub(super) enum WorkflowJob {
     /// A run.
     Run(Box<RunJob>),
     /// Telling that a run ended.
@@ -62,13 +62,13 @@ pub(crate) fn run_payload(
         input,
         webhook,
     };
-    serde_json::to_value(Job::Run(Box::new(job))).expect("text keys always are JSON")
+    serde_json::to_value(WorkflowJob::Run(Box::new(job))).expect("text keys always are JSON")
 }
 
 /// Whether `task` tells of the end of `run`, once for each end.
 pub(crate) fn is_delivery_of(task: &NewTask, run: &Id) -> bool {
     match serde_json::from_value(task.payload.clone()) {
-        Ok(Job::Deliver(delivery)) => delivery.is_of(run, task.idempotency_key.as_deref()),
+        Ok(WorkflowJob::Deliver(delivery)) => delivery.is_of(run, task.idempotency_key.as_deref()),
         _ => false,
     }
 }
@@ -77,12 +77,12 @@ pub(crate) fn is_delivery_of(task: &NewTask, run: &Id) -> bool {
 ///
 /// # Errors
 /// Why not.
-pub(super) fn check_run(task: &NewTask, job: RunJob) -> Result<(), Refused> {
+pub(super) fn check_run(task: &NewTask, job: RunJob) -> Result<(), TaskRefused> {
     check_kind(task, Kind::Run)?;
     check(job.workflow).map(|_| ()).map_err(|problems| {
         let first = problems
             .first()
             .map(|it| format!("{} {}", it.path, it.message));
-        Refused::new("invalid_workflow", first.unwrap_or_default())
+        TaskRefused::new("invalid_workflow", first.unwrap_or_default())
     })
 }

@@ -10,16 +10,16 @@ use grapevine_core::ids::ServiceKey;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::super::service::{Refused, Service, TaskError, Work};
+use super::super::service::{Service, TaskError, TaskRefused, Work};
 use super::super::store::{Store, StoreError};
-use super::super::task::{Fault, NewTask, OUTPUT_BYTES_MAX, Progress, Task, Timestamp};
+use super::super::task::{NewTask, OUTPUT_BYTES_MAX, Task, TaskFault, TaskProgress, Timestamp};
 use super::call::{Caller, fault, no_list, not_made};
 use super::called::Called;
-use super::check::{Checked, check};
-use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, Step};
-use super::job::{Job, RunJob, check_run, service_key};
+use super::check::{CheckedWorkflow, check};
+use super::document::{CALLS_AT_ONCE_MAX, ITEMS_MAX, OnError, WorkflowStep};
+use super::job::{RunJob, WorkflowJob, check_run, service_key};
 use super::result::{NoteKey, StepResult, StepState};
-use super::template::{Scope, Templates};
+use super::template::{TemplateScope, Templates};
 use super::view;
 use super::webhook::{Webhooks, tell_end};
 
@@ -48,25 +48,25 @@ impl Service for Workflows {
         Some("POST /v1/workflows/runs, or POST /v1/workflows/ID/runs")
     }
 
-    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+    async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), TaskRefused> {
         let job = serde_json::from_value(task.payload.clone());
-        match job.map_err(|error| Refused::new("invalid_payload", error.to_string()))? {
-            Job::Run(job) => check_run(task, *job),
-            Job::Deliver(delivery) => delivery.check(task, store).await,
+        match job.map_err(|error| TaskRefused::new("invalid_payload", error.to_string()))? {
+            WorkflowJob::Run(job) => check_run(task, *job),
+            WorkflowJob::Deliver(delivery) => delivery.check(task, store).await,
         }
     }
 
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError> {
         let job = serde_json::from_value(task.new.payload.clone());
         match job.map_err(|error| fatal("invalid_payload", error.to_string()))? {
-            Job::Deliver(delivery) => match &self.webhooks {
+            WorkflowJob::Deliver(delivery) => match &self.webhooks {
                 Some(webhooks) => webhooks.deliver(task, &delivery, work).await,
                 None => {
                     let message = "this node has no tasks.webhooks to sign with";
-                    Err(TaskError::Retry(Fault::new("webhooks_unset", message)))
+                    Err(TaskError::Retry(TaskFault::new("webhooks_unset", message)))
                 }
             },
-            Job::Run(job) => {
+            WorkflowJob::Run(job) => {
                 let ended = run(task, &job, work).await;
                 let is_over = matches!(
                     ended,
@@ -116,7 +116,7 @@ async fn run(task: &Task, job: &RunJob, work: &Work) -> Result<Value, TaskError>
 
 /// What the steps of one run share.
 struct Runner<'a> {
-    checked: &'a Checked,
+    checked: &'a CheckedWorkflow,
     job: &'a RunJob,
     work: &'a Work,
     templates: Templates,
@@ -211,22 +211,22 @@ impl Runner<'_> {
             .values()
             .filter(|it| it.state == StepState::Failed);
         let failed = failed.count() as u64;
-        self.work.set_progress(Progress {
+        self.work.set_progress(TaskProgress {
             completed: done.steps.len() as u64 - failed,
             failed,
             total: self.checked.workflow.steps.len() as u64,
         });
     }
 
-    fn scope(&self, done: &Done) -> Scope<'_> {
-        Scope::new(&self.job.input, done.seen.clone())
+    fn scope(&self, done: &Done) -> TemplateScope<'_> {
+        TemplateScope::new(&self.job.input, done.seen.clone())
     }
 
     /// Runs one step to its end.
     async fn step(
         &self,
         index: usize,
-        scope: Scope<'_>,
+        scope: TemplateScope<'_>,
         items: BTreeMap<usize, StepResult>,
     ) -> Result<StepResult, TaskError> {
         let step = &self.checked.workflow.steps[index];
@@ -252,7 +252,7 @@ impl Runner<'_> {
         self.each(index, &scope, &list, items, began).await
     }
 
-    async fn call(&self, step: &Step, scope: &Scope<'_>) -> Called {
+    async fn call(&self, step: &WorkflowStep, scope: &TemplateScope<'_>) -> Called {
         let body = step.call.body.as_ref();
         match body
             .map(|body| self.templates.fill(body, scope))
@@ -267,7 +267,7 @@ impl Runner<'_> {
     async fn each(
         &self,
         index: usize,
-        scope: &Scope<'_>,
+        scope: &TemplateScope<'_>,
         list: &[Value],
         mut items: BTreeMap<usize, StepResult>,
         began: Timestamp,
@@ -342,5 +342,5 @@ impl Runner<'_> {
 }
 
 fn fatal(code: &str, message: impl Into<String>) -> TaskError {
-    TaskError::Fatal(Fault::new(code, message))
+    TaskError::Fatal(TaskFault::new(code, message))
 }

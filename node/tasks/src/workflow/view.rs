@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::store::Note;
-use super::super::task::{State, Task};
-use super::check::{Checked, check};
-use super::job::{Job, RunJob};
+use super::super::task::{Task, TaskState};
+use super::check::{CheckedWorkflow, check};
+use super::job::{RunJob, WorkflowJob};
 use super::result::{NoteKey, StepResult, StepState};
 
 /// How much of a run is shown.
@@ -22,7 +22,7 @@ pub(crate) enum Depth {
 /// The job of a run; `None` when the task is none.
 pub(super) fn job(task: &Task) -> Option<RunJob> {
     match serde_json::from_value(task.new.payload.clone()) {
-        Ok(Job::Run(job)) => Some(*job),
+        Ok(WorkflowJob::Run(job)) => Some(*job),
         _ => None,
     }
 }
@@ -30,13 +30,13 @@ pub(super) fn job(task: &Task) -> Option<RunJob> {
 /// Where a run stands, in one word.
 pub(crate) fn state(task: &Task) -> &'static str {
     match task.state {
-        State::Waiting if task.attempts == 0 => "queued",
-        State::Waiting | State::Running if task.cancel_requested => "cancelling",
-        State::Waiting | State::Running => "running",
-        State::Completed => "completed",
-        State::Dead => "failed",
-        State::Cancelled => "cancelled",
-        State::Expired => "expired",
+        TaskState::Waiting if task.attempts == 0 => "queued",
+        TaskState::Waiting | TaskState::Running if task.cancel_requested => "cancelling",
+        TaskState::Waiting | TaskState::Running => "running",
+        TaskState::Completed => "completed",
+        TaskState::Dead => "failed",
+        TaskState::Cancelled => "cancelled",
+        TaskState::Expired => "expired",
     }
 }
 
@@ -97,7 +97,7 @@ fn steps(task: &Task, job: &RunJob, notes: &[Note], depth: Depth) -> Vec<Value> 
             None => {
                 let step = last_lease.and_then(|lease| NoteKey::failed_step(note.number, lease));
                 // A failure ends its attempt: after a requeue it is the past.
-                if let Some(step) = step.filter(|_| task.state == State::Dead) {
+                if let Some(step) = step.filter(|_| task.state == TaskState::Dead) {
                     results.insert(step, result);
                 }
             }
@@ -131,7 +131,7 @@ fn steps(task: &Task, job: &RunJob, notes: &[Note], depth: Depth) -> Vec<Value> 
 /// A step without a result runs when all that it waits for is done, and somebody runs the run.
 fn open_state(
     task: &Task,
-    checked: Option<&Checked>,
+    checked: Option<&CheckedWorkflow>,
     step: usize,
     results: &BTreeMap<usize, StepResult>,
 ) -> StepState {
@@ -140,7 +140,7 @@ fn open_state(
         needs.all(|needed| results.contains_key(needed))
     });
     match task.state {
-        State::Running if is_ready => StepState::Running,
+        TaskState::Running if is_ready => StepState::Running,
         _ => StepState::Waiting,
     }
 }

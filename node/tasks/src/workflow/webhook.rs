@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 
 use super::super::admission::{check_kind, is_within};
 use super::super::id::{Id, Kind};
-use super::super::service::{Refused, TaskError, Work};
+use super::super::service::{TaskError, TaskRefused, Work};
 use super::super::store::{Store, StoreError};
-use super::super::task::{Checked, Fault, NewTask, Priority, Task, Timestamp};
-use super::guard::{AddressRefused, Guard, LookUp};
-use super::job::{Delivery, Job, service_key};
+use super::super::task::{CheckedText, NewTask, Task, TaskFault, TaskPriority, Timestamp};
+use super::guard::{AddressRefused, DestinationGuard, LookUp};
+use super::job::{Delivery, WorkflowJob, service_key};
 use super::view;
 
 /// Attempts at one delivery: with the service's waits about an hour.
@@ -47,7 +47,7 @@ const URL_BYTES_MAX: usize = 1_024;
 pub struct Webhooks {
     tls: rustls::ClientConfig,
     key: hmac::Key,
-    guard: Guard,
+    guard: DestinationGuard,
 }
 
 impl fmt::Debug for Webhooks {
@@ -84,7 +84,7 @@ impl Webhooks {
         Self {
             tls,
             key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()),
-            guard: Guard::new(destinations, public, look_up),
+            guard: DestinationGuard::new(destinations, public, look_up),
         }
     }
 
@@ -135,7 +135,7 @@ impl Webhooks {
         let run = work.store().get(&delivery.run).await?;
         let run = run.ok_or_else(|| fatal("run_gone", "the run's retention is over"))?;
         if !run.state.is_final() {
-            let fault = Fault::new("run_not_ended", "the run's end is not in the record yet");
+            let fault = TaskFault::new("run_not_ended", "the run's end is not in the record yet");
             return Err(TaskError::RetryAfter(fault, LOOK_AGAIN));
         }
         let target = self
@@ -174,7 +174,7 @@ impl Webhooks {
             )),
             Ok(answer) => {
                 let message = format!("the receiver answered {}", answer.status());
-                Err(TaskError::Retry(Fault::new("webhook_failed", message)))
+                Err(TaskError::Retry(TaskFault::new("webhook_failed", message)))
             }
             Err(error) => Err(unreached(&error.without_url())),
         }
@@ -184,17 +184,17 @@ impl Webhooks {
 impl Delivery {
     /// Whether `task` may make this delivery: it tells the run's own submitter what the run itself asked to tell.
     /// Whether the URL may be called is for [`Webhooks::check`], at the node that calls it.
-    pub(super) async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), Refused> {
+    pub(super) async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), TaskRefused> {
         check_kind(task, Kind::Task)?;
         let run = store.get(&self.run).await?;
         let run = run.filter(|run| run.new.submitter == task.submitter);
         let Some(run) = run else {
-            return Err(Refused::new("run_gone", "the run's retention is over"));
+            return Err(TaskRefused::new("run_gone", "the run's retention is over"));
         };
         let asked = view::job(&run).and_then(|job| job.webhook);
         match asked.as_deref() == Some(&self.url) && is_within(&task.regions, &run.new.regions) {
             true => Ok(()),
-            false => Err(Refused::new(
+            false => Err(TaskRefused::new(
                 "invalid_payload",
                 "the run did not ask for a delivery there",
             )),
@@ -218,12 +218,12 @@ impl Delivery {
             run: id.clone(),
             url: url.to_owned(),
         };
-        let payload = serde_json::to_value(Job::Deliver(delivery));
+        let payload = serde_json::to_value(WorkflowJob::Deliver(delivery));
         let task = NewTask {
             id: Id::new(Kind::Task, id.owner().as_ref()),
-            service: Checked(service_key()),
+            service: CheckedText(service_key()),
             payload: payload.expect("text keys always are JSON"),
-            priority: Priority::default(),
+            priority: TaskPriority::default(),
             attempts_max: ATTEMPTS_MAX,
             delay: HEAD_START,
             expires_after: None,
@@ -243,7 +243,7 @@ fn unreached(error: &reqwest::Error) -> TaskError {
         return fatal("webhook_refused", refused.to_string());
     }
     let message = format!("the receiver was not reached: {error}");
-    TaskError::Retry(Fault::new("webhook_failed", message))
+    TaskError::Retry(TaskFault::new("webhook_failed", message))
 }
 
 /// What the keys of a run's deliveries begin with. No client's key can: theirs begin with the name of an API key, or
@@ -253,7 +253,7 @@ fn key_of(run: &Id) -> String {
 }
 
 fn fatal(code: &str, message: impl Into<String>) -> TaskError {
-    TaskError::Fatal(Fault::new(code, message))
+    TaskError::Fatal(TaskFault::new(code, message))
 }
 
 #[cfg(test)]

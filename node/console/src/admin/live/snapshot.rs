@@ -324,7 +324,7 @@ mod tests {
     use super::*;
     use grapevine_core::engine::{Engine, Event, Identity, Via};
     use grapevine_core::fact::{Fact, NodeFact, Public, ServicesFact, UpstreamFact};
-    use grapevine_core::health::Reason;
+    use grapevine_core::health::EjectionReason;
     use grapevine_core::ids::{
         Generation, ModelName, NodeName, RegionName, ServiceKey, Stamp, UpstreamName,
     };
@@ -345,7 +345,7 @@ mod tests {
     fn node_fact(number: usize) -> NodeFact {
         NodeFact {
             region: region(number % 100),
-            place: grapevine_core::place::Place::new(-12.345_678_9, -123.456_789_1),
+            place: grapevine_core::geo_point::GeoPoint::new(-12.345_678_9, -123.456_789_1),
             protocol: 1,
             build: name(number, 64),
             serves_requests: true,
@@ -369,7 +369,7 @@ mod tests {
             name: UpstreamName::new(&name(number, 63)).expect("an upstream"),
             models: (0..6).map(|number| (model(number), Some(span))).collect(),
             standing: Standing::Ejected {
-                reason: Reason::Credential,
+                reason: EjectionReason::Credential,
             },
             ttft: Some(span),
             error_rate: Share::of(1, 3),
@@ -402,7 +402,7 @@ mod tests {
                 Fact::Upstream(upstream(2)),
             ];
             for (version, fact) in (1..).zip(facts) {
-                let heard = Event::FactHeard {
+                let heard = Event::FactReceived {
                     node: node.clone(),
                     stamp: Stamp {
                         generation: Generation(1),

@@ -10,7 +10,7 @@ use ratatui::widgets::{Clear, Paragraph};
 
 use super::grid::{Column, Row, cut, lines};
 use super::rows::{NODES, Palette, REQUESTS, UPSTREAMS, node_rows, request_rows, upstream_rows};
-use super::state::{Top, View};
+use super::state::{Top, TopView};
 
 /// From this age on, what is shown is marked as old.
 const OLD: Duration = Duration::from_secs(3);
@@ -84,10 +84,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, top: &Top, now: Instant) {
         )
     };
     match top.view {
-        View::All => draw_all(frame, body, [nodes(), upstreams(), requests()], palette),
-        View::Nodes => draw_part(frame, body, &nodes(), top.scroll, palette),
-        View::Upstreams => draw_part(frame, body, &upstreams(), top.scroll, palette),
-        View::Requests => draw_part(frame, body, &requests(), top.scroll, palette),
+        TopView::All => draw_all(frame, body, [nodes(), upstreams(), requests()], palette),
+        TopView::Nodes => draw_part(frame, body, &nodes(), top.scroll, palette),
+        TopView::Upstreams => draw_part(frame, body, &upstreams(), top.scroll, palette),
+        TopView::Requests => draw_part(frame, body, &requests(), top.scroll, palette),
     }
 }
 

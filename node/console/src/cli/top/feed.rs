@@ -32,12 +32,12 @@ pub(super) struct Page {
     pub(super) mesh: MeshPage,
     /// The newest first.
     pub(super) requests: Vec<RequestEntry>,
-    pub(super) counts: Counts,
+    pub(super) counts: TopCounts,
 }
 
 /// Counts since the node's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct TopCounts {
     /// Requests that ended at the node.
     pub(super) requests: u64,
     /// Those of them that ended with a status from 400 on.
@@ -48,7 +48,7 @@ pub(super) struct Counts {
 
 /// Something to show.
 #[derive(Clone, Debug)]
-pub(super) enum News {
+pub(super) enum FeedUpdate {
     /// What the port said.
     Page(Box<Page>),
     /// It did not answer, and why.
@@ -59,7 +59,7 @@ pub(super) enum News {
 
 /// News as they come, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Feed(std::cell::RefCell<mpsc::Receiver<News>>);
+pub(super) struct Feed(std::cell::RefCell<mpsc::Receiver<FeedUpdate>>);
 
 impl Feed {
     /// Begins to ask `port`.
@@ -75,11 +75,11 @@ impl Feed {
     }
 
     /// What came and was not taken yet; an end of the asking is an end.
-    pub(super) fn news(&self) -> Option<News> {
+    pub(super) fn news(&self) -> Option<FeedUpdate> {
         match self.0.borrow_mut().try_recv() {
             Ok(news) => Some(news),
             Err(mpsc::error::TryRecvError::Empty) => None,
-            Err(mpsc::error::TryRecvError::Disconnected) => Some(News::End),
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(FeedUpdate::End),
         }
     }
 }
@@ -92,13 +92,13 @@ pub(super) fn first(port: &AdminPort) -> Result<Page, AskError> {
     runtime()?.block_on(ask(port, &client()?))
 }
 
-fn ask_on(port: &AdminPort, sender: &mpsc::Sender<News>) {
+fn ask_on(port: &AdminPort, sender: &mpsc::Sender<FeedUpdate>) {
     let ready = runtime().and_then(|runtime| Ok((runtime, client()?)));
     let (runtime, client) = match ready {
         Ok(ready) => ready,
         Err(error) => {
             // Nobody may be left to hear of it.
-            let _ = sender.try_send(News::Silence(causes::joined(&error)));
+            let _ = sender.try_send(FeedUpdate::Silence(causes::joined(&error)));
             return;
         }
     };
@@ -112,8 +112,8 @@ fn ask_on(port: &AdminPort, sender: &mpsc::Sender<News>) {
         loop {
             let news = tokio::select! {
                 news = after_a_while(port, &client) => news,
-                _ = terminate.recv() => News::End,
-                _ = interrupt.recv() => News::End,
+                _ = terminate.recv() => FeedUpdate::End,
+                _ = interrupt.recv() => FeedUpdate::End,
             };
             if sender.send(news).await.is_err() {
                 return;
@@ -122,11 +122,11 @@ fn ask_on(port: &AdminPort, sender: &mpsc::Sender<News>) {
     });
 }
 
-async fn after_a_while(port: &AdminPort, client: &Client) -> News {
+async fn after_a_while(port: &AdminPort, client: &Client) -> FeedUpdate {
     tokio::time::sleep(INTERVAL).await;
     match ask(port, client).await {
-        Ok(page) => News::Page(Box::new(page)),
-        Err(error) => News::Silence(causes::joined(&error)),
+        Ok(page) => FeedUpdate::Page(Box::new(page)),
+        Err(error) => FeedUpdate::Silence(causes::joined(&error)),
     }
 }
 
@@ -145,8 +145,8 @@ async fn ask(port: &AdminPort, client: &Client) -> Result<Page, AskError> {
 }
 
 /// The counts in a page of metrics; what is not there counts nothing.
-pub(super) fn counts(text: &str) -> Counts {
-    let mut counts = Counts::default();
+pub(super) fn counts(text: &str) -> TopCounts {
+    let mut counts = TopCounts::default();
     for line in text.lines().take(METRIC_LINES_MAX) {
         let Some((labels, value)) = line.split_once("} ") else {
             continue;

@@ -22,7 +22,7 @@ use grapevine_config::Environment;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use self::feed::{Feed, News};
+use self::feed::{Feed, FeedUpdate};
 use self::state::{Press, Top};
 use super::admin_port::{ADMIN, AdminPort};
 use super::{fail, paint};
@@ -60,7 +60,7 @@ pub fn run(args: &TopArgs, environment: &Environment) -> ExitCode {
         Err(error) => return fail(&causes::joined(&error)),
     };
     let mut top = Top::new(port.url(), paint::is_wanted(environment));
-    top.take(News::Page(Box::new(first)), Instant::now());
+    top.take(FeedUpdate::Page(Box::new(first)), Instant::now());
     let feed = match Feed::start(port) {
         Ok(feed) => feed,
         Err(error) => return fail(&format!("cannot start a thread: {error}")),
@@ -81,7 +81,7 @@ fn show(terminal: &mut DefaultTerminal, top: &mut Top, feed: &Feed) -> io::Resul
     loop {
         let now = Instant::now();
         while let Some(news) = feed.news() {
-            if matches!(news, News::End) {
+            if matches!(news, FeedUpdate::End) {
                 return Ok(());
             }
             top.take(news, now);

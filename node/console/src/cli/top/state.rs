@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::feed::{Counts, News, Page};
+use super::feed::{FeedUpdate, Page, TopCounts};
 
 /// The longest filter, in characters.
 const FILTER_MAX: usize = 64;
 
 /// What fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum View {
+pub(super) enum TopView {
     /// Nodes, upstreams and requests, as many lines as there is room for.
     All,
     Nodes,
@@ -18,7 +18,7 @@ pub(super) enum View {
     Requests,
 }
 
-impl View {
+impl TopView {
     const ORDER: [Self; 4] = [Self::All, Self::Nodes, Self::Upstreams, Self::Requests];
 
     fn step(self, by: usize) -> Self {
@@ -66,7 +66,7 @@ pub(super) struct Top {
     taken_at: Option<Instant>,
     /// Why there is nothing newer; `None` when there is.
     pub(super) silence: Option<String>,
-    pub(super) view: View,
+    pub(super) view: TopView,
     /// Lines that hold this, in whatever case, are shown.
     pub(super) filter: String,
     /// Whether keys go into the filter.
@@ -88,7 +88,7 @@ impl Top {
             rates: None,
             taken_at: None,
             silence: None,
-            view: View::All,
+            view: TopView::All,
             filter: String::new(),
             is_typing: false,
             is_paused: false,
@@ -98,9 +98,9 @@ impl Top {
     }
 
     /// Takes what came at `now`.
-    pub(super) fn take(&mut self, news: News, now: Instant) {
+    pub(super) fn take(&mut self, news: FeedUpdate, now: Instant) {
         match news {
-            News::Page(page) if !self.is_paused => {
+            FeedUpdate::Page(page) if !self.is_paused => {
                 let since = self
                     .taken_at
                     .map(|taken_at| now.saturating_duration_since(taken_at));
@@ -109,8 +109,8 @@ impl Top {
                 self.taken_at = Some(now);
                 self.silence = None;
             }
-            News::Page(_) | News::End => {}
-            News::Silence(cause) => self.silence = Some(cause),
+            FeedUpdate::Page(_) | FeedUpdate::End => {}
+            FeedUpdate::Silence(cause) => self.silence = Some(cause),
         }
     }
 
@@ -140,12 +140,12 @@ impl Top {
             Press::Letter('/') => self.is_typing = true,
             Press::Letter('p') => self.is_paused = !self.is_paused,
             Press::Letter('?' | 'h') => self.shows_help = true,
-            Press::Letter('1') => self.show(View::All),
-            Press::Letter('2') => self.show(View::Nodes),
-            Press::Letter('3') => self.show(View::Upstreams),
-            Press::Letter('4') => self.show(View::Requests),
+            Press::Letter('1') => self.show(TopView::All),
+            Press::Letter('2') => self.show(TopView::Nodes),
+            Press::Letter('3') => self.show(TopView::Upstreams),
+            Press::Letter('4') => self.show(TopView::Requests),
             Press::Next => self.show(self.view.step(1)),
-            Press::Before => self.show(self.view.step(View::ORDER.len() - 1)),
+            Press::Before => self.show(self.view.step(TopView::ORDER.len() - 1)),
             Press::Letter('j') => self.scroll = self.scroll.saturating_add(1),
             Press::Letter('k') => self.scroll = self.scroll.saturating_sub(1),
             Press::Down(by) => self.scroll = self.scroll.saturating_add(by),
@@ -155,7 +155,7 @@ impl Top {
         false
     }
 
-    fn show(&mut self, view: View) {
+    fn show(&mut self, view: TopView) {
         self.view = view;
         self.scroll = 0;
     }
@@ -189,7 +189,7 @@ impl Top {
 }
 
 /// `None` where counts went back, since the node began anew.
-fn rates(before: &Counts, after: &Counts, since: Duration) -> Option<Rates> {
+fn rates(before: &TopCounts, after: &TopCounts, since: Duration) -> Option<Rates> {
     let seconds = since.as_secs_f64();
     if seconds <= 0.0 || after.requests < before.requests {
         return None;

@@ -8,7 +8,7 @@ const SESSIONS: u64 = 1_000;
 fn member(region: &str, name: &str, rtt_ms: u64) -> UpstreamView {
     UpstreamView {
         region: RegionName::new(region).expect("a valid name"),
-        place: Place::new(if region == "sgp" { 1.0 } else { 50.0 }, 0.0),
+        place: GeoPoint::new(if region == "sgp" { 1.0 } else { 50.0 }, 0.0),
         ..upstream(name, rtt_ms)
     }
 }
@@ -32,12 +32,12 @@ enum By {
     Place,
 }
 
-fn ask_by<'a>(by: By, session: u64) -> impl FnOnce(&mut Ask<'a>) {
+fn ask_by<'a>(by: By, session: u64) -> impl FnOnce(&mut RouteQuery<'a>) {
     move |ask| {
         ask.session = Some(number(session));
         if let By::Place = by {
             ask.strategy = Strategy::Geo;
-            ask.client_place = Place::new(1.0, 0.0);
+            ask.client_place = GeoPoint::new(1.0, 0.0);
         }
     }
 }
@@ -96,11 +96,11 @@ fn conversations_spread_over_their_region_and_stay_in_it() {
 fn conversation_is_the_reason() {
     for by in BOTH {
         let plan = plan_with(&view(members(3)), ask_by(by, 1), 1).expect("a plan");
-        assert_eq!(plan.choices[0].reason, Reason::Session);
+        assert_eq!(plan.choices[0].reason, RouteReason::Session);
     }
     let alone = view(vec![member("sgp", "n0", 1), member("eur", "n1", 160)]);
     let plan = plan_with(&alone, ask_by(By::Place, 1), 1).expect("a plan");
-    assert_eq!(plan.choices[0].reason, Reason::Nearest);
+    assert_eq!(plan.choices[0].reason, RouteReason::Nearest);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn place_under_geo_is_the_same_from_any_entry_node_in_the_world() {
 fn mapped_region_holds_conversations_wherever_its_nodes_stand() {
     let homes = [RegionName::new("eur").expect("a valid name")];
     let eur = |name: &str, latitude| UpstreamView {
-        place: Place::new(latitude, 0.0),
+        place: GeoPoint::new(latitude, 0.0),
         ..member("eur", name, 9)
     };
     let view = view(vec![
@@ -390,7 +390,7 @@ fn seen(known: &[(u8, bool)], noise: &[(u64, u32, u64, u64)]) -> View {
         let name = format!("n{index}");
         UpstreamView {
             region: RegionName::new(&format!("r{region}")).expect("a valid name"),
-            place: Place::new(f64::from(*region) * 10.0, 0.0),
+            place: GeoPoint::new(f64::from(*region) * 10.0, 0.0),
             rtt: Duration::from_micros(noise.0),
             others_in_flight: if *is_full { 100 } else { noise.1 },
             heard_at: Instant::from_start(Duration::from_secs(noise.2)),

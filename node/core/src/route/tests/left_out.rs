@@ -1,10 +1,13 @@
 //! What a plan does not hold, and why.
 
 use super::*;
-use crate::health::Reason as Cause;
+use crate::health::EjectionReason as Cause;
 
 /// Whom the plan for `ask` holds, and why it does not hold the others.
-fn explained(upstreams: Vec<UpstreamView>, ask: &Ask<'_>) -> (Vec<String>, Vec<(String, Absence)>) {
+fn explained(
+    upstreams: Vec<UpstreamView>,
+    ask: &RouteQuery<'_>,
+) -> (Vec<String>, Vec<(String, Absence)>) {
     let view = view(upstreams);
     let planned = plan(&view, ask, NOW, &mut rng(7));
     let choices = planned.map(|plan| plan.choices).unwrap_or_default();
@@ -18,8 +21,8 @@ fn explained(upstreams: Vec<UpstreamView>, ask: &Ask<'_>) -> (Vec<String>, Vec<(
     (chosen.collect(), absent)
 }
 
-fn ask<'a>() -> Ask<'a> {
-    Ask {
+fn ask<'a>() -> RouteQuery<'a> {
+    RouteQuery {
         model: Some(&MODEL),
         strategy: Strategy::Latency,
         session: None,
@@ -87,7 +90,7 @@ fn rule_is_told_before_a_wish_and_a_wish_before_a_state() {
     };
     let fence = [region("eur"), region("sgp")];
     let wished = [region("eur")];
-    let ask = Ask {
+    let ask = RouteQuery {
         fence: Some(&fence),
         allow_regions: &wished,
         ..ask()
@@ -105,14 +108,14 @@ fn rule_is_told_before_a_wish_and_a_wish_before_a_state() {
 #[test]
 fn well_ones_are_left_out_for_attempts_or_for_the_window() {
     let many = |count| (0..count).map(|index| upstream(&format!("n{index:02}"), 10 + index));
-    let ask = Ask {
+    let ask = RouteQuery {
         attempts_max: 2,
         ..ask()
     };
     let (chosen, absent) = explained(many(3).collect(), &ask);
     assert_eq!(chosen.len(), 2);
     assert!(matches!(&absent[..], [(_, Absence::AttemptsSpent)]));
-    let ask = Ask {
+    let ask = RouteQuery {
         attempts_max: 32,
         ..ask
     };
@@ -125,7 +128,7 @@ fn well_ones_are_left_out_for_attempts_or_for_the_window() {
 #[test]
 fn unknown_model_leaves_out_nobody() {
     let unknown = ModelName::new("other").expect("a valid name");
-    let ask = Ask {
+    let ask = RouteQuery {
         model: Some(&unknown),
         ..ask()
     };

@@ -11,11 +11,11 @@ use grapevine_core::ids::Generation;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::super::authors::Life;
+use super::super::authors::AuthorIncarnation;
 use super::super::chat::Chat;
 use super::super::counters::{Counters, Rejection};
 use super::{CONTACTS_MAX, LIFE_IS_GOOD, Task};
-use crate::wire::Outgoing;
+use crate::wire::GossipOutput;
 
 /// The first and the longest pause before chitchat is started again.
 pub(super) const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
 /// Intervals that a new life needs to find everybody again; a rejoin takes about 0.4 s.
 const REJOIN_INTERVALS: u32 = 10;
 
-impl<O: Outgoing> Task<O> {
+impl<O: GossipOutput> Task<O> {
     pub(super) async fn start(&mut self) {
         let values = self.own.seal_first();
         let changed = Arc::clone(&self.changed);
@@ -75,7 +75,7 @@ impl<O: Outgoing> Task<O> {
     }
 
     /// Rises above a former life of this node: here at once, and in the stamps when the engine has.
-    pub(super) fn outlive(&mut self, former: Life) {
+    pub(super) fn outlive(&mut self, former: AuthorIncarnation) {
         if former.node > self.own.generation() {
             self.hearing.put_former(former.node);
         }

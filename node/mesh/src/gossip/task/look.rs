@@ -7,15 +7,15 @@ use chitchat::ChitchatId;
 use grapevine_core::ids::NodeName;
 use tokio::time::Instant;
 
-use super::super::chat::News;
+use super::super::chat::GossipUpdate;
 use super::{LIFE_IS_GOOD, Task};
-use crate::wire::Outgoing;
+use crate::wire::GossipOutput;
 
-impl<O: Outgoing> Task<O> {
+impl<O: GossipOutput> Task<O> {
     /// Takes what is new in chitchat.
     pub(super) async fn look(&mut self) {
         let Some(chat) = &mut self.chat else { return };
-        let News {
+        let GossipUpdate {
             live,
             changes,
             own_is_intact,

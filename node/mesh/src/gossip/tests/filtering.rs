@@ -4,13 +4,13 @@ use grapevine_core::Instant;
 use grapevine_core::fact::{Fact, FactKey, Phase};
 use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::roster::LIVES_BURST;
-use grapevine_proto::gossip::{Deletion, Entry, Incarnation, KeyValue, Message, NodeDelta};
+use grapevine_proto::gossip::{Deletion, Incarnation, KeyValue, Message, NodeDelta, StateEntry};
 
 use super::super::counters::{Counters, Rejection};
 use super::super::filter::Filter;
 use super::super::own::{Own, Sealed};
 use super::net::{World, address, mesh, node};
-use crate::wire::Sender;
+use crate::wire::GossipSender;
 
 /// A filter of `n1`, and a state of `n2` as `n2` signed it: certificate, phase, and an upstream that is gone.
 struct Setting {
@@ -28,9 +28,9 @@ fn incarnation(number: u16, generation: u64) -> Incarnation {
     }
 }
 
-fn sender(number: u16) -> Sender {
+fn sender(number: u16) -> GossipSender {
     let Incarnation { node, address, .. } = incarnation(number, 1);
-    Sender { node, address }
+    GossipSender { node, address }
 }
 
 fn key(version: u64, sealed: Sealed) -> KeyValue {
@@ -96,7 +96,7 @@ impl Setting {
 
     /// Whether `incarnation` stays in a digest that `from` sends.
     fn keeps(&mut self, from: u16, incarnation: Incarnation) -> bool {
-        let entry = Entry {
+        let entry = StateEntry {
             incarnation,
             heartbeat: 5,
             collected_version: 0,

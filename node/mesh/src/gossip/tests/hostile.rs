@@ -21,7 +21,7 @@ use super::super::counters::Rejection;
 use super::super::task::GOSSIP_INTERVAL;
 use super::net::{Node, Port, World, address, mesh, node};
 use crate::signer::Signer;
-use crate::wire::Outgoing;
+use crate::wire::GossipOutput;
 
 const DRAINING: &str = r#"{"phase":"draining"}"#;
 
@@ -345,7 +345,7 @@ async fn thousands_of_members_that_a_peer_makes_up_take_no_space() {
     let mut nodes = world.start_all(3).await;
     let mallory = Mallory::join(&world).await;
     for round in 0..6 {
-        let claimed = (0..CLAIMED).map(|number| gossip::Entry {
+        let claimed = (0..CLAIMED).map(|number| gossip::StateEntry {
             incarnation: gossip::Incarnation {
                 node: node(&format!("claimed-{round}-{number}")),
                 generation: Generation(1),
@@ -435,7 +435,7 @@ async fn peer_that_speaks_is_alive_whatever_a_relay_says_of_its_heartbeat() {
     let speaking = || world.net.speaking.lock().expect("not poisoned");
     speaking().insert(node("n2"));
     let mallory = Mallory::join(&world).await;
-    let entry = gossip::Entry {
+    let entry = gossip::StateEntry {
         incarnation: gossip::Incarnation {
             node: node("n2"),
             generation: Generation(1),

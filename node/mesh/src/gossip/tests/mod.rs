@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use grapevine_core::engine::Via;
 use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
-use grapevine_core::health::Reason;
+use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{Generation, ModelName, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
             .map(|number| (model(number), None))
             .collect::<BTreeMap<_, _>>(),
         standing: Standing::Ejected {
-            reason: Reason::ErrorRate,
+            reason: EjectionReason::ErrorRate,
         },
         ttft: Some(Duration::from_millis(310)),
         error_rate: Share::ZERO,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::authority::{self, Authority, Issued, NODE_VALID};
-use grapevine_base::driver::Telling;
+use grapevine_base::driver::Publication;
 use grapevine_core::engine::{Event, Via};
 use grapevine_core::fact::{Fact, FactKey, Phase};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::filter::Filter;
-use super::super::guard::Guard;
+use super::super::guard::ChitchatGuard;
 use super::super::{Gossip, GossipConfig};
 use crate::credentials::Credentials;
 use crate::identity::Verifier;
 use crate::signer::Signer;
-use crate::wire::{Incoming, Outgoing, Sender};
+use crate::wire::{GossipOutput, GossipSender, Incoming};
 
 /// Far above what any step takes, so that a loaded machine fails no test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,7 +55,7 @@ pub(in super::super) struct Net {
 
 struct Mailbox {
     node: NodeName,
-    gossip: mpsc::Sender<(Sender, Bytes)>,
+    gossip: mpsc::Sender<(GossipSender, Bytes)>,
     rumors: mpsc::Sender<(NodeName, Bytes)>,
 }
 
@@ -107,7 +107,7 @@ impl Net {
     }
 }
 
-impl Outgoing for Port {
+impl GossipOutput for Port {
     fn speaking(&self) -> Vec<NodeName> {
         let speaking = self.net.speaking.lock().expect("not poisoned");
         speaking.iter().cloned().collect()
@@ -124,7 +124,7 @@ impl Outgoing for Port {
         }
         if let Some(mailbox) = self.net.mailboxes.lock().expect("not poisoned").get(&to) {
             // A full or closed mailbox loses it, as a network would.
-            let from = Sender {
+            let from = GossipSender {
                 node: self.node.clone(),
                 address: self.address,
             };
@@ -167,10 +167,10 @@ impl World {
     }
 
     /// What stands before the chitchat of the node of this name at the address of this number.
-    pub(in super::super) fn guard(&self, name: &NodeName, number: u16) -> Guard {
+    pub(in super::super) fn guard(&self, name: &NodeName, number: u16) -> ChitchatGuard {
         let (_, verifier) = self.identity(name);
         let filter = Filter::new(mesh(), name.clone(), address(number), verifier);
-        Guard::new(filter, Arc::default(), Arc::default())
+        ChitchatGuard::new(filter, Arc::default(), Arc::default())
     }
 
     /// A new certificate and key.
@@ -280,7 +280,7 @@ pub(in super::super) struct Node {
     pub(in super::super) signer: Signer,
     pub(in super::super) gossip: Gossip,
     events: mpsc::Receiver<Event>,
-    tellings: mpsc::Sender<Telling>,
+    tellings: mpsc::Sender<Publication>,
     generation: Generation,
     version: u64,
     /// The former life that gossip told of last.
@@ -298,7 +298,7 @@ impl Node {
             generation: self.generation,
             version: self.version,
         };
-        let telling = Telling::Own {
+        let telling = Publication::Own {
             fact,
             stamp,
             urgent,
@@ -329,7 +329,7 @@ impl Node {
                     self.members_least = self.members_least.min(members.len());
                     self.members = members;
                 }
-                Event::FactHeard {
+                Event::FactReceived {
                     node,
                     stamp,
                     fact,
@@ -340,7 +340,7 @@ impl Node {
                     fact,
                     via,
                 }),
-                Event::FormerLife { generation } => {
+                Event::FormerIncarnation { generation } => {
                     self.generation = Generation(generation.0 + 1);
                     self.version = 0;
                     self.former = Some(generation);

@@ -5,7 +5,7 @@
 use super::super::{Added, StoreError, limits};
 use super::follow::Shared;
 use super::link::{Expect, Put};
-use super::record::{Record, read, write};
+use super::record::{TaskRecord, read, write};
 use super::subjects::Subjects;
 use crate::id::Id;
 use crate::task::NewTask;
@@ -22,7 +22,7 @@ impl Shared {
                 .link
                 .away(&"the stream holds as many tasks as nodes can follow"));
         }
-        let record = Record::new(task, payload.len(), self.now());
+        let record = TaskRecord::new(task, payload.len(), self.now());
         if record.is_payload_apart {
             let part = subjects.payload(&task.id);
             // A part that is there is of this id, hence of an earlier try to add this very task.
@@ -54,7 +54,7 @@ impl Shared {
         &self,
         subjects: &Subjects,
         task: &NewTask,
-        record: &Record,
+        record: &TaskRecord,
     ) -> Result<Option<Added>, StoreError> {
         let key = task.idempotency_key.as_deref().unwrap_or_default();
         let subject = subjects.key(&task.service.0, key);
@@ -68,7 +68,7 @@ impl Shared {
         let Some(found) = self.link.get(&subject).await? else {
             return Ok(None);
         };
-        let first: Record = read("an idempotency key's record", &found.payload)?;
+        let first: TaskRecord = read("an idempotency key's record", &found.payload)?;
         self.accept(subjects, &first).await?;
         let id = first.id().clone();
         let added = self.same_or_conflict(subjects, task, &id).await?;
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// Makes a record where there is none; whether there was none.
-    async fn accept(&self, subjects: &Subjects, record: &Record) -> Result<bool, StoreError> {
+    async fn accept(&self, subjects: &Subjects, record: &TaskRecord) -> Result<bool, StoreError> {
         let subject = subjects.task(record.id());
         match self
             .link

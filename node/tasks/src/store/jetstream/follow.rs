@@ -1,4 +1,4 @@
-//! Follows the stream: one reader per node keeps its [`View`], and hears it anew whenever it may have
+//! Follows the stream: one reader per node keeps its [`StreamView`], and hears it anew whenever it may have
 //! missed something.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,14 +14,14 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::super::doorbell::Doorbell;
+use super::super::task_notifier::TaskNotifier;
 use super::super::{FileRecord, StoreError};
-use super::link::{Expect, Link};
-use super::record::Entry;
-use super::record::{Record, Removed, is_removed, read};
+use super::link::{Expect, JetStreamLink};
+use super::record::RecordEntry;
+use super::record::{Removed, TaskRecord, is_removed, read};
 use super::subjects::Subjects;
-use super::view::{Clock, FileEntry, View};
-use crate::task::{State, Timestamp};
+use super::view::{Clock, FileEntry, StreamView};
+use crate::task::{TaskState, Timestamp};
 
 /// How often the server says that it has nothing to say.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -40,9 +40,9 @@ const ECHO_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the store's calls and its reader share.
 pub(super) struct Shared {
-    pub(super) link: Link,
-    pub(super) doorbell: Doorbell,
-    view: Mutex<View>,
+    pub(super) link: JetStreamLink,
+    pub(super) doorbell: TaskNotifier,
+    view: Mutex<StreamView>,
     clock: Mutex<Clock>,
     /// The subjects in use while the view can be relied on.
     ready: watch::Sender<Option<Arc<Subjects>>>,
@@ -55,10 +55,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: JetStreamLink) -> Self {
         Self {
             link,
-            doorbell: Doorbell::new(),
+            doorbell: TaskNotifier::new(),
             view: Mutex::default(),
             clock: Mutex::default(),
             ready: watch::channel(None).0,
@@ -68,7 +68,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn view(&self) -> MutexGuard<'_, View> {
+    pub(super) fn view(&self) -> MutexGuard<'_, StreamView> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,7 +149,7 @@ impl Shared {
         self.tick(&subjects).await?;
         let mut messages = self.read_from_the_start(&subjects).await?;
         let mut reader = Reader::new(&subjects);
-        let mut view = View::default();
+        let mut view = StreamView::default();
         loop {
             let (heard, pending) = self
                 .next(&mut messages, &mut reader, &mut connected, life)
@@ -175,7 +175,7 @@ impl Shared {
         }
     }
 
-    fn begin(&self, mut view: View, sequence: u64, subjects: &Arc<Subjects>) {
+    fn begin(&self, mut view: StreamView, sequence: u64, subjects: &Arc<Subjects>) {
         {
             let mut before = self.view();
             view.keep_taken(&mut before);
@@ -213,7 +213,7 @@ impl Shared {
         reader: &mut Reader,
         connected: &mut watch::Receiver<u64>,
         life: u64,
-    ) -> Result<(Heard, u64), StoreError> {
+    ) -> Result<(FollowedChange, u64), StoreError> {
         let message = tokio::select! {
             message = messages.next() => message,
             _ = connected.wait_for(|now| *now != life) => {
@@ -235,7 +235,7 @@ impl Shared {
 }
 
 /// A message of the stream.
-struct Heard {
+struct FollowedChange {
     subject: String,
     sequence: u64,
     at: Timestamp,
@@ -258,7 +258,7 @@ impl Reader {
     }
 
     /// The message with how many follow; `None` when one before it is missing.
-    fn take(&mut self, message: jetstream::Message) -> Option<(Heard, u64)> {
+    fn take(&mut self, message: jetstream::Message) -> Option<(FollowedChange, u64)> {
         let (sequence, at, pending) = {
             let info = message.info().ok()?;
             self.read += 1;
@@ -269,7 +269,7 @@ impl Reader {
             (info.stream_sequence, u64::try_from(at).ok()?, info.pending)
         };
         let (message, _) = message.split();
-        let heard = Heard {
+        let heard = FollowedChange {
             subject: message.subject.to_string(),
             sequence,
             at: Timestamp(at),
@@ -279,7 +279,7 @@ impl Reader {
     }
 
     /// Takes a message down; the service of a task that waits by it.
-    fn apply(&self, view: &mut View, heard: Heard) -> Option<String> {
+    fn apply(&self, view: &mut StreamView, heard: FollowedChange) -> Option<String> {
         if self.subjects.is_tick(&heard.subject) {
             return None;
         }
@@ -292,7 +292,11 @@ impl Reader {
         }
     }
 
-    fn read_into(&self, view: &mut View, heard: &Heard) -> Result<Option<String>, StoreError> {
+    fn read_into(
+        &self,
+        view: &mut StreamView,
+        heard: &FollowedChange,
+    ) -> Result<Option<String>, StoreError> {
         if is_removed(&heard.payload) {
             let Removed { removed } = read("a removal", &heard.payload)?;
             view.remove(&removed);
@@ -306,11 +310,11 @@ impl Reader {
             });
             return Ok(None);
         }
-        let record: Record = read("a task's record", &heard.payload)?;
+        let record: TaskRecord = read("a task's record", &heard.payload)?;
         let task = &record.task;
         let service = task.new.service.0.as_str().to_owned();
-        let waits = (task.state == State::Waiting).then_some(service);
-        view.set_task(Entry {
+        let waits = (task.state == TaskState::Waiting).then_some(service);
+        view.set_task(RecordEntry {
             sequence: heard.sequence,
             record,
         });

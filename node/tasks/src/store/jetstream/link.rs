@@ -72,7 +72,7 @@ pub(super) struct Found {
 }
 
 /// A connection, which comes back by itself.
-pub(super) struct Link {
+pub(super) struct JetStreamLink {
     client: Client,
     context: Context,
     stream: Stream<()>,
@@ -81,7 +81,7 @@ pub(super) struct Link {
     connected: watch::Receiver<u64>,
 }
 
-impl Link {
+impl JetStreamLink {
     /// Begins to connect.
     ///
     /// # Errors

@@ -44,15 +44,15 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::follow::Shared;
-use self::link::Link;
+use self::link::JetStreamLink;
 use self::url::Target;
 use super::open_error::OpenError;
 use super::{
-    Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PATIENCE, Store, StoreError,
-    Swept, TaskQuery, Usage,
+    Added, End, FileRecord, Lease, LeaseAsk, LeaseHold, Note, PATIENCE, Store, StoreError, Swept,
+    TaskCounts, TaskQuery, Usage,
 };
 use crate::id::Id;
-use crate::task::{NewTask, Progress, ServiceKeyText, Task};
+use crate::task::{NewTask, ServiceKeyText, Task, TaskProgress};
 
 /// How long a sweep may take: it does many things, one after another.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ impl JetStore {
     /// # Errors
     /// When `url` is none, or names a file that cannot be read.
     pub async fn open(url: &Secret) -> Result<Self, OpenError> {
-        let link = Link::open(Target::parse(url)?).await?;
+        let link = JetStreamLink::open(Target::parse(url)?).await?;
         let shared = Arc::new(Shared::new(link));
         let follower = tokio::spawn(Arc::clone(&shared).follow());
         Ok(Self { shared, follower })
@@ -131,13 +131,13 @@ impl Store for JetStore {
         &self,
         lease: &Lease,
         span: Duration,
-        progress: Option<Progress>,
-    ) -> Result<Held, StoreError> {
+        progress: Option<TaskProgress>,
+    ) -> Result<LeaseHold, StoreError> {
         self.within(self.shared.renew_lease(lease, span, progress))
             .await
     }
 
-    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<Held, StoreError> {
+    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<LeaseHold, StoreError> {
         self.within(self.shared.save_notes(lease, notes)).await
     }
 
@@ -145,7 +145,7 @@ impl Store for JetStore {
         self.within(self.shared.read_notes(id, from)).await
     }
 
-    async fn finish(&self, lease: &Lease, end: End) -> Result<Held, StoreError> {
+    async fn finish(&self, lease: &Lease, end: End) -> Result<LeaseHold, StoreError> {
         self.within(self.shared.finish_task(lease, end)).await
     }
 
@@ -157,7 +157,7 @@ impl Store for JetStore {
         self.within(self.shared.requeue_task(id)).await
     }
 
-    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError> {
+    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, StoreError> {
         self.within(self.shared.ready()).await?;
         let now = self.shared.now();
         Ok(self.shared.view().counts(now))

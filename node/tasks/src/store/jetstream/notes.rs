@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
-use super::super::{Held, Lease, NOTES_PAGE, Note, StoreError, limits};
+use super::super::{Lease, LeaseHold, NOTES_PAGE, Note, StoreError, limits};
 use super::follow::Shared;
 use super::link::{Expect, Put};
 use super::record::{read, write};
@@ -47,7 +47,7 @@ impl Shared {
         lease: &Lease,
         subject: String,
         payload: Bytes,
-    ) -> Result<Held, StoreError> {
+    ) -> Result<LeaseHold, StoreError> {
         let task = subjects.task(&lease.id);
         let mut known = self.view().task(&lease.id);
         for _ in 0..FENCE_TRIES {
@@ -56,14 +56,14 @@ impl Shared {
                 Some(entry) => entry,
                 None => match self.entry(subjects, &lease.id).await? {
                     Some(entry) => entry.into(),
-                    None => return Ok(Held::Lost),
+                    None => return Ok(LeaseHold::Lost),
                 },
             };
             let held = held(&entry.record, lease);
             match held {
-                Held::Lost if is_heard => continue,
-                Held::Lost => return Ok(Held::Lost),
-                Held::Kept | Held::CancelRequested => {}
+                LeaseHold::Lost if is_heard => continue,
+                LeaseHold::Lost => return Ok(LeaseHold::Lost),
+                LeaseHold::Kept | LeaseHold::CancelRequested => {}
             }
             let expect = Expect::Of(&task, entry.sequence);
             let put = self.link.put(subject.clone(), payload.clone(), expect);
@@ -78,15 +78,15 @@ impl Shared {
         &self,
         lease: &Lease,
         notes: &[Note],
-    ) -> Result<Held, StoreError> {
+    ) -> Result<LeaseHold, StoreError> {
         limits::notes(notes)?;
         let subjects = self.ready().await?;
         let now = self.change(&subjects, &lease.id, |record, _| {
-            super::tasks::Verdict::Leave(held(record, lease))
+            super::tasks::RecordVerdict::Leave(held(record, lease))
         });
-        let mut said = now.await?.map_or(Held::Lost, |(held, _)| held);
+        let mut said = now.await?.map_or(LeaseHold::Lost, |(held, _)| held);
         for some in notes.chunks(ABREAST) {
-            if said == Held::Lost {
+            if said == LeaseHold::Lost {
                 break;
             }
             let saved = some
@@ -107,7 +107,7 @@ impl Shared {
         subjects: &Subjects,
         lease: &Lease,
         note: &Note,
-    ) -> Result<Option<Held>, StoreError> {
+    ) -> Result<Option<LeaseHold>, StoreError> {
         let subject = subjects.note(&lease.id, note.number);
         if self.link.get(&subject).await?.is_some() {
             return Ok(None);
@@ -123,8 +123,8 @@ impl Shared {
             let to = note.content.len().min(from + CHUNK_BYTES);
             let place = subjects.chunk(&lease.id, note.number, lease.attempt, chunk);
             let held = self.put_held(subjects, lease, place, note.content.slice(from..to));
-            if held.await? == Held::Lost {
-                return Ok(Some(Held::Lost));
+            if held.await? == LeaseHold::Lost {
+                return Ok(Some(LeaseHold::Lost));
             }
         }
         let place = write(&Chunks {

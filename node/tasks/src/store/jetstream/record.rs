@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::StoreError;
 use crate::id::Id;
-use crate::task::{NewTask, State, Task, Timestamp};
+use crate::task::{NewTask, Task, TaskState, Timestamp};
 
 /// The longest payload or output that a record itself holds, in bytes of JSON: every node follows every
 /// record, so long ones lie apart.
@@ -17,7 +17,7 @@ const REMOVED: &[u8] = b"{\"removed\":";
 
 /// A task with what only its store knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct TaskRecord {
     /// The task; its payload and output are null where they lie apart.
     pub(super) task: Task,
     /// The number of its latest lease.
@@ -37,7 +37,7 @@ pub(super) struct Removed {
     pub(super) removed: Id,
 }
 
-impl Record {
+impl TaskRecord {
     /// A task that was just accepted.
     pub(super) fn new(new: &NewTask, payload_bytes: usize, now: Timestamp) -> Self {
         let is_payload_apart = payload_bytes > INLINE_BYTES_MAX;
@@ -51,7 +51,7 @@ impl Record {
             is_payload_apart,
             output_apart: None,
             task: Task {
-                state: State::Waiting,
+                state: TaskState::Waiting,
                 created_at: now,
                 started_at: None,
                 ended_at: None,
@@ -98,15 +98,15 @@ fn damaged(what: &str, error: &serde_json::Error) -> StoreError {
 }
 
 /// The part of an id that sorts by time, and what makes it whole: ids of all kinds in one order.
-pub(super) fn place(id: &Id) -> Place {
+pub(super) fn place(id: &Id) -> RecordPosition {
     id.as_str()[id.kind().prefix().len()..].into()
 }
 
 /// Where in the order of names something is.
-pub(super) type Place = std::sync::Arc<str>;
+pub(super) type RecordPosition = std::sync::Arc<str>;
 
 /// A record and its place in the stream.
-pub(super) struct Entry {
+pub(super) struct RecordEntry {
     pub(super) sequence: u64,
-    pub(super) record: Record,
+    pub(super) record: TaskRecord,
 }

@@ -11,12 +11,12 @@ use super::super::transition::{self, AfterLoss};
 use super::super::{StoreError, Swept};
 use super::follow::Shared;
 use super::link::Put;
-use super::record::Entry;
-use super::record::{Record, Removed, read, write};
+use super::record::RecordEntry;
+use super::record::{Removed, TaskRecord, read, write};
 use super::subjects::Subjects;
-use super::tasks::Verdict;
+use super::tasks::RecordVerdict;
 use crate::id::Id;
-use crate::task::{State, Timestamp};
+use crate::task::{TaskState, Timestamp};
 
 /// Tasks and files that one sweep changes at most, of each kind.
 const BATCH: usize = 200;
@@ -67,7 +67,7 @@ impl Shared {
     async fn expire(
         &self,
         subjects: &Subjects,
-        late: &[Arc<Entry>],
+        late: &[Arc<RecordEntry>],
         swept: &mut Swept,
     ) -> Result<(), StoreError> {
         for some in late.chunks(ABREAST) {
@@ -75,10 +75,10 @@ impl Shared {
                 self.change(subjects, entry.record.id(), |record, now| {
                     let is_late = record.expires_at.is_some_and(|over| over <= now);
                     if record.task.state.is_final() || !is_late {
-                        return Verdict::Leave(false);
+                        return RecordVerdict::Leave(false);
                     }
                     transition::expire(&mut record.task, record.attempt, now);
-                    Verdict::Write(true)
+                    RecordVerdict::Write(true)
                 })
             });
             for changed in join_all(changes).await {
@@ -94,18 +94,18 @@ impl Shared {
     async fn take_back(
         &self,
         subjects: &Subjects,
-        lost: &[Arc<Entry>],
+        lost: &[Arc<RecordEntry>],
         swept: &mut Swept,
     ) -> Result<(), StoreError> {
         for some in lost.chunks(ABREAST) {
             let changes = some.iter().map(|entry| {
                 self.change(subjects, entry.record.id(), |record, now| {
                     let is_over = record.task.lease_until.is_some_and(|until| until <= now);
-                    if record.task.state != State::Running || !is_over {
-                        return Verdict::Leave(None);
+                    if record.task.state != TaskState::Running || !is_over {
+                        return RecordVerdict::Leave(None);
                     }
                     let after = transition::lose(&mut record.task, record.attempt, now);
-                    Verdict::Write(Some(after))
+                    RecordVerdict::Write(Some(after))
                 })
             });
             for changed in join_all(changes).await {
@@ -126,12 +126,16 @@ impl Shared {
 
     /// Removes an ended task: its key first, so that none is left that names nothing, then its record,
     /// then what belongs to it. Whether it was there as it was seen.
-    async fn remove_task(&self, subjects: &Subjects, entry: &Entry) -> Result<bool, StoreError> {
+    async fn remove_task(
+        &self,
+        subjects: &Subjects,
+        entry: &RecordEntry,
+    ) -> Result<bool, StoreError> {
         let new = &entry.record.task.new;
         if let Some(key) = &new.idempotency_key {
             let found = self.link.get(&subjects.key(&new.service.0, key)).await?;
             if let Some(found) = found {
-                let first: Record = read("an idempotency key's record", &found.payload)?;
+                let first: TaskRecord = read("an idempotency key's record", &found.payload)?;
                 if first.id() == &new.id {
                     self.link.delete(found.sequence).await?;
                 }

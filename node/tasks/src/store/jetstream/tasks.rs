@@ -8,15 +8,16 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::super::{
-    End, Held, LEASES_MAX, Lease, LeaseAsk, PAGE_MAX, StoreError, TaskQuery, limits, transition,
+    End, LEASES_MAX, Lease, LeaseAsk, LeaseHold, PAGE_MAX, StoreError, TaskQuery, limits,
+    transition,
 };
 use super::follow::Shared;
 use super::link::{Expect, Put};
-use super::record::Entry;
-use super::record::{INLINE_BYTES_MAX, Record, is_removed, read, write};
+use super::record::RecordEntry;
+use super::record::{INLINE_BYTES_MAX, TaskRecord, is_removed, read, write};
 use super::subjects::Subjects;
 use crate::id::Id;
-use crate::task::{Progress, State, Task, Timestamp};
+use crate::task::{Task, TaskProgress, TaskState, Timestamp};
 
 /// The shortest and the longest span of a lease.
 const LEASE_SPANS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3_600)];
@@ -28,7 +29,7 @@ const CHANGE_TRIES: usize = 32;
 const LEASE_TRIES: usize = 16;
 
 /// What is to become of a record.
-pub(super) enum Verdict<T> {
+pub(super) enum RecordVerdict<T> {
     /// It is replaced by what it was made.
     Write(T),
     /// It stays.
@@ -57,12 +58,12 @@ impl Shared {
         &self,
         subjects: &Subjects,
         id: &Id,
-    ) -> Result<Option<Entry>, StoreError> {
+    ) -> Result<Option<RecordEntry>, StoreError> {
         let found = self.link.get(&subjects.task(id)).await?;
         let Some(found) = found.filter(|found| !is_removed(&found.payload)) else {
             return Ok(None);
         };
-        Ok(Some(Entry {
+        Ok(Some(RecordEntry {
             sequence: found.sequence,
             record: read(&format!("task {id}"), &found.payload)?,
         }))
@@ -72,7 +73,7 @@ impl Shared {
     pub(super) async fn whole(
         &self,
         subjects: &Subjects,
-        record: &Record,
+        record: &TaskRecord,
     ) -> Result<Task, StoreError> {
         let mut task = record.task.clone();
         if record.is_payload_apart {
@@ -150,7 +151,7 @@ impl Shared {
     async fn lease_one(
         &self,
         subjects: &Subjects,
-        entry: &Entry,
+        entry: &RecordEntry,
         ask: &LeaseAsk,
         now: Timestamp,
     ) -> Result<Option<(u64, Lease, Task)>, StoreError> {
@@ -183,9 +184,9 @@ impl Shared {
         &self,
         subjects: &Subjects,
         id: &Id,
-        mut decide: impl FnMut(&mut Record, Timestamp) -> Verdict<T> + Send,
-    ) -> Result<Option<(T, Record)>, StoreError> {
-        let mut entry: Option<Arc<Entry>> = self.view().task(id);
+        mut decide: impl FnMut(&mut TaskRecord, Timestamp) -> RecordVerdict<T> + Send,
+    ) -> Result<Option<(T, TaskRecord)>, StoreError> {
+        let mut entry: Option<Arc<RecordEntry>> = self.view().task(id);
         let mut is_certain = false;
         for _ in 0..CHANGE_TRIES {
             let known = match entry.take() {
@@ -200,10 +201,10 @@ impl Shared {
             };
             let mut record = known.record.clone();
             match decide(&mut record, self.now()) {
-                Verdict::Leave(said) if is_certain => return Ok(Some((said, record))),
+                RecordVerdict::Leave(said) if is_certain => return Ok(Some((said, record))),
                 // What was heard may be old: what changes nothing is said only of what the server has.
-                Verdict::Leave(_) => {}
-                Verdict::Write(said) => {
+                RecordVerdict::Leave(_) => {}
+                RecordVerdict::Write(said) => {
                     let subject = subjects.task(id);
                     let expect = Expect::Own(known.sequence);
                     let put = self.link.put(subject, write(&record)?, expect).await?;
@@ -221,24 +222,28 @@ impl Shared {
         &self,
         lease: &Lease,
         span: Duration,
-        progress: Option<Progress>,
-    ) -> Result<Held, StoreError> {
+        progress: Option<TaskProgress>,
+    ) -> Result<LeaseHold, StoreError> {
         let subjects = self.ready().await?;
         let [shortest, longest] = LEASE_SPANS;
         let span = span.clamp(shortest, longest);
         let changed = self.change(&subjects, &lease.id, |record, now| {
             let held = held(record, lease);
-            if held == Held::Lost {
-                return Verdict::Leave(held);
+            if held == LeaseHold::Lost {
+                return RecordVerdict::Leave(held);
             }
             record.task.lease_until = Some(now.after(span));
             record.task.progress = progress.or(record.task.progress);
-            Verdict::Write(held)
+            RecordVerdict::Write(held)
         });
-        Ok(changed.await?.map_or(Held::Lost, |(held, _)| held))
+        Ok(changed.await?.map_or(LeaseHold::Lost, |(held, _)| held))
     }
 
-    pub(super) async fn finish_task(&self, lease: &Lease, end: End) -> Result<Held, StoreError> {
+    pub(super) async fn finish_task(
+        &self,
+        lease: &Lease,
+        end: End,
+    ) -> Result<LeaseHold, StoreError> {
         limits::end(&end)?;
         let subjects = self.ready().await?;
         let mut apart = None;
@@ -250,9 +255,9 @@ impl Shared {
                 if self
                     .put_held(&subjects, lease, subject, text.into())
                     .await?
-                    == Held::Lost
+                    == LeaseHold::Lost
                 {
-                    return Ok(Held::Lost);
+                    return Ok(LeaseHold::Lost);
                 }
                 *output = Value::Null;
                 apart = Some(lease.attempt);
@@ -260,14 +265,14 @@ impl Shared {
         }
         let changed = self.change(&subjects, &lease.id, |record, now| {
             let held = held(record, lease);
-            if held == Held::Lost {
-                return Verdict::Leave(held);
+            if held == LeaseHold::Lost {
+                return RecordVerdict::Leave(held);
             }
             transition::end(&mut record.task, lease.attempt, end.clone(), now);
             record.output_apart = apart;
-            Verdict::Write(held)
+            RecordVerdict::Write(held)
         });
-        Ok(changed.await?.map_or(Held::Lost, |(held, _)| held))
+        Ok(changed.await?.map_or(LeaseHold::Lost, |(held, _)| held))
     }
 
     pub(super) async fn cancel_task(&self, id: &Id) -> Result<Option<Task>, StoreError> {
@@ -276,8 +281,8 @@ impl Shared {
             let before = (record.task.state, record.task.cancel_requested);
             transition::cancel(&mut record.task, now);
             match before == (record.task.state, record.task.cancel_requested) {
-                true => Verdict::Leave(()),
-                false => Verdict::Write(()),
+                true => RecordVerdict::Leave(()),
+                false => RecordVerdict::Write(()),
             }
         });
         match changed.await? {
@@ -290,12 +295,12 @@ impl Shared {
         let subjects = self.ready().await?;
         let changed = self.change(&subjects, id, |record, now| {
             if !transition::requeue(&mut record.task, now) {
-                return Verdict::Leave(());
+                return RecordVerdict::Leave(());
             }
             record.output_apart = None;
             let span = record.task.new.expires_after;
             record.expires_at = span.map(|span| now.after(span));
-            Verdict::Write(())
+            RecordVerdict::Write(())
         });
         match changed.await? {
             Some(((), record)) => self.whole(&subjects, &record).await.map(Some),
@@ -305,20 +310,20 @@ impl Shared {
 }
 
 /// Whether `lease` is the right to speak about the task now.
-pub(super) fn held(record: &Record, lease: &Lease) -> Held {
+pub(super) fn held(record: &TaskRecord, lease: &Lease) -> LeaseHold {
     let task = &record.task;
-    if task.state != State::Running || record.attempt != lease.attempt {
-        return Held::Lost;
+    if task.state != TaskState::Running || record.attempt != lease.attempt {
+        return LeaseHold::Lost;
     }
     match task.cancel_requested {
-        true => Held::CancelRequested,
-        false => Held::Kept,
+        true => LeaseHold::CancelRequested,
+        false => LeaseHold::Kept,
     }
 }
 
 /// Tasks that are being leased, let go when that is over, however it ends.
 struct Taken<'s> {
-    entries: Vec<Arc<Entry>>,
+    entries: Vec<Arc<RecordEntry>>,
     shared: &'s Shared,
 }
 

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use super::record::{Entry, Place};
-use crate::task::{Priority, Timestamp};
+use super::record::{RecordEntry, RecordPosition};
+use crate::task::{TaskPriority, Timestamp};
 
 /// Of one account: the highest priority first, then the oldest.
-pub(super) type Order = (Reverse<Priority>, Timestamp, Place);
+pub(super) type Order = (Reverse<TaskPriority>, Timestamp, RecordPosition);
 
 /// The waiting tasks of one service whose time has come, by account.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct ClaimOrder {
     /// An account without tasks is not there.
     due: BTreeMap<String, BTreeSet<Order>>,
     len: usize,
@@ -21,18 +21,18 @@ pub(super) struct Turns {
     last: String,
 }
 
-impl Turns {
+impl ClaimOrder {
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn insert(&mut self, entry: &Entry, key: &Place) {
+    pub(super) fn insert(&mut self, entry: &RecordEntry, key: &RecordPosition) {
         let account = entry.record.task.new.submitter.account();
         let tasks = self.due.entry(account).or_default();
         self.len += usize::from(tasks.insert(order(entry, key)));
     }
 
-    pub(super) fn remove(&mut self, entry: &Entry, key: &Place) {
+    pub(super) fn remove(&mut self, entry: &RecordEntry, key: &RecordPosition) {
         let account = entry.record.task.new.submitter.account();
         let Some(tasks) = self.due.get_mut(&account) else {
             return;
@@ -45,7 +45,11 @@ impl Turns {
 
     /// At most `max` of what `choose` makes of tasks: one of each account, beginning behind the one that had the
     /// last turn, then again.
-    pub(super) fn take<T>(&mut self, max: usize, choose: impl Fn(&Place) -> Option<T>) -> Vec<T> {
+    pub(super) fn take<T>(
+        &mut self,
+        max: usize,
+        choose: impl Fn(&RecordPosition) -> Option<T>,
+    ) -> Vec<T> {
         let behind = self.due.range::<str, _>((Excluded(&*self.last), Unbounded));
         let others = self.due.range::<str, _>((Unbounded, Included(&*self.last)));
         let mut accounts = behind.chain(others).map(|(account, tasks)| {
@@ -75,7 +79,7 @@ impl Turns {
     }
 }
 
-pub(super) fn order(entry: &Entry, key: &Place) -> Order {
+pub(super) fn order(entry: &RecordEntry, key: &RecordPosition) -> Order {
     let task = &entry.record.task;
     (Reverse(task.new.priority), task.created_at, Arc::clone(key))
 }

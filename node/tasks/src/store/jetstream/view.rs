@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use grapevine_core::ids::RegionName;
 
-use super::super::{Counts, FileRecord, LeaseAsk, TaskQuery, Usage, is_permitted};
-use super::record::{Entry, Place, Record, place};
-use super::turns::{Order, Turns, order};
+use super::super::{FileRecord, LeaseAsk, TaskCounts, TaskQuery, Usage, is_permitted};
+use super::record::{RecordEntry, RecordPosition, TaskRecord, place};
+use super::turns::{ClaimOrder, Order, order};
 use crate::id::Id;
-use crate::task::{ServiceKeyText, State, Timestamp};
+use crate::task::{ServiceKeyText, TaskState, Timestamp};
 
 /// Tasks and files that one store holds at most, about 1 KiB of memory each in every node.
 pub(super) const RECORDS_MAX: usize = 500_000;
@@ -28,34 +28,34 @@ pub(super) struct FileEntry {
 
 #[derive(Default)]
 struct Line {
-    all: BTreeSet<Place>,
+    all: BTreeSet<RecordPosition>,
     /// Waiting tasks whose time has come.
-    due: Turns,
+    due: ClaimOrder,
     /// The same, of those that are suspect and given alone.
     suspects: BTreeSet<Order>,
     /// The others; some of them may be due, until somebody looks.
-    delayed: BTreeSet<(Timestamp, Place)>,
+    delayed: BTreeSet<(Timestamp, RecordPosition)>,
     running: u64,
     dead: u64,
 }
 
 /// What was heard.
 #[derive(Default)]
-pub(super) struct View {
-    tasks: BTreeMap<Place, Arc<Entry>>,
-    files: BTreeMap<Place, FileEntry>,
+pub(super) struct StreamView {
+    tasks: BTreeMap<RecordPosition, Arc<RecordEntry>>,
+    files: BTreeMap<RecordPosition, FileEntry>,
     lines: BTreeMap<ServiceKeyText, Line>,
-    leases: BTreeSet<(Timestamp, Place)>,
-    expiring: BTreeSet<(Timestamp, Place)>,
-    ended: BTreeSet<(Timestamp, Place)>,
+    leases: BTreeSet<(Timestamp, RecordPosition)>,
+    expiring: BTreeSet<(Timestamp, RecordPosition)>,
+    ended: BTreeSet<(Timestamp, RecordPosition)>,
     /// Tasks that this node is leasing right now, so that its workers do not race for them.
-    taken: HashSet<Place>,
+    taken: HashSet<RecordPosition>,
     /// What each account has; one with nothing is not there.
     usages: BTreeMap<String, Usage>,
 }
 
-impl View {
-    pub(super) fn task(&self, id: &Id) -> Option<Arc<Entry>> {
+impl StreamView {
+    pub(super) fn task(&self, id: &Id) -> Option<Arc<RecordEntry>> {
         let entry = self.tasks.get(&place(id))?;
         (entry.record.id() == id).then(|| Arc::clone(entry))
     }
@@ -70,19 +70,19 @@ impl View {
     }
 
     /// A task is as `entry` says now.
-    pub(super) fn set_task(&mut self, entry: Entry) {
+    pub(super) fn set_task(&mut self, entry: RecordEntry) {
         let key = place(entry.record.id());
         self.drop_task(&key);
-        let Record {
+        let TaskRecord {
             task, expires_at, ..
         } = &entry.record;
         let line = self.lines.entry(task.new.service.clone()).or_default();
         line.all.insert(Arc::clone(&key));
         match task.state {
-            State::Waiting => drop(line.delayed.insert((task.not_before, Arc::clone(&key)))),
-            State::Running => line.running += 1,
-            State::Dead => line.dead += 1,
-            State::Completed | State::Cancelled | State::Expired => {}
+            TaskState::Waiting => drop(line.delayed.insert((task.not_before, Arc::clone(&key)))),
+            TaskState::Running => line.running += 1,
+            TaskState::Dead => line.dead += 1,
+            TaskState::Completed | TaskState::Cancelled | TaskState::Expired => {}
         }
         if let Some(until) = task.lease_until {
             self.leases.insert((until, Arc::clone(&key)));
@@ -92,7 +92,7 @@ impl View {
             (None, Some(late)) => drop(self.expiring.insert((*late, Arc::clone(&key)))),
             (None, None) => {}
         }
-        if task.state == State::Waiting {
+        if task.state == TaskState::Waiting {
             self.use_more(&task.new.submitter.account(), |usage| usage.waiting += 1);
         }
         self.tasks.insert(key, Arc::new(entry));
@@ -108,7 +108,7 @@ impl View {
         self.files.insert(place, entry);
     }
 
-    fn drop_file(&mut self, key: &Place) {
+    fn drop_file(&mut self, key: &RecordPosition) {
         let Some(entry) = self.files.remove(key) else {
             return;
         };
@@ -143,7 +143,7 @@ impl View {
         self.drop_file(&place);
     }
 
-    fn drop_task(&mut self, key: &Place) {
+    fn drop_task(&mut self, key: &RecordPosition) {
         let Some(entry) = self.tasks.remove(key) else {
             return;
         };
@@ -151,20 +151,20 @@ impl View {
         if let Some(line) = self.lines.get_mut(&task.new.service) {
             line.all.remove(key);
             match task.state {
-                State::Waiting => {
+                TaskState::Waiting => {
                     line.delayed.remove(&(task.not_before, Arc::clone(key)));
                     line.due.remove(&entry, key);
                     line.suspects.remove(&order(&entry, key));
                 }
-                State::Running => line.running -= 1,
-                State::Dead => line.dead -= 1,
-                State::Completed | State::Cancelled | State::Expired => {}
+                TaskState::Running => line.running -= 1,
+                TaskState::Dead => line.dead -= 1,
+                TaskState::Completed | TaskState::Cancelled | TaskState::Expired => {}
             }
             if line.all.is_empty() {
                 self.lines.remove(&task.new.service);
             }
         }
-        if task.state == State::Waiting {
+        if task.state == TaskState::Waiting {
             self.use_less(&task.new.submitter.account(), |usage| usage.waiting -= 1);
         }
         if let Some(until) = task.lease_until {
@@ -179,14 +179,19 @@ impl View {
     }
 
     /// Tasks that may be leased now, a suspect one where it is asked for, then of each account in turn. They
-    /// are taken until [`View::release`].
-    pub(super) fn take(&mut self, ask: &LeaseAsk, max: usize, now: Timestamp) -> Vec<Arc<Entry>> {
+    /// are taken until [`StreamView::release`].
+    pub(super) fn take(
+        &mut self,
+        ask: &LeaseAsk,
+        max: usize,
+        now: Timestamp,
+    ) -> Vec<Arc<RecordEntry>> {
         self.ripen(&ask.service, now);
         let Some(line) = self.lines.get_mut(&ask.service) else {
             return Vec::new();
         };
         let (tasks, taken) = (&self.tasks, &self.taken);
-        let free = |key: &Place| {
+        let free = |key: &RecordPosition| {
             let entry = tasks.get(key)?;
             let is_free = !taken.contains(key) && may_run(entry, &ask.region.0, now);
             is_free.then(|| Arc::clone(entry))
@@ -200,7 +205,7 @@ impl View {
         given
     }
 
-    pub(super) fn release(&mut self, entry: &Entry) {
+    pub(super) fn release(&mut self, entry: &RecordEntry) {
         self.taken.remove(&place(entry.record.id()));
     }
 
@@ -226,14 +231,14 @@ impl View {
         }
     }
 
-    pub(super) fn list(&self, query: &TaskQuery, max: usize) -> Vec<Arc<Entry>> {
+    pub(super) fn list(&self, query: &TaskQuery, max: usize) -> Vec<Arc<RecordEntry>> {
         let before = query.before.as_ref().map(place);
         let end = match before {
             Some(before) => std::ops::Bound::Excluded(before),
             None => std::ops::Bound::Unbounded,
         };
         let range = (std::ops::Bound::Unbounded, end);
-        let is_meant = |entry: &&Arc<Entry>| {
+        let is_meant = |entry: &&Arc<RecordEntry>| {
             let task = &entry.record.task;
             let key = task.new.submitter.key.as_deref();
             let region = query.region.as_ref();
@@ -256,7 +261,7 @@ impl View {
         newest.filter(is_meant).take(max).cloned().collect()
     }
 
-    pub(super) fn counts(&mut self, now: Timestamp) -> BTreeMap<ServiceKeyText, Counts> {
+    pub(super) fn counts(&mut self, now: Timestamp) -> BTreeMap<ServiceKeyText, TaskCounts> {
         let services: Vec<_> = self.lines.keys().cloned().collect();
         let mut counts = BTreeMap::new();
         for service in services {
@@ -264,13 +269,13 @@ impl View {
             let Some(line) = self.lines.get(&service) else {
                 continue;
             };
-            let count = Counts {
+            let count = TaskCounts {
                 waiting: (line.due.len() + line.suspects.len()) as u64,
                 delayed: line.delayed.len() as u64,
                 running: line.running,
                 dead: line.dead,
             };
-            if count != Counts::default() {
+            if count != TaskCounts::default() {
                 counts.insert(service, count);
             }
         }
@@ -278,26 +283,26 @@ impl View {
     }
 
     /// Tasks whose time is over, at most `max`.
-    pub(super) fn late(&self, now: Timestamp, max: usize) -> Vec<Arc<Entry>> {
+    pub(super) fn late(&self, now: Timestamp, max: usize) -> Vec<Arc<RecordEntry>> {
         self.until(&self.expiring, now, max)
     }
 
     /// Tasks whose leases ran out, at most `max`.
-    pub(super) fn lost(&self, now: Timestamp, max: usize) -> Vec<Arc<Entry>> {
+    pub(super) fn lost(&self, now: Timestamp, max: usize) -> Vec<Arc<RecordEntry>> {
         self.until(&self.leases, now, max)
     }
 
     /// Tasks that ended at `then` or before, at most `max`.
-    pub(super) fn ended(&self, then: Timestamp, max: usize) -> Vec<Arc<Entry>> {
+    pub(super) fn ended(&self, then: Timestamp, max: usize) -> Vec<Arc<RecordEntry>> {
         self.until(&self.ended, then, max)
     }
 
     fn until(
         &self,
-        order: &BTreeSet<(Timestamp, Place)>,
+        order: &BTreeSet<(Timestamp, RecordPosition)>,
         time: Timestamp,
         max: usize,
-    ) -> Vec<Arc<Entry>> {
+    ) -> Vec<Arc<RecordEntry>> {
         let past = order.iter().take_while(|(at, _)| *at <= time).take(max);
         past.filter_map(|(_, key)| self.tasks.get(key).cloned())
             .collect()
@@ -333,7 +338,7 @@ impl View {
     }
 }
 
-fn may_run(entry: &Entry, region: &RegionName, now: Timestamp) -> bool {
+fn may_run(entry: &RecordEntry, region: &RegionName, now: Timestamp) -> bool {
     let is_over = entry.record.expires_at.is_some_and(|over| over <= now);
     !is_over && is_permitted(&entry.record.task.new.regions, region)
 }

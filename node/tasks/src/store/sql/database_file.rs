@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions, Error};
 
 use super::super::open_error::OpenError;
 use super::super::{PATIENCE, StoreError};
-use super::link::{Link, Trouble};
+use super::link::{DatabaseLink, Trouble};
 use super::schema;
 
 /// How long SQLite waits for another process's lock. Twice this is below [`PATIENCE`], since a job may
@@ -64,7 +64,10 @@ impl DatabaseFile {
     }
 
     /// A connection that writes, to tables of this version. With `check`, the file is looked through.
-    pub(super) async fn connect(&self, check: bool) -> Result<(Link, Identity), StoreError> {
+    pub(super) async fn connect(
+        &self,
+        check: bool,
+    ) -> Result<(DatabaseLink, Identity), StoreError> {
         let connect = async {
             // Before the connection: a file that is replaced in between is then seen as another.
             let identity = self.identity();
@@ -75,7 +78,7 @@ impl DatabaseFile {
                 // For files that are made now: of one that is there it changes nothing.
                 .auto_vacuum(SqliteAutoVacuum::Incremental)
                 .pragma("journal_size_limit", LOG_BYTES_KEPT);
-            let mut link = Link::SqliteWriter(options.connect().await?);
+            let mut link = DatabaseLink::SqliteWriter(options.connect().await?);
             if check {
                 self.look_through(&mut link).await?;
             }
@@ -88,7 +91,7 @@ impl DatabaseFile {
         Ok((link, identity.ok_or_else(|| self.displaced())?))
     }
 
-    async fn look_through(&self, link: &mut Link) -> Result<(), Trouble> {
+    async fn look_through(&self, link: &mut DatabaseLink) -> Result<(), Trouble> {
         let bytes = fs::metadata(&self.path).map_or(0, |file| file.len());
         if bytes > CHECKED_BYTES_MAX {
             return Ok(());

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::super::{FileRecord, PIECE_BYTES, StoreError, limits};
-use super::link::{Cell, Link, Row, Trouble, damaged};
+use super::link::{Cell, DatabaseLink, Row, Trouble, damaged};
 use super::record::{json, parse, ulid};
 use super::sweep::remove_parts;
 use super::tasks::plain;
@@ -14,7 +14,7 @@ use crate::id::Id;
 const PIECES_AT_ONCE: u64 = 64;
 
 pub(super) async fn put_piece(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     file: &Id,
     number: u32,
     piece: Bytes,
@@ -50,7 +50,7 @@ pub(super) async fn put_piece(
     Ok(())
 }
 
-pub(super) async fn complete(link: &mut Link, file: &FileRecord) -> Result<(), Trouble> {
+pub(super) async fn complete(link: &mut DatabaseLink, file: &FileRecord) -> Result<(), Trouble> {
     let cells = vec![Cell::text(file.id.as_str()), Cell::text(ulid(&file.id))];
     // A file without a byte has no piece that could have made its row.
     link.execute(
@@ -86,7 +86,7 @@ pub(super) async fn complete(link: &mut Link, file: &FileRecord) -> Result<(), T
 }
 
 /// Whether the pieces are those of a file as long as `file` says: none missing, none short, none too many.
-async fn check_pieces(link: &mut Link, seq: i64, file: &FileRecord) -> Result<(), Trouble> {
+async fn check_pieces(link: &mut DatabaseLink, seq: i64, file: &FileRecord) -> Result<(), Trouble> {
     let wanted = limits::pieces(file.bytes);
     let cells = vec![
         Cell::Integer(Some(seq)),
@@ -116,13 +116,17 @@ async fn check_pieces(link: &mut Link, seq: i64, file: &FileRecord) -> Result<()
     }
 }
 
-pub(super) async fn get(link: &mut Link, id: &Id) -> Result<Option<FileRecord>, Trouble> {
+pub(super) async fn get(link: &mut DatabaseLink, id: &Id) -> Result<Option<FileRecord>, Trouble> {
     let text = "SELECT record FROM files WHERE id = $1 AND state = 'complete'";
     let row = link.row(text, vec![Cell::text(id.as_str())]).await?;
     row.as_ref().map(record).transpose()
 }
 
-pub(super) async fn piece(link: &mut Link, id: &Id, number: u32) -> Result<Option<Bytes>, Trouble> {
+pub(super) async fn piece(
+    link: &mut DatabaseLink,
+    id: &Id,
+    number: u32,
+) -> Result<Option<Bytes>, Trouble> {
     let cells = vec![Cell::text(id.as_str()), Cell::count(u64::from(number))];
     let row = link.row(
         "SELECT content FROM pieces WHERE number = $2 \
@@ -133,7 +137,7 @@ pub(super) async fn piece(link: &mut Link, id: &Id, number: u32) -> Result<Optio
 }
 
 pub(super) async fn list(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     key: Option<&str>,
     before: Option<&Id>,
     max: usize,
@@ -152,7 +156,7 @@ pub(super) async fn list(
     link.rows(&text, cells).await?.iter().map(record).collect()
 }
 
-pub(super) async fn delete(link: &mut Link, id: &Id) -> Result<bool, Trouble> {
+pub(super) async fn delete(link: &mut DatabaseLink, id: &Id) -> Result<bool, Trouble> {
     let removed = link.execute(
         "UPDATE files SET state = 'removed', record = NULL WHERE id = $1 AND state = 'complete'",
         vec![Cell::text(id.as_str())],
@@ -162,7 +166,7 @@ pub(super) async fn delete(link: &mut Link, id: &Id) -> Result<bool, Trouble> {
 
 /// Marks a file that is still written as removed, so that no piece of it is taken any more; one of which nothing
 /// came yet is marked too, since its first piece may be on its way.
-pub(super) async fn discard(link: &mut Link, id: &Id) -> Result<(), Trouble> {
+pub(super) async fn discard(link: &mut DatabaseLink, id: &Id) -> Result<(), Trouble> {
     let cells = vec![Cell::text(id.as_str()), Cell::text(ulid(id))];
     link.execute(
         "INSERT INTO files (id, ulid, state, touched_at) VALUES ($1, $2, 'removed', @now) \
@@ -174,7 +178,7 @@ pub(super) async fn discard(link: &mut Link, id: &Id) -> Result<(), Trouble> {
 }
 
 /// Removes some pieces of a file that is marked as removed; whether there may be more.
-pub(super) async fn remove_pieces(link: &mut Link, id: &Id) -> Result<bool, Trouble> {
+pub(super) async fn remove_pieces(link: &mut DatabaseLink, id: &Id) -> Result<bool, Trouble> {
     let text = "SELECT seq FROM files WHERE id = $1 AND state = 'removed'";
     let Some(row) = link.row(text, vec![Cell::text(id.as_str())]).await? else {
         return Ok(false);
@@ -184,7 +188,7 @@ pub(super) async fn remove_pieces(link: &mut Link, id: &Id) -> Result<bool, Trou
     Ok(removed == PIECES_AT_ONCE)
 }
 
-async fn locked(link: &mut Link, id: &Id) -> Result<Option<(i64, String)>, Trouble> {
+async fn locked(link: &mut DatabaseLink, id: &Id) -> Result<Option<(i64, String)>, Trouble> {
     let text = "SELECT seq, state FROM files WHERE id = $1 @lock";
     let row = link.row(text, vec![Cell::text(id.as_str())]).await?;
     row.map(|row| Ok((row.integer(0)?.unwrap_or_default(), row.word(1)?)))

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite, SqliteConnection};
 use super::super::StoreError;
 
 /// A step of work on a connection.
-pub(super) type Step<'c, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'c>>;
+pub(super) type QueryStep<'c, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'c>>;
 
 /// Why a step was not done.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) enum Trouble {
 }
 
 /// A connection.
-pub(super) enum Link {
+pub(super) enum DatabaseLink {
     /// The one that writes the file.
     SqliteWriter(SqliteConnection),
     /// One that reads it.
@@ -120,7 +120,7 @@ macro_rules! bound {
     }};
 }
 
-impl Link {
+impl DatabaseLink {
     /// Whose SQL it speaks.
     pub(super) fn dialect(&self) -> Dialect {
         match self {

@@ -33,15 +33,15 @@ use bytes::Bytes;
 use grapevine_config::secret::Secret;
 use grapevine_core::ids::ServiceKey;
 
-use self::link::{Link, Step};
-use super::doorbell::Doorbell;
+use self::link::{DatabaseLink, QueryStep};
 use super::open_error::OpenError;
+use super::task_notifier::TaskNotifier;
 use super::{
-    Added, Counts, End, FileRecord, Held, Lease, LeaseAsk, Note, PAGE_MAX, Store, StoreError,
-    Swept, TaskQuery, Usage, limits,
+    Added, End, FileRecord, Lease, LeaseAsk, LeaseHold, Note, PAGE_MAX, Store, StoreError, Swept,
+    TaskCounts, TaskQuery, Usage, limits,
 };
 use crate::id::Id;
-use crate::task::{NewTask, Progress, ServiceKeyText, State, Task};
+use crate::task::{NewTask, ServiceKeyText, Task, TaskProgress, TaskState};
 
 /// Services whose last turn is remembered; beyond them all rounds begin anew.
 const TURNS_MAX: usize = 1_024;
@@ -49,7 +49,7 @@ const TURNS_MAX: usize = 1_024;
 /// Tasks in SQL.
 pub struct SqlStore {
     engine: Engine,
-    doorbell: Arc<Doorbell>,
+    doorbell: Arc<TaskNotifier>,
     /// The account whose turn was the last, by service; see [`turns`].
     last_turns: Mutex<BTreeMap<ServiceKeyText, String>>,
 }
@@ -68,7 +68,7 @@ impl SqlStore {
     pub async fn sqlite(path: &Path) -> Result<Self, OpenError> {
         Ok(Self {
             engine: Engine::Sqlite(sqlite::Sqlite::open(path).await?),
-            doorbell: Arc::new(Doorbell::new()),
+            doorbell: Arc::new(TaskNotifier::new()),
             last_turns: Mutex::default(),
         })
     }
@@ -78,7 +78,7 @@ impl SqlStore {
     /// # Errors
     /// When `url` is none.
     pub fn postgres(url: &Secret) -> Result<Self, OpenError> {
-        let doorbell = Arc::new(Doorbell::new());
+        let doorbell = Arc::new(TaskNotifier::new());
         Ok(Self {
             engine: Engine::Postgres(postgres::Postgres::open(url, &doorbell)?),
             doorbell,
@@ -88,7 +88,7 @@ impl SqlStore {
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         match &self.engine {
             Engine::Sqlite(engine) => engine.read(work).await,
@@ -99,7 +99,7 @@ impl SqlStore {
     /// Work that is durable when this returns, all of it or none.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         match &self.engine {
             Engine::Sqlite(engine) => engine.write(work).await,
@@ -110,7 +110,7 @@ impl SqlStore {
     /// The same for work whose statements need not stand together: each is durable by itself.
     async fn write_each<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         match &self.engine {
             Engine::Sqlite(engine) => engine.write(work).await,
@@ -145,7 +145,7 @@ impl SqlStore {
     }
 
     fn ring_for(&self, task: &Task) {
-        if task.state == State::Waiting {
+        if task.state == TaskState::Waiting {
             self.ring(&task.new.service);
         }
     }
@@ -211,8 +211,8 @@ impl Store for SqlStore {
         &self,
         lease: &Lease,
         span: Duration,
-        progress: Option<Progress>,
-    ) -> Result<Held, StoreError> {
+        progress: Option<TaskProgress>,
+    ) -> Result<LeaseHold, StoreError> {
         let lease = lease.clone();
         self.write_each(move |link| {
             Box::pin(async move { tasks::renew(link, &lease, span, progress).await })
@@ -220,7 +220,7 @@ impl Store for SqlStore {
         .await
     }
 
-    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<Held, StoreError> {
+    async fn save(&self, lease: &Lease, notes: &[Note]) -> Result<LeaseHold, StoreError> {
         limits::notes(notes)?;
         let (lease, notes) = (lease.clone(), notes.to_vec());
         self.write(move |link| Box::pin(async move { notes::save(link, &lease, &notes).await }))
@@ -233,7 +233,7 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn finish(&self, lease: &Lease, end: End) -> Result<Held, StoreError> {
+    async fn finish(&self, lease: &Lease, end: End) -> Result<LeaseHold, StoreError> {
         limits::end(&end)?;
         let lease = lease.clone();
         let (held, task) = self
@@ -258,7 +258,7 @@ impl Store for SqlStore {
         Ok(task)
     }
 
-    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, Counts>, StoreError> {
+    async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, StoreError> {
         self.read(|link| Box::pin(tasks::counts(link))).await
     }
 

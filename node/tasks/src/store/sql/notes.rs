@@ -1,7 +1,7 @@
 //! What is done to the notes of tasks.
 
-use super::super::{Held, Lease, NOTES_PAGE, Note};
-use super::link::{Cell, Link, Row, Trouble};
+use super::super::{Lease, LeaseHold, NOTES_PAGE, Note};
+use super::link::{Cell, DatabaseLink, Row, Trouble};
 use super::tasks::{fence, held};
 use crate::id::Id;
 
@@ -12,14 +12,18 @@ const NOTES_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
 const NOTES_AT_ONCE: usize = 64;
 
 /// In a transaction with the lock of its task.
-pub(super) async fn save(link: &mut Link, lease: &Lease, notes: &[Note]) -> Result<Held, Trouble> {
+pub(super) async fn save(
+    link: &mut DatabaseLink,
+    lease: &Lease,
+    notes: &[Note],
+) -> Result<LeaseHold, Trouble> {
     let row = link.row(
         "SELECT cancel_requested, seq FROM tasks \
          WHERE id = $1 AND attempt = $2 AND state = 'running' @lock",
         fence(lease),
     );
     let Some(row) = row.await? else {
-        return Ok(Held::Lost);
+        return Ok(LeaseHold::Lost);
     };
     let seq = row.integer(1)?;
     for some in notes.chunks(NOTES_AT_ONCE) {
@@ -38,7 +42,11 @@ pub(super) async fn save(link: &mut Link, lease: &Lease, notes: &[Note]) -> Resu
     held(Some(&row), 0)
 }
 
-pub(super) async fn notes(link: &mut Link, id: &Id, from: u64) -> Result<Vec<Note>, Trouble> {
+pub(super) async fn notes(
+    link: &mut DatabaseLink,
+    id: &Id,
+    from: u64,
+) -> Result<Vec<Note>, Trouble> {
     let text = format!(
         "SELECT number, CAST(octet_length(content) AS BIGINT) FROM notes \
          WHERE task = (SELECT seq FROM tasks WHERE id = $1) AND number >= $2 \

@@ -18,10 +18,10 @@ use sqlx::{ConnectOptions, Connection as _, Error, Executor};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::doorbell::Doorbell;
 use super::super::open_error::OpenError;
+use super::super::task_notifier::TaskNotifier;
 use super::super::{PATIENCE, StoreError};
-use super::link::{Link, Step, Trouble};
+use super::link::{DatabaseLink, QueryStep, Trouble};
 use super::schema;
 use crate::task::ServiceKeyText;
 
@@ -73,7 +73,7 @@ struct Shared {
 }
 
 impl Postgres {
-    pub(super) fn open(url: &Secret, doorbell: &Arc<Doorbell>) -> Result<Self, OpenError> {
+    pub(super) fn open(url: &Secret, doorbell: &Arc<TaskNotifier>) -> Result<Self, OpenError> {
         let problem = |error: Error| OpenError::Url {
             problem: error.to_string(),
         };
@@ -125,7 +125,7 @@ impl Postgres {
     /// Work whose statements each stand alone.
     pub(super) async fn alone<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(work).await
     }
@@ -133,7 +133,7 @@ impl Postgres {
     /// Work that is done as a whole or not at all.
     pub(super) async fn together<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(move |link| {
             Box::pin(async move {
@@ -160,7 +160,7 @@ impl Postgres {
     /// Does `work` to its end even when the caller goes away: a connection is never left in the middle.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let running = tokio::spawn(async move { shared.run(work).await });
@@ -175,13 +175,13 @@ impl Postgres {
 impl Shared {
     async fn run<T>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T>,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T>,
     ) -> Result<T, StoreError> {
         let got = timeout(CONNECT_PATIENCE, self.pool.acquire()).await;
         let connection = got
             .unwrap_or(Err(Error::PoolTimedOut))
             .map_err(|error| self.explain(Trouble::Engine(error)))?;
-        let mut link = Link::Postgres(connection);
+        let mut link = DatabaseLink::Postgres(connection);
         let outcome = timeout(PATIENCE, async {
             self.make_ready(&mut link).await?;
             work(&mut link).await
@@ -198,7 +198,7 @@ impl Shared {
             }),
         };
         // After an error nobody knows what state a connection is in: the next work gets another.
-        if let Link::Postgres(connection) = link {
+        if let DatabaseLink::Postgres(connection) = link {
             drop(connection.detach());
         }
         *self
@@ -210,7 +210,7 @@ impl Shared {
     }
 
     /// Makes the tables, unless they were seen to be there since the last error.
-    async fn make_ready(&self, link: &mut Link) -> Result<(), Trouble> {
+    async fn make_ready(&self, link: &mut DatabaseLink) -> Result<(), Trouble> {
         if self.is_ready.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -268,7 +268,7 @@ fn password(url: &str) -> Option<Secret> {
 }
 
 /// Rings at home when another node tells of a task. Ends with the store.
-async fn listen(ears: PgPool, shared: Weak<Shared>, doorbell: Arc<Doorbell>) {
+async fn listen(ears: PgPool, shared: Weak<Shared>, doorbell: Arc<TaskNotifier>) {
     while shared.strong_count() > 0 {
         if let Ok(mut listener) = PgListener::connect_with(&ears).await
             && listener.listen(CHANNEL).await.is_ok()

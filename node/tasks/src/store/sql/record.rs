@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::StoreError;
-use super::link::{Cell, Link, Row, Trouble, damaged};
+use super::link::{Cell, DatabaseLink, Row, Trouble, damaged};
 use crate::id::Id;
-use crate::task::{NewTask, State, Task, Timestamp};
+use crate::task::{NewTask, Task, TaskState, Timestamp};
 
 /// The columns that [`Stored::read`] takes, in its order.
 pub(super) const COLUMNS: &str = "seq, id, attempt, state, created_at, started_at, ended_at, \
@@ -58,7 +58,11 @@ impl Stored {
     }
 
     /// Writes back everything that a word can change. With `renewed`, its time counts anew from now.
-    pub(super) async fn write(self, link: &mut Link, renewed: bool) -> Result<Task, Trouble> {
+    pub(super) async fn write(
+        self,
+        link: &mut DatabaseLink,
+        renewed: bool,
+    ) -> Result<Task, Trouble> {
         let mut cells = self.cells()?;
         let expiry = self.task.new.expires_after.filter(|_| renewed);
         cells.push(time_cell(expiry.map(|span| self.now.after(span))));
@@ -71,7 +75,7 @@ impl Stored {
     /// that was changed since, and then nothing is. So no lock is held between reading and writing.
     pub(super) async fn write_if_running(
         self,
-        link: &mut Link,
+        link: &mut DatabaseLink,
         cancel_requested: bool,
     ) -> Result<Option<Task>, Trouble> {
         let mut cells = self.cells()?;
@@ -87,7 +91,7 @@ impl Stored {
     /// The values of [`CHANGE`].
     fn cells(&self) -> Result<Vec<Cell>, Trouble> {
         let task = &self.task;
-        let is_suspect = task.state == State::Waiting && task.is_suspect();
+        let is_suspect = task.state == TaskState::Waiting && task.is_suspect();
         let due = match task.not_before <= self.now {
             true if is_suspect => SUSPECT,
             true => DUE,
@@ -162,7 +166,7 @@ pub(super) fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Tr
 }
 
 /// A state as its column holds it.
-pub(super) fn state_cell(state: State) -> Cell {
+pub(super) fn state_cell(state: TaskState) -> Cell {
     Cell::text(state.as_str())
 }
 

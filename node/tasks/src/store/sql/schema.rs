@@ -6,7 +6,7 @@
 //! of what can be leased holds nothing else, and 2 for one that is suspect of ending its workers. Nodes of a
 //! version that knows no 2 leave those alone, so it is no step. `account` is whose turn and quota it is.
 
-use super::link::{Cell, Dialect, Link, Trouble, damaged};
+use super::link::{Cell, DatabaseLink, Dialect, Trouble, damaged};
 
 /// The newest version: how many steps there are.
 pub(super) const VERSION: u64 = STEPS.len() as u64;
@@ -107,7 +107,7 @@ const TURN: &str = "SELECT pg_advisory_xact_lock(7166188275139)";
 ///
 /// # Errors
 /// When the engine cannot, or the store is of a later version.
-pub(super) async fn bring_up(link: &mut Link) -> Result<(), Trouble> {
+pub(super) async fn bring_up(link: &mut DatabaseLink) -> Result<(), Trouble> {
     match link.dialect() {
         Dialect::Sqlite => link.command("BEGIN IMMEDIATE").await?,
         Dialect::Postgres => {
@@ -126,7 +126,7 @@ pub(super) async fn bring_up(link: &mut Link) -> Result<(), Trouble> {
     outcome
 }
 
-async fn step_up(link: &mut Link) -> Result<(), Trouble> {
+async fn step_up(link: &mut DatabaseLink) -> Result<(), Trouble> {
     link.command("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         .await?;
     let row = link.row("SELECT version FROM schema_version", vec![]);
@@ -159,7 +159,7 @@ async fn step_up(link: &mut Link) -> Result<(), Trouble> {
 }
 
 /// Asked first, since making what is there would wait for all that write.
-async fn has_suspects(link: &mut Link) -> Result<bool, Trouble> {
+async fn has_suspects(link: &mut DatabaseLink) -> Result<bool, Trouble> {
     let text = match link.dialect() {
         Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = 'tasks_suspect'",
         Dialect::Postgres => {

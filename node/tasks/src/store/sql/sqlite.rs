@@ -14,7 +14,7 @@ use tracing::warn;
 use super::super::open_error::OpenError;
 use super::super::{PATIENCE, StoreError};
 use super::database_file::{DatabaseFile, LOCK_PATIENCE};
-use super::link::{Link, Step};
+use super::link::{DatabaseLink, QueryStep};
 use super::writer::Writer;
 
 /// Connections that read.
@@ -54,10 +54,10 @@ impl Sqlite {
 
     pub(super) async fn read<T>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let read = async {
-            let mut link = Link::SqliteReader(self.readers.acquire().await?);
+            let mut link = DatabaseLink::SqliteReader(self.readers.acquire().await?);
             work(&mut link).await
         };
         match timeout(PATIENCE, read).await {
@@ -68,7 +68,7 @@ impl Sqlite {
 
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let written = timeout(PATIENCE, self.writer.write(work)).await;
         written.unwrap_or_else(|_| Err(self.place.silent()))

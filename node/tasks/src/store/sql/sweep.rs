@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::Swept;
 use super::super::transition::{self, AfterLoss};
-use super::link::{Cell, Dialect, Link, Trouble};
+use super::link::{Cell, DatabaseLink, Dialect, Trouble};
 use super::record::{COLUMNS, Stored};
 
 /// Tasks and files that one sweep changes at most, of each kind.
@@ -26,7 +26,7 @@ const PAGES_GIVEN_BACK_MAX: u64 = 2_048;
 const UNFINISHED: Duration = Duration::from_secs(3_600);
 
 /// Leases that ran out, and tasks whose time is over.
-pub(super) async fn take_back(link: &mut Link) -> Result<Swept, Trouble> {
+pub(super) async fn take_back(link: &mut DatabaseLink) -> Result<Swept, Trouble> {
     let mut swept = Swept::default();
     // Their time first: a task whose lease ran out as well is not to run again.
     let late = "expires_at IS NOT NULL AND ended_at IS NULL AND expires_at <= @now";
@@ -49,7 +49,7 @@ pub(super) async fn take_back(link: &mut Link) -> Result<Swept, Trouble> {
     Ok(swept)
 }
 
-async fn some(link: &mut Link, which: &str) -> Result<Vec<Stored>, Trouble> {
+async fn some(link: &mut DatabaseLink, which: &str) -> Result<Vec<Stored>, Trouble> {
     let text = format!("SELECT {COLUMNS} FROM tasks WHERE {which} LIMIT {BATCH} @lock_free");
     link.rows(&text, vec![])
         .await?
@@ -59,7 +59,10 @@ async fn some(link: &mut Link, which: &str) -> Result<Vec<Stored>, Trouble> {
 }
 
 /// Tasks that ended longer than `retention` ago, with their notes; how many are gone.
-pub(super) async fn remove_tasks(link: &mut Link, retention: Duration) -> Result<u64, Trouble> {
+pub(super) async fn remove_tasks(
+    link: &mut DatabaseLink,
+    retention: Duration,
+) -> Result<u64, Trouble> {
     let text = format!(
         "SELECT seq FROM tasks WHERE ended_at IS NOT NULL AND ended_at <= @now - $1 \
          ORDER BY ended_at LIMIT {BATCH} @lock_free"
@@ -81,7 +84,10 @@ pub(super) async fn remove_tasks(link: &mut Link, retention: Duration) -> Result
 }
 
 /// Files that are over or were never completed, with their pieces; how many are gone.
-pub(super) async fn remove_files(link: &mut Link, retention: Duration) -> Result<u64, Trouble> {
+pub(super) async fn remove_files(
+    link: &mut DatabaseLink,
+    retention: Duration,
+) -> Result<u64, Trouble> {
     let old = link
         .execute(
             "UPDATE files SET state = 'removed', record = NULL WHERE (state = 'complete' \
@@ -108,7 +114,7 @@ pub(super) async fn remove_files(link: &mut Link, retention: Duration) -> Result
 
 /// Removes at most `left` rows of `table` whose `whole` is `seq`; how many those were.
 pub(super) async fn remove_parts(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     table: &str,
     whole: &str,
     seq: Option<i64>,
@@ -123,7 +129,7 @@ pub(super) async fn remove_parts(
 }
 
 /// Gives pages that nothing uses any more back to the file system, where the file was made so that it can.
-pub(super) async fn give_back(link: &mut Link) -> Result<(), Trouble> {
+pub(super) async fn give_back(link: &mut DatabaseLink) -> Result<(), Trouble> {
     match link.dialect() {
         Dialect::Sqlite => {
             let text = format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK_MAX})");

@@ -6,14 +6,14 @@ use std::time::Duration;
 use grapevine_core::ids::ServiceKey;
 
 use super::super::{
-    Added, Counts, End, Held, Lease, PAGE_MAX, StoreError, TaskQuery, Usage, transition,
+    Added, End, Lease, LeaseHold, PAGE_MAX, StoreError, TaskCounts, TaskQuery, Usage, transition,
 };
-use super::link::{Cell, Link, Row, Trouble, damaged};
+use super::link::{Cell, DatabaseLink, Row, Trouble, damaged};
 use super::record::{
     COLUMNS, COLUMNS_WITHOUT_PAYLOAD, Stored, fixed, json, parse, state_cell, ulid,
 };
 use crate::id::Id;
-use crate::task::{Checked, NewTask, Progress, RegionText, ServiceKeyText, Task};
+use crate::task::{CheckedText, NewTask, RegionText, ServiceKeyText, Task, TaskProgress};
 
 /// The shortest and the longest span of a lease.
 pub(super) const LEASE_SPANS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3_600)];
@@ -24,7 +24,11 @@ const FINISH_TRIES: usize = 4;
 /// Tries to find out whose an idempotency key is, while tasks with it come and go.
 const KEY_TRIES: usize = 3;
 
-pub(super) async fn add(link: &mut Link, task: &NewTask, payload: &str) -> Result<Added, Trouble> {
+pub(super) async fn add(
+    link: &mut DatabaseLink,
+    task: &NewTask,
+    payload: &str,
+) -> Result<Added, Trouble> {
     for _ in 0..KEY_TRIES {
         if insert(link, task, payload).await? {
             return Ok(Added::New);
@@ -41,7 +45,7 @@ pub(super) async fn add(link: &mut Link, task: &NewTask, payload: &str) -> Resul
     }))
 }
 
-async fn insert(link: &mut Link, task: &NewTask, payload: &str) -> Result<bool, Trouble> {
+async fn insert(link: &mut DatabaseLink, task: &NewTask, payload: &str) -> Result<bool, Trouble> {
     let cells = vec![
         Cell::text(task.id.as_str()),
         Cell::text(ulid(&task.id)),
@@ -72,7 +76,7 @@ async fn insert(link: &mut Link, task: &NewTask, payload: &str) -> Result<bool, 
 
 /// The task that has the id or the idempotency key already, and whether it was asked for the same.
 async fn find_twin(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     task: &NewTask,
     payload: &str,
 ) -> Result<Option<(Id, bool)>, Trouble> {
@@ -94,13 +98,13 @@ async fn find_twin(
     Ok(Some((id(&row, 0)?, is_same)))
 }
 
-pub(super) async fn get(link: &mut Link, id: &Id) -> Result<Option<Task>, Trouble> {
+pub(super) async fn get(link: &mut DatabaseLink, id: &Id) -> Result<Option<Task>, Trouble> {
     let text = format!("SELECT {COLUMNS} FROM tasks WHERE id = $1");
     let row = link.row(&text, vec![Cell::text(id.as_str())]).await?;
     row.map(|row| Ok(Stored::read(&row)?.task)).transpose()
 }
 
-pub(super) async fn list(link: &mut Link, query: &TaskQuery) -> Result<Vec<Task>, Trouble> {
+pub(super) async fn list(link: &mut DatabaseLink, query: &TaskQuery) -> Result<Vec<Task>, Trouble> {
     let mut text = format!("SELECT {COLUMNS} FROM tasks WHERE 1 = 1");
     let mut cells = Vec::new();
     let mut narrow = |column: &str, cell: Option<Cell>| {
@@ -142,11 +146,11 @@ pub(super) fn permitted(cell: usize) -> String {
 }
 
 pub(super) async fn renew(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     lease: &Lease,
     span: Duration,
-    progress: Option<Progress>,
-) -> Result<Held, Trouble> {
+    progress: Option<TaskProgress>,
+) -> Result<LeaseHold, Trouble> {
     let [shortest, longest] = LEASE_SPANS;
     let mut cells = fence(lease);
     cells.push(span_cell(Some(span.clamp(shortest, longest))));
@@ -162,25 +166,25 @@ pub(super) async fn renew(
 /// Two statements and no transaction: what is written is written only where nobody spoke since it was read.
 /// The task that comes back has no payload.
 pub(super) async fn finish(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     lease: &Lease,
     end: End,
-) -> Result<(Held, Option<Task>), Trouble> {
+) -> Result<(LeaseHold, Option<Task>), Trouble> {
     let text = format!(
         "SELECT {COLUMNS_WITHOUT_PAYLOAD} FROM tasks \
          WHERE id = $1 AND attempt = $2 AND state = 'running'"
     );
     for _ in 0..FINISH_TRIES {
         let Some(row) = link.row(&text, fence(lease)).await? else {
-            return Ok((Held::Lost, None));
+            return Ok((LeaseHold::Lost, None));
         };
         let mut stored = Stored::read(&row)?;
         let is_wanted = stored.task.cancel_requested;
         transition::end(&mut stored.task, stored.attempt, end.clone(), stored.now);
         if let Some(task) = stored.write_if_running(link, is_wanted).await? {
             let held = match is_wanted {
-                true => Held::CancelRequested,
-                false => Held::Kept,
+                true => LeaseHold::CancelRequested,
+                false => LeaseHold::Kept,
             };
             return Ok((held, Some(task)));
         }
@@ -190,7 +194,7 @@ pub(super) async fn finish(
     }))
 }
 
-pub(super) async fn cancel(link: &mut Link, id: &Id) -> Result<Option<Task>, Trouble> {
+pub(super) async fn cancel(link: &mut DatabaseLink, id: &Id) -> Result<Option<Task>, Trouble> {
     let Some(mut stored) = locked(link, id).await? else {
         return Ok(None);
     };
@@ -198,7 +202,7 @@ pub(super) async fn cancel(link: &mut Link, id: &Id) -> Result<Option<Task>, Tro
     stored.write(link, false).await.map(Some)
 }
 
-pub(super) async fn requeue(link: &mut Link, id: &Id) -> Result<Option<Task>, Trouble> {
+pub(super) async fn requeue(link: &mut DatabaseLink, id: &Id) -> Result<Option<Task>, Trouble> {
     let Some(mut stored) = locked(link, id).await? else {
         return Ok(None);
     };
@@ -208,14 +212,16 @@ pub(super) async fn requeue(link: &mut Link, id: &Id) -> Result<Option<Task>, Tr
     }
 }
 
-async fn locked(link: &mut Link, id: &Id) -> Result<Option<Stored>, Trouble> {
+async fn locked(link: &mut DatabaseLink, id: &Id) -> Result<Option<Stored>, Trouble> {
     let text = format!("SELECT {COLUMNS} FROM tasks WHERE id = $1 @lock");
     let row = link.row(&text, vec![Cell::text(id.as_str())]).await?;
     row.map(|row| Stored::read(&row)).transpose()
 }
 
-pub(super) async fn counts(link: &mut Link) -> Result<BTreeMap<ServiceKeyText, Counts>, Trouble> {
-    let mut counts: BTreeMap<ServiceKeyText, Counts> = BTreeMap::new();
+pub(super) async fn counts(
+    link: &mut DatabaseLink,
+) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, Trouble> {
+    let mut counts: BTreeMap<ServiceKeyText, TaskCounts> = BTreeMap::new();
     // Two questions that indexes alone can answer, rather than one that reads every waiting task.
     let all = "SELECT service, COUNT(*), state FROM tasks \
         WHERE state IN ('waiting', 'running', 'dead') GROUP BY state, service";
@@ -238,7 +244,7 @@ pub(super) async fn counts(link: &mut Link) -> Result<BTreeMap<ServiceKeyText, C
 }
 
 /// What the holder of `account` has here.
-pub(super) async fn usage(link: &mut Link, account: &str) -> Result<Usage, Trouble> {
+pub(super) async fn usage(link: &mut DatabaseLink, account: &str) -> Result<Usage, Trouble> {
     let cells = || vec![Cell::text(plain(account))];
     // Each is answered by an index alone.
     let waiting = "SELECT COUNT(*) FROM tasks WHERE account = $1 AND state = 'waiting'";
@@ -259,14 +265,14 @@ pub(super) async fn usage(link: &mut Link, account: &str) -> Result<Usage, Troub
 fn service(row: &Row, column: usize) -> Result<ServiceKeyText, Trouble> {
     let service = ServiceKey::new(&row.word(column)?);
     let service = service.map_err(|error| damaged(format!("a service's key {error}")))?;
-    Ok(Checked(service))
+    Ok(CheckedText(service))
 }
 
-pub(super) fn held(row: Option<&Row>, column: usize) -> Result<Held, Trouble> {
+pub(super) fn held(row: Option<&Row>, column: usize) -> Result<LeaseHold, Trouble> {
     Ok(match row.map(|row| row.count(column)).transpose()? {
-        None => Held::Lost,
-        Some(0) => Held::Kept,
-        Some(_) => Held::CancelRequested,
+        None => LeaseHold::Lost,
+        Some(0) => LeaseHold::Kept,
+        Some(_) => LeaseHold::CancelRequested,
     })
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use super::super::{LEASES_MAX, Lease, LeaseAsk};
-use super::link::{Cell, Link, Trouble};
+use super::link::{Cell, DatabaseLink, Trouble};
 use super::record::{COLUMNS, DUE, SUSPECT, Stored};
 use super::tasks::{LEASE_SPANS, permitted, plain, region_cell, service_cell, span_cell};
 use crate::task::{ServiceKeyText, Task};
@@ -32,7 +32,11 @@ pub(super) struct Turns {
 }
 
 /// Leases for `ask`, the turn after that of account `last` first.
-pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk, last: String) -> Result<Turns, Trouble> {
+pub(super) async fn lease(
+    link: &mut DatabaseLink,
+    ask: &LeaseAsk,
+    last: String,
+) -> Result<Turns, Trouble> {
     ripen(link, &ask.service).await?;
     let max = ask.max.min(LEASES_MAX);
     let mut turns = Turns {
@@ -74,7 +78,7 @@ pub(super) async fn lease(link: &mut Link, ask: &LeaseAsk, last: String) -> Resu
 /// Accounts with tasks of `service` that are due: those behind `last`, then the others, at most `at_once`, each
 /// once.
 async fn accounts_after(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     service: &ServiceKeyText,
     last: &str,
     at_once: usize,
@@ -112,7 +116,7 @@ async fn accounts_after(
 
 /// Leases at most `max` tasks of one account, or suspect ones of any, the highest priority first, then the oldest.
 async fn lease_of(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     ask: &LeaseAsk,
     account: Option<&str>,
     max: usize,
@@ -160,7 +164,7 @@ fn with_lease(stored: Stored) -> (Lease, Task) {
 }
 
 /// Marks waiting tasks whose delay is over, so that the index of what can be leased has them.
-async fn ripen(link: &mut Link, service: &ServiceKeyText) -> Result<(), Trouble> {
+async fn ripen(link: &mut DatabaseLink, service: &ServiceKeyText) -> Result<(), Trouble> {
     let cells = vec![service_cell(service), Cell::count(RIPENED_MAX)];
     let text = "WITH ripe AS MATERIALIZED (SELECT seq AS number FROM tasks \
          WHERE service = $1 AND state = 'waiting' AND due = 0 AND not_before <= @now \

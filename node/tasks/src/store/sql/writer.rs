@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::StoreError;
 use super::database_file::{DatabaseFile, Identity};
-use super::link::{Link, Step, Trouble};
+use super::link::{DatabaseLink, QueryStep, Trouble};
 
 /// Jobs that wait at most; more wait for room, as long as their askers do.
 const JOBS_MAX: usize = 1_024;
@@ -26,7 +26,7 @@ pub(super) struct Writer {
 
 struct Pen {
     place: Arc<DatabaseFile>,
-    link: Option<(Link, Identity)>,
+    link: Option<(DatabaseLink, Identity)>,
 }
 
 /// Something to write.
@@ -35,7 +35,11 @@ trait Job: Send {
     fn is_wanted(&self) -> bool;
 
     /// Does it, and remembers what came out; whether that is to be kept.
-    fn run<'c>(&'c mut self, link: &'c mut Link, place: &'c DatabaseFile) -> Step<'c, bool>;
+    fn run<'c>(
+        &'c mut self,
+        link: &'c mut DatabaseLink,
+        place: &'c DatabaseFile,
+    ) -> QueryStep<'c, bool>;
 
     /// Tells the asker, after the commit.
     fn tell(self: Box<Self>, committed: Result<(), StoreError>);
@@ -49,7 +53,7 @@ struct Asked<T, F> {
 
 impl Writer {
     /// Starts writing at `place`; `first` is a connection that is there already.
-    pub(super) fn start(place: Arc<DatabaseFile>, first: Option<(Link, Identity)>) -> Self {
+    pub(super) fn start(place: Arc<DatabaseFile>, first: Option<(DatabaseLink, Identity)>) -> Self {
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
         let pen = Pen { place, link: first };
         tokio::spawn(pen.write_all(waiting));
@@ -60,7 +64,7 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     {
         let (asker, answer) = oneshot::channel();
         let job = Box::new(Asked {
@@ -79,13 +83,17 @@ impl Writer {
 impl<T, F> Job for Asked<T, F>
 where
     T: Send + 'static,
-    F: for<'c> FnOnce(&'c mut Link) -> Step<'c, T> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
 {
     fn is_wanted(&self) -> bool {
         !self.asker.is_closed()
     }
 
-    fn run<'c>(&'c mut self, link: &'c mut Link, place: &'c DatabaseFile) -> Step<'c, bool> {
+    fn run<'c>(
+        &'c mut self,
+        link: &'c mut DatabaseLink,
+        place: &'c DatabaseFile,
+    ) -> QueryStep<'c, bool> {
         Box::pin(async move {
             let Some(work) = self.work.take() else {
                 return Ok(false);
@@ -143,7 +151,7 @@ impl Pen {
 }
 
 async fn write_together(
-    link: &mut Link,
+    link: &mut DatabaseLink,
     place: &DatabaseFile,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), Trouble> {

@@ -10,7 +10,7 @@ use minijinja::machinery::ast::{
     BinOpKind, Call, CallArg, CompareOpKind, Expr, ForLoop, Slice, Stmt, UnaryOpKind,
 };
 
-use super::Scope;
+use super::TemplateScope;
 use super::filters::{self, Arguments};
 use super::meter::Meter;
 use super::output::{Output, made};
@@ -22,14 +22,14 @@ const RANGE_MAX: i128 = 10_000;
 
 /// Evaluates in one scope.
 pub(super) struct Evaluator<'s, 't> {
-    scope: Option<&'s Scope<'s>>,
+    scope: Option<&'s TemplateScope<'s>>,
     meter: &'s Meter,
     /// What statements named, the innermost last.
     frames: Vec<BTreeMap<&'t str, Value<'s>>>,
 }
 
 impl<'s, 't> Evaluator<'s, 't> {
-    pub(super) fn new(scope: &'s Scope<'s>, meter: &'s Meter) -> Self {
+    pub(super) fn new(scope: &'s TemplateScope<'s>, meter: &'s Meter) -> Self {
         Self {
             scope: Some(scope),
             meter,

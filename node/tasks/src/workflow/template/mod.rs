@@ -72,13 +72,13 @@ pub struct TemplateError {
 
 /// What templates see. Cheap to clone: values are shared.
 #[derive(Clone, Debug)]
-pub struct Scope<'a> {
+pub struct TemplateScope<'a> {
     trigger: &'a Value,
     steps: Arc<BTreeMap<String, Arc<Value>>>,
     item: Option<(&'a Value, usize)>,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> TemplateScope<'a> {
     /// What the run was given, and how steps ended, by their ids.
     pub fn new(trigger: &'a Value, steps: BTreeMap<String, Arc<Value>>) -> Self {
         Self {
@@ -90,8 +90,8 @@ impl<'a> Scope<'a> {
 
     /// The same, with an item of a list.
     #[must_use]
-    pub fn with_item<'b>(&'b self, item: &'b Value, index: usize) -> Scope<'b> {
-        Scope {
+    pub fn with_item<'b>(&'b self, item: &'b Value, index: usize) -> TemplateScope<'b> {
+        TemplateScope {
             trigger: self.trigger,
             steps: Arc::clone(&self.steps),
             item: Some((item, index)),
@@ -108,19 +108,23 @@ impl Templates {
     ///
     /// # Errors
     /// When an expression cannot be read, refers to what is not there, or goes beyond a bound.
-    pub fn fill(&self, template: &Value, scope: &Scope<'_>) -> Result<Value, TemplateError> {
+    pub fn fill(
+        &self,
+        template: &Value,
+        scope: &TemplateScope<'_>,
+    ) -> Result<Value, TemplateError> {
         let filling = Filling {
             scope,
             meter: Meter::default(),
         };
-        filling.fill(template, &mut Place::default(), &mut 0)
+        filling.fill(template, &mut TemplateName::default(), &mut 0)
     }
 
     /// What the expression `text` gives in `scope`.
     ///
     /// # Errors
     /// As with [`Self::fill`].
-    pub fn value(&self, text: &str, scope: &Scope<'_>) -> Result<Value, TemplateError> {
+    pub fn value(&self, text: &str, scope: &TemplateScope<'_>) -> Result<Value, TemplateError> {
         let meter = Meter::default();
         let value = || {
             let expression = syntax::expression(text)?;
@@ -135,7 +139,7 @@ impl Templates {
     ///
     /// # Errors
     /// As with [`Self::fill`].
-    pub fn holds(&self, text: &str, scope: &Scope<'_>) -> Result<bool, TemplateError> {
+    pub fn holds(&self, text: &str, scope: &TemplateScope<'_>) -> Result<bool, TemplateError> {
         let meter = Meter::default();
         let holds = || {
             let expression = syntax::expression(text)?;
@@ -163,7 +167,7 @@ impl Reviewer {
     ) -> Result<BTreeSet<(String, String)>, Vec<TemplateError>> {
         let mut found = BTreeSet::new();
         let mut errors = Vec::new();
-        let mut place = Place::default();
+        let mut place = TemplateName::default();
         visit(
             template,
             &mut place,
@@ -193,7 +197,7 @@ impl Reviewer {
 
 /// One filling.
 struct Filling<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a TemplateScope<'a>,
     meter: Meter,
 }
 
@@ -201,7 +205,7 @@ impl Filling<'_> {
     fn fill(
         &self,
         template: &Value,
-        place: &mut Place,
+        place: &mut TemplateName,
         bytes: &mut usize,
     ) -> Result<Value, TemplateError> {
         let filled = match template {
@@ -269,7 +273,7 @@ fn length_of(value: &Value) -> usize {
 
 /// Calls `found` for every text of `value` that holds an expression. Deeper than [`DEPTH_MAX`] nothing is
 /// looked at: JSON's reader allows no more than twice of it, and checks refuse it.
-fn visit(value: &Value, place: &mut Place, found: &mut impl FnMut(&Place, &str)) {
+fn visit(value: &Value, place: &mut TemplateName, found: &mut impl FnMut(&TemplateName, &str)) {
     match value {
         Value::String(text) if !is_plain(text) => found(place, text),
         Value::Array(items) => {
@@ -305,9 +309,9 @@ pub fn is_too_deep(value: &Value) -> bool {
 
 /// Where in a value one is.
 #[derive(Default)]
-struct Place(String);
+struct TemplateName(String);
 
-impl Place {
+impl TemplateName {
     fn enter(&mut self, part: &str) -> usize {
         let length = self.0.len();
         self.0.push_str(part);
@@ -328,7 +332,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for TemplateName {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
     }

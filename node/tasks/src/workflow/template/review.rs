@@ -194,7 +194,7 @@ pub fn probe(text: &str) -> usize {
     let trigger = serde_json::json!({
         "text": "a, b 'c'\n\u{e9}", "list": [1, 2.5, null, "x", {"a": [true]}], "number": 3,
     });
-    let scope = super::Scope::new(&trigger, std::collections::BTreeMap::new());
+    let scope = super::TemplateScope::new(&trigger, std::collections::BTreeMap::new());
     let templates = super::Templates;
     let reviewed = super::Reviewer::default().references(&serde_json::json!(text));
     let condition = templates.holds(text, &scope);

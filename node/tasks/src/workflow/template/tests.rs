@@ -8,9 +8,9 @@ fn trigger() -> Value {
     json!({"items": [1, {"a": null}], "name": "Ada", "big": "x".repeat(1_000)})
 }
 
-fn scope(trigger: &Value) -> Scope<'_> {
+fn scope(trigger: &Value) -> TemplateScope<'_> {
     let draft = json!({"state": "completed", "output": {"text": "hi", "score": 0.75}});
-    Scope::new(
+    TemplateScope::new(
         trigger,
         BTreeMap::from([("draft".to_owned(), Arc::new(draft))]),
     )
@@ -47,7 +47,7 @@ fn sole_expression_keeps_its_kind() {
 fn markup_in_values_is_left_alone() {
     let templates = Templates;
     let trigger = json!({"text": "<b> {{ trigger.text }} & \"q\""});
-    let scope = Scope::new(&trigger, BTreeMap::new());
+    let scope = TemplateScope::new(&trigger, BTreeMap::new());
     let filled = templates.fill(&json!("say {{ trigger.text }}"), &scope);
     assert_eq!(
         filled.expect("filled"),

@@ -13,7 +13,7 @@ use super::known::Part;
 use super::params::Params;
 use super::providers::{Base, Found, Provider, find};
 use super::reading::Reading;
-use super::settings::{FIRST_BYTE_MAX, Settings, WAIT_MAX};
+use super::settings::{FIRST_BYTE_MAX, LitellmSettings, WAIT_MAX};
 
 /// Which models an entry serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Reading {
     pub(super) fn deployments(
         &mut self,
         item: &At<'_>,
-        settings: &Settings,
+        settings: &LitellmSettings,
         credentials: &BTreeMap<String, Section<'_>>,
     ) -> Vec<Deployment> {
         let Some(mut entry) = item.section() else {
@@ -180,7 +180,7 @@ impl Reading {
         provider: &Provider,
         serves: Serves,
         params: &mut Params<'_>,
-        settings: &Settings,
+        settings: &LitellmSettings,
     ) -> Option<Deployment> {
         let base_url = self.base_url(item, provider, params)?;
         self.about(item, provider, params);
@@ -236,7 +236,12 @@ impl Reading {
         })
     }
 
-    fn share(&mut self, key: &str, params: &mut Params<'_>, settings: &Settings) -> Option<f64> {
+    fn share(
+        &mut self,
+        key: &str,
+        params: &mut Params<'_>,
+        settings: &LitellmSettings,
+    ) -> Option<f64> {
         let at = params.take(key)?;
         let is_limit = key != "weight";
         let share = at.number().filter(|share| *share >= 0.0);

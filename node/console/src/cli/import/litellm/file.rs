@@ -11,7 +11,7 @@ use grapevine_config::text::format_duration;
 use super::deployment::{Deployment, Serves};
 use super::endpoint::Endpoint;
 use super::groups::{Route, attempts};
-use super::settings::{FIRST_BYTE_MAX, Settings};
+use super::settings::{FIRST_BYTE_MAX, LitellmSettings};
 
 /// Attempts within one request that can be written.
 const ATTEMPTS_MAX: u32 = 32;
@@ -39,7 +39,11 @@ enum Models<'a> {
 }
 
 /// The text of the new file, below its heading.
-pub(super) fn text(routes: &[Route], deployments: &[Deployment], settings: &Settings) -> String {
+pub(super) fn text(
+    routes: &[Route],
+    deployments: &[Deployment],
+    settings: &LitellmSettings,
+) -> String {
     let upstreams = upstreams(routes, deployments);
     let mut text = String::new();
     if settings.logs_json {

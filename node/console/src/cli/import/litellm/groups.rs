@@ -10,7 +10,7 @@ use grapevine_base::table::printable;
 use super::super::finding::Kind;
 use super::deployment::{Deployment, Serves};
 use super::reading::Reading;
-use super::settings::{Fallback, Settings};
+use super::settings::{Fallback, LitellmSettings};
 
 /// Names times deployments in the new file: far more than a node can serve, and the end of a file that
 /// multiplies itself.
@@ -51,7 +51,7 @@ impl Reading {
     pub(super) fn routes(
         &mut self,
         deployments: &[Deployment],
-        settings: &Settings,
+        settings: &LitellmSettings,
     ) -> Result<Vec<Route>, TooMany> {
         let mut groups = self.groups(deployments, settings);
         let own = groups.clone();
@@ -84,7 +84,7 @@ impl Reading {
     }
 
     /// The deployments of each name, with the tiers that `order` gives them, and their weights.
-    fn groups(&mut self, deployments: &[Deployment], settings: &Settings) -> Groups {
+    fn groups(&mut self, deployments: &[Deployment], settings: &LitellmSettings) -> Groups {
         let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, deployment) in deployments.iter().enumerate() {
             if matches!(deployment.serves, Serves::Model(_)) {
@@ -211,7 +211,7 @@ impl Reading {
     }
 
     /// Tells of fallbacks that nothing leads to, and of those that would have had fallbacks themselves.
-    fn check_fallbacks(&mut self, settings: &Settings, own: &Groups) {
+    fn check_fallbacks(&mut self, settings: &LitellmSettings, own: &Groups) {
         for fallback in &settings.fallbacks {
             let (key, line) = (fallback.place.0.as_str(), fallback.place.1);
             let is_alias = settings
@@ -251,7 +251,7 @@ impl Reading {
     fn alias(
         &mut self,
         groups: &mut Groups,
-        settings: &Settings,
+        settings: &LitellmSettings,
         count: &mut usize,
     ) -> Result<(), TooMany> {
         for alias in &settings.aliases {
@@ -293,7 +293,7 @@ impl Reading {
 }
 
 /// The fallbacks of a name: its own, else those for any.
-fn fallback_of<'a>(name: &str, settings: &'a Settings) -> Option<&'a Fallback> {
+fn fallback_of<'a>(name: &str, settings: &'a LitellmSettings) -> Option<&'a Fallback> {
     let of = |model: &str| {
         settings
             .fallbacks

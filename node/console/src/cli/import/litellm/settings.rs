@@ -43,7 +43,7 @@ pub(super) struct Alias {
 
 /// What holds for all deployments.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct LitellmSettings {
     pub(super) timeout: Option<Duration>,
     pub(super) stream_timeout: Option<Duration>,
     pub(super) attempts: Option<u32>,
@@ -62,7 +62,7 @@ pub(super) struct Settings {
     pub(super) logs_json: bool,
 }
 
-impl Settings {
+impl LitellmSettings {
     /// Whether weights, or limits in their place, say who gets which share: LiteLLM's default too.
     pub(super) fn is_weighted(&self) -> bool {
         matches!(self.strategy, None | Some("weighted"))
@@ -86,8 +86,8 @@ const SHARED: [&str; 11] = [
 
 impl Reading {
     /// Reads the three sections.
-    pub(super) fn settings(&mut self, file: &mut Section<'_>) -> Settings {
-        let mut settings = Settings::default();
+    pub(super) fn settings(&mut self, file: &mut Section<'_>) -> LitellmSettings {
+        let mut settings = LitellmSettings::default();
         let mut shared: BTreeMap<&str, At<'_>> = BTreeMap::new();
         if let Some(mut section) = self.part(file, "litellm_settings") {
             shared.extend(
@@ -136,7 +136,7 @@ impl Reading {
         section
     }
 
-    fn shared(&mut self, settings: &mut Settings, shared: &BTreeMap<&str, At<'_>>) {
+    fn shared(&mut self, settings: &mut LitellmSettings, shared: &BTreeMap<&str, At<'_>>) {
         let timeout = shared.get("timeout").or(shared.get("request_timeout"));
         settings.timeout = timeout.and_then(|at| self.seconds(at, FIRST_BYTE_MAX));
         if let Some(at) = shared.get("stream_timeout") {
@@ -210,7 +210,7 @@ impl Reading {
         strategy
     }
 
-    fn fallbacks(&mut self, settings: &mut Settings, at: &At<'_>) {
+    fn fallbacks(&mut self, settings: &mut LitellmSettings, at: &At<'_>) {
         for item in at.items() {
             let Some(mut section) = item.section() else {
                 let remedy = "write them as {MODEL: [ANOTHER]}";
@@ -249,7 +249,7 @@ impl Reading {
         Some((name?.to_owned(), (item.key.clone(), item.line)))
     }
 
-    fn aliases(&mut self, settings: &mut Settings, at: &At<'_>) {
+    fn aliases(&mut self, settings: &mut LitellmSettings, at: &At<'_>) {
         let Some(mut section) = at.section() else {
             self.findings.add(
                 Kind::Lost,
@@ -286,7 +286,7 @@ impl Reading {
         }
     }
 
-    fn general(&mut self, settings: &mut Settings, section: &mut Section<'_>) {
+    fn general(&mut self, settings: &mut LitellmSettings, section: &mut Section<'_>) {
         if let Some(at) = section.take("master_key") {
             settings.master = self.master(&at);
         }

@@ -7,9 +7,9 @@ use ratatui::backend::TestBackend;
 use serde_json::json;
 
 use super::draw::draw;
-use super::feed::{Counts, News, Page, counts};
+use super::feed::{FeedUpdate, Page, TopCounts, counts};
 use super::grid::cut;
-use super::state::{Press, Top, View};
+use super::state::{Press, Top, TopView};
 use crate::cli::records::RequestsPage;
 
 /// Three nodes, of which one is dead and one has an upstream out of use, with eight requests.
@@ -37,7 +37,7 @@ fn page(requests_total: u64) -> Page {
     Page {
         mesh: serde_json::from_value(mesh).unwrap(),
         requests: page.requests,
-        counts: Counts {
+        counts: TopCounts {
             requests: requests_total,
             failed: requests_total / 10,
             attempts: attempts.into(),
@@ -69,9 +69,9 @@ fn request(number: u64) -> serde_json::Value {
 fn top() -> (Top, Instant) {
     let mut top = Top::new("http://127.0.0.1:9090", true);
     let start = Instant::now();
-    top.take(News::Page(Box::new(page(100))), start);
+    top.take(FeedUpdate::Page(Box::new(page(100))), start);
     let now = start + Duration::from_secs(2);
-    top.take(News::Page(Box::new(page(200))), now);
+    top.take(FeedUpdate::Page(Box::new(page(200))), now);
     (top, now)
 }
 
@@ -122,13 +122,13 @@ fn help_fits_80_columns() {
 #[test]
 fn silence_is_told_with_the_age_of_what_is_shown() {
     let (mut top, now) = top();
-    top.take(News::Silence("no node answers".to_owned()), now);
+    top.take(FeedUpdate::Silence("no node answers".to_owned()), now);
     let drawn = screen(&top, now + Duration::from_secs(7), (80, 24));
     assert!(
         drawn.starts_with("NO ANSWER for 7 s: no node answers"),
         "{drawn}"
     );
-    top.take(News::Page(Box::new(page(300))), now);
+    top.take(FeedUpdate::Page(Box::new(page(300))), now);
     assert!(!screen(&top, now, (80, 24)).contains("NO ANSWER"));
 }
 
@@ -136,12 +136,17 @@ fn silence_is_told_with_the_age_of_what_is_shown() {
 fn views_go_round_and_scroll_from_their_beginning() {
     let (mut top, _) = top();
     top.press(Press::Down(5));
-    for view in [View::Nodes, View::Upstreams, View::Requests, View::All] {
+    for view in [
+        TopView::Nodes,
+        TopView::Upstreams,
+        TopView::Requests,
+        TopView::All,
+    ] {
         top.press(Press::Next);
         assert_eq!((top.view, top.scroll), (view, 0));
     }
     top.press(Press::Before);
-    assert_eq!(top.view, View::Requests);
+    assert_eq!(top.view, TopView::Requests);
     top.press(Press::Up(usize::MAX));
     assert_eq!(top.scroll, 0);
 }
@@ -168,7 +173,7 @@ fn filter_is_typed_kept_and_dropped() {
 fn what_comes_while_paused_is_left_alone() {
     let (mut top, now) = top();
     top.press(Press::Letter('p'));
-    top.take(News::Page(Box::default()), now);
+    top.take(FeedUpdate::Page(Box::default()), now);
     assert_eq!(top.page.mesh.nodes.len(), 3);
     assert!(screen(&top, now, (80, 24)).starts_with("PAUSED"));
 }
@@ -178,7 +183,10 @@ fn rates_are_over_the_time_between_pages_and_none_after_a_restart() {
     let (mut top, now) = top();
     let rates = top.rates.clone().unwrap();
     assert_eq!((rates.requests, rates.failed), (50.0, 5.0));
-    top.take(News::Page(Box::new(page(5))), now + Duration::from_secs(1));
+    top.take(
+        FeedUpdate::Page(Box::new(page(5))),
+        now + Duration::from_secs(1),
+    );
     assert!(top.rates.is_none());
 }
 

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use super::super::{BODY_BYTES_MAX, MADE_BYTES_MAX, Reviewer, Scope, Templates, filters, probe};
+use super::super::{
+    BODY_BYTES_MAX, MADE_BYTES_MAX, Reviewer, TemplateScope, Templates, filters, probe,
+};
 
 /// What rendering may add to the process at its worst: three times what values may have.
 const GROWTH_MAX: usize = 3 * MADE_BYTES_MAX;
@@ -148,7 +150,7 @@ fn what_hostile_texts_take_is_bounded() {
     }
     let trigger = trigger();
     let step = Arc::new(json!({"output": trigger, "state": "completed"}));
-    let scope = Scope::new(&trigger, BTreeMap::from([("one".to_owned(), step)]));
+    let scope = TemplateScope::new(&trigger, BTreeMap::from([("one".to_owned(), step)]));
     let before = peak();
     let endless = ENDLESS.map(str::to_owned);
     for text in endless.into_iter().chain(deep()) {
@@ -168,7 +170,7 @@ fn what_hostile_texts_take_is_bounded() {
 #[test]
 fn endless_texts_are_errors_and_not_cut() {
     let trigger = trigger();
-    let scope = Scope::new(&trigger, BTreeMap::new());
+    let scope = TemplateScope::new(&trigger, BTreeMap::new());
     for text in ENDLESS {
         let filled = Templates.fill(&json!(text), &scope);
         assert!(filled.is_err(), "{text}");
@@ -252,7 +254,7 @@ fn what_any_text_takes_is_bounded() {
 #[test]
 fn each_bound_names_the_number_and_what_to_write() {
     let trigger = trigger();
-    let scope = Scope::new(&trigger, BTreeMap::new());
+    let scope = TemplateScope::new(&trigger, BTreeMap::new());
     for (text, parts) in [
         (
             "{{ 'x'|indent(1000000000000) }}",
@@ -311,7 +313,7 @@ fn size_that_is_written_down_is_refused_before_a_run_wherever_it_stands() {
 fn what_is_offered_gives_what_jinja_gives() {
     let trigger = json!({"list": [3, 1, 2], "text": "a b,c", "people": [
         {"name": "Ada", "age": 36}, {"name": "Bob", "age": 20}], "map": {"b": 1, "a": [true, null, 1.5, "it's"]}});
-    let scope = Scope::new(&trigger, BTreeMap::new());
+    let scope = TemplateScope::new(&trigger, BTreeMap::new());
     for (text, wanted) in [
         ("{{ trigger.list|sort|join('-') }}", json!("1-2-3")),
         (

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use grapevine_config::hash::KeyHash;
 use grapevine_core::fact::Standing;
 use grapevine_core::forwarding::{ExtraPath, Forwarding, Methods};
-use grapevine_http::ingress::{Cors, Key, Keys};
+use grapevine_http::ingress::{ClientKey, Cors, Keys};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -185,7 +185,7 @@ async fn request_that_came_back_is_refused() {
 }
 
 fn keys() -> Keys {
-    Keys::new([Key {
+    Keys::new([ClientKey {
         name: "app".into(),
         hash: KeyHash::of("right"),
         models: Some(std::sync::Arc::new([model("gpt-4o")].into())),

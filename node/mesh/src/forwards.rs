@@ -2,22 +2,22 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use grapevine_core::admission::{self, Refused, UnderwayKey};
+use grapevine_core::admission::{self, ForwardKey, ForwardRefused};
 use grapevine_core::ids::NodeName;
 
 /// Forwarded requests under way here.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Underway(Arc<Mutex<admission::Underway>>);
+pub(super) struct SharedForwards(Arc<Mutex<admission::ForwardsInFlight>>);
 
 /// One of them; forgotten when dropped.
 #[derive(Debug)]
-pub(super) struct UnderwayGuard {
-    all: Underway,
+pub(super) struct ForwardGuard {
+    all: SharedForwards,
     peer: NodeName,
-    key: UnderwayKey,
+    key: ForwardKey,
 }
 
-impl Underway {
+impl SharedForwards {
     /// Counts one of `peer` until the guard is dropped.
     ///
     /// # Errors
@@ -25,22 +25,22 @@ impl Underway {
     pub(super) fn enter(
         &self,
         peer: &NodeName,
-        key: UnderwayKey,
-    ) -> Result<UnderwayGuard, Refused> {
+        key: ForwardKey,
+    ) -> Result<ForwardGuard, ForwardRefused> {
         self.lock().enter(peer, key.clone())?;
-        Ok(UnderwayGuard {
+        Ok(ForwardGuard {
             all: self.clone(),
             peer: peer.clone(),
             key,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, admission::Underway> {
+    fn lock(&self) -> MutexGuard<'_, admission::ForwardsInFlight> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for UnderwayGuard {
+impl Drop for ForwardGuard {
     fn drop(&mut self) {
         self.all.lock().leave(&self.peer, &self.key);
     }

@@ -10,11 +10,11 @@ use grapevine_core::fact::{Fact, FactKey};
 use grapevine_core::ids::{Generation, MeshName, NodeName, Stamp};
 use grapevine_core::links::RumorChecks;
 use grapevine_proto::value::envelope::Rumor;
-use grapevine_proto::value::{self, Key};
+use grapevine_proto::value::{self, StateKey};
 use tokio::time::Instant;
 
-use super::authors::{Authors, Heard, Life, of_envelope};
-use super::chat::Change;
+use super::authors::{AuthorIncarnation, Authors, Reception, of_envelope};
+use super::chat::GossipChange;
 use super::counters::{Counters, Rejection};
 use super::former::Former;
 use super::quarantined::Quarantined;
@@ -31,7 +31,7 @@ const AUTHORS_KEPT: usize = 128;
 
 /// What came in from peers and waits for the engine.
 #[derive(Debug)]
-pub(super) struct Hearing {
+pub(super) struct GossipReceiver {
     node: NodeName,
     authors: Authors,
     relays: Relays,
@@ -44,7 +44,7 @@ pub(super) struct Hearing {
     quarantined: Arc<Quarantined>,
 }
 
-impl Hearing {
+impl GossipReceiver {
     pub(super) fn new(
         mesh: MeshName,
         node: NodeName,
@@ -154,7 +154,7 @@ impl Hearing {
             self.quarantined.put(from, &error);
             of_envelope(error)
         })?;
-        let Key::Fact(key) = value::parse_key(&key).map_err(|_| Rejection::Malformed)? else {
+        let StateKey::Fact(key) = value::parse_key(&key).map_err(|_| Rejection::Malformed)? else {
             return Ok(());
         };
         if author == self.node || self.authors.knows(&author, &key, envelope.stamp) {
@@ -168,7 +168,7 @@ impl Hearing {
         let heard = self
             .authors
             .hear(now, &author, &key, &envelope, certificate)?;
-        if let Heard::News(stamp, fact) = heard {
+        if let Reception::News(stamp, fact) = heard {
             Counters::add(&self.counters.rumors_heard);
             let kept = Kept {
                 stamp,
@@ -182,7 +182,7 @@ impl Hearing {
     }
 
     /// Takes what one life changed; false when that life is not proven yet, or past.
-    pub(super) fn change(&mut self, change: &Change) -> bool {
+    pub(super) fn change(&mut self, change: &GossipChange) -> bool {
         let life = Generation(change.id.generation_id);
         let Ok(node) = NodeName::new(&change.id.node_id) else {
             let source = &"a node without a proper name";
@@ -200,9 +200,11 @@ impl Hearing {
         let mut is_proven = true;
         for (key, text) in &change.keys {
             match self.check_value(&node, life, key, text) {
-                Ok(Heard::News(stamp, fact)) => self.put(node.clone(), stamp, fact, Via::Gossip),
-                Ok(Heard::Known) => {}
-                Ok(Heard::Unproven) => is_proven = false,
+                Ok(Reception::News(stamp, fact)) => {
+                    self.put(node.clone(), stamp, fact, Via::Gossip)
+                }
+                Ok(Reception::Known) => {}
+                Ok(Reception::Unproven) => is_proven = false,
                 Err(reason) => self.counters.reject(reason, &node),
             }
         }
@@ -210,7 +212,7 @@ impl Hearing {
     }
 
     /// Takes another life of this node itself, of which only the certificate matters.
-    fn own_life(&mut self, life: Generation, change: &Change) {
+    fn own_life(&mut self, life: Generation, change: &GossipChange) {
         let is_certificate = |(key, _): &&(String, String)| key == value::CERTIFICATE_KEY;
         let now = Instant::now();
         for (_, text) in change.keys.iter().filter(is_certificate) {
@@ -222,13 +224,18 @@ impl Hearing {
     }
 
     /// The former life of this node that fell silent, once: see [`Former::silent`].
-    pub(super) fn former_life(&mut self, speaks: bool, interval: Duration) -> Option<Life> {
+    pub(super) fn former_life(
+        &mut self,
+        speaks: bool,
+        interval: Duration,
+    ) -> Option<AuthorIncarnation> {
         self.former.silent(Instant::now(), speaks, interval)
     }
 
     /// Puts a former life of this node in line.
     pub(super) fn put_former(&mut self, generation: Generation) {
-        self.facts.push_back(Event::FormerLife { generation });
+        self.facts
+            .push_back(Event::FormerIncarnation { generation });
     }
 
     fn check_value(
@@ -237,20 +244,20 @@ impl Hearing {
         life: Generation,
         key: &str,
         text: &str,
-    ) -> Result<Heard, Rejection> {
+    ) -> Result<Reception, Rejection> {
         let now = Instant::now();
         match value::parse_key(key).map_err(|_| Rejection::Malformed)? {
-            Key::Unknown => Ok(Heard::Known),
-            Key::Certificate => {
+            StateKey::Unknown => Ok(Reception::Known),
+            StateKey::Certificate => {
                 self.authors.hear_certificate(now, node, life, text)?;
-                Ok(Heard::Known)
+                Ok(Reception::Known)
             }
-            Key::Fact(key) => self.authors.hear_gossip(now, node, life, &key, text),
+            StateKey::Fact(key) => self.authors.hear_gossip(now, node, life, &key, text),
         }
     }
 
     fn put(&mut self, node: NodeName, stamp: Stamp, fact: Fact, via: Via) {
-        self.facts.push_back(Event::FactHeard {
+        self.facts.push_back(Event::FactReceived {
             node,
             stamp,
             fact,

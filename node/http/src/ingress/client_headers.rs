@@ -6,7 +6,7 @@ use std::time::Duration;
 use grapevine_base::entropy;
 use grapevine_base::exchange::RequestId;
 use grapevine_base::headers;
-use grapevine_core::forwarding::{self, Scope};
+use grapevine_core::forwarding::{self, PathScope};
 use grapevine_core::ids::RegionName;
 use grapevine_core::route::session;
 use http::Method;
@@ -15,7 +15,7 @@ use http::uri::PathAndQuery;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::Settings;
+use super::IngressSettings;
 use super::problem::Problem;
 
 /// The longest request id that is taken from a client.
@@ -85,10 +85,10 @@ pub(super) fn new_id() -> RequestId {
 /// # Errors
 /// The error for a path or a method that is not forwarded.
 pub(super) fn permit(
-    settings: &Settings,
+    settings: &IngressSettings,
     method: &Method,
     path: &PathAndQuery,
-) -> Result<Scope, Problem> {
+) -> Result<PathScope, Problem> {
     let permitted = settings
         .forwarding
         .permit(method.as_str(), path.path(), path.query());

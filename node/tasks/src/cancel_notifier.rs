@@ -15,7 +15,7 @@ use grapevine_core::ids::NodeName;
 use tokio::sync::Notify;
 
 use super::id::Id;
-use super::task::{State, Task};
+use super::task::{Task, TaskState};
 
 /// Where a peer is told to look at a task: `/TASK` follows.
 pub(super) const NUDGE_PATH: &str = "/tasks/nudge/";
@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The attempts that run at this node, and the way to those of peers. Cheap to clone.
 #[derive(Clone)]
-pub struct Nudges {
+pub struct CancelNotifier {
     node: NodeName,
     /// As many as run: what runs at once has a limit.
     running: Arc<Mutex<BTreeMap<Id, Arc<Notify>>>>,
@@ -34,12 +34,12 @@ pub struct Nudges {
 
 /// An attempt that may be nudged, until dropped.
 pub(super) struct Listening {
-    nudges: Nudges,
+    nudges: CancelNotifier,
     id: Id,
     told: Arc<Notify>,
 }
 
-impl Nudges {
+impl CancelNotifier {
     /// For attempts at `node`, with a way to peers where there is a mesh.
     pub fn new(node: NodeName, inside: Option<Arc<dyn CallInside>>) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Nudges {
 
     /// Has whoever runs `task` look now, where its cancellation is wanted.
     pub(super) fn tell(&self, task: &Task) {
-        if task.state != State::Running || !task.cancel_requested {
+        if task.state != TaskState::Running || !task.cancel_requested {
             return;
         }
         let id = &task.new.id;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::id::Kind;
     use crate::inside::InsideHandler;
-    use grapevine_base::exchange::Failure;
+    use grapevine_base::exchange::CallFailure;
 
     /// Hands calls for `there` to its handler.
     struct Wire(InsideHandler);
@@ -144,7 +144,7 @@ mod tests {
             &self,
             peer: &NodeName,
             call: InsideCall,
-        ) -> Result<(StatusCode, Bytes), Failure> {
+        ) -> Result<(StatusCode, Bytes), CallFailure> {
             assert_eq!(*peer, name("there"));
             let path = call.path.as_str();
             Ok(self.0.serve(&name("here"), path, call.body).await)
@@ -176,12 +176,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn worker_here_and_at_a_peer_is_told_and_nobody_else() {
-        let there = Nudges::new(name("there"), None);
+        let there = CancelNotifier::new(name("there"), None);
         let wire = Wire(InsideHandler {
             nudges: there.clone(),
             owner: None,
         });
-        let here = Nudges::new(name("here"), Some(Arc::new(wire)));
+        let here = CancelNotifier::new(name("here"), Some(Arc::new(wire)));
         for (worker, nudges) in [
             ("here", &here),
             ("there", &there),
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn attempt_that_ended_is_forgotten_and_a_later_one_is_not() {
-        let nudges = Nudges::new(name("here"), None);
+        let nudges = CancelNotifier::new(name("here"), None);
         let id = Id::new(Kind::Task, None);
         let first = nudges.listen(&id);
         let second = nudges.listen(&id);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A point on the Earth.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
+pub struct GeoPoint {
     latitude: f64,
     longitude: f64,
     /// The point on a sphere of radius 1, kept so that comparing distances takes no trigonometry.
@@ -26,7 +26,7 @@ const CONSTANT: Duration = Duration::from_millis(2);
 /// A round trip when nothing at all is known: about half way round the Earth.
 pub const RTT_UNKNOWN: Duration = Duration::from_millis(150);
 
-impl Place {
+impl GeoPoint {
     /// Latitude in -90..=90 and longitude in -180..=180 degrees; `None` outside of them.
     pub fn new(latitude: f64, longitude: f64) -> Option<Self> {
         let valid = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn singapore_to_frankfurt_is_about_ten_thousand_kilometres() {
-        let singapore = Place::new(1.29, 103.85).expect("a valid place");
-        let frankfurt = Place::new(50.11, 8.68).expect("a valid place");
+        let singapore = GeoPoint::new(1.29, 103.85).expect("a valid place");
+        let frankfurt = GeoPoint::new(50.11, 8.68).expect("a valid place");
         let distance = singapore.distance_km(frankfurt);
         assert!((10_200.0..10_350.0).contains(&distance), "{distance}");
         let rtt = singapore.rtt_prior(frankfurt);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn separation_is_the_distance_in_another_measure() {
-        let place = |(lat, lon)| Place::new(lat, lon).expect("a valid place");
+        let place = |(lat, lon)| GeoPoint::new(lat, lon).expect("a valid place");
         let places = [
             (1.29, 103.85),
             (50.11, 8.68),
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn place_off_the_globe_is_refused() {
-        assert!(Place::new(90.1, 0.0).is_none());
-        assert!(Place::new(0.0, -180.1).is_none());
-        assert!(Place::new(f64::NAN, 0.0).is_none());
-        assert!(Place::new(-90.0, 180.0).is_some());
+        assert!(GeoPoint::new(90.1, 0.0).is_none());
+        assert!(GeoPoint::new(0.0, -180.1).is_none());
+        assert!(GeoPoint::new(f64::NAN, 0.0).is_none());
+        assert!(GeoPoint::new(-90.0, 180.0).is_some());
     }
 }

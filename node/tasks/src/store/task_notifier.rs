@@ -17,12 +17,12 @@ pub(super) const POLL: Duration = Duration::from_millis(500);
 const BELLS: usize = 64;
 
 /// One bell for every few services.
-pub(super) struct Doorbell {
-    bells: [Bell; BELLS],
+pub(super) struct TaskNotifier {
+    bells: [ServiceNotify; BELLS],
 }
 
 #[derive(Default)]
-struct Bell {
+struct ServiceNotify {
     /// How often it was rung.
     rung: AtomicU64,
     /// What of that was followed by a look that found nothing.
@@ -30,10 +30,10 @@ struct Bell {
     waiting: Notify,
 }
 
-impl Doorbell {
+impl TaskNotifier {
     pub(super) fn new() -> Self {
         Self {
-            bells: std::array::from_fn(|_| Bell::default()),
+            bells: std::array::from_fn(|_| ServiceNotify::default()),
         }
     }
 
@@ -44,7 +44,7 @@ impl Doorbell {
 
     /// Tasks of any service can be.
     pub(super) fn ring_all(&self) {
-        self.bells.iter().for_each(Bell::ring);
+        self.bells.iter().for_each(ServiceNotify::ring);
     }
 
     /// How often it was rung for `service`: to be read before a look.
@@ -71,7 +71,7 @@ impl Doorbell {
         let _ = timeout(at_most.min(POLL), waiting).await;
     }
 
-    fn bell(&self, service: &str) -> &Bell {
+    fn bell(&self, service: &str) -> &ServiceNotify {
         let mut hasher = DefaultHasher::new();
         service.hash(&mut hasher);
         let slot = hasher.finish() % BELLS as u64;
@@ -79,7 +79,7 @@ impl Doorbell {
     }
 }
 
-impl Bell {
+impl ServiceNotify {
     fn ring(&self) {
         self.rung.fetch_add(1, Ordering::AcqRel);
         self.waiting.notify_waiters();
@@ -94,7 +94,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ring_before_the_wait_is_not_lost() {
-        let bell = Doorbell::new();
+        let bell = TaskNotifier::new();
         let rung = bell.rung("a");
         bell.ring("a");
         bell.answer("a", rung);
@@ -105,7 +105,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn wait_without_a_ring_looks_again_after_the_poll() {
-        let bell = Doorbell::new();
+        let bell = TaskNotifier::new();
         bell.ring("a");
         bell.answer("a", bell.rung("a"));
         let began = tokio::time::Instant::now();

@@ -4,7 +4,7 @@ use grapevine_core::ids::Generation;
 
 /// What decides between two connections to the same peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rank {
+pub(super) struct LinkPreference {
     /// Which life of the peer.
     pub(super) generation: Generation,
     /// Whether it is not silent.
@@ -15,7 +15,7 @@ pub(super) struct Rank {
     pub(super) serial: u64,
 }
 
-impl Rank {
+impl LinkPreference {
     /// A key whose greatest value is used; `smaller_here` says whether this node's name is smaller.
     pub(super) fn key(self, smaller_here: bool) -> impl Ord {
         let age = if self.dialled_here {
@@ -32,8 +32,8 @@ impl Rank {
 mod tests {
     use super::*;
 
-    fn rank(generation: u64, dialled_here: bool, serial: u64) -> Rank {
-        Rank {
+    fn rank(generation: u64, dialled_here: bool, serial: u64) -> LinkPreference {
+        LinkPreference {
             generation: Generation(generation),
             speaks: true,
             dialled_here,
@@ -41,7 +41,7 @@ mod tests {
         }
     }
 
-    fn wins(winner: Rank, loser: Rank, smaller_here: bool) -> bool {
+    fn wins(winner: LinkPreference, loser: LinkPreference, smaller_here: bool) -> bool {
         winner.key(smaller_here) > loser.key(smaller_here)
     }
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn silent_connection_gives_way() {
-        let silent = Rank {
+        let silent = LinkPreference {
             speaks: false,
             ..rank(1, true, 1)
         };
