@@ -16,7 +16,7 @@ use crate::wait::must;
 const REQUESTS_PER_CLIENT_MAX: usize = 20_000;
 
 /// The longest a load runs.
-const LOAD_LIMIT: Duration = Duration::from_secs(120);
+const LOAD_LIMIT: Duration = Duration::from_secs(400);
 
 /// One request of a load.
 #[derive(Clone, Debug)]

@@ -147,6 +147,33 @@ impl Mock {
         wait.await.1
     }
 
+    /// How many chat requests came. Probes are left out.
+    ///
+    /// # Panics
+    ///
+    /// When the mock does not answer.
+    pub async fn chats(&self) -> u64 {
+        chats(&self.stats().await)
+    }
+
+    /// Waits until at least `least` chat requests came.
+    ///
+    /// # Panics
+    ///
+    /// When they have not within `limit`.
+    pub async fn wait_for_chats(&self, least: u64, limit: Duration) {
+        let what = format!("chat requests at {} to reach {least}", self.name);
+        let wait = wait_until(&what, limit, async || {
+            let stats = self.stats().await;
+            if chats(&stats) >= least {
+                Ok(())
+            } else {
+                Err(stats.to_string())
+            }
+        });
+        wait.await;
+    }
+
     /// Ends the mock at once; its port refuses connections.
     pub fn kill(&self) {
         self.process.signal(Signal::Kill);
@@ -174,4 +201,10 @@ impl Mock {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
+}
+
+fn chats(stats: &Value) -> u64 {
+    stats["by_path"]["/v1/chat/completions"]
+        .as_u64()
+        .unwrap_or(0)
 }

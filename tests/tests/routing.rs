@@ -1,4 +1,6 @@
-//! Whether routing finds the best place, and finds it again: measured latency alone decides.
+//! Whether routing finds the best upstream, and finds it again: measured latency alone decides.
+//!
+//! The upstreams differ by seconds, so that what a busy machine adds to every answer does not make them equal.
 
 use std::time::Duration;
 
@@ -10,9 +12,8 @@ const MODEL: &str = "gpt-4o";
 
 const CLIENTS: usize = 8;
 
-/// How long routing may take to notice that a place is the better one. Good news is believed slowly: the
-/// average forgets all but 1/e of what it knew in ten seconds.
-const NOTICE_LIMIT: Duration = Duration::from_secs(60);
+/// When a test gives up. How fast routing notices is the simulator's to say, not a busy machine's.
+const GIVES_UP: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_fast_upstream_that_nobody_has_measured_is_found() {
@@ -20,8 +21,8 @@ async fn a_fast_upstream_that_nobody_has_measured_is_found() {
         Mock::start("slow", &[MODEL]).await,
         Mock::start("fast", &[MODEL]).await,
     );
-    slow.set(json!({"latency": "300ms"})).await;
-    fast.set(json!({"latency": "50ms"})).await;
+    slow.set(json!({"latency": "2s"})).await;
+    fast.set(json!({"latency": "100ms"})).await;
     let mesh = Mesh::builder()
         .node("sgp", |node| node)
         .node("jpn", |node| node.upstream(&slow))
@@ -29,7 +30,7 @@ async fn a_fast_upstream_that_nobody_has_measured_is_found() {
         .start()
         .await;
     let load = Load::start(&mesh["sgp"], CLIENTS, MODEL);
-    fast.wait_for_count("completed", 200, NOTICE_LIMIT).await;
+    fast.wait_for_chats(200, GIVES_UP).await;
     assert_eq!(failures(&load.finish().await), Vec::<String>::new());
 }
 
@@ -39,20 +40,19 @@ async fn traffic_returns_to_an_upstream_that_was_slow_for_a_while() {
         Mock::start("near", &[MODEL]).await,
         Mock::start("far", &[MODEL]).await,
     );
-    near.set(json!({"latency": "50ms"})).await;
-    far.set(json!({"latency": "200ms"})).await;
+    near.set(json!({"latency": "100ms"})).await;
+    far.set(json!({"latency": "1s"})).await;
     let mesh = Mesh::builder()
         .node("sgp", |node| node.upstream(&near))
         .node("jpn", |node| node.upstream(&far))
         .start()
         .await;
     let load = Load::start(&mesh["sgp"], CLIENTS, MODEL);
-    near.wait_for_count("completed", 100, NOTICE_LIMIT).await;
-    near.set(json!({"latency": "400ms"})).await;
-    far.wait_for_count("completed", 100, NOTICE_LIMIT).await;
-    near.set(json!({"latency": "50ms"})).await;
-    let before = near.count("completed").await;
-    near.wait_for_count("completed", before + 200, NOTICE_LIMIT)
-        .await;
+    near.wait_for_chats(100, GIVES_UP).await;
+    near.set(json!({"latency": "4s"})).await;
+    far.wait_for_chats(50, GIVES_UP).await;
+    near.set(json!({"latency": "100ms"})).await;
+    let before = near.chats().await;
+    near.wait_for_chats(before + 200, GIVES_UP).await;
     assert_eq!(failures(&load.finish().await), Vec::<String>::new());
 }

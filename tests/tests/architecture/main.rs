@@ -3,6 +3,7 @@
 //! Each check is a function from text to problems, so that a bad sample shows it can fail.
 
 mod circles;
+mod names;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
