@@ -39,7 +39,7 @@ upstreams:
   - {{name: mock, base_url: "http://127.0.0.1:{upstream}/v1", models: [gpt-4o], max_in_flight: 4096}}
 """)
     return subprocess.Popen(
-        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/callgrind.out", binary, "node", "-c",
+        ["valgrind", "--tool=callgrind", "--compress-strings=no", f"--callgrind-out-file={directory}/callgrind.out", binary, "node", "-c",
          str(config)], stdout=subprocess.DEVNULL, stderr=open(directory / "node.log", "w"))
 
 

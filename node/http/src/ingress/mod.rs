@@ -139,3 +139,35 @@ pub struct Context<L, P> {
     /// Answers what is asked about background work.
     pub background: Background,
 }
+#[cfg(test)]
+mod tests {
+    use grapevine_base::exchange::{Answer, Call, CallFailure, CallPeer};
+
+    use super::*;
+    use crate::upstream::UpstreamClient;
+
+    /// hyper moves the future of every request twice.
+    const FUTURE_BYTES_MAX: usize = 6_144;
+
+    #[derive(Clone, Debug)]
+    struct NoPeers;
+
+    impl CallPeer for NoPeers {
+        async fn call(&self, _: &NodeName, _: Call) -> Result<Answer, CallFailure> {
+            unreachable!("nothing is called")
+        }
+    }
+
+    fn bytes_of<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn future_of_a_request_is_small() {
+        type Served = Context<UpstreamClient, NoPeers>;
+        let bytes = bytes_of(|context: &'static Served, request, peer| {
+            service::serve(context, request, peer)
+        });
+        assert!((1_024..=FUTURE_BYTES_MAX).contains(&bytes), "{bytes} bytes");
+    }
+}

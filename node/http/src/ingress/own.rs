@@ -110,7 +110,7 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
             track.set_key(key.clone());
         }
         let reply = match self.admit(&settings, request, &mut track) {
-            Ok(admitted) => request::answer(&self.context, admitted, track).await,
+            Ok(admitted) => request::answer(&self.context, Box::new(admitted), track).await,
             Err(problem) => reply::problem(track, &problem),
         };
         let (head, body) = reply.into_parts();

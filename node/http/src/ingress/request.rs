@@ -49,7 +49,7 @@ pub(super) struct Admitted {
 /// Answers `request`.
 pub(super) async fn answer<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
-    request: Admitted,
+    request: Box<Admitted>,
     track: Track,
 ) -> Reply {
     if request.wishes.dry_run {
@@ -92,7 +92,7 @@ fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
 /// The work for one request.
 struct Driver<'a, L, P> {
     context: &'a Context<L, P>,
-    request: Admitted,
+    request: Box<Admitted>,
     deadline: Instant,
     /// What the rules and the client leave; empty allows all.
     allow_regions: Arc<[RegionName]>,
@@ -146,7 +146,8 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         client_headers::with_rng(|rng| route::plan(&desk.view(), &ask, desk.now(), rng))
     }
 
-    /// Calls the candidate.
+    /// Calls the candidate. The call is boxed: every future around it would hold room for it, some of them twice, and
+    /// each is moved once or more.
     async fn attempt(
         &mut self,
         attempt: AttemptId,
@@ -162,9 +163,12 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                 let (name, model) = (upstream.name.clone(), call.model.clone());
                 let scope = self.track.scope();
                 let overdue = overdue.insert(Overdue::new(&context.desk, scope, name, model));
-                overdue.during(context.local.call(call)).await
+                overdue.during(Box::pin(context.local.call(call))).await
             }
-            Way::Peer => within(self.deadline, context.peers.call(&upstream.node, call)).await,
+            Way::Peer => {
+                let calling = Box::pin(context.peers.call(&upstream.node, call));
+                within(self.deadline, calling).await
+            }
         };
         let mut answer = match called {
             Ok(answer) => answer,

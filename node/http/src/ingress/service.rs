@@ -96,7 +96,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         };
         match admitted {
             Ok(Way::Upstream(admitted)) => {
-                return request::answer(context, *admitted, visit.track).await;
+                return request::answer(context, admitted, visit.track).await;
             }
             Ok(Way::Background(guest, request)) => {
                 let polls_max = settings.polls_max;

@@ -48,13 +48,14 @@ pub(super) struct Track {
     arrived_at: Instant,
     /// When the whole request was here: what came before is the client's time, not ours.
     body_in_at: Instant,
-    record: RequestRecord,
+    /// Boxed, as the request is: what follows it is moved from one future into the next.
+    record: Box<RequestRecord>,
     recorded: bool,
     scope: PathScope,
     /// Counts it among the requests in flight, until it is routed; `None` before it is let in.
     guard: Option<RequestGuard>,
     /// `None` until it is routed.
-    request: Option<Request>,
+    request: Option<Box<Request>>,
 }
 
 impl Track {
@@ -69,7 +70,7 @@ impl Track {
         let sampler = settings.sampler.as_ref();
         let trace = sampler.and_then(|it| client_headers::with_rng(|rng| it.begin(headers, rng)));
         let now = desk.now();
-        let record = RequestRecord {
+        let record = Box::new(RequestRecord {
             id,
             time: clock::wall(),
             method: excerpt::method(&method),
@@ -91,7 +92,7 @@ impl Track {
             kind: RequestKind::Client,
             trace,
             forwarded_as: None,
-        };
+        });
         Self {
             recorder: recorder.clone(),
             clock: desk.clock(),
@@ -148,18 +149,18 @@ impl Track {
 
     /// Attempts begun so far.
     pub(super) fn attempts(&self) -> u32 {
-        self.request.as_ref().map_or(0, Request::attempts)
+        self.request.as_deref().map_or(0, Request::attempts)
     }
 
     /// Attempts that another plan may have.
     pub(super) fn attempts_left(&self) -> u32 {
-        let request = self.request.as_ref();
+        let request = self.request.as_deref();
         request.map_or(self.settings.failover.attempts_max, Request::attempts_left)
     }
 
     /// The attempt whose answer is to be kept for when nothing better comes.
     pub(super) fn held(&self) -> Option<AttemptId> {
-        self.request.as_ref().and_then(Request::held)
+        self.request.as_deref().and_then(Request::held)
     }
 
     /// The request's headers as `attempt` sends them: with its own span, where it is traced.
@@ -227,7 +228,7 @@ impl Track {
         };
         let now = self.clock.now();
         let request = Request::new(terms, guard.expect("only what was let in is routed"));
-        let action = self.request.insert(request).start(now, planned);
+        let action = self.request.insert(Box::new(request)).start(now, planned);
         self.report();
         action
     }
@@ -235,7 +236,7 @@ impl Track {
     /// Goes on by a new order.
     pub(super) fn replan(&mut self, planned: Result<Plan, PlanError>) -> Option<Action> {
         let now = self.clock.now();
-        let action = self.request.as_mut()?.replan(now, planned);
+        let action = self.request.as_deref_mut()?.replan(now, planned);
         self.report();
         Some(action)
     }
@@ -243,7 +244,7 @@ impl Track {
     /// What follows from `event` of `attempt`.
     pub(super) fn on(&mut self, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
         let now = self.clock.now();
-        let action = self.request.as_mut()?.on(now, attempt, event);
+        let action = self.request.as_deref_mut()?.on(now, attempt, event);
         self.report();
         action
     }
@@ -268,7 +269,7 @@ impl Track {
         });
         self.record.status = status;
         let since_body = self.clock.now().since(self.body_in_at);
-        let request = self.request.as_ref();
+        let request = self.request.as_deref();
         self.record.first_byte = request.map_or(Duration::ZERO, Request::first_byte);
         self.record.overhead = since_body.saturating_sub(self.record.first_byte);
         (self.record.overhead, self.record.first_byte)
@@ -322,7 +323,7 @@ impl Track {
     }
 
     fn report(&mut self) {
-        let reports = self.request.as_mut().map(Request::reports);
+        let reports = self.request.as_deref_mut().map(Request::reports);
         for report in reports.into_iter().flatten() {
             self.recorder.report(report);
         }
@@ -334,11 +335,13 @@ impl Track {
         }
         self.record.total = self.clock.now().since(self.arrived_at);
         let request = self.request.take();
-        let (ended, untried) = request.map(Request::into_history).unwrap_or_default();
+        let (ended, untried) = request
+            .map(|request| request.into_history())
+            .unwrap_or_default();
         self.recorder.record(RequestRecord {
             attempts: ended.into_iter().map(AttemptRecord::from).collect(),
             untried,
-            ..self.record.clone()
+            ..RequestRecord::clone(&self.record)
         });
     }
 }
