@@ -4,8 +4,8 @@
 //! without those it misses. What it reads is checked before core sees it: names by core's own rules,
 //! numbers refused when negative and clamped when huge. Time is in whole microseconds.
 //!
-//! A value has a limit, since an oversize one starves every key after it in chitchat. What does not
-//! fit is left out by the writer, which says how much.
+//! A value has a limit, since an oversize one starves every key after it in chitchat. What does not fit is left out
+//! by the writer, which reports how much.
 
 pub mod envelope;
 mod figure;
@@ -40,7 +40,7 @@ pub const STATE_BYTES_MAX: usize = 4 * 1_024;
 /// The key under which a node gossips its certificate.
 pub const CERTIFICATE_KEY: &str = "cert";
 
-/// Requests at once that an upstream is taken to bear when its owner does not say.
+/// Requests at once that an upstream is assumed to carry when its owner does not publish the number.
 const IN_FLIGHT_MAX_ASSUMED: u32 = 256;
 
 /// What a key of a node's gossiped state stands for.
@@ -50,7 +50,7 @@ pub enum StateKey {
     Fact(FactKey),
     /// The node's certificate.
     Certificate,
-    /// Something of a later version; to be left alone.
+    /// Something of a later version; to be ignored.
     Unknown,
 }
 
@@ -320,7 +320,7 @@ impl UpstreamPayload {
         })
     }
 
-    /// A reason of a later version counts as an error rate: the upstream is out of use all the same.
+    /// A reason of a later version counts as an error rate: the upstream is ejected all the same.
     fn standing(&self) -> Result<Standing, ValueError> {
         let reason = self.reason.as_deref().and_then(EjectionReason::from_word);
         let reason = reason.unwrap_or(EjectionReason::ErrorRate);

@@ -38,7 +38,7 @@ pub struct RequestHead<'a> {
     pub remaining: Duration,
     /// How often the request was forwarded, this time included.
     pub hops: u8,
-    /// Whether to try the upstream although it is out of use.
+    /// Whether to try the upstream although it is not usable.
     pub last_resort: bool,
     /// The regions that may answer it; empty when all may.
     pub allow_regions: Vec<RegionName>,
@@ -51,7 +51,7 @@ pub struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    /// What its owner's admission goes by.
+    /// What its owner's admission checks.
     pub fn forwarded(&self) -> Forwarded<'_> {
         Forwarded {
             hops: self.hops,
@@ -66,10 +66,10 @@ impl RequestHead<'_> {
     }
 }
 
-/// The load that a peer tells of the upstream it was asked for.
+/// The load that a peer reports of the upstream it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireLoad {
-    /// Requests under way there, from all nodes.
+    /// Requests in flight there, from all nodes.
     pub in_flight: u32,
     /// Expected time to first byte; zero when unmeasured.
     pub ttft: Duration,
@@ -89,7 +89,7 @@ pub struct ResponseHead<'a> {
 /// Why there is no answer: a refusal, or how the call at the upstream failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoAnswer<'a> {
-    /// What happened. A status or a lost peer cannot be told; they become [`Outcome::Reset`].
+    /// What happened. A status or a lost peer has no code; they become [`Outcome::Reset`].
     pub outcome: Outcome,
     /// The upstream's load, where the peer has that upstream.
     pub load: Option<WireLoad>,
@@ -280,14 +280,14 @@ impl<'a> ResponseStart<'a> {
             }
             WireResponse::None {
                 outcome,
-                load: told,
+                load: reported,
                 detail,
             } => {
                 in_range("detail", detail.len(), 0, DETAIL_BYTES_MAX)?;
                 Ok(Self::None(NoAnswer {
                     outcome: outcome_of(outcome)
                         .ok_or(DecodeError::OutOfRange { field: "outcome" })?,
-                    load: told.map(|(in_flight, ttft_micros)| load(in_flight, ttft_micros)),
+                    load: reported.map(|(in_flight, ttft_micros)| load(in_flight, ttft_micros)),
                     detail,
                 }))
             }
@@ -302,7 +302,7 @@ fn load(in_flight: u32, ttft_micros: u64) -> WireLoad {
     }
 }
 
-/// Every outcome that can be told, with its number on the wire. Numbers are never reused.
+/// Every outcome that has a code, with its number on the wire. Numbers are never reused.
 const OUTCOMES: &[(u8, Outcome)] = &[
     (1, Outcome::ConnectFailed),
     (2, Outcome::TimedOut(Stage::Connect)),
@@ -323,7 +323,7 @@ const OUTCOMES: &[(u8, Outcome)] = &[
     (39, Outcome::Refused(Refusal::Protocol)),
 ];
 
-/// What a status or a lost peer is told as: the call ended without an answer.
+/// What a status or a lost peer is sent as: the call ended without an answer.
 const OUTCOME_RESET: u8 = 6;
 
 fn outcome_code(outcome: &Outcome) -> u8 {

@@ -1,4 +1,4 @@
-//! What a request's head says of the client: where it is, and the name of its key.
+//! What a request's head contains about the client: where it is, and the name of its key.
 
 use grapevine_core::country::{Continent, CountryCode};
 use grapevine_core::residency::ClientOrigin;

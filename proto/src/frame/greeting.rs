@@ -11,12 +11,12 @@ use super::{DecodeError, EncodeError, GREETING_BYTES_MAX, VERSION};
 /// The longest advertised `host:port`: a DNS name of 253 bytes and a port.
 pub const HOST_BYTES_MAX: usize = 260;
 
-/// Who is there: a link is up when both sides have said so.
+/// The handshake of a link, which is up when both sides have sent theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// The node. Must be the one that its certificate names.
     pub node: NodeName,
-    /// This life of it.
+    /// Its incarnation.
     pub generation: Generation,
     /// Where peers reach it, which behind NAT is not where its packets come from.
     pub address: SocketAddr,

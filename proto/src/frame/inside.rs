@@ -54,7 +54,7 @@ impl<'a> InsideHead<'a> {
         head.encode()
     }
 
-    /// What `head` says, where it is that of a call to the inside.
+    /// `head` as that of a call to the inside, where it is one.
     pub fn of(head: &RequestHead<'a>) -> Option<Self> {
         (head.method == INSIDE_METHOD).then_some(Self {
             path: head.path,

@@ -4,7 +4,7 @@
 //! payload alone. Every payload begins with the version of the protocol, so that a node can refuse
 //! one it does not know and name both. What follows is bincode 2.0.1 by its own derive, under a
 //! limit: with it a hostile length costs an error and no allocation. bincode is used in this module
-//! alone, since its upstream is no longer kept: another codec replaces `codec.rs` and the derives.
+//! alone, since it is no longer maintained: another codec replaces `codec.rs` and the derives.
 //!
 //! A forwarded call is, on one bidirectional stream: a [`RequestHead`], the body, the end of the
 //! stream; then in answer a [`ResponseStart`] and, unless it is a [`NoAnswer`], the body. A body ends

@@ -20,7 +20,7 @@ pub const TAG_RUMOR: u8 = 4;
 /// First byte of the unidirectional stream that carries the greeting.
 pub const TAG_GREETING: u8 = 5;
 
-/// Loads that one echo tells at most; it must fit into a datagram of 1,200 bytes.
+/// Loads in one echo at most; it must fit into a datagram of 1,200 bytes.
 pub const LOADS_MAX: usize = 32;
 
 /// A datagram, by its first byte.

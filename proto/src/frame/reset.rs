@@ -1,6 +1,6 @@
-//! What the code of a reset or stopped stream says.
+//! What the code of a reset or stopped stream means.
 //!
-//! A stream that simply ends carries a whole body; whatever ended otherwise is reset with one of
+//! A stream that simply ends carries a whole body; a stream that ended otherwise is reset with one of
 //! these codes, so that half an answer is never taken for a whole one.
 
 use grapevine_core::outcome::{Outcome, Stage};
@@ -18,7 +18,7 @@ pub const DEADLINE: u32 = 0x14;
 /// The request was refused or could not be read; nothing more of it is wanted.
 pub const REFUSED: u32 = 0x15;
 
-/// The code that tells how an answer ended after its head.
+/// The code for how an answer ended after its head.
 pub const fn code(outcome: &Outcome) -> u32 {
     match outcome {
         Outcome::Cancelled => CANCELLED,
@@ -29,7 +29,7 @@ pub const fn code(outcome: &Outcome) -> u32 {
     }
 }
 
-/// Whether `code` says that the upstream's answer ended, rather than the peer's interest.
+/// Whether `code` means that the upstream's answer ended, rather than the peer's interest.
 pub const fn is_upstreams(code: u64) -> bool {
     const FIRST: u64 = BROKEN_OFF as u64;
     const LAST: u64 = DEADLINE as u64;
@@ -55,15 +55,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_end_that_a_code_can_tell_survives_the_hop() {
-        for told in [
+    fn every_end_that_has_a_code_survives_the_hop() {
+        for ended in [
             Outcome::BrokenOff,
             Outcome::TimedOut(Stage::Idle),
             Outcome::TimedOut(Stage::Total),
             Outcome::DeadlinePassed,
         ] {
-            assert_eq!(outcome(u64::from(code(&told))), told);
-            assert!(is_upstreams(u64::from(code(&told))));
+            assert_eq!(outcome(u64::from(code(&ended))), ended);
+            assert!(is_upstreams(u64::from(code(&ended))));
         }
     }
 

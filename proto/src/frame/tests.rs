@@ -179,7 +179,7 @@ fn client_of_a_request_survives_the_hop_and_leaves_no_header() {
 }
 
 #[test]
-fn client_is_told_by_the_node_and_not_by_a_header_of_the_client() {
+fn client_is_described_by_the_node_and_not_by_a_header_of_the_client() {
     let mut spoofed = request();
     spoofed.headers.push(("x-grapevine-client-area", b"US"));
     spoofed.headers.push(("x-grapevine-client-key", b"root"));
@@ -189,7 +189,7 @@ fn client_is_told_by_the_node_and_not_by_a_header_of_the_client() {
 
 #[test]
 fn every_outcome_but_status_and_lost_peer_survives_the_hop() {
-    let told = [
+    let outcomes = [
         Outcome::ConnectFailed,
         Outcome::TimedOut(Stage::FirstByte),
         Outcome::Reset,
@@ -209,7 +209,7 @@ fn every_outcome_but_status_and_lost_peer_survives_the_hop() {
             other => panic!("{other:?}"),
         }
     };
-    for outcome in told {
+    for outcome in outcomes {
         assert_eq!(over_the_wire(outcome), outcome);
     }
     assert_eq!(over_the_wire(Outcome::PeerLost), Outcome::Reset);

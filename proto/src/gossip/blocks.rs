@@ -17,7 +17,7 @@ const BLOCKS_MAX: usize = CONTENT_BYTES_MAX / BLOCK_BYTES_MAX;
 /// Zstandard's default.
 const LEVEL: i32 = 0;
 
-/// Reads a stream up to its end. Costs at most [`CONTENT_BYTES_MAX`] of memory, whatever it says: a block
+/// Reads a stream up to its end. Costs at most [`CONTENT_BYTES_MAX`] of memory, whatever it contains: a block
 /// goes into a buffer of its limit, however many frames it has and whatever sizes these announce.
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<Vec<u8>, MessageError> {
     let mut content = Vec::new();

@@ -19,7 +19,7 @@
 //! value, version, kind of deletion), 2 that node's highest version. An incarnation is a name, a generation
 //! (8) and an address (4 or 6, its bytes, port). A text is its length (2) and UTF-8.
 //!
-//! What chitchat would end by, and what keeps it from that:
+//! What would stop chitchat, and what prevents that:
 //!
 //! | in chitchat | a message would need | refused as |
 //! | --- | --- | --- |
@@ -32,7 +32,7 @@
 //! | `append`: an item of at most 65,535 bytes | a key and a value that large | [`MessageError::Text`] |
 //! | `with_mtu`: room for 100 bytes beside the own digest | thousands of members | the node's limit of members |
 //!
-//! Whoever sends what is refused here is at fault itself and no relay of others: chitchat writes every
+//! A sender of what is refused here is at fault itself and no relay of others: chitchat writes every
 //! message anew from what it keeps, and a node of this build keeps only what passed.
 
 mod blocks;
@@ -110,14 +110,14 @@ pub enum Message {
     },
 }
 
-/// One life of one node's gossip, under one address.
+/// One incarnation of one node's gossip, under one address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Incarnation {
     /// The node.
     pub node: NodeName,
-    /// Which life of its gossip.
+    /// The generation of its gossip.
     pub generation: Generation,
-    /// Where it is said to be reached.
+    /// Where it claims to be reached.
     pub address: SocketAddr,
 }
 
@@ -145,7 +145,7 @@ pub struct NodeDelta {
     pub after_version: u64,
     /// The keys, by rising version.
     pub keys: Vec<KeyValue>,
-    /// Its highest version, where no key says it.
+    /// Its highest version, where no key contains it.
     pub version: Option<u64>,
 }
 
@@ -180,7 +180,7 @@ pub enum MessageError {
     #[error("not a message of gossip")]
     Kind,
     /// It ends in the middle, or goes on behind its end.
-    #[error("cut short, or longer than it says")]
+    #[error("cut short, or longer than announced")]
     Length,
     /// A block that cannot be decompressed, or holds more than a block may.
     #[error("a block that cannot be decompressed within {BLOCK_BYTES_MAX} bytes")]
@@ -189,13 +189,13 @@ pub enum MessageError {
     #[error("more content than a message may hold")]
     TooMuch,
     /// A text that is too long, or holds what it must not.
-    #[error("a name, key or value that none may have")]
+    #[error("a name, key or value that is not allowed")]
     Text,
     /// A number beyond its range.
     #[error("a heartbeat, version or generation out of range")]
     Number,
-    /// An address that nobody can be reached under.
-    #[error("an address that cannot be one")]
+    /// An address at which nobody can be reached.
+    #[error("an address that cannot be reached")]
     Address,
     /// Versions that do not rise, a node that comes twice, or a key of no node.
     #[error("versions that do not rise, or a node twice")]

@@ -95,7 +95,7 @@ fn delta(reader: &mut Reader<'_>) -> Result<Vec<NodeDelta>, MessageError> {
             2 => {
                 let version = reader.number()?;
                 let node = nodes.last_mut().ok_or(MessageError::Order)?;
-                // Where there are keys, the last one says it.
+                // Where there are keys, the last one contains it.
                 if node.version.is_some() || !node.keys.is_empty() {
                     return Err(MessageError::Order);
                 }

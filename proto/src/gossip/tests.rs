@@ -60,7 +60,7 @@ fn compressed(content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn message_as_chitchat_writes_it_is_read() {
-    // SYN of mesh m1: one node n1 in its life 7 at 127.0.0.1:7001, alive for 3 heartbeats, at version 2.
+    // SYN of mesh m1: one node n1 in its generation 7 at 127.0.0.1:7001, alive for 3 heartbeats, at version 2.
     let mut content = vec![2, 0];
     content.extend(b"n1");
     content.extend(7_u64.to_le_bytes());

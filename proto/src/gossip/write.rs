@@ -100,8 +100,8 @@ fn incarnation(incarnation: &Incarnation, to: &mut Vec<u8>) {
     to.extend(incarnation.address.port().to_le_bytes());
 }
 
-/// A text behind its length. Longer ones than that can say do not come: names, keys and values of a
-/// message have been read, or are this node's own.
+/// A text behind its length. Longer texts do not occur: names, keys and values of a message have been read, or are
+/// this node's own.
 fn text(text: &str, to: &mut Vec<u8>) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     to.extend(length.to_le_bytes());

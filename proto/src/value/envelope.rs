@@ -1,4 +1,4 @@
-//! Who said it and when: the signed envelope around a payload, and the rumor around an envelope.
+//! Who wrote a payload and when: the signed envelope around it, and the rumor around an envelope.
 //!
 //! Scuttlebutt relays everybody's keys and does not ask who wrote them, so a value carries its
 //! owner's signature. It covers the mesh, the node, the key, the stamp and the payload's bytes
@@ -56,7 +56,7 @@ pub enum EnvelopeError {
 /// A payload with its stamp and signature. Parsing checks the form and not the signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// Its place in the order of its node's facts.
+    /// Its position in the order of its node's facts.
     pub stamp: Stamp,
     /// The payload's JSON as it came.
     pub payload: &'a str,
@@ -136,17 +136,17 @@ pub fn signed_bytes(
 
 /// What a node gossips of its certificate.
 ///
-/// Gossip may have to begin a new life while the node goes on, so the generation that gossip knows
-/// need not be the one in the stamps of facts. The certificate's value is stamped with the former and
-/// says the latter, which binds the two by a signature.
+/// Gossip may have to begin a new incarnation while the node goes on, so the generation that gossip knows need not be
+/// the one in the stamps of facts. The certificate's value is stamped with the former and contains the latter, which
+/// binds the two by a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The certificate as DER.
     pub der: Vec<u8>,
-    /// The life of the node, as in the stamps of its facts.
+    /// The incarnation of the node, as in the stamps of its facts.
     pub generation: Generation,
-    /// Where the node's gossip is reached in this life, so that no relay can say otherwise; `None` when its
-    /// writer is of a build that does not say.
+    /// Where this incarnation's gossip is reached, so that no relay can claim otherwise; `None` when its writer is of
+    /// a build that does not send it.
     pub address: Option<SocketAddr>,
 }
 
@@ -191,11 +191,11 @@ impl Certificate {
 /// form and proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rumor<'a> {
-    /// Who is said to have written it.
+    /// Its claimed author.
     pub author: NodeName,
     /// Under which key.
     pub key: String,
-    /// The author's certificate in DER, so that a peer who never heard of it can check.
+    /// The author's certificate in DER, so that a peer that does not know the author can check.
     pub certificate: Vec<u8>,
     /// The value.
     pub envelope: Envelope<'a>,

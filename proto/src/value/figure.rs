@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::value::ValueError;
 
-/// Times above this are taken for this: nobody waits longer for a first byte or a cooldown.
+/// Times above this are clamped to it: nobody waits longer for a first byte or a cooldown.
 pub(crate) const SPAN_MAX: Duration = Duration::from_secs(3_600);
 
 const STEPS_PER_UNIT: f64 = 1_000.0;
@@ -16,7 +16,7 @@ const STEPS_PER_UNIT: f64 = 1_000.0;
 pub(crate) struct Figure(pub(crate) f64);
 
 impl Figure {
-    /// The finest step of a share and a weight: finer ones say nothing and cost bytes.
+    /// The finest step of a share and a weight: finer ones mean nothing and cost bytes.
     pub(crate) const STEP: f64 = 1.0 / STEPS_PER_UNIT;
 
     pub(crate) fn of_span(span: Duration) -> Self {

@@ -1,4 +1,4 @@
-//! What a node says of itself, as JSON.
+//! What a node publishes of itself, as JSON.
 
 use std::net::IpAddr;
 

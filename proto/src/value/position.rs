@@ -1,9 +1,9 @@
-//! Where in its node's gossiped state a value stands, said within the value and so signed with it.
+//! The position of a value in its node's gossiped state, contained in the value and so signed with it.
 //!
-//! Chitchat orders the keys of a life by a version that it does not sign. A relay that raised it could keep
-//! every later value of that node from being taken. So a node says the version within each value, together
-//! with the life of gossip that it counts in, and a receiver takes a relayed value under no other. It is one
-//! more field of the payload, which readers that do not know it skip.
+//! Chitchat orders the keys of an incarnation by a version that it does not sign. A relay that raised it could keep
+//! every later value of that node from being taken. So a node writes the version into each value, together with the
+//! generation of gossip that it counts in, and a receiver takes a relayed value under no other. It is one more field
+//! of the payload, which readers that do not know it skip.
 
 use grapevine_core::ids::Generation;
 use serde::Deserialize;
@@ -11,21 +11,21 @@ use serde::Deserialize;
 /// What a position adds to a payload at most, in bytes.
 pub const POSITION_BYTES_MAX: usize = 40;
 
-/// A life of a node's gossip, and the version in it.
+/// A generation of a node's gossip, and the version in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The life of its gossip.
+    /// The generation of its gossip.
     pub life: Generation,
-    /// The version among all keys of that life.
+    /// The version among all keys of that generation.
     pub version: u64,
 }
 
-/// What the keeper of a state wants to know of a payload.
+/// What a node that keeps a state must know of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// Where the value stands; `None` when its writer is of a build that does not say.
+    /// Where the value stands; `None` when its writer is of a build that does not send it.
     pub position: Option<Position>,
-    /// Whether it says that its subject is gone, so that it need not be kept for long.
+    /// Whether it marks its subject as gone, so that it need not be kept for long.
     pub is_gone: bool,
 }
 
@@ -53,8 +53,8 @@ impl Marks {
         let json: Option<MarksJson> = serde_json::from_str(payload).ok();
         let position = json.as_ref().and_then(|json| json.w);
         Self {
-            position: position.map(|(life, version)| Position {
-                life: Generation(life),
+            position: position.map(|(generation, version)| Position {
+                life: Generation(generation),
                 version,
             }),
             is_gone: json.is_some_and(|json| json.gone),

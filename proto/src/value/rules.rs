@@ -1,8 +1,8 @@
 //! The payload of a node's residency rules.
 //!
-//! What does not fit in one value is told stricter, never looser: first without the keys and models that
-//! rules name, then as one rule that permits nothing. Only a node whose own rules have another digest goes
-//! by what is told, so this matters while configurations differ and not afterwards.
+//! What does not fit in one value is published stricter, never looser: first without the keys and models that rules
+//! name, then as one rule that permits nothing. Only a node whose own rules have another digest applies what is
+//! published, so this matters while configurations differ and not afterwards.
 
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::{Area, REGIONS_MAX, Residency, Rule, RulesFact, Unknown};
@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    fn told(rules: Residency) -> (String, RulesFact) {
+    fn published(rules: Residency) -> (String, RulesFact) {
         let digest = rules.digest();
         let fact = Fact::Rules(Arc::new(RulesFact { digest, rules }));
         let json = encode(&fact, PAYLOAD_BYTES_MAX).expect("fits").json;
@@ -181,24 +181,24 @@ mod tests {
             rule(&[], &["app"], &["gpt-4o"], &["eur"]),
         ];
         let rules = Residency::new(rules, Unknown::Open);
-        let (json, fact) = told(rules.clone());
+        let (json, fact) = published(rules.clone());
         let digest = rules.digest();
         let expected = format!(
             r#"{{"digest":{digest},"open":true,"rules":[{{"clients":["EU","europe","GB"],"regions":["eur","gbr"]}},{{"keys":["app"],"models":["gpt-4o"],"regions":["eur"]}}]}}"#
         );
         assert_eq!(json, expected);
         assert_eq!(fact, RulesFact { digest, rules });
-        assert_eq!(told(Residency::default()).0, r#"{"digest":0}"#);
+        assert_eq!(published(Residency::default()).0, r#"{"digest":0}"#);
     }
 
     #[test]
-    fn rules_too_long_to_be_told_are_told_stricter() {
+    fn rules_too_long_to_be_published_are_published_stricter() {
         let key = |index| format!("a-key-with-a-long-name-{index}");
         let by_key = |index| rule(&["DE"], &[&key(index)], &[], &["eur"]);
         let mut rules: Vec<Rule> = (0..40).map(by_key).collect();
         rules.push(rule(&["FR"], &[], &[], &["eur"]));
         let rules = Residency::new(rules, Unknown::Fenced);
-        let (_, fact) = told(rules.clone());
+        let (_, fact) = published(rules.clone());
         assert_eq!(fact.digest, rules.digest());
         assert_eq!(
             fact.rules.rules(),
@@ -207,7 +207,7 @@ mod tests {
 
         let by_region = |index| rule(&["DE"], &[], &[], &[&format!("a-long-region-{index}")]);
         let many = Residency::new((0..60).map(by_region).collect(), Unknown::Open);
-        let (_, fact) = told(many);
+        let (_, fact) = published(many);
         let nobody = ResidencyQuestion {
             client: ClientOrigin::Country("US".parse().expect("a code")),
             ..ResidencyQuestion::default()

@@ -258,10 +258,10 @@ fn models_that_do_not_fit_are_counted_and_any_model_stays() {
     fact.models.insert(model("!first"), None);
     fact.models.insert(model(ModelName::ANY), None);
     let payload = encode(&Fact::Upstream(fact), PAYLOAD_BYTES_MAX).expect("fits");
-    let told = decoded(&payload).models;
+    let kept = decoded(&payload).models;
     assert!(payload.json.len() > PAYLOAD_BYTES_MAX - 32, "wastes space");
-    assert_eq!(told.len() + payload.models_left_out, 202);
-    assert!(told.keys().any(ModelName::is_any));
+    assert_eq!(kept.len() + payload.models_left_out, 202);
+    assert!(kept.keys().any(ModelName::is_any));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn fact_without_room_is_an_error() {
 }
 
 #[test]
-fn keys_are_told_apart() {
+fn keys_are_distinguished() {
     assert_eq!(parse_key("node"), Ok(StateKey::Fact(FactKey::Node)));
     assert_eq!(parse_key("phase"), Ok(StateKey::Fact(FactKey::Phase)));
     assert_eq!(parse_key("up.primary"), Ok(StateKey::Fact(key())));
