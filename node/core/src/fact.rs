@@ -1,4 +1,4 @@
-//! What nodes tell each other, and when a piece of it is worth telling again.
+//! What nodes publish, and when a part of it is worth publishing again.
 //!
 //! A fact is about the node that publishes it and nobody else. Times in a fact are spans, since nodes
 //! share no clock.
@@ -20,15 +20,15 @@ use crate::units::{Share, Tier, Weight};
 pub enum Fact {
     /// Who and where the node is.
     Node(NodeFact),
-    /// Where it stands in its life.
+    /// Its phase.
     Phase(Phase),
-    /// The background work it does, and what waits there for somebody to do it.
+    /// The background work it does, and the tasks that wait there.
     Services(ServicesFact),
     /// One of its upstreams.
     Upstream(UpstreamFact),
     /// It no longer has this upstream.
     UpstreamGone(UpstreamName),
-    /// The residency rules it goes by.
+    /// The residency rules it applies.
     Rules(Arc<RulesFact>),
 }
 
@@ -60,7 +60,7 @@ pub struct NodeFact {
     pub build: String,
     /// Whether it answers API requests at all.
     pub serves_requests: bool,
-    /// What clients are told of it.
+    /// Where clients reach it.
     pub public: Public,
 }
 
@@ -70,7 +70,7 @@ pub const PUBLIC_URL_BYTES_MAX: usize = 256;
 /// Public addresses of one node at most.
 pub const PUBLIC_ADDRESSES_MAX: usize = 8;
 
-/// What clients are told of a node, so that they can come to it.
+/// What a node publishes so that clients can reach it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Public {
     /// Its base URL, at most [`PUBLIC_URL_BYTES_MAX`]; `None` where it has none of its own.
@@ -82,13 +82,13 @@ pub struct Public {
 }
 
 impl Public {
-    /// Whether there is anything to tell.
+    /// Whether there is anything to publish.
     pub fn is_told(&self) -> bool {
         self.url.is_some() || !self.addresses.is_empty()
     }
 }
 
-/// Where a node stands in its life.
+/// The phase of a node, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Started, not ready yet.
@@ -115,14 +115,14 @@ impl Phase {
 pub struct ServicesFact {
     /// The services whose tasks it runs.
     pub serves: BTreeSet<ServiceKey>,
-    /// Tasks that wait in its queue, by service; without those that are none.
+    /// Tasks that wait in its queue, by service; services with none are left out.
     pub waiting: BTreeMap<ServiceKey, u32>,
-    /// The engine that keeps this queue for several nodes, which all tell of the same tasks; `None` when the
+    /// The engine that keeps this queue for several nodes, which all report the same tasks; `None` when the
     /// queue is the node's own.
     pub store: Option<StoreName>,
 }
 
-/// What a node says of one of its upstreams.
+/// What a node publishes of one of its upstreams.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamFact {
     /// The upstream's name at its node.
@@ -135,13 +135,13 @@ pub struct UpstreamFact {
     pub ttft: Option<Duration>,
     /// The share of recent attempts that failed.
     pub error_rate: Share,
-    /// Requests under way there, from all nodes.
+    /// Requests in flight there, from all nodes.
     pub in_flight: u32,
-    /// How many requests it is thought to carry at once ([`crate::capacity`]).
+    /// How many requests it is estimated to carry at once ([`crate::capacity`]).
     pub in_flight_max: u32,
-    /// Its rank.
+    /// Its tier.
     pub tier: Tier,
-    /// Its weight within its rank.
+    /// Its weight within its tier.
     pub weight: Weight,
 }
 
@@ -150,7 +150,7 @@ pub struct UpstreamFact {
 pub enum Standing {
     /// Yes.
     Ready,
-    /// It asked to be left alone for this much longer.
+    /// It asked for no requests for this much longer.
     CoolingDown {
         /// The time left.
         remaining: Duration,
@@ -186,8 +186,8 @@ impl Standing {
         }
     }
 
-    /// Whether both are in use, both cool down, or both are out of use: probing, and being ejected again
-    /// by a probe, is one outage.
+    /// Whether both are healthy, both cool down, or both are ejected or probing: probing, and being ejected again by
+    /// a probe, is one outage.
     pub fn is_alike(self, other: Self) -> bool {
         let class = |standing| match standing {
             Self::Ready => 0_u8,
@@ -208,7 +208,7 @@ impl Standing {
 pub struct Load {
     /// Which upstream.
     pub upstream: UpstreamName,
-    /// Requests under way there, from all nodes.
+    /// Requests in flight there, from all nodes.
     pub in_flight: u32,
     /// Expected time to first byte; zero when unmeasured.
     pub ttft: Duration,
@@ -240,7 +240,7 @@ impl fmt::Display for FactKey {
     }
 }
 
-/// A number worth telling again: changed by over a tenth.
+/// A number is worth publishing again once it changed by over a tenth.
 const CHANGE_MIN: f64 = 0.1;
 
 /// Requests in flight below this difference are noise.
@@ -249,33 +249,33 @@ const IN_FLIGHT_CHANGE_MIN: u32 = 2;
 /// An error rate below this difference is noise.
 const ERROR_RATE_CHANGE_MIN: f64 = 0.05;
 
-/// How much newer a fact is than what was last told.
+/// How much a fact differs from what was last published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FactChange {
-    /// Not worth telling.
+    /// Not worth publishing.
     Little,
-    /// Worth telling at the next occasion.
+    /// Worth publishing at the next occasion.
     Figures,
-    /// To be told at once.
+    /// To be published at once.
     Transition,
 }
 
 impl ServicesFact {
-    /// How much this differs from what was `told`: what is served, or waits at all, is told at once.
-    pub fn change_since(&self, told: &Self) -> FactChange {
-        if self.serves != told.serves
-            || self.store != told.store
-            || !self.waiting.keys().eq(told.waiting.keys())
+    /// How much this differs from what was `published`: what is served, or waits at all, is published at once.
+    pub fn change_since(&self, published: &Self) -> FactChange {
+        if self.serves != published.serves
+            || self.store != published.store
+            || !self.waiting.keys().eq(published.waiting.keys())
         {
             return FactChange::Transition;
         }
-        let differs = |(new, told): (&u32, &u32)| {
-            f64::from(new.abs_diff(*told)) > f64::from(*told) * CHANGE_MIN
+        let differs = |(new, published): (&u32, &u32)| {
+            f64::from(new.abs_diff(*published)) > f64::from(*published) * CHANGE_MIN
         };
         match self
             .waiting
             .values()
-            .zip(told.waiting.values())
+            .zip(published.waiting.values())
             .any(differs)
         {
             true => FactChange::Figures,
@@ -291,26 +291,25 @@ impl UpstreamFact {
         measured.flatten().or(self.ttft)
     }
 
-    /// How much this differs from what was `told`.
-    pub fn change_since(&self, told: &Self) -> FactChange {
-        let kinds_differ = self.standing.differs_in_kind(told.standing)
-            || self.tier != told.tier
-            || self.weight != told.weight
-            || !self.models.keys().eq(told.models.keys());
+    /// How much this differs from what was `published`.
+    pub fn change_since(&self, published: &Self) -> FactChange {
+        let kinds_differ = self.standing.differs_in_kind(published.standing)
+            || self.tier != published.tier
+            || self.weight != published.weight
+            || !self.models.keys().eq(published.models.keys());
         if kinds_differ {
             return FactChange::Transition;
         }
-        let in_flight = self.in_flight.abs_diff(told.in_flight);
-        let places = self.in_flight_max.abs_diff(told.in_flight_max);
-        let figures_differ = differs(self.ttft, told.ttft)
-            || f64::from(places) > f64::from(told.in_flight_max) * CHANGE_MIN
+        let in_flight = self.in_flight.abs_diff(published.in_flight);
+        let capacity = self.in_flight_max.abs_diff(published.in_flight_max);
+        let figures_differ = differs(self.ttft, published.ttft)
+            || f64::from(capacity) > f64::from(published.in_flight_max) * CHANGE_MIN
             || (in_flight >= IN_FLIGHT_CHANGE_MIN
-                && f64::from(in_flight) > f64::from(told.in_flight) * CHANGE_MIN)
-            || (self.error_rate.get() - told.error_rate.get()).abs() > ERROR_RATE_CHANGE_MIN
-            || self
-                .models
-                .iter()
-                .any(|(model, ttft)| differs(*ttft, told.models.get(model).copied().flatten()));
+                && f64::from(in_flight) > f64::from(published.in_flight) * CHANGE_MIN)
+            || (self.error_rate.get() - published.error_rate.get()).abs() > ERROR_RATE_CHANGE_MIN
+            || self.models.iter().any(|(model, ttft)| {
+                differs(*ttft, published.models.get(model).copied().flatten())
+            });
         if figures_differ {
             FactChange::Figures
         } else {
@@ -319,10 +318,10 @@ impl UpstreamFact {
     }
 }
 
-fn differs(new: Option<Duration>, told: Option<Duration>) -> bool {
-    match (new, told) {
-        (Some(new), Some(told)) => new.abs_diff(told) > told.mul_f64(CHANGE_MIN),
-        (new, told) => new.is_some() != told.is_some(),
+fn differs(new: Option<Duration>, published: Option<Duration>) -> bool {
+    match (new, published) {
+        (Some(new), Some(published)) => new.abs_diff(published) > published.mul_f64(CHANGE_MIN),
+        (new, published) => new.is_some() != published.is_some(),
     }
 }
 
@@ -330,7 +329,7 @@ fn differs(new: Option<Duration>, told: Option<Duration>) -> bool {
 mod tests {
     use super::*;
 
-    fn told() -> UpstreamFact {
+    fn published() -> UpstreamFact {
         UpstreamFact {
             name: UpstreamName::new("primary").expect("a valid name"),
             models: BTreeMap::from([(ModelName::new("gpt-4o").expect("a valid name"), None)]),
@@ -345,29 +344,29 @@ mod tests {
     }
 
     #[test]
-    fn tenth_more_latency_is_not_told() {
+    fn tenth_more_latency_is_not_published() {
         let fact = UpstreamFact {
             ttft: Some(Duration::from_millis(330)),
-            ..told()
+            ..published()
         };
-        assert_eq!(fact.change_since(&told()), FactChange::Little);
+        assert_eq!(fact.change_since(&published()), FactChange::Little);
         let fact = UpstreamFact {
             ttft: Some(Duration::from_millis(331)),
-            ..told()
+            ..published()
         };
-        assert_eq!(fact.change_since(&told()), FactChange::Figures);
+        assert_eq!(fact.change_since(&published()), FactChange::Figures);
     }
 
     #[test]
-    fn single_request_more_is_not_told() {
+    fn single_request_more_is_not_published() {
         let idle = UpstreamFact {
             in_flight: 0,
-            ..told()
+            ..published()
         };
         assert_eq!(
             UpstreamFact {
                 in_flight: 1,
-                ..told()
+                ..published()
             }
             .change_since(&idle),
             FactChange::Little
@@ -375,7 +374,7 @@ mod tests {
         assert_eq!(
             UpstreamFact {
                 in_flight: 2,
-                ..told()
+                ..published()
             }
             .change_since(&idle),
             FactChange::Figures
@@ -383,12 +382,15 @@ mod tests {
     }
 
     #[test]
-    fn ejection_is_told_at_once() {
+    fn ejection_is_published_at_once() {
         let standing = Standing::Ejected {
             reason: EjectionReason::ErrorRate,
         };
-        let fact = UpstreamFact { standing, ..told() };
-        assert_eq!(fact.change_since(&told()), FactChange::Transition);
+        let fact = UpstreamFact {
+            standing,
+            ..published()
+        };
+        assert_eq!(fact.change_since(&published()), FactChange::Transition);
     }
 
     #[test]
@@ -397,7 +399,7 @@ mod tests {
             standing: Standing::CoolingDown {
                 remaining: Duration::from_secs(seconds),
             },
-            ..told()
+            ..published()
         };
         assert_eq!(cooling(3).change_since(&cooling(9)), FactChange::Little);
     }

@@ -1,8 +1,8 @@
 //! What an upstream's first byte costs, from the samples of real requests.
 //!
-//! Two views of the same samples: a peak-sensitive moving average for routing, which believes bad
-//! news at once and good news slowly (after Finagle's Peak EWMA, which takes every rise for news), and
-//! a window for the operator's p50 and p99. A plain mean hides a slow upstream behind its past; a percentile alone needs many samples.
+//! Two views of the same samples: a peak-sensitive moving average for routing, which follows a clear rise at once and
+//! a fall slowly (after Finagle's Peak EWMA, which follows every rise at once), and a window for the operator's p50
+//! and p99. A plain mean hides a slow upstream behind its past; a percentile alone needs many samples.
 //!
 //! Invariant: no sum, mean or percentile is ever NaN, and none is zero once a sample is in.
 
@@ -15,18 +15,18 @@ use crate::time::Instant;
 /// The span in which the average forgets all but 1/e of what it knew (Finagle's default).
 const DECAY: Duration = Duration::from_secs(10);
 
-/// A sample this many times the average is bad news; a smaller rise is what samples do by themselves. To
-/// believe every rise would make the figure a maximum: upstreams of equal speed would seem to differ by
-/// their luck, and the simulator's calm scenario lost 7 % to the ideal choice by it.
-const NEWS: u32 = 2;
+/// A sample this many times the average is a clear rise; smaller rises are noise. Following every rise would make
+/// the figure a maximum: upstreams of equal speed would seem to differ by chance, and the simulator's calm scenario
+/// lost 7 % to the ideal choice that way.
+const RISE: u32 = 2;
 
 /// Samples kept for percentiles: enough for a p99, 1 KiB.
 const WINDOW: usize = 128;
 
-/// Samples that make the average anew, however quickly they follow each other.
+/// Samples that renew the average, however quickly they follow each other.
 const RECENT: usize = 10;
 
-/// Time to first byte of what nobody has measured.
+/// Time to first byte that is assumed where none was measured.
 pub const TTFT_UNKNOWN: Duration = Duration::from_millis(500);
 
 /// How long a low counts at least.
@@ -67,7 +67,7 @@ impl Latency {
     /// Takes a sample.
     pub fn record(&mut self, now: Instant, sample: Duration) {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
-        let average = if sample > self.average.saturating_mul(NEWS) {
+        let average = if sample > self.average.saturating_mul(RISE) {
             sample
         } else {
             let age = now.since(self.sampled_at).as_secs_f64();
@@ -87,15 +87,15 @@ impl Latency {
         self.next = (self.next + 1) % WINDOW;
     }
 
-    /// Takes a wait that goes on: once it is bad news as a sample, the average rises to it. No sample is
-    /// kept, since the whole wait follows as one. True when it was news.
+    /// Takes a wait that goes on: once it would be a clear rise as a sample, the average rises to it. No sample is
+    /// kept, since the whole wait follows as one. True when the average rose.
     pub fn waits(&mut self, now: Instant, waited: Duration) -> bool {
-        let is_news = waited >= news_after(Some(self.average));
-        if is_news {
+        let is_rise = waited >= slow_after(Some(self.average));
+        if is_rise {
             self.expect(now, waited.min(SAMPLE_MAX));
             self.sampled_at = self.sampled_at.max(now);
         }
-        is_news
+        is_rise
     }
 
     /// The peak-sensitive average: what the next request should expect.
@@ -108,7 +108,7 @@ impl Latency {
         self.low.see(now, average);
     }
 
-    /// What the next request should expect, with the least of late, which no single sample raises.
+    /// What the next request should expect, with the recent low, which no single sample raises.
     pub fn first_byte(&self, now: Instant) -> FirstByte {
         FirstByte {
             expected: self.average,
@@ -138,14 +138,14 @@ impl Latency {
 pub struct FirstByte {
     /// The peak-sensitive average.
     pub expected: Duration,
-    /// The least that was expected of late.
+    /// The least that was expected recently.
     pub low: Duration,
 }
 
 /// The least that a figure was in the last 5 to 10 s: what a moment's peak does not move.
 ///
 /// A figure counts from when it was seen until the next. One that was never seen before counts as zero for
-/// the first 5 s, since one sample says little.
+/// the first 5 s, since one sample proves little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Low {
     last: Duration,
@@ -174,7 +174,7 @@ impl Low {
         self.least = self.least.min(figure);
     }
 
-    /// The least of late, at `now`.
+    /// The recent low, at `now`.
     pub fn at(mut self, now: Instant) -> Duration {
         self.turn(now);
         self.before.min(self.least)
@@ -211,35 +211,35 @@ impl Latencies {
         }
     }
 
-    /// Takes a wait that ended without a first byte: it says that one takes longer, which is news only
-    /// where it was longer than expected, and then no luck of one sample.
+    /// Takes a wait that ended without a first byte: it counts only where it was longer than expected, and then at
+    /// once, since no sample can be that long by chance.
     pub fn waited_in_vain(&mut self, now: Instant, model: Option<&ModelName>, waited: Duration) {
         let known = model.map_or(self.whole.as_ref(), |model| self.of(model));
         if waited > known.map_or(TTFT_UNKNOWN, Latency::expected) {
             self.record(now, model, waited);
             let model = model.and_then(|model| self.models.get_mut(model));
-            let heard = self.whole.iter_mut().chain(model);
-            heard.for_each(|latency| {
+            let affected = self.whole.iter_mut().chain(model);
+            affected.for_each(|latency| {
                 latency.expect(now, latency.average.max(waited.min(SAMPLE_MAX)));
             });
         }
     }
 
-    /// Takes that an attempt has waited for so long and goes on waiting; true when that is news.
+    /// Takes that an attempt has waited for so long and still waits; true when an average rose.
     ///
-    /// An upstream that turns slow would else be taken for quick until its first slow answer, and every
-    /// request until then would wait for it.
+    /// Otherwise an upstream that turns slow would count as quick until its first slow answer, and every request
+    /// until then would wait for it.
     pub fn waits(&mut self, now: Instant, model: Option<&ModelName>, waited: Duration) -> bool {
         let model = model.and_then(|model| self.models.get_mut(model));
         let known = self.whole.iter_mut().chain(model);
-        let news = known
+        let rose = known
             .map(|latency| latency.waits(now, waited))
-            .fold(false, |any, is_news| any | is_news);
-        if self.whole.is_none() && waited >= news_after(None) {
+            .fold(false, |any, is_rise| any | is_rise);
+        if self.whole.is_none() && waited >= slow_after(None) {
             self.whole = Some(Latency::new(now, waited));
             return true;
         }
-        news
+        rose
     }
 
     /// What is known of `model`, else of the upstream as a whole.
@@ -258,10 +258,10 @@ impl Latencies {
     }
 }
 
-/// How long an attempt may wait for its first byte before the wait itself is bad news, where `expected` is
-/// known or not.
-pub fn news_after(expected: Option<Duration>) -> Duration {
-    expected.unwrap_or(TTFT_UNKNOWN).saturating_mul(NEWS)
+/// How long an attempt may wait for its first byte before the wait itself counts as slow, where `expected` is known
+/// or not.
+pub fn slow_after(expected: Option<Duration>) -> Duration {
+    expected.unwrap_or(TTFT_UNKNOWN).saturating_mul(RISE)
 }
 
 fn record_into(slot: &mut Option<Latency>, now: Instant, sample: Duration) {
@@ -284,14 +284,14 @@ mod tests {
     const SLOW: Duration = Duration::from_secs(2);
 
     #[test]
-    fn bad_news_is_believed_at_once() {
+    fn clear_rise_is_followed_at_once() {
         let mut latency = Latency::new(at(0), FAST);
         latency.record(at(1), SLOW);
         assert_eq!(latency.expected(), SLOW);
     }
 
     #[test]
-    fn rise_that_may_be_luck_is_blended_in() {
+    fn rise_that_may_be_chance_is_blended_in() {
         let mut latency = Latency::new(at(0), FAST);
         latency.record(at(0), FAST.mul_f64(1.5));
         let expected = latency.expected();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn good_news_is_believed_slowly() {
+    fn fall_is_followed_slowly() {
         let mut latency = Latency::new(at(0), SLOW);
         latency.record(at(1), FAST);
         assert!(latency.expected() > SLOW / 2, "{:?}", latency.expected());
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn wait_that_goes_on_is_news_from_twice_the_average_on() {
+    fn wait_that_goes_on_counts_from_twice_the_average_on() {
         let mut latencies = Latencies::default();
         let model = ModelName::new("a").expect("a valid name");
         latencies.record(at(0), Some(&model), FAST);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn wait_for_one_model_says_nothing_of_another() {
+    fn wait_for_one_model_does_not_count_for_another() {
         let name = |name: &str| ModelName::new(name).expect("a valid name");
         let mut latencies = Latencies::default();
         latencies.record(at(0), Some(&name("quick")), FAST);

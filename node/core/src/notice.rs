@@ -1,4 +1,4 @@
-//! What an operator should hear about, as data: the driver turns it into logs and metrics.
+//! What is reported to the operator, as data: the driver turns it into logs and metrics.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::ids::{Generation, NodeName, UpstreamName};
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    /// An own upstream went out of use.
+    /// An own upstream was ejected.
     UpstreamEjected {
         /// Which.
         upstream: UpstreamName,
         /// Why.
         reason: EjectionReason,
-        /// For how long it is left alone before it is probed.
+        /// For how long it gets no requests before it is probed.
         cooldown: Duration,
     },
     /// An own upstream is being tried.
@@ -22,48 +22,48 @@ pub enum Notice {
         /// Which.
         upstream: UpstreamName,
     },
-    /// An own upstream is in use again.
+    /// An own upstream is healthy again.
     UpstreamRecovered {
         /// Which.
         upstream: UpstreamName,
     },
-    /// An own upstream asked to be left alone.
+    /// An own upstream asked for no requests for a while.
     UpstreamCoolingDown {
         /// Which.
         upstream: UpstreamName,
         /// For how long.
         cooldown: Duration,
     },
-    /// An upstream has more models than can be told to the mesh; the rest is served here alone.
+    /// An upstream has more models than can be published to the mesh; the rest is served here alone.
     ModelsCutOff {
         /// Which.
         upstream: UpstreamName,
-        /// How many were told.
+        /// How many were published.
         told: usize,
         /// How many there are.
         all: usize,
     },
-    /// A node goes by other residency rules than this one.
+    /// A node applies other residency rules than this one.
     RulesDiffer {
         /// Which.
         peer: NodeName,
     },
-    /// A node whose residency rules differed goes by the same ones.
+    /// A node whose residency rules differed applies the same ones again.
     RulesAgree {
         /// Which.
         peer: NodeName,
     },
-    /// A node appeared, or came back with a new life.
+    /// A node appeared, or came back in a new incarnation.
     PeerJoined {
         /// Which.
         peer: NodeName,
     },
-    /// Membership holds a node for dead.
+    /// Membership considers a node dead.
     PeerDied {
         /// Which.
         peer: NodeName,
     },
-    /// Membership holds a node for alive again.
+    /// Membership considers a node alive again.
     PeerRevived {
         /// Which.
         peer: NodeName,
@@ -98,12 +98,12 @@ pub enum Notice {
         /// The one.
         peer: NodeName,
     },
-    /// Peers know a former life of this node that is later than this one by the wall clock, which went
-    /// back. The node has risen above it, and tells everything anew.
+    /// Peers know an earlier incarnation of this node that is later than this one by the wall clock, which went back.
+    /// The node has taken a generation above it, and publishes everything again.
     ClockWentBack {
-        /// The former life.
+        /// The earlier incarnation.
         former: Generation,
-        /// This life, as the wall clock gave it.
+        /// This incarnation, as the wall clock gave it.
         now: Generation,
     },
 }

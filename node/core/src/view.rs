@@ -60,9 +60,9 @@ pub struct Routes {
 /// Candidates of one tier.
 #[derive(Clone, Debug, Default)]
 pub struct TierRoutes {
-    /// Those in use, the cheapest first.
+    /// The usable ones, the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
-    /// Those out of use, the soonest to return first: for a last resort, a trial, and explanations.
+    /// The unusable ones, the soonest to return first: for a last resort, a trial, and explanations.
     pub unusable: Vec<Arc<Candidate>>,
 }
 
@@ -73,18 +73,18 @@ pub struct Candidate {
     pub upstream: Arc<UpstreamView>,
     /// Expected time to first byte at its owner, measured or assumed.
     pub ttft: Duration,
-    /// The least that `ttft` was of late ([`crate::latency::Low`]).
+    /// The recent low of `ttft` ([`crate::latency::Low`]).
     pub ttft_low: Duration,
     /// Whether `ttft` was measured.
     pub measured: bool,
-    /// Whether it was the best before, and keeps its place until another is clearly better.
+    /// Whether it was the best before, and stays it until another is clearly better.
     pub incumbent: bool,
 }
 
 /// An upstream as reachable by some way.
 #[derive(Clone, Debug)]
 pub struct UpstreamView {
-    /// Whose it is.
+    /// Whether it is this node's own or a peer's.
     pub way: Way,
     /// Its owner's name.
     pub node: NodeName,
@@ -94,31 +94,31 @@ pub struct UpstreamView {
     pub region: RegionName,
     /// Its owner's place, where known.
     pub place: Option<GeoPoint>,
-    /// Its rank.
+    /// Its tier.
     pub tier: Tier,
     /// Its weight.
     pub weight: Weight,
     /// Attempts at it within one request.
     pub attempts_max: u32,
-    /// Whether it may be used, as its owner last said.
+    /// Whether it may be used, as its owner last published.
     pub standing: Standing,
-    /// When `standing` was said.
+    /// When `standing` was received.
     pub said_at: Instant,
-    /// When its figures (load, time to first byte) were last heard.
+    /// When its figures (load, time to first byte) were last received.
     pub heard_at: Instant,
     /// Round trip to its owner; zero for an own upstream.
     pub rtt: Duration,
     /// Whether its owner can be reached and takes work.
     pub reach: Reach,
-    /// Requests under way there as last told, without those this node had sent; zero for an own one.
+    /// Requests in flight there as last reported, without those this node had sent; zero for an own one.
     pub others_in_flight: u32,
-    /// How many requests it is thought to carry at once ([`crate::capacity`]): what its load is measured by.
+    /// How many requests it is estimated to carry at once ([`crate::capacity`]): what its load is measured by.
     pub in_flight_max: u32,
-    /// How many this node lets to an own one at once, whatever it carries; of a peer's its owner decides.
+    /// How many this node admits to an own one at once, whatever it carries; of a peer's its owner decides.
     pub places: u32,
-    /// Requests under way there that this node sent; for an own upstream all of them.
+    /// Requests in flight there that this node sent; for an own upstream all of them.
     pub in_flight: InFlight,
-    /// It told us that it is full or limits rates; it counts as hot until then.
+    /// Until when it counts as hot, since it reported that it is full or limits rates.
     pub hot_until: Option<Instant>,
     /// When it appeared or came back, unless it was there from the start.
     pub returned_at: Option<Instant>,
@@ -153,19 +153,19 @@ pub enum Reach {
 pub struct NodeView {
     /// Its name.
     pub name: NodeName,
-    /// What it says of itself; `None` until it was heard.
+    /// Its published fact; `None` until it was received.
     pub fact: Option<NodeFact>,
-    /// Which life.
+    /// Its incarnation.
     pub generation: Generation,
     /// Its phase.
     pub phase: Phase,
-    /// Whether membership holds it for alive.
+    /// Whether membership considers it alive.
     pub live: bool,
     /// Whether work can be sent to it.
     pub reach: Reach,
     /// Round trip, where measured.
     pub rtt: Option<Duration>,
-    /// Its background work; `None` until it said something of it.
+    /// Its background work; `None` until it was received.
     pub services: Option<Arc<ServicesFact>>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamStatus>,
@@ -177,15 +177,15 @@ pub struct NodeView {
 /// An upstream, for the operator.
 #[derive(Clone, Debug)]
 pub struct UpstreamStatus {
-    /// What its owner says of it.
+    /// What its owner publishes of it.
     pub fact: Arc<UpstreamFact>,
-    /// When that was said.
+    /// When that was received.
     pub said_at: Instant,
-    /// Since when it is in use, cools down, or is out of use ([`Standing::is_alike`]), as heard here.
+    /// Since when it has been healthy, cooling down, or ejected ([`Standing::is_alike`]), as received here.
     pub stands_since: Instant,
     /// When it is tried again. Of an ejected upstream only its owner knows it; `None` where nobody waits.
     pub again_at: Option<Instant>,
-    /// Requests thought to be under way there now.
+    /// Estimated requests in flight there now.
     pub in_flight: u32,
     /// 50th and 99th percentile of the time to first byte, of an own upstream with samples.
     pub percentiles: Option<(Duration, Duration)>,
@@ -216,7 +216,7 @@ impl View {
 }
 
 impl UpstreamView {
-    /// Requests thought to be under way there now.
+    /// Estimated requests in flight there now.
     pub fn in_flight(&self) -> u32 {
         self.others_in_flight.saturating_add(self.in_flight.count())
     }
@@ -238,7 +238,7 @@ impl UpstreamView {
         calls.is_none_or(|calls| calls < link::CALLS_MAX)
     }
 
-    /// Whether it or the link to it is nearly full, or it told us lately that it is.
+    /// Whether it or the link to it is nearly full, or it reported recently that it is.
     pub fn is_hot(&self, now: Instant) -> bool {
         let fullest = self.load().get().max(self.link_load().get());
         fullest >= HOT_LOAD || self.hot_until.is_some_and(|until| now < until)

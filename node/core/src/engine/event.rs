@@ -1,4 +1,4 @@
-//! What the engine is told, and what it asks for.
+//! The events that the engine takes, and the effects that it returns.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,13 +12,12 @@ use crate::outcome::Outcome;
 use crate::residency::Residency;
 use crate::units::{Tier, Weight};
 
-/// Who this node is, and the rules that hold for all of its upstreams. Fixed for its life,
-/// but for the generation.
+/// Who this node is, and the rules that hold for all of its upstreams. Fixed for the process, except the generation.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Its name.
     pub node: NodeName,
-    /// This life of it. The one field that changes: [`Event::FormerIncarnation`] raises it.
+    /// Its incarnation. The one field that changes: [`Event::FormerIncarnation`] raises it.
     pub generation: Generation,
     /// Its region.
     pub region: RegionName,
@@ -30,12 +29,12 @@ pub struct Identity {
     pub build: String,
     /// Whether it answers API requests.
     pub serves_requests: bool,
-    /// What clients are told of it.
+    /// Where clients reach it, as published.
     pub public: Public,
 }
 
 impl Identity {
-    /// What it says of itself.
+    /// Its own fact, as published.
     pub(super) fn fact(&self) -> NodeFact {
         NodeFact {
             region: self.region.clone(),
@@ -55,9 +54,9 @@ pub struct UpstreamSpec {
     pub name: UpstreamName,
     /// Which models it serves.
     pub models: Models,
-    /// Its rank.
+    /// Its tier.
     pub tier: Tier,
-    /// Its weight within its rank.
+    /// Its weight within its tier.
     pub weight: Weight,
     /// Attempts at it within one request; at least 1.
     pub attempts_max: u32,
@@ -67,7 +66,7 @@ pub struct UpstreamSpec {
     pub health: health::HealthPolicy,
     /// How it is probed.
     pub probe: Probe,
-    /// The longest time its state goes unproved before it is probed.
+    /// The longest time without proof of its state before it is probed.
     pub probe_interval: Duration,
 }
 
@@ -102,9 +101,8 @@ pub struct AttemptReport {
     pub model: Option<ModelName>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Time from the attempt's start to the first byte of the answer, where one came and was not told
-    /// by [`Event::AnswerBegan`] before. Where the client went away or the deadline passed before it,
-    /// the time that was waited in vain.
+    /// Time from the attempt's start to the first byte of the answer, where one came and [`Event::AnswerBegan`] did
+    /// not report it before. Where the client went away or the deadline passed first, the time waited.
     pub first_byte: Option<Duration>,
 }
 
@@ -137,39 +135,39 @@ pub struct ProbeReport {
     pub upstream: UpstreamName,
     /// How it ended.
     pub outcome: Outcome,
-    /// Time to the first byte, of a chat probe only: a list of models says nothing of completions.
+    /// Time to the first byte, of a chat probe only: a list of models shows nothing about completions.
     pub first_byte: Option<Duration>,
     /// The models it listed, of a models probe that succeeded.
     pub models: Option<Vec<ModelName>>,
 }
 
-/// How a fact came in.
+/// How a fact arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// By gossip, which brings everything to everyone in time.
     Gossip,
-    /// Pushed: the first time it is seen it is to be passed on.
+    /// Pushed: it is passed on the first time it is seen.
     Rumor,
 }
 
-/// What the engine is told.
+/// What happened to the node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The configured upstreams, at the start and after a reload. Those that stay keep their state.
     Configured(Vec<UpstreamSpec>),
     /// The configured residency rules, at the start and after a reload.
     RulesChanged(Residency),
-    /// The node introduced itself to a mesh and waits for its peers: it becomes ready by itself once it knows
-    /// them, or when the wait is over.
+    /// The node joined a mesh and waits for its peers: it becomes ready by itself once it knows them, or when the
+    /// wait is over.
     JoinBegan,
-    /// The node itself moved on in its life.
+    /// The node's own phase changed.
     PhaseChanged(Phase),
-    /// The background work of the node changed; to be told at most once per second, but for transitions.
+    /// The background work of the node changed; reported at most once per second, except transitions.
     ServicesChanged(ServicesFact),
     /// A good answer of an own upstream began; its end follows.
     AnswerBegan(AnswerReport),
-    /// An attempt at an own upstream waits for its first byte for unusually long, and goes on waiting
-    /// ([`crate::latency::news_after`]): to be told then, and again with each doubling of the wait.
+    /// An attempt at an own upstream has waited for its first byte unusually long and still waits
+    /// ([`crate::latency::slow_after`]): reported then, and again with each doubling of the wait.
     AnswerAwaited(WaitReport),
     /// An attempt ended.
     AttemptEnded(AttemptReport),
@@ -185,12 +183,12 @@ pub enum Event {
         /// Which peer.
         peer: NodeName,
     },
-    /// Nothing was heard on the connection to a peer for too long.
+    /// Nothing was received on the connection to a peer for too long.
     LinkSilent {
         /// Which peer.
         peer: NodeName,
     },
-    /// The connection to a peer spoke again after a silence.
+    /// The connection to a peer recovered after a silence.
     LinkRecovered {
         /// Which peer.
         peer: NodeName,
@@ -202,29 +200,29 @@ pub enum Event {
         /// The round trip.
         rtt: Duration,
     },
-    /// A peer told its load, on an answer or a ping.
+    /// A peer reported its load, on an answer or a ping.
     LoadReceived {
         /// Which peer.
         peer: NodeName,
         /// By upstream.
         loads: Vec<Load>,
     },
-    /// The nodes that membership holds for alive, this one left out.
+    /// The nodes that membership considers alive, without this one.
     MembersChanged(BTreeSet<NodeName>),
     /// A verified fact of another node came in.
     FactReceived {
-        /// Whose.
+        /// Its author.
         node: NodeName,
-        /// Its place in the order of that node's facts.
+        /// Its position in the order of that node's facts.
         stamp: Stamp,
-        /// What it says.
+        /// The fact itself.
         fact: Fact,
         /// How it came.
         via: Via,
     },
-    /// A former life of this node, proved by its own signature and silent now, as peers remember it.
+    /// An earlier incarnation of this node that peers remember, proven by its own signature and silent now.
     FormerIncarnation {
-        /// Its generation: above this life's where the clock went back, and anything else is no news.
+        /// Its generation: above the present one where the clock went back; any other is ignored.
         generation: Generation,
     },
     /// Time passed.
@@ -234,22 +232,22 @@ pub enum Event {
 /// What the engine asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Tell the mesh: set it in gossip, and push it to peers now when it is urgent.
+    /// Publish to the mesh: set it in gossip, and push it to peers now when it is urgent.
     Publish {
         /// What.
         fact: Fact,
-        /// Its place in the order of this node's facts.
+        /// Its position in the order of this node's facts.
         stamp: Stamp,
         /// Whether to push it at once.
         urgent: bool,
     },
     /// Pass a peer's pushed fact on: it was seen for the first time.
     Relay {
-        /// Whose.
+        /// Its author.
         node: NodeName,
         /// Which.
         key: FactKey,
-        /// Its place in the order.
+        /// Its position in the order.
         stamp: Stamp,
     },
     /// Probe an own upstream and report how it ended, whatever happens.
@@ -259,6 +257,6 @@ pub enum Effect {
         /// How.
         probe: Probe,
     },
-    /// Tell the operator.
+    /// Report to the operator.
     Notice(Notice),
 }

@@ -1,9 +1,9 @@
 //! A map of a few entries, for each of a thousand peers.
 //!
-//! A `BTreeMap` reserves eleven places with its first entry; most peers have one upstream and three
-//! keys. In a mesh of 1,000 nodes that was two of every three bytes an engine held. Sorted, so that its
-//! order is that of a `BTreeMap`; searched by halving, and growing one by one, since it is read for every
-//! view and written when a peer says something new.
+//! A `BTreeMap` reserves eleven slots with its first entry; most peers have one upstream and three keys. In a mesh of
+//! 1,000 nodes that was two of every three bytes an engine held. Sorted, so that its order is that of a `BTreeMap`;
+//! searched by halving, and growing one by one, since it is read for every view and written when a peer publishes a
+//! change.
 
 /// A map of a few entries in the order of their keys.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl<K: Ord, V> Few<K, V> {
         Some(&mut self.0[index].1)
     }
 
-    /// Puts `value` in the place of what was there.
+    /// Inserts `value`, replacing the one that was there.
     pub(super) fn insert(&mut self, key: K, value: V) {
         match self.find(&key) {
             Ok(index) => self.0[index].1 = value,

@@ -2,7 +2,7 @@
 //!
 //! Until it knows its peers it can say neither that nobody serves a model nor that no candidate is inside a
 //! fence; both are final for a client. So it stays in [`Phase::Joining`], in which it serves what it can and
-//! answers the rest with "try again", until each live peer has introduced itself and one of them can be
+//! answers the rest with "try again", until each live peer has published its facts and one of them can be
 //! reached. A node whose peers are all away does not wait for them for long: it serves on its own.
 
 use std::time::Duration;
@@ -39,6 +39,6 @@ impl Engine {
 
     fn knows_its_peers(&self) -> bool {
         let live = || self.peers.values().filter(|peer| peer.live);
-        live().all(Peer::is_introduced) && live().any(|peer| peer.link == LinkStatus::Up)
+        live().all(Peer::is_complete) && live().any(|peer| peer.link == LinkStatus::Up)
     }
 }

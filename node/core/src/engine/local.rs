@@ -1,4 +1,4 @@
-//! A node's own upstreams: health from attempts and probes, and when to probe and tell.
+//! A node's own upstreams: health from attempts and probes, and when to probe and to publish.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,11 +28,11 @@ pub(super) struct Local {
     pub(super) in_flight: InFlight,
     pub(super) cooling_until: Option<Instant>,
     pub(super) returned_at: Option<Instant>,
-    /// Since when it is in use, cools down, or is out of use.
+    /// Since when it has been healthy, cooling down, or ejected.
     pub(super) stands_since: Instant,
     pub(super) discovered: Vec<ModelName>,
     pub(super) probe: ProbeState,
-    told: Option<PublishedFact>,
+    published: Option<PublishedFact>,
     pub(super) changed: bool,
 }
 
@@ -49,11 +49,11 @@ pub(super) enum ProbeState {
     Off,
     /// Due then, unless traffic proves the state before.
     DueAt(Instant),
-    /// One is under way.
+    /// One is running.
     Running,
 }
 
-/// What showed how an upstream fares.
+/// What showed the state of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// A request, or a probe that costs as much.
@@ -79,7 +79,7 @@ impl Local {
             stands_since: now,
             discovered: Vec::new(),
             probe,
-            told: None,
+            published: None,
             changed: true,
         }
     }
@@ -118,7 +118,7 @@ impl Local {
         }
     }
 
-    /// When it is tried again, while it is left alone.
+    /// When it is tried again, while it is ejected or cools down.
     pub(super) fn again_at(&self, now: Instant) -> Option<Instant> {
         match self.health.state() {
             HealthState::Ejected { until, .. } => Some(until),
@@ -127,7 +127,7 @@ impl Local {
         }
     }
 
-    /// What this node says of it.
+    /// What this node publishes of it.
     pub(super) fn fact(&self, now: Instant) -> UpstreamFact {
         let measured = |model: &ModelName| self.latencies.of(model).map(Latency::expected);
         let models: BTreeMap<_, _> = self
@@ -148,52 +148,55 @@ impl Local {
         }
     }
 
-    /// What is worth telling now, if anything: the fact is made only when it may be, figures at most once
-    /// in `interval`.
-    pub(super) fn change_to_tell(
+    /// The change to publish now, if any: the fact is built only when there may be one, figures at most once in
+    /// `interval`.
+    pub(super) fn change_to_publish(
         &self,
         now: Instant,
         interval: Duration,
     ) -> Option<(FactChange, UpstreamFact)> {
-        let Some(told) = &self.told else {
+        let Some(published) = &self.published else {
             return Some((FactChange::Transition, self.fact(now)));
         };
-        let stands_otherwise = self.standing(now).differs_in_kind(told.fact.standing);
-        let figures_may_go = self.changed && now.since(told.considered_at) >= interval;
+        let stands_otherwise = self.standing(now).differs_in_kind(published.fact.standing);
+        let figures_may_go = self.changed && now.since(published.considered_at) >= interval;
         if !stands_otherwise && !figures_may_go {
             return None;
         }
         let fact = self.fact(now);
-        let change = fact.change_since(&told.fact);
+        let change = fact.change_since(&published.fact);
         Some((change, fact))
     }
 
-    pub(super) fn told(&mut self, now: Instant, fact: UpstreamFact) {
-        let before = self.told.as_ref().map(|told| told.fact.standing);
+    pub(super) fn set_published(&mut self, now: Instant, fact: UpstreamFact) {
+        let before = self
+            .published
+            .as_ref()
+            .map(|published| published.fact.standing);
         if before.is_some_and(|before| !fact.standing.is_alike(before)) {
             self.stands_since = now;
         }
-        self.told = Some(PublishedFact {
+        self.published = Some(PublishedFact {
             fact,
             considered_at: now,
         });
         self.changed = false;
     }
 
-    /// Nothing of it was told in this life: all of it is to be.
-    pub(super) fn untold(&mut self) {
-        self.told = None;
+    /// Nothing of it was published in this incarnation: all of it is to be.
+    pub(super) fn forget_published(&mut self) {
+        self.published = None;
     }
 
-    /// The change was too little to tell: it is looked at again after the next one.
-    pub(super) fn kept_quiet(&mut self, now: Instant) {
-        if let Some(told) = &mut self.told {
-            told.considered_at = now;
+    /// The change was too small to publish: it is looked at again after the next one.
+    pub(super) fn skip_publishing(&mut self, now: Instant) {
+        if let Some(published) = &mut self.published {
+            published.considered_at = now;
         }
         self.changed = false;
     }
 
-    /// Whether time alone changes something of it now, figures to tell aside.
+    /// Whether time alone changes something of it now, apart from figures to publish.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.next_change().is_some_and(|at| at <= now)
     }
@@ -218,13 +221,13 @@ impl Local {
             .min()
     }
 
-    pub(super) fn next_wake(&self, tell_interval: Duration) -> Option<Instant> {
-        let tell = self
-            .told
+    pub(super) fn next_wake(&self, publish_interval: Duration) -> Option<Instant> {
+        let publish = self
+            .published
             .as_ref()
             .filter(|_| self.changed)
-            .map(|told| told.considered_at + tell_interval);
-        self.next_change().into_iter().chain(tell).min()
+            .map(|published| published.considered_at + publish_interval);
+        self.next_change().into_iter().chain(publish).min()
     }
 
     /// Whether a request may try it while it is being tried: only where nothing probes it.

@@ -1,5 +1,5 @@
-//! What the engine does about its own upstreams: takes how attempts and probes ended, asks for probes,
-//! tells what changed.
+//! What the engine does about its own upstreams: takes how attempts and probes ended, asks for probes, publishes what
+//! changed.
 
 use std::collections::BTreeSet;
 
@@ -176,7 +176,7 @@ impl Engine {
         self.view_becomes(ViewDue::Now);
     }
 
-    /// Ends cooldowns, asks for probes that fell due, tells what changed.
+    /// Ends cooldowns, asks for probes that fell due, publishes what changed.
     pub(super) fn advance_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         // After nearly every event there is none.
         let due = self.locals.iter().filter(|(_, local)| local.is_due(now));
@@ -208,6 +208,6 @@ impl Engine {
                 self.note_transition(now, name, transition, effects);
             }
         }
-        self.tell_locals(now, effects);
+        self.publish_locals(now, effects);
     }
 }

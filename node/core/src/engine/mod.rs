@@ -4,8 +4,8 @@
 //! Every change of its own that others must know becomes an effect ([`Effect::Publish`]); every change that
 //! matters to routing makes a new [`View`] due ([`picture`]).
 //!
-//! Invariant: what a node says of its own upstreams comes from its own attempts and probes alone; what
-//! it holds of a peer's upstreams comes from that peer alone, and is ordered by the peer's stamps.
+//! Invariant: what a node publishes of its own upstreams comes from its own attempts and probes alone; what it holds
+//! of a peer's upstreams comes from that peer alone, and is ordered by the peer's stamps.
 
 mod event;
 mod few;
@@ -38,13 +38,13 @@ pub use event::{
 use local::Local;
 use peer::{LinkStatus, Peer, ReceivedFact};
 
-/// Figures are told at most this often; transitions at once.
-const TELL_INTERVAL: Duration = Duration::from_secs(1);
+/// Figures are published at most this often; transitions at once.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The same for each peer that hears them: beyond 50 peers figures are told less often, so that what a
-/// node hears stays below 50 values per second, some 20 kB, however large the mesh. Peers that work is
-/// sent to tell their load and first byte with every answer and echo anyway.
-const TELL_INTERVAL_PER_PEER: Duration = Duration::from_millis(20);
+/// The same for each peer that receives them: beyond 50 peers figures are published less often, so that a node
+/// receives fewer than 50 values per second, some 20 kB, however large the mesh. Peers that get work report their
+/// load and first byte with every answer and echo anyway.
+const PUBLISH_INTERVAL_PER_PEER: Duration = Duration::from_millis(20);
 
 /// Views with new figures are made at most this often; views with transitions at once.
 const VIEW_INTERVAL: Duration = Duration::from_millis(50);
@@ -76,10 +76,10 @@ pub struct Engine {
     locals: BTreeMap<UpstreamName, Local>,
     peers: BTreeMap<NodeName, Peer>,
     incumbents: BTreeMap<(ModelName, Tier), (NodeName, UpstreamName)>,
-    /// The own residency rules; `None` until they were told, and so nothing is told of them.
+    /// The own residency rules; `None` until they are configured, and nothing is published of them before.
     rules: Option<Arc<RulesFact>>,
     mesh_rules: Arc<MeshRules>,
-    introduced: bool,
+    has_published: bool,
     /// When a node that joins stops waiting for its peers; `None` while it does not wait.
     join_ends_at: Option<Instant>,
     peers_seen_at: Instant,
@@ -112,7 +112,7 @@ impl Engine {
             incumbents: BTreeMap::new(),
             rules: None,
             mesh_rules: Arc::new(MeshRules::of_one()),
-            introduced: false,
+            has_published: false,
             join_ends_at: None,
             peers_seen_at: now,
             forgot_at: now,
@@ -131,9 +131,9 @@ impl Engine {
     /// Takes an event and returns what to do, in order.
     pub fn handle(&mut self, now: Instant, event: Event, rng: &mut impl Rng) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if !self.introduced {
-            self.introduced = true;
-            for fact in self.introduction() {
+        if !self.has_published {
+            self.has_published = true;
+            for fact in self.first_facts() {
                 self.publish(fact, false, &mut effects);
             }
         }
@@ -171,7 +171,7 @@ impl Engine {
                 fact,
                 via,
             } => {
-                self.fact_heard(
+                self.fact_received(
                     now,
                     ReceivedFact {
                         node,
@@ -194,16 +194,16 @@ impl Engine {
             }
             Event::LoadReceived { peer, loads } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    loads.iter().for_each(|load| peer.load_heard(now, load));
+                    loads.iter().for_each(|load| peer.load_received(now, load));
                     self.view_becomes(ViewDue::Soon);
                 }
             }
-            Event::FormerIncarnation { generation } => self.outlive(generation, effects),
+            Event::FormerIncarnation { generation } => self.supersede(generation, effects),
             Event::Tick => {}
         }
     }
 
-    /// Lets time do its part: cooldowns end, probes fall due, figures are told, the dead forgotten.
+    /// Applies the passing of time: cooldowns end, probes fall due, figures are published, the dead forgotten.
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.advance_locals(now, effects);
         self.end_join(now, effects);
@@ -262,7 +262,7 @@ impl Engine {
     /// When time alone will change something, views aside: for a caller that draws a view only when it
     /// is asked for one.
     pub fn next_change(&self) -> Option<Instant> {
-        let interval = self.tell_interval();
+        let interval = self.publish_interval();
         let locals = self.locals.values();
         let locals = locals.filter_map(|local| local.next_wake(interval));
         let suspicion = self.suspicion_ends_at;
@@ -293,19 +293,19 @@ impl Engine {
         VIEW_INTERVAL.max(VIEW_INTERVAL_PER_CANDIDATE.saturating_mul(candidates))
     }
 
-    /// How often figures may be told in a mesh of this size.
-    fn tell_interval(&self) -> Duration {
+    /// How often figures may be published in a mesh of this size.
+    fn publish_interval(&self) -> Duration {
         let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
-        TELL_INTERVAL.max(TELL_INTERVAL_PER_PEER.saturating_mul(peers))
+        PUBLISH_INTERVAL.max(PUBLISH_INTERVAL_PER_PEER.saturating_mul(peers))
     }
 
     fn view_becomes(&mut self, due: ViewDue) {
         self.view_due = self.view_due.max(due);
     }
 
-    /// What it says of itself, whatever upstreams it has.
-    fn introduction(&self) -> Vec<Fact> {
-        // The rules first: who knows the node knows them.
+    /// What it publishes of itself first, without its upstreams.
+    fn first_facts(&self) -> Vec<Fact> {
+        // The rules first: a peer that knows the node then knows them.
         let rules = self
             .rules
             .iter()
@@ -314,12 +314,12 @@ impl Engine {
         rules.chain(rest).collect()
     }
 
-    /// Rises above a former life of this node and tells everything anew.
+    /// Takes a generation above an earlier incarnation of this node and publishes everything again.
     ///
-    /// Peers drop what is older than the newest life they know. So after the wall clock went back they
-    /// would hold on to the former life, which may have ended in draining, and never hear this one. Only
-    /// a later life counts: an equal one is this one's own echo, and anybody can repeat it.
-    fn outlive(&mut self, former: Generation, effects: &mut Vec<Effect>) {
+    /// Peers drop what is older than the newest incarnation they know. So after the wall clock went back they would
+    /// keep the earlier incarnation, which may have ended in draining, and never accept this one. Only a later
+    /// generation counts: an equal one is this node's own echo, and anybody can repeat it.
+    fn supersede(&mut self, former: Generation, effects: &mut Vec<Effect>) {
         let now = self.identity.generation;
         if former <= now {
             return;
@@ -328,11 +328,11 @@ impl Engine {
         self.identity.generation = Generation(former.0.saturating_add(1));
         self.version = 0;
         let services = self.services.as_deref().cloned().map(Fact::Services);
-        for fact in self.introduction().into_iter().chain(services) {
+        for fact in self.first_facts().into_iter().chain(services) {
             self.publish(fact, true, effects);
         }
-        // Untold, they are told as transitions when this event is done.
-        self.locals.values_mut().for_each(Local::untold);
+        // They are published as transitions when this event is done.
+        self.locals.values_mut().for_each(Local::forget_published);
         self.view_becomes(ViewDue::Now);
     }
 
@@ -344,10 +344,10 @@ impl Engine {
         }
     }
 
-    /// Tells what changed of the background work. Its shell tells figures at most once a second.
+    /// Publishes what changed of the background work. Its shell reports figures at most once a second.
     fn change_services(&mut self, fact: ServicesFact, effects: &mut Vec<Effect>) {
         let change = match &self.services {
-            Some(told) => fact.change_since(told),
+            Some(published) => fact.change_since(published),
             None => FactChange::Transition,
         };
         if change != FactChange::Little {
@@ -374,21 +374,21 @@ impl Engine {
         });
     }
 
-    /// Tells what changed of the own upstreams: transitions at once, figures once a second.
-    fn tell_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let mut news = Vec::new();
-        let interval = self.tell_interval();
+    /// Publishes what changed of the own upstreams: transitions at once, figures once a second.
+    fn publish_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let mut changes = Vec::new();
+        let interval = self.publish_interval();
         for local in self.locals.values_mut() {
-            match local.change_to_tell(now, interval) {
+            match local.change_to_publish(now, interval) {
                 None => {}
-                Some((FactChange::Little, _)) => local.kept_quiet(now),
+                Some((FactChange::Little, _)) => local.skip_publishing(now),
                 Some((change, fact)) => {
-                    local.told(now, fact.clone());
-                    news.push((fact, change == FactChange::Transition));
+                    local.set_published(now, fact.clone());
+                    changes.push((fact, change == FactChange::Transition));
                 }
             }
         }
-        for (fact, urgent) in news {
+        for (fact, urgent) in changes {
             self.view_becomes(if urgent { ViewDue::Now } else { ViewDue::Soon });
             self.publish(Fact::Upstream(fact), urgent, effects);
         }

@@ -23,15 +23,15 @@ const UPSTREAMS_MAX: usize = 64;
 /// One that refused work or limited rates counts as hot for this long.
 const HOT_FOR: Duration = Duration::from_secs(1);
 
-/// A peer that lost a request gets no new one for this long, unless its link proves well before.
+/// A peer that lost a request gets no new one for this long, unless its link proves healthy before.
 const SUSPECT_FOR: Duration = Duration::from_millis(500);
 
-/// A node this young takes everyone for old friends: slow start is for those that come later.
+/// A node that started less than this ago applies no slow start: that is for peers that come later.
 const ACQUAINTED_AFTER: Duration = Duration::from_secs(10);
 
-/// One dead for this long may come back in any life, also an earlier one by a clock that went back: gossip
-/// tells it of its former life, which it rises above, for five minutes, and this is safely within them.
-const LIFE_LAPSES_AFTER: Duration = Duration::from_secs(240);
+/// A peer dead for this long may come back in any incarnation, also an earlier one by a clock that went back: for
+/// five minutes gossip reports the later one to it, which it then supersedes, and this is safely within them.
+const INCARNATION_LAPSES_AFTER: Duration = Duration::from_secs(240);
 
 /// What is known of a peer.
 #[derive(Debug)]
@@ -44,15 +44,15 @@ pub(super) struct Peer {
     pub(super) live: bool,
     pub(super) died_at: Option<Instant>,
     pub(super) link: LinkStatus,
-    /// Requests that this node has under way there, whatever the upstream.
+    /// Requests that this node has in flight there, whatever the upstream.
     pub(super) calls: InFlight,
     pub(super) rtt: Option<Duration>,
-    /// What it last told of its residency rules, in whatever life.
+    /// The residency rules that it published last, in any incarnation.
     pub(super) rules: Option<Arc<RulesFact>>,
     /// Since when its rules have been others than this node's; `None` while they are the same.
     pub(super) rules_differ_since: Option<Instant>,
     stamps: Few<FactKey, Stamp>,
-    /// Whether it came back after [`LIFE_LAPSES_AFTER`], and has said nothing since.
+    /// Whether it came back after [`INCARNATION_LAPSES_AFTER`], and has published nothing since.
     lapsed: bool,
     suspect_until: Option<Instant>,
 }
@@ -65,7 +65,7 @@ pub(super) enum LinkStatus {
     Up,
 }
 
-/// A verified fact as it came in.
+/// A verified fact as received.
 #[derive(Debug)]
 pub(super) struct ReceivedFact {
     pub(super) node: NodeName,
@@ -108,7 +108,7 @@ impl Peer {
     }
 
     /// Whether it has published what a node publishes first: its rules, itself, its upstreams and its phase.
-    pub(super) fn is_introduced(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.fact.is_some() && self.stamps.contains(&FactKey::Phase)
     }
 
@@ -125,7 +125,7 @@ impl Peer {
         ended
     }
 
-    /// Takes how an attempt of this node at the peer ended, ahead of the peer's own news.
+    /// Takes how an attempt of this node at the peer ended, before the peer itself reports it.
     pub(super) fn attempt_ended(&mut self, now: Instant, report: &AttemptReport) {
         match report.outcome {
             Outcome::PeerLost | Outcome::PeerUnreached => {
@@ -140,25 +140,25 @@ impl Peer {
         match report.outcome {
             Outcome::Refused(Refusal::Full | Refusal::Ejected)
             | Outcome::Status { status: 429, .. } => remote.hot_until = Some(now + HOT_FOR),
-            Outcome::Status { .. } => remote.heard_at = now,
+            Outcome::Status { .. } => remote.figures_at = now,
             _ => {}
         }
     }
 
-    pub(super) fn load_heard(&mut self, now: Instant, load: &Load) {
+    pub(super) fn load_received(&mut self, now: Instant, load: &Load) {
         if let Some(remote) = self.upstreams.get_mut(&load.upstream) {
-            remote.load_heard(now, load);
+            remote.load_received(now, load);
         }
     }
 
-    /// Whether the life it is known in may be followed by an earlier one.
+    /// Whether its known incarnation may be followed by an earlier one.
     fn has_lapsed(&self, now: Instant) -> bool {
-        let long_ago = |died| now.since(died) >= LIFE_LAPSES_AFTER;
+        let long_ago = |died| now.since(died) >= INCARNATION_LAPSES_AFTER;
         self.lapsed || self.died_at.is_some_and(long_ago)
     }
 
-    /// Whether a fact of `stamp` under `key` is news; a new life forgets the one before.
-    fn is_news(&mut self, now: Instant, key: &FactKey, stamp: Stamp) -> bool {
+    /// Whether a fact of `stamp` under `key` is newer than the known one; a new incarnation replaces the one before.
+    fn is_newer(&mut self, now: Instant, key: &FactKey, stamp: Stamp) -> bool {
         if stamp.generation < self.generation && !self.has_lapsed(now) {
             return false;
         }
@@ -170,20 +170,20 @@ impl Peer {
             self.services = None;
             self.phase = Phase::Joining;
         }
-        let is_news = self
+        let is_newer = self
             .stamps
             .get_mut(key)
             .is_none_or(|newest| stamp > *newest);
-        if is_news {
+        if is_newer {
             self.stamps.insert(key.clone(), stamp);
         }
-        is_news
+        is_newer
     }
 
-    fn upstream_said(&mut self, now: Instant, fact: UpstreamFact, newcomer: bool) -> bool {
+    fn upstream_changed(&mut self, now: Instant, fact: UpstreamFact, newcomer: bool) -> bool {
         if let Some(remote) = self.upstreams.get_mut(&fact.name) {
             let transition = fact.standing.differs_in_kind(remote.fact.standing);
-            remote.said(now, fact);
+            remote.update(now, fact);
             return transition;
         }
         let fits = self.upstreams.len() < UPSTREAMS_MAX;
@@ -198,10 +198,10 @@ impl Peer {
 }
 
 impl Engine {
-    pub(super) fn fact_heard(
+    pub(super) fn fact_received(
         &mut self,
         now: Instant,
-        heard: ReceivedFact,
+        received: ReceivedFact,
         effects: &mut Vec<Effect>,
     ) {
         let ReceivedFact {
@@ -209,13 +209,13 @@ impl Engine {
             stamp,
             fact,
             via,
-        } = heard;
+        } = received;
         let newcomer = now.since(self.started_at) > ACQUAINTED_AFTER;
         let Some(peer) = self.peer(now, &node, effects) else {
             return;
         };
         let key = fact.key();
-        if !peer.is_news(now, &key, stamp) {
+        if !peer.is_newer(now, &key, stamp) {
             return;
         }
         let mut due = ViewDue::Soon;
@@ -223,7 +223,7 @@ impl Engine {
             Fact::Node(fact) => {
                 let is_first = peer.fact.replace(fact).is_none();
                 if is_first {
-                    self.voter_came(now, &node);
+                    self.voter_appeared(now, &node);
                 }
                 due = ViewDue::Now;
             }
@@ -235,15 +235,16 @@ impl Engine {
                 due = ViewDue::Now;
             }
             Fact::Services(fact) => {
-                let told = peer.services.replace(Arc::new(fact));
-                let change = peer.services.as_deref().zip(told.as_deref());
-                if change.is_none_or(|(new, told)| new.change_since(told) == FactChange::Transition)
-                {
+                let published = peer.services.replace(Arc::new(fact));
+                let change = peer.services.as_deref().zip(published.as_deref());
+                if change.is_none_or(|(new, published)| {
+                    new.change_since(published) == FactChange::Transition
+                }) {
                     due = ViewDue::Now;
                 }
             }
             Fact::Upstream(fact) => {
-                if peer.upstream_said(now, fact, newcomer) {
+                if peer.upstream_changed(now, fact, newcomer) {
                     due = ViewDue::Now;
                 }
             }
@@ -251,7 +252,7 @@ impl Engine {
                 peer.upstreams.remove(&name);
                 due = ViewDue::Now;
             }
-            Fact::Rules(rules) => self.rules_heard(now, &node, rules, effects),
+            Fact::Rules(rules) => self.rules_received(now, &node, rules, effects),
         }
         self.view_becomes(due);
         if via == Via::Rumor {

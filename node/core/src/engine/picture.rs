@@ -92,8 +92,8 @@ impl Engine {
         own.chain(peers).collect()
     }
 
-    /// One of the node's own upstreams as a view would show it now, with what the node says of it: for a
-    /// caller that does not need the rest of the view.
+    /// One of the node's own upstreams as a view would show it now, with its fact: for a caller that does not need
+    /// the rest of the view.
     pub fn own_upstream(
         &self,
         now: Instant,
@@ -103,7 +103,7 @@ impl Engine {
         Some((self.own_view(now, local), local.fact(now)))
     }
 
-    /// The loads of all own upstreams now, as an echo tells them.
+    /// The loads of all own upstreams now, as an echo reports them.
     pub fn own_loads(&self) -> Vec<Load> {
         let load = |local: &Local| Load {
             upstream: local.spec.name.clone(),
@@ -271,8 +271,8 @@ fn peer_offer(
         // A second attempt is its owner's to make: a hop for the same upstream gains nothing.
         attempts_max: 1,
         standing: fact.standing,
-        said_at: remote.said_at,
-        heard_at: remote.heard_at,
+        said_at: remote.reported_at,
+        heard_at: remote.figures_at,
         rtt,
         reach: peer.reach(),
         others_in_flight: remote.others_in_flight,
@@ -295,7 +295,7 @@ fn tiers(
     listed: Listed,
     is_incumbent: impl Fn(Tier, &UpstreamView) -> bool,
 ) -> Routes {
-    // Unmeasured ones are taken for as fast as the fastest known, so that they get measured.
+    // Unmeasured ones count as fast as the fastest known, so that they get measured.
     let prior = listed
         .iter()
         .filter_map(|(_, ttft)| Some((*ttft)?.expected))
@@ -340,7 +340,7 @@ fn base_cost(candidate: &Candidate) -> Duration {
     candidate.upstream.rtt.saturating_add(candidate.ttft)
 }
 
-/// How far an upstream is from use.
+/// How far an upstream is from being usable.
 fn badness(standing: Standing) -> (u8, Duration) {
     match standing {
         Standing::Ready => (0, Duration::ZERO),
@@ -364,10 +364,10 @@ fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
 fn remote_status(remote: &Remote) -> UpstreamStatus {
     UpstreamStatus {
         fact: Arc::clone(&remote.fact),
-        said_at: remote.said_at,
+        said_at: remote.reported_at,
         stands_since: remote.stands_since,
         again_at: match remote.fact.standing {
-            Standing::CoolingDown { remaining } => Some(remote.said_at + remaining),
+            Standing::CoolingDown { remaining } => Some(remote.reported_at + remaining),
             Standing::Ready | Standing::Ejected { .. } | Standing::Probing { .. } => None,
         },
         in_flight: remote

@@ -14,11 +14,11 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Remote {
     pub(super) fact: Arc<UpstreamFact>,
-    pub(super) said_at: Instant,
+    pub(super) reported_at: Instant,
     pub(super) stands_since: Instant,
-    pub(super) heard_at: Instant,
-    pub(super) ttft_heard: Option<Duration>,
-    /// The least that `ttft` of the upstream as a whole was of late.
+    pub(super) figures_at: Instant,
+    pub(super) ttft_received: Option<Duration>,
+    /// The recent low of `ttft` of the upstream as a whole.
     low: Option<Low>,
     /// The same of each model that its owner measured.
     model_lows: BTreeMap<ModelName, Low>,
@@ -33,10 +33,10 @@ impl Remote {
         let mut remote = Self {
             others_in_flight: fact.in_flight,
             fact: Arc::new(fact),
-            said_at: now,
+            reported_at: now,
             stands_since: now,
-            heard_at: now,
-            ttft_heard: None,
+            figures_at: now,
+            ttft_received: None,
             low: None,
             model_lows: BTreeMap::new(),
             in_flight: InFlight::default(),
@@ -47,18 +47,18 @@ impl Remote {
         remote
     }
 
-    pub(super) fn load_heard(&mut self, now: Instant, load: &Load) {
+    pub(super) fn load_received(&mut self, now: Instant, load: &Load) {
         self.others_in_flight = load.in_flight.saturating_sub(self.in_flight.count());
-        self.ttft_heard = (!load.ttft.is_zero()).then_some(load.ttft);
-        self.heard_at = now;
-        if let Some(figure) = self.ttft_heard {
+        self.ttft_received = (!load.ttft.is_zero()).then_some(load.ttft);
+        self.figures_at = now;
+        if let Some(figure) = self.ttft_received {
             see(&mut self.low, now, figure);
         }
     }
 
     /// The first byte to expect, over all models.
     pub(super) fn first_byte(&self, now: Instant) -> Option<FirstByte> {
-        let expected = self.ttft_heard.or(self.fact.ttft)?;
+        let expected = self.ttft_received.or(self.fact.ttft)?;
         let low = self.low.map_or(expected, |low| low.at(now));
         Some(FirstByte { expected, low })
     }
@@ -78,7 +78,7 @@ impl Remote {
     }
 
     fn see_figures(&mut self, now: Instant) {
-        if let Some(figure) = self.ttft_heard.or(self.fact.ttft) {
+        if let Some(figure) = self.ttft_received.or(self.fact.ttft) {
             see(&mut self.low, now, figure);
         }
         self.model_lows
@@ -92,7 +92,7 @@ impl Remote {
         }
     }
 
-    pub(super) fn said(&mut self, now: Instant, fact: UpstreamFact) {
+    pub(super) fn update(&mut self, now: Instant, fact: UpstreamFact) {
         let returns = fact.standing == Standing::Ready
             && !matches!(
                 self.fact.standing,
@@ -100,17 +100,17 @@ impl Remote {
             );
         if returns {
             self.returned_at = Some(now);
-            // What it refused while it was ejected says nothing of it now.
+            // What it refused while it was ejected no longer counts.
             self.hot_until = None;
         }
         if !fact.standing.is_alike(self.fact.standing) {
             self.stands_since = now;
         }
         self.others_in_flight = fact.in_flight.saturating_sub(self.in_flight.count());
-        self.ttft_heard = None;
+        self.ttft_received = None;
         self.fact = Arc::new(fact);
-        self.said_at = now;
-        self.heard_at = now;
+        self.reported_at = now;
+        self.figures_at = now;
         self.see_figures(now);
     }
 }

@@ -1,7 +1,7 @@
 //! The residency rules of this node and of its peers.
 //!
-//! What a peer published of its rules counts here as long as the peer is remembered, dead or alive and over
-//! its restarts, until it publishes others: that it cannot be reached does not take its vote away.
+//! The rules that a peer published count here as long as the peer is remembered, dead or alive and over its restarts,
+//! until it publishes others: an unreachable peer keeps its vote.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Engine {
     }
 
     /// Takes the rules that `name` published.
-    pub(super) fn rules_heard(
+    pub(super) fn rules_received(
         &mut self,
         now: Instant,
         name: &NodeName,
@@ -62,8 +62,8 @@ impl Engine {
         self.gather_rules();
     }
 
-    /// Notes that `name` introduced itself: from now on it counts among those who agree or do not.
-    pub(super) fn voter_came(&mut self, now: Instant, name: &NodeName) {
+    /// Notes that `name` published its node fact: from now on it counts among those who agree or do not.
+    pub(super) fn voter_appeared(&mut self, now: Instant, name: &NodeName) {
         let own = self.rules_digest();
         if let Some(peer) = self.peers.get_mut(name) {
             peer.compare_rules(now, own);
@@ -104,12 +104,12 @@ impl Engine {
 }
 
 impl Peer {
-    /// Whether it counts among all nodes: it has shown itself, not merely been named.
+    /// Whether it counts among all nodes: it has published something, not merely been named.
     const fn votes(&self) -> bool {
         self.fact.is_some() || self.rules.is_some()
     }
 
-    /// Compares its rules with `own`; one that introduced itself and published none has none.
+    /// Compares its rules with `own`; a peer that published its node fact but no rules has none.
     fn compare_rules(&mut self, now: Instant, own: u64) {
         let published = self.rules.as_ref().map(|rules| rules.digest);
         let known = published.or(self.fact.as_ref().map(|_| 0));

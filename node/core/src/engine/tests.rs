@@ -1,4 +1,4 @@
-//! The engine told events by hand, on a clock by hand.
+//! The engine driven by hand-made events, on a clock turned by hand.
 
 use std::collections::BTreeSet;
 
@@ -61,23 +61,23 @@ impl Bench {
     /// With one upstream `primary` that serves `gpt` and is probed.
     fn with_upstream() -> Self {
         let mut bench = Self::new();
-        bench.tell(Event::Configured(vec![spec(Probe::Models)]));
-        bench.tell(Event::PhaseChanged(Phase::Ready));
+        bench.handle(Event::Configured(vec![spec(Probe::Models)]));
+        bench.handle(Event::PhaseChanged(Phase::Ready));
         bench
     }
 
-    fn tell(&mut self, event: Event) -> Vec<Effect> {
+    fn handle(&mut self, event: Event) -> Vec<Effect> {
         self.engine.handle(self.now, event, &mut self.rng)
     }
 
     fn wait(&mut self, span: Duration) -> Vec<Effect> {
         self.now = self.now + span;
-        self.tell(Event::Tick)
+        self.handle(Event::Tick)
     }
 
     fn attempt(&mut self, outcome: Outcome) -> Vec<Effect> {
         let first_byte = Some(Duration::from_millis(300));
-        self.tell(Event::AttemptEnded(AttemptReport {
+        self.handle(Event::AttemptEnded(AttemptReport {
             peer: None,
             upstream: upstream("primary"),
             model: Some(model("gpt")),
@@ -88,7 +88,7 @@ impl Bench {
 
     fn probe(&mut self, outcome: Outcome) -> Vec<Effect> {
         let upstream = upstream("primary");
-        self.tell(Event::ProbeEnded(ProbeReport {
+        self.handle(Event::ProbeEnded(ProbeReport {
             upstream,
             outcome,
             first_byte: None,
@@ -96,16 +96,16 @@ impl Bench {
         }))
     }
 
-    fn hear(&mut self, from: &str, version: u64, fact: Fact) -> Vec<Effect> {
-        self.hear_in(3, from, version, fact)
+    fn receive(&mut self, from: &str, version: u64, fact: Fact) -> Vec<Effect> {
+        self.receive_in(3, from, version, fact)
     }
 
-    fn hear_in(&mut self, life: u64, from: &str, version: u64, fact: Fact) -> Vec<Effect> {
+    fn receive_in(&mut self, generation: u64, from: &str, version: u64, fact: Fact) -> Vec<Effect> {
         let stamp = Stamp {
-            generation: Generation(life),
+            generation: Generation(generation),
             version,
         };
-        self.tell(Event::FactReceived {
+        self.handle(Event::FactReceived {
             node: node(from),
             stamp,
             fact,
@@ -115,15 +115,15 @@ impl Bench {
 
     /// A peer in reach with one upstream of `ttft`.
     fn meet(&mut self, name: &str, rtt: Duration, ttft: Duration) {
-        self.hear(name, 1, Fact::Node(node_fact(name)));
-        self.hear(name, 2, Fact::Phase(Phase::Ready));
-        self.hear(
+        self.receive(name, 1, Fact::Node(node_fact(name)));
+        self.receive(name, 2, Fact::Phase(Phase::Ready));
+        self.receive(
             name,
             3,
             Fact::Upstream(upstream_fact(Standing::Ready, ttft)),
         );
-        self.tell(Event::LinkUp { peer: node(name) });
-        self.tell(Event::RttMeasured {
+        self.handle(Event::LinkUp { peer: node(name) });
+        self.handle(Event::RttMeasured {
             peer: node(name),
             rtt,
         });
@@ -157,18 +157,18 @@ impl Bench {
 }
 
 #[test]
-fn upstream_that_says_it_is_full_counts_as_full_and_is_still_let_to() {
+fn upstream_that_reports_to_be_full_counts_as_full_and_is_still_called() {
     let mut bench = Bench::new();
     let roomy = UpstreamSpec {
         in_flight_max: 1_000,
         ..spec(Probe::Off)
     };
-    bench.tell(Event::Configured(vec![roomy]));
+    bench.handle(Event::Configured(vec![roomy]));
     let own = |bench: &mut Bench| {
         let view = bench.engine.view(bench.now);
         Arc::clone(&view.own[&upstream("primary")])
     };
-    let _under_way: Vec<_> = (0..20).map(|_| own(&mut bench).in_flight.enter()).collect();
+    let _in_flight: Vec<_> = (0..20).map(|_| own(&mut bench).in_flight.enter()).collect();
     assert_eq!(own(&mut bench).in_flight_max, 1_000);
     bench.attempt(Outcome::status(429));
     bench.wait(Duration::from_secs(1));
@@ -183,7 +183,7 @@ fn peak_of_a_peers_upstream_raises_no_low_before_it_has_lasted() {
     bench.meet("jpn", NEAR, TTFT);
     bench.wait(Duration::from_secs(20));
     let peak = TTFT * 10;
-    bench.hear(
+    bench.receive(
         "jpn",
         4,
         Fact::Upstream(upstream_fact(Standing::Ready, peak)),
@@ -260,9 +260,9 @@ const FAR: Duration = Duration::from_millis(160);
 const TTFT: Duration = Duration::from_millis(300);
 
 #[test]
-fn new_upstream_is_probed_at_once_and_told() {
+fn new_upstream_is_probed_at_once_and_published() {
     let mut bench = Bench::new();
-    let effects = bench.tell(Event::Configured(vec![spec(Probe::Models)]));
+    let effects = bench.handle(Event::Configured(vec![spec(Probe::Models)]));
     assert!(has_probe(&effects));
     assert_eq!(urgent_standing(&effects), Some(Standing::Ready));
 }
@@ -290,7 +290,7 @@ fn traffic_that_proves_the_state_saves_the_probe() {
 }
 
 #[test]
-fn third_failure_ejects_and_is_told_at_once() {
+fn third_failure_ejects_and_is_published_at_once() {
     let mut bench = Bench::with_upstream();
     bench.attempt(Outcome::Reset);
     bench.attempt(Outcome::Reset);
@@ -303,20 +303,20 @@ fn third_failure_ejects_and_is_told_at_once() {
 }
 
 #[test]
-fn upstream_that_cuts_every_stream_is_ejected_though_each_begins_well() {
+fn upstream_that_cuts_every_stream_is_ejected_though_each_begins_as_a_success() {
     let mut bench = Bench::with_upstream();
-    let mut told = None;
+    let mut published = None;
     for _ in 0..3 {
-        assert_eq!(told, None);
-        bench.tell(Event::AnswerBegan(AnswerReport {
+        assert_eq!(published, None);
+        bench.handle(Event::AnswerBegan(AnswerReport {
             upstream: upstream("primary"),
             model: None,
             first_byte: TTFT,
         }));
-        told = urgent_standing(&bench.attempt(Outcome::BrokenOff));
+        published = urgent_standing(&bench.attempt(Outcome::BrokenOff));
     }
     let reason = EjectionReason::Failures(FailureKind::Reset);
-    assert_eq!(told, Some(Standing::Ejected { reason }));
+    assert_eq!(published, Some(Standing::Ejected { reason }));
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn upstream_recovers_by_two_probes_after_its_cooldown() {
 }
 
 #[test]
-fn outage_is_shown_since_its_beginning_whatever_probes_say() {
+fn outage_is_shown_since_its_beginning_whatever_probes_find() {
     let mut bench = Bench::with_upstream();
     bench.probe(Outcome::status(200));
     bench.wait(Duration::from_secs(9));
@@ -356,20 +356,20 @@ fn outage_is_shown_since_its_beginning_whatever_probes_say() {
 }
 
 #[test]
-fn outage_of_a_peers_upstream_is_shown_since_it_was_heard() {
+fn outage_of_a_peers_upstream_is_shown_since_it_was_received() {
     let mut bench = Bench::new();
     bench.meet("eur", Duration::from_millis(20), Duration::from_millis(300));
     let fact = |standing| Fact::Upstream(upstream_fact(standing, Duration::from_millis(300)));
     let reason = EjectionReason::ErrorRate;
     bench.wait(Duration::from_secs(5));
-    let heard_at = bench.now;
-    bench.hear("eur", 4, fact(Standing::Ejected { reason }));
+    let received_at = bench.now;
+    bench.receive("eur", 4, fact(Standing::Ejected { reason }));
     bench.wait(Duration::from_secs(5));
-    bench.hear("eur", 5, fact(Standing::Probing { reason }));
+    bench.receive("eur", 5, fact(Standing::Probing { reason }));
     let view = bench.engine.view(bench.now);
-    assert_eq!(view.nodes[1].upstreams[0].stands_since, heard_at);
+    assert_eq!(view.nodes[1].upstreams[0].stands_since, received_at);
     let remaining = Duration::from_secs(3);
-    bench.hear("eur", 6, fact(Standing::CoolingDown { remaining }));
+    bench.receive("eur", 6, fact(Standing::CoolingDown { remaining }));
     let status = bench.engine.view(bench.now).nodes[1].upstreams[0].clone();
     assert_eq!(
         (status.stands_since, status.again_at),
@@ -402,7 +402,7 @@ fn wake_is_never_in_the_past_for_long() {
             break;
         };
         bench.now = bench.now.max(wake);
-        let effects = bench.tell(Event::Tick);
+        let effects = bench.handle(Event::Tick);
         if bench.engine.view_is_due(bench.now) {
             bench.engine.view(bench.now);
         }
@@ -418,7 +418,7 @@ fn wake_is_never_in_the_past_for_long() {
 }
 
 #[test]
-fn change_too_little_to_tell_does_not_keep_the_engine_awake() {
+fn change_too_small_to_publish_does_not_keep_the_engine_awake() {
     let mut bench = Bench::with_upstream();
     bench.probe(Outcome::status(200));
     bench.wait(Duration::from_millis(1_500));
@@ -430,12 +430,12 @@ fn change_too_little_to_tell_does_not_keep_the_engine_awake() {
 #[test]
 fn rate_limit_cools_down_without_ejecting() {
     let mut bench = Bench::with_upstream();
-    let wish = Some(Duration::from_secs(7));
+    let requested = Some(Duration::from_secs(7));
     let effects = bench.attempt(Outcome::Status {
         status: 429,
-        retry_after: wish,
+        retry_after: requested,
     });
-    let standing = urgent_standing(&effects).expect("told at once");
+    let standing = urgent_standing(&effects).expect("published at once");
     assert_eq!(
         standing,
         Standing::CoolingDown {
@@ -448,8 +448,8 @@ fn rate_limit_cools_down_without_ejecting() {
     assert!(!bench.plan().expect("a plan").last_resort);
 }
 
-/// How often figures are told in five seconds in which they change all the time.
-fn told_in_five_seconds(bench: &mut Bench) -> usize {
+/// How often figures are published in five seconds in which they change all the time.
+fn published_in_five_seconds(bench: &mut Bench) -> usize {
     bench.wait(Duration::from_secs(1));
     bench.attempt(Outcome::status(200));
     (0..50)
@@ -458,7 +458,7 @@ fn told_in_five_seconds(bench: &mut Bench) -> usize {
             let first_byte = Some(Duration::from_millis(
                 bench.now.since_start().as_millis() as u64
             ));
-            let effects = bench.tell(Event::AttemptEnded(AttemptReport {
+            let effects = bench.handle(Event::AttemptEnded(AttemptReport {
                 peer: None,
                 upstream: upstream("primary"),
                 model: None,
@@ -474,18 +474,18 @@ fn told_in_five_seconds(bench: &mut Bench) -> usize {
 }
 
 #[test]
-fn figures_are_told_at_most_once_a_second() {
-    let told = told_in_five_seconds(&mut Bench::with_upstream());
-    assert!((3..=6).contains(&told), "{told} times in five seconds");
+fn figures_are_published_at_most_once_a_second() {
+    let times = published_in_five_seconds(&mut Bench::with_upstream());
+    assert!((3..=6).contains(&times), "{times} times in five seconds");
 }
 
 #[test]
-fn figures_are_told_less_often_where_more_peers_hear_them() {
+fn figures_are_published_less_often_where_more_peers_receive_them() {
     let mut bench = Bench::with_upstream();
     let peers = (0..200).map(|index| node(&format!("n{index}")));
-    bench.tell(Event::MembersChanged(peers.collect()));
-    let told = told_in_five_seconds(&mut bench);
-    assert!((1..=2).contains(&told), "{told} times in five seconds");
+    bench.handle(Event::MembersChanged(peers.collect()));
+    let times = published_in_five_seconds(&mut bench);
+    assert!((1..=2).contains(&times), "{times} times in five seconds");
 }
 
 #[test]
@@ -509,7 +509,7 @@ fn peer_without_a_link_gets_no_request() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
     assert_eq!(bench.first_node(), "jpn");
-    bench.tell(Event::LinkDown { peer: node("jpn") });
+    bench.handle(Event::LinkDown { peer: node("jpn") });
     assert!(matches!(bench.plan(), Err(PlanError::NoneReachable { .. })));
 }
 
@@ -517,9 +517,9 @@ fn peer_without_a_link_gets_no_request() {
 fn silent_peer_is_only_a_last_resort() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
-    bench.tell(Event::LinkSilent { peer: node("jpn") });
+    bench.handle(Event::LinkSilent { peer: node("jpn") });
     assert!(bench.plan().expect("a plan").last_resort);
-    bench.tell(Event::LinkRecovered { peer: node("jpn") });
+    bench.handle(Event::LinkRecovered { peer: node("jpn") });
     assert!(!bench.plan().expect("a plan").last_resort);
 }
 
@@ -527,7 +527,7 @@ fn silent_peer_is_only_a_last_resort() {
 fn draining_peer_gets_no_request_at_all() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
-    bench.hear("jpn", 9, Fact::Phase(Phase::Draining));
+    bench.receive("jpn", 9, Fact::Phase(Phase::Draining));
     assert!(matches!(bench.plan(), Err(PlanError::NoneReachable { .. })));
 }
 
@@ -543,7 +543,7 @@ fn lost_request_makes_its_peer_suspect_for_half_a_second() {
         outcome: Outcome::PeerLost,
         first_byte: None,
     };
-    bench.tell(Event::AttemptEnded(report));
+    bench.handle(Event::AttemptEnded(report));
     assert_eq!(bench.first_node(), "usa");
     bench.wait(Duration::from_millis(500));
     assert_eq!(bench.first_node(), "jpn");
@@ -556,7 +556,7 @@ fn older_fact_is_ignored_and_not_relayed() {
     let ejected = Standing::Ejected {
         reason: EjectionReason::ErrorRate,
     };
-    let effects = bench.hear("jpn", 5, Fact::Upstream(upstream_fact(ejected, TTFT)));
+    let effects = bench.receive("jpn", 5, Fact::Upstream(upstream_fact(ejected, TTFT)));
     let relayed = Effect::Relay {
         node: node("jpn"),
         key: FactKey::Upstream(upstream("primary")),
@@ -566,7 +566,7 @@ fn older_fact_is_ignored_and_not_relayed() {
         },
     };
     assert!(effects.contains(&relayed));
-    let effects = bench.hear(
+    let effects = bench.receive(
         "jpn",
         4,
         Fact::Upstream(upstream_fact(Standing::Ready, TTFT)),
@@ -576,28 +576,31 @@ fn older_fact_is_ignored_and_not_relayed() {
 }
 
 #[test]
-fn new_life_of_a_peer_forgets_the_old_one() {
+fn new_incarnation_of_a_peer_replaces_the_old_one() {
     let mut bench = Bench::new();
-    bench.tell(Event::PhaseChanged(Phase::Ready));
+    bench.handle(Event::PhaseChanged(Phase::Ready));
     bench.meet("jpn", NEAR, TTFT);
     let stamp = Stamp {
         generation: Generation(4),
         version: 1,
     };
     let fact = Fact::Phase(Phase::Ready);
-    bench.tell(Event::FactReceived {
+    bench.handle(Event::FactReceived {
         node: node("jpn"),
         stamp,
         fact,
         via: Via::Gossip,
     });
     assert!(matches!(bench.plan(), Err(PlanError::UnknownModel { .. })));
-    bench.hear(
+    bench.receive(
         "jpn",
         99,
         Fact::Upstream(upstream_fact(Standing::Ready, TTFT)),
     );
-    assert!(bench.plan().is_err(), "news of the old life come too late");
+    assert!(
+        bench.plan().is_err(),
+        "facts of the old incarnation come too late"
+    );
 }
 
 #[test]
@@ -608,7 +611,7 @@ fn facts_about_this_node_from_outside_change_nothing() {
     };
     assert!(
         bench
-            .hear("usa", 99, Fact::Upstream(upstream_fact(ejected, TTFT)))
+            .receive("usa", 99, Fact::Upstream(upstream_fact(ejected, TTFT)))
             .is_empty()
     );
     assert_eq!(bench.first_node(), "usa");
@@ -618,9 +621,9 @@ fn facts_about_this_node_from_outside_change_nothing() {
 fn dead_peer_is_forgotten_after_ten_minutes() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
-    bench.tell(Event::MembersChanged(BTreeSet::from([node("jpn")])));
-    bench.tell(Event::LinkDown { peer: node("jpn") });
-    bench.tell(Event::MembersChanged(BTreeSet::new()));
+    bench.handle(Event::MembersChanged(BTreeSet::from([node("jpn")])));
+    bench.handle(Event::LinkDown { peer: node("jpn") });
+    bench.handle(Event::MembersChanged(BTreeSet::new()));
     bench.wait(Duration::from_secs(599));
     assert_eq!(bench.engine.view(bench.now).nodes.len(), 2);
     bench.wait(Duration::from_secs(1));
@@ -628,17 +631,17 @@ fn dead_peer_is_forgotten_after_ten_minutes() {
 }
 
 #[test]
-fn peer_held_for_dead_keeps_its_work_while_its_link_is_up() {
+fn peer_considered_dead_keeps_its_work_while_its_link_is_up() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
-    bench.tell(Event::MembersChanged(BTreeSet::from([node("jpn")])));
-    bench.tell(Event::MembersChanged(BTreeSet::new()));
+    bench.handle(Event::MembersChanged(BTreeSet::from([node("jpn")])));
+    bench.handle(Event::MembersChanged(BTreeSet::new()));
     assert_eq!(bench.first_node(), "jpn");
     assert!(!bench.engine.view(bench.now).nodes[1].live);
 }
 
 #[test]
-fn load_told_by_a_peer_makes_it_hot() {
+fn load_reported_by_a_peer_makes_it_hot() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
     bench.meet("sgp", FAR, TTFT);
@@ -648,7 +651,7 @@ fn load_told_by_a_peer_makes_it_hot() {
         in_flight: 9,
         ttft: TTFT,
     };
-    bench.tell(Event::LoadReceived {
+    bench.handle(Event::LoadReceived {
         peer: node("jpn"),
         loads: vec![load],
     });
@@ -669,9 +672,9 @@ fn long_wait_moves_requests_elsewhere_before_it_ends() {
             waited,
         })
     };
-    bench.tell(waits(Duration::from_millis(599)));
+    bench.handle(waits(Duration::from_millis(599)));
     assert_eq!(bench.first_node(), "usa", "not yet unusual");
-    bench.tell(waits(Duration::from_millis(600)));
+    bench.handle(waits(Duration::from_millis(600)));
     assert!(
         bench
             .engine
@@ -730,7 +733,7 @@ fn refusal_makes_a_peer_hot_for_a_second() {
         outcome: Outcome::Refused(Refusal::Full),
         first_byte: None,
     };
-    bench.tell(Event::AttemptEnded(report));
+    bench.handle(Event::AttemptEnded(report));
     assert_eq!(bench.first_node(), "sgp");
     bench.wait(Duration::from_secs(1));
     assert_eq!(bench.first_node(), "jpn");
@@ -747,13 +750,13 @@ fn refusal_of_an_ejected_upstream_is_forgotten_when_it_recovers() {
         outcome: Outcome::Refused(Refusal::Ejected),
         first_byte: None,
     };
-    bench.tell(Event::AttemptEnded(report));
+    bench.handle(Event::AttemptEnded(report));
     let ejected = Standing::Ejected {
         reason: EjectionReason::ErrorRate,
     };
     for (version, standing) in [(4, ejected), (5, Standing::Ready)] {
         let fact = Fact::Upstream(upstream_fact(standing, TTFT));
-        bench.hear("jpn", version, fact);
+        bench.receive("jpn", version, fact);
     }
     let choices = bench.plan().expect("a plan").choices;
     assert!(!choices[0].candidate.upstream.is_hot(bench.now));
@@ -762,7 +765,7 @@ fn refusal_of_an_ejected_upstream_is_forgotten_when_it_recovers() {
 #[test]
 fn unprobed_upstream_gets_one_request_as_its_trial() {
     let mut bench = Bench::new();
-    bench.tell(Event::Configured(vec![spec(Probe::Off)]));
+    bench.handle(Event::Configured(vec![spec(Probe::Off)]));
     bench.meet("jpn", NEAR, TTFT);
     (0..3).for_each(|_| {
         bench.attempt(Outcome::ConnectFailed);
@@ -781,7 +784,7 @@ fn unprobed_upstream_gets_one_request_as_its_trial() {
 #[test]
 fn removed_upstream_is_withdrawn_from_the_mesh() {
     let mut bench = Bench::with_upstream();
-    let effects = bench.tell(Event::Configured(vec![]));
+    let effects = bench.handle(Event::Configured(vec![]));
     let gone = Fact::UpstreamGone(upstream("primary"));
     let withdrawn =
         |effect: &Effect| matches!(effect, Effect::Publish { fact, .. } if *fact == gone);
@@ -795,7 +798,7 @@ fn reload_keeps_the_state_of_what_stays() {
     (0..3).for_each(|_| {
         bench.attempt(Outcome::ConnectFailed);
     });
-    bench.tell(Event::Configured(vec![spec(Probe::Models)]));
+    bench.handle(Event::Configured(vec![spec(Probe::Models)]));
     assert!(bench.plan().expect("a plan").last_resort);
 }
 
@@ -813,7 +816,7 @@ fn own_ejected_upstream_is_tried_when_nothing_else_is_left() {
 fn view_shows_a_peer_without_link_as_down() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
-    bench.tell(Event::LinkDown { peer: node("jpn") });
+    bench.handle(Event::LinkDown { peer: node("jpn") });
     assert_eq!(bench.engine.view(bench.now).nodes[1].reach, Reach::Down);
 }
 
@@ -835,7 +838,7 @@ fn equal_events_give_equal_effects() {
     assert_eq!(run(), run());
 }
 
-/// What was published, with the life it was told in.
+/// What was published, with the incarnation it was published in.
 fn published(effects: &[Effect]) -> Vec<(FactKey, Stamp, bool)> {
     let publication = |effect: &Effect| match effect {
         Effect::Publish {
@@ -849,10 +852,10 @@ fn published(effects: &[Effect]) -> Vec<(FactKey, Stamp, bool)> {
 }
 
 #[test]
-fn later_former_life_makes_the_node_tell_everything_above_it() {
+fn later_generation_of_itself_makes_the_node_publish_everything_above_it() {
     let mut bench = Bench::with_upstream();
     let (former, now) = (Generation(3_600_000), Generation(7));
-    let effects = bench.tell(Event::FormerIncarnation { generation: former });
+    let effects = bench.handle(Event::FormerIncarnation { generation: former });
     let stamp = |version| Stamp {
         generation: Generation(3_600_001),
         version,
@@ -865,43 +868,43 @@ fn later_former_life_makes_the_node_tell_everything_above_it() {
     assert_eq!(published(&effects), everything);
     let notice = Effect::Notice(Notice::ClockWentBack { former, now });
     assert!(effects.contains(&notice));
-    let drains = bench.tell(Event::PhaseChanged(Phase::Draining));
+    let drains = bench.handle(Event::PhaseChanged(Phase::Draining));
     assert_eq!(published(&drains), [(FactKey::Phase, stamp(4), true)]);
 }
 
 #[test]
-fn former_life_that_is_not_later_is_ignored() {
+fn earlier_incarnation_of_no_later_generation_is_ignored() {
     let mut bench = Bench::with_upstream();
     for generation in [0, 6, 7] {
         let generation = Generation(generation);
-        let effects = bench.tell(Event::FormerIncarnation { generation });
+        let effects = bench.handle(Event::FormerIncarnation { generation });
         assert_eq!(effects, [], "{generation:?}");
     }
     let generation = Generation(8);
-    let effects = bench.tell(Event::FormerIncarnation { generation });
+    let effects = bench.handle(Event::FormerIncarnation { generation });
     assert_eq!(published(&effects).len(), 3);
-    assert_eq!(bench.tell(Event::FormerIncarnation { generation }), []);
+    assert_eq!(bench.handle(Event::FormerIncarnation { generation }), []);
 }
 
-/// A draining peer that died, and came back after `span` in an earlier life that is ready.
+/// A draining peer that died, and came back after `span` in an earlier incarnation that is ready.
 fn came_back_earlier_after(span: Duration) -> Bench {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
     let live = || Event::MembersChanged(BTreeSet::from([node("jpn")]));
-    bench.tell(live());
-    bench.hear("jpn", 4, Fact::Phase(Phase::Draining));
-    bench.tell(Event::LinkDown { peer: node("jpn") });
-    bench.tell(Event::MembersChanged(BTreeSet::new()));
+    bench.handle(live());
+    bench.receive("jpn", 4, Fact::Phase(Phase::Draining));
+    bench.handle(Event::LinkDown { peer: node("jpn") });
+    bench.handle(Event::MembersChanged(BTreeSet::new()));
     bench.wait(span);
-    bench.tell(live());
-    bench.tell(Event::LinkUp { peer: node("jpn") });
-    bench.hear_in(2, "jpn", 1, Fact::Node(node_fact("jpn")));
-    bench.hear_in(2, "jpn", 2, Fact::Phase(Phase::Ready));
+    bench.handle(live());
+    bench.handle(Event::LinkUp { peer: node("jpn") });
+    bench.receive_in(2, "jpn", 1, Fact::Node(node_fact("jpn")));
+    bench.receive_in(2, "jpn", 2, Fact::Phase(Phase::Ready));
     bench
 }
 
 #[test]
-fn earlier_life_of_a_peer_is_heard_only_when_the_later_one_is_long_dead() {
+fn earlier_incarnation_of_a_peer_is_accepted_only_when_the_later_one_is_long_dead() {
     let reach = |span| {
         let mut bench = came_back_earlier_after(span);
         let view = bench.engine.view(bench.now);
@@ -941,34 +944,40 @@ fn lenders(bench: &mut Bench) -> Vec<String> {
 }
 
 #[test]
-fn own_rules_are_told_at_once_and_only_when_they_change() {
+fn own_rules_are_published_at_once_and_only_when_they_change() {
     let mut bench = Bench::new();
-    let told = |effects: &[Effect]| {
+    let published = |effects: &[Effect]| {
         let all = published(effects).into_iter();
         all.filter(|(key, ..)| *key == FactKey::Rules)
             .map(|(.., urgent)| urgent)
             .collect::<Vec<_>>()
     };
-    assert_eq!(told(&bench.tell(Event::Tick)), []);
+    assert_eq!(published(&bench.handle(Event::Tick)), []);
     let none = Residency::default();
-    assert_eq!(told(&bench.tell(Event::RulesChanged(none.clone()))), [true]);
-    assert_eq!(told(&bench.tell(Event::RulesChanged(none))), []);
-    assert_eq!(told(&bench.tell(Event::RulesChanged(rules("eur")))), [true]);
+    assert_eq!(
+        published(&bench.handle(Event::RulesChanged(none.clone()))),
+        [true]
+    );
+    assert_eq!(published(&bench.handle(Event::RulesChanged(none))), []);
+    assert_eq!(
+        published(&bench.handle(Event::RulesChanged(rules("eur")))),
+        [true]
+    );
 }
 
 #[test]
 fn peers_rules_are_kept_until_they_are_the_own() {
     let mut bench = Bench::new();
-    let effects = bench.hear("eur", 1, rules_fact(&rules("eur")));
+    let effects = bench.receive("eur", 1, rules_fact(&rules("eur")));
     let differ = Effect::Notice(Notice::RulesDiffer { peer: node("eur") });
     assert!(effects.contains(&differ));
-    bench.hear("fra", 1, rules_fact(&rules("eur")));
+    bench.receive("fra", 1, rules_fact(&rules("eur")));
     assert_eq!(lenders(&mut bench), ["eur"], "equal rules are one set");
-    bench.tell(Event::RulesChanged(rules("eur")));
+    bench.handle(Event::RulesChanged(rules("eur")));
     assert_eq!(lenders(&mut bench), [""; 0]);
-    let effects = bench.hear("eur", 2, rules_fact(&rules("fra")));
+    let effects = bench.receive("eur", 2, rules_fact(&rules("fra")));
     assert!(effects.contains(&differ));
-    let effects = bench.hear("eur", 3, rules_fact(&rules("eur")));
+    let effects = bench.receive("eur", 3, rules_fact(&rules("eur")));
     let agree = Effect::Notice(Notice::RulesAgree { peer: node("eur") });
     assert!(effects.contains(&agree));
     assert_eq!(lenders(&mut bench), [""; 0]);
@@ -978,12 +987,12 @@ fn peers_rules_are_kept_until_they_are_the_own() {
 fn peers_rules_outlast_its_link_and_its_restart_but_not_its_memory() {
     let mut bench = Bench::new();
     bench.meet("eur", NEAR, TTFT);
-    bench.tell(Event::MembersChanged(BTreeSet::from([node("eur")])));
-    bench.hear("eur", 4, rules_fact(&rules("eur")));
-    bench.hear_in(4, "eur", 1, Fact::Node(node_fact("eur")));
+    bench.handle(Event::MembersChanged(BTreeSet::from([node("eur")])));
+    bench.receive("eur", 4, rules_fact(&rules("eur")));
+    bench.receive_in(4, "eur", 1, Fact::Node(node_fact("eur")));
     assert_eq!(lenders(&mut bench), ["eur"]);
-    bench.tell(Event::MembersChanged(BTreeSet::new()));
-    bench.tell(Event::LinkDown { peer: node("eur") });
+    bench.handle(Event::MembersChanged(BTreeSet::new()));
+    bench.handle(Event::LinkDown { peer: node("eur") });
     bench.wait(FORGET_AFTER - Duration::from_secs(1));
     assert_eq!(lenders(&mut bench), ["eur"]);
     bench.wait(Duration::from_secs(1));
@@ -991,7 +1000,7 @@ fn peers_rules_outlast_its_link_and_its_restart_but_not_its_memory() {
 }
 
 #[test]
-fn peer_that_tells_no_rules_is_shown_where_there_are_some() {
+fn peer_that_publishes_no_rules_is_shown_where_there_are_some() {
     let mut bench = Bench::new();
     bench.meet("old", NEAR, TTFT);
     let differs = |bench: &mut Bench| {
@@ -1000,14 +1009,14 @@ fn peer_that_tells_no_rules_is_shown_where_there_are_some() {
             .is_some()
     };
     assert!(!differs(&mut bench));
-    bench.tell(Event::RulesChanged(rules("eur")));
+    bench.handle(Event::RulesChanged(rules("eur")));
     assert!(differs(&mut bench));
-    bench.hear("old", 9, rules_fact(&rules("eur")));
+    bench.receive("old", 9, rules_fact(&rules("eur")));
     assert!(!differs(&mut bench));
 }
 
 #[test]
-fn every_node_that_introduced_itself_counts_among_those_who_agree() {
+fn every_node_that_published_its_fact_counts_among_those_who_agree() {
     let mut bench = Bench::new();
     let mesh = |bench: &mut Bench| {
         let rules = bench.engine.view(bench.now).mesh_rules;
@@ -1016,21 +1025,21 @@ fn every_node_that_introduced_itself_counts_among_those_who_agree() {
         (rules.nodes, sets)
     };
     assert_eq!(mesh(&mut bench), (1, vec![]));
-    bench.tell(Event::MembersChanged(BTreeSet::from([node("named")])));
+    bench.handle(Event::MembersChanged(BTreeSet::from([node("named")])));
     assert_eq!(mesh(&mut bench), (1, vec![]), "a name alone is no node");
-    bench.hear("old", 1, Fact::Node(node_fact("old")));
-    bench.hear("eur", 1, rules_fact(&rules("eur")));
-    bench.hear("eur", 2, Fact::Node(node_fact("eur")));
-    bench.hear("fra", 1, rules_fact(&rules("eur")));
+    bench.receive("old", 1, Fact::Node(node_fact("old")));
+    bench.receive("eur", 1, rules_fact(&rules("eur")));
+    bench.receive("eur", 2, Fact::Node(node_fact("eur")));
+    bench.receive("fra", 1, rules_fact(&rules("eur")));
     assert_eq!(mesh(&mut bench), (4, vec![("eur".to_string(), 2)]));
-    bench.tell(Event::RulesChanged(rules("eur")));
+    bench.handle(Event::RulesChanged(rules("eur")));
     assert_eq!(mesh(&mut bench), (4, vec![]));
 }
 
 #[test]
 fn rules_that_differ_are_shown_with_the_moment_they_began_to() {
     let mut bench = Bench::new();
-    bench.hear("eur", 1, rules_fact(&rules("eur")));
+    bench.receive("eur", 1, rules_fact(&rules("eur")));
     let since = |bench: &mut Bench| {
         let view = bench.engine.view(bench.now);
         view.nodes[1].rules_differ_since
@@ -1038,37 +1047,37 @@ fn rules_that_differ_are_shown_with_the_moment_they_began_to() {
     let began = since(&mut bench);
     assert!(began.is_some());
     bench.wait(Duration::from_secs(5));
-    bench.hear("eur", 2, rules_fact(&rules("fra")));
+    bench.receive("eur", 2, rules_fact(&rules("fra")));
     assert_eq!(since(&mut bench), began);
-    bench.tell(Event::RulesChanged(rules("fra")));
+    bench.handle(Event::RulesChanged(rules("fra")));
     assert_eq!(since(&mut bench), None);
 }
 
 /// The phase of a node that joins at `Instant::START`, after `meet`.
 fn phase_after(meet: impl Fn(&mut Bench)) -> Phase {
     let mut bench = Bench::new();
-    bench.tell(Event::JoinBegan);
+    bench.handle(Event::JoinBegan);
     meet(&mut bench);
     bench.engine.view(bench.now).phase
 }
 
-fn lives(bench: &mut Bench, names: &[&str]) {
+fn set_members(bench: &mut Bench, names: &[&str]) {
     let names = names.iter().map(|name| node(name)).collect();
-    bench.tell(Event::MembersChanged(names));
+    bench.handle(Event::MembersChanged(names));
 }
 
 #[test]
-fn node_that_joins_is_ready_once_each_live_peer_introduced_itself() {
-    let half = |bench: &mut Bench| {
-        lives(bench, &["jpn", "sgp"]);
+fn node_that_joins_is_ready_once_each_live_peer_published_its_facts() {
+    let one_of_two = |bench: &mut Bench| {
+        set_members(bench, &["jpn", "sgp"]);
         bench.meet("jpn", NEAR, TTFT);
     };
     assert_eq!(phase_after(|_| {}), Phase::Joining);
-    assert_eq!(phase_after(half), Phase::Joining);
+    assert_eq!(phase_after(one_of_two), Phase::Joining);
     let whole = |bench: &mut Bench| {
-        half(bench);
-        bench.hear("sgp", 1, Fact::Node(node_fact("sgp")));
-        bench.hear("sgp", 2, Fact::Phase(Phase::Joining));
+        one_of_two(bench);
+        bench.receive("sgp", 1, Fact::Node(node_fact("sgp")));
+        bench.receive("sgp", 2, Fact::Phase(Phase::Joining));
     };
     assert_eq!(phase_after(whole), Phase::Ready);
 }
@@ -1083,7 +1092,7 @@ fn node_that_joins_alone_is_ready_when_its_wait_is_over() {
 #[test]
 fn node_that_drains_while_it_joins_does_not_become_ready() {
     let drained = |bench: &mut Bench| {
-        bench.tell(Event::PhaseChanged(Phase::Draining));
+        bench.handle(Event::PhaseChanged(Phase::Draining));
         bench.wait(Duration::from_secs(3));
     };
     assert_eq!(phase_after(drained), Phase::Draining);

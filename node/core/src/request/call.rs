@@ -13,13 +13,13 @@ use crate::latency;
 use crate::outcome::{Blame, Outcome};
 use crate::view::{UpstreamView, Way};
 
-/// What the engine is to be told.
+/// What is to be reported to the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestReport {
     /// What happened.
     pub event: Event,
-    /// Must arrive, and soon: somebody may be to blame or asks to be left alone. What is not urgent may be
-    /// lost where the engine is behind, since the next one says the same.
+    /// Must arrive, and soon: it may count against somebody, or an upstream asked for a cooldown. A report that is
+    /// not urgent may be lost where the engine is behind, since the next one contains the same.
     pub is_urgent: bool,
 }
 
@@ -136,7 +136,7 @@ impl LongWait {
     pub fn new(now: Instant, expected: Option<Duration>) -> Self {
         Self {
             began_at: now,
-            due_at: now + latency::news_after(expected),
+            due_at: now + latency::slow_after(expected),
         }
     }
 
