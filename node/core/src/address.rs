@@ -1,4 +1,4 @@
-//! What kind of place an address names, and which of them a node calls for a client.
+//! What kind of host an address names, and which addresses a node calls for a client.
 //!
 //! A client may choose a URL (a webhook's), never what lies behind the node: its own listeners, its network,
 //! its cloud's metadata. So only addresses of the public Internet are called, unless the operator names others.
@@ -61,7 +61,7 @@ impl AddressKind {
 /// How the operator's configuration names an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NamedBy {
-    /// Not at all, or by a host name, which says nothing of addresses.
+    /// Not at all, or by a host name, which names no address.
     Not,
     /// As one of a network.
     InNetwork,
@@ -69,7 +69,7 @@ pub enum NamedBy {
     Alone,
 }
 
-/// Whether a node calls an address of `kind` for a client.
+/// Whether a node may call an address of `kind` for a client.
 pub const fn may_call(kind: AddressKind, named: NamedBy) -> bool {
     match kind {
         AddressKind::Public => true,

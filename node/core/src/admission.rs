@@ -1,8 +1,8 @@
 //! Whether a node serves a request that a peer forwarded to it: the checks of the upstream's owner.
 //!
-//! What the sender went by may be older than what the owner knows, or made up: its own rules, its peers'
-//! rules, its phase, the upstream's state and its limit are asked again, where they are true. A refusal
-//! costs the sender one round trip and counts against nobody.
+//! The sender may have decided by values that are older than the owner's, or made up. So the owner checks again its
+//! own rules, its peers' rules, its phase, the upstream's state and its limit. A refusal costs the sender one round
+//! trip and counts against nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::view::UpstreamView;
 /// A request is forwarded once.
 pub const HOPS_MAX: u8 = 1;
 
-/// Forwarded requests under way at a node at most. One peer alone gets half of them: above the requests that one
-/// link carries.
-pub const UNDERWAY_MAX: u64 = 32_768;
+/// Forwarded requests in flight at a node at most. One peer alone gets half of them, at least as many as one link
+/// carries.
+pub const FORWARDS_IN_FLIGHT_MAX: u64 = 32_768;
 
 const _: () = assert!(
-    UNDERWAY_MAX / 2 >= CALLS_MAX as u64,
+    FORWARDS_IN_FLIGHT_MAX / 2 >= CALLS_MAX as u64,
     "one peer's share is a full link"
 );
 
-/// What a forwarded request says of itself.
+/// A forwarded request as its head describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarded<'a> {
     /// How often it was forwarded, this time included.
@@ -37,11 +37,11 @@ pub struct Forwarded<'a> {
     pub question: ResidencyQuestion<'a>,
     /// The regions that its client allows; empty when all may.
     pub allow_regions: &'a [RegionName],
-    /// Whether it is to be tried although the upstream is out of use.
+    /// Whether it is to be tried although the upstream is not usable.
     pub last_resort: bool,
 }
 
-/// What the node is that it came to.
+/// The node that received it.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnerNode<'a> {
     /// Its region.
@@ -61,7 +61,7 @@ pub struct OwnerNode<'a> {
 pub struct ForwardRefused {
     /// What kind of reason it is.
     pub refusal: Refusal,
-    /// The same in words, for whoever looks into it.
+    /// The same in words, for the operator.
     pub detail: String,
 }
 
@@ -72,14 +72,14 @@ impl ForwardRefused {
         Self { refusal, detail }
     }
 
-    /// The upstream has as many requests as the owner lets to it.
+    /// The upstream has as many requests in flight as its owner admits.
     pub fn upstream_full() -> Self {
         Self::new(Refusal::Full, "upstream is at its limit")
     }
 }
 
-/// Whether `owner` serves `request` at `now`. `upstream` is the one of its own that the request is for, with what it
-/// says of it; `None` where it has none of the name. Takes no place: the body is still to come.
+/// Whether `owner` serves `request` at `now`. `upstream` is the one of its own that the request names, with its fact;
+/// `None` where it has none of that name. Takes no slot: the body is still to come.
 ///
 /// # Errors
 /// Why it does not.
@@ -113,14 +113,14 @@ pub fn admit(
         let detail = format!("upstream is {}", upstream.standing.as_str());
         return Err(ForwardRefused::new(Refusal::Ejected, detail));
     }
-    // Its body need not come at all.
+    // No slot is held for it: its body may never come.
     match upstream.in_flight.count() < upstream.places {
         true => Ok(()),
         false => Err(ForwardRefused::upstream_full()),
     }
 }
 
-/// Asks what the client allows, the owner's rules, and those of its peers: the sender may have older ones, or none.
+/// Checks the client's regions, the owner's rules, and those of its peers: the sender may have older ones, or none.
 fn stays_within(owner: &OwnerNode<'_>, request: &Forwarded<'_>) -> Result<(), ForwardRefused> {
     let allowed = request.allow_regions;
     if !allowed.is_empty() && !allowed.contains(owner.region) {
@@ -145,20 +145,20 @@ fn serves(fact: &UpstreamFact, model: Option<&ModelName>) -> bool {
     model.is_none_or(listed) || fact.models.contains_key(ModelName::ANY)
 }
 
-/// Whether an own upstream may be called now: it is in use, or this is its trial.
+/// Whether an own upstream may be called now: it is usable, or this is its trial.
 fn takes_work(upstream: &UpstreamView, now: Instant) -> bool {
     let is_trial = upstream.trial && matches!(upstream.standing, Standing::Probing { .. });
     upstream.is_usable(now) || is_trial
 }
 
-/// A request under way: its id, unique at its entry, and the upstream it was forwarded for.
+/// A request in flight: its id, unique at its entry, and the upstream it was forwarded for.
 pub type ForwardKey = (Arc<str>, UpstreamName);
 
-/// Forwarded requests under way at a node, at most [`UNDERWAY_MAX`].
+/// Forwarded requests in flight at a node, at most [`FORWARDS_IN_FLIGHT_MAX`].
 #[derive(Clone, Debug, Default)]
 pub struct ForwardsInFlight {
     requests: BTreeSet<ForwardKey>,
-    /// How many of them each peer sent; none is in it without any.
+    /// How many of them each peer sent; peers with none are left out.
     by_peer: BTreeMap<NodeName, u64>,
 }
 
@@ -166,14 +166,14 @@ impl ForwardsInFlight {
     /// Notes a request of `peer`.
     ///
     /// # Errors
-    /// It is under way already, or there is no place for one more of this peer.
+    /// It is in flight already, or this peer has no slot left.
     pub fn enter(&mut self, peer: &NodeName, key: ForwardKey) -> Result<(), ForwardRefused> {
         if self.requests.contains(&key) {
             let detail = "request is in flight already";
             return Err(ForwardRefused::new(Refusal::Duplicate, detail));
         }
         let held = Holdings {
-            limit: UNDERWAY_MAX,
+            limit: FORWARDS_IN_FLIGHT_MAX,
             all: self.requests.len() as u64,
             own: self.by_peer.get(peer).copied().unwrap_or_default(),
         };
@@ -181,7 +181,7 @@ impl ForwardsInFlight {
             let detail = match over {
                 ShareExceeded::Whole => "too many requests of peers are in flight",
                 ShareExceeded::Share => {
-                    "requests of this peer have their share of the places for peers"
+                    "requests of this peer use their share of the slots for peers"
                 }
             };
             ForwardRefused::new(Refusal::Full, detail)

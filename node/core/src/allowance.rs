@@ -32,7 +32,7 @@ impl Allowance {
         let earned = passed.saturating_mul(u64::from(self.per_second));
         let full = u64::from(self.burst) * 1_000;
         self.left = self.left.saturating_add(earned).min(full);
-        // What is less than a millisecond goes on counting.
+        // The remainder below a millisecond carries over.
         self.refilled_at = self.refilled_at + Duration::from_millis(passed);
         let left = self.left.checked_sub(u64::from(cost) * 1_000);
         self.left = left.unwrap_or(self.left);

@@ -1,38 +1,37 @@
-//! How many requests an upstream carries at once, learned from what it says and how long it takes.
+//! How many requests an upstream carries at once, learned from its refusals and its latency.
 //!
-//! Nobody knows this of an upstream before it is full: what the configuration says is a bound, and without
-//! one it is what the node itself can carry. So everything is taken for room until there is evidence, of
-//! either kind:
-//! - It says so: a 429, 503 or 529 with so many under way. The limit falls below that number by a tenth.
-//! - It slows down with many under way: first bytes take over twice as long as in the long run there. The
+//! Nobody knows this before the upstream is full: the configuration sets a bound, by default what the node itself can
+//! carry. So every request is taken to fit until there is evidence, of either kind:
+//! - It refuses: a 429, 503 or 529 with so many in flight. The limit falls below that number by a tenth.
+//! - It slows down with many in flight: first bytes take over twice as long as in the long run there. The
 //!   limit falls towards the number that would take no longer (the gradient of Netflix's
 //!   `concurrency-limits`).
 //!
-//! It rises again while it is used and nothing contradicts, by its square root for each round of answers;
-//! and doubles every minute in which nothing does, so that nothing is held against an upstream for long.
+//! The limit rises again while it is used without new evidence, by its square root for each round of answers; and it
+//! doubles with every minute without evidence, so that old evidence does not count for long.
 //!
-//! The limit *steers and never refuses*: above it an upstream counts as full, so that requests and
-//! conversations go elsewhere where they can; where they cannot, the upstream itself says what it takes.
+//! The limit *steers and never refuses*: above it an upstream counts as full, so that requests and conversations go
+//! elsewhere where they can; where they cannot, the upstream itself refuses.
 
 use std::time::Duration;
 
 use crate::time::Instant;
 
-/// What a request under way takes of a node's memory while it streams. Measured with 10,000 streams over one hop: 31 KiB
-/// at the entry and at the owner; as much again for a client that has a connection of its own.
+/// The memory that a request in flight takes at a node while it streams. Measured with 10,000 streams over one hop:
+/// 31 KiB at the entry and at the owner; as much again for a client that has a connection of its own.
 const REQUEST_BYTES: u64 = 64 * 1_024;
 
-/// A node carries so many at least, however little memory it has.
+/// A node carries at least so many, however little memory it has.
 const CARRIED_MIN: u32 = 256;
 
-/// With fewer under way a refusal teaches nothing: it is not for want of room. No limit is below this.
+/// With fewer in flight a refusal proves nothing: it is not for lack of room. No limit is below this.
 const REFUSED_MIN: u32 = 8;
 
-/// With fewer under way slowness teaches nothing: a few long prompts, or a busy minute of the provider, make any
+/// With fewer in flight slowness proves nothing: a few long prompts, or a busy minute of the provider, make any
 /// upstream slow, and conversations would leave their caches for it.
 const SLOWED_MIN: u32 = 64;
 
-/// What is left of the number under way when the upstream refused.
+/// What is left of the number in flight when the upstream refused.
 const BACKOFF: f64 = 0.9;
 
 /// First bytes may take this many times as long as in the long run (gradient limiters use 1.5 to 2; first
@@ -77,7 +76,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// One of which nothing is known but its bound, at least 1.
+    /// One of which only the bound is known, at least 1.
     pub fn new(now: Instant, max: u32) -> Self {
         let max = max.max(1);
         Self {
@@ -100,13 +99,13 @@ impl Capacity {
         self.limit = self.limit.min(f64::from(self.max));
     }
 
-    /// How many it is thought to carry at once: from 1 to its bound.
+    /// How many it is estimated to carry at once: from 1 to its bound.
     pub fn limit(&self) -> u32 {
         // Never above the bound, which is a `u32`.
         self.limit as u32
     }
 
-    /// It refused one for want of room while `in_flight` were under way, that one among them.
+    /// It refused one for lack of room while `in_flight` were in flight, that one among them.
     pub fn refused(&mut self, now: Instant, in_flight: u32) {
         if in_flight < REFUSED_MIN {
             return;
@@ -114,7 +113,7 @@ impl Capacity {
         self.lower(now, f64::from(in_flight) * BACKOFF);
     }
 
-    /// It answered after `first_byte` while `in_flight` were under way, that one among them.
+    /// It answered after `first_byte` while `in_flight` were in flight, that one among them.
     pub fn answered(&mut self, now: Instant, in_flight: u32, first_byte: Duration) {
         let sample = first_byte.as_secs_f64();
         let passed = now.since(self.sampled_at).as_secs_f64() / LONG_SPAN.as_secs_f64();
@@ -126,18 +125,18 @@ impl Capacity {
         };
         let short = short + (sample - short) * SHORT_GAIN;
         self.short = Some(short);
-        // What it can do at its best is known at once; that it has become slower for good, in time.
+        // The long average follows an improvement at once, and a lasting slowdown only in time.
         let gain = match short < self.long {
             true => SHORT_GAIN,
             false => 1.0 - (-passed).exp(),
         };
         self.long += (short - self.long) * gain;
         self.forget(now);
-        let under_way = f64::from(in_flight);
+        let requests = f64::from(in_flight);
         let gradient = (self.long * TOLERANCE / short).clamp(GRADIENT_MIN, 1.0);
         if gradient < 1.0 && in_flight >= SLOWED_MIN {
-            self.lower(now, under_way * gradient + under_way.sqrt());
-        } else if under_way * 2.0 >= self.limit {
+            self.lower(now, requests * gradient + requests.sqrt());
+        } else if requests * 2.0 >= self.limit {
             // Each of the answers of a round adds its part.
             self.raise(self.limit.sqrt() / self.limit);
         }
@@ -204,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_room_until_there_is_evidence() {
+    fn every_request_fits_until_there_is_evidence() {
         let mut capacity = Capacity::new(at(0), 16_384);
         serve(&mut capacity, 0, 60, 5_000, 10_000);
         assert_eq!(capacity.limit(), 16_384);
     }
 
     #[test]
-    fn refusal_lowers_the_limit_below_what_was_under_way_once_a_round() {
+    fn refusal_lowers_the_limit_below_the_number_in_flight_once_a_round() {
         let mut capacity = Capacity::new(at(0), 1_000);
         (0..50).for_each(|_| capacity.refused(at(10), 100));
         assert_eq!(capacity.limit(), 90);
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_of_few_says_nothing_of_room() {
+    fn refusal_with_few_in_flight_proves_nothing() {
         let mut capacity = Capacity::new(at(0), 1_000);
         capacity.refused(at(0), REFUSED_MIN - 1);
         assert_eq!(capacity.limit(), 1_000);
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn slowness_of_few_and_single_late_answers_lower_nothing() {
+    fn slowness_with_few_in_flight_and_single_late_answers_lower_nothing() {
         let mut capacity = Capacity::new(at(0), 1_000);
         serve(&mut capacity, 0, 30, 40, 50);
         for step in 0..200 {
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn slower_for_good_becomes_the_measure_in_time() {
+    fn lasting_slowdown_becomes_the_baseline_in_time() {
         let mut capacity = Capacity::new(at(0), 1_000);
         serve(&mut capacity, 0, 30, 80, 80);
         serve(&mut capacity, 30_000, 1_200, 80, 20);

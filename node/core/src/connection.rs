@@ -1,10 +1,10 @@
-//! How long a client's connection may do nothing, and which ones go when there is no room.
+//! How long a client's connection may do nothing, and which ones are closed when there is no room.
 //!
 //! A connection holds a descriptor and some memory whether it asks for anything or not, so each has a
 //! deadline at every moment in which it has no request in flight, from its first byte on. What is
 //! deadlined is the request's head, not single bytes: a client that trickles is as slow as a silent one.
 //!
-//! Under pressure those go first that have least to lose: clients that were given time for a head and
+//! Under pressure the connections with least to lose are closed first: clients that had time for a head and
 //! sent none, then clients between two requests. A request in flight is never given up for another.
 
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl CloseReason {
     }
 }
 
-/// How long connections are waited for.
+/// How long a node waits for a connection to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// For the head of a request, the first one included.
@@ -84,8 +84,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// When a connection is to be closed and why, unless something happens on it; `None` while that is
-    /// for its requests to say.
+    /// When a connection is to be closed and why, unless something happens on it; `None` while its requests decide
+    /// that.
     pub fn due(&self, standing: ConnectionState) -> Option<(Instant, CloseReason)> {
         if let Some(since) = standing.head_since {
             return Some((since + self.head, CloseReason::Head));
@@ -124,7 +124,7 @@ pub fn to_shed<Id: Copy + Ord>(
             ConnectionState { .. } => {}
         }
     }
-    // Most of them without a request: they came to take places, and no idle one is given for them.
+    // Most of them without a request: they came to take slots, and no idle connection is closed for them.
     let is_flood = (late.len() + silent.len()) * 2 > total;
     let classes = match is_flood {
         true => [late, silent, idle],

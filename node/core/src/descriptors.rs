@@ -1,4 +1,4 @@
-//! Who may hold how many of the process's file descriptors.
+//! How many of the process's file descriptors each part of a node may hold.
 //!
 //! A client's connection is the one thing that strangers can make a node hold, so theirs are bounded by
 //! what is left when everything else has its share: the operator's port, DNS, the mesh, files, threads,
@@ -61,9 +61,9 @@ impl Wanted {
         let reserve = self.reserve().min(limit / 2);
         let rest = limit - reserve;
         let upstreams = (rest / 8).max((rest / 3).min(UPSTREAMS));
-        // Each keeps the part of its wish that the reserve keeps of all wishes.
-        let part = |wish: u64| {
-            let share = u128::from(wish) * u128::from(reserve) / u128::from(self.reserve());
+        // Each gets the share of its wanted number that the reserve gets of its own.
+        let part = |wanted: u64| {
+            let share = u128::from(wanted) * u128::from(reserve) / u128::from(self.reserve());
             usize::try_from(share).unwrap_or(usize::MAX)
         };
         let public = usize::try_from(rest - upstreams).unwrap_or(usize::MAX);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn wish_is_granted_exactly_where_its_descriptors_are_there() {
+    fn wanted_connections_are_granted_exactly_where_there_are_descriptors() {
         for public in [1, 10, 1_000, 2_500, 5_000, 16_384, 100_000] {
             let wanted = wanted(public);
             let needed = wanted.descriptors();

@@ -9,8 +9,8 @@
 //! same way: no `.` or `..` segments, no empty ones, nothing encoded that separates, climbs or needs no
 //! encoding (RFC 3986, 6.2.2). What has another form is refused and never repaired.
 //!
-//! Responses belong to the upstream that made them, and their ids cannot be guessed: they may be fetched,
-//! cancelled and deleted by whoever knows the id, and cannot be listed.
+//! Responses belong to the upstream that made them, and their ids cannot be guessed: they may be fetched, cancelled
+//! and deleted by anybody who knows the id, and cannot be listed.
 
 mod plain;
 
@@ -78,8 +78,8 @@ pub enum PathScope {
 }
 
 impl PathScope {
-    /// An attempt's `outcome` as it counts for the health of the upstream. What a path answers that the
-    /// operator added says nothing of the upstream's models; that it could not be connected to does.
+    /// An attempt's `outcome` as it counts for the health of the upstream. The answer of a path that the operator
+    /// added shows nothing about the upstream's models; a failed connection does.
     pub fn counted(self, outcome: Outcome) -> Outcome {
         match (self, outcome) {
             (Self::Inference, _)

@@ -1,4 +1,4 @@
-//! Places on the Earth, and what distance says about latency before anything is measured.
+//! Points on the Earth, and the latency that distance predicts before anything is measured.
 
 use std::time::Duration;
 
@@ -62,8 +62,8 @@ impl GeoPoint {
         2.0 * EARTH_RADIUS_KM * haversine.clamp(0.0, 1.0).sqrt().asin()
     }
 
-    /// Half of one minus the cosine of the angle between the two, in 0 to 1: grows with the distance, and
-    /// costs three multiplications, for sorting many places by it.
+    /// Half of one minus the cosine of the angle between the two, in 0 to 1: grows with the distance, and costs three
+    /// multiplications, for sorting many points by it.
     pub fn separation(self, other: Self) -> f64 {
         let cosine: f64 = (self.direction.iter().zip(other.direction))
             .map(|(left, right)| left * right)
@@ -71,7 +71,7 @@ impl GeoPoint {
         ((1.0 - cosine) / 2.0).clamp(0.0, 1.0)
     }
 
-    /// The round trip to expect between two places before it is measured.
+    /// The round trip to expect between two points before it is measured.
     pub fn rtt_prior(self, other: Self) -> Duration {
         let one_way_ms = self.distance_km(other) / FIBRE_KM_PER_MS * DETOUR;
         CONSTANT + Duration::from_secs_f64(2.0 * one_way_ms / 1_000.0)

@@ -4,8 +4,8 @@
 //! minute never fills it, somebody who guesses does at once. A full vessel blocks its address, for twice
 //! as long each time, so that even a weak secret is not found within years. Nobody else is touched.
 //!
-//! The table is bounded: the address that failed longest ago makes room. Who has more addresses than it
-//! holds gets [`FAILURES_MAX`] guesses from each, and needs a network of them for every second.
+//! The table is bounded: the address that failed longest ago makes room. Somebody with more addresses than it holds
+//! gets [`FAILURES_MAX`] guesses from each, and needs a network of them for every second.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -110,7 +110,7 @@ impl Failures {
     }
 }
 
-/// Who is behind an address: itself in IPv4, its /64 in IPv6, which is the least that one host is given.
+/// The host behind an address: itself in IPv4, its /64 in IPv6, which is the least that one host is given.
 fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

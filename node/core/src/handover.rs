@@ -48,8 +48,8 @@ pub fn rank(view: &View, service: &ServiceKey, peer: &NodeName) -> usize {
 
 /// Whether `node` takes tasks of `service` now.
 pub(crate) fn serves(node: &NodeView, service: &ServiceKey) -> bool {
-    let says_so = |services: &crate::fact::ServicesFact| services.serves.contains(service);
-    takes_tasks(node) && node.services.as_deref().is_some_and(says_so)
+    let serves_it = |services: &crate::fact::ServicesFact| services.serves.contains(service);
+    takes_tasks(node) && node.services.as_deref().is_some_and(serves_it)
 }
 
 /// Whether `node` takes tasks now, of whatever it serves.
@@ -57,8 +57,8 @@ pub(crate) fn takes_tasks(node: &NodeView) -> bool {
     node.live && node.phase != Phase::Draining
 }
 
-/// The region in which `peer` runs tasks of `service`, as it says itself in a value that it signed; `None` where it
-/// says nothing of the kind now. A node is lent tasks for that region and those services alone.
+/// The region in which `peer` runs tasks of `service`, from a value that it signed; `None` where it publishes none
+/// now. A node is lent tasks for that region and those services alone.
 pub fn runs_in<'a>(
     view: &'a View,
     service: &ServiceKey,
@@ -68,13 +68,13 @@ pub fn runs_in<'a>(
     serves(node, service).then_some(&node.fact.as_ref()?.region)
 }
 
-/// The region of `peer`, as it says itself in a value that it signed, alive or not; `None` where nothing was received.
+/// The region of `peer`, from a value that it signed, alive or not; `None` where nothing was received.
 pub fn region_of<'a>(view: &'a View, peer: &NodeName) -> Option<&'a RegionName> {
     let node = view.nodes.iter().find(|node| node.name == *peer)?;
     Some(&node.fact.as_ref()?.region)
 }
 
-/// Since when tasks of each service have been waiting at this node, as far as somebody looked.
+/// Since when tasks of each service have been waiting at this node, as far as that was observed.
 #[derive(Clone, Debug, Default)]
 pub struct Queues(BTreeMap<ServiceKey, Queue>);
 
@@ -97,7 +97,7 @@ impl Queues {
         if self.0.len() >= QUEUES_MAX && !self.0.contains_key(service) {
             self.0.retain(|_, queue| is_current(queue));
             if self.0.len() >= QUEUES_MAX {
-                // As if it had just come; those that are remembered free their places within seconds.
+                // As if it had just come; those that are remembered free their slots within seconds.
                 return Some(Duration::ZERO);
             }
         }

@@ -7,11 +7,10 @@
 //!                                                                   +------(one failure)---------+
 //! ```
 //!
-//! Consecutive failures catch an upstream that died; the error rate catches one that fails every
-//! other time, which resets a count of consecutive failures for ever. The cooldown doubles with each
-//! ejection and is jittered, so that nodes do not return to a weak upstream in step; an upstream that
-//! stays well for a while starts from the first cooldown again. Trials that cost nothing
-//! double it twice only: what is found out for free need not wait for long.
+//! Consecutive failures catch an upstream that died; the error rate catches one that fails every other time, which
+//! resets a count of consecutive failures forever. The cooldown doubles with each ejection and is jittered, so that
+//! nodes do not return to a weak upstream in step; an upstream that stays healthy for a while starts from the first
+//! cooldown again. Trials that cost nothing double it twice only: a free trial need not wait for long.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -78,7 +77,7 @@ impl EjectionReason {
 pub enum HealthState {
     /// May be used.
     Healthy,
-    /// Is left alone.
+    /// Gets no requests.
     Ejected {
         /// When probing begins.
         until: Instant,
@@ -124,7 +123,7 @@ const FREE_DOUBLINGS_MAX: u32 = 2;
 /// The share of failed attempts above which an upstream is ejected.
 pub const ERROR_RATE_MAX: f64 = 0.5;
 
-/// Attempts below which the error rate says nothing.
+/// Attempts below which the error rate proves nothing.
 pub const ERROR_RATE_ATTEMPTS_MIN: u32 = 20;
 
 /// The span the error rate looks back.
@@ -139,11 +138,11 @@ const JITTER: f64 = 0.2;
 /// A changed state, for notices and for pushing to peers at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// Out of use.
+    /// Ejected.
     Ejected(EjectionReason),
     /// Being tried.
     Probing,
-    /// In use again.
+    /// Healthy again.
     Recovered,
 }
 
@@ -188,14 +187,14 @@ impl Health {
         self.policy = policy;
     }
 
-    /// An answer began. Its body may go on for minutes, and break off yet: the upstream takes requests,
-    /// which is all that is known.
+    /// An answer began. Its body may go on for minutes, and still break off: the upstream takes requests, which is
+    /// all that is known.
     pub fn answer_began(&mut self) {
         self.failures_in_row = 0;
     }
 
-    /// An answer that had begun broke off. Counted by itself, since every such answer begins well: only
-    /// whole answers end the row.
+    /// An answer that had begun broke off. Counted by itself, since every such answer begins as a success: only whole
+    /// answers end the row.
     pub fn broke_off(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
         self.breaks_in_row += 1;
         if self.breaks_in_row >= self.policy.failure_threshold {
@@ -204,7 +203,7 @@ impl Health {
         self.failed(now, FailureKind::Reset, rng)
     }
 
-    /// An attempt or probe succeeded. While ejected it is late news of the time before, and ignored.
+    /// An attempt or probe succeeded. While ejected it is a late result from before, and ignored.
     pub fn succeeded(&mut self, now: Instant) -> Option<Transition> {
         match self.state {
             HealthState::Healthy => {
@@ -230,7 +229,7 @@ impl Health {
         }
     }
 
-    /// An attempt or probe failed. While ejected it is late news, and ignored.
+    /// An attempt or probe failed. While ejected it is a late result, and ignored.
     pub fn failed(
         &mut self,
         now: Instant,
@@ -259,7 +258,7 @@ impl Health {
     /// A probe that costs nothing failed. While it is a trial, the cooldown doubles twice and is repeated from then on.
     ///
     /// Doubled, it would go on for as long again as the outage had lasted: in the simulator's outage of a provider
-    /// for 15 s, its upstreams were out of use for 15 s more.
+    /// for 15 s, its upstreams were ejected for 15 s more.
     pub fn free_probe_failed(
         &mut self,
         now: Instant,
@@ -298,9 +297,9 @@ impl Health {
     }
 
     fn eject(&mut self, now: Instant, reason: EjectionReason, rng: &mut impl Rng) -> Transition {
-        let stayed_well = matches!(self.state, HealthState::Healthy)
+        let stayed_healthy = matches!(self.state, HealthState::Healthy)
             && now.since(self.healthy_since) > self.policy.cooldown_max;
-        if stayed_well {
+        if stayed_healthy {
             self.ejections_in_row = 0;
         }
         let doublings = self.ejections_in_row.min(16);

@@ -1,4 +1,4 @@
-//! Which regions serve which clients, where the operator says so: it wins over distance.
+//! Which regions serve which clients, where the operator configures it: this wins over distance.
 
 use crate::ids::RegionName;
 use crate::residency::{Area, ClientOrigin};
@@ -17,7 +17,7 @@ pub struct Home {
 pub struct Homes(pub Vec<Home>);
 
 impl Homes {
-    /// The regions of a client, in the order of the map. One of whom it cannot be told has none.
+    /// The regions of a client, in the order of the map; none where its country is not known.
     pub fn of(&self, client: ClientOrigin) -> Vec<RegionName> {
         let is_home = |home: &&Home| {
             let mut areas = home.clients.iter();

@@ -230,17 +230,17 @@ impl ModelName {
     }
 }
 
-/// Which life of a node a fact belongs to: unix milliseconds at its start, or one more than a later life
-/// that the node hears of itself, where its clock went back between the two.
+/// The incarnation of a node that a fact belongs to: unix milliseconds at its start, or one more than a later
+/// incarnation of itself that the node learns of, where its clock went back between the two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
-/// Order of one node's facts: a later life wins, then a later version within it.
+/// Order of one node's facts: a later incarnation wins, then a later version within it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
-    /// The life of the node.
+    /// The incarnation of the node.
     pub generation: Generation,
-    /// Counts the node's publications in that life, over all of its keys.
+    /// Counts the node's publications in that incarnation, over all of its keys.
     pub version: u64,
 }
 

@@ -3,7 +3,7 @@
 //! Reading order:
 //!
 //! 1. [`time`], [`ids`], [`units`], [`geo_point`], [`country`]: the vocabulary.
-//! 2. [`outcome`]: how an attempt ended, and what that says about whom.
+//! 2. [`outcome`]: how an attempt ended, and whom that counts against.
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`link`]: of the way to a peer;
 //!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
 //! 4. [`fact`], [`links`]: what nodes publish, whom they stay connected to, and to whom a rumor goes.
@@ -17,10 +17,10 @@
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
 //!    [`address`]: what it calls for a client.
 //! 10. [`pace`], [`quota`]: how fast a client has to send, and what it may have.
-//! 11. [`roster`], [`quarantine`], [`allowance`]: which nodes gossip may speak of, whom it does not
-//!     listen to, and how much a peer may say.
+//! 11. [`roster`], [`quarantine`], [`allowance`]: which nodes gossip may contain, which peers are ignored,
+//!     and how much a peer may send.
 //! 12. [`connection`], [`descriptors`], [`guesses`]: what clients may hold, and for how long.
-//! 13. [`notice`]: what an operator should hear about.
+//! 13. [`notice`]: what is reported to the operator.
 //!
 //! What this crate does not know: sockets, clocks, files, encodings, tasks, logs. It is handed the
 //! time, the randomness and the input, and returns what to do.

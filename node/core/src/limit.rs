@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Requests that this node has under way at one candidate.
+/// Requests that this node has in flight at one candidate.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight {
     here: Arc<AtomicU32>,
-    /// What all candidates behind one link count on together; `None` where no link leads there.
+    /// The count that all candidates behind one link share; `None` where no link leads there.
     link: Option<Arc<AtomicU32>>,
 }
 
 impl InFlight {
-    /// None under way yet, at a candidate that is reached over a link: each counts on `link` too.
+    /// None in flight yet, at a candidate that is reached over a link: each counts on `link` too.
     pub fn over(link: &Self) -> Self {
         Self {
             here: Arc::default(),
@@ -24,12 +24,12 @@ impl InFlight {
         }
     }
 
-    /// How many are under way.
+    /// How many are in flight.
     pub fn count(&self) -> u32 {
         self.here.load(Ordering::Relaxed)
     }
 
-    /// How many are under way over the link that leads there; `None` where none does.
+    /// How many are in flight over the link that leads there; `None` where none does.
     pub fn count_on_link(&self) -> Option<u32> {
         let link = self.link.as_ref()?;
         Some(link.load(Ordering::Relaxed))
@@ -41,7 +41,7 @@ impl InFlight {
         self.entered()
     }
 
-    /// Counts one more until the guard is dropped, unless `max` are under way already.
+    /// Counts one more until the guard is dropped, unless `max` are in flight already.
     pub fn enter_below(&self, max: u32) -> Option<InFlightGuard> {
         let below = |count: u32| (count < max).then(|| count + 1);
         let entered = self
@@ -59,7 +59,7 @@ impl InFlight {
     }
 }
 
-/// One request under way; ends when dropped.
+/// One request in flight; ends when dropped.
 #[derive(Debug)]
 pub struct InFlightGuard(InFlight);
 
@@ -81,7 +81,7 @@ const DEPOSIT: i64 = RETRY / 5;
 /// What each second adds, so that a quiet node may retry too.
 const REFILL_PER_SECOND: i64 = 10 * RETRY;
 
-/// Retries that may be saved up beside one for each request under way.
+/// Retries that may be saved up beside one for each request in flight.
 const RESERVE: i64 = 100 * RETRY;
 
 /// A retry for a client that is itself retrying costs more, since both multiply.
@@ -89,10 +89,10 @@ const RETRYING_CLIENT_FACTOR: i64 = 2;
 
 /// Keeps retries from multiplying an outage: in the long run a fifth of the requests.
 ///
-/// A token bucket (Finagle's `RetryBudget`), not a share of the requests under way (Envoy's): when an
-/// upstream dies, everything that was waiting for it fails in one instant, and a share of a fifth
-/// would turn the other four fifths into errors. So one retry for each request under way may be
-/// saved up in calm times, and an outage that lasts runs into the fifth.
+/// A token bucket (Finagle's `RetryBudget`), not a share of the requests in flight (Envoy's): when an upstream dies,
+/// everything that was waiting for it fails in one instant, and a share of a fifth would turn the other four fifths
+/// into errors. So one retry for each request in flight may be saved up in calm times, and an outage that lasts runs
+/// into the fifth.
 #[derive(Clone, Debug, Default)]
 pub struct RetryBudget(Arc<Balance>);
 
@@ -179,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn everything_under_way_may_move_once_when_an_upstream_dies() {
+    fn everything_in_flight_may_move_once_when_an_upstream_dies() {
         let budget = RetryBudget::full();
-        let under_way: Vec<_> = (0..500).map(|_| budget.request()).collect();
+        let requests: Vec<_> = (0..500).map(|_| budget.request()).collect();
         budget.refill(Duration::from_secs(60));
-        assert!(retries_left(&budget, false) >= under_way.len());
+        assert!(retries_left(&budget, false) >= requests.len());
     }
 
     #[test]

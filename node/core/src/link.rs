@@ -4,7 +4,7 @@
 //! second without a packet, or pings that come back no more, and requests go elsewhere, those still without
 //! an answer's head among them. *Running* answers are worth more than that: a blackout of a few seconds or a
 //! process that was stopped for a moment ends none of them. They end with the connection, after ten seconds
-//! ([`LOST`]), or as soon as something proves that the peer's process is gone: its host says that nobody
+//! ([`LOST`]), or as soon as something proves that the peer's process is gone: its host reports that nobody
 //! listens on its port, or its next process resets what it does not know. Membership's verdict proves nothing
 //! here: it comes from the same silence.
 //!
@@ -17,8 +17,8 @@ use std::time::Duration;
 use crate::Instant;
 use crate::outcome::Outcome;
 
-/// Forwarded requests that a node has under way over one link at most, each way. A link at this limit is
-/// left out of plans, and refuses without a wait.
+/// Forwarded requests that a node has in flight over one link at most, each way. A link at this limit is left out of
+/// plans, and refuses without a wait.
 pub const CALLS_MAX: u32 = 10_000;
 
 /// Calls to the inside of a peer in flight on one link, each way. Some of them wait for work, up to 20 s.
@@ -28,16 +28,16 @@ pub const INSIDE_CALLS_MAX: u32 = 256;
 /// with a packet every 100 ms was 342 ms.
 pub const SILENCE: Duration = Duration::from_millis(500);
 
-/// No echo for this long, to at least [`UNECHOED_MIN`] pings, while packets come in: the peer does not
-/// receive this node, and its requests would wait there for ever. No new work either.
-pub const DEAF: Duration = Duration::from_millis(1_250);
+/// No echo for this long, to at least [`UNECHOED_MIN`] pings, while packets come in: the peer does not receive this
+/// node, and its requests would wait there without limit. No new work either.
+pub const ECHO_TIMEOUT: Duration = Duration::from_millis(1_250);
 
-/// Pings without an echo before [`DEAF`] counts: at 20 % loss each way all of so many are lost in two of a
+/// Pings without an echo before [`ECHO_TIMEOUT`] counts: at 20 % loss each way all of so many are lost in two of a
 /// thousand.
 pub const UNECHOED_MIN: u32 = 6;
 
-/// Nothing was heard, or nothing echoed, for this long: the connection is given up, and with it the answers
-/// that run over it.
+/// Nothing was received, or nothing echoed, for this long: the connection is given up, and with it the answers that
+/// run over it.
 pub const LOST: Duration = Duration::from_secs(10);
 
 /// A quiet connection sends a packet this often: three chances before its silence counts. With it no link
@@ -62,7 +62,7 @@ pub const PING_UNECHOED: Duration = Duration::from_millis(100);
 /// An echo is missing when none came for this long.
 pub const ECHO_MISSING: Duration = Duration::from_millis(750);
 
-/// How often a silent link's peer is looked for, where that can prove that it is gone.
+/// How often a node looks for a proof that the peer of a silent link is gone.
 const LOOK_FOR_PEER: Duration = Duration::from_millis(250);
 
 /// Round trips of which the least counts.
@@ -71,11 +71,11 @@ pub const SAMPLES: usize = 8;
 /// Pings whose echo is waited for; older ones are lost.
 const PENDING_MAX: usize = 16;
 
-/// What one link showed so far.
+/// What was observed of one link so far.
 #[derive(Debug)]
 pub struct LinkWatch {
     received: u64,
-    heard_at: Instant,
+    received_at: Instant,
     echoed_at: Instant,
     unechoed: u32,
     polled_at: Instant,
@@ -92,42 +92,42 @@ pub struct LinkWatch {
 pub enum LinkState {
     /// It fell silent: no new work.
     Silent,
-    /// It spoke again.
+    /// Packets and echoes arrive again.
     Speaking,
     /// It is given up, with all that runs over it.
     Lost,
 }
 
-/// What the time since the last packet, and since the last echo, says of a link; `None` where it is well.
-pub fn silence(unheard: Duration, unechoed: Duration) -> Option<LinkState> {
-    if unheard.max(unechoed) >= LOST {
+/// What the time since the last packet, and since the last echo, means for a link; `None` where it is healthy.
+pub fn silence(unreceived: Duration, unechoed: Duration) -> Option<LinkState> {
+    if unreceived.max(unechoed) >= LOST {
         Some(LinkState::Lost)
-    } else if unheard >= SILENCE || unechoed >= DEAF {
+    } else if unreceived >= SILENCE || unechoed >= ECHO_TIMEOUT {
         Some(LinkState::Silent)
     } else {
         None
     }
 }
 
-/// What became of a request without an answer's head whose link fell silent: `spoke_after` is how long after
-/// it was sent the peer was last heard.
+/// The outcome of a request without an answer's head whose link fell silent: `seen_after` is the time from its
+/// sending to the last packet of the peer.
 ///
 /// What comes within a round trip was sent before the request could arrive. Packets are counted each [`POLL`].
 /// When a region dies, every client that is sent there within the half second before its silence shows meets
 /// this at once; it must not spend the retries of a node that has idled.
-pub fn lost_in_silence(spoke_after: Duration, rtt: Duration) -> Outcome {
-    match spoke_after <= rtt + POLL {
+pub fn lost_in_silence(seen_after: Duration, rtt: Duration) -> Outcome {
+    match seen_after <= rtt + POLL {
         true => Outcome::PeerUnreached,
         false => Outcome::PeerLost,
     }
 }
 
 impl LinkWatch {
-    /// A link that was heard `now`.
+    /// A link whose peer was seen `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             received: 0,
-            heard_at: now,
+            received_at: now,
             echoed_at: now,
             unechoed: 0,
             polled_at: now,
@@ -142,18 +142,18 @@ impl LinkWatch {
 
     /// Takes the number of packets received so far.
     pub fn polled(&mut self, now: Instant, received: u64) -> Option<LinkState> {
-        // A process that was stopped cannot say what it did not hear meanwhile.
+        // A process that was stopped does not know what it missed meanwhile.
         let overslept = now.since(self.polled_at) > POLL_MANY.saturating_mul(2);
         self.polled_at = now;
         if received != self.received || overslept {
             self.received = received;
-            self.heard_at = now;
+            self.received_at = now;
         }
         if overslept {
             self.echoed_at = now;
             self.unechoed = 0;
         }
-        let found = silence(now.since(self.heard_at), self.unechoed_for(now));
+        let found = silence(now.since(self.received_at), self.unechoed_for(now));
         let silent = found.is_some();
         if found != Some(LinkState::Lost) && silent == self.silent {
             return None;
@@ -181,7 +181,7 @@ impl LinkWatch {
         Some(self.sequence)
     }
 
-    /// Takes an echo; returns the round trip to go by, or nothing for an echo nobody waits for.
+    /// Takes an echo; returns the round trip to use, or nothing for an echo nobody waits for.
     pub fn echoed(&mut self, now: Instant, sequence: u64) -> Option<Duration> {
         let position = self
             .pending
@@ -209,11 +209,11 @@ impl LinkWatch {
         due
     }
 
-    /// When the peer last showed that it is there and receives this node.
+    /// When the peer last showed that it is alive and receives this node.
     pub fn spoke_at(&self, now: Instant) -> Instant {
-        match self.unechoed_for(now) >= DEAF {
+        match self.unechoed_for(now) >= ECHO_TIMEOUT {
             true => self.echoed_at,
-            false => self.heard_at,
+            false => self.received_at,
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn request_reached_nobody_unless_the_peer_spoke_a_round_trip_after_it() {
+    fn request_reached_nobody_unless_the_peer_was_seen_a_round_trip_after_it() {
         for rtt in [0, 100, 600, 2_000].map(Duration::from_millis) {
             assert_eq!(lost_in_silence(Duration::ZERO, rtt), Outcome::PeerUnreached);
             assert_eq!(lost_in_silence(rtt + POLL, rtt), Outcome::PeerUnreached);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn deaf_peer_spoke_when_it_echoed_and_a_silent_one_when_it_was_heard() {
+    fn peer_without_echoes_was_seen_at_its_last_echo_and_a_silent_one_at_its_last_packet() {
         let mut watch = LinkWatch::new(at(0));
         assert_eq!(watch.polled(at(50), 1), None);
         assert_eq!(watch.polled(at(550), 1), Some(LinkState::Silent));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_echoes_nothing_gets_no_new_work_though_it_is_heard() {
+    fn peer_that_echoes_nothing_gets_no_new_work_though_its_packets_arrive() {
         let mut watch = LinkWatch::new(at(0));
         assert_eq!(
             unechoed(&mut watch, 50, 1_500),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn process_that_was_stopped_holds_nobody_for_silent() {
+    fn process_that_was_stopped_considers_nobody_silent() {
         let mut watch = LinkWatch::new(at(0));
         assert_eq!(watch.polled(at(100), 5), None);
         assert_eq!(watch.polled(at(5_000), 5), None);

@@ -3,7 +3,7 @@
 //! All of a small mesh. Beyond [`ALL_MAX`] members a node keeps a few: the nearest, which it may choose for
 //! requests and tasks, and some that are drawn once and stay, so that the mesh of connections has no gaps between
 //! regions. Bound: 16 connections at 1,000 nodes, and 16 messages for each rumor. What one connection carries
-//! and what its silence means is [`crate::link`]'s.
+//! and what its silence means is decided in [`crate::link`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub const ALL_MAX: usize = 64;
 /// Beyond it, this many of the nearest that answer requests,
 pub const NEAREST: usize = 8;
 
-/// this many of the nearest that do background work alone, so that they keep no place from those above,
+/// this many of the nearest that do background work alone, so that they take no slot from those above,
 pub const WORKERS: usize = 4;
 
 /// and this many others.
@@ -29,9 +29,9 @@ pub const OTHERS: usize = 4;
 /// Up to this many peers a rumor goes to all of them, and nobody passes it on.
 pub const RUMOR_PEERS_MAX: usize = 64;
 
-/// To how many a rumor goes beyond that; who receives it first passes it on in the same way. All of 1,000 nodes
-/// receive it in about three steps: two reach 256 and a third the rest. With 12 the simulator's slowest transition
-/// took more than 1.5 times the largest one-way delay, since two steps reached 144 only.
+/// To how many a rumor goes beyond that; a peer that receives it for the first time passes it on in the same way. All
+/// of 1,000 nodes receive it in about three steps: two reach 256 and a third the rest. With 12 the simulator's
+/// slowest transition took more than 1.5 times the largest one-way delay, since two steps reached 144 only.
 pub const RUMOR_FAN_OUT: usize = 16;
 
 /// Rumors whose signatures a node checks per second: an eighth of a core.
@@ -45,7 +45,7 @@ pub const RUMORS_PER_PEER: u32 = 500;
 pub struct Member<'a> {
     /// Its name.
     pub name: &'a NodeName,
-    /// The round trip to it: measured, or guessed from its place, or what stands for unknown.
+    /// The round trip to it: measured, or estimated from its location, or the default for an unknown one.
     pub rtt: Duration,
     /// Whether it answers requests, as far as is known.
     pub answers: bool,
@@ -76,13 +76,13 @@ pub fn warm_set<'a>(
     warm
 }
 
-/// A number that looks drawn and is always the same for two names.
+/// A pseudo-random number that is always the same for two names.
 fn lot(me: &NodeName, other: &NodeName) -> u64 {
     let (me, other) = (me.as_str().as_bytes(), other.as_str().as_bytes());
     random::mix(random::hash(me) ^ random::mix(random::hash(other)))
 }
 
-/// Leaves of the connected `peers` those that a rumor goes to, drawn anew each time.
+/// Keeps those of the connected `peers` that a rumor goes to, drawn anew each time.
 pub fn spread<T>(peers: &mut Vec<T>, rng: &mut impl Rng) {
     if peers.len() <= RUMOR_PEERS_MAX {
         return;

@@ -73,7 +73,7 @@ pub enum ModeError {
 }
 
 impl Default for Mode {
-    /// Requests and all services: the mode of a node that says nothing.
+    /// Requests and all services: the mode of a node that configures none.
     fn default() -> Self {
         Self {
             requests: true,

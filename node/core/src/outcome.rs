@@ -1,4 +1,4 @@
-//! How an attempt ended, and what that says about whom.
+//! How an attempt ended, and whom that counts against.
 //!
 //! The only place that decides what counts against an upstream or a peer, and whether the request may
 //! go on to the next candidate. Shells report what they saw as an [`Outcome`] and follow the
@@ -34,7 +34,7 @@ pub enum Refusal {
     Residency,
     /// The request was forwarded before.
     HopLimit,
-    /// The same request is under way there already.
+    /// The same request is in flight there already.
     Duplicate,
     /// The frame or its protocol version was not understood.
     Protocol,
@@ -43,7 +43,7 @@ pub enum Refusal {
 /// How one try at one candidate ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The upstream answered with this HTTP status; `retry_after` is its own wish, where it had one.
+    /// The upstream answered with this HTTP status; `retry_after` is what it asked for, where it did.
     Status {
         /// The HTTP status.
         status: u16,
@@ -63,7 +63,7 @@ pub enum Outcome {
     /// The link to the peer broke or stayed silent before the response head.
     PeerLost,
     /// There was no link to the peer, or nothing came from it that it could have sent after the request arrived:
-    /// the request reached nobody, as far as can be told.
+    /// the request reached nobody, as far as is known.
     PeerUnreached,
     /// The client went away.
     Cancelled,
@@ -76,7 +76,7 @@ pub enum Outcome {
 pub enum Blame {
     /// Counts as a success of the upstream.
     Success,
-    /// Says nothing about anyone: the client's fault, or its choice.
+    /// Counts against nobody: the client's fault, or its choice.
     Nobody,
     /// The upstream failed.
     Upstream,
@@ -104,7 +104,7 @@ pub struct Verdict {
     pub blame: Blame,
     /// What the request does.
     pub next: Next,
-    /// How long the upstream asks to be left alone, where it does.
+    /// How long the upstream asks for no requests, where it does.
     pub cooldown: Option<Duration>,
     /// Whether the upstream may have worked for this attempt, so that another one costs the retry
     /// budget, which counts what multiplies load; what reached nobody costs nobody anything.
@@ -151,13 +151,13 @@ impl RetryOn {
 const OVERLOADED: u16 = 529;
 
 /// A 429 without `Retry-After` asks for this long.
-const COOLDOWN_WITHOUT_WISH: Duration = Duration::from_secs(1);
+const COOLDOWN_DEFAULT: Duration = Duration::from_secs(1);
 
-/// No upstream is left alone for longer than this, whatever it asks for; probing finds out earlier.
+/// No upstream cools down for longer than this, whatever it asks for; probing finds out earlier.
 pub const COOLDOWN_MAX: Duration = Duration::from_secs(300);
 
 impl Outcome {
-    /// Whether the upstream says that it has no room for more at the moment; it may mean a rate.
+    /// Whether the upstream reports that it has no room for more at the moment; it may mean a rate.
     pub fn lacks_room(&self) -> bool {
         matches!(
             self,
@@ -181,7 +181,7 @@ impl Outcome {
         self.verdict(&RetryOn::nothing()).blame
     }
 
-    /// How long the upstream asks to be left alone, where it does.
+    /// How long the upstream asks for no requests, where it does.
     pub fn cooldown(&self) -> Option<Duration> {
         self.verdict(&RetryOn::nothing()).cooldown
     }
@@ -254,17 +254,17 @@ const fn failed(blame: Blame, goes_on: bool, costs_retry: bool) -> Verdict {
 }
 
 fn status_verdict(status: u16, retry_after: Option<Duration>, retry_on: &RetryOn) -> Verdict {
-    let wish = retry_after.map(|span| span.min(COOLDOWN_MAX));
+    let requested = retry_after.map(|span| span.min(COOLDOWN_MAX));
     let listed = retry_on.statuses.contains(&status) || (retry_on.server_errors && status >= 500);
     let next = if listed { Next::GoOn } else { Next::Answer };
     match status {
         429 => Verdict {
             blame: Blame::Nobody,
             next,
-            cooldown: Some(wish.unwrap_or(COOLDOWN_WITHOUT_WISH)),
+            cooldown: Some(requested.unwrap_or(COOLDOWN_DEFAULT)),
             costs_retry: true,
         },
-        // Going on is not a matter of taste here: the client cannot mend our credential.
+        // Not configurable: the client cannot mend our credential.
         401 | 403 => Verdict {
             blame: Blame::Credential,
             next: Next::GoOn,
@@ -274,7 +274,7 @@ fn status_verdict(status: u16, retry_after: Option<Duration>, retry_on: &RetryOn
         408 | 500.. => Verdict {
             blame: Blame::Upstream,
             next,
-            cooldown: wish,
+            cooldown: requested,
             costs_retry: true,
         },
         400..=499 => Verdict {
@@ -338,21 +338,24 @@ mod tests {
 
     #[test]
     fn rate_limit_cools_down_and_blames_nobody() {
-        let with_wish = Outcome::Status {
+        let with_retry_after = Outcome::Status {
             status: 429,
             retry_after: Some(Duration::from_secs(7)),
         };
-        let verdict_with_wish = verdict(with_wish);
-        assert_eq!(verdict_with_wish.blame, Blame::Nobody);
-        assert_eq!(verdict_with_wish.cooldown, Some(Duration::from_secs(7)));
+        let verdict_with_retry_after = verdict(with_retry_after);
+        assert_eq!(verdict_with_retry_after.blame, Blame::Nobody);
+        assert_eq!(
+            verdict_with_retry_after.cooldown,
+            Some(Duration::from_secs(7))
+        );
         assert_eq!(
             verdict(Outcome::status(429)).cooldown,
-            Some(COOLDOWN_WITHOUT_WISH)
+            Some(COOLDOWN_DEFAULT)
         );
     }
 
     #[test]
-    fn cooldown_has_a_limit_however_long_the_wish() {
+    fn cooldown_has_a_limit_however_long_the_requested_one() {
         let outcome = Outcome::Status {
             status: 429,
             retry_after: Some(Duration::from_secs(86_400)),

@@ -1,8 +1,8 @@
 //! How fast a client has to send a body.
 //!
-//! A limit on pauses alone is none: a byte before each of them holds a request open for ever. So what a
-//! client may let its reader wait in all grows with what it has sent. Time in which nobody asks for more
-//! does not count, since a slow store or a full queue is not the client's fault.
+//! A limit on pauses alone does not suffice: a byte before each of them holds a request open forever. So the total
+//! wait that a client may cause its reader grows with what it has sent. Time in which nobody asks for more does not
+//! count, since a slow store or a full queue is not the client's fault.
 
 use std::time::Duration;
 

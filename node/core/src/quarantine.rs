@@ -1,7 +1,7 @@
-//! Peers that are not listened to for a while, because they sent what no honest node sends.
+//! Peers that are ignored for a while, because they sent what no honest node sends.
 //!
-//! A peer that does so once may run a broken build, and one that goes on does so on purpose or for good, so
-//! each time takes twice as long as the one before, up to a limit. A peer that behaved for long begins anew.
+//! A peer that does so once may run a broken build, and one that goes on does so on purpose or permanently, so each
+//! time takes twice as long as the one before, up to a limit. A peer that behaved for long begins anew.
 //! Peers are known by the names in their certificates, so that a new connection or address changes nothing.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub struct Quarantine {
 struct Offender {
     until: Instant,
     span: Duration,
-    /// Whether its end was told.
+    /// Whether its end was reported.
     is_over: bool,
 }
 
@@ -68,7 +68,7 @@ impl Quarantine {
         held.map(move |(name, peer)| (name, now.until(peer.until)))
     }
 
-    /// Whose quarantine ended since this was last asked; forgets those who behaved since.
+    /// The peers whose quarantine ended since the last call; forgets those that behaved since.
     pub fn ended(&mut self, now: Instant) -> Vec<NodeName> {
         self.peers
             .retain(|_, peer| now < peer.until || now.since(peer.until) < FORGOTTEN_AFTER);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn end_is_told_once() {
+    fn end_is_reported_once() {
         let mut quarantine = Quarantine::default();
         quarantine.put(at(0), &peer(1));
         assert_eq!(quarantine.ended(at(9)), []);

@@ -70,10 +70,10 @@ impl QuotaExceeded {
     }
 }
 
-/// Whether a poll may wait where `all` do, `own` of them of the same client: one client may have half of
-/// the places, so that it never takes all.
-pub fn admits_poll(places: u32, all: u32, own: u32) -> bool {
-    all < places && own < places.div_ceil(2)
+/// Whether a poll may wait where `all` do, `own` of them of the same client: one client may have half of the slots,
+/// so that it never takes all.
+pub fn admits_poll(slots: u32, all: u32, own: u32) -> bool {
+    all < slots && own < slots.div_ceil(2)
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn one_clients_polls_leave_places_for_others() {
+    fn one_clients_polls_leave_slots_for_others() {
         assert!(admits_poll(4, 1, 1));
         assert!(!admits_poll(4, 2, 2));
         assert!(admits_poll(4, 3, 0));

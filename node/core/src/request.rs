@@ -1,14 +1,14 @@
 //! One request at the node that it entered: which candidate is tried next, when to stop, what the client gets.
 //!
-//! A state machine that is handed the time and what happened, and returns the next [`Action`]; whoever drives
-//! it (the HTTP listener, the simulator, a test) makes the plan, the calls and the waits that it asks for. The
-//! order of candidates is the plan's and the verdict on each outcome is [`Outcome::verdict`]'s; what is decided
-//! here is how they add up over the attempts of one request.
+//! A state machine that is handed the time and what happened, and returns the next [`Action`]; its driver (the HTTP
+//! listener, the simulator, a test) makes the plan, the calls and the waits that it asks for. The order of candidates
+//! is the plan's and the verdict on each outcome is [`Outcome::verdict`]'s; what is decided here is how they add up
+//! over the attempts of one request.
 //!
-//! The driver's loop: [`Request::start`] with a plan, then for each [`Action`] what its documentation says,
-//! until [`Action::Relay`] or [`Action::Fail`]. After the relay it says how the body ended. [`Request::reports`]
-//! holds what the engine must be told, after every call. Attempts have ids, so that more than one may be in
-//! flight at once; today one is.
+//! The driver's loop: [`Request::start`] with a plan, then for each [`Action`] what its documentation says, until
+//! [`Action::Relay`] or [`Action::Fail`]. After the relay it reports how the body ended. [`Request::reports`] holds
+//! what must go to the engine, after every call. Attempts have ids, so that more than one may be in flight at once;
+//! today one is.
 //!
 //! Invariants: at most `attempts_max` attempts begin; every attempt that begins is reported once; nothing is
 //! relayed after another answer was.
@@ -44,7 +44,7 @@ pub struct Request {
     /// What is left of the plan, in its order.
     plan: VecDeque<Choice>,
     is_last_resort: bool,
-    /// A second plan was made, after a peer refused and told its true load.
+    /// A second plan was made, after a peer refused and reported its true load.
     is_replanned: bool,
     in_flight: Option<Attempt>,
     ended: Vec<EndedAttempt>,
@@ -52,7 +52,7 @@ pub struct Request {
     refused: Vec<Arc<UpstreamView>>,
     /// The last answer that was not good enough, for when nothing better comes. It counts as ended.
     held: Option<AttemptId>,
-    /// What the client is told if nothing answers.
+    /// The client's error if nothing answers.
     error: RequestError,
     /// Of the last attempt with an answer, from its start; zero where none came.
     first_byte: Duration,
@@ -125,7 +125,7 @@ impl Request {
             return match event {
                 AttemptEvent::Head { .. } => None,
                 AttemptEvent::FirstByte => Some(Action::Relay(attempt)),
-                // Its head was all that ever came: an error of our own says more.
+                // Only its head ever came: an error of our own explains more.
                 AttemptEvent::Failed { .. } => Some(Action::Fail(self.error.clone())),
             };
         }
@@ -154,14 +154,14 @@ impl Request {
                 detail,
                 load,
             } => {
-                let told_load = load.is_some();
+                let has_load = load.is_some();
                 self.load_came(load, true);
-                self.failed(now, outcome, detail, told_load)
+                self.failed(now, outcome, detail, has_load)
             }
         })
     }
 
-    /// The relayed answer's body goes on, maybe for minutes: what its beginning says of an own upstream is
+    /// The relayed answer's body goes on, maybe for minutes: what its beginning shows about an own upstream is
     /// reported now. A peer reports its own.
     pub fn body_goes_on(&mut self, now: Instant) {
         let Some(attempt) = &mut self.in_flight else {
@@ -188,7 +188,7 @@ impl Request {
         self.end(now, outcome, detail);
     }
 
-    /// What the engine must be told since the last call, in order.
+    /// The reports for the engine since the last call, in order.
     #[must_use]
     pub fn reports(&mut self) -> Vec<RequestReport> {
         std::mem::take(&mut self.reports)
@@ -312,13 +312,7 @@ impl Request {
         }
     }
 
-    fn failed(
-        &mut self,
-        now: Instant,
-        outcome: Outcome,
-        detail: String,
-        told_load: bool,
-    ) -> Action {
+    fn failed(&mut self, now: Instant, outcome: Outcome, detail: String, has_load: bool) -> Action {
         let has_head = self
             .in_flight
             .as_ref()
@@ -337,12 +331,12 @@ impl Request {
         self.error = RequestError::Failed(outcome);
         match verdict.next {
             Next::Answer | Next::Stop => self.give_up(),
-            // It was refused by what is true now and not by what the plan knew: once, look again.
-            Next::GoOn if told_load && !self.is_replanned => {
+            // The peer's state is newer than the plan: plan again, once.
+            Next::GoOn if has_load && !self.is_replanned => {
                 self.is_replanned = true;
                 Action::Plan
             }
-            Next::GoOn => self.go_on(now, verdict.costs_retry && !told_load),
+            Next::GoOn => self.go_on(now, verdict.costs_retry && !has_load),
         }
     }
 

@@ -42,7 +42,7 @@ pub enum Area {
 #[error("is not a known country, group or continent")]
 pub struct AreaError;
 
-/// What rules do with a client of whom it cannot be told whether they concern it.
+/// What rules do with a client where it is unknown whether they concern it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unknown {
     /// They concern it: it could be from anywhere.
@@ -73,12 +73,12 @@ pub struct Residency {
     unknown: Unknown,
 }
 
-/// Rules as they are told to peers.
+/// Rules as they are published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RulesFact {
-    /// The [`Residency::digest`] of the rules that the node goes by.
+    /// The [`Residency::digest`] of the rules that the node applies.
     pub digest: u64,
-    /// These rules, or stricter ones where they are too long to be told.
+    /// These rules, or stricter ones where they are too long to be published.
     pub rules: Residency,
 }
 
@@ -126,7 +126,7 @@ pub struct Fence {
 }
 
 impl Area {
-    /// Whether `client` is in it; `None` when that cannot be told.
+    /// Whether `client` is in it; `None` when that is unknown.
     pub fn contains(self, client: ClientOrigin) -> Option<bool> {
         match (self, client) {
             (_, ClientOrigin::Unknown) => None,
@@ -174,7 +174,7 @@ impl fmt::Display for Area {
 }
 
 impl Rule {
-    /// All that it says, each list after its name.
+    /// All that it contains, each list after its name.
     fn words(&self) -> impl Iterator<Item = String> {
         let list = |name: &str| std::iter::once(format!("{name}:"));
         let clients = self.clients.iter().map(ToString::to_string);
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn client_of_unknown_country_is_fenced_unless_told_otherwise() {
+    fn client_of_unknown_country_is_fenced_unless_configured_otherwise() {
         let list = vec![
             rule(&["EU"], &[], &[], &["eur", "usa"]),
             rule(&["asia"], &[], &[], &["sgp", "usa"]),

@@ -1,14 +1,14 @@
-//! Of which nodes' lives gossip may speak, within limits.
+//! Which incarnations of nodes gossip may contain, within limits.
 //!
-//! Whoever relays gossip can claim any number of nodes, and each costs memory and bytes in every message. So
-//! a life takes space only once it is proven: the caller admits it when the node itself is connected, or when
-//! its certificate signed the life. That leaves the nodes to which the mesh CA issued a certificate, each of
-//! which can still begin any number of lives, under any number of addresses. Hence:
+//! A relay of gossip can claim any number of nodes, and each costs memory and bytes in every message. So an
+//! incarnation takes space only once it is proven: the caller admits it when the node itself is connected, or when
+//! its certificate signed the incarnation. That leaves the nodes to which the mesh CA issued a certificate, each of
+//! which can still begin any number of incarnations, under any number of addresses. Hence:
 //!
-//! - Every node has places of its own, which no other can take: a full table refuses whom it does not know,
-//!   and never forgets one for another.
-//! - Beyond those, lives share a pool, of which each node gets a part.
-//! - A node begins lives at a bounded rate: a crash loop passes, a flood does not.
+//! - Every node has slots of its own, which no other can take: a full table refuses unknown nodes, and never
+//!   forgets one for another.
+//! - Beyond those, incarnations share a pool, of which each node gets a part.
+//! - A node begins incarnations at a bounded rate: a crash loop passes, a flood does not.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,35 +20,35 @@ use crate::ids::{Generation, NodeName};
 /// Nodes of one mesh.
 pub const NODES_MAX: usize = 1_024;
 
-/// Lives of a node that have a place of their own: the present one, and the one before, which is remembered
-/// for minutes.
-pub const LIVES_OWN: usize = 2;
+/// Incarnations of a node that have a slot of their own: the present one, and the one before, which is remembered for
+/// minutes.
+pub const INCARNATIONS_OWN: usize = 2;
 
-/// Lives of all nodes beyond those.
-pub const LIVES_SHARED_MAX: usize = 512;
+/// Incarnations of all nodes beyond those.
+pub const INCARNATIONS_SHARED_MAX: usize = 512;
 
-/// Lives of one node, those in the shared pool included.
-pub const LIVES_MAX: usize = 32;
+/// Incarnations of one node, those in the shared pool included.
+pub const INCARNATIONS_MAX: usize = 32;
 
-/// Lives that a node may begin in a burst; one more every [`INCARNATION_INTERVAL`].
+/// Incarnations that a node may begin in a burst; one more every [`INCARNATION_INTERVAL`].
 pub const LIVES_BURST: u32 = 8;
 
-/// A node that goes on longer than this between two lives is never refused for its rate.
-pub const LIFE_INTERVAL: Duration = Duration::from_secs(5);
+/// A node with more time than this between two incarnations is never refused for its rate.
+pub const INCARNATION_INTERVAL: Duration = Duration::from_secs(5);
 
-/// An admitted life may be forgotten after this, unless gossip knows it by then: its first message may be
+/// An admitted incarnation may be forgotten after this, unless gossip knows it by then: its first message may be
 /// lost.
 pub const UNKNOWN_KEPT: Duration = Duration::from_secs(60);
 
-/// One more life than there is room or time for.
+/// One more incarnation than the limits allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more lives of nodes than there is room or time for")]
+#[error("more incarnations of nodes than the limits allow")]
 pub struct Crowded;
 
-/// A life, and where it is reached: both together are one member to chitchat.
+/// A generation, and where it is reached: both together are one member to chitchat.
 pub type Incarnation = (Generation, SocketAddr);
 
-/// The proven lives.
+/// The proven incarnations.
 #[derive(Debug, Default)]
 pub struct Roster {
     nodes: BTreeMap<NodeName, Incarnations>,
@@ -58,29 +58,35 @@ pub struct Roster {
 #[derive(Debug)]
 struct Incarnations {
     admitted: BTreeMap<Incarnation, Instant>,
-    /// Lives that may begin at once.
+    /// Incarnations that may begin at once.
     left: u32,
     refilled_at: Instant,
 }
 
 impl Roster {
-    /// Whether this life of `node` is proven.
-    pub fn knows(&self, node: &NodeName, life: Incarnation) -> bool {
-        let lives = self.nodes.get(node);
-        lives.is_some_and(|lives| lives.admitted.contains_key(&life))
+    /// Whether this incarnation of `node` is proven.
+    pub fn knows(&self, node: &NodeName, incarnation: Incarnation) -> bool {
+        let incarnations = self.nodes.get(node);
+        incarnations.is_some_and(|incarnations| incarnations.admitted.contains_key(&incarnation))
     }
 
-    /// Whether some proven life of `node` is reached at `address`.
+    /// Whether some proven incarnation of `node` is reached at `address`.
     pub fn knows_address(&self, node: &NodeName, address: SocketAddr) -> bool {
-        let Some(lives) = self.nodes.get(node) else {
+        let Some(incarnations) = self.nodes.get(node) else {
             return false;
         };
-        lives.admitted.keys().any(|(_, known)| *known == address)
+        incarnations
+            .admitted
+            .keys()
+            .any(|(_, known)| *known == address)
     }
 
-    /// Lives at present.
+    /// Incarnations at present.
     pub fn len(&self) -> usize {
-        self.nodes.values().map(|lives| lives.admitted.len()).sum()
+        self.nodes
+            .values()
+            .map(|incarnations| incarnations.admitted.len())
+            .sum()
     }
 
     /// Whether nobody is known.
@@ -88,7 +94,7 @@ impl Roster {
         self.nodes.is_empty()
     }
 
-    /// Takes a life that was proven.
+    /// Takes an incarnation that was proven.
     ///
     /// # Errors
     /// When there is no room, or too many of this node came lately. It may be offered again.
@@ -96,15 +102,15 @@ impl Roster {
         &mut self,
         now: Instant,
         node: &NodeName,
-        life: Incarnation,
+        incarnation: Incarnation,
     ) -> Result<(), Crowded> {
-        if self.knows(node, life) {
+        if self.knows(node, incarnation) {
             return Ok(());
         }
         if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(node) {
             return Err(Crowded);
         }
-        let lives = self
+        let incarnations = self
             .nodes
             .entry(node.clone())
             .or_insert_with(|| Incarnations {
@@ -112,36 +118,36 @@ impl Roster {
                 left: LIVES_BURST,
                 refilled_at: now,
             });
-        let count = lives.admitted.len();
-        let is_shared = count >= LIVES_OWN;
-        if count >= LIVES_MAX || (is_shared && self.shared >= LIVES_SHARED_MAX) {
+        let count = incarnations.admitted.len();
+        let is_shared = count >= INCARNATIONS_OWN;
+        if count >= INCARNATIONS_MAX || (is_shared && self.shared >= INCARNATIONS_SHARED_MAX) {
             return Err(Crowded);
         }
-        lives.refill(now);
-        lives.left = lives.left.checked_sub(1).ok_or(Crowded)?;
-        lives.admitted.insert(life, now);
+        incarnations.refill(now);
+        incarnations.left = incarnations.left.checked_sub(1).ok_or(Crowded)?;
+        incarnations.admitted.insert(incarnation, now);
         self.shared += usize::from(is_shared);
         Ok(())
     }
 
-    /// Forgets the lives that gossip has forgotten.
+    /// Forgets the incarnations that gossip has forgotten.
     pub fn retain(&mut self, now: Instant, is_known: impl Fn(&NodeName, Incarnation) -> bool) {
         self.shared = 0;
-        self.nodes.retain(|node, lives| {
-            let is_kept = |life: &Incarnation, admitted_at: &mut Instant| {
-                now.since(*admitted_at) < UNKNOWN_KEPT || is_known(node, *life)
+        self.nodes.retain(|node, incarnations| {
+            let is_kept = |incarnation: &Incarnation, admitted_at: &mut Instant| {
+                now.since(*admitted_at) < UNKNOWN_KEPT || is_known(node, *incarnation)
             };
-            lives.admitted.retain(is_kept);
-            self.shared += lives.admitted.len().saturating_sub(LIVES_OWN);
-            // The rate is remembered with the lives; who has none for a minute begins anew.
-            !lives.admitted.is_empty()
+            incarnations.admitted.retain(is_kept);
+            self.shared += incarnations.admitted.len().saturating_sub(INCARNATIONS_OWN);
+            // The rate is remembered with the incarnations; a node that had none for a minute begins anew.
+            !incarnations.admitted.is_empty()
         });
     }
 }
 
 impl Incarnations {
     fn refill(&mut self, now: Instant) {
-        let passed = now.since(self.refilled_at).as_nanos() / LIFE_INTERVAL.as_nanos();
+        let passed = now.since(self.refilled_at).as_nanos() / INCARNATION_INTERVAL.as_nanos();
         let earned = u32::try_from(passed).unwrap_or(u32::MAX);
         if earned == 0 {
             return;
@@ -163,73 +169,82 @@ mod tests {
         NodeName::new(&format!("n{number}")).expect("a valid name")
     }
 
-    fn life(number: u64) -> Incarnation {
+    fn incarnation(number: u64) -> Incarnation {
         (Generation(number), ([127, 0, 0, 1], 7_171).into())
     }
 
     #[test]
-    fn admitted_life_is_known_and_no_other() {
+    fn admitted_incarnation_is_known_and_no_other() {
         let mut roster = Roster::default();
-        assert_eq!(roster.admit(at(0), &node(1), life(5)), Ok(()));
-        assert!(roster.knows(&node(1), life(5)));
-        assert!(!roster.knows(&node(1), life(6)));
-        assert!(!roster.knows(&node(2), life(5)));
+        assert_eq!(roster.admit(at(0), &node(1), incarnation(5)), Ok(()));
+        assert!(roster.knows(&node(1), incarnation(5)));
+        assert!(!roster.knows(&node(1), incarnation(6)));
+        assert!(!roster.knows(&node(2), incarnation(5)));
         let elsewhere = (Generation(5), ([127, 0, 0, 1], 9).into());
         assert!(!roster.knows(&node(1), elsewhere));
-        assert!(roster.knows_address(&node(1), life(9).1));
+        assert!(roster.knows_address(&node(1), incarnation(9).1));
         assert!(!roster.knows_address(&node(1), elsewhere.1));
     }
 
     #[test]
-    fn flood_of_lives_is_refused_and_a_crash_loop_passes() {
+    fn flood_of_incarnations_is_refused_and_a_crash_loop_passes() {
         let mut roster = Roster::default();
         let flood =
-            (0..1_000).filter(|number| roster.admit(at(0), &node(1), life(*number)).is_ok());
+            (0..1_000).filter(|number| roster.admit(at(0), &node(1), incarnation(*number)).is_ok());
         assert_eq!(flood.count(), LIVES_BURST as usize);
         for number in 0..20 {
-            let now = at(number * LIFE_INTERVAL.as_secs());
-            assert_eq!(roster.admit(now, &node(2), life(number)), Ok(()));
+            let now = at(number * INCARNATION_INTERVAL.as_secs());
+            assert_eq!(roster.admit(now, &node(2), incarnation(number)), Ok(()));
         }
     }
 
     #[test]
-    fn full_pool_leaves_every_node_its_own_places() {
+    fn full_pool_leaves_every_node_its_own_slots() {
         let mut roster = Roster::default();
         let mut now = 0;
         for number in 0..100 {
-            for generation in 0..LIVES_MAX as u64 {
-                now += LIFE_INTERVAL.as_secs();
-                let _ = roster.admit(at(now), &node(number), life(generation));
+            for generation in 0..INCARNATIONS_MAX as u64 {
+                now += INCARNATION_INTERVAL.as_secs();
+                let _ = roster.admit(at(now), &node(number), incarnation(generation));
             }
         }
-        assert_eq!(roster.shared, LIVES_SHARED_MAX);
+        assert_eq!(roster.shared, INCARNATIONS_SHARED_MAX);
         for number in 100..NODES_MAX {
-            for generation in 0..LIVES_OWN as u64 {
-                let admitted = roster.admit(at(now), &node(number), life(generation));
+            for generation in 0..INCARNATIONS_OWN as u64 {
+                let admitted = roster.admit(at(now), &node(number), incarnation(generation));
                 assert_eq!(admitted, Ok(()), "node {number}");
             }
-            let third = roster.admit(at(now), &node(number), life(9));
+            let third = roster.admit(at(now), &node(number), incarnation(9));
             assert_eq!(third, Err(Crowded));
         }
-        assert_eq!(roster.len(), NODES_MAX * LIVES_OWN + LIVES_SHARED_MAX);
         assert_eq!(
-            roster.admit(at(now), &node(NODES_MAX), life(1)),
+            roster.len(),
+            NODES_MAX * INCARNATIONS_OWN + INCARNATIONS_SHARED_MAX
+        );
+        assert_eq!(
+            roster.admit(at(now), &node(NODES_MAX), incarnation(1)),
             Err(Crowded)
         );
-        assert!(roster.knows(&node(0), life(0)), "nobody was pushed out");
+        assert!(
+            roster.knows(&node(0), incarnation(0)),
+            "nobody was pushed out"
+        );
     }
 
     #[test]
-    fn life_that_gossip_forgot_makes_room_after_a_minute() {
+    fn incarnation_that_gossip_forgot_makes_room_after_a_minute() {
         let mut roster = Roster::default();
         for number in 0..NODES_MAX {
-            assert_eq!(roster.admit(at(0), &node(number), life(1)), Ok(()));
+            assert_eq!(roster.admit(at(0), &node(number), incarnation(1)), Ok(()));
         }
         let is_known = |name: &NodeName, _: Incarnation| *name != node(7);
         roster.retain(at(59), is_known);
         assert_eq!(roster.len(), NODES_MAX);
         roster.retain(at(60), is_known);
-        assert!(!roster.knows(&node(7), life(1)));
-        assert_eq!(roster.admit(at(60), &node(NODES_MAX), life(1)), Ok(()));
+        assert!(!roster.knows(&node(7), incarnation(1)));
+        assert_eq!(
+            roster.admit(at(60), &node(NODES_MAX), incarnation(1)),
+            Ok(())
+        );
     }
 }

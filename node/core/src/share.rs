@@ -1,4 +1,4 @@
-//! Shares of a whole that has a limit and that several holders want: bytes of memory, places.
+//! Shares of a whole that has a limit and that several holders want: bytes of memory, slots.
 //!
 //! Dynamic thresholds (Choudhury and Hahne, 1998, for the shared memory of switches): a holder may have as
 //! much as is left free. One alone gets half of the whole, n that all want more get an (n+1)th each, and as

@@ -25,7 +25,7 @@ pub const NODES_MAX: usize = 16;
 pub struct SteeredClient<'a> {
     /// Where it is thought to be; `None` when its address cannot be placed.
     pub place: Option<GeoPoint>,
-    /// The regions that the operator's map gives to it, the first first.
+    /// The regions that the operator's map gives to it, in order of preference.
     pub homes: &'a [RegionName],
     /// The only regions that may serve it; `None` permits all, and an empty list none.
     pub regions: Option<&'a [RegionName]>,
@@ -38,7 +38,7 @@ pub struct Steering<'a> {
     pub nodes: Vec<Near<'a>>,
     /// Ready nodes outside the client's regions.
     pub barred: usize,
-    /// Ready nodes within them of which clients are told no way to come.
+    /// Ready nodes within them that publish no way for clients to reach them.
     pub untold: usize,
 }
 
@@ -47,7 +47,7 @@ pub struct Steering<'a> {
 pub struct Near<'a> {
     /// Which.
     pub node: &'a NodeView,
-    /// What it says of itself.
+    /// Its published fact.
     pub fact: &'a NodeFact,
     /// Great-circle kilometres from the client, where both places are known.
     pub distance_km: Option<f64>,
@@ -69,7 +69,7 @@ pub enum SteerReason {
 /// How near a node is, the nearest the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Nearness {
-    /// The place of its region in the client's map; after its end where it is in none.
+    /// The position of its region in the client's map; after its end where it is in none.
     home: usize,
     /// Steps of distance; equal for all where the client has no place.
     far: u64,
@@ -77,13 +77,13 @@ struct Nearness {
     rtt: Duration,
 }
 
-/// The nearest `max` ready nodes for `client`, at most [`NODES_MAX`], of which `is_told` says that
-/// clients can come to them. Where all is equal, this node is first and then the order of names.
+/// The nearest `max` ready nodes for `client`, at most [`NODES_MAX`], for which `is_published` holds: clients can
+/// reach them. Where all is equal, this node is first and then the order of names.
 pub fn nearest<'a>(
     view: &'a View,
     client: SteeredClient<'_>,
     max: usize,
-    is_told: impl Fn(&Public) -> bool,
+    is_published: impl Fn(&Public) -> bool,
 ) -> Steering<'a> {
     let mut steering = Steering::default();
     let mut best = Vec::new();
@@ -92,7 +92,7 @@ pub fn nearest<'a>(
         let is_barred = |regions: &[RegionName]| !regions.contains(&fact.region);
         if client.regions.is_some_and(is_barred) {
             steering.barred += 1;
-        } else if !is_told(&fact.public) {
+        } else if !is_published(&fact.public) {
             steering.untold += 1;
         } else {
             let nearness = nearness(view, node, fact, client);
@@ -127,7 +127,7 @@ impl SteerReason {
     }
 }
 
-/// What `node` says of itself, when clients can be sent to it now.
+/// The fact of `node`, when clients can be sent to it now.
 fn ready(node: &NodeView) -> Option<&NodeFact> {
     let fact = node.fact.as_ref()?;
     let is_ready = node.live && node.phase == Phase::Ready && fact.serves_requests;
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn client_without_a_place_goes_by_round_trip() {
+    fn round_trip_decides_for_a_client_without_a_place() {
         assert_eq!(steer(&three(), client(None)), ["eur-1", "usa-1", "sgp-1"]);
         let view = view(three());
         let steering = nearest(&view, client(None), 1, Public::is_told);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_city_go_by_round_trip() {
+    fn round_trip_decides_between_nodes_of_one_city() {
         let mut nodes = three();
         nodes.push(node("sgp-2", Some((1.30, 103.90)), 150));
         let steered = steer(&nodes, client(Some((1.301, 103.901))));
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn node_that_tells_no_way_to_come_is_left_out_and_counted() {
+    fn node_that_publishes_no_address_is_left_out_and_counted() {
         let mut nodes = three();
         if let Some(fact) = &mut nodes[1].fact {
             fact.public = Public::default();
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn mesh_without_a_ready_node_says_so() {
+    fn mesh_without_a_ready_node_is_reported() {
         let mut nodes = three();
         nodes.iter_mut().for_each(|node| node.live = false);
         let view = view(nodes);

@@ -57,7 +57,7 @@ impl Default for Weight {
     }
 }
 
-/// A rank of upstreams: a lower tier is tried first, the next only when it has no healthy member.
+/// A tier of upstreams: a lower one is tried first, the next only when it has no healthy member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tier(pub u16);
 

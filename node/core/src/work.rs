@@ -8,9 +8,9 @@ use crate::ids::{NodeName, ServiceKey, StoreName};
 use crate::mode::{Mode, SERVICES_MAX, ServedServices};
 use crate::view::View;
 
-/// The services that a node tells others it serves: of those `registered` with it what its mode lets it
-/// serve, and those that the mode names, which a program beside it may serve. At most [`SERVICES_MAX`],
-/// those that the mode names first.
+/// The services that a node publishes as served: of those `registered` with it the ones that its mode permits, and
+/// those that the mode names, which a program beside it may serve. At most [`SERVICES_MAX`], those that the mode
+/// names first.
 pub fn served<'a>(
     mode: &Mode,
     registered: impl IntoIterator<Item = &'a ServiceKey>,
@@ -40,17 +40,17 @@ pub struct Unserved<'a> {
     pub store: Option<&'a StoreName>,
 }
 
-/// What waits at live nodes and is served by none, in the order of the view's nodes. Of nodes that share an
-/// engine the first tells for all.
+/// What waits at live nodes and is served by none, in the order of the view's nodes. Of nodes that share an engine
+/// the first counts for all.
 pub fn unserved(view: &View) -> Vec<Unserved<'_>> {
-    let mut told = BTreeSet::new();
+    let mut counted = BTreeSet::new();
     let served = served_by_any(view);
     queues(view)
         .filter(|tasks| tasks.waiting > 0 && !served.contains(tasks.service))
         .filter(|tasks| {
             tasks
                 .store
-                .is_none_or(|store| told.insert((store, tasks.service)))
+                .is_none_or(|store| counted.insert((store, tasks.service)))
         })
         .collect()
 }
@@ -62,8 +62,8 @@ pub fn served_by_any(view: &View) -> BTreeSet<&ServiceKey> {
     services.flat_map(|services| &services.serves).collect()
 }
 
-/// Whether tasks of `service` are accepted at a node: it is `named` by its own program or configuration, `mode`
-/// names it, or a live node says that it serves it. A task of any other would wait for nobody.
+/// Whether tasks of `service` are accepted at a node: it is `named` by its own program or configuration, `mode` names
+/// it, or a live node publishes that it serves it. Nobody would run a task of any other.
 pub fn is_known(
     view: &View,
     mode: &Mode,
@@ -81,8 +81,8 @@ pub fn is_known(
         || live.any(|node| node.services.as_deref().is_some_and(serves))
 }
 
-/// Of what waits at a node, what it tells others: at most [`SERVICES_MAX`] services, those first that some
-/// live node serves, then those of which the most wait. So no service that was made up hides a true one.
+/// Of what waits at a node, what it publishes: at most [`SERVICES_MAX`] services, those first that some live node
+/// serves, then those of which the most wait. So no service that was made up hides a true one.
 pub fn waiting_told(view: &View, waiting: BTreeMap<ServiceKey, u32>) -> BTreeMap<ServiceKey, u32> {
     if waiting.len() <= SERVICES_MAX {
         return waiting;
@@ -94,8 +94,8 @@ pub fn waiting_told(view: &View, waiting: BTreeMap<ServiceKey, u32>) -> BTreeMap
     ranked.into_iter().collect()
 }
 
-/// How many tasks of each service wait in the mesh, each counted once: of nodes that share an engine the one
-/// that tells of the most tells for all.
+/// How many tasks of each service wait in the mesh, each counted once: of nodes that share an engine the one that
+/// publishes the most counts for all.
 pub fn waiting(view: &View) -> BTreeMap<&ServiceKey, u64> {
     let mut own: BTreeMap<&ServiceKey, u64> = BTreeMap::new();
     let mut shared: BTreeMap<(&StoreName, &ServiceKey), u32> = BTreeMap::new();
@@ -114,11 +114,11 @@ pub fn waiting(view: &View) -> BTreeMap<&ServiceKey, u64> {
     own
 }
 
-/// What live nodes tell of their queues.
+/// What live nodes publish of their queues.
 fn queues(view: &View) -> impl Iterator<Item = Unserved<'_>> {
     let live = view.nodes.iter().filter(|node| node.live);
-    let told = live.filter_map(|node| Some((&node.name, node.services.as_deref()?)));
-    told.flat_map(|(node, services)| {
+    let published = live.filter_map(|node| Some((&node.name, node.services.as_deref()?)));
+    published.flat_map(|(node, services)| {
         let tasks = services.waiting.iter();
         tasks.map(move |(service, waiting)| Unserved {
             service,
@@ -198,7 +198,7 @@ pub(crate) mod tests {
         node.services = Some(Arc::new(services));
     }
 
-    fn told(view: &View) -> Vec<String> {
+    fn listed(view: &View) -> Vec<String> {
         let unserved = unserved(view).into_iter();
         unserved
             .map(|tasks| format!("{} {} {}", tasks.node, tasks.service, tasks.waiting))
@@ -221,7 +221,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_told_of_services_is_bounded() {
+    fn published_services_are_bounded() {
         let many: Vec<_> = (0..99).map(|number| key(&format!("s:{number}"))).collect();
         assert_eq!(served(&Mode::default(), &many).len(), SERVICES_MAX);
     }
@@ -247,9 +247,9 @@ pub(crate) mod tests {
         view.nodes.push(node("worker", 1, &["z:true"]));
         let made_up = (0..3_000).map(|number| (key(&format!("a:{number}")), 9));
         let waiting: BTreeMap<_, _> = made_up.chain([(key("z:true"), 1)]).collect();
-        let told = waiting_told(&view, waiting);
-        assert_eq!(told.len(), SERVICES_MAX);
-        assert_eq!(told.get(&key("z:true")), Some(&1));
+        let published = waiting_told(&view, waiting);
+        assert_eq!(published.len(), SERVICES_MAX);
+        assert_eq!(published.get(&key("z:true")), Some(&1));
     }
 
     #[test]
@@ -259,44 +259,44 @@ pub(crate) mod tests {
         let mut peer = node("peer", 1, &[]);
         waiting(&mut peer, &[("c:z", 3)]);
         view.nodes.push(peer);
-        assert_eq!(told(&view), ["me b:y 2", "peer c:z 3"]);
+        assert_eq!(listed(&view), ["me b:y 2", "peer c:z 3"]);
         let mut worker = node("worker", 1, &["b:y", "c:z"]);
         worker.phase = Phase::Draining;
         view.nodes.push(worker);
-        assert_eq!(told(&view).len(), 2);
+        assert_eq!(listed(&view).len(), 2);
         view.nodes[2].phase = Phase::Ready;
-        assert_eq!(told(&view), [""; 0]);
+        assert_eq!(listed(&view), [""; 0]);
     }
 
     #[test]
-    fn tasks_of_a_shared_engine_are_told_once() {
+    fn tasks_of_a_shared_engine_are_counted_once() {
         let mut view = view(&[]);
         view.nodes.push(node("peer", 1, &[]));
         view.nodes.push(node("apart", 1, &[]));
-        let told_by = [
+        let reports = [
             (0, 5, Some("postgres-1")),
             (1, 6, Some("postgres-1")),
             (2, 7, None),
         ];
-        for (at, count, store) in told_by {
+        for (at, count, store) in reports {
             let mut services = ServicesFact::default();
             services.waiting.insert(key("a:x"), count);
             services.store = store.map(|name| StoreName::new(name).expect("a name"));
             view.nodes[at].services = Some(Arc::new(services));
         }
-        assert_eq!(told(&view), ["me a:x 5", "apart a:x 7"]);
+        assert_eq!(listed(&view), ["me a:x 5", "apart a:x 7"]);
         let all = waiting_tasks(&view);
         assert_eq!(all, BTreeMap::from([(&key("a:x"), 13)]));
     }
 
     #[test]
-    fn dead_node_neither_serves_nor_has_tasks_to_tell_of() {
+    fn dead_node_neither_serves_nor_has_tasks_that_count() {
         let mut view = view(&[]);
         waiting(&mut view.nodes[0], &[("a:x", 1)]);
         let mut dead = node("dead", 1, &["a:x"]);
         waiting(&mut dead, &[("b:y", 9)]);
         dead.live = false;
         view.nodes.push(dead);
-        assert_eq!(told(&view), ["me a:x 1"]);
+        assert_eq!(listed(&view), ["me a:x 1"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Which forwarded requests are served, and what the others are told.
+//! Which forwarded requests are served, and how the others are refused.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ fn model(name: &str) -> ModelName {
 }
 
 #[test]
-fn request_for_an_upstream_in_use_is_served() {
+fn request_for_a_healthy_upstream_is_served() {
     assert_eq!(Stage::new().refusal(), None);
     let stage = Stage::with(|stage| stage.allow_regions = vec![region("eur"), region("sgp")]);
     assert_eq!(stage.refusal(), None);
@@ -158,7 +158,7 @@ fn upstream_of_any_model_serves_every_one_and_each_serves_requests_without() {
 }
 
 #[test]
-fn upstream_out_of_use_is_called_as_a_trial_or_a_last_resort_alone() {
+fn upstream_that_is_not_usable_is_called_as_a_trial_or_a_last_resort_alone() {
     let reason = crate::health::EjectionReason::Credential;
     let remaining = Duration::from_secs(5);
     let cooling = Stage::standing(Standing::CoolingDown { remaining });
@@ -185,7 +185,7 @@ fn cooldown_is_over_by_the_owners_clock() {
 }
 
 #[test]
-fn upstream_is_full_at_its_places_and_not_at_what_it_seems_to_carry() {
+fn upstream_is_full_at_its_limit_and_not_at_its_estimated_capacity() {
     let stage = Stage::new();
     let _first = stage.view.in_flight.enter();
     assert_eq!(stage.refusal(), None);
@@ -194,31 +194,31 @@ fn upstream_is_full_at_its_places_and_not_at_what_it_seems_to_carry() {
 }
 
 #[test]
-fn no_peer_gets_all_places() {
+fn no_peer_gets_all_slots() {
     let (greedy, other) = (node("b"), node("c"));
     let upstream = UpstreamName::new("primary").expect("a valid name");
     let key = |id: u64| (Arc::from(id.to_string()), upstream.clone());
-    let mut places = ForwardsInFlight::default();
-    let held = (0..UNDERWAY_MAX)
-        .take_while(|id| places.enter(&greedy, key(*id)).is_ok())
+    let mut in_flight = ForwardsInFlight::default();
+    let held = (0..FORWARDS_IN_FLIGHT_MAX)
+        .take_while(|id| in_flight.enter(&greedy, key(*id)).is_ok())
         .count() as u64;
-    assert_eq!(held, UNDERWAY_MAX / 2);
-    assert_eq!(places.enter(&other, key(UNDERWAY_MAX)), Ok(()));
-    (0..held).for_each(|id| places.leave(&greedy, &key(id)));
-    assert_eq!(places.enter(&greedy, key(0)), Ok(()));
+    assert_eq!(held, FORWARDS_IN_FLIGHT_MAX / 2);
+    assert_eq!(in_flight.enter(&other, key(FORWARDS_IN_FLIGHT_MAX)), Ok(()));
+    (0..held).for_each(|id| in_flight.leave(&greedy, &key(id)));
+    assert_eq!(in_flight.enter(&greedy, key(0)), Ok(()));
 }
 
 #[test]
-fn request_under_way_is_not_taken_twice_until_it_is_over() {
+fn request_in_flight_is_not_taken_twice_until_it_is_over() {
     let peer = node("b");
     let key = (
         Arc::from("id"),
         UpstreamName::new("primary").expect("a valid name"),
     );
-    let mut places = ForwardsInFlight::default();
-    assert_eq!(places.enter(&peer, key.clone()), Ok(()));
-    let again = places.enter(&peer, key.clone()).map_err(|it| it.refusal);
+    let mut in_flight = ForwardsInFlight::default();
+    assert_eq!(in_flight.enter(&peer, key.clone()), Ok(()));
+    let again = in_flight.enter(&peer, key.clone()).map_err(|it| it.refusal);
     assert_eq!(again, Err(Refusal::Duplicate));
-    places.leave(&peer, &key);
-    assert_eq!(places.enter(&peer, key), Ok(()));
+    in_flight.leave(&peer, &key);
+    assert_eq!(in_flight.enter(&peer, key), Ok(()));
 }

@@ -5,8 +5,8 @@ use super::NotForwarded;
 /// The longest path that may be forwarded, in bytes.
 const PATH_BYTES_MAX: usize = 2_048;
 
-/// Parameters by which some servers choose a model or deployment, or take another method, whatever the
-/// body and the request line say.
+/// Parameters by which some servers choose a model or deployment, or take another method, whatever the body and the
+/// request line contain.
 const QUERY_REFUSED: [&str; 7] = [
     "model",
     "model_id",

@@ -1,4 +1,4 @@
-//! What a request and its driver say to each other.
+//! The actions of a request, and the events that its driver returns.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::route::{Choice, PlanError};
 pub struct AttemptId(pub(super) u32);
 
 impl AttemptId {
-    /// The attempt's place among all of its request, from 0.
+    /// The attempt's position among all of its request, from 0.
     pub const fn index(self) -> u32 {
         self.0
     }
@@ -23,7 +23,7 @@ pub enum Action {
     /// Asks [`crate::route::plan`] again for at most [`attempts_left`](super::Request::attempts_left) candidates, and hands the result
     /// to [`replan`](super::Request::replan).
     Plan,
-    /// Calls the candidate, and says what comes of it by [`on`](super::Request::on).
+    /// Calls the candidate, and reports what happened by [`on`](super::Request::on).
     Try {
         /// The attempt that this begins.
         attempt: AttemptId,
@@ -49,7 +49,7 @@ pub enum AttemptEvent {
         status: u16,
         /// What its `Retry-After` asks for, where it has one.
         retry_after: Option<Duration>,
-        /// The upstream's load as its owner told it with the answer; `None` for an own upstream.
+        /// The upstream's load as its owner reported it with the answer; `None` for an own upstream.
         load: Option<Load>,
     },
     /// The first piece of the body came, or its clean end.
@@ -60,7 +60,7 @@ pub enum AttemptEvent {
         outcome: Outcome,
         /// The same for the operator.
         detail: String,
-        /// The load that a refusing peer told.
+        /// The load that a refusing peer reported.
         load: Option<Load>,
     },
 }

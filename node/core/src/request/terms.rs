@@ -28,8 +28,8 @@ pub enum RequestPriority {
 }
 
 impl RequestPriority {
-    /// How many requests may be in flight at `upstream` when one of this priority enters; `None` where nothing
-    /// is asked here, since the peer that owns the upstream decides.
+    /// How many requests may be in flight at `upstream` when one of this priority enters; `None` where nothing is
+    /// checked here, since the peer that owns the upstream decides.
     pub(super) fn in_flight_max(self, upstream: &UpstreamView) -> Option<u32> {
         match (self, upstream.way) {
             (Self::Background, _) => Some((upstream.in_flight_max.min(upstream.places) / 2).max(1)),
@@ -46,7 +46,7 @@ pub struct RequestTerms {
     pub policy: Arc<FailoverPolicy>,
     /// Who has precedence.
     pub priority: RequestPriority,
-    /// The client says that it is itself trying again.
+    /// The client states that it is itself retrying.
     pub is_client_retrying: bool,
     /// What kind of a path it asks for.
     pub scope: PathScope,

@@ -119,7 +119,7 @@ fn on(request: &mut Request, index: u32, event: AttemptEvent) -> String {
     action.as_ref().map_or_else(|| "nothing".to_owned(), short)
 }
 
-/// How the attempts ended, as the engine hears of it, and which of it is urgent.
+/// How the attempts ended, as reported to the engine, and which of it is urgent.
 fn reported(request: &mut Request) -> Vec<(&'static str, bool)> {
     let reports = request.reports();
     let word = |event: &Event| match event {
@@ -283,7 +283,7 @@ fn last_bad_answer_is_given_when_nothing_better_comes() {
 }
 
 #[test]
-fn held_answer_whose_body_never_comes_gives_way_to_an_error_of_our_own() {
+fn held_answer_whose_body_never_comes_is_replaced_by_an_error_of_our_own() {
     let mut request = request();
     request.start(NOW, own_plan(&["a"]));
     assert_eq!(on(&mut request, 0, head(500)), "await 0");
@@ -363,7 +363,7 @@ fn peer_that_refuses_with_its_load_has_the_plan_made_again_once() {
         [("load", true), ("refused_full", false)]
     );
     assert_eq!(request.attempts_left(), 2);
-    // Whoever refused is left out.
+    // The one that refused is left out.
     let action = request.replan(NOW, peer_plan(&["a", "c", "d"]));
     assert_eq!(short(&action), "try c");
     assert_eq!(on(&mut request, 1, full()), "try d");
@@ -442,7 +442,7 @@ fn attempt_counts_in_flight_until_it_is_over() {
 }
 
 #[test]
-fn client_that_goes_away_before_the_first_byte_tells_how_long_it_waited() {
+fn client_that_goes_away_before_the_first_byte_is_reported_with_its_wait() {
     let mut request = request();
     request.start(NOW, own_plan(&["a"]));
     request.broke_off(NOW + 7 * MILLISECOND, Outcome::Cancelled, None);
@@ -460,7 +460,7 @@ fn client_that_goes_away_before_the_first_byte_tells_how_long_it_waited() {
 }
 
 #[test]
-fn path_that_the_operator_added_says_nothing_of_an_upstream_that_answered() {
+fn path_that_the_operator_added_counts_for_no_upstream_that_answered() {
     let mut request = request_with(RequestTerms {
         scope: PathScope::Extra,
         ..terms()
@@ -471,7 +471,7 @@ fn path_that_the_operator_added_says_nothing_of_an_upstream_that_answered() {
 }
 
 #[test]
-fn wish_to_be_left_alone_is_urgent_although_nobody_is_to_blame() {
+fn requested_cooldown_is_urgent_although_nobody_is_to_blame() {
     let mut request = request();
     request.start(NOW, own_plan(&["a", "b"]));
     on(&mut request, 0, head(429));
@@ -487,7 +487,7 @@ fn without_a_plan_nothing_is_tried() {
 }
 
 #[test]
-fn word_of_an_attempt_that_is_over_changes_nothing() {
+fn event_of_an_attempt_that_is_over_changes_nothing() {
     let mut request = request();
     request.start(NOW, own_plan(&["a", "b"]));
     on(&mut request, 0, failed(Outcome::ConnectFailed));

@@ -37,7 +37,7 @@ pub struct MeshRules {
     pub nodes: usize,
 }
 
-/// What one set of rules says of a request that it concerns.
+/// The vote of one set of rules on a request that it concerns.
 struct Vote<'a> {
     peer: &'a PeerRules,
     regions: Arc<[RegionName]>,
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn own_rules_hold_whatever_others_say() {
+    fn own_rules_hold_whatever_others_publish() {
         let own = keeps_in(&["eur", "gbr"]);
         let mesh = mesh(9, vec![held("wide", 8, &keeps_in(&["eur", "usa"]))]);
         let permitted = own.permits_with(&mesh, &from("DE"));

@@ -1,26 +1,26 @@
 //! Where conversations stay, for the sake of the prompt cache they have warmed.
 //!
-//! A conversation's place is found by rendezvous hashing (Thaler and Ravishankar, 1998; weighted as in
-//! Schindelhauer and Schomaker, 2005) inside a *near set*. Each of the set's members is ranked by a hash
-//! of conversation and upstream alone, so whoever knows the same set picks the same upstream, and when one
-//! of N leaves or comes, about 1/N of the conversations move. No node has to tell another anything.
+//! A conversation's upstream is found by rendezvous hashing (Thaler and Ravishankar, 1998; weighted as in
+//! Schindelhauer and Schomaker, 2005) inside a *near set*. Each of the set's members is ranked by a hash of
+//! conversation and upstream alone, so all nodes that know the same set pick the same upstream, and when one of N
+//! leaves or comes, about 1/N of the conversations move. No node has to send another anything.
 //!
 //! So the set must not depend on what jitters. Under `geo` it is the nearest region to the client, which
 //! is the same from any entry node (see [`super::geo`]). Under `latency` it depends on where the request
-//! entered, as every cost does: entry nodes of one region agree, those of different regions need not. It is
-//! the nearest region by round trip with an upstream that is not *clearly slower*: not over thrice, and by
-//! more than 250 ms, the least time that any offers from here, and for 5 s at least. The expected time rises
-//! at once to each peak (see [`crate::latency`]), and one first byte in some hundreds is late by seconds at
-//! any upstream: so one counts by the least that was expected of it of late. Distance alone decides between
-//! the rest, and no member of a region is nearer than another.
+//! entered, as every cost does: entry nodes of one region agree, those of different regions need not. It is the
+//! nearest region by round trip with an upstream that is not *clearly slower*: not over thrice, and by more than 250
+//! ms, the least time that any offers from here, and for 5 s at least. The expected time rises at once to each peak
+//! (see [`crate::latency`]), and one first byte in some hundreds is late by seconds at any upstream: so each counts
+//! by the least expected of it recently. Distance alone decides between the rest, and no member of a region is nearer
+//! than another.
 //!
 //! What else could move a conversation for a moment, and what is done about it:
 //! - Load: a conversation stays up to the limit itself and not only up to 85 % of it, so the last
 //!   part is kept for those who belong there. Beyond, or while it answers 429, the next in the
 //!   conversation's own order takes over: consistent hashing with bounded loads (Mirrokni, Thorup and
 //!   Zadimoghaddam, 2018) with the upstream's own limit as the bound.
-//! - The age of news, and exploring: neither is asked. Only one that was left as clearly slower is looked
-//!   at now and then, by those that belong there.
+//! - The age of figures, and exploring: neither counts. Only one that was left as clearly slower is tried now and
+//!   then, by those that belong there.
 //! - Slow start: by conversation, not by request. One that has moved back stays.
 //! - Hysteresis of the best: not asked, since the best alone decides nothing here.
 //!
@@ -43,10 +43,10 @@ const SLOWER: f64 = 3.0;
 /// A difference below this is never clear: what a busy machine adds now and then.
 const SLOWER_SPAN: Duration = Duration::from_millis(250);
 
-/// How a candidate stands with one conversation; the least is its place.
+/// How a candidate ranks for one conversation; the least is its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RendezvousRank {
-    /// It came back lately, and this conversation's turn to follow has not come.
+    /// It came back recently, and this conversation's turn to follow has not come.
     waits: bool,
     /// The complement of its score.
     order: u64,
@@ -60,7 +60,7 @@ struct Near<'a> {
     cost_max: Duration,
 }
 
-/// The window of candidates for `session` by measured cost, its place first.
+/// The window of candidates for `session` by measured cost, its own first.
 pub(super) fn by_cost<'a>(
     candidates: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
     ask: &RouteQuery<'_>,
@@ -89,7 +89,7 @@ pub(super) fn is_full(upstream: &UpstreamView, now: Instant) -> bool {
     upstream.load().get() >= 1.0 || upstream.hot_until.is_some_and(|until| now < until)
 }
 
-/// How `candidate` stands with `session`: the same at every node.
+/// How `candidate` ranks for `session`: the same at every node.
 pub(super) fn rank(session: u64, candidate: &Candidate, now: Instant) -> RendezvousRank {
     let upstream = &*candidate.upstream;
     let node = random::hash(upstream.node.as_str().as_bytes());

@@ -14,11 +14,11 @@ pub struct Cost {
     pub ttft: Duration,
     /// What its load adds.
     pub load: Duration,
-    /// What the age of the news adds.
+    /// What the age of its figures adds.
     pub staleness: Duration,
 }
 
-/// News older than this begins to cost.
+/// Figures older than this begin to cost.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// What each further second of age adds, as a share of the time to first byte.
@@ -48,12 +48,12 @@ impl Cost {
         }
     }
 
-    /// What `candidate` costs without load and the age of news: round trip and time to first byte.
+    /// What `candidate` costs without load and the age of figures: round trip and time to first byte.
     pub(super) fn base(candidate: &Candidate) -> Duration {
         candidate.upstream.rtt.saturating_add(candidate.ttft)
     }
 
-    /// As [`Cost::base`], with the least time to first byte of late: what no single peak raises.
+    /// As [`Cost::base`], with the recent low of the time to first byte: what no single peak raises.
     pub(super) fn low(candidate: &Candidate) -> Duration {
         candidate.upstream.rtt.saturating_add(candidate.ttft_low)
     }

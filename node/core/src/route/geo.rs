@@ -1,14 +1,14 @@
 //! Candidates by geography: a map's regions first, then the nearest to the client.
 //!
-//! The lists of a view are in order of cost from this node, which says nothing of the distance from the
+//! The lists of a view are in order of cost from this node, which does not depend on the distance from the
 //! client. So the nearest are looked for among all of a tier, in one pass that keeps the best 16: for
 //! each candidate a product of two directions, and no allocation beyond the 16. That a thousand
 //! candidates lie farther away never keeps the nearest out.
 //!
-//! A conversation's near set is all that are equally near: the first region of the map that is in use,
-//! else the nearest distance step. Nothing in it is measured here, so it is the same from any entry node in
-//! the world. For a client without a place it is the region nearest to the entry node. What is full, or says
-//! so itself, is left out; see [`super::affinity`].
+//! A conversation's near set is all that are equally near: the first region of the map that is usable, else the
+//! nearest distance step. Nothing in it is measured here, so it is the same from any entry node in the world. For a
+//! client without a place it is the region nearest to the entry node. What is full, or reports so itself, is left
+//! out; see [`super::affinity`].
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ struct Nearness {
     elsewhere: bool,
     /// Nearly full, or for a conversation full: it stands behind all that are not, as in every strategy.
     hot: bool,
-    /// The place of its region in the client's map; after its end where it is in none.
+    /// The position of its region in the client's map; after its end where it is in none.
     home: usize,
     /// Steps of distance, or microseconds of round trip where the client has no place.
     far: u64,
 }
 
-/// The nearest of `candidates`, the nearest first: as many as a window holds. A conversation's own place is
-/// the first of those that are equally near.
+/// The nearest of `candidates`, the nearest first: as many as a window holds. A conversation's own is the first of
+/// those that are equally near.
 pub(super) fn nearest<'a>(
     candidates: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
     ask: &RouteQuery<'_>,
@@ -110,7 +110,7 @@ fn nearness(
         },
         home: home.unwrap_or(ask.home_regions.len()),
         far: match ask.client_place {
-            // A mapped region is one, wherever its nodes stand.
+            // A mapped region is one, wherever its nodes are.
             _ if home.is_some() && ask.session.is_some() => 0,
             Some(client) => distance_steps(client, upstream.place),
             None if ours == Some(&upstream.region) => 0,

@@ -1,7 +1,7 @@
 //! Why a plan does not hold a candidate: for dry runs and for the operator, off the request path.
 //!
-//! Of several reasons the one that binds hardest is told: a rule before a wish, a wish before the state of
-//! the way, that before the state of the upstream, and the order of the plan last.
+//! Of several reasons the strictest is returned: residency before the client's regions, those before the state of the
+//! way, that before the state of the upstream, and the order of the plan last.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub enum Absence {
     /// Residency does not permit its region.
     Residency,
     /// The client does not allow its region.
-    Wish,
+    NotAllowed,
     /// There is no link to its node.
     Down,
     /// The link to its node has been silent for too long.
@@ -38,9 +38,9 @@ pub enum Absence {
     LinkFull,
     /// Its owner ejected it.
     Ejected,
-    /// Its owner is trying whether it is well again.
+    /// Its owner is trying whether it is healthy again.
     Probing,
-    /// It asked to be left alone for a while.
+    /// It asked for no requests for a while.
     CoolingDown,
     /// The plan has as many others before it as there are attempts.
     AttemptsSpent,
@@ -94,7 +94,7 @@ fn absence(
         return Absence::Residency;
     }
     if !ask.allows(candidate) {
-        return Absence::Wish;
+        return Absence::NotAllowed;
     }
     match upstream.reach {
         Reach::Open => {}
@@ -124,7 +124,7 @@ impl Absence {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Residency => "residency",
-            Self::Wish => "not-allowed-by-client",
+            Self::NotAllowed => "not-allowed-by-client",
             Self::Down => "down",
             Self::Silent => "silent",
             Self::Closed => "draining",

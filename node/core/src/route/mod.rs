@@ -90,7 +90,7 @@ impl Strategy {
 pub struct Plan {
     /// At least one, at most the attempts allowed.
     pub choices: Vec<Choice>,
-    /// Whether all candidates are out of use and the least bad one is tried once.
+    /// Whether no candidate is usable and the least bad one is tried once.
     pub last_resort: bool,
 }
 
@@ -108,7 +108,7 @@ pub struct Choice {
 /// Why a candidate stands where it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteReason {
-    /// The only one in use.
+    /// The only usable one.
     Only,
     /// The least cost.
     LeastCost,
@@ -126,13 +126,13 @@ pub enum RouteReason {
     Priority,
     /// Drawn by weight.
     Weighted,
-    /// One request to find out whether it is well again.
+    /// One request to find out whether it is healthy again.
     Trial,
     /// One request to find out how fast it is.
     Exploration,
     /// What comes next when those before it fail.
     Fallback,
-    /// Everything is out of use; this one is the least bad.
+    /// Nothing is usable; this one is the least bad.
     LastResort,
 }
 

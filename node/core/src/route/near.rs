@@ -8,21 +8,21 @@ use crate::view::Candidate;
 /// Candidates of a tier that are scored, beside the ones drawn from the rest.
 pub(super) const WINDOW: usize = 16;
 
-/// Costs within a tenth of the best are taken for equal.
+/// Costs within a tenth of the best count as equal.
 const NEAR_SHARE: f64 = 0.1;
 
-/// Costs within this of the best are taken for equal.
+/// Costs within this of the best count as equal.
 pub(super) const NEAR_SPAN: Duration = Duration::from_millis(5);
 
-/// The share of requests that go to find out how fast another candidate is by now. A figure is as old as
-/// its last request: without this, one that was slow for a moment would be left for ever. Small enough
-/// to leave the 99th percentile alone.
+/// The share of requests that go to find out how fast another candidate is by now. A figure is as old as its last
+/// request: without this, one that was slow for a moment would be left forever. Small enough to leave the 99th
+/// percentile alone.
 pub(super) const EXPLORED_SHARE: f64 = 1.0 / 200.0;
 
 /// The span over which one that came back gets its share of the work.
 pub(super) const SLOW_START: Duration = Duration::from_secs(10);
 
-/// Whether `cost` is as good as `best` for all that measuring can tell: within 10 % or 5 ms of it.
+/// Whether `cost` is as good as `best` within the precision of measurement: 10 % or 5 ms of it.
 pub fn is_near(cost: Duration, best: Duration) -> bool {
     cost <= best.mul_f64(1.0 + NEAR_SHARE).max(best + NEAR_SPAN)
 }
@@ -39,7 +39,7 @@ pub(super) fn best<'a, K: Ord>(
     best.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// Puts `item` into `best` at its rank among at most `max`, behind its equals: they came first.
+/// Inserts `item` into `best` at its rank among at most `max`, behind its equals: they came first.
 pub(crate) fn keep_least<K: Ord, T>(best: &mut Vec<(K, T)>, max: usize, rank: K, item: T) {
     if best.len() == max && best.last().is_none_or(|(last, _)| *last <= rank) {
         return;

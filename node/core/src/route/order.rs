@@ -2,8 +2,8 @@
 //!
 //! The first choice is lexicographic, not a weighted sum: among a small sample, cold before hot, then
 //! the least cost among the cold or the least load among the hot (Prequal's rule, Wydrowski et al.,
-//! NSDI 2024). A sample instead of everything keeps nodes that share slightly old news from all
-//! running to the same place.
+//! NSDI 2024). A sample instead of everything keeps nodes that share slightly old figures from
+//! all choosing the same candidate.
 //!
 //! Bound: a tier is scored over its 16 cheapest candidates and two others, however many it has, those of a
 //! region that the client prefers before all others; by geography, over the 16 nearest to the client, and

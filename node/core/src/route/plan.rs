@@ -1,4 +1,4 @@
-//! `plan`: tiers in turn, then what is left when everything is out of use.
+//! `plan`: tiers in turn, then the last resort when nothing is usable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,9 @@ impl RouteQuery<'_> {
     /// Whether the request may go to `candidate`.
     // Invariant: every choice of a plan was allowed by this, the last resort and the trial included.
     pub(super) fn allows(&self, candidate: &Candidate) -> bool {
-        let is_wished = self.allow_regions.is_empty()
+        let is_allowed = self.allow_regions.is_empty()
             || self.allow_regions.contains(&candidate.upstream.region);
-        is_wished && self.is_permitted(candidate)
+        is_allowed && self.is_permitted(candidate)
     }
 
     /// Whether the client prefers another region to that of `candidate`.
@@ -43,10 +43,10 @@ impl RouteQuery<'_> {
 
 /// The candidates for `ask`, in the order to try them.
 ///
-/// A tier comes after every usable candidate of the tiers before it, but for the last attempt: it is kept
-/// for the next tier that has a usable candidate. A provider that fails everywhere at once would spend
-/// every attempt of a request within its own tier, before the news of it is round. Candidates that allow
-/// several attempts follow again at the end, while attempts are left.
+/// A tier comes after every usable candidate of the tiers before it, except for the last attempt: it is kept for the
+/// next tier that has a usable candidate. A provider that fails everywhere at once would spend every attempt of a
+/// request within its own tier, before its ejection is published. Candidates that allow several attempts follow again
+/// at the end, while attempts are left.
 ///
 /// # Errors
 /// When no node knows the model, none of its upstreams can be reached, or none is allowed; or when the node
@@ -59,7 +59,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let Some(routes) = view.routes(ask.model) else {
         if view.phase == Phase::Joining {
-            // Clients take an unknown model for final, and so they do a closed fence below.
+            // Clients take an unknown model as final, and a closed fence below too.
             return Err(PlanError::Joining);
         }
         let asked = ask.model.map(|model| nearest(model, view.models.keys()));
@@ -113,8 +113,8 @@ fn push_trial(
     }
 }
 
-/// The least bad of those out of use: reachable ones only, those behind a full link last, and the soonest to
-/// return first.
+/// The least bad of the unusable ones: reachable ones only, those behind a full link last, and the soonest to return
+/// first.
 fn last_resort(
     phase: Phase,
     routes: &Routes,

@@ -265,7 +265,7 @@ fn unmeasured_one_gets_one_request_at_a_time() {
         (nodes(&plan), plan.choices[0].reason),
         (vec!["new", "known"], RouteReason::Exploration)
     );
-    let _under_way = plan.choices[0].candidate.upstream.in_flight.enter();
+    let _in_flight = plan.choices[0].candidate.upstream.in_flight.enter();
     assert_eq!(share_of(&view, "new"), 0.0);
 }
 
@@ -324,16 +324,16 @@ fn region_that_is_not_allowed_is_never_a_fallback() {
 }
 
 #[test]
-fn refusal_tells_the_fence_from_the_wish() {
+fn refusal_distinguishes_the_fence_from_the_clients_regions() {
     let regions = |names: &[&str]| -> Vec<RegionName> {
         let names = names.iter().map(|name| RegionName::new(name));
         names.collect::<Result<_, _>>().expect("valid names")
     };
     let view = view(vec![upstream("near", 1), upstream("far", 250)]);
-    let refused = |fence, wish| {
+    let refused = |fence, regions| {
         let planned = plan_with(
             &view,
-            |ask| (ask.fence, ask.allow_regions) = (Some(fence), wish),
+            |ask| (ask.fence, ask.allow_regions) = (Some(fence), regions),
             1,
         );
         planned.map(|plan| plan.choices.len())
@@ -403,7 +403,7 @@ fn preferred_region_is_found_behind_a_hundred_cheaper_candidates() {
 }
 
 #[test]
-fn node_that_has_just_started_does_not_say_that_a_model_is_unknown() {
+fn node_that_has_just_started_does_not_report_a_model_as_unknown() {
     let mut view = view(Vec::new());
     view.phase = Phase::Joining;
     let refused = plan_with(&view, |_| {}, 1).expect_err("nobody serves it");
@@ -411,7 +411,7 @@ fn node_that_has_just_started_does_not_say_that_a_model_is_unknown() {
 }
 
 #[test]
-fn node_that_has_just_started_does_not_say_that_a_fence_is_closed() {
+fn node_that_has_just_started_does_not_report_a_fence_as_closed() {
     let mut view = view(vec![upstream("a", 1)]);
     let elsewhere = [RegionName::new("elsewhere").expect("a valid name")];
     let refused = |view: &View, phase| {
@@ -481,7 +481,7 @@ fn geo_plan(view: &View, client: Option<f64>, homes: &[&str]) -> Plan {
 }
 
 #[test]
-fn geo_goes_by_the_clients_distance_and_not_by_ours() {
+fn geo_uses_the_clients_distance_and_not_ours() {
     let nowhere = upstream("nowhere", 0);
     let view = view(vec![
         at("south", -30.0, 1),
@@ -558,12 +558,12 @@ fn any_upstream() -> impl Generate<Value = UpstreamView> {
         0u64..100,
     );
     (numbers, reach, standing).prop_map(
-        |((name, rtt, load, tier, weight, heard), reach, standing)| UpstreamView {
+        |((name, rtt, load, tier, weight, figures_at), reach, standing)| UpstreamView {
             rtt: Duration::from_micros(rtt),
             others_in_flight: load,
             tier: Tier(tier),
             weight: Weight::new(weight).unwrap_or_default(),
-            heard_at: Instant::from_start(Duration::from_secs(heard)),
+            heard_at: Instant::from_start(Duration::from_secs(figures_at)),
             reach,
             standing,
             ..upstream(&format!("n{name}"), 0)
@@ -605,9 +605,9 @@ proptest! {
         }
     }
 
-    /// Whatever the view holds: a plan has 1 to `attempts` choices, tiers never step back before the
-    /// repeats, no choice is out of use unless it is the last resort, and every cost is a number above
-    /// zero that is no less than its parts.
+    /// Whatever the view holds: a plan has 1 to `attempts` choices, tiers never step back before the repeats, every
+    /// choice is usable unless it is the last resort, and every cost is a number above zero that is no less than its
+    /// parts.
     #[test]
     fn plans_keep_their_limits(
         upstreams in prop::collection::vec(any_upstream(), 0..80),

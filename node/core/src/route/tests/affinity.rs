@@ -49,7 +49,7 @@ fn order(view: &View, by: By, session: u64, seed: u64) -> Vec<String> {
 }
 
 /// The first choice for each of 1,000 sessions.
-fn places(view: &View, by: By) -> Vec<String> {
+fn choices(view: &View, by: By) -> Vec<String> {
     (0..SESSIONS)
         .map(|session| order(view, by, session, session).swap_remove(0))
         .collect()
@@ -60,9 +60,9 @@ fn moved(before: &[String], after: &[String]) -> usize {
     pairs.filter(|(before, after)| before != after).count()
 }
 
-fn share(places: &[String], node: &str) -> f64 {
-    let there = places.iter().filter(|place| *place == node).count();
-    there as f64 / places.len() as f64
+fn share(choices: &[String], node: &str) -> f64 {
+    let there = choices.iter().filter(|choice| *choice == node).count();
+    there as f64 / choices.len() as f64
 }
 
 /// Times to first byte for the nodes of a view; all others have 300 ms.
@@ -84,9 +84,9 @@ fn conversations_spread_over_their_region_and_stay_in_it() {
     let mut all = members(8);
     all.extend((0..8).map(|index| member("eur", &format!("far{index}"), 160)));
     for by in BOTH {
-        let places = places(&view(all.clone()), by);
+        let choices = choices(&view(all.clone()), by);
         for index in 0..8 {
-            let share = share(&places, &format!("n{index}"));
+            let share = share(&choices, &format!("n{index}"));
             assert!((0.09..0.16).contains(&share), "{share}");
         }
     }
@@ -104,7 +104,7 @@ fn conversation_is_the_reason() {
 }
 
 #[test]
-fn place_under_geo_is_the_same_from_any_entry_node_in_the_world() {
+fn choice_under_geo_is_the_same_from_any_entry_node_in_the_world() {
     let from = |sgp: u64, eur: u64, far: usize| {
         let mut all: Vec<_> = (0..40)
             .map(|index: usize| {
@@ -113,7 +113,7 @@ fn place_under_geo_is_the_same_from_any_entry_node_in_the_world() {
             })
             .collect();
         all.push(member("eur", "other", eur));
-        places(&view(all), By::Place)
+        choices(&view(all), By::Place)
     };
     let near = from(0, 160, 0);
     assert_eq!(moved(&near, &from(160, 0, 17)), 0);
@@ -121,7 +121,7 @@ fn place_under_geo_is_the_same_from_any_entry_node_in_the_world() {
 }
 
 #[test]
-fn mapped_region_holds_conversations_wherever_its_nodes_stand() {
+fn mapped_region_holds_conversations_wherever_its_nodes_are() {
     let homes = [RegionName::new("eur").expect("a valid name")];
     let eur = |name: &str, latitude| UpstreamView {
         place: GeoPoint::new(latitude, 0.0),
@@ -132,7 +132,7 @@ fn mapped_region_holds_conversations_wherever_its_nodes_stand() {
         eur("b", 52.0),
         member("sgp", "near", 1),
     ]);
-    let place = |session| {
+    let choice = |session| {
         let plan = plan_with(
             &view,
             |ask| {
@@ -143,9 +143,9 @@ fn mapped_region_holds_conversations_wherever_its_nodes_stand() {
         );
         nodes(&plan.expect("a plan"))[0].to_owned()
     };
-    let places: Vec<String> = (0..SESSIONS).map(place).collect();
-    assert!((0.4..0.6).contains(&share(&places, "a")));
-    assert_eq!(share(&places, "near"), 0.0);
+    let choices: Vec<String> = (0..SESSIONS).map(choice).collect();
+    assert!((0.4..0.6).contains(&share(&choices, "a")));
+    assert_eq!(share(&choices, "near"), 0.0);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn client_without_a_place_stays_in_the_region_of_the_entry_node() {
             .collect();
         all.push(member("eur", "far", 160));
         let view = view(all);
-        let place = |session| {
+        let choice = |session| {
             let plan = plan_with(
                 &view,
                 |ask| {
@@ -167,7 +167,7 @@ fn client_without_a_place_stays_in_the_region_of_the_entry_node() {
             );
             nodes(&plan.expect("a plan"))[0].to_owned()
         };
-        (0..SESSIONS).map(place).collect::<Vec<_>>()
+        (0..SESSIONS).map(choice).collect::<Vec<_>>()
     };
     assert_eq!(moved(&from(3), &from(5)), 0);
     assert_eq!(share(&from(3), "far"), 0.0);
@@ -183,14 +183,14 @@ fn entry_nodes_of_one_region_agree_by_cost_and_those_of_another_have_their_own()
             })
             .collect();
         all.extend((0..3).map(|index| member("eur", &format!("far{index}"), eur)));
-        places(&view(all), By::Cost)
+        choices(&view(all), By::Cost)
     };
     let first = from(1, 160, 0);
     assert_eq!(moved(&first, &from(2, 170, 19)), 0);
     assert!(
         from(160, 1, 99)
             .iter()
-            .all(|place| place.starts_with("far"))
+            .all(|choice| choice.starts_with("far"))
     );
 }
 
@@ -198,7 +198,7 @@ fn entry_nodes_of_one_region_agree_by_cost_and_those_of_another_have_their_own()
 fn leaving_or_coming_candidate_moves_only_its_own_share() {
     for by in BOTH {
         let (eight, seven) = (members(8), members(7));
-        let (before, after) = (places(&view(eight), by), places(&view(seven), by));
+        let (before, after) = (choices(&view(eight), by), choices(&view(seven), by));
         for (before, after) in before.iter().zip(&after) {
             assert!(before == after || before == "n7");
         }
@@ -210,13 +210,17 @@ fn leaving_or_coming_candidate_moves_only_its_own_share() {
 #[test]
 fn time_to_first_byte_that_wavers_up_to_thrice_the_least_moves_nobody() {
     let calm = view(members(5));
-    let before = places(&calm, By::Cost);
+    let before = choices(&calm, By::Cost);
     for ttft in [110, 299, 301, 599, 899] {
         let mut wavering = calm.clone();
         set_ttft(&mut wavering, "n3", ttft);
-        assert_eq!(moved(&before, &places(&wavering, By::Cost)), 0, "{ttft} ms");
         assert_eq!(
-            moved(&before, &places(&wavering, By::Place)),
+            moved(&before, &choices(&wavering, By::Cost)),
+            0,
+            "{ttft} ms"
+        );
+        assert_eq!(
+            moved(&before, &choices(&wavering, By::Place)),
             0,
             "{ttft} ms"
         );
@@ -227,24 +231,24 @@ fn time_to_first_byte_that_wavers_up_to_thrice_the_least_moves_nobody() {
 fn short_times_may_waver_by_a_quarter_of_a_second() {
     let mut view = view(members(3));
     (0..3).for_each(|index| set_ttft(&mut view, &format!("n{index}"), 1));
-    let before = places(&view, By::Cost);
+    let before = choices(&view, By::Cost);
     set_ttft(&mut view, "n1", 250);
-    assert_eq!(moved(&before, &places(&view, By::Cost)), 0);
+    assert_eq!(moved(&before, &choices(&view, By::Cost)), 0);
 }
 
 #[test]
 fn peak_moves_no_conversation() {
     let mut view = view(members(4));
-    let before = places(&view, By::Cost);
+    let before = choices(&view, By::Cost);
     let routes = view.models.get_mut(&*MODEL).expect("the model");
     Arc::make_mut(&mut routes.tiers[0].usable[2]).ttft = Duration::from_secs(5);
-    assert_eq!(moved(&before, &places(&view, By::Cost)), 0);
+    assert_eq!(moved(&before, &choices(&view, By::Cost)), 0);
 }
 
 #[test]
 fn clearly_slower_one_is_left_and_looked_at_now_and_then_by_its_own() {
     let mut slow = view(members(4));
-    let before = places(&slow, By::Cost);
+    let before = choices(&slow, By::Cost);
     set_ttft(&mut slow, "n2", 1_500);
     let mut looks = 0;
     for seed in 0..10 {
@@ -263,26 +267,26 @@ fn clearly_slower_one_is_left_and_looked_at_now_and_then_by_its_own() {
 
 #[test]
 fn load_up_to_the_limit_moves_no_conversation() {
-    let before = places(&view(members(5)), By::Cost);
+    let before = choices(&view(members(5)), By::Cost);
     for in_flight in [1, 40, 86, 99] {
         let mut loaded = members(5);
         loaded[2].others_in_flight = in_flight;
         for by in BOTH {
-            let after = places(&view(loaded.clone()), by);
+            let after = choices(&view(loaded.clone()), by);
             assert_eq!(moved(&before, &after), 0, "{in_flight}");
         }
     }
 }
 
 #[test]
-fn old_news_and_a_new_incumbent_move_no_conversation() {
-    let before = places(&view(members(5)), By::Cost);
+fn old_figures_and_a_new_incumbent_move_no_conversation() {
+    let before = choices(&view(members(5)), By::Cost);
     let mut old = members(5);
     old[2].heard_at = Instant::from_start(Duration::from_secs(40));
     let mut old = view(old);
     let routes = old.models.get_mut(&*MODEL).expect("the model");
     Arc::make_mut(&mut routes.tiers[0].usable[3]).incumbent = true;
-    assert_eq!(moved(&before, &places(&old, By::Cost)), 0);
+    assert_eq!(moved(&before, &choices(&old, By::Cost)), 0);
 }
 
 #[test]
@@ -304,7 +308,7 @@ fn full_one_sends_its_conversations_to_the_next_in_their_own_order() {
 }
 
 #[test]
-fn conversation_falls_back_where_it_goes_when_its_place_is_gone() {
+fn conversation_falls_back_where_it_goes_when_its_own_upstream_is_gone() {
     for by in BOTH {
         let (all, fewer) = (view(members(5)), view(members(5).split_off(1)));
         for session in 0..SESSIONS {
@@ -322,22 +326,22 @@ fn full_region_spills_to_the_next() {
     all.iter_mut().for_each(|one| one.others_in_flight = 100);
     all.extend((0..2).map(|index| member("eur", &format!("far{index}"), 160)));
     for by in BOTH {
-        let places = places(&view(all.clone()), by);
-        assert!((0.4..0.6).contains(&share(&places, "far0")));
-        assert!((0.4..0.6).contains(&share(&places, "far1")));
+        let choices = choices(&view(all.clone()), by);
+        assert!((0.4..0.6).contains(&share(&choices, "far0")));
+        assert!((0.4..0.6).contains(&share(&choices, "far1")));
     }
 }
 
 #[test]
-fn conversations_follow_one_by_one_when_their_place_comes_back_and_stay() {
+fn conversations_follow_one_by_one_when_their_upstream_comes_back_and_stay() {
     for by in BOTH {
         let after = |milliseconds: u64| {
             let returned_at = Instant::from_start(Duration::from_millis(100_000 - milliseconds));
             let mut all = members(4);
             all[0].returned_at = Some(returned_at);
-            places(&view(all), by)
+            choices(&view(all), by)
         };
-        let settled = places(&view(members(4)), by);
+        let settled = choices(&view(members(4)), by);
         assert_eq!(share(&after(0), "n0"), 0.0);
         let half = share(&after(5_000), "n0") / share(&settled, "n0");
         assert!((0.4..0.6).contains(&half), "{half}");
@@ -354,32 +358,32 @@ fn conversations_follow_one_by_one_when_their_place_comes_back_and_stay() {
 }
 
 #[test]
-fn wish_for_a_region_holds_for_conversations_too() {
-    let wish = RegionName::new("eur").expect("a valid name");
+fn preferred_region_holds_for_conversations_too() {
+    let preferred = RegionName::new("eur").expect("a valid name");
     let mut all = members(20);
     all.extend((0..3).map(|index| member("eur", &format!("far{index}"), 160)));
     let view = view(all);
     for by in BOTH {
-        let place = |session| {
+        let choice = |session| {
             let plan = plan_with(
                 &view,
                 |ask| {
                     ask_by(by, session)(ask);
-                    ask.prefer_region = Some(&wish);
+                    ask.prefer_region = Some(&preferred);
                 },
                 session,
             );
             nodes(&plan.expect("a plan"))[0].to_owned()
         };
-        let places: Vec<String> = (0..SESSIONS).map(place).collect();
+        let choices: Vec<String> = (0..SESSIONS).map(choice).collect();
         for index in 0..3 {
-            let share = share(&places, &format!("far{index}"));
+            let share = share(&choices, &format!("far{index}"));
             assert!((0.25..0.42).contains(&share), "{share}");
         }
     }
 }
 
-/// What an entry node may see otherwise than another: way, load below the limit, age of news.
+/// What an entry node may see otherwise than another: way, load below the limit, age of figures.
 fn any_noise() -> impl Generate<Value = Vec<(u64, u32, u64, u64)>> {
     prop::collection::vec((0u64..300_000, 0u32..100, 0u64..100, 1u64..2_000), 60)
 }
@@ -405,10 +409,10 @@ fn seen(known: &[(u8, bool)], noise: &[(u64, u32, u64, u64)]) -> View {
 }
 
 proptest! {
-    /// Whatever two entry nodes measure: under geo a conversation has one place, in the nearest region that
-    /// is not full; and when any one candidate leaves, only what was there moves.
+    /// Whatever two entry nodes measure: under geo a conversation has one candidate, in the nearest region that is
+    /// not full; and when any one candidate leaves, only its own conversations move.
     #[test]
-    fn place_under_geo_follows_from_what_all_nodes_know(
+    fn choice_under_geo_follows_from_what_all_nodes_know(
         known in prop::collection::vec((0u8..5, any::<bool>()), 2..50),
         here in any_noise(),
         there in any_noise(),
@@ -427,13 +431,13 @@ proptest! {
                 let upstream = &plan.choices[0].candidate.upstream;
                 (upstream.node.to_string(), upstream.region.to_string())
             };
-            let (place, region) = first(&here);
-            prop_assert_eq!(&place, &first(&there).0);
+            let (choice, region) = first(&here);
+            prop_assert_eq!(&choice, &first(&there).0);
             if let Some(nearest) = nearest {
                 prop_assert_eq!(region, format!("r{nearest}"));
             }
-            if place != format!("n{leaver}") {
-                prop_assert_eq!(place, first(&fewer).0);
+            if choice != format!("n{leaver}") {
+                prop_assert_eq!(choice, first(&fewer).0);
             }
         }
     }

@@ -44,7 +44,7 @@ fn one(name: &str, absence: Absence) -> (String, Absence) {
 }
 
 #[test]
-fn every_state_that_keeps_a_candidate_out_is_told() {
+fn every_state_that_keeps_a_candidate_out_is_returned() {
     let standing = |name, standing| UpstreamView {
         standing,
         ..upstream(name, 10)
@@ -57,7 +57,7 @@ fn every_state_that_keeps_a_candidate_out_is_told() {
     let remaining = Duration::from_secs(3);
     let (full, _calls) = behind_a_full_link(upstream("full", 10));
     let upstreams = vec![
-        upstream("well", 10),
+        upstream("healthy", 10),
         standing("ejected", Standing::Ejected { reason }),
         standing("probing", Standing::Probing { reason }),
         standing("cooling", Standing::CoolingDown { remaining }),
@@ -67,7 +67,7 @@ fn every_state_that_keeps_a_candidate_out_is_told() {
         full,
     ];
     let (chosen, absent) = explained(upstreams, &ask());
-    assert_eq!(chosen, ["well"]);
+    assert_eq!(chosen, ["healthy"]);
     let expected = [
         one("full", Absence::LinkFull),
         one("ejected", Absence::Ejected),
@@ -81,7 +81,7 @@ fn every_state_that_keeps_a_candidate_out_is_told() {
 }
 
 #[test]
-fn rule_is_told_before_a_wish_and_a_wish_before_a_state() {
+fn residency_comes_before_the_clients_regions_and_those_before_a_state() {
     let ejected = |name| UpstreamView {
         standing: Standing::Ejected {
             reason: Cause::ErrorRate,
@@ -89,16 +89,19 @@ fn rule_is_told_before_a_wish_and_a_wish_before_a_state() {
         ..upstream(name, 10)
     };
     let fence = [region("eur"), region("sgp")];
-    let wished = [region("eur")];
+    let allowed = [region("eur")];
     let ask = RouteQuery {
         fence: Some(&fence),
-        allow_regions: &wished,
+        allow_regions: &allowed,
         ..ask()
     };
     let upstreams = vec![ejected("usa"), ejected("sgp"), ejected("eur")];
     let (chosen, absent) = explained(upstreams.clone(), &ask);
     assert_eq!(chosen, ["eur"], "the last resort");
-    let outside = [one("usa", Absence::Residency), one("sgp", Absence::Wish)];
+    let outside = [
+        one("usa", Absence::Residency),
+        one("sgp", Absence::NotAllowed),
+    ];
     assert_eq!(absent, outside);
     // The same where there is no plan at all.
     let (chosen, absent) = explained(upstreams[..2].to_vec(), &ask);
@@ -106,7 +109,7 @@ fn rule_is_told_before_a_wish_and_a_wish_before_a_state() {
 }
 
 #[test]
-fn well_ones_are_left_out_for_attempts_or_for_the_window() {
+fn healthy_ones_are_left_out_for_attempts_or_for_the_window() {
     let many = |count| (0..count).map(|index| upstream(&format!("n{index:02}"), 10 + index));
     let ask = RouteQuery {
         attempts_max: 2,
