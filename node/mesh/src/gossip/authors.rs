@@ -1,9 +1,9 @@
-//! Whose word counts: certificates, signatures, and what each node said last.
+//! Which authors are trusted: certificates, signatures, and what each node published last.
 //!
-//! Each value is verified once, whether it comes by gossip or as a rumor, and one that says nothing
-//! newer is dropped before that. Bounds: 4,096 nodes with 64 keys each; about 200 bytes per key, so
+//! Each value is verified once, whether it comes by gossip or as a rumor, and one that is not newer
+//! than the last is dropped before that. Bounds: 4,096 nodes with 64 keys each; about 200 bytes per key, so
 //! 1 MB at 1,000 nodes of five keys. An Ed25519 check costs about 60 us, and a certificate's about
-//! 100 us once an hour: 1,000 nodes that each say two new things per second cost 12 % of a core.
+//! 100 us once an hour: 1,000 nodes that each publish two new values per second cost 12 % of a core.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,23 +19,23 @@ use tokio::time::Instant;
 use super::counters::Rejection;
 use crate::identity::{CertifiedNode, Verifier};
 
-/// Nodes that are known at most, the dead included.
+/// The most nodes that are known, the dead included.
 const AUTHORS_MAX: usize = 4_096;
 
-/// Keys of one node that are looked at.
+/// The most keys of one node that are read.
 pub(super) const KEYS_PER_AUTHOR_MAX: usize = 64;
 
 /// Certificates expire, so each is checked again after this.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// What came of a value that was not refused.
+/// The outcome of a value that was not refused.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reception {
-    /// Its author says this, and did not before.
-    News(Stamp, Fact),
-    /// Its author said this or something newer before.
+    /// It is newer than what its author published before.
+    New(Stamp, Fact),
+    /// Its author published this or something newer before.
     Known,
-    /// Its author's certificate has not come yet.
+    /// Its author's certificate has not been received yet.
     Unproven,
 }
 
@@ -52,17 +52,17 @@ struct Author {
     certificate: Vec<u8>,
     certified: CertifiedNode,
     checked_at: Instant,
-    /// The highest life of the node that it proved.
+    /// The highest incarnation of the node that it proved.
     generation: Generation,
-    /// The highest life of its gossip that it proved; `None` while only rumors of it came.
-    life: Option<AuthorIncarnation>,
-    /// Whether gossip tells newcomers of that life no more. The node itself cannot learn of it then, so
-    /// any life of it is taken for its next one, also an earlier one by a clock that went back.
+    /// The highest incarnation of its gossip that it proved; `None` while only rumors of it came.
+    incarnation: Option<AuthorIncarnation>,
+    /// Whether gossip no longer sends that incarnation to newcomers. The node itself cannot learn of it then,
+    /// so any incarnation counts as its next one, also one with a lower number after its clock went back.
     lapsed: bool,
-    said: BTreeMap<FactKey, PublishedEntry>,
+    published: BTreeMap<FactKey, PublishedEntry>,
 }
 
-/// A life of gossip, and the life of the node that it belongs to.
+/// An incarnation of a node's gossip, and the incarnation of the node that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AuthorIncarnation {
     pub(super) gossip: Generation,
@@ -84,36 +84,40 @@ impl Authors {
         }
     }
 
-    /// Whether `node` proved this life of its gossip, or a later one.
-    pub(super) fn is_proven(&self, node: &NodeName, life: Generation) -> bool {
-        self.life(node).is_some_and(|proven| life <= proven.gossip)
+    /// Whether `node` proved this incarnation of its gossip, or a later one.
+    pub(super) fn is_proven(&self, node: &NodeName, gossip: Generation) -> bool {
+        let proven = self.incarnation(node);
+        proven.is_some_and(|proven| gossip <= proven.gossip)
     }
 
-    /// Whether `node` proved a later life of its gossip than this: this one has nothing to say then.
-    pub(super) fn is_past(&self, node: &NodeName, life: Generation) -> bool {
+    /// Whether `node` proved a later incarnation of its gossip than this, which makes this one obsolete.
+    pub(super) fn is_past(&self, node: &NodeName, gossip: Generation) -> bool {
         let lapsed = self.authors.get(node).is_some_and(|author| author.lapsed);
-        !lapsed && self.life(node).is_some_and(|proven| life < proven.gossip)
+        let proven = self.incarnation(node);
+        !lapsed && proven.is_some_and(|proven| gossip < proven.gossip)
     }
 
-    /// Takes which lives of gossip newcomers are told of.
-    pub(super) fn lapse(&mut self, is_told: impl Fn(&NodeName, Generation) -> bool) {
+    /// Updates which authors lapsed, by the incarnations of gossip that newcomers are sent.
+    pub(super) fn lapse(&mut self, is_sent: impl Fn(&NodeName, Generation) -> bool) {
         for (node, author) in &mut self.authors {
-            author.lapsed = author.life.is_some_and(|life| !is_told(node, life.gossip));
+            let proven = author.incarnation;
+            author.lapsed = proven.is_some_and(|proven| !is_sent(node, proven.gossip));
         }
     }
 
-    fn life(&self, node: &NodeName) -> Option<AuthorIncarnation> {
-        self.authors.get(node)?.life
+    fn incarnation(&self, node: &NodeName) -> Option<AuthorIncarnation> {
+        self.authors.get(node)?.incarnation
     }
 
-    /// Whether `node` said this or something newer before.
+    /// Whether `node` published this or something newer before.
     pub(super) fn knows(&self, node: &NodeName, key: &FactKey, stamp: Stamp) -> bool {
         let Some(author) = self.authors.get(node) else {
             return false;
         };
-        let is_said = |said: &PublishedEntry| stamp.version <= said.version;
+        let is_known = |last: &PublishedEntry| stamp.version <= last.version;
         (stamp.generation < author.generation && !author.lapsed)
-            || (stamp.generation == author.generation && author.said.get(key).is_some_and(is_said))
+            || (stamp.generation == author.generation
+                && author.published.get(key).is_some_and(is_known))
     }
 
     /// Forgets those that chitchat has forgotten.
@@ -125,31 +129,31 @@ impl Authors {
         self.authors.len()
     }
 
-    /// Takes the certificate that was gossiped in this life of `node`'s gossip, which proves the life.
-    pub(super) fn hear_certificate(
+    /// Takes the certificate that was gossiped in this incarnation of `node`'s gossip, which it proves.
+    pub(super) fn receive_certificate(
         &mut self,
         now: Instant,
         node: &NodeName,
         gossip: Generation,
         text: &str,
     ) -> Result<(), Rejection> {
-        let (der, certified, life) = self.check_certificate(now, node, gossip, text)?;
-        let author = self.admit(now, node, der, certified, life.node)?;
-        author.life = Some(life);
+        let (der, certified, incarnation) = self.check_certificate(now, node, gossip, text)?;
+        let author = self.admit(now, node, der, certified, incarnation.node)?;
+        author.incarnation = Some(incarnation);
         author.lapsed = false;
         Ok(())
     }
 
-    /// The life that a certificate gossiped in it proves, by what makes a peer believe it.
-    pub(super) fn prove_life(
+    /// The incarnation that a certificate gossiped in it proves, by the checks that every peer makes.
+    pub(super) fn prove_incarnation(
         &self,
         now: Instant,
         node: &NodeName,
         gossip: Generation,
         text: &str,
     ) -> Result<AuthorIncarnation, Rejection> {
-        let (_, _, life) = self.check_certificate(now, node, gossip, text)?;
-        Ok(life)
+        let (_, _, incarnation) = self.check_certificate(now, node, gossip, text)?;
+        Ok(incarnation)
     }
 
     fn check_certificate(
@@ -168,19 +172,19 @@ impl Authors {
         } = Certificate::parse(envelope.payload).map_err(of_envelope)?;
         let certified = self.certified(now, node, &der)?;
         self.check(&certified, node, value::CERTIFICATE_KEY, &envelope)?;
-        let life = AuthorIncarnation {
+        let incarnation = AuthorIncarnation {
             gossip,
             node: generation,
         };
-        Ok((der, certified, life))
+        Ok((der, certified, incarnation))
     }
 
-    /// Takes a value that was gossiped in this life of `node`'s gossip.
-    pub(super) fn hear_gossip(
+    /// Takes a value that was gossiped in this incarnation of `node`'s gossip.
+    pub(super) fn receive_gossip(
         &mut self,
         now: Instant,
         node: &NodeName,
-        life: Generation,
+        gossip: Generation,
         key: &FactKey,
         text: &str,
     ) -> Result<Reception, Rejection> {
@@ -188,18 +192,19 @@ impl Authors {
         let Some(author) = self.authors.get(node) else {
             return Ok(Reception::Unproven);
         };
-        let Some(proven) = author.life.filter(|proven| proven.gossip == life) else {
+        let proven = author.incarnation.filter(|proven| proven.gossip == gossip);
+        let Some(proven) = proven else {
             return Ok(Reception::Unproven);
         };
         if envelope.stamp.generation != proven.node {
             return Err(Rejection::Generation);
         }
         let certificate = author.certificate.clone();
-        self.hear(now, node, key, &envelope, certificate)
+        self.receive(now, node, key, &envelope, certificate)
     }
 
-    /// Takes a value with a certificate that is said to be its author's, as rumors bring them.
-    pub(super) fn hear(
+    /// Takes a value together with what claims to be its author's certificate, as a rumor carries both.
+    pub(super) fn receive(
         &mut self,
         now: Instant,
         node: &NodeName,
@@ -214,7 +219,7 @@ impl Authors {
         self.check(&certified, node, &key.to_string(), envelope)?;
         let generation = envelope.stamp.generation;
         let author = self.admit(now, node, certificate, certified, generation)?;
-        // Noted before the payload is read, so that a bad one is verified once like any other.
+        // Recorded before the payload is read, so that a bad one too is verified only once.
         author.note(key, envelope.stamp.version)?;
         let fact = value::decode(key, envelope.payload).map_err(|error| match error {
             value::ValueError::TooLong { .. } => Rejection::Oversize,
@@ -222,13 +227,13 @@ impl Authors {
             | value::ValueError::Name(_)
             | value::ValueError::Field(_) => Rejection::Malformed,
         })?;
-        if let (Fact::UpstreamGone(_), Some(said)) = (&fact, author.said.get_mut(key)) {
-            said.is_gone = true;
+        if let (Fact::UpstreamGone(_), Some(entry)) = (&fact, author.published.get_mut(key)) {
+            entry.is_gone = true;
         }
-        Ok(Reception::News(envelope.stamp, fact))
+        Ok(Reception::New(envelope.stamp, fact))
     }
 
-    /// The node of a certificate, which must be `node`; checked anew only where it was not lately.
+    /// The node of a certificate, which must be `node`; checked again only where the last check is too old.
     fn certified(
         &self,
         now: Instant,
@@ -261,7 +266,7 @@ impl Authors {
             .map_err(|_| Rejection::Signature)
     }
 
-    /// The author, with a verified certificate and life; a later life begins with nothing said.
+    /// The author, with a verified certificate and incarnation; a later incarnation begins with no keys.
     fn admit(
         &mut self,
         now: Instant,
@@ -278,13 +283,13 @@ impl Authors {
             certified: certified.clone(),
             checked_at: now,
             generation,
-            life: None,
+            incarnation: None,
             lapsed: false,
-            said: BTreeMap::new(),
+            published: BTreeMap::new(),
         });
         if generation > author.generation || (author.lapsed && generation < author.generation) {
             author.generation = generation;
-            author.said.clear();
+            author.published.clear();
         }
         let is_fresh = now.duration_since(author.checked_at) < RECHECK_INTERVAL;
         if author.certificate != certificate || !is_fresh {
@@ -297,23 +302,23 @@ impl Authors {
 }
 
 impl Author {
-    /// Notes the newest version of `key`. A full table loses an upstream that is gone.
+    /// Records the newest version of `key`. A full table drops an upstream that is gone.
     fn note(&mut self, key: &FactKey, version: u64) -> Result<(), Rejection> {
-        if self.said.len() >= KEYS_PER_AUTHOR_MAX && !self.said.contains_key(key) {
-            let gone = self.said.iter().find(|(_, said)| said.is_gone);
+        if self.published.len() >= KEYS_PER_AUTHOR_MAX && !self.published.contains_key(key) {
+            let gone = self.published.iter().find(|(_, entry)| entry.is_gone);
             let gone = gone.map(|(key, _)| key.clone());
-            self.said.remove(&gone.ok_or(Rejection::Crowded)?);
+            self.published.remove(&gone.ok_or(Rejection::Crowded)?);
         }
-        let said = PublishedEntry {
+        let entry = PublishedEntry {
             version,
             is_gone: false,
         };
-        self.said.insert(key.clone(), said);
+        self.published.insert(key.clone(), entry);
         Ok(())
     }
 }
 
-/// What a text that is no envelope or rumor is refused for.
+/// The reason for which a text that is no envelope or rumor is refused.
 pub(super) fn of_envelope(error: EnvelopeError) -> Rejection {
     match error {
         EnvelopeError::TooLong { .. } => Rejection::Oversize,
@@ -334,8 +339,8 @@ mod tests {
     const READY: &str = r#"{"phase":"ready"}"#;
     const GONE: &str = r#"{"gone":true}"#;
 
-    /// Node `n1` with its key, and one who listens to it.
-    fn author_and_listener() -> (Signer, Authors, World) {
+    /// Node `n1` with its key, and a peer that receives its values.
+    fn author_and_receiver() -> (Signer, Authors, World) {
         let world = World::new();
         let (signer, verifier) = world.identity(&node("n1"));
         (signer, Authors::new(mesh(), verifier), world)
@@ -351,12 +356,12 @@ mod tests {
         seal(stamp, payload, &signer.current().sign(&bytes)).expect("JSON")
     }
 
-    /// The certificate's value in a life of gossip that has the same number as the node's.
-    fn certificate(signer: &Signer, life: u64) -> String {
-        certificate_of(signer, life, life)
+    /// The certificate's value in an incarnation of gossip with the same number as the node's.
+    fn certificate(signer: &Signer, generation: u64) -> String {
+        certificate_of(signer, generation, generation)
     }
 
-    fn certificate_of(signer: &Signer, life: u64, generation: u64) -> String {
+    fn certificate_of(signer: &Signer, gossip: u64, generation: u64) -> String {
         let certificate = Certificate {
             der: signer.current().certificate().to_vec(),
             generation: Generation(generation),
@@ -365,63 +370,74 @@ mod tests {
         sealed(
             signer,
             value::CERTIFICATE_KEY,
-            life,
+            gossip,
             0,
             &certificate.payload(),
         )
     }
 
-    fn hear_certificate(authors: &mut Authors, text: &str, life: u64) -> Result<(), Rejection> {
-        authors.hear_certificate(Instant::now(), &node("n1"), Generation(life), text)
+    fn receive_certificate(
+        authors: &mut Authors,
+        text: &str,
+        gossip: u64,
+    ) -> Result<(), Rejection> {
+        authors.receive_certificate(Instant::now(), &node("n1"), Generation(gossip), text)
     }
 
-    fn hear_phase(authors: &mut Authors, text: &str, life: u64) -> Result<Reception, Rejection> {
-        let life = Generation(life);
-        authors.hear_gossip(Instant::now(), &node("n1"), life, &FactKey::Phase, text)
+    fn receive_phase(
+        authors: &mut Authors,
+        text: &str,
+        gossip: u64,
+    ) -> Result<Reception, Rejection> {
+        let gossip = Generation(gossip);
+        authors.receive_gossip(Instant::now(), &node("n1"), gossip, &FactKey::Phase, text)
     }
 
-    fn is_news(heard: Result<Reception, Rejection>) -> bool {
-        matches!(heard, Ok(Reception::News(_, Fact::Phase(Phase::Ready))))
+    fn is_new(received: Result<Reception, Rejection>) -> bool {
+        matches!(received, Ok(Reception::New(_, Fact::Phase(Phase::Ready))))
     }
 
     #[test]
-    fn value_waits_for_its_certificate_and_is_then_heard_once() {
-        let (signer, mut authors, _world) = author_and_listener();
+    fn value_waits_for_its_certificate_and_is_then_taken_once() {
+        let (signer, mut authors, _world) = author_and_receiver();
         let value = sealed(&signer, "phase", 1, 3, READY);
-        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Reception::Unproven));
+        assert_eq!(
+            receive_phase(&mut authors, &value, 1),
+            Ok(Reception::Unproven)
+        );
         assert!(!authors.is_proven(&node("n1"), Generation(1)));
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            receive_certificate(&mut authors, &certificate(&signer, 1), 1),
             Ok(())
         );
         assert!(authors.is_proven(&node("n1"), Generation(1)));
-        assert!(is_news(hear_phase(&mut authors, &value, 1)));
-        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Reception::Known));
+        assert!(is_new(receive_phase(&mut authors, &value, 1)));
+        assert_eq!(receive_phase(&mut authors, &value, 1), Ok(Reception::Known));
     }
 
     #[test]
-    fn certificate_of_another_life_than_it_was_found_in_is_refused() {
-        let (signer, mut authors, _world) = author_and_listener();
+    fn certificate_of_another_incarnation_than_it_was_found_in_is_refused() {
+        let (signer, mut authors, _world) = author_and_receiver();
         let text = certificate(&signer, 1);
         assert_eq!(
-            hear_certificate(&mut authors, &text, 2),
+            receive_certificate(&mut authors, &text, 2),
             Err(Rejection::Generation)
         );
         assert!(!authors.is_proven(&node("n1"), Generation(2)));
-        assert_eq!(hear_certificate(&mut authors, &text, 1), Ok(()));
+        assert_eq!(receive_certificate(&mut authors, &text, 1), Ok(()));
     }
 
     #[test]
-    fn value_of_another_life_of_the_node_than_its_gossip_belongs_to_is_refused() {
-        let (signer, mut authors, _world) = author_and_listener();
+    fn value_of_another_incarnation_than_its_gossip_belongs_to_is_refused() {
+        let (signer, mut authors, _world) = author_and_receiver();
         let text = certificate_of(&signer, 7, 5);
-        assert_eq!(hear_certificate(&mut authors, &text, 7), Ok(()));
+        assert_eq!(receive_certificate(&mut authors, &text, 7), Ok(()));
         for generation in [4, 6, 7] {
             let value = sealed(&signer, "phase", generation, 3, READY);
-            let refused = hear_phase(&mut authors, &value, 7);
+            let refused = receive_phase(&mut authors, &value, 7);
             assert_eq!(refused, Err(Rejection::Generation), "{generation}");
         }
-        assert!(is_news(hear_phase(
+        assert!(is_new(receive_phase(
             &mut authors,
             &sealed(&signer, "phase", 5, 3, READY),
             7
@@ -429,160 +445,163 @@ mod tests {
     }
 
     #[test]
-    fn later_life_of_gossip_alone_makes_no_news() {
-        let (signer, mut authors, _world) = author_and_listener();
+    fn later_incarnation_of_gossip_alone_makes_no_value_new() {
+        let (signer, mut authors, _world) = author_and_receiver();
         assert_eq!(
-            hear_certificate(&mut authors, &certificate_of(&signer, 5, 5), 5),
+            receive_certificate(&mut authors, &certificate_of(&signer, 5, 5), 5),
             Ok(())
         );
         let value = sealed(&signer, "phase", 5, 3, READY);
-        assert!(is_news(hear_phase(&mut authors, &value, 5)));
-        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Reception::Unproven));
+        assert!(is_new(receive_phase(&mut authors, &value, 5)));
         assert_eq!(
-            hear_certificate(&mut authors, &certificate_of(&signer, 8, 5), 8),
+            receive_phase(&mut authors, &value, 8),
+            Ok(Reception::Unproven)
+        );
+        assert_eq!(
+            receive_certificate(&mut authors, &certificate_of(&signer, 8, 5), 8),
             Ok(())
         );
-        assert_eq!(hear_phase(&mut authors, &value, 8), Ok(Reception::Known));
+        assert_eq!(receive_phase(&mut authors, &value, 8), Ok(Reception::Known));
         assert!(authors.is_past(&node("n1"), Generation(5)));
     }
 
     #[test]
-    fn later_life_of_the_node_begins_anew() {
-        let (signer, mut authors, _world) = author_and_listener();
+    fn later_incarnation_of_the_node_begins_anew() {
+        let (signer, mut authors, _world) = author_and_receiver();
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            receive_certificate(&mut authors, &certificate(&signer, 1), 1),
             Ok(())
         );
-        assert!(is_news(hear_phase(
+        assert!(is_new(receive_phase(
             &mut authors,
             &sealed(&signer, "phase", 1, 9, READY),
             1
         )));
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 2), 2),
+            receive_certificate(&mut authors, &certificate(&signer, 2), 2),
             Ok(())
         );
-        assert!(is_news(hear_phase(
+        assert!(is_new(receive_phase(
             &mut authors,
             &sealed(&signer, "phase", 2, 1, READY),
             2
         )));
         let late = sealed(&signer, "phase", 1, 10, READY);
-        assert!(!is_news(hear_phase(&mut authors, &late, 1)));
+        assert!(!is_new(receive_phase(&mut authors, &late, 1)));
     }
 
     #[test]
-    fn earlier_life_is_heard_once_the_later_one_lapsed() {
-        let (signer, mut authors, _world) = author_and_listener();
+    fn earlier_incarnation_is_taken_once_the_later_one_lapsed() {
+        let (signer, mut authors, _world) = author_and_receiver();
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 9), 9),
+            receive_certificate(&mut authors, &certificate(&signer, 9), 9),
             Ok(())
         );
         let value = sealed(&signer, "phase", 9, 5, READY);
-        assert!(is_news(hear_phase(&mut authors, &value, 9)));
-        authors.lapse(|_, life| life == Generation(9));
+        assert!(is_new(receive_phase(&mut authors, &value, 9)));
+        authors.lapse(|_, gossip| gossip == Generation(9));
         assert!(authors.is_past(&node("n1"), Generation(2)));
         authors.lapse(|_, _| false);
         assert!(!authors.is_past(&node("n1"), Generation(2)));
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 2), 2),
+            receive_certificate(&mut authors, &certificate(&signer, 2), 2),
             Ok(())
         );
         let value = sealed(&signer, "phase", 2, 1, READY);
-        assert!(is_news(hear_phase(&mut authors, &value, 2)));
+        assert!(is_new(receive_phase(&mut authors, &value, 2)));
         assert!(authors.is_past(&node("n1"), Generation(1)));
     }
 
     #[test]
     fn value_under_another_key_than_it_was_signed_for_is_refused() {
-        let (signer, mut authors, _world) = author_and_listener();
+        let (signer, mut authors, _world) = author_and_receiver();
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            receive_certificate(&mut authors, &certificate(&signer, 1), 1),
             Ok(())
         );
         let value = sealed(&signer, "node", 1, 3, READY);
         assert_eq!(
-            hear_phase(&mut authors, &value, 1),
+            receive_phase(&mut authors, &value, 1),
             Err(Rejection::Signature)
         );
         let value = sealed(&signer, "phase", 1, 3, READY).replace("ready", "READY");
         assert_eq!(
-            hear_phase(&mut authors, &value, 1),
+            receive_phase(&mut authors, &value, 1),
             Err(Rejection::Signature)
         );
     }
 
     #[test]
     fn certificate_of_another_node_or_mesh_is_refused() {
-        let (signer, mut authors, world) = author_and_listener();
+        let (signer, mut authors, world) = author_and_receiver();
         let (other, _) = world.identity(&node("n2"));
         let (foreign, _) = World::new().identity(&node("n1"));
         for liar in [other, foreign] {
-            let refused = hear_certificate(&mut authors, &certificate(&liar, 1), 1);
+            let refused = receive_certificate(&mut authors, &certificate(&liar, 1), 1);
             assert_eq!(refused, Err(Rejection::Certificate));
         }
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            receive_certificate(&mut authors, &certificate(&signer, 1), 1),
             Ok(())
         );
     }
 
     #[test]
     fn signed_nonsense_is_verified_once() {
-        let (signer, mut authors, _world) = author_and_listener();
+        let (signer, mut authors, _world) = author_and_receiver();
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            receive_certificate(&mut authors, &certificate(&signer, 1), 1),
             Ok(())
         );
         let value = sealed(&signer, "phase", 1, 3, r#"{"phase":"asleep"}"#);
         assert_eq!(
-            hear_phase(&mut authors, &value, 1),
+            receive_phase(&mut authors, &value, 1),
             Err(Rejection::Malformed)
         );
-        assert_eq!(hear_phase(&mut authors, &value, 1), Ok(Reception::Known));
+        assert_eq!(receive_phase(&mut authors, &value, 1), Ok(Reception::Known));
     }
 
     #[test]
     fn keys_beyond_the_limit_are_refused_unless_one_is_gone() {
-        let (signer, mut authors, _world) = author_and_listener();
+        let (signer, mut authors, _world) = author_and_receiver();
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            receive_certificate(&mut authors, &certificate(&signer, 1), 1),
             Ok(())
         );
-        let mut hear = |number: usize, version: u64, payload: &str| {
+        let mut receive = |number: usize, version: u64, payload: &str| {
             let name = UpstreamName::new(&format!("u{number}")).expect("valid");
             let key = FactKey::Upstream(name);
             let text = sealed(&signer, &key.to_string(), 1, version, payload);
-            let heard =
-                authors.hear_gossip(Instant::now(), &node("n1"), Generation(1), &key, &text);
-            heard.map(|_| ())
+            let received =
+                authors.receive_gossip(Instant::now(), &node("n1"), Generation(1), &key, &text);
+            received.map(|_| ())
         };
         const HEALTHY: &str = r#"{"state":"healthy"}"#;
         for number in 0..KEYS_PER_AUTHOR_MAX {
-            assert_eq!(hear(number, 1, HEALTHY), Ok(()));
+            assert_eq!(receive(number, 1, HEALTHY), Ok(()));
         }
-        assert_eq!(hear(100, 1, HEALTHY), Err(Rejection::Crowded));
-        assert_eq!(hear(0, 2, GONE), Ok(()));
-        assert_eq!(hear(100, 1, HEALTHY), Ok(()));
+        assert_eq!(receive(100, 1, HEALTHY), Err(Rejection::Crowded));
+        assert_eq!(receive(0, 2, GONE), Ok(()));
+        assert_eq!(receive(100, 1, HEALTHY), Ok(()));
     }
 
     #[test]
     fn new_certificate_of_a_node_is_taken() {
-        let (signer, mut authors, world) = author_and_listener();
+        let (signer, mut authors, world) = author_and_receiver();
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&signer, 1), 1),
+            receive_certificate(&mut authors, &certificate(&signer, 1), 1),
             Ok(())
         );
         let (renewed, _) = world.identity(&node("n1"));
         let value = sealed(&renewed, "phase", 1, 3, READY);
         assert_eq!(
-            hear_phase(&mut authors, &value, 1),
+            receive_phase(&mut authors, &value, 1),
             Err(Rejection::Signature)
         );
         assert_eq!(
-            hear_certificate(&mut authors, &certificate(&renewed, 1), 1),
+            receive_certificate(&mut authors, &certificate(&renewed, 1), 1),
             Ok(())
         );
-        assert!(is_news(hear_phase(&mut authors, &value, 1)));
+        assert!(is_new(receive_phase(&mut authors, &value, 1)));
     }
 }

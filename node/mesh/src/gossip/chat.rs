@@ -1,4 +1,4 @@
-//! One life of chitchat: started, watched, read and written.
+//! One incarnation of chitchat: started, watched, read and written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,16 +17,16 @@ use super::authors::KEYS_PER_AUTHOR_MAX;
 use super::members::PHI;
 use super::own::Sealed;
 
-/// Heartbeats further apart than this many intervals say nothing about the mean.
+/// Heartbeats further apart than this many intervals do not count for the mean.
 const SAMPLE_INTERVALS_MAX: u32 = 15;
 
 /// Heartbeat intervals whose mean is taken; 8 bytes each, per peer.
 const SAMPLES: usize = 100;
 
-/// How long the dead, and keys that are to pass, are remembered.
+/// How long dead nodes, and keys that expire, are remembered.
 const GRACE: Duration = Duration::from_secs(600);
 
-/// What a life of chitchat is started with.
+/// What chitchat is started with.
 #[derive(Clone, Debug)]
 pub(super) struct ChatConfig {
     pub(super) mesh: MeshName,
@@ -39,7 +39,7 @@ pub(super) struct ChatConfig {
 pub(super) struct Chat {
     handle: ChitchatHandle,
     _listener: ListenerHandle,
-    /// The version of the own state after our last write. Another one means that somebody else wrote.
+    /// The version of the own state after this node's last write. Any other means that somebody else wrote.
     own_version: u64,
     read: BTreeMap<ChitchatId, Read>,
 }
@@ -47,44 +47,45 @@ pub(super) struct Chat {
 /// How far a node's keys were read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Read {
-    /// Up to this version they were taken.
+    /// They were taken up to this version.
     taken: u64,
-    /// Up to this version they were looked at, and are not looked at again.
+    /// They were read up to this version, and are not read again.
     seen: u64,
 }
 
-/// What is new since the last look.
+/// What changed since the last read.
 #[derive(Debug, Default)]
 pub(super) struct GossipUpdate {
-    /// The lives that the failure detector holds for alive, this one left out.
+    /// The incarnations that the failure detector finds alive, without this node's own.
     pub(super) live: Vec<ChitchatId>,
-    /// What lives changed.
+    /// What the incarnations changed.
     pub(super) changes: Vec<GossipChange>,
     /// Whether nobody else wrote into this node's own state.
     pub(super) own_is_intact: bool,
 }
 
-/// What one life changed.
+/// What one incarnation changed.
 #[derive(Debug)]
 pub(super) struct GossipChange {
     pub(super) id: ChitchatId,
-    /// The version after which these keys were changed.
+    /// The version after which these keys changed.
     since: u64,
     /// Keys and values, the oldest change first.
     pub(super) keys: Vec<(String, String)>,
 }
 
 impl Chat {
-    /// Starts a life with these values; `changed` is notified when a key changes.
+    /// Starts an incarnation with these values; `changed` is notified when a key changes.
     pub(super) async fn start(
         config: &ChatConfig,
-        life: Generation,
+        generation: Generation,
         values: Vec<Sealed>,
         transport: &dyn Transport,
         changed: Arc<Notify>,
     ) -> anyhow::Result<Self> {
         let values = values.into_iter().map(|sealed| (sealed.key, sealed.value));
-        let handle = spawn_chitchat(config.chitchat(life), values.collect(), transport).await?;
+        let handle =
+            spawn_chitchat(config.chitchat(generation), values.collect(), transport).await?;
         let (listener, own_version) = handle
             .with_chitchat(|chitchat| {
                 let changed = Arc::clone(&changed);
@@ -100,7 +101,7 @@ impl Chat {
         })
     }
 
-    /// Waits until chitchat has ended by itself, and says why. Cancel-safe.
+    /// Waits until chitchat has ended by itself, and returns why. Cancel-safe.
     pub(super) async fn ended(&self) -> String {
         match self.handle.termination_watcher().await {
             Ok(()) => "shut down".to_owned(),
@@ -138,8 +139,8 @@ impl Chat {
         let _ = self.handle.gossip(address);
     }
 
-    /// What is new. Costs a comparison per known life, and copies the changed values.
-    pub(super) async fn news(&mut self) -> GossipUpdate {
+    /// What changed. Costs a comparison per known incarnation, and copies the changed values.
+    pub(super) async fn take_update(&mut self) -> GossipUpdate {
         let read = &mut self.read;
         let own_version = self.own_version;
         self.handle
@@ -158,34 +159,36 @@ impl Chat {
             .await
     }
 
-    /// Gives these keys again, once one more of this life has changed.
+    /// Returns these keys again, once another key of this incarnation changes.
     pub(super) fn put_back(&mut self, change: &GossipChange) {
         if let Some(read) = self.read.get_mut(&change.id) {
             read.taken = change.since;
         }
     }
 
-    /// Whom newcomers are told of, each with the latest life: all but those dead for half the grace.
-    pub(super) async fn told_to_newcomers(&self) -> BTreeMap<String, Generation> {
-        let lives = |chitchat: &mut Chitchat| {
-            let untold: BTreeSet<_> = chitchat.scheduled_for_deletion_nodes().collect();
-            let told = chitchat.node_states().keys();
-            let told = told.filter(|id| !untold.contains(id));
-            // In the order of lives, so that the latest stays.
-            told.map(|id| (id.generation_id, id.node_id.to_string()))
+    /// The nodes that newcomers are sent, with their latest incarnations: all but those dead for half the
+    /// grace.
+    pub(super) async fn sent_to_newcomers(&self) -> BTreeMap<String, Generation> {
+        let sent = |chitchat: &mut Chitchat| {
+            let withheld: BTreeSet<_> = chitchat.scheduled_for_deletion_nodes().collect();
+            let sent = chitchat.node_states().keys();
+            let sent = sent.filter(|id| !withheld.contains(id));
+            // In the order of generations, so that the latest stays.
+            sent.map(|id| (id.generation_id, id.node_id.to_string()))
                 .collect::<BTreeSet<_>>()
         };
-        let lives = self.handle.with_chitchat(lives).await.into_iter();
-        lives.map(|(life, node)| (node, Generation(life))).collect()
+        let sent = self.handle.with_chitchat(sent).await.into_iter();
+        sent.map(|(generation, node)| (node, Generation(generation)))
+            .collect()
     }
 
-    /// All that chitchat knows, the dead included.
+    /// All nodes that chitchat knows, the dead included.
     pub(super) async fn known(&self) -> BTreeSet<ChitchatId> {
         let known = |chitchat: &mut Chitchat| chitchat.node_states().keys().cloned().collect();
         self.handle.with_chitchat(known).await
     }
 
-    /// Names of all that chitchat knows, the dead included.
+    /// Names of all nodes that chitchat knows, the dead included.
     pub(super) async fn names(&self) -> BTreeSet<String> {
         let names = |chitchat: &mut Chitchat| {
             let ids = chitchat.node_states().keys();
@@ -202,13 +205,13 @@ impl Drop for Chat {
 }
 
 impl ChatConfig {
-    fn chitchat(&self, life: Generation) -> ChitchatConfig {
+    fn chitchat(&self, generation: Generation) -> ChitchatConfig {
         ChitchatConfig {
-            chitchat_id: ChitchatId::new(self.node.as_str(), life.0, self.advertise),
+            chitchat_id: ChitchatId::new(self.node.as_str(), generation.0, self.advertise),
             cluster_id: self.mesh.to_string(),
             gossip_interval: self.interval,
             listen_addr: self.advertise,
-            // Ours come later than at the start: see `seeds`.
+            // Our seeds are added after the start: see `seeds`.
             seed_nodes: Vec::new(),
             failure_detector_config: FailureDetectorConfig {
                 phi_threshold: PHI,
@@ -225,7 +228,8 @@ impl ChatConfig {
     }
 }
 
-/// The keys of other lives, former ones of this node among them, that changed since they were read, which counts as read now.
+/// The keys of other incarnations, this node's earlier ones included, that changed since they were last read.
+/// They count as read now.
 fn changes(
     chitchat: &Chitchat,
     own: &ChitchatId,
@@ -251,7 +255,7 @@ fn changes(
     changes
 }
 
-/// Keys above a version, the oldest first. A node that floods its state is heard on its first keys.
+/// Keys above a version, the oldest first. Of a node that floods its state only the first keys are taken.
 fn changed_keys(state: &NodeState, taken: u64) -> Vec<(String, String)> {
     let mut keys: Vec<_> = state
         .key_values_including_deleted()

@@ -2,16 +2,17 @@
 //!
 //! Chitchat does not publish its codec, so its UDP socket on loopback serves as one. To encode, it
 //! sends to a socket of ours, the *tap*. To decode, the bytes are sent to it from another socket of
-//! ours, a *slot*, and it hands out the message. What it sees has passed the guard and was written by us. A
-//! message that it cannot read is skipped there in silence; so each is followed by a *mark*, a tiny valid message, and a mark that comes first says that the
-//! message was not one. One message is under way at a time; slots take turns, so that a straggler is
-//! never taken for its successor. This costs about 7 us per message, and five sockets per node.
+//! ours, a *slot*, and it returns the message. The bytes have passed the guard, which wrote them. It skips
+//! a message that it cannot read without a report; so each is followed by a *mark*, a tiny valid message,
+//! and a mark that comes first means that the message was malformed. One message is in flight at a time;
+//! slots alternate, so that a straggler is never taken for its successor. This costs about 7 us per
+//! message, and five sockets per node.
 //!
 //! Nothing here waits for a peer: chitchat's only loop sends and receives, and a send that waited
 //! 3 s for one dead peer raised the detection of all from 1.4 to 21 s.
 //!
-//! Who but us can reach these sockets? Any process on this machine. The tap is connected, so that
-//! the kernel drops what others send, and messages from anything but the awaited slot are dropped.
+//! Any process on this machine can reach these sockets. So the tap is connected, and the kernel drops
+//! what others send; messages from anything but the awaited slot are dropped.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -41,16 +42,16 @@ const MARK: [u8; 4] = [0x53, 0xb0, 0, 3];
 /// Nodes up to which every round of gossip goes out.
 const FULL_PACE_NODES: u32 = 80;
 
-/// Messages and their senders from the links; survives chitchat's lives, one of which holds it.
+/// Messages and their senders from the links; survives restarts of chitchat, which holds it while it runs.
 pub(super) type Inbox = Arc<Mutex<mpsc::Receiver<(GossipSender, Bytes)>>>;
 
-/// How many nodes there are, as told to the socket: it thins out its rounds beyond 80.
+/// How many nodes there are, for the socket, which thins out its rounds beyond 80.
 ///
 /// A round costs 100 bytes for each node, so at a fixed interval the cost grows with their number:
 /// 40 kB/s at 80 nodes and 200 ms. Chitchat's interval cannot be changed, and to start it again with
-/// a longer one whenever the mesh grows would give every node a new life at the same time. So the
+/// a longer one whenever the mesh grows would give every node a new incarnation at the same time. So the
 /// interval stays, and beyond 80 nodes only 80 of N rounds are sent, which costs the same 40 kB/s;
-/// the failure detector follows by itself, since it measures the intervals that it sees.
+/// the failure detector adapts by itself, since it measures the intervals that it observes.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     nodes: AtomicU32,
@@ -174,8 +175,8 @@ impl<O: GossipOutput> Socket for LinkSocket<O> {
     }
 
     /// Cancel-safe: what is awaited is kept in `self`, and putting a message into the codec does not
-    /// wait. An error means that the loopback socket is broken; it ends this life of chitchat, and
-    /// the next one opens new sockets.
+    /// wait. An error means that the loopback socket is broken; it ends this chitchat, and the next one opens
+    /// new sockets.
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
         loop {
             let Some(awaited) = &self.awaited else {
@@ -200,7 +201,7 @@ impl<O: GossipOutput> Socket for LinkSocket<O> {
             let from = awaited.from;
             self.awaited = None;
             if matches!(outcome.envelope.message, ChitchatMessage::BadCluster) {
-                // The mark, so that the codec did not take what the guard did.
+                // The mark: the codec did not accept what the guard accepted.
                 self.guard.disagrees(&from);
                 continue;
             }
@@ -213,8 +214,8 @@ impl<O: GossipOutput> Socket for LinkSocket<O> {
 }
 
 impl<O: GossipOutput> LinkSocket<O> {
-    /// Not to this node's own address (a former life of it has the same), and of the rounds only as
-    /// many as the pace allows.
+    /// Whether to send: not to this node's own address (its earlier incarnations have the same), and only
+    /// as many rounds as the pace allows.
     fn is_wanted(&mut self, to: SocketAddr, message: &ChitchatMessage) -> bool {
         if to == self.advertise {
             return false;
@@ -235,7 +236,7 @@ impl<O: GossipOutput> LinkSocket<O> {
         to: SocketAddr,
         envelope: ChitchatEnvelope,
     ) -> anyhow::Result<usize> {
-        // What a send before this one left behind when it timed out.
+        // Drains what an earlier send left behind when it timed out.
         while self.tap.try_recv(&mut self.buffer).is_ok() {}
         self.codec.send(self.tap_address, envelope).await?;
         let length = timeout(LOOPBACK_TIMEOUT, self.tap.recv(&mut self.buffer)).await??;
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_between_messages_costs_only_its_sender_the_ear() {
+    async fn garbage_between_messages_quarantines_only_its_sender() {
         let (mut socket, inbox, syn) = socket_and_syn().await;
         let mark = Bytes::from_static(&MARK);
         let garbage = [Bytes::new(), syn.slice(..syn.len() - 3), mark];
@@ -390,7 +391,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn datagrams_of_other_processes_are_not_heard() {
+    async fn datagrams_of_other_processes_are_not_received() {
         let (mut socket, inbox, syn) = socket_and_syn().await;
         let stranger = Slot::open().expect("a loopback socket");
         for _ in 0..10 {

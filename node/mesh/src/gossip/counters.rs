@@ -1,4 +1,4 @@
-//! What gossip refused and went through, counted for metrics and logged now and then.
+//! What gossip refused, and its restarts and rumors, counted for metrics and logged now and then.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,26 +9,26 @@ use tracing::warn;
 /// A kind of refusal is logged at most this often: a hostile peer must not fill the disk.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why something that came in was dropped.
+/// Why something that was received was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// A gossip message that is none, or none that an honest node sends.
+    /// A gossip message that is malformed, or that no honest node sends.
     Message,
-    /// A value or rumor that is not what its key wants.
+    /// A value or rumor that is not what its key requires.
     Malformed,
     /// A value or rumor over its limit.
     Oversize,
-    /// A certificate that is not of this mesh, or names another node than the value's.
+    /// A certificate that is not of this mesh, or that names another node than the value's author.
     Certificate,
     /// A signature that is not by the certificate's key: forged, or altered on the way.
     Signature,
-    /// A value of another life of the node than the one it was found in, or of another version.
+    /// A value of another incarnation of the node than it was found in, or of another version.
     Generation,
-    /// One node or key more than there is room for.
+    /// One node or key too many.
     Crowded,
-    /// One rumor more than there is time for; gossip brings it later.
+    /// One check too many for this second; gossip repeats what was dropped.
     Throttled,
-    /// Somebody else wrote into this node's own state, or wanted to.
+    /// Somebody else wrote into this node's own state, or tried to.
     ForeignWrite,
     /// Something of a peer in quarantine.
     Quarantined,
@@ -71,19 +71,19 @@ impl Rejection {
 pub struct Counters {
     started: Instant,
     rejected: [Refusals; Rejection::ALL.len()],
-    /// Times chitchat had to be started again.
+    /// Times that chitchat was restarted.
     pub restarts: AtomicU64,
     /// Rumors of this node that were pushed.
     pub rumors_pushed: AtomicU64,
-    /// Rumors of others that were passed on.
+    /// Rumors of others that were relayed.
     pub rumors_relayed: AtomicU64,
-    /// Rumors that told something new.
-    pub rumors_heard: AtomicU64,
-    /// Rumors that told nothing new; dropped before their signature was checked.
+    /// Rumors that contained something new.
+    pub rumors_new: AtomicU64,
+    /// Rumors that contained nothing new; dropped before their signature was checked.
     pub rumors_repeated: AtomicU64,
     /// Models of own upstreams that the last publication of each left out for lack of room.
     pub models_left_out: AtomicU64,
-    /// Own upstreams that are not told at all for lack of room.
+    /// Own upstreams that are not published at all for lack of room.
     pub upstreams_left_out: AtomicU64,
 }
 
@@ -102,7 +102,7 @@ impl Default for Counters {
             restarts: AtomicU64::new(0),
             rumors_pushed: AtomicU64::new(0),
             rumors_relayed: AtomicU64::new(0),
-            rumors_heard: AtomicU64::new(0),
+            rumors_new: AtomicU64::new(0),
             rumors_repeated: AtomicU64::new(0),
             models_left_out: AtomicU64::new(0),
             upstreams_left_out: AtomicU64::new(0),

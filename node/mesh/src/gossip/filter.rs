@@ -1,21 +1,20 @@
-//! What of a peer's gossip chitchat gets to see: what its authors have signed.
+//! The part of a peer's gossip that chitchat receives: what the authors have signed.
 //!
-//! Chitchat believes whoever relays. So each message is taken apart in front of it, and written anew from what
-//! may stay:
+//! Chitchat trusts every relay. So each message is decoded before it, and encoded again from what may stay:
 //!
-//! - A node counts once it is *proven*: it is the sender itself, as its connection's certificate says, or the
-//!   message holds its certificate with its signature over this life of its gossip and its address.
-//! - A value counts when its node's certificate signed it for this very key, life and version. A relay can
-//!   leave out, and nothing else.
-//! - What says nothing about its author is bounded: a highest version without a value is the node's own to
-//!   say, and no collected version goes beyond the values that were proven.
-//! - Nobody says anything about this node but this node.
+//! - A node counts once it is *proven*: it is the sender itself, by its connection's certificate, or the
+//!   message contains its certificate with its signature over this incarnation of its gossip and its address.
+//! - A value counts when its node's certificate signed it for this very key, incarnation and version. A relay
+//!   can omit a value, and nothing else.
+//! - What no author signs is bounded: a highest version without a value is taken from the node itself alone,
+//!   and no collected version exceeds the values that were proven.
+//! - Only this node publishes about this node.
 //!
-//! What is left to a relay: to leave out what it was asked to carry, and to claim heartbeats, which nobody
-//! signs. The first is repaired by everybody else. By the second a dead node can be held for alive, until the
-//! liar is gone, or a living one for dead: the links say who is alive where there is one.
+//! What a relay can still do: omit what it was asked to relay, and claim heartbeats, which nobody signs. The
+//! other peers repair the first. By the second a dead node can appear alive, until the liar is gone, or a
+//! live one dead: where there is a link to it, the link decides who is alive.
 //!
-//! Costs one check of a signature (60 us) per value that is new here, of which a sender gets so many a second.
+//! Costs one signature check (60 us) per value that is new here; a sender gets a limited number per second.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,11 +30,11 @@ use super::proof::{Judge, Proof};
 use crate::identity::Verifier;
 use crate::wire::GossipSender;
 
-/// Values of one sender that are checked per second: what a newcomer needs of a mesh of a hundred nodes, at
+/// Values of one sender that are checked per second: what a newcomer to a mesh of a hundred nodes needs, at
 /// 3 % of a core.
 const CHECKS_PER_SECOND: u32 = 500;
 
-/// What may stay of the messages of peers.
+/// Decides what may stay of the messages of peers.
 #[derive(Debug)]
 pub(super) struct Filter {
     mesh: MeshName,
@@ -68,9 +67,9 @@ impl Filter {
         }
     }
 
-    /// This node's gossip begins a new life.
-    pub(super) fn begin_life(&mut self, life: Generation) {
-        self.own.generation = life;
+    /// This node's gossip begins a new incarnation.
+    pub(super) fn begin_incarnation(&mut self, generation: Generation) {
+        self.own.generation = generation;
     }
 
     /// A second has passed.
@@ -78,14 +77,14 @@ impl Filter {
         self.checked.clear();
     }
 
-    /// Forgets whom chitchat has forgotten.
+    /// Forgets the nodes that chitchat has forgotten.
     pub(super) fn retain(&mut self, now: Instant, is_known: impl Fn(&Incarnation) -> bool) {
         let incarnation = |node: &NodeName, (generation, address)| Incarnation {
             node: node.clone(),
             generation,
             address,
         };
-        let is_known = |node: &NodeName, life| is_known(&incarnation(node, life));
+        let is_known = |node: &NodeName, known| is_known(&incarnation(node, known));
         self.roster.retain(now, is_known);
         let roster = &self.roster;
         self.proofs
@@ -116,7 +115,7 @@ impl Filter {
                 mesh,
             }),
             Message::SynAck { digest, delta } => {
-                // In this order: the delta may prove who the digest speaks of.
+                // In this order: the delta may prove nodes that the digest contains.
                 let delta = pass.delta(delta);
                 let digest = pass.digest(digest);
                 Some(Message::SynAck { digest, delta })
@@ -129,8 +128,12 @@ impl Filter {
 }
 
 fn knows(roster: &Roster, incarnation: &Incarnation) -> bool {
-    let life = (incarnation.generation, incarnation.address);
-    roster.knows(&incarnation.node, life)
+    let Incarnation {
+        node,
+        generation,
+        address,
+    } = incarnation;
+    roster.knows(node, (*generation, *address))
 }
 
 /// One message on its way through the filter.
@@ -159,15 +162,15 @@ impl Pass<'_> {
         incarnation.node == self.from.node && incarnation.address == self.from.address
     }
 
-    /// Whether it may be spoken of: it was proven before, or is the sender itself.
+    /// Whether it may stay in a message: it was proven before, or is the sender itself.
     fn is_proven(&mut self, incarnation: &Incarnation) -> bool {
         knows(&self.filter.roster, incarnation)
             || (self.is_sender(incarnation) && self.admit(incarnation))
     }
 
     fn admit(&mut self, incarnation: &Incarnation) -> bool {
-        let life = (incarnation.generation, incarnation.address);
-        let admitted = self.filter.roster.admit(self.now, &incarnation.node, life);
+        let key = (incarnation.generation, incarnation.address);
+        let admitted = self.filter.roster.admit(self.now, &incarnation.node, key);
         if admitted.is_err() {
             self.counters.reject(Rejection::Crowded, &self.from.node);
         }
@@ -230,18 +233,18 @@ impl Pass<'_> {
                 return false;
             }
         };
-        let is_there = match address {
+        let is_reached_there = match address {
             Some(address) => address == incarnation.address,
             None => self.is_known_address(incarnation),
         };
-        let is_admitted = is_there && self.admit(incarnation);
+        let is_admitted = is_reached_there && self.admit(incarnation);
         if is_admitted {
             self.filter.proofs.insert(incarnation.clone(), proof);
         }
         is_admitted
     }
 
-    /// Whether the node, or a former life of this one, was proven to be reached there before.
+    /// Whether this address was proven for the node before, or is this node's own.
     fn is_known_address(&self, incarnation: &Incarnation) -> bool {
         let Incarnation { node, address, .. } = incarnation;
         let own = &self.filter.own;
@@ -249,8 +252,8 @@ impl Pass<'_> {
             || self.filter.roster.knows_address(node, *address)
     }
 
-    /// The keys that their node signed. One for which there is no time ends them: chitchat asks again for what
-    /// comes after the last that it got.
+    /// The keys that their node signed, up to the first for which the sender has no check left: chitchat asks
+    /// again for what comes after the last that it received.
     fn keys(
         &mut self,
         incarnation: &Incarnation,

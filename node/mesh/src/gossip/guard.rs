@@ -1,4 +1,4 @@
-//! The one way into chitchat: reads what peers send, and writes what of it may stay.
+//! The only input of chitchat: reads what peers send, and passes on what the filter lets through.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::quarantined::Quarantined;
 use crate::wire::GossipSender;
 
-/// Stands before chitchat in all its lives. Cheap to clone.
+/// Guards chitchat in all its incarnations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct ChitchatGuard {
     started: tokio::time::Instant,
@@ -37,7 +37,7 @@ impl ChitchatGuard {
         }
     }
 
-    /// What chitchat may see of a message, if anything.
+    /// The part of a message that chitchat may receive, if any.
     pub(super) fn pass(&self, from: &GossipSender, message: &[u8]) -> Option<Vec<u8>> {
         if self.quarantined.holds(&from.node) {
             self.counters.reject(Rejection::Quarantined, &from.node);
@@ -68,23 +68,23 @@ impl ChitchatGuard {
         &self.counters
     }
 
-    /// The codec does not read what this wrote, of a message from `from`: a fault of this build.
+    /// The codec cannot read what the guard wrote of a message from `from`: a fault of this build.
     pub(super) fn disagrees(&self, from: &dyn fmt::Display) {
         self.counters.reject(Rejection::Message, from);
     }
 
-    /// Gossip begins a new life.
-    pub(super) fn begin_life(&self, life: Generation) {
-        self.lock().begin_life(life);
+    /// Gossip begins a new incarnation.
+    pub(super) fn begin_incarnation(&self, generation: Generation) {
+        self.lock().begin_incarnation(generation);
     }
 
     /// A second has passed.
     pub(super) fn refill(&self) {
         self.lock().refill();
-        self.quarantined.tell_ended();
+        self.quarantined.log_ended();
     }
 
-    /// Forgets whom chitchat has forgotten.
+    /// Forgets the nodes that chitchat has forgotten.
     pub(super) fn retain(&self, known: &BTreeSet<ChitchatId>) {
         let is_known = |incarnation: &Incarnation| {
             let Incarnation {

@@ -1,9 +1,8 @@
-//! Who is alive: the failure detector's word, held back where this node itself is the likely cause.
+//! Who is alive: the failure detector's result, held back where this node itself is the likely cause.
 //!
-//! A process that was stopped for a second sees everybody dead for a moment on waking, though it was
-//! the one that missed the heartbeats; so does a chitchat that has just begun a new life. Lifeguard
-//! calls this local health: a node that is itself late believes deaths later. Arrivals are always
-//! believed at once.
+//! A process that was stopped for a second finds every member dead for a moment after it wakes, though it
+//! was the one that missed the heartbeats; so does a chitchat that has just restarted. Lifeguard calls this
+//! local health: a node that is itself late accepts deaths later. Arrivals are always accepted at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,21 +10,21 @@ use std::time::Duration;
 use grapevine_core::ids::NodeName;
 use tokio::time::Instant;
 
-/// Observations further apart than this many intervals mean that this process was stopped: one is
+/// Observations further apart than this many intervals mean that this process was stopped: one was
 /// due, and two more are late.
 const LATE_INTERVALS: u32 = 3;
 
-/// Intervals for which deaths are not believed after that; the detector recovers within one.
+/// Intervals for which deaths are not accepted after that; the detector recovers within one.
 const FREEZE_INTERVALS: u32 = 5;
 
 /// Mean intervals of silence that the failure detector takes for death.
 pub(super) const PHI: f64 = 6.0;
 
-/// The members as last told, and what is held back.
+/// The members as last reported, and what is held back.
 #[derive(Debug)]
 pub(super) struct Members {
     interval: Duration,
-    told: BTreeSet<NodeName>,
+    reported: BTreeSet<NodeName>,
     absent_since: BTreeMap<NodeName, Instant>,
     observed_at: Instant,
     frozen_until: Instant,
@@ -35,28 +34,28 @@ impl Members {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
         Self {
             interval,
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
             absent_since: BTreeMap::new(),
             observed_at: now,
             frozen_until: now,
         }
     }
 
-    /// The members as last told.
-    pub(super) const fn told(&self) -> &BTreeSet<NodeName> {
-        &self.told
+    /// The members as last reported.
+    pub(super) const fn reported(&self) -> &BTreeSet<NodeName> {
+        &self.reported
     }
 
-    /// Believes no death for `span`.
+    /// Accepts no death for `span`.
     pub(super) fn freeze(&mut self, now: Instant, span: Duration) {
         self.frozen_until = self.frozen_until.max(now + span);
     }
 
-    /// Takes what the detector holds for alive; returns the members when they changed.
+    /// Takes the nodes that the detector finds alive; returns the members when they changed.
     ///
-    /// To be called at least once per interval. `pace` is the share of rounds that are sent: where it
-    /// is below 1 rounds are rarer than the detector was first told, and a death must last for the
-    /// detection time that this adds.
+    /// Must be called at least once per interval. `pace` is the share of rounds that are sent: below 1,
+    /// rounds are rarer than the detector was configured for, and a death must last for the detection time
+    /// that this adds.
     pub(super) fn observe(
         &mut self,
         now: Instant,
@@ -71,18 +70,18 @@ impl Members {
         let is_frozen = now < self.frozen_until;
         self.absent_since.retain(|node, _| !live.contains(node));
         let mut members = live.clone();
-        for node in self.told.difference(live) {
+        for node in self.reported.difference(live) {
             let since = *self.absent_since.entry(node.clone()).or_insert(now);
             if is_frozen || now.duration_since(since) < patience {
                 members.insert(node.clone());
             }
         }
-        if members == self.told {
+        if members == self.reported {
             return None;
         }
         self.absent_since.retain(|node, _| members.contains(node));
-        self.told = members;
-        Some(&self.told)
+        self.reported = members;
+        Some(&self.reported)
     }
 }
 
@@ -97,7 +96,7 @@ mod tests {
         names.iter().map(node).collect()
     }
 
-    /// Members `a` and `b`, told at the returned moment.
+    /// Members `a` and `b`, reported at the returned moment.
     fn both() -> (Members, Instant) {
         let now = Instant::now();
         let mut members = Members::new(now, INTERVAL);
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn death_is_told_once_and_at_once() {
+    fn death_is_reported_once_and_at_once() {
         let (mut members, now) = both();
         assert_eq!(
             members.observe(now + INTERVAL, &names(&["a"]), 1.0),
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn late_observer_believes_no_death_for_a_moment() {
+    fn late_observer_accepts_no_death_for_a_moment() {
         let (mut members, now) = both();
         let woken = now + INTERVAL * 4;
         assert_eq!(members.observe(woken, &names(&[]), 1.0), None);
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn death_during_the_freeze_is_told_after_it() {
+    fn death_during_the_freeze_is_reported_after_it() {
         let (mut members, now) = both();
         let woken = now + INTERVAL * 4;
         for interval in 0..FREEZE_INTERVALS {
@@ -157,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn arrival_is_told_while_frozen() {
+    fn arrival_is_reported_while_frozen() {
         let (mut members, now) = both();
         members.freeze(now, INTERVAL * 9);
-        let told = members.observe(now + INTERVAL, &names(&["c"]), 1.0);
-        assert_eq!(told, Some(&names(&["a", "b", "c"])));
+        let reported = members.observe(now + INTERVAL, &names(&["c"]), 1.0);
+        assert_eq!(reported, Some(&names(&["a", "b", "c"])));
     }
 
     #[test]
@@ -174,8 +173,8 @@ mod tests {
                 None
             );
         }
-        let told = members.observe(now + INTERVAL * 7, &names(&["a"]), 0.5);
-        assert_eq!(told, Some(&names(&["a"])));
+        let reported = members.observe(now + INTERVAL * 7, &names(&["a"]), 0.5);
+        assert_eq!(reported, Some(&names(&["a"])));
     }
 
     #[test]

@@ -1,17 +1,16 @@
-//! Who exists, and what they say of themselves: chitchat over the links, signed values, rumors.
+//! Which nodes exist, and what they publish: chitchat over the links, signed values, rumors.
 //!
-//! Reading order: [`task`] (the one task that owns all of it), `chat` (one life of chitchat),
-//! `codec` (its messages on our connections), `guard`, `filter` and `proof` (what of them it gets to see),
-//! [`quarantined`] (whom it does not listen to), `own` (what this node tells), `receiver` (what peers say)
-//! with `former` (this node before this life),
-//! `authors` (whose word counts) and `relays` (what to pass on), `members` (who is alive), `seeds`
-//! (whom to try first), [`counters`].
+//! Reading order: [`task`] (the one task that owns all of it), `chat` (one incarnation of chitchat),
+//! `codec` (its messages on our connections), `guard`, `filter` and `proof` (which of them it receives),
+//! [`quarantined`] (peers that are ignored for a while), `own` (what this node publishes), `receiver` (what
+//! peers publish) with `former` (this node's earlier incarnations), `authors` (which authors are trusted) and
+//! `relays` (what to relay), `members` (who is alive), `seeds` (which addresses to try first), [`counters`].
 //!
-//! Chitchat relays everybody's keys, does not check who wrote them, takes any amount of memory, and ends
-//! for good on some malformed messages. So it sees no byte that a peer chose: a message is read by
-//! `grapevine_proto::gossip`, whose header lists what chitchat would end by; what its authors did not sign
-//! is left out; and the rest is written anew. Should chitchat end all the same, it is watched and
-//! started again in a new life. The data path depends on none of it.
+//! Chitchat relays all nodes' keys, does not check who wrote them, takes any amount of memory, and ends
+//! for good on some malformed messages. So it receives no byte that a peer chose: `grapevine_proto::gossip`
+//! reads a message (its header lists what would end chitchat); what the authors did not sign is left out;
+//! and the rest is encoded again. Should chitchat end all the same, it is restarted in a new incarnation.
+//! The data path depends on none of it.
 //!
 //! What it does not know: QUIC. It moves bytes through [`super::wire`].
 

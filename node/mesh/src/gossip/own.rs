@@ -1,8 +1,8 @@
-//! What this node tells: its facts, sealed, within the limits of a state.
+//! What this node publishes: its facts, sealed, within the limits of a state.
 //!
-//! Facts are stamped with the life of the node. Gossip's own life begins with the same generation and
-//! gets a higher one each time that chitchat has to be started again; the facts stay what they were,
-//! so that peers go on with them. The certificate's value binds the two.
+//! Facts are stamped with the generation of the node. Gossip begins with the same generation and gets a
+//! higher one each time that chitchat has to be restarted; the facts stay what they were, so that peers
+//! keep them. The certificate's value binds the two generations.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,28 +16,28 @@ use grapevine_proto::value::{self, PAYLOAD_BYTES_MAX, Payload, STATE_BYTES_MAX};
 
 use crate::signer::{Signer, SigningIdentity};
 
-/// What `node` and `phase` may take of the state at most.
+/// The most bytes of the state that `node` and `phase` may take.
 const RESERVED_BYTES: usize = 704;
 
-/// The state as it is told.
+/// The state as it is published.
 #[derive(Debug)]
 pub(super) struct Own {
     mesh: MeshName,
     node: NodeName,
     signer: Signer,
-    /// The life of the node.
+    /// The incarnation of the node.
     generation: Generation,
-    /// The life of gossip.
-    life: Generation,
-    /// The certificate and key that everything told is sealed with. When the signer has another, all
-    /// is sealed anew: a peer checks a node's values by the one certificate that it gossips.
+    /// The incarnation of its gossip.
+    gossip_generation: Generation,
+    /// The certificate and key that seal every published value. When the signer has another, all values
+    /// are sealed again: a peer checks a node's values by the one certificate that it gossips.
     signing: Arc<SigningIdentity>,
-    /// Where this node's gossip is reached.
+    /// The address of this node's gossip.
     address: SocketAddr,
-    /// The version of the last value that was sealed in this life of gossip. Chitchat counts alike: each
-    /// sealed value is set once, in this order.
+    /// The version of the last value that was sealed in this incarnation of gossip. Chitchat counts alike:
+    /// each sealed value is set once, in this order.
     version: u64,
-    told: BTreeMap<FactKey, PublishedValue>,
+    published: BTreeMap<FactKey, PublishedValue>,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ struct PublishedValue {
 pub(super) struct Sealed {
     pub(super) key: String,
     pub(super) value: String,
-    /// Whether it only has to be seen for a while: that an upstream is gone.
+    /// Whether it expires: that an upstream is gone has to be seen only for a while.
     pub(super) is_passing: bool,
 }
 
@@ -71,38 +71,39 @@ impl Own {
             node,
             signer,
             generation,
-            life: generation,
+            gossip_generation: generation,
             signing,
             address,
             version: 0,
-            told: BTreeMap::new(),
+            published: BTreeMap::new(),
         }
     }
 
-    /// The life of the node that everything is told in.
+    /// The incarnation of the node that every fact is stamped with.
     pub(super) const fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Begins a later life of the node. What was told in the one before is told anew by the engine.
+    /// Begins a later incarnation of the node. The engine publishes all facts again.
     pub(super) fn begin_generation(&mut self, generation: Generation) {
         self.generation = generation;
-        self.told.clear();
+        self.published.clear();
     }
 
-    /// The life of gossip.
-    pub(super) const fn life(&self) -> Generation {
-        self.life
+    /// The incarnation of gossip.
+    pub(super) const fn gossip_generation(&self) -> Generation {
+        self.gossip_generation
     }
 
-    /// Begins a new life of gossip, in which everything is to be told again.
-    pub(super) fn begin_life(&mut self, life: Generation) {
-        self.life = life;
+    /// Begins a new incarnation of gossip, in which everything has to be published again.
+    pub(super) fn begin_gossip_generation(&mut self, generation: Generation) {
+        self.gossip_generation = generation;
     }
 
-    /// Lets the life of gossip that is about to begin be a later one than `former`.
+    /// Raises the generation of gossip that is about to begin above `former`.
     pub(super) fn rise_above(&mut self, former: Generation) {
-        self.life = self.life.max(Generation(former.0.saturating_add(1)));
+        let next = Generation(former.0.saturating_add(1));
+        self.gossip_generation = self.gossip_generation.max(next);
     }
 
     /// Whether the certificate was replaced since everything was sealed.
@@ -110,13 +111,13 @@ impl Own {
         self.signer.current().certificate() != self.signing.certificate()
     }
 
-    /// Everything, as the first values of a new life of gossip.
+    /// Everything, as the first values of a new incarnation of gossip.
     pub(super) fn seal_first(&mut self) -> Vec<Sealed> {
         self.version = 0;
         self.seal_all()
     }
 
-    /// Everything, the certificate first: who hears the rest can check it then.
+    /// Everything, the certificate first: a peer needs it to check the rest.
     pub(super) fn seal_all(&mut self) -> Vec<Sealed> {
         self.signing = self.signer.current();
         let certificate = Certificate {
@@ -125,54 +126,54 @@ impl Own {
             address: Some(self.address),
         };
         let stamp = Stamp {
-            generation: self.life,
+            generation: self.gossip_generation,
             version: 0,
         };
         let mut all = vec![self.seal(value::CERTIFICATE_KEY, stamp, &certificate.payload())];
-        let told: Vec<_> = self
-            .told
+        let facts: Vec<_> = self
+            .published
             .iter()
-            .map(|(key, told)| (key.to_string(), told.version, told.payload.json.clone()))
+            .map(|(key, fact)| (key.to_string(), fact.version, fact.payload.json.clone()))
             .collect();
-        for (key, version, json) in told {
+        for (key, version, json) in facts {
             all.push(self.seal_fact(&key, version, &json));
         }
         all
     }
 
-    /// Takes a fact and returns it sealed. An upstream for which there is no room at all is told as
-    /// gone, so that no peer goes on with what was said of it before.
-    pub(super) fn tell(&mut self, fact: &Fact, version: u64) -> Sealed {
+    /// Takes a fact and returns it sealed. An upstream for which there is no room at all is published as
+    /// gone, so that no peer keeps what was published of it before.
+    pub(super) fn publish(&mut self, fact: &Fact, version: u64) -> Sealed {
         let key = fact.key();
-        self.told.remove(&key);
+        self.published.remove(&key);
         let payload = match value::encode(fact, self.room_for(&key)) {
             Ok(payload) => payload,
-            Err(_) => return self.tell_gone(&key, version),
+            Err(_) => return self.publish_gone(&key, version),
         };
         let text = key.to_string();
         let mut sealed = self.seal_fact(&text, version, &payload.json);
         sealed.is_passing = matches!(fact, Fact::UpstreamGone(_));
         if !sealed.is_passing {
             let bytes = text.len() + sealed.value.len();
-            let told = PublishedValue {
+            let published = PublishedValue {
                 version,
                 payload,
                 bytes,
             };
-            self.told.insert(key, told);
+            self.published.insert(key, published);
         }
         sealed
     }
 
-    /// Models that the values told now leave out.
+    /// Models that the published values leave out.
     pub(super) fn models_left_out(&self) -> usize {
-        let payloads = self.told.values().map(|told| &told.payload);
+        let payloads = self.published.values().map(|value| &value.payload);
         payloads.map(|payload| payload.models_left_out).sum()
     }
 
-    /// Whether the newest value of `key` is told.
-    pub(super) fn is_told(&self, key: &FactKey) -> bool {
-        self.told.contains_key(key)
+    /// Whether the newest value of `key` is published.
+    pub(super) fn is_published(&self, key: &FactKey) -> bool {
+        self.published.contains_key(key)
     }
 
     /// A sealed value as a rumor; `None` when the certificate is too long for one.
@@ -186,7 +187,7 @@ impl Own {
         .ok()
     }
 
-    fn tell_gone(&mut self, key: &FactKey, version: u64) -> Sealed {
+    fn publish_gone(&mut self, key: &FactKey, version: u64) -> Sealed {
         let sealed = self.seal_fact(&key.to_string(), version, GONE);
         Sealed {
             is_passing: true,
@@ -200,8 +201,8 @@ impl Own {
             return PAYLOAD_BYTES_MAX - POSITION_BYTES_MAX;
         }
         let is_upstream = |key: &FactKey| matches!(key, FactKey::Upstream(_));
-        let others = self.told.iter().filter(|(key, _)| is_upstream(key));
-        let taken: usize = others.map(|(_, told)| told.bytes).sum();
+        let others = self.published.iter().filter(|(key, _)| is_upstream(key));
+        let taken: usize = others.map(|(_, value)| value.bytes).sum();
         let beside = RESERVED_BYTES + taken + key.to_string().len() + SEAL_BYTES_MAX;
         let room = PAYLOAD_BYTES_MAX.min(STATE_BYTES_MAX.saturating_sub(beside));
         room.saturating_sub(POSITION_BYTES_MAX)
@@ -218,7 +219,7 @@ impl Own {
     fn seal(&mut self, key: &str, stamp: Stamp, payload: &str) -> Sealed {
         self.version += 1;
         let position = Position {
-            life: self.life,
+            life: self.gossip_generation,
             version: self.version,
         };
         let payload = positioned(payload, position);
@@ -270,51 +271,58 @@ mod tests {
         })
     }
 
-    fn bytes_told(own: &Own) -> usize {
-        own.told.values().map(|told| told.bytes).sum()
+    fn bytes_published(own: &Own) -> usize {
+        own.published.values().map(|value| value.bytes).sum()
     }
 
     #[test]
-    fn state_stays_within_its_limit_whatever_is_told() {
+    fn state_stays_within_its_limit_whatever_is_published() {
         let mut own = own();
         for round in 0..4 {
             for number in 0..40 {
                 let models = (number * 7 + round * 13) % 90;
-                let sealed = own.tell(&upstream(number, models), 1);
+                let sealed = own.publish(&upstream(number, models), 1);
                 assert!(sealed.value.len() <= VALUE_BYTES_MAX);
             }
-            own.tell(&Fact::Phase(Phase::Ready), 1);
-            assert!(bytes_told(&own) <= STATE_BYTES_MAX, "{}", bytes_told(&own));
+            own.publish(&Fact::Phase(Phase::Ready), 1);
+            assert!(
+                bytes_published(&own) <= STATE_BYTES_MAX,
+                "{}",
+                bytes_published(&own)
+            );
         }
-        assert!(own.is_told(&upstream(0, 0).key()));
-        assert!(!own.is_told(&upstream(39, 0).key()));
+        assert!(own.is_published(&upstream(0, 0).key()));
+        assert!(!own.is_published(&upstream(39, 0).key()));
     }
 
     #[test]
     fn ten_upstreams_of_three_models_fit() {
         let mut own = own();
         for number in 0..10 {
-            own.tell(&upstream(number, 3), 1);
-            assert!(own.is_told(&upstream(number, 3).key()), "upstream {number}");
+            own.publish(&upstream(number, 3), 1);
+            assert!(
+                own.is_published(&upstream(number, 3).key()),
+                "upstream {number}"
+            );
         }
         assert_eq!(own.models_left_out(), 0);
     }
 
     #[test]
-    fn upstream_that_goes_makes_room() {
+    fn upstream_that_is_gone_makes_room() {
         let mut own = own();
-        own.tell(&upstream(1, 30), 1);
+        own.publish(&upstream(1, 30), 1);
         let name = UpstreamName::new("u1").expect("valid");
-        let sealed = own.tell(&Fact::UpstreamGone(name), 2);
+        let sealed = own.publish(&Fact::UpstreamGone(name), 2);
         assert!(sealed.is_passing);
-        assert_eq!(bytes_told(&own), 0);
+        assert_eq!(bytes_published(&own), 0);
     }
 
     #[test]
-    fn new_life_of_gossip_tells_the_certificate_first_and_the_facts_as_they_were() {
+    fn new_incarnation_of_gossip_publishes_the_certificate_first_and_the_facts_as_they_were() {
         let mut own = own();
-        own.tell(&Fact::Phase(Phase::Ready), 5);
-        own.begin_life(Generation(9));
+        own.publish(&Fact::Phase(Phase::Ready), 5);
+        own.begin_gossip_generation(Generation(9));
         let all = own.seal_first();
         let keys: Vec<_> = all.iter().map(|sealed| sealed.key.as_str()).collect();
         assert_eq!(keys, ["cert", "phase"]);

@@ -1,4 +1,4 @@
-//! Whether a node signed a key of its state: for this life, at this version, as it is told.
+//! Whether a node signed a key of its state: for this incarnation, at this version, as received.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use super::authors::of_envelope;
 use super::counters::Rejection;
 use crate::identity::{CertifiedNode, Verifier};
 
-/// Keys of one life whose last value is remembered; others are checked each time that they come.
+/// Keys of one incarnation for which the last value is remembered; others are checked each time that they come.
 const SEEN_MAX: usize = 64;
 
-/// What one life of a node's gossip has proven.
+/// What one incarnation of a node's gossip has proven.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
     certificate: Option<(Vec<u8>, CertifiedNode)>,
@@ -36,7 +36,7 @@ struct Seen {
 }
 
 impl Proof {
-    /// The highest version that a signed value stands at.
+    /// The highest version of a signed value.
     pub(super) const fn highest_version(&self) -> u64 {
         self.highest_version
     }
@@ -48,8 +48,8 @@ impl Proof {
 
     fn seen(&self, key: &KeyValue) -> Option<Deletion> {
         let seen = self.seen.get(&key.key)?;
-        let is_it = seen.version == key.version && seen.hash.as_ref() == hash(key).as_ref();
-        is_it.then_some(seen.deletion)
+        let is_same = seen.version == key.version && seen.hash.as_ref() == hash(key).as_ref();
+        is_same.then_some(seen.deletion)
     }
 
     fn note(&mut self, key: &KeyValue, deletion: Deletion) {
@@ -82,8 +82,8 @@ impl Judge {
         Self { mesh, verifier }
     }
 
-    /// Checks a key of this life; returns whether it stays. `is_sender` is whether the node itself sent it,
-    /// which then need not say its position: builds that do not are believed by no relay.
+    /// Checks a key of this incarnation; returns whether it stays. `is_sender` is whether the node itself sent
+    /// it: only then may it omit its position, as earlier builds do.
     pub(super) fn check(
         &self,
         proof: &mut Proof,
@@ -92,7 +92,7 @@ impl Judge {
         is_sender: bool,
     ) -> Result<Deletion, Rejection> {
         if key.deletion == Deletion::Gone {
-            // No build deletes keys at once, and nobody signs that.
+            // No build deletes keys at once, and no signature covers that.
             return Err(Rejection::Malformed);
         }
         if let Some(deletion) = proof.seen(key) {
@@ -116,7 +116,7 @@ impl Judge {
         Ok(deletion)
     }
 
-    /// Checks the certificate of this life, which proves the life; returns the address that it names.
+    /// Checks the certificate of this incarnation, which proves it; returns the address that it names.
     pub(super) fn certificate(
         &self,
         proof: &mut Proof,
@@ -167,7 +167,7 @@ impl Judge {
     }
 }
 
-/// What a value says of itself, if it stands where it is found.
+/// The marks of a value, if its signed position is the one it was found at.
 fn position(
     envelope: &Envelope<'_>,
     incarnation: &Incarnation,
@@ -180,7 +180,7 @@ fn position(
         version: key.version,
     };
     match marks.position {
-        Some(said) if said == found => Ok(marks),
+        Some(signed) if signed == found => Ok(marks),
         None if is_sender => Ok(marks),
         Some(_) | None => Err(Rejection::Generation),
     }

@@ -1,4 +1,4 @@
-//! Whom gossip does not listen to for a while, told to the operator as it begins and ends.
+//! Peers whose gossip is ignored for a while, logged as that begins and ends.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use grapevine_core::ids::NodeName;
 use grapevine_core::quarantine::Quarantine;
 use tracing::{info, warn};
 
-/// Whom gossip does not listen to. What they send is dropped unread; requests to and from them go on, which
-/// their own checks protect.
+/// Peers whose gossip is ignored. It is dropped unread; requests to and from them continue, since those have
+/// checks of their own.
 #[derive(Debug)]
 pub struct Quarantined {
     started: tokio::time::Instant,
@@ -27,7 +27,7 @@ impl Default for Quarantined {
 }
 
 impl Quarantined {
-    /// Who is in quarantine, and for how long still.
+    /// The peers in quarantine, and how long each stays there.
     pub fn held(&self) -> Vec<(NodeName, Duration)> {
         let now = self.now();
         let quarantine = self.lock();
@@ -40,7 +40,7 @@ impl Quarantined {
         self.lock().holds(self.now(), peer)
     }
 
-    /// Puts `peer` in quarantine for `cause`, which no honest node gives.
+    /// Puts `peer` in quarantine for `cause`, which no honest node has.
     pub(super) fn put(&self, peer: &NodeName, cause: &dyn fmt::Display) {
         let span = self.lock().put(self.now(), peer);
         if let Some(span) = span {
@@ -53,8 +53,8 @@ impl Quarantined {
         }
     }
 
-    /// Tells of those whose quarantine ended. To be called about once a second.
-    pub(super) fn tell_ended(&self) {
+    /// Logs each quarantine that ended. To be called about once a second.
+    pub(super) fn log_ended(&self) {
         for peer in self.lock().ended(self.now()) {
             info!(peer.name = %peer, "peer's gossip is listened to again");
         }

@@ -1,4 +1,4 @@
-//! What peers say, checked and put in line for the engine.
+//! What peers publish, checked and queued for the engine.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use super::relays::{Kept, Relays};
 use crate::identity::Verifier;
 use crate::wire::RUMOR_BYTES_MAX;
 
-/// Facts in line at which nothing more is taken from peers; one look at chitchat may go beyond it by
-/// what changed there meanwhile.
+/// Queued facts at which nothing more is taken from peers; one read of chitchat may exceed it by what
+/// changed there meanwhile.
 const FACTS_MAX: usize = 4_096;
 
-/// Authors up to which none is forgotten.
+/// The number of authors up to which none is forgotten.
 const AUTHORS_KEPT: usize = 128;
 
-/// What came in from peers and waits for the engine.
+/// What was received from peers and waits for the engine.
 #[derive(Debug)]
 pub(super) struct GossipReceiver {
     node: NodeName,
@@ -70,7 +70,7 @@ impl GossipReceiver {
         self.members.is_none() && self.facts.is_empty()
     }
 
-    /// Whether nothing more should be heard before the engine has taken some.
+    /// Whether nothing more should be received before the engine has taken some.
     pub(super) fn is_full(&self) -> bool {
         self.facts.len() >= FACTS_MAX
     }
@@ -90,7 +90,7 @@ impl GossipReceiver {
         self.checks.refill();
     }
 
-    /// Whether so many authors are known that those whom chitchat forgot should go.
+    /// Whether so many authors are known that those which chitchat has forgotten should be dropped.
     pub(super) fn is_crowded(&self, members: usize) -> bool {
         self.authors.len() > members * 2 + AUTHORS_KEPT
     }
@@ -99,28 +99,28 @@ impl GossipReceiver {
         self.authors.retain(|node| names.contains(node.as_str()));
     }
 
-    /// Takes which lives newcomers are told of, the latest of each node.
-    pub(super) fn lapse(&mut self, told: &BTreeMap<String, Generation>) {
-        let is_told = |node: &NodeName, life| {
-            told.get(node.as_str())
-                .is_some_and(|latest| *latest >= life)
+    /// Takes the incarnations of gossip that newcomers are sent, the latest of each node.
+    pub(super) fn lapse(&mut self, sent: &BTreeMap<String, Generation>) {
+        let is_sent = |node: &NodeName, gossip| {
+            sent.get(node.as_str())
+                .is_some_and(|latest| *latest >= gossip)
         };
-        self.authors.lapse(is_told);
+        self.authors.lapse(is_sent);
     }
 
-    /// Whose life this is, if it is of another node and was proved by a signature.
-    pub(super) fn member(&self, node: &str, life: u64) -> Option<NodeName> {
+    /// The node of an incarnation, if it is another node and a signature proved the incarnation.
+    pub(super) fn member(&self, node: &str, gossip: u64) -> Option<NodeName> {
         let node = NodeName::new(node).ok()?;
-        let is_member = node != self.node && self.authors.is_proven(&node, Generation(life));
+        let is_member = node != self.node && self.authors.is_proven(&node, Generation(gossip));
         is_member.then_some(node)
     }
 
-    /// Whether `node` proved some life of its gossip by a signature.
+    /// Whether `node` proved any incarnation of its gossip by a signature.
     pub(super) fn is_author(&self, node: &NodeName) -> bool {
         *node != self.node && self.authors.is_proven(node, Generation(0))
     }
 
-    /// The rumor to pass on, with the peer that needs it least.
+    /// The rumor to relay, with the peer that it came from.
     pub(super) fn relay(&self, node: &NodeName, key: &FactKey, stamp: Stamp) -> Option<&Kept> {
         self.relays.find(node, key, stamp)
     }
@@ -134,7 +134,7 @@ impl GossipReceiver {
         if let Err(reason) = self.check_rumor(&from, &bytes) {
             self.counters.reject(reason, &from);
             if reason == Rejection::Signature {
-                // Who relays has checked it, by the certificate that came along.
+                // An honest relay has checked it, by the certificate that the rumor includes.
                 let cause = "a rumor that the author it names did not sign";
                 self.quarantined.put(&from, &cause);
             }
@@ -165,11 +165,11 @@ impl GossipReceiver {
             return Err(Rejection::Throttled);
         }
         let now = Instant::now();
-        let heard = self
+        let received = self
             .authors
-            .hear(now, &author, &key, &envelope, certificate)?;
-        if let Reception::News(stamp, fact) = heard {
-            Counters::add(&self.counters.rumors_heard);
+            .receive(now, &author, &key, &envelope, certificate)?;
+        if let Reception::New(stamp, fact) = received {
+            Counters::add(&self.counters.rumors_new);
             let kept = Kept {
                 stamp,
                 from: from.clone(),
@@ -181,28 +181,26 @@ impl GossipReceiver {
         Ok(())
     }
 
-    /// Takes what one life changed; false when that life is not proven yet, or past.
+    /// Takes what one incarnation changed; false when that incarnation is not proven yet, or past.
     pub(super) fn change(&mut self, change: &GossipChange) -> bool {
-        let life = Generation(change.id.generation_id);
+        let gossip = Generation(change.id.generation_id);
         let Ok(node) = NodeName::new(&change.id.node_id) else {
             let source = &"a node without a proper name";
             self.counters.reject(Rejection::Malformed, source);
             return true;
         };
         if node == self.node {
-            self.own_life(life, change);
+            self.own_incarnation(gossip, change);
             return true;
         }
-        if self.authors.is_past(&node, life) {
-            // Until the later life lapses.
+        if self.authors.is_past(&node, gossip) {
+            // Until the later incarnation lapses.
             return false;
         }
         let mut is_proven = true;
         for (key, text) in &change.keys {
-            match self.check_value(&node, life, key, text) {
-                Ok(Reception::News(stamp, fact)) => {
-                    self.put(node.clone(), stamp, fact, Via::Gossip)
-                }
+            match self.check_value(&node, gossip, key, text) {
+                Ok(Reception::New(stamp, fact)) => self.put(node.clone(), stamp, fact, Via::Gossip),
                 Ok(Reception::Known) => {}
                 Ok(Reception::Unproven) => is_proven = false,
                 Err(reason) => self.counters.reject(reason, &node),
@@ -211,20 +209,23 @@ impl GossipReceiver {
         is_proven
     }
 
-    /// Takes another life of this node itself, of which only the certificate matters.
-    fn own_life(&mut self, life: Generation, change: &GossipChange) {
+    /// Takes another incarnation of this node itself, of which only the certificate matters.
+    fn own_incarnation(&mut self, gossip: Generation, change: &GossipChange) {
         let is_certificate = |(key, _): &&(String, String)| key == value::CERTIFICATE_KEY;
         let now = Instant::now();
         for (_, text) in change.keys.iter().filter(is_certificate) {
-            match self.authors.prove_life(now, &self.node, life, text) {
-                Ok(life) => self.former.hear(now, life),
+            match self
+                .authors
+                .prove_incarnation(now, &self.node, gossip, text)
+            {
+                Ok(incarnation) => self.former.learn(now, incarnation),
                 Err(reason) => self.counters.reject(reason, &self.node),
             }
         }
     }
 
-    /// The former life of this node that fell silent, once: see [`Former::silent`].
-    pub(super) fn former_life(
+    /// The earlier incarnation of this node that fell silent, once: see [`Former::silent`].
+    pub(super) fn former_incarnation(
         &mut self,
         speaks: bool,
         interval: Duration,
@@ -232,7 +233,7 @@ impl GossipReceiver {
         self.former.silent(Instant::now(), speaks, interval)
     }
 
-    /// Puts a former life of this node in line.
+    /// Queues an earlier incarnation of this node.
     pub(super) fn put_former(&mut self, generation: Generation) {
         self.facts
             .push_back(Event::FormerIncarnation { generation });
@@ -241,7 +242,7 @@ impl GossipReceiver {
     fn check_value(
         &mut self,
         node: &NodeName,
-        life: Generation,
+        gossip: Generation,
         key: &str,
         text: &str,
     ) -> Result<Reception, Rejection> {
@@ -249,10 +250,10 @@ impl GossipReceiver {
         match value::parse_key(key).map_err(|_| Rejection::Malformed)? {
             StateKey::Unknown => Ok(Reception::Known),
             StateKey::Certificate => {
-                self.authors.hear_certificate(now, node, life, text)?;
+                self.authors.receive_certificate(now, node, gossip, text)?;
                 Ok(Reception::Known)
             }
-            StateKey::Fact(key) => self.authors.hear_gossip(now, node, life, &key, text),
+            StateKey::Fact(key) => self.authors.receive_gossip(now, node, gossip, &key, text),
         }
     }
 

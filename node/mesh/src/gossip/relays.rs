@@ -1,7 +1,7 @@
-//! Rumors of others that may have to be passed on: the newest of each key, for a moment.
+//! Rumors of others that may have to be relayed: the newest of each key, for a moment.
 //!
-//! The engine says which first-seen rumors go on; the bytes are kept here meanwhile, as they came,
-//! since nobody but their author can write them anew.
+//! The engine decides which first-seen rumors to relay; their bytes are kept here meanwhile, as received,
+//! since nobody but their author can sign them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use grapevine_core::fact::FactKey;
 use grapevine_core::ids::{NodeName, Stamp};
 
-/// Rumors kept at most; the oldest goes first. At 1.3 KiB each this is 1.4 MB, and 8 MiB at worst.
+/// The most rumors that are kept; the oldest is dropped first. At 1.3 KiB each this is 1.4 MB, and 8 MiB at worst.
 const KEPT_MAX: usize = 1_024;
 
-/// A rumor as it came.
+/// A rumor as it was received.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) stamp: Stamp,
@@ -29,9 +29,9 @@ pub(super) struct Relays {
 
 impl Relays {
     pub(super) fn keep(&mut self, author: NodeName, key: FactKey, rumor: Kept) {
-        let place = (author, key);
-        if self.kept.insert(place.clone(), rumor).is_none() {
-            self.order.push_back(place);
+        let entry = (author, key);
+        if self.kept.insert(entry.clone(), rumor).is_none() {
+            self.order.push_back(entry);
         }
         if self.order.len() > KEPT_MAX
             && let Some(oldest) = self.order.pop_front()

@@ -1,9 +1,9 @@
-//! Whom to try first: addresses and DNS names that may come up at any time.
+//! Which nodes to try first: addresses and DNS names that may come up at any time.
 //!
 //! Chitchat asks DNS once and then every 60 s, and its start waits for the answer. A seed that comes
-//! up later is to be joined within a second or two, so each seed has a task of its own that looks it
-//! up again and again; a slow DNS server delays nothing else. Addresses come out of one channel, and
-//! those that are members by then are not tried.
+//! up later must be joined within a second or two, so each seed has a task of its own that keeps
+//! looking it up; a slow DNS server delays nothing else. Addresses arrive on one channel, and those
+//! that are members by then are not tried.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ use tracing::info;
 /// How often a seed is tried while it is not a member.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The same for one that DNS is asked for.
+/// The same for a seed that has to be looked up in DNS.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is tried by a node that has other members.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest wait for one answer of DNS.
+/// The longest wait for one DNS answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Addresses of one name that are tried.
@@ -36,7 +36,7 @@ const SEEDS_MAX: usize = 64;
 /// Addresses that wait to be tried.
 const QUEUE_MAX: usize = 64;
 
-/// Seeds being looked up; they stop being so when this is dropped.
+/// Seeds that are looked up until this is dropped.
 #[derive(Debug)]
 pub(super) struct Seeds {
     found: mpsc::Receiver<SocketAddr>,
@@ -44,7 +44,7 @@ pub(super) struct Seeds {
 }
 
 impl Seeds {
-    /// Looks up each of `seeds`, `HOST:PORT` each, now and then about once a second.
+    /// Looks up each of `seeds`, `HOST:PORT` each, now and about once a second.
     pub(super) fn look_up(seeds: &[String]) -> Self {
         let (queue, found) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();

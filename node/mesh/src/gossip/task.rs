@@ -1,7 +1,7 @@
-//! The one task of gossip: what the engine wants told goes out, what peers say comes in, checked.
+//! The one task of gossip: it sends what the engine publishes and takes what peers publish, checked.
 //!
 //! It waits for nobody: events for the engine queue here while its inbox is full (and nothing more is
-//! read from peers meanwhile), so that orders from the engine are always taken and the two can never
+//! read from peers meanwhile), so that publications of the engine are always taken and the two can never
 //! wait for each other.
 
 use std::collections::BTreeSet;
@@ -36,16 +36,16 @@ use crate::identity::Verifier;
 use crate::signer::Signer;
 use crate::wire::{GossipOutput, Incoming};
 
-mod lives;
+mod incarnations;
 mod look;
 
-use lives::RESTART_DELAY;
+use incarnations::RESTART_DELAY;
 
-/// Addresses that a new life of chitchat tries at once; more would be a burst.
+/// The most addresses that a new chitchat tries at once; more would be a burst.
 const CONTACTS_MAX: usize = 16;
 
-/// A life this long is a success: the next restart waits for the first pause again.
-const LIFE_IS_GOOD: Duration = Duration::from_secs(30);
+/// A chitchat that ran this long is stable: the next restart waits for the first pause again.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// The usual gossip interval.
 pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
@@ -57,19 +57,19 @@ pub struct GossipConfig {
     pub mesh: MeshName,
     /// This node.
     pub node: NodeName,
-    /// This life of it, as in its stamps.
+    /// Its incarnation, as in its stamps.
     pub generation: Generation,
     /// The address under which peers reach it.
     pub advertise: SocketAddr,
     /// Addresses or DNS names, each with a port; at most 64.
     pub seeds: Vec<String>,
-    /// Time between rounds; [`GOSSIP_INTERVAL`] unless there is a reason.
+    /// Time between rounds; [`GOSSIP_INTERVAL`] unless there is a reason for another.
     pub interval: Duration,
     /// Where the end of its task is reported.
     pub vital: Vital,
 }
 
-/// Running gossip; ended when dropped. Peers then find out by its silence.
+/// Running gossip; ended when dropped. Peers then detect its silence.
 #[derive(Debug)]
 pub struct Gossip {
     counters: Arc<Counters>,
@@ -78,12 +78,12 @@ pub struct Gossip {
 }
 
 impl Gossip {
-    /// Starts to gossip. `events` takes members and verified facts; orders come by `publications`, whose
-    /// end ends gossip.
+    /// Starts to gossip. `events` takes members and verified facts; the engine publishes through
+    /// `publications`, and gossip ends when that channel closes.
     pub fn start<O: GossipOutput>(
         config: GossipConfig,
         events: mpsc::Sender<Event>,
-        tellings: mpsc::Receiver<Publication>,
+        publications: mpsc::Receiver<Publication>,
         outgoing: O,
         incoming: Incoming,
         signer: Signer,
@@ -113,20 +113,20 @@ impl Gossip {
             signer,
             config.generation,
         );
-        let hearing = GossipReceiver::new(
+        let receiver = GossipReceiver::new(
             mesh,
             node,
             verifier,
             Arc::clone(&counters),
             Arc::clone(&quarantined),
         );
-        let task = Task::new(&config, own, hearing, transport, Arc::clone(&counters));
+        let task = Task::new(&config, own, receiver, transport, Arc::clone(&counters));
         let mut tick = interval(config.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let seeds = Seeds::look_up(&config.seeds);
         let task = task.run(Ends {
             events,
-            tellings,
+            publications,
             rumors,
             seeds,
             tick,
@@ -139,17 +139,17 @@ impl Gossip {
         }
     }
 
-    /// What was refused and gone through so far.
+    /// Counts of refusals, restarts and rumors.
     pub const fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// Whom it does not listen to at present.
+    /// The peers in quarantine.
     pub const fn quarantined(&self) -> &Arc<Quarantined> {
         &self.quarantined
     }
 
-    /// Both, to be read when somebody asks.
+    /// Both, to be read later.
     pub fn refused(&self) -> (Arc<Counters>, Arc<Quarantined>) {
         (Arc::clone(&self.counters), Arc::clone(&self.quarantined))
     }
@@ -164,7 +164,7 @@ impl Drop for Gossip {
 /// What the task waits for.
 struct Ends {
     events: mpsc::Sender<Event>,
-    tellings: mpsc::Receiver<Publication>,
+    publications: mpsc::Receiver<Publication>,
     rumors: mpsc::Receiver<(NodeName, Bytes)>,
     seeds: Seeds,
     tick: Interval,
@@ -179,13 +179,13 @@ struct Task<O> {
     restart_delay: Duration,
     /// Some key changed in chitchat.
     changed: Arc<Notify>,
-    /// Whom the next life of chitchat tries first.
+    /// The addresses that the next chitchat tries first.
     contacts: Vec<SocketAddr>,
     tried: Tried,
-    /// Where the live members are.
+    /// The addresses of the live members.
     live_addresses: BTreeSet<SocketAddr>,
     own: Own,
-    hearing: GossipReceiver,
+    receiver: GossipReceiver,
     members: Members,
     counters: Arc<Counters>,
     pace: Arc<Pace>,
@@ -196,14 +196,14 @@ impl<O: GossipOutput> Task<O> {
     fn new(
         config: &GossipConfig,
         own: Own,
-        hearing: GossipReceiver,
+        receiver: GossipReceiver,
         transport: LinkTransport<O>,
         counters: Arc<Counters>,
     ) -> Self {
         let now = Instant::now();
         Self {
             own,
-            hearing,
+            receiver,
             members: Members::new(now, config.interval),
             chat_config: ChatConfig {
                 mesh: config.mesh.clone(),
@@ -228,22 +228,22 @@ impl<O: GossipOutput> Task<O> {
     async fn run(mut self, mut ends: Ends) {
         let mut ticks = 0_u64;
         loop {
-            let has_news = !self.hearing.is_empty();
-            let takes_news = !self.hearing.is_full();
+            let has_events = !self.receiver.is_empty();
+            let has_room = !self.receiver.is_full();
             tokio::select! {
-                telling = ends.tellings.recv() => match telling {
-                    Some(telling) => self.on_telling(telling).await,
+                publication = ends.publications.recv() => match publication {
+                    Some(publication) => self.on_publication(publication).await,
                     None => return,
                 },
-                permit = ends.events.reserve(), if has_news => match (permit, self.hearing.next()) {
+                permit = ends.events.reserve(), if has_events => match (permit, self.receiver.next()) {
                     (Ok(permit), Some(event)) => permit.send(event),
                     (Ok(_), None) => {}
                     (Err(_), _) => return,
                 },
-                Some((from, rumor)) = ends.rumors.recv(), if takes_news => {
-                    self.hearing.rumor(from, rumor);
+                Some((from, rumor)) = ends.rumors.recv(), if has_room => {
+                    self.receiver.rumor(from, rumor);
                 }
-                () = self.changed.notified(), if takes_news => self.look().await,
+                () = self.changed.notified(), if has_room => self.look().await,
                 cause = ended(self.chat.as_ref()) => self.on_end(&cause),
                 () = sleep_until(self.start_at), if self.chat.is_none() => self.start().await,
                 address = ends.seeds.next() => self.on_seed(address),
@@ -258,7 +258,7 @@ impl<O: GossipOutput> Task<O> {
     async fn on_tick(&mut self, ticks: u64) {
         let per_second = Duration::from_secs(1).div_duration_f64(self.chat_config.interval);
         if ticks.is_multiple_of(per_second.ceil() as u64) {
-            self.hearing.refill();
+            self.receiver.refill();
             self.transport.guard.refill();
             self.forget().await;
         }
@@ -266,13 +266,13 @@ impl<O: GossipOutput> Task<O> {
             let all = self.own.seal_all();
             self.set(&all).await;
         }
-        if !self.hearing.is_full() {
+        if !self.receiver.is_full() {
             self.look().await;
         }
     }
 
-    async fn on_telling(&mut self, telling: Publication) {
-        match telling {
+    async fn on_publication(&mut self, publication: Publication) {
+        match publication {
             Publication::Own {
                 fact,
                 stamp,
@@ -281,15 +281,15 @@ impl<O: GossipOutput> Task<O> {
                 if stamp.generation > self.own.generation() {
                     self.begin_generation(stamp.generation);
                 }
-                self.tell(&fact, stamp.version, urgent).await;
+                self.publish(&fact, stamp.version, urgent).await;
             }
             Publication::Relay { node, key, stamp } => self.relay(&node, &key, stamp),
         }
     }
 
-    async fn tell(&mut self, fact: &Fact, version: u64, is_urgent: bool) {
-        let sealed = self.own.tell(fact, version);
-        if matches!(fact, Fact::Upstream(_)) && !self.own.is_told(&fact.key()) {
+    async fn publish(&mut self, fact: &Fact, version: u64, is_urgent: bool) {
+        let sealed = self.own.publish(fact, version);
+        if matches!(fact, Fact::Upstream(_)) && !self.own.is_published(&fact.key()) {
             Counters::add(&self.counters.upstreams_left_out);
             warn!(key = %sealed.key, "no room in gossip for this upstream; peers will not use it");
         }
@@ -305,7 +305,7 @@ impl<O: GossipOutput> Task<O> {
         self.set(&[sealed]).await;
     }
 
-    /// Sets own values, or begins a new life where somebody else wrote into this one.
+    /// Sets own values, or restarts chitchat where somebody else wrote into this node's state.
     async fn set(&mut self, values: &[Sealed]) {
         let Some(chat) = &mut self.chat else { return };
         if !chat.set(values).await {
@@ -314,10 +314,10 @@ impl<O: GossipOutput> Task<O> {
     }
 
     fn relay(&mut self, node: &NodeName, key: &FactKey, stamp: Stamp) {
-        if !links::relays(self.members.told().len()) {
+        if !links::relays(self.members.reported().len()) {
             return;
         }
-        if let Some(kept) = self.hearing.relay(node, key, stamp) {
+        if let Some(kept) = self.receiver.relay(node, key, stamp) {
             let rumor = kept.bytes.clone();
             self.transport.outgoing.rumor(rumor, Some(&kept.from));
             Counters::add(&self.counters.rumors_relayed);
@@ -340,7 +340,7 @@ impl<O: GossipOutput> Task<O> {
     }
 }
 
-/// Waits until chitchat has ended by itself; for ever while it does not run.
+/// Waits until chitchat has ended by itself; forever while it does not run.
 async fn ended(chat: Option<&Chat>) -> String {
     match chat {
         Some(chat) => chat.ended().await,

@@ -1,4 +1,4 @@
-//! What the filter leaves of a message, one rule each.
+//! What the filter keeps of a message, one test for each rule.
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Fact, FactKey, Phase};
@@ -51,13 +51,13 @@ impl Setting {
         let world = World::new();
         let (_, verifier) = world.identity(&node("n1"));
         let mut filter = Filter::new(mesh(), node("n1"), address(1), verifier);
-        filter.begin_life(Generation(1));
+        filter.begin_incarnation(Generation(1));
         let (signer, _) = world.identity(&node("n2"));
         let mut own = Own::new(mesh(), node("n2"), address(2), signer, Generation(1));
         let mut sealed = own.seal_first();
-        sealed.push(own.tell(&Fact::Phase(Phase::Ready), 1));
+        sealed.push(own.publish(&Fact::Phase(Phase::Ready), 1));
         let gone = UpstreamName::new("u1").expect("a valid name");
-        sealed.push(own.tell(&Fact::UpstreamGone(gone), 2));
+        sealed.push(own.publish(&Fact::UpstreamGone(gone), 2));
         let keys = (1..)
             .zip(sealed)
             .map(|(version, sealed)| key(version, sealed));
@@ -116,7 +116,7 @@ impl Setting {
 }
 
 #[test]
-fn sender_speaks_for_itself_and_for_this_node_and_for_nobody_unproven() {
+fn sender_may_name_itself_and_this_node_and_nobody_unproven() {
     let mut setting = Setting::new();
     assert!(setting.keeps(3, incarnation(3, 1)));
     assert!(setting.keeps(3, incarnation(1, 1)));
@@ -129,7 +129,7 @@ fn sender_speaks_for_itself_and_for_this_node_and_for_nobody_unproven() {
 }
 
 #[test]
-fn node_counts_once_its_certificate_came_whoever_brought_it() {
+fn node_counts_once_its_certificate_came_whoever_relayed_it() {
     let mut setting = Setting::new();
     let delta = setting.delta();
     assert_eq!(setting.pass(3, delta.clone()), Some(delta));
@@ -138,7 +138,7 @@ fn node_counts_once_its_certificate_came_whoever_brought_it() {
 }
 
 #[test]
-fn certificate_proves_one_life_at_one_address() {
+fn certificate_proves_one_incarnation_at_one_address() {
     for incarnation in [
         Incarnation {
             address: address(66),
@@ -187,7 +187,7 @@ fn value_of_another_key_or_version_is_left_out_and_the_rest_stays() {
 }
 
 #[test]
-fn how_a_key_goes_away_is_not_for_a_relay_to_say() {
+fn how_a_key_is_deleted_is_not_for_a_relay_to_decide() {
     let mut setting = Setting::new();
     let expected = setting.delta();
     let mut delta = setting.delta();
@@ -221,14 +221,14 @@ fn highest_and_collected_versions_are_the_nodes_own_to_raise() {
 }
 
 #[test]
-fn values_beyond_the_time_of_a_sender_end_the_delta_and_are_taken_later() {
+fn values_beyond_the_checks_of_a_sender_end_the_delta_and_are_taken_later() {
     let mut setting = Setting::new();
     setting.pass(3, setting.delta()).expect("proven");
     let keys: Vec<_> = (4..1_000)
         .map(|version| {
             key(
                 version,
-                setting.own.tell(&Fact::Phase(Phase::Ready), version),
+                setting.own.publish(&Fact::Phase(Phase::Ready), version),
             )
         })
         .collect();
@@ -244,21 +244,21 @@ fn values_beyond_the_time_of_a_sender_end_the_delta_and_are_taken_later() {
     );
     assert_eq!(passed.keys, delta.keys[..passed.keys.len()]);
     assert!(setting.rejected(Rejection::Throttled) >= 1);
-    // Another sender has time of its own.
+    // Another sender has checks of its own.
     assert!(setting.pass(4, delta.clone()).is_some());
     setting.filter.refill();
     assert!(setting.pass(3, delta).is_some());
 }
 
 #[test]
-fn lives_that_a_peer_makes_up_of_itself_are_limited() {
+fn incarnations_that_a_peer_claims_of_itself_are_limited() {
     let mut setting = Setting::new();
     let kept = (1..1_000).filter(|generation| setting.keeps(3, incarnation(3, *generation)));
     assert_eq!(kept.count(), LIVES_BURST as usize);
     assert!(setting.rejected(Rejection::Crowded) > 900);
     assert!(
         setting.keeps(4, incarnation(4, 1)),
-        "others are not concerned"
+        "others are not affected"
     );
 }
 

@@ -1,4 +1,4 @@
-//! The format as `grapevine_proto::gossip` knows it, against chitchat's own.
+//! The format as `grapevine_proto::gossip` implements it, against chitchat's own.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::time::{Duration, timeout};
 
 use super::net::{World, node};
 
-/// Messages that are compared.
+/// The number of messages that are compared.
 const MESSAGES: usize = 300;
 
 const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
@@ -31,14 +31,14 @@ async fn messages() -> Vec<Bytes> {
     let mut phases = [Phase::Ready, Phase::Draining].into_iter().cycle();
     while !collected.is_finished() {
         let phase = phases.next().expect("endless");
-        nodes[0].tell_phase(phase).await;
+        nodes[0].publish_phase(phase).await;
         nodes[1].until_phase(&node("n1"), phase).await;
         nodes[2].until_phase(&node("n1"), phase).await;
     }
     collected.await.expect("no panic")
 }
 
-/// How chitchat reads a message, but for the length that it had.
+/// How chitchat reads a message, without the length that it had.
 async fn as_chitchat_reads(socket: &mut UdpSocket, message: &[u8]) -> String {
     let to = socket.local_addr().expect("an address");
     let from = std::net::UdpSocket::bind(std::net::SocketAddr::from(LOOPBACK)).expect("a port");

@@ -1,4 +1,4 @@
-//! Certified peers that lie, and messages that are not messages.
+//! Certified peers that lie, and malformed messages.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,7 +35,7 @@ fn forged(signer: &Signer, of: &NodeName, key: &str, generation: u64, payload: &
     seal(stamp, payload, &signer.current().sign(&bytes)).expect("JSON")
 }
 
-/// A certified member that uses chitchat as it likes.
+/// A certified member that abuses chitchat.
 struct Mallory {
     chitchat: ChitchatHandle,
     port: Port,
@@ -74,7 +74,7 @@ impl Mallory {
         }
     }
 
-    /// Writes into the state of another life, where its own writes are overtaken.
+    /// Writes into the state of another incarnation, with a version above its own writes.
     async fn write(&self, id: &ChitchatId, key: &str, value: &str) {
         let version = 1_000;
         let value = serde_json::json!({"value": value, "version": version, "status": "Set"});
@@ -108,7 +108,7 @@ fn restarts(node: &Node) -> u64 {
 async fn value_forged_in_gossip_is_ignored_and_counted() {
     let world = World::new();
     let mut nodes = world.start_all(3).await;
-    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[1].publish_phase(Phase::Ready).await;
     nodes[0].until_phase(&node("n2"), Phase::Ready).await;
     nodes[2].until_phase(&node("n2"), Phase::Ready).await;
     let mallory = Mallory::join(&world).await;
@@ -123,16 +123,16 @@ async fn value_forged_in_gossip_is_ignored_and_counted() {
     until_rejected(&mut nodes[0], Rejection::Signature).await;
     until_rejected(&mut nodes[2], Rejection::Signature).await;
     until_rejected(&mut nodes[1], Rejection::ForeignWrite).await;
-    // The victim goes on in the same life, and is believed.
+    // The victim continues in the same incarnation, and is believed.
     assert_eq!(restarts(&nodes[1]), 0);
-    nodes[1].tell_phase(Phase::Joining).await;
+    nodes[1].publish_phase(Phase::Joining).await;
     for other in [0, 2] {
         nodes[other].until_phase(&node("n2"), Phase::Joining).await;
         let is_forged = |phase: &FactKey| {
-            let heard = nodes[other].heard.iter();
-            heard
-                .filter(|heard| heard.fact.key() == *phase)
-                .any(|heard| heard.stamp.version == 1_000)
+            let received = nodes[other].received.iter();
+            received
+                .filter(|received| received.fact.key() == *phase)
+                .any(|received| received.stamp.version == 1_000)
         };
         assert!(!is_forged(&FactKey::Phase));
     }
@@ -142,7 +142,7 @@ async fn value_forged_in_gossip_is_ignored_and_counted() {
 async fn true_value_under_a_higher_version_does_not_hide_what_comes_after_it() {
     let world = World::new();
     let mut nodes = world.start_all(3).await;
-    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[1].publish_phase(Phase::Ready).await;
     nodes[0].until_phase(&node("n2"), Phase::Ready).await;
     let mallory = Mallory::join(&world).await;
     let victim = ChitchatId::new("n2", 1, address(2));
@@ -157,16 +157,18 @@ async fn true_value_under_a_higher_version_does_not_hide_what_comes_after_it() {
         }
         assert!(
             tokio::time::Instant::now() < deadline,
-            "mallory heard nothing"
+            "mallory received nothing"
         );
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     };
     mallory.write(&victim, "phase", &value).await;
     until_rejected(&mut nodes[0], Rejection::Generation).await;
-    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[1].publish_phase(Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
-    let heard = nodes[0].last(&node("n2"), &FactKey::Phase).expect("heard");
-    assert_eq!(heard.via, Via::Gossip);
+    let received = nodes[0]
+        .last(&node("n2"), &FactKey::Phase)
+        .expect("received");
+    assert_eq!(received.via, Via::Gossip);
 }
 
 #[tokio::test]
@@ -174,7 +176,7 @@ async fn member_that_proved_nothing_is_no_member() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
     let mallory = Mallory::join(&world).await;
-    // It speaks, and is alive to chitchat, but has signed nothing.
+    // It speaks, and chitchat finds it alive, but it has signed nothing.
     let own = ChitchatId::new("mallory", 1, address(66));
     let written = mallory.chitchat.with_chitchat(|chitchat| {
         chitchat.self_node_state().set("phase", "nonsense");
@@ -182,7 +184,7 @@ async fn member_that_proved_nothing_is_no_member() {
     });
     assert!(written.await);
     until_rejected(&mut nodes[0], Rejection::Malformed).await;
-    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[1].publish_phase(Phase::Ready).await;
     nodes[0].until_phase(&node("n2"), Phase::Ready).await;
     assert!(!nodes[0].members.contains(&node("mallory")));
 }
@@ -198,7 +200,7 @@ async fn rumor_in_anothers_name_is_ignored_and_counted() {
         let rumor = Rumor::encode(&victim, "phase", certificate, value);
         Bytes::from(rumor.expect("fits"))
     };
-    // Each by a peer of its own, since some of them cost it the ear.
+    // Each by a peer of its own, since some of them quarantine it.
     let push = |number: u16, rumor: Bytes| {
         let name = node(&format!("liar-{number}"));
         let (port, _incoming) = world.net.attach(&name, address(100 + number));
@@ -220,9 +222,9 @@ async fn rumor_in_anothers_name_is_ignored_and_counted() {
     let held = nodes[0].gossip.quarantined().held();
     let held: Vec<_> = held.iter().map(|(peer, _)| peer.as_str()).collect();
     assert_eq!(held, ["liar-2", "liar-4"]);
-    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[1].publish_phase(Phase::Ready).await;
     nodes[0].until_phase(&victim, Phase::Ready).await;
-    assert_eq!(nodes[0].heard.len(), 1, "{:?}", nodes[0].heard);
+    assert_eq!(nodes[0].received.len(), 1, "{:?}", nodes[0].received);
 }
 
 #[tokio::test]
@@ -259,13 +261,13 @@ async fn repeated_rumor_is_not_checked_again() {
         nodes[0]
             .gossip
             .counters()
-            .rumors_heard
+            .rumors_new
             .load(Ordering::Relaxed),
         1
     );
 }
 
-/// The Ack that ends chitchat's task: a key's version above the version it says is the highest.
+/// The Ack that ends chitchat's task: a key's version above the one that it declares the highest.
 fn deadly_ack(id: &ChitchatId) -> Vec<u8> {
     fn text(text: &str, to: &mut Vec<u8>) {
         to.extend((text.len() as u16).to_le_bytes());
@@ -290,7 +292,7 @@ fn deadly_ack(id: &ChitchatId) -> Vec<u8> {
     ack
 }
 
-/// One message of small blocks, each of which is much more than it looks: 1.2 GB for chitchat alone.
+/// One message of small blocks that decompress to much more: 1.2 GB for chitchat alone.
 fn swelling_ack() -> Vec<u8> {
     // Zstandard: a frame of one block, the same byte 60,000 times.
     let block = [
@@ -307,7 +309,7 @@ fn swelling_ack() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn message_that_would_end_chitchat_costs_its_sender_the_ear_and_nobody_else_anything() {
+async fn message_that_would_end_chitchat_quarantines_its_sender_and_affects_nobody_else() {
     let world = World::new();
     let mut nodes = world.start_all(3).await;
     let mallory = Mallory::join(&world).await;
@@ -321,12 +323,12 @@ async fn message_that_would_end_chitchat_costs_its_sender_the_ear_and_nobody_els
     let held = nodes[0].gossip.quarantined().held();
     assert_eq!(held.len(), 1, "{held:?}");
     assert_eq!(held[0].0, node("mallory"));
-    // A newcomer joins through the node that is attacked, and all hear each other.
+    // A newcomer joins through the node that is attacked, and all nodes receive each other's facts.
     let mut newcomer = world.start(4, 1);
-    newcomer.tell_phase(Phase::Ready).await;
+    newcomer.publish_phase(Phase::Ready).await;
     for other in &mut nodes {
         other.until_phase(&node("n4"), Phase::Ready).await;
-        other.tell_phase(Phase::Draining).await;
+        other.publish_phase(Phase::Draining).await;
     }
     for name in ["n1", "n2", "n3"] {
         newcomer.until_phase(&node(name), Phase::Draining).await;
@@ -339,7 +341,7 @@ async fn message_that_would_end_chitchat_costs_its_sender_the_ear_and_nobody_els
 }
 
 #[tokio::test]
-async fn thousands_of_members_that_a_peer_makes_up_take_no_space() {
+async fn thousands_of_members_that_a_peer_invents_take_no_space() {
     const CLAIMED: u64 = 1_000;
     let world = World::new();
     let mut nodes = world.start_all(3).await;
@@ -361,12 +363,12 @@ async fn thousands_of_members_that_a_peer_makes_up_take_no_space() {
         };
         let syn = gossip::encode(&syn).expect("fits");
         mallory.port.gossip(address(1), syn.into());
-        nodes[1].tell_phase(Phase::Joining).await;
-        nodes[1].tell_phase(Phase::Ready).await;
+        nodes[1].publish_phase(Phase::Joining).await;
+        nodes[1].publish_phase(Phase::Ready).await;
     }
-    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[1].publish_phase(Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
-    // What it passes on has nobody in it but those who exist.
+    // It relays only nodes that exist.
     let mut newcomer = world.start(4, 1);
     newcomer.until_members(3).await;
     let longest = {
@@ -421,15 +423,15 @@ async fn garbage_is_counted_and_gossip_goes_on() {
     }
     assert!(taken > 500, "{taken} were messages still");
     assert_eq!(restarts(&nodes[0]), 0);
-    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[1].publish_phase(Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
-    nodes[0].tell_phase(Phase::Draining).await;
+    nodes[0].publish_phase(Phase::Draining).await;
     nodes[1].until_phase(&node("n1"), Phase::Draining).await;
     assert_eq!(restarts(&nodes[0]), 0);
 }
 
 #[tokio::test]
-async fn peer_that_speaks_is_alive_whatever_a_relay_says_of_its_heartbeat() {
+async fn peer_that_speaks_is_alive_whatever_heartbeat_a_relay_reports() {
     let world = World::new();
     let mut nodes = world.start_all(3).await;
     let speaking = || world.net.speaking.lock().expect("not poisoned");
@@ -457,7 +459,7 @@ async fn peer_that_speaks_is_alive_whatever_a_relay_says_of_its_heartbeat() {
     while tokio::time::Instant::now() < until {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[1].publish_phase(Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
     assert!(nodes[0].members.contains(&node("n2")));
     assert!(

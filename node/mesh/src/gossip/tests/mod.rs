@@ -38,7 +38,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
     }
 }
 
-/// Shown with `--nocapture`: what a person wants to know, beside what the test asserts.
+/// Shown with `--nocapture`: durations for a reader, beside what the test asserts.
 fn report(what: &str, since: Instant) {
     eprintln!("{what}: {} ms", since.elapsed().as_millis());
 }
@@ -50,23 +50,23 @@ async fn five_nodes_see_each_other_and_each_others_facts() {
     let mut nodes = world.start_all(5).await;
     report("5 nodes see each other", since);
     let since = Instant::now();
-    nodes[3].tell_phase(Phase::Ready).await;
-    let teller = nodes[3].name.clone();
-    for other in nodes.iter_mut().filter(|other| other.name != teller) {
-        other.until_phase(&teller, Phase::Ready).await;
-        let heard = other.last(&teller, &FactKey::Phase).expect("heard");
-        assert_eq!(heard.via, Via::Gossip);
+    nodes[3].publish_phase(Phase::Ready).await;
+    let author = nodes[3].name.clone();
+    for other in nodes.iter_mut().filter(|other| other.name != author) {
+        other.until_phase(&author, Phase::Ready).await;
+        let received = other.last(&author, &FactKey::Phase).expect("received");
+        assert_eq!(received.via, Via::Gossip);
     }
     report("a fact reaches 4 others by gossip", since);
 }
 
 #[tokio::test]
-async fn newcomer_hears_what_was_told_before() {
+async fn newcomer_receives_what_was_published_before() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
-    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[1].publish_phase(Phase::Ready).await;
     nodes[1]
-        .tell(Fact::Upstream(upstream("primary", 3)), true)
+        .publish(Fact::Upstream(upstream("primary", 3)), true)
         .await;
     nodes[0].until_phase(&node("n2"), Phase::Ready).await;
     let mut newcomer = world.start(3, 1);
@@ -85,26 +85,26 @@ async fn urgent_fact_comes_as_a_rumor_and_only_once() {
     let mut nodes = world.start_all(5).await;
     let fact = Fact::Upstream(upstream("primary", 3));
     let since = Instant::now();
-    let stamp = nodes[0].tell(fact.clone(), true).await;
-    let teller = nodes[0].name.clone();
+    let stamp = nodes[0].publish(fact.clone(), true).await;
+    let author = nodes[0].name.clone();
     for other in &mut nodes[1..] {
         other
             .until("the rumor", |other| {
-                other.last(&teller, &fact.key()).is_some()
+                other.last(&author, &fact.key()).is_some()
             })
             .await;
     }
     report("an urgent fact reaches 4 others", since);
-    nodes[0].tell_phase(Phase::Draining).await;
+    nodes[0].publish_phase(Phase::Draining).await;
     for other in &mut nodes[1..] {
-        other.until_phase(&teller, Phase::Draining).await;
-        let heard: Vec<_> = other
-            .heard
+        other.until_phase(&author, Phase::Draining).await;
+        let received: Vec<_> = other
+            .received
             .iter()
-            .filter(|heard| heard.fact == fact)
+            .filter(|received| received.fact == fact)
             .collect();
-        assert_eq!(heard.len(), 1);
-        assert_eq!((heard[0].via, heard[0].stamp), (Via::Rumor, stamp));
+        assert_eq!(received.len(), 1);
+        assert_eq!((received[0].via, received[0].stamp), (Via::Rumor, stamp));
     }
 }
 
@@ -114,7 +114,7 @@ async fn rumor_needs_no_gossip() {
     let mut nodes = world.start_all(2).await;
     world.net.loses_gossip.store(true, Ordering::Relaxed);
     let mut stranger = world.start(3, 1);
-    stranger.tell(Fact::Phase(Phase::Ready), true).await;
+    stranger.publish(Fact::Phase(Phase::Ready), true).await;
     for other in &mut nodes {
         other.until_phase(&node("n3"), Phase::Ready).await;
         assert!(!other.members.contains(&node("n3")));
@@ -138,52 +138,54 @@ async fn killed_node_leaves_all_members() {
 }
 
 #[tokio::test]
-async fn restarted_node_is_heard_in_its_new_life() {
+async fn restarted_node_is_received_in_its_new_incarnation() {
     let world = World::new();
     let mut nodes = world.start_all(3).await;
-    nodes[2].tell_phase(Phase::Ready).await;
+    nodes[2].publish_phase(Phase::Ready).await;
     for other in &mut nodes[..2] {
         other.until_phase(&node("n3"), Phase::Ready).await;
     }
     drop(nodes.pop());
     let since = Instant::now();
     let mut restarted = world.start(3, 2);
-    restarted.tell_phase(Phase::Joining).await;
+    restarted.publish_phase(Phase::Joining).await;
     for other in &mut nodes {
         other.until_phase(&node("n3"), Phase::Joining).await;
-        let heard = other.last(&node("n3"), &FactKey::Phase).expect("heard");
-        assert_eq!(heard.stamp.generation, Generation(2));
+        let received = other.last(&node("n3"), &FactKey::Phase).expect("received");
+        assert_eq!(received.stamp.generation, Generation(2));
         other
-            .until("the new life to live", |other| {
+            .until("the new incarnation to be alive", |other| {
                 other.members.contains(&node("n3"))
             })
             .await;
     }
-    report("a restarted node is heard by 2 others", since);
+    report("2 others received a restarted node", since);
 }
 
 #[tokio::test]
-async fn node_whose_clock_went_back_between_two_lives_is_heard() {
+async fn node_with_a_clock_that_went_back_between_two_incarnations_is_received() {
     const STEP: u64 = 3_600_000;
     let world = World::new();
     let mut nodes = world.start_all(2).await;
     let former = Generation(2 * STEP);
     let mut third = world.start(3, former.0);
-    third.tell_phase(Phase::Draining).await;
+    third.publish_phase(Phase::Draining).await;
     for other in &mut nodes {
         other.until_phase(&node("n3"), Phase::Draining).await;
     }
     drop(third);
     let since = Instant::now();
     let mut third = world.start(3, former.0 - STEP);
-    third.tell_phase(Phase::Joining).await;
+    third.publish_phase(Phase::Joining).await;
     third
-        .until("its former life", |third| third.former == Some(former))
+        .until("its earlier incarnation", |third| {
+            third.former == Some(former)
+        })
         .await;
-    third.tell_phase(Phase::Ready).await;
+    third.publish_phase(Phase::Ready).await;
     let key = Fact::Upstream(upstream("primary", 3)).key();
     third
-        .tell(Fact::Upstream(upstream("primary", 3)), false)
+        .publish(Fact::Upstream(upstream("primary", 3)), false)
         .await;
     for other in &mut nodes {
         other.until_phase(&node("n3"), Phase::Ready).await;
@@ -192,18 +194,21 @@ async fn node_whose_clock_went_back_between_two_lives_is_heard() {
                 other.last(&node("n3"), &key).is_some()
             })
             .await;
-        let heard = other.last(&node("n3"), &FactKey::Phase).expect("heard");
-        assert_eq!(heard.stamp.generation, Generation(former.0 + 1));
-        assert_eq!(heard.via, Via::Gossip);
+        let received = other.last(&node("n3"), &FactKey::Phase).expect("received");
+        assert_eq!(received.stamp.generation, Generation(former.0 + 1));
+        assert_eq!(received.via, Via::Gossip);
         other
-            .until("the new life to live", |other| {
+            .until("the new incarnation to be alive", |other| {
                 other.members.contains(&node("n3"))
             })
             .await;
     }
-    report("a node whose clock went back is heard by 2 others", since);
-    // Its lives of gossip before this one are former ones too, and it rises above none of them again.
-    nodes[0].tell_phase(Phase::Draining).await;
+    report(
+        "2 others received a node with a clock that went back",
+        since,
+    );
+    // It has earlier incarnations of gossip too, and rises above none of them again.
+    nodes[0].publish_phase(Phase::Draining).await;
     third.until_phase(&node("n1"), Phase::Draining).await;
     assert_eq!(third.former, Some(former));
 }
@@ -212,16 +217,16 @@ async fn node_whose_clock_went_back_between_two_lives_is_heard() {
 async fn second_process_of_a_name_is_not_risen_above_while_it_speaks() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
-    // The newer one, under another address, as behind a load balancer or on another host.
+    // The newer one has another address, as behind a load balancer or on another host.
     let mut twin = world.start_as(&node("n2"), 9, 5);
-    twin.tell_phase(Phase::Ready).await;
+    twin.publish_phase(Phase::Ready).await;
     nodes[0].until_phase(&node("n2"), Phase::Ready).await;
     let deadline = Instant::now() + Duration::from_secs(4);
     while Instant::now() < deadline {
-        nodes[0].tell_phase(Phase::Ready).await;
+        nodes[0].publish_phase(Phase::Ready).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    nodes[0].tell_phase(Phase::Draining).await;
+    nodes[0].publish_phase(Phase::Draining).await;
     nodes[1].until_phase(&node("n1"), Phase::Draining).await;
     assert_eq!(nodes[1].former, None);
 }
@@ -238,7 +243,7 @@ async fn node_that_was_cut_off_comes_back() {
         .insert(address(3));
     nodes[2].until_members(0).await;
     nodes[0].until_members(1).await;
-    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[1].publish_phase(Phase::Draining).await;
     world.net.cut_off.lock().expect("not poisoned").clear();
     let since = Instant::now();
     nodes[2].until_members(2).await;
@@ -276,7 +281,7 @@ fn stop_this_thread() {
 }
 
 #[tokio::test]
-async fn node_that_was_stopped_takes_nobody_for_dead() {
+async fn node_that_was_stopped_declares_no_member_dead() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
     // On a thread and runtime of its own, which sleeps as a whole, as a stopped process does.
@@ -307,30 +312,30 @@ async fn node_that_was_stopped_takes_nobody_for_dead() {
     woken.await.expect("the thread runs");
     nodes[0].until_members(2).await;
     nodes[1].until_members(2).await;
-    nodes[0].tell_phase(Phase::Draining).await;
+    nodes[0].publish_phase(Phase::Draining).await;
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     let members_least = joined.expect("not cancelled").expect("no panic");
     assert!(members_least >= 2, "saw only {members_least} members");
 }
 
 #[tokio::test]
-async fn renewed_certificate_counts_for_everything_told() {
+async fn renewed_certificate_counts_for_everything_published() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
-    nodes[1].tell_phase(Phase::Ready).await;
+    nodes[1].publish_phase(Phase::Ready).await;
     nodes[0].until_phase(&node("n2"), Phase::Ready).await;
     let renewed = world.credentials(&node("n2"));
     nodes[1].signer.replace(&renewed).expect("an Ed25519 key");
-    nodes[1].tell_phase(Phase::Draining).await;
+    nodes[1].publish_phase(Phase::Draining).await;
     nodes[0].until_phase(&node("n2"), Phase::Draining).await;
     let mut newcomer = world.start(3, 1);
     newcomer.until_phase(&node("n2"), Phase::Draining).await;
 }
 
 #[tokio::test]
-async fn engine_that_does_not_listen_is_not_waited_for() {
+async fn gossip_does_not_wait_for_an_engine_that_takes_no_events() {
     let world = World::new();
-    let mut deaf = world.start_with(2, 1, vec![address(1).to_string()], 1);
+    let mut stalled = world.start_with(2, 1, vec![address(1).to_string()], 1);
     let mut other = world.start(1, 1);
     for round in 0..200 {
         let phase = if round % 2 == 0 {
@@ -338,32 +343,32 @@ async fn engine_that_does_not_listen_is_not_waited_for() {
         } else {
             Phase::Joining
         };
-        other.tell_phase(phase).await;
-        deaf.tell_phase(phase).await;
+        other.publish_phase(phase).await;
+        stalled.publish_phase(phase).await;
     }
-    deaf.tell_phase(Phase::Draining).await;
+    stalled.publish_phase(Phase::Draining).await;
     other.until_phase(&node("n2"), Phase::Draining).await;
 }
 
 #[tokio::test]
-async fn upstream_without_room_is_told_as_gone_and_counted() {
+async fn upstream_without_room_is_published_as_gone_and_counted() {
     let world = World::new();
     let mut nodes = world.start_all(2).await;
     for number in 0..8 {
         let fact = upstream(&format!("u{number}"), 60);
-        nodes[0].tell(Fact::Upstream(fact), false).await;
+        nodes[0].publish(Fact::Upstream(fact), false).await;
     }
-    nodes[0].tell_phase(Phase::Ready).await;
-    let (teller, hearer) = nodes.split_at_mut(1);
-    hearer[0].until_phase(&node("n1"), Phase::Ready).await;
+    nodes[0].publish_phase(Phase::Ready).await;
+    let (author, receiver) = nodes.split_at_mut(1);
+    receiver[0].until_phase(&node("n1"), Phase::Ready).await;
     let last = FactKey::Upstream(UpstreamName::new("u7").expect("valid"));
-    let is_gone = |hearer: &net::Node| {
-        hearer
+    let is_gone = |receiver: &net::Node| {
+        receiver
             .last(&node("n1"), &last)
-            .is_some_and(|heard| matches!(heard.fact, Fact::UpstreamGone(_)))
+            .is_some_and(|received| matches!(received.fact, Fact::UpstreamGone(_)))
     };
-    hearer[0].until("u7 to be gone", is_gone).await;
-    let counters = teller[0].gossip.counters();
+    receiver[0].until("u7 to be gone", is_gone).await;
+    let counters = author[0].gossip.counters();
     assert!(counters.upstreams_left_out.load(Ordering::Relaxed) >= 1);
     assert!(counters.models_left_out.load(Ordering::Relaxed) > 100);
 }

@@ -26,7 +26,7 @@ use crate::wire::{GossipOutput, GossipSender, Incoming};
 /// Far above what any step takes, so that a loaded machine fails no test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Gossip messages that are kept for tests to look at.
+/// The most gossip messages that are kept for tests to read.
 const CAUGHT_MAX: usize = 64;
 
 pub(in super::super) fn node(name: &str) -> NodeName {
@@ -49,7 +49,7 @@ pub(in super::super) struct Net {
     pub(in super::super) caught: Mutex<VecDeque<Bytes>>,
     pub(in super::super) loses_gossip: AtomicBool,
     pub(in super::super) cut_off: Mutex<BTreeSet<SocketAddr>>,
-    /// Who speaks on links, which this net does not have.
+    /// The nodes that speak on links; this net has none.
     pub(in super::super) speaking: Mutex<BTreeSet<NodeName>>,
 }
 
@@ -59,7 +59,7 @@ struct Mailbox {
     rumors: mpsc::Sender<(NodeName, Bytes)>,
 }
 
-/// One node's way into the net.
+/// One node's access to the net.
 #[derive(Clone)]
 pub(in super::super) struct Port {
     pub(in super::super) net: Arc<Net>,
@@ -92,7 +92,7 @@ impl Net {
         (port, Incoming { gossip, rumors })
     }
 
-    /// A way into the net for somebody who gets no answers.
+    /// Access to the net for a node that gets no answers.
     pub(in super::super) fn stranger(self: &Arc<Self>, node: &NodeName, at: SocketAddr) -> Port {
         Port {
             net: Arc::clone(self),
@@ -166,7 +166,7 @@ impl World {
         (Signer::new(&credentials).expect("an Ed25519 key"), verifier)
     }
 
-    /// What stands before the chitchat of the node of this name at the address of this number.
+    /// The guard of the chitchat of the node of this name at the address of this number.
     pub(in super::super) fn guard(&self, name: &NodeName, number: u16) -> ChitchatGuard {
         let (_, verifier) = self.identity(name);
         let filter = Filter::new(mesh(), name.clone(), address(number), verifier);
@@ -220,7 +220,7 @@ impl World {
     ) -> Node {
         let (port, incoming) = self.net.attach(&name, address(number));
         let (signer, verifier) = self.identity(&name);
-        let (tellings, tellings_out) = mpsc::channel(64);
+        let (publications, publications_out) = mpsc::channel(64);
         let (events_in, events) = mpsc::channel(events_max);
         let config = GossipConfig {
             mesh: mesh(),
@@ -234,7 +234,7 @@ impl World {
         let gossip = Gossip::start(
             config,
             events_in,
-            tellings_out,
+            publications_out,
             port,
             incoming,
             signer.clone(),
@@ -245,13 +245,13 @@ impl World {
             signer,
             gossip,
             events,
-            tellings,
+            publications,
             generation: Generation(generation),
             version: 0,
             former: None,
             members: BTreeSet::new(),
             members_least: usize::MAX,
-            heard: Vec::new(),
+            received: Vec::new(),
         }
     }
 
@@ -265,9 +265,9 @@ impl World {
     }
 }
 
-/// A fact as it was heard.
+/// A fact as it was received.
 #[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Heard {
+pub(in super::super) struct ReceivedFact {
     pub(in super::super) node: NodeName,
     pub(in super::super) stamp: Stamp,
     pub(in super::super) fact: Fact,
@@ -280,35 +280,38 @@ pub(in super::super) struct Node {
     pub(in super::super) signer: Signer,
     pub(in super::super) gossip: Gossip,
     events: mpsc::Receiver<Event>,
-    tellings: mpsc::Sender<Publication>,
+    publications: mpsc::Sender<Publication>,
     generation: Generation,
     version: u64,
-    /// The former life that gossip told of last.
+    /// The earlier incarnation that gossip reported last.
     pub(in super::super) former: Option<Generation>,
     pub(in super::super) members: BTreeSet<NodeName>,
-    /// The fewest members told since a test last set it.
+    /// The fewest members reported since a test last set it.
     pub(in super::super) members_least: usize,
-    pub(in super::super) heard: Vec<Heard>,
+    pub(in super::super) received: Vec<ReceivedFact>,
 }
 
 impl Node {
-    pub(in super::super) async fn tell(&mut self, fact: Fact, urgent: bool) -> Stamp {
+    pub(in super::super) async fn publish(&mut self, fact: Fact, urgent: bool) -> Stamp {
         self.version += 1;
         let stamp = Stamp {
             generation: self.generation,
             version: self.version,
         };
-        let telling = Publication::Own {
+        let publication = Publication::Own {
             fact,
             stamp,
             urgent,
         };
-        self.tellings.send(telling).await.expect("gossip runs");
+        self.publications
+            .send(publication)
+            .await
+            .expect("gossip runs");
         stamp
     }
 
-    pub(in super::super) async fn tell_phase(&mut self, phase: Phase) -> Stamp {
-        self.tell(Fact::Phase(phase), false).await
+    pub(in super::super) async fn publish_phase(&mut self, phase: Phase) -> Stamp {
+        self.publish(Fact::Phase(phase), false).await
     }
 
     /// Takes events until `holds`.
@@ -317,10 +320,10 @@ impl Node {
         while !holds(self) {
             let Ok(event) = timeout_at(deadline, self.events.recv()).await else {
                 panic!(
-                    "{} waited in vain for {what}: members {:?}, heard {:?}, {:?}",
+                    "{} waited in vain for {what}: members {:?}, received {:?}, {:?}",
                     self.name,
                     self.members,
-                    self.heard,
+                    self.received,
                     self.gossip.counters()
                 );
             };
@@ -334,7 +337,7 @@ impl Node {
                     stamp,
                     fact,
                     via,
-                } => self.heard.push(Heard {
+                } => self.received.push(ReceivedFact {
                     node,
                     stamp,
                     fact,
@@ -345,7 +348,7 @@ impl Node {
                     self.version = 0;
                     self.former = Some(generation);
                 }
-                other => panic!("gossip does not tell {other:?}"),
+                other => panic!("gossip does not report {other:?}"),
             }
         }
     }
@@ -362,17 +365,17 @@ impl Node {
             .await;
     }
 
-    /// The phase that `of` last told.
+    /// The phase that `of` published last.
     pub(in super::super) fn phase_of(&self, of: &NodeName) -> Option<Phase> {
         self.last(of, &FactKey::Phase)
-            .and_then(|heard| match heard.fact {
+            .and_then(|received| match received.fact {
                 Fact::Phase(phase) => Some(phase),
                 _ => None,
             })
     }
 
-    pub(in super::super) fn last(&self, of: &NodeName, key: &FactKey) -> Option<&Heard> {
-        let is_it = |heard: &&Heard| heard.node == *of && heard.fact.key() == *key;
-        self.heard.iter().rev().find(is_it)
+    pub(in super::super) fn last(&self, of: &NodeName, key: &FactKey) -> Option<&ReceivedFact> {
+        let is_it = |received: &&ReceivedFact| received.node == *of && received.fact.key() == *key;
+        self.received.iter().rev().find(is_it)
     }
 }

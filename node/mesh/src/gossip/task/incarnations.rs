@@ -1,7 +1,7 @@
-//! How one life of chitchat follows another: after it ended, was written into, or was outlived.
+//! Restarts of chitchat: after it ended, was written into, or peers knew a later incarnation.
 //!
-//! Each life is later than those before, so that peers forget them for it. Nobody is taken for dead
-//! between two.
+//! Each incarnation has a higher number than those before, so that peers replace them by it. No member is
+//! declared dead between two.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +14,30 @@ use tracing::{info, warn};
 use super::super::authors::AuthorIncarnation;
 use super::super::chat::Chat;
 use super::super::counters::{Counters, Rejection};
-use super::{CONTACTS_MAX, LIFE_IS_GOOD, Task};
+use super::{CONTACTS_MAX, STABLE_AFTER, Task};
 use crate::wire::GossipOutput;
 
 /// The first and the longest pause before chitchat is started again.
 pub(super) const RESTART_DELAY: Duration = Duration::from_millis(100);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
 
-/// Intervals that a new life needs to find everybody again; a rejoin takes about 0.4 s.
+/// Intervals that a new incarnation needs to find every member again; a rejoin takes about 0.4 s.
 const REJOIN_INTERVALS: u32 = 10;
 
 impl<O: GossipOutput> Task<O> {
     pub(super) async fn start(&mut self) {
         let values = self.own.seal_first();
         let changed = Arc::clone(&self.changed);
-        let life = self.own.life();
-        self.transport.guard.begin_life(life);
-        let started = Chat::start(&self.chat_config, life, values, &self.transport, changed).await;
+        let generation = self.own.gossip_generation();
+        self.transport.guard.begin_incarnation(generation);
+        let started = Chat::start(
+            &self.chat_config,
+            generation,
+            values,
+            &self.transport,
+            changed,
+        )
+        .await;
         match started {
             Ok(chat) => {
                 self.started_at = Instant::now();
@@ -38,7 +45,7 @@ impl<O: GossipOutput> Task<O> {
                     chat.gossip(address);
                 }
                 self.chat = Some(chat);
-                info!(generation = life.0, "gossip runs");
+                info!(generation = generation.0, "gossip runs");
             }
             Err(error) => self.on_end(&error.to_string()),
         }
@@ -50,11 +57,12 @@ impl<O: GossipOutput> Task<O> {
         self.on_end("somebody else wrote into this node's state");
     }
 
-    /// Ends this life of chitchat and plans the next, a later one. Nobody is taken for dead meanwhile.
+    /// Ends this chitchat and schedules the next, with a later incarnation. No member is declared dead
+    /// meanwhile.
     pub(super) fn on_end(&mut self, cause: &str) {
         let now = Instant::now();
         let has_run = self.chat.take().is_some();
-        if has_run && now.duration_since(self.started_at) > LIFE_IS_GOOD {
+        if has_run && now.duration_since(self.started_at) > STABLE_AFTER {
             self.restart_delay = RESTART_DELAY;
         }
         let room = CONTACTS_MAX.saturating_sub(self.contacts.len());
@@ -62,34 +70,35 @@ impl<O: GossipOutput> Task<O> {
         let delay = self.restart_delay;
         self.restart_delay = (delay * 2).min(RESTART_DELAY_MAX);
         self.start_at = now + delay;
-        let next = Generation(self.own.life().0.saturating_add(1));
-        self.own.begin_life(next.max(clock::generation()));
+        let next = Generation(self.own.gossip_generation().0.saturating_add(1));
+        let next = next.max(clock::generation());
+        self.own.begin_gossip_generation(next);
         let rejoin = self.chat_config.interval * REJOIN_INTERVALS;
         self.members.freeze(now, delay + rejoin);
         Counters::add(&self.counters.restarts);
         warn!(
             cause,
             ?delay,
-            "gossip ended; it will be started again in a new life"
+            "gossip ended; it will be restarted in a new incarnation"
         );
     }
 
-    /// Rises above a former life of this node: here at once, and in the stamps when the engine has.
-    pub(super) fn outlive(&mut self, former: AuthorIncarnation) {
+    /// Rises above an earlier incarnation of this node: in gossip at once, in the stamps once the engine has.
+    pub(super) fn supersede(&mut self, former: AuthorIncarnation) {
         if former.node > self.own.generation() {
-            self.hearing.put_former(former.node);
+            self.receiver.put_former(former.node);
         }
-        if former.gossip > self.own.life() {
-            self.on_end("peers know a later life of it");
+        if former.gossip > self.own.gossip_generation() {
+            self.on_end("peers know a later incarnation of this node");
             self.own.rise_above(former.gossip);
         }
     }
 
-    /// The engine rose above a former life of this node: a new life of gossip belongs to it.
+    /// The engine rose above an earlier incarnation of this node: gossip begins a new incarnation too.
     pub(super) fn begin_generation(&mut self, generation: Generation) {
         self.own.begin_generation(generation);
         if self.chat.is_some() {
-            self.on_end("the node tells everything anew");
+            self.on_end("the node publishes everything again");
         }
     }
 }
