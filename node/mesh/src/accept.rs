@@ -1,5 +1,5 @@
-//! Takes peers' connections in, within bounds on handshakes: of all, and of each address, so that no source
-//! takes all places.
+//! Accepts peers' connections, within bounds on handshakes: of all, and of each address, so that no source
+//! takes all slots.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,20 +14,20 @@ use super::hub::Hub;
 use super::link::PEERS_MAX;
 use super::session::{EstablishError, complain, establish};
 
-/// Connections at most, those not yet greeted included.
+/// The most connections, those not yet greeted included.
 const CONNECTIONS_MAX: usize = 2 * PEERS_MAX;
 
-/// Handshakes under way at most.
+/// The most handshakes in progress.
 const HANDSHAKES_MAX: usize = 128;
 
 /// Those of one address, which may be many nodes behind one gateway.
 const HANDSHAKES_PER_SOURCE_MAX: usize = HANDSHAKES_MAX / 2;
 
-/// Those of one address that has not shown that it is one: who sends in a peer's name must not take the
-/// peer's places.
-const UNPROVED_PER_SOURCE_MAX: usize = HANDSHAKES_PER_SOURCE_MAX / 4;
+/// Those of one address that is not validated: a sender that spoofs a peer's address must not take the
+/// peer's slots.
+const UNVALIDATED_PER_SOURCE_MAX: usize = HANDSHAKES_PER_SOURCE_MAX / 4;
 
-/// Takes connections in until the endpoint is closed.
+/// Accepts connections until the endpoint is closed.
 pub(super) async fn accept<L: CallLocal>(hub: Arc<Hub<L>>) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let sources = Sources::default();
@@ -36,12 +36,12 @@ pub(super) async fn accept<L: CallLocal>(hub: Arc<Hub<L>>) {
             incoming.refuse();
             continue;
         }
-        let unproved = !incoming.remote_address_validated();
+        let unvalidated = !incoming.remote_address_validated();
         let address = incoming.remote_address().ip();
         let is_busy = handshakes.available_permits() < HANDSHAKES_MAX / 2;
-        if unproved && (is_busy || sources.of(address) >= UNPROVED_PER_SOURCE_MAX) {
-            // Costs no state: an address that was made up never comes back. A packet that cannot be
-            // answered with a retry is dropped with it.
+        if unvalidated && (is_busy || sources.of(address) >= UNVALIDATED_PER_SOURCE_MAX) {
+            // Costs no state: a spoofed address never comes back. A packet that cannot be answered with a
+            // retry is dropped with it.
             let _ = incoming.retry();
             continue;
         }
@@ -85,7 +85,7 @@ pub(super) struct Handshake {
 }
 
 impl Sources {
-    /// A place for a handshake from `address`; `None` when `max` from there are in progress.
+    /// A slot for a handshake from `address`; `None` when `max` from there are in progress.
     pub(super) fn enter(&self, address: IpAddr, max: usize) -> Option<Handshake> {
         let address = address.to_canonical();
         let mut counts = self.counts();
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_at_its_limit_takes_no_place_of_others() {
+    fn address_at_its_limit_takes_no_slot_of_others() {
         let sources = Sources::default();
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let (greedy, other) = (address("9.9.9.9"), address("9.9.9.8"));
@@ -144,7 +144,7 @@ mod tests {
         held.clear();
         assert!(
             sources.counts().is_empty(),
-            "nothing is kept of who has left"
+            "nothing is kept of addresses without handshakes"
         );
     }
 }

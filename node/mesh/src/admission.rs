@@ -1,6 +1,6 @@
-//! Whether a forwarded request is taken: the checks of the node that owns the upstream.
+//! Whether a forwarded request is accepted: the checks of the node that owns the upstream.
 //!
-//! A refusal costs the sender one round trip and counts against nobody; it carries the true load.
+//! A refusal costs the sender one round trip and counts against nobody; it carries the current load.
 
 use std::sync::Arc;
 
@@ -24,16 +24,16 @@ use super::loads::own_fact;
 
 /// What a call holds until its answer has been relayed.
 pub(super) struct Admission {
-    _underway: ForwardGuard,
+    _forward: ForwardGuard,
     _in_flight: InFlightGuard,
 }
 
-/// Checks a request by its head. Takes no place for it: its body is still to come.
+/// Checks a request by its head. Takes no slot for it: its body is still to come.
 pub(super) fn admit<L>(
     hub: &Hub<L>,
     head: &RequestHead<'_>,
 ) -> Result<(PathScope, Call), ForwardRefused> {
-    let view = hub.desk.view();
+    let view = hub.driver.view();
     let rules = hub.rules.serving.load();
     let owner = OwnerNode {
         region: &view.region,
@@ -44,34 +44,34 @@ pub(super) fn admit<L>(
     };
     let upstream = view.own.get(&head.upstream).map(|upstream| &**upstream);
     let upstream = upstream.zip(own_fact(&view, &head.upstream));
-    admission::admit(&owner, upstream, &head.forwarded(), hub.desk.now())?;
+    admission::admit(&owner, upstream, &head.forwarded(), hub.driver.now())?;
     call(head, &rules.forwarding)
 }
 
-/// Takes the places of a request that is here as a whole.
+/// Takes the slots of a request that was received as a whole.
 pub(super) fn enter<L>(
     hub: &Hub<L>,
     link: &PeerLink,
     call: &Call,
 ) -> Result<Admission, ForwardRefused> {
-    let view = hub.desk.view();
+    let view = hub.driver.view();
     let unknown = || ForwardRefused::new(Refusal::UnknownUpstream, "node has no such upstream");
     let upstream = view.own.get(&call.upstream).ok_or_else(unknown)?;
     let key = (Arc::clone(&call.request_id), call.upstream.clone());
-    let underway = hub.underway.enter(&link.peer, key)?;
+    let forward = hub.forwards.enter(&link.peer, key)?;
     let in_flight = upstream
         .in_flight
         .enter_below(upstream.places)
         .ok_or_else(ForwardRefused::upstream_full)?;
     Ok(Admission {
-        _underway: underway,
+        _forward: forward,
         _in_flight: in_flight,
     })
 }
 
-/// Checks the body against the head: what rules and the choice of the upstream went by is what the upstream
-/// will read.
-pub(super) fn held_to_its_head<L>(
+/// Checks the body against the head: the rules and the choice of the upstream must have used what the
+/// upstream will read.
+pub(super) fn check_against_head<L>(
     hub: &Hub<L>,
     scope: PathScope,
     call: Call,
@@ -86,7 +86,7 @@ pub(super) fn held_to_its_head<L>(
         return Err(ForwardRefused::new(Refusal::Protocol, detail));
     }
     let rules = hub.rules.serving.load();
-    let view = hub.desk.view();
+    let view = hub.driver.view();
     let is_unclear = call.model.is_none()
         && !call.body.is_empty()
         && rules
@@ -99,14 +99,14 @@ pub(super) fn held_to_its_head<L>(
     Ok(call)
 }
 
-/// Whether the node answers requests at all; what others see of it may be older.
+/// Whether the node answers requests at all; peers may still have an older value.
 fn serves_requests(view: &View) -> bool {
     let own = view.nodes.first().and_then(|node| node.fact.as_ref());
     own.is_none_or(|fact| fact.serves_requests)
 }
 
-/// The call that a head describes, without its body and deadline. What a peer sends is held to what a client
-/// is held to, whatever the peer did with it before.
+/// The call that a head describes, without its body and deadline. A peer's request must pass the same checks
+/// as a client's, whatever the peer checked before.
 fn call(
     head: &RequestHead<'_>,
     forwarding: &Forwarding,

@@ -25,7 +25,7 @@ pub(super) struct PeerBody {
     stream: CallStream,
     link: Arc<PeerLink>,
     unframer: Unframer,
-    /// Bytes still to come, where the head says how many.
+    /// Bytes still to come, where the head contains the length.
     left: Option<u64>,
     ended: bool,
     silence: Silence,
@@ -54,8 +54,8 @@ impl Body for PeerBody {
                 Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
                 Found::Nothing => {}
             }
-            // The future holds no state of its own: the stream keeps the waker, so that one made anew
-            // for each poll goes on where the last one was dropped.
+            // The future holds no state of its own: the stream keeps the waker, so that a new one
+            // for each poll continues where the last one was dropped.
             let read = {
                 let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
                 read.poll(context)
@@ -83,7 +83,7 @@ impl Body for PeerBody {
 }
 
 impl PeerBody {
-    /// The body that comes over `stream`, of `length` bytes where the head says how many.
+    /// The body that comes over `stream`, of `length` bytes where the head contains the length.
     pub(super) fn new(
         stream: CallStream,
         link: Arc<PeerLink>,
@@ -101,7 +101,7 @@ impl PeerBody {
         }
     }
 
-    /// Holds what comes against what the head says.
+    /// Checks the received bytes against the length in the head.
     fn count(&mut self, data: &Bytes) -> Result<(), CallFailure> {
         let Some(left) = &mut self.left else {
             return Ok(());
@@ -110,14 +110,17 @@ impl PeerBody {
             Some(rest) => *left = rest,
             None => {
                 self.ended = true;
-                let detail = format!("answer through {} is longer than it says", self.link.peer);
+                let detail = format!(
+                    "answer through {} is longer than its content-length",
+                    self.link.peer
+                );
                 return Err(CallFailure::new(Outcome::BrokenOff, detail));
             }
         }
         Ok(())
     }
 
-    /// The body came to its end: a clean one, or the failure that `code` tells.
+    /// The body came to its end: a clean one, or the failure that `code` stands for.
     fn end(&mut self, code: u32) -> Option<CallFailure> {
         self.ended = true;
         self.stream.complete();
@@ -126,7 +129,10 @@ impl PeerBody {
             return Some(CallFailure::new(reset::outcome(u64::from(code)), detail));
         }
         self.left.is_some_and(|left| left > 0).then(|| {
-            let detail = format!("answer through {} is shorter than it says", self.link.peer);
+            let detail = format!(
+                "answer through {} is shorter than its content-length",
+                self.link.peer
+            );
             CallFailure::new(Outcome::BrokenOff, detail)
         })
     }
@@ -137,7 +143,7 @@ fn unfinished(peer: &NodeName) -> CallFailure {
     CallFailure::new(Outcome::BrokenOff, detail)
 }
 
-/// How a body ended that did not end whole.
+/// How a body broke off.
 fn broken_off(peer: &NodeName, error: &ReadError) -> CallFailure {
     match error {
         ReadError::Reset(code) => {

@@ -1,4 +1,4 @@
-//! What an operator is told of addresses that do wrong again and again: once a minute each.
+//! Warnings about addresses that repeatedly do wrong: one a minute for each.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Keeps a peer that is refused again and again from filling the log.
+/// Keeps a peer that is refused repeatedly from filling the log.
 #[derive(Debug, Default)]
 pub(super) struct Complaints(Mutex<BTreeMap<IpAddr, Instant>>);
 
-/// One address is complained about this often.
+/// The time between two warnings about one address.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Addresses remembered as complained about; beyond it, new ones wait until old ones expire.
+/// Addresses remembered as warned about; beyond it, new ones wait until old ones expire.
 const COMPLAINTS_MAX: usize = 64;
 
 impl Complaints {
-    /// Whether to complain about `address` at `now`.
+    /// Whether to warn about `address` at `now`.
     pub(super) fn may(&self, address: IpAddr, now: Instant) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| now.duration_since(*at) < COMPLAINT_INTERVAL);
-        if told.len() >= COMPLAINTS_MAX || told.contains_key(&address) {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.retain(|_, at| now.duration_since(*at) < COMPLAINT_INTERVAL);
+        if logged.len() >= COMPLAINTS_MAX || logged.contains_key(&address) {
             return false;
         }
-        told.insert(address, now);
+        logged.insert(address, now);
         true
     }
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_is_complained_about_once_a_minute() {
+    fn address_is_warned_about_once_a_minute() {
         let complaints = Complaints::default();
         let address = IpAddr::from([203, 0, 113, 5]);
         let now = Instant::now();

@@ -32,7 +32,7 @@ pub enum CredentialsError {
     Identity(#[from] IdentityError),
 }
 
-/// Everything a node needs to prove who it is: the mesh's CA, its own certificate and key.
+/// Everything a node needs to prove its identity: the mesh's CA, its own certificate and key.
 #[derive(Clone)]
 pub struct Credentials {
     mesh: MeshName,

@@ -1,7 +1,7 @@
 //! Keeps the connections that this node wants.
 //!
-//! Wanted are: each seed until some node answers there, for ever; the warm set of the members that
-//! gossip knows; and, for a short time, each address that gossip writes to. Each target backs off on
+//! Wanted are: each seed until some node answers there, without a limit of time; the warm set of the members
+//! that gossip knows; and, for a short time, each address that gossip sends to. Each target backs off on
 //! its own, and is tried at once when its link goes down.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(300);
 /// The longest wait between two dials of the same target.
 const BACK_OFF_MAX: Duration = Duration::from_secs(4);
 
-/// A seed that cannot be reached is complained about after this many dials,
+/// A seed that cannot be reached is logged after this many dials,
 const COMPLAIN_AFTER: u32 = 3;
 
 /// and again after each this many: every few minutes.
@@ -40,22 +40,22 @@ const COMPLAIN_EVERY: u32 = 60;
 /// The node with the greater name gives the other this much time to dial first.
 const COURTESY: Duration = Duration::from_millis(200);
 
-/// Dials under way at most.
+/// The most dials that run at once.
 const DIALS_MAX: usize = 32;
 
-/// Addresses of one name that are tried.
+/// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
 /// How long a name may take to be resolved.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long an address that gossip wrote to stays a target.
+/// How long an address that gossip sent to stays a target.
 const STRANGER_KEPT: Duration = Duration::from_secs(10);
 
-/// Such addresses at most.
+/// The most such addresses.
 const STRANGERS_MAX: usize = 256;
 
-/// Configured hosts of peers that are remembered.
+/// The most configured hosts of peers that are remembered.
 const HOSTS_MAX: usize = 1_024;
 
 /// What is dialled.
@@ -65,16 +65,16 @@ enum Target {
     Seed(String),
     /// A member of the warm set.
     Peer(NodeName),
-    /// Where gossip writes to.
+    /// An address that gossip sends to.
     Stranger(SocketAddr),
 }
 
-/// How dialling a target goes.
+/// The progress of dialling a target.
 #[derive(Debug)]
 struct Progress {
     back_off: Duration,
     next_at: Instant,
-    under_way: bool,
+    is_running: bool,
     failures: u32,
     /// Who answered there last.
     answered: Option<NodeName>,
@@ -82,7 +82,7 @@ struct Progress {
     until: Option<Instant>,
 }
 
-/// Why no dial came through.
+/// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
 enum DialError {
     #[error("name cannot be resolved: {0}")]
@@ -154,37 +154,37 @@ impl<L: CallLocal> Dialler<L> {
         let mut wake_at = now + BACK_OFF_MAX;
         let mut due = Vec::new();
         for (target, progress) in &mut self.targets {
-            if progress.under_way || is_linked(&self.hub, target, progress) {
+            if progress.is_running || is_linked(&self.hub, target, progress) {
                 continue;
             }
             if progress.next_at > now {
                 wake_at = wake_at.min(progress.next_at);
             } else if self.dials.len() + due.len() < DIALS_MAX {
-                progress.under_way = true;
+                progress.is_running = true;
                 due.push(target.clone());
             }
         }
         for target in due {
             let hub = Arc::clone(&self.hub);
-            let places = self.places(&target);
+            let locations = self.locations(&target);
             self.dials.spawn(async move {
-                let result = dial(&hub, places).await;
+                let result = dial(&hub, locations).await;
                 (target, result)
             });
         }
         wake_at
     }
 
-    /// Where a target is looked for: the address first, then its name, which may have moved.
-    fn places(&self, target: &Target) -> Vec<Place> {
+    /// Where to dial a target: the address first, then its name, which may have moved.
+    fn locations(&self, target: &Target) -> Vec<DialLocation> {
         match target {
-            Target::Seed(host) => vec![Place::Host(host.clone())],
-            Target::Stranger(address) => vec![Place::Address(*address)],
+            Target::Seed(host) => vec![DialLocation::Host(host.clone())],
+            Target::Stranger(address) => vec![DialLocation::Address(*address)],
             Target::Peer(peer) => {
                 let address = self.members.borrow().get(peer).copied();
                 let host = self.hosts.get(peer).cloned();
-                let address = address.map(Place::Address).into_iter();
-                address.chain(host.map(Place::Host)).collect()
+                let address = address.map(DialLocation::Address).into_iter();
+                address.chain(host.map(DialLocation::Host)).collect()
             }
         }
     }
@@ -193,7 +193,7 @@ impl<L: CallLocal> Dialler<L> {
         let Some(progress) = self.targets.get_mut(target) else {
             return;
         };
-        progress.under_way = false;
+        progress.is_running = false;
         match result {
             Ok(peer) => {
                 progress.answered = Some(peer);
@@ -214,7 +214,7 @@ impl<L: CallLocal> Dialler<L> {
         let now = Instant::now();
         let wanted: BTreeSet<NodeName> = {
             let members = self.members.borrow_and_update();
-            warm::warm_set(&self.hub.desk.view(), &self.hub.me, &members)
+            warm::warm_set(&self.hub.driver.view(), &self.hub.me, &members)
         };
         self.targets.retain(|target, _| match target {
             Target::Peer(peer) => wanted.contains(peer),
@@ -269,7 +269,7 @@ impl Progress {
         Self {
             back_off: BACK_OFF_MIN,
             next_at,
-            under_way: false,
+            is_running: false,
             failures: 0,
             answered: None,
             until: None,
@@ -277,7 +277,7 @@ impl Progress {
     }
 }
 
-/// Tells the operator of a seed that cannot be reached; a member that cannot is gossip's to tell.
+/// Warns the operator of a seed that cannot be reached; gossip reports members that cannot.
 fn complain(target: &Target, failures: u32, error: &DialError) {
     let is_due = failures % COMPLAIN_EVERY == COMPLAIN_AFTER;
     let leads_here = matches!(
@@ -286,7 +286,7 @@ fn complain(target: &Target, failures: u32, error: &DialError) {
     );
     match target {
         Target::Seed(seed) if is_due && !leads_here => {
-            warn!(seed, failures, %error, "seed cannot be reached; it is tried again for ever");
+            warn!(seed, failures, %error, "seed cannot be reached; retrying without limit");
         }
         _ => debug!(?target, failures, %error, "dial failed"),
     }
@@ -306,21 +306,24 @@ fn is_linked<L>(hub: &Hub<L>, target: &Target, progress: &Progress) -> bool {
     }
 }
 
-/// Where to look.
+/// Where to dial.
 #[derive(Clone, Debug)]
-enum Place {
+enum DialLocation {
     Address(SocketAddr),
     Host(String),
 }
 
-/// Dials one place after the other until one answers.
-async fn dial<L: CallLocal>(hub: &Arc<Hub<L>>, places: Vec<Place>) -> Result<NodeName, DialError> {
+/// Dials one location after the other until one answers.
+async fn dial<L: CallLocal>(
+    hub: &Arc<Hub<L>>,
+    locations: Vec<DialLocation>,
+) -> Result<NodeName, DialError> {
     let mut last = DialError::NoAddress;
     let mut tried = BTreeSet::new();
-    for place in places {
-        let addresses = match place {
-            Place::Address(address) => vec![address],
-            Place::Host(host) => match resolve(&host).await {
+    for location in locations {
+        let addresses = match location {
+            DialLocation::Address(address) => vec![address],
+            DialLocation::Host(host) => match resolve(&host).await {
                 Ok(addresses) => addresses,
                 Err(error) => {
                     last = error;
@@ -380,7 +383,7 @@ fn jittered(span: Duration) -> Duration {
     span.mul_f64(0.8 + 0.4 * f64::from(byte) / 255.0)
 }
 
-/// The code that a shut down endpoint closes its connections with.
+/// The code with which an endpoint that shuts down closes its connections.
 pub(super) const fn shutdown_code() -> VarInt {
     VarInt::from_u32(grapevine_proto::frame::close::SHUTDOWN)
 }

@@ -18,8 +18,8 @@ use ring::hmac;
 use super::credentials::Credentials;
 use super::tls::{self, PeerTlsError};
 
-/// A connection without a packet for this long is gone, and with it all that runs over it. What is to be
-/// noticed sooner is noticed above QUIC.
+/// A connection without a packet for this long is lost, and with it all that runs over it. What must be
+/// detected sooner is detected above QUIC.
 pub const IDLE_TIMEOUT: Duration = LOST;
 
 /// How long a handshake may take.
@@ -30,8 +30,8 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 
 /// Streams of forwarded requests and calls to the inside on one connection. QUIC's wait beyond it is
 /// silent, so admission is decided above it, and this is more than admission ever lets in: an eighth that
-/// the peer learns of later (quinn tells freed streams in such steps), and streams that are over and not yet
-/// acknowledged. Each costs its connection some 40 bytes, used or not.
+/// the peer learns of later (quinn announces freed streams in such steps), and streams that are over and not
+/// yet acknowledged. Each costs its connection some 40 bytes, used or not.
 pub const STREAMS_MAX: u32 = 14_000;
 
 const _: () = assert!(
@@ -39,7 +39,7 @@ const _: () = assert!(
     "admission stays below the limit of streams"
 );
 
-/// Gossip messages, rumors and the greeting under way on one connection.
+/// Gossip messages, rumors and the greeting in flight on one connection.
 pub const MESSAGES_MAX: u32 = 256;
 
 /// What a reader that stalls makes its peer hold for one stream.

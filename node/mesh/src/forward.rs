@@ -1,4 +1,4 @@
-//! Sends a call to the peer that owns the upstream, and hands its answer back as it comes.
+//! Sends a call to the peer that owns the upstream, and returns its answer as it comes.
 //!
 //! Runs on the caller's thread: one stream of the peer's connection for each call, no lock of ours.
 //! Dropping the future or the body resets the stream, which the peer sees within one round trip.
@@ -58,8 +58,8 @@ impl CallPeer for Forwarder {
     }
 }
 
-/// Calls over `link`, and once more over another where the peer closed it as superfluous at that very moment: it
-/// does so only when it knows of no call on it, so that nothing was done for this one.
+/// Calls over `link`, and once more over another where the peer closed it as superfluous at that very moment:
+/// the peer does so only when it knows of no call on it, so it has done nothing for this one.
 pub(super) async fn unless_superfluous<T, F>(
     links: &Links,
     link: Arc<PeerLink>,
@@ -104,8 +104,8 @@ async fn send(link: &Arc<PeerLink>, call: &Call) -> Result<Answer, CallFailure> 
     answered.map_err(|failure| unless_reached(failure, link, sent_at))
 }
 
-/// Says of a lost call whether its request may have arrived. A silent link can also be closed, on proof that
-/// the peer is gone, before each of its calls has seen the silence.
+/// Determines for a lost call whether its request may have arrived. A silent link can also be closed, on proof
+/// that the peer is gone, before each of its calls has seen the silence.
 fn unless_reached(mut failure: CallFailure, link: &PeerLink, sent_at: Instant) -> CallFailure {
     if failure.outcome == Outcome::PeerLost
         && let Some(spoke_at) = link.spoke_at()
@@ -137,7 +137,7 @@ pub(super) async fn open(
 ) -> Result<CallStream, CallFailure> {
     let (send, recv) = {
         let mut opening = pin!(link.connection.open_bi());
-        // Asked once: QUIC would wait for a stream in silence, and for as long as the peer likes.
+        // Polled once: QUIC would wait for a stream without an error, and as long as the peer wants.
         match poll_fn(|context| Poll::Ready(opening.as_mut().poll(context))).await {
             Poll::Ready(Ok(halves)) => halves,
             Poll::Ready(Err(error)) => return Err(lost(&link.peer, &error)),
@@ -150,7 +150,7 @@ pub(super) async fn open(
             // Only a stream that ended before cannot be finished.
             let _ = stream.send.finish();
         }
-        // The peer answers before it has read all: a refusal, which is read below.
+        // The peer answers before it has read all: a refusal, which the caller reads.
         Err(WriteError::Stopped(_)) => {}
         Err(WriteError::ConnectionLost(error)) => return Err(lost(&link.peer, &error)),
         Err(error) => {
@@ -195,7 +195,7 @@ fn encode_head(call: &Call) -> Result<Vec<u8>, CallFailure> {
     })
 }
 
-/// Turns the first frame into an answer, or into why there is none.
+/// Turns the first frame into an answer, or into the failure that it reports.
 fn start(
     link: &Arc<PeerLink>,
     mut stream: CallStream,
@@ -249,7 +249,7 @@ fn lost(peer: &NodeName, error: &ConnectionError) -> CallFailure {
     CallFailure::new(Outcome::PeerLost, detail)
 }
 
-/// Why no head came. A peer that resets without a word has dropped the call.
+/// Why no head was received. A peer that resets without a code of the upstream's has dropped the call.
 pub(super) fn no_head(peer: &NodeName, error: &ReceiveError) -> CallFailure {
     match error {
         ReceiveError::Lost(error) => lost(peer, error),

@@ -1,11 +1,11 @@
-//! Forwarded requests in flight at this node, each known to its peer by one id.
+//! Forwarded requests in flight at this node, each identified by its peer and one id.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grapevine_core::admission::{self, ForwardKey, ForwardRefused};
 use grapevine_core::ids::NodeName;
 
-/// Forwarded requests under way here.
+/// Forwarded requests in flight here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedForwards(Arc<Mutex<admission::ForwardsInFlight>>);
 
@@ -21,7 +21,7 @@ impl SharedForwards {
     /// Counts one of `peer` until the guard is dropped.
     ///
     /// # Errors
-    /// When it is there already, or the peer has too many.
+    /// When it is in flight already, or the peer has too many.
     pub(super) fn enter(
         &self,
         peer: &NodeName,

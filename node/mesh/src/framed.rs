@@ -1,7 +1,7 @@
-//! An answer's body in pieces with their lengths, so that its end says how it ended.
+//! An answer's body in pieces with their lengths, so that its end carries how it ended.
 //!
-//! A reset of the stream could say it too, but QUIC drops what was sent before a reset and was not
-//! read yet: the last words of a stream that breaks would be lost. So the end is a piece of length
+//! A reset of the stream could carry it too, but QUIC drops what was sent before a reset and was not
+//! read yet: the last bytes of a stream that breaks would be lost. So the end is a piece of length
 //! zero and a code: 0 for a clean end, else one of `frame::reset`. A stream that ends without it has
 //! broken off.
 //!
@@ -9,7 +9,7 @@
 //! [length: u32 LE > 0][that many bytes] ... [0: u32][code: u32 LE]
 //! ```
 //!
-//! Bound: a length sets nothing aside; pieces are handed on as they come in.
+//! Bound: a length allocates nothing; pieces are passed on as they come in.
 
 use bytes::{Buf, Bytes};
 

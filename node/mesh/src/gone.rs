@@ -1,14 +1,13 @@
-//! Whether the process of a silent peer is gone: its host is asked.
+//! Asks the host of a silent peer whether the peer's process is gone.
 //!
 //! A host answers a datagram to a port on which nobody listens with ICMP's "port unreachable", and a
-//! connected socket hands that to its owner as a refused connection. QUIC itself ignores it, since anybody
-//! may send such a message. Here it counts only on a link that is silent already, and for a socket made for
-//! the purpose: the kernel takes the message only if it quotes that socket's own fresh port. A host that is
-//! gone as a whole, or a firewall that drops, answers nothing; the link then ends by its clock.
+//! connected socket returns that to its owner as a refused connection. QUIC itself ignores it, since anybody
+//! may send such a message. Here it counts only on a link that is silent already, and for a socket created
+//! for the purpose: the kernel takes the message only if it quotes that socket's own fresh port. A host that
+//! is gone as a whole, or a firewall that drops, answers nothing; the link then ends by its timeout.
 //!
-//! Only an address that takes packets of everybody proves anything: one that this node dialled, or the very
-//! one that the peer advertises. A router that translates addresses may answer that a port is closed which
-//! is open to a single sender.
+//! Only an address that takes packets from any sender proves anything: one that this node dialled, or the one
+//! that the peer advertises. A NAT router may answer that a port is closed which is open to a single sender.
 
 use grapevine_proto::frame::close;
 use std::io::ErrorKind;
@@ -24,10 +23,10 @@ use tracing::info;
 
 use super::link::PeerLink;
 
-/// How long a host may take to say that nobody listens: within the time between two questions.
+/// How long a host may take to answer that nobody listens: less than the time between two questions.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Hosts that this process asks at once at most: each takes a descriptor.
+/// The most hosts that this process asks at once: each takes a descriptor.
 static LOOKS: Semaphore = Semaphore::const_new(32);
 
 /// Asks the host of a silent link's peer, and closes the link when the process there is gone.
@@ -35,7 +34,7 @@ pub(super) fn look(link: &Arc<PeerLink>) {
     let Some(address) = listening_address(link) else {
         return;
     };
-    // So many ask already: this one is looked for again in a moment.
+    // Too many ask already: this one is asked again in a moment.
     let Ok(permit) = LOOKS.try_acquire() else {
         return;
     };
@@ -50,7 +49,7 @@ pub(super) fn look(link: &Arc<PeerLink>) {
     });
 }
 
-/// Where the peer takes packets of everybody; `None` where that is not certain.
+/// The address where the peer takes packets from any sender; `None` where that is not certain.
 fn listening_address(link: &PeerLink) -> Option<SocketAddr> {
     let remote = link.connection.remote_address();
     let is_same = |one: SocketAddr, other: SocketAddr| {
@@ -59,7 +58,7 @@ fn listening_address(link: &PeerLink) -> Option<SocketAddr> {
     (link.dialled_here || is_same(remote, link.address)).then_some(remote)
 }
 
-/// Whether the host at `address` says that nobody listens on the port.
+/// Whether the host at `address` answers that nobody listens on the port.
 async fn is_port_closed(address: SocketAddr) -> bool {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -68,7 +67,7 @@ async fn is_port_closed(address: SocketAddr) -> bool {
     let asked = async {
         let socket = UdpSocket::bind(any).await?;
         socket.connect(address).await?;
-        // No packet of QUIC is a byte long: a peer that lives drops it unread.
+        // No packet of QUIC is one byte long: a live peer drops it unread.
         socket.send(&[0]).await?;
         socket.recv(&mut [0]).await
     };

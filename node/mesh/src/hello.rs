@@ -1,6 +1,6 @@
-//! The first exchange on a connection: who is there, and is it who the certificate says.
+//! The handshake of the mesh on a new connection: which node the peer is, by its greeting and certificate.
 //!
-//! A dialler's handshake succeeds before the peer has looked at its certificate, so a connection
+//! A dialler's TLS handshake succeeds before the peer has checked its certificate, so a connection
 //! counts only when the peer's greeting has come.
 
 use std::time::Duration;
@@ -35,9 +35,9 @@ pub enum GreetError {
     /// The greeting names another node than the certificate.
     #[error("peer calls itself {greeted}, its certificate names {certified}")]
     OtherName {
-        /// As the certificate says.
+        /// The name in the certificate.
         certified: NodeName,
-        /// As the greeting says.
+        /// The name in the greeting.
         greeted: NodeName,
     },
     /// It is this node itself.
@@ -48,7 +48,7 @@ pub enum GreetError {
 /// Greets and waits for the peer's greeting.
 ///
 /// # Errors
-/// See [`GreetError`]; the connection is to be closed.
+/// See [`GreetError`]; the connection must be closed.
 pub async fn greet(
     connection: &Connection,
     own: &Bytes,

@@ -25,7 +25,7 @@ use super::wire::GossipSender;
 pub(super) struct Hub<L> {
     pub(super) mesh: MeshName,
     pub(super) me: NodeName,
-    pub(super) desk: DriverHandle,
+    pub(super) driver: DriverHandle,
     pub(super) local: L,
     /// Answers peers' calls to the inside of this node.
     pub(super) inside: Arc<dyn ServeInside>,
@@ -34,21 +34,21 @@ pub(super) struct Hub<L> {
     pub(super) verifier: Verifier,
     /// This node's greeting, as a frame.
     pub(super) greeting: Bytes,
-    /// Addresses at which this node reaches itself.
+    /// Addresses that lead to this node itself.
     pub(super) own_addresses: Vec<SocketAddr>,
     pub(super) links: Links,
     pub(super) serials: AtomicU64,
     pub(super) gossip: mpsc::Sender<(GossipSender, Bytes)>,
     pub(super) rumors: mpsc::Sender<(NodeName, Bytes)>,
     pub(super) pending: PendingGossip,
-    pub(super) underway: SharedForwards,
-    /// What bodies may take of memory: requests of peers, and answers to calls of this node's own.
+    pub(super) forwards: SharedForwards,
+    /// The memory that bodies may take: requests of peers, and answers to this node's own calls.
     pub(super) bodies: BodyBudget,
     pub(super) complaints: Complaints,
     pub(super) rules: Rules,
 }
 
-/// Swaps what a reload changes, whatever answers calls.
+/// Swaps what a reload changes, independent of what answers calls.
 pub(super) trait Swap: Send + Sync + std::fmt::Debug {
     fn swap(&self, config: quinn::ClientConfig);
 

@@ -2,7 +2,7 @@
 //!
 //! A node's name is the one URI `spiffe://<mesh>/node/<name>` of a certificate that the mesh CA
 //! issued. Its key is Ed25519, so that the key that answers for a connection also signs what the node
-//! gossips: peers relay each other's values, and nothing but the signature says who wrote them.
+//! gossips: peers relay each other's values, and only the signature proves who wrote them.
 //!
 //! What it does not know: connections and gossip.
 
@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnc
 /// Length of a signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
 
-/// The longest certificate that is looked at; those of `grapevine ca` take about 500 bytes.
+/// The longest certificate that is parsed; those of `grapevine ca` take about 500 bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 4_096;
 
 /// What precedes the 32 bytes of an Ed25519 key in its DER form (RFC 8410, section 4).
@@ -43,7 +43,7 @@ pub enum IdentityError {
     /// Not a certificate, or one longer than [`CERTIFICATE_BYTES_MAX`].
     #[error("not a certificate that can be read")]
     Unreadable,
-    /// Not issued by the mesh CA, expired, or not yet valid; `cause` says which.
+    /// Not issued by the mesh CA, expired, or not yet valid; see `cause`.
     #[error("certificate is not valid in this mesh: {cause}")]
     Untrusted {
         /// What is wrong with it.
@@ -127,7 +127,7 @@ impl Verifier {
         self.0.load().fingerprints.clone()
     }
 
-    /// Whose certificate this is: issued by the mesh CA, valid now, of this mesh, naming one node.
+    /// The node of a certificate, which must be issued by the mesh CA, valid now, and name one node of this mesh.
     ///
     /// Costs a signature check of about 100 us; keep the result beside the certificate, and check
     /// again from time to time, since certificates expire.

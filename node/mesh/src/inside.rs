@@ -1,8 +1,8 @@
 //! Calls to the inside of peers, both ends: a path, a body, and a whole answer.
 //!
-//! They ride on the links that carry forwarded requests, one stream each, and are bounded on their own.
-//! They go to nodes that serve no requests too, and to those that drain: whoever runs a task for such a
-//! node must be able to say how it ended. A peer without a link is dialled.
+//! They use the links that carry forwarded requests, one stream each, and have a limit of their own.
+//! They also go to nodes that serve no requests, and to those that drain: a node that runs a task for
+//! such a node must be able to report its outcome. A peer without a link is dialled.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -39,10 +39,10 @@ use super::receive::receive_body;
 use super::respond::{delivered, refuse, write};
 use super::streams::{self, CallStream, ReceiveError};
 
-/// The longest that a call is served, whatever its caller says.
+/// The longest that a call is served, whatever its caller allows.
 const SERVE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// How often a caller looks whether the peer that it wanted dialled is linked.
+/// How often a caller checks whether the peer that it asked to dial is linked.
 const LINK_LOOK: Duration = Duration::from_millis(10);
 
 /// Calls the inside of peers.
@@ -52,7 +52,7 @@ pub(super) struct Insider {
     links: Links,
     members: watch::Receiver<Members>,
     strangers: mpsc::Sender<SocketAddr>,
-    /// What bodies coming in may take of memory.
+    /// The memory that received bodies may take.
     bodies: BodyBudget,
 }
 
@@ -75,7 +75,7 @@ impl CallInside for Insider {
 }
 
 impl Insider {
-    /// What calls peers over `links`, and asks for dials through `strangers`.
+    /// Calls peers over `links`, and asks for dials through `strangers`.
     pub(super) fn new(
         me: &NodeName,
         links: &Links,
@@ -200,7 +200,7 @@ impl Insider {
         Ok((status, body))
     }
 
-    /// Reads a whole body, within its own limit and that of all bodies coming in.
+    /// Reads a whole body, within its own limit and that of all received bodies.
     async fn body(&self, peer: &NodeName, recv: &mut RecvStream) -> Result<Bytes, CallFailure> {
         let broken = |error: ReceiveError| {
             let detail = format!("answer of {peer} broke off: {error}");
@@ -260,8 +260,8 @@ async fn piece(
     Ok(())
 }
 
-/// Serves a call of a peer. `counted` counts it among the requests that a closing link waits for, which it
-/// is not while it may wait for work.
+/// Serves a call of a peer. `counted` counts it among the requests that a closing link waits for; it is
+/// dropped while the call may wait for work.
 pub(super) async fn serve<L>(
     hub: &Hub<L>,
     link: &PeerLink,

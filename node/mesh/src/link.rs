@@ -1,4 +1,4 @@
-//! One connection to a peer whose greeting came and was checked.
+//! One connection to a peer that has greeted and was checked.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,15 @@ use tokio::time::Instant;
 use super::outbox::Outbox;
 use super::preference::LinkPreference;
 
-/// Peers with a connection at most.
+/// The most peers with a connection.
 pub const PEERS_MAX: usize = 1_024;
 
-/// One connection to a peer whose greeting came and was checked.
+/// One connection to a peer that has greeted and was checked.
 #[derive(Debug)]
 pub struct PeerLink {
     /// The peer.
     pub peer: NodeName,
-    /// Which life of it.
+    /// The peer's incarnation.
     pub generation: Generation,
     /// Its advertised address.
     pub address: SocketAddr,
@@ -35,17 +35,17 @@ pub struct PeerLink {
     pub connection: quinn::Connection,
     /// Gossip and rumors on their way out.
     pub outbox: Outbox,
-    /// Forwarded requests under way on it, both ways.
+    /// Forwarded requests in flight on it, both ways.
     pub calls: InFlight,
     /// Those of them that this node sent.
     pub sent: InFlight,
     /// Those of them that this node serves.
     pub served: InFlight,
-    /// Calls to the insides of both ends that are under way on it.
+    /// Calls to the insides of both ends that are in flight on it.
     pub(super) inside: InsideCalls,
     /// While it is silent: when its peer last spoke.
     silent: watch::Sender<Option<Instant>>,
-    heard: AtomicBool,
+    speaks: AtomicBool,
     retiring: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ pub struct PeerLink {
 pub struct LinkParts {
     /// The peer.
     pub peer: NodeName,
-    /// Which life of it.
+    /// The peer's incarnation.
     pub generation: Generation,
     /// Its advertised address.
     pub address: SocketAddr,
@@ -71,7 +71,7 @@ pub struct LinkParts {
 }
 
 impl PeerLink {
-    /// A link that has just been greeted.
+    /// A link whose greeting was just exchanged.
     pub fn new(parts: LinkParts) -> Self {
         let calls = InFlight::default();
         Self {
@@ -89,19 +89,19 @@ impl PeerLink {
             calls,
             inside: InsideCalls::default(),
             silent: watch::Sender::new(None),
-            heard: AtomicBool::new(true),
+            speaks: AtomicBool::new(true),
             retiring: AtomicBool::new(false),
         }
     }
 
-    /// Whether nothing was heard on it for too long.
+    /// Whether nothing was received on it for too long.
     pub fn is_silent(&self) -> bool {
-        !self.heard.load(Ordering::Relaxed)
+        !self.speaks.load(Ordering::Relaxed)
     }
 
-    /// Notes that it speaks, or when it last did.
+    /// Records that it speaks, or when it last did.
     pub fn set_silent(&self, spoke_at: Option<Instant>) {
-        self.heard.store(spoke_at.is_none(), Ordering::Relaxed);
+        self.speaks.store(spoke_at.is_none(), Ordering::Relaxed);
         self.silent.send_replace(spoke_at);
     }
 
@@ -114,23 +114,23 @@ impl PeerLink {
     pub async fn fell_silent(&self) {
         let mut silent = self.silent.subscribe();
         if silent.wait_for(Option::is_some).await.is_err() {
-            // The sender lives in this very link, so this is never reached while it is borrowed.
+            // This link owns the sender, so this is never reached while the link is borrowed.
             std::future::pending::<()>().await;
         }
     }
 
-    /// True the first time: someone must close it once it is idle.
+    /// True the first time: the caller must close it once it is idle.
     pub fn start_retiring(&self) -> bool {
         !self.retiring.swap(true, Ordering::Relaxed)
     }
 
-    /// Takes back [`PeerLink::start_retiring`]: it is used after all.
+    /// Undoes [`PeerLink::start_retiring`]: the link is used after all.
     pub fn stop_retiring(&self) {
         self.retiring.store(false, Ordering::Relaxed);
     }
 
-    /// Its place among the connections to its peer.
-    pub(super) fn rank(&self) -> LinkPreference {
+    /// Its preference among the connections to its peer.
+    pub(super) fn preference(&self) -> LinkPreference {
         LinkPreference {
             generation: self.generation,
             speaks: !self.is_silent(),
@@ -143,9 +143,9 @@ impl PeerLink {
 /// Calls to the insides of both ends in flight on one link.
 #[derive(Debug, Default)]
 pub(super) struct InsideCalls {
-    /// Of this node to the peer's inside.
+    /// Calls of this node to the peer's inside.
     pub(super) sent: InFlight,
-    /// Of the peer to this node's.
+    /// Calls of the peer to this node's inside.
     pub(super) served: InFlight,
 }
 

@@ -1,16 +1,16 @@
 //! Which connections there are to which peer, and which of them is used.
 //!
 //! Two nodes may dial each other at once, or one may dial the same peer by two names, so a peer can
-//! have several connections for a moment. Both ends must choose the same one without talking, and
-//! must not each close the other's choice:
+//! have several connections for a moment. Both ends must choose the same one without communication,
+//! and must not each close the other's choice:
 //!
-//! 1. A later life of the peer ends every connection to an earlier one.
-//! 2. A connection that speaks goes before a silent one.
-//! 3. The one dialled by the smaller name goes before the other.
+//! 1. A later incarnation of the peer ends every connection to an earlier one.
+//! 2. A connection that speaks is preferred to a silent one.
+//! 3. The one dialled by the smaller name is preferred to the other.
 //! 4. Of several by the same dialler, the dialler takes the oldest, and the other side the newest.
 //!
 //! Invariant: only the dialler of a connection closes it as superfluous. So whatever the two ends
-//! think for a moment, the one that remains is one that its dialler wants.
+//! choose for a moment, the one that remains is one that its dialler wants.
 //!
 //! The table that requests read is swapped whole; they take no lock.
 
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::link::{PEERS_MAX, PeerLink};
 use super::table::LinkTable;
 
-/// Connections to one peer at most; a peer that opens more is at fault.
+/// The most connections to one peer; a peer that opens more is at fault.
 pub const CONNECTIONS_PER_PEER_MAX: usize = 4;
 
 /// All connections, and the table of those in use. Cheap to clone.
@@ -39,29 +39,29 @@ pub struct Links {
     changed: Arc<Notify>,
 }
 
-/// Every connection, and where changes of use are told, in their order.
+/// Every connection, and the channel for changes of the used ones, in their order.
 #[derive(Debug)]
 struct All {
     by_peer: BTreeMap<NodeName, Vec<Arc<PeerLink>>>,
     events: mpsc::Sender<Event>,
 }
 
-/// Changes of use that wait to be told; the teller only waits for the engine's inbox.
+/// Events that wait for the engine; the task that forwards them waits only for its inbox.
 const EVENTS_MAX: usize = 4 * PEERS_MAX;
 
 /// What a new connection, or the end of one, changed.
 #[derive(Debug, Default)]
 pub struct LinkChange {
-    /// Connections to earlier lives: to be closed at once.
+    /// Connections to earlier incarnations: to be closed at once.
     pub dead: Vec<Arc<PeerLink>>,
     /// Connections that this node dialled and does not use: to be closed when nothing runs on them.
     pub superfluous: Vec<Arc<PeerLink>>,
 }
 
-/// Why a connection was not taken in.
+/// Why a connection was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
-    /// A later life of the peer is connected.
+    /// A later incarnation of the peer is connected.
     #[error("a later life of this peer is connected")]
     Stale,
     /// Too many connections to this peer, or too many peers.
@@ -70,9 +70,9 @@ pub enum AdmitError {
 }
 
 impl Links {
-    /// No links yet, for the node `me`; and what is to be told to the engine, in its order.
+    /// No links yet, for the node `me`; and the events for the engine, in their order.
     pub fn new(me: NodeName) -> (Self, mpsc::Receiver<Event>) {
-        let (events, told) = mpsc::channel(EVENTS_MAX);
+        let (events, events_out) = mpsc::channel(EVENTS_MAX);
         let all = All {
             by_peer: BTreeMap::new(),
             events,
@@ -83,10 +83,10 @@ impl Links {
             all: Arc::new(Mutex::new(all)),
             changed: Arc::default(),
         };
-        (links, told)
+        (links, events_out)
     }
 
-    /// Waits until a link came into use or went out of it.
+    /// Waits until the link in use to some peer changes.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -101,17 +101,17 @@ impl Links {
         self.table.load().by_name.get(peer).cloned()
     }
 
-    /// Whether this very link is the one in use.
+    /// Whether this link is the one in use.
     pub fn is_used(&self, link: &PeerLink) -> bool {
         let table = self.table.load();
         let used = table.by_name.get(&link.peer);
         used.is_some_and(|used| used.serial == link.serial)
     }
 
-    /// Takes a new connection in and chooses again.
+    /// Adds a new connection and chooses again.
     ///
     /// # Errors
-    /// When it is stale or one too many; the connection is to be closed.
+    /// When it is stale or one too many; the connection must be closed.
     pub fn admit(&self, link: Arc<PeerLink>) -> Result<LinkChange, AdmitError> {
         let mut all = self.lock();
         if !all.by_peer.contains_key(&link.peer) && all.by_peer.len() >= PEERS_MAX {
@@ -143,32 +143,32 @@ impl Links {
         self.choose(&mut all, &link.peer)
     }
 
-    /// Notes whether a link speaks, or when it last did, and chooses again. One that is [`LinkState::Lost`] is
-    /// silent until its connection ends.
-    pub fn heard(&self, link: &PeerLink, hearing: LinkState, spoke_at: Instant) -> LinkChange {
+    /// Records whether a link speaks, or when it last did, and chooses again. One that is [`LinkState::Lost`]
+    /// is silent until its connection ends.
+    pub fn set_state(&self, link: &PeerLink, state: LinkState, spoke_at: Instant) -> LinkChange {
         let mut all = self.lock();
-        link.set_silent((hearing != LinkState::Speaking).then_some(spoke_at));
+        link.set_silent((state != LinkState::Speaking).then_some(spoke_at));
         let change = self.choose(&mut all, &link.peer);
-        // Where several are silent the choice may have changed and nothing else: what is told is how the used
-        // one stands, whichever spoke.
+        // Where several are silent the choice alone may have changed: the state of the used one is reported,
+        // whichever spoke.
         if let Some(used) = self.table.load().by_name.get(&link.peer) {
-            all.tell_hearing(used);
+            all.report_state(used);
         }
         change
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
-        // Nothing panics while it is held; if it ever did, the map would still be whole.
+        // Nothing panics while it is held; if it ever did, the map would still be consistent.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Chooses the link to `peer`, publishes the table and tells of it if that changed.
+    /// Chooses the link to `peer`; publishes the table and reports the change, if any.
     fn choose(&self, all: &mut All, peer: &NodeName) -> LinkChange {
         let smaller_here = self.me < *peer;
         let known = all.by_peer.get(peer).map_or(&[][..], Vec::as_slice);
         let best = known
             .iter()
-            .max_by_key(|link| link.rank().key(smaller_here))
+            .max_by_key(|link| link.preference().key(smaller_here))
             .cloned();
         let serial = best.as_ref().map(|best| best.serial);
         let unused = |link: &&Arc<PeerLink>| link.dialled_here && Some(link.serial) != serial;
@@ -177,7 +177,7 @@ impl Links {
         let used = table.by_name.get(peer);
         if used.map(|link| link.serial) != serial {
             self.table.store(Arc::new(table.with(peer, best.as_ref())));
-            all.tell_of(peer, used, best.as_ref());
+            all.report_change(peer, used, best.as_ref());
             self.changed.notify_one();
         }
         if best.is_none() {
@@ -191,30 +191,35 @@ impl Links {
 }
 
 impl All {
-    /// Tells that another link to `peer` is in use. Which of several is, matters to nobody.
-    fn tell_of(&self, peer: &NodeName, old: Option<&Arc<PeerLink>>, new: Option<&Arc<PeerLink>>) {
+    /// Reports that another link to `peer` is in use: as down and up only where the incarnation changed.
+    fn report_change(
+        &self,
+        peer: &NodeName,
+        old: Option<&Arc<PeerLink>>,
+        new: Option<&Arc<PeerLink>>,
+    ) {
         if old.map(|link| link.generation) != new.map(|link| link.generation) {
             if old.is_some() {
-                self.tell(Event::LinkDown { peer: peer.clone() });
+                self.report(Event::LinkDown { peer: peer.clone() });
             }
             if new.is_some() {
-                self.tell(Event::LinkUp { peer: peer.clone() });
+                self.report(Event::LinkUp { peer: peer.clone() });
             }
         } else if let Some(new) = new {
-            self.tell_hearing(new);
+            self.report_state(new);
         }
     }
 
-    fn tell_hearing(&self, used: &PeerLink) {
+    fn report_state(&self, used: &PeerLink) {
         let peer = used.peer.clone();
-        self.tell(match used.is_silent() {
+        self.report(match used.is_silent() {
             true => Event::LinkSilent { peer },
             false => Event::LinkRecovered { peer },
         });
     }
 
-    fn tell(&self, event: Event) {
-        // Full only when the engine has stopped taking events altogether; the node is ending then.
+    fn report(&self, event: Event) {
+        // Full only when the engine has stopped taking events altogether: the node is shutting down.
         let _ = self.events.try_send(event);
     }
 }

@@ -1,28 +1,28 @@
-//! The load of own upstreams, as peers hear of it.
+//! The load of own upstreams, as sent to peers.
 
 use grapevine_core::fact::{Load, UpstreamFact};
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::view::View;
 
-/// The load of an own upstream, as told with every answer; zero when there is no such upstream.
+/// The load of an own upstream, as sent with every answer; `None` when there is no such upstream.
 pub(super) fn own_load(view: &View, upstream: &UpstreamName) -> Option<Load> {
     let own = view.own.get(upstream)?;
-    let told = own_fact(view, upstream);
+    let fact = own_fact(view, upstream);
     Some(Load {
         upstream: upstream.clone(),
         in_flight: own.in_flight.count(),
-        ttft: told.and_then(|fact| fact.ttft).unwrap_or_default(),
+        ttft: fact.and_then(|fact| fact.ttft).unwrap_or_default(),
     })
 }
 
-/// What this node says of an own upstream.
+/// What this node publishes of an own upstream.
 pub(super) fn own_fact<'a>(view: &'a View, upstream: &UpstreamName) -> Option<&'a UpstreamFact> {
-    let told = &view.nodes.first()?.upstreams;
-    let mut facts = told.iter().map(|status| &*status.fact);
+    let published = &view.nodes.first()?.upstreams;
+    let mut facts = published.iter().map(|status| &*status.fact);
     facts.find(|fact| fact.name == *upstream)
 }
 
-/// The loads of all own upstreams, as told with every echo.
+/// The loads of all own upstreams, as sent with every echo.
 pub(super) fn own_loads(view: &View) -> Vec<Load> {
     let names = view.own.keys();
     names.filter_map(|name| own_load(view, name)).collect()

@@ -1,8 +1,8 @@
-//! What a peer says beside calls: messages on streams of their own, as much as one peer may say.
+//! What a peer sends beside calls: messages on streams of their own, within the rates of one peer.
 //!
 //! Gossip, rumors and echoes of all peers share queues and a thread. So each connection gets a rate far above
-//! what an honest peer says, and what goes beyond is dropped before it is read or queued: gossip comes again,
-//! repairs a lost rumor, and the next ping is half a second away.
+//! what an honest peer sends, and anything beyond it is dropped before it is read or queued: gossip repeats
+//! itself, and repairs a lost rumor, and the next ping is half a second away.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +23,7 @@ use super::wire::{GOSSIP_BYTES_MAX, GossipSender, RUMOR_BYTES_MAX};
 /// How long a message on a stream of its own may take to come in.
 const MESSAGE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Messages that come in at once on one connection: 2 MB. An honest peer sends one after the other.
+/// The most messages that are received at once on one connection: 2 MB. An honest peer sends one after the other.
 const MESSAGES_MAX: usize = 32;
 
 /// What gossip may cost on one connection: a message costs one, and one more per 4 KiB. Two nodes alone, which
@@ -37,7 +37,7 @@ const RUMORS_PER_SECOND: u32 = 500;
 /// Pings on one connection that are answered. An honest peer sends two a second.
 const PINGS_PER_SECOND: u32 = 20;
 
-/// What one connection may still say.
+/// What one connection may still send.
 #[derive(Debug)]
 pub(super) struct Intake {
     rates: Mutex<Rates>,
@@ -96,7 +96,7 @@ pub(super) async fn take<L: CallLocal>(
             Err(error) => return error,
         };
         let Ok(permit) = Arc::clone(&intake.readers).try_acquire_owned() else {
-            // Dropped, which tells the peer that nobody reads it.
+            // Dropping it stops the stream: the peer sees that nobody reads it.
             debug!(peer.name = %link.peer, "too many messages at once");
             continue;
         };
@@ -124,7 +124,7 @@ async fn take_message<L: CallLocal>(
             take_gossip(hub, link, intake, message.slice(1..));
         }
         Some(&TAG_RUMOR) if message.len() <= 1 + RUMOR_BYTES_MAX => {
-            if intake.takes_rumor(hub.desk.now()) {
+            if intake.takes_rumor(hub.driver.now()) {
                 // A full queue drops: gossip repairs a lost rumor.
                 let _ = hub.rumors.try_send((link.peer.clone(), message.slice(1..)));
             }
@@ -135,14 +135,14 @@ async fn take_message<L: CallLocal>(
 
 /// Queues a gossip message.
 pub(super) fn take_gossip<L>(hub: &Hub<L>, link: &PeerLink, intake: &Intake, message: Bytes) {
-    if !intake.takes_gossip(hub.desk.now(), message.len()) {
+    if !intake.takes_gossip(hub.driver.now(), message.len()) {
         return;
     }
     let from = GossipSender {
         node: link.peer.clone(),
         address: link.address,
     };
-    // A full queue drops: gossip comes again.
+    // A full queue drops: gossip repeats itself.
     let _ = hub.gossip.try_send((from, message));
 }
 

@@ -21,7 +21,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Gossip goes before request bodies on the same connection.
 const PRIORITY: i32 = 10;
 
-/// Where one peer's messages wait. Cheap to clone.
+/// The messages that wait for one peer. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     gossip: Arc<Mutex<Option<Bytes>>>,
@@ -61,7 +61,7 @@ impl Outbox {
     pub fn gossip(&self, connection: &Connection, message: Bytes) {
         let fits = |max: usize| message.len() < max;
         if connection.max_datagram_size().is_some_and(fits) {
-            // A connection that has just ended cannot send; gossip goes on without this message.
+            // A connection that has just ended cannot send; gossip continues without this message.
             let _ = connection.send_datagram(tagged(TAG_GOSSIP, &message));
             return;
         }

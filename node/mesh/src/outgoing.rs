@@ -24,7 +24,7 @@ pub struct MeshOutgoing {
 }
 
 impl MeshOutgoing {
-    /// Sends over `links`; what finds none there waits as one of `pending`.
+    /// Sends over `links`; a message without a link waits in `pending`.
     pub(super) fn new(
         links: Links,
         pending: PendingGossip,

@@ -14,7 +14,7 @@ pub(super) struct PendingGossip {
     strangers: mpsc::Sender<SocketAddr>,
 }
 
-/// Addresses for which gossip waits at most.
+/// The most addresses for which gossip waits.
 const PENDING_MAX: usize = 256;
 
 impl PendingGossip {
@@ -30,7 +30,7 @@ impl PendingGossip {
     pub(super) fn keep(&self, address: SocketAddr, message: Bytes) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= PENDING_MAX && !waiting.contains_key(&address) {
-            // Gossip will come again, and the oldest wait for peers that are not there.
+            // Gossip repeats itself, and the oldest messages wait for peers that are not there.
             waiting.clear();
         }
         waiting.insert(address, message);

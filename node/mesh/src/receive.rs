@@ -1,4 +1,4 @@
-//! Takes the body of a peer's request in: as it comes, and not as it is announced.
+//! Receives the body of a peer's request. Takes memory for what comes, not for what is announced.
 
 use bytes::Bytes;
 use grapevine_base::bodies::BodySender;
@@ -11,7 +11,7 @@ use super::hub::Hub;
 use super::link::PeerLink;
 use super::streams::{self, CallStream, ReceiveError};
 
-/// Reads the whole body: nothing is called before it is there.
+/// Reads the whole body: nothing is called before it is complete.
 ///
 /// # Errors
 /// The refusal, or nothing where the caller gave up.
@@ -38,11 +38,11 @@ pub(super) async fn receive_body<L>(
     })
 }
 
-/// The refusal of what may not be held.
+/// The refusal of a body for which there is no memory.
 pub(super) fn no_room(over: ShareExceeded) -> ForwardRefused {
-    let whose = match over {
+    let cause = match over {
         ShareExceeded::Whole => "request bodies hold the memory that is for them",
         ShareExceeded::Share => "requests of this peer hold its share of the memory for bodies",
     };
-    ForwardRefused::new(Refusal::Full, format!("{whose} (limits.body_memory)"))
+    ForwardRefused::new(Refusal::Full, format!("{cause} (limits.body_memory)"))
 }

@@ -1,4 +1,4 @@
-//! What the server's end of a call sends, beside answers: refusals, failures, and how long it tries.
+//! What the server's end of a call sends, beside answers: refusals and failures, each within a time limit.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ use super::link::PeerLink;
 use super::loads::own_load;
 use super::streams::CallStream;
 
-/// How long a failure may take to be taken.
+/// How long sending a failure may take.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a caller may take nothing of an answer.
+/// How long a caller may read nothing of an answer.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// How long a draining node waits for a peer to acknowledge the end of an answer.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells why there is no answer.
+/// Sends why there is no answer.
 pub(super) async fn refuse<L>(
     hub: &Hub<L>,
     link: &PeerLink,
@@ -55,7 +55,7 @@ pub(super) async fn send_failure<L>(
         load: upstream.and_then(|upstream| wire_load(hub, upstream)),
         detail: &failure.detail,
     };
-    // The request's rest, where there is one, is not wanted any more.
+    // The rest of the request, if any, is no longer wanted.
     let _ = stream.recv.stop(VarInt::from_u32(reset::REFUSED));
     let Ok(frame) = ResponseStart::None(none).encode() else {
         return;
@@ -67,7 +67,7 @@ pub(super) async fn send_failure<L>(
 }
 
 pub(super) fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<WireLoad> {
-    let load = own_load(&hub.desk.view(), upstream)?;
+    let load = own_load(&hub.driver.view(), upstream)?;
     Some(WireLoad {
         in_flight: load.in_flight,
         ttft: load.ttft,
@@ -77,14 +77,13 @@ pub(super) fn wire_load<L>(hub: &Hub<L>, upstream: &UpstreamName) -> Option<Wire
 /// On a node that is about to close its connections, waits until the peer has the whole answer: what
 /// is only queued is lost with the connection. The link counts the call until then.
 pub(super) async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
-    if stream.is_complete() && hub.desk.view().phase == Phase::Draining {
-        // A peer that does not acknowledge in time has gone, or is too slow to be waited for.
+    if stream.is_complete() && hub.driver.view().phase == Phase::Draining {
+        // A peer that does not acknowledge in time is gone, or too slow to wait for.
         let _ = timeout(DELIVERY_TIMEOUT, stream.send.stopped()).await;
     }
 }
 
-/// Sends `parts`. A caller that takes nothing for too long has gone, and must not hold the upstream's
-/// place.
+/// Sends `parts`. A caller that reads nothing for too long is gone, and must not hold the upstream's slot.
 pub(super) async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
     match timeout(STALL_MAX, send.write_all_chunks(parts)).await {
         Ok(Ok(())) => Ok(()),

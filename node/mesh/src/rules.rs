@@ -1,4 +1,4 @@
-//! This node's rules for what peers ask of it.
+//! This node's rules for the requests of peers.
 
 use arc_swap::ArcSwap;
 use grapevine_core::forwarding::Forwarding;
@@ -10,16 +10,16 @@ use tracing::warn;
 use super::complaints::Complaints;
 use super::link::PeerLink;
 
-/// This node's own rules for the requests that it serves to peers: it asks them whatever the peer has asked.
+/// This node's own rules for the requests that it serves to peers: it applies them whatever the peer applied.
 #[derive(Clone, Debug, Default)]
 pub struct ServingRules {
     /// Which requests may be answered in this node's region.
     pub residency: Residency,
-    /// What may be asked of upstreams.
+    /// Which requests may be sent to upstreams.
     pub forwarding: Forwarding,
 }
 
-/// The rules in force, and what is told of refused requests.
+/// The rules in force, and how refused requests are reported.
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) serving: ArcSwap<ServingRules>,
@@ -36,8 +36,8 @@ impl Rules {
         }
     }
 
-    /// A request of the peer at the end of `link` may not be answered here. Its own rules should have
-    /// told it so: an operator should compare the two.
+    /// A request of the peer of `link` may not be answered here. The peer's own rules should have refused
+    /// it: an operator should compare the two.
     pub(super) fn refused(&self, link: &PeerLink, detail: &str) {
         self.metrics.residency_refused_to_peer();
         let address = link.connection.remote_address().ip();

@@ -1,6 +1,6 @@
 //! Answers a forwarded request: checks it, calls the own upstream, relays the answer.
 //!
-//! This node is the upstream's owner, so what it sees of the attempt counts for the upstream's health;
+//! This node is the upstream's owner, so its measurements of the attempt count for the upstream's health;
 //! the sender reports the same attempt as one at a peer.
 
 use std::future::{Future, poll_fn};
@@ -27,7 +27,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span};
 
-use super::admission::{admit, enter, held_to_its_head};
+use super::admission::{admit, check_against_head, enter};
 use super::framed;
 use super::hub::Hub;
 use super::inside;
@@ -39,10 +39,10 @@ use super::streams::{self, CallStream, ReceiveError};
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No request waits longer than this, whatever its caller says.
+/// No request waits longer than this, whatever deadline its caller sets.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
-/// Serves one forwarded request, whatever it holds.
+/// Serves one forwarded request, whatever it contains.
 pub(super) async fn serve<L: CallLocal>(
     hub: &Hub<L>,
     link: &PeerLink,
@@ -109,7 +109,7 @@ async fn serve_request<L: CallLocal>(
             let received = receive_body(hub, link, &mut stream, head.body_bytes, deadline);
             match received.await {
                 Ok(body) => {
-                    held_to_its_head(hub, scope, Call { body, ..call }).map(|call| (scope, call))
+                    check_against_head(hub, scope, Call { body, ..call }).map(|call| (scope, call))
                 }
                 Err(Some(refusal)) => Err(refusal),
                 // The caller gave up: its stream was reset, and so is this end of it.
@@ -118,7 +118,7 @@ async fn serve_request<L: CallLocal>(
         }
         Err(refusal) => Err(refusal),
     };
-    // Places are taken by what is here as a whole: what was only announced holds none.
+    // A request takes its slots once it is received as a whole: one that was only announced holds none.
     let entered = taken.and_then(|(scope, call)| Ok((enter(hub, link, &call)?, scope, call)));
     match entered {
         Ok((admission, scope, call)) => {
@@ -135,9 +135,9 @@ async fn serve_request<L: CallLocal>(
 async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: PathScope) {
     stream.set_code(reset::BROKEN_OFF);
     let (name, model) = (call.upstream.clone(), call.model.clone());
-    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), hub.desk.now());
-    let mut overdue = Overdue::new(&hub.desk, scope, name.clone(), model);
-    // Made before the first write, or a stop that came before it would be missed.
+    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), hub.driver.now());
+    let mut overdue = Overdue::new(&hub.driver, scope, name.clone(), model);
+    // Created before the first write, or a stop that came before it would be missed.
     let mut stopped = pin!(stream.send.stopped());
     let called = hub.local.call(call);
     let answered = tokio::select! {
@@ -146,23 +146,23 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
         answered = overdue.during(called) => Some(answered),
     };
     match answered {
-        None => report(hub, own.ended(hub.desk.now(), Outcome::Cancelled)).await,
+        None => report(hub, own.ended(hub.driver.now(), Outcome::Cancelled)).await,
         Some(Err(failure)) => {
-            report(hub, own.ended(hub.desk.now(), failure.outcome)).await;
+            report(hub, own.ended(hub.driver.now(), failure.outcome)).await;
             send_failure(hub, stream, Some(&name), &failure).await;
         }
         Some(Ok(answer)) => {
             let outcome = status_outcome(&answer);
-            // What a bad answer says of the upstream is known before its body is relayed.
+            // A bad answer counts for the upstream before its body is relayed.
             let own = match outcome.blame() {
                 Blame::Success => {
-                    if let Some(began) = own.answer_goes_on(hub.desk.now()) {
+                    if let Some(began) = own.answer_goes_on(hub.driver.now()) {
                         report(hub, began).await;
                     }
                     Some(own)
                 }
                 _ => {
-                    report(hub, own.ended(hub.desk.now(), outcome)).await;
+                    report(hub, own.ended(hub.driver.now(), outcome)).await;
                     None
                 }
             };
@@ -178,25 +178,25 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
             }
             if let Some(own) = own {
                 let ended = ended.err().unwrap_or(outcome);
-                report(hub, own.ended(hub.desk.now(), ended)).await;
+                report(hub, own.ended(hub.driver.now(), ended)).await;
             }
         }
     }
 }
 
-/// Tells the engine. A full inbox loses what the next report says too, unless it is urgent.
+/// Reports to the engine. A full inbox drops a report that is not urgent: the next one contains the same.
 async fn report<L>(hub: &Hub<L>, report: RequestReport) {
     if report.is_urgent {
-        hub.desk.tell(report.event).await;
+        hub.driver.tell(report.event).await;
     } else {
-        let _ = hub.desk.try_tell(report.event);
+        let _ = hub.driver.try_tell(report.event);
     }
 }
 
 /// Sends an answer's head and body.
 ///
 /// # Errors
-/// How it ended, where it did not end cleanly. The stream is to be reset where it is not complete.
+/// How it ended, where it did not end cleanly. The stream must be reset where it is not complete.
 async fn relay<L>(
     hub: &Hub<L>,
     stream: &mut CallStream,
@@ -249,7 +249,7 @@ async fn relay<L>(
             }
         }
     };
-    // Told behind the last piece rather than by a reset, which would overtake it.
+    // Sent after the last piece rather than by a reset, which would overtake it.
     let code = ended.as_ref().map_or_else(reset::code, |()| framed::CLEAN);
     write(send, &mut [framed::end(code)]).await?;
     if send.finish().is_ok() {

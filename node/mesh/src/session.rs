@@ -1,4 +1,4 @@
-//! The life of one connection: from the handshake to its end.
+//! The lifetime of one connection: from the handshake to its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::messages::{self, Intake};
 use super::outbox;
 use super::serve;
 
-/// How long a superfluous connection stays: until the peer has surely chosen the other one.
+/// How long a superfluous connection stays: long enough for the peer to choose the other one.
 const RETIRE_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a connection did not become a link.
@@ -45,10 +45,10 @@ pub(super) enum EstablishError {
     Admit(#[from] AdmitError),
 }
 
-/// Greets on a new connection and makes it a link; returns the peer's link.
+/// Greets on a new connection and makes it a link, which it returns.
 ///
 /// # Errors
-/// See [`EstablishError`]; the connection is closed then.
+/// See [`EstablishError`]; the connection is then closed.
 pub(super) async fn establish<L: CallLocal>(
     hub: &Arc<Hub<L>>,
     connection: Connection,
@@ -101,7 +101,7 @@ async fn run<L: CallLocal>(
     link: Arc<PeerLink>,
     outgoing: outbox::OutboxReceiver,
 ) {
-    let intake = Arc::new(Intake::new(hub.desk.now()));
+    let intake = Arc::new(Intake::new(hub.driver.now()));
     let reason = tokio::select! {
         reason = link.connection.closed() => reason,
         reason = take_calls(&hub, &link) => reason,
@@ -118,7 +118,7 @@ async fn run<L: CallLocal>(
     carry_out(&hub, change);
 }
 
-/// Closes what a change of links left over.
+/// Closes the connections that a change of links left over.
 fn carry_out<L: CallLocal>(hub: &Arc<Hub<L>>, change: LinkChange) {
     for link in change.dead {
         let code = VarInt::from_u32(close::STALE);
@@ -150,7 +150,7 @@ async fn retire<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<PeerLink>) {
     }
 }
 
-/// Spawns a task for each forwarded request; the connection's limit of streams bounds them.
+/// Spawns a task for each forwarded request; the connection's stream limit bounds them.
 async fn take_calls<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<PeerLink>) -> ConnectionError {
     loop {
         match link.connection.accept_bi().await {
@@ -163,13 +163,13 @@ async fn take_calls<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<PeerLink>) -> Co
     }
 }
 
-/// Reads datagrams, pings, and watches for silence.
+/// Reads datagrams, sends pings, and watches for silence.
 async fn listen<L: CallLocal>(
     hub: &Arc<Hub<L>>,
     link: &Arc<PeerLink>,
     intake: &Intake,
 ) -> ConnectionError {
-    let mut watch = LinkWatch::new(hub.desk.now());
+    let mut watch = LinkWatch::new(hub.driver.now());
     let mut poll = tokio::time::interval(link::POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -189,13 +189,13 @@ async fn listen<L: CallLocal>(
 }
 
 fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<PeerLink>, watch: &mut LinkWatch) {
-    let now = hub.desk.now();
+    let now = hub.driver.now();
     let received = link.connection.stats().udp_rx.datagrams;
-    if let Some(hearing) = watch.polled(now, received) {
-        let spoke_at = hub.desk.clock().timer(watch.spoke_at(now));
-        let change = hub.links.heard(link, hearing, spoke_at);
+    if let Some(state) = watch.polled(now, received) {
+        let spoke_at = hub.driver.clock().timer(watch.spoke_at(now));
+        let change = hub.links.set_state(link, state, spoke_at);
         carry_out(hub, change);
-        if hearing == LinkState::Lost {
+        if state == LinkState::Lost {
             let code = VarInt::from_u32(close::LOST);
             link.connection.close(code, b"silent for too long");
         }
@@ -225,28 +225,30 @@ fn take_datagram<L: CallLocal>(
             let Some(room) = link.connection.max_datagram_size() else {
                 return;
             };
-            if !intake.takes_ping(hub.desk.now()) {
+            if !intake.takes_ping(hub.driver.now()) {
                 return;
             }
-            let loads = own_loads(&hub.desk.view());
+            let loads = own_loads(&hub.driver.view());
             let pong = Pong { sequence, loads }.encode(room);
             // A connection that has just ended is noticed elsewhere.
             let _ = link.connection.send_datagram(pong.into());
         }
         Ok(Datagram::Pong(pong)) => {
             let peer = || link.peer.clone();
-            // Each ping has one echo, so that a peer cannot flood the engine with them.
-            let Some(rtt) = watch.echoed(hub.desk.now(), pong.sequence) else {
+            // One echo counts for each ping, so that a peer cannot flood the engine with them.
+            let Some(rtt) = watch.echoed(hub.driver.now(), pong.sequence) else {
                 return;
             };
-            // A second connection has a memory of its own, and both in turn would make the distance waver. A full
-            // inbox drops measurements: the next comes in half a second.
+            // A second connection has measurements of its own, and mixing both would make the distance waver. A
+            // full inbox drops measurements: the next comes in half a second.
             if hub.links.is_used(link) {
-                let _ = hub.desk.try_tell(Event::RttMeasured { peer: peer(), rtt });
+                let _ = hub
+                    .driver
+                    .try_tell(Event::RttMeasured { peer: peer(), rtt });
             }
             if !pong.loads.is_empty() {
                 let loads = pong.loads;
-                let _ = hub.desk.try_tell(Event::LoadReceived {
+                let _ = hub.driver.try_tell(Event::LoadReceived {
                     peer: peer(),
                     loads,
                 });
@@ -256,7 +258,7 @@ fn take_datagram<L: CallLocal>(
     }
 }
 
-/// Tells the operator of a peer that was refused or refuses us, at most once a minute per address.
+/// Warns the operator of a peer that was refused or refuses this node, at most once a minute per address.
 pub(super) fn complain<L>(hub: &Hub<L>, address: SocketAddr, error: &EstablishError) {
     let Some(advice) = advice(error) else {
         debug!(peer.address = %address, %error, "connection did not become a link");
@@ -274,7 +276,7 @@ pub(super) fn complain<L>(hub: &Hub<L>, address: SocketAddr, error: &EstablishEr
     }
 }
 
-/// Tells the operator when a peer knows a later life of this very node: there are two of it.
+/// Warns the operator when a peer knows a later incarnation of this very node: there are two of it.
 fn complain_of_double<L>(hub: &Hub<L>, link: &PeerLink, reason: &ConnectionError) {
     let ConnectionError::ApplicationClosed(closed) = reason else {
         return;
@@ -290,7 +292,7 @@ fn complain_of_double<L>(hub: &Hub<L>, link: &PeerLink, reason: &ConnectionError
     }
 }
 
-/// What to check; `None` for what an operator need not know.
+/// What the operator should check; `None` for errors that need no action.
 fn advice(error: &EstablishError) -> Option<&'static str> {
     const CHECK_CA: &str = "check that both nodes' mesh.tls.ca hold the same CA (compare the \
         fingerprints that both log), and that both certificates were issued by it and have not expired";

@@ -23,7 +23,7 @@ pub struct SigningIdentity {
 }
 
 impl Signer {
-    /// Signs as `credentials` say.
+    /// Signs with the key of `credentials`.
     ///
     /// # Errors
     /// When the key is not Ed25519.
@@ -32,7 +32,7 @@ impl Signer {
         Ok(Self(Arc::new(ArcSwap::from_pointee(identity))))
     }
 
-    /// The certificate and key in use now; take both from one call, since they may be replaced.
+    /// The current certificate and key; take both from one call, since they may be replaced.
     pub fn current(&self) -> Arc<SigningIdentity> {
         self.0.load_full()
     }
@@ -56,7 +56,7 @@ impl SigningIdentity {
         })
     }
 
-    /// Who signs.
+    /// The node that signs.
     pub const fn node(&self) -> &NodeName {
         &self.node
     }

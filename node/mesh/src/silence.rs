@@ -13,11 +13,11 @@ use super::link::PeerLink;
 
 /// Whether the link's silence matters to an answer's body.
 pub(super) enum Silence {
-    /// It will, should nothing of the body be there when it is first asked for.
+    /// It will, if nothing of the body is there when it is first polled.
     Unwatched,
-    /// Nothing of the body has come: the request may still go elsewhere.
+    /// Nothing of the body was received: the request may still go elsewhere.
     Watched(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// The client has some of it: the answer goes on when the peer does.
+    /// The client has some of it: the answer continues when the peer does.
     Committed,
 }
 

@@ -1,4 +1,4 @@
-//! Puts the mesh together, and takes it apart.
+//! Starts the mesh, and closes it.
 
 mod error;
 
@@ -42,16 +42,16 @@ use super::wire::Incoming;
 
 pub use error::MeshStartError;
 
-/// Gossip messages that wait for the gossip task; more are dropped, and come again.
+/// Gossip messages that wait for the gossip task; more are dropped, and gossip repeats them.
 const GOSSIP_MAX: usize = 1_024;
 
 /// Rumors that wait for the gossip task; more are dropped, and gossip repairs what was missed.
 const RUMORS_MAX: usize = 1_024;
 
-/// Addresses that gossip asked to dial and the dialler has not seen yet.
+/// Addresses that gossip asked to dial and the dialler has not taken yet.
 const STRANGERS_MAX: usize = 256;
 
-/// How long closing waits for calls to end, and how often it looks.
+/// How long closing waits for calls to end, and how often it checks.
 const LAST_CALLS_TIMEOUT: Duration = Duration::from_secs(2);
 const LAST_CALLS_LOOK: Duration = Duration::from_millis(10);
 
@@ -63,7 +63,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct MeshOptions {
     /// This node. Must be the one that its certificate names.
     pub node: NodeName,
-    /// This life of it.
+    /// Its incarnation.
     pub generation: Generation,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -80,13 +80,13 @@ pub struct MeshOptions {
     pub metrics: Metrics,
     /// Where the end of its tasks is reported.
     pub vital: Vital,
-    /// What bodies may take of memory.
+    /// The memory that bodies may take.
     pub bodies: BodyBudget,
 }
 
-/// The running mesh, in the parts that the other shells take.
+/// The running mesh, in the parts that the other crates take.
 pub struct MeshParts {
-    /// The hold on it.
+    /// The handle of it.
     pub handle: MeshHandle,
     /// Sends calls to peers.
     pub forwarder: Forwarder,
@@ -98,7 +98,7 @@ pub struct MeshParts {
     pub incoming: Incoming,
 }
 
-/// The hold on the running mesh. Cheap to clone; dropping it does not end the mesh.
+/// The handle of the running mesh. Cheap to clone; dropping it does not end the mesh.
 #[derive(Clone, Debug)]
 pub struct MeshHandle {
     endpoint: Endpoint,
@@ -117,7 +117,7 @@ pub struct MeshHandle {
 /// See [`MeshStartError`].
 pub async fn start<L: CallLocal>(
     config: MeshOptions,
-    desk: DriverHandle,
+    driver: DriverHandle,
     local: L,
     inside: Arc<dyn ServeInside>,
 ) -> Result<MeshParts, MeshStartError> {
@@ -143,7 +143,7 @@ pub async fn start<L: CallLocal>(
     let hub = Arc::new(Hub {
         mesh: credentials.mesh().clone(),
         me: config.node,
-        desk: desk.clone(),
+        driver: driver.clone(),
         local,
         inside,
         endpoint: endpoint.clone(),
@@ -156,14 +156,14 @@ pub async fn start<L: CallLocal>(
         gossip,
         rumors,
         pending: pending.clone(),
-        underway: SharedForwards::default(),
+        forwards: SharedForwards::default(),
         bodies: config.bodies,
         complaints: Complaints::default(),
         rules: Rules::new(config.rules, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
     let vital = &config.vital;
-    tokio::spawn(vital.keep("link events", tell(desk, events)));
+    tokio::spawn(vital.keep("link events", report(driver, events)));
     let tasks = Arc::new([
         tokio::spawn(vital.keep("mesh listener", accept::accept(Arc::clone(&hub)))).abort_handle(),
         tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
@@ -218,14 +218,14 @@ fn identity(
     Ok((Signer::new(credentials)?, verifier))
 }
 
-/// Hands the links' events to the engine, in their order; never aborted, since it tells of the last end.
-async fn tell(desk: DriverHandle, mut events: mpsc::Receiver<Event>) {
+/// Reports the links' events to the engine, in their order; never aborted, so that the last end is reported too.
+async fn report(driver: DriverHandle, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
-        desk.tell(event).await;
+        driver.tell(event).await;
     }
 }
 
-/// What peers are told: `host:port` as configured, and what it means now.
+/// The advertised address: `host:port` as configured, and what it resolves to now.
 async fn advertised(
     endpoint: &Endpoint,
     configured: Option<&str>,
@@ -304,12 +304,12 @@ impl MeshHandle {
     /// The address that the endpoint is bound to.
     ///
     /// # Errors
-    /// When the operating system cannot tell.
+    /// When the operating system does not return it.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
     }
 
-    /// The address that peers are told: chitchat's own address.
+    /// The address that peers receive: chitchat's own address.
     pub const fn advertised(&self) -> SocketAddr {
         self.advertised
     }
@@ -329,7 +329,7 @@ impl MeshHandle {
         &self.links
     }
 
-    /// Connections that are open, those in use and others.
+    /// The number of open connections, used or not.
     pub fn connections(&self) -> usize {
         self.endpoint.open_connections()
     }
@@ -337,7 +337,7 @@ impl MeshHandle {
     /// Uses other certificates for connections that are opened from now on; those that are open stay.
     ///
     /// # Errors
-    /// When they cannot be used, or are another node's; then the old ones stay in use.
+    /// When they cannot be used, or are another node's; then the old ones stay.
     pub fn reload(&self, credentials: &Credentials) -> Result<(), MeshStartError> {
         let current = self.signer.current();
         if credentials.node() != current.node() {
@@ -362,17 +362,17 @@ impl MeshHandle {
     }
 
     /// Ends every link in a way that peers see at once, and stops the mesh's tasks. Calls that are
-    /// still under way break off, unless the last of them ends within two seconds; a node that drains
+    /// still in flight break off, unless the last of them ends within two seconds; a node that drains
     /// waits for its calls before.
     pub async fn close(&self) {
         for task in self.tasks.iter() {
             task.abort();
         }
-        // At the limit they are broken off, which the peers see as such.
+        // Calls that exceed the limit break off, and the peers see that.
         let _ = tokio::time::timeout(LAST_CALLS_TIMEOUT, self.calls_ended()).await;
         self.endpoint
             .close(dial::shutdown_code(), b"node shuts down");
-        // A peer that does not acknowledge is not waited for.
+        // Does not wait for a peer that does not acknowledge.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use grapevine_base::bodies::{BodyBuffer, Charge};
 
-/// What is set aside at once on the word of a frame's announced length.
+/// The most bytes allocated at once for a frame's announced length.
 const FRAME_ROOM: usize = 4 * 1_024;
 
 /// How long a peer may pause within a body.
@@ -19,7 +19,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Why a frame or a body did not come in whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// The peer reset the stream with this code, or stopped wanting it.
+    /// The peer reset or stopped the stream with this code.
     #[error("stream was reset with code {0:#x}")]
     Reset(u64),
     /// The connection ended.
@@ -104,8 +104,8 @@ async fn frame_with(
 /// that came in one piece is not copied. What comes is charged to `charge` until the body is dropped.
 ///
 /// # Errors
-/// [`ReceiveError::WrongLength`] when the stream ends before or goes on behind it: a sender that
-/// vanished within an upload must not look as if it had finished.
+/// [`ReceiveError::WrongLength`] when the stream ends before that length or continues after it: a sender
+/// that vanished within an upload must not look as if it had finished.
 pub async fn read_body(
     stream: &mut RecvStream,
     length: usize,
@@ -170,7 +170,7 @@ impl Drop for CallStream {
         let Some(code) = self.code.map(VarInt::from_u32) else {
             return;
         };
-        // Both fail where that half has ended already, which is as well.
+        // Both fail where that half has ended already, which is fine.
         let _ = self.send.reset(code);
         let _ = self.recv.stop(code);
     }

@@ -48,7 +48,7 @@ impl LinkTable {
 
     fn remember(&mut self, address: SocketAddr, peer: &NodeName) {
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
-            // Only names that come and go for ever get here; those in use are remembered again.
+            // Only an endless change of names gets here; addresses of links in use are remembered again.
             self.by_address.clear();
         }
         self.by_address.insert(address, peer.clone());

@@ -1,4 +1,4 @@
-//! Which members to stay connected to: what the view says of them, as core asks for it.
+//! Which members to stay connected to: what the view contains of them, as core needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,11 +28,11 @@ pub(super) fn warm_set(view: &View, me: &NodeName, members: &Members) -> BTreeSe
     links::warm_set(me, members.keys().map(member))
 }
 
-/// Measured, or guessed from its place, or what stands for unknown.
+/// Measured, or estimated from its location, or the value for unknown.
 fn round_trip(view: &View, node: &NodeView) -> Duration {
-    let place = node.fact.as_ref().and_then(|fact| fact.place);
-    let guessed = || Some(view.place?.rtt_prior(place?));
-    node.rtt.or_else(guessed).unwrap_or(RTT_UNKNOWN)
+    let location = node.fact.as_ref().and_then(|fact| fact.place);
+    let estimated = || Some(view.place?.rtt_prior(location?));
+    node.rtt.or_else(estimated).unwrap_or(RTT_UNKNOWN)
 }
 
 #[cfg(test)]

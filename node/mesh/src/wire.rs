@@ -1,4 +1,4 @@
-//! Where the connections and the gossip over them meet.
+//! The interface between the connections and the gossip over them.
 //!
 //! `links` owns the QUIC connections and moves bytes; `gossip` owns chitchat, the signed values and
 //! the rumors, and knows nothing of QUIC. Peers are named by their *advertised* address here, since
@@ -26,7 +26,7 @@ pub struct GossipSender {
     pub address: SocketAddr,
 }
 
-/// Gossip and rumors as they come in from peers whose certificates were checked.
+/// Gossip and rumors received from peers with checked certificates.
 #[derive(Debug)]
 pub struct Incoming {
     /// Gossip messages with their sender.
@@ -36,7 +36,7 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// What comes out of these.
+    /// What these channels receive.
     pub const fn new(
         gossip: mpsc::Receiver<(GossipSender, Bytes)>,
         rumors: mpsc::Receiver<(NodeName, Bytes)>,
@@ -54,13 +54,13 @@ pub trait GossipOutput: Clone + Send + Sync + 'static {
     /// Pushes a rumor to every connected peer but `except`, or, beyond 64 peers, to some at random.
     fn rumor(&self, rumor: Bytes, except: Option<&NodeName>);
 
-    /// Peers that speak on a connection of theirs right now, whatever gossip says of them.
+    /// Peers that speak on a connection of theirs right now, whatever gossip reports of them.
     fn speaking(&self) -> Vec<NodeName> {
         Vec::new()
     }
 
-    /// Says which members there are and where they are reached; those worth it are kept connected. A
-    /// transport without connections of its own has nothing to keep.
+    /// Passes the members and their addresses; those of the warm set are kept connected. A transport
+    /// without connections of its own has nothing to keep.
     fn members(&self, members: BTreeMap<NodeName, SocketAddr>) {
         drop(members);
     }

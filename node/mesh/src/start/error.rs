@@ -25,7 +25,7 @@ pub enum MeshStartError {
     /// The certificate is another node's.
     #[error("certificate is for node {certified}, node.name is {configured}")]
     OtherNode {
-        /// As the certificate says.
+        /// The name in the certificate.
         certified: NodeName,
         /// As configured.
         configured: NodeName,

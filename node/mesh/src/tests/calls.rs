@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::support::{
-    CHAT, Fake, IN_FLIGHT_MAX, Node, TELLINGS_MAX, TestMesh, answer, call, node_name, soon, until,
+    CHAT, Fake, IN_FLIGHT_MAX, Node, REPORTS_MAX, TestMesh, answer, call, node_name, soon, until,
     whole,
 };
 use crate::ServingRules;
@@ -29,8 +29,8 @@ async fn pair(local: Fake) -> (Node, Node) {
     let mut entry = mesh
         .node_with("entry", &[owner.address()], Fake::echo())
         .await;
-    entry.hears_up("owner").await;
-    owner.hears_up("entry").await;
+    entry.until_up("owner").await;
+    owner.until_up("entry").await;
     (entry, owner)
 }
 
@@ -46,7 +46,7 @@ async fn refusal(entry: &Node, call: Call) -> CallFailure {
     }
 }
 
-/// Ends the link to the entry node without regard to what runs on it.
+/// Ends the link to the entry node, whatever runs on it.
 fn break_link(owner: &Node) {
     let link = owner.handle.links().get(&node_name("entry"));
     let link = link.expect("a link");
@@ -137,7 +137,7 @@ async fn call_to_a_node_without_a_link_is_lost() {
 #[tokio::test]
 async fn calls_fence_holds_at_the_serving_node() {
     let (entry, owner) = pair(Fake::echo()).await;
-    let here = owner.desk.view().region.clone();
+    let here = owner.driver.view().region.clone();
     let elsewhere = RegionName::new("elsewhere").expect("a valid name");
     let fenced = |region: &RegionName| {
         let regions = [region.clone()];
@@ -150,7 +150,7 @@ async fn calls_fence_holds_at_the_serving_node() {
 
 /// The entry node has no rules, as one with an older configuration.
 #[tokio::test]
-async fn serving_node_asks_its_own_rules_about_the_client() {
+async fn serving_node_applies_its_own_rules_to_the_client() {
     let (entry, owner) = pair(Fake::echo()).await;
     let elsewhere = RegionName::new("elsewhere").expect("a valid name");
     let rule = Rule {
@@ -212,7 +212,7 @@ async fn unknown_upstream_and_unknown_model_are_refused() {
     assert_eq!(failure.outcome, Outcome::Refused(Refusal::UnknownUpstream));
 }
 
-/// A peer could say one model, for keys and fences to go by, and send another.
+/// A peer could announce one model, to pass keys and fences, and send another.
 #[tokio::test]
 async fn body_that_names_another_model_than_its_head_is_refused() {
     let (entry, owner) = pair(Fake::echo()).await;
@@ -293,9 +293,9 @@ async fn request_without_a_model_is_refused_where_rules_are_about_models() {
     assert!(forward(&entry, unnamed("")).await.is_ok());
 }
 
-/// A peer's answer is relayed under its own head, so the head is held against what comes.
+/// A peer's answer is relayed with its own head, so the head is checked against the body.
 #[tokio::test]
-async fn answer_of_another_length_than_it_says_breaks_off() {
+async fn answer_of_another_length_than_its_head_has_breaks_off() {
     for (length, body) in [("3", "{}"), ("1", "{}"), ("0", "{}")] {
         let local = Fake::new(move |_| async move {
             let mut answered = answer(whole(Bytes::from_static(body.as_bytes())));
@@ -344,14 +344,17 @@ async fn answer_that_could_be_read_in_two_ways_is_not_taken_from_a_peer() {
 #[tokio::test]
 async fn draining_node_refuses() {
     let (entry, owner) = pair(Fake::echo()).await;
-    owner.desk.tell(Event::PhaseChanged(Phase::Draining)).await;
-    until("drain", || owner.desk.view().phase == Phase::Draining).await;
+    owner
+        .driver
+        .tell(Event::PhaseChanged(Phase::Draining))
+        .await;
+    until("drain", || owner.driver.view().phase == Phase::Draining).await;
     let failure = refusal(&entry, call(CHAT)).await;
     assert_eq!(failure.outcome, Outcome::Refused(Refusal::Draining));
 }
 
 #[tokio::test]
-async fn request_under_way_is_not_taken_twice() {
+async fn request_in_flight_is_not_taken_twice() {
     let (hang, mut called) = Fake::hang();
     let (entry, _owner) = pair(hang).await;
     let first = call(CHAT);
@@ -379,7 +382,7 @@ async fn failures_at_the_owner_eject_there_and_a_last_resort_is_still_tried() {
         assert!(failure.detail.contains("connection refused"), "{failure}");
     }
     let ejected = || {
-        let view = owner.desk.view();
+        let view = owner.driver.view();
         let standing = view.own.values().next().map(|own| own.standing);
         matches!(standing, Some(Standing::Ejected { .. }))
     };
@@ -409,17 +412,17 @@ async fn deadline_ends_a_call_that_hangs() {
 
 #[tokio::test]
 async fn owner_sees_the_time_that_is_left() {
-    let (tell, mut told) = mpsc::channel(TELLINGS_MAX);
+    let (report, mut reports) = mpsc::channel(REPORTS_MAX);
     let fake = Fake::new(move |call| {
         let left = call.deadline.saturating_duration_since(Instant::now());
-        tell.try_send(left).expect("room for one");
+        report.try_send(left).expect("room for one");
         async { Ok(answer(whole(Bytes::new()))) }
     });
     let (entry, _owner) = pair(fake).await;
     let in_two_seconds = Instant::now() + Duration::from_secs(2);
     let answered = forward(&entry, spoiled(|call| call.deadline = in_two_seconds)).await;
     assert!(answered.is_ok());
-    let left = told.recv().await.expect("a call");
+    let left = reports.recv().await.expect("a call");
     assert!(
         left > Duration::from_secs(1) && left <= Duration::from_secs(2),
         "{left:?}"
@@ -533,8 +536,11 @@ async fn answer_that_ends_while_its_node_closes_arrives_whole() {
     let (feed, fake) = fed_by_hand();
     let (entry, owner) = pair(fake).await;
     let body = forward(&entry, call(CHAT)).await.expect("an answer").body;
-    owner.desk.tell(Event::PhaseChanged(Phase::Draining)).await;
-    until("drain", || owner.desk.view().phase == Phase::Draining).await;
+    owner
+        .driver
+        .tell(Event::PhaseChanged(Phase::Draining))
+        .await;
+    until("drain", || owner.driver.view().phase == Phase::Draining).await;
     let last = Ok(Bytes::from_static(&[7; 200_000]));
     feed.send(last).await.expect("a reader");
     drop(feed);

@@ -1,4 +1,4 @@
-//! A caller that goes away ends the upstream call across the hop, at once.
+//! A caller that disconnects ends the upstream call across the hop, at once.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::support::{
-    CHAT, Fake, Node, TELLINGS_MAX, TestMesh, Told, answer, call, node_name, soon, until,
+    CHAT, CallReport, Fake, Node, REPORTS_MAX, TestMesh, answer, call, node_name, soon, until,
 };
 
-/// What a cancel may take to reach the upstream.
+/// How long a cancel may take to reach the upstream.
 const CANCEL_MAX: Duration = Duration::from_millis(100);
 
 async fn pair(local: Fake) -> (Node, Node) {
@@ -21,29 +21,29 @@ async fn pair(local: Fake) -> (Node, Node) {
     let mut entry = mesh
         .node_with("entry", &[owner.address()], Fake::echo())
         .await;
-    entry.hears_up("owner").await;
+    entry.until_up("owner").await;
     (entry, owner)
 }
 
 #[tokio::test]
 async fn call_dropped_before_its_answer_ends_the_upstream_call() {
-    let (hang, mut told) = Fake::hang();
+    let (hang, mut reports) = Fake::hang();
     let (entry, owner) = pair(hang).await;
     let forwarder = entry.parts.forwarder.clone();
     let waiting =
         tokio::spawn(async move { forwarder.call(&node_name("owner"), call(CHAT)).await });
-    assert_eq!(soon("call", told.recv()).await, Some("called"));
+    assert_eq!(soon("call", reports.recv()).await, Some("called"));
     let dropped = Instant::now();
     waiting.abort();
-    assert_eq!(soon("drop", told.recv()).await, Some("dropped"));
+    assert_eq!(soon("drop", reports.recv()).await, Some("dropped"));
     assert!(dropped.elapsed() < CANCEL_MAX, "{:?}", dropped.elapsed());
     until("end of the call", || owner.own_in_flight() == 0).await;
 }
 
-/// A body that yields one piece, then hangs, and tells when it is dropped.
+/// A body that yields one piece, then hangs, and reports when it is dropped.
 struct Endless {
     first: Option<Bytes>,
-    _told: Told,
+    _report: CallReport,
 }
 
 impl http_body::Body for Endless {
@@ -63,11 +63,11 @@ impl http_body::Body for Endless {
 
 #[tokio::test]
 async fn body_dropped_within_the_answer_ends_the_upstream_call() {
-    let (tell, mut told) = mpsc::channel(TELLINGS_MAX);
+    let (report, mut reports) = mpsc::channel(REPORTS_MAX);
     let fake = Fake::new(move |_| {
         let body = Endless {
             first: Some(Bytes::from_static(b"first")),
-            _told: Told::new(&tell),
+            _report: CallReport::new(&report),
         };
         async { Ok(answer(AnswerBody::new(body))) }
     });
@@ -76,10 +76,10 @@ async fn body_dropped_within_the_answer_ends_the_upstream_call() {
     let answered = entry.parts.forwarder.call(&owner_name, call(CHAT));
     let mut body = soon("answer", answered).await.expect("an answer").body;
     assert!(soon("piece", body.frame()).await.is_some());
-    assert_eq!(told.recv().await, Some("called"));
+    assert_eq!(reports.recv().await, Some("called"));
     let dropped = Instant::now();
     drop(body);
-    assert_eq!(soon("drop", told.recv()).await, Some("dropped"));
+    assert_eq!(soon("drop", reports.recv()).await, Some("dropped"));
     assert!(dropped.elapsed() < CANCEL_MAX, "{:?}", dropped.elapsed());
     until("end of the call", || owner.own_in_flight() == 0).await;
 }

@@ -1,4 +1,4 @@
-//! Peers that send what no peer should, and packets from nobody.
+//! Peers that send what no peer should, and packets from strangers.
 
 use grapevine_base::bodies::BodyBudget;
 use grapevine_core::ids::RegionName;
@@ -18,7 +18,7 @@ async fn victim() -> (Node, RawPeer, tokio::sync::mpsc::Receiver<&'static str>) 
     let (hang, called) = Fake::hang();
     let mut node = mesh.node_with("a", &[], hang).await;
     let raw = RawPeer::connect(&mesh, node.address(), "b", "b").await;
-    node.hears_up("b").await;
+    node.until_up("b").await;
     (node, raw, called)
 }
 
@@ -175,11 +175,11 @@ async fn upload_that_is_reset_or_loses_its_link_ends_the_call() {
 }
 
 #[tokio::test]
-async fn announced_bodies_take_no_place_and_no_memory() {
+async fn announced_bodies_take_no_slot_and_no_memory() {
     let mesh = TestMesh::new();
     let mut node = mesh.node_with("a", &[], Fake::echo()).await;
     let raw = RawPeer::connect(&mesh, node.address(), "b", "b").await;
-    node.hears_up("b").await;
+    node.until_up("b").await;
     let mut open = Vec::new();
     for index in 0..8 {
         let id = format!("announced-{index}");
@@ -189,7 +189,7 @@ async fn announced_bodies_take_no_place_and_no_memory() {
         open.push((send, recv));
     }
     until("the heads", || node.bodies.held() > 0).await;
-    // More than the upstream has places for, one after the other and beside those that wait.
+    // More than the upstream has slots for, one after the other and beside those that wait.
     for index in 0..2 * IN_FLIGHT_MAX {
         let id = format!("sent-{index}");
         let mut bytes = chat_head(&id, CHAT.len()).encode().expect("a frame");
@@ -212,7 +212,7 @@ async fn peer_cannot_hold_the_memory_that_another_needs() {
     };
     let mut node = Node::start(config, Fake::echo()).await;
     let raw = RawPeer::connect(&mesh, node.address(), "b", "b").await;
-    node.hears_up("b").await;
+    node.until_up("b").await;
     let upload = async |raw: &RawPeer, id: &str, length: usize| {
         let mut bytes = head(id, length + 1).encode().expect("a frame");
         bytes.resize(bytes.len() + length, 7);
@@ -229,7 +229,7 @@ async fn peer_cannot_hold_the_memory_that_another_needs() {
     assert!(detail.contains("limits.body_memory"), "{detail}");
 
     let other = RawPeer::connect(&mesh, node.address(), "c", "c").await;
-    node.hears_up("c").await;
+    node.until_up("c").await;
     let prompt = "x".repeat(150_000);
     let body = format!(r#"{{"model":"gpt-4o","prompt":"{prompt}"}}"#);
     let mut bytes = chat_head("other", body.len()).encode().expect("a frame");
@@ -256,12 +256,12 @@ async fn garbage_on_the_port_stops_nothing() {
                 .for_each(|(index, byte)| {
                     *byte = index.to_le_bytes()[0].wrapping_mul(31);
                 });
-            // Some are too long for the loopback device, and that is no part of the test.
+            // Some are too long for the loopback device; the test does not care.
             let _ = socket.send_to(&packet, node.address()).await;
         }
     }
     let mut other = mesh.node_with("b", &[node.address()], Fake::echo()).await;
-    other.hears_up("a").await;
+    other.until_up("a").await;
 }
 
 #[tokio::test]

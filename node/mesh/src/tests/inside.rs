@@ -19,24 +19,24 @@ use http::{Method, StatusCode};
 use tokio::sync::mpsc;
 
 use super::support::{
-    Fake, Node, PATIENCE, RawPeer, TELLINGS_MAX, TestMesh, Told, node_name, soon, until,
+    CallReport, Fake, Node, PATIENCE, REPORTS_MAX, RawPeer, TestMesh, node_name, soon, until,
 };
 use crate::streams;
 use crate::wire::GossipOutput;
 
 /// Answers `/echo` with the body, `/who` with the peer's name, `/long` with too much; hangs on `/hang`,
-/// and tells of it.
-struct Desk(mpsc::Sender<&'static str>);
+/// and reports that.
+struct FakeInside(mpsc::Sender<&'static str>);
 
 #[async_trait]
-impl ServeInside for Desk {
+impl ServeInside for FakeInside {
     async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         match path {
             "/echo?a=b" => (StatusCode::OK, body),
             "/who" => (StatusCode::ACCEPTED, peer.to_string().into()),
             "/long" => (StatusCode::OK, vec![0; BODY_BYTES_MAX + 1].into()),
             "/hang" => {
-                let _dropped = Told::new(&self.0);
+                let _dropped = CallReport::new(&self.0);
                 std::future::pending().await
             }
             _ => (StatusCode::NOT_FOUND, Bytes::new()),
@@ -47,18 +47,22 @@ impl ServeInside for Desk {
 struct Pair {
     asker: Node,
     owner: Node,
-    told: mpsc::Receiver<&'static str>,
+    reports: mpsc::Receiver<&'static str>,
 }
 
 async fn pair() -> Pair {
     let mesh = TestMesh::new();
     let owner = mesh.node("owner").await;
-    let (tell, told) = mpsc::channel(TELLINGS_MAX.max(2 * INSIDE_CALLS_MAX as usize));
-    assert!(owner.door.open(Arc::new(Desk(tell))));
+    let (report, reports) = mpsc::channel(REPORTS_MAX.max(2 * INSIDE_CALLS_MAX as usize));
+    assert!(owner.inside.open(Arc::new(FakeInside(report))));
     let seeds = [owner.address()];
     let mut asker = mesh.node_with("asker", &seeds, Fake::echo()).await;
-    asker.hears_up("owner").await;
-    Pair { asker, owner, told }
+    asker.until_up("owner").await;
+    Pair {
+        asker,
+        owner,
+        reports,
+    }
 }
 
 fn call(path: &str, body: impl Into<Bytes>) -> InsideCall {
@@ -114,9 +118,9 @@ async fn both_ends_of_a_link_may_call() {
 #[tokio::test]
 async fn draining_node_still_answers() {
     let pair = pair().await;
-    let desk = pair.owner.desk.clone();
-    desk.tell(Event::PhaseChanged(Phase::Draining)).await;
-    until("draining", || desk.view().phase == Phase::Draining).await;
+    let driver = pair.owner.driver.clone();
+    driver.tell(Event::PhaseChanged(Phase::Draining)).await;
+    until("draining", || driver.view().phase == Phase::Draining).await;
     let (status, _) = ask(&pair.asker, "owner", call("/who", ""))
         .await
         .expect("an answer");
@@ -130,7 +134,7 @@ async fn node_that_serves_no_requests_refuses_them_and_still_answers_inside() {
     let worker = Node::start_serving(mesh.config("worker"), hang, false).await;
     let seeds = [worker.address()];
     let mut asker = mesh.node_with("asker", &seeds, Fake::echo()).await;
-    asker.hears_up("worker").await;
+    asker.until_up("worker").await;
     let forwarder = asker.parts.forwarder.clone();
     let request = super::support::call(super::support::CHAT);
     let answered = soon("answer", forwarder.call(&node_name("worker"), request)).await;
@@ -167,21 +171,21 @@ async fn dropped_call_and_one_that_takes_too_long_end_the_work_at_the_owner() {
     let inside = Arc::clone(&pair.asker.parts.inside);
     let waiting =
         tokio::spawn(async move { inside.call(&node_name("owner"), call("/hang", "")).await });
-    assert_eq!(soon("call", pair.told.recv()).await, Some("called"));
+    assert_eq!(soon("call", pair.reports.recv()).await, Some("called"));
     waiting.abort();
-    assert_eq!(soon("drop", pair.told.recv()).await, Some("dropped"));
+    assert_eq!(soon("drop", pair.reports.recv()).await, Some("dropped"));
     let short = InsideCall {
         timeout: Duration::from_millis(50),
         ..call("/hang", "")
     };
     let asked = ask(&pair.asker, "owner", short).await;
     assert_eq!(failed(asked), Outcome::DeadlinePassed);
-    assert_eq!(soon("call", pair.told.recv()).await, Some("called"));
-    assert_eq!(soon("drop", pair.told.recv()).await, Some("dropped"));
+    assert_eq!(soon("call", pair.reports.recv()).await, Some("called"));
+    assert_eq!(soon("drop", pair.reports.recv()).await, Some("dropped"));
 }
 
 #[tokio::test]
-async fn calls_under_way_are_bounded() {
+async fn calls_in_flight_are_bounded() {
     let mut pair = pair().await;
     let calls: Vec<_> = (0..INSIDE_CALLS_MAX)
         .map(|_| {
@@ -190,13 +194,13 @@ async fn calls_under_way_are_bounded() {
         })
         .collect();
     for _ in 0..INSIDE_CALLS_MAX {
-        assert_eq!(soon("call", pair.told.recv()).await, Some("called"));
+        assert_eq!(soon("call", pair.reports.recv()).await, Some("called"));
     }
     let asked = ask(&pair.asker, "owner", call("/who", "")).await;
     assert_eq!(failed(asked), Outcome::Refused(Refusal::Full));
     calls.iter().for_each(tokio::task::JoinHandle::abort);
     for _ in 0..INSIDE_CALLS_MAX {
-        assert_eq!(soon("drop", pair.told.recv()).await, Some("dropped"));
+        assert_eq!(soon("drop", pair.reports.recv()).await, Some("dropped"));
     }
     let asked = ask(&pair.asker, "owner", call("/who", "")).await;
     assert!(asked.is_ok(), "{asked:?}");
@@ -222,18 +226,18 @@ async fn owner_that_dies_within_a_call_is_lost() {
     let inside = Arc::clone(&pair.asker.parts.inside);
     let waiting =
         tokio::spawn(async move { inside.call(&node_name("owner"), call("/hang", "")).await });
-    assert_eq!(soon("call", pair.told.recv()).await, Some("called"));
+    assert_eq!(soon("call", pair.reports.recv()).await, Some("called"));
     soon("close", pair.owner.handle.close()).await;
     let asked = soon("end", waiting).await.expect("no panic");
     assert_eq!(failed(asked), Outcome::PeerLost);
 }
 
 #[tokio::test]
-async fn earlier_build_refuses_and_the_operator_is_told() {
+async fn earlier_build_refuses_and_the_error_names_the_remedy() {
     let mesh = TestMesh::new();
     let mut asker = mesh.node("asker").await;
     let raw = RawPeer::connect(&mesh, asker.address(), "old", "old").await;
-    asker.hears_up("old").await;
+    asker.until_up("old").await;
     let old = async {
         let (mut send, mut recv) = raw.connection.accept_bi().await.expect("a stream");
         let payload = streams::read_frame(&mut recv, HEAD_BYTES_MAX).await;

@@ -20,10 +20,10 @@ async fn link_comes_up_at_both_ends_and_measures_its_round_trip() {
     let mesh = TestMesh::new();
     let mut b = mesh.node("b").await;
     let mut a = mesh.node_with("a", &[b.address()], Fake::echo()).await;
-    a.hears_up("b").await;
-    b.hears_up("a").await;
+    a.until_up("b").await;
+    b.until_up("a").await;
     let measured = || {
-        let view = a.desk.view();
+        let view = a.driver.view();
         let peer = view.nodes.iter().find(|node| node.name == node_name("b"));
         peer.and_then(|peer| peer.rtt)
     };
@@ -43,8 +43,8 @@ async fn nodes_that_dial_each_other_at_once_settle_on_one_connection() {
     let (of_a, of_b) = (member(&b), member(&a));
     a.parts.outgoing.members(of_a);
     b.parts.outgoing.members(of_b);
-    a.hears_up("b").await;
-    b.hears_up("a").await;
+    a.until_up("b").await;
+    b.until_up("a").await;
     until("one connection", || {
         a.handle.connections() == 1 && b.handle.connections() == 1
     })
@@ -63,8 +63,8 @@ async fn duplicate_connections_never_close_each_other() {
     // The same peer by two addresses: two connections by the same dialler.
     let seeds = [b.address(), relay.address];
     let mut a = mesh.node_with("a", &seeds, Fake::echo()).await;
-    a.hears_up("b").await;
-    b.hears_up("a").await;
+    a.until_up("b").await;
+    b.until_up("a").await;
     until("one connection", || {
         a.handle.connections() == 1 && b.handle.connections() == 1
     })
@@ -73,14 +73,14 @@ async fn duplicate_connections_never_close_each_other() {
     assert!(b.handle.links().get(&a.name).is_some());
 }
 
-/// Nobody is sent to a peer of two connections that are both silent, whichever of them fell silent first.
+/// A peer with two connections that are both silent gets no requests, whichever fell silent first.
 #[tokio::test]
 async fn peer_is_silent_when_all_its_connections_are() {
     let mesh = TestMesh::new();
     let b = mesh.node("b").await;
     let raw = RawPeer::connect(&mesh, b.address(), "a", "a").await;
     let peer = node_name("peer");
-    let (links, mut told) = Links::new(node_name("me"));
+    let (links, mut events) = Links::new(node_name("me"));
     let both = [1, 2].map(|serial| {
         let link = Arc::new(PeerLink::new(LinkParts {
             peer: peer.clone(),
@@ -95,25 +95,25 @@ async fn peer_is_silent_when_all_its_connections_are() {
         links.admit(Arc::clone(&link)).expect("room");
         link
     });
-    let mut last_told = || {
-        let told = std::iter::from_fn(|| told.try_recv().ok());
-        told.last().expect("an event")
+    let mut last_event = || {
+        let events = std::iter::from_fn(|| events.try_recv().ok());
+        events.last().expect("an event")
     };
     let (used, other) = match links.is_used(&both[0]) {
         true => (&both[0], &both[1]),
         false => (&both[1], &both[0]),
     };
     let now = Instant::now();
-    links.heard(used, LinkState::Silent, now);
+    links.set_state(used, LinkState::Silent, now);
     assert!(links.is_used(other));
-    assert!(matches!(last_told(), Event::LinkRecovered { .. }));
-    links.heard(other, LinkState::Silent, now);
-    assert!(matches!(last_told(), Event::LinkSilent { .. }));
-    links.heard(other, LinkState::Speaking, now);
-    assert!(matches!(last_told(), Event::LinkRecovered { .. }));
+    assert!(matches!(last_event(), Event::LinkRecovered { .. }));
+    links.set_state(other, LinkState::Silent, now);
+    assert!(matches!(last_event(), Event::LinkSilent { .. }));
+    links.set_state(other, LinkState::Speaking, now);
+    assert!(matches!(last_event(), Event::LinkRecovered { .. }));
     links.remove(other);
     assert!(links.is_used(used));
-    assert!(matches!(last_told(), Event::LinkSilent { .. }));
+    assert!(matches!(last_event(), Event::LinkSilent { .. }));
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn seed_that_comes_up_later_is_joined() {
     config.listen = address;
     let bound = Instant::now();
     let _late = Node::start(config, Fake::echo()).await;
-    a.hears_up("b").await;
+    a.until_up("b").await;
     assert!(bound.elapsed() < PATIENCE);
 }
 
@@ -137,12 +137,12 @@ async fn closed_peer_is_down_at_once() {
     let mesh = TestMesh::new();
     let mut b = mesh.node("b").await;
     let mut a = mesh.node_with("a", &[b.address()], Fake::echo()).await;
-    a.hears_up("b").await;
-    b.hears_up("a").await;
+    a.until_up("b").await;
+    b.until_up("a").await;
     let closed = Instant::now();
-    // Closing itself waits until the peer has had time to ask again.
+    // Closing itself waits until the peer has had time to retransmit.
     let seen = async {
-        a.hears_down("b").await;
+        a.until_down("b").await;
         closed.elapsed()
     };
     let ((), seen) = tokio::join!(b.handle.close(), seen);
@@ -150,7 +150,7 @@ async fn closed_peer_is_down_at_once() {
     assert!(a.handle.links().get(&b.name).is_none());
 }
 
-/// A node on a runtime of its own, so that it can vanish without a word.
+/// A node on a runtime of its own, so that it can vanish without closing its connections.
 pub(super) struct Doomed {
     runtime: tokio::runtime::Runtime,
     _node: Node,
@@ -187,7 +187,7 @@ async fn peer_restarted_under_its_name_is_noticed_and_linked_again() {
     let mut config = mesh.config("b");
     config.seeds = vec![a.address().to_string()];
     let first = Doomed::start(config.clone(), Fake::echo());
-    a.hears_up("b").await;
+    a.until_up("b").await;
     let link = a.handle.links().get(&node_name("b")).expect("a link");
     config.listen = link.address;
     config.generation = Generation(2);
@@ -201,15 +201,15 @@ async fn peer_restarted_under_its_name_is_noticed_and_linked_again() {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
-    a.hears_down("b").await;
-    a.hears_up("b").await;
-    let life = || {
+    a.until_down("b").await;
+    a.until_up("b").await;
+    let generation = || {
         a.handle
             .links()
             .get(&node_name("b"))
             .map(|link| link.generation)
     };
-    assert_eq!(life(), Some(Generation(2)));
+    assert_eq!(generation(), Some(Generation(2)));
     assert!(
         killed.elapsed() < Duration::from_secs(2),
         "{:?}",
@@ -219,7 +219,7 @@ async fn peer_restarted_under_its_name_is_noticed_and_linked_again() {
 }
 
 #[tokio::test]
-async fn peer_with_another_ca_is_refused_with_a_line_that_says_what_to_check() {
+async fn peer_with_another_ca_is_refused_with_a_log_line_about_what_to_check() {
     let (log, _guard) = Log::capture();
     let (ours, theirs) = (TestMesh::new(), TestMesh::new());
     let a = ours.node("a").await;
@@ -227,7 +227,7 @@ async fn peer_with_another_ca_is_refused_with_a_line_that_says_what_to_check() {
     let own_ca = a.handle.verifier().fingerprints();
     until("warning of the node itself", || log.holds(&own_ca)).await;
     assert!(log.holds("do not accept each other"));
-    assert!(log.holds("mesh.tls.ca"), "says what to check");
+    assert!(log.holds("mesh.tls.ca"), "names what to check");
     // Many refusals later there are still at most two lines: both nodes are at 127.0.0.1.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(log.count("do not accept each other") <= 2);
@@ -270,7 +270,7 @@ async fn gossip_of_any_size_arrives_under_the_advertised_address() {
     let mesh = TestMesh::new();
     let mut b = mesh.node("b").await;
     let a = mesh.node("a").await;
-    // No link yet: the message itself makes the node dial.
+    // No link yet: the message itself causes the dial.
     let to_b = b.handle.advertised();
     a.parts.outgoing.gossip(to_b, Bytes::from_static(b"small"));
     let (from, message) = soon("gossip", b.parts.incoming.gossip.recv())
@@ -313,7 +313,7 @@ async fn rumor_goes_to_every_peer_but_the_one_it_came_from() {
     let first_at_c = soon("rumor", c.parts.incoming.rumors.recv()).await;
     assert_eq!(first_at_c, from_a(b"first"));
     a.handle.close().await;
-    a.hears_down("b").await;
+    a.until_down("b").await;
 }
 
 #[tokio::test]
@@ -325,7 +325,7 @@ async fn reloaded_certificate_is_used_for_new_links() {
         .reload(&renewed)
         .expect("a certificate of the same node");
     let mut a = mesh.node_with("a", &[b.address()], Fake::echo()).await;
-    a.hears_up("b").await;
+    a.until_up("b").await;
     let link = a.handle.links().get(&b.name).expect("a link");
     let identity = link.connection.peer_identity().expect("a certificate");
     let chain = identity

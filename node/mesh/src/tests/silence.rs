@@ -19,7 +19,7 @@ use super::support::{
     CHAT, Fake, Node, PATIENCE, Relay, TestMesh, answer, call, node_name, soon, spec, until,
 };
 
-/// An entry node that reaches its owner through a relay, which knows nothing of ICMP.
+/// An entry node that reaches its owner through a relay, which forwards no ICMP.
 struct Stage {
     entry: Node,
     owner: Node,
@@ -34,7 +34,7 @@ impl Stage {
         let mut entry = mesh
             .node_with("entry", &[relay.address], Fake::echo())
             .await;
-        entry.hears_up("owner").await;
+        entry.until_up("owner").await;
         Self {
             entry,
             owner,
@@ -42,9 +42,9 @@ impl Stage {
         }
     }
 
-    async fn hears_silence(&mut self) {
+    async fn until_silent(&mut self) {
         let peer = node_name("owner");
-        self.entry.hears(Notice::LinkSilent { peer }).await;
+        self.entry.until_notice(Notice::LinkSilent { peer }).await;
     }
 }
 
@@ -72,7 +72,7 @@ async fn answer_that_runs_goes_on_after_a_blackout_of_a_second_and_a_half() {
     let mut stage = Stage::start(fake).await;
     let mut body = running(&stage.entry, &feed).await;
     stage.relay.cut();
-    stage.hears_silence().await;
+    stage.until_silent().await;
     // Sent into the blackout: QUIC brings it later.
     feed_piece(&feed).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -119,10 +119,10 @@ async fn peer_that_does_not_receive_this_node_gets_no_new_work() {
     let link = link.expect("a link");
     stage.relay.cut_there();
     let received = link.connection.stats().udp_rx.datagrams;
-    stage.hears_silence().await;
+    stage.until_silent().await;
     assert!(
         link.connection.stats().udp_rx.datagrams > received,
-        "the owner was heard all the while"
+        "packets of the owner arrived all the while"
     );
     stage.relay.heal();
     until("echo", || !link.is_silent()).await;
@@ -135,30 +135,30 @@ async fn link_that_stays_cut_is_down_after_ten_seconds_and_its_answers_end_with_
     let body = running(&stage.entry, &feed).await;
     stage.relay.cut();
     let cut = Instant::now();
-    stage.hears_silence().await;
+    stage.until_silent().await;
     let ended = tokio::time::timeout(LOST + PATIENCE, body.collect()).await;
     let failure = ended.expect("an end").expect_err("no clean end");
     assert_eq!(failure.outcome, Outcome::BrokenOff);
     assert!(cut.elapsed() > LOST / 2, "{:?}", cut.elapsed());
-    stage.entry.hears_down("owner").await;
+    stage.entry.until_down("owner").await;
 }
 
 #[tokio::test]
-async fn answers_of_a_peer_whose_process_is_gone_end_long_before_the_clock_says_so() {
+async fn answers_of_a_peer_process_that_is_gone_end_long_before_the_timeout() {
     let mesh = TestMesh::new();
     let mut entry = mesh.node("entry").await;
     let (feed, fake) = fed_by_hand();
     let mut config = mesh.config("owner");
     config.seeds = vec![entry.address().to_string()];
     let owner = Doomed::start(config, fake);
-    entry.hears_up("owner").await;
+    entry.until_up("owner").await;
     let body = running(&entry, &feed).await;
     owner.kill();
     let killed = Instant::now();
     let failure = soon("end", body.collect()).await.expect_err("no clean end");
     assert_eq!(failure.outcome, Outcome::BrokenOff);
     assert!(killed.elapsed() < LOST / 2, "{:?}", killed.elapsed());
-    entry.hears_down("owner").await;
+    entry.until_down("owner").await;
 }
 
 #[tokio::test]
@@ -170,9 +170,9 @@ async fn thousands_of_calls_run_over_one_link_and_one_beyond_the_limit_is_refuse
         in_flight_max: CALLS_MAX,
         ..spec()
     };
-    stage.owner.desk.tell(Event::Configured(vec![wide])).await;
+    stage.owner.driver.tell(Event::Configured(vec![wide])).await;
     let is_wide = || {
-        let view = stage.owner.desk.view();
+        let view = stage.owner.driver.view();
         view.own.values().all(|one| one.in_flight_max == CALLS_MAX)
     };
     until("configuration", is_wide).await;
@@ -198,7 +198,7 @@ async fn thousands_of_calls_run_over_one_link_and_one_beyond_the_limit_is_refuse
     assert!(forward(&stage.entry).await.is_ok());
 }
 
-/// A body that begins and goes on for ever.
+/// A body that begins and never ends.
 struct NeverEnding;
 
 impl http_body::Body for NeverEnding {

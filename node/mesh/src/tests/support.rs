@@ -116,12 +116,12 @@ impl TestMesh {
     }
 }
 
-/// What a test leaves unread at most.
-pub(super) const TELLINGS_MAX: usize = 64;
+/// The most reports that a test leaves unread.
+pub(super) const REPORTS_MAX: usize = 64;
 
 type Answering = Pin<Box<dyn Future<Output = Result<Answer, CallFailure>> + Send>>;
 
-/// An upstream shell that does as it is told.
+/// An upstream shell that answers as its test defines.
 #[derive(Clone)]
 pub(super) struct Fake(Arc<dyn Fn(Call) -> Answering + Send + Sync>);
 
@@ -148,33 +148,33 @@ impl Fake {
         })
     }
 
-    /// Never answers; tells when it was called and when its call was dropped.
+    /// Never answers; reports when it was called and when its call was dropped.
     pub(super) fn hang() -> (Self, mpsc::Receiver<&'static str>) {
-        let (tell, told) = mpsc::channel(TELLINGS_MAX);
+        let (report, reports) = mpsc::channel(REPORTS_MAX);
         let fake = Self::new(move |_| {
-            let tell = tell.clone();
+            let report = report.clone();
             async move {
-                let _dropped = Told::new(&tell);
+                let _dropped = CallReport::new(&report);
                 std::future::pending().await
             }
         });
-        (fake, told)
+        (fake, reports)
     }
 }
 
-/// Says "called" when made and "dropped" when dropped.
-pub(super) struct Told(mpsc::Sender<&'static str>);
+/// Reports "called" when created and "dropped" when dropped.
+pub(super) struct CallReport(mpsc::Sender<&'static str>);
 
-impl Told {
-    pub(super) fn new(tell: &mpsc::Sender<&'static str>) -> Self {
-        tell.try_send("called").expect("room for what is told");
-        Self(tell.clone())
+impl CallReport {
+    pub(super) fn new(reports: &mpsc::Sender<&'static str>) -> Self {
+        reports.try_send("called").expect("room for the report");
+        Self(reports.clone())
     }
 }
 
-impl Drop for Told {
+impl Drop for CallReport {
     fn drop(&mut self) {
-        // The test may have ended, and with it the interest.
+        // The test may have ended, and reads no more.
         let _ = self.0.try_send("dropped");
     }
 }
@@ -206,8 +206,8 @@ pub(super) struct Node {
     pub(super) name: NodeName,
     pub(super) handle: MeshHandle,
     pub(super) parts: MeshParts,
-    pub(super) desk: DriverHandle,
-    pub(super) door: InsideSlot,
+    pub(super) driver: DriverHandle,
+    pub(super) inside: InsideSlot,
     pub(super) bodies: BodyBudget,
     notices: mpsc::Receiver<Notice>,
 }
@@ -235,27 +235,27 @@ impl Node {
             serves_requests,
             public: grapevine_core::fact::Public::default(),
         };
-        let (driver, desk, mut outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
-        tokio::spawn(driver.run());
+        let (task, driver, mut outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
+        tokio::spawn(task.run());
         tokio::spawn(async move { while outlets.tellings.recv().await.is_some() {} });
         tokio::spawn(async move { while outlets.probes.recv().await.is_some() {} });
-        desk.tell(Event::Configured(vec![spec()])).await;
-        desk.tell(Event::PhaseChanged(Phase::Ready)).await;
+        driver.tell(Event::Configured(vec![spec()])).await;
+        driver.tell(Event::PhaseChanged(Phase::Ready)).await;
         let ready = || {
-            let view = desk.view();
+            let view = driver.view();
             view.phase == Phase::Ready && view.own.len() == 1
         };
         until("start", ready).await;
-        let door = InsideSlot::default();
-        let parts = start(config, desk.clone(), local, Arc::new(door.clone()))
+        let inside = InsideSlot::default();
+        let parts = start(config, driver.clone(), local, Arc::new(inside.clone()))
             .await
             .expect("the mesh starts");
         Self {
             name,
             handle: parts.handle.clone(),
             parts,
-            desk,
-            door,
+            driver,
+            inside,
             bodies,
             notices: outlets.notices,
         }
@@ -265,8 +265,8 @@ impl Node {
         self.handle.local_address().expect("a bound socket")
     }
 
-    /// Waits for a notice; others before it are passed over.
-    pub(super) async fn hears(&mut self, wanted: Notice) {
+    /// Waits for a notice; skips others before it.
+    pub(super) async fn until_notice(&mut self, wanted: Notice) {
         let found = async {
             while let Some(notice) = self.notices.recv().await {
                 if notice == wanted {
@@ -278,18 +278,18 @@ impl Node {
         soon(&format!("{wanted:?}"), found).await;
     }
 
-    pub(super) async fn hears_up(&mut self, peer: &str) {
+    pub(super) async fn until_up(&mut self, peer: &str) {
         let peer = node_name(peer);
-        self.hears(Notice::LinkUp { peer }).await;
+        self.until_notice(Notice::LinkUp { peer }).await;
     }
 
-    pub(super) async fn hears_down(&mut self, peer: &str) {
+    pub(super) async fn until_down(&mut self, peer: &str) {
         let peer = node_name(peer);
-        self.hears(Notice::LinkDown { peer }).await;
+        self.until_notice(Notice::LinkDown { peer }).await;
     }
 
     pub(super) fn own_in_flight(&self) -> u32 {
-        let view = self.desk.view();
+        let view = self.driver.view();
         let upstream = UpstreamName::new("primary").expect("a valid name");
         view.own[&upstream].in_flight.count()
     }
@@ -405,7 +405,7 @@ impl RawPeer {
     }
 }
 
-/// Passes datagrams on between whoever writes to it and one address, until it is cut.
+/// Relays datagrams between its clients and one address, until it is cut.
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
     cut: Arc<AtomicBool>,
@@ -458,7 +458,7 @@ impl Relay {
         self.cut.store(true, Ordering::Relaxed);
     }
 
-    /// Passes everything on again.
+    /// Relays everything again.
     pub(super) fn heal(&self) {
         self.cut.store(false, Ordering::Relaxed);
         self.cut_back.store(false, Ordering::Relaxed);
@@ -468,12 +468,12 @@ impl Relay {
 /// Ends the capture of a [`Log`] when dropped.
 pub(super) struct Captured {
     _default: tracing::subscriber::DefaultGuard,
-    /// With a single subscriber alive, a line that is first reached by a thread without one would be
-    /// noted as unwanted by all.
+    /// With a single subscriber alive, a line that a thread without one reaches first would be disabled
+    /// for all.
     _second: tracing::Dispatch,
 }
 
-/// What was logged on this thread while it lives.
+/// What is logged on this thread until its [`Captured`] is dropped.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
