@@ -1,5 +1,5 @@
 //! A store that is opened when it is needed: a node that never gets a task makes no file, and one whose store
-//! cannot be opened runs all the same, says so to whoever asks, and tries again at the next call.
+//! cannot be opened runs all the same, returns the error to each caller, and tries again at the next call.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ impl Lazy {
             return Ok(Some(store));
         }
         match &self.file {
-            // What cannot be told is found out by opening it.
+            // Where that is unknown, opening the store shows it.
             Some(file) if matches!(file.try_exists(), Ok(false)) => Ok(None),
             _ => self.open().await.map(Some),
         }

@@ -3,7 +3,7 @@
 //! | state | by | to |
 //! | --- | --- | --- |
 //! | waiting | [`Store::lease`] | running, one more attempt |
-//! | running | [`Store::finish`] well | completed |
+//! | running | [`Store::finish`] with an output | completed |
 //! | running | `finish` with a fault, attempts left | waiting, after the fault's delay |
 //! | running | `finish` with a fault, none left or no retry | dead |
 //! | running | its lease ran out ([`Store::sweep`]), attempts left | waiting; none left, or lost too often in a row: dead |
@@ -19,12 +19,12 @@
 //! Invariants of every engine:
 //!
 //! - What [`Store::add`] accepted is on disk, there or in the engine, before it returns.
-//! - A word about a running task counts only with the [`Lease`] of the attempt that runs now. So an
+//! - A report on a running task counts only with the [`Lease`] of the attempt that runs now. So an
 //!   attempt that was thought dead and comes back changes nothing, and no task is completed twice.
-//! - A task that was lost with its worker twice in a row is suspect: it is given only to who asks for one, and
+//! - A task that was lost with its worker twice in a row is suspect: it is given only to those that ask for one, and
 //!   no two are given at once.
-//! - Leases, delays and retention go by the store's clock alone: callers give spans, never times.
-//! - A store that cannot do its work says so at once or within [`PATIENCE`]; it works again when its
+//! - Leases, delays and retention use the store's clock alone: callers pass durations, never times.
+//! - A store that cannot do its work returns an error at once or within [`PATIENCE`]; it works again when its
 //!   engine does, without a restart.
 
 pub mod jetstream;
@@ -50,7 +50,7 @@ use super::task::{
     NewTask, RegionText, ServiceKeyText, Task, TaskFault, TaskProgress, TaskState, Timestamp,
 };
 
-/// How long a store may try before it says that it cannot.
+/// How long a store may try before it returns an error.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest note in bytes.
@@ -78,7 +78,7 @@ pub enum StoreError {
     /// The engine does not answer, is locked, or its disk is full. Nothing was accepted; to be tried again.
     #[error("the task store cannot be used now: {detail}")]
     Unavailable {
-        /// What the engine said. Never a secret.
+        /// The engine's message. Never a secret.
         detail: String,
     },
     /// The store holds what it cannot read. Trying again does not help; the operator must look.
@@ -124,13 +124,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same may go well later, with nothing done about it.
+    /// Whether the same call may succeed later, with nothing done about it.
     pub const fn passes(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::OwnerAway { .. })
     }
 }
 
-/// What became of a new task.
+/// The outcome of adding a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Added {
     /// It is durable.
@@ -157,7 +157,7 @@ pub struct LeaseAsk {
     pub suspects: bool,
 }
 
-/// The right to speak about a running task.
+/// The right to report on a running task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The task.
@@ -175,9 +175,9 @@ pub struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseHold {
-    /// It does, and what was said is durable.
+    /// It does, and what was reported is durable.
     Kept,
-    /// It does, what was said is durable, and somebody wants the task cancelled.
+    /// It does, what was reported is durable, and somebody wants the task cancelled.
     CancelRequested,
     /// It does not: nothing was changed. The work is to be dropped.
     Lost,
@@ -193,7 +193,7 @@ pub struct Note {
     pub content: Bytes,
 }
 
-/// How an attempt ended, in the words of its worker.
+/// How an attempt ended, as its worker reports it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
@@ -203,7 +203,7 @@ pub enum End {
     Failed {
         /// What went wrong.
         fault: TaskFault,
-        /// How long until the next attempt; `None` where another would be in vain.
+        /// How long until the next attempt; `None` where another would not help.
         retry_after: Option<Duration>,
     },
     /// Ended because that was asked for.
@@ -264,7 +264,7 @@ pub struct Swept {
     pub expired: u64,
     /// Tasks and files removed for their age.
     pub removed: u64,
-    /// The tasks that it ended, without a word of a worker: dead, cancelled or expired.
+    /// The tasks that it ended, without a worker's report: dead, cancelled or expired.
     pub ended: Vec<Id>,
 }
 
@@ -279,7 +279,7 @@ pub struct FileRecord {
     pub purpose: String,
     /// Who may see it: the holder of this key, or everyone when it came without one.
     pub key: Option<String>,
-    /// Whose quota it counts to; see [`Submitter::account`](super::task::Submitter::account).
+    /// The account whose quota it counts to; see [`Submitter::account`](super::task::Submitter::account).
     #[serde(default)]
     pub account: String,
     /// The regions that may see it; empty when all may.
@@ -295,10 +295,10 @@ pub struct FileRecord {
 /// Keeps tasks, their notes, and files.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Accepts a task: when this returns well it is durable.
+    /// Accepts a task: when this returns `Ok` it is durable.
     async fn add(&self, task: NewTask) -> Result<Added, StoreError>;
 
-    /// A task, with everything said of it; `None` when there is none of this id (any more).
+    /// A task, with its whole record; `None` when there is none of this id (any more).
     async fn get(&self, id: &Id) -> Result<Option<Task>, StoreError>;
 
     /// Tasks, the newest first.
@@ -314,7 +314,7 @@ pub trait Store: Send + Sync + 'static {
     /// Returns when a task of `service` may wait, at the latest after `at_most`. May return early.
     async fn wait(&self, service: &ServiceKey, at_most: Duration);
 
-    /// Holds a lease for `span` from now on, and takes down how far the work is.
+    /// Holds a lease for `span` from now on, and records how far the work is.
     async fn renew(
         &self,
         lease: &Lease,
@@ -370,7 +370,7 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a file; whether there was one.
     async fn delete_file(&self, id: &Id) -> Result<bool, StoreError>;
 
-    /// Removes what came of a file that will not be completed, and takes no more of it. One that is complete
+    /// Removes the pieces of a file that will not be completed, and takes no more of them. One that is complete
     /// stays. An owner elsewhere is left to sweep it.
     async fn discard_file(&self, id: &Id) -> Result<(), StoreError>;
 

@@ -11,8 +11,8 @@ use super::jetstream::JetStore;
 pub use super::open_error::OpenError;
 use super::sql::SqlStore;
 
-/// Opens the store at `url`. A server that does not answer now is no error: the store says that it cannot
-/// be used until it does.
+/// Opens the store at `url`. A server that does not answer now is no error: calls of the store fail
+/// until it does.
 ///
 /// # Errors
 /// When what is configured can never work as it is.

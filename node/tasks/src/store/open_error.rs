@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Why there is no task store: what is configured can never work as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// No engine is named so.
+    /// No engine has this name.
     #[error(
         "tasks.queue: {scheme:?} names no engine; write sqlite:PATH, postgres://USER@HOST/DATABASE or \
          nats://HOST:PORT"
@@ -22,7 +22,7 @@ pub enum OpenError {
     Path {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         problem: String,
     },
     /// The file is there and cannot be used.

@@ -1,4 +1,4 @@
-//! Wakes those who wait for tasks: rung when a task can be leased, at no cost when nobody waits.
+//! Wakes those who wait for tasks: notified when a task can be leased, at no cost when nobody waits.
 //!
 //! A wake-up may be lost (the task was added by another process, its delay ended, its region is another),
 //! so nobody waits longer than [`POLL`] without looking again.
@@ -13,75 +13,75 @@ use tokio::time::timeout;
 /// The longest wait between two looks.
 pub(super) const POLL: Duration = Duration::from_millis(500);
 
-/// Bells; services share one when their hashes meet, which costs a look in vain.
-const BELLS: usize = 64;
+/// Slots; services share one when their hashes collide, which costs a useless look.
+const SLOTS: usize = 64;
 
-/// One bell for every few services.
+/// One slot for every few services.
 pub(super) struct TaskNotifier {
-    bells: [ServiceNotify; BELLS],
+    slots: [ServiceNotify; SLOTS],
 }
 
 #[derive(Default)]
 struct ServiceNotify {
-    /// How often it was rung.
-    rung: AtomicU64,
-    /// What of that was followed by a look that found nothing.
-    answered: AtomicU64,
+    /// How often it was notified.
+    count: AtomicU64,
+    /// How many of these notifications were followed by a look that found nothing.
+    found_empty: AtomicU64,
     waiting: Notify,
 }
 
 impl TaskNotifier {
     pub(super) fn new() -> Self {
         Self {
-            bells: std::array::from_fn(|_| ServiceNotify::default()),
+            slots: std::array::from_fn(|_| ServiceNotify::default()),
         }
     }
 
     /// A task of `service` can be leased now.
-    pub(super) fn ring(&self, service: &str) {
-        self.bell(service).ring();
+    pub(super) fn notify(&self, service: &str) {
+        self.slot(service).notify();
     }
 
     /// Tasks of any service can be.
-    pub(super) fn ring_all(&self) {
-        self.bells.iter().for_each(ServiceNotify::ring);
+    pub(super) fn notify_all(&self) {
+        self.slots.iter().for_each(ServiceNotify::notify);
     }
 
-    /// How often it was rung for `service`: to be read before a look.
-    pub(super) fn rung(&self, service: &str) -> u64 {
-        self.bell(service).rung.load(Ordering::Acquire)
+    /// How often it was notified for `service`: to be read before a look.
+    pub(super) fn count(&self, service: &str) -> u64 {
+        self.slot(service).count.load(Ordering::Acquire)
     }
 
-    /// A look that began after `rung` rings found nothing.
-    pub(super) fn answer(&self, service: &str, rung: u64) {
-        let bell = self.bell(service);
-        bell.answered.fetch_max(rung, Ordering::AcqRel);
+    /// A look that began after `count` notifications found nothing.
+    pub(super) fn found_nothing(&self, service: &str, count: u64) {
+        let slot = self.slot(service);
+        slot.found_empty.fetch_max(count, Ordering::AcqRel);
     }
 
-    /// Returns when it was rung after the last look in vain, or after `at_most`, or after [`POLL`].
+    /// Returns when it was notified after the last look that found nothing, or after `at_most`, or after [`POLL`].
     pub(super) async fn wait(&self, service: &str, at_most: Duration) {
-        let bell = self.bell(service);
-        let waiting = bell.waiting.notified();
+        let slot = self.slot(service);
+        let waiting = slot.waiting.notified();
         tokio::pin!(waiting);
         waiting.as_mut().enable();
-        if bell.rung.load(Ordering::Acquire) > bell.answered.load(Ordering::Acquire) {
+        if slot.count.load(Ordering::Acquire) > slot.found_empty.load(Ordering::Acquire) {
             return;
         }
         // Over in time or not: the caller looks again either way.
         let _ = timeout(at_most.min(POLL), waiting).await;
     }
 
-    fn bell(&self, service: &str) -> &ServiceNotify {
+    fn slot(&self, service: &str) -> &ServiceNotify {
         let mut hasher = DefaultHasher::new();
         service.hash(&mut hasher);
-        let slot = hasher.finish() % BELLS as u64;
-        &self.bells[slot as usize]
+        let index = hasher.finish() % SLOTS as u64;
+        &self.slots[index as usize]
     }
 }
 
 impl ServiceNotify {
-    fn ring(&self) {
-        self.rung.fetch_add(1, Ordering::AcqRel);
+    fn notify(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
         self.waiting.notify_waiters();
     }
 }
@@ -93,23 +93,23 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3_600);
 
     #[tokio::test(start_paused = true)]
-    async fn ring_before_the_wait_is_not_lost() {
-        let bell = TaskNotifier::new();
-        let rung = bell.rung("a");
-        bell.ring("a");
-        bell.answer("a", rung);
+    async fn notification_before_the_wait_is_not_lost() {
+        let notifier = TaskNotifier::new();
+        let count = notifier.count("a");
+        notifier.notify("a");
+        notifier.found_nothing("a", count);
         let began = tokio::time::Instant::now();
-        bell.wait("a", LONG).await;
+        notifier.wait("a", LONG).await;
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn wait_without_a_ring_looks_again_after_the_poll() {
-        let bell = TaskNotifier::new();
-        bell.ring("a");
-        bell.answer("a", bell.rung("a"));
+    async fn wait_without_a_notification_looks_again_after_the_poll() {
+        let notifier = TaskNotifier::new();
+        notifier.notify("a");
+        notifier.found_nothing("a", notifier.count("a"));
         let began = tokio::time::Instant::now();
-        bell.wait("a", LONG).await;
+        notifier.wait("a", LONG).await;
         assert_eq!(began.elapsed(), POLL);
     }
 }

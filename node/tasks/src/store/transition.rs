@@ -1,6 +1,6 @@
-//! The states of a task: what each word makes of its record. Every engine asks here, so that no two differ.
+//! The states of a task: how each call changes its record. Every engine asks here, so that no two differ.
 //!
-//! Pure: the time is handed in, nothing is stored. Whether the word counts at all (the fence) is for the
+//! Pure: the time is handed in, nothing is stored. Whether the call counts at all (the fence) is for the
 //! engine to check, in the same transaction that keeps what comes out.
 
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::End;
 use crate::task::{FinishedAttempt, LOSSES_MAX, LOST, Task, TaskFault, TaskState, Timestamp};
 
-/// What becomes of a task whose lease ran out.
+/// The outcome for a task whose lease ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterLoss {
     /// It waits for another worker.
     Waits,
     /// That was its last attempt.
     Dead,
-    /// Somebody wanted it cancelled, and nobody is left to say so.
+    /// Somebody wanted it cancelled, and no worker is left to report that.
     Cancelled,
 }
 
@@ -28,8 +28,8 @@ pub fn begin(task: &mut Task, worker: &str, now: Timestamp, span: Duration) {
     task.started_at.get_or_insert(now);
 }
 
-/// Attempt `attempt` ended, in the words of its worker. A task that was to be cancelled is then cancelled,
-/// whatever the words; what it gave is kept.
+/// Attempt `attempt` ended, as its worker reports it. A task that was to be cancelled is then cancelled,
+/// whatever the report; its output is kept.
 pub fn end(task: &mut Task, attempt: u32, end: End, now: Timestamp) {
     let wanted = task.cancel_requested;
     match end {
@@ -60,7 +60,7 @@ pub fn end(task: &mut Task, attempt: u32, end: End, now: Timestamp) {
     }
 }
 
-/// The lease of attempt `attempt` ran out: its worker died, or cannot say that it lives. It counts as an
+/// The lease of attempt `attempt` ran out: its worker died, or cannot renew it. It counts as an
 /// attempt, since the task may be why. One that had got the task further is the first of a new count, so that a
 /// long batch whose nodes are replaced now and then comes to its end; a task that ends its worker gets no
 /// further. Lost [`LOSSES_MAX`] times in a row it is given up before it takes more workers with it.
@@ -89,7 +89,7 @@ pub fn lose(task: &mut Task, attempt: u32, now: Timestamp) -> AfterLoss {
     AfterLoss::Waits
 }
 
-/// The task's time is over. One that runs as `attempt` loses its lease by it.
+/// The task's time is over. One that runs as `attempt` loses its lease.
 pub fn expire(task: &mut Task, attempt: u32, now: Timestamp) {
     close(task, attempt, "expired", TaskState::Expired, now);
 }
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn task_whose_worker_tells_of_its_failure_is_not_suspect() {
+    fn task_whose_worker_reports_its_failure_is_not_suspect() {
         let mut task = running(1, 100);
         lost(&mut task, 2, 0);
         begin(&mut task, "w", NOW, Duration::from_secs(1));
@@ -288,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_to_be_cancelled_ends_cancelled_whatever_is_said() {
-        for said in [
+    fn what_was_to_be_cancelled_ends_cancelled_whatever_is_reported() {
+        for reported in [
             End::Completed(json!(1)),
             failed(None),
             End::Returned,
@@ -298,7 +298,7 @@ mod tests {
             let mut task = running(1, 5);
             cancel(&mut task, NOW);
             assert!(task.cancel_requested && task.state == TaskState::Running);
-            end(&mut task, 1, said, NOW);
+            end(&mut task, 1, reported, NOW);
             assert!(!task.cancel_requested && task.state == TaskState::Cancelled);
         }
         let mut task = running(1, 5);
@@ -309,14 +309,14 @@ mod tests {
 
     #[test]
     fn nobody_holds_a_task_that_does_not_run() {
-        for said in [
+        for reported in [
             End::Completed(json!(1)),
             failed(None),
             End::Returned,
             End::Cancelled,
         ] {
             let mut task = running(1, 1);
-            end(&mut task, 1, said, NOW);
+            end(&mut task, 1, reported, NOW);
             assert!(task.worker.is_none() && task.lease_until.is_none());
             assert_eq!(task.ended_at.is_some(), task.state.is_final());
         }

@@ -10,7 +10,7 @@ use super::subjects::Subjects;
 use crate::id::Id;
 use crate::task::NewTask;
 
-/// Tries to find out whose an idempotency key is, while tasks with it come and go.
+/// Tries to find the task of an idempotency key, while tasks with it come and go.
 const KEY_TRIES: usize = 4;
 
 impl Shared {
@@ -90,7 +90,7 @@ impl Shared {
             .await?
         {
             Put::Done(sequence) => {
-                self.hear_of(sequence).await;
+                self.wait_for(sequence).await;
                 Ok(true)
             }
             Put::Conflict => Ok(false),

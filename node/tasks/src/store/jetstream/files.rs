@@ -44,14 +44,14 @@ impl Shared {
         check_pieces(file, &pieces)?;
         match self.link.put(subject, write(file)?, Expect::Own(0)).await? {
             Put::Done(sequence) => {
-                self.hear_of(sequence).await;
+                self.wait_for(sequence).await;
                 Ok(())
             }
             Put::Conflict => self.is_complete(&subjects, &file.id).await,
         }
     }
 
-    /// There is a record of the file: whether it says more than that the file is gone.
+    /// There is a record of the file: checks that it is not a removal.
     async fn is_complete(&self, subjects: &Subjects, id: &Id) -> Result<(), StoreError> {
         let found = self.link.get(&subjects.file(id)).await?;
         match found.is_some_and(|found| !is_removed(&found.payload)) {
@@ -94,7 +94,7 @@ impl Shared {
         Ok(self.view().files(key, before, max.min(PAGE_MAX)))
     }
 
-    /// Removes what came of a file that has no record. The record of its removal comes first: from then on the
+    /// Removes the pieces of a file that has no record. The record of its removal comes first: from then on the
     /// server takes no piece of it.
     pub(super) async fn discard(&self, id: &Id) -> Result<(), StoreError> {
         let subjects = self.ready().await?;
@@ -129,7 +129,7 @@ impl Shared {
         {
             Put::Conflict => Ok(false),
             Put::Done(sequence) => {
-                self.hear_of(sequence).await;
+                self.wait_for(sequence).await;
                 self.link.purge(&subjects.parts(id)).await?;
                 Ok(true)
             }

@@ -1,5 +1,5 @@
-//! Follows the stream: one reader per node keeps its [`StreamView`], and hears it anew whenever it may have
-//! missed something.
+//! Follows the stream: one reader per node keeps its [`StreamView`], and reads all of it again whenever it may have
+//! missed a message.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,33 +23,33 @@ use super::subjects::Subjects;
 use super::view::{Clock, FileEntry, StreamView};
 use crate::task::{TaskState, Timestamp};
 
-/// How often the server says that it has nothing to say.
+/// How often the server sends a heartbeat when it has no messages.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How long the server keeps a place for a reader that does not read.
-const READER_LIFE: Duration = Duration::from_secs(10);
+/// How long the server keeps the consumer of a reader that does not read.
+const READER_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How long to wait after a failure before hearing anew.
+/// How long to wait after a failure before reading again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a call waits for a connection, before it says that there is none.
+/// How long a call waits for a connection before it fails.
 const READY_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a call waits to hear what it said itself.
+/// How long a call waits until the view has what it published itself.
 const ECHO_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the store's calls and its reader share.
 pub(super) struct Shared {
     pub(super) link: JetStreamLink,
-    pub(super) doorbell: TaskNotifier,
+    pub(super) notifier: TaskNotifier,
     view: Mutex<StreamView>,
     clock: Mutex<Clock>,
-    /// The subjects in use while the view can be relied on.
+    /// The subjects, while the view can be relied on.
     ready: watch::Sender<Option<Arc<Subjects>>>,
-    /// Why it cannot, where it cannot.
+    /// Why the view cannot be relied on, while that is so.
     trouble: Mutex<Option<StoreError>>,
-    /// How far in the stream the view is.
-    heard: watch::Sender<u64>,
+    /// The sequence of the last message in the view.
+    applied: watch::Sender<u64>,
     /// When unused parts were last looked for, by the server's clock.
     pub(super) tidied_at: AtomicU64,
 }
@@ -58,12 +58,12 @@ impl Shared {
     pub(super) fn new(link: JetStreamLink) -> Self {
         Self {
             link,
-            doorbell: TaskNotifier::new(),
+            notifier: TaskNotifier::new(),
             view: Mutex::default(),
             clock: Mutex::default(),
             ready: watch::channel(None).0,
             trouble: Mutex::default(),
-            heard: watch::channel(0).0,
+            applied: watch::channel(0).0,
             tidied_at: AtomicU64::new(0),
         }
     }
@@ -94,21 +94,21 @@ impl Shared {
             .unwrap_or_else(|| self.link.away(&"it is not read yet")))
     }
 
-    /// Waits until the view has what was said at `sequence`; not for long, since it is durable anyway.
-    pub(super) async fn hear_of(&self, sequence: u64) {
-        let mut heard = self.heard.subscribe();
-        // Late or not: what follows decides by the server's word.
-        let _ = timeout(ECHO_LIMIT, heard.wait_for(|heard| *heard >= sequence)).await;
+    /// Waits until the view has the message at `sequence`; not for long, since it is durable anyway.
+    pub(super) async fn wait_for(&self, sequence: u64) {
+        let mut applied = self.applied.subscribe();
+        // In time or not: later steps rely on the server's answer.
+        let _ = timeout(ECHO_LIMIT, applied.wait_for(|applied| *applied >= sequence)).await;
     }
 
     /// Waits until the view changes.
-    pub(super) async fn hear_more(&self) {
-        let mut heard = self.heard.subscribe();
-        heard.mark_unchanged();
-        let _ = timeout(PAUSE, heard.changed()).await;
+    pub(super) async fn wait_for_change(&self) {
+        let mut applied = self.applied.subscribe();
+        applied.mark_unchanged();
+        let _ = timeout(PAUSE, applied.changed()).await;
     }
 
-    /// Says something only to hear when: the store's clock, and the proof that it takes what it is given.
+    /// Publishes an empty message to learn the server's time, and to prove that the server accepts messages.
     pub(super) async fn tick(&self, subjects: &Subjects) -> Result<u64, StoreError> {
         let put = self.link.put(subjects.tick(), Bytes::new(), Expect::Any);
         match put.await? {
@@ -117,45 +117,45 @@ impl Shared {
         }
     }
 
-    /// Follows the stream for ever.
+    /// Follows the stream forever.
     pub(super) async fn follow(self: Arc<Self>) {
-        let mut was_told = false;
+        let mut is_logged = false;
         loop {
             let error = match self.follow_once().await {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
-            if self.ready.send_replace(None).is_some() || !was_told {
-                warn!(store.error = %error, "task store lost sight of its stream");
-                was_told = true;
+            if self.ready.send_replace(None).is_some() || !is_logged {
+                warn!(store.error = %error, "task store does not follow its stream");
+                is_logged = true;
             }
-            self.tell(error);
+            self.set_trouble(error);
             sleep(PAUSE).await;
         }
     }
 
-    /// What calls are told while the view cannot be relied on.
-    fn tell(&self, trouble: StoreError) {
-        let told = self.trouble.lock();
-        *told.unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    /// Sets the error that calls return while the view cannot be relied on.
+    fn set_trouble(&self, trouble: StoreError) {
+        let known = self.trouble.lock();
+        *known.unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
-    /// Hears everything, and then what comes, until something may have been missed.
+    /// Reads everything, and then what comes, until a message may have been missed.
     async fn follow_once(&self) -> Result<std::convert::Infallible, StoreError> {
         let mut connected = self.link.connected();
-        let life = *connected.borrow_and_update();
+        let connection = *connected.borrow_and_update();
         let subjects = Arc::new(self.link.prepare().await?);
-        self.tell(self.link.away(&"its records are being read"));
+        self.set_trouble(self.link.away(&"its records are being read"));
         self.tick(&subjects).await?;
         let mut messages = self.read_from_the_start(&subjects).await?;
         let mut reader = Reader::new(&subjects);
         let mut view = StreamView::default();
         loop {
-            let (heard, pending) = self
-                .next(&mut messages, &mut reader, &mut connected, life)
+            let (change, pending) = self
+                .next(&mut messages, &mut reader, &mut connected, connection)
                 .await?;
-            let sequence = heard.sequence;
-            reader.apply(&mut view, heard);
+            let sequence = change.sequence;
+            reader.apply(&mut view, change);
             if pending == 0 {
                 self.begin(view, sequence, &subjects);
                 break;
@@ -163,14 +163,14 @@ impl Shared {
         }
         info!("task store follows its stream");
         loop {
-            let (heard, _) = self
-                .next(&mut messages, &mut reader, &mut connected, life)
+            let (change, _) = self
+                .next(&mut messages, &mut reader, &mut connected, connection)
                 .await?;
-            let sequence = heard.sequence;
-            let service = reader.apply(&mut self.view(), heard);
-            self.heard.send_replace(sequence);
+            let sequence = change.sequence;
+            let service = reader.apply(&mut self.view(), change);
+            self.applied.send_replace(sequence);
             if let Some(service) = service {
-                self.doorbell.ring(&service);
+                self.notifier.notify(&service);
             }
         }
     }
@@ -181,9 +181,9 @@ impl Shared {
             view.keep_taken(&mut before);
             *before = view;
         }
-        self.heard.send_replace(sequence);
+        self.applied.send_replace(sequence);
         self.ready.send_replace(Some(Arc::clone(subjects)));
-        self.doorbell.ring_all();
+        self.notifier.notify_all();
     }
 
     async fn read_from_the_start(&self, subjects: &Subjects) -> Result<Messages, StoreError> {
@@ -197,7 +197,7 @@ impl Shared {
             idle_heartbeat: HEARTBEAT,
             memory_storage: true,
             num_replicas: 1,
-            inactive_threshold: READER_LIFE,
+            inactive_threshold: READER_LIFETIME,
             ..push::Config::default()
         };
         let consumer = self.link.stream().create_consumer(config).await;
@@ -212,12 +212,12 @@ impl Shared {
         messages: &mut Messages,
         reader: &mut Reader,
         connected: &mut watch::Receiver<u64>,
-        life: u64,
+        connection: u64,
     ) -> Result<(FollowedChange, u64), StoreError> {
         let message = tokio::select! {
             message = messages.next() => message,
-            _ = connected.wait_for(|now| *now != life) => {
-                return Err(self.link.away(&"it was away"));
+            _ = connected.wait_for(|now| *now != connection) => {
+                return Err(self.link.away(&"the connection was lost for a while"));
             }
         };
         let message = match message {
@@ -225,12 +225,14 @@ impl Shared {
             Some(Err(error)) => return Err(self.link.away(&error)),
             None => return Err(self.link.away(&"the connection is closed")),
         };
-        let (heard, pending) = reader
+        let (change, pending) = reader
             .take(message)
             .ok_or_else(|| self.link.away(&"a message was missed"))?;
         let clock = self.clock.lock();
-        clock.unwrap_or_else(PoisonError::into_inner).hear(heard.at);
-        Ok((heard, pending))
+        clock
+            .unwrap_or_else(PoisonError::into_inner)
+            .observe(change.at);
+        Ok((change, pending))
     }
 }
 
@@ -269,24 +271,24 @@ impl Reader {
             (info.stream_sequence, u64::try_from(at).ok()?, info.pending)
         };
         let (message, _) = message.split();
-        let heard = FollowedChange {
+        let change = FollowedChange {
             subject: message.subject.to_string(),
             sequence,
             at: Timestamp(at),
             payload: message.payload,
         };
-        Some((heard, pending))
+        Some((change, pending))
     }
 
-    /// Takes a message down; the service of a task that waits by it.
-    fn apply(&self, view: &mut StreamView, heard: FollowedChange) -> Option<String> {
-        if self.subjects.is_tick(&heard.subject) {
+    /// Applies a message; returns the service of the task that waits since then.
+    fn apply(&self, view: &mut StreamView, change: FollowedChange) -> Option<String> {
+        if self.subjects.is_tick(&change.subject) {
             return None;
         }
-        match self.read_into(view, &heard) {
+        match self.read_into(view, &change) {
             Ok(service) => service,
             Err(error) => {
-                warn!(store.error = %error, store.subject = %heard.subject, "a record is passed over");
+                warn!(store.error = %error, store.subject = %change.subject, "a record is skipped");
                 None
             }
         }
@@ -295,27 +297,27 @@ impl Reader {
     fn read_into(
         &self,
         view: &mut StreamView,
-        heard: &FollowedChange,
+        change: &FollowedChange,
     ) -> Result<Option<String>, StoreError> {
-        if is_removed(&heard.payload) {
-            let Removed { removed } = read("a removal", &heard.payload)?;
+        if is_removed(&change.payload) {
+            let Removed { removed } = read("a removal", &change.payload)?;
             view.remove(&removed);
             return Ok(None);
         }
-        if self.subjects.is_file(&heard.subject) {
-            let file: FileRecord = read("a file's record", &heard.payload)?;
+        if self.subjects.is_file(&change.subject) {
+            let file: FileRecord = read("a file's record", &change.payload)?;
             view.set_file(FileEntry {
-                completed_at: heard.at,
+                completed_at: change.at,
                 file,
             });
             return Ok(None);
         }
-        let record: TaskRecord = read("a task's record", &heard.payload)?;
+        let record: TaskRecord = read("a task's record", &change.payload)?;
         let task = &record.task;
         let service = task.new.service.0.as_str().to_owned();
         let waits = (task.state == TaskState::Waiting).then_some(service);
         view.set_task(RecordEntry {
-            sequence: heard.sequence,
+            sequence: change.sequence,
             record,
         });
         Ok(waits)
@@ -323,7 +325,7 @@ impl Reader {
 }
 
 impl Shared {
-    /// Whether it is time to look for unused parts again, by this much; only one caller is told so.
+    /// Whether it is time to look for unused parts again, `every` after the last time; true for one caller only.
     pub(super) fn is_time_to_tidy(&self, now: Timestamp, every: Duration) -> bool {
         let before = self.tidied_at.load(Ordering::Acquire);
         if now < Timestamp(before).after(every) {

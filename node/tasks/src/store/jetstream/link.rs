@@ -23,7 +23,7 @@ use super::url::{Target, User, problem};
 /// The stream that holds everything.
 const STREAM: &str = "grapevine";
 
-/// How long the server may take for one answer; below the store's patience, so that the error says so.
+/// How long the server may take for one answer; below the store's patience, so that the error names the cause.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long one try to connect may take.
@@ -35,16 +35,16 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest wait between two tries to connect.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a removal is told to those who were away.
+/// How long a removal stays in the stream, for nodes that were away.
 pub(super) const REMOVED_FOR: Duration = Duration::from_secs(3_600);
 
 /// How long a listing may lie unread at the server.
-const LISTING_LIFE: Duration = Duration::from_secs(30);
+const LISTING_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Publishes under way at once at most.
+/// Publishes in flight at once at most.
 const PUBLISHES_MAX: usize = 4_096;
 
-/// Whose last message has to be which, for a message to be taken; 0 is none.
+/// The last message that a subject must have for a new message to be accepted; 0 is none.
 pub(super) enum Expect<'a> {
     /// Of the message's own subject.
     Own(u64),
@@ -54,10 +54,10 @@ pub(super) enum Expect<'a> {
     Any,
 }
 
-/// What became of a message.
+/// The outcome of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Put {
-    /// It is durable, at this place of the stream.
+    /// It is durable, at this sequence of the stream.
     Done(u64),
     /// What was expected did not hold; nothing was changed.
     Conflict,
@@ -65,9 +65,9 @@ pub(super) enum Put {
 
 /// A message as it was found.
 pub(super) struct Found {
-    /// Its place in the stream.
+    /// Its sequence in the stream.
     pub(super) sequence: u64,
-    /// What it says.
+    /// Its content.
     pub(super) payload: Bytes,
 }
 
@@ -184,7 +184,7 @@ impl JetStreamLink {
         Ok(subjects)
     }
 
-    /// Publishes a message: durable when this says so.
+    /// Publishes a message: durable when this returns [`Put::Done`].
     pub(super) async fn put(
         &self,
         subject: String,
@@ -202,7 +202,7 @@ impl JetStreamLink {
         self.publish(subject, message).await
     }
 
-    /// Replaces a message by one that goes by itself after [`REMOVED_FOR`].
+    /// Replaces a message by one that expires after [`REMOVED_FOR`].
     pub(super) async fn put_removal(
         &self,
         subject: String,
@@ -218,7 +218,7 @@ impl JetStreamLink {
 
     async fn publish(&self, subject: String, message: PublishMessage) -> Result<Put, StoreError> {
         // What is given to a connection that is down would be sent when it is up, long after the caller
-        // was told that nothing was accepted.
+        // got the error that nothing was accepted.
         self.check()?;
         let sent = match self.context.send_publish(subject, message).await {
             Ok(sent) => sent.await,
@@ -263,7 +263,7 @@ impl JetStreamLink {
             headers_only: true,
             memory_storage: true,
             num_replicas: 1,
-            inactive_threshold: LISTING_LIFE,
+            inactive_threshold: LISTING_LIFETIME,
             ..pull::Config::default()
         };
         let consumer = self.stream.create_consumer(config).await;
@@ -308,7 +308,7 @@ impl JetStreamLink {
     pub(super) fn check(&self) -> Result<(), StoreError> {
         match self.client.connection_state() {
             connection::State::Connected => Ok(()),
-            _ => Err(self.away(&"no connection; does it run, and does it accept this user?")),
+            _ => Err(self.away(&"no connection; is it running, and does it accept this user?")),
         }
     }
 

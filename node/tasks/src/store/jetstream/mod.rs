@@ -8,7 +8,8 @@
 //! that a crash sets against the first.
 //!
 //! Reading order: [`url`], [`subjects`] (what is where), [`record`], [`link`] (what is asked of the server),
-//! [`view`] (what was heard) with its [`turns`] (who is next), [`follow`] (how), then [`accept`], [`tasks`], [`notes`], [`files`], [`sweep`].
+//! [`view`] (what was received) with its [`turns`] (who is next), [`follow`] (how), then [`accept`], [`tasks`],
+//! [`notes`], [`files`], [`sweep`].
 //!
 //! What the operator has to know:
 //!
@@ -67,7 +68,7 @@ impl JetStore {
     /// Tasks in the server at `url`, in a stream named `grapevine`. The server need not answer now.
     ///
     /// # Errors
-    /// When `url` is none, or names a file that cannot be read.
+    /// When `url` is no URL, or names a file that cannot be read.
     pub async fn open(url: &Secret) -> Result<Self, OpenError> {
         let link = JetStreamLink::open(Target::parse(url)?).await?;
         let shared = Arc::new(Shared::new(link));
@@ -115,16 +116,16 @@ impl Store for JetStore {
 
     async fn lease(&self, ask: &LeaseAsk) -> Result<Vec<(Lease, Task)>, StoreError> {
         let service = ask.service.0.as_str();
-        let rung = self.shared.doorbell.rung(service);
+        let count = self.shared.notifier.count(service);
         let given = self.within(self.shared.lease_tasks(ask)).await?;
         if given.is_empty() {
-            self.shared.doorbell.answer(service, rung);
+            self.shared.notifier.found_nothing(service, count);
         }
         Ok(given)
     }
 
     async fn wait(&self, service: &ServiceKey, at_most: Duration) {
-        self.shared.doorbell.wait(service.as_str(), at_most).await;
+        self.shared.notifier.wait(service.as_str(), at_most).await;
     }
 
     async fn renew(

@@ -1,4 +1,4 @@
-//! Notes: a message each. The server takes one only while the task's record is the one that says that the
+//! Notes: a message each. The server takes one only while the task's record is the one in which the
 //! attempt runs, so the fence holds at the very moment of writing.
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use super::subjects::{NOTES_TOGETHER, Subjects, number};
 use super::tasks::held;
 use crate::id::Id;
 
-/// The longest message's content in bytes, well below the 1 MiB that servers take unless told otherwise.
+/// The longest message's content in bytes, well below the 1 MiB that servers take by default.
 const CHUNK_BYTES: usize = 512 * 1_024;
 
 /// Bytes of notes read at once at most, unless the first alone has more.
@@ -51,7 +51,7 @@ impl Shared {
         let task = subjects.task(&lease.id);
         let mut known = self.view().task(&lease.id);
         for _ in 0..FENCE_TRIES {
-            let is_heard = known.is_some();
+            let is_from_view = known.is_some();
             let entry = match known.take() {
                 Some(entry) => entry,
                 None => match self.entry(subjects, &lease.id).await? {
@@ -61,7 +61,7 @@ impl Shared {
             };
             let held = held(&entry.record, lease);
             match held {
-                LeaseHold::Lost if is_heard => continue,
+                LeaseHold::Lost if is_from_view => continue,
                 LeaseHold::Lost => return Ok(LeaseHold::Lost),
                 LeaseHold::Kept | LeaseHold::CancelRequested => {}
             }
@@ -84,9 +84,9 @@ impl Shared {
         let now = self.change(&subjects, &lease.id, |record, _| {
             super::tasks::RecordVerdict::Leave(held(record, lease))
         });
-        let mut said = now.await?.map_or(LeaseHold::Lost, |(held, _)| held);
+        let mut hold = now.await?.map_or(LeaseHold::Lost, |(held, _)| held);
         for some in notes.chunks(ABREAST) {
-            if said == LeaseHold::Lost {
+            if hold == LeaseHold::Lost {
                 break;
             }
             let saved = some
@@ -94,11 +94,11 @@ impl Shared {
                 .map(|note| self.save_note(&subjects, lease, note));
             for held in join_all(saved).await {
                 if let Some(held) = held? {
-                    said = held;
+                    hold = held;
                 }
             }
         }
-        Ok(said)
+        Ok(hold)
     }
 
     /// Saves a note; `None` when it is there already.
@@ -121,17 +121,17 @@ impl Shared {
         for chunk in 0..chunks {
             let from = chunk * CHUNK_BYTES;
             let to = note.content.len().min(from + CHUNK_BYTES);
-            let place = subjects.chunk(&lease.id, note.number, lease.attempt, chunk);
-            let held = self.put_held(subjects, lease, place, note.content.slice(from..to));
+            let chunk_subject = subjects.chunk(&lease.id, note.number, lease.attempt, chunk);
+            let held = self.put_held(subjects, lease, chunk_subject, note.content.slice(from..to));
             if held.await? == LeaseHold::Lost {
                 return Ok(Some(LeaseHold::Lost));
             }
         }
-        let place = write(&Chunks {
+        let index = write(&Chunks {
             attempt: lease.attempt,
             chunks,
         })?;
-        let content = [&[APART], &place[..]].concat();
+        let content = [&[APART], &index[..]].concat();
         let held = self.put_held(subjects, lease, subject, content.into());
         held.await.map(Some)
     }
@@ -187,8 +187,8 @@ impl Shared {
         let content = match found.payload.first() {
             Some(&HERE) => found.payload.slice(1..),
             Some(&APART) => {
-                let place: Chunks = read("a note's place", &found.payload[1..])?;
-                self.read_chunks(subjects, id, number, &place).await?
+                let index: Chunks = read("a note's chunks", &found.payload[1..])?;
+                self.read_chunks(subjects, id, number, &index).await?
             }
             _ => return Err(missing(id, number)),
         };
@@ -200,11 +200,11 @@ impl Shared {
         subjects: &Subjects,
         id: &Id,
         number: u64,
-        place: &Chunks,
+        index: &Chunks,
     ) -> Result<Bytes, StoreError> {
         let mut content = Vec::new();
-        for chunk in 0..place.chunks {
-            let subject = subjects.chunk(id, number, place.attempt, chunk);
+        for chunk in 0..index.chunks {
+            let subject = subjects.chunk(id, number, index.attempt, chunk);
             let found = self.link.get(&subject).await?;
             let found = found.ok_or_else(|| missing(id, number))?;
             content.extend_from_slice(&found.payload);

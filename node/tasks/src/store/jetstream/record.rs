@@ -1,4 +1,4 @@
-//! What a message of a task or of a file says.
+//! The content of messages of tasks and files.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub(super) struct TaskRecord {
     pub(super) output_apart: Option<u32>,
 }
 
-/// A task or a file that is gone; it stays for a while, so that all who follow hear of it.
+/// A task or a file that is gone; this record stays for a while, so that all who follow receive it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Removed {
     /// Which.
@@ -74,7 +74,7 @@ impl TaskRecord {
     }
 }
 
-/// Whether a message says that its record is gone.
+/// Whether a message is a [`Removed`].
 pub(super) fn is_removed(payload: &[u8]) -> bool {
     payload.starts_with(REMOVED)
 }
@@ -98,14 +98,14 @@ fn damaged(what: &str, error: &serde_json::Error) -> StoreError {
 }
 
 /// The part of an id that sorts by time, and what makes it whole: ids of all kinds in one order.
-pub(super) fn place(id: &Id) -> RecordPosition {
+pub(super) fn position(id: &Id) -> RecordPosition {
     id.as_str()[id.kind().prefix().len()..].into()
 }
 
-/// Where in the order of names something is.
+/// A position in the order of ids.
 pub(super) type RecordPosition = std::sync::Arc<str>;
 
-/// A record and its place in the stream.
+/// A record and its sequence in the stream.
 pub(super) struct RecordEntry {
     pub(super) sequence: u64,
     pub(super) record: TaskRecord,

@@ -67,7 +67,7 @@ impl Subjects {
         rest.split('.').next()
     }
 
-    /// Whose an idempotency key is.
+    /// The task of an idempotency key.
     pub(super) fn key(&self, service: &ServiceKey, key: &str) -> String {
         let digest = digest::digest(&digest::SHA256, key.as_bytes());
         let digest = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
@@ -120,7 +120,7 @@ impl Subjects {
         format!("{}.part.>", self.prefix)
     }
 
-    /// Whose part it is.
+    /// The task or file that a part belongs to.
     pub(super) fn owner(&self, subject: &str) -> Option<Id> {
         let rest = subject.strip_prefix(&self.prefix)?;
         let owner = rest.strip_prefix(".part.")?.split('.').next()?;

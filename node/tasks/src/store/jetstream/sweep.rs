@@ -21,7 +21,7 @@ use crate::task::{TaskState, Timestamp};
 /// Tasks and files that one sweep changes at most, of each kind.
 const BATCH: usize = 200;
 
-/// Changes under way at once at most.
+/// Changes in flight at once at most.
 const ABREAST: usize = 32;
 
 /// How long a file may be written before its pieces are taken for left over, and so with other parts that
@@ -35,7 +35,7 @@ impl Shared {
     pub(super) async fn sweep_all(&self, retention: Duration) -> Result<Swept, StoreError> {
         let subjects = self.ready().await?;
         let sequence = self.tick(&subjects).await?;
-        self.hear_of(sequence).await;
+        self.wait_for(sequence).await;
         let now = self.now();
         let mut swept = Swept::default();
         // Their time first: a task whose lease ran out as well is not to run again.
@@ -152,7 +152,7 @@ impl Shared {
         {
             Put::Conflict => Ok(false),
             Put::Done(sequence) => {
-                self.hear_of(sequence).await;
+                self.wait_for(sequence).await;
                 self.link.purge(&subjects.parts(&new.id)).await?;
                 Ok(true)
             }
@@ -189,7 +189,7 @@ fn before(now: Timestamp, span: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(span))
 }
 
-/// When an id was made, as its first ten digits say (48 bits of milliseconds, five to a digit).
+/// When an id was made, from its first ten digits (48 bits of milliseconds, five to a digit).
 fn made_at(id: &Id) -> Timestamp {
     const DIGITS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let time = id.as_str()[id.kind().prefix().len()..].chars().take(10);
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_tell_when_they_were_made() {
+    fn ids_contain_when_they_were_made() {
         let id: Id = "task_01ARYZ6S41ZZZZZZZZZZZZZZZZ"
             .parse()
             .unwrap_or_else(|error| panic!("{error}"));

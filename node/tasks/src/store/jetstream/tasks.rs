@@ -1,5 +1,5 @@
 //! What is done to tasks. The record is the truth: each change replaces it only where nobody else has
-//! since it was read, so of two that speak about one attempt one is heard.
+//! since it was read, so of two reports on one attempt one is accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +28,9 @@ const CHANGE_TRIES: usize = 32;
 /// Looks for tasks that no other node takes first.
 const LEASE_TRIES: usize = 16;
 
-/// What is to become of a record.
+/// What to do with a record.
 pub(super) enum RecordVerdict<T> {
-    /// It is replaced by what it was made.
+    /// It is replaced by its changed form.
     Write(T),
     /// It stays.
     Leave(T),
@@ -134,10 +134,10 @@ impl Shared {
                     Err(error) => trouble = Some(error),
                 }
             }
-            // Before they are released, or they would be leased once more in vain.
+            // Before they are released, or this node would try to lease them again.
             match given.is_empty() {
-                true => self.hear_more().await,
-                false => self.hear_of(last).await,
+                true => self.wait_for_change().await,
+                false => self.wait_for(last).await,
             }
             match trouble {
                 Some(error) if given.is_empty() => return Err(error),
@@ -178,7 +178,7 @@ impl Shared {
         }
     }
 
-    /// Changes a task's record as `decide` says, which may be asked more than once; what it said last with
+    /// Changes a task's record by `decide`, which may be called more than once. Returns its last value with
     /// the record as it is then, `None` when there is no such task.
     pub(super) async fn change<T: Send>(
         &self,
@@ -201,16 +201,16 @@ impl Shared {
             };
             let mut record = known.record.clone();
             match decide(&mut record, self.now()) {
-                RecordVerdict::Leave(said) if is_certain => return Ok(Some((said, record))),
-                // What was heard may be old: what changes nothing is said only of what the server has.
+                RecordVerdict::Leave(value) if is_certain => return Ok(Some((value, record))),
+                // The view may be stale: only the server's own record may be left as it is.
                 RecordVerdict::Leave(_) => {}
-                RecordVerdict::Write(said) => {
+                RecordVerdict::Write(value) => {
                     let subject = subjects.task(id);
                     let expect = Expect::Own(known.sequence);
                     let put = self.link.put(subject, write(&record)?, expect).await?;
                     if let Put::Done(sequence) = put {
-                        self.hear_of(sequence).await;
-                        return Ok(Some((said, record)));
+                        self.wait_for(sequence).await;
+                        return Ok(Some((value, record)));
                     }
                 }
             }
@@ -309,7 +309,7 @@ impl Shared {
     }
 }
 
-/// Whether `lease` is the right to speak about the task now.
+/// Whether `lease` holds on the task now.
 pub(super) fn held(record: &TaskRecord, lease: &Lease) -> LeaseHold {
     let task = &record.task;
     if task.state != TaskState::Running || record.attempt != lease.attempt {

@@ -1,4 +1,4 @@
-//! Who is next among the accounts that have tasks waiting: each in turn, as `sql::turns` has it.
+//! Who is next among the accounts that have tasks waiting: each in turn, as in `sql::turns`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

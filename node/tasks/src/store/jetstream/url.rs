@@ -1,4 +1,4 @@
-//! What a `nats://` URL says: `nats://USER:PASSWORD@HOST:PORT,HOST:PORT?domain=NAME&replicas=3&creds=FILE&ca=FILE`.
+//! The parts of `nats://USER:PASSWORD@HOST:PORT,HOST:PORT?domain=NAME&replicas=3&creds=FILE&ca=FILE`.
 //!
 //! `tls://` demands TLS. `domain` is needed only where the node's server is not in the domain whose
 //! JetStream is to be used. Credentials come from the URL or from a file, and never go into an error.
@@ -96,7 +96,7 @@ impl Target {
         Ok(())
     }
 
-    /// `text` without anything that must not be told.
+    /// `text` without secrets.
     pub(super) fn censored(&self, text: String) -> String {
         match &self.user {
             Some(User::Named(_, secret) | User::Token(secret)) => {
@@ -136,7 +136,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The URL cannot be used, for this reason, which must hold nothing of it.
+/// The error that the URL cannot be used, for this reason, which must quote nothing of it.
 pub(super) fn problem(problem: &str) -> OpenError {
     OpenError::Url {
         problem: problem.to_owned(),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_without_telling_the_secret() {
+    fn invalid_urls_are_refused_without_the_secret_in_the_error() {
         for url in [
             "nats://me:s3cret@",
             "nats://me:s3cret@a:x",
@@ -176,8 +176,11 @@ mod tests {
             "nats://me:s3cret@a?domain=",
             "nats://me:s3cret@a?s3cret=1",
         ] {
-            let told = parse(url).err().map(|error| error.to_string());
-            assert!(told.is_some_and(|told| !told.contains("s3cret")), "{url}");
+            let error = parse(url).err().map(|error| error.to_string());
+            assert!(
+                error.is_some_and(|error| !error.contains("s3cret")),
+                "{url}"
+            );
         }
     }
 }

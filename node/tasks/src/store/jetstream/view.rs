@@ -1,7 +1,7 @@
-//! What this node has heard of the stream: records of tasks and files, in the orders that are asked for.
+//! What this node has received of the stream: records of tasks and files, in the orders that are asked for.
 //!
-//! A guess, never the truth: whoever acts on it publishes with the record's place in the stream, which the
-//! server refuses when the record has changed since. It changes by what the stream says alone, so all
+//! Possibly stale, never authoritative: whoever acts on it publishes with the record's sequence, which the
+//! server refuses when the record has changed since. Only messages of the stream change it, so all
 //! nodes see the same steps in the same order.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use grapevine_core::ids::RegionName;
 
 use super::super::{FileRecord, LeaseAsk, TaskCounts, TaskQuery, Usage, is_permitted};
-use super::record::{RecordEntry, RecordPosition, TaskRecord, place};
+use super::record::{RecordEntry, RecordPosition, TaskRecord, position};
 use super::turns::{ClaimOrder, Order, order};
 use crate::id::Id;
 use crate::task::{ServiceKeyText, TaskState, Timestamp};
@@ -39,7 +39,7 @@ struct Line {
     dead: u64,
 }
 
-/// What was heard.
+/// What was received.
 #[derive(Default)]
 pub(super) struct StreamView {
     tasks: BTreeMap<RecordPosition, Arc<RecordEntry>>,
@@ -56,22 +56,22 @@ pub(super) struct StreamView {
 
 impl StreamView {
     pub(super) fn task(&self, id: &Id) -> Option<Arc<RecordEntry>> {
-        let entry = self.tasks.get(&place(id))?;
+        let entry = self.tasks.get(&position(id))?;
         (entry.record.id() == id).then(|| Arc::clone(entry))
     }
 
     pub(super) fn knows(&self, id: &Id) -> bool {
-        let place = place(id);
-        self.tasks.contains_key(&place) || self.files.contains_key(&place)
+        let position = position(id);
+        self.tasks.contains_key(&position) || self.files.contains_key(&position)
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.tasks.len() + self.files.len() >= RECORDS_MAX
     }
 
-    /// A task is as `entry` says now.
+    /// Sets a task's record.
     pub(super) fn set_task(&mut self, entry: RecordEntry) {
-        let key = place(entry.record.id());
+        let key = position(entry.record.id());
         self.drop_task(&key);
         let TaskRecord {
             task, expires_at, ..
@@ -99,13 +99,13 @@ impl StreamView {
     }
 
     pub(super) fn set_file(&mut self, entry: FileEntry) {
-        let place = place(&entry.file.id);
-        self.drop_file(&place);
+        let position = position(&entry.file.id);
+        self.drop_file(&position);
         self.use_more(&entry.file.account, |usage| {
             usage.files += 1;
             usage.file_bytes += entry.file.bytes;
         });
-        self.files.insert(place, entry);
+        self.files.insert(position, entry);
     }
 
     fn drop_file(&mut self, key: &RecordPosition) {
@@ -138,9 +138,9 @@ impl StreamView {
     }
 
     pub(super) fn remove(&mut self, id: &Id) {
-        let place = place(id);
-        self.drop_task(&place);
-        self.drop_file(&place);
+        let position = position(id);
+        self.drop_task(&position);
+        self.drop_file(&position);
     }
 
     fn drop_task(&mut self, key: &RecordPosition) {
@@ -200,16 +200,16 @@ impl StreamView {
         let suspects = suspects.take(usize::from(ask.suspects).min(max));
         let mut given: Vec<_> = suspects.collect();
         given.extend(line.due.take(max - given.len(), free));
-        let keys = given.iter().map(|entry| place(entry.record.id()));
+        let keys = given.iter().map(|entry| position(entry.record.id()));
         self.taken.extend(keys);
         given
     }
 
     pub(super) fn release(&mut self, entry: &RecordEntry) {
-        self.taken.remove(&place(entry.record.id()));
+        self.taken.remove(&position(entry.record.id()));
     }
 
-    /// Carries over what is being leased, when what was heard is heard anew.
+    /// Carries over what is being leased, when the stream is read again.
     pub(super) fn keep_taken(&mut self, before: &mut Self) {
         self.taken = std::mem::take(&mut before.taken);
     }
@@ -232,7 +232,7 @@ impl StreamView {
     }
 
     pub(super) fn list(&self, query: &TaskQuery, max: usize) -> Vec<Arc<RecordEntry>> {
-        let before = query.before.as_ref().map(place);
+        let before = query.before.as_ref().map(position);
         let end = match before {
             Some(before) => std::ops::Bound::Excluded(before),
             None => std::ops::Bound::Unbounded,
@@ -328,7 +328,7 @@ impl StreamView {
         before: Option<&Id>,
         max: usize,
     ) -> Vec<FileRecord> {
-        let before = before.map(place);
+        let before = before.map(position);
         let is_meant = |file: &&FileRecord| key.is_none_or(|key| file.key.as_deref() == Some(key));
         let newest = self.files.iter().rev();
         let newest = newest
@@ -343,31 +343,31 @@ fn may_run(entry: &RecordEntry, region: &RegionName, now: Timestamp) -> bool {
     !is_over && is_permitted(&entry.record.task.new.regions, region)
 }
 
-/// The server's clock, as its messages tell it: never ahead of it, behind by no more than the quickest
+/// The server's clock, by the times of its messages: never ahead of it, behind by no more than the quickest
 /// message took.
 #[derive(Default)]
 pub(super) struct Clock {
-    /// A time that the server told, and when it was heard.
-    heard: Option<(Timestamp, Instant)>,
+    /// A time of the server, and when it was received.
+    observed: Option<(Timestamp, Instant)>,
 }
 
 impl Clock {
-    /// What is heard may be this old before it is replaced even by what came more slowly: clocks drift.
+    /// A time may be this old before it is replaced even by one that came more slowly: clocks drift.
     const TRUSTED_FOR: Duration = Duration::from_secs(60);
 
-    /// A message that was sent right now says `time`.
-    pub(super) fn hear(&mut self, time: Timestamp) {
+    /// Records the `time` of a message that was received now.
+    pub(super) fn observe(&mut self, time: Timestamp) {
         let is_stale = self
-            .heard
+            .observed
             .is_some_and(|(_, at)| at.elapsed() > Self::TRUSTED_FOR);
         if is_stale || time > self.now() {
-            self.heard = Some((time, Instant::now()));
+            self.observed = Some((time, Instant::now()));
         }
     }
 
-    /// The server's time now; the epoch while nothing was heard.
+    /// The server's time now; the epoch while nothing was received.
     pub(super) fn now(&self) -> Timestamp {
-        match self.heard {
+        match self.observed {
             Some((time, at)) => time.after(at.elapsed()),
             None => Timestamp(0),
         }

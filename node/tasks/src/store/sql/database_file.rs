@@ -1,4 +1,4 @@
-//! The file of a SQLite store: made, opened, looked through, and known again when it was replaced.
+//! The file of a SQLite store: created, opened, checked, and recognized when it was replaced.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -63,7 +63,7 @@ impl DatabaseFile {
             .disable_statement_logging()
     }
 
-    /// A connection that writes, to tables of this version. With `check`, the file is looked through.
+    /// A connection that writes, to tables of this version. With `check`, the content of the file is checked.
     pub(super) async fn connect(
         &self,
         check: bool,
@@ -75,7 +75,7 @@ impl DatabaseFile {
                 .options()
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
-                // For files that are made now: of one that is there it changes nothing.
+                // For files that are created now: it changes nothing in one that exists.
                 .auto_vacuum(SqliteAutoVacuum::Incremental)
                 .pragma("journal_size_limit", LOG_BYTES_KEPT);
             let mut link = DatabaseLink::SqliteWriter(options.connect().await?);

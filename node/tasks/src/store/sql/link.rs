@@ -20,9 +20,9 @@ pub(super) type QueryStep<'c, T> = Pin<Box<dyn Future<Output = Result<T, Trouble
 /// Why a step was not done.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// What the engine said.
+    /// The engine's error.
     Engine(sqlx::Error),
-    /// What the store says.
+    /// The store's error.
     Store(StoreError),
 }
 
@@ -121,7 +121,7 @@ macro_rules! bound {
 }
 
 impl DatabaseLink {
-    /// Whose SQL it speaks.
+    /// The SQL dialect of its engine.
     pub(super) fn dialect(&self) -> Dialect {
         match self {
             Self::SqliteWriter(_) | Self::SqliteReader(_) => Dialect::Sqlite,
@@ -149,7 +149,7 @@ impl DatabaseLink {
         Ok(touched)
     }
 
-    /// Runs a statement for its rows, all of them in memory: the statement says how many at most.
+    /// Runs a statement for its rows, all of them in memory: the statement limits how many.
     pub(super) async fn rows(&mut self, text: &str, cells: Vec<Cell>) -> Result<Vec<Row>, Trouble> {
         let text = self.dialect().statement(text);
         Ok(match self {

@@ -5,9 +5,9 @@
 //! [`sqlite`] with its [`writer`], and [`postgres`] (how a connection is got, and what an error means).
 //!
 //! Why not apalis 1.0: its own statements, run by `tests/bench/queues/apalis_faults.py`, give a task that
-//! kills its worker to the next one for ever (10 runs with `max_attempts` 2, never a dead letter), and take
-//! the late word of an earlier attempt for the later one's, since they are fenced by the worker's name
-//! alone (the record is completed twice). Its set-up of SQLite says `synchronous = OFF`. Its leases are a
+//! kills its worker to the next one forever (10 runs with `max_attempts` 2, never a dead letter), and take
+//! the late report of an earlier attempt for the later one's, since they are fenced by the worker's name
+//! alone (the record is completed twice). Its set-up of SQLite uses `synchronous = OFF`. Its leases are a
 //! worker's, not a task's, so a task that hangs in a live worker is never taken back.
 
 mod database_file;
@@ -49,7 +49,7 @@ const TURNS_MAX: usize = 1_024;
 /// Tasks in SQL.
 pub struct SqlStore {
     engine: Engine,
-    doorbell: Arc<TaskNotifier>,
+    notifier: Arc<TaskNotifier>,
     /// The account whose turn was the last, by service; see [`turns`].
     last_turns: Mutex<BTreeMap<ServiceKeyText, String>>,
 }
@@ -68,7 +68,7 @@ impl SqlStore {
     pub async fn sqlite(path: &Path) -> Result<Self, OpenError> {
         Ok(Self {
             engine: Engine::Sqlite(sqlite::Sqlite::open(path).await?),
-            doorbell: Arc::new(TaskNotifier::new()),
+            notifier: Arc::new(TaskNotifier::new()),
             last_turns: Mutex::default(),
         })
     }
@@ -76,12 +76,12 @@ impl SqlStore {
     /// Tasks in the server at `url`, in a schema named `grapevine`. The server need not answer now.
     ///
     /// # Errors
-    /// When `url` is none.
+    /// When `url` is no URL.
     pub fn postgres(url: &Secret) -> Result<Self, OpenError> {
-        let doorbell = Arc::new(TaskNotifier::new());
+        let notifier = Arc::new(TaskNotifier::new());
         Ok(Self {
-            engine: Engine::Postgres(postgres::Postgres::open(url, &doorbell)?),
-            doorbell,
+            engine: Engine::Postgres(postgres::Postgres::open(url, &notifier)?),
+            notifier,
             last_turns: Mutex::default(),
         })
     }
@@ -118,11 +118,11 @@ impl SqlStore {
         }
     }
 
-    /// A task of `service` can be leased: tells who waits here, and in other nodes.
-    fn ring(&self, service: &ServiceKeyText) {
-        self.doorbell.ring(service.0.as_str());
+    /// A task of `service` can be leased: notifies those who wait here, and other nodes.
+    fn notify(&self, service: &ServiceKeyText) {
+        self.notifier.notify(service.0.as_str());
         if let Engine::Postgres(engine) = &self.engine {
-            engine.tell(service);
+            engine.notify(service);
         }
     }
 
@@ -144,9 +144,9 @@ impl SqlStore {
         }
     }
 
-    fn ring_for(&self, task: &Task) {
+    fn notify_for(&self, task: &Task) {
         if task.state == TaskState::Waiting {
-            self.ring(&task.new.service);
+            self.notify(&task.new.service);
         }
     }
 }
@@ -163,7 +163,7 @@ impl Store for SqlStore {
             })
             .await?;
         if is_due && added == Added::New {
-            self.ring(&service);
+            self.notify(&service);
         }
         Ok(added)
     }
@@ -182,7 +182,7 @@ impl Store for SqlStore {
 
     async fn lease(&self, ask: &LeaseAsk) -> Result<Vec<(Lease, Task)>, StoreError> {
         limits::ask(ask)?;
-        let rung = self.doorbell.rung(ask.service.0.as_str());
+        let count = self.notifier.count(ask.service.0.as_str());
         let last = self.last_turns().get(&ask.service).cloned();
         let turns = {
             let (ask, last) = (ask.clone(), last.unwrap_or_default());
@@ -198,13 +198,13 @@ impl Store for SqlStore {
         }
         let given = turns.given;
         if given.is_empty() {
-            self.doorbell.answer(ask.service.0.as_str(), rung);
+            self.notifier.found_nothing(ask.service.0.as_str(), count);
         }
         Ok(given)
     }
 
     async fn wait(&self, service: &ServiceKey, at_most: Duration) {
-        self.doorbell.wait(service.as_str(), at_most).await;
+        self.notifier.wait(service.as_str(), at_most).await;
     }
 
     async fn renew(
@@ -239,7 +239,7 @@ impl Store for SqlStore {
         let (held, task) = self
             .write_each(move |link| Box::pin(async move { tasks::finish(link, &lease, end).await }))
             .await?;
-        task.iter().for_each(|task| self.ring_for(task));
+        task.iter().for_each(|task| self.notify_for(task));
         Ok(held)
     }
 
@@ -254,7 +254,7 @@ impl Store for SqlStore {
         let task = self
             .write(move |link| Box::pin(async move { tasks::requeue(link, &id).await }))
             .await?;
-        task.iter().for_each(|task| self.ring_for(task));
+        task.iter().for_each(|task| self.notify_for(task));
         Ok(task)
     }
 
@@ -265,7 +265,7 @@ impl Store for SqlStore {
     async fn sweep(&self, retention: Duration) -> Result<Swept, StoreError> {
         let mut swept = self.write(|link| Box::pin(sweep::take_back(link))).await?;
         if swept.lost > 0 {
-            self.doorbell.ring_all();
+            self.notifier.notify_all();
         }
         swept.removed += self
             .write(move |link| Box::pin(sweep::remove_tasks(link, retention)))

@@ -3,8 +3,8 @@
 //! The server need not be there when the node starts, and may go and come back: the schema is made when it
 //! first answers, and a connection that failed is closed rather than kept. Rows are taken with
 //! `SKIP LOCKED`, times are the server's. Waiting nodes are woken by `NOTIFY`, which is sent beside the
-//! commits (inside them it would put all commits of the server in one line) and may be lost: they look
-//! again by themselves.
+//! commits (inside them it would serialize all commits of the server) and may be lost: they also poll
+//! by themselves.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -28,27 +28,27 @@ use crate::task::ServiceKeyText;
 /// Connections of one node at most; one more listens.
 const CONNECTIONS_MAX: u32 = 8;
 
-/// How long a connection may take to get; below [`PATIENCE`], so that the error says so.
+/// How long a connection may take to get; below [`PATIENCE`], so that the error names the cause.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A connection that lay for longer than this is tried before it is used, as is each that lay since before the
-/// last error. Trying all of them would cost a round trip for each word.
+/// A connection that was idle for longer than this is tested before it is used, as is each that was idle since
+/// before the last error. Testing all of them would cost a round trip for each call.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// What each connection is told first. A commit is on disk when it returns, whatever the server's default;
+/// The first statements of each connection. A commit is on disk when it returns, whatever the server's default;
 /// the server gives up before the node does, so that an answer "no" is the truth.
-const MANNERS: &str = "SET search_path TO grapevine; SET synchronous_commit TO on; \
+const SESSION_SETUP: &str = "SET search_path TO grapevine; SET synchronous_commit TO on; \
     SET lock_timeout TO '3s'; SET statement_timeout TO '4s'; \
     SET idle_in_transaction_session_timeout TO '10s'";
 
 /// The server's code for a disk without room.
 const DISK_FULL: &str = "53100";
 
-/// Where nodes tell each other of waiting tasks.
+/// The channel on which nodes notify each other of waiting tasks.
 const CHANNEL: &str = "grapevine_tasks";
 
-/// Tellings at most this often: what comes meanwhile is told together.
-const TELL_INTERVAL: Duration = Duration::from_millis(10);
+/// Notifications are sent at most this often: those that come meanwhile are sent together.
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long until a lost listener tries again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -67,13 +67,13 @@ struct Shared {
     is_ready: AtomicBool,
     /// When a connection was last closed for an error.
     failed_at: Arc<Mutex<Option<Instant>>>,
-    /// Services to tell of.
-    untold: Mutex<BTreeSet<ServiceKeyText>>,
-    to_tell: Notify,
+    /// Services that other nodes are still to be notified of.
+    pending: Mutex<BTreeSet<ServiceKeyText>>,
+    pending_added: Notify,
 }
 
 impl Postgres {
-    pub(super) fn open(url: &Secret, doorbell: &Arc<TaskNotifier>) -> Result<Self, OpenError> {
+    pub(super) fn open(url: &Secret, notifier: &Arc<TaskNotifier>) -> Result<Self, OpenError> {
         let problem = |error: Error| OpenError::Url {
             problem: error.to_string(),
         };
@@ -83,7 +83,7 @@ impl Postgres {
             .disable_statement_logging();
         let address = format!("{}:{}", options.get_host(), options.get_port());
         // Apart, so that working never waits for listening.
-        let ears = PgPoolOptions::new()
+        let listener_pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(CONNECT_PATIENCE)
             .connect_lazy_with(options.clone());
@@ -93,7 +93,7 @@ impl Postgres {
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECT_PATIENCE)
             .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(MANNERS).await.map(drop) })
+                Box::pin(async move { connection.execute(SESSION_SETUP).await.map(drop) })
             })
             .test_before_acquire(false)
             .before_acquire(move |connection, lay| {
@@ -114,11 +114,15 @@ impl Postgres {
             password: password(url.expose()),
             is_ready: AtomicBool::new(false),
             failed_at,
-            untold: Mutex::default(),
-            to_tell: Notify::new(),
+            pending: Mutex::default(),
+            pending_added: Notify::new(),
         });
-        tokio::spawn(listen(ears, Arc::downgrade(&shared), Arc::clone(doorbell)));
-        tokio::spawn(tell_others(Arc::downgrade(&shared)));
+        tokio::spawn(listen(
+            listener_pool,
+            Arc::downgrade(&shared),
+            Arc::clone(notifier),
+        ));
+        tokio::spawn(notify_others(Arc::downgrade(&shared)));
         Ok(Self { shared })
     }
 
@@ -151,10 +155,10 @@ impl Postgres {
         .await
     }
 
-    /// Tells other nodes, soon, that a task of `service` can be leased.
-    pub(super) fn tell(&self, service: &ServiceKeyText) {
-        self.shared.untold().insert(service.clone());
-        self.shared.to_tell.notify_one();
+    /// Notifies other nodes, soon, that a task of `service` can be leased.
+    pub(super) fn notify(&self, service: &ServiceKeyText) {
+        self.shared.pending().insert(service.clone());
+        self.shared.pending_added.notify_one();
     }
 
     /// Does `work` to its end even when the caller goes away: a connection is never left in the middle.
@@ -219,8 +223,8 @@ impl Shared {
         Ok(())
     }
 
-    fn untold(&self) -> std::sync::MutexGuard<'_, BTreeSet<ServiceKeyText>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeSet<ServiceKeyText>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What an error means for the caller and for the operator.
@@ -232,7 +236,7 @@ impl Shared {
         let problem = match &error {
             Error::PoolTimedOut => {
                 format!(
-                    "gave no connection within {CONNECT_PATIENCE:?}; does it run, and has it free ones?"
+                    "gave no connection within {CONNECT_PATIENCE:?}; is it running, and has it free connections?"
                 )
             }
             Error::Database(database) if database.code().as_deref() == Some(DISK_FULL) => {
@@ -267,17 +271,17 @@ fn password(url: &str) -> Option<Secret> {
     (!password.is_empty()).then(|| Secret::new(password))
 }
 
-/// Rings at home when another node tells of a task. Ends with the store.
-async fn listen(ears: PgPool, shared: Weak<Shared>, doorbell: Arc<TaskNotifier>) {
+/// Notifies those who wait here when another node notifies of a task. Ends with the store.
+async fn listen(listener_pool: PgPool, shared: Weak<Shared>, notifier: Arc<TaskNotifier>) {
     while shared.strong_count() > 0 {
-        if let Ok(mut listener) = PgListener::connect_with(&ears).await
+        if let Ok(mut listener) = PgListener::connect_with(&listener_pool).await
             && listener.listen(CHANNEL).await.is_ok()
         {
-            // What was told while nobody listened.
-            doorbell.ring_all();
+            // For notifications that were missed while nobody listened.
+            notifier.notify_all();
             while shared.strong_count() > 0 {
                 match timeout(LISTEN_AGAIN, listener.try_recv()).await {
-                    Ok(Ok(Some(told))) => doorbell.ring(told.payload()),
+                    Ok(Ok(Some(notification))) => notifier.notify(notification.payload()),
                     Ok(Ok(None) | Err(_)) => break,
                     Err(_) => {}
                 }
@@ -287,26 +291,26 @@ async fn listen(ears: PgPool, shared: Weak<Shared>, doorbell: Arc<TaskNotifier>)
     }
 }
 
-/// Tells other nodes of waiting tasks. Ends with the store.
-async fn tell_others(shared: Weak<Shared>) {
+/// Notifies other nodes of waiting tasks. Ends with the store.
+async fn notify_others(shared: Weak<Shared>) {
     while let Some(store) = shared.upgrade() {
-        let services = std::mem::take(&mut *store.untold());
+        let services = std::mem::take(&mut *store.pending());
         if services.is_empty() {
             // Wakes by itself now and then to see whether the store is still there.
-            let _ = timeout(LISTEN_AGAIN, store.to_tell.notified()).await;
+            let _ = timeout(LISTEN_AGAIN, store.pending_added.notified()).await;
             continue;
         }
         for service in services {
-            let told = sqlx::query("SELECT pg_notify($1, $2)")
+            let sent = sqlx::query("SELECT pg_notify($1, $2)")
                 .bind(CHANNEL)
                 .bind(service.0.as_str().to_owned())
                 .execute(&store.pool);
-            if told.await.is_err() {
-                // They look again by themselves.
+            if sent.await.is_err() {
+                // They poll by themselves.
                 break;
             }
         }
         drop(store);
-        sleep(TELL_INTERVAL).await;
+        sleep(NOTIFY_INTERVAL).await;
     }
 }

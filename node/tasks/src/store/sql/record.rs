@@ -1,4 +1,4 @@
-//! A task's row: read into a [`Task`], and written back after a word changed it.
+//! A task's row: read into a [`Task`], and written back after a call changed it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,12 +14,12 @@ pub(super) const COLUMNS: &str = "seq, id, attempt, state, created_at, started_a
     not_before, attempts, worker, lease_until, cancel_requested, fixed, payload, progress, output, \
     fault, history, @now";
 
-/// The same without the payload, which may be long, for words that end an attempt.
+/// The same without the payload, which may be long, for calls that end an attempt.
 pub(super) const COLUMNS_WITHOUT_PAYLOAD: &str = "seq, id, attempt, state, created_at, started_at, \
     ended_at, not_before, attempts, worker, lease_until, cancel_requested, fixed, 'null', progress, \
     output, fault, history, @now";
 
-/// What the column `due` says of a waiting task: its time has not come.
+/// The column `due` of a waiting task whose time has not come.
 pub(super) const DELAYED: i64 = 0;
 
 /// Its time has come.
@@ -28,14 +28,14 @@ pub(super) const DUE: i64 = 1;
 /// The same, for one that is suspect and given alone. It is so at once when its lease is lost, never later.
 pub(super) const SUSPECT: i64 = 2;
 
-/// Everything that a word can change. How far a task is, and when it began, is written elsewhere.
+/// Everything that a call can change. How far a task is, and when it began, is written elsewhere.
 const CHANGE: &str = "UPDATE tasks SET state = $2, due = $3, not_before = $4, ended_at = $5, \
     lease_until = $6, attempts = $7, worker = $8, cancel_requested = $9, output = $10, fault = $11, \
     history = $12";
 
 /// A task with what only its store knows.
 pub(super) struct Stored {
-    /// Its place in the order of acceptance.
+    /// Its position in the order of acceptance.
     pub(super) seq: i64,
     /// The number of its latest lease.
     pub(super) attempt: u32,
@@ -57,7 +57,7 @@ impl Stored {
         })
     }
 
-    /// Writes back everything that a word can change. With `renewed`, its time counts anew from now.
+    /// Writes back everything that a call can change. With `renewed`, its time counts anew from now.
     pub(super) async fn write(
         self,
         link: &mut DatabaseLink,

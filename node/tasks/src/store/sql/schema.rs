@@ -4,7 +4,7 @@
 //! its payload, as JSON, and never changes. `seq` is the order of acceptance. `attempt` counts every lease
 //! ever given on the task: the fence. `due` is 1 once a waiting task's delay is over, so that the index
 //! of what can be leased holds nothing else, and 2 for one that is suspect of ending its workers. Nodes of a
-//! version that knows no 2 leave those alone, so it is no step. `account` is whose turn and quota it is.
+//! version that knows no 2 leave those alone, so it is no step. `account` is what turns and quotas count by.
 
 use super::link::{Cell, DatabaseLink, Dialect, Trouble, damaged};
 
@@ -141,7 +141,7 @@ async fn step_up(link: &mut DatabaseLink) -> Result<(), Trouble> {
     if found > VERSION {
         return Err(damaged(format!(
             "it was written by a later version of grapevine (schema {found}, this one knows {VERSION}): \
-             start that version, or choose another place at tasks.queue"
+             start that version, or choose another location at tasks.queue"
         )));
     }
     for step in STEPS.iter().skip(found as usize) {

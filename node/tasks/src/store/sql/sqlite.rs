@@ -22,18 +22,18 @@ const READERS_MAX: u32 = 4;
 
 /// A store in a file.
 pub(super) struct Sqlite {
-    place: Arc<DatabaseFile>,
+    file: Arc<DatabaseFile>,
     writer: Writer,
     readers: SqlitePool,
 }
 
 impl Sqlite {
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
-        let place = Arc::new(DatabaseFile {
+        let file = Arc::new(DatabaseFile {
             path: path.to_owned(),
         });
-        place.create()?;
-        let first = match place.connect(true).await {
+        file.create()?;
+        let first = match file.connect(true).await {
             Ok(first) => Some(first),
             Err(StoreError::Damaged { detail }) => return Err(OpenError::Damaged { detail }),
             Err(error) => {
@@ -44,10 +44,10 @@ impl Sqlite {
         let readers = PoolOptions::new()
             .max_connections(READERS_MAX)
             .acquire_timeout(LOCK_PATIENCE)
-            .connect_lazy_with(place.options().read_only(true));
+            .connect_lazy_with(file.options().read_only(true));
         Ok(Self {
-            writer: Writer::start(Arc::clone(&place), first),
-            place,
+            writer: Writer::start(Arc::clone(&file), first),
+            file,
             readers,
         })
     }
@@ -61,8 +61,8 @@ impl Sqlite {
             work(&mut link).await
         };
         match timeout(PATIENCE, read).await {
-            Ok(outcome) => outcome.map_err(|trouble| self.place.explain(trouble)),
-            Err(_) => Err(self.place.silent()),
+            Ok(outcome) => outcome.map_err(|trouble| self.file.explain(trouble)),
+            Err(_) => Err(self.file.silent()),
         }
     }
 
@@ -71,6 +71,6 @@ impl Sqlite {
         work: impl for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let written = timeout(PATIENCE, self.writer.write(work)).await;
-        written.unwrap_or_else(|_| Err(self.place.silent()))
+        written.unwrap_or_else(|_| Err(self.file.silent()))
     }
 }

@@ -21,7 +21,7 @@ pub(super) const LEASE_SPANS: [Duration; 2] = [Duration::from_secs(1), Duration:
 /// Tries to end an attempt: somebody may want it cancelled in between, and that only once.
 const FINISH_TRIES: usize = 4;
 
-/// Tries to find out whose an idempotency key is, while tasks with it come and go.
+/// Tries to find the task of an idempotency key, while tasks with it come and go.
 const KEY_TRIES: usize = 3;
 
 pub(super) async fn add(
@@ -163,7 +163,7 @@ pub(super) async fn renew(
     held(row.await?.as_ref(), 0)
 }
 
-/// Two statements and no transaction: what is written is written only where nobody spoke since it was read.
+/// Two statements and no transaction: the row is written only where nobody changed it since it was read.
 /// The task that comes back has no payload.
 pub(super) async fn finish(
     link: &mut DatabaseLink,

@@ -4,7 +4,7 @@
 //! A turn goes to the account behind the one that was served last, in the order of their names, as on a
 //! clock: so between two turns of one account every other has at most one, whatever it has waiting. The next
 //! account is found by one step in an index, not by looking at what waits: the cost of a lease grows with
-//! the logarithm of the backlog. Whose turn was the last is known to the process alone; nodes that share
+//! the logarithm of the backlog. Only the process knows which turn was the last; nodes that share
 //! a server each go round by themselves, so that an account waits for as many rounds as there are nodes at
 //! most. Serving the account with the least running instead was not taken: at a node that runs one task at
 //! a time nobody has any running when it is asked.
@@ -17,7 +17,7 @@ use super::record::{COLUMNS, DUE, SUSPECT, Stored};
 use super::tasks::{LEASE_SPANS, permitted, plain, region_cell, service_cell, span_cell};
 use crate::task::{ServiceKeyText, Task};
 
-/// Delays that one look for tasks ends at most.
+/// Delayed tasks that one look marks as due at most.
 const RIPENED_MAX: u64 = 256;
 
 /// Accounts that are found at once, and that one look passes over at most: those that have tasks, but none that
@@ -49,7 +49,7 @@ pub(super) async fn lease(
     let mut looked = 0;
     while turns.given.len() < max && looked < ACCOUNTS_LOOKED_MAX {
         let before = turns.given.len();
-        // As a rule each of the first gives one.
+        // Usually each of the first accounts gives one.
         let at_once = match looked {
             0 => ACCOUNTS_AT_ONCE.min(max),
             _ => ACCOUNTS_AT_ONCE,
@@ -130,7 +130,7 @@ async fn lease_of(
         span_cell(Some(ask.span.clamp(shortest, longest))),
         Cell::Text(account.map(str::to_owned)),
     ];
-    // Both name the cell, whose place is the same for all.
+    // Both name the cell, so that its number is the same in both.
     let which = match account {
         Some(_) => format!("account = $6 AND due = {DUE}"),
         None => format!("CAST($6 AS TEXT) IS NULL AND due = {SUSPECT}"),

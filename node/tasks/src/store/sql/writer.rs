@@ -1,8 +1,8 @@
-//! The one who writes to the SQLite file: takes what many ask for, and commits it together.
+//! The only writer of the SQLite file: takes jobs of many callers, and commits them together.
 //!
-//! A commit waits for the disk, whatever is in it; so while one is under way the next ones gather. Each job
-//! has a savepoint of its own: one that is refused undoes its own statements alone. Nobody is told before
-//! the commit. A job whose asker is gone before it began is not done.
+//! A commit waits for the disk, whatever is in it; so while one runs the next ones gather. Each job has a
+//! savepoint of its own: one that is refused undoes its own statements alone. Nobody is answered before
+//! the commit. A job whose caller is gone before it begins is not run.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::super::StoreError;
 use super::database_file::{DatabaseFile, Identity};
 use super::link::{DatabaseLink, QueryStep, Trouble};
 
-/// Jobs that wait at most; more wait for room, as long as their askers do.
+/// Jobs that wait at most; more wait for room, as long as their callers do.
 const JOBS_MAX: usize = 1_024;
 
 /// Jobs in one commit at most.
@@ -24,8 +24,8 @@ pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
 }
 
-struct Pen {
-    place: Arc<DatabaseFile>,
+struct WriterTask {
+    file: Arc<DatabaseFile>,
     link: Option<(DatabaseLink, Identity)>,
 }
 
@@ -38,25 +38,25 @@ trait Job: Send {
     fn run<'c>(
         &'c mut self,
         link: &'c mut DatabaseLink,
-        place: &'c DatabaseFile,
+        file: &'c DatabaseFile,
     ) -> QueryStep<'c, bool>;
 
-    /// Tells the asker, after the commit.
-    fn tell(self: Box<Self>, committed: Result<(), StoreError>);
+    /// Answers the caller, after the commit.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Asked<T, F> {
     work: Option<F>,
     outcome: Option<Result<T, StoreError>>,
-    asker: oneshot::Sender<Result<T, StoreError>>,
+    caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl Writer {
-    /// Starts writing at `place`; `first` is a connection that is there already.
-    pub(super) fn start(place: Arc<DatabaseFile>, first: Option<(DatabaseLink, Identity)>) -> Self {
+    /// Starts writing to `file`; `first` is a connection that is there already.
+    pub(super) fn start(file: Arc<DatabaseFile>, first: Option<(DatabaseLink, Identity)>) -> Self {
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
-        let pen = Pen { place, link: first };
-        tokio::spawn(pen.write_all(waiting));
+        let task = WriterTask { file, link: first };
+        tokio::spawn(task.write_all(waiting));
         Self { jobs }
     }
 
@@ -66,11 +66,11 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
     {
-        let (asker, answer) = oneshot::channel();
+        let (caller, answer) = oneshot::channel();
         let job = Box::new(Asked {
             work: Some(work),
             outcome: None,
-            asker,
+            caller,
         });
         let ended = || StoreError::Unavailable {
             detail: "the node is shutting down".to_owned(),
@@ -86,37 +86,37 @@ where
     F: for<'c> FnOnce(&'c mut DatabaseLink) -> QueryStep<'c, T> + Send + 'static,
 {
     fn is_wanted(&self) -> bool {
-        !self.asker.is_closed()
+        !self.caller.is_closed()
     }
 
     fn run<'c>(
         &'c mut self,
         link: &'c mut DatabaseLink,
-        place: &'c DatabaseFile,
+        file: &'c DatabaseFile,
     ) -> QueryStep<'c, bool> {
         Box::pin(async move {
             let Some(work) = self.work.take() else {
                 return Ok(false);
             };
-            let outcome = work(link).await.map_err(|trouble| place.explain(trouble));
+            let outcome = work(link).await.map_err(|trouble| file.explain(trouble));
             let is_done = outcome.is_ok();
             self.outcome = Some(outcome);
             Ok(is_done)
         })
     }
 
-    fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let answer = match (committed, self.outcome) {
             (_, Some(Err(error))) | (Err(error), _) => Err(error),
             (Ok(()), Some(Ok(value))) => Ok(value),
             (Ok(()), None) => return,
         };
-        // Whoever asked may be gone by now; what is written stays written.
-        let _ = self.asker.send(answer);
+        // The caller may be gone by now; what is written stays written.
+        let _ = self.caller.send(answer);
     }
 }
 
-impl Pen {
+impl WriterTask {
     async fn write_all(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
         let mut jobs = Vec::with_capacity(TOGETHER_MAX);
         while waiting.recv_many(&mut jobs, TOGETHER_MAX).await > 0 {
@@ -126,7 +126,7 @@ impl Pen {
                 false => self.write(&mut jobs).await,
             };
             for job in mem::take(&mut jobs) {
-                job.tell(committed.clone());
+                job.answer(committed.clone());
             }
         }
     }
@@ -134,17 +134,17 @@ impl Pen {
     async fn write(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let (mut link, identity) = match self.link.take() {
             Some(open) => open,
-            None => self.place.connect(false).await?,
+            None => self.file.connect(false).await?,
         };
-        if self.place.identity() != Some(identity) {
+        if self.file.identity() != Some(identity) {
             // Kept open: the file may be put back.
             self.link = Some((link, identity));
-            return Err(self.place.displaced());
+            return Err(self.file.displaced());
         }
         // After an error nobody knows what state a connection is in: the next jobs get a new one.
-        write_together(&mut link, &self.place, jobs)
+        write_together(&mut link, &self.file, jobs)
             .await
-            .map_err(|trouble| self.place.explain(trouble))?;
+            .map_err(|trouble| self.file.explain(trouble))?;
         self.link = Some((link, identity));
         Ok(())
     }
@@ -152,13 +152,13 @@ impl Pen {
 
 async fn write_together(
     link: &mut DatabaseLink,
-    place: &DatabaseFile,
+    file: &DatabaseFile,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), Trouble> {
     link.command("BEGIN IMMEDIATE").await?;
     for job in jobs {
         link.command("SAVEPOINT job").await?;
-        if !job.run(link, place).await? {
+        if !job.run(link, file).await? {
             link.command("ROLLBACK TO job").await?;
         }
         link.command("RELEASE job").await?;
