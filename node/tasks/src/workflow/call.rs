@@ -1,4 +1,4 @@
-//! One call of a step: attempts until one is answered well, or no other would be.
+//! One call of a step: attempts until one succeeds, or no other would.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::template::{TemplateError, is_too_deep};
 /// The longest wait that an answer's `Retry-After` is given.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// How much longer the request itself may take than the step: the step's own end is told as such.
+/// How much longer the request itself may take than the step: the step's own timeout is reported as such.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Makes the calls of one run, so many at once.
@@ -38,7 +38,7 @@ pub(super) struct Caller<'a> {
 struct Tried {
     output: Result<Value, StepFault>,
     status: Option<u16>,
-    /// When to try again; `None` where that would be in vain.
+    /// When to try again; `None` where that would not help.
     again: Option<Duration>,
 }
 
@@ -97,7 +97,7 @@ fn target(call: &ApiCall) -> Result<(Method, PathAndQuery), String> {
     Ok((method, path.map_err(|error| error.to_string())?))
 }
 
-/// Takes an answer whole, and tells whether another attempt may do better.
+/// Reads an answer whole, and decides whether another attempt may do better.
 async fn judge(answer: OwnAnswer) -> Tried {
     let status = answer.status;
     let retry_after = headers::retry_after(&answer.headers, std::time::SystemTime::now());
@@ -137,7 +137,7 @@ async fn judge(answer: OwnAnswer) -> Tried {
     }
     let again = may_do_better(status).then(|| retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
     Tried {
-        output: Err(told(status, &value)),
+        output: Err(reported(status, &value)),
         status: Some(status.as_u16()),
         again,
     }
@@ -159,8 +159,8 @@ fn may_do_better(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 409 | 429 | 500..=599)
 }
 
-/// An error in the API's shape, in its own words.
-fn told(status: StatusCode, body: &Value) -> StepFault {
+/// The fault of an error in the API's shape, with its own code and message.
+fn reported(status: StatusCode, body: &Value) -> StepFault {
     let error = &body["error"];
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let code = text(&error["code"]).or_else(|| text(&error["type"]));
@@ -176,7 +176,7 @@ pub(super) fn fault(code: &str, message: impl Into<String>) -> StepFault {
     StepFault { code, message }
 }
 
-/// The wait after `attempts`: doubled with each, jittered down to a half.
+/// The wait after `attempts`: doubled with each, jittered down to half of it.
 fn backoff(retry: Retry, attempts: u32) -> Duration {
     let doubled = retry
         .backoff
@@ -197,12 +197,12 @@ impl Tried {
 
 /// No call was made, since the template of `what` gives nothing.
 pub(super) fn not_made(what: &str, error: &TemplateError) -> Called {
-    let place = match error.path.as_str() {
+    let location = match error.path.as_str() {
         "" => what.to_owned(),
         path if path.starts_with('[') => format!("{what}{path}"),
         path => format!("{what}.{path}"),
     };
-    Called::not_made(fault("template", format!("{place} {}", error.detail)))
+    Called::not_made(fault("template", format!("{location} {}", error.detail)))
 }
 
 /// Why `value` is nothing to fan out over.

@@ -15,7 +15,7 @@ pub(super) struct StepFault {
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Called {
-    /// The answer's body, or why there is none worth having.
+    /// The answer's body, or why there is no usable one.
     pub(super) output: Result<Value, StepFault>,
     /// The last answer's status; `None` without an answer.
     pub(super) status: Option<u16>,

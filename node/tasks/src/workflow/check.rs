@@ -1,4 +1,4 @@
-//! What can be wrong with a workflow: every problem at once, each with its place.
+//! What can be wrong with a workflow: every problem at once, each with its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +73,7 @@ impl<'a> Checker<'a> {
     fn new(workflow: &'a Workflow) -> Self {
         let ids = workflow.steps.iter().enumerate();
         Self {
-            // Of two steps with one id the first has it; the second is told so.
+            // Of two steps with one id the first has it; the second is reported.
             steps: ids
                 .rev()
                 .map(|(index, step)| (step.id.as_str(), index))
@@ -112,8 +112,8 @@ impl<'a> Checker<'a> {
         self.id(&path, index, step);
         self.call(&path, step);
         self.limits(&path, step);
-        for (place, name) in step.after.iter().enumerate() {
-            self.need(&format!("{path}.after[{place}]"), name, Some(index));
+        for (position, name) in step.after.iter().enumerate() {
+            self.need(&format!("{path}.after[{position}]"), name, Some(index));
         }
         if let Some(condition) = &step.condition {
             self.expression(&format!("{path}.if"), condition, index);
@@ -226,15 +226,15 @@ impl<'a> Checker<'a> {
     }
 
     fn template(&mut self, path: &str, template: &Value, owner: Option<Owner>) {
-        let join = |place: &str| match place {
+        let join = |inner: &str| match inner {
             "" => path.to_owned(),
-            place if place.starts_with('[') => format!("{path}{place}"),
-            place => format!("{path}.{place}"),
+            inner if inner.starts_with('[') => format!("{path}{inner}"),
+            inner => format!("{path}.{inner}"),
         };
         match self.reviewer.references(template) {
             Ok(found) => {
-                for (place, name) in found {
-                    self.reference(&join(&place), &name, owner);
+                for (inner, name) in found {
+                    self.reference(&join(&inner), &name, owner);
                 }
             }
             Err(errors) => {
@@ -277,7 +277,10 @@ impl<'a> Checker<'a> {
     /// `step`, by its name, comes before `index`.
     fn need(&mut self, path: &str, step: &str, index: Option<usize>) {
         match self.steps.get(step) {
-            None => self.problem(path, format!("refers to step {step:?}, which there is not")),
+            None => self.problem(
+                path,
+                format!("refers to step {step:?}, which does not exist"),
+            ),
             Some(needed) => {
                 if let Some(index) = index {
                     self.needs[index].insert(*needed);
@@ -287,7 +290,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whose template it is.
+/// The step that a template belongs to.
 #[derive(Clone, Copy)]
 struct Owner {
     index: usize,
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn each_unknown_reference_is_named_with_its_place() {
+    fn each_unknown_reference_is_named_with_its_path() {
         let found = problems(json!({"steps": [
             step("a", "{{ steps.nobody.output }} {{ item }} {{ other.x }} {{ steps.a }}"),
             {"id": "b", "after": ["ghost"], "if": "steps.c.output", "call": {"path": "/v1/models", "method": "GET"}},
@@ -415,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_ids_paths_and_limits_are_told_at_once() {
+    fn bad_ids_paths_and_limits_are_reported_at_once() {
         let found = problems(json!({"steps": [
             {"id": "1a", "call": {"path": "chat"}},
             {"id": "b", "concurrency": 65, "timeout": "2h", "retry": {"attempts": 0},

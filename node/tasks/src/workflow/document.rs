@@ -13,7 +13,7 @@ pub const STEPS_MAX: usize = 64;
 /// Items that one step may fan out over.
 pub const ITEMS_MAX: usize = 1_000;
 
-/// Calls of one run under way at once, over all of its steps.
+/// Calls of one run in flight at once, over all of its steps.
 pub const CALLS_AT_ONCE_MAX: usize = 64;
 
 /// Attempts of one call.
@@ -100,7 +100,7 @@ pub enum CallMethod {
 pub struct Retry {
     /// Attempts in all, 1 to [`ATTEMPTS_MAX`].
     pub attempts: u32,
-    /// The wait after the first; doubles with each, and is jittered down to a half.
+    /// The wait after the first; doubles with each, and is jittered down to half of it.
     pub backoff: DurationText,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// The steps that each step waits for, by their places in the document.
+/// The steps that each step waits for, by their positions in the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Graph {
     needs: Vec<BTreeSet<usize>>,
@@ -26,7 +26,7 @@ impl Graph {
             .collect()
     }
 
-    /// A way that comes back to where it began, if there is one: each step waits for the next.
+    /// A cycle, if there is one: each step waits for the next.
     pub(super) fn cycle(&self) -> Option<Vec<usize>> {
         let mut marks = vec![Mark::Fresh; self.needs.len()];
         let mut way = Vec::new();

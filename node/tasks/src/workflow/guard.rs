@@ -1,8 +1,8 @@
 //! Looks up where a webhook goes, and lets through what may be called there.
 //!
-//! The client connects to the very addresses that come out of here: a name that changes its address after it
-//! was checked, or between two attempts, is checked again by that. An address in the URL itself is not looked
-//! up; [`DestinationGuard::check`] is asked about it before.
+//! The client connects to exactly the addresses that this module returns: a name that changes its address after it
+//! was checked, or between two attempts, is checked again. An address in the URL itself is not looked
+//! up; [`DestinationGuard::check`] checks it before.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ pub trait LookUp: Send + Sync + 'static {
     /// The addresses of `name` now.
     ///
     /// # Errors
-    /// When it has none, or nobody can say.
+    /// When it has none, or that cannot be found out.
     async fn look_up(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -68,7 +68,7 @@ impl DestinationGuard {
         }))
     }
 
-    /// Whether a URL of this host and port may be called, as far as that can be said without looking it up.
+    /// Whether a URL of this host and port may be called, as far as is known without looking it up.
     pub(super) fn check(&self, host: &str, port: u16) -> Result<(), String> {
         self.0.destinations.check(host, port)?;
         let unbracketed = host.trim_start_matches('[').trim_end_matches(']');
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives each answer once, and the last one for ever.
+    /// Gives each answer once, and the last one forever.
     struct Rebinding(Vec<&'static [&'static str]>, AtomicUsize);
 
     #[async_trait]
@@ -217,9 +217,9 @@ mod tests {
         assert!(is_here(Ipv4Addr::LOCALHOST.into()));
         assert!(!is_here("192.0.2.1".parse().expect("an address")));
         let guard = guard(&["*"], &[&[]]);
-        let told = guard
+        let refusal = guard
             .check("9.9.9.9", 443)
             .expect_err("the node's public address");
-        assert!(told.contains("an address of this node"), "{told}");
+        assert!(refusal.contains("an address of this node"), "{refusal}");
     }
 }

@@ -1,4 +1,4 @@
-//! What tasks of `workflow:process` are about: a run, or telling of its end.
+//! What tasks of `workflow:process` are about: a run, or the delivery of its end.
 
 use grapevine_core::ids::ServiceKey;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub fn service_key() -> ServiceKey {
 pub(super) enum WorkflowJob {
     /// A run.
     Run(Box<RunJob>),
-    /// Telling that a run ended.
+    /// The delivery of a run's end.
     Deliver(Delivery),
 }
 
@@ -38,11 +38,11 @@ pub(super) struct RunJob {
     pub(super) workflow: Workflow,
     /// What it is given.
     pub(super) input: Value,
-    /// Where its end is told.
+    /// Where its end is delivered.
     pub(super) webhook: Option<String>,
 }
 
-/// The run whose end is to be told, and where.
+/// The run whose end is delivered, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Delivery {
     pub(super) run: Id,
@@ -65,7 +65,7 @@ pub(crate) fn run_payload(
     serde_json::to_value(WorkflowJob::Run(Box::new(job))).expect("text keys always are JSON")
 }
 
-/// Whether `task` tells of the end of `run`, once for each end.
+/// Whether `task` delivers the end of `run`, once for each end.
 pub(crate) fn is_delivery_of(task: &NewTask, run: &Id) -> bool {
     match serde_json::from_value(task.payload.clone()) {
         Ok(WorkflowJob::Deliver(delivery)) => delivery.is_of(run, task.idempotency_key.as_deref()),

@@ -1,7 +1,7 @@
 //! Workflows: a small graph of API calls, each step's input made from what came before it.
 //!
 //! Reading order: [`document`] (what a workflow looks like), [`template`] (how inputs are made), [`check`]
-//! (what can be wrong with it, told all at once), `graph` (what follows what), `result` (how a step ended,
+//! (what can be wrong with it, reported all at once), `graph` (what follows what), `result` (how a step ended,
 //! as it is remembered), `call` (one call of a step), `job` (what a task is about), `run` (the service
 //! `workflow:process`), `webhook` and `guard` (where it may go), `view` (a run as clients see it).
 //!

@@ -12,7 +12,7 @@ use super::super::store::{NOTE_BYTES_MAX, Note};
 use super::super::task::Timestamp;
 use super::called::{Called, StepFault};
 
-/// The longest answer of a call that is kept, in bytes: a note holds it with what is said of it.
+/// The longest answer of a call that is kept, in bytes: a note holds it with its metadata.
 pub(super) const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX - 64 * 1_024;
 
 /// How a step, or one of its items, ended.
@@ -88,7 +88,7 @@ impl NoteKey {
         FAILURE | u64::from(attempt) << 16 | step as u64 & 0xFFFF
     }
 
-    /// The step that failed in `attempt`, the number of a lease, where the note of this number says so.
+    /// The step that failed in `attempt`, the number of a lease, where `number` is that of such a failure's note.
     pub(super) fn failed_step(number: u64, attempt: u32) -> Option<usize> {
         let is_failure = number & !0xFFFF == FAILURE | u64::from(attempt) << 16;
         is_failure.then_some((number & 0xFFFF) as usize)
@@ -106,7 +106,7 @@ impl StepResult {
         }
     }
 
-    /// What a note says; `None` when it is none of these.
+    /// The result that a note holds; `None` when it holds none.
     pub(super) fn read(content: &Bytes) -> Option<Self> {
         serde_json::from_slice(content).ok()
     }

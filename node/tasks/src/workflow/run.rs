@@ -21,12 +21,12 @@ use super::job::{RunJob, WorkflowJob, check_run, service_key};
 use super::result::{NoteKey, StepResult, StepState};
 use super::template::{TemplateScope, Templates};
 use super::view;
-use super::webhook::{Webhooks, tell_end};
+use super::webhook::{Webhooks, queue_end};
 
 /// What all outputs of a run may have together, in bytes of notes.
 const RUN_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
-/// Runs workflows, and tells of their ends.
+/// Runs workflows, and delivers their ends.
 pub struct Workflows {
     webhooks: Option<Webhooks>,
 }
@@ -74,16 +74,16 @@ impl Service for Workflows {
                 );
                 if is_over {
                     let end = format!("attempt-{}", work.lease().attempt);
-                    tell_end(task, &end, work.store().as_ref()).await?;
+                    queue_end(task, &end, work.store().as_ref()).await?;
                 }
                 ended
             }
         }
     }
 
-    /// Tells of the end.
+    /// Queues the delivery of the end.
     async fn settle(&self, task: &Task, store: &dyn Store) -> Result<(), StoreError> {
-        tell_end(task, &view::end_of(task), store).await
+        queue_end(task, &view::end_of(task), store).await
     }
 }
 
@@ -141,7 +141,7 @@ impl Runner<'_> {
         let mut begun: BTreeSet<usize> = done.steps.keys().copied().collect();
         let mut running = FuturesUnordered::new();
         loop {
-            self.tell(&done);
+            self.report_progress(&done);
             let is_ready = |step: &usize| {
                 let mut needs = self.checked.graph.needs(*step).iter();
                 !begun.contains(step) && needs.all(|needed| done.steps.contains_key(needed))
@@ -197,7 +197,7 @@ impl Runner<'_> {
         Ok(done)
     }
 
-    /// Takes down how a step ended.
+    /// Records how a step ended.
     fn end(&self, done: &mut Done, step: usize, result: StepResult) {
         if let Some(known) = self.checked.workflow.steps.get(step) {
             done.seen.insert(known.id.clone(), Arc::new(result.scope()));
@@ -205,7 +205,7 @@ impl Runner<'_> {
         done.steps.insert(step, result);
     }
 
-    fn tell(&self, done: &Done) {
+    fn report_progress(&self, done: &Done) {
         let failed = done
             .steps
             .values()
@@ -305,7 +305,7 @@ impl Runner<'_> {
         let status = result
             .status
             .map_or_else(String::new, |status| format!(" with status {status}"));
-        // The upstream's words stay in the step's own record: they may hold what it was asked.
+        // The upstream's message stays in the step's own record: it may quote the request.
         fatal(
             "step_failed",
             format!("step {id:?} failed{status} ({code})"),

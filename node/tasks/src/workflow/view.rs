@@ -19,7 +19,7 @@ pub(crate) enum Depth {
     Full,
 }
 
-/// The job of a run; `None` when the task is none.
+/// The job of a run; `None` when the task is not a run.
 pub(super) fn job(task: &Task) -> Option<RunJob> {
     match serde_json::from_value(task.new.payload.clone()) {
         Ok(WorkflowJob::Run(job)) => Some(*job),
@@ -40,7 +40,7 @@ pub(crate) fn state(task: &Task) -> &'static str {
     }
 }
 
-/// The name of an end, by which it is told once: that of the attempt which ended with the run, else when it was.
+/// The name of an end, by which it is delivered once: that of the attempt which ended with the run, else its time.
 pub(crate) fn end_of(task: &Task) -> String {
     let last = task.history.last();
     match last.filter(|last| Some(last.at) == task.ended_at) {

@@ -1,8 +1,8 @@
-//! Telling that a run ended: a signed request, tried until it is taken.
+//! The delivery of a run's end: a signed request, retried until it is accepted.
 //!
-//! Signed as Standard Webhooks 1.0 says: `webhook-signature: v1,` and the base64 of HMAC-SHA256 over
+//! Signed as in Standard Webhooks 1.0: `webhook-signature: v1,` and the base64 of HMAC-SHA256 over
 //! `{webhook-id}.{webhook-timestamp}.{body}`. The id is the delivery's own, equal over its attempts, so that
-//! a receiver can tell a second arrival. A delivery is a task of its own: it outlives the run's worker.
+//! a receiver can detect a duplicate. A delivery is a task of its own: it outlives the run's worker.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -63,8 +63,8 @@ struct Target {
     port: u16,
 }
 
-/// Lets the end of a run be told, where its submitter wanted that.
-pub(super) async fn tell_end(task: &Task, end: &str, store: &dyn Store) -> Result<(), StoreError> {
+/// Queues the delivery of a run's end, where its submitter requested one.
+pub(super) async fn queue_end(task: &Task, end: &str, store: &dyn Store) -> Result<(), StoreError> {
     match view::job(task).and_then(|job| job.webhook) {
         Some(url) => Delivery::queue(task, &url, end, store).await,
         None => Ok(()),
@@ -73,7 +73,7 @@ pub(super) async fn tell_end(task: &Task, end: &str, store: &dyn Store) -> Resul
 
 impl Webhooks {
     /// Signs with `key` and sends to `destinations` alone, which `look_up` finds; `public` are addresses that lead
-    /// to this node, beside those of its interfaces. `tls` says whom to trust.
+    /// to this node, beside those of its interfaces. `tls` holds the certificates to trust.
     pub fn new(
         tls: rustls::ClientConfig,
         key: &SigningKey,
@@ -88,7 +88,7 @@ impl Webhooks {
         }
     }
 
-    /// Whether `url` may be told, as far as can be said before its host is looked up.
+    /// Whether `url` may be called, as far as is known before its host is looked up.
     ///
     /// # Errors
     /// Why not, for the client.
@@ -114,7 +114,7 @@ impl Webhooks {
         Ok(Target { port, url: parsed })
     }
 
-    /// A client for one call: it looks names up as the guard says, and goes where it is told and nowhere else.
+    /// A client for one call: it looks names up through the guard, and follows no redirect.
     fn client(&self, port: u16) -> reqwest::Result<reqwest::Client> {
         reqwest::Client::builder()
             .use_preconfigured_tls(self.tls.clone())
@@ -125,7 +125,7 @@ impl Webhooks {
             .build()
     }
 
-    /// Tells one end; the service tries again what fails.
+    /// Delivers one end; the service retries what fails.
     pub(super) async fn deliver(
         &self,
         task: &Task,
@@ -182,7 +182,7 @@ impl Webhooks {
 }
 
 impl Delivery {
-    /// Whether `task` may make this delivery: it tells the run's own submitter what the run itself asked to tell.
+    /// Whether `task` may make this delivery: it must be for the run's own submitter, to the URL that the run names.
     /// Whether the URL may be called is for [`Webhooks::check`], at the node that calls it.
     pub(super) async fn check(&self, task: &NewTask, store: &dyn Store) -> Result<(), TaskRefused> {
         check_kind(task, Kind::Task)?;
@@ -201,12 +201,12 @@ impl Delivery {
         }
     }
 
-    /// Whether it tells of the end of `run`, under an idempotency key of that.
+    /// Whether it delivers the end of `run`, under an idempotency key of that.
     pub(super) fn is_of(&self, run: &Id, key: Option<&str>) -> bool {
         self.run == *run && key.is_some_and(|key| key.starts_with(&key_of(run)))
     }
 
-    /// Lets the end of `run` that is called `end` be told to `url` soon. The same again changes nothing.
+    /// Queues the delivery to `url` of the end of `run` that is called `end`. The same again changes nothing.
     pub(super) async fn queue(
         run: &Task,
         url: &str,
@@ -227,7 +227,7 @@ impl Delivery {
             attempts_max: ATTEMPTS_MAX,
             delay: HEAD_START,
             expires_after: None,
-            // A requeued run ends again, and that is told again.
+            // A requeued run ends again, and that is delivered again.
             idempotency_key: Some(format!("{}{end}", key_of(id))),
             submitter: run.new.submitter.clone(),
             regions: run.new.regions.clone(),
@@ -236,7 +236,7 @@ impl Delivery {
     }
 }
 
-/// The receiver could not be called; where that is for what its host is, no other attempt is made.
+/// The receiver could not be called; where its host is refused, no other attempt is made.
 fn unreached(error: &reqwest::Error) -> TaskError {
     let refused = causes::each(error).find_map(|cause| cause.downcast_ref::<AddressRefused>());
     if let Some(refused) = refused {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn only_good_urls_of_listed_hosts_are_told() {
+    fn only_good_urls_of_listed_hosts_are_called() {
         let (rules, _) = webhooks(&["hooks.example.com", "*.internal.example:8080"]);
         let check = |url| rules.check(url);
         assert_eq!(check("https://hooks.example.com/x?y=1"), Ok(()));

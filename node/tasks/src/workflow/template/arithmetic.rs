@@ -131,8 +131,8 @@ pub(super) fn negative<'s>(value: &Value<'s>) -> Result<Value<'s>, String> {
     }
 }
 
-/// The places of `[start:stop:step]` in something of `length`, as in Python.
-pub(super) fn places(
+/// The indices of `[start:stop:step]` in something of `length`, as in Python.
+pub(super) fn indices(
     length: usize,
     start: Option<i128>,
     stop: Option<i128>,
@@ -146,24 +146,24 @@ pub(super) fn places(
         true => (0, end),
         false => (-1, end - 1),
     };
-    let place = |place: i128| match place < 0 {
-        true => place.saturating_add(end).clamp(low, high),
-        false => place.clamp(low, high),
+    let index = |index: i128| match index < 0 {
+        true => index.saturating_add(end).clamp(low, high),
+        false => index.clamp(low, high),
     };
     let (first, last) = match step > 0 {
         true => (low, high),
         false => (high, low),
     };
-    let stop = stop.map_or(last, place);
+    let stop = stop.map_or(last, index);
     let next = move |at: &i128| at.checked_add(step);
     let is_before = move |at: &i128| if step > 0 { *at < stop } else { *at > stop };
-    let all = std::iter::successors(Some(start.map_or(first, place)), next);
+    let all = std::iter::successors(Some(start.map_or(first, index)), next);
     Ok(all
         .take_while(is_before)
         .filter_map(|at| usize::try_from(at).ok()))
 }
 
-/// A slice of a text, by letters.
+/// A slice of a text, by characters.
 pub(super) fn cut<'s>(
     text: &str,
     start: Option<i128>,
@@ -172,9 +172,9 @@ pub(super) fn cut<'s>(
     meter: &Meter,
 ) -> Result<Value<'s>, String> {
     meter.make(text.len().saturating_mul(size_of::<char>()))?;
-    let letters: Vec<char> = text.chars().collect();
-    let places = places(letters.len(), start, stop, step)?;
-    let kept = places.filter_map(|place| letters.get(place));
+    let characters: Vec<char> = text.chars().collect();
+    let indices = indices(characters.len(), start, stop, step)?;
+    let kept = indices.filter_map(|index| characters.get(index));
     meter.make(text.len())?;
     Value::text(&kept.collect::<String>(), meter)
 }

@@ -131,8 +131,8 @@ pub(super) fn contains<'s>(
                 .is_some_and(|part| text.as_str().contains(part)))
         }
         Value::List(list) => {
-            for place in 0..list.len() {
-                if list.get(place).equals(&value, meter)? {
+            for index in 0..list.len() {
+                if list.get(index).equals(&value, meter)? {
                     return Ok(true);
                 }
             }

@@ -19,8 +19,8 @@ impl Value<'_> {
                 one.as_str() == two.as_str()
             }
             (Self::List(one), Self::List(two)) if one.len() == two.len() => {
-                for place in 0..one.len() {
-                    if !one.get(place).equals(&two.get(place), meter)? {
+                for index in 0..one.len() {
+                    if !one.get(index).equals(&two.get(index), meter)? {
                         return Ok(false);
                     }
                 }
@@ -55,8 +55,8 @@ impl Value<'_> {
                 Some(one.as_str().cmp(two.as_str()))
             }
             (Self::List(one), Self::List(two)) => {
-                for place in 0..one.len().min(two.len()) {
-                    let order = one.get(place).order(&two.get(place), meter)?;
+                for index in 0..one.len().min(two.len()) {
+                    let order = one.get(index).order(&two.get(index), meter)?;
                     if order != Ordering::Equal {
                         return Ok(order);
                     }

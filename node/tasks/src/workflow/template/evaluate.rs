@@ -151,7 +151,7 @@ impl<'s, 't> Evaluator<'s, 't> {
         }
     }
 
-    /// The value of `expression`; undefined where it refers to what is not there.
+    /// The value of `expression`; undefined where it refers to a value that does not exist.
     pub(super) fn value(&self, expression: &Expr<'t>) -> Result<Value<'s>, String> {
         self.meter.step()?;
         match expression {
@@ -303,7 +303,7 @@ impl<'s, 't> Evaluator<'s, 't> {
         let mut found = Arguments::default();
         for argument in arguments {
             match argument {
-                CallArg::Pos(value) => found.places.push(self.value(value)?.defined()?),
+                CallArg::Pos(value) => found.positional.push(self.value(value)?.defined()?),
                 CallArg::Kwarg(name, value) => {
                     found.names.push((*name, self.value(value)?.defined()?));
                 }
@@ -323,7 +323,7 @@ impl<'s, 't> Evaluator<'s, 't> {
         }
         let arguments = self.arguments(&call.args)?;
         let mut numbers = Vec::new();
-        for value in &arguments.places {
+        for value in &arguments.positional {
             let Value::Int(number) = value else {
                 return Err("range takes whole numbers".to_owned());
             };
@@ -346,7 +346,7 @@ impl<'s, 't> Evaluator<'s, 't> {
                 "range gives {count} numbers; at most {RANGE_MAX} are taken"
             ));
         }
-        let numbers = (0..count).map(|place| Value::Int(start + place * step));
+        let numbers = (0..count).map(|index| Value::Int(start + index * step));
         Value::list(numbers.collect(), self.meter)
     }
 
@@ -364,8 +364,8 @@ impl<'s, 't> Evaluator<'s, 't> {
             Value::Text(text) => arithmetic::cut(text.as_str(), start, stop, step, self.meter),
             list => {
                 let items = list.items(self.meter)?;
-                let places = arithmetic::places(items.len(), start, stop, step)?;
-                let kept = places.filter_map(|place| items.get(place).cloned());
+                let indices = arithmetic::indices(items.len(), start, stop, step)?;
+                let kept = indices.filter_map(|index| items.get(index).cloned());
                 Value::list(kept.collect(), self.meter)
             }
         }

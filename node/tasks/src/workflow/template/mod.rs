@@ -3,11 +3,11 @@
 //! A text that is one expression, `"{{ trigger.items }}"`, becomes its value, of whatever kind; in any other
 //! text expressions become text. They see `trigger` (what the run was given), `steps.ID.output`,
 //! `steps.ID.state`, `steps.ID.status` and `steps.ID.error` of steps before, and, within `for_each`, `item`
-//! and `index`. What is not there is an error and not an empty text; `| default(..)` and `is defined` say
-//! where that is meant. There are no loops over files, no includes, nothing but these values.
+//! and `index`. A value that does not exist is an error and not an empty text, except with `| default(..)` and
+//! `is defined`. There are no loops over files, no includes, nothing but these values.
 //!
-//! Bounds, of one filling (the input of one call, the output of a run, one `if` or one `for_each`), held while
-//! it is made and not looked at afterwards:
+//! Bounds, of one filling (the input of one call, the output of a run, one `if` or one `for_each`), enforced while
+//! it is made and not afterwards:
 //!
 //! | what | at most |
 //! | --- | --- |
@@ -19,7 +19,7 @@
 //!
 //! Texts come from clients and runs are durable: a text that ended the process would end it again after each
 //! restart. So every value is counted before it is made, by an evaluator of our own over MiniJinja's syntax;
-//! `evaluate` says why its own does not do. What a run holds is seen in place and not copied.
+//! `evaluate` explains why MiniJinja's own is not used. What a run holds is read in place and not copied.
 //!
 //! Reading order: `meter` (what is counted), `value`, `compare`, `output` (texts), `syntax` (reading), `evaluate`,
 //! `arithmetic`, `filters`, `checks` (what may be used), `review` (what is known before a run).
@@ -52,12 +52,12 @@ pub const BODY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// Objects and lists within one another.
 const DEPTH_MAX: usize = 64;
 
-const NOT_THERE: &str = "refers to what is not there";
+const NOT_THERE: &str = "refers to a value that does not exist";
 
 const UNOFFERED_STATEMENT: &str =
     "uses a statement that is not offered; there are for, if, set and with";
 
-const UNOFFERED_CALL: &str = "calls what is not offered; the one function is range";
+const UNOFFERED_CALL: &str = "calls a function that is not offered; the only one is range";
 
 /// Why a template gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,7 +107,7 @@ impl Templates {
     /// What `template` gives in `scope`.
     ///
     /// # Errors
-    /// When an expression cannot be read, refers to what is not there, or goes beyond a bound.
+    /// When an expression cannot be read, refers to a value that does not exist, or exceeds a bound.
     pub fn fill(
         &self,
         template: &Value,
@@ -149,7 +149,7 @@ impl Templates {
     }
 }
 
-/// Says what can be said of templates before a run. One of these for a whole workflow: what constants take is
+/// Reports what is known of templates before a run. One of these for a whole workflow: what constants take is
 /// bounded over all of its texts.
 #[derive(Debug, Default)]
 pub struct Reviewer {
@@ -157,7 +157,7 @@ pub struct Reviewer {
 }
 
 impl Reviewer {
-    /// Everything that `template` refers to, as paths such as `steps.draft.output`, each with its place.
+    /// Everything that `template` refers to, as paths such as `steps.draft.output`, each with where it stands.
     ///
     /// # Errors
     /// Texts that cannot be read, or can be seen to go beyond a bound: all of them.
@@ -167,15 +167,15 @@ impl Reviewer {
     ) -> Result<BTreeSet<(String, String)>, Vec<TemplateError>> {
         let mut found = BTreeSet::new();
         let mut errors = Vec::new();
-        let mut place = TemplateName::default();
+        let mut path = TemplateName::default();
         visit(
             template,
-            &mut place,
-            &mut |place, text| match syntax::read(text)
+            &mut path,
+            &mut |path, text| match syntax::read(text)
                 .and_then(|it| review::review(&it, &self.meter))
             {
-                Ok(names) => found.extend(names.into_iter().map(|name| (place.to_string(), name))),
-                Err(detail) => errors.push(at(place, detail)),
+                Ok(names) => found.extend(names.into_iter().map(|name| (path.to_string(), name))),
+                Err(detail) => errors.push(at(path, detail)),
             },
         );
         if errors.is_empty() {
@@ -205,27 +205,27 @@ impl Filling<'_> {
     fn fill(
         &self,
         template: &Value,
-        place: &mut TemplateName,
+        path: &mut TemplateName,
         bytes: &mut usize,
     ) -> Result<Value, TemplateError> {
         let filled = match template {
             Value::String(text) if is_plain(text) => Value::String(text.clone()),
-            Value::String(text) => self.text(text).map_err(|detail| at(&*place, detail))?,
+            Value::String(text) => self.text(text).map_err(|detail| at(&*path, detail))?,
             Value::Array(items) => {
                 let mut filled = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
-                    let length = place.enter(&format!("[{index}]"));
-                    filled.push(self.fill(item, place, bytes)?);
-                    place.leave(length);
+                    let length = path.enter(&format!("[{index}]"));
+                    filled.push(self.fill(item, path, bytes)?);
+                    path.leave(length);
                 }
                 return Ok(Value::Array(filled));
             }
             Value::Object(fields) => {
                 let mut filled = serde_json::Map::new();
                 for (name, field) in fields {
-                    let length = place.enter_field(name);
-                    filled.insert(name.clone(), self.fill(field, place, bytes)?);
-                    place.leave(length);
+                    let length = path.enter_field(name);
+                    filled.insert(name.clone(), self.fill(field, path, bytes)?);
+                    path.leave(length);
                 }
                 return Ok(Value::Object(filled));
             }
@@ -233,7 +233,7 @@ impl Filling<'_> {
         };
         *bytes += length_of(&filled);
         if *bytes > BODY_BYTES_MAX {
-            return Err(at(&*place, too_long()));
+            return Err(at(&*path, too_long()));
         }
         Ok(filled)
     }
@@ -273,21 +273,21 @@ fn length_of(value: &Value) -> usize {
 
 /// Calls `found` for every text of `value` that holds an expression. Deeper than [`DEPTH_MAX`] nothing is
 /// looked at: JSON's reader allows no more than twice of it, and checks refuse it.
-fn visit(value: &Value, place: &mut TemplateName, found: &mut impl FnMut(&TemplateName, &str)) {
+fn visit(value: &Value, path: &mut TemplateName, found: &mut impl FnMut(&TemplateName, &str)) {
     match value {
-        Value::String(text) if !is_plain(text) => found(place, text),
+        Value::String(text) if !is_plain(text) => found(path, text),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                let length = place.enter(&format!("[{index}]"));
-                visit(item, place, found);
-                place.leave(length);
+                let length = path.enter(&format!("[{index}]"));
+                visit(item, path, found);
+                path.leave(length);
             }
         }
         Value::Object(fields) => {
             for (name, field) in fields {
-                let length = place.enter_field(name);
-                visit(field, place, found);
-                place.leave(length);
+                let length = path.enter_field(name);
+                visit(field, path, found);
+                path.leave(length);
             }
         }
         _ => {}
@@ -307,7 +307,7 @@ pub fn is_too_deep(value: &Value) -> bool {
     depth(value, DEPTH_MAX)
 }
 
-/// Where in a value one is.
+/// A path within a value.
 #[derive(Default)]
 struct TemplateName(String);
 
@@ -338,9 +338,9 @@ impl std::fmt::Display for TemplateName {
     }
 }
 
-fn at(place: impl std::fmt::Display, detail: impl Into<String>) -> TemplateError {
+fn at(path: impl std::fmt::Display, detail: impl Into<String>) -> TemplateError {
     TemplateError {
-        path: place.to_string(),
+        path: path.to_string(),
         detail: detail.into(),
     }
 }

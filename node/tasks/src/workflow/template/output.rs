@@ -58,16 +58,16 @@ impl<'m> Output<'m> {
             Value::Text(text) => self.quoted(text),
             Value::List(list) => {
                 self.push("[")?;
-                for place in 0..list.len() {
-                    self.comma(place)?;
-                    self.literal(&list.get(place))?;
+                for index in 0..list.len() {
+                    self.comma(index)?;
+                    self.literal(&list.get(index))?;
                 }
                 self.push("]")
             }
             Value::Fields(fields) => {
                 self.push("{")?;
-                for (place, (name, value)) in fields.entries(self.meter)?.iter().enumerate() {
-                    self.comma(place)?;
+                for (index, (name, value)) in fields.entries(self.meter)?.iter().enumerate() {
+                    self.comma(index)?;
                     self.quoted(name)?;
                     self.push(": ")?;
                     self.literal(value)?;
@@ -78,8 +78,8 @@ impl<'m> Output<'m> {
         }
     }
 
-    fn comma(&mut self, place: usize) -> Result<(), String> {
-        match place {
+    fn comma(&mut self, index: usize) -> Result<(), String> {
+        match index {
             0 => Ok(()),
             _ => self.push(", "),
         }
@@ -94,15 +94,15 @@ impl<'m> Output<'m> {
         self.meter.read(text.len())?;
         self.push(quote)?;
         let mut rest = text;
-        while let Some(place) = rest.find(|c: char| c.is_control() || "\\'".contains(c)) {
-            self.push(&rest[..place])?;
-            let special = rest[place..].chars().next().unwrap_or_default();
+        while let Some(index) = rest.find(|c: char| c.is_control() || "\\'".contains(c)) {
+            self.push(&rest[..index])?;
+            let special = rest[index..].chars().next().unwrap_or_default();
             match special {
                 '\'' if quote == "\"" => self.push("'")?,
                 '\'' | '\\' => self.push(&format!("\\{special}"))?,
                 control => self.push(&control.escape_default().to_string())?,
             }
-            rest = &rest[place + special.len_utf8()..];
+            rest = &rest[index + special.len_utf8()..];
         }
         self.push(rest)?;
         self.push(quote)

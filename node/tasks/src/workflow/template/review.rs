@@ -1,4 +1,4 @@
-//! What can be said of a template before a run: what it refers to, that all it uses is offered, and that what
+//! What is known of a template before a run: what it refers to, that all it uses is offered, and that what
 //! it makes of constants alone, and the numbers that size something, are within the limits.
 
 use std::collections::BTreeSet;
@@ -153,7 +153,7 @@ impl<'t> Review<'_, 't> {
 
 fn sizing<'e, 't>(arguments: &'e [CallArg<'t>], size: &Size) -> Option<&'e Expr<'t>> {
     let is_named = |it: &&CallArg<'t>| matches!(it, CallArg::Kwarg(name, _) if *name == size.name);
-    match arguments.get(size.place) {
+    match arguments.get(size.position) {
         Some(CallArg::Pos(value)) => Some(value),
         _ => arguments.iter().find(is_named).map(argument),
     }
@@ -188,7 +188,7 @@ fn is_constant(expression: &Expr<'_>) -> bool {
     }
 }
 
-/// Renders hostile text: what it makes is bounded whatever it says. For fuzzing: reads `text` as a template,
+/// Renders hostile text: what it makes is bounded whatever it contains. For fuzzing: reads `text` as a template,
 /// reviews it, and fills it whether or not the review found something.
 pub fn probe(text: &str) -> usize {
     let trigger = serde_json::json!({

@@ -56,11 +56,11 @@ fn markup_in_values_is_left_alone() {
 }
 
 #[test]
-fn what_is_not_there_is_an_error_with_its_place() {
+fn what_is_not_there_is_an_error_with_its_path() {
     let error = fill(&json!({"messages": [{"content": "{{ trigger.nobody.name }}"}]}));
     let error = error.expect_err("not there");
     assert_eq!(error.path, "messages[0].content");
-    assert_eq!(error.detail, "refers to what is not there");
+    assert_eq!(error.detail, "refers to a value that does not exist");
     assert!(fill(&json!("{{ trigger.nobody }}")).is_err());
     let filled = fill(&json!("{{ trigger.nobody | default('no') }}"));
     assert_eq!(filled.expect("filled"), json!("no"));

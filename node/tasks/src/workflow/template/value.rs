@@ -1,4 +1,4 @@
-//! Values of the template language: what the run holds is seen in place, what a template makes is counted.
+//! Values of the template language: what the run holds is read in place, what a template makes is counted.
 
 use std::collections::BTreeMap;
 use std::mem::size_of;
@@ -180,22 +180,22 @@ impl<'s> Value<'s> {
         })
     }
 
-    /// What it has by this key: a name, or a place from the front or, below zero, from the back.
+    /// What it has by this key: a name, or an index from the front or, below zero, from the back.
     pub(super) fn item(&self, key: &Self, meter: &Meter) -> Result<Self, String> {
         match (self, key) {
-            (Self::List(list), Self::Int(place)) => Ok(list.at(*place)),
+            (Self::List(list), Self::Int(index)) => Ok(list.at(*index)),
             (_, Self::Text(name)) => self.field(name.as_str(), meter),
             (Self::Undefined, _) => Err(super::NOT_THERE.to_owned()),
             _ => Ok(Self::Undefined),
         }
     }
 
-    /// Its items: of a list, the names of an object, the letters of a text.
+    /// Its items: those of a list, the names of an object, the characters of a text.
     pub(super) fn items(&self, meter: &Meter) -> Result<Vec<Self>, String> {
         match self {
             Self::List(list) => {
                 meter.make(list.len() * size_of::<Self>())?;
-                Ok((0..list.len()).map(|place| list.get(place)).collect())
+                Ok((0..list.len()).map(|index| list.get(index)).collect())
             }
             Self::Fields(fields) => {
                 let entries = fields.entries(meter)?;
@@ -205,13 +205,13 @@ impl<'s> Value<'s> {
                     .collect())
             }
             Self::Text(text) => {
-                // A letter is a value with a small allocation of its own.
+                // A character is a value with a small allocation of its own.
                 meter.make(text.as_str().chars().count() * (size_of::<Self>() + 32))?;
-                let letter = |letter: char| {
+                let character = |character: char| {
                     let mut bytes = [0; 4];
-                    Self::Text(Text::Made((&*letter.encode_utf8(&mut bytes)).into()))
+                    Self::Text(Text::Made((&*character.encode_utf8(&mut bytes)).into()))
                 };
-                Ok(text.as_str().chars().map(letter).collect())
+                Ok(text.as_str().chars().map(character).collect())
             }
             Self::Undefined => Err(super::NOT_THERE.to_owned()),
             other => Err(format!("takes {} for a list", other.kind())),
@@ -235,7 +235,7 @@ impl<'s> Value<'s> {
                 Json::String(text.as_str().to_owned())
             }
             Self::List(list) => {
-                let items = (0..list.len()).map(|place| list.get(place).json(meter));
+                let items = (0..list.len()).map(|index| list.get(index).json(meter));
                 // Grown item by item, so that no room is taken for more than was counted.
                 Json::Array(items.collect::<Result<Vec<_>, _>>()?)
             }
@@ -293,21 +293,21 @@ impl<'s> List<'s> {
         }
     }
 
-    /// What is at `place`; undefined beyond the end.
-    pub(super) fn get(&self, place: usize) -> Value<'s> {
+    /// What is at `index`; undefined beyond the end.
+    pub(super) fn get(&self, index: usize) -> Value<'s> {
         let found = match self {
-            Self::Seen(items) => items.get(place).map(Value::of),
-            Self::Made(items, _) => items.get(place).cloned(),
+            Self::Seen(items) => items.get(index).map(Value::of),
+            Self::Made(items, _) => items.get(index).cloned(),
         };
         found.unwrap_or(Value::Undefined)
     }
 
-    fn at(&self, place: i128) -> Value<'s> {
-        let place = match place < 0 {
-            true => place + self.len() as i128,
-            false => place,
+    fn at(&self, index: i128) -> Value<'s> {
+        let index = match index < 0 {
+            true => index + self.len() as i128,
+            false => index,
         };
-        usize::try_from(place).map_or(Value::Undefined, |place| self.get(place))
+        usize::try_from(index).map_or(Value::Undefined, |index| self.get(index))
     }
 }
 

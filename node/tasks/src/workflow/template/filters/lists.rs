@@ -21,12 +21,12 @@ pub(super) fn end<'s>(input: &Value<'s>, side: Side, meter: &Meter) -> Result<Va
         (Value::List(list), Side::First) => Ok(list.get(0)),
         (Value::List(list), Side::Last) => Ok(list.get(list.len().wrapping_sub(1))),
         (Value::Text(text), _) => {
-            let letter = match side {
+            let character = match side {
                 Side::First => text.as_str().chars().next(),
                 Side::Last => text.as_str().chars().next_back(),
             };
-            letter.map_or(Ok(Value::Undefined), |letter| {
-                Value::text(letter.encode_utf8(&mut [0; 4]), meter)
+            character.map_or(Ok(Value::Undefined), |character| {
+                Value::text(character.encode_utf8(&mut [0; 4]), meter)
             })
         }
         _ => {
@@ -85,8 +85,8 @@ fn join<'s>(
 ) -> Result<Value<'s>, String> {
     let between = arguments.get(0, "d");
     let mut output = Output::new(meter);
-    for (place, item) in items.iter().enumerate() {
-        if let Some(between) = between.as_ref().filter(|_| place > 0) {
+    for (index, item) in items.iter().enumerate() {
+        if let Some(between) = between.as_ref().filter(|_| index > 0) {
             output.write(between)?;
         }
         output.write(item)?;
@@ -141,7 +141,7 @@ fn at_path<'s>(item: &Value<'s>, path: &str, meter: &Meter) -> Result<Value<'s>,
     let mut value = item.clone();
     for name in path.split('.') {
         value = match name.parse() {
-            Ok(place) => value.item(&Value::Int(place), meter)?,
+            Ok(index) => value.item(&Value::Int(index), meter)?,
             Err(_) => value.field(name, meter)?,
         };
     }
@@ -241,15 +241,15 @@ fn mapped<'s>(
         });
         return values.collect();
     }
-    let (filter, places) = named(arguments, "map", "filter")?;
+    let (filter, positional) = named(arguments, "map", "filter")?;
     if filter == "map" {
         return Err("map takes no map as its filter".to_owned());
     }
-    let count = places.len() + arguments.names.len();
+    let count = positional.len() + arguments.names.len();
     let values = items.into_iter().map(|item| {
         meter.make(count * 2 * size_of::<Value<'_>>())?;
         let arguments = Arguments {
-            places: places.to_vec(),
+            positional: positional.to_vec(),
             names: arguments.names.clone(),
         };
         super::apply(&filter, item, arguments, meter)?.defined()
@@ -263,7 +263,7 @@ fn named<'a, 's>(
     of: &str,
     what: &str,
 ) -> Result<(String, &'a [Value<'s>]), String> {
-    let Some((Value::Text(name), others)) = arguments.places.split_first() else {
+    let Some((Value::Text(name), others)) = arguments.positional.split_first() else {
         return Err(format!("{of} needs the name of a {what}"));
     };
     Ok((name.as_str().to_owned(), others))
@@ -277,18 +277,18 @@ fn chosen<'s>(
     arguments: &Arguments<'s, '_>,
     meter: &Meter,
 ) -> Result<Vec<Value<'s>>, String> {
-    let mut places = arguments.places.as_slice();
+    let mut positional = arguments.positional.as_slice();
     let mut path = None;
     if filter.ends_with("attr") {
         let (name, others) = named(arguments, filter, "field")?;
-        (path, places) = (Some(name), others);
+        (path, positional) = (Some(name), others);
     }
-    let test = match places.split_first() {
+    let test = match positional.split_first() {
         None => None,
         Some((Value::Text(name), others)) => Some((
             name.as_str(),
             Arguments {
-                places: others.to_vec(),
+                positional: others.to_vec(),
                 names: Vec::new(),
             },
         )),

@@ -58,14 +58,14 @@ pub(super) const FILTERS: [&str; 40] = [
 /// What a filter or a test is given beside its input.
 #[derive(Default)]
 pub(super) struct Arguments<'s, 'a> {
-    pub(super) places: Vec<Value<'s>>,
+    pub(super) positional: Vec<Value<'s>>,
     pub(super) names: Vec<(&'a str, Value<'s>)>,
 }
 
 /// A number that sizes something: what it is called, where it stands, and how large it may be.
 pub(super) struct Size {
     pub(super) name: &'static str,
-    pub(super) place: usize,
+    pub(super) position: usize,
     pub(super) max: usize,
 }
 
@@ -80,27 +80,30 @@ pub(super) const fn size_of_filter(filter: &str) -> Option<Size> {
     };
     Some(Size {
         name,
-        place: 0,
+        position: 0,
         max,
     })
 }
 
 impl<'s> Arguments<'s, '_> {
-    /// The argument at `place`, or by `name`.
-    fn get(&self, place: usize, name: &str) -> Option<Value<'s>> {
+    /// The argument at `position`, or by `name`.
+    fn get(&self, position: usize, name: &str) -> Option<Value<'s>> {
         let named = self.names.iter().find(|(found, _)| *found == name);
-        let found = self.places.get(place).or(named.map(|(_, value)| value));
+        let found = self
+            .positional
+            .get(position)
+            .or(named.map(|(_, value)| value));
         found.cloned()
     }
 
     /// An argument that there must be.
-    pub(super) fn needed(&self, of: &str, place: usize) -> Result<Value<'s>, String> {
-        let found = self.places.get(place).cloned();
+    pub(super) fn needed(&self, of: &str, position: usize) -> Result<Value<'s>, String> {
+        let found = self.positional.get(position).cloned();
         found.ok_or_else(|| format!("{of} needs an argument"))
     }
 
-    fn flag(&self, place: usize, name: &str) -> Result<bool, String> {
-        self.get(place, name)
+    fn flag(&self, position: usize, name: &str) -> Result<bool, String> {
+        self.get(position, name)
             .map_or(Ok(false), |value| value.is_true())
     }
 
@@ -109,7 +112,7 @@ impl<'s> Arguments<'s, '_> {
         let Some(size) = size_of_filter(filter) else {
             return Ok(default);
         };
-        match self.get(size.place, size.name) {
+        match self.get(size.position, size.name) {
             None => Ok(default),
             Some(value) => size.check(filter, &value),
         }

@@ -5,7 +5,7 @@ use super::super::output::{Output, made, text_of};
 use super::super::value::Value;
 use super::Arguments;
 
-/// Letters grow to at most this many bytes for each of theirs when their case changes.
+/// Characters grow to at most this many bytes for each of theirs when their case changes.
 const CASE_GROWTH: usize = 3;
 
 pub(super) fn apply<'s>(
@@ -34,9 +34,9 @@ pub(super) fn apply<'s>(
         "trim" => {
             let of = arguments.get(0, "chars");
             let trimmed = match of.as_ref().and_then(Value::as_text) {
-                Some(letters) => {
-                    meter.read(text.len().saturating_mul(letters.len()))?;
-                    text.trim_matches(|letter| letters.contains(letter))
+                Some(characters) => {
+                    meter.read(text.len().saturating_mul(characters.len()))?;
+                    text.trim_matches(|character| characters.contains(character))
                 }
                 None => text.trim(),
             };
@@ -54,7 +54,7 @@ pub(super) fn apply<'s>(
     }
 }
 
-/// The first letter, and each behind a separator, large; the others small.
+/// The first character, and each behind a separator, large; the others small.
 fn cased<'s>(
     text: &str,
     is_separator: fn(char) -> bool,
@@ -63,12 +63,12 @@ fn cased<'s>(
     meter.make(text.len().saturating_mul(CASE_GROWTH))?;
     let mut cased = String::new();
     let mut is_first = true;
-    for letter in text.chars() {
+    for character in text.chars() {
         match is_first {
-            true => cased.extend(letter.to_uppercase()),
-            false => cased.extend(letter.to_lowercase()),
+            true => cased.extend(character.to_uppercase()),
+            false => cased.extend(character.to_lowercase()),
         }
-        is_first = is_separator(letter);
+        is_first = is_separator(character);
     }
     Value::text(&cased, meter)
 }
@@ -87,14 +87,14 @@ fn replaced<'s>(
     let mut output = Output::new(meter);
     if from.is_empty() {
         output.push(to)?;
-        for letter in text.chars() {
-            output.push(letter.encode_utf8(&mut [0; 4]))?;
+        for character in text.chars() {
+            output.push(character.encode_utf8(&mut [0; 4]))?;
             output.push(to)?;
         }
         return made(output, meter);
     }
-    for (place, part) in text.split(from).enumerate() {
-        if place > 0 {
+    for (index, part) in text.split(from).enumerate() {
+        if index > 0 {
             output.push(to)?;
         }
         output.push(part)?;
@@ -137,11 +137,11 @@ fn indented<'s>(
     let space = " ".repeat(arguments.size("indent", 4)?);
     let (first, blank) = (arguments.flag(1, "first")?, arguments.flag(2, "blank")?);
     let mut output = Output::new(meter);
-    for (place, line) in text.split('\n').enumerate() {
-        if place > 0 {
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
             output.push("\n")?;
         }
-        let is_indented = if place == 0 {
+        let is_indented = if index == 0 {
             first
         } else {
             blank || !line.is_empty()
@@ -192,7 +192,7 @@ struct Counted<'m>(Output<'m>);
 
 impl std::io::Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // JSON is written in whole letters.
+        // JSON is written in whole characters.
         let text = std::str::from_utf8(bytes).map_err(std::io::Error::other)?;
         self.0.push(text).map_err(std::io::Error::other)?;
         Ok(bytes.len())

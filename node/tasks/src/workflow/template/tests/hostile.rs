@@ -1,7 +1,7 @@
-//! Templates that mean harm: whatever they say, memory and work stay bounded, and nothing ends the process.
+//! Hostile templates: whatever they contain, memory and work stay bounded, and nothing ends the process.
 //!
 //! The memory is that of the whole process at its worst, so the templates are rendered in a process of their
-//! own: this program again, told to run one test and under a limit that would end it.
+//! own: this program again, started to run one test and under a limit that would end it.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -133,10 +133,10 @@ fn alone(test: &str) {
     command.args(["-c", script]).arg(program).env(INSIDE, "1");
     let output = command.args(["--exact", &name, "--nocapture"]).output();
     let output = output.expect("a process");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "{said}");
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("1 passed"), "{printed}");
 }
 
 fn is_inside() -> bool {
