@@ -1,4 +1,4 @@
-//! One attempt at a task: runs the service, keeps the lease, and tells the store how it ended.
+//! One attempt at a task: runs the service, keeps the lease, and reports to the store how it ended.
 //!
 //! The service runs in a task of its own, so that a panic ends this attempt and nothing else. A lease that
 //! could not be renewed in time is given up by this side too: somebody else may hold the next one already.
@@ -27,21 +27,21 @@ const RENEWALS: u32 = 3;
 /// The wait after a renewal that the store could not do, as a part of the lease's span.
 const RENEW_AGAIN: u32 = 10;
 
-/// How long a service may go on after it was told that its task is to be cancelled.
+/// How long a service may continue after the cancellation of its task was signalled.
 const CANCEL_GRACE: Duration = Duration::from_secs(30);
 
-/// How long the end of an attempt is tried to be told beyond its lease.
+/// How long beyond its lease an attempt tries to report its end.
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The first wait before the end of an attempt is told again; doubles up to `FINISH_PAUSE_MAX`.
+/// The first wait before the end of an attempt is reported again; doubles up to `FINISH_PAUSE_MAX`.
 const FINISH_PAUSE: Duration = Duration::from_millis(100);
 const FINISH_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long a suspect task keeps others from its node at most. What ends its worker does so when it is run,
-/// as a rule at once; without a limit a thousand suspects that take long would wait for one another for days.
+/// How long at most a suspect task keeps other suspects waiting at its node. A task that ends its worker usually
+/// does so at once; without a limit a thousand slow suspects would wait for one another for days.
 const ALONE_MAX: Duration = Duration::from_secs(60);
 
-/// What a runner tells its attempts.
+/// What a runner signals to its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// Work goes on.
@@ -61,7 +61,7 @@ pub(super) struct Attempt {
     /// When the lease was asked for: it holds at least from then on.
     pub(super) leased_at: Instant,
     pub(super) stage: watch::Receiver<Stage>,
-    /// The node's one place for suspect tasks, while this one is.
+    /// The node's only permit for suspect tasks, while this task is suspect.
     pub(super) alone: Option<OwnedSemaphorePermit>,
 }
 
@@ -71,7 +71,7 @@ enum Conclusion {
     Returned(Result<Result<Value, TaskError>, JoinError>),
     /// The lease is another's, or may be.
     Lost,
-    /// The service did not end itself when it was told to.
+    /// The service did not end after its cancellation was signalled.
     CancelOverdue,
     /// The node ends.
     Ending,
@@ -96,7 +96,7 @@ impl Attempt {
         }
         let signals = watch::Sender::new(Signals::default());
         let progress = watch::Sender::new(None);
-        let mut told = progress.subscribe();
+        let mut updates = progress.subscribe();
         let work = Work::new(
             self.taken.lease.clone(),
             Arc::clone(&self.taken.store),
@@ -113,12 +113,12 @@ impl Attempt {
         let running = Running(tokio::spawn(run));
         let mut held_until = self.leased_at + self.policy.lease;
         let conclusion = self
-            .follow(running, &signals, &mut told, &mut held_until)
+            .follow(running, &signals, &mut updates, &mut held_until)
             .await;
         let (end, how) = self.end(&key, conclusion);
         self.hub.watcher().ended(&key, how, began.elapsed());
         if let Some(end) = end {
-            self.tell_progress(&mut told).await;
+            self.report_progress(&mut updates).await;
             self.finish(end, held_until).await;
         }
     }
@@ -128,13 +128,13 @@ impl Attempt {
         &mut self,
         mut running: Running,
         signals: &watch::Sender<Signals>,
-        told: &mut watch::Receiver<Option<TaskProgress>>,
+        updates: &mut watch::Receiver<Option<TaskProgress>>,
         held_until: &mut Instant,
     ) -> Conclusion {
         let span = self.policy.lease;
         let mut renew_at = self.leased_at + span / RENEWALS;
         let mut cancel_by = None;
-        let nudges = self.hub.cancels().listen(&self.taken.lease.id);
+        let cancel = self.hub.cancels().listen(&self.taken.lease.id);
         loop {
             tokio::select! {
                 biased;
@@ -145,11 +145,11 @@ impl Attempt {
                 () = sleep_until(cancel_by.unwrap_or(renew_at)), if cancel_by.is_some() => {
                     return Conclusion::CancelOverdue;
                 }
-                () = nudges.nudged() => {}
+                () = cancel.notified() => {}
                 () = sleep_until(renew_at) => {}
             }
             let asked_at = Instant::now();
-            let progress = fresh(told);
+            let progress = fresh(updates);
             let renewed = self
                 .taken
                 .store
@@ -160,7 +160,7 @@ impl Attempt {
                 Ok(held) => {
                     *held_until = asked_at + span;
                     renew_at = asked_at + span / RENEWALS;
-                    self.release_place(asked_at, progress);
+                    self.release_permit(asked_at, progress);
                     if held == LeaseHold::CancelRequested && cancel_by.is_none() {
                         cancel_by = Some(asked_at + CANCEL_GRACE);
                         signals.send_replace(Signals { cancel: true });
@@ -174,15 +174,15 @@ impl Attempt {
                     }
                     renew_at = (now + jittered(span / RENEW_AGAIN)).min(*held_until);
                     if progress.is_some() {
-                        told.mark_changed();
+                        updates.mark_changed();
                     }
                 }
             }
         }
     }
 
-    /// Lets the next suspect run, once this one has got further or has run for long.
-    fn release_place(&mut self, now: Instant, progress: Option<TaskProgress>) {
+    /// Lets the next suspect run once this one has made progress or has run for long.
+    fn release_permit(&mut self, now: Instant, progress: Option<TaskProgress>) {
         let ended = self.taken.task.history.last();
         let before = ended.map_or(0, |ended| ended.done);
         let got_further = progress.is_some_and(|progress| progress.done() > before);
@@ -191,7 +191,7 @@ impl Attempt {
         }
     }
 
-    /// What the store is to be told, and the same in one word for metrics.
+    /// What is reported to the store, and the same in one word for metrics.
     fn end(&self, key: &ServiceKey, conclusion: Conclusion) -> (Option<End>, &'static str) {
         let id = &self.taken.lease.id;
         let error = match conclusion {
@@ -222,9 +222,9 @@ impl Attempt {
         (Some(End::Failed { fault, retry_after }), "failed")
     }
 
-    /// The last progress of a service that ended before the next renewal.
-    async fn tell_progress(&self, told: &mut watch::Receiver<Option<TaskProgress>>) {
-        if let Some(progress) = fresh(told) {
+    /// Reports the last progress of a service that ended before the next renewal.
+    async fn report_progress(&self, updates: &mut watch::Receiver<Option<TaskProgress>>) {
+        if let Some(progress) = fresh(updates) {
             let renewed =
                 self.taken
                     .store
@@ -235,7 +235,7 @@ impl Attempt {
         }
     }
 
-    /// Tells the store, again and again while it cannot be used.
+    /// Reports the end to the store, and retries while the store cannot be used.
     async fn finish(&self, end: End, held_until: Instant) {
         let lease = &self.taken.lease;
         let mut pause = FINISH_PAUSE;
@@ -259,12 +259,12 @@ impl Attempt {
     }
 }
 
-/// The progress that was not told yet.
-fn fresh(told: &mut watch::Receiver<Option<TaskProgress>>) -> Option<TaskProgress> {
-    // A service that ended took the sender along: what it said last is still there.
-    match told.has_changed() {
+/// The progress that was not reported yet.
+fn fresh(updates: &mut watch::Receiver<Option<TaskProgress>>) -> Option<TaskProgress> {
+    // A service that ended dropped the sender: its last value is still there.
+    match updates.has_changed() {
         Ok(false) => None,
-        Ok(true) | Err(_) => *told.borrow_and_update(),
+        Ok(true) | Err(_) => *updates.borrow_and_update(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! For whom a node asks a peer about what that peer keeps. It travels with each question.
 //!
-//! Who the peer is, its certificate proves; where it is and what it serves, its own signed values say. For whom it
-//! asks only it can say: it authenticated the client. So a hostile node may claim any key, and what it gets by that
-//! is bounded by the peer that answers: what came with that key, and may be seen in that node's region.
+//! The peer's certificate proves its name; its signed values publish its region and its services. Only the peer
+//! knows for whom it asks: it authenticated the client. So a hostile node may claim any key, and the node that
+//! answers bounds what it gets: what came with that key and may be seen in the asking node's region.
 
 use std::collections::BTreeSet;
 
@@ -39,13 +39,13 @@ pub struct RecordedClient {
 
 impl Behalf {
     /// For this client.
-    pub fn of(guest: &TaskCaller) -> Self {
-        let services = guest.services.as_deref();
+    pub fn of(caller: &TaskCaller) -> Self {
+        let services = caller.services.as_deref();
         let services = services.map(|services| services.iter().cloned().map(CheckedText).collect());
         Self::Client(RecordedClient {
-            key: guest.key.as_deref().map(str::to_owned),
+            key: caller.key.as_deref().map(str::to_owned),
             services,
-            regions: guest.regions.iter().cloned().map(CheckedText).collect(),
+            regions: caller.regions.iter().cloned().map(CheckedText).collect(),
         })
     }
 

@@ -1,9 +1,9 @@
-//! Tells a worker at once that its task is to be cancelled, rather than at its next renewal, up to a third of
+//! Notifies a worker at once that its task is to be cancelled, rather than at its next renewal, up to a third of
 //! its lease later.
 //!
-//! A nudge says only "look now": the worker renews its lease and learns from the store what is wanted. So a
-//! nudge that is lost, late, forged or doubled costs nothing but time, and it is sent once, to the node that
-//! holds the lease, where this node or a peer does. Workers out of process look by themselves.
+//! A notification carries no state: the worker renews its lease and learns from the store what is requested. So a
+//! notification that is lost, late, forged or duplicated costs only time. It is sent once, to the node that holds
+//! the lease, where this node or a peer does. Workers out of process poll by themselves.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,26 +17,26 @@ use tokio::sync::Notify;
 use super::id::Id;
 use super::task::{Task, TaskState};
 
-/// Where a peer is told to look at a task: `/TASK` follows.
-pub(super) const NUDGE_PATH: &str = "/tasks/nudge/";
+/// The path that notifies a peer about a task: the task's id follows.
+pub(super) const NOTIFY_PATH: &str = "/tasks/nudge/";
 
-/// How long telling a peer may take: by then its worker looks soon anyway.
+/// How long notifying a peer may take: by then its worker renews soon anyway.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The attempts that run at this node, and the way to those of peers. Cheap to clone.
 #[derive(Clone)]
 pub struct CancelNotifier {
     node: NodeName,
-    /// As many as run: what runs at once has a limit.
+    /// One entry per running attempt: how many run at once is limited.
     running: Arc<Mutex<BTreeMap<Id, Arc<Notify>>>>,
     inside: Option<Arc<dyn CallInside>>,
 }
 
-/// An attempt that may be nudged, until dropped.
+/// A running attempt that can be notified, until dropped.
 pub(super) struct Listening {
-    nudges: CancelNotifier,
+    notifier: CancelNotifier,
     id: Id,
-    told: Arc<Notify>,
+    notify: Arc<Notify>,
 }
 
 impl CancelNotifier {
@@ -49,31 +49,31 @@ impl CancelNotifier {
         }
     }
 
-    /// An attempt at the task `id` begins here.
+    /// Registers an attempt at the task `id`, which begins here.
     pub(super) fn listen(&self, id: &Id) -> Listening {
-        let told = Arc::new(Notify::new());
-        self.running().insert(id.clone(), Arc::clone(&told));
+        let notify = Arc::new(Notify::new());
+        self.running().insert(id.clone(), Arc::clone(&notify));
         Listening {
-            nudges: self.clone(),
+            notifier: self.clone(),
             id: id.clone(),
-            told,
+            notify,
         }
     }
 
-    /// Has the attempt at `id` look now, if it runs here.
+    /// Notifies the attempt at `id`, if it runs here.
     pub(super) fn wake(&self, id: &Id) {
-        if let Some(told) = self.running().get(id) {
-            told.notify_one();
+        if let Some(notify) = self.running().get(id) {
+            notify.notify_one();
         }
     }
 
-    /// Has whoever runs `task` look now, where its cancellation is wanted.
-    pub(super) fn tell(&self, task: &Task) {
+    /// Notifies the worker of `task`, where its cancellation is requested.
+    pub(super) fn notify(&self, task: &Task) {
         if task.state != TaskState::Running || !task.cancel_requested {
             return;
         }
         let id = &task.new.id;
-        // A peer's name, and behind it that of a program beside the peer.
+        // A peer's name, followed by that of a program beside the peer where one runs the task.
         let worker = task.worker.as_deref().unwrap_or_default();
         let worker = worker.split_once('/').map_or(worker, |(node, _)| node);
         if worker == self.node.as_str() {
@@ -82,7 +82,7 @@ impl CancelNotifier {
         let (Some(inside), Ok(peer)) = (self.inside.clone(), NodeName::new(worker)) else {
             return;
         };
-        let Ok(path) = format!("{NUDGE_PATH}{id}").parse() else {
+        let Ok(path) = format!("{NOTIFY_PATH}{id}").parse() else {
             return;
         };
         tokio::spawn(async move {
@@ -92,7 +92,7 @@ impl CancelNotifier {
                 timeout: TIMEOUT,
             };
             if let Err(failure) = inside.call(&peer, call).await {
-                tracing::debug!(peer.name = %peer, %failure.detail, "a worker is not nudged");
+                tracing::debug!(peer.name = %peer, %failure.detail, "a worker was not notified");
             }
         });
     }
@@ -103,19 +103,19 @@ impl CancelNotifier {
 }
 
 impl Listening {
-    /// Waits until somebody nudges; one nudge is kept for whoever comes late.
-    pub(super) async fn nudged(&self) {
-        self.told.notified().await;
+    /// Waits for a notification; one that came before the call is kept.
+    pub(super) async fn notified(&self) {
+        self.notify.notified().await;
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let mut running = self.nudges.running();
-        // A later attempt at the same task may have taken the place.
+        let mut running = self.notifier.running();
+        // A later attempt at the same task may have replaced the entry.
         if running
             .get(&self.id)
-            .is_some_and(|told| Arc::ptr_eq(told, &self.told))
+            .is_some_and(|notify| Arc::ptr_eq(notify, &self.notify))
         {
             running.remove(&self.id);
         }
@@ -167,55 +167,55 @@ mod tests {
         serde_json::from_value(record).expect("a task")
     }
 
-    async fn is_nudged(listening: &Listening) -> bool {
+    async fn is_notified(listening: &Listening) -> bool {
         let limit = Duration::from_secs(1);
-        tokio::time::timeout(limit, listening.nudged())
+        tokio::time::timeout(limit, listening.notified())
             .await
             .is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn worker_here_and_at_a_peer_is_told_and_nobody_else() {
+    async fn only_the_worker_here_or_at_a_peer_is_notified() {
         let there = CancelNotifier::new(name("there"), None);
         let wire = Wire(InsideHandler {
             nudges: there.clone(),
             owner: None,
         });
         let here = CancelNotifier::new(name("here"), Some(Arc::new(wire)));
-        for (worker, nudges) in [
+        for (worker, notifier) in [
             ("here", &here),
             ("there", &there),
             ("there/program", &there),
         ] {
             let wanted = task(worker, true);
             let (listening, other) = (
-                nudges.listen(&wanted.new.id),
-                nudges.listen(&Id::new(Kind::Task, None)),
+                notifier.listen(&wanted.new.id),
+                notifier.listen(&Id::new(Kind::Task, None)),
             );
-            here.tell(&task(worker, true));
-            here.tell(&Task {
+            here.notify(&task(worker, true));
+            here.notify(&Task {
                 cancel_requested: false,
                 ..wanted.clone()
             });
             assert!(
-                !is_nudged(&listening).await,
+                !is_notified(&listening).await,
                 "{worker}: nothing is wanted of it"
             );
-            here.tell(&wanted);
-            assert!(is_nudged(&listening).await, "{worker}");
-            assert!(!is_nudged(&other).await, "{worker}: another task");
+            here.notify(&wanted);
+            assert!(is_notified(&listening).await, "{worker}");
+            assert!(!is_notified(&other).await, "{worker}: another task");
         }
     }
 
     #[test]
     fn attempt_that_ended_is_forgotten_and_a_later_one_is_not() {
-        let nudges = CancelNotifier::new(name("here"), None);
+        let notifier = CancelNotifier::new(name("here"), None);
         let id = Id::new(Kind::Task, None);
-        let first = nudges.listen(&id);
-        let second = nudges.listen(&id);
+        let first = notifier.listen(&id);
+        let second = notifier.listen(&id);
         drop(first);
-        assert_eq!(nudges.running().len(), 1);
+        assert_eq!(notifier.running().len(), 1);
         drop(second);
-        assert_eq!(nudges.running().len(), 0);
+        assert_eq!(notifier.running().len(), 0);
     }
 }

@@ -31,15 +31,15 @@ use super::workflow::Webhooks;
 
 pub use super::services::ServiceRegistry;
 
-/// The hold of everybody on background work. Cheap to clone.
+/// The shared handle to background work. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
     parts: Arc<HubParts>,
-    nudges: Arc<Notify>,
-    /// The services that the mesh is told of.
+    store_changed: Arc<Notify>,
+    /// The services that are published to the mesh.
     served: watch::Sender<BTreeSet<ServiceKey>>,
     uploads: Uploads,
-    /// The one place for suspect tasks.
+    /// The only permit for suspect tasks.
     suspects: Arc<Semaphore>,
 }
 
@@ -51,7 +51,7 @@ pub struct HubParts {
     pub region: RegionName,
     /// What it serves.
     pub mode: Mode,
-    /// Whose the store is.
+    /// Whether the store is this node's own or shared.
     pub keeping: Keeping,
     /// Where this node keeps what it accepts.
     pub store: Arc<dyn Store>,
@@ -77,10 +77,10 @@ pub struct HubParts {
     pub quota: Quota,
 }
 
-/// Tells which services the configuration names now.
+/// Returns the services that the configuration names now.
 pub type ConfiguredServices = Arc<dyn Fn() -> BTreeSet<ServiceKey> + Send + Sync>;
 
-/// Whose a store is.
+/// Who uses a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
     /// The node's own: ids name it, and peers ask it.
@@ -94,16 +94,16 @@ pub trait ReachStores: Send + Sync + 'static {
     /// The store of `owner`, asked on this behalf, whose calls fail with [`StoreError::OwnerAway`] while it cannot be reached.
     ///
     /// # Errors
-    /// The same, when it never can be.
+    /// The same error, where it can never be reached.
     fn store(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError>;
 }
 
 /// A task to be added; what it leaves open follows the [policy](Hub::policy) of its service.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
-    /// What the service is told.
+    /// The input of the service.
     pub payload: Value,
-    /// Its rank among the waiting.
+    /// Its priority among the waiting tasks.
     pub priority: TaskPriority,
     /// Attempts in all; `None` leaves it to the service.
     pub attempts_max: Option<u32>,
@@ -124,30 +124,30 @@ impl Hub {
         let served = work::served(&parts.mode, registered);
         Self {
             parts: Arc::new(parts),
-            nudges: Arc::default(),
+            store_changed: Arc::default(),
             served: watch::Sender::new(served),
             uploads: Uploads::default(),
             suspects: Arc::new(Semaphore::new(1)),
         }
     }
 
-    /// The one place of this node, over all services, for a task that is [suspect](Task::is_suspect) of ending
+    /// The only permit of this node, over all services, for a task that is [suspect](Task::is_suspect) of ending
     /// its workers; `None` while it is taken.
-    pub fn suspect_place(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn suspect_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.suspects).try_acquire_owned().ok()
     }
 
-    /// Told whenever something was added to the own store, or taken from it.
+    /// Notified whenever a task is added to the own store, or taken from it.
     pub fn nudges(&self) -> &Arc<Notify> {
-        &self.nudges
+        &self.store_changed
     }
 
-    /// The services that the mesh is told of.
+    /// The services that are published to the mesh.
     pub fn published(&self) -> watch::Receiver<BTreeSet<ServiceKey>> {
         self.served.subscribe()
     }
 
-    /// Tells the mesh that a worker beside this node serves `service`, where the mode lets it and there is room.
+    /// Publishes that a worker beside this node serves `service`, where the mode permits it and there is room.
     pub fn publish(&self, service: &ServiceKey) {
         let is_new = |served: &mut BTreeSet<ServiceKey>| {
             served.len() < SERVICES_MAX
@@ -177,7 +177,7 @@ impl Hub {
         &self.parts.mode
     }
 
-    /// Whose the own store is.
+    /// Whether the own store is this node's alone or shared.
     pub fn keeping(&self) -> Keeping {
         self.parts.keeping
     }
@@ -233,8 +233,8 @@ impl Hub {
         }
     }
 
-    /// Cancels a task of `store`, or asks its worker to, which is told at once where it is a node that can be
-    /// reached; the task as it is then, `None` when there is none.
+    /// Cancels a task of `store`, or asks its worker to, which is notified at once where it is a node that can be
+    /// reached. Returns the task as it is then, `None` when there is none.
     ///
     /// # Errors
     /// When the store cannot be used.
@@ -244,12 +244,12 @@ impl Hub {
         id: &Id,
     ) -> Result<Option<Task>, StoreError> {
         let task = store.cancel(id).await?;
-        // Of another node's task its owner does the rest.
+        // For another node's task its owner does the rest.
         if let Some(task) = task
             .as_ref()
             .filter(|_| Arc::ptr_eq(store, &self.parts.store))
         {
-            self.parts.cancels.tell(task);
+            self.parts.cancels.notify(task);
             // Nobody runs it: what its service does at its end is done here.
             if task.state == TaskState::Cancelled
                 && let Some(service) = self.parts.services.get(&task.new.service.0)
@@ -270,7 +270,7 @@ impl Hub {
         &self.parts.services
     }
 
-    /// The services that this node runs, those out of process aside.
+    /// The services that this node runs, without those out of process.
     pub fn served(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<dyn Service>)> {
         let mode = &self.parts.mode;
         self.parts
@@ -333,9 +333,9 @@ impl Hub {
         id: Id,
         service: &ServiceKey,
         draft: Draft,
-        guest: &TaskCaller,
+        caller: &TaskCaller,
     ) -> Result<Id, TaskRefused> {
-        self.add_to(self.parts.store.as_ref(), id, service, draft, guest)
+        self.add_to(self.parts.store.as_ref(), id, service, draft, caller)
             .await
     }
 
@@ -349,15 +349,15 @@ impl Hub {
         id: Id,
         service: &ServiceKey,
         draft: Draft,
-        guest: &TaskCaller,
+        caller: &TaskCaller,
     ) -> Result<Id, TaskRefused> {
         let began = tokio::time::Instant::now();
-        let wished: Vec<_> = guest.regions.iter().cloned().map(CheckedText).collect();
-        let regions = admission::both(&wished, &draft.within).ok_or_else(|| {
+        let requested: Vec<_> = caller.regions.iter().cloned().map(CheckedText).collect();
+        let regions = admission::both(&requested, &draft.within).ok_or_else(|| {
             let message = "no region is permitted both by the request and by what it names";
             TaskRefused::new("residency", message)
         })?;
-        let holder = guest.key.as_deref().unwrap_or_default();
+        let holder = caller.key.as_deref().unwrap_or_default();
         let task = NewTask {
             id: id.clone(),
             service: CheckedText(service.clone()),
@@ -369,14 +369,14 @@ impl Hub {
                 .clamp(1, admission::ATTEMPTS_MAX),
             delay: draft.delay,
             expires_after: draft.expires_after,
-            // One client's keys are no other's.
+            // Equal keys of different clients are different keys.
             idempotency_key: draft.idempotency_key.map(|key| format!("{holder}/{key}")),
-            submitter: Submitter::of(guest),
+            submitter: Submitter::of(caller),
             regions,
         };
         admission::check(&self.parts.services, &task, store).await?;
         let added = store.add(task).await?;
-        self.nudges.notify_one();
+        self.store_changed.notify_one();
         self.parts.watcher.enqueued(service, began.elapsed());
         Ok(match added {
             Added::New => id,

@@ -85,7 +85,7 @@ impl Kind {
 
 impl Id {
     /// A new id, kept by `owner`, or by an engine that all nodes share. It comes after all that this process made
-    /// before, also within one millisecond and when the clock went back: where ids say who came first, that holds.
+    /// before, also within one millisecond and when the clock went back, since ids define an order.
     pub fn new(kind: Kind, owner: Option<&NodeName>) -> Self {
         let mut text = String::with_capacity(KIND_MAX + ULID_LENGTH + 64);
         text.push_str(kind.prefix());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn ulid_is_written_as_its_specification_says() {
+    fn ulid_is_written_as_specified() {
         let mut text = String::new();
         push_digits(&mut text, ulid(1_469_918_176_385, [0xFF; 10]));
         assert_eq!(text, "01ARYZ6S41ZZZZZZZZZZZZZZZZ");

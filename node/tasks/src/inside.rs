@@ -6,12 +6,12 @@ use grapevine_base::exchange::ServeInside;
 use grapevine_core::ids::NodeName;
 use http::StatusCode;
 
-use super::cancel_notifier::{CancelNotifier, NUDGE_PATH};
+use super::cancel_notifier::{CancelNotifier, NOTIFY_PATH};
 use super::id::Id;
 use super::owner::TaskOwner;
 
-/// What peers may ask of the inside of this node: to look at tasks that run here and, where the store is the
-/// node's own, everything about what it keeps.
+/// Calls that peers may make to the inside of this node: notifications about tasks that run here and, where the
+/// store is the node's own, everything about what it keeps.
 pub struct InsideHandler {
     /// Attempts that run here.
     pub nudges: CancelNotifier,
@@ -22,8 +22,8 @@ pub struct InsideHandler {
 #[async_trait]
 impl ServeInside for InsideHandler {
     async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes) {
-        if let Some(id) = path.strip_prefix(NUDGE_PATH) {
-            // Of a task with an owner nobody else knows that it is to be looked at.
+        if let Some(id) = path.strip_prefix(NOTIFY_PATH) {
+            // Where a task has an owner, only the owner may notify its worker.
             let id = id.parse::<Id>().ok();
             let id = id.filter(|id| id.owner().is_none_or(|owner| owner == *peer));
             if let Some(id) = id {

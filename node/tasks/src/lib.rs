@@ -3,14 +3,14 @@
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
 //! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store
 //! over the mesh, its two ends), `question`, [`behalf`] and `rights` (what a peer asks, for whom, and what it may
-//! see), [`telling`] (what the mesh is told of all this), [`cancel_notifier`] (how a worker learns of a cancellation); [`hub`] (where they
-//! meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended without a worker),
-//! [`api`] (what clients see).
+//! see), [`telling`] (what is published to the mesh), [`cancel_notifier`] (how a worker learns of a cancellation);
+//! [`hub`] (where they meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended
+//! without a worker), [`api`] (what clients see).
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
-//! is not renewed; every word of the holder carries the number of its attempt, and a word of an earlier
-//! attempt is not taken. So a task runs at least once, and ends once in the record.
+//! is not renewed; every report of the holder carries the number of its attempt, and a report of an earlier
+//! attempt is rejected. So a task runs at least once, and ends once in the record.
 //!
 //! What this module does not know: how requests are routed and how peers are reached. It calls the API
 //! through [`CallApi`](grapevine_base::exchange::CallApi) and peers through

@@ -18,17 +18,17 @@ use super::task::{CheckedText, NewTask, Submitter, Task, TaskFault};
 const ANSWER_BYTES_MAX: usize = 32 * 1_024 * 1_024;
 
 impl Submitter {
-    /// Who `guest` is, for the record.
-    pub fn of(guest: &TaskCaller) -> Self {
+    /// The submitter that `caller` is, for the record.
+    pub fn of(caller: &TaskCaller) -> Self {
         Self {
-            key: guest.key.clone(),
-            network: guest.network.clone(),
-            origin: match guest.client {
+            key: caller.key.clone(),
+            network: caller.network.clone(),
+            origin: match caller.client {
                 ClientOrigin::Unknown => None,
                 ClientOrigin::Continent(continent) => Some(continent.to_string()),
                 ClientOrigin::Country(country) => Some(country.to_string()),
             },
-            models: guest
+            models: caller
                 .models
                 .as_deref()
                 .map(|models| models.iter().cloned().map(CheckedText).collect()),
@@ -41,8 +41,8 @@ impl Submitter {
         self.key.is_none() || self.key.as_deref() == key
     }
 
-    /// Where it is, as it was written down; what cannot be read is unknown, which fences it in where rules
-    /// say so.
+    /// Its recorded location; what cannot be read is unknown, which restricts it where residency rules
+    /// require that.
     pub fn client(&self) -> ClientOrigin {
         let Some(text) = &self.origin else {
             return ClientOrigin::Unknown;
@@ -81,7 +81,7 @@ pub fn request(task: &NewTask, method: Method, path: PathAndQuery, body: Bytes) 
 
 impl Work {
     /// Posts a JSON `body` to `path`, such as `/v1/chat/completions`, on behalf of the task's submitter, and
-    /// gives the JSON that came back.
+    /// returns the JSON of the answer.
     ///
     /// # Errors
     /// What went wrong, as the error of an attempt: what the API refused for good is fatal.
@@ -118,13 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whereabouts_come_back_from_the_record() {
+    fn client_location_comes_back_from_the_record() {
         let back = |origin| {
-            let guest = TaskCaller {
+            let caller = TaskCaller {
                 client: origin,
                 ..TaskCaller::default()
             };
-            Submitter::of(&guest).client()
+            Submitter::of(&caller).client()
         };
         let germany = ClientOrigin::Country("DE".parse().expect("a country"));
         let asia = ClientOrigin::Continent("asia".parse().expect("a continent"));

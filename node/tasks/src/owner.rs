@@ -1,18 +1,19 @@
 //! Answers for the tasks that this node keeps, when a peer asks: the other end of
 //! [`Remote`](super::remote::Remote).
 //!
-//! Who asks is proven by its certificate, so that a lease is held in the name of the peer that asked for
-//! it, and nobody else speaks of it. Peers are given tasks the nearest first, as core's [`handover`] says: the
-//! others are told that there is nothing, until the tasks have waited long enough for them.
+//! The certificate proves who asks, so that a lease is held in the name of the peer that asked for it, and
+//! nobody else can report on it. The nearest peers get tasks first, as defined by core's [`handover`]: the
+//! others get none until the tasks have waited long enough for them.
 //!
 //! | for | a peer may |
 //! | --- | --- |
-//! | itself | be lent tasks of services that its signed value says it serves, in the region that it says, within their fence |
-//! | a task that it runs | renew, note, end it; read what its submitter may; write the files of a batch; add what tells of a run's end |
+//! | itself | be lent tasks of services that its signed value publishes, in the region that it publishes, within their fence |
+//! | a task that it runs | renew, note, end it; read what its submitter may; write the files of a batch; add the delivery of a run's end |
 //! | a client | see, cancel and requeue what came with the client's key, by id; list that key's tasks; add a batch of its file |
 //!
-//! Whatever leaves is permitted in the peer's region, and no client is asked for where it may not be known.
-//! Everybody's tasks are the own operator's to see, at the own admin port.
+//! Whatever is sent is permitted in the peer's region, and no question is answered for a client that may not be
+//! known there.
+//! Only the node's own operator sees everybody's tasks, at the node's admin port.
 
 mod read;
 mod work;
@@ -56,14 +57,14 @@ pub struct TaskOwner {
     is_open: Arc<AtomicBool>,
     queues: Arc<Mutex<Queues>>,
     waits: Arc<Semaphore>,
-    /// When the log was told last of a peer that was refused.
+    /// When a refused peer was last logged.
     complained: Arc<Mutex<Option<Instant>>>,
 }
 
 type Answer = (StatusCode, Bytes);
 
 impl TaskOwner {
-    /// Answers for the own store of `hub`, whose view says where peers are and what they serve. `is_open` where this
+    /// Answers for the own store of `hub`, whose view has the regions and services of peers. `is_open` where this
     /// node's own API needs no keys.
     pub fn new(hub: Hub, is_open: Arc<AtomicBool>) -> Self {
         Self {
@@ -83,9 +84,9 @@ impl TaskOwner {
             };
             return Some(self.store(peer, question).await);
         }
-        if let Some(place) = path.strip_prefix(PUT_PATH) {
-            let (task, place) = place.strip_prefix('/')?.split_once('/')?;
-            let (task, (file, number)) = (task.parse().ok()?, piece(place)?);
+        if let Some(rest) = path.strip_prefix(PUT_PATH) {
+            let (task, rest) = rest.strip_prefix('/')?.split_once('/')?;
+            let (task, (file, number)) = (task.parse().ok()?, piece(rest)?);
             return Some(match self.put(peer, &task, &file, number, body).await {
                 Ok(()) => (StatusCode::NO_CONTENT, Bytes::new()),
                 Err(error) => failed(&error),
@@ -110,7 +111,7 @@ impl TaskOwner {
         answer
     }
 
-    /// Tells the operator of a peer that asks for what it may not have, once in a while.
+    /// Logs a peer that asks for what it may not have, at most once per interval.
     fn complain(&self, peer: &NodeName, error: &[u8]) {
         let Ok(StoreError::Refused { detail }) = serde_json::from_slice(error) else {
             return;
@@ -131,46 +132,46 @@ impl TaskOwner {
         let Question { behalf, ask } = question;
         let store = self.hub.store();
         match ask {
-            Ask::Add(task) => told(self.add(peer, &behalf, task).await),
-            Ask::Get(id) => told(self.task(peer, &behalf, &id).await),
+            Ask::Add(task) => answered(self.add(peer, &behalf, task).await),
+            Ask::Get(id) => answered(self.task(peer, &behalf, &id).await),
             Ask::List(query) => {
                 let max = query.max.min(PAGE_MAX);
-                told(
+                answered(
                     self.list(peer, &behalf, query)
                         .await
                         .map(|tasks| page(tasks, max)),
                 )
             }
-            Ask::Lease(ask) => told(self.lease(peer, ask).await),
+            Ask::Lease(ask) => answered(self.lease(peer, ask).await),
             Ask::Wait { service, at_most } => {
-                // One too many is told at once to look again, as a wait may be at any time.
-                if let Ok(_place) = self.waits.try_acquire() {
+                // One wait too many returns at once: a wait may return early at any time.
+                if let Ok(_permit) = self.waits.try_acquire() {
                     store.wait(&service.0, at_most.min(WAIT_MAX)).await;
                 }
-                told(Ok(()))
+                answered(Ok(()))
             }
             Ask::Renew {
                 lease,
                 span,
                 progress,
             } => match self.holds(peer, &behalf, &lease).await {
-                Ok(true) => told(store.renew(&lease, span, progress).await),
-                other => told(other.map(|_| LeaseHold::Lost)),
+                Ok(true) => answered(store.renew(&lease, span, progress).await),
+                other => answered(other.map(|_| LeaseHold::Lost)),
             },
             Ask::Save { lease, notes } => match self.holds(peer, &behalf, &lease).await {
-                Ok(true) => told(store.save(&lease, &notes).await),
-                other => told(other.map(|_| LeaseHold::Lost)),
+                Ok(true) => answered(store.save(&lease, &notes).await),
+                other => answered(other.map(|_| LeaseHold::Lost)),
             },
             Ask::Finish { lease, end } => match self.holds(peer, &behalf, &lease).await {
-                Ok(true) => told(store.finish(&lease, end).await),
-                other => told(other.map(|_| LeaseHold::Lost)),
+                Ok(true) => answered(store.finish(&lease, end).await),
+                other => answered(other.map(|_| LeaseHold::Lost)),
             },
-            Ask::Notes { id, from } => told(self.notes(peer, &behalf, &id, from).await),
-            Ask::Cancel(id) => told(self.cancel(peer, &behalf, &id).await),
-            Ask::Requeue(id) => told(self.requeue(peer, &behalf, &id).await),
-            Ask::CompleteFile(file) => told(self.complete(peer, &behalf, file).await),
-            Ask::File(id) => told(self.file(peer, &behalf, &id).await),
-            Ask::DeleteFile(id) => told(self.delete_file(peer, &behalf, &id).await),
+            Ask::Notes { id, from } => answered(self.notes(peer, &behalf, &id, from).await),
+            Ask::Cancel(id) => answered(self.cancel(peer, &behalf, &id).await),
+            Ask::Requeue(id) => answered(self.requeue(peer, &behalf, &id).await),
+            Ask::CompleteFile(file) => answered(self.complete(peer, &behalf, file).await),
+            Ask::File(id) => answered(self.file(peer, &behalf, &id).await),
+            Ask::DeleteFile(id) => answered(self.delete_file(peer, &behalf, &id).await),
         }
     }
 
@@ -223,7 +224,7 @@ impl TaskOwner {
         }
     }
 
-    /// Whether `peer` holds the lease that it speaks of, as far as the store's own fence does not tell.
+    /// Whether `peer` holds the lease that it names, as far as the store's own fence does not check it.
     async fn holds(
         &self,
         peer: &NodeName,
@@ -252,8 +253,8 @@ impl ServeInside for TaskOwner {
 }
 
 /// The file and the number in `FILE/NUMBER`.
-fn piece(place: &str) -> Option<(Id, u32)> {
-    let (file, number) = place.split_once('/')?;
+fn piece(path: &str) -> Option<(Id, u32)> {
+    let (file, number) = path.split_once('/')?;
     Some((file.parse().ok()?, number.parse().ok()?))
 }
 
@@ -266,7 +267,7 @@ fn page(mut tasks: Vec<Task>, max: usize) -> TaskPage {
     TaskPage { tasks, more }
 }
 
-fn told<T: Serialize>(result: Result<T, StoreError>) -> Answer {
+fn answered<T: Serialize>(result: Result<T, StoreError>) -> Answer {
     match result {
         Ok(value) => json(StatusCode::OK, &value),
         Err(error) => failed(&error),

@@ -14,7 +14,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(60);
 const ASK_PAUSE: Duration = Duration::from_millis(100);
 const ASK_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Asks a store, again and again while it cannot be used, for about [`STORE_PATIENCE`]: for the words of an
+/// Asks a store, and retries while it cannot be used, for about [`STORE_PATIENCE`]: for the reports of an
 /// attempt whose work was paid for.
 pub(super) async fn ask_patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, StoreError>
 where
@@ -32,7 +32,7 @@ where
     }
 }
 
-/// At random between a half of `span` and all of it, so that many who wait do not come at once.
+/// At random between half of `span` and all of it, so that many who wait do not come at once.
 pub(super) fn jittered(span: Duration) -> Duration {
     let share = f64::from(u32::from_le_bytes(entropy::bytes())) / f64::from(u32::MAX);
     span.mul_f64(0.5 + share / 2.0)
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn store_that_is_away_is_asked_again_and_not_for_ever() {
+    async fn store_that_is_away_is_asked_again_and_not_forever() {
         let away = StoreError::Unavailable {
             detail: String::new(),
         };
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_between_a_half_and_the_whole() {
+    fn jitter_stays_between_half_and_the_whole() {
         let span = Duration::from_secs(2);
         let drawn: Vec<_> = (0..100).map(|_| jittered(span)).collect();
         assert!(

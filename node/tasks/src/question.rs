@@ -17,7 +17,7 @@ pub(super) const STORE_PATH: &str = "/tasks/store";
 /// Where a piece of a file is put by the worker of a task: `/TASK/FILE/NUMBER` follows.
 pub(super) const PUT_PATH: &str = "/tasks/put";
 
-/// Where a piece of a file is got: `/FILE/NUMBER` follows, and the body says for whom.
+/// Where a piece of a file is read: `/FILE/NUMBER` follows, and the body contains for whom.
 pub(super) const PIECE_PATH: &str = "/tasks/piece";
 
 /// The status of an answer that is a [`StoreError`](super::store::StoreError).
@@ -30,7 +30,7 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// The longest question or answer that is read into a tree of JSON, in bytes: a task has a payload and an output.
 pub(super) const TREE_BYTES_MAX: usize = 1_024 * 1_024;
 
-/// The longest word on whose behalf something is asked, in bytes: keys, services and regions by name.
+/// The longest text of a [`Behalf`], in bytes: keys, services and regions by name.
 pub(super) const BEHALF_BYTES_MAX: usize = 64 * 1_024;
 
 /// How a question begins that keeps notes.

@@ -1,8 +1,8 @@
-//! The store of a peer: every word goes to the node that keeps the task, and comes back from there.
+//! The store of a peer: every call goes to the node that keeps the task, which answers it.
 //!
 //! The other end is [`TaskOwner`](super::owner::TaskOwner). What is asked is JSON of the trait's own types;
-//! pieces of files are their bytes. Whatever keeps a word from its owner is [`StoreError::OwnerAway`]:
-//! the word may have arrived, so that it is to be said again, which every call of the trait stands.
+//! pieces of files are their bytes. Whatever keeps a call from its owner is [`StoreError::OwnerAway`]:
+//! the call may have arrived and must be retried, which every call of the trait tolerates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Remote {
         let body = body.unwrap_or_default();
         if body.len() > ask.answer_bytes_max() {
             let detail = format!(
-                "what {} answers is longer than such an answer may be",
+                "the answer of {} is longer than permitted for this call",
                 self.peer
             );
             return Err(StoreError::Unavailable { detail });
@@ -79,7 +79,7 @@ impl Remote {
         serde_json::from_slice(&body).map_err(|error| self.unreadable(&error))
     }
 
-    /// Calls the owner; `None` where it says that there is nothing.
+    /// Calls the owner; `None` where it answers that there is nothing.
     async fn call(
         &self,
         path: &str,
@@ -128,10 +128,10 @@ impl Remote {
     }
 
     fn unreadable(&self, error: &serde_json::Error) -> StoreError {
-        // The error's own text could quote what was said.
+        // The error's own text could quote the message.
         StoreError::Unavailable {
             detail: format!(
-                "what {} and this node say to each other is not understood: {:?} error",
+                "a message between {} and this node cannot be read: {:?} error",
                 self.peer,
                 error.classify()
             ),
@@ -203,7 +203,7 @@ impl Store for Remote {
                     notes: fitting.to_vec(),
                 })
                 .await?;
-            // A wish to cancel stays and is told with the last of them.
+            // A requested cancellation stays and is returned with the last of them.
             if held == LeaseHold::Lost || left.is_empty() {
                 return Ok(held);
             }
@@ -229,7 +229,7 @@ impl Store for Remote {
         self.ask(&Ask::Requeue(id.clone())).await
     }
 
-    /// Refused: how much there is the owner publishes by itself.
+    /// Refused: the owner publishes its own counts.
     async fn counts(&self) -> Result<BTreeMap<ServiceKeyText, TaskCounts>, StoreError> {
         refused("a node counts its own tasks alone")
     }

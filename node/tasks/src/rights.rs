@@ -1,6 +1,6 @@
 //! What a peer may see of what this node keeps, for whomever it asks.
 //!
-//! Pure: the owner looks things up and asks here before anything of them leaves. What is not visible is answered
+//! Pure: the owner looks things up and asks here before it sends anything of them. What is not visible is answered
 //! as if it were not there; what is, but not in the peer's region, is refused as such.
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ pub(super) struct Reader {
     pub(super) services: Option<BTreeSet<ServiceKeyText>>,
     /// Whether a reader without a key sees everything, as at this node's own API.
     pub(super) is_open: bool,
-    /// Where the peer is; `None` while it has not said so.
+    /// The peer's region; `None` while it has published none.
     pub(super) region: Option<RegionName>,
 }
 

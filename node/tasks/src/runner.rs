@@ -1,14 +1,14 @@
 //! Runs the services that this node serves, and sweeps its store.
 //!
-//! One loop for each service takes as many leases as there are free places and waits for the next reason to
-//! look: a place that becomes free, a task that is added, a peer that tells of one. A store that cannot be
+//! One loop for each service takes as many leases as there are free slots and waits for the next reason to
+//! look: a slot that becomes free, a task that is added, a peer that publishes one. A store that cannot be
 //! used is asked again after a growing, jittered pause.
 //!
 //! A task that was lost with its worker twice in a row is suspect: it may be why. A node runs one of these at a
-//! time, over all of its services, so that one that ends its worker takes no other suspect along, counts alone,
-//! and is a dead letter after two more deaths at most. What is not suspect runs on beside it: were the node's
-//! other work to wait, whoever sends a slow suspect would stop it all. What it takes along in those deaths is
-//! lost for the first time, and not held against it.
+//! time, over all of its services, so that one that ends its worker ends no other suspect with it, counts alone,
+//! and is a dead letter after two more deaths at most. Other tasks run beside it: if they had to wait, one slow
+//! suspect would stop all work of the node. What is lost with it in those deaths is lost for the first time,
+//! and not held against it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use super::store::{LEASES_MAX, LeaseAsk, PATIENCE};
 use super::taking::Taker;
 use super::task::CheckedText;
 
-/// How long a loop with free places waits for a reason to look at most: delayed tasks become due too.
+/// How long a loop with free slots waits for a reason to look at most: delayed tasks become due too.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
 /// The first pause after a store that could not be used; doubles up to `PAUSE_MAX`.
@@ -88,7 +88,7 @@ impl Runner {
         }
         info!("running tasks are given back");
         self.stage.send_replace(Stage::Ending);
-        // Who cannot tell it loses a lease by time.
+        // An attempt that cannot report this loses its lease when it runs out.
         let _ = timeout(PATIENCE, join(&mut self.loops)).await;
     }
 }
@@ -135,18 +135,18 @@ impl Loop {
                 continue;
             }
             let leased_at = Instant::now();
-            let mut place = self.hub.suspect_place();
+            let mut permit = self.hub.suspect_permit();
             let ask = LeaseAsk {
                 service: CheckedText(self.key.clone()),
                 worker: self.hub.node().to_string(),
                 region: CheckedText(self.hub.region().clone()),
                 span: self.policy.lease,
                 max: free.min(LEASES_MAX),
-                suspects: place.is_some(),
+                suspects: permit.is_some(),
             };
             match taker.take(&ask).await {
                 Ok(taken) if taken.is_empty() => {
-                    drop(place);
+                    drop(permit);
                     tokio::select! {
                         () = taker.wait(&self.key, IDLE_MAX) => {}
                         _ = self.stage.changed() => {}
@@ -156,7 +156,7 @@ impl Loop {
                     pause = PAUSE;
                     for taken in taken {
                         let alone = match taken.task.is_suspect() {
-                            true => place.take(),
+                            true => permit.take(),
                             false => None,
                         };
                         attempts.spawn(
@@ -174,7 +174,7 @@ impl Loop {
                     }
                 }
                 Err(error) => {
-                    drop(place);
+                    drop(permit);
                     warn!(task.service = %self.key, %error, "no tasks can be taken");
                     tokio::select! {
                         () = sleep(jittered(pause)) => {}

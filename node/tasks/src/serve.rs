@@ -1,5 +1,5 @@
-//! The API behind the door: requests come from the threads that took them and are answered on the runtime
-//! where stores live.
+//! The API behind the public listener: requests come from the threads that accepted them and are answered on the
+//! runtime where stores live.
 //!
 //! A request that is given up is dropped there too. An answer's body goes back through a short queue, so that
 //! it is made no faster than its client takes it.
@@ -53,10 +53,10 @@ impl ServeTasks for Serving {
         id.is_ok_and(|id| id.kind() == Kind::Response)
     }
 
-    async fn serve(&self, guest: TaskCaller, request: Request<TaskRequestBody>) -> OwnAnswer {
+    async fn serve(&self, caller: TaskCaller, request: Request<TaskRequestBody>) -> OwnAnswer {
         let mut router = self.router.clone();
         let mut request = request.map(AxumBody::new);
-        request.extensions_mut().insert(guest);
+        request.extensions_mut().insert(caller);
         let serving = self.runtime.spawn(async move {
             let Ok(response) = router.call(request).await;
             carry(response).await
@@ -82,7 +82,7 @@ impl Drop for Abort {
     }
 }
 
-/// Takes a short body whole; has a long one sent after.
+/// Returns a short body whole; streams a long one.
 async fn carry(response: Response<AxumBody>) -> OwnAnswer {
     let (head, mut body) = response.into_parts();
     let exact = body.size_hint().exact();

@@ -42,15 +42,15 @@ pub trait Service: Send + Sync + 'static {
         ServicePolicy::default()
     }
 
-    /// Runs one attempt at `task` and returns its output. Dropped when the lease is lost; told by
-    /// [`Work::cancelled`] when somebody wants it cancelled. May have run before up to any point: what
+    /// Runs one attempt at `task` and returns its output. Dropped when the lease is lost; signalled by
+    /// [`Work::cancelled`] when its cancellation is requested. May have run before up to any point: what
     /// must not be done twice is to be [noted](Work::save).
     ///
     /// # Errors
     /// What went wrong, and whether to try again.
     async fn run(&self, task: &Task, work: &Work) -> Result<Value, TaskError>;
 
-    /// `store` ended `task` without a word of a worker: its time was over, its last lease was lost, or it was
+    /// `store` ended `task` without a worker's report: its time was over, its last lease was lost, or it was
     /// to be cancelled and its worker is gone. What [`Service::run`] would have done at its end is to be done
     /// here, from the notes. Called at the node that keeps the task, served there or not; more than once at
     /// times, so that the same again must change nothing.
@@ -68,7 +68,7 @@ pub trait Service: Send + Sync + 'static {
 pub struct ServicePolicy {
     /// Attempts in all; at least 1.
     pub attempts_max: u32,
-    /// The wait after the first failure; doubles with each, up to `backoff_max`, each jittered down to a half.
+    /// The wait after the first failure; doubles with each, up to `backoff_max`, each jittered down to half of it.
     pub backoff: Duration,
     /// The longest wait.
     pub backoff_max: Duration,
@@ -114,7 +114,7 @@ pub enum TaskError {
     /// It ended because that was asked for.
     #[error("cancelled")]
     Cancelled,
-    /// The lease was lost: somebody else runs it, and nothing more is to be said.
+    /// The lease was lost: somebody else runs it, and nothing more is to be reported.
     #[error("the lease was lost")]
     Lost,
     /// The store could not be used.
@@ -141,7 +141,7 @@ pub struct Work {
     progress: watch::Sender<Option<TaskProgress>>,
 }
 
-/// What the runner tells an attempt.
+/// What the runner signals to an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals {
     /// Somebody wants the task cancelled.
@@ -149,7 +149,7 @@ pub struct Signals {
 }
 
 impl Work {
-    /// An attempt under `lease`. The runner sends `signals`, and takes `progress` along when it renews the
+    /// An attempt under `lease`. The runner sends `signals`, and includes `progress` when it renews the
     /// lease.
     pub fn new(
         lease: Lease,
@@ -182,7 +182,7 @@ impl Work {
         &self.lease
     }
 
-    /// Tells how far it is: taken down with the next renewal of the lease.
+    /// Reports how far it is: recorded with the next renewal of the lease.
     pub fn set_progress(&self, progress: TaskProgress) {
         self.progress.send_replace(Some(progress));
     }
@@ -191,7 +191,7 @@ impl Work {
     /// lease holds, since what is to be kept was paid for; a minute at most.
     ///
     /// # Errors
-    /// When the lease was lost, somebody wants the task cancelled (what was said is kept), or the store
+    /// When the lease was lost, somebody wants the task cancelled (what was noted is kept), or the store
     /// cannot be used.
     pub async fn save(&self, notes: &[Note]) -> Result<(), TaskError> {
         match ask_patiently(|| self.store.save(&self.lease, notes)).await? {

@@ -1,5 +1,5 @@
 //! Tasks that the store ended by itself: their services still have something to do, such as to write a batch's
-//! files or to tell of a workflow's end.
+//! files or to deliver a workflow's end.
 //!
 //! Done at the node that swept, right after. Should the node die in between, it is made up for when it starts
 //! again: the newest of what ended in each way is settled once more, which changes nothing where it was done.
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 400;
 pub(super) struct Settling {
     hub: Hub,
     waiting: VecDeque<Id>,
-    /// What an earlier life of this node may have left was looked for.
+    /// Whether leftovers of an earlier incarnation of this node were looked for.
     caught_up: bool,
 }
 
@@ -36,7 +36,7 @@ impl Settling {
         }
     }
 
-    /// Settles what has `ended`, and what is left of earlier times. What cannot be settled now is the next time.
+    /// Settles what has `ended`, and leftovers of earlier times. What cannot be settled now is retried the next time.
     pub(super) async fn settle(&mut self, ended: Vec<Id>) {
         if !self.caught_up {
             match self.leftovers().await {

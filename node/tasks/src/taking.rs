@@ -1,4 +1,4 @@
-//! Taking leases: from the own store and, where each node keeps its own tasks, from peers that tell of some.
+//! Taking leases: from the own store and, where each node keeps its own tasks, from peers that publish some.
 //!
 //! Own tasks come first, but for every fourth time, so that a full queue here starves nobody elsewhere. Of
 //! peers the nearest comes first, but for those times, when each is the first in turn. Within a store accounts
@@ -22,14 +22,14 @@ const PEERS_MAX: usize = 8;
 /// Every so many rounds begin with peers.
 const PEERS_FIRST: u32 = 4;
 
-/// A pause after peers that told of tasks had none for us: others were faster, or nearer.
+/// A pause after peers that published tasks had none for us: others were faster, or nearer.
 const PEER_PAUSE: Duration = Duration::from_millis(200);
 
 /// A lease, the task it is on, and the store that gave it.
 pub struct Taken {
     /// Where it is kept.
     pub store: Arc<dyn Store>,
-    /// The right to speak about it.
+    /// The right to report on it.
     pub lease: Lease,
     /// The task.
     pub task: Task,
@@ -40,7 +40,7 @@ pub struct Taker {
     hub: Hub,
     views: watch::Receiver<()>,
     round: u32,
-    /// Peers told of tasks in the last round, and gave none.
+    /// Peers published tasks in the last round, and gave none.
     in_vain: bool,
 }
 
@@ -82,7 +82,7 @@ impl Taker {
         let store = Arc::clone(self.hub.store());
         tokio::select! {
             () = store.wait(service, at_most) => {}
-            () = self.peers_told(service) => {}
+            () = self.peers_have_tasks(service) => {}
         }
     }
 
@@ -132,10 +132,10 @@ impl Taker {
         for taken_there in lent.into_iter().take(max) {
             let (lease, task) = (taken_there.lease, taken_there.task);
             if !is_what_was_asked(peer, &ask, &lease, &task) {
-                tracing::warn!(peer.name = %peer, "a peer lends what was not asked for: it is left there");
+                tracing::warn!(peer.name = %peer, "a peer lent a task that was not requested: it is left there");
                 continue;
             }
-            // From here on it is spoken of as the task's worker.
+            // From here on this node acts as the task's worker.
             let store = self.hub.store_at(peer, Behalf::Worker(lease.id.clone()))?;
             taken.push(Taken { store, lease, task });
         }
@@ -164,7 +164,7 @@ impl Taker {
         peers.into_iter().map(|(_, name)| name).collect()
     }
 
-    async fn peers_told(&mut self, service: &ServiceKey) {
+    async fn peers_have_tasks(&mut self, service: &ServiceKey) {
         if self.in_vain {
             tokio::time::sleep(jittered(PEER_PAUSE)).await;
             if !self.peers(service).is_empty() {

@@ -1,4 +1,4 @@
-//! A task: one piece of background work, and everything that was said of it.
+//! A task: one piece of background work, and its whole record.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Ended attempts that a task remembers: the latest.
 pub const HISTORY_MAX: usize = 16;
 
-/// How an attempt ended that nobody told the end of: its worker died, or fell silent for as long as its lease.
+/// How an attempt ended whose end nobody reported: its worker died, or was silent for as long as its lease.
 pub const LOST: &str = "lost";
 
-/// A task is suspect of ending its workers once so many attempts in a row were lost with them. Not from the
-/// first on: a node that dies takes all with it that it runs, a thousand tasks perhaps, and one of them at
-/// most is why. What is lost twice in a row is rare, unless it is why or ran beside it both times.
+/// A task is suspect of ending its workers once so many attempts in a row were lost with them. One loss is not
+/// enough: a node that dies loses all that it runs, a thousand tasks perhaps, and at most one of them is the
+/// cause. A task is rarely lost twice in a row, unless it is the cause or ran beside it both times.
 pub const SUSPECT_LOSSES: u32 = 2;
 
 /// A task is a dead letter once so many attempts in a row were lost, whatever attempts it has left. The last
@@ -96,9 +96,9 @@ pub struct NewTask {
     pub id: Id,
     /// What runs it.
     pub service: ServiceKeyText,
-    /// What the service is told. At most [`PAYLOAD_BYTES_MAX`].
+    /// The input of the service. At most [`PAYLOAD_BYTES_MAX`].
     pub payload: Value,
-    /// Its rank among the waiting.
+    /// Its priority among the waiting tasks.
     pub priority: TaskPriority,
     /// Attempts in all; at least 1.
     pub attempts_max: u32,
@@ -169,9 +169,9 @@ pub enum TaskState {
 /// How far a task is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskProgress {
-    /// Parts done well.
+    /// Parts that succeeded.
     pub completed: u64,
-    /// Parts done and failed.
+    /// Parts that failed.
     pub failed: u64,
     /// Parts in all; zero while not known.
     pub total: u64,
@@ -197,7 +197,7 @@ pub struct FinishedAttempt {
     pub at: Timestamp,
     /// `completed`, `failed`, `cancelled`, `expired`, or [`LOST`] when its lease ran out.
     pub how: String,
-    /// Parts of the task that were done by then, well or not, as far as the store was told.
+    /// Parts of the task that were done by then, successful or not, as far as the store knows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub done: u64,
 }
@@ -258,12 +258,12 @@ impl TaskState {
 }
 
 impl TaskProgress {
-    /// Parts done, well or not.
+    /// Parts done, successful or not.
     pub const fn done(&self) -> u64 {
         self.completed.saturating_add(self.failed)
     }
 
-    /// So many parts done well, none failed.
+    /// So many parts succeeded, none failed.
     pub fn new(completed: usize, total: usize) -> Self {
         Self {
             completed: completed as u64,
@@ -290,7 +290,7 @@ impl TaskFault {
 }
 
 impl Submitter {
-    /// Whose turns and quotas its tasks and files count to: those of its key, else of its network.
+    /// The account that its tasks and files count to, for turns and quotas: its key, else its network.
     pub fn account(&self) -> String {
         match (&self.key, &self.network) {
             (Some(key), _) => format!("key {key}"),
@@ -301,7 +301,7 @@ impl Submitter {
 }
 
 impl Task {
-    /// Parts done, as far as the store was told.
+    /// Parts done, as far as the store knows.
     pub fn done(&self) -> u64 {
         self.progress.map_or(0, |progress| progress.done())
     }
@@ -323,7 +323,7 @@ impl Task {
         u32::try_from(lost).unwrap_or(u32::MAX).min(begun)
     }
 
-    /// Whether it may be why its workers die: at one node no two of these run at once.
+    /// Whether it may be the cause of its workers' deaths: at one node no two of these run at once.
     pub fn is_suspect(&self) -> bool {
         self.losses() >= SUSPECT_LOSSES
     }

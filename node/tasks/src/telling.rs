@@ -1,4 +1,4 @@
-//! Tells the mesh what background work this node does, and what waits in its store.
+//! Publishes to the mesh which services this node serves and what waits in its store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,58 +16,58 @@ use tracing::warn;
 use super::store::{Store, StoreError, TaskCounts};
 use super::task::ServiceKeyText;
 
-/// Figures are told this often at most, and the store is looked at this often at least.
-const TELL_INTERVAL: Duration = Duration::from_secs(1);
+/// Figures are published this often at most, and the store is read this often at least.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A pause after each look, so that a store with many tasks a second is not asked for each of them.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// A pause after each read, so that a store with many tasks a second is not read for each of them.
+const READ_PAUSE: Duration = Duration::from_millis(50);
 
-/// Tells what this node serves and what waits in its own `store`: at once when a service appears, or its
-/// queue begins or ceases to be empty; else once a second where the figures changed. Looks whenever
-/// `nudges` says that something was added or taken. `shared` names the engine where other nodes have the same
-/// queue. Runs until dropped.
+/// Publishes what this node serves and what waits in its own `store`: at once when a service appears, or its
+/// queue begins or ceases to be empty; else once a second where the figures changed. Reads the store whenever
+/// `store_changed` is notified. `shared` names the engine where other nodes have the same queue. Runs until
+/// dropped.
 pub async fn run(
-    desk: DriverHandle,
+    driver: DriverHandle,
     store: Arc<dyn Store>,
     shared: Option<StoreName>,
     mut serves: watch::Receiver<BTreeSet<ServiceKey>>,
-    nudges: Arc<Notify>,
+    store_changed: Arc<Notify>,
 ) {
-    let mut told: Option<(ServicesFact, Instant)> = None;
-    let mut was_well = true;
+    let mut published: Option<(ServicesFact, Instant)> = None;
+    let mut was_available = true;
     loop {
-        let known = told.as_ref().map(|(fact, _)| &fact.waiting);
+        let known = published.as_ref().map(|(fact, _)| &fact.waiting);
         let counts = store.counts().await;
-        complain(&counts, &mut was_well);
+        log_failure(&counts, &mut was_available);
         let fact = ServicesFact {
             serves: serves.borrow_and_update().clone(),
             waiting: match counts {
-                Ok(counts) => work::waiting_told(&desk.view(), waiting(&counts)),
-                // Nothing is known: what was told stays, rather than that all queues were empty.
+                Ok(counts) => work::waiting_told(&driver.view(), waiting(&counts)),
+                // Nothing is known: what was published stays, rather than that all queues are empty.
                 Err(_) => known.cloned().unwrap_or_default(),
             },
             store: shared.clone(),
         };
-        if is_due(&fact, told.as_ref()) {
-            desk.tell(Event::ServicesChanged(fact.clone())).await;
-            told = Some((fact, Instant::now()));
+        if is_due(&fact, published.as_ref()) {
+            driver.tell(Event::ServicesChanged(fact.clone())).await;
+            published = Some((fact, Instant::now()));
         }
-        sleep(LOOK_PAUSE).await;
+        sleep(READ_PAUSE).await;
         tokio::select! {
-            () = sleep(TELL_INTERVAL) => {}
-            () = nudges.notified() => {}
+            () = sleep(PUBLISH_INTERVAL) => {}
+            () = store_changed.notified() => {}
             Ok(()) = serves.changed() => {}
         }
     }
 }
 
-fn is_due(fact: &ServicesFact, told: Option<&(ServicesFact, Instant)>) -> bool {
-    let Some((last, at)) = told else {
+fn is_due(fact: &ServicesFact, published: Option<&(ServicesFact, Instant)>) -> bool {
+    let Some((last, at)) = published else {
         return true;
     };
     match fact.change_since(last) {
         FactChange::Transition => true,
-        FactChange::Figures => at.elapsed() >= TELL_INTERVAL,
+        FactChange::Figures => at.elapsed() >= PUBLISH_INTERVAL,
         FactChange::Little => false,
     }
 }
@@ -82,14 +82,14 @@ fn waiting(counts: &BTreeMap<ServiceKeyText, TaskCounts>) -> BTreeMap<ServiceKey
     .collect()
 }
 
-/// Tells the operator once when the store ceases to answer.
-fn complain<T>(counts: &Result<T, StoreError>, was_well: &mut bool) {
+/// Logs once when the store ceases to answer.
+fn log_failure<T>(counts: &Result<T, StoreError>, was_available: &mut bool) {
     if let Err(error) = counts
-        && *was_well
+        && *was_available
     {
-        warn!(%error, "what waits in the task store cannot be counted");
+        warn!(%error, "waiting tasks of the store cannot be counted");
     }
-    *was_well = counts.is_ok();
+    *was_available = counts.is_ok();
 }
 
 #[cfg(test)]
@@ -109,18 +109,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn figures_are_told_once_a_second_and_transitions_at_once() {
-        let told = (fact(10), Instant::now());
+    async fn figures_are_published_once_a_second_and_transitions_at_once() {
+        let published = (fact(10), Instant::now());
         assert!(is_due(&fact(10), None));
-        assert!(!is_due(&fact(20), Some(&told)));
-        assert!(is_due(&ServicesFact::default(), Some(&told)));
-        tokio::time::advance(TELL_INTERVAL).await;
-        assert!(is_due(&fact(20), Some(&told)));
-        assert!(!is_due(&fact(11), Some(&told)), "a tenth is not told");
+        assert!(!is_due(&fact(20), Some(&published)));
+        assert!(is_due(&ServicesFact::default(), Some(&published)));
+        tokio::time::advance(PUBLISH_INTERVAL).await;
+        assert!(is_due(&fact(20), Some(&published)));
+        assert!(
+            !is_due(&fact(11), Some(&published)),
+            "a tenth is not published"
+        );
     }
 
     #[test]
-    fn only_what_waits_now_is_told() {
+    fn only_what_waits_now_is_published() {
         let counts = |waiting| TaskCounts {
             waiting,
             delayed: 3,
@@ -130,8 +133,8 @@ mod tests {
         let all = [("a:x", 0), ("b:y", 7), ("c:z", u64::MAX)];
         let all =
             all.map(|(text, tasks)| (super::super::task::CheckedText(key(text)), counts(tasks)));
-        let told = waiting(&all.into_iter().collect());
+        let published = waiting(&all.into_iter().collect());
         let wanted = [(key("b:y"), 7), (key("c:z"), u32::MAX)];
-        assert_eq!(told, wanted.into_iter().collect());
+        assert_eq!(published, wanted.into_iter().collect());
     }
 }

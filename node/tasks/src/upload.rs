@@ -1,6 +1,5 @@
-//! Files on their way into the store: counted to their client's quota while they come, and gone at once when they
-//! do not become whole, whatever ends them: a refusal, a client that hangs up, a full disk, a request that
-//! is given up.
+//! Uploads into the store: counted to their client's quota while they arrive, and removed at once when they are
+//! not completed, whatever ends them: a refusal, a client that hangs up, a full disk, a request that is given up.
 
 use std::sync::Arc;
 

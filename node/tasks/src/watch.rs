@@ -1,4 +1,4 @@
-//! Who looks on while tasks run: metrics.
+//! Observers of running tasks: metrics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub trait Watcher: Send + Sync + 'static {
     }
 }
 
-/// Looks away.
+/// Observes nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Nobody;
 

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::id::Id;
 use super::store::{Store, StoreError};
 
-/// The content of a file; its writer saw to it that it is short.
+/// The content of a file, whose writer limited its length.
 ///
 /// # Errors
 /// When the store cannot be used.

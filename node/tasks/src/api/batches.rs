@@ -22,7 +22,7 @@ use crate::task::{CheckedText, Task, TaskPriority};
 /// Batches listed when the client does not say how many.
 const LIST_DEFAULT: usize = 20;
 
-/// Batches go behind what somebody waits for.
+/// Batches have a lower priority than what somebody waits for.
 const PRIORITY: TaskPriority = TaskPriority(-10);
 
 pub(super) fn router() -> Router<Hub> {
@@ -43,7 +43,7 @@ struct Create {
 
 async fn create(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     headers: HeaderMap,
     Body(wanted): Body<Create>,
 ) -> Result<Json<Value>, ApiError> {
@@ -57,7 +57,7 @@ async fn create(
         );
         return Err(ApiError::invalid("completion_window", message));
     };
-    let (file, store) = files::find(&hub, &guest, &wanted.input_file_id).await?;
+    let (file, store) = files::find(&hub, &caller, &wanted.input_file_id).await?;
     if file.purpose != check::PURPOSE {
         let message = format!("file '{}' was not uploaded with purpose batch", file.id);
         return Err(ApiError::invalid("input_file_id", message));
@@ -77,13 +77,13 @@ async fn create(
         within: file.regions.clone(),
         ..Draft::default()
     };
-    quota::check_waiting(&hub, store.as_ref(), &guest).await?;
+    quota::check_waiting(&hub, store.as_ref(), &caller).await?;
     // A batch is kept where its file is.
     let id = Id::new(Kind::Batch, file.id.owner().as_ref());
     let id = hub
-        .add_to(store.as_ref(), id, &service_key(), draft, &guest)
+        .add_to(store.as_ref(), id, &service_key(), draft, &caller)
         .await?;
-    let (task, job, store) = find(&hub, &guest, id.as_str()).await?;
+    let (task, job, store) = find(&hub, &caller, id.as_str()).await?;
     Ok(Json(view::batch(&task, &job, store.as_ref()).await?))
 }
 
@@ -95,13 +95,13 @@ fn metadata(given: Option<Map<String, Value>>) -> Result<Value, ApiError> {
     Ok(Value::Object(given))
 }
 
-/// A batch that is the guest's to see.
+/// A batch that is the caller's to see.
 async fn find(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     name: &str,
 ) -> Result<(Task, BatchJob, Arc<dyn Store>), ApiError> {
-    let (task, store) = show::find(hub, guest, "batch", name).await?;
+    let (task, store) = show::find(hub, caller, "batch", name).await?;
     let job = view::batch_job(&task);
     let job = job.ok_or_else(|| ApiError::not_found("batch", name))?;
     Ok((task, job, store))
@@ -109,19 +109,19 @@ async fn find(
 
 async fn look(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, job, store) = find(&hub, &guest, &id).await?;
+    let (task, job, store) = find(&hub, &caller, &id).await?;
     Ok(Json(view::batch(&task, &job, store.as_ref()).await?))
 }
 
 async fn cancel(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, job, store) = find(&hub, &guest, &id).await?;
+    let (task, job, store) = find(&hub, &caller, &id).await?;
     if task.state.is_final() {
         let message = "the batch has ended already";
         return Err(ApiError::conflict("already_ended", message));
@@ -142,7 +142,7 @@ struct ListQuery {
 
 async fn list(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, PAGE_MAX);
@@ -155,7 +155,7 @@ async fn list(
         let wanted = TaskQuery {
             service: Some(CheckedText(service_key())),
             state: None,
-            key: guest.key.as_deref().map(str::to_owned),
+            key: caller.key.as_deref().map(str::to_owned),
             region: Some(CheckedText(hub.region().clone())),
             before: before.take(),
             max: PAGE_MAX,

@@ -55,13 +55,13 @@ impl ApiError {
         }
     }
 
-    /// There is no such thing, or it is not for this guest; `what` is `task`, `file`, ...
+    /// There is no such thing, or it is not for this caller; `what` is `task`, `file`, ...
     pub fn not_found(what: &str, id: &str) -> Self {
         let message = format!("no {what} '{id}' exists for this key, or its retention is over");
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// The guest may not do this.
+    /// The caller may not do this.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "not_allowed", message)
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn body_that_paused_for_too_long_is_told_from_one_that_is_wrong() {
+    async fn body_that_paused_for_too_long_differs_from_one_that_is_wrong() {
         for (gone, wanted) in [
             (RequestBodyError::Paused, StatusCode::REQUEST_TIMEOUT),
             (RequestBodyError::BrokenOff, StatusCode::BAD_REQUEST),

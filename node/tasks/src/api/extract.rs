@@ -42,13 +42,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Who asks, as the door found out.
+/// The caller, as the public listener authenticated it.
 pub type Who = Extension<TaskCaller>;
 
 /// A service's key in a request.
 ///
 /// # Errors
-/// When it is none.
+/// When the text is not one.
 pub fn service(param: &'static str, text: &str) -> Result<ServiceKey, ApiError> {
     ServiceKey::new(text).map_err(|error| {
         let message =

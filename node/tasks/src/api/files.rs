@@ -1,4 +1,4 @@
-//! `/v1/files`: OpenAI's Files API. A file is kept whole before it has a name that answers.
+//! `/v1/files`: OpenAI's Files API. A file is complete before its id can be used.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::store::{FILE_BYTES_MAX, FileRecord, PAGE_MAX, PIECE_BYTES, StoreError
 use crate::task::{CheckedText, Submitter, Timestamp};
 use crate::upload::{Upload, UploadError};
 
-/// What a file may be for, in OpenAI's words; `batch` is what this API does something with.
+/// What a file may be for, in OpenAI's words; this API itself uses `batch` alone.
 const PURPOSES: [&str; 6] = [
     "assistants",
     "batch",
@@ -43,8 +43,8 @@ const FIELD_BYTES_MAX: usize = 1_024;
 /// Room for what stands around the parts of an upload.
 const FORM_BYTES: usize = 64 * 1_024;
 
-/// The shortest and longest life that an upload may ask for (OpenAI's limits).
-const LIFE_SECONDS: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
+/// The shortest and longest lifetime that an upload may request (OpenAI's limits).
+const LIFETIME_SECONDS: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
 
 pub(super) fn router() -> Router<Hub> {
     let limit = usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX);
@@ -70,7 +70,7 @@ fn shown(record: &FileRecord) -> Value {
     })
 }
 
-/// What an upload says beside the file.
+/// The fields of an upload beside the file.
 #[derive(Default)]
 struct Form {
     purpose: Option<String>,
@@ -81,13 +81,13 @@ struct Form {
 
 async fn upload(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let mut parts = form.map_err(|error| ApiError::invalid("file", error.body_text()))?;
     let id = hub.new_id(Kind::File);
-    let account = Submitter::of(&guest).account();
-    let refused = |error| quota::refused_upload(&hub, &guest, error);
+    let account = Submitter::of(&caller).account();
+    let refused = |error| quota::refused_upload(&hub, &caller, error);
     let mut upload = Upload::begin(&hub, id.clone(), account.clone())
         .await
         .map_err(refused)?;
@@ -105,7 +105,7 @@ async fn upload(
             "purpose" => form.purpose = Some(text(field, "purpose").await?),
             "expires_after[seconds]" => {
                 let text = text(field, "expires_after").await?;
-                form.expires_after = Some(life(&text)?);
+                form.expires_after = Some(lifetime(&text)?);
             }
             "expires_after[anchor]" => {
                 let anchor = text(field, "expires_after").await?;
@@ -118,7 +118,7 @@ async fn upload(
             _ => {}
         }
     }
-    let record = record((id, account), form, &guest)?;
+    let record = record((id, account), form, &caller)?;
     upload.complete(record.clone()).await.map_err(refused)?;
     Ok(Json(shown(&record)))
 }
@@ -126,7 +126,7 @@ async fn upload(
 fn record(
     (id, account): (Id, String),
     form: Form,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
 ) -> Result<FileRecord, ApiError> {
     let missing = |param| ApiError::invalid(param, "is missing");
     let (filename, bytes) = form.file.ok_or_else(|| missing("file"))?;
@@ -139,17 +139,17 @@ fn record(
         return Err(ApiError::invalid("file", "the file is empty"));
     }
     let created_at = Timestamp::now();
-    let life = form.expires_after.map(Duration::from_secs);
+    let lifetime = form.expires_after.map(Duration::from_secs);
     Ok(FileRecord {
         id,
         filename,
         purpose,
-        key: guest.key.as_deref().map(str::to_owned),
+        key: caller.key.as_deref().map(str::to_owned),
         account,
-        regions: guest.regions.iter().cloned().map(CheckedText).collect(),
+        regions: caller.regions.iter().cloned().map(CheckedText).collect(),
         bytes,
         created_at,
-        expires_at: life.map(|life| created_at.after(life)),
+        expires_at: lifetime.map(|lifetime| created_at.after(lifetime)),
     })
 }
 
@@ -163,12 +163,12 @@ fn filename(field: &Field<'_>) -> Result<String, ApiError> {
     Ok(name.to_owned())
 }
 
-fn life(text: &str) -> Result<u64, ApiError> {
+fn lifetime(text: &str) -> Result<u64, ApiError> {
     let seconds = text.parse().ok();
     seconds
-        .filter(|seconds| LIFE_SECONDS.contains(seconds))
+        .filter(|seconds| LIFETIME_SECONDS.contains(seconds))
         .ok_or_else(|| {
-            let (least, most) = LIFE_SECONDS.into_inner();
+            let (least, most) = LIFETIME_SECONDS.into_inner();
             let message = format!("seconds '{text}' must be {least} to {most}");
             ApiError::invalid("expires_after", message)
         })
@@ -241,7 +241,7 @@ struct ListQuery {
 
 async fn list(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
     if query.order.as_deref().is_some_and(|order| order != "desc") {
@@ -266,7 +266,7 @@ async fn list(
     while found.len() <= limit {
         let page = hub
             .store()
-            .files(guest.key.as_deref(), before.as_ref(), PAGE_MAX)
+            .files(caller.key.as_deref(), before.as_ref(), PAGE_MAX)
             .await?;
         let Some(last) = page.last() else {
             break;
@@ -292,40 +292,40 @@ async fn list(
 
 async fn look(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (record, _) = find(&hub, &guest, &id).await?;
+    let (record, _) = find(&hub, &caller, &id).await?;
     Ok(Json(shown(&record)))
 }
 
 async fn delete(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (record, store) = find(&hub, &guest, &id).await?;
+    let (record, store) = find(&hub, &caller, &id).await?;
     let deleted = store.delete_file(&record.id).await?;
     Ok(Json(
         json!({"id": record.id, "object": "file", "deleted": deleted}),
     ))
 }
 
-/// A file that is the guest's to see, and the store that keeps it.
+/// A file that is the caller's to see, and the store that keeps it.
 pub(super) async fn find(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     name: &str,
 ) -> Result<(FileRecord, std::sync::Arc<dyn crate::store::Store>), ApiError> {
-    show::find_file(hub, guest, Kind::File, "file", name).await
+    show::find_file(hub, caller, Kind::File, "file", name).await
 }
 
 async fn content(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let (record, store) = find(&hub, &guest, &id).await?;
+    let (record, store) = find(&hub, &caller, &id).await?;
     let length = HeaderValue::from(record.bytes);
     let pieces = stream::try_unfold((store, record.id, 0), |(store, id, number)| async move {
         let piece: Option<Bytes> = store.piece(&id, number).await?;

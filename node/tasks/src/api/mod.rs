@@ -1,8 +1,8 @@
 //! The public API of background work, one module for each part of it.
 //!
-//! The door has authenticated the [`TaskCaller`](grapevine_base::exchange::TaskCaller), which every request carries as an
-//! extension, and adds its own headers to what comes back. A guest with a key sees what holders of this key
-//! brought; where no keys are needed, everyone sees everything.
+//! The public listener authenticates the [`TaskCaller`](grapevine_base::exchange::TaskCaller), which every request
+//! carries as an extension, and adds its own headers to the answer. A caller with a key sees what holders of this
+//! key submitted; where no keys are needed, everyone sees everything.
 
 mod batches;
 mod error;

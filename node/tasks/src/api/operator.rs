@@ -1,4 +1,4 @@
-//! `/tasks` on the operator's port: everybody's tasks, without what they were told and what they gave.
+//! `/tasks` on the operator's port: everybody's tasks, without their payloads and outputs.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::tasks::{ListQuery, cancel_task, list_page, requeue_task};
 use crate::hub::Hub;
 use crate::id::Id;
 
-/// The operator's part, whose port knows who may ask.
+/// The operator's routes, for the admin port, which decides who may call.
 pub fn operator(hub: Hub) -> Router {
     Router::new()
         .route("/tasks", get(list))
@@ -45,7 +45,7 @@ async fn list(
     Ok(Json(page))
 }
 
-/// What a node keeps its own operator sees, at its own port: a peer could only claim to be one.
+/// Only a node's own operator sees what it keeps, at its own port: a peer could only claim to be that operator.
 fn check_here(hub: &Hub, owner: Option<&str>) -> Result<(), ApiError> {
     match owner {
         Some(owner) if owner != hub.node().as_str() => {

@@ -1,4 +1,4 @@
-//! What is refused before it is kept: tasks of services that nobody is there for, and more than one client's share
+//! What is refused before it is kept: tasks of services that no node serves, and more than one client's share
 //! of a store.
 
 use std::time::Duration;
@@ -21,15 +21,15 @@ const NAMED_MAX: usize = 16;
 /// When to come back with a task that found the queue full.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A task of a service that no node is there for would wait for ever, and be counted and gossiped until then.
+/// A task of a service that no node serves would wait forever, and be counted and gossiped all the while.
 pub(super) fn check_service(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     service: &ServiceKey,
 ) -> Result<(), ApiError> {
     let named = hub.named();
     let view = hub.desk().view();
-    let of_key = guest.services.as_ref();
+    let of_key = caller.services.as_ref();
     if of_key.is_some_and(|services| services.contains(service))
         || work::is_known(&view, hub.mode(), &named, service)
     {
@@ -60,21 +60,21 @@ pub(super) fn check_service(
     })
 }
 
-/// Whether the guest may have one more task waiting in `store`. Tasks that come in the same moment are not counted
+/// Whether the caller may have one more task waiting in `store`. Tasks that come in the same moment are not counted
 /// yet: it may have as many more as it sends at once.
 pub(super) async fn check_waiting(
     hub: &Hub,
     store: &dyn Store,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
 ) -> Result<(), ApiError> {
-    let usage = store.usage(&Submitter::of(guest).account()).await?;
+    let usage = store.usage(&Submitter::of(caller).account()).await?;
     let admitted = hub.quota().admit_task(usage.waiting);
     admitted.map_err(|over| {
         hub.watcher().refused(over);
         let message = format!(
             "{} has {} tasks waiting of at most {} (tasks.quota.waiting); send more when some have run, cancel some, or \
              ask the operator for more",
-            who(guest),
+            who(caller),
             usage.waiting,
             hub.quota().waiting,
         );
@@ -86,7 +86,7 @@ pub(super) async fn check_waiting(
 }
 
 /// Why an upload is not taken.
-pub(super) fn refused_upload(hub: &Hub, guest: &TaskCaller, error: UploadError) -> ApiError {
+pub(super) fn refused_upload(hub: &Hub, caller: &TaskCaller, error: UploadError) -> ApiError {
     let quota = hub.quota();
     let (code, what) = match error {
         UploadError::Store(error) => return error.into(),
@@ -105,7 +105,7 @@ pub(super) fn refused_upload(hub: &Hub, guest: &TaskCaller, error: UploadError) 
     let message = format!(
         "{} may have {what}, and this would be more; delete files (DELETE /v1/files/ID), give them expires_after, or \
          ask the operator for more",
-        who(guest)
+        who(caller)
     );
     ApiError {
         param: Some("file"),
@@ -113,8 +113,8 @@ pub(super) fn refused_upload(hub: &Hub, guest: &TaskCaller, error: UploadError) 
     }
 }
 
-fn who(guest: &TaskCaller) -> String {
-    match &guest.key {
+fn who(caller: &TaskCaller) -> String {
+    match &caller.key {
         Some(key) => format!("the key '{key}'"),
         None => "your network".to_owned(),
     }

@@ -35,7 +35,7 @@ pub(super) fn router() -> Router<Hub> {
 
 async fn create(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     headers: HeaderMap,
     Body(mut asked): Body<Map<String, Value>>,
 ) -> Result<Json<Value>, ApiError> {
@@ -52,7 +52,7 @@ async fn create(
         .get("model")
         .and_then(Value::as_str)
         .map(str::to_owned);
-    quota::check_waiting(&hub, hub.store().as_ref(), &guest).await?;
+    quota::check_waiting(&hub, hub.store().as_ref(), &caller).await?;
     let idempotency_key = tasks::idempotency_key(&headers, None)?;
     let id = hub.new_id(Kind::Response);
     let body = Value::Object(asked);
@@ -66,15 +66,15 @@ async fn create(
                 id: file.clone(),
                 filename: format!("{id}.json"),
                 purpose: batch::RESPONSE_PURPOSE.to_owned(),
-                key: guest.key.as_deref().map(str::to_owned),
-                account: Submitter::of(&guest).account(),
-                regions: guest.regions.iter().cloned().map(CheckedText).collect(),
+                key: caller.key.as_deref().map(str::to_owned),
+                account: Submitter::of(&caller).account(),
+                regions: caller.regions.iter().cloned().map(CheckedText).collect(),
                 bytes: content.len() as u64,
                 created_at: Timestamp::now(),
                 expires_at: None,
             };
             let written = Upload::whole(&hub, record, &content).await;
-            written.map_err(|error| quota::refused_upload(&hub, &guest, error))?;
+            written.map_err(|error| quota::refused_upload(&hub, &caller, error))?;
             ResponseBody::File(file)
         }
     };
@@ -88,45 +88,45 @@ async fn create(
         idempotency_key,
         ..Draft::default()
     };
-    let added = hub.add(id.clone(), &service_key(), draft, &guest).await;
+    let added = hub.add(id.clone(), &service_key(), draft, &caller).await;
     if let (Some(file), false) = (input, added.as_ref().is_ok_and(|added| *added == id)) {
         // Nothing will ever read it: the task was refused, or is an earlier one with an input of its own.
         hub.store().delete_file(&file).await?;
     }
-    look_at(&hub, &guest, added?.as_str()).await
+    look_at(&hub, &caller, added?.as_str()).await
 }
 
-/// A response that is the guest's to see.
+/// A response that is the caller's to see.
 async fn find(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     name: &str,
 ) -> Result<(Task, ResponseJob, Arc<dyn Store>), ApiError> {
-    let (task, store) = show::find(hub, guest, "response", name).await?;
+    let (task, store) = show::find(hub, caller, "response", name).await?;
     let job = view::response_job(&task);
     let job = job.ok_or_else(|| ApiError::not_found("response", name))?;
     Ok((task, job, store))
 }
 
-async fn look_at(hub: &Hub, guest: &TaskCaller, name: &str) -> Result<Json<Value>, ApiError> {
-    let (task, job, store) = find(hub, guest, name).await?;
+async fn look_at(hub: &Hub, caller: &TaskCaller, name: &str) -> Result<Json<Value>, ApiError> {
+    let (task, job, store) = find(hub, caller, name).await?;
     Ok(Json(view::response(&task, &job, store.as_ref()).await?))
 }
 
 async fn look(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    look_at(&hub, &guest, &id).await
+    look_at(&hub, &caller, &id).await
 }
 
 async fn cancel(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, job, store) = find(&hub, &guest, &id).await?;
+    let (task, job, store) = find(&hub, &caller, &id).await?;
     let missing = || ApiError::not_found("response", &id);
     // One that ended stays as it is: OpenAI's cancel may be sent twice.
     let task = hub.cancel(&store, &task.new.id).await?;

@@ -1,4 +1,4 @@
-//! Tasks as clients see them, and what of them a guest may see.
+//! Tasks as clients see them, and what of them a caller may see.
 
 use grapevine_base::exchange::TaskCaller;
 use grapevine_core::ids::RegionName;
@@ -16,7 +16,7 @@ use crate::task::{RegionText, Task, Timestamp};
 pub(super) enum Extent {
     /// Everything.
     Whole,
-    /// All but what it was told and what it gave.
+    /// All but its payload and its output.
     State,
 }
 
@@ -55,29 +55,29 @@ fn seconds(time: Timestamp) -> f64 {
     time.0 as f64 / 1_000.0
 }
 
-/// The task named `name`, which errors call `what`, where `guest` may see it, and the store that keeps it.
+/// The task named `name`, which errors call `what`, where `caller` may see it, and the store that keeps it.
 pub(super) async fn find(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     what: &str,
     name: &str,
 ) -> Result<(Task, std::sync::Arc<dyn Store>), ApiError> {
     let missing = || ApiError::not_found(what, name);
     let parsed: Id = name.parse().map_err(|_| missing())?;
-    let store = hub.store_of(&parsed, Behalf::of(guest))?;
+    let store = hub.store_of(&parsed, Behalf::of(caller))?;
     let task = store.get(&parsed).await?.ok_or_else(missing)?;
-    if !is_visible(guest, &task) {
+    if !is_visible(caller, &task) {
         return Err(missing());
     }
     check_regions(&task.new.regions, hub.region())?;
     Ok((task, store))
 }
 
-/// The file named `name` of this `kind`, which errors call `what`, where `guest` may see it, and the store that
+/// The file named `name` of this `kind`, which errors call `what`, where `caller` may see it, and the store that
 /// keeps it.
 pub(super) async fn find_file(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     kind: Kind,
     what: &str,
     name: &str,
@@ -87,9 +87,9 @@ pub(super) async fn find_file(
     if id.kind() != kind {
         return Err(missing());
     }
-    let store = hub.store_of(&id, Behalf::of(guest))?;
+    let store = hub.store_of(&id, Behalf::of(caller))?;
     let record = store.file(&id).await?.ok_or_else(missing)?;
-    if guest.key.is_some() && guest.key.as_deref() != record.key.as_deref() {
+    if caller.key.is_some() && caller.key.as_deref() != record.key.as_deref() {
         return Err(missing());
     }
     check_regions(&record.regions, hub.region())?;
@@ -97,14 +97,14 @@ pub(super) async fn find_file(
 }
 
 /// A holder of a key sees what came with this key, a worker what is of its services.
-fn is_visible(guest: &TaskCaller, task: &Task) -> bool {
-    if let Some(services) = &guest.services {
+fn is_visible(caller: &TaskCaller, task: &Task) -> bool {
+    if let Some(services) = &caller.services {
         return services.contains(&task.new.service.0);
     }
-    guest.key.is_none() || guest.key == task.new.submitter.key
+    caller.key.is_none() || caller.key == task.new.submitter.key
 }
 
-/// Content of a task or file does not come where its regions do not permit it.
+/// The content of a task or file is not shown where its regions do not permit it.
 pub(super) fn check_regions(regions: &[RegionText], region: &RegionName) -> Result<(), ApiError> {
     if is_permitted(regions, region) {
         return Ok(());

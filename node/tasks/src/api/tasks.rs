@@ -53,14 +53,14 @@ struct Create {
 
 async fn create(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     headers: HeaderMap,
     Body(wanted): Body<Create>,
 ) -> Result<Response, ApiError> {
     let service = service("service", &wanted.service)?;
-    check_scope(&guest, &service)?;
+    check_scope(&caller, &service)?;
     check_route(&hub, &service)?;
-    quota::check_service(&hub, &guest, &service)?;
+    quota::check_service(&hub, &caller, &service)?;
     let attempts_max = attempts_max(wanted.max_attempts)?;
     let length = serde_json::to_string(&wanted.payload).map_or(0, |text| text.len());
     if length > PAYLOAD_BYTES_MAX {
@@ -82,9 +82,9 @@ async fn create(
         idempotency_key: idempotency_key(&headers, wanted.idempotency_key)?,
         within: Vec::new(),
     };
-    quota::check_waiting(&hub, hub.store().as_ref(), &guest).await?;
+    quota::check_waiting(&hub, hub.store().as_ref(), &caller).await?;
     let id = hub
-        .add(hub.new_id(Kind::Task), &service, draft, &guest)
+        .add(hub.new_id(Kind::Task), &service, draft, &caller)
         .await?;
     let answer = json!({
         "id": id.as_str(),
@@ -115,8 +115,8 @@ pub(super) fn attempts_max(wanted: Option<u32>) -> Result<Option<u32>, ApiError>
 }
 
 /// A key that is for services may create tasks of these alone.
-fn check_scope(guest: &TaskCaller, service: &ServiceKey) -> Result<(), ApiError> {
-    match &guest.services {
+fn check_scope(caller: &TaskCaller, service: &ServiceKey) -> Result<(), ApiError> {
+    match &caller.services {
         Some(services) if !services.contains(service) => {
             let message = format!("this API key is not for the service '{service}'");
             Err(ApiError::forbidden(message))
@@ -142,7 +142,7 @@ pub(super) fn idempotency_key(
         (Some(header), _) => Some(header.to_owned()),
         (None, body) => body,
     };
-    // A half of what stores keep is for the name of the client's own key.
+    // Half of what stores keep is reserved for the name of the client's own key.
     let max = IDEMPOTENCY_KEY_BYTES_MAX / 2;
     if key
         .as_ref()
@@ -155,10 +155,10 @@ pub(super) fn idempotency_key(
 
 async fn look(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, _) = show::find(&hub, &guest, "task", &id).await?;
+    let (task, _) = show::find(&hub, &caller, "task", &id).await?;
     Ok(Json(show::task(&task, Extent::Whole)))
 }
 
@@ -171,27 +171,27 @@ pub(super) struct ListQuery {
     /// The last id of the page before.
     after: Option<String>,
     limit: Option<usize>,
-    /// Whose store is listed, where each node keeps its own.
+    /// The node whose store is listed, where each node keeps its own.
     pub(super) node: Option<String>,
 }
 
 async fn list(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
-    list_page(&hub, &guest, query).await.map(Json)
+    list_page(&hub, &caller, query).await.map(Json)
 }
 
-/// A page of tasks in OpenAI's shape of a list, the newest first, without what they were told and gave.
+/// A page of tasks in OpenAI's shape of a list, the newest first, without their payloads and outputs.
 pub(super) async fn list_page(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     query: ListQuery,
 ) -> Result<Value, ApiError> {
     let service = query.service.as_deref();
-    let service = service.map(|text| service_of(guest, text)).transpose()?;
-    if guest.services.is_some() && service.is_none() {
+    let service = service.map(|text| service_of(caller, text)).transpose()?;
+    if caller.services.is_some() && service.is_none() {
         let message = "this API key is for services; name one of them";
         return Err(ApiError::invalid("service", message));
     }
@@ -199,9 +199,9 @@ pub(super) async fn list_page(
     let before = query.after.as_deref().map(str::parse::<Id>).transpose();
     let before = before.map_err(|error| ApiError::invalid("after", format!("{error}")))?;
     let wanted = TaskQuery {
-        key: match guest.services {
+        key: match caller.services {
             Some(_) => None,
-            None => guest.key.as_deref().map(str::to_owned),
+            None => caller.key.as_deref().map(str::to_owned),
         },
         service: service.map(CheckedText),
         state: query.state,
@@ -213,7 +213,7 @@ pub(super) async fn list_page(
         Some(name) if name != hub.node().as_str() => {
             let name = NodeName::new(name)
                 .map_err(|error| ApiError::invalid("node", format!("'{name}' {error}")))?;
-            hub.store_at(&name, Behalf::of(guest))?
+            hub.store_at(&name, Behalf::of(caller))?
         }
         _ => std::sync::Arc::clone(hub.store()),
     };
@@ -232,44 +232,48 @@ pub(super) async fn list_page(
     }))
 }
 
-fn service_of(guest: &TaskCaller, text: &str) -> Result<ServiceKey, ApiError> {
+fn service_of(caller: &TaskCaller, text: &str) -> Result<ServiceKey, ApiError> {
     let service = service("service", text)?;
-    check_scope(guest, &service)?;
+    check_scope(caller, &service)?;
     Ok(service)
 }
 
 async fn cancel(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let task = cancel_task(&hub, &guest, &id).await?;
+    let task = cancel_task(&hub, &caller, &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }
 
 async fn requeue(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let task = requeue_task(&hub, &guest, &id).await?;
+    let task = requeue_task(&hub, &caller, &id).await?;
     Ok(Json(show::task(&task, Extent::State)))
 }
 
 /// Cancels a task, or asks its worker to; one that ended already stays as it is.
-pub(super) async fn cancel_task(hub: &Hub, guest: &TaskCaller, id: &str) -> Result<Task, ApiError> {
-    let (task, store) = show::find(hub, guest, "task", id).await?;
+pub(super) async fn cancel_task(
+    hub: &Hub,
+    caller: &TaskCaller,
+    id: &str,
+) -> Result<Task, ApiError> {
+    let (task, store) = show::find(hub, caller, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
     hub.cancel(&store, &task.new.id).await?.ok_or_else(missing)
 }
 
-/// Lets a task wait again that ended, and not well.
+/// Requeues a task that ended without success.
 pub(super) async fn requeue_task(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     id: &str,
 ) -> Result<Task, ApiError> {
-    let (task, store) = show::find(hub, guest, "task", id).await?;
+    let (task, store) = show::find(hub, caller, "task", id).await?;
     let missing = || ApiError::not_found("task", id);
     let task = store.requeue(&task.new.id).await?.ok_or_else(missing)?;
     if task.state == TaskState::Waiting {

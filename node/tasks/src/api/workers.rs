@@ -1,6 +1,6 @@
-//! Workers out of process: they lease tasks over HTTP, keep the leases, and tell how it ended.
+//! Workers out of process: they lease tasks over HTTP, keep the leases, and report how the tasks ended.
 //!
-//! A worker needs a key that is for its services, or a door that needs no keys; and the node it asks must
+//! A worker needs a key that is for its services, or a listener that needs no keys; and the node it asks must
 //! serve the service by its mode. A task of another node's store is lent through here as well.
 
 use std::ops::RangeInclusive;
@@ -73,11 +73,11 @@ const fn one() -> usize {
 
 async fn lease(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Body(wanted): Body<LeaseBody>,
 ) -> Result<Json<Value>, ApiError> {
     let service = service("service", &wanted.service)?;
-    check_worker(&hub, &guest, &service)?;
+    check_worker(&hub, &caller, &service)?;
     let is_name = |name: &str| {
         (1..=WORKER_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
     };
@@ -100,7 +100,7 @@ async fn lease(
         region: CheckedText(hub.region().clone()),
         span,
         max: wanted.max,
-        // A worker outside is a process of its own: what ends it is in its hands alone.
+        // A worker out of process is a process of its own: a suspect task ends nothing but that worker.
         suspects: true,
     };
     let taken = poll(&hub, &service, &ask, wanted.wait_seconds.0.min(POLL_MAX)).await?;
@@ -116,7 +116,7 @@ async fn poll(
     patience: Duration,
 ) -> Result<Vec<Taken>, ApiError> {
     let until = Instant::now() + patience;
-    // Peers lend only to nodes that say they serve it.
+    // Peers lend only to nodes that publish the service.
     hub.publish(service);
     let mut taker = Taker::new(hub.clone());
     let mut phases = hub.desk().changes();
@@ -134,7 +134,7 @@ async fn poll(
     }
 }
 
-/// Waits until the node is told to end: polls are not to hold it up.
+/// Waits until the node drains: polls must not delay it.
 async fn draining(hub: &Hub, views: &mut tokio::sync::watch::Receiver<()>) {
     while hub.desk().view().phase != grapevine_core::fact::Phase::Draining {
         if views.changed().await.is_err() {
@@ -144,8 +144,8 @@ async fn draining(hub: &Hub, views: &mut tokio::sync::watch::Receiver<()>) {
 }
 
 /// A worker's key must be for the service, and the node must serve it.
-fn check_worker(hub: &Hub, guest: &TaskCaller, service: &ServiceKey) -> Result<(), ApiError> {
-    let is_for_it = match (&guest.services, &guest.key) {
+fn check_worker(hub: &Hub, caller: &TaskCaller, service: &ServiceKey) -> Result<(), ApiError> {
+    let is_for_it = match (&caller.services, &caller.key) {
         (Some(services), _) => services.contains(service),
         (None, key) => key.is_none(),
     };
@@ -164,7 +164,7 @@ fn check_worker(hub: &Hub, guest: &TaskCaller, service: &ServiceKey) -> Result<(
     Ok(())
 }
 
-/// What a worker shows again with each word about its task.
+/// What a worker presents with each call about its task.
 #[derive(Serialize, Deserialize)]
 struct Ticket {
     lease: Lease,
@@ -173,7 +173,7 @@ struct Ticket {
 
 impl Ticket {
     fn write(&self) -> String {
-        // A lease is names and numbers: it has a form in JSON always.
+        // A lease is names and numbers, which JSON can always hold.
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
@@ -195,21 +195,21 @@ fn lent(taken: &Taken, span: Duration) -> Value {
     })
 }
 
-/// A task that a worker speaks about.
+/// A task that a worker makes a call about.
 struct Lent {
     store: std::sync::Arc<dyn Store>,
     task: Task,
     ticket: Ticket,
 }
 
-async fn held(hub: &Hub, guest: &TaskCaller, id: &str, ticket: &str) -> Result<Lent, ApiError> {
+async fn held(hub: &Hub, caller: &TaskCaller, id: &str, ticket: &str) -> Result<Lent, ApiError> {
     let ticket = Ticket::read(ticket).filter(|ticket| ticket.lease.id.as_str() == id);
     let Some(ticket) = ticket else {
         let message = "lease is not what POST /v1/tasks/lease gave for this task";
         return Err(ApiError::invalid("lease", message));
     };
-    let (task, _) = show::find(hub, guest, "task", id).await?;
-    check_worker(hub, guest, &task.new.service.0)?;
+    let (task, _) = show::find(hub, caller, "task", id).await?;
+    check_worker(hub, caller, &task.new.service.0)?;
     let store = hub.store_of(&task.new.id, Behalf::Worker(task.new.id.clone()))?;
     Ok(Lent {
         store,
@@ -218,8 +218,8 @@ async fn held(hub: &Hub, guest: &TaskCaller, id: &str, ticket: &str) -> Result<L
     })
 }
 
-/// What the worker is told of its lease.
-fn told(held: LeaseHold) -> Result<Json<Value>, ApiError> {
+/// The answer to a worker about its lease.
+fn hold_answer(held: LeaseHold) -> Result<Json<Value>, ApiError> {
     match held {
         LeaseHold::Kept => Ok(Json(json!({"held": true, "cancel_requested": false}))),
         LeaseHold::CancelRequested => Ok(Json(json!({"held": true, "cancel_requested": true}))),
@@ -239,13 +239,13 @@ struct HeartbeatBody {
 
 async fn heartbeat(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
-    Body(said): Body<HeartbeatBody>,
+    Body(body): Body<HeartbeatBody>,
 ) -> Result<Json<Value>, ApiError> {
-    let held = held(&hub, &guest, &id, &said.lease).await?;
+    let held = held(&hub, &caller, &id, &body.lease).await?;
     let Ticket { lease, span } = &held.ticket;
-    told(held.store.renew(lease, *span, said.progress).await?)
+    hold_answer(held.store.renew(lease, *span, body.progress).await?)
 }
 
 #[derive(Deserialize)]
@@ -258,19 +258,19 @@ struct CompleteBody {
 
 async fn complete(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
-    Body(said): Body<CompleteBody>,
+    Body(body): Body<CompleteBody>,
 ) -> Result<Json<Value>, ApiError> {
-    let length = serde_json::to_string(&said.output).map_or(0, |text| text.len());
+    let length = serde_json::to_string(&body.output).map_or(0, |text| text.len());
     if length > OUTPUT_BYTES_MAX {
         let message = format!(
             "the output has {length} bytes of at most {OUTPUT_BYTES_MAX}; put what is longer into a file"
         );
         return Err(ApiError::invalid("output", message));
     }
-    let held = held(&hub, &guest, &id, &said.lease).await?;
-    end(&hub, held, End::Completed(said.output)).await
+    let held = held(&hub, &caller, &id, &body.lease).await?;
+    end(&hub, held, End::Completed(body.output)).await
 }
 
 #[derive(Deserialize)]
@@ -290,7 +290,7 @@ enum FaultBody {
     Whole { code: String, message: String },
 }
 
-/// Tells what was left out from what was written as `null`.
+/// Distinguishes what was left out from what was written as `null`.
 fn written<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<DurationParam>>, D::Error> {
@@ -299,11 +299,11 @@ fn written<'de, D: Deserializer<'de>>(
 
 async fn fail(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
-    Body(said): Body<FailBody>,
+    Body(body): Body<FailBody>,
 ) -> Result<Json<Value>, ApiError> {
-    let fault = match said.error {
+    let fault = match body.error {
         FaultBody::Message(message) => TaskFault::new("failed", message),
         FaultBody::Whole { code, .. } if code.len() > CODE_BYTES_MAX => {
             let message = format!("the code of an error has at most {CODE_BYTES_MAX} bytes");
@@ -311,9 +311,9 @@ async fn fail(
         }
         FaultBody::Whole { code, message } => TaskFault::new(&code, message),
     };
-    let held = held(&hub, &guest, &id, &said.lease).await?;
+    let held = held(&hub, &caller, &id, &body.lease).await?;
     let policy = hub.policy(&held.task.new.service.0);
-    let retry_after = match said.retry_after {
+    let retry_after = match body.retry_after {
         Some(wait) => wait.map(|span| span.0),
         None => Some(jittered(policy.backoff_after(held.task.attempts))),
     };
@@ -331,12 +331,12 @@ struct ReleaseBody {
 
 async fn release(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(id): Path<String>,
-    Body(said): Body<ReleaseBody>,
+    Body(body): Body<ReleaseBody>,
 ) -> Result<Json<Value>, ApiError> {
-    let held = held(&hub, &guest, &id, &said.lease).await?;
-    let how = match said.cancelled {
+    let held = held(&hub, &caller, &id, &body.lease).await?;
+    let how = match body.cancelled {
         true => End::Cancelled,
         false => End::Returned,
     };
@@ -350,7 +350,7 @@ async fn end(hub: &Hub, held: Lent, end: End) -> Result<Json<Value>, ApiError> {
         End::Cancelled => "cancelled",
         End::Returned => "returned",
     };
-    let answer = told(held.store.finish(&held.ticket.lease, end).await?)?;
+    let answer = hold_answer(held.store.finish(&held.ticket.lease, end).await?)?;
     let began = held.task.started_at.unwrap_or(held.task.created_at);
     let now = crate::task::Timestamp::now();
     let took = Duration::from_millis(now.0.saturating_sub(began.0));
@@ -363,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn left_out_wait_is_told_from_none() {
+    fn left_out_wait_differs_from_null() {
         let wait = |text: &str| {
             let body: FailBody = serde_json::from_str(text).expect("a body");
             body.retry_after

@@ -24,7 +24,7 @@ use crate::workflow::document::Workflow;
 use crate::workflow::view::{self, Depth};
 use crate::workflow::{run_payload, service_key};
 
-/// What definitions are stored for, so that nobody takes them for files of the Files API.
+/// The purpose that definitions are stored with, which separates them from files of the Files API.
 const PURPOSE: &str = "workflow";
 
 /// The longest request: a run's payload with its input, before it is checked.
@@ -92,7 +92,7 @@ fn read(document: Value) -> Result<Workflow, Vec<WorkflowProblem>> {
 
 fn read_or_refuse(document: Value) -> Result<Workflow, ApiError> {
     read(document).map_err(|problems| {
-        let told: Vec<String> = problems
+        let messages: Vec<String> = problems
             .iter()
             .map(|problem| match problem.path.as_str() {
                 "" => problem.message.clone(),
@@ -101,7 +101,7 @@ fn read_or_refuse(document: Value) -> Result<Workflow, ApiError> {
             .collect();
         ApiError {
             code: "invalid_workflow",
-            ..ApiError::invalid("workflow", told.join("; "))
+            ..ApiError::invalid("workflow", messages.join("; "))
         }
     })
 }
@@ -117,7 +117,7 @@ async fn validate(Body(document): Body<Value>) -> Json<Value> {
 
 async fn create(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Body(document): Body<Value>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let workflow = read_or_refuse(document)?;
@@ -127,15 +127,15 @@ async fn create(
         id: hub.new_id(Kind::Workflow),
         filename: workflow.name.clone().unwrap_or_default(),
         purpose: PURPOSE.to_owned(),
-        key: guest.key.as_deref().map(str::to_owned),
-        account: Submitter::of(&guest).account(),
-        regions: guest.regions.iter().cloned().map(CheckedText).collect(),
+        key: caller.key.as_deref().map(str::to_owned),
+        account: Submitter::of(&caller).account(),
+        regions: caller.regions.iter().cloned().map(CheckedText).collect(),
         bytes: content.len() as u64,
         created_at: Timestamp::now(),
         expires_at: None,
     };
     let written = Upload::whole(&hub, record.clone(), &content).await;
-    written.map_err(|error| quota::refused_upload(&hub, &guest, error))?;
+    written.map_err(|error| quota::refused_upload(&hub, &caller, error))?;
     Ok((StatusCode::CREATED, Json(shown(&record, Some(&workflow)))))
 }
 
@@ -154,11 +154,11 @@ fn shown(record: &FileRecord, workflow: Option<&Workflow>) -> Value {
 
 async fn list(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Value>, ApiError> {
     let (after, limit) = paging.read()?;
-    let key = guest.key.as_deref();
+    let key = caller.key.as_deref();
     let (mut records, mut before): (Vec<FileRecord>, _) = (Vec::new(), after);
     // Files of the Files API are skipped page by page.
     while records.len() <= limit {
@@ -189,13 +189,13 @@ fn page(data: Vec<Value>, has_more: bool) -> Value {
     })
 }
 
-/// A definition that is the guest's to see.
+/// A definition that is the caller's to see.
 async fn definition(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     name: &str,
 ) -> Result<(FileRecord, Workflow, Arc<dyn Store>), ApiError> {
-    let (record, store) = show::find_file(hub, guest, Kind::Workflow, "workflow", name).await?;
+    let (record, store) = show::find_file(hub, caller, Kind::Workflow, "workflow", name).await?;
     let content = whole::read(store.as_ref(), &record.id).await?;
     let workflow = serde_json::from_slice(&content).map_err(|error| {
         let message = format!("the definition of '{name}' cannot be read: {error}");
@@ -206,19 +206,19 @@ async fn definition(
 
 async fn show(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (record, workflow, _) = definition(&hub, &guest, &name).await?;
+    let (record, workflow, _) = definition(&hub, &caller, &name).await?;
     Ok(Json(shown(&record, Some(&workflow))))
 }
 
 async fn delete(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (record, _, store) = definition(&hub, &guest, &name).await?;
+    let (record, _, store) = definition(&hub, &caller, &name).await?;
     let deleted = store.delete_file(&record.id).await?;
     Ok(Json(
         json!({"id": record.id, "object": "workflow.deleted", "deleted": deleted}),
@@ -227,7 +227,7 @@ async fn delete(
 
 async fn trigger(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(name): Path<String>,
     headers: HeaderMap,
     Body(trigger): Body<Trigger>,
@@ -236,13 +236,13 @@ async fn trigger(
         let message = "must be left out: the path names the workflow";
         return Err(ApiError::invalid("workflow", message));
     }
-    let (record, workflow, _) = definition(&hub, &guest, &name).await?;
-    begin(&hub, &guest, &headers, workflow, Some(record), trigger).await
+    let (record, workflow, _) = definition(&hub, &caller, &name).await?;
+    begin(&hub, &caller, &headers, workflow, Some(record), trigger).await
 }
 
 async fn trigger_inline(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     headers: HeaderMap,
     Body(mut trigger): Body<Trigger>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
@@ -250,12 +250,12 @@ async fn trigger_inline(
         return Err(ApiError::invalid("workflow", "is missing"));
     };
     let workflow = read_or_refuse(document)?;
-    begin(&hub, &guest, &headers, workflow, None, trigger).await
+    begin(&hub, &caller, &headers, workflow, None, trigger).await
 }
 
 async fn begin(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     headers: &HeaderMap,
     workflow: Workflow,
     definition: Option<FileRecord>,
@@ -284,9 +284,9 @@ async fn begin(
         within,
         ..Draft::default()
     };
-    quota::check_waiting(hub, hub.store().as_ref(), guest).await?;
+    quota::check_waiting(hub, hub.store().as_ref(), caller).await?;
     let id = hub.new_id(Kind::Run);
-    let id = hub.add(id, &service_key(), draft, guest).await?;
+    let id = hub.add(id, &service_key(), draft, caller).await?;
     let accepted = json!({
         "id": id,
         "object": "workflow.run",
@@ -298,14 +298,14 @@ async fn begin(
 
 async fn list_runs(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Value>, ApiError> {
     let (before, limit) = paging.read()?;
     let mut query = TaskQuery {
         service: Some(CheckedText(service_key())),
         state: None,
-        key: guest.key.as_deref().map(str::to_owned),
+        key: caller.key.as_deref().map(str::to_owned),
         region: Some(CheckedText(hub.region().clone())),
         before,
         max: PAGE_MAX,
@@ -325,7 +325,7 @@ async fn list_runs(
     runs.truncate(limit);
     let data = runs.iter().map(|task| {
         let mut shown = view::run(task, &[], Depth::Short);
-        // Without the notes nothing true can be said of the steps.
+        // Without the notes the states of the steps are unknown.
         if let Some(fields) = shown.as_object_mut() {
             fields.remove("steps");
         }
@@ -334,13 +334,13 @@ async fn list_runs(
     Ok(Json(page(data.collect(), has_more)))
 }
 
-/// A run that is the guest's to see.
+/// A run that is the caller's to see.
 async fn run_of(
     hub: &Hub,
-    guest: &TaskCaller,
+    caller: &TaskCaller,
     name: &str,
 ) -> Result<(Task, Arc<dyn Store>), ApiError> {
-    let (task, store) = show::find(hub, guest, "run", name).await?;
+    let (task, store) = show::find(hub, caller, "run", name).await?;
     match task.new.id.kind() {
         Kind::Run => Ok((task, store)),
         _ => Err(ApiError::not_found("run", name)),
@@ -349,10 +349,10 @@ async fn run_of(
 
 async fn show_run(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (task, store) = run_of(&hub, &guest, &name).await?;
+    let (task, store) = run_of(&hub, &caller, &name).await?;
     let notes = all_notes(store.as_ref(), &task.new.id).await?;
     Ok(Json(view::run(&task, &notes, Depth::Full)))
 }
@@ -372,10 +372,10 @@ async fn all_notes(store: &dyn Store, id: &Id) -> Result<Vec<Note>, ApiError> {
 
 async fn cancel_run(
     State(hub): State<Hub>,
-    Extension(guest): Who,
+    Extension(caller): Who,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let (before, store) = run_of(&hub, &guest, &name).await?;
+    let (before, store) = run_of(&hub, &caller, &name).await?;
     if before.state.is_final() {
         let message = format!("the run is {} already", view::state(&before));
         return Err(ApiError::conflict("already_ended", message));

@@ -39,7 +39,7 @@ pub(crate) fn is_window(window: Duration) -> bool {
     !window.is_zero() && window <= WINDOW_MAX
 }
 
-/// Whether a client's own words are within their limits.
+/// Whether a client's metadata is within its limits.
 ///
 /// # Errors
 /// What they must be.
@@ -74,7 +74,7 @@ async fn batch(task: &NewTask, job: &BatchJob, store: &dyn Store) -> Result<(), 
     check_kind(task, Kind::Batch)?;
     endpoint(&job.endpoint).map_err(|why| TaskRefused::new("invalid_endpoint", why))?;
     if !is_window(Duration::from_secs(job.window_seconds)) {
-        let message = "the batch's time is none that may be given";
+        let message = "the batch's completion window is not within its limits";
         return Err(TaskRefused::new("invalid_window", message));
     }
     match &job.metadata {

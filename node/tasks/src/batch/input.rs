@@ -72,7 +72,7 @@ impl<'a> Lines<'a> {
                 let line = self.buffer.split().freeze();
                 return Ok((!line.is_empty() || too_long).then(|| whole(line, too_long)));
             }
-            // Lines under way would be lost with the attempt.
+            // Lines in flight would be lost with the attempt.
             let ask = || self.store.piece(self.file, self.piece);
             match ask_patiently(ask).await? {
                 Some(piece) => {

@@ -22,7 +22,7 @@ use super::input::Line;
 /// The error of a line, or of a batch, that may be why its workers died.
 pub(super) const WORKER_LOST: &str = "worker_lost";
 
-/// The longest answer that is kept, in bytes: a note holds it with what is said of it.
+/// The longest answer that is kept, in bytes: a note holds it with its metadata.
 const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX - 64 * 1_024;
 
 /// The longest name of a line in bytes.
@@ -35,21 +35,21 @@ const ATTEMPTS_MAX: u32 = 6;
 const BACKOFF: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// A request as its line says.
+/// A request as its line contains it.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) custom_id: String,
     body: Bytes,
 }
 
-/// How a line ended: its line of output, and which file it belongs into.
+/// How a line ended: its line of output, and which file it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LineEnd {
     pub(super) is_good: bool,
     json: Bytes,
 }
 
-/// Where a note says which file its line belongs into.
+/// The first byte of a note: which file its line belongs to.
 const GOOD: u8 = b'o';
 const BAD: u8 = b'e';
 
@@ -142,7 +142,7 @@ fn asks_for_stream(body: &str) -> bool {
 }
 
 impl Request {
-    /// Calls `path` on behalf of the submitter of `task`, until it is answered well or no attempt is left.
+    /// Calls `path` on behalf of the submitter of `task`, until a call succeeds or no attempt is left.
     pub(super) async fn call(
         self,
         task: &NewTask,
@@ -185,7 +185,7 @@ impl Request {
     }
 }
 
-/// The wait after `attempt`, jittered down to a half.
+/// The wait after `attempt`, jittered down to half of it.
 fn pause(attempt: u32) -> Duration {
     jittered(BACKOFF.saturating_mul(1 << (attempt - 1).min(8)))
 }
@@ -199,7 +199,7 @@ impl Request {
 }
 
 impl LineEnd {
-    /// An upstream's answer, or the node's own: `status` tells which file it belongs into.
+    /// An upstream's answer, or the node's own: `status` decides which file it belongs to.
     fn answered(custom_id: &str, status: StatusCode, request_id: &str, body: &Bytes) -> Self {
         let text = || Value::String(String::from_utf8_lossy(body).into_owned());
         let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| text());
@@ -229,7 +229,7 @@ impl LineEnd {
         }
     }
 
-    /// What is noted of it.
+    /// Its note.
     pub(super) fn note(&self) -> Bytes {
         let mut note = BytesMut::with_capacity(self.json.len() + 1);
         note.put_u8(if self.is_good { GOOD } else { BAD });
@@ -237,7 +237,7 @@ impl LineEnd {
         note.freeze()
     }
 
-    /// What a note says; `None` when it is none of a line.
+    /// The end that a note holds; `None` when it is not the note of a line.
     pub(super) fn read(note: &Bytes) -> Option<Self> {
         let is_good = match *note.first()? {
             GOOD => true,
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_told_apart() {
+    fn bad_lines_have_codes_of_their_own() {
         let good = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","stream":false}}"#;
         let request = read(&Line::Whole(Bytes::from(good)), CHAT).expect("a request");
         assert_eq!(request.custom_id, "a");

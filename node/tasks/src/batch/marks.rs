@@ -1,6 +1,6 @@
 //! Lines that may be why a worker died.
 //!
-//! A batch whose workers died twice in a row is suspect, and it is one line of it, if any, that is why. So from
+//! A batch whose workers died twice in a row is suspect: one of its lines may be the cause. So from
 //! then on its lines are called one at a time, and each is marked in a note before it is called. A line whose
 //! mark is the last of an attempt that was lost was called when the worker died, with no other line beside it: it is not
 //! called again and goes into the error file. So the batch comes to its end without it, and a batch has as many
@@ -18,7 +18,7 @@ use super::super::task::{FinishedAttempt, LOST};
 /// Lines of a batch that may end its worker, before the batch is given up.
 pub(super) const FATAL_LINES_MAX: usize = 3;
 
-/// The bit of a note's number that tells a mark from the end of a line.
+/// The bit of a note's number that distinguishes a mark from the end of a line.
 const MARK: u64 = 1 << 62;
 
 /// Bits of a line's number; there are no more lines than that.
@@ -39,7 +39,7 @@ pub(super) const fn is_mark(number: u64) -> bool {
     number & MARK != 0
 }
 
-/// What the marks of a batch tell.
+/// What the marks of a batch record.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// Whether there are any.
@@ -49,7 +49,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Takes down the mark of this number, in a batch whose attempts ended like this. Marks come in order.
+    /// Records the mark of this number, in a batch with this history of attempts. Marks come in order.
     pub(super) fn see(&mut self, number: u64, history: &[FinishedAttempt]) {
         self.any = true;
         let attempt = (number & !MARK) >> LINE_BITS;
@@ -60,10 +60,10 @@ impl Marks {
         }
     }
 
-    /// Lines that were called when their worker died, and have not ended well.
-    pub(super) fn fatal(&self, ended_well: impl Fn(u64) -> bool) -> BTreeSet<u64> {
+    /// Lines that were called when their worker died, and have not succeeded.
+    pub(super) fn fatal(&self, has_succeeded: impl Fn(u64) -> bool) -> BTreeSet<u64> {
         let last = self.last.values().copied();
-        last.filter(|line| !ended_well(*line)).collect()
+        last.filter(|line| !has_succeeded(*line)).collect()
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn last_line_of_an_attempt_that_was_lost_is_fatal() {
-        // The eighth was given back, which leaves no word.
+        // The eighth was given back, which leaves no record.
         let history = [ended(3, "lost"), ended(4, "lost"), ended(7, "failed")];
         let mut marks = Marks::default();
         for (line, attempt) in [(1, 3), (2, 3), (3, 4), (LINES_MAX, 4), (5, 7), (6, 8)] {

@@ -79,7 +79,7 @@ pub(crate) struct BatchJob {
     pub(crate) completion_window: String,
     /// The same, in seconds.
     pub(crate) window_seconds: u64,
-    /// The client's own words.
+    /// The client's own metadata.
     pub(crate) metadata: Value,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct BatchOutput {
     /// What was wrong with the input as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) errors: Vec<BatchFault>,
-    /// Lines in all, done well, and failed.
+    /// Lines in all, succeeded, and failed.
     pub(crate) counts: BatchCounts,
 }
 
@@ -99,7 +99,7 @@ pub(crate) struct BatchOutput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum BatchEnd {
-    /// Every line was called, well or not.
+    /// Every line was called, with success or without.
     Completed,
     /// The input cannot be used.
     Failed,
@@ -123,8 +123,8 @@ pub(crate) struct BatchFault {
 pub(crate) struct BatchCounts {
     /// In all.
     pub(crate) total: u64,
-    /// Answered well.
+    /// Succeeded.
     pub(crate) completed: u64,
-    /// Not.
+    /// Failed.
     pub(crate) failed: u64,
 }

@@ -1,4 +1,4 @@
-//! The files of a batch: what went well, and what did not, each line in the order of the input.
+//! The files of a batch: lines that succeeded, and lines that failed, each in the order of the input.
 
 use std::collections::VecDeque;
 
@@ -41,8 +41,8 @@ pub(crate) fn is_output(batch: &Id, file: &Id) -> bool {
         .any(|which| id(batch, which) == *file)
 }
 
-/// Writes both files from the notes of the batch; one without lines is not made. Returns lines done well and
-/// failed.
+/// Writes both files from the notes of the batch; one without lines is not made. Returns how many lines
+/// succeeded and failed.
 pub(super) async fn write(task: &Task, store: &dyn Store) -> Result<(u64, u64), StoreError> {
     let mut output = Writer::new(task, Which::Output, store);
     let mut errors = Writer::new(task, Which::Errors, store);
@@ -69,8 +69,8 @@ pub(super) async fn write(task: &Task, store: &dyn Store) -> Result<(u64, u64), 
     Ok(counts)
 }
 
-/// The same for a batch that no worker ended; where its time was over, the lines without a note are told so in
-/// the error file.
+/// The same for a batch that no worker ended; where its time was over, the error file reports the lines without a
+/// note.
 pub(super) async fn settle(
     task: &Task,
     job: &BatchJob,

@@ -20,7 +20,7 @@ use super::{BatchCounts, BatchEnd, BatchFault, BatchJob, BatchOutput, LINES_MAX,
 /// Ends of lines that are noted at once: one write for all that ended meanwhile.
 const NOTES_AT_ONCE: usize = 64;
 
-/// How long the lines under way may take when the batch is cancelled or its time is over.
+/// How long the lines in flight may take when the batch is cancelled or its time is over.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// One attempt at a batch.
@@ -144,7 +144,7 @@ impl Run<'_> {
         while total <= LINES_MAX && lines.next().await?.is_some() {
             total += 1;
         }
-        let (mut done, mut well) = (BTreeSet::new(), BTreeSet::new());
+        let (mut done, mut succeeded) = (BTreeSet::new(), BTreeSet::new());
         let mut marks = Marks::default();
         let (mut completed, mut failed, mut from) = (0, 0, 0);
         loop {
@@ -161,7 +161,7 @@ impl Run<'_> {
                 done.insert(note.number);
                 match LineEnd::read(&note.content) {
                     Some(end) if end.is_good => {
-                        well.insert(note.number);
+                        succeeded.insert(note.number);
                         completed += 1;
                     }
                     _ => failed += 1,
@@ -173,7 +173,7 @@ impl Run<'_> {
             done,
             order: Order {
                 one_by_one: marks.any || self.task.is_suspect(),
-                fatal: marks.fatal(|line| well.contains(&line)),
+                fatal: marks.fatal(|line| succeeded.contains(&line)),
             },
             progress: progress(BatchCounts {
                 total,
@@ -247,7 +247,7 @@ impl Run<'_> {
             self.note(ends, &mut progress).await?;
         }
         if matches!(stop, Some(Stop::Cancelled | Stop::Expired)) {
-            // Who is answered in time counts: it was paid for.
+            // A line that is answered in time counts: it was paid for.
             let last_at = Instant::now() + LAST_LINES;
             while let Ok(Some(end)) = timeout_at(last_at, running.next()).await {
                 self.note(vec![end], &mut progress).await?;
@@ -322,7 +322,7 @@ impl Run<'_> {
         }
     }
 
-    /// Lines without an end are told so in the error file.
+    /// Records lines without an end as expired, for the error file.
     async fn give_up_the_rest(&self) -> Result<(), TaskError> {
         let survey = self.survey().await?;
         let store = self.work.store().as_ref();

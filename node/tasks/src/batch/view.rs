@@ -13,7 +13,7 @@ use super::{BatchCounts, BatchEnd, BatchJob, BatchOutput, BatchPayload};
 /// How long after a batch expired without a worker its files may take to be there.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// The batch of a task; `None` when it is none.
+/// The batch of a task; `None` when the task is not one.
 pub(crate) fn batch_job(task: &Task) -> Option<BatchJob> {
     match serde_json::from_value(task.new.payload.clone()) {
         Ok(BatchPayload::Batch(job)) => Some(job),
@@ -21,7 +21,7 @@ pub(crate) fn batch_job(task: &Task) -> Option<BatchJob> {
     }
 }
 
-/// The response of a task; `None` when it is none.
+/// The response of a task; `None` when the task is not one.
 pub(crate) fn response_job(task: &Task) -> Option<ResponseJob> {
     match serde_json::from_value(task.new.payload.clone()) {
         Ok(BatchPayload::Response(job)) => Some(job),
@@ -92,8 +92,8 @@ pub(crate) async fn batch(
     }))
 }
 
-/// Whether what a batch that no worker ended has to show is there. The error file is the last to be written;
-/// one that expired has some lines in it, as good as always.
+/// Whether the files of a batch that no worker ended are there. The error file is written last; that of a batch
+/// that expired almost always has lines.
 pub(super) async fn is_settled(task: &Task, store: &dyn Store) -> Result<bool, StoreError> {
     let batch = &task.new.id;
     let has = async |which| store.file(&output::id(batch, which)).await;
@@ -179,9 +179,9 @@ pub(crate) async fn response(
         }
         (_, answer) => {
             shown["status"] = "failed".into();
-            let told = answer.map(|mut answer| answer["error"].take());
+            let reported = answer.map(|mut answer| answer["error"].take());
             let fault = task.fault.as_ref();
-            shown["error"] = match told.filter(Value::is_object) {
+            shown["error"] = match reported.filter(Value::is_object) {
                 Some(error) => json!({"code": error["code"], "message": error["message"]}),
                 None => json!({
                     "code": fault.map(|fault| &fault.code),

@@ -23,7 +23,7 @@ impl TaskOwner {
         reader.task(self.hub.store().get(id).await?)
     }
 
-    /// Tasks of a client, without what they were given and gave.
+    /// Tasks of a client, without their payloads and outputs.
     pub(super) async fn list(
         &self,
         peer: &NodeName,

@@ -26,22 +26,22 @@ const WORKER_BYTES_MAX: usize = 128;
 const LEASES_AT_ONCE: usize = LEASES_MAX / 2;
 
 impl TaskOwner {
-    /// Gives tasks to a peer of services that it says it serves, for the region that it says it is in, unless a
-    /// nearer one is to have them first.
+    /// Leases tasks to a peer, of services and for the region that the peer publishes, unless a nearer one is to
+    /// have them first.
     pub(super) async fn lease(
         &self,
         peer: &NodeName,
         ask: LeaseAsk,
     ) -> Result<Vec<(Lease, Task)>, StoreError> {
-        let (region, rank) = {
+        let (region, nearer) = {
             let view = self.hub.desk().view();
             let Some(region) = handover::runs_in(&view, &ask.service.0, peer) else {
-                // It may be about to say so.
+                // It may be about to publish that.
                 return Ok(Vec::new());
             };
             (region.clone(), handover::rank(&view, &ask.service.0, peer))
         };
-        let hold = handover::hold(rank);
+        let hold = handover::hold(nearer);
         if !hold.is_zero()
             && self
                 .waited(&ask.service.0)
@@ -67,7 +67,7 @@ impl TaskOwner {
         Ok(self.queues().seen(self.hub.desk().now(), service, waiting))
     }
 
-    /// Takes a task of a peer: a client's batch, whose file is here, or what a run that it holds is to tell.
+    /// Takes a task of a peer: a client's batch, whose file is here, or the delivery of a run that it holds.
     pub(super) async fn add(
         &self,
         peer: &NodeName,
@@ -150,7 +150,7 @@ impl TaskOwner {
         let is_its_end = workflow::is_delivery_of(task, id) && run.new.submitter == task.submitter;
         match is_its_end && task.service == run.new.service {
             true => Ok(()),
-            false => refused("the worker of a run adds what tells of its end, and nothing else"),
+            false => refused("the worker of a run adds the delivery of its end, and nothing else"),
         }
     }
 
@@ -187,7 +187,7 @@ impl TaskOwner {
         if !is_the_batchs {
             return refused("the worker of a batch writes its files, and no others");
         }
-        // Whose quota it counts to is not the peer's to say.
+        // The peer does not decide which account's quota it counts to.
         let account = task.submitter.account();
         let file = FileRecord { account, ..file };
         self.hub.store().complete_file(file).await

@@ -1,4 +1,4 @@
-//! Every call of a store, told over to its owner and back.
+//! Every call of a store, sent to its owner and back.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -23,7 +23,7 @@ use crate::tests::support;
 
 const SERVICE: &str = "a:x";
 
-/// Notes what it is asked, and answers the same each time, or with an error.
+/// Records what it is asked, and answers the same each time, or with an error.
 #[derive(Default)]
 struct Fake {
     asked: Mutex<Vec<String>>,
@@ -299,7 +299,7 @@ struct Pair {
     worker: Remote,
     /// Asked for the peer itself.
     node: Remote,
-    desk: DriverHandle,
+    driver: DriverHandle,
     hub: Hub,
 }
 
@@ -321,7 +321,7 @@ async fn pair() -> Pair {
         remote: remote(Behalf::Client(client)),
         worker: remote(Behalf::Worker(id(Kind::Task))),
         node: remote(Behalf::Node),
-        desk: hub.desk().clone(),
+        driver: hub.desk().clone(),
         hub,
     }
 }
@@ -331,7 +331,7 @@ fn way(owner: Option<Arc<dyn ServeInside>>) -> Remote {
     Remote::new(name("owner"), Arc::new(Wire { owner }), Behalf::Node)
 }
 
-/// What was asked of the store behind the last call, after what tells whether it may be.
+/// What the last call asked of the store, after the questions that check whether it may.
 fn asked(pair: &Pair) -> String {
     let asked = std::mem::take(&mut *lock(&pair.fake.asked));
     asked.last().cloned().unwrap_or_default()
@@ -515,9 +515,9 @@ async fn peer_gets_tasks_only_after_those_that_are_nearer_left_them() {
         serves: BTreeSet::from([service().0]),
         ..ServicesFact::default()
     };
-    pair.desk.tell(Event::ServicesChanged(mine)).await;
+    pair.driver.tell(Event::ServicesChanged(mine)).await;
     let known = || {
-        let view = pair.desk.view();
+        let view = pair.driver.view();
         let mut nodes = view.nodes.iter();
         nodes.any(|node| node.name == view.node && node.services.is_some())
     };
@@ -586,7 +586,7 @@ async fn list_has_no_payloads_and_notes_beyond_one_message_come_in_several() {
 }
 
 #[tokio::test]
-async fn words_that_nobody_should_say_are_refused() {
+async fn calls_that_no_peer_should_make_are_refused() {
     let pair = pair().await;
     let owner = TaskOwner::new(pair.hub.clone(), Arc::default());
     for (path, body, status) in [
@@ -620,8 +620,8 @@ async fn words_that_nobody_should_say_are_refused() {
         ),
         ("/", "", StatusCode::NOT_FOUND),
     ] {
-        let (said, _) = owner.serve(&name("asker"), path, body.into()).await;
-        assert_eq!(said, status, "{path} {body}");
+        let (answered, _) = owner.serve(&name("asker"), path, body.into()).await;
+        assert_eq!(answered, status, "{path} {body}");
     }
     assert!(lock(&pair.fake.asked).is_empty());
 }
@@ -640,15 +640,15 @@ async fn question_that_would_grow_as_a_tree_is_not_read() {
     };
     for (output, status) in [("[0]", StatusCode::OK), (&nested, StatusCode::BAD_REQUEST)] {
         let body = finish(output).into();
-        let (said, _) = owner.serve(&name("asker"), STORE_PATH, body).await;
-        assert_eq!(said, status);
+        let (answered, _) = owner.serve(&name("asker"), STORE_PATH, body).await;
+        assert_eq!(answered, status);
     }
     let services = format!("\"{}\"", "a".repeat(BEHALF_BYTES_MAX));
     let long = format!(
         r#"{{"behalf":{{"client":{{"key":{services},"regions":[]}}}},"ask":{{"get":"x"}}}}"#
     );
-    let (said, _) = owner.serve(&name("asker"), STORE_PATH, long.into()).await;
-    assert_eq!(said, StatusCode::BAD_REQUEST);
+    let (answered, _) = owner.serve(&name("asker"), STORE_PATH, long.into()).await;
+    assert_eq!(answered, StatusCode::BAD_REQUEST);
 }
 
 proptest! {

@@ -138,7 +138,7 @@ async fn response_reads_its_own_file_and_streams_nothing() {
 }
 
 #[tokio::test]
-async fn run_calls_paths_of_the_api_and_tells_whom_its_submitter_named() {
+async fn run_calls_paths_of_the_api_and_the_webhook_of_its_submitter_alone() {
     let scratch = Scratch::new().await;
     let store = scratch.store.as_ref();
     let chat = "/v1/chat/completions";

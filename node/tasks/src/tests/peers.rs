@@ -1,4 +1,4 @@
-//! What certified peers get of what a node keeps, as far as they are hostile.
+//! What hostile peers with a valid certificate get of what a node keeps.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -141,7 +141,7 @@ async fn peer_is_lent_tasks_of_its_own_region_and_services_whatever_it_claims() 
 }
 
 #[tokio::test]
-async fn nobody_speaks_of_a_task_but_the_peer_that_runs_it() {
+async fn only_the_peer_that_runs_a_task_reports_on_it() {
     let mesh = Mesh::new().await;
     let id = mesh.keep("app", &[]).await;
     let (lease, _) = mesh.lend_near().await;
@@ -389,23 +389,24 @@ async fn peer_adds_a_clients_batch_of_its_file_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_keeper_of_a_task_nudges_its_worker() {
-    let nudges = CancelNotifier::new("worker".parse().expect("a name"), None);
-    let door = InsideHandler {
-        nudges: nudges.clone(),
+async fn only_the_owner_of_a_task_notifies_its_worker() {
+    let notifier = CancelNotifier::new("worker".parse().expect("a name"), None);
+    let handler = InsideHandler {
+        nudges: notifier.clone(),
         owner: None,
     };
     let id = Id::new(Kind::Task, Some(&owner()));
-    let listening = nudges.listen(&id);
-    let is_nudged = async |peer: &str| {
+    let listening = notifier.listen(&id);
+    let is_notified = async |peer: &str| {
         let peer = peer.parse().expect("a name");
-        door.serve(&peer, &format!("/tasks/nudge/{id}"), Bytes::new())
+        handler
+            .serve(&peer, &format!("/tasks/nudge/{id}"), Bytes::new())
             .await;
         let limit = Duration::from_secs(1);
-        tokio::time::timeout(limit, listening.nudged())
+        tokio::time::timeout(limit, listening.notified())
             .await
             .is_ok()
     };
-    assert!(!is_nudged("far").await);
-    assert!(is_nudged("owner").await);
+    assert!(!is_notified("far").await);
+    assert!(is_notified("owner").await);
 }

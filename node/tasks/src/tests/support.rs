@@ -124,7 +124,7 @@ pub(crate) fn services() -> ServiceRegistry {
     ServiceRegistry::new(built_in)
 }
 
-/// Notes the paths that are called, and answers each with an empty object.
+/// Records the paths that are called, and answers each with an empty object.
 #[derive(Default)]
 pub(crate) struct Api(Mutex<Vec<String>>);
 
@@ -164,13 +164,13 @@ impl ReachStores for Alone {
     }
 }
 
-/// Looks away.
+/// Observes nothing.
 struct Nobody;
 
 impl Watcher for Nobody {}
 
 /// The view of a mesh of `owner` alone, in `sgp`. Needs a runtime.
-pub(crate) fn desk() -> DriverHandle {
+pub(crate) fn driver() -> DriverHandle {
     let clock = Clock::start();
     let identity = Identity {
         node: owner(),
@@ -182,18 +182,23 @@ pub(crate) fn desk() -> DriverHandle {
         serves_requests: false,
         public: Public::default(),
     };
-    let (driver, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
+    let (driver, handle, _) = Driver::new(Engine::new(clock.now(), identity), clock);
     tokio::spawn(driver.run());
-    desk
+    handle
 }
 
-/// Lets `desk` know a live peer, as its signed values tell of it.
-pub(crate) async fn peer(desk: &DriverHandle, peer: &str, region: &str, serves: &[&str]) {
+/// Adds a live peer to the view of `driver`, as its signed values publish it.
+pub(crate) async fn peer(driver: &DriverHandle, peer: &str, region: &str, serves: &[&str]) {
     let node = NodeName::new(peer).expect("a name");
-    let mut members: BTreeSet<_> = desk.view().nodes.iter().map(|it| it.name.clone()).collect();
+    let mut members: BTreeSet<_> = driver
+        .view()
+        .nodes
+        .iter()
+        .map(|it| it.name.clone())
+        .collect();
     members.insert(node.clone());
     members.remove(&owner());
-    desk.tell(Event::MembersChanged(members)).await;
+    driver.tell(Event::MembersChanged(members)).await;
     let serves = serves.iter().map(|key| key.parse().expect("a key"));
     let facts = [
         Fact::Node(NodeFact {
@@ -211,19 +216,20 @@ pub(crate) async fn peer(desk: &DriverHandle, peer: &str, region: &str, serves: 
         }),
     ];
     for (version, fact) in (1..).zip(facts) {
-        desk.tell(Event::FactReceived {
-            node: node.clone(),
-            stamp: Stamp {
-                generation: Generation(1),
-                version,
-            },
-            fact,
-            via: Via::Gossip,
-        })
-        .await;
+        driver
+            .tell(Event::FactReceived {
+                node: node.clone(),
+                stamp: Stamp {
+                    generation: Generation(1),
+                    version,
+                },
+                fact,
+                via: Via::Gossip,
+            })
+            .await;
     }
     let is_known = || {
-        let view = desk.view();
+        let view = driver.view();
         let mut nodes = view.nodes.iter().filter(|it| it.name == node);
         nodes.any(|it| it.fact.is_some() && it.services.is_some() && it.live)
     };
@@ -244,7 +250,7 @@ pub(crate) fn hub(store: Arc<dyn Store>, api: Arc<Api>) -> Hub {
         cancels: CancelNotifier::new(owner(), None),
         store,
         peers: Arc::new(Alone),
-        desk: desk(),
+        desk: driver(),
         services: services(),
         api,
         watcher: Arc::new(Nobody),
