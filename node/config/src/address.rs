@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 
-/// Why a text is not an address of its kind. Says nothing of the text, which may hold a password.
+/// Why a text is not an address of its kind. Does not quote the text, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Not of the form at all.
@@ -33,7 +33,7 @@ pub enum AddressError {
     Network,
 }
 
-/// What the paths of an API are appended to: a scheme, a host, a port, and a path without a last slash.
+/// The URL that an API's paths are appended to: a scheme, a host, a port, and a path without a trailing slash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     scheme: Scheme,
@@ -100,7 +100,7 @@ impl FromStr for BaseUrl {
         if written_port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(AddressError::Port);
         }
-        // Callers take the text for a URI: what the HTTP library would refuse ends here.
+        // Callers use the text as a URI: what the HTTP library would refuse is refused here.
         let is_path = path.is_empty() || path.parse::<PathAndQuery>().is_ok();
         if authority.host().is_empty()
             || !is_path
@@ -170,7 +170,7 @@ impl FromStr for HostPort {
 /// The longest DNS name (RFC 1035), in bytes.
 const DNS_NAME_MAX: usize = 253;
 
-/// A DNS name or an IPv4 address; `_` is let through, since container networks use it.
+/// A DNS name or an IPv4 address; `_` is accepted, since container networks use it.
 fn is_dns_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()

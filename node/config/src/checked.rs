@@ -1,7 +1,7 @@
 //! The configuration as checked: units in types, defaults resolved, secrets out of sight.
 //!
-//! The rest of the node sees these types alone. Whatever is in them holds: names are unique, numbers
-//! are in range, certificate files were readable and matched when the configuration was loaded.
+//! The rest of the node sees these types alone. Their content is valid: names are unique, numbers are in
+//! range, certificate files were readable and matched when the configuration was loaded.
 
 mod tasks;
 mod tracing;
@@ -37,13 +37,13 @@ pub use upstream::{
 /// Everything a node needs to know to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Who the node is and where.
+    /// The node's identity and location.
     pub node: NodeConfig,
     /// The public address of the API (TCP).
     pub listen: SocketAddr,
     /// Certificate for the public address; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// Networks whose `X-Forwarded-For`, `Forwarded` and PROXY headers are believed.
+    /// Networks whose `X-Forwarded-For`, `Forwarded` and PROXY headers are trusted.
     pub trusted_proxies: Vec<Network>,
     /// Whether connections to the public address begin with a PROXY header; only when there are
     /// `trusted_proxies`.
@@ -54,7 +54,7 @@ pub struct Config {
     pub mesh: Option<MeshConfig>,
     /// The API endpoints that this node calls itself; empty makes it a relay.
     pub upstreams: Vec<UpstreamConfig>,
-    /// What may be asked of upstreams.
+    /// The paths that may be forwarded to upstreams.
     pub forwarding: Forwarding,
     /// How requests are sent and retried.
     pub routing: RoutingConfig,
@@ -64,15 +64,15 @@ pub struct Config {
     pub residency: Residency,
     /// The DNS server; `None` is none.
     pub dns: Option<DnsConfig>,
-    /// What one client, and all of them together, may ask for.
+    /// Limits of one client, and of all of them together.
     pub limits: LimitsConfig,
-    /// Who may use the public address; empty lets everyone in.
+    /// The keys for the public address; empty does not authenticate requests.
     pub keys: Vec<KeyConfig>,
     /// Web pages that may call the API from a browser.
     pub cors: CorsOrigins,
     /// Background work.
     pub tasks: TasksConfig,
-    /// How the node ends.
+    /// How the node shuts down.
     pub drain: DrainConfig,
     /// What is logged and how.
     pub log: LogConfig,
@@ -80,22 +80,22 @@ pub struct Config {
     pub tracing: TracingConfig,
     /// Threads that serve the public address, one runtime each.
     pub workers: NonZeroUsize,
-    /// Whether it answers requests, and which background work it does.
+    /// Whether it serves requests, and which background work it does.
     pub worker_mode: Mode,
 }
 
-/// Who the node is and where.
+/// The node's identity and location.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeConfig {
     /// Unique in the mesh.
     pub name: NodeName,
     /// The region it serves.
     pub region: RegionName,
-    /// Where it stands; `None` when not written, for the table of well-known regions to fill.
+    /// Its coordinates; `None` when not written: the table of well-known regions then applies.
     pub place: Option<GeoPoint>,
-    /// Its public base URL, told to clients; `None` when not written.
+    /// Its public base URL, published to clients; `None` when not written.
     pub public_url: Option<BaseUrl>,
-    /// Its public addresses, told to clients.
+    /// Its public addresses, published to clients.
     pub public_addresses: Vec<IpAddr>,
 }
 
@@ -111,17 +111,17 @@ pub struct TlsConfig {
 /// Whether connections to the public address begin with a PROXY header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProxyProtocol {
-    /// None does; what looks like one is a malformed request.
+    /// None does; a header is a malformed request.
     #[default]
     Off,
     /// Those of trusted proxies may.
     Optional,
-    /// All must: one without, or of somebody else than a trusted proxy, is closed.
+    /// All must: one without, or not from a trusted proxy, is closed.
     Required,
 }
 
 impl ProxyProtocol {
-    /// The word in the file.
+    /// The value in the file.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -136,7 +136,7 @@ impl ProxyProtocol {
 pub struct AdminConfig {
     /// Where it listens (TCP).
     pub listen: SocketAddr,
-    /// The bearer token to ask for; always there when the address is not on loopback.
+    /// The required bearer token; always present when the address is not on loopback.
     pub token: Option<Secret>,
 }
 
@@ -147,11 +147,11 @@ pub struct MeshConfig {
     pub name: MeshName,
     /// Where gossip and forwarded requests arrive (UDP).
     pub listen: SocketAddr,
-    /// Where other nodes reach this one; `None` lets the node find out from its listener.
+    /// Where other nodes reach this one; `None` uses the listener's address.
     pub advertise: Option<HostPort>,
-    /// Nodes to ask for the rest; they may come up later.
+    /// Nodes to join through; they may start later.
     pub seeds: Vec<HostPort>,
-    /// The identity shown to other nodes, and who is believed.
+    /// The node's own identity, and the CA that it trusts.
     pub tls: MeshTlsConfig,
     /// The time between two rounds of gossip.
     pub gossip_interval: Duration,
@@ -207,9 +207,9 @@ pub struct GeoConfig {
 /// The DNS server that leads clients to the nearest node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsConfig {
-    /// Where it is asked (UDP and TCP).
+    /// Where it listens (UDP and TCP).
     pub listen: SocketAddr,
-    /// What it answers for.
+    /// The zone that it answers for.
     pub zone: DomainName,
     /// How long answers may be kept; whole seconds.
     pub ttl: Duration,
@@ -217,12 +217,12 @@ pub struct DnsConfig {
     pub name_servers: Vec<DomainName>,
 }
 
-/// What one client, and all of them together, may ask for.
+/// Limits of one client, and of all of them together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// The largest request body.
     pub body: ByteSize,
-    /// What all request bodies that the node holds may take together.
+    /// The memory that all request bodies may hold together.
     pub body_memory: ByteSize,
     /// The most header lines of a request.
     pub header_count: usize,
@@ -236,7 +236,7 @@ pub struct LimitsConfig {
     pub body_timeout: Duration,
     /// Open connections from clients.
     pub connections: usize,
-    /// Requests under way; `None`: as many as the node carries.
+    /// Requests in flight; `None`: as many as the node can serve.
     pub in_flight: Option<u32>,
     /// Waiting polls of workers out of process, counted apart from requests.
     pub polls: u32,
@@ -250,7 +250,7 @@ impl Default for LimitsConfig {
             header_count: 100,
             header_size: ByteSize::kib(64),
             header_timeout: Duration::from_secs(10),
-            // Longer than the minute for which load balancers keep theirs, so that it is they who close
+            // Longer than the minute for which load balancers keep theirs, so that they close first
             // (nginx's default).
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
@@ -264,13 +264,13 @@ impl Default for LimitsConfig {
 /// A client's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyConfig {
-    /// What logs and metrics call its holder; unique.
+    /// Its holder's name in logs and metrics; unique.
     pub name: String,
     /// SHA-256 of the key.
     pub hash: KeyHash,
     /// The models it may use; `None` is every model.
     pub models: Option<Vec<ModelName>>,
-    /// The services that it is for, and nothing else; `None` is a client's key.
+    /// The only services that it may use; `None` is a client's key.
     pub services: Option<Vec<ServiceKey>>,
     /// Requests per minute; `None` is no limit.
     pub rpm: Option<u64>,
@@ -289,10 +289,10 @@ pub enum CorsOrigins {
     Listed(Vec<HeaderValue>),
 }
 
-/// How the node ends.
+/// How the node shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainConfig {
-    /// How long requests under way may take to finish.
+    /// How long requests in flight may take to finish.
     pub timeout: Duration,
 }
 
@@ -340,7 +340,7 @@ pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECI
 /// The DNS server's address when none is written.
 pub const DNS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 53);
 
-/// How long resolvers may keep an answer when nothing is written: failing over takes that long.
+/// How long resolvers may keep an answer when nothing is written: failover takes that long.
 pub const DNS_TTL: Duration = Duration::from_secs(30);
 
 /// The operator's address when none is written.

@@ -1,7 +1,7 @@
-//! Where a node may be told to call by a client: host names, and addresses that are not of the public Internet.
+//! The destinations that a client may have a node call: host names, and addresses outside the public Internet.
 //!
-//! A name lets its host be called at public addresses alone: who owns a name chooses its address, anew with each
-//! look. Other addresses are named as such, by themselves or by their network.
+//! A name permits calls of its host at public addresses alone, since the owner of a name can change its address
+//! with each lookup. Other addresses are listed as such, alone or by their network.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::address::Network;
 /// The ports of an entry that names none: those of http and https.
 const PORTS: [u16; 2] = [80, 443];
 
-/// Whom clients may have this node call.
+/// The destinations that clients may have this node call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Destinations(Vec<Destination>);
 
@@ -35,11 +35,11 @@ enum Hosts {
     Network(Network),
 }
 
-/// The text is no entry.
+/// Why the text is no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
     /// Neither a name nor an address.
-    #[error("is no name of a host, no address and no network")]
+    #[error("is not a host name, an address or a network")]
     Host,
     /// A port of 0 or over 65535.
     #[error("must have a port from 1 to 65535")]
@@ -57,7 +57,7 @@ impl Destinations {
         self.0.iter().map(|entry| entry.written.as_str())
     }
 
-    /// Whether a URL of this host and port may be called, as far as can be said before a name is looked up.
+    /// Whether a URL of this host and port may be called, as far as known before a name is looked up.
     ///
     /// # Errors
     /// Why not, and what to configure.
@@ -247,8 +247,8 @@ mod tests {
             "169.254.169.254",
             "[::1]",
         ] {
-            let told = rules.check(host, 80).expect_err("refused");
-            assert!(told.contains("tasks.webhooks.hosts"), "{told}");
+            let error = rules.check(host, 80).expect_err("refused");
+            assert!(error.contains("tasks.webhooks.hosts"), "{error}");
         }
     }
 

@@ -48,7 +48,7 @@ impl DomainName {
 impl FromStr for DomainName {
     type Err = DomainError;
 
-    /// A dot at the end is taken; letters of other alphabets must be written as `xn--`.
+    /// A trailing dot is accepted; letters of other alphabets must be written as `xn--`.
     fn from_str(text: &str) -> Result<Self, DomainError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         if name.is_empty() {

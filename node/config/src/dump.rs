@@ -71,7 +71,7 @@ impl Config {
     }
 }
 
-/// What is not there is left out, as in a file.
+/// Leaves absent values out, as in a file.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -216,7 +216,7 @@ fn geo(geo: &GeoConfig, residency: &Residency) -> Value {
 }
 
 fn rule(rule: &Rule) -> Value {
-    // An empty list in the file would mean nobody.
+    // An empty list in the file would mean none.
     let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
     json!({
         "clients": some(texts(&rule.clients)),

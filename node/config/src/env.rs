@@ -1,8 +1,8 @@
-//! The environment: read in this file alone, and handed on as a map that tests supply.
+//! The environment: read in this file alone, and passed on as a map that tests can supply.
 //!
-//! Variables come in at two places: as overrides (`GRAPEVINE_REGION`) and inside the file's texts
-//! (`${NAME}`). The latter are put in after the YAML was read, so that a value with a colon, a quote or a
-//! line break in it stays one text and cannot add a key.
+//! Variables are used in two ways: as overrides (`GRAPEVINE_REGION`) and inside the file's texts (`${NAME}`).
+//! The latter are interpolated after the YAML was read, so that a value with a colon, a quote or a line break
+//! in it stays one text and cannot add a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use super::nearest::nearest;
 use super::problem::{ConfigReport, ValueOrigin};
 use super::tree::{Kind, Scalar, TreeNode};
 
-/// What the variables of this program begin with.
+/// The prefix of this program's variables.
 const PREFIX: &str = "GRAPEVINE_";
 
 /// The variable that names the file.
 pub const CONFIG_VARIABLE: &str = "GRAPEVINE_CONFIG";
 
 /// The variable that splits services over nodes. It has no prefix, so that what is written for NocoBase's
-/// cluster mode holds here too.
+/// cluster mode applies here too.
 pub const WORKER_MODE_VARIABLE: &str = "WORKER_MODE";
 
 /// OpenTelemetry's own variable for the collector: it means the same to every program on a host.
@@ -155,7 +155,7 @@ impl std::fmt::Debug for Environment {
     }
 }
 
-/// Sets what the variables set, over what the file says.
+/// Applies the variables over the values of the file.
 pub(super) fn apply_overrides(tree: &mut TreeNode, environment: &Environment) {
     for (name, keys, form) in OVERRIDES {
         let Some(text) = environment.get(name) else {
@@ -212,7 +212,7 @@ pub(super) fn warn_of_unknown(
     }
 }
 
-/// What came of putting variables into texts.
+/// The result of interpolating variables into texts.
 #[derive(Debug, Default)]
 pub(super) struct Interpolated {
     /// The variables that the file names.
@@ -221,7 +221,7 @@ pub(super) struct Interpolated {
     pub(super) refused: BTreeSet<String>,
 }
 
-/// Puts variables into the file's texts.
+/// Interpolates variables into the file's texts.
 pub(super) fn interpolate(
     tree: &mut TreeNode,
     environment: &Environment,

@@ -1,7 +1,7 @@
 //! The configuration as written: what the file may hold. These docs are the schema's descriptions.
 //!
-//! Everything may be left out here, and texts stay texts: what is required, in range and well formed
-//! is decided in [`super::checked`]'s making, so that one mistake hides no other.
+//! Everything is optional here, and texts stay texts: what is required, in range and well formed is decided
+//! when [`super::checked`] is made from it, so that one mistake hides no other.
 
 mod dns;
 mod forward;

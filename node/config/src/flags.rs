@@ -1,4 +1,4 @@
-//! What the command line sets, over the environment and the file.
+//! The flags of the command line, which override the environment and the file.
 
 use super::problem::ValueOrigin;
 use super::tree::{Kind, TreeNode};
@@ -63,7 +63,7 @@ impl Flags {
         self
     }
 
-    /// Sets what the flags set, over what the tree says.
+    /// Applies the flags over the values of the tree.
     pub(super) fn apply(&self, tree: &mut TreeNode) {
         for flag in &self.0 {
             match flag {

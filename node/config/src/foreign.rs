@@ -1,6 +1,6 @@
-//! YAML of other programs, with the line of everything: for `grapevine import`.
+//! YAML of other programs, with the line of each value: for `grapevine import`.
 //!
-//! Values stay the texts that were written; what a number or a truth value is, is the reader's to say.
+//! Values stay the texts that were written; the reader decides which are numbers or booleans.
 
 use super::problem::{ConfigReport, Problems, ValueOrigin};
 use super::tree::{self, Kind, TreeNode};
@@ -41,7 +41,7 @@ pub struct ForeignEntry {
 /// Reads one document.
 ///
 /// # Errors
-/// When it is no YAML, is too large or nested too deeply, or writes a key twice: with every problem and its place.
+/// When it is no YAML, is too large or nested too deeply, or writes a key twice: with every problem and its position.
 pub fn read(text: &str, file: Option<String>) -> Result<Foreign, Problems> {
     let mut report = ConfigReport::new(file);
     let tree = tree::parse(text, &mut report);

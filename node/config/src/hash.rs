@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 const PREFIX: &str = "sha256:";
 
-/// Why a text is not a key's hash. Says nothing of the text, which may be a key by mistake.
+/// Why a text is not a key's hash. Does not quote the text, which may be a key by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be sha256: and 64 hexadecimal digits")]
 pub struct HashError;
@@ -21,14 +21,14 @@ pub struct HashError;
 pub struct KeyHash([u8; SHA256_OUTPUT_LEN]);
 
 impl KeyHash {
-    /// The hash of `key`; bytes, since a header may hold what is no text.
+    /// The hash of `key`; bytes, since a header need not be text.
     pub fn of(key: impl AsRef<[u8]>) -> Self {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         bytes.copy_from_slice(digest(&SHA256, key.as_ref()).as_ref());
         Self(bytes)
     }
 
-    /// Whether `given` is this hash, in a time that does not tell how near it comes.
+    /// Whether `given` is this hash, in constant time.
     pub fn matches(&self, given: &Self) -> bool {
         self.0.ct_eq(&given.0).into()
     }

@@ -1,11 +1,11 @@
-//! What the operator wants: read from flags, the environment and a file, and checked.
+//! The configuration: read from flags, the environment and a file, and checked.
 //!
 //! ```text
-//! text --tree--> values with places --env, flags--> overridden, interpolated
+//! text --tree--> values with positions --env, flags--> overridden, interpolated
 //!      --shape--> what fits the schema --file--> as written --check--> Config
 //! ```
 //!
-//! Every stage reports into one list and goes on with what it understood, so that an operator sees all
+//! Every stage reports into one list and continues with what it understood, so that an operator sees all
 //! problems of a file at once. Precedence: flag, environment, file, default.
 //!
 //! Reading order: [`mod@file`] (as written), [`checked`] (as checked), [`load`], [`watch`].
@@ -22,12 +22,12 @@ pub mod flags;
 pub mod foreign;
 pub mod hash;
 mod nearest;
-mod places;
 pub mod problem;
 pub mod secret;
 mod shape;
 mod shield;
 pub mod signing;
+mod source_map;
 pub mod text;
 mod tree;
 pub mod watch;
@@ -61,19 +61,19 @@ pub struct Sources {
     pub flags: Flags,
 }
 
-/// A good configuration, and what is worth knowing about it.
+/// A valid configuration, and its warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Not wrong, but perhaps not meant.
+    /// Not wrong, but perhaps not intended.
     pub warnings: Vec<ConfigProblem>,
 }
 
 /// Reads and checks the configuration.
 ///
 /// # Errors
-/// With everything that is wrong with it, each with its key, its place and a remedy.
+/// With everything that is wrong with it, each with its key, its position and a remedy.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let Some(path) = &sources.file else {
         return read("", None, Path::new(""), sources);
@@ -105,7 +105,7 @@ pub fn schema() -> serde_json::Value {
     schema
 }
 
-/// "Default: null" says nothing, and hides the default that the description tells.
+/// "Default: null" is meaningless, and hides the default that the description states.
 fn drop_null_defaults(schema: &mut serde_json::Value) {
     match schema {
         serde_json::Value::Object(map) => {
@@ -170,12 +170,12 @@ fn assemble(
     sources.flags.apply(&mut tree);
     let interpolated = env::interpolate(&mut tree, &sources.environment, report);
     env::warn_of_unknown(&sources.environment, &interpolated.used, report);
-    let (value, places) = shape::fit(&tree, &schema(), interpolated.refused, report);
+    let (value, source_map) = shape::fit(&tree, &schema(), interpolated.refused, report);
     match serde_json::from_value::<ConfigFile>(value) {
-        Ok(file) => check::check(&file, &places, folder, report),
+        Ok(file) => check::check(&file, &source_map, folder, report),
         Err(_) => {
-            // The schema let through what its own types refuse: a mistake of this program. The error's text
-            // is left out, since it may quote a secret.
+            // The schema accepts what its own types refuse: a bug of this program. The error's text is left out,
+            // since it may quote a secret.
             report.problem(
                 &ValueOrigin::Nowhere,
                 "",

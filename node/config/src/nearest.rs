@@ -1,6 +1,6 @@
 //! The known word that is nearest to a mistyped one.
 
-/// The word of `known` that `word` was probably meant to be: a third of its letters may differ.
+/// The word of `known` that `word` probably stands for: a third of its letters may differ.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far = word.chars().count() / 3 + 1;
     let by_distance = known
@@ -12,7 +12,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters to put in, take out, change or swap with a neighbour, case aside
+/// How many letters to insert, delete, change or swap with a neighbour, ignoring case
 /// (optimal string alignment).
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.to_lowercase().chars().collect();

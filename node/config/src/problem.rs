@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, where, and what to do about it.
 //!
-//! A problem is made for the operator's eyes: it names the key and its place, and shows the value as
-//! written, so that neither a secret nor an interpolated variable's content gets into it.
+//! A problem is made for the operator: it names the key and its position, and shows the value as written, so
+//! that neither a secret nor an interpolated variable's content gets into it.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub enum ValueOrigin {
     Nowhere,
 }
 
-/// One thing that is wrong, or worth knowing.
+/// One problem or warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ConfigProblem {
     /// The file that was read, as it was named; absent when there was none.
@@ -76,7 +76,7 @@ impl Problems {
         self.problems.iter()
     }
 
-    /// What else is worth knowing: a mistyped variable may be what a problem comes from.
+    /// The warnings: a mistyped variable may be the cause of a problem.
     pub fn warnings(&self) -> &[ConfigProblem] {
         &self.warnings
     }
@@ -132,7 +132,7 @@ impl ConfigReport {
         self.warnings.push(warning);
     }
 
-    /// The value that came of it with the warnings, when nothing was wrong; else the problems, in order.
+    /// The resulting value with the warnings, when nothing was wrong; else the problems, in order.
     pub(super) fn finish<T>(
         mut self,
         value: Option<T>,
@@ -142,7 +142,7 @@ impl ConfigReport {
             return Ok((value, self.warnings));
         }
         if self.problems.is_empty() {
-            // A mistake of this program, which must not stop a reload.
+            // A bug of this program, which must not stop a reload.
             self.problem(
                 &ValueOrigin::Nowhere,
                 "",

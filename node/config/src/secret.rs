@@ -1,7 +1,7 @@
-//! A text that must not be seen: keys, tokens, extra headers.
+//! A text that must not be shown: keys, tokens, extra headers.
 //!
 //! Invariant: nothing prints it. `Debug`, `Display` and serialisation write [`REDACTED`];
-//! [`Secret::expose`] is the only way out, so that every use can be found by its name.
+//! [`Secret::expose`] is the only access, so that every use can be found by its name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-/// What is printed in the place of a secret.
+/// What is printed instead of a secret.
 pub const REDACTED: &str = "***";
 
 /// A text that is never printed.
@@ -17,7 +17,7 @@ pub const REDACTED: &str = "***";
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Takes `text` out of sight.
+    /// Makes `text` a secret.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -27,7 +27,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `given` is the secret, in a time that does not tell how much of it is right.
+    /// Whether `given` is the secret, in a time that does not depend on how much of it is right.
     pub fn matches(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }

@@ -1,4 +1,4 @@
-//! Holds the tree against the schema: unknown keys, wrong kinds and wrong words, all of them at once.
+//! Checks the tree against the schema: unknown keys, wrong kinds and wrong words, all of them at once.
 //!
 //! What does not fit is left out of the result, so that the checks that follow see the rest. The
 //! schema is the one that is printed for editors, made from [`super::file`]: what it accepts and what
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::nearest::nearest;
-use super::places::{Places, kind};
 use super::problem::ConfigReport;
+use super::source_map::{SourceMap, kind};
 use super::tree::{Kind, Scalar, TreeEntry, TreeNode};
 
 /// What of `tree` fits `schema`, and where it was written. `refused` are keys reported already.
@@ -19,22 +19,22 @@ pub(super) fn fit(
     schema: &Value,
     refused: BTreeSet<String>,
     report: &mut ConfigReport,
-) -> (Value, Places) {
-    let places = Places::new(refused);
+) -> (Value, SourceMap) {
+    let source_map = SourceMap::new(refused);
     let mut fitter = Fitter {
         root: schema,
-        places,
+        source_map,
         report,
     };
     let value = fitter
         .value("", tree, schema)
         .unwrap_or(Value::Object(Map::new()));
-    (value, fitter.places)
+    (value, fitter.source_map)
 }
 
 struct Fitter<'a> {
     root: &'a Value,
-    places: Places,
+    source_map: SourceMap,
     report: &'a mut ConfigReport,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Fitter<'a> {
         if matches!(node.kind, Kind::Null) {
             return None;
         }
-        self.places.write(key, node, is_secret(schema));
+        self.source_map.write(key, node, is_secret(schema));
         let words = words(schema);
         if !words.is_empty() {
             return self.word(key, node, &words);
@@ -147,14 +147,14 @@ impl<'a> Fitter<'a> {
             .filter_map(Value::as_str)
         {
             let path = join(key, required);
-            if !map.contains_key(required) && !self.places.was_refused(&path) {
+            if !map.contains_key(required) && !self.source_map.was_refused(&path) {
                 self.report.problem(
                     &node.origin,
                     &path,
                     "is missing",
                     format!("write {required}: and its value"),
                 );
-                self.places.refuse(&path);
+                self.source_map.refuse(&path);
             }
         }
         Some(Value::Object(map))
@@ -186,7 +186,7 @@ impl<'a> Fitter<'a> {
         let mut values = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             let path = format!("{key}[{index}]");
-            if matches!(node.kind, Kind::Null) && !self.places.was_refused(&path) {
+            if matches!(node.kind, Kind::Null) && !self.source_map.was_refused(&path) {
                 self.refuse(
                     &path,
                     node,
@@ -194,7 +194,7 @@ impl<'a> Fitter<'a> {
                     "write a value, or remove the item",
                 );
             }
-            // What is refused keeps its place, so that later items keep their numbers.
+            // What is refused keeps its position, so that later items keep their numbers.
             values.push(self.value(&path, node, items).unwrap_or(Value::Null));
         }
         Some(Value::Array(values))
@@ -208,7 +208,7 @@ impl<'a> Fitter<'a> {
         if words.contains(&scalar.text.as_str()) {
             return Some(Value::String(scalar.text.clone()));
         }
-        let problem = format!("{} is not known here", self.places.shown(key));
+        let problem = format!("{} is not known here", self.source_map.shown(key));
         let remedy = match nearest(&scalar.text, words.iter().copied()) {
             Some(near) if words.len() > 1 => {
                 format!("did you mean {near}? Known are {}", words.join(", "))
@@ -249,7 +249,7 @@ impl<'a> Fitter<'a> {
                 } else {
                     ("a number", "1.5")
                 };
-                let problem = format!("{} is not {wanted}", self.places.shown(key));
+                let problem = format!("{} is not {wanted}", self.source_map.shown(key));
                 self.refuse(
                     key,
                     node,
@@ -268,7 +268,7 @@ impl<'a> Fitter<'a> {
         remedy: &str,
     ) -> Option<Value> {
         self.report.problem(&node.origin, key, problem, remedy);
-        self.places.refuse(key);
+        self.source_map.refuse(key);
         None
     }
 }

@@ -1,4 +1,4 @@
-//! Lets `${NAME}` stand where YAML's braces and commas have a meaning of their own.
+//! Permits `${NAME}` where YAML's braces and commas have a meaning of their own.
 //!
 //! In `{token: ${TOKEN}}` and `[${HOST}]` strict YAML takes the inner brace for the start of a map. So the
 //! signs inside a variable are exchanged for stand-ins of one character each before the YAML is read, which
@@ -37,7 +37,7 @@ pub(super) fn shield(text: &str) -> String {
     shielded
 }
 
-/// `text` with the signs back in the place of their stand-ins.
+/// `text` with the signs restored from their stand-ins.
 pub(super) fn unshield(text: &str) -> String {
     text.chars()
         .map(|sign| exchange(sign, |(sign, stand_in)| (stand_in, sign)))

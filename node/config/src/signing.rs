@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::secret::REDACTED;
 
-/// What the text of a key may begin with; the rest is base64 then.
+/// The optional prefix of a key; the rest is base64 then.
 const PREFIX: &str = "whsec_";
 
 /// The shortest key in bytes (the specification's lower limit).
@@ -18,7 +18,7 @@ pub const BYTES_MIN: usize = 24;
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(Arc<[u8]>);
 
-/// The text is no key.
+/// Why the text is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningKeyError {
     /// Not base64 behind the prefix.

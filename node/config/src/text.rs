@@ -16,7 +16,7 @@ pub enum TextError {
     /// A unit that is not known.
     #[error("has an unknown unit")]
     Unit,
-    /// More than can be counted.
+    /// More than can be represented.
     #[error("is too large")]
     TooLarge,
 }
@@ -29,7 +29,7 @@ fn split(text: &str) -> Result<(f64, &str), TextError> {
     Ok((number, unit.trim_start()))
 }
 
-/// The longest duration that is taken: a year. Longer ones are typing mistakes, and would overflow clocks.
+/// The longest accepted duration: a year. Longer ones are typing mistakes, and would overflow clocks.
 const DURATION_MAX_SECONDS: f64 = 365.0 * 86_400.0;
 
 /// Reads a duration such as `250ms`, `1.5s`, `10m`, `2h`, `1d`. A bare `0` needs no unit.
@@ -105,7 +105,7 @@ impl ByteSize {
     }
 }
 
-/// The largest size that is taken: 1 TiB. Larger ones are typing mistakes.
+/// The largest accepted size: 1 TiB. Larger ones are typing mistakes.
 const BYTES_MAX: f64 = (1_u64 << 40) as f64;
 
 impl FromStr for ByteSize {

@@ -1,8 +1,8 @@
-//! YAML as a tree that knows where each value was written.
+//! YAML as a tree with the position of each value.
 //!
-//! Not read straight into the types of [`super::file`], since that stops at the first mistake, and
-//! guesses types: here a value stays the text that was written until the schema says what it should
-//! be, so that a version `1.10` stays one and a country `no` is not a boolean.
+//! Not read straight into the types of [`super::file`], since that stops at the first mistake, and guesses
+//! types: here a value stays the text that was written until the schema gives its type, so that a version
+//! `1.10` stays one and a country `no` is not a boolean.
 
 use std::collections::BTreeMap;
 
@@ -139,8 +139,7 @@ impl TreeNode {
     }
 }
 
-/// Reads one YAML document. On a mistake in the YAML itself `report` has it, and the tree is what
-/// there is to say of the rest: nothing.
+/// Reads one YAML document. A mistake in the YAML itself is reported to `report`, and there is no tree.
 pub(super) fn parse(text: &str, report: &mut ConfigReport) -> Option<TreeNode> {
     let shielded = shield(text);
     let mut reader = Reader {
@@ -233,7 +232,7 @@ impl<'text> Reader<'text, '_> {
     fn node(&mut self, (event, origin): (Event<'text>, ValueOrigin)) -> Result<TreeNode, Stop> {
         self.count(1, &origin)?;
         let (anchor, kind) = match event {
-            // `worker_mode: !` would be a tag and nothing behind it, and be taken for the default.
+            // `worker_mode: !` would be a tag without a value, and mean the default.
             Event::Scalar(_, ScalarStyle::Plain, _, Some(_)) => {
                 return Err(Stop {
                     origin,

@@ -1,8 +1,8 @@
 //! When to read the configuration again, and what may change while a node runs.
 //!
-//! Files are looked at once a second rather than watched through the kernel: it is the same on every
-//! platform, sees files that are swapped by a symbolic link (as Kubernetes does) and files on network
-//! disks, and costs a few calls per second.
+//! Files are polled once a second rather than watched through the kernel: this works on every platform, sees
+//! files that are swapped by a symbolic link (as Kubernetes does) and files on network disks, and costs a few
+//! calls per second.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ use super::checked::{Config, DnsConfig, LimitsConfig};
 use super::problem::{ConfigProblem, Problems, ValueOrigin};
 use super::{Loaded, Sources, load};
 
-/// The time between two looks.
+/// The polling interval.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a changed file must stay as it is before it is read: writers are seldom done in one write.
@@ -34,7 +34,7 @@ pub enum Trigger {
     File,
 }
 
-/// Tells when to read the configuration again.
+/// Triggers the reading of a changed configuration.
 #[derive(Debug)]
 pub struct ConfigWatch {
     files: BTreeSet<PathBuf>,
@@ -124,7 +124,7 @@ fn prints(files: &BTreeSet<PathBuf>) -> Vec<Option<Print>> {
 /// Reads the configuration again. What cannot change while the node runs keeps its value, with a warning.
 ///
 /// # Errors
-/// With everything that is wrong; `current` stays in force.
+/// With everything that is wrong; `current` then stays in force.
 pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     let Loaded {
         mut config,
@@ -140,11 +140,11 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     keep.value("node.region", &current.node.region, &mut config.node.region);
     keep.value("listen", &current.listen, &mut config.listen);
     keep.value("node.location", &current.node.place, &mut config.node.place);
-    let (told, new) = (&current.node, &mut config.node);
-    keep.value("node.public.url", &told.public_url, &mut new.public_url);
+    let (old, new) = (&current.node, &mut config.node);
+    keep.value("node.public.url", &old.public_url, &mut new.public_url);
     keep.value(
         "node.public.addresses",
-        &told.public_addresses,
+        &old.public_addresses,
         &mut new.public_addresses,
     );
     keep.value("admin", &current.admin, &mut config.admin);
@@ -153,7 +153,7 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     keep.value("workers", &current.workers, &mut config.workers);
     keep.value("worker_mode", &current.worker_mode, &mut config.worker_mode);
     if is_renamed {
-        // The default file has the node's name in it, of which there is a warning already.
+        // The default file contains the node's name, which was warned about already.
         config.tasks.queue.clone_from(&current.tasks.queue);
     }
     keep.value("tasks", &current.tasks, &mut config.tasks);
@@ -161,7 +161,7 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     keep.value("log.format", format, new);
     let (otlp, new) = (&current.tracing.otlp, &mut config.tracing.otlp);
     keep.value("tracing.otlp", otlp, new);
-    // What is answered may change, but not where and whether: peers were told.
+    // The answers may change, but not the address and the presence of the server: they are published to peers.
     let listen = |dns: &Option<DnsConfig>| dns.as_ref().map(|dns| dns.listen);
     if listen(&current.dns) != listen(&config.dns) {
         keep.value("dns", &current.dns, &mut config.dns);
@@ -179,7 +179,7 @@ struct Keep<'a> {
 }
 
 impl Keep<'_> {
-    /// What the listeners were made with.
+    /// The limits that the listeners were made with.
     fn limits(&mut self, current: &LimitsConfig, new: &mut LimitsConfig) {
         self.value(
             "limits.header_count",

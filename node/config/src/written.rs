@@ -1,4 +1,4 @@
-//! The texts and lists of the file that have a form of their own, each with what the schema says of it.
+//! The texts and lists of the file that have a form of their own, each with its schema.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl<T: JsonSchema> JsonSchema for Item<T> {
     }
 }
 
-/// A text type of the file, with what the schema says of it.
+/// A text type of the file, with its schema.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $schema:tt) => {
         $(#[$doc])*
@@ -75,7 +75,7 @@ text!(
     { "type": ["string", "integer"], "examples": ["connect", "timeout", 429, "5xx"] }
 );
 
-/// A text that must not be seen.
+/// A text that must not be shown.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(pub(crate) String);

@@ -13,7 +13,7 @@ use super::Checker;
 /// The URI of a node's certificate, in front of the mesh's name.
 const SPIFFE: &str = "spiffe://";
 
-/// Who a mesh certificate says the node is.
+/// The node's identity in a mesh certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) mesh: MeshName,
@@ -37,14 +37,14 @@ pub(super) fn identity(chain: &[CertificateDer<'static>]) -> Option<Identity> {
     leaf.valid_uri_names().find_map(Identity::parse)
 }
 
-/// Reports a leaf that is out of its time.
+/// Reports a leaf outside its validity period.
 pub(super) fn leaf_is_current(
     checker: &mut Checker<'_>,
     key: &str,
     chain: &[CertificateDer<'static>],
 ) {
     let Some(leaf) = chain.first() else { return };
-    // The leaf as its own anchor: what else is wrong with its chain is for its clients to judge.
+    // The leaf as its own anchor: clients judge the rest of its chain.
     let Ok(anchor) = anchor_from_trusted_cert(leaf) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Checks of who may call: keys and web pages.
+//! Checks of the callers: keys and web origins.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ impl Checker<'_> {
         }
         if list.as_ref().is_none_or(Vec::is_empty)
             && let Some(public) = public.filter(|public| !public.ip().is_loopback())
-            && !self.places.was_refused("keys")
+            && !self.source_map.was_refused("keys")
         {
             let problem = format!(
                 "is empty while the API listens on {public}: everyone who reaches it may use it"

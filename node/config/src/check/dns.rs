@@ -8,7 +8,7 @@ use super::super::domain::DomainName;
 use super::super::file::{ConfigFile, DnsFile};
 use super::{Checker, LISTEN_FORM, items};
 
-/// What remedies say about domain names.
+/// The remedy for domain names.
 const DOMAIN_FORM: &str = "write a domain name such as api.example.net";
 
 /// Name servers at most: more would not fit in one small answer.

@@ -1,4 +1,4 @@
-//! Checks of the paths to forward beside those of the list.
+//! Checks of the paths to forward in addition to the built-in list.
 
 use grapevine_core::forwarding::{EXTRA_PATHS_MAX, ExtraPath, Forwarding, Methods};
 

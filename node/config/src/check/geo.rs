@@ -12,14 +12,14 @@ use super::super::file::{ConfigFile, GeoFile, HomeFile, Item, ResidencyFile, Unk
 use super::node::NAME_FORM;
 use super::{Checker, items};
 
-/// What remedies say about countries.
+/// The remedy for countries.
 const AREA_FORM: &str =
     "write a code of two letters such as SG or GB, a group (EU, EEA), or a continent such as asia";
 
-/// Lines of the map at most: each is looked at for every request by geography.
+/// The most lines of the map: each is examined for every request that is routed by geography.
 const HOMES_MAX: usize = 256;
 
-/// What the rest of the configuration knows, for what rules name.
+/// The names in the rest of the configuration that rules may refer to.
 struct Known<'a> {
     /// This node's region.
     own: Option<&'a RegionName>,
@@ -29,12 +29,12 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Whether the configuration says of `region` that it is there. A node with a mesh and without a map
-    /// knows nothing of the other regions, so that all could be.
+    /// Whether `region` may exist by the configuration. A node with a mesh and without a map does not know the
+    /// other regions, so that any may exist.
     fn may_hold(&self, region: &RegionName) -> bool {
-        let is_unsaid = self.has_mesh && self.homes.0.is_empty();
+        let is_unknown = self.has_mesh && self.homes.0.is_empty();
         let mut mapped = self.homes.0.iter();
-        is_unsaid || self.own == Some(region) || mapped.any(|home| home.region == *region)
+        is_unknown || self.own == Some(region) || mapped.any(|home| home.region == *region)
     }
 }
 
@@ -174,7 +174,7 @@ impl Checker<'_> {
             .collect()
     }
 
-    /// An empty list could be meant as nobody or as everybody: it is refused.
+    /// An empty list could mean none or all: it is refused.
     fn not_empty<T>(&mut self, key: &str, list: &Option<Vec<Item<T>>>) {
         if list.as_ref().is_some_and(Vec::is_empty) {
             let remedy = "list at least one, or remove the list where it may be left out";

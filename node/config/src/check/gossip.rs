@@ -1,7 +1,7 @@
-//! Checks that what other nodes must know of the upstreams and the residency rules fits into gossip.
+//! Checks that what is published of the upstreams and the residency rules fits into gossip.
 //!
-//! Measured with the encoder itself, on the longest thing an upstream can have to tell: what does not fit
-//! is left out of gossip, and other nodes then do not send requests for it.
+//! Measured with the encoder itself, on the longest fact that an upstream can have: what does not fit is left
+//! out of gossip, and other nodes then do not send requests for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use super::super::checked::{UpstreamConfig, UpstreamModels};
 use super::Checker;
 use super::upstreams::IN_FLIGHT_MAX;
 
-/// What a node tells beside its upstreams, at most, in bytes.
+/// The most that a node publishes in addition to its upstreams, in bytes.
 const BESIDE_BYTES: usize = 704;
 
 impl Checker<'_> {
-    /// `upstreams` come with their keys.
+    /// `upstreams` are given with their keys.
     pub(super) fn gossip_fits(&mut self, upstreams: &[(String, UpstreamConfig)]) {
         let mut state = BESIDE_BYTES;
         for (key, upstream) in upstreams {
@@ -42,16 +42,15 @@ impl Checker<'_> {
             }
         }
         if state > STATE_BYTES_MAX {
-            let problem = format!(
-                "has {state} bytes to tell other nodes, and gossip carries {STATE_BYTES_MAX}"
-            );
+            let problem =
+                format!("has {state} bytes to publish, and gossip carries {STATE_BYTES_MAX}");
             let remedy = "list fewer models, write [\"*\"], or spread the upstreams over more nodes; \
-                          what is left out is served here alone";
+                          what is left out is served at this node alone";
             self.warning("upstreams", problem, remedy);
         }
     }
 
-    /// What does not fit is told stricter.
+    /// Rules that do not fit are published as stricter ones.
     pub(super) fn rules_fit(&mut self, residency: &Residency) {
         let fact = Fact::Rules(Arc::new(RulesFact {
             digest: residency.digest(),
@@ -59,17 +58,16 @@ impl Checker<'_> {
         }));
         let bytes = encode(&fact, usize::MAX).map_or(0, |payload| payload.json.len());
         if bytes > PAYLOAD_BYTES_MAX {
-            let problem = format!(
-                "has {bytes} bytes to tell other nodes, and gossip carries {PAYLOAD_BYTES_MAX}"
-            );
+            let problem =
+                format!("has {bytes} bytes to publish, and gossip carries {PAYLOAD_BYTES_MAX}");
             let remedy = "bring all nodes to the same rules at once, or write fewer; while rules \
-                          differ, peers go by stricter ones than these";
+                          differ, peers apply stricter ones than these";
             self.warning("residency", problem, remedy);
         }
     }
 }
 
-/// The most that an upstream can have to tell; the times of its models are the first to be left out.
+/// The longest fact that an upstream can have; the latencies of its models are the first to be left out.
 fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
     let models = match &upstream.models {
         UpstreamModels::Discovered => &[][..],

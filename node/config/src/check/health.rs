@@ -1,4 +1,4 @@
-//! Checks of an upstream's waits and of how its health is found out.
+//! Checks of an upstream's timeouts and of its health checking.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::super::file::{HealthFile, ProbeWord, TimeoutFile};
 use super::super::text::format_duration;
 use super::Checker;
 
-/// Thresholds above this never come true.
+/// Thresholds above this are never reached.
 const THRESHOLD_MAX: u32 = 1_000;
 
-/// The longest wait that may be written.
+/// The longest timeout that may be written.
 const WAIT_MAX: Duration = Duration::from_secs(86_400);
 
 impl Checker<'_> {
@@ -45,7 +45,7 @@ impl Checker<'_> {
             ("idle", timeout.idle),
         ];
         for (name, part) in parts {
-            let is_written = self.places.has(&at(name));
+            let is_written = self.source_map.has(&at(name));
             if is_written && part > timeout.total {
                 let problem = format!(
                     "{} must not be longer than the total ({total})",

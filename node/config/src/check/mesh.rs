@@ -11,12 +11,12 @@ use super::super::file::MeshFile;
 use super::certificates::{Identity, identity};
 use super::{Checker, LISTEN_FORM, items};
 
-/// The remedy of everything about certificates.
+/// The remedy for problems of certificates.
 const MAKE_CERTIFICATES: &str =
     "make them with: grapevine ca init, then grapevine ca issue for each node";
 
 impl Checker<'_> {
-    /// Who this node's mesh certificate says it is. Reports nothing: [`Checker::mesh`] does.
+    /// The identity in this node's mesh certificate. Reports nothing: [`Checker::mesh`] does.
     pub(super) fn mesh_identity(&self, file: Option<&MeshFile>) -> Option<Identity> {
         let cert = file?.tls.as_ref()?.cert.as_deref()?;
         let pem = std::fs::read(self.path("mesh.tls.cert", cert)).ok()?;
@@ -58,7 +58,7 @@ impl Checker<'_> {
         let name = self.agreed_name(written, identity, node)?;
         if advertise.is_none()
             && listen.ip().is_unspecified()
-            && !self.places.was_refused("mesh.advertise")
+            && !self.source_map.was_refused("mesh.advertise")
         {
             let problem = format!("is missing while mesh.listen is {listen}");
             self.warning(
@@ -78,7 +78,7 @@ impl Checker<'_> {
     }
 
     fn mesh_without_certificates(&mut self, file: &MeshFile) {
-        if self.places.was_refused("mesh.tls") {
+        if self.source_map.was_refused("mesh.tls") {
             return;
         }
         if file.seeds.as_ref().is_some_and(|seeds| !seeds.is_empty()) {
@@ -129,7 +129,7 @@ impl Checker<'_> {
         })
     }
 
-    /// The mesh's name, when the certificate, the file and the node's name agree on who this is.
+    /// The mesh's name, when the certificate, the file and the node's name agree on the identity.
     fn agreed_name(
         &mut self,
         written: Option<MeshName>,

@@ -1,6 +1,6 @@
 //! From the configuration as written to the one as checked: ranges, forms, and what must agree.
 //!
-//! Each check reports and goes on with a default in the place of what it refused, so that every
+//! Each check reports a problem and continues with a default instead of what it refused, so that every
 //! problem is found in one run; with any problem there is no configuration.
 
 mod certificates;
@@ -30,26 +30,26 @@ pub use node::is_log_filter;
 
 use super::checked::{self, Config, DrainConfig};
 use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
-use super::places::Places;
 use super::problem::{ConfigReport, ValueOrigin};
+use super::source_map::SourceMap;
 use super::text::{ByteSize, format_duration, parse_duration};
 
-/// What remedies say about durations.
+/// The remedy for durations.
 const DURATION_FORM: &str = "write a number and a unit: 250ms, 2s, 10m";
 
-/// What remedies say about listeners.
+/// The remedy for listeners.
 const LISTEN_FORM: &str = "write IP:PORT, such as 0.0.0.0:8080 or [::]:8080";
 
-/// Checks `file`. `folder` is what its paths are relative to. The result holds only when `report`
-/// has no problem.
+/// Checks `file`, whose paths are relative to `folder`. The result is valid only when `report` has no
+/// problem.
 pub(super) fn check(
     file: &ConfigFile,
-    places: &Places,
+    source_map: &SourceMap,
     folder: &Path,
     report: &mut ConfigReport,
 ) -> Option<Config> {
     let mut checker = Checker {
-        places,
+        source_map,
         folder,
         report,
     };
@@ -60,7 +60,7 @@ pub(super) fn check(
         identity,
         node.as_ref().map(|node| &node.name),
     );
-    // Not whether it came to one: its own problems must not hide those of the upstreams.
+    // Whether one is written, not whether it is valid: its problems must not hide those of the upstreams.
     let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
     let listen = checker
         .parse("listen", file.listen.as_deref(), LISTEN_FORM)
@@ -69,7 +69,7 @@ pub(super) fn check(
     let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
     let worker_mode = checker.worker_mode(file.worker_mode.as_deref());
     let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
-    // Where no requests are served the public address stays closed, and nothing speaks about it.
+    // Where no requests are served the public address stays closed, and is not checked.
     let public = worker_mode.serves_requests().then_some(listen);
     let admin = checker.admin(file.admin.as_ref(), public);
     let upstreams = checker.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
@@ -84,7 +84,7 @@ pub(super) fn check(
     let cors = checker.cors(file.cors.as_ref());
     let drain = checker.drain(file.drain.as_ref());
     let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
-    let (log, tracing) = checker.telling(file);
+    let (log, tracing) = checker.observability(file);
     let workers = checker.workers(file.workers);
     Some(Config {
         node: node?,
@@ -116,7 +116,7 @@ pub(super) fn check(
 const WORKERS_MAX: u64 = 1_024;
 
 struct Checker<'a> {
-    places: &'a Places,
+    source_map: &'a SourceMap,
     folder: &'a Path,
     report: &'a mut ConfigReport,
 }
@@ -131,12 +131,12 @@ impl Checker<'_> {
 
     fn problem(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
-            .problem(&self.places.origin(key), key, problem, remedy);
+            .problem(&self.source_map.origin(key), key, problem, remedy);
     }
 
     fn warning(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.report
-            .warning(&self.places.origin(key), key, problem, remedy);
+            .warning(&self.source_map.origin(key), key, problem, remedy);
     }
 
     fn drain(&mut self, file: Option<&DrainFile>) -> DrainConfig {
@@ -149,10 +149,10 @@ impl Checker<'_> {
 
     /// The value of `key` as it may be shown.
     fn shown(&self, key: &str) -> &str {
-        self.places.shown(key)
+        self.source_map.shown(key)
     }
 
-    /// `None` when nothing was written, or when it was refused.
+    /// `None` when nothing was written, or it was refused.
     fn parse<T>(&mut self, key: &str, text: Option<&str>, remedy: &str) -> Option<T>
     where
         T: FromStr<Err: Display>,
@@ -160,7 +160,7 @@ impl Checker<'_> {
         match text?.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                // The standard library's texts for addresses say "invalid IP address syntax" and the like.
+                // The standard library's texts for addresses are like "invalid IP address syntax".
                 let error = error.to_string();
                 let error = if error.starts_with("invalid") {
                     format!("is not valid ({error})")
@@ -291,7 +291,7 @@ impl Checker<'_> {
 
     /// A path of the file is relative to the file; one from a flag or a variable to the working folder.
     fn path(&self, key: &str, text: &str) -> PathBuf {
-        match self.places.origin(key) {
+        match self.source_map.origin(key) {
             ValueOrigin::File { .. } => self.folder.join(text),
             _ => PathBuf::from(text),
         }

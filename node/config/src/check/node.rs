@@ -21,10 +21,10 @@ use super::super::secret::Secret;
 use super::certificates::{self, Identity};
 use super::{Checker, LISTEN_FORM, items};
 
-/// What remedies say about names.
+/// The remedy for names.
 pub(super) const NAME_FORM: &str = "choose a name of 1 to 63 bytes";
 
-/// The shortest token of an admin port that others can reach: what is guessed in no time is none.
+/// The shortest token of an admin port that is not on loopback: a shorter one is easily guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
 /// The region of a node that names none.
@@ -70,7 +70,7 @@ impl Checker<'_> {
         })
     }
 
-    /// What is told to all nodes is bounded.
+    /// What is published to all nodes is bounded.
     fn public_limits(&mut self, url: Option<&BaseUrl>, addresses: usize) {
         let url = url.map_or(0, |url| url.to_string().len());
         if url > PUBLIC_URL_BYTES_MAX {
@@ -118,7 +118,7 @@ impl Checker<'_> {
             .collect()
     }
 
-    /// A header that nobody may send is a mistake: the balancer's connections would all fail.
+    /// A header that no peer may send is a mistake: the balancer's connections would all fail.
     pub(super) fn proxy_protocol(
         &mut self,
         file: &ConfigFile,
@@ -132,7 +132,7 @@ impl Checker<'_> {
         let has_proxies = file.trusted_proxies.iter().flatten().next().is_some();
         if wanted != ProxyProtocol::Off && trusted.is_empty() && !has_proxies {
             let problem = format!(
-                "{} believes nobody, since there are no trusted_proxies",
+                "{} trusts no proxy, since there are no trusted_proxies",
                 wanted.as_str()
             );
             let remedy = "list the balancer's network in trusted_proxies, or remove the key";
@@ -170,7 +170,9 @@ impl Checker<'_> {
                 "write a random one, such as `openssl rand -hex 32` prints, or listen on 127.0.0.1";
             self.problem("admin.token", problem, remedy);
         }
-        if !listen.ip().is_loopback() && token.is_none() && !self.places.was_refused("admin.token")
+        if !listen.ip().is_loopback()
+            && token.is_none()
+            && !self.source_map.was_refused("admin.token")
         {
             let problem = format!("{listen} is not on loopback and there is no admin.token");
             self.problem(
@@ -209,8 +211,8 @@ impl Checker<'_> {
     }
 }
 
-/// Whether `text` is a filter. A bare word would be a target for the filter's own parser, and a
-/// mistyped level so a log without a line: here it must be a level.
+/// Whether `text` is a filter. The filter's own parser takes a bare word for a target, so that a mistyped
+/// level would silence the log: here a bare word must be a level.
 pub fn is_log_filter(text: &str) -> bool {
     // The empty text is a level for the parser.
     let is_level = |item: &str| !item.is_empty() && item.parse::<LevelFilter>().is_ok();

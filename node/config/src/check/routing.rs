@@ -30,7 +30,7 @@ impl Checker<'_> {
             Some(StrategyWord::Weighted) => Strategy::Weighted,
             Some(StrategyWord::LeastBusy) => Strategy::LeastBusy,
         };
-        // The only word there is: nothing to carry on.
+        // The only value there is: nothing to store.
         let _: Option<HedgeWord> = file.hedge;
         let deadline = self.duration(
             "routing.deadline",
@@ -52,7 +52,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A wait that was written and cannot be reached is a misunderstanding; a default one is just cut.
+    /// A timeout that was written and cannot be reached is a misunderstanding; a default one is just cut.
     fn deadline_agrees(&mut self, deadline: Duration, upstreams: &[(String, UpstreamConfig)]) {
         for (at, upstream) in upstreams {
             let waits = [
@@ -61,7 +61,7 @@ impl Checker<'_> {
             ];
             for (name, wait) in waits {
                 let key = format!("{at}.timeout.{name}");
-                if self.places.has(&key) && wait > deadline {
+                if self.source_map.has(&key) && wait > deadline {
                     let (wait, deadline) = (format_duration(wait), format_duration(deadline));
                     let problem =
                         format!("{wait} must not be longer than routing.deadline ({deadline})");
@@ -158,7 +158,7 @@ impl Checker<'_> {
         }
     }
 
-    /// One sender alone may hold half of it: so much must be there that a body of the largest size goes in.
+    /// One sender may hold half of it, which must have room for a body of the largest size.
     fn body_memory(&mut self, file: &LimitsFile, body: ByteSize, default: ByteSize) -> ByteSize {
         let least = ByteSize::bytes(body.get() * 2);
         self.size(

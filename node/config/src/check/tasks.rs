@@ -22,13 +22,13 @@ const RETENTION: Duration = Duration::from_secs(30 * 24 * 3_600);
 const RETENTION_MIN: Duration = Duration::from_secs(60);
 const RETENTION_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
-/// Tasks of one service at once at most.
+/// The most concurrent tasks of one service.
 const CONCURRENCY_MAX: u64 = 1_024;
 
 /// Services that may have numbers of their own.
 const SERVICES_MAX: usize = 64;
 
-/// What stands for all services that are not named.
+/// The key for all services that are not named.
 const DEFAULT: &str = "default";
 
 /// Lines of batches at once, unless written.
@@ -216,7 +216,7 @@ impl Checker<'_> {
         if SHARED.iter().any(is_shared) {
             return Queue::Shared(Secret::new(text));
         }
-        // What was written may hold a password: it is not shown.
+        // The written text may hold a password: it is not shown.
         let remedy =
             "write sqlite:PATH, postgres://USER:PASSWORD@HOST/NAME, nats://HOST:PORT or off";
         self.problem(key, "names no queue", remedy);

@@ -1,16 +1,16 @@
-//! Checks of what the node tells of itself: its log, and traces.
+//! Checks of the node's log and traces.
 
 use super::super::checked::{LogConfig, OtlpConfig, TracingConfig};
 use super::super::file::{ConfigFile, OtlpFile, TracingFile};
 use super::Checker;
 
-/// What remedies say about the collector.
+/// The remedy for the collector.
 const ENDPOINT_FORM: &str =
     "write the base URL of its OTLP/HTTP receiver, such as http://127.0.0.1:4318";
 
 impl Checker<'_> {
-    /// What the node tells of itself while it runs.
-    pub(super) fn telling(&mut self, file: &ConfigFile) -> (LogConfig, TracingConfig) {
+    /// The log and traces of the node.
+    pub(super) fn observability(&mut self, file: &ConfigFile) -> (LogConfig, TracingConfig) {
         let log = self.log(file.log.as_ref());
         (log, self.tracing(file.tracing.as_ref()))
     }

@@ -16,7 +16,7 @@ use super::{Checker, items};
 /// Attempts at one upstream within one request.
 const ATTEMPTS_MAX: u32 = 32;
 
-/// More requests under way than one connection pool can serve.
+/// More requests in flight than one connection pool can serve.
 pub(super) const IN_FLIGHT_MAX: u32 = 1_000_000;
 
 /// Headers that this node sets itself, or that belong to one connection.
@@ -56,7 +56,7 @@ impl Checker<'_> {
             upstreams.push((key, upstream));
         }
         let is_empty = list.as_ref().is_none_or(Vec::is_empty);
-        if is_empty && !is_observer && !self.places.was_refused("upstreams") {
+        if is_empty && !is_observer && !self.source_map.was_refused("upstreams") {
             let (problem, remedy) = if has_mesh {
                 (
                     "is empty: this node answers through other nodes alone",

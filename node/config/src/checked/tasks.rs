@@ -16,26 +16,26 @@ use super::super::signing::SigningKey;
 pub struct TasksConfig {
     /// Where tasks are kept.
     pub queue: Queue,
-    /// Tasks of one service that run at once.
+    /// The concurrent tasks of one service.
     pub concurrency: Concurrency,
     /// How long tasks and files are kept after their end.
     pub retention: Duration,
-    /// Lines of batches that the node calls at once.
+    /// The concurrent calls for lines of batches.
     pub batch_lines: usize,
     /// Services of workers out of process whose tasks are accepted.
     pub services: BTreeSet<ServiceKey>,
-    /// What the holder of one key may have.
+    /// The quota of one key.
     pub quota: Quota,
-    /// How the ends of workflows are told; `None` is not at all.
+    /// How ends of workflows are reported; `None` is not at all.
     pub webhooks: Option<WebhooksConfig>,
 }
 
-/// Tasks of one service that run at once at this node.
+/// The concurrent tasks of one service at this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Concurrency {
-    /// Of services that are not named; `None` leaves it to each.
+    /// The number for services that are not named; `None` leaves it to each.
     pub default: Option<usize>,
-    /// Of those that are.
+    /// The numbers for those that are.
     pub services: BTreeMap<ServiceKey, usize>,
 }
 
@@ -46,19 +46,19 @@ impl Concurrency {
     }
 }
 
-/// How the ends of workflows are told.
+/// How ends of workflows are reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhooksConfig {
-    /// What they are signed with.
+    /// The key that they are signed with.
     pub key: SigningKey,
-    /// Who may be told.
+    /// The hosts that may be notified.
     pub hosts: Destinations,
 }
 
 /// Where tasks are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// Nowhere: the node takes no background work.
+    /// Nowhere: the node accepts no background work.
     Off,
     /// In a SQLite file of this node's own.
     File(PathBuf),

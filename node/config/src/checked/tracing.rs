@@ -9,7 +9,7 @@ use super::super::address::BaseUrl;
 pub struct TracingConfig {
     /// The collector; `None` traces nothing.
     pub otlp: Option<OtlpConfig>,
-    /// The share of requests that are traced where the client does not tell: 0 to 1.
+    /// The share of requests without a client's trace context that are sampled: 0 to 1.
     pub sample: f64,
 }
 
@@ -25,7 +25,7 @@ impl Default for TracingConfig {
 /// A collector of spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpConfig {
-    /// What `/v1/traces` is appended to.
+    /// The URL that `/v1/traces` is appended to.
     pub endpoint: BaseUrl,
     /// Sent with every batch; the values are marked sensitive, so that `Debug` hides them.
     pub headers: Vec<(HeaderName, HeaderValue)>,

@@ -16,11 +16,11 @@ use super::super::secret::Secret;
 pub struct UpstreamConfig {
     /// Unique at this node.
     pub name: UpstreamName,
-    /// What the path of a request is appended to, `/v1` included.
+    /// The URL that the path of a request is appended to, `/v1` included.
     pub base_url: BaseUrl,
     /// Sent as the upstream's credential; `None` sends none.
     pub api_key: Option<Secret>,
-    /// What it can answer.
+    /// The models that it serves.
     pub models: UpstreamModels,
     /// A lower tier is tried first.
     pub tier: Tier,
@@ -28,13 +28,13 @@ pub struct UpstreamConfig {
     pub weight: Weight,
     /// Attempts at this upstream within one request; at least 1.
     pub attempts_max: u32,
-    /// Requests under way at this upstream, at least 1; `None`: as many as the node carries.
+    /// Requests in flight at this upstream, at least 1; `None`: as many as the node can serve.
     pub in_flight_max: Option<u32>,
     /// How long a call may take.
     pub timeout: TimeoutConfig,
     /// How it is probed when no traffic proves its state.
     pub probe: ProbeConfig,
-    /// When it is ejected and taken back.
+    /// When it is ejected and restored.
     pub health: health::HealthPolicy,
     /// Added to every call; the values are marked sensitive, so that `Debug` hides them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -63,10 +63,10 @@ impl UpstreamConfig {
 /// The default of [`UpstreamConfig::attempts_max`].
 pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
 
-/// What an upstream can answer.
+/// The models that an upstream serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamModels {
-    /// What its own `/models` lists.
+    /// Those that its own `/models` lists.
     Discovered,
     /// These; [`ModelName::is_any`] among them means every model.
     Listed(Vec<ModelConfig>),
@@ -75,9 +75,9 @@ pub enum UpstreamModels {
 /// One model of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelConfig {
-    /// What clients ask for.
+    /// The name that clients use.
     pub name: ModelName,
-    /// What the upstream calls it; `None` when it is the same.
+    /// Its name at the upstream; `None` when it is the same.
     pub upstream_name: Option<ModelName>,
 }
 

@@ -1,4 +1,4 @@
-//! Paths to forward beside those of the list, as written.
+//! Paths to forward in addition to the built-in list, as written.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

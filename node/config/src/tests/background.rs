@@ -1,4 +1,4 @@
-//! `tasks.batch_lines` and `tasks.webhooks`: what is taken, what is refused in which words, what is shown.
+//! `tasks.batch_lines` and `tasks.webhooks`: what is accepted, what is refused with which message, what is shown.
 
 use super::super::checked::TasksConfig;
 use super::*;
@@ -22,7 +22,7 @@ fn batch_lines_and_webhooks_are_taken_as_written() {
 }
 
 #[test]
-fn without_words_lines_are_sixteen_and_nobody_is_told() {
+fn by_default_lines_are_sixteen_and_there_are_no_webhooks() {
     let tasks = good("").tasks;
     assert_eq!((tasks.batch_lines, tasks.webhooks), (16, None));
 }
@@ -64,30 +64,31 @@ fn concurrency_is_one_number_or_one_for_each_service() {
 
 #[test]
 fn wrong_concurrency_is_named_by_its_service() {
-    let told = problems("tasks: {concurrency: {default: 0, 'a x': 3, 'b:y': many, 'c:z': 1025}}\n");
+    let found =
+        problems("tasks: {concurrency: {default: 0, 'a x': 3, 'b:y': many, 'c:z': 1025}}\n");
     let range = "must be from 1 to 1024; write a number in that range";
-    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
     for wanted in [
         format!("tasks.concurrency.default: 0 {range}"),
         format!("tasks.concurrency.c:z: 1025 {range}"),
         "tasks.concurrency.b:y: many is not a whole number; write digits, such as 8".to_owned(),
     ] {
         assert!(
-            told.iter().any(|it| it.ends_with(&wanted)),
-            "{wanted}: {told:?}"
+            found.iter().any(|it| it.ends_with(&wanted)),
+            "{wanted}: {found:?}"
         );
     }
-    let odd = told.iter().find(|it| it.contains("tasks.concurrency.a x"));
+    let odd = found.iter().find(|it| it.contains("tasks.concurrency.a x"));
     let odd = odd.expect("the odd key");
     assert!(
         odd.contains("\"a x\" is no service key")
             && odd.ends_with("write a key such as workflow:process, or default for all others"),
         "{odd}"
     );
-    let told = problems("tasks: {concurrency: [3]}\n");
+    let found = problems("tasks: {concurrency: [3]}\n");
     assert!(
-        told[0].contains("tasks.concurrency: must be a number, not a list"),
-        "{told:?}"
+        found[0].contains("tasks.concurrency: must be a number, not a list"),
+        "{found:?}"
     );
 }
 
@@ -117,39 +118,39 @@ fn webhooks_need_a_secret_and_hosts() {
             "1:19: tasks.webhooks.secret: is missing; write secret: and its value",
         ]
     );
-    let told = problems(&webhooks(&format!("secret: {SECRET}, hosts: []")));
-    assert_eq!(told.len(), 1, "{told:?}");
+    let found = problems(&webhooks(&format!("secret: {SECRET}, hosts: []")));
+    assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        told[0].ends_with(
+        found[0].ends_with(
             "tasks.webhooks.hosts: must name from 1 to 64 hosts; name the hosts that webhooks may be sent to, or \"*\" for all"
         ),
-        "{told:?}"
+        "{found:?}"
     );
     for (secret, why) in [
         ("short", "holds fewer than 24 bytes"),
         ("whsec_!", "is not base64 behind whsec_"),
     ] {
-        let told = problems(&webhooks(&format!("secret: {secret}, hosts: [a]")));
-        assert_eq!(told.len(), 1, "{told:?}");
+        let found = problems(&webhooks(&format!("secret: {secret}, hosts: [a]")));
+        assert_eq!(found.len(), 1, "{found:?}");
         assert!(
-            told[0].ends_with(&format!("tasks.webhooks.secret: {why}; {remedy}")),
-            "{told:?}"
+            found[0].ends_with(&format!("tasks.webhooks.secret: {why}; {remedy}")),
+            "{found:?}"
         );
-        assert!(!told[0].contains(&format!(": {secret}")), "{told:?}");
+        assert!(!found[0].contains(&format!(": {secret}")), "{found:?}");
     }
 }
 
 #[test]
 fn host_that_is_a_url_is_refused() {
-    let told = problems(&webhooks(&format!(
+    let found = problems(&webhooks(&format!(
         "secret: {SECRET}, hosts: [a.example, 'https://b.example/x', '*.']"
     )));
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(found.len(), 2, "{found:?}");
     assert!(
-        told[0].contains("tasks.webhooks.hosts[1]: \"https://b.example/x\" is no name of a host"),
-        "{told:?}"
+        found[0].contains("tasks.webhooks.hosts[1]: \"https://b.example/x\" is not a host name"),
+        "{found:?}"
     );
-    assert!(told[1].contains("tasks.webhooks.hosts[2]"), "{told:?}");
+    assert!(found[1].contains("tasks.webhooks.hosts[2]"), "{found:?}");
 }
 
 #[test]
@@ -196,15 +197,15 @@ fn services_and_quotas_are_taken_as_written() {
 
 #[test]
 fn wrong_services_and_quotas_are_named() {
-    let told = problems("tasks: {services: ['a b'], quota: {waiting: 0, file_bytes: 1KiB}}\n");
+    let found = problems("tasks: {services: ['a b'], quota: {waiting: 0, file_bytes: 1KiB}}\n");
     for wanted in [
         "tasks.services[0]",
         "tasks.quota.waiting",
         "tasks.quota.file_bytes",
     ] {
         assert!(
-            told.iter().any(|it| it.contains(wanted)),
-            "{wanted}: {told:?}"
+            found.iter().any(|it| it.contains(wanted)),
+            "{wanted}: {found:?}"
         );
     }
 }

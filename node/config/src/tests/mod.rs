@@ -1,4 +1,4 @@
-//! Whole configurations: what is refused and in which words, what wins, what is never shown.
+//! Whole configurations: what is refused and with which message, precedence, what is never shown.
 
 mod background;
 mod mode;

@@ -1,4 +1,4 @@
-//! `worker_mode`: where it comes from, and what is refused with which words.
+//! `worker_mode`: its sources, and what is refused with which message.
 
 use super::*;
 use crate::env::WORKER_MODE_VARIABLE;
@@ -68,7 +68,7 @@ fn unquoted_sign_in_the_file_is_refused_and_not_taken_for_the_default() {
 }
 
 #[test]
-fn closed_public_address_is_not_spoken_of() {
+fn closed_public_address_is_not_warned_of() {
     let yaml = "listen: 0.0.0.0:9090\nadmin: {listen: '0.0.0.0:9090', token: sixteen-letters-}\nupstreams: [{name: a, base_url: 'http://a'}]\n";
     assert!(load_text(yaml, &Sources::default()).is_err());
     let loaded = load_text(yaml, &from_variable("*")).expect("a good configuration");

@@ -149,7 +149,7 @@ fn rule_for_a_country_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn rule_that_could_mean_nobody_is_refused() {
+fn rule_that_could_mean_none_is_refused() {
     let empty = "is empty; list at least one, or remove the list where it may be left out";
     assert_eq!(
         with_head("residency: [{clients: [], regions: []}, {keys: [app]}]\n"),
@@ -162,7 +162,7 @@ fn rule_that_could_mean_nobody_is_refused() {
 }
 
 #[test]
-fn rule_with_names_that_nobody_has_is_warned_of() {
+fn rule_with_unknown_names_is_warned_of() {
     let yaml = format!(
         "{HEAD}routing: {{strategy: geo}}\ngeo: {{map: [{{countries: [EU], region: eur}}]}}\n\
          residency: [{{clients: [EU], keys: [app], regions: [eur, local, eru]}}]\n"
@@ -191,7 +191,7 @@ fn geography_is_shown_as_it_was_written() {
 }
 
 #[test]
-fn broken_yaml_names_the_place() {
+fn broken_yaml_names_the_position() {
     assert_eq!(
         problems("node:\n  name: a\n bad: [1, 2\n"),
         [
@@ -206,7 +206,7 @@ fn broken_yaml_names_the_place() {
 }
 
 #[test]
-fn wrong_kinds_are_told_from_each_other() {
+fn wrong_kinds_are_distinguished() {
     assert_eq!(
         problems(
             "listen: [a]\nupstreams: primary\nrouting: fast\nworkers: many\nlimits: {in_flight: \"5\"}\n"
@@ -421,10 +421,10 @@ fn addresses_are_checked() {
 fn proxy_protocol_without_trusted_proxies_is_refused() {
     let remedy = "list the balancer's network in trusted_proxies, or remove the key";
     for word in ["optional", "required"] {
-        let told = format!(
-            "1:17: proxy_protocol: {word} believes nobody, since there are no trusted_proxies; {remedy}"
+        let expected = format!(
+            "1:17: proxy_protocol: {word} trusts no proxy, since there are no trusted_proxies; {remedy}"
         );
-        assert_eq!(problems(&format!("proxy_protocol: {word}\n")), [told]);
+        assert_eq!(problems(&format!("proxy_protocol: {word}\n")), [expected]);
     }
     let config = good("proxy_protocol: required\ntrusted_proxies: [10.0.0.0/8]\n");
     assert_eq!(config.proxy_protocol, ProxyProtocol::Required);

@@ -64,7 +64,7 @@ fn what_cannot_change_keeps_its_value_with_a_warning() {
 }
 
 #[test]
-fn what_dns_answers_may_change_but_not_where_and_what_clients_are_told_stays() {
+fn answers_of_dns_may_change_but_not_its_address_nor_what_is_published_to_clients() {
     let folder = Folder::new("reload-dns");
     let text = |url: &str, listen: &str, ttl: &str| {
         let node = format!("node: {{public: {{url: '{url}', addresses: [203.0.113.5]}}}}\n");

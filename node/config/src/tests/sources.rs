@@ -261,7 +261,7 @@ fn secrets_are_in_no_debug_and_no_dump() {
 
 #[test]
 fn secrets_are_in_no_problem() {
-    // Each puts the secret where something is wrong: by itself, from a variable, in a wrong place.
+    // Each puts the secret where something is wrong: by itself, from a variable, under a wrong key.
     let broken = [
         "admin: {token: [hunter2]}",
         "admin: {token: \"hunter2\\n\", listen: 1.2.3.4:hunter}",
@@ -517,7 +517,7 @@ fn more_upstreams_than_gossip_carries_are_a_warning() {
         .collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[0].ends_with("bytes to tell other nodes, and gossip carries 4096"),
+        warnings[0].ends_with("bytes to publish, and gossip carries 4096"),
         "{warnings:?}"
     );
 }

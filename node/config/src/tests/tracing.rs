@@ -1,4 +1,4 @@
-//! `tracing` and the log's level: what is taken, what is refused in which words, what may change.
+//! `tracing` and the log's level: what is accepted, what is refused with which message, what may change.
 
 use super::*;
 use crate::watch::reload;
@@ -24,7 +24,7 @@ fn collector_is_taken_and_its_token_is_never_shown() {
 }
 
 #[test]
-fn without_a_collector_nothing_is_traced_and_a_share_says_so() {
+fn without_a_collector_nothing_is_traced_and_a_share_is_warned_of() {
     assert_eq!(good("").tracing.otlp, None);
     let warned = warnings(&format!("{GOOD}tracing: {{sample: 0.5}}\n"));
     assert_eq!(
@@ -48,8 +48,8 @@ fn bad_values_are_named_with_a_remedy() {
         ),
         ("3:11: tracing.sample: 1.5", "must be from 0 to 1"),
     ] {
-        let is_told = |text: &String| text.starts_with(key) && text.contains(part);
-        assert!(found.iter().any(is_told), "{key} in {found:?}");
+        let is_found = |text: &String| text.starts_with(key) && text.contains(part);
+        assert!(found.iter().any(is_found), "{key} in {found:?}");
     }
     assert!(problems("tracing: {otlp: {}}\n")[0].contains("tracing.otlp.endpoint"));
 }

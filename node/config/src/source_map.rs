@@ -1,4 +1,4 @@
-//! Where everything was written, and how it may be shown.
+//! Where each key was written, and how its value may be shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,21 +9,21 @@ use super::tree::{Kind, TreeNode};
 /// A value in a message is cut to this many characters.
 const SHOWN_MAX: usize = 60;
 
-/// Where everything was written, and how to show it.
+/// Where each key was written, and how to show its value.
 #[derive(Debug)]
-pub(super) struct Places {
-    written: BTreeMap<String, PlaceFileEntry>,
+pub(super) struct SourceMap {
+    written: BTreeMap<String, SourceEntry>,
     refused: BTreeSet<String>,
 }
 
 #[derive(Debug)]
-struct PlaceFileEntry {
+struct SourceEntry {
     origin: ValueOrigin,
     shown: String,
 }
 
-impl Places {
-    /// Nothing written yet; `refused` are keys reported already.
+impl SourceMap {
+    /// An empty map; `refused` are keys reported already.
     pub(super) fn new(refused: BTreeSet<String>) -> Self {
         Self {
             written: BTreeMap::new(),
@@ -31,16 +31,16 @@ impl Places {
         }
     }
 
-    /// Remembers where `key` was written, and its value unless that is secret.
+    /// Records where `key` was written, and its value unless that is secret.
     pub(super) fn write(&mut self, key: &str, node: &TreeNode, is_secret: bool) {
-        let place = PlaceFileEntry {
+        let entry = SourceEntry {
             origin: node.origin.clone(),
             shown: shown(node, is_secret),
         };
-        self.written.insert(key.to_owned(), place);
+        self.written.insert(key.to_owned(), entry);
     }
 
-    /// Remembers that a problem was reported about `key`.
+    /// Records that a problem was reported about `key`.
     pub(super) fn refuse(&mut self, key: &str) {
         self.refused.insert(key.to_owned());
     }
@@ -49,8 +49,8 @@ impl Places {
     pub(super) fn origin(&self, key: &str) -> ValueOrigin {
         let mut key = key;
         loop {
-            if let Some(place) = self.written.get(key) {
-                return place.origin.clone();
+            if let Some(entry) = self.written.get(key) {
+                return entry.origin.clone();
             }
             match key.rfind(['.', '[']) {
                 Some(end) => key = &key[..end],
@@ -61,7 +61,7 @@ impl Places {
 
     /// The value of `key` as it may be shown: as written, cut, and without what is secret.
     pub(super) fn shown(&self, key: &str) -> &str {
-        self.written.get(key).map_or("", |place| &place.shown)
+        self.written.get(key).map_or("", |entry| &entry.shown)
     }
 
     /// Whether `key` was written.
