@@ -13,7 +13,7 @@ const CENTROIDS: &str = include_str!(concat!(
 
 const LETTERS: usize = 26;
 
-/// What the tables say of a country.
+/// A country's entry in the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct AtlasEntry {
     /// `None` when no such country is known.

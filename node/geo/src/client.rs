@@ -1,11 +1,11 @@
-//! Whose address counts: the socket's, or what proxies of ours say stands behind it.
+//! The client's address: the socket's, or the one that trusted proxies forward.
 //!
 //! The walk goes from the socket outwards, from the right end of the header to the left, for as long as the
-//! address at hand is trusted. The first one that is not trusted is the client. What cannot be read, or is
-//! hidden by intent, ends the walk at the address before it: nothing to its left is vouched for.
+//! current address is trusted. The first one that is not trusted is the client. An entry that cannot be read, or
+//! is obfuscated, ends the walk at the address before it: nobody vouches for what is to its left.
 //!
-//! Both headers at once: a proxy writes one and passes the other on as the client sent it, and which one that
-//! is cannot be seen. When they disagree neither is believed.
+//! Both headers at once: a proxy writes one and passes the other on as the client sent it, and the node cannot
+//! see which. When they disagree, it trusts neither.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -19,8 +19,8 @@ pub const ENTRIES_MAX: usize = 64;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client's address: `peer`'s unless `peer` is within `trusted`, else what `X-Forwarded-For` or `Forwarded`
-/// (RFC 7239) say. Mapped addresses come out as IPv4.
+/// The client's address: `peer`'s unless `peer` is within `trusted`, else that of `X-Forwarded-For` or
+/// `Forwarded` (RFC 7239). Mapped addresses are returned as IPv4.
 pub fn address(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let peer = peer.ip().to_canonical();
     if !is_trusted(peer, trusted) {
@@ -137,8 +137,8 @@ fn is_token(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
-/// A value, quoted or not, and what follows it. Brackets and colons without quotes are let pass: they break the
-/// grammar, mean one thing, and are common.
+/// A value, quoted or not, and what follows it. Brackets and colons without quotes are accepted: they break the
+/// grammar, but are unambiguous and common.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ',', '"', ' ', '\t']).unwrap_or(text.len());
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn untrusted_peer_speaks_for_itself_alone() {
+    fn untrusted_peer_is_its_own_client() {
         let spoofed = [(X_FORWARDED_FOR, "1.1.1.1"), (FORWARDED, "for=1.1.1.1")];
         assert_eq!(seen("9.9.9.9", &spoofed), ip("9.9.9.9"));
         assert_eq!(seen("::ffff:9.9.9.9", &spoofed), ip("9.9.9.9"));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_disagree_are_not_believed() {
+    fn headers_that_disagree_are_not_trusted() {
         let lines = [(X_FORWARDED_FOR, "9.9.9.9"), (FORWARDED, "for=1.1.1.1")];
         assert_eq!(seen(PROXY, &lines), ip(PROXY));
         let lines = [(X_FORWARDED_FOR, "9.9.9.9"), (FORWARDED, "for=9.9.9.9")];
@@ -335,13 +335,13 @@ mod tests {
         }
 
         #[test]
-        fn what_a_client_sends_never_outranks_what_a_proxy_appends(
+        fn what_a_client_sends_never_overrides_what_a_proxy_appends(
             sent in "[ -~]{0,60}", client in any::<u32>()
         ) {
             let client = IpAddr::V4(client.into());
             prop_assume!(!is_trusted(client, &trusted()));
             prop_assert_eq!(plain(&format!("{sent}, {client}")), client);
-            // A quote may swallow the proxy's entry; then nobody but the proxy is left.
+            // A quote may swallow the proxy's entry; then only the proxy is left.
             let seen = standard(&format!("{sent}, for={client}"));
             prop_assert!(seen == client || seen == ip(PROXY), "{} from {:?}", seen, sent);
         }

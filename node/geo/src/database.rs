@@ -1,8 +1,8 @@
-//! A location database that was looked through before it is used.
+//! A location database that is verified before it is used.
 //!
 //! A file may open and fail only where a record is decoded, so a database from a file is walked from end
-//! to end first: every network is reached and every record decoded once. What a walk finds broken is
-//! never used. The database that is compiled in is walked by a test instead.
+//! to end first: every network is reached and every record decoded once. A file that fails the walk is
+//! never used. The embedded database is walked by a test instead.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ use maxminddb::{MaxMindDbError, Reader};
 use super::record::GeoRecord;
 use super::{Location, is_unplaced};
 
-/// The largest file that is taken: it is held in memory. City databases have up to about 150 MB.
+/// The largest accepted file: it is held in memory. City databases have up to about 150 MB.
 pub const DATABASE_BYTES_MAX: u64 = 1 << 30;
 
 /// A tree of N nodes has at most 2 N leaves; a walk that meets more runs in a circle.
@@ -36,7 +36,7 @@ pub enum GeoError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is larger than [`DATABASE_BYTES_MAX`].
@@ -77,7 +77,7 @@ pub enum GeoError {
     NotGeographic {
         /// The file.
         path: PathBuf,
-        /// What the file calls itself.
+        /// The type in its metadata.
         database_type: String,
     },
 }
@@ -138,7 +138,7 @@ impl Database {
         }
     }
 
-    /// What the database calls itself, such as `GeoLite2-City`.
+    /// The type in its metadata, such as `GeoLite2-City`.
     pub fn database_type(&self) -> &str {
         &self.reader.metadata().database_type
     }
@@ -163,7 +163,7 @@ impl Database {
         located.map_or(Location::Unknown, Location::Located)
     }
 
-    /// Reaches every network and decodes every record. Whether any of them says where something is.
+    /// Reaches every network and decodes every record. Returns whether any of them has a location.
     pub(super) fn walk(&self) -> Result<bool, MaxMindDbError> {
         let networks_max =
             u64::from(self.reader.metadata().node_count).saturating_mul(NETWORKS_PER_NODE_MAX);

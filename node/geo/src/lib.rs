@@ -1,9 +1,10 @@
-//! Where a client and a node are: a prior for speed and a fence for residency, never a measurement.
+//! Locations of clients and nodes: a prior for latency and a fence for residency, never a measurement.
 //!
-//! Reading order: [`client`] (whose address counts), [`Locator`] (from an address to a country and a place),
-//! [`region`] (from a region's name to a place). The data that are compiled in stand in `deploy/geo` with their sources and licences.
+//! Reading order: [`client`] (the client's address), [`Locator`] (from an address to a country and coordinates),
+//! [`region`] (from a region's name to coordinates). The embedded data are in `deploy/geo`, with their
+//! sources and licences.
 //!
-//! What this module does not know: requests, routes, rules. It answers and refuses nothing.
+//! What this module does not know: requests, routes, rules. It answers, and refuses nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,14 +23,14 @@ mod tests;
 pub use database::{DATABASE_BYTES_MAX, Database, GeoError};
 pub use locator::{Locator, watch};
 
-/// What is known of where an address is.
+/// What is known of an address's location.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Location {
     /// The database has the address.
     Located(Located),
-    /// A public address that the database does not hold, or says nothing of that is understood.
+    /// A public address that the database does not hold, or whose record cannot be used.
     Unknown,
-    /// An address that is nowhere: private, loopback, link-local, shared by a carrier (CGNAT), multicast
+    /// An address without a location: private, loopback, link-local, shared by a carrier (CGNAT), multicast
     /// or unspecified.
     Unplaced,
 }
@@ -61,7 +62,7 @@ fn is_shared(address: Ipv4Addr) -> bool {
     first == 100 && second & 0b1100_0000 == 64
 }
 
-/// Whether a canonical address is nowhere on the Earth, or everywhere.
+/// Whether a canonical address has no location, or several.
 fn is_unplaced(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {

@@ -1,4 +1,4 @@
-//! The database in use, and how a new one takes its place while requests go on.
+//! The current database, and how a new one replaces it while requests are in flight.
 //!
 //! Readers take a snapshot without a lock. A new file is read and walked beside the old database and swapped
 //! in whole; one that cannot be used changes nothing.
@@ -34,20 +34,20 @@ impl Locator {
         Self(ArcSwap::from_pointee(Database::embedded()))
     }
 
-    /// Where `address` is: a snapshot of the database in use is asked, within a microsecond or two.
+    /// Where `address` is, by a snapshot of the current database; takes a microsecond or two.
     pub fn locate(&self, address: IpAddr) -> Location {
         self.0.load().locate(address)
     }
 
-    /// The database in use.
+    /// The current database.
     pub fn database(&self) -> Arc<Database> {
         self.0.load_full()
     }
 
-    /// Takes the file at `path`, else the embedded countries, from now on. Blocks while it reads a file.
+    /// Uses the file at `path`, else the embedded countries, from now on. Blocks while it reads a file.
     ///
     /// # Errors
-    /// When the file cannot be used; what was in use stays.
+    /// When the file cannot be used; the current database stays.
     pub fn replace(&self, path: Option<&Path>) -> Result<(), GeoError> {
         self.0.store(Arc::new(database(path)?));
         Ok(())
@@ -58,8 +58,8 @@ fn database(path: Option<&Path>) -> Result<Database, GeoError> {
     path.map_or_else(|| Ok(Database::embedded()), Database::open)
 }
 
-/// Takes the file at `path` again whenever it changes from now on, and at SIGHUP, until the future is dropped.
-/// Looks once per `look_interval`. Called within a runtime.
+/// Reloads the file at `path` whenever it changes, and at SIGHUP, until the future is dropped.
+/// Checks once per `look_interval`. Must be called within a runtime.
 ///
 /// # Errors
 /// When signals cannot be listened to.

@@ -1,4 +1,4 @@
-//! One record of a location database, in any of the shapes that are in use.
+//! One record of a location database, in any of the common shapes.
 //!
 //! MaxMind nests (`country.iso_code`, `location.latitude` as doubles), DB-IP's city files as ip-location-db
 //! makes them are flat (`country_code`, `latitude` as floats), others hold `country_code` alone or write
@@ -41,7 +41,7 @@ struct Coordinates {
 struct Code<'a>(Option<&'a str>);
 
 impl GeoRecord<'_> {
-    /// What the record says, with the gaps filled from the country; `None` when it says nothing.
+    /// The record's location, with the gaps filled from the country; `None` when it has none.
     pub(super) fn located(&self) -> Option<Located> {
         let code = self.country.0.or(self.country_code).unwrap_or_default();
         let named = CountryCode::new(code).ok();
@@ -63,7 +63,7 @@ impl GeoRecord<'_> {
     fn place(&self) -> Option<GeoPoint> {
         let nested = self.location.latitude.zip(self.location.longitude);
         let (latitude, longitude) = nested.or_else(|| self.latitude.zip(self.longitude))?;
-        // Files with gaps write zeroes; nobody lives at that point of the Gulf of Guinea.
+        // Files with gaps write zeroes, a point in the Gulf of Guinea without clients.
         let is_gap = latitude == 0.0 && longitude == 0.0;
         GeoPoint::new(latitude, longitude).filter(|_| !is_gap)
     }

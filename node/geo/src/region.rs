@@ -1,6 +1,6 @@
-//! Where a region is, by its name, when that is a code of a large cloud or of three letters.
+//! The location of a region by its name, when that is a code of a large cloud or of three letters.
 //!
-//! The table is `deploy/geo/regions.csv`; `README.md` beside it says where each row comes from.
+//! The table is `deploy/geo/regions.csv`; `README.md` beside it lists the source of each row.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,8 +14,8 @@ const REGIONS: &str = include_str!(concat!(
     "/../../deploy/geo/regions.csv"
 ));
 
-/// The place of a well-known region, such as `ap-southeast-1`, `us-east4`, `westeurope`, `fra` or `sgp`. Case
-/// does not count, `_` is `-`, and a code that knows no `-` is found with them too (`West-Europe`).
+/// The location of a well-known region, such as `ap-southeast-1`, `us-east4`, `westeurope`, `fra` or `sgp`. Case
+/// does not count, `_` is `-`, and a code without `-` is also found when written with some (`West-Europe`).
 pub fn place_of(region: &RegionName) -> Option<GeoPoint> {
     static PLACES: LazyLock<BTreeMap<&str, GeoPoint>> = LazyLock::new(|| regions().collect());
     let code = region.as_str().to_ascii_lowercase().replace('_', "-");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn hyphen_tells_two_clouds_apart() {
+    fn hyphen_distinguishes_two_clouds() {
         // Virginia at one, South Carolina at the other.
         assert!(km("us-east-1", "us-east1") > 500.0);
     }

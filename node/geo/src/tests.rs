@@ -1,4 +1,4 @@
-//! Known addresses against the embedded database and against every shape of record; what a broken file does.
+//! Known addresses against the embedded database and against every shape of record; broken files.
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ fn located(database: &Database, address: &str) -> Located {
         .unwrap_or_else(|| panic!("{address} is {location:?}"))
 }
 
-/// A folder of its own for one test, removed with it.
+/// A folder for one test, removed with it.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -47,7 +47,7 @@ impl Folder {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        // As a careful operator does it: the file is never there in half.
+        // As a careful operator does it: the file is never there in part.
         let (path, next) = (self.0.join(name), self.0.join("next"));
         std::fs::write(&next, bytes).expect("a file can be written");
         std::fs::rename(&next, &path).expect("a file can be replaced");
@@ -182,7 +182,7 @@ fn address_of_the_other_family_is_unknown() {
 }
 
 #[test]
-fn address_that_is_nowhere_is_unplaced_even_when_a_database_has_it() {
+fn address_without_a_location_is_unplaced_even_when_a_database_has_it() {
     let database = open("country-v4.mmdb");
     for address in [
         "10.1.2.3",
@@ -319,7 +319,7 @@ async fn changed_file_is_taken_and_a_broken_one_is_not() {
             () = changes => {}
         }
     });
-    in_time.await.expect("each change is taken");
+    in_time.await.expect("each change is loaded");
 }
 
 fn find(bytes: &[u8], word: &[u8]) -> Option<usize> {
