@@ -1,4 +1,4 @@
-//! The memory that request bodies take, read when somebody scrapes.
+//! The memory that request bodies hold, read at each scrape.
 
 use std::sync::OnceLock;
 
@@ -31,9 +31,9 @@ impl BodyMemory {
         memory
     }
 
-    /// From now on shows `budget`; the first one given is kept.
+    /// Shows `budget` from now on; later calls change nothing.
     pub(super) fn show(&self, budget: BodyBudget) {
-        // A node has one for all its time.
+        // A node has one for its lifetime.
         let _ = self.budget.set(budget);
     }
 

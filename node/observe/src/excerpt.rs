@@ -1,8 +1,8 @@
-//! What a client, a peer or an upstream chose, as a record may keep it: a copy, and a short one.
+//! Text from a client, a peer or an upstream, as a record may keep it: a short copy.
 //!
-//! A record outlives its request by a thousand others. A slice of what a connection read would keep the
-//! whole buffer for as long, the prompt in it; a long text would let its sender choose how much memory the
-//! last requests take.
+//! A record is kept for the next thousand requests. A slice of what a connection read would keep the whole
+//! buffer, with the prompt in it, for as long; a long text would let its sender choose how much memory the last
+//! requests take.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub const EXCERPT_BYTES_MAX: usize = 256;
 /// The most bytes of a method; the longest registered one (`UPDATEREDIRECTREF`) has 17.
 const METHOD_BYTES_MAX: usize = 32;
 
-/// What stands at the end of a text that was cut.
+/// The end of a text that was cut.
 const CUT: &str = "...";
 
 /// A copy of at most [`EXCERPT_BYTES_MAX`] bytes of a text. Cheap to clone.
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_between_characters_and_says_so() {
+    fn long_text_is_cut_between_characters_and_marked() {
         for shift in 0..3 {
             let text = ["x".repeat(shift), "ä".repeat(EXCERPT_BYTES_MAX)].concat();
             let excerpt = Excerpt::of(&text);

@@ -1,7 +1,7 @@
-//! OpenTelemetry's words for generative AI, by what a request's path says.
+//! OpenTelemetry's words for generative AI, by a request's path.
 //!
 //! Source: the semantic conventions for generative AI, `gen_ai.operation.name` and `gen_ai.provider.name`.
-//! Both are closed sets here: what has no well-known word is `other`, or takes the API's own.
+//! Both are closed sets here: what has no well-known word is `other`, or uses the API's own.
 
 /// Anthropic's paths.
 const MESSAGES_PATH: &str = "/v1/messages";
@@ -20,7 +20,7 @@ pub fn operation(path: &str) -> &'static str {
     }
 }
 
-/// Whose API the request speaks; whoever runs the upstream, it answers in that one.
+/// The provider whose API the request uses; any upstream answers in that API.
 pub fn provider(path: &str) -> &'static str {
     match path.starts_with(MESSAGES_PATH) {
         true => "anthropic",
@@ -33,14 +33,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn path_tells_operation_and_provider() {
-        let told = |path| (operation(path), provider(path));
-        assert_eq!(told("/v1/messages"), ("chat", "anthropic"));
+    fn path_determines_operation_and_provider() {
+        let words = |path| (operation(path), provider(path));
+        assert_eq!(words("/v1/messages"), ("chat", "anthropic"));
         assert_eq!(
-            told("/v1/messages/count_tokens"),
+            words("/v1/messages/count_tokens"),
             ("count_tokens", "anthropic")
         );
-        assert_eq!(told("/v1/audio/speech"), ("audio", "openai"));
-        assert_eq!(told("/v1/whatever/sk-1"), ("other", "openai"));
+        assert_eq!(words("/v1/audio/speech"), ("audio", "openai"));
+        assert_eq!(words("/v1/whatever/sk-1"), ("other", "openai"));
     }
 }

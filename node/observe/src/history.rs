@@ -1,7 +1,7 @@
 //! The last requests, for the operator, and counts of how attempts ended.
 //!
-//! One task takes the batches of all request threads; whoever wants to count more hangs onto it with
-//! a closure, and costs the request path nothing.
+//! One task receives the batches of all request threads; further counts attach to it with a closure, and cost
+//! the request path nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ pub const REQUESTS_MAX: usize = 1_000;
 /// Which attempts a count is of: the upstream's owner, the upstream, and the outcome's word.
 pub type AttemptKey = (NodeName, UpstreamName, &'static str);
 
-/// Counts of attempts that are kept apart; further ones are not counted.
+/// The most distinct counts of attempts; further ones are not counted.
 const COUNTS_MAX: usize = 10_000;
 
 /// The last requests, the newest last. Cheap to clone; locked by the collector and the operator only.
@@ -32,13 +32,13 @@ pub struct History(Arc<Mutex<Book>>);
 #[derive(Debug, Default)]
 struct Book {
     requests: VecDeque<RequestRecord>,
-    /// Requests that ever came, those that made room among them.
+    /// All requests so far, including evicted ones.
     total: u64,
     attempts: BTreeMap<AttemptKey, u64>,
 }
 
 impl History {
-    /// Keeps what comes in until every [`super::record::Recorder`] is gone; `observe` sees each record
+    /// Keeps what arrives until every [`super::record::Recorder`] is dropped; `observe` is called with each record
     /// once, in the order of arrival.
     pub async fn run(
         self,
@@ -72,8 +72,8 @@ impl History {
         book.requests.iter().rev().take(count).cloned().collect()
     }
 
-    /// Requests that came after the first `seen`, at most `count`, the newest first; and how many came in
-    /// all, to be asked with the next time.
+    /// Requests after the first `seen`, at most `count`, the newest first; and the number of all so far, to pass
+    /// the next time.
     pub fn since(&self, seen: u64, count: usize) -> (Vec<RequestRecord>, u64) {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unseen = usize::try_from(book.total.saturating_sub(seen)).unwrap_or(usize::MAX);
@@ -240,7 +240,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn oldest_request_makes_room_and_every_attempt_is_counted() {
+    fn oldest_request_is_evicted_and_every_attempt_is_counted() {
         let history = History::default();
         history.keep((0..REQUESTS_MAX + 5).map(record).collect());
         let last = history.last(usize::MAX);
@@ -251,7 +251,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_requests_that_were_not_seen_come_again() {
+    fn only_requests_that_were_not_seen_are_returned() {
         let history = History::default();
         history.keep((0..3).map(record).collect());
         let (first, seen) = history.since(0, 2);

@@ -1,7 +1,7 @@
-//! What the node shows of itself: logs, metrics, and the last requests.
+//! The node's observability: logs, metrics, and the last requests.
 //!
-//! [`record`] is the request path's end, [`history`] the collecting one. Traces: [`trace`] (which request
-//! belongs to which), [`spans`] (what is shown of it), [`otlp`] (where that goes).
+//! [`record`] is the request path's end, [`history`] the collecting one. Traces: [`trace`] (the trace of a
+//! request), [`spans`] (its spans), [`otlp`] (their export).
 
 mod bodies;
 pub mod dns;

@@ -1,4 +1,4 @@
-//! Where logs go, how they look, and how much is told.
+//! The log: its output, format and level.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -12,10 +12,10 @@ use grapevine_config::{LogConfig, LogFormat};
 /// the node counts those itself. A level that names such a crate overrides it.
 const LOUD_CRATES: [&str; 2] = ["chitchat", "hickory_proto"];
 
-/// Filters of version 0.1 name modules of one crate, `grapevine_node`, which are crates now.
+/// Filters of version 0.1 name modules of one crate, `grapevine_node`, that are now crates.
 const FORMER: &str = "grapevine_node";
 
-/// Where those modules are, if not in a crate of their own name.
+/// The current location of those modules, if not in a crate of their own name.
 const MOVED: [(&str, &str); 8] = [
     ("admin", "console::admin"),
     ("demo", "lab::demo"),
@@ -31,9 +31,9 @@ const MOVED: [(&str, &str); 8] = [
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    /// As it was last set.
+    /// The last level set.
     level: Mutex<String>,
-    /// Puts another filter in the place of the one in use; what fails is a log that has ended.
+    /// Replaces the current filter; fails only when the log has ended.
     swap: Box<dyn Fn(EnvFilter) + Send + Sync>,
 }
 
@@ -69,7 +69,7 @@ pub fn init(config: &LogConfig) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// From now on the log tells what `level` lets through: a level or a filter, as in the configuration.
+/// Sets what is logged from now on: a level or a filter, as in the configuration.
 ///
 /// # Errors
 /// When it is no filter; then nothing changes.
@@ -83,7 +83,7 @@ pub fn set_level(level: &str) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// What the log lets through now; `None` where none was installed.
+/// The current level or filter; `None` where no log was installed.
 pub fn level() -> Option<String> {
     let level = LOG.get()?.level.lock();
     Some(level.unwrap_or_else(PoisonError::into_inner).clone())
@@ -94,7 +94,7 @@ fn keep(level: String, swap: impl Fn(EnvFilter) + Send + Sync + 'static) {
         level: Mutex::new(level),
         swap: Box::new(swap),
     };
-    // Only whoever installed the log comes here, and that is done once.
+    // Called only after the log was installed, which happens once.
     let _ = LOG.set(log);
 }
 
@@ -108,8 +108,8 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     Ok(filter)
 }
 
-/// The filter with the names that modules have now. Of `grapevine_node` alone it makes what all crates of the
-/// program begin with.
+/// The filter with the current names of modules. A bare `grapevine_node` becomes the common prefix of all crates
+/// of the program.
 fn current(level: &str) -> String {
     let directives: Vec<String> = level.split(',').map(current_directive).collect();
     directives.join(",")
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_of_former_module_names_say_the_same_as_before() {
+    fn filters_of_former_module_names_mean_the_same_as_before() {
         let rows = [
             ("info", "info"),
             ("info,grapevine_node=trace", "info,grapevine=trace"),

@@ -1,4 +1,4 @@
-//! What a scrape reads beside the view: what was dropped, and whom gossip does not listen to.
+//! What a scrape reads in addition to the view: what was dropped, and the peers whose gossip is ignored.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::labels::{KindLabels, PeerLabels};
 
-/// What a scrape reads beside the view.
+/// What a scrape reads in addition to the view.
 #[derive(Clone, Debug, Default)]
 pub struct Losses {
     /// What was dropped at a limit or refused by a check since the start, by kind.
     pub counts: Vec<(&'static str, u64)>,
-    /// Peers whose gossip is not listened to, and for how long still.
+    /// Peers whose gossip is ignored, and for how much longer.
     pub quarantined: Vec<(NodeName, Duration)>,
 }
 
@@ -41,7 +41,7 @@ impl LossMetrics {
         );
         families.register(
             "peer_gossip_quarantined",
-            "A peer whose gossip is not listened to for what it sent; always 1",
+            "A peer whose gossip is ignored because of what it sent; always 1",
             metrics.quarantined.clone(),
         );
         metrics

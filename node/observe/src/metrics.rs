@@ -1,12 +1,12 @@
 //! What Prometheus sees.
 //!
-//! Nothing is counted on the request path: request records come in batches from the collecting task,
-//! transitions from core's notices, and states are read from the view when somebody scrapes.
+//! Nothing is counted on the request path: request records arrive in batches from the collecting task,
+//! transitions from core's notices, and states are read from the view at each scrape.
 //!
 //! Labels come from closed or bounded sets: the node's own upstreams and peers, status classes, and
 //! outcome words. Clients' keys are not labels; the list of requests has them. Models are labels of
-//! [`super::usage`], which says how those are bounded. `deploy/prometheus/METRICS.md` lists all; a test
-//! keeps the two in step.
+//! [`super::usage`], which bounds them. `deploy/prometheus/METRICS.md` lists all; a test keeps the two in
+//! step.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -33,7 +33,7 @@ use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
 use super::usage::{MODELS_MAX, Usage};
 
-/// How records call a refusal by residency.
+/// The error code of a refusal by residency, as in records.
 pub const RESIDENCY: &str = "residency";
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -82,7 +82,7 @@ impl Metrics {
         build.get_or_create(&labels).set(1);
         families.register(
             "build_info",
-            "The running build and who it is; always 1",
+            "The running build and its node; always 1",
             build,
         );
         let metrics = Self(Arc::new(Inner { families, ..inner }));
@@ -103,7 +103,7 @@ impl Metrics {
         }
     }
 
-    /// Those of background work.
+    /// The metrics of background work.
     pub fn tasks(&self) -> &TaskMetrics {
         &self.0.tasks
     }
@@ -152,7 +152,7 @@ impl Metrics {
         self.0.dns.clone()
     }
 
-    /// Shows what request bodies take of `budget`.
+    /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
     }
@@ -162,7 +162,7 @@ impl Metrics {
         self.0.connections.clone()
     }
 
-    /// Counts a request of a peer that this node's rules, or those that came along, refuse here.
+    /// Counts a request of a peer that this node's rules, or those in the request, refuse here.
     pub fn residency_refused_to_peer(&self) {
         let kind = "refused-to-peer";
         self.0.residency.get_or_create(&KindLabels { kind }).inc();
@@ -348,7 +348,7 @@ impl Inner {
         );
         families.register(
             "peer_live",
-            "Whether membership holds a peer for alive: 1 or 0",
+            "Whether membership considers a peer alive: 1 or 0",
             self.peer_live.clone(),
         );
         families.register(

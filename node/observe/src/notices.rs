@@ -4,7 +4,7 @@ use grapevine_core::notice::Notice;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-/// Logs notices until the driver has ended, and has each counted by its kind.
+/// Logs notices until the driver has ended, and calls `count` with the kind of each.
 pub async fn run(mut notices: mpsc::Receiver<Notice>, count: impl Fn(&'static str)) {
     while let Some(notice) = notices.recv().await {
         count(kind(&notice));
@@ -81,7 +81,7 @@ fn log(notice: &Notice) {
             all,
         } => {
             warn!(
-                upstream.name = %upstream, told, all,
+                upstream.name = %upstream, published = told, all,
                 "upstream has more models than are published to the mesh; list those that peers need under its models"
             );
         }

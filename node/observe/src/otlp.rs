@@ -1,7 +1,7 @@
 //! Sends spans to a collector: OTLP over HTTP, as protobuf.
 //!
-//! A task of its own takes them from a bounded queue in batches. A collector that is slow, refuses or is not
-//! there costs spans, which are counted, and nothing else: whoever gives spans never waits.
+//! A dedicated task takes them from a bounded queue in batches. A collector that is slow, refuses or is down
+//! costs spans, which are counted, and nothing else: callers never wait.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Collector {
     pub client: reqwest::Client,
 }
 
-/// Who sends spans.
+/// The sender of spans.
 #[derive(Clone, Debug)]
 pub struct SpanSender {
     /// The node.
@@ -66,17 +66,17 @@ pub struct Tracer {
 
 enum ExportMessage {
     Spans(Vec<Span>),
-    /// To be answered when everything before it was sent or dropped.
+    /// Answered when everything before it was sent or dropped.
     Flush(oneshot::Sender<()>),
 }
 
 impl Tracer {
-    /// A tracer, and the task that sends what it takes until every copy of it is gone.
+    /// A tracer, and the task that sends its spans until every copy of it is dropped.
     pub fn new(
         collector: Collector,
         sender: &SpanSender,
     ) -> (Self, impl Future<Output = ()> + use<>) {
-        let (queue, letters) = mpsc::channel(QUEUE_MAX);
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let dropped = Arc::<AtomicU64>::default();
         let exporter = Exporter {
             collector,
@@ -84,27 +84,27 @@ impl Tracer {
             dropped: Arc::clone(&dropped),
             is_failing: false,
         };
-        (Self { queue, dropped }, exporter.run(letters))
+        (Self { queue, dropped }, exporter.run(messages))
     }
 
-    /// Takes the spans of a request that entered here, where it is traced.
+    /// Queues the spans of a request that entered here, where it is traced.
     pub fn request(&self, record: &RequestRecord) {
         if record.trace.is_some() {
             self.take(spans::of_request(record));
         }
     }
 
-    /// Takes the spans of a peer's request that was served here.
+    /// Queues the spans of a peer's request that was served here.
     pub fn hop(&self, hop: &Hop) {
         self.take(spans::of_hop(hop));
     }
 
-    /// Spans lost so far, since they came too fast or the collector would not have them.
+    /// Spans lost so far, because the queue was full or the collector did not accept them.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until what was taken so far was sent or dropped, for at most `limit`.
+    /// Waits until the spans queued so far were sent or dropped, for at most `limit`.
     pub async fn flush(&self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
         let flushed = async {
@@ -145,11 +145,11 @@ struct Exporter {
     collector: Collector,
     resource: Resource,
     dropped: Arc<AtomicU64>,
-    /// Whether the last batch was lost, so that the log tells of changes alone.
+    /// Whether the last batch was lost, so that only changes are logged.
     is_failing: bool,
 }
 
-/// Why a batch was not taken.
+/// Why a batch was not accepted.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
     #[error("collector answers {0}")]
@@ -159,7 +159,7 @@ enum SendError {
 }
 
 impl SendError {
-    /// Whether the same batch may do better later, by the specification of OTLP.
+    /// Whether a retry of the batch may succeed, by the specification of OTLP.
     fn is_retryable(&self) -> bool {
         match self {
             Self::Status(status) => matches!(status.as_u16(), 429 | 502 | 503 | 504),
@@ -169,14 +169,14 @@ impl SendError {
 }
 
 impl Exporter {
-    async fn run(mut self, mut letters: mpsc::Receiver<ExportMessage>) {
-        while let Some(first) = letters.recv().await {
+    async fn run(mut self, mut messages: mpsc::Receiver<ExportMessage>) {
+        while let Some(first) = messages.recv().await {
             let (mut batch, mut flushed) = (Vec::new(), Vec::new());
             let until = sleep(BATCH_WAIT);
             tokio::pin!(until);
             let mut next = Some(first);
-            while let Some(letter) = next.take() {
-                match letter {
+            while let Some(message) = next.take() {
+                match message {
                     ExportMessage::Spans(spans) => batch.extend(spans),
                     ExportMessage::Flush(done) => flushed.push(done),
                 }
@@ -185,14 +185,14 @@ impl Exporter {
                 }
                 tokio::select! {
                     () = &mut until => {}
-                    letter = letters.recv() => next = letter,
+                    message = messages.recv() => next = message,
                 }
             }
             if !batch.is_empty() {
                 self.export(batch).await;
             }
             for done in flushed {
-                // Whoever asked has stopped waiting.
+                // The caller has stopped waiting.
                 let _ = done.send(());
             }
         }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn batch_says_who_sends_it_and_shows_the_collector_its_token() {
+    async fn batch_names_its_sender_and_carries_the_collectors_token() {
         let (posts, mut posted) = mpsc::channel(8);
         let take = move |headers: HeaderMap, body: Bytes| async move {
             // The test reads the first one and may be gone.

@@ -1,6 +1,6 @@
-//! The last ten minutes in numbers: requests, failures, first bytes, where clients were and who served.
+//! The last ten minutes in numbers: requests, failures, first bytes, client areas and serving nodes.
 //!
-//! Metrics tell the same to a server that keeps them; this is for the operator who has none at hand.
+//! Metrics contain the same for a server that stores them; this is for operators without one.
 //! The collecting task counts each record once, off the request path.
 //!
 //! Bound: [`BUCKETS`] buckets, each with [`STEPS`] counts and at most [`NAMED_MAX`] nodes and areas:
@@ -22,7 +22,7 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 /// Buckets that are kept: ten minutes.
 pub const BUCKETS: usize = 120;
 
-/// Nodes, and areas, that one bucket tells apart; what comes beyond them is in the sums alone.
+/// Nodes, and areas, that one bucket distinguishes; further ones count in the sums alone.
 pub const NAMED_MAX: usize = 32;
 
 /// Steps of the first byte's histogram, each a tenth wider than the one before: 1 ms to 5 min.
@@ -66,7 +66,7 @@ pub struct Tally {
 /// The clients of one area.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Crowd {
-    /// Where it is, by the last of them that could be placed.
+    /// Its coordinates, by the last client that had some.
     pub place: Option<GeoPoint>,
     /// Their requests.
     pub requests: u32,

@@ -1,9 +1,9 @@
-//! What is remembered of a request, and how it leaves the request path cheaply.
+//! The record of a request, and how it leaves the request path cheaply.
 //!
-//! Each request thread collects in a buffer of its own and hands it over every 20 ms, so that a
+//! Each request thread collects in a buffer of its own and sends it every 20 ms, so that a
 //! successful request wakes no other thread and shares no cache line. What the mesh must know at once
-//! (a failure, a cooldown) goes at once. Invariant: no prompt, no key and no query is ever in a record, and
-//! nothing in it is a slice of what a connection read: what others chose is an [`Excerpt`] or a bounded name.
+//! (a failure, a cooldown) is sent at once. Invariant: no prompt, no key and no query is ever in a record, and
+//! nothing in it is a slice of what a connection read: foreign text is an [`Excerpt`] or a bounded name.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -40,7 +40,7 @@ pub const BATCHES_MAX: usize = 256;
 pub struct RequestRecord {
     /// Its name, as in `x-request-id`.
     pub id: RequestId,
-    /// When it came, as the time since the Unix epoch.
+    /// When it arrived, as the time since the Unix epoch.
     pub time: Duration,
     /// The client's method, cut by [`super::excerpt::method`].
     pub method: Method,
@@ -52,9 +52,9 @@ pub struct RequestRecord {
     pub stream: bool,
     /// The status that the client got; 499 when it went away before.
     pub status: u16,
-    /// Who served it; `None` where nobody did.
+    /// The upstream that served it; `None` where none did.
     pub served: Option<Served>,
-    /// Where the client is thought to be.
+    /// The client's assumed location.
     pub client: ClientRecord,
     /// The attempts in order.
     pub attempts: Vec<AttemptRecord>,
@@ -66,15 +66,15 @@ pub struct RequestRecord {
     pub first_byte: Duration,
     /// From the request's arrival to its end.
     pub total: Duration,
-    /// Tokens that went in and came out, as the upstream counted them.
+    /// Input and output tokens, as the upstream counted them.
     pub tokens: Tokens,
     /// The name of the client's key, where it had one.
     pub key: Option<Arc<str>>,
     /// The residency rules that fenced it in, as keys of the configuration; `None` where none did.
     pub residency: Option<Arc<str>>,
-    /// Why it ended as it did, where it did not end well; one word.
+    /// Why it failed, where it did; one word.
     pub error: Option<&'static str>,
-    /// Who asked.
+    /// Who made it.
     pub kind: RequestKind,
     /// Its span; `None` where it is not traced. The attempts' are its children, by their index.
     pub trace: Option<Trace>,
@@ -82,7 +82,7 @@ pub struct RequestRecord {
     pub forwarded_as: Option<RequestId>,
 }
 
-/// Who asked for a request.
+/// Who made a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RequestKind {
     /// A client.
@@ -102,7 +102,7 @@ impl RequestKind {
     }
 }
 
-/// Where a client is thought to be; never its address.
+/// A client's assumed location; never its address.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClientRecord {
     /// Its country or continent.
@@ -141,7 +141,7 @@ pub struct AttemptRecord {
     pub took: Duration,
     /// Why this candidate was chosen: [`grapevine_core::route::RouteReason::as_str`].
     pub reason: &'static str,
-    /// What it was thought to cost.
+    /// Its expected cost.
     pub cost: Cost,
     /// What went wrong, where something did, for the operator.
     pub detail: Option<Excerpt>,
@@ -168,7 +168,7 @@ impl From<EndedAttempt> for AttemptRecord {
     }
 }
 
-/// Tokens as the upstream counted them; `None` where it did not say.
+/// Tokens as the upstream counted them; `None` where it reported none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// Of the prompt.
@@ -184,7 +184,7 @@ thread_local! {
     static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
-/// What one thread has not handed over yet.
+/// What one thread has not sent yet.
 struct Buffer {
     events: Vec<Event>,
     records: Batch,
@@ -209,40 +209,40 @@ pub struct Recorder(Arc<Outlet>);
 
 #[derive(Debug)]
 struct Outlet {
-    desk: DriverHandle,
+    driver: DriverHandle,
     batches: mpsc::Sender<Batch>,
     dropped: AtomicU64,
 }
 
 impl Recorder {
-    /// A recorder that tells `desk` of attempts, and where the records come out.
-    pub fn new(desk: DriverHandle) -> (Self, mpsc::Receiver<Batch>) {
+    /// A recorder that reports attempts to `driver`, and the receiver of the records.
+    pub fn new(driver: DriverHandle) -> (Self, mpsc::Receiver<Batch>) {
         let (batches, receiver) = mpsc::channel(BATCHES_MAX);
         let outlet = Outlet {
-            desk,
+            driver,
             batches,
             dropped: AtomicU64::new(0),
         };
         (Self(Arc::new(outlet)), receiver)
     }
 
-    /// Tells the engine soon.
-    pub fn tell(&self, event: Event) {
+    /// Sends `event` to the engine with the next flush.
+    fn send_later(&self, event: Event) {
         self.push(|buffer| buffer.events.push(event));
     }
 
-    /// Tells the engine now, with everything that waited.
-    pub fn tell_now(&self, event: Event) {
+    /// Sends `event` to the engine now, with everything that waited.
+    fn send_now(&self, event: Event) {
         self.push(|buffer| buffer.events.push(event));
         self.flush();
     }
 
-    /// Tells the engine what an attempt leads to: now, where it must arrive.
+    /// Reports an attempt to the engine: now, where it is urgent.
     pub fn report(&self, report: RequestReport) {
         if report.is_urgent {
-            self.tell_now(report.event);
+            self.send_now(report.event);
         } else {
-            self.tell(report.event);
+            self.send_later(report.event);
         }
     }
 
@@ -251,19 +251,21 @@ impl Recorder {
         self.push(|buffer| buffer.records.push(record));
     }
 
-    /// Reports and records lost so far because somebody was too slow to take them.
+    /// Reports and records lost so far because their receiver was too slow.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Hands over what this thread collected.
+    /// Sends what this thread collected.
     pub fn flush(&self) {
         let (events, records) = BUFFER.with_borrow_mut(|buffer| {
             let events = std::mem::take(&mut buffer.events);
             (events, std::mem::take(&mut buffer.records))
         });
-        let told = events.into_iter().map(|event| self.0.desk.try_tell(event));
-        let mut lost = told.filter(|told| !told).count();
+        let sent = events
+            .into_iter()
+            .map(|event| self.0.driver.try_tell(event));
+        let mut lost = sent.filter(|sent| !sent).count();
         if !records.is_empty() {
             let count = records.len();
             lost += self.0.batches.try_send(records).map_or(count, |()| 0);
@@ -326,8 +328,8 @@ mod tests {
             serves_requests: true,
             public: grapevine_core::fact::Public::default(),
         };
-        let (_driver, desk, _outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
-        Recorder::new(desk)
+        let (_driver, handle, _outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
+        Recorder::new(handle)
     }
 
     fn record() -> RequestRecord {
@@ -366,10 +368,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_told_now_takes_along_what_waits() {
+    async fn urgent_event_flushes_what_waits() {
         let (recorder, mut batches) = recorder();
         recorder.record(record());
-        recorder.tell_now(Event::Tick);
+        recorder.send_now(Event::Tick);
         assert_eq!(batches.try_recv().map(|batch| batch.len()), Ok(1));
     }
 

@@ -1,5 +1,4 @@
-//! What a trace shows of a request: made from its record when it has ended, so that the request path makes
-//! none of it.
+//! The spans of a request: made from its record when it has ended, off the request path.
 //!
 //! ```text
 //! entry node     POST /v1/chat/completions      server, the whole request
@@ -8,8 +7,8 @@
 //! serving node         chat gpt-4o              client, the call at the upstream
 //! ```
 //!
-//! Names and attributes follow OpenTelemetry's conventions for HTTP and generative AI; what those have no
-//! word for begins with `grapevine.`. Invariant: what a record does not hold no span holds, so no prompt, no
+//! Names and attributes follow OpenTelemetry's conventions for HTTP and generative AI; what those do not define
+//! begins with `grapevine.`. Invariant: a span holds nothing that a record does not hold, so no prompt, no
 //! answer, no key and no query.
 
 use std::time::Duration;
@@ -31,17 +30,17 @@ use super::trace::{SpanId, Trace};
 /// The flags of a span whose trace is sampled.
 const SAMPLED: u32 = 1;
 
-/// How an attempt ends that did well.
+/// The outcome of a successful attempt.
 const ANSWERED: &str = "answered";
 
-/// A peer's attempt as the node saw it that served it.
+/// A peer's attempt, as seen by the node that served it.
 #[derive(Clone, Debug)]
 pub struct Hop {
     /// The span of the serving node; its first child is the call at the upstream.
     pub trace: Trace,
     /// The request's name between nodes.
     pub id: RequestId,
-    /// When it came, as the time since the Unix epoch.
+    /// When it arrived, as the time since the Unix epoch.
     pub time: Duration,
     /// How long it took, until the answer's last byte.
     pub took: Duration,
@@ -118,7 +117,7 @@ fn entry(record: &RequestRecord, trace: &Trace) -> Span {
         .some("grapevine.node", served.map(|served| served.node.as_str()))
         .some("cloud.region", served.map(|served| served.region.as_str()))
         .some("error.type", error);
-    // A client that asks wrongly, or goes away, is no error of a server.
+    // A client's invalid request or disconnect is no error of the server.
     let drawn = match error {
         Some(error) if record.status >= 500 || record.status == 200 => drawn.failed(error),
         _ => drawn,
@@ -159,7 +158,7 @@ fn of_attempt(
     .named(call_name(path, record.model.as_ref()))
 }
 
-/// As the conventions for generative AI have it: what is done, with which model.
+/// As in the conventions for generative AI: the operation and the model.
 fn call_name(path: &str, model: Option<&ModelName>) -> String {
     let operation = gen_ai::operation(path);
     match model {

@@ -1,6 +1,6 @@
 //! What Prometheus sees of background work.
 //!
-//! Clients may name any service: the first [`SERVICES_MAX`] have labels of their own, others share one.
+//! Clients may name any service: the first [`SERVICES_MAX`] have labels of their own, the others share one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -134,7 +134,7 @@ impl TaskMetrics {
         Self(Arc::new(inner))
     }
 
-    /// Sets what `view` tells of tasks that nobody serves.
+    /// Sets the counts of tasks that no node serves, from `view`.
     pub(super) fn read(&self, view: &View) {
         self.0.unserved.clear();
         let unserved = work::unserved(view).into_iter();
@@ -175,7 +175,7 @@ impl TaskMetrics {
             .inc();
     }
 
-    /// Somebody wanted more than the quota of this name permits.
+    /// A request exceeded the quota of this name.
     pub fn refused(&self, quota: &'static str) {
         self.0.refused.get_or_create(&QuotaLabels { quota }).inc();
     }
@@ -185,7 +185,7 @@ impl TaskMetrics {
         self.0.lost.inc_by(leases);
     }
 
-    /// What the store holds, which has a name where nodes share it; what is not in it any more is dropped.
+    /// Sets what the store holds, which has a name where nodes share it; what is no longer in it is dropped.
     pub fn counted(
         &self,
         store: Option<&str>,

@@ -1,11 +1,11 @@
-//! Which trace a request belongs to, as W3C Trace Context tells it, and which requests are traced at all.
+//! Which trace a request belongs to, by W3C Trace Context, and which requests are sampled.
 //!
-//! Whoever began the trace decides: a `traceparent` that says "sampled" is followed, one that does not is
-//! passed on untouched, and where there is none a share of requests is drawn. Only a sampled request has a
-//! [`Trace`]: all others cost the look at one header.
+//! The origin of the trace decides: a sampled `traceparent` is followed, one that is not sampled is passed on
+//! untouched, and of requests without one a share is sampled. Only a sampled request has a [`Trace`]: all others
+//! cost the look at one header.
 //!
-//! A span's children are numbered, not drawn, so that an attempt's span is known before it ends without
-//! being kept anywhere.
+//! The ids of a span's children are derived from numbers, not random, so that an attempt's span is known
+//! before it ends without being stored.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -16,7 +16,7 @@ use rand_core::Rng;
 /// The header of W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Its companion, which means nothing beside another `traceparent`.
+/// Its companion, which is meaningless with another `traceparent`.
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The length of the header in its version 00, in bytes.
@@ -44,12 +44,12 @@ pub struct Trace {
     pub span: SpanId,
 }
 
-/// What a request says of its trace.
+/// The trace context of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IncomingTrace {
-    /// Nothing, or nothing that can be read.
+    /// None, or none that can be read.
     Nothing,
-    /// It belongs to a trace that nobody keeps.
+    /// It belongs to a trace that is not sampled.
     Unsampled,
     /// It belongs to this trace, below this span.
     Sampled(TraceId, SpanId),
@@ -100,7 +100,7 @@ impl Trace {
         }
     }
 
-    /// Tells whoever gets `headers` that it works below this span.
+    /// Makes this span the parent in `headers`.
     pub fn mark(&self, headers: &mut HeaderMap) {
         let text = format!("00-{}-{:016x}-01", self.id, self.span.0);
         // Hex digits and dashes are a header's value always.
@@ -109,9 +109,9 @@ impl Trace {
         }
     }
 
-    /// The span of a request below the one that its `headers` tell of; `None` where that is not sampled.
+    /// The span of a request below the parent in its `headers`; `None` where that is not sampled.
     pub fn below(headers: &HeaderMap) -> Option<Self> {
-        match told(headers) {
+        match incoming(headers) {
             IncomingTrace::Sampled(id, span) => Some(
                 Self {
                     id,
@@ -128,13 +128,13 @@ impl Trace {
 /// Decides which requests are traced.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// Of 2^64 requests that do not say, this many are.
+    /// Of 2^64 requests without trace context, this many are.
     share: u64,
     all: bool,
 }
 
 impl Sampler {
-    /// Traces this `share` of the requests that do not say, 0 to 1.
+    /// Traces this `share` of the requests without trace context, 0 to 1.
     pub fn new(share: f64) -> Self {
         Self {
             // Saturates at both ends.
@@ -145,7 +145,7 @@ impl Sampler {
 
     /// The span of a request with these `headers`; `None` where it is not traced.
     pub fn begin(&self, headers: &mut HeaderMap, rng: &mut impl Rng) -> Option<Trace> {
-        match told(headers) {
+        match incoming(headers) {
             IncomingTrace::Unsampled => None,
             IncomingTrace::Sampled(id, parent) => Some(Trace {
                 id,
@@ -156,7 +156,7 @@ impl Sampler {
                 headers.remove(TRACESTATE);
                 let mut id = [0; 16];
                 rng.fill_bytes(&mut id);
-                // All zero is no trace's name, and as likely as a guessed key.
+                // All zero is no valid trace id, and as likely as a guessed key.
                 id[15] |= u8::from(id == [0; 16]);
                 Some(Trace {
                     id: TraceId(id),
@@ -169,7 +169,7 @@ impl Sampler {
     }
 }
 
-fn told(headers: &HeaderMap) -> IncomingTrace {
+fn incoming(headers: &HeaderMap) -> IncomingTrace {
     let mut values = headers.get_all(TRACEPARENT).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => read(value.as_bytes()).unwrap_or(IncomingTrace::Nothing),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn share_is_drawn_where_nothing_is_told() {
+    fn share_is_sampled_without_trace_context() {
         assert_eq!(begun(0.0, &[]), None);
         assert!(begun(1.0, &[]).is_some_and(|trace| trace.parent.is_none()));
         let sampler = Sampler::new(0.25);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_headers_tell_nothing() {
+    fn malformed_headers_are_no_trace_context() {
         let zero_trace = GIVEN.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32));
         let zero_span = GIVEN.replace("00f067aa0ba902b7", &"0".repeat(16));
         for text in [
@@ -282,12 +282,16 @@ mod tests {
             &zero_trace,
             &zero_span,
         ] {
-            assert_eq!(told(&headers(&[text])), IncomingTrace::Nothing, "{text}");
+            assert_eq!(
+                incoming(&headers(&[text])),
+                IncomingTrace::Nothing,
+                "{text}"
+            );
         }
-        assert_eq!(told(&headers(&[GIVEN, GIVEN])), IncomingTrace::Nothing);
+        assert_eq!(incoming(&headers(&[GIVEN, GIVEN])), IncomingTrace::Nothing);
         let later = format!("01{}-more", &GIVEN[2..]);
         assert!(matches!(
-            told(&headers(&[&later])),
+            incoming(&headers(&[&later])),
             IncomingTrace::Sampled(..)
         ));
     }

@@ -66,7 +66,7 @@ struct EndLabels {
     gen_ai_operation_name: &'static str,
     gen_ai_provider_name: &'static str,
     gen_ai_request_model: String,
-    /// Empty, which is as good as absent, where it did well.
+    /// Empty, which is as good as absent, where it succeeded.
     error_type: &'static str,
 }
 
@@ -78,7 +78,7 @@ struct TokenLabels {
     gen_ai_token_type: &'static str,
 }
 
-/// What requests took and used.
+/// Durations and token usage of requests.
 #[derive(Debug)]
 pub(super) struct Usage {
     models: Mutex<BTreeSet<ModelName>>,
@@ -106,7 +106,7 @@ impl Usage {
         );
         families.register_open_telemetry(
             "gen_ai_server_time_to_first_token",
-            "Time from a request's being here to the first byte of its streamed answer",
+            "Time from the receipt of a whole request to the first byte of its streamed answer",
             Some(Unit::Seconds),
             usage.first_token.clone(),
         );
@@ -192,7 +192,7 @@ impl CallLabels {
     }
 }
 
-/// What an upstream's own error is called, which passed to the client as it was.
+/// The word for an upstream's own error, which was passed to the client unchanged.
 const fn status_error(status: u16) -> Option<&'static str> {
     match status {
         429 => Some("rate_limited"),

@@ -130,11 +130,11 @@ fn rows(text: &str) -> BTreeSet<[String; 4]> {
     let mut rows = BTreeSet::new();
     let mut help = "";
     for line in text.lines() {
-        if let Some((_, told)) = line
+        if let Some((_, text)) = line
             .strip_prefix("# HELP ")
             .and_then(|it| it.split_once(' '))
         {
-            help = told.trim_end_matches('.');
+            help = text.trim_end_matches('.');
         } else if let Some((name, kind)) = line
             .strip_prefix("# TYPE ")
             .and_then(|it| it.split_once(' '))
