@@ -1,6 +1,6 @@
 //! What a request's body asks for: model, stream, session. Only the top level is looked at.
 //!
-//! The upstream reads the same body again, with a parser that nobody here knows. Keys, fences and renaming
+//! The upstream reads the same body again, with an unknown parser. Keys, fences and renaming
 //! depend on the model, so a body in which another reader could find another one is refused. The node that a
 //! client asks reads it, and the node that serves a peer's request reads it again.
 
@@ -33,7 +33,7 @@ pub struct Asked {
 /// Why a body cannot be read with certainty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskedError {
-    /// The path takes JSON or a form, and this is neither.
+    /// The path accepts JSON or a form, and this is neither.
     #[error(
         "send the body as application/json, or as multipart/form-data where the path takes files"
     )]
@@ -47,7 +47,7 @@ pub enum AskedError {
     /// A value is of another kind than it must be.
     #[error("'{key}' {what}")]
     Value {
-        /// Whose.
+        /// The key that holds it.
         key: &'static str,
         /// What it must be.
         what: String,
@@ -57,7 +57,7 @@ pub enum AskedError {
     NoModel,
 }
 
-/// Paths whose requests are nothing without a model.
+/// Paths whose requests need a model.
 const NEED_MODEL: [&str; 8] = [
     "/v1/audio/speech",
     "/v1/audio/transcriptions",
@@ -103,7 +103,7 @@ pub fn read(
     Ok(asked)
 }
 
-/// Where the model's name stands in a body that [`read`] has taken, and whether that is a JSON string, quotes
+/// The position of the model's name in a body that [`read`] accepted, and whether it is a JSON string, quotes
 /// included; `None` where there is none.
 pub fn model_at(headers: &HeaderMap, body: &[u8]) -> Option<(Range<usize>, bool)> {
     let (found, is_json) = match media(headers).ok()? {
@@ -162,7 +162,7 @@ fn read_form(body: &[u8], boundary: &str) -> Result<Asked, AskedError> {
     })
 }
 
-/// Some servers take `1` and `"true"` for true as well, so nothing else than the words themselves will do.
+/// Some servers take `1` and `"true"` for true as well, so only the literals themselves are accepted.
 fn is_true(key: &'static str, raw: Option<&[u8]>) -> Result<bool, AskedError> {
     match raw {
         None | Some(b"null" | b"false") => Ok(false),

@@ -33,7 +33,7 @@ pub enum AuthorityError {
     /// The CA's certificate and key cannot be read.
     #[error("CA certificate or key cannot be read: {0}")]
     Unreadable(rcgen::Error),
-    /// The CA's certificate does not say which mesh it is for.
+    /// The CA's certificate names no mesh.
     #[error("CA certificate holds no URI spiffe://<mesh>; make one with `grapevine ca init`")]
     NoMesh,
     /// A DNS name is not one.
@@ -106,7 +106,7 @@ impl Authority {
         &self.mesh
     }
 
-    /// Issues a certificate with a new key to `node`, valid for `valid`; `dns_names` come beside the
+    /// Issues a certificate with a new key to `node`, valid for `valid`; `dns_names` are added to the
     /// name that all nodes share.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! Request bodies in memory: how they come in, and one budget of bytes for all of them.
+//! Request bodies in memory: how they are received, and one budget of bytes for all of them.
 //!
-//! Clients' bodies and those that peers forward are charged as they come, not as they are announced, to
-//! whoever sends them, and given back when the last copy of the body's handle is dropped: after the attempt
-//! that answered, whoever held it then. [`Holdings::admit`] decides how much one sender may have.
+//! Clients' bodies and those that peers forward are charged to their sender as they arrive, not as they are
+//! announced. The charge is released when the last copy of the body's handle is dropped, after the attempt
+//! that answered. [`Holdings::admit`] decides how much one sender may hold.
 //!
 //! Senders are counted in a fixed table of counters by a keyed hash, not in a map: no lock, nothing to bound
-//! or to forget, and one atomic addition. Two that fall together share a share, which none can bring about.
+//! or to evict, and one atomic addition. Two senders that collide share one share; none can force a collision.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,10 +24,10 @@ use crate::entropy;
 /// Counters of senders.
 const COUNTERS: usize = 4_096;
 
-/// Room made at first for a body of several pieces: what a sender merely announces costs no more.
+/// Memory allocated at first for a body of several pieces: a mere announcement costs no more.
 const FIRST_ROOM: usize = 64 * 1_024;
 
-/// Who sends a body.
+/// The sender of a body.
 #[derive(Clone, Copy, Debug, Hash)]
 pub enum BodySender<'a> {
     /// The holder of a client's key, by its name.
@@ -58,7 +58,7 @@ struct BodyCounts {
     limit: AtomicU64,
     all: AtomicU64,
     senders: Box<[AtomicU64]>,
-    /// Secret, so that nobody can choose whom to share a counter with.
+    /// Secret, so that no sender can choose its counter.
     seed: u64,
     over_whole: AtomicU64,
     over_share: AtomicU64,
@@ -70,7 +70,7 @@ impl BodyBudget {
         Self::seeded(limit, u64::from_ne_bytes(entropy::bytes()))
     }
 
-    /// The same, with senders that fall together by `seed` alone: for tests.
+    /// The same, with collisions determined by `seed` alone: for tests.
     pub fn seeded(limit: u64, seed: u64) -> Self {
         Self(Arc::new(BodyCounts {
             limit: AtomicU64::new(limit),
@@ -82,7 +82,7 @@ impl BodyBudget {
         }))
     }
 
-    /// From now on at most `limit` bytes together; what is held beyond it is held on.
+    /// Limits all bodies to `limit` bytes from now on; what is held beyond it stays held.
     pub fn set_limit(&self, limit: u64) {
         self.0.limit.store(limit, Ordering::Relaxed);
     }
@@ -97,7 +97,7 @@ impl BodyBudget {
         self.0.all.load(Ordering::Relaxed)
     }
 
-    /// Bodies refused so far since there was no room for anybody, and since their sender had its share.
+    /// Bodies refused so far because no memory was left, and because their sender held its share.
     pub fn refused(&self) -> (u64, u64) {
         let counts = [&self.0.over_whole, &self.0.over_share];
         let [whole, share] = counts.map(|count| count.load(Ordering::Relaxed));
@@ -133,7 +133,7 @@ impl Charge {
     /// Why they may not be held; nothing is charged then.
     pub fn add(&mut self, more: usize) -> Result<(), ShareExceeded> {
         let (counts, more) = (&*self.bodies.0, more as u64);
-        // Added before it is looked at, so that two threads never both take what is there for one.
+        // Added before the check, so that two threads never take the same room.
         let held = Holdings {
             limit: counts.limit.load(Ordering::Relaxed),
             all: counts.all.fetch_add(more, Ordering::Relaxed),
@@ -161,7 +161,7 @@ impl Charge {
         }
     }
 
-    /// `body` with this charge on it: whoever drops the last handle of it gives the bytes back.
+    /// `body` with this charge on it: dropping its last handle releases the bytes.
     pub fn on(self, body: Bytes) -> Bytes {
         Bytes::from_owner(Charged {
             body,
@@ -195,12 +195,12 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// A body that comes in piece by piece. One that comes in a single piece is not copied.
+/// A body that arrives piece by piece. One that arrives in a single piece is not copied.
 #[derive(Debug)]
 pub struct BodyBuffer {
     charge: Charge,
     pace: BodyPace,
-    /// Since when the next piece is waited for.
+    /// When the wait for the next piece began.
     asked_at: Instant,
     /// The length that was announced; `None` where none was.
     announced: Option<usize>,
@@ -223,7 +223,7 @@ impl BodyBuffer {
         }
     }
 
-    /// The bytes that came.
+    /// The bytes that arrived.
     pub const fn len(&self) -> usize {
         if self.joined.is_empty() {
             self.first.len()
@@ -232,7 +232,7 @@ impl BodyBuffer {
         }
     }
 
-    /// Whether nothing came yet.
+    /// Whether nothing arrived yet.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -242,7 +242,7 @@ impl BodyBuffer {
         self.charge.bodies.limit()
     }
 
-    /// When the next piece must be here, which is waited for from now on.
+    /// The deadline of the next piece, whose wait begins now.
     pub fn due(&mut self) -> Instant {
         self.asked_at = Instant::now();
         self.asked_at + self.pace.patience()

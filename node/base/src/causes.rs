@@ -1,4 +1,4 @@
-//! Errors with what led to them.
+//! Errors with their causes.
 
 use std::error::Error;
 

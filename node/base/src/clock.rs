@@ -37,7 +37,7 @@ pub fn wall() -> Duration {
         .unwrap_or_default()
 }
 
-/// A life that begins now: unix milliseconds.
+/// The generation of an incarnation that starts now: unix milliseconds.
 pub fn generation() -> Generation {
     Generation(u64::try_from(wall().as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,6 +1,6 @@
-//! Drives core: hands it events in order, carries out its effects, publishes its views.
+//! Drives core: passes it events in order, carries out its effects, publishes its views.
 //!
-//! One task owns the engine. Shells tell it events and read the view; none of them holds a lock.
+//! One task owns the engine. Shells send it events and read the view; none of them holds a lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,37 +19,37 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::entropy;
 
-/// Events that wait at most; beyond it, shells that report successes drop them and count.
+/// The most events in the inbox; beyond it, shells that report successes drop and count them.
 const INBOX_MAX: usize = 16_384;
 
-/// Events taken before a view is drawn: a view costs as much as some thousand of them.
+/// Events handled before a view is made: a view costs as much as some thousand of them.
 const BURST_MAX: usize = 256;
 
-/// Orders that wait at most at one outlet.
+/// The most orders that wait at one outlet.
 const OUTLET_MAX: usize = 1_024;
 
 /// The longest time between two ticks.
 const TICK_MAX: Duration = Duration::from_millis(500);
 
-/// What the mesh is asked to tell.
+/// What the mesh is asked to publish.
 #[derive(Clone, Debug)]
 pub enum Publication {
     /// A fact of this node.
     Own {
-        /// What.
+        /// The fact.
         fact: Fact,
-        /// Its place in the order.
+        /// Its position in the order.
         stamp: Stamp,
-        /// Whether to push it to peers at once, besides gossip.
+        /// Whether to push it to peers at once, in addition to gossip.
         urgent: bool,
     },
     /// A pushed fact of a peer, to be passed on.
     Relay {
-        /// Whose.
+        /// The peer.
         node: NodeName,
-        /// Which.
+        /// The fact's key.
         key: FactKey,
-        /// Its place in the order.
+        /// Its position in the order.
         stamp: Stamp,
     },
 }
@@ -57,13 +57,13 @@ pub enum Publication {
 /// An upstream to probe.
 #[derive(Clone, Debug)]
 pub struct ProbeOrder {
-    /// Which.
+    /// The upstream.
     pub upstream: UpstreamName,
-    /// How.
+    /// The kind of probe.
     pub probe: Probe,
 }
 
-/// Where effects go. Each receiver belongs to one shell.
+/// Receivers of effects, one for each shell.
 #[derive(Debug)]
 pub struct Outlets {
     /// For the mesh.
@@ -74,7 +74,7 @@ pub struct Outlets {
     pub notices: mpsc::Receiver<Notice>,
 }
 
-/// The shells' hold on the driver: tell it events, read its view. Cheap to clone.
+/// The shells' handle of the driver: sends it events, reads its view. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DriverHandle {
     clock: Clock,
@@ -100,7 +100,7 @@ impl DriverHandle {
         self.view.load()
     }
 
-    /// Tells when there is a newer view.
+    /// Notifies of each newer view.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
@@ -110,18 +110,18 @@ impl DriverHandle {
         &self.budget
     }
 
-    /// Tells the engine, waiting while the inbox is full. After the driver has ended, does nothing.
+    /// Sends to the engine, waiting while the inbox is full. After the driver has ended, does nothing.
     pub async fn tell(&self, event: Event) {
-        // A closed inbox means that the node is shutting down: nobody is left to be told.
+        // A closed inbox means that the node is shutting down: there is no receiver left.
         let _ = self.inbox.send(event).await;
     }
 
-    /// Where events go, for a shell that does its own waiting.
+    /// The sender of events, for a shell that waits by itself.
     pub fn inbox(&self) -> mpsc::Sender<Event> {
         self.inbox.clone()
     }
 
-    /// Tells the engine without waiting; false when the inbox is full, and the event is lost.
+    /// Sends to the engine without waiting; false when the inbox is full, and the event is lost.
     pub fn try_tell(&self, event: Event) -> bool {
         self.inbox.try_send(event).is_ok()
     }
@@ -131,22 +131,22 @@ impl DriverHandle {
 #[derive(Debug)]
 pub struct Driver {
     engine: Engine,
-    desk: DriverHandle,
+    handle: DriverHandle,
     inbox: mpsc::Receiver<Event>,
-    tellings: mpsc::Sender<Publication>,
+    publications: mpsc::Sender<Publication>,
     probes: mpsc::Sender<ProbeOrder>,
     notices: mpsc::Sender<Notice>,
 }
 
 impl Driver {
-    /// A driver of `engine`, the shells' hold on it, and where its effects go.
+    /// A driver of `engine`, the shells' handle of it, and the receivers of its effects.
     pub fn new(mut engine: Engine, clock: Clock) -> (Self, DriverHandle, Outlets) {
         let (inbox_in, inbox) = mpsc::channel(INBOX_MAX);
-        let (tellings, tellings_out) = mpsc::channel(OUTLET_MAX);
+        let (publications, publications_out) = mpsc::channel(OUTLET_MAX);
         let (probes, probes_out) = mpsc::channel(OUTLET_MAX);
         let (notices, notices_out) = mpsc::channel(OUTLET_MAX);
         let view = Arc::new(ArcSwap::from_pointee(engine.view(clock.now())));
-        let desk = DriverHandle {
+        let handle = DriverHandle {
             clock,
             view,
             inbox: inbox_in,
@@ -155,26 +155,26 @@ impl Driver {
         };
         let driver = Self {
             engine,
-            desk: desk.clone(),
+            handle: handle.clone(),
             inbox,
-            tellings,
+            publications,
             probes,
             notices,
         };
         let outlets = Outlets {
-            tellings: tellings_out,
+            tellings: publications_out,
             probes: probes_out,
             notices: notices_out,
         };
-        (driver, desk, outlets)
+        (driver, handle, outlets)
     }
 
     /// Runs until every [`DriverHandle`] but its own is gone; end it by aborting its task.
     pub async fn run(mut self) {
         let mut rng = entropy::generator();
-        let mut ticked_at = self.desk.now();
+        let mut ticked_at = self.handle.now();
         loop {
-            let now = self.desk.now();
+            let now = self.handle.now();
             let wake_at = self
                 .engine
                 .next_wake()
@@ -183,14 +183,14 @@ impl Driver {
             let event = tokio::select! {
                 biased;
                 event = self.inbox.recv() => event,
-                () = tokio::time::sleep_until(self.desk.clock.timer(wake_at)) => Some(Event::Tick),
+                () = tokio::time::sleep_until(self.handle.clock.timer(wake_at)) => Some(Event::Tick),
             };
             let Some(event) = event else { return };
-            let now = self.desk.now();
-            self.desk.budget.refill(now.since(ticked_at));
+            let now = self.handle.now();
+            self.handle.budget.refill(now.since(ticked_at));
             ticked_at = now;
             self.take(now, event, &mut rng).await;
-            // What waits beside it is taken before a view is drawn, so that a burst costs one view.
+            // Waiting events are handled before a view is made, so that a burst costs one view.
             for _ in 0..BURST_MAX {
                 let Ok(event) = self.inbox.try_recv() else {
                     break;
@@ -198,8 +198,8 @@ impl Driver {
                 self.take(now, event, &mut rng).await;
             }
             if self.engine.view_is_due(now) {
-                self.desk.view.store(Arc::new(self.engine.view(now)));
-                self.desk.changes.send_replace(());
+                self.handle.view.store(Arc::new(self.engine.view(now)));
+                self.handle.changes.send_replace(());
                 // Links and gossip share this thread: none of them may wait for a second view.
                 tokio::task::yield_now().await;
             }
@@ -212,7 +212,7 @@ impl Driver {
         }
     }
 
-    /// Hands an effect to its shell. A shell that has ended wants no more orders.
+    /// Passes an effect to its shell. A shell that has ended takes no more orders.
     async fn carry_out(&self, effect: Effect) {
         match effect {
             Effect::Publish {
@@ -221,7 +221,7 @@ impl Driver {
                 urgent,
             } => {
                 let _ = self
-                    .tellings
+                    .publications
                     .send(Publication::Own {
                         fact,
                         stamp,
@@ -231,7 +231,7 @@ impl Driver {
             }
             Effect::Relay { node, key, stamp } => {
                 let _ = self
-                    .tellings
+                    .publications
                     .send(Publication::Relay { node, key, stamp })
                     .await;
             }

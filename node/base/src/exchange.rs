@@ -1,7 +1,7 @@
-//! What the shells hand each other: a call, its answer, or its failure.
+//! What the shells pass to each other: a call, its answer, or its failure.
 //!
 //! Ingress makes calls, `upstream` answers those for own upstreams, `mesh` carries the others to
-//! peers and takes theirs in. They know these types and traits, not each other.
+//! peers and receives theirs. They know these types and traits, not each other.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -38,13 +38,13 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The whole body, byte for byte; kept so that another attempt can send it again.
     pub body: Bytes,
-    /// When the first byte of the answer's body must be here; its upstream's own limits hold after it.
+    /// The deadline of the first byte of the answer's body; its upstream's own limits apply after it.
     pub deadline: tokio::time::Instant,
-    /// Whether to try the upstream although it is out of use.
+    /// Whether to try the upstream although it is ejected.
     pub last_resort: bool,
     /// The regions that may answer it; empty when all may. At most 64.
     pub allow_regions: Arc<[RegionName]>,
-    /// Who asks, for the serving node's own residency rules.
+    /// The client, for the serving node's own residency rules.
     pub caller: Caller,
 }
 
@@ -58,7 +58,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// What residency rules are asked about it, beside the model.
+    /// The residency question about it, for a model to be added.
     pub fn question(&self) -> ResidencyQuestion<'_> {
         ResidencyQuestion {
             client: self.client,
@@ -68,7 +68,7 @@ impl Caller {
     }
 }
 
-/// The head of an answer, and its body as it comes.
+/// The head of an answer, and its body as it arrives.
 #[derive(Debug)]
 pub struct Answer {
     /// The upstream's status.
@@ -77,12 +77,12 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body. Dropping it cancels the call, across the hop too.
     pub body: AnswerBody,
-    /// The load of the upstream that answered, as its owner told it with the answer; `None` for an
+    /// The load of the upstream that answered, as its owner reported it with the answer; `None` for an
     /// own upstream, whose load is known.
     pub load: Option<Load>,
 }
 
-/// A body as it comes. It ends cleanly only where the upstream's did.
+/// A body as it arrives. It ends cleanly only where the upstream's did.
 pub type AnswerBody = UnsyncBoxBody<Bytes, CallFailure>;
 
 /// Why there is no answer, or no more of it.
@@ -93,7 +93,7 @@ pub struct CallFailure {
     pub outcome: Outcome,
     /// The same for the operator, with the cause. Never holds a secret, a prompt or a body.
     pub detail: String,
-    /// The load that the refusing peer told, where it refused.
+    /// The load that the peer reported, where it refused.
     pub load: Option<Load>,
 }
 
@@ -136,15 +136,15 @@ pub struct OwnRequest {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// On whose behalf: residency rules hold for them.
+    /// The client on whose behalf it is made: residency rules apply to it.
     pub caller: Caller,
-    /// The regions that may answer it, beside what the rules say now; empty when all may.
+    /// The regions that may answer it, further restricted by the current rules; empty when all may.
     pub allow_regions: Vec<RegionName>,
     /// The models that its key may use; `None` is every model.
     pub allow_models: Option<Arc<BTreeSet<ModelName>>>,
     /// Equal for requests of the same conversation.
     pub session: Option<u64>,
-    /// How long until the first byte of the answer must be here; `None` takes the configured limit.
+    /// The time limit of the answer's first byte; `None` uses the configured one.
     pub timeout: Option<std::time::Duration>,
 }
 
@@ -163,18 +163,18 @@ pub struct OwnAnswer {
 /// refused for one of these.
 #[async_trait::async_trait]
 pub trait CallApi: Send + Sync + 'static {
-    /// Makes the request; dropping the future cancels it. What goes wrong is an answer too.
+    /// Makes the request; dropping the future cancels it. An error is an answer too.
     async fn call(&self, request: OwnRequest) -> OwnAnswer;
 }
 
-/// Who asks at the public door for background work, authenticated and let in.
+/// The authenticated caller of the task API at the public listener.
 #[derive(Clone, Debug, Default)]
 pub struct TaskCaller {
-    /// The request's name, as the answer's `x-request-id` tells it.
+    /// The request's name, as in the answer's `x-request-id`.
     pub request_id: RequestId,
-    /// The name of its key; `None` where the door needs none.
+    /// The name of its key; `None` where requests are not authenticated.
     pub key: Option<Arc<str>>,
-    /// The network that it comes from, where it has no key; `None` when that is not known.
+    /// The client's network, where it has no key; `None` when that is not known.
     pub network: Option<Arc<str>>,
     /// The services that its key is for, and nothing else; `None` is an ordinary key, or none.
     pub services: Option<Arc<BTreeSet<ServiceKey>>>,
@@ -182,14 +182,14 @@ pub struct TaskCaller {
     pub models: Option<Arc<BTreeSet<ModelName>>>,
     /// Where it is.
     pub client: ClientOrigin,
-    /// The regions that may see what it brings, this node's among them; empty when all may.
+    /// The regions that may see its content, this node's among them; empty when all may.
     pub regions: Arc<[RegionName]>,
 }
 
-/// A guest's body as it comes.
+/// A caller's body as it arrives.
 pub type TaskRequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;
 
-/// A guest's body did not come whole.
+/// A caller's body did not arrive whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestBodyError {
     /// It broke off.
@@ -203,15 +203,16 @@ pub enum RequestBodyError {
     NoRoom(ShareExceeded),
 }
 
-/// Answers what the public door is asked about background work.
+/// Serves the task API of the public listener.
 #[async_trait::async_trait]
 pub trait ServeTasks: Send + Sync + 'static {
     /// Whether `name`, out of a path such as `/v1/responses/{name}`, is of a response that this mesh makes in
     /// the background, and not of one that an upstream keeps.
     fn is_response(&self, name: &str) -> bool;
 
-    /// Answers; dropping the future gives the request up. May be called on any runtime.
-    async fn serve(&self, guest: TaskCaller, request: http::Request<TaskRequestBody>) -> OwnAnswer;
+    /// Answers; dropping the future cancels the request. May be called on any runtime.
+    async fn serve(&self, caller: TaskCaller, request: http::Request<TaskRequestBody>)
+    -> OwnAnswer;
 }
 
 /// A call of one node to the inside of another, which no client can make: a path, a body, an answer.
@@ -219,7 +220,7 @@ pub trait ServeTasks: Send + Sync + 'static {
 pub struct InsideCall {
     /// What is called, such as `/tasks/lease`.
     pub path: PathAndQuery,
-    /// The whole body: JSON, or bytes where the path says so.
+    /// The whole body: JSON, or bytes for paths that take bytes.
     pub body: Bytes,
     /// How long the answer may take.
     pub timeout: std::time::Duration,
@@ -228,7 +229,7 @@ pub struct InsideCall {
 /// Calls the inside of peers.
 #[async_trait::async_trait]
 pub trait CallInside: Send + Sync + 'static {
-    /// Sends the call to `peer` and takes the whole answer: a status and a body of at most `32 MiB`.
+    /// Sends the call to `peer` and receives the whole answer: a status and a body of at most `32 MiB`.
     async fn call(
         &self,
         peer: &NodeName,
@@ -243,7 +244,7 @@ pub trait ServeInside: Send + Sync + 'static {
     async fn serve(&self, peer: &NodeName, path: &str, body: Bytes) -> (StatusCode, Bytes);
 }
 
-/// Answers calls of peers by a handler that is set later, and says 404 until then. Cheap to clone.
+/// Answers calls of peers by a handler that is set later, and 404 until then. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct InsideSlot(Arc<OnceLock<Arc<dyn ServeInside>>>);
 

@@ -27,7 +27,7 @@ impl Form {
         }
     }
 
-    /// What the answer says of itself.
+    /// The answer's `Content-Type`.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",

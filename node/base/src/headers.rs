@@ -14,13 +14,13 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Anthropic's (and others') header for a credential.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Who a request already passed (RFC 8586).
+/// The nodes that a request already passed (RFC 8586).
 pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 /// A wait in milliseconds, as OpenAI's SDKs read it.
 pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
-/// Headers about one connection (RFC 9110 7.6.1), beside those that `Connection` names.
+/// Headers about one connection (RFC 9110 7.6.1), in addition to those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -32,7 +32,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// What a client proves itself with; it is for this node and goes no further.
+/// What a client authenticates with; it is for this node and goes no further.
 const CREDENTIALS: [HeaderName; 4] = [
     header::AUTHORIZATION,
     API_KEY,
@@ -40,8 +40,8 @@ const CREDENTIALS: [HeaderName; 4] = [
     header::COOKIE,
 ];
 
-/// Headers that tell of the client rather than of the request, or that are made anew; beside them all that
-/// begin with `x-forwarded-`.
+/// Headers that describe the client rather than the request, or that are made anew; in addition to them, all
+/// that begin with `x-forwarded-`.
 const NOT_PASSED_ON: [HeaderName; 5] = [
     header::HOST,
     header::CONTENT_LENGTH,
@@ -67,7 +67,7 @@ const REQUEST_OVERRIDES: [&str; 6] = [
     "x-rewrite-url",
 ];
 
-/// How long the head says that the body is, in bytes; `None` where it does not say or is not understood.
+/// The body's length in bytes, as in the head; `None` where the head has none or it cannot be read.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
         .get(header::CONTENT_LENGTH)?
@@ -92,7 +92,7 @@ pub enum AnswerFault {
     /// The length is none, or there are two.
     #[error("the answer's Content-Length is not one number")]
     Length,
-    /// It is larger than a peer could be told.
+    /// It is larger than a frame between nodes.
     #[error("the answer's headers are larger than 64 KiB")]
     TooLarge,
 }
@@ -100,7 +100,7 @@ pub enum AnswerFault {
 /// Bytes of all names and values of an answer's head; as many as a frame between nodes takes.
 const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1_024;
 
-/// Leaves of an answer's head what is not about the connection it came on, with its length said once.
+/// Removes from an answer's head what is about the connection it came on; its length is left once.
 ///
 /// # Errors
 /// When it cannot be passed on.
@@ -137,7 +137,7 @@ pub fn settle_answer(status: StatusCode, headers: &mut HeaderMap) -> Result<(), 
     Ok(())
 }
 
-/// Whether an answer of `status` has no body whatever its head says (RFC 9110, 6.4.1).
+/// Whether an answer of `status` has no body, whatever its head contains (RFC 9110, 6.4.1).
 pub fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status.as_u16(), 204 | 304)
 }
@@ -162,7 +162,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes what a client proves itself with.
+/// Removes what a client authenticates with.
 pub fn strip_credentials(headers: &mut HeaderMap) {
     for name in &CREDENTIALS {
         headers.remove(name);
@@ -210,8 +210,8 @@ pub fn strip_own(headers: &mut HeaderMap) {
     }
 }
 
-/// How long an answer asks to be left alone: `retry-after-ms`, else `Retry-After` in seconds or as a
-/// date measured against `now`. `None` when it does not ask, or not in a form that can be read.
+/// The wait that an answer asks for: `retry-after-ms`, else `Retry-After` in seconds or as a
+/// date measured against `now`. `None` when there is none, or it cannot be read.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |text: &str| {
@@ -221,11 +221,11 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if let Some(milliseconds) = text(&RETRY_AFTER_MS).and_then(number) {
         return Duration::try_from_secs_f64(milliseconds / 1_000.0).ok();
     }
-    let wish = text(&header::RETRY_AFTER)?;
-    if let Some(seconds) = number(wish) {
+    let value = text(&header::RETRY_AFTER)?;
+    if let Some(seconds) = number(value) {
         return Duration::try_from_secs_f64(seconds).ok();
     }
-    let date = httpdate::parse_http_date(wish).ok()?;
+    let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
 }
 
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_says_its_length_once_or_not_at_all() {
+    fn answer_states_its_length_once_or_not_at_all() {
         let settle = |status: u16, pairs: &[(&str, &str)]| {
             let mut headers = map(pairs);
             let status = StatusCode::from_u16(status).expect("a status");
@@ -356,24 +356,24 @@ mod tests {
     #[test]
     fn retry_after_is_read_in_all_three_forms() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let wish = |pairs: &[(&str, &str)]| retry_after(&map(pairs), now);
-        assert_eq!(wish(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
+        let delay = |pairs: &[(&str, &str)]| retry_after(&map(pairs), now);
+        assert_eq!(delay(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(
-            wish(&[("retry-after", "7"), ("retry-after-ms", "250")]),
+            delay(&[("retry-after", "7"), ("retry-after-ms", "250")]),
             Some(Duration::from_millis(250))
         );
         assert_eq!(
-            wish(&[("retry-after", "Sun, 09 Sep 2001 01:46:45 GMT")]),
+            delay(&[("retry-after", "Sun, 09 Sep 2001 01:46:45 GMT")]),
             Some(Duration::from_secs(5))
         );
         assert_eq!(
-            wish(&[("retry-after", "Sun, 09 Sep 2001 01:46:35 GMT")]),
+            delay(&[("retry-after", "Sun, 09 Sep 2001 01:46:35 GMT")]),
             Some(Duration::ZERO)
         );
     }
 
     #[test]
-    fn unreadable_retry_after_is_no_wish() {
+    fn unreadable_retry_after_is_ignored() {
         for text in ["-1", "soon", "NaN", "1e999", ""] {
             assert_eq!(
                 retry_after(&map(&[("retry-after", text)]), UNIX_EPOCH),

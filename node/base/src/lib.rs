@@ -2,10 +2,10 @@
 //!
 //! Reading order: [`clock`] and [`entropy`] (time and randomness from the system), [`driver`] (owns core's engine and
 //! publishes its view), [`exchange`] (the calls and answers that crates hand each other), [`asked`] with [`scan`] (what
-//! a request's body asks for), [`headers`], [`bodies`] (what requests may hold of memory), [`overdue`], [`listener`]
+//! a request's body asks for), [`headers`], [`bodies`] (the memory that requests may hold), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`readiness`] and [`vital`] (whether the node can serve),
 //! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`] and
-//! [`table`] for the commands that ask a node of this machine.
+//! [`table`] for the commands that call a node of this machine.
 //!
 //! What this crate does not know: configuration files, routes, who calls whom.
 

@@ -1,11 +1,11 @@
-//! How commands ask a node of this machine.
+//! How commands call a node of this machine.
 
 /// A client for plain HTTP on loopback, past any proxy that the environment names.
 ///
 /// # Errors
 /// When none can be made, as on a machine without file descriptors.
 pub fn client() -> reqwest::Result<reqwest::Client> {
-    // An error says that a provider was chosen before, which is as good.
+    // An error means that a provider was installed before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()

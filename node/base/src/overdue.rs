@@ -1,4 +1,4 @@
-//! Tells core of an own upstream's answer that takes unusually long, while it does.
+//! Reports to core that an own upstream's answer takes unusually long, while it does.
 //!
 //! A timer of the attempt itself and not a table of what is in flight: it ends with the attempt, however
 //! that ends, and there is nothing to bound.
@@ -14,28 +14,28 @@ use crate::driver::DriverHandle;
 
 /// Watches one call of an own upstream.
 pub struct Overdue<'a> {
-    desk: &'a DriverHandle,
+    driver: &'a DriverHandle,
     upstream: UpstreamName,
     model: Option<ModelName>,
-    /// `None` for a path of another scope: what it takes tells nothing.
+    /// `None` for a path of another scope: its latency is not comparable.
     wait: Option<LongWait>,
 }
 
 impl<'a> Overdue<'a> {
     /// Watches the call that begins now.
     pub fn new(
-        desk: &'a DriverHandle,
+        driver: &'a DriverHandle,
         scope: PathScope,
         upstream: UpstreamName,
         model: Option<ModelName>,
     ) -> Self {
         let wait = || {
-            let expected = desk.view().own_first_byte(&upstream, model.as_ref());
-            LongWait::new(desk.now(), expected)
+            let expected = driver.view().own_first_byte(&upstream, model.as_ref());
+            LongWait::new(driver.now(), expected)
         };
         Self {
             wait: (scope == PathScope::Inference).then(wait),
-            desk,
+            driver,
             upstream,
             model,
         }
@@ -48,15 +48,15 @@ impl<'a> Overdue<'a> {
         };
         let mut awaited = pin!(awaited);
         loop {
-            let due = self.desk.clock().timer(wait.due_at());
+            let due = self.driver.clock().timer(wait.due_at());
             tokio::select! {
                 biased;
                 came = &mut awaited => return came,
                 () = tokio::time::sleep_until(due) => {}
             }
             let (upstream, model) = (self.upstream.clone(), self.model.clone());
-            // A full inbox loses what the next doubling says too.
-            let _ = (self.desk).try_tell(wait.report(self.desk.now(), upstream, model));
+            // What a full inbox loses, the report at the next doubling repeats.
+            let _ = (self.driver).try_tell(wait.report(self.driver.now(), upstream, model));
         }
     }
 }

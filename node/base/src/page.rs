@@ -1,4 +1,4 @@
-//! What a node says on `/mesh`, read tolerantly: an absent key is an empty or unknown one.
+//! The content of a node's `/mesh`, read tolerantly: an absent key is an empty or unknown one.
 
 use serde::Deserialize;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct MeshPage {
-    /// The node that says so.
+    /// The node that reports this.
     #[serde(rename = "self")]
     pub own: String,
     /// Its `WORKER_MODE`, in its own grammar.
@@ -53,7 +53,7 @@ pub struct UnservedEntry {
     pub waiting: u64,
 }
 
-/// One upstream, as its owner tells.
+/// One upstream, as its owner reports it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct UpstreamEntry {
@@ -71,20 +71,20 @@ pub struct UpstreamEntry {
     pub p99_ms: Option<f64>,
     /// The share of failed attempts, 0 to 1.
     pub error_rate: Option<f64>,
-    /// Requests under way.
+    /// Requests in flight.
     pub in_flight: Option<u64>,
-    /// The most that may be under way.
+    /// The most that may be in flight.
     pub in_flight_max: Option<u64>,
 }
 
 impl MeshPage {
-    /// What is said of the node called `name`.
+    /// The entry of the node called `name`.
     pub fn node(&self, name: &str) -> Option<&NodeEntry> {
         self.nodes.iter().find(|node| node.name == name)
     }
 
     /// Whether new requests may be sent to the node called `name`: alive, ready, and reachable.
-    pub fn is_in_use(&self, name: &str) -> bool {
+    pub fn is_usable(&self, name: &str) -> bool {
         self.node(name).is_some_and(|node| {
             let reached = name == self.own || node.reach.as_deref().is_none_or(|r| r == "open");
             node.live && node.phase == "ready" && reached
@@ -102,7 +102,7 @@ impl MeshPage {
     /// Whether this node uses the node called `name`, knows the way to it, and sees its upstream healthy.
     pub fn sees(&self, name: &str, upstream: &str) -> bool {
         let measured = self.node(name).is_some_and(|node| node.rtt_ms.is_some());
-        self.is_in_use(name)
+        self.is_usable(name)
             && (measured || name == self.own)
             && self.state(name, upstream) == "healthy"
     }
@@ -134,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_or_unknown_node_is_not_in_use() {
+    fn a_silent_or_unknown_node_is_not_usable() {
         let page = page();
-        assert!(page.is_in_use("eur") && page.is_in_use("usa"));
-        assert!(!page.is_in_use("jpn") && !page.is_in_use("nowhere"));
+        assert!(page.is_usable("eur") && page.is_usable("usa"));
+        assert!(!page.is_usable("jpn") && !page.is_usable("nowhere"));
         assert_eq!(page.state("nowhere", "u"), "");
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the node is ready for requests, and why not.
 //!
-//! Gossip and forwarding are told apart, since a mesh whose members are up while no request gets
+//! Gossip and forwarding are distinguished, since a mesh whose members are up while no request gets
 //! through looks healthy to everyone but its clients.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use crate::vital::VitalTaskEnded;
 /// Warnings with one code that are written out; what there is beyond them is counted.
 const WARNINGS_PER_CODE_MAX: usize = 16;
 
-/// Shared flags of what the view does not know. Cheap to clone.
+/// Shared flags of what the view does not contain. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Known>);
 
@@ -27,8 +27,8 @@ struct Known {
     alone: AtomicBool,
     open_to_all: AtomicBool,
     broken: OnceLock<VitalTaskEnded>,
-    /// What anybody was told last, and of which view.
-    told: ArcSwapOption<ReportedReadiness>,
+    /// The last public summary, and its view.
+    reported: ArcSwapOption<ReportedReadiness>,
 }
 
 #[derive(Debug)]
@@ -38,8 +38,8 @@ struct ReportedReadiness {
     summary: Arc<Summary>,
 }
 
-/// What anybody may know: yes or no, and why as codes of a closed set, so that its size is bounded and it
-/// names nothing of the mesh.
+/// The public summary: yes or no, and why as codes of a closed set, so that its size is bounded and it names
+/// nothing of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Whether the node takes requests.
@@ -48,7 +48,7 @@ pub struct Summary {
     pub body: Value,
 }
 
-/// What speaks against readiness, and what an operator should know all the same, each as `code: detail`.
+/// What keeps the node from being ready, and what an operator should know all the same, each as `code: detail`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasons {
     /// Why the node is not ready; empty when it is.
@@ -82,17 +82,17 @@ impl Readiness {
         [alone, open_to_all, known.broken.get().is_some()]
     }
 
-    /// What anybody is told. Worked out once for each view, however often it is asked for.
+    /// The public summary. Computed once for each view, however often it is requested.
     pub fn summary(&self, view: &Arc<View>) -> Arc<Summary> {
         let flags = self.flags();
-        if let Some(told) = &*self.0.told.load()
-            && Arc::ptr_eq(&told.view, view)
-            && told.flags == flags
+        if let Some(reported) = &*self.0.reported.load()
+            && Arc::ptr_eq(&reported.view, view)
+            && reported.flags == flags
         {
-            return Arc::clone(&told.summary);
+            return Arc::clone(&reported.summary);
         }
         let summary = Arc::new(self.reasons(view).summary());
-        self.0.told.store(Some(Arc::new(ReportedReadiness {
+        self.0.reported.store(Some(Arc::new(ReportedReadiness {
             view: Arc::clone(view),
             flags,
             summary: Arc::clone(&summary),
@@ -100,18 +100,18 @@ impl Readiness {
         summary
     }
 
-    /// What stands for and against, by `view`, for the operator.
+    /// The reasons and warnings that follow from `view`, for the operator.
     pub fn reasons(&self, view: &View) -> Reasons {
         let mut reasons = Reasons::default();
         let [alone, open_to_all, _] = self.flags();
         match view.phase {
             Phase::Ready => {}
-            Phase::Joining => reasons.stand_against("joining", "the node is starting"),
-            Phase::Draining => reasons.stand_against("draining", "the node is shutting down"),
+            Phase::Joining => reasons.not_ready("joining", "the node is starting"),
+            Phase::Draining => reasons.not_ready("draining", "the node is shutting down"),
         }
         // The view may be frozen: it may be the engine that has ended.
         if let Some(task) = self.0.broken.get() {
-            reasons.stand_against("broken", &format!("{task}; the node is shutting down"));
+            reasons.not_ready("broken", &format!("{task}; the node is shutting down"));
         }
         if !alone {
             judge_mesh(view, &mut reasons);
@@ -141,7 +141,7 @@ impl Readiness {
 }
 
 impl Reasons {
-    /// Whether nothing speaks against it.
+    /// Whether nothing keeps it from being ready.
     pub fn is_ready(&self) -> bool {
         self.against.is_empty()
     }
@@ -151,7 +151,7 @@ impl Reasons {
         json!({"ready": self.is_ready(), "reasons": self.against, "warnings": self.warnings})
     }
 
-    /// For everybody.
+    /// For the public.
     pub fn summary(&self) -> Summary {
         let (reasons, warnings) = (&self.against_codes, &self.warning_codes);
         Summary {
@@ -160,12 +160,12 @@ impl Reasons {
         }
     }
 
-    fn stand_against(&mut self, code: &'static str, detail: &str) {
+    fn not_ready(&mut self, code: &'static str, detail: &str) {
         self.against_codes.insert(code);
         self.against.push(format!("{code}: {detail}"));
     }
 
-    /// Takes down warnings of one kind.
+    /// Adds warnings of one kind.
     fn warn<T: std::fmt::Display>(
         &mut self,
         warnings: impl IntoIterator<Item = (&'static str, T)>,
@@ -187,7 +187,7 @@ impl Reasons {
     }
 }
 
-/// A node cut off from its peers goes on serving: that is a warning, not a reason against.
+/// A node cut off from its peers keeps serving: that is a warning, and does not make it unready.
 fn judge_mesh(view: &View, reasons: &mut Reasons) {
     let live = || view.nodes.iter().skip(1).filter(|peer| peer.live);
     if live().next().is_none() {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_anybody_is_told_is_short_and_names_nothing_however_much_waits() {
+    fn public_summary_is_short_and_names_nothing_however_much_waits() {
         let waiting = (0..3_000).map(|number| (key(&format!("made-up:{number}")), 1));
         let fact = ServicesFact {
             waiting: waiting.collect(),
@@ -296,23 +296,23 @@ mod tests {
             summary.body,
             json!({"ready": true, "reasons": [], "warnings": ["gossip", "tasks", "upstreams"]})
         );
-        let told = readiness.reasons(&view).to_json().to_string();
-        assert!(told.len() < 4_096, "{} bytes", told.len());
+        let reasons = readiness.reasons(&view).to_json().to_string();
+        assert!(reasons.len() < 4_096, "{} bytes", reasons.len());
         assert!(
-            told.contains("tasks: 2984 more of these are left out"),
-            "{told}"
+            reasons.contains("tasks: 2984 more of these are left out"),
+            "{reasons}"
         );
     }
 
     #[test]
-    fn what_anybody_is_told_is_worked_out_once_for_each_view() {
+    fn public_summary_is_computed_once_for_each_view() {
         let readiness = Readiness::default();
         let (first, second) = (ServicesFact::default(), ServicesFact::default());
         let (first, second) = (Arc::new(view(first)), Arc::new(view(second)));
-        let told = readiness.summary(&first);
-        assert!(Arc::ptr_eq(&told, &readiness.summary(&first)));
-        assert!(!Arc::ptr_eq(&told, &readiness.summary(&second)));
-        // What the view does not know counts too.
+        let summary = readiness.summary(&first);
+        assert!(Arc::ptr_eq(&summary, &readiness.summary(&first)));
+        assert!(!Arc::ptr_eq(&summary, &readiness.summary(&second)));
+        // What the view does not contain counts too.
         readiness.set_open_to_all(true);
         let warnings = &readiness.summary(&second).body["warnings"];
         assert!(warnings.to_string().contains("keys"), "{warnings}");

@@ -4,11 +4,11 @@
 //! into a struct costs thirteen times a scan at 256 KB, a tree eighteen times. So this walks the top
 //! level of the object alone and jumps over nested values from bracket to bracket with `memchr`.
 //!
-//! What it promises: for every body that is valid JSON it finds exactly what any full parser would, or
-//! refuses it. Parsers differ in which of two equal keys counts, in the case of keys (Go's takes any), in
-//! comments, quotes and escapes that JSON does not have, and in how deep they go: a body in which two of them
-//! could find different values for a key that is looked for is refused. What is wrong in another way deeper
-//! down (a missing comma) passes, and the upstream says so. Invariant: no input panics.
+//! Guarantee: for every body that is valid JSON it finds exactly what any full parser would, or refuses it.
+//! Parsers differ in which of two equal keys counts, in the case of keys (Go's takes any), in comments, quotes
+//! and escapes that JSON does not have, and in how deep they go: a body in which two of them could find different
+//! values for a wanted key is refused. What is wrong in another way deeper down (a missing comma) passes, and the
+//! upstream refuses it. Invariant: no input panics.
 
 pub mod form;
 pub mod media;
@@ -157,7 +157,7 @@ fn matching(raw: &[u8], keys: &[&'static str]) -> Result<Option<usize>, ScanErro
     if let Some(index) = keys.iter().position(|key| *key == text) {
         return Ok(Some(index));
     }
-    // As one sees it who reads up to a zero, and one who folds letters of all scripts.
+    // As parsers see it that stop at a zero, or that fold the case of all scripts.
     let folded = |letter: char| match letter {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
@@ -211,9 +211,9 @@ fn value(body: &[u8], at: usize) -> Result<Range<usize>, ScanError> {
     }
 }
 
-/// The range of the object or list that begins at `start`. Whether its commas and colons stand where they
-/// should is left to the upstream; that nothing but JSON's own characters stands between strings is not, since
-/// quotes and brackets within a comment would be read in two ways.
+/// The range of the object or list that begins at `start`. The placement of its commas and colons is for the
+/// upstream to check; that only JSON's own characters are between strings is checked here, since quotes and
+/// brackets within a comment would be read in two ways.
 fn nested(body: &[u8], start: usize) -> Result<Range<usize>, ScanError> {
     // One bit for each open bracket, the innermost lowest: set for an object.
     let (mut open, mut depth) = (0_u128, 0_u32);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_top_level_is_refused_with_its_place() {
+    fn broken_top_level_is_refused_with_its_position() {
         let error = |body: &str| top_level(body.as_bytes(), ["model"]).expect_err("broken");
         assert_eq!(error("  "), ScanError::Empty);
         assert_eq!(error("[1]"), ScanError::NotAnObject);

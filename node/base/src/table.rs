@@ -1,6 +1,6 @@
 //! Text in columns: as wide as their widest cell, two blanks apart, numbers to the right.
 
-/// On which side of its column a cell stands.
+/// The alignment of a cell in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Words.
@@ -35,8 +35,8 @@ impl TextTable {
         self.lines_at_least(&mut Vec::new())
     }
 
-    /// As [`TextTable::lines`], with columns at least as wide as `widths`, which becomes what they are: for a table
-    /// that goes on below another.
+    /// As [`TextTable::lines`], with columns at least as wide as `widths`, which is set to the new widths: for a
+    /// table that continues another.
     pub fn lines_at_least(&self, widths: &mut Vec<usize>) -> Vec<String> {
         widths.resize(self.columns.len(), 0);
         for (number, width) in widths.iter_mut().enumerate() {
@@ -89,7 +89,7 @@ pub fn number(value: Option<f64>) -> String {
     }
 }
 
-/// What came from outside, fit for a line of a terminal: without control characters.
+/// Text from outside, made safe for a line of a terminal: without control characters.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }

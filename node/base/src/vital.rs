@@ -1,9 +1,9 @@
 //! The tasks and threads that a node cannot do without.
 //!
 //! A node whose engine, links or request threads have ended looks alive to everybody while it serves a view
-//! that no longer changes. So none of them ends unseen: each carries a guard, the first guard that falls
-//! names its task, and the node drains and ends with an error, for its service manager to start it anew.
-//! What can go on by itself is restarted where it runs (chitchat under its supervisor) and is not in here.
+//! that no longer changes. So none of them ends unnoticed: each holds a guard, the first guard that is dropped
+//! names its task, and the node drains and exits with an error, for its service manager to restart it.
+//! Tasks that can be restarted where they run (chitchat under its supervisor) are not among them.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ pub struct VitalTaskGuard {
 }
 
 impl Vital {
-    /// Runs `work`, whose end is reported as that of `task`, however it comes.
+    /// Runs `work` and reports its end, however it ends, as that of `task`.
     pub fn keep<F>(&self, task: &'static str, work: F) -> impl Future<Output = ()> + use<F>
     where
         F: Future<Output = ()>,

@@ -1,10 +1,10 @@
-//! What clients meet: the public API, the DNS that leads them to a node, and the calls of upstreams.
+//! The public API, the DNS that directs clients to a node, and the calls of upstreams.
 //!
 //! Reading order: [`ingress`] (a request from its arrival to the last byte of its answer), [`upstream`] (one call of an
-//! own upstream), [`prober`] (whether upstreams are well when nobody asks them), [`dns`].
+//! own upstream), [`prober`] (active health checks of upstreams), [`dns`].
 //!
-//! What this crate does not know: how peers are reached, which it is handed as a trait, and what a task is. These
-//! modules do not import one another either.
+//! What this crate does not know: how peers are reached, for which it is given a trait, and what a task is.
+//! These modules do not import one another either.
 
 pub mod dns;
 pub mod ingress;

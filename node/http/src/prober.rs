@@ -1,7 +1,7 @@
-//! Probes own upstreams when core asks for it, and reports how each probe ended.
+//! Probes own upstreams when core requires it, and reports the result of each probe.
 //!
-//! Beside the request path, so a plain HTTP client will do. Core asks for one probe per upstream at a
-//! time, which bounds the number under way by the number of upstreams.
+//! Off the request path, so that a plain HTTP client suffices. Core orders one probe per upstream at a time, so
+//! that the number in flight is at most the number of upstreams.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct ProbeTarget {
     pub headers: HeaderMap,
     /// How long a probe may take.
     pub timeout: Duration,
-    /// The model that a chat probe asks for, by the upstream's own name; `None` takes the first of its
+    /// The model that a chat probe asks for, by the upstream's own name; `None` uses the first of its
     /// list.
     pub chat_model: Option<String>,
 }
@@ -46,20 +46,20 @@ pub type ProbeTargets = Arc<ArcSwap<BTreeMap<UpstreamName, ProbeTarget>>>;
 
 /// Carries out orders until the driver has ended.
 pub async fn run(
-    desk: DriverHandle,
+    driver: DriverHandle,
     targets: ProbeTargets,
     client: Client,
     mut orders: mpsc::Receiver<ProbeOrder>,
 ) {
     while let Some(order) = orders.recv().await {
         let Some(target) = targets.load().get(&order.upstream).cloned() else {
-            // Removed by a reload that the engine has not heard of yet; it forgets the probe with it.
+            // Removed by a reload that the engine has not handled yet; it then drops the probe too.
             continue;
         };
-        let (desk, client) = (desk.clone(), client.clone());
+        let (driver, client) = (driver.clone(), client.clone());
         tokio::spawn(async move {
             let report = probe(&client, &target, order).await;
-            desk.tell(Event::ProbeEnded(report)).await;
+            driver.tell(Event::ProbeEnded(report)).await;
         });
     }
 }
@@ -87,7 +87,7 @@ async fn probe(client: &Client, target: &ProbeTarget, order: ProbeOrder) -> Prob
     }
 }
 
-/// The error and its causes without the address, which the upstream's name stands for.
+/// The error and its causes without the address, which the upstream's name identifies.
 fn described(error: &reqwest::Error) -> String {
     let what = match error.is_timeout() {
         true => "timed out",
@@ -149,7 +149,7 @@ async fn send(request: RequestBuilder, target: &ProbeTarget) -> Result<Response,
         .await
 }
 
-/// Reads a list up to its limit; what is longer or no list at all names no models.
+/// Reads a list up to its limit; a longer or invalid one has no models.
 async fn read_models(mut response: Response) -> Result<Vec<ModelName>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

@@ -1,4 +1,4 @@
-//! Bodies that readers could take in two ways: all of them agree with this node, or it refuses.
+//! Bodies that readers could interpret in two ways: all readers agree with this node, or it refuses.
 
 use super::*;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
@@ -272,7 +272,7 @@ const JSON_REFUSED: &[&str] = &[
     "\u{b}{\"model\":\"a\"}",
 ];
 
-/// Models that are no names, wherever they stand.
+/// Models that are no names, wherever they are.
 const JSON_BAD_NAMES: &[&str] = &[
     r#"{"model":"\ud800"}"#,
     "{\"model\":\"a\n\"}",
@@ -510,7 +510,7 @@ fn forms_refused() -> Vec<String> {
         other("name=\"model[]\""),
         other("name=\" model\""),
         other("name=\"model \""),
-        // Parameters that readers take in different ways.
+        // Parameters that readers interpret in different ways.
         other("name*=utf-8''model"),
         other("name=\"x\"; name*=utf-8''model"),
         other("name=\"x\"; name=\"model\""),
@@ -656,7 +656,7 @@ fn boundary_may_be_quoted_and_hold_what_a_quoted_one_may() {
 }
 
 #[test]
-fn where_the_model_stands_is_told_for_renaming() {
+fn position_of_the_model_is_returned_for_renaming() {
     let at = |kind: &str, body: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", kind.parse().expect("a header value"));

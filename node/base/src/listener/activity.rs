@@ -1,4 +1,4 @@
-//! What one connection does, written where it happens and read by whoever decides about it.
+//! What one connection does, recorded where it happens and read where its end is decided.
 //!
 //! Counters and moments that are set without a lock: the connection's own task and the tasks of its
 //! requests write them, the listener reads them when it needs room.
@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::clock::Clock;
 
-/// How requests come on a connection.
+/// How requests arrive on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// One after another.
@@ -24,12 +24,12 @@ pub enum Protocol {
     Http2,
 }
 
-/// Why a connection was told to end.
+/// Why a connection was asked to shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
+pub enum ShutdownReason {
     /// The node stops.
     Drain,
-    /// Others need its place.
+    /// Others need its slot.
     Shed,
 }
 
@@ -38,15 +38,15 @@ pub enum Farewell {
 pub struct Activity {
     clock: Clock,
     is_http2: AtomicBool,
-    /// Requests whose head came.
+    /// Requests whose head arrived.
     begun: AtomicUsize,
     /// Requests that are answered whole.
     ended: AtomicUsize,
-    /// When the head began that is on its way.
+    /// When the head that is arriving began.
     head_since: Moment,
     quiet_since: Moment,
     has_stalled: AtomicBool,
-    farewell: AtomicU8,
+    shutdown: AtomicU8,
     waker: AtomicWaker,
 }
 
@@ -83,14 +83,14 @@ impl Activity {
             head_since: Moment::default(),
             quiet_since: Moment::default(),
             has_stalled: AtomicBool::new(false),
-            farewell: AtomicU8::new(0),
+            shutdown: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         };
         activity.await_first();
         activity
     }
 
-    /// The first head is awaited from now on: what came before it is done.
+    /// The first head is awaited from now on: what precedes it is done.
     pub fn await_first(&self) {
         let now = self.clock.now();
         self.head_since.set(now);
@@ -112,21 +112,21 @@ impl Activity {
         self.is_http2.store(is_http2, Ordering::Relaxed);
     }
 
-    /// A request whose head came; open until the guard is dropped.
+    /// A request whose head arrived; open until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> OpenGuard {
         let is_first = self.begun.fetch_add(1, Ordering::Relaxed) == 0;
-        // In HTTP/2 another head may be on its way: what came in frames says so.
+        // In HTTP/2 another head may be arriving: the frames show it.
         if is_first || !self.is_http2.load(Ordering::Relaxed) {
             self.head_since.clear();
         }
         OpenGuard(Arc::clone(self))
     }
 
-    /// Bytes came; where the protocol lets that be seen, whether a head is on its way with them.
+    /// Bytes arrived; `head_in_parts` is whether a head is arriving with them, where the protocol shows it.
     pub(super) fn received(&self, head_in_parts: Option<bool>) {
         let is_first = self.begun.load(Ordering::Relaxed) == 0;
         match head_in_parts {
-            // The first head is on its way from the start.
+            // The first head is awaited from the start.
             _ if is_first => {}
             Some(false) => self.head_since.clear(),
             None if self.in_flight() => {}
@@ -138,14 +138,14 @@ impl Activity {
         }
     }
 
-    /// A part of an answer was taken.
+    /// The client read a part of an answer.
     pub(super) fn answered(&self) {
         if !self.in_flight() {
             self.quiet_since.set(self.clock.now());
         }
     }
 
-    /// A client took none of an answer for too long.
+    /// The client read none of an answer for too long.
     pub(super) fn stalled(&self) {
         self.has_stalled.store(true, Ordering::Relaxed);
     }
@@ -159,7 +159,7 @@ impl Activity {
     }
 
     /// What it does now.
-    pub fn standing(&self) -> ConnectionState {
+    pub fn state(&self) -> ConnectionState {
         ConnectionState {
             in_flight: self.in_flight(),
             head_since: self.head_since.get(),
@@ -167,35 +167,35 @@ impl Activity {
         }
     }
 
-    /// Tells it to end.
-    pub(super) fn tell(&self, farewell: Farewell) {
-        let code = match farewell {
-            Farewell::Drain => 1,
-            Farewell::Shed => 2,
+    /// Asks it to shut down.
+    pub(super) fn shut_down(&self, reason: ShutdownReason) {
+        let code = match reason {
+            ShutdownReason::Drain => 1,
+            ShutdownReason::Shed => 2,
         };
-        self.farewell.store(code, Ordering::Release);
+        self.shutdown.store(code, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Why it was told to end, if it was.
-    pub fn farewell(&self) -> Option<Farewell> {
-        match self.farewell.load(Ordering::Acquire) {
+    /// Why it was asked to shut down, if it was.
+    pub fn shutdown_reason(&self) -> Option<ShutdownReason> {
+        match self.shutdown.load(Ordering::Acquire) {
             0 => None,
-            1 => Some(Farewell::Drain),
-            _ => Some(Farewell::Shed),
+            1 => Some(ShutdownReason::Drain),
+            _ => Some(ShutdownReason::Shed),
         }
     }
 
-    /// Wakes `context` when it is told to end, or when a request of HTTP/2 ends.
+    /// Wakes `context` when it is asked to shut down, or when a request of HTTP/2 ends.
     pub(super) fn register(&self, context: &Context<'_>) {
         self.waker.register(context.waker());
     }
 
-    /// Waits until it is told to end.
-    pub async fn told(&self) -> Farewell {
+    /// Waits until it is asked to shut down; returns why.
+    pub async fn shutdown_requested(&self) -> ShutdownReason {
         std::future::poll_fn(|context| {
             self.register(context);
-            self.farewell().map_or(Poll::Pending, Poll::Ready)
+            self.shutdown_reason().map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }

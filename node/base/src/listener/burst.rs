@@ -1,6 +1,6 @@
 //! One log line when many events of a kind begin, and one with their number when they have ended.
 //!
-//! What strangers can cause must not fill the log, or nobody finds in it what else happened.
+//! What strangers can cause must not fill the log, or it hides everything else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,8 +22,8 @@ struct State {
 }
 
 impl Burst {
-    /// Counts an event. The first of a burst calls `begin` at once, and `end` with the number of all when
-    /// nothing more has come for a while. Within a tokio runtime, which keeps the time.
+    /// Counts an event. The first of a burst calls `begin` at once, and `end` with the number of all when no more
+    /// have happened for a while. Must run within a tokio runtime, which keeps the time.
     pub fn hit(&self, begin: impl FnOnce(), end: impl FnOnce(u64) + Send + 'static) {
         self.0.count.fetch_add(1, Ordering::Relaxed);
         if self.0.is_on.swap(true, Ordering::AcqRel) {
@@ -61,10 +61,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn burst_begins_once_and_ends_with_its_number() {
         let burst = Burst::default();
-        let (told, mut lines) = mpsc::channel(8);
+        let (log, mut lines) = mpsc::channel(8);
         for _ in 0..2 {
             for _ in 0..100 {
-                let (begun, ended) = (told.clone(), told.clone());
+                let (begun, ended) = (log.clone(), log.clone());
                 burst.hit(
                     move || begun.try_send(0).expect("room"),
                     move |count| ended.try_send(count).expect("room"),

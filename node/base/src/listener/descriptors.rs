@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::causes;
 
-/// As many as anybody needs; a system without a limit names numbers that help nobody.
+/// More than any process needs; a system without a limit reports meaninglessly high numbers.
 const ENOUGH: u64 = 1 << 20;
 
 /// The limit that the process could have: what it has, or may take without being permitted to.
@@ -18,8 +18,8 @@ pub fn attainable() -> u64 {
     current.max(limit.maximum.unwrap_or(ENOUGH).min(ENOUGH))
 }
 
-/// Takes what the process may take, and says what it has then. Nothing here is confused by high numbers:
-/// no file is waited for with `select`.
+/// Raises the limit as far as permitted and returns the new one. High descriptor numbers are safe here: no file
+/// is waited for with `select`.
 pub fn raise() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let wanted = attainable();
@@ -35,7 +35,7 @@ pub fn raise() -> u64 {
     wanted
 }
 
-/// Whether `error` says that there are none left.
+/// Whether `error` means that there are none left.
 pub fn are_exhausted(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     error
@@ -43,7 +43,7 @@ pub fn are_exhausted(error: &io::Error) -> bool {
         .is_some_and(|code| exhausted.contains(&code))
 }
 
-/// Whether a lack of them is what led to `error`: no fault of whoever was to be connected to.
+/// Whether a lack of them caused `error`: no fault of the remote side.
 pub fn lack(error: &(dyn Error + 'static)) -> bool {
     causes::each(error).any(|cause| cause.downcast_ref().is_some_and(are_exhausted))
 }

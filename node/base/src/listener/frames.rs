@@ -1,12 +1,12 @@
 //! Follows the frames of one direction of an HTTP/2 connection (RFC 9113, 4.1): enough to see a head that
-//! comes in parts, and an answer that moves.
+//! arrives in parts, and an answer that progresses.
 //!
-//! Payloads are passed over unread. Nothing is judged here: a broken frame is for HTTP/2 itself to refuse.
+//! Payloads are skipped unread. Nothing is validated: HTTP/2 itself refuses a broken frame.
 
 /// Length, type, flags, stream.
 const HEADER_BYTES: usize = 9;
 
-/// What a client says first, before any frame (RFC 9113, 3.4).
+/// What a client sends first, before any frame (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const DATA: u8 = 0;
@@ -20,7 +20,7 @@ pub(super) struct Frames {
     header: [u8; HEADER_BYTES],
     /// How much of `header` is there.
     known: usize,
-    /// Bytes of the payload that are still to come.
+    /// Remaining bytes of the payload.
     payload: usize,
     block: Block,
 }
@@ -115,7 +115,7 @@ mod tests {
         frame
     }
 
-    /// A client that has said its preface and its settings.
+    /// A client that has sent its preface and its settings.
     fn client() -> Frames {
         let mut frames = Frames::of_a_client();
         frames.follow(PREFACE);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_head_and_other_frames_are_no_head_on_its_way() {
+    fn whole_head_and_other_frames_are_no_partial_head() {
         let mut frames = client();
         for whole in [
             frame(HEADERS, END_HEADERS, 40),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_told_from_everything_else() {
+    fn data_is_distinguished_from_everything_else() {
         let mut frames = Frames::of_a_server();
         assert!(!frames.follow(&frame(4, 0, 6)));
         assert!(!frames.follow(&frame(6, 1, 8)));

@@ -1,4 +1,4 @@
-//! Counts of listeners' connections, and of who was not let in.
+//! Counts of listeners' connections, and of unauthorized requests.
 
 use grapevine_core::connection::CloseReason;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -8,11 +8,11 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::families::Families;
 
-/// How answers call a request without a key, and one with a key that nobody has.
+/// The error codes of a request without a key, and of one with an unknown key.
 const MISSING_KEY: &str = "missing_api_key";
 const UNKNOWN_KEY: &str = "invalid_api_key";
 
-/// Where connections come in.
+/// Where connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// The API.
@@ -54,7 +54,7 @@ struct ListenerLabels {
     listener: &'static str,
 }
 
-/// Why somebody was not let in.
+/// Why a request was not authorized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unauthorized {
     /// No key or token was shown.
@@ -102,7 +102,7 @@ impl ConnectionMetrics {
         metrics
     }
 
-    /// Counts a finished request of the API by the code of its error, if it was not let in.
+    /// Counts a finished request of the API by the code of its error, if it was not authorized.
     pub fn request_ended(&self, error: Option<&str>) {
         match error {
             Some(MISSING_KEY) => self.unauthorized(Listener::Public, Unauthorized::Missing),
@@ -111,7 +111,7 @@ impl ConnectionMetrics {
         }
     }
 
-    /// Counts a request that was not let in.
+    /// Counts a request that was not authorized.
     pub fn unauthorized(&self, listener: Listener, reason: Unauthorized) {
         let labels = unauthorized(listener, reason);
         self.unauthorized.get_or_create(&labels).inc();
@@ -173,7 +173,7 @@ impl ListenerMetrics {
         self.counter(reason).get()
     }
 
-    /// Says how many are open.
+    /// Sets how many are open.
     pub fn set_open(&self, count: usize) {
         self.open.set(i64::try_from(count).unwrap_or(i64::MAX));
     }

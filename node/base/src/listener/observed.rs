@@ -1,4 +1,4 @@
-//! A connection's stream as its [`Activity`] sees it: heads that come, answers that go.
+//! A connection's stream, observed for its [`Activity`]: heads that arrive, answers that leave.
 
 use std::io;
 use std::pin::Pin;
@@ -13,12 +13,12 @@ use super::activity::Protocol;
 use super::frames::Frames;
 use super::stall::Unstalled;
 
-/// A stream that tells an [`Activity`] what passes.
+/// A stream that reports to an [`Activity`] what passes.
 #[derive(Debug)]
 pub(super) struct Observed<S> {
     stream: Unstalled<S>,
     activity: Arc<Activity>,
-    /// What came and what went, where that comes in frames.
+    /// The frames in each direction, for protocols with frames.
     frames: Option<(Frames, Frames)>,
 }
 
@@ -64,7 +64,7 @@ impl<S> Observed<S> {
         Ok(count)
     }
 
-    /// Notes a client that takes nothing.
+    /// Notes a client that reads nothing.
     fn checked<T>(&self, result: io::Result<T>) -> io::Result<T> {
         let is_stall = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
         if result.as_ref().is_err_and(is_stall) {

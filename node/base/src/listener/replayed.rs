@@ -1,7 +1,7 @@
-//! A stream whose first bytes can be looked at before somebody reads them.
+//! A stream whose first bytes can be inspected before they are read.
 //!
-//! They are taken off the socket and given back to the reader, instead of being peeked at: a peek returns
-//! at once for as long as a byte lies there, so that waiting for the next one would be polling.
+//! They are read from the socket and replayed to the reader, instead of being peeked at: a peek returns at once
+//! for as long as a byte is buffered, so that waiting for the next one would be polling.
 
 use std::io;
 use std::pin::Pin;
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn end_of_the_stream_is_an_error_to_who_looks() {
+    async fn end_of_the_stream_is_an_error_to_the_caller_of_look() {
         let (ours, theirs) = duplex(64);
         drop(theirs);
         let error = Replayed::new(ours).look().await.expect_err("nothing comes");

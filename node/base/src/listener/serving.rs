@@ -1,8 +1,8 @@
 //! Serves HTTP/1 and HTTP/2 on a connection, within its deadlines.
 //!
 //! Hyper knows one wait for a head and for an idle connection of HTTP/1, and none for either of HTTP/2.
-//! But a client that trickles a head should go within seconds, and one that is idle be kept for longer
-//! than the balancer in front keeps it: whoever closes first while the other sends loses a request. So
+//! But a client that trickles a head should go within seconds, and an idle one must be kept for longer than
+//! the balancer in front keeps it: if this side closes first while the other sends, a request is lost. So
 //! hyper's waits are off, and the connection's task keeps one timer for whatever comes next.
 
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use super::activity::{Farewell, OpenBody, Protocol};
+use super::activity::{OpenBody, Protocol, ShutdownReason};
 use super::observed::Observed;
 use super::streams::Streams;
 use super::{Activity, ConnectionEntry};
@@ -46,13 +46,13 @@ pub struct HttpLimits {
     pub header_count_max: usize,
     /// The largest request head in bytes.
     pub header_bytes_max: usize,
-    /// How long requests are waited for.
+    /// How long to wait for requests.
     pub patience: Patience,
-    /// How long a client may take none of an answer.
+    /// How long a client may read none of an answer.
     pub stall: Duration,
 }
 
-/// Serves what comes on `stream`, until it ends or is due to.
+/// Serves the requests on `stream`, until it ends or is due to.
 pub async fn serve<S, R, F, B>(
     stream: S,
     protocol: Protocol,
@@ -154,7 +154,7 @@ enum ServingStep {
     Cut(Option<CloseReason>),
 }
 
-/// A connection that was told to end in order.
+/// A connection that was asked to end in order.
 struct Ending {
     since: Instant,
     /// `None` where that is no fault of its own.
@@ -165,8 +165,8 @@ struct Ending {
 struct Guard<'a> {
     activity: &'a Activity,
     patience: Patience,
-    /// Never set for later than what is due; where it is set for earlier it is set again when it fires,
-    /// which costs less than to set it with every request.
+    /// Never set later than what is due; where it is set earlier, it is set again when it fires, which costs less
+    /// than to set it with every request.
     timer: Option<Pin<Box<Sleep>>>,
     ending: Option<Ending>,
 }
@@ -174,9 +174,9 @@ struct Guard<'a> {
 impl Guard<'_> {
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<ServingStep> {
         if self.ending.is_none()
-            && let Some(farewell) = self.activity.farewell()
+            && let Some(reason) = self.activity.shutdown_reason()
         {
-            return Poll::Ready(self.part(farewell));
+            return Poll::Ready(self.shut_down(reason));
         }
         let clock = self.activity.clock();
         loop {
@@ -204,14 +204,14 @@ impl Guard<'_> {
 
     /// When something is to be done, and why.
     fn due(&self) -> Option<(Instant, Option<CloseReason>)> {
-        let standing = self.activity.standing();
+        let state = self.activity.state();
         match &self.ending {
-            Some(ending) if !standing.in_flight => {
-                let since = ending.since.max(standing.quiet_since);
+            Some(ending) if !state.in_flight => {
+                let since = ending.since.max(state.quiet_since);
                 Some((since + self.patience.head, ending.reason))
             }
             Some(_) | None => {
-                let due = self.patience.due(standing);
+                let due = self.patience.due(state);
                 due.map(|(at, reason)| (at, Some(reason)))
             }
         }
@@ -225,22 +225,22 @@ impl Guard<'_> {
         ServingStep::End
     }
 
-    /// Ends a connection that was told to. One that has not asked for anything yet has nothing to lose.
-    fn part(&mut self, farewell: Farewell) -> ServingStep {
-        let reason = match farewell {
-            Farewell::Drain => None,
-            Farewell::Shed => Some(CloseReason::Shed),
+    /// Ends a connection that was asked to shut down. One without a request so far has nothing to lose.
+    fn shut_down(&mut self, shutdown: ShutdownReason) -> ServingStep {
+        let reason = match shutdown {
+            ShutdownReason::Drain => None,
+            ShutdownReason::Shed => Some(CloseReason::Shed),
         };
-        let standing = self.activity.standing();
+        let state = self.activity.state();
         let is_silent = matches!(
-            standing,
+            state,
             ConnectionState {
                 in_flight: false,
                 head_since: Some(_),
                 ..
             }
         );
-        if is_silent && farewell == Farewell::Shed {
+        if is_silent && shutdown == ShutdownReason::Shed {
             return ServingStep::Cut(reason);
         }
         let since = self.activity.now();

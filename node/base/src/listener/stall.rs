@@ -1,7 +1,7 @@
-//! Gives a client up that has stopped reading.
+//! Gives up on a client that has stopped reading.
 //!
-//! An answer that nobody takes would hold its upstream's place for ever: the waits of a call are kept
-//! where its body is asked for more, and a full connection asks for nothing.
+//! An answer that nobody reads would hold its upstream's slot forever: the timeouts of a call are checked where
+//! its body is polled, and a full connection polls nothing.
 
 use std::future::Future;
 use std::io;
@@ -30,7 +30,7 @@ impl<S> Unstalled<S> {
         }
     }
 
-    /// What a write gave, or an error where it has waited for too long.
+    /// The result of a write, or an error where it has waited for too long.
     fn bound<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -100,7 +100,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(50);
 
     #[tokio::test]
-    async fn write_that_nobody_takes_fails_at_its_limit() {
+    async fn write_that_nobody_reads_fails_at_its_limit() {
         let (ours, _theirs) = duplex(4);
         let mut ours = Unstalled::new(ours, LIMIT);
         let error = ours.write_all(&[0; 64]).await.expect_err("nobody reads");

@@ -1,8 +1,8 @@
-//! Runs the requests of an HTTP/2 connection, and gives one up whose answer nobody takes.
+//! Runs the requests of an HTTP/2 connection, and gives up on those whose answer the client does not read.
 //!
-//! A client that grants a stream no window takes nothing of its answer while the connection is as lively
-//! as can be: no write waits, and the answer's body is not asked for more, where the waits of its upstream
-//! are kept. So each request's task notes whether its body gave something and has not been asked since.
+//! A client that grants a stream no window reads nothing of its answer while the connection is fully active:
+//! no write waits, and the answer's body, where its upstream's timeouts are checked, is not polled. So each
+//! request's task notes whether its body yielded something and has not been polled since.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -16,13 +16,13 @@ use tokio::time::{Instant, Sleep};
 use super::Activity;
 
 tokio::task_local! {
-    /// How often the body of the request that runs now gave something, and whether it did last.
+    /// How often the body of the current request yielded something, and whether it did on the last poll.
     static GIVEN: Cell<(u64, bool)>;
 }
 
-/// Notes whether an answer's body gave something when it was asked.
+/// Notes whether an answer's body yielded something when it was polled.
 pub(super) fn body_gave(is_ready: bool) {
-    // Outside of such a task nobody wants to know.
+    // Outside of such a task there is nothing to note.
     let _ = GIVEN.try_with(|given| {
         let (count, _) = given.get();
         given.set((count + u64::from(is_ready), is_ready));
@@ -33,7 +33,7 @@ pub(super) fn body_gave(is_ready: bool) {
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
     pub(super) activity: Arc<Activity>,
-    /// How long an answer may wait to be taken.
+    /// How long an answer may wait to be read.
     pub(super) stall: Duration,
 }
 
@@ -51,7 +51,7 @@ where
     }
 }
 
-/// A request that ends when its answer is not taken.
+/// A request that ends when its answer is not read.
 struct Taken<F> {
     request: Pin<Box<F>>,
     given: (u64, bool),

@@ -1,4 +1,4 @@
-//! The open connections of one listener: how many there are, and who makes room for whom.
+//! The open connections of one listener: how many there are, and which are closed to make room.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,22 +9,21 @@ use grapevine_core::connection::{CloseReason, to_shed};
 use tracing::warn;
 
 use super::Activity;
-use super::activity::Farewell;
+use super::activity::ShutdownReason;
 use super::burst::Burst;
 use crate::clock::Clock;
 use crate::listener::metrics::ListenerMetrics;
 
-/// Connections that are told to go at once, as a part of all: one look over all of them serves for many
-/// that come.
+/// The share of connections that is shed at once: one scan of the table makes room for many new ones.
 const SHED_PART: usize = 16;
 
-/// The most of them.
+/// The most connections that are shed at once.
 const SHED_MAX: usize = 256;
 
-/// Connections beyond the limit while others that were told to go do so.
+/// Connections admitted beyond the limit while those that were shed still close.
 const SPARE_MAX: usize = 32;
 
-/// Where nobody could be told to go, nobody is looked for again within this.
+/// When no connection could be shed, the table is not scanned again within this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// All connections of one listener. Cheap to clone.
@@ -44,10 +43,10 @@ struct Shared {
 struct Open {
     connections: BTreeMap<u64, Connection>,
     next_id: u64,
-    /// Those of `connections` that were told to make room.
+    /// Those of `connections` that were shed to make room.
     leaving: usize,
-    /// Until when nobody is looked for.
-    nobody_until: Instant,
+    /// Until when the table is not scanned.
+    none_until: Instant,
 }
 
 #[derive(Debug)]
@@ -62,7 +61,7 @@ struct Connection {
 #[error("no room for another connection")]
 pub struct Full;
 
-/// The place of one connection, until this is dropped.
+/// The slot of one connection, until this is dropped.
 #[derive(Debug)]
 pub struct ConnectionEntry {
     table: ConnectionTable,
@@ -83,11 +82,11 @@ impl ConnectionTable {
         }))
     }
 
-    /// A place for a connection that has just come, served by the thread `group`. Where there is none,
-    /// those with least to lose are told to go; see [`ConnectionEntry::is_crowded`].
+    /// A slot for a connection that was just accepted, served by the thread `group`. Where none is free, those
+    /// with least to lose are shed; see [`ConnectionEntry::is_crowded`].
     ///
     /// # Errors
-    /// When nobody can be told to.
+    /// When none can be shed.
     pub fn admit(&self, group: usize) -> Result<ConnectionEntry, Full> {
         let shared = &*self.0;
         let mut open = self.open();
@@ -121,17 +120,17 @@ impl ConnectionTable {
         })
     }
 
-    /// Tells some connections to go, since descriptors have run out.
+    /// Sheds some connections, since descriptors have run out.
     pub fn make_room(&self) {
         self.under_pressure();
         self.shed(&mut self.open());
     }
 
-    /// Tells all connections of the thread `group` to end when their requests have.
+    /// Asks all connections of the thread `group` to end when their requests have.
     pub fn drain(&self, group: usize) {
         for connection in self.open().connections.values() {
             if connection.group == group {
-                connection.activity.tell(Farewell::Drain);
+                connection.activity.shut_down(ShutdownReason::Drain);
             }
         }
     }
@@ -145,24 +144,24 @@ impl ConnectionTable {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells those with least to lose to go; how many.
+    /// Sheds those with least to lose; returns how many.
     fn shed(&self, open: &mut Open) -> usize {
         let now = self.0.clock.now();
-        if now < open.nobody_until {
+        if now < open.none_until {
             return 0;
         }
         let staying = open
             .connections
             .iter()
-            .filter(|(_, it)| it.activity.farewell().is_none());
-        let standings = staying.map(|(id, it)| (*id, it.activity.standing()));
+            .filter(|(_, it)| it.activity.shutdown_reason().is_none());
+        let states = staying.map(|(id, it)| (*id, it.activity.state()));
         let wanted = (self.0.max / SHED_PART).clamp(1, SHED_MAX);
-        let shed = to_shed(now, standings, wanted);
+        let shed = to_shed(now, states, wanted);
         if shed.is_empty() {
-            open.nobody_until = now + LOOK_AGAIN;
+            open.none_until = now + LOOK_AGAIN;
         }
         for connection in shed.iter().filter_map(|id| open.connections.get(id)) {
-            connection.activity.tell(Farewell::Shed);
+            connection.activity.shut_down(ShutdownReason::Shed);
         }
         open.leaving += shed.len();
         shed.len()
@@ -199,8 +198,8 @@ impl ConnectionEntry {
         &self.activity
     }
 
-    /// Whether others were told to go for it. Who accepts connections lets their tasks run then, before it
-    /// accepts more: they go by themselves.
+    /// Whether others were shed for it. The acceptor then lets their tasks run before it accepts more: they close
+    /// themselves.
     pub fn is_crowded(&self) -> bool {
         self.is_crowded
     }
@@ -215,7 +214,7 @@ impl Drop for ConnectionEntry {
     fn drop(&mut self) {
         let mut open = self.table.open();
         open.connections.remove(&self.id);
-        if self.activity.farewell() == Some(Farewell::Shed) {
+        if self.activity.shutdown_reason() == Some(ShutdownReason::Shed) {
             open.leaving = open.leaving.saturating_sub(1);
         }
         self.table.0.metrics.set_open(open.connections.len());
@@ -236,10 +235,16 @@ mod tests {
         let table = table(2);
         let (first, second) = (table.admit(0), table.admit(0));
         let (first, second) = (first.expect("room"), second.expect("room"));
-        let _third = table.admit(0).expect("the first is told to go");
-        assert_eq!(first.activity().farewell(), Some(Farewell::Shed));
-        assert_eq!(second.activity().farewell(), None);
-        assert_eq!(first.activity().told().await, Farewell::Shed);
+        let _third = table.admit(0).expect("the first is shed");
+        assert_eq!(
+            first.activity().shutdown_reason(),
+            Some(ShutdownReason::Shed)
+        );
+        assert_eq!(second.activity().shutdown_reason(), None);
+        assert_eq!(
+            first.activity().shutdown_requested().await,
+            ShutdownReason::Shed
+        );
     }
 
     #[tokio::test]
@@ -250,7 +255,7 @@ mod tests {
         assert_eq!(table.admit(0).err(), Some(Full));
         assert_eq!(table.metrics().closed_so_far(CloseReason::Full), 1);
         drop((open, entries));
-        assert!(table.admit(0).is_ok(), "places are given back");
+        assert!(table.admit(0).is_ok(), "slots are released");
     }
 
     #[tokio::test]
@@ -265,7 +270,10 @@ mod tests {
         let table = table(8);
         let (own, other) = (table.admit(0).expect("room"), table.admit(1).expect("room"));
         table.drain(0);
-        assert_eq!(own.activity().farewell(), Some(Farewell::Drain));
-        assert_eq!(other.activity().farewell(), None);
+        assert_eq!(
+            own.activity().shutdown_reason(),
+            Some(ShutdownReason::Drain)
+        );
+        assert_eq!(other.activity().shutdown_reason(), None);
     }
 }

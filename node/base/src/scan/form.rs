@@ -1,9 +1,9 @@
 //! Finds fields in a `multipart/form-data` body (RFC 7578), or refuses it.
 //!
 //! Readers of forms differ: in what they take for a delimiter, in quoting and escaping, in which of two
-//! parts of one name counts, in what stands before the first part and after the last. So this takes the one
+//! parts of one name counts, in what may precede the first part and follow the last. So this accepts the one
 //! form that every client library writes and every reader reads alike, and refuses the rest. It never
-//! guesses, and it never stops to look before the end. Invariant: no input panics.
+//! guesses, and always scans to the end. Invariant: no input panics.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ const CRLF: &[u8] = b"\r\n";
 ///
 /// # Errors
 /// When a reader could find other fields or other contents: the form is not in its plain form, or one of
-/// `keys` comes twice, in another spelling or as a file.
+/// `keys` occurs twice, in another spelling or as a file.
 pub fn fields<const N: usize>(
     body: &[u8],
     boundary: &str,
@@ -61,7 +61,7 @@ const fn plain(what: &'static str, at: usize) -> ScanError {
     ScanError::Form { what, at }
 }
 
-/// The ranges between the delimiters. The text of a delimiter stands nowhere else.
+/// The ranges between the delimiters. The text of a delimiter occurs nowhere else.
 fn parts(body: &[u8], boundary: &str) -> Result<Vec<Range<usize>>, ScanError> {
     let mark = format!("--{boundary}");
     if !body.starts_with(mark.as_bytes()) {
@@ -108,12 +108,12 @@ fn head_end(body: &[u8], part: &Range<usize>) -> Result<usize, ScanError> {
         ))
 }
 
-/// What a part's head says.
+/// A part's head.
 struct Head<'a> {
     name: &'a [u8],
     is_file: bool,
     is_in_other_charset: bool,
-    /// In bytes; `None` where it does not say.
+    /// In bytes; `None` where it has none.
     length: Option<u64>,
 }
 
@@ -197,7 +197,7 @@ impl<'a> Disposition<'a> {
         while !rest.is_empty() {
             let parameter = media::parameter(rest)?;
             rest = parameter.rest;
-            // Some readers know them in small letters only.
+            // Some readers know them in lower case only.
             let slot = match parameter.name {
                 b"name" => &mut name,
                 b"filename" => &mut file_name,
@@ -214,7 +214,7 @@ impl<'a> Disposition<'a> {
         if name.is_empty() || !name.iter().all(is_plain) {
             return None;
         }
-        // Who cuts at every ';', or looks for the word, must not find another name within a value.
+        // A reader that cuts at every ';', or searches for the word, must not find another name within a value.
         let mut values = [Some(name), file_name, file_name_coded]
             .into_iter()
             .flatten();

@@ -1,11 +1,11 @@
-//! What kind of a body a request says that it has.
+//! The kind of a request's body, by its `Content-Type`.
 
 use http::header::{self, HeaderMap};
 
 /// The kind of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media<'a> {
-    /// It does not say.
+    /// There is no `Content-Type`.
     Unnamed,
     /// JSON in UTF-8, or text that servers read as JSON.
     Json,
@@ -15,7 +15,7 @@ pub enum Media<'a> {
     Other,
 }
 
-/// Why the kind cannot be told.
+/// Why the kind cannot be determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     /// There are two.
@@ -54,11 +54,11 @@ fn read(value: &[u8]) -> Result<Media<'_>, MediaError> {
         .iter()
         .position(|byte| matches!(byte, b';' | b' ' | b'\t'));
     let (essence, mut rest) = value.split_at(end.unwrap_or(value.len()));
-    let mut halves = essence.split(|byte| *byte == b'/');
-    let is_kind = |half: Option<&[u8]>| {
-        half.is_some_and(|half| !half.is_empty() && half.iter().all(|byte| is_token(*byte)))
+    let mut parts = essence.split(|byte| *byte == b'/');
+    let is_kind = |part: Option<&[u8]>| {
+        part.is_some_and(|part| !part.is_empty() && part.iter().all(|byte| is_token(*byte)))
     };
-    if !is_kind(halves.next()) || !is_kind(halves.next()) || halves.next().is_some() {
+    if !is_kind(parts.next()) || !is_kind(parts.next()) || parts.next().is_some() {
         return Err(MediaError::Malformed);
     }
     let (mut boundary, mut charset) = (None, None);
@@ -92,8 +92,8 @@ fn read(value: &[u8]) -> Result<Media<'_>, MediaError> {
     Ok(if is_json { Media::Json } else { Media::Other })
 }
 
-/// The boundary, where every reader takes the same: unquoted of letters, digits and what may stand in a
-/// token, quoted of all that a boundary may hold.
+/// The boundary, if all readers agree on it: unquoted of letters, digits and other token characters, quoted of
+/// all that a boundary may hold.
 fn plain_boundary<'a>(parameter: &Parameter<'a>) -> Option<&'a str> {
     let is_plain = |byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'\'' | b'+' | b'_' | b'-' | b'.')
@@ -203,7 +203,7 @@ fn trim_blanks(text: &[u8]) -> &[u8] {
     &text[start.unwrap_or(text.len())..]
 }
 
-/// Whether `byte` may stand in a token (RFC 9110, 5.6.2).
+/// Whether `byte` is a token character (RFC 9110, 5.6.2).
 pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_told_apart_in_any_case() {
+    fn kinds_are_distinguished_in_any_case() {
         for (text, kind) in [
             ("application/json", Media::Json),
             ("Application/JSON; charset=UTF-8", Media::Json),

@@ -1,17 +1,15 @@
-//! A DNS server that leads clients to the nearest ready nodes: authoritative for one zone, whose records
-//! come from the view.
+//! A DNS server that directs clients to the nearest ready nodes: authoritative for one zone, whose records
+//! are made from the view.
 //!
-//! Reading order: [`DnsSettings`] (what it is told), `respond` (one message in, one out: what is refused, the
-//! limits of an answer), `subnet` (for whom is asked), `zone` (which names there are, and what they hold),
-//! `serve` (the sockets).
+//! Reading order: [`DnsSettings`], `respond` (one message in, one out: what is refused, the limits of an
+//! answer), `subnet` (the client's subnet), `zone` (its names and their records), `serve` (the sockets).
 //!
-//! Answers are made anew for each query, in one pass over the nodes; nothing is cached, so that a node
-//! that drains or dies is left out from the next view on, and from resolvers' caches after the TTL. The
-//! codec is hickory-proto's. Its server is not used: that bounds neither TCP connections nor datagrams
-//! under way, logs every name asked for, and answers malformed messages by itself, uncounted.
+//! Each query is answered in one pass over the nodes; nothing is cached, so that a node that drains or dies is
+//! left out from the next view on, and from resolvers' caches after the TTL. The codec is hickory-proto's. Its
+//! server is not used: that bounds neither TCP connections nor datagrams in flight, logs every name queried,
+//! and answers malformed messages by itself, uncounted.
 //!
-//! What this module does not know: how nodes learn of one another, and where addresses are (it asks
-//! [`Locate`]).
+//! What this module does not know: how nodes learn of one another, and where addresses are ([`Locate`] does).
 //!
 //! Invariants: it never recurses and never transfers the zone; bytes from outside never panic; an answer
 //! over UDP is at most 1,232 bytes, so that it can neither be fragmented nor amplify much.
@@ -39,10 +37,10 @@ use grapevine_config::domain::DomainName;
 
 pub use serve::{CONVERSATIONS_MAX, Server, Sockets};
 
-/// What the server is told; replaced as a whole on reload.
+/// The settings of the server; replaced as a whole on reload.
 #[derive(Clone, Debug)]
 pub struct DnsSettings {
-    /// What it answers for.
+    /// The zone that it answers for.
     zone: Name,
     /// How long answers may be kept, in seconds.
     ttl: u32,
@@ -55,8 +53,8 @@ pub struct DnsSettings {
 }
 
 impl DnsSettings {
-    /// Answers for `zone`, served by `name_servers` or, where those are empty, by the nodes that say that
-    /// they answer DNS.
+    /// Settings for `zone`, served by `name_servers` or, where those are empty, by the nodes that publish that they
+    /// answer DNS.
     pub fn new(
         zone: &DomainName,
         ttl: Duration,
@@ -79,14 +77,14 @@ fn name(domain: &DomainName) -> Name {
     Name::from_ascii(absolute).expect("what was checked as a domain name is one")
 }
 
-/// Tells where addresses are.
+/// Locates addresses.
 #[derive(Clone)]
 pub struct Locate(Arc<Locating>);
 
 type Locating = dyn Fn(IpAddr) -> (ClientOrigin, Option<GeoPoint>) + Send + Sync;
 
 impl Locate {
-    /// Asks `locate`, which is called once for each query and must not block.
+    /// Uses `locate`, which is called once for each query and must not block.
     pub fn new(
         locate: impl Fn(IpAddr) -> (ClientOrigin, Option<GeoPoint>) + Send + Sync + 'static,
     ) -> Self {

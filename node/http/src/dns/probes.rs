@@ -1,4 +1,4 @@
-//! The private reader of messages, as a fuzzer calls it. Nothing of the program is behind this.
+//! The private reader of messages, for fuzzers. The program itself does not use this.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use grapevine_core::view::View;
 use super::respond::{Ground, Transport};
 use super::{DnsSettings, Locate};
 
-/// The answer to a message that came from `from` over UDP, or over TCP; `None` where silence is right.
+/// The answer to a message from `from` over UDP or TCP; `None` where it must not be answered.
 pub fn respond(
     settings: &DnsSettings,
     view: &View,
@@ -29,7 +29,7 @@ pub fn respond(
     response.map(|response| response.bytes)
 }
 
-/// How a message came.
+/// The transport of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DnsTransport {
     /// As a datagram.

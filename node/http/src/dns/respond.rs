@@ -1,9 +1,9 @@
 //! One message in, one out.
 //!
 //! Refused: whatever is outside the zone (there is no recursion), transfers of the zone, ANY (RFC 8482
-//! permits it, and nobody needs it here) and the other types that are no records, and classes other than
-//! the Internet's. Not implemented: whatever is no query. Left unanswered: what is itself an answer, or
-//! too short to have a number, since a server that answers those can be set against another.
+//! permits that) and the other types that are no records, and classes other than the Internet's. Not
+//! implemented: whatever is no query. Left unanswered: what is itself an answer, or too short to have an id,
+//! since a server that answers those can be used to attack another.
 
 use std::net::IpAddr;
 
@@ -20,34 +20,34 @@ use super::{DnsSettings, Locate};
 /// The longest answer over UDP in bytes: what passes everywhere without fragments (DNS Flag Day 2020).
 const DATAGRAM_BYTES_MAX: u16 = 1_232;
 
-/// The longest answer over UDP to who does not say otherwise (RFC 1035).
+/// The longest answer over UDP to a query without EDNS (RFC 1035).
 const PLAIN_DATAGRAM_BYTES_MAX: u16 = 512;
 
 /// A message's head in bytes.
 const HEAD_BYTES: usize = 12;
 
-/// Types from here on are questions and no records (RFC 6895): transfers, ANY, and the like.
+/// Types from here on are query types and no records (RFC 6895): transfers, ANY, and the like.
 const META_TYPES_FROM: u16 = 128;
 
 /// An extended error (RFC 8914): the code of the option, and "not ready".
 const EXTENDED_ERROR: u16 = 15;
 const NOT_READY: [u8; 2] = [0, 14];
 
-/// How a message came.
+/// The transport of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     Udp,
     Tcp,
 }
 
-/// What an answer is made from.
+/// The inputs of an answer.
 pub(super) struct Ground<'a> {
     pub(super) settings: &'a DnsSettings,
     pub(super) view: &'a View,
     pub(super) locate: &'a Locate,
 }
 
-/// An answer, with one word each for what was asked and what came of it.
+/// An answer, with one word each for the question's type and the result.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) bytes: Vec<u8>,
@@ -56,7 +56,7 @@ pub(super) struct Response {
 }
 
 impl Ground<'_> {
-    /// The answer to what `from` sent; `None` where silence is right.
+    /// The answer to what `from` sent; `None` where it must not be answered.
     pub(super) fn respond(
         &self,
         bytes: &[u8],
@@ -94,8 +94,8 @@ impl Ground<'_> {
                     settings: self.settings,
                     view: self.view,
                 };
-                let whereabouts = || self.locate.locate(asker.address);
-                let found = zone.find(query.name(), query.query_type(), whereabouts);
+                let location = || self.locate.locate(asker.address);
+                let found = zone.find(query.name(), query.query_type(), location);
                 is_tailored = fill(&mut answer, found, &zone);
                 answer.metadata.response_code
             }
@@ -109,7 +109,7 @@ impl Ground<'_> {
     }
 }
 
-/// Why a question is not looked at, if so.
+/// Why a question is refused, if so.
 fn refusal(message: &Message) -> Option<ResponseCode> {
     if message.metadata.op_code != OpCode::Query {
         return Some(ResponseCode::NotImp);
@@ -123,7 +123,7 @@ fn refusal(message: &Message) -> Option<ResponseCode> {
     (is_meta || query.query_class() != DNSClass::IN).then_some(ResponseCode::Refused)
 }
 
-/// Puts what was found into the answer; whether who asks made a difference.
+/// Puts what was found into the answer; returns whether it depends on the client.
 fn fill(answer: &mut Message, found: Found, zone: &Zone<'_>) -> bool {
     let metadata = &mut answer.metadata;
     metadata.authoritative = !matches!(found, Found::Outside);
@@ -155,7 +155,7 @@ fn fill(answer: &mut Message, found: Found, zone: &Zone<'_>) -> bool {
     false
 }
 
-/// The options of an answer to a question that had some.
+/// The EDNS options of an answer to a question that had some.
 fn options(answer: &Message, asker: Option<&Asker>, is_tailored: bool) -> Edns {
     let mut edns = Edns::new();
     edns.set_max_payload(DATAGRAM_BYTES_MAX).set_version(0);
@@ -191,8 +191,8 @@ fn room(message: &Message, transport: Transport) -> u16 {
     }
 }
 
-/// The bytes of `answer`. What does not fit goes: first the servers' addresses, which can be asked for;
-/// then all records, and the resolver is told to ask over TCP.
+/// The bytes of `answer`. What does not fit is dropped: first the servers' addresses, which can be queried;
+/// then all records, with the truncation bit set, so that the resolver retries over TCP.
 fn encode(mut answer: Message, room: u16) -> Option<Vec<u8>> {
     let fits = |bytes: &Vec<u8>| bytes.len() <= usize::from(room);
     let whole = answer.to_bytes().ok();
@@ -209,7 +209,7 @@ fn encode(mut answer: Message, room: u16) -> Option<Vec<u8>> {
     answer.to_bytes().ok()
 }
 
-/// What was asked for, out of a closed set.
+/// The question's type, out of a closed set.
 fn kind_word(kind: RecordType) -> &'static str {
     match kind {
         RecordType::A => "A",
@@ -223,7 +223,7 @@ fn kind_word(kind: RecordType) -> &'static str {
     }
 }
 
-/// What came of it, out of a closed set.
+/// The answer's code, out of a closed set.
 fn code_word(code: ResponseCode) -> &'static str {
     match code {
         ResponseCode::NoError => "noerror",

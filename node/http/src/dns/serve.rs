@@ -1,8 +1,7 @@
 //! The sockets: UDP and TCP at one address.
 //!
-//! One task each. A datagram is answered before the next is taken, which needs no bound; a TCP
-//! conversation is one question after another, within limits on how many there are and how long each may
-//! be silent.
+//! One task each. A datagram is answered before the next is received, which needs no bound; a TCP conversation
+//! is one question after another, within limits on the number of conversations and on silence.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,17 +23,17 @@ use tracing::warn;
 use super::respond::{Ground, Transport};
 use super::{DnsSettings, Locate};
 
-/// TCP conversations at once where descriptors allow it; for one more the one that is silent for longest
-/// makes room. Resolvers need TCP for truncated answers alone.
+/// Concurrent TCP conversations where descriptors allow it; one more closes the one that has been silent for
+/// longest. Resolvers need TCP for truncated answers alone.
 pub const CONVERSATIONS_MAX: usize = 128;
 
-/// How long a TCP conversation may wait for a whole question, or for its answer to be taken.
+/// How long a TCP conversation may wait for a whole question, or for its answer to be read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest question in bytes; a longer one is malformed. Ours need a few hundred.
+/// The longest question in bytes; a longer one is malformed. Typical ones need a few hundred.
 const QUESTION_BYTES_MAX: usize = 4_096;
 
-/// The rest after a socket's error, so that a lasting one does not spin.
+/// The pause after a socket's error, so that a lasting one does not spin.
 const ERROR_REST: Duration = Duration::from_millis(50);
 
 /// The open sockets.
@@ -47,11 +46,11 @@ pub struct Sockets {
 /// Answers questions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// What it is told.
+    /// The settings.
     pub settings: Arc<ArcSwap<DnsSettings>>,
-    /// Where the view comes from.
+    /// The source of the view.
     pub desk: DriverHandle,
-    /// Tells where clients are.
+    /// Locates clients.
     pub locate: Locate,
     /// Counts.
     pub queries: DnsQueries,
@@ -73,7 +72,7 @@ impl Sockets {
     /// Where they are.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// When the system does not report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.udp.local_addr()
     }
@@ -99,12 +98,12 @@ impl Server {
                     continue;
                 }
             };
-            // Nobody can be answered there.
+            // Such a sender cannot be answered.
             if from.port() == 0 {
                 continue;
             }
             if let Some(answer) = self.answer(&buffer[..length], from, Transport::Udp) {
-                // Who cannot be reached asks again.
+                // A client that cannot be reached retries.
                 let _ = socket.send_to(&answer, from).await;
             }
         }
@@ -130,7 +129,7 @@ impl Server {
         }
     }
 
-    /// Makes room where descriptors have run out.
+    /// Sheds connections where descriptors have run out.
     async fn not_accepted(&self, failures: &Burst, error: &io::Error) {
         let begin = || warn!(%error, "DNS connections are not accepted");
         let end = |failures| warn!(failures, "DNS connections are accepted again");
@@ -141,17 +140,17 @@ impl Server {
         sleep(ERROR_REST).await;
     }
 
-    /// Converses until the other side ends it, or its place is needed.
+    /// Converses until the other side ends it, or its slot is needed.
     async fn host(&self, stream: TcpStream, from: SocketAddr, entry: &ConnectionEntry) {
         tokio::select! {
             ended = self.converse(stream, from, entry) => match ended {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     entry.closed(CloseReason::Head);
                 }
-                // A conversation that breaks off is the other side's to begin again.
+                // After a broken conversation the other side must start again.
                 Ok(()) | Err(_) => {}
             },
-            _ = entry.activity().told() => entry.closed(CloseReason::Shed),
+            _ = entry.activity().shutdown_requested() => entry.closed(CloseReason::Shed),
         }
     }
 
@@ -231,14 +230,14 @@ mod tests {
             serves_requests: true,
             public: Public::default(),
         };
-        let (_, desk, _) = Driver::new(Engine::new(clock.now(), identity), clock);
+        let (_, driver, _) = Driver::new(Engine::new(clock.now(), identity), clock);
         let zone = "mesh.example".parse().expect("a name");
         let (homes, residency) = (Homes::default(), Residency::default());
         let settings = DnsSettings::new(&zone, Duration::from_secs(30), &[], homes, residency);
         let queries = DnsQueries::default();
         let server = Server {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
-            desk,
+            desk: driver,
             locate: Locate::new(|_| (ClientOrigin::Unknown, None)),
             queries: queries.clone(),
             conversations: ConnectionTable::new(

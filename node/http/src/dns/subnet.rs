@@ -1,4 +1,4 @@
-//! For whom a resolver asks: the client's subnet where it says so (RFC 7871), else the resolver itself.
+//! The client of a query: the subnet that the resolver sent (RFC 7871), else the resolver itself.
 
 use std::net::IpAddr;
 
@@ -9,17 +9,17 @@ use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MalformedSubnet;
 
-/// For whom is asked.
+/// The client of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
-    /// Whose place counts.
+    /// The address that is located.
     pub(super) address: IpAddr,
-    /// The option as it came; it is echoed.
+    /// The option as received; it is echoed.
     option: Option<ClientSubnet>,
 }
 
 impl Asker {
-    /// `resolver` asks with `edns`.
+    /// The client of a query from `resolver` with `edns`.
     ///
     /// # Errors
     /// When the option holds what RFC 7871 forbids in a query.
@@ -34,16 +34,16 @@ impl Asker {
         if subnet.scope_prefix() != 0 || !is_prefix(subnet.addr(), subnet.source_prefix()) {
             return Err(MalformedSubnet);
         }
-        // A prefix of no bits says that the client does not want to be known.
-        let is_told = subnet.source_prefix() > 0;
+        // A prefix of no bits means that the client does not want to be known.
+        let is_given = subnet.source_prefix() > 0;
         Ok(Self {
-            address: if is_told { subnet.addr() } else { resolver },
+            address: if is_given { subnet.addr() } else { resolver },
             option: Some(*subnet),
         })
     }
 
-    /// The option for an answer. One that depends on the subnet holds for just the bits that were sent,
-    /// since a neighbouring network may be elsewhere; any other holds for everyone.
+    /// The option for an answer. The scope of one that depends on the subnet is just the bits that were sent,
+    /// since a neighbouring network may be elsewhere; any other is valid for all clients.
     pub(super) fn echo(&self, is_tailored: bool) -> Option<EdnsOption> {
         let mut subnet = self.option?;
         let scope = if is_tailored {

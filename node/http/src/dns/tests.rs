@@ -21,7 +21,7 @@ use super::*;
 const ZONE: &str = "mesh.example";
 const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53));
 
-/// Where clients of the tests are: the first number of their address says it.
+/// The locations of the tests' clients, by the first number of their address.
 fn locate() -> Locate {
     Locate::new(|address| {
         let first = match address {
@@ -143,10 +143,10 @@ fn from(subnet: &str, name: &str, kind: RecordType) -> Message {
 }
 
 fn asked(nodes: Vec<NodeView>, message: &Message) -> Message {
-    told(&settings(), nodes, message)
+    respond_to(&settings(), nodes, message)
 }
 
-fn told(settings: &DnsSettings, nodes: Vec<NodeView>, message: &Message) -> Message {
+fn respond_to(settings: &DnsSettings, nodes: Vec<NodeView>, message: &Message) -> Message {
     let bytes = message.to_bytes().expect("a message");
     let response = respond(settings, &view(nodes), &bytes, Transport::Udp);
     Message::from_bytes(&response.expect("an answer").bytes).expect("a message")
@@ -239,7 +239,7 @@ fn node_that_drains_or_died_or_is_not_ready_is_left_out_at_once() {
     ];
     for spoil in spoils {
         let mut nodes = nodes();
-        // One of two in the region, then the only one: the next region comes in.
+        // One of two in the region, then the only one: the next region is used.
         spoil(&mut nodes[0]);
         spoil(&mut nodes[2]);
         let german = asked(nodes.clone(), &from("2.2.3.0/24", ZONE, RecordType::A));
@@ -270,7 +270,7 @@ fn map_wins_over_distance() {
         clients: vec!["SG".parse().expect("a known area")],
         region: region("usa"),
     }]);
-    let answer = told(&settings, nodes(), &from("1.2.3.0/24", ZONE, RecordType::A));
+    let answer = respond_to(&settings, nodes(), &from("1.2.3.0/24", ZONE, RecordType::A));
     assert_eq!(addresses(&answer.answers), ["203.0.113.4"]);
 }
 
@@ -285,17 +285,17 @@ fn fence_permits_its_regions_only_and_fails_without_one_that_is_ready() {
     };
     settings.residency = Residency::new(vec![rule], Unknown::Fenced);
     let german = from("2.2.3.0/24", ZONE, RecordType::A);
-    let answer = told(&settings, nodes(), &german);
+    let answer = respond_to(&settings, nodes(), &german);
     assert_eq!(addresses(&answer.answers), ["203.0.113.3"]);
     let region = from("2.2.3.0/24", "eur.region.mesh.example", RecordType::A);
     assert_eq!(
-        code(&told(&settings, nodes(), &region)),
+        code(&respond_to(&settings, nodes(), &region)),
         ResponseCode::ServFail
     );
     let mut left = nodes();
     left.remove(2);
     assert_eq!(
-        code(&told(&settings, left, &german)),
+        code(&respond_to(&settings, left, &german)),
         ResponseCode::ServFail
     );
 }
@@ -328,7 +328,7 @@ fn names_of_nodes_and_regions_have_addresses() {
 }
 
 #[test]
-fn absent_names_and_absent_types_are_told_apart_with_the_soa() {
+fn absent_names_and_absent_types_are_distinguished_and_carry_the_soa() {
     for (name, kind, wanted) in [
         ("mesh.example", RecordType::TXT, ResponseCode::NoError),
         ("mesh.example", RecordType::MX, ResponseCode::NoError),
@@ -422,7 +422,7 @@ fn configured_servers_are_named_as_written() {
     let ttl = Duration::from_secs(30);
     let (homes, residency) = (Homes::default(), Residency::default());
     let settings = DnsSettings::new(&zone, ttl, &[server], homes, residency);
-    let answer = told(&settings, nodes(), &question(ZONE, RecordType::NS));
+    let answer = respond_to(&settings, nodes(), &question(ZONE, RecordType::NS));
     assert_eq!(answer.answers.len(), 1);
     assert_eq!(answer.answers[0].data.to_string(), "ns1.example.net.");
     assert!(answer.additionals.is_empty());
@@ -568,7 +568,7 @@ fn one_answer_holds_few_nodes_and_few_addresses() {
 }
 
 proptest! {
-    /// Whatever comes, nothing panics, and what goes out can be read and is no longer than it may be.
+    /// No input panics, and each answer can be read and is within its limit.
     #[test]
     fn no_bytes_make_the_server_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..200),

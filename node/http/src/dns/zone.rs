@@ -1,4 +1,4 @@
-//! Which names the zone has, and what they hold.
+//! The names of the zone, and their records.
 //!
 //! | name | holds |
 //! | --- | --- |
@@ -9,11 +9,11 @@
 //! An answer holds nodes of one region, the nearest that has any ready: resolvers and clients shuffle
 //! addresses, so that those of a second region would draw a part of the traffic there. For the same
 //! reason the region is chosen before the family: where it has no IPv6, IPv6 gets no answer rather than
-//! another region's. Another region comes in when the nearest has no ready node left.
+//! another region's. Another region is used when the nearest has no ready node left.
 //!
-//! With none left at all the answer is SERVFAIL: the name exists, so "no such name" and "no such record"
-//! would be lies that resolvers keep; a failure they keep for a moment only, and ask another server or
-//! use what they knew. The same where residency permits no region that is ready.
+//! With none left at all the answer is SERVFAIL: the name exists, so that NXDOMAIN or NODATA would be wrong,
+//! and resolvers would cache it; a failure they cache for a moment only, and ask another server or use a stale
+//! answer. The same where residency permits no region that is ready.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use super::DnsSettings;
 
 /// Nodes of one answer: enough to outlive one of them until resolvers ask again.
-const NODES_TOLD_MAX: usize = 3;
+const ANSWER_NODES_MAX: usize = 3;
 
 /// Addresses of one answer.
 const ADDRESSES_MAX: usize = 8;
@@ -37,15 +37,14 @@ const ADDRESSES_MAX: usize = 8;
 /// Name servers of one answer.
 const SERVERS_MAX: usize = 8;
 
-/// How long the names of the servers may be kept at least, in seconds: which of them are up, resolvers
-/// find out by themselves.
+/// The shortest TTL of the servers' names, in seconds: resolvers find out which of them are up.
 const SERVERS_TTL: u32 = 3_600;
 
-/// The labels under which nodes and regions stand.
+/// The labels above the names of nodes and regions.
 const NODE_LABEL: &str = "node";
 const REGION_LABEL: &str = "region";
 
-/// The zone is not transferred, so that its number means nothing; the same on every node.
+/// The zone is not transferred, so that its serial number is meaningless; the same on every node.
 const SERIAL: u32 = 1;
 
 /// For secondaries, of which there are none; common values, in seconds.
@@ -53,27 +52,27 @@ const REFRESH: i32 = 7_200;
 const RETRY: i32 = 900;
 const EXPIRE: i32 = 1_209_600;
 
-/// Who is responsible for the zone, below it (RFC 2142).
+/// The mailbox responsible for the zone, below it (RFC 2142).
 const CONTACT: &str = "hostmaster";
 
-/// The zone as one view has it.
+/// The zone by one view.
 pub(super) struct Zone<'a> {
     pub(super) settings: &'a DnsSettings,
     pub(super) view: &'a View,
 }
 
-/// What is there for a question.
+/// The result of a question.
 #[derive(Debug, PartialEq)]
 pub(super) enum Found {
     /// The name is not in the zone.
     Outside,
-    /// There is no such name.
+    /// The name does not exist.
     NoName,
-    /// There is such a name, without records of this type.
+    /// The name exists, without records of this type.
     NoRecord,
-    /// These.
+    /// These records.
     Records(Records),
-    /// No node can be named for now.
+    /// No node is available for now.
     NoNode,
 }
 
@@ -83,7 +82,7 @@ pub(super) struct Records {
     pub(super) answers: Vec<Record>,
     /// Addresses of name servers.
     pub(super) glue: Vec<Record>,
-    /// Whether who asks made a difference.
+    /// Whether they depend on the client.
     pub(super) is_tailored: bool,
 }
 
@@ -99,12 +98,12 @@ enum Owner<'a> {
 }
 
 impl Zone<'_> {
-    /// What there is at `name` of `kind`, for a client at `whereabouts`.
+    /// The records of `kind` at `name`, for a client at `location`.
     pub(super) fn find(
         &self,
         name: &Name,
         kind: RecordType,
-        whereabouts: impl FnOnce() -> (ClientOrigin, Option<GeoPoint>),
+        location: impl FnOnce() -> (ClientOrigin, Option<GeoPoint>),
     ) -> Found {
         let is_address = matches!(kind, RecordType::A | RecordType::AAAA);
         match (self.owner(name), kind) {
@@ -112,9 +111,9 @@ impl Zone<'_> {
             (Owner::Nothing, _) => Found::NoName,
             (Owner::Zone, RecordType::SOA) => self.records(vec![self.soa()]),
             (Owner::Zone, RecordType::NS) => Found::Records(self.servers()),
-            (Owner::Zone, _) if is_address => self.nearest(name, kind, None, whereabouts()),
+            (Owner::Zone, _) if is_address => self.nearest(name, kind, None, location()),
             (Owner::Region(region), _) if is_address => {
-                self.nearest(name, kind, Some(region), whereabouts())
+                self.nearest(name, kind, Some(region), location())
             }
             (Owner::Node(node), _) if is_address => {
                 self.records(self.addresses(name, kind, [node]))
@@ -123,7 +122,7 @@ impl Zone<'_> {
         }
     }
 
-    /// The start of authority, which also says how long an absence may be kept.
+    /// The start of authority, which also limits how long an absence may be cached.
     pub(super) fn soa(&self) -> Record {
         let zone = &self.settings.zone;
         let primary = self.server_names().into_iter().next();
@@ -182,7 +181,7 @@ impl Zone<'_> {
         };
         let nodes = steering.nodes.iter();
         let nodes = nodes.filter(|near| near.fact.region == first.fact.region);
-        let nodes = nodes.take(NODES_TOLD_MAX).map(|near| near.node);
+        let nodes = nodes.take(ANSWER_NODES_MAX).map(|near| near.node);
         Found::Records(Records {
             answers: self.addresses(name, kind, nodes),
             is_tailored: true,
@@ -241,7 +240,7 @@ impl Zone<'_> {
         };
         let nodes = self.view.nodes.iter().filter(serves);
         let names = nodes.filter_map(|node| self.node_name(node.name.as_str()));
-        // In order, so that all servers say the same.
+        // Sorted, so that all servers answer the same.
         let names: BTreeSet<Name> = names.collect();
         let names: Vec<Name> = names.into_iter().take(SERVERS_MAX).collect();
         if names.is_empty() {
@@ -296,7 +295,7 @@ impl Zone<'_> {
     }
 }
 
-/// A name that is no member's, but stands above one whose name has dots (RFC 8020).
+/// A name that is no member's, but is above the dotted name of one (RFC 8020).
 fn between<'a>(names: impl Iterator<Item = &'a str>, member: &str) -> Owner<'a> {
     let below = format!(".{member}");
     let mut names = names.map(str::to_ascii_lowercase);

@@ -1,7 +1,7 @@
-//! What is handed to background work: tasks, files, batches, workflows, and responses that are made later.
+//! Requests for background work: tasks, files, batches, workflows, and responses that are made later.
 //!
-//! The door does here what it does for every request (keys, limits, residency, records); what the path means
-//! is known to whoever is behind [`ServeTasks`].
+//! They pass the same checks as every request (keys, limits, residency, records); the implementation of
+//! [`ServeTasks`] interprets the path.
 
 use std::fmt;
 use std::future::Future;
@@ -27,16 +27,16 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::track::Track;
 
-/// Where background work is asked for, each with everything below it.
+/// The paths of background work, each with everything below it.
 const PREFIXES: [&str; 4] = ["/v1/tasks", "/v1/files", "/v1/batches", "/v1/workflows"];
 
 /// Where workers out of process wait for tasks.
 const POLL: &str = "/v1/tasks/lease";
 
-/// Where responses are made, and asked for by name below it.
+/// Where responses are created, and retrieved by name below it.
 const RESPONSES: &str = "/v1/responses";
 
-/// Answers what is asked about background work, where the node takes any.
+/// Serves requests for background work, where the node accepts any.
 #[derive(Clone, Default)]
 pub struct Background {
     serve: Option<Arc<dyn ServeTasks>>,
@@ -44,7 +44,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Asks `serve`.
+    /// Serves requests with `serve`.
     pub fn through(serve: Arc<dyn ServeTasks>) -> Self {
         Self {
             serve: Some(serve),
@@ -52,7 +52,7 @@ impl Background {
         }
     }
 
-    /// Whether a request for `path` is handed over, whatever its body says.
+    /// Whether a request for `path` is for background work, whatever its body.
     pub(super) fn takes(&self, path: &str) -> bool {
         if PREFIXES.iter().any(|prefix| is_at(path, prefix)) {
             return true;
@@ -67,21 +67,21 @@ impl Background {
 
     pub(super) async fn answer(
         &self,
-        guest: TaskCaller,
+        caller: TaskCaller,
         request: Request<TaskRequestBody>,
         track: Track,
         polls_max: u32,
     ) -> Reply {
-        // Held until the answer is made: it is short then.
-        let mut _place = None;
+        // Held until the answer is ready, which is short then.
+        let mut _slot = None;
         if is_poll(request.method(), request.uri().path()) {
-            _place = self.polls.enter(&guest, polls_max);
-            if _place.is_none() {
+            _slot = self.polls.enter(&caller, polls_max);
+            if _slot.is_none() {
                 return reply::problem(track, &Problem::polls_full(polls_max));
             }
         }
         match &self.serve {
-            Some(serve) => reply::handed(track, serve.serve(guest, request).await),
+            Some(serve) => reply::handed(track, serve.serve(caller, request).await),
             None => reply::problem(track, &Problem::no_background()),
         }
     }
@@ -96,17 +96,17 @@ impl fmt::Debug for Background {
     }
 }
 
-/// Whether a key that is for services alone may ask there.
+/// Whether a key that is for services alone may use `path`.
 pub(super) fn is_for_workers(path: &str) -> bool {
     is_at(path, PREFIXES[0])
 }
 
-/// Whether it may wait for a task to come.
+/// Whether it may wait for a task.
 pub(super) fn is_poll(method: &Method, path: &str) -> bool {
     *method == Method::POST && path == POLL
 }
 
-/// Whether a response is asked for, which may be made in the background.
+/// Whether it creates a response, which may be made in the background.
 pub(super) fn is_responses(method: &Method, path: &str) -> bool {
     *method == Method::POST && path == RESPONSES
 }
@@ -116,14 +116,14 @@ fn is_at(path: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A request whose body is here.
+/// A request with a complete body.
 pub(super) fn whole(head: Parts, body: Bytes) -> Request<TaskRequestBody> {
     let body = Full::new(body).map_err(|never| match never {});
     cleaned(head, body.boxed_unsync())
 }
 
-/// A request whose body comes with pauses of at most `pause_max`, and no slower than every body has to. Its
-/// pieces are charged as `charge` is.
+/// A request whose body arrives with pauses of at most `pause_max`, and at least at the minimum rate. Its pieces
+/// are charged to the sender of `charge`.
 pub(super) fn flowing(
     head: Parts,
     body: Incoming,
@@ -140,13 +140,13 @@ fn cleaned(mut head: Parts, body: TaskRequestBody) -> Request<TaskRequestBody> {
 }
 
 /// A client's body that may neither pause for too long nor trickle. The timer belongs to the runtime that
-/// reads it. Each piece is charged until whoever took it has dropped it.
+/// reads it. Each piece is charged until it is dropped.
 struct Paced<B> {
     body: B,
-    /// Whose bytes they are; nothing is on it.
+    /// The sender's account; nothing is charged to this handle.
     charge: Charge,
     pace: BodyPace,
-    /// Since when somebody waits, and until when; `None` while nobody does.
+    /// When the current wait began, and its deadline; `None` while nobody waits.
     wait: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_background_work_are_told_from_others() {
+    fn paths_of_background_work_are_distinguished_from_others() {
         let background = Background::through(Arc::new(Named));
         for path in [
             "/v1/tasks",

@@ -1,4 +1,4 @@
-//! How an answer ends that breaks off.
+//! The end of an answer that breaks off.
 
 /// The answer broke off; the connection is to be broken too.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

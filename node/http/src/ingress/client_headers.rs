@@ -1,4 +1,4 @@
-//! Who asks, what for beside the body, and whether the request may come in at all.
+//! The request id, the options in our own headers, and the checks of a request's head.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use rand_core::Rng;
 use super::IngressSettings;
 use super::problem::Problem;
 
-/// The longest request id that is taken from a client.
+/// The longest request id that is accepted from a client.
 const REQUEST_ID_MAX: usize = 128;
 
 /// Regions that one request may list.
@@ -36,9 +36,9 @@ const TIMEOUT: &str = "x-grapevine-timeout-ms";
 const SESSION: &str = "x-grapevine-session-id";
 const DRY_RUN: &str = "x-grapevine-dry-run";
 
-/// What a client asks for with headers of our own.
+/// The options that a client sets with our own headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wishes {
+pub(super) struct ClientOptions {
     pub(super) prefer_region: Option<RegionName>,
     /// Empty allows all.
     pub(super) allow_regions: Vec<RegionName>,
@@ -46,7 +46,7 @@ pub(super) struct Wishes {
     pub(super) timeout: Option<Duration>,
     /// Equal for requests of the same conversation.
     pub(super) session: Option<u64>,
-    /// Show the plan and call nothing.
+    /// Return the plan and call nothing.
     pub(super) dry_run: bool,
     /// The client's own SDK is retrying already.
     pub(super) is_retrying: bool,
@@ -56,7 +56,7 @@ thread_local! {
     static RNG: RefCell<ChaCha8Rng> = RefCell::new(entropy::generator());
 }
 
-/// Lends this thread's generator.
+/// Calls `draw` with this thread's generator.
 pub(super) fn with_rng<T>(draw: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
     RNG.with_borrow_mut(draw)
 }
@@ -95,19 +95,19 @@ pub(super) fn permit(
     permitted.map_err(|refusal| Problem::not_forwarded(path.path(), &refusal))
 }
 
-/// Whether a path that this node answers itself is written in the one way that all read alike.
+/// Checks that a path that this node answers itself is written in the one form that all readers agree on.
 ///
 /// # Errors
-/// What is not.
+/// The error for another form.
 pub(super) fn check_form(path: &PathAndQuery) -> Result<(), Problem> {
     let checked = forwarding::check_form(path.path(), path.query());
     checked.map_err(|refusal| Problem::not_forwarded(path.path(), &refusal))
 }
 
-/// Whether the body comes as it is: what is coded could not be looked into here, and an upstream would.
+/// Checks that the body is not encoded: this node could not read it, and an upstream would.
 ///
 /// # Errors
-/// When it is coded, or how it is transferred is said in an unusual way.
+/// When it is encoded, or its transfer coding is given in an unusual way.
 pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let is =
         |value: &HeaderValue, word: &str| value.as_bytes().eq_ignore_ascii_case(word.as_bytes());
@@ -125,31 +125,31 @@ pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What the client asks for with headers of our own.
+/// The options that the client sets with our own headers.
 ///
 /// # Errors
-/// When a value cannot be understood: what a client asked for and did not get must not pass silently.
-pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Problem> {
-    let mut wishes = Wishes {
+/// When a value cannot be understood: an option must not be ignored silently.
+pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
+    let mut options = ClientOptions {
         is_retrying: headers
             .get("x-stainless-retry-count")
             .is_some_and(|count| count.as_bytes() != b"0"),
-        ..Wishes::default()
+        ..ClientOptions::default()
     };
     if !headers
         .keys()
         .any(|name| name.as_str().starts_with(headers::OWN_PREFIX))
     {
-        return Ok(wishes);
+        return Ok(options);
     }
     if let Some(value) = text(headers, PREFER_REGION)? {
-        wishes.prefer_region = Some(region(PREFER_REGION, value)?);
+        options.prefer_region = Some(region(PREFER_REGION, value)?);
     }
     if let Some(value) = text(headers, ALLOW_REGIONS)? {
         let regions = value
             .split(',')
             .map(|name| region(ALLOW_REGIONS, name.trim()));
-        wishes.allow_regions = regions.take(REGIONS_MAX).collect::<Result<_, _>>()?;
+        options.allow_regions = regions.take(REGIONS_MAX).collect::<Result<_, _>>()?;
     }
     if let Some(value) = text(headers, TIMEOUT)? {
         let milliseconds = value.parse().ok().filter(|count| *count > 0);
@@ -159,20 +159,20 @@ pub(super) fn wishes(headers: &HeaderMap) -> Result<Wishes, Problem> {
                 "must be a whole number of milliseconds above 0",
             ));
         };
-        wishes.timeout = Some(Duration::from_millis(milliseconds).min(TIMEOUT_MAX));
+        options.timeout = Some(Duration::from_millis(milliseconds).min(TIMEOUT_MAX));
     }
     if let Some(value) = text(headers, SESSION)? {
         if value.is_empty() || value.len() > SESSION_MAX {
             return Err(bad(SESSION, "must be 1 to 256 characters"));
         }
-        wishes.session = Some(session(value.as_bytes()));
+        options.session = Some(session(value.as_bytes()));
     }
-    wishes.dry_run = match text(headers, DRY_RUN)? {
+    options.dry_run = match text(headers, DRY_RUN)? {
         None | Some("0" | "false") => false,
         Some("1" | "true") => true,
         Some(_) => return Err(bad(DRY_RUN, "must be 'true' or 'false'")),
     };
-    Ok(wishes)
+    Ok(options)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
@@ -201,14 +201,14 @@ fn bad(header: &'static str, what: impl std::fmt::Display) -> Problem {
 mod tests {
     use super::*;
 
-    fn wished(name: &'static str, value: &'static str) -> Result<Wishes, Problem> {
+    fn requested(name: &'static str, value: &'static str) -> Result<ClientOptions, Problem> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().expect("a valid value"));
-        wishes(&headers)
+        options(&headers)
     }
 
     #[test]
-    fn bad_wishes_are_refused_by_name() {
+    fn bad_options_are_refused_by_name() {
         for (name, value) in [
             (PREFER_REGION, "two words"),
             (ALLOW_REGIONS, "sgp,,jpn"),
@@ -218,31 +218,31 @@ mod tests {
             (SESSION, ""),
             (DRY_RUN, "perhaps"),
         ] {
-            let problem = wished(name, value).expect_err(value);
+            let problem = requested(name, value).expect_err(value);
             assert_eq!((problem.status.as_u16(), problem.param), (400, Some(name)));
         }
     }
 
     #[test]
-    fn wish_that_comes_twice_is_refused() {
+    fn option_that_is_sent_twice_is_refused() {
         for name in [PREFER_REGION, ALLOW_REGIONS, TIMEOUT, SESSION, DRY_RUN] {
             let mut headers = HeaderMap::new();
             headers.append(name, "1".parse().expect("a valid value"));
-            assert!(wishes(&headers).is_ok(), "{name}");
+            assert!(options(&headers).is_ok(), "{name}");
             headers.append(name, "0".parse().expect("a valid value"));
-            assert_eq!(wishes(&headers).expect_err(name).param, Some(name));
+            assert_eq!(options(&headers).expect_err(name).param, Some(name));
         }
     }
 
     #[test]
-    fn good_wishes_are_taken() {
-        let regions = wished(ALLOW_REGIONS, "sgp, jpn")
+    fn good_options_are_parsed() {
+        let regions = requested(ALLOW_REGIONS, "sgp, jpn")
             .expect("valid")
             .allow_regions;
         assert_eq!(regions.len(), 2);
-        let timeout = wished(TIMEOUT, "99999999").expect("valid").timeout;
+        let timeout = requested(TIMEOUT, "99999999").expect("valid").timeout;
         assert_eq!(timeout, Some(TIMEOUT_MAX));
-        assert!(wished(DRY_RUN, "true").expect("valid").dry_run);
+        assert!(requested(DRY_RUN, "true").expect("valid").dry_run);
     }
 
     #[test]

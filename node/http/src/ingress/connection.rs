@@ -1,4 +1,4 @@
-//! One client's connection: finds out what it speaks, and serves it.
+//! One client's connection: detects its protocol, and serves it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use grapevine_base::exchange::{CallLocal, CallPeer};
 use grapevine_base::listener::ConnectionEntry;
-use grapevine_base::listener::activity::{Farewell, Protocol};
+use grapevine_base::listener::activity::{Protocol, ShutdownReason};
 use grapevine_base::listener::replayed::Replayed;
 use grapevine_base::listener::serving::{self, HttpLimits};
 use grapevine_config::checked::ProxyProtocol;
@@ -20,33 +20,33 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::introduction::IntroductionError;
 use super::listen_settings::ListenSettings;
+use super::proxy_header::ProxyHeaderError;
 use super::service::{self, Late};
-use super::{Context, introduction};
+use super::{Context, proxy_header};
 
 /// How an HTTP/2 connection without TLS begins (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 
-/// What serving a client takes.
+/// Everything that serving a client needs.
 pub(super) struct ConnectionService<L, P> {
     pub(super) context: Arc<Context<L, P>>,
-    /// The address of the connection, or of whom a balancer stands for.
+    /// The address of the connection, or of the client behind a balancer.
     pub(super) peer: SocketAddr,
     pub(super) entry: ConnectionEntry,
     /// Connections closed for the lack of a good PROXY header.
-    pub(super) unintroduced: Arc<AtomicU64>,
-    /// It came after the node was told to stop.
+    pub(super) without_proxy_header: Arc<AtomicU64>,
+    /// It was accepted after the node began to stop.
     pub(super) is_late: bool,
 }
 
-/// A connection on which requests can come.
+/// A connection that is ready for requests.
 enum Opened {
     Plain(Replayed<TcpStream>, Protocol),
     Tls(Box<TlsStream<Replayed<TcpStream>>>, Protocol),
 }
 
-/// Finds out what the client speaks, and serves it.
+/// Detects the client's protocol, and serves it.
 pub(super) async fn greet<L: CallLocal, P: CallPeer>(
     stream: TcpStream,
     settings: Arc<ListenSettings>,
@@ -56,8 +56,8 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
     let activity = Arc::clone(client.entry.activity());
     let opened = tokio::select! {
         opened = open(stream, &settings, &mut client) => opened?,
-        farewell = activity.told() => {
-            if farewell == Farewell::Shed {
+        reason = activity.shutdown_requested() => {
+            if reason == ShutdownReason::Shed {
                 client.entry.closed(CloseReason::Shed);
             }
             return Ok(());
@@ -71,7 +71,7 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
     Ok(())
 }
 
-/// Everything before the first request; `None` when it did not come in time, or not as it must.
+/// Everything before the first request; `None` when that was late or invalid.
 async fn open<L: CallLocal, P: CallPeer>(
     stream: TcpStream,
     settings: &ListenSettings,
@@ -80,7 +80,7 @@ async fn open<L: CallLocal, P: CallPeer>(
     let patience = settings.header_timeout;
     let deadline = Instant::now() + patience;
     let mut stream = Replayed::new(stream);
-    if !introduced(&mut stream, deadline, client).await? {
+    if !client_address(&mut stream, deadline, client).await? {
         return Ok(None);
     }
     if let Some(tls) = &settings.tls {
@@ -105,37 +105,37 @@ async fn open<L: CallLocal, P: CallPeer>(
     Ok(Some(Opened::Plain(stream, protocol?)))
 }
 
-/// Finds out who is at the other end; false when the connection is of no use.
-async fn introduced<L: CallLocal, P: CallPeer>(
+/// Determines the client's address; false when the connection cannot be used.
+async fn client_address<L: CallLocal, P: CallPeer>(
     stream: &mut Replayed<TcpStream>,
     deadline: Instant,
     client: &mut ConnectionService<L, P>,
 ) -> io::Result<bool> {
-    let door = client.context.settings.load_full();
-    if door.proxy_protocol == ProxyProtocol::Off {
+    let settings = client.context.settings.load_full();
+    if settings.proxy_protocol == ProxyProtocol::Off {
         return Ok(true);
     }
-    let introduced = introduction::client(stream, client.peer, &door);
-    let introduced = timeout_at(deadline, introduced).await;
-    match introduced.unwrap_or(Err(IntroductionError::TooSlow)) {
+    let resolved = proxy_header::client(stream, client.peer, &settings);
+    let resolved = timeout_at(deadline, resolved).await;
+    match resolved.unwrap_or(Err(ProxyHeaderError::TooSlow)) {
         Ok(peer) => {
             client.peer = peer;
             Ok(true)
         }
-        // Balancers look whether the port is open by no more than connecting.
-        Err(IntroductionError::Ended(error)) => Err(error),
+        // Balancers check the port by connecting alone.
+        Err(ProxyHeaderError::Ended(error)) => Err(error),
         Err(error) => {
-            if matches!(error, IntroductionError::TooSlow) {
+            if matches!(error, ProxyHeaderError::TooSlow) {
                 client.entry.closed(CloseReason::Handshake);
             }
-            client.unintroduced.fetch_add(1, Ordering::Relaxed);
+            client.without_proxy_header.fetch_add(1, Ordering::Relaxed);
             debug!(peer.address = %client.peer, %error, "connection closed");
             Ok(false)
         }
     }
 }
 
-/// What the client speaks, by its first bytes, which stay to be read.
+/// The client's protocol, by its first bytes, which are not consumed.
 async fn protocol(stream: &mut Replayed<TcpStream>) -> io::Result<Protocol> {
     loop {
         let seen = stream.seen();

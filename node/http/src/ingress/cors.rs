@@ -3,7 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-/// Which pages may call.
+/// Which web origins may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cors {
     /// None.
@@ -14,7 +14,7 @@ pub enum Cors {
     Listed(Vec<HeaderValue>),
 }
 
-/// Headers that a page may read beside those every page may.
+/// Headers that a page may read in addition to the safelisted ones.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, x-grapevine-node, x-grapevine-region, x-grapevine-upstream, x-grapevine-model, \
      x-grapevine-path, x-grapevine-hops, x-grapevine-attempts, x-grapevine-overhead-ms, \
@@ -29,7 +29,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DE
 /// A browser may remember the permission for a day.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// What a browser asks with a preflight.
+/// The header of a browser's preflight.
 const REQUEST_HEADERS: HeaderName = header::ACCESS_CONTROL_REQUEST_HEADERS;
 
 impl Cors {
@@ -42,7 +42,7 @@ impl Cors {
         }
     }
 
-    /// Adds what a page of `origin` needs to read the answer.
+    /// Adds the headers that a page of `origin` needs to read the answer.
     pub(super) fn mark(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         let Some(allowed) = self.allowed(origin) else {
             return;

@@ -16,7 +16,7 @@ fn deadline_passed() -> CallFailure {
     CallFailure::new(Outcome::DeadlinePassed, "the request's time limit passed")
 }
 
-/// What `calling` a peer gives, at the latest at the `deadline`.
+/// The result of `calling` a peer, or a failure at the `deadline`.
 pub(super) async fn within<T>(
     deadline: Instant,
     calling: impl Future<Output = Result<T, CallFailure>>,
@@ -27,8 +27,8 @@ pub(super) async fn within<T>(
         .unwrap_or_else(passed)
 }
 
-/// Waits for the first frame of the body: only when it is here the answer is one. An own upstream's
-/// body keeps the deadline itself.
+/// Waits for the first frame of the body: an answer counts only when it has arrived. An own upstream's body
+/// applies the deadline itself.
 pub(super) async fn first_frame(
     choice: &Choice,
     answer: &mut Answer,

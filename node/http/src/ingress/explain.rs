@@ -1,7 +1,7 @@
-//! Where a request would go and why, for a client's dry run and for the operator's question about a client.
+//! Where a request would go and why, for a client's dry run and for an operator's query about a client.
 //!
-//! Both are answered by the same plan as a real request, and call nobody. A plan draws lots where its
-//! strategy does: the next one may differ in that.
+//! Both use the same plan as a real request, and call no upstream. Where the strategy is random, the plan is
+//! too: the next one may differ.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::{IngressSettings, client_headers};
 /// A request as an operator supposes it.
 #[derive(Clone, Debug, Default)]
 pub struct Supposed {
-    /// Where its client is.
+    /// The location of its client.
     pub whereabouts: Whereabouts,
     /// The model it asks for; `None` is a request without one.
     pub model: Option<ModelName>,
@@ -37,12 +37,12 @@ pub struct Supposed {
     pub allow_regions: Vec<RegionName>,
 }
 
-/// The supposed request's key is none of the configuration's.
+/// The supposed request's key is not configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKey {
-    /// What was asked for.
+    /// The name that was asked for.
     asked: String,
-    /// The names there are.
+    /// The configured names.
     known: Vec<Arc<str>>,
 }
 
@@ -65,14 +65,14 @@ impl fmt::Display for UnknownKey {
 /// Explains supposed requests by the settings and the view in force.
 #[derive(Clone, Debug)]
 pub struct Explainer {
-    /// The door's settings.
+    /// The settings of the ingress.
     pub settings: Arc<ArcSwap<IngressSettings>>,
-    /// The way to core.
+    /// The handle of core's driver.
     pub desk: DriverHandle,
 }
 
 impl Explainer {
-    /// The plan for `supposed` as JSON. Where there is none it holds `error`, in OpenAI's shape, and all
+    /// The plan for `supposed` as JSON. Without a plan it contains `error`, in OpenAI's shape, and all
     /// candidates as left out.
     ///
     /// # Errors
@@ -113,13 +113,13 @@ impl Explainer {
     }
 }
 
-/// The plan for `ask` as JSON, and the answer in its place where there is none.
+/// The plan for `ask` as JSON, and the error where there is no plan.
 pub(super) fn explain(
-    desk: &DriverHandle,
+    driver: &DriverHandle,
     ask: &RouteQuery<'_>,
     visitor: &Visitor,
 ) -> (Value, Option<Problem>) {
-    let (view, now) = (desk.view(), desk.now());
+    let (view, now) = (driver.view(), driver.now());
     let planned = client_headers::with_rng(|rng| route::plan(&view, ask, now, rng));
     let shown = shown(&view, ask, planned.as_ref(), visitor, now);
     let refused = planned.err();

@@ -1,4 +1,4 @@
-//! The answer of another part of this node on its way to the client.
+//! The answer of another part of this node, streamed to the client.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,11 +10,11 @@ use http_body::{Body, Frame};
 use super::broken::BrokenOff;
 use super::track::Track;
 
-/// An answer's body as background work gives it, and the record that ends with it.
+/// The body of background work's answer, and the record that ends with it.
 #[derive(Debug)]
 pub(super) struct Handed {
     body: AnswerBody,
-    /// Bytes still to come, where the head says so: nobody asks for more after the last of them.
+    /// Remaining bytes, where the head has a length: the body is not polled after the last of them.
     left: Option<u64>,
     track: Track,
 }

@@ -1,4 +1,4 @@
-//! Takes a request's body in, within its limits of size, time and memory.
+//! Receives a request's body, within its limits of size, time and memory.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::time::timeout_at;
 use super::IngressSettings;
 use super::problem::Problem;
 
-/// How long, and up to how many bytes, a body that is refused is read on, so that the client reads
-/// the refusal before its connection is reset under it.
+/// How long, and up to how many bytes, a refused body is still read, so that the client reads the refusal
+/// before its connection is reset.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
@@ -59,7 +59,7 @@ pub(super) async fn read(
         }
         if let Err(over) = buffer.take(piece) {
             let limit = buffer.limit();
-            // Given back before the rest is waited for.
+            // Released before the rest is drained.
             drop(buffer);
             linger(&mut body).await;
             return Err(too_much(over, limit));
@@ -78,7 +78,7 @@ fn too_much(over: ShareExceeded, limit: u64) -> Problem {
     }
 }
 
-/// Reads a refused body on for a moment.
+/// Drains a refused body for a moment.
 pub(super) async fn linger(body: &mut Incoming) {
     let read_on = async {
         let mut taken = 0;

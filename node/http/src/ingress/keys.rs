@@ -1,4 +1,4 @@
-//! Client keys: known by their hashes only, compared in constant time.
+//! Client keys: stored as hashes, compared in constant time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use http::header::{self, HeaderMap};
 
 use super::problem::Problem;
 
-/// A longer key is nobody's: hashing a head full of it would cost more than the request.
+/// A longer key is unknown: hashing a head full of it would cost more than the request.
 const KEY_BYTES_MAX: usize = 4_096;
 
 /// A client's key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientKey {
-    /// What records call its holder.
+    /// Its holder's name in records.
     pub name: Arc<str>,
-    /// All that is known of the key itself.
+    /// The hash of the key, which itself is not stored.
     pub hash: KeyHash,
     /// The models it may use; `None` is every model.
     pub models: Option<Arc<BTreeSet<ModelName>>>,
@@ -56,7 +56,7 @@ impl ClientKey {
     }
 }
 
-/// All keys. Without any, everyone may ask.
+/// All keys. Without any, requests are not authenticated.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Vec<Arc<ClientKey>>);
 
@@ -84,12 +84,12 @@ impl Keys {
         services.flatten()
     }
 
-    /// What the keys are called.
+    /// The names of the keys.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
         self.0.iter().map(|key| Arc::clone(&key.name)).collect()
     }
 
-    /// Whose key the request carries; `None` when no keys are needed.
+    /// The key of the request; `None` when no keys are needed.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<ClientKey>>, KeyError> {
         if self.0.is_empty() {
             return Ok(None);
@@ -99,7 +99,7 @@ impl Keys {
             return Err(KeyError::Unknown);
         }
         let hash = KeyHash::of(presented);
-        // Every key is compared, whichever matches: the time taken tells nothing.
+        // Every key is compared, whichever matches, so that the time taken reveals nothing.
         let mut found = None;
         for key in &self.0 {
             if key.hash.matches(&hash) {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_and_missing_keys_are_told_apart() {
+    fn wrong_and_missing_keys_are_distinguished() {
         assert_eq!(
             check("authorization", "Bearer wrong"),
             Err(KeyError::Unknown)

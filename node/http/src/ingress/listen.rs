@@ -33,14 +33,14 @@ const BACKLOG: i32 = 1_024;
 /// A pause after an accept that failed for want of file descriptors, while connections close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Who connected just before the stop has a request on the way for about this long: a connection that
-/// waits for its first one would be closed by the stop without an answer.
+/// A client that connected just before the stop sends its first request within about this time: the stop would
+/// close the waiting connection without an answer.
 const FIRST_REQUEST: Duration = Duration::from_millis(200);
 
-/// Who is accepted this long after the stop may have come after it.
+/// A connection accepted this long after the stop may have been made after it.
 const LATE: Duration = Duration::from_millis(5);
 
-/// A listener to which nobody came for this long has no connection left that was there before.
+/// A listener that accepted nothing for this long has no connection left from before the stop.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// The threads that serve the public address.
@@ -48,13 +48,13 @@ const LINGER: Duration = Duration::from_millis(5);
 pub struct Workers {
     address: SocketAddr,
     stop: watch::Sender<Option<Stop>>,
-    unintroduced: Arc<AtomicU64>,
+    without_proxy_header: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Listens and starts the threads. `make` is called on each of them, inside its runtime; that one has ended
-    /// is reported to `vital`.
+    /// Listens and starts the threads. `make` is called on each of them, inside its runtime; the end of a thread is
+    /// reported to `vital`.
     ///
     /// # Errors
     /// When the address cannot be listened on or a thread cannot be started.
@@ -75,7 +75,7 @@ impl Workers {
         let max = settings.connections_max;
         let table = ConnectionTable::new(max, settings.metrics.of(Listener::Public, max));
         let failures = Burst::default();
-        let unintroduced = Arc::new(AtomicU64::new(0));
+        let without_proxy_header = Arc::new(AtomicU64::new(0));
         let mut threads = Vec::with_capacity(listeners.len());
         for (index, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -83,7 +83,8 @@ impl Workers {
                 .build()?;
             let (settings, stopped) = (settings.clone(), stopped.clone());
             let (make, table) = (Arc::clone(&make), table.clone());
-            let (unintroduced, failures) = (Arc::clone(&unintroduced), failures.clone());
+            let (without_proxy_header, failures) =
+                (Arc::clone(&without_proxy_header), failures.clone());
             let guard = vital.guard("request thread");
             let work = move || {
                 let _guard = guard;
@@ -97,7 +98,7 @@ impl Workers {
                         settings: Arc::new(settings),
                         table,
                         failures,
-                        unintroduced,
+                        without_proxy_header,
                         present: watch::Sender::new(()),
                     };
                     worker.run(listener, stopped).await;
@@ -110,7 +111,7 @@ impl Workers {
         Ok(Self {
             address,
             stop,
-            unintroduced,
+            without_proxy_header,
             threads,
         })
     }
@@ -120,12 +121,12 @@ impl Workers {
         self.address
     }
 
-    /// Connections closed so far for the lack of a PROXY header that counts, over all threads.
+    /// Connections closed so far for the lack of a trusted PROXY header, over all threads.
     pub fn unintroduced(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.unintroduced)
+        Arc::clone(&self.without_proxy_header)
     }
 
-    /// Stops accepting, lets requests under way finish for at most `limit`, and ends the threads.
+    /// Stops accepting, lets requests in flight finish for at most `limit`, and ends the threads.
     pub async fn stop(self, limit: Duration) {
         let at = Instant::now();
         self.stop.send_replace(Some(Stop { limit, at }));
@@ -137,13 +138,13 @@ impl Workers {
                 }
             }
         };
-        // The only error is a runtime that shuts down itself, where nobody is left to wait.
+        // The only error is a runtime that shuts down itself, where there is no caller left.
         let _ = tokio::task::spawn_blocking(join).await;
     }
 }
 
-/// Fails when somebody listens at `address` already: with `SO_REUSEPORT` alone the two would share
-/// the clients between them without a word.
+/// Fails when another process listens at `address` already: with `SO_REUSEPORT` alone the two would silently
+/// share the clients between them.
 ///
 /// # Errors
 /// When `address` is taken or is none of this machine's.
@@ -160,7 +161,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// A socket for `address` that does not mind the last connections of one closed before.
+/// A socket for `address` that ignores the last connections of one closed before.
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -180,7 +181,7 @@ struct Worker<L, P> {
     refusals: Refusals,
     /// Connections that could not be accepted.
     failures: Burst,
-    unintroduced: Arc<AtomicU64>,
+    without_proxy_header: Arc<AtomicU64>,
     /// Has a receiver for each connection of this thread.
     present: watch::Sender<()>,
 }
@@ -200,9 +201,9 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         };
         loop {
             tokio::select! {
-                // The stop first: who comes after it is told so.
+                // The stop first: later connections must see it.
                 biased;
-                // A dropped sender means that nobody will stop us in order: stop at once.
+                // A dropped sender means that there will be no graceful stop: stop at once.
                 _ = stopped.changed() => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
@@ -225,8 +226,8 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         }
     }
 
-    /// Accepts who had connected before the stop: closing the listener would reset them, some with their
-    /// request sent. Who may have come after it is told to ask elsewhere.
+    /// Accepts clients that had connected before the stop: closing the listener would reset them, some with their
+    /// request sent. Clients that may have connected after it are asked to use another node.
     async fn take_the_last(&self, listener: &TcpListener, stop: Stop) {
         for _ in 0..BACKLOG {
             match timeout(LINGER, listener.accept()).await {
@@ -238,7 +239,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         }
     }
 
-    /// Serves a client. Whether others must go for it.
+    /// Serves a client. Returns whether others are shed for it.
     fn welcome(&self, stream: TcpStream, peer: SocketAddr, is_late: bool) -> bool {
         let Ok(entry) = self.table.admit(self.index) else {
             self.refusals.refuse(stream);
@@ -250,7 +251,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
             context: Arc::clone(&self.context),
             peer,
             entry,
-            unintroduced: Arc::clone(&self.unintroduced),
+            without_proxy_header: Arc::clone(&self.without_proxy_header),
             is_late,
         };
         let present = self.present.subscribe();
@@ -262,7 +263,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
         is_crowded
     }
 
-    /// Makes room where descriptors have run out. A client that went away before it was accepted needs
+    /// Sheds connections where descriptors have run out. A client that went away before it was accepted needs
     /// nothing.
     async fn accept_failed(&self, error: &io::Error) {
         if !descriptors::are_exhausted(error) {
@@ -281,7 +282,7 @@ impl<L: CallLocal, P: CallPeer> Worker<L, P> {
     }
 }
 
-/// When the threads were told to stop, and how long requests under way may take.
+/// When the stop began, and how long requests in flight may take.
 #[derive(Clone, Copy, Debug)]
 struct Stop {
     limit: Duration,

@@ -1,4 +1,4 @@
-//! Where and how the public listener listens.
+//! The settings of the public listener.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// A certificate that can be replaced while it is in use.
+/// A certificate that can be replaced while the listener runs.
 pub type TlsHandle = Arc<ArcSwap<ServerConfig>>;
 
 /// Where and how to listen.
@@ -27,12 +27,12 @@ pub struct ListenSettings {
     pub header_count_max: usize,
     /// The largest request head in bytes.
     pub header_bytes_max: usize,
-    /// How long a client may take for the TLS handshake with what comes before it, then for its first head,
-    /// and for each further one from its first byte on.
+    /// How long a client may take for the TLS handshake with what precedes it, then for its first head, and for
+    /// each further one from its first byte on.
     pub header_timeout: Duration,
     /// How long a connection is kept between two requests.
     pub idle_timeout: Duration,
-    /// How long a client may take none of an answer.
+    /// How long a client may read none of an answer.
     pub stall_timeout: Duration,
     /// Open connections over all threads.
     pub connections_max: usize,

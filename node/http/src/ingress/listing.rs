@@ -1,4 +1,4 @@
-//! `GET /v1/models`: what the mesh can serve, in the shape of the API that asks.
+//! `GET /v1/models`: the models of the mesh, in the shape of the client's API.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::keys::ClientKey;
 
-/// Both APIs want a date; nobody in the mesh knows one, and it should be the same on every node.
+/// Both APIs require a date; the mesh knows none, and it should be the same on every node.
 const CREATED: u64 = 0;
 const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
-/// Whose list is asked for.
+/// The API whose list is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
@@ -21,7 +21,7 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// Anthropic's clients always say which version they speak.
+    /// Anthropic's clients always send the version of their API.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         if headers.contains_key("anthropic-version") {
             Self::Anthropic
@@ -97,7 +97,7 @@ fn regions(routes: &Routes) -> String {
     Vec::from_iter(regions).join(",")
 }
 
-/// A model's name out of a path, `%` escapes resolved; `None` when it is none.
+/// A model's name from a path, `%` escapes resolved; `None` when it is not valid.
 pub(super) fn model_of(text: &str) -> Option<ModelName> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,17 +1,16 @@
-//! The public door: takes API requests, finds them an upstream, hands back the answer.
+//! The public API: receives requests, finds them an upstream, returns the answer.
 //!
-//! Reading order: [`IngressSettings`] and [`Context`] (what it is given), [`listen`] (sockets and threads), `connection` (one client), `introduction` (whom a balancer stands for),
-//! `service` (which path is whose), `client_headers` (who asks, and what for),
-//! `visitor` (where the client is, and where its request may go),
-//! `request` (attempts until one answers), `outgoing` (the answer on its way), `reply` and `problem`
-//! (our headers, our errors), `background` (what is handed to background work), `own` (what background work
-//! asks for).
+//! Reading order: [`IngressSettings`] and [`Context`], [`listen`] (sockets and threads), `connection` (one
+//! client), `proxy_header` (the client behind a balancer), `service` (routes by path), `client_headers` (the
+//! head of a request), `visitor` (where the client is, and where its request may go), `request` (attempts until
+//! one answers), `outgoing` (the answer, streamed), `reply` and `problem` (our headers, our errors),
+//! `background` (requests for background work), `own` (requests of background work).
 //!
 //! What this module does not know: how upstreams and peers are called, and how routes are chosen. It
 //! follows `route::plan` and each [`Outcome`](grapevine_core::outcome::Outcome)'s verdict.
 //!
-//! Invariants: a request's answer comes from one upstream only; a broken stream never ends cleanly; a
-//! client that goes away drops everything done for it.
+//! Invariants: a request's answer is from one upstream only; a broken stream never ends cleanly; when a
+//! client goes away, everything done for it is dropped.
 
 mod background;
 mod broken;
@@ -22,7 +21,6 @@ mod due;
 mod explain;
 mod handed;
 mod intake;
-mod introduction;
 mod keys;
 pub mod listen;
 mod listen_settings;
@@ -34,6 +32,7 @@ mod polls;
 #[doc(hidden)]
 pub mod probes;
 mod problem;
+mod proxy_header;
 mod proxy_protocol;
 mod refuse;
 mod reply;
@@ -74,7 +73,7 @@ pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config}
 pub use own::OwnCalls;
 pub use visitor::{Locate, Whereabouts};
 
-/// What the door is told; replaced as a whole on reload.
+/// The settings of the ingress; replaced as a whole on reload.
 #[derive(Clone, Debug)]
 pub struct IngressSettings {
     /// This node.
@@ -85,15 +84,15 @@ pub struct IngressSettings {
     pub body_bytes_max: usize,
     /// How long a client may pause within a body.
     pub body_timeout: Duration,
-    /// Requests under way at once, over all threads.
+    /// The most requests in flight, over all threads.
     pub in_flight_max: u32,
-    /// Polls that wait for tasks at once, over all threads; half of them of one client at most.
+    /// The most waiting polls for tasks, over all threads; at most half of them of one client.
     pub polls_max: u32,
-    /// Networks whose PROXY headers are believed.
+    /// Networks whose PROXY headers are trusted.
     pub trusted_proxies: Vec<Network>,
     /// Whether connections begin with a PROXY header.
     pub proxy_protocol: ProxyProtocol,
-    /// What may be asked of upstreams.
+    /// The paths that may be forwarded to upstreams.
     pub forwarding: Forwarding,
     /// How candidates are ordered.
     pub strategy: Strategy,
@@ -101,32 +100,32 @@ pub struct IngressSettings {
     pub homes: Homes,
     /// Where requests may be answered.
     pub residency: Residency,
-    /// How far one request may go to find an answer.
+    /// The limits of failover within one request.
     pub failover: Arc<FailoverPolicy>,
     /// From a request's arrival to the first byte of its answer, over all attempts.
     pub deadline: Duration,
-    /// Who may ask.
+    /// The client keys.
     pub keys: Keys,
-    /// Which web pages may ask from a browser.
+    /// Which web origins may call from a browser.
     pub cors: Cors,
-    /// A stream that is silent for this long gets a comment, so that nothing on the way gives it up.
+    /// A stream that is silent for this long gets a comment, so that no intermediary closes it.
     pub ping_interval: Duration,
-    /// What marks requests of this mesh in `CDN-Loop`; one that carries it already is refused.
+    /// The mark of this mesh in `CDN-Loop`; a request that carries it already is refused.
     pub passed: HeaderValue,
-    /// Decides which requests are traced; `None` traces none and passes on what they say.
+    /// Decides which requests are traced; `None` traces none and passes their trace context on.
     pub sampler: Option<Sampler>,
 }
 
-/// What a request thread works with. `local` belongs to the thread's own runtime.
+/// The context of a request thread. `local` belongs to the thread's own runtime.
 #[derive(Clone, Debug)]
 pub struct Context<L, P> {
-    /// The door's settings.
+    /// The settings of the ingress.
     pub settings: Arc<ArcSwap<IngressSettings>>,
-    /// The way to core.
+    /// The handle of core's driver.
     pub desk: DriverHandle,
     /// Where reports and records go.
     pub recorder: Recorder,
-    /// What request bodies may take of memory.
+    /// The memory budget of request bodies.
     pub bodies: BodyBudget,
     /// Calls own upstreams.
     pub local: L,
@@ -134,9 +133,9 @@ pub struct Context<L, P> {
     pub peers: P,
     /// Whether the node is ready.
     pub readiness: Readiness,
-    /// Tells where clients are.
+    /// Locates clients.
     pub locate: Locate,
-    /// Answers what is asked about background work.
+    /// Serves requests for background work.
     pub background: Background,
 }
 #[cfg(test)]

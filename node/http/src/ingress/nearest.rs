@@ -1,7 +1,7 @@
-//! `GET /v1/mesh/nearest`: which nodes a client should come to, for SDKs and shells.
+//! `GET /v1/mesh/nearest`: which nodes a client should use, for SDKs and shells.
 //!
-//! What is measured is this node's: round trips are from here, and each node's figures are those it
-//! tells. They say nothing of the client's own way, for which the distance stands.
+//! Round trips are measured from this node, and each node's figures are those that it publishes. The client's
+//! own latency is not known; the distance is its estimate.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use grapevine_core::view::{NodeView, View};
 use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
-use super::client_headers::Wishes;
+use super::client_headers::ClientOptions;
 use super::problem::Problem;
 use super::visitor::Visitor;
 
 pub(super) const PATH: &str = "/v1/mesh/nearest";
 
-/// Nodes of an answer unless the client asks for more or fewer.
+/// The default number of nodes in an answer.
 const LIMIT: usize = 5;
 
 /// The nearest nodes of `view` for `visitor`, at most as many as `query` asks for.
@@ -31,16 +31,16 @@ pub(super) fn list(
     view: &View,
     visitor: &Visitor,
     mapped: Vec<RegionName>,
-    wishes: &Wishes,
+    options: &ClientOptions,
     query: Option<&str>,
 ) -> Result<Value, Problem> {
     let limit = limit(query)?;
     let mut homes = mapped.clone();
-    if let Some(region) = &wishes.prefer_region {
+    if let Some(region) = &options.prefer_region {
         homes.insert(0, region.clone());
     }
-    let allowed = visitor.allowed(&wishes.allow_regions);
-    let is_free = visitor.fence().is_none() && wishes.allow_regions.is_empty();
+    let allowed = visitor.allowed(&options.allow_regions);
+    let is_free = visitor.fence().is_none() && options.allow_regions.is_empty();
     let client = SteeredClient {
         place: visitor.place,
         homes: &homes,
@@ -54,7 +54,7 @@ pub(super) fn list(
         return Err(barred(view, visitor));
     }
     let nodes = steering.nodes.iter();
-    let nodes: Vec<Value> = nodes.map(|near| node(near, wishes)).collect();
+    let nodes: Vec<Value> = nodes.map(|near| node(near, options)).collect();
     Ok(json!({
         "object": "list",
         "client": who(visitor, &mapped),
@@ -77,21 +77,21 @@ fn limit(query: Option<&str>) -> Result<usize, Problem> {
     })
 }
 
-/// Ready nodes there are, but none for this client: the rules come before its own wishes.
+/// There are ready nodes, but none for this client: the rules are reported before its own options.
 fn barred(view: &View, visitor: &Visitor) -> Problem {
     let fenced = SteeredClient {
         place: None,
         homes: &[],
         regions: visitor.permitted.regions(),
     };
-    let is_wish = !steer::nearest(view, fenced, 1, |_| true).nodes.is_empty();
-    match is_wish {
+    let is_own_choice = !steer::nearest(view, fenced, 1, |_| true).nodes.is_empty();
+    match is_own_choice {
         true => Problem::no_node_allowed(),
         false => Problem::residency(visitor.fence()),
     }
 }
 
-/// What the answer rests on.
+/// The client's facts that the answer is based on.
 fn who(visitor: &Visitor, homes: &[RegionName]) -> Value {
     let (country, continent) = match visitor.caller.client {
         ClientOrigin::Unknown => (None, None),
@@ -110,18 +110,18 @@ fn place(place: GeoPoint) -> Value {
     json!({"lat": place.latitude(), "lon": place.longitude()})
 }
 
-fn node(near: &Near<'_>, wishes: &Wishes) -> Value {
+fn node(near: &Near<'_>, options: &ClientOptions) -> Value {
     let (node, fact) = (near.node, near.fact);
     let addresses = fact.public.addresses.iter();
     let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
-    let is_preferred = wishes.prefer_region.as_ref() == Some(&fact.region);
+    let is_preferred = options.prefer_region.as_ref() == Some(&fact.region);
     json!({
         "object": "grapevine.node",
         "node": node.name.as_str(),
         "region": fact.region.as_str(),
         "url": fact.public.url,
         "addresses": addresses,
-        // To a tenth: a place is seldom known to a kilometre.
+        // To a tenth: a location is seldom known to a kilometre.
         "distance_km": near.distance_km.map(|km| (km * 10.0).round() / 10.0),
         "rtt_ms": node.rtt.map(milliseconds),
         "upstreams": upstreams(node),
@@ -129,7 +129,7 @@ fn node(near: &Near<'_>, wishes: &Wishes) -> Value {
     })
 }
 
-/// What the node tells of its upstreams, all together: names are the operator's.
+/// The node's upstreams in aggregate: their names are not published to clients.
 fn upstreams(node: &NodeView) -> Value {
     let ready = || {
         let all = node.upstreams.iter();

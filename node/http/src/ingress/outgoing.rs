@@ -1,8 +1,8 @@
-//! An answer on its way to the client, piece by piece as the upstream sends it.
+//! An answer, streamed to the client piece by piece as the upstream sends it.
 //!
-//! After the first byte there is no way back: a stream of events that breaks ends with an error event
-//! in the API's own shape, and then the connection is broken off. Never a clean end, which the SDKs
-//! take for success.
+//! After the first byte there is no failover: a stream of events that breaks ends with an error event in the
+//! API's own shape, and then the connection is broken off. It never ends cleanly, which the SDKs take for
+//! success.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -23,24 +23,24 @@ use super::sse::{self, Events};
 use super::track::Track;
 use super::usage::Usage;
 
-/// Between the error event and the end of the connection, so that the event is on its way.
-const FAREWELL: Duration = Duration::from_millis(20);
+/// Between the error event and the end of the connection, so that the event is sent first.
+const BREAK_DELAY: Duration = Duration::from_millis(20);
 
 /// An answer as it begins.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// All of it is here.
+    /// The whole answer.
     Whole(Bytes),
-    /// More is to come.
+    /// A stream.
     Flowing(Box<Outgoing>),
 }
 
-/// An upstream's answer as it comes.
+/// An upstream's answer as it arrives.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     state: State,
-    /// Bytes that are still to come, where the answer's head says so. The client's connection asks for
-    /// nothing after the last of them, so the end must be seen by counting.
+    /// Remaining bytes, where the answer's head has a length. The client's connection does not poll after the last
+    /// of them, so the end must be detected by counting.
     left: Option<u64>,
     ready: VecDeque<Bytes>,
     /// `None` unless the answer is a stream of events that can be read.
@@ -63,8 +63,8 @@ enum State {
 }
 
 impl Outgoing {
-    /// The answer's `body` after its `first` frame. Adjusts `headers` where what is sent may become longer
-    /// than they say.
+    /// The answer's `body` after its `first` frame. Adjusts `headers` where the body may become longer than
+    /// announced.
     pub(super) fn start(
         body: AnswerBody,
         first: Option<Frame<Bytes>>,
@@ -198,7 +198,7 @@ impl Outgoing {
             }
             Some(event) => {
                 self.ready.push_back(event);
-                self.state = State::Parting(Box::pin(tokio::time::sleep(FAREWELL)));
+                self.state = State::Parting(Box::pin(tokio::time::sleep(BREAK_DELAY)));
                 None
             }
         }

@@ -1,8 +1,8 @@
-//! Requests of this node's own, made for tasks: routed like any client's, and giving way to all of them.
+//! Requests of this node's own, made for tasks: routed like any client's, at lower priority.
 //!
-//! They are counted apart from clients' requests, refused while more than half of the node's room is in use,
-//! take at most half of an upstream's places (one where it has one alone), and spend retries of their own.
-//! So no client is refused for one of them.
+//! They are counted apart from clients' requests, refused while at least half of the node's request slots are
+//! taken, use at most half of an upstream's slots (one where it has just one), and have a retry budget of their
+//! own. So no client is refused for one of them.
 
 use grapevine_base::exchange::{CallApi, CallFailure, CallLocal, CallPeer, OwnAnswer, OwnRequest};
 use grapevine_base::{asked, headers};
@@ -11,7 +11,7 @@ use grapevine_core::outcome::Outcome;
 use grapevine_core::request::RequestPriority;
 use http_body_util::BodyExt;
 
-use super::client_headers::{self, Wishes};
+use super::client_headers::{self, ClientOptions};
 use super::problem::Problem;
 use super::reply;
 use super::request::{self, Admitted};
@@ -27,7 +27,7 @@ pub struct OwnCalls<L, P> {
 }
 
 impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
-    /// Calls with what a request thread works with, for the runtime that is current when they are made.
+    /// Calls with a request thread's context, for the runtime that is current when they are made.
     pub fn new(context: Context<L, P>) -> Self {
         Self {
             context,
@@ -41,9 +41,9 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         request: OwnRequest,
         track: &mut Track,
     ) -> Result<Admitted, Problem> {
-        let under_way = self.context.desk.budget().requests() + self.budget.requests();
-        if under_way >= settings.in_flight_max.div_ceil(2) {
-            return Err(Problem::yielding());
+        let in_flight = self.context.desk.budget().requests() + self.budget.requests();
+        if in_flight >= settings.in_flight_max.div_ceil(2) {
+            return Err(Problem::reserved_for_clients());
         }
         track.let_in(self.budget.request());
         let scope = client_headers::permit(settings, &request.method, &request.path)?;
@@ -53,7 +53,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         track.body_is_in(&asked, scope);
         let key = request.caller.key;
         let key_now = key.as_deref().and_then(|name| settings.keys.named(name));
-        // Both as the key was when the task came and, where this node knows the key, as it is now.
+        // Both as the key was when the task was created and, where this node knows the key, as it is now.
         let models_then = request.allow_models.as_deref();
         let models_now = key_now.and_then(|key| key.models.as_deref());
         for models in [models_then, models_now].into_iter().flatten() {
@@ -63,13 +63,13 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
                 None => return Err(Problem::model_not_shown()),
             }
         }
-        let whereabouts = Whereabouts {
+        let location = Whereabouts {
             origin: request.caller.client,
             ..Whereabouts::default()
         };
         let view = self.context.desk.view();
         let peers = &view.mesh_rules;
-        let visitor = Visitor::new(settings, peers, whereabouts, key, asked.model.as_ref());
+        let visitor = Visitor::new(settings, peers, location, key, asked.model.as_ref());
         if !request.body.is_empty() && visitor.needs_model(settings, &view) {
             return Err(Problem::fence_needs_model());
         }
@@ -79,11 +79,11 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         headers::clean_request(&mut headers);
         Ok(Admitted {
             headers,
-            wishes: Wishes {
+            options: ClientOptions {
                 allow_regions: request.allow_regions,
                 timeout: request.timeout,
                 session: request.session,
-                ..Wishes::default()
+                ..ClientOptions::default()
             },
             visitor,
             head: asked,

@@ -1,5 +1,5 @@
-//! Places of polls that wait for tasks, apart from those of requests: an idle worker is no load, and must not keep
-//! clients out. Rare enough for a lock.
+//! Slots of polls that wait for tasks, apart from those of requests: an idle worker is no load, and must not
+//! cause clients to be refused. Rare enough for a lock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,14 +20,14 @@ pub(super) struct Poll {
 }
 
 impl Polls {
-    /// Counts one more of `guest` until it is dropped; `None` where there is no place for it among `places`.
-    pub(super) fn enter(&self, guest: &TaskCaller, places: u32) -> Option<Poll> {
-        let client = guest.key.clone().or_else(|| guest.network.clone());
+    /// Takes a slot for `caller` until the poll is dropped; `None` where none of `slots` is free for it.
+    pub(super) fn enter(&self, caller: &TaskCaller, slots: u32) -> Option<Poll> {
+        let client = caller.key.clone().or_else(|| caller.network.clone());
         let client = client.unwrap_or_default();
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = waiting.values().sum();
         let own = waiting.get(&client).copied().unwrap_or_default();
-        if !admits_poll(places, all, own) {
+        if !admits_poll(slots, all, own) {
             return None;
         }
         waiting.insert(Arc::clone(&client), own + 1);
@@ -55,7 +55,7 @@ impl Drop for Poll {
 mod tests {
     use super::*;
 
-    fn guest(key: &str) -> TaskCaller {
+    fn caller(key: &str) -> TaskCaller {
         TaskCaller {
             key: Some(key.into()),
             ..TaskCaller::default()
@@ -63,14 +63,14 @@ mod tests {
     }
 
     #[test]
-    fn places_come_back_when_polls_end() {
+    fn slots_are_released_when_polls_end() {
         let polls = Polls::default();
-        let first = polls.enter(&guest("a"), 2);
-        assert!(first.is_some() && polls.enter(&guest("a"), 2).is_none());
-        let other = polls.enter(&guest("b"), 2);
-        assert!(other.is_some() && polls.enter(&guest("c"), 2).is_none());
+        let first = polls.enter(&caller("a"), 2);
+        assert!(first.is_some() && polls.enter(&caller("a"), 2).is_none());
+        let other = polls.enter(&caller("b"), 2);
+        assert!(other.is_some() && polls.enter(&caller("c"), 2).is_none());
         drop((first, other));
-        assert!(polls.enter(&guest("a"), 2).is_some());
+        assert!(polls.enter(&caller("a"), 2).is_some());
         assert!(polls.0.lock().expect("no panic").is_empty());
     }
 }

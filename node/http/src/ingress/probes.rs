@@ -1,4 +1,4 @@
-//! The private parsers of this module, as a fuzzer calls them. Nothing of the program is behind these.
+//! The private parsers of this module, for fuzzers. The program itself does not use these.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use super::proxy_protocol::{Parsed, Source};
 use super::sse::Events;
 use super::{client_headers, proxy_protocol};
 
-/// What is read at the start of a connection that a balancer introduces.
+/// The start of a connection of a balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Introduction {
     /// More bytes decide.
@@ -26,7 +26,7 @@ pub enum Introduction {
     Refused,
 }
 
-/// Reads a PROXY header off the start of `bytes`.
+/// Parses a PROXY header at the start of `bytes`.
 pub fn introduction(bytes: &[u8]) -> Introduction {
     match proxy_protocol::parse(bytes) {
         Ok(Parsed::Partial) => Introduction::Partial,
@@ -41,10 +41,10 @@ pub fn introduction(bytes: &[u8]) -> Introduction {
     }
 }
 
-/// What becomes of a stream of events.
+/// What is passed on of a stream of events.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// What was passed on while it came.
+    /// What was passed on while it arrived.
     pub events: Vec<u8>,
     /// What was passed on because it ended.
     pub rest: Vec<u8>,
@@ -52,7 +52,7 @@ pub struct Passed {
     pub is_between_events: bool,
 }
 
-/// Cuts the stream that comes in `pieces` at the ends of its events.
+/// Cuts the stream that arrives in `pieces` at the ends of its events.
 pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Passed {
     let mut cutter = Events::default();
     let mut ready = VecDeque::new();
@@ -69,11 +69,11 @@ pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Passed {
     }
 }
 
-/// What is read of a request's headers before its body: the id that it goes by, and whether what it asks for
-/// by headers of our own, and how its body is coded, can be understood.
+/// What is read of a request's headers before its body: its id, and whether the options in our own headers and
+/// its coding are valid.
 pub fn head(headers: &HeaderMap) -> (String, bool) {
     let id = client_headers::request_id(headers).to_string();
     let is_understood =
-        client_headers::wishes(headers).is_ok() && client_headers::check_coding(headers).is_ok();
+        client_headers::options(headers).is_ok() && client_headers::check_coding(headers).is_ok();
     (id, is_understood)
 }

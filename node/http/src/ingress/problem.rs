@@ -1,4 +1,4 @@
-//! Errors of our own: whose fault, whether a retry helps, and the same in the API's own shape.
+//! Errors of our own: the party at fault, whether a retry helps, and the same in the API's own shape.
 
 mod refused;
 mod shape;
@@ -16,11 +16,10 @@ use grapevine_observe::metrics::RESIDENCY;
 
 pub(super) use shape::Shape;
 
-/// The longest wait that an error of ours asks for: clients should come back soon, since a mesh
-/// recovers soon.
+/// The longest wait that an error of ours asks for: clients should retry soon, since a mesh recovers soon.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
-/// What a client is asked to wait when nothing better is known.
+/// The wait that an error asks for when no better value is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The code of a request that is wrong in itself.
@@ -35,7 +34,7 @@ pub(super) struct Problem {
     pub(super) status: StatusCode,
     /// One word, for programs, headers and records.
     pub(super) code: &'static str,
-    /// For people: what happened, whose fault it is, what to do.
+    /// For people: what happened, who is at fault, what to do.
     pub(super) message: String,
     /// The part of the request that is at fault.
     pub(super) param: Option<&'static str>,
@@ -103,13 +102,14 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_task_store", message)
     }
 
-    /// The node is busy enough with its clients.
-    pub(super) fn yielding() -> Self {
-        let message = "this node leaves its room to clients: more than half of it is in use";
+    /// The node reserves its remaining request slots for clients.
+    pub(super) fn reserved_for_clients() -> Self {
+        let message =
+            "half of this node's request slots are taken; the rest is reserved for clients";
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "yielding", message)
     }
 
-    /// This node may not even hold what the request brings.
+    /// This node may not even store the request's content.
     pub(super) fn not_here(region: &RegionName, fence: Option<&Fence>) -> Self {
         match fence {
             Some(fence) => Self::residency(Some(fence)),
@@ -156,7 +156,7 @@ impl Problem {
         Self::passing(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
     }
 
-    /// All bodies together hold the memory that is for them: nobody could bring this one now.
+    /// All bodies together hold their memory: this one would be refused from any client.
     pub(super) fn body_memory_full(limit: u64) -> Self {
         let message = format!(
             "request bodies hold the memory that this node has for them (limits.body_memory: {limit} bytes); \
@@ -185,11 +185,11 @@ impl Problem {
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
-    /// As many polls wait as may, of all or of this client's.
+    /// The limit of waiting polls is reached, of all or of this client.
     pub(super) fn polls_full(max: u32) -> Self {
         let message = format!(
-            "as many polls for tasks wait as may (limits.polls: {max}, half of them of one client); poll with fewer \
-             workers, at another node, or ask for several tasks at once (max)"
+            "the limit of waiting polls for tasks is reached (limits.polls: {max}, half of them for one client); poll \
+            with fewer workers, at another node, or lease several tasks at once (max)"
         );
         Self::passing(StatusCode::TOO_MANY_REQUESTS, "polls_full", message)
     }
@@ -209,7 +209,7 @@ impl Problem {
         )
     }
 
-    /// There is no way to answer the request for `model`.
+    /// There is no candidate for the request for `model`.
     pub(super) fn no_plan(
         model: Option<&ModelName>,
         error: PlanError,
@@ -235,8 +235,8 @@ impl Problem {
         }
     }
 
-    /// Residency permits no upstream that could take the request; `fence` is this node's own, where the
-    /// refusal is not that of another node's rules.
+    /// Residency permits no upstream that could serve the request; `fence` is this node's own, unless another
+    /// node's rules refused it.
     pub(super) fn residency(fence: Option<&Fence>) -> Self {
         let reason = match fence {
             Some(fence) if fence.regions.is_empty() => {
@@ -261,7 +261,7 @@ impl Problem {
         )
     }
 
-    /// The node has just started: what it does not know yet is no reason for a final answer.
+    /// The node has just started: what it does not know yet must not lead to a final answer.
     pub(super) fn joining() -> Self {
         let message = "this node has just started and does not know its peers yet; try again soon";
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "node_joining", message)

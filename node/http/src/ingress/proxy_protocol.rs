@@ -1,7 +1,7 @@
-//! The PROXY protocol, versions 1 and 2: what a balancer says of a connection before its first byte.
+//! The PROXY protocol, versions 1 and 2: the header that a balancer sends before a connection's first byte.
 //!
-//! By haproxy's `proxy-protocol.txt` (2.2 and later). Pure: the listener reads bytes, asks after each read, and
-//! takes no more than the header off the stream. Only a connection of a trusted peer is asked; the header is an
+//! By haproxy's `proxy-protocol.txt` (2.2 and later). Pure: the listener reads bytes, parses after each read, and
+//! consumes no more than the header. Only connections of trusted peers are parsed; the header is an unproven
 //! assertion.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The longest header of version 1, with its end of line (2.1).
 const V1_BYTES_MAX: usize = 107;
 
-/// The longest header of version 2 that is taken. The length field could say 65,551; addresses need 52 bytes,
-/// and what balancers append to them (TLS facts, an endpoint's id) some hundred.
+/// The longest accepted header of version 2. The length field permits 65,551; addresses need 52 bytes, and what
+/// balancers append to them (TLS facts, an endpoint's id) some hundred.
 const V2_BYTES_MAX: usize = 4096;
 
 const V1_START: &[u8] = b"PROXY ";
@@ -19,30 +19,30 @@ const V2_START: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const V2_FIXED_BYTES: usize = 16;
 
-/// What stands at the start of a connection.
+/// The start of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     /// A header may have begun; more bytes decide.
     Partial,
     /// A header.
     Complete {
-        /// Who is at the other end.
+        /// The other end of the connection.
         source: Source,
         /// How many bytes the header has; the payload follows.
         length: usize,
     },
 }
 
-/// Who is at the other end of the balancer.
+/// The other end of the balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The balancer itself (a health check), or somebody it cannot name: the socket's address counts.
+    /// The balancer itself (a health check), or a client that it cannot name: the socket's address counts.
     Socket,
     /// The client, as the balancer sees it.
     Client(SocketAddr),
 }
 
-/// Why a connection's start is no header. The connection is of no use.
+/// Why a connection's start is no header. The connection cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProxyProtocolError {
     /// It begins with something else.
@@ -64,7 +64,7 @@ pub(super) enum ProxyProtocolError {
     },
 }
 
-/// Reads a header off the start of `bytes`.
+/// Parses a header at the start of `bytes`.
 ///
 /// # Errors
 /// As soon as the bytes at hand cannot become a header.
@@ -179,7 +179,7 @@ fn binary_source(family: u8, body: &[u8]) -> Option<Source> {
             ))
         }
         (3, 1..) if body.len() < UNIX_BYTES => None,
-        // A local socket, or unspecified: nobody with an address.
+        // A local socket, or unspecified: no address.
         _ => Some(Source::Socket),
     }
 }

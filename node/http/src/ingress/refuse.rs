@@ -1,4 +1,4 @@
-//! Says no to a client for which there is no room, where that can be said.
+//! Refuses a client for which there is no room, with an answer where possible.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Clients that are refused with an answer at once, on one thread; more are closed without a word, since
-/// an answer holds what there is too little of.
+/// Clients that are refused with an answer at a time, on one thread; more are closed without one, since an
+/// answer holds the resources that are short.
 const ANSWERED_MAX: usize = 4;
 
 /// How long a refused client may take to read the answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a client is told, in a whole answer of HTTP/1.
+/// The refusal, as a whole answer of HTTP/1.
 const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 146\r\n\r\n\
     {\"error\":{\"message\":\"this node has no room for another connection; try again in a moment\",\
@@ -25,7 +25,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 #[derive(Debug)]
 pub(super) struct Refusals {
     answered: Arc<Semaphore>,
-    /// Behind TLS nothing can be said before a handshake.
+    /// Behind TLS no answer is possible before a handshake.
     can_speak: bool,
 }
 
@@ -54,7 +54,7 @@ impl Refusals {
                 while stream.read(&mut request).await? > 0 {}
                 std::io::Result::Ok(())
             };
-            // Who does not take the answer in time goes without it.
+            // A client that does not read the answer in time does not get it.
             let _ = timeout(PATIENCE, answer).await;
         });
     }

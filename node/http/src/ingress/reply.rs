@@ -16,7 +16,7 @@ use super::problem::{Problem, Shape};
 use super::reply_body::ReplyBody;
 use super::track::Track;
 
-/// An answer on its way to a client.
+/// An answer to a client.
 pub(super) type Reply = Response<ReplyBody>;
 
 const NODE: HeaderName = HeaderName::from_static("x-grapevine-node");
@@ -32,13 +32,13 @@ const REASON: HeaderName = HeaderName::from_static("x-grapevine-reason");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-grapevine-upstream-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// What stands in a header where there is nothing to tell.
+/// The value of a header without content.
 const NOTHING: HeaderValue = HeaderValue::from_static("-");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What an upstream's answer says about the upstream's own connection, origin or visitors, which is
-/// wrong or harmful when this node's clients believe it of this node.
+/// Headers of an upstream's answer about its own connection, origin or visitors, which are wrong or harmful when
+/// this node's clients relate them to this node.
 const NOT_PASSED_BACK: [HeaderName; 9] = [
     header::ALT_SVC,
     header::SET_COOKIE,
@@ -51,7 +51,7 @@ const NOT_PASSED_BACK: [HeaderName; 9] = [
     header::ACCESS_CONTROL_MAX_AGE,
 ];
 
-/// Makes an upstream's headers this node's: what is its own stays behind, ours are added.
+/// Turns an upstream's headers into this node's: its own are removed, ours are added.
 pub(super) fn adopt(
     headers: &mut HeaderMap,
     track: &mut Track,
@@ -137,7 +137,7 @@ pub(super) fn own_unrecorded(mut track: Track, status: StatusCode, body: &Value)
     own(track, status, body)
 }
 
-/// The answer of another part of this node, its body as it comes; the request ends with the body.
+/// The answer of another part of this node, its body streamed; the request ends with the body.
 pub(super) fn handed(mut track: Track, answer: OwnAnswer) -> Reply {
     let mut reply = Response::new(ReplyBody::empty());
     *reply.status_mut() = answer.status;
@@ -166,7 +166,7 @@ pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Reply {
     reply
 }
 
-/// Our headers for an answer that no upstream gave.
+/// Our headers for an answer without an upstream.
 fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
     let settings = track.settings();
     headers.insert(NODE, text(settings.node.as_str()));
@@ -188,7 +188,7 @@ fn mark(headers: &mut HeaderMap, track: &Track, overhead: Duration, waited: Dura
     headers.insert(UPSTREAM_TIME, milliseconds(waited));
 }
 
-/// SDKs retry by status alone unless told otherwise.
+/// SDKs retry by status alone without this header.
 fn should_retry(problem: &Problem) -> HeaderValue {
     HeaderValue::from_static(match problem.retry_after {
         Some(_) => "true",

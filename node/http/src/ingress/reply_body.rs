@@ -1,4 +1,4 @@
-//! The body of an answer, whoever gives it.
+//! The body of an answer, whatever its source.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,9 +15,9 @@ use super::outgoing::{Begun, Outgoing};
 pub(super) enum ReplyBody {
     /// All of it at once.
     Whole(Bytes),
-    /// As it comes.
+    /// Streamed from an upstream.
     Flowing(Box<Outgoing>),
-    /// As background work hands it over.
+    /// Streamed from background work.
     Handed(Box<Handed>),
 }
 

@@ -1,8 +1,7 @@
-//! Drives one request: makes the plans, the calls and the waits that core's [`Request`] asks for.
+//! Drives one request: makes the plans, the calls and the waits that core's [`Request`] requires.
 //!
-//! Nothing is sent to the client before the first byte of an answer's body is here, so that until
-//! then another attempt is free and invisible. Every decision is core's: this carries out one
-//! [`Action`] after the other.
+//! Nothing is sent to the client before the first byte of an answer's body has arrived, so that until then
+//! another attempt is invisible. Every decision is core's: this carries out one [`Action`] after the other.
 //!
 //! [`Request`]: grapevine_core::request::Request
 
@@ -24,7 +23,7 @@ use http_body::Frame;
 use tokio::time::Instant;
 
 use super::Context;
-use super::client_headers::{self, Wishes};
+use super::client_headers::{self, ClientOptions};
 use super::due::{first_frame, within};
 use super::explain;
 use super::outgoing::Outgoing;
@@ -34,12 +33,12 @@ use super::reply_body::ReplyBody;
 use super::track::Track;
 use super::visitor::Visitor;
 
-/// A request that was let in.
+/// An admitted request.
 #[derive(Debug)]
 pub(super) struct Admitted {
     /// Without credentials, hop-by-hop headers and our own.
     pub(super) headers: HeaderMap,
-    pub(super) wishes: Wishes,
+    pub(super) options: ClientOptions,
     pub(super) visitor: Visitor,
     pub(super) head: Asked,
     pub(super) body: Bytes,
@@ -52,17 +51,17 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
     request: Box<Admitted>,
     track: Track,
 ) -> Reply {
-    if request.wishes.dry_run {
+    if request.options.dry_run {
         let (ask, visitor) = (ask(&request, &track), &request.visitor);
         let (plan, problem) = explain::explain(&context.desk, &ask, visitor);
         return reply::plan(track, plan, problem);
     }
-    let allowed = request.wishes.timeout.unwrap_or(track.settings().deadline);
+    let allowed = request.options.timeout.unwrap_or(track.settings().deadline);
     let clock: Clock = context.desk.clock();
-    let wished = &request.wishes.allow_regions;
+    let requested = &request.options.allow_regions;
     let driver = Driver {
         context,
-        allow_regions: request.visitor.allowed(wished),
+        allow_regions: request.visitor.allowed(requested),
         deadline: clock.timer(track.arrived_at() + allowed),
         request,
         track,
@@ -72,19 +71,19 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
     driver.run().await
 }
 
-/// What the plan of `request` depends on.
+/// The inputs of the plan of `request`.
 fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
-    let (wishes, visitor) = (&request.wishes, &request.visitor);
+    let (options, visitor) = (&request.options, &request.visitor);
     RouteQuery {
         model: request.head.model.as_ref(),
         strategy: track.settings().strategy,
-        session: wishes.session.or(request.head.session),
+        session: options.session.or(request.head.session),
         client_place: visitor.place,
         home_regions: &visitor.homes,
-        prefer_region: wishes.prefer_region.as_ref(),
-        allow_regions: &wishes.allow_regions,
+        prefer_region: options.prefer_region.as_ref(),
+        allow_regions: &options.allow_regions,
         fence: visitor.permitted.regions(),
-        // A second plan has only what the first has left.
+        // A second plan has only the candidates that the first has left.
         attempts_max: track.attempts_left(),
     }
 }
@@ -94,21 +93,21 @@ struct Driver<'a, L, P> {
     context: &'a Context<L, P>,
     request: Box<Admitted>,
     deadline: Instant,
-    /// What the rules and the client leave; empty allows all.
+    /// The regions that the rules and the client permit; empty permits all.
     allow_regions: Arc<[RegionName]>,
     track: Track,
     /// The answer of the attempt in flight.
     current: Option<Begun<'a>>,
-    /// The last answer that was not good enough, for when nothing better comes.
+    /// The last answer that was not good enough, in case no later one is better.
     held: Option<Begun<'a>>,
 }
 
-/// An answer whose head is here.
+/// An answer whose head has arrived.
 struct Begun<'a> {
     attempt: AttemptId,
     choice: Choice,
     answer: Answer,
-    /// The first frame of its body, once it came; `None` when the body is empty.
+    /// The first frame of its body, once it arrived; `None` when the body is empty.
     first: Option<Frame<Bytes>>,
     /// Reports a long wait for that frame.
     overdue: Option<Overdue<'a>>,
@@ -117,7 +116,7 @@ struct Begun<'a> {
 impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     async fn run(mut self) -> Reply {
         let planned = self.plan();
-        let is_client_retrying = self.request.wishes.is_retrying;
+        let is_client_retrying = self.request.options.is_retrying;
         let priority = self.request.priority;
         let mut action = self.track.start(priority, is_client_retrying, planned);
         loop {
@@ -141,9 +140,9 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     }
 
     fn plan(&self) -> Result<Plan, PlanError> {
-        let desk = &self.context.desk;
+        let driver = &self.context.desk;
         let ask = ask(&self.request, &self.track);
-        client_headers::with_rng(|rng| route::plan(&desk.view(), &ask, desk.now(), rng))
+        client_headers::with_rng(|rng| route::plan(&driver.view(), &ask, driver.now(), rng))
     }
 
     /// Calls the candidate. The call is boxed: every future around it would hold room for it, some of them twice, and
@@ -192,7 +191,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         action
     }
 
-    /// Only when the first frame of the body is here the answer is one.
+    /// An answer counts only when the first frame of its body has arrived.
     async fn await_body(&mut self, attempt: AttemptId) -> Option<Action> {
         let mut begun = self.take(attempt)?;
         let framed = first_frame(&begun.choice, &mut begun.answer, self.deadline);
@@ -237,7 +236,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         }
     }
 
-    /// The commit point: from here on the answer is this one.
+    /// The commit point: this answer is final.
     fn relay(mut self, attempt: AttemptId) -> Reply {
         let Some(begun) = self.take(attempt) else {
             return self.fail(RequestError::Failed(Outcome::Cancelled));
@@ -274,7 +273,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     }
 }
 
-/// What an answer's head says.
+/// The event of an answer's head.
 fn head(answer: &mut Answer) -> AttemptEvent {
     let status = answer.status.as_u16();
     let retry_after = (status >= 400)

@@ -1,4 +1,4 @@
-//! Which path is whose: health, the list of models, and everything that goes to an upstream.
+//! Routes requests by path: health, the list of models, background work, and calls of upstreams.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use super::{Context, IngressSettings};
 
 const MODELS_PATH: &str = "/v1/models";
 
-/// Marks requests of clients that came after the node was told to stop.
+/// Marks requests of clients that connected after the node began to stop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Late;
 
@@ -64,7 +64,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         return reply::empty(status, headers);
     }
     let path = own_path(&head.uri);
-    let own = signs_of_life(context, &head.method, path.path());
+    let own = health_check(context, &head.method, path.path());
     let track = Track::begin_request(
         &context.desk,
         &context.recorder,
@@ -91,18 +91,18 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     } else {
         let path = visit.track.path().path();
         let admitted = match context.background.takes(path) {
-            true => visit.admit_guest(head, body, peer).await,
+            true => visit.admit_background(head, body, peer).await,
             false => visit.admit(head, body, peer).await,
         };
         match admitted {
             Ok(Way::Upstream(admitted)) => {
                 return request::answer(context, admitted, visit.track).await;
             }
-            Ok(Way::Background(guest, request)) => {
+            Ok(Way::Background(caller, request)) => {
                 let polls_max = settings.polls_max;
                 return context
                     .background
-                    .answer(guest, *request, visit.track, polls_max)
+                    .answer(caller, *request, visit.track, polls_max)
                     .await;
             }
             Err(problem) => Err(problem),
@@ -114,15 +114,15 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
 }
 
-/// The path and query in memory of their own. What hyper hands over is a slice of the connection's read
-/// buffer: it would keep all of that, the body in it too, for as long as the answer takes.
+/// The path and query in memory of their own. hyper passes a slice of the connection's read buffer, which would
+/// keep all of that, the body in it too, for as long as the answer takes.
 fn own_path(uri: &Uri) -> PathAndQuery {
     let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"))
 }
 
-/// What those are told who ask whether the node is alive and ready; `None` for every other path.
-fn signs_of_life<L: CallLocal, P: CallPeer>(
+/// The answer to a health check; `None` for every other path.
+fn health_check<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
     method: &Method,
     path: &str,
@@ -144,21 +144,21 @@ fn signs_of_life<L: CallLocal, P: CallPeer>(
     }
 }
 
-/// Where a request that was let in goes.
+/// Where an admitted request goes.
 enum Way {
     Upstream(Box<Admitted>),
     Background(TaskCaller, Box<Request<TaskRequestBody>>),
 }
 
-/// What the head of a request says.
+/// The checked head of a request.
 struct Checked {
     /// `None` where no keys are needed.
     key: Option<Arc<ClientKey>>,
-    wishes: client_headers::Wishes,
+    options: client_headers::ClientOptions,
     scope: PathScope,
 }
 
-/// One request at the door.
+/// One request of a client.
 struct Visit<'a, L, P> {
     context: &'a Context<L, P>,
     settings: &'a Arc<IngressSettings>,
@@ -166,16 +166,20 @@ struct Visit<'a, L, P> {
 }
 
 impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
-    /// Lets a request in that goes to an upstream, and takes its body.
+    /// Admits a request that goes to an upstream, and receives its body.
     async fn admit(
         &mut self,
         mut head: Parts,
         mut body: Incoming,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let Checked { key, wishes, scope } = self.let_in(&head, &mut body).await?;
-        let whereabouts = self.context.locate.locate(peer, &head.headers);
-        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let Checked {
+            key,
+            options,
+            scope,
+        } = self.let_in(&head, &mut body).await?;
+        let location = self.context.locate.locate(peer, &head.headers);
+        let charge = self.account(key.as_deref(), location, peer);
         let body: Bytes = intake::read(body, &head.headers, self.settings, charge).await?;
         let path = self.track.path().path();
         let asked = asked::read(scope, &head.method, path, &head.headers, &body)?;
@@ -186,22 +190,22 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let visitor = self.visitor(whereabouts, key.as_deref(), asked.model.as_ref());
+        let visitor = self.visitor(location, key.as_deref(), asked.model.as_ref());
         if !body.is_empty() && visitor.needs_model(self.settings, &self.context.desk.view()) {
             return Err(Problem::fence_needs_model());
         }
         let path = self.track.path().path();
         if asked.background && background::is_responses(&head.method, path) {
-            let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
+            let caller = self.caller(key.as_deref(), &options, &visitor)?;
             return Ok(Way::Background(
-                guest,
+                caller,
                 Box::new(background::whole(head, body)),
             ));
         }
         headers::clean_request(&mut head.headers);
         Ok(Way::Upstream(Box::new(Admitted {
             headers: head.headers,
-            wishes,
+            options,
             visitor,
             head: asked,
             body,
@@ -209,23 +213,23 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         })))
     }
 
-    /// Lets a request in that is about background work; its body follows as it comes.
-    async fn admit_guest(
+    /// Admits a request for background work; its body is streamed.
+    async fn admit_background(
         &mut self,
         head: Parts,
         mut body: Incoming,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let Checked { key, wishes, .. } = self.let_in(&head, &mut body).await?;
-        let whereabouts = self.context.locate.locate(peer, &head.headers);
-        let visitor = self.visitor(whereabouts, key.as_deref(), None);
-        let guest = self.guest(key.as_deref(), &wishes, &visitor)?;
-        let charge = self.account(key.as_deref(), whereabouts, peer);
+        let Checked { key, options, .. } = self.let_in(&head, &mut body).await?;
+        let location = self.context.locate.locate(peer, &head.headers);
+        let visitor = self.visitor(location, key.as_deref(), None);
+        let caller = self.caller(key.as_deref(), &options, &visitor)?;
+        let charge = self.account(key.as_deref(), location, peer);
         let request = background::flowing(head, body, self.settings.body_timeout, charge);
-        Ok(Way::Background(guest, Box::new(request)))
+        Ok(Way::Background(caller, Box::new(request)))
     }
 
-    /// Everything that is found out before the body is here; the request counts from here on.
+    /// Everything that is checked before the body is received; the request is counted from here on.
     async fn let_in(&mut self, head: &Parts, body: &mut Incoming) -> Result<Checked, Problem> {
         let checked = match self.check(head) {
             Ok(checked) => checked,
@@ -235,7 +239,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             }
         };
         if background::is_poll(&head.method, self.track.path().path()) {
-            // It has a place of its own kind, see `Polls`.
+            // It has a slot of another kind, see `Polls`.
             return Ok(checked);
         }
         let budget = self.context.desk.budget();
@@ -246,22 +250,17 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         Ok(checked)
     }
 
-    /// Whom the body is charged to.
-    fn account(
-        &self,
-        key: Option<&ClientKey>,
-        whereabouts: Whereabouts,
-        peer: SocketAddr,
-    ) -> Charge {
+    /// The account that the body is charged to.
+    fn account(&self, key: Option<&ClientKey>, location: Whereabouts, peer: SocketAddr) -> Charge {
         self.context.bodies.account(match key {
             Some(key) => BodySender::Key(&key.name),
-            None => BodySender::at(whereabouts.address.unwrap_or(peer.ip())),
+            None => BodySender::at(location.address.unwrap_or(peer.ip())),
         })
     }
 
     fn visitor(
         &mut self,
-        whereabouts: Whereabouts,
+        location: Whereabouts,
         key: Option<&ClientKey>,
         model: Option<&ModelName>,
     ) -> Visitor {
@@ -269,26 +268,26 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let visitor = Visitor::new(
             self.settings,
             &self.context.desk.view().mesh_rules,
-            whereabouts,
+            location,
             key,
             model,
         );
-        self.track.set_client(whereabouts.origin, whereabouts.place);
+        self.track.set_client(location.origin, location.place);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }
         visitor
     }
 
-    /// Who asks for background work; this node must be allowed to keep it.
-    fn guest(
+    /// The caller of background work; this node must be allowed to store its content.
+    fn caller(
         &self,
         key: Option<&ClientKey>,
-        wishes: &client_headers::Wishes,
+        options: &client_headers::ClientOptions,
         visitor: &Visitor,
     ) -> Result<TaskCaller, Problem> {
-        let is_limited = visitor.fence().is_some() || !wishes.allow_regions.is_empty();
-        let regions = visitor.allowed(&wishes.allow_regions);
+        let is_limited = visitor.fence().is_some() || !options.allow_regions.is_empty();
+        let regions = visitor.allowed(&options.allow_regions);
         if is_limited && !regions.contains(&self.settings.region) {
             return Err(Problem::not_here(&self.settings.region, visitor.fence()));
         }
@@ -306,7 +305,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         })
     }
 
-    /// Everything that can be said before the body is here.
+    /// Everything that can be checked by the head alone.
     fn check(&mut self, head: &Parts) -> Result<Checked, Problem> {
         if head.extensions.get::<Late>().is_some() {
             return Err(Problem::draining());
@@ -326,8 +325,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if is_workers && !background::is_for_workers(self.track.path().path()) {
             return Err(Problem::key_of_a_worker());
         }
-        let wishes = client_headers::wishes(&head.headers)?;
-        Ok(Checked { key, wishes, scope })
+        let options = client_headers::options(&head.headers)?;
+        Ok(Checked {
+            key,
+            options,
+            scope,
+        })
     }
 
     fn key(&mut self, head: &Parts) -> Result<Option<Arc<ClientKey>>, Problem> {
@@ -369,21 +372,21 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         })
     }
 
-    /// The nodes that the client should come to.
+    /// The nodes that the client should use.
     fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
         if head.method != Method::GET && head.method != Method::HEAD {
             return Err(Problem::method_not_allowed(Methods::GET));
         }
         let key = self.key(head)?.map(|key| Arc::clone(&key.name));
-        let wishes = client_headers::wishes(&head.headers)?;
-        let whereabouts = self.context.locate.locate(peer, &head.headers);
+        let options = client_headers::options(&head.headers)?;
+        let location = self.context.locate.locate(peer, &head.headers);
         let view = self.context.desk.view();
-        let visitor = Visitor::new(self.settings, &view.mesh_rules, whereabouts, key, None);
+        let visitor = Visitor::new(self.settings, &view.mesh_rules, location, key, None);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }
-        let mapped = self.settings.homes.of(whereabouts.origin);
+        let mapped = self.settings.homes.of(location.origin);
         let query = self.track.path().query();
-        nearest::list(&view, &visitor, mapped, &wishes, query)
+        nearest::list(&view, &visitor, mapped, &options, query)
     }
 }

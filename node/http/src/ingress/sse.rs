@@ -1,10 +1,10 @@
-//! Where events of a stream end (the HTML standard's server-sent events), so that what we add never
-//! falls into the middle of one.
+//! Where events of a stream end (the HTML standard's server-sent events), so that what we add is never within
+//! one.
 //!
-//! An event is passed on when it is whole: until then a client could not use it anyway, and a stream
-//! that breaks off leaves no half event in front of its error. Nothing is changed, and nothing is copied
-//! but small pieces of an event that is not whole: each would keep the buffer that it was read into, so
-//! that an upstream that sends byte by byte would have thousands of times of what it sent held here.
+//! An event is passed on when it is whole: until then a client could not use it anyway, and a stream that
+//! breaks off leaves no partial event before its error. Nothing is changed, and only small pieces of a partial
+//! event are copied: each would keep the buffer that it was read into, so that an upstream that sends byte by
+//! byte would make this node hold thousands of times what it sent.
 
 use std::collections::VecDeque;
 
@@ -25,10 +25,10 @@ pub(super) const PING: Bytes = Bytes::from_static(b": ping\n\n");
 #[derive(Debug, Default)]
 pub(super) struct Events {
     held: VecDeque<Bytes>,
-    /// Small pieces behind those held, in one.
+    /// Small pieces after those held, joined.
     joined: BytesMut,
     held_bytes: usize,
-    /// The last two bytes that came, the last one last.
+    /// The last two bytes received, in order.
     last: [u8; 2],
     /// Whether a part of an unfinished event was passed on.
     within_event: bool,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn half_event_is_dropped_when_the_stream_breaks() {
+    fn partial_event_is_dropped_when_the_stream_breaks() {
         let (text, mut events) = passed(&["data: a\n\ndata: {\"ha"]);
         assert!(!events.is_between_events());
         assert_eq!(events.cut(), b"");

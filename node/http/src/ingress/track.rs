@@ -1,8 +1,8 @@
-//! One request's way through this node, from its arrival to its record.
+//! One request's course through this node, from its arrival to its record.
 //!
-//! Holds core's [`Request`], hands what it reports to the engine, and writes the record from it in the end.
+//! Holds core's [`Request`], passes its reports to the engine, and writes the record from it at the end.
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
-//! when the client goes away and everything is dropped in the middle.
+//! when the client goes away and everything is dropped early.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,16 +43,16 @@ pub(super) struct Track {
     clock: Clock,
     settings: Arc<IngressSettings>,
     method: Method,
-    /// In memory of its own: it lives as long as the answer takes.
+    /// In memory of its own: its lifetime is that of the answer.
     path: PathAndQuery,
     arrived_at: Instant,
-    /// When the whole request was here: what came before is the client's time, not ours.
+    /// When the whole request had arrived: the time before is the client's, not ours.
     body_in_at: Instant,
     /// Boxed, as the request is: what follows it is moved from one future into the next.
     record: Box<RequestRecord>,
     recorded: bool,
     scope: PathScope,
-    /// Counts it among the requests in flight, until it is routed; `None` before it is let in.
+    /// Counts it among the requests in flight, until it is routed; `None` before it is admitted.
     guard: Option<RequestGuard>,
     /// `None` until it is routed.
     request: Option<Box<Request>>,
@@ -60,7 +60,7 @@ pub(super) struct Track {
 
 impl Track {
     pub(super) fn begin_request(
-        desk: &DriverHandle,
+        driver: &DriverHandle,
         recorder: &Recorder,
         settings: &Arc<IngressSettings>,
         id: RequestId,
@@ -69,7 +69,7 @@ impl Track {
     ) -> Self {
         let sampler = settings.sampler.as_ref();
         let trace = sampler.and_then(|it| client_headers::with_rng(|rng| it.begin(headers, rng)));
-        let now = desk.now();
+        let now = driver.now();
         let record = Box::new(RequestRecord {
             id,
             time: clock::wall(),
@@ -95,7 +95,7 @@ impl Track {
         });
         Self {
             recorder: recorder.clone(),
-            clock: desk.clock(),
+            clock: driver.clock(),
             settings: Arc::clone(settings),
             path,
             method,
@@ -113,8 +113,8 @@ impl Track {
         &self.record.id
     }
 
-    /// What peers know the request by. No other request's: clients may well send one id with several
-    /// requests, and peers refuse duplicates.
+    /// The request's id for peers, unique: clients may send one id with several requests, and peers refuse
+    /// duplicates.
     pub(super) fn id_for_peers(&mut self) -> RequestId {
         let id = self
             .record
@@ -158,7 +158,7 @@ impl Track {
         request.map_or(self.settings.failover.attempts_max, Request::attempts_left)
     }
 
-    /// The attempt whose answer is to be kept for when nothing better comes.
+    /// The attempt whose answer is held in case no later one is better.
     pub(super) fn held(&self) -> Option<AttemptId> {
         self.request.as_deref().and_then(Request::held)
     }
@@ -172,17 +172,17 @@ impl Track {
         headers
     }
 
-    /// Whose key it carried.
+    /// Sets the name of its key.
     pub(super) fn set_key(&mut self, name: Arc<str>) {
         self.record.key = Some(name);
     }
 
-    /// It is a request of this node's own, made for a task.
+    /// Marks a request of this node's own, made for a task.
     pub(super) fn set_own(&mut self) {
         self.record.kind = RequestKind::Task;
     }
 
-    /// Where its client is thought to be.
+    /// Sets its client's assumed location.
     pub(super) fn set_client(&mut self, origin: ClientOrigin, place: Option<GeoPoint>) {
         self.record.client = ClientRecord { origin, place };
     }
@@ -192,17 +192,17 @@ impl Track {
         self.record.status = status;
     }
 
-    /// Residency rules concern it.
+    /// Sets the residency rules that apply to it.
     pub(super) fn set_fence(&mut self, fence: &Fence) {
         self.record.residency = Some(fence.to_string().into());
     }
 
-    /// The request was let in and counted by `guard`, until the end.
+    /// The request was admitted, and `guard` counts it until its end.
     pub(super) fn let_in(&mut self, guard: RequestGuard) {
         self.guard = Some(guard);
     }
 
-    /// The whole request is here and asks for `head` at a path of `scope`.
+    /// The whole request has arrived and asks for `head` at a path of `scope`.
     pub(super) fn body_is_in(&mut self, head: &Asked, scope: PathScope) {
         self.body_in_at = self.clock.now();
         self.scope = scope;
@@ -210,7 +210,7 @@ impl Track {
         self.record.stream = head.stream;
     }
 
-    /// Routes the request, by the order that was planned for it.
+    /// Routes the request, in the planned order.
     pub(super) fn start(
         &mut self,
         priority: RequestPriority,
@@ -233,7 +233,7 @@ impl Track {
         action
     }
 
-    /// Goes on by a new order.
+    /// Continues with a new plan.
     pub(super) fn replan(&mut self, planned: Result<Plan, PlanError>) -> Option<Action> {
         let now = self.clock.now();
         let action = self.request.as_deref_mut()?.replan(now, planned);
@@ -241,7 +241,7 @@ impl Track {
         Some(action)
     }
 
-    /// What follows from `event` of `attempt`.
+    /// The action that follows from `event` of `attempt`.
     pub(super) fn on(&mut self, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
         let now = self.clock.now();
         let action = self.request.as_deref_mut()?.on(now, attempt, event);
@@ -249,7 +249,7 @@ impl Track {
         action
     }
 
-    /// The answer's body goes on, maybe for minutes.
+    /// The answer's body continues, maybe for minutes.
     pub(super) fn answer_goes_on(&mut self) {
         let now = self.clock.now();
         if let Some(request) = &mut self.request {
@@ -258,7 +258,7 @@ impl Track {
         self.report();
     }
 
-    /// The answer of `choice` is about to go to the client with `status`. Returns the time spent here
+    /// The answer of `choice` is about to be sent to the client with `status`. Returns the time spent here
     /// and the time spent waiting for the upstream.
     pub(super) fn commit(&mut self, choice: &Choice, status: u16) -> (Duration, Duration) {
         let upstream = &choice.candidate.upstream;
@@ -275,7 +275,7 @@ impl Track {
         (self.record.overhead, self.record.first_byte)
     }
 
-    /// Time since the request was here as a whole.
+    /// Time since the whole request had arrived.
     pub(super) fn spent(&self) -> Duration {
         self.clock.now().since(self.body_in_at)
     }
@@ -297,7 +297,7 @@ impl Track {
         self.recorded = true;
     }
 
-    /// The answer went out whole.
+    /// The answer was sent whole.
     pub(super) fn finish_answer(&mut self) {
         let now = self.clock.now();
         if let Some(request) = &mut self.request {
@@ -307,7 +307,7 @@ impl Track {
         self.write();
     }
 
-    /// The answer broke off on its way; the client is told `error`, where it can be.
+    /// The answer broke off; the client gets `error`, where possible.
     pub(super) fn finish_broken(&mut self, failure: CallFailure, error: &'static str) {
         self.break_off(failure.outcome, Some(failure.detail));
         self.record.error = Some(error);

@@ -1,4 +1,4 @@
-//! Picks the tokens that an upstream counted out of its answer as it passes, without parsing it.
+//! Extracts the token counts from an upstream's answer as it passes, without parsing it.
 //!
 //! Text that a model wrote cannot be mistaken for a count: within a JSON string the quotes around a
 //! key are escaped.
@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 
 use grapevine_observe::record::Tokens;
 
-/// What every key of a count ends with.
+/// The suffix of every key of a count.
 static KEY_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"_tokens\""));
 
 /// Bytes kept from one piece to the next, so that a count cut in two is found: the longest key, the
@@ -68,7 +68,7 @@ impl Usage {
     }
 }
 
-/// The number after a colon, when it is there as a whole.
+/// The number after a colon, when it is complete.
 fn number(text: &[u8]) -> Option<u64> {
     let text = text
         .trim_ascii_start()

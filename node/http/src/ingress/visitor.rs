@@ -1,4 +1,4 @@
-//! Where a client is, and what follows for its request: its home regions and its fence.
+//! A client's location, and the home regions and fence that follow from it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -15,26 +15,25 @@ use serde_json::{Value, json};
 
 use super::IngressSettings;
 
-/// Where a client is, as far as it is known.
+/// A client's location, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Whereabouts {
     /// For rules and the map.
     pub origin: ClientOrigin,
     /// For distance.
     pub place: Option<GeoPoint>,
-    /// For limits, and for nothing that is kept; `None` where it is not known.
+    /// For limits, never stored; `None` where it is not known.
     pub address: Option<IpAddr>,
 }
 
-/// Tells where clients are, from the address of their connection and their headers. The default knows
-/// nothing of anyone.
+/// Locates clients by the address of their connection and their headers. The default knows no location.
 #[derive(Clone)]
 pub struct Locate(Arc<Locating>);
 
 type Locating = dyn Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync;
 
 impl Locate {
-    /// Asks `locate`, which is called once for each request and must not block.
+    /// Uses `locate`, which is called once for each request and must not block.
     pub fn new(
         locate: impl Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync + 'static,
     ) -> Self {
@@ -58,8 +57,8 @@ impl fmt::Debug for Locate {
     }
 }
 
-/// The network of an address, for turns and quotas of those who come without a key: what a provider gives to one
-/// customer, and coarse enough to be kept with a task, which the address itself is not.
+/// The network of an address, for the turns and quotas of clients without a key: the block that a provider
+/// assigns to one customer, and coarse enough to be stored with a task, unlike the address itself.
 fn network(address: IpAddr) -> Arc<str> {
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -74,31 +73,31 @@ fn network(address: IpAddr) -> Arc<str> {
     }
 }
 
-/// A client, with what its whereabouts mean for its request.
+/// A client, with what its location means for its request.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
     /// The network it comes from; `None` when that is not known.
     pub(super) network: Option<Arc<str>>,
     pub(super) place: Option<GeoPoint>,
-    /// Empty unless routing goes by geography.
+    /// Empty unless routing uses geography.
     pub(super) homes: Vec<RegionName>,
     pub(super) permitted: Permitted,
     model_is_unnamed: bool,
-    /// What goes along to a serving node, for its own rules.
+    /// Sent with the request to a serving node, for its own rules.
     pub(super) caller: Caller,
 }
 
 impl Visitor {
-    /// Asks the own rules, and those on which `mesh` agrees, about a request for `model` with the key called
+    /// Applies the own rules, and those on which `mesh` agrees, to a request for `model` with the key called
     /// `key`.
     pub(super) fn new(
         settings: &IngressSettings,
         mesh: &MeshRules,
-        whereabouts: Whereabouts,
+        location: Whereabouts,
         key: Option<Arc<str>>,
         model: Option<&ModelName>,
     ) -> Self {
-        let client = whereabouts.origin;
+        let client = location.origin;
         let question = ResidencyQuestion {
             client,
             key: key.as_deref(),
@@ -106,8 +105,8 @@ impl Visitor {
         };
         let permitted = settings.residency.permits_with(mesh, &question);
         Self {
-            network: whereabouts.address.map(network),
-            place: whereabouts.place,
+            network: location.address.map(network),
+            place: location.place,
             homes: match settings.strategy {
                 Strategy::Geo => settings.homes.of(client),
                 _ => Vec::new(),
@@ -118,7 +117,7 @@ impl Visitor {
         }
     }
 
-    /// Whether its request has to name a model and names none: rules about models concern it.
+    /// Whether its request must name a model and names none, since rules about models apply to it.
     pub(super) fn needs_model(&self, settings: &IngressSettings, view: &View) -> bool {
         self.model_is_unnamed
             && settings
@@ -126,7 +125,7 @@ impl Visitor {
                 .depends_on_model(&view.mesh_rules, &self.caller.question())
     }
 
-    /// Its fence as answers show it.
+    /// Its fence, as in answers.
     pub(super) fn residency(&self) -> Option<Value> {
         let fence = self.fence()?;
         let regions: Vec<&str> = fence.regions.iter().map(RegionName::as_str).collect();
@@ -137,15 +136,15 @@ impl Visitor {
         self.permitted.fence()
     }
 
-    /// The regions that both the rules and the client's `wished` ones leave; empty allows all.
+    /// The regions that both the rules and the client's `requested` ones permit; empty permits all.
     ///
-    /// There is no call where they have none in common: a plan has no candidate then.
-    pub(super) fn allowed(&self, wished: &[RegionName]) -> Arc<[RegionName]> {
+    /// Where they have none in common there is no call: a plan has no candidate then.
+    pub(super) fn allowed(&self, requested: &[RegionName]) -> Arc<[RegionName]> {
         match self.fence() {
-            None => wished.into(),
-            Some(fence) if wished.is_empty() => Arc::clone(&fence.regions),
+            None => requested.into(),
+            Some(fence) if requested.is_empty() => Arc::clone(&fence.regions),
             Some(fence) => {
-                let both = fence.regions.iter().filter(|it| wished.contains(it));
+                let both = fence.regions.iter().filter(|it| requested.contains(it));
                 both.cloned().collect()
             }
         }

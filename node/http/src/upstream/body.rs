@@ -1,4 +1,4 @@
-//! An answer's body with its waits: the first byte, the pauses, the whole.
+//! An answer's body with its timeouts: the first byte, the pauses, the whole.
 //!
 //! The timer is armed only when the upstream has nothing ready, and not moved with every piece: when
 //! it fires early it is set again. A busy stream so costs one reading of the clock for each piece.
@@ -17,7 +17,7 @@ use grapevine_base::causes;
 use grapevine_base::exchange::CallFailure;
 use grapevine_config::checked::TimeoutConfig;
 
-/// When the waits of one call run out.
+/// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
     first_byte_at: Instant,
@@ -62,7 +62,7 @@ pub(super) struct TimedBody {
     /// `None` once it failed.
     incoming: Option<Incoming>,
     waits: Waits,
-    /// When the last piece came; `None` before the first.
+    /// When the last piece arrived; `None` before the first.
     piece_at: Option<Instant>,
     /// `None` until the upstream was slower than its reader for the first time.
     timer: Option<Pin<Box<Sleep>>>,
@@ -130,7 +130,7 @@ impl Body for TimedBody {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => self.poll_waits(context).map(|outcome| {
                 Some(Err(
-                    self.fail(outcome, "the answer's body did not come in time")
+                    self.fail(outcome, "the answer's body did not arrive in time")
                 ))
             }),
         }

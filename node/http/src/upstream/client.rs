@@ -1,4 +1,4 @@
-//! Makes a call: one request out, the head of the answer back, and its body as it comes.
+//! Makes a call: sends one request, returns the head of the answer, and its body as it arrives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ use super::guard::GiveUp;
 use super::payload::Payload;
 use super::target::{UpstreamTarget, UpstreamTargets};
 
-/// A connection that nobody used for this long is closed.
+/// A connection that was idle for this long is closed.
 const POOL_IDLE: Duration = Duration::from_secs(60);
 
 /// Idle connections kept for each host by one client.
@@ -43,11 +43,11 @@ const BUFFER_BYTES: usize = 64 * 1_024;
 /// time for the first byte is over. One that sends `102` every few seconds while it works stays below it.
 const INTERIM_ANSWERS_MAX: usize = 256;
 
-/// The time between two pings on an HTTP/2 connection in use, and the wait for the answer to one.
+/// The time between two pings on an active HTTP/2 connection, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(10);
 
-/// Calls own upstreams from one runtime: its connections live and die with that runtime, so each
-/// runtime needs a client of its own. Cheap to clone.
+/// Calls own upstreams from one runtime: its connections have the lifetime of that runtime, so each runtime
+/// needs a client of its own. Cheap to clone.
 #[derive(Clone)]
 pub struct UpstreamClient {
     targets: UpstreamTargets,
@@ -120,7 +120,7 @@ impl CallLocal for UpstreamClient {
         let (due, outcome) = waits.before_first_byte();
         let too_many = limit_interim_answers(&mut request);
         let answered = tokio::time::timeout_at(due, self.client.request(request));
-        // Who gives up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
+        // Giving up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
         tokio::select! {
             answered = answered => match answered {
                 Ok(Ok(response)) => answer(response, waits, is_head),
@@ -134,7 +134,7 @@ impl CallLocal for UpstreamClient {
     }
 }
 
-/// Counts the interim answers to `request`; what is returned is notified of more than [`INTERIM_ANSWERS_MAX`].
+/// Counts the interim answers to `request`; notifies the result of more than [`INTERIM_ANSWERS_MAX`].
 fn limit_interim_answers(request: &mut Request<Payload>) -> Arc<Notify> {
     let too_many = Arc::new(Notify::new());
     let (notified, count) = (Arc::clone(&too_many), AtomicUsize::new(0));
@@ -146,8 +146,8 @@ fn limit_interim_answers(request: &mut Request<Payload>) -> Arc<Notify> {
     too_many
 }
 
-/// The answer, where its head leaves no doubt about where it ends. On HTTP/1 a connection is not used again
-/// after a head in doubt, and after one without a body, since some servers send one all the same.
+/// The answer, where its head is unambiguous about its end. On HTTP/1 a connection is not reused after an
+/// ambiguous head, and after one without a body, since some servers send a body all the same.
 fn answer(
     response: Response<Incoming>,
     waits: Waits,

@@ -21,8 +21,8 @@ use super::target::UpstreamTargets;
 /// The system notices a dead connection after this much silence and a few unanswered probes.
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How upstreams prove who they are: by the system's certificate authorities. Where the system has
-/// none, every `https` upstream is refused and the reason is logged; plain ones go on working.
+/// Verifies upstreams by the system's certificate authorities. Where the system has none, every `https`
+/// upstream is refused and the reason is logged; plain ones keep working.
 ///
 /// # Errors
 /// When the cryptography offers no common TLS version, which this build's does.

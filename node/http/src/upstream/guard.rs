@@ -1,8 +1,8 @@
-//! A connection to an upstream that can be given up from outside.
+//! A connection to an upstream that can be closed from outside.
 //!
-//! hyper takes an answer without a body to be over with its head, and uses the connection again. What an
-//! upstream wrongly sends behind such a head would then be read as the answer to somebody else's request. So
-//! whoever reads the head says when the connection is not to be trusted any more: its reader then sees the end.
+//! hyper takes an answer without a body to be over with its head, and reuses the connection. What an upstream
+//! wrongly sends after such a head would then be read as the answer to another request. So the code that
+//! checks the head closes a connection that can no longer be trusted: its reader then sees the end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use futures_util::task::AtomicWaker;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 
-/// Gives a connection up. Every answer carries the one of its connection among its extensions.
+/// Closes a connection. Every answer carries the one of its connection among its extensions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GiveUp(Arc<State>);
 
@@ -108,7 +108,7 @@ impl<T: Write + Unpin> Write for Guarded<T> {
 
 impl<T: Connection> Connection for Guarded<T> {
     fn connected(&self) -> Connected {
-        // In the place of the addresses that the inner one tells, which nobody asks for.
+        // Replaces the addresses of the inner stream, which are not used.
         let connected = Connected::new().extra(self.give_up.clone());
         if self.stream.connected().is_negotiated_h2() {
             connected.negotiated_h2()

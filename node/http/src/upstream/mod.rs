@@ -2,12 +2,12 @@
 //!
 //! Reading order: [`UpstreamSettings`] (what an upstream is), `target` (the same, ready for use),
 //! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
-//! as it comes, with its waits), `payload` (the request's body, with the model renamed).
+//! as it arrives, with its timeouts), `payload` (the request's body, with the model renamed).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
 //! [`Outcome`](grapevine_core::outcome::Outcome) and leaves the judgement to core.
 //!
-//! Invariant: a client's credential never reaches an upstream, and an upstream's never a client.
+//! Invariant: a client's credential never reaches an upstream, nor an upstream's a client.
 
 mod body;
 mod client;

@@ -1,4 +1,4 @@
-//! A request's body on its way out: the client's bytes, with at most the model's name replaced.
+//! A request's body as sent to an upstream: the client's bytes, with at most the model's name replaced.
 
 use std::convert::Infallible;
 use std::pin::Pin;

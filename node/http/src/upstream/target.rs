@@ -1,4 +1,4 @@
-//! What is known of an upstream before a call, made ready once so that a call parses nothing.
+//! An upstream's settings, prepared once so that a call parses nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use grapevine_config::checked::TimeoutConfig;
 /// The prefix of every path of the public API, which a base URL holds already.
 const API_PREFIX: &str = "/v1";
 
-/// Paths below this one are Anthropic's, whose credential has a header of its own.
+/// Paths below this one are Anthropic's, which has its own credential header.
 const MESSAGES_PATH: &str = "/v1/messages";
 
 /// An upstream as configured.
@@ -64,7 +64,7 @@ impl UpstreamTargets {
         Ok(targets)
     }
 
-    /// Replaces the whole table. Calls under way keep what they began with.
+    /// Replaces the whole table. Calls in flight keep what they began with.
     ///
     /// # Errors
     /// When one of `settings` cannot be used; the table stays as it was.
@@ -83,7 +83,7 @@ impl UpstreamTargets {
         self.0.load().get(name).cloned()
     }
 
-    /// How long opening a connection to `uri` may take: the shortest wish of the upstreams there.
+    /// How long opening a connection to `uri` may take: the shortest timeout of the upstreams there.
     pub(super) fn connect_timeout(&self, uri: &Uri) -> Duration {
         let table = self.0.load();
         let there = table
@@ -168,7 +168,7 @@ impl UpstreamTarget {
         })
     }
 
-    /// Where the client's `path` is found here; `None` when the two do not make a path.
+    /// The URI of the client's `path` at this upstream; `None` when the two do not make one.
     pub(super) fn uri(&self, path: &PathAndQuery) -> Option<Uri> {
         let path = if self.base_path == API_PREFIX {
             path.clone()
@@ -189,7 +189,7 @@ impl UpstreamTarget {
         self.renames.get(model?)
     }
 
-    /// Makes a client's headers this upstream's: the credential exchanged, the passed node marked.
+    /// Turns a client's headers into those for this upstream: replaces the credential, marks the passed node.
     pub(super) fn dress(&self, headers: &mut Headers, path: &str, passed: &HeaderValue) {
         headers::strip_hop_by_hop(headers);
         headers::strip_credentials(headers);

@@ -1,4 +1,4 @@
-//! Failover before the first byte, and what is said when nothing answers.
+//! Failover before the first byte, and the error when nothing answers.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use grapevine_core::outcome::{Outcome, Refusal};
 
 use crate::support::*;
 
-/// The first upstream plays `script`, the second is well: the client sees the second's answer.
+/// The first upstream plays `script`, the second is healthy: the client sees the second's answer.
 async fn moves_on(script: Vec<Act>, outcome: &str) {
     let broken = Scripted::start(script).await;
-    let well = Scripted::start(answer(200, "", "{\"well\":1}")).await;
-    let mut plan = Plan::with(&[&broken, &well]);
+    let healthy = Scripted::start(answer(200, "", "{\"healthy\":1}")).await;
+    let mut plan = Plan::with(&[&broken, &healthy]);
     plan.targets[0].timeouts.first_byte = Duration::from_millis(100);
     let node = plan.start().await;
     let reply = node.chat().await;
     assert_eq!(
         (reply.status, reply.body.as_str()),
-        (200, "{\"well\":1}"),
+        (200, "{\"healthy\":1}"),
         "{outcome}"
     );
     assert_eq!(reply.header("x-grapevine-upstream"), Some("up2"));
@@ -80,7 +80,7 @@ async fn stream_that_stays_silent_after_its_head_moves_on() {
 
 #[tokio::test]
 async fn closed_port_moves_on_without_costing_a_retry() {
-    let well = Scripted::start(answer(200, "", "{}")).await;
+    let healthy = Scripted::start(answer(200, "", "{}")).await;
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");
@@ -88,9 +88,9 @@ async fn closed_port_moves_on_without_costing_a_retry() {
     drop(closed);
     let mut plan = Plan::default();
     plan.add("up1", address);
-    plan.add("up2", well.address);
+    plan.add("up2", healthy.address);
     let node = plan.start().await;
-    while node.desk.budget().take_retry(false) {}
+    while node.driver.budget().take_retry(false) {}
     assert_eq!(node.chat().await.status, 200);
     assert_eq!(node.outcomes().await, ["connect_failed", "answered"]);
 }
@@ -100,8 +100,8 @@ async fn spent_retry_budget_gives_the_answer_there_is() {
     let first = Scripted::start(answer(500, "", "{\"first\":1}")).await;
     let second = Scripted::start(answer(200, "", "{}")).await;
     let node = Plan::with(&[&first, &second]).start().await;
-    let _under_way = node.desk.budget().request();
-    while node.desk.budget().take_retry(true) || node.desk.budget().take_retry(false) {}
+    let _in_flight = node.driver.budget().request();
+    while node.driver.budget().take_retry(true) || node.driver.budget().take_retry(false) {}
     let reply = node.chat().await;
     assert_eq!((reply.status, reply.body.as_str()), (500, "{\"first\":1}"));
     assert!(second.seen().is_empty());
@@ -136,7 +136,7 @@ async fn full_upstream_is_passed_over() {
     let mut plan = Plan::with(&[&busy, &spare]);
     plan.specs[0].in_flight_max = 1;
     let node = plan.start().await;
-    let view = node.desk.view();
+    let view = node.driver.view();
     let (_, own) = view.own.iter().next().expect("an upstream");
     let _taken = own.in_flight.enter_below(1).expect("room for one");
     drop(view.clone());
@@ -153,7 +153,7 @@ fn load(in_flight: u32) -> Load {
     }
 }
 
-/// A body that comes in pieces and does not know its end, as one from a peer does not.
+/// A body that arrives in pieces and does not know its end, like one from a peer.
 struct Endless(std::collections::VecDeque<&'static str>);
 
 impl http_body::Body for Endless {
@@ -175,14 +175,14 @@ impl http_body::Body for Endless {
 }
 
 #[tokio::test]
-async fn answer_whose_announced_length_is_here_has_ended_well() {
+async fn answer_that_reached_its_announced_length_is_complete() {
     for pieces in [vec!["{\"peer\":1}"], vec!["{\"peer\"", ":1}"]] {
         let mut plan = Plan::with(&[]);
         plan.known_peers = vec![("sgp", 1)];
         plan.peers = FakePeers::new(move |_, _| {
             let body = Endless(pieces.clone().into());
             async move {
-                let mut answer = well_answered("", None);
+                let mut answer = successful_answer("", None);
                 answer.headers.insert("content-length", 10.into());
                 answer.body = AnswerBody::new(body);
                 Ok(answer)
@@ -196,13 +196,13 @@ async fn answer_whose_announced_length_is_here_has_ended_well() {
 }
 
 #[tokio::test]
-async fn peer_answers_and_the_headers_say_so() {
+async fn peer_answers_and_the_headers_show_it() {
     let mut plan = Plan::with(&[]);
     plan.known_peers = vec![("sgp", 1)];
     plan.peers = FakePeers::new(|_, call| async move {
         assert_eq!(call.body, MODEL_BODY.as_bytes());
         assert!(call.headers.get("authorization").is_none());
-        Ok(well_answered("{\"peer\":1}", Some(load(3))))
+        Ok(successful_answer("{\"peer\":1}", Some(load(3))))
     });
     let node = plan.start().await;
     let reply = node
@@ -226,7 +226,7 @@ async fn dead_upstream_here_is_answered_by_a_peer() {
     let broken = Scripted::start(vec![Act::Close]).await;
     let mut plan = Plan::with(&[&broken]);
     plan.known_peers = vec![("sgp", 2)];
-    plan.peers = FakePeers::new(|_, _| async { Ok(well_answered("{}", None)) });
+    plan.peers = FakePeers::new(|_, _| async { Ok(successful_answer("{}", None)) });
     let node = plan.start().await;
     let reply = node.chat().await;
     assert_eq!(reply.header("x-grapevine-path"), Some("usa>sgp"));
@@ -239,7 +239,7 @@ async fn peer_that_refuses_with_its_load_is_not_asked_again() {
     plan.known_peers = vec![("sgp", 1), ("jpn", 2)];
     plan.peers = FakePeers::new(|peer, _| async move {
         if peer == node("jpn") {
-            return Ok(well_answered("{}", None));
+            return Ok(successful_answer("{}", None));
         }
         let mut failure = CallFailure::new(Outcome::Refused(Refusal::Full), "full");
         failure.load = Some(load(100));

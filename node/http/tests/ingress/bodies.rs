@@ -1,4 +1,4 @@
-//! What request bodies may hold of the node's memory, and for how long.
+//! How much of the node's memory request bodies may hold, and for how long.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::*;
 /// What all bodies may hold.
 const MEMORY: u64 = 4 << 20;
 
-/// What is sent of each body that never ends.
+/// The part that is sent of each body that never ends.
 const PART: usize = 900_000;
 
 fn key(name: &str) -> ClientKey {
@@ -89,6 +89,6 @@ async fn body_is_held_until_its_answer_begins() {
     upstream.first_request_came().await;
     assert_eq!(node.bodies.held(), MODEL_BODY.len() as u64);
     until(|| node.bodies.held() == 0).await;
-    // The answer goes on: the request is still under way.
-    assert_eq!(node.desk.budget().requests(), 1);
+    // The answer continues: the request is still in flight.
+    assert_eq!(node.driver.budget().requests(), 1);
 }

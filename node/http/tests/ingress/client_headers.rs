@@ -1,4 +1,4 @@
-//! Who is let in, and what is said to the others.
+//! Which requests are admitted, and the errors of the others.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn bad_bodies_are_refused_in_the_apis_shape() {
 }
 
 #[tokio::test]
-async fn unknown_model_is_told_the_nearest_names() {
+async fn error_of_an_unknown_model_lists_the_nearest_names() {
     let (node, _) = node_with(|_| {}).await;
     let reply = node.post(CHAT, "{\"model\":\"gpt-4\"}").await;
     assert_eq!(reply.status, 404);
@@ -157,7 +157,7 @@ async fn too_many_and_too_large_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn bad_wish_is_refused_by_name() {
+async fn bad_option_header_is_refused_by_name() {
     let (node, _) = node_with(|_| {}).await;
     let headers = "x-grapevine-timeout-ms: soon\r\n";
     let reply = node.ask("POST", CHAT, headers, MODEL_BODY).await;
@@ -194,7 +194,7 @@ fn keys() -> Keys {
 }
 
 #[tokio::test]
-async fn only_known_keys_come_in_and_only_for_their_models() {
+async fn only_known_keys_are_admitted_and_only_for_their_models() {
     let (node, upstream) = node_with(|plan| plan.settings.keys = keys()).await;
     let reply = node.chat().await;
     assert_eq!(
@@ -300,7 +300,7 @@ async fn answers_of_paths_that_the_operator_added_leave_health_alone() {
     }
     until(|| node.history.last(11).len() == 10).await;
     let is_ready = || {
-        let view = node.desk.view();
+        let view = node.driver.view();
         let mut own = view.own.values();
         own.all(|it| it.standing == Standing::Ready)
     };
@@ -397,9 +397,9 @@ async fn http2_without_tls_is_served() {
 }
 
 #[tokio::test]
-async fn node_at_its_limit_says_so() {
+async fn node_at_its_limit_refuses_with_an_error() {
     let (node, upstream) = node_with(|plan| plan.settings.in_flight_max = 1).await;
-    let _one = node.desk.budget().request();
+    let _one = node.driver.budget().request();
     let reply = node.chat().await;
     assert_eq!(
         (reply.status, reply.header("retry-after")),
@@ -409,7 +409,7 @@ async fn node_at_its_limit_says_so() {
 }
 
 #[tokio::test]
-async fn stopping_lets_requests_under_way_finish() {
+async fn stopping_lets_requests_in_flight_finish() {
     let pause = Act::Pause(Duration::from_millis(300));
     let script = vec![
         event_stream(),

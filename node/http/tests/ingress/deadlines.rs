@@ -1,4 +1,4 @@
-//! How long connections may do nothing, on every protocol, and who makes room when there is none.
+//! How long connections may be idle, on every protocol, and which are shed when there is no room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ fn chat_frames(stream: u32) -> Vec<u8> {
     .concat()
 }
 
-/// How a client says that it speaks HTTP/2, with these settings.
+/// The start of a client's HTTP/2 connection, with these settings.
 fn hello(settings: &[u8]) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()
 }
@@ -130,10 +130,10 @@ async fn closed(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn client_that_says_too_little_is_closed_and_counted() {
+async fn client_that_sends_too_little_is_closed_and_counted() {
     let world = World::quick(|plan| plan.listen.header_timeout = SOON).await;
     let with_settings = hello(&[]);
-    let with_half_a_head = [
+    let with_partial_head = [
         hello(&[]),
         frame(HEADERS, 0, 1, &chat_fields()[..20]),
         frame(CONTINUATION, 0, 1, &chat_fields()[20..30]),
@@ -146,7 +146,7 @@ async fn client_that_says_too_little_is_closed_and_counted() {
         b"POST /v1/chat",
         PREFACE,
         &with_settings,
-        &with_half_a_head,
+        &with_partial_head,
     ];
     for start in starts {
         closed(world.sent(start).await).await;
@@ -195,7 +195,7 @@ async fn silence_after_a_proxy_header_is_closed_and_counted() {
 }
 
 #[tokio::test]
-async fn http2_client_that_only_answers_pings_is_told_to_go() {
+async fn http2_client_that_only_answers_pings_gets_a_goaway() {
     let world = World::quick(|plan| plan.listen.idle_timeout = SOON).await;
     let io = TokioIo::new(world.node.connect().await);
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
@@ -207,7 +207,7 @@ async fn http2_client_that_only_answers_pings_is_told_to_go() {
     let response = sender.send_request(request).await.expect("an answer");
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.expect("a body");
-    // The sender lives on: it is the node that ends the connection, and in order.
+    // The sender is kept: it is the node that ends the connection, and in order.
     let ended = timeout(PATIENCE, connection).await.expect("it ends");
     assert!(ended.expect("no panic").is_ok(), "with a GOAWAY");
     until(|| world.closed(CloseReason::Idle) == 1).await;
@@ -247,8 +247,8 @@ async fn http2_head_that_stops_is_not_waited_for_beside_a_request() {
     let stream = world.sent(&[hello(&[]), chat_frames(1)].concat()).await;
     world.upstream.first_request_came().await;
     let (reader, mut writer) = stream.into_split();
-    let half = frame(HEADERS, 0, 3, &chat_fields()[..20]);
-    writer.write_all(&half).await.expect("sent");
+    let partial = frame(HEADERS, 0, 3, &chat_fields()[..20]);
+    writer.write_all(&partial).await.expect("sent");
     closed(reader).await;
     assert_eq!(world.closed(CloseReason::Head), 1);
     world.upstream.hung_up_at().await;
@@ -282,7 +282,7 @@ async fn clients_without_a_request_make_room() {
 }
 
 #[tokio::test]
-async fn client_that_finds_no_room_is_told_so() {
+async fn client_that_finds_no_room_gets_an_error() {
     let world = World::start(vec![Act::Hang], |plan| plan.listen.connections_max = 2).await;
     let chat = request("POST", CHAT, "", MODEL_BODY);
     let mut busy = Vec::new();

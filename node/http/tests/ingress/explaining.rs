@@ -1,4 +1,4 @@
-//! The plan for people: what a dry run and the operator's question show.
+//! The plan as shown by a dry run and by an operator's query.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn fence() -> Residency {
 }
 
 /// (node, reason) of each candidate in a list.
-fn told(plan: &Value, list: &str) -> Vec<(String, String)> {
+fn listed(plan: &Value, list: &str) -> Vec<(String, String)> {
     let all = plan[list].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     all.iter()
@@ -49,9 +49,9 @@ async fn dry_run_shows_every_candidate_and_why_others_are_left_out() {
     plan.settings.residency = fence();
     let node = plan.start().await;
     let shown = node.ask("POST", CHAT, DRY_RUN, MODEL_BODY).await.json();
-    assert_eq!(told(&shown, "choices"), pairs(&[("eur", "only")]));
+    assert_eq!(listed(&shown, "choices"), pairs(&[("eur", "only")]));
     let outside = pairs(&[("usa-1", "residency"), ("sgp", "residency")]);
-    assert_eq!(told(&shown, "left_out"), outside);
+    assert_eq!(listed(&shown, "left_out"), outside);
     let left_out = &shown["left_out"][0];
     assert!(
         left_out["cost_ms"]["total"].as_f64().is_some(),
@@ -64,7 +64,7 @@ async fn dry_run_shows_every_candidate_and_why_others_are_left_out() {
 }
 
 #[tokio::test]
-async fn dry_run_without_a_plan_is_the_error_with_all_left_out() {
+async fn dry_run_without_a_plan_is_the_error_with_all_candidates_left_out() {
     let own = Scripted::start(answer(200, "", "{}")).await;
     let mut plan = Plan::with(&[&own]);
     plan.known_peers = vec![("sgp", 2)];
@@ -75,7 +75,7 @@ async fn dry_run_without_a_plan_is_the_error_with_all_left_out() {
     let body = reply.json();
     assert_eq!(body["error"]["code"], "residency");
     let outside = pairs(&[("usa-1", "residency"), ("sgp", "residency")]);
-    assert_eq!(told(&body["plan"], "left_out"), outside);
+    assert_eq!(listed(&body["plan"], "left_out"), outside);
     let unknown = MODEL_BODY.replace("gpt-4o", "gtp-4o");
     let reply = node.ask("POST", CHAT, DRY_RUN, &unknown).await;
     let body = reply.json();
@@ -83,12 +83,12 @@ async fn dry_run_without_a_plan_is_the_error_with_all_left_out() {
         (reply.status, &body["error"]["code"]),
         (404, &"model_not_found".into())
     );
-    assert_eq!(told(&body["plan"], "left_out"), []);
+    assert_eq!(listed(&body["plan"], "left_out"), []);
     assert!(own.seen().is_empty());
 }
 
 #[tokio::test]
-async fn operator_is_told_the_plan_of_any_client() {
+async fn operator_sees_the_plan_of_any_client() {
     let mut plan = Plan::with(&[&Scripted::start(vec![]).await]);
     plan.known_peers = vec![("eur", 1), ("sgp", 1)];
     plan.settings.strategy = Strategy::Geo;
@@ -102,7 +102,7 @@ async fn operator_is_told_the_plan_of_any_client() {
     let node = plan.start().await;
     let explainer = Explainer {
         settings,
-        desk: node.desk.clone(),
+        desk: node.driver.clone(),
     };
     let mut supposed = Supposed {
         whereabouts: Whereabouts {
@@ -115,7 +115,7 @@ async fn operator_is_told_the_plan_of_any_client() {
         ..Supposed::default()
     };
     let shown = explainer.explain(&supposed).expect("no key is named");
-    assert_eq!(told(&shown, "choices").len(), 3);
+    assert_eq!(listed(&shown, "choices").len(), 3);
     assert_eq!(
         (&shown["client"]["area"], &shown["strategy"]),
         (&"DE".into(), &"geo".into())

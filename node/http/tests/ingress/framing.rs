@@ -2,7 +2,7 @@
 
 use crate::support::*;
 
-/// Nothing of an answer that begins like this may reach the client; the next upstream answers.
+/// No part of an answer that begins like this may reach the client; the next upstream answers.
 async fn refused(script: Vec<Act>) {
     let shown = format!("{script:?}");
     let broken = Scripted::start(script).await;
@@ -139,7 +139,7 @@ async fn body_that_breaks_the_rules_breaks_the_clients_connection() {
     }
 }
 
-/// What stands behind an answer is nobody's answer: behind one without a body also where it comes late.
+/// Bytes after an answer are no answer: after one without a body also where they arrive late.
 #[tokio::test]
 async fn nothing_behind_an_answer_is_read_as_the_next_one() {
     let smuggled = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsmuggled!";

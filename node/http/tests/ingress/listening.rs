@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::support::*;
 
-/// A certificate for `localhost`, and a client that believes it and offers `alpn`.
+/// A certificate for `localhost`, and a client that trusts it and offers `alpn`.
 pub(crate) fn certificate(alpn: &[&[u8]]) -> (Arc<rustls::ServerConfig>, ClientConfig) {
     let names = vec!["localhost".to_owned()];
     let CertifiedKey { cert, signing_key } =
@@ -114,8 +114,8 @@ async fn no_client_sees_an_error_when_an_upstream_dies_under_load() {
         Act::Close,
     ])
     .await;
-    let well = Scripted::start(answer(200, "", "{}")).await;
-    let mut plan = Plan::with(&[&dying, &well]);
+    let healthy = Scripted::start(answer(200, "", "{}")).await;
+    let mut plan = Plan::with(&[&dying, &healthy]);
     plan.listen.workers = NonZeroUsize::new(2).expect("two");
     let node = Arc::new(plan.start().await);
     let mut clients = tokio::task::JoinSet::new();
@@ -136,5 +136,5 @@ async fn no_client_sees_an_error_when_an_upstream_dies_under_load() {
         "the dead upstream was asked on: {}",
         dying.seen().len()
     );
-    until(|| node.desk.budget().requests() == 0).await;
+    until(|| node.driver.budget().requests() == 0).await;
 }

@@ -1,4 +1,4 @@
-//! The public door over real sockets: raw clients, scripted upstreams, fake peers, a real engine.
+//! The public API over real sockets: raw clients, scripted upstreams, fake peers, a real engine.
 
 mod attempts;
 mod bodies;
@@ -6,10 +6,10 @@ mod client_headers;
 mod deadlines;
 mod explaining;
 mod framing;
-mod introductions;
 mod listening;
 mod nearest;
 mod passing;
+mod proxy_headers;
 mod residency;
 mod streams;
 mod support;

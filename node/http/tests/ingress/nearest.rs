@@ -1,4 +1,4 @@
-//! `GET /v1/mesh/nearest`: who may ask, and what is said when there is no node to name.
+//! `GET /v1/mesh/nearest`: who may call it, and the errors when there is no node to list.
 
 use grapevine_config::hash::KeyHash;
 use grapevine_core::engine::Event;
@@ -14,7 +14,7 @@ async fn ask(node: &Node, headers: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn only_known_keys_are_told_of_nodes() {
+async fn only_known_keys_see_nodes() {
     let mut plan = Plan::default();
     plan.settings.keys = Keys::new([ClientKey {
         name: "app".into(),
@@ -45,7 +45,7 @@ async fn ready_nodes_without_a_public_address_are_counted_and_not_listed() {
 }
 
 #[tokio::test]
-async fn wish_for_regions_without_a_ready_node_is_451_and_a_bad_one_400() {
+async fn allowed_regions_without_a_ready_node_are_451_and_bad_ones_400() {
     let node = Plan::default().start().await;
     let reply = ask(&node, "x-grapevine-allow-regions: mars\r\n").await;
     assert_eq!(reply.status, 451, "{reply:?}");
@@ -55,10 +55,10 @@ async fn wish_for_regions_without_a_ready_node_is_451_and_a_bad_one_400() {
 }
 
 #[tokio::test]
-async fn draining_node_without_peers_has_nobody_to_name_for_now() {
+async fn draining_node_without_peers_has_no_node_to_list_for_now() {
     let node = Plan::default().start().await;
-    node.desk.tell(Event::PhaseChanged(Phase::Draining)).await;
-    until(|| node.desk.view().phase == Phase::Draining).await;
+    node.driver.tell(Event::PhaseChanged(Phase::Draining)).await;
+    until(|| node.driver.view().phase == Phase::Draining).await;
     let reply = ask(&node, "").await;
     assert_eq!(reply.status, 503, "{reply:?}");
     assert_eq!(reply.json()["error"]["code"], "no_node_ready");

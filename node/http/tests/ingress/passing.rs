@@ -75,7 +75,7 @@ async fn renamed_model_changes_that_value_alone() {
 }
 
 #[tokio::test]
-async fn every_answer_says_where_it_came_from() {
+async fn every_answer_shows_its_origin() {
     let upstream = Scripted::start(answer(200, "x-request-id: theirs\r\n", "{}")).await;
     let node = Plan::with(&[&upstream]).start().await;
     let reply = node

@@ -1,4 +1,4 @@
-//! Where a request may be answered: what rules keep in and what they refuse.
+//! Where a request may be answered: what rules keep within regions and what they refuse.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,13 +9,13 @@ use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::{Area, ClientOrigin, Residency, Rule, Unknown};
 use grapevine_http::ingress::{Locate, Whereabouts};
 
-use super::support::{CHAT, FakePeers, MODEL_BODY, Plan, Scripted, answer, well_answered};
+use super::support::{CHAT, FakePeers, MODEL_BODY, Plan, Scripted, answer, successful_answer};
 
 fn country(code: &str) -> ClientOrigin {
     ClientOrigin::Country(CountryCode::new(code).expect("a valid code"))
 }
 
-/// A node in `usa` with the upstream `own`, where clients of the EU belong into `eur`; it takes the client's
+/// A node in `usa` with the upstream `own`, where clients of the EU belong to `eur`; it reads the client's
 /// country from a header, which only a test may do.
 fn plan(own: &Scripted) -> Plan {
     let mut plan = Plan::with(&[own]);
@@ -67,7 +67,7 @@ async fn refusal_is_in_the_list_of_requests_with_its_rule() {
 }
 
 #[tokio::test]
-async fn client_whom_no_rule_concerns_goes_anywhere() {
+async fn client_without_a_rule_is_served_anywhere() {
     let own = Scripted::start(answer(200, "", "{}")).await;
     let node = plan(&own).start().await;
     let reply = node.ask("POST", CHAT, "x-from: US\r\n", MODEL_BODY).await;
@@ -76,7 +76,7 @@ async fn client_whom_no_rule_concerns_goes_anywhere() {
 }
 
 #[tokio::test]
-async fn fenced_request_goes_along_with_its_fence() {
+async fn fenced_request_is_forwarded_with_its_fence() {
     let own = Scripted::start(answer(200, "", "{}")).await;
     let mut plan = plan(&own);
     plan.known_peers = vec![("eur", 2), ("sgp", 2)];
@@ -84,7 +84,7 @@ async fn fenced_request_goes_along_with_its_fence() {
     let seen = Arc::clone(&calls);
     plan.peers = FakePeers::new(move |_, call| {
         seen.lock().expect("no test panics here").push(call);
-        async { Ok(well_answered("{}", None)) }
+        async { Ok(successful_answer("{}", None)) }
     });
     let node = plan.start().await;
     let reply = node.ask("POST", CHAT, "x-from: DE\r\n", MODEL_BODY).await;

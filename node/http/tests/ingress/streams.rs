@@ -121,7 +121,7 @@ async fn each_event_is_passed_on_as_it_comes() {
     let request = request("POST", CHAT, "", MODEL_BODY);
     stream.write_all(request.as_bytes()).await.expect("sent");
     for _ in 0..5 {
-        // The upstream sends the next one only after this one is here.
+        // The upstream sends the next one only after this one has arrived.
         let text = read_until(&mut stream, "data: x\n\n").await;
         assert_eq!(text.matches("data: x").count(), 1, "{text}");
         go.add_permits(1);

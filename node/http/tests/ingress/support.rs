@@ -144,7 +144,7 @@ impl Scripted {
         scripted
     }
 
-    /// Plays `script` for every connection as soon as something came, and then reads on.
+    /// Plays `script` for every connection as soon as something arrived, and then keeps reading.
     pub(crate) async fn answering_early(script: Vec<Act>) -> Self {
         let scripted = Self::start(vec![]).await;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -251,7 +251,7 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 
 type Called = Pin<Box<dyn Future<Output = Result<Answer, CallFailure>> + Send>>;
 
-/// A peer that answers as told.
+/// A peer with scripted answers.
 #[derive(Clone)]
 pub(crate) struct FakePeers(Arc<dyn Fn(NodeName, Call) -> Called + Send + Sync>);
 
@@ -274,8 +274,8 @@ impl CallPeer for FakePeers {
     }
 }
 
-/// A peer's good answer with `text`.
-pub(crate) fn well_answered(text: &'static str, load: Option<Load>) -> Answer {
+/// A peer's successful answer with `text`.
+pub(crate) fn successful_answer(text: &'static str, load: Option<Load>) -> Answer {
     let body = Full::new(Bytes::from_static(text.as_bytes()));
     Answer {
         status: StatusCode::OK,
@@ -285,7 +285,7 @@ pub(crate) fn well_answered(text: &'static str, load: Option<Load>) -> Answer {
     }
 }
 
-/// How a node is to be.
+/// The configuration of a node.
 pub(crate) struct Plan {
     pub(crate) targets: Vec<upstream::UpstreamSettings>,
     pub(crate) specs: Vec<UpstreamSpec>,
@@ -380,7 +380,7 @@ impl Plan {
         });
     }
 
-    /// Starts the node and waits until it knows everything it was told.
+    /// Starts the node and waits until it knows its upstreams and peers.
     pub(crate) async fn start(self) -> Node {
         let clock = Clock::start();
         let identity = Identity {
@@ -393,12 +393,12 @@ impl Plan {
             serves_requests: true,
             public: grapevine_core::fact::Public::default(),
         };
-        let (driver, desk, outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
+        let (driver, handle, outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
-        desk.tell(Event::Configured(self.specs.clone())).await;
-        desk.tell(Event::PhaseChanged(Phase::Ready)).await;
-        introduce(&desk, &self.known_peers).await;
-        let (recorder, batches) = Recorder::new(desk.clone());
+        handle.tell(Event::Configured(self.specs.clone())).await;
+        handle.tell(Event::PhaseChanged(Phase::Ready)).await;
+        introduce(&handle, &self.known_peers).await;
+        let (recorder, batches) = Recorder::new(handle.clone());
         let history = History::default();
         tokio::spawn(history.clone().run(batches, |_| {}));
         let readiness = Readiness::default();
@@ -409,10 +409,10 @@ impl Plan {
         let settings = Arc::new(ArcSwap::from_pointee(self.settings));
         let bodies = BodyBudget::seeded(self.body_memory, 1);
         let kept_bodies = bodies.clone();
-        let (peers, locate, making) = (self.peers, self.locate, desk.clone());
+        let (peers, locate, driver) = (self.peers, self.locate, handle.clone());
         let make = move |_| Context {
             settings: settings.clone(),
-            desk: making.clone(),
+            desk: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             local: UpstreamClient::new(
@@ -429,7 +429,7 @@ impl Plan {
         Node {
             address: workers.address(),
             workers,
-            desk,
+            driver: handle,
             bodies: kept_bodies,
             history,
             targets: kept_targets,
@@ -438,9 +438,9 @@ impl Plan {
     }
 }
 
-async fn introduce(desk: &DriverHandle, peers: &[(&'static str, u16)]) {
+async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
     let names: BTreeSet<NodeName> = peers.iter().map(|(name, _)| node(name)).collect();
-    desk.tell(Event::MembersChanged(names)).await;
+    driver.tell(Event::MembersChanged(names)).await;
     for (name, tier) in peers {
         let facts = [
             Fact::Node(NodeFact {
@@ -470,19 +470,20 @@ async fn introduce(desk: &DriverHandle, peers: &[(&'static str, u16)]) {
                 version,
             };
             let (node, via) = (node(name), Via::Gossip);
-            desk.tell(Event::FactReceived {
-                node,
-                stamp,
-                fact,
-                via,
-            })
-            .await;
+            driver
+                .tell(Event::FactReceived {
+                    node,
+                    stamp,
+                    fact,
+                    via,
+                })
+                .await;
         }
-        desk.tell(Event::LinkUp { peer: node(name) }).await;
+        driver.tell(Event::LinkUp { peer: node(name) }).await;
     }
     let known = peers.len();
     until(|| {
-        let view = desk.view();
+        let view = driver.view();
         let usable = view.no_model.tiers.iter().flat_map(|tier| &tier.usable);
         let theirs = usable.filter(|it| it.upstream.name.as_str() == "theirs");
         view.phase == Phase::Ready && theirs.count() == known
@@ -490,11 +491,11 @@ async fn introduce(desk: &DriverHandle, peers: &[(&'static str, u16)]) {
     .await;
 }
 
-/// A node that runs.
+/// A running node.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) workers: Workers,
-    pub(crate) desk: DriverHandle,
+    pub(crate) driver: DriverHandle,
     pub(crate) bodies: BodyBudget,
     pub(crate) history: History,
     pub(crate) targets: UpstreamTargets,
@@ -555,7 +556,7 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
-    /// Whether the body ended as HTTP says it should.
+    /// Whether the body ended as HTTP requires.
     pub(crate) is_whole: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Upstreams over TLS, and what a certificate that nobody vouches for is.
+//! Upstreams over TLS, and certificates without a trusted CA.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -113,7 +113,7 @@ async fn upstream_over_tls_is_spoken_to_in_http2() {
 }
 
 #[tokio::test]
-async fn certificate_that_nobody_vouches_for_is_a_failed_connection() {
+async fn certificate_without_a_trusted_ca_is_a_failed_connection() {
     let (address, _) = tls_upstream().await;
     let base_url = format!("https://localhost:{}/v1", address.port());
     let client = client(&base_url, trusting(RootCertStore::empty()));

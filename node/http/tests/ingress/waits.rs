@@ -1,4 +1,4 @@
-//! Waits that run out, and clients that go away.
+//! Timeouts, and clients that go away.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ async fn in_flight_counts_return_to_zero() {
     for _ in 0..3 {
         assert_eq!(node.chat().await.status, 200);
     }
-    until(|| node.desk.budget().requests() == 0).await;
-    let view = node.desk.view();
+    until(|| node.driver.budget().requests() == 0).await;
+    let view = node.driver.view();
     assert!(view.own.values().all(|own| own.in_flight.count() == 0));
 }

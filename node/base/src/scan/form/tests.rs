@@ -1,4 +1,4 @@
-//! Where fields stand, and what no bytes may do.
+//! Where fields are found, and that no bytes cause a panic.
 
 use super::*;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ fn fields_are_found_and_contents_of_files_are_not_searched() {
 }
 
 #[test]
-fn refusal_names_the_place() {
+fn refusal_names_the_position() {
     let body = b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\nmore";
     let error = fields(body, "b", ["model"]).expect_err("an epilogue");
     assert!(error.to_string().ends_with("at byte 50"), "{error}");

@@ -1,4 +1,4 @@
-//! Requests that are refused for what they ask for, or for how it is written.
+//! Requests that are refused for their content or for its form.
 
 use grapevine_base::asked::AskedError;
 use grapevine_base::scan::ScanError;
@@ -70,7 +70,7 @@ impl Problem {
         }
     }
 
-    /// Rules about models concern this client, and the request names none.
+    /// Rules about models apply to this client, and the request names none.
     pub(in crate::ingress) fn fence_needs_model() -> Self {
         let message = "the request names no model, and data residency rules about models concern it; set 'model'";
         Self::invalid(Some("model"), message)

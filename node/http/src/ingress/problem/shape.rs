@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Problem;
 
-/// Whose error shape a path speaks.
+/// The API whose error shape a path uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ingress) enum Shape {
     OpenAi,

@@ -1,4 +1,4 @@
-//! PROXY headers before the first request: whose are believed, and what becomes of broken ones.
+//! PROXY headers before the first request: which are trusted, and what happens with malformed ones.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::support::*;
 /// The start of version 2, a command, a family, and a length to be appended.
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// A node behind a balancer, and the addresses that its requests were said to come from.
+/// A node behind a balancer, and the client addresses that it saw.
 struct Behind {
     node: Node,
     upstream: Scripted,
@@ -62,18 +62,18 @@ impl Behind {
         peers.last().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Sends `bytes` that end in nothing good: no answer comes, and nobody is asked.
+    /// Sends invalid `bytes`: no answer arrives, and no upstream is called.
     async fn is_closed_for(&self, bytes: &[u8]) -> bool {
-        let (before, asked) = (self.unintroduced(), self.upstream.seen().len());
+        let (before, asked) = (self.without_proxy_header(), self.upstream.seen().len());
         let mut stream = self.node.connect().await;
         // The node may close before it has everything.
         let _ = stream.write_all(bytes).await;
         let reply = read_reply(&mut stream).await;
-        until(|| self.unintroduced() > before).await;
+        until(|| self.without_proxy_header() > before).await;
         reply.status == 0 && self.upstream.seen().len() == asked
     }
 
-    fn unintroduced(&self) -> u64 {
+    fn without_proxy_header(&self) -> u64 {
         let count = self.node.workers.unintroduced();
         count.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -113,7 +113,7 @@ fn binary_v6() -> Vec<u8> {
     binary(0x21, 0x21, &body)
 }
 
-/// Good headers, and the addresses they tell.
+/// Valid headers, and the addresses that they contain.
 fn good() -> Vec<(Vec<u8>, &'static str)> {
     let text = |text: &str| text.as_bytes().to_vec();
     vec![
@@ -135,14 +135,14 @@ fn good() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 #[tokio::test]
-async fn client_of_a_trusted_balancer_is_who_the_header_names() {
+async fn client_of_a_trusted_balancer_is_the_one_in_the_header() {
     for mode in [ProxyProtocol::Optional, ProxyProtocol::Required] {
         let behind = Behind::trusting(mode).await;
         for (header, client) in good() {
             assert_eq!(behind.ask(&header).await.status, 200, "{client}");
             assert_eq!(behind.last_peer(), client);
         }
-        assert_eq!(behind.unintroduced(), 0);
+        assert_eq!(behind.without_proxy_header(), 0);
     }
 }
 
@@ -165,7 +165,7 @@ async fn header_may_come_byte_by_byte_and_the_request_stays_whole() {
 }
 
 #[tokio::test]
-async fn balancer_that_speaks_for_itself_is_the_client() {
+async fn balancer_without_a_client_address_is_the_client() {
     let behind = Behind::trusting(ProxyProtocol::Required).await;
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
@@ -198,7 +198,7 @@ async fn connection_without_a_header_is_closed_where_it_is_required() {
             .is_closed_for(request("POST", CHAT, "", MODEL_BODY).as_bytes())
             .await
     );
-    assert_eq!(behind.unintroduced(), 1);
+    assert_eq!(behind.without_proxy_header(), 1);
 }
 
 #[tokio::test]
@@ -237,11 +237,11 @@ async fn broken_headers_close_the_connection() {
         ),
         ("an unknown version", binary(0x31, 0x11, &[0; 12])),
         ("an unknown family", binary(0x21, 0x51, &[0; 12])),
-        ("half an address", binary(0x21, 0x11, &[9, 9, 9])),
+        ("a truncated address", binary(0x21, 0x11, &[9, 9, 9])),
     ] {
         assert!(behind.is_closed_for(&bytes).await, "{name}");
     }
-    assert_eq!(behind.unintroduced(), 6);
+    assert_eq!(behind.without_proxy_header(), 6);
 }
 
 #[tokio::test]
