@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow};
 use grapevine_core::ids::{RegionName, ServiceKey};
 use grapevine_node::tasks::id::{Id, Kind};
 use grapevine_node::tasks::store::sql::SqlStore;
-use grapevine_node::tasks::store::{End, Held, LeaseAsk, Store, TaskQuery};
-use grapevine_node::tasks::task::{Checked, NewTask, Priority, Submitter};
+use grapevine_node::tasks::store::{End, LeaseAsk, LeaseHold, Store, TaskQuery};
+use grapevine_node::tasks::task::{CheckedText, NewTask, Submitter, TaskPriority};
 use serde_json::json;
 
 use crate::faults::{ATTEMPTS_MAX, Work};
@@ -20,9 +20,9 @@ const KEEP: Duration = Duration::from_secs(86_400);
 pub fn task(payload: u64) -> NewTask {
     NewTask {
         id: Id::new(Kind::Task, None),
-        service: Checked(ServiceKey::new("bench").expect("a key")),
+        service: CheckedText(ServiceKey::new("bench").expect("a key")),
         payload: json!(payload),
-        priority: Priority(0),
+        priority: TaskPriority(0),
         attempts_max: ATTEMPTS_MAX as u32,
         delay: Duration::ZERO,
         expires_after: None,
@@ -34,9 +34,9 @@ pub fn task(payload: u64) -> NewTask {
 
 fn ask(worker: &str, span: Duration, max: usize) -> LeaseAsk {
     LeaseAsk {
-        service: Checked(ServiceKey::new("bench").expect("a key")),
+        service: CheckedText(ServiceKey::new("bench").expect("a key")),
         worker: worker.to_owned(),
-        region: Checked(RegionName::new("here").expect("a name")),
+        region: CheckedText(RegionName::new("here").expect("a name")),
         span,
         max,
         suspects: true,
@@ -82,7 +82,7 @@ pub async fn work(file: &str, name: &str, work: Work) -> Result<()> {
                 tokio::select! {
                     output = &mut running => break Some(output),
                     () = tokio::time::sleep(span / 4) => {
-                        if store.renew(&lease, span, None).await? == Held::Lost {
+                        if store.renew(&lease, span, None).await? == LeaseHold::Lost {
                             break None;
                         }
                     }
@@ -108,7 +108,7 @@ pub async fn drain(store: Arc<dyn Store>, number: usize, done: Arc<AtomicUsize>)
             let (store, done) = (Arc::clone(&store), Arc::clone(&done));
             tokio::spawn(async move {
                 let held = store.finish(&lease, End::Completed(json!(null))).await;
-                assert_eq!(held, Ok(Held::Kept));
+                assert_eq!(held, Ok(LeaseHold::Kept));
                 done.fetch_add(1, Ordering::Relaxed);
             })
         });
