@@ -1,4 +1,4 @@
-//! The dashboard in a real browser, and the events it lives on.
+//! The dashboard in a real browser, and its events.
 
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,14 @@ const FAR_MODEL: &str = "far";
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Watchers of one node, as its documentation says.
+/// Watchers of one node, as documented.
 const WATCHERS_MAX: usize = 32;
 
 /// An address in Singapore.
 const SINGAPORE: &str = "165.21.83.88";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_shows_the_mesh_its_requests_and_what_befalls_it() {
+async fn the_page_shows_the_mesh_its_requests_and_its_failures() {
     let _room = alone().await;
     let pictures = Scratch::new("dashboard");
     let near = Mock::start("near", &[MODEL]).await;
@@ -44,7 +44,10 @@ async fn the_page_shows_the_mesh_its_requests_and_what_befalls_it() {
     let arguments = [url.as_str(), &folder, "sgp", far.name(), "jpn"];
     let mut page = Steps::start("dashboard.mjs", &arguments);
     let verdict = page.until("loaded").await;
-    assert_eq!(verdict, "All well: 3 nodes alive, 2 of 2 upstreams in use");
+    assert_eq!(
+        verdict,
+        "All healthy: 3 nodes alive, 2 of 2 upstreams usable"
+    );
 
     assert_eq!(ask_from_singapore(&mesh["sgp"], FAR_MODEL).await, 200);
     chat(&mesh["sgp"], MODEL, "hello").await;
@@ -75,7 +78,7 @@ async fn the_page_shows_the_mesh_its_requests_and_what_befalls_it() {
 }
 
 #[tokio::test]
-async fn watchers_beyond_the_limit_are_refused_and_a_place_that_is_left_is_free() {
+async fn watchers_beyond_the_limit_are_refused_and_a_slot_that_is_left_is_free() {
     let mesh = Mesh::builder().node("sgp", |node| node).start().await;
     let (client, url) = (http(), live_url(&mesh["sgp"]));
     let mut watchers = Vec::new();
@@ -89,7 +92,7 @@ async fn watchers_beyond_the_limit_are_refused_and_a_place_that_is_left_is_free(
     let error = refused.json()["error"].to_string();
     assert!(error.contains("32 watch already"), "{error}");
     watchers.truncate(WATCHERS_MAX - 1);
-    wait_until("a free place", LIMIT, async || {
+    wait_until("a free slot", LIMIT, async || {
         let watcher = must("watching", client.get(&url).send().await);
         match watcher.status().as_u16() {
             200 => Ok(()),
@@ -100,7 +103,7 @@ async fn watchers_beyond_the_limit_are_refused_and_a_place_that_is_left_is_free(
 }
 
 #[tokio::test]
-async fn a_picture_comes_at_once_and_requests_come_once() {
+async fn a_snapshot_comes_at_once_and_requests_come_once() {
     let mock = Mock::start("near", &[MODEL]).await;
     let mesh = Mesh::builder()
         .node("sgp", |node| node.upstream(&mock))

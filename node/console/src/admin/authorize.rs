@@ -1,4 +1,4 @@
-//! Who may use the operator's port: who shows the token, where one is set, and no foreign web page.
+//! Who may use the operator's port: callers with the token, if one is set, and no foreign web page.
 //!
 //! Guessing is bounded by address ([`grapevine_core::guesses`]), on loopback too, where every program of
 //! the machine can ask.
@@ -21,7 +21,7 @@ use tracing::warn;
 use super::serve::Peer;
 use super::{Admin, browsers};
 
-/// What is remembered of wrong tokens. Cheap to clone.
+/// The record of wrong tokens. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct TokenGuard {
     guesses: Arc<Mutex<Guesses>>,
@@ -34,16 +34,16 @@ impl TokenGuard {
     }
 }
 
-/// What a request shows of the token, which is set.
+/// The token of a request, where one is required.
 enum Shown {
     Right,
     Nothing,
     Wrong,
-    /// It was not looked at: its address is blocked for this long.
+    /// Not checked: the address is blocked for this long.
     Unread(Duration),
 }
 
-/// Lets in who shows the token, where one is set. Liveness and readiness stay open for orchestrators.
+/// Lets in callers with the token, if one is set. Liveness and readiness stay open for orchestrators.
 pub(super) async fn authorize(
     State(admin): State<Admin>,
     request: Request,
@@ -58,7 +58,7 @@ pub(super) async fn authorize(
     match shown(&admin, token, &request) {
         Shown::Right => return next.run(request).await,
         Shown::Unread(left) => return blocked(left),
-        // Nothing was guessed: a browser that opens the page, or a scraper without its token.
+        // Not a guess: a browser that opens the page, or a scraper without its token.
         Shown::Nothing => count(&admin, Unauthorized::Missing),
         Shown::Wrong => {}
     }
@@ -66,8 +66,8 @@ pub(super) async fn authorize(
     (StatusCode::UNAUTHORIZED, Json(json!({"error": error}))).into_response()
 }
 
-/// Whether the request may be told everything. What is open to others must not tell a right token from a
-/// wrong one for nothing: wrong ones count here too.
+/// Whether the request may see everything. An open route must not reveal for free whether a token is right:
+/// wrong ones count here too.
 pub(super) fn is_operator(admin: &Admin, request: &Request) -> bool {
     let token = admin.token.as_ref();
     token.is_none_or(|token| matches!(shown(admin, token, request), Shown::Right))
@@ -80,7 +80,7 @@ fn shown(admin: &Admin, token: &Secret, request: &Request) -> Shown {
     };
     let peer = request.extensions().get::<Peer>();
     let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |Peer(address)| *address);
-    if let Some(left) = admin.guard.guesses().blocked(admin.desk.now(), peer) {
+    if let Some(left) = admin.guard.guesses().blocked(admin.driver.now(), peer) {
         count(admin, Unauthorized::Blocked);
         return Shown::Unread(left);
     }
@@ -101,7 +101,7 @@ fn count(admin: &Admin, reason: Unauthorized) {
 
 fn failed(admin: &Admin, peer: IpAddr) {
     count(admin, Unauthorized::Wrong);
-    let verdict = admin.guard.guesses().failed(admin.desk.now(), peer);
+    let verdict = admin.guard.guesses().failed(admin.driver.now(), peer);
     if let GuessVerdict::Blocked(_) = verdict {
         let begin = || {
             warn!(

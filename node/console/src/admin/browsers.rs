@@ -1,17 +1,17 @@
 //! Keeps foreign web pages off a port that asks for no token.
 //!
 //! Such a port listens on loopback, where every page in the operator's browser can send requests: a
-//! page of another origin could drain the node, and one whose name was made to mean 127.0.0.1 (DNS
+//! page of another origin could drain the node, and one whose name resolves to 127.0.0.1 (DNS
 //! rebinding) could read everything. Programs send no `Origin`, and name the host they connect to. The
-//! dashboard's own requests say that they are of the same origin, which no page can say of itself; and
-//! the port's own address, typed by hand, says that it comes from no page at all.
+//! browser marks the dashboard's own requests as `same-origin`, which no page can forge, and those of an
+//! address typed by hand as `none`.
 
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, HeaderName, ORIGIN};
 
-/// Who asked, as browsers say it: `same-origin`, `same-site`, `cross-site`, or `none` for the operator.
+/// Who asked, as the browser reports it: `same-origin`, `same-site`, `cross-site`, or `none` for the operator.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request without a token is refused; `None` when it is not.

@@ -1,7 +1,7 @@
-//! The page at `/`: small files in the program itself, that ask nobody but this port.
+//! The page at `/`: small files embedded in the program, which send requests to this port alone.
 //!
-//! They hold no data and are open to all, so that the page can ask for the token; what it shows comes
-//! from `/live`, which asks for it. Plain modules without a build step: what is in `dashboard/` is what
+//! They hold no data and need no token, so that the page can ask for it; what it shows comes from
+//! `/live`, which needs the token. Plain modules without a build step: what is in `dashboard/` is what
 //! a browser gets.
 
 use axum::Router;
@@ -24,7 +24,7 @@ enum Kind {
     Svg,
 }
 
-/// Nothing may come from, go to, or be shown in any other place.
+/// Nothing may be loaded from, sent to, or framed by another origin.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -75,7 +75,7 @@ impl Asset {
             (header::CONTENT_SECURITY_POLICY, POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
-            // A new build is seen at once; the files are small and near.
+            // A new build shows at once; the files are small and local.
             (header::CACHE_CONTROL, "no-cache"),
         ];
         (headers, self.text).into_response()

@@ -1,4 +1,4 @@
-//! Where a request would go: the operator's question about any client, which only the operator may ask.
+//! Where a request of any client would go: a question that only the operator may ask.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use super::Admin;
 
-/// Tells where a request would go, as JSON; an error says what is wrong with the question.
+/// Explains where a request would go, as JSON; an error names what is wrong with the question.
 pub type Explain = Arc<dyn Fn(&ExplainQuery) -> Result<Value, String> + Send + Sync>;
 
-/// The request that is asked about.
+/// The request to explain.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
-    /// The client's address, believed as it stands.
+    /// The client's address, trusted as given.
     pub client: IpAddr,
     /// The model; none is a request without one.
     pub model: Option<String>,

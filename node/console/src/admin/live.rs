@@ -1,12 +1,12 @@
 //! `GET /live`: the mesh and the requests as they change, as server-sent events.
 //!
-//! One task draws each picture of the mesh for all watchers, and none while nobody watches. It does so
-//! twice a second, and at once when something's health changed. A watcher that is slow to read gets the
-//! newest picture when it is ready for it: nothing piles up. Requests are each watcher's own, since
-//! every one has seen others of them.
+//! One task renders each snapshot of the mesh for all watchers, and none while nobody watches. It does so
+//! twice a second, and at once after a health transition. A slow watcher gets the newest snapshot when it
+//! is ready for it: nothing piles up. The list of requests is per watcher, since each has seen different
+//! ones.
 //!
 //! Bounds: [`WATCHERS_MAX`] watchers, two events waiting for each, and 640 KiB in an event of either
-//! kind, which `snapshot` holds by cutting lists.
+//! kind, which `snapshot` ensures by cutting lists.
 
 mod snapshot;
 
@@ -31,16 +31,16 @@ use super::Admin;
 /// Watchers at most; further ones get 503.
 pub(super) const WATCHERS_MAX: usize = 32;
 
-/// The pause between two pictures, while nothing's health changes.
+/// The pause between two snapshots while no health changes.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The same where the mesh has over [`LARGE`] nodes.
 const PAUSE_LARGE: Duration = Duration::from_secs(2);
 
-/// Nodes from which on a mesh is large.
+/// A mesh with more nodes than this is large.
 const LARGE: usize = 200;
 
-/// The least pause, so that health that flaps does not flood.
+/// The shortest pause, so that flapping health does not flood watchers.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// What all watchers share. Cheap to clone.
@@ -54,13 +54,13 @@ struct Shared {
     seats: Arc<Semaphore>,
 }
 
-/// One who watches.
+/// One watcher.
 struct Watcher {
     live: Live,
     pictures: watch::Receiver<Bytes>,
     /// Events made and not yet sent: at most two.
     events: VecDeque<Bytes>,
-    /// Requests that were shown, or were too many to be.
+    /// Requests that were shown, or skipped because they were too many.
     seen: u64,
     _seat: OwnedSemaphorePermit,
 }
@@ -75,7 +75,7 @@ impl Live {
         }))
     }
 
-    /// Draws pictures while somebody watches.
+    /// Renders snapshots while somebody watches.
     pub(super) async fn run(self) -> Infallible {
         let Shared {
             admin,
@@ -83,12 +83,12 @@ impl Live {
             arrived,
             ..
         } = &*self.0;
-        let mut changes = admin.desk.changes();
+        let mut changes = admin.driver.changes();
         loop {
             if pictures.receiver_count() == 0 {
                 arrived.notified().await;
             }
-            let view = admin.desk.view().clone();
+            let view = admin.driver.view().clone();
             pictures.send_replace(self.picture(&view));
             let drawn_at = Instant::now();
             let pause = match view.nodes.len() > LARGE {
@@ -108,7 +108,7 @@ impl Live {
         event("mesh", &snapshot::picture(&self.0.admin, view))
     }
 
-    /// The event of requests that came after the first `seen`, where there are any, and how many came.
+    /// The event of the requests after the first `seen`, if there are any, and their total.
     fn requests(&self, seen: u64) -> (Option<Bytes>, u64) {
         let history = &self.0.admin.history;
         let (records, total) = history.since(seen, snapshot::REQUESTS_MAX);
@@ -122,7 +122,7 @@ impl Watcher {
     /// The next event, when it is time for it.
     async fn next(&mut self) -> Option<Bytes> {
         while self.events.is_empty() {
-            // The sender is in the same shared part that this watcher holds.
+            // The sender is in the shared part that this watcher holds.
             self.pictures.changed().await.ok()?;
             let picture = self.pictures.borrow_and_update().clone();
             self.queue(picture);
@@ -138,7 +138,7 @@ impl Watcher {
     }
 }
 
-/// Begins to watch: a picture at once, then one after the other.
+/// Starts a watch: a snapshot at once, then one after the other.
 pub(super) async fn watch(State(live): State<Live>) -> Response {
     let Ok(seat) = Arc::clone(&live.0.seats).try_acquire_owned() else {
         return refusal();
@@ -150,7 +150,7 @@ pub(super) async fn watch(State(live): State<Live>) -> Response {
         live: live.clone(),
         _seat: seat,
     };
-    let picture = live.picture(&live.0.admin.desk.view());
+    let picture = live.picture(&live.0.admin.driver.view());
     watcher.queue(picture);
     live.0.arrived.notify_one();
     let events = stream::unfold(watcher, async |mut watcher| {
@@ -177,18 +177,18 @@ fn refusal() -> Response {
         .into_response()
 }
 
-/// Returns when something's health is not as in `shown`.
+/// Returns when the health of something differs from `shown`.
 async fn health_changes(admin: &Admin, changes: &mut watch::Receiver<()>, shown: u64) {
-    // An error means that the driver has ended: the node is going down.
+    // An error means that the driver has ended: the node is shutting down.
     while changes.changed().await.is_ok() {
-        if health(&admin.desk.view()) != shown {
+        if health(&admin.driver.view()) != shown {
             return;
         }
     }
     std::future::pending().await
 }
 
-/// A number that is another one when a node, a link or an upstream stands otherwise.
+/// A hash of the health of all nodes, links and upstreams.
 fn health(view: &View) -> u64 {
     let mut hasher = DefaultHasher::new();
     for node in &view.nodes {

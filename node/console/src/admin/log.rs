@@ -1,4 +1,4 @@
-//! What the log tells, shown and changed while the node runs.
+//! The level of the log, shown and changed while the node runs.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};

@@ -25,7 +25,7 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
             "store": tasks.store.map(StoreName::as_str),
         })
     });
-    // Each task once, also where nodes share a store.
+    // Each task counts once, also where nodes share a store.
     let waiting = work::waiting(view).into_iter();
     let waiting = waiting.map(|(service, count)| (service.to_string(), json!(count)));
     json!({
@@ -37,7 +37,7 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
     })
 }
 
-/// One node of it.
+/// One node of the mesh.
 pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
     let fact = node.fact.as_ref();
     let upstreams: Vec<Value> = node
@@ -79,7 +79,7 @@ pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
     })
 }
 
-/// What clients are told of a node.
+/// What is published to clients about a node.
 fn public(public: &Public) -> Value {
     let addresses: Vec<String> = public.addresses.iter().map(ToString::to_string).collect();
     json!({"url": public.url, "addresses": addresses, "dns": public.answers_dns})

@@ -1,8 +1,8 @@
 //! The operator's port: the mesh as this node sees it, the last requests, metrics, readiness, drain.
 //!
-//! Off the request path; everything is made from the published view when somebody asks.
+//! Off the request path; everything is built from the published view on demand.
 //!
-//! [`dashboard`] is the page at `/`, [`live`] what it watches.
+//! [`dashboard`] is the page at `/`, [`live`] the event stream it reads.
 
 mod authorize;
 mod browsers;
@@ -46,14 +46,14 @@ use grapevine_observe::pulse::Pulse;
 pub use authorize::TokenGuard;
 pub use explain::{Explain, ExplainQuery};
 
-/// Requests listed when the caller does not say how many.
+/// Requests listed when the caller gives no number.
 const REQUESTS_DEFAULT: usize = 50;
 
 /// What the operator's port shows and does.
 #[derive(Clone)]
 pub struct Admin {
     /// The view.
-    pub desk: DriverHandle,
+    pub driver: DriverHandle,
     /// The last requests.
     pub history: History,
     /// The last minutes in numbers.
@@ -62,23 +62,23 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Whether the node is ready, and why not.
     pub readiness: Readiness,
-    /// What was lost so far.
+    /// What has been lost so far.
     pub losses: Arc<dyn Fn() -> Losses + Send + Sync>,
     /// The configuration with its secrets hidden.
     pub config: Arc<dyn Fn() -> Value + Send + Sync>,
-    /// Tells where a request would go.
+    /// Explains where a request would go.
     pub explain: Explain,
     /// Begins to drain the node when set.
     pub drain: watch::Sender<bool>,
-    /// What is shown and done about background work.
+    /// Shows and changes background work.
     pub tasks: Router,
-    /// The bearer token to ask for.
+    /// The bearer token that requests must carry.
     pub token: Option<Secret>,
-    /// What is remembered of wrong tokens.
+    /// The record of wrong tokens.
     pub guard: TokenGuard,
-    /// How long requests are waited for.
+    /// How long to wait for requests.
     pub patience: Patience,
-    /// Connections at once; where all are taken, the idle ones make room.
+    /// Concurrent connections; when all slots are taken, idle ones are closed.
     pub connections_max: usize,
     /// Which requests and which background work the node serves.
     pub mode: Mode,
@@ -139,9 +139,9 @@ async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Everybody is told whether the node is ready, with codes; the operator is told the details.
+/// Everybody sees whether the node is ready, with codes; only the operator sees the details.
 async fn readyz(State(admin): State<Admin>, request: Request) -> Response {
-    let view = admin.desk.view().clone();
+    let view = admin.driver.view().clone();
     let (is_ready, body) = if authorize::is_operator(&admin, &request) {
         let reasons = admin.readiness.reasons(&view);
         (reasons.is_ready(), reasons.to_json())
@@ -157,8 +157,8 @@ async fn readyz(State(admin): State<Admin>, request: Request) -> Response {
 }
 
 async fn mesh(State(admin): State<Admin>) -> Json<Value> {
-    let now = admin.desk.now();
-    let mut json = mesh::to_json(&admin.desk.view(), &admin.mode, now);
+    let now = admin.driver.now();
+    let mut json = mesh::to_json(&admin.driver.view(), &admin.mode, now);
     json["gossip_quarantined"] = (admin.losses)().quarantined_to_json();
     Json(json)
 }
@@ -179,7 +179,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accepted = headers.get(header::ACCEPT);
     let form = Form::for_scraper(accepted.and_then(|value| value.to_str().ok()));
     let losses = (admin.losses)();
-    let text = admin.metrics.scrape(&admin.desk.view(), &losses, form);
+    let text = admin.metrics.scrape(&admin.driver.view(), &losses, form);
     ([(header::CONTENT_TYPE, form.content_type())], text).into_response()
 }
 

@@ -21,21 +21,21 @@ use grapevine_base::listener::burst::Burst;
 use grapevine_base::listener::serving::{self, HttpLimits};
 use grapevine_base::listener::{ConnectionEntry, ConnectionTable, descriptors};
 
-/// The most header lines of a request, and its largest head in bytes: what browsers send is a tenth.
+/// The most header lines of a request, and its largest head in bytes; browsers send a tenth of that.
 const HEADER_COUNT_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 * 1_024;
 
-/// How long an operator may take none of an answer.
+/// How long an operator may stall in reading an answer.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// A pause after an accept that failed for want of file descriptors, while connections close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whose request it is, among its extensions.
+/// The caller's address, in the extensions of its request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// Serves `router` until the future is dropped; `patience` is that with each connection.
+/// Serves `router` until the future is dropped; `patience` applies to each connection.
 pub(super) async fn serve(
     listener: &TcpListener,
     router: Router,
@@ -46,7 +46,7 @@ pub(super) async fn serve(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Closed without a word where all places are taken by requests in flight.
+                // Closed without an answer if requests in flight hold all slots.
                 if let Ok(entry) = table.admit(0) {
                     let is_crowded = entry.is_crowded();
                     let served = connection(stream, peer, router.clone(), entry, patience);
@@ -63,7 +63,7 @@ pub(super) async fn serve(
                 table.make_room();
                 sleep(ACCEPT_PAUSE).await;
             }
-            // It went away before it was accepted.
+            // The client disconnected before it was accepted.
             Err(_) => {}
         }
     }
@@ -76,7 +76,7 @@ async fn connection(
     entry: ConnectionEntry,
     patience: Patience,
 ) {
-    // Without it answers are late, not wrong.
+    // Without TCP_NODELAY answers are late, not wrong.
     let _: io::Result<()> = stream.set_nodelay(true);
     let limits = HttpLimits {
         header_count_max: HEADER_COUNT_MAX,

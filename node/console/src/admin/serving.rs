@@ -1,7 +1,7 @@
 //! `/serving`: what the node serves, for programs that share its machine.
 //!
-//! The same answers as the program's `App::serving`, by the node's mode alone: whether a
-//! program that does the work is there is not asked.
+//! The same answers as the program's `App::serving`, by the node's mode alone, whether or not a
+//! program that does the work is running.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

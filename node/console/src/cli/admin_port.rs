@@ -1,4 +1,4 @@
-//! Asks a running node's admin port, for the commands that show what it says.
+//! Queries a running node's admin port, for the commands that print its answers.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use thiserror::Error;
 use grapevine_base::loopback;
 use grapevine_config::Environment;
 
-/// Where a node's admin port is when nobody says otherwise.
+/// The default address of a node's admin port.
 pub(super) const ADMIN: &str = "http://127.0.0.1:9090";
 
 /// The variable that holds the token, the same that gives it to the node.
@@ -92,15 +92,15 @@ impl AdminPort {
         }
     }
 
-    /// The body of the page at `path`, asked with `query`.
+    /// The body of the page at `path` with `query`.
     ///
     /// # Errors
-    /// When there is no node, it wants another token, it refuses the question, or it is something else.
+    /// When no node answers, the token is wrong, the node refuses the question, or the server is no node.
     pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, AskError> {
         runtime()?.block_on(self.fetch(&client()?, path, query))
     }
 
-    /// The answer to `body`, put at the page at `path`.
+    /// The answer to a PUT of `body` to `path`.
     ///
     /// # Errors
     /// As [`AdminPort::get`].
@@ -170,10 +170,10 @@ impl AdminPort {
         &self.url
     }
 
-    /// What `bytes`, as the port answered them, say.
+    /// Parses `bytes`, an answer of the port.
     ///
     /// # Errors
-    /// When they are something else.
+    /// When they are not such an answer.
     pub(super) fn read<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, AskError> {
         serde_json::from_slice(bytes).map_err(|source| AskError::NotAPage {
             url: self.url.clone(),
@@ -192,7 +192,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, AskError> {
     builder.enable_all().build().map_err(AskError::Runtime)
 }
 
-/// What asks the port.
+/// The HTTP client for the port.
 ///
 /// # Errors
 /// When the system's certificates cannot be used.
@@ -200,7 +200,7 @@ pub(super) fn client() -> Result<Client, AskError> {
     loopback::client().map_err(AskError::Client)
 }
 
-/// What a node says is wrong with a question.
+/// The error that a node reports for a question.
 fn refusal(body: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     body["error"].as_str().map(str::to_owned)
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_page_is_told_with_the_remedy() {
+    fn unexpected_answer_is_an_error_with_a_remedy() {
         let error = port("x").read::<Vec<u8>>(b"<html>").unwrap_err();
         assert!(
             matches!(error, AskError::NotAPage { .. }) && error.to_string().contains("--admin")

@@ -20,7 +20,7 @@ const CA_CERTIFICATE: &str = "mesh-ca.pem";
 /// The authority's private key, in its folder.
 const CA_KEY: &str = "mesh-ca.key";
 
-/// The longest life of a node's certificate, in days.
+/// The longest validity of a node's certificate, in days.
 const DAYS_MAX: u64 = 3_650;
 
 /// What `ca` takes.
@@ -90,7 +90,7 @@ fn parse_node(text: &str) -> Result<NodeName, String> {
     NodeName::new(text).map_err(|error| error.to_string())
 }
 
-/// Does it, and says which files were written.
+/// Runs the command, and prints which files were written.
 pub fn run(args: &CaArgs, out: &mut impl Write) -> io::Result<ExitCode> {
     let written = match &args.command {
         CaCommand::Init { out, mesh, force } => init(out, mesh, *force),
@@ -142,7 +142,7 @@ fn authority_of(folder: &Path) -> Result<Authority, CaError> {
     Ok(Authority::from_pem(&read(CA_CERTIFICATE)?, &read(CA_KEY)?)?)
 }
 
-/// Writes both files, or neither where one is there and `force` is not given.
+/// Writes both files, or neither if one exists and `force` is not given.
 fn write_pair(folder: &Path, names: (&str, &str), issued: &Issued, force: bool) -> Written {
     let (certificate, key) = (folder.join(names.0), folder.join(names.1));
     for path in [&certificate, &key] {
@@ -168,7 +168,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
             .truncate(true)
             .mode(mode)
             .open(path)?;
-        // A file that was there keeps its mode otherwise, and a key may have been readable to all.
+        // An existing file would keep its mode, and a key may have been readable to all.
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())
     };

@@ -21,7 +21,7 @@ const UNKNOWN_MODEL: &str = "model_not_found";
 
 /// What `explain` takes.
 ///
-/// The exit code is 0 when the node explained, whatever its plan says, and 1 when it did not or when no
+/// The exit code is 0 when the node explained, whatever its plan, and 1 when it did not or when no
 /// node knows the model.
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
@@ -49,12 +49,12 @@ pub struct ExplainArgs {
     /// The regions that the client allows, as in x-grapevine-allow-regions
     #[arg(long, value_name = "REGION,..")]
     pub allow_regions: Option<String>,
-    /// Print what the node says as JSON
+    /// Print the node's answer as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What a node says, read tolerantly.
+/// A node's answer, read tolerantly.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Explained {
@@ -224,7 +224,7 @@ fn verdict(plan: &Explained) -> String {
         (None, Some(first)) => {
             let name = format!("{}/{}", printable(&first.node), printable(&first.upstream));
             let resort = match plan.last_resort {
-                true => ", the least bad of those out of use",
+                true => ", the least bad of those that are not usable",
                 false => "",
             };
             format!("{name} first: {}{resort}", printable(&first.reason))
@@ -232,7 +232,7 @@ fn verdict(plan: &Explained) -> String {
     }
 }
 
-/// A line per candidate; those of the plan in its order, each where it stands first.
+/// A line per candidate; those of the plan in its order, each at its first position.
 fn table(plan: &Explained) -> TextTable {
     let mut table = TextTable::new(&[
         ("#", Side::Right),
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_is_told_with_its_status() {
+    fn refusal_is_printed_with_its_status() {
         let page = r#"{"residency": {"rules": "residency[0] and residency[1]", "regions": []},
             "error": {"status": 451, "code": "residency", "message": "may not leave its fence"}}"#;
         let text = printed(page);

@@ -22,7 +22,7 @@ pub struct KeyArgs {
 enum KeyCommand {
     /// Print the hash of a key for `keys[].hash` of the configuration
     ///
-    /// The key is read from standard input, one line, so that it stands in no history and no list of
+    /// The key is read from standard input, one line, so that it appears in no history and no list of
     /// processes: `printf %s "$KEY" | grapevine key hash`.
     Hash {
         /// Make a new random key, and print it with its hash.
@@ -34,7 +34,7 @@ enum KeyCommand {
     },
 }
 
-/// What our own keys begin with, so that scanners for leaked keys can find them.
+/// The prefix of generated keys, so that scanners for leaked keys can find them.
 const PREFIX: &str = "gv-";
 
 /// Random bytes of a new key.

@@ -1,4 +1,4 @@
-//! `grapevine log`: what a running node logs, shown and changed.
+//! `grapevine log`: shows and changes the log level of a running node.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -12,11 +12,11 @@ use serde_json::json;
 use super::admin_port::{ADMIN, AdminPort, AskError};
 use super::fail;
 
-/// Which node, and what it shall log.
+/// Which node, and its new level.
 #[derive(Debug, Args)]
 pub struct LogArgs {
     /// error, warn, info, debug, trace, off, or a filter such as info,grapevine_mesh=debug; without
-    /// it the level in use is shown. Holds until the node ends or log.level changes in its file
+    /// it the current level is shown. Holds until the node ends or log.level changes in its file
     #[arg(value_name = "LEVEL")]
     level: Option<String>,
     /// The node's admin address
@@ -49,11 +49,11 @@ pub fn run(
         Some(level) => port.put("/log", &json!({ "level": level })),
         None => port.get("/log", &[]),
     };
-    let told = asked.and_then(|bytes| {
+    let answered = asked.and_then(|bytes| {
         let answer: Answer = port.read(&bytes)?;
         Ok::<_, AskError>((bytes, answer))
     });
-    match told {
+    match answered {
         Ok((bytes, _)) if args.json => {
             out.write_all(&bytes)?;
             writeln!(out)?;

@@ -17,9 +17,9 @@ pub mod top;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// Says on stderr what went wrong, and gives the exit code for it.
+/// Prints an error to stderr, and returns the exit code for it.
 pub fn fail(text: &str) -> ExitCode {
-    // A closed stderr leaves nobody to tell.
+    // With stderr closed there is nowhere to print.
     let _ = writeln!(io::stderr().lock(), "grapevine: {text}");
     ExitCode::FAILURE
 }

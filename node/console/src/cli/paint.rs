@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal as _};
 
 use grapevine_config::Environment;
 
-/// How a line is meant.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// As any other.
+    /// Normal.
     Plain,
-    /// Not as it should be, for now.
+    /// Impaired for now.
     Warning,
     /// Broken.
     Bad,

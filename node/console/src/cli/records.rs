@@ -1,4 +1,4 @@
-//! What a node says on `/requests`, read tolerantly, and the words that the terminal has for it.
+//! The entries of a node's `/requests`, read tolerantly, and how the terminal words them.
 
 use serde::Deserialize;
 
@@ -33,7 +33,7 @@ pub(super) struct RequestEntry {
     pub(super) tokens_out: Option<u64>,
     /// The name of the client's key.
     pub(super) key: Option<String>,
-    /// Why it did not end well.
+    /// Why it failed.
     pub(super) error: Option<String>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct AttemptEntry {
 impl RequestEntry {
     /// The time of day in UTC.
     pub(super) fn clock(&self) -> String {
-        // A float beyond what fits is cut to it, and is no number of a clock's anyway.
+        // A float out of range saturates, and is no time of day anyway.
         let seconds = self.time as u64 % 86_400;
         format!(
             "{:02}:{:02}:{:02}",
@@ -81,7 +81,7 @@ impl RequestEntry {
         printable(&way)
     }
 
-    /// Why it went there, or why it did not end well.
+    /// Why it went there, or why it failed.
     pub(super) fn why(&self) -> String {
         let reason = self.attempts.last().map(|attempt| attempt.reason.as_str());
         let why = self.error.as_deref().or(reason).unwrap_or("-");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_told_with_its_place() {
+    fn failures_name_their_upstream() {
         let moved = entry(
             r#"{"status": 200, "node": "eur", "attempts": [
                 {"node": "usa", "upstream": "a", "outcome": "connect", "reason": "least-cost"},

@@ -21,10 +21,10 @@ use super::records::{RequestEntry, RequestsPage};
 /// The flag that names the admin port.
 const FLAG: &str = "--admin";
 
-/// Requests that a node keeps, which is as many as can be asked for.
+/// Requests that a node keeps, and the most that can be asked for.
 const KEPT: usize = 1_000;
 
-/// How often a node is asked for what is new.
+/// How often a node is asked for new requests.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What `requests` takes.
@@ -32,7 +32,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The exit code is 0 when the node answered, and 1 when it did not.
 #[derive(Clone, Debug, Args)]
 pub struct RequestsArgs {
-    /// Print what is new, until Ctrl-C
+    /// Print new requests, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
     /// Requests at most, up to 1000
@@ -104,13 +104,13 @@ impl RequestsArgs {
     }
 }
 
-/// A request, as the node wrote it and as it is understood.
+/// A request, as the node sent it and as parsed.
 struct Listed {
     value: Value,
     entry: RequestEntry,
 }
 
-/// What tells one request from another: clients may send the same id twice, but not at the same time.
+/// Identifies a request: clients may send the same id twice, but not at the same time.
 type Identity = (String, u64);
 
 impl Listed {
@@ -119,7 +119,7 @@ impl Listed {
     }
 }
 
-/// Asks the node and prints what it says.
+/// Asks the node and prints its answer.
 pub fn run(
     args: &RequestsArgs,
     environment: &Environment,
@@ -166,7 +166,7 @@ pub fn run(
             let listed = match ask(&port, &client).await {
                 Ok(listed) => listed,
                 Err(error) => {
-                    // Said once, and again after it has answered.
+                    // Printed once, and again after it has answered.
                     if !std::mem::replace(&mut is_silent, true) {
                         fail(&format!("{}; asking on", causes::joined(&error)));
                     }
@@ -174,7 +174,7 @@ pub fn run(
                 }
             };
             is_silent = false;
-            let (fresh, is_whole) = seen.news(listed);
+            let (fresh, is_whole) = seen.unseen(listed);
             if !is_whole {
                 fail("more requests came than the node keeps; some are not shown");
             }
@@ -208,9 +208,9 @@ async fn ask(port: &AdminPort, client: &reqwest::Client) -> Result<Vec<Listed>, 
 struct Seen(BTreeSet<Identity>);
 
 impl Seen {
-    /// What of a page, the newest first, was not on the last one, the oldest first; and whether nothing can have
-    /// come and gone between the two.
-    fn news(&mut self, page: Vec<Listed>) -> (Vec<Listed>, bool) {
+    /// The requests of a page (newest first) that were not on the last one, the oldest first; and whether none can
+    /// have been missed between the two.
+    fn unseen(&mut self, page: Vec<Listed>) -> (Vec<Listed>, bool) {
         let now: BTreeSet<Identity> = page.iter().map(Listed::identity).collect();
         let is_full = page.len() >= KEPT;
         let is_whole = !is_full || self.0.is_empty() || !self.0.is_disjoint(&now);
@@ -249,7 +249,7 @@ fn write_page(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lines that go on: columns keep the widths that they have come to.
+/// A table that keeps growing: columns never get narrower.
 struct Lines<'a> {
     args: &'a RequestsArgs,
     own: String,
@@ -356,15 +356,15 @@ mod tests {
                 .map(|id| listed(id, 200))
                 .collect::<Vec<_>>()
         };
-        let (fresh, is_whole) = seen.news(page(0, 3));
+        let (fresh, is_whole) = seen.unseen(page(0, 3));
         assert_eq!((ids(&fresh), is_whole), (vec!["0", "1", "2"], true));
-        let (fresh, is_whole) = seen.news(page(0, 5));
+        let (fresh, is_whole) = seen.unseen(page(0, 5));
         assert_eq!((ids(&fresh), is_whole), (vec!["3", "4"], true));
-        assert!(seen.news(page(0, 5)).0.is_empty());
+        assert!(seen.unseen(page(0, 5)).0.is_empty());
         // The same id at another time is another request.
         let mut again = listed(4, 200);
         again.entry.time = 99.0;
-        assert_eq!(seen.news(vec![again, listed(4, 200)]).0.len(), 1);
+        assert_eq!(seen.unseen(vec![again, listed(4, 200)]).0.len(), 1);
     }
 
     #[test]
@@ -376,9 +376,9 @@ mod tests {
                 .map(|id| listed(id, 200))
                 .collect::<Vec<_>>()
         };
-        assert!(seen.news(page(0)).1);
-        assert!(seen.news(page(KEPT - 1)).1, "one in common");
-        assert!(!seen.news(page(3 * KEPT)).1);
+        assert!(seen.unseen(page(0)).1);
+        assert!(seen.unseen(page(KEPT - 1)).1, "one in common");
+        assert!(!seen.unseen(page(3 * KEPT)).1);
     }
 
     #[test]

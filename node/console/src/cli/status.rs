@@ -21,10 +21,10 @@ const MODELS_SHOWN: usize = 3;
 
 /// What `status` takes.
 ///
-/// The exit code is 0 when the node answered, whatever it says, and 1 when it did not.
+/// The exit code is 0 when the node answered, whatever the state of the mesh, and 1 when it did not.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Print what the node says as JSON
+    /// Print the node's answer as JSON
     #[arg(long)]
     pub json: bool,
     /// The node's admin address, as in admin.listen
@@ -35,7 +35,7 @@ pub struct StatusArgs {
     pub token: Option<String>,
 }
 
-/// Asks the node and prints what it says.
+/// Asks the node and prints its answer.
 pub fn run(
     args: &StatusArgs,
     environment: &Environment,
@@ -91,7 +91,7 @@ fn heading(page: &MeshPage) -> String {
     )
 }
 
-/// A line per upstream; what is said of its node stands on the first.
+/// A line per upstream; the columns of its node are filled on the first.
 fn table(page: &MeshPage) -> TextTable {
     let mut table = TextTable::new(&[
         ("node", Side::Left),
@@ -126,7 +126,7 @@ fn table(page: &MeshPage) -> TextTable {
     table
 }
 
-/// How the lines of a node are meant: as many as it has in the table.
+/// The severity of each of a node's lines in the table.
 fn tones(node: &NodeEntry) -> Vec<Tone> {
     if node.upstreams.is_empty() || !node.live {
         let tone = if node.live { Tone::Plain } else { Tone::Bad };

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::fail;
 
-/// Where a node's admin port is when nobody says otherwise.
+/// The default address of a node's admin port.
 const ADMIN: &str = "http://127.0.0.1:9090";
 
 /// The variable that holds the token, the same that gives it to the node.
@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub struct TasksArgs {
     #[command(subcommand)]
     act: Act,
-    /// Print what the node says as JSON
+    /// Print the node's answer as JSON
     #[arg(long, global = true)]
     json: bool,
     /// The node's admin address, as in admin.listen
@@ -56,11 +56,11 @@ enum Act {
         /// Tasks at most, up to 100
         #[arg(long, value_name = "COUNT", default_value_t = 20)]
         limit: u32,
-        /// Go on after this task
+        /// Continue after this task
         #[arg(long, value_name = "ID")]
         after: Option<String>,
     },
-    /// Show everything about a task but what it was told and what it gave
+    /// Show everything about a task but its payload and its output
     Show {
         /// The task
         id: String,
@@ -133,7 +133,7 @@ impl Act {
     }
 }
 
-/// Asks the node and prints what it says.
+/// Asks the node and prints its answer.
 pub fn run(
     args: &TasksArgs,
     environment: &Environment,

@@ -48,9 +48,9 @@ const figure = (title, name, about) => {
 const boxes = {
   requests: figure('Requests', 'plain', 'Requests that ended at this node, each second'),
   failed: figure('Failures', 'failed', 'The share of requests that ended with 5xx or broke off, in the last minute'),
-  p50: figure('First byte, half', 'plain', 'Half of the answered requests had their first byte by then'),
-  p99: figure('First byte, 99 %', 'slow', '99 of 100 answered requests had their first byte by then'),
-  mesh: figure('Under way', 'plain', 'Requests of clients that are at this node now'),
+  p50: figure('First byte, p50', 'plain', 'Half of the answered requests had their first byte by then'),
+  p99: figure('First byte, p99', 'slow', '99 of 100 answered requests had their first byte by then'),
+  mesh: figure('In flight', 'plain', 'Requests of clients that are in flight at this node'),
 };
 const underWay = [];
 byId('figures').append(...Object.values(boxes).map(({ box }) => box));

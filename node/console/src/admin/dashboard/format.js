@@ -3,7 +3,7 @@ export const NONE = '–';
 
 const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 
-/** Milliseconds, to three places at most: 0.4 ms, 12 ms, 1.24 s. */
+/** Milliseconds, to three digits at most: 0.4 ms, 12 ms, 1.24 s. */
 export const milliseconds = (value) => {
   if (!known(value)) return NONE;
   if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
@@ -11,7 +11,7 @@ export const milliseconds = (value) => {
   return value >= 10 ? `${Math.round(value)} ms` : `${value.toFixed(1)} ms`;
 };
 
-/** A span as people say it: 8 s, 3 min 20 s, 2 h 5 min, 4 d 1 h. */
+/** A span in two units at most: 8 s, 3 min 20 s, 2 h 5 min, 4 d 1 h. */
 export const span = (value) => {
   if (!known(value)) return NONE;
   const seconds = Math.max(0, Math.round(value / 1000));
@@ -36,7 +36,7 @@ export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString('e
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-/** What a reason of ejection means. */
+/** The meaning of each ejection reason. */
 export const REASONS = {
   connect: 'no connection to it',
   timeout: 'it answers too late',

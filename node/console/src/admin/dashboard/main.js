@@ -1,4 +1,4 @@
-// Wires the page: what /live tells goes to each part, and how the connection goes is told on top.
+// Wires the page: passes events of /live to each part, and shows the state of the connection on top.
 import { attribute, byId, text } from './dom.js';
 import { showFigures } from './figures.js';
 import { clock, span } from './format.js';
@@ -11,13 +11,13 @@ import { showUpstreams } from './upstreams.js';
 import { showVerdict } from './verdict.js';
 
 const TOKEN = 'grapevine-token';
-/** How often ages on the page grow while no news comes. */
+/** How often ages on the page are refreshed while no event arrives. */
 const TICK = 500;
-/** News older than this is told to be old. */
+/** Data older than this is marked as old. */
 const OLD = 3_500;
 
 let mesh = null;
-let heardAt = 0;
+let receivedAt = 0;
 let begins = true;
 let lost = null;
 
@@ -34,11 +34,11 @@ const show = () => {
   attribute(byId('main'), 'aria-busy', null);
 };
 
-const heard = (name, data) => {
+const receive = (name, data) => {
   try {
     if (name === 'mesh') {
       mesh = data;
-      heardAt = Date.now();
+      receivedAt = Date.now();
       if (begins) forgetRequests();
       begins = false;
       show();
@@ -59,26 +59,26 @@ const state = (kind, detail) => {
   tick();
 };
 
-/** Says how old the news is, and greys it when it is old. */
+/** Shows the age of the data, and greys it when it is old. */
 const tick = () => {
   const now = Date.now();
-  const age = heardAt ? now - heardAt : 0;
-  const isOld = lost !== null || (heardAt > 0 && age > OLD);
+  const age = receivedAt ? now - receivedAt : 0;
+  const isOld = lost !== null || (receivedAt > 0 && age > OLD);
   document.body.classList.toggle('stale', isOld);
   const sign = byId('link-state');
-  attribute(sign, 'data-tone', lost ? 'bad' : isOld ? 'warn' : heardAt ? 'good' : 'idle');
+  attribute(sign, 'data-tone', lost ? 'bad' : isOld ? 'warn' : receivedAt ? 'good' : 'idle');
   const waits = byId('token').hidden ? 'Connecting' : 'Token needed';
-  text(sign.lastElementChild, lost ? 'Not connected' : isOld ? 'No news' : heardAt ? 'Live' : waits);
+  text(sign.lastElementChild, lost ? 'Not connected' : isOld ? 'Stale' : receivedAt ? 'Live' : waits);
   byId('banner').hidden = !isOld;
   if (!isOld) return;
   text(byId('banner-title'), lost ? `Connection lost: ${lost.reason}.` : 'The node has gone silent.');
-  const shown = heardAt ? `What you see is of ${clock(heardAt / 1000)}, ${span(age)} ago.` : 'Nothing was heard yet.';
+  const shown = receivedAt ? `The data shown is from ${clock(receivedAt / 1000)}, ${span(age)} ago.` : 'No data yet.';
   const wait = lost ? lost.at - now : 0;
   const next = lost ? (wait > 500 ? ` Trying again in ${span(wait)}.` : ' Trying now.') : ` Connecting anew after ${span(SILENCE)} of silence.`;
   text(byId('banner-text'), shown + next);
 };
 
-const stream = new Stream(heard, state);
+const stream = new Stream(receive, state);
 try {
   stream.token = sessionStorage.getItem(TOKEN);
 } catch {

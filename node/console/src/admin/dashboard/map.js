@@ -1,7 +1,7 @@
-// The world with the nodes, the links as this node measures them, where clients are, and what is forwarded.
+// The world with its nodes, the links as this node measures them, clients, and forwarded requests.
 //
-// Plate carrée, narrowed to where most people live. Everything on it is in the tables too: to a screen reader it
-// is one picture with a summary.
+// Plate carrée, narrowed to where most people live. Everything on it is in the tables too: for a screen reader it
+// is one image with a summary.
 import { attribute, byId, each, h, s, text } from './dom.js';
 import { count, milliseconds, plural } from './format.js';
 import { NORTH, ROWS, SOUTH, STEP } from './world.js';
@@ -10,7 +10,7 @@ const NARROWING = 0.8;
 const SCALE = 3.4;
 const WIDTH = 360 * NARROWING * SCALE;
 const HEIGHT = (NORTH - SOUTH + 4) * SCALE;
-/** Nodes nearer than this on the map are drawn as one. */
+/** Nodes closer than this on the map are drawn as one. */
 const MERGED_WITHIN = 9;
 
 const x = (longitude) => (longitude + 180) * NARROWING * SCALE;
@@ -58,7 +58,7 @@ const bow = (a, b, height) => {
   return around ? there + one({ x: a.x - around, y: a.y }, b) : there;
 };
 
-const RANKS = ['good', 'warn', 'bad'];
+const TONES = ['good', 'warn', 'bad'];
 
 const tone = (node) => {
   if (!node.live || node.reach === 'down') return 'bad';
@@ -68,7 +68,7 @@ const tone = (node) => {
   return usable < node.upstreams.length ? 'warn' : 'good';
 };
 
-/** Nodes that stand nearly at one point, together. */
+/** Groups nodes that are nearly at one point. */
 const merge = (nodes, self) => {
   const found = [];
   for (const node of nodes) {
@@ -80,7 +80,7 @@ const merge = (nodes, self) => {
   for (const place of found) {
     place.key = place.nodes[0].name;
     place.isSelf = place.nodes.some((node) => node.name === self);
-    place.tone = RANKS[Math.max(...place.nodes.map((node) => RANKS.indexOf(tone(node))))];
+    place.tone = TONES[Math.max(...place.nodes.map((node) => TONES.indexOf(tone(node))))];
     const regions = [...new Set(place.nodes.map((node) => node.region))];
     place.name = place.nodes.length === 1 ? place.nodes[0].name : `${regions.slice(0, 2).join(', ')} ×${place.nodes.length}`;
     place.rtt = Math.min(...place.nodes.map((node) => node.rtt_ms ?? Infinity));
@@ -92,7 +92,7 @@ const merge = (nodes, self) => {
 const label = (found) => {
   const boxes = found.map(({ x: left, y: top }) => ({ left: left - 7, right: left + 7, top: top - 7, bottom: top + 7 }));
   const covers = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-  const order = [...found].sort((a, b) => b.isSelf - a.isSelf || RANKS.indexOf(b.tone) - RANKS.indexOf(a.tone));
+  const order = [...found].sort((a, b) => b.isSelf - a.isSelf || TONES.indexOf(b.tone) - TONES.indexOf(a.tone));
   for (const place of order) {
     place.second = place.isSelf ? 'this node' : Number.isFinite(place.rtt) ? milliseconds(place.rtt) : '';
     const width = Math.max(place.name.length * 8, place.second.length * 6.6) + 4;
@@ -155,12 +155,12 @@ export const showMap = (mesh) => {
   const origins = mesh.origins.filter((origin) => origin.location);
   each(clients, origins, (origin) => origin.area, () => s('g', { class: 'origin' }, s('title'), s('path'), s('circle')), (group, origin) => {
     const at = { x: x(origin.location.lon), y: y(origin.location.lat) };
-    const [title, way, ring] = group.children;
+    const [title, way, circle] = group.children;
     text(title, `${plural(origin.requests, 'request')} of clients in ${origin.area} in the last minute`);
     attribute(way, 'd', self ? bow(at, self, 0.06) : '');
-    attribute(ring, 'cx', at.x.toFixed(1));
-    attribute(ring, 'cy', at.y.toFixed(1));
-    attribute(ring, 'r', Math.min(16, 5 + 2.5 * Math.log10(origin.requests)).toFixed(1));
+    attribute(circle, 'cx', at.x.toFixed(1));
+    attribute(circle, 'cy', at.y.toFixed(1));
+    attribute(circle, 'r', Math.min(16, 5 + 2.5 * Math.log10(origin.requests)).toFixed(1));
   });
   const lost = mesh.nodes.length - placed.length;
   unplaced.hidden = lost === 0;

@@ -1,12 +1,12 @@
 // Nodes, with membership and forwarding apart: a mesh whose members are alive while no request gets through
-// looks well to everybody but its clients. Below them, background work.
+// looks healthy to everybody but its clients. Below them, background work.
 import { attribute, byId, each, h, setPill, table, text } from './dom.js';
 import { count, milliseconds, NONE, plural } from './format.js';
 
 const body = table(byId('nodes'), 'Nodes: membership and forwarding', [
   ['Node'],
   ['Region'],
-  ['Gossip', '', 'Whether membership holds it for alive'],
+  ['Gossip', '', 'Whether membership considers it alive'],
   ['Forwarding', '', 'Whether requests can be sent to it over its link'],
   ['Phase'],
   ['Round trip', 'number', 'From this node'],
@@ -16,7 +16,7 @@ const body = table(byId('nodes'), 'Nodes: membership and forwarding', [
   ['Build', 'models'],
 ]);
 const tasks = table(byId('tasks'), 'Background work by service', [['Service'], ['Served by', 'models'], ['Waiting', 'number']]);
-const NOTHING = h('p', { class: 'empty' }, 'No node tells of services or waiting tasks.');
+const NOTHING = h('p', { class: 'empty' }, 'No node reports services or waiting tasks.');
 byId('tasks').after(NOTHING);
 
 const FORWARDING = {
@@ -50,7 +50,7 @@ const update = (row, node, mesh) => {
   text(cells[7], node.services?.length ? node.services.join(', ') : NONE);
   const waiting = count(Object.values(node.tasks_waiting ?? {}).reduce((sum, value) => sum + value, 0));
   text(cells[8], node.tasks_store ? `${waiting} shared` : waiting);
-  attribute(cells[8], 'title', node.tasks_store && `In ${node.tasks_store}, which several nodes tell of`);
+  attribute(cells[8], 'title', node.tasks_store && `In ${node.tasks_store}, which several nodes share`);
   text(cells[9], node.build ?? NONE);
 };
 
@@ -62,7 +62,7 @@ const services = (mesh) => {
   };
   for (const node of mesh.nodes) {
     for (const name of node.services ?? []) at(name).nodes.push(node.live ? node.name : `${node.name} (dead)`);
-    // Nodes that share a store all tell of the same tasks.
+    // Nodes that share a store all report the same tasks.
     const queue = node.tasks_store ? `store ${node.tasks_store}` : `node ${node.name}`;
     for (const [name, waiting] of Object.entries(node.tasks_waiting ?? {})) {
       const { queues } = at(name);

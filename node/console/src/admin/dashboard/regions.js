@@ -7,11 +7,11 @@ const HISTORY_MAX = 120;
 const history = new Map();
 
 const tone = (region) => {
-  if (region.live === 0 || region.reachable === 0) return ['bad', region.live === 0 ? 'dead' : 'out of reach'];
+  if (region.live === 0 || region.reachable === 0) return ['bad', region.live === 0 ? 'dead' : 'unreachable'];
   if (region.upstreams && region.usable === 0) return ['bad', 'no upstream'];
   if (region.usable < region.upstreams) return ['warn', 'impaired'];
   if (region.reachable < region.nodes) return ['warn', 'nodes missing'];
-  return ['good', 'well'];
+  return ['good', 'healthy'];
 };
 
 const create = () => {
@@ -50,7 +50,7 @@ const update = (card, region, mesh) => {
   const [meter, label] = card.querySelector('.load').children;
   meter.firstChild.style.width = `${share * 100}%`;
   attribute(meter, 'data-tone', share >= 0.85 ? 'warn' : null);
-  text(label, `${count(region.in_flight)} of ${count(region.in_flight_max)} under way`);
+  text(label, `${count(region.in_flight)} of ${count(region.in_flight_max)} in flight`);
 };
 
 export const showRegions = (mesh) => {

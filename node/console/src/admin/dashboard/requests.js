@@ -13,7 +13,7 @@ let entry = '';
 let onlyTroubled = false;
 let held = false;
 const open = new Set();
-/** What went wrong last at each upstream, in words. */
+/** The last failure at each upstream, in words. */
 const failures = new Map();
 
 const list = h('ol', { class: 'rows' });
@@ -54,14 +54,14 @@ const cost = (parts, most) => {
   shares.forEach((name, index) => {
     bar.children[index].style.width = `${(100 * parts[name]) / Math.max(most, 1)}%`;
   });
-  const names = { rtt: 'round trip', ttft: 'first byte', load: 'load', staleness: 'age of the news' };
+  const names = { rtt: 'round trip', ttft: 'first byte', load: 'load', staleness: 'age of the measurement' };
   const spelled = shares.map((name) => `${names[name]} ${milliseconds(parts[name])}`).join(' + ');
   return h('div', { class: 'costs', title: spelled }, bar, h('b', null, milliseconds(parts.total)), h('small', null, spelled));
 };
 
 const OUTCOMES = { answered: 'good', cancelled: 'idle' };
 
-/** A candidate that may be tried several times stands in a plan as often: here once, with how often. */
+/** A plan repeats a candidate that may be tried several times: shown here once, with the count. */
 const merged = (choices) => {
   const found = [];
   for (const choice of choices) {
@@ -136,7 +136,7 @@ const unfold = (item, record, isOpen) => {
   if (isOpen && !item.lastChild.firstChild) item.lastChild.append(...details(record));
 };
 
-/** Up and down go from row to row, as in any list. */
+/** Up and down move from row to row, as in any list. */
 const walk = (event) => {
   const step = { ArrowDown: 'nextSibling', ArrowUp: 'previousSibling' }[event.key];
   const next = step && event.currentTarget.parentNode[step];
@@ -222,7 +222,7 @@ export const takeRequests = ({ requests, total }, node) => {
   refresh();
 };
 
-/** A connection begins anew: what it tells first may have been seen. */
+/** A new connection: its first events may have been seen before. */
 export const forgetRequests = () => {
   records = [];
 };

@@ -1,12 +1,12 @@
-// Watches /live, and tells honestly how that goes.
+// Watches /live, and reports the state of the connection.
 //
-// `fetch` in place of EventSource: it can show the token, tells why it was refused, and lets us choose when to
+// `fetch` instead of EventSource: it can send the token, reports why it was refused, and lets us choose when to
 // try again. Events are lines `event: NAME` and `data: JSON`, ended by an empty one.
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
-/** Pictures come at least every two seconds: a silence this long means that the node, or the way to it, hangs. */
+/** Snapshots arrive at least every two seconds: a silence this long means that the node, or the path to it, hangs. */
 export const SILENCE = 6_000;
-/** An event is bounded by the node; more than this without an end is none. */
+/** The node bounds its events; more than this without an end is no event. */
 const EVENT_CHARACTERS_MAX = 4 << 20;
 
 const parse = (block) => {
@@ -24,12 +24,12 @@ const refusal = async (answer) => {
 };
 
 export class Stream {
-  /** `heard(name, data)` for each event; `state(kind, detail)`: open, lost or token. */
-  constructor(heard, state) {
-    Object.assign(this, { heard, state, token: null, wait: FIRST_WAIT, timer: 0, abort: null });
+  /** `receive(name, data)` for each event; `state(kind, detail)`: open, lost or token. */
+  constructor(receive, state) {
+    Object.assign(this, { receive, state, token: null, wait: FIRST_WAIT, timer: 0, abort: null });
   }
 
-  /** Connects now, whatever was waited for. */
+  /** Connects now, without waiting any longer. */
   async connect() {
     clearTimeout(this.timer);
     this.abort?.abort();
@@ -48,7 +48,7 @@ export class Stream {
     this.reason = null;
     const headers = this.token ? { authorization: `Bearer ${this.token}` } : {};
     const answer = await fetch('/live', { headers, signal, cache: 'no-store' });
-    if (answer.status === 401) return this.state('token', this.token ? 'This token is not the one.' : '');
+    if (answer.status === 401) return this.state('token', this.token ? 'This token is wrong.' : '');
     if (!answer.ok) throw new Error(await refusal(answer));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let held = '';
@@ -69,10 +69,10 @@ export class Stream {
     this.wait = FIRST_WAIT;
     this.refused = false;
     this.state('open');
-    this.heard(name, data);
+    this.receive(name, data);
   }
 
-  /** Waits for the next sign of life. */
+  /** Waits for the next event. */
   listen() {
     clearTimeout(this.silence);
     this.silence = setTimeout(() => {

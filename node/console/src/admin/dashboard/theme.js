@@ -1,4 +1,4 @@
-// Sets the theme before anything is drawn: the system's, or the one that was chosen here.
+// Sets the theme before anything is drawn: the system's, or the one chosen here.
 (() => {
   const NAMES = ['system', 'light', 'dark'];
   const KEY = 'grapevine-theme';

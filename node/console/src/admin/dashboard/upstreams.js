@@ -1,4 +1,4 @@
-// Every upstream with its health, and why it is as it is. What is out of use stands first.
+// Every upstream with its health and the reason for it. Unhealthy ones come first.
 import { attribute, byId, each, h, setPill, table, text } from './dom.js';
 import { count, milliseconds, NONE, percent, plural, REASONS, span } from './format.js';
 import { lastFailure } from './requests.js';
@@ -7,12 +7,12 @@ const body = table(byId('upstreams'), 'Upstreams and their health', [
   ['State'],
   ['Upstream'],
   ['Why', 'why'],
-  ['Since', 'number', 'How long it has been in use, or out of use, as this node heard it'],
+  ['Since', 'number', 'How long it has been healthy or not, as known to this node'],
   ['Tried again in', 'number', 'What is left of its cooldown'],
   ['First byte', 'number', 'Expected time to first byte, as its node measures it'],
   ['p50 / p99', 'number', 'Of this node’s own upstreams'],
   ['Errors', 'number', 'The share of recent attempts that failed'],
-  ['Under way', 'number'],
+  ['In flight', 'number'],
   ['Models', 'models'],
 ]);
 
@@ -21,15 +21,15 @@ const WORDS = { healthy: 'healthy', cooldown: 'cooldown', probing: 'probing', ej
 
 const standing = ({ node, upstream }) => {
   if (!node.live) return ['bad', 'node dead'];
-  if (node.reach === 'down') return ['bad', 'out of reach'];
-  if (node.reach === 'silent') return ['warn', 'out of reach'];
+  if (node.reach === 'down') return ['bad', 'unreachable'];
+  if (node.reach === 'silent') return ['warn', 'unreachable'];
   return [TONES[upstream.state] ?? 'idle', WORDS[upstream.state] ?? upstream.state];
 };
 
 const why = ({ node, upstream }) => {
-  if (!node.live) return `${node.name} is dead to gossip; ${upstream.state} when it was last heard`;
+  if (!node.live) return `${node.name} is dead to gossip; ${upstream.state} when it was last seen`;
   if (node.reach === 'down' || node.reach === 'silent') return `the link to ${node.name} is ${node.reach}`;
-  if (upstream.state === 'cooldown') return 'it asked to be left alone (Retry-After)';
+  if (upstream.state === 'cooldown') return 'it asked for a pause (Retry-After)';
   if (upstream.state === 'healthy') return node.reach === 'closed' ? `${node.name} takes no requests (${node.phase})` : '';
   const sentence = `${upstream.reason}: ${REASONS[upstream.reason] ?? 'unknown'}`;
   const last = lastFailure(node.name, upstream.name);
@@ -82,6 +82,6 @@ export const showUpstreams = (mesh) => {
   const weight = (item) => ({ bad: 0, warn: 1, good: 2, idle: 3 })[standing(item)[0]];
   items.sort((one, other) => weight(one) - weight(other));
   const left = mesh.totals.upstreams - items.length;
-  text(byId('upstreams-note'), `${mesh.totals.usable} of ${plural(mesh.totals.upstreams, 'upstream')} in use${left > 0 ? `; ${count(left)} of nodes further away are not shown` : ''}`);
+  text(byId('upstreams-note'), `${mesh.totals.usable} of ${plural(mesh.totals.upstreams, 'upstream')} usable${left > 0 ? `; ${count(left)} of nodes further away are not shown` : ''}`);
   each(body, items, ({ node, upstream }) => `${node.name}/${upstream.name}`, create, update);
 };

@@ -1,4 +1,4 @@
-// One sentence on top: whether all is well, and what is not.
+// One sentence on top: whether everything is healthy, and what is not.
 import { attribute, byId, each, h, text } from './dom.js';
 import { plural, REASONS, span } from './format.js';
 
@@ -20,8 +20,8 @@ export const problems = (mesh) => {
       const name = `${node.name}/${upstream.name}`;
       const since = span(upstream.since_ms);
       if (upstream.state === 'ejected' || upstream.state === 'probing') {
-        add('bad', `${name} is out of use for ${since}: ${REASONS[upstream.reason] ?? upstream.reason} (${upstream.reason})`, '#upstreams-title');
-      } else if (upstream.state === 'cooldown') add('warn', `${name} asked to be left alone`, '#upstreams-title');
+        add('bad', `${name} has been unhealthy for ${since}: ${REASONS[upstream.reason] ?? upstream.reason} (${upstream.reason})`, '#upstreams-title');
+      } else if (upstream.state === 'cooldown') add('warn', `${name} asked for a pause`, '#upstreams-title');
     }
   }
   for (const tasks of mesh.unserved) {
@@ -36,8 +36,8 @@ export const showVerdict = (mesh) => {
   const tone = found.some((it) => it.tone === 'bad') ? 'bad' : found.length ? 'warn' : 'good';
   const verdict = byId('verdict');
   attribute(verdict, 'data-tone', tone);
-  const all = `${plural(totals.live, 'node')} alive, ${totals.usable} of ${plural(totals.upstreams, 'upstream')} in use`;
-  text(verdict, found.length ? `${plural(found.length, 'problem')}: ${all}` : `All well: ${all}`);
+  const all = `${plural(totals.live, 'node')} alive, ${totals.usable} of ${plural(totals.upstreams, 'upstream')} usable`;
+  text(verdict, found.length ? `${plural(found.length, 'problem')}: ${all}` : `All healthy: ${all}`);
   document.title = found.length ? `(${found.length}) grapevine · ${mesh.self}` : `grapevine · ${mesh.self}`;
   const shown = found.slice(0, PROBLEMS_MAX);
   const rest = found.length - shown.length;

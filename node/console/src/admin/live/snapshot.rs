@@ -1,7 +1,7 @@
-//! What an event of `/live` holds, and how it stays small whatever the size of the mesh.
+//! The content of a `/live` event, and how it stays small whatever the size of the mesh.
 //!
-//! Nodes are as in `/mesh` and requests as in `/requests`, so that one table documents both; what a
-//! page does not show is left out, lists are cut, and sums are over everything.
+//! Nodes are as in `/mesh` and requests as in `/requests`, so that one table documents both; what the
+//! page does not show is left out, lists are cut, and sums cover everything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,13 +25,13 @@ const NODES_MAX: usize = 128;
 /// Upstreams of all these nodes together.
 const UPSTREAMS_MAX: usize = 256;
 
-/// Regions that are summed up.
+/// Regions with sums of their own.
 const REGIONS_MAX: usize = 64;
 
-/// Models named of one upstream.
+/// Models listed per upstream.
 const MODELS_MAX: usize = 4;
 
-/// Services named of one node, of each list.
+/// Services per node, in each list.
 const SERVICES_MAX: usize = 4;
 
 /// Warnings, and services that nobody serves.
@@ -43,23 +43,23 @@ pub(super) const REQUESTS_MAX: usize = 50;
 /// Attempts, and untried candidates, of one request.
 const CHOICES_MAX: usize = 8;
 
-/// Letters of any text in a request.
+/// Characters of any text in a request.
 const TEXT_MAX: usize = 160;
 
 /// Buckets that count as "now" for traffic: the last minute.
 const RECENT: usize = 12;
 
-/// The longest event about the mesh, with every list full and every name as long as it may be.
+/// The longest mesh event, with every list full and every name at its limit.
 #[cfg(test)]
 const MESH_BYTES_MAX: usize = 640 << 10;
 
-/// The longest event about requests.
+/// The longest requests event.
 #[cfg(test)]
 const REQUESTS_BYTES_MAX: usize = 640 << 10;
 
 /// The mesh as this node sees it.
 pub(super) fn picture(admin: &Admin, view: &View) -> Value {
-    let now = admin.desk.now();
+    let now = admin.driver.now();
     let buckets = admin.pulse.last(now);
     let recent = &buckets[buckets.len().saturating_sub(RECENT)..];
     let mut readiness = admin.readiness.reasons(view);
@@ -70,7 +70,7 @@ pub(super) fn picture(admin: &Admin, view: &View) -> Value {
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         ("worker_mode", json!(admin.mode.to_string())),
         ("readiness", readiness.to_json()),
-        ("under_way", json!(admin.desk.budget().requests())),
+        ("under_way", json!(admin.driver.budget().requests())),
         ("forwarded", forwarded(view, recent)),
         ("origins", origins(recent)),
         ("pulse", pulse_to_json(&buckets, now)),
@@ -80,16 +80,16 @@ pub(super) fn picture(admin: &Admin, view: &View) -> Value {
     picture
 }
 
-/// Requests, as the operator's list shows them.
+/// Requests, as in the operator's list.
 pub(super) fn requests(records: &[RequestRecord], total: u64) -> Value {
     let shown = records.iter().map(|record| clipped(record.to_json()));
     json!({"total": total, "requests": shown.collect::<Vec<_>>()})
 }
 
-/// What the view alone tells.
+/// The part that the view alone contains.
 fn of_view(view: &View, now: Instant) -> Value {
     let mut nodes: Vec<&NodeView> = view.nodes.iter().collect();
-    nodes.sort_by_key(|node| rank(view, node));
+    nodes.sort_by_key(|node| sort_key(view, node));
     let mut room = UPSTREAMS_MAX;
     let shown: Vec<Value> = nodes
         .iter()
@@ -116,7 +116,7 @@ fn of_view(view: &View, now: Instant) -> Value {
 }
 
 /// This node first, then those in trouble, then the nearest.
-fn rank(view: &View, node: &NodeView) -> (bool, bool, Duration) {
+fn sort_key(view: &View, node: &NodeView) -> (bool, bool, Duration) {
     let is_other = node.name != view.node;
     let rtt = node.rtt.unwrap_or(Duration::MAX);
     (is_other, !is_in_trouble(node), rtt)
@@ -124,11 +124,11 @@ fn rank(view: &View, node: &NodeView) -> (bool, bool, Duration) {
 
 fn is_in_trouble(node: &NodeView) -> bool {
     let is_silent = matches!(node.reach, Reach::Down | Reach::Silent);
-    let out_of_use = |it: &UpstreamStatus| it.fact.standing != Standing::Ready;
-    !node.live || is_silent || node.phase != Phase::Ready || node.upstreams.iter().any(out_of_use)
+    let is_unusable = |it: &UpstreamStatus| it.fact.standing != Standing::Ready;
+    !node.live || is_silent || node.phase != Phase::Ready || node.upstreams.iter().any(is_unusable)
 }
 
-/// As in `/mesh`, without what the page does not show; takes its upstreams from what `room` is left.
+/// As in `/mesh`, without what the page does not show; lists at most `room` upstreams, and subtracts them from it.
 fn node_to_json(node: &NodeView, now: Instant, room: &mut usize) -> Value {
     let mut shown = mesh::node_to_json(node, now);
     if let Some(fields) = shown.as_object_mut() {
@@ -174,7 +174,7 @@ fn totals(view: &View) -> Value {
     })
 }
 
-/// Upstreams of a node that are in use.
+/// Usable upstreams of a node.
 fn usable(node: &NodeView) -> usize {
     let is_usable = |status: &&UpstreamStatus| {
         status.fact.standing == Standing::Ready && node.reach == Reach::Open && node.live
@@ -285,7 +285,7 @@ fn origins(recent: &[Bucket]) -> Value {
     shown.collect::<Vec<_>>().into()
 }
 
-/// The last ten minutes; the last interval is not over, and this much of it has passed.
+/// The last ten minutes; the last interval is still open, and this much of it has passed.
 fn pulse_to_json(buckets: &[Bucket], now: Instant) -> Value {
     let interval = pulse::INTERVAL.as_secs_f64();
     let first_byte = |share: f64| -> Vec<Option<f64>> {
@@ -303,7 +303,7 @@ fn pulse_to_json(buckets: &[Bucket], now: Instant) -> Value {
     })
 }
 
-/// `value` with every text and list cut to what a request may take.
+/// `value` with every text and list cut to the limits of a request.
 fn clipped(value: Value) -> Value {
     match value {
         Value::String(text) if text.chars().count() > TEXT_MAX => {
@@ -333,7 +333,7 @@ mod tests {
 
     use grapevine_base::entropy;
 
-    /// The longest name that may be, ending in `number`.
+    /// The longest permitted name, ending in `number`.
     fn name(number: usize, bytes: usize) -> String {
         format!("{number:n>bytes$}")
     }
@@ -380,7 +380,7 @@ mod tests {
         }
     }
 
-    /// A mesh of `count` nodes with two upstreams each, with names as long as they may be.
+    /// A mesh of `count` nodes with two upstreams each, with names at their limit.
     fn mesh(count: usize) -> View {
         let identity = Identity {
             node: NodeName::new("self").expect("a name"),
@@ -402,7 +402,7 @@ mod tests {
                 Fact::Upstream(upstream(2)),
             ];
             for (version, fact) in (1..).zip(facts) {
-                let heard = Event::FactReceived {
+                let received = Event::FactReceived {
                     node: node.clone(),
                     stamp: Stamp {
                         generation: Generation(1),
@@ -411,7 +411,7 @@ mod tests {
                     fact,
                     via: Via::Gossip,
                 };
-                engine.handle(Instant::START, heard, &mut rng);
+                engine.handle(Instant::START, received, &mut rng);
             }
         }
         engine.view(Instant::START)

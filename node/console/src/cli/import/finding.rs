@@ -82,7 +82,7 @@ impl Findings {
         self.put(kind, (&at.key, at.line), problem, remedy);
     }
 
-    /// As [`Findings::add`], for a place that is kept after its value is gone.
+    /// As [`Findings::add`], for a position that outlives its value.
     pub(super) fn put(
         &mut self,
         kind: Kind,
@@ -111,7 +111,7 @@ impl Findings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Variable {
     pub(super) name: String,
-    /// The keys of the file that was read, whose value it holds.
+    /// The keys of the old file that have its value.
     pub(super) keys: Vec<String>,
     /// Whether the file that was read held the value itself, so that the variable is new.
     pub(super) is_new: bool,
@@ -138,7 +138,7 @@ impl Variables {
         }
     }
 
-    /// Names a variable that is there already; `None` when it cannot be named as `${NAME}`.
+    /// Names an existing variable; `None` when it cannot be written as `${NAME}`.
     pub(super) fn existing(&mut self, name: &str, key: &str) -> Option<String> {
         let is_first = |first: char| first.is_ascii_alphabetic() || first == '_';
         let is_name = name.starts_with(is_first)
@@ -149,14 +149,14 @@ impl Variables {
     }
 
     /// Names a new variable for `secret`, the same for the same secret.
-    pub(super) fn invent(&mut self, secret: &str, wish: &str, key: &str) -> String {
+    pub(super) fn invent(&mut self, secret: &str, preferred: &str, key: &str) -> String {
         if let Some(name) = self.invented.get(secret).cloned() {
             return self.used(&name, key, true, false);
         }
-        let wish: String = wish.chars().map(upper).collect();
-        let free = (1_usize..).map(|number| format!("{wish}_{number}"));
+        let preferred: String = preferred.chars().map(upper).collect();
+        let free = (1_usize..).map(|number| format!("{preferred}_{number}"));
         let mut free = free.filter(|name| !self.reserved.contains(name));
-        let name = free.next().unwrap_or(wish);
+        let name = free.next().unwrap_or(preferred);
         self.reserved.insert(name.clone());
         self.invented.insert(secret.to_owned(), name.clone());
         self.used(&name, key, true, false)

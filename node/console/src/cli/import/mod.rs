@@ -1,7 +1,7 @@
 //! `grapevine import`: the configuration of another program as grapevine's.
 //!
 //! The new file goes to standard output or into a file, and what was not carried over goes to standard error:
-//! with its line, its key and what to do instead. The exit code says whether somebody should look at that.
+//! with its line, its key and what to do instead. The exit code shows whether somebody should look at that.
 
 mod finding;
 mod litellm;
@@ -35,8 +35,8 @@ pub struct ImportArgs {
 enum From {
     /// LiteLLM's proxy: its config.yaml
     ///
-    /// Secrets in the file are not copied: the new file names variables in their place. What cannot be carried
-    /// over is told on standard error and in comments of the new file, with its line and what to do instead.
+    /// Secrets in the file are not copied: the new file names variables instead. What cannot be carried
+    /// over is listed on standard error and in comments of the new file, with its line and what to do instead.
     ///
     /// Exit codes: 0 everything was carried over; 3 the new file was written, and something was lost, has
     /// changed its meaning, or is left to do; 1 nothing was written.
@@ -59,7 +59,7 @@ struct LitellmArgs {
     json: bool,
 }
 
-/// Imports, and says what came of it.
+/// Imports, and reports the outcome.
 pub fn run(args: &ImportArgs, out: &mut impl Write) -> io::Result<ExitCode> {
     let From::Litellm(args) = &args.from;
     let (name, text) = match read(&args.file) {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn new_file_is_written_once_and_exit_codes_tell_what_is_left() {
+    fn new_file_is_written_once_and_exit_codes_show_what_is_left() {
         let folder = folder("codes");
         let path = |name: &str| folder.join(name).display().to_string();
         let (good, bad, new) = (path("good.yaml"), path("bad.yaml"), path("new.yaml"));

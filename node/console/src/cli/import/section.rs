@@ -31,7 +31,7 @@ impl<'a> At<'a> {
         number.is_finite().then_some(number)
     }
 
-    /// A truth value, in the words of YAML 1.1.
+    /// A boolean, in the words of YAML 1.1.
     pub(super) fn truth(&self) -> Option<bool> {
         match self.text()?.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => Some(true),
@@ -81,7 +81,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The value of a key, which is answered for by this. `None` when it is absent or nothing.
+    /// The value of a key, which counts as taken from then on. `None` when it is absent or null.
     pub(super) fn take(&mut self, key: &str) -> Option<At<'a>> {
         let index = self.entries.iter().position(|entry| entry.key == key)?;
         self.taken.insert(index);

@@ -1,4 +1,4 @@
-//! How it looks.
+//! The layout of the screen.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ const HELP: [&str; 14] = [
     "sent/s       attempts per second that the node that is asked sent there",
     "ttft ms      time to first byte, as the upstream's owner measures it",
     "way          entry node > owner/upstream, or node/upstream at home",
-    "why          why it was chosen, or why it did not end well",
+    "why          why it was chosen, or why it failed",
     "tries        attempts of the request; `failed before` names those that failed",
 ];
 

@@ -20,13 +20,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Requests that are asked for: more than a screen has lines.
 const REQUESTS: &str = "200";
 
-/// News that wait to be drawn; while they do, the port is not asked.
-const NEWS_MAX: usize = 4;
+/// Updates that wait to be drawn; while the queue is full, the port is not asked.
+const UPDATES_MAX: usize = 4;
 
 /// The largest page of metrics that is looked through, in lines.
 const METRIC_LINES_MAX: usize = 200_000;
 
-/// What the port said at one time.
+/// The port's answers at one time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Page {
     pub(super) mesh: MeshPage,
@@ -49,15 +49,15 @@ pub(super) struct TopCounts {
 /// Something to show.
 #[derive(Clone, Debug)]
 pub(super) enum FeedUpdate {
-    /// What the port said.
+    /// The port's answers.
     Page(Box<Page>),
-    /// It did not answer, and why.
+    /// It did not answer, with the reason.
     Silence(String),
     /// A signal asks the program to end.
     End,
 }
 
-/// News as they come, until it is dropped.
+/// Updates as they arrive, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Feed(std::cell::RefCell<mpsc::Receiver<FeedUpdate>>);
 
@@ -67,27 +67,27 @@ impl Feed {
     /// # Errors
     /// When the system has no thread left.
     pub(super) fn start(port: AdminPort) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::channel(NEWS_MAX);
+        let (sender, receiver) = mpsc::channel(UPDATES_MAX);
         thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || ask_on(&port, &sender))?;
         Ok(Self(receiver.into()))
     }
 
-    /// What came and was not taken yet; an end of the asking is an end.
-    pub(super) fn news(&self) -> Option<FeedUpdate> {
+    /// The next update, if there is one; `End` when the asking has ended.
+    pub(super) fn poll(&self) -> Option<FeedUpdate> {
         match self.0.borrow_mut().try_recv() {
-            Ok(news) => Some(news),
+            Ok(update) => Some(update),
             Err(mpsc::error::TryRecvError::Empty) => None,
             Err(mpsc::error::TryRecvError::Disconnected) => Some(FeedUpdate::End),
         }
     }
 }
 
-/// What `port` says now.
+/// The current answers of `port`.
 ///
 /// # Errors
-/// When it does not answer, or as something else than a node does.
+/// When it does not answer, or not as a node does.
 pub(super) fn first(port: &AdminPort) -> Result<Page, AskError> {
     runtime()?.block_on(ask(port, &client()?))
 }
@@ -97,7 +97,7 @@ fn ask_on(port: &AdminPort, sender: &mpsc::Sender<FeedUpdate>) {
     let (runtime, client) = match ready {
         Ok(ready) => ready,
         Err(error) => {
-            // Nobody may be left to hear of it.
+            // The receiver may be gone.
             let _ = sender.try_send(FeedUpdate::Silence(causes::joined(&error)));
             return;
         }
@@ -110,12 +110,12 @@ fn ask_on(port: &AdminPort, sender: &mpsc::Sender<FeedUpdate>) {
             return;
         };
         loop {
-            let news = tokio::select! {
-                news = after_a_while(port, &client) => news,
+            let update = tokio::select! {
+                update = after_a_while(port, &client) => update,
                 _ = terminate.recv() => FeedUpdate::End,
                 _ = interrupt.recv() => FeedUpdate::End,
             };
-            if sender.send(news).await.is_err() {
+            if sender.send(update).await.is_err() {
                 return;
             }
         }
@@ -144,7 +144,7 @@ async fn ask(port: &AdminPort, client: &Client) -> Result<Page, AskError> {
     })
 }
 
-/// The counts in a page of metrics; what is not there counts nothing.
+/// The counts in a page of metrics; absent ones are zero.
 pub(super) fn counts(text: &str) -> TopCounts {
     let mut counts = TopCounts::default();
     for line in text.lines().take(METRIC_LINES_MAX) {
@@ -176,7 +176,7 @@ pub(super) fn counts(text: &str) -> TopCounts {
     counts
 }
 
-/// The value of a label, whose values hold no quotes.
+/// The value of a label; values hold no quotes.
 fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = labels;
     loop {

@@ -30,7 +30,7 @@ use super::{fail, paint};
 /// The flag that names the admin port.
 const FLAG: &str = "--admin";
 
-/// How long the loop waits for a key before it looks for news.
+/// How long the loop waits for a key before it looks for updates.
 const KEY_WAIT: Duration = Duration::from_millis(100);
 
 /// What `top` takes.
@@ -54,7 +54,7 @@ pub fn run(args: &TopArgs, environment: &Environment) -> ExitCode {
         );
     }
     let port = AdminPort::new(FLAG, &args.admin, args.token.as_deref(), environment);
-    // Asked once before the screen is taken, so that an error stands where errors stand.
+    // Asked once before the screen is taken, so that an error goes to stderr as usual.
     let first = match feed::first(&port) {
         Ok(first) => first,
         Err(error) => return fail(&causes::joined(&error)),
@@ -80,11 +80,11 @@ pub fn run(args: &TopArgs, environment: &Environment) -> ExitCode {
 fn show(terminal: &mut DefaultTerminal, top: &mut Top, feed: &Feed) -> io::Result<()> {
     loop {
         let now = Instant::now();
-        while let Some(news) = feed.news() {
-            if matches!(news, FeedUpdate::End) {
+        while let Some(update) = feed.poll() {
+            if matches!(update, FeedUpdate::End) {
                 return Ok(());
             }
-            top.take(news, now);
+            top.take(update, now);
         }
         terminal.draw(|frame| draw::draw(frame, top, now))?;
         if !event::poll(KEY_WAIT)? {
@@ -99,7 +99,7 @@ fn show(terminal: &mut DefaultTerminal, top: &mut Top, feed: &Feed) -> io::Resul
     }
 }
 
-/// What a key says.
+/// The meaning of a key.
 fn press(key: KeyEvent) -> Option<Press> {
     if key.kind == KeyEventKind::Release {
         return None;

@@ -1,4 +1,4 @@
-//! What stands in the lines: nodes, upstreams and requests in columns, and the colours of their states.
+//! The content of the lines: nodes, upstreams and requests in columns, and the colours of their states.
 
 use grapevine_base::page::{NodeEntry, UpstreamEntry};
 use grapevine_base::table::{number as short, printable};
@@ -8,7 +8,7 @@ use super::super::records::RequestEntry;
 use super::grid::{Column, Row, number, word, words};
 use super::state::Top;
 
-/// What nodes are told by.
+/// The columns of nodes.
 pub(super) const NODES: [Column; 9] = [
     words("node", 0),
     words("region", 0),
@@ -21,7 +21,7 @@ pub(super) const NODES: [Column; 9] = [
     words("services", 100),
 ];
 
-/// What upstreams are told by.
+/// The columns of upstreams.
 pub(super) const UPSTREAMS: [Column; 10] = [
     words("node", 0),
     words("upstream", 0),
@@ -35,7 +35,7 @@ pub(super) const UPSTREAMS: [Column; 10] = [
     words("models", 120),
 ];
 
-/// What requests are told by.
+/// The columns of requests.
 pub(super) const REQUESTS: [Column; 12] = [
     word("UTC", 0),
     number("status", 0),
@@ -51,7 +51,7 @@ pub(super) const REQUESTS: [Column; 12] = [
     words("id", 160),
 ];
 
-/// Colours, where they are wanted.
+/// Colours, where they are enabled.
 #[derive(Clone, Copy)]
 pub(super) struct Palette(pub(super) bool);
 
@@ -64,7 +64,7 @@ impl Palette {
     }
 
     pub(super) fn bad(self) -> Style {
-        // Seen without colours too.
+        // Visible without colours too.
         self.of(Color::Red).add_modifier(Modifier::BOLD)
     }
 

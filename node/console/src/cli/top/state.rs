@@ -56,22 +56,22 @@ pub(super) struct Rates {
 /// Everything that is drawn.
 #[derive(Clone, Debug)]
 pub(super) struct Top {
-    /// Whom is asked.
+    /// The URL of the node that is asked.
     pub(super) url: String,
     pub(super) in_colour: bool,
     pub(super) page: Page,
     /// `None` until there are two pages to compare.
     pub(super) rates: Option<Rates>,
-    /// When the page came.
+    /// When the page arrived.
     taken_at: Option<Instant>,
-    /// Why there is nothing newer; `None` when there is.
+    /// Why there is no newer page; `None` when there is.
     pub(super) silence: Option<String>,
     pub(super) view: TopView,
     /// Lines that hold this, in whatever case, are shown.
     pub(super) filter: String,
     /// Whether keys go into the filter.
     pub(super) is_typing: bool,
-    /// Whether what comes is left alone.
+    /// Whether updates are ignored.
     pub(super) is_paused: bool,
     pub(super) shows_help: bool,
     /// Lines of the view that are above the screen.
@@ -97,9 +97,9 @@ impl Top {
         }
     }
 
-    /// Takes what came at `now`.
-    pub(super) fn take(&mut self, news: FeedUpdate, now: Instant) {
-        match news {
+    /// Applies an update that arrived at `now`.
+    pub(super) fn take(&mut self, update: FeedUpdate, now: Instant) {
+        match update {
             FeedUpdate::Page(page) if !self.is_paused => {
                 let since = self
                     .taken_at
@@ -120,7 +120,7 @@ impl Top {
         now.saturating_duration_since(taken_at)
     }
 
-    /// Does what was pressed; whether that ends the program.
+    /// Handles a key press; returns whether it ends the program.
     pub(super) fn press(&mut self, press: Press) -> bool {
         if press == Press::Quit {
             return true;
@@ -188,7 +188,7 @@ impl Top {
     }
 }
 
-/// `None` where counts went back, since the node began anew.
+/// `None` where counts went back: the node restarted.
 fn rates(before: &TopCounts, after: &TopCounts, since: Duration) -> Option<Rates> {
     let seconds = since.as_secs_f64();
     if seconds <= 0.0 || after.requests < before.requests {

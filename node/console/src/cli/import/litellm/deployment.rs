@@ -47,7 +47,7 @@ pub(super) struct Deployment {
 
 impl Reading {
     /// Reads an entry of `model_list`; several deployments when it names several organizations, none when it
-    /// cannot be carried over, which is told.
+    /// cannot be carried over, which is reported.
     pub(super) fn deployments(
         &mut self,
         item: &At<'_>,

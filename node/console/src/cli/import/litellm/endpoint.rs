@@ -12,7 +12,7 @@ use super::params::Params;
 use super::providers::{Base, Provider};
 use super::reading::{Reading, named_variable};
 
-/// How an endpoint is called: what upstreams of the new file are told apart by. Texts are as written there.
+/// How an endpoint is called: this distinguishes upstreams of the new file. Texts are as written there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Endpoint {
     /// The provider's name, which the upstream takes.

@@ -27,7 +27,7 @@ const WEIGHT_MAX: f64 = 1_000.0;
 pub(super) struct Route {
     /// What clients ask for; `None` where the deployment serves no model in particular.
     pub(super) name: Option<String>,
-    /// Its place in the list.
+    /// Its index in the list.
     pub(super) deployment: usize,
     /// 1 is asked first.
     pub(super) tier: u32,
@@ -107,8 +107,8 @@ impl Reading {
             let routes = members.iter().zip(weights).map(|(index, weight)| {
                 let order = of(index).and_then(|one| one.order);
                 // One without an order comes after all that have one.
-                let rank = order.map_or(orders.len(), |order| orders.range(..order).count());
-                let tier = u32::try_from(rank).unwrap_or(u32::MAX).saturating_add(1);
+                let lower = order.map_or(orders.len(), |order| orders.range(..order).count());
+                let tier = u32::try_from(lower).unwrap_or(u32::MAX).saturating_add(1);
                 Route {
                     name: Some(name.to_owned()),
                     deployment: *index,
@@ -153,10 +153,10 @@ impl Reading {
             if share.is_none() {
                 let problem =
                     "has no share beside others that have one, and keeps the smallest weight";
-                let place = (one.key.as_str(), one.line);
+                let position = (one.key.as_str(), one.line);
                 self.findings.put(
                     Kind::Changed,
-                    place,
+                    position,
                     problem,
                     "give it a weight, or a later tier (priority)",
                 );
@@ -199,7 +199,7 @@ impl Reading {
                     printable(target)
                 );
                 self.findings
-                    .put(Kind::Lost, (key, *line), problem, "see what became of it");
+                    .put(Kind::Lost, (key, *line), problem, "see what happened to it");
                 continue;
             };
             routes.extend(others.into_iter().map(|route| Route {
@@ -210,17 +210,17 @@ impl Reading {
         }
     }
 
-    /// Tells of fallbacks that nothing leads to, and of those that would have had fallbacks themselves.
+    /// Reports fallbacks that nothing leads to, and those that would have had fallbacks themselves.
     fn check_fallbacks(&mut self, settings: &LitellmSettings, own: &Groups) {
         for fallback in &settings.fallbacks {
-            let (key, line) = (fallback.place.0.as_str(), fallback.place.1);
+            let (key, line) = (fallback.position.0.as_str(), fallback.position.1);
             let is_alias = settings
                 .aliases
                 .iter()
                 .any(|alias| alias.name == fallback.model);
             if fallback.model != "*" && !own.contains_key(&fallback.model) {
                 let (kind, problem) = match is_alias {
-                    true => (Kind::Lost, "is an alias, whose model's fallbacks count"),
+                    true => (Kind::Lost, "is an alias: the fallbacks of its model apply"),
                     false => (
                         Kind::Lost,
                         "is served by no deployment that was carried over",
@@ -228,7 +228,7 @@ impl Reading {
                 };
                 let problem = format!("{} {problem}", printable(&fallback.model));
                 self.findings
-                    .put(kind, (key, line), problem, "see what became of it");
+                    .put(kind, (key, line), problem, "see what happened to it");
                 continue;
             }
             for (target, _) in &fallback.targets {
@@ -255,7 +255,7 @@ impl Reading {
         count: &mut usize,
     ) -> Result<(), TooMany> {
         for alias in &settings.aliases {
-            let place = (alias.place.0.as_str(), alias.place.1);
+            let position = (alias.position.0.as_str(), alias.position.1);
             let is_taken = groups.contains_key(&alias.name);
             let routes = groups.get(&alias.model).filter(|_| !is_taken);
             let is_name =
@@ -271,7 +271,7 @@ impl Reading {
                     ),
                 };
                 self.findings
-                    .put(Kind::Lost, place, problem, "see what became of it");
+                    .put(Kind::Lost, position, problem, "see what happened to it");
                 continue;
             };
             *count += routes.len();

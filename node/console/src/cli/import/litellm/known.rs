@@ -2,10 +2,10 @@
 
 use super::super::finding::Kind;
 
-/// The table; its head says how it is read.
+/// The table; its head explains the format.
 const TABLE: &str = include_str!("known.txt");
 
-/// What is said of a key that the table does not name.
+/// What is reported for a key that the table does not name.
 const UNKNOWN: Why = Why {
     kind: Kind::Lost,
     problem: "is not known here",
@@ -66,7 +66,7 @@ pub(super) fn why(part: Part, key: &str) -> Why {
     found.unwrap_or(UNKNOWN)
 }
 
-/// The keys of a line, and what it says of them.
+/// The keys of a line, and its finding for them.
 fn read(line: &'static str) -> Option<(&'static str, Why)> {
     let mut cells = line.split(" | ");
     let kind = match cells.next()? {
@@ -84,7 +84,7 @@ fn read(line: &'static str) -> Option<(&'static str, Why)> {
     cells.next().is_none().then_some((keys, why))
 }
 
-/// Whether `key` is `pattern`, whose stars stand for anything.
+/// Whether `key` matches `pattern`, in which stars stand for anything.
 fn matches(pattern: &str, key: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn key_of_no_table_is_lost_and_said_so() {
+    fn key_of_no_table_is_reported_as_lost() {
         assert_eq!(why(Part::Router, "quantum_routing"), UNKNOWN);
         assert_eq!(why(Part::Other, "temperature"), UNKNOWN);
         assert_ne!(why(Part::Params, "temperature"), UNKNOWN);

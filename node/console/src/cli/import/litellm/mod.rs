@@ -1,6 +1,6 @@
 //! LiteLLM's proxy configuration as grapevine's.
 //!
-//! Every key of the file is taken by the code that carries it over, or found by its section's rest and told with
+//! Every key of the file is taken by the code that carries it over, or found by its section's rest and reported with
 //! its reason ([`known`]): nothing is dropped in silence. Written against LiteLLM's documentation of November 2026
 //! (`docs/my-website/docs/proxy/`: configs, config_settings, reliability and load_balancing).
 //!

@@ -21,9 +21,9 @@ pub(super) struct Provider {
 /// Where a provider's API is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Base {
-    /// Here, unless `api_base` says otherwise.
+    /// Here, unless `api_base` is set.
     At(&'static str),
-    /// Where `api_base` says, as it stands.
+    /// At `api_base`, as written.
     Written,
     /// Below `api_base`, or below this where none is written: `/v1` is added.
     Below(Option<&'static str>),
@@ -51,7 +51,7 @@ const fn own(name: &'static str, base: Base) -> Provider {
     }
 }
 
-/// Those whose API is OpenAI's, or Anthropic's on `/v1/messages`.
+/// Those with OpenAI's API, or Anthropic's on `/v1/messages`.
 const PROVIDERS: &[Provider] = &[
     at("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
     at(
@@ -304,7 +304,7 @@ const BARE_NAMES: &[(&str, &str)] = &[
     ("gemini-", "vertex_ai"),
 ];
 
-/// What a model's name says of its provider.
+/// The provider that a model's name implies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     /// This provider, and its own name of the model.

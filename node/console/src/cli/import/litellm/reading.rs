@@ -12,17 +12,17 @@ use super::known::{self, Part};
 /// How LiteLLM writes that a value is a variable's.
 const VARIABLE: &str = "os.environ/";
 
-/// What stands in the place of a key where a provider wants none.
+/// Written instead of a key where a provider needs none.
 const NO_KEYS: [&str; 4] = ["", "none", "None", "null"];
 
-/// An import under way.
+/// An import in progress.
 pub(super) struct Reading {
     pub(super) findings: Findings,
     pub(super) variables: Variables,
 }
 
 impl Reading {
-    /// A reading of `file`, which has said nothing yet.
+    /// A reading of `file`, without findings yet.
     pub(super) fn new(file: &Foreign) -> Self {
         let mut reserved = BTreeSet::new();
         reserve(file, &mut reserved);
@@ -32,7 +32,7 @@ impl Reading {
         }
     }
 
-    /// Says of every key that nobody took why it is not carried over.
+    /// Reports for every key that nobody took why it is not carried over.
     pub(super) fn leave(&mut self, section: &mut Section<'_>, part: Part) {
         for (name, at) in section.rest() {
             let why = known::why(part, name);
@@ -40,7 +40,7 @@ impl Reading {
         }
     }
 
-    /// A wait in seconds, at most `max`; one that is cut is told.
+    /// A wait in seconds, at most `max`; a cut is reported.
     pub(super) fn seconds(&mut self, at: &At<'_>, max: Duration) -> Option<Duration> {
         let seconds = at.number().filter(|seconds| *seconds > 0.0);
         let Some(seconds) = seconds else {
@@ -61,7 +61,7 @@ impl Reading {
         Some(max)
     }
 
-    /// A whole number from `least` to `most`; one that is cut is told.
+    /// A whole number from `least` to `most`; a cut is reported.
     pub(super) fn count(&mut self, at: &At<'_>, least: u32, most: u32) -> Option<u32> {
         let number = at
             .number()
@@ -100,7 +100,7 @@ impl Reading {
     }
 
     /// A secret as the new file writes it: always a variable. `None` when there is none.
-    pub(super) fn secret(&mut self, at: &At<'_>, wish: &str) -> Option<String> {
+    pub(super) fn secret(&mut self, at: &At<'_>, preferred: &str) -> Option<String> {
         let text = match at.text() {
             Some(text) if NO_KEYS.contains(&text) => return None,
             Some(text) => text,
@@ -117,7 +117,7 @@ impl Reading {
         if let Some(name) = text.strip_prefix(VARIABLE) {
             return self.variable(at, name);
         }
-        let variable = self.variables.invent(text, wish, &at.key);
+        let variable = self.variables.invent(text, preferred, &at.key);
         let problem = "is a secret in the file, and not copied";
         let remedy = format!(
             "set {} where the node runs",
@@ -130,8 +130,7 @@ impl Reading {
     fn variable(&mut self, at: &At<'_>, name: &str) -> Option<String> {
         let written = self.variables.existing(name, &at.key);
         if written.is_none() {
-            let problem =
-                "names a variable with other signs than letters, digits and _, and is left out";
+            let problem = "names a variable with characters other than letters, digits and _, and is left out";
             self.findings
                 .add(Kind::Lost, at, problem, "rename the variable");
         }

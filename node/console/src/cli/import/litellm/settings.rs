@@ -20,8 +20,8 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(86_400);
 /// The variable that holds the hash of a master key which is a variable itself.
 const MASTER_HASH: &str = "LITELLM_MASTER_KEY_HASH";
 
-/// Where something was written.
-pub(super) type Place = (String, usize);
+/// Where something was written: its key and line.
+pub(super) type FilePosition = (String, usize);
 
 /// Models to ask when another fails.
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ pub(super) struct Fallback {
     /// The model that fails; `*` is any that has no fallbacks of its own.
     pub(super) model: String,
     /// What is asked instead, in order.
-    pub(super) targets: Vec<(String, Place)>,
-    pub(super) place: Place,
+    pub(super) targets: Vec<(String, FilePosition)>,
+    pub(super) position: FilePosition,
 }
 
 /// Another name for a model.
@@ -38,7 +38,7 @@ pub(super) struct Fallback {
 pub(super) struct Alias {
     pub(super) name: String,
     pub(super) model: String,
-    pub(super) place: Place,
+    pub(super) position: FilePosition,
 }
 
 /// What holds for all deployments.
@@ -63,7 +63,7 @@ pub(super) struct LitellmSettings {
 }
 
 impl LitellmSettings {
-    /// Whether weights, or limits in their place, say who gets which share: LiteLLM's default too.
+    /// Whether weights, or limits instead of them, decide the shares: LiteLLM's default too.
     pub(super) fn is_weighted(&self) -> bool {
         matches!(self.strategy, None | Some("weighted"))
     }
@@ -130,7 +130,7 @@ impl Reading {
                 Kind::Lost,
                 &at,
                 "is no map, and left out",
-                "mend it, and import again",
+                "fix it, and import again",
             );
         }
         section
@@ -169,11 +169,11 @@ impl Reading {
                 .iter()
                 .filter_map(|item| self.target(item))
                 .collect();
-            let place = (at.key.clone(), at.line);
+            let position = (at.key.clone(), at.line);
             settings.fallbacks.push(Fallback {
                 model: "*".to_owned(),
                 targets,
-                place,
+                position,
             });
         }
         if let Some(at) = shared.get("model_group_alias") {
@@ -181,7 +181,7 @@ impl Reading {
         }
     }
 
-    /// What becomes of a wait for streams.
+    /// Carries over a wait for streams.
     pub(super) fn stream_timeout(&mut self, at: &At<'_>) {
         let problem = "bounds the pauses within an answer, and not the wait for its beginning";
         let remedy = "upstreams[].timeout.first_byte is one wait for streams and other answers";
@@ -223,7 +223,7 @@ impl Reading {
                 continue;
             };
             for (model, targets) in section.rest() {
-                let place = (targets.key.clone(), targets.line);
+                let position = (targets.key.clone(), targets.line);
                 let targets = targets
                     .items()
                     .iter()
@@ -233,13 +233,13 @@ impl Reading {
                 settings.fallbacks.push(Fallback {
                     model,
                     targets,
-                    place,
+                    position,
                 });
             }
         }
     }
 
-    fn target(&mut self, item: &At<'_>) -> Option<(String, Place)> {
+    fn target(&mut self, item: &At<'_>) -> Option<(String, FilePosition)> {
         let name = item.text();
         if name.is_none() {
             let problem = "changes the request too, which is not possible, and is left out";
@@ -260,7 +260,7 @@ impl Reading {
             return;
         };
         for (name, value) in section.rest() {
-            let place = (value.key.clone(), value.line);
+            let position = (value.key.clone(), value.line);
             let mut inner = value.section();
             let model = inner.as_mut().and_then(|inner| inner.take("model"));
             let model = model.as_ref().or(Some(&value)).and_then(At::text);
@@ -282,7 +282,11 @@ impl Reading {
                 continue;
             };
             let (name, model) = (name.to_owned(), model.to_owned());
-            settings.aliases.push(Alias { name, model, place });
+            settings.aliases.push(Alias {
+                name,
+                model,
+                position,
+            });
         }
     }
 

@@ -1,4 +1,4 @@
-//! How it looks at 80 and at 200 columns, as text beside this file, and what keys do.
+//! The screen at 80 and at 200 columns, as text beside this file, and what keys do.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::grid::cut;
 use super::state::{Press, Top, TopView};
 use crate::cli::records::RequestsPage;
 
-/// Three nodes, of which one is dead and one has an upstream out of use, with eight requests.
+/// Three nodes, of which one is dead and one has an ejected upstream, with eight requests.
 fn page(requests_total: u64) -> Page {
     let mesh = json!({"self": "usa-1", "nodes": [
         {"name": "eur-1", "region": "eur", "live": true, "phase": "ready", "reach": "open", "rtt_ms": 83.2,
@@ -120,7 +120,7 @@ fn help_fits_80_columns() {
 }
 
 #[test]
-fn silence_is_told_with_the_age_of_what_is_shown() {
+fn silence_is_shown_with_the_age_of_the_page() {
     let (mut top, now) = top();
     top.take(FeedUpdate::Silence("no node answers".to_owned()), now);
     let drawn = screen(&top, now + Duration::from_secs(7), (80, 24));
@@ -170,7 +170,7 @@ fn filter_is_typed_kept_and_dropped() {
 }
 
 #[test]
-fn what_comes_while_paused_is_left_alone() {
+fn updates_while_paused_are_ignored() {
     let (mut top, now) = top();
     top.press(Press::Letter('p'));
     top.take(FeedUpdate::Page(Box::default()), now);
@@ -205,7 +205,7 @@ fn any_size_is_drawn() {
 }
 
 #[test]
-fn counts_are_read_from_metrics_and_the_rest_is_left() {
+fn counts_are_read_from_metrics_and_the_rest_is_ignored() {
     let text = "# TYPE x counter\n\
         grapevine_requests_total{status=\"2xx\"} 7\ngrapevine_requests_total{status=\"5xx\"} 2 123\n\
         grapevine_attempts_total{node=\"usa\",upstream=\"a\",outcome=\"answered\"} 5\n\
@@ -217,7 +217,7 @@ fn counts_are_read_from_metrics_and_the_rest_is_left() {
 }
 
 #[test]
-fn text_that_is_cut_says_so() {
+fn cut_text_is_marked() {
     assert_eq!(
         (cut("abc", 3).as_str(), cut("abcd", 3).as_str()),
         ("abc", "ab\u{2026}")

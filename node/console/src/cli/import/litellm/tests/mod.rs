@@ -96,10 +96,12 @@ fn key_that_is_not_written_comes_from_the_providers_variable() {
 }
 
 #[test]
-fn shorter_wait_of_a_node_is_told_where_none_is_written() {
-    let told = |text: &str| imported(text).config.contains("a node waits 30 s");
-    assert!(told("model_list: []\n"));
-    assert!(!told("model_list: []\nrouter_settings: {timeout: 60}\n"));
+fn shorter_wait_of_a_node_is_noted_where_none_is_written() {
+    let is_noted = |text: &str| imported(text).config.contains("a node waits 30 s");
+    assert!(is_noted("model_list: []\n"));
+    assert!(!is_noted(
+        "model_list: []\nrouter_settings: {timeout: 60}\n"
+    ));
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn waits_and_limits_of_a_deployment_are_written() {
 }
 
 #[test]
-fn values_that_cannot_be_are_told_and_left_out() {
+fn impossible_values_are_reported_and_left_out() {
     let text = "model: openai/a, timeout: soon, max_retries: -1, order: 1.5, weight: x, max_parallel_requests: 9e9";
     let imported = one(text);
     for key in ["timeout", "max_retries", "order", "weight"] {
@@ -253,12 +255,12 @@ fn shares_become_weights_within_what_can_be_written() {
 }
 
 #[test]
-fn strategies_have_a_counterpart_or_are_told() {
+fn strategies_have_a_counterpart_or_are_reported() {
     let strategy = |word: &str| {
         let text = format!("model_list: []\nrouter_settings: {{routing_strategy: {word}}}\n");
         let imported = imported(&text);
-        let told = imported.findings.first().map(|finding| finding.kind);
-        (config(&imported).routing.strategy.as_str(), told)
+        let kind = imported.findings.first().map(|finding| finding.kind);
+        (config(&imported).routing.strategy.as_str(), kind)
     };
     assert_eq!(strategy("simple-shuffle"), ("weighted", None));
     assert_eq!(strategy("least-busy"), ("least-busy", None));
@@ -324,7 +326,7 @@ fn default_fallbacks_are_for_every_name_but_their_own() {
 }
 
 #[test]
-fn fallback_to_nobody_and_what_changes_the_request_are_told() {
+fn fallback_to_nobody_and_what_changes_the_request_are_reported() {
     let imported = imported(
         "model_list: [{model_name: a, litellm_params: {model: openai/a}}]\n\
          litellm_settings:\n  fallbacks: [{a: [gone, {model: a, messages: []}]}, {nowhere: [a]}, word]\n",
@@ -385,13 +387,13 @@ fn patterns_are_carried_over_where_names_stay_the_same() {
 }
 
 #[test]
-fn providers_out_of_reach_are_told_by_name() {
+fn unreachable_providers_are_reported_by_name() {
     for model in [
         "bedrock/x",
         "vertex_ai/gemini",
         "sagemaker/x",
         "replicate/x",
-        "unheard/of",
+        "unknown/one",
         "nameless",
     ] {
         let imported = one(&format!("model: {model}"));
@@ -482,7 +484,7 @@ fn router_settings_go_before_litellm_settings() {
 }
 
 #[test]
-fn every_key_that_nobody_knows_is_told_with_its_line() {
+fn every_unknown_key_is_reported_with_its_line() {
     let imported = imported(
         "model_list:\n- model_name: a\n  shiny: 1\n  litellm_params: {model: openai/a, new_param: 2}\n\
          \x20 model_info: {id: i, colour: red}\nrouter_settings: {quantum: 1}\nlitellm_settings: {q: 1}\n\
