@@ -1,7 +1,7 @@
-//! The `grapevine` program: puts the rooms of a node together, and starts what the command line asks for.
+//! The `grapevine` program: wires the crates of a node, and runs the command line.
 //!
-//! Reading order: [`cli`] (what was asked for), [`app`] (one node, wired). Everything else is in crates of its own,
-//! named here so that who embeds a node needs this one alone.
+//! Reading order: [`cli`] (the command line), [`app`] (one node, wired). Everything else is in crates of its own,
+//! re-exported here so that a program that embeds a node needs this one alone.
 
 pub mod app;
 pub mod cli;

@@ -1,5 +1,5 @@
-//! How many connections the node can hold, and how many requests it carries: what is configured, or what file
-//! descriptors and memory allow.
+//! How many connections and how many requests the node can hold: as configured, or as file descriptors and
+//! memory allow.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use grapevine_config::Config;
 use grapevine_config::problem::{ConfigProblem, ValueOrigin};
 use grapevine_http::dns;
 
-/// Takes the descriptors that the process may have, and shares them out; warns where they are too few.
+/// Raises the descriptor limit as far as permitted, and shares it out; warns if it is too low.
 pub(super) fn shares(config: &Config) -> Shares {
     let limit = descriptors::raise();
     if let Some(warning) = shortage(config, limit) {
@@ -21,7 +21,7 @@ pub(super) fn shares(config: &Config) -> Shares {
     wanted(config).shares(limit)
 }
 
-/// How many requests may be under way at once.
+/// How many requests may be in flight at once.
 pub(super) fn in_flight(config: &Config) -> u32 {
     let connections = || wanted(config).shares(descriptors::attainable()).public;
     let carried = || of_node(connections(), memory());
@@ -29,11 +29,11 @@ pub(super) fn in_flight(config: &Config) -> u32 {
 }
 
 /// The bytes of memory that the process may have: the machine's, or those of its control group. `None` where
-/// neither says.
+/// neither is known.
 fn memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.as_deref().and_then(total_memory);
-    // Of the second and the first version; a group without a limit says `max`, or a number beyond any machine's.
+    // Cgroup v2 and v1; a group without a limit has `max`, or a number beyond any machine's.
     let group = ["memory.max", "memory/memory.limit_in_bytes"].map(|name| {
         let text = fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
         text.trim().parse().ok()
@@ -41,7 +41,7 @@ fn memory() -> Option<u64> {
     group.into_iter().flatten().chain(machine).min()
 }
 
-/// What `/proc/meminfo` says of the whole memory.
+/// The total memory, by `/proc/meminfo`.
 fn total_memory(text: &str) -> Option<u64> {
     let line = text
         .lines()
@@ -50,7 +50,7 @@ fn total_memory(text: &str) -> Option<u64> {
     kibibytes.checked_mul(1_024)
 }
 
-/// What is to be said where `limit` descriptors are too few for the connections that are configured.
+/// The warning if `limit` descriptors are too few for the configured connections.
 pub(crate) fn shortage(config: &Config, limit: u64) -> Option<ConfigProblem> {
     let wanted = wanted(config);
     let connections = wanted.shares(limit).public;

@@ -1,4 +1,4 @@
-//! Why a node did not start or did not go on, for the one who started it.
+//! Why a node did not start or did not keep running, for the program that started it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use grapevine_console::admin::AdminError;
 use grapevine_geo::GeoError;
 use grapevine_http::{ingress, upstream};
 
-/// Why a node ended otherwise than it was told to.
+/// Why a node ended without a request to end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It did not start.
     #[error(transparent)]
     Start(#[from] NodeStartError),
-    /// A part that it cannot do without has ended; it was drained, and is to be started anew.
+    /// A vital task has ended; the node was drained, and must be restarted.
     #[error("{0}; the node has drained and ends: start it again, and report the panic in its log")]
     TaskEnded(VitalTaskEnded),
 }

@@ -1,4 +1,4 @@
-//! Where clients are: the location database in use, and the proxies that are believed.
+//! Where clients are: the current location database, and the trusted proxies.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use tracing::warn;
 
 use super::NodeStartError;
 
-/// What answers where clients are. Dropping it ends the watch over the database's file.
+/// Locates clients. Dropping it ends the watch over the database's file.
 pub(super) struct Geography {
     locator: Arc<Locator>,
     trusted: Arc<ArcSwap<Vec<Network>>>,
@@ -41,40 +41,40 @@ impl Geography {
         })
     }
 
-    /// What the public door asks.
+    /// The lookup of the public listener.
     pub(super) fn locate(&self) -> Locate {
         let (locator, trusted) = (Arc::clone(&self.locator), Arc::clone(&self.trusted));
         Locate::new(move |peer: SocketAddr, headers: &HeaderMap| {
             let address = client::address(peer, headers, &trusted.load());
             Whereabouts {
                 address: Some(address),
-                ..whereabouts(locator.locate(address))
+                ..client_location(locator.locate(address))
             }
         })
     }
 
-    /// What the DNS server asks.
+    /// The lookup of the DNS server.
     pub(super) fn locate_address(&self) -> dns::Locate {
         let locator = Arc::clone(&self.locator);
         dns::Locate::new(move |address| {
-            let found = whereabouts(locator.locate(address));
+            let found = client_location(locator.locate(address));
             (found.origin, found.place)
         })
     }
 
-    /// What the operator asks: where a request of any client would go.
+    /// The operator's lookup: where a request of any client would go.
     pub(super) fn explain(&self, explainer: Explainer) -> Explain {
         let locator = Arc::clone(&self.locator);
         Arc::new(move |query: &ExplainQuery| {
-            let whereabouts = whereabouts(locator.locate(query.client));
-            let supposed = supposed(query, whereabouts)?;
+            let location = client_location(locator.locate(query.client));
+            let supposed = supposed(query, location)?;
             explainer
                 .explain(&supposed)
                 .map_err(|error| error.to_string())
         })
     }
 
-    /// The database in use.
+    /// The current database.
     pub(super) fn database(&self) -> Arc<grapevine_geo::Database> {
         self.locator.database()
     }
@@ -121,8 +121,8 @@ fn watch(locator: &Arc<Locator>, path: Option<&PathBuf>) -> Option<AbortHandle> 
 }
 
 /// # Errors
-/// When a name in it can be none.
-fn supposed(query: &ExplainQuery, whereabouts: Whereabouts) -> Result<Supposed, String> {
+/// When a name in it is invalid.
+fn supposed(query: &ExplainQuery, location: Whereabouts) -> Result<Supposed, String> {
     let region = |name: &str| {
         let named = RegionName::new(name.trim());
         named.map_err(|error| format!("region '{name}' {error}"))
@@ -134,7 +134,7 @@ fn supposed(query: &ExplainQuery, whereabouts: Whereabouts) -> Result<Supposed, 
     let prefer_region = query.prefer_region.as_deref().map(region).transpose()?;
     let allowed = query.allow_regions.iter().flat_map(|list| list.split(','));
     Ok(Supposed {
-        whereabouts,
+        whereabouts: location,
         model: model.transpose()?,
         key: query.key.clone(),
         session: query.session.clone(),
@@ -143,7 +143,7 @@ fn supposed(query: &ExplainQuery, whereabouts: Whereabouts) -> Result<Supposed, 
     })
 }
 
-fn whereabouts(location: Location) -> Whereabouts {
+fn client_location(location: Location) -> Whereabouts {
     let Some(located) = location.located() else {
         return Whereabouts::default();
     };

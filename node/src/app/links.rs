@@ -26,24 +26,24 @@ pub(super) struct Mesh {
     /// Calls the inside of peers.
     pub(super) inside: Arc<dyn CallInside>,
     /// Where peers' calls to the inside of this node arrive.
-    pub(super) door: InsideSlot,
+    pub(super) inside_slot: InsideSlot,
 }
 
 /// Starts the links and the gossip on them; a node without a mesh gets neither.
 pub(super) async fn start(
     config: &Config,
     generation: Generation,
-    (desk, bodies): (&DriverHandle, &BodyBudget),
+    (driver, bodies): (&DriverHandle, &BodyBudget),
     (metrics, vital): (&Metrics, &Vital),
     local: Traced<UpstreamClient>,
-    tellings: mpsc::Receiver<Publication>,
+    publications: mpsc::Receiver<Publication>,
 ) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), NodeStartError> {
     let Some(wanted) = &config.mesh else {
-        return Ok((None, Peers::default(), vec![discard(tellings)]));
+        return Ok((None, Peers::default(), vec![discard(publications)]));
     };
     let credentials = reload::credentials(wanted)?;
     let mesh_name = credentials.mesh().clone();
-    let door = InsideSlot::default();
+    let inside_slot = InsideSlot::default();
     let parts = grapevine_mesh::start(
         grapevine_mesh::MeshOptions {
             node: config.node.name.clone(),
@@ -57,9 +57,9 @@ pub(super) async fn start(
             bodies: bodies.clone(),
             vital: vital.clone(),
         },
-        desk.clone(),
+        driver.clone(),
         local,
-        Arc::new(door.clone()),
+        Arc::new(inside_slot.clone()),
     );
     let parts = parts.await?;
     let gossip_config = GossipConfig {
@@ -78,8 +78,8 @@ pub(super) async fn start(
     let (outgoing, incoming) = (parts.outgoing, parts.incoming);
     let gossip = Gossip::start(
         gossip_config,
-        desk.inbox(),
-        tellings,
+        driver.inbox(),
+        publications,
         outgoing,
         incoming,
         signer,
@@ -91,14 +91,14 @@ pub(super) async fn start(
             handle: parts.handle,
             gossip,
             inside: parts.inside,
-            door,
+            inside_slot,
         }),
         peers,
         Vec::new(),
     ))
 }
 
-/// A node alone has nobody to tell.
+/// A node without a mesh has nobody to publish to.
 fn discard(mut tellings: mpsc::Receiver<Publication>) -> AbortHandle {
     tokio::spawn(async move { while tellings.recv().await.is_some() {} }).abort_handle()
 }

@@ -10,7 +10,7 @@ use grapevine_observe::losses::Losses;
 use grapevine_observe::otlp::Tracer;
 use grapevine_observe::record::Recorder;
 
-/// What was dropped so far, read when somebody scrapes.
+/// What was dropped so far, read at each scrape.
 pub(super) fn losses(
     recorder: Recorder,
     bodies: BodyBudget,

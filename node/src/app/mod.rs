@@ -1,11 +1,11 @@
-//! Puts a node together: every shell is started here and handed what it needs.
+//! Puts a node together: starts every shell and passes it what it needs.
 //!
 //! Threads: `ingress-N`, one per core, serve the public address on a runtime of their own; everything
 //! else (engine, gossip, links, forwarded requests, probes, admin) shares the runtime that calls
 //! [`run`].
 //!
-//! Reading order: [`run`] (a node's life), `start` (what is started, in order), `links` (the mesh),
-//! `translate` (from the configuration to what shells are told), `reload`.
+//! Reading order: [`run`] (a node from start to end), `start` (what is started, in order), `links` (the mesh),
+//! `translate` (from the configuration to the options of shells), `reload`.
 
 pub(crate) mod capacity;
 mod error;
@@ -55,11 +55,11 @@ use signals::Signals;
 pub struct App {
     config: Config,
     sources: Sources,
-    desk: DriverHandle,
+    driver: DriverHandle,
     bodies: BodyBudget,
     targets: UpstreamTargets,
     probe_targets: prober::ProbeTargets,
-    door: Arc<ArcSwap<ingress::IngressSettings>>,
+    ingress: Arc<ArcSwap<ingress::IngressSettings>>,
     public_tls: Option<TlsHandle>,
     readiness: Readiness,
     geography: Geography,
@@ -76,10 +76,10 @@ pub struct App {
     tasks: Vec<AbortHandle>,
 }
 
-/// Runs a node with these services until it is told to end, by a signal or through its admin port.
+/// Runs a node with these services until a signal or its admin port ends it.
 ///
 /// # Errors
-/// When it cannot start, or when a part of it ended that it cannot do without.
+/// When it cannot start, or when a vital part of it ended.
 pub async fn run(
     loaded: Loaded,
     sources: Sources,
@@ -95,8 +95,8 @@ pub async fn run(
 }
 
 impl App {
-    /// Serves until `ended` or until the operator drains the node, then ends it in order; at once when
-    /// `ended` comes again.
+    /// Serves until `ended` resolves or the operator drains the node, then shuts down in order; at once when
+    /// `ended` resolves again.
     ///
     /// # Errors
     /// When it ended because a vital task did.
@@ -107,7 +107,7 @@ impl App {
         let broken = loop {
             tokio::select! {
                 () = ended() => break None,
-                // The sender lives in `self`: waiting for it cannot fail.
+                // `self` holds the sender: waiting for it cannot fail.
                 _ = drained.wait_for(|drain| *drain) => break None,
                 task = vital.ended() => break Some(task),
                 () = reloads.next() => self.reload(&mut reloads),
@@ -132,7 +132,7 @@ impl App {
         self.config.worker_mode.serves_requests()
     }
 
-    /// Whether this node runs tasks of the service `key`, as its mode says: registered here or not.
+    /// Whether this node runs tasks of the service `key` by its mode, registered here or not.
     pub fn serving_service(&self, key: &ServiceKey) -> bool {
         self.config.worker_mode.serves(key)
     }
@@ -146,7 +146,7 @@ impl App {
     /// where a handler was set before.
     pub fn serve_inside(&self, handler: Arc<dyn ServeInside>) -> bool {
         let mesh = self.mesh.as_ref();
-        mesh.is_some_and(|mesh| mesh.door.open(handler))
+        mesh.is_some_and(|mesh| mesh.inside_slot.open(handler))
     }
 
     fn announce(&self) {
@@ -167,8 +167,8 @@ impl App {
     async fn end(self) {
         let limit = self.config.drain.timeout;
         info!(?limit, "draining");
-        self.desk.tell(Event::PhaseChanged(Phase::Draining)).await;
-        let hops_end = tokio::time::timeout(limit, hops_ended(self.desk.clone()));
+        self.driver.tell(Event::PhaseChanged(Phase::Draining)).await;
+        let hops_end = tokio::time::timeout(limit, hops_ended(self.driver.clone()));
         let clients_end = async {
             if let Some(workers) = self.workers {
                 workers.stop(limit).await;
@@ -195,20 +195,20 @@ impl App {
     }
 }
 
-/// How long a node that ends waits for its last spans to be taken.
+/// How long a node waits at its end for the export of its last spans.
 const LAST_SPANS_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often a draining node looks whether its upstreams are idle.
+/// How often a draining node checks whether its upstreams are idle.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
-/// Waits until nothing is under way at the own upstreams: peers' requests among it.
-async fn hops_ended(desk: DriverHandle) {
+/// Waits until no request is in flight at the own upstreams, including those of peers.
+async fn hops_ended(driver: DriverHandle) {
     let mut looks = tokio::time::interval(DRAIN_LOOK);
     loop {
-        // The first look comes at once, before the drain was told to anyone: the second one counts.
+        // The first tick is immediate, before anyone could learn of the drain: the second one counts.
         looks.tick().await;
         looks.tick().await;
-        let busy = desk
+        let busy = driver
             .view()
             .own
             .values()
@@ -242,16 +242,16 @@ mod tests {
         };
         let loaded = grapevine_config::load(&sources).expect("a configuration");
         let app = App::start(loaded.config, sources).await.expect("a node");
-        let (readiness, desk) = (app.readiness.clone(), app.desk.clone());
-        let mut changes = desk.changes();
-        while !readiness.reasons(&desk.view()).is_ready() {
+        let (readiness, driver) = (app.readiness.clone(), app.driver.clone());
+        let mut changes = driver.changes();
+        while !readiness.reasons(&driver.view()).is_ready() {
             changes.changed().await.expect("a driver");
         }
         drop(app.vital.guard("example"));
         let error = app.run_until(pending).await.expect_err("it is broken");
         assert!(matches!(error, RunError::TaskEnded(_)), "{error}");
         assert!(error.to_string().starts_with("the task `example` ended"));
-        let reasons = readiness.reasons(&desk.view()).against;
+        let reasons = readiness.reasons(&driver.view()).against;
         assert!(
             reasons[1].starts_with("broken: the task `example` ended"),
             "{reasons:?}"

@@ -19,11 +19,11 @@ use super::{NodeStartError, translate};
 #[derive(Default)]
 pub(super) struct Names(Option<Arc<ArcSwap<DnsSettings>>>);
 
-/// Waits until the node is ready: before it knows its peers every client would be led to this node, for as
-/// long as resolvers keep that.
-async fn joined(desk: &DriverHandle) {
-    let mut changes = desk.changes();
-    while desk.view().phase == Phase::Joining {
+/// Waits until the node is ready: before it knows its peers it would direct every client to itself, for as
+/// long as resolvers cache that.
+async fn joined(driver: &DriverHandle) {
+    let mut changes = driver.changes();
+    while driver.view().phase == Phase::Joining {
         if changes.changed().await.is_err() {
             return;
         }
@@ -31,11 +31,11 @@ async fn joined(desk: &DriverHandle) {
 }
 
 impl Names {
-    /// Opens the sockets; the future answers until it is dropped: a draining node goes on to answer, and
+    /// Opens the sockets; the future answers until it is dropped: a draining node keeps answering, and
     /// leaves itself out.
     pub(super) async fn start(
         config: &Config,
-        desk: &DriverHandle,
+        driver: &DriverHandle,
         geography: &Geography,
         metrics: &Metrics,
         conversations_max: usize,
@@ -50,7 +50,7 @@ impl Names {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let server = Server {
             settings: Arc::clone(&settings),
-            desk: desk.clone(),
+            desk: driver.clone(),
             locate: geography.locate_address(),
             queries: metrics.dns(),
             conversations: ConnectionTable::new(
@@ -58,7 +58,7 @@ impl Names {
                 metrics.connections().of(Listener::Dns, conversations_max),
             ),
         };
-        let joining = desk.clone();
+        let joining = driver.clone();
         let serve = async move {
             joined(&joining).await;
             server.serve(sockets).await;
@@ -67,7 +67,7 @@ impl Names {
         Ok((Self(Some(settings)), Some(serve)))
     }
 
-    /// Takes a new configuration.
+    /// Applies a new configuration.
     pub(super) fn take(&self, config: &Config) {
         if let (Some(current), Some(settings)) = (&self.0, translate::dns(config)) {
             current.store(Arc::new(settings));

@@ -1,7 +1,7 @@
 //! What changes while a node runs: upstreams, keys, limits, routing, certificates.
 //!
-//! All or nothing: a new configuration is checked and made ready as a whole before the first part of it
-//! is swapped in. What is wrong with it is logged, and the old one stays.
+//! All or nothing: a new configuration is checked and prepared as a whole before the first part of it
+//! is swapped in. If it has problems, they are logged, and the old one stays.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::{App, NodeStartError, translate};
 
-/// Tells when to read the configuration again.
+/// Signals when to read the configuration again.
 pub(super) struct Reloads(Option<ConfigWatch>);
 
 impl Reloads {
@@ -42,7 +42,7 @@ impl Reloads {
 }
 
 impl App {
-    /// Takes a new configuration, or says why not and keeps the old one.
+    /// Applies a new configuration, or logs why not and keeps the old one.
     pub(super) fn reload(&mut self, reloads: &mut Reloads) {
         let loaded = match reload(&self.config, &self.sources) {
             Ok(loaded) => loaded,
@@ -70,7 +70,7 @@ impl App {
     fn take(&mut self, config: Config) -> Result<(), NodeStartError> {
         let public_tls = config.tls.as_ref().map(public_tls).transpose()?;
         let credentials = config.mesh.as_ref().map(credentials).transpose()?;
-        // From here on the mesh can refuse, and the location database; they are asked first.
+        // The mesh and the location database can refuse a configuration, so they come first.
         if let (Some(mesh), Some(credentials)) = (&self.mesh, credentials) {
             mesh.handle.reload(&credentials)?;
         }
@@ -85,7 +85,8 @@ impl App {
         self.probe_targets
             .store(Arc::new(translate::probes(&config)));
         self.bodies.set_limit(config.limits.body_memory.get());
-        self.door.store(Arc::new(translate::door(&config)));
+        self.ingress
+            .store(Arc::new(translate::ingress_settings(&config)));
         self.names.take(&config);
         if let Some(background) = &self.background {
             background.take(&config);
@@ -95,7 +96,7 @@ impl App {
         self.shown_config.store(Arc::new(config.dump()));
         let rules = Event::RulesChanged(config.residency.clone());
         let upstreams = Event::Configured(translate::specs(&config));
-        if !(self.desk.try_tell(rules) && self.desk.try_tell(upstreams)) {
+        if !(self.driver.try_tell(rules) && self.driver.try_tell(upstreams)) {
             error!("the engine is too busy to take the new upstreams; send SIGHUP again");
         }
         // A level set at the admin port holds until the file's own changes.

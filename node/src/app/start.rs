@@ -1,5 +1,5 @@
 //! Starts a node's parts in their order: engine, upstreams, mesh, public address, admin; then the node
-//! says that it is ready.
+//! publishes that it is ready.
 
 use std::sync::Arc;
 
@@ -66,23 +66,23 @@ impl App {
         sources: Sources,
         services: ServiceRegistry,
     ) -> Result<Self, NodeStartError> {
-        let (mut ground, tellings) = Ground::lay(&config)?;
-        let desk = ground.desk.clone();
-        let (mesh, peers) = ground.join(&config, tellings).await?;
+        let (mut ground, publications) = Ground::lay(&config)?;
+        let driver = ground.driver.clone();
+        let (mesh, peers) = ground.join(&config, publications).await?;
 
         let admin_listener = Admin::bind(config.admin.listen).await?;
-        let (recorder, batches) = Recorder::new(desk.clone());
+        let (recorder, batches) = Recorder::new(driver.clone());
         let (history, pulse) = ground.collect(batches);
-        let door = Arc::new(ArcSwap::from_pointee(translate::door(&config)));
+        let ingress = Arc::new(ArcSwap::from_pointee(translate::ingress_settings(&config)));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
-        let calls = ground.own_calls(&door, &recorder, peers.clone());
+        let calls = ground.own_calls(&ingress, &recorder, peers.clone());
         let counts = ground.metrics.tasks().clone();
-        let named = tasks::named(&config, &door);
+        let named = tasks::named(&config, &ingress);
         let parts = (calls, counts);
-        let hub = tasks::hub(&config, &desk, mesh.as_ref(), services, named, parts)?;
+        let hub = tasks::hub(&config, &driver, mesh.as_ref(), services, named, parts)?;
         let (api, operator) = tasks_api(hub.as_ref());
-        let context = ground.context(&door, &recorder, peers, api);
+        let context = ground.context(&ingress, &recorder, peers, api);
         let workers = ground.open(&config, public_tls.clone(), context)?;
 
         let names = ground.answer_names(&config).await?;
@@ -95,20 +95,20 @@ impl App {
             losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer),
             tasks: operator,
             pulse,
-            ..ground.admin(&config, &door, history, &shown_config, &drain)
+            ..ground.admin(&config, &ingress, history, &shown_config, &drain)
         };
         ground.keep("admin port", serve_admin(admin, admin_listener));
 
-        introduce(&config, &desk).await;
+        configure_engine(&config, &driver).await;
         let background = hub.map(|hub| Tasks::start(&config, &hub, mesh.as_ref(), &ground.vital));
         let app = Self {
             config,
             sources,
-            desk,
+            driver,
             bodies: ground.bodies,
             targets: ground.targets,
             probe_targets: ground.probe_targets,
-            door,
+            ingress,
             public_tls,
             readiness: ground.readiness,
             geography: ground.geography,
@@ -127,10 +127,10 @@ impl App {
     }
 }
 
-/// What every other part stands on: the engine's task, the upstreams, metrics and readiness.
+/// What every other part needs: the engine's task, the upstreams, metrics and readiness.
 struct Ground {
     generation: Generation,
-    desk: DriverHandle,
+    driver: DriverHandle,
     metrics: Metrics,
     bodies: BodyBudget,
     targets: UpstreamTargets,
@@ -147,7 +147,7 @@ struct Ground {
 }
 
 impl Ground {
-    /// Runs `work` for as long as the node; the node does not go on without it.
+    /// Runs `work` for as long as the node runs; the node drains if it ends.
     fn keep(&mut self, task: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let running = tokio::spawn(self.vital.keep(task, work));
         self.tasks.push(running.abort_handle());
@@ -157,26 +157,26 @@ impl Ground {
     async fn join(
         &mut self,
         config: &Config,
-        tellings: mpsc::Receiver<Publication>,
+        publications: mpsc::Receiver<Publication>,
     ) -> Result<(Option<Mesh>, Peers), NodeStartError> {
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
-        let (common, watched) = ((&self.desk, &self.bodies), (&self.metrics, &self.vital));
-        let started = links::start(config, generation, common, watched, local, tellings);
+        let (common, watched) = ((&self.driver, &self.bodies), (&self.metrics, &self.vital));
+        let started = links::start(config, generation, common, watched, local, publications);
         let (mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
         Ok((mesh, peers))
     }
 
-    /// Keeps the last requests, and counts all.
+    /// Keeps the last requests, and counts all of them.
     fn collect(&mut self, batches: mpsc::Receiver<Batch>) -> (History, Pulse) {
         let (history, pulse) = (History::default(), Pulse::default());
-        let (metrics, desk) = (self.metrics.clone(), self.desk.clone());
+        let (metrics, driver) = (self.metrics.clone(), self.driver.clone());
         let (counted, tracer) = (pulse.clone(), self.tracer.clone());
         let observe = move |record: &_| {
             requests::log(record);
-            metrics.request(record, &desk.view());
-            counted.count(desk.now(), record);
+            metrics.request(record, &driver.view());
+            counted.count(driver.now(), record);
             if let Some(tracer) = &tracer {
                 tracer.request(record);
             }
@@ -189,7 +189,7 @@ impl Ground {
     async fn answer_names(&mut self, config: &Config) -> Result<Names, NodeStartError> {
         let (geography, metrics) = (&self.geography, &self.metrics);
         let conversations_max = self.shares.dns;
-        let started = Names::start(config, &self.desk, geography, metrics, conversations_max);
+        let started = Names::start(config, &self.driver, geography, metrics, conversations_max);
         let (names, answering) = started.await?;
         if let Some(answering) = answering {
             self.keep("DNS", answering);
@@ -200,11 +200,11 @@ impl Ground {
     /// Makes requests of the node's own, on this runtime.
     fn own_calls(
         &self,
-        door: &Arc<ArcSwap<ingress::IngressSettings>>,
+        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
         recorder: &Recorder,
         peers: Peers,
     ) -> Arc<dyn CallApi> {
-        let own = self.context(door, recorder, peers, Background::default())();
+        let own = self.context(ingress, recorder, peers, Background::default())();
         Arc::new(OwnCalls::new(own))
     }
 
@@ -214,9 +214,9 @@ impl Ground {
         let geography = Geography::start(config)?;
         let identity = translate::identity(config, &geography.database(), generation);
         let engine = Engine::new(clock.now(), identity);
-        let (driver, desk, outlets) = Driver::new(engine, clock);
+        let (engine_driver, driver, outlets) = Driver::new(engine, clock);
         let Outlets {
-            tellings,
+            tellings: publications,
             probes,
             notices,
         } = outlets;
@@ -226,7 +226,7 @@ impl Ground {
         probe_targets.store(Arc::new(translate::probes(config)));
         let probe_client = translate::outgoing_client()?;
         let prober = prober::run(
-            desk.clone(),
+            driver.clone(),
             Arc::clone(&probe_targets),
             probe_client,
             probes,
@@ -238,7 +238,7 @@ impl Ground {
             .map_err(|error| NodeStartError::OutgoingTls(error.to_string()))?;
         let mut ground = Self {
             generation,
-            desk,
+            driver,
             bodies: translate::bodies(config, &metrics),
             metrics: metrics.clone(),
             targets,
@@ -252,13 +252,13 @@ impl Ground {
             vital: Vital::default(),
             tasks: Vec::new(),
         };
-        ground.keep("engine", driver.run());
+        ground.keep("engine", engine_driver.run());
         ground.keep(
             "notices",
             notices::run(notices, move |kind| metrics.transition(kind)),
         );
         ground.keep("prober", prober);
-        Ok((ground.traced(config)?, tellings))
+        Ok((ground.traced(config)?, publications))
     }
 
     /// Sends spans, where that is configured.
@@ -270,21 +270,21 @@ impl Ground {
         Ok(self)
     }
 
-    /// What the operator's port shows but for what is lost and what is done in the background.
+    /// What the operator's port shows, except losses and background work.
     fn admin(
         &self,
         config: &Config,
-        door: &Arc<ArcSwap<ingress::IngressSettings>>,
+        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
         history: History,
         shown_config: &Arc<ArcSwap<Value>>,
         drain: &watch::Sender<bool>,
     ) -> Admin {
         let explainer = Explainer {
-            settings: Arc::clone(door),
-            desk: self.desk.clone(),
+            settings: Arc::clone(ingress),
+            desk: self.driver.clone(),
         };
         Admin {
-            desk: self.desk.clone(),
+            driver: self.driver.clone(),
             history,
             pulse: Pulse::default(),
             metrics: self.metrics.clone(),
@@ -325,22 +325,23 @@ impl Ground {
         UpstreamClient::new(self.targets.clone(), self.passed.clone(), self.tls.clone())
     }
 
-    /// Makes what a request thread works with.
+    /// Builds the context of a request thread.
     fn context(
         &self,
-        door: &Arc<ArcSwap<ingress::IngressSettings>>,
+        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
         recorder: &Recorder,
         peers: Peers,
         background: Background,
     ) -> impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static + use<> {
-        let (door, desk, recorder) = (Arc::clone(door), self.desk.clone(), recorder.clone());
+        let (ingress, driver, recorder) =
+            (Arc::clone(ingress), self.driver.clone(), recorder.clone());
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
         let bodies = self.bodies.clone();
         let locate = self.geography.locate();
         move || Context {
-            settings: Arc::clone(&door),
-            desk: desk.clone(),
+            settings: Arc::clone(&ingress),
+            desk: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
@@ -362,8 +363,8 @@ fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
     (background, api::operator(hub.clone()))
 }
 
-/// Tells the engine what the node has and does; with it, that it is ready, unless there are peers to meet.
-async fn introduce(config: &Config, desk: &DriverHandle) {
+/// Passes the engine the node's rules, upstreams and services, and that it is ready unless it has peers to join.
+async fn configure_engine(config: &Config, driver: &DriverHandle) {
     let has_seeds = config
         .mesh
         .as_ref()
@@ -377,11 +378,11 @@ async fn introduce(config: &Config, desk: &DriverHandle) {
             false => Event::PhaseChanged(Phase::Ready),
         },
     ] {
-        desk.tell(event).await;
+        driver.tell(event).await;
     }
 }
 
-/// The configuration for the operator, as it is when asked for.
+/// The current configuration, for the operator.
 fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
     let config = Arc::clone(config);
     Arc::new(move || Value::clone(&config.load()))

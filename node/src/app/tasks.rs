@@ -1,4 +1,4 @@
-//! Background work, put together: the store, the way to peers' stores, the services, and who is told.
+//! Wires background work: the store, the way to peers' stores, the services, and the publisher.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,56 +43,59 @@ use super::{NodeStartError, translate};
 /// Background work as it runs.
 pub(super) struct Tasks {
     runner: Runner,
-    telling: AbortHandle,
+    publisher: AbortHandle,
     /// Whether peers may ask for clients without a key.
     is_open: Arc<AtomicBool>,
 }
 
 impl Tasks {
-    /// Runs the services that the node serves, tells the mesh of them, and answers peers for the own store.
+    /// Runs the services that the node serves, publishes them to the mesh, and answers peers for the own store.
     pub(super) fn start(config: &Config, hub: &Hub, mesh: Option<&Mesh>, vital: &Vital) -> Self {
         let settings = RunnerSettings {
             retention: config.tasks.retention,
         };
         let is_open = Arc::new(AtomicBool::new(config.keys.is_empty()));
         if let Some(mesh) = mesh {
-            let nudges = hub.cancels().clone();
+            let cancels = hub.cancels().clone();
             let owner = (hub.keeping() == Keeping::Own)
                 .then(|| TaskOwner::new(hub.clone(), Arc::clone(&is_open)));
-            mesh.door.open(Arc::new(InsideHandler { nudges, owner }));
+            mesh.inside_slot.open(Arc::new(InsideHandler {
+                nudges: cancels,
+                owner,
+            }));
         }
         let serves = hub.published();
-        let (desk, store) = (hub.desk().clone(), Arc::clone(hub.store()));
-        let nudges = Arc::clone(hub.nudges());
+        let (driver, store) = (hub.desk().clone(), Arc::clone(hub.store()));
+        let queue_changes = Arc::clone(hub.nudges());
         let shared = shared_store(&config.tasks.queue);
-        let telling = async move {
-            telling::run(desk, store, shared, serves, nudges).await;
+        let publishing = async move {
+            telling::run(driver, store, shared, serves, queue_changes).await;
         };
-        let telling = tokio::spawn(vital.keep("service publisher", telling));
+        let publisher = tokio::spawn(vital.keep("service publisher", publishing));
         Self {
             runner: Runner::start(hub, settings, vital),
-            telling: telling.abort_handle(),
+            publisher: publisher.abort_handle(),
             is_open,
         }
     }
 
-    /// Takes what a reload changes.
+    /// Applies a reload.
     pub(super) fn take(&self, config: &Config) {
         self.is_open
             .store(config.keys.is_empty(), Ordering::Relaxed);
     }
 
-    /// Ends what runs, within `limit`.
+    /// Ends running tasks, within `limit`.
     pub(super) async fn stop(self, limit: Duration) {
         self.runner.stop(limit).await;
-        self.telling.abort();
+        self.publisher.abort();
     }
 }
 
-/// Where background work meets; `None` when the node takes none.
+/// The hub of background work; `None` when the node does none.
 pub(super) fn hub(
     config: &Config,
-    desk: &DriverHandle,
+    driver: &DriverHandle,
     mesh: Option<&Mesh>,
     services: ServiceRegistry,
     named: ConfiguredServices,
@@ -121,7 +124,7 @@ pub(super) fn hub(
         cancels: CancelNotifier::new(node.clone(), inside.clone()),
         store: store(url, file, node),
         peers: Arc::new(PeerStores(inside)),
-        desk: desk.clone(),
+        desk: driver.clone(),
         services: services.beside(built_in),
         api,
         watcher: Arc::new(Counting {
@@ -138,12 +141,12 @@ pub(super) fn hub(
 /// The services that the configuration names, and the keys that are in force.
 pub(super) fn named(
     config: &Config,
-    door: &Arc<ArcSwap<ingress::IngressSettings>>,
+    ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
 ) -> ConfiguredServices {
-    let (services, door) = (config.tasks.services.clone(), Arc::clone(door));
+    let (services, ingress) = (config.tasks.services.clone(), Arc::clone(ingress));
     Arc::new(move || {
         let mut named = services.clone();
-        named.extend(door.load().keys.services().cloned());
+        named.extend(ingress.load().keys.services().cloned());
         named
     })
 }
@@ -203,19 +206,19 @@ impl ReachStores for PeerStores {
     }
 }
 
-/// The name of the engine that this node shares with others: of what its URL says of where it is, so that
-/// nodes which write it the same way have the same name. `None` when the queue is the node's own.
+/// The name of the engine that this node shares with others: a digest of the addresses in its URL, so that
+/// nodes with the same addresses have the same name. `None` when the queue is the node's own.
 fn shared_store(queue: &Queue) -> Option<StoreName> {
     let Queue::Shared(url) = queue else {
         return None;
     };
     let (scheme, rest) = url.expose().split_once("://")?;
-    let places = rest.split('?').next().unwrap_or_default().split(',');
+    let addresses = rest.split('?').next().unwrap_or_default().split(',');
     // Without users and passwords.
-    let places: Vec<&str> = places
-        .filter_map(|place| place.rsplit('@').next())
+    let addresses: Vec<&str> = addresses
+        .filter_map(|address| address.rsplit('@').next())
         .collect();
-    let digest = ring::digest::digest(&ring::digest::SHA256, places.join(",").as_bytes());
+    let digest = ring::digest::digest(&ring::digest::SHA256, addresses.join(",").as_bytes());
     let digits: String = digest.as_ref()[..4]
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -271,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_that_share_an_engine_name_it_alike_and_tell_no_password() {
+    fn nodes_that_share_an_engine_name_it_alike_and_reveal_no_password() {
         let name = |url: &str| shared_store(&Queue::Shared(Secret::new(url))).expect("a name");
         let here = name("postgres://one:secret@db.example:5432/tasks?sslmode=require");
         assert_eq!(here, name("postgres://two:other@db.example:5432/tasks"));

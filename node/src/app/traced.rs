@@ -1,7 +1,6 @@
-//! Own upstreams as peers call them: each call's spans are drawn when it has ended.
+//! Own upstreams as peers call them: each call's spans are recorded when it has ended.
 //!
-//! The entry node's span comes along in the call's headers; what is sent to the upstream tells of this
-//! node's own span below it.
+//! The call's headers carry the entry node's span; the upstream receives this node's own span below it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,7 +21,7 @@ use grapevine_observe::trace::Trace;
 #[derive(Clone, Debug)]
 pub(super) struct Traced<L> {
     local: L,
-    /// `None` draws nothing, and passes on what calls say.
+    /// `None` records nothing, and passes on the calls' own trace headers.
     tracer: Option<Tracer>,
 }
 
@@ -35,33 +34,33 @@ impl<L> Traced<L> {
 impl<L: CallLocal> CallLocal for Traced<L> {
     async fn call(&self, mut call: Call) -> Result<Answer, CallFailure> {
         let tracer = self.tracer.as_ref();
-        let Some(mut drawing) = tracer.and_then(|tracer| Drawing::begin(tracer, &mut call)) else {
+        let Some(mut span) = tracer.and_then(|tracer| HopSpan::begin(tracer, &mut call)) else {
             return self.local.call(call).await;
         };
         match self.local.call(call).await {
             Ok(mut answer) => {
-                drawing.hop.status = Some(answer.status.as_u16());
+                span.hop.status = Some(answer.status.as_u16());
                 let body = std::mem::take(&mut answer.body);
-                answer.body = AnswerBody::new(DrawnBody { body, drawing });
+                answer.body = AnswerBody::new(TracedBody { body, span });
                 Ok(answer)
             }
             Err(failure) => {
-                drawing.failed(&failure);
+                span.failed(&failure);
                 Err(failure)
             }
         }
     }
 }
 
-/// A call under way. Drawn when dropped: as one that was given up, unless it was told how it ended.
+/// A call in flight. Recorded when dropped: as given up, unless its outcome was set.
 #[derive(Debug)]
-struct Drawing {
+struct HopSpan {
     tracer: Tracer,
     began: Instant,
     hop: Hop,
 }
 
-impl Drawing {
+impl HopSpan {
     /// `None` where the call is not traced.
     fn begin(tracer: &Tracer, call: &mut Call) -> Option<Self> {
         let trace = Trace::below(&call.headers)?;
@@ -85,7 +84,7 @@ impl Drawing {
         })
     }
 
-    /// The answer came whole.
+    /// The answer was complete.
     fn ended(&mut self) {
         let status = self.hop.status.unwrap_or_default();
         let retry_after = None;
@@ -102,7 +101,7 @@ impl Drawing {
     }
 }
 
-impl Drop for Drawing {
+impl Drop for HopSpan {
     fn drop(&mut self) {
         self.hop.took = self.began.elapsed();
         self.tracer.hop(&self.hop);
@@ -110,12 +109,12 @@ impl Drop for Drawing {
 }
 
 /// The body of a traced answer.
-struct DrawnBody {
+struct TracedBody {
     body: AnswerBody,
-    drawing: Drawing,
+    span: HopSpan,
 }
 
-impl Body for DrawnBody {
+impl Body for TracedBody {
     type Data = Bytes;
     type Error = CallFailure;
 
@@ -125,9 +124,9 @@ impl Body for DrawnBody {
     ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
-            Poll::Ready(None) => self.drawing.ended(),
-            Poll::Ready(Some(Err(failure))) => self.drawing.failed(failure),
-            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.drawing.ended(),
+            Poll::Ready(None) => self.span.ended(),
+            Poll::Ready(Some(Err(failure))) => self.span.failed(failure),
+            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.span.ended(),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled

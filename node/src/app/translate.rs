@@ -1,4 +1,4 @@
-//! From the configuration to what each shell and core are told.
+//! From the configuration to the options of each shell and of core.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::{NodeStartError, capacity};
 
-/// A stream that is silent for this long gets a comment: below the 30 s at which common balancers
-/// give a connection up.
+/// A stream that is silent for this long gets a comment: below the 30 s after which common balancers
+/// drop a connection.
 const STREAM_PING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
 
-/// How long a client may take none of an answer: nginx's `send_timeout`.
+/// How long a client may stall in reading an answer: nginx's `send_timeout`.
 const STALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(super) fn identity(
@@ -49,7 +49,7 @@ pub(super) fn identity(
     }
 }
 
-/// What clients are told of the node.
+/// What is published to clients about the node.
 fn public(config: &Config) -> Public {
     let node = &config.node;
     Public {
@@ -59,7 +59,7 @@ fn public(config: &Config) -> Public {
     }
 }
 
-/// What the DNS server is told; `None` where there is none.
+/// The settings of the DNS server; `None` where there is none.
 pub(super) fn dns(config: &Config) -> Option<dns::DnsSettings> {
     let dns = config.dns.as_ref()?;
     let (homes, residency) = (config.geo.homes.clone(), config.residency.clone());
@@ -72,8 +72,8 @@ pub(super) fn dns(config: &Config) -> Option<dns::DnsSettings> {
     ))
 }
 
-/// Where the node stands: as written, else by its region's code, else by its first public address that the
-/// location database holds.
+/// Where the node is: as written, else by its region's code, else by its first public address that the
+/// location database has.
 fn place(config: &Config, database: &grapevine_geo::Database) -> Option<GeoPoint> {
     let node = &config.node;
     let by_address = || {
@@ -85,8 +85,7 @@ fn place(config: &Config, database: &grapevine_geo::Database) -> Option<GeoPoint
         .or_else(by_address)
 }
 
-/// The background work of a node that keeps no tasks: what its mode names may be served by a program
-/// beside it.
+/// The background work of a node that keeps no tasks: a program beside it may serve what its mode names.
 pub(super) fn services(config: &Config) -> ServicesFact {
     ServicesFact {
         serves: work::served(&config.worker_mode, []),
@@ -106,7 +105,7 @@ pub(super) fn specs(config: &Config) -> Vec<UpstreamSpec> {
     config.upstreams.iter().map(spec).collect()
 }
 
-/// One that has no limit of its own takes all that the node carries.
+/// An upstream without a limit of its own may take all that the node carries.
 fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
     let models = match &upstream.models {
         UpstreamModels::Discovered => Models::Discovered,
@@ -208,12 +207,12 @@ pub(super) fn outgoing_client() -> Result<reqwest::Client, NodeStartError> {
     client.map_err(|error| NodeStartError::OutgoingTls(error.to_string()))
 }
 
-/// Whom the node trusts when it calls out.
+/// The authorities that the node trusts for outgoing calls.
 pub(super) fn outgoing_tls() -> Result<rustls::ClientConfig, NodeStartError> {
     upstream::tls_config().map_err(|error| NodeStartError::OutgoingTls(error.to_string()))
 }
 
-/// Decides which requests are traced; `None` where nobody would be told.
+/// Decides which requests are traced; `None` where nothing would export them.
 fn sampler(config: &Config) -> Option<Sampler> {
     let tracing = &config.tracing;
     tracing.otlp.as_ref().map(|_| Sampler::new(tracing.sample))
@@ -238,7 +237,7 @@ pub(super) fn tracer(
     Ok(Some(Tracer::new(collector, &sender)))
 }
 
-/// What marks requests of this mesh in `CDN-Loop`.
+/// The mark of this mesh's requests in `CDN-Loop`.
 pub(super) fn passed(config: &Config) -> HeaderValue {
     let mesh = config
         .mesh
@@ -246,20 +245,20 @@ pub(super) fn passed(config: &Config) -> HeaderValue {
         .map_or("alone", |mesh| mesh.name.as_str());
     let name = match &config.mesh {
         Some(_) => format!("grapevine-{mesh}"),
-        // Two nodes without a mesh may stand behind one another.
+        // Two nodes without a mesh may be chained.
         None => format!("grapevine-{mesh}-{}", config.node.name),
     };
     HeaderValue::from_str(&name).expect("names of meshes and nodes are visible ASCII")
 }
 
-/// What request bodies may take of memory, seen by `metrics`.
+/// The memory budget of request bodies, observed by `metrics`.
 pub(super) fn bodies(config: &Config, metrics: &Metrics) -> BodyBudget {
     let bodies = BodyBudget::new(config.limits.body_memory.get());
     metrics.show_bodies(bodies.clone());
     bodies
 }
 
-/// What the mesh asks about requests that peers forward.
+/// The rules that the mesh applies to requests that peers forward.
 pub(super) fn serving_rules(config: &Config) -> grapevine_mesh::ServingRules {
     grapevine_mesh::ServingRules {
         residency: config.residency.clone(),
@@ -267,7 +266,7 @@ pub(super) fn serving_rules(config: &Config) -> grapevine_mesh::ServingRules {
     }
 }
 
-pub(super) fn door(config: &Config) -> ingress::IngressSettings {
+pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
     let keys = config.keys.iter().map(|key| ClientKey {
         name: key.name.as_str().into(),
         hash: key.hash,
@@ -310,7 +309,7 @@ pub(super) fn door(config: &Config) -> ingress::IngressSettings {
     }
 }
 
-/// How long connections are waited for.
+/// How long to wait for connections.
 pub(super) fn patience(config: &Config) -> Patience {
     Patience {
         head: config.limits.header_timeout,
@@ -378,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_database_places_the_node_by_its_address() {
+    fn configured_database_locates_the_node_by_its_address() {
         let database = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/geo/tests/geo/city-nested.mmdb"

@@ -35,7 +35,7 @@ pub(super) fn run(
     run_with(args, environment, descriptors::attainable(), out)
 }
 
-/// The same for a process that may have so many descriptors.
+/// The same for a process with this descriptor limit.
 fn run_with(
     args: CheckArgs,
     environment: Environment,
@@ -69,7 +69,7 @@ fn run_with(
     Ok(code)
 }
 
-/// Whether a file is a location database is known only to what reads it.
+/// Only opening a file shows whether it is a location database.
 fn unusable_database(checked: &Result<Loaded, Problems>) -> Option<GeoError> {
     let path = checked.as_ref().ok()?.config.geo.database.as_deref()?;
     Database::open(path).err()
@@ -186,7 +186,7 @@ mod tests {
         check_with(args, variables, 1 << 20)
     }
 
-    /// The same for a process that may have so many descriptors.
+    /// The same for a process with this descriptor limit.
     fn check_with(args: &[&str], variables: &[(&str, &str)], descriptors: u64) -> (String, bool) {
         let args = ["grapevine", "check"].iter().chain(args);
         let Command::Check(args) = Cli::parse_from(args).command else {

@@ -1,4 +1,4 @@
-//! The command line: what the program can be told, and what it says.
+//! The command line: its commands, and what they print.
 //!
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
 //! command line that was not understood (clap's own). `import` adds one of its own.
@@ -42,27 +42,27 @@ pub enum Command {
     Node(node::NodeArgs),
     /// Run four regions on this machine, to try and to break
     Demo(demo::DemoArgs),
-    /// Check a configuration: every problem with its key, its place and a remedy
+    /// Check a configuration: every problem with its key, its position and a remedy
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
     Status(status::StatusArgs),
-    /// Show what a running node logs, or change it
+    /// Show the log level of a running node, or change it
     Log(log::LogArgs),
     /// Show the mesh as a node sees it, live in the terminal
     Top(top::TopArgs),
-    /// List the last requests of a node, and those that follow
+    /// List the last requests of a node, and follow new ones
     Requests(requests::RequestsArgs),
     /// List, show, cancel and requeue background tasks
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
     Explain(explain::ExplainArgs),
-    /// Make a configuration of another program's
+    /// Convert the configuration of another program
     Import(import::ImportArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
     Ca(ca::CaArgs),
-    /// Run an OpenAI-compatible upstream with faults to order
+    /// Run an OpenAI-compatible upstream with configurable faults
     Mock(grapevine_lab::mock::MockArgs),
     /// Make and hash clients' keys
     Key(key::KeyArgs),
@@ -72,12 +72,12 @@ pub enum Command {
     Man(man::ManArgs),
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn run(cli: Cli, environment: Environment) -> ExitCode {
     run_with(cli, environment, ServiceRegistry::default())
 }
 
-/// Does what the command line says; nodes that it runs know these services too.
+/// Runs the command line; nodes that it runs know these services too.
 pub fn run_with(cli: Cli, environment: Environment, services: ServiceRegistry) -> ExitCode {
     let mut out = io::stdout().lock();
     let ended = match cli.command {
@@ -100,13 +100,13 @@ pub fn run_with(cli: Cli, environment: Environment, services: ServiceRegistry) -
     };
     match ended {
         Ok(code) => code,
-        // The reader has seen enough, as in `grapevine schema | head`.
+        // The reader closed the pipe, as in `grapevine schema | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }
 }
 
-/// Runs `work` on a runtime of this thread's own; says what went wrong, where something did.
+/// Runs `work` on a runtime of this thread's own; prints the error, if there is one.
 fn block_on<E: std::error::Error>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -10,7 +10,7 @@ use grapevine_config::{Environment, Flags, Sources};
 use grapevine_console::cli::fail;
 use grapevine_tasks::hub::ServiceRegistry;
 
-/// What `node` and `check` take. A flag goes before the environment, the environment before the file.
+/// What `node` and `check` take. A flag overrides the environment, the environment overrides the file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct NodeArgs {
     /// The configuration file; also GRAPEVINE_CONFIG. Without either no file is read.
@@ -117,7 +117,7 @@ fn parse_upstream(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Runs a node until it is told to end.
+/// Runs a node until a signal or its admin port ends it.
 pub(super) fn run(args: NodeArgs, environment: Environment, services: ServiceRegistry) -> ExitCode {
     let sources = args.sources(environment);
     let loaded = match grapevine_config::load(&sources) {

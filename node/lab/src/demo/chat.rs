@@ -1,7 +1,7 @@
-//! One chat request at one node, as a user's program would send it, and what became of it.
+//! One chat request at one node, as a user's program would send it, and its outcome.
 //!
-//! An answer counts only when it is whole: status 200, ended as the API says (a finish reason, and `[DONE]` for a
-//! stream), and word for word what the mock upstream that the headers name must have said.
+//! An answer counts only when it is whole: status 200, ended as the API requires (a finish reason, and `[DONE]` for a
+//! stream), and word for word the text of the mock upstream that the headers name.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use grapevine_base::causes;
 
 use crate::mock::answer_text;
 
-/// The model that is asked for.
+/// The requested model.
 pub(super) const MODEL: &str = "gpt-4o";
 
 /// A request that takes longer than this got no answer.
@@ -22,7 +22,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// What the answer's headers say about its way.
+/// The answer's route, from its headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AnswerHeaders {
     /// The node whose upstream answered.
@@ -33,7 +33,7 @@ pub(super) struct AnswerHeaders {
     pub(super) attempts: u32,
 }
 
-/// What became of one try at one node.
+/// The outcome of one try at one node.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TryEnd {
     /// A whole answer.
@@ -46,11 +46,11 @@ pub(super) enum TryEnd {
     Refused { status: u16, text: String },
     /// The connection failed before the head of an answer.
     NoAnswer { text: String },
-    /// The answer broke off after its head. `told` when the client was told as the API can: a stream by an error event
+    /// The answer broke off after its head. `is_reported` when the client can know: a stream by an error event
     /// before the break, a document by its missing end.
     Broken {
         way: AnswerHeaders,
-        told: bool,
+        is_reported: bool,
         text: String,
     },
     /// An answer that looks good and is not: cut short without an error, or with the wrong text.
@@ -128,32 +128,40 @@ fn judge(
     first_byte: Duration,
     expected: impl FnOnce(&str) -> String,
 ) -> TryEnd {
-    let said = if streamed {
+    let content = if streamed {
         read_stream(&reading.bytes)
     } else {
         read_document(&reading.bytes)
     };
-    if let Some(error) = said.error {
-        let told = true;
+    if let Some(error) = content.error {
+        let is_reported = true;
         let text = error;
-        return TryEnd::Broken { way, told, text };
+        return TryEnd::Broken {
+            way,
+            is_reported,
+            text,
+        };
     }
     if let Some(text) = broken {
-        let told = !streamed;
-        return TryEnd::Broken { way, told, text };
+        let is_reported = !streamed;
+        return TryEnd::Broken {
+            way,
+            is_reported,
+            text,
+        };
     }
-    if !said.is_finished {
+    if !content.is_finished {
         let text = "the answer ended cleanly before its end".to_owned();
         return TryEnd::Wrong { way, text };
     }
-    if said.text != expected(&way.upstream) {
-        let text = format!("not what {} says: {}", way.upstream, said.text);
+    if content.text != expected(&way.upstream) {
+        let text = format!("not the text of {}: {}", way.upstream, content.text);
         return TryEnd::Wrong { way, text };
     }
     TryEnd::Answered { way, first_byte }
 }
 
-/// What an answer's body says.
+/// The content of an answer's body.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct SseText {
     text: String,
@@ -176,7 +184,7 @@ fn read_document(bytes: &[u8]) -> SseText {
 
 /// Puts the events of a whole chat stream together.
 fn read_stream(bytes: &[u8]) -> SseText {
-    let mut said = SseText::default();
+    let mut content = SseText::default();
     let (mut has_reason, mut is_done) = (false, false);
     for line in String::from_utf8_lossy(bytes).lines() {
         let Some(data) = line.strip_prefix("data:").map(str::trim) else {
@@ -186,10 +194,10 @@ fn read_stream(bytes: &[u8]) -> SseText {
             is_done = true;
             continue;
         }
-        // Half a line at a break is no JSON, and says nothing.
+        // A line cut by a break is no JSON, and is skipped.
         let event: Value = serde_json::from_str(data).unwrap_or_default();
         if !event["error"].is_null() {
-            said.error = Some(
+            content.error = Some(
                 event["error"]["message"]
                     .as_str()
                     .unwrap_or(data)
@@ -197,12 +205,13 @@ fn read_stream(bytes: &[u8]) -> SseText {
             );
         }
         let choice = &event["choices"][0];
-        said.text
+        content
+            .text
             .push_str(choice["delta"]["content"].as_str().unwrap_or_default());
         has_reason |= choice["finish_reason"].is_string();
     }
-    said.is_finished = has_reason && is_done;
-    said
+    content.is_finished = has_reason && is_done;
+    content
 }
 
 fn way(headers: &HeaderMap) -> AnswerHeaders {
@@ -267,25 +276,31 @@ mod tests {
     }
 
     #[test]
-    fn a_break_is_told_when_an_error_event_came_before_it() {
+    fn a_break_is_reported_when_an_error_event_came_before_it() {
         let error = "data: {\"error\":{\"message\":\"upstream died\"}}\n\n";
         let end = stream_end(&[TWO_WORDS, error].concat(), Some("reset"));
-        let TryEnd::Broken { told, text, .. } = end else {
+        let TryEnd::Broken {
+            is_reported, text, ..
+        } = end
+        else {
             panic!("{end:?}")
         };
-        assert_eq!((told, text.as_str()), (true, "upstream died"));
+        assert_eq!((is_reported, text.as_str()), (true, "upstream died"));
         let end = stream_end(&[TWO_WORDS, "data: {\"cho"].concat(), Some("reset"));
-        let TryEnd::Broken { told, text, .. } = end else {
+        let TryEnd::Broken {
+            is_reported, text, ..
+        } = end
+        else {
             panic!("{end:?}")
         };
-        assert_eq!((told, text.as_str()), (false, "reset"));
+        assert_eq!((is_reported, text.as_str()), (false, "reset"));
     }
 
     #[test]
     fn a_document_needs_its_text_and_its_reason() {
         let whole = br#"{"choices":[{"message":{"content":"a b"},"finish_reason":"stop"}]}"#;
-        let said = read_document(whole);
-        assert_eq!((said.text.as_str(), said.is_finished), ("a b", true));
+        let content = read_document(whole);
+        assert_eq!((content.text.as_str(), content.is_finished), ("a b", true));
         assert!(!read_document(b"{}").is_finished);
         assert!(!read_document(b"garbage").is_finished);
     }

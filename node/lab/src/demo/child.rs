@@ -1,8 +1,8 @@
 //! Child processes that never outlive the demo.
 //!
-//! Three things end a child: being asked (SIGTERM, then SIGKILL after a bound), the drop of its value
+//! Three things end a child: a signal (SIGTERM, then SIGKILL after a bound), the drop of its value
 //! (SIGKILL), and, when the demo itself is killed and can do neither, the [`Reaper`]. The reaper is a shell that reads
-//! from a pipe which child runs; when the pipe closes, whatever still runs is killed. Children have process groups of
+//! the running children from a pipe; when the pipe closes, it kills those that still run. Children have process groups of
 //! their own, so that a Ctrl-C at the terminal reaches the demo alone, which then ends them in order.
 
 use std::io::Write as _;
@@ -69,7 +69,7 @@ impl Child {
     /// How the process ended; `None` while it runs.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
-            // An error says that it cannot be waited for: it is no child any more.
+            // An error means that it cannot be waited for: it is no child any more.
             self.ended = self.process.try_wait().ok().flatten();
         }
         self.ended
@@ -78,7 +78,7 @@ impl Child {
     /// Kills the process (SIGKILL) and waits for its end.
     pub(super) async fn kill(&mut self, reaper: &mut Reaper) {
         if self.ended().is_none() {
-            // Both fail only when it is gone, which is what is wanted.
+            // Both fail only when it is gone, as intended.
             let _ = self.process.start_kill();
             self.ended = self.process.wait().await.ok();
         }
@@ -165,14 +165,14 @@ impl Reaper {
     }
 
     fn watch(&mut self, id: u32) {
-        self.tell('+', id);
+        self.send('+', id);
     }
 
     fn forget(&mut self, id: u32) {
-        self.tell('-', id);
+        self.send('-', id);
     }
 
-    fn tell(&mut self, verb: char, id: u32) {
+    fn send(&mut self, verb: char, id: u32) {
         if let Some(pipe) = &mut self.shell.stdin {
             // A reaper that somebody killed leaves only the other two ways to end a child.
             let _ = writeln!(pipe, "{verb} {id}");

@@ -1,4 +1,4 @@
-//! The four nodes, their upstreams, and the distance between them: started, seen by one another, and ended.
+//! The four nodes, their upstreams, and the distance between them: start, convergence, and end.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -27,10 +27,10 @@ const CERTIFICATE_LIMIT: Duration = Duration::from_secs(20);
 /// How long an admin page may take.
 const PAGE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a node may take to finish its requests when it is told to end; its config says a second less.
+/// How long a node may take to finish its requests at its end; its config has a second less.
 const END_LIMIT: Duration = Duration::from_secs(4);
 
-/// The time between two looks at something that is waited for.
+/// The time between two checks of an awaited condition.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The name of the demo's mesh.
@@ -82,7 +82,7 @@ impl Member {
 }
 
 impl Fleet {
-    /// Starts everything with `program` as the node. Nothing need be ready yet when this returns.
+    /// Starts everything with `program` as the node. It does not wait until anything is ready.
     ///
     /// # Errors
     /// When ports, files, certificates or processes cannot be had.
@@ -90,11 +90,11 @@ impl Fleet {
         let directory = Directory::create()?;
         let reaper = Reaper::start(&directory.path).map_err(DemoError::Files)?;
         let mut ports = Ports::new(std::process::id());
-        let mut places = Vec::new();
+        let mut all_addresses = Vec::new();
         for number in 0..region::REGIONS as u16 {
-            places.push(addresses(&mut ports, number).ok_or(DemoError::Ports)?);
+            all_addresses.push(addresses(&mut ports, number).ok_or(DemoError::Ports)?);
         }
-        let real: Vec<SocketAddr> = places.iter().map(|place| place.mesh).collect();
+        let real: Vec<SocketAddr> = all_addresses.iter().map(|node| node.mesh).collect();
         let wan = Wan::start(&real, region::one_way).await;
         let wan = wan.map_err(DemoError::Files)?;
         make_certificates(program, &directory.path).await?;
@@ -106,7 +106,7 @@ impl Fleet {
             reaper,
             directory,
         };
-        for (number, (region, addresses)) in region::ALL.iter().zip(places).enumerate() {
+        for (number, (region, addresses)) in region::ALL.iter().zip(all_addresses).enumerate() {
             fleet.add(number, *region, addresses).await?;
         }
         Ok(fleet)
@@ -162,7 +162,7 @@ impl Fleet {
         answer.json().await.ok()
     }
 
-    /// Waits until each node sees itself and all others in use, with their upstreams, and returns how long that took.
+    /// Waits until each node sees itself and all others ready, with their upstreams, and returns how long that took.
     ///
     /// # Errors
     /// When a node ends, or not all do within [`START_LIMIT`]; the error shows the end of a log.
@@ -181,7 +181,7 @@ impl Fleet {
     /// Waits until the views of the nodes in `of` all satisfy `wanted`, and returns how long that took.
     ///
     /// # Errors
-    /// The numbers of the nodes whose views do not within `limit`; at once when one of the nodes ended.
+    /// The numbers of the nodes whose views do not satisfy it within `limit`; at once when a node ended.
     pub(super) async fn wait_for_views(
         &mut self,
         of: &[usize],
@@ -304,11 +304,11 @@ fn config_text(
 
 /// Makes the mesh's CA and a certificate per node, as an operator would: with `grapevine ca`.
 async fn make_certificates(program: &Path, directory: &Path) -> Result<(), DemoError> {
-    let place = directory.display().to_string();
-    run(program, &["ca", "init", "--out", &place, "--mesh", MESH]).await?;
+    let folder = directory.display().to_string();
+    run(program, &["ca", "init", "--out", &folder, "--mesh", MESH]).await?;
     for region in &region::ALL {
-        let issue = ["ca", "issue", "--ca", &place, "--name", region.name];
-        run(program, &[&issue[..], &["--out", &place]].concat()).await?;
+        let issue = ["ca", "issue", "--ca", &folder, "--name", region.name];
+        run(program, &[&issue[..], &["--out", &folder]].concat()).await?;
     }
     Ok(())
 }
@@ -347,7 +347,7 @@ impl Directory {
     fn create() -> Result<Self, DemoError> {
         let name = format!("grapevine-demo-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // One that is there already is somebody else's: not made private by us, so not used.
+        // An existing one is somebody else's and may not be private, so it is not used.
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(DemoError::Files)?;
         Ok(Self { path, keep: false })
@@ -357,7 +357,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if !self.keep {
-            // What cannot be removed is left to the system's own cleaning of its temporary directory.
+            // The system cleans up what cannot be removed from its temporary directory.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn lines(fleet: &Fleet) -> Vec<String> {
         (r#"{"rate_limit": "always"}"#, "or answers 429"),
         (
             r#"{"down": false, "latency": "60ms", "rate_limit": "off"}"#,
-            "and is well again",
+            "and is healthy again",
         ),
     ] {
         lines.push(format!(

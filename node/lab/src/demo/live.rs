@@ -1,4 +1,4 @@
-//! `grapevine demo`: a table of all nodes, redrawn in place on a terminal and printed now and then elsewhere.
+//! `grapevine demo`: a table of all nodes, redrawn on a terminal and printed now and then elsewhere.
 
 use std::io::{IsTerminal as _, Stdout, Write as _};
 use std::time::Duration;
@@ -21,8 +21,8 @@ const REPRINT: Duration = Duration::from_secs(5);
 /// The node whose distances are shown.
 const FROM: usize = 2;
 
-/// What a terminal is told: to clear the rest of a line, and whether to break lines that are too long. A broken line
-/// would be two, and the way back up is counted in lines.
+/// Escape sequences: clear the rest of a line, and wrap long lines or not. A wrapped line would be two, and the
+/// cursor moves back up by a number of lines.
 const CLEAR_LINE: &str = "\x1b[K";
 const BREAK_OFF: &str = "\x1b[?7l";
 const BREAK_ON: &str = "\x1b[?7h";

@@ -1,8 +1,8 @@
 //! Clients that keep asking, and a record of every request.
 //!
 //! A client has a list of all four nodes, its home first, as a user's program would. It asks its current node until
-//! that answers; only when that node was killed by the demo does it go on to the next. What a request met on its way
-//! is decided in [`next`], from one try's end and what the demo has killed.
+//! that answers, and moves to the next only when the demo killed that node. [`next`] classifies each try, from its
+//! end and what the demo has killed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    /// Anything may be killed at any time, as by a user who watches.
+    /// Anything may be killed at any time, as a user may do.
     pub(super) fn anything() -> Self {
         let all = || std::array::from_fn(|_| AtomicBool::new(true));
         Self {
@@ -75,7 +75,7 @@ fn get(flags: &[AtomicBool; REGIONS], number: usize) -> bool {
         .is_some_and(|flag| flag.load(Ordering::SeqCst))
 }
 
-/// One request, from a user's asking to its answer or loss.
+/// One request, from the user's question to its answer or loss.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     /// When it was asked, since the start of the load.
@@ -116,7 +116,7 @@ enum Next {
     Again,
 }
 
-/// Decides what one try's end means. `before` is the time that earlier tries took.
+/// Decides what follows one try. `before` is the time that earlier tries took.
 fn next(end: TryEnd, entry: usize, before: Duration, broken: &Broken) -> Next {
     let lost = |why: String| Next::End(RequestEnd::Lost { why });
     match end {
@@ -126,13 +126,23 @@ fn next(end: TryEnd, entry: usize, before: Duration, broken: &Broken) -> Next {
         }),
         TryEnd::NoAnswer { .. } if broken.is_killed(entry) => Next::Move,
         TryEnd::Broken { .. } if broken.is_killed(entry) => Next::Move,
-        // An error event must have told: a bare break at a living node is a loss.
+        // An error event must have come: a bare break at a live node is a loss.
         TryEnd::Broken {
-            way, told: true, ..
+            way,
+            is_reported: true,
+            ..
         } if broken.has_died(&way) => Next::Again,
         TryEnd::NoAnswer { text } => lost(format!("no answer: {text}")),
-        TryEnd::Broken { way, told, text } => {
-            let how = if told { "error event" } else { "broken off" };
+        TryEnd::Broken {
+            way,
+            is_reported,
+            text,
+        } => {
+            let how = if is_reported {
+                "error event"
+            } else {
+                "broken off"
+            };
             lost(format!("{how} from {}: {text}", way.upstream))
         }
         TryEnd::Refused { status, text } => lost(format!("status {status}: {text}")),
@@ -140,7 +150,7 @@ fn next(end: TryEnd, entry: usize, before: Duration, broken: &Broken) -> Next {
     }
 }
 
-/// How the clients ask.
+/// The clients' number and pauses.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     /// How many there are, spread evenly over the nodes.
@@ -217,7 +227,7 @@ impl Load {
         self.shared.start.elapsed()
     }
 
-    /// What the clients must know of what is killed.
+    /// The record of killed parts, for the clients.
     pub(super) fn broken(&self) -> &Broken {
         &self.shared.broken
     }
@@ -312,10 +322,10 @@ mod tests {
         }
     }
 
-    fn broken_off(upstream: &str, told: bool) -> TryEnd {
+    fn broken_off(upstream: &str, is_reported: bool) -> TryEnd {
         TryEnd::Broken {
             way: way(upstream),
-            told,
+            is_reported,
             text: String::new(),
         }
     }
@@ -404,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_told_break_is_an_interruption_only_while_its_upstream_is_broken() {
+    fn a_reported_break_is_an_interruption_only_while_its_upstream_is_broken() {
         let broken = Broken::default();
         broken.break_upstream(1);
         let end = broken_off(region::ALL[1].upstream, true);

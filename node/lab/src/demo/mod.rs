@@ -1,7 +1,7 @@
 //! `grapevine demo`: four regions on one machine, with certificates, distance and upstreams of their own.
 //!
 //! The nodes are real processes of this same program, with configs and certificates as an operator would make them.
-//! Pretended are the upstreams ([`crate::mock`]) and the distance (`wan`). Nothing of it outlives the demo (`child`).
+//! The upstreams ([`crate::mock`]) and the distance (`wan`) are emulated. Nothing outlives the demo (`child`).
 //!
 //! In reading order: `region` (who and how far), `port`, `child`, `wan`, `fleet` (all of it started and ended), then
 //! `live` (the table) with `hints`, and `once` (the faults) with `chat`, `load` and `report`.
@@ -39,7 +39,7 @@ const THREADS: usize = 2;
 /// Run four regions on this machine, with mock upstreams and the distance between them.
 ///
 /// Without flags it shows a table until Ctrl-C, and lines to copy. With --once it sends traffic to all four nodes, lets
-/// an upstream die and kills a node, prints what became of every request, and exits 0 only if none was lost.
+/// an upstream die and kills a node, prints the outcome of all requests, and exits 0 only if none was lost.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
     /// Drive traffic, break things, print a report, and exit
@@ -69,9 +69,9 @@ pub enum DemoError {
     /// The program itself cannot be started again as a node.
     #[error("cannot run {} as a node", program.display())]
     Program {
-        /// What was to be run.
+        /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// `grapevine ca` failed.
@@ -79,7 +79,7 @@ pub enum DemoError {
     Certificates {
         /// The arguments.
         command: String,
-        /// What it said.
+        /// Its output.
         text: String,
     },
     /// A mock upstream cannot be started.
@@ -95,7 +95,7 @@ pub enum DemoError {
         directory.display()
     )]
     NotSeen {
-        /// What was waited for.
+        /// The awaited condition.
         what: String,
         /// The nodes that do not see it.
         by: String,
@@ -119,7 +119,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
     match try_run(&args) {
         Ok(code) => code,
         Err(error) => {
-            // A closed stderr leaves nobody to tell.
+            // With stderr closed there is nowhere to print.
             let _ = writeln!(
                 std::io::stderr(),
                 "grapevine demo: {}",
@@ -160,13 +160,13 @@ async fn show(
     fleet: &mut Fleet,
     http: reqwest::Client,
 ) -> Result<ExitCode, DemoError> {
-    say("starting four nodes, their upstreams and the distance between them");
+    progress("starting four nodes, their upstreams and the distance between them");
     let ready = fleet.wait_until_ready().await?;
     if !args.once {
         live::run(fleet, http, !args.idle).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    say(&format!(
+    progress(&format!(
         "all nodes see one another; traffic for at least {} s",
         args.seconds
     ));
@@ -181,8 +181,8 @@ async fn show(
 }
 
 /// Progress goes to standard error, so that standard output holds the report alone.
-fn say(text: &str) {
-    // A closed stderr leaves nobody to tell.
+fn progress(text: &str) {
+    // With stderr closed there is nowhere to print.
     let _ = writeln!(std::io::stderr(), "grapevine demo: {text}");
 }
 
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_view_is_told_with_the_log() {
+    fn a_missing_view_is_reported_with_the_log() {
         let error = DemoError::NotSeen {
             what: "all nodes ready".to_owned(),
             by: "usa".to_owned(),

@@ -1,8 +1,8 @@
 //! `grapevine demo --once`: the same faults every time, under load, and a report.
 //!
 //! Calm; then an upstream dies; then the node that has taken over for it is killed with SIGKILL; then the upstream works
-//! again. So requests move twice, and the second time it is a forwarded one that loses its way. Each change is waited
-//! for in the views of all living nodes, so that no phase depends on how fast the machine is.
+//! again. So requests move twice, and the second time a forwarded one is hit. The run waits for each change in the
+//! views of all live nodes, so that no phase depends on how fast the machine is.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::region::{self, REGIONS};
 use super::report::{Fault, Phase, Report};
 use crate::mock::Knobs;
 
-/// The region whose upstream dies.
+/// The region of the upstream that dies.
 const UPSTREAM_DOWN: usize = 1;
 
-/// The region whose node is killed: the nearest to the one whose upstream is down by then.
+/// The region of the node that is killed: the nearest to the upstream that is down by then.
 const NODE_KILLED: usize = 0;
 
 /// Clients that ask at the same time.
@@ -95,7 +95,7 @@ impl Run<'_> {
         from
     }
 
-    /// Lets the rest of a phase's time go by.
+    /// Waits for the rest of a phase's time.
     async fn rest(&self, number: usize) {
         let Some((phase, share)) = self.phases.get(number).zip(SHARES.get(number)) else {
             return;
@@ -148,7 +148,7 @@ impl Run<'_> {
         let region = region::ALL[UPSTREAM_DOWN];
         let name = format!("upstream {} back", region.upstream);
         self.begin(&name);
-        // From here on nothing is excused by its death: what that broke has ended long ago.
+        // From here on its death excuses nothing: whatever it broke has ended long ago.
         self.load.broken().mend_upstream(UPSTREAM_DOWN);
         self.turn(region::knobs(&region))?;
         let living = living();

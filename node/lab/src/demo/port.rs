@@ -20,7 +20,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Nothing given out yet. Two demos with different `seed`s start looking for spare ports at different places.
+    /// Nothing given out yet. Two demos with different `seed`s start their search for spare ports at different numbers.
     pub(super) fn new(seed: u32) -> Self {
         let step = seed % u32::from(SPARE_COUNT / 100);
         let next_spare = u16::try_from(step * 100).unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::mock::Knobs;
 /// How many regions there are.
 pub(super) const REGIONS: usize = 4;
 
-/// One region: its node, its upstream, and its place.
+/// One region: its node, its upstream, and its location.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Region {
     /// The node's and the region's name.

@@ -1,7 +1,7 @@
-//! What became of all requests of a `--once` run: the arithmetic, and the two forms it is printed in.
+//! The outcome of all requests of a `--once` run: the arithmetic, and the two forms it is printed in.
 //!
-//! The words of the report:
-//! - *lost*: a user got an error, no answer, a wrong or silently shortened answer, from a living node.
+//! Terms of the report:
+//! - *lost*: a user got an error, no answer, a wrong or silently shortened answer, from a live node.
 //! - *failover*: a request that was answered, after more than one attempt inside the mesh or by another region than
 //!   the one it entered.
 //! - *reconnected*: a try whose entry node the demo had killed; the client asked the next node of its list.
@@ -44,9 +44,9 @@ pub(super) struct Fault {
     pub(super) at: Duration,
     /// When the next thing happened.
     pub(super) until: Duration,
-    /// How long it took until every living node's view showed it.
+    /// How long it took until every live node's view showed it.
     pub(super) seen: Duration,
-    /// How long it took from the mending until every view showed that; `None` when it was not mended.
+    /// How long it took from the repair until every view showed that; `None` when it was not repaired.
     pub(super) returned: Option<Duration>,
 }
 
@@ -105,7 +105,7 @@ impl Report {
         let ends_disturbed = ends.iter().filter(|(_, is_disturbed)| *is_disturbed);
         let moments = std::iter::once(fault.at).chain(ends_disturbed.map(|(ended, _)| *ended));
         let is_calm = |from: &Duration| {
-            // What ends in the very moment is of the time before, but for the fault's own moment.
+            // A request that ends at this very moment belongs to the time before, except at the fault itself.
             let begin = ends.partition_point(|(ended, _)| *ended <= *from && *from > fault.at);
             let end = ends.partition_point(|(ended, _)| *ended <= *from + CALM);
             let next = ends.get(begin..end).unwrap_or_default();
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn text_says_what_was_lost_and_why() {
+    fn text_lists_what_was_lost_and_why() {
         let good = report(vec![answered(0, 10, 0, 1)], vec![fault(5, 10)])
             .to_lines()
             .join("\n");

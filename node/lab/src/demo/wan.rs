@@ -1,7 +1,7 @@
 //! The distance between the regions, emulated: every datagram between two nodes waits as long as it would travel.
 //!
 //! Each node advertises the address of a relay of its own, which passes datagrams on to the node's real mesh port. A
-//! node sends from that one port, so a datagram's source says who sent it and hence how far it came. For every sender
+//! node sends from that one port, so a datagram's source identifies its sender and hence its distance. For every sender
 //! the relay holds a socket of its own towards the node, so that answers find their way back, delayed as well.
 //! Delays are constant per direction, so datagrams keep their order; nothing is lost but what overflows a queue.
 
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// The largest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
-/// Datagrams under way in one direction; more are dropped, as a router would.
+/// Datagrams in flight in one direction; more are dropped, as a router would.
 const QUEUE_DATAGRAMS_MAX: usize = 4_096;
 
 /// Senders that a relay knows; datagrams of others are dropped.

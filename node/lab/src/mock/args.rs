@@ -12,7 +12,7 @@ use super::{Knobs, Mock, MockConfig, MockError, RateLimit, duration};
 /// Run an OpenAI- and Anthropic-compatible upstream with fault knobs.
 ///
 /// Durations carry a unit: 250ms, 1.5s, 2m. Every knob can be changed at run time: GET, PUT or PATCH /mock/knobs. GET
-/// /mock/stats tells what became of each request.
+/// /mock/stats counts the outcomes of requests.
 #[derive(Debug, Clone, Args)]
 pub struct MockArgs {
     /// Address to listen on; port 0 takes a free one
@@ -122,7 +122,7 @@ impl From<MockArgs> for MockConfig {
 /// Runs a mock until SIGINT or SIGTERM. Once it listens, one line with its base URL goes to standard output.
 ///
 /// # Errors
-/// When a flag holds a value that cannot be, the address cannot be listened on, or standard output is closed.
+/// When a flag has an invalid value, the address cannot be bound, or standard output is closed.
 pub async fn run(args: MockArgs) -> Result<(), MockError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(MockError::Terminal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(MockError::Terminal)?;

@@ -10,10 +10,10 @@ use rand_core::{Rng, SeedableRng};
 
 use super::knobs::{Knobs, RateLimit};
 
-/// `Retry-After` of a 429 when nothing tells a better one.
+/// `Retry-After` of a 429 when nothing better is known.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The API's own answer, after this long.
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_limit_passes_a_burst_and_tells_when_the_next_slot_frees() {
+    fn a_rate_limit_passes_a_burst_and_returns_when_the_next_slot_frees() {
         let knobs = Knobs {
             rate_limit: RateLimit::PerSecond(2.0),
             ..Knobs::default()

@@ -2,7 +2,7 @@
 //!
 //! The demo, the tests and the benchmarks call it where a real API would stand. Its answers are a function of its name
 //! and the last user message ([`answer_text`]), its faults are set by flag or at run time ([`Knobs`]), and its
-//! counters tell what became of each request ([`StatsSnapshot`]).
+//! counters record the outcome of each request ([`StatsSnapshot`]).
 //!
 //! In reading order: `knobs` (what can be turned), `faults` (what a request meets, as a value), `text` and `api` (the
 //! answer, as a value), `script` (what is sent of it, as a value, and the body that plays it), `stats`, and the shell
@@ -121,15 +121,15 @@ pub fn default_models() -> Vec<String> {
 /// Why a mock did not start.
 #[derive(Debug, Error)]
 pub enum MockError {
-    /// The config holds values that cannot be; one text for each.
+    /// The config has invalid values; one text for each.
     #[error("the mock cannot start: {}", .0.join("; "))]
     Config(Vec<String>),
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     #[error("the mock cannot listen on {address}")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Standard output or the process's signals are not to be had.
@@ -145,7 +145,7 @@ impl Mock {
     /// Starts a mock on the current runtime. It listens when this returns.
     ///
     /// # Errors
-    /// When the config holds a value that cannot be, or the address cannot be listened on.
+    /// When the config has an invalid value, or the address cannot be bound.
     pub async fn start(config: MockConfig) -> Result<MockHandle, MockError> {
         config.check()?;
         let failed = |source| MockError::Listen {
@@ -221,7 +221,7 @@ impl MockHandle {
     /// Stops it and waits until its port and all connections are closed.
     pub async fn stop(self) {
         drop(self.stop);
-        // A join error could only tell that the server panicked: it is gone either way.
+        // A join error could only mean that the server panicked: it is gone either way.
         let _ = self.server.await;
     }
 }

@@ -21,14 +21,14 @@ pub(super) enum Answer {
     Stream(Stream),
 }
 
-/// An event stream in the three phases that the faults tell apart.
+/// An event stream in the three phases that the faults distinguish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stream {
     /// Events before the first text.
     pub(super) opening: Bytes,
     /// One event per piece of text.
     pub(super) chunks: Vec<Bytes>,
-    /// Events that say how the answer ended.
+    /// Events that carry the end of the answer.
     pub(super) closing: Bytes,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! hyper's own builder instead of `axum::serve`, because the mock must break connections: a service or a body that
 //! fails makes hyper close the socket without an answer or in the middle of one, and a half-open header must not hold
-//! a connection for ever.
+//! a connection forever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(super) async fn serve(
     connections.shutdown().await;
 }
 
-/// Serves one request: to `/mock/*`, or as the upstream that it pretends to be.
+/// Serves one request: to `/mock/*`, or as the upstream that it emulates.
 async fn answer(
     shared: Arc<Shared>,
     connection: Arc<Connection>,

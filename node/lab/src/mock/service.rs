@@ -1,4 +1,4 @@
-//! One request: counted, read, given its fate, answered.
+//! One request: counted, read, decided, answered.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -164,7 +164,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Answers a request that arrived whole, as the knobs will have it.
+/// Answers a request that arrived whole, as the knobs demand.
 async fn answer(
     shared: &Shared,
     settings: &MockSettings,

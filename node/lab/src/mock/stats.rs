@@ -1,4 +1,4 @@
-//! What a test can ask the mock: how many requests came, how each ended, and when.
+//! What a test can ask the mock: how many requests arrived, how each ended, and when.
 //!
 //! Invariant: `requests_total = in_flight + completed + cancelled + broken`. Every API request holds one [`Ticket`]
 //! from its head to its last byte; dropping the ticket early is how a vanished client is noticed, before the head and
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 /// Distinct paths, and distinct models, that are counted by name; the rest are counted as [`OTHER`].
 const NAMES_MAX: usize = 256;
 
-/// Where requests are counted whose name came after [`NAMES_MAX`] others.
+/// The name under which requests count once there are [`NAMES_MAX`] others.
 const OTHER: &str = "(other)";
 
 /// The counters at one moment.
@@ -30,15 +30,15 @@ pub struct StatsSnapshot {
     /// Time since the mock started; the clock of every other time here.
     #[serde(rename = "now_ms", serialize_with = "milliseconds")]
     pub now: Duration,
-    /// API requests whose head arrived (requests to `/mock/*` are not counted).
+    /// API requests with a complete head (requests to `/mock/*` are not counted).
     pub requests_total: u64,
     /// Those that have not ended.
     pub in_flight: u64,
     /// Those answered to the last byte, injected errors and clean early ends included.
     pub completed: u64,
-    /// Those whose client went away before the end.
+    /// Those with a client that disconnected before the end.
     pub cancelled: u64,
-    /// Those whose connection the mock broke on purpose (`refuse`, `cut_after_chunks`, `down`).
+    /// Those on a connection that the mock broke on purpose (`refuse`, `cut_after_chunks`, `down`).
     pub broken: u64,
     /// Requests by path.
     pub by_path: BTreeMap<String, u64>,
@@ -130,7 +130,7 @@ impl Stats {
         }
     }
 
-    /// Counts a request whose head arrived on `connection`.
+    /// Counts a request after its head arrived on `connection`.
     pub(super) fn begin(self: &Arc<Self>, path: &str, connection: Arc<Connection>) -> Ticket {
         let mut counts = self.counts();
         counts.in_flight += 1;
@@ -192,7 +192,7 @@ impl Stats {
     ) -> StatsSnapshot {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Registered before the look, so that no change falls between the look and the wait.
+            // Registered before the check, so that no change falls between the check and the wait.
             changed.as_mut().enable();
             let snapshot = self.snapshot(name);
             if condition(&snapshot) {
@@ -230,7 +230,7 @@ impl Stats {
     }
 }
 
-/// What a connection's task and its requests tell each other.
+/// The state that a connection's task and its requests share.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     control: AtomicBool,
@@ -238,7 +238,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Says whether the current request is one to `/mock/*`, which `down` spares.
+    /// Records whether the current request is one to `/mock/*`, which `down` spares.
     pub(super) fn set_control(&self, control: bool) {
         self.control.store(control, Ordering::Relaxed);
     }

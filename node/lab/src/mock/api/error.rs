@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-/// Whose shapes a path speaks.
+/// The API that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mock) enum Dialect {
     OpenAi,

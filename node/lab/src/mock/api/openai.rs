@@ -97,7 +97,7 @@ pub(super) fn completion_stream(reply: &Reply, padding: &str) -> Stream {
     }
 }
 
-/// The end of a chunk: with usage asked for, every chunk but the last says that it has none yet.
+/// The end of a chunk: with usage asked for, every chunk but the last has `null`.
 fn chunk_end(reply: &Reply) -> &'static str {
     if reply.include_usage {
         "],\"usage\":null}\n\n"

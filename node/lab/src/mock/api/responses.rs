@@ -36,11 +36,11 @@ pub(super) fn stream(reply: &Reply, padding: &str) -> Stream {
         reply.id
     );
     events.push("response.output_item.added", &item);
-    let place = format!(
+    let indices = format!(
         r#""item_id":"msg_{}","output_index":0,"content_index":0"#,
         reply.id
     );
-    let part = format!(r#"{place},"part":{{"type":"output_text","text":"{TEXT_END}"#);
+    let part = format!(r#"{indices},"part":{{"type":"output_text","text":"{TEXT_END}"#);
     events.push("response.content_part.added", &part);
     let opening = events.take();
 
@@ -49,14 +49,14 @@ pub(super) fn stream(reply: &Reply, padding: &str) -> Stream {
     for text in reply.text.chunks() {
         whole.push_str(text);
         whole.push_str(padding);
-        let delta = format!(r#"{place},"delta":"{text}{padding}","logprobs":[]"#);
+        let delta = format!(r#"{indices},"delta":"{text}{padding}","logprobs":[]"#);
         events.push("response.output_text.delta", &delta);
         chunks.push(events.take());
     }
 
-    let text_done = format!(r#"{place},"text":"{whole}","logprobs":[]"#);
+    let text_done = format!(r#"{indices},"text":"{whole}","logprobs":[]"#);
     events.push("response.output_text.done", &text_done);
-    let part_done = format!(r#"{place},"part":{{"type":"output_text","text":"{whole}{TEXT_END}"#);
+    let part_done = format!(r#"{indices},"part":{{"type":"output_text","text":"{whole}{TEXT_END}"#);
     events.push("response.content_part.done", &part_done);
     let item = format!(
         "{}{whole}{TEXT_END}]}}",
@@ -136,7 +136,7 @@ fn item_before_text(reply: &Reply, status: &str) -> String {
     )
 }
 
-/// What every response says of the settings it was made with, and its end.
+/// The settings that every response repeats, and its end.
 const REST: &str = r#""instructions":null,"max_output_tokens":null,"metadata":{},"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{"effort":null,"summary":null},"store":false,"temperature":1.0,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","user":null}"#;
 
 /// The response from its output on.

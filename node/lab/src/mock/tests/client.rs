@@ -30,7 +30,7 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
-    /// Whether the body ended as HTTP says it should.
+    /// Whether the body ended as HTTP requires.
     pub(super) whole: bool,
 }
 

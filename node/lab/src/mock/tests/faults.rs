@@ -204,7 +204,7 @@ async fn refusing_closes_before_any_byte_and_spares_the_models() {
 }
 
 #[tokio::test]
-async fn the_models_fail_when_they_are_told_to() {
+async fn the_models_fail_when_the_knob_is_set() {
     let mock = mock(Knobs {
         fail_models_probe: true,
         error_status: 503,

@@ -1,4 +1,4 @@
-//! The answers have the shapes that the official SDKs read, and a text that is known beforehand.
+//! The answers have the shapes that the official SDKs read, and a predictable text.
 
 use http::Method;
 use serde_json::json;
@@ -62,7 +62,7 @@ async fn usage_comes_in_a_stream_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn the_clients_limit_cuts_the_text_and_says_so() {
+async fn the_clients_limit_cuts_the_text_and_is_the_finish_reason() {
     let mock = mock(Knobs::default()).await;
     let mut body = chat_body(false);
     body["max_tokens"] = json!(5);

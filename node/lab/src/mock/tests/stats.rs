@@ -1,4 +1,4 @@
-//! The counters tell what became of each request, and cancellations arrive at once.
+//! The counters show the outcome of each request, and cancellations arrive at once.
 
 use std::time::Duration;
 
