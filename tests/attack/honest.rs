@@ -1,4 +1,4 @@
-//! The client whose requests an attack must not harm.
+//! An honest client: an attack must not harm its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// How it was served otherwise than if there were no attack.
+    /// How its service differed from that without an attack.
     pub(crate) fn problems(&self) -> Vec<String> {
         let failures = self.failures.iter().take(SHOWN_MAX);
         let mut problems: Vec<String> = failures

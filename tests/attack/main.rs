@@ -6,8 +6,8 @@
 //!
 //! Each row of [`rows::ROWS`] has a fresh [`world::World`]: `n1`, which is attacked, and two nodes beside it. In
 //! each an honest client sends `n1` a chat every 100 ms, in turn for its own upstream and for that of `n2`. A row
-//! holds when what was sent was refused as the row says, all nodes live, no honest request failed and none took
-//! over a second. Ends with an error when a row does not.
+//! holds when everything sent was refused as the row expects, all nodes are alive, no honest request failed and none
+//! took over a second. Ends with an error when a row does not hold.
 
 mod honest;
 mod odd;
@@ -28,7 +28,7 @@ Attacks a mesh of nodes, row by row, while an honest client asks it all the time
 
 Usage: tests/attack/run [--list] [NAME...]
 
-  NAME    only the rows whose name contains it; with several, the rows that contain any
+  NAME    only the rows with this in their names; with several, the rows with any of them
   --list  prints the rows' names and ends
 
 tests/attack/run builds a release of the program first, unless GRAPEVINE_BIN names another to attack.
@@ -127,7 +127,7 @@ fn line(row: &Row, tally: &Tally, seen: &Seen, peak: u64, is_alive: bool, holds:
     )
 }
 
-/// Prints a line. Who closed the output wants no more of them.
+/// Prints a line. A closed output wants no more of them.
 fn print(out: &mut impl Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }

@@ -128,7 +128,7 @@ impl Odd {
         }
     }
 
-    /// As it is written in a node's configuration: used however often it fails, since that is what it is for.
+    /// As written in a node's configuration: never ejected, since it is meant to fail.
     pub(crate) fn upstream(&self) -> Value {
         json!({
             "name": ODD,

@@ -56,7 +56,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts `n1`, the target; `n2`, whose clients begin with a PROXY header; and `n3`, whose clients speak TLS.
+    /// Starts `n1`, the target; `n2`, which expects a PROXY header; and `n3`, with TLS for clients.
     pub(crate) async fn start() -> Self {
         let upstreams = [
             Mock::start("near", &[MODEL]).await,
@@ -167,7 +167,7 @@ impl World {
         living.map(peak_resident_bytes).collect()
     }
 
-    /// Whether every node says that it is ready for requests.
+    /// Whether every node reports that it is ready for requests.
     pub(crate) async fn is_ready(&self) -> bool {
         for node in self.nodes() {
             let page = node.try_admin("/readyz").await;
@@ -218,7 +218,7 @@ fn keys() -> Value {
     ])
 }
 
-/// As by default, with less patience: a row holds what it sends until that is over.
+/// The default limits with shorter timeouts: a row holds its connections until they expire.
 fn limits() -> Value {
     json!({"header_timeout": "5s", "body_timeout": "5s"})
 }
@@ -237,7 +237,7 @@ pub(crate) fn headers_of(key: &str) -> HeaderMap {
     headers
 }
 
-/// A workflow of one step whose text is `text`.
+/// A workflow of one step with the text `text`.
 pub(crate) fn workflow(text: &str) -> Value {
     let body = chat_body(MODEL, text);
     let call = json!({"path": "/v1/chat/completions", "body": body});

@@ -4,8 +4,8 @@
 //! cargo build --release && tests/bench/hold [--streams 10000] [--seconds 60]
 //! ```
 //!
-//! Ends with an error when something that is promised of it was not seen. Each process needs as many
-//! descriptors as there are streams, and some: the script raises the limit as far as it may.
+//! Ends with an error when a promise does not hold. Each process needs more descriptors than there are streams:
+//! the script raises the limit as far as it may.
 
 use std::io::Write;
 use std::time::Duration;
@@ -84,7 +84,7 @@ fn print(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
     let end = |share: f64| report.ends.get((report.ends.len() as f64 * share) as usize);
     writeln!(
         out,
-        "streams ended after {:.2?} to {:.2?} (half of them {:.2?}), {} of {} with an error event and a broken stream",
+        "streams ended after {:.2?} to {:.2?} (p50 {:.2?}), {} of {} with an error event and a broken stream",
         report.ends.first().unwrap_or(&Duration::ZERO),
         report.ends.last().unwrap_or(&Duration::ZERO),
         end(0.5).unwrap_or(&Duration::ZERO),

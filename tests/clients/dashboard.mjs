@@ -25,8 +25,8 @@ const CONTRAST_MIN = 4.5;
 const TABS_MAX = 60;
 
 const turns = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const at = async (step, said = '') => {
-  process.stdout.write(`at ${step} ${said}\n`);
+const at = async (step, detail = '') => {
+  process.stdout.write(`at ${step} ${detail}\n`);
   assert.equal((await turns.next()).done, false, 'the test has ended');
 };
 
@@ -118,7 +118,7 @@ await page.waitForFunction(() => document.querySelector('#banner').hidden && doc
 isNodeDown = false;
 await at('back');
 
-// Thirty nodes that there are not, in place of what the node tells.
+// Thirty fake nodes instead of the node's own data.
 await page.addInitScript(fakeMesh);
 await page.goto(url);
 await page.waitForFunction(() => document.querySelectorAll('#nodes tbody tr').length === 30);

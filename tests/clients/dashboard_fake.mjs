@@ -1,4 +1,4 @@
-// A mesh of thirty nodes that there is not, told to the page in place of /live. Runs in the page before
+// A fake mesh of thirty nodes, passed to the page instead of /live. Runs in the page before
 // anything else, and so uses nothing from outside of itself.
 export const fakeMesh = () => {
   const PLACES = {

@@ -55,7 +55,7 @@ def raises(kind, call):
 
 
 def run(module):
-    """Calls every function whose name begins with `fact_`; the process fails when one of them does."""
+    """Calls every function with a name that begins with `fact_`; the process fails when one of them does."""
     facts = [(name, call) for name, call in inspect.getmembers(module, inspect.isfunction) if name.startswith("fact_")]
     assert facts, "no fact to check"
     failed = 0

@@ -57,7 +57,7 @@ def counts(batch):
     return (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed)
 
 
-def fact_a_thousand_lines_are_answered_or_told_why_not():
+def fact_a_thousand_lines_are_answered_or_get_an_error():
     bad = {
         100: ("{not json", "invalid_json_line"),
         200: (line("wrong-url", url="/v1/embeddings"), "invalid_url"),
@@ -92,8 +92,8 @@ def fact_a_thousand_lines_are_answered_or_told_why_not():
     assert len({answer["id"] for answer in answers}) == 990
 
     errors = lines_of(batch.error_file_id)
-    told = [error["error"]["code"] if error["error"] else error["response"]["status_code"] for error in errors]
-    assert told == [why for _, why in bad.values()], told
+    outcomes = [error["error"]["code"] if error["error"] else error["response"]["status_code"] for error in errors]
+    assert outcomes == [why for _, why in bad.values()], outcomes
     names = [None, "wrong-url", "request-1", "wrong-method", "no-body", "", "streams", None, "unknown-model", "no-text"]
     assert [error["custom_id"] for error in errors] == names, errors
     assert errors[8]["response"]["body"]["error"]["code"] == "model_not_found", errors[8]
@@ -178,7 +178,7 @@ def fact_a_cancelled_batch_keeps_what_was_answered():
     raises(openai.ConflictError, lambda: client.batches.cancel(batch.id))
 
 
-def fact_what_does_not_fit_into_the_window_is_told_as_expired():
+def fact_what_does_not_fit_into_the_window_is_reported_as_expired():
     lines = [line("quick")] + [line(f"hangs-{n}", model="hangs") for n in range(40)]
     batch = wait_for(begin(lines, window="2s"), "expired")
     assert batch.expired_at and batch.expires_at - batch.created_at == 2, batch
@@ -214,7 +214,7 @@ def fact_a_background_response_too_long_for_a_task_is_made_too():
     assert done.output_text == answer_text("near", text), done
 
 
-def fact_a_background_response_that_fails_says_why():
+def fact_a_background_response_that_fails_has_an_error():
     response = client.responses.create(model="nobody-has-this", input="sing", background=True)
     done = wait_for_response(response, "failed")
     assert done.error.code == "model_not_found", done

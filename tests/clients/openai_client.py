@@ -45,7 +45,7 @@ def fact_a_streams_text_is_what_the_upstream_sent():
     assert chunks[-1].choices[0].finish_reason in ("stop", "length")
 
 
-def fact_a_stream_through_a_hop_tells_its_usage_when_asked():
+def fact_a_stream_through_a_hop_has_its_usage_when_asked():
     raw = ask_raw("far", stream=True, stream_options={"include_usage": True})
     assert raw.headers["x-grapevine-hops"] == "1", dict(raw.headers)
     chunks = list(raw.parse())

@@ -22,11 +22,11 @@ def check(label, config, environment, *, serves):
     """Ends the program unless the node's configuration has neither problems nor warnings."""
     clean = {"PATH": os.environ["PATH"], **environment}
     done = subprocess.run([GRAPEVINE, "check", "--config", config], env=clean, capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    if done.returncode or "warning" in said:
-        sys.exit(f"{label}: {said}")
-    if f"serves    {serves}\n" not in said:
-        sys.exit(f"{label}: serves something else than {serves}: {said}")
+    output = done.stdout + done.stderr
+    if done.returncode or "warning" in output:
+        sys.exit(f"{label}: {output}")
+    if f"serves    {serves}\n" not in output:
+        sys.exit(f"{label}: serves something else than {serves}: {output}")
     print(f"ok {label}")
 
 
@@ -47,10 +47,10 @@ def machines(scratch):
             name, value = line.split("=", 1)
             variables[name] = value
     for config in sorted((ROOT / "deploy/vm").glob("*.yaml")):
-        place = scratch / "vm" / config.stem
-        issue(scratch, config.stem, place / "mesh")
-        shutil.copy2(config, place / "grapevine.yaml")
-        check(f"vm/{config.name}", place / "grapevine.yaml", variables, serves="requests, all services")
+        node_folder = scratch / "vm" / config.stem
+        issue(scratch, config.stem, node_folder / "mesh")
+        shutil.copy2(config, node_folder / "grapevine.yaml")
+        check(f"vm/{config.name}", node_folder / "grapevine.yaml", variables, serves="requests, all services")
 
 
 SERVES = {
@@ -66,15 +66,15 @@ def compose(scratch):
             for name, service in project(folder, layout)["services"].items():
                 if not is_node(service):
                     continue
-                place = scratch / queue / layout / name
-                place.mkdir(parents=True)
+                node_folder = scratch / queue / layout / name
+                node_folder.mkdir(parents=True)
                 for volume in service["volumes"]:
                     if volume["type"] == "bind":
                         inside = Path(volume["target"]).relative_to("/etc/grapevine")
-                        (place / inside).symlink_to(volume["source"])
+                        (node_folder / inside).symlink_to(volume["source"])
                 environment = service["environment"]
                 mode = environment.get("WORKER_MODE")
-                check(f"compose/{layout} {queue} {name}", place / "node.yaml", environment, serves=SERVES[mode])
+                check(f"compose/{layout} {queue} {name}", node_folder / "node.yaml", environment, serves=SERVES[mode])
 
 
 def kubernetes(scratch):
@@ -85,15 +85,15 @@ def kubernetes(scratch):
             environment = pod_environment(item, container, SECRETS)
             if container["name"] != "grapevine":
                 continue
-            place = scratch / "kubernetes" / overlay / item["metadata"]["name"]
-            issue(scratch, environment["POD_NAME"], place / "mesh")
-            (place / "config").mkdir()
+            node_folder = scratch / "kubernetes" / overlay / item["metadata"]["name"]
+            issue(scratch, environment["POD_NAME"], node_folder / "mesh")
+            (node_folder / "config").mkdir()
             volumes = item["spec"]["template"]["spec"]["volumes"]
             config = next(volume["configMap"]["name"] for volume in volumes if volume["name"] == "config")
-            (place / "config/node.yaml").write_text(configs[config]["node.yaml"])
+            (node_folder / "config/node.yaml").write_text(configs[config]["node.yaml"])
             mode = environment.get("WORKER_MODE")
             label = f"kubernetes/{overlay} {environment['POD_NAME']}"
-            check(label, place / "config/node.yaml", environment, serves=SERVES[mode])
+            check(label, node_folder / "config/node.yaml", environment, serves=SERVES[mode])
 
 
 with tempfile.TemporaryDirectory(prefix="grapevine-configurations-") as name:

@@ -9,7 +9,7 @@ from rendered import LAYOUTS, prepared, tool
 with tempfile.TemporaryDirectory(prefix="grapevine-compose-") as name:
     folder = prepared(Path(name), sys.argv[1])
     for layout in LAYOUTS:
-        said = tool("docker-compose", "--file", f"{layout}.yaml", "config", "--quiet", cwd=folder)
-        if said.strip():
-            sys.exit(said)
+        output = tool("docker-compose", "--file", f"{layout}.yaml", "config", "--quiet", cwd=folder)
+        if output.strip():
+            sys.exit(output)
         print(f"ok {layout}")

@@ -1,6 +1,6 @@
-"""What the files under deploy/ say once the real tools have read them: Compose's projects, kustomize's objects.
+"""The files under deploy/ as the real tools render them: Compose's projects, kustomize's objects.
 
-Run with the Python of tests/.env/deploy, whose packages hold those tools.
+Run with the Python of tests/.env/deploy, which has those tools.
 """
 
 import json

@@ -1,4 +1,4 @@
-//! More that a test asks of a node: pages behind a token, and a start with another config.
+//! More requests to a node: pages behind a token, and a start with another config.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::client::{Answer, http, whole};
 use crate::node::Node;
 
 impl Node {
-    /// Gets an admin page with a bearer token, or says why not.
+    /// Gets an admin page with a bearer token, or returns why not.
     ///
     /// # Errors
     ///

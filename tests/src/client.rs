@@ -38,7 +38,7 @@ pub fn http() -> reqwest::Client {
 pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error says that a provider was chosen before, which is as good.
+        // An error means that a provider was chosen before, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
 }
@@ -183,7 +183,7 @@ pub enum Next {
         /// The `data:` lines' values, joined.
         data: String,
     },
-    /// The body ended as HTTP says it should.
+    /// The body ended as HTTP requires.
     CleanEnd,
     /// The connection broke before the body's end, with the reason.
     Broken(String),

@@ -73,7 +73,7 @@ impl Collector {
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         let log = self.process.log();
-        // The last line may be half written.
+        // The last line may be incomplete.
         let lines = log.lines().filter(|line| line.starts_with('{'));
         let spans = lines.filter_map(|line| serde_json::from_str(line).ok());
         spans.map(Span).collect()

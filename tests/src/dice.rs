@@ -1,4 +1,4 @@
-//! Chance that can be repeated: a generator whose seed is printed, and taken from the environment.
+//! Chance that can be repeated: a generator with a seed that is printed, and taken from the environment.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

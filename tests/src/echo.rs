@@ -1,4 +1,4 @@
-//! An upstream in the test's own process that says back what it is told, and counts how often it was told
+//! An upstream in the test's own process that echoes its input, and counts how often it received
 //! each text: side effects that a test can account for one by one.
 
 use std::collections::BTreeMap;
@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use crate::canned::read_request;
 use crate::wait::{must, within};
 
-/// Between two looks at the count.
+/// Between two checks of the count.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running upstream. Dropping it ends it.
 #[derive(Debug)]
 pub struct Echo {
     address: SocketAddr,
-    heard: Arc<Mutex<Heard>>,
+    counts: Arc<Mutex<EchoCounts>>,
     held: Arc<Held>,
     _server: JoinSet<()>,
 }
@@ -30,16 +30,16 @@ pub struct Echo {
 /// Which chats wait for their answers.
 #[derive(Debug)]
 struct Held {
-    /// Those whose text begins like this; `None` holds none.
+    /// Chats with this prefix; `None` holds none.
     prefix: Mutex<Option<&'static str>>,
     /// How many of them are answered.
     answers: Semaphore,
 }
 
-/// What was asked so far.
+/// The texts received so far.
 #[derive(Clone, Debug, Default)]
-pub struct Heard {
-    /// How often each text was said.
+pub struct EchoCounts {
+    /// How often each text was received.
     pub texts: BTreeMap<String, u64>,
     /// All of them.
     pub total: u64,
@@ -56,32 +56,32 @@ impl Echo {
         let any = (std::net::Ipv4Addr::LOCALHOST, 0);
         let listener = must("listening", TcpListener::bind(any).await);
         let address = must("the listener's address", listener.local_addr());
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let counts = Arc::new(Mutex::new(EchoCounts::default()));
         let held = Arc::new(Held {
             prefix: Mutex::new(None),
             answers: Semaphore::new(0),
         });
-        let kept = (Arc::clone(&heard), Arc::clone(&held));
+        let kept = (Arc::clone(&counts), Arc::clone(&held));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (heard, held) = kept.clone();
+                let (counts, held) = kept.clone();
                 connections.spawn(async move {
                     // A client that hangs up ends its connection and nothing else.
-                    drop(serve(stream, latency, &heard, &held).await);
+                    drop(serve(stream, latency, &counts, &held).await);
                 });
             }
         });
         Self {
             address,
-            heard,
+            counts,
             held,
             _server: server,
         }
     }
 
-    /// From now on only `answered` chats whose text begins with `prefix` are answered; the others wait for
+    /// From now on only `answered` chats with the prefix `prefix` are answered; the others wait for
     /// [`Echo::release`].
     pub fn hold(&self, prefix: &'static str, answered: usize) {
         *lock(&self.held.prefix) = Some(prefix);
@@ -101,16 +101,16 @@ impl Echo {
         json!({"name": name, "base_url": url, "api_key": "sk-echo", "models": models})
     }
 
-    /// What was asked so far.
+    /// The texts received so far.
     #[must_use]
-    pub fn heard(&self) -> Heard {
-        lock(&self.heard).clone()
+    pub fn counts(&self) -> EchoCounts {
+        lock(&self.counts).clone()
     }
 
     /// How many chats were asked for so far.
     #[must_use]
     pub fn total(&self) -> u64 {
-        lock(&self.heard).total
+        lock(&self.counts).total
     }
 
     /// Waits until so many chats were asked for.
@@ -121,12 +121,12 @@ impl Echo {
     pub async fn wait_for(&self, least: u64, limit: Duration) {
         let what = format!("{least} chats");
         // Not `wait_until`: this may run in a task that moves between threads.
-        let heard = async {
+        let arrived = async {
             while self.total() < least {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
-        within(&what, limit, heard).await;
+        within(&what, limit, arrived).await;
     }
 }
 
@@ -146,7 +146,7 @@ impl Held {
 async fn serve(
     stream: TcpStream,
     latency: Duration,
-    heard: &Mutex<Heard>,
+    counts: &Mutex<EchoCounts>,
     held: &Held,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -155,8 +155,8 @@ async fn serve(
         let answer = match request.head.starts_with("POST ") {
             true => {
                 let asked: Value = serde_json::from_slice(&request.body)?;
-                let text = said(&asked).to_owned();
-                count(heard, &text);
+                let text = text_of(&asked).to_owned();
+                count(counts, &text);
                 held.wait(&text).await;
                 tokio::time::sleep(latency).await;
                 match asked["input"].is_null() {
@@ -177,14 +177,14 @@ async fn serve(
     Ok(())
 }
 
-fn count(heard: &Mutex<Heard>, text: &str) {
-    let mut heard = lock(heard);
-    *heard.texts.entry(text.to_owned()).or_default() += 1;
-    heard.total += 1;
+fn count(counts: &Mutex<EchoCounts>, text: &str) {
+    let mut counts = lock(counts);
+    *counts.texts.entry(text.to_owned()).or_default() += 1;
+    counts.total += 1;
 }
 
 /// The text of a chat's last message, or what a response is asked for.
-fn said(asked: &Value) -> &str {
+fn text_of(asked: &Value) -> &str {
     let messages = asked["messages"].as_array();
     let last = messages.and_then(|all| all.last());
     let text = last.map_or(&asked["input"], |last| &last["content"]);
@@ -227,7 +227,7 @@ mod tests {
     use crate::client::{chat_body, http, try_post};
 
     #[tokio::test]
-    async fn what_is_said_comes_back_and_is_counted() {
+    async fn text_is_echoed_and_counted() {
         let echo = Echo::start(Duration::ZERO).await;
         let url = format!("http://{}/v1/chat/completions", echo.address);
         for text in ["a", "b", "a"] {
@@ -237,8 +237,11 @@ mod tests {
         let asked = json!({"model": "m", "input": "b"});
         let answer = must("a response", try_post(&http(), &url, &asked).await);
         assert_eq!(answer.json()["output"][0]["content"][0]["text"], "b");
-        let heard = echo.heard();
-        assert_eq!((heard.texts["a"], heard.texts["b"], heard.total), (2, 2, 4));
+        let counts = echo.counts();
+        assert_eq!(
+            (counts.texts["a"], counts.texts["b"], counts.total),
+            (2, 2, 4)
+        );
     }
 
     #[tokio::test]

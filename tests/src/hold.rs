@@ -1,4 +1,4 @@
-//! Many streams held open over one hop, and what becomes of them and of everybody else when their owner
+//! Many streams held open over one hop, and what happens to them and to everybody else when their owner
 //! dies.
 //!
 //! Three nodes: one without upstreams, where all clients come in; the owner of the preferred upstream; and

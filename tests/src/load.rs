@@ -1,4 +1,4 @@
-//! Many clients at once, and what became of every one of their requests.
+//! Many clients at once, and the outcome of each of their requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ impl Sample {
     }
 }
 
-/// Clients that send one request after another until told to stop.
+/// Clients that send one request after another until they are stopped.
 #[derive(Debug)]
 pub struct Load {
     start: Instant,

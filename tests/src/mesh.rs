@@ -1,4 +1,4 @@
-//! Several nodes with certificates of one CA, each with its config, started and seen by one another.
+//! Several nodes with certificates of one CA, each with its config, started until all see one another.
 
 use std::ops::Index;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ impl MeshBuilder {
         self
     }
 
-    /// Puts a [`Network`] between the nodes, whose links a test can delay, thin out and cut.
+    /// Puts a [`Network`] between the nodes: a test can delay, thin out and cut its links.
     pub fn behind_network(mut self) -> Self {
         self.behind_network = true;
         self
@@ -160,10 +160,10 @@ impl MeshBuilder {
         let addresses: Vec<Addresses> = self.nodes.iter().map(|_| free_addresses()).collect();
         let network = if self.behind_network {
             let names = self.nodes.iter().map(|node| node.name.clone());
-            let places: Vec<_> = names
+            let mesh_addresses: Vec<_> = names
                 .zip(addresses.iter().map(|address| address.mesh))
                 .collect();
-            Some(Network::start(&places).await)
+            Some(Network::start(&mesh_addresses).await)
         } else {
             None
         };
@@ -238,7 +238,7 @@ impl Mesh {
     }
 
     /// Waits until every running node is ready and sees every running node live and ready, with the
-    /// upstreams that it reports of itself, and has an open link to every other.
+    /// upstreams that it reports itself, and has an open link to every other.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! `grapevine mock` as a child process: an upstream whose faults a test turns on and off.
+//! `grapevine mock` as a child process: an upstream with faults that a test turns on and off.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -106,14 +106,14 @@ fn token(line: &str) -> Option<Vec<u8>> {
         return None;
     }
     let (start, end) = (line.find('"')?, line.rfind('"')?);
-    let mut letters = line.get(start + 1..end)?.bytes();
+    let mut bytes_left = line.get(start + 1..end)?.bytes();
     let mut bytes = Vec::new();
-    while let Some(letter) = letters.next() {
-        bytes.push(match (letter, letter == b'\\') {
-            (_, false) => letter,
-            (_, true) => match letters.next()? {
+    while let Some(byte) = bytes_left.next() {
+        bytes.push(match (byte, byte == b'\\') {
+            (_, false) => byte,
+            (_, true) => match bytes_left.next()? {
                 b'x' => {
-                    let digits = [letters.next()?, letters.next()?];
+                    let digits = [bytes_left.next()?, bytes_left.next()?];
                     u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?
                 }
                 other => other,

@@ -1,7 +1,7 @@
 //! A bad network between nodes, in user space and without privileges.
 //!
 //! Every node advertises the address of a relay of its own; the relay passes datagrams on to the node's
-//! real mesh port. A node has one QUIC endpoint, so the source of a datagram says who sent it, and each
+//! real mesh port. A node has one QUIC endpoint, so the source of a datagram identifies its sender, and each
 //! direction between two nodes can be delayed, thinned out and cut by itself. For every sender the relay
 //! holds a socket of its own towards the node, so that answers find their way back.
 //!
@@ -249,7 +249,7 @@ impl Relay {
             "binding a relay",
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await,
         ));
-        // Who is not a node (a test's own socket) is named by its address and never impaired by name.
+        // A sender that is no node (a test's own socket) is named by its address and never impaired by name.
         let sender = self
             .names
             .get(&source)
@@ -349,11 +349,11 @@ mod tests {
     async fn pair() -> (Network, UdpSocket, UdpSocket) {
         let one = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let places = [
+        let addresses = [
             ("one".to_string(), one.local_addr().unwrap()),
             ("other".to_string(), other.local_addr().unwrap()),
         ];
-        (Network::start(&places).await, one, other)
+        (Network::start(&addresses).await, one, other)
     }
 
     async fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {

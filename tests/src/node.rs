@@ -39,7 +39,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Writes a node's config and log to `directory` and starts it. It need not be ready yet.
+    /// Writes a node's config and log to `directory` and starts it. Does not wait until it is ready.
     ///
     /// # Panics
     ///
@@ -134,7 +134,7 @@ impl Node {
         self.process.signal(Signal::Stop);
     }
 
-    /// Lets a frozen node go on (SIGCONT).
+    /// Resumes a frozen node (SIGCONT).
     pub fn thaw(&self) {
         self.process.signal(Signal::Continue);
     }
@@ -171,7 +171,7 @@ impl Node {
         self.process.start();
     }
 
-    /// Waits until `/readyz` says 200.
+    /// Waits until `/readyz` answers 200.
     ///
     /// # Panics
     ///
@@ -193,7 +193,7 @@ impl Node {
         .await;
     }
 
-    /// Changes the config file and tells the node to read it again (SIGHUP).
+    /// Changes the config file and notifies the node to read it again (SIGHUP).
     ///
     /// # Panics
     ///
@@ -203,7 +203,7 @@ impl Node {
         self.process.signal(Signal::Hangup);
     }
 
-    /// Changes the config file and tells nobody.
+    /// Changes the config file without a signal.
     ///
     /// # Panics
     ///
@@ -231,7 +231,7 @@ impl Node {
         )
     }
 
-    /// Gets an admin page, or says why not.
+    /// Gets an admin page, or returns why not.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
-/// Returns a loopback address whose port is free for TCP and for UDP, and that this process has not
+/// Returns a loopback address with a port that is free for TCP and for UDP, and that this process has not
 /// given out before.
 ///
 /// # Panics
@@ -16,7 +16,7 @@ const COUNT: u16 = 20_000;
 #[must_use]
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run side by side start at different places.
+    // Test programs that run side by side start at different ports.
     let start = (std::process::id() % 199) as u16 * 100;
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::wait::{must, wait_until};
 /// How many lines of a log a failed test prints.
 const LOG_TAIL_LINES: usize = 60;
 
-/// What a child can be told by signal.
+/// The signals for a child.
 #[derive(Clone, Copy, Debug)]
 pub enum Signal {
     /// Ends at once, without a chance to clean up (SIGKILL).
@@ -22,7 +22,7 @@ pub enum Signal {
     Interrupt,
     /// Freezes (SIGSTOP).
     Stop,
-    /// Goes on after [`Signal::Stop`] (SIGCONT).
+    /// Resumes after [`Signal::Stop`] (SIGCONT).
     Continue,
     /// Reloads the configuration (SIGHUP).
     Hangup,
@@ -219,14 +219,14 @@ impl Drop for Process {
             eprintln!("{}", self.log_tail());
         }
         if let Some(mut child) = self.child().take() {
-            // Both fail only when the child is gone, which is what is wanted.
+            // Both fail only when the child is gone, as intended.
             drop(child.kill());
             drop(child.wait());
         }
     }
 }
 
-/// Waits until every thread of a process that was sent SIGSTOP stands: the signal is taken some time after
+/// Waits until every thread of a process that was sent SIGSTOP has stopped: the signal is taken some time after
 /// `kill` returns, and until then the process answers.
 fn await_stop(pid: u32, name: &str) {
     let deadline = Instant::now() + Duration::from_secs(5);

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 /// The path of the `grapevine` program, as `GRAPEVINE_BIN` names it or as built from this workspace.
 ///
-/// `tests/run` builds the program first and says where it is. A plain `cargo test` does not, so it is
+/// `tests/run` builds the program first and sets its path. A plain `cargo test` does not, so it is
 /// built here, once per test program: a stale program would make every test lie.
 ///
 /// # Panics
@@ -42,7 +42,7 @@ pub fn example(name: &str) -> PathBuf {
         "grapevine-node",
         "--example",
     ]);
-    // What cargo tells this test of itself would make it build some dependencies anew.
+    // Cargo's variables for this test would make it rebuild some dependencies.
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("CARGO_PKG_") {
             cargo.env_remove(variable);

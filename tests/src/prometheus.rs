@@ -103,7 +103,7 @@ impl Prometheus {
 ///
 /// # Panics
 ///
-/// When it finds something to complain about, with that.
+/// When it finds a problem, with that.
 pub fn promtool(arguments: &[&str], input: &str) {
     let mut command = Command::new("promtool");
     command

@@ -72,7 +72,7 @@ impl RawClient {
         .await;
     }
 
-    /// Closes the socket, and says when.
+    /// Closes the socket, and returns when.
     pub fn hang_up(self) -> Instant {
         let now = Instant::now();
         drop(self);

@@ -1,4 +1,4 @@
-//! A stranger at the mesh port: it speaks QUIC and may hold a good certificate, and says what it likes.
+//! A stranger at the mesh port: it speaks QUIC and may hold a good certificate, and sends arbitrary messages.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,7 +30,7 @@ const ALPN: &[u8] = b"grapevine/1";
 pub struct Rogue {
     name: String,
     endpoint: Endpoint,
-    /// The connection, to do with as one likes.
+    /// The connection, for direct use.
     pub connection: Connection,
 }
 
@@ -76,7 +76,7 @@ impl Rogue {
     ///
     /// When the node does not greet.
     pub async fn greet(&self) {
-        self.say(&self.greeting(VERSION, VERSION)).await;
+        self.send(&self.greeting(VERSION, VERSION)).await;
         let greeting = must("the node's greeting", self.connection.accept_uni().await);
         let mut greeting = greeting;
         let read = within("the node's greeting", LIMIT, greeting.read_to_end(4_096)).await;
@@ -110,9 +110,9 @@ impl Rogue {
     /// # Panics
     ///
     /// When the connection is gone.
-    pub async fn say(&self, message: &[u8]) {
+    pub async fn send(&self, message: &[u8]) {
         let mut stream = must("a stream", self.connection.open_uni().await);
-        must("saying", stream.write_all(message).await);
+        must("sending", stream.write_all(message).await);
         must("ending a message", stream.finish());
     }
 
@@ -138,7 +138,7 @@ impl Rogue {
         answer.map_err(|error| error.to_string())
     }
 
-    /// Answers pings for as long as it is polled, as an honest node would: a link that says nothing is closed
+    /// Answers pings for as long as it is polled, as an honest node would: a silent link is closed
     /// after ten seconds. Ends with the connection.
     pub async fn answer_pings(&self) {
         while let Ok(datagram) = self.connection.read_datagram().await {
@@ -151,7 +151,7 @@ impl Rogue {
         }
     }
 
-    /// Waits until the node closes the connection, and returns what it said.
+    /// Waits until the node closes the connection, and returns its reason.
     ///
     /// # Panics
     ///
@@ -176,7 +176,7 @@ pub fn swelling_ack() -> Vec<u8> {
     ack
 }
 
-/// A message of gossip with a key of version 1,000,000 of a node whose highest version is then said to be 1,000.
+/// A message of gossip with a key of version 1,000,000 of a node with the claimed highest version 1,000.
 #[must_use]
 pub fn deadly_ack() -> Vec<u8> {
     let mut operations = vec![0, 3, 0];

@@ -14,7 +14,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a new, empty directory whose name begins with `grapevine-` and contains `label`.
+    /// Makes a new, empty directory with a name that begins with `grapevine-` and contains `label`.
     ///
     /// # Panics
     ///

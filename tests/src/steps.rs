@@ -1,4 +1,4 @@
-//! A script of `tests/clients/` that takes turns with a test: it prints where it is, and waits to be told to
+//! A script of `tests/clients/` that takes turns with a test: it prints where it is, and waits for a line to
 //! go on.
 //!
 //! A line `at STEP ...` ends the script's turn; an empty line on its input begins the next one. What else it
@@ -26,7 +26,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Starts a script, whose turn it is.
+    /// Starts a script, which has the first turn.
     ///
     /// # Panics
     ///
@@ -54,7 +54,7 @@ impl Steps {
         }
     }
 
-    /// Waits until the script is at `step`, and returns what else that line says.
+    /// Waits until the script is at `step`, and returns the rest of that line.
     ///
     /// # Panics
     ///
@@ -72,11 +72,11 @@ impl Steps {
             }
         });
         let line = reached.await;
-        let said = line
+        let rest = line
             .strip_prefix("at ")
             .and_then(|it| it.strip_prefix(step));
-        match said {
-            Some(said) => said.trim().to_string(),
+        match rest {
+            Some(rest) => rest.trim().to_string(),
             None => panic!("{what}: it is {line:?}"),
         }
     }

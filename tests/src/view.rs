@@ -1,4 +1,4 @@
-//! What a node says on `/mesh`: the mesh as that node sees it.
+//! A node's `/mesh`: the mesh as that node sees it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct MeshView(pub Value);
 
 impl MeshView {
-    /// What is said of a node, if it is known.
+    /// The entry of a node, if it is known.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Value> {
         let nodes = self.0["nodes"].as_array()?;
@@ -43,7 +43,7 @@ impl MeshView {
         self.node(node).is_some_and(|node| node["reach"] == "open")
     }
 
-    /// What is said of a node's upstream.
+    /// The entry of a node's upstream.
     #[must_use]
     pub fn upstream(&self, node: &str, upstream: &str) -> Option<&Value> {
         let upstreams = self.node(node)?["upstreams"].as_array()?;

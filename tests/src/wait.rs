@@ -9,7 +9,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Looks at `condition` until it holds, and returns what it gave and how long that took.
 ///
-/// The error of `condition` says what was seen instead; the last one is part of the failure.
+/// The error of `condition` is what was seen instead; the last one is part of the failure.
 ///
 /// # Panics
 ///
@@ -25,7 +25,7 @@ where
         match tokio::time::timeout(left, condition()).await {
             Ok(Ok(value)) => return (value, start.elapsed()),
             Ok(Err(seen)) => last = seen,
-            // The look itself took too long; what the one before it saw is told below.
+            // The check itself took too long; the result of the one before it is reported below.
             Err(_) => {}
         }
         assert!(
@@ -48,7 +48,7 @@ pub async fn within<T>(what: &str, limit: Duration, future: impl Future<Output =
     }
 }
 
-/// Unwraps a result of the harness itself, saying what was being done.
+/// Unwraps a result of the harness itself, naming what was being done.
 ///
 /// # Panics
 ///

@@ -1,5 +1,5 @@
-//! Conversations meet the same upstream from whatever node they enter, and when one of N upstreams is out
-//! of use only its own conversations move, to come back when it does.
+//! Conversations meet the same upstream from whatever node they enter, and when one of N upstreams is
+//! ejected only its own conversations move, and return with it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ const MODEL: &str = "gpt-4o";
 /// Conversations: a third by header, a third by `prompt_cache_key`, a third by `user`.
 const SESSIONS: usize = 1_000;
 
-/// Requests under way at once, over all entry nodes.
+/// Requests in flight at once, over all entry nodes.
 const CLIENTS: usize = 32;
 
 /// Upstreams of the region that the conversations are spread over.
@@ -30,14 +30,14 @@ const UPSTREAMS: usize = 5;
 /// What a datagram takes between the regions under `latency`.
 const DELAY: Duration = Duration::from_millis(40);
 
-/// How long the mesh may take to agree that an upstream is out of use, or back.
+/// How long the mesh may take to agree that an upstream is ejected, or back.
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 
 /// In Singapore.
 const CLIENT: &str = "165.21.83.88";
 
 /// Which upstream answered each conversation.
-type Places = BTreeMap<usize, String>;
+type Assignments = BTreeMap<usize, String>;
 
 /// The upstreams belong to two nodes in the client's region. Its conversations enter there and at two nodes
 /// in other parts of the world, each with an upstream of its own and other round trips to the rest.
@@ -116,16 +116,16 @@ async fn conversations_meet_the_same_upstream_from_every_node_of_a_region_under_
     hold(&mesh, home, ["sgp-1", "sgp-2", "sgp-3"]).await;
 }
 
-/// Sends every conversation to each of `entries`, with all of `mocks` in use, without one, and with all
+/// Sends every conversation to each of `entries`, with all of `mocks` healthy, without one, and with all
 /// again.
 async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
     let mut whole = Vec::new();
     for entry in entries {
         whole.push(send(&mesh[entry], 0..SESSIONS).await);
     }
-    let places = &whole[0];
+    let assigned = &whole[0];
     for (entry, other) in entries.iter().zip(&whole) {
-        let apart = moved(places, other);
+        let apart = moved(assigned, other);
         eprintln!(
             "{entry}: {} of {SESSIONS} elsewhere than from {}",
             apart.len(),
@@ -134,7 +134,10 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
         assert!(apart.len() * 100 < SESSIONS, "{entry}: {apart:?}");
     }
     for mock in mocks {
-        let belong: usize = whole.iter().map(|places| count(places, mock.name())).sum();
+        let belong: usize = whole
+            .iter()
+            .map(|assigned| count(assigned, mock.name()))
+            .sum();
         assert_eq!(
             chats(mock).await,
             belong as u64,
@@ -144,7 +147,7 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
     }
 
     let gone = &mocks[1];
-    let share = count(places, gone.name());
+    let share = count(assigned, gone.name());
     assert_near_share(share);
     gone.set(json!({"down": true, "fail_models_probe": true}))
         .await;
@@ -154,10 +157,10 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
     for entry in entries {
         let without = send(&mesh[entry], 0..SESSIONS).await;
         assert_eq!(count(&without, gone.name()), 0);
-        let moved = moved(places, &without);
+        let moved = moved(assigned, &without);
         let others = moved
             .iter()
-            .filter(|session| places[session] != gone.name());
+            .filter(|session| assigned[session] != gone.name());
         let others = others.count();
         eprintln!(
             "{entry}: {} of {SESSIONS} moved, {others} of them without need",
@@ -174,7 +177,7 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
     see(mesh, gone.name(), |state| state == "healthy").await;
     // They come back one by one.
     let theirs: Vec<usize> = (0..SESSIONS)
-        .filter(|session| places[session] == gone.name())
+        .filter(|session| assigned[session] == gone.name())
         .collect();
     wait_until("all conversations back", NOTICE_LIMIT, async || {
         let back = send(&mesh[entries[1]], theirs.clone()).await;
@@ -185,7 +188,7 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
     })
     .await;
     for entry in entries {
-        let moved = moved(places, &send(&mesh[entry], 0..SESSIONS).await);
+        let moved = moved(assigned, &send(&mesh[entry], 0..SESSIONS).await);
         eprintln!(
             "{entry}: {} of {SESSIONS} elsewhere after all is back",
             moved.len()
@@ -262,13 +265,13 @@ async fn see(mesh: &Mesh, upstream: &str, wanted: impl Fn(&str) -> bool) {
     }
 }
 
-fn count(places: &Places, upstream: &str) -> usize {
-    places.values().filter(|place| *place == upstream).count()
+fn count(assigned: &Assignments, upstream: &str) -> usize {
+    assigned.values().filter(|it| *it == upstream).count()
 }
 
-/// The conversations that are elsewhere than `before`.
-fn moved(before: &Places, after: &Places) -> Vec<usize> {
-    let is_moved = |(session, place): &(&usize, &String)| before[*session] != **place;
+/// The conversations that moved since `before`.
+fn moved(before: &Assignments, after: &Assignments) -> Vec<usize> {
+    let is_moved = |(session, upstream): &(&usize, &String)| before[*session] != **upstream;
     after
         .iter()
         .filter(is_moved)
@@ -277,28 +280,28 @@ fn moved(before: &Places, after: &Places) -> Vec<usize> {
 }
 
 /// Sends one request of each of `sessions` to `entry`.
-async fn send(entry: &Node, sessions: impl IntoIterator<Item = usize>) -> Places {
+async fn send(entry: &Node, sessions: impl IntoIterator<Item = usize>) -> Assignments {
     let left = Arc::new(Mutex::new(sessions.into_iter().collect::<Vec<_>>()));
     let url = format!("{}/chat/completions", entry.base_url());
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let (left, url, client) = (Arc::clone(&left), url.clone(), http());
         clients.spawn(async move {
-            let mut places = Places::new();
+            let mut assigned = Assignments::new();
             loop {
                 let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let Some(session) = next else { return places };
+                let Some(session) = next else { return assigned };
                 let answer = must("a chat", whole(request(&client, &url, session)).await);
                 assert_eq!(answer.status, 200, "{answer:?}");
-                places.insert(session, answer.header("x-grapevine-upstream").to_string());
+                assigned.insert(session, answer.header("x-grapevine-upstream").to_string());
             }
         });
     }
-    let mut places = Places::new();
+    let mut assigned = Assignments::new();
     while let Some(some) = clients.join_next().await {
-        places.extend(must("a client", some));
+        assigned.extend(must("a client", some));
     }
-    places
+    assigned
 }
 
 fn request(client: &Client, url: &str, session: usize) -> RequestBuilder {

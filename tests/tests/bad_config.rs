@@ -1,5 +1,5 @@
 //! Broken configs: each is refused with its key, its line and what to do about it, by `check` and by
-//! `node`; and a running node that is handed one keeps the one it has.
+//! `node`; and a running node that gets one keeps its own.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -69,7 +69,7 @@ const BROKEN: [(&str, &str, usize, &str); 13] = [
         "mesh.tls.ca",
     ),
     (
-        "a key in place of its hash",
+        "a key instead of its hash",
         "keys:\n  - name: a\n    hash: sk-plain\n",
         3,
         "keys[0].hash",
@@ -97,13 +97,13 @@ fn every_broken_config_is_refused_with_its_key_and_line() {
         std::fs::write(&path, text).unwrap();
         let output = run(&["check", "-c", &path.display().to_string()]);
         let printed = printed(&output);
-        let place = format!("{}:{line}:", path.display());
-        let names = |complaint: &&str| complaint.contains(&place) && complaint.contains(key);
+        let position = format!("{}:{line}:", path.display());
+        let names = |complaint: &&str| complaint.contains(&position) && complaint.contains(key);
         let complaint = printed.lines().find(names);
         // A remedy follows the problem after a semicolon.
         if output.status.success() || !complaint.is_some_and(|complaint| complaint.contains("; ")) {
             problems.push(format!(
-                "{kind}: {}, wanted {place} {key} in:\n{printed}",
+                "{kind}: {}, wanted {position} {key} in:\n{printed}",
                 output.status
             ));
         }
@@ -112,7 +112,7 @@ fn every_broken_config_is_refused_with_its_key_and_line() {
 }
 
 #[test]
-fn a_node_does_not_start_with_a_broken_config_and_says_why() {
+fn a_node_does_not_start_with_a_broken_config_and_prints_why() {
     let scratch = Scratch::new("no-start");
     let path = scratch.path().join("broken.yaml");
     std::fs::write(&path, "node: {name: a}\nlistne: 127.0.0.1:1\n").unwrap();

@@ -58,7 +58,7 @@ impl World {
 async fn a_greeting_that_is_none_ends_the_connection() {
     let world = World::start().await;
     let rogue = world.rogue().await;
-    rogue.say(&[0xAB; 300]).await;
+    rogue.send(&[0xAB; 300]).await;
     let reason = rogue.closed().await;
     assert!(reason.contains("greeting"), "{reason}");
     world.check_that_forwarding_still_works().await;
@@ -68,7 +68,7 @@ async fn a_greeting_that_is_none_ends_the_connection() {
 async fn an_unknown_protocol_version_is_refused_and_named() {
     let world = World::start().await;
     let rogue = world.rogue().await;
-    rogue.say(&rogue.greeting(700, 701)).await;
+    rogue.send(&rogue.greeting(700, 701)).await;
     let reason = rogue.closed().await;
     assert!(reason.contains("version 701"), "{reason}");
     world.wait_for_log("version 701").await;
@@ -96,7 +96,7 @@ async fn frames_that_are_none_are_refused_with_the_reason() {
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(text.contains(word), "no {word:?} in {text:?}");
     }
-    // What is cut short has nobody who waits for a reason.
+    // Nobody waits for the reason of a truncated stream.
     for bytes in [&framed(&[1; 100])[..20], &[1, 0][..], &[][..]] {
         assert!(rogue.call(bytes).await.is_err(), "{bytes:?} was answered");
     }
@@ -110,7 +110,7 @@ async fn messages_and_datagrams_that_are_none_are_dropped() {
     rogue.greet().await;
     for tag in [0, TAG_GOSSIP, TAG_RUMOR, 200] {
         for length in [0, 1, 50, 5_000] {
-            rogue.say(&[vec![tag], vec![0xEE; length]].concat()).await;
+            rogue.send(&[vec![tag], vec![0xEE; length]].concat()).await;
         }
         for length in [0, 1, 50, 1_000] {
             let datagram = [vec![tag], vec![0xEE; length]].concat();
@@ -123,7 +123,7 @@ async fn messages_and_datagrams_that_are_none_are_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gossip_that_no_honest_node_sends_costs_its_sender_the_ear_and_nothing_else() {
+async fn gossip_that_no_honest_node_sends_quarantines_its_sender_and_nothing_else() {
     let world = World::start().await;
     let jpn = &world.mesh["jpn"];
     let process = jpn.id().expect("a running node");
@@ -134,7 +134,7 @@ async fn gossip_that_no_honest_node_sends_costs_its_sender_the_ear_and_nothing_e
         let rogue = rogue.unwrap_or_else(|error| panic!("no connection: {error}"));
         rogue.greet().await;
         for _ in 0..10 {
-            rogue.say(&[&[TAG_GOSSIP][..], &message].concat()).await;
+            rogue.send(&[&[TAG_GOSSIP][..], &message].concat()).await;
         }
         wait_until(&format!("{name} to be in quarantine"), LIMIT, async || {
             let view = jpn.view().await;

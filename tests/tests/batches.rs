@@ -26,7 +26,7 @@ const LEASE_LIMIT: Duration = Duration::from_secs(50);
 /// Lines of the batches that are broken off.
 const LINES: usize = 300;
 
-/// Lines that a node calls at once: those whose end is not noted yet when it dies are called again.
+/// Concurrent lines of a node: those without a noted end when it dies are called again.
 const LINES_AT_ONCE: u64 = 16;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +53,7 @@ async fn the_openai_sdk_runs_batches_and_background_responses() {
     let (front, side) = (mesh["front"].base_url(), mesh["side"].base_url());
     let printed = run_client("openai_batches.py", &[&front, &side, CLIENT_KEY]).await;
     assert!(
-        printed.contains("ok a_thousand_lines_are_answered_or_told_why_not"),
+        printed.contains("ok a_thousand_lines_are_answered_or_get_an_error"),
         "{printed}"
     );
     // 990 lines, five of other batches, and two responses: each was called once.
@@ -84,10 +84,10 @@ async fn example_of_the_guide_runs() {
     let (_, section) = page.split_once("## Batches").expect("the section");
     let (_, example) = section.split_once("```python\n").expect("an example");
     let (example, _) = example.split_once("```").expect("its end");
-    let place = "http://localhost:8080/v1";
-    assert!(example.contains(place), "{example}");
+    let base_url = "http://localhost:8080/v1";
+    assert!(example.contains(base_url), "{example}");
     let script = mesh.directory().join("example.py");
-    let example = example.replace(place, &mesh["sgp"].base_url());
+    let example = example.replace(base_url, &mesh["sgp"].base_url());
     must("the script", std::fs::write(&script, example));
     let printed = run_client(&script.display().to_string(), &[]).await;
     assert!(printed.contains("completed 3"), "{printed}");
@@ -272,7 +272,7 @@ async fn get(node: &Node, path: &str) -> Answer {
     must(&url, try_get(&http(), &url).await)
 }
 
-/// Uploads lines and begins a batch of them; returns its id.
+/// Uploads lines and starts a batch of them; returns its id.
 async fn begin(node: &Node) -> String {
     begin_within(node, "24h").await
 }
@@ -321,7 +321,7 @@ async fn check_every_line_once(node: &Node, batch: &str) {
     assert_eq!(ids.len(), LINES, "each line has an answer of its own");
 }
 
-/// Only what was under way when a node died, `deaths` times, was called again.
+/// Only calls in flight when a node died, `deaths` times, were repeated.
 async fn check_calls(mock: &Mock, deaths: u64) {
     let stats = mock.stats().await;
     let calls = stats["by_model"]["near"].as_u64().expect("a count");

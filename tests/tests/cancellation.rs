@@ -86,7 +86,7 @@ async fn relayed(mock: &Mock) -> Mesh {
         .await
 }
 
-/// No probe may be under way when calls are counted, and one failure would eject.
+/// No probe may be in flight when calls are counted, and one failure would eject.
 fn unprobed(priority: u64) -> Value {
     json!({"priority": priority, "health": {"probe": "off", "failure_threshold": 1}})
 }

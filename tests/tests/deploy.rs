@@ -44,8 +44,8 @@ fn the_yaml_is_clean() {
     let scratch = Scratch::new("yamllint");
     let bad = scratch.path().join("bad.yaml");
     std::fs::write(&bad, "key: 1\nkey: 2\n").expect("a writable scratch directory");
-    let said = output(tool("yamllint").arg("-c").arg(&rules).arg(&bad));
-    assert!(!said.status.success(), "yamllint is blind");
+    let done = output(tool("yamllint").arg("-c").arg(&rules).arg(&bad));
+    assert!(!done.status.success(), "yamllint is blind");
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn each_overlay_is_valid_for_kubernetes() {
         let misspelt = std::fs::read_to_string(&file).expect("the file is there");
         std::fs::write(&file, misspelt.replace("serviceName:", "serviceNam:"))
             .expect("a writable scratch directory");
-        let said = output(tool("kubernetes-validate").arg("--strict").arg(&file));
-        assert!(!said.status.success(), "kubernetes-validate is blind");
+        let done = output(tool("kubernetes-validate").arg("--strict").arg(&file));
+        assert!(!done.status.success(), "kubernetes-validate is blind");
     }
 }
 
@@ -99,7 +99,7 @@ fn systemd_accepts_the_unit_and_finds_it_fenced() {
     let file = scratch.path().join("grapevine.service");
     std::fs::write(&file, text.replace("/usr/local/bin/grapevine", &program))
         .expect("a writable scratch directory");
-    // An unknown key is only a warning, so nothing at all may be said.
+    // An unknown key is only a warning, so nothing at all may be printed.
     quiet(Command::new("systemd-analyze").arg("verify").arg(&file));
     let threshold = format!("--threshold={EXPOSURE_MAX}");
     let security = ["security", "--offline=true", &threshold];
@@ -193,12 +193,12 @@ fn a_command_of_a_runbook_that_fails_is_noticed() {
     let file = scratch.path().join("bad.md");
     std::fs::write(&file, "```sh\ngrapevine tasks lost\n```\n")
         .expect("a writable scratch directory");
-    let said = output(runbooks().arg(&file));
-    assert!(!said.status.success(), "the runner is blind");
+    let done = output(runbooks().arg(&file));
+    assert!(!done.status.success(), "the runner is blind");
     assert!(
-        text(&said).contains("grapevine tasks lost"),
+        text(&done).contains("grapevine tasks lost"),
         "{}",
-        text(&said)
+        text(&done)
     );
 }
 
@@ -241,18 +241,18 @@ fn tool(name: &str) -> Command {
 
 /// Runs a command that must succeed, and returns what it printed.
 fn run(command: &mut Command) -> String {
-    let said = output(command);
-    assert!(said.status.success(), "{command:?}:\n{}", text(&said));
-    String::from_utf8_lossy(&said.stdout).into_owned()
+    let done = output(command);
+    assert!(done.status.success(), "{command:?}:\n{}", text(&done));
+    String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-/// Runs a command that must succeed and have nothing to say.
+/// Runs a command that must succeed and print nothing.
 fn quiet(command: &mut Command) {
-    let said = output(command);
+    let done = output(command);
     assert!(
-        said.status.success() && text(&said).trim().is_empty(),
+        done.status.success() && text(&done).trim().is_empty(),
         "{command:?}:\n{}",
-        text(&said)
+        text(&done)
     );
 }
 
@@ -262,8 +262,8 @@ fn output(command: &mut Command) -> Output {
         .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()))
 }
 
-fn text(said: &Output) -> String {
-    let both = [said.stdout.as_slice(), said.stderr.as_slice()].concat();
+fn text(done: &Output) -> String {
+    let both = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
     String::from_utf8_lossy(&both).into_owned()
 }
 

@@ -58,7 +58,7 @@ async fn a_draining_node_is_not_ready_finishes_its_requests_and_ends_with_succes
 }
 
 #[tokio::test]
-async fn who_connects_while_a_node_begins_to_drain_is_served_or_turned_away() {
+async fn clients_that_connect_while_a_node_begins_to_drain_are_served_or_refused() {
     let mock = Mock::start("near", &[MODEL]).await;
     let mesh = Mesh::builder()
         .node("sgp", |node| node.upstream(&mock))
@@ -68,7 +68,7 @@ async fn who_connects_while_a_node_begins_to_drain_is_served_or_turned_away() {
     let load = Load::start(&mesh["sgp"], 8, MODEL);
     mock.wait_for_count("completed", 20, LIMIT).await;
     mesh["sgp"].terminate();
-    assert_served_or_turned_away(&mesh["sgp"]).await;
+    assert_served_or_refused(&mesh["sgp"]).await;
     let status = mesh["sgp"].wait_for_exit(LIMIT).await;
     assert_eq!(status.code(), Some(0), "{status}");
     let cut = load.finish().await.into_iter().filter(|sample| {
@@ -86,9 +86,9 @@ async fn who_connects_while_a_node_begins_to_drain_is_served_or_turned_away() {
     );
 }
 
-/// Clients that come while the node begins to drain are answered or find its door shut; none is let in
+/// Clients that come while the node begins to drain are answered or find its listener closed; none is let in
 /// and dropped.
-async fn assert_served_or_turned_away(node: &Node) {
+async fn assert_served_or_refused(node: &Node) {
     let url = format!("{}/chat/completions", node.base_url());
     let mut late = JoinSet::new();
     for _ in 0..LATE_CLIENTS {
@@ -118,7 +118,7 @@ async fn a_request_that_outlasts_the_drain_timeout_does_not_hold_the_node() {
         .await;
     mock.set(json!({"chunk_interval": "1s", "chunks": 1000}))
         .await;
-    let mut stream = EventStream::chat(&mesh["sgp"], MODEL, "for ever").await;
+    let mut stream = EventStream::chat(&mesh["sgp"], MODEL, "forever").await;
     within("the first event", LIMIT, stream.next()).await;
     let start = Instant::now();
     mesh["sgp"].terminate();

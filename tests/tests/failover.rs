@@ -35,7 +35,7 @@ const STREAMS: usize = 4;
 const ENDLESS: u32 = 2_000;
 
 #[tokio::test]
-async fn a_killed_upstreams_traffic_moves_to_another_region_and_returns_when_it_is_well() {
+async fn a_killed_upstreams_traffic_moves_to_another_region_and_returns_when_it_is_healthy() {
     let _room = alone().await;
     let (near, far) = pair().await;
     near.set(json!({"latency": "60ms"})).await;
@@ -130,7 +130,7 @@ async fn when_the_owner_node_is_killed_requests_move_until_it_is_back_and_stream
 
     stage.mesh["jpn"].restart().await;
     stage.near_serves().await;
-    // The new life's second connection, if there was one, is closed within this.
+    // The new incarnation's second connection, if there was one, is closed within this.
     stage.near_serves().await;
     check_moved(&load.finish().await);
 }
@@ -175,7 +175,7 @@ async fn when_the_owner_node_drains_requests_move_and_streams_finish() {
 }
 
 #[tokio::test]
-async fn a_forwarded_requests_failure_at_the_owners_upstream_goes_over_to_the_next_region() {
+async fn a_forwarded_requests_failure_at_the_owners_upstream_moves_it_to_the_next_region() {
     let _room = alone().await;
     let stage = Stage::start(Mesh::builder(), 16).await;
     stage
@@ -380,7 +380,7 @@ fn check_moved(samples: &[Sample]) {
     );
 }
 
-/// The answer says that it came by one hop from one region to another.
+/// The answer's headers show one hop from one region to another.
 fn assert_forwarded(sample: &Sample, from: &str, to: &str) {
     let header = |name: &str| sample.header(name).to_string();
     assert_eq!(
@@ -396,7 +396,7 @@ fn assert_forwarded(sample: &Sample, from: &str, to: &str) {
     );
 }
 
-/// The text so far, however little, is the beginning of what the upstream says, and of nothing else.
+/// The text so far, however little, is the beginning of the upstream's text, and of nothing else.
 fn assert_only_from(upstream: &str, events: &[String]) {
     let text = streamed_text(events);
     let beginning = format!("Upstream {upstream} heard ");

@@ -1,5 +1,5 @@
-//! What happens to one request when upstreams fail before the first byte: each kind of failure goes over
-//! to the next candidate, the client's own mistakes do not, and when nothing is left the client is told
+//! What happens to one request when upstreams fail before the first byte: each kind of failure moves it
+//! to the next candidate, the client's own mistakes do not, and when nothing is left the error names
 //! what to do.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where clients are and what follows: whose word counts, what broken databases do, and who is nearest.
+//! Where clients are and what follows: which addresses count, what broken databases do, and who is nearest.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,13 +56,13 @@ async fn dry_run(node: &Node, headers: &[(&str, &str)]) -> Value {
     ask(node, &[&dry[..], headers].concat()).await.json()
 }
 
-/// The plan for a client at `address`, as the operator is told it.
+/// The plan for a client at `address`, as explained to the operator.
 async fn explained(node: &Node, address: &str) -> Value {
     let path = format!("/explain?client={address}&model={MODEL}");
     node.admin(&path).await.json()
 }
 
-/// What the list of `node` says of the request that `answer` ended: it gets there a moment later.
+/// The record of `node` for the request that `answer` ended: it appears a moment later.
 async fn record_of(node: &Node, answer: &Answer) -> Value {
     let id = answer.header("x-request-id");
     let found = wait_until("the request's record", LIMIT, async || {
@@ -95,7 +95,7 @@ fn at(node: NodeBuilder, lat: f64, lon: f64) -> NodeBuilder {
         .config("routing.strategy", json!("geo"))
 }
 
-/// Nodes of four regions, each with its mock; all believe what this machine says of clients.
+/// Nodes of four regions, each with its mock; all trust this machine's headers about clients.
 async fn four_regions(mocks: &[Mock; 4]) -> Mesh {
     let [sgp, jpn, usa, eur] = mocks;
     let trusting = |node: NodeBuilder| node.config("trusted_proxies", json!([THIS_MACHINE]));
@@ -122,7 +122,7 @@ async fn four_mocks() -> [Mock; 4] {
 }
 
 #[tokio::test]
-async fn an_untrusted_peers_word_about_its_address_has_no_effect() {
+async fn an_untrusted_peers_claim_of_an_address_has_no_effect() {
     let (usa, eur) = (
         Mock::start("usa-mock", &[MODEL]).await,
         Mock::start("eur-mock", &[MODEL]).await,
@@ -205,7 +205,7 @@ async fn dry_run_after(address: SocketAddr, preface: &[u8], headers: &str) -> St
     .await
 }
 
-/// The country that a dry run's answer places the client in.
+/// The client's country, by a dry run's answer.
 fn area(answer: &str) -> Value {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -214,7 +214,7 @@ fn area(answer: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_balancers_introduction_tells_who_the_client_is() {
+async fn a_balancers_proxy_header_names_the_client() {
     let mock = Mock::start("mock", &[MODEL]).await;
     let mesh = Mesh::builder()
         .node("usa", |node| {
@@ -237,7 +237,7 @@ async fn a_balancers_introduction_tells_who_the_client_is() {
     let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c".to_vec();
     v2.extend([193, 99, 144, 80, 10, 0, 0, 1, 0x9c, 0x40, 0x1f, 0x90]);
     assert_eq!(area(&dry_run_after(address, &v2, "").await), "DE");
-    // A header of HTTP counts where the introduced one is a trusted proxy too, and only there.
+    // An HTTP header counts only where the address of the PROXY header is a trusted proxy too.
     let claim = format!("x-forwarded-for: {AMERICAN}\r\n");
     let inner = b"PROXY TCP4 10.0.0.9 10.0.0.1 40000 8080\r\n";
     assert_eq!(area(&dry_run_after(address, inner, &claim).await), "US");
@@ -269,9 +269,9 @@ async fn a_balancers_introduction_tells_who_the_client_is() {
 fn broken_databases(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let good = std::fs::read(fixture("city-nested.mmdb")).expect("a fixture");
     let word = b"iso_code";
-    let place = good.windows(word.len()).position(|part| part == word);
+    let position = good.windows(word.len()).position(|part| part == word);
     let mut corrupt = good.clone();
-    corrupt[place.expect("a record") - 1..][..100].fill(0xff);
+    corrupt[position.expect("a record") - 1..][..100].fill(0xff);
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         std::fs::write(&path, bytes).expect("a file");
@@ -324,7 +324,7 @@ async fn a_broken_new_database_changes_nothing_and_harms_no_request() {
     let scratch = Scratch::new("reload");
     let live = scratch.path().join("live.mmdb");
     let put = |source: &Path| {
-        // As a careful operator does it: the file is never there in half.
+        // As a careful operator does it: the file is never incomplete.
         let next = scratch.path().join("next");
         std::fs::copy(source, &next).unwrap();
         std::fs::rename(&next, &live).unwrap();
@@ -358,13 +358,13 @@ async fn a_broken_new_database_changes_nothing_and_harms_no_request() {
         })
         .await;
         let log = node.log();
-        let told = log
+        let logged = log
             .lines()
             .rfind(|line| refused(line) > 0)
             .unwrap_or_default();
         let path = live.display().to_string();
         for wanted in ["ERROR", "geo.database", &path, complaint] {
-            assert!(told.contains(wanted), "without {wanted}: {told}");
+            assert!(logged.contains(wanted), "without {wanted}: {logged}");
         }
         assert_eq!(british(BRITISH).await, "GB");
     }
@@ -403,12 +403,12 @@ async fn known_addresses_of_ten_countries_go_to_the_right_region() {
                     true => ("forwarded", forwarded.as_str()),
                     false => ("x-forwarded-for", address),
                 };
-                let told = dry_run(node, &[header]).await;
-                let first = &told["choices"][0];
-                assert_eq!(first["region"], region, "{database:?} {address}: {told:#}");
+                let plan = dry_run(node, &[header]).await;
+                let first = &plan["choices"][0];
+                assert_eq!(first["region"], region, "{database:?} {address}: {plan:#}");
                 assert_eq!(first["reason"], "nearest");
-                let told = explained(node, address).await;
-                assert_eq!(told["choices"][0]["region"], region, "{address}: {told:#}");
+                let plan = explained(node, address).await;
+                assert_eq!(plan["choices"][0]["region"], region, "{address}: {plan:#}");
             }
         }
     }
@@ -439,7 +439,7 @@ async fn a_node_without_the_rules_is_no_way_around_them_and_the_refusal_is_count
     assert_eq!(asked, Value::Null);
     let answer = ask(&mesh["older"], &[("x-forwarded-for", AMERICAN)]).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    // The entry node refuses once it has heard of the rules, the serving node until then.
+    // The entry node refuses once it has received the rules, the serving node until then.
     let counted = async |node: &str, kind: &str| {
         let line = format!("grapevine_residency_total{{kind=\"{kind}\"}} 1");
         let metrics = mesh[node].metrics().await;
@@ -509,7 +509,7 @@ async fn explain_prints_every_candidate_and_why_it_stands_where_it_does() {
         line(&printed, "eur-mock").ends_with("fallback"),
         "{printed}"
     );
-    // Between two looks it may be tried whether it is well again.
+    // Between two checks a probe may find it healthy again.
     let spared = line(&printed, "  spare ");
     assert!(
         spared.starts_with('-') && spared.contains("left out: "),
@@ -556,7 +556,7 @@ async fn explain_prints_every_candidate_and_why_it_stands_where_it_does() {
 }
 
 #[tokio::test]
-async fn clients_go_where_the_map_says_and_to_the_next_nearest_while_that_is_down() {
+async fn clients_go_to_the_mapped_region_and_to_the_next_nearest_while_that_is_down() {
     let mocks = four_mocks().await;
     let map = json!([
         {"countries": ["SG", "MY", "JP", "KR"], "region": "sgp"},

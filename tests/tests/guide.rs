@@ -10,7 +10,7 @@ use grapevine_tests::program::{grapevine, workspace};
 use grapevine_tests::reference;
 use grapevine_tests::scratch::Scratch;
 
-/// README.md is one screen and a half.
+/// README.md is at most one and a half screens.
 const README_BYTES_MAX: usize = 8_000;
 
 #[test]
@@ -80,8 +80,8 @@ fn every_configuration_of_the_guide_passes_check() {
         .chain([workspace().join("README.md")])
     {
         for block in blocks(&read(&path), "yaml") {
-            let said = check(scratch.path(), &block);
-            assert!(said.is_ok(), "{}:\n{block}\n{said:?}", path.display());
+            let result = check(scratch.path(), &block);
+            assert!(result.is_ok(), "{}:\n{block}\n{result:?}", path.display());
             checked += 1;
         }
     }
@@ -105,10 +105,13 @@ fn book_builds_without_warnings() {
     let output = mdbook.output();
     let output = output
         .unwrap_or_else(|error| panic!("{}: {error}: tests/run installs it", program.display()));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
-    assert!(scratch.path().join("routing.html").is_file(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        !stderr.contains("WARN") && !stderr.contains("ERROR"),
+        "{stderr}"
+    );
+    assert!(scratch.path().join("routing.html").is_file(), "{stderr}");
 }
 
 /// Every Markdown file that is kept in the repository, but those of the simulator's report.
@@ -266,7 +269,7 @@ fn prepare(folder: &Path) {
     }
 }
 
-/// What `grapevine check` says of `config`: an error where it has problems.
+/// Runs `grapevine check` on `config`: an error where it has problems.
 fn check(folder: &Path, config: &str) -> Result<(), String> {
     // A reader fills in the hash of a key.
     let hash = format!("sha256:{}", "0".repeat(64));

@@ -1,11 +1,11 @@
-//! Streams over a hop while their owner lives and when it dies. `tests/bench/hold` does it with 10,000.
+//! Streams over a hop while their owner is alive and when it dies. `tests/bench/hold` does it with 10,000.
 
 use std::time::Duration;
 
 use grapevine_tests::hold::{Options, hold};
 use grapevine_tests::load::failures;
 
-/// A link whose peer only keeps silent is given up after ten seconds; a process that is gone is noticed
+/// A link with a silent peer is given up after ten seconds; a process that is gone is noticed
 /// long before.
 const END_MAX: Duration = Duration::from_secs(8);
 

@@ -90,18 +90,18 @@ impl Nodes {
             "-o",
             &file("old.yaml"),
         ]);
-        let told = String::from_utf8_lossy(&imported.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&imported.stderr).into_owned();
         // Something was lost (drop_params), and a variable is new.
-        assert_eq!(imported.status.code(), Some(3), "{told}");
+        assert_eq!(imported.status.code(), Some(3), "{stderr}");
         assert!(
-            told.contains("litellm_settings.drop_params") && told.contains("OPENAI_KEY_1"),
-            "{told}"
+            stderr.contains("litellm_settings.drop_params") && stderr.contains("OPENAI_KEY_1"),
+            "{stderr}"
         );
         let written = std::fs::read_to_string(file("old.yaml")).expect("the new file");
         for secret in [MASTER_KEY, UPSTREAM_KEY] {
             assert!(
-                !written.contains(secret) && !told.contains(secret),
-                "{secret} in\n{told}\n{written}"
+                !written.contains(secret) && !stderr.contains(secret),
+                "{secret} in\n{stderr}\n{written}"
             );
         }
         std::fs::write(file("new.yaml"), "upstreams: []\n").expect("a file can be written");
@@ -206,7 +206,7 @@ impl Nodes {
 }
 
 #[tokio::test]
-async fn imported_mesh_answers_by_the_old_names_and_falls_back_as_it_was_told() {
+async fn imported_mesh_answers_by_the_old_names_and_falls_back_as_configured() {
     let first = Mock::start("first", &["first-model"]).await;
     let second = Mock::start("second", &["second-model"]).await;
     let spare = Mock::start("spare", &["spare-model"]).await;
@@ -257,7 +257,7 @@ async fn what_is_no_config_of_litellm_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn every_config_of_the_moving_in_pages_is_a_good_one() {
+fn every_config_of_the_migration_pages_is_valid() {
     let scratch = Scratch::new("moving");
     let file = |name: &str| text(&scratch.path().join(name));
     assert!(
@@ -290,10 +290,10 @@ fn every_config_of_the_moving_in_pages_is_a_good_one() {
                 .env("STANDBY_KEY", "b")
                 .output()
                 .expect("the program runs");
-            let told = String::from_utf8_lossy(&output.stdout);
+            let printed = String::from_utf8_lossy(&output.stdout);
             assert!(
                 output.status.success(),
-                "{}: {told}\n{config}",
+                "{}: {printed}\n{config}",
                 path.display()
             );
             checked += 1;

@@ -1,4 +1,4 @@
-//! Who is cut off, who does not belong, and who comes late.
+//! Nodes that are cut off, nodes of another mesh, and seeds that come late.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn a_node_of_another_authority_is_refused_with_advice_and_never_seen() {
     issue_certificate(elsewhere.path(), "intruder", elsewhere.path());
     let intruder = stranger(&elsewhere, "intruder", &mesh);
 
-    let advice = wait_until("a log line that says what to check", LIMIT, async || {
+    let advice = wait_until("a log line that names what to check", LIMIT, async || {
         for node in [&mesh["sgp"], &intruder] {
             let log = node.log();
             if let Some(line) = log.lines().find(|line| is_advice(line)) {

@@ -1,9 +1,9 @@
 //! A thousand tasks while workers and the node that accepts them are killed, for each engine: none is lost,
-//! none is completed twice in the record, and every attempt that was in vain has a death to explain it.
+//! none is completed twice in the record, and a death explains every attempt in vain.
 //!
 //! A killed node is started again at once, as a supervisor would. Attempts are lost in three ways alone: the
 //! worker died; or, where the accepting node keeps the tasks itself, that node died with a lease that it had
-//! given and not told yet, or while a worker had something to tell it.
+//! granted but not yet sent, or while a worker was reporting to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grapevine_tests::client::{http, try_get, try_post};
 use grapevine_tests::dice::Dice;
-use grapevine_tests::echo::{Echo, Heard};
+use grapevine_tests::echo::{Echo, EchoCounts};
 use grapevine_tests::mesh::NodeBuilder;
 use grapevine_tests::nats::Nats;
 use grapevine_tests::postgres::Postgres;
@@ -128,7 +128,7 @@ struct Death {
     after: u64,
 }
 
-/// What the clients were told.
+/// The answers that the clients got.
 #[derive(Default)]
 struct Created {
     /// The id of each task, by its number.
@@ -183,10 +183,10 @@ impl Trial {
         let took = began.elapsed();
         self.check_ids(&created).await;
         let mut figures = Figures::default();
-        let heard = self.echo.heard();
+        let counts = self.echo.counts();
         for (number, id) in &created.ids {
             let task = self.get(&format!("/tasks/{id}")).await;
-            self.check_outcome(*number, &task, &heard, &mut figures);
+            self.check_outcome(*number, &task, &counts, &mut figures);
             self.explain(&task, &deaths, &mut figures);
         }
         let dead = |name: &str| deaths.iter().filter(|death| death.node == name).count();
@@ -299,11 +299,11 @@ impl Trial {
         .await;
     }
 
-    /// Each task is there once, under the id that its client was told; a client that asks again is told
+    /// Each task is there once, under the id that its client got; a client that asks again gets
     /// the same.
     async fn check_ids(&self, created: &Created) {
-        let told: BTreeSet<&str> = created.ids.values().map(String::as_str).collect();
-        assert_eq!(told.len(), TASKS, "no two tasks have one id");
+        let given: BTreeSet<&str> = created.ids.values().map(String::as_str).collect();
+        assert_eq!(given.len(), TASKS, "no two tasks have one id");
         let mut kept = BTreeSet::new();
         let mut after = String::new();
         loop {
@@ -321,7 +321,7 @@ impl Trial {
             }
         }
         let kept: BTreeSet<&str> = kept.iter().map(String::as_str).collect();
-        assert_eq!(kept.symmetric_difference(&told).next(), None);
+        assert_eq!(kept.symmetric_difference(&given).next(), None);
         let url = format!("{}/tasks", self.mesh[KEEPER].base_url());
         for number in [0, TASKS / 2, TASKS - 1] {
             let again = create_one(&self.client, &url, number, &mut Created::default()).await;
@@ -329,8 +329,14 @@ impl Trial {
         }
     }
 
-    /// The task ended once, with a whole output, and its record tells of every attempt.
-    fn check_outcome(&self, number: usize, task: &Value, heard: &Heard, figures: &mut Figures) {
+    /// The task ended once, with a whole output, and its record has every attempt.
+    fn check_outcome(
+        &self,
+        number: usize,
+        task: &Value,
+        counts: &EchoCounts,
+        figures: &mut Figures,
+    ) {
         let history = history(task);
         let texts = texts(number);
         let completions = history.iter().filter(|ended| ended.how == "completed");
@@ -359,7 +365,7 @@ impl Trial {
         } else {
             figures.dead += 1;
         }
-        let calls = texts.iter().filter_map(|text| heard.texts.get(text));
+        let calls = texts.iter().filter_map(|text| counts.texts.get(text));
         let repeated: u64 = calls.map(|calls| calls - 1).sum();
         assert!(
             repeated < history.len() as u64,
@@ -369,7 +375,7 @@ impl Trial {
         figures.again += usize::from(history.len() > 1);
     }
 
-    /// Every attempt that did not complete its task has a death to explain it.
+    /// A death explains every attempt that did not complete its task.
     fn explain(&self, task: &Value, deaths: &[Death], figures: &mut Figures) {
         let mut since = (task["started_at"].as_f64().expect("it started") * 1_000.0) as u64;
         for ended in history(task) {
@@ -388,7 +394,7 @@ impl Trial {
                 _ => panic!(
                     "nothing explains attempt {} of {task}: {}",
                     ended.attempt,
-                    told(deaths)
+                    listed(deaths)
                 ),
             }
             since = ended.at;
@@ -403,7 +409,7 @@ impl Trial {
     }
 }
 
-/// What is told of a run.
+/// The figures of a run.
 #[derive(Default)]
 struct Figures {
     completed: usize,
@@ -434,7 +440,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// An attempt that ended, as the record tells.
+/// An attempt that ended, by the record.
 struct Ended {
     attempt: u64,
     worker: String,
@@ -505,9 +511,9 @@ fn now_ms() -> u64 {
     u64::try_from(must("reading the clock", now).as_millis()).expect("a time of this age")
 }
 
-fn told(deaths: &[Death]) -> String {
-    let told = deaths
+fn listed(deaths: &[Death]) -> String {
+    let texts = deaths
         .iter()
         .map(|death| format!("{} died at {}", death.node, death.before));
-    told.collect::<Vec<_>>().join(", ")
+    texts.collect::<Vec<_>>().join(", ")
 }

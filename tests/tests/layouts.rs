@@ -1,7 +1,7 @@
 //! The two layouts of split services as real processes: three nodes `!`, `workflow:process` and
 //! `async-task:process`; and four nodes `!`, `!`, `*` and `*`.
 //!
-//! Each node has an upstream of its own, which remembers what it was told: so it is seen who did what.
+//! Each node has an upstream of its own, which counts the texts it received: that shows which node did what.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
@@ -59,9 +59,9 @@ async fn three_nodes_do_each_what_it_serves() {
     assert_eq!(ended["request_counts"]["completed"], LINES, "{ended}");
     assert_eq!(workers(api, &batch).await, ["bulk"]);
 
-    layout.check_heard("api", &requests("api", 20));
-    layout.check_heard("flow", &steps(RUNS));
-    layout.check_heard("bulk", &lines(LINES));
+    layout.check_calls("api", &requests("api", 20));
+    layout.check_calls("flow", &steps(RUNS));
+    layout.check_calls("bulk", &lines(LINES));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,14 +69,14 @@ async fn four_nodes_share_the_work_and_one_that_is_killed_leaves_it_to_the_other
     const RUNS: usize = 60;
     const LINES: usize = 200;
     let modes = [
-        ("door-1", "!"),
-        ("door-2", "!"),
+        ("entry-1", "!"),
+        ("entry-2", "!"),
         ("back-1", "*"),
         ("back-2", "*"),
     ];
     let layout = Layout::start(&modes).await;
-    for door in ["door-1", "door-2"] {
-        layout.check_serving(door, [true, false, false]).await;
+    for entry in ["entry-1", "entry-2"] {
+        layout.check_serving(entry, [true, false, false]).await;
     }
     for back in ["back-1", "back-2"] {
         layout.check_serving(back, [false, true, true]).await;
@@ -86,7 +86,7 @@ async fn four_nodes_share_the_work_and_one_that_is_killed_leaves_it_to_the_other
     for back in ["back-1", "back-2"] {
         layout.echoes[back].hold("line", LINES / 5);
     }
-    let [first, second] = ["door-1", "door-2"].map(|name| &layout.mesh[name]);
+    let [first, second] = ["entry-1", "entry-2"].map(|name| &layout.mesh[name]);
     let batch = begin_batch(first, LINES).await;
     let mut runs = begin_runs(first, 0..RUNS / 2).await;
     runs.extend(begin_runs(second, RUNS / 2..RUNS).await);
@@ -100,12 +100,12 @@ async fn four_nodes_share_the_work_and_one_that_is_killed_leaves_it_to_the_other
     };
     layout.mesh[dead].kill();
     layout.echoes[other].release();
-    let before = layout.heard(dead);
+    let before = layout.received(dead);
     let begun = before.intersection(&lines(LINES)).count();
     assert!(begun < LINES, "the batch was over before the kill");
 
-    layout.request("door-1", 10).await;
-    layout.request("door-2", 10).await;
+    layout.request("entry-1", 10).await;
+    layout.request("entry-2", 10).await;
     let ended = wait_for(second, &format!("/batches/{batch}"), LEASE_LIMIT).await;
     assert_eq!(ended["request_counts"]["completed"], LINES, "{ended}");
     assert_eq!(workers(second, &batch).await, [dead, other]);
@@ -116,12 +116,12 @@ async fn four_nodes_share_the_work_and_one_that_is_killed_leaves_it_to_the_other
     }
     assert_eq!(ran, BTreeSet::from([dead.to_owned(), other.to_owned()]));
 
-    layout.check_heard("door-1", &requests("door-1", 10));
-    layout.check_heard("door-2", &requests("door-2", 10));
-    let all: BTreeSet<String> = layout.heard(other).union(&before).cloned().collect();
+    layout.check_calls("entry-1", &requests("entry-1", 10));
+    layout.check_calls("entry-2", &requests("entry-2", 10));
+    let all: BTreeSet<String> = layout.received(other).union(&before).cloned().collect();
     let wanted = lines(LINES).union(&steps(RUNS)).cloned().collect();
     assert_eq!(all, wanted, "the two did all of it");
-    assert_eq!(layout.heard(dead), before);
+    assert_eq!(layout.received(dead), before);
 }
 
 impl Layout {
@@ -142,16 +142,16 @@ impl Layout {
         Self { mesh, echoes }
     }
 
-    /// What a node says of itself: requests, workflows, batches; and whether its public port is open.
+    /// A node's own `/serving`: requests, workflows, batches; and whether its public port is open.
     async fn check_serving(&self, name: &str, serves: [bool; 3]) {
         let node = &self.mesh[name];
         let keys = ["/serving".to_owned()]
             .into_iter()
             .chain([WORKFLOWS, BATCHES].map(|key| format!("/serving/{key}")));
         for (path, serving) in keys.zip(serves) {
-            let said = node.admin(&path).await;
-            assert_eq!(said.status, 200, "{name} {path}: {}", said.text());
-            assert_eq!(said.json(), json!({"serving": serving}), "{name} {path}");
+            let answer = node.admin(&path).await;
+            assert_eq!(answer.status, 200, "{name} {path}: {}", answer.text());
+            assert_eq!(answer.json(), json!({"serving": serving}), "{name} {path}");
         }
         let is_open = TcpStream::connect(node.addresses().public).is_ok();
         assert_eq!(is_open, serves[0], "the public port of {name}");
@@ -172,8 +172,8 @@ impl Layout {
         let what = format!("{count} lines");
         let waited = wait_until(&what, LIMIT, async || {
             let called = |echo: &Echo| {
-                let heard = echo.heard();
-                heard
+                let counts = echo.counts();
+                counts
                     .texts
                     .keys()
                     .filter(|it| it.starts_with("line"))
@@ -190,23 +190,23 @@ impl Layout {
     /// Waits until a node has called a step of some run.
     async fn wait_for_a_step(&self, name: &str) {
         wait_until("a step of a run", LIMIT, async || {
-            let heard = self.heard(name);
-            let mut steps = heard.iter().filter(|it| it.starts_with("step"));
+            let received = self.received(name);
+            let mut steps = received.iter().filter(|it| it.starts_with("step"));
             steps
                 .next()
                 .map(|_| ())
-                .ok_or_else(|| format!("{name} called {heard:?}"))
+                .ok_or_else(|| format!("{name} called {received:?}"))
         })
         .await;
     }
 
-    fn heard(&self, name: &str) -> BTreeSet<String> {
-        self.echoes[name].heard().texts.into_keys().collect()
+    fn received(&self, name: &str) -> BTreeSet<String> {
+        self.echoes[name].counts().texts.into_keys().collect()
     }
 
-    /// The upstream of a node was told this, each once, and nothing else.
-    fn check_heard(&self, name: &str, wanted: &BTreeSet<String>) {
-        assert_eq!(self.heard(name), *wanted, "at the upstream of {name}");
+    /// The upstream of a node received this, each once, and nothing else.
+    fn check_calls(&self, name: &str, wanted: &BTreeSet<String>) {
+        assert_eq!(self.received(name), *wanted, "at the upstream of {name}");
         assert_eq!(self.echoes[name].total(), wanted.len() as u64, "{name}");
     }
 }

@@ -31,7 +31,7 @@ fn limited(directory: &Path) -> PathBuf {
     path
 }
 
-/// Connections that send half a head and wait.
+/// Connections that send an incomplete head and wait.
 async fn flood(address: std::net::SocketAddr) -> Vec<TcpStream> {
     let mut held = Vec::with_capacity(FLOOD);
     for _ in 0..FLOOD {
@@ -80,8 +80,8 @@ async fn flood_keeps_neither_operators_nor_peers_nor_clients_out() {
         "{metrics}"
     );
     let lines = sgp.log();
-    let told = lines.matches("no room for more connections").count();
-    assert_eq!(told, 2, "one line for each listener:\n{lines}");
+    let logged = lines.matches("no room for more connections").count();
+    assert_eq!(logged, 2, "one line for each listener:\n{lines}");
     drop((held, admin_held));
 }
 
@@ -114,17 +114,20 @@ async fn guesses_of_the_operators_token_are_soon_refused_unread() {
     let (metrics, _) = metrics.await;
     let wrong = "grapevine_unauthorized_total{listener=\"admin\",reason=\"wrong\"}";
     assert!(metrics.contains(wrong), "{metrics}");
-    let told = sgp.log().matches("wrong tokens at the admin port").count();
-    assert_eq!(told, 1, "{}", sgp.log());
+    let logged = sgp.log().matches("wrong tokens at the admin port").count();
+    assert_eq!(logged, 1, "{}", sgp.log());
 
     let mut silent = must(
         "connecting",
         TcpStream::connect(sgp.addresses().admin).await,
     );
-    must("half a head", silent.write_all(b"GET /mesh HT").await);
+    must(
+        "an incomplete head",
+        silent.write_all(b"GET /mesh HT").await,
+    );
     let mut rest = Vec::new();
     let closed = within(
-        "the end of half a head",
+        "the end of an incomplete head",
         LIMIT,
         silent.read_to_end(&mut rest),
     )

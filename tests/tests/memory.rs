@@ -1,4 +1,4 @@
-//! What a node remembers of prompts, which is nothing, and what they cost it at its worst.
+//! A node keeps no prompts in memory, and their peak cost is bounded.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 
 const MODEL: &str = "gpt-4o";
 
-/// A model whose upstream fails.
+/// A model with a failing upstream.
 const FAILING: &str = "gpt-broken";
 
-/// Prompts that can be told apart. Each goes another way: whole or streamed, here or across a hop, or failed.
+/// Distinct prompts. Each goes another way: whole or streamed, here or across a hop, or failed.
 const PROMPTS: usize = 400;
 
 /// Prompts that may be found afterwards: freed memory is not overwritten at once, and the allocator gives some

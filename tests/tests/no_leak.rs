@@ -1,5 +1,5 @@
 //! Requests that residency rules keep in some regions never reach an upstream elsewhere: not while upstreams
-//! and nodes die at random, and not through a node whose configuration is older than the rules.
+//! and nodes die at random, and not through a node with a configuration older than the rules.
 //!
 //! The proof is the upstreams' own. Requests inside the fence ask for chat completions and all others for
 //! embeddings, so an upstream outside that was ever asked for a completion, answered or not, is a leak.
@@ -61,7 +61,7 @@ const REFUSALS: [(u16, &str); 9] = [
     (504, "upstream_timeout"),
 ];
 
-/// What a node says in its first moment instead of anything final.
+/// A node's answers in its first moment, which are not final.
 const JOINING: (u16, &str) = (503, "node_joining");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +108,7 @@ async fn no_fenced_request_leaves_while_upstreams_and_nodes_are_killed_at_random
             "leaked to {}",
             mock.name()
         );
-        // It was in use all the time: the zero above is the fence's doing.
+        // It was healthy all the time: the zero above is the fence's doing.
         let others = count(mock, "/v1/embeddings").await;
         assert!(others > 100, "{} answered {others} others", mock.name());
     }
@@ -297,7 +297,7 @@ impl World {
         for (node, dead) in self.mesh.nodes().iter().zip(traffic.dead.iter()) {
             if dead.load(Ordering::SeqCst) {
                 node.restart().await;
-                traffic.lives.fetch_add(1, Ordering::SeqCst);
+                traffic.restarts.fetch_add(1, Ordering::SeqCst);
                 dead.store(false, Ordering::SeqCst);
             }
         }
@@ -316,7 +316,7 @@ struct Traffic {
     /// Nodes that are dead or about to be, in the order of the mesh.
     dead: Arc<[AtomicBool]>,
     /// Counts restarts of nodes.
-    lives: Arc<AtomicU64>,
+    restarts: Arc<AtomicU64>,
 }
 
 impl Traffic {
@@ -330,7 +330,7 @@ impl Traffic {
                 .iter()
                 .map(|_| AtomicBool::new(false))
                 .collect(),
-            lives: Arc::default(),
+            restarts: Arc::default(),
         };
         for _ in 0..CLIENTS {
             let visitor = Visitor {
@@ -338,7 +338,7 @@ impl Traffic {
                 urls: Arc::clone(&urls),
                 begun: Arc::clone(&traffic.begun),
                 dead: Arc::clone(&traffic.dead),
-                lives: Arc::clone(&traffic.lives),
+                restarts: Arc::clone(&traffic.restarts),
             };
             traffic.clients.spawn(visitor.run());
         }
@@ -379,7 +379,7 @@ struct Visitor {
     urls: Arc<[String]>,
     begun: Arc<AtomicUsize>,
     dead: Arc<[AtomicBool]>,
-    lives: Arc<AtomicU64>,
+    restarts: Arc<AtomicU64>,
 }
 
 impl Visitor {
@@ -420,13 +420,13 @@ impl Visitor {
         let nodes = self.urls.len();
         for turn in 0..nodes * 100 {
             let index = (number / 7 + turn) % nodes;
-            let lives = self.lives.load(Ordering::SeqCst);
+            let restarts = self.restarts.load(Ordering::SeqCst);
             match whole(request(&self.urls[index])).await {
                 Ok(answer) => return Some(answer),
                 Err(error) => {
-                    let restarted = self.lives.load(Ordering::SeqCst) != lives;
+                    let restarted = self.restarts.load(Ordering::SeqCst) != restarts;
                     let killed = self.dead[index].load(Ordering::SeqCst) || restarted;
-                    assert!(killed, "no answer from a node that lives: {error:?}");
+                    assert!(killed, "no answer from a live node: {error:?}");
                     if !error.is_connect() {
                         return None;
                     }

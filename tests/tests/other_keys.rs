@@ -58,7 +58,7 @@ async fn ids_of_another_key_are_not_found_at_any_node() {
         }
     }
     still_there(&mesh, &kept).await;
-    assert_eq!(echo.heard().total, 3, "nothing ran again");
+    assert_eq!(echo.counts().total, 3, "nothing ran again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,13 +92,13 @@ async fn payloads_of_built_in_services_are_taken_by_their_own_routes_alone() {
             let answer = ask(front, key, Method::POST, "/tasks", Some(wanted)).await;
             let error = &answer.json()["error"];
             assert_eq!((answer.status, &error["param"]), (400, &json!("service")));
-            let told = error["message"].as_str().unwrap_or_default();
-            assert!(told.contains("made by POST /v1/"), "{told}");
+            let message = error["message"].as_str().unwrap_or_default();
+            assert!(message.contains("made by POST /v1/"), "{message}");
         }
     }
     still_there(&mesh, &kept).await;
-    let heard = echo.heard();
-    assert_eq!(heard.total, 3, "nobody was told anything: {heard:?}");
+    let counts = echo.counts();
+    assert_eq!(counts.total, 3, "no upstream was called: {counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,7 +198,7 @@ async fn keep(node: &Node, echo: &Echo) -> Kept {
     let path = format!("/responses/{response}");
     wait_for(node, OWNER, &path, "status", &["completed", "failed"]).await;
     let task = create("/tasks", json!({"service": UNSERVED, "payload": PROMPT})).await;
-    assert_eq!(echo.heard().total, 3, "a line, a step and a response");
+    assert_eq!(echo.counts().total, 3, "a line, a step and a response");
     Kept {
         file,
         batch,

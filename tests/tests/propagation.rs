@@ -1,4 +1,4 @@
-//! That a failure reaches every node, and that good nodes are not taken for dead. How fast is printed
+//! That a failure reaches every node, and that healthy nodes are not considered dead. How fast is printed
 //! here, and measured in `sim/report`, where no other process takes time.
 
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Ejections, one after the other.
 const ROUNDS: usize = 3;
 
-/// The rest between two looks at an idle mesh.
+/// The pause between two checks of an idle mesh.
 const IDLE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[tokio::test]
@@ -43,13 +43,15 @@ async fn an_ejection_is_in_every_nodes_view() {
     let mut slowest = Vec::new();
     for _ in 0..ROUNDS {
         for node in mesh.nodes() {
-            let well = "the upstream healthy";
-            node.wait_for_view(well, LIMIT, |view| view.state("sgp", "near") == "healthy")
-                .await;
+            let healthy = "the upstream healthy";
+            node.wait_for_view(healthy, LIMIT, |view| {
+                view.state("sgp", "near") == "healthy"
+            })
+            .await;
         }
         mock.set(json!({"error_rate": 1.0})).await;
         let watch = Watch::start(mesh.nodes(), |view| view.state("sgp", "near") == "ejected");
-        // Several looks' time, so that opening connections is not measured.
+        // The time of several checks, so that opening connections is not measured.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let start = Instant::now();
         let answer = try_post(&client, &url, &chat_body(MODEL, "hello")).await;
@@ -101,11 +103,11 @@ async fn a_killed_node_is_gone_from_every_view_and_gets_no_request_from_then_on(
     let (mut sent, mut astray) = (0, Vec::new());
     for sample in late {
         sent += 1;
-        let place = (
+        let route = (
             sample.header("x-grapevine-node"),
             sample.header("x-grapevine-attempts"),
         );
-        if place != ("usa", "1") {
+        if route != ("usa", "1") {
             astray.push(format!("{sample:?}"));
         }
     }

@@ -40,7 +40,7 @@ fn code(answer: &Answer) -> String {
     code.as_str().unwrap_or_default().to_owned()
 }
 
-/// Leases one task and ends it; whose it was, by its payload.
+/// Leases one task and ends it; returns its owner, by its payload.
 async fn turn(node: &Node) -> Option<String> {
     let wanted = json!({"service": SERVICE, "worker": "w"});
     let lent = ask(node, "worker", "/tasks/lease", wanted).await.json();
@@ -121,7 +121,7 @@ async fn flood_of_tasks_delays_another_clients_task_by_one_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_polls_keep_no_client_out_and_leave_places_to_others() {
+async fn waiting_polls_keep_no_client_out_and_leave_slots_to_others() {
     let mock = Mock::start("near", &[MODEL]).await;
     let mesh = Mesh::builder()
         .node("sgp", |node| {
@@ -153,7 +153,7 @@ async fn waiting_polls_keep_no_client_out_and_leave_places_to_others() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     drop(polls);
-    wait_until("places to come back", LIMIT, async || {
+    wait_until("slots to come back", LIMIT, async || {
         let answer = must(&url, whole(http().post(&url).json(&short)).await);
         match answer.status {
             200 => Ok(()),
@@ -229,7 +229,7 @@ async fn upload_that_is_refused_or_broken_off_leaves_nothing() {
     wait_for_pieces(&store, 2).await;
 
     // One that hangs up in the middle, once a piece is in.
-    let half = format!(
+    let incomplete = format!(
         "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer honest\r\ncontent-length: 900000\r\n\
          content-type: multipart/form-data; boundary=b\r\n\r\n\
          --b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n{}",
@@ -241,7 +241,7 @@ async fn upload_that_is_refused_or_broken_off_leaves_nothing() {
     );
     must(
         "sending",
-        tokio::io::AsyncWriteExt::write_all(&mut gone, half.as_bytes()).await,
+        tokio::io::AsyncWriteExt::write_all(&mut gone, incomplete.as_bytes()).await,
     );
     wait_until("a piece of it", LIMIT, async || {
         match pieces(&store).await? {

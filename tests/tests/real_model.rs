@@ -18,7 +18,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const CANCEL_LIMIT: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_and_a_stream_through_a_hop_say_the_same() {
+async fn a_chat_and_a_stream_through_a_hop_have_the_same_text() {
     let (mesh, _model) = mesh_with_model().await;
     let url = format!("{}/chat/completions", mesh["sgp"].base_url());
 
@@ -47,7 +47,7 @@ async fn a_chat_and_a_stream_through_a_hop_say_the_same() {
     let (events, end) = within("a stream", ANSWER_LIMIT, stream.rest()).await;
     assert_eq!(end, Next::CleanEnd);
     assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
-    // At temperature 0 the model says the same twice.
+    // At temperature 0 the model gives the same answer twice.
     assert_eq!(streamed_text(&events), answer.content());
 }
 

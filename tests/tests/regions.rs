@@ -13,7 +13,7 @@ const MODEL: &str = "gpt-4o";
 /// How long the mesh may take to agree that something is down or back.
 const NOTICE_LIMIT: Duration = Duration::from_secs(20);
 
-/// The regions with where they stand.
+/// The regions with their locations.
 const REGIONS: [(&str, f64, f64); 3] = [
     ("sgp", 1.35, 103.82),
     ("usa", 39.04, -77.49),
@@ -61,7 +61,8 @@ const CLIENTS: [Client; 9] = [
 const UNKNOWN: &str = "192.0.2.1";
 
 #[tokio::test]
-async fn each_client_goes_where_the_map_says_and_to_the_next_nearest_while_that_upstream_is_down() {
+async fn each_client_goes_to_its_mapped_region_and_to_the_next_nearest_while_that_upstream_is_down()
+{
     let (mesh, mocks) = mesh().await;
     expect_all(&mesh, None).await;
     for mock in &mocks {
@@ -144,7 +145,7 @@ async fn see(mesh: &Mesh, what: &str, wanted: impl Fn(&str) -> bool, region: &st
     }
 }
 
-/// Sends every client's request to every running node, with the region `down` out of order.
+/// Sends every client's request to every running node, with the region `down` failed.
 async fn expect_all(mesh: &Mesh, down: Option<&str>) {
     for entry in running(mesh) {
         for client in &CLIENTS {

@@ -12,7 +12,7 @@ const MODEL: &str = "gpt-4o";
 
 const CLIENTS: usize = 8;
 
-/// When a test gives up. How fast routing notices is the simulator's to say, not a busy machine's.
+/// When a test gives up. How fast routing notices is measured in the simulator.
 const GIVES_UP: Duration = Duration::from_secs(120);
 
 #[tokio::test]

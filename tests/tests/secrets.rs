@@ -1,4 +1,4 @@
-//! Secrets stay where they belong: a search through everything that nodes write, answer and tell.
+//! Secrets stay where they belong: a search through everything that nodes write, answer and publish.
 
 use std::process::Command;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn no_secret_is_in_any_log_page_error_or_gossip() {
     let mut seen = stage.drive().await;
     wait_until("the spans of every request", LIMIT, async || {
         let spans = stage.collector.spans();
-        // At each node an answer, a stream and a refused key at an upstream; all of them through the door.
+        // At each node an answer, a stream and a refused key at an upstream; all of them through the entry node.
         let attempts = spans
             .iter()
             .filter(|span| span.text("name").starts_with("chat "));
@@ -59,7 +59,7 @@ async fn no_secret_is_in_any_log_page_error_or_gossip() {
     }
     let text_of = |name: &str| {
         seen.iter()
-            .find(|(place, _)| place == name)
+            .find(|(source, _)| source == name)
             .map(|(_, text)| text)
     };
     assert!(
@@ -77,13 +77,13 @@ async fn no_secret_is_in_any_log_page_error_or_gossip() {
 
     let mut found = Vec::new();
     for (secret, what) in stage.secrets() {
-        for (place, text) in seen.iter().filter(|(_, text)| text.contains(&secret)) {
+        for (source, text) in seen.iter().filter(|(_, text)| text.contains(&secret)) {
             let at = text.find(&secret).unwrap_or_default();
             let line = text[..at].lines().count();
-            found.push(format!("{what} in {place}, line {line}"));
+            found.push(format!("{what} in {source}, line {line}"));
         }
     }
-    assert_eq!(found, Vec::<String>::new(), "of {} places", seen.len());
+    assert_eq!(found, Vec::<String>::new(), "of {} sources", seen.len());
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn an_upstream_gets_its_own_key_and_nothing_of_the_clients() {
     }
 }
 
-/// Two nodes that want keys and tokens: `sgp` has an upstream that works, `jpn` one that refuses its key.
+/// Two nodes that require keys and tokens: `sgp` has an upstream that works, `jpn` one that refuses its key.
 struct Stage {
     mesh: Mesh,
     working: Mock,
@@ -284,7 +284,7 @@ fn everything(answer: &Answer) -> String {
     format!("{:?}\n{}", answer.headers, answer.text())
 }
 
-/// What `grapevine check` says of a node's config.
+/// The output of `grapevine check` for a node's config.
 fn dump(node: &Node) -> String {
     let mut check = Command::new(grapevine());
     check.arg("check").arg("-c").arg(node.config_path());

@@ -1,4 +1,4 @@
-//! Clients are led to the nearest ready node, by DNS and by `GET /v1/mesh/nearest`.
+//! Clients are directed to the nearest ready node, by DNS and by `GET /v1/mesh/nearest`.
 //!
 //! Asked with programs that nobody here wrote: `dig` and `dnsperf`.
 
@@ -31,7 +31,7 @@ const CLIENTS: [(&str, &str, &str); 9] = [
     ("DE", "2003::1", "eur"),
 ];
 
-/// Three regions, and a node that tells clients no way to come.
+/// Three regions, and a node without public addresses.
 struct Steered {
     mesh: Mesh,
     dns: [(&'static str, SocketAddr); 3],
@@ -59,7 +59,7 @@ impl Steered {
             builder = builder.node(name, |node| {
                 let node = node.upstream(mock).config("node.public", public);
                 let node = node.config("drain.timeout", json!("60s"));
-                // One of them believes what its balancer says.
+                // One of them trusts its balancer's headers.
                 let trusted = if name == "usa" {
                     vec!["127.0.0.0/8"]
                 } else {
@@ -94,7 +94,7 @@ impl Steered {
         printed.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until `node` sends `client` to `wanted`, and says how long it took.
+    /// Waits until `node` sends `client` to `wanted`, and returns how long it took.
     async fn leads(&self, node: &str, client: &str, wanted: &str) -> Duration {
         let what = format!("{node} leads {client} to {wanted}");
         let wait = wait_until(&what, TTL, async || match self.addresses(node, client) {
@@ -112,7 +112,7 @@ fn assert_has(text: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn dns_leads_each_client_to_its_nearest_node_until_that_drains_or_dies() {
+async fn dns_directs_each_client_to_its_nearest_node_until_that_drains_or_dies() {
     let mock = Mock::start("near", &[MODEL]).await;
     let steered = Steered::start(&mock).await;
     for (country, client, nearest) in CLIENTS {
@@ -133,7 +133,7 @@ async fn dns_leads_each_client_to_its_nearest_node_until_that_drains_or_dies() {
     within("the first event", TTL, stream.next()).await;
     steered.mesh["sgp"].terminate();
     let drained = steered.leads("usa", "165.21.83.88", "eur").await;
-    // It still answers, and leads away from itself.
+    // It still answers, and directs clients away from itself.
     let itself = steered.leads("sgp", "165.21.83.88", "eur").await;
 
     steered.mesh["eur"].kill();
@@ -261,7 +261,7 @@ async fn dns_answers_every_question_of_a_load() {
     }
 }
 
-/// What `node` says to a client at `address`, if it believes its headers.
+/// The answer of `node` to a client at `address`, if it trusts its headers.
 async fn nearest(node: &Node, address: &str, query: &str) -> Answer {
     let url = format!("{}/mesh/nearest{query}", node.base_url());
     let request = http().get(url).header("x-forwarded-for", address);
@@ -322,7 +322,7 @@ async fn nearest_lists_ready_nodes_in_order_with_their_addresses_and_figures() {
         (bad.status, &bad.json()["error"]["param"]),
         (400, &json!("limit"))
     );
-    // One whose headers are not believed is nowhere: by round trip, from the node asked.
+    // A client without trusted headers has no location: by round trip, from the node asked.
     let spoofed = nearest(eur, "165.21.83.88", "").await.json();
     assert_eq!(
         (names(&spoofed)[0], &spoofed["client"]["country"]),
@@ -346,7 +346,7 @@ async fn nearest_lists_ready_nodes_in_order_with_their_addresses_and_figures() {
 }
 
 #[tokio::test]
-async fn fenced_client_is_told_of_permitted_nodes_only_and_451_without_any() {
+async fn fenced_client_gets_permitted_nodes_only_and_451_without_any() {
     let mock = Mock::start("near", &[MODEL]).await;
     let steered = Steered::start(&mock).await;
     let usa = &steered.mesh["usa"];
@@ -368,7 +368,7 @@ async fn fenced_client_is_told_of_permitted_nodes_only_and_451_without_any() {
     .await;
     let singaporean = nearest(usa, "165.21.83.88", "").await.json();
     assert_eq!(names(&singaporean), ["sgp", "usa"]);
-    // No answer leads a fenced client outside.
+    // No answer directs a fenced client outside.
     let failed = steered.dig("usa", &[ZONE, "A", "+subnet=194.25.0.0/24"]);
     assert_has(&failed, &["status: SERVFAIL", "ANSWER: 0", "EDE: 14"]);
 }

@@ -49,14 +49,14 @@ async fn store(url: &str) -> Arc<JetStore> {
     Arc::new(must("opening a store", store))
 }
 
-/// What `store` says while it cannot be used: in time, and without the password.
+/// The error of `store` while it cannot be used: in time, and without the password.
 async fn is_away(store: &JetStore) -> String {
     let checked = within("an answer to check", LIMIT, store.check()).await;
     let added = within("an answer to add", LIMIT, store.add(task())).await;
     for outcome in [checked, added.map(drop)] {
         match outcome {
             Err(StoreError::Unavailable { detail }) => {
-                assert!(!detail.contains(PASSWORD), "the password is told");
+                assert!(!detail.contains(PASSWORD), "the password is shown");
             }
             other => panic!("not unavailable: {other:?}"),
         }
@@ -102,7 +102,7 @@ async fn add_until(store: Arc<JetStore>, ends: Arc<AtomicBool>) -> (Vec<Id>, usi
     (accepted, refused)
 }
 
-/// Leases and completes tasks until `ends`; how often it was told that it completed which.
+/// Leases and completes tasks until `ends`; the ids it completed, as often as the store confirmed them.
 async fn work_until(store: Arc<JetStore>, name: String, ends: Arc<AtomicBool>) -> Vec<Id> {
     let mut completed = Vec::new();
     while !ends.load(Ordering::Relaxed) {
@@ -172,8 +172,8 @@ async fn store_starts_without_its_server_and_works_when_it_comes() {
     let server = Nats::start("js-away").await;
     server.signal(Signal::Kill);
     let store = store(&server.url()).await;
-    let told = is_away(&store).await;
-    assert!(told.contains(&server.address().to_string()), "{told}");
+    let detail = is_away(&store).await;
+    assert!(detail.contains(&server.address().to_string()), "{detail}");
     server.start_again().await;
     works_again(&store).await;
     server.signal(Signal::Kill);
@@ -225,27 +225,27 @@ async fn every_accepted_task_ends_once_though_the_server_is_killed() {
     }
     let repeated = all_end_once(&nodes[1], &accepted).await;
     workers_end.store(true, Ordering::Relaxed);
-    let mut told = BTreeSet::new();
+    let mut completed = BTreeSet::new();
     for worker in workers {
         for id in must("working", worker.await) {
-            assert!(told.insert(id.clone()), "{id} completed twice");
+            assert!(completed.insert(id.clone()), "{id} completed twice");
         }
     }
     assert!(accepted.len() >= 90, "{} accepted", accepted.len());
     assert!(
-        told.len() <= accepted.len() + refused,
+        completed.len() <= accepted.len() + refused,
         "nobody asked for more"
     );
-    // An attempt is repeated when its worker was not heard: its lease ran out. Not each of them was.
+    // An attempt is repeated when its worker's report was lost: its lease ran out. Not each of them was.
     assert!(repeated < accepted.len(), "{repeated} attempts repeated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_server_and_wrong_passwords_are_told_in_time() {
+async fn frozen_server_and_wrong_passwords_are_reported_in_time() {
     let server = Nats::start("js-frozen").await;
     let wrong = server.url().replace(PASSWORD, "wr0ng-s3cret");
-    let told = is_away(&*store(&wrong).await).await;
-    assert!(!told.contains("wr0ng"), "{told}");
+    let detail = is_away(&*store(&wrong).await).await;
+    assert!(!detail.contains("wr0ng"), "{detail}");
     let store = store(&server.url()).await;
     works_again(&store).await;
     server.signal(Signal::Stop);
@@ -317,7 +317,7 @@ async fn nodes_that_start_at_once_share_one_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn urls_that_cannot_work_are_refused_without_telling_the_password() {
+async fn invalid_urls_are_refused_without_revealing_the_password() {
     let node = must("naming", NodeName::new("n-1"));
     for url in [
         "nats://me:s3cret@127.0.0.1:1?creds=/nowhere/x.creds",
@@ -357,7 +357,7 @@ async fn regions_go_on_without_their_hub_and_lose_and_double_nothing() {
     hub.signal(Signal::Kill);
     is_away(&at_hub).await;
     add_some(&mut accepted).await;
-    // Half of the work is done without the hub, the other half while and after it comes back.
+    // Half of the work is done without the hub, the other half during and after its return.
     let ends = Arc::new(AtomicBool::new(false));
     let mut workers = Vec::new();
     for region in &regions {
@@ -383,9 +383,9 @@ async fn regions_go_on_without_their_hub_and_lose_and_double_nothing() {
     }
     ends.store(true, Ordering::Relaxed);
     for worker in workers {
-        let told = must("working", worker.await);
-        let once: BTreeSet<_> = told.iter().collect();
-        assert_eq!((told.len(), once.len()), (150, 150));
+        let completed = must("working", worker.await);
+        let once: BTreeSet<_> = completed.iter().collect();
+        assert_eq!((completed.len(), once.len()), (150, 150));
     }
     // The hub has its own two tasks only, and sees each region's by its domain, through the leaf's link.
     assert_eq!(all_ids(&at_hub).await.len(), 2);

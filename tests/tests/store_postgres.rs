@@ -23,8 +23,8 @@ use sqlx::{Connection, PgConnection};
 /// Longer than any store tries.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Tells a test of this file, run once more as a child, where its small disk is.
-const PLACE: &str = "GRAPEVINE_TEST_STORE";
+/// Names the small disk for a test of this file that runs once more as a child.
+const FOLDER: &str = "GRAPEVINE_TEST_STORE";
 
 fn service() -> ServiceKey {
     must("naming", ServiceKey::new("faults"))
@@ -52,14 +52,14 @@ fn store(url: &str) -> Arc<SqlStore> {
     ))
 }
 
-/// What `store` says while it cannot be used: in time, and without the password.
+/// The error of `store` while it cannot be used: in time, and without the password.
 async fn is_away(store: &SqlStore) -> String {
     let checked = within("an answer to check", LIMIT, store.check()).await;
     let added = within("an answer to add", LIMIT, store.add(task())).await;
     for outcome in [checked, added.map(drop)] {
         match outcome {
             Err(StoreError::Unavailable { detail }) => {
-                assert!(!detail.contains(PASSWORD), "the password is told");
+                assert!(!detail.contains(PASSWORD), "the password is shown");
             }
             other => panic!("not unavailable: {other:?}"),
         }
@@ -80,8 +80,8 @@ async fn store_starts_without_its_server_and_works_when_it_comes() {
     let server = Postgres::start("pg-away").await;
     server.stop().await;
     let store = store(&server.url());
-    let told = is_away(&store).await;
-    assert!(told.contains(&server.address().to_string()), "{told}");
+    let detail = is_away(&store).await;
+    assert!(detail.contains(&server.address().to_string()), "{detail}");
     server.start_again().await;
     works_again(&store).await;
     server.stop().await;
@@ -157,17 +157,17 @@ async fn number(store: &SqlStore) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_server_and_wrong_passwords_are_told_in_time() {
+async fn frozen_server_and_wrong_passwords_are_reported_in_time() {
     let server = Postgres::start("pg-frozen").await;
     let wrong = server.url().replace(PASSWORD, "wr0ng-s3cret");
-    let told = is_away(&store(&wrong)).await;
+    let detail = is_away(&store(&wrong)).await;
     assert!(
-        told.contains("password") && !told.contains("wr0ng"),
-        "{told}"
+        detail.contains("password") && !detail.contains("wr0ng"),
+        "{detail}"
     );
     let demanding = format!("{}?sslmode=require", server.url());
-    let told = is_away(&store(&demanding)).await;
-    assert!(told.to_lowercase().contains("tls"), "{told}");
+    let detail = is_away(&store(&demanding)).await;
+    assert!(detail.to_lowercase().contains("tls"), "{detail}");
     server.signal(Signal::Stop);
     let late = store(&server.url());
     is_away(&late).await;
@@ -200,7 +200,7 @@ async fn locked_table_refuses_in_time_and_nothing_is_added_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_that_takes_no_writes_is_told_and_works_again() {
+async fn server_that_takes_no_writes_is_reported_and_works_again() {
     let server = Postgres::start("pg-read-only").await;
     let store = store(&server.url());
     works_again(&store).await;
@@ -208,8 +208,8 @@ async fn server_that_takes_no_writes_is_told_and_works_again() {
     assert_eq!(server.sql(&format!("{set} on")), "");
     server.stop().await;
     server.start_again().await;
-    let told = is_away(&store).await;
-    assert!(told.contains("read-only"), "{told}");
+    let detail = is_away(&store).await;
+    assert!(detail.contains("read-only"), "{detail}");
     assert_eq!(server.sql(&format!("{set} off")), "");
     server.stop().await;
     server.start_again().await;
@@ -232,13 +232,13 @@ fn full_disk_refuses_and_works_again_when_there_is_room() {
     let ran = unshare
         .args(["--mount", "sh", "-c", &mount, "sh"])
         .arg(&program)
-        .env(PLACE, scratch.path())
+        .env(FOLDER, scratch.path())
         .output();
     let ran = must("running unshare", ran);
-    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(
-        ran.status.success() && told.contains("1 passed"),
-        "{told}\n{ran:?}"
+        ran.status.success() && printed.contains("1 passed"),
+        "{printed}\n{ran:?}"
     );
 }
 
@@ -247,17 +247,17 @@ fn full_disk_refuses_and_works_again_when_there_is_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by full_disk_refuses_and_works_again_when_there_is_room, on a disk of its own"]
 async fn on_a_small_disk() {
-    let place = PathBuf::from(std::env::var_os(PLACE).expect("set by the test that runs this"));
+    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("set by the test that runs this"));
     let server = Postgres::start("pg-small").await;
     if is_root() {
-        let given = Command::new("chown").arg("postgres").arg(&place).status();
+        let given = Command::new("chown").arg("postgres").arg(&folder).status();
         assert!(must("running chown", given).success());
         // The folder above is for its owner alone.
-        let above = place.parent().expect("a folder above");
+        let above = folder.parent().expect("a folder above");
         let open = std::fs::Permissions::from_mode(0o711);
         must("opening a folder", std::fs::set_permissions(above, open));
     }
-    let small = format!("CREATE TABLESPACE small LOCATION '{}'", place.display());
+    let small = format!("CREATE TABLESPACE small LOCATION '{}'", folder.display());
     assert_eq!(server.sql(&small), "");
     assert_eq!(
         server.sql("ALTER SYSTEM SET default_tablespace TO small"),
@@ -296,7 +296,7 @@ async fn on_a_small_disk() {
     // More room, as an operator makes it.
     let bigger = Command::new("mount")
         .args(["-o", "remount,size=64m"])
-        .arg(&place)
+        .arg(&folder)
         .status();
     assert!(must("remounting", bigger).success());
     works_again(&store).await;
@@ -390,13 +390,13 @@ async fn task_added_at_one_node_wakes_another() {
             within("the other node's lease", LIMIT, waiting).await,
         );
     }
-    // Without being told they would look again after half a second each.
+    // Without a notification they would look again after half a second each.
     let each = began.elapsed() / ROUNDS;
     assert!(each < Duration::from_millis(250), "{each:?} for each");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificate_is_checked_as_the_url_says() {
+async fn certificate_is_checked_as_the_url_demands() {
     let server = Postgres::start("pg-tls").await;
     let certificate = server.serve_tls().await;
     let root = certificate.display();

@@ -23,8 +23,8 @@ use sqlx::{ConnectOptions, Connection, Row};
 /// Longer than any store tries.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Tells a test of this file, run once more as a child, where to work.
-const PLACE: &str = "GRAPEVINE_TEST_STORE";
+/// Names the folder for a test of this file that runs once more as a child.
+const FOLDER: &str = "GRAPEVINE_TEST_STORE";
 
 fn task(bytes: usize) -> NewTask {
     NewTask {
@@ -57,7 +57,7 @@ async fn add(store: &SqlStore, task: NewTask) -> Result<Added, StoreError> {
     within("an answer to add", LIMIT, store.add(task)).await
 }
 
-/// The detail of the error that says "not now".
+/// The detail of the error for a store that cannot be used now.
 fn unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> String {
     match outcome {
         Err(StoreError::Unavailable { detail }) => detail,
@@ -170,7 +170,7 @@ async fn damaged_file_is_refused_at_start_with_its_path_and_the_remedy() {
 }
 
 #[tokio::test]
-async fn file_damaged_while_open_is_told_as_damage() {
+async fn file_damaged_while_open_is_reported_as_damage() {
     let scratch = Scratch::new("broken");
     let path = scratch.path().join("tasks.db");
     let store = open(&path).await;
@@ -257,21 +257,21 @@ fn full_disk_refuses_and_works_again_when_there_is_room() {
     let ran = Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"])
         .arg(&program)
-        .env(PLACE, scratch.path())
+        .env(FOLDER, scratch.path())
         .output();
     let ran = must("running unshare", ran);
-    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(
-        ran.status.success() && told.contains("1 passed"),
-        "{told}\n{ran:?}"
+        ran.status.success() && printed.contains("1 passed"),
+        "{printed}\n{ran:?}"
     );
 }
 
 #[tokio::test]
 #[ignore = "run by full_disk_refuses_and_works_again_when_there_is_room, on a disk of its own"]
 async fn on_a_small_disk() {
-    let place = PathBuf::from(std::env::var_os(PLACE).expect("set by the test that runs this"));
-    let store = open(&place.join("tasks.db")).await;
+    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("set by the test that runs this"));
+    let store = open(&folder.join("tasks.db")).await;
     let mut kept = Vec::new();
     let detail = loop {
         let task = task(50_000);
@@ -287,7 +287,7 @@ async fn on_a_small_disk() {
         "{detail}"
     );
     assert!(!kept.is_empty(), "there was room first");
-    let filler = place.join("filler");
+    let filler = folder.join("filler");
     drop(fs::write(&filler, vec![0; 8 * 1_024 * 1_024]));
     unavailable(add(&store, task(50_000)).await);
     for id in &kept {
@@ -299,7 +299,7 @@ async fn on_a_small_disk() {
     // More room, as an operator makes it.
     let bigger = Command::new("mount")
         .args(["-o", "remount,size=64m"])
-        .arg(&place)
+        .arg(&folder)
         .status();
     assert!(must("remounting", bigger).success());
     works_again(&store).await;
@@ -316,12 +316,12 @@ fn what_was_accepted_is_there_after_a_kill() {
             "starting a child",
             Command::new(&program)
                 .args(["--exact", "--ignored", "--nocapture", "adding_until_killed"])
-                .env(PLACE, scratch.path())
+                .env(FOLDER, scratch.path())
                 .stdout(Stdio::piped())
                 .spawn(),
         );
-        let told = BufReader::new(adding.stdout.take().expect("it is piped"));
-        let ids = told.lines().map_while(Result::ok);
+        let printed = BufReader::new(adding.stdout.take().expect("it is piped"));
+        let ids = printed.lines().map_while(Result::ok);
         let ids = ids.filter_map(|line| Some(line.strip_prefix("accepted ")?.to_owned()));
         accepted.extend(ids.take(200));
         must("killing", adding.kill());
@@ -345,8 +345,8 @@ fn what_was_accepted_is_there_after_a_kill() {
 #[tokio::test]
 #[ignore = "run by what_was_accepted_is_there_after_a_kill, until it is killed"]
 async fn adding_until_killed() {
-    let place = PathBuf::from(std::env::var_os(PLACE).expect("set by the test that runs this"));
-    let store = std::sync::Arc::new(open(&place.join("tasks.db")).await);
+    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("set by the test that runs this"));
+    let store = std::sync::Arc::new(open(&folder.join("tasks.db")).await);
     let adders = (0..8).map(|_| {
         let store = std::sync::Arc::clone(&store);
         tokio::spawn(async move {

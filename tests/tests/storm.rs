@@ -1,7 +1,7 @@
 //! A region dies, and its clients arrive at the next one all at once.
 //!
 //! Until the survivor notices that the dead node is silent it prefers it, so everything that arrives within that
-//! half second is lost there first. Nobody may be refused for it while an upstream can serve: what reached nobody
+//! half second is lost there first. No request may be refused for it while an upstream can serve: what reached nobody
 //! costs no retry, however long the way was and however idle the survivor.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 const MODEL: &str = "gpt-4o";
 
-/// What a datagram is delayed by at most in one step: well below the 500 ms that are a silence.
+/// The largest step of a datagram's delay: well below the 500 ms that count as silence.
 const STEP: Duration = Duration::from_millis(200);
 
 /// Longer than anything here takes: what is not done by then hangs.
@@ -30,7 +30,7 @@ async fn clients_of_a_killed_region_are_all_served_by_the_next_one() {
     }
 }
 
-/// Kills a node whose upstream goes first, `delay` away, and sends a request of each client at once.
+/// Kills the node of the preferred upstream, `delay` away, and sends a request of each client at once.
 async fn storm(delay: Duration, clients: usize) {
     let near = Mock::start("near", &[MODEL]).await;
     let spare = Mock::start("spare", &[MODEL]).await;
@@ -75,7 +75,7 @@ async fn move_away(mesh: &Mesh, delay: Duration) {
             ..Link::default()
         };
         mesh.network().set("jpn", "sgp", link);
-        // One measured round trip shows that something has arrived; the last distance is to be known well.
+        // One measured round trip shows that something has arrived; the last distance must be measured well.
         let known = if next < delay {
             before * 2 + STEP / 10
         } else {

@@ -82,7 +82,7 @@ fn odd_parts() -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_streams_text_is_what_the_upstream_says_across_a_hop() {
+async fn a_streams_text_is_the_upstreams_across_a_hop() {
     let _room = beside_others().await;
     let mock = Mock::start("near", &[MODEL]).await;
     let mesh = relay(|node| node.upstream(&mock)).await;

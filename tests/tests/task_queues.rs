@@ -1,5 +1,5 @@
-//! Queues of background work through whole nodes: how much of each runs at once, what a shared one tells, and how
-//! soon a worker learns that its task is to be cancelled.
+//! Queues of background work through whole nodes: how much of each runs at once, what a shared one reports, and how
+//! soon a worker learns that its task is cancelled.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -103,7 +103,7 @@ fn front(node: NodeBuilder) -> NodeBuilder {
 }
 
 #[tokio::test]
-async fn queue_that_nodes_share_is_told_once() {
+async fn queue_that_nodes_share_is_reported_once() {
     let server = Postgres::start("shared-queue").await;
     let url = server.url();
     let mesh = Mesh::builder()
@@ -123,22 +123,23 @@ async fn queue_that_nodes_share_is_told_once() {
     }
     create(&mesh["apart"], "/tasks", task()).await;
     for node in ["one", "two", "apart"] {
-        wait_until("every node's queue to be told", LIMIT, async || {
+        wait_until("every node's queue to be published", LIMIT, async || {
             let mut view = mesh[node].view().await.0;
             let mut nodes = std::mem::take(&mut view["nodes"]);
             let nodes = nodes.as_array_mut().ok_or("no nodes")?;
             nodes.sort_by_key(|node| node["name"].to_string());
-            let told = |at: usize| {
+            let reported = |at: usize| {
                 (
                     &nodes[at]["tasks_store"],
                     &nodes[at]["tasks_waiting"][PLUGIN],
                 )
             };
-            let (apart, one, two) = (told(0), told(1), told(2));
-            let is_told = apart == (&Value::Null, &json!(1)) && one == two && one.1 == &json!(3);
+            let (apart, one, two) = (reported(0), reported(1), reported(2));
+            let is_reported =
+                apart == (&Value::Null, &json!(1)) && one == two && one.1 == &json!(3);
             let store = one.0.as_str().unwrap_or_default();
             let is_named = store.starts_with("postgres-");
-            match is_told && is_named && view["tasks_waiting"] == json!({PLUGIN: 4}) {
+            match is_reported && is_named && view["tasks_waiting"] == json!({PLUGIN: 4}) {
                 true => Ok(()),
                 false => Err(format!("{view} {nodes:?}")),
             }
@@ -163,7 +164,7 @@ async fn queue_that_nodes_share_is_told_once() {
 }
 
 #[tokio::test]
-async fn worker_at_a_peer_is_told_of_a_cancellation_at_once() {
+async fn worker_at_a_peer_is_notified_of_a_cancellation_at_once() {
     const ROUNDS: u32 = 4;
     // Leases of 15 s are renewed after 5 s: each round would take about that long.
     const RENEWAL: Duration = Duration::from_secs(5);
@@ -190,7 +191,7 @@ async fn worker_at_a_peer_is_told_of_a_cancellation_at_once() {
         })
         .await;
         let began = Instant::now();
-        // Neither who keeps it nor who runs it.
+        // Neither its keeper nor its worker.
         post(
             &mesh["side"],
             &format!("/workflows/runs/{run}/cancel"),

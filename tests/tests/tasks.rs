@@ -100,15 +100,15 @@ async fn lease(node: &Node, max: usize, seconds: f64) -> Vec<Value> {
     answer.json()["data"].as_array().expect("a list").clone()
 }
 
-/// Says something about a leased task.
-async fn say(node: &Node, lent: &Value, word: &str, over: Value) -> Answer {
+/// Reports on a leased task.
+async fn report(node: &Node, lent: &Value, word: &str, over: Value) -> Answer {
     let mut body = json!({"lease": lent["lease"]});
     grapevine_tests::mesh::merge(&mut body, over);
     let path = format!("/tasks/{}/{word}", id(&lent["task"]));
     post(node, &path, body).await
 }
 
-/// Chats that a mock was asked for; it is probed too.
+/// Chats that a mock received; it is probed too.
 async fn chats(mock: &Mock) -> u64 {
     mock.stats().await["by_model"][MODEL].as_u64().unwrap_or(0)
 }
@@ -136,7 +136,7 @@ fn texts(count: usize) -> Value {
 }
 
 #[tokio::test]
-async fn outside_worker_takes_the_urgent_task_first_and_its_word_ends_it() {
+async fn outside_worker_takes_the_urgent_task_first_and_its_report_ends_it() {
     let mesh = one_node().await;
     let node = &mesh["sgp"];
     let usual = create(node, json!({"payload": {"n": 1}})).await;
@@ -150,7 +150,7 @@ async fn outside_worker_takes_the_urgent_task_first_and_its_word_ends_it() {
     assert_eq!(task(node, &late).await["state"], "waiting");
 
     let progress = json!({"progress": {"completed": 3, "failed": 0, "total": 10}});
-    let held = say(node, &lent[0], "heartbeat", progress).await.json();
+    let held = report(node, &lent[0], "heartbeat", progress).await.json();
     assert_eq!(held, json!({"held": true, "cancel_requested": false}));
     let seen = task(node, &urgent).await;
     assert_eq!(seen["progress"]["completed"], 3);
@@ -159,14 +159,14 @@ async fn outside_worker_takes_the_urgent_task_first_and_its_word_ends_it() {
         (&json!("running"), &json!("w"))
     );
 
-    let answer = say(node, &lent[0], "complete", json!({"output": [1, 2]})).await;
+    let answer = report(node, &lent[0], "complete", json!({"output": [1, 2]})).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let done = task(node, &urgent).await;
     assert_eq!(
         (&done["state"], &done["output"]),
         (&json!("completed"), &json!([1, 2]))
     );
-    let again = say(node, &lent[0], "complete", json!({"output": "other"})).await;
+    let again = report(node, &lent[0], "complete", json!({"output": "other"})).await;
     assert_eq!(
         (again.status, &again.json()["error"]["code"]),
         (409, &json!("lease_lost"))
@@ -184,7 +184,7 @@ async fn failed_task_is_tried_again_then_dead_and_waits_again_when_requeued() {
         let lent = post(node, "/tasks/lease", ask).await.json()["data"][0].clone();
         assert_eq!(lent["task"]["attempts"], attempt, "{lent}");
         let fault = json!({"error": {"code": "no", "message": "not today"}, "retry_after": 0.2});
-        let answer = say(node, &lent, "fail", fault).await;
+        let answer = report(node, &lent, "fail", fault).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     let dead = task(node, &id).await;
@@ -204,7 +204,7 @@ async fn failed_task_is_tried_again_then_dead_and_waits_again_when_requeued() {
         (200, &json!("waiting"))
     );
     let lent = lease(node, 1, 30.0).await;
-    say(node, &lent[0], "complete", json!({})).await;
+    report(node, &lent[0], "complete", json!({})).await;
     assert_eq!(task(node, &id).await["state"], "completed");
     let refused = post(node, &format!("/tasks/{id}/requeue"), json!({})).await;
     assert_eq!(refused.status, 409, "{}", refused.text());
@@ -226,9 +226,9 @@ async fn cancelled_task_ends_at_once_when_it_waits_and_by_its_worker_when_it_run
         (&asked["state"], &asked["cancel_requested"]),
         (&json!("running"), &json!(true))
     );
-    let held = say(node, &lent[0], "heartbeat", json!({})).await.json();
+    let held = report(node, &lent[0], "heartbeat", json!({})).await.json();
     assert_eq!(held["cancel_requested"], true);
-    say(node, &lent[0], "release", json!({"cancelled": true})).await;
+    report(node, &lent[0], "release", json!({"cancelled": true})).await;
     assert_eq!(task(node, &running).await["state"], "cancelled");
 }
 
@@ -267,9 +267,9 @@ async fn lease_that_is_not_renewed_gives_the_task_to_another() {
     })
     .await;
     assert_eq!(next["task"]["attempts"], 2);
-    let late = say(node, &lost[0], "complete", json!({"output": "late"})).await;
+    let late = report(node, &lost[0], "complete", json!({"output": "late"})).await;
     assert_eq!(late.status, 409, "{}", late.text());
-    say(node, &next, "complete", json!({"output": "good"})).await;
+    report(node, &next, "complete", json!({"output": "good"})).await;
     let done = task(node, &id).await;
     assert_eq!(done["output"], "good");
     assert_eq!(done["history"][0]["how"], "lost");
@@ -471,7 +471,7 @@ async fn task_waits_in_the_outbox_until_somebody_serves_it() {
         .start()
         .await;
     let id = create(&mesh["front"], texts(1)).await;
-    wait_until("the node to say what waits", LIMIT, async || {
+    wait_until("the node to report what waits", LIMIT, async || {
         let ready = mesh["front"].try_admin("/readyz").await?.text();
         let metrics = mesh["front"].metrics().await;
         let gauge = format!("grapevine_tasks_unserved{{service=\"{SERVICE}\",store=\"own\"}} 1");
@@ -515,7 +515,7 @@ async fn killed_worker_loses_no_task_and_what_it_noted_is_not_done_again() {
     assert_eq!(done["output"].as_array().map(Vec::len), Some(8), "{done}");
     assert_eq!(done["attempts"], 2);
     assert_eq!(done["history"][0]["how"], "lost", "{done}");
-    // What was under way when the worker died is all that is done again.
+    // Only what ran when the worker died is done again.
     let made = chats(&mock).await;
     assert!((8..=9).contains(&made), "{made} requests for 8 texts");
 }

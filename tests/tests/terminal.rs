@@ -1,5 +1,5 @@
 //! What the commands print of a running mesh: the last requests and those that follow, as text and as JSON; and
-//! what `top` says where there is no terminal.
+//! what `top` prints without a terminal.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -110,14 +110,14 @@ async fn each_request_that_follows_is_printed_once() {
 }
 
 #[tokio::test]
-async fn top_without_a_terminal_says_what_to_use_instead() {
+async fn top_without_a_terminal_names_what_to_use_instead() {
     let (_mock, mesh) = mesh().await;
     let output = run(&mesh["sgp"], &["top"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        told.contains("needs a terminal") && told.contains("grapevine status"),
-        "{told}"
+        stderr.contains("needs a terminal") && stderr.contains("grapevine status"),
+        "{stderr}"
     );
     assert_eq!(printed(&output), "");
 }

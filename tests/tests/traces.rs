@@ -41,7 +41,7 @@ async fn ask_as(node: &Node, traceparent: &str) -> Answer {
 }
 
 /// A header of the last request that a mock got.
-async fn heard(mock: &Mock, header: &str) -> String {
+async fn last_header(mock: &Mock, header: &str) -> String {
     let stats = mock.stats().await;
     let headers = &stats["last_request"]["headers"];
     headers[header].as_str().unwrap_or_default().to_owned()
@@ -73,9 +73,9 @@ async fn one_trace_goes_through_two_nodes_to_the_upstream() {
         (200, "sgp>usa")
     );
     let request_id = answer.header("x-request-id").to_owned();
-    // The mock's state now: probes come later and tell nothing of a trace.
-    let told = heard(&primary, "traceparent").await;
-    let state = heard(&primary, "tracestate").await;
+    // The mock's state now: probes come later and carry no trace.
+    let traceparent = last_header(&primary, "traceparent").await;
+    let state = last_header(&primary, "tracestate").await;
 
     let spans = collector.wait_for_trace(TRACE, 4).await;
     assert_eq!(spans.len(), 4, "{spans:#?}");
@@ -97,7 +97,10 @@ async fn one_trace_goes_through_two_nodes_to_the_upstream() {
     );
     let kinds = [entry, attempt, served, called].map(|span| span.0["kind"].clone());
     assert_eq!(kinds, [SERVER, CLIENT, SERVER, CLIENT].map(Value::from));
-    assert_eq!(told, format!("00-{TRACE}-{}-01", called.text("spanId")));
+    assert_eq!(
+        traceparent,
+        format!("00-{TRACE}-{}-01", called.text("spanId"))
+    );
     assert_eq!(state, "vendor=opaque");
     assert_eq!(entry.attribute("grapevine.request.id"), request_id);
     let forwarded_as = entry.attribute("grapevine.request.forwarded_as");
@@ -114,7 +117,7 @@ async fn one_trace_goes_through_two_nodes_to_the_upstream() {
 }
 
 #[tokio::test]
-async fn each_attempt_is_a_span_and_the_failed_one_says_why() {
+async fn each_attempt_is_a_span_and_the_failed_one_has_its_error() {
     let collector = Collector::start().await;
     let broken = Mock::start("broken", &[MODEL]).await;
     let spare = Mock::start("spare", &[MODEL]).await;
@@ -155,8 +158,8 @@ async fn each_attempt_is_a_span_and_the_failed_one_says_why() {
     assert_eq!(failed.attribute("http.response.status_code"), "503");
     assert_eq!(failed.0["status"]["code"], ERROR);
     assert_eq!(good.attribute("error.type"), "");
-    let told = heard(&spare, "traceparent").await;
-    assert!(told.contains(good.text("spanId")), "{told}");
+    let traceparent = last_header(&spare, "traceparent").await;
+    assert!(traceparent.contains(good.text("spanId")), "{traceparent}");
 }
 
 #[tokio::test]
@@ -171,7 +174,7 @@ async fn what_is_not_sampled_is_passed_on_as_it_came() {
         .await;
     let unsampled = format!("00-{TRACE}-{CLIENT_SPAN}-00");
     assert_eq!(ask_as(&mesh["sgp"], &unsampled).await.status, 200);
-    assert_eq!(heard(&primary, "traceparent").await, unsampled);
+    assert_eq!(last_header(&primary, "traceparent").await, unsampled);
     // The next request is sampled: once its spans are here, the first one's would be.
     assert_eq!(chat(&mesh["sgp"], MODEL, "hello").await.status, 200);
     let (spans, _) = wait_until("two spans", LIMIT, async || {
@@ -252,8 +255,8 @@ async fn level_of_the_log_changes_while_the_node_runs() {
     })
     .await;
     assert_eq!(log_level(node, &[]), (true, "info\n".to_owned()));
-    let (is_set, told) = log_level(node, &["inof"]);
-    assert!(!is_set && told.contains("use error, warn"), "{told}");
+    let (is_set, printed) = log_level(node, &["inof"]);
+    assert!(!is_set && printed.contains("use error, warn"), "{printed}");
     let wanted = "info,grapevine_observe::requests=debug";
     assert_eq!(log_level(node, &[wanted]), (true, format!("{wanted}\n")));
     let after = chat(node, MODEL, "hello").await;
@@ -280,15 +283,15 @@ async fn level_of_the_log_changes_while_the_node_runs() {
     .await;
 }
 
-/// Whether `grapevine log` did well, and what it said.
+/// Whether `grapevine log` succeeded, and its output.
 fn log_level(node: &Node, level: &[&str]) -> (bool, String) {
     let admin = node.addresses().admin.to_string();
     let mut command = Command::new(grapevine());
     command.args(["log", "--admin", &admin]).args(level);
     let output = must("grapevine log", command.output());
-    let said = [output.stdout, output.stderr].concat();
+    let printed = [output.stdout, output.stderr].concat();
     (
         output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
+        String::from_utf8_lossy(&printed).into_owned(),
     )
 }

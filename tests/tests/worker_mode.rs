@@ -1,4 +1,4 @@
-//! `WORKER_MODE`: what a node serves, as running nodes show it and say it.
+//! `WORKER_MODE`: what a node serves, as running nodes show and publish it.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -46,7 +46,7 @@ const REFUSED: [(&str, &str, &str); 10] = [
     ("a b", "is no service key", "use letters, digits"),
 ];
 
-/// A node without a mesh, run with the variable, and what its admin port says.
+/// A node without a mesh, run with the variable, and its admin port.
 struct Single {
     process: Process,
     public: std::net::SocketAddr,
@@ -122,8 +122,8 @@ async fn every_row_of_the_table_holds_for_a_running_node() {
             .into_iter()
             .zip(serves)
         {
-            let said = node.serving(path).await;
-            assert_eq!(said, json!({ "serving": serves }), "{mode:?} {path}");
+            let answer = node.serving(path).await;
+            assert_eq!(answer, json!({ "serving": serves }), "{mode:?} {path}");
         }
         assert_eq!(node.is_public(), serves[0], "{mode:?}");
         let (_, mesh) = node.ask("/mesh").await.unwrap();
@@ -182,7 +182,7 @@ async fn what_is_no_key_is_refused_with_an_example() {
 }
 
 #[test]
-fn surprising_values_keep_a_node_from_starting_and_say_what_to_write() {
+fn surprising_values_keep_a_node_from_starting_and_the_error_names_what_to_write() {
     for (mode, problem, remedy) in REFUSED {
         for command in ["node", "check"] {
             let output = Command::new(grapevine())
@@ -218,7 +218,7 @@ async fn requests_are_forwarded_only_to_nodes_that_serve_requests() {
     );
     busy.set(json!({"latency": "50ms"})).await;
     let mesh = Mesh::builder()
-        .node("door", |node| node.config("worker_mode", json!("!")))
+        .node("entry", |node| node.config("worker_mode", json!("!")))
         .node("api", |node| {
             node.upstream(&busy).config("worker_mode", json!("!"))
         })
@@ -231,27 +231,28 @@ async fn requests_are_forwarded_only_to_nodes_that_serve_requests() {
     for node in mesh.nodes() {
         node.wait_until_ready().await;
     }
-    let door = &mesh["door"];
-    door.wait_for_view("all nodes", LIMIT, |view| {
-        let healthy = view.state("api", "busy") == "healthy" && view.is_reachable("api");
-        let told = |name: &str| {
-            view.node(name)
-                .is_some_and(|node| node["services"].is_array())
-        };
-        healthy
-            && view.state("worker", "idle") == "healthy"
-            && ["worker", "observer"]
-                .iter()
-                .all(|name| view.is_live(name) && told(name))
-            && view.rtt("worker").is_some()
-    })
-    .await;
-    let view = door.view().await;
+    let entry = &mesh["entry"];
+    entry
+        .wait_for_view("all nodes", LIMIT, |view| {
+            let healthy = view.state("api", "busy") == "healthy" && view.is_reachable("api");
+            let has_services = |name: &str| {
+                view.node(name)
+                    .is_some_and(|node| node["services"].is_array())
+            };
+            healthy
+                && view.state("worker", "idle") == "healthy"
+                && ["worker", "observer"]
+                    .iter()
+                    .all(|name| view.is_live(name) && has_services(name))
+                && view.rtt("worker").is_some()
+        })
+        .await;
+    let view = entry.view().await;
     for (name, serves) in [("api", true), ("worker", false), ("observer", false)] {
-        let said = &view.node(name).unwrap()["serves_requests"];
-        assert_eq!(*said, serves, "{name}");
+        let published = &view.node(name).unwrap()["serves_requests"];
+        assert_eq!(*published, serves, "{name}");
     }
-    let load = Load::start(door, 4, MODEL);
+    let load = Load::start(entry, 4, MODEL);
     busy.wait_for_count("completed", 100, LIMIT).await;
     let failed: Vec<_> = load
         .finish()
@@ -271,9 +272,10 @@ async fn requests_are_forwarded_only_to_nodes_that_serve_requests() {
 
     // Nor when nothing else is left.
     mesh["api"].kill();
-    door.wait_for_view("the end of api", LIMIT, |view| !view.is_reachable("api"))
+    entry
+        .wait_for_view("the end of api", LIMIT, |view| !view.is_reachable("api"))
         .await;
-    let answer = chat(door, MODEL, "hello").await;
+    let answer = chat(entry, MODEL, "hello").await;
     // The dead node may be tried as a last resort: how it fails is no matter here.
     assert!(answer.status >= 500, "{} {}", answer.status, answer.text());
     assert_eq!(asked(&idle).await, Value::Null);

@@ -1,5 +1,5 @@
 //! Workflows through whole nodes: steps that follow, branch, fan out, fail and are tried again; runs that are
-//! cancelled, requeued, told to a receiver, and broken off by the death of their worker.
+//! cancelled, requeued, reported to a webhook, and interrupted by the death of their worker.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than a lease that is not renewed and the sweep after it.
 const LEASE_LIMIT: Duration = Duration::from_secs(45);
 
-/// What webhooks are signed with, in its bytes and as a node's config says it.
+/// The key of webhook signatures, in its bytes and as in a node's config.
 const WEBHOOK_KEY: &[u8] = b"write-a-word-of-your-own";
 
 #[tokio::test]
@@ -37,33 +37,33 @@ async fn every_problem_of_a_definition_is_named() {
         answer.json()
     };
     let good = json!({"steps": [chat("one", "m", "{{ trigger.text }}")]});
-    let told = validate(good.clone()).await;
+    let answer = validate(good.clone()).await;
     assert_eq!(
-        (&told["valid"], &told["problems"]),
+        (&answer["valid"], &answer["problems"]),
         (&json!(true), &json!([]))
     );
 
     let mut unknown = chat("two", "m", "{{ steps.nobody.output }}");
     unknown["after"] = json!(["nothing"]);
-    let told = validate(json!({"steps": [chat("one", "m", "x"), unknown]})).await;
-    let problems = told["problems"].as_array().expect("a list");
+    let answer = validate(json!({"steps": [chat("one", "m", "x"), unknown]})).await;
+    let problems = answer["problems"].as_array().expect("a list");
     let paths: Vec<&str> = problems
         .iter()
         .filter_map(|it| it["path"].as_str())
         .collect();
-    assert_eq!(told["valid"], false);
+    assert_eq!(answer["valid"], false);
     assert_eq!(
         paths,
         [
             "steps[1].after[0]",
             "steps[1].call.body.messages[0].content"
         ],
-        "{told}"
+        "{answer}"
     );
-    let text = told.to_string();
+    let text = answer.to_string();
     assert!(
         text.contains("nobody") && text.contains("nothing"),
-        "{told}"
+        "{answer}"
     );
 
     let cycle = json!({"steps": [
@@ -71,10 +71,12 @@ async fn every_problem_of_a_definition_is_named() {
         chat("two", "m", "{{ steps.three.output }}"),
         chat("three", "m", "{{ steps.one.output }}"),
     ]});
-    let told = validate(cycle.clone()).await;
-    let message = told["problems"][0]["message"].as_str().unwrap_or_default();
+    let answer = validate(cycle.clone()).await;
+    let message = answer["problems"][0]["message"]
+        .as_str()
+        .unwrap_or_default();
     for step in ["one", "two", "three"] {
-        assert!(message.contains(step), "{told}");
+        assert!(message.contains(step), "{answer}");
     }
     let refused = post(node, "/workflows", cycle).await;
     assert_eq!(
@@ -235,7 +237,7 @@ async fn step_is_tried_again_until_it_is_answered() {
 }
 
 #[tokio::test]
-async fn failure_ends_the_run_unless_the_step_says_otherwise() {
+async fn failure_ends_the_run_unless_the_step_continues_on_errors() {
     let (mesh, mock) = front_and_back("near", |node| node).await;
     let mut bad = chat("bad", "nobody-has-this", "x");
     let next = chat("next", "near", "{{ steps.bad.error.code }}");
@@ -281,8 +283,8 @@ async fn hostile_template_is_refused_or_fails_its_step_and_ends_no_node() {
     let run = wait_for(front, &run, "failed", LIMIT).await;
     assert_eq!(run["steps"][0]["error"]["code"], "template", "{run}");
     assert_eq!(run["attempts"], 1, "another would end the same way: {run}");
-    let well = inline(front, json!({"steps": [chat("one", "near", "x")]})).await;
-    wait_for(front, &well, "completed", LIMIT).await;
+    let good = inline(front, json!({"steps": [chat("one", "near", "x")]})).await;
+    wait_for(front, &good, "completed", LIMIT).await;
     assert_eq!(calls(&mock, "near").await, 1);
 }
 
@@ -323,7 +325,7 @@ async fn cancelled_run_lets_its_call_go() {
 }
 
 #[tokio::test]
-async fn end_is_told_signed_and_until_it_is_taken_and_again_after_a_requeue() {
+async fn end_is_reported_signed_until_it_is_accepted_and_again_after_a_requeue() {
     let receiver = Receiver::start(2).await;
     let webhooks = json!({
         "secret": format!("whsec_{}", STANDARD.encode(WEBHOOK_KEY)),
@@ -340,7 +342,7 @@ async fn end_is_told_signed_and_until_it_is_taken_and_again_after_a_requeue() {
         .set(json!({"error_rate": 1.0, "error_status": 400}))
         .await;
     let second = chat("two", "other", "after {{ steps.one.status }}");
-    let workflow = json!({"name": "told", "steps": [chat("one", "near", "x"), second]});
+    let workflow = json!({"name": "notified", "steps": [chat("one", "near", "x"), second]});
     let foreign = json!({"workflow": workflow, "webhook": "http://elsewhere.example/"});
     let refused = post(&mesh["front"], "/workflows/runs", foreign).await;
     assert_eq!(
@@ -352,19 +354,22 @@ async fn end_is_told_signed_and_until_it_is_taken_and_again_after_a_requeue() {
         json!({"workflow": workflow, "webhook": receiver.url, "input": {"secret": "kept"}});
     let run = trigger(&mesh["front"], "/workflows/runs", wanted).await;
     wait_for(&mesh["front"], &run, "failed", LIMIT).await;
-    let told = receiver.wait_for(3).await;
-    let ids: Vec<&str> = told.iter().map(|it| it.id.as_str()).collect();
-    assert_eq!(ids, [ids[0]; 3], "a receiver can tell a second arrival");
-    for it in &told {
+    let received = receiver.wait_for(3).await;
+    let ids: Vec<&str> = received.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(
+        ids, [ids[0]; 3],
+        "a receiver can recognise a second arrival"
+    );
+    for it in &received {
         it.check_signature();
     }
-    let word = &told[2].body;
+    let delivery = &received[2].body;
     assert_eq!(
-        (&word["type"], &word["data"]["id"]),
+        (&delivery["type"], &delivery["data"]["id"]),
         (&json!("workflow.run.failed"), &json!(run))
     );
-    assert_eq!(states(&word["data"]), ["completed", "failed"]);
-    assert!(!word.to_string().contains("kept"), "{word}");
+    assert_eq!(states(&delivery["data"]), ["completed", "failed"]);
+    assert!(!delivery.to_string().contains("kept"), "{delivery}");
 
     other.reset().await;
     let requeued = post(&mesh["front"], &format!("/tasks/{run}/requeue"), json!({})).await;
@@ -376,14 +381,17 @@ async fn end_is_told_signed_and_until_it_is_taken_and_again_after_a_requeue() {
         1,
         "a finished step is not called again"
     );
-    let told = receiver.wait_for(4).await;
-    assert_eq!(told[3].body["type"], "workflow.run.completed");
-    assert_ne!(told[3].id, told[0].id, "another end is another word");
-    told[3].check_signature();
+    let received = receiver.wait_for(4).await;
+    assert_eq!(received[3].body["type"], "workflow.run.completed");
+    assert_ne!(
+        received[3].id, received[0].id,
+        "another end is another delivery"
+    );
+    received[3].check_signature();
 }
 
 #[tokio::test]
-async fn end_by_a_lost_lease_is_told_too() {
+async fn end_by_a_lost_lease_is_reported_too() {
     let receiver = Receiver::start(0).await;
     let webhooks = json!({
         "secret": format!("whsec_{}", STANDARD.encode(WEBHOOK_KEY)),
@@ -411,11 +419,11 @@ async fn end_by_a_lost_lease_is_told_too() {
     })
     .await;
     mesh["back"].restart().await;
-    let told = receiver.wait_for(1).await;
-    told[0].check_signature();
-    let word = &told[0].body;
+    let received = receiver.wait_for(1).await;
+    received[0].check_signature();
+    let delivery = &received[0].body;
     assert_eq!(
-        (&word["type"], &word["data"]["id"]),
+        (&delivery["type"], &delivery["data"]["id"]),
         (&json!("workflow.run.failed"), &json!(run))
     );
 }
@@ -453,7 +461,7 @@ async fn killed_worker_leaves_finished_steps_and_items_done() {
         "a finished step is not called again"
     );
     let made = calls(&slow, "slow").await;
-    // The one under way, and one that ended but was not noted yet.
+    // The one in flight, and one that ended but was not noted yet.
     assert!((6..=8).contains(&made), "{made} calls for 6 items");
 }
 
@@ -561,13 +569,13 @@ struct Receiver {
     url: String,
     /// Its address and port, as a node's config names them.
     host: String,
-    told: Arc<Mutex<Vec<Word>>>,
+    received: Arc<Mutex<Vec<Delivery>>>,
     _server: JoinSet<()>,
 }
 
 /// A webhook as it arrived.
 #[derive(Clone)]
-struct Word {
+struct Delivery {
     id: String,
     timestamp: String,
     signature: String,
@@ -579,8 +587,8 @@ impl Receiver {
     async fn start(refusals: usize) -> Self {
         let listener = must("listening", TcpListener::bind("127.0.0.1:0").await);
         let address = must("an address", listener.local_addr());
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&told);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&received);
         let mut server = JoinSet::new();
         server.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -589,24 +597,24 @@ impl Receiver {
             }
         });
         Self {
-            url: format!("http://{address}/told?by=grapevine"),
+            url: format!("http://{address}/hook?by=grapevine"),
             host: address.to_string(),
-            told,
+            received,
             _server: server,
         }
     }
 
-    async fn wait_for(&self, count: usize) -> Vec<Word> {
+    async fn wait_for(&self, count: usize) -> Vec<Delivery> {
         let what = format!("{count} webhooks");
         let waited = wait_until(&what, LIMIT, async || {
-            let told = self
-                .told
+            let received = self
+                .received
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            match told.len() >= count {
-                true => Ok(told),
-                false => Err(format!("{} came", told.len())),
+            match received.len() >= count {
+                true => Ok(received),
+                false => Err(format!("{} came", received.len())),
             }
         });
         waited.await.0
@@ -614,7 +622,11 @@ impl Receiver {
 }
 
 /// One request on a connection that ends with its answer.
-async fn take(stream: TcpStream, told: &Mutex<Vec<Word>>, refusals: usize) -> std::io::Result<()> {
+async fn take(
+    stream: TcpStream,
+    received: &Mutex<Vec<Delivery>>,
+    refusals: usize,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -629,7 +641,7 @@ async fn take(stream: TcpStream, told: &Mutex<Vec<Word>>, refusals: usize) -> st
     };
     let mut raw = vec![0; header("content-length").parse().unwrap_or(0)];
     stream.read_exact(&mut raw).await?;
-    let word = Word {
+    let delivery = Delivery {
         id: header("webhook-id"),
         timestamp: header("webhook-timestamp"),
         signature: header("webhook-signature"),
@@ -637,9 +649,9 @@ async fn take(stream: TcpStream, told: &Mutex<Vec<Word>>, refusals: usize) -> st
         raw,
     };
     let refuses = {
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.push(word);
-        told.len() <= refusals
+        let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.push(delivery);
+        received.len() <= refusals
     };
     let status = if refuses {
         "503 Busy"
@@ -651,8 +663,8 @@ async fn take(stream: TcpStream, told: &Mutex<Vec<Word>>, refusals: usize) -> st
     stream.shutdown().await
 }
 
-impl Word {
-    /// As Standard Webhooks 1.0 tells receivers to.
+impl Delivery {
+    /// As Standard Webhooks 1.0 requires of receivers.
     fn check_signature(&self) {
         let signature = self.signature.strip_prefix("v1,").expect("version 1");
         let signature = must("base64", STANDARD.decode(signature));

@@ -38,7 +38,7 @@ pub(crate) async fn forms(world: &World) -> Tally {
     let mut tally = post_forms(world, two_models()).await;
     let one = part("content-disposition: form-data; name=\"model\"", MODEL) + END;
     let good = post_forms(world, vec![(EDGE, one)]).await;
-    // The upstream has no such path, and says so.
+    // The upstream has no such path, and answers that.
     let is_forwarded = good.ends.contains_key("404 unknown_url");
     tally.check(is_forwarded, format!("a good form: {:?}", good.ends));
     tally

@@ -39,7 +39,7 @@ pub(crate) async fn deadly(world: &World) -> Tally {
 async fn quarantined(world: &World, message: Vec<u8>) -> Tally {
     let rogue = world.rogue().await;
     for _ in 0..MESSAGES {
-        rogue.say(&[&[TAG_GOSSIP][..], &message].concat()).await;
+        rogue.send(&[&[TAG_GOSSIP][..], &message].concat()).await;
     }
     wait_until("the sender to be in quarantine", LIMIT, async || {
         let view = world.view().await;
@@ -66,7 +66,7 @@ pub(crate) async fn claimed_members(world: &World) -> Tally {
     let rogue = world.rogue().await;
     for digest in 0..DIGESTS {
         let message = must("a digest", gossip::encode(&claim(digest)));
-        rogue.say(&[&[TAG_GOSSIP][..], &message].concat()).await;
+        rogue.send(&[&[TAG_GOSSIP][..], &message].concat()).await;
     }
     let longest = longest_answer(&rogue).await;
     let mut tally = Tally {

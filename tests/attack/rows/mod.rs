@@ -27,11 +27,11 @@ type Attack = fn(Rc<World>) -> Pin<Box<dyn Future<Output = Tally>>>;
 pub(crate) struct Row {
     /// What is put in.
     pub(crate) name: &'static str,
-    /// How what is refused ends; each of them must occur.
+    /// The outcomes of refusals; each of them must occur.
     refusals: &'static [&'static str],
-    /// How what is let through, or is only held, may end.
+    /// The permitted outcomes of what is let through or only held.
     passes: &'static [&'static str],
-    /// Puts it in, and waits for what becomes of it.
+    /// Runs it, and waits for its outcome.
     pub(crate) attack: Attack,
 }
 

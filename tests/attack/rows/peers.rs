@@ -21,7 +21,7 @@ use super::tally::end_of;
 use crate::odd::{GOOD, ODD};
 use crate::world::{HONEST_KEY, MODEL, World};
 
-/// How long the peer waits for what becomes of its messages.
+/// How long the peer waits for the outcome of its messages.
 const HELD: Duration = Duration::from_secs(20);
 
 /// How long the peer waits for one more stream.
@@ -66,7 +66,7 @@ fn chat_head<'a>(request_id: &'a str, upstream: &str, model: &str, body: usize) 
     }
 }
 
-/// What the first frame of an answer says.
+/// The content of an answer's first frame.
 fn end(answer: &[u8]) -> String {
     let payload = answer.get(LENGTH_BYTES..).unwrap_or_default();
     let length = answer
@@ -140,7 +140,7 @@ pub(crate) async fn forbidden_paths(world: &World) -> Tally {
     tally
 }
 
-/// Heads of calls whose bodies never come.
+/// Heads of calls without their bodies.
 pub(crate) async fn announced_bodies(world: &World) -> Tally {
     let peer = world.rogue().await;
     let mut held = JoinSet::new();
@@ -170,7 +170,7 @@ pub(crate) async fn junk(world: &World) -> Tally {
     let peer = world.rogue().await;
     for length in 0..300 {
         for tag in [0, TAG_GOSSIP, TAG_RUMOR, 200] {
-            peer.say(&[vec![tag], vec![0xEE; length * 200]].concat())
+            peer.send(&[vec![tag], vec![0xEE; length * 200]].concat())
                 .await;
             tally.sent += 1;
         }

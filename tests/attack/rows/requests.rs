@@ -44,7 +44,7 @@ pub(crate) async fn management_paths(world: &World) -> Tally {
     send_all(paths.iter().map(request).collect()).await
 }
 
-/// Paths and queries of which records would keep much.
+/// Paths and queries that would fill records.
 pub(crate) async fn long_paths(world: &World) -> Tally {
     let client = http();
     let request = |index: usize| {

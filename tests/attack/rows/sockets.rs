@@ -1,4 +1,4 @@
-//! Attacks by connections that say little or nothing.
+//! Attacks by connections that send little or nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) async fn one_byte(world: &World) -> Tally {
     hold(world.public(), 2_000, &[b"P"]).await
 }
 
-/// HTTP/1 and HTTP/2 that never go on.
+/// HTTP/1 and HTTP/2 that stall after their first bytes.
 pub(crate) async fn unfinished_http(world: &World) -> Tally {
     let beginnings: &[&[u8]] = &[
         b"",
@@ -41,7 +41,7 @@ pub(crate) async fn unfinished_http(world: &World) -> Tally {
     hold(world.public(), OF_EACH * beginnings.len(), beginnings).await
 }
 
-/// TLS that never goes on, at the node whose clients speak it.
+/// TLS that stalls after its first bytes, at the node with TLS for clients.
 pub(crate) async fn unfinished_tls(world: &World) -> Tally {
     let beginnings: &[&[u8]] = &[
         b"",
@@ -61,10 +61,10 @@ pub(crate) async fn unfinished_proxy_headers(world: &World) -> Tally {
         b"PROXY TCP4 192.0.2.1 ",
         b"PROXY UNKNOWN",
         b"\r\n\r\n\0\r\nQUIT",
-        // The longest that a length can say, of which nothing comes.
+        // The longest possible length, of which nothing is sent.
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c",
-        // None at all, and one that the node does not believe.
+        // No header at all, and one that the node does not trust.
         b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n",
         b"PROXY TCP4 999.0.2.1 192.0.2.2 1 2\r\n",
     ];
@@ -82,7 +82,7 @@ pub(crate) async fn half_heads_at_admin(world: &World) -> Tally {
     .await
 }
 
-/// Opens connections, says one of `beginnings` on each in turn, and holds them until the node closes them.
+/// Opens connections, sends one of `beginnings` on each in turn, and holds them until the node closes them.
 async fn hold(
     address: SocketAddr,
     connections: usize,
@@ -109,7 +109,7 @@ async fn hold(
     Tally::of(held.join_all().await)
 }
 
-/// The status of an answer in HTTP/1.1, where the node said something before it closed.
+/// The status of an answer in HTTP/1.1, if the node sent one before it closed.
 fn status(answer: &[u8]) -> String {
     let status = answer
         .strip_prefix(b"HTTP/1.1 ")

@@ -1,18 +1,18 @@
-//! What became of what an attack sent.
+//! The outcomes of what an attack sent.
 
 use std::collections::BTreeMap;
 
 use grapevine_tests::client::Answer;
 use serde_json::Value;
 
-/// What became of it.
+/// The counts of one attack.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     /// Requests, messages or connections.
     pub(crate) sent: usize,
     /// How they ended: a status with its code, or a word of the row, and how often.
     pub(crate) ends: BTreeMap<String, usize>,
-    /// What must not be, and was seen.
+    /// Violations that were seen.
     pub(crate) wrong: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// Says that something is wrong unless `holds`.
+    /// Records a violation unless `holds`.
     pub(crate) fn check(&mut self, holds: bool, otherwise: impl Into<String>) {
         if !holds {
             self.wrong.push(otherwise.into());
@@ -56,7 +56,7 @@ pub(crate) fn end_of(answer: &Answer) -> String {
     }
 }
 
-/// As [`end_of`], of what may be no answer.
+/// As [`end_of`], also where no answer came.
 pub(crate) fn end_of_any(answer: &reqwest::Result<Answer>) -> String {
     match answer {
         Ok(answer) => end_of(answer),

@@ -13,7 +13,7 @@ use super::requests::post_all;
 use super::tally::{end_of, end_of_any};
 use crate::world::{HONEST_KEY, HOSTILE_WORKER_KEY, SERVICE, WAITING_MAX, WORKER_KEY, World};
 
-/// Polls of one worker's key at once: more than there are places for polls of all.
+/// Concurrent polls of one worker's key: more than there are slots for the polls of all.
 const POLLS: usize = 300;
 
 /// How long the polls ask to wait.
@@ -27,7 +27,7 @@ pub(crate) async fn made_up_services(world: &World) -> Tally {
     post_all(world, "/tasks", (0..3_000).map(task).collect()).await
 }
 
-/// Work for a built-in service that did not come through its own route.
+/// Work for a built-in service that bypasses its own route.
 pub(crate) async fn raw_batches(world: &World) -> Tally {
     let batch = json!({"service": "async-task:process", "payload": {
         "job": "batch", "input_file_id": "file-0", "endpoint": "/admin/delete",
@@ -62,7 +62,7 @@ pub(crate) async fn idle_polls(world: &World) -> Tally {
         polls.spawn(whole(poll.bearer_auth(HOSTILE_WORKER_KEY)));
     }
     let mut tally = Tally::default();
-    // Those that find no place end at once, and the first of them says that the share is full.
+    // Polls without a slot end at once, the first of them because the share is full.
     let first = must(
         "a refused poll",
         tokio::time::timeout(LIMIT, polls.join_next()).await,
@@ -85,7 +85,7 @@ pub(crate) async fn idle_polls(world: &World) -> Tally {
     tally.sent += polls.len();
     tally.ended("held", polls.len());
     drop(polls);
-    wait_until("places to come back", LIMIT, async || {
+    wait_until("slots to come back", LIMIT, async || {
         match ask(world, HOSTILE_WORKER_KEY, "/tasks/lease", now.clone()).await {
             answer if answer.status == 200 => Ok(()),
             answer => Err(end_of(&answer)),
@@ -100,7 +100,7 @@ async fn ask(world: &World, key: &str, path: &str, body: Value) -> Answer {
     must(path, whole(request).await)
 }
 
-/// Leases one task and ends it; whose it was, by its payload.
+/// Leases one task and ends it; returns its owner, by its payload.
 async fn turn(world: &World) -> Option<String> {
     let wanted = json!({"service": SERVICE, "worker": "w"});
     let lent = ask(world, WORKER_KEY, "/tasks/lease", wanted).await.json();

@@ -84,7 +84,7 @@ pub(super) async fn post_runs(world: &World, runs: Vec<Value>) -> Tally {
     tally
 }
 
-/// A run that is as it should be is taken and completed: what is refused of the others is what they add to it.
+/// A valid run is accepted and completed: the others are refused for what they add to it.
 async fn check_good_run(world: &World, tally: &mut Tally) {
     let good = ended(world, &workflow("{{ 'x' ~ 'y' }}")).await;
     tally.check(good == "run completed", format!("a good run: {good}"));

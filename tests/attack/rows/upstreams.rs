@@ -1,4 +1,4 @@
-//! Attacks by an upstream that answers what no upstream should.
+//! Attacks by an upstream with answers that no upstream should send.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::tally::end_of_any;
 use crate::odd::{GOOD, ODD, ODD_ANSWERS};
 use crate::world::{HONEST_KEY, HOSTILE_KEY, World};
 
-/// Longer than a node may take to see that an answer is none.
+/// Longer than a node may take to detect an invalid answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Each odd answer in turn; behind each a good one for another client, which must be its own.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the statements that apalis-sqlite 1.0.0 ships, on the tables that its migrations make, through two
-stories: a task that kills its worker, and a worker that speaks late. Its Postgres statements say the same.
+stories: a task that kills its worker, and a worker that reports late. Its Postgres statements do the same.
 
     python3 apalis_faults.py ~/.cargo/registry/src/*/apalis-sqlite-1.0.0
 """

@@ -6,7 +6,7 @@ use grapevine_node::asked::{Asked, model_at, read};
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
-/// What is found to be asked for is what a full parser finds, and its place is found again for renaming.
+/// The scan finds the same request as a full parser, and finds the model's position again for renaming.
 pub(crate) fn target(bytes: &[u8]) {
     let (kind, body) = super::line(bytes);
     let mut headers = HeaderMap::new();
@@ -29,9 +29,9 @@ pub(crate) fn target(bytes: &[u8]) {
 
 fn check(asked: &Asked, headers: &HeaderMap, body: &[u8]) {
     let model = asked.model.as_ref().map(|model| model.as_str());
-    let place = model_at(headers, body).map(|(range, is_json)| (&body[range], is_json));
-    let is_json = place.is_some_and(|(_, is_json)| is_json);
-    match place {
+    let found = model_at(headers, body).map(|(range, is_json)| (&body[range], is_json));
+    let is_json = found.is_some_and(|(_, is_json)| is_json);
+    match found {
         Some((raw, true)) => {
             let value = serde_json::from_slice::<Value>(raw).expect("a whole value");
             assert_eq!(value.as_str(), model);

@@ -1,4 +1,4 @@
-//! A message to the DNS listener: the first byte says whether over UDP or TCP.
+//! A message to the DNS listener: the first byte selects UDP or TCP.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,7 +17,7 @@ use grapevine_node::dns::{DnsSettings, Locate};
 
 const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53));
 
-/// The longest answers over UDP: to who says nothing of options, and to anybody.
+/// The longest answers over UDP: to a client without EDNS options, and to anybody.
 const PLAIN_BYTES_MAX: usize = 512;
 const DATAGRAM_BYTES_MAX: usize = 1_232;
 

@@ -1,6 +1,6 @@
-//! Whose address counts behind proxies.
+//! Which address counts behind proxies.
 //!
-//! The first byte says how the trusted proxy adds the client that it sees to what that client sent; each line
+//! The first byte selects how the trusted proxy adds its client to that client's own headers; each line
 //! after it is a header that the client sent, `x` for X-Forwarded-For and `f` for Forwarded.
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-/// Whatever a client sends, it is not taken for anybody but itself and the proxy.
+/// Whatever a client sends, its address is its own or the proxy's.
 pub(crate) fn target(bytes: &[u8]) {
     let (how, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let proxy: SocketAddr = "10.0.0.1:443".parse().expect("an address");

@@ -1,4 +1,4 @@
-//! The frames between nodes. The first byte says which.
+//! The frames between nodes. The first byte selects which.
 
 use grapevine_proto::frame::{
     BODY_BYTES_MAX, Datagram, GREETING_BYTES_MAX, Greeting, HEAD_BYTES_MAX, InsideHead,

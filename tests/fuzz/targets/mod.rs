@@ -1,4 +1,4 @@
-//! What reads foreign bytes, each with the properties that must hold of it whatever the bytes are.
+//! The parsers of foreign bytes, each with the properties that must hold whatever the bytes are.
 //!
 //! A target is a function that panics on a broken property. The same functions run in the ordinary suite
 //! (`tests/tests/fuzz.rs`: the corpus, and changes of it by chance) and under libFuzzer (`tests/fuzz/run`).

@@ -3,7 +3,7 @@
 use grapevine_core::ids::ServiceKey;
 use grapevine_core::mode::Mode;
 
-/// A mode means what its items say one by one, and is written in its own grammar.
+/// A mode means what its items mean one by one, and is written in its own grammar.
 pub(crate) fn target(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -1,4 +1,4 @@
-//! What a balancer says of a connection before its first byte.
+//! A balancer's PROXY header before the first byte of a connection.
 
 use grapevine_node::ingress::probes::{Introduction, introduction};
 

@@ -16,15 +16,15 @@ const WORKERS: usize = 16;
 /// Who adds at once, in [`fill`].
 const ADDERS: usize = 64;
 
-/// Adds `number` tasks, many at once: each adder every so many-th place, one after the other.
+/// Adds `number` tasks concurrently: each adder takes every `ADDERS`-th number, one after the other.
 async fn fill(bench: &Bench, number: usize) {
     let adders: Vec<_> = (0..ADDERS)
         .map(|adder| {
             let bench = bench.clone();
             tokio::spawn(async move {
-                for place in (adder..number).step_by(ADDERS) {
+                for index in (adder..number).step_by(ADDERS) {
                     let task = NewTask {
-                        payload: json!(place),
+                        payload: json!(index),
                         attempts_max: 20,
                         ..bench.task()
                     };
@@ -127,7 +127,7 @@ pub(super) async fn every_task_ends_once_under_workers_that_die(bench: Bench) {
     assert!(ends.values().all(|times| *times == 1), "none ended twice");
 }
 
-/// Works until there is nothing more, drops every third lease without a word, and speaks late for it.
+/// Works until there is nothing more, drops every third lease silently, and reports late for it.
 async fn work_badly(bench: &Bench, worker: usize) -> Vec<String> {
     let ask = LeaseAsk {
         worker: format!("worker-{worker}"),
@@ -180,13 +180,13 @@ pub(super) async fn ten_thousand_tasks_are_listed_page_by_page(bench: Bench) {
         assert!(page.len() <= 100, "{} on one page", page.len());
         let Some(last) = page.last() else { break };
         query.before = Some(last.new.id.clone());
-        let places = page.iter().map(|task| task.new.payload.to_string());
-        places.for_each(|place| assert!(seen.insert(place), "listed twice"));
+        let numbers = page.iter().map(|task| task.new.payload.to_string());
+        numbers.for_each(|index| assert!(seen.insert(index), "listed twice"));
     }
     assert_eq!(seen.len(), TASKS);
     let counts = must("counting", bench.store.counts().await);
     assert_eq!(counts[&bench.service].waiting, TASKS as u64);
-    // Leaves nothing for later sweeps to look through.
+    // Leaves nothing for later sweeps to scan.
     let (given, _) = wait_until("a lease among many", SOON, async || {
         let given = bench.lease(&bench.ask(64)).await;
         if given.len() == 64 {
@@ -199,9 +199,9 @@ pub(super) async fn ten_thousand_tasks_are_listed_page_by_page(bench: Bench) {
     // Of those that were added at once any may be the older; one after the other was not.
     let mut given_of = [0; ADDERS];
     for (_, task) in given {
-        let place = task.new.payload.as_u64().expect("a place") as usize;
-        let before = &mut given_of[place % ADDERS];
-        assert_eq!(place / ADDERS, *before, "given out of turn: {place}");
+        let index = task.new.payload.as_u64().expect("a number") as usize;
+        let before = &mut given_of[index % ADDERS];
+        assert_eq!(index / ADDERS, *before, "given out of turn: {index}");
         *before += 1;
     }
 }

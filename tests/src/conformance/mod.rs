@@ -60,7 +60,7 @@ macro_rules! cases {
     };
 }
 
-/// Runs every case against `store`, and tells of all that failed.
+/// Runs every case against `store`, and reports all that failed.
 ///
 /// # Panics
 ///
@@ -121,7 +121,7 @@ fn all() -> Vec<(&'static str, Run)> {
         queue::task_is_given_and_listed_in_its_regions_only,
         queue::other_services_tasks_are_not_given,
         queue::list_filters_and_pages_newest_first,
-        queue::counts_tell_what_waits_runs_and_died,
+        queue::counts_show_what_waits_runs_and_died,
         queue::wait_returns_when_a_task_is_added,
         queue::wait_returns_when_there_is_none,
         queue::what_is_too_long_is_refused_and_not_kept,
@@ -161,7 +161,7 @@ fn message(error: tokio::task::JoinError) -> String {
     text.unwrap_or_else(|| "panicked".to_owned())
 }
 
-/// What a case works with.
+/// The fixture of a case.
 #[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) store: Arc<dyn Store>,
@@ -308,7 +308,7 @@ pub(crate) fn region(name: &str) -> CheckedText<RegionName> {
     CheckedText(must("naming a region", RegionName::new(name)))
 }
 
-/// A fault that another attempt may mend, `after` this long.
+/// A fault that another attempt may fix, `after` this long.
 pub(crate) fn failed(after: Option<Duration>) -> End {
     End::Failed {
         fault: TaskFault::new("upstream_error", "it did not work"),

@@ -64,12 +64,12 @@ pub(super) async fn many_adds_with_one_key_make_one_task(bench: Bench) {
 
 pub(super) async fn higher_priority_goes_first_then_the_oldest(bench: Bench) {
     let mut wanted = Vec::new();
-    for (place, priority) in [(3, 0), (5, -9), (1, 100), (4, 0), (2, 7)] {
+    for (number, priority) in [(3, 0), (5, -9), (1, 100), (4, 0), (2, 7)] {
         let task = NewTask {
             priority: TaskPriority(priority),
             ..bench.task()
         };
-        wanted.push((place, bench.add(task).await));
+        wanted.push((number, bench.add(task).await));
         // So that two of them never have one time.
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
@@ -202,7 +202,7 @@ pub(super) async fn list_filters_and_pages_newest_first(bench: Bench) {
     assert_eq!(bench.listed(Some(TaskState::Waiting)).await.len(), 4);
 }
 
-pub(super) async fn counts_tell_what_waits_runs_and_died(bench: Bench) {
+pub(super) async fn counts_show_what_waits_runs_and_died(bench: Bench) {
     for _ in 0..2 {
         let (_, lease) = bench.running(bench.task()).await;
         bench.finish(&lease, failed(None)).await;

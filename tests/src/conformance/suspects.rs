@@ -97,7 +97,7 @@ pub(super) async fn loss_after_progress_is_the_first_of_a_new_count(bench: Bench
             total: 10,
         };
         let renewed = bench.store.renew(&lease, SHORT, Some(progress)).await;
-        must("telling the progress", renewed);
+        must("reporting the progress", renewed);
         let task = bench.swept_to(&id, TaskState::Waiting).await;
         assert_eq!((task.attempts, task.losses()), (1, 1));
     }

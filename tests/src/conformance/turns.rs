@@ -29,7 +29,7 @@ fn key(task: &Task) -> &str {
     task.new.submitter.key.as_deref().unwrap_or_default()
 }
 
-/// Leases `max` and ends them; whose they were, in their order.
+/// Leases `max` and ends them; returns their owners, in their order.
 async fn run(bench: &Bench, max: usize) -> Vec<String> {
     let given = bench.lease(&bench.ask(max)).await;
     let mut keys = Vec::new();
@@ -89,7 +89,7 @@ pub(super) async fn many_leases_at_once_are_shared_out(bench: Bench) {
     let given = run(&bench, 8).await;
     let few = given.iter().filter(|key| *key == "few").count();
     assert_eq!((given.len(), few), (8, 3), "{given:?}");
-    // Alone, it gets all there are places for.
+    // Alone, it gets all slots.
     assert_eq!(run(&bench, 8).await, ["greedy"; 8]);
 }
 

@@ -35,7 +35,7 @@ impl Work {
         }
     }
 
-    /// Says that it began; kills this process when it has no time, as a task that needs too much memory does.
+    /// Reports its start; kills this process when it has no time, as a task that needs too much memory does.
     pub async fn run(&self) -> String {
         let mut log = OpenOptions::new().append(true).create(true).open(&self.log).expect("the log");
         writeln!(log, "began {}", self.label).expect("the log");
@@ -58,12 +58,12 @@ pub async fn show() -> Result<()> {
             while child.try_wait()?.is_none() && began.elapsed() < Duration::from_secs(8) {
                 sleep(Duration::from_millis(50)).await;
             }
-            // Whoever had nothing to do.
+            // The workers that had nothing to do.
             drop(child.kill());
             child.wait()?;
         }
         let runs = log(&file).lines().count();
-        println!("{system:10} ran it {runs} times; the record says: {}", record(system, &file).await?);
+        println!("{system:10} ran it {runs} times; the record shows: {}", record(system, &file).await?);
     }
     println!();
     println!("## A worker is frozen in the middle of a task; another of the same name takes it; the first wakes");

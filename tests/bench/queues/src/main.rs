@@ -1,4 +1,4 @@
-//! grapevine's task stores beside apalis 1.0 used bare: what apalis does with workers that die or speak
+//! grapevine's task stores beside bare apalis 1.0: how apalis handles workers that die or report
 //! late, and what each costs.
 //!
 //! `cargo run --release` in this folder runs all of it; `-- faults` or `-- speed` a part. It needs the
