@@ -30,7 +30,7 @@ class Cancelled(Exception):
 
 
 class Worker:
-    """Runs tasks one after another, until told to stop."""
+    """Runs tasks one after another, until it is stopped."""
 
     def __init__(self, url, service, key=None):
         self.url, self.service, self.key = url.rstrip("/"), service, key
@@ -38,7 +38,7 @@ class Worker:
         self.stopping, self.busy = threading.Event(), False
 
     def stop(self, *_):
-        """The task at hand is finished; a poll that is under way is given up with the process."""
+        """The current task is finished; a poll in flight is given up with the process."""
         self.stopping.set()
         if not self.busy:
             sys.exit(0)
@@ -72,7 +72,7 @@ class Worker:
             self.busy = False
 
     def attempt(self, task, lease):
-        """Runs one task under its lease and tells the node how it ended."""
+        """Runs one task under its lease and reports its end to the node."""
         path, done, lost = f"/v1/tasks/{task['id']}", threading.Event(), threading.Event()
         progress = {"completed": 0, "failed": 0, "total": 0}
 
@@ -98,15 +98,15 @@ class Worker:
             end = ("/complete", {"output": work(task["payload"], progress, check)})
         except Cancelled:
             end = ("/release", {"cancelled": True})
-        except Exception as error:  # Whatever goes wrong is told, and the task runs again later.
+        except Exception as error:  # Every error is reported, and the task runs again later.
             end = ("/fail", {"error": {"code": type(error).__name__, "message": str(error)}})
         finally:
             done.set()
             beat.join()
-        self.tell(path + end[0], {"lease": lease, **end[1]})
+        self.report(path + end[0], {"lease": lease, **end[1]})
 
-    def tell(self, path, body):
-        """Tells the end of a task, again while the node cannot be reached."""
+    def report(self, path, body):
+        """Reports the end of a task; repeats while the node cannot be reached."""
         for pause in (0.2, 1, 2, 4, 8):
             try:
                 self.call(path, body)

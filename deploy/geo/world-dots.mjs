@@ -17,7 +17,7 @@ const folder = process.argv[2];
 const atlas = JSON.parse(readFileSync(join(folder, 'node_modules/world-atlas/land-50m.json'), 'utf8'));
 const { scale, translate } = atlas.transform;
 
-// TopoJSON: arcs of whole numbers, each point told by its difference from the one before.
+// TopoJSON: arcs of whole numbers, each point as the difference from the one before.
 const arcs = atlas.arcs.map((arc) => {
   let [x, y] = [0, 0];
   return arc.map(([dx, dy]) => {
