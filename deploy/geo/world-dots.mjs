@@ -2,8 +2,8 @@
 //
 //   npm install --prefix /tmp/atlas world-atlas@2.0.2 && node deploy/geo/world-dots.mjs /tmp/atlas
 //
-// Source: Natural Earth's land, 1:50m (public domain), as TopoJSON in npm `world-atlas` (ISC). A dot stands
-// where at least 40 % of its cell is land. Antarctica is left out, for nobody routes there.
+// Source: Natural Earth's land, 1:50m (public domain), as TopoJSON in npm `world-atlas` (ISC). A dot is
+// where at least 40 % of its cell is land. Antarctica is left out: nobody routes there.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 

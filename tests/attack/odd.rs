@@ -48,7 +48,7 @@ const fn endless(name: &'static str, bytes: &'static str, endless: &'static str)
     }
 }
 
-/// All of them. What stands behind some of the answers would be the next client's, were the connection used again.
+/// All of them. Bytes after some of the answers would reach the next client if the connection were reused.
 pub(crate) const ODD_ANSWERS: &[OddAnswer] = &[
     answer(
         "a length and chunks",

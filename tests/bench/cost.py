@@ -3,7 +3,7 @@
 
     cargo build --release && python3 tests/bench/cost.py [--rounds 5] [--seconds 4] [--clients 32]
 
-Both proxies stand before the same mock upstream with keep-alive on both sides. Rounds are
+Both proxies run in front of the same mock upstream with keep-alive on both sides. Rounds are
 interleaved, and each proxy's own processes are charged for the user and system time they used, so
 that the noise of a shared machine falls on both. Needs nginx and wrk (Debian packages).
 """

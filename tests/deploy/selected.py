@@ -1,4 +1,4 @@
-"""Who selects whom in what kustomize makes: labels that an overlay adds reach every selector, or some of them, and
+"""The selectors in kustomize's output: labels that an overlay adds reach every selector, or some of them, and
 neither mistake is seen by a check of single objects. Prints a line for each overlay.
 """
 

@@ -1,4 +1,4 @@
-//! A real OTLP receiver that nobody here wrote, `oteltap`, as a child process that keeps every span.
+//! A real third-party OTLP receiver, `oteltap`, as a child process that keeps every span.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! How much memory a process has used at its worst, and what stands in it.
+//! The peak memory of a process, and its content.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -45,7 +45,7 @@ fn status_bytes(process: u32, field: &str) -> u64 {
     }
 }
 
-/// The texts that begin with `prefix` and have `length` bytes more, wherever they stand in what a process may
+/// The texts that begin with `prefix` and have `length` bytes more, anywhere in the memory that a process may
 /// write: its heap, its stacks, its buffers.
 ///
 /// # Errors

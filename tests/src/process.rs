@@ -171,7 +171,7 @@ impl Process {
         status
     }
 
-    /// Fails the test at once when the process has ended although nobody asked it to.
+    /// Fails the test at once when the process has ended without a request.
     ///
     /// # Panics
     ///
@@ -242,7 +242,7 @@ fn has_stopped(pid: u32) -> bool {
     let threads = threads.into_iter().flatten().flatten();
     let states: Vec<bool> = threads
         .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok())
-        // The name before the state stands in brackets and may hold anything.
+        // The name before the state is in brackets and may contain anything.
         .map(|stat| {
             stat.rsplit(") ")
                 .next()

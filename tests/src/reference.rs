@@ -1,6 +1,6 @@
 //! The configuration reference of the manual, made from the JSON Schema and the list of environment variables.
 //!
-//! The page is a function of what the program itself reads, so a test can compare it with the file. Defaults stand
+//! The page is a function of what the program itself reads, so a test can compare it with the file. Defaults are
 //! in the descriptions, as `Default: X.`, since the schema's own would be those of the file and not of the node.
 
 use std::collections::BTreeMap;

@@ -36,7 +36,7 @@ pub struct Rogue {
 
 impl Rogue {
     /// Dials `node` of the mesh called `mesh`, with `NAME.pem` and `NAME.key` and trusting
-    /// `mesh-ca.pem`, all in `directory`. Greets nobody yet.
+    /// `mesh-ca.pem`, all in `directory`. Sends no greeting yet.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Rogue {
     }
 }
 
-/// A message of gossip in small blocks, each a frame of one byte repeated 60,000 times: 1.2 GB where nobody counts.
+/// A message of gossip in small blocks, each a frame of one byte repeated 60,000 times: 1.2 GB for a reader without limits.
 #[must_use]
 pub fn swelling_ack() -> Vec<u8> {
     let block = [0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x60, 0xe9, 3, 0x53, 7, 0];

@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote, from the environment that `tests/run` installs in `tests/.env`:
+//! Third-party programs, from the environment that `tests/run` installs in `tests/.env`:
 //! official SDKs driven by the scripts in `tests/clients/`, and third-party upstreams.
 
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub async fn run_client(script: &str, arguments: &[&str]) -> String {
         .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    // No proxy of the machine's may stand between a client and loopback.
+    // No proxy of the machine may come between a client and loopback.
     command
         .env("NO_PROXY", "*")
         .env("NODE_PATH", environment().join("node/node_modules"));

@@ -239,7 +239,7 @@ async fn goes_over(fault: Value) -> Answer {
     bad.set(fault).await;
     let answer = chat(&mesh["sgp"], MODEL, "hello").await;
     assert_moved(&answer);
-    assert_eq!(requests(&bad).await, 1, "the fault struck nobody");
+    assert_eq!(requests(&bad).await, 1, "no request met the fault");
     answer
 }
 

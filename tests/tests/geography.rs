@@ -127,7 +127,7 @@ async fn an_untrusted_peers_claim_of_an_address_has_no_effect() {
         Mock::start("usa-mock", &[MODEL]).await,
         Mock::start("eur-mock", &[MODEL]).await,
     );
-    // Whoever is or may be of the EU stays there; who claims to be elsewhere would be free.
+    // Clients that are or may be in the EU stay there; one that claims to be elsewhere would be free.
     let rules = json!([{"clients": ["EU"], "regions": ["eur"]}]);
     let mesh = Mesh::builder()
         .node("strict", |node| {
@@ -597,7 +597,7 @@ async fn clients_go_to_the_mapped_region_and_to_the_next_nearest_while_that_is_d
                 "{address} at {entry}"
             );
         }
-        // Nobody's address: the nearest node by round trip, which is the entry itself.
+        // An address of no country: the nearest node by round trip, which is the entry itself.
         assert_eq!(region_of(entry, "192.0.2.1").await, entry);
     }
     for (down, entry, next) in [

@@ -43,7 +43,7 @@ const AHEAD: usize = 120;
 
 const CLIENTS: usize = 8;
 
-/// Who dies, in any order.
+/// The nodes that die, in any order.
 const DEATHS: [Victims; 10] = [
     Victims::Worker,
     Victims::Worker,

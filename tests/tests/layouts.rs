@@ -290,7 +290,7 @@ async fn wait_for(node: &Node, path: &str, limit: Duration) -> Value {
     waited.await.0
 }
 
-/// Who made the attempts at a task, in their order.
+/// The workers of a task's attempts, in their order.
 async fn workers(node: &Node, task: &str) -> Vec<String> {
     let url = format!("{}/tasks/{task}", node.base_url());
     let task = must(&url, try_get(&http(), &url).await).json();

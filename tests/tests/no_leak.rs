@@ -162,7 +162,7 @@ async fn node_with_an_older_configuration_is_no_way_around_the_fence() {
         nowhere.text()
     );
 
-    // With nobody left inside, and then nobody left who has the rules.
+    // With no node left inside, and then no node left that has the rules.
     fra.kill();
     for _ in 0..20 {
         assert_refused(&ask(&client, old, FENCED[0]).await);

@@ -1,4 +1,4 @@
-//! One client with too much: what it gets, and that nobody else notices.
+//! One client beyond its quota: what it gets, and that no other client is affected.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A real model on a server that nobody here wrote: SmolLM2 on llama.cpp, owned by node `jpn`, while
+//! A real model on a third-party server: SmolLM2 on llama.cpp, owned by node `jpn`, while
 //! every client talks to node `sgp`.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! An upstream that nobody here wrote and that leaves out much of what the format asks for
+//! A third-party upstream that leaves out much of what the format asks for
 //! (`created`, `usage`, `index`): its answers pass as they are.
 
 use grapevine_tests::client::{self, EventStream, Next, chat_body, http, streamed_text, try_post};

@@ -1,6 +1,6 @@
 //! Clients are directed to the nearest ready node, by DNS and by `GET /v1/mesh/nearest`.
 //!
-//! Asked with programs that nobody here wrote: `dig` and `dnsperf`.
+//! Queried with third-party programs: `dig` and `dnsperf`.
 
 use std::net::SocketAddr;
 use std::process::Command;

@@ -309,7 +309,7 @@ async fn on_a_small_disk() {
     assert_eq!(number(&store).await, kept.len() as u64 + 2);
 }
 
-/// A task whose payload does not get much shorter by the server's compression.
+/// A task with a payload that hardly compresses.
 fn long_task() -> NewTask {
     let noise: String = (0..1_000)
         .map(|_| Id::new(Kind::Task, None).to_string())
@@ -405,7 +405,7 @@ async fn certificate_is_checked_as_the_url_demands() {
     let encrypted = "SELECT count(*) > 0 FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
         WHERE s.ssl AND a.application_name = 'grapevine'";
     assert_eq!(server.sql(encrypted), "t");
-    // Nobody that this machine trusts signed it.
+    // No authority that this machine trusts signed it.
     let unknown = format!("{}?sslmode=verify-full", server.url());
     is_away(&store(&unknown)).await;
     works_again(&store(&format!("{}?sslmode=require", server.url()))).await;

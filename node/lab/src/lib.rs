@@ -1,6 +1,6 @@
 //! The mock upstream, and four regions on one machine to try and to break.
 //!
-//! Reading order: [`mock`] (an OpenAI-compatible upstream with faults to order), [`demo`] (nodes as real processes with
+//! Reading order: [`mock`] (an OpenAI-compatible upstream with configurable faults), [`demo`] (nodes as real processes with
 //! distance between them).
 //!
 //! What this crate does not know: the inside of a node. It starts the program and speaks to it as anybody would.

@@ -85,7 +85,7 @@ const PRIVILEGED_PORTS: std::ops::Range<u16> = 1..1_024;
 
 fn privilege(address: &SocketAddr) -> &'static str {
     match PRIVILEGED_PORTS.contains(&address.port()) {
-        true => "; a port below 1024 needs CAP_NET_BIND_SERVICE, and nobody else on it",
+        true => "; a port below 1024 needs CAP_NET_BIND_SERVICE, and no other listener on it",
         false => "",
     }
 }

@@ -218,7 +218,7 @@ pub(crate) async fn open_streams(world: &World) -> Tally {
     tally
 }
 
-/// A node whose rules permit no region: it refuses what it is asked itself, and nobody else does.
+/// A node with rules that permit no region: it refuses its own requests, and no other node refuses any.
 pub(crate) async fn closing_rules(world: &World) -> Tally {
     let bad = world.node("n3");
     bad.reload(|config| config["residency"] = json!([{"regions": ["nowhere"]}]));

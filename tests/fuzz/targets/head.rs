@@ -8,7 +8,7 @@ use grapevine_node::ingress::probes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// Names that must not reach an upstream, as those write them who read `_` as `-`.
+/// Names that must not reach an upstream, in the form of readers that treat `_` as `-`.
 const KEPT_BACK: [&str; 16] = [
     "api-key",
     "authorization",
@@ -28,8 +28,7 @@ const KEPT_BACK: [&str; 16] = [
     "x-http-method-override",
 ];
 
-/// A path that is forwarded reads the same to everybody, and headers that are passed on are nobody's but the
-/// request's.
+/// A forwarded path reads the same to everybody, and only headers of the request itself are passed on.
 pub(crate) fn target(bytes: &[u8]) {
     let (first, rest) = super::line(bytes);
     if let Ok(first) = std::str::from_utf8(first) {

@@ -13,7 +13,7 @@ use crate::wait::{must, wait_until};
 /// Workers at once.
 const WORKERS: usize = 16;
 
-/// Who adds at once, in [`fill`].
+/// Concurrent adders in [`fill`].
 const ADDERS: usize = 64;
 
 /// Adds `number` tasks concurrently: each adder takes every `ADDERS`-th number, one after the other.

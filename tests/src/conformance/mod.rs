@@ -189,7 +189,7 @@ impl Bench {
         Self::new(Arc::clone(&self.store), name)
     }
 
-    /// A task that nobody asked for yet.
+    /// A task that was not added yet.
     pub(crate) fn task(&self) -> NewTask {
         NewTask {
             id: Id::new(Kind::Task, None),

@@ -1,4 +1,4 @@
-//! What is accepted, and who is given what, in which order.
+//! What is accepted, and which worker gets which task, in which order.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Who is next: no account's backlog delays another's task by more than a round.
+//! Fairness: no account's backlog delays another's task by more than a round.
 
 use grapevine_node::tasks::store::End;
 use grapevine_node::tasks::task::{NewTask, Submitter, Task, TaskPriority};

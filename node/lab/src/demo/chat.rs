@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// The answer's route, from its headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AnswerHeaders {
-    /// The node whose upstream answered.
+    /// The node that owns the upstream.
     pub(super) node: String,
     /// The upstream that answered.
     pub(super) upstream: String,

@@ -263,7 +263,7 @@ fn addresses(ports: &mut Ports, number: u16) -> Option<Addresses> {
     })
 }
 
-/// A node's config. Texts are JSON strings, which YAML reads alike, so that any path may stand there.
+/// A node's config. Texts are JSON strings, which YAML reads alike, so that any path is valid there.
 fn config_text(
     directory: &Path,
     region: &Region,

@@ -18,7 +18,7 @@ const REDRAW: Duration = Duration::from_millis(500);
 /// How often it is printed where it cannot be redrawn.
 const REPRINT: Duration = Duration::from_secs(5);
 
-/// The node whose distances are shown.
+/// The node from which distances are shown.
 const FROM: usize = 2;
 
 /// Escape sequences: clear the rest of a line, and wrap long lines or not. A wrapped line would be two, and the

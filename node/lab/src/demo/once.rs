@@ -163,7 +163,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Notes a fault whose phase ends now.
+    /// Notes a fault at the end of its phase.
     fn fault(&mut self, name: String, at: Duration, seen: Duration) {
         let until = self.load.now();
         self.faults.push(Fault {

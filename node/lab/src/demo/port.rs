@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
-/// The first port that stands in for one that is taken.
+/// The first port that replaces one that is taken.
 const SPARE_FIRST: u16 = 10_000;
 
-/// How many ports may stand in.
+/// How many replacement ports there are.
 const SPARE_COUNT: u16 = 20_000;
 
 /// Gives out loopback addresses, each once.

@@ -1,6 +1,6 @@
 //! `grapevine mock`: an OpenAI- and Anthropic-compatible upstream with fault knobs.
 //!
-//! The demo, the tests and the benchmarks call it where a real API would stand. Its answers are a function of its name
+//! The demo, the tests and the benchmarks call it in place of a real API. Its answers are a function of its name
 //! and the last user message ([`answer_text`]), its faults are set by flag or at run time ([`Knobs`]), and its
 //! counters record the outcome of each request ([`StatsSnapshot`]).
 //!

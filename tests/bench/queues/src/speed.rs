@@ -27,7 +27,7 @@ const TASKS: usize = 2_000;
 /// How often all are measured.
 const ROUNDS: usize = 3;
 
-/// Who adds them.
+/// Concurrent adders.
 const ADDERS: usize = 32;
 
 /// How long a measurement may take.

@@ -164,7 +164,7 @@ const create = (record) => {
   return item;
 };
 
-/** Rows stand still while one is unfolded or has the focus: nobody reads what moves. */
+/** The list does not change while a row is unfolded or has the focus: moving rows cannot be read. */
 const isHeld = () => held || open.size > 0 || list.contains(document.activeElement);
 
 const refresh = () => {

@@ -46,7 +46,7 @@ pub(super) struct Finding {
     /// The key in full.
     pub(super) key: String,
     pub(super) kind: Kind,
-    /// What became of it.
+    /// What happened to it.
     pub(super) problem: String,
     /// What to do instead.
     pub(super) remedy: String,

@@ -1,4 +1,4 @@
-//! Another program's file, read key by key: whatever nobody took is known in the end, so that nothing can be
+//! Another program's file, read key by key: the keys that nobody took are known at the end, so that nothing can be
 //! dropped in silence.
 
 use std::collections::BTreeSet;

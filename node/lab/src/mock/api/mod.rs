@@ -71,7 +71,7 @@ impl Endpoint {
     }
 }
 
-/// Who answers, fixed at start.
+/// The identity of the mock, fixed at start.
 #[derive(Debug)]
 pub(super) struct Catalog {
     name: String,

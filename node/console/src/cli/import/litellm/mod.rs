@@ -4,7 +4,7 @@
 //! its reason ([`known`]): nothing is dropped in silence. Written against LiteLLM's documentation of November 2026
 //! (`docs/my-website/docs/proxy/`: configs, config_settings, reliability and load_balancing).
 //!
-//! Reading order: [`deployment`] and [`endpoint`] (one entry), [`settings`] (all of them), [`groups`] (who serves which name when),
+//! Reading order: [`deployment`] and [`endpoint`] (one entry), [`settings`] (all of them), [`groups`] (which deployments serve a name, and when),
 //! [`mod@file`] (the text).
 
 mod deployment;
@@ -162,7 +162,7 @@ fn stand_in(variable: &Variable) -> String {
     }
 }
 
-/// What stands above the configuration: what to set, and what was not carried over.
+/// The comment above the configuration: what to set, and what was not carried over.
 fn heading(name: &str, findings: &[Finding], variables: &[Variable]) -> String {
     let mut lines = vec![
         format!(
@@ -211,7 +211,7 @@ fn heading(name: &str, findings: &[Finding], variables: &[Variable]) -> String {
     text
 }
 
-/// What stands in the heading where the file sets no wait for all deployments.
+/// The note in the heading if the file sets no wait for all deployments.
 const WAIT: &str = "#
 # Where no timeout is written, a node waits 30 s for the first byte, and LiteLLM for minutes: an answer that is
 # no stream has its first byte at its end. Raise upstreams[].timeout.first_byte and routing.deadline where needed.

@@ -82,7 +82,7 @@ impl Reading {
         Some(fit)
     }
 
-    /// A text as the new file writes it: a variable by name, anything else as it stands.
+    /// A text as the new file writes it: a variable by name, anything else as written.
     pub(super) fn text(&mut self, at: &At<'_>) -> Option<String> {
         let Some(text) = at.text() else {
             self.findings.add(

@@ -69,7 +69,7 @@ impl LitellmSettings {
     }
 }
 
-/// Keys that may stand in `litellm_settings` and `router_settings`.
+/// Keys that are valid in both `litellm_settings` and `router_settings`.
 const SHARED: [&str; 11] = [
     "allowed_fails",
     "cooldown_time",
