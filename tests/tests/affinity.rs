@@ -198,7 +198,7 @@ async fn hold(mesh: &Mesh, mocks: &[Mock], entries: [&str; 3]) {
 }
 
 /// Within four standard deviations of a binomial distribution: 1 in 16,000 by chance, were the names of
-/// the conversations drawn anew.
+/// the conversations drawn again.
 fn assert_near_share(count: usize) {
     let (sessions, share) = (SESSIONS as f64, 1.0 / UPSTREAMS as f64);
     let deviation = (sessions * share * (1.0 - share)).sqrt();

@@ -55,7 +55,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_greeting_that_is_none_ends_the_connection() {
+async fn an_invalid_greeting_ends_the_connection() {
     let world = World::start().await;
     let rogue = world.rogue().await;
     rogue.send(&[0xAB; 300]).await;
@@ -76,7 +76,7 @@ async fn an_unknown_protocol_version_is_refused_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_are_none_are_refused_with_the_reason() {
+async fn invalid_frames_are_refused_with_the_reason() {
     let world = World::start().await;
     let rogue = world.rogue().await;
     rogue.greet().await;
@@ -104,7 +104,7 @@ async fn frames_that_are_none_are_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_and_datagrams_that_are_none_are_dropped() {
+async fn invalid_messages_and_datagrams_are_dropped() {
     let world = World::start().await;
     let rogue = world.rogue().await;
     rogue.greet().await;

@@ -16,7 +16,7 @@ const MODEL: &str = "gpt-4o";
 const CHAT: &str = "/v1/chat/completions";
 const CLIENTS: usize = 32;
 
-/// Longer than anything here takes: what is not done by then hangs.
+/// Longer than anything here takes: anything that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A link is given up after ten seconds of silence; below this it surely is not.

@@ -17,43 +17,43 @@ const LIMIT: Duration = Duration::from_secs(10);
 const RETRY_AFTER_MAX_SECONDS: f64 = 30.0;
 
 #[tokio::test]
-async fn a_500_goes_over_to_the_next_upstream() {
-    goes_over(json!({"error_rate": 1.0, "error_status": 500})).await;
+async fn a_500_moves_to_the_next_upstream() {
+    moves_to_good(json!({"error_rate": 1.0, "error_status": 500})).await;
 }
 
 #[tokio::test]
-async fn a_503_goes_over_to_the_next_upstream() {
-    goes_over(json!({"error_rate": 1.0, "error_status": 503, "retry_after": "60s"})).await;
+async fn a_503_moves_to_the_next_upstream() {
+    moves_to_good(json!({"error_rate": 1.0, "error_status": 503, "retry_after": "60s"})).await;
 }
 
 #[tokio::test]
-async fn a_529_goes_over_to_the_next_upstream() {
-    goes_over(json!({"error_rate": 1.0, "error_status": 529})).await;
+async fn a_529_moves_to_the_next_upstream() {
+    moves_to_good(json!({"error_rate": 1.0, "error_status": 529})).await;
 }
 
 #[tokio::test]
-async fn a_408_goes_over_to_the_next_upstream() {
-    goes_over(json!({"error_rate": 1.0, "error_status": 408})).await;
+async fn a_408_moves_to_the_next_upstream() {
+    moves_to_good(json!({"error_rate": 1.0, "error_status": 408})).await;
 }
 
 #[tokio::test]
-async fn a_429_goes_over_to_the_next_upstream_however_long_it_asks_to_wait() {
-    goes_over(json!({"rate_limit": "always", "retry_after": "100s"})).await;
+async fn a_429_moves_to_the_next_upstream_however_long_it_asks_to_wait() {
+    moves_to_good(json!({"rate_limit": "always", "retry_after": "100s"})).await;
 }
 
 #[tokio::test]
-async fn a_connection_closed_before_the_answer_goes_over_to_the_next_upstream() {
-    goes_over(json!({"refuse": true})).await;
+async fn a_connection_closed_before_the_answer_moves_to_the_next_upstream() {
+    moves_to_good(json!({"refuse": true})).await;
 }
 
 #[tokio::test]
 async fn an_upstream_that_never_answers_is_left_for_the_next_after_its_timeout() {
-    let answer = goes_over(json!({"hang": true})).await;
+    let answer = moves_to_good(json!({"hang": true})).await;
     assert!(answer.elapsed >= FIRST_BYTE, "{:?}", answer.elapsed);
 }
 
 #[tokio::test]
-async fn a_refused_connection_goes_over_to_the_next_upstream() {
+async fn a_refused_connection_moves_to_the_next_upstream() {
     let (bad, good) = pair().await;
     let mesh = alone(&bad, &good, json!({})).start().await;
     bad.kill();
@@ -62,7 +62,7 @@ async fn a_refused_connection_goes_over_to_the_next_upstream() {
 }
 
 #[tokio::test]
-async fn a_refused_credential_ejects_its_upstream_at_once_and_goes_over_to_the_next() {
+async fn a_refused_credential_ejects_its_upstream_at_once_and_moves_to_the_next() {
     let (bad, good) = pair().await;
     let mesh = alone(&bad, &good, json!({})).start().await;
     bad.set(json!({"error_rate": 1.0, "error_status": 401}))
@@ -233,7 +233,7 @@ fn alone_with(bad: &Mock, good: &Mock, over: Value, deadline: &str) -> MeshBuild
 }
 
 /// Checks that a request that meets `fault` first is answered by the next upstream.
-async fn goes_over(fault: Value) -> Answer {
+async fn moves_to_good(fault: Value) -> Answer {
     let (bad, good) = pair().await;
     let mesh = alone(&bad, &good, json!({})).start().await;
     bad.set(fault).await;

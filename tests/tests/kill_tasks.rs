@@ -343,7 +343,7 @@ impl Trial {
         let is_completed = task["state"] == "completed";
         assert!(is_completed || task["state"] == "dead", "{task}");
         assert_eq!(completions.count(), usize::from(is_completed), "{task}");
-        // They are counted anew once one was lost that had got the task further.
+        // The count restarts once an attempt is lost that had made progress.
         let attempts = task["attempts"].as_u64();
         assert!(attempts <= Some(history.len() as u64), "{task}");
         assert!(

@@ -38,7 +38,7 @@ struct Layout {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_do_each_what_it_serves() {
+async fn three_nodes_each_do_what_they_serve() {
     const RUNS: usize = 12;
     const LINES: usize = 60;
     let modes = [("api", "!"), ("flow", WORKFLOWS), ("bulk", BATCHES)];

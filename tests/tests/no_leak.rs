@@ -30,7 +30,7 @@ const CLIENTS: usize = 16;
 /// Requests between two changes of what is broken.
 const STEP: usize = 400;
 
-/// Longer than anything here takes: what is not done by then hangs.
+/// Longer than anything here takes: anything that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// In Germany, France and Ireland: the fence concerns them.

@@ -19,7 +19,7 @@ const MODEL: &str = "gpt-4o";
 /// The largest step of a datagram's delay: well below the 500 ms that count as silence.
 const STEP: Duration = Duration::from_millis(200);
 
-/// Longer than anything here takes: what is not done by then hangs.
+/// Longer than anything here takes: anything that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
