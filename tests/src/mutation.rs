@@ -49,7 +49,7 @@ impl Corpus {
         &self.inputs
     }
 
-    /// An input after some changes, and seldom bytes that are none of these.
+    /// An input after some changes, and rarely arbitrary bytes.
     pub fn draw(&self, dice: &mut Dice) -> Vec<u8> {
         if self.inputs.is_empty() || dice.below(20) == 0 {
             let length = dice.below(100);

@@ -90,7 +90,7 @@ impl Rogue {
     ///
     /// # Panics
     ///
-    /// When the name is none.
+    /// When the name is invalid.
     #[must_use]
     pub fn greeting(&self, version_min: u16, version_max: u16) -> Vec<u8> {
         let address = must("our own address", self.endpoint.local_addr());

@@ -67,7 +67,7 @@ pub struct ProbeOrder {
 #[derive(Debug)]
 pub struct Outlets {
     /// For the mesh.
-    pub tellings: mpsc::Receiver<Publication>,
+    pub publications: mpsc::Receiver<Publication>,
     /// For the prober.
     pub probes: mpsc::Receiver<ProbeOrder>,
     /// For logs and metrics.
@@ -111,7 +111,7 @@ impl DriverHandle {
     }
 
     /// Sends to the engine, waiting while the inbox is full. After the driver has ended, does nothing.
-    pub async fn tell(&self, event: Event) {
+    pub async fn send(&self, event: Event) {
         // A closed inbox means that the node is shutting down: there is no receiver left.
         let _ = self.inbox.send(event).await;
     }
@@ -122,7 +122,7 @@ impl DriverHandle {
     }
 
     /// Sends to the engine without waiting; false when the inbox is full, and the event is lost.
-    pub fn try_tell(&self, event: Event) -> bool {
+    pub fn try_send(&self, event: Event) -> bool {
         self.inbox.try_send(event).is_ok()
     }
 }
@@ -162,7 +162,7 @@ impl Driver {
             notices,
         };
         let outlets = Outlets {
-            tellings: publications_out,
+            publications: publications_out,
             probes: probes_out,
             notices: notices_out,
         };

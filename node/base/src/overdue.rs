@@ -56,7 +56,7 @@ impl<'a> Overdue<'a> {
             }
             let (upstream, model) = (self.upstream.clone(), self.model.clone());
             // What a full inbox loses, the report at the next doubling repeats.
-            let _ = (self.driver).try_tell(wait.report(self.driver.now(), upstream, model));
+            let _ = (self.driver).try_send(wait.report(self.driver.now(), upstream, model));
         }
     }
 }

@@ -114,7 +114,7 @@ pub fn admit(
         return Err(ForwardRefused::new(Refusal::Ejected, detail));
     }
     // No slot is held for it: its body may never come.
-    match upstream.in_flight.count() < upstream.places {
+    match upstream.in_flight.count() < upstream.admission_max {
         true => Ok(()),
         false => Err(ForwardRefused::upstream_full()),
     }

@@ -83,7 +83,7 @@ pub struct Public {
 
 impl Public {
     /// Whether there is anything to publish.
-    pub fn is_told(&self) -> bool {
+    pub fn is_published(&self) -> bool {
         self.url.is_some() || !self.addresses.is_empty()
     }
 }

@@ -93,7 +93,7 @@ pub enum LinkState {
     /// It fell silent: no new work.
     Silent,
     /// Packets and echoes arrive again.
-    Speaking,
+    Recovered,
     /// It is given up, with all that runs over it.
     Lost,
 }
@@ -115,7 +115,7 @@ pub fn silence(unreceived: Duration, unechoed: Duration) -> Option<LinkState> {
 /// What comes within a round trip was sent before the request could arrive. Packets are counted each [`POLL`].
 /// When a region dies, every client that is sent there within the half second before its silence shows meets
 /// this at once; it must not spend the retries of a node that has idled.
-pub fn lost_in_silence(seen_after: Duration, rtt: Duration) -> Outcome {
+pub fn outcome_of_silence(seen_after: Duration, rtt: Duration) -> Outcome {
     match seen_after <= rtt + POLL {
         true => Outcome::PeerUnreached,
         false => Outcome::PeerLost,
@@ -159,7 +159,7 @@ impl LinkWatch {
             return None;
         }
         self.silent = silent;
-        Some(found.unwrap_or(LinkState::Speaking))
+        Some(found.unwrap_or(LinkState::Recovered))
     }
 
     /// The sequence of a ping to send now, when one is due.
@@ -210,7 +210,7 @@ impl LinkWatch {
     }
 
     /// When the peer last showed that it is alive and receives this node.
-    pub fn spoke_at(&self, now: Instant) -> Instant {
+    pub fn last_seen_at(&self, now: Instant) -> Instant {
         match self.unechoed_for(now) >= ECHO_TIMEOUT {
             true => self.echoed_at,
             false => self.received_at,
@@ -237,10 +237,13 @@ mod tests {
     #[test]
     fn request_reached_nobody_unless_the_peer_was_seen_a_round_trip_after_it() {
         for rtt in [0, 100, 600, 2_000].map(Duration::from_millis) {
-            assert_eq!(lost_in_silence(Duration::ZERO, rtt), Outcome::PeerUnreached);
-            assert_eq!(lost_in_silence(rtt + POLL, rtt), Outcome::PeerUnreached);
+            assert_eq!(
+                outcome_of_silence(Duration::ZERO, rtt),
+                Outcome::PeerUnreached
+            );
+            assert_eq!(outcome_of_silence(rtt + POLL, rtt), Outcome::PeerUnreached);
             let later = rtt + POLL + Duration::from_millis(1);
-            assert_eq!(lost_in_silence(later, rtt), Outcome::PeerLost);
+            assert_eq!(outcome_of_silence(later, rtt), Outcome::PeerLost);
         }
     }
 
@@ -249,13 +252,13 @@ mod tests {
         let mut watch = LinkWatch::new(at(0));
         assert_eq!(watch.polled(at(50), 1), None);
         assert_eq!(watch.polled(at(550), 1), Some(LinkState::Silent));
-        assert_eq!(watch.spoke_at(at(550)), at(50));
+        assert_eq!(watch.last_seen_at(at(550)), at(50));
         let mut watch = LinkWatch::new(at(0));
         assert_eq!(
             unechoed(&mut watch, 50, 1_500),
             [(1_250, LinkState::Silent)]
         );
-        assert_eq!(watch.spoke_at(at(1_500)), at(0));
+        assert_eq!(watch.last_seen_at(at(1_500)), at(0));
     }
 
     #[test]
@@ -265,7 +268,7 @@ mod tests {
         assert_eq!(watch.polled(at(599), 5), None);
         assert_eq!(watch.polled(at(600), 5), Some(LinkState::Silent));
         assert_eq!(watch.polled(at(700), 5), None);
-        assert_eq!(watch.polled(at(800), 6), Some(LinkState::Speaking));
+        assert_eq!(watch.polled(at(800), 6), Some(LinkState::Recovered));
     }
 
     /// Polls and pings every 50 ms from `start` on while packets come in, and no echo does.
@@ -287,7 +290,7 @@ mod tests {
         );
         let sequence = watch.ping_due(at(1_600)).expect("a ping is due");
         assert!(watch.echoed(at(1_620), sequence).is_some());
-        assert_eq!(watch.polled(at(1_650), 1), Some(LinkState::Speaking));
+        assert_eq!(watch.polled(at(1_650), 1), Some(LinkState::Recovered));
     }
 
     #[test]
@@ -321,7 +324,7 @@ mod tests {
         assert!(watch.look_due(at(500)));
         assert!(!watch.look_due(at(749)));
         assert!(watch.look_due(at(750)));
-        assert_eq!(watch.polled(at(800), 1), Some(LinkState::Speaking));
+        assert_eq!(watch.polled(at(800), 1), Some(LinkState::Recovered));
         assert!(!watch.look_due(at(2_000)));
     }
 

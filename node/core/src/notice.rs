@@ -39,7 +39,7 @@ pub enum Notice {
         /// Which.
         upstream: UpstreamName,
         /// How many were published.
-        told: usize,
+        published: usize,
         /// How many there are.
         all: usize,
     },

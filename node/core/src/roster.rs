@@ -31,7 +31,7 @@ pub const INCARNATIONS_SHARED_MAX: usize = 512;
 pub const INCARNATIONS_MAX: usize = 32;
 
 /// Incarnations that a node may begin in a burst; one more every [`INCARNATION_INTERVAL`].
-pub const LIVES_BURST: u32 = 8;
+pub const INCARNATIONS_BURST: u32 = 8;
 
 /// A node with more time than this between two incarnations is never refused for its rate.
 pub const INCARNATION_INTERVAL: Duration = Duration::from_secs(5);
@@ -115,7 +115,7 @@ impl Roster {
             .entry(node.clone())
             .or_insert_with(|| Incarnations {
                 admitted: BTreeMap::new(),
-                left: LIVES_BURST,
+                left: INCARNATIONS_BURST,
                 refilled_at: now,
             });
         let count = incarnations.admitted.len();
@@ -152,7 +152,7 @@ impl Incarnations {
         if earned == 0 {
             return;
         }
-        self.left = self.left.saturating_add(earned).min(LIVES_BURST);
+        self.left = self.left.saturating_add(earned).min(INCARNATIONS_BURST);
         self.refilled_at = now;
     }
 }
@@ -191,7 +191,7 @@ mod tests {
         let mut roster = Roster::default();
         let flood =
             (0..1_000).filter(|number| roster.admit(at(0), &node(1), incarnation(*number)).is_ok());
-        assert_eq!(flood.count(), LIVES_BURST as usize);
+        assert_eq!(flood.count(), INCARNATIONS_BURST as usize);
         for number in 0..20 {
             let now = at(number * INCARNATION_INTERVAL.as_secs());
             assert_eq!(roster.admit(now, &node(2), incarnation(number)), Ok(()));

@@ -39,7 +39,7 @@ pub struct Steering<'a> {
     /// Ready nodes outside the client's regions.
     pub barred: usize,
     /// Ready nodes within them that publish no way for clients to reach them.
-    pub untold: usize,
+    pub unpublished: usize,
 }
 
 /// One node for a client.
@@ -93,7 +93,7 @@ pub fn nearest<'a>(
         if client.regions.is_some_and(is_barred) {
             steering.barred += 1;
         } else if !is_published(&fact.public) {
-            steering.untold += 1;
+            steering.unpublished += 1;
         } else {
             let nearness = nearness(view, node, fact, client);
             keep_least(&mut best, max.min(NODES_MAX), nearness, (node, fact));
@@ -112,7 +112,7 @@ pub fn nearest<'a>(
 impl Steering<'_> {
     /// Whether any node is ready, wherever it is.
     pub fn is_any_ready(&self) -> bool {
-        !self.nodes.is_empty() || self.barred + self.untold > 0
+        !self.nodes.is_empty() || self.barred + self.unpublished > 0
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
             &view(nodes.to_vec()),
             client,
             NODES_MAX,
-            Public::is_told,
+            Public::is_published,
         ))
     }
 
@@ -272,7 +272,7 @@ mod tests {
         };
         assert_eq!(steer(&three(), singapore), ["usa-1", "eur-1", "sgp-1"]);
         let view = view(three());
-        let steering = nearest(&view, singapore, NODES_MAX, Public::is_told);
+        let steering = nearest(&view, singapore, NODES_MAX, Public::is_published);
         let reasons: Vec<_> = steering.nodes.iter().map(|near| near.reason).collect();
         assert_eq!(
             reasons,
@@ -288,7 +288,7 @@ mod tests {
     fn round_trip_decides_for_a_client_without_a_place() {
         assert_eq!(steer(&three(), client(None)), ["eur-1", "usa-1", "sgp-1"]);
         let view = view(three());
-        let steering = nearest(&view, client(None), 1, Public::is_told);
+        let steering = nearest(&view, client(None), 1, Public::is_published);
         let near = &steering.nodes[0];
         assert_eq!(
             (near.distance_km, near.reason),
@@ -348,7 +348,7 @@ mod tests {
             ..client(Some(SINGAPORE))
         };
         let view = view(three());
-        let steering = nearest(&view, fenced, NODES_MAX, Public::is_told);
+        let steering = nearest(&view, fenced, NODES_MAX, Public::is_published);
         assert_eq!(
             (names(&steering), steering.barred),
             (vec!["eur-1".into()], 2)
@@ -357,7 +357,7 @@ mod tests {
             regions: Some(&[]),
             ..fenced
         };
-        let steering = nearest(&view, none, NODES_MAX, Public::is_told);
+        let steering = nearest(&view, none, NODES_MAX, Public::is_published);
         assert!(steering.nodes.is_empty() && steering.is_any_ready());
         assert_eq!(steering.barred, 3);
     }
@@ -369,9 +369,14 @@ mod tests {
             fact.public = Public::default();
         }
         let view = view(nodes);
-        let steering = nearest(&view, client(Some(SINGAPORE)), NODES_MAX, Public::is_told);
+        let steering = nearest(
+            &view,
+            client(Some(SINGAPORE)),
+            NODES_MAX,
+            Public::is_published,
+        );
         assert_eq!(names(&steering), ["eur-1", "usa-1"]);
-        assert_eq!((steering.untold, steering.barred), (1, 0));
+        assert_eq!((steering.unpublished, steering.barred), (1, 0));
     }
 
     #[test]
@@ -383,10 +388,10 @@ mod tests {
         }));
         nodes.push(node("sgp-1", Some(SINGAPORE), 300));
         let view = view(nodes);
-        let steering = nearest(&view, client(Some(SINGAPORE)), 999, Public::is_told);
+        let steering = nearest(&view, client(Some(SINGAPORE)), 999, Public::is_published);
         assert_eq!(steering.nodes.len(), NODES_MAX);
         assert_eq!(names(&steering)[0], "sgp-1");
-        let none = nearest(&view, client(None), 0, Public::is_told);
+        let none = nearest(&view, client(None), 0, Public::is_published);
         assert!(none.nodes.is_empty());
     }
 
@@ -395,7 +400,7 @@ mod tests {
         let mut nodes = three();
         nodes.iter_mut().for_each(|node| node.live = false);
         let view = view(nodes);
-        let steering = nearest(&view, client(None), NODES_MAX, Public::is_told);
+        let steering = nearest(&view, client(None), NODES_MAX, Public::is_published);
         assert!(!steering.is_any_ready());
     }
 }

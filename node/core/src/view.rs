@@ -103,9 +103,9 @@ pub struct UpstreamView {
     /// Whether it may be used, as its owner last published.
     pub standing: Standing,
     /// When `standing` was received.
-    pub said_at: Instant,
+    pub reported_at: Instant,
     /// When its figures (load, time to first byte) were last received.
-    pub heard_at: Instant,
+    pub figures_at: Instant,
     /// Round trip to its owner; zero for an own upstream.
     pub rtt: Duration,
     /// Whether its owner can be reached and takes work.
@@ -115,7 +115,7 @@ pub struct UpstreamView {
     /// How many requests it is estimated to carry at once ([`crate::capacity`]): what its load is measured by.
     pub in_flight_max: u32,
     /// How many this node admits to an own one at once, whatever it carries; of a peer's its owner decides.
-    pub places: u32,
+    pub admission_max: u32,
     /// Requests in flight there that this node sent; for an own upstream all of them.
     pub in_flight: InFlight,
     /// Until when it counts as hot, since it reported that it is full or limits rates.
@@ -180,7 +180,7 @@ pub struct UpstreamStatus {
     /// What its owner publishes of it.
     pub fact: Arc<UpstreamFact>,
     /// When that was received.
-    pub said_at: Instant,
+    pub reported_at: Instant,
     /// Since when it has been healthy, cooling down, or ejected ([`Standing::is_alike`]), as received here.
     pub stands_since: Instant,
     /// When it is tried again. Of an ejected upstream only its owner knows it; `None` where nobody waits.
@@ -254,7 +254,7 @@ impl UpstreamView {
         self.reach == Reach::Open
             && match self.standing {
                 Standing::Ready => true,
-                Standing::CoolingDown { remaining } => now.since(self.said_at) >= remaining,
+                Standing::CoolingDown { remaining } => now.since(self.reported_at) >= remaining,
                 Standing::Ejected { .. } | Standing::Probing { .. } => false,
             }
     }

@@ -83,7 +83,10 @@ pub fn is_known(
 
 /// Of what waits at a node, what it publishes: at most [`SERVICES_MAX`] services, those first that some live node
 /// serves, then those of which the most wait. So no service that was made up hides a true one.
-pub fn waiting_told(view: &View, waiting: BTreeMap<ServiceKey, u32>) -> BTreeMap<ServiceKey, u32> {
+pub fn waiting_published(
+    view: &View,
+    waiting: BTreeMap<ServiceKey, u32>,
+) -> BTreeMap<ServiceKey, u32> {
     if waiting.len() <= SERVICES_MAX {
         return waiting;
     }
@@ -247,7 +250,7 @@ pub(crate) mod tests {
         view.nodes.push(node("worker", 1, &["z:true"]));
         let made_up = (0..3_000).map(|number| (key(&format!("a:{number}")), 9));
         let waiting: BTreeMap<_, _> = made_up.chain([(key("z:true"), 1)]).collect();
-        let published = waiting_told(&view, waiting);
+        let published = waiting_published(&view, waiting);
         assert_eq!(published.len(), SERVICES_MAX);
         assert_eq!(published.get(&key("z:true")), Some(&1));
     }

@@ -59,7 +59,7 @@ pub async fn run(
         let (driver, client) = (driver.clone(), client.clone());
         tokio::spawn(async move {
             let report = probe(&client, &target, order).await;
-            driver.tell(Event::ProbeEnded(report)).await;
+            driver.send(Event::ProbeEnded(report)).await;
         });
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn enter<L>(
     let forward = hub.forwards.enter(&link.peer, key)?;
     let in_flight = upstream
         .in_flight
-        .enter_below(upstream.places)
+        .enter_below(upstream.admission_max)
         .ok_or_else(ForwardRefused::upstream_full)?;
     Ok(Admission {
         _forward: forward,

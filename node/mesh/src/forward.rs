@@ -13,7 +13,7 @@ use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::headers;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
-use grapevine_core::link::{CALLS_MAX, lost_in_silence};
+use grapevine_core::link::{CALLS_MAX, outcome_of_silence};
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, close, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -111,7 +111,7 @@ fn unless_reached(mut failure: CallFailure, link: &PeerLink, sent_at: Instant) -
         && let Some(spoke_at) = link.spoke_at()
     {
         let spoke_after = spoke_at.saturating_duration_since(sent_at);
-        failure.outcome = lost_in_silence(spoke_after, link.connection.rtt());
+        failure.outcome = outcome_of_silence(spoke_after, link.connection.rtt());
     }
     failure
 }

@@ -147,7 +147,7 @@ impl Links {
     /// is silent until its connection ends.
     pub fn set_state(&self, link: &PeerLink, state: LinkState, spoke_at: Instant) -> LinkChange {
         let mut all = self.lock();
-        link.set_silent((state != LinkState::Speaking).then_some(spoke_at));
+        link.set_silent((state != LinkState::Recovered).then_some(spoke_at));
         let change = self.choose(&mut all, &link.peer);
         // Where several are silent the choice alone may have changed: the state of the used one is reported,
         // whichever spoke.

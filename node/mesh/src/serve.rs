@@ -187,9 +187,9 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
 /// Reports to the engine. A full inbox drops a report that is not urgent: the next one contains the same.
 async fn report<L>(hub: &Hub<L>, report: RequestReport) {
     if report.is_urgent {
-        hub.driver.tell(report.event).await;
+        hub.driver.send(report.event).await;
     } else {
-        let _ = hub.driver.try_tell(report.event);
+        let _ = hub.driver.try_send(report.event);
     }
 }
 

@@ -192,7 +192,7 @@ fn look<L: CallLocal>(hub: &Arc<Hub<L>>, link: &Arc<PeerLink>, watch: &mut LinkW
     let now = hub.driver.now();
     let received = link.connection.stats().udp_rx.datagrams;
     if let Some(state) = watch.polled(now, received) {
-        let spoke_at = hub.driver.clock().timer(watch.spoke_at(now));
+        let spoke_at = hub.driver.clock().timer(watch.last_seen_at(now));
         let change = hub.links.set_state(link, state, spoke_at);
         carry_out(hub, change);
         if state == LinkState::Lost {
@@ -244,11 +244,11 @@ fn take_datagram<L: CallLocal>(
             if hub.links.is_used(link) {
                 let _ = hub
                     .driver
-                    .try_tell(Event::RttMeasured { peer: peer(), rtt });
+                    .try_send(Event::RttMeasured { peer: peer(), rtt });
             }
             if !pong.loads.is_empty() {
                 let loads = pong.loads;
-                let _ = hub.driver.try_tell(Event::LoadReceived {
+                let _ = hub.driver.try_send(Event::LoadReceived {
                     peer: peer(),
                     loads,
                 });

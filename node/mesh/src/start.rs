@@ -221,7 +221,7 @@ fn identity(
 /// Reports the links' events to the engine, in their order; never aborted, so that the last end is reported too.
 async fn report(driver: DriverHandle, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
-        driver.tell(event).await;
+        driver.send(event).await;
     }
 }
 

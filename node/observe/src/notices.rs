@@ -77,7 +77,7 @@ fn log(notice: &Notice) {
         }
         Notice::ModelsCutOff {
             upstream,
-            told,
+            published: told,
             all,
         } => {
             warn!(

@@ -264,7 +264,7 @@ impl Recorder {
         });
         let sent = events
             .into_iter()
-            .map(|event| self.0.driver.try_tell(event));
+            .map(|event| self.0.driver.try_send(event));
         let mut lost = sent.filter(|sent| !sent).count();
         if !records.is_empty() {
             let count = records.len();

@@ -13,7 +13,7 @@ use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::ClientOrigin;
 use grapevine_geo::{Location, Locator, client};
 use grapevine_http::dns;
-use grapevine_http::ingress::{Explainer, Locate, Supposed, Whereabouts};
+use grapevine_http::ingress::{ClientLocation, Explainer, Locate, Supposed};
 use http::HeaderMap;
 use tokio::task::AbortHandle;
 use tracing::warn;
@@ -46,7 +46,7 @@ impl Geography {
         let (locator, trusted) = (Arc::clone(&self.locator), Arc::clone(&self.trusted));
         Locate::new(move |peer: SocketAddr, headers: &HeaderMap| {
             let address = client::address(peer, headers, &trusted.load());
-            Whereabouts {
+            ClientLocation {
                 address: Some(address),
                 ..client_location(locator.locate(address))
             }
@@ -122,7 +122,7 @@ fn watch(locator: &Arc<Locator>, path: Option<&PathBuf>) -> Option<AbortHandle> 
 
 /// # Errors
 /// When a name in it is invalid.
-fn supposed(query: &ExplainQuery, location: Whereabouts) -> Result<Supposed, String> {
+fn supposed(query: &ExplainQuery, location: ClientLocation) -> Result<Supposed, String> {
     let region = |name: &str| {
         let named = RegionName::new(name.trim());
         named.map_err(|error| format!("region '{name}' {error}"))
@@ -134,7 +134,7 @@ fn supposed(query: &ExplainQuery, location: Whereabouts) -> Result<Supposed, Str
     let prefer_region = query.prefer_region.as_deref().map(region).transpose()?;
     let allowed = query.allow_regions.iter().flat_map(|list| list.split(','));
     Ok(Supposed {
-        whereabouts: location,
+        location,
         model: model.transpose()?,
         key: query.key.clone(),
         session: query.session.clone(),
@@ -143,13 +143,13 @@ fn supposed(query: &ExplainQuery, location: Whereabouts) -> Result<Supposed, Str
     })
 }
 
-fn client_location(location: Location) -> Whereabouts {
+fn client_location(location: Location) -> ClientLocation {
     let Some(located) = location.located() else {
-        return Whereabouts::default();
+        return ClientLocation::default();
     };
     let continent = located.continent.map(ClientOrigin::Continent);
     let origin = located.country.map(ClientOrigin::Country).or(continent);
-    Whereabouts {
+    ClientLocation {
         origin: origin.unwrap_or_default(),
         place: located.place,
         address: None,

@@ -18,7 +18,7 @@ pub(super) fn losses(
     workers: Option<&Workers>,
     tracer: Option<Tracer>,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
-    let unintroduced = workers.map_or_else(Arc::default, Workers::unintroduced);
+    let unintroduced = workers.map_or_else(Arc::default, Workers::without_proxy_header);
     Arc::new(move || {
         let (body_memory_full, body_share_full) = bodies.refused();
         let mut losses = vec![

@@ -167,7 +167,7 @@ impl App {
     async fn end(self) {
         let limit = self.config.drain.timeout;
         info!(?limit, "draining");
-        self.driver.tell(Event::PhaseChanged(Phase::Draining)).await;
+        self.driver.send(Event::PhaseChanged(Phase::Draining)).await;
         let hops_end = tokio::time::timeout(limit, hops_ended(self.driver.clone()));
         let clients_end = async {
             if let Some(workers) = self.workers {

@@ -50,7 +50,7 @@ impl Names {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let server = Server {
             settings: Arc::clone(&settings),
-            desk: driver.clone(),
+            driver: driver.clone(),
             locate: geography.locate_address(),
             queries: metrics.dns(),
             conversations: ConnectionTable::new(

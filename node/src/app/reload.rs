@@ -96,7 +96,7 @@ impl App {
         self.shown_config.store(Arc::new(config.dump()));
         let rules = Event::RulesChanged(config.residency.clone());
         let upstreams = Event::Configured(translate::specs(&config));
-        if !(self.driver.try_tell(rules) && self.driver.try_tell(upstreams)) {
+        if !(self.driver.try_send(rules) && self.driver.try_send(upstreams)) {
             error!("the engine is too busy to take the new upstreams; send SIGHUP again");
         }
         // A level set at the admin port holds until the file's own changes.

@@ -216,7 +216,7 @@ impl Ground {
         let engine = Engine::new(clock.now(), identity);
         let (engine_driver, driver, outlets) = Driver::new(engine, clock);
         let Outlets {
-            tellings: publications,
+            publications,
             probes,
             notices,
         } = outlets;
@@ -281,7 +281,7 @@ impl Ground {
     ) -> Admin {
         let explainer = Explainer {
             settings: Arc::clone(ingress),
-            desk: self.driver.clone(),
+            driver: self.driver.clone(),
         };
         Admin {
             driver: self.driver.clone(),
@@ -341,7 +341,7 @@ impl Ground {
         let locate = self.geography.locate();
         move || Context {
             settings: Arc::clone(&ingress),
-            desk: driver.clone(),
+            driver: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
@@ -378,7 +378,7 @@ async fn configure_engine(config: &Config, driver: &DriverHandle) {
             false => Event::PhaseChanged(Phase::Ready),
         },
     ] {
-        driver.tell(event).await;
+        driver.send(event).await;
     }
 }
 

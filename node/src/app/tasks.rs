@@ -23,6 +23,7 @@ use grapevine_tasks::hub::{
     ConfiguredServices, Hub, HubParts, Keeping, ReachStores, ServiceRegistry,
 };
 use grapevine_tasks::owner::TaskOwner;
+use grapevine_tasks::publisher;
 use grapevine_tasks::remote::Remote;
 use grapevine_tasks::runner::{Runner, RunnerSettings};
 use grapevine_tasks::service::Service;
@@ -30,7 +31,6 @@ use grapevine_tasks::store::lazy::{Lazy, OpenStore};
 use grapevine_tasks::store::open::{self, OpenError};
 use grapevine_tasks::store::{Store, StoreError, Swept, TaskCounts};
 use grapevine_tasks::task::ServiceKeyText;
-use grapevine_tasks::telling;
 use grapevine_tasks::watch::Watcher;
 use grapevine_tasks::workflow::{SystemLookUp, Webhooks, Workflows};
 use grapevine_tasks::{cancel_notifier::CancelNotifier, inside::InsideHandler};
@@ -59,17 +59,15 @@ impl Tasks {
             let cancels = hub.cancels().clone();
             let owner = (hub.keeping() == Keeping::Own)
                 .then(|| TaskOwner::new(hub.clone(), Arc::clone(&is_open)));
-            mesh.inside_slot.open(Arc::new(InsideHandler {
-                nudges: cancels,
-                owner,
-            }));
+            mesh.inside_slot
+                .open(Arc::new(InsideHandler { cancels, owner }));
         }
         let serves = hub.published();
-        let (driver, store) = (hub.desk().clone(), Arc::clone(hub.store()));
-        let queue_changes = Arc::clone(hub.nudges());
+        let (driver, store) = (hub.driver().clone(), Arc::clone(hub.store()));
+        let queue_changes = Arc::clone(hub.store_changed());
         let shared = shared_store(&config.tasks.queue);
         let publishing = async move {
-            telling::run(driver, store, shared, serves, queue_changes).await;
+            publisher::run(driver, store, shared, serves, queue_changes).await;
         };
         let publisher = tokio::spawn(vital.keep("service publisher", publishing));
         Self {
@@ -124,7 +122,7 @@ pub(super) fn hub(
         cancels: CancelNotifier::new(node.clone(), inside.clone()),
         store: store(url, file, node),
         peers: Arc::new(PeerStores(inside)),
-        desk: driver.clone(),
+        driver: driver.clone(),
         services: services.beside(built_in),
         api,
         watcher: Arc::new(Counting {

@@ -178,7 +178,7 @@ mod tests {
     async fn only_the_worker_here_or_at_a_peer_is_notified() {
         let there = CancelNotifier::new(name("there"), None);
         let wire = Wire(InsideHandler {
-            nudges: there.clone(),
+            cancels: there.clone(),
             owner: None,
         });
         let here = CancelNotifier::new(name("here"), Some(Arc::new(wire)));

@@ -58,7 +58,7 @@ pub struct HubParts {
     /// The stores of peers.
     pub peers: Arc<dyn ReachStores>,
     /// The view of the mesh.
-    pub desk: DriverHandle,
+    pub driver: DriverHandle,
     /// The services that this program knows, served here or not.
     pub services: ServiceRegistry,
     /// Makes API requests.
@@ -138,7 +138,7 @@ impl Hub {
     }
 
     /// Notified whenever a task is added to the own store, or taken from it.
-    pub fn nudges(&self) -> &Arc<Notify> {
+    pub fn store_changed(&self) -> &Arc<Notify> {
         &self.store_changed
     }
 
@@ -168,8 +168,8 @@ impl Hub {
     }
 
     /// The view of the mesh.
-    pub fn desk(&self) -> &DriverHandle {
-        &self.parts.desk
+    pub fn driver(&self) -> &DriverHandle {
+        &self.parts.driver
     }
 
     /// What the node serves.
@@ -208,7 +208,7 @@ impl Hub {
     /// [`StoreError::OwnerAway`] where there is no way to any peer; [`StoreError::Residency`] where the question may
     /// not go there.
     pub fn store_at(&self, owner: &NodeName, behalf: Behalf) -> Result<Arc<dyn Store>, StoreError> {
-        let view = self.parts.desk.view();
+        let view = self.parts.driver.view();
         behalf.check_way(owner, handover::region_of(&view, owner))?;
         self.parts.peers.store(owner, behalf)
     }
@@ -222,7 +222,7 @@ impl Hub {
         let Some(owner) = id.owner().filter(|owner| *owner != self.parts.node) else {
             return Ok(Arc::clone(&self.parts.store));
         };
-        let view = self.parts.desk.view();
+        let view = self.parts.driver.view();
         if view.nodes.iter().any(|node| node.name == owner) {
             self.store_at(&owner, behalf)
         } else {

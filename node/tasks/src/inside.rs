@@ -14,7 +14,7 @@ use super::owner::TaskOwner;
 /// store is the node's own, everything about what it keeps.
 pub struct InsideHandler {
     /// Attempts that run here.
-    pub nudges: CancelNotifier,
+    pub cancels: CancelNotifier,
     /// Answers for the own store; `None` where nodes share an engine.
     pub owner: Option<TaskOwner>,
 }
@@ -27,7 +27,7 @@ impl ServeInside for InsideHandler {
             let id = id.parse::<Id>().ok();
             let id = id.filter(|id| id.owner().is_none_or(|owner| owner == *peer));
             if let Some(id) = id {
-                self.nudges.wake(&id);
+                self.cancels.wake(&id);
             }
             return (StatusCode::NO_CONTENT, Bytes::new());
         }

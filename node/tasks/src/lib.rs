@@ -3,7 +3,7 @@
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
 //! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store
 //! over the mesh, its two ends), `question`, [`behalf`] and `rights` (what a peer asks, for whom, and what it may
-//! see), [`telling`] (what is published to the mesh), [`cancel_notifier`] (how a worker learns of a cancellation);
+//! see), [`publisher`] (what is published to the mesh), [`cancel_notifier`] (how a worker learns of a cancellation);
 //! [`hub`] (where they meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended
 //! without a worker), [`api`] (what clients see).
 //!
@@ -28,6 +28,7 @@ pub mod inside;
 pub mod own;
 pub mod owner;
 mod pace;
+pub mod publisher;
 mod question;
 mod refused;
 pub mod remote;
@@ -41,7 +42,6 @@ pub mod store;
 pub mod taking;
 pub mod task;
 mod task_bytes;
-pub mod telling;
 #[cfg(test)]
 mod tests;
 mod upload;

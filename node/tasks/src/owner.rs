@@ -116,7 +116,7 @@ impl TaskOwner {
         let Ok(StoreError::Refused { detail }) = serde_json::from_slice(error) else {
             return;
         };
-        let now = self.hub.desk().now();
+        let now = self.hub.driver().now();
         let mut last = self
             .complained
             .lock()
@@ -177,7 +177,7 @@ impl TaskOwner {
 
     /// Who reads when `peer` asks on this behalf.
     async fn reader(&self, peer: &NodeName, behalf: &Behalf) -> Result<Reader, StoreError> {
-        let view = self.hub.desk().view();
+        let view = self.hub.driver().view();
         let region = handover::region_of(&view, peer).cloned();
         let (key, services) = match behalf {
             Behalf::Node => {

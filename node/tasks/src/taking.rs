@@ -48,7 +48,7 @@ impl Taker {
     /// Takes from the stores of `hub`.
     pub fn new(hub: Hub) -> Self {
         Self {
-            views: hub.desk().changes(),
+            views: hub.driver().changes(),
             hub,
             round: 0,
             in_vain: false,
@@ -90,7 +90,7 @@ impl Taker {
         let before = taken.len();
         let result = take(self.hub.store(), ask, taken).await;
         if taken.len() > before {
-            self.hub.nudges().notify_one();
+            self.hub.store_changed().notify_one();
         }
         result
     }
@@ -147,7 +147,7 @@ impl Taker {
         if self.hub.keeping() == Keeping::Shared {
             return Vec::new();
         }
-        let view = self.hub.desk().view();
+        let view = self.hub.driver().view();
         let has_some = |services: &grapevine_core::fact::ServicesFact| {
             services
                 .waiting

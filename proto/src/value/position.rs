@@ -15,7 +15,7 @@ pub const POSITION_BYTES_MAX: usize = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The generation of its gossip.
-    pub life: Generation,
+    pub generation: Generation,
     /// The version among all keys of that generation.
     pub version: u64,
 }
@@ -39,7 +39,10 @@ struct MarksJson {
 
 /// `payload`, which is the JSON of an object, with its position.
 pub fn positioned(payload: &str, position: Position) -> String {
-    let Position { life, version } = position;
+    let Position {
+        generation: life,
+        version,
+    } = position;
     let Some(fields) = payload.strip_suffix('}') else {
         return payload.to_owned();
     };
@@ -54,7 +57,7 @@ impl Marks {
         let position = json.as_ref().and_then(|json| json.w);
         Self {
             position: position.map(|(generation, version)| Position {
-                life: Generation(generation),
+                generation: Generation(generation),
                 version,
             }),
             is_gone: json.is_some_and(|json| json.gone),
@@ -72,7 +75,7 @@ mod tests {
     use crate::value;
 
     const POSITION: Position = Position {
-        life: Generation(7),
+        generation: Generation(7),
         version: 12,
     };
 
@@ -105,7 +108,15 @@ mod tests {
     fn longest_position_is_within_its_limit() {
         let life = Generation(NUMBER_MAX);
         let version = NUMBER_MAX;
-        let added = positioned(r#"{"a":1}"#, Position { life, version }).len() - r#"{"a":1}"#.len();
+        let added = positioned(
+            r#"{"a":1}"#,
+            Position {
+                generation: life,
+                version,
+            },
+        )
+        .len()
+            - r#"{"a":1}"#.len();
         assert!(added <= POSITION_BYTES_MAX, "{added}");
     }
 

@@ -101,7 +101,7 @@ pub(super) struct Spoke {
 impl Spoke {
     /// What becomes of a request that was sent at `sent_at`.
     pub(super) fn outcome(self, sent_at: Instant) -> Outcome {
-        link::lost_in_silence(self.at.since(sent_at), self.rtt)
+        link::outcome_of_silence(self.at.since(sent_at), self.rtt)
     }
 }
 

@@ -119,7 +119,7 @@ impl World {
         let key: ForwardKey = (head.request_id.into(), head.upstream.clone());
         let entered = life.underway.enter(&peer, key.clone());
         entered.map_err(|refused| refused.refusal)?;
-        let guard = upstream.in_flight.enter_below(upstream.places);
+        let guard = upstream.in_flight.enter_below(upstream.admission_max);
         if guard.is_none() {
             life.underway.leave(&peer, &key);
         }

@@ -1,23 +1,23 @@
 //! A balancer's PROXY header before the first byte of a connection.
 
-use grapevine_node::ingress::probes::{Introduction, introduction};
+use grapevine_node::ingress::probes::{ProxyHeader, proxy_header};
 
 /// A header stays the same whatever follows it, each start of one waits for more, and what is refused stays so.
 pub(crate) fn target(bytes: &[u8]) {
     let longer = [bytes, &b"\r\n"[..]].concat();
-    match introduction(bytes) {
-        whole @ Introduction::Whole { client, length } => {
+    match proxy_header(bytes) {
+        whole @ ProxyHeader::Whole { client, length } => {
             assert!(length <= bytes.len());
-            assert_eq!(introduction(&longer), whole);
-            assert_eq!(introduction(&bytes[..length]), whole);
+            assert_eq!(proxy_header(&longer), whole);
+            assert_eq!(proxy_header(&bytes[..length]), whole);
             for end in 0..length {
-                assert_eq!(introduction(&bytes[..end]), Introduction::Partial);
+                assert_eq!(proxy_header(&bytes[..end]), ProxyHeader::Partial);
             }
             if let Some(client) = client {
                 assert_eq!(client.ip(), client.ip().to_canonical());
             }
         }
-        Introduction::Refused => assert_eq!(introduction(&longer), Introduction::Refused),
-        Introduction::Partial => {}
+        ProxyHeader::Refused => assert_eq!(proxy_header(&longer), ProxyHeader::Refused),
+        ProxyHeader::Partial => {}
     }
 }

@@ -216,7 +216,7 @@ pub(super) async fn task_whose_time_is_over_expires(bench: Bench) {
     let held = bench.finish(&lease, End::Completed(json!(1))).await;
     assert_eq!(held, LeaseHold::Lost);
     assert_eq!(bench.state(&running).await, TaskState::Expired);
-    // Its time counts anew from the requeue, or it would be over at once again.
+    // Its time restarts at the requeue, or it would be over at once again.
     assert_eq!(bench.requeue(&waiting).await.state, TaskState::Waiting);
     let (lease, _) = bench.take().await;
     assert_eq!(lease.id, waiting);

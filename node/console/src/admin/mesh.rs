@@ -103,7 +103,7 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "in_flight_max": fact.in_flight_max,
         "tier": fact.tier.0,
         "weight": fact.weight.get(),
-        "age_ms": milliseconds(now.since(status.said_at)),
+        "age_ms": milliseconds(now.since(status.reported_at)),
     })
 }
 

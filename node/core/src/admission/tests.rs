@@ -33,7 +33,7 @@ impl Stage {
             view: UpstreamView {
                 way: Way::Local,
                 in_flight_max: 1,
-                places: 2,
+                admission_max: 2,
                 ..upstream("sgp", 0)
             },
             fact: UpstreamFact {
@@ -180,7 +180,7 @@ fn cooldown_is_over_by_the_owners_clock() {
     let mut stage = Stage::standing(Standing::CoolingDown {
         remaining: Duration::from_secs(5),
     });
-    stage.view.said_at = Instant::from_start(Duration::from_secs(95));
+    stage.view.reported_at = Instant::from_start(Duration::from_secs(95));
     assert_eq!(stage.refusal(), None);
 }
 

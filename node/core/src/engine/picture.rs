@@ -129,13 +129,13 @@ impl Engine {
             weight: spec.weight,
             attempts_max: spec.attempts_max,
             standing: local.standing(now),
-            said_at: now,
-            heard_at: now,
+            reported_at: now,
+            figures_at: now,
             rtt: Duration::ZERO,
             reach: Reach::Open,
             others_in_flight: 0,
             in_flight_max: local.capacity.limit(),
-            places: spec.in_flight_max,
+            admission_max: spec.in_flight_max,
             in_flight: local.in_flight.clone(),
             hot_until: None,
             returned_at: local.returned_at,
@@ -271,13 +271,13 @@ fn peer_offer(
         // A second attempt is its owner's to make: a hop for the same upstream gains nothing.
         attempts_max: 1,
         standing: fact.standing,
-        said_at: remote.reported_at,
-        heard_at: remote.figures_at,
+        reported_at: remote.reported_at,
+        figures_at: remote.figures_at,
         rtt,
         reach: peer.reach(),
         others_in_flight: remote.others_in_flight,
         in_flight_max: fact.in_flight_max,
-        places: u32::MAX,
+        admission_max: u32::MAX,
         in_flight: remote.in_flight.clone(),
         hot_until: remote.hot_until,
         returned_at: remote.returned_at,
@@ -353,7 +353,7 @@ fn badness(standing: Standing) -> (u8, Duration) {
 fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
     UpstreamStatus {
         fact: Arc::new(local.fact(now)),
-        said_at: now,
+        reported_at: now,
         stands_since: local.stands_since,
         again_at: local.again_at(now),
         in_flight: local.in_flight.count(),
@@ -364,7 +364,7 @@ fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
 fn remote_status(remote: &Remote) -> UpstreamStatus {
     UpstreamStatus {
         fact: Arc::clone(&remote.fact),
-        said_at: remote.reported_at,
+        reported_at: remote.reported_at,
         stands_since: remote.stands_since,
         again_at: match remote.fact.standing {
             Standing::CoolingDown { remaining } => Some(remote.reported_at + remaining),

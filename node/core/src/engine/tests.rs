@@ -173,7 +173,7 @@ fn upstream_that_reports_to_be_full_counts_as_full_and_is_still_called() {
     bench.attempt(Outcome::status(429));
     bench.wait(Duration::from_secs(1));
     let full = own(&mut bench);
-    assert_eq!((full.in_flight_max, full.places), (18, 1_000));
+    assert_eq!((full.in_flight_max, full.admission_max), (18, 1_000));
     assert!(full.is_hot(bench.now));
 }
 

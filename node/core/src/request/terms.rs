@@ -32,8 +32,10 @@ impl RequestPriority {
     /// checked here, since the peer that owns the upstream decides.
     pub(super) fn in_flight_max(self, upstream: &UpstreamView) -> Option<u32> {
         match (self, upstream.way) {
-            (Self::Background, _) => Some((upstream.in_flight_max.min(upstream.places) / 2).max(1)),
-            (Self::Interactive, Way::Local) => Some(upstream.places),
+            (Self::Background, _) => {
+                Some((upstream.in_flight_max.min(upstream.admission_max) / 2).max(1))
+            }
+            (Self::Interactive, Way::Local) => Some(upstream.admission_max),
             (Self::Interactive, Way::Peer) => None,
         }
     }

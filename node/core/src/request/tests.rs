@@ -381,7 +381,7 @@ fn old_order_stays_where_a_new_plan_has_nothing_else() {
 #[test]
 fn full_upstream_of_our_own_is_passed_over_without_a_call() {
     let full = UpstreamView {
-        places: 1,
+        admission_max: 1,
         ..own("a")
     };
     let held = full.in_flight.enter();
@@ -396,7 +396,7 @@ fn full_upstream_of_our_own_is_passed_over_without_a_call() {
 #[test]
 fn peer_decides_itself_whether_it_is_full_unless_the_request_can_wait() {
     let full = || UpstreamView {
-        places: 1,
+        admission_max: 1,
         in_flight_max: 1,
         ..upstream("a", 1)
     };
@@ -418,7 +418,7 @@ fn background_work_leaves_half_of_an_upstream_to_clients() {
     let limit = |in_flight_max, places| {
         let upstream = UpstreamView {
             in_flight_max,
-            places,
+            admission_max: places,
             ..own("a")
         };
         RequestPriority::Background.in_flight_max(&upstream)

@@ -36,7 +36,7 @@ impl Cost {
         let staleness = match upstream.way {
             Way::Local => 0.0,
             Way::Peer => {
-                let age = now.since(upstream.heard_at).saturating_sub(FRESH);
+                let age = now.since(upstream.figures_at).saturating_sub(FRESH);
                 (age.as_secs_f64() * STALE_SHARE_PER_SECOND).min(STALE_SHARE_MAX)
             }
         };

@@ -168,7 +168,7 @@ pub enum Bar {
     /// A residency rule: no candidate is inside the fence, whatever the client allows.
     Residency,
     /// The client's own list of regions, within what residency permits.
-    Wish,
+    ClientRegions,
 }
 
 impl RouteReason {

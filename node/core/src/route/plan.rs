@@ -147,7 +147,7 @@ fn last_resort(
         return Err(NONE_REACHABLE);
     }
     let by = match all().any(|candidate| ask.is_permitted(candidate)) {
-        true => Bar::Wish,
+        true => Bar::ClientRegions,
         false => Bar::Residency,
     };
     Err(PlanError::NotAllowed { by })

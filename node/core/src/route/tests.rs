@@ -43,13 +43,13 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         weight: Weight::default(),
         attempts_max: 1,
         standing: Standing::Ready,
-        said_at: NOW,
-        heard_at: NOW,
+        reported_at: NOW,
+        figures_at: NOW,
         rtt: Duration::from_millis(rtt_ms),
         reach: Reach::Open,
         others_in_flight: 0,
         in_flight_max: 100,
-        places: 100,
+        admission_max: 100,
         in_flight: InFlight::default(),
         hot_until: None,
         returned_at: None,
@@ -319,7 +319,9 @@ fn region_that_is_not_allowed_is_never_a_fallback() {
     let refused = plan_with(&view, |ask| ask.allow_regions = &nowhere, 1);
     assert_eq!(
         refused.expect_err("nothing is allowed"),
-        PlanError::NotAllowed { by: Bar::Wish }
+        PlanError::NotAllowed {
+            by: Bar::ClientRegions
+        }
     );
 }
 
@@ -341,7 +343,7 @@ fn refusal_distinguishes_the_fence_from_the_clients_regions() {
     let (far, near, moon) = (regions(&["far"]), regions(&["near"]), regions(&["moon"]));
     let barred = |by| Err(PlanError::NotAllowed { by });
     assert_eq!(refused(&far[..], &[][..]), Ok(1));
-    assert_eq!(refused(&far, &near), barred(Bar::Wish));
+    assert_eq!(refused(&far, &near), barred(Bar::ClientRegions));
     assert_eq!(refused(&moon, &near), barred(Bar::Residency));
     assert_eq!(refused(&[], &[]), barred(Bar::Residency));
 }
@@ -563,7 +565,7 @@ fn any_upstream() -> impl Generate<Value = UpstreamView> {
             others_in_flight: load,
             tier: Tier(tier),
             weight: Weight::new(weight).unwrap_or_default(),
-            heard_at: Instant::from_start(Duration::from_secs(figures_at)),
+            figures_at: Instant::from_start(Duration::from_secs(figures_at)),
             reach,
             standing,
             ..upstream(&format!("n{name}"), 0)

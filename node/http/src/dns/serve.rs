@@ -49,7 +49,7 @@ pub struct Server {
     /// The settings.
     pub settings: Arc<ArcSwap<DnsSettings>>,
     /// The source of the view.
-    pub desk: DriverHandle,
+    pub driver: DriverHandle,
     /// Locates clients.
     pub locate: Locate,
     /// Counts.
@@ -174,7 +174,7 @@ impl Server {
     }
 
     fn answer(&self, bytes: &[u8], from: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
-        let (settings, view) = (self.settings.load(), self.desk.view());
+        let (settings, view) = (self.settings.load(), self.driver.view());
         let ground = Ground {
             settings: &settings,
             view: &view,
@@ -237,7 +237,7 @@ mod tests {
         let queries = DnsQueries::default();
         let server = Server {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
-            desk: driver,
+            driver,
             locate: Locate::new(|_| (ClientOrigin::Unknown, None)),
             queries: queries.clone(),
             conversations: ConnectionTable::new(

@@ -17,14 +17,14 @@ use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
 use super::problem::{Problem, Shape};
-use super::visitor::{Visitor, Whereabouts};
+use super::visitor::{ClientLocation, Visitor};
 use super::{IngressSettings, client_headers};
 
 /// A request as an operator supposes it.
 #[derive(Clone, Debug, Default)]
 pub struct Supposed {
     /// The location of its client.
-    pub whereabouts: Whereabouts,
+    pub location: ClientLocation,
     /// The model it asks for; `None` is a request without one.
     pub model: Option<ModelName>,
     /// The name of the client's key.
@@ -68,7 +68,7 @@ pub struct Explainer {
     /// The settings of the ingress.
     pub settings: Arc<ArcSwap<IngressSettings>>,
     /// The handle of core's driver.
-    pub desk: DriverHandle,
+    pub driver: DriverHandle,
 }
 
 impl Explainer {
@@ -89,8 +89,8 @@ impl Explainer {
             .transpose()?;
         let model = supposed.model.as_ref();
         let key_name = key.map(|key| Arc::clone(&key.name));
-        let peers = &self.desk.view().mesh_rules;
-        let visitor = Visitor::new(&settings, peers, supposed.whereabouts, key_name, model);
+        let peers = &self.driver.view().mesh_rules;
+        let visitor = Visitor::new(&settings, peers, supposed.location, key_name, model);
         let session = supposed.session.as_deref().map(str::as_bytes);
         let ask = RouteQuery {
             model,
@@ -103,7 +103,7 @@ impl Explainer {
             fence: visitor.permitted.regions(),
             attempts_max: settings.failover.attempts_max,
         };
-        let (mut shown, problem) = explain(&self.desk, &ask, &visitor);
+        let (mut shown, problem) = explain(&self.driver, &ask, &visitor);
         let not_allowed = key.and_then(|key| key.refusal(model));
         if let Some(problem) = not_allowed.or(problem) {
             shown["error"] = problem.to_json(Shape::OpenAi, "")["error"].take();

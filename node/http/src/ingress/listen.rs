@@ -122,7 +122,7 @@ impl Workers {
     }
 
     /// Connections closed so far for the lack of a trusted PROXY header, over all threads.
-    pub fn unintroduced(&self) -> Arc<AtomicU64> {
+    pub fn without_proxy_header(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.without_proxy_header)
     }
 

@@ -71,7 +71,7 @@ pub use keys::{ClientKey, Keys};
 pub use listen::{Workers, check_free};
 pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
 pub use own::OwnCalls;
-pub use visitor::{Locate, Whereabouts};
+pub use visitor::{ClientLocation, Locate};
 
 /// The settings of the ingress; replaced as a whole on reload.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ pub struct Context<L, P> {
     /// The settings of the ingress.
     pub settings: Arc<ArcSwap<IngressSettings>>,
     /// The handle of core's driver.
-    pub desk: DriverHandle,
+    pub driver: DriverHandle,
     /// Where reports and records go.
     pub recorder: Recorder,
     /// The memory budget of request bodies.

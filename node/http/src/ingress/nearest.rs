@@ -46,11 +46,11 @@ pub(super) fn list(
         homes: &homes,
         regions: (!is_free).then_some(&allowed),
     };
-    let steering = steer::nearest(view, client, limit, Public::is_told);
+    let steering = steer::nearest(view, client, limit, Public::is_published);
     if !steering.is_any_ready() {
         return Err(Problem::no_node_ready());
     }
-    if steering.nodes.is_empty() && steering.untold == 0 {
+    if steering.nodes.is_empty() && steering.unpublished == 0 {
         return Err(barred(view, visitor));
     }
     let nodes = steering.nodes.iter();
@@ -147,7 +147,7 @@ fn upstreams(node: &NodeView) -> Value {
 
 /// Ready nodes that are not in the list, whatever its limit.
 fn left_out(steering: &Steering<'_>) -> Value {
-    json!({"without_public_address": steering.untold, "not_allowed": steering.barred})
+    json!({"without_public_address": steering.unpublished, "not_allowed": steering.barred})
 }
 
 #[cfg(test)]

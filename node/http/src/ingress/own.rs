@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::reply;
 use super::request::{self, Admitted};
 use super::track::Track;
-use super::visitor::{Visitor, Whereabouts};
+use super::visitor::{ClientLocation, Visitor};
 use super::{Context, IngressSettings};
 
 /// Makes the node's own requests, on a runtime of one thread.
@@ -41,7 +41,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         request: OwnRequest,
         track: &mut Track,
     ) -> Result<Admitted, Problem> {
-        let in_flight = self.context.desk.budget().requests() + self.budget.requests();
+        let in_flight = self.context.driver.budget().requests() + self.budget.requests();
         if in_flight >= settings.in_flight_max.div_ceil(2) {
             return Err(Problem::reserved_for_clients());
         }
@@ -63,11 +63,11 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
                 None => return Err(Problem::model_not_shown()),
             }
         }
-        let location = Whereabouts {
+        let location = ClientLocation {
             origin: request.caller.client,
-            ..Whereabouts::default()
+            ..ClientLocation::default()
         };
-        let view = self.context.desk.view();
+        let view = self.context.driver.view();
         let peers = &view.mesh_rules;
         let visitor = Visitor::new(settings, peers, location, key, asked.model.as_ref());
         if !request.body.is_empty() && visitor.needs_model(settings, &view) {
@@ -98,7 +98,7 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
     async fn call(&self, mut request: OwnRequest) -> OwnAnswer {
         let settings = self.context.settings.load_full();
         let mut track = Track::begin_request(
-            &self.context.desk,
+            &self.context.driver,
             &self.context.recorder,
             &settings,
             client_headers::new_id(),

@@ -12,7 +12,7 @@ use super::{client_headers, proxy_protocol};
 
 /// The start of a connection of a balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Introduction {
+pub enum ProxyHeader {
     /// More bytes decide.
     Partial,
     /// A header.
@@ -27,17 +27,17 @@ pub enum Introduction {
 }
 
 /// Parses a PROXY header at the start of `bytes`.
-pub fn introduction(bytes: &[u8]) -> Introduction {
+pub fn proxy_header(bytes: &[u8]) -> ProxyHeader {
     match proxy_protocol::parse(bytes) {
-        Ok(Parsed::Partial) => Introduction::Partial,
-        Ok(Parsed::Complete { source, length }) => Introduction::Whole {
+        Ok(Parsed::Partial) => ProxyHeader::Partial,
+        Ok(Parsed::Complete { source, length }) => ProxyHeader::Whole {
             client: match source {
                 Source::Client(client) => Some(client),
                 Source::Socket => None,
             },
             length,
         },
-        Err(_) => Introduction::Refused,
+        Err(_) => ProxyHeader::Refused,
     }
 }
 

@@ -226,7 +226,9 @@ impl Problem {
                     "every upstream for this model is out of reach; try again soon",
                 )
             },
-            PlanError::NotAllowed { by: Bar::Wish } => Self::new(
+            PlanError::NotAllowed {
+                by: Bar::ClientRegions,
+            } => Self::new(
                 StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
                 "no_allowed_region",
                 "no upstream for this model is in a region that the request allows",

@@ -53,11 +53,11 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
 ) -> Reply {
     if request.options.dry_run {
         let (ask, visitor) = (ask(&request, &track), &request.visitor);
-        let (plan, problem) = explain::explain(&context.desk, &ask, visitor);
+        let (plan, problem) = explain::explain(&context.driver, &ask, visitor);
         return reply::plan(track, plan, problem);
     }
     let allowed = request.options.timeout.unwrap_or(track.settings().deadline);
-    let clock: Clock = context.desk.clock();
+    let clock: Clock = context.driver.clock();
     let requested = &request.options.allow_regions;
     let driver = Driver {
         context,
@@ -140,7 +140,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     }
 
     fn plan(&self) -> Result<Plan, PlanError> {
-        let driver = &self.context.desk;
+        let driver = &self.context.driver;
         let ask = ask(&self.request, &self.track);
         client_headers::with_rng(|rng| route::plan(&driver.view(), &ask, driver.now(), rng))
     }
@@ -161,7 +161,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             Way::Local => {
                 let (name, model) = (upstream.name.clone(), call.model.clone());
                 let scope = self.track.scope();
-                let overdue = overdue.insert(Overdue::new(&context.desk, scope, name, model));
+                let overdue = overdue.insert(Overdue::new(&context.driver, scope, name, model));
                 overdue.during(Box::pin(context.local.call(call))).await
             }
             Way::Peer => {

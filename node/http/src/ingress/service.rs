@@ -28,7 +28,7 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted};
 use super::track::Track;
-use super::visitor::{Visitor, Whereabouts};
+use super::visitor::{ClientLocation, Visitor};
 use super::{Context, IngressSettings};
 
 const MODELS_PATH: &str = "/v1/models";
@@ -66,7 +66,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     let path = own_path(&head.uri);
     let own = health_check(context, &head.method, path.path());
     let track = Track::begin_request(
-        &context.desk,
+        &context.driver,
         &context.recorder,
         settings,
         client_headers::request_id(&head.headers),
@@ -133,7 +133,7 @@ fn health_check<L: CallLocal, P: CallPeer>(
             Some((StatusCode::OK, json!({"status": "alive"})))
         }
         "/readyz" | "/health/readiness" if is_read => {
-            let summary = context.readiness.summary(&context.desk.view());
+            let summary = context.readiness.summary(&context.driver.view());
             let status = match summary.is_ready {
                 true => StatusCode::OK,
                 false => StatusCode::SERVICE_UNAVAILABLE,
@@ -191,7 +191,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(refusal);
         }
         let visitor = self.visitor(location, key.as_deref(), asked.model.as_ref());
-        if !body.is_empty() && visitor.needs_model(self.settings, &self.context.desk.view()) {
+        if !body.is_empty() && visitor.needs_model(self.settings, &self.context.driver.view()) {
             return Err(Problem::fence_needs_model());
         }
         let path = self.track.path().path();
@@ -242,7 +242,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             // It has a slot of another kind, see `Polls`.
             return Ok(checked);
         }
-        let budget = self.context.desk.budget();
+        let budget = self.context.driver.budget();
         if budget.requests() >= self.settings.in_flight_max {
             return Err(Problem::node_full());
         }
@@ -251,7 +251,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     /// The account that the body is charged to.
-    fn account(&self, key: Option<&ClientKey>, location: Whereabouts, peer: SocketAddr) -> Charge {
+    fn account(
+        &self,
+        key: Option<&ClientKey>,
+        location: ClientLocation,
+        peer: SocketAddr,
+    ) -> Charge {
         self.context.bodies.account(match key {
             Some(key) => BodySender::Key(&key.name),
             None => BodySender::at(location.address.unwrap_or(peer.ip())),
@@ -260,14 +265,14 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
 
     fn visitor(
         &mut self,
-        location: Whereabouts,
+        location: ClientLocation,
         key: Option<&ClientKey>,
         model: Option<&ModelName>,
     ) -> Visitor {
         let key = key.map(|key| key.name.clone());
         let visitor = Visitor::new(
             self.settings,
-            &self.context.desk.view().mesh_rules,
+            &self.context.driver.view().mesh_rules,
             location,
             key,
             model,
@@ -352,7 +357,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         }
         let key = self.key(head)?;
         let dialect = Dialect::of(&head.headers);
-        let view = self.context.desk.view();
+        let view = self.context.driver.view();
         let path = self.track.path().path();
         let name = path
             .strip_prefix("/v1/models/")
@@ -380,7 +385,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let key = self.key(head)?.map(|key| Arc::clone(&key.name));
         let options = client_headers::options(&head.headers)?;
         let location = self.context.locate.locate(peer, &head.headers);
-        let view = self.context.desk.view();
+        let view = self.context.driver.view();
         let visitor = Visitor::new(self.settings, &view.mesh_rules, location, key, None);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);

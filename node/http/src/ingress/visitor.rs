@@ -17,7 +17,7 @@ use super::IngressSettings;
 
 /// A client's location, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Whereabouts {
+pub struct ClientLocation {
     /// For rules and the map.
     pub origin: ClientOrigin,
     /// For distance.
@@ -30,24 +30,24 @@ pub struct Whereabouts {
 #[derive(Clone)]
 pub struct Locate(Arc<Locating>);
 
-type Locating = dyn Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync;
+type Locating = dyn Fn(SocketAddr, &HeaderMap) -> ClientLocation + Send + Sync;
 
 impl Locate {
     /// Uses `locate`, which is called once for each request and must not block.
     pub fn new(
-        locate: impl Fn(SocketAddr, &HeaderMap) -> Whereabouts + Send + Sync + 'static,
+        locate: impl Fn(SocketAddr, &HeaderMap) -> ClientLocation + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(locate))
     }
 
-    pub(super) fn locate(&self, peer: SocketAddr, headers: &HeaderMap) -> Whereabouts {
+    pub(super) fn locate(&self, peer: SocketAddr, headers: &HeaderMap) -> ClientLocation {
         (self.0)(peer, headers)
     }
 }
 
 impl Default for Locate {
     fn default() -> Self {
-        Self::new(|_, _| Whereabouts::default())
+        Self::new(|_, _| ClientLocation::default())
     }
 }
 
@@ -93,7 +93,7 @@ impl Visitor {
     pub(super) fn new(
         settings: &IngressSettings,
         mesh: &MeshRules,
-        location: Whereabouts,
+        location: ClientLocation,
         key: Option<Arc<str>>,
         model: Option<&ModelName>,
     ) -> Self {

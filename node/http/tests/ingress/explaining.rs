@@ -9,7 +9,7 @@ use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
 use grapevine_core::residency::{ClientOrigin, Residency, Rule, Unknown};
 use grapevine_core::route::Strategy;
-use grapevine_http::ingress::{ClientKey, Explainer, Keys, Supposed, Whereabouts};
+use grapevine_http::ingress::{ClientKey, ClientLocation, Explainer, Keys, Supposed};
 use serde_json::Value;
 
 use crate::support::*;
@@ -102,10 +102,10 @@ async fn operator_sees_the_plan_of_any_client() {
     let node = plan.start().await;
     let explainer = Explainer {
         settings,
-        desk: node.driver.clone(),
+        driver: node.driver.clone(),
     };
     let mut supposed = Supposed {
-        whereabouts: Whereabouts {
+        location: ClientLocation {
             origin: ClientOrigin::Country(CountryCode::new("DE").expect("a code")),
             place: GeoPoint::new(51.0, 10.0),
             address: None,

@@ -57,7 +57,7 @@ async fn allowed_regions_without_a_ready_node_are_451_and_bad_ones_400() {
 #[tokio::test]
 async fn draining_node_without_peers_has_no_node_to_list_for_now() {
     let node = Plan::default().start().await;
-    node.driver.tell(Event::PhaseChanged(Phase::Draining)).await;
+    node.driver.send(Event::PhaseChanged(Phase::Draining)).await;
     until(|| node.driver.view().phase == Phase::Draining).await;
     let reply = ask(&node, "").await;
     assert_eq!(reply.status, 503, "{reply:?}");

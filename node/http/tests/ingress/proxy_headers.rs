@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use grapevine_config::checked::ProxyProtocol;
-use grapevine_http::ingress::{Locate, Whereabouts};
+use grapevine_http::ingress::{ClientLocation, Locate};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -32,7 +32,7 @@ impl Behind {
         let seen = Arc::clone(&peers);
         plan.locate = Locate::new(move |peer, _| {
             seen.lock().expect("no test panics here").push(peer);
-            Whereabouts::default()
+            ClientLocation::default()
         });
         change(&mut plan);
         let node = plan.start().await;
@@ -74,7 +74,7 @@ impl Behind {
     }
 
     fn without_proxy_header(&self) -> u64 {
-        let count = self.node.workers.unintroduced();
+        let count = self.node.workers.without_proxy_header();
         count.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

@@ -7,7 +7,7 @@ use grapevine_core::country::CountryCode;
 use grapevine_core::ids::RegionName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::{Area, ClientOrigin, Residency, Rule, Unknown};
-use grapevine_http::ingress::{Locate, Whereabouts};
+use grapevine_http::ingress::{ClientLocation, Locate};
 
 use super::support::{CHAT, FakePeers, MODEL_BODY, Plan, Scripted, answer, successful_answer};
 
@@ -28,9 +28,9 @@ fn plan(own: &Scripted) -> Plan {
     plan.settings.residency = Residency::new(vec![rule], Unknown::Fenced);
     plan.locate = Locate::new(|_, headers| {
         let code = headers.get("x-from").and_then(|value| value.to_str().ok());
-        Whereabouts {
+        ClientLocation {
             origin: code.map_or(ClientOrigin::Unknown, country),
-            ..Whereabouts::default()
+            ..ClientLocation::default()
         }
     });
     plan

@@ -395,8 +395,8 @@ impl Plan {
         };
         let (driver, handle, outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
-        handle.tell(Event::Configured(self.specs.clone())).await;
-        handle.tell(Event::PhaseChanged(Phase::Ready)).await;
+        handle.send(Event::Configured(self.specs.clone())).await;
+        handle.send(Event::PhaseChanged(Phase::Ready)).await;
         introduce(&handle, &self.known_peers).await;
         let (recorder, batches) = Recorder::new(handle.clone());
         let history = History::default();
@@ -412,7 +412,7 @@ impl Plan {
         let (peers, locate, driver) = (self.peers, self.locate, handle.clone());
         let make = move |_| Context {
             settings: settings.clone(),
-            desk: driver.clone(),
+            driver: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             local: UpstreamClient::new(
@@ -440,7 +440,7 @@ impl Plan {
 
 async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
     let names: BTreeSet<NodeName> = peers.iter().map(|(name, _)| node(name)).collect();
-    driver.tell(Event::MembersChanged(names)).await;
+    driver.send(Event::MembersChanged(names)).await;
     for (name, tier) in peers {
         let facts = [
             Fact::Node(NodeFact {
@@ -471,7 +471,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
             };
             let (node, via) = (node(name), Via::Gossip);
             driver
-                .tell(Event::FactReceived {
+                .send(Event::FactReceived {
                     node,
                     stamp,
                     fact,
@@ -479,7 +479,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
                 })
                 .await;
         }
-        driver.tell(Event::LinkUp { peer: node(name) }).await;
+        driver.send(Event::LinkUp { peer: node(name) }).await;
     }
     let known = peers.len();
     until(|| {

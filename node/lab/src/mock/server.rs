@@ -69,7 +69,7 @@ async fn answer(
 
 /// Serves one connection until it ends, or until `down` is turned on while it is not used for `/mock/*`.
 async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
-    // Without it chunks wait for the client's delayed ACK; a socket that refuses is as good as closed.
+    // Without TCP_NODELAY chunks wait for the client's delayed ACK; a socket that refuses it is closed.
     if stream.set_nodelay(true).is_err() {
         return;
     }

@@ -114,7 +114,7 @@ struct MockCounts {
     last_event: Option<LastEvent>,
 }
 
-/// A request kept as it is; digests are made when somebody asks.
+/// A request as received; digests are computed on demand.
 #[derive(Debug)]
 struct Arrived {
     head: http::request::Parts,

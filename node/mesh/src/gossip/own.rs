@@ -219,7 +219,7 @@ impl Own {
     fn seal(&mut self, key: &str, stamp: Stamp, payload: &str) -> Sealed {
         self.version += 1;
         let position = Position {
-            life: self.gossip_generation,
+            generation: self.gossip_generation,
             version: self.version,
         };
         let payload = positioned(payload, position);

@@ -176,7 +176,7 @@ fn position(
 ) -> Result<Marks, Rejection> {
     let marks = Marks::of(envelope.payload);
     let found = Position {
-        life: incarnation.generation,
+        generation: incarnation.generation,
         version: key.version,
     };
     match marks.position {

@@ -346,7 +346,7 @@ async fn draining_node_refuses() {
     let (entry, owner) = pair(Fake::echo()).await;
     owner
         .driver
-        .tell(Event::PhaseChanged(Phase::Draining))
+        .send(Event::PhaseChanged(Phase::Draining))
         .await;
     until("drain", || owner.driver.view().phase == Phase::Draining).await;
     let failure = refusal(&entry, call(CHAT)).await;
@@ -538,7 +538,7 @@ async fn answer_that_ends_while_its_node_closes_arrives_whole() {
     let body = forward(&entry, call(CHAT)).await.expect("an answer").body;
     owner
         .driver
-        .tell(Event::PhaseChanged(Phase::Draining))
+        .send(Event::PhaseChanged(Phase::Draining))
         .await;
     until("drain", || owner.driver.view().phase == Phase::Draining).await;
     let last = Ok(Bytes::from_static(&[7; 200_000]));

@@ -119,7 +119,7 @@ async fn both_ends_of_a_link_may_call() {
 async fn draining_node_still_answers() {
     let pair = pair().await;
     let driver = pair.owner.driver.clone();
-    driver.tell(Event::PhaseChanged(Phase::Draining)).await;
+    driver.send(Event::PhaseChanged(Phase::Draining)).await;
     until("draining", || driver.view().phase == Phase::Draining).await;
     let (status, _) = ask(&pair.asker, "owner", call("/who", ""))
         .await

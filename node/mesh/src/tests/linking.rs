@@ -109,7 +109,7 @@ async fn peer_is_silent_when_all_its_connections_are() {
     assert!(matches!(last_event(), Event::LinkRecovered { .. }));
     links.set_state(other, LinkState::Silent, now);
     assert!(matches!(last_event(), Event::LinkSilent { .. }));
-    links.set_state(other, LinkState::Speaking, now);
+    links.set_state(other, LinkState::Recovered, now);
     assert!(matches!(last_event(), Event::LinkRecovered { .. }));
     links.remove(other);
     assert!(links.is_used(used));

@@ -170,7 +170,7 @@ async fn thousands_of_calls_run_over_one_link_and_one_beyond_the_limit_is_refuse
         in_flight_max: CALLS_MAX,
         ..spec()
     };
-    stage.owner.driver.tell(Event::Configured(vec![wide])).await;
+    stage.owner.driver.send(Event::Configured(vec![wide])).await;
     let is_wide = || {
         let view = stage.owner.driver.view();
         view.own.values().all(|one| one.in_flight_max == CALLS_MAX)

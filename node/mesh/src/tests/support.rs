@@ -237,10 +237,10 @@ impl Node {
         };
         let (task, driver, mut outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(task.run());
-        tokio::spawn(async move { while outlets.tellings.recv().await.is_some() {} });
+        tokio::spawn(async move { while outlets.publications.recv().await.is_some() {} });
         tokio::spawn(async move { while outlets.probes.recv().await.is_some() {} });
-        driver.tell(Event::Configured(vec![spec()])).await;
-        driver.tell(Event::PhaseChanged(Phase::Ready)).await;
+        driver.send(Event::Configured(vec![spec()])).await;
+        driver.send(Event::PhaseChanged(Phase::Ready)).await;
         let ready = || {
             let view = driver.view();
             view.phase == Phase::Ready && view.own.len() == 1

@@ -36,7 +36,7 @@ fn node(name: &str) -> NodeView {
             tier: Tier::default(),
             weight: Weight::default(),
         }),
-        said_at: Instant::from_start(Duration::ZERO),
+        reported_at: Instant::from_start(Duration::ZERO),
         stands_since: Instant::from_start(Duration::ZERO),
         again_at: None,
         in_flight: 1,

@@ -28,7 +28,7 @@ pub(super) fn check_service(
     service: &ServiceKey,
 ) -> Result<(), ApiError> {
     let named = hub.named();
-    let view = hub.desk().view();
+    let view = hub.driver().view();
     let of_key = caller.services.as_ref();
     if of_key.is_some_and(|services| services.contains(service))
         || work::is_known(&view, hub.mode(), &named, service)

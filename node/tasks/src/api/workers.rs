@@ -119,11 +119,11 @@ async fn poll(
     // Peers lend only to nodes that publish the service.
     hub.publish(service);
     let mut taker = Taker::new(hub.clone());
-    let mut phases = hub.desk().changes();
+    let mut phases = hub.driver().changes();
     loop {
         let taken = taker.take(ask).await?;
         let left = until.saturating_duration_since(Instant::now());
-        let is_draining = hub.desk().view().phase == grapevine_core::fact::Phase::Draining;
+        let is_draining = hub.driver().view().phase == grapevine_core::fact::Phase::Draining;
         if !taken.is_empty() || left.is_zero() || is_draining {
             return Ok(taken);
         }
@@ -136,7 +136,7 @@ async fn poll(
 
 /// Waits until the node drains: polls must not delay it.
 async fn draining(hub: &Hub, views: &mut tokio::sync::watch::Receiver<()>) {
-    while hub.desk().view().phase != grapevine_core::fact::Phase::Draining {
+    while hub.driver().view().phase != grapevine_core::fact::Phase::Draining {
         if views.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

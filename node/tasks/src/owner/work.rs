@@ -34,7 +34,7 @@ impl TaskOwner {
         ask: LeaseAsk,
     ) -> Result<Vec<(Lease, Task)>, StoreError> {
         let (region, nearer) = {
-            let view = self.hub.desk().view();
+            let view = self.hub.driver().view();
             let Some(region) = handover::runs_in(&view, &ask.service.0, peer) else {
                 // It may be about to publish that.
                 return Ok(Vec::new());
@@ -64,7 +64,9 @@ impl TaskOwner {
         let counts = self.hub.store().counts().await?;
         let waiting = counts.get(&CheckedText(service.clone()));
         let waiting = waiting.map_or(0, |counts| counts.waiting);
-        Ok(self.queues().seen(self.hub.desk().now(), service, waiting))
+        Ok(self
+            .queues()
+            .seen(self.hub.driver().now(), service, waiting))
     }
 
     /// Takes a task of a peer: a client's batch, whose file is here, or the delivery of a run that it holds.
@@ -99,7 +101,7 @@ impl TaskOwner {
             TaskRefused::Task(fault) => refused(fault.message),
         })?;
         let added = store.add(task).await?;
-        self.hub.nudges().notify_one();
+        self.hub.store_changed().notify_one();
         Ok(added)
     }
 

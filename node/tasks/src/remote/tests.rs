@@ -307,7 +307,7 @@ struct Pair {
 async fn pair() -> Pair {
     let fake = Arc::new(Fake::default());
     let hub = support::hub(Arc::clone(&fake) as Arc<dyn Store>, Arc::default());
-    support::peer(hub.desk(), "asker", "sgp", &[SERVICE]).await;
+    support::peer(hub.driver(), "asker", "sgp", &[SERVICE]).await;
     let wire = Arc::new(Wire {
         owner: Some(Arc::new(TaskOwner::new(hub.clone(), Arc::default()))),
     });
@@ -321,7 +321,7 @@ async fn pair() -> Pair {
         remote: remote(Behalf::Client(client)),
         worker: remote(Behalf::Worker(id(Kind::Task))),
         node: remote(Behalf::Node),
-        driver: hub.desk().clone(),
+        driver: hub.driver().clone(),
         hub,
     }
 }
@@ -515,7 +515,7 @@ async fn peer_gets_tasks_only_after_those_that_are_nearer_left_them() {
         serves: BTreeSet::from([service().0]),
         ..ServicesFact::default()
     };
-    pair.driver.tell(Event::ServicesChanged(mine)).await;
+    pair.driver.send(Event::ServicesChanged(mine)).await;
     let known = || {
         let view = pair.driver.view();
         let mut nodes = view.nodes.iter();

@@ -54,8 +54,8 @@ impl Mesh {
     async fn new() -> Self {
         let scratch = Scratch::new().await;
         let hub = hub(Arc::clone(&scratch.store), Arc::new(Api::default()));
-        peer(hub.desk(), "near", "sgp", &[SERVICE]).await;
-        peer(hub.desk(), "far", "eur", &[SERVICE]).await;
+        peer(hub.driver(), "near", "sgp", &[SERVICE]).await;
+        peer(hub.driver(), "far", "eur", &[SERVICE]).await;
         Self {
             owner: TaskOwner::new(hub, Arc::default()),
             scratch,
@@ -287,7 +287,7 @@ async fn list_is_of_one_key_without_contents_and_within_regions() {
 async fn client_without_a_key_sees_everything_only_while_the_owner_needs_none() {
     let scratch = Scratch::new().await;
     let hub = hub(Arc::clone(&scratch.store), Arc::new(Api::default()));
-    peer(hub.desk(), "near", "sgp", &[SERVICE]).await;
+    peer(hub.driver(), "near", "sgp", &[SERVICE]).await;
     let is_open = Arc::new(AtomicBool::new(true));
     let mesh = Mesh {
         owner: TaskOwner::new(hub, Arc::clone(&is_open)),
@@ -392,7 +392,7 @@ async fn peer_adds_a_clients_batch_of_its_file_and_nothing_else() {
 async fn only_the_owner_of_a_task_notifies_its_worker() {
     let notifier = CancelNotifier::new("worker".parse().expect("a name"), None);
     let handler = InsideHandler {
-        nudges: notifier.clone(),
+        cancels: notifier.clone(),
         owner: None,
     };
     let id = Id::new(Kind::Task, Some(&owner()));

@@ -198,7 +198,7 @@ pub(crate) async fn peer(driver: &DriverHandle, peer: &str, region: &str, serves
         .collect();
     members.insert(node.clone());
     members.remove(&owner());
-    driver.tell(Event::MembersChanged(members)).await;
+    driver.send(Event::MembersChanged(members)).await;
     let serves = serves.iter().map(|key| key.parse().expect("a key"));
     let facts = [
         Fact::Node(NodeFact {
@@ -217,7 +217,7 @@ pub(crate) async fn peer(driver: &DriverHandle, peer: &str, region: &str, serves
     ];
     for (version, fact) in (1..).zip(facts) {
         driver
-            .tell(Event::FactReceived {
+            .send(Event::FactReceived {
                 node: node.clone(),
                 stamp: Stamp {
                     generation: Generation(1),
@@ -250,7 +250,7 @@ pub(crate) fn hub(store: Arc<dyn Store>, api: Arc<Api>) -> Hub {
         cancels: CancelNotifier::new(owner(), None),
         store,
         peers: Arc::new(Alone),
-        desk: driver(),
+        driver: driver(),
         services: services(),
         api,
         watcher: Arc::new(Nobody),

@@ -74,7 +74,7 @@ const tick = () => {
   text(byId('banner-title'), lost ? `Connection lost: ${lost.reason}.` : 'The node has gone silent.');
   const shown = receivedAt ? `The data shown is from ${clock(receivedAt / 1000)}, ${span(age)} ago.` : 'No data yet.';
   const wait = lost ? lost.at - now : 0;
-  const next = lost ? (wait > 500 ? ` Trying again in ${span(wait)}.` : ' Trying now.') : ` Connecting anew after ${span(SILENCE)} of silence.`;
+  const next = lost ? (wait > 500 ? ` Trying again in ${span(wait)}.` : ' Trying now.') : ` Reconnecting after ${span(SILENCE)} of silence.`;
   text(byId('banner-text'), shown + next);
 };
 

@@ -282,7 +282,7 @@ fn load_up_to_the_limit_moves_no_conversation() {
 fn old_figures_and_a_new_incumbent_move_no_conversation() {
     let before = choices(&view(members(5)), By::Cost);
     let mut old = members(5);
-    old[2].heard_at = Instant::from_start(Duration::from_secs(40));
+    old[2].figures_at = Instant::from_start(Duration::from_secs(40));
     let mut old = view(old);
     let routes = old.models.get_mut(&*MODEL).expect("the model");
     Arc::make_mut(&mut routes.tiers[0].usable[3]).incumbent = true;
@@ -397,7 +397,7 @@ fn seen(known: &[(u8, bool)], noise: &[(u64, u32, u64, u64)]) -> View {
             place: GeoPoint::new(f64::from(*region) * 10.0, 0.0),
             rtt: Duration::from_micros(noise.0),
             others_in_flight: if *is_full { 100 } else { noise.1 },
-            heard_at: Instant::from_start(Duration::from_secs(noise.2)),
+            figures_at: Instant::from_start(Duration::from_secs(noise.2)),
             ..upstream(&name, 0)
         }
     });

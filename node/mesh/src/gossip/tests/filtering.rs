@@ -3,7 +3,7 @@
 use grapevine_core::Instant;
 use grapevine_core::fact::{Fact, FactKey, Phase};
 use grapevine_core::ids::{Generation, UpstreamName};
-use grapevine_core::roster::LIVES_BURST;
+use grapevine_core::roster::INCARNATIONS_BURST;
 use grapevine_proto::gossip::{Deletion, Incarnation, KeyValue, Message, NodeDelta, StateEntry};
 
 use super::super::counters::{Counters, Rejection};
@@ -254,7 +254,7 @@ fn values_beyond_the_checks_of_a_sender_end_the_delta_and_are_taken_later() {
 fn incarnations_that_a_peer_claims_of_itself_are_limited() {
     let mut setting = Setting::new();
     let kept = (1..1_000).filter(|generation| setting.keeps(3, incarnation(3, *generation)));
-    assert_eq!(kept.count(), LIVES_BURST as usize);
+    assert_eq!(kept.count(), INCARNATIONS_BURST as usize);
     assert!(setting.rejected(Rejection::Crowded) > 900);
     assert!(
         setting.keeps(4, incarnation(4, 1)),

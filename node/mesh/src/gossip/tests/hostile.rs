@@ -114,7 +114,7 @@ async fn value_forged_in_gossip_is_ignored_and_counted() {
     let mallory = Mallory::join(&world).await;
     let victim = ChitchatId::new("n2", 1, address(2));
     let position = Position {
-        life: Generation(1),
+        generation: Generation(1),
         version: 1_000,
     };
     let draining = positioned(DRAINING, position);

@@ -42,14 +42,14 @@ pub async fn run(
         let fact = ServicesFact {
             serves: serves.borrow_and_update().clone(),
             waiting: match counts {
-                Ok(counts) => work::waiting_told(&driver.view(), waiting(&counts)),
+                Ok(counts) => work::waiting_published(&driver.view(), waiting(&counts)),
                 // Nothing is known: what was published stays, rather than that all queues are empty.
                 Err(_) => known.cloned().unwrap_or_default(),
             },
             store: shared.clone(),
         };
         if is_due(&fact, published.as_ref()) {
-            driver.tell(Event::ServicesChanged(fact.clone())).await;
+            driver.send(Event::ServicesChanged(fact.clone())).await;
             published = Some((fact, Instant::now()));
         }
         sleep(READ_PAUSE).await;
