@@ -157,26 +157,30 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| HOP_BY_HOP.contains(name));
 }
 
 /// Removes what a client authenticates with.
 pub fn strip_credentials(headers: &mut HeaderMap) {
-    for name in &CREDENTIALS {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| CREDENTIALS.contains(name));
 }
 
 /// Leaves the headers that an upstream may see, out of those of a client or of a peer.
 pub fn clean_request(headers: &mut HeaderMap) {
-    while let Some(name) = headers.keys().find(|name| is_kept_back(name)).cloned() {
-        headers.remove(name);
-    }
-    strip_credentials(headers);
+    remove_all(headers, |name| {
+        is_kept_back(name) || CREDENTIALS.contains(name) || NOT_PASSED_ON.contains(name)
+    });
     strip_hop_by_hop(headers);
-    for name in &NOT_PASSED_ON {
+}
+
+/// Looks at each header that is there once. Asking for each that may not be there takes a hash for every name.
+fn remove_all(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_removed(name))
+        .cloned()
+        .collect();
+    for name in names {
         headers.remove(name);
     }
 }

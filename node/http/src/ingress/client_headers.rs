@@ -18,6 +18,9 @@ use rand_core::Rng;
 use super::IngressSettings;
 use super::problem::Problem;
 
+/// What the ids that this node makes begin with.
+const ID_PREFIX: &str = "req_";
+
 /// The longest request id that is accepted from a client.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -77,7 +80,16 @@ pub(super) fn request_id(headers: &HeaderMap) -> RequestId {
 
 /// An id that no other request has.
 pub(super) fn new_id() -> RequestId {
-    with_rng(|rng| format!("req_{:016x}{:08x}", rng.next_u64(), rng.next_u32())).into()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut random = [0; 12];
+    with_rng(|rng| rng.fill_bytes(&mut random));
+    let mut id = String::with_capacity(ID_PREFIX.len() + 2 * random.len());
+    id.push_str(ID_PREFIX);
+    for byte in random {
+        id.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        id.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+    id.into()
 }
 
 /// Whether a request may be sent to an upstream, and what kind of a path it has.

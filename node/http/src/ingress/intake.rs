@@ -37,7 +37,7 @@ pub(super) async fn read(
     let bytes_max = settings.body_bytes_max;
     let announced = headers::content_length(headers);
     if announced.is_some_and(|length| length > bytes_max as u64) {
-        linger(&mut body).await;
+        Box::pin(linger(&mut body)).await;
         return Err(Problem::body_too_large(bytes_max));
     }
     // Anything longer was refused.
@@ -54,14 +54,14 @@ pub(super) async fn read(
         };
         let Ok(piece) = frame.into_data() else { break };
         if buffer.len() + piece.len() > bytes_max {
-            linger(&mut body).await;
+            Box::pin(linger(&mut body)).await;
             return Err(Problem::body_too_large(bytes_max));
         }
         if let Err(over) = buffer.take(piece) {
             let limit = buffer.limit();
             // Released before the rest is drained.
             drop(buffer);
-            linger(&mut body).await;
+            Box::pin(linger(&mut body)).await;
             return Err(too_much(over, limit));
         }
         if body.is_end_stream() {
@@ -78,7 +78,7 @@ fn too_much(over: ShareExceeded, limit: u64) -> Problem {
     }
 }
 
-/// Drains a refused body for a moment.
+/// Drains a refused body for a moment. Callers box it: it is rare, and large beside what it interrupts.
 pub(super) async fn linger(body: &mut Incoming) {
     let read_on = async {
         let mut taken = 0;

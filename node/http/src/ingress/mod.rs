@@ -146,7 +146,7 @@ mod tests {
     use crate::upstream::UpstreamClient;
 
     /// hyper moves the future of every request twice.
-    const FUTURE_BYTES_MAX: usize = 6_144;
+    const FUTURE_BYTES_MAX: usize = 3_072;
 
     #[derive(Clone, Debug)]
     struct NoPeers;

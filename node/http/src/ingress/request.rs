@@ -59,7 +59,8 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
     let allowed = request.options.timeout.unwrap_or(track.settings().deadline);
     let clock: Clock = context.driver.clock();
     let requested = &request.options.allow_regions;
-    let driver = Driver {
+    // Boxed: a future that owns it would hold room for it twice.
+    let driver = Box::new(Driver {
         context,
         allow_regions: request.visitor.allowed(requested),
         deadline: clock.timer(track.arrived_at() + allowed),
@@ -67,7 +68,7 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
         track,
         current: None,
         held: None,
-    };
+    });
     driver.run().await
 }
 
@@ -114,7 +115,7 @@ struct Begun<'a> {
 }
 
 impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
-    async fn run(mut self) -> Reply {
+    async fn run(mut self: Box<Self>) -> Reply {
         let planned = self.plan();
         let is_client_retrying = self.request.options.is_retrying;
         let priority = self.request.priority;
@@ -237,7 +238,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     }
 
     /// The commit point: this answer is final.
-    fn relay(mut self, attempt: AttemptId) -> Reply {
+    fn relay(mut self: Box<Self>, attempt: AttemptId) -> Reply {
         let Some(begun) = self.take(attempt) else {
             return self.fail(RequestError::Failed(Outcome::Cancelled));
         };
@@ -261,7 +262,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         reply
     }
 
-    fn fail(self, error: RequestError) -> Reply {
+    fn fail(self: Box<Self>, error: RequestError) -> Reply {
         let fence = self.request.visitor.fence();
         let problem = match error {
             RequestError::NoPlan(error) => Problem::no_plan(self.track.model(), error, fence),

@@ -46,6 +46,8 @@ pub(super) async fn serve<L: CallLocal, P: CallPeer>(
     let settings = context.settings.load_full();
     let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
+    // Boxed, as what is rare and large below is: hyper moves this future twice, with room for all that it may hold.
+    let head = Box::new(head);
     let mut reply = dispatch(context, &settings, head, body, peer).await;
     if let Some(origin) = origin {
         settings.cors.mark(&origin, reply.headers_mut());
@@ -56,7 +58,7 @@ pub(super) async fn serve<L: CallLocal, P: CallPeer>(
 async fn dispatch<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
     settings: &Arc<IngressSettings>,
-    mut head: Parts,
+    mut head: Box<Parts>,
     body: Incoming,
     peer: SocketAddr,
 ) -> Reply {
@@ -91,7 +93,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     } else {
         let path = visit.track.path().path();
         let admitted = match context.background.takes(path) {
-            true => visit.admit_background(head, body, peer).await,
+            true => Box::pin(visit.admit_background(*head, body, peer)).await,
             false => visit.admit(head, body, peer).await,
         };
         match admitted {
@@ -99,11 +101,9 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
                 return request::answer(context, admitted, visit.track).await;
             }
             Ok(Way::Background(caller, request)) => {
-                let polls_max = settings.polls_max;
-                return context
-                    .background
-                    .answer(caller, *request, visit.track, polls_max)
-                    .await;
+                let (background, polls_max) = (&context.background, settings.polls_max);
+                let answered = background.answer(*caller, *request, visit.track, polls_max);
+                return Box::pin(answered).await;
             }
             Err(problem) => Err(problem),
         }
@@ -147,7 +147,7 @@ fn health_check<L: CallLocal, P: CallPeer>(
 /// Where an admitted request goes.
 enum Way {
     Upstream(Box<Admitted>),
-    Background(TaskCaller, Box<Request<TaskRequestBody>>),
+    Background(Box<TaskCaller>, Box<Request<TaskRequestBody>>),
 }
 
 /// The checked head of a request.
@@ -169,7 +169,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     /// Admits a request that goes to an upstream, and receives its body.
     async fn admit(
         &mut self,
-        mut head: Parts,
+        mut head: Box<Parts>,
         mut body: Incoming,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
@@ -199,7 +199,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             let caller = self.caller(key.as_deref(), &options, &visitor)?;
             return Ok(Way::Background(
                 caller,
-                Box::new(background::whole(head, body)),
+                Box::new(background::whole(*head, body)),
             ));
         }
         headers::clean_request(&mut head.headers);
@@ -234,7 +234,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let checked = match self.check(head) {
             Ok(checked) => checked,
             Err(problem) => {
-                intake::linger(body).await;
+                Box::pin(intake::linger(body)).await;
                 return Err(problem);
             }
         };
@@ -290,24 +290,24 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         key: Option<&ClientKey>,
         options: &client_headers::ClientOptions,
         visitor: &Visitor,
-    ) -> Result<TaskCaller, Problem> {
+    ) -> Result<Box<TaskCaller>, Problem> {
         let is_limited = visitor.fence().is_some() || !options.allow_regions.is_empty();
         let regions = visitor.allowed(&options.allow_regions);
         if is_limited && !regions.contains(&self.settings.region) {
             return Err(Problem::not_here(&self.settings.region, visitor.fence()));
         }
-        Ok(TaskCaller {
+        Ok(Box::new(TaskCaller {
             request_id: self.track.id().clone(),
             key: visitor.caller.key.clone(),
             network: match key {
                 Some(_) => None,
-                None => visitor.network.clone(),
+                None => visitor.network(),
             },
             services: key.and_then(|key| key.services.clone()),
             models: key.and_then(|key| key.models.clone()),
             client: visitor.caller.client,
             regions,
-        })
+        }))
     }
 
     /// Everything that can be checked by the head alone.

@@ -76,8 +76,8 @@ fn network(address: IpAddr) -> Arc<str> {
 /// A client, with what its location means for its request.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
-    /// The network it comes from; `None` when that is not known.
-    pub(super) network: Option<Arc<str>>,
+    /// Whence it comes; `None` when that is not known.
+    address: Option<IpAddr>,
     pub(super) place: Option<GeoPoint>,
     /// Empty unless routing uses geography.
     pub(super) homes: Vec<RegionName>,
@@ -105,7 +105,7 @@ impl Visitor {
         };
         let permitted = settings.residency.permits_with(mesh, &question);
         Self {
-            network: location.address.map(network),
+            address: location.address,
             place: location.place,
             homes: match settings.strategy {
                 Strategy::Geo => settings.homes.of(client),
@@ -115,6 +115,11 @@ impl Visitor {
             model_is_unnamed: model.is_none(),
             caller: Caller { client, key },
         }
+    }
+
+    /// The network it comes from; `None` when that is not known.
+    pub(super) fn network(&self) -> Option<Arc<str>> {
+        self.address.map(network)
     }
 
     /// Whether its request must name a model and names none, since rules about models apply to it.
