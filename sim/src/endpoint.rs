@@ -20,9 +20,6 @@ const QUICK: Duration = Duration::from_millis(20);
 /// How long a probe waits.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a 429 asks for.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
-
 /// How much slower an upstream is at its capacity.
 const SLOWER_AT_CAPACITY: f64 = 0.5;
 
@@ -33,6 +30,8 @@ pub(crate) struct Endpoint {
     spread: f64,
     capacity: u32,
     limit_per_second: Option<f64>,
+    /// What a 429 asks for.
+    retry_after: Duration,
     /// What the limit still allows, and when that was.
     allowance: (f64, Instant),
     ailments: Vec<(usize, Ailment)>,
@@ -55,6 +54,7 @@ impl Endpoint {
             spread: upstream.spread,
             capacity: upstream.capacity,
             limit_per_second: upstream.limit_per_second,
+            retry_after: upstream.retry_after,
             allowance: (
                 upstream.limit_per_second.unwrap_or_default(),
                 Instant::START,
@@ -89,7 +89,7 @@ impl Endpoint {
         if !self.takes_one(now) {
             let outcome = Outcome::Status {
                 status: 429,
-                retry_after: Some(RETRY_AFTER),
+                retry_after: Some(self.retry_after),
             };
             return fails(QUICK, outcome);
         }
@@ -193,6 +193,7 @@ mod tests {
             capacity: 10,
             tier: Tier::default(),
             limit_per_second: None,
+            retry_after: Duration::from_secs(2),
             price: 1.0,
         })
     }

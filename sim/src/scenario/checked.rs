@@ -190,6 +190,11 @@ impl Checker {
             capacity: file.capacity.unwrap_or(in_flight_max).max(1),
             tier: file.tier.map_or_else(Tier::default, Tier),
             limit_per_second: file.limit_per_second,
+            retry_after: self.span_or(
+                &format!("{key}.retry_after"),
+                file.retry_after.as_deref(),
+                "2s",
+            ),
             price: file.price.unwrap_or(1.0),
         }
     }

@@ -60,6 +60,7 @@ pub(super) struct UpstreamFile {
     pub(super) capacity: Option<u32>,
     pub(super) tier: Option<u16>,
     pub(super) limit_per_second: Option<f64>,
+    pub(super) retry_after: Option<String>,
     pub(super) price: Option<f64>,
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Upstream {
     pub(crate) tier: Tier,
     /// Above this it answers 429.
     pub(crate) limit_per_second: Option<f64>,
+    /// What a 429 asks for.
+    pub(crate) retry_after: Duration,
     /// Of one request, in any currency.
     pub(crate) price: f64,
 }

@@ -1,8 +1,11 @@
 //! A request's way to a peer and its answer's way back, in the frames of the wire.
 
+use std::time::Duration;
+
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::Origin;
-use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseStart};
+use grapevine_core::retry_after;
+use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseHead, ResponseStart};
 
 use super::node::LifeNumber;
 use super::{Happening, Policy, World};
@@ -10,6 +13,9 @@ use crate::membership::NodeIndex;
 
 /// A prompt and its envelope.
 const BODY_BYTES: usize = 2_048;
+
+/// The header in which an upstream asks to be left alone.
+pub(super) const RETRY_AFTER: &str = "retry-after";
 
 impl World {
     /// Sends a request's head to the owner of the chosen upstream.
@@ -89,7 +95,8 @@ impl World {
         let payload = frame.get(LENGTH_BYTES..).unwrap_or_default();
         match ResponseStart::decode(payload) {
             Ok(ResponseStart::Answer(head)) => {
-                self.head_came(id, head.status, None, Some(head.load.of(upstream)));
+                let retry_after = wish_of(&head);
+                self.head_came(id, head.status, retry_after, Some(head.load.of(upstream)));
             }
             Ok(ResponseStart::None(none)) => {
                 let load = none.load.map(|load| load.of(upstream));
@@ -97,5 +104,44 @@ impl World {
             }
             Err(_) => self.attempt_failed(id, Outcome::Refused(Refusal::Protocol), None),
         }
+    }
+}
+
+/// What an answer's head asks for, read as the product's entry reads it.
+fn wish_of(head: &ResponseHead<'_>) -> Option<Duration> {
+    let mut headers = head.headers.iter();
+    let (_, value) = headers.find(|(name, _)| *name == RETRY_AFTER)?;
+    retry_after::seconds(std::str::from_utf8(value).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_proto::frame::WireLoad;
+
+    use super::*;
+
+    #[test]
+    fn what_a_429_asks_for_survives_the_hop() {
+        let load = WireLoad {
+            in_flight: 0,
+            ttft: Duration::ZERO,
+        };
+        let asks = |wish: Option<&str>| {
+            let head = ResponseHead {
+                status: 429,
+                headers: wish
+                    .map(|wish| (RETRY_AFTER, wish.as_bytes()))
+                    .into_iter()
+                    .collect(),
+                load,
+            };
+            let frame = ResponseStart::Answer(head).encode().expect("it fits");
+            match ResponseStart::decode(&frame[LENGTH_BYTES..]) {
+                Ok(ResponseStart::Answer(head)) => wish_of(&head),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(asks(Some("1.5")), Some(Duration::from_millis(1_500)));
+        assert_eq!(asks(None), None);
     }
 }

@@ -26,6 +26,8 @@ mod serve;
 mod state;
 mod tail;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use grapevine_proto::frame::{
 };
 
 use super::happening::Word;
+use super::hop::RETRY_AFTER;
 use super::node::LifeNumber;
 use super::{Happening, World};
 use crate::chance;
@@ -271,14 +272,21 @@ impl World {
             } if is_local => {
                 self.head_came(key.0, status, retry_after, None);
             }
-            Outcome::Status { status, .. } => {
+            Outcome::Status {
+                status,
+                retry_after,
+            } => {
+                let wish = retry_after.map(|span| span.as_secs_f64().to_string());
                 let none = WireLoad {
                     in_flight: 0,
                     ttft: Duration::ZERO,
                 };
                 let head = ResponseHead {
                     status,
-                    headers: Vec::new(),
+                    headers: wish
+                        .iter()
+                        .map(|wish| (RETRY_AFTER, wish.as_bytes()))
+                        .collect(),
                     load: self.load(owner, &upstream).unwrap_or(none),
                 };
                 if let Ok(frame) = ResponseStart::Answer(head).encode() {
