@@ -23,4 +23,5 @@ pub mod run;
 mod sabotage;
 pub mod scenario;
 mod summary;
+mod tally;
 mod world;

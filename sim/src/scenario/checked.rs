@@ -10,10 +10,14 @@ use grapevine_core::units::Tier;
 
 use super::file::{
     BurstFile, ExpectFile, MembershipFile, NodesFile, ResidencyFile, RoutingFile, ScenarioFile,
-    UpstreamFile, WorkloadFile,
+    TallyFile, UpstreamFile, WorkloadFile,
 };
 use super::{Burst, Expect, Make, NODES_MAX, Routing, Scenario, ScenarioError, Upstream, Workload};
 use crate::atlas::{Atlas, RegionIndex};
+use crate::tally::Tally;
+
+/// What waits in line at an upstream at most, where a scenario does not say: Ollama's `OLLAMA_MAX_QUEUE`.
+const LINE_MAX: usize = 512;
 
 pub(super) fn check(text: &str) -> Result<Scenario, ScenarioError> {
     let file: ScenarioFile = serde_saphyr::from_str(text).map_err(|error| ScenarioError {
@@ -188,6 +192,8 @@ impl Checker {
             spread: file.spread.unwrap_or(0.1),
             in_flight_max,
             capacity: file.capacity.unwrap_or(in_flight_max).max(1),
+            line_max: file.queue.unwrap_or(LINE_MAX),
+            when_full: self.when_full(&key, file.when_full),
             tier: file.tier.map_or_else(Tier::default, Tier),
             limit_per_second: file.limit_per_second,
             retry_after: self.span_or(
@@ -197,6 +203,15 @@ impl Checker {
             ),
             price: file.price.unwrap_or(1.0),
         }
+    }
+
+    /// Servers differ: some answer 429, as text-generation-inference does, others 503, as Ollama does.
+    fn when_full(&mut self, key: &str, status: Option<u16>) -> u16 {
+        let status = status.unwrap_or(503);
+        if !matches!(status, 429 | 503) {
+            self.problem(&format!("{key}.when_full"), "must be 429 or 503");
+        }
+        status
     }
 
     fn workload(&mut self, file: &WorkloadFile) -> Workload {
@@ -292,6 +307,20 @@ fn expect(file: &ExpectFile) -> Expect {
         peak_to_mean_max: file.peak_to_mean_max,
         converges: file.converges.unwrap_or(true),
         fault_bites: file.fault_bites.unwrap_or(true),
+        at_least: at_least(&file.at_least),
+    }
+}
+
+const fn at_least(file: &TallyFile) -> Tally {
+    let TallyFile {
+        limited,
+        queued,
+        unavailable,
+    } = *file;
+    Tally {
+        limited,
+        queued,
+        unavailable,
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct UpstreamFile {
     pub(super) spread: Option<f64>,
     pub(super) in_flight_max: Option<u32>,
     pub(super) capacity: Option<u32>,
+    pub(super) queue: Option<usize>,
+    pub(super) when_full: Option<u16>,
     pub(super) tier: Option<u16>,
     pub(super) limit_per_second: Option<f64>,
     pub(super) retry_after: Option<String>,
@@ -173,4 +175,14 @@ pub(super) struct ExpectFile {
     pub(super) peak_to_mean_max: Option<f64>,
     pub(super) converges: Option<bool>,
     pub(super) fault_bites: Option<bool>,
+    #[serde(default)]
+    pub(super) at_least: TallyFile,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TallyFile {
+    pub(super) limited: u64,
+    pub(super) queued: u64,
+    pub(super) unavailable: u64,
 }

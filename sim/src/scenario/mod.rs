@@ -14,6 +14,7 @@ use grapevine_core::route::Strategy;
 use grapevine_core::units::Tier;
 
 use crate::atlas::{Atlas, RegionIndex};
+use crate::tally::Tally;
 
 /// Nodes of one scenario at most: what an engine keeps of its peers.
 pub(crate) const NODES_MAX: usize = 4_096;
@@ -64,8 +65,12 @@ pub(crate) struct Upstream {
     /// Sigma of the log-normal distribution of its first byte.
     pub(crate) spread: f64,
     pub(crate) in_flight_max: u32,
-    /// Requests at once up to which it is hardly slower.
+    /// Requests that it works on at once, each from its start to the end of its body.
     pub(crate) capacity: u32,
+    /// Requests that wait for one of these places at most.
+    pub(crate) line_max: usize,
+    /// The status that those get who find the line full.
+    pub(crate) when_full: u16,
     pub(crate) tier: Tier,
     /// Above this it answers 429.
     pub(crate) limit_per_second: Option<f64>,
@@ -192,6 +197,8 @@ pub(crate) struct Expect {
     pub(crate) converges: bool,
     /// Whether the faults must have been felt by at least one attempt.
     pub(crate) fault_bites: bool,
+    /// What must have happened at least so often.
+    pub(crate) at_least: Tally,
 }
 
 impl Scenario {

@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    /// Answers under way break off where their upstream dies.
+    /// Calls under way end where their upstream dies.
     fn answers_break(&mut self, index: usize) {
         let What::Upstream { which, .. } = &self.scenario.faults[index].what else {
             return;

@@ -3,7 +3,7 @@
 //! Reading order: [`happening`], this file (time, and how an engine is driven), [`node`] (what stands around an
 //! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
 //! (the entry's side of a request), [`hop`] (its way to a peer and back), [`policy`] (its order of candidates),
-//! [`serve`] (the owner's side), [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last
+//! [`serve`] (the owner's side), [`call`] (what its upstream does), [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last
 //! events in words).
 //!
 //! What the shells of the product do is done here as they do it; what core decides is asked of core.
@@ -12,6 +12,7 @@
 //! Invariant: every moment's events happen in the order they were planned in, nothing iterates an
 //! unordered collection, and all randomness comes from the seed.
 
+mod call;
 mod client;
 mod ending;
 mod fault;
@@ -50,11 +51,11 @@ use crate::policy::Policy;
 use crate::record::Record;
 use crate::sabotage::Sabotage;
 use crate::scenario::Scenario;
+use call::Call;
 use client::Clients;
 use happening::Happening;
 use node::{LifeNumber, Node};
 use request::ClientRequest;
-use serve::Call;
 use tail::Tail;
 use talk::Sayings;
 

@@ -32,3 +32,46 @@ fn link_of_a_stopped_peer_is_silent_within_600_ms() {
     let range = Duration::from_millis(350)..=Duration::from_millis(600);
     assert!(range.contains(&after), "{after:?}");
 }
+
+/// One upstream at n1 that works on one request at a time, for half a second each; `more` is of the upstream.
+fn one_at_a_time(per_second: f64, more: &str) -> Run {
+    run(&format!(
+        "upstreams: [{{name: one, models: [gpt], first_byte: 100ms, at: [n1], capacity: 1{more}}}]\n\
+         workload: {{per_second: {per_second}, body: 400ms}}"
+    ))
+}
+
+#[test]
+fn what_finds_its_upstream_busy_waits_for_its_turn() {
+    let (quiet, busy) = (one_at_a_time(0.5, ""), one_at_a_time(1.5, ""));
+    assert!(busy.record.tally.queued > quiet.record.tally.queued);
+    assert!(busy.wait_quantile(0.9) > quiet.wait_quantile(0.5) + Duration::from_millis(300));
+    assert_eq!(busy.counts().failed, 0);
+}
+
+#[test]
+fn full_line_turns_away_with_its_status() {
+    let full = one_at_a_time(20.0, ", queue: 2").record.tally;
+    assert!(full.unavailable > 0 && full.limited == 0, "{full:?}");
+    let full = one_at_a_time(20.0, ", queue: 2, when_full: 429")
+        .record
+        .tally;
+    assert!(full.limited > 0 && full.unavailable == 0, "{full:?}");
+}
+
+/// With this seed the second plan of a request, made once all upstreams were ejected, was carried out as if they
+/// were not: `second_plan_of_last_resort_is_tried_as_one` in core.
+#[test]
+fn dead_upstream_resets_what_waits_for_it() {
+    let run = run(
+        "upstreams: [{name: one, models: [gpt], first_byte: 4s, capacity: 2}]\n\
+         workload: {per_second: 2, body: 400ms}\n\
+         faults: [{at: 12s, for: 5s, what: upstream_down}]",
+    );
+    assert!(
+        run.record.attempts_failed > 2,
+        "{}",
+        run.record.attempts_failed
+    );
+    assert_eq!(run.violation, None);
+}
