@@ -1,16 +1,38 @@
 //! What happened how often, for scenarios that expect that it did.
 
 use grapevine_core::outcome::Outcome;
+use serde::Deserialize;
 
-/// Counts of a run, or the least that a scenario expects of each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+/// Declares [`Tally`] with its names once.
+macro_rules! tally {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Counts of a run, or the least that a scenario expects of each.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct Tally {
+            $($(#[doc = $doc])* pub(crate) $name: u64,)*
+        }
+
+        impl Tally {
+            /// Each count with its name, as scenarios write it.
+            pub(crate) fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+tally! {
     /// Attempts that an upstream answered with 429.
-    pub(crate) limited: u64,
+    limited,
     /// Calls that waited in an upstream's line.
-    pub(crate) queued: u64,
+    queued,
     /// Attempts that an upstream answered with 503: its line was full.
-    pub(crate) unavailable: u64,
+    unavailable,
+    /// Forwarded requests under way over one link at once, at the peak.
+    streams_per_hop,
+    /// Attempts that found the link to their owner full.
+    hops_full,
 }
 
 impl Tally {
@@ -21,15 +43,6 @@ impl Tally {
             Outcome::Status { status: 503, .. } => self.unavailable += 1,
             _ => {}
         }
-    }
-
-    /// Each count with its name, as scenarios write it.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 3] {
-        [
-            ("limited", self.limited),
-            ("queued", self.queued),
-            ("unavailable", self.unavailable),
-        ]
     }
 
     /// The first count that is below what is expected.

@@ -10,11 +10,10 @@ use grapevine_core::units::Tier;
 
 use super::file::{
     BurstFile, ExpectFile, MembershipFile, NodesFile, ResidencyFile, RoutingFile, ScenarioFile,
-    TallyFile, UpstreamFile, WorkloadFile,
+    UpstreamFile, WorkloadFile,
 };
 use super::{Burst, Expect, Make, NODES_MAX, Routing, Scenario, ScenarioError, Upstream, Workload};
 use crate::atlas::{Atlas, RegionIndex};
-use crate::tally::Tally;
 
 /// What waits in line at an upstream at most, where a scenario does not say: Ollama's `OLLAMA_MAX_QUEUE`.
 const LINE_MAX: usize = 512;
@@ -307,20 +306,7 @@ fn expect(file: &ExpectFile) -> Expect {
         peak_to_mean_max: file.peak_to_mean_max,
         converges: file.converges.unwrap_or(true),
         fault_bites: file.fault_bites.unwrap_or(true),
-        at_least: at_least(&file.at_least),
-    }
-}
-
-const fn at_least(file: &TallyFile) -> Tally {
-    let TallyFile {
-        limited,
-        queued,
-        unavailable,
-    } = *file;
-    Tally {
-        limited,
-        queued,
-        unavailable,
+        at_least: file.at_least,
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::tally::Tally;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ScenarioFile {
@@ -176,13 +178,5 @@ pub(super) struct ExpectFile {
     pub(super) converges: Option<bool>,
     pub(super) fault_bites: Option<bool>,
     #[serde(default)]
-    pub(super) at_least: TallyFile,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct TallyFile {
-    pub(super) limited: u64,
-    pub(super) queued: u64,
-    pub(super) unavailable: u64,
+    pub(super) at_least: Tally,
 }

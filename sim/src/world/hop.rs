@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::Origin;
 use grapevine_core::retry_after;
@@ -35,9 +36,22 @@ impl World {
             Some(link) => Some(link.life),
             None => self.life_of(owner).filter(|_| all_seeing),
         };
+        let place = link.map(|link| (link.sent.enter_below(CALLS_MAX), link.sent.count()));
         let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt.0)) else {
             return Err(Outcome::PeerUnreached);
         };
+        if let Some((place, count)) = place {
+            let Some(place) = place else {
+                self.record.tally.hops_full += 1;
+                return Err(Outcome::Refused(Refusal::Full));
+            };
+            let peak = &mut self.record.tally.streams_per_hop;
+            *peak = (*peak).max(u64::from(count));
+            let client = self.requests.get_mut(&attempt.0);
+            if let Some(current) = client.and_then(|client| client.current.as_mut()) {
+                current.sent = Some(place);
+            }
+        }
         let bytes = frame.len() + BODY_BYTES;
         if let Some(at) = self.network.stream(self.now, entry, owner, bytes) {
             let hops = Happening::Hops {

@@ -9,7 +9,7 @@ use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Phase, Public};
 use grapevine_core::health::Policy;
 use grapevine_core::ids::{Generation, NodeName, UpstreamName};
-use grapevine_core::limit::RetryBudget;
+use grapevine_core::limit::{InFlight, RetryBudget};
 use grapevine_core::link::{self, SAMPLES};
 use grapevine_core::links::RumorChecks;
 use grapevine_core::outcome::Outcome;
@@ -85,6 +85,10 @@ pub(super) struct Link {
     /// Pings since then.
     pub(super) unechoed: u32,
     pub(super) silent: bool,
+    /// Forwarded requests under way on it that this end sent.
+    pub(super) sent: InFlight,
+    /// Those that this end serves.
+    pub(super) served: InFlight,
     /// Round trips of which the least counts, in nanoseconds; those that nothing was measured for yet are the
     /// longest there are. Held in place: a link is looked at with every echo.
     samples: [u64; SAMPLES],
@@ -106,13 +110,15 @@ impl Spoke {
 }
 
 impl Link {
-    pub(super) const fn new(now: Instant, life: LifeNumber) -> Self {
+    pub(super) fn new(now: Instant, life: LifeNumber) -> Self {
         Self {
             life,
             heard_at: now,
             echoed_at: now,
             unechoed: 0,
             silent: false,
+            sent: InFlight::default(),
+            served: InFlight::default(),
             samples: [u64::MAX; SAMPLES],
             next: 0,
         }

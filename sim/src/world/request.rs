@@ -7,6 +7,7 @@ use grapevine_core::engine::Event;
 use grapevine_core::fact::Load;
 use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
 use grapevine_core::request::{
     Action, AttemptEvent, AttemptId, Priority, Request, RequestError, RequestTerms,
@@ -63,6 +64,8 @@ pub(super) struct Attempt {
     /// Of its answer, once that began.
     pub(super) status: Option<u16>,
     pub(super) is_last_resort: bool,
+    /// Its place among the requests that the link to its owner carries.
+    pub(super) sent: Option<InFlightGuard>,
 }
 
 impl ClientRequest {
@@ -275,6 +278,7 @@ impl World {
             started_at: now,
             status: None,
             is_last_resort,
+            sent: None,
         });
         let Some((entry, life)) = client.entry else {
             return Ok(());

@@ -8,6 +8,7 @@ use grapevine_core::admission::{self, Forwarded, Owner, Underway, UnderwayKey};
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{NodeName, UpstreamName};
 use grapevine_core::limit::InFlightGuard;
+use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::{MeshRules, Residency};
 use grapevine_proto::frame::{
@@ -26,6 +27,8 @@ pub(super) struct Admission {
     /// Its id is what its entry calls it: another entry calls the same client's request otherwise.
     key: UnderwayKey,
     _in_flight: InFlightGuard,
+    /// Its place among the requests that the link to its entry carries; none where no link leads there any more.
+    _served: Option<InFlightGuard>,
 }
 
 impl Admission {
@@ -78,6 +81,9 @@ impl World {
         let Some(life) = &mut node.life else {
             return Err(Refusal::UnknownUpstream);
         };
+        let link = life.links.get(&entry);
+        let served = link.map(|link| link.served.enter_below(CALLS_MAX).ok_or(Refusal::Full));
+        let served = served.transpose()?;
         let none = (&Residency::default(), &MeshRules::of_one());
         let (residency, mesh_rules) = match is_sabotaged {
             true => none,
@@ -112,6 +118,7 @@ impl World {
         Ok(Admission {
             key,
             _in_flight: guard.ok_or(Refusal::Full)?,
+            _served: served,
         })
     }
 

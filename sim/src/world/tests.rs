@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_core::link::CALLS_MAX;
+
+use crate::policy::Policy;
 use crate::run::{self, Run};
 use crate::scenario::Scenario;
 use crate::world::Setup;
@@ -74,4 +77,22 @@ fn dead_upstream_resets_what_waits_for_it() {
         run.record.attempts_failed
     );
     assert_eq!(run.violation, None);
+}
+
+#[test]
+fn link_at_its_limit_refuses_at_once() {
+    // This baseline does not look at what a link carries.
+    let setup = Setup {
+        policy: Policy::PriorityList,
+        ..Setup::new(1)
+    };
+    let run = run_with(
+        "upstreams: [{name: one, models: [gpt], first_byte: 50ms, at: [n1], in_flight_max: 20000}]\n\
+         workload: {per_second: 2000, body: 30s, clients: {westeurope: 1}}\n\
+         routing: {attempts: 1}",
+        setup,
+    );
+    let tally = run.record.tally;
+    assert_eq!(tally.streams_per_hop, u64::from(CALLS_MAX));
+    assert!(tally.hops_full > 100, "{tally:?}");
 }
