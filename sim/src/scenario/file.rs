@@ -17,6 +17,8 @@ pub(super) struct ScenarioFile {
     #[serde(default)]
     pub(super) membership: MembershipFile,
     pub(super) nodes: NodesFile,
+    #[serde(default)]
+    pub(super) node: NodeFile,
     pub(super) upstreams: Vec<UpstreamFile>,
     #[serde(default)]
     pub(super) network: NetworkFile,
@@ -46,6 +48,14 @@ pub(super) struct NodesFile {
     pub(super) count: usize,
     #[serde(default)]
     pub(super) regions: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeFile {
+    pub(super) cores: Option<usize>,
+    pub(super) request: Option<String>,
+    pub(super) hop: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

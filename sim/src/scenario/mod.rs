@@ -34,6 +34,7 @@ pub struct Scenario {
     pub(crate) atlas: Atlas,
     /// The region of each node.
     pub(crate) nodes: Vec<RegionIndex>,
+    pub(crate) processing: Processing,
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) jitter: f64,
     pub(crate) loss: f64,
@@ -51,6 +52,16 @@ pub(crate) enum Make {
     Model,
     /// Chitchat itself, under a paused clock.
     Chitchat,
+}
+
+/// What a node can do, and what its work costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Processing {
+    pub(crate) cores: usize,
+    /// CPU time of one request at its entry.
+    pub(crate) request: Duration,
+    /// CPU time that a hop adds at each of its two nodes.
+    pub(crate) hop: Duration,
 }
 
 /// A kind of upstream; each node it stands at has one of its own.

@@ -35,7 +35,8 @@ impl World {
             return;
         }
         let before = self.nodes[node.at()].generation;
-        self.nodes[node.at()].begin(now, &self.scenario.atlas);
+        let scenario = &self.scenario;
+        self.nodes[node.at()].begin(now, &scenario.atlas, &scenario.processing);
         let (Some(life), gossip_life) = (self.life_of(node), self.nodes[node.at()].gossip_life)
         else {
             return;
@@ -130,7 +131,8 @@ impl World {
             What::Flap { who, every } => self.flap(who, *every, ends),
             What::Rolling { who, every } => self.roll(who, *every),
             What::Stall(who) => {
-                each(who, |node| self.nodes[node.at()].stalled_until = Some(ends));
+                let (now, lasts) = (self.now, fault.lasts);
+                each(who, |node| self.nodes[node.at()].stalls(now, lasts));
                 let all = vec![true; who.len()];
                 self.network.add(rule(who, &all, RuleEffect::Cut));
                 self.network.add(rule(&all, who, RuleEffect::Cut));

@@ -61,6 +61,18 @@ pub(super) enum Happening {
         attempt: (u64, u32),
         frame: Vec<u8>,
     },
+    /// A node has read a client's request.
+    HasRead {
+        request: u64,
+        entry: (NodeIndex, LifeNumber),
+    },
+    /// A node has read a forwarded request's head.
+    HasReadHop {
+        from: (NodeIndex, LifeNumber),
+        owner: (NodeIndex, LifeNumber),
+        attempt: (u64, u32),
+        frame: Vec<u8>,
+    },
     /// The upstream does something about a call.
     Reacts { call: (u64, u32) },
     /// A call has waited for its first byte for unusually long.
@@ -139,6 +151,8 @@ impl Happening {
             Self::Inspection => (25, 0),
             Self::Awaits { call } => (26, attempt(call)),
             Self::SendsAgain { attempt: it, .. } => (27, attempt(it)),
+            Self::HasRead { request, .. } => (28, *request),
+            Self::HasReadHop { attempt: it, .. } => (29, attempt(it)),
         }
     }
 
@@ -155,7 +169,8 @@ impl Happening {
             | Self::FormerLife { node, .. }
             | Self::Probed { node, .. } => Some(*node),
             Self::Enters { entry, .. } => Some(*entry),
-            Self::Hops { owner, .. } => Some(owner.0),
+            Self::HasRead { entry, .. } => Some(entry.0),
+            Self::Hops { owner, .. } | Self::HasReadHop { owner, .. } => Some(owner.0),
             Self::SendsAgain { from, .. } => Some(*from),
             _ => None,
         }

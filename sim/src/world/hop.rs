@@ -53,7 +53,10 @@ impl World {
             }
         }
         let bytes = frame.len() + BODY_BYTES;
-        if let Some(at) = self.network.stream(self.now, entry, owner, bytes) {
+        let work = self.scenario.processing.hop;
+        let sender = self.nodes[entry.at()].life.as_mut();
+        let sent_at = sender.map_or(self.now, |life| life.cpu.takes(self.now, work));
+        if let Some(at) = self.network.stream(sent_at, entry, owner, bytes) {
             let hops = Happening::Hops {
                 from: (entry, life),
                 owner: (owner, owner_life),

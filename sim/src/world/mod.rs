@@ -176,12 +176,19 @@ impl World {
             }
             Happening::Asks => self.client_asks(),
             Happening::Enters { request, entry } => self.enters(request, entry),
+            Happening::HasRead { request, entry } => self.has_read(request, entry),
             Happening::Hops {
                 from,
                 owner,
                 attempt,
                 frame,
-            } => self.hop_arrives(from, owner, attempt, &frame),
+            } => self.hop_arrives(from, owner, attempt, frame),
+            Happening::HasReadHop {
+                from,
+                owner,
+                attempt,
+                frame,
+            } => self.has_read_hop(from, owner, attempt, &frame),
             Happening::Reacts { call } => self.reacts(call),
             Happening::Awaits { call } => self.awaits(call),
             Happening::BodyEnds { call } => self.body_ends(call),

@@ -18,8 +18,9 @@ use grapevine_core::view::View;
 use grapevine_core::{Engine, Instant};
 
 use crate::atlas::{Atlas, RegionIndex};
+use crate::cpu::Cpu;
 use crate::membership::NodeIndex;
-use crate::scenario::Upstream;
+use crate::scenario::{Processing, Upstream};
 
 /// Which life of a node: 1 for the first. What was planned for one is nothing to the next.
 pub(super) type LifeNumber = u32;
@@ -52,6 +53,7 @@ pub(super) struct Life {
     pub(super) view: Option<Arc<View>>,
     /// The wake-up that was planned last.
     pub(super) wake_at: Option<Instant>,
+    pub(super) cpu: Cpu,
     pub(super) budget: RetryBudget,
     pub(super) refilled_at: Instant,
     pub(super) phase: Phase,
@@ -178,8 +180,16 @@ impl Node {
         self.life.is_some() && self.stalled_until.is_none_or(|until| until <= now)
     }
 
+    /// Its process stops for so long.
+    pub(super) fn stalls(&mut self, now: Instant, span: Duration) {
+        self.stalled_until = Some(now + span);
+        if let Some(life) = &mut self.life {
+            life.cpu.stops(now, span);
+        }
+    }
+
     /// Begins the next life at `now`.
-    pub(super) fn begin(&mut self, now: Instant, atlas: &Atlas) {
+    pub(super) fn begin(&mut self, now: Instant, atlas: &Atlas, processing: &Processing) {
         self.lives += 1;
         self.gossip_life += 1;
         self.began_at = now;
@@ -203,6 +213,7 @@ impl Node {
             engine: Engine::new(now, identity),
             view: None,
             wake_at: None,
+            cpu: Cpu::new(processing),
             budget: RetryBudget::full(),
             refilled_at: now,
             phase: Phase::Joining,

@@ -95,14 +95,32 @@ impl ClientRequest {
 }
 
 impl World {
-    /// A request comes to a node's door.
+    /// A request comes to a node's door, and waits until the node has read it.
     pub(super) fn enters(&mut self, id: u64, entry: NodeIndex) {
+        let now = self.now;
+        let work = self.scenario.processing.request;
+        let Some(client) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let Some(life) = &mut self.nodes[entry.at()].life else {
+            self.door_closed(id, entry);
+            return;
+        };
+        client.entered_at = now;
+        let entry = (entry, life.number);
+        let read_at = life.cpu.takes(now, work);
+        self.plan(read_at, Happening::HasRead { request: id, entry });
+    }
+
+    /// A node has read a request.
+    pub(super) fn has_read(&mut self, id: u64, (entry, number): (NodeIndex, LifeNumber)) {
         let now = self.now;
         let deadline = now + self.scenario.routing.deadline;
         let Some(client) = self.requests.get_mut(&id) else {
             return;
         };
-        let Some(life) = &mut self.nodes[entry.at()].life else {
+        let life = self.nodes[entry.at()].life.as_mut();
+        let Some(life) = life.filter(|life| life.number == number) else {
             self.door_closed(id, entry);
             return;
         };
@@ -122,7 +140,6 @@ impl World {
         };
         client.permitted = self.scenario.residency.permits(&question);
         client.entry = Some((entry, life.number));
-        client.entered_at = now;
         client.deadline = deadline;
         client.planned_at = now;
         // What an earlier door began is over.

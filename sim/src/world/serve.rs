@@ -39,8 +39,31 @@ impl Admission {
 }
 
 impl World {
-    /// A forwarded request's head came in.
+    /// A forwarded request's head came in, and waits until the node has read it.
     pub(super) fn hop_arrives(
+        &mut self,
+        from: (NodeIndex, LifeNumber),
+        owner: (NodeIndex, LifeNumber),
+        attempt: (u64, u32),
+        frame: Vec<u8>,
+    ) {
+        let work = self.scenario.processing.hop;
+        let life = self.nodes[owner.0.at()].life.as_mut();
+        let Some(life) = life.filter(|life| life.number == owner.1) else {
+            return;
+        };
+        let read = Happening::HasReadHop {
+            from,
+            owner,
+            attempt,
+            frame,
+        };
+        let read_at = life.cpu.takes(self.now, work);
+        self.plan(read_at, read);
+    }
+
+    /// A node has read a forwarded request's head.
+    pub(super) fn has_read_hop(
         &mut self,
         (entry, _): (NodeIndex, LifeNumber),
         (owner, number): (NodeIndex, LifeNumber),

@@ -51,6 +51,7 @@ impl Happening {
         Some(match self {
             Self::Wake { .. } | Self::Poll { .. } | Self::Ping { .. } => return None,
             Self::Pong { .. } | Self::Inspection => return None,
+            Self::HasRead { .. } | Self::HasReadHop { .. } => return None,
             Self::Dialled { node, peer, .. } => format!("n{} dials n{}", node.0, peer.0),
             Self::Members { node, .. } => format!("n{} looks at its members", node.0),
             Self::Rumor {

@@ -96,3 +96,21 @@ fn link_at_its_limit_refuses_at_once() {
     assert_eq!(tally.streams_per_hop, u64::from(CALLS_MAX));
     assert!(tally.hops_full > 100, "{tally:?}");
 }
+
+#[test]
+fn request_that_comes_in_faster_than_it_is_read_waits() {
+    let wait = |cores: usize| {
+        let run = run(&format!(
+            "upstreams: [{{name: one, models: [gpt], first_byte: 50ms, spread: 0}}]\n\
+             node: {{cores: {cores}, request: 30ms}}\n\
+             workload: {{per_second: 30, body: 100ms, clients: {{westeurope: 1}}}}"
+        ));
+        assert_eq!(run.counts().failed, 0);
+        run.mean_wait()
+    };
+    let (one, many) = (wait(1), wait(32));
+    assert!(
+        one > many + Duration::from_millis(50),
+        "{one:?} and {many:?}"
+    );
+}
