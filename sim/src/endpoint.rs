@@ -175,6 +175,11 @@ impl Endpoint {
         self.working.len() + self.line.len()
     }
 
+    /// Whether its answers stand still.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.has(|it| it == Ailment::Pauses)
+    }
+
     fn asks_for_rest(&self, status: u16) -> Outcome {
         Outcome::Status {
             status,
@@ -234,8 +239,8 @@ impl Endpoint {
 
     /// Whether an attempt that would begin now is answered well, luck aside.
     pub(crate) fn is_well(&self, now: Instant) -> bool {
-        let broken = |ailment: &Ailment| matches!(ailment, Ailment::Down | Ailment::Hangs);
-        let is_broken = self.ailments.iter().any(|(_, ailment)| broken(ailment));
+        use Ailment::{Down, Hangs, Pauses};
+        let is_broken = self.has(|ailment| matches!(ailment, Down | Hangs | Pauses));
         !is_broken
             && self.error_share() < 0.1
             && self.allowance_at(now).is_none_or(|left| left >= 1.0)

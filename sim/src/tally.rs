@@ -1,6 +1,6 @@
 //! What happened how often, for scenarios that expect that it did.
 
-use grapevine_core::outcome::Outcome;
+use grapevine_core::outcome::{Outcome, Stage};
 use serde::Deserialize;
 
 /// Declares [`Tally`] with its names once.
@@ -33,6 +33,10 @@ tally! {
     streams_per_hop,
     /// Attempts that found the link to their owner full.
     hops_full,
+    /// Answers that stood still for too long.
+    idle_timeouts,
+    /// Answers that took too long in all.
+    total_timeouts,
 }
 
 impl Tally {
@@ -41,6 +45,8 @@ impl Tally {
         match outcome {
             Outcome::Status { status: 429, .. } => self.limited += 1,
             Outcome::Status { status: 503, .. } => self.unavailable += 1,
+            Outcome::TimedOut(Stage::Idle) => self.idle_timeouts += 1,
+            Outcome::TimedOut(Stage::Total) => self.total_timeouts += 1,
             _ => {}
         }
     }

@@ -293,12 +293,19 @@ impl Checker {
                 Strategy::Latency
             }
         };
-        Routing {
+        let routing = Routing {
             strategy,
             attempts_max: file.attempts.unwrap_or(6).max(1),
             deadline: self.span_or("routing.deadline", file.deadline.as_deref(), "20s"),
             first_byte: self.span_or("routing.first_byte", file.first_byte.as_deref(), "8s"),
+            // The product's defaults (`node/config`).
+            idle: self.span_or("routing.idle", file.idle.as_deref(), "60s"),
+            total: self.span_or("routing.total", file.total.as_deref(), "10m"),
+        };
+        if routing.total < routing.first_byte {
+            self.problem("routing.total", "must not be shorter than first_byte");
         }
+        routing
     }
 
     fn residency(&mut self, files: &[ResidencyFile]) -> Residency {

@@ -84,6 +84,7 @@ impl Checker {
     fn ailment(&mut self, key: &str, file: &FaultFile) -> Ailment {
         match file.what {
             WhatFile::UpstreamHangs => Ailment::Hangs,
+            WhatFile::UpstreamPauses => Ailment::Pauses,
             WhatFile::UpstreamSlow => Ailment::Slow(file.factor.unwrap_or(10.0).max(0.01)),
             WhatFile::UpstreamErrors => {
                 Ailment::Errors(self.share(&format!("{key}.share"), file.share.unwrap_or(0.5)))

@@ -130,6 +130,8 @@ pub(super) struct RoutingFile {
     pub(super) attempts: Option<u32>,
     pub(super) deadline: Option<String>,
     pub(super) first_byte: Option<String>,
+    pub(super) idle: Option<String>,
+    pub(super) total: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,6 +176,7 @@ pub(super) enum WhatFile {
     SlowLink,
     UpstreamDown,
     UpstreamHangs,
+    UpstreamPauses,
     UpstreamSlow,
     UpstreamErrors,
     UpstreamLimits,

@@ -127,6 +127,10 @@ pub(crate) struct Routing {
     pub(crate) deadline: Duration,
     /// How long an upstream may take to its first byte.
     pub(crate) first_byte: Duration,
+    /// How long it may pause within an answer.
+    pub(crate) idle: Duration,
+    /// How long a call may take in all.
+    pub(crate) total: Duration,
 }
 
 /// Something that breaks.
@@ -187,6 +191,8 @@ pub(crate) enum Ailment {
     Down,
     /// It takes requests and never answers.
     Hangs,
+    /// It stops within its answers and goes on with them when it has recovered.
+    Pauses,
     /// It is slower by this factor, and answers: a gray failure.
     Slow(f64),
     /// This share of its answers is 500.

@@ -8,6 +8,7 @@ use grapevine_core::forwarding::Scope;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::outcome::{Blame, Outcome, Stage};
 use grapevine_core::request::{LongWait, UpstreamCall};
+use grapevine_proto::frame::reset;
 
 use super::happening::Word;
 use super::serve::Admission;
@@ -32,9 +33,32 @@ pub(super) struct Call {
     outcome: Outcome,
     body: Duration,
     answering: bool,
+    /// The whole of it must have come by then.
+    total_at: Instant,
+    /// When its last byte comes, unless something keeps it from coming.
+    ends_at: Instant,
+    /// Since when its answer stands still.
+    paused_at: Option<Instant>,
+    /// When it ends, one way or another: an end planned for another moment is void.
+    due_at: Instant,
     /// Of a forwarded request: what it holds here, and what this node reports of it. What the entry calls of its
     /// own is reported by the request itself.
     forwarded: Option<(Admission, UpstreamCall)>,
+}
+
+impl Call {
+    /// When its answer ends, and how: whole, or since its caller waits no longer than `idle` within an answer, and no
+    /// longer than its limit in all.
+    fn end(&self, idle: Duration) -> (Instant, Outcome) {
+        let (at, outcome) = match self.paused_at {
+            Some(paused_at) => (paused_at + idle, Outcome::TimedOut(Stage::Idle)),
+            None => (self.ends_at, self.outcome),
+        };
+        match self.total_at < at {
+            true => (self.total_at, Outcome::TimedOut(Stage::Total)),
+            false => (at, outcome),
+        }
+    }
 }
 
 impl World {
@@ -87,6 +111,10 @@ impl World {
             outcome: reaction.outcome,
             body,
             answering: false,
+            total_at: now + self.scenario.routing.total,
+            ends_at: now,
+            paused_at: None,
+            due_at: now,
             forwarded: admission.map(|admission| (admission, reported)),
         };
         self.calls.insert(key, call);
@@ -147,10 +175,12 @@ impl World {
         let upstream = call.upstream.clone();
         if outcome.blame() == Blame::Success {
             call.answering = true;
-            let ends_at = now + call.body;
+            call.ends_at = now + call.body;
+            let is_paused = self.endpoints[call.endpoint].is_paused();
+            call.paused_at = is_paused.then_some(now);
             let own = call.forwarded.as_mut().map(|(_, own)| own);
             let report = own.and_then(|own| own.answer_goes_on(now));
-            self.plan(ends_at, Happening::BodyEnds { call: key });
+            self.plan_end(key);
             if let Some(report) = report {
                 self.tell(owner, report.event);
             }
@@ -173,17 +203,66 @@ impl World {
         }
     }
 
-    /// The last byte came from the upstream.
+    /// Plans the end of an answer as things stand now.
+    fn plan_end(&mut self, key: CallKey) {
+        let idle = self.scenario.routing.idle;
+        if let Some(call) = self.calls.get_mut(&key) {
+            let (due_at, _) = call.end(idle);
+            call.due_at = due_at;
+            self.plan(due_at, Happening::BodyEnds { call: key });
+        }
+    }
+
+    /// The last byte came from the upstream, or its caller has waited for too long.
     pub(super) fn body_ends(&mut self, key: CallKey) {
-        let Some(call) = self.calls.get(&key) else {
+        let is_due = |call: &&Call| call.answering && call.due_at == self.now;
+        let Some(call) = self.calls.get(&key).filter(is_due) else {
             return;
         };
-        let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
+        let (owner, entry) = (call.owner, call.entry);
+        let (_, outcome) = call.end(self.scenario.routing.idle);
+        self.record.tally.answered_with(outcome);
         self.call_over(key, outcome);
-        if owner == entry {
-            self.answer_ends(key);
-        } else {
-            self.send_word((owner, entry), key, Word::End);
+        let is_broken = matches!(outcome, Outcome::TimedOut(_));
+        match (owner == entry, is_broken) {
+            (true, false) => self.answer_ends(key),
+            (true, true) => self.answer_breaks(key, outcome),
+            (false, false) => self.send_word((owner, entry), key, Word::End),
+            (false, true) => {
+                let word = Word::Broken(reset::code(&outcome));
+                self.send_word((owner, entry), key, word);
+            }
+        }
+    }
+
+    /// Answers of these endpoints stand still.
+    pub(super) fn pause_answers(&mut self, endpoints: &[usize]) {
+        let now = self.now;
+        self.replan_answers(endpoints, |call| {
+            let goes_on = call.paused_at.is_none();
+            call.paused_at.get_or_insert(now);
+            goes_on
+        });
+    }
+
+    /// They go on where they stopped.
+    pub(super) fn resume_answers(&mut self, endpoints: &[usize]) {
+        let now = self.now;
+        self.replan_answers(endpoints, |call| {
+            let paused_at = call.paused_at.take();
+            let longer = paused_at.map_or(Duration::ZERO, |paused_at| now.since(paused_at));
+            call.ends_at = call.ends_at + longer;
+            paused_at.is_some()
+        });
+    }
+
+    /// Plans the ends of the answers anew that `change` changes.
+    fn replan_answers(&mut self, endpoints: &[usize], change: impl Fn(&mut Call) -> bool) {
+        let met = |call: &Call| call.answering && endpoints.contains(&call.endpoint);
+        let calls = self.calls.iter_mut().filter(|(_, call)| met(call));
+        let changed = calls.filter_map(|(key, call)| change(call).then_some(*key));
+        for key in changed.collect::<Vec<_>>() {
+            self.plan_end(key);
         }
     }
 
@@ -221,7 +300,7 @@ impl World {
             self.call_over(key, Outcome::BrokenOff);
             // The end comes with the last of what was sent; the way is left out.
             if self.is_current(key) {
-                self.broken_off(key.0);
+                self.broken_off(key.0, Outcome::BrokenOff);
             }
         }
         let waits = |call: &Call| !call.answering && endpoints.contains(&call.endpoint);

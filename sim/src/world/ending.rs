@@ -136,10 +136,17 @@ impl World {
         }
     }
 
+    /// The end of an answer came that was not whole.
+    pub(super) fn answer_breaks(&mut self, attempt: (u64, u32), outcome: Outcome) {
+        if self.is_current(attempt) {
+            self.broken_off(attempt.0, outcome);
+        }
+    }
+
     /// An answer that had begun broke off.
-    pub(super) fn broken_off(&mut self, id: u64) {
+    pub(super) fn broken_off(&mut self, id: u64, outcome: Outcome) {
         self.drive(id, |request, now| {
-            request.broke_off(now, Outcome::BrokenOff, None);
+            request.broke_off(now, outcome, None);
             None
         });
         self.record.broken += 1;

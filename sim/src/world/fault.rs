@@ -159,21 +159,21 @@ impl World {
                 let met = self.which(which);
                 met.into_iter()
                     .for_each(|at| self.endpoints[at].fall_ill(index, *how));
-                if *how == Ailment::Down {
-                    self.answers_break(index);
+                match how {
+                    Ailment::Down => self.break_answers(&self.met_by(index)),
+                    Ailment::Pauses => self.pause_answers(&self.met_by(index)),
+                    _ => {}
                 }
             }
         }
     }
 
-    /// Calls under way end where their upstream dies.
-    fn answers_break(&mut self, index: usize) {
-        let What::Upstream { which, .. } = &self.scenario.faults[index].what else {
-            return;
-        };
-        let which = which.clone();
-        let met = self.which(&which);
-        self.break_answers(&met);
+    /// The endpoints that a fault meets.
+    fn met_by(&self, index: usize) -> Vec<usize> {
+        match &self.scenario.faults[index].what {
+            What::Upstream { which, .. } => self.which(which),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn heals(&mut self, index: usize) {
@@ -182,6 +182,9 @@ impl World {
         self.endpoints
             .iter_mut()
             .for_each(|endpoint| endpoint.recover(index));
+        let mut met = self.met_by(index);
+        met.retain(|endpoint| !self.endpoints[*endpoint].is_paused());
+        self.resume_answers(&met);
         if let What::Crash(who) | What::Flap { who, .. } = &self.scenario.faults[index].what {
             // They return together: a thundering herd, where there are many.
             for node in members(who) {
@@ -211,7 +214,6 @@ impl World {
         }
     }
 
-    /// The endpoints that a fault meets.
     fn which(&self, which: &Which) -> Vec<usize> {
         let mut met = Vec::new();
         for upstream in &self.scenario.upstreams {

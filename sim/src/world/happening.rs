@@ -82,7 +82,11 @@ pub(super) enum Happening {
     /// The first frame of an answer comes back to the entry.
     Returns { attempt: (u64, u32), frame: Vec<u8> },
     /// The end of an answer comes back to the entry.
-    Ends { attempt: (u64, u32) },
+    Ends {
+        attempt: (u64, u32),
+        /// The code of an end that is not clean.
+        broken: Option<u32>,
+    },
     /// A caller's wish to end a call reaches its owner.
     Cancels { call: (u64, u32) },
     /// What a cut way held up is sent again.
@@ -115,6 +119,8 @@ pub(super) enum Happening {
 pub(super) enum Word {
     /// The answer has come whole.
     End,
+    /// It has not, for the reason with this code.
+    Broken(u32),
     /// The caller does not wait any more.
     Cancel,
 }
@@ -139,7 +145,7 @@ impl Happening {
             Self::Reacts { call } => (13, attempt(call)),
             Self::BodyEnds { call } => (14, attempt(call)),
             Self::Returns { attempt: it, .. } => (15, attempt(it)),
-            Self::Ends { attempt: it } => (16, attempt(it)),
+            Self::Ends { attempt: it, .. } => (16, attempt(it)),
             Self::Cancels { call } => (17, attempt(call)),
             Self::Deadline { request } => (18, *request),
             Self::Breaks { fault } => (19, *fault as u64),

@@ -169,7 +169,14 @@ impl World {
     ) {
         if let Some(at) = self.network.stream(self.now, from, to, WORD_BYTES) {
             let arrives = match word {
-                Word::End => Happening::Ends { attempt },
+                Word::End => Happening::Ends {
+                    attempt,
+                    broken: None,
+                },
+                Word::Broken(code) => Happening::Ends {
+                    attempt,
+                    broken: Some(code),
+                },
                 Word::Cancel => Happening::Cancels { call: attempt },
             };
             self.plan(at, arrives);
@@ -225,7 +232,9 @@ impl World {
                     let outcome = spoke.map_or(Outcome::PeerLost, |spoke| spoke.outcome(sent_at));
                     self.attempt_failed(request, outcome, None);
                 }
-                Some((owner, true)) if owner == peer && is_gone => self.broken_off(request),
+                Some((owner, true)) if owner == peer && is_gone => {
+                    self.broken_off(request, Outcome::BrokenOff);
+                }
                 _ => {}
             }
         }

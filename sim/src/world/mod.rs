@@ -39,6 +39,7 @@ use grapevine_core::engine::{Effect, Event, ProbeReport};
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::request::FailoverPolicy;
 use grapevine_core::view::View;
+use grapevine_proto::frame::reset;
 
 use crate::chance::{self, Chance};
 use crate::check::Checks;
@@ -193,7 +194,14 @@ impl World {
             Happening::Awaits { call } => self.awaits(call),
             Happening::BodyEnds { call } => self.body_ends(call),
             Happening::Returns { attempt, frame } => self.returns(attempt, &frame),
-            Happening::Ends { attempt } => self.answer_ends(attempt),
+            Happening::Ends {
+                attempt,
+                broken: None,
+            } => self.answer_ends(attempt),
+            Happening::Ends {
+                attempt,
+                broken: Some(code),
+            } => self.answer_breaks(attempt, reset::outcome(u64::from(code))),
             Happening::SendsAgain {
                 from,
                 to,

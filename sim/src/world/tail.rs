@@ -84,7 +84,11 @@ impl Happening {
             Self::Awaits { call: it } => format!("{} waits for unusually long", call(it)),
             Self::BodyEnds { call: it } => format!("the body of {} ends", call(it)),
             Self::Returns { attempt, .. } => format!("the answer of {} is back", call(attempt)),
-            Self::Ends { attempt } => format!("the answer of {} has come whole", call(attempt)),
+            Self::Ends {
+                attempt,
+                broken: None,
+            } => format!("the answer of {} has come whole", call(attempt)),
+            Self::Ends { attempt, .. } => format!("the answer of {} breaks off", call(attempt)),
             Self::SendsAgain { attempt, .. } => {
                 format!("the end of {} is sent again", call(attempt))
             }

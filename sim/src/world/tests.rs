@@ -114,3 +114,36 @@ fn request_that_comes_in_faster_than_it_is_read_waits() {
         "{one:?} and {many:?}"
     );
 }
+
+/// Answers of ten seconds from n1's upstream, which stands still for a while.
+fn paused_for(span: &str, routing: &str) -> Run {
+    run(&format!(
+        "upstreams: [{{name: one, models: [gpt], first_byte: 100ms, at: [n1]}}]\n\
+         workload: {{per_second: 2, body: 8s}}\nrouting: {{{routing}}}\n\
+         faults: [{{at: 12s, for: {span}, what: upstream_pauses}}]"
+    ))
+}
+
+#[test]
+fn answer_that_stands_still_for_too_long_breaks_off() {
+    let broken = paused_for("4s", "idle: 3s").record;
+    assert!(broken.tally.idle_timeouts > 5, "{:?}", broken.tally);
+    assert!(broken.broken >= broken.tally.idle_timeouts);
+    assert_eq!(broken.tally.total_timeouts, 0);
+}
+
+#[test]
+fn answer_that_goes_on_in_time_comes_whole_and_later() {
+    let run = paused_for("2s", "idle: 3s");
+    assert_eq!((run.record.broken, run.record.tally.idle_timeouts), (0, 0));
+    assert_eq!(run.counts().failed, 0);
+}
+
+#[test]
+fn answer_that_takes_too_long_in_all_breaks_off() {
+    let tally = paused_for("1s", "total: 9s").record.tally;
+    assert!(
+        tally.total_timeouts > 5 && tally.idle_timeouts == 0,
+        "{tally:?}"
+    );
+}
