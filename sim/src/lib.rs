@@ -25,4 +25,5 @@ mod sabotage;
 pub mod scenario;
 mod summary;
 mod tally;
+mod wires;
 mod world;

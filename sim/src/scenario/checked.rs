@@ -17,6 +17,7 @@ use super::{
     Workload,
 };
 use crate::atlas::{Atlas, RegionIndex};
+use crate::wires::Bandwidth;
 
 /// What waits in line at an upstream at most, where a scenario does not say: Ollama's `OLLAMA_MAX_QUEUE`.
 const LINE_MAX: usize = 512;
@@ -27,6 +28,13 @@ const LINE_MAX: usize = 512;
 const CORES: usize = 2;
 const REQUEST_WORK: &str = "54us";
 const HOP_WORK: &str = "55us";
+
+/// A prompt and its envelope, and what ends an answer: its bytes are many only where a scenario says so.
+const REQUEST_BYTES: usize = 2_048;
+const ANSWER_BYTES: usize = 100;
+
+/// Bytes of a request or an answer at most.
+const BYTES_MAX: usize = 1 << 30;
 
 /// Cores of a node at most.
 const CORES_MAX: usize = 256;
@@ -92,6 +100,7 @@ impl Checker {
             upstreams,
             jitter: self.share("network.jitter", file.network.jitter.unwrap_or(0.1)),
             loss: self.share("network.loss", file.network.loss.unwrap_or(0.0)),
+            bandwidth: self.bandwidth(file.network.bandwidth.as_deref()),
             workload: self.workload(&file.workload),
             routing: self.routing(&file.routing),
             residency: self.residency(&file.residency),
@@ -262,6 +271,8 @@ impl Checker {
         });
         Workload {
             per_second: file.per_second.unwrap_or(20.0),
+            request_bytes: self.bytes("workload.request_bytes", file.request_bytes, REQUEST_BYTES),
+            answer_bytes: self.bytes("workload.answer_bytes", file.answer_bytes, ANSWER_BYTES),
             clients,
             daily,
             bursts,
@@ -269,6 +280,25 @@ impl Checker {
             long,
             sessions: self.share("workload.sessions", file.sessions.unwrap_or(0.0)),
         }
+    }
+
+    fn bytes(&mut self, key: &str, bytes: Option<usize>, default: usize) -> usize {
+        let bytes = bytes.unwrap_or(default);
+        if bytes > BYTES_MAX {
+            self.problem(key, format!("must not be more than {BYTES_MAX}"));
+        }
+        bytes
+    }
+
+    fn bandwidth(&mut self, text: Option<&str>) -> Option<Bandwidth> {
+        let bandwidth = Bandwidth::parse(text?);
+        if bandwidth.is_none() {
+            self.problem(
+                "network.bandwidth",
+                "must be such as 500kB/s, 50MB/s or 1GB/s",
+            );
+        }
+        bandwidth
     }
 
     fn burst(&mut self, file: &BurstFile) -> Burst {

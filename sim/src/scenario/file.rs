@@ -83,6 +83,7 @@ pub(super) struct UpstreamFile {
 pub(super) struct NetworkFile {
     pub(super) jitter: Option<f64>,
     pub(super) loss: Option<f64>,
+    pub(super) bandwidth: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,6 +95,8 @@ pub(super) struct WorkloadFile {
     pub(super) daily: Option<DailyFile>,
     #[serde(default)]
     pub(super) bursts: Vec<BurstFile>,
+    pub(super) request_bytes: Option<usize>,
+    pub(super) answer_bytes: Option<usize>,
     pub(super) body: Option<String>,
     pub(super) long: Option<LongFile>,
     pub(super) sessions: Option<f64>,

@@ -15,6 +15,7 @@ use grapevine_core::units::Tier;
 
 use crate::atlas::{Atlas, RegionIndex};
 use crate::tally::Tally;
+use crate::wires::Bandwidth;
 
 /// Nodes of one scenario at most: what an engine keeps of its peers.
 pub(crate) const NODES_MAX: usize = 4_096;
@@ -38,6 +39,8 @@ pub struct Scenario {
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) jitter: f64,
     pub(crate) loss: f64,
+    /// Of each node, in each direction; `None` does not limit it.
+    pub(crate) bandwidth: Option<Bandwidth>,
     pub(crate) workload: Workload,
     pub(crate) routing: Routing,
     pub(crate) residency: Residency,
@@ -101,6 +104,9 @@ pub(crate) struct Workload {
     /// Length of a day and the swing around its mean; noon comes by longitude.
     pub(crate) daily: Option<(Duration, f64)>,
     pub(crate) bursts: Vec<Burst>,
+    /// Bytes of a request, and of an answer without its head, as they take a hop.
+    pub(crate) request_bytes: usize,
+    pub(crate) answer_bytes: usize,
     /// The median time from the first byte of an answer to its last.
     pub(crate) body: Duration,
     /// The share of long answers and their time.

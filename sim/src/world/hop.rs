@@ -12,9 +12,6 @@ use super::node::LifeNumber;
 use super::{Happening, Policy, World};
 use crate::membership::NodeIndex;
 
-/// A prompt and its envelope.
-const BODY_BYTES: usize = 2_048;
-
 /// The header in which an upstream asks to be left alone.
 pub(super) const RETRY_AFTER: &str = "retry-after";
 
@@ -52,7 +49,7 @@ impl World {
                 current.sent = Some(place);
             }
         }
-        let bytes = frame.len() + BODY_BYTES;
+        let bytes = frame.len() + self.scenario.workload.request_bytes;
         let work = self.scenario.processing.hop;
         let sender = self.nodes[entry.at()].life.as_mut();
         let sent_at = sender.map_or(self.now, |life| life.cpu.takes(self.now, work));
@@ -81,7 +78,7 @@ impl World {
             method: "POST",
             path: "/v1/chat/completions",
             headers: Vec::new(),
-            body_bytes: BODY_BYTES,
+            body_bytes: self.scenario.workload.request_bytes,
             remaining: self.now.until(request.deadline),
             hops: self.sabotage.hops(),
             last_resort: attempt.is_last_resort

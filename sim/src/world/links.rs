@@ -33,8 +33,8 @@ const fn polls(span: Duration) -> u64 {
 /// How often what a cut way holds up is sent again.
 const SEND_AGAIN: Duration = Duration::from_millis(250);
 
-/// The bytes of an answer's last packet, and of a cancellation.
-const WORD_BYTES: usize = 100;
+/// The bytes of a cancellation.
+const CANCEL_BYTES: usize = 100;
 
 /// A keep-alive's bytes on the wire.
 const KEEP_ALIVE_BYTES: usize = 40;
@@ -167,7 +167,12 @@ impl World {
         attempt: (u64, u32),
         word: Word,
     ) {
-        if let Some(at) = self.network.stream(self.now, from, to, WORD_BYTES) {
+        // The end of an answer comes behind all of it.
+        let bytes = match word {
+            Word::End | Word::Broken(_) => self.scenario.workload.answer_bytes,
+            Word::Cancel => CANCEL_BYTES,
+        };
+        if let Some(at) = self.network.stream(self.now, from, to, bytes) {
             let arrives = match word {
                 Word::End => Happening::Ends {
                     attempt,

@@ -77,7 +77,8 @@ impl World {
         }
         let atlas = scenario.atlas.clone();
         let conditions = (scenario.jitter, scenario.loss);
-        let network = Network::new(atlas, scenario.nodes.clone(), conditions, setup.seed);
+        let places = scenario.nodes.clone();
+        let network = Network::new(atlas, places, conditions, scenario.bandwidth, setup.seed);
         let mut world = Self {
             policy: setup.policy,
             rumors: setup.rumors,

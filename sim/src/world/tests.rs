@@ -147,3 +147,21 @@ fn answer_that_takes_too_long_in_all_breaks_off() {
         "{tally:?}"
     );
 }
+
+#[test]
+fn narrow_lines_make_requests_wait_for_one_another() {
+    let wait = |bandwidth: &str| {
+        let run = run(&format!(
+            "upstreams: [{{name: one, models: [gpt], first_byte: 50ms, spread: 0, at: [n1]}}]\n\
+             network: {{{bandwidth}}}\n\
+             workload: {{per_second: 8, body: 100ms, request_bytes: 100000, answer_bytes: 100000, clients: {{westeurope: 1}}}}"
+        ));
+        assert_eq!(run.counts().failed, 0);
+        run.mean_wait()
+    };
+    let (wide, narrow) = (wait(""), wait("bandwidth: 1MB/s"));
+    assert!(
+        narrow > wide + Duration::from_millis(100),
+        "{wide:?} and {narrow:?}"
+    );
+}
