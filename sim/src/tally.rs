@@ -33,6 +33,8 @@ tally! {
     streams_per_hop,
     /// Attempts that found the link to their owner full.
     hops_full,
+    /// Forwarded requests that their owner's rules, or its peers', keep out of its region.
+    rules_refused,
     /// Answers that stood still for too long.
     idle_timeouts,
     /// Answers that took too long in all.

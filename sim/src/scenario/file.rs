@@ -142,6 +142,8 @@ pub(super) struct RoutingFile {
 pub(super) struct ResidencyFile {
     pub(super) clients: Vec<String>,
     pub(super) regions: Vec<String>,
+    #[serde(default)]
+    pub(super) at: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,6 +164,7 @@ pub(super) struct FaultFile {
     pub(super) delay: Option<String>,
     pub(super) every: Option<String>,
     pub(super) back: Option<String>,
+    pub(super) rules: Option<Vec<ResidencyFile>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -177,6 +180,7 @@ pub(super) enum WhatFile {
     OneWay,
     Loss,
     SlowLink,
+    Rules,
     UpstreamDown,
     UpstreamHangs,
     UpstreamPauses,

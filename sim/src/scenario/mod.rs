@@ -1,11 +1,16 @@
 //! What happens in a run: who stands where, who asks for what, what breaks when, what must hold.
 //!
-//! Reading order: `file` (as written), this file (as checked), `checked` and `faults` (from one to the other).
+//! Reading order: `file` (as written), this file (as checked), `checked`, `supply`, `demand`, `rules` and `faults` (from
+//! one to the other).
 
 mod checked;
+mod demand;
 mod faults;
 mod file;
+mod rules;
+mod supply;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::ids::{ModelName, UpstreamName};
@@ -43,7 +48,10 @@ pub struct Scenario {
     pub(crate) bandwidth: Option<Bandwidth>,
     pub(crate) workload: Workload,
     pub(crate) routing: Routing,
-    pub(crate) residency: Residency,
+    /// Each node's own residency rules.
+    pub(crate) rules: Vec<Arc<Residency>>,
+    /// Whether any node has some at any time.
+    pub(crate) has_rules: bool,
     pub(crate) faults: Vec<Fault>,
     pub(crate) expect: Expect,
 }
@@ -177,6 +185,11 @@ pub(crate) enum What {
         who: Vec<bool>,
         to: Vec<bool>,
         delay: Duration,
+    },
+    /// Nodes have other residency rules, by node, until they are changed again.
+    Rules {
+        who: Vec<bool>,
+        rules: Vec<Arc<Residency>>,
     },
     /// Upstreams misbehave.
     Upstream { which: Which, how: Ailment },

@@ -1,11 +1,13 @@
 //! What breaks, when, and how it heals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
+use grapevine_core::residency::Residency;
 
 use super::node::{self, LifeNumber};
 use super::{Happening, World};
@@ -49,6 +51,7 @@ impl World {
         let upstreams = self.scenario.upstreams.iter();
         let own = upstreams.filter(|upstream| upstream.at[node.at()]);
         let specs = own.map(node::spec).collect();
+        self.introduce_rules(node);
         self.tell(node, Event::Configured(specs));
         self.phase(node, Phase::Ready);
         // Nodes look and ping at moments of their own.
@@ -59,6 +62,21 @@ impl World {
             let heard = Happening::FormerLife { node, life };
             self.plan(now + FORMER_LIFE_HEARD, heard);
         }
+    }
+
+    /// Tells a node's engine its own rules. A mesh without any would but publish that it has none.
+    fn introduce_rules(&mut self, node: NodeIndex) {
+        if self.scenario.has_rules {
+            let rules = Residency::clone(&self.rules[node.at()]);
+            self.tell(node, Event::RulesChanged(rules));
+        }
+    }
+
+    /// A node's configuration has other rules from now on.
+    fn rule(&mut self, node: NodeIndex, rules: &Arc<Residency>) {
+        self.rules[node.at()] = Arc::clone(rules);
+        self.checks.see(self.now, &Seen::Ruled { node, rules });
+        self.introduce_rules(node);
     }
 
     fn phase(&mut self, node: NodeIndex, phase: Phase) {
@@ -154,6 +172,9 @@ impl World {
             }
             What::SlowLink { who, to, delay } => {
                 self.network.add(rule(who, to, RuleEffect::Delay(*delay)));
+            }
+            What::Rules { who, rules } => {
+                each(who, |node| self.rule(node, &rules[node.at()]));
             }
             What::Upstream { which, how } => {
                 let met = self.which(which);

@@ -38,6 +38,7 @@ use grapevine_core::Instant;
 use grapevine_core::engine::{Effect, Event, ProbeReport};
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::request::FailoverPolicy;
+use grapevine_core::residency::Residency;
 use grapevine_core::view::View;
 use grapevine_proto::frame::reset;
 
@@ -74,6 +75,8 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) rumors: bool,
     failover: Arc<FailoverPolicy>,
+    /// Each node's own rules, as its configuration has them now.
+    rules: Vec<Arc<Residency>>,
     now: Instant,
     heap: Heap<Happening>,
     nodes: Vec<Node>,

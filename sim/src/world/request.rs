@@ -138,7 +138,15 @@ impl World {
             model: Some(client.model.clone()),
             arrived_at: now,
         };
-        client.permitted = self.scenario.residency.permits(&question);
+        let mesh_rules = life.engine.mesh_rules();
+        client.permitted = self.rules[entry.at()].permits_with(mesh_rules, &question);
+        let entered = Seen::Entered {
+            request: id,
+            entry,
+            client: client.origin,
+            model: &client.model,
+        };
+        self.checks.see(now, &entered);
         client.entry = Some((entry, life.number));
         client.deadline = deadline;
         client.planned_at = now;
@@ -281,7 +289,6 @@ impl World {
                 upstream: &upstream.name,
                 attempts,
                 region: &upstream.region,
-                permitted: &client.permitted,
                 planned_at: client.planned_at,
                 excused: excused || self.policy != Policy::Grapevine,
             },

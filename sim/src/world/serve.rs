@@ -84,6 +84,11 @@ impl World {
         self.checks.see(self.now, &seen);
         match self.admit(entry, owner, &head) {
             Ok(admission) => {
+                let served = Seen::Served {
+                    request: attempt.0,
+                    owner,
+                };
+                self.checks.see(self.now, &served);
                 let upstream = head.upstream.clone();
                 self.call(owner, entry, attempt, upstream, Some(admission));
             }
@@ -110,7 +115,7 @@ impl World {
         let none = (&Residency::default(), &MeshRules::of_one());
         let (residency, mesh_rules) = match is_sabotaged {
             true => none,
-            false => (&self.scenario.residency, life.engine.mesh_rules()),
+            false => (&*self.rules[owner.at()], life.engine.mesh_rules()),
         };
         let node = Owner {
             region,
@@ -154,6 +159,9 @@ impl World {
         refusal: Refusal,
     ) {
         self.record.refused += 1;
+        if refusal == Refusal::Residency {
+            self.record.tally.rules_refused += 1;
+        }
         self.send_failure(owner, entry, attempt, upstream, Outcome::Refused(refusal));
     }
 

@@ -86,6 +86,7 @@ impl World {
                 attempts_max: setup.sabotage.attempts_max(scenario.routing.attempts_max),
                 retry_on: RetryOn::default(),
             }),
+            rules: scenario.rules.clone(),
             now: Instant::START,
             heap: Heap::default(),
             sayings: vec![Vec::new(); count],
@@ -113,6 +114,11 @@ impl World {
     }
 
     fn begin(&mut self) {
+        for (index, rules) in self.rules.iter().enumerate() {
+            let node = NodeIndex(index as u32);
+            self.checks
+                .see(Instant::START, &Seen::Ruled { node, rules });
+        }
         for index in 0..self.nodes.len() {
             let node = NodeIndex(index as u32);
             let span = STARTS_WITHIN.mul_f64(chance::unit(&mut self.chance.faults));

@@ -165,3 +165,32 @@ fn narrow_lines_make_requests_wait_for_one_another() {
         "{wide:?} and {narrow:?}"
     );
 }
+
+/// n1's rules keep clients of the EU in westeurope, where n0 stands whose own upstream is slow.
+const RULES_OF_ONE: &str = "upstreams:\n  \
+    - {name: slow, models: [gpt], first_byte: 900ms, at: [n0]}\n  \
+    - {name: quick, models: [gpt], first_byte: 50ms, at: [n1]}\n\
+    workload: {per_second: 10, body: 100ms, clients: {westeurope: 1}}\n";
+
+#[test]
+fn owner_goes_by_its_own_rules_whatever_the_entry_has() {
+    let rules = "residency: [{clients: [EU], regions: [westeurope], at: [n1]}]";
+    let (free, ruled) = (run(RULES_OF_ONE), run(&format!("{RULES_OF_ONE}{rules}")));
+    assert_eq!(free.record.tally.rules_refused, 0);
+    assert!(
+        ruled.record.tally.rules_refused > 10,
+        "{:?}",
+        ruled.record.tally
+    );
+    assert_eq!((ruled.violation, ruled.record.failed.len()), (None, 0));
+}
+
+#[test]
+fn rules_may_change_while_requests_run() {
+    let changes = "faults: [{at: 12s, what: rules, who: [n1], rules: [{clients: [EU], regions: [westeurope]}]}]";
+    let ruled = run(&format!("{RULES_OF_ONE}{changes}"));
+    let all = ruled.record.requests() as u64;
+    let refused = ruled.record.tally.rules_refused;
+    assert!(refused > 10 && refused < all, "{refused} of {all}");
+    assert_eq!(ruled.violation, None);
+}
