@@ -248,7 +248,7 @@ mod tests {
     const NOW: Instant = Instant::START;
 
     fn network(loss: f64) -> Network {
-        let atlas = Atlas::of_azure();
+        let atlas = crate::matrix::azure();
         let places = ["westeurope", "japaneast"].map(|name| atlas.find(name).expect("known"));
         Network::new(atlas, places.to_vec(), (0.1, loss), None, 1)
     }

@@ -20,7 +20,8 @@ fn scenarios() -> Vec<(PathBuf, Arc<Scenario>)> {
     paths.sort();
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("readable");
-        let scenario = Scenario::parse(&text).expect("a good scenario");
+        let folder = path.parent().expect("it is in a folder");
+        let scenario = Scenario::parse_in(&text, folder).expect("a good scenario");
         (path, Arc::new(scenario))
     };
     let all: Vec<_> = paths.into_iter().map(read).collect();

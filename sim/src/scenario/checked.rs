@@ -1,20 +1,23 @@
 //! From a scenario as written to one that can run: every problem is reported at once, with its key.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::file::{ExpectFile, MembershipFile, NodesFile, ScenarioFile};
-use super::{Expect, Fault, Make, NODES_MAX, Scenario, ScenarioError, Upstream, What};
+use super::file::{ExpectFile, MembershipFile, ScenarioFile};
+use super::{Expect, Fault, Make, Scenario, ScenarioError, Upstream, What};
 use crate::atlas::{Atlas, RegionIndex};
+use crate::matrix;
 
-pub(super) fn check(text: &str) -> Result<Scenario, ScenarioError> {
+pub(super) fn check(text: &str, folder: &Path) -> Result<Scenario, ScenarioError> {
     let file: ScenarioFile = serde_saphyr::from_str(text).map_err(|error| ScenarioError {
         problems: vec![error.to_string()],
     })?;
     let mut checker = Checker {
-        atlas: Atlas::of_azure(),
+        atlas: matrix::azure(),
         nodes: Vec::new(),
         problems: Vec::new(),
     };
+    checker.places(&file, folder);
     let scenario = checker.scenario(&file);
     if checker.problems.is_empty() {
         Ok(scenario)
@@ -105,33 +108,6 @@ impl Checker {
         value
     }
 
-    pub(super) fn region(&mut self, key: &str, name: &str) -> RegionIndex {
-        self.atlas.find(name).unwrap_or_else(|| {
-            self.problem(
-                key,
-                format!("{name:?} is no region of sim/data/azure-regions.csv"),
-            );
-            RegionIndex(0)
-        })
-    }
-
-    fn nodes(&mut self, file: &NodesFile) -> Vec<RegionIndex> {
-        if file.count == 0 || file.count > NODES_MAX {
-            self.problem("nodes.count", format!("must be between 1 and {NODES_MAX}"));
-        }
-        let named = file.regions.iter();
-        let mut regions: Vec<_> = named
-            .map(|name| self.region("nodes.regions", name))
-            .collect();
-        if regions.is_empty() {
-            regions = self.atlas.indices().collect();
-        }
-        let count = file.count.min(NODES_MAX);
-        (0..count)
-            .map(|node| regions[node % regions.len()])
-            .collect()
-    }
-
     /// The nodes that `names` mean: `all`, a region, or `n` and a number.
     pub(super) fn group(&mut self, key: &str, names: &[String]) -> Vec<bool> {
         let mut group = vec![false; self.nodes.len()];
@@ -200,7 +176,7 @@ upstreams:
 
     #[test]
     fn scenario_with_defaults_is_taken() {
-        let scenario = check(GOOD).expect("a good scenario");
+        let scenario = check(GOOD, Path::new("")).expect("a good scenario");
         assert_eq!(scenario.nodes.len(), 2);
         assert_eq!(scenario.upstreams[0].at, [true, true]);
         assert_eq!(scenario.workload.clients.len(), 2);
@@ -211,7 +187,7 @@ upstreams:
         let text = format!(
             "{GOOD}workload: {{clients: {{atlantis: 1}}}}\nfaults:\n  - {{at: soon, what: crash, who: [n7]}}\n"
         );
-        let error = check(&text).expect_err("three problems");
+        let error = check(&text, Path::new("")).expect_err("three problems");
         let told = error.to_string();
         for part in ["workload.clients", "faults[0].at", "faults[0].who", "n7"] {
             assert!(told.contains(part), "{part} is missing in {told}");
@@ -220,7 +196,7 @@ upstreams:
 
     #[test]
     fn unknown_key_is_refused() {
-        let error = check(&format!("{GOOD}speed: 7\n")).expect_err("an unknown key");
+        let error = check(&format!("{GOOD}speed: 7\n"), Path::new("")).expect_err("an unknown key");
         assert!(error.to_string().contains("speed"), "{error}");
     }
 

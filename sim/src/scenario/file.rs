@@ -1,6 +1,7 @@
 //! A scenario as written in YAML. Unknown keys are refused; spans are text with a unit, such as `250ms`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -16,6 +17,8 @@ pub(super) struct ScenarioFile {
     pub(super) settle: Option<String>,
     #[serde(default)]
     pub(super) membership: MembershipFile,
+    pub(super) regions: Option<PathBuf>,
+    pub(super) round_trips: Option<PathBuf>,
     pub(super) nodes: NodesFile,
     #[serde(default)]
     pub(super) node: NodeFile,

@@ -1,15 +1,17 @@
 //! What happens in a run: who stands where, who asks for what, what breaks when, what must hold.
 //!
-//! Reading order: `file` (as written), this file (as checked), `checked`, `supply`, `demand`, `rules` and `faults` (from
-//! one to the other).
+//! Reading order: `file` (as written), this file (as checked), `checked`, `places`, `supply`, `demand`, `rules` and
+//! `faults` (from one to the other).
 
 mod checked;
 mod demand;
 mod faults;
 mod file;
+mod places;
 mod rules;
 mod supply;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,7 +245,15 @@ impl Scenario {
     /// # Errors
     /// Every problem, one a line, with its key.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        checked::check(text)
+        Self::parse_in(text, Path::new(""))
+    }
+
+    /// The same, with the tables that it names in `folder`.
+    ///
+    /// # Errors
+    /// Every problem, one a line, with its key.
+    pub fn parse_in(text: &str, folder: &Path) -> Result<Self, ScenarioError> {
+        checked::check(text, folder)
     }
 
     /// Its name.
