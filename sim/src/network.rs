@@ -184,7 +184,7 @@ impl Network {
         Some(arrives)
     }
 
-    /// When so many bytes arrive that are sent `now` over a way that takes so long.
+    /// When so many bytes of a stream arrive that are sent `now` over a way that takes so long.
     fn through_wires(
         &mut self,
         now: Instant,
@@ -237,7 +237,10 @@ impl Carrier for Network {
             return None;
         }
         let way = self.jittered(self.one_way(from, to));
-        Some(self.through_wires(now, (from, to), way, bytes))
+        Some(match &self.wires {
+            Some(wires) => wires.datagram_arrives(now, (from, to), way, bytes),
+            None => now + way,
+        })
     }
 }
 

@@ -34,11 +34,52 @@ impl Bandwidth {
 }
 
 /// Two lines for each node, one out and one in.
+///
+/// What is sent is looked at when it is sent and not when it arrives, so that a line in may hear of something far
+/// away before something near that arrives sooner: that passes. Datagrams wait behind what is long, and take no time
+/// of the line: they are short, and answers to pings are planned before they are sent.
 #[derive(Debug)]
 pub(crate) struct Wires {
     bandwidth: Bandwidth,
-    out_free_at: Vec<Instant>,
-    in_free_at: Vec<Instant>,
+    out: Vec<Line>,
+    into: Vec<Line>,
+}
+
+/// The last time without a pause in which a line was busy.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    busy_from: Instant,
+    free_at: Instant,
+}
+
+impl Line {
+    const IDLE: Self = Self {
+        busy_from: Instant::START,
+        free_at: Instant::START,
+    };
+
+    /// When something begins to go through that is ready at `ready_at` and takes so long.
+    fn begins(self, ready_at: Instant, span: Duration) -> Instant {
+        match ready_at + span <= self.busy_from {
+            true => ready_at,
+            false => ready_at.max(self.free_at),
+        }
+    }
+
+    /// When it is through.
+    fn through(self, ready_at: Instant, span: Duration) -> Instant {
+        self.begins(ready_at, span) + span
+    }
+
+    /// The same, and the line is busy with it.
+    fn takes(&mut self, ready_at: Instant, span: Duration) -> Instant {
+        let through_at = self.through(ready_at, span);
+        if ready_at >= self.free_at {
+            self.busy_from = ready_at;
+        }
+        self.free_at = self.free_at.max(through_at);
+        through_at
+    }
 }
 
 impl Wires {
@@ -46,8 +87,8 @@ impl Wires {
     pub(crate) fn new(bandwidth: Bandwidth, nodes: usize) -> Self {
         Self {
             bandwidth,
-            out_free_at: vec![Instant::START; nodes],
-            in_free_at: vec![Instant::START; nodes],
+            out: vec![Line::IDLE; nodes],
+            into: vec![Line::IDLE; nodes],
         }
     }
 
@@ -61,12 +102,22 @@ impl Wires {
         bytes: usize,
     ) -> Instant {
         let span = self.bandwidth.takes(bytes);
-        let out = &mut self.out_free_at[from.at()];
-        *out = now.max(*out) + span;
-        let arrives = *out + way;
-        let into = &mut self.in_free_at[to.at()];
-        *into = arrives.max(*into + span);
-        *into
+        let begins_at = self.out[from.at()].begins(now, span);
+        self.out[from.at()].takes(now, span);
+        self.into[to.at()].takes(begins_at + way, span)
+    }
+
+    /// The same of a datagram.
+    pub(crate) fn datagram_arrives(
+        &self,
+        now: Instant,
+        (from, to): (NodeIndex, NodeIndex),
+        way: Duration,
+        bytes: usize,
+    ) -> Instant {
+        let span = self.bandwidth.takes(bytes);
+        let out_at = self.out[from.at()].through(now, span);
+        self.into[to.at()].through(out_at + way, Duration::ZERO)
     }
 }
 
@@ -102,6 +153,23 @@ mod tests {
         let mut wires = wires();
         assert_eq!(wires.arrives(at(0), between(0, 2), WAY, 5_000), at(15));
         assert_eq!(wires.arrives(at(0), between(1, 2), WAY, 5_000), at(20));
+    }
+
+    #[test]
+    fn what_arrives_sooner_does_not_wait_for_what_comes_from_far_away() {
+        let mut wires = wires();
+        let far = Duration::from_millis(100);
+        assert_eq!(wires.arrives(at(0), between(0, 2), far, 5_000), at(105));
+        assert_eq!(wires.arrives(at(0), between(1, 2), WAY, 5_000), at(15));
+    }
+
+    #[test]
+    fn datagram_waits_behind_something_long_and_makes_nothing_wait() {
+        let mut wires = wires();
+        wires.arrives(at(0), between(0, 1), WAY, 5_000);
+        let datagram = wires.datagram_arrives(at(0), between(0, 1), WAY, 1_000);
+        assert_eq!(datagram, at(16));
+        assert_eq!(wires.arrives(at(0), between(0, 1), WAY, 1_000), at(16));
     }
 
     #[test]
