@@ -114,9 +114,17 @@ pub(super) enum Happening {
     Inspection,
 }
 
-/// What ends something on a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is sent on the stream of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Word {
+    /// The request, from one life of its entry to one of its owner.
+    Request {
+        from: LifeNumber,
+        to: LifeNumber,
+        frame: Vec<u8>,
+    },
+    /// The first frame of its answer.
+    Answer(Vec<u8>),
     /// The answer has come whole.
     End,
     /// It has not, for the reason with this code.

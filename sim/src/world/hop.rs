@@ -8,8 +8,9 @@ use grapevine_core::residency::Origin;
 use grapevine_core::retry_after;
 use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseHead, ResponseStart};
 
+use super::happening::Word;
 use super::node::LifeNumber;
-use super::{Happening, Policy, World};
+use super::{Policy, World};
 use crate::membership::NodeIndex;
 
 /// The header in which an upstream asks to be left alone.
@@ -49,19 +50,15 @@ impl World {
                 current.sent = Some(place);
             }
         }
-        let bytes = frame.len() + self.scenario.workload.request_bytes;
         let work = self.scenario.processing.hop;
         let sender = self.nodes[entry.at()].life.as_mut();
         let sent_at = sender.map_or(self.now, |life| life.cpu.takes(self.now, work));
-        if let Some(at) = self.network.stream(sent_at, entry, owner, bytes) {
-            let hops = Happening::Hops {
-                from: (entry, life),
-                owner: (owner, owner_life),
-                attempt,
-                frame,
-            };
-            self.plan(at, hops);
-        }
+        let word = Word::Request {
+            from: life,
+            to: owner_life,
+            frame,
+        };
+        self.send_word_at(sent_at, (entry, owner), attempt, word);
         Ok(())
     }
 

@@ -53,6 +53,27 @@ enum Change {
     Lost,
 }
 
+/// What a word is where it arrives.
+fn arrival((from, to): (NodeIndex, NodeIndex), attempt: (u64, u32), word: Word) -> Happening {
+    let ends = |broken| Happening::Ends { attempt, broken };
+    match word {
+        Word::Request {
+            from: life,
+            to: owner_life,
+            frame,
+        } => Happening::Hops {
+            from: (from, life),
+            owner: (to, owner_life),
+            attempt,
+            frame,
+        },
+        Word::Answer(frame) => Happening::Returns { attempt, frame },
+        Word::End => ends(None),
+        Word::Broken(code) => ends(Some(code)),
+        Word::Cancel => Happening::Cancels { call: attempt },
+    }
+}
+
 impl World {
     pub(super) fn poll(&mut self, node: NodeIndex, number: LifeNumber) {
         if !self.is_life(node, number) {
@@ -159,43 +180,47 @@ impl World {
         !is_cut && !self.nodes[peer.at()].is_alive()
     }
 
-    /// Sends what ends an answer, or a call, on its stream: while the way is cut and the connection
-    /// stands, again and again.
+    /// Sends something on a call's stream.
     pub(super) fn send_word(
         &mut self,
+        between: (NodeIndex, NodeIndex),
+        attempt: (u64, u32),
+        word: Word,
+    ) {
+        self.send_word_at(self.now, between, attempt, word);
+    }
+
+    /// The same, a moment later: while the way is cut and the connection stands, again and again.
+    pub(super) fn send_word_at(
+        &mut self,
+        sent_at: Instant,
         (from, to): (NodeIndex, NodeIndex),
         attempt: (u64, u32),
         word: Word,
     ) {
-        // The end of an answer comes behind all of it.
-        let bytes = match word {
-            Word::End | Word::Broken(_) => self.scenario.workload.answer_bytes,
+        let workload = &self.scenario.workload;
+        let bytes = match &word {
+            Word::Request { frame, .. } => frame.len() + workload.request_bytes,
+            Word::Answer(frame) => frame.len(),
+            // The end of an answer comes behind all of it.
+            Word::End | Word::Broken(_) => workload.answer_bytes,
             Word::Cancel => CANCEL_BYTES,
         };
-        if let Some(at) = self.network.stream(self.now, from, to, bytes) {
-            let arrives = match word {
-                Word::End => Happening::Ends {
-                    attempt,
-                    broken: None,
-                },
-                Word::Broken(code) => Happening::Ends {
-                    attempt,
-                    broken: Some(code),
-                },
-                Word::Cancel => Happening::Cancels { call: attempt },
-            };
-            self.plan(at, arrives);
+        if let Some(at) = self.network.stream(sent_at, from, to, bytes) {
+            self.plan(at, arrival((from, to), attempt, word));
             return;
         }
         let life = self.nodes[from.at()].life.as_ref();
-        if life.is_some_and(|life| life.links.contains_key(&to)) {
+        // Nobody sends the request of an attempt that was given up.
+        let is_over = matches!(word, Word::Request { .. }) && !self.is_current(attempt);
+        if !is_over && life.is_some_and(|life| life.links.contains_key(&to)) {
             let again = Happening::SendsAgain {
                 from,
                 to,
                 attempt,
                 word,
             };
-            self.plan(self.now + SEND_AGAIN, again);
+            self.plan(sent_at + SEND_AGAIN, again);
         }
     }
 

@@ -15,6 +15,7 @@ use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
 };
 
+use super::happening::Word;
 use super::hop::RETRY_AFTER;
 use super::node::LifeNumber;
 use super::{Happening, World};
@@ -215,9 +216,7 @@ impl World {
         attempt: (u64, u32),
         frame: Vec<u8>,
     ) {
-        if let Some(at) = self.network.stream(self.now, owner, entry, frame.len()) {
-            self.plan(at, Happening::Returns { attempt, frame });
-        }
+        self.send_word((owner, entry), attempt, Word::Answer(frame));
     }
 
     fn load(&self, owner: NodeIndex, upstream: &UpstreamName) -> Option<WireLoad> {

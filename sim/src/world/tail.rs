@@ -90,7 +90,7 @@ impl Happening {
             } => format!("the answer of {} has come whole", call(attempt)),
             Self::Ends { attempt, .. } => format!("the answer of {} breaks off", call(attempt)),
             Self::SendsAgain { attempt, .. } => {
-                format!("the end of {} is sent again", call(attempt))
+                format!("what belongs to {} is sent again", call(attempt))
             }
             Self::Cancels { call: it } => format!("{} is cancelled", call(it)),
             Self::Deadline { request } => format!("the time of request {request} is over"),

@@ -194,3 +194,15 @@ fn rules_may_change_while_requests_run() {
     assert!(refused > 10 && refused < all, "{refused} of {all}");
     assert_eq!(ruled.violation, None);
 }
+
+#[test]
+fn what_a_stopped_process_holds_up_arrives_when_it_goes_on() {
+    // Too short for the link to fall silent, and there is nobody else.
+    let run = run(
+        "upstreams: [{name: one, models: [gpt], first_byte: 100ms, at: [n1]}]\n\
+         workload: {per_second: 40, body: 200ms, clients: {westeurope: 1}}\n\
+         faults: [{at: 12s, for: 400ms, what: stall, who: [n1]}]",
+    );
+    assert_eq!(run.counts().failed, 0, "{}", run.endings());
+    assert!(run.wait_quantile(1.0) < Duration::from_secs(1));
+}
