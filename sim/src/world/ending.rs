@@ -6,6 +6,7 @@ use grapevine_core::fact::Load;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::request::{AttemptEvent, AttemptId, Request};
 use grapevine_core::view::Way;
+use grapevine_proto::frame::reset;
 
 use super::World;
 use super::happening::Word;
@@ -133,6 +134,14 @@ impl World {
                 None
             });
             self.over(id);
+        }
+    }
+
+    /// The end of an answer came from a peer, with a code where it is not clean.
+    pub(super) fn end_comes(&mut self, attempt: (u64, u32), broken: Option<u32>) {
+        match broken {
+            None => self.answer_ends(attempt),
+            Some(code) => self.answer_breaks(attempt, reset::outcome(u64::from(code))),
         }
     }
 

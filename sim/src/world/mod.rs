@@ -40,7 +40,6 @@ use grapevine_core::ids::UpstreamName;
 use grapevine_core::request::FailoverPolicy;
 use grapevine_core::residency::Residency;
 use grapevine_core::view::View;
-use grapevine_proto::frame::reset;
 
 use crate::chance::{self, Chance};
 use crate::check::Checks;
@@ -197,14 +196,7 @@ impl World {
             Happening::Awaits { call } => self.awaits(call),
             Happening::BodyEnds { call } => self.body_ends(call),
             Happening::Returns { attempt, frame } => self.returns(attempt, &frame),
-            Happening::Ends {
-                attempt,
-                broken: None,
-            } => self.answer_ends(attempt),
-            Happening::Ends {
-                attempt,
-                broken: Some(code),
-            } => self.answer_breaks(attempt, reset::outcome(u64::from(code))),
+            Happening::Ends { attempt, broken } => self.end_comes(attempt, broken),
             Happening::SendsAgain {
                 from,
                 to,
