@@ -104,7 +104,7 @@ impl World {
         head: &RequestHead<'_>,
     ) -> Result<Admission, Refusal> {
         let peer = self.nodes[entry.at()].name.clone();
-        let is_sabotaged = self.sabotage.ignores_residency();
+        let is_sabotaged = self.sabotage.serves_anything();
         let node = &mut self.nodes[owner.at()];
         let region = &self.scenario.atlas.region(node.region).name;
         let Some(life) = &mut node.life else {
