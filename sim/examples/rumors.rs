@@ -13,7 +13,7 @@ use anyhow::Context;
 use grapevine_core::Instant;
 use grapevine_core::ids::{Generation, Stamp};
 use grapevine_sim::membership::measure::quantile;
-use grapevine_sim::membership::rumors::{Policy, Rumor, Rumors};
+use grapevine_sim::membership::rumors::{Policy, RumorInTransit, Rumors};
 use grapevine_sim::membership::{Carrier, Entry, NodeIndex};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -145,7 +145,7 @@ fn measure(regions: &mut Regions, rumors: &mut Rumors) -> String {
     for number in 0..RUMORS {
         let author = NodeIndex(number % regions.nodes);
         let start = Instant::from_start(Duration::from_secs(u64::from(number) * 10));
-        let rumor = Rumor {
+        let rumor = RumorInTransit {
             author,
             stamp: Stamp {
                 generation: Generation(1),

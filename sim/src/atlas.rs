@@ -1,6 +1,6 @@
-//! The regions of a public cloud with their measured round trips: where nodes and clients stand.
+//! Regions and the round trips between them: where nodes and clients stand.
 //!
-//! Measured and not computed from distance, since real cables are what routing has to cope with: some
+//! They are read from tables ([`crate::matrix`]); those that are compiled in are a public cloud's. Measured and not computed from distance, since real cables are what routing has to cope with: some
 //! pairs are twice as far as the globe says, and the two directions differ by a few percent. The source
 //! and the licence of the figures are in `sim/data/README.md`.
 
@@ -33,37 +33,17 @@ pub(crate) struct Atlas {
 /// Between two nodes of one region: what clouds promise between zones.
 const WITHIN_REGION: Duration = Duration::from_millis(1);
 
-const REGIONS: &str = include_str!("../data/azure-regions.csv");
-const ROUND_TRIPS: &str = include_str!("../data/azure-rtt.csv");
-
-/// The countries of the regions, in the order of the file, which does not name them.
-const COUNTRIES: [&str; 48] = [
-    "AU", "AU", "AU", "AU", "BR", "CA", "CA", "IN", "US", "HK", "US", "US", "FR", "FR", "DE", "DE",
-    "IL", "IT", "JP", "JP", "KR", "KR", "MY", "MX", "NZ", "US", "IE", "NO", "NO", "PL", "QA", "ZA",
-    "ZA", "US", "IN", "SG", "SE", "CH", "CH", "AE", "AE", "GB", "GB", "US", "NL", "US", "US", "US",
-];
-
 impl Atlas {
-    /// The regions of the files that are compiled in.
-    pub(crate) fn of_azure() -> Self {
-        let lines = REGIONS.lines().skip(1).zip(COUNTRIES);
-        let regions: Vec<Region> = lines
-            .map(|(line, country)| region(line, country).expect("the file is compiled in"))
-            .collect();
-        let mut round_trips = vec![None; regions.len() * regions.len()];
-        for (from, line) in ROUND_TRIPS.lines().skip(1).enumerate() {
-            for (to, cell) in line.split(',').skip(1).enumerate() {
-                let millis: Option<u64> = cell.parse().ok();
-                round_trips[from * regions.len() + to] = millis.map(Duration::from_millis);
-            }
-        }
+    /// Regions with their round trips row by row, as far as they were measured: the rest is that of the other
+    /// direction, else what the distance lets expect.
+    pub(crate) fn new(regions: Vec<Region>, measured: &[Option<Duration>]) -> Self {
+        let count = regions.len();
         let filled = |from: usize, to: usize| {
-            let at = |from: usize, to: usize| round_trips[from * regions.len() + to];
+            let at = |from: usize, to: usize| measured.get(from * count + to).copied().flatten();
             let prior = || regions[from].place.rtt_prior(regions[to].place);
             let measured = at(from, to).or(at(to, from));
             measured.unwrap_or_else(prior).max(WITHIN_REGION)
         };
-        let count = regions.len();
         let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
         let round_trips = pairs.map(|(from, to)| filled(from, to)).collect();
         Self {
@@ -96,26 +76,11 @@ impl Atlas {
     }
 }
 
-fn region(line: &str, country: &str) -> Option<Region> {
-    let mut cells = line.split(',');
-    let name = RegionName::new(cells.next()?).ok()?;
-    let mut degrees = cells.skip(1).map(|cell| cell.trim().parse::<f64>());
-    let place = GeoPoint::new(degrees.next()?.ok()?, degrees.next()?.ok()?)?;
-    let country = CountryCode::new(country).ok()?;
-    Some(Region {
-        name,
-        place,
-        country,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_pair_has_a_round_trip() {
-        let atlas = Atlas::of_azure();
+        let atlas = crate::matrix::azure();
         assert_eq!(atlas.regions.len(), 48);
         for from in atlas.indices() {
             for to in atlas.indices() {
@@ -127,7 +92,7 @@ mod tests {
 
     #[test]
     fn singapore_is_nearer_to_tokyo_than_to_amsterdam() {
-        let atlas = Atlas::of_azure();
+        let atlas = crate::matrix::azure();
         let find = |name| atlas.find(name).expect("a region of the file");
         let (here, tokyo) = (find("southeastasia"), find("japaneast"));
         assert!(atlas.round_trip(here, tokyo) < atlas.round_trip(here, find("westeurope")));

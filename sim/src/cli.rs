@@ -253,7 +253,8 @@ fn read(file: &Path) -> Result<Scenario, CommandError> {
         path: file.display().to_string(),
         problems: error.to_string(),
     };
-    Scenario::parse(&text(file)?).map_err(problems)
+    let folder = file.parent().unwrap_or(Path::new(""));
+    Scenario::parse_in(&text(file)?, folder).map_err(problems)
 }
 
 fn text(file: &Path) -> Result<String, CommandError> {

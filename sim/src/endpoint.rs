@@ -1,8 +1,13 @@
 //! Upstreams as they really are: how long they take, how much they bear, how they fail.
 //!
+//! An upstream works on as many requests at once as it has places. A request holds one from its start to the end
+//! of its body, as at a server that generates tokens; the others wait in line, first come, first served, and beyond
+//! the line's bound they are turned away.
+//!
 //! Nothing here is known to a node unless an attempt or a probe shows it. How slow one attempt happens
 //! to be is hashed from the request's number, so that every way of routing meets the same luck.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use grapevine_core::Instant;
@@ -20,32 +25,65 @@ const QUICK: Duration = Duration::from_millis(20);
 /// How long a probe waits.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a 429 asks for.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
-
-/// How much slower an upstream is at its capacity.
-const SLOWER_AT_CAPACITY: f64 = 0.5;
+/// Names a call: the request and the number of its attempt.
+pub(crate) type CallKey = (u64, u32);
 
 /// One upstream of one node.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     first_byte: Duration,
     spread: f64,
-    capacity: u32,
+    capacity: usize,
+    line_max: usize,
+    /// What those get that find the line full: 429 or 503.
+    when_full: u16,
     limit_per_second: Option<f64>,
+    /// What a 429 asks for.
+    retry_after: Duration,
     /// What the limit still allows, and when that was.
     allowance: (f64, Instant),
     ailments: Vec<(usize, Ailment)>,
-    pub(crate) in_flight: u32,
+    /// Calls that hold a place.
+    working: BTreeMap<CallKey, Work>,
+    /// Calls that wait for one, the first in front.
+    line: VecDeque<CallKey>,
 }
 
-/// What an upstream does with an attempt.
+/// A call that holds a place.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    began_at: Instant,
+    ends_at: Instant,
+}
+
+/// What an upstream does with a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Reaction {
-    /// When, from the attempt's start.
+    /// When, from now.
     pub(crate) after: Duration,
     /// Its head, or how it failed.
     pub(crate) outcome: Outcome,
+}
+
+/// How an upstream receives a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Reception {
+    /// It works on it, or has turned it away.
+    Reacts(Reaction),
+    /// The call waits in line for a place.
+    Waits,
+}
+
+/// What a call is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demand {
+    pub(crate) key: CallKey,
+    /// Decides what chance decides.
+    pub(crate) luck: u64,
+    /// How long its caller still waits for the first byte.
+    pub(crate) patience: Duration,
+    /// From the first byte to the last.
+    pub(crate) body: Duration,
 }
 
 impl Endpoint {
@@ -53,14 +91,18 @@ impl Endpoint {
         Self {
             first_byte: upstream.first_byte,
             spread: upstream.spread,
-            capacity: upstream.capacity,
+            capacity: upstream.capacity as usize,
+            line_max: upstream.line_max,
+            when_full: upstream.when_full,
             limit_per_second: upstream.limit_per_second,
+            retry_after: upstream.retry_after,
             allowance: (
                 upstream.limit_per_second.unwrap_or_default(),
                 Instant::START,
             ),
             ailments: Vec::new(),
-            in_flight: 0,
+            working: BTreeMap::new(),
+            line: VecDeque::new(),
         }
     }
 
@@ -72,39 +114,87 @@ impl Endpoint {
         self.ailments.retain(|(other, _)| *other != id);
     }
 
-    /// What becomes of an attempt that begins now. `luck` decides what chance decides; a wait beyond
-    /// `patience` ends as a timeout.
-    pub(crate) fn react(&mut self, now: Instant, luck: u64, patience: Duration) -> Reaction {
-        let fails = |after, outcome| Reaction { after, outcome };
-        let all = |ailment| self.ailments.iter().any(|(_, it)| *it == ailment);
-        if all(Ailment::Down) {
-            return fails(REFUSED, Outcome::ConnectFailed);
+    /// Receives a call. One that waits begins with [`Endpoint::begin`], once [`Endpoint::leave`] names it.
+    pub(crate) fn receive(&mut self, now: Instant, demand: &Demand) -> Reception {
+        let turned_away = |after, outcome| Reception::Reacts(Reaction { after, outcome });
+        if self.has(|it| it == Ailment::Down) {
+            return turned_away(REFUSED, Outcome::ConnectFailed);
         }
-        if all(Ailment::Hangs) {
-            return fails(patience, Outcome::TimedOut(Stage::FirstByte));
+        if !self.has(|it| it == Ailment::Hangs) {
+            if chance::to_unit(chance::mix(demand.luck)) < self.error_share() {
+                return turned_away(QUICK, Outcome::status(500));
+            }
+            if !self.takes_one(now) {
+                return turned_away(QUICK, self.asks_for_rest(429));
+            }
         }
-        if chance::to_unit(chance::mix(luck)) < self.error_share() {
-            return fails(QUICK, Outcome::status(500));
+        if self.working.len() < self.capacity {
+            return Reception::Reacts(self.begin(now, demand));
         }
-        if !self.takes_one(now) {
-            let outcome = Outcome::Status {
-                status: 429,
-                retry_after: Some(RETRY_AFTER),
-            };
-            return fails(QUICK, outcome);
+        if self.line.len() >= self.line_max {
+            return turned_away(QUICK, self.asks_for_rest(self.when_full));
         }
-        let luck = (self.spread * chance::to_normal(luck)).exp();
-        let after = self.expected().mul_f64(luck);
-        if after > patience {
-            return fails(patience, Outcome::TimedOut(Stage::FirstByte));
+        self.line.push_back(demand.key);
+        Reception::Waits
+    }
+
+    /// Begins to work on a call.
+    pub(crate) fn begin(&mut self, now: Instant, demand: &Demand) -> Reaction {
+        let patience = demand.patience;
+        let luck = (self.spread * chance::to_normal(demand.luck)).exp();
+        let after = self.median().mul_f64(luck);
+        let hangs = self.has(|it| it == Ailment::Hangs);
+        let (after, outcome) = if self.has(|it| it == Ailment::Down) {
+            // It waited in line meanwhile.
+            (Duration::ZERO, Outcome::Reset)
+        } else if hangs || after > patience {
+            (patience, Outcome::TimedOut(Stage::FirstByte))
+        } else {
+            (after, Outcome::status(200))
+        };
+        let reaction = Reaction { after, outcome };
+        let work = Work {
+            began_at: now,
+            ends_at: now + reaction.after + demand.body,
+        };
+        self.working.insert(demand.key, work);
+        reaction
+    }
+
+    /// A call is over, whether it worked, waited or was turned away. Returns the one whose turn it is now.
+    pub(crate) fn leave(&mut self, key: CallKey) -> Option<CallKey> {
+        if self.working.remove(&key).is_some() {
+            return self.line.pop_front();
         }
-        fails(after, Outcome::status(200))
+        self.line.retain(|other| *other != key);
+        None
+    }
+
+    /// Calls that it works on, and that wait for it.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.working.len() + self.line.len()
+    }
+
+    /// Whether its answers stand still.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.has(|it| it == Ailment::Pauses)
+    }
+
+    fn asks_for_rest(&self, status: u16) -> Outcome {
+        Outcome::Status {
+            status,
+            retry_after: Some(self.retry_after),
+        }
+    }
+
+    fn has(&self, is_it: impl Fn(Ailment) -> bool) -> bool {
+        self.ailments.iter().any(|(_, ailment)| is_it(*ailment))
     }
 
     /// How a free probe ends: it asks for the list of models, which a slow or limited one still gives.
     pub(crate) fn probe(&self, luck: u64) -> Reaction {
         let ends = |after, outcome| Reaction { after, outcome };
-        let all = |ailment| self.ailments.iter().any(|(_, it)| *it == ailment);
+        let all = |ailment| self.has(|it| it == ailment);
         if all(Ailment::Down) {
             ends(REFUSED, Outcome::ConnectFailed)
         } else if all(Ailment::Hangs) {
@@ -116,22 +206,41 @@ impl Endpoint {
         }
     }
 
-    /// The median first byte of an attempt that would begin now; for those who know everything.
-    pub(crate) fn expected(&self) -> Duration {
+    /// The median first byte of an attempt that would begin now, its wait in line included; for those who know
+    /// everything.
+    pub(crate) fn expected(&self, now: Instant) -> Duration {
+        self.wait_in_line(now) + self.median()
+    }
+
+    /// The median first byte once it is worked on.
+    fn median(&self) -> Duration {
         let slow = self.ailments.iter().map(|(_, ailment)| match ailment {
             Ailment::Slow(factor) => *factor,
             _ => 1.0,
         });
-        let load = f64::from(self.in_flight) / f64::from(self.capacity);
-        // Hardly slower up to its capacity, then steeply: a queue.
-        let busy = 1.0 + SLOWER_AT_CAPACITY * load.powi(4);
-        self.first_byte.mul_f64(slow.product::<f64>() * busy)
+        self.first_byte.mul_f64(slow.product::<f64>())
+    }
+
+    /// How long one more would wait: those in line begin as places become free, and those take as long as the mean
+    /// of what is worked on.
+    fn wait_in_line(&self, now: Instant) -> Duration {
+        let places = self.working.len();
+        if places < self.capacity {
+            return Duration::ZERO;
+        }
+        let mut ends: Vec<Instant> = self.working.values().map(|work| work.ends_at).collect();
+        ends.sort_unstable();
+        let spans = self.working.values();
+        let all: Duration = spans.map(|work| work.ends_at.since(work.began_at)).sum();
+        let (rounds, turn) = (self.line.len() / places, self.line.len() % places);
+        let mean = all / u32::try_from(places).unwrap_or(u32::MAX);
+        now.until(ends[turn]) + mean * u32::try_from(rounds).unwrap_or(u32::MAX)
     }
 
     /// Whether an attempt that would begin now is answered well, luck aside.
     pub(crate) fn is_well(&self, now: Instant) -> bool {
-        let broken = |ailment: &Ailment| matches!(ailment, Ailment::Down | Ailment::Hangs);
-        let is_broken = self.ailments.iter().any(|(_, ailment)| broken(ailment));
+        use Ailment::{Down, Hangs, Pauses};
+        let is_broken = self.has(|ailment| matches!(ailment, Down | Hangs | Pauses));
         !is_broken
             && self.error_share() < 0.1
             && self.allowance_at(now).is_none_or(|left| left >= 1.0)
@@ -191,35 +300,54 @@ mod tests {
             spread: 0.1,
             in_flight_max: 64,
             capacity: 10,
+            line_max: 5,
+            when_full: 503,
             tier: Tier::default(),
             limit_per_second: None,
+            retry_after: Duration::from_secs(2),
             price: 1.0,
         })
     }
 
-    fn outcome(endpoint: &mut Endpoint, luck: u64) -> Outcome {
-        endpoint.react(Instant::START, luck, PATIENCE).outcome
+    fn demand(key: u64) -> Demand {
+        Demand {
+            key: (key, 1),
+            luck: key,
+            patience: PATIENCE,
+            body: Duration::from_secs(1),
+        }
+    }
+
+    fn received(endpoint: &mut Endpoint, now: Instant, key: u64) -> Option<Reaction> {
+        match endpoint.receive(now, &demand(key)) {
+            Reception::Reacts(reaction) => Some(reaction),
+            Reception::Waits => None,
+        }
+    }
+
+    fn outcome(endpoint: &mut Endpoint, key: u64) -> Option<Outcome> {
+        let reaction = received(endpoint, Instant::START, key);
+        endpoint.leave((key, 1));
+        reaction.map(|it| it.outcome)
     }
 
     #[test]
     fn every_ailment_shows_and_passes() {
         let mut endpoint = endpoint();
         endpoint.fall_ill(1, Ailment::Down);
-        assert_eq!(outcome(&mut endpoint, 1), Outcome::ConnectFailed);
+        assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::ConnectFailed));
         endpoint.recover(1);
         endpoint.fall_ill(2, Ailment::Hangs);
-        assert_eq!(
-            outcome(&mut endpoint, 1),
-            Outcome::TimedOut(Stage::FirstByte)
-        );
+        let timed_out = Outcome::TimedOut(Stage::FirstByte);
+        assert_eq!(outcome(&mut endpoint, 1), Some(timed_out));
         endpoint.recover(2);
         endpoint.fall_ill(3, Ailment::Slow(10.0));
-        assert!(endpoint.expected() >= Duration::from_secs(3));
+        assert!(endpoint.expected(Instant::START) >= Duration::from_secs(3));
         endpoint.recover(3);
         endpoint.fall_ill(4, Ailment::Errors(1.0));
-        assert_eq!(outcome(&mut endpoint, 1), Outcome::status(500));
+        assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::status(500)));
         endpoint.recover(4);
-        assert_eq!(outcome(&mut endpoint, 1), Outcome::status(200));
+        assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::status(200)));
     }
 
     #[test]
@@ -228,17 +356,59 @@ mod tests {
         endpoint.fall_ill(1, Ailment::Limits(5.0));
         let at = |millis| Instant::from_start(Duration::from_millis(millis));
         let answered = (0..1_000)
-            .map(|step| endpoint.react(at(step * 10), step, PATIENCE))
-            .filter(|reaction| reaction.outcome == Outcome::status(200))
+            .filter(|step| {
+                let reaction = received(&mut endpoint, at(step * 10), *step);
+                endpoint.leave((*step, 1));
+                reaction.is_some_and(|it| it.outcome == Outcome::status(200))
+            })
             .count();
         assert!((49..=56).contains(&answered), "{answered} in ten seconds");
     }
 
     #[test]
-    fn full_upstream_is_slower() {
-        let mut endpoint = endpoint();
-        let idle = endpoint.expected();
-        endpoint.in_flight = 20;
-        assert!(endpoint.expected() > idle * 5);
+    fn what_finds_no_place_waits_in_line_and_begins_in_its_order() {
+        let (mut endpoint, now) = (endpoint(), Instant::START);
+        for key in 0..10 {
+            assert!(received(&mut endpoint, now, key).is_some());
+        }
+        assert_eq!(endpoint.receive(now, &demand(10)), Reception::Waits);
+        assert_eq!(endpoint.receive(now, &demand(11)), Reception::Waits);
+        assert_eq!(endpoint.in_flight(), 12);
+        assert_eq!(endpoint.leave((3, 1)), Some((10, 1)));
+        endpoint.begin(now, &demand(10));
+        assert_eq!(endpoint.leave((11, 1)), None, "it gave up in line");
+        assert_eq!(endpoint.leave((4, 1)), None, "nobody waits any more");
+    }
+
+    #[test]
+    fn what_finds_the_line_full_is_turned_away_and_asked_to_wait() {
+        let (mut endpoint, now) = (endpoint(), Instant::START);
+        for key in 0..15 {
+            endpoint.receive(now, &demand(key));
+        }
+        let reaction = received(&mut endpoint, now, 15).expect("it does not wait");
+        let full = Outcome::Status {
+            status: 503,
+            retry_after: Some(Duration::from_secs(2)),
+        };
+        assert_eq!((reaction.after, reaction.outcome), (QUICK, full));
+        assert_eq!(endpoint.in_flight(), 15);
+    }
+
+    #[test]
+    fn expected_wait_counts_those_in_front() {
+        let (mut endpoint, now) = (endpoint(), Instant::START);
+        let idle = endpoint.expected(now);
+        for key in 0..10 {
+            endpoint.receive(now, &demand(key));
+        }
+        let next = endpoint.expected(now);
+        assert!(next > idle + Duration::from_secs(1), "{next:?}");
+        for key in 10..15 {
+            endpoint.receive(now, &demand(key));
+        }
+        assert!(endpoint.expected(now) >= next);
+        let later = now + Duration::from_secs(1);
+        assert!(endpoint.expected(later) < next, "time passes");
     }
 }

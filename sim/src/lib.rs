@@ -1,9 +1,10 @@
 //! Pretends: drives the core that ships, on a clock and a network of its own.
 //!
 //! Reading order: [`heap`] (what happens when), `chance` and [`digest`] (seeds and fingerprints),
-//! `atlas` and `network` (where and how far), `endpoint` (upstreams as they are), [`membership`] (who is
+//! `matrix`, `atlas`, `network` and `wires` (where, how far, how wide), `endpoint` (upstreams as they are), `cpu` (what
+//! a node can do), [`membership`] (who is
 //! alive), [`scenario`] (what a run is about), `world` (everything together), `check` (what must hold),
-//! `record` (what a run showed).
+//! `record` and `tally` (what a run showed).
 //!
 //! What this crate does not know: the node's other crates, sockets, real time.
 
@@ -11,9 +12,11 @@ mod atlas;
 mod chance;
 pub mod check;
 pub mod cli;
+mod cpu;
 pub mod digest;
 mod endpoint;
 pub mod heap;
+mod matrix;
 pub mod membership;
 mod network;
 mod policy;
@@ -23,4 +26,6 @@ pub mod run;
 mod sabotage;
 pub mod scenario;
 mod summary;
+mod tally;
+mod wires;
 mod world;

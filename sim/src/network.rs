@@ -3,6 +3,9 @@
 //! Datagrams are lost and overtake each other. What travels on a stream (requests, answers, rumors,
 //! gossip too long for a datagram) is sent again until it is there, as QUIC does: loss makes it late.
 //! Only a cut stops it.
+//!
+//! Where a bandwidth is set, what a node sends leaves in the order it was sent in, each packet once those before it
+//! are out, and what comes in to a node does likewise: a line of its own for each direction.
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::atlas::{Atlas, RegionIndex};
 use crate::chance;
 use crate::membership::{Carrier, NodeIndex};
+use crate::wires::{Bandwidth, Wires};
 
 /// What fits a QUIC datagram on an ordinary path.
 const DATAGRAM_BYTES_MAX: usize = 1_414;
@@ -34,6 +38,8 @@ pub(crate) struct Network {
     rng: ChaCha8Rng,
     /// Bytes that nodes sent beside gossip: rumors, pings, request heads.
     sent: Vec<u64>,
+    /// What the lines of the nodes carry; `None` does not limit them.
+    wires: Option<Wires>,
 }
 
 /// A fault of the network, while it lasts.
@@ -61,8 +67,10 @@ impl Network {
         atlas: Atlas,
         places: Vec<RegionIndex>,
         (jitter, loss): (f64, f64),
+        bandwidth: Option<Bandwidth>,
         seed: u64,
     ) -> Self {
+        let wires = bandwidth.map(|bandwidth| Wires::new(bandwidth, places.len()));
         let sent = vec![0; places.len()];
         Self {
             atlas,
@@ -72,6 +80,7 @@ impl Network {
             rules: Vec::new(),
             rng: chance::network(seed),
             sent,
+            wires,
         }
     }
 
@@ -159,7 +168,8 @@ impl Network {
         }
         let packets = bytes.div_ceil(DATAGRAM_BYTES_MAX).max(1);
         let mut lost = 1.0 - (1.0 - loss).powi(i32::try_from(packets).unwrap_or(i32::MAX));
-        let mut arrives = now + self.jittered(self.one_way(from, to));
+        let way = self.jittered(self.one_way(from, to));
+        let mut arrives = self.through_wires(now, (from, to), way, bytes);
         let resend = (self.round_trip(from, to).mul_f64(1.5)).max(RESEND_AFTER_MIN);
         let mut resends = 0;
         while lost > 0.0 && chance::unit(&mut self.rng) < lost {
@@ -172,6 +182,20 @@ impl Network {
             arrives = arrives + resend;
         }
         Some(arrives)
+    }
+
+    /// When so many bytes of a stream arrive that are sent `now` over a way that takes so long.
+    fn through_wires(
+        &mut self,
+        now: Instant,
+        (from, to): (NodeIndex, NodeIndex),
+        way: Duration,
+        bytes: usize,
+    ) -> Instant {
+        match &mut self.wires {
+            Some(wires) => wires.arrives(now, (from, to), way, bytes),
+            None => now + way,
+        }
     }
 
     fn jittered(&mut self, least: Duration) -> Duration {
@@ -212,8 +236,11 @@ impl Carrier for Network {
         if !self.gets_through(from, to) {
             return None;
         }
-        let way = self.one_way(from, to);
-        Some(now + self.jittered(way))
+        let way = self.jittered(self.one_way(from, to));
+        Some(match &self.wires {
+            Some(wires) => wires.datagram_arrives(now, (from, to), way, bytes),
+            None => now + way,
+        })
     }
 }
 
@@ -224,9 +251,9 @@ mod tests {
     const NOW: Instant = Instant::START;
 
     fn network(loss: f64) -> Network {
-        let atlas = Atlas::of_azure();
+        let atlas = crate::matrix::azure();
         let places = ["westeurope", "japaneast"].map(|name| atlas.find(name).expect("known"));
-        Network::new(atlas, places.to_vec(), (0.1, loss), 1)
+        Network::new(atlas, places.to_vec(), (0.1, loss), None, 1)
     }
 
     fn delivered(network: &mut Network) -> usize {

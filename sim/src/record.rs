@@ -9,6 +9,7 @@ use grapevine_core::ids::Stamp;
 
 use crate::membership::NodeIndex;
 use crate::scenario::Scenario;
+use crate::tally::Tally;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,7 @@ pub(crate) struct Record {
     pub(crate) doors_closed: u64,
     pub(crate) refused: u64,
     pub(crate) attempts_failed: u64,
+    pub(crate) tally: Tally,
     pub(crate) deaths: Vec<Death>,
     pub(crate) crashes: Vec<(Instant, NodeIndex)>,
     pub(crate) silences: Vec<Death>,
@@ -111,6 +113,7 @@ impl Record {
             doors_closed: 0,
             refused: 0,
             attempts_failed: 0,
+            tally: Tally::default(),
             deaths: Vec::new(),
             crashes: Vec::new(),
             silences: Vec::new(),

@@ -131,6 +131,9 @@ fn disappointment(scenario: &Arc<Scenario>, seed: u64, run: &Run) -> Option<Stri
     if expect.fault_bites && !scenario.faults.is_empty() && !run.was_disturbed() {
         return Some("the faults were felt by nobody: the scenario shows nothing".into());
     }
+    if let Some(short) = run.record.tally.short_of(&expect.at_least) {
+        return Some(short);
+    }
     let regret_max = expect.regret_max?;
     let regret = regret(scenario, seed, run);
     (regret > regret_max).then(|| {

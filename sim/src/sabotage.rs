@@ -18,6 +18,9 @@ pub(crate) enum Sabotage {
     /// Nobody looks at fences.
     #[cfg(test)]
     IgnoresResidency,
+    /// Owners do not look at fences, and their entries do.
+    #[cfg(test)]
+    ServesAnything,
     /// Everything counts as healthy when a request is planned.
     #[cfg(test)]
     IgnoresEjection,
@@ -51,6 +54,10 @@ mod asked {
         }
 
         pub(crate) const fn ignores_residency(self) -> bool {
+            false
+        }
+
+        pub(crate) const fn serves_anything(self) -> bool {
             false
         }
 
@@ -96,6 +103,10 @@ mod asked {
 
         pub(crate) fn ignores_residency(self) -> bool {
             self == Self::IgnoresResidency
+        }
+
+        pub(crate) fn serves_anything(self) -> bool {
+            self.ignores_residency() || self == Self::ServesAnything
         }
 
         pub(crate) fn ignores_ejection(self) -> bool {

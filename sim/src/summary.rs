@@ -37,6 +37,14 @@ pub(crate) fn print(scenario: &Scenario, run: &Run, out: &mut impl Write) -> io:
         let p50 = run.failover_quantile(0.5).unwrap_or_default();
         writeln!(out, "failover: p50 {p50:.0?}, p99 {p99:.0?}")?;
     }
+    let counts = run.record.tally.named().into_iter();
+    let counts: Vec<String> = counts
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if !counts.is_empty() {
+        writeln!(out, "counts: {}", counts.join(", "))?;
+    }
     let false_deaths = run
         .record
         .deaths

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use grapevine_core::retry_after;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -218,16 +219,12 @@ pub fn strip_own(headers: &mut HeaderMap) {
 /// date measured against `now`. `None` when there is none, or it cannot be read.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
-    let number = |text: &str| {
-        let value: f64 = text.parse().ok()?;
-        (value.is_finite() && value >= 0.0).then_some(value)
-    };
-    if let Some(milliseconds) = text(&RETRY_AFTER_MS).and_then(number) {
-        return Duration::try_from_secs_f64(milliseconds / 1_000.0).ok();
+    if let Some(value) = text(&RETRY_AFTER_MS).and_then(retry_after::milliseconds) {
+        return Some(value);
     }
     let value = text(&header::RETRY_AFTER)?;
-    if let Some(seconds) = number(value) {
-        return Duration::try_from_secs_f64(seconds).ok();
+    if let Some(value) = retry_after::seconds(value) {
+        return Some(value);
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())

@@ -56,6 +56,7 @@ pub mod quota;
 mod random;
 pub mod request;
 pub mod residency;
+pub mod retry_after;
 pub mod roster;
 pub mod route;
 pub mod share;

@@ -110,10 +110,12 @@ impl Request {
             let same = |it: &UpstreamView| it.node == upstream.node && it.name == upstream.name;
             self.refused.iter().any(|refused| same(refused))
         };
-        let mut choices = planned.map_or_else(|_| Vec::new(), |plan| plan.choices);
-        choices.retain(|choice| !has_refused(choice));
-        if !choices.is_empty() {
-            self.plan = choices.into();
+        if let Ok(mut plan) = planned {
+            plan.choices.retain(|choice| !has_refused(choice));
+            if !plan.choices.is_empty() {
+                self.plan = plan.choices.into();
+                self.is_last_resort = plan.last_resort;
+            }
         }
         self.next(now)
     }

@@ -15,12 +15,13 @@ mod residency;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Fact, FactKey};
-use grapevine_core::ids::{RegionName, Stamp, UpstreamName};
-use grapevine_core::residency::Permitted;
+use grapevine_core::ids::{ModelName, RegionName, Stamp, UpstreamName};
+use grapevine_core::residency::{ClientOrigin, Residency};
 
 use crate::membership::NodeIndex;
 use crate::policy::Policy;
@@ -58,13 +59,26 @@ pub(crate) enum Seen<'a> {
         upstream: &'a UpstreamName,
         attempts: u32,
         region: &'a RegionName,
-        permitted: &'a Permitted,
         planned_at: Instant,
         /// A trial, a last resort, or the choice of a baseline that knows no better.
         excused: bool,
     },
     /// A forwarded request reached its owner.
     Hopped { request: u64, hops: u8 },
+    /// Its owner lets it in.
+    Served { request: u64, owner: NodeIndex },
+    /// A node has rules of its own from now on.
+    Ruled {
+        node: NodeIndex,
+        rules: &'a Arc<Residency>,
+    },
+    /// A node has read a client's request, and plans for it.
+    Entered {
+        request: u64,
+        entry: NodeIndex,
+        client: ClientOrigin,
+        model: &'a ModelName,
+    },
     /// A client has its answer's first byte, or an error.
     Ended { request: u64 },
     /// The whole, from time to time.
@@ -110,11 +124,14 @@ pub(crate) struct Checks {
 
 impl Checks {
     pub(crate) fn new(scenario: &Scenario, policy: Policy) -> Self {
+        let places = scenario.nodes.iter();
+        let regions = places.map(|place| scenario.atlas.region(*place).name.clone());
+        let regions: Vec<RegionName> = regions.collect();
         let mut all: Vec<Box<dyn Check>> = vec![
             Box::new(answered::Answered::default()),
             Box::new(limits::Limits::new(scenario.routing.attempts_max)),
             Box::new(loops::Loops),
-            Box::new(residency::Residency),
+            Box::new(residency::Residency::new(regions)),
             Box::new(ejected::Ejected::new(scenario.nodes.len())),
             Box::new(bounds::Bounds::new(scenario.nodes.len())),
         ];

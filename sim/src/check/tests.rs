@@ -73,6 +73,17 @@ fn breach_of_residency_is_noticed() {
 }
 
 #[test]
+fn owner_that_serves_what_its_rules_forbid_is_noticed() {
+    let ruled = WORLD.replace(
+        "regions: [westeurope, northeurope]}",
+        "regions: [westeurope], at: [n1]}",
+    );
+    assert_eq!(violation_in(&ruled, Sabotage::None), None);
+    let violation = violation_in(&ruled, Sabotage::ServesAnything).expect("a breach is noticed");
+    assert_eq!(violation.checker, "residency", "{violation}");
+}
+
+#[test]
 fn traffic_to_what_all_know_is_ejected_is_noticed() {
     assert_fires(Sabotage::IgnoresEjection, "ejected");
 }

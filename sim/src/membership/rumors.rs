@@ -54,7 +54,7 @@ impl Default for Policy {
 
 /// A rumor as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rumor {
+pub struct RumorInTransit {
     /// Whose word it is.
     pub author: NodeIndex,
     /// Its place in the order of that node's facts.
@@ -73,7 +73,7 @@ pub struct Heard {
     /// From whom, who need not be its author.
     pub from: NodeIndex,
     /// What was heard.
-    pub rumor: Arc<Rumor>,
+    pub rumor: Arc<RumorInTransit>,
 }
 
 /// Links, and the rumors on them.
@@ -94,7 +94,7 @@ pub struct Rumors {
 struct Flight {
     from: NodeIndex,
     to: NodeIndex,
-    rumor: Arc<Rumor>,
+    rumor: Arc<RumorInTransit>,
     /// `None` when it arrives; else it was lost, and is sent again after having waited for so long.
     lost: Option<Duration>,
 }
@@ -151,7 +151,7 @@ impl Rumors {
     pub fn push(
         &mut self,
         now: Instant,
-        rumor: Rumor,
+        rumor: RumorInTransit,
         carrier: &mut dyn Carrier,
         rng: &mut ChaCha8Rng,
     ) {
@@ -237,7 +237,7 @@ impl Rumors {
         now: Instant,
         node: NodeIndex,
         except: Option<NodeIndex>,
-        rumor: &Arc<Rumor>,
+        rumor: &Arc<RumorInTransit>,
         carrier: &mut dyn Carrier,
         rng: &mut ChaCha8Rng,
     ) {
@@ -270,7 +270,7 @@ impl Rumors {
         &mut self,
         now: Instant,
         (from, to): (NodeIndex, NodeIndex),
-        rumor: Arc<Rumor>,
+        rumor: Arc<RumorInTransit>,
         waited: Duration,
         carrier: &mut dyn Carrier,
     ) {
@@ -324,8 +324,8 @@ mod tests {
         rumors
     }
 
-    fn rumor(version: u64) -> Rumor {
-        Rumor {
+    fn rumor(version: u64) -> RumorInTransit {
+        RumorInTransit {
             author: NodeIndex(0),
             stamp: Stamp {
                 generation: Generation(1),

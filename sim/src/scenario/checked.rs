@@ -1,29 +1,23 @@
 //! From a scenario as written to one that can run: every problem is reported at once, with its key.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
-use grapevine_core::residency::{Residency, Rule, Unknown};
-use grapevine_core::route::Strategy;
-use grapevine_core::units::Tier;
-
-use super::file::{
-    BurstFile, ExpectFile, MembershipFile, NodesFile, ResidencyFile, RoutingFile, ScenarioFile,
-    UpstreamFile, WorkloadFile,
-};
-use super::{Burst, Expect, Make, NODES_MAX, Routing, Scenario, ScenarioError, Upstream, Workload};
+use super::file::{ExpectFile, MembershipFile, ScenarioFile};
+use super::{Expect, Fault, Make, Scenario, ScenarioError, Upstream, What};
 use crate::atlas::{Atlas, RegionIndex};
+use crate::matrix;
 
-pub(super) fn check(text: &str) -> Result<Scenario, ScenarioError> {
+pub(super) fn check(text: &str, folder: &Path) -> Result<Scenario, ScenarioError> {
     let file: ScenarioFile = serde_saphyr::from_str(text).map_err(|error| ScenarioError {
         problems: vec![error.to_string()],
     })?;
     let mut checker = Checker {
-        atlas: Atlas::of_azure(),
+        atlas: matrix::azure(),
         nodes: Vec::new(),
         problems: Vec::new(),
     };
+    checker.places(&file, folder);
     let scenario = checker.scenario(&file);
     if checker.problems.is_empty() {
         Ok(scenario)
@@ -35,8 +29,8 @@ pub(super) fn check(text: &str) -> Result<Scenario, ScenarioError> {
 }
 
 pub(super) struct Checker {
-    atlas: Atlas,
-    nodes: Vec<RegionIndex>,
+    pub(super) atlas: Atlas,
+    pub(super) nodes: Vec<RegionIndex>,
     problems: Vec<String>,
 }
 
@@ -58,7 +52,8 @@ impl Checker {
         if upstreams.is_empty() {
             self.problem("upstreams", "must name at least one");
         }
-        let faults = (file.faults.iter().enumerate())
+        let rules = self.rules("residency", &file.residency);
+        let faults: Vec<Fault> = (file.faults.iter().enumerate())
             .map(|(index, fault)| self.fault(&format!("faults[{index}]"), fault))
             .collect();
         Scenario {
@@ -72,12 +67,16 @@ impl Checker {
                 MembershipFile::Chitchat => Make::Chitchat,
             },
             nodes: self.nodes.clone(),
+            processing: self.processing(&file.node),
             upstreams,
             jitter: self.share("network.jitter", file.network.jitter.unwrap_or(0.1)),
             loss: self.share("network.loss", file.network.loss.unwrap_or(0.0)),
+            bandwidth: self.bandwidth(file.network.bandwidth.as_deref()),
             workload: self.workload(&file.workload),
             routing: self.routing(&file.routing),
-            residency: self.residency(&file.residency),
+            has_rules: rules.iter().any(|it| !it.rules().is_empty())
+                || faults.iter().any(is_about_rules),
+            rules,
             faults,
             expect: expect(&file.expect),
             atlas: self.atlas.clone(),
@@ -109,33 +108,6 @@ impl Checker {
         value
     }
 
-    fn region(&mut self, key: &str, name: &str) -> RegionIndex {
-        self.atlas.find(name).unwrap_or_else(|| {
-            self.problem(
-                key,
-                format!("{name:?} is no region of sim/data/azure-regions.csv"),
-            );
-            RegionIndex(0)
-        })
-    }
-
-    fn nodes(&mut self, file: &NodesFile) -> Vec<RegionIndex> {
-        if file.count == 0 || file.count > NODES_MAX {
-            self.problem("nodes.count", format!("must be between 1 and {NODES_MAX}"));
-        }
-        let named = file.regions.iter();
-        let mut regions: Vec<_> = named
-            .map(|name| self.region("nodes.regions", name))
-            .collect();
-        if regions.is_empty() {
-            regions = self.atlas.indices().collect();
-        }
-        let count = file.count.min(NODES_MAX);
-        (0..count)
-            .map(|node| regions[node % regions.len()])
-            .collect()
-    }
-
     /// The nodes that `names` mean: `all`, a region, or `n` and a number.
     pub(super) fn group(&mut self, key: &str, names: &[String]) -> Vec<bool> {
         let mut group = vec![false; self.nodes.len()];
@@ -156,128 +128,10 @@ impl Checker {
         }
         group
     }
+}
 
-    fn upstream(&mut self, index: usize, file: &UpstreamFile) -> Upstream {
-        let key = format!("upstreams[{index}]");
-        let name = UpstreamName::new(&file.name).unwrap_or_else(|error| {
-            self.problem(&format!("{key}.name"), error.to_string());
-            UpstreamName::new("unnamed").expect("a valid name")
-        });
-        let models = file
-            .models
-            .iter()
-            .filter_map(|text| ModelName::new(text).ok());
-        let models: Vec<ModelName> = models.collect();
-        if models.len() != file.models.len() || models.is_empty() {
-            self.problem(
-                &format!("{key}.models"),
-                "must be names of models, at least one",
-            );
-        }
-        let at = match file.at.is_empty() {
-            true => vec![true; self.nodes.len()],
-            false => self.group(&format!("{key}.at"), &file.at),
-        };
-        let in_flight_max = file.in_flight_max.unwrap_or(64).max(1);
-        Upstream {
-            provider: file.provider.clone().unwrap_or_else(|| file.name.clone()),
-            name,
-            models,
-            at,
-            first_byte: self.span(&format!("{key}.first_byte"), &file.first_byte),
-            spread: file.spread.unwrap_or(0.1),
-            in_flight_max,
-            capacity: file.capacity.unwrap_or(in_flight_max).max(1),
-            tier: file.tier.map_or_else(Tier::default, Tier),
-            limit_per_second: file.limit_per_second,
-            price: file.price.unwrap_or(1.0),
-        }
-    }
-
-    fn workload(&mut self, file: &WorkloadFile) -> Workload {
-        let named = file.clients.iter();
-        let mut clients: Vec<(RegionIndex, f64)> = named
-            .map(|(name, share)| (self.region("workload.clients", name), *share))
-            .collect();
-        if clients.is_empty() {
-            let mut regions = self.nodes.clone();
-            regions.sort_unstable();
-            regions.dedup();
-            clients = regions.into_iter().map(|region| (region, 1.0)).collect();
-        }
-        let daily = file.daily.as_ref().map(|daily| {
-            let day = self.span("workload.daily.day", &daily.day);
-            (day, self.share("workload.daily.swing", daily.swing))
-        });
-        let bursts = file.bursts.iter();
-        let bursts = bursts.map(|burst| self.burst(burst)).collect();
-        let long = file.long.as_ref().map(|long| {
-            let body = self.span("workload.long.body", &long.body);
-            (self.share("workload.long.share", long.share), body)
-        });
-        Workload {
-            per_second: file.per_second.unwrap_or(20.0),
-            clients,
-            daily,
-            bursts,
-            body: self.span_or("workload.body", file.body.as_deref(), "1s"),
-            long,
-            sessions: self.share("workload.sessions", file.sessions.unwrap_or(0.0)),
-        }
-    }
-
-    fn burst(&mut self, file: &BurstFile) -> Burst {
-        let region = file.region.as_ref();
-        Burst {
-            at: self.span("workload.bursts.at", &file.at),
-            lasts: self.span("workload.bursts.for", &file.lasts),
-            factor: file.factor,
-            region: region.map(|name| self.region("workload.bursts.region", name)),
-        }
-    }
-
-    fn routing(&mut self, file: &RoutingFile) -> Routing {
-        let strategy = match file.strategy.as_deref() {
-            None | Some("latency") => Strategy::Latency,
-            Some("geo") => Strategy::Geo,
-            Some("priority") => Strategy::Priority,
-            Some("weighted") => Strategy::Weighted,
-            Some("least-busy") => Strategy::LeastBusy,
-            Some(other) => {
-                self.problem("routing.strategy", format!("{other:?} is not a strategy"));
-                Strategy::Latency
-            }
-        };
-        Routing {
-            strategy,
-            attempts_max: file.attempts.unwrap_or(6).max(1),
-            deadline: self.span_or("routing.deadline", file.deadline.as_deref(), "20s"),
-            first_byte: self.span_or("routing.first_byte", file.first_byte.as_deref(), "8s"),
-        }
-    }
-
-    fn residency(&mut self, files: &[ResidencyFile]) -> Residency {
-        let mut rules = Vec::new();
-        for (index, file) in files.iter().enumerate() {
-            let key = format!("residency[{index}]");
-            let areas = file.clients.iter().filter_map(|text| text.parse().ok());
-            let clients: Vec<_> = areas.collect();
-            if clients.len() != file.clients.len() {
-                self.problem(&key, "clients must be countries, continents or groups");
-            }
-            let regions = file
-                .regions
-                .iter()
-                .filter_map(|text| RegionName::new(text).ok());
-            rules.push(Rule {
-                clients,
-                keys: Vec::new(),
-                models: Vec::new(),
-                regions: regions.collect::<Arc<[RegionName]>>(),
-            });
-        }
-        Residency::new(rules, Unknown::Fenced)
-    }
+const fn is_about_rules(fault: &Fault) -> bool {
+    matches!(fault.what, What::Rules { .. })
 }
 
 fn expect(file: &ExpectFile) -> Expect {
@@ -287,14 +141,16 @@ fn expect(file: &ExpectFile) -> Expect {
         peak_to_mean_max: file.peak_to_mean_max,
         converges: file.converges.unwrap_or(true),
         fault_bites: file.fault_bites.unwrap_or(true),
+        at_least: file.at_least,
     }
 }
 
-/// A span such as `250ms`, `1.5s`, `2m` or `1h`.
+/// A span such as `60us`, `250ms`, `1.5s`, `2m` or `1h`.
 fn parse_span(text: &str) -> Option<Duration> {
     let digits = text.find(|character: char| character.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
+        "us" => 0.000_001,
         "ms" => 0.001,
         "s" => 1.0,
         "m" => 60.0,
@@ -320,7 +176,7 @@ upstreams:
 
     #[test]
     fn scenario_with_defaults_is_taken() {
-        let scenario = check(GOOD).expect("a good scenario");
+        let scenario = check(GOOD, Path::new("")).expect("a good scenario");
         assert_eq!(scenario.nodes.len(), 2);
         assert_eq!(scenario.upstreams[0].at, [true, true]);
         assert_eq!(scenario.workload.clients.len(), 2);
@@ -331,7 +187,7 @@ upstreams:
         let text = format!(
             "{GOOD}workload: {{clients: {{atlantis: 1}}}}\nfaults:\n  - {{at: soon, what: crash, who: [n7]}}\n"
         );
-        let error = check(&text).expect_err("three problems");
+        let error = check(&text, Path::new("")).expect_err("three problems");
         let told = error.to_string();
         for part in ["workload.clients", "faults[0].at", "faults[0].who", "n7"] {
             assert!(told.contains(part), "{part} is missing in {told}");
@@ -340,7 +196,7 @@ upstreams:
 
     #[test]
     fn unknown_key_is_refused() {
-        let error = check(&format!("{GOOD}speed: 7\n")).expect_err("an unknown key");
+        let error = check(&format!("{GOOD}speed: 7\n"), Path::new("")).expect_err("an unknown key");
         assert!(error.to_string().contains("speed"), "{error}");
     }
 
@@ -348,6 +204,7 @@ upstreams:
     fn span_needs_a_unit() {
         assert_eq!(parse_span("1.5s"), Some(Duration::from_millis(1_500)));
         assert_eq!(parse_span("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_span("54us"), Some(Duration::from_micros(54)));
         assert_eq!(parse_span("10"), None);
         assert_eq!(parse_span("10 parsecs"), None);
     }

@@ -27,6 +27,9 @@ impl Checker {
             true => who.iter().map(|is_in| !is_in).collect(),
             false => self.group(&format!("{key}.to"), &file.to),
         };
+        if file.rules.is_some() && !matches!(file.what, WhatFile::Rules) {
+            self.problem(&format!("{key}.rules"), "is for `what: rules` alone");
+        }
         let every = || file.every.as_deref();
         let share = file.share.unwrap_or(0.5);
         match file.what {
@@ -40,6 +43,7 @@ impl Checker {
                 every: self.span_or(&format!("{key}.every"), every(), "2s"),
             },
             WhatFile::Stall => What::Stall(who),
+            WhatFile::Rules => self.new_rules(key, file, who),
             WhatFile::ClockBack => What::ClockBack {
                 who,
                 back: self.span_or(&format!("{key}.back"), file.back.as_deref(), "1h"),
@@ -84,6 +88,7 @@ impl Checker {
     fn ailment(&mut self, key: &str, file: &FaultFile) -> Ailment {
         match file.what {
             WhatFile::UpstreamHangs => Ailment::Hangs,
+            WhatFile::UpstreamPauses => Ailment::Pauses,
             WhatFile::UpstreamSlow => Ailment::Slow(file.factor.unwrap_or(10.0).max(0.01)),
             WhatFile::UpstreamErrors => {
                 Ailment::Errors(self.share(&format!("{key}.share"), file.share.unwrap_or(0.5)))

@@ -1,8 +1,11 @@
 //! A scenario as written in YAML. Unknown keys are refused; spans are text with a unit, such as `250ms`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
+
+use crate::tally::Tally;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,7 +17,11 @@ pub(super) struct ScenarioFile {
     pub(super) settle: Option<String>,
     #[serde(default)]
     pub(super) membership: MembershipFile,
+    pub(super) regions: Option<PathBuf>,
+    pub(super) round_trips: Option<PathBuf>,
     pub(super) nodes: NodesFile,
+    #[serde(default)]
+    pub(super) node: NodeFile,
     pub(super) upstreams: Vec<UpstreamFile>,
     #[serde(default)]
     pub(super) network: NetworkFile,
@@ -46,6 +53,14 @@ pub(super) struct NodesFile {
     pub(super) regions: Vec<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeFile {
+    pub(super) cores: Option<usize>,
+    pub(super) request: Option<String>,
+    pub(super) hop: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpstreamFile {
@@ -58,8 +73,11 @@ pub(super) struct UpstreamFile {
     pub(super) spread: Option<f64>,
     pub(super) in_flight_max: Option<u32>,
     pub(super) capacity: Option<u32>,
+    pub(super) queue: Option<usize>,
+    pub(super) when_full: Option<u16>,
     pub(super) tier: Option<u16>,
     pub(super) limit_per_second: Option<f64>,
+    pub(super) retry_after: Option<String>,
     pub(super) price: Option<f64>,
 }
 
@@ -68,6 +86,7 @@ pub(super) struct UpstreamFile {
 pub(super) struct NetworkFile {
     pub(super) jitter: Option<f64>,
     pub(super) loss: Option<f64>,
+    pub(super) bandwidth: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +98,8 @@ pub(super) struct WorkloadFile {
     pub(super) daily: Option<DailyFile>,
     #[serde(default)]
     pub(super) bursts: Vec<BurstFile>,
+    pub(super) request_bytes: Option<usize>,
+    pub(super) answer_bytes: Option<usize>,
     pub(super) body: Option<String>,
     pub(super) long: Option<LongFile>,
     pub(super) sessions: Option<f64>,
@@ -115,6 +136,8 @@ pub(super) struct RoutingFile {
     pub(super) attempts: Option<u32>,
     pub(super) deadline: Option<String>,
     pub(super) first_byte: Option<String>,
+    pub(super) idle: Option<String>,
+    pub(super) total: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,6 +145,8 @@ pub(super) struct RoutingFile {
 pub(super) struct ResidencyFile {
     pub(super) clients: Vec<String>,
     pub(super) regions: Vec<String>,
+    #[serde(default)]
+    pub(super) at: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,6 +167,7 @@ pub(super) struct FaultFile {
     pub(super) delay: Option<String>,
     pub(super) every: Option<String>,
     pub(super) back: Option<String>,
+    pub(super) rules: Option<Vec<ResidencyFile>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -157,8 +183,10 @@ pub(super) enum WhatFile {
     OneWay,
     Loss,
     SlowLink,
+    Rules,
     UpstreamDown,
     UpstreamHangs,
+    UpstreamPauses,
     UpstreamSlow,
     UpstreamErrors,
     UpstreamLimits,
@@ -172,4 +200,6 @@ pub(super) struct ExpectFile {
     pub(super) peak_to_mean_max: Option<f64>,
     pub(super) converges: Option<bool>,
     pub(super) fault_bites: Option<bool>,
+    #[serde(default)]
+    pub(super) at_least: Tally,
 }

@@ -1,11 +1,18 @@
 //! What happens in a run: who stands where, who asks for what, what breaks when, what must hold.
 //!
-//! Reading order: `file` (as written), this file (as checked), `checked` and `faults` (from one to the other).
+//! Reading order: `file` (as written), this file (as checked), `checked`, `places`, `supply`, `demand`, `rules` and
+//! `faults` (from one to the other).
 
 mod checked;
+mod demand;
 mod faults;
 mod file;
+mod places;
+mod rules;
+mod supply;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::ids::{ModelName, UpstreamName};
@@ -14,6 +21,8 @@ use grapevine_core::route::Strategy;
 use grapevine_core::units::Tier;
 
 use crate::atlas::{Atlas, RegionIndex};
+use crate::tally::Tally;
+use crate::wires::Bandwidth;
 
 /// Nodes of one scenario at most: what an engine keeps of its peers.
 pub(crate) const NODES_MAX: usize = 4_096;
@@ -33,12 +42,18 @@ pub struct Scenario {
     pub(crate) atlas: Atlas,
     /// The region of each node.
     pub(crate) nodes: Vec<RegionIndex>,
+    pub(crate) processing: Processing,
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) jitter: f64,
     pub(crate) loss: f64,
+    /// Of each node, in each direction; `None` does not limit it.
+    pub(crate) bandwidth: Option<Bandwidth>,
     pub(crate) workload: Workload,
     pub(crate) routing: Routing,
-    pub(crate) residency: Residency,
+    /// Each node's own residency rules.
+    pub(crate) rules: Vec<Arc<Residency>>,
+    /// Whether any node has some at any time.
+    pub(crate) has_rules: bool,
     pub(crate) faults: Vec<Fault>,
     pub(crate) expect: Expect,
 }
@@ -50,6 +65,16 @@ pub(crate) enum Make {
     Model,
     /// Chitchat itself, under a paused clock.
     Chitchat,
+}
+
+/// What a node can do, and what its work costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Processing {
+    pub(crate) cores: usize,
+    /// CPU time of one request at its entry.
+    pub(crate) request: Duration,
+    /// CPU time that a hop adds at each of its two nodes.
+    pub(crate) hop: Duration,
 }
 
 /// A kind of upstream; each node it stands at has one of its own.
@@ -64,11 +89,17 @@ pub(crate) struct Upstream {
     /// Sigma of the log-normal distribution of its first byte.
     pub(crate) spread: f64,
     pub(crate) in_flight_max: u32,
-    /// Requests at once up to which it is hardly slower.
+    /// Requests that it works on at once, each from its start to the end of its body.
     pub(crate) capacity: u32,
+    /// Requests that wait for one of these places at most.
+    pub(crate) line_max: usize,
+    /// The status that those get who find the line full.
+    pub(crate) when_full: u16,
     pub(crate) tier: Tier,
     /// Above this it answers 429.
     pub(crate) limit_per_second: Option<f64>,
+    /// What a 429 asks for.
+    pub(crate) retry_after: Duration,
     /// Of one request, in any currency.
     pub(crate) price: f64,
 }
@@ -83,6 +114,9 @@ pub(crate) struct Workload {
     /// Length of a day and the swing around its mean; noon comes by longitude.
     pub(crate) daily: Option<(Duration, f64)>,
     pub(crate) bursts: Vec<Burst>,
+    /// Bytes of a request, and of an answer without its head, as they take a hop.
+    pub(crate) request_bytes: usize,
+    pub(crate) answer_bytes: usize,
     /// The median time from the first byte of an answer to its last.
     pub(crate) body: Duration,
     /// The share of long answers and their time.
@@ -109,6 +143,10 @@ pub(crate) struct Routing {
     pub(crate) deadline: Duration,
     /// How long an upstream may take to its first byte.
     pub(crate) first_byte: Duration,
+    /// How long it may pause within an answer.
+    pub(crate) idle: Duration,
+    /// How long a call may take in all.
+    pub(crate) total: Duration,
 }
 
 /// Something that breaks.
@@ -150,6 +188,11 @@ pub(crate) enum What {
         to: Vec<bool>,
         delay: Duration,
     },
+    /// Nodes have other residency rules, by node, until they are changed again.
+    Rules {
+        who: Vec<bool>,
+        rules: Vec<Arc<Residency>>,
+    },
     /// Upstreams misbehave.
     Upstream { which: Which, how: Ailment },
 }
@@ -169,6 +212,8 @@ pub(crate) enum Ailment {
     Down,
     /// It takes requests and never answers.
     Hangs,
+    /// It stops within its answers and goes on with them when it has recovered.
+    Pauses,
     /// It is slower by this factor, and answers: a gray failure.
     Slow(f64),
     /// This share of its answers is 500.
@@ -190,6 +235,8 @@ pub(crate) struct Expect {
     pub(crate) converges: bool,
     /// Whether the faults must have been felt by at least one attempt.
     pub(crate) fault_bites: bool,
+    /// What must have happened at least so often.
+    pub(crate) at_least: Tally,
 }
 
 impl Scenario {
@@ -198,7 +245,15 @@ impl Scenario {
     /// # Errors
     /// Every problem, one a line, with its key.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        checked::check(text)
+        Self::parse_in(text, Path::new(""))
+    }
+
+    /// The same, with the tables that it names in `folder`.
+    ///
+    /// # Errors
+    /// Every problem, one a line, with its key.
+    pub fn parse_in(text: &str, folder: &Path) -> Result<Self, ScenarioError> {
+        checked::check(text, folder)
     }
 
     /// Its name.

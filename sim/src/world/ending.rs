@@ -6,6 +6,7 @@ use grapevine_core::fact::Load;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::request::{AttemptEvent, AttemptId, Request};
 use grapevine_core::view::Way;
+use grapevine_proto::frame::reset;
 
 use super::World;
 use super::happening::Word;
@@ -136,10 +137,25 @@ impl World {
         }
     }
 
+    /// The end of an answer came from a peer, with a code where it is not clean.
+    pub(super) fn end_comes(&mut self, attempt: (u64, u32), broken: Option<u32>) {
+        match broken {
+            None => self.answer_ends(attempt),
+            Some(code) => self.answer_breaks(attempt, reset::outcome(u64::from(code))),
+        }
+    }
+
+    /// The end of an answer came that was not whole.
+    pub(super) fn answer_breaks(&mut self, attempt: (u64, u32), outcome: Outcome) {
+        if self.is_current(attempt) {
+            self.broken_off(attempt.0, outcome);
+        }
+    }
+
     /// An answer that had begun broke off.
-    pub(super) fn broken_off(&mut self, id: u64) {
+    pub(super) fn broken_off(&mut self, id: u64, outcome: Outcome) {
         self.drive(id, |request, now| {
-            request.broke_off(now, Outcome::BrokenOff, None);
+            request.broke_off(now, outcome, None);
             None
         });
         self.record.broken += 1;

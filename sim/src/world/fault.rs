@@ -1,11 +1,13 @@
 //! What breaks, when, and how it heals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
+use grapevine_core::residency::Residency;
 
 use super::node::{self, LifeNumber};
 use super::{Happening, World};
@@ -35,7 +37,8 @@ impl World {
             return;
         }
         let before = self.nodes[node.at()].generation;
-        self.nodes[node.at()].begin(now, &self.scenario.atlas);
+        let scenario = &self.scenario;
+        self.nodes[node.at()].begin(now, &scenario.atlas, &scenario.processing);
         let (Some(life), gossip_life) = (self.life_of(node), self.nodes[node.at()].gossip_life)
         else {
             return;
@@ -48,6 +51,7 @@ impl World {
         let upstreams = self.scenario.upstreams.iter();
         let own = upstreams.filter(|upstream| upstream.at[node.at()]);
         let specs = own.map(node::spec).collect();
+        self.introduce_rules(node);
         self.tell(node, Event::Configured(specs));
         self.phase(node, Phase::Ready);
         // Nodes look and ping at moments of their own.
@@ -58,6 +62,21 @@ impl World {
             let heard = Happening::FormerLife { node, life };
             self.plan(now + FORMER_LIFE_HEARD, heard);
         }
+    }
+
+    /// Tells a node's engine its own rules. A mesh without any would but publish that it has none.
+    fn introduce_rules(&mut self, node: NodeIndex) {
+        if self.scenario.has_rules {
+            let rules = Residency::clone(&self.rules[node.at()]);
+            self.tell(node, Event::RulesChanged(rules));
+        }
+    }
+
+    /// A node's configuration has other rules from now on.
+    fn rule(&mut self, node: NodeIndex, rules: &Arc<Residency>) {
+        self.rules[node.at()] = Arc::clone(rules);
+        self.checks.see(self.now, &Seen::Ruled { node, rules });
+        self.introduce_rules(node);
     }
 
     fn phase(&mut self, node: NodeIndex, phase: Phase) {
@@ -130,7 +149,8 @@ impl World {
             What::Flap { who, every } => self.flap(who, *every, ends),
             What::Rolling { who, every } => self.roll(who, *every),
             What::Stall(who) => {
-                each(who, |node| self.nodes[node.at()].stalled_until = Some(ends));
+                let (now, lasts) = (self.now, fault.lasts);
+                each(who, |node| self.nodes[node.at()].stalls(now, lasts));
                 let all = vec![true; who.len()];
                 self.network.add(rule(who, &all, RuleEffect::Cut));
                 self.network.add(rule(&all, who, RuleEffect::Cut));
@@ -153,25 +173,28 @@ impl World {
             What::SlowLink { who, to, delay } => {
                 self.network.add(rule(who, to, RuleEffect::Delay(*delay)));
             }
+            What::Rules { who, rules } => {
+                each(who, |node| self.rule(node, &rules[node.at()]));
+            }
             What::Upstream { which, how } => {
                 let met = self.which(which);
                 met.into_iter()
                     .for_each(|at| self.endpoints[at].fall_ill(index, *how));
-                if *how == Ailment::Down {
-                    self.answers_break(index);
+                match how {
+                    Ailment::Down => self.break_answers(&self.met_by(index)),
+                    Ailment::Pauses => self.pause_answers(&self.met_by(index)),
+                    _ => {}
                 }
             }
         }
     }
 
-    /// Answers under way break off where their upstream dies.
-    fn answers_break(&mut self, index: usize) {
-        let What::Upstream { which, .. } = &self.scenario.faults[index].what else {
-            return;
-        };
-        let which = which.clone();
-        let met = self.which(&which);
-        self.break_answers(&met);
+    /// The endpoints that a fault meets.
+    fn met_by(&self, index: usize) -> Vec<usize> {
+        match &self.scenario.faults[index].what {
+            What::Upstream { which, .. } => self.which(which),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn heals(&mut self, index: usize) {
@@ -180,6 +203,9 @@ impl World {
         self.endpoints
             .iter_mut()
             .for_each(|endpoint| endpoint.recover(index));
+        let mut met = self.met_by(index);
+        met.retain(|endpoint| !self.endpoints[*endpoint].is_paused());
+        self.resume_answers(&met);
         if let What::Crash(who) | What::Flap { who, .. } = &self.scenario.faults[index].what {
             // They return together: a thundering herd, where there are many.
             for node in members(who) {
@@ -209,7 +235,6 @@ impl World {
         }
     }
 
-    /// The endpoints that a fault meets.
     fn which(&self, which: &Which) -> Vec<usize> {
         let mut met = Vec::new();
         for upstream in &self.scenario.upstreams {

@@ -61,6 +61,18 @@ pub(super) enum Happening {
         attempt: (u64, u32),
         frame: Vec<u8>,
     },
+    /// A node has read a client's request.
+    HasRead {
+        request: u64,
+        entry: (NodeIndex, LifeNumber),
+    },
+    /// A node has read a forwarded request's head.
+    HasReadHop {
+        from: (NodeIndex, LifeNumber),
+        owner: (NodeIndex, LifeNumber),
+        attempt: (u64, u32),
+        frame: Vec<u8>,
+    },
     /// The upstream does something about a call.
     Reacts { call: (u64, u32) },
     /// A call has waited for its first byte for unusually long.
@@ -70,7 +82,11 @@ pub(super) enum Happening {
     /// The first frame of an answer comes back to the entry.
     Returns { attempt: (u64, u32), frame: Vec<u8> },
     /// The end of an answer comes back to the entry.
-    Ends { attempt: (u64, u32) },
+    Ends {
+        attempt: (u64, u32),
+        /// The code of an end that is not clean.
+        broken: Option<u32>,
+    },
     /// A caller's wish to end a call reaches its owner.
     Cancels { call: (u64, u32) },
     /// What a cut way held up is sent again.
@@ -98,11 +114,21 @@ pub(super) enum Happening {
     Inspection,
 }
 
-/// What ends something on a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is sent on the stream of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Word {
+    /// The request, from one life of its entry to one of its owner.
+    Request {
+        from: LifeNumber,
+        to: LifeNumber,
+        frame: Vec<u8>,
+    },
+    /// The first frame of its answer.
+    Answer(Vec<u8>),
     /// The answer has come whole.
     End,
+    /// It has not, for the reason with this code.
+    Broken(u32),
     /// The caller does not wait any more.
     Cancel,
 }
@@ -127,7 +153,7 @@ impl Happening {
             Self::Reacts { call } => (13, attempt(call)),
             Self::BodyEnds { call } => (14, attempt(call)),
             Self::Returns { attempt: it, .. } => (15, attempt(it)),
-            Self::Ends { attempt: it } => (16, attempt(it)),
+            Self::Ends { attempt: it, .. } => (16, attempt(it)),
             Self::Cancels { call } => (17, attempt(call)),
             Self::Deadline { request } => (18, *request),
             Self::Breaks { fault } => (19, *fault as u64),
@@ -139,6 +165,8 @@ impl Happening {
             Self::Inspection => (25, 0),
             Self::Awaits { call } => (26, attempt(call)),
             Self::SendsAgain { attempt: it, .. } => (27, attempt(it)),
+            Self::HasRead { request, .. } => (28, *request),
+            Self::HasReadHop { attempt: it, .. } => (29, attempt(it)),
         }
     }
 
@@ -155,7 +183,8 @@ impl Happening {
             | Self::FormerLife { node, .. }
             | Self::Probed { node, .. } => Some(*node),
             Self::Enters { entry, .. } => Some(*entry),
-            Self::Hops { owner, .. } => Some(owner.0),
+            Self::HasRead { entry, .. } => Some(entry.0),
+            Self::Hops { owner, .. } | Self::HasReadHop { owner, .. } => Some(owner.0),
             Self::SendsAgain { from, .. } => Some(*from),
             _ => None,
         }

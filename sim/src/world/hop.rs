@@ -1,15 +1,20 @@
 //! A request's way to a peer and its answer's way back, in the frames of the wire.
 
+use std::time::Duration;
+
+use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::ClientOrigin;
-use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseStart};
+use grapevine_core::retry_after;
+use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseHead, ResponseStart};
 
+use super::happening::Word;
 use super::node::LifeNumber;
-use super::{Happening, Policy, World};
+use super::{Policy, World};
 use crate::membership::NodeIndex;
 
-/// A prompt and its envelope.
-const BODY_BYTES: usize = 2_048;
+/// The header in which an upstream asks to be left alone.
+pub(super) const RETRY_AFTER: &str = "retry-after";
 
 impl World {
     /// Sends a request's head to the owner of the chosen upstream.
@@ -29,19 +34,31 @@ impl World {
             Some(link) => Some(link.life),
             None => self.life_of(owner).filter(|_| all_seeing),
         };
+        let place = link.map(|link| (link.sent.enter_below(CALLS_MAX), link.sent.count()));
         let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt.0)) else {
             return Err(Outcome::PeerUnreached);
         };
-        let bytes = frame.len() + BODY_BYTES;
-        if let Some(at) = self.network.stream(self.now, entry, owner, bytes) {
-            let hops = Happening::Hops {
-                from: (entry, life),
-                owner: (owner, owner_life),
-                attempt,
-                frame,
+        if let Some((place, count)) = place {
+            let Some(place) = place else {
+                self.record.tally.hops_full += 1;
+                return Err(Outcome::Refused(Refusal::Full));
             };
-            self.plan(at, hops);
+            let peak = &mut self.record.tally.streams_per_hop;
+            *peak = (*peak).max(u64::from(count));
+            let client = self.requests.get_mut(&attempt.0);
+            if let Some(current) = client.and_then(|client| client.current.as_mut()) {
+                current.sent = Some(place);
+            }
         }
+        let work = self.scenario.processing.hop;
+        let sender = self.nodes[entry.at()].life.as_mut();
+        let sent_at = sender.map_or(self.now, |life| life.cpu.takes(self.now, work));
+        let word = Word::Request {
+            from: life,
+            to: owner_life,
+            frame,
+        };
+        self.send_word_at(sent_at, (entry, owner), attempt, word);
         Ok(())
     }
 
@@ -58,7 +75,7 @@ impl World {
             method: "POST",
             path: "/v1/chat/completions",
             headers: Vec::new(),
-            body_bytes: BODY_BYTES,
+            body_bytes: self.scenario.workload.request_bytes,
             remaining: self.now.until(request.deadline),
             hops: self.sabotage.hops(),
             last_resort: attempt.is_last_resort
@@ -89,7 +106,8 @@ impl World {
         let payload = frame.get(LENGTH_BYTES..).unwrap_or_default();
         match ResponseStart::decode(payload) {
             Ok(ResponseStart::Answer(head)) => {
-                self.head_came(id, head.status, None, Some(head.load.of(upstream)));
+                let retry_after = wish_of(&head);
+                self.head_came(id, head.status, retry_after, Some(head.load.of(upstream)));
             }
             Ok(ResponseStart::None(none)) => {
                 let load = none.load.map(|load| load.of(upstream));
@@ -97,5 +115,44 @@ impl World {
             }
             Err(_) => self.attempt_failed(id, Outcome::Refused(Refusal::Protocol), None),
         }
+    }
+}
+
+/// What an answer's head asks for, read as the product's entry reads it.
+fn wish_of(head: &ResponseHead<'_>) -> Option<Duration> {
+    let mut headers = head.headers.iter();
+    let (_, value) = headers.find(|(name, _)| *name == RETRY_AFTER)?;
+    retry_after::seconds(std::str::from_utf8(value).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_proto::frame::WireLoad;
+
+    use super::*;
+
+    #[test]
+    fn what_a_429_asks_for_survives_the_hop() {
+        let load = WireLoad {
+            in_flight: 0,
+            ttft: Duration::ZERO,
+        };
+        let asks = |wish: Option<&str>| {
+            let head = ResponseHead {
+                status: 429,
+                headers: wish
+                    .map(|wish| (RETRY_AFTER, wish.as_bytes()))
+                    .into_iter()
+                    .collect(),
+                load,
+            };
+            let frame = ResponseStart::Answer(head).encode().expect("it fits");
+            match ResponseStart::decode(&frame[LENGTH_BYTES..]) {
+                Ok(ResponseStart::Answer(head)) => wish_of(&head),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(asks(Some("1.5")), Some(Duration::from_millis(1_500)));
+        assert_eq!(asks(None), None);
     }
 }

@@ -33,8 +33,8 @@ const fn polls(span: Duration) -> u64 {
 /// How often what a cut way holds up is sent again.
 const SEND_AGAIN: Duration = Duration::from_millis(250);
 
-/// The bytes of an answer's last packet, and of a cancellation.
-const WORD_BYTES: usize = 100;
+/// The bytes of a cancellation.
+const CANCEL_BYTES: usize = 100;
 
 /// A keep-alive's bytes on the wire.
 const KEEP_ALIVE_BYTES: usize = 40;
@@ -51,6 +51,27 @@ enum Change {
     Silent,
     Heard,
     Lost,
+}
+
+/// What a word is where it arrives.
+fn arrival((from, to): (NodeIndex, NodeIndex), attempt: (u64, u32), word: Word) -> Happening {
+    let ends = |broken| Happening::Ends { attempt, broken };
+    match word {
+        Word::Request {
+            from: life,
+            to: owner_life,
+            frame,
+        } => Happening::Hops {
+            from: (from, life),
+            owner: (to, owner_life),
+            attempt,
+            frame,
+        },
+        Word::Answer(frame) => Happening::Returns { attempt, frame },
+        Word::End => ends(None),
+        Word::Broken(code) => ends(Some(code)),
+        Word::Cancel => Happening::Cancels { call: attempt },
+    }
 }
 
 impl World {
@@ -159,31 +180,47 @@ impl World {
         !is_cut && !self.nodes[peer.at()].is_alive()
     }
 
-    /// Sends what ends an answer, or a call, on its stream: while the way is cut and the connection
-    /// stands, again and again.
+    /// Sends something on a call's stream.
     pub(super) fn send_word(
         &mut self,
+        between: (NodeIndex, NodeIndex),
+        attempt: (u64, u32),
+        word: Word,
+    ) {
+        self.send_word_at(self.now, between, attempt, word);
+    }
+
+    /// The same, a moment later: while the way is cut and the connection stands, again and again.
+    pub(super) fn send_word_at(
+        &mut self,
+        sent_at: Instant,
         (from, to): (NodeIndex, NodeIndex),
         attempt: (u64, u32),
         word: Word,
     ) {
-        if let Some(at) = self.network.stream(self.now, from, to, WORD_BYTES) {
-            let arrives = match word {
-                Word::End => Happening::Ends { attempt },
-                Word::Cancel => Happening::Cancels { call: attempt },
-            };
-            self.plan(at, arrives);
+        let workload = &self.scenario.workload;
+        let bytes = match &word {
+            Word::Request { frame, .. } => frame.len() + workload.request_bytes,
+            Word::Answer(frame) => frame.len(),
+            // The end of an answer comes behind all of it.
+            Word::End | Word::Broken(_) => workload.answer_bytes,
+            Word::Cancel => CANCEL_BYTES,
+        };
+        if let Some(at) = self.network.stream(sent_at, from, to, bytes) {
+            self.plan(at, arrival((from, to), attempt, word));
             return;
         }
         let life = self.nodes[from.at()].life.as_ref();
-        if life.is_some_and(|life| life.links.contains_key(&to)) {
+        // Nobody sends the request of an attempt that was given up.
+        let is_over = matches!(word, Word::Request { .. }) && !self.is_current(attempt);
+        if !is_over && life.is_some_and(|life| life.links.contains_key(&to)) {
             let again = Happening::SendsAgain {
                 from,
                 to,
                 attempt,
                 word,
             };
-            self.plan(self.now + SEND_AGAIN, again);
+            self.plan(sent_at + SEND_AGAIN, again);
         }
     }
 
@@ -225,7 +262,9 @@ impl World {
                     let outcome = spoke.map_or(Outcome::PeerLost, |spoke| spoke.outcome(sent_at));
                     self.attempt_failed(request, outcome, None);
                 }
-                Some((owner, true)) if owner == peer && is_gone => self.broken_off(request),
+                Some((owner, true)) if owner == peer && is_gone => {
+                    self.broken_off(request, Outcome::BrokenOff);
+                }
                 _ => {}
             }
         }

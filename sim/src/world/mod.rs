@@ -3,7 +3,7 @@
 //! Reading order: [`happening`], this file (time, and how an engine is driven), [`node`] (what stands around an
 //! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
 //! (the entry's side of a request), [`hop`] (its way to a peer and back), [`policy`] (its order of candidates),
-//! [`serve`] (the owner's side), [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last
+//! [`serve`] (the owner's side), [`call`] (what its upstream does), [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last
 //! events in words).
 //!
 //! What the shells of the product do is done here as they do it; what core decides is asked of core.
@@ -12,6 +12,7 @@
 //! Invariant: every moment's events happen in the order they were planned in, nothing iterates an
 //! unordered collection, and all randomness comes from the seed.
 
+mod call;
 mod client;
 mod ending;
 mod fault;
@@ -26,6 +27,8 @@ mod serve;
 mod state;
 mod tail;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +38,7 @@ use grapevine_core::Instant;
 use grapevine_core::engine::{Effect, Event, ProbeReport};
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::request::FailoverPolicy;
+use grapevine_core::residency::Residency;
 use grapevine_core::view::View;
 
 use crate::chance::{self, Chance};
@@ -48,11 +52,11 @@ use crate::policy::Policy;
 use crate::record::Record;
 use crate::sabotage::Sabotage;
 use crate::scenario::Scenario;
+use call::Call;
 use client::Clients;
 use happening::Happening;
 use node::{LifeNumber, Node};
 use request::ClientRequest;
-use serve::Call;
 use tail::Tail;
 use talk::Sayings;
 
@@ -70,6 +74,8 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) rumors: bool,
     failover: Arc<FailoverPolicy>,
+    /// Each node's own rules, as its configuration has them now.
+    rules: Vec<Arc<Residency>>,
     now: Instant,
     heap: Heap<Happening>,
     nodes: Vec<Node>,
@@ -173,17 +179,24 @@ impl World {
             }
             Happening::Asks => self.client_asks(),
             Happening::Enters { request, entry } => self.enters(request, entry),
+            Happening::HasRead { request, entry } => self.has_read(request, entry),
             Happening::Hops {
                 from,
                 owner,
                 attempt,
                 frame,
-            } => self.hop_arrives(from, owner, attempt, &frame),
+            } => self.hop_arrives(from, owner, attempt, frame),
+            Happening::HasReadHop {
+                from,
+                owner,
+                attempt,
+                frame,
+            } => self.has_read_hop(from, owner, attempt, &frame),
             Happening::Reacts { call } => self.reacts(call),
             Happening::Awaits { call } => self.awaits(call),
             Happening::BodyEnds { call } => self.body_ends(call),
             Happening::Returns { attempt, frame } => self.returns(attempt, &frame),
-            Happening::Ends { attempt } => self.answer_ends(attempt),
+            Happening::Ends { attempt, broken } => self.end_comes(attempt, broken),
             Happening::SendsAgain {
                 from,
                 to,

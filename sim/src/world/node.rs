@@ -9,7 +9,7 @@ use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Phase, Public};
 use grapevine_core::health::HealthPolicy;
 use grapevine_core::ids::{Generation, NodeName, UpstreamName};
-use grapevine_core::limit::RetryBudget;
+use grapevine_core::limit::{InFlight, RetryBudget};
 use grapevine_core::link::{self, SAMPLES};
 use grapevine_core::links::RumorChecks;
 use grapevine_core::outcome::Outcome;
@@ -18,8 +18,9 @@ use grapevine_core::view::View;
 use grapevine_core::{Engine, Instant};
 
 use crate::atlas::{Atlas, RegionIndex};
+use crate::cpu::Cpu;
 use crate::membership::NodeIndex;
-use crate::scenario::Upstream;
+use crate::scenario::{Processing, Upstream};
 
 /// Which life of a node: 1 for the first. What was planned for one is nothing to the next.
 pub(super) type LifeNumber = u32;
@@ -52,6 +53,7 @@ pub(super) struct Life {
     pub(super) view: Option<Arc<View>>,
     /// The wake-up that was planned last.
     pub(super) wake_at: Option<Instant>,
+    pub(super) cpu: Cpu,
     pub(super) budget: RetryBudget,
     pub(super) refilled_at: Instant,
     pub(super) phase: Phase,
@@ -85,6 +87,10 @@ pub(super) struct Link {
     /// Pings since then.
     pub(super) unechoed: u32,
     pub(super) silent: bool,
+    /// Forwarded requests under way on it that this end sent.
+    pub(super) sent: InFlight,
+    /// Those that this end serves.
+    pub(super) served: InFlight,
     /// Round trips of which the least counts, in nanoseconds; those that nothing was measured for yet are the
     /// longest there are. Held in place: a link is looked at with every echo.
     samples: [u64; SAMPLES],
@@ -106,13 +112,15 @@ impl Spoke {
 }
 
 impl Link {
-    pub(super) const fn new(now: Instant, life: LifeNumber) -> Self {
+    pub(super) fn new(now: Instant, life: LifeNumber) -> Self {
         Self {
             life,
             heard_at: now,
             echoed_at: now,
             unechoed: 0,
             silent: false,
+            sent: InFlight::default(),
+            served: InFlight::default(),
             samples: [u64::MAX; SAMPLES],
             next: 0,
         }
@@ -172,8 +180,16 @@ impl Node {
         self.life.is_some() && self.stalled_until.is_none_or(|until| until <= now)
     }
 
+    /// Its process stops for so long.
+    pub(super) fn stalls(&mut self, now: Instant, span: Duration) {
+        self.stalled_until = Some(now + span);
+        if let Some(life) = &mut self.life {
+            life.cpu.stops(now, span);
+        }
+    }
+
     /// Begins the next life at `now`.
-    pub(super) fn begin(&mut self, now: Instant, atlas: &Atlas) {
+    pub(super) fn begin(&mut self, now: Instant, atlas: &Atlas, processing: &Processing) {
         self.lives += 1;
         self.gossip_life += 1;
         self.began_at = now;
@@ -197,6 +213,7 @@ impl Node {
             engine: Engine::new(now, identity),
             view: None,
             wake_at: None,
+            cpu: Cpu::new(processing),
             budget: RetryBudget::full(),
             refilled_at: now,
             phase: Phase::Joining,

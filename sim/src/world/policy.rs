@@ -145,7 +145,7 @@ impl World {
                     continue;
                 };
                 let endpoint = &self.endpoints[*endpoint];
-                let is_room = endpoint.in_flight < upstream.in_flight_max;
+                let is_room = endpoint.in_flight() < upstream.in_flight_max as usize;
                 if !endpoint.is_well(self.now)
                     || !is_room
                     || !upstream.models.contains(&request.model)
@@ -157,7 +157,7 @@ impl World {
                     false => self.network.round_trip(entry, owner),
                 };
                 let tier = Duration::from_secs(3_600) * u32::from(upstream.tier.0);
-                all.push((tier + way + endpoint.expected(), owner, kind));
+                all.push((tier + way + endpoint.expected(self.now), owner, kind));
             }
         }
         all.sort_unstable();

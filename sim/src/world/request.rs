@@ -7,6 +7,7 @@ use grapevine_core::engine::Event;
 use grapevine_core::fact::Load;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
 use grapevine_core::request::{
     Action, AttemptEvent, AttemptId, Request, RequestError, RequestPriority, RequestTerms,
@@ -63,6 +64,8 @@ pub(super) struct Attempt {
     /// Of its answer, once that began.
     pub(super) status: Option<u16>,
     pub(super) is_last_resort: bool,
+    /// Its place among the requests that the link to its owner carries.
+    pub(super) sent: Option<InFlightGuard>,
 }
 
 impl ClientRequest {
@@ -92,14 +95,32 @@ impl ClientRequest {
 }
 
 impl World {
-    /// A request comes to a node's door.
+    /// A request comes to a node's door, and waits until the node has read it.
     pub(super) fn enters(&mut self, id: u64, entry: NodeIndex) {
+        let now = self.now;
+        let work = self.scenario.processing.request;
+        let Some(client) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let Some(life) = &mut self.nodes[entry.at()].life else {
+            self.door_closed(id, entry);
+            return;
+        };
+        client.entered_at = now;
+        let entry = (entry, life.number);
+        let read_at = life.cpu.takes(now, work);
+        self.plan(read_at, Happening::HasRead { request: id, entry });
+    }
+
+    /// A node has read a request.
+    pub(super) fn has_read(&mut self, id: u64, (entry, number): (NodeIndex, LifeNumber)) {
         let now = self.now;
         let deadline = now + self.scenario.routing.deadline;
         let Some(client) = self.requests.get_mut(&id) else {
             return;
         };
-        let Some(life) = &mut self.nodes[entry.at()].life else {
+        let life = self.nodes[entry.at()].life.as_mut();
+        let Some(life) = life.filter(|life| life.number == number) else {
             self.door_closed(id, entry);
             return;
         };
@@ -117,9 +138,16 @@ impl World {
             model: Some(client.model.clone()),
             arrived_at: now,
         };
-        client.permitted = self.scenario.residency.permits(&question);
+        let mesh_rules = life.engine.mesh_rules();
+        client.permitted = self.rules[entry.at()].permits_with(mesh_rules, &question);
+        let entered = Seen::Entered {
+            request: id,
+            entry,
+            client: client.origin,
+            model: &client.model,
+        };
+        self.checks.see(now, &entered);
         client.entry = Some((entry, life.number));
-        client.entered_at = now;
         client.deadline = deadline;
         client.planned_at = now;
         // What an earlier door began is over.
@@ -261,7 +289,6 @@ impl World {
                 upstream: &upstream.name,
                 attempts,
                 region: &upstream.region,
-                permitted: &client.permitted,
                 planned_at: client.planned_at,
                 excused: excused || self.policy != Policy::Grapevine,
             },
@@ -275,6 +302,7 @@ impl World {
             started_at: now,
             status: None,
             is_last_resort,
+            sent: None,
         });
         let Some((entry, life)) = client.entry else {
             return Ok(());

@@ -1,45 +1,26 @@
-//! The owner's side of a request: admission, the call of its own upstream, what it tells of it.
+//! The owner's side of a request: admission, and what it sends back.
 //!
-//! Follows the product's `mesh/serve.rs`; admission is core's. Calls of the entry's own upstreams come here too,
-//! without admission.
+//! Follows the product's `mesh/serve.rs`; admission is core's.
 
 use std::time::Duration;
 
-use grapevine_core::admission::{self, ForwardKey, Forwarded, OwnerNode};
+use grapevine_core::admission::{self, ForwardKey, Forwarded, ForwardsInFlight, OwnerNode};
 use grapevine_core::fact::Load;
-use grapevine_core::forwarding::PathScope;
-use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::ids::{NodeName, UpstreamName};
 use grapevine_core::limit::InFlightGuard;
-use grapevine_core::outcome::{Blame, Outcome, Refusal};
-use grapevine_core::request::{LongWait, UpstreamCall};
+use grapevine_core::link::CALLS_MAX;
+use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::{MeshRules, Residency};
 use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
 };
 
 use super::happening::Word;
+use super::hop::RETRY_AFTER;
 use super::node::LifeNumber;
 use super::{Happening, World};
-use crate::chance;
 use crate::check::Seen;
 use crate::membership::NodeIndex;
-
-/// A call of an own upstream.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) owner: NodeIndex,
-    pub(super) entry: NodeIndex,
-    upstream: UpstreamName,
-    endpoint: usize,
-    model: ModelName,
-    wait: LongWait,
-    outcome: Outcome,
-    body: Duration,
-    answering: bool,
-    /// Of a forwarded request: what it holds here, and what this node reports of it. What the entry calls of its
-    /// own is reported by the request itself.
-    forwarded: Option<(Admission, UpstreamCall)>,
-}
 
 /// What a forwarded request holds while it is under way here.
 #[derive(Debug)]
@@ -47,11 +28,43 @@ pub(super) struct Admission {
     /// Its id is what its entry calls it: another entry calls the same client's request otherwise.
     key: ForwardKey,
     _in_flight: InFlightGuard,
+    /// Its place among the requests that the link to its entry carries; none where no link leads there any more.
+    _served: Option<InFlightGuard>,
+}
+
+impl Admission {
+    /// Gives back what it holds, at the end of a request of `entry`.
+    pub(super) fn leave(self, underway: &mut ForwardsInFlight, entry: &NodeName) {
+        underway.leave(entry, &self.key);
+    }
 }
 
 impl World {
-    /// A forwarded request's head came in.
+    /// A forwarded request's head came in, and waits until the node has read it.
     pub(super) fn hop_arrives(
+        &mut self,
+        from: (NodeIndex, LifeNumber),
+        owner: (NodeIndex, LifeNumber),
+        attempt: (u64, u32),
+        frame: Vec<u8>,
+    ) {
+        let work = self.scenario.processing.hop;
+        let life = self.nodes[owner.0.at()].life.as_mut();
+        let Some(life) = life.filter(|life| life.number == owner.1) else {
+            return;
+        };
+        let read = Happening::HasReadHop {
+            from,
+            owner,
+            attempt,
+            frame,
+        };
+        let read_at = life.cpu.takes(self.now, work);
+        self.plan(read_at, read);
+    }
+
+    /// A node has read a forwarded request's head.
+    pub(super) fn has_read_hop(
         &mut self,
         (entry, _): (NodeIndex, LifeNumber),
         (owner, number): (NodeIndex, LifeNumber),
@@ -72,6 +85,11 @@ impl World {
         self.checks.see(self.now, &seen);
         match self.admit(entry, owner, &head) {
             Ok(admission) => {
+                let served = Seen::Served {
+                    request: attempt.0,
+                    owner,
+                };
+                self.checks.see(self.now, &served);
                 let upstream = head.upstream.clone();
                 self.call(owner, entry, attempt, upstream, Some(admission));
             }
@@ -86,16 +104,19 @@ impl World {
         head: &RequestHead<'_>,
     ) -> Result<Admission, Refusal> {
         let peer = self.nodes[entry.at()].name.clone();
-        let is_sabotaged = self.sabotage.ignores_residency();
+        let is_sabotaged = self.sabotage.serves_anything();
         let node = &mut self.nodes[owner.at()];
         let region = &self.scenario.atlas.region(node.region).name;
         let Some(life) = &mut node.life else {
             return Err(Refusal::UnknownUpstream);
         };
+        let link = life.links.get(&entry);
+        let served = link.map(|link| link.served.enter_below(CALLS_MAX).ok_or(Refusal::Full));
+        let served = served.transpose()?;
         let none = (&Residency::default(), &MeshRules::of_one());
         let (residency, mesh_rules) = match is_sabotaged {
             true => none,
-            false => (&self.scenario.residency, life.engine.mesh_rules()),
+            false => (&*self.rules[owner.at()], life.engine.mesh_rules()),
         };
         let node = OwnerNode {
             region,
@@ -126,6 +147,7 @@ impl World {
         Ok(Admission {
             key,
             _in_flight: guard.ok_or(Refusal::Full)?,
+            _served: served,
         })
     }
 
@@ -138,10 +160,13 @@ impl World {
         refusal: Refusal,
     ) {
         self.record.refused += 1;
+        if refusal == Refusal::Residency {
+            self.record.tally.rules_refused += 1;
+        }
         self.send_failure(owner, entry, attempt, upstream, Outcome::Refused(refusal));
     }
 
-    fn send_failure(
+    pub(super) fn send_failure(
         &mut self,
         owner: NodeIndex,
         entry: NodeIndex,
@@ -160,6 +185,30 @@ impl World {
         }
     }
 
+    /// Sends the head of an upstream's answer.
+    pub(super) fn send_head(
+        &mut self,
+        (owner, entry): (NodeIndex, NodeIndex),
+        attempt: (u64, u32),
+        upstream: &UpstreamName,
+        (status, retry_after): (u16, Option<Duration>),
+    ) {
+        let none = WireLoad {
+            in_flight: 0,
+            ttft: Duration::ZERO,
+        };
+        let wish = retry_after.map(|span| span.as_secs_f64().to_string());
+        let wish = wish.iter().map(|wish| (RETRY_AFTER, wish.as_bytes()));
+        let head = ResponseHead {
+            status,
+            headers: wish.collect(),
+            load: self.load(owner, upstream).unwrap_or(none),
+        };
+        if let Ok(frame) = ResponseStart::Answer(head).encode() {
+            self.send_back(owner, entry, attempt, frame);
+        }
+    }
+
     fn send_back(
         &mut self,
         owner: NodeIndex,
@@ -167,9 +216,7 @@ impl World {
         attempt: (u64, u32),
         frame: Vec<u8>,
     ) {
-        if let Some(at) = self.network.stream(self.now, owner, entry, frame.len()) {
-            self.plan(at, Happening::Returns { attempt, frame });
-        }
+        self.send_word((owner, entry), attempt, Word::Answer(frame));
     }
 
     fn load(&self, owner: NodeIndex, upstream: &UpstreamName) -> Option<WireLoad> {
@@ -180,181 +227,5 @@ impl World {
             in_flight: load.in_flight,
             ttft: load.ttft,
         })
-    }
-
-    /// Calls an own upstream, for a request of this node or of a peer.
-    pub(super) fn call(
-        &mut self,
-        owner: NodeIndex,
-        entry: NodeIndex,
-        attempt: (u64, u32),
-        upstream: UpstreamName,
-        admission: Option<Admission>,
-    ) {
-        let now = self.now;
-        let (Some(endpoint), Some(request)) = (
-            self.endpoint_of(owner, &upstream),
-            self.requests.get(&attempt.0),
-        ) else {
-            return;
-        };
-        let luck = chance::hash(&[self.chance.seed, 78, attempt.0, u64::from(attempt.1)]);
-        let patience = self.scenario.routing.first_byte;
-        let reaction = self.endpoints[endpoint].react(now, luck, patience);
-        self.endpoints[endpoint].in_flight += 1;
-        let model = request.model.clone();
-        let life = self.nodes[owner.at()].life.as_ref();
-        let own = life.and_then(|life| life.engine.own_upstream(now, &upstream));
-        let expected = own.and_then(|(_, fact)| fact.first_byte(Some(&model)));
-        let wait = LongWait::new(now, expected);
-        let reported = UpstreamCall::of_own(
-            upstream.clone(),
-            PathScope::Inference,
-            Some(model.clone()),
-            now,
-        );
-        let call = Call {
-            owner,
-            entry,
-            upstream,
-            endpoint,
-            model,
-            wait,
-            outcome: reaction.outcome,
-            body: request.body,
-            answering: false,
-            forwarded: admission.map(|admission| (admission, reported)),
-        };
-        self.calls.insert(attempt, call);
-        let reacts_at = now + reaction.after;
-        self.plan(reacts_at, Happening::Reacts { call: attempt });
-        // The report of a quicker answer never falls due.
-        if reacts_at > wait.due_at() {
-            self.plan(wait.due_at(), Happening::Awaits { call: attempt });
-        }
-    }
-
-    /// A call waits for its first byte for unusually long: its engine is told.
-    pub(super) fn awaits(&mut self, key: (u64, u32)) {
-        let now = self.now;
-        let Some(call) = self.calls.get_mut(&key).filter(|call| !call.answering) else {
-            return;
-        };
-        let (upstream, model) = (call.upstream.clone(), Some(call.model.clone()));
-        let event = call.wait.report(now, upstream, model);
-        let (owner, due_at) = (call.owner, call.wait.due_at());
-        self.plan(due_at, Happening::Awaits { call: key });
-        self.tell(owner, event);
-    }
-
-    /// An upstream answered or failed.
-    pub(super) fn reacts(&mut self, key: (u64, u32)) {
-        let now = self.now;
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
-        let upstream = call.upstream.clone();
-        if outcome.blame() == Blame::Success {
-            call.answering = true;
-            let ends_at = now + call.body;
-            let own = call.forwarded.as_mut().map(|(_, own)| own);
-            let report = own.and_then(|own| own.answer_goes_on(now));
-            self.plan(ends_at, Happening::BodyEnds { call: key });
-            if let Some(report) = report {
-                self.tell(owner, report.event);
-            }
-        } else {
-            self.call_over(key, outcome);
-        }
-        let is_local = owner == entry;
-        match outcome {
-            Outcome::Status {
-                status,
-                retry_after,
-            } if is_local => {
-                self.head_came(key.0, status, retry_after, None);
-            }
-            Outcome::Status { status, .. } => {
-                let none = WireLoad {
-                    in_flight: 0,
-                    ttft: Duration::ZERO,
-                };
-                let head = ResponseHead {
-                    status,
-                    headers: Vec::new(),
-                    load: self.load(owner, &upstream).unwrap_or(none),
-                };
-                if let Ok(frame) = ResponseStart::Answer(head).encode() {
-                    self.send_back(owner, entry, key, frame);
-                }
-            }
-            outcome if is_local => self.attempt_failed(key.0, outcome, None),
-            outcome => self.send_failure(owner, entry, key, Some(&upstream), outcome),
-        }
-    }
-
-    /// The last byte came from the upstream.
-    pub(super) fn body_ends(&mut self, key: (u64, u32)) {
-        let Some(call) = self.calls.get(&key) else {
-            return;
-        };
-        let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
-        self.call_over(key, outcome);
-        if owner == entry {
-            self.answer_ends(key);
-        } else {
-            self.send_word((owner, entry), key, Word::End);
-        }
-    }
-
-    /// The caller does not wait any more.
-    pub(super) fn cancelled(&mut self, key: (u64, u32)) {
-        self.call_over(key, Outcome::Cancelled);
-    }
-
-    /// Takes a call away; its owner reports it where it was a peer's.
-    fn call_over(&mut self, key: (u64, u32), outcome: Outcome) {
-        if self.sabotage.hoards() {
-            return;
-        }
-        let Some(call) = self.calls.remove(&key) else {
-            return;
-        };
-        let endpoint = &mut self.endpoints[call.endpoint];
-        endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
-        let Some((admission, own)) = call.forwarded else {
-            return;
-        };
-        let entry = self.nodes[call.entry.at()].name.clone();
-        if let Some(life) = &mut self.nodes[call.owner.at()].life {
-            life.underway.leave(&entry, &admission.key);
-        }
-        drop(admission);
-        self.tell(call.owner, own.ended(self.now, outcome).event);
-    }
-
-    /// Answers under way at these endpoints break off.
-    pub(super) fn break_answers(&mut self, endpoints: &[usize]) {
-        let met = |call: &Call| call.answering && endpoints.contains(&call.endpoint);
-        let broken = self.calls.iter().filter(|(_, call)| met(call));
-        for key in broken.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.call_over(key, Outcome::BrokenOff);
-            // The end comes with the last of what was sent; the way is left out.
-            if self.is_current(key) {
-                self.broken_off(key.0);
-            }
-        }
-    }
-
-    /// A node died: its calls are gone, and its upstreams hear no more of them.
-    pub(super) fn calls_lost(&mut self, owner: NodeIndex) {
-        let lost = self.calls.iter().filter(|(_, call)| call.owner == owner);
-        for key in lost.map(|(key, _)| *key).collect::<Vec<_>>() {
-            if let Some(call) = self.calls.remove(&key) {
-                let endpoint = &mut self.endpoints[call.endpoint];
-                endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
-            }
-        }
     }
 }

@@ -77,7 +77,8 @@ impl World {
         }
         let atlas = scenario.atlas.clone();
         let conditions = (scenario.jitter, scenario.loss);
-        let network = Network::new(atlas, scenario.nodes.clone(), conditions, setup.seed);
+        let places = scenario.nodes.clone();
+        let network = Network::new(atlas, places, conditions, scenario.bandwidth, setup.seed);
         let mut world = Self {
             policy: setup.policy,
             rumors: setup.rumors,
@@ -85,6 +86,7 @@ impl World {
                 attempts_max: setup.sabotage.attempts_max(scenario.routing.attempts_max),
                 retry_on: RetryOn::default(),
             }),
+            rules: scenario.rules.clone(),
             now: Instant::START,
             heap: Heap::default(),
             sayings: vec![Vec::new(); count],
@@ -112,6 +114,11 @@ impl World {
     }
 
     fn begin(&mut self) {
+        for (index, rules) in self.rules.iter().enumerate() {
+            let node = NodeIndex(index as u32);
+            self.checks
+                .see(Instant::START, &Seen::Ruled { node, rules });
+        }
         for index in 0..self.nodes.len() {
             let node = NodeIndex(index as u32);
             let span = STARTS_WITHIN.mul_f64(chance::unit(&mut self.chance.faults));

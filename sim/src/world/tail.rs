@@ -51,6 +51,7 @@ impl Happening {
         Some(match self {
             Self::Wake { .. } | Self::Poll { .. } | Self::Ping { .. } => return None,
             Self::Pong { .. } | Self::Inspection => return None,
+            Self::HasRead { .. } | Self::HasReadHop { .. } => return None,
             Self::Dialled { node, peer, .. } => format!("n{} dials n{}", node.0, peer.0),
             Self::Members { node, .. } => format!("n{} looks at its members", node.0),
             Self::Rumor {
@@ -83,9 +84,13 @@ impl Happening {
             Self::Awaits { call: it } => format!("{} waits for unusually long", call(it)),
             Self::BodyEnds { call: it } => format!("the body of {} ends", call(it)),
             Self::Returns { attempt, .. } => format!("the answer of {} is back", call(attempt)),
-            Self::Ends { attempt } => format!("the answer of {} has come whole", call(attempt)),
+            Self::Ends {
+                attempt,
+                broken: None,
+            } => format!("the answer of {} has come whole", call(attempt)),
+            Self::Ends { attempt, .. } => format!("the answer of {} breaks off", call(attempt)),
             Self::SendsAgain { attempt, .. } => {
-                format!("the end of {} is sent again", call(attempt))
+                format!("what belongs to {} is sent again", call(attempt))
             }
             Self::Cancels { call: it } => format!("{} is cancelled", call(it)),
             Self::Deadline { request } => format!("the time of request {request} is over"),

@@ -379,6 +379,26 @@ fn old_order_stays_where_a_new_plan_has_nothing_else() {
 }
 
 #[test]
+fn second_plan_of_last_resort_is_tried_as_one() {
+    let mut request = request();
+    request.start(NOW, peer_plan(&["a"]));
+    on(&mut request, 0, refused_with_load(Refusal::Ejected));
+    let last = peer_plan(&["b"]).map(|plan| Plan {
+        last_resort: true,
+        ..plan
+    });
+    let action = request.replan(NOW, last);
+    let is_last_resort = matches!(
+        action,
+        Action::Try {
+            is_last_resort: true,
+            ..
+        }
+    );
+    assert!(is_last_resort, "{action:?}");
+}
+
+#[test]
 fn full_upstream_of_our_own_is_passed_over_without_a_call() {
     let full = UpstreamView {
         admission_max: 1,
