@@ -1,6 +1,6 @@
 """The official anthropic SDK for Python against a node: anthropic_client.py ROOT_URL KEY
 
-The mesh behind the node serves the models of tests/tests/real_clients.rs.
+The mesh behind the node serves the models of tests/tests/api/real_clients.rs.
 """
 
 import sys

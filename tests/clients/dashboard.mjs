@@ -1,4 +1,4 @@
-// A browser at the dashboard of a node, step by step with tests/tests/dashboard.rs.
+// A browser at the dashboard of a node, step by step with tests/tests/alone/dashboard.rs.
 //
 //   node dashboard.mjs URL FOLDER NODE UPSTREAM OWNER
 //

@@ -1,7 +1,7 @@
 """The official openai SDK for Python as a user of batches: openai_batches.py BASE_URL OTHER_BASE_URL KEY
 
 Both URLs are nodes of one mesh that run no background work themselves; the models are those of
-tests/tests/batches.rs.
+tests/tests/background/batches.rs.
 """
 
 import json

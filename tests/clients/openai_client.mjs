@@ -1,6 +1,6 @@
 // The official openai SDK for Node against a node: openai_client.mjs BASE_URL KEY
 //
-// The mesh behind the node serves the models of tests/tests/real_clients.rs.
+// The mesh behind the node serves the models of tests/tests/api/real_clients.rs.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';

@@ -1,6 +1,6 @@
 """The official openai SDK for Python against a node: openai_client.py BASE_URL KEY
 
-The mesh behind the node serves the models of tests/tests/real_clients.rs.
+The mesh behind the node serves the models of tests/tests/api/real_clients.rs.
 """
 
 import sys

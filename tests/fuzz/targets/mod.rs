@@ -1,7 +1,7 @@
 //! The parsers of foreign bytes, each with the properties that must hold whatever the bytes are.
 //!
 //! A target is a function that panics on a broken property. The same functions run in the ordinary suite
-//! (`tests/tests/fuzz.rs`: the corpus, and changes of it by chance) and under libFuzzer (`tests/fuzz/run`).
+//! (`tests/tests/operator/fuzz.rs`: the corpus, and changes of it by chance) and under libFuzzer (`tests/fuzz/run`).
 //! A target has a folder of inputs in `corpus`, and in `tokens` words that are worth putting in, in the form of
 //! libFuzzer's dictionaries.
 

@@ -220,7 +220,7 @@ async fn server_that_takes_no_writes_is_reported_and_works_again() {
 fn full_disk_refuses_and_works_again_when_there_is_room() {
     let scratch = Scratch::new("pg-full");
     let mount = format!(
-        "mount -t tmpfs -o size=4m none {0} && exec \"$1\" --exact --ignored --nocapture on_a_small_disk",
+        "mount -t tmpfs -o size=4m none {0} && exec \"$1\" --exact --ignored --nocapture store_postgres::on_a_small_disk",
         scratch.path().display()
     );
     // The server refuses to be root, also where that is root of this namespace alone.

@@ -3,7 +3,7 @@
 //! Without instrumentation, so that it runs with all other tests; `tests/fuzz/run` runs the same targets guided
 //! by coverage.
 
-#[path = "../fuzz/targets/mod.rs"]
+#[path = "../../fuzz/targets/mod.rs"]
 mod targets;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -250,7 +250,7 @@ async fn file_of_a_later_version_is_refused_at_start() {
 fn full_disk_refuses_and_works_again_when_there_is_room() {
     let scratch = Scratch::new("full");
     let mount = format!(
-        "mount -t tmpfs -o size=4m none {0} && exec \"$1\" --exact --ignored --nocapture on_a_small_disk",
+        "mount -t tmpfs -o size=4m none {0} && exec \"$1\" --exact --ignored --nocapture store_sqlite::on_a_small_disk",
         scratch.path().display()
     );
     let program = must("finding this program", std::env::current_exe());
@@ -315,7 +315,12 @@ fn what_was_accepted_is_there_after_a_kill() {
         let mut adding = must(
             "starting a child",
             Command::new(&program)
-                .args(["--exact", "--ignored", "--nocapture", "adding_until_killed"])
+                .args([
+                    "--exact",
+                    "--ignored",
+                    "--nocapture",
+                    "store_sqlite::adding_until_killed",
+                ])
                 .env(FOLDER, scratch.path())
                 .stdout(Stdio::piped())
                 .spawn(),

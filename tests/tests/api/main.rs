@@ -1,0 +1,12 @@
+//! What clients see of a node: requests good and bad, answers, keys and quotas, and real SDKs.
+
+mod bad_input;
+mod fallback;
+mod isolation;
+mod listeners;
+mod other_keys;
+mod quotas;
+mod real_clients;
+mod real_model;
+mod secrets;
+mod sloppy_upstream;

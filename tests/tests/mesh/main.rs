@@ -1,0 +1,10 @@
+//! What nodes do together: joining, routing by place and latency, draining, and peers that misbehave.
+
+mod bad_peer;
+mod draining;
+mod geography;
+mod harness;
+mod layouts;
+mod regions;
+mod routing;
+mod steering;

@@ -1,0 +1,11 @@
+//! What an operator sees and writes: configurations, commands, metrics, traces, the guide and `deploy/`.
+
+mod bad_config;
+mod demo;
+mod deploy;
+mod fuzz;
+mod guide;
+mod import;
+mod metrics;
+mod terminal;
+mod traces;
