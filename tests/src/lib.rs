@@ -8,8 +8,7 @@
 //! every byte), [`echo`] (one that counts every text), [`raw`] (a client that hangs up at an exact moment),
 //! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
 //! can be repeated), [`mutation`] (inputs changed by it), [`memory`], [`hold`] (many streams while their owner dies), and [`quiet`] (tests that measure run alone).
-//! [`conformance`] is what every engine of the task store has to do; [`postgres`] and [`nats`] are
-//! real servers; [`collector`] and [`prometheus`] are those of traces and metrics. [`mod@reference`] writes a page of the
+//! [`postgres`] and [`nats`] are real servers; [`collector`] and [`prometheus`] are those of traces and metrics. [`mod@reference`] writes a page of the
 //! manual.
 //!
 //! The harness knows nodes by their program, ports, config and admin pages only. Its functions panic
@@ -37,7 +36,6 @@ mod admin;
 pub mod canned;
 pub mod client;
 pub mod collector;
-pub mod conformance;
 pub mod dice;
 pub mod echo;
 pub mod events;
@@ -63,9 +61,9 @@ pub mod scratch;
 pub mod script;
 pub mod steps;
 pub mod view;
-pub mod wait;
 pub mod watch;
 
+pub use grapevine_base::testing as wait;
 pub use mesh::Mesh;
 pub use mock::Mock;
 pub use node::Node;

@@ -5,7 +5,7 @@
 //! a request's body asks for), [`headers`], [`bodies`] (the memory that requests may hold), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`readiness`] and [`vital`] (whether the node can serve),
 //! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`] and
-//! [`table`] for the commands that call a node of this machine.
+//! [`table`] for the commands that call a node of this machine; `testing` for the tests of several crates.
 //!
 //! What this crate does not know: configuration files, routes, who calls whom.
 
@@ -26,4 +26,6 @@ pub mod page;
 pub mod readiness;
 pub mod scan;
 pub mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vital;

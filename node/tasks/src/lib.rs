@@ -5,7 +5,7 @@
 //! over the mesh, its two ends), `question`, [`behalf`] and `rights` (what a peer asks, for whom, and what it may
 //! see), [`publisher`] (what is published to the mesh), [`cancel_notifier`] (how a worker learns of a cancellation);
 //! [`hub`] (where they meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended
-//! without a worker), [`api`] (what clients see).
+//! without a worker), [`api`] (what clients see). `conformance` is what every engine has to do, as a suite of tests.
 //!
 //! A task is kept by one store: the SQLite file of the node that accepted it, or an engine that all nodes
 //! share. It stays there until its retention ends. Whoever runs it holds a lease on it, which ends when it
@@ -22,6 +22,8 @@ mod attempt;
 pub mod batch;
 pub mod behalf;
 pub mod cancel_notifier;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod hub;
 pub mod id;
 pub mod inside;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use grapevine_node::config::secret::Secret;
 use grapevine_node::tasks::store::jetstream::JetStore;
 use grapevine_node::tasks::store::sql::SqlStore;
-use grapevine_tests::conformance;
+use grapevine_tasks::conformance;
 use grapevine_tests::nats::Nats;
 use grapevine_tests::postgres::Postgres;
 use grapevine_tests::scratch::Scratch;

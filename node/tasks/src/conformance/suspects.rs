@@ -1,11 +1,11 @@
 //! Tasks that are lost with their workers: how often they are given again, to whom, and with which others.
 
-use grapevine_node::tasks::id::Id;
-use grapevine_node::tasks::store::LeaseAsk;
-use grapevine_node::tasks::task::{LOSSES_MAX, NewTask, SUSPECT_LOSSES, TaskProgress, TaskState};
+use grapevine_base::testing::must;
 
 use super::{Bench, LONG, SHORT, hows};
-use crate::wait::must;
+use crate::id::Id;
+use crate::store::LeaseAsk;
+use crate::task::{LOSSES_MAX, NewTask, SUSPECT_LOSSES, TaskProgress, TaskState};
 
 /// Leases whatever waits, and lets the leases run out, until `id` was lost `losses` times more.
 async fn lose(bench: &Bench, id: &Id, losses: u32) {

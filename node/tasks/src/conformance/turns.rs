@@ -1,10 +1,10 @@
 //! Fairness: no account's backlog delays another's task by more than a round.
 
-use grapevine_node::tasks::store::End;
-use grapevine_node::tasks::task::{NewTask, Submitter, Task, TaskPriority};
 use serde_json::json;
 
 use super::{Bench, LONG};
+use crate::store::End;
+use crate::task::{NewTask, Submitter, Task, TaskPriority};
 
 /// Tasks of the account that has too many.
 const BACKLOG: usize = 120;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use grapevine_node::tasks::store::{End, LeaseAsk, LeaseHold, TaskQuery};
-use grapevine_node::tasks::task::{LOSSES_MAX, NewTask, TaskState};
+use grapevine_base::testing::{must, wait_until};
 use serde_json::json;
 
 use super::{Bench, KEEP, SHORT, SOON};
-use crate::wait::{must, wait_until};
+use crate::store::{End, LeaseAsk, LeaseHold, TaskQuery};
+use crate::task::{LOSSES_MAX, NewTask, TaskState};
 
 /// Workers at once.
 const WORKERS: usize = 16;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use grapevine_node::tasks::store::{End, LeaseAsk, LeaseHold, Note};
-use grapevine_node::tasks::task::{HISTORY_MAX, NewTask, TaskState};
+use grapevine_base::testing::{must, wait_until};
 use serde_json::json;
 
 use super::{Bench, KEEP, LONG, SHORT, SOON, failed, hows};
-use crate::wait::{must, wait_until};
+use crate::store::{End, LeaseAsk, LeaseHold, Note};
+use crate::task::{HISTORY_MAX, NewTask, TaskState};
 
 pub(super) async fn added_task_waits_as_it_was_asked_for(bench: Bench) {
     let asked = bench.task();
@@ -325,7 +325,7 @@ pub(super) async fn ended_task_takes_no_words(bench: Bench) {
     assert_eq!(bench.get(&id).await, before);
 }
 
-async fn all_words_are_lost(bench: &Bench, lease: &grapevine_node::tasks::store::Lease) {
+async fn all_words_are_lost(bench: &Bench, lease: &crate::store::Lease) {
     let note = Note {
         number: 9,
         content: "late".into(),

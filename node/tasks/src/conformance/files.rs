@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_node::tasks::id::{Id, Kind};
-use grapevine_node::tasks::store::{
-    End, FILE_BYTES_MAX, FileRecord, PIECE_BYTES, StoreError, Usage,
-};
-use grapevine_node::tasks::task::{NewTask, Submitter, Timestamp};
+use grapevine_base::testing::{must, wait_until};
 
 use super::{Bench, SOON, region};
-use crate::wait::{must, wait_until};
+use crate::id::{Id, Kind};
+use crate::store::{End, FILE_BYTES_MAX, FileRecord, PIECE_BYTES, StoreError, Usage};
+use crate::task::{NewTask, Submitter, Timestamp};
 
 fn record(bench: &Bench, bytes: u64) -> FileRecord {
     FileRecord {
@@ -30,7 +28,7 @@ trait ToKey {
     fn to_key(&self) -> String;
 }
 
-impl ToKey for grapevine_node::tasks::task::ServiceKeyText {
+impl ToKey for crate::task::ServiceKeyText {
     fn to_key(&self) -> String {
         self.0.as_str().to_owned()
     }

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use grapevine_node::tasks::id::Id;
-use grapevine_node::tasks::store::{Added, End, LeaseAsk, StoreError, TaskCounts, TaskQuery};
-use grapevine_node::tasks::task::{
-    IDEMPOTENCY_KEY_BYTES_MAX, NewTask, OUTPUT_BYTES_MAX, PAYLOAD_BYTES_MAX, Submitter,
-    TaskPriority, TaskState,
-};
+use grapevine_base::testing::{must, wait_until};
 use serde_json::json;
 
 use super::{Bench, LONG, SOON, failed, region};
-use crate::wait::{must, wait_until};
+use crate::id::Id;
+use crate::store::{Added, End, LeaseAsk, StoreError, TaskCounts, TaskQuery};
+use crate::task::{
+    IDEMPOTENCY_KEY_BYTES_MAX, NewTask, OUTPUT_BYTES_MAX, PAYLOAD_BYTES_MAX, Submitter,
+    TaskPriority, TaskState,
+};
 
 fn keyed(bench: &Bench, key: &str) -> NewTask {
     NewTask {
@@ -322,7 +322,7 @@ pub(super) async fn any_text_comes_back_as_it_was(bench: Bench) {
 
 pub(super) async fn ended_tasks_are_removed_after_their_retention(bench: Bench) {
     let (ended, lease) = bench.running(keyed(&bench, "kept")).await;
-    let note = grapevine_node::tasks::store::Note {
+    let note = crate::store::Note {
         number: 0,
         content: "x".into(),
     };

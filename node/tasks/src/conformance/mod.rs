@@ -1,8 +1,8 @@
 //! What every engine of the task store has to do, written once and run against each.
 //!
 //! ```no_run
-//! # async fn example(store: std::sync::Arc<dyn grapevine_node::tasks::store::Store>) {
-//! grapevine_tests::conformance::suite(store).await;
+//! # async fn example(store: std::sync::Arc<dyn grapevine_tasks::store::Store>) {
+//! grapevine_tasks::conformance::suite(store).await;
 //! # }
 //! ```
 //!
@@ -22,17 +22,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_base::testing::{must, wait_until, within};
 use grapevine_core::ids::{RegionName, ServiceKey};
-use grapevine_node::tasks::id::{Id, Kind};
-use grapevine_node::tasks::store::{Added, End, Lease, LeaseAsk, LeaseHold, Store, TaskQuery};
-use grapevine_node::tasks::task::{
-    CheckedText, NewTask, ServiceKeyText, Submitter, Task, TaskFault, TaskPriority, TaskState,
-};
 use serde_json::json;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use crate::wait::{must, wait_until, within};
+use crate::id::{Id, Kind};
+use crate::store::{Added, End, Lease, LeaseAsk, LeaseHold, Store, TaskQuery};
+use crate::task::{
+    CheckedText, NewTask, ServiceKeyText, Submitter, Task, TaskFault, TaskPriority, TaskState,
+};
 
 /// A lease that no test outlives.
 pub(crate) const LONG: Duration = Duration::from_secs(600);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use grapevine_node::tasks::store::{LeaseHold, NOTE_BYTES_MAX, NOTES_PAGE, Note, StoreError};
-use grapevine_node::tasks::task::{NewTask, TaskProgress, TaskState};
+use grapevine_base::testing::must;
 
 use super::{Bench, LONG, SHORT, failed};
-use crate::wait::must;
+use crate::store::{LeaseHold, NOTE_BYTES_MAX, NOTES_PAGE, Note, StoreError};
+use crate::task::{NewTask, TaskProgress, TaskState};
 
 fn note(number: u64, content: impl Into<Vec<u8>>) -> Note {
     Note {
