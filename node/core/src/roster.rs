@@ -46,7 +46,7 @@ pub const UNKNOWN_KEPT: Duration = Duration::from_secs(60);
 pub struct Crowded;
 
 /// A generation, and where it is reached: both together are one member to chitchat.
-pub type Incarnation = (Generation, SocketAddr);
+pub type MemberKey = (Generation, SocketAddr);
 
 /// The proven incarnations.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ pub struct Roster {
 
 #[derive(Debug)]
 struct Incarnations {
-    admitted: BTreeMap<Incarnation, Instant>,
+    admitted: BTreeMap<MemberKey, Instant>,
     /// Incarnations that may begin at once.
     left: u32,
     refilled_at: Instant,
@@ -65,7 +65,7 @@ struct Incarnations {
 
 impl Roster {
     /// Whether this incarnation of `node` is proven.
-    pub fn knows(&self, node: &NodeName, incarnation: Incarnation) -> bool {
+    pub fn knows(&self, node: &NodeName, incarnation: MemberKey) -> bool {
         let incarnations = self.nodes.get(node);
         incarnations.is_some_and(|incarnations| incarnations.admitted.contains_key(&incarnation))
     }
@@ -102,7 +102,7 @@ impl Roster {
         &mut self,
         now: Instant,
         node: &NodeName,
-        incarnation: Incarnation,
+        incarnation: MemberKey,
     ) -> Result<(), Crowded> {
         if self.knows(node, incarnation) {
             return Ok(());
@@ -131,10 +131,10 @@ impl Roster {
     }
 
     /// Forgets the incarnations that gossip has forgotten.
-    pub fn retain(&mut self, now: Instant, is_known: impl Fn(&NodeName, Incarnation) -> bool) {
+    pub fn retain(&mut self, now: Instant, is_known: impl Fn(&NodeName, MemberKey) -> bool) {
         self.shared = 0;
         self.nodes.retain(|node, incarnations| {
-            let is_kept = |incarnation: &Incarnation, admitted_at: &mut Instant| {
+            let is_kept = |incarnation: &MemberKey, admitted_at: &mut Instant| {
                 now.since(*admitted_at) < UNKNOWN_KEPT || is_known(node, *incarnation)
             };
             incarnations.admitted.retain(is_kept);
@@ -169,7 +169,7 @@ mod tests {
         NodeName::new(&format!("n{number}")).expect("a valid name")
     }
 
-    fn incarnation(number: u64) -> Incarnation {
+    fn incarnation(number: u64) -> MemberKey {
         (Generation(number), ([127, 0, 0, 1], 7_171).into())
     }
 
@@ -237,7 +237,7 @@ mod tests {
         for number in 0..NODES_MAX {
             assert_eq!(roster.admit(at(0), &node(number), incarnation(1)), Ok(()));
         }
-        let is_known = |name: &NodeName, _: Incarnation| *name != node(7);
+        let is_known = |name: &NodeName, _: MemberKey| *name != node(7);
         roster.retain(at(59), is_known);
         assert_eq!(roster.len(), NODES_MAX);
         roster.retain(at(60), is_known);

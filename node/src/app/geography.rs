@@ -54,9 +54,9 @@ impl Geography {
     }
 
     /// The lookup of the DNS server.
-    pub(super) fn locate_address(&self) -> dns::Locate {
+    pub(super) fn locate_address(&self) -> dns::LocateAddress {
         let locator = Arc::clone(&self.locator);
-        dns::Locate::new(move |address| {
+        dns::LocateAddress::new(move |address| {
             let found = client_location(locator.locate(address));
             (found.origin, found.place)
         })

@@ -13,7 +13,7 @@ use grapevine_core::ids::{Generation, NodeName, RegionName};
 use grapevine_core::residency::{ClientOrigin, Residency};
 use grapevine_core::view::{NodeView, Reach, Routes, View};
 use grapevine_node::dns::probes::{DnsTransport, respond};
-use grapevine_node::dns::{DnsSettings, Locate};
+use grapevine_node::dns::{DnsSettings, LocateAddress};
 
 const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53));
 
@@ -55,7 +55,7 @@ fn answered(message: &[u8], way: DnsTransport) -> Option<Vec<u8>> {
     let zone = "mesh.example".parse().expect("a name");
     let ttl = Duration::from_secs(30);
     let settings = DnsSettings::new(&zone, ttl, &[], Homes::default(), Residency::default());
-    let locate = Locate::new(|_| (ClientOrigin::Unknown, GeoPoint::new(50.0, 8.0)));
+    let locate = LocateAddress::new(|_| (ClientOrigin::Unknown, GeoPoint::new(50.0, 8.0)));
     respond(&settings, &view(), &locate, message, RESOLVER, way)
 }
 

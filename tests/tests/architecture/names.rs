@@ -37,7 +37,9 @@ fn public_types(code: &str) -> Vec<String> {
             .iter()
             .find_map(|words| line.trim_start().strip_prefix(words))?;
         let end = declared.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
-        Some(declared[..end.unwrap_or(declared.len())].to_string())
+        let name = &declared[..end.unwrap_or(declared.len())];
+        // A macro's `$name` is none.
+        (!name.is_empty()).then(|| name.to_string())
     };
     code.lines().filter_map(name).collect()
 }
@@ -45,6 +47,6 @@ fn public_types(code: &str) -> Vec<String> {
 #[test]
 fn types_that_a_crate_keeps_to_itself_may_share_a_name() {
     let code = "pub struct Link<T> {\n    pub enum Kind {\npub(super) struct Entry;\nstruct Step;\n\
-                pub type Shared = u8;\npub fn structure() {}\n";
+                pub type Shared = u8;\npub fn structure() {}\npub struct $name(u8);\n";
     assert_eq!(public_types(code), ["Link", "Kind", "Shared"]);
 }

@@ -9,7 +9,7 @@
 //! server is not used: that bounds neither TCP connections nor datagrams in flight, logs every name queried,
 //! and answers malformed messages by itself, uncounted.
 //!
-//! What this module does not know: how nodes learn of one another, and where addresses are ([`Locate`] does).
+//! What this module does not know: how nodes learn of one another, and where addresses are ([`LocateAddress`] does).
 //!
 //! Invariants: it never recurses and never transfers the zone; bytes from outside never panic; an answer
 //! over UDP is at most 1,232 bytes, so that it can neither be fragmented nor amplify much.
@@ -79,11 +79,11 @@ fn name(domain: &DomainName) -> Name {
 
 /// Locates addresses.
 #[derive(Clone)]
-pub struct Locate(Arc<Locating>);
+pub struct LocateAddress(Arc<Locating>);
 
 type Locating = dyn Fn(IpAddr) -> (ClientOrigin, Option<GeoPoint>) + Send + Sync;
 
-impl Locate {
+impl LocateAddress {
     /// Uses `locate`, which is called once for each query and must not block.
     pub fn new(
         locate: impl Fn(IpAddr) -> (ClientOrigin, Option<GeoPoint>) + Send + Sync + 'static,
@@ -96,8 +96,8 @@ impl Locate {
     }
 }
 
-impl fmt::Debug for Locate {
+impl fmt::Debug for LocateAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Locate")
+        formatter.write_str("LocateAddress")
     }
 }

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use grapevine_core::view::View;
 
 use super::respond::{Ground, Transport};
-use super::{DnsSettings, Locate};
+use super::{DnsSettings, LocateAddress};
 
 /// The answer to a message from `from` over UDP or TCP; `None` where it must not be answered.
 pub fn respond(
     settings: &DnsSettings,
     view: &View,
-    locate: &Locate,
+    locate: &LocateAddress,
     bytes: &[u8],
     from: IpAddr,
     transport: DnsTransport,

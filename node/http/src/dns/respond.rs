@@ -15,7 +15,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
 use super::subnet::Asker;
 use super::zone::{Found, Records, Zone};
-use super::{DnsSettings, Locate};
+use super::{DnsSettings, LocateAddress};
 
 /// The longest answer over UDP in bytes: what passes everywhere without fragments (DNS Flag Day 2020).
 const DATAGRAM_BYTES_MAX: u16 = 1_232;
@@ -44,7 +44,7 @@ pub(super) enum Transport {
 pub(super) struct Ground<'a> {
     pub(super) settings: &'a DnsSettings,
     pub(super) view: &'a View,
-    pub(super) locate: &'a Locate,
+    pub(super) locate: &'a LocateAddress,
 }
 
 /// An answer, with one word each for the question's type and the result.

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::respond::{Ground, Transport};
-use super::{DnsSettings, Locate};
+use super::{DnsSettings, LocateAddress};
 
 /// Concurrent TCP conversations where descriptors allow it; one more closes the one that has been silent for
 /// longest. Resolvers need TCP for truncated answers alone.
@@ -51,7 +51,7 @@ pub struct Server {
     /// The source of the view.
     pub driver: DriverHandle,
     /// Locates clients.
-    pub locate: Locate,
+    pub locate: LocateAddress,
     /// Counts.
     pub queries: DnsQueries,
     /// The TCP conversations.
@@ -238,7 +238,7 @@ mod tests {
         let server = Server {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             driver,
-            locate: Locate::new(|_| (ClientOrigin::Unknown, None)),
+            locate: LocateAddress::new(|_| (ClientOrigin::Unknown, None)),
             queries: queries.clone(),
             conversations: ConnectionTable::new(
                 CONVERSATIONS_MAX,

@@ -22,8 +22,8 @@ const ZONE: &str = "mesh.example";
 const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53));
 
 /// The locations of the tests' clients, by the first number of their address.
-fn locate() -> Locate {
-    Locate::new(|address| {
+fn locate() -> LocateAddress {
+    LocateAddress::new(|address| {
         let first = match address {
             IpAddr::V4(v4) => v4.octets()[0],
             IpAddr::V6(v6) => v6.octets()[0],
