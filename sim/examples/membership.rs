@@ -1,5 +1,5 @@
-//! Prints the figures of membership: `membership MAKE NODES LOSS SEED SETTLING PATIENCE`, where MAKE is
-//! `real` or `model`, SETTLING is in seconds, and PATIENCE is 1 in the product.
+//! Prints the measurements of membership: `membership IMPLEMENTATION NODES LOSS SEED SETTLING PATIENCE`,
+//! where IMPLEMENTATION is `real` or `model`, SETTLING is in seconds, and PATIENCE is 1 in the product.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use grapevine_sim::membership::measure::{Figures, Trial, quantile, run};
 use grapevine_sim::membership::{Membership, Model, Real, Settings};
 
 fn main() -> anyhow::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let [make, nodes, loss, seed, settling, patience] = words.as_slice() else {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [implementation, nodes, loss, seed, settling, patience] = arguments.as_slice() else {
         anyhow::bail!("usage: membership real|model NODES LOSS SEED SETTLING PATIENCE");
     };
     let (nodes, seed, settling) = (nodes.parse()?, seed.parse()?, settling.parse()?);
@@ -28,21 +28,26 @@ fn main() -> anyhow::Result<()> {
         ..Settings::default()
     };
     let started = Instant::now();
-    let mut membership: Box<dyn Membership> = match make.as_str() {
+    let mut membership: Box<dyn Membership> = match implementation.as_str() {
         "real" => Box::new(Real::new(settings, nodes, seed)),
         "model" => Box::new(Model::new(settings, nodes as usize)),
         other => anyhow::bail!("{other}: must be real or model"),
     };
     let figures = run(&trial, membership.as_mut());
-    print(make, &trial, &figures, started.elapsed())
+    print(implementation, &trial, &figures, started.elapsed())
 }
 
-fn print(make: &str, trial: &Trial, figures: &Figures, took: Duration) -> anyhow::Result<()> {
+fn print(
+    implementation: &str,
+    trial: &Trial,
+    figures: &Figures,
+    took: Duration,
+) -> anyhow::Result<()> {
     let Trial { nodes, loss, .. } = trial;
     let at = |spans: &[Duration], share| quantile(spans, share).as_secs_f64();
     writeln!(
         std::io::stdout(),
-        "{make} n={nodes} loss={loss}: detect p50/p99 {:.2}/{:.2} s; value p50/p99 {:.2}/{:.2} s, all {:.2} s; \
+        "{implementation} n={nodes} loss={loss}: detect p50/p99 {:.2}/{:.2} s; value p50/p99 {:.2}/{:.2} s, all {:.2} s; \
          {:.0} B/s {:.1} msg/s, {:.0} B to settle; converged {:?}; false deaths {}; missed {}; digest {:016x}; took {:.1} s",
         at(&figures.detections, 0.5),
         at(&figures.detections, 0.99),

@@ -39,8 +39,8 @@ struct Regions {
 }
 
 fn main() -> anyhow::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let [file, nodes, links, fan_out, nearest, loss] = words.as_slice() else {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [file, nodes, links, fan_out, nearest, loss] = arguments.as_slice() else {
         anyhow::bail!("usage: rumors MATRIX.csv NODES all|LINKS FAN_OUT NEAREST LOSS");
     };
     let mut regions = Regions {
@@ -61,7 +61,11 @@ fn main() -> anyhow::Result<()> {
     let mut rumors = Rumors::new(policy, regions.nodes as usize);
     regions.link(&mut rumors, links);
     let figures = measure(&mut regions, &mut rumors);
-    writeln!(std::io::stdout(), "{} : {figures}", words[1..].join(" "))?;
+    writeln!(
+        std::io::stdout(),
+        "{} : {figures}",
+        arguments[1..].join(" ")
+    )?;
     Ok(())
 }
 
@@ -159,15 +163,15 @@ fn measure(regions: &mut Regions, rumors: &mut Rumors) -> String {
         rumors.push(start, rumor, regions, &mut rng);
         let mut spans = Vec::new();
         while let Some(at) = rumors.next_due() {
-            for heard in rumors.advance(at, regions) {
-                rumors.relay(at, &heard, members, regions, &mut rng);
-                spans.push(heard.at.since(start));
+            for received in rumors.advance(at, regions) {
+                rumors.relay(at, &received, members, regions, &mut rng);
+                spans.push(received.at.since(start));
             }
         }
         missed += members - spans.len();
-        // To 99 % of all, those that never hear counted as late.
-        let place = (members * 99).div_ceil(100) - 1;
-        let span = spans.get(place).copied().unwrap_or(Duration::from_secs(10));
+        // To 99 % of all, those that never receive it counted as late.
+        let index = (members * 99).div_ceil(100) - 1;
+        let span = spans.get(index).copied().unwrap_or(Duration::from_secs(10));
         own.push(span.div_duration_f64(farthest(author, regions).unwrap_or_default()));
         times.push(span);
         last.extend(spans.last());

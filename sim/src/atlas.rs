@@ -1,8 +1,8 @@
-//! Regions and the round trips between them: where nodes and clients stand.
+//! Regions and the round trips between them: where nodes and clients are.
 //!
-//! They are read from tables ([`crate::matrix`]); those that are compiled in are a public cloud's. Measured and not computed from distance, since real cables are what routing has to cope with: some
-//! pairs are twice as far as the globe says, and the two directions differ by a few percent. The source
-//! and the licence of the figures are in `sim/data/README.md`.
+//! They are read from tables ([`crate::matrix`]); those that are compiled in are a public cloud's. They are measured and
+//! not computed from distance, since routing has to cope with real cables: some pairs are twice as far as on the globe,
+//! and the two directions differ by a few percent. The source and the licence of the figures are in `sim/data/README.md`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use grapevine_core::country::CountryCode;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
 
-/// A region by its place in [`Atlas`].
+/// A region, as an index into [`Atlas`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RegionIndex(pub(crate) usize);
 
@@ -30,12 +30,12 @@ pub(crate) struct Atlas {
     round_trips: Vec<Duration>,
 }
 
-/// Between two nodes of one region: what clouds promise between zones.
+/// Between two nodes of one region: what clouds specify between zones.
 const WITHIN_REGION: Duration = Duration::from_millis(1);
 
 impl Atlas {
-    /// Regions with their round trips row by row, as far as they were measured: the rest is that of the other
-    /// direction, else what the distance lets expect.
+    /// Regions with their round trips row by row, as far as they were measured. A missing one is that of the
+    /// other direction, else an estimate from the distance.
     pub(crate) fn new(regions: Vec<Region>, measured: &[Option<Duration>]) -> Self {
         let count = regions.len();
         let filled = |from: usize, to: usize| {

@@ -1,7 +1,7 @@
 //! Seeded randomness: a generator for each kind of chance, so that a change in one leaves the others.
 //!
 //! What belongs to one request (how slow its upstream happens to be) is not drawn but hashed from the
-//! seed and the request's number: then every way of routing meets the very same luck.
+//! seed and the request's number: then every policy meets the same conditions.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -49,7 +49,7 @@ pub(crate) fn below(rng: &mut impl Rng, bound: usize) -> usize {
     (unit(rng) * bound as f64) as usize
 }
 
-/// A span with this mean until the next of events that come independently.
+/// A span with this mean until the next of events that arrive independently.
 pub(crate) fn exponential(rng: &mut impl Rng, mean: f64) -> f64 {
     -mean * (1.0 - unit(rng)).ln()
 }

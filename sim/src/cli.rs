@@ -22,11 +22,11 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one scenario and print what it showed
+    /// Run one scenario and print its results
     Run {
         /// A scenario (YAML); sim/scenarios holds some
         file: PathBuf,
-        /// Decides everything that chance decides
+        /// Seeds everything that is random
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Also run the baselines in the same world, and compare
@@ -59,13 +59,13 @@ enum Command {
     /// Print the digest of every scenario with two seeds, or compare them with a file
     ///
     /// sim/digests.txt holds them as a debug build and a release build must both give them. After a change of
-    /// core or of the simulator that is meant to change runs, write it anew:
+    /// core or of the simulator that is meant to change runs, write it again:
     /// cargo run --release -p grapevine-sim -- digests > sim/digests.txt
     Digests {
         /// The scenarios, or folders of them
         #[arg(default_value = "sim/scenarios")]
         paths: Vec<PathBuf>,
-        /// Fail where a digest is not the one in this file
+        /// Fail if a digest differs from this file
         #[arg(long)]
         check: Option<PathBuf>,
     },
@@ -74,7 +74,7 @@ enum Command {
         /// The folder to write to
         #[arg(long, default_value = "sim/report")]
         out: PathBuf,
-        /// The scenarios that it compares ways of routing in
+        /// The scenarios in which it compares routing policies
         #[arg(long, default_value = "sim/scenarios")]
         scenarios: PathBuf,
         #[command(flatten)]
@@ -93,22 +93,22 @@ enum CommandError {
     Output(#[from] io::Error),
 }
 
-/// Does what the command line asks for.
+/// Runs the command.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let mut out = io::stdout().lock();
-    match obey(arguments, &mut out) {
+    match execute(arguments, &mut out) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Nobody is left to be told where this fails too.
+            // If this fails too, there is no other output to report to.
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-/// False when something that must hold did not.
-fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandError> {
+/// Returns false when a rule was broken.
+fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandError> {
     match &arguments.command {
         Command::Run {
             file,
@@ -148,7 +148,7 @@ fn run_one(
         summary::compare(&scenario, seed, &run, out)?;
     }
     writeln!(out, "digest: {}", run.digest)?;
-    tell_violation(file, seed, &run, out)?;
+    print_violation(file, seed, &run, out)?;
     Ok(run.violation.is_none())
 }
 
@@ -164,7 +164,7 @@ fn replay(
         writeln!(out, "{event}")?;
     }
     writeln!(out, "digest: {}", run.digest)?;
-    tell_violation(file, seed, &run, out)?;
+    print_violation(file, seed, &run, out)?;
     Ok(run.violation.is_none())
 }
 
@@ -215,7 +215,7 @@ fn sweep(
             requests += run.counts().requests;
             if run.violation.is_some() {
                 failures += 1;
-                tell_violation(file, seed, &run, out)?;
+                print_violation(file, seed, &run, out)?;
             }
         }
         writeln!(
@@ -230,8 +230,8 @@ fn sweep(
     Ok(failures == 0)
 }
 
-/// One line that says what failed, and one that reproduces it.
-fn tell_violation(
+/// One line with what failed, and one that reproduces it.
+fn print_violation(
     file: &Path,
     seed: u64,
     run: &Run,

@@ -1,7 +1,7 @@
 //! The processors of one node: what they work on now, and when they are free for more.
 //!
-//! A queue with as many servers as the node has cores. Work begins in the order it came in, on the core that is free
-//! first; work that comes in faster than it is done waits.
+//! A queue with as many servers as the node has cores. Work begins in order of arrival, on the core that is free first;
+//! work that arrives faster than it is done waits.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::scenario::Processing;
 /// The processors of one node.
 #[derive(Debug)]
 pub(crate) struct Cpu {
-    /// When each core has done all that it was given.
+    /// When each core has done all its work.
     free_at: Vec<Instant>,
 }
 
@@ -24,7 +24,7 @@ impl Cpu {
         }
     }
 
-    /// Takes work that comes in `now`; returns when it is done.
+    /// Takes work that arrives `now`; returns when it is done.
     pub(crate) fn takes(&mut self, now: Instant, work: Duration) -> Instant {
         let Some(first) = self.free_at.iter_mut().min() else {
             return now;
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stopped_process_has_begun_is_done_later() {
+    fn work_of_a_stopped_process_is_done_later() {
         let mut cpu = cpu(1);
         cpu.takes(at(100), WORK);
         cpu.stops(at(105), Duration::from_secs(1));

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// The fingerprint so far.
 ///
-/// FNV-1a over 64-bit words with a final mix: two lines of code, the same in every build, and no
-/// adversary to withstand.
+/// FNV-1a over 64-bit words with a final mix: two lines of code, the same in every build. There
+/// is no adversary to resist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(u64);
 
@@ -20,7 +20,7 @@ impl Default for Digest {
 
 impl Digest {
     pub(crate) fn word(&mut self, word: u64) {
-        // A plain product lets high bits never reach low ones.
+        // In a plain product, high bits never reach low ones.
         self.0 = ((self.0 ^ word).wrapping_mul(PRIME)).rotate_left(23);
     }
 

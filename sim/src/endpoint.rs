@@ -1,11 +1,11 @@
-//! Upstreams as they really are: how long they take, how much they bear, how they fail.
+//! Upstreams as they really are: how long they take, how much load they bear, how they fail.
 //!
-//! An upstream works on as many requests at once as it has places. A request holds one from its start to the end
-//! of its body, as at a server that generates tokens; the others wait in line, first come, first served, and beyond
-//! the line's bound they are turned away.
+//! An upstream works on as many requests at once as it has slots. A request holds one from its start to the end of its
+//! body, as at a server that generates tokens; the others wait in a queue, first come, first served, and are refused
+//! when it is full.
 //!
 //! Nothing here is known to a node unless an attempt or a probe shows it. How slow one attempt happens
-//! to be is hashed from the request's number, so that every way of routing meets the same luck.
+//! to be is hashed from the request's number, so that every policy meets the same draw.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use grapevine_core::Instant;
 use grapevine_core::outcome::{Outcome, Stage};
 
 use crate::chance;
-use crate::scenario::{Ailment, Upstream};
+use crate::scenario::{Upstream, UpstreamFault};
 
 /// A connection that is refused.
 const REFUSED: Duration = Duration::from_millis(3);
@@ -35,21 +35,21 @@ pub(crate) struct Endpoint {
     spread: f64,
     capacity: usize,
     line_max: usize,
-    /// What those get that find the line full: 429 or 503.
+    /// The status of a refusal when the line is full: 429 or 503.
     when_full: u16,
     limit_per_second: Option<f64>,
-    /// What a 429 asks for.
+    /// The `Retry-After` of a refusal.
     retry_after: Duration,
-    /// What the limit still allows, and when that was.
+    /// The tokens that the limit has left, and when that was.
     allowance: (f64, Instant),
-    ailments: Vec<(usize, Ailment)>,
-    /// Calls that hold a place.
+    faults: Vec<(usize, UpstreamFault)>,
+    /// Calls that hold a slot.
     working: BTreeMap<CallKey, Work>,
     /// Calls that wait for one, the first in front.
     line: VecDeque<CallKey>,
 }
 
-/// A call that holds a place.
+/// A call that holds a slot.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     began_at: Instant,
@@ -68,18 +68,18 @@ pub(crate) struct Reaction {
 /// How an upstream receives a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Reception {
-    /// It works on it, or has turned it away.
+    /// It works on the call, or has refused it.
     Reacts(Reaction),
-    /// The call waits in line for a place.
+    /// The call waits in line for a slot.
     Waits,
 }
 
-/// What a call is like.
+/// A call, as its upstream sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
     pub(crate) key: CallKey,
-    /// Decides what chance decides.
-    pub(crate) luck: u64,
+    /// The random part of its duration and its outcome.
+    pub(crate) draw: u64,
     /// How long its caller still waits for the first byte.
     pub(crate) patience: Duration,
     /// From the first byte to the last.
@@ -100,39 +100,39 @@ impl Endpoint {
                 upstream.limit_per_second.unwrap_or_default(),
                 Instant::START,
             ),
-            ailments: Vec::new(),
+            faults: Vec::new(),
             working: BTreeMap::new(),
             line: VecDeque::new(),
         }
     }
 
-    pub(crate) fn fall_ill(&mut self, id: usize, ailment: Ailment) {
-        self.ailments.push((id, ailment));
+    pub(crate) fn add_fault(&mut self, id: usize, fault: UpstreamFault) {
+        self.faults.push((id, fault));
     }
 
-    pub(crate) fn recover(&mut self, id: usize) {
-        self.ailments.retain(|(other, _)| *other != id);
+    pub(crate) fn remove_fault(&mut self, id: usize) {
+        self.faults.retain(|(other, _)| *other != id);
     }
 
     /// Receives a call. One that waits begins with [`Endpoint::begin`], once [`Endpoint::leave`] names it.
     pub(crate) fn receive(&mut self, now: Instant, demand: &Demand) -> Reception {
-        let turned_away = |after, outcome| Reception::Reacts(Reaction { after, outcome });
-        if self.has(|it| it == Ailment::Down) {
-            return turned_away(REFUSED, Outcome::ConnectFailed);
+        let refused = |after, outcome| Reception::Reacts(Reaction { after, outcome });
+        if self.has(|it| it == UpstreamFault::Down) {
+            return refused(REFUSED, Outcome::ConnectFailed);
         }
-        if !self.has(|it| it == Ailment::Hangs) {
-            if chance::to_unit(chance::mix(demand.luck)) < self.error_share() {
-                return turned_away(QUICK, Outcome::status(500));
+        if !self.has(|it| it == UpstreamFault::Hangs) {
+            if chance::to_unit(chance::mix(demand.draw)) < self.error_share() {
+                return refused(QUICK, Outcome::status(500));
             }
             if !self.takes_one(now) {
-                return turned_away(QUICK, self.asks_for_rest(429));
+                return refused(QUICK, self.asks_to_wait(429));
             }
         }
         if self.working.len() < self.capacity {
             return Reception::Reacts(self.begin(now, demand));
         }
         if self.line.len() >= self.line_max {
-            return turned_away(QUICK, self.asks_for_rest(self.when_full));
+            return refused(QUICK, self.asks_to_wait(self.when_full));
         }
         self.line.push_back(demand.key);
         Reception::Waits
@@ -141,10 +141,10 @@ impl Endpoint {
     /// Begins to work on a call.
     pub(crate) fn begin(&mut self, now: Instant, demand: &Demand) -> Reaction {
         let patience = demand.patience;
-        let luck = (self.spread * chance::to_normal(demand.luck)).exp();
-        let after = self.median().mul_f64(luck);
-        let hangs = self.has(|it| it == Ailment::Hangs);
-        let (after, outcome) = if self.has(|it| it == Ailment::Down) {
+        let factor = (self.spread * chance::to_normal(demand.draw)).exp();
+        let after = self.median().mul_f64(factor);
+        let hangs = self.has(|it| it == UpstreamFault::Hangs);
+        let (after, outcome) = if self.has(|it| it == UpstreamFault::Down) {
             // It waited in line meanwhile.
             (Duration::ZERO, Outcome::Reset)
         } else if hangs || after > patience {
@@ -161,7 +161,7 @@ impl Endpoint {
         reaction
     }
 
-    /// A call is over, whether it worked, waited or was turned away. Returns the one whose turn it is now.
+    /// A call is over, whether it was worked on, waited or was refused. Returns the call that begins next.
     pub(crate) fn leave(&mut self, key: CallKey) -> Option<CallKey> {
         if self.working.remove(&key).is_some() {
             return self.line.pop_front();
@@ -175,80 +175,80 @@ impl Endpoint {
         self.working.len() + self.line.len()
     }
 
-    /// Whether its answers stand still.
+    /// Whether its answers are paused.
     pub(crate) fn is_paused(&self) -> bool {
-        self.has(|it| it == Ailment::Pauses)
+        self.has(|it| it == UpstreamFault::Pauses)
     }
 
-    fn asks_for_rest(&self, status: u16) -> Outcome {
+    fn asks_to_wait(&self, status: u16) -> Outcome {
         Outcome::Status {
             status,
             retry_after: Some(self.retry_after),
         }
     }
 
-    fn has(&self, is_it: impl Fn(Ailment) -> bool) -> bool {
-        self.ailments.iter().any(|(_, ailment)| is_it(*ailment))
+    fn has(&self, is_it: impl Fn(UpstreamFault) -> bool) -> bool {
+        self.faults.iter().any(|(_, fault)| is_it(*fault))
     }
 
-    /// How a free probe ends: it asks for the list of models, which a slow or limited one still gives.
-    pub(crate) fn probe(&self, luck: u64) -> Reaction {
+    /// The result of a free probe: it asks for the list of models, which a slow or limited upstream still returns.
+    pub(crate) fn probe(&self, draw: u64) -> Reaction {
         let ends = |after, outcome| Reaction { after, outcome };
-        let all = |ailment| self.has(|it| it == ailment);
-        if all(Ailment::Down) {
+        let all = |fault| self.has(|it| it == fault);
+        if all(UpstreamFault::Down) {
             ends(REFUSED, Outcome::ConnectFailed)
-        } else if all(Ailment::Hangs) {
+        } else if all(UpstreamFault::Hangs) {
             ends(PROBE_TIMEOUT, Outcome::TimedOut(Stage::FirstByte))
-        } else if chance::to_unit(luck) < self.error_share() {
+        } else if chance::to_unit(draw) < self.error_share() {
             ends(QUICK, Outcome::status(500))
         } else {
             ends(QUICK, Outcome::status(200))
         }
     }
 
-    /// The median first byte of an attempt that would begin now, its wait in line included; for those who know
-    /// everything.
+    /// The median first byte of an attempt that would begin now, its wait in line included; for the
+    /// oracle.
     pub(crate) fn expected(&self, now: Instant) -> Duration {
         self.wait_in_line(now) + self.median()
     }
 
     /// The median first byte once it is worked on.
     fn median(&self) -> Duration {
-        let slow = self.ailments.iter().map(|(_, ailment)| match ailment {
-            Ailment::Slow(factor) => *factor,
+        let slow = self.faults.iter().map(|(_, fault)| match fault {
+            UpstreamFault::Slow(factor) => *factor,
             _ => 1.0,
         });
         self.first_byte.mul_f64(slow.product::<f64>())
     }
 
-    /// How long one more would wait: those in line begin as places become free, and those take as long as the mean
-    /// of what is worked on.
+    /// How long one more would wait: calls in line begin as slots become free, and take as long as the mean of those
+    /// that hold a slot.
     fn wait_in_line(&self, now: Instant) -> Duration {
-        let places = self.working.len();
-        if places < self.capacity {
+        let slots = self.working.len();
+        if slots < self.capacity {
             return Duration::ZERO;
         }
         let mut ends: Vec<Instant> = self.working.values().map(|work| work.ends_at).collect();
         ends.sort_unstable();
         let spans = self.working.values();
         let all: Duration = spans.map(|work| work.ends_at.since(work.began_at)).sum();
-        let (rounds, turn) = (self.line.len() / places, self.line.len() % places);
-        let mean = all / u32::try_from(places).unwrap_or(u32::MAX);
+        let (rounds, turn) = (self.line.len() / slots, self.line.len() % slots);
+        let mean = all / u32::try_from(slots).unwrap_or(u32::MAX);
         now.until(ends[turn]) + mean * u32::try_from(rounds).unwrap_or(u32::MAX)
     }
 
-    /// Whether an attempt that would begin now is answered well, luck aside.
-    pub(crate) fn is_well(&self, now: Instant) -> bool {
-        use Ailment::{Down, Hangs, Pauses};
-        let is_broken = self.has(|ailment| matches!(ailment, Down | Hangs | Pauses));
+    /// Whether an attempt that begins now is expected to succeed.
+    pub(crate) fn is_healthy(&self, now: Instant) -> bool {
+        use UpstreamFault::{Down, Hangs, Pauses};
+        let is_broken = self.has(|fault| matches!(fault, Down | Hangs | Pauses));
         !is_broken
             && self.error_share() < 0.1
             && self.allowance_at(now).is_none_or(|left| left >= 1.0)
     }
 
     fn error_share(&self) -> f64 {
-        let good = self.ailments.iter().map(|(_, ailment)| match ailment {
-            Ailment::Errors(share) => 1.0 - share,
+        let good = self.faults.iter().map(|(_, fault)| match fault {
+            UpstreamFault::Errors(share) => 1.0 - share,
             _ => 1.0,
         });
         1.0 - good.product::<f64>()
@@ -256,13 +256,10 @@ impl Endpoint {
 
     /// The tightest of the limits there are.
     fn limit(&self) -> Option<f64> {
-        let acquired = self
-            .ailments
-            .iter()
-            .filter_map(|(_, ailment)| match ailment {
-                Ailment::Limits(per_second) => Some(*per_second),
-                _ => None,
-            });
+        let acquired = self.faults.iter().filter_map(|(_, fault)| match fault {
+            UpstreamFault::Limits(per_second) => Some(*per_second),
+            _ => None,
+        });
         acquired.chain(self.limit_per_second).min_by(f64::total_cmp)
     }
 
@@ -312,7 +309,7 @@ mod tests {
     fn demand(key: u64) -> Demand {
         Demand {
             key: (key, 1),
-            luck: key,
+            draw: key,
             patience: PATIENCE,
             body: Duration::from_secs(1),
         }
@@ -332,28 +329,28 @@ mod tests {
     }
 
     #[test]
-    fn every_ailment_shows_and_passes() {
+    fn every_fault_shows_and_ends() {
         let mut endpoint = endpoint();
-        endpoint.fall_ill(1, Ailment::Down);
+        endpoint.add_fault(1, UpstreamFault::Down);
         assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::ConnectFailed));
-        endpoint.recover(1);
-        endpoint.fall_ill(2, Ailment::Hangs);
+        endpoint.remove_fault(1);
+        endpoint.add_fault(2, UpstreamFault::Hangs);
         let timed_out = Outcome::TimedOut(Stage::FirstByte);
         assert_eq!(outcome(&mut endpoint, 1), Some(timed_out));
-        endpoint.recover(2);
-        endpoint.fall_ill(3, Ailment::Slow(10.0));
+        endpoint.remove_fault(2);
+        endpoint.add_fault(3, UpstreamFault::Slow(10.0));
         assert!(endpoint.expected(Instant::START) >= Duration::from_secs(3));
-        endpoint.recover(3);
-        endpoint.fall_ill(4, Ailment::Errors(1.0));
+        endpoint.remove_fault(3);
+        endpoint.add_fault(4, UpstreamFault::Errors(1.0));
         assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::status(500)));
-        endpoint.recover(4);
+        endpoint.remove_fault(4);
         assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::status(200)));
     }
 
     #[test]
-    fn limit_lets_its_rate_through() {
+    fn limit_admits_its_rate() {
         let mut endpoint = endpoint();
-        endpoint.fall_ill(1, Ailment::Limits(5.0));
+        endpoint.add_fault(1, UpstreamFault::Limits(5.0));
         let at = |millis| Instant::from_start(Duration::from_millis(millis));
         let answered = (0..1_000)
             .filter(|step| {
@@ -366,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_place_waits_in_line_and_begins_in_its_order() {
+    fn call_without_a_slot_waits_in_line_and_begins_in_its_order() {
         let (mut endpoint, now) = (endpoint(), Instant::START);
         for key in 0..10 {
             assert!(received(&mut endpoint, now, key).is_some());
@@ -377,11 +374,11 @@ mod tests {
         assert_eq!(endpoint.leave((3, 1)), Some((10, 1)));
         endpoint.begin(now, &demand(10));
         assert_eq!(endpoint.leave((11, 1)), None, "it gave up in line");
-        assert_eq!(endpoint.leave((4, 1)), None, "nobody waits any more");
+        assert_eq!(endpoint.leave((4, 1)), None, "no call waits any more");
     }
 
     #[test]
-    fn what_finds_the_line_full_is_turned_away_and_asked_to_wait() {
+    fn call_that_finds_the_line_full_is_refused_with_retry_after() {
         let (mut endpoint, now) = (endpoint(), Instant::START);
         for key in 0..15 {
             endpoint.receive(now, &demand(key));

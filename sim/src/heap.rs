@@ -1,7 +1,7 @@
-//! Events in the order of (time, sequence): two at one moment happen in the order they were planned.
+//! Events in the order of (time, sequence): two at one moment happen in the order in which they were planned.
 //!
-//! The heap itself holds places of 24 bytes, and the events lie beside it: to move whole events up and down was
-//! a tenth of the CPU time of 1,000 nodes.
+//! The heap itself holds slots of 24 bytes, and the events are kept beside it: moving whole events up and down was a
+//! tenth of the CPU time of 1,000 nodes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,13 +18,13 @@ pub struct Heap<E> {
     free: Vec<u32>,
 }
 
-/// Ordered by its time and its sequence, which no other has.
+/// Ordered by its time and its sequence, which is unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Planned {
     /// From the start; 584 years fit.
     nanos: u64,
     sequence: u64,
-    place: u32,
+    slot: u32,
 }
 
 impl<E> Default for Heap<E> {
@@ -42,23 +42,23 @@ impl<E> Heap<E> {
     /// Plans `event` for `at`.
     pub fn plan(&mut self, at: Instant, event: E) {
         self.sequence += 1;
-        let place = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.events.push(None);
             u32::try_from(self.events.len() - 1).unwrap_or(u32::MAX)
         });
-        self.events[place as usize] = Some(event);
+        self.events[slot as usize] = Some(event);
         self.planned.push(Reverse(Planned {
             nanos: u64::try_from(at.since_start().as_nanos()).unwrap_or(u64::MAX),
             sequence: self.sequence,
-            place,
+            slot,
         }));
     }
 
     /// Takes the next event, with its time.
     pub fn take_next(&mut self) -> Option<(Instant, E)> {
         let Reverse(planned) = self.planned.pop()?;
-        self.free.push(planned.place);
-        let event = self.events[planned.place as usize].take()?;
+        self.free.push(planned.slot);
+        let event = self.events[planned.slot as usize].take()?;
         Some((planned.at(), event))
     }
 
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_used_again() {
+    fn slots_are_used_again() {
         let mut heap = Heap::default();
         for event in 0..100 {
             heap.plan(Instant::START, event);

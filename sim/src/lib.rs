@@ -1,10 +1,9 @@
-//! Pretends: drives the core that ships, on a clock and a network of its own.
+//! Simulates: drives the core that ships, on a clock and a network of its own.
 //!
 //! Reading order: [`heap`] (what happens when), `chance` and [`digest`] (seeds and fingerprints),
-//! `matrix`, `atlas`, `network` and `wires` (where, how far, how wide), `endpoint` (upstreams as they are), `cpu` (what
-//! a node can do), [`membership`] (who is
-//! alive), [`scenario`] (what a run is about), `world` (everything together), `check` (what must hold),
-//! `record` and `tally` (what a run showed).
+//! `matrix`, `atlas`, `network` and `wires` (where, how far, how wide), `endpoint` (upstreams as they are), `cpu` (the
+//! processors of a node), [`membership`] (who is alive), [`scenario`] (what a run is about), `world` (everything
+//! together), `check` (what must hold), `record` and `tally` (the results of a run).
 //!
 //! What this crate does not know: the node's other crates, sockets, real time.
 

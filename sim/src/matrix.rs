@@ -40,7 +40,7 @@ pub(crate) struct MatrixError {
     line: usize,
     /// The cell in its line, from 1.
     column: usize,
-    /// The problem and what helps.
+    /// The problem and how to solve it.
     text: String,
 }
 
@@ -59,12 +59,12 @@ pub(crate) fn regions(text: &str) -> Result<Vec<Region>, MatrixError> {
     for (line, cells) in rows {
         let region = region(line, &cells)?;
         if regions.iter().any(|other| other.name == region.name) {
-            let text = format!("{:?} is there twice; each region has one line", cells[0]);
+            let text = format!("{:?} appears twice; each region has one line", cells[0]);
             return Err(problem((line, 1), text));
         }
         regions.push(region);
         if regions.len() > REGIONS_MAX {
-            let text = format!("there may be {REGIONS_MAX} regions; leave some out");
+            let text = format!("at most {REGIONS_MAX} regions are allowed");
             return Err(problem((line, 1), text));
         }
     }
@@ -77,7 +77,7 @@ pub(crate) fn regions(text: &str) -> Result<Vec<Region>, MatrixError> {
 fn region(line: usize, cells: &[&str]) -> Result<Region, MatrixError> {
     let &[name, _, latitude, longitude, country] = cells else {
         let text = format!(
-            "a line has {} cells, and this one {}",
+            "a line must have {} cells; this one has {}",
             HEAD.len(),
             cells.len()
         );
@@ -103,7 +103,7 @@ fn region(line: usize, cells: &[&str]) -> Result<Region, MatrixError> {
 
 /// The atlas of `regions` with the round trips of a table: a row for each region of origin and a column for each
 /// destination, in the order of the regions, in milliseconds. An empty cell is filled with the other direction's,
-/// else with what the distance lets expect.
+/// else with an estimate from the distance.
 ///
 /// # Errors
 /// The first problem.
@@ -123,12 +123,12 @@ pub(crate) fn atlas(regions: Vec<Region>, text: &str) -> Result<Atlas, MatrixErr
     for (from, (line, cells)) in rows.enumerate() {
         line_count += 1;
         let Some(region) = regions.get(from) else {
-            let text = format!("there are {count} regions, and this is one more line");
+            let text = format!("there are {count} regions; this is one more line");
             return Err(problem((line, 1), text));
         };
         if cells.len() != count + 1 {
             let text = format!(
-                "a line has {} cells, and this one {}",
+                "a line must have {} cells; this one has {}",
                 count + 1,
                 cells.len()
             );
@@ -151,8 +151,7 @@ pub(crate) fn atlas(regions: Vec<Region>, text: &str) -> Result<Atlas, MatrixErr
 
 fn is_named(at: (usize, usize), cell: &str, region: &Region) -> Result<(), MatrixError> {
     let wanted = region.name.as_str();
-    let text =
-        || format!("{cell:?} stands where {wanted:?} must: the order is that of the regions");
+    let text = || format!("{cell:?} must be {wanted:?}: the order is that of the regions");
     (cell == wanted)
         .then_some(())
         .ok_or_else(|| problem(at, text()))
@@ -169,7 +168,7 @@ fn round_trip(at: (usize, usize), cell: &str) -> Result<Option<Duration>, Matrix
         let most = ROUND_TRIP_MAX.as_millis();
         problem(
             at,
-            format!("{cell:?} is no round trip in milliseconds, from 0 to {most}"),
+            format!("{cell:?} is not a round trip in milliseconds, from 0 to {most}"),
         )
     })
 }
@@ -182,7 +181,7 @@ fn problem((line, column): (usize, usize), text: impl Into<String>) -> MatrixErr
     }
 }
 
-/// Lines with their numbers, taken apart into cells; empty ones are left out.
+/// Lines with their numbers, split into cells; empty lines are left out.
 fn rows(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
     let lines = text
         .lines()
@@ -218,7 +217,7 @@ mod tests {
         let wrong = |first: &str, second: &str| read(first, second).expect_err("a problem");
         let regions = |from: &str, to: &str| wrong(&REGIONS.replace(from, to), TRIPS);
         let trips = |from: &str, to: &str| wrong(REGIONS, &TRIPS.replace(from, to));
-        for (told, parts) in [
+        for (text, parts) in [
             (
                 regions(",country", ""),
                 ["line 1, column 1", "region,name,lat,lon,country"],
@@ -246,7 +245,7 @@ mod tests {
             ),
         ] {
             for part in parts {
-                assert!(told.contains(part), "{part} is missing in {told}");
+                assert!(text.contains(part), "{part} is missing in {text}");
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The network between nodes: delay with jitter, loss, cuts in one or both directions, slow links.
 //!
-//! Datagrams are lost and overtake each other. What travels on a stream (requests, answers, rumors,
-//! gossip too long for a datagram) is sent again until it is there, as QUIC does: loss makes it late.
+//! Datagrams are lost and overtake each other. What is sent on a stream (requests, answers, rumors,
+//! gossip too long for a datagram) is sent again until it arrives, as QUIC does: loss makes it late.
 //! Only a cut stops it.
 //!
-//! Where a bandwidth is set, what a node sends leaves in the order it was sent in, each packet once those before it
-//! are out, and what comes in to a node does likewise: a line of its own for each direction.
+//! Where a bandwidth is set, what a node sends leaves in order, each packet once those before it are out, and what a
+//! node receives does likewise: each direction has a line of its own.
 
 use std::time::Duration;
 
@@ -30,13 +30,13 @@ const RESENDS_MAX: u32 = 12;
 #[derive(Debug)]
 pub(crate) struct Network {
     atlas: Atlas,
-    places: Vec<RegionIndex>,
-    /// How much longer than its least a way may take, as a share.
+    regions: Vec<RegionIndex>,
+    /// How much longer than its least a delay may be, as a share.
     jitter: f64,
     loss: f64,
     rules: Vec<Rule>,
     rng: ChaCha8Rng,
-    /// Bytes that nodes sent beside gossip: rumors, pings, request heads.
+    /// Bytes that nodes sent in addition to gossip: rumors, pings, request heads.
     sent: Vec<u64>,
     /// What the lines of the nodes carry; `None` does not limit them.
     wires: Option<Wires>,
@@ -51,7 +51,7 @@ pub(crate) struct Rule {
     pub(crate) effect: RuleEffect,
 }
 
-/// What a fault does to what it meets.
+/// What a fault does to the packets that it affects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum RuleEffect {
     /// Nothing gets through.
@@ -65,16 +65,16 @@ pub(crate) enum RuleEffect {
 impl Network {
     pub(crate) fn new(
         atlas: Atlas,
-        places: Vec<RegionIndex>,
+        regions: Vec<RegionIndex>,
         (jitter, loss): (f64, f64),
         bandwidth: Option<Bandwidth>,
         seed: u64,
     ) -> Self {
-        let wires = bandwidth.map(|bandwidth| Wires::new(bandwidth, places.len()));
-        let sent = vec![0; places.len()];
+        let wires = bandwidth.map(|bandwidth| Wires::new(bandwidth, regions.len()));
+        let sent = vec![0; regions.len()];
         Self {
             atlas,
-            places,
+            regions,
             jitter,
             loss,
             rules: Vec::new(),
@@ -84,8 +84,8 @@ impl Network {
         }
     }
 
-    pub(crate) fn place(&self, node: NodeIndex) -> RegionIndex {
-        self.places[node.at()]
+    pub(crate) fn region(&self, node: NodeIndex) -> RegionIndex {
+        self.regions[node.at()]
     }
 
     pub(crate) fn add(&mut self, rule: Rule) {
@@ -96,12 +96,12 @@ impl Network {
         self.rules.retain(|rule| rule.id != id);
     }
 
-    /// Whether any fault of the network is under way.
+    /// Whether any fault of the network is active.
     pub(crate) fn is_disturbed(&self) -> bool {
         !self.rules.is_empty()
     }
 
-    /// Whether any way is cut.
+    /// Whether any path is cut.
     pub(crate) fn is_cut_anywhere(&self) -> bool {
         self.rules.iter().any(|rule| rule.effect == RuleEffect::Cut)
     }
@@ -114,7 +114,7 @@ impl Network {
 
     /// The least time one way now, without jitter.
     pub(crate) fn one_way(&self, from: NodeIndex, to: NodeIndex) -> Duration {
-        let least = self.atlas.one_way(self.place(from), self.place(to));
+        let least = self.atlas.one_way(self.region(from), self.region(to));
         let delays = self.rules_between(from, to).map(|rule| match rule.effect {
             RuleEffect::Delay(delay) => delay,
             RuleEffect::Cut | RuleEffect::Loss(_) => Duration::ZERO,
@@ -127,13 +127,13 @@ impl Network {
         self.one_way(from, to) + self.one_way(to, from)
     }
 
-    /// Whether one small packet arrives, whenever that may be.
+    /// Whether one small packet arrives, at any time.
     pub(crate) fn gets_through(&mut self, from: NodeIndex, to: NodeIndex) -> bool {
         let loss = self.loss_between(from, to);
         loss <= 0.0 || (loss < 1.0 && chance::unit(&mut self.rng) >= loss)
     }
 
-    /// When something sent on a stream arrives; `None` when the way is cut.
+    /// When something sent on a stream arrives; `None` when the path is cut.
     pub(crate) fn stream(
         &mut self,
         now: Instant,
@@ -145,12 +145,12 @@ impl Network {
         self.stream_uncounted(now, from, to, bytes)
     }
 
-    /// Bytes that a node sent beside gossip.
+    /// Bytes that a node sent in addition to gossip.
     pub(crate) fn sent(&self, node: NodeIndex) -> u64 {
         self.sent[node.at()]
     }
 
-    /// Counts bytes that travel without being followed one by one.
+    /// Counts bytes that are sent without being simulated one by one.
     pub(crate) fn count(&mut self, from: NodeIndex, bytes: usize) {
         self.sent[from.at()] += bytes as u64;
     }
@@ -184,7 +184,7 @@ impl Network {
         Some(arrives)
     }
 
-    /// When so many bytes of a stream arrive that are sent `now` over a way that takes so long.
+    /// When so many bytes of a stream, sent `now` over a path with this delay, arrive.
     fn through_wires(
         &mut self,
         now: Instant,
@@ -252,8 +252,8 @@ mod tests {
 
     fn network(loss: f64) -> Network {
         let atlas = crate::matrix::azure();
-        let places = ["westeurope", "japaneast"].map(|name| atlas.find(name).expect("known"));
-        Network::new(atlas, places.to_vec(), (0.1, loss), None, 1)
+        let regions = ["westeurope", "japaneast"].map(|name| atlas.find(name).expect("known"));
+        Network::new(atlas, regions.to_vec(), (0.1, loss), None, 1)
     }
 
     fn delivered(network: &mut Network) -> usize {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_link_takes_its_time_longer() {
+    fn slow_link_adds_its_delay() {
         let mut network = network(0.0);
         let before = network.one_way(NodeIndex(0), NodeIndex(1));
         network.add(Rule {

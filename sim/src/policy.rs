@@ -1,16 +1,16 @@
-//! What is simulated: the product's routing, or one that it is held against.
+//! What is simulated: the product's routing, or a baseline to compare it with.
 
 /// How requests find their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
     /// As the product does.
     Grapevine,
-    /// Own upstreams, then the others by name, whatever they are like.
+    /// Own upstreams, then the others by name, whatever their state.
     PriorityList,
     /// Each in turn.
     RoundRobin,
-    /// The least first byte as this node alone saw it.
+    /// The least time to first byte as this node alone measured it.
     LeastLatencyAlone,
-    /// Whatever is truly best at this moment, known for certain.
+    /// What is truly best at this moment, with full knowledge.
     Oracle,
 }

@@ -1,4 +1,4 @@
-//! What a run showed: how requests ended, who noticed what and when, where the load went.
+//! The results of a run: how requests ended, which node noticed what and when, where the load went.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) enum Ending {
     Answered { status: u16 },
     /// 503: nothing could be planned.
     NoPlan,
-    /// 503: everybody refused.
+    /// 503: every peer refused.
     Refused,
     /// 502: every attempt failed.
     Failed,
@@ -26,13 +26,13 @@ pub(crate) enum Ending {
     BudgetSpent,
     /// 504.
     DeadlinePassed,
-    /// No door was open.
+    /// No node accepted the connection.
     Unreachable,
 }
 
 impl Ending {
     /// A number for the trace.
-    pub(crate) const fn word(self) -> u64 {
+    pub(crate) const fn code(self) -> u64 {
         match self {
             Self::Answered { status } => status as u64,
             Self::NoPlan => 1,
@@ -54,7 +54,7 @@ impl Ending {
 #[derive(Clone, Debug)]
 pub(crate) struct Answered {
     pub(crate) asked_at: Instant,
-    /// From the entry's door to the first byte there.
+    /// From the request's arrival at its entry to the first byte there.
     pub(crate) waited: Duration,
     /// From the first attempt to the one that answered, where it was another one.
     pub(crate) failover: Option<Duration>,
@@ -68,7 +68,7 @@ pub(crate) struct Failed {
     pub(crate) ending: Ending,
 }
 
-/// Somebody was held for dead.
+/// A node was considered dead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Death {
     pub(crate) at: Instant,
@@ -77,21 +77,21 @@ pub(crate) struct Death {
     pub(crate) is_false: bool,
 }
 
-/// Who has heard one transition.
+/// Which nodes have received one transition.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     author: NodeIndex,
-    pub(crate) said: Option<(Instant, Stamp)>,
-    pub(crate) heard: BTreeMap<NodeIndex, Instant>,
+    pub(crate) published: Option<(Instant, Stamp)>,
+    pub(crate) received: BTreeMap<NodeIndex, Instant>,
 }
 
-/// All of it.
+/// The results of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) answered: Vec<Answered>,
     pub(crate) failed: Vec<Failed>,
     pub(crate) broken: u64,
-    pub(crate) doors_closed: u64,
+    pub(crate) connections_refused: u64,
     pub(crate) refused: u64,
     pub(crate) attempts_failed: u64,
     pub(crate) tally: Tally,
@@ -110,7 +110,7 @@ impl Record {
             answered: Vec::new(),
             failed: Vec::new(),
             broken: 0,
-            doors_closed: 0,
+            connections_refused: 0,
             refused: 0,
             attempts_failed: 0,
             tally: Tally::default(),
@@ -175,22 +175,28 @@ impl Record {
     pub(crate) fn watch(&mut self, author: NodeIndex) {
         self.watches.push(Watch {
             author,
-            said: None,
-            heard: BTreeMap::new(),
+            published: None,
+            received: BTreeMap::new(),
         });
     }
 
-    pub(crate) fn watch_said(&mut self, now: Instant, node: NodeIndex, stamp: Stamp, fact: &Fact) {
+    pub(crate) fn watch_published(
+        &mut self,
+        now: Instant,
+        node: NodeIndex,
+        stamp: Stamp,
+        fact: &Fact,
+    ) {
         let is_out = |standing: Standing| matches!(standing, Standing::Ejected { .. });
         let is_transition = matches!(fact, Fact::Upstream(fact) if is_out(fact.standing));
         for watch in &mut self.watches {
-            if watch.author == node && watch.said.is_none() && is_transition {
-                watch.said = Some((now, stamp));
+            if watch.author == node && watch.published.is_none() && is_transition {
+                watch.published = Some((now, stamp));
             }
         }
     }
 
-    pub(crate) fn watch_heard(
+    pub(crate) fn watch_received(
         &mut self,
         now: Instant,
         observer: NodeIndex,
@@ -199,13 +205,17 @@ impl Record {
     ) {
         for watch in &mut self.watches {
             let is_it = watch.author == author && observer != author;
-            if is_it && watch.said.is_some_and(|(_, said)| stamp >= said) {
-                watch.heard.entry(observer).or_insert(now);
+            if is_it
+                && watch
+                    .published
+                    .is_some_and(|(_, published)| stamp >= published)
+            {
+                watch.received.entry(observer).or_insert(now);
             }
         }
     }
 
-    /// Requests that ended, well or not.
+    /// Requests that ended, successful or not.
     pub(crate) fn requests(&self) -> usize {
         self.answered.len() + self.failed.len()
     }

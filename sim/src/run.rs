@@ -1,4 +1,4 @@
-//! One run of a scenario: what it showed, and whether everything held.
+//! One run of a scenario: its results, and whether all rules held.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::record::Record;
 use crate::scenario::Scenario;
 use crate::world::{Setup, World};
 
-/// A mesh whose upstreams nobody has used yet sends its first requests to find out how fast they are. They
-/// are told apart from what follows.
-const LEARNS: Duration = Duration::from_secs(5);
+/// A mesh in which no upstream was called yet sends its first requests to learn how fast each is. They are
+/// counted apart from what follows.
+const LEARNING: Duration = Duration::from_secs(5);
 
 /// What a run showed.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Run {
     pub digest: Digest,
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
-    /// The last events in words, as many as were asked for, the oldest first.
+    /// The last events as text, as many as were asked for, the oldest first.
     pub last_events: Vec<String>,
     /// Events that happened.
     pub events: u64,
@@ -36,7 +36,7 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) gossip: f64,
-    pub(crate) beside: f64,
+    pub(crate) other: f64,
 }
 
 /// Requests of a run, counted.
@@ -71,7 +71,7 @@ pub(crate) fn run_as(scenario: &Arc<Scenario>, setup: Setup) -> Run {
     finish(world, setup)
 }
 
-/// What a world showed that has come to its end.
+/// The results of a world at its end.
 pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
     let mut violation = world.checks.violation().cloned();
     let must_converge = world.scenario.expect.converges && setup.policy == Policy::Grapevine;
@@ -87,7 +87,7 @@ pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
     let all = || (0..nodes).map(crate::membership::NodeIndex);
     let seconds = world.now().since_start().as_secs_f64().max(1.0) * f64::from(nodes);
     let gossip: u64 = all().map(|node| world.gossip_sent(node).bytes).sum();
-    let beside: u64 = all().map(|node| world.network.sent(node)).sum();
+    let other: u64 = all().map(|node| world.network.sent(node)).sum();
     Run {
         digest: world.digest(),
         last_events: std::mem::take(&mut world.tail).into_lines(),
@@ -95,7 +95,7 @@ pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
         events: world.events(),
         sent: Sent {
             gossip: gossip as f64 / seconds,
-            beside: beside as f64 / seconds,
+            other: other as f64 / seconds,
         },
         warm_up: world.scenario.warm_up,
         record: world.record,
@@ -105,8 +105,8 @@ pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
 /// The run with what its scenario expects of it.
 fn judged(scenario: &Arc<Scenario>, seed: u64, mut run: Run) -> Run {
     if run.violation.is_none() {
-        let disappointment = disappointment(scenario, seed, &run);
-        run.violation = disappointment.map(|what| Violation {
+        let unmet = unmet_expectation(scenario, seed, &run);
+        run.violation = unmet.map(|what| Violation {
             checker: "expectation",
             at: scenario.duration,
             what,
@@ -115,7 +115,7 @@ fn judged(scenario: &Arc<Scenario>, seed: u64, mut run: Run) -> Run {
     run
 }
 
-fn disappointment(scenario: &Arc<Scenario>, seed: u64, run: &Run) -> Option<String> {
+fn unmet_expectation(scenario: &Arc<Scenario>, seed: u64, run: &Run) -> Option<String> {
     let expect = &scenario.expect;
     let counts = run.counts();
     let failed = counts.failed as f64 / counts.requests.max(1) as f64;
@@ -129,7 +129,7 @@ fn disappointment(scenario: &Arc<Scenario>, seed: u64, run: &Run) -> Option<Stri
         ));
     }
     if expect.fault_bites && !scenario.faults.is_empty() && !run.was_disturbed() {
-        return Some("the faults were felt by nobody: the scenario shows nothing".into());
+        return Some("the faults had no effect: the scenario shows nothing".into());
     }
     if let Some(short) = run.record.tally.short_of(&expect.at_least) {
         return Some(short);
@@ -174,9 +174,9 @@ impl Run {
         }
     }
 
-    /// How requests failed, for people.
+    /// How requests failed, for display.
     pub(crate) fn endings(&self) -> String {
-        let mut words: Vec<String> = Vec::new();
+        let mut parts: Vec<String> = Vec::new();
         let mut endings: Vec<String> = self
             .record
             .failed
@@ -185,22 +185,22 @@ impl Run {
             .collect();
         endings.sort();
         for ending in endings.chunk_by(|left, right| left == right) {
-            words.push(format!("{} {}", ending.len(), ending[0]));
+            parts.push(format!("{} {}", ending.len(), ending[0]));
         }
-        words.join(", ")
+        parts.join(", ")
     }
 
-    /// The mean wait for the first byte at the entry, once the mesh has learned how fast things are.
+    /// The mean wait for the first byte at the entry, once the mesh has learned how fast upstreams are.
     pub(crate) fn mean_wait(&self) -> Duration {
         let end = Instant::from_start(Duration::MAX);
-        let learned = Instant::from_start(self.warm_up + LEARNS);
+        let learned = Instant::from_start(self.warm_up + LEARNING);
         self.record.mean_wait(learned, end).unwrap_or_default()
     }
 
-    /// The same of the first requests, which find out how fast things are.
+    /// The same of the first requests, from which the mesh learns how fast upstreams are.
     pub(crate) fn mean_wait_of_learning(&self) -> Duration {
         let from = Instant::from_start(self.warm_up);
-        let learning = self.record.mean_wait(from, from + LEARNS);
+        let learning = self.record.mean_wait(from, from + LEARNING);
         learning.unwrap_or_default()
     }
 
@@ -230,7 +230,8 @@ impl Run {
 
     fn was_disturbed(&self) -> bool {
         let record = &self.record;
-        let felt = record.attempts_failed + record.refused + record.broken + record.doors_closed;
+        let felt =
+            record.attempts_failed + record.refused + record.broken + record.connections_refused;
         felt > 0 || !record.deaths.is_empty() || !record.silences.is_empty()
     }
 }

@@ -6,31 +6,31 @@ pub(crate) enum Sabotage {
     /// Nothing.
     #[default]
     None,
-    /// Some answers never come, and deadlines are not kept.
+    /// Some answers never come, and deadlines are ignored.
     #[cfg(test)]
     LosesAnswers,
-    /// The limit of attempts is tripled behind the scenario's back.
+    /// The limit of attempts is three times the scenario's.
     #[cfg(test)]
     TriesTooOften,
     /// Forwarded requests count two hops.
     #[cfg(test)]
     ForwardsTwice,
-    /// Nobody looks at fences.
+    /// No node checks fences.
     #[cfg(test)]
     IgnoresResidency,
-    /// Owners do not look at fences, and their entries do.
+    /// Owners do not check fences, and entries do.
     #[cfg(test)]
     ServesAnything,
     /// Everything counts as healthy when a request is planned.
     #[cfg(test)]
     IgnoresEjection,
-    /// One node does not take in what another says.
+    /// One node drops what another publishes.
     #[cfg(test)]
-    IsDeaf,
+    DropsFacts,
     /// Calls that ended are kept.
     #[cfg(test)]
     Hoards,
-    /// Everybody runs to the same place.
+    /// All requests go to the same node.
     #[cfg(test)]
     Herds,
 }
@@ -114,7 +114,7 @@ mod asked {
         }
 
         pub(crate) fn loses_fact(self, node: NodeIndex, author: NodeIndex) -> bool {
-            self == Self::IsDeaf && node.0 == 1 && author.0 == 2
+            self == Self::DropsFacts && node.0 == 1 && author.0 == 2
         }
 
         pub(crate) fn hoards(self) -> bool {

@@ -1,4 +1,4 @@
-//! What a run showed, in a few lines.
+//! The results of a run, in a few lines.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::run::{self, Run, percent};
 use crate::scenario::Scenario;
 use crate::world::Setup;
 
-/// Prints what a run showed.
+/// Prints the results of a run.
 pub(crate) fn print(scenario: &Scenario, run: &Run, out: &mut impl Write) -> io::Result<()> {
     let counts = run.counts();
     let nodes = scenario.nodes.len();
@@ -53,9 +53,9 @@ pub(crate) fn print(scenario: &Scenario, run: &Run, out: &mut impl Write) -> io:
         .count();
     writeln!(
         out,
-        "bytes per second and node: gossip {:.0}, beside it {:.0}; deaths seen: {}, false: {false_deaths}",
+        "bytes per second and node: gossip {:.0}, other {:.0}; deaths detected: {}, false: {false_deaths}",
         run.sent.gossip,
-        run.sent.beside,
+        run.sent.other,
         run.record.deaths.len()
     )
 }

@@ -1,4 +1,4 @@
-//! What happened how often, for scenarios that expect that it did.
+//! How often each event happened, for scenarios that expect it.
 
 use grapevine_core::outcome::{Outcome, Stage};
 use serde::Deserialize;
@@ -29,20 +29,20 @@ tally! {
     queued,
     /// Attempts that an upstream answered with 503: its line was full.
     unavailable,
-    /// Forwarded requests under way over one link at once, at the peak.
+    /// Forwarded requests in flight over one link at once, at the peak.
     streams_per_hop,
     /// Attempts that found the link to their owner full.
     hops_full,
-    /// Forwarded requests that their owner's rules, or its peers', keep out of its region.
+    /// Forwarded requests that their owner refused by its own rules or its peers'.
     rules_refused,
-    /// Answers that stood still for too long.
+    /// Answers that paused for too long.
     idle_timeouts,
     /// Answers that took too long in all.
     total_timeouts,
 }
 
 impl Tally {
-    /// An upstream answered badly or not at all.
+    /// An upstream answered with an error or not at all.
     pub(crate) const fn answered_with(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Status { status: 429, .. } => self.limited += 1,
@@ -80,7 +80,7 @@ mod tests {
             limited: 2,
             ..expected
         };
-        let told = "limited: 1, at least 2 expected";
-        assert_eq!(tally.short_of(&more).as_deref(), Some(told));
+        let text = "limited: 1, at least 2 expected";
+        assert_eq!(tally.short_of(&more).as_deref(), Some(text));
     }
 }

@@ -35,9 +35,9 @@ impl Bandwidth {
 
 /// Two lines for each node, one out and one in.
 ///
-/// What is sent is looked at when it is sent and not when it arrives, so that a line in may hear of something far
-/// away before something near that arrives sooner: that passes. Datagrams wait behind what is long, and take no time
-/// of the line: they are short, and answers to pings are planned before they are sent.
+/// What is sent is scheduled when it is sent and not when it arrives, so a line in may know of something far away
+/// before something near that arrives sooner: the latter does not wait. Datagrams wait behind long transfers, and take
+/// no time of the line: they are short, and answers to pings are planned before they are sent.
 #[derive(Debug)]
 pub(crate) struct Wires {
     bandwidth: Bandwidth,
@@ -45,7 +45,7 @@ pub(crate) struct Wires {
     into: Vec<Line>,
 }
 
-/// The last time without a pause in which a line was busy.
+/// The last uninterrupted time in which a line was busy.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     busy_from: Instant,
@@ -58,7 +58,7 @@ impl Line {
         free_at: Instant::START,
     };
 
-    /// When something begins to go through that is ready at `ready_at` and takes so long.
+    /// When a transfer begins that is ready at `ready_at` and takes so long.
     fn begins(self, ready_at: Instant, span: Duration) -> Instant {
         match ready_at + span <= self.busy_from {
             true => ready_at,
@@ -92,8 +92,8 @@ impl Wires {
         }
     }
 
-    /// When the last of so many bytes is there that are sent `now` over a way of this length. They come in while
-    /// they go out.
+    /// When the last of so many bytes, sent `now` over a path with this delay, arrives. They are received while
+    /// they are sent.
     pub(crate) fn arrives(
         &mut self,
         now: Instant,
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_behind_something_long_waits_for_it() {
+    fn transfer_behind_a_long_one_waits_for_it() {
         let mut wires = wires();
         assert_eq!(wires.arrives(at(0), between(0, 1), WAY, 5_000), at(15));
         assert_eq!(wires.arrives(at(0), between(0, 2), WAY, 1_000), at(16));
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn what_many_send_to_one_comes_in_one_after_the_other() {
+    fn transfers_to_one_node_arrive_one_after_another() {
         let mut wires = wires();
         assert_eq!(wires.arrives(at(0), between(0, 2), WAY, 5_000), at(15));
         assert_eq!(wires.arrives(at(0), between(1, 2), WAY, 5_000), at(20));
     }
 
     #[test]
-    fn what_arrives_sooner_does_not_wait_for_what_comes_from_far_away() {
+    fn near_transfer_does_not_wait_for_one_from_far_away() {
         let mut wires = wires();
         let far = Duration::from_millis(100);
         assert_eq!(wires.arrives(at(0), between(0, 2), far, 5_000), at(105));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn datagram_waits_behind_something_long_and_makes_nothing_wait() {
+    fn datagram_waits_behind_a_long_transfer_and_delays_nothing() {
         let mut wires = wires();
         wires.arrives(at(0), between(0, 1), WAY, 5_000);
         let datagram = wires.datagram_arrives(at(0), between(0, 1), WAY, 1_000);

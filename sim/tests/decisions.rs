@@ -1,4 +1,4 @@
-//! The changes of `sim/decisions` fit core as it is: each search stands in its file exactly once.
+//! The changes of `sim/decisions` fit core as it is: each search text occurs in its file exactly once.
 //!
 //! That the simulator notices them takes a build for each: `sim/decisions/run` shows it.
 
@@ -51,7 +51,7 @@ fn read(path: PathBuf) -> Change {
 }
 
 #[test]
-fn every_search_stands_once_in_core() {
+fn every_search_text_occurs_once_in_core() {
     for change in changes() {
         let path = change.path.display();
         assert!(change.file.starts_with("node/core/src/"), "{path}");

@@ -39,8 +39,8 @@ fn every_scenario_gives_its_digest_in_every_process_and_build() {
     );
     let mut digests: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for line in first.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        digests.entry(words[0]).or_default().push(words[2]);
+        let fields: Vec<&str> = line.split(' ').collect();
+        digests.entry(fields[0]).or_default().push(fields[2]);
     }
     for (scenario, digests) in digests {
         assert_ne!(

@@ -12,9 +12,9 @@ use grapevine_sim::membership::{
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// A round is the grain of both makes: heartbeats and values move once in it, and the dead are looked for
+/// A round is the grain of both implementations: heartbeats and values move once in it, and the dead are looked for
 /// once in it. Medians may differ by one, and the slowest of a few draws by two: repeated with other
-/// seeds, either make differs from itself by as much.
+/// seeds, either implementation differs from itself by as much.
 const ROUND: Duration = Duration::from_millis(200);
 
 /// Bytes may differ by this share: the model's digests lie on a line, and those of real chitchat are
@@ -28,7 +28,7 @@ const MESSAGES_TOLERANCE: f64 = 0.05;
 /// Joining may cost so much more or less: its deltas are cut and repeated by chance.
 const JOINING_TOLERANCE: f64 = 0.25;
 
-/// A make for so many nodes, from a seed.
+/// A constructor for so many nodes, from a seed.
 type Make = fn(u32, u64) -> Box<dyn Membership>;
 
 const ALL_MAKES: [Make; 2] = [real, model];
@@ -127,26 +127,26 @@ fn model_of_a_thousand_nodes_finds_everybody_and_the_dead() {
     assert!(figures.converged.is_some());
 }
 
-/// One node crashes and comes back in a later life after `away`; what the others observe of it.
-fn observed_of_a_return(make: &mut dyn Membership, away: Duration) -> Vec<Observation> {
+/// One node crashes and returns as a later incarnation after `away`; what the others observe of it.
+fn observed_of_a_return(membership: &mut dyn Membership, away: Duration) -> Vec<Observation> {
     const NODES: u32 = 8;
     let mut network = Ring::new(NODES, 0.0, 3);
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let seeds = [NodeIndex(0)];
     let mut now = Instant::START;
     for node in (0..NODES).map(NodeIndex) {
-        make.join(now, node, Generation(1), &seeds, &[]);
+        membership.join(now, node, Generation(1), &seeds, &[]);
     }
-    let mut pass = |make: &mut dyn Membership, span: Duration| {
+    let mut pass = |membership: &mut dyn Membership, span: Duration| {
         now = now + span;
-        (now, make.advance(now, &mut network, &mut rng))
+        (now, membership.advance(now, &mut network, &mut rng))
     };
-    let (now, _) = pass(make, Duration::from_secs(5));
+    let (now, _) = pass(membership, Duration::from_secs(5));
     let returning = NodeIndex(5);
-    make.crash(now, returning);
-    let (now, mut found) = pass(make, away);
-    make.join(now, returning, Generation(2), &seeds, &[]);
-    found.extend(pass(make, Duration::from_secs(5)).1);
+    membership.crash(now, returning);
+    let (now, mut found) = pass(membership, away);
+    membership.join(now, returning, Generation(2), &seeds, &[]);
+    found.extend(pass(membership, Duration::from_secs(5)).1);
     let is_about = |observation: &Observation| match observation.what {
         Observed::Up { node, .. } | Observed::Down { node } => node == returning,
         Observed::Value { .. } => false,
@@ -160,28 +160,28 @@ fn count(found: &[Observation], what: &Observed) -> usize {
 }
 
 #[test]
-fn node_that_returns_at_once_is_a_member_throughout_and_in_its_later_life() {
+fn node_that_returns_at_once_is_a_member_throughout_and_as_its_later_incarnation() {
     let node = NodeIndex(5);
-    let life = Generation(2);
+    let generation = Generation(2);
     for make in ALL_MAKES {
         let found = observed_of_a_return(make(8, 3).as_mut(), Duration::from_millis(100));
-        assert_eq!(count(&found, &Observed::Up { node, life }), 7);
+        assert_eq!(count(&found, &Observed::Up { node, generation }), 7);
         assert_eq!(count(&found, &Observed::Down { node }), 0);
     }
 }
 
 #[test]
-fn node_that_returns_after_seconds_was_dead_for_everybody() {
+fn node_that_returns_after_seconds_was_dead_for_all() {
     let node = NodeIndex(5);
-    let life = Generation(2);
+    let generation = Generation(2);
     for make in ALL_MAKES {
         let found = observed_of_a_return(make(8, 3).as_mut(), Duration::from_secs(4));
-        assert_eq!(count(&found, &Observed::Up { node, life }), 7);
+        assert_eq!(count(&found, &Observed::Up { node, generation }), 7);
         assert_eq!(count(&found, &Observed::Down { node }), 7);
     }
 }
 
-/// The digests of a run of each make.
+/// The digests of a run of each implementation.
 fn digests(seed: u64) -> String {
     let trial = trial(6, 0.1, seed);
     let digest = |make: Make| {

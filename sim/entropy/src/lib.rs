@@ -1,7 +1,7 @@
 //! Answers `getrandom` from a seed, on threads that ask for it.
 //!
 //! Chitchat draws from the operating system: its generators are seeded from there, and so are the keys
-//! of its hash sets, whose order decides whom it gossips with. It takes no generator of ours, so a run of
+//! of its hash sets, whose order decides whom it gossips with. It takes no generator from its caller, so a run of
 //! it can only be replayed where libc's `getrandom` is replaced. A program that links this crate gets
 //! its own `getrandom`, which the dynamic linker finds before libc's: on a thread that called [`seed`]
 //! it answers from the seed, on every other from the kernel.
@@ -67,7 +67,7 @@ fn fill(stream: &RefCell<Option<ChaCha8Rng>>, buffer: &mut [u8]) -> bool {
     }
 }
 
-/// By the device, since libc's own function is not to be reached any more.
+/// By the device, since libc's own function can no longer be reached.
 fn fill_from_kernel(buffer: &mut [u8]) -> bool {
     File::open("/dev/urandom").is_ok_and(|mut device| device.read_exact(buffer).is_ok())
 }

@@ -7,10 +7,10 @@ use grapevine_core::Instant;
 
 use super::{Check, Seen};
 
-/// Entries that may die under one request, each of which makes it start anew elsewhere.
+/// Entries that may die during one request, each of which makes it start again elsewhere.
 const STARTS: u32 = 3;
 
-/// The ways between the client and its doors.
+/// The delays between the client and its entries.
 const WAYS: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]

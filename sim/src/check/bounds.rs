@@ -9,7 +9,7 @@ use grapevine_proto::value::{STATE_BYTES_MAX, VALUE_BYTES_MAX};
 use super::{Check, Seen};
 use crate::membership::NodeIndex;
 
-/// Planned events for each node and each request at most: timers, packets under way.
+/// Planned events for each node and each request at most: timers, packets in flight.
 const PLANNED_PER_NODE: usize = 600;
 const PLANNED_PER_REQUEST: usize = 16;
 
@@ -27,7 +27,7 @@ impl Bounds {
         }
     }
 
-    fn told(
+    fn published(
         &mut self,
         author: NodeIndex,
         key: &FactKey,
@@ -56,19 +56,19 @@ impl Check for Bounds {
 
     fn see(&mut self, _now: Instant, seen: &Seen<'_>) -> Option<String> {
         match seen {
-            Seen::Told {
+            Seen::Published {
                 author,
                 key,
                 bytes,
                 fact,
-            } => self.told(*author, key, *bytes, fact),
+            } => self.published(*author, key, *bytes, fact),
             Seen::Inspected {
                 requests,
                 calls,
                 planned,
                 alive,
             } => {
-                // A request has one call, and one that was left may not have heard of it yet.
+                // A request has one call; a call that it abandoned may not have received the cancellation yet.
                 if *calls > requests * 2 + 64 {
                     return Some(format!("{calls} calls for {requests} requests"));
                 }

@@ -1,4 +1,4 @@
-//! When faults have stopped, everybody sees the same mesh: who lives, and how each upstream stands.
+//! When faults are over, all nodes see the same mesh: which nodes are alive, and each upstream's standing.
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Phase, Standing};
@@ -8,14 +8,14 @@ use grapevine_core::view::{NodeView, View};
 use super::Violation;
 use crate::membership::NodeIndex;
 
-/// Names of disagreements that are told; the rest is counted.
-const TOLD_MAX: usize = 3;
+/// Disagreements that are listed; the rest are counted.
+const LISTED_MAX: usize = 3;
 
-/// A node, and how its upstreams stand.
+/// A node, and the standing of each of its upstreams.
 pub(crate) type Truth = (NodeIndex, Vec<(UpstreamName, Standing)>);
 
-/// What somebody sees otherwise than it is, if anything, `now` at the end of a run: `truth` is who lives, and
-/// `view` what each of them sees.
+/// The views that are wrong, if any, `now` at the end of a run: `truth` lists the nodes that are alive, and `view`
+/// returns what each of them sees.
 pub(crate) fn converged(
     now: Instant,
     truth: &[Truth],
@@ -43,7 +43,7 @@ pub(crate) fn converged(
     }
     let first = wrong
         .iter()
-        .take(TOLD_MAX)
+        .take(LISTED_MAX)
         .cloned()
         .collect::<Vec<_>>()
         .join("; ");
@@ -69,17 +69,17 @@ fn difference(seen: Option<&NodeView>, truth: &[(UpstreamName, Standing)]) -> Op
         return Some(format!("{live} and {}", seen.phase.as_str()));
     }
     for (name, standing) in truth {
-        let told = seen.upstreams.iter().find(|one| one.fact.name == *name);
-        let Some(told) = told else {
+        let published = seen.upstreams.iter().find(|one| one.fact.name == *name);
+        let Some(published) = published else {
             return Some(format!("without {name}"));
         };
-        // A cooldown ends by itself, at the owner and at everybody else.
+        // A cooldown ends by itself, at the owner and at all other nodes.
         let is_passing =
             |it: Standing| matches!(it, Standing::CoolingDown { .. } | Standing::Ready);
-        let both_pass = is_passing(told.fact.standing) && is_passing(*standing);
-        if told.fact.standing.differs_in_kind(*standing) && !both_pass {
-            let (told, truth) = (told.fact.standing.as_str(), standing.as_str());
-            return Some(format!("with {name} {told}, which is {truth}"));
+        let both_pass = is_passing(published.fact.standing) && is_passing(*standing);
+        if published.fact.standing.differs_in_kind(*standing) && !both_pass {
+            let (published, truth) = (published.fact.standing.as_str(), standing.as_str());
+            return Some(format!("with {name} {published}, which is {truth}"));
         }
     }
     None

@@ -1,6 +1,6 @@
-//! No traffic to what every node knows is ejected, trials and last resorts aside.
+//! No traffic to what every node knows to be ejected, except trials and last resorts.
 //!
-//! What a node knows is what it was told, however its engine took it. A plan made before everybody knew
+//! What a node knows is what it received, whatever its engine made of it. A plan made before all nodes knew
 //! may still be carried out.
 
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ use crate::membership::NodeIndex;
 #[derive(Debug)]
 pub(super) struct Ejected {
     alive: Vec<bool>,
-    lives: usize,
+    alive_count: usize,
     out: BTreeMap<(NodeIndex, UpstreamName), Out>,
 }
 
-/// An upstream that its owner told to be out of use.
+/// An upstream that its owner published as ejected.
 #[derive(Debug)]
 struct Out {
     stamp: Stamp,
@@ -34,12 +34,12 @@ impl Ejected {
     pub(super) fn new(nodes: usize) -> Self {
         Self {
             alive: vec![false; nodes],
-            lives: 0,
+            alive_count: 0,
             out: BTreeMap::new(),
         }
     }
 
-    fn told(&mut self, author: NodeIndex, stamp: Stamp, fact: &Fact) {
+    fn published(&mut self, author: NodeIndex, stamp: Stamp, fact: &Fact) {
         let (name, standing) = match fact {
             Fact::Upstream(fact) => (fact.name.clone(), Some(fact.standing)),
             Fact::UpstreamGone(name) => (name.clone(), None),
@@ -50,7 +50,7 @@ impl Ejected {
             self.out.remove(&key);
             return;
         }
-        // Told again with new figures it is no news.
+        // Published again with new measurements, it is the same ejection.
         self.out.entry(key).or_insert_with(|| Out {
             stamp,
             informed: vec![false; self.alive.len()],
@@ -59,13 +59,13 @@ impl Ejected {
         });
     }
 
-    fn heard(&mut self, now: Instant, observer: NodeIndex, author: NodeIndex, stamp: Stamp) {
+    fn received(&mut self, now: Instant, observer: NodeIndex, author: NodeIndex, stamp: Stamp) {
         for ((owner, _), out) in &mut self.out {
             let is_it = *owner == author && stamp >= out.stamp;
             if is_it && self.alive[observer.at()] && !out.informed[observer.at()] {
                 out.informed[observer.at()] = true;
                 out.count += 1;
-                out.known_at = (out.count >= self.lives).then_some(now);
+                out.known_at = (out.count >= self.alive_count).then_some(now);
             }
         }
     }
@@ -75,10 +75,10 @@ impl Ejected {
             return;
         }
         self.alive[node.at()] = is_alive;
-        self.lives = if is_alive {
-            self.lives + 1
+        self.alive_count = if is_alive {
+            self.alive_count + 1
         } else {
-            self.lives - 1
+            self.alive_count - 1
         };
         self.out.retain(|(owner, _), _| *owner != node);
         for out in self.out.values_mut() {
@@ -101,18 +101,18 @@ impl Check for Ejected {
         match seen {
             Seen::Started { node } => self.changed(*node, true),
             Seen::Stopped { node } => self.changed(*node, false),
-            Seen::Heard {
+            Seen::Received {
                 observer,
                 author,
                 stamp,
                 fact,
             } => {
                 if observer == author {
-                    self.told(*author, *stamp, fact);
+                    self.published(*author, *stamp, fact);
                 }
                 let is_upstream = matches!(fact, Fact::Upstream(_));
                 if is_upstream && !self.out.is_empty() {
-                    self.heard(now, *observer, *author, *stamp);
+                    self.received(now, *observer, *author, *stamp);
                 }
             }
             Seen::Attempted {

@@ -1,7 +1,7 @@
-//! Nodes that share slightly old news do not all run to the same place.
+//! Nodes that share slightly old measurements do not all choose the same upstream.
 //!
 //! Counted at each upstream by second: the busiest second against the mean of the seconds before it. The
-//! slack is what independent arrivals do by themselves.
+//! slack covers the variance of independent arrivals.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use grapevine_core::ids::UpstreamName;
 use super::{Check, Seen};
 use crate::membership::NodeIndex;
 
-/// Seconds in use before a mean means something.
+/// Seconds of traffic before the mean is significant.
 const SECONDS_MIN: u64 = 5;
 
-/// Standard deviations of a Poisson count that are nobody's fault.
+/// Standard deviations of a Poisson count that are allowed.
 const DEVIATIONS: f64 = 4.0;
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Check for Herd {
             Seen::Attempted {
                 owner, upstream, ..
             } => (owner, upstream),
-            // Work that moves because something broke or came back is no herd: its mean begins anew.
+            // Work that moves because something failed or returned is no herd: the mean starts again.
             Seen::Disturbed | Seen::Started { .. } | Seen::Stopped { .. } => {
                 self.counts.clear();
                 return None;

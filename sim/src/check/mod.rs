@@ -1,7 +1,7 @@
-//! What must hold, asked after every event: one file for each rule.
+//! What must hold, checked after every event: one file for each rule.
 //!
-//! A checker sees what the world did and was told, never what an engine thinks; so a wrong engine cannot
-//! talk it round. The first violation ends the run.
+//! A checker sees what the world did and received, never the state of an engine; so a wrong engine cannot
+//! mislead it. The first violation ends the run.
 
 mod answered;
 mod bounds;
@@ -30,27 +30,27 @@ use crate::scenario::Scenario;
 /// What a checker may look at.
 #[derive(Debug)]
 pub(crate) enum Seen<'a> {
-    /// A node began a life.
+    /// A node started an incarnation.
     Started { node: NodeIndex },
     /// A node ended.
     Stopped { node: NodeIndex },
     /// A fault began or is over.
     Disturbed,
-    /// A node told something, in so many bytes of key and value.
-    Told {
+    /// A node published a fact, in so many bytes of key and value.
+    Published {
         author: NodeIndex,
         key: &'a FactKey,
         bytes: usize,
         fact: &'a Fact,
     },
-    /// A node was told something, by itself or by another.
-    Heard {
+    /// A node received a fact, its own or another node's.
+    Received {
         observer: NodeIndex,
         author: NodeIndex,
         stamp: Stamp,
         fact: &'a Fact,
     },
-    /// A client asked.
+    /// A client sent a request.
     Asked { request: u64, deadline: Instant },
     /// An attempt began.
     Attempted {
@@ -60,14 +60,14 @@ pub(crate) enum Seen<'a> {
         attempts: u32,
         region: &'a RegionName,
         planned_at: Instant,
-        /// A trial, a last resort, or the choice of a baseline that knows no better.
+        /// A trial, a last resort, or the choice of a baseline that does not see ejections.
         excused: bool,
     },
     /// A forwarded request reached its owner.
     Hopped { request: u64, hops: u8 },
-    /// Its owner lets it in.
+    /// Its owner admits it.
     Served { request: u64, owner: NodeIndex },
-    /// A node has rules of its own from now on.
+    /// A node's own rules changed.
     Ruled {
         node: NodeIndex,
         rules: &'a Arc<Residency>,
@@ -81,7 +81,7 @@ pub(crate) enum Seen<'a> {
     },
     /// A client has its answer's first byte, or an error.
     Ended { request: u64 },
-    /// The whole, from time to time.
+    /// The whole world, at intervals.
     Inspected {
         requests: usize,
         calls: usize,
@@ -93,7 +93,7 @@ pub(crate) enum Seen<'a> {
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which checker says so.
+    /// The checker that reports it.
     pub checker: &'static str,
     /// When, from the start.
     pub at: Duration,
@@ -124,8 +124,8 @@ pub(crate) struct Checks {
 
 impl Checks {
     pub(crate) fn new(scenario: &Scenario, policy: Policy) -> Self {
-        let places = scenario.nodes.iter();
-        let regions = places.map(|place| scenario.atlas.region(*place).name.clone());
+        let nodes = scenario.nodes.iter();
+        let regions = nodes.map(|region| scenario.atlas.region(*region).name.clone());
         let regions: Vec<RegionName> = regions.collect();
         let mut all: Vec<Box<dyn Check>> = vec![
             Box::new(answered::Answered::default()),

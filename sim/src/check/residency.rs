@@ -1,9 +1,9 @@
-//! No attempt is made, and none is served, in a region that the rules keep the client out of.
+//! No attempt is made or served in a region that the rules close to the client.
 //!
-//! A node must obey its own rules, and what the rules close that it received of more than half of all nodes. This
-//! counts for itself who closes a region, from what each node was told: it does not ask core's count. All nodes of
-//! the scenario are counted, of which a node may know fewer: what is closed here is closed by core's count as well,
-//! in runs that end before a dead node is forgotten (ten minutes).
+//! A node must apply its own rules, and those of its peers where more than half of all nodes close the same region. This
+//! checker counts for itself, from what each node received: it does not ask core. It counts all nodes of the scenario,
+//! and a node may know fewer: what is closed here is closed by core's count as well, in runs that end before a dead node
+//! is forgotten (ten minutes).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub(super) struct Residency {
     regions: Vec<RegionName>,
     /// Each node's own rules.
     own: Vec<Arc<Rules>>,
-    /// What each node was told of the others' rules.
-    told: Vec<BTreeMap<NodeIndex, Arc<RulesFact>>>,
+    /// What each node received of the others' rules.
+    received: Vec<BTreeMap<NodeIndex, Arc<RulesFact>>>,
     asked: BTreeMap<u64, Asked>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Residency {
 struct Asked {
     client: ClientOrigin,
     model: ModelName,
-    /// What was closed to it at its entry, when that read it.
+    /// The regions that were closed to it when its entry read it.
     closed: Vec<RegionName>,
 }
 
@@ -42,12 +42,12 @@ impl Residency {
         Self {
             regions,
             own: vec![Arc::default(); nodes],
-            told: vec![BTreeMap::new(); nodes],
+            received: vec![BTreeMap::new(); nodes],
             asked: BTreeMap::new(),
         }
     }
 
-    /// Whether a node must keep such a request out of a region.
+    /// Whether a region is closed to such a request at a node.
     fn closes(
         &self,
         node: NodeIndex,
@@ -55,7 +55,7 @@ impl Residency {
         question: &ResidencyQuestion<'_>,
     ) -> bool {
         let closes = |rules: &Rules| !rules.permits(question).allows(region);
-        let others = self.told[node.at()].values();
+        let others = self.received[node.at()].values();
         let count = others.filter(|fact| closes(&fact.rules)).count();
         closes(&self.own[node.at()]) || count * 2 > self.regions.len()
     }
@@ -97,14 +97,14 @@ impl Check for Residency {
     fn see(&mut self, _now: Instant, seen: &Seen<'_>) -> Option<String> {
         match seen {
             Seen::Ruled { node, rules } => self.own[node.at()] = Arc::clone(rules),
-            Seen::Started { node } => self.told[node.at()].clear(),
-            Seen::Heard {
+            Seen::Started { node } => self.received[node.at()].clear(),
+            Seen::Received {
                 observer,
                 author,
                 fact: Fact::Rules(rules),
                 ..
             } if observer != author => {
-                self.told[observer.at()].insert(*author, Arc::clone(rules));
+                self.received[observer.at()].insert(*author, Arc::clone(rules));
             }
             Seen::Entered {
                 request,

@@ -1,4 +1,4 @@
-//! Each checker fires on a core that is broken on purpose, and on nothing else.
+//! Each checker fires on a core that is broken on purpose, and only then.
 
 use std::sync::Arc;
 
@@ -89,12 +89,12 @@ fn traffic_to_what_all_know_is_ejected_is_noticed() {
 }
 
 #[test]
-fn node_that_does_not_take_in_news_is_noticed() {
-    assert_fires(Sabotage::IsDeaf, "convergence");
+fn node_that_drops_facts_is_noticed() {
+    assert_fires(Sabotage::DropsFacts, "convergence");
 }
 
 #[test]
-fn calls_that_are_never_let_go_are_noticed() {
+fn calls_that_are_never_released_are_noticed() {
     assert_fires(Sabotage::Hoards, "bounds");
 }
 
@@ -109,7 +109,7 @@ fn herd_is_noticed_where_nothing_else_moves_work() {
 }
 
 #[test]
-fn replay_tells_the_last_events_before_a_violation() {
+fn replay_keeps_the_last_events_before_a_violation() {
     let scenario = Arc::new(Scenario::parse(WORLD).expect("a good scenario"));
     let setup = Setup {
         sabotage: Sabotage::TriesTooOften,
@@ -122,14 +122,14 @@ fn replay_tells_the_last_events_before_a_violation() {
     let last = run.last_events.last().expect("there are some");
     let at = format!("{:.3}", violation.at.as_secs_f64());
     assert!(last.trim_start().starts_with(&at), "{violation}\n{last}");
-    let told = run.last_events.join("\n");
-    assert!(told.contains("request"), "{told}");
-    let untold = run::run_as(
+    let text = run.last_events.join("\n");
+    assert!(text.contains("request"), "{text}");
+    let without = run::run_as(
         &scenario,
         Setup {
             last_events: 0,
             ..setup
         },
     );
-    assert_eq!(untold.digest, run.digest, "to be told changes nothing");
+    assert_eq!(without.digest, run.digest, "keeping events changes nothing");
 }

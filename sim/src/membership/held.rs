@@ -1,7 +1,7 @@
-//! Whom one node counts as a member: the detector's word, with deaths held back where rounds are rare.
+//! Whom one node counts as a member: what the detector reports, with deaths held back where rounds are rare.
 //!
 //! The same rule as `members.rs` of the product's gossip, without its freeze for a process that was
-//! stopped, which no node of the simulator is.
+//! stopped, which does not occur in the simulator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use grapevine_core::ids::Generation;
 
 use super::NodeIndex;
 
-/// The members as one node tells its engine.
+/// The members as one node reports them to its engine.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// The latest life that was told of each member.
-    told: Vec<Option<Generation>>,
+    /// The latest generation that was reported of each member.
+    members: Vec<Option<Generation>>,
     count: usize,
     absent_since: BTreeMap<NodeIndex, Instant>,
 }
 
 impl Held {
-    /// Nobody, out of `nodes`.
+    /// No members, out of `nodes`.
     pub(super) fn new(nodes: usize) -> Self {
         Self {
-            told: vec![None; nodes],
+            members: vec![None; nodes],
             count: 0,
             absent_since: BTreeMap::new(),
         }
@@ -35,24 +35,24 @@ impl Held {
         self.count
     }
 
-    /// Takes that `node` is alive; true when it was no member, or one in another life.
-    pub(super) fn alive(&mut self, node: NodeIndex, life: Generation) -> bool {
+    /// Takes that `node` is alive; true when it was no member, or had another generation.
+    pub(super) fn alive(&mut self, node: NodeIndex, generation: Generation) -> bool {
         self.absent_since.remove(&node);
-        let told = self.told[node.at()].replace(life);
-        if told.is_none() {
+        let before = self.members[node.at()].replace(generation);
+        if before.is_none() {
             self.count += 1;
         }
-        told != Some(life)
+        before != Some(generation)
     }
 
     /// Takes that `node` is not alive any more.
     pub(super) fn silent(&mut self, now: Instant, node: NodeIndex) {
-        if self.told[node.at()].is_some() {
+        if self.members[node.at()].is_some() {
             self.absent_since.entry(node).or_insert(now);
         }
     }
 
-    /// Those whose death is believed now, in order. They are members no more.
+    /// The nodes that are now considered dead, in order. They are no longer members.
     pub(super) fn believe(&mut self, now: Instant, patience: Duration) -> Vec<NodeIndex> {
         if self.absent_since.is_empty() {
             return Vec::new();
@@ -62,7 +62,7 @@ impl Held {
         let dead: Vec<_> = due.map(|(node, _)| *node).collect();
         for node in &dead {
             self.absent_since.remove(node);
-            self.told[node.at()] = None;
+            self.members[node.at()] = None;
             self.count -= 1;
         }
         dead
@@ -91,8 +91,9 @@ mod tests {
         assert_eq!(held.count(), 0);
         assert!(held.alive(node, Generation(1)));
     }
+
     #[test]
-    fn later_life_of_a_member_is_told() {
+    fn later_incarnation_of_a_member_is_reported() {
         let mut held = Held::new(1);
         assert!(held.alive(NodeIndex(0), Generation(1)));
         assert!(held.alive(NodeIndex(0), Generation(2)));

@@ -1,6 +1,6 @@
-//! The figures of a make: how fast a death and a value are known, what it costs, who was wronged.
+//! The measurements of an implementation: how fast a death and a value are known, what it costs, false deaths.
 //!
-//! One run: everybody joins by two seeds, the mesh settles, is watched in calm, then some nodes tell a
+//! One run: all nodes join by two seeds, the mesh settles, is watched in calm, then some nodes publish a
 //! value and later some crash, far enough apart not to disturb each other.
 
 use std::time::Duration;
@@ -20,42 +20,42 @@ pub struct Trial {
     pub nodes: u32,
     /// The share of messages that are lost.
     pub loss: f64,
-    /// Everything that is drawn follows from it.
+    /// Seeds everything that is random.
     pub seed: u64,
     /// How long the mesh settles before anything is measured.
     pub settling: Duration,
     /// How long it is watched in calm.
     pub calm: Duration,
-    /// Values that are told, one after another.
+    /// Values that are published, one after another.
     pub values: u32,
     /// Nodes that crash, one after another; fewer than `nodes`.
     pub crashes: u32,
-    /// How long each value and each crash is waited for.
+    /// How long to wait for each value and each crash.
     pub patience: Duration,
 }
 
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// How long each survivor took to believe each crash, the shortest first.
+    /// How long each survivor took to detect each crash, the shortest first.
     pub detections: Vec<Duration>,
-    /// How long each value took to each other node, the shortest first.
+    /// How long each value took to reach each other node, the shortest first.
     pub propagations: Vec<Duration>,
-    /// How long each value took to the last node, the shortest first.
+    /// How long each value took to reach the last node, the shortest first.
     pub to_all: Vec<Duration>,
-    /// The network's own time: the longest way of one message.
+    /// The network's own time: the longest delay of one message.
     pub one_way_max: Duration,
-    /// Bytes that a node sends each second in calm, on the average.
+    /// Bytes that a node sends each second in calm, on average.
     pub bytes_per_second: f64,
-    /// Bytes that a node has sent when the mesh has settled, on the average: what joining costs.
+    /// Bytes that a node has sent when the mesh has settled, on average: what joining costs.
     pub bytes_to_settle: f64,
-    /// Messages that a node sends each second in calm, on the average.
+    /// Messages that a node sends each second in calm, on average.
     pub messages_per_second: f64,
-    /// When the last node knew everybody; `None` when that never was.
+    /// When the last node knew all others; `None` if that never happened.
     pub converged: Option<Duration>,
-    /// Deaths that were believed of the living.
+    /// Live nodes that were considered dead.
     pub false_deaths: usize,
-    /// Deaths that somebody never believed, and values that somebody never heard.
+    /// Deaths that a node never detected, and values that a node never received.
     pub missed: usize,
     /// A number that two runs share only if every observation was the same.
     pub digest: u64,
@@ -67,18 +67,18 @@ const START_TIME: Duration = Duration::from_millis(7);
 /// The length of a value with its signature.
 const VALUE_BYTES: usize = 330;
 
-/// The `share` of sorted `spans` that is no longer than the result, as in p50 and p99.
+/// The quantile of sorted `spans` at `share`, as in p50 and p99.
 pub fn quantile(spans: &[Duration], share: f64) -> Duration {
-    let place = (spans.len() as f64 * share).ceil() as usize;
-    let span = spans.get(place.clamp(1, spans.len().max(1)) - 1);
+    let rank = (spans.len() as f64 * share).ceil() as usize;
+    let span = spans.get(rank.clamp(1, spans.len().max(1)) - 1);
     span.copied().unwrap_or_default()
 }
 
 /// Runs a trial.
-pub fn run(trial: &Trial, make: &mut dyn Membership) -> Figures {
+pub fn run(trial: &Trial, membership: &mut dyn Membership) -> Figures {
     let mut run = Run {
         trial: *trial,
-        make,
+        membership,
         network: Ring::new(trial.nodes, trial.loss, trial.seed ^ 0x6e65_7477),
         rng: ChaCha8Rng::seed_from_u64(trial.seed),
         now: Instant::START,
@@ -90,7 +90,7 @@ pub fn run(trial: &Trial, make: &mut dyn Membership) -> Figures {
     run.figures.one_way_max = run.network.one_way_max();
     run.start();
     run.settle();
-    run.tell_values();
+    run.publish_values();
     run.crash_some();
     let figures = &mut run.figures;
     figures.detections.sort();
@@ -101,7 +101,7 @@ pub fn run(trial: &Trial, make: &mut dyn Membership) -> Figures {
 
 struct Run<'a> {
     trial: Trial,
-    make: &'a mut dyn Membership,
+    membership: &'a mut dyn Membership,
     network: Ring,
     rng: ChaCha8Rng,
     now: Instant,
@@ -120,9 +120,10 @@ impl Run<'_> {
                 .into_iter()
                 .map(|key| self.entry(key, if key == "cert" { 850 } else { VALUE_BYTES }))
                 .collect();
-            // Started within some months, in milliseconds, as the product counts its lives.
+            // Started within some months, in milliseconds, as the product numbers its generations.
             let generation = Generation(1_790_000_000_000 + self.rng.next_u64() % 10_000_000_000);
-            self.make.join(self.now, node, generation, &seeds, &entries);
+            self.membership
+                .join(self.now, node, generation, &seeds, &entries);
             self.pass(START_TIME);
         }
     }
@@ -145,15 +146,16 @@ impl Run<'_> {
         self.figures.bytes_per_second = (after.1 - before.1) as f64 / node_seconds;
     }
 
-    fn tell_values(&mut self) {
+    fn publish_values(&mut self) {
         for _ in 0..self.trial.values {
             let node = self.draw_node();
-            let told = self.entry("up.primary", VALUE_BYTES);
+            let published = self.entry("up.primary", VALUE_BYTES);
             let since = self.now;
-            self.make.set(since, node, told.clone());
+            self.membership.set(since, node, published.clone());
             let mut spans = Vec::new();
             for observation in self.pass(self.trial.patience) {
-                if matches!(&observation.what, Observed::Value { entry, .. } if *entry == told) {
+                if matches!(&observation.what, Observed::Value { entry, .. } if *entry == published)
+                {
                     spans.push(observation.at.since(since));
                 }
             }
@@ -172,11 +174,11 @@ impl Run<'_> {
                     break node;
                 }
             };
-            // At different moments of the rounds.
+            // At different moments of a round.
             self.pass(Duration::from_millis(u64::from(crash) * 37));
             let since = self.now;
             self.crashed.push(node);
-            self.make.crash(since, node);
+            self.membership.crash(since, node);
             let mut spans = Vec::new();
             for observation in self.pass(self.trial.patience) {
                 if observation.what == (Observed::Down { node }) {
@@ -202,8 +204,8 @@ impl Run<'_> {
         );
         let signature = if bytes > 512 { bytes - 40 } else { 86 };
         for _ in 0..signature {
-            let letter = draw::below(64, &mut self.rng) as u8;
-            value.push(char::from(b'0' + letter));
+            let symbol = draw::below(64, &mut self.rng) as u8;
+            value.push(char::from(b'0' + symbol));
         }
         while value.len() < bytes {
             value.push_str(r#","err":0"#);
@@ -215,7 +217,7 @@ impl Run<'_> {
     }
 
     fn sent(&self) -> (u64, u64) {
-        let all = (0..self.trial.nodes).map(|node| self.make.sent(NodeIndex(node)));
+        let all = (0..self.trial.nodes).map(|node| self.membership.sent(NodeIndex(node)));
         all.fold((0, 0), |(messages, bytes), sent| {
             (messages + sent.messages, bytes + sent.bytes)
         })
@@ -223,7 +225,9 @@ impl Run<'_> {
 
     fn pass(&mut self, span: Duration) -> Vec<Observation> {
         let until = self.now + span;
-        let found = self.make.advance(until, &mut self.network, &mut self.rng);
+        let found = self
+            .membership
+            .advance(until, &mut self.network, &mut self.rng);
         self.now = until;
         for observation in &found {
             self.take(observation);
@@ -236,10 +240,10 @@ impl Run<'_> {
         mix(digest, observation.at.since_start().as_nanos() as u64);
         mix(digest, u64::from(observation.observer.0));
         match &observation.what {
-            Observed::Up { node, life } => {
+            Observed::Up { node, generation } => {
                 self.known += 1;
                 mix(digest, u64::from(node.0));
-                mix(digest, life.0);
+                mix(digest, generation.0);
             }
             Observed::Down { node } => {
                 self.known -= 1;
@@ -326,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantile_of_a_hundred_is_the_one_at_its_place() {
+    fn quantile_of_a_hundred_is_the_one_at_its_rank() {
         let spans: Vec<_> = (1..=100).map(Duration::from_millis).collect();
         assert_eq!(quantile(&spans, 0.5), Duration::from_millis(50));
         assert_eq!(quantile(&spans, 0.99), Duration::from_millis(99));

@@ -1,11 +1,11 @@
-//! Who is alive and what they say of themselves, as gossip finds it out: two makes behind one interface.
+//! Which nodes are alive and what they publish, as learned by gossip: two implementations behind one interface.
 //!
 //! Real chitchat, unmodified, for up to 100 nodes; a model of its rounds for more. Both are event-driven
 //! in virtual time: the world calls [`Membership::next_due`], lets its own earlier events happen, then
-//! calls [`Membership::advance`] to that moment and feeds the observations to its engines. What travels
+//! calls [`Membership::advance`] to that moment and feeds the observations to its engines. Every message
 //! passes through the world's [`Carrier`], which decides delay, loss and partitions.
 //!
-//! What it does not know: engines, requests, the meaning of a value. A value is the text as it travels,
+//! What it does not know: engines, requests, the meaning of a value. A value is the text on the wire,
 //! its signature included, since its length counts.
 
 mod held;
@@ -25,7 +25,7 @@ pub use model::Model;
 pub use real::Real;
 pub use settings::Settings;
 
-/// A node by its place in the world's table; below the number of nodes that the make was built for.
+/// A node, as an index into the world's table; below the number of nodes that the implementation was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeIndex(pub u32);
 
@@ -44,7 +44,7 @@ impl NodeIndex {
 /// The simulated network, owned by the world with its own stream of randomness.
 pub trait Carrier {
     /// When `bytes` sent at `now` arrive at `to`; `None` when they are lost. Never before `now`. Whether
-    /// the receiver is alive at that moment is not asked here: the make drops what reaches the dead.
+    /// the receiver is alive at that moment does not matter here: the implementation drops what reaches a dead node.
     fn carry(
         &mut self,
         now: Instant,
@@ -54,48 +54,48 @@ pub trait Carrier {
     ) -> Option<Instant>;
 }
 
-/// A key and its value, as a node tells them.
+/// A key and its value, as a node publishes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Such as `up.primary`.
     pub key: Arc<str>,
-    /// The text that travels.
+    /// The text on the wire.
     pub value: Arc<str>,
 }
 
-/// What a node found out.
+/// What a node learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// When.
     pub at: Instant,
-    /// Who found out.
+    /// The node that learned it.
     pub observer: NodeIndex,
     /// What.
     pub what: Observed,
 }
 
-/// What can be found out about another node.
+/// What can be learned about another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observed {
-    /// This life of it counts as a member from now on.
+    /// This incarnation of it counts as a member from now on.
     Up {
         /// The other node.
         node: NodeIndex,
-        /// Its life.
-        life: Generation,
+        /// Its incarnation, by its generation.
+        generation: Generation,
     },
-    /// No life of it is a member any more.
+    /// No incarnation of it is a member any more.
     Down {
         /// The other node.
         node: NodeIndex,
     },
-    /// It tells this. A value that was replaced before the observer heard of it may never be observed.
+    /// It published this. A value that was replaced before it reached the observer may never be observed.
     Value {
-        /// The node that tells.
+        /// The node that published it.
         author: NodeIndex,
-        /// The life in which it tells.
-        life: Generation,
-        /// What it tells.
+        /// The incarnation that published it.
+        generation: Generation,
+        /// What it published.
         entry: Entry,
     },
 }
@@ -109,30 +109,30 @@ pub struct Sent {
     pub bytes: u64,
 }
 
-/// A make of membership for a fixed number of nodes, all of them down at first.
+/// Membership for a fixed number of nodes, all of them down at first.
 pub trait Membership {
-    /// Starts a life of `node`, which must be down, with what it tells at first. It first gossips with
-    /// `seeds` and tries them again while it knows nobody, as the product does. `life` must be later
-    /// than every earlier life of the node.
+    /// Starts an incarnation of `node`, which must be down, with its first values. It first gossips with
+    /// `seeds` and tries them again while it knows no other node, as the product does. `generation` must be
+    /// later than all earlier ones of the node.
     fn join(
         &mut self,
         now: Instant,
         node: NodeIndex,
-        life: Generation,
+        generation: Generation,
         seeds: &[NodeIndex],
         entries: &[Entry],
     );
 
-    /// Ends a node without a word; it forgets everything.
+    /// Ends a node without notice; it forgets everything.
     fn crash(&mut self, now: Instant, node: NodeIndex);
 
-    /// Lets a live node tell a new value. Nothing happens where it is down or tells that already.
+    /// Lets a live node publish a new value. Nothing happens if it is down or has published that already.
     fn set(&mut self, now: Instant, node: NodeIndex, entry: Entry);
 
     /// When something happens next; not before the last `now`.
     fn next_due(&self) -> Option<Instant>;
 
-    /// Lets everything happen until `until`, that moment included, and returns what nodes found out, in
+    /// Lets everything happen until `until`, that moment included, and returns what nodes learned, in
     /// order of time. `rng` draws whom to gossip with.
     fn advance(
         &mut self,
@@ -141,6 +141,6 @@ pub trait Membership {
         rng: &mut ChaCha8Rng,
     ) -> Vec<Observation>;
 
-    /// What `node` sent so far, over all its lives.
+    /// What `node` sent so far, over all its incarnations.
     fn sent(&self, node: NodeIndex) -> Sent;
 }

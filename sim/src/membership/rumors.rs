@@ -1,10 +1,10 @@
-//! Rumors: transitions that are pushed at once, beside gossip and whatever its make.
+//! Rumors: transitions that are pushed at once, in addition to gossip.
 //!
-//! The product's rules: up to 64 links a rumor goes to all of them, and nobody passes it on; beyond, to
-//! some drawn anew each time, and who hears it first passes it on in the same way, but not back. A rumor
-//! that says nothing newer than what its hearer knows is dropped. So the world pushes what its engines
-//! publish as urgent, tells them what they hear first, passes on what they want passed on
-//! ([`Rumors::relay`]), and notes what gossip told ([`Rumors::learn`]).
+//! The product's rules: up to 64 links a rumor goes to all of them, and no node relays it; beyond, to
+//! some drawn again each time, and a node that receives it first relays it in the same way, but not back. A
+//! rumor that is not newer than what its receiver knows is dropped. So the world pushes what its engines publish
+//! as urgent, passes to them what is new, relays what they ask for ([`Rumors::relay`]), and notes what came by
+//! gossip ([`Rumors::learn`]).
 //!
 //! Rumors go over streams, so a lost packet costs time: it is sent again after a while that doubles,
 //! until the link would have been given up.
@@ -22,17 +22,17 @@ use super::model::draw;
 use super::{Carrier, Entry, NodeIndex, Sent};
 use crate::heap::Heap;
 
-/// Bytes beside key and value: the author's name and certificate, in base64, and the JSON around them.
+/// Bytes in addition to key and value: the author's name and certificate, in base64, and the JSON around them.
 const RUMOR_HEAD: usize = 700;
 
 /// To whom rumors go; by default as in the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Links up to which a rumor goes to all of them, and members up to which nobody passes it on.
+    /// Links up to which a rumor goes to all of them, and members up to which no node relays it.
     pub all_max: usize,
-    /// Beyond it, to how many links it goes, drawn anew each time.
+    /// Beyond it, to how many links it goes, drawn again each time.
     pub fan_out: usize,
-    /// To how many of the nearest links it goes beside those. The product has 0.
+    /// To how many of the nearest links it goes besides those. The product has 0.
     pub nearest: usize,
     /// The first wait before what was lost is sent again: about a round trip and a half.
     pub resend: Duration,
@@ -52,27 +52,27 @@ impl Default for Policy {
     }
 }
 
-/// A rumor as it travels.
+/// A rumor on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RumorInTransit {
-    /// Whose word it is.
+    /// The node that published it.
     pub author: NodeIndex,
-    /// Its place in the order of that node's facts.
+    /// Its position in the order of that node's facts.
     pub stamp: Stamp,
-    /// What it says.
+    /// What it contains.
     pub entry: Entry,
 }
 
-/// A rumor that was news to its hearer.
+/// A rumor that was new to its receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct ReceivedRumor {
     /// When.
     pub at: Instant,
-    /// Who heard it.
-    pub hearer: NodeIndex,
-    /// From whom, who need not be its author.
+    /// The node that received it.
+    pub receiver: NodeIndex,
+    /// From which node, which need not be its author.
     pub from: NodeIndex,
-    /// What was heard.
+    /// What was received.
     pub rumor: Arc<RumorInTransit>,
 }
 
@@ -95,7 +95,7 @@ struct Flight {
     from: NodeIndex,
     to: NodeIndex,
     rumor: Arc<RumorInTransit>,
-    /// `None` when it arrives; else it was lost, and is sent again after having waited for so long.
+    /// `None` when it arrives; else it was lost, and is sent again after this wait.
     lost: Option<Duration>,
 }
 
@@ -140,11 +140,11 @@ impl Rumors {
         let fact = (author, Arc::clone(key));
         let stamps = self.known.entry(fact);
         let stamps = stamps.or_insert_with(|| vec![Stamp::default(); nodes]);
-        let is_news = stamp > stamps[node.at()];
-        if is_news {
+        let is_new = stamp > stamps[node.at()];
+        if is_new {
             stamps[node.at()] = stamp;
         }
-        is_news
+        is_new
     }
 
     /// Pushes an author's own rumor.
@@ -160,11 +160,11 @@ impl Rumors {
         self.spread(now, author, None, &Arc::new(rumor), carrier, rng);
     }
 
-    /// Passes on what was heard first, by a node that counts `members`.
+    /// Relays what a node received first, which counts `members`.
     pub fn relay(
         &mut self,
         now: Instant,
-        heard: &Heard,
+        received: &ReceivedRumor,
         members: usize,
         carrier: &mut dyn Carrier,
         rng: &mut ChaCha8Rng,
@@ -172,9 +172,9 @@ impl Rumors {
         if members > self.policy.all_max {
             self.spread(
                 now,
-                heard.hearer,
-                Some(heard.from),
-                &heard.rumor,
+                received.receiver,
+                Some(received.from),
+                &received.rumor,
                 carrier,
                 rng,
             );
@@ -186,10 +186,10 @@ impl Rumors {
         self.heap.next_at()
     }
 
-    /// Lets everything happen until `until`, that moment included, and returns what was news, in order
-    /// of time. To be called at [`Rumors::next_due`], so that what is passed on leaves in time.
-    pub fn advance(&mut self, until: Instant, carrier: &mut dyn Carrier) -> Vec<Heard> {
-        let mut heard = Vec::new();
+    /// Lets everything happen until `until`, that moment included, and returns what was new, in order
+    /// of time. To be called at [`Rumors::next_due`], so that what is relayed leaves in time.
+    pub fn advance(&mut self, until: Instant, carrier: &mut dyn Carrier) -> Vec<ReceivedRumor> {
+        let mut received = Vec::new();
         while self.heap.next_at().is_some_and(|at| at <= until) {
             let Some((at, flight)) = self.heap.take_next() else {
                 break;
@@ -204,14 +204,14 @@ impl Rumors {
             let Flight {
                 from, to, rumor, ..
             } = flight;
-            // A link that is gone brings nothing.
+            // Nothing arrives over a link that is gone.
             if !self.links[to.at()].contains(&from) || to == rumor.author {
                 continue;
             }
             if self.learn(to, rumor.author, &rumor.entry.key, rumor.stamp) {
-                heard.push(Heard {
+                received.push(ReceivedRumor {
                     at,
-                    hearer: to,
+                    receiver: to,
                     from,
                     rumor,
                 });
@@ -219,7 +219,7 @@ impl Rumors {
                 self.repeated += 1;
             }
         }
-        heard
+        received
     }
 
     /// What `node` sent so far.
@@ -227,7 +227,7 @@ impl Rumors {
         self.sent[node.at()]
     }
 
-    /// Rumors that told their hearers nothing new.
+    /// Rumors that were not new to their receivers.
     pub const fn repeated(&self) -> u64 {
         self.repeated
     }
@@ -338,7 +338,7 @@ mod tests {
         }
     }
 
-    /// Pushes a rumor of node 0 and lets it spread; how many heard it, and when the last did.
+    /// Pushes a rumor of node 0 and lets it spread; how many received it, and when the last did.
     fn spread(rumors: &mut Rumors, loses: u32, version: u64) -> (usize, Duration) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut carrier = Loses(loses);
@@ -346,24 +346,24 @@ mod tests {
         rumors.push(Instant::START, rumor(version), &mut carrier, &mut rng);
         let (mut count, mut last) = (0, Instant::START);
         while let Some(at) = rumors.next_due() {
-            for heard in rumors.advance(at, &mut carrier) {
-                rumors.relay(at, &heard, members, &mut carrier, &mut rng);
+            for received in rumors.advance(at, &mut carrier) {
+                rumors.relay(at, &received, members, &mut carrier, &mut rng);
                 count += 1;
-                last = heard.at;
+                last = received.at;
             }
         }
         (count, last.since_start())
     }
 
     #[test]
-    fn small_mesh_hears_in_one_step_and_passes_nothing_on() {
+    fn rumor_reaches_a_small_mesh_in_one_step_and_is_not_relayed() {
         let mut rumors = linked(65);
         assert_eq!(spread(&mut rumors, 0, 1), (64, DELAY));
         assert_eq!(rumors.sent(NodeIndex(1)).messages, 0);
     }
 
     #[test]
-    fn large_mesh_hears_in_a_few_steps() {
+    fn rumor_reaches_a_large_mesh_in_a_few_steps() {
         let mut rumors = linked(500);
         let (count, last) = spread(&mut rumors, 0, 1);
         assert_eq!(count, 499);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn older_rumor_is_no_news() {
+    fn older_rumor_is_dropped() {
         let mut rumors = linked(3);
         assert_eq!(spread(&mut rumors, 0, 2).0, 2);
         assert_eq!(spread(&mut rumors, 0, 1).0, 0);
@@ -383,14 +383,15 @@ mod tests {
     }
 
     #[test]
-    fn lost_rumor_comes_again_until_the_link_is_given_up() {
+    fn lost_rumor_is_sent_again_until_the_link_is_given_up() {
         let resend = Policy::default().resend;
         assert_eq!(spread(&mut linked(2), 1, 1), (1, resend + DELAY));
         assert_eq!(spread(&mut linked(2), 2, 1), (1, resend * 3 + DELAY));
         assert_eq!(spread(&mut linked(2), 3, 1).0, 0);
     }
+
     #[test]
-    fn thousand_nodes_hear_within_one_and_a_half_longest_ways() {
+    fn rumor_reaches_a_thousand_nodes_within_one_and_a_half_longest_ways() {
         const NODES: u32 = 1_000;
         let mut rumors = linked(NODES);
         let mut ring = Ring::new(NODES, 0.05, 1);
@@ -400,12 +401,12 @@ mod tests {
             rumors.push(start, rumor(version), &mut ring, &mut rng);
             let mut spans = Vec::new();
             while let Some(at) = rumors.next_due() {
-                for heard in rumors.advance(at, &mut ring) {
-                    rumors.relay(at, &heard, 999, &mut ring, &mut rng);
-                    spans.push(heard.at.since(start));
+                for received in rumors.advance(at, &mut ring) {
+                    rumors.relay(at, &received, 999, &mut ring, &mut rng);
+                    spans.push(received.at.since(start));
                 }
             }
-            assert!(spans.len() >= 990, "{} heard", spans.len());
+            assert!(spans.len() >= 990, "{} received", spans.len());
             let most = spans[989];
             assert!(most <= ring.one_way_max().mul_f64(1.5), "{most:?}");
         }

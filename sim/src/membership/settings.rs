@@ -1,4 +1,4 @@
-//! How the product gossips: the settings that both makes share, and what it adds to chitchat.
+//! How the product gossips: the settings that both implementations share, and what it adds to chitchat.
 
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ pub struct Settings {
     pub phi: f64,
     /// Heartbeat intervals whose mean is taken; at most 255.
     pub samples: u8,
-    /// Heartbeats further apart than this say nothing about the mean. At most 6.5 s.
+    /// Heartbeats further apart than this do not count in the mean. At most 6.5 s.
     pub sample_max: Duration,
-    /// How long the dead are remembered; newcomers are told of them for half of it.
+    /// How long the dead are remembered; digests name them for half of it.
     pub grace: Duration,
     /// Nodes up to which every round is sent; of N beyond it, this share of N.
     pub full_pace_nodes: usize,
@@ -62,8 +62,8 @@ impl Settings {
         self.full_pace_nodes as f64 / nodes.max(self.full_pace_nodes) as f64
     }
 
-    /// How long a death must last before it is believed: where rounds are rarer than the detector was
-    /// told, the detection time that this adds.
+    /// How long a death must last before it is believed: where rounds are rarer than the detector's
+    /// interval, the detection time that this adds.
     pub(super) fn patience(&self, share: f64) -> Duration {
         self.interval
             .mul_f64(self.patience * self.phi * (1.0 / share - 1.0).max(0.0))

@@ -5,9 +5,9 @@
 pub(crate) enum Section {
     /// How transitions spread
     Spread,
-    /// How soon crashes are noticed, and what is taken for one
+    /// How soon crashes are detected, and false alarms
     Deaths,
-    /// What became of requests in every scenario
+    /// How requests ended in every scenario
     Requests,
     /// What meshes cost
     Cost,

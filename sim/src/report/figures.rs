@@ -1,4 +1,4 @@
-//! The figures that the design needs, each from runs of its own.
+//! The measurements that the design needs, each from runs of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::run::{self, Run, quantile};
 use crate::scenario::Scenario;
 use crate::world::{Setup, World};
 
-/// How long a mesh takes to know itself, by its size, before it is measured.
+/// How long a mesh takes to form, by its size, before it is measured.
 const FORMS_IN: [(usize, u64); 3] = [(100, 12), (300, 16), (usize::MAX, 18)];
 
 /// A mesh over all regions in which nothing happens but what is measured.
@@ -55,7 +55,7 @@ fn forms_in(nodes: usize) -> u64 {
 pub(super) struct Spread {
     /// Largest one-way delay between any two nodes.
     pub(super) one_way_max: Duration,
-    /// Until 99 % of nodes had heard: the median and the slowest of all transitions.
+    /// Until 99 % of nodes had received it: the median and the slowest of all transitions.
     pub(super) median: Duration,
     pub(super) slowest: Duration,
     /// Transitions that did not reach 99 % while watched.
@@ -72,7 +72,7 @@ impl Spread {
     }
 }
 
-/// Ejects one upstream after another, and watches the word go round.
+/// Ejects one upstream after another, and watches the transitions spread.
 pub(super) fn propagation(nodes: usize, rumors: bool, transitions: usize) -> Spread {
     let pause = if rumors { 2 } else { 8 };
     let seconds = forms_in(nodes) + 2 + pause * transitions as u64 + 2;
@@ -94,18 +94,22 @@ pub(super) fn propagation(nodes: usize, rumors: bool, transitions: usize) -> Spr
         // Authors all over the table, and so all over the world.
         let author = NodeIndex((turn * 7_919 % nodes) as u32);
         world.record.watch(author);
-        (0..3).for_each(|_| world.tell(author, refused()));
+        (0..3).for_each(|_| world.deliver(author, refused()));
     }
     world.run_until(Instant::from_start(Duration::from_secs(seconds)));
     let need = ((nodes - 1) as f64 * 0.99).ceil() as usize;
     let mut spans = Vec::new();
     for watch in &world.record.watches {
-        let Some((said_at, _)) = watch.said else {
+        let Some((published_at, _)) = watch.published else {
             continue;
         };
-        let mut heard: Vec<Duration> = watch.heard.values().map(|at| at.since(said_at)).collect();
-        heard.sort_unstable();
-        spans.extend(heard.get(need.max(1) - 1));
+        let mut received: Vec<Duration> = watch
+            .received
+            .values()
+            .map(|at| at.since(published_at))
+            .collect();
+        received.sort_unstable();
+        spans.extend(received.get(need.max(1) - 1));
     }
     Spread {
         one_way_max: one_way_max(&world),
@@ -134,11 +138,11 @@ fn one_way_max(world: &World) -> Duration {
         .unwrap_or_default()
 }
 
-/// How soon a crash is noticed.
+/// How soon a crash is detected.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Detection {
-    /// By gossip: until half and all of the others hold the node for dead.
-    pub(super) half: Duration,
+    /// By gossip: until half of the others (p50), and all of them, consider the node dead.
+    pub(super) p50: Duration,
     pub(super) all: Duration,
     /// By the data path: until the last connected peer sends it no new work.
     pub(super) silence: Duration,
@@ -164,7 +168,7 @@ pub(super) fn detection(nodes: usize, loss: f64, kills: usize) -> Detection {
         faults: faults.join(", "),
     };
     let run = run::run_as(&mesh.scenario(), Setup::new(12));
-    let (mut half, mut all, mut silence) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut p50s, mut all, mut silence) = (Vec::new(), Vec::new(), Vec::new());
     for (crashed_at, node) in &run.record.crashes {
         let later = |at: &Instant| *at >= *crashed_at;
         let deaths = run
@@ -178,7 +182,7 @@ pub(super) fn detection(nodes: usize, loss: f64, kills: usize) -> Detection {
         deaths.sort_unstable();
         deaths.dedup_by_key(|(observer, _)| *observer);
         let spans: Vec<Duration> = deaths.into_iter().map(|(_, span)| span).collect();
-        half.push(quantile(spans.clone(), 0.5));
+        p50s.push(quantile(spans.clone(), 0.5));
         all.push(quantile(spans, 1.0));
         let silences = run.record.silences.iter();
         let silences = silences.filter(|it| it.node == *node && later(&it.at));
@@ -190,18 +194,18 @@ pub(super) fn detection(nodes: usize, loss: f64, kills: usize) -> Detection {
         );
     }
     Detection {
-        half: quantile(half, 0.5),
+        p50: quantile(p50s, 0.5),
         all: quantile(all, 1.0),
         silence: quantile(silence, 1.0),
     }
 }
 
-/// Deaths that were none.
+/// False deaths and silences.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FalseDeaths {
     pub(super) node_days: f64,
     pub(super) deaths: usize,
-    /// Links that were taken for silent and were not, for the same time.
+    /// Links that were considered silent and were not, in the same time.
     pub(super) silences: usize,
 }
 
@@ -240,7 +244,7 @@ pub(super) struct Cost {
     pub(super) cpu: Option<f64>,
     pub(super) memory_mib: Option<u64>,
     pub(super) gossip: f64,
-    pub(super) beside: f64,
+    pub(super) other: f64,
     pub(super) requests: usize,
 }
 
@@ -262,7 +266,7 @@ pub(super) fn cost(nodes: usize, seconds: u64) -> Cost {
             .map(|(after, before)| after - before),
         memory_mib: memory_peak_mib(),
         gossip: run.sent.gossip,
-        beside: run.sent.beside,
+        other: run.sent.other,
         requests: run.counts().requests,
     }
 }

@@ -1,4 +1,4 @@
-//! The report: the figures the design needs, as Markdown with plots.
+//! The report: the measurements that the design needs, as Markdown with plots.
 
 mod extent;
 mod figures;
@@ -22,7 +22,7 @@ pub(crate) use extent::{Section, What};
 
 const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];
 
-/// Where the report is written, and what it says so far.
+/// Where the report is written, and its text so far.
 struct Report<'a, W> {
     folder: &'a Path,
     extent: &'a Extent,
@@ -65,7 +65,7 @@ pub(crate) fn write(
     if wants(Section::Requests) {
         report.scenarios(scenarios)?;
     }
-    report.say(&cost.unwrap_or_default());
+    report.push_line(&cost.unwrap_or_default());
     std::fs::write(folder.join("README.md"), report.text)
 }
 
@@ -75,7 +75,7 @@ const HEAD: &str = "# What the simulator measured\n\n\
     `sim/data`; membership is the model that a test holds to real chitchat.\n";
 
 impl<W: Write> Report<'_, W> {
-    fn say(&mut self, line: &str) {
+    fn push_line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
     }
@@ -87,15 +87,15 @@ impl<W: Write> Report<'_, W> {
 
     fn plot(&mut self, name: &str, title: &str, svg: &str) -> io::Result<()> {
         std::fs::write(self.folder.join(name), svg)?;
-        self.say(&format!("\n![{title}]({name})"));
+        self.push_line(&format!("\n![{title}]({name})"));
         Ok(())
     }
 
     fn propagation(&mut self) -> io::Result<()> {
-        self.say("\n## How a transition spreads\n");
-        self.say("Time until 99 % of the nodes have heard of an ejection, as a multiple of the largest one-way delay of the mesh: the median over all transitions, and the slowest.\n");
-        self.say("| nodes | largest one-way delay | gossip alone | with rumors | slowest with rumors | not reached |");
-        self.say("| --- | --- | --- | --- | --- | --- |");
+        self.push_line("\n## How a transition spreads\n");
+        self.push_line("Time until 99 % of the nodes have received an ejection, as a multiple of the largest one-way delay of the mesh: the median over all transitions, and the slowest.\n");
+        self.push_line("| nodes | largest one-way delay | gossip alone | with rumors | slowest with rumors | not reached |");
+        self.push_line("| --- | --- | --- | --- | --- | --- |");
         let (mut alone_line, mut rumors_line) = (Vec::new(), Vec::new());
         self.progress("how a transition spreads")?;
         let transitions = self.extent.transitions;
@@ -108,7 +108,7 @@ impl<W: Write> Report<'_, W> {
             let delay = rumors.one_way_max.as_millis();
             let (slow, fast, worst) = (alone.multiple(), rumors.multiple(), rumors.multiple_max());
             let missed = alone.missed + rumors.missed;
-            self.say(&format!(
+            self.push_line(&format!(
                 "| {nodes} | {delay} ms | {slow:.1} | {fast:.2} | {worst:.2} | {missed} |"
             ));
             alone_line.push((*nodes as f64, slow));
@@ -128,11 +128,13 @@ impl<W: Write> Report<'_, W> {
     }
 
     fn detection(&mut self) -> io::Result<()> {
-        self.say("\n## How soon a crash is noticed\n");
-        self.say("Gossip: until half of the others, and the last of them, hold the node for dead. Data path: until the last connected peer sends it no new work.\n");
-        self.say("| nodes | loss | half, by gossip | all, by gossip | all, by the data path |");
-        self.say("| --- | --- | --- | --- | --- |");
-        self.progress("how soon a crash is noticed")?;
+        self.push_line("\n## How soon a crash is detected\n");
+        self.push_line("Gossip: until half of the others (p50), and the last of them, consider the node dead. Data path: until the last connected peer sends it no new work.\n");
+        self.push_line(
+            "| nodes | loss | p50, by gossip | all, by gossip | all, by the data path |",
+        );
+        self.push_line("| --- | --- | --- | --- | --- |");
+        self.progress("how soon a crash is detected")?;
         let pairs = LOSSES.iter().flat_map(|loss| {
             let sizes = self.sizes.iter();
             // The largest mesh is measured without loss alone: each run takes a minute.
@@ -145,9 +147,9 @@ impl<W: Write> Report<'_, W> {
             figures::detection(*nodes, *loss, if *nodes > 300 { 1 } else { kills })
         });
         for ((nodes, loss), it) in pairs.iter().zip(&found) {
-            let (half, all, silence) = (seconds(it.half), seconds(it.all), seconds(it.silence));
-            self.say(&format!(
-                "| {nodes} | {} | {half} | {all} | {silence} |",
+            let (p50, all, silence) = (seconds(it.p50), seconds(it.all), seconds(it.silence));
+            self.push_line(&format!(
+                "| {nodes} | {} | {p50} | {all} | {silence} |",
                 percent(*loss)
             ));
         }
@@ -160,7 +162,7 @@ impl<W: Write> Report<'_, W> {
         };
         let lines = LOSSES.map(|loss| line(&format!("{} loss", percent(loss)), points(loss)));
         let labels = Labels {
-            title: "Until the last node holds a crashed one for dead",
+            title: "Until the last node considers a crashed one dead",
             x: "nodes",
             y: "seconds",
         };
@@ -170,16 +172,18 @@ impl<W: Write> Report<'_, W> {
 
     fn false_deaths(&mut self) -> io::Result<()> {
         let quiet = self.extent.quiet_seconds;
-        self.say("\n## False alarms\n");
-        self.say(&format!("Thirty nodes for {quiet} simulated seconds in which nobody dies. A false death counts once for each node that believes it; a false silence costs the pair its work for a moment.\n"));
-        self.say("| loss | node-days | false deaths per node-day | false silences per node-hour |");
-        self.say("| --- | --- | --- | --- |");
+        self.push_line("\n## False alarms\n");
+        self.push_line(&format!("Thirty nodes for {quiet} simulated seconds in which nobody dies. A false death counts once for each node that believes it; during a false silence the pair exchanges no new requests.\n"));
+        self.push_line(
+            "| loss | node-days | false deaths per node-day | false silences per node-hour |",
+        );
+        self.push_line("| --- | --- | --- | --- |");
         self.progress("false alarms")?;
         let found = each(&LOSSES, |loss| figures::false_deaths(30, *loss, quiet));
         for (loss, it) in LOSSES.into_iter().zip(found) {
             let silences = it.silences as f64 / (it.node_days * 24.0);
             let (days, deaths) = (it.node_days, it.per_node_day());
-            self.say(&format!(
+            self.push_line(&format!(
                 "| {} | {days:.2} | {deaths} | {silences:.1} |",
                 percent(loss)
             ));
@@ -188,10 +192,10 @@ impl<W: Write> Report<'_, W> {
     }
 
     fn scenarios(&mut self, scenarios: &[(PathBuf, Arc<Scenario>)]) -> io::Result<()> {
-        self.say("\n## Requests\n");
-        self.say(&format!("Every scenario with {} seeds. Lost: neither answer nor error by the deadline. Failed: an error. Broken off: the upstream or the entry died within an answer. Failover, as the client sees it: from its first attempt or closed door to the attempt that answered, of requests that needed more than one. Each way of routing: the mean first byte as a multiple of the ideal oracle's, and the share of requests that failed where some did. The first five seconds, in which the mesh finds out how fast its upstreams are, stand by themselves in the last column.\n", self.extent.seeds));
-        self.say("| scenario | requests | lost | failed | broken off | failover p50 / p99 | grapevine | priority list | round robin | least latency alone | while learning |");
-        self.say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        self.push_line("\n## Requests\n");
+        self.push_line(&format!("Every scenario with {} seeds. Lost: neither answer nor error by the deadline. Failed: an error. Broken off: the upstream or the entry died within an answer. Failover, as the client sees it: from its first attempt or refused connection to the attempt that answered, of requests that needed more than one. Each routing policy: the mean first byte as a multiple of the ideal oracle's, and the share of requests that failed where some did. The first five seconds, in which the mesh learns how fast its upstreams are, are in the last column.\n", self.extent.seeds));
+        self.push_line("| scenario | requests | lost | failed | broken off | failover p50 / p99 | grapevine | priority list | round robin | least latency alone | while learning |");
+        self.push_line("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
         let mut failed = Vec::new();
         for (_, scenario) in scenarios {
             self.progress(&format!("scenario {}", scenario.name()))?;
@@ -261,7 +265,7 @@ impl<W: Write> Report<'_, W> {
             " | {:.2} |",
             learning(&mine) / learning(&ideal).max(0.001)
         );
-        self.say(&row);
+        self.push_line(&row);
         Ok(failed as f64 / requests.max(1) as f64)
     }
 
@@ -317,12 +321,12 @@ impl<W: Write> Report<'_, W> {
         )
     }
 
-    /// The section on cost, which stands at the end.
+    /// The section on cost, which comes last.
     fn cost(&mut self) -> io::Result<String> {
         let span = self.extent.seconds;
         let mut text = format!(
-            "\n## What a mesh costs\n\nEvery node has one upstream and a tenth of a request per second, for {span} simulated seconds from a cold start. Bytes are a node's own, sent; those beside gossip are rumors, pings, keep-alives and request heads. CPU is of one core of the machine that wrote this.\n\n\
-             | nodes | gossip B/s per node | beside it B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |\n\
+            "\n## What a mesh costs\n\nEvery node has one upstream and a tenth of a request per second, for {span} simulated seconds from a cold start. Bytes are those that a node sends; the other ones are rumors, pings, keep-alives and request heads. CPU is of one core of the machine that wrote this.\n\n\
+             | nodes | gossip B/s per node | other B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |\n\
              | --- | --- | --- | --- | --- | --- | --- |"
         );
         for nodes in &self.sizes.clone() {
@@ -336,7 +340,7 @@ impl<W: Write> Report<'_, W> {
             let memory = or_dash(it.memory_mib.map(|mib| format!("{mib} MiB")));
             let row = format!(
                 "\n| {nodes} | {:.0} | {:.0} | {} | {cpu} | {own} | {memory} |",
-                it.gossip, it.beside, it.requests
+                it.gossip, it.other, it.requests
             );
             self.progress(row.trim())?;
             text.push_str(&row);
@@ -354,7 +358,7 @@ fn each<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> 
             .map(|item| scope.spawn(move || work(item)))
             .collect();
         let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-        // A thread that panicked has told why: the report cannot go on without its figures.
+        // A thread that panicked has printed why: the report cannot go on without its measurements.
         joined
             .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()

@@ -218,10 +218,10 @@ fn legend(svg: &mut String, index: usize, colour: &str, name: &str) {
     text(svg, (x + 18.0, y), "start", name);
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
+fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, content: &str) {
     push(
         svg,
-        format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"),
+        format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>"),
     );
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::file::{ExpectFile, MembershipFile, ScenarioFile};
-use super::{Expect, Fault, Make, Scenario, ScenarioError, Upstream, What};
+use super::{Expect, Fault, MembershipKind, Scenario, ScenarioError, Upstream, What};
 use crate::atlas::{Atlas, RegionIndex};
 use crate::matrix;
 
@@ -17,7 +17,7 @@ pub(super) fn check(text: &str, folder: &Path) -> Result<Scenario, ScenarioError
         nodes: Vec::new(),
         problems: Vec::new(),
     };
-    checker.places(&file, folder);
+    checker.locations(&file, folder);
     let scenario = checker.scenario(&file);
     if checker.problems.is_empty() {
         Ok(scenario)
@@ -63,8 +63,8 @@ impl Checker {
             warm_up,
             settle,
             membership: match file.membership {
-                MembershipFile::Model => Make::Model,
-                MembershipFile::Chitchat => Make::Chitchat,
+                MembershipFile::Model => MembershipKind::Model,
+                MembershipFile::Chitchat => MembershipKind::Chitchat,
             },
             nodes: self.nodes.clone(),
             processing: self.processing(&file.node),
@@ -175,7 +175,7 @@ upstreams:
 ";
 
     #[test]
-    fn scenario_with_defaults_is_taken() {
+    fn scenario_with_defaults_is_accepted() {
         let scenario = check(GOOD, Path::new("")).expect("a good scenario");
         assert_eq!(scenario.nodes.len(), 2);
         assert_eq!(scenario.upstreams[0].at, [true, true]);
@@ -183,14 +183,14 @@ upstreams:
     }
 
     #[test]
-    fn every_problem_is_told_with_its_key() {
+    fn every_problem_is_reported_with_its_key() {
         let text = format!(
             "{GOOD}workload: {{clients: {{atlantis: 1}}}}\nfaults:\n  - {{at: soon, what: crash, who: [n7]}}\n"
         );
         let error = check(&text, Path::new("")).expect_err("three problems");
-        let told = error.to_string();
+        let text = error.to_string();
         for part in ["workload.clients", "faults[0].at", "faults[0].who", "n7"] {
-            assert!(told.contains(part), "{part} is missing in {told}");
+            assert!(text.contains(part), "{part} is missing in {text}");
         }
     }
 

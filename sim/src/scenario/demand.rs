@@ -7,7 +7,7 @@ use super::file::{BurstFile, RoutingFile, WorkloadFile};
 use super::{Burst, Routing, Workload};
 use crate::atlas::RegionIndex;
 
-/// A prompt and its envelope, and what ends an answer: its bytes are many only where a scenario says so.
+/// A prompt with its envelope, and the end of an answer: an answer is long only where a scenario sets it.
 const REQUEST_BYTES: usize = 2_048;
 const ANSWER_BYTES: usize = 100;
 

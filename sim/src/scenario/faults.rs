@@ -4,7 +4,7 @@ use grapevine_core::ids::UpstreamName;
 
 use super::checked::Checker;
 use super::file::{FaultFile, WhatFile};
-use super::{Ailment, Fault, What, Which};
+use super::{Fault, UpstreamFault, What, Which};
 
 impl Checker {
     pub(super) fn fault(&mut self, key: &str, file: &FaultFile) -> Fault {
@@ -23,12 +23,12 @@ impl Checker {
             if file.who.is_empty() { &all } else { &file.who },
         );
         let to = match file.to.is_empty() {
-            // Whoever is not among the others.
+            // The nodes that are not in `who`.
             true => who.iter().map(|is_in| !is_in).collect(),
             false => self.group(&format!("{key}.to"), &file.to),
         };
         if file.rules.is_some() && !matches!(file.what, WhatFile::Rules) {
-            self.problem(&format!("{key}.rules"), "is for `what: rules` alone");
+            self.problem(&format!("{key}.rules"), "applies to `what: rules` only");
         }
         let every = || file.every.as_deref();
         let share = file.share.unwrap_or(0.5);
@@ -72,7 +72,7 @@ impl Checker {
                 delay: self.span_or(&format!("{key}.delay"), file.delay.as_deref(), "200ms"),
             },
             _ => What::Upstream {
-                how: self.ailment(key, file),
+                how: self.upstream_fault(key, file),
                 which: Which {
                     nodes: who,
                     upstream: file
@@ -85,16 +85,16 @@ impl Checker {
         }
     }
 
-    fn ailment(&mut self, key: &str, file: &FaultFile) -> Ailment {
+    fn upstream_fault(&mut self, key: &str, file: &FaultFile) -> UpstreamFault {
         match file.what {
-            WhatFile::UpstreamHangs => Ailment::Hangs,
-            WhatFile::UpstreamPauses => Ailment::Pauses,
-            WhatFile::UpstreamSlow => Ailment::Slow(file.factor.unwrap_or(10.0).max(0.01)),
-            WhatFile::UpstreamErrors => {
-                Ailment::Errors(self.share(&format!("{key}.share"), file.share.unwrap_or(0.5)))
-            }
-            WhatFile::UpstreamLimits => Ailment::Limits(file.factor.unwrap_or(1.0).max(0.0)),
-            _ => Ailment::Down,
+            WhatFile::UpstreamHangs => UpstreamFault::Hangs,
+            WhatFile::UpstreamPauses => UpstreamFault::Pauses,
+            WhatFile::UpstreamSlow => UpstreamFault::Slow(file.factor.unwrap_or(10.0).max(0.01)),
+            WhatFile::UpstreamErrors => UpstreamFault::Errors(
+                self.share(&format!("{key}.share"), file.share.unwrap_or(0.5)),
+            ),
+            WhatFile::UpstreamLimits => UpstreamFault::Limits(file.factor.unwrap_or(1.0).max(0.0)),
+            _ => UpstreamFault::Down,
         }
     }
 }

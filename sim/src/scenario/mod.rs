@@ -1,13 +1,13 @@
-//! What happens in a run: who stands where, who asks for what, what breaks when, what must hold.
+//! What happens in a run: where nodes are, which requests clients send, what breaks when, what must hold.
 //!
-//! Reading order: `file` (as written), this file (as checked), `checked`, `places`, `supply`, `demand`, `rules` and
+//! Reading order: `file` (as written), this file (as checked), `checked`, `locations`, `supply`, `demand`, `rules` and
 //! `faults` (from one to the other).
 
 mod checked;
 mod demand;
 mod faults;
 mod file;
-mod places;
+mod locations;
 mod rules;
 mod supply;
 
@@ -38,7 +38,7 @@ pub struct Scenario {
     pub(crate) warm_up: Duration,
     /// The last part, in which no request begins, all faults are over, and views converge.
     pub(crate) settle: Duration,
-    pub(crate) membership: Make,
+    pub(crate) membership: MembershipKind,
     pub(crate) atlas: Atlas,
     /// The region of each node.
     pub(crate) nodes: Vec<RegionIndex>,
@@ -58,9 +58,9 @@ pub struct Scenario {
     pub(crate) expect: Expect,
 }
 
-/// Which make of membership.
+/// Which implementation of membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Make {
+pub(crate) enum MembershipKind {
     /// A model of chitchat's rounds.
     Model,
     /// Chitchat itself, under a paused clock.
@@ -77,7 +77,7 @@ pub(crate) struct Processing {
     pub(crate) hop: Duration,
 }
 
-/// A kind of upstream; each node it stands at has one of its own.
+/// A kind of upstream; each node in `at` has one of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
     pub(crate) name: UpstreamName,
@@ -91,20 +91,20 @@ pub(crate) struct Upstream {
     pub(crate) in_flight_max: u32,
     /// Requests that it works on at once, each from its start to the end of its body.
     pub(crate) capacity: u32,
-    /// Requests that wait for one of these places at most.
+    /// Requests that wait for one of these slots at most.
     pub(crate) line_max: usize,
-    /// The status that those get who find the line full.
+    /// The status of a refusal when the line is full.
     pub(crate) when_full: u16,
     pub(crate) tier: Tier,
     /// Above this it answers 429.
     pub(crate) limit_per_second: Option<f64>,
-    /// What a 429 asks for.
+    /// The `Retry-After` of a refusal.
     pub(crate) retry_after: Duration,
     /// Of one request, in any currency.
     pub(crate) price: f64,
 }
 
-/// Who asks for what.
+/// The requests of clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
     /// On average over all clients.
@@ -160,7 +160,7 @@ pub(crate) struct Fault {
 /// What breaks.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// Nodes end without a word and start again after.
+    /// Nodes end without notice and start again afterwards.
     Crash(Vec<bool>),
     /// The same, again and again.
     Flap { who: Vec<bool>, every: Duration },
@@ -170,7 +170,7 @@ pub(crate) enum What {
     Stall(Vec<bool>),
     /// Nodes restart with a wall clock that went back.
     ClockBack { who: Vec<bool>, back: Duration },
-    /// Nothing gets from some nodes to others, nor back where it says so.
+    /// Nothing gets from some nodes to others, nor back if `both_ways`.
     Cut {
         who: Vec<bool>,
         to: Vec<bool>,
@@ -194,10 +194,10 @@ pub(crate) enum What {
         rules: Vec<Arc<Residency>>,
     },
     /// Upstreams misbehave.
-    Upstream { which: Which, how: Ailment },
+    Upstream { which: Which, how: UpstreamFault },
 }
 
-/// Which upstreams a fault meets: all that fit each field.
+/// Which upstreams a fault affects: all that match each field.
 #[derive(Clone, Debug)]
 pub(crate) struct Which {
     pub(crate) nodes: Vec<bool>,
@@ -207,22 +207,22 @@ pub(crate) struct Which {
 
 /// How an upstream misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Ailment {
+pub(crate) enum UpstreamFault {
     /// It refuses connections.
     Down,
-    /// It takes requests and never answers.
+    /// It accepts requests and never answers.
     Hangs,
-    /// It stops within its answers and goes on with them when it has recovered.
+    /// It pauses within its answers and resumes them when the fault is over.
     Pauses,
     /// It is slower by this factor, and answers: a gray failure.
     Slow(f64),
     /// This share of its answers is 500.
     Errors(f64),
-    /// It takes this many requests per second and answers 429 to the rest.
+    /// It accepts this many requests per second and answers 429 to the rest.
     Limits(f64),
 }
 
-/// What must hold at the end, beside what the checkers always ask.
+/// What must hold at the end, besides the rules of the checkers.
 #[derive(Clone, Debug)]
 pub(crate) struct Expect {
     /// Requests that ended in an error, as a share.
@@ -233,9 +233,9 @@ pub(crate) struct Expect {
     pub(crate) peak_to_mean_max: Option<f64>,
     /// Whether all views agree when everything is over.
     pub(crate) converges: bool,
-    /// Whether the faults must have been felt by at least one attempt.
+    /// Whether the faults must have had an effect on at least one attempt.
     pub(crate) fault_bites: bool,
-    /// What must have happened at least so often.
+    /// The least count of each event.
     pub(crate) at_least: Tally,
 }
 

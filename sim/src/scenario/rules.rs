@@ -51,12 +51,12 @@ impl Checker {
     /// Other rules for some nodes.
     pub(super) fn new_rules(&mut self, key: &str, file: &FaultFile, who: Vec<bool>) -> What {
         if file.lasts.is_some() {
-            let text = "is not for rules: they hold until another entry changes them";
+            let text = "does not apply to rules: they hold until another entry changes them";
             self.problem(&format!("{key}.for"), text);
         }
         let rules = file.rules.as_deref();
         if rules.is_none() {
-            let text = "must be the new rules; [] takes all away";
+            let text = "must be the new rules; [] removes all";
             self.problem(&format!("{key}.rules"), text);
         }
         let rules = self.rules(&format!("{key}.rules"), rules.unwrap_or_default());

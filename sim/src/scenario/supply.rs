@@ -8,12 +8,12 @@ use super::file::{NodeFile, UpstreamFile};
 use super::{Processing, Upstream};
 use crate::wires::Bandwidth;
 
-/// What waits in line at an upstream at most, where a scenario does not say: Ollama's `OLLAMA_MAX_QUEUE`.
+/// The longest line at an upstream, where a scenario does not set it: Ollama's `OLLAMA_MAX_QUEUE`.
 const LINE_MAX: usize = 512;
 
-/// What a node can do, where a scenario does not say. Measured on the product's release build, a small chat request
-/// and its answer: 54 us of CPU at the entry that calls its own upstream, and 164 us at both nodes together where the
-/// request takes a hop. Half of the difference is the hop's at each of the two.
+/// The capacity of a node, where a scenario does not set it. Measured on the product's release build, with a small chat
+/// request and its answer: 54 us of CPU at the entry that calls its own upstream, and 164 us at both nodes together where
+/// the request takes a hop. The hop costs half of the difference at each of the two.
 const CORES: usize = 2;
 const REQUEST_WORK: &str = "54us";
 const HOP_WORK: &str = "55us";

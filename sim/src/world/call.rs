@@ -10,9 +10,9 @@ use grapevine_core::outcome::{Blame, Outcome, Stage};
 use grapevine_core::request::{LongWait, UpstreamCall};
 use grapevine_proto::frame::reset;
 
-use super::happening::Word;
+use super::event::CallMessage;
 use super::serve::Admission;
-use super::{Happening, World};
+use super::{World, WorldEvent};
 use crate::chance;
 use crate::endpoint::{CallKey, Demand, Reaction, Reception};
 use crate::membership::NodeIndex;
@@ -28,7 +28,7 @@ pub(super) struct Call {
     wait: LongWait,
     /// The first byte must have come by then.
     patience_ends_at: Instant,
-    /// What the upstream does next, and when: what was planned for another moment is void.
+    /// What the upstream does next, and when: a reaction planned for another moment is void.
     reacts_at: Instant,
     outcome: Outcome,
     body: Duration,
@@ -37,18 +37,18 @@ pub(super) struct Call {
     total_at: Instant,
     /// When its last byte comes, unless something keeps it from coming.
     ends_at: Instant,
-    /// Since when its answer stands still.
+    /// Since when its answer is paused.
     paused_at: Option<Instant>,
     /// When it ends, one way or another: an end planned for another moment is void.
     due_at: Instant,
-    /// Of a forwarded request: what it holds here, and what this node reports of it. What the entry calls of its
-    /// own is reported by the request itself.
+    /// Of a forwarded request: what it holds here, and what this node reports of it. The entry's own calls are
+    /// reported by the request itself.
     forwarded: Option<(Admission, UpstreamCall)>,
 }
 
 impl Call {
-    /// When its answer ends, and how: whole, or since its caller waits no longer than `idle` within an answer, and no
-    /// longer than its limit in all.
+    /// When its answer ends, and how: complete, or because its caller waits no longer than `idle` within an answer, and
+    /// no longer than its limit in all.
     fn end(&self, idle: Duration) -> (Instant, Outcome) {
         let (at, outcome) = match self.paused_at {
             Some(paused_at) => (paused_at + idle, Outcome::TimedOut(Stage::Idle)),
@@ -92,8 +92,8 @@ impl World {
                 }
             }
         };
-        let life = self.nodes[owner.at()].life.as_ref();
-        let own = life.and_then(|life| life.engine.own_upstream(now, &upstream));
+        let process = self.nodes[owner.at()].process.as_ref();
+        let own = process.and_then(|process| process.engine.own_upstream(now, &upstream));
         let expected = own.and_then(|(_, fact)| fact.first_byte(Some(&model)));
         let wait = LongWait::new(now, expected);
         let reported = UpstreamCall::of_own(
@@ -122,24 +122,24 @@ impl World {
             forwarded: admission.map(|admission| (admission, reported)),
         };
         self.calls.insert(key, call);
-        self.plan(reacts_at, Happening::Reacts { call: key });
+        self.plan(reacts_at, WorldEvent::Reacts { call: key });
         // The report of a quicker answer never falls due.
         if reacts_at > wait.due_at() {
-            self.plan(wait.due_at(), Happening::Awaits { call: key });
+            self.plan(wait.due_at(), WorldEvent::Awaits { call: key });
         }
     }
 
     fn demand(&self, key: CallKey, patience_ends_at: Instant, body: Duration) -> Demand {
         Demand {
             key,
-            luck: chance::hash(&[self.chance.seed, 78, key.0, u64::from(key.1)]),
+            draw: chance::hash(&[self.chance.seed, 78, key.0, u64::from(key.1)]),
             patience: self.now.until(patience_ends_at),
             body,
         }
     }
 
-    /// A call's turn in line has come.
-    fn turn_comes(&mut self, key: CallKey) {
+    /// A call reached the front of the line.
+    fn begin_waiting(&mut self, key: CallKey) {
         let now = self.now;
         let Some(call) = self.calls.get(&key) else {
             return;
@@ -152,10 +152,10 @@ impl World {
             call.outcome = reaction.outcome;
             call.reacts_at = reacts_at;
         }
-        self.plan(reacts_at, Happening::Reacts { call: key });
+        self.plan(reacts_at, WorldEvent::Reacts { call: key });
     }
 
-    /// A call waits for its first byte for unusually long: its engine is told.
+    /// A call waits for its first byte for unusually long: that is reported to the engine.
     pub(super) fn awaits(&mut self, key: CallKey) {
         let now = self.now;
         let Some(call) = self.calls.get_mut(&key).filter(|call| !call.answering) else {
@@ -164,8 +164,8 @@ impl World {
         let (upstream, model) = (call.upstream.clone(), Some(call.model.clone()));
         let event = call.wait.report(now, upstream, model);
         let (owner, due_at) = (call.owner, call.wait.due_at());
-        self.plan(due_at, Happening::Awaits { call: key });
-        self.tell(owner, event);
+        self.plan(due_at, WorldEvent::Awaits { call: key });
+        self.deliver(owner, event);
     }
 
     /// An upstream answered or failed.
@@ -186,7 +186,7 @@ impl World {
             let report = own.and_then(|own| own.answer_goes_on(now));
             self.plan_end(key);
             if let Some(report) = report {
-                self.tell(owner, report.event);
+                self.deliver(owner, report.event);
             }
         } else {
             self.record.tally.answered_with(outcome);
@@ -213,11 +213,11 @@ impl World {
         if let Some(call) = self.calls.get_mut(&key) {
             let (due_at, _) = call.end(idle);
             call.due_at = due_at;
-            self.plan(due_at, Happening::BodyEnds { call: key });
+            self.plan(due_at, WorldEvent::BodyEnds { call: key });
         }
     }
 
-    /// The last byte came from the upstream, or its caller has waited for too long.
+    /// The last byte came from the upstream, or a time limit passed.
     pub(super) fn body_ends(&mut self, key: CallKey) {
         let is_due = |call: &&Call| call.answering && call.due_at == self.now;
         let Some(call) = self.calls.get(&key).filter(is_due) else {
@@ -231,15 +231,15 @@ impl World {
         match (owner == entry, is_broken) {
             (true, false) => self.answer_ends(key),
             (true, true) => self.answer_breaks(key, outcome),
-            (false, false) => self.send_word((owner, entry), key, Word::End),
+            (false, false) => self.send_message((owner, entry), key, CallMessage::End),
             (false, true) => {
-                let word = Word::Broken(reset::code(&outcome));
-                self.send_word((owner, entry), key, word);
+                let message = CallMessage::Broken(reset::code(&outcome));
+                self.send_message((owner, entry), key, message);
             }
         }
     }
 
-    /// Answers of these endpoints stand still.
+    /// The answers of these endpoints pause.
     pub(super) fn pause_answers(&mut self, endpoints: &[usize]) {
         let now = self.now;
         self.replan_answers(endpoints, |call| {
@@ -249,7 +249,7 @@ impl World {
         });
     }
 
-    /// They go on where they stopped.
+    /// They resume where they paused.
     pub(super) fn resume_answers(&mut self, endpoints: &[usize]) {
         let now = self.now;
         self.replan_answers(endpoints, |call| {
@@ -260,7 +260,7 @@ impl World {
         });
     }
 
-    /// Plans the ends of the answers anew that `change` changes.
+    /// Plans the ends of the answers again that `change` changes.
     fn replan_answers(&mut self, endpoints: &[usize], change: impl Fn(&mut Call) -> bool) {
         let met = |call: &Call| call.answering && endpoints.contains(&call.endpoint);
         let calls = self.calls.iter_mut().filter(|(_, call)| met(call));
@@ -275,7 +275,7 @@ impl World {
         self.call_over(key, Outcome::Cancelled);
     }
 
-    /// Takes a call away, and gives its place to the next in line; its owner reports it where it was a peer's.
+    /// Removes a call, and gives its slot to the next in line; its owner reports it if it was a peer's.
     fn call_over(&mut self, key: CallKey, outcome: Outcome) {
         if self.sabotage.hoards() {
             return;
@@ -284,16 +284,16 @@ impl World {
             return;
         };
         if let Some(next) = self.endpoints[call.endpoint].leave(key) {
-            self.turn_comes(next);
+            self.begin_waiting(next);
         }
         let Some((admission, own)) = call.forwarded else {
             return;
         };
         let entry = self.nodes[call.entry.at()].name.clone();
-        if let Some(life) = &mut self.nodes[call.owner.at()].life {
-            admission.leave(&mut life.underway, &entry);
+        if let Some(process) = &mut self.nodes[call.owner.at()].process {
+            admission.leave(&mut process.forwards_in_flight, &entry);
         }
-        self.tell(call.owner, own.ended(self.now, outcome).event);
+        self.deliver(call.owner, own.ended(self.now, outcome).event);
     }
 
     /// These endpoints die: answers break off, and what waits for its first byte is reset.
@@ -302,7 +302,7 @@ impl World {
         let broken = self.calls.iter().filter(|(_, call)| met(call));
         for key in broken.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.call_over(key, Outcome::BrokenOff);
-            // The end comes with the last of what was sent; the way is left out.
+            // The end comes with the last of what was sent; the delay is left out.
             if self.is_current(key) {
                 self.broken_off(key.0, Outcome::BrokenOff);
             }
@@ -316,16 +316,16 @@ impl World {
             *key
         });
         for call in reset.collect::<Vec<_>>() {
-            self.plan(now, Happening::Reacts { call });
+            self.plan(now, WorldEvent::Reacts { call });
         }
     }
 
-    /// A node died: its calls are gone, and its upstreams hear no more of them.
+    /// A node died: its calls are gone, and its upstreams drop them.
     pub(super) fn calls_lost(&mut self, owner: NodeIndex) {
         let lost = self.calls.iter().filter(|(_, call)| call.owner == owner);
         for key in lost.map(|(key, _)| *key).collect::<Vec<_>>() {
             if let Some(call) = self.calls.remove(&key) {
-                // Whose turn it would be is lost with it.
+                // The next call in line is lost with it.
                 let _ = self.endpoints[call.endpoint].leave(key);
             }
         }

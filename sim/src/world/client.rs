@@ -1,4 +1,4 @@
-//! Clients: where they are, when they ask, at which node they knock.
+//! Clients: where they are, when they send requests, to which node they connect.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use grapevine_core::Instant;
 use grapevine_core::residency::ClientOrigin;
 
 use super::request::ClientRequest;
-use super::{Happening, REQUESTS_MAX, World};
+use super::{REQUESTS_MAX, World, WorldEvent};
 use crate::atlas::RegionIndex;
 use crate::chance;
 use crate::check::Seen;
 use crate::membership::NodeIndex;
 use crate::scenario::Scenario;
 
-/// Addresses that a client's name server gave it, the nearest first. It tries each until one connects, as
+/// Addresses that a client received from its name server, the nearest first. It tries each until one connects, as
 /// HTTP clients do (RFC 8305).
-const DOORS: usize = 16;
+const ADDRESSES: usize = 16;
 
 /// Conversations, where requests have any.
 const SESSIONS: usize = 100;
@@ -32,8 +32,9 @@ pub(super) struct Clients {
 struct Clientele {
     region: RegionIndex,
     share: f64,
-    doors: Vec<NodeIndex>,
-    /// How many of the doors are equally near.
+    /// Nodes that its clients connect to, the nearest first.
+    entries: Vec<NodeIndex>,
+    /// How many of the entries are equally near.
     nearest: usize,
 }
 
@@ -45,11 +46,11 @@ impl Clients {
             nodes.sort_by_key(|node| (far(node), *node));
             let least = nodes.first().map(far).unwrap_or_default();
             let nearest = nodes.iter().take_while(|node| far(node) == least).count();
-            nodes.truncate(DOORS.max(nearest));
+            nodes.truncate(ADDRESSES.max(nearest));
             Clientele {
                 region: *region,
                 share: *share,
-                doors: nodes.iter().map(|node| NodeIndex(*node as u32)).collect(),
+                entries: nodes.iter().map(|node| NodeIndex(*node as u32)).collect(),
                 nearest,
             }
         };
@@ -81,9 +82,9 @@ impl World {
         let total: f64 = rates.iter().sum();
         let per_second = self.scenario.workload.per_second * total / usual;
         let gap = chance::exponential(&mut self.chance.workload, 1.0 / per_second.max(0.001));
-        // A burst that begins meanwhile is not slept through.
+        // A burst that begins meanwhile is not missed.
         let gap = Duration::from_secs_f64(gap.min(1.0));
-        self.plan(now + gap, Happening::Asks);
+        self.plan(now + gap, WorldEvent::Asks);
         if gap == Duration::from_secs(1) || self.requests.len() >= REQUESTS_MAX {
             return;
         }
@@ -99,7 +100,7 @@ impl World {
         self.ask(chosen);
     }
 
-    /// What a region's clients ask for now, relative to the others.
+    /// A region's rate of requests now, relative to the others.
     fn share_of(&self, clients: &Clientele, elapsed: Duration) -> f64 {
         let workload = &self.scenario.workload;
         let mut share = clients.share;
@@ -123,11 +124,11 @@ impl World {
         let clients = &self.clients.regions[clientele];
         let region = clients.region;
         let rng = &mut self.chance.workload;
-        let door = chance::below(rng, clients.nearest);
+        let first_entry = chance::below(rng, clients.nearest);
         let workload = &self.scenario.workload;
-        let luck = chance::unit(rng);
+        let draw = chance::unit(rng);
         let body = match workload.long {
-            Some((share, body)) if luck < share => body,
+            Some((share, body)) if draw < share => body,
             _ => workload.body.mul_f64(0.5 + chance::unit(rng)),
         };
         let in_session = chance::unit(rng) < workload.sessions;
@@ -140,7 +141,7 @@ impl World {
         let mut request = ClientRequest::new(id, self.now, model);
         request.origin = ClientOrigin::Country(self.scenario.atlas.region(region).country);
         request.clientele = clientele;
-        request.door = door;
+        request.first_entry = first_entry;
         request.body = body;
         request.session = in_session.then(|| chance::mix(session));
         self.requests.insert(id, request);
@@ -152,50 +153,50 @@ impl World {
                 deadline,
             },
         );
-        self.knock(id);
+        self.connect(id);
     }
 
-    /// The client knocks at its next door.
-    pub(super) fn knock(&mut self, id: u64) {
-        self.knock_at(self.now, id);
+    /// The client connects to its next entry.
+    pub(super) fn connect(&mut self, id: u64) {
+        self.connect_at(self.now, id);
     }
 
-    fn knock_at(&mut self, at: Instant, id: u64) {
+    fn connect_at(&mut self, at: Instant, id: u64) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
         let clients = &self.clients.regions[request.clientele];
-        // One of the equally near first, then all others outwards.
-        let count = clients.doors.len();
+        // One of the equally near first, then all others by distance.
+        let count = clients.entries.len();
         if request.tries as usize >= count {
             self.client_gives_up(id);
             return;
         }
         let tries = request.tries as usize;
-        let door = match tries < clients.nearest {
-            true => (request.door + tries) % clients.nearest,
+        let index = match tries < clients.nearest {
+            true => (request.first_entry + tries) % clients.nearest,
             false => tries,
         };
         request.tries += 1;
-        let entry = clients.doors[door];
+        let entry = clients.entries[index];
         let way = self
             .scenario
             .atlas
             .one_way(clients.region, self.nodes[entry.at()].region);
-        self.plan(at + way, Happening::Enters { request: id, entry });
+        self.plan(at + way, WorldEvent::Enters { request: id, entry });
     }
 
-    /// No process listens at that door, or none any more: the client hears it after the way back, and knocks
+    /// No process listens at that entry, or none any more: the client learns it after the way back, and connects
     /// elsewhere.
-    pub(super) fn door_closed(&mut self, id: u64, door: NodeIndex) {
-        self.record.doors_closed += 1;
+    pub(super) fn connection_refused(&mut self, id: u64, entry: NodeIndex) {
+        self.record.connections_refused += 1;
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
         request.first_attempt_at.get_or_insert(self.now);
         let client = self.clients.regions[request.clientele].region;
-        let region = self.nodes[door.at()].region;
+        let region = self.nodes[entry.at()].region;
         let back = self.scenario.atlas.one_way(region, client);
-        self.knock_at(self.now + back, id);
+        self.connect_at(self.now + back, id);
     }
 }

@@ -1,4 +1,4 @@
-//! What comes of a request: its answer, its end, or the next door.
+//! The outcome of a request: its answer, its end, or the next entry.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use grapevine_core::view::Way;
 use grapevine_proto::frame::reset;
 
 use super::World;
-use super::happening::Word;
+use super::event::CallMessage;
 use super::request::failed;
 use crate::check::Seen;
 use crate::record::{Answered, Ending};
 
 impl World {
-    /// An upstream answered with `status`, and a peer told its load.
+    /// An upstream answered with `status`, and a peer reported its load.
     pub(super) fn head_came(
         &mut self,
         id: u64,
@@ -50,7 +50,7 @@ impl World {
             .as_mut()
             .filter(|current| current.id == attempt);
         let Some(current) = current else {
-            // It was kept for when nothing better comes, and is over.
+            // It was kept in case nothing better came, and is over.
             let ended = client
                 .request
                 .as_ref()
@@ -66,7 +66,7 @@ impl World {
         let status = current.status.unwrap_or_default();
         client.committed = true;
         let first_byte = now.since(current.started_at);
-        // From the first attempt or closed door to this attempt, doors between them included.
+        // From the first attempt or refused connection to this attempt, refused connections between them included.
         let failover = client
             .first_attempt_at
             .map(|first| current.started_at.since(first))
@@ -84,10 +84,10 @@ impl World {
             price: price.unwrap_or_default(),
         });
         if let Some((entry, _)) = client.entry
-            && let Some(life) = &mut self.nodes[entry.at()].life
+            && let Some(process) = &mut self.nodes[entry.at()].process
         {
-            let before = life.seen.get(&key).copied().unwrap_or(first_byte);
-            life.seen.insert(key, (before * 4 + first_byte) / 5);
+            let before = process.seen.get(&key).copied().unwrap_or(first_byte);
+            process.seen.insert(key, (before * 4 + first_byte) / 5);
         }
         self.checks.see(now, &Seen::Ended { request: id });
         self.digest.words(&[201, id, u64::from(status)]);
@@ -107,7 +107,7 @@ impl World {
         self.attempt_event(id, failed(outcome, load));
     }
 
-    /// Lets whoever works for the attempt in flight know that nobody waits for it.
+    /// Cancels the call of the attempt in flight, since nobody waits for it.
     fn leave(&mut self, id: u64, outcome: Outcome) {
         let gave_up = matches!(
             outcome,
@@ -121,7 +121,7 @@ impl World {
         };
         let (call, owner) = ((id, attempt.number), attempt.owner);
         match attempt.choice.candidate.upstream.way {
-            Way::Peer => self.send_word((entry, owner), call, Word::Cancel),
+            Way::Peer => self.send_message((entry, owner), call, CallMessage::Cancel),
             Way::Local => self.cancelled(call),
         }
     }
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    /// The end of an answer came that was not whole.
+    /// The end of an incomplete answer came.
     pub(super) fn answer_breaks(&mut self, attempt: (u64, u32), outcome: Outcome) {
         if self.is_current(attempt) {
             self.broken_off(attempt.0, outcome);
@@ -180,10 +180,10 @@ impl World {
         if !self.requests.contains_key(&id) {
             return;
         }
-        let word = ending.word();
+        let code = ending.code();
         self.record.failed(ending);
         self.checks.see(self.now, &Seen::Ended { request: id });
-        self.digest.words(&[203, id, word]);
+        self.digest.words(&[203, id, code]);
         self.over(id);
     }
 
@@ -191,7 +191,7 @@ impl World {
         self.end(id, Ending::Unreachable);
     }
 
-    /// The client's connection to its entry broke: it knocks elsewhere, unless its answer had begun.
+    /// The client's connection to its entry broke: it connects elsewhere, unless its answer had begun.
     pub(super) fn entry_lost(&mut self, id: u64) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
@@ -203,7 +203,7 @@ impl World {
             self.record.broken += 1;
             self.over(id);
         } else if let Some((entry, _)) = entry {
-            self.door_closed(id, entry);
+            self.connection_refused(id, entry);
         }
     }
 
@@ -211,11 +211,11 @@ impl World {
         let Some(request) = self.requests.remove(&id) else {
             return;
         };
-        if let Some((entry, number)) = request.entry
-            && let Some(life) = &mut self.nodes[entry.at()].life
-            && life.number == number
+        if let Some((entry, incarnation)) = request.entry
+            && let Some(process) = &mut self.nodes[entry.at()].process
+            && process.incarnation == incarnation
         {
-            life.active.remove(&request.id);
+            process.active.remove(&request.id);
         }
     }
 }

@@ -9,15 +9,15 @@ use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
 use grapevine_core::residency::Residency;
 
-use super::node::{self, LifeNumber};
-use super::{Happening, World};
+use super::node::{self, IncarnationNumber};
+use super::{World, WorldEvent};
 use crate::chance;
 use crate::check::Seen;
 use crate::membership::NodeIndex;
 use crate::network::{Rule, RuleEffect};
-use crate::scenario::{Ailment, What, Which};
+use crate::scenario::{UpstreamFault, What, Which};
 
-/// Nodes that newcomers ask for the rest.
+/// Nodes that a new node joins by.
 const SEEDS: u32 = 3;
 
 /// How long a draining node takes to end at least.
@@ -26,11 +26,11 @@ const DRAIN: Duration = Duration::from_millis(1_500);
 /// How long an upgraded node stays away.
 const UPGRADE: Duration = Duration::from_millis(800);
 
-/// A node hears of its former life after it was silent for this long (ten intervals of gossip).
-const FORMER_LIFE_HEARD: Duration = Duration::from_secs(3);
+/// A node learns of its earlier incarnation after that was silent for this long (ten intervals of gossip).
+const EARLIER_INCARNATION_LEARNED: Duration = Duration::from_secs(3);
 
 impl World {
-    /// A node begins a life, unless it lives.
+    /// A node starts an incarnation, unless it is alive.
     pub(super) fn start(&mut self, node: NodeIndex) {
         let now = self.now;
         if self.nodes[node.at()].is_alive() {
@@ -39,56 +39,58 @@ impl World {
         let before = self.nodes[node.at()].generation;
         let scenario = &self.scenario;
         self.nodes[node.at()].begin(now, &scenario.atlas, &scenario.processing);
-        let (Some(life), gossip_life) = (self.life_of(node), self.nodes[node.at()].gossip_life)
-        else {
+        let (Some(incarnation), generation) = (
+            self.incarnation_of(node),
+            self.nodes[node.at()].gossip_generation,
+        ) else {
             return;
         };
         let seeds = (0..SEEDS.min(self.nodes.len() as u32)).map(NodeIndex);
         let seeds: Vec<NodeIndex> = seeds.filter(|seed| *seed != node).collect();
         self.members
-            .join(now, node, Generation(gossip_life), &seeds, &[]);
+            .join(now, node, Generation(generation), &seeds, &[]);
         self.checks.see(now, &Seen::Started { node });
         let upstreams = self.scenario.upstreams.iter();
         let own = upstreams.filter(|upstream| upstream.at[node.at()]);
         let specs = own.map(node::spec).collect();
-        self.introduce_rules(node);
-        self.tell(node, Event::Configured(specs));
+        self.configure_rules(node);
+        self.deliver(node, Event::Configured(specs));
         self.phase(node, Phase::Ready);
-        // Nodes look and ping at moments of their own.
+        // Each node polls and pings at its own moments.
         let moment = |within| Duration::from_millis(u64::from(node.0) * 37 % within);
-        self.plan(now + moment(50), Happening::Poll { node, life });
-        self.plan(now + moment(500), Happening::Ping { node, life });
+        self.plan(now + moment(50), WorldEvent::Poll { node, incarnation });
+        self.plan(now + moment(500), WorldEvent::Ping { node, incarnation });
         if self.nodes[node.at()].generation < before {
-            let heard = Happening::FormerLife { node, life };
-            self.plan(now + FORMER_LIFE_HEARD, heard);
+            let learned = WorldEvent::EarlierIncarnation { node, incarnation };
+            self.plan(now + EARLIER_INCARNATION_LEARNED, learned);
         }
     }
 
-    /// Tells a node's engine its own rules. A mesh without any would but publish that it has none.
-    fn introduce_rules(&mut self, node: NodeIndex) {
+    /// Passes a node's own rules to its engine. A mesh without any would only publish that it has none.
+    fn configure_rules(&mut self, node: NodeIndex) {
         if self.scenario.has_rules {
             let rules = Residency::clone(&self.rules[node.at()]);
-            self.tell(node, Event::RulesChanged(rules));
+            self.deliver(node, Event::RulesChanged(rules));
         }
     }
 
-    /// A node's configuration has other rules from now on.
+    /// The rules in a node's configuration change.
     fn rule(&mut self, node: NodeIndex, rules: &Arc<Residency>) {
         self.rules[node.at()] = Arc::clone(rules);
         self.checks.see(self.now, &Seen::Ruled { node, rules });
-        self.introduce_rules(node);
+        self.configure_rules(node);
     }
 
     fn phase(&mut self, node: NodeIndex, phase: Phase) {
-        if let Some(life) = &mut self.nodes[node.at()].life {
-            life.phase = phase;
+        if let Some(process) = &mut self.nodes[node.at()].process {
+            process.phase = phase;
         }
-        self.tell(node, Event::PhaseChanged(phase));
+        self.deliver(node, Event::PhaseChanged(phase));
     }
 
-    /// A node ends without a word.
+    /// A node ends without notice.
     pub(super) fn crash(&mut self, node: NodeIndex) {
-        let Some(life) = self.nodes[node.at()].life.take() else {
+        let Some(process) = self.nodes[node.at()].process.take() else {
             return;
         };
         self.disturb();
@@ -96,40 +98,40 @@ impl World {
         self.members.crash(self.now, node);
         self.calls_lost(node);
         self.checks.see(self.now, &Seen::Stopped { node });
-        let active: Vec<u64> = life.active.into_iter().collect();
+        let active: Vec<u64> = process.active.into_iter().collect();
         active
             .into_iter()
             .for_each(|request| self.entry_lost(request));
     }
 
     /// A node takes no more work and finishes what it has.
-    pub(super) fn drain(&mut self, node: NodeIndex, life: LifeNumber) {
-        if self.is_life(node, life) {
+    pub(super) fn drain(&mut self, node: NodeIndex, incarnation: IncarnationNumber) {
+        if self.is_incarnation(node, incarnation) {
             self.phase(node, Phase::Draining);
-            self.plan(self.now + DRAIN, Happening::Closes { node, life });
+            self.plan(self.now + DRAIN, WorldEvent::Closes { node, incarnation });
         }
     }
 
-    /// A drained node closes its connections and ends, once nothing is under way.
-    pub(super) fn close(&mut self, node: NodeIndex, number: LifeNumber) {
-        let Some(life) = &self.nodes[node.at()].life else {
+    /// A drained node closes its connections and ends, once nothing is in flight.
+    pub(super) fn close(&mut self, node: NodeIndex, incarnation: IncarnationNumber) {
+        let Some(process) = &self.nodes[node.at()].process else {
             return;
         };
-        if life.number != number {
+        if process.incarnation != incarnation {
             return;
         }
-        if !life.active.is_empty() || self.calls.values().any(|call| call.owner == node) {
+        if !process.active.is_empty() || self.calls.values().any(|call| call.owner == node) {
             let again = self.now + DRAIN / 10;
-            self.plan(again, Happening::Closes { node, life: number });
+            self.plan(again, WorldEvent::Closes { node, incarnation });
             return;
         }
-        let peers: Vec<NodeIndex> = life.links.keys().copied().collect();
+        let peers: Vec<NodeIndex> = process.links.keys().copied().collect();
         self.crash(node);
-        // Closed connections are told; that the word takes a while is left out.
+        // Peers see the connection close; the delay of that is left out.
         peers
             .into_iter()
             .for_each(|peer| self.link_lost(peer, node));
-        self.plan(self.now + UPGRADE, Happening::Starts { node });
+        self.plan(self.now + UPGRADE, WorldEvent::Starts { node });
     }
 
     pub(super) fn breaks(&mut self, index: usize) {
@@ -137,7 +139,7 @@ impl World {
         let ends = self.now + fault.lasts;
         self.checks.see(self.now, &Seen::Disturbed);
         self.disturb();
-        self.plan(ends, Happening::Heals { fault: index });
+        self.plan(ends, WorldEvent::Heals { fault: index });
         let rule = |from: &[bool], to: &[bool], effect| Rule {
             id: index,
             from: from.to_vec(),
@@ -159,7 +161,7 @@ impl World {
                 self.nodes[node.at()].clock_back = *back;
                 self.crash(node);
                 let starts = self.now + UPGRADE;
-                self.plan(starts, Happening::Starts { node });
+                self.plan(starts, WorldEvent::Starts { node });
             }),
             What::Cut { who, to, both_ways } => {
                 self.network.add(rule(who, to, RuleEffect::Cut));
@@ -179,17 +181,17 @@ impl World {
             What::Upstream { which, how } => {
                 let met = self.which(which);
                 met.into_iter()
-                    .for_each(|at| self.endpoints[at].fall_ill(index, *how));
+                    .for_each(|at| self.endpoints[at].add_fault(index, *how));
                 match how {
-                    Ailment::Down => self.break_answers(&self.met_by(index)),
-                    Ailment::Pauses => self.pause_answers(&self.met_by(index)),
+                    UpstreamFault::Down => self.break_answers(&self.met_by(index)),
+                    UpstreamFault::Pauses => self.pause_answers(&self.met_by(index)),
                     _ => {}
                 }
             }
         }
     }
 
-    /// The endpoints that a fault meets.
+    /// The endpoints that a fault affects.
     fn met_by(&self, index: usize) -> Vec<usize> {
         match &self.scenario.faults[index].what {
             What::Upstream { which, .. } => self.which(which),
@@ -202,16 +204,29 @@ impl World {
         self.network.remove(index);
         self.endpoints
             .iter_mut()
-            .for_each(|endpoint| endpoint.recover(index));
+            .for_each(|endpoint| endpoint.remove_fault(index));
         let mut met = self.met_by(index);
         met.retain(|endpoint| !self.endpoints[*endpoint].is_paused());
         self.resume_answers(&met);
         if let What::Crash(who) | What::Flap { who, .. } = &self.scenario.faults[index].what {
             // They return together: a thundering herd, where there are many.
             for node in members(who) {
-                self.plan(self.now, Happening::Starts { node });
+                self.plan(self.now, WorldEvent::Starts { node });
             }
         }
+    }
+
+    /// An event for a stopped process waits until it goes on.
+    pub(super) fn unless_stalled(&mut self, event: WorldEvent) -> Option<WorldEvent> {
+        let stalled = event
+            .process()
+            .and_then(|node| self.nodes[node.at()].stalled_until)
+            .filter(|until| *until > self.now);
+        let Some(until): Option<Instant> = stalled else {
+            return Some(event);
+        };
+        self.plan(until, event);
+        None
     }
 
     fn flap(&mut self, who: &[bool], every: Duration, ends: Instant) {
@@ -219,8 +234,8 @@ impl World {
         while at < ends {
             for node in members(who) {
                 let jitter = every.mul_f64(0.2 * chance::unit(&mut self.chance.faults));
-                self.plan(at + jitter, Happening::Crashes { node });
-                self.plan(at + jitter + every / 2, Happening::Starts { node });
+                self.plan(at + jitter, WorldEvent::Crashes { node });
+                self.plan(at + jitter + every / 2, WorldEvent::Starts { node });
             }
             at = at + every;
         }
@@ -229,8 +244,8 @@ impl World {
     fn roll(&mut self, who: &[bool], every: Duration) {
         for (turn, node) in members(who).enumerate() {
             let at = self.now + every * turn as u32;
-            if let Some(life) = self.life_of(node) {
-                self.plan(at, Happening::Drains { node, life });
+            if let Some(incarnation) = self.incarnation_of(node) {
+                self.plan(at, WorldEvent::Drains { node, incarnation });
             }
         }
     }

@@ -8,12 +8,12 @@ use grapevine_core::residency::ClientOrigin;
 use grapevine_core::retry_after;
 use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseHead, ResponseStart};
 
-use super::happening::Word;
-use super::node::LifeNumber;
+use super::event::CallMessage;
+use super::node::IncarnationNumber;
 use super::{Policy, World};
 use crate::membership::NodeIndex;
 
-/// The header in which an upstream asks to be left alone.
+/// The header in which an upstream asks callers to wait.
 pub(super) const RETRY_AFTER: &str = "retry-after";
 
 impl World {
@@ -24,22 +24,23 @@ impl World {
     pub(super) fn forward(
         &mut self,
         attempt: (u64, u32),
-        (entry, life): (NodeIndex, LifeNumber),
+        (entry, incarnation): (NodeIndex, IncarnationNumber),
         owner: NodeIndex,
     ) -> Result<(), Outcome> {
         let all_seeing = self.policy == Policy::Oracle;
-        let links = self.nodes[entry.at()].life.as_ref();
-        let link = links.and_then(|life| life.links.get(&owner));
-        let owner_life = match link {
-            Some(link) => Some(link.life),
-            None => self.life_of(owner).filter(|_| all_seeing),
+        let links = self.nodes[entry.at()].process.as_ref();
+        let link = links.and_then(|process| process.links.get(&owner));
+        let owner_incarnation = match link {
+            Some(link) => Some(link.incarnation),
+            None => self.incarnation_of(owner).filter(|_| all_seeing),
         };
-        let place = link.map(|link| (link.sent.enter_below(CALLS_MAX), link.sent.count()));
-        let (Some(owner_life), Some(frame)) = (owner_life, self.head(attempt.0)) else {
+        let permit = link.map(|link| (link.sent.enter_below(CALLS_MAX), link.sent.count()));
+        let (Some(owner_incarnation), Some(frame)) = (owner_incarnation, self.head(attempt.0))
+        else {
             return Err(Outcome::PeerUnreached);
         };
-        if let Some((place, count)) = place {
-            let Some(place) = place else {
+        if let Some((permit, count)) = permit {
+            let Some(permit) = permit else {
                 self.record.tally.hops_full += 1;
                 return Err(Outcome::Refused(Refusal::Full));
             };
@@ -47,18 +48,18 @@ impl World {
             *peak = (*peak).max(u64::from(count));
             let client = self.requests.get_mut(&attempt.0);
             if let Some(current) = client.and_then(|client| client.current.as_mut()) {
-                current.sent = Some(place);
+                current.sent = Some(permit);
             }
         }
         let work = self.scenario.processing.hop;
-        let sender = self.nodes[entry.at()].life.as_mut();
-        let sent_at = sender.map_or(self.now, |life| life.cpu.takes(self.now, work));
-        let word = Word::Request {
-            from: life,
-            to: owner_life,
+        let sender = self.nodes[entry.at()].process.as_mut();
+        let sent_at = sender.map_or(self.now, |process| process.cpu.takes(self.now, work));
+        let message = CallMessage::Request {
+            from: incarnation,
+            to: owner_incarnation,
             frame,
         };
-        self.send_word_at(sent_at, (entry, owner), attempt, word);
+        self.send_message_at(sent_at, (entry, owner), attempt, message);
         Ok(())
     }
 
@@ -106,7 +107,7 @@ impl World {
         let payload = frame.get(LENGTH_BYTES..).unwrap_or_default();
         match ResponseStart::decode(payload) {
             Ok(ResponseStart::Answer(head)) => {
-                let retry_after = wish_of(&head);
+                let retry_after = retry_after_of(&head);
                 self.head_came(id, head.status, retry_after, Some(head.load.of(upstream)));
             }
             Ok(ResponseStart::None(none)) => {
@@ -118,8 +119,8 @@ impl World {
     }
 }
 
-/// What an answer's head asks for, read as the product's entry reads it.
-fn wish_of(head: &ResponseHead<'_>) -> Option<Duration> {
+/// The `Retry-After` of an answer's head, read as the product's entry reads it.
+fn retry_after_of(head: &ResponseHead<'_>) -> Option<Duration> {
     let mut headers = head.headers.iter();
     let (_, value) = headers.find(|(name, _)| *name == RETRY_AFTER)?;
     retry_after::seconds(std::str::from_utf8(value).ok()?)
@@ -132,27 +133,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_429_asks_for_survives_the_hop() {
+    fn retry_after_of_a_429_survives_the_hop() {
         let load = WireLoad {
             in_flight: 0,
             ttft: Duration::ZERO,
         };
-        let asks = |wish: Option<&str>| {
+        let read = |retry_after: Option<&str>| {
             let head = ResponseHead {
                 status: 429,
-                headers: wish
-                    .map(|wish| (RETRY_AFTER, wish.as_bytes()))
+                headers: retry_after
+                    .map(|value| (RETRY_AFTER, value.as_bytes()))
                     .into_iter()
                     .collect(),
                 load,
             };
             let frame = ResponseStart::Answer(head).encode().expect("it fits");
             match ResponseStart::decode(&frame[LENGTH_BYTES..]) {
-                Ok(ResponseStart::Answer(head)) => wish_of(&head),
+                Ok(ResponseStart::Answer(head)) => retry_after_of(&head),
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(asks(Some("1.5")), Some(Duration::from_millis(1_500)));
-        assert_eq!(asks(None), None);
+        assert_eq!(read(Some("1.5")), Some(Duration::from_millis(1_500)));
+        assert_eq!(read(None), None);
     }
 }

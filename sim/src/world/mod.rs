@@ -1,22 +1,23 @@
 //! The world: nodes around the core that ships, the network between them, clients, faults.
 //!
-//! Reading order: [`happening`], this file (time, and how an engine is driven), [`node`] (what stands around an
-//! engine), [`talk`] (gossip and rumors), [`links`] (connections), [`client`] (who asks), [`request`]
+//! Reading order: [`event`], this file (time, and how an engine is driven), [`node`] (what surrounds an
+//! engine), [`gossip`] (gossip and rumors), [`links`] (connections), [`client`] (the clients), [`request`]
 //! (the entry's side of a request), [`hop`] (its way to a peer and back), [`policy`] (its order of candidates),
-//! [`serve`] (the owner's side), [`call`] (what its upstream does), [`ending`] (what comes of a request), [`fault`] (what breaks), [`tail`] (the last
-//! events in words).
+//! [`serve`] (the owner's side), [`call`] (what its upstream does), [`ending`] (its outcome), [`fault`] (what breaks),
+//! [`tail`] (the last events, as text).
 //!
-//! What the shells of the product do is done here as they do it; what core decides is asked of core.
-//! Views are drawn when a request needs one, and not when they fall due: nobody looks at the others.
+//! The world does what the shells of the product do, in the same way; core makes the same decisions.
+//! Views are drawn when a request needs one, and not when they fall due: no others would be read.
 //!
-//! Invariant: every moment's events happen in the order they were planned in, nothing iterates an
+//! Invariant: every moment's events happen in the order in which they were planned, nothing iterates an
 //! unordered collection, and all randomness comes from the seed.
 
 mod call;
 mod client;
 mod ending;
+mod event;
 mod fault;
-mod happening;
+mod gossip;
 mod hop;
 mod links;
 pub(crate) mod node;
@@ -26,7 +27,6 @@ mod request;
 mod serve;
 mod state;
 mod tail;
-mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -54,15 +54,15 @@ use crate::sabotage::Sabotage;
 use crate::scenario::Scenario;
 use call::Call;
 use client::Clients;
-use happening::Happening;
-use node::{LifeNumber, Node};
+use event::WorldEvent;
+use gossip::PublishedFacts;
+use node::{IncarnationNumber, Node};
 use request::ClientRequest;
 use tail::Tail;
-use talk::Sayings;
 
 pub(crate) use state::Setup;
 
-/// Requests under way at most in all; a run that reaches it has lost control.
+/// Requests in flight at most in all; a run that reaches it has lost control.
 pub(crate) const REQUESTS_MAX: usize = 200_000;
 
 /// How often checkers that look at the whole world do so.
@@ -77,19 +77,19 @@ pub(crate) struct World {
     /// Each node's own rules, as its configuration has them now.
     rules: Vec<Arc<Residency>>,
     now: Instant,
-    heap: Heap<Happening>,
+    heap: Heap<WorldEvent>,
     nodes: Vec<Node>,
     endpoints: Vec<Endpoint>,
     pub(crate) network: Network,
     members: Box<dyn Membership>,
-    sayings: Sayings,
-    /// Who brought the rumor that is being heard.
-    heard_from: Option<NodeIndex>,
+    published: PublishedFacts,
+    /// The sender of the rumor that is being received.
+    rumor_sender: Option<NodeIndex>,
     chance: Chance,
     clients: Clients,
-    /// From when on nothing keeps packets from coming; while something does, `None`.
+    /// Since when nothing has kept packets from arriving; `None` while something does.
     calm_since: Option<Instant>,
-    /// The end of the last time in which nothing did.
+    /// The end of the last such time.
     calm_until: Instant,
     requests: BTreeMap<u64, ClientRequest>,
     calls: BTreeMap<(u64, u32), Call>,
@@ -114,7 +114,7 @@ impl World {
         self.events
     }
 
-    /// Lets everything happen until `until`, or until a checker complains.
+    /// Lets everything happen until `until`, or until a checker reports a violation.
     pub(crate) fn run_until(&mut self, until: Instant) {
         loop {
             let own = self.heap.next_at();
@@ -130,126 +130,133 @@ impl World {
                 self.gossip_until(next);
                 continue;
             }
-            let Some((at, happening)) = self.heap.take_next() else {
+            let Some((at, event)) = self.heap.take_next() else {
                 break;
             };
             self.now = at;
-            self.happen(happening);
+            self.handle(event);
         }
         self.now = self.now.max(until);
     }
 
-    fn happen(&mut self, happening: Happening) {
-        if let Some(happening) = self.unless_stalled(happening) {
-            self.trace(&happening);
-            self.take(happening);
+    fn handle(&mut self, event: WorldEvent) {
+        if let Some(event) = self.unless_stalled(event) {
+            self.trace(&event);
+            self.dispatch(event);
         }
     }
 
-    fn take(&mut self, happening: Happening) {
-        match happening {
-            Happening::Wake { node, life } => self.wake(node, life),
-            Happening::Poll { node, life } => self.poll(node, life),
-            Happening::Ping { node, life } => self.ping(node, life),
-            Happening::Pong {
+    fn dispatch(&mut self, event: WorldEvent) {
+        match event {
+            WorldEvent::Wake { node, incarnation } => self.wake(node, incarnation),
+            WorldEvent::Poll { node, incarnation } => self.poll(node, incarnation),
+            WorldEvent::Ping { node, incarnation } => self.ping(node, incarnation),
+            WorldEvent::Pong {
                 node,
-                life,
+                incarnation,
                 peer,
                 round_trip,
                 datagram,
-            } => self.pong(node, life, peer, round_trip, &datagram),
-            Happening::Dialled {
+            } => self.pong(node, incarnation, peer, round_trip, &datagram),
+            WorldEvent::Dialled {
                 node,
-                life,
+                incarnation,
                 peer,
-                peer_life,
-            } => self.dialled((node, life), (peer, peer_life)),
-            Happening::Members { node, life } => self.members_changed(node, life),
-            Happening::Rumor {
+                peer_incarnation,
+            } => self.dialled((node, incarnation), (peer, peer_incarnation)),
+            WorldEvent::Members { node, incarnation } => self.members_changed(node, incarnation),
+            WorldEvent::Rumor {
                 node,
-                life,
+                incarnation,
                 from,
-                said,
-            } => self.rumor_arrives(node, life, from, &said),
-            Happening::FormerLife { node, life } => self.former_life(node, life),
-            Happening::Probed { node, life, report } => {
-                if self.is_life(node, life) {
-                    self.tell(node, Event::ProbeEnded(*report));
+                published,
+            } => self.rumor_arrives(node, incarnation, from, &published),
+            WorldEvent::EarlierIncarnation { node, incarnation } => {
+                self.earlier_incarnation(node, incarnation)
+            }
+            WorldEvent::Probed {
+                node,
+                incarnation,
+                report,
+            } => {
+                if self.is_incarnation(node, incarnation) {
+                    self.deliver(node, Event::ProbeEnded(*report));
                 }
             }
-            Happening::Asks => self.client_asks(),
-            Happening::Enters { request, entry } => self.enters(request, entry),
-            Happening::HasRead { request, entry } => self.has_read(request, entry),
-            Happening::Hops {
+            WorldEvent::Asks => self.client_asks(),
+            WorldEvent::Enters { request, entry } => self.enters(request, entry),
+            WorldEvent::HasRead { request, entry } => self.has_read(request, entry),
+            WorldEvent::Hops {
                 from,
                 owner,
                 attempt,
                 frame,
             } => self.hop_arrives(from, owner, attempt, frame),
-            Happening::HasReadHop {
+            WorldEvent::HasReadHop {
                 from,
                 owner,
                 attempt,
                 frame,
             } => self.has_read_hop(from, owner, attempt, &frame),
-            Happening::Reacts { call } => self.reacts(call),
-            Happening::Awaits { call } => self.awaits(call),
-            Happening::BodyEnds { call } => self.body_ends(call),
-            Happening::Returns { attempt, frame } => self.returns(attempt, &frame),
-            Happening::Ends { attempt, broken } => self.end_comes(attempt, broken),
-            Happening::SendsAgain {
+            WorldEvent::Reacts { call } => self.reacts(call),
+            WorldEvent::Awaits { call } => self.awaits(call),
+            WorldEvent::BodyEnds { call } => self.body_ends(call),
+            WorldEvent::Returns { attempt, frame } => self.returns(attempt, &frame),
+            WorldEvent::Ends { attempt, broken } => self.end_comes(attempt, broken),
+            WorldEvent::SendsAgain {
                 from,
                 to,
                 attempt,
-                word,
-            } => self.send_word((from, to), attempt, word),
-            Happening::Cancels { call } => self.cancelled(call),
-            Happening::Deadline { request } => self.deadline(request),
-            Happening::Breaks { fault } => self.breaks(fault),
-            Happening::Heals { fault } => self.heals(fault),
-            Happening::Crashes { node } => self.crash(node),
-            Happening::Starts { node } => self.start(node),
-            Happening::Drains { node, life } => self.drain(node, life),
-            Happening::Closes { node, life } => self.close(node, life),
-            Happening::Inspection => self.inspect(),
+                message,
+            } => self.send_message((from, to), attempt, message),
+            WorldEvent::Cancels { call } => self.cancelled(call),
+            WorldEvent::Deadline { request } => self.deadline(request),
+            WorldEvent::Breaks { fault } => self.breaks(fault),
+            WorldEvent::Heals { fault } => self.heals(fault),
+            WorldEvent::Crashes { node } => self.crash(node),
+            WorldEvent::Starts { node } => self.start(node),
+            WorldEvent::Drains { node, incarnation } => self.drain(node, incarnation),
+            WorldEvent::Closes { node, incarnation } => self.close(node, incarnation),
+            WorldEvent::Inspection => self.inspect(),
         }
     }
 
-    fn plan(&mut self, at: Instant, happening: Happening) {
-        self.heap.plan(at, happening);
+    fn plan(&mut self, at: Instant, event: WorldEvent) {
+        self.heap.plan(at, event);
     }
 
-    /// Writes what happens into the digest: its time, its kind and whom it concerns.
-    fn trace(&mut self, happening: &Happening) {
-        self.tail.add(self.now, || happening.words());
-        let (kind, who) = happening.tag();
+    /// Writes an event into the digest: its time, its kind and its subject.
+    fn trace(&mut self, event: &WorldEvent) {
+        self.tail.add(self.now, || event.describe());
+        let (kind, who) = event.tag();
         self.digest
             .words(&[self.now.since_start().as_nanos() as u64, kind, who]);
     }
 
-    /// Tells a node's engine something, and carries out what it asks for.
-    pub(crate) fn tell(&mut self, node: NodeIndex, event: Event) {
+    /// Passes an event to a node's engine, and carries out its effects.
+    pub(crate) fn deliver(&mut self, node: NodeIndex, event: Event) {
         let now = self.now;
-        let Some(life) = &mut self.nodes[node.at()].life else {
+        let Some(process) = &mut self.nodes[node.at()].process else {
             return;
         };
-        let effects = life.engine.handle(now, event, &mut self.chance.routing);
+        let effects = process.engine.handle(now, event, &mut self.chance.routing);
         for effect in effects {
             self.carry_out(node, effect);
         }
         self.plan_wake(node);
     }
 
-    /// Tells a node's engine news of a peer that asks for nothing: for those that come most often.
-    fn tell_quietly(&mut self, node: NodeIndex, events: impl Iterator<Item = Event>) {
+    /// Passes events to a node's engine that rarely have effects, without planning its next wake-up if there are none:
+    /// for the most frequent ones.
+    fn deliver_all(&mut self, node: NodeIndex, events: impl Iterator<Item = Event>) {
         let now = self.now;
-        let Some(life) = &mut self.nodes[node.at()].life else {
+        let Some(process) = &mut self.nodes[node.at()].process else {
             return;
         };
         let rng = &mut self.chance.routing;
         let mut effects = Vec::new();
         for event in events {
-            effects.extend(life.engine.handle(now, event, rng));
+            effects.extend(process.engine.handle(now, event, rng));
         }
         if !effects.is_empty() {
             effects
@@ -273,38 +280,38 @@ impl World {
             } => self.relay(node, &author, &key, stamp),
             Effect::Probe { upstream, .. } => self.probe(node, upstream),
             Effect::Notice(notice) => {
-                let words = || Some(format!("n{} notices: {notice:?}", node.0));
-                self.tail.add(self.now, words);
+                let describe = || Some(format!("n{} notices: {notice:?}", node.0));
+                self.tail.add(self.now, describe);
             }
         }
     }
 
     fn plan_wake(&mut self, node: NodeIndex) {
         let now = self.now;
-        let Some(life) = &mut self.nodes[node.at()].life else {
+        let Some(process) = &mut self.nodes[node.at()].process else {
             return;
         };
-        let Some(at) = life.engine.next_change().map(|at| at.max(now)) else {
+        let Some(at) = process.engine.next_change().map(|at| at.max(now)) else {
             return;
         };
-        let planned = life.wake_at.filter(|planned| *planned > now);
+        let planned = process.wake_at.filter(|planned| *planned > now);
         if planned.is_none_or(|planned| at < planned) {
-            life.wake_at = Some(at);
-            let life = life.number;
-            self.plan(at, Happening::Wake { node, life });
+            process.wake_at = Some(at);
+            let incarnation = process.incarnation;
+            self.plan(at, WorldEvent::Wake { node, incarnation });
         }
     }
 
-    fn wake(&mut self, node: NodeIndex, number: LifeNumber) {
+    fn wake(&mut self, node: NodeIndex, incarnation: IncarnationNumber) {
         let now = self.now;
-        let life = self.nodes[node.at()].life.as_mut();
-        let Some(life) = life.filter(|life| life.number == number) else {
+        let process = self.nodes[node.at()].process.as_mut();
+        let Some(process) = process.filter(|process| process.incarnation == incarnation) else {
             return;
         };
         // An earlier one may have replaced it.
-        if life.wake_at == Some(now) {
-            life.wake_at = None;
-            self.tell(node, Event::Tick);
+        if process.wake_at == Some(now) {
+            process.wake_at = None;
+            self.deliver(node, Event::Tick);
         }
     }
 
@@ -313,17 +320,24 @@ impl World {
             return;
         };
         let nanos = self.now.since_start().as_nanos() as u64;
-        let luck = chance::hash(&[self.chance.seed, 77, nanos, u64::from(node.0)]);
-        let reaction = self.endpoints[endpoint].probe(luck);
+        let draw = chance::hash(&[self.chance.seed, 77, nanos, u64::from(node.0)]);
+        let reaction = self.endpoints[endpoint].probe(draw);
         let report = Box::new(ProbeReport {
             upstream,
             outcome: reaction.outcome,
             first_byte: None,
             models: None,
         });
-        if let Some(life) = self.life_of(node) {
+        if let Some(incarnation) = self.incarnation_of(node) {
             let at = self.now + reaction.after;
-            self.plan(at, Happening::Probed { node, life, report });
+            self.plan(
+                at,
+                WorldEvent::Probed {
+                    node,
+                    incarnation,
+                    report,
+                },
+            );
         }
     }
 
@@ -331,38 +345,41 @@ impl World {
         self.nodes[node.at()].endpoints.get(upstream).copied()
     }
 
-    fn life_of(&self, node: NodeIndex) -> Option<LifeNumber> {
-        self.nodes[node.at()].life.as_ref().map(|life| life.number)
+    fn incarnation_of(&self, node: NodeIndex) -> Option<IncarnationNumber> {
+        self.nodes[node.at()]
+            .process
+            .as_ref()
+            .map(|process| process.incarnation)
     }
 
-    fn is_life(&self, node: NodeIndex, number: LifeNumber) -> bool {
-        self.life_of(node) == Some(number)
+    fn is_incarnation(&self, node: NodeIndex, incarnation: IncarnationNumber) -> bool {
+        self.incarnation_of(node) == Some(incarnation)
     }
 
     /// The view that a request at `node` would read now.
     pub(crate) fn view(&mut self, node: NodeIndex) -> Option<Arc<View>> {
         let now = self.now;
-        let life = self.nodes[node.at()].life.as_mut()?;
-        if life.view.is_none() || life.engine.view_is_due(now) {
-            life.view = Some(Arc::new(life.engine.view(now)));
+        let process = self.nodes[node.at()].process.as_mut()?;
+        if process.view.is_none() || process.engine.view_is_due(now) {
+            process.view = Some(Arc::new(process.engine.view(now)));
         }
-        life.view.clone()
+        process.view.clone()
     }
 
     /// Forgets a view that no request would read any more: a thousand views of a thousand nodes take 600 MB.
     fn drop_view(&mut self, node: NodeIndex) {
         let now = self.now;
-        if let Some(life) = &mut self.nodes[node.at()].life
-            && life.engine.view_is_due(now)
+        if let Some(process) = &mut self.nodes[node.at()].process
+            && process.engine.view_is_due(now)
         {
-            life.view = None;
+            process.view = None;
         }
     }
 
     /// The view of this very moment, which the next request need not see.
     pub(crate) fn fresh_view(&mut self, node: NodeIndex) -> Option<View> {
         let now = self.now;
-        let life = self.nodes[node.at()].life.as_mut()?;
-        Some(life.engine.view(now))
+        let process = self.nodes[node.at()].process.as_mut()?;
+        Some(process.engine.view(now))
     }
 }

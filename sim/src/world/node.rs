@@ -1,4 +1,4 @@
-//! A node: the engine that ships, and what stands around it in a real one.
+//! A node: the engine that ships, and what surrounds it in a real one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::cpu::Cpu;
 use crate::membership::NodeIndex;
 use crate::scenario::{Processing, Upstream};
 
-/// Which life of a node: 1 for the first. What was planned for one is nothing to the next.
-pub(super) type LifeNumber = u32;
+/// Which incarnation of a node: 1 for the first. What was planned for one does not reach the next.
+pub(super) type IncarnationNumber = u32;
 
 /// A node, alive or not.
 #[derive(Debug)]
@@ -32,23 +32,23 @@ pub(super) struct Node {
     pub(super) region: RegionIndex,
     /// Its upstreams, as indices into the world's table, by name.
     pub(super) endpoints: BTreeMap<UpstreamName, usize>,
-    pub(super) lives: LifeNumber,
-    /// The life in gossip, which only ever rises.
-    pub(super) gossip_life: u64,
-    /// The last life as its wall clock gave it.
+    pub(super) incarnations: IncarnationNumber,
+    /// The generation in gossip, which only ever rises.
+    pub(super) gossip_generation: u64,
+    /// The last generation, as its wall clock gave it.
     pub(super) generation: Generation,
-    /// How far its wall clock stands back.
+    /// How far its wall clock is behind.
     pub(super) clock_back: Duration,
     pub(super) stalled_until: Option<Instant>,
-    /// When its life began.
+    /// When its incarnation began.
     pub(super) began_at: Instant,
-    pub(super) life: Option<Life>,
+    pub(super) process: Option<NodeProcess>,
 }
 
-/// One life of a node.
+/// The process of one incarnation of a node.
 #[derive(Debug)]
-pub(super) struct Life {
-    pub(super) number: LifeNumber,
+pub(super) struct NodeProcess {
+    pub(super) incarnation: IncarnationNumber,
     pub(super) engine: Engine,
     pub(super) view: Option<Arc<View>>,
     /// The wake-up that was planned last.
@@ -63,59 +63,59 @@ pub(super) struct Life {
     pub(super) dials: BTreeSet<NodeIndex>,
     /// Requests that entered here and are not over.
     pub(super) active: BTreeSet<u64>,
-    /// Forwarded requests under way here.
-    pub(super) underway: ForwardsInFlight,
+    /// Forwarded requests in flight here.
+    pub(super) forwards_in_flight: ForwardsInFlight,
     pub(super) checks: RumorChecks,
     pub(super) refilled_checks_at: Instant,
     /// The members to stay connected to, until the members change.
     pub(super) warm: Option<BTreeSet<NodeIndex>>,
     /// For round robin.
     pub(super) turn: usize,
-    /// First bytes as this node alone saw them, for routing without sharing.
+    /// Times to first byte as this node alone measured them, for routing without sharing.
     pub(super) seen: BTreeMap<(NodeName, UpstreamName), Duration>,
-    /// Until when it leaves an upstream alone that failed it, for routing without sharing.
+    /// Until when it avoids an upstream that failed it, for routing without sharing.
     pub(super) shunned: BTreeMap<(NodeName, UpstreamName), Instant>,
 }
 
 /// One end of a connection.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// The life of the peer that it leads to.
-    pub(super) life: LifeNumber,
-    pub(super) heard_at: Instant,
+    /// The incarnation of the peer that it leads to.
+    pub(super) incarnation: IncarnationNumber,
+    pub(super) received_at: Instant,
     pub(super) echoed_at: Instant,
     /// Pings since then.
     pub(super) unechoed: u32,
     pub(super) silent: bool,
-    /// Forwarded requests under way on it that this end sent.
+    /// Forwarded requests in flight on it that this end sent.
     pub(super) sent: InFlight,
     /// Those that this end serves.
     pub(super) served: InFlight,
-    /// Round trips of which the least counts, in nanoseconds; those that nothing was measured for yet are the
-    /// longest there are. Held in place: a link is looked at with every echo.
+    /// Round trips of which the least counts, in nanoseconds; those not measured yet are the maximum. An array,
+    /// not a vector: every echo reads it.
     samples: [u64; SAMPLES],
     next: usize,
 }
 
-/// What a silent link showed last.
+/// When a silent link was last seen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spoke {
+pub(super) struct LastSeen {
     at: Instant,
     rtt: Duration,
 }
 
-impl Spoke {
-    /// What becomes of a request that was sent at `sent_at`.
+impl LastSeen {
+    /// The outcome of a request that was sent at `sent_at`.
     pub(super) fn outcome(self, sent_at: Instant) -> Outcome {
         link::outcome_of_silence(self.at.since(sent_at), self.rtt)
     }
 }
 
 impl Link {
-    pub(super) fn new(now: Instant, life: LifeNumber) -> Self {
+    pub(super) fn new(now: Instant, incarnation: IncarnationNumber) -> Self {
         Self {
-            life,
-            heard_at: now,
+            incarnation,
+            received_at: now,
             echoed_at: now,
             unechoed: 0,
             silent: false,
@@ -132,7 +132,7 @@ impl Link {
         self.unechoed = 0;
     }
 
-    /// The one to go by; `None` before the first.
+    /// The round trip that counts; `None` before the first.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         let least = self.samples.iter().min().copied();
         least
@@ -140,14 +140,14 @@ impl Link {
             .map(Duration::from_nanos)
     }
 
-    /// What it showed last, where it is silent.
-    pub(super) fn spoke(&self) -> Option<Spoke> {
+    /// When it was last seen, if it is silent.
+    pub(super) fn last_seen(&self) -> Option<LastSeen> {
         let rtt = self.round_trip().unwrap_or_default();
-        let at = self.heard_at;
-        self.silent.then_some(Spoke { at, rtt })
+        let at = self.received_at;
+        self.silent.then_some(LastSeen { at, rtt })
     }
 
-    /// Takes a round trip; returns the one to go by.
+    /// Takes a round trip; returns the one that counts.
     pub(super) fn sampled(&mut self, round_trip: Duration) -> Duration {
         self.samples[self.next] = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
         self.next = (self.next + 1) % SAMPLES;
@@ -161,37 +161,37 @@ impl Node {
             name: NodeName::new(&format!("n{}", index.0)).expect("a valid name"),
             region,
             endpoints: BTreeMap::new(),
-            lives: 0,
-            gossip_life: 0,
+            incarnations: 0,
+            gossip_generation: 0,
             generation: Generation(0),
             clock_back: Duration::ZERO,
             stalled_until: None,
             began_at: Instant::START,
-            life: None,
+            process: None,
         }
     }
 
     pub(super) const fn is_alive(&self) -> bool {
-        self.life.is_some()
+        self.process.is_some()
     }
 
     /// Whether its process runs at `now`.
     pub(super) fn runs(&self, now: Instant) -> bool {
-        self.life.is_some() && self.stalled_until.is_none_or(|until| until <= now)
+        self.process.is_some() && self.stalled_until.is_none_or(|until| until <= now)
     }
 
     /// Its process stops for so long.
     pub(super) fn stalls(&mut self, now: Instant, span: Duration) {
         self.stalled_until = Some(now + span);
-        if let Some(life) = &mut self.life {
-            life.cpu.stops(now, span);
+        if let Some(process) = &mut self.process {
+            process.cpu.stops(now, span);
         }
     }
 
-    /// Begins the next life at `now`.
+    /// Begins the next incarnation at `now`.
     pub(super) fn begin(&mut self, now: Instant, atlas: &Atlas, processing: &Processing) {
-        self.lives += 1;
-        self.gossip_life += 1;
+        self.incarnations += 1;
+        self.gossip_generation += 1;
         self.began_at = now;
         // Wall time of the world begins at some day; a clock that went back shows an earlier one.
         const EPOCH: Duration = Duration::from_secs(1_700_000_000);
@@ -208,8 +208,8 @@ impl Node {
             serves_requests: true,
             public: Public::default(),
         };
-        self.life = Some(Life {
-            number: self.lives,
+        self.process = Some(NodeProcess {
+            incarnation: self.incarnations,
             engine: Engine::new(now, identity),
             view: None,
             wake_at: None,
@@ -222,7 +222,7 @@ impl Node {
             links: BTreeMap::new(),
             dials: BTreeSet::new(),
             active: BTreeSet::new(),
-            underway: ForwardsInFlight::default(),
+            forwards_in_flight: ForwardsInFlight::default(),
             checks: RumorChecks::default(),
             refilled_checks_at: now,
             warm: None,

@@ -6,46 +6,52 @@ use grapevine_core::engine::Event;
 use grapevine_core::link::PING;
 use grapevine_proto::frame::{Datagram, Ping, Pong};
 
-use super::node::LifeNumber;
-use super::{Happening, World};
+use super::node::IncarnationNumber;
+use super::{World, WorldEvent};
 use crate::membership::{Carrier, NodeIndex};
 
 /// The longest echo.
 const DATAGRAM_BYTES_MAX: usize = 1_200;
 
 impl World {
-    pub(super) fn ping(&mut self, node: NodeIndex, number: LifeNumber) {
-        if !self.is_life(node, number) {
+    pub(super) fn ping(&mut self, node: NodeIndex, incarnation: IncarnationNumber) {
+        if !self.is_incarnation(node, incarnation) {
             return;
         }
         let now = self.now;
-        self.plan(now + PING, Happening::Ping { node, life: number });
-        let Some(life) = &self.nodes[node.at()].life else {
+        self.plan(now + PING, WorldEvent::Ping { node, incarnation });
+        let Some(process) = &self.nodes[node.at()].process else {
             return;
         };
-        let peers: Vec<NodeIndex> = life.links.keys().copied().collect();
+        let peers: Vec<NodeIndex> = process.links.keys().copied().collect();
         self.drop_view(node);
         let sequence = now.since_start().as_millis() as u64;
         for peer in peers {
             if self.nodes[peer.at()].runs(now) {
-                self.ping_one(node, number, peer, sequence);
+                self.ping_one(node, incarnation, peer, sequence);
             }
         }
         self.dial_wanted(node);
     }
 
-    fn ping_one(&mut self, node: NodeIndex, life: LifeNumber, peer: NodeIndex, sequence: u64) {
+    fn ping_one(
+        &mut self,
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+        peer: NodeIndex,
+        sequence: u64,
+    ) {
         let now = self.now;
         let ping = Ping { sequence }.encode();
         self.network.count(node, ping.len());
-        let life_here = self.nodes[node.at()].life.as_mut();
-        if let Some(link) = life_here.and_then(|life| life.links.get_mut(&peer)) {
+        let process = self.nodes[node.at()].process.as_mut();
+        if let Some(link) = process.and_then(|process| process.links.get_mut(&peer)) {
             link.unechoed = link.unechoed.saturating_add(1);
         }
         let Some(there_at) = self.network.carry(now, node, peer, ping.len()) else {
             return;
         };
-        let Some(there) = &self.nodes[peer.at()].life else {
+        let Some(there) = &self.nodes[peer.at()].process else {
             return;
         };
         let loads = there.engine.own_loads();
@@ -53,9 +59,9 @@ impl World {
         self.network.count(peer, datagram.len());
         let back_at = self.network.carry(there_at, peer, node, datagram.len());
         if let Some(at) = back_at {
-            let pong = Happening::Pong {
+            let pong = WorldEvent::Pong {
                 node,
-                life,
+                incarnation,
                 peer,
                 round_trip: at.since(now),
                 datagram,
@@ -67,18 +73,18 @@ impl World {
     pub(super) fn pong(
         &mut self,
         node: NodeIndex,
-        number: LifeNumber,
+        incarnation: IncarnationNumber,
         peer: NodeIndex,
         round_trip: Duration,
         datagram: &[u8],
     ) {
         let now = self.now;
-        let life = self.nodes[node.at()].life.as_mut();
-        let life = life.filter(|life| life.number == number);
-        let Some(link) = life.and_then(|life| life.links.get_mut(&peer)) else {
+        let process = self.nodes[node.at()].process.as_mut();
+        let process = process.filter(|process| process.incarnation == incarnation);
+        let Some(link) = process.and_then(|process| process.links.get_mut(&peer)) else {
             return;
         };
-        link.heard_at = now;
+        link.received_at = now;
         link.echoed(now);
         let before = link.round_trip();
         let rtt = link.sampled(round_trip);
@@ -86,7 +92,7 @@ impl World {
             return;
         };
         let name = self.nodes[peer.at()].name.clone();
-        // The same again would change nothing that the load does not.
+        // An unchanged round trip changes nothing that the load does not.
         let measured = (before != Some(rtt)).then(|| Event::RttMeasured {
             peer: name.clone(),
             rtt,
@@ -95,22 +101,22 @@ impl World {
             peer: name,
             loads: pong.loads,
         };
-        self.tell_quietly(node, measured.into_iter().chain([loads]));
+        self.deliver_all(node, measured.into_iter().chain([loads]));
     }
 
-    /// Whether an echo of a peer comes to a ping sent now, by a draw for each way.
+    /// Whether a peer's echo to a ping sent now arrives, by a draw for each direction.
     pub(super) fn echoes(
         &mut self,
-        (node, number): (NodeIndex, LifeNumber),
+        (node, incarnation): (NodeIndex, IncarnationNumber),
         peer: NodeIndex,
-        peer_number: LifeNumber,
+        peer_incarnation: IncarnationNumber,
     ) -> bool {
         let other = &self.nodes[peer.at()];
-        let life = other.life.as_ref().filter(|_| other.runs(self.now));
-        let link = life
-            .filter(|life| life.number == peer_number)
-            .and_then(|life| life.links.get(&node));
-        link.is_some_and(|link| link.life == number)
+        let process = other.process.as_ref().filter(|_| other.runs(self.now));
+        let link = process
+            .filter(|process| process.incarnation == peer_incarnation)
+            .and_then(|process| process.links.get(&node));
+        link.is_some_and(|link| link.incarnation == incarnation)
             && self.network.gets_through(node, peer)
             && self.network.gets_through(peer, node)
     }

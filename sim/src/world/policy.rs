@@ -1,7 +1,7 @@
 //! Which candidates a request tries, and in which order: the product's plan, or one of the baselines.
 //!
-//! The baselines see the same candidates as the product and fail over like it. What they lack is what
-//! the product is about: news of the others, and a choice by it.
+//! The baselines see the same candidates as the product and fail over like it. They lack what
+//! the product adds: measurements by other nodes, and a choice by them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,26 +35,26 @@ impl World {
         Ok(in_order(self.alone(id, entry, &view)))
     }
 
-    /// The choice of a node that learns nothing from others.
+    /// The choice of a node that receives nothing from others.
     fn alone(&mut self, id: u64, entry: NodeIndex, view: &View) -> Vec<Choice> {
         let mut all = self.permitted(id, view);
-        let Some(life) = self.nodes[entry.at()].life.as_mut() else {
+        let Some(process) = self.nodes[entry.at()].process.as_mut() else {
             return Vec::new();
         };
         let now = self.now;
         match self.policy {
             Policy::RoundRobin => {
                 all.sort_by(|left, right| name(left).cmp(&name(right)));
-                let turn = life.turn % all.len().max(1);
-                life.turn += 1;
+                let turn = process.turn % all.len().max(1);
+                process.turn += 1;
                 all.rotate_left(turn);
             }
             Policy::LeastLatencyAlone => {
                 let seen = |one: &Arc<Candidate>| {
                     let key = (one.upstream.node.clone(), one.upstream.name.clone());
-                    let is_shunned = life.shunned.get(&key).is_some_and(|until| now < *until);
-                    // What nobody asked yet is asked first, as every such balancer must.
-                    let seen = life.seen.get(&key).copied();
+                    let is_shunned = process.shunned.get(&key).is_some_and(|until| now < *until);
+                    // What was not called yet is called first, as every such balancer must.
+                    let seen = process.seen.get(&key).copied();
                     (is_shunned, seen.unwrap_or(one.upstream.rtt.mul_f64(0.001)))
                 };
                 all.sort_by_cached_key(seen);
@@ -74,7 +74,7 @@ impl World {
 
     fn routed(&mut self, id: u64, view: &Arc<View>) -> Result<Plan, PlanError> {
         let view = if self.sabotage.ignores_ejection() {
-            Arc::new(all_well(view))
+            Arc::new(all_healthy(view))
         } else {
             Arc::clone(view)
         };
@@ -98,13 +98,13 @@ impl World {
         };
         let mut plan = route::plan(&view, &ask, self.now, &mut self.chance.routing)?;
         if self.sabotage.herds() {
-            // This second's favourite of everybody.
+            // This second's choice of all nodes.
             let second = self.now.since_start().as_secs();
-            let favour = |choice: &Choice| {
+            let draw = |choice: &Choice| {
                 let node = NodeIndex::of(&choice.candidate.upstream.node);
                 chance::hash(&[second, node.map_or(0, |node| u64::from(node.0))])
             };
-            plan.choices.sort_by_key(favour);
+            plan.choices.sort_by_key(draw);
         }
         Ok(plan)
     }
@@ -146,7 +146,7 @@ impl World {
                 };
                 let endpoint = &self.endpoints[*endpoint];
                 let is_room = endpoint.in_flight() < upstream.in_flight_max as usize;
-                if !endpoint.is_well(self.now)
+                if !endpoint.is_healthy(self.now)
                     || !is_room
                     || !upstream.models.contains(&request.model)
                 {
@@ -224,19 +224,19 @@ fn name(candidate: &Candidate) -> (&str, &str) {
     (upstream.node.as_str(), upstream.name.as_str())
 }
 
-/// The view of a node that takes everything it can reach for healthy.
-fn all_well(view: &View) -> View {
+/// The view of a node that considers everything it can reach healthy.
+fn all_healthy(view: &View) -> View {
     let mut view = view.clone();
     for routes in view.models.values_mut() {
         for tier in &mut routes.tiers {
             let reachable = |one: &Arc<Candidate>| one.upstream.reach == Reach::Open;
-            let ill: Vec<_> = tier
+            let unhealthy: Vec<_> = tier
                 .unusable
                 .iter()
                 .filter(|one| reachable(one))
                 .cloned()
                 .collect();
-            for mut one in ill {
+            for mut one in unhealthy {
                 let candidate = Arc::make_mut(&mut one);
                 Arc::make_mut(&mut candidate.upstream).standing = Standing::Ready;
                 tier.usable.push(one);

@@ -16,13 +16,13 @@ use grapevine_core::residency::{ClientOrigin, Permitted, ResidencyQuestion};
 use grapevine_core::route::{Choice, RouteReason};
 use grapevine_core::view::Way;
 
-use super::node::LifeNumber;
-use super::{Happening, Policy, World};
+use super::node::IncarnationNumber;
+use super::{Policy, World, WorldEvent};
 use crate::check::Seen;
 use crate::membership::NodeIndex;
 use crate::record::Ending;
 
-/// How long routing without sharing leaves an upstream alone that failed it.
+/// How long routing without sharing avoids an upstream that failed it.
 const SHUNNED_FOR: Duration = Duration::from_secs(10);
 
 /// One request of a client.
@@ -33,12 +33,13 @@ pub(super) struct ClientRequest {
     pub(super) model: ModelName,
     pub(super) origin: ClientOrigin,
     pub(super) clientele: usize,
-    pub(super) door: usize,
+    /// Which of the equally near entries it tries first.
+    pub(super) first_entry: usize,
     pub(super) tries: u32,
     /// From the first byte of its answer to the last, as its upstream will take.
     pub(super) body: Duration,
     pub(super) session: Option<u64>,
-    pub(super) entry: Option<(NodeIndex, LifeNumber)>,
+    pub(super) entry: Option<(NodeIndex, IncarnationNumber)>,
     pub(super) entered_at: Instant,
     pub(super) deadline: Instant,
     pub(super) permitted: Permitted,
@@ -64,7 +65,7 @@ pub(super) struct Attempt {
     /// Of its answer, once that began.
     pub(super) status: Option<u16>,
     pub(super) is_last_resort: bool,
-    /// Its place among the requests that the link to its owner carries.
+    /// Its slot among the requests that the link to its owner carries.
     pub(super) sent: Option<InFlightGuard>,
 }
 
@@ -76,7 +77,7 @@ impl ClientRequest {
             model,
             origin: ClientOrigin::Unknown,
             clientele: 0,
-            door: 0,
+            first_entry: 0,
             tries: 0,
             body: Duration::ZERO,
             session: None,
@@ -95,36 +96,40 @@ impl ClientRequest {
 }
 
 impl World {
-    /// A request comes to a node's door, and waits until the node has read it.
+    /// A request reaches a node's listener, and waits until the node has read it.
     pub(super) fn enters(&mut self, id: u64, entry: NodeIndex) {
         let now = self.now;
         let work = self.scenario.processing.request;
         let Some(client) = self.requests.get_mut(&id) else {
             return;
         };
-        let Some(life) = &mut self.nodes[entry.at()].life else {
-            self.door_closed(id, entry);
+        let Some(process) = &mut self.nodes[entry.at()].process else {
+            self.connection_refused(id, entry);
             return;
         };
         client.entered_at = now;
-        let entry = (entry, life.number);
-        let read_at = life.cpu.takes(now, work);
-        self.plan(read_at, Happening::HasRead { request: id, entry });
+        let entry = (entry, process.incarnation);
+        let read_at = process.cpu.takes(now, work);
+        self.plan(read_at, WorldEvent::HasRead { request: id, entry });
     }
 
     /// A node has read a request.
-    pub(super) fn has_read(&mut self, id: u64, (entry, number): (NodeIndex, LifeNumber)) {
+    pub(super) fn has_read(
+        &mut self,
+        id: u64,
+        (entry, incarnation): (NodeIndex, IncarnationNumber),
+    ) {
         let now = self.now;
         let deadline = now + self.scenario.routing.deadline;
         let Some(client) = self.requests.get_mut(&id) else {
             return;
         };
-        let life = self.nodes[entry.at()].life.as_mut();
-        let Some(life) = life.filter(|life| life.number == number) else {
-            self.door_closed(id, entry);
+        let process = self.nodes[entry.at()].process.as_mut();
+        let Some(process) = process.filter(|process| process.incarnation == incarnation) else {
+            self.connection_refused(id, entry);
             return;
         };
-        life.active.insert(id);
+        process.active.insert(id);
         let question = ResidencyQuestion {
             client: client.origin,
             key: None,
@@ -138,7 +143,7 @@ impl World {
             model: Some(client.model.clone()),
             arrived_at: now,
         };
-        let mesh_rules = life.engine.mesh_rules();
+        let mesh_rules = process.engine.mesh_rules();
         client.permitted = self.rules[entry.at()].permits_with(mesh_rules, &question);
         let entered = Seen::Entered {
             request: id,
@@ -147,24 +152,24 @@ impl World {
             model: &client.model,
         };
         self.checks.see(now, &entered);
-        client.entry = Some((entry, life.number));
+        client.entry = Some((entry, process.incarnation));
         client.deadline = deadline;
         client.planned_at = now;
-        // What an earlier door began is over.
-        client.request = Some(Request::new(terms, life.budget.request()));
+        // What an earlier entry began is over.
+        client.request = Some(Request::new(terms, process.budget.request()));
         client.current = None;
-        self.plan(deadline, Happening::Deadline { request: id });
+        self.plan(deadline, WorldEvent::Deadline { request: id });
         let planned = self.planned(id);
         self.drive(id, |request, now| Some(request.start(now, planned)));
     }
 
-    /// Lets something happen to a request at its entry, and does what follows.
+    /// Applies a step to a request at its entry, and carries out what follows.
     pub(super) fn drive(
         &mut self,
         id: u64,
-        happens: impl FnOnce(&mut Request, Instant) -> Option<Action>,
+        step: impl FnOnce(&mut Request, Instant) -> Option<Action>,
     ) {
-        let mut next = self.stepped(id, happens);
+        let mut next = self.stepped(id, step);
         while let Some(action) = next {
             next = match action {
                 Action::Plan => {
@@ -185,11 +190,11 @@ impl World {
                     Ok(()) => None,
                     Err(outcome) => {
                         self.record.attempts_failed += 1;
-                        self.happened(id, attempt, failed(outcome, None))
+                        self.on_attempt(id, attempt, failed(outcome, None))
                     }
                 },
                 // Here the first byte comes with the head.
-                Action::AwaitBody(attempt) => self.happened(id, attempt, AttemptEvent::FirstByte),
+                Action::AwaitBody(attempt) => self.on_attempt(id, attempt, AttemptEvent::FirstByte),
                 Action::Relay(attempt) => {
                     self.answers(id, attempt);
                     None
@@ -211,7 +216,7 @@ impl World {
         }
     }
 
-    fn happened(&mut self, id: u64, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
+    fn on_attempt(&mut self, id: u64, attempt: AttemptId, event: AttemptEvent) -> Option<Action> {
         self.stepped(id, |request, now| request.on(now, attempt, event))
     }
 
@@ -224,9 +229,9 @@ impl World {
         let now = self.now;
         let client = self.requests.get_mut(&id)?;
         let (entry, _) = client.entry?;
-        let life = self.nodes[entry.at()].life.as_mut()?;
-        life.budget.refill(now.since(life.refilled_at));
-        life.refilled_at = now;
+        let process = self.nodes[entry.at()].process.as_mut()?;
+        process.budget.refill(now.since(process.refilled_at));
+        process.refilled_at = now;
         let request = client.request.as_mut()?;
         let action = step(request, now);
         let reports = request.reports();
@@ -235,12 +240,12 @@ impl World {
         client.current.take_if(is_over);
         for report in reports {
             self.learn_alone(entry, &report.event);
-            self.tell(entry, report.event);
+            self.deliver(entry, report.event);
         }
         action
     }
 
-    /// Routing without sharing goes by what its own node saw fail.
+    /// Routing without sharing uses the failures that its own node saw.
     fn learn_alone(&mut self, entry: NodeIndex, event: &Event) {
         let Event::AttemptEnded(report) = event else {
             return;
@@ -254,8 +259,8 @@ impl World {
             report.peer.as_ref().unwrap_or(own).clone(),
             report.upstream.clone(),
         );
-        if let Some(life) = &mut self.nodes[entry.at()].life {
-            life.shunned.insert(key, until);
+        if let Some(process) = &mut self.nodes[entry.at()].process {
+            process.shunned.insert(key, until);
         }
     }
 
@@ -304,7 +309,7 @@ impl World {
             is_last_resort,
             sent: None,
         });
-        let Some((entry, life)) = client.entry else {
+        let Some((entry, incarnation)) = client.entry else {
             return Ok(());
         };
         match upstream.way {
@@ -312,7 +317,7 @@ impl World {
                 self.call(owner, entry, (id, number), upstream.name.clone(), None);
                 Ok(())
             }
-            Way::Peer => self.forward((id, number), (entry, life), owner),
+            Way::Peer => self.forward((id, number), (entry, incarnation), owner),
         }
     }
 

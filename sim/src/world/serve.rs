@@ -15,63 +15,63 @@ use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
 };
 
-use super::happening::Word;
+use super::event::CallMessage;
 use super::hop::RETRY_AFTER;
-use super::node::LifeNumber;
-use super::{Happening, World};
+use super::node::IncarnationNumber;
+use super::{World, WorldEvent};
 use crate::check::Seen;
 use crate::membership::NodeIndex;
 
-/// What a forwarded request holds while it is under way here.
+/// What a forwarded request holds while it is in flight here.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// Its id is what its entry calls it: another entry calls the same client's request otherwise.
+    /// It holds the id that the entry chose: another entry gives the same client's request another one.
     key: ForwardKey,
     _in_flight: InFlightGuard,
-    /// Its place among the requests that the link to its entry carries; none where no link leads there any more.
+    /// Its slot among the requests that the link to its entry carries; none if that link is gone.
     _served: Option<InFlightGuard>,
 }
 
 impl Admission {
-    /// Gives back what it holds, at the end of a request of `entry`.
-    pub(super) fn leave(self, underway: &mut ForwardsInFlight, entry: &NodeName) {
-        underway.leave(entry, &self.key);
+    /// Releases what it holds, at the end of a request of `entry`.
+    pub(super) fn leave(self, forwards_in_flight: &mut ForwardsInFlight, entry: &NodeName) {
+        forwards_in_flight.leave(entry, &self.key);
     }
 }
 
 impl World {
-    /// A forwarded request's head came in, and waits until the node has read it.
+    /// A forwarded request's head arrived, and waits until the node has read it.
     pub(super) fn hop_arrives(
         &mut self,
-        from: (NodeIndex, LifeNumber),
-        owner: (NodeIndex, LifeNumber),
+        from: (NodeIndex, IncarnationNumber),
+        owner: (NodeIndex, IncarnationNumber),
         attempt: (u64, u32),
         frame: Vec<u8>,
     ) {
         let work = self.scenario.processing.hop;
-        let life = self.nodes[owner.0.at()].life.as_mut();
-        let Some(life) = life.filter(|life| life.number == owner.1) else {
+        let process = self.nodes[owner.0.at()].process.as_mut();
+        let Some(process) = process.filter(|process| process.incarnation == owner.1) else {
             return;
         };
-        let read = Happening::HasReadHop {
+        let read = WorldEvent::HasReadHop {
             from,
             owner,
             attempt,
             frame,
         };
-        let read_at = life.cpu.takes(self.now, work);
+        let read_at = process.cpu.takes(self.now, work);
         self.plan(read_at, read);
     }
 
     /// A node has read a forwarded request's head.
     pub(super) fn has_read_hop(
         &mut self,
-        (entry, _): (NodeIndex, LifeNumber),
-        (owner, number): (NodeIndex, LifeNumber),
+        (entry, _): (NodeIndex, IncarnationNumber),
+        (owner, incarnation): (NodeIndex, IncarnationNumber),
         attempt: (u64, u32),
         frame: &[u8],
     ) {
-        if !self.is_life(owner, number) {
+        if !self.is_incarnation(owner, incarnation) {
             return;
         }
         let Ok(head) = RequestHead::decode(frame.get(LENGTH_BYTES..).unwrap_or_default()) else {
@@ -107,20 +107,20 @@ impl World {
         let is_sabotaged = self.sabotage.serves_anything();
         let node = &mut self.nodes[owner.at()];
         let region = &self.scenario.atlas.region(node.region).name;
-        let Some(life) = &mut node.life else {
+        let Some(process) = &mut node.process else {
             return Err(Refusal::UnknownUpstream);
         };
-        let link = life.links.get(&entry);
+        let link = process.links.get(&entry);
         let served = link.map(|link| link.served.enter_below(CALLS_MAX).ok_or(Refusal::Full));
         let served = served.transpose()?;
         let none = (&Residency::default(), &MeshRules::of_one());
         let (residency, mesh_rules) = match is_sabotaged {
             true => none,
-            false => (&*self.rules[owner.at()], life.engine.mesh_rules()),
+            false => (&*self.rules[owner.at()], process.engine.mesh_rules()),
         };
         let node = OwnerNode {
             region,
-            phase: life.phase,
+            phase: process.phase,
             serves_requests: true,
             residency,
             mesh_rules,
@@ -132,17 +132,17 @@ impl World {
             },
             ..head.forwarded()
         };
-        let own = life.engine.own_upstream(self.now, &head.upstream);
+        let own = process.engine.own_upstream(self.now, &head.upstream);
         let upstream = own.as_ref().map(|(upstream, fact)| (upstream, fact));
         let admitted = admission::admit(&node, upstream, &request, self.now);
         admitted.map_err(|refused| refused.refusal)?;
         let (upstream, _) = own.ok_or(Refusal::UnknownUpstream)?;
         let key: ForwardKey = (head.request_id.into(), head.upstream.clone());
-        let entered = life.underway.enter(&peer, key.clone());
+        let entered = process.forwards_in_flight.enter(&peer, key.clone());
         entered.map_err(|refused| refused.refusal)?;
         let guard = upstream.in_flight.enter_below(upstream.admission_max);
         if guard.is_none() {
-            life.underway.leave(&peer, &key);
+            process.forwards_in_flight.leave(&peer, &key);
         }
         Ok(Admission {
             key,
@@ -197,11 +197,11 @@ impl World {
             in_flight: 0,
             ttft: Duration::ZERO,
         };
-        let wish = retry_after.map(|span| span.as_secs_f64().to_string());
-        let wish = wish.iter().map(|wish| (RETRY_AFTER, wish.as_bytes()));
+        let value = retry_after.map(|span| span.as_secs_f64().to_string());
+        let headers = value.iter().map(|value| (RETRY_AFTER, value.as_bytes()));
         let head = ResponseHead {
             status,
-            headers: wish.collect(),
+            headers: headers.collect(),
             load: self.load(owner, upstream).unwrap_or(none),
         };
         if let Ok(frame) = ResponseStart::Answer(head).encode() {
@@ -216,12 +216,12 @@ impl World {
         attempt: (u64, u32),
         frame: Vec<u8>,
     ) {
-        self.send_word((owner, entry), attempt, Word::Answer(frame));
+        self.send_message((owner, entry), attempt, CallMessage::Answer(frame));
     }
 
     fn load(&self, owner: NodeIndex, upstream: &UpstreamName) -> Option<WireLoad> {
-        let life = self.nodes[owner.at()].life.as_ref()?;
-        let loads = life.engine.own_loads();
+        let process = self.nodes[owner.at()].process.as_ref()?;
+        let loads = process.engine.own_loads();
         let load: &Load = loads.iter().find(|load| load.upstream == *upstream)?;
         Some(WireLoad {
             in_flight: load.in_flight,

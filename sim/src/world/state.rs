@@ -1,4 +1,4 @@
-//! How a world begins, what of it the trace names, and what checkers and reports may ask of it.
+//! How a world begins, and what checkers and reports may read of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use grapevine_core::request::FailoverPolicy;
 use super::client::Clients;
 use super::node::Node;
 use super::tail::Tail;
-use super::{Happening, INSPECTION, Policy, World};
+use super::{INSPECTION, Policy, World, WorldEvent};
 use crate::chance::{self, Chance};
 use crate::check::{Checks, Seen};
 use crate::digest::Digest;
@@ -23,23 +23,23 @@ use crate::membership::{Membership, Model, NodeIndex, Real, Sent, Settings};
 use crate::network::Network;
 use crate::record::Record;
 use crate::sabotage::Sabotage;
-use crate::scenario::{Make, Scenario};
+use crate::scenario::{MembershipKind, Scenario};
 
-/// First nodes start within this, each at its moment.
+/// All nodes first start within this time, each at its own moment.
 const STARTS_WITHIN: Duration = Duration::from_millis(500);
 
-/// A node that began its life earlier has no connection left that leads to its former life.
+/// A node that started earlier than this has no connection left to its earlier incarnation.
 const CALM_AFTER: Duration = Duration::from_secs(2);
 
-/// What a run is, beside its scenario.
+/// The options of a run, in addition to its scenario.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) policy: Policy,
-    /// Whether transitions are pushed as rumors, beside gossip.
+    /// Whether transitions are pushed as rumors, in addition to gossip.
     pub(crate) rumors: bool,
     pub(crate) sabotage: Sabotage,
-    /// How many of the last events are kept in words.
+    /// How many of the last events are kept as text.
     pub(crate) last_events: usize,
 }
 
@@ -59,8 +59,10 @@ impl World {
     pub(crate) fn new(scenario: Arc<Scenario>, setup: Setup) -> Self {
         let count = scenario.nodes.len();
         let members: Box<dyn Membership> = match scenario.membership {
-            Make::Model => Box::new(Model::new(Settings::default(), count)),
-            Make::Chitchat => Box::new(Real::new(Settings::default(), count as u32, setup.seed)),
+            MembershipKind::Model => Box::new(Model::new(Settings::default(), count)),
+            MembershipKind::Chitchat => {
+                Box::new(Real::new(Settings::default(), count as u32, setup.seed))
+            }
         };
         let mut nodes: Vec<Node> = (scenario.nodes.iter().enumerate())
             .map(|(index, region)| Node::new(NodeIndex(index as u32), *region))
@@ -77,8 +79,8 @@ impl World {
         }
         let atlas = scenario.atlas.clone();
         let conditions = (scenario.jitter, scenario.loss);
-        let places = scenario.nodes.clone();
-        let network = Network::new(atlas, places, conditions, scenario.bandwidth, setup.seed);
+        let regions = scenario.nodes.clone();
+        let network = Network::new(atlas, regions, conditions, scenario.bandwidth, setup.seed);
         let mut world = Self {
             policy: setup.policy,
             rumors: setup.rumors,
@@ -89,8 +91,8 @@ impl World {
             rules: scenario.rules.clone(),
             now: Instant::START,
             heap: Heap::default(),
-            sayings: vec![Vec::new(); count],
-            heard_from: None,
+            published: vec![Vec::new(); count],
+            rumor_sender: None,
             nodes,
             endpoints,
             network,
@@ -122,20 +124,20 @@ impl World {
         for index in 0..self.nodes.len() {
             let node = NodeIndex(index as u32);
             let span = STARTS_WITHIN.mul_f64(chance::unit(&mut self.chance.faults));
-            self.plan(Instant::START + span, Happening::Starts { node });
+            self.plan(Instant::START + span, WorldEvent::Starts { node });
         }
         for fault in 0..self.scenario.faults.len() {
             let at = Instant::from_start(self.scenario.faults[fault].at);
-            self.plan(at, Happening::Breaks { fault });
+            self.plan(at, WorldEvent::Breaks { fault });
         }
         let warm = Instant::from_start(self.scenario.warm_up);
-        self.plan(warm, Happening::Asks);
-        self.plan(Instant::START + INSPECTION, Happening::Inspection);
+        self.plan(warm, WorldEvent::Asks);
+        self.plan(Instant::START + INSPECTION, WorldEvent::Inspection);
     }
 
     pub(super) fn inspect(&mut self) {
         let now = self.now;
-        self.plan(now + INSPECTION, Happening::Inspection);
+        self.plan(now + INSPECTION, WorldEvent::Inspection);
         self.look_for_calm();
         let engines = self.nodes.iter().filter(|node| node.is_alive()).count();
         let requests = self.requests.len();
@@ -152,7 +154,7 @@ impl World {
         );
     }
 
-    /// Notes since when every packet has come that was sent: then nobody need look for silence.
+    /// Notes since when every packet has arrived: then no node needs to look for silence.
     fn look_for_calm(&mut self) {
         let runs = |node: &Node| node.runs(self.now) && self.now.since(node.began_at) > CALM_AFTER;
         let is_calm = self.scenario.loss == 0.0
@@ -163,14 +165,14 @@ impl World {
         }
     }
 
-    /// Something begins to keep packets from coming.
+    /// Something begins to keep packets from arriving.
     pub(super) fn disturb(&mut self) {
         if self.calm_since.take().is_some() {
             self.calm_until = self.now;
         }
     }
 
-    /// The nodes that live.
+    /// The nodes that are alive.
     pub(crate) fn alive(&self) -> Vec<NodeIndex> {
         let all = (0..self.nodes.len()).map(|index| NodeIndex(index as u32));
         all.filter(|node| self.nodes[node.at()].is_alive())
@@ -180,12 +182,12 @@ impl World {
     /// The standing of every upstream of a live node, as its owner has it.
     pub(crate) fn standings(&self, owner: NodeIndex) -> Vec<(UpstreamName, Standing)> {
         let node = &self.nodes[owner.at()];
-        let Some(life) = &node.life else {
+        let Some(process) = &node.process else {
             return Vec::new();
         };
         let names = node.endpoints.keys();
         let standing = |name: &UpstreamName| {
-            let (upstream, _) = life.engine.own_upstream(self.now, name)?;
+            let (upstream, _) = process.engine.own_upstream(self.now, name)?;
             Some((name.clone(), upstream.standing))
         };
         names.filter_map(standing).collect()

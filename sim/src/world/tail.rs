@@ -1,14 +1,14 @@
-//! The last events, in words: what a replay prints of the moments before a violation.
+//! The last events, as text: what a replay prints of the moments before a violation.
 
 use std::collections::VecDeque;
 
 use grapevine_core::Instant;
 
-use super::Happening;
+use super::WorldEvent;
 use crate::membership::Observed;
 
 /// The last events of a run, the oldest first. Keeps at most as many as it was made for; none by default,
-/// and then nothing is put into words.
+/// and then no text is made.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     most: usize,
@@ -24,17 +24,19 @@ impl Tail {
         }
     }
 
-    /// Adds an event that `words` tells; `None` leaves it out.
-    pub(super) fn add(&mut self, now: Instant, words: impl FnOnce() -> Option<String>) {
+    /// Adds the event that `describe` returns; `None` leaves it out.
+    pub(super) fn add(&mut self, now: Instant, describe: impl FnOnce() -> Option<String>) {
         if self.most == 0 {
             return;
         }
-        let Some(words) = words() else { return };
+        let Some(text) = describe() else {
+            return;
+        };
         if self.lines.len() == self.most {
             self.lines.pop_front();
         }
         let seconds = now.since_start().as_secs_f64();
-        self.lines.push_back(format!("{seconds:>11.6} s  {words}"));
+        self.lines.push_back(format!("{seconds:>11.6} s  {text}"));
     }
 
     /// What is kept.
@@ -43,9 +45,9 @@ impl Tail {
     }
 }
 
-impl Happening {
-    /// What happens, in words; `None` of what happens all the time: wake-ups, keep-alives, echoes.
-    pub(super) fn words(&self) -> Option<String> {
+impl WorldEvent {
+    /// What happens, as text; `None` for what happens all the time: wake-ups, keep-alives, echoes.
+    pub(super) fn describe(&self) -> Option<String> {
         let call =
             |(request, number): &(u64, u32)| format!("attempt {number} of request {request}");
         Some(match self {
@@ -53,21 +55,26 @@ impl Happening {
             Self::Pong { .. } | Self::Inspection => return None,
             Self::HasRead { .. } | Self::HasReadHop { .. } => return None,
             Self::Dialled { node, peer, .. } => format!("n{} dials n{}", node.0, peer.0),
-            Self::Members { node, .. } => format!("n{} looks at its members", node.0),
+            Self::Members { node, .. } => format!("n{} takes changes of its members", node.0),
             Self::Rumor {
-                node, from, said, ..
+                node,
+                from,
+                published,
+                ..
             } => format!(
-                "n{} hears a rumor of n{} ({}) from n{}",
-                node.0, said.author.0, said.key, from.0
+                "n{} receives a rumor of n{} ({}) from n{}",
+                node.0, published.author.0, published.key, from.0
             ),
-            Self::FormerLife { node, .. } => format!("n{} hears of its former life", node.0),
+            Self::EarlierIncarnation { node, .. } => {
+                format!("n{} learns of its earlier incarnation", node.0)
+            }
             Self::Probed { node, report, .. } => format!(
                 "n{} probed {}: {}",
                 node.0,
                 report.upstream,
                 report.outcome.as_str()
             ),
-            Self::Asks => "a client asks".into(),
+            Self::Asks => "a client sends a request".into(),
             Self::Enters { request, entry } => format!("request {request} enters at n{}", entry.0),
             Self::Hops {
                 from,
@@ -87,13 +94,13 @@ impl Happening {
             Self::Ends {
                 attempt,
                 broken: None,
-            } => format!("the answer of {} has come whole", call(attempt)),
+            } => format!("the answer of {} is complete", call(attempt)),
             Self::Ends { attempt, .. } => format!("the answer of {} breaks off", call(attempt)),
             Self::SendsAgain { attempt, .. } => {
                 format!("what belongs to {} is sent again", call(attempt))
             }
             Self::Cancels { call: it } => format!("{} is cancelled", call(it)),
-            Self::Deadline { request } => format!("the time of request {request} is over"),
+            Self::Deadline { request } => format!("the deadline of request {request} passes"),
             Self::Breaks { fault } => format!("fault {fault} begins"),
             Self::Heals { fault } => format!("fault {fault} is over"),
             Self::Crashes { node } => format!("n{} crashes", node.0),
@@ -105,10 +112,10 @@ impl Happening {
 }
 
 impl Observed {
-    /// What gossip found out, in words.
-    pub(super) fn words(&self) -> String {
+    /// What gossip learned, as text.
+    pub(super) fn describe(&self) -> String {
         match self {
-            Self::Up { node, .. } => format!("that n{} lives", node.0),
+            Self::Up { node, .. } => format!("that n{} is alive", node.0),
             Self::Down { node } => format!("that n{} is dead", node.0),
             Self::Value { author, entry, .. } => format!("the {} of n{}", entry.key, author.0),
         }
@@ -133,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_put_into_words_where_none_is_kept() {
+    fn no_text_is_made_where_none_is_kept() {
         let mut tail = Tail::default();
-        tail.add(Instant::START, || unreachable!("nobody asked"));
+        tail.add(Instant::START, || unreachable!("nothing is kept"));
         assert!(tail.into_lines().is_empty());
     }
 }

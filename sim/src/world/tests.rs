@@ -1,4 +1,4 @@
-//! What the model of the world shows, each in a small world of its own.
+//! What the model of the world does, each in a small world of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn one_at_a_time(per_second: f64, more: &str) -> Run {
 }
 
 #[test]
-fn what_finds_its_upstream_busy_waits_for_its_turn() {
+fn request_to_a_busy_upstream_waits_for_its_turn() {
     let (quiet, busy) = (one_at_a_time(0.5, ""), one_at_a_time(1.5, ""));
     assert!(busy.record.tally.queued > quiet.record.tally.queued);
     assert!(busy.wait_quantile(0.9) > quiet.wait_quantile(0.5) + Duration::from_millis(300));
@@ -53,7 +53,7 @@ fn what_finds_its_upstream_busy_waits_for_its_turn() {
 }
 
 #[test]
-fn full_line_turns_away_with_its_status() {
+fn full_line_refuses_with_its_status() {
     let full = one_at_a_time(20.0, ", queue: 2").record.tally;
     assert!(full.unavailable > 0 && full.limited == 0, "{full:?}");
     let full = one_at_a_time(20.0, ", queue: 2, when_full: 429")
@@ -62,10 +62,10 @@ fn full_line_turns_away_with_its_status() {
     assert!(full.limited > 0 && full.unavailable == 0, "{full:?}");
 }
 
-/// With this seed the second plan of a request, made once all upstreams were ejected, was carried out as if they
-/// were not: `second_plan_of_last_resort_is_tried_as_one` in core.
+/// With this seed the second plan of a request, made once all upstreams were ejected, was once carried out as if
+/// they were not: `second_plan_of_last_resort_is_tried_as_one` in core.
 #[test]
-fn dead_upstream_resets_what_waits_for_it() {
+fn dead_upstream_resets_waiting_requests() {
     let run = run(
         "upstreams: [{name: one, models: [gpt], first_byte: 4s, capacity: 2}]\n\
          workload: {per_second: 2, body: 400ms}\n\
@@ -115,7 +115,7 @@ fn request_that_comes_in_faster_than_it_is_read_waits() {
     );
 }
 
-/// Answers of ten seconds from n1's upstream, which stands still for a while.
+/// Answers of ten seconds from n1's upstream, which pauses for a while.
 fn paused_for(span: &str, routing: &str) -> Run {
     run(&format!(
         "upstreams: [{{name: one, models: [gpt], first_byte: 100ms, at: [n1]}}]\n\
@@ -125,7 +125,7 @@ fn paused_for(span: &str, routing: &str) -> Run {
 }
 
 #[test]
-fn answer_that_stands_still_for_too_long_breaks_off() {
+fn answer_that_pauses_for_too_long_breaks_off() {
     let broken = paused_for("4s", "idle: 3s").record;
     assert!(broken.tally.idle_timeouts > 5, "{:?}", broken.tally);
     assert!(broken.broken >= broken.tally.idle_timeouts);
@@ -133,7 +133,7 @@ fn answer_that_stands_still_for_too_long_breaks_off() {
 }
 
 #[test]
-fn answer_that_goes_on_in_time_comes_whole_and_later() {
+fn answer_that_resumes_in_time_is_complete_and_later() {
     let run = paused_for("2s", "idle: 3s");
     assert_eq!((run.record.broken, run.record.tally.idle_timeouts), (0, 0));
     assert_eq!(run.counts().failed, 0);
@@ -166,14 +166,14 @@ fn narrow_lines_make_requests_wait_for_one_another() {
     );
 }
 
-/// n1's rules keep clients of the EU in westeurope, where n0 stands whose own upstream is slow.
+/// n1's rules keep clients of the EU in westeurope, where n0 is, which has a slow upstream.
 const RULES_OF_ONE: &str = "upstreams:\n  \
     - {name: slow, models: [gpt], first_byte: 900ms, at: [n0]}\n  \
     - {name: quick, models: [gpt], first_byte: 50ms, at: [n1]}\n\
     workload: {per_second: 10, body: 100ms, clients: {westeurope: 1}}\n";
 
 #[test]
-fn owner_goes_by_its_own_rules_whatever_the_entry_has() {
+fn owner_applies_its_own_rules_whatever_the_entry_has() {
     let rules = "residency: [{clients: [EU], regions: [westeurope], at: [n1]}]";
     let (free, ruled) = (run(RULES_OF_ONE), run(&format!("{RULES_OF_ONE}{rules}")));
     assert_eq!(free.record.tally.rules_refused, 0);
@@ -196,7 +196,7 @@ fn rules_may_change_while_requests_run() {
 }
 
 #[test]
-fn what_a_stopped_process_holds_up_arrives_when_it_goes_on() {
+fn requests_held_up_by_a_stopped_process_arrive_when_it_goes_on() {
     // Too short for the link to fall silent, and there is nobody else.
     let run = run(
         "upstreams: [{name: one, models: [gpt], first_byte: 100ms, at: [n1]}]\n\

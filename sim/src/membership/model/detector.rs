@@ -69,7 +69,7 @@ impl Detector {
         &self.dies_at
     }
 
-    /// Takes a heartbeat. Two are needed for an interval, and one interval for life.
+    /// Takes a heartbeat. Two are needed for an interval, and one interval to count as alive.
     pub(super) fn heartbeat(&mut self, now: Tick, peer: usize) {
         let last = std::mem::replace(&mut self.last[peer], now);
         let interval = now.0 - last.0;
@@ -85,14 +85,14 @@ impl Detector {
 
     fn append(&mut self, peer: usize, interval: u32) {
         let next = self.next[peer];
-        let place = &mut self.intervals[peer * usize::from(self.samples) + usize::from(next)];
+        let slot = &mut self.intervals[peer * usize::from(self.samples) + usize::from(next)];
         if self.len[peer] == self.samples {
-            self.sum[peer] -= u32::from(*place);
+            self.sum[peer] -= u32::from(*slot);
         } else {
             self.len[peer] += 1;
         }
         self.sum[peer] += interval;
-        *place = u16::try_from(interval).unwrap_or(u16::MAX);
+        *slot = u16::try_from(interval).unwrap_or(u16::MAX);
         self.next[peer] = if next + 1 == self.samples {
             0
         } else {
@@ -108,7 +108,7 @@ impl Detector {
         self.dies_at[peer] = Tick::NEVER;
     }
 
-    /// Begins anew with a peer.
+    /// Starts again with a peer.
     pub(super) fn forget(&mut self, peer: usize) {
         self.reset(peer);
         self.last[peer] = Tick::NEVER;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn life_needs_an_interval() {
+    fn peer_is_alive_after_an_interval_only() {
         assert_eq!(after(&[200]).deaths(), [Tick::NEVER]);
         assert_ne!(after(&[200, 400]).deaths(), [Tick::NEVER]);
     }

@@ -1,4 +1,4 @@
-//! Draws by lot.
+//! Random draws.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -8,7 +8,7 @@ pub(crate) fn below(end: usize, rng: &mut ChaCha8Rng) -> usize {
     ((u128::from(rng.next_u64()) * end as u128) >> 64) as usize
 }
 
-/// A number from 0 up to and without 1.
+/// A number from 0 to below 1.
 pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
@@ -16,21 +16,21 @@ pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
 /// At most `count` different ones of `from`.
 pub(crate) fn some(from: &[u32], count: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
     let mut left = from.to_vec();
-    for place in 0..count.min(left.len()) {
-        let other = place + below(left.len() - place, rng);
-        left.swap(place, other);
+    for index in 0..count.min(left.len()) {
+        let other = index + below(left.len() - index, rng);
+        left.swap(index, other);
     }
     left.truncate(count);
     left
 }
 
-/// `count` different places that are true, of which there must be many more.
+/// `count` different indices of true elements, of which there must be many more.
 pub(crate) fn some_of_many(is_there: &[bool], count: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
     let mut drawn = Vec::with_capacity(count);
     while drawn.len() < count {
-        let place = below(is_there.len(), rng);
-        if is_there[place] && !drawn.contains(&(place as u32)) {
-            drawn.push(place as u32);
+        let index = below(is_there.len(), rng);
+        if is_there[index] && !drawn.contains(&(index as u32)) {
+            drawn.push(index as u32);
         }
     }
     drawn

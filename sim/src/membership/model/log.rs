@@ -1,4 +1,4 @@
-//! What one life of a node told, in the order of versions.
+//! What one incarnation of a node published, in the order of versions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,19 +10,19 @@ const ENTRIES_MAX: usize = 128;
 
 /// One value at its version.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct LoggedEntry {
     pub(super) version: u32,
     pub(super) entry: Entry,
     /// The version of the next value of the same key; `u32::MAX` while there is none.
     replaced_at: u32,
 }
 
-/// The values of one life. A node's own version is the number of values that it ever told.
+/// The values of one incarnation. A node's own version is the number of values that it has published.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     version: u32,
-    recent: VecDeque<Told>,
-    latest: BTreeMap<Arc<str>, Told>,
+    recent: VecDeque<LoggedEntry>,
+    latest: BTreeMap<Arc<str>, LoggedEntry>,
 }
 
 impl Log {
@@ -30,49 +30,49 @@ impl Log {
         self.version
     }
 
-    /// Tells a value; nothing changes where it is told already.
+    /// Publishes a value; nothing changes if it is the latest already.
     pub(super) fn set(&mut self, entry: Entry) {
         let before = self.latest.get(&entry.key);
-        if before.is_some_and(|told| told.entry.value == entry.value) {
+        if before.is_some_and(|logged| logged.entry.value == entry.value) {
             return;
         }
         self.version += 1;
         if let Some(before) = before {
             let replaced = before.version;
-            let first = self.recent.front().map_or(0, |told| told.version);
-            let place = replaced.checked_sub(first);
-            if let Some(told) = place.and_then(|at| self.recent.get_mut(at as usize)) {
-                told.replaced_at = self.version;
+            let first = self.recent.front().map_or(0, |logged| logged.version);
+            let index = replaced.checked_sub(first);
+            if let Some(logged) = index.and_then(|at| self.recent.get_mut(at as usize)) {
+                logged.replaced_at = self.version;
             }
         }
-        let told = Told {
+        let logged = LoggedEntry {
             version: self.version,
             entry,
             replaced_at: u32::MAX,
         };
         self.latest
-            .insert(Arc::clone(&told.entry.key), told.clone());
-        self.recent.push_back(told);
+            .insert(Arc::clone(&logged.entry.key), logged.clone());
+        self.recent.push_back(logged);
         if self.recent.len() > ENTRIES_MAX {
             self.recent.pop_front();
         }
     }
 
     /// What a node that has read up to `view` knows of the versions after `from`, the oldest first.
-    pub(super) fn since(&self, from: u32, view: u32) -> Vec<&Told> {
-        let first = self.recent.front().map_or(1, |told| told.version);
+    pub(super) fn since(&self, from: u32, view: u32) -> Vec<&LoggedEntry> {
+        let first = self.recent.front().map_or(1, |logged| logged.version);
         if from + 1 >= first {
             let known = self.recent.iter().skip((from + 1 - first) as usize);
             return known
-                .take_while(|told| told.version <= view)
-                .filter(|told| told.replaced_at > view)
+                .take_while(|logged| logged.version <= view)
+                .filter(|logged| logged.replaced_at > view)
                 .collect();
         }
         let latest = self.latest.values();
         let mut known: Vec<_> = latest
-            .filter(|told| told.version > from && told.version <= view)
+            .filter(|logged| logged.version > from && logged.version <= view)
             .collect();
-        known.sort_by_key(|told| told.version);
+        known.sort_by_key(|logged| logged.version);
         known
     }
 }
@@ -90,14 +90,14 @@ mod tests {
 
     fn versions(log: &Log, from: u32, view: u32) -> Vec<u32> {
         let known = log.since(from, view).into_iter();
-        known.map(|told| told.version).collect()
+        known.map(|logged| logged.version).collect()
     }
 
     #[test]
     fn replaced_value_is_known_to_those_who_read_before() {
         let mut log = Log::default();
-        for told in [entry("a", 1), entry("b", 1), entry("a", 2)] {
-            log.set(told);
+        for logged in [entry("a", 1), entry("b", 1), entry("a", 2)] {
+            log.set(logged);
         }
         assert_eq!(versions(&log, 0, 2), [1, 2]);
         assert_eq!(versions(&log, 0, 3), [2, 3]);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn same_value_is_not_told_again() {
+    fn same_value_is_not_logged_again() {
         let mut log = Log::default();
         log.set(entry("a", 1));
         log.set(entry("a", 1));

@@ -1,19 +1,19 @@
 //! A model of chitchat's rounds: digests, deltas and phi-accrual detection, for a thousand nodes.
 //!
-//! [`sight`] is what one node knows of the others, [`detector`] its failure detector, [`talk`] its
-//! messages, [`log`] what a node told, [`wire`] how long messages are, [`draw`] the lots.
+//! [`sight`] is what one node knows of the others, [`detector`] its failure detector, [`handshake`] its
+//! messages, [`log`] what a node published, [`wire`] how long messages are, [`draw`] random draws.
 //!
 //! It follows chitchat 0.13, with the product's thinning of rounds and its patience with deaths. It
-//! leaves out tombstones, and of a node's former lives all but the moment of the last one's death.
+//! leaves out tombstones, and of a node's earlier incarnations all but the moment of the last one's death.
 //!
 //! Time is O(nodes) for each message and each round; memory is about 230 bytes for each pair of nodes. A
-//! node may have 65,535 lives.
+//! node may have 65,535 incarnations.
 
 mod detector;
 pub(super) mod draw;
+mod handshake;
 mod log;
 mod sight;
-mod talk;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -27,11 +27,11 @@ use super::settings::{FAN_OUT, SEED_PATIENCE, SEED_RETRY, Settings};
 use super::{Carrier, Entry, Membership, NodeIndex, Observation, Observed, Sent};
 use crate::heap::Heap;
 use detector::Tick;
+use handshake::Message;
 use log::Log;
-use sight::{Digest, LifeNumber, Sight, Turn};
-use talk::Message;
+use sight::{Digest, IncarnationNumber, Sight, Turn};
 
-/// Digests that wait to be written again; as many as are under way at once at 1,000 nodes.
+/// Digests that wait to be reused; as many as are in flight at once at 1,000 nodes.
 const SPARE_MAX: usize = 1_024;
 
 /// The model for a fixed number of nodes.
@@ -39,39 +39,39 @@ const SPARE_MAX: usize = 1_024;
 pub struct Model {
     settings: Settings,
     now: Instant,
-    places: Vec<Place>,
-    heap: Heap<Happening>,
+    hosts: Vec<Host>,
+    heap: Heap<ModelEvent>,
     spare: Vec<Digest>,
     found: Vec<Observation>,
 }
 
-/// Where a node runs or does not.
+/// The host of a node, which runs or is down.
 #[derive(Debug, Default)]
-struct Place {
-    /// The generation of each life so far, the first at 0: life 1 is at 0.
+struct Host {
+    /// The generation of each incarnation so far: that of number 1 is at index 0.
     generations: Vec<Generation>,
-    /// What the latest life told.
+    /// What the latest incarnation published.
     log: Log,
     node: Option<Node>,
     sent: Sent,
 }
 
-impl Place {
-    fn latest(&self) -> LifeNumber {
-        LifeNumber::try_from(self.generations.len()).unwrap_or(LifeNumber::MAX)
+impl Host {
+    fn latest(&self) -> IncarnationNumber {
+        IncarnationNumber::try_from(self.generations.len()).unwrap_or(IncarnationNumber::MAX)
     }
 
-    fn generation(&self, life: LifeNumber) -> Generation {
-        let place = usize::from(life).checked_sub(1);
-        let generation = place.and_then(|at| self.generations.get(at));
+    fn generation(&self, incarnation: IncarnationNumber) -> Generation {
+        let index = usize::from(incarnation).checked_sub(1);
+        let generation = index.and_then(|at| self.generations.get(at));
         generation.copied().unwrap_or_default()
     }
 }
 
-/// One life of a node.
+/// One incarnation of a node.
 #[derive(Debug)]
 struct Node {
-    life: LifeNumber,
+    incarnation: IncarnationNumber,
     joined_at: Instant,
     sight: Sight,
     held: Held,
@@ -81,14 +81,14 @@ struct Node {
 }
 
 #[derive(Debug)]
-enum Happening {
+enum ModelEvent {
     Round {
         node: NodeIndex,
-        life: LifeNumber,
+        incarnation: IncarnationNumber,
     },
     TrySeeds {
         node: NodeIndex,
-        life: LifeNumber,
+        incarnation: IncarnationNumber,
     },
     Arrive {
         from: NodeIndex,
@@ -98,7 +98,7 @@ enum Happening {
     },
 }
 
-/// What the world lends for one call.
+/// What the world provides for one call.
 struct World<'a> {
     carrier: &'a mut dyn Carrier,
     rng: &'a mut ChaCha8Rng,
@@ -110,26 +110,26 @@ impl Model {
         Self {
             settings,
             now: Instant::START,
-            places: std::iter::repeat_with(Place::default).take(nodes).collect(),
+            hosts: std::iter::repeat_with(Host::default).take(nodes).collect(),
             heap: Heap::default(),
             spare: Vec::new(),
             found: Vec::new(),
         }
     }
 
-    fn happen(&mut self, happening: Happening, world: &mut World<'_>) {
-        match happening {
-            Happening::Round { node, life } => self.round(node, life, world),
-            Happening::TrySeeds { node, life } => self.try_seeds(node, life, world),
-            Happening::Arrive {
+    fn handle(&mut self, event: ModelEvent, world: &mut World<'_>) {
+        match event {
+            ModelEvent::Round { node, incarnation } => self.round(node, incarnation, world),
+            ModelEvent::TrySeeds { node, incarnation } => self.try_seeds(node, incarnation, world),
+            ModelEvent::Arrive {
                 from,
                 to,
                 sent_at,
                 message,
             } => {
-                let place = &self.places[to.at()];
-                // What was sent to a former life went over a connection that ended with it.
-                if place
+                let host = &self.hosts[to.at()];
+                // What was sent to an earlier incarnation went over a connection that ended with it.
+                if host
                     .node
                     .as_ref()
                     .is_some_and(|node| node.joined_at <= sent_at)
@@ -140,15 +140,15 @@ impl Model {
         }
     }
 
-    /// The node, while it still is in this life.
-    fn living(&mut self, node: NodeIndex, life: LifeNumber) -> Option<&mut Node> {
-        let living = self.places[node.at()].node.as_mut();
-        living.filter(|living| living.life == life)
+    /// The node, if this is still its incarnation.
+    fn living(&mut self, node: NodeIndex, incarnation: IncarnationNumber) -> Option<&mut Node> {
+        let living = self.hosts[node.at()].node.as_mut();
+        living.filter(|living| living.incarnation == incarnation)
     }
 
-    fn round(&mut self, index: NodeIndex, life: LifeNumber, world: &mut World<'_>) {
+    fn round(&mut self, index: NodeIndex, incarnation: IncarnationNumber, world: &mut World<'_>) {
         let (settings, now) = (self.settings, self.now);
-        let Some(node) = self.living(index, life) else {
+        let Some(node) = self.living(index, incarnation) else {
             return;
         };
         let partners = node.sight.partners(FAN_OUT, world.rng);
@@ -156,39 +156,41 @@ impl Model {
         for partner in partners {
             self.greet(index, NodeIndex(partner), world);
         }
-        if let Some(node) = self.living(index, life) {
+        if let Some(node) = self.living(index, incarnation) {
             let turns = node.sight.judge(Tick::of(now));
-            self.tell_turns(index, &turns);
+            self.report_turns(index, &turns);
         }
-        let next = Happening::Round { node: index, life };
+        let next = ModelEvent::Round {
+            node: index,
+            incarnation,
+        };
         self.heap.plan(now + settings.interval, next);
     }
 
-    /// Takes what the detector says, and tells the members that follow from it.
-    fn tell_turns(&mut self, index: NodeIndex, turns: &[Turn]) {
+    /// Takes the detector's changes, and reports the members that follow from them.
+    fn report_turns(&mut self, index: NodeIndex, turns: &[Turn]) {
         let (settings, now) = (self.settings, self.now);
-        let Some(sight) = self.places[index.at()]
-            .node
-            .as_ref()
-            .map(|node| &node.sight)
-        else {
+        let Some(sight) = self.hosts[index.at()].node.as_ref().map(|node| &node.sight) else {
             return;
         };
         let alive = |turn: &Turn| match *turn {
             Turn::Alive(peer) => {
-                let life = self.places[peer as usize].generation(sight.life_of(peer));
-                Some((NodeIndex(peer), life))
+                let generation = self.hosts[peer as usize].generation(sight.incarnation_of(peer));
+                Some((NodeIndex(peer), generation))
             }
             Turn::Silent(_) => None,
         };
         let alive: Vec<_> = turns.iter().filter_map(alive).collect();
-        let Some(node) = &mut self.places[index.at()].node else {
+        let Some(node) = &mut self.hosts[index.at()].node else {
             return;
         };
-        let mut told = Vec::new();
-        for (peer, life) in alive {
-            if node.held.alive(peer, life) {
-                told.push(Observed::Up { node: peer, life });
+        let mut changes = Vec::new();
+        for (peer, generation) in alive {
+            if node.held.alive(peer, generation) {
+                changes.push(Observed::Up {
+                    node: peer,
+                    generation,
+                });
             }
         }
         for turn in turns {
@@ -198,15 +200,20 @@ impl Model {
         }
         let share = settings.share(node.held.count() + 1);
         let dead = node.held.believe(now, settings.patience(share)).into_iter();
-        told.extend(dead.map(|node| Observed::Down { node }));
-        for what in told {
+        changes.extend(dead.map(|node| Observed::Down { node }));
+        for what in changes {
             self.find(index, what);
         }
     }
 
-    fn try_seeds(&mut self, index: NodeIndex, life: LifeNumber, world: &mut World<'_>) {
+    fn try_seeds(
+        &mut self,
+        index: NodeIndex,
+        incarnation: IncarnationNumber,
+        world: &mut World<'_>,
+    ) {
         let now = self.now;
-        let Some(node) = self.living(index, life) else {
+        let Some(node) = self.living(index, incarnation) else {
             return;
         };
         let mut due = Vec::new();
@@ -222,7 +229,10 @@ impl Model {
         for seed in due {
             self.greet(index, seed, world);
         }
-        let next = Happening::TrySeeds { node: index, life };
+        let next = ModelEvent::TrySeeds {
+            node: index,
+            incarnation,
+        };
         self.heap.plan(now + SEED_RETRY, next);
     }
 
@@ -240,22 +250,22 @@ impl Membership for Model {
         &mut self,
         now: Instant,
         node: NodeIndex,
-        life: Generation,
+        generation: Generation,
         seeds: &[NodeIndex],
         entries: &[Entry],
     ) {
-        let (settings, nodes) = (self.settings, self.places.len());
-        let place = &mut self.places[node.at()];
-        place.generations.push(life);
-        place.log = Log::default();
+        let (settings, nodes) = (self.settings, self.hosts.len());
+        let host = &mut self.hosts[node.at()];
+        host.generations.push(generation);
+        host.log = Log::default();
         for entry in entries {
-            place.log.set(entry.clone());
+            host.log.set(entry.clone());
         }
-        let number = place.latest();
-        let mut sight = Sight::new(&settings, nodes, node.0, number);
-        sight.told(place.log.version());
-        place.node = Some(Node {
-            life: number,
+        let incarnation = host.latest();
+        let mut sight = Sight::new(&settings, nodes, node.0, incarnation);
+        sight.set_version(host.log.version());
+        host.node = Some(Node {
+            incarnation,
             joined_at: now,
             sight,
             held: Held::new(nodes),
@@ -263,20 +273,20 @@ impl Membership for Model {
             seeds: seeds.to_vec(),
             tried: BTreeMap::new(),
         });
-        let life = number;
-        self.heap.plan(now, Happening::Round { node, life });
-        self.heap.plan(now, Happening::TrySeeds { node, life });
+        self.heap.plan(now, ModelEvent::Round { node, incarnation });
+        self.heap
+            .plan(now, ModelEvent::TrySeeds { node, incarnation });
     }
 
     fn crash(&mut self, _now: Instant, node: NodeIndex) {
-        self.places[node.at()].node = None;
+        self.hosts[node.at()].node = None;
     }
 
     fn set(&mut self, _now: Instant, node: NodeIndex, entry: Entry) {
-        let place = &mut self.places[node.at()];
-        if let Some(node) = &mut place.node {
-            place.log.set(entry);
-            node.sight.told(place.log.version());
+        let host = &mut self.hosts[node.at()];
+        if let Some(node) = &mut host.node {
+            host.log.set(entry);
+            node.sight.set_version(host.log.version());
         }
     }
 
@@ -292,17 +302,17 @@ impl Membership for Model {
     ) -> Vec<Observation> {
         let mut world = World { carrier, rng };
         while self.heap.next_at().is_some_and(|at| at <= until) {
-            let Some((at, happening)) = self.heap.take_next() else {
+            let Some((at, event)) = self.heap.take_next() else {
                 break;
             };
             self.now = at.max(self.now);
-            self.happen(happening, &mut world);
+            self.handle(event, &mut world);
         }
         self.now = self.now.max(until);
         std::mem::take(&mut self.found)
     }
 
     fn sent(&self, node: NodeIndex) -> Sent {
-        self.places[node.at()].sent
+        self.hosts[node.at()].sent
     }
 }

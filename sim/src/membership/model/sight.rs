@@ -1,4 +1,4 @@
-//! What one node knows of all others: chitchat's state as columns, one place per node.
+//! What one node knows of all others: chitchat's state as columns, one row per node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,24 +9,24 @@ use super::super::settings::Settings;
 use super::detector::{Detector, Tick};
 use super::draw;
 
-/// The lives of a node are counted from 1; 0 is none.
-pub(super) type LifeNumber = u16;
+/// The incarnations of a node are counted from 1; 0 is none.
+pub(super) type IncarnationNumber = u16;
 
-/// What a message says of everybody: life, heartbeat and version.
+/// What a message contains about each node: incarnation, heartbeat and version.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Digest {
-    life: Vec<LifeNumber>,
+    incarnation: Vec<IncarnationNumber>,
     heartbeat: Vec<u32>,
     version: Vec<u32>,
-    /// Lives it names.
-    pub(super) lives: usize,
+    /// Incarnations it names.
+    pub(super) incarnations: usize,
 }
 
-/// A node whose values a peer lacks.
+/// A node of which a peer lacks values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stale {
     pub(super) node: u32,
-    pub(super) life: LifeNumber,
+    pub(super) incarnation: IncarnationNumber,
     /// What the peer has read.
     pub(super) from: u32,
     /// What this node has read.
@@ -40,44 +40,49 @@ pub(super) enum Turn {
     Silent(u32),
 }
 
-/// The knowledge of one node in one life.
+/// What one incarnation of a node knows.
 #[derive(Debug)]
 pub(super) struct Sight {
     me: usize,
     grace: Duration,
-    life: Vec<LifeNumber>,
+    incarnation: Vec<IncarnationNumber>,
     heartbeat: Vec<u32>,
     version: Vec<u32>,
     live: Vec<bool>,
     live_count: usize,
-    /// Known and not live, with the moment since which.
+    /// Known and not live, with the moment of death.
     dead: BTreeMap<u32, Tick>,
-    /// Dead for so long that nobody is told of them.
-    untold: BTreeSet<u32>,
-    /// Dead for so long that they were dropped: life and heartbeat, above which they are met again.
-    dropped: BTreeMap<u32, (LifeNumber, u32)>,
-    /// Former lives of nodes that were met in a later one, and when each dies.
-    former: BTreeMap<u32, Tick>,
+    /// Dead for so long that digests leave them out, as in chitchat.
+    scheduled_for_deletion: BTreeSet<u32>,
+    /// Dead for so long that they were dropped: incarnation and heartbeat, above which they are added again.
+    dropped: BTreeMap<u32, (IncarnationNumber, u32)>,
+    /// Earlier incarnations of nodes that are known in a later one, and when each dies.
+    earlier: BTreeMap<u32, Tick>,
     detector: Detector,
 }
 
 impl Sight {
-    pub(super) fn new(settings: &Settings, nodes: usize, me: u32, life: LifeNumber) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        nodes: usize,
+        me: u32,
+        incarnation: IncarnationNumber,
+    ) -> Self {
         let mut sight = Self {
             me: me as usize,
             grace: settings.grace,
-            life: vec![0; nodes],
+            incarnation: vec![0; nodes],
             heartbeat: vec![0; nodes],
             version: vec![0; nodes],
             live: vec![false; nodes],
             live_count: 0,
             dead: BTreeMap::new(),
-            untold: BTreeSet::new(),
+            scheduled_for_deletion: BTreeSet::new(),
             dropped: BTreeMap::new(),
-            former: BTreeMap::new(),
+            earlier: BTreeMap::new(),
             detector: Detector::new(settings, nodes),
         };
-        sight.life[sight.me] = life;
+        sight.incarnation[sight.me] = incarnation;
         sight.heartbeat[sight.me] = 1;
         sight
     }
@@ -86,7 +91,7 @@ impl Sight {
         self.heartbeat[self.me] += 1;
     }
 
-    pub(super) fn told(&mut self, version: u32) {
+    pub(super) fn set_version(&mut self, version: u32) {
         self.version[self.me] = version;
     }
 
@@ -98,83 +103,83 @@ impl Sight {
         self.live[node as usize]
     }
 
-    /// The latest life that is known of a node.
-    pub(super) fn life_of(&self, node: u32) -> LifeNumber {
-        self.life[node as usize]
+    /// The latest incarnation that is known of a node.
+    pub(super) fn incarnation_of(&self, node: u32) -> IncarnationNumber {
+        self.incarnation[node as usize]
     }
 
-    /// Writes what this node would tell now.
+    /// Writes the digest that this node would send now.
     pub(super) fn digest(&self, digest: &mut Digest) {
-        digest.life.clone_from(&self.life);
+        digest.incarnation.clone_from(&self.incarnation);
         digest.heartbeat.clone_from(&self.heartbeat);
         digest.version.clone_from(&self.version);
-        for node in &self.untold {
-            digest.life[*node as usize] = 0;
+        for node in &self.scheduled_for_deletion {
+            digest.incarnation[*node as usize] = 0;
         }
-        digest.lives = 1 + self.live_count + self.dead.len() + self.former.len();
-        digest.lives -= self.untold.len();
+        digest.incarnations = 1 + self.live_count + self.dead.len() + self.earlier.len();
+        digest.incarnations -= self.scheduled_for_deletion.len();
     }
 
     /// Takes the heartbeats of a digest.
-    pub(super) fn hear(&mut self, now: Tick, digest: &Digest) {
-        for node in 0..self.life.len() {
-            let life = digest.life[node];
-            if life == 0 || node == self.me {
+    pub(super) fn receive(&mut self, now: Tick, digest: &Digest) {
+        for node in 0..self.incarnation.len() {
+            let incarnation = digest.incarnation[node];
+            if incarnation == 0 || node == self.me {
                 continue;
             }
             let heartbeat = digest.heartbeat[node];
-            if life == self.life[node] {
+            if incarnation == self.incarnation[node] {
                 if heartbeat > self.heartbeat[node] {
                     self.heartbeat[node] = heartbeat;
                     self.detector.heartbeat(now, node);
                 }
-            } else if life > self.life[node] {
-                self.meet(now, node as u32, life, heartbeat);
+            } else if incarnation > self.incarnation[node] {
+                self.meet(now, node as u32, incarnation, heartbeat);
             }
         }
     }
 
-    /// A life that was not known. Its first heartbeat is no sign of it.
-    fn meet(&mut self, now: Tick, node: u32, life: LifeNumber, heartbeat: u32) {
+    /// Adds an incarnation that was not known. Its first heartbeat is no sign that it is alive.
+    fn meet(&mut self, now: Tick, node: u32, incarnation: IncarnationNumber, heartbeat: u32) {
         let at = node as usize;
         let dropped = self.dropped.get(&node);
-        if dropped.is_some_and(|dropped| (life, heartbeat) <= *dropped) {
+        if dropped.is_some_and(|dropped| (incarnation, heartbeat) <= *dropped) {
             return;
         }
         self.dropped.remove(&node);
-        if self.life[at] != 0 {
-            self.former.insert(node, self.detector.deaths()[at]);
+        if self.incarnation[at] != 0 {
+            self.earlier.insert(node, self.detector.deaths()[at]);
         }
         if std::mem::take(&mut self.live[at]) {
             self.live_count -= 1;
         }
-        self.life[at] = life;
+        self.incarnation[at] = incarnation;
         self.heartbeat[at] = heartbeat;
         self.version[at] = 0;
-        self.untold.remove(&node);
+        self.scheduled_for_deletion.remove(&node);
         self.dead.insert(node, now);
         self.detector.forget(at);
     }
 
-    /// Whose values the writer of `digest` lacks.
+    /// The nodes of which the writer of `digest` lacks values.
     pub(super) fn stale(&self, digest: &Digest) -> Vec<Stale> {
         let mut stale = Vec::new();
-        for node in 0..self.life.len() {
-            let (life, view) = (self.life[node], self.version[node]);
-            let theirs = digest.life[node];
-            let from = if theirs == life {
+        for node in 0..self.incarnation.len() {
+            let (incarnation, view) = (self.incarnation[node], self.version[node]);
+            let theirs = digest.incarnation[node];
+            let from = if theirs == incarnation {
                 digest.version[node]
             } else {
                 0
             };
-            if view <= from || theirs > life || life == 0 {
+            if view <= from || theirs > incarnation || incarnation == 0 {
                 continue;
             }
             let node = node as u32;
-            if !self.untold.contains(&node) {
+            if !self.scheduled_for_deletion.contains(&node) {
                 stale.push(Stale {
                     node,
-                    life,
+                    incarnation,
                     from,
                     view,
                 });
@@ -183,19 +188,23 @@ impl Sight {
         stale
     }
 
-    /// Takes that values up to `to` came, and returns up to where they had been read; `None` where they
-    /// tell nothing new or begin later.
+    /// Notes that values up to `to` arrived, and returns up to where they had been read; `None` if they
+    /// contain nothing new or begin later.
     pub(super) fn read(&mut self, stale: &Stale, to: u32) -> Option<u32> {
         let at = stale.node as usize;
         let read = self.version[at];
-        if at == self.me || stale.life != self.life[at] || stale.from > read || to <= read {
+        if at == self.me
+            || stale.incarnation != self.incarnation[at]
+            || stale.from > read
+            || to <= read
+        {
             return None;
         }
         self.version[at] = to;
         Some(read)
     }
 
-    /// Judges everybody, at the end of a round. Former lives count for their node while they last.
+    /// Judges all nodes, at the end of a round. Earlier incarnations count for their node while they last.
     pub(super) fn judge(&mut self, now: Tick) -> Vec<Turn> {
         let mut turns = Vec::new();
         let deaths = self.detector.deaths();
@@ -216,7 +225,7 @@ impl Sight {
                 Turn::Alive(node) => {
                     self.live_count += 1;
                     self.dead.remove(&node);
-                    self.untold.remove(&node);
+                    self.scheduled_for_deletion.remove(&node);
                 }
                 Turn::Silent(node) => {
                     self.live_count -= 1;
@@ -225,23 +234,23 @@ impl Sight {
                 }
             }
         }
-        self.outlive(now, &mut turns);
+        self.expire_earlier(now, &mut turns);
         self.drop_dead(now);
         turns
     }
 
-    fn outlive(&mut self, now: Tick, turns: &mut Vec<Turn>) {
-        if self.former.is_empty() {
+    fn expire_earlier(&mut self, now: Tick, turns: &mut Vec<Turn>) {
+        if self.earlier.is_empty() {
             return;
         }
-        // A former life keeps the node a member, and a dead one is named in digests for a while.
+        // A live earlier incarnation keeps the node a member, and a dead one is named in digests for a while.
         turns.retain(|turn| match turn {
-            Turn::Silent(node) => self.former.get(node).is_none_or(|dies_at| now > *dies_at),
+            Turn::Silent(node) => self.earlier.get(node).is_none_or(|dies_at| now > *dies_at),
             Turn::Alive(_) => true,
         });
         let grace = self.grace / 2;
         let live = &self.live;
-        self.former.retain(|node, dies_at| {
+        self.earlier.retain(|node, dies_at| {
             if now > *dies_at && !live[*node as usize] {
                 turns.push(Turn::Silent(*node));
             }
@@ -258,16 +267,16 @@ impl Sight {
             if now >= since.after(self.grace) {
                 over.push(*node);
             } else if now > since.after(self.grace / 2) {
-                self.untold.insert(*node);
+                self.scheduled_for_deletion.insert(*node);
             }
         }
         for node in over {
             let at = node as usize;
             self.dead.remove(&node);
-            self.untold.remove(&node);
-            let last = (self.life[at], self.heartbeat[at]);
+            self.scheduled_for_deletion.remove(&node);
+            let last = (self.incarnation[at], self.heartbeat[at]);
             self.dropped.insert(node, last);
-            self.life[at] = 0;
+            self.incarnation[at] = 0;
             self.version[at] = 0;
             self.detector.forget(at);
         }
@@ -288,7 +297,7 @@ impl Sight {
         let dead: BTreeSet<u32> = self
             .dead
             .keys()
-            .chain(self.former.keys())
+            .chain(self.earlier.keys())
             .copied()
             .collect();
         if dead.len() as f64 / (self.live_count + 1) as f64 > draw::unit(rng) {

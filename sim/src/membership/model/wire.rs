@@ -12,17 +12,17 @@ const HEADER: usize = 4;
 /// The mesh's name with its length, behind a SYN's digest.
 const CLUSTER: usize = 11;
 
-/// A digest of nobody, and what each life adds: its name, address, generation, heartbeat and version
+/// An empty digest, and what each incarnation adds: its name, address, generation, heartbeat and version
 /// have 51 bytes before compression.
 const DIGEST_BASE: usize = 50;
-const DIGEST_PER_LIFE: f64 = 14.6;
+const DIGEST_PER_INCARNATION: f64 = 14.6;
 
-/// What a node's head in a delta takes before compression, beside its name: tag, generation, address
+/// What a node's head in a delta takes before compression, besides its name: tag, generation, address
 /// and two versions.
 const NODE_HEAD: usize = 34;
 const NAME: usize = 6;
 
-/// What a value takes beside key and value: tag, two lengths, version, status.
+/// What a value takes besides key and value: tag, two lengths, version, status.
 const ENTRY_HEAD: usize = 14;
 
 /// A compressed block holds this many bytes before compression.
@@ -34,9 +34,9 @@ const COMPRESSED_FIRST: f64 = 0.7;
 const COMPRESSED: f64 = 0.42;
 const FIRST: usize = 400;
 
-/// A digest of `lives` lives.
-pub(super) fn digest(lives: usize) -> usize {
-    DIGEST_BASE + (lives as f64 * DIGEST_PER_LIFE) as usize
+/// The length of a digest of so many incarnations.
+pub(super) fn digest(incarnations: usize) -> usize {
+    DIGEST_BASE + (incarnations as f64 * DIGEST_PER_INCARNATION) as usize
 }
 
 pub(super) fn syn(digest: usize) -> usize {

@@ -1,14 +1,14 @@
 //! Real chitchat, unmodified, on a paused clock: for up to 100 nodes.
 //!
 //! It runs on a thread of its own ([`worker`]), whose entropy follows from a seed, so a run is replayed
-//! in any process and on any thread. Each [`life`] is one chitchat, which talks through a [`socket`] in
-//! memory. Everything happens at whole milliseconds, tokio's own grain: what the world does between two
-//! happens at the later one, and what travels arrives then.
+//! in any process and on any thread. Each [`instance`] is one chitchat, which sends and receives through a [`socket`]
+//! in memory. Everything happens at whole milliseconds, tokio's own grain: what the world does between two
+//! happens at the later one, and messages arrive then.
 //!
 //! Chitchat draws whom to gossip with from its own generators, which the seed feeds; the generator that
 //! [`Membership::advance`] takes is not used.
 
-mod life;
+mod instance;
 mod socket;
 mod worker;
 
@@ -32,8 +32,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 pub struct Real {
     settings: Settings,
     heap: Heap<Due>,
-    /// Lives so far, and whether the last one runs.
-    lives: Vec<(u64, bool)>,
+    /// Incarnations so far, and whether the last one runs.
+    incarnations: Vec<(u64, bool)>,
     sent: Vec<Sent>,
     thread: Option<Thread>,
 }
@@ -68,7 +68,7 @@ impl Real {
         Self {
             settings,
             heap: Heap::default(),
-            lives: vec![(0, false); nodes as usize],
+            incarnations: vec![(0, false); nodes as usize],
             sent: vec![Sent::default(); nodes as usize],
             thread: Some(Thread {
                 steps,
@@ -91,13 +91,17 @@ impl Real {
             };
             match due {
                 Due::Order(order) => orders.push(order),
-                Due::Round(node, life) if self.lives[node.at()] == (life, true) => {
+                Due::Round(node, incarnation)
+                    if self.incarnations[node.at()] == (incarnation, true) =>
+                {
                     let next = at + self.settings.interval;
-                    self.plan(next, Due::Round(node, life));
+                    self.plan(next, Due::Round(node, incarnation));
                 }
-                Due::TrySeeds(node, life) if self.lives[node.at()] == (life, true) => {
+                Due::TrySeeds(node, incarnation)
+                    if self.incarnations[node.at()] == (incarnation, true) =>
+                {
                     orders.push(Order::TrySeeds(node));
-                    self.plan(at + SEED_RETRY, Due::TrySeeds(node, life));
+                    self.plan(at + SEED_RETRY, Due::TrySeeds(node, incarnation));
                 }
                 Due::Round(..) | Due::TrySeeds(..) => {}
             }
@@ -119,14 +123,14 @@ impl Real {
             .expect("the worker runs until its steps end");
         let done = thread.done.recv();
         let Done { posted, found } = done.expect("the worker answers each step");
-        for letter in posted {
-            let sent = &mut self.sent[letter.from.at()];
+        for message in posted {
+            let sent = &mut self.sent[message.from.at()];
             sent.messages += 1;
-            sent.bytes += letter.bytes as u64;
-            let arrival = carrier.carry(at, letter.from, letter.to, letter.bytes);
+            sent.bytes += message.bytes as u64;
+            let arrival = carrier.carry(at, message.from, message.to, message.bytes);
             let (when, order) = match arrival {
-                Some(arrival) => (arrival.max(at), Order::Deliver(letter.number)),
-                None => (at, Order::Lose(letter.number)),
+                Some(arrival) => (arrival.max(at), Order::Deliver(message.number)),
+                None => (at, Order::Lose(message.number)),
             };
             self.plan(when, Due::Order(order));
         }
@@ -138,7 +142,7 @@ impl Drop for Real {
     fn drop(&mut self) {
         if let Some(Thread { steps, handle, .. }) = self.thread.take() {
             drop(steps);
-            // A worker that panicked has said so already.
+            // A worker that panicked has printed why already.
             let _ = handle.join();
         }
     }
@@ -149,27 +153,27 @@ impl Membership for Real {
         &mut self,
         now: Instant,
         node: NodeIndex,
-        life: Generation,
+        generation: Generation,
         seeds: &[NodeIndex],
         entries: &[Entry],
     ) {
-        let (lives, runs) = &mut self.lives[node.at()];
-        *lives += 1;
+        let (incarnations, runs) = &mut self.incarnations[node.at()];
+        *incarnations += 1;
         *runs = true;
-        let number = *lives;
+        let incarnation = *incarnations;
         let join = Order::Join {
             node,
-            life,
+            generation,
             seeds: seeds.to_vec(),
             entries: entries.to_vec(),
         };
         self.plan(now, Due::Order(join));
-        self.plan(now, Due::Round(node, number));
-        self.plan(now, Due::TrySeeds(node, number));
+        self.plan(now, Due::Round(node, incarnation));
+        self.plan(now, Due::TrySeeds(node, incarnation));
     }
 
     fn crash(&mut self, now: Instant, node: NodeIndex) {
-        self.lives[node.at()].1 = false;
+        self.incarnations[node.at()].1 = false;
         self.plan(now, Due::Order(Order::Crash(node)));
     }
 

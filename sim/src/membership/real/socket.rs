@@ -1,7 +1,7 @@
-//! The transport in memory: what chitchat sends is measured by its own codec and put aside.
+//! The transport in memory: what chitchat sends is measured by its own codec and kept for the network.
 //!
-//! The codec is not public. A [`ChannelTransport`] writes and reads each message on its way, so a pair of
-//! its sockets that nobody else knows tells the exact length.
+//! The codec is not public. A [`ChannelTransport`] writes and reads each message on its way, so a private
+//! pair of its sockets gives the exact length.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -20,36 +20,36 @@ pub(super) const INBOX_MAX: usize = 4;
 
 /// A message that was sent and not yet given to the network.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct SentMessage {
     pub(super) from: NodeIndex,
     pub(super) to: SocketAddr,
     pub(super) envelope: ChitchatEnvelope,
     pub(super) bytes: usize,
 }
 
-/// What the sockets of one life share with the worker.
+/// What the sockets of one incarnation share with the worker.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) node: NodeIndex,
     pub(super) address: SocketAddr,
     pub(super) settings: Settings,
-    pub(super) outbox: Arc<Mutex<Vec<Letter>>>,
+    pub(super) outbox: Arc<Mutex<Vec<SentMessage>>>,
     /// Grows with everything that any socket does.
-    pub(super) stirred: Arc<AtomicU64>,
-    /// Grows with everything that the sockets of this life do.
+    pub(super) activity: Arc<AtomicU64>,
+    /// Grows with everything that the sockets of this incarnation do.
     pub(super) used: AtomicU64,
     /// Members, this node included: beyond a number of them rounds are thinned out.
     pub(super) nodes: AtomicU32,
 }
 
 impl Port {
-    fn stir(&self) {
+    fn count_activity(&self) {
         self.used.fetch_add(1, Ordering::Relaxed);
-        self.stirred.fetch_add(1, Ordering::Relaxed);
+        self.activity.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Opens the one socket of a life.
+/// Opens the one socket of an instance.
 pub(super) struct PortTransport {
     pub(super) port: Arc<Port>,
     pub(super) inbox: Mutex<Option<mpsc::Receiver<(SocketAddr, ChitchatEnvelope)>>>,
@@ -76,7 +76,7 @@ impl Transport for PortTransport {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let inbox = inbox.ok_or_else(|| anyhow::anyhow!("a life has one socket"))?;
+        let inbox = inbox.ok_or_else(|| anyhow::anyhow!("an instance has one socket"))?;
         Ok(Box::new(PortSocket {
             port: Arc::clone(&self.port),
             inbox,
@@ -99,12 +99,12 @@ impl Socket for PortSocket {
         to: SocketAddr,
         envelope: ChitchatEnvelope,
     ) -> anyhow::Result<SendOutcome> {
-        self.port.stir();
+        self.port.count_activity();
         if !self.is_wanted(to, &envelope.message) {
             return Ok(SendOutcome { num_bytes_sent: 0 });
         }
         let outcome = self.writer.send(self.reader_address, envelope).await?;
-        let letter = Letter {
+        let message = SentMessage {
             from: self.port.node,
             to,
             envelope: self.reader.recv().await?.envelope,
@@ -115,16 +115,16 @@ impl Socket for PortSocket {
             .outbox
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        outbox.push(letter);
+        outbox.push(message);
         Ok(outcome)
     }
 
-    /// Cancel-safe. Without a sender, which only a life that is over has not, it never returns.
+    /// Cancel-safe. Without a sender, which is so only after the instance ended, it never returns.
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
         let Some((from_addr, envelope)) = self.inbox.recv().await else {
             return std::future::pending().await;
         };
-        self.port.stir();
+        self.port.count_activity();
         Ok(RecvOutcome {
             from_addr,
             envelope,
@@ -134,8 +134,8 @@ impl Socket for PortSocket {
 }
 
 impl PortSocket {
-    /// As the product's socket: not to this node's own address, which a former life of it has too, and
-    /// of the rounds only as many as the pace allows.
+    /// As the product's socket: nothing to this node's own address, which an earlier incarnation has too,
+    /// and only as many rounds as the pace allows.
     fn is_wanted(&mut self, to: SocketAddr, message: &ChitchatMessage) -> bool {
         if to == self.port.address {
             return false;

@@ -1,8 +1,8 @@
 //! The thread that real chitchat runs on: its entropy is seeded and its clock is paused.
 //!
 //! Each step sleeps until a moment, lets chitchat's own timers of that moment run, then carries out the
-//! orders one after another, each until nothing stirs. So no task ever finds two things ready at once,
-//! and the order in which tokio would look at them never counts.
+//! orders one after another, each until all tasks are idle. So no task ever finds two things ready at
+//! once, and the order in which tokio would poll them has no effect.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +16,10 @@ use tokio::time::sleep_until;
 
 use super::super::settings::Settings;
 use super::super::{Entry, NodeIndex, Observation};
-use super::life::{Birth, Life, address};
-use super::socket::Letter;
+use super::instance::{Instance, InstanceSetup, address};
+use super::socket::SentMessage;
 
-/// Yields without a stir after which everybody is idle: one yield runs at most 61 tasks.
+/// Yields without activity after which all tasks are idle: one yield runs at most 61 tasks.
 const QUIET_YIELDS: usize = 4;
 
 /// One moment, and what to do in it.
@@ -34,7 +34,7 @@ pub(super) struct Step {
 pub(super) enum Order {
     Join {
         node: NodeIndex,
-        life: Generation,
+        generation: Generation,
         seeds: Vec<NodeIndex>,
         entries: Vec<Entry>,
     },
@@ -45,14 +45,14 @@ pub(super) enum Order {
     Lose(u64),
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) posted: Vec<Posted>,
     pub(super) found: Vec<Observation>,
 }
 
-/// A message that waits for the network's word, by its number.
+/// A message that waits for the network's decision, by its number.
 #[derive(Debug)]
 pub(super) struct Posted {
     pub(super) number: u64,
@@ -63,11 +63,11 @@ pub(super) struct Posted {
 
 struct Worker {
     settings: Settings,
-    nodes: Vec<Option<Life>>,
+    nodes: Vec<Option<Instance>>,
     addresses: BTreeMap<std::net::SocketAddr, NodeIndex>,
-    outbox: Arc<Mutex<Vec<Letter>>>,
-    stirred: Arc<AtomicU64>,
-    letters: BTreeMap<u64, (Instant, NodeIndex, Letter)>,
+    outbox: Arc<Mutex<Vec<SentMessage>>>,
+    activity: Arc<AtomicU64>,
+    in_transit: BTreeMap<u64, (Instant, NodeIndex, SentMessage)>,
     number: u64,
 }
 
@@ -93,8 +93,8 @@ pub(super) fn run(
             .map(|node| (address(NodeIndex(node)), NodeIndex(node)))
             .collect(),
         outbox: Arc::default(),
-        stirred: Arc::default(),
-        letters: BTreeMap::new(),
+        activity: Arc::default(),
+        in_transit: BTreeMap::new(),
         number: 0,
     };
     let start = runtime.block_on(async { tokio::time::Instant::now() });
@@ -128,9 +128,9 @@ impl Worker {
     async fn settle(&self) {
         let mut quiet = 0;
         while quiet < QUIET_YIELDS {
-            let before = self.stirred.load(Ordering::Relaxed);
+            let before = self.activity.load(Ordering::Relaxed);
             tokio::task::yield_now().await;
-            let is_quiet = self.stirred.load(Ordering::Relaxed) == before;
+            let is_quiet = self.activity.load(Ordering::Relaxed) == before;
             quiet = if is_quiet { quiet + 1 } else { 0 };
         }
     }
@@ -139,74 +139,76 @@ impl Worker {
         match order {
             Order::Join {
                 node,
-                life,
+                generation,
                 seeds,
                 entries,
             } => {
-                let birth = Birth {
+                let setup = InstanceSetup {
                     node,
-                    generation: life,
+                    generation,
                     seeds,
                     entries: &entries,
                     nodes: self.nodes.len(),
                     outbox: Arc::clone(&self.outbox),
-                    stirred: Arc::clone(&self.stirred),
+                    activity: Arc::clone(&self.activity),
                 };
-                let life = Life::begin(now, self.settings, birth).await;
-                self.nodes[node.at()] = Some(life.expect("a transport in memory opens"));
+                let instance = Instance::begin(now, self.settings, setup).await;
+                self.nodes[node.at()] = Some(instance.expect("a transport in memory opens"));
             }
             Order::Crash(node) => self.nodes[node.at()] = None,
             Order::Set(node, entry) => {
-                if let Some(life) = &self.nodes[node.at()] {
-                    life.set(&entry).await;
+                if let Some(instance) = &self.nodes[node.at()] {
+                    instance.set(&entry).await;
                 }
             }
             Order::TrySeeds(node) => {
-                if let Some(life) = &mut self.nodes[node.at()] {
-                    life.try_seeds(now);
+                if let Some(instance) = &mut self.nodes[node.at()] {
+                    instance.try_seeds(now);
                 }
             }
             Order::Deliver(number) => {
-                if let Some((sent_at, to, letter)) = self.letters.remove(&number)
-                    && let Some(life) = &self.nodes[to.at()]
+                if let Some((sent_at, to, message)) = self.in_transit.remove(&number)
+                    && let Some(instance) = &self.nodes[to.at()]
                 {
-                    life.deliver(sent_at, letter.from, letter.envelope).await;
+                    instance
+                        .deliver(sent_at, message.from, message.envelope)
+                        .await;
                 }
             }
             Order::Lose(number) => {
-                self.letters.remove(&number);
+                self.in_transit.remove(&number);
             }
         }
     }
 
     fn post(&mut self, now: Instant) -> Vec<Posted> {
-        let letters = {
+        let messages = {
             let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *outbox)
         };
-        let mut posted = Vec::with_capacity(letters.len());
-        for letter in letters {
-            let Some(to) = self.addresses.get(&letter.to).copied() else {
+        let mut posted = Vec::with_capacity(messages.len());
+        for message in messages {
+            let Some(to) = self.addresses.get(&message.to).copied() else {
                 continue;
             };
             self.number += 1;
             posted.push(Posted {
                 number: self.number,
-                from: letter.from,
+                from: message.from,
                 to,
-                bytes: letter.bytes,
+                bytes: message.bytes,
             });
-            self.letters.insert(self.number, (now, to, letter));
+            self.in_transit.insert(self.number, (now, to, message));
         }
         posted
     }
 
     async fn look(&mut self, now: Instant) -> Vec<Observation> {
         let mut found = Vec::new();
-        for (observer, life) in (0..).map(NodeIndex).zip(&mut self.nodes) {
-            let Some(life) = life else { continue };
-            let news = life.look(now).await.into_iter();
-            found.extend(news.map(|what| Observation {
+        for (observer, instance) in (0..).map(NodeIndex).zip(&mut self.nodes) {
+            let Some(instance) = instance else { continue };
+            let observed = instance.look(now).await.into_iter();
+            found.extend(observed.map(|what| Observation {
                 at: now,
                 observer,
                 what,

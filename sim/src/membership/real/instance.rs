@@ -1,4 +1,4 @@
-//! One life of chitchat, and what it has found out so far.
+//! One instance of chitchat, which is one incarnation of a node, and what it has learned so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::super::held::Held;
 use super::super::settings::{SEED_PATIENCE, Settings};
 use super::super::{Entry, NodeIndex, Observed};
-use super::socket::{INBOX_MAX, Letter, Port, PortTransport};
+use super::socket::{INBOX_MAX, Port, PortTransport, SentMessage};
 
 /// Chitchat takes no message of another mesh.
 const MESH: &str = "simulated";
@@ -25,31 +25,31 @@ const MESH: &str = "simulated";
 const PORT: u16 = 7_171;
 
 /// A running chitchat; ended when dropped.
-pub(super) struct Life {
+pub(super) struct Instance {
     handle: ChitchatHandle,
     inbox: mpsc::Sender<(SocketAddr, ChitchatEnvelope)>,
     port: Arc<Port>,
     joined_at: Instant,
     seeds: Vec<NodeIndex>,
     tried: BTreeMap<NodeIndex, Instant>,
-    /// How much its socket had done at the last look.
+    /// How much its socket had done at the last check.
     used: u64,
-    /// Up to which version each life of a node was read.
+    /// Up to which version each incarnation of a node was read.
     read: BTreeMap<ChitchatId, u64>,
-    /// The latest live life of each node.
+    /// The latest live incarnation of each node.
     live: BTreeMap<NodeIndex, Generation>,
     held: Held,
 }
 
-/// What a life begins with.
-pub(super) struct Birth<'a> {
+/// What an instance begins with.
+pub(super) struct InstanceSetup<'a> {
     pub(super) node: NodeIndex,
     pub(super) generation: Generation,
     pub(super) seeds: Vec<NodeIndex>,
     pub(super) entries: &'a [Entry],
     pub(super) nodes: usize,
-    pub(super) outbox: Arc<Mutex<Vec<Letter>>>,
-    pub(super) stirred: Arc<AtomicU64>,
+    pub(super) outbox: Arc<Mutex<Vec<SentMessage>>>,
+    pub(super) activity: Arc<AtomicU64>,
 }
 
 /// The address of a node: one of many that look drawn, since digests are compressed.
@@ -68,19 +68,19 @@ fn node_of(id: &ChitchatId) -> Option<NodeIndex> {
     number.parse().ok().map(NodeIndex)
 }
 
-impl Life {
+impl Instance {
     pub(super) async fn begin(
         now: Instant,
         settings: Settings,
-        birth: Birth<'_>,
+        setup: InstanceSetup<'_>,
     ) -> anyhow::Result<Self> {
         let (inbox, received) = mpsc::channel(INBOX_MAX);
         let port = Arc::new(Port {
-            node: birth.node,
-            address: address(birth.node),
+            node: setup.node,
+            address: address(setup.node),
             settings,
-            outbox: birth.outbox,
-            stirred: birth.stirred,
+            outbox: setup.outbox,
+            activity: setup.activity,
             used: AtomicU64::new(0),
             nodes: AtomicU32::new(1),
         });
@@ -88,25 +88,25 @@ impl Life {
             port: Arc::clone(&port),
             inbox: Mutex::new(Some(received)),
         };
-        let entries = birth.entries.iter();
+        let entries = setup.entries.iter();
         let entries = entries.map(|entry| (entry.key.to_string(), entry.value.to_string()));
-        let config = config(&settings, birth.node, birth.generation);
+        let config = config(&settings, setup.node, setup.generation);
         let handle = spawn_chitchat(config, entries.collect(), &transport).await?;
         Ok(Self {
             handle,
             inbox,
             port,
             joined_at: now,
-            seeds: birth.seeds,
+            seeds: setup.seeds,
             tried: BTreeMap::new(),
             used: 0,
             read: BTreeMap::new(),
             live: BTreeMap::new(),
-            held: Held::new(birth.nodes),
+            held: Held::new(setup.nodes),
         })
     }
 
-    /// Takes a message, unless it was sent to a former life.
+    /// Takes a message, unless it was sent to an earlier incarnation.
     pub(super) async fn deliver(
         &self,
         sent_at: Instant,
@@ -126,7 +126,7 @@ impl Life {
         self.handle.with_chitchat(set).await;
     }
 
-    /// Gossips with those seeds that are no members, as often as the product does.
+    /// Gossips with the seeds that are no members, as often as the product does.
     pub(super) fn try_seeds(&mut self, now: Instant) {
         for seed in &self.seeds {
             let tried = self.tried.get(seed);
@@ -143,7 +143,7 @@ impl Life {
         }
     }
 
-    /// What is new, where anything can be since the last look.
+    /// What is new since the last check.
     pub(super) async fn look(&mut self, now: Instant) -> Vec<Observed> {
         let used = self.port.used.load(Ordering::Relaxed);
         if used == self.used {
@@ -163,10 +163,10 @@ impl Life {
         live: BTreeMap<NodeIndex, Generation>,
         found: &mut Vec<Observed>,
     ) {
-        for (node, life) in &live {
-            if self.held.alive(*node, *life) {
-                let (node, life) = (*node, *life);
-                found.push(Observed::Up { node, life });
+        for (node, generation) in &live {
+            if self.held.alive(*node, *generation) {
+                let (node, generation) = (*node, *generation);
+                found.push(Observed::Up { node, generation });
             }
         }
         for node in self.live.keys().filter(|node| !live.contains_key(node)) {
@@ -186,7 +186,7 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for Instance {
     fn drop(&mut self) {
         self.handle.abort();
     }
@@ -213,10 +213,10 @@ fn config(settings: &Settings, node: NodeIndex, generation: Generation) -> Chitc
     }
 }
 
-/// The latest live life of each other node.
+/// The latest live incarnation of each other node.
 fn live(chitchat: &Chitchat) -> BTreeMap<NodeIndex, Generation> {
     let own = chitchat.self_chitchat_id();
-    // In the order of names and lives, so that the latest life of each stays.
+    // In the order of names and generations, so that the latest of each node stays.
     let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
     let others = live.into_iter().filter(|id| id.node_id != own.node_id);
     others
@@ -224,7 +224,7 @@ fn live(chitchat: &Chitchat) -> BTreeMap<NodeIndex, Generation> {
         .collect()
 }
 
-/// What other nodes told since it was read, which counts as read now.
+/// What other nodes published since the last read; it counts as read now.
 fn values(chitchat: &Chitchat, read: &mut BTreeMap<ChitchatId, u64>) -> Vec<Observed> {
     let own = chitchat.self_chitchat_id();
     let mut found = Vec::new();
@@ -237,11 +237,11 @@ fn values(chitchat: &Chitchat, read: &mut BTreeMap<ChitchatId, u64>) -> Vec<Obse
             continue;
         }
         read.insert(id.clone(), state.max_version());
-        let life = Generation(id.generation_id);
-        let news = news(state, before).into_iter();
-        found.extend(news.map(|entry| Observed::Value {
+        let generation = Generation(id.generation_id);
+        let new_entries = new_entries(state, before).into_iter();
+        found.extend(new_entries.map(|entry| Observed::Value {
             author,
-            life,
+            generation,
             entry,
         }));
     }
@@ -249,13 +249,13 @@ fn values(chitchat: &Chitchat, read: &mut BTreeMap<ChitchatId, u64>) -> Vec<Obse
 }
 
 /// The values after a version, the oldest first.
-fn news(state: &NodeState, before: u64) -> Vec<Entry> {
+fn new_entries(state: &NodeState, before: u64) -> Vec<Entry> {
     let values = state.key_values_including_deleted();
-    let mut news: Vec<_> = values.filter(|(_, value)| value.version > before).collect();
-    news.sort_by_key(|(_, value)| value.version);
+    let mut new_values: Vec<_> = values.filter(|(_, value)| value.version > before).collect();
+    new_values.sort_by_key(|(_, value)| value.version);
     let entry = |(key, value): (&str, &chitchat::VersionedValue)| Entry {
         key: key.into(),
         value: value.value.as_str().into(),
     };
-    news.into_iter().map(entry).collect()
+    new_values.into_iter().map(entry).collect()
 }

@@ -1,4 +1,4 @@
-//! Where nodes and clients stand, from as written to as checked.
+//! Where nodes and clients are, from as written to as checked.
 
 use std::fmt;
 use std::io::Read;
@@ -12,12 +12,16 @@ use crate::matrix::{self, BYTES_MAX};
 
 impl Checker {
     /// Takes the scenario's own regions and round trips, where it names some.
-    pub(super) fn places(&mut self, file: &ScenarioFile, folder: &Path) {
+    pub(super) fn locations(&mut self, file: &ScenarioFile, folder: &Path) {
         let (regions, round_trips) = match (&file.regions, &file.round_trips) {
             (None, None) => return,
             (Some(regions), Some(round_trips)) => (folder.join(regions), folder.join(round_trips)),
-            (Some(_), None) => return self.problem("round_trips", "must be named beside regions"),
-            (None, Some(_)) => return self.problem("regions", "must be named beside round_trips"),
+            (Some(_), None) => {
+                return self.problem("round_trips", "must be named together with regions");
+            }
+            (None, Some(_)) => {
+                return self.problem("regions", "must be named together with round_trips");
+            }
         };
         let Some(read) = self.table("regions", &regions, matrix::regions) else {
             return;
@@ -28,7 +32,7 @@ impl Checker {
         }
     }
 
-    /// What `parse` makes of the file at `path`.
+    /// Parses the file at `path`.
     fn table<T, E: fmt::Display>(
         &mut self,
         key: &str,
@@ -58,7 +62,7 @@ impl Checker {
         self.atlas.find(name).unwrap_or_else(|| {
             self.problem(
                 key,
-                format!("{name:?} is no region of the scenario's table, by default sim/data/azure-regions.csv"),
+                format!("{name:?} is not a region of the scenario's table, by default sim/data/azure-regions.csv"),
             );
             RegionIndex(0)
         })
@@ -109,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_found_beside_the_scenario() {
+    fn tables_are_found_in_the_folder_of_the_scenario() {
         let scenario = parsed("regions: ring-regions.csv\nround_trips: ring-rtt.csv");
         let scenario = scenario.expect("both tables are there");
         let trip = scenario
@@ -120,14 +124,14 @@ mod tests {
 
     #[test]
     fn problem_of_a_table_names_key_file_and_cell() {
-        let told = |more: &str| parsed(more).expect_err("a problem");
-        let swapped = told("regions: ring-rtt.csv\nround_trips: ring-rtt.csv");
+        let problem = |more: &str| parsed(more).expect_err("a problem");
+        let swapped = problem("regions: ring-rtt.csv\nround_trips: ring-rtt.csv");
         for part in ["regions:", "ring-rtt.csv", "line 1, column 1"] {
             assert!(swapped.contains(part), "{part} is missing in {swapped}");
         }
-        let missing = told("regions: nowhere.csv\nround_trips: ring-rtt.csv");
+        let missing = problem("regions: nowhere.csv\nround_trips: ring-rtt.csv");
         assert!(missing.contains("nowhere.csv"), "{missing}");
-        let alone = told("regions: ring-regions.csv");
+        let alone = problem("regions: ring-regions.csv");
         assert!(alone.contains("round_trips: must be named"), "{alone}");
     }
 }

@@ -5,9 +5,9 @@ use rand_chacha::ChaCha8Rng;
 use super::super::{Entry, NodeIndex, Observed};
 use super::detector::Tick;
 use super::sight::{Digest, Stale};
-use super::{Happening, Model, SPARE_MAX, World, draw, log, wire};
+use super::{Model, ModelEvent, SPARE_MAX, World, draw, log, wire};
 
-/// A message under way.
+/// A message in flight.
 #[derive(Debug)]
 pub(super) enum Message {
     Syn(Digest),
@@ -26,10 +26,10 @@ impl Model {
     /// Sends a SYN, as often as the pace allows.
     pub(super) fn greet(&mut self, from: NodeIndex, to: NodeIndex, world: &mut World<'_>) {
         let settings = self.settings;
-        let Some(node) = &mut self.places[from.at()].node else {
+        let Some(node) = &mut self.hosts[from.at()].node else {
             return;
         };
-        // A former life of this node has its address.
+        // An earlier incarnation of this node has its address.
         if from == to {
             return;
         }
@@ -40,7 +40,7 @@ impl Model {
         node.rounds_due -= 1.0;
         let mut digest = self.spare.pop().unwrap_or_default();
         node.sight.digest(&mut digest);
-        let bytes = wire::syn(wire::digest(digest.lives));
+        let bytes = wire::syn(wire::digest(digest.incarnations));
         self.send(from, to, Message::Syn(digest), bytes, world);
     }
 
@@ -52,25 +52,25 @@ impl Model {
         world: &mut World<'_>,
     ) {
         let now = Tick::of(self.now);
-        let Some(node) = &mut self.places[to.at()].node else {
+        let Some(node) = &mut self.hosts[to.at()].node else {
             return;
         };
         node.sight.beat();
         match message {
             Message::Syn(digest) => {
-                node.sight.hear(now, &digest);
+                node.sight.receive(now, &digest);
                 let stale = node.sight.stale(&digest);
                 let mut own = digest;
                 node.sight.digest(&mut own);
-                let digest_bytes = wire::digest(own.lives);
+                let digest_bytes = wire::digest(own.incarnations);
                 let (pieces, length) = self.delta(stale, wire::room(digest_bytes), world.rng);
                 let bytes = wire::syn_ack(digest_bytes, &length);
                 self.send(to, from, Message::SynAck(own, pieces), bytes, world);
             }
             Message::SynAck(digest, pieces) => {
-                node.sight.hear(now, &digest);
+                node.sight.receive(now, &digest);
                 self.read(to, &pieces);
-                let Some(node) = &mut self.places[to.at()].node else {
+                let Some(node) = &mut self.hosts[to.at()].node else {
                     return;
                 };
                 let stale = node.sight.stale(&digest);
@@ -84,8 +84,8 @@ impl Model {
         }
     }
 
-    /// The values that a peer lacks, as far as there is room: unknown nodes first, then those of which
-    /// it lacks the most.
+    /// The values that a peer lacks, as far as there is room: those of unknown nodes first, then of nodes of
+    /// which it lacks the most.
     fn delta(
         &self,
         stale: Vec<Stale>,
@@ -97,9 +97,9 @@ impl Model {
         if pieces.len() == stale.len() && pieces.iter().all(is_whole) {
             return (pieces, length);
         }
-        // The order only matters where something is left out.
-        let places: Vec<u32> = (0..).take(stale.len()).collect();
-        let shuffled = draw::some(&places, places.len(), rng);
+        // The order only matters if something is left out.
+        let indices: Vec<u32> = (0..).take(stale.len()).collect();
+        let shuffled = draw::some(&indices, indices.len(), rng);
         let mut stale: Vec<Stale> = shuffled.iter().map(|at| stale[*at as usize]).collect();
         stale.sort_by_key(|stale| match stale.from {
             0 => (0, i64::from(stale.view)),
@@ -116,14 +116,14 @@ impl Model {
                 break;
             }
             let mut to = stale.from;
-            for told in self.told(stale, stale.from) {
-                if !length.add_entry(&told.entry, room) {
+            for logged in self.logged(stale, stale.from) {
+                if !length.add_entry(&logged.entry, room) {
                     if to > stale.from {
                         pieces.push(Piece { stale: *stale, to });
                     }
                     return (pieces, length);
                 }
-                to = told.version;
+                to = logged.version;
             }
             let to = stale.view;
             pieces.push(Piece { stale: *stale, to });
@@ -131,11 +131,11 @@ impl Model {
         (pieces, length)
     }
 
-    /// What is told after `from` in a life; nothing of a life that is over.
-    fn told(&self, stale: &Stale, from: u32) -> Vec<&log::Told> {
-        let place = &self.places[stale.node as usize];
-        if place.latest() == stale.life {
-            place.log.since(from, stale.view)
+    /// What an incarnation published after `from`; nothing if it is over.
+    fn logged(&self, stale: &Stale, from: u32) -> Vec<&log::LoggedEntry> {
+        let host = &self.hosts[stale.node as usize];
+        if host.latest() == stale.incarnation {
+            host.log.since(from, stale.view)
         } else {
             Vec::new()
         }
@@ -144,21 +144,21 @@ impl Model {
     /// Takes a delta.
     fn read(&mut self, reader: NodeIndex, pieces: &[Piece]) {
         for piece in pieces {
-            let Some(node) = &mut self.places[reader.at()].node else {
+            let Some(node) = &mut self.hosts[reader.at()].node else {
                 return;
             };
             let Some(from) = node.sight.read(&piece.stale, piece.to) else {
                 continue;
             };
             let author = NodeIndex(piece.stale.node);
-            let life = self.places[author.at()].generation(piece.stale.life);
-            let told = self.told(&piece.stale, from).into_iter();
-            let told = told.filter(|told| told.version <= piece.to);
-            let entries: Vec<Entry> = told.map(|told| told.entry.clone()).collect();
+            let generation = self.hosts[author.at()].generation(piece.stale.incarnation);
+            let logged = self.logged(&piece.stale, from).into_iter();
+            let logged = logged.filter(|logged| logged.version <= piece.to);
+            let entries: Vec<Entry> = logged.map(|logged| logged.entry.clone()).collect();
             for entry in entries {
                 let what = Observed::Value {
                     author,
-                    life,
+                    generation,
                     entry,
                 };
                 self.find(reader, what);
@@ -174,11 +174,11 @@ impl Model {
         bytes: usize,
         world: &mut World<'_>,
     ) {
-        let sent = &mut self.places[from.at()].sent;
+        let sent = &mut self.hosts[from.at()].sent;
         sent.messages += 1;
         sent.bytes += bytes as u64;
         if let Some(at) = world.carrier.carry(self.now, from, to, bytes) {
-            let arrive = Happening::Arrive {
+            let arrive = ModelEvent::Arrive {
                 from,
                 to,
                 sent_at: self.now,

@@ -5,75 +5,90 @@ use std::time::Duration;
 
 use grapevine_core::engine::ProbeReport;
 
-use super::node::LifeNumber;
-use super::talk::Said;
+use super::gossip::SealedFact;
+use super::node::IncarnationNumber;
 use crate::membership::NodeIndex;
 
 /// What can happen.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum WorldEvent {
     /// A node's engine has something to do.
-    Wake { node: NodeIndex, life: LifeNumber },
-    /// A node looks at its links.
-    Poll { node: NodeIndex, life: LifeNumber },
+    Wake {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+    },
+    /// A node polls its links.
+    Poll {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+    },
     /// A node pings its peers, and dials those it misses.
-    Ping { node: NodeIndex, life: LifeNumber },
-    /// A peer's echo comes in.
+    Ping {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+    },
+    /// A peer's echo arrives.
     Pong {
         node: NodeIndex,
-        life: LifeNumber,
+        incarnation: IncarnationNumber,
         peer: NodeIndex,
         round_trip: Duration,
         datagram: Vec<u8>,
     },
-    /// A dial has come to its end.
+    /// A dial ends.
     Dialled {
         node: NodeIndex,
-        life: LifeNumber,
+        incarnation: IncarnationNumber,
         peer: NodeIndex,
-        peer_life: LifeNumber,
+        peer_incarnation: IncarnationNumber,
     },
     /// The members have changed.
-    Members { node: NodeIndex, life: LifeNumber },
-    /// A rumor comes in.
+    Members {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+    },
+    /// A rumor arrives.
     Rumor {
         node: NodeIndex,
-        life: LifeNumber,
+        incarnation: IncarnationNumber,
         from: NodeIndex,
-        said: Arc<Said>,
+        published: Arc<SealedFact>,
     },
-    /// A node hears of its own later life.
-    FormerLife { node: NodeIndex, life: LifeNumber },
+    /// A node learns of its earlier incarnation, which is later by the wall clock.
+    EarlierIncarnation {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+    },
     /// A probe ends.
     Probed {
         node: NodeIndex,
-        life: LifeNumber,
+        incarnation: IncarnationNumber,
         report: Box<ProbeReport>,
     },
-    /// The next client asks.
+    /// The next client sends a request.
     Asks,
-    /// A request reaches a node's door.
+    /// A request reaches a node's listener.
     Enters { request: u64, entry: NodeIndex },
     /// A forwarded request's head reaches its owner.
     Hops {
-        from: (NodeIndex, LifeNumber),
-        owner: (NodeIndex, LifeNumber),
+        from: (NodeIndex, IncarnationNumber),
+        owner: (NodeIndex, IncarnationNumber),
         attempt: (u64, u32),
         frame: Vec<u8>,
     },
     /// A node has read a client's request.
     HasRead {
         request: u64,
-        entry: (NodeIndex, LifeNumber),
+        entry: (NodeIndex, IncarnationNumber),
     },
     /// A node has read a forwarded request's head.
     HasReadHop {
-        from: (NodeIndex, LifeNumber),
-        owner: (NodeIndex, LifeNumber),
+        from: (NodeIndex, IncarnationNumber),
+        owner: (NodeIndex, IncarnationNumber),
         attempt: (u64, u32),
         frame: Vec<u8>,
     },
-    /// The upstream does something about a call.
+    /// The upstream answers a call or fails it.
     Reacts { call: (u64, u32) },
     /// A call has waited for its first byte for unusually long.
     Awaits { call: (u64, u32) },
@@ -87,54 +102,60 @@ pub(super) enum Happening {
         /// The code of an end that is not clean.
         broken: Option<u32>,
     },
-    /// A caller's wish to end a call reaches its owner.
+    /// A caller's cancellation of a call reaches its owner.
     Cancels { call: (u64, u32) },
-    /// What a cut way held up is sent again.
+    /// What a cut path held up is sent again.
     SendsAgain {
         from: NodeIndex,
         to: NodeIndex,
         attempt: (u64, u32),
-        word: Word,
+        message: CallMessage,
     },
-    /// A request's time is over.
+    /// A request's deadline passes.
     Deadline { request: u64 },
     /// A fault begins.
     Breaks { fault: usize },
     /// A fault is over.
     Heals { fault: usize },
-    /// A node ends without a word.
+    /// A node ends without notice.
     Crashes { node: NodeIndex },
-    /// A node begins a life.
+    /// A node starts an incarnation.
     Starts { node: NodeIndex },
     /// A node begins to drain.
-    Drains { node: NodeIndex, life: LifeNumber },
+    Drains {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+    },
     /// A drained node ends.
-    Closes { node: NodeIndex, life: LifeNumber },
-    /// Checkers look at the whole.
+    Closes {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+    },
+    /// Checkers inspect the whole world.
     Inspection,
 }
 
 /// What is sent on the stream of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    /// The request, from one life of its entry to one of its owner.
+pub(super) enum CallMessage {
+    /// The request, from one incarnation of its entry to one of its owner.
     Request {
-        from: LifeNumber,
-        to: LifeNumber,
+        from: IncarnationNumber,
+        to: IncarnationNumber,
         frame: Vec<u8>,
     },
     /// The first frame of its answer.
     Answer(Vec<u8>),
-    /// The answer has come whole.
+    /// The answer is complete.
     End,
-    /// It has not, for the reason with this code.
+    /// It is not, for the reason with this code.
     Broken(u32),
-    /// The caller does not wait any more.
+    /// The caller no longer waits.
     Cancel,
 }
 
-impl Happening {
-    /// Its kind and whom it concerns, for the trace.
+impl WorldEvent {
+    /// Its kind and its subject, for the trace.
     pub(super) fn tag(&self) -> (u64, u64) {
         let attempt = |(request, number): &(u64, u32)| request << 8 | u64::from(*number & 0xff);
         match self {
@@ -145,7 +166,7 @@ impl Happening {
             Self::Dialled { node, peer, .. } => (5, u64::from(node.0) << 32 | u64::from(peer.0)),
             Self::Members { node, .. } => (6, u64::from(node.0)),
             Self::Rumor { node, from, .. } => (7, u64::from(node.0) << 32 | u64::from(from.0)),
-            Self::FormerLife { node, .. } => (8, u64::from(node.0)),
+            Self::EarlierIncarnation { node, .. } => (8, u64::from(node.0)),
             Self::Probed { node, .. } => (9, u64::from(node.0)),
             Self::Asks => (10, 0),
             Self::Enters { request, entry } => (11, request << 16 | u64::from(entry.0)),
@@ -180,7 +201,7 @@ impl Happening {
             | Self::Dialled { node, .. }
             | Self::Members { node, .. }
             | Self::Rumor { node, .. }
-            | Self::FormerLife { node, .. }
+            | Self::EarlierIncarnation { node, .. }
             | Self::Probed { node, .. } => Some(*node),
             Self::Enters { entry, .. } => Some(*entry),
             Self::HasRead { entry, .. } => Some(entry.0),
