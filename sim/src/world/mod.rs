@@ -178,11 +178,7 @@ impl World {
                 node,
                 incarnation,
                 report,
-            } => {
-                if self.is_incarnation(node, incarnation) {
-                    self.deliver(node, Event::ProbeEnded(*report));
-                }
-            }
+            } => self.probed(node, incarnation, *report),
             WorldEvent::Asks => self.client_asks(),
             WorldEvent::Enters { request, entry } => self.enters(request, entry),
             WorldEvent::HasRead { request, entry } => self.has_read(request, entry),
@@ -218,6 +214,12 @@ impl World {
             WorldEvent::Drains { node, incarnation } => self.drain(node, incarnation),
             WorldEvent::Closes { node, incarnation } => self.close(node, incarnation),
             WorldEvent::Inspection => self.inspect(),
+        }
+    }
+
+    fn probed(&mut self, node: NodeIndex, incarnation: IncarnationNumber, report: ProbeReport) {
+        if self.is_incarnation(node, incarnation) {
+            self.deliver(node, Event::ProbeEnded(report));
         }
     }
 
