@@ -43,6 +43,20 @@ upstreams:
          str(config)], stdout=subprocess.DEVNULL, stderr=open(directory / "node.log", "w"))
 
 
+def await_ready(port, deadline):
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    sys.exit(f"the node on port {port} is not ready after {deadline} s")
+
+
 class Count:
     """Takes what was executed since it was asked last."""
 
@@ -81,7 +95,7 @@ def measure(binary, requests):
         try:
             await_port(upstream)
             node = start_node(binary, upstream, port, directory)
-            await_port(port, START_DEADLINE)
+            await_ready(port, START_DEADLINE)
             message = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * 940}]}
             whole, stream = json.dumps(message), json.dumps(message | {"stream": True})
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
