@@ -136,9 +136,19 @@ impl Mock {
     /// When it is not within `limit`.
     pub async fn wait_for_count(&self, name: &str, least: u64, limit: Duration) -> Duration {
         let what = format!("{name} of {} to reach {least}", self.name);
-        let wait = wait_until(&what, limit, async || {
+        let is_reached = |stats: &Value| stats[name].as_u64().is_some_and(|count| count >= least);
+        self.wait_for_stats(&what, limit, is_reached).await
+    }
+
+    async fn wait_for_stats(
+        &self,
+        what: &str,
+        limit: Duration,
+        is_reached: impl Fn(&Value) -> bool,
+    ) -> Duration {
+        let wait = wait_until(what, limit, async || {
             let stats = self.stats().await;
-            if stats[name].as_u64().is_some_and(|count| count >= least) {
+            if is_reached(&stats) {
                 Ok(())
             } else {
                 Err(stats.to_string())
@@ -163,15 +173,8 @@ impl Mock {
     /// When they have not within `limit`.
     pub async fn wait_for_chats(&self, least: u64, limit: Duration) {
         let what = format!("chat requests at {} to reach {least}", self.name);
-        let wait = wait_until(&what, limit, async || {
-            let stats = self.stats().await;
-            if chats(&stats) >= least {
-                Ok(())
-            } else {
-                Err(stats.to_string())
-            }
-        });
-        wait.await;
+        self.wait_for_stats(&what, limit, |stats| chats(stats) >= least)
+            .await;
     }
 
     /// Ends the mock at once; its port refuses connections.

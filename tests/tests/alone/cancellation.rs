@@ -95,9 +95,9 @@ async fn cancel_before_the_head(node: &Node, mock: &Mock) {
     mock.set(json!({"hang": true})).await;
     let body = chat_body(MODEL, "hello");
     for round in 1..=ROUNDS {
-        let before = arrived(mock).await;
+        let before = mock.chats().await;
         let client = RawClient::post(node.addresses().public, CHAT, &body).await;
-        wait_for_arrival(mock, before + 1).await;
+        mock.wait_for_chats(before + 1, LIMIT).await;
         assert_cancelled(mock, client, round).await;
     }
 }
@@ -148,20 +148,4 @@ impl MockClock {
         let since = moment.saturating_duration_since(self.read_before);
         self.reading_ms + since.as_secs_f64() * 1e3
     }
-}
-
-async fn arrived(mock: &Mock) -> u64 {
-    mock.stats().await["by_path"][CHAT]
-        .as_u64()
-        .unwrap_or_default()
-}
-
-async fn wait_for_arrival(mock: &Mock, count: u64) {
-    grapevine_tests::wait_until("the call to arrive", LIMIT, async || {
-        match arrived(mock).await {
-            seen if seen >= count => Ok(()),
-            seen => Err(format!("{seen} calls")),
-        }
-    })
-    .await;
 }

@@ -99,7 +99,7 @@ async fn the_clients_own_mistakes_pass_unmodified_and_count_against_nobody() {
             assert_eq!(answer.header("x-grapevine-attempts"), "1");
         }
         assert_eq!(mesh["sgp"].view().await.state("sgp", "bad"), "healthy");
-        assert_eq!(requests(&good).await, 0);
+        assert_eq!(good.chats().await, 0);
     }
 }
 
@@ -122,7 +122,7 @@ async fn when_every_upstream_limits_rates_the_client_gets_a_429_with_a_short_ret
             answer.text()
         );
     }
-    assert!(requests(&bad).await >= 1 && requests(&good).await >= 1);
+    assert!(bad.chats().await >= 1 && good.chats().await >= 1);
 }
 
 #[tokio::test]
@@ -140,10 +140,10 @@ async fn when_every_upstream_is_ejected_the_least_bad_is_tried_as_a_last_resort(
     });
     ejected.await;
 
-    let before = requests(&bad).await + requests(&good).await;
+    let before = bad.chats().await + good.chats().await;
     let failed = chat(&mesh["sgp"], MODEL, "hello").await;
     assert!(failed.status >= 500, "{}", failed.text());
-    let tried = requests(&bad).await + requests(&good).await - before;
+    let tried = bad.chats().await + good.chats().await - before;
     assert_eq!(tried, 1, "a last resort is one attempt");
 
     for mock in [&bad, &good] {
@@ -239,7 +239,7 @@ async fn moves_to_good(fault: Value) -> Answer {
     bad.set(fault).await;
     let answer = chat(&mesh["sgp"], MODEL, "hello").await;
     assert_moved(&answer);
-    assert_eq!(requests(&bad).await, 1, "no request met the fault");
+    assert_eq!(bad.chats().await, 1, "no request met the fault");
     answer
 }
 
@@ -266,10 +266,4 @@ fn assert_retry_after(answer: &Answer) {
         "{:?}",
         answer.headers
     );
-}
-
-async fn requests(mock: &Mock) -> u64 {
-    mock.stats().await["by_path"][CHAT]
-        .as_u64()
-        .unwrap_or_default()
 }
