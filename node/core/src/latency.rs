@@ -2,7 +2,8 @@
 //!
 //! Two views of the same samples: a peak-sensitive moving average for routing, which follows a clear rise at once and
 //! a fall slowly (after Finagle's Peak EWMA, which follows every rise at once), and a window for the operator's p50
-//! and p99. A plain mean hides a slow upstream behind its past; a percentile alone needs many samples.
+//! and p99. While nothing comes, the average decays towards the median of the last samples: one that was slow for a
+//! moment gets no request that could show that it is quick again. A plain mean hides a slow upstream behind its past; a percentile alone needs many samples.
 //!
 //! Invariant: no sum, mean or percentile is ever NaN, and none is zero once a sample is in.
 
@@ -26,6 +27,9 @@ const WINDOW: usize = 128;
 /// Samples that renew the average, however quickly they follow each other.
 const RECENT: usize = 10;
 
+/// Samples whose median the average decays to: more than the clients of a moment leave behind.
+const MEDIAN_OF: usize = 32;
+
 /// Time to first byte that is assumed where none was measured.
 pub const TTFT_UNKNOWN: Duration = Duration::from_millis(500);
 
@@ -44,7 +48,10 @@ const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
 /// First-byte latency of one stream of requests.
 #[derive(Clone, Debug)]
 pub struct Latency {
+    /// As of `sampled_at`.
     average: Duration,
+    /// Of the last samples.
+    median: Duration,
     low: Low,
     sampled_at: Instant,
     samples: Vec<Duration>,
@@ -57,6 +64,7 @@ impl Latency {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
         Self {
             average: sample,
+            median: sample,
             low: Low::new(now, sample),
             sampled_at: now,
             samples: vec![sample],
@@ -67,7 +75,8 @@ impl Latency {
     /// Takes a sample.
     pub fn record(&mut self, now: Instant, sample: Duration) {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
-        let average = if sample > self.average.saturating_mul(RISE) {
+        let expected = self.expected(now);
+        let average = if sample > expected.saturating_mul(RISE) {
             sample
         } else {
             let age = now.since(self.sampled_at).as_secs_f64();
@@ -75,7 +84,7 @@ impl Latency {
             let kept = (-age / DECAY.as_secs_f64())
                 .exp()
                 .min(1.0 - 1.0 / RECENT as f64);
-            self.average.mul_f64(kept) + sample.mul_f64(1.0 - kept)
+            expected.mul_f64(kept) + sample.mul_f64(1.0 - kept)
         };
         self.expect(now, average);
         self.sampled_at = self.sampled_at.max(now);
@@ -85,12 +94,13 @@ impl Latency {
             self.samples[self.next % WINDOW] = sample;
         }
         self.next = (self.next + 1) % WINDOW;
+        self.median = self.recent_median();
     }
 
     /// Takes a wait that goes on: once it would be a clear rise as a sample, the average rises to it. No sample is
     /// kept, since the whole wait follows as one. True when the average rose.
     pub fn waits(&mut self, now: Instant, waited: Duration) -> bool {
-        let is_rise = waited >= slow_after(Some(self.average));
+        let is_rise = waited >= slow_after(Some(self.expected(now)));
         if is_rise {
             self.expect(now, waited.min(SAMPLE_MAX));
             self.sampled_at = self.sampled_at.max(now);
@@ -99,8 +109,27 @@ impl Latency {
     }
 
     /// The peak-sensitive average: what the next request should expect.
-    pub const fn expected(&self) -> Duration {
+    pub fn expected(&self, now: Instant) -> Duration {
+        let Some(peak) = self.average.checked_sub(self.median) else {
+            return self.average;
+        };
+        let age = now.since(self.sampled_at).as_secs_f64();
+        self.median + peak.mul_f64((-age / DECAY.as_secs_f64()).exp())
+    }
+
+    #[cfg(test)]
+    const fn average(&self) -> Duration {
         self.average
+    }
+
+    fn recent_median(&self) -> Duration {
+        let mut recent = [Duration::ZERO; MEDIAN_OF];
+        let count = self.samples.len().min(MEDIAN_OF);
+        for (back, sample) in recent[..count].iter_mut().enumerate() {
+            // `next` is one past the newest.
+            *sample = self.samples[(self.next + WINDOW - 1 - back) % WINDOW];
+        }
+        *recent[..count].select_nth_unstable((count - 1) / 2).1
     }
 
     fn expect(&mut self, now: Instant, average: Duration) {
@@ -111,7 +140,7 @@ impl Latency {
     /// What the next request should expect, with the recent low, which no single sample raises.
     pub fn first_byte(&self, now: Instant) -> FirstByte {
         FirstByte {
-            expected: self.average,
+            expected: self.expected(now),
             low: self.low.at(now),
         }
     }
@@ -215,7 +244,7 @@ impl Latencies {
     /// once, since no sample can be that long by chance.
     pub fn waited_in_vain(&mut self, now: Instant, model: Option<&ModelName>, waited: Duration) {
         let known = model.map_or(self.whole.as_ref(), |model| self.of(model));
-        if waited > known.map_or(TTFT_UNKNOWN, Latency::expected) {
+        if waited > known.map_or(TTFT_UNKNOWN, |known| known.expected(now)) {
             self.record(now, model, waited);
             let model = model.and_then(|model| self.models.get_mut(model));
             let affected = self.whole.iter_mut().chain(model);
@@ -287,14 +316,14 @@ mod tests {
     fn clear_rise_is_followed_at_once() {
         let mut latency = Latency::new(at(0), FAST);
         latency.record(at(1), SLOW);
-        assert_eq!(latency.expected(), SLOW);
+        assert_eq!(latency.average(), SLOW);
     }
 
     #[test]
     fn rise_that_may_be_chance_is_blended_in() {
         let mut latency = Latency::new(at(0), FAST);
         latency.record(at(0), FAST.mul_f64(1.5));
-        let expected = latency.expected();
+        let expected = latency.average();
         assert!(
             expected > FAST && expected < FAST.mul_f64(1.1),
             "{expected:?}"
@@ -305,16 +334,46 @@ mod tests {
     fn fall_is_followed_slowly() {
         let mut latency = Latency::new(at(0), SLOW);
         latency.record(at(1), FAST);
-        assert!(latency.expected() > SLOW / 2, "{:?}", latency.expected());
+        assert!(latency.average() > SLOW / 2, "{:?}", latency.average());
         latency.record(at(60), FAST);
-        assert!(latency.expected() < FAST * 2, "{:?}", latency.expected());
+        assert!(latency.average() < FAST * 2, "{:?}", latency.average());
+    }
+
+    #[test]
+    fn peak_is_forgotten_by_time_alone_and_a_lasting_rise_is_not() {
+        let mut peak = Latency::new(at(0), FAST);
+        (0..20).for_each(|_| peak.record(at(0), FAST));
+        peak.record(at(1), SLOW);
+        assert_eq!(peak.expected(at(1)), SLOW);
+        assert!(peak.expected(at(11)) < SLOW / 2);
+        assert!(peak.expected(at(60)) < FAST * 2);
+        let mut lasting = Latency::new(at(0), FAST);
+        (0..20).for_each(|_| lasting.record(at(0), FAST));
+        (0..20).for_each(|_| lasting.record(at(1), SLOW));
+        assert_eq!(lasting.expected(at(600)), SLOW);
+    }
+
+    #[test]
+    fn median_is_that_of_the_newest_samples_however_many_came_before() {
+        let mut latency = Latency::new(at(0), SLOW);
+        for count in 1..1_000 {
+            latency.record(at(0), SLOW);
+            assert_eq!(latency.recent_median(), SLOW, "{count}");
+        }
+        for count in 1..=MEDIAN_OF {
+            latency.record(at(0), FAST);
+            let expected = if count * 2 > MEDIAN_OF { FAST } else { SLOW };
+            if count * 2 != MEDIAN_OF {
+                assert_eq!(latency.recent_median(), expected, "{count}");
+            }
+        }
     }
 
     #[test]
     fn peak_moves_no_low_before_it_has_lasted() {
         let mut latency = Latency::new(at(0), FAST);
         latency.record(at(20), SLOW);
-        assert_eq!(latency.expected(), SLOW);
+        assert_eq!(latency.average(), SLOW);
         assert_eq!(latency.first_byte(at(20)).low, FAST);
         assert_eq!(latency.first_byte(at(24)).low, FAST);
         assert_eq!(latency.first_byte(at(30)).low, SLOW);
@@ -345,9 +404,9 @@ mod tests {
         let mut latencies = Latencies::default();
         latencies.record(at(0), None, SLOW);
         latencies.waited_in_vain(at(1), None, FAST);
-        assert_eq!(latencies.whole().map(Latency::expected), Some(SLOW));
+        assert_eq!(latencies.whole().map(Latency::average), Some(SLOW));
         latencies.waited_in_vain(at(1), None, SLOW * 2);
-        assert_eq!(latencies.whole().map(Latency::expected), Some(SLOW * 2));
+        assert_eq!(latencies.whole().map(Latency::average), Some(SLOW * 2));
     }
 
     #[test]
@@ -357,7 +416,7 @@ mod tests {
         latencies.record(at(0), Some(&model), FAST);
         assert!(!latencies.waits(at(1), Some(&model), FAST * 2 - Duration::from_nanos(1)));
         assert!(latencies.waits(at(1), Some(&model), FAST * 2));
-        let expected = |latency: Option<&Latency>| latency.map(Latency::expected);
+        let expected = |latency: Option<&Latency>| latency.map(Latency::average);
         assert_eq!(expected(latencies.of(&model)), Some(FAST * 2));
         assert_eq!(expected(latencies.whole()), Some(FAST * 2));
         let percentiles = latencies.whole().map(Latency::percentiles);
@@ -372,12 +431,12 @@ mod tests {
         latencies.record(at(0), Some(&name("slow")), SLOW);
         assert!(latencies.waits(at(1), Some(&name("quick")), SLOW));
         assert_eq!(
-            latencies.of(&name("quick")).map(Latency::expected),
+            latencies.of(&name("quick")).map(Latency::average),
             Some(SLOW)
         );
         assert!(!latencies.waits(at(2), Some(&name("slow")), FAST * 3));
         assert_eq!(
-            latencies.of(&name("slow")).map(Latency::expected),
+            latencies.of(&name("slow")).map(Latency::average),
             Some(SLOW)
         );
     }
@@ -388,7 +447,7 @@ mod tests {
         assert!(!latencies.waits(at(0), None, TTFT_UNKNOWN));
         assert!(latencies.waits(at(0), None, TTFT_UNKNOWN * 2));
         assert_eq!(
-            latencies.whole().map(Latency::expected),
+            latencies.whole().map(Latency::average),
             Some(TTFT_UNKNOWN * 2)
         );
     }
@@ -399,7 +458,7 @@ mod tests {
         let mut latencies = Latencies::default();
         assert!(latencies.of(&model("a")).is_none());
         latencies.record(at(0), Some(&model("a")), FAST);
-        assert_eq!(latencies.of(&model("b")).map(Latency::expected), Some(FAST));
+        assert_eq!(latencies.of(&model("b")).map(Latency::average), Some(FAST));
     }
 
     #[test]
@@ -426,7 +485,7 @@ mod tests {
             let least = samples.iter().map(|(nanos, _)| span(*nanos)).min().unwrap_or_default();
             let most = samples.iter().map(|(nanos, _)| span(*nanos)).max().unwrap_or_default();
             let (p50, p99) = latency.percentiles();
-            for figure in [latency.expected(), p50, p99] {
+            for figure in [latency.average(), p50, p99] {
                 prop_assert!(figure > Duration::ZERO);
                 // Averages round down by a nanosecond a step.
                 prop_assert!(figure + Duration::from_nanos(samples.len() as u64) >= least && figure <= most);

@@ -54,7 +54,7 @@ impl World {
         let Some(there) = &self.nodes[peer.at()].process else {
             return;
         };
-        let loads = there.engine.own_loads();
+        let loads = there.engine.own_loads(self.now);
         let datagram = Pong { sequence, loads }.encode(DATAGRAM_BYTES_MAX);
         self.network.count(peer, datagram.len());
         let back_at = self.network.carry(there_at, peer, node, datagram.len());

@@ -221,7 +221,7 @@ impl World {
 
     fn load(&self, owner: NodeIndex, upstream: &UpstreamName) -> Option<WireLoad> {
         let process = self.nodes[owner.at()].process.as_ref()?;
-        let loads = process.engine.own_loads();
+        let loads = process.engine.own_loads(self.now);
         let load: &Load = loads.iter().find(|load| load.upstream == *upstream)?;
         Some(WireLoad {
             in_flight: load.in_flight,

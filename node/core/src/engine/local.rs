@@ -10,7 +10,7 @@ use crate::capacity::Capacity;
 use crate::fact::{FactChange, Standing, UpstreamFact};
 use crate::health::{FailureKind, Health, HealthState, Transition};
 use crate::ids::ModelName;
-use crate::latency::{Latencies, Latency};
+use crate::latency::Latencies;
 use crate::limit::InFlight;
 use crate::outcome::{Blame, Outcome, Stage, Verdict};
 use crate::time::Instant;
@@ -129,7 +129,7 @@ impl Local {
 
     /// What this node publishes of it.
     pub(super) fn fact(&self, now: Instant) -> UpstreamFact {
-        let measured = |model: &ModelName| self.latencies.of(model).map(Latency::expected);
+        let measured = |model: &ModelName| self.latencies.of(model).map(|it| it.expected(now));
         let models: BTreeMap<_, _> = self
             .models()
             .iter()
@@ -139,7 +139,7 @@ impl Local {
             name: self.spec.name.clone(),
             models,
             standing: self.standing(now),
-            ttft: self.latencies.whole().map(Latency::expected),
+            ttft: self.latencies.whole().map(|it| it.expected(now)),
             error_rate: self.health.error_rate(now),
             in_flight: self.in_flight.count(),
             in_flight_max: self.capacity.limit(),

@@ -104,14 +104,14 @@ impl Engine {
     }
 
     /// The loads of all own upstreams now, as an echo reports them.
-    pub fn own_loads(&self) -> Vec<Load> {
+    pub fn own_loads(&self, now: Instant) -> Vec<Load> {
         let load = |local: &Local| Load {
             upstream: local.spec.name.clone(),
             in_flight: local.in_flight.count(),
             ttft: local
                 .latencies
                 .whole()
-                .map(Latency::expected)
+                .map(|whole| whole.expected(now))
                 .unwrap_or_default(),
         };
         self.locals.values().map(load).collect()
