@@ -138,11 +138,13 @@ impl Sections {
 
 /// What a text holds, by the examples of its schema.
 fn of_text(schema: &Value) -> &'static str {
-    let example = schema["examples"][0].as_str().unwrap_or_default();
+    let mut examples = schema["examples"].as_array().into_iter().flatten();
+    let example = examples.next().and_then(Value::as_str).unwrap_or_default();
     match example {
         _ if schema["writeOnly"] == true => "secret string",
         "" => "string",
         size if size.ends_with('B') => "size",
+        _ if examples.any(|example| example == "off") => "duration or `off`",
         _ => "duration",
     }
 }

@@ -38,6 +38,9 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The whole body, byte for byte; kept so that another attempt can send it again.
     pub body: Bytes,
+    /// Whether the answer is a stream (see [`is_stream`]): a stream and another answer wait differently long for
+    /// their first byte.
+    pub stream: bool,
     /// The deadline of the first byte of the answer's body; its upstream's own limits apply after it.
     pub deadline: tokio::time::Instant,
     /// Whether to try the upstream although it is ejected.
@@ -46,6 +49,19 @@ pub struct Call {
     pub allow_regions: Arc<[RegionName]>,
     /// The client, for the serving node's own residency rules.
     pub caller: Caller,
+}
+
+/// Audio that is sent while it is made, whatever the body asks for.
+const STREAMING_PATHS: [&str; 1] = ["/v1/audio/speech"];
+
+/// Whether the answer to a request for `path` arrives as it is made: its body asks for that, its query does (a
+/// stored response that is read again), or the path knows no other way.
+pub fn is_stream(path: &PathAndQuery, body_asks: bool) -> bool {
+    let query_asks = || {
+        let mut pairs = path.query().unwrap_or_default().split('&');
+        pairs.any(|pair| pair == "stream=true")
+    };
+    body_asks || STREAMING_PATHS.contains(&path.path()) || query_asks()
 }
 
 /// What residency rules ask about a client.
@@ -261,6 +277,27 @@ impl ServeInside for InsideSlot {
         match self.0.get() {
             Some(handler) => handler.serve(peer, path, body).await,
             None => (StatusCode::NOT_FOUND, Bytes::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_is_asked_for_by_body_query_or_path() {
+        let asks = |path, body_asks| is_stream(&PathAndQuery::from_static(path), body_asks);
+        assert!(asks("/v1/chat/completions", true));
+        assert!(asks("/v1/responses/resp_1?include=x&stream=true", false));
+        assert!(asks("/v1/audio/speech", false));
+        for path in [
+            "/v1/chat/completions",
+            "/v1/responses/resp_1?stream=false",
+            "/v1/responses/resp_1?upstream=true",
+            "/v1/audio/speeches",
+        ] {
+            assert!(!asks(path, false), "{path}");
         }
     }
 }

@@ -189,7 +189,7 @@ impl Default for RoutingConfig {
         Self {
             strategy: Strategy::Latency,
             attempts_max: 6,
-            deadline: Duration::from_secs(120),
+            deadline: Duration::from_secs(600),
             retry_on: RetryOn::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
+use std::time::Duration;
+
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
@@ -126,8 +128,9 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "timeout": {
             "connect": format_duration(upstream.timeout.connect),
             "first_byte": format_duration(upstream.timeout.first_byte),
-            "idle": format_duration(upstream.timeout.idle),
-            "total": format_duration(upstream.timeout.total),
+            "answer": format_duration(upstream.timeout.answer),
+            "idle": duration_or_off(upstream.timeout.idle),
+            "total": duration_or_off(upstream.timeout.total),
         },
         "health": {
             "probe": match upstream.probe.kind {
@@ -144,6 +147,10 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         },
         "headers": headers(&upstream.headers),
     })
+}
+
+fn duration_or_off(span: Option<Duration>) -> String {
+    span.map_or_else(|| "off".to_owned(), format_duration)
 }
 
 /// Names alone.

@@ -8,6 +8,7 @@ mod forward;
 mod geo;
 mod proxies;
 mod tasks;
+mod timeout;
 mod tracing;
 
 use std::collections::BTreeMap;
@@ -21,9 +22,12 @@ pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use proxies::ProxyProtocolWord;
 
 pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
+pub use timeout::TimeoutFile;
 pub use tracing::{OtlpFile, TracingFile};
 
-pub use super::written::{CountText, DurationText, Item, RetryText, SecretText, SizeText};
+pub use super::written::{
+    CountText, DurationOrOffText, DurationText, Item, RetryText, SecretText, SizeText,
+};
 
 /// The configuration of a grapevine node. Any string may contain `${NAME}` or `${NAME:-default}`, which is
 /// replaced from the environment; `$${` is a literal `${`. Paths are relative to the file.
@@ -222,20 +226,6 @@ pub struct RenamedModelFile {
     pub upstream_name: Option<String>,
 }
 
-/// Timeouts of a call to an upstream.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TimeoutFile {
-    /// Connecting, including TLS. Default: 2s.
-    pub connect: Option<DurationText>,
-    /// From the end of the request to the response head. Default: 30s.
-    pub first_byte: Option<DurationText>,
-    /// Between two chunks of the response body. Default: 60s.
-    pub idle: Option<DurationText>,
-    /// The whole call. Default: 10m.
-    pub total: Option<DurationText>,
-}
-
 /// Health checking and ejection of an upstream.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -276,7 +266,7 @@ pub struct RoutingFile {
     pub strategy: Option<StrategyWord>,
     /// The maximum number of attempts within one request, over all upstreams and nodes, 1 to 32. Default: 6.
     pub attempts: Option<u64>,
-    /// The time from a request's arrival to its first response byte, over all attempts. Default: 2m.
+    /// The time from a request's arrival to its first response byte, over all attempts. Default: 10m.
     pub deadline: Option<DurationText>,
     /// The failures after which the next candidate is tried: connect, timeout, 5xx, or a status from 400 to 599.
     /// Default: [connect, timeout, 408, 429, 5xx].

@@ -60,6 +60,11 @@ text!(
     { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? ?(us|µs|ms|s|m|min|h|d)|0|.*\$\{.*)$", "examples": ["250ms", "2s", "10m"] }
 );
 text!(
+    /// A duration with its unit, or `off`.
+    DurationOrOffText,
+    { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? ?(us|µs|ms|s|m|min|h|d)|off|.*\$\{.*)$", "examples": ["5m", "1h", "off"] }
+);
+text!(
     /// A size with its unit.
     SizeText,
     { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? ?(B|[kK]B|MB|GB|KiB|MiB|GiB)|0|.*\$\{.*)$", "examples": ["64KiB", "32MiB"] }

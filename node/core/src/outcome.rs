@@ -11,8 +11,10 @@ use std::time::Duration;
 pub enum Stage {
     /// Opening the connection.
     Connect,
-    /// Waiting for the response head.
+    /// Waiting for the first byte of a stream.
     FirstByte,
+    /// Waiting for the first byte of an answer that is no stream.
+    Answer,
     /// Between two pieces of the response body.
     Idle,
     /// The whole call.
@@ -223,6 +225,7 @@ impl Outcome {
             Self::ConnectFailed => "connect_failed",
             Self::TimedOut(Stage::Connect) => "connect_timeout",
             Self::TimedOut(Stage::FirstByte) => "first_byte_timeout",
+            Self::TimedOut(Stage::Answer) => "answer_timeout",
             Self::TimedOut(Stage::Idle) => "idle_timeout",
             Self::TimedOut(Stage::Total) => "total_timeout",
             Self::Reset => "reset",

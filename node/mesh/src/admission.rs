@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grapevine_base::exchange::{Call, Caller};
+use grapevine_base::exchange::{Call, Caller, is_stream};
 use grapevine_base::{asked, headers};
 use grapevine_core::admission::{self, ForwardRefused, OwnerNode};
 use grapevine_core::forwarding::{Forwarding, PathScope};
@@ -69,7 +69,7 @@ pub(super) fn enter<L>(
     })
 }
 
-/// Checks the body against the head: the rules and the choice of the upstream must have used what the
+/// The call with what its body asks for, checked against the head: the rules and the choice of the upstream must have used what the
 /// upstream will read.
 pub(super) fn check_against_head<L>(
     hub: &Hub<L>,
@@ -96,7 +96,8 @@ pub(super) fn check_against_head<L>(
         let detail = "request names no model, and rules about models concern it";
         return Err(ForwardRefused::new(Refusal::Residency, detail));
     }
-    Ok(call)
+    let stream = is_stream(&call.path, asked.stream);
+    Ok(Call { stream, ..call })
 }
 
 /// Whether the node answers requests at all; peers may still have an older value.
@@ -105,7 +106,7 @@ fn serves_requests(view: &View) -> bool {
     own.is_none_or(|fact| fact.serves_requests)
 }
 
-/// The call that a head describes, without its body and deadline. A peer's request must pass the same checks
+/// The call that a head describes, without what its body holds and without a deadline. A peer's request must pass the same checks
 /// as a client's, whatever the peer checked before.
 fn call(
     head: &RequestHead<'_>,
@@ -141,6 +142,7 @@ fn call(
         path,
         headers,
         body: Bytes::new(),
+        stream: false,
         deadline: Instant::now(),
         last_resort: head.last_resort,
         allow_regions: head.allow_regions.as_slice().into(),

@@ -313,6 +313,7 @@ const OUTCOMES: &[(u8, Outcome)] = &[
     (7, Outcome::BrokenOff),
     (8, Outcome::Cancelled),
     (9, Outcome::DeadlinePassed),
+    (10, Outcome::TimedOut(Stage::Answer)),
     (32, Outcome::Refused(Refusal::Full)),
     (33, Outcome::Refused(Refusal::Draining)),
     (34, Outcome::Refused(Refusal::UnknownUpstream)),

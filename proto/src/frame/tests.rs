@@ -192,6 +192,7 @@ fn every_outcome_but_status_and_lost_peer_survives_the_hop() {
     let outcomes = [
         Outcome::ConnectFailed,
         Outcome::TimedOut(Stage::FirstByte),
+        Outcome::TimedOut(Stage::Answer),
         Outcome::Reset,
         Outcome::DeadlinePassed,
         Outcome::Refused(Refusal::Draining),

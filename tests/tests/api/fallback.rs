@@ -49,7 +49,7 @@ async fn a_connection_closed_before_the_answer_moves_to_the_next_upstream() {
 #[tokio::test]
 async fn an_upstream_that_never_answers_is_left_for_the_next_after_its_timeout() {
     let answer = moves_to_good(json!({"hang": true})).await;
-    assert!(answer.elapsed >= FIRST_BYTE, "{:?}", answer.elapsed);
+    assert!(answer.elapsed >= ANSWER, "{:?}", answer.elapsed);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_model_that_no_node_knows_is_a_404_with_the_nearest_names() {
 async fn nothing_outlasts_the_requests_deadline() {
     let (bad, good) = pair().await;
     // The second attempt is the one that the deadline ends.
-    let patient = json!({"timeout": {"first_byte": "3s"}});
+    let patient = json!({"timeout": {"answer": "3s"}});
     let builder = alone_with(&bad, &good, patient, "5s");
     let mesh = builder.start().await;
     for mock in [&bad, &good] {
@@ -200,7 +200,7 @@ async fn nothing_outlasts_the_requests_deadline() {
 }
 
 /// How long an upstream of these tests may take to answer.
-const FIRST_BYTE: Duration = Duration::from_millis(700);
+const ANSWER: Duration = Duration::from_millis(700);
 
 async fn pair() -> (Mock, Mock) {
     (
@@ -219,7 +219,7 @@ fn alone_with(bad: &Mock, good: &Mock, over: Value, deadline: &str) -> MeshBuild
         let mut upstream = json!({
             "priority": priority,
             "max_retries": 1,
-            "timeout": {"first_byte": format!("{}ms", FIRST_BYTE.as_millis())},
+            "timeout": {"answer": format!("{}ms", ANSWER.as_millis())},
             "health": {"probe": "off", "failure_threshold": 1, "cooldown": "60s"},
         });
         grapevine_tests::mesh::merge(&mut upstream, over.clone());

@@ -6,12 +6,15 @@ use grapevine_core::engine::Probe;
 use grapevine_core::health::HealthPolicy;
 
 use super::super::checked::{ProbeConfig, TimeoutConfig};
-use super::super::file::{HealthFile, ProbeWord, TimeoutFile};
-use super::super::text::format_duration;
+use super::super::file::{DurationOrOffText, DurationText, HealthFile, ProbeWord, TimeoutFile};
+use super::super::text::{format_duration, parse_duration};
 use super::Checker;
 
 /// Thresholds above this are never reached.
 const THRESHOLD_MAX: u32 = 1_000;
+
+/// The shortest timeout that may be written.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// The longest timeout that may be written.
 const WAIT_MAX: Duration = Duration::from_secs(86_400);
@@ -21,40 +24,72 @@ impl Checker<'_> {
         let default = TimeoutConfig::default();
         let Some(file) = file else { return default };
         let at = |name: &str| format!("{key}.{name}");
-        let range = Duration::from_millis(1)..=WAIT_MAX;
         let timeout = TimeoutConfig {
-            connect: self.duration(
-                &at("connect"),
-                file.connect.as_ref(),
-                default.connect,
-                range.clone(),
-            ),
-            first_byte: self.duration(
+            connect: self.wait(&at("connect"), file.connect.as_ref(), default.connect),
+            first_byte: self.wait(
                 &at("first_byte"),
                 file.first_byte.as_ref(),
                 default.first_byte,
-                range.clone(),
             ),
-            idle: self.duration(&at("idle"), file.idle.as_ref(), default.idle, range.clone()),
-            total: self.duration(&at("total"), file.total.as_ref(), default.total, range),
+            answer: self.wait(&at("answer"), file.answer.as_ref(), default.answer),
+            idle: self.wait_or_off(&at("idle"), file.idle.as_ref(), default.idle),
+            total: self.wait_or_off(&at("total"), file.total.as_ref(), default.total),
         };
-        let total = format_duration(timeout.total);
+        let Some(total) = timeout.total else {
+            return timeout;
+        };
         let parts = [
-            ("connect", timeout.connect),
-            ("first_byte", timeout.first_byte),
+            ("connect", Some(timeout.connect)),
+            ("first_byte", Some(timeout.first_byte)),
+            ("answer", Some(timeout.answer)),
             ("idle", timeout.idle),
         ];
         for (name, part) in parts {
             let is_written = self.source_map.has(&at(name));
-            if is_written && part > timeout.total {
+            if let Some(part) = part.filter(|part| is_written && *part > total) {
                 let problem = format!(
-                    "{} must not be longer than the total ({total})",
-                    format_duration(part)
+                    "{} must not be longer than the total ({})",
+                    format_duration(part),
+                    format_duration(total)
                 );
                 self.problem(&at(name), problem, format!("lower {name} or raise total"));
             }
         }
         timeout
+    }
+
+    fn wait(&mut self, key: &str, text: Option<&DurationText>, default: Duration) -> Duration {
+        self.duration(key, text, default, WAIT_MIN..=WAIT_MAX)
+    }
+
+    /// A wait that may be without a limit.
+    fn wait_or_off(
+        &mut self,
+        key: &str,
+        text: Option<&DurationOrOffText>,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
+        let Some(DurationOrOffText(text)) = text else {
+            return default;
+        };
+        match parse_duration(text) {
+            _ if text == "off" => None,
+            Ok(span) if (WAIT_MIN..=WAIT_MAX).contains(&span) => Some(span),
+            parsed => {
+                let problem = match parsed {
+                    Ok(_) => format!(
+                        "must be from {} to {}",
+                        format_duration(WAIT_MIN),
+                        format_duration(WAIT_MAX)
+                    ),
+                    Err(error) => error.to_string(),
+                };
+                let problem = format!("{} {problem}", self.shown(key));
+                let remedy = "write a duration such as 5m, or off for no limit";
+                self.problem(key, problem, remedy);
+                default
+            }
+        }
     }
 
     pub(super) fn health(

@@ -58,6 +58,7 @@ impl Checker<'_> {
             let waits = [
                 ("connect", upstream.timeout.connect),
                 ("first_byte", upstream.timeout.first_byte),
+                ("answer", upstream.timeout.answer),
             ];
             for (name, wait) in waits {
                 let key = format!("{at}.timeout.{name}");

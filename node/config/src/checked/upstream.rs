@@ -86,21 +86,25 @@ pub struct ModelConfig {
 pub struct TimeoutConfig {
     /// Opening the connection, TLS included.
     pub connect: Duration,
-    /// From the call's start to the first byte of the response's body.
+    /// From the call's start to the first byte of a stream's body.
     pub first_byte: Duration,
-    /// Between two pieces of the response's body.
-    pub idle: Duration,
-    /// The whole call.
-    pub total: Duration,
+    /// The same for an answer that is no stream: its first byte comes when all of it is made.
+    pub answer: Duration,
+    /// Between two pieces of the response's body; `None` is without a limit.
+    pub idle: Option<Duration>,
+    /// The whole call; `None` is without a limit.
+    pub total: Option<Duration>,
 }
 
+/// As patient as the clients' own SDKs, which wait for ten minutes: an upstream that still works does not fail.
 impl Default for TimeoutConfig {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(600),
+            first_byte: Duration::from_secs(120),
+            answer: Duration::from_secs(600),
+            idle: Some(Duration::from_secs(300)),
+            total: Some(Duration::from_secs(3_600)),
         }
     }
 }

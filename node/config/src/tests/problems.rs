@@ -277,7 +277,7 @@ fn durations_and_sizes_need_a_unit() {
         [
             "5:24: upstreams[0].timeout.connect: 2 must have a unit; write a number and a unit: 250ms, 2s, 10m",
             "5:33: upstreams[0].timeout.idle: 5 minutes has an unknown unit; \
-             write a number and a unit: 250ms, 2s, 10m",
+             write a duration such as 5m, or off for no limit",
             "6:16: limits.body: 10M has an unknown unit; write a number and a unit: 64KiB, 32MiB",
             "6:34: limits.header_size: 1KiB must be from 8KiB to 1MiB; write a size in that range",
         ]
@@ -455,12 +455,12 @@ fn models_are_well_formed_and_unique() {
 #[test]
 fn refused_upstream_does_not_shift_the_numbers_of_others() {
     let yaml =
-        "upstreams:\n- {name: a}\n- {name: b, base_url: 'http://h', timeout: {first_byte: 3m}}\n";
+        "upstreams:\n- {name: a}\n- {name: b, base_url: 'http://h', timeout: {first_byte: 11m}}\n";
     assert_eq!(
         problems(yaml),
         [
             "2:3: upstreams[0].base_url: is missing; write base_url: and its value",
-            "3:57: upstreams[1].timeout.first_byte: 3m must not be longer than routing.deadline (2m); \
+            "3:57: upstreams[1].timeout.first_byte: 11m must not be longer than routing.deadline (10m); \
              lower first_byte or raise the deadline",
         ]
     );
@@ -494,6 +494,16 @@ fn waits_agree_with_each_other() {
              lower first_byte or raise total",
         ]
     );
+    assert_eq!(
+        with_head("    timeout: {answer: 11m, idle: 2h}\n"),
+        [
+            "5:23: upstreams[0].timeout.answer: 11m must not be longer than routing.deadline (10m); \
+             lower answer or raise the deadline",
+            "5:34: upstreams[0].timeout.idle: 2h must not be longer than the total (1h); lower idle or raise total",
+        ]
+    );
+    // Without a total, nothing is longer than it.
+    good(&format!("{HEAD}    timeout: {{idle: 2h, total: off}}\n"));
     // A default that the deadline cuts short is no mistake of anyone.
     assert_eq!(
         good(&format!("{HEAD}routing: {{deadline: 5s}}\n"))
@@ -629,4 +639,24 @@ fn dumped_paths_to_forward_are_a_configuration_again() {
     assert!(forwarding.permit("GET", "/v1/a/b", None).is_ok());
     assert!(forwarding.permit("POST", "/v1/a/b", None).is_err());
     assert_eq!(good(&config.dump_yaml()).forwarding, config.forwarding);
+}
+
+#[test]
+fn only_the_waits_within_an_answer_can_be_off() {
+    let form = "write a duration such as 5m, or off for no limit";
+    assert_eq!(
+        with_head("    timeout: {first_byte: off, idle: 0, total: soon}\n"),
+        [
+            "5:27: upstreams[0].timeout.first_byte: off must begin with a number; \
+             write a number and a unit: 250ms, 2s, 10m"
+                .to_owned(),
+            format!("5:38: upstreams[0].timeout.idle: 0 must be from 1ms to 24h; {form}"),
+            format!("5:48: upstreams[0].timeout.total: soon must begin with a number; {form}"),
+        ]
+    );
+    let config = good(&format!("{HEAD}    timeout: {{idle: off, total: off}}\n"));
+    let timeout = config.upstreams[0].timeout;
+    assert_eq!((timeout.idle, timeout.total), (None, None));
+    let written = config.dump_yaml();
+    assert_eq!(good(&written).upstreams[0].timeout, timeout);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grapevine_base::asked::Asked;
 use grapevine_base::clock::Clock;
-use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, CallPeer};
+use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, CallPeer, is_stream};
 use grapevine_base::headers;
 use grapevine_base::overdue::Overdue;
 use grapevine_core::ids::RegionName;
@@ -230,6 +230,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             path: self.track.path().clone(),
             headers: self.track.headers_of_attempt(attempt, headers),
             body: self.request.body.clone(),
+            stream: is_stream(self.track.path(), self.request.head.stream),
             deadline: self.deadline,
             last_resort,
             allow_regions: self.allow_regions.clone(),

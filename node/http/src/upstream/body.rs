@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_core::outcome::{Outcome, Stage};
@@ -20,40 +21,65 @@ use grapevine_config::checked::TimeoutConfig;
 /// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
-    first_byte_at: Instant,
+    /// What the first byte may take, and which wait that is.
+    first_byte: (Instant, Stage),
     deadline: Instant,
-    total_at: Instant,
-    idle: std::time::Duration,
+    total_at: Option<Instant>,
+    idle: Option<Duration>,
 }
 
 impl Waits {
     /// The waits of a call that begins at `now`. Its `deadline` holds until the first byte: from
     /// there on the client is being served, and only the upstream's own limits count.
-    pub(super) fn begin(now: Instant, deadline: Instant, timeouts: &TimeoutConfig) -> Self {
+    pub(super) fn begin(
+        now: Instant,
+        is_stream: bool,
+        deadline: Instant,
+        timeouts: &TimeoutConfig,
+    ) -> Self {
+        let first_byte = match is_stream {
+            true => (now + timeouts.first_byte, Stage::FirstByte),
+            false => (now + timeouts.answer, Stage::Answer),
+        };
         Self {
-            first_byte_at: now + timeouts.first_byte,
+            first_byte,
             deadline,
-            total_at: now + timeouts.total,
+            total_at: timeouts.total.map(|total| now + total),
             idle: timeouts.idle,
         }
     }
 
     /// The next wait to run out before the first byte, and what that means.
     pub(super) fn before_first_byte(&self) -> (Instant, Outcome) {
-        let first_byte = (self.first_byte_at, Outcome::TimedOut(Stage::FirstByte));
-        let total = (self.total_at, Outcome::TimedOut(Stage::Total));
+        let (due, stage) = self.first_byte;
+        let own = earlier(Some((due, Outcome::TimedOut(stage))), self.total());
         let deadline = (self.deadline, Outcome::DeadlinePassed);
-        earlier(deadline, earlier(first_byte, total))
+        own.filter(|own| own.0 < deadline.0).unwrap_or(deadline)
     }
 
-    fn after(&self, piece_at: Instant) -> (Instant, Outcome) {
-        let idle = (piece_at + self.idle, Outcome::TimedOut(Stage::Idle));
-        earlier(idle, (self.total_at, Outcome::TimedOut(Stage::Total)))
+    /// The same after a piece that came at `piece_at`; `None` where nothing limits the rest.
+    fn after(&self, piece_at: Instant) -> Option<(Instant, Outcome)> {
+        let idle = self
+            .idle
+            .map(|idle| (piece_at + idle, Outcome::TimedOut(Stage::Idle)));
+        earlier(idle, self.total())
+    }
+
+    fn total(&self) -> Option<(Instant, Outcome)> {
+        let due = self.total_at?;
+        Some((due, Outcome::TimedOut(Stage::Total)))
     }
 }
 
-fn earlier(a: (Instant, Outcome), b: (Instant, Outcome)) -> (Instant, Outcome) {
-    if b.0 < a.0 { b } else { a }
+/// The earlier of two waits, the first where they are equal.
+fn earlier(
+    a: Option<(Instant, Outcome)>,
+    b: Option<(Instant, Outcome)>,
+) -> Option<(Instant, Outcome)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
+        (a, b) => a.or(b),
+    }
 }
 
 /// An upstream's body. After a failure it has ended; dropping it cancels the call.
@@ -80,9 +106,12 @@ impl TimedBody {
 
     /// Ready with the outcome once a wait has run out.
     fn poll_waits(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
-        let (due, outcome) = match self.piece_at {
+        let wait = match self.piece_at {
             Some(piece_at) => self.waits.after(piece_at),
-            None => self.waits.before_first_byte(),
+            None => Some(self.waits.before_first_byte()),
+        };
+        let Some((due, outcome)) = wait else {
+            return Poll::Pending;
         };
         let timer = self
             .timer

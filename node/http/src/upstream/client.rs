@@ -111,7 +111,7 @@ impl CallLocal for UpstreamClient {
         let Some(target) = self.targets.get(&call.upstream) else {
             return Err(unknown("no such upstream"));
         };
-        let waits = Waits::begin(Instant::now(), call.deadline, &target.timeouts);
+        let waits = Waits::begin(Instant::now(), call.stream, call.deadline, &target.timeouts);
         let Some(mut request) = self.request(&target, call) else {
             let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
             return Err(unknown(what));

@@ -15,7 +15,7 @@ async fn moves_on(script: Vec<Act>, outcome: &str) {
     let broken = Scripted::start(script).await;
     let healthy = Scripted::start(answer(200, "", "{\"healthy\":1}")).await;
     let mut plan = Plan::with(&[&broken, &healthy]);
-    plan.targets[0].timeouts.first_byte = Duration::from_millis(100);
+    plan.targets[0].timeouts.answer = Duration::from_millis(100);
     let node = plan.start().await;
     let reply = node.chat().await;
     assert_eq!(
@@ -65,7 +65,7 @@ async fn garbage_instead_of_http_moves_on() {
 
 #[tokio::test]
 async fn head_that_does_not_come_in_time_moves_on() {
-    moves_on(vec![Act::Hang], "first_byte_timeout").await;
+    moves_on(vec![Act::Hang], "answer_timeout").await;
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn stream_that_ends_after_its_head_moves_on() {
 
 #[tokio::test]
 async fn stream_that_stays_silent_after_its_head_moves_on() {
-    moves_on(vec![event_stream(), Act::Hang], "first_byte_timeout").await;
+    moves_on(vec![event_stream(), Act::Hang], "answer_timeout").await;
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ async fn call(client: &UpstreamClient, upstream: &str) -> Result<Answer, CallFai
         path: CHAT.parse().expect("a path"),
         headers: HeaderMap::new(),
         body: Bytes::from_static(MODEL_BODY.as_bytes()),
+        stream: false,
         deadline: Instant::now() + Duration::from_secs(5),
         last_resort: false,
         allow_regions: [].into(),

@@ -11,13 +11,73 @@ use crate::support::*;
 async fn upstream_that_never_answers_is_a_gateway_timeout() {
     let upstream = Scripted::start(vec![Act::Hang]).await;
     let mut plan = Plan::with(&[&upstream]);
-    plan.targets[0].timeouts.first_byte = Duration::from_millis(100);
+    plan.targets[0].timeouts.answer = Duration::from_millis(100);
     let node = plan.start().await;
     let reply = node.chat().await;
     assert_eq!(reply.status, 504);
     assert_eq!(reply.json()["error"]["code"], "upstream_timeout");
-    assert_eq!(node.outcomes().await, ["first_byte_timeout"]);
+    assert_eq!(node.outcomes().await, ["answer_timeout"]);
     upstream.hung_up_at().await;
+}
+
+#[tokio::test]
+async fn streams_and_other_answers_wait_for_the_first_byte_apart() {
+    let body = r#"{"model":"gpt-4o","stream":true}"#;
+    for (path, body, is_stream) in [
+        (CHAT, body, true),
+        ("/v1/responses?stream=true", MODEL_BODY, true),
+        ("/v1/audio/speech", MODEL_BODY, true),
+        ("/v1/responses", MODEL_BODY, false),
+        ("/v1/embeddings", MODEL_BODY, false),
+    ] {
+        let upstream = Scripted::start(vec![Act::Hang]).await;
+        let mut plan = Plan::with(&[&upstream]);
+        let timeouts = &mut plan.targets[0].timeouts;
+        let (wait, outcome) = match is_stream {
+            true => (&mut timeouts.first_byte, "first_byte_timeout"),
+            false => (&mut timeouts.answer, "answer_timeout"),
+        };
+        *wait = Duration::from_millis(100);
+        let node = plan.start().await;
+        let reply = node.ask("POST", path, "", body).await;
+        assert_eq!(reply.json()["error"]["code"], "upstream_timeout", "{path}");
+        assert_eq!(node.outcomes().await, [outcome], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn first_byte_of_the_body_counts_and_not_its_head() {
+    let upstream = Scripted::start(vec![event_stream(), Act::Hang]).await;
+    let mut plan = Plan::with(&[&upstream]);
+    plan.targets[0].timeouts.first_byte = Duration::from_millis(100);
+    let node = plan.start().await;
+    let body = r#"{"model":"gpt-4o","stream":true}"#;
+    assert_eq!(node.ask("POST", CHAT, "", body).await.status, 504);
+    assert_eq!(node.outcomes().await, ["first_byte_timeout"]);
+}
+
+#[tokio::test]
+async fn stream_without_limits_of_its_own_outlives_every_other_wait() {
+    let pause = Act::Pause(Duration::from_millis(300));
+    let script = vec![
+        event_stream(),
+        chunk("data: 1\n\n"),
+        pause,
+        chunk("data: 2\n\n"),
+        send("0\r\n\r\n"),
+    ];
+    let upstream = Scripted::start(script).await;
+    let mut plan = Plan::with(&[&upstream]);
+    plan.settings.deadline = Duration::from_millis(200);
+    let timeouts = &mut plan.targets[0].timeouts;
+    timeouts.first_byte = Duration::from_millis(200);
+    timeouts.answer = Duration::from_millis(200);
+    (timeouts.idle, timeouts.total) = (None, None);
+    let node = plan.start().await;
+    let body = r#"{"model":"gpt-4o","stream":true}"#;
+    let reply = node.ask("POST", CHAT, "", body).await;
+    assert!(reply.is_whole);
+    assert_eq!(reply.body, "data: 1\n\ndata: 2\n\n");
 }
 
 #[tokio::test]
@@ -50,7 +110,7 @@ async fn connection_that_does_not_open_is_a_connect_timeout() {
 async fn pause_within_a_body_beyond_the_idle_time_breaks_it_off() {
     let upstream = Scripted::start(vec![head("application/json"), chunk("{"), Act::Hang]).await;
     let mut plan = Plan::with(&[&upstream]);
-    plan.targets[0].timeouts.idle = Duration::from_millis(100);
+    plan.targets[0].timeouts.idle = Some(Duration::from_millis(100));
     let node = plan.start().await;
     let reply = node.chat().await;
     assert_eq!((reply.status, reply.body.as_str()), (200, "{"));
@@ -66,7 +126,7 @@ async fn trickle_beyond_the_total_time_breaks_it_off() {
     }
     let upstream = Scripted::start(script).await;
     let mut plan = Plan::with(&[&upstream]);
-    plan.targets[0].timeouts.total = Duration::from_millis(200);
+    plan.targets[0].timeouts.total = Some(Duration::from_millis(200));
     let node = plan.start().await;
     assert!(!node.chat().await.is_whole);
     assert_eq!(node.outcomes().await, ["total_timeout"]);

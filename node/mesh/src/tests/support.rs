@@ -328,6 +328,7 @@ pub(super) fn call(body: &'static [u8]) -> Call {
         path: "/v1/chat/completions?a=b".parse().expect("a path"),
         headers,
         body: Bytes::from_static(body),
+        stream: false,
         deadline: Instant::now() + PATIENCE,
         last_resort: false,
         allow_regions: [].into(),

@@ -235,15 +235,13 @@ impl Upstream<'_> {
         let total = self.endpoint.wait;
         let mut waits = Vec::new();
         if let Some(total) = total {
-            // An answer that is no stream has its first byte at its end.
-            waits.push(format!(
-                "first_byte: {}",
-                format_duration(total.min(FIRST_BYTE_MAX))
-            ));
+            let wait = format_duration(total.min(FIRST_BYTE_MAX));
+            waits.push(format!("first_byte: {wait}, answer: {wait}"));
         }
         if let Some(idle) = self.endpoint.idle {
-            let longest = total.unwrap_or(TimeoutConfig::default().total);
-            waits.push(format!("idle: {}", format_duration(idle.min(longest))));
+            let longest = total.or(TimeoutConfig::default().total);
+            let idle = longest.map_or(idle, |longest| idle.min(longest));
+            waits.push(format!("idle: {}", format_duration(idle)));
         }
         if let Some(total) = total {
             waits.push(format!("total: {}", format_duration(total)));

@@ -213,8 +213,8 @@ fn heading(name: &str, findings: &[Finding], variables: &[Variable]) -> String {
 
 /// The note in the heading if the file sets no wait for all deployments.
 const WAIT: &str = "#
-# Where no timeout is written, a node waits 30 s for the first byte, and LiteLLM for minutes: an answer that is
-# no stream has its first byte at its end. Raise upstreams[].timeout.first_byte and routing.deadline where needed.
+# Where no timeout is written, a node waits 2 minutes for the first byte of a stream and 10 for another answer, and
+# LiteLLM for longer. Raise upstreams[].timeout and routing.deadline where needed.
 ";
 
 /// Keys that are named beside a variable.

@@ -184,7 +184,7 @@ impl Reading {
     /// Carries over a wait for streams.
     pub(super) fn stream_timeout(&mut self, at: &At<'_>) {
         let problem = "bounds the pauses within an answer, and not the wait for its beginning";
-        let remedy = "upstreams[].timeout.first_byte is one wait for streams and other answers";
+        let remedy = "set upstreams[].timeout.first_byte, the wait for the first byte of a stream";
         self.findings.add(Kind::Changed, at, problem, remedy);
     }
 

@@ -3,7 +3,10 @@
 mod documented;
 mod hostile;
 
-use grapevine_config::{Environment, Sources, checked::Config};
+use std::time::Duration;
+
+use grapevine_config::checked::{Config, RoutingConfig};
+use grapevine_config::{Environment, Sources};
 
 use super::super::finding::Kind;
 use super::{Imported, import};
@@ -97,7 +100,7 @@ fn key_that_is_not_written_comes_from_the_providers_variable() {
 
 #[test]
 fn shorter_wait_of_a_node_is_noted_where_none_is_written() {
-    let is_noted = |text: &str| imported(text).config.contains("a node waits 30 s");
+    let is_noted = |text: &str| imported(text).config.contains("a node waits 2 minutes");
     assert!(is_noted("model_list: []\n"));
     assert!(!is_noted(
         "model_list: []\nrouter_settings: {timeout: 60}\n"
@@ -137,13 +140,14 @@ fn waits_and_limits_of_a_deployment_are_written() {
     let imported = one(text);
     let config = config(&imported);
     let upstream = &config.upstreams[0];
-    assert_eq!(upstream.timeout.first_byte.as_secs(), 300);
+    let wait = Duration::from_secs(300);
     assert_eq!(
-        (
-            upstream.timeout.total.as_secs(),
-            upstream.timeout.idle.as_millis()
-        ),
-        (300, 5_500)
+        (upstream.timeout.first_byte, upstream.timeout.answer),
+        (wait, wait)
+    );
+    assert_eq!(
+        (upstream.timeout.idle, upstream.timeout.total),
+        (Some(Duration::from_millis(5_500)), Some(wait))
     );
     assert_eq!(
         (upstream.attempts_max, upstream.in_flight_max),
@@ -157,7 +161,13 @@ fn waits_and_limits_of_a_deployment_are_written() {
         (1, 90)
     );
     assert_eq!(upstream.headers[0].0, "openai-organization");
-    assert_eq!(config.routing.deadline.as_secs(), 300);
+    assert_eq!(
+        config.routing.deadline,
+        RoutingConfig::default().deadline,
+        "which is longer"
+    );
+    let longer = one("model: openai/a, timeout: 900");
+    assert!(longer.config.contains("deadline: 15m"), "{}", longer.config);
     assert_eq!(finding(&imported, "stream_timeout").0, Kind::Changed);
 }
 
