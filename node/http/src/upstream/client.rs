@@ -21,8 +21,9 @@ use grapevine_base::listener::descriptors;
 
 use super::body::{TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
-use super::guard::GiveUp;
+use super::guard::UpstreamConnection;
 use super::payload::Payload;
+use super::stale;
 use super::target::{UpstreamTarget, UpstreamTargets};
 
 /// A connection that was idle for this long is closed.
@@ -53,6 +54,8 @@ pub struct UpstreamClient {
     targets: UpstreamTargets,
     passed: HeaderValue,
     client: Client<Connector, Payload>,
+    /// Opens a connection for each request, and keeps none.
+    unpooled: Client<Connector, Payload>,
 }
 
 impl std::fmt::Debug for UpstreamClient {
@@ -72,21 +75,24 @@ impl UpstreamClient {
     /// When `tls` names ALPN protocols.
     pub fn new(targets: UpstreamTargets, passed: HeaderValue, tls: ClientConfig) -> Self {
         let connector = Connector::new(targets.clone(), tls);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_MAX)
-            .http1_max_headers(ANSWER_HEADERS_MAX)
-            .http1_max_buf_size(BUFFER_BYTES)
-            .http2_adaptive_window(true)
-            .http2_keep_alive_interval(HTTP2_PING)
-            .http2_keep_alive_timeout(HTTP2_PING)
-            .build(connector);
+        let client = |idle_max| {
+            Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(POOL_IDLE)
+                .pool_max_idle_per_host(idle_max)
+                .http1_max_headers(ANSWER_HEADERS_MAX)
+                .http1_max_buf_size(BUFFER_BYTES)
+                .http2_adaptive_window(true)
+                .http2_keep_alive_interval(HTTP2_PING)
+                .http2_keep_alive_timeout(HTTP2_PING)
+                .build(connector.clone())
+        };
         Self {
             targets,
             passed,
-            client,
+            client: client(POOL_IDLE_MAX),
+            unpooled: client(0),
         }
     }
 
@@ -103,6 +109,23 @@ impl UpstreamClient {
         target.dress(request.headers_mut(), call.path.path(), &self.passed);
         Some(request)
     }
+
+    /// Sends `request`, and once more on a connection of its own where the first one did not process it. That
+    /// counts as one attempt: the way to the upstream was broken, and not the upstream.
+    async fn send(
+        &self,
+        request: Request<Payload>,
+        began: Instant,
+    ) -> Result<Response<Incoming>, CallFailure> {
+        let again = request.clone();
+        match send_by(&self.client, request).await {
+            Err(SendFailed::Sent(error)) if stale::was_not_processed(&error, began) => {
+                tracing::debug!(error = %causes::joined(&error), "request is sent again");
+                Ok(send_by(&self.unpooled, again).await?)
+            }
+            sent => Ok(sent?),
+        }
+    }
 }
 
 impl CallLocal for UpstreamClient {
@@ -111,26 +134,47 @@ impl CallLocal for UpstreamClient {
         let Some(target) = self.targets.get(&call.upstream) else {
             return Err(unknown("no such upstream"));
         };
-        let waits = Waits::begin(Instant::now(), call.stream, call.deadline, &target.timeouts);
-        let Some(mut request) = self.request(&target, call) else {
+        let began = Instant::now();
+        let waits = Waits::begin(began, call.stream, call.deadline, &target.timeouts);
+        let Some(request) = self.request(&target, call) else {
             let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
             return Err(unknown(what));
         };
         let is_head = *request.method() == Method::HEAD;
         let (due, outcome) = waits.before_first_byte();
-        let too_many = limit_interim_answers(&mut request);
-        let answered = tokio::time::timeout_at(due, self.client.request(request));
         // Giving up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
-        tokio::select! {
-            answered = answered => match answered {
-                Ok(Ok(response)) => answer(response, waits, is_head),
-                Ok(Err(error)) => Err(failure(&error)),
-                Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
-            },
-            () = too_many.notified() => {
-                Err(CallFailure::new(Outcome::Reset, "interim answers (1xx) without an end"))
+        match tokio::time::timeout_at(due, self.send(request, began)).await {
+            Ok(sent) => answer(sent?, waits, is_head),
+            Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
+        }
+    }
+}
+
+/// Why a request that was sent once has no answer.
+enum SendFailed {
+    Sent(legacy::Error),
+    TooManyInterimAnswers,
+}
+
+impl From<SendFailed> for CallFailure {
+    fn from(failed: SendFailed) -> Self {
+        match failed {
+            SendFailed::Sent(error) => failure(&error),
+            SendFailed::TooManyInterimAnswers => {
+                Self::new(Outcome::Reset, "interim answers (1xx) without an end")
             }
         }
+    }
+}
+
+async fn send_by(
+    client: &Client<Connector, Payload>,
+    mut request: Request<Payload>,
+) -> Result<Response<Incoming>, SendFailed> {
+    let too_many = limit_interim_answers(&mut request);
+    tokio::select! {
+        answered = client.request(request) => answered.map_err(SendFailed::Sent),
+        () = too_many.notified() => Err(SendFailed::TooManyInterimAnswers),
     }
 }
 
@@ -158,7 +202,7 @@ fn answer(
     let has_no_body = is_head || headers::has_no_body(head.status);
     if (settled.is_err() || has_no_body)
         && head.version < Version::HTTP_2
-        && let Some(connection) = head.extensions.get::<GiveUp>()
+        && let Some(connection) = head.extensions.get::<UpstreamConnection>()
     {
         connection.give_up();
     }

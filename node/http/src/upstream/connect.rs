@@ -71,7 +71,7 @@ impl Connector {
     }
 }
 
-type Stream = Guarded<MaybeHttpsStream<TokioIo<TcpStream>>>;
+type Stream = TokioIo<Guarded<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Service<Uri> for Connector {
@@ -88,7 +88,9 @@ impl Service<Uri> for Connector {
         let connecting = self.https.call(uri);
         Box::pin(async move {
             match tokio::time::timeout(allowed, connecting).await {
-                Ok(connected) => connected.map(Guarded::new),
+                Ok(connected) => {
+                    connected.map(|stream| TokioIo::new(Guarded::new(TokioIo::new(stream))))
+                }
                 Err(_) => Err(ConnectTimedOut(allowed).into()),
             }
         })

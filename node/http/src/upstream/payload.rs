@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use grapevine_base::asked;
 
 /// Up to three pieces that are sent one after the other, none of them copied.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Payload {
     pieces: [Bytes; 3],
     next: usize,

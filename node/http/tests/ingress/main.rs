@@ -2,6 +2,7 @@
 
 mod attempts;
 mod bodies;
+mod broken_ways;
 mod client_headers;
 mod deadlines;
 mod explaining;

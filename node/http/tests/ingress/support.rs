@@ -226,7 +226,7 @@ async fn play(mut stream: TcpStream, script: &[Act], seen: &Mutex<Vec<Vec<u8>>>)
 }
 
 /// A whole HTTP/1.1 message with a known length; `None` at the end of the stream.
-async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     loop {
         if let Some(end) = find(&message, b"\r\n\r\n") {

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::*;
 
-fn trusting(roots: RootCertStore) -> ClientConfig {
+pub(crate) fn trusting(roots: RootCertStore) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -35,8 +35,8 @@ fn trusting(roots: RootCertStore) -> ClientConfig {
         .with_no_client_auth()
 }
 
-/// An upstream over TLS that answers with the HTTP version it was spoken to in.
-async fn tls_upstream() -> (SocketAddr, RootCertStore) {
+/// The server's side of TLS for localhost, and what a client trusts.
+pub(crate) fn tls_for_localhost() -> (Arc<rustls::ServerConfig>, RootCertStore) {
     let names = vec!["localhost".to_owned()];
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(names).expect("a certificate");
@@ -44,6 +44,12 @@ async fn tls_upstream() -> (SocketAddr, RootCertStore) {
     let config = tls_config(cert.pem().as_bytes(), key.as_bytes()).expect("a server's side");
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).expect("a root");
+    (config, roots)
+}
+
+/// An upstream over TLS that answers with the HTTP version it was spoken to in.
+async fn tls_upstream() -> (SocketAddr, RootCertStore) {
+    let (config, roots) = tls_for_localhost();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a port");
@@ -70,7 +76,7 @@ async fn tls_upstream() -> (SocketAddr, RootCertStore) {
     (address, roots)
 }
 
-fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
+pub(crate) fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
     let targets = UpstreamTargets::new(vec![UpstreamSettings {
         name: UpstreamName::new("primary").expect("a valid name"),
         base_url: base_url.parse().expect("a URL"),
@@ -84,21 +90,25 @@ fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
 }
 
 async fn call(client: &UpstreamClient, upstream: &str) -> Result<Answer, CallFailure> {
-    let call = Call {
+    client.call(chat_call(upstream, MODEL_BODY)).await
+}
+
+/// A chat request with `body`.
+pub(crate) fn chat_call(upstream: &str, body: impl Into<Bytes>) -> Call {
+    Call {
         request_id: "r".into(),
         upstream: UpstreamName::new(upstream).expect("a valid name"),
         model: Some(model("gpt-4o")),
         method: Method::POST,
         path: CHAT.parse().expect("a path"),
         headers: HeaderMap::new(),
-        body: Bytes::from_static(MODEL_BODY.as_bytes()),
+        body: body.into(),
         stream: false,
         deadline: Instant::now() + Duration::from_secs(5),
         last_resort: false,
         allow_regions: [].into(),
         caller: Caller::default(),
-    };
-    client.call(call).await
+    }
 }
 
 #[tokio::test]
