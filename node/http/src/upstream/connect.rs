@@ -9,17 +9,14 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::dial::{RememberedAddresses, ResolveHost, SystemResolver, TcpDialer};
 use super::guard::Guarded;
 use super::target::UpstreamTargets;
-
-/// The system notices a dead connection after this much silence and a few unanswered probes.
-const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Verifies upstreams by the system's certificate authorities. Where the system has none, every `https`
 /// upstream is refused and the reason is logged; plain ones keep working.
@@ -51,23 +48,35 @@ pub(super) struct ConnectTimedOut(pub(super) Duration);
 /// Opens plain and TLS connections, each within the time that its upstream allows.
 #[derive(Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<TcpDialer>,
     targets: UpstreamTargets,
+    remembered: RememberedAddresses,
 }
 
 impl Connector {
     /// `tls` without ALPN protocols: they are chosen here.
     pub(super) fn new(targets: UpstreamTargets, tls: ClientConfig) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(TCP_KEEP_ALIVE));
+        Self::with_resolver(targets, tls, Arc::new(SystemResolver))
+    }
+
+    /// The same with another resolver than the system's.
+    pub(super) fn with_resolver(
+        targets: UpstreamTargets,
+        tls: ClientConfig,
+        resolver: Arc<dyn ResolveHost>,
+    ) -> Self {
+        let dialer = TcpDialer::new(targets.clone(), resolver);
+        let remembered = dialer.remembered().clone();
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(http);
-        Self { https, targets }
+            .wrap_connector(dialer);
+        Self {
+            https,
+            targets,
+            remembered,
+        }
     }
 }
 
@@ -85,9 +94,17 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let allowed = self.targets.connect_timeout(&uri);
+        let (authority, remembered) = (uri.authority().cloned(), self.remembered.clone());
         let connecting = self.https.call(uri);
         Box::pin(async move {
-            match tokio::time::timeout(allowed, connecting).await {
+            let connected = tokio::time::timeout(allowed, connecting).await;
+            if let Some(authority) = authority {
+                match &connected {
+                    Ok(Ok(_)) => remembered.worked(&authority),
+                    Ok(Err(_)) | Err(_) => remembered.failed(&authority),
+                }
+            }
+            match connected {
                 Ok(connected) => {
                     connected.map(|stream| TokioIo::new(Guarded::new(TokioIo::new(stream))))
                 }

@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`UpstreamSettings`] (what an upstream is), `target` (the same, ready for use),
 //! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
-//! as it arrives, with its timeouts), `payload` (the request's body, with the model renamed), `connect` (new
-//! connections), `guard` (how a connection ends), `stale` (what is sent again for free).
+//! as it arrives, with its timeouts), `payload` (the request's body, with the model renamed), `connect` and `dial`
+//! (new connections), `guard` (how a connection ends), `stale` (what is sent again for free).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
 //! [`Outcome`](grapevine_core::outcome::Outcome) and leaves the judgement to core.
@@ -13,6 +13,7 @@
 mod body;
 mod client;
 mod connect;
+mod dial;
 mod guard;
 mod payload;
 mod stale;
