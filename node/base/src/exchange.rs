@@ -131,6 +131,17 @@ pub trait CallLocal: Clone + Send + Sync + 'static {
     fn call(&self, call: Call) -> impl Future<Output = Result<Answer, CallFailure>> + Send;
 }
 
+/// Probes own upstreams.
+pub trait ProbeLocal: Clone + Send + Sync + 'static {
+    /// Makes a probe's call as [`CallLocal::call`] makes a request's, except that it finds out in which header the
+    /// upstream takes its key.
+    fn probe(&self, call: Call) -> impl Future<Output = Result<Answer, CallFailure>> + Send;
+
+    /// The URL of `path` at `upstream` as it may be shown: without credentials and query. `None` where there is
+    /// no such upstream.
+    fn shown_url(&self, upstream: &UpstreamName, path: &PathAndQuery) -> Option<String>;
+}
+
 /// Carries calls to peers.
 pub trait CallPeer: Clone + Send + Sync + 'static {
     /// Sends the call to `peer`; dropping the future cancels it there too.

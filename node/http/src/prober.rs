@@ -1,25 +1,27 @@
 //! Probes own upstreams when core requires it, and reports the result of each probe.
 //!
-//! Off the request path, so that a plain HTTP client suffices. Core orders one probe per upstream at a time, so
-//! that the number in flight is at most the number of upstreams.
+//! A probe takes the way that requests take: the same connections, headers and limits. It runs off the request
+//! path. Core orders one probe per upstream at a time, so that the number in flight is at most the number of
+//! upstreams. No redirect is followed: it is an answer like any other.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use grapevine_base::causes;
+use bytes::Bytes;
+use grapevine_base::driver::{DriverHandle, ProbeOrder};
+use grapevine_base::exchange::{Answer, Call, CallFailure, Caller, ProbeLocal};
 use grapevine_core::engine::{Event, Probe, ProbeReport};
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder, Response};
+use grapevine_core::outcome::{Outcome, Stage};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tracing::debug;
-
-use grapevine_base::driver::{DriverHandle, ProbeOrder};
-use grapevine_base::listener::descriptors;
+use tracing::{debug, warn};
 
 /// The longest list of models that is read.
 const LIST_BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -27,13 +29,16 @@ const LIST_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// Models taken from a list.
 const LIST_MODELS_MAX: usize = 1_000;
 
+/// The longest text about a failed probe.
+const DETAIL_BYTES_MAX: usize = 256;
+
+const MODELS_PATH: &str = "/v1/models";
+
+const CHAT_PATH: &str = "/v1/chat/completions";
+
 /// How an upstream is probed.
 #[derive(Clone, Debug)]
 pub struct ProbeTarget {
-    /// Base URL, `/v1` included, without a slash at the end.
-    pub base_url: String,
-    /// Credential and extra headers.
-    pub headers: HeaderMap,
     /// How long a probe may take.
     pub timeout: Duration,
     /// The model that a chat probe asks for, by the upstream's own name; `None` uses the first of its
@@ -44,121 +49,251 @@ pub struct ProbeTarget {
 /// The upstreams that can be probed; swapped as a whole on reload.
 pub type ProbeTargets = Arc<ArcSwap<BTreeMap<UpstreamName, ProbeTarget>>>;
 
-/// Carries out orders until the driver has ended.
-pub async fn run(
+/// Carries out orders until the driver has ended, through a `client` of its own.
+pub async fn run<C: ProbeLocal>(
     driver: DriverHandle,
     targets: ProbeTargets,
-    client: Client,
+    client: C,
     mut orders: mpsc::Receiver<ProbeOrder>,
 ) {
+    let failures = ProbeFailures::default();
     while let Some(order) = orders.recv().await {
-        let Some(target) = targets.load().get(&order.upstream).cloned() else {
+        let targets = targets.load();
+        failures.keep(|upstream| targets.contains_key(upstream));
+        let Some(target) = targets.get(&order.upstream).cloned() else {
             // Removed by a reload that the engine has not handled yet; it then drops the probe too.
             continue;
         };
-        let (driver, client) = (driver.clone(), client.clone());
+        let (driver, client, failures) = (driver.clone(), client.clone(), failures.clone());
         tokio::spawn(async move {
-            let report = probe(&client, &target, order).await;
+            let report = probe(&client, &target, order, &failures).await;
             driver.send(Event::ProbeEnded(report)).await;
         });
     }
 }
 
-async fn probe(client: &Client, target: &ProbeTarget, order: ProbeOrder) -> ProbeReport {
+/// What a probe found.
+struct Probed {
+    outcome: Outcome,
+    models: Option<Vec<ModelName>>,
+    /// What failed, for the operator.
+    detail: Option<String>,
+}
+
+async fn probe<C: ProbeLocal>(
+    client: &C,
+    target: &ProbeTarget,
+    order: ProbeOrder,
+    failures: &ProbeFailures,
+) -> ProbeReport {
     let began = Instant::now();
-    let answer = match order.probe {
-        Probe::Models | Probe::Off => list_models(client, target).await,
-        Probe::Chat => chat(client, target).await,
+    let prober = UpstreamProber {
+        client,
+        target,
+        upstream: &order.upstream,
+        deadline: tokio::time::Instant::now() + target.timeout,
     };
-    let took = began.elapsed();
-    let (outcome, models) = match answer {
-        Ok((outcome, models)) => (outcome, models),
-        Err(error) => {
-            debug!(upstream.name = %order.upstream, error = %described(&error), "probe failed");
-            (failure(&error), None)
+    let probing = async {
+        match order.probe {
+            Probe::Models | Probe::Off => prober.list_models().await,
+            Probe::Chat => prober.chat().await,
         }
     };
-    let first_byte = (order.probe == Probe::Chat && models.is_none()).then_some(took);
+    // The first byte has its own limits; the time of the probe is for its whole answer.
+    let probed = tokio::time::timeout_at(prober.deadline, probing).await;
+    let probed = probed.unwrap_or_else(|_| Err(timed_out()));
+    let took = began.elapsed();
+    let probed = probed.unwrap_or_else(|failure| Probed {
+        outcome: match failure.outcome {
+            Outcome::DeadlinePassed => timed_out().outcome,
+            outcome => outcome,
+        },
+        models: None,
+        detail: Some(failure.detail),
+    });
+    let path = match order.probe {
+        Probe::Models | Probe::Off => MODELS_PATH,
+        Probe::Chat => CHAT_PATH,
+    };
+    let url = client.shown_url(&order.upstream, &PathAndQuery::from_static(path));
+    failures.report(&order.upstream, &url.unwrap_or_default(), &probed);
+    let first_byte = (order.probe == Probe::Chat && probed.models.is_none()).then_some(took);
     ProbeReport {
         upstream: order.upstream,
-        outcome,
+        outcome: probed.outcome,
         first_byte,
-        models,
+        models: probed.models,
     }
 }
 
-/// The error and its causes without the address, which the upstream's name identifies.
-fn described(error: &reqwest::Error) -> String {
-    let what = match error.is_timeout() {
-        true => "timed out",
-        false => "failed",
-    };
-    let causes = causes::each(error).skip(1).map(ToString::to_string);
-    let texts: Vec<String> = std::iter::once(what.to_owned()).chain(causes).collect();
-    texts.join(": ")
+fn timed_out() -> CallFailure {
+    CallFailure::new(Outcome::TimedOut(Stage::FirstByte), "no answer in time")
 }
 
-type Probed = Result<(Outcome, Option<Vec<ModelName>>), reqwest::Error>;
+/// The calls of one probe.
+struct UpstreamProber<'a, C> {
+    client: &'a C,
+    target: &'a ProbeTarget,
+    upstream: &'a UpstreamName,
+    deadline: tokio::time::Instant,
+}
 
-async fn list_models(client: &Client, target: &ProbeTarget) -> Probed {
-    let request = client.get(format!("{}/models", target.base_url));
-    let response = send(request, target).await?;
-    let outcome = status(&response);
-    if !response.status().is_success() {
-        return Ok((outcome, None));
+impl<C: ProbeLocal> UpstreamProber<'_, C> {
+    async fn list_models(&self) -> Result<Probed, CallFailure> {
+        let answer = self.call(Method::GET, MODELS_PATH, Bytes::new()).await?;
+        let mut probed = answered(&answer);
+        if answer.status.is_success() {
+            probed.models = Some(read_models(answer).await?);
+        }
+        Ok(probed)
     }
-    let models = read_models(response).await?;
-    Ok((outcome, Some(models)))
+
+    /// A completion of at most five tokens.
+    async fn chat(&self) -> Result<Probed, CallFailure> {
+        let model = match &self.target.chat_model {
+            Some(model) => model.clone(),
+            None => {
+                let listed = self.list_models().await?;
+                let first = listed.models.as_ref().and_then(|models| models.first());
+                match first {
+                    Some(model) => model.to_string(),
+                    None => {
+                        return Ok(Probed {
+                            models: None,
+                            ..listed
+                        });
+                    }
+                }
+            }
+        };
+        let body = serde_json::json!({
+            "model": model,
+            "max_tokens": 5,
+            "messages": [{"role": "user", "content": "ping"}],
+        });
+        let body = Bytes::from(body.to_string());
+        let answer = self.call(Method::POST, CHAT_PATH, body).await?;
+        Ok(answered(&answer))
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &'static str,
+        body: Bytes,
+    ) -> Result<Answer, CallFailure> {
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, json.clone());
+        // Without it any coding may come (RFC 9110, 12.5.3).
+        headers.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+        if !body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        let call = Call {
+            request_id: "probe".into(),
+            upstream: self.upstream.clone(),
+            model: None,
+            method,
+            path: PathAndQuery::from_static(path),
+            headers,
+            body,
+            stream: false,
+            deadline: self.deadline,
+            last_resort: true,
+            allow_regions: Arc::default(),
+            caller: Caller::default(),
+        };
+        self.client.probe(call).await
+    }
 }
 
-/// A completion of at most five tokens.
-async fn chat(client: &Client, target: &ProbeTarget) -> Probed {
-    let model = match &target.chat_model {
-        Some(model) => model.clone(),
-        None => match first_model(client, target).await? {
-            Ok(model) => model,
-            Err(outcome) => return Ok((outcome, None)),
-        },
-    };
-    let body = serde_json::json!({
-        "model": model,
-        "max_tokens": 5,
-        "messages": [{"role": "user", "content": "ping"}],
+/// What an answer's head shows.
+fn answered(answer: &Answer) -> Probed {
+    let status = answer.status;
+    let detail = (!status.is_success()).then(|| match redirected_to(answer) {
+        Some(url) => format!("status {status}, to {url}; base_url must name the final address"),
+        None => format!("status {status}"),
     });
-    let request = client
-        .post(format!("{}/chat/completions", target.base_url))
-        .json(&body);
-    let response = send(request, target).await?;
-    Ok((status(&response), None))
+    Probed {
+        outcome: Outcome::status(status.as_u16()),
+        models: None,
+        detail,
+    }
 }
 
-async fn first_model(
-    client: &Client,
-    target: &ProbeTarget,
-) -> Result<Result<String, Outcome>, reqwest::Error> {
-    let (outcome, models) = list_models(client, target).await?;
-    let first = models.and_then(|models| models.into_iter().next());
-    Ok(first.map(|model| model.to_string()).ok_or(outcome))
+fn redirected_to(answer: &Answer) -> Option<&str> {
+    let is_redirect = answer.status.is_redirection() && answer.status != StatusCode::NOT_MODIFIED;
+    let location = answer.headers.get(header::LOCATION)?.to_str().ok()?;
+    is_redirect.then(|| without_secrets(location))
 }
 
-async fn send(request: RequestBuilder, target: &ProbeTarget) -> Result<Response, reqwest::Error> {
-    request
-        .headers(target.headers.clone())
-        .timeout(target.timeout)
-        .send()
-        .await
+/// The part of `url` in which no secret can be; nothing of one with a user.
+fn without_secrets(url: &str) -> &str {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let shown = &url[..end];
+    if shown.contains('@') { "" } else { shown }
 }
 
 /// Reads a list up to its limit; a longer or invalid one has no models.
-async fn read_models(mut response: Response) -> Result<Vec<ModelName>, reqwest::Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > LIST_BYTES_MAX {
+async fn read_models(answer: Answer) -> Result<Vec<ModelName>, CallFailure> {
+    let (mut body, mut list) = (answer.body, Vec::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else {
+            continue;
+        };
+        if list.len() + piece.len() > LIST_BYTES_MAX {
             return Ok(Vec::new());
         }
-        body.extend_from_slice(&chunk);
+        list.extend_from_slice(&piece);
     }
-    Ok(parse_models(&body))
+    Ok(parse_models(&list))
+}
+
+/// How the last probe of each upstream failed, so that each kind of failure is a warning once.
+#[derive(Clone, Debug, Default)]
+struct ProbeFailures(Arc<Mutex<BTreeMap<UpstreamName, ProbeFailureKind>>>);
+
+/// What was seen, and the status.
+type ProbeFailureKind = (&'static str, Option<u16>);
+
+impl ProbeFailures {
+    fn report(&self, upstream: &UpstreamName, url: &str, probed: &Probed) {
+        let Some(detail) = &probed.detail else {
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(upstream);
+            return;
+        };
+        let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)];
+        let outcome = probed.outcome.as_str();
+        if self.is_new(upstream, &probed.outcome) {
+            warn!(upstream.name = %upstream, url, outcome, detail, "probe failed");
+        } else {
+            debug!(upstream.name = %upstream, url, outcome, detail, "probe failed again");
+        }
+    }
+
+    /// Whether the last probe of `upstream` did not fail in this way.
+    fn is_new(&self, upstream: &UpstreamName, outcome: &Outcome) -> bool {
+        let status = match outcome {
+            Outcome::Status { status, .. } => Some(*status),
+            _ => None,
+        };
+        let kind = (outcome.as_str(), status);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(upstream.clone(), kind) != Some(kind)
+    }
+
+    /// Forgets the upstreams that are not probed any more.
+    fn keep(&self, is_probed: impl Fn(&UpstreamName) -> bool) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|upstream, _| is_probed(upstream));
+    }
 }
 
 #[derive(Deserialize)]
@@ -185,36 +320,5 @@ fn parse_models(body: &[u8]) -> Vec<ModelName> {
         .collect()
 }
 
-fn status(response: &Response) -> Outcome {
-    Outcome::status(response.status().as_u16())
-}
-
-fn failure(error: &reqwest::Error) -> Outcome {
-    if descriptors::lack(error) {
-        Outcome::Refused(Refusal::Full)
-    } else if error.is_connect() {
-        Outcome::ConnectFailed
-    } else if error.is_timeout() {
-        Outcome::TimedOut(Stage::FirstByte)
-    } else {
-        Outcome::Reset
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn list_of_models_is_read_by_id() {
-        let body = br#"{"object":"list","data":[{"id":"gpt-4o","owned_by":"x"},{"id":"two words"},{"id":"*"}]}"#;
-        let names: Vec<_> = parse_models(body).iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["gpt-4o"]);
-    }
-
-    #[test]
-    fn what_is_no_list_names_no_models() {
-        assert!(parse_models(b"<html>").is_empty());
-        assert!(parse_models(b"{}").is_empty());
-    }
-}
+mod tests;

@@ -224,18 +224,18 @@ impl Ground {
         let targets = UpstreamTargets::new(translate::upstreams(config))?;
         let probe_targets = prober::ProbeTargets::default();
         probe_targets.store(Arc::new(translate::probes(config)));
-        let probe_client = translate::outgoing_client()?;
+        let tls = upstream::tls_config()
+            .map_err(|error| NodeStartError::OutgoingTls(error.to_string()))?;
+        let passed = translate::passed(config);
         let prober = prober::run(
             driver.clone(),
             Arc::clone(&probe_targets),
-            probe_client,
+            UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             probes,
         );
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
         readiness.set_open_to_all(translate::is_open_to_all(config));
-        let tls = upstream::tls_config()
-            .map_err(|error| NodeStartError::OutgoingTls(error.to_string()))?;
         let mut ground = Self {
             generation,
             driver,
@@ -245,7 +245,7 @@ impl Ground {
             probe_targets,
             readiness,
             geography,
-            passed: translate::passed(config),
+            passed,
             tls,
             shares: capacity::shares(config),
             tracer: None,

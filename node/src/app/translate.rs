@@ -21,7 +21,7 @@ use grapevine_http::upstream;
 use grapevine_observe::metrics::Metrics;
 use grapevine_observe::otlp::{Collector, SpanSender, Tracer};
 use grapevine_observe::trace::Sampler;
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 
 use super::{NodeStartError, capacity};
 
@@ -161,17 +161,6 @@ pub(super) fn probes(config: &Config) -> BTreeMap<UpstreamName, prober::ProbeTar
 }
 
 fn probe_target(upstream: &UpstreamConfig) -> prober::ProbeTarget {
-    let mut headers = HeaderMap::new();
-    if let Some(key) = &upstream.api_key {
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()));
-        if let Ok(mut value) = bearer {
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
-    }
-    for (name, value) in &upstream.headers {
-        headers.insert(name, value.clone());
-    }
     let chat_model = match &upstream.models {
         UpstreamModels::Discovered => None,
         UpstreamModels::Listed(models) => {
@@ -186,12 +175,6 @@ fn probe_target(upstream: &UpstreamConfig) -> prober::ProbeTarget {
         }
     };
     prober::ProbeTarget {
-        base_url: upstream
-            .base_url
-            .to_string()
-            .trim_end_matches('/')
-            .to_owned(),
-        headers,
         timeout: upstream.probe.timeout,
         chat_model,
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
 use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::BodyExt;
@@ -24,7 +25,7 @@ use super::connect::{ConnectTimedOut, Connector};
 use super::guard::UpstreamConnection;
 use super::payload::Payload;
 use super::stale;
-use super::target::{UpstreamTarget, UpstreamTargets};
+use super::target::{KeyHeader, UpstreamTarget, UpstreamTargets};
 
 /// A connection that was idle for this long is closed.
 const POOL_IDLE: Duration = Duration::from_secs(60);
@@ -96,7 +97,12 @@ impl UpstreamClient {
         }
     }
 
-    fn request(&self, target: &UpstreamTarget, call: Call) -> Option<Request<Payload>> {
+    fn request(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+        key: KeyHeader,
+    ) -> Option<Request<Payload>> {
         let uri = target.uri(&call.path)?;
         let body = match target.rename(call.model.as_ref()) {
             Some(model) => Payload::renamed(call.body, &call.headers, model)?,
@@ -106,7 +112,7 @@ impl UpstreamClient {
         *request.method_mut() = call.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = call.headers;
-        target.dress(request.headers_mut(), call.path.path(), &self.passed);
+        target.dress(request.headers_mut(), key, &self.passed);
         Some(request)
     }
 
@@ -126,19 +132,22 @@ impl UpstreamClient {
             sent => Ok(sent?),
         }
     }
-}
 
-impl CallLocal for UpstreamClient {
-    async fn call(&self, call: Call) -> Result<Answer, CallFailure> {
-        let unknown = |what| CallFailure::new(Outcome::Refused(Refusal::UnknownUpstream), what);
-        let Some(target) = self.targets.get(&call.upstream) else {
-            return Err(unknown("no such upstream"));
-        };
+    /// Calls the upstream `target`, with its key in `key`.
+    pub(super) async fn call_target(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+        key: KeyHeader,
+    ) -> Result<Answer, CallFailure> {
         let began = Instant::now();
         let waits = Waits::begin(began, call.stream, call.deadline, &target.timeouts);
-        let Some(request) = self.request(&target, call) else {
+        let Some(request) = self.request(target, call, key) else {
             let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
-            return Err(unknown(what));
+            return Err(CallFailure::new(
+                Outcome::Refused(Refusal::UnknownUpstream),
+                what,
+            ));
         };
         let is_head = *request.method() == Method::HEAD;
         let (due, outcome) = waits.before_first_byte();
@@ -147,6 +156,24 @@ impl CallLocal for UpstreamClient {
             Ok(sent) => answer(sent?, waits, is_head),
             Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
         }
+    }
+
+    /// The upstream called `name`.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) fn target(&self, name: &UpstreamName) -> Result<Arc<UpstreamTarget>, CallFailure> {
+        let unknown = Outcome::Refused(Refusal::UnknownUpstream);
+        let target = self.targets.get(name);
+        target.ok_or_else(|| CallFailure::new(unknown, "no such upstream"))
+    }
+}
+
+impl CallLocal for UpstreamClient {
+    async fn call(&self, call: Call) -> Result<Answer, CallFailure> {
+        let target = self.target(&call.upstream)?;
+        let key = KeyHeader::of(call.path.path());
+        self.call_target(&target, call, key).await
     }
 }
 

@@ -29,10 +29,10 @@ const STALE_WITHIN: Duration = Duration::from_secs(1);
 /// One connection to an upstream. Every answer carries its own among its extensions, and so does the failure of
 /// a request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct UpstreamConnection(Arc<ConnectionState>);
+pub(super) struct UpstreamConnection(Arc<UpstreamConnectionState>);
 
 #[derive(Debug, Default)]
-struct ConnectionState {
+struct UpstreamConnectionState {
     is_given_up: AtomicBool,
     reader: AtomicWaker,
     /// When something came for the last time, where the upstream then closed the connection soon after

@@ -16,6 +16,7 @@ mod connect;
 mod dial;
 mod guard;
 mod payload;
+mod probe;
 mod stale;
 mod target;
 

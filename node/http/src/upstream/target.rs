@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,6 +19,38 @@ const API_PREFIX: &str = "/v1";
 
 /// Paths below this one are Anthropic's, which has its own credential header.
 const MESSAGES_PATH: &str = "/v1/messages";
+
+/// Requires a version in this header, and its key in `x-api-key` on every path.
+const ANTHROPIC_HOST: &str = "api.anthropic.com";
+
+/// The version of Anthropic's API that a request asks for.
+pub(super) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// The header in which an upstream takes its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyHeader {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `x-api-key`.
+    ApiKey,
+}
+
+impl KeyHeader {
+    /// The one that a client's request for `path` has.
+    pub(super) fn of(path: &str) -> Self {
+        match path.starts_with(MESSAGES_PATH) {
+            true => Self::ApiKey,
+            false => Self::Bearer,
+        }
+    }
+
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Bearer => Self::ApiKey,
+            Self::ApiKey => Self::Bearer,
+        }
+    }
+}
 
 /// An upstream as configured.
 #[derive(Clone, PartialEq)]
@@ -106,6 +139,8 @@ pub(super) struct UpstreamTarget {
     headers: Vec<(HeaderName, HeaderValue)>,
     renames: BTreeMap<ModelName, ModelName>,
     pub(super) timeouts: TimeoutConfig,
+    /// Whether probes send the key as `x-api-key`: a list of models has the same path at every provider.
+    probes_by_api_key: AtomicBool,
 }
 
 /// Shows no credentials.
@@ -156,6 +191,11 @@ impl UpstreamTarget {
             .as_ref()
             .map_or("", PathAndQuery::path)
             .trim_end_matches('/');
+        let is_anthropic = authority.host().eq_ignore_ascii_case(ANTHROPIC_HOST)
+            || settings
+                .headers
+                .iter()
+                .any(|(name, _)| name == ANTHROPIC_VERSION);
         Ok(Self {
             scheme,
             authority,
@@ -165,7 +205,30 @@ impl UpstreamTarget {
             headers: settings.headers,
             renames: settings.renames,
             timeouts: settings.timeouts,
+            probes_by_api_key: AtomicBool::new(is_anthropic),
         })
+    }
+
+    /// The header in which probes send the key.
+    pub(super) fn probe_key(&self) -> KeyHeader {
+        match self.probes_by_api_key.load(Ordering::Relaxed) {
+            true => KeyHeader::ApiKey,
+            false => KeyHeader::Bearer,
+        }
+    }
+
+    /// From now on, until the configuration is loaded again, probes send the key in `header`.
+    pub(super) fn set_probe_key(&self, header: KeyHeader) {
+        let is_api_key = header == KeyHeader::ApiKey;
+        self.probes_by_api_key.store(is_api_key, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream may take its key in another header than the one it was sent in: the operator has
+    /// configured a key, and no header for it.
+    pub(super) fn has_choice_of_key(&self) -> bool {
+        let is_credential =
+            |name: &HeaderName| *name == header::AUTHORIZATION || *name == headers::API_KEY;
+        self.bearer.is_some() && !self.headers.iter().any(|(name, _)| is_credential(name))
     }
 
     /// The URI of the client's `path` at this upstream; `None` when the two do not make one.
@@ -190,16 +253,15 @@ impl UpstreamTarget {
     }
 
     /// Turns a client's headers into those for this upstream: replaces the credential, marks the passed node.
-    pub(super) fn dress(&self, headers: &mut Headers, path: &str, passed: &HeaderValue) {
+    pub(super) fn dress(&self, headers: &mut Headers, key: KeyHeader, passed: &HeaderValue) {
         headers::strip_hop_by_hop(headers);
         headers::strip_credentials(headers);
         headers.remove(header::HOST);
         headers.remove(header::CONTENT_LENGTH);
         headers::mark_passed(headers, passed);
-        if path.starts_with(MESSAGES_PATH) {
-            set(headers, headers::API_KEY, self.api_key.as_ref());
-        } else {
-            set(headers, header::AUTHORIZATION, self.bearer.as_ref());
+        match key {
+            KeyHeader::ApiKey => set(headers, headers::API_KEY, self.api_key.as_ref()),
+            KeyHeader::Bearer => set(headers, header::AUTHORIZATION, self.bearer.as_ref()),
         }
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
@@ -267,7 +329,8 @@ mod tests {
                 HeaderValue::from_static("Bearer client"),
             );
             headers.insert(headers::API_KEY, HeaderValue::from_static("client"));
-            target.dress(&mut headers, path, &HeaderValue::from_static("grapevine"));
+            let key = KeyHeader::of(path);
+            target.dress(&mut headers, key, &HeaderValue::from_static("grapevine"));
             headers
         };
         let chat = dressed("/v1/chat/completions");

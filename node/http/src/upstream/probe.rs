@@ -1,0 +1,55 @@
+//! Calls of the prober: those of requests, with the key in the header that the upstream takes it in.
+//!
+//! A request says by its path which API it is for, but `/models` is the path of a list at every provider: an
+//! upstream whose key is refused in one header is asked with the other one, and what worked is remembered.
+
+use grapevine_base::exchange::{Answer, Call, CallFailure, ProbeLocal};
+use grapevine_core::ids::UpstreamName;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, StatusCode};
+
+use super::client::UpstreamClient;
+use super::target::{ANTHROPIC_VERSION, KeyHeader};
+
+/// The version that a probe asks for, unless the upstream's own headers name one.
+const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+impl ProbeLocal for UpstreamClient {
+    async fn probe(&self, call: Call) -> Result<Answer, CallFailure> {
+        let target = self.target(&call.upstream)?;
+        let key = target.probe_key();
+        let answer = self.call_target(&target, with_version(call.clone(), key), key);
+        let answer = answer.await?;
+        let is_refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status);
+        if !is_refused || !target.has_choice_of_key() {
+            return Ok(answer);
+        }
+        let other = key.other();
+        let again = self.call_target(&target, with_version(call, other), other);
+        match again.await {
+            Ok(again) if again.status.is_success() => {
+                target.set_probe_key(other);
+                Ok(again)
+            }
+            Ok(_) | Err(_) => Ok(answer),
+        }
+    }
+
+    fn shown_url(&self, upstream: &UpstreamName, path: &PathAndQuery) -> Option<String> {
+        let uri = self.target(upstream).ok()?.uri(path)?;
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+        let (host, path) = (authority.host(), uri.path());
+        let port = authority.port().map(|port| format!(":{port}"));
+        Some(format!(
+            "{scheme}://{host}{}{path}",
+            port.unwrap_or_default()
+        ))
+    }
+}
+
+fn with_version(mut call: Call, key: KeyHeader) -> Call {
+    if key == KeyHeader::ApiKey {
+        call.headers.insert(ANTHROPIC_VERSION, VERSION);
+    }
+    call
+}
