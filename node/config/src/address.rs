@@ -73,6 +73,57 @@ impl BaseUrl {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// The URL with another path, whose last slashes are dropped.
+    ///
+    /// # Errors
+    /// [`AddressError::Query`] or [`AddressError::Url`] when `path` is none: it must be empty or begin with a slash.
+    pub fn with_path(&self, path: &str) -> Result<Self, AddressError> {
+        check_path(path)?;
+        Ok(Self {
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            path: path.trim_end_matches('/').into(),
+        })
+    }
+
+    /// The URL without the endpoint of an API that its path ends in, and that endpoint; `None` when it ends in none.
+    /// People copy whole URLs of calls, such as `https://api.example.com/v1/chat/completions`.
+    pub fn without_endpoint(&self) -> Option<(Self, &'static str)> {
+        let (path, endpoint) = ENDPOINTS
+            .iter()
+            .find_map(|endpoint| Some((self.path.strip_suffix(endpoint)?, *endpoint)))?;
+        Some((self.with_path(path).ok()?, endpoint))
+    }
+}
+
+/// The endpoints that a path may end in by mistake. One that ends in another comes first.
+const ENDPOINTS: [&str; 13] = [
+    "/chat/completions",
+    "/fim/completions",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/messages",
+    "/messages/count_tokens",
+    "/models",
+    "/moderations",
+    "/images/generations",
+    "/audio/speech",
+    "/audio/transcriptions",
+    "/rerank",
+];
+
+/// Whether `path` can be a base URL's. Callers use the text as a URI: what the HTTP library would refuse is refused here.
+fn check_path(path: &str) -> Result<(), AddressError> {
+    if path.contains(['?', '#']) {
+        return Err(AddressError::Query);
+    }
+    let is_path = path.is_empty() || path.starts_with('/') && path.parse::<PathAndQuery>().is_ok();
+    match is_path && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(AddressError::Url),
+    }
 }
 
 impl FromStr for BaseUrl {
@@ -100,12 +151,8 @@ impl FromStr for BaseUrl {
         if written_port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(AddressError::Port);
         }
-        // Callers use the text as a URI: what the HTTP library would refuse is refused here.
-        let is_path = path.is_empty() || path.parse::<PathAndQuery>().is_ok();
-        if authority.host().is_empty()
-            || !is_path
-            || !path.bytes().all(|byte| byte.is_ascii_graphic())
-        {
+        check_path(path)?;
+        if authority.host().is_empty() {
             return Err(AddressError::Url);
         }
         Ok(Self {
@@ -291,6 +338,45 @@ mod tests {
         for (text, error) in refused {
             assert_eq!(text.parse::<BaseUrl>(), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn endpoint_at_the_end_of_a_path_is_known_from_a_part_of_a_name() {
+        let without = |text: &str| {
+            let url: BaseUrl = text.parse().expect("a good URL");
+            let (url, endpoint) = url.without_endpoint()?;
+            Some((url.to_string(), endpoint))
+        };
+        for (path, endpoint) in [
+            ("/v1/chat/completions", "/chat/completions"),
+            ("/v1/completions/", "/completions"),
+            ("/v1/messages/count_tokens", "/messages/count_tokens"),
+            ("/v1/models", "/models"),
+        ] {
+            let expected = ("https://h:1/v1".to_owned(), endpoint);
+            assert_eq!(without(&format!("https://h:1{path}")), Some(expected));
+        }
+        let bare = ("http://[::1]".to_owned(), "/responses");
+        assert_eq!(without("http://[::1]/responses"), Some(bare));
+        for text in [
+            "https://messages",
+            "https://h/v1",
+            "https://h/my-models",
+            "https://h/chat/completions/v2",
+        ] {
+            assert_eq!(without(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_path_keeps_scheme_host_and_port() {
+        let url: BaseUrl = "https://[::1]:9000/a".parse().expect("a good URL");
+        let with = |path: &str| url.with_path(path).map(|url| url.to_string());
+        assert_eq!(with("/v1/"), Ok("https://[::1]:9000/v1".to_owned()));
+        assert_eq!(with(""), Ok("https://[::1]:9000".to_owned()));
+        assert_eq!(with("v1"), Err(AddressError::Url));
+        assert_eq!(with("/a b"), Err(AddressError::Url));
+        assert_eq!(with("/a?b"), Err(AddressError::Query));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Each check reports a problem and continues with a default instead of what it refused, so that every
 //! problem is found in one run; with any problem there is no configuration.
 
+mod base_url;
 mod certificates;
 mod clients;
 mod dns;

@@ -1,5 +1,6 @@
 //! Checks of the node's log and traces.
 
+use super::super::address::BaseUrl;
 use super::super::checked::{LogConfig, OtlpConfig, TracingConfig};
 use super::super::file::{ConfigFile, OtlpFile, TracingFile};
 use super::Checker;
@@ -7,6 +8,9 @@ use super::Checker;
 /// The remedy for the collector.
 const ENDPOINT_FORM: &str =
     "write the base URL of its OTLP/HTTP receiver, such as http://127.0.0.1:4318";
+
+/// What the exporter appends to the collector's URL.
+const TRACES_PATH: &str = "/v1/traces";
 
 impl Checker<'_> {
     /// The log and traces of the node.
@@ -35,7 +39,14 @@ impl Checker<'_> {
     fn otlp(&mut self, file: &OtlpFile) -> Option<OtlpConfig> {
         let headers = self.headers("tracing.otlp.headers", file.headers.as_ref());
         let key = "tracing.otlp.endpoint";
-        let endpoint = self.parse(key, file.endpoint.as_deref(), ENDPOINT_FORM)?;
+        let endpoint: BaseUrl = self.parse(key, file.endpoint.as_deref(), ENDPOINT_FORM)?;
+        if endpoint.path().ends_with(TRACES_PATH) {
+            let problem = format!(
+                "{} ends in {TRACES_PATH}, which is appended to it",
+                self.shown(key)
+            );
+            self.warning(key, problem, ENDPOINT_FORM);
+        }
         Some(OtlpConfig { endpoint, headers })
     }
 }

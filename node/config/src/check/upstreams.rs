@@ -6,7 +6,6 @@ use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
 
-use super::super::address::BaseUrl;
 use super::super::checked::{ModelConfig, UpstreamConfig, UpstreamModels};
 use super::super::file::{Item, ModelFile, SecretText, UpstreamFile};
 use super::super::secret::Secret;
@@ -79,9 +78,7 @@ impl Checker<'_> {
     fn upstream(&mut self, key: &str, file: &UpstreamFile) -> Option<UpstreamConfig> {
         let at = |name: &str| format!("{key}.{name}");
         let name: Option<UpstreamName> = self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
-        let url_form = "write it as https://HOST/v1; a key goes to api_key";
-        let base_url: Option<BaseUrl> =
-            self.parse(&at("base_url"), file.base_url.as_deref(), url_form);
+        let base_url = self.base_url(&at("base_url"), file.base_url.as_deref());
         let api_key = self.api_key(&at("api_key"), file.api_key.as_ref());
         let models = self.models(&at("models"), &file.models);
         let tier = self.number(

@@ -1,6 +1,7 @@
 //! Whole configurations: what is refused and with which message, precedence, what is never shown.
 
 mod background;
+mod base_url;
 mod mode;
 mod problems;
 mod reload;

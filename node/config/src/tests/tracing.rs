@@ -37,6 +37,20 @@ fn without_a_collector_nothing_is_traced_and_a_share_is_warned_of() {
 }
 
 #[test]
+fn whole_url_of_a_collector_is_warned_of() {
+    let endpoint =
+        |url: &str| warnings(&format!("{GOOD}tracing: {{otlp: {{endpoint: '{url}'}}}}\n"));
+    assert_eq!(
+        endpoint("http://c:4318/v1/traces"),
+        [
+            "3:28: tracing.otlp.endpoint: http://c:4318/v1/traces ends in /v1/traces, which is appended to it; \
+             write the base URL of its OTLP/HTTP receiver, such as http://127.0.0.1:4318"
+        ]
+    );
+    assert!(endpoint("http://c:4318/my/v1").is_empty());
+}
+
+#[test]
 fn bad_values_are_named_with_a_remedy() {
     let yaml = "tracing:\n  otlp: {endpoint: 'c:4318'}\n  sample: 1.5\n";
     let found = problems(yaml);
