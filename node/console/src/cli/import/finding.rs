@@ -140,12 +140,16 @@ impl Variables {
 
     /// Names an existing variable; `None` when it cannot be written as `${NAME}`.
     pub(super) fn existing(&mut self, name: &str, key: &str) -> Option<String> {
+        Self::is_name(name).then(|| self.used(name, key, false, false))
+    }
+
+    /// Whether `name` can be written as `${NAME}`, and in a shell.
+    pub(super) fn is_name(name: &str) -> bool {
         let is_first = |first: char| first.is_ascii_alphabetic() || first == '_';
-        let is_name = name.starts_with(is_first)
+        name.starts_with(is_first)
             && name
                 .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        is_name.then(|| self.used(name, key, false, false))
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     }
 
     /// Names a new variable for `secret`, the same for the same secret.

@@ -2,29 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use grapevine_base::table::printable;
-use grapevine_core::ids::ModelName;
 use http::HeaderValue;
 
 use super::super::finding::Kind;
 use super::super::section::{At, Section};
 use super::endpoint::Endpoint;
 use super::known::Part;
+use super::model::Serves;
 use super::params::Params;
-use super::providers::{Base, Found, Provider, find};
+use super::providers::Provider;
 use super::reading::Reading;
 use super::settings::{FIRST_BYTE_MAX, LitellmSettings, WAIT_MAX};
-
-/// Which models an entry serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Serves {
-    /// This one, by the provider's name for it.
-    Model(String),
-    /// Whatever is asked for.
-    Any,
-    /// What the provider lists.
-    Discovered,
-}
 
 /// One entry that can be carried over.
 #[derive(Clone, Debug)]
@@ -108,72 +96,6 @@ impl Reading {
         self.by_organization(deployment, organizations)
     }
 
-    /// The provider, and what is asked of it.
-    fn model(
-        &mut self,
-        item: &At<'_>,
-        name: &str,
-        params: &mut Params<'_>,
-    ) -> Option<(Provider, Serves)> {
-        let custom = params.take("custom_llm_provider");
-        let Some(at) = params.take("model") else {
-            self.findings
-                .add(Kind::Lost, item, "has no litellm_params.model", "write it");
-            return None;
-        };
-        let model = at.text().unwrap_or_default();
-        let shown = printable(model);
-        let (provider, rest) = match find(model, custom.as_ref().and_then(At::text)) {
-            Found::Provider(provider, rest) => (provider, rest),
-            Found::OutOfReach(provider, why) => {
-                let problem = format!(
-                    "{} is not served: {} {why}",
-                    printable(name),
-                    printable(provider)
-                );
-                let remedy =
-                    "keep LiteLLM for it, as an upstream: base_url: http://LITELLM:4000/v1";
-                self.findings.add(Kind::Lost, &at, problem, remedy);
-                return None;
-            }
-            Found::Unknown => {
-                let why = match model {
-                    "*" => "* stands for every model of every provider".to_owned(),
-                    _ => format!("the provider of {shown} is not known"),
-                };
-                let problem = format!("{} is not served: {why}", printable(name));
-                let remedy =
-                    "write an upstream with its base_url, or keep LiteLLM for it, as an upstream";
-                self.findings.add(Kind::Lost, &at, problem, remedy);
-                return None;
-            }
-        };
-        let own = provider.own_name(rest);
-        if !name.contains('*') && !own.contains('*') {
-            if ModelName::new(name).is_ok() && ModelName::new(own).is_ok() {
-                return Some((provider, Serves::Model(own.to_owned())));
-            }
-            let problem = "has a name that is empty, longer than 128 bytes, or not of visible ASCII characters";
-            self.findings
-                .add(Kind::Lost, &at, problem, "give it another model_name");
-            return None;
-        }
-        let is_listed = provider.lists_models && provider.base != Base::Azure;
-        if name == "*" && own == "*" {
-            return Some((provider, Serves::Any));
-        }
-        if own == "*" && name == format!("{}/*", provider.name) && is_listed {
-            let problem = format!("clients ask for MODEL, not for {}/MODEL", provider.name);
-            let remedy = "change the clients, or list the models: {name: PROVIDER/MODEL, upstream_name: MODEL}";
-            self.findings.add(Kind::Changed, &at, problem, remedy);
-            return Some((provider, Serves::Discovered));
-        }
-        let problem = "is a pattern, and names are no patterns here";
-        let remedy = "list the models, each with its name and upstream_name";
-        self.findings.add(Kind::Lost, &at, problem, remedy);
-        None
-    }
-
     fn deployment(
         &mut self,
         item: &At<'_>,
@@ -182,10 +104,10 @@ impl Reading {
         params: &mut Params<'_>,
         settings: &LitellmSettings,
     ) -> Option<Deployment> {
-        let base_url = self.base_url(item, provider, params)?;
+        let called = self.base_url(item, provider, params)?;
+        let serves = self.by_url(item, &called, serves);
         self.about(item, provider, params);
-        let api_key = self.api_key(item, provider, params);
-        let headers = self.headers(provider, params);
+        let (api_key, headers) = self.credential(item, provider, params, called.takes_api_key);
         let timeout = params
             .take("timeout")
             .and_then(|at| self.seconds(&at, FIRST_BYTE_MAX));
@@ -213,7 +135,7 @@ impl Reading {
         let shares = ["weight", "rpm", "tpm"].map(|key| self.share(key, params, settings));
         let endpoint = Endpoint {
             label: provider.name.to_owned(),
-            base_url,
+            base_url: called.base_url,
             api_key,
             headers,
             wait: timeout.or(settings.timeout),
@@ -266,12 +188,7 @@ impl Reading {
             let is_fit = organization
                 .text()
                 .is_some_and(|text| HeaderValue::from_str(text).is_ok());
-            let written = match is_fit {
-                true => self.text(&organization),
-                false => None,
-            };
-            let mut one = deployment.clone();
-            let Some(written) = written else {
+            if !is_fit {
                 self.findings.add(
                     Kind::Lost,
                     &organization,
@@ -279,7 +196,11 @@ impl Reading {
                     "write its id",
                 );
                 continue;
+            }
+            let Some(written) = self.text(&organization) else {
+                continue;
             };
+            let mut one = deployment.clone();
             one.endpoint
                 .headers
                 .insert("openai-organization".to_owned(), written);

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use grapevine_config::address::BaseUrl;
+use grapevine_base::table::printable;
+use grapevine_core::ids::ModelName;
 use http::{HeaderName, HeaderValue};
 
 use super::super::finding::Kind;
 use super::super::section::At;
+use super::api_base::{self, Fit, MappedBase};
+use super::model::Serves;
 use super::params::Params;
 use super::providers::{Base, Provider};
-use super::reading::{Reading, named_variable};
+use super::reading::{NO_VARIABLE, Reading, Spelling};
 
 /// How an endpoint is called: this distinguishes upstreams of the new file. Texts are as written there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,68 +34,182 @@ pub(super) struct Endpoint {
     pub(super) is_probed: bool,
 }
 
+/// Where a deployment is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Called {
+    /// As written in the new file.
+    pub(super) base_url: String,
+    /// The deployment of Azure's that the URL names.
+    pub(super) deployment: Option<String>,
+    /// Whether a key goes into Azure's header instead of a bearer token.
+    pub(super) takes_api_key: bool,
+}
+
 impl Reading {
     pub(super) fn base_url(
         &mut self,
         item: &At<'_>,
         provider: &Provider,
         params: &mut Params<'_>,
-    ) -> Option<String> {
+    ) -> Option<Called> {
         let others = params.take("base_url");
         let at = params.take("api_base").or(others);
-        let azure = || (provider.base == Base::Azure).then_some("os.environ/AZURE_API_BASE");
-        let Some(written) = at
-            .as_ref()
-            .map_or_else(azure, |at| Some(at.text().unwrap_or_default()))
-        else {
-            let Some(url) = provider.base_url(None) else {
-                let problem = format!(
-                    "has no api_base, and {} is wherever you run it",
+        let at = at.filter(|at| at.text() != Some(""));
+        let Some(at) = at else {
+            return self.default_url(item, provider);
+        };
+        let Some(text) = at.text() else {
+            let problem = "is no text: the deployment is left out";
+            self.findings.add(Kind::Lost, &at, problem, URL_FORM);
+            return None;
+        };
+        match Spelling::of(text) {
+            Spelling::Variable(name) => self.url_of_variable(&at, provider, name),
+            // The configuration would take it for a variable.
+            Spelling::Plain if !text.contains("${") => self.url_as_written(&at, provider, text),
+            Spelling::Plain | Spelling::Mixed => {
+                let problem = "names a variable within a URL, which LiteLLM does not: the deployment is left out";
+                self.findings.add(Kind::Lost, &at, problem, URL_FORM);
+                None
+            }
+        }
+    }
+
+    /// Where a provider is called when nothing is written.
+    fn default_url(&mut self, item: &At<'_>, provider: &Provider) -> Option<Called> {
+        if provider.base == Base::Azure {
+            let name = match provider.name {
+                "azure_ai" => "AZURE_AI_API_BASE",
+                _ => "AZURE_API_BASE",
+            };
+            return self.url_of_variable(item, provider, name);
+        }
+        let Some(url) = provider.base.default_url() else {
+            let problem = format!(
+                "has no api_base, and {} is wherever you run it",
+                provider.name
+            );
+            self.findings
+                .add(Kind::Lost, item, problem, "write it, /v1 included");
+            return None;
+        };
+        Some(Called {
+            base_url: url.to_owned(),
+            deployment: None,
+            takes_api_key: false,
+        })
+    }
+
+    fn url_of_variable(&mut self, at: &At<'_>, provider: &Provider, name: &str) -> Option<Called> {
+        let Some(variable) = self.variables.existing(name, &at.key) else {
+            let problem = format!("{NO_VARIABLE}: the deployment is left out");
+            self.findings
+                .add(Kind::Lost, at, problem, "rename the variable");
+            return None;
+        };
+        let below = provider.base.below_variable();
+        let base_url = format!("{variable}{below}");
+        let problem = format!("is written as {base_url}");
+        match provider.base {
+            Base::Azure => {
+                let problem = format!("{problem}: {AZURE_V1}");
+                let remedy = format!(
+                    "let {name} be https://RESOURCE.openai.azure.com, without a slash at its end"
+                );
+                self.findings.add(Kind::Step, at, problem, remedy);
+            }
+            Base::Compatible(url) => {
+                let problem = format!("{problem}: a node speaks OpenAI's protocol there");
+                let remedy = format!("let {name} be the URL of that, such as {url}");
+                self.findings.add(Kind::Step, at, problem, remedy);
+            }
+            Base::Below(_) => {
+                let remedy = format!("let {name} end before /v1, without a slash");
+                self.findings.add(Kind::Step, at, problem, remedy);
+            }
+            Base::At(_) | Base::Written => {}
+        }
+        Some(Called {
+            base_url,
+            deployment: None,
+            takes_api_key: matches!(provider.name, "azure" | "azure_text"),
+        })
+    }
+
+    fn url_as_written(&mut self, at: &At<'_>, provider: &Provider, text: &str) -> Option<Called> {
+        let mapped = match api_base::map(provider, text) {
+            Ok(mapped) => mapped,
+            Err(error) => {
+                let problem = format!("{error}: the deployment is left out");
+                self.findings.add(Kind::Lost, at, problem, URL_FORM);
+                return None;
+            }
+        };
+        self.changed_url(at, provider, &mapped);
+        let is_azure = provider.base == Base::Azure;
+        Some(Called {
+            base_url: mapped.url.to_string(),
+            deployment: mapped.deployment,
+            takes_api_key: is_azure
+                && (provider.name != "azure_ai" || api_base::is_azure(&mapped.url)),
+        })
+    }
+
+    /// Shows what became of a URL: the old one and the new one.
+    fn changed_url(&mut self, at: &At<'_>, provider: &Provider, mapped: &MappedBase) {
+        let new = &mapped.url;
+        let written = match mapped.is_changed() {
+            true => format!("{} is written as {new}", printable(&mapped.old)),
+            false => format!("{new} stays"),
+        };
+        let (kind, problem, remedy) = match mapped.fit {
+            Fit::Same | Fit::Azure if !mapped.is_changed() => return,
+            Fit::Same => (Kind::Note, written, "nothing to do".to_owned()),
+            Fit::QueryDropped => (
+                Kind::Changed,
+                format!("{written}: a node sends no query of its own"),
+                "see whether the upstream answers without it".to_owned(),
+            ),
+            Fit::Azure => (
+                Kind::Note,
+                format!("{written}: {AZURE_V1}"),
+                "nothing to do, unless you rely on one api-version".to_owned(),
+            ),
+            Fit::AzureGuessed => (
+                Kind::Changed,
+                format!("{written}, a guess at where Azure's v1 API is: {AZURE_V1}"),
+                AZURE_FORM.to_owned(),
+            ),
+            Fit::OtherProtocol => (
+                Kind::Changed,
+                format!(
+                    "{written}: LiteLLM speaks {}'s own protocol there, and a node OpenAI's",
                     provider.name
+                ),
+                "write the base URL of its OpenAI-compatible API".to_owned(),
+            ),
+        };
+        self.findings.add(kind, at, problem, remedy);
+    }
+
+    /// What a deployment serves when its URL names a deployment of Azure's.
+    pub(super) fn by_url(&mut self, item: &At<'_>, called: &Called, serves: Serves) -> Serves {
+        let Some(deployment) = &called.deployment else {
+            return serves;
+        };
+        match serves {
+            Serves::Model(own) if own != *deployment && ModelName::new(deployment).is_ok() => {
+                let problem = format!(
+                    "asks for {}, the deployment in its URL, as LiteLLM does, and not for {}",
+                    printable(deployment),
+                    printable(&own)
                 );
                 self.findings
-                    .add(Kind::Lost, item, problem, "write it, /v1 included");
-                return None;
-            };
-            return Some(url);
-        };
-        let at = at.as_ref().unwrap_or(item);
-        if let Some(name) = named_variable(written) {
-            let Some(variable) = self.variables.existing(name, &at.key) else {
-                self.findings.add(
-                    Kind::Lost,
-                    at,
-                    "names a variable that cannot be written here",
-                    "rename it",
-                );
-                return None;
-            };
-            let url = provider.base_url(Some(&variable))?;
-            if url != variable {
-                let problem = format!("is written as {url}");
-                self.findings.add(
-                    Kind::Step,
-                    at,
-                    problem,
-                    format!("let {name} end with the host, without a slash"),
-                );
+                    .add(Kind::Note, item, problem, "nothing to do");
+                Serves::Model(deployment.clone())
             }
-            return Some(url);
+            serves => serves,
         }
-        let url = provider
-            .base_url(Some(written))
-            .filter(|url| !url.contains("${"));
-        let url = url.filter(|url| url.parse::<BaseUrl>().is_ok());
-        if url.is_none() {
-            let remedy = "write https://HOST/v1; the key goes to api_key";
-            self.findings.add(
-                Kind::Lost,
-                at,
-                "is no URL: the deployment is left out",
-                remedy,
-            );
-        }
-        url
     }
 
     /// What is different about some providers.
@@ -112,8 +229,8 @@ impl Reading {
                 "try the parameters that you use",
             ),
             "azure_ai" => (
-                "is asked at /openai/v1 of its host",
-                "try it; some hosts serve one model at another path",
+                "is asked at /openai/v1 of its host, where not every model of other makers answers",
+                "try it; keep LiteLLM for a model that does not answer",
             ),
             "huggingface" => (
                 "is asked at /v1 of its host",
@@ -124,29 +241,40 @@ impl Reading {
         self.findings.add(Kind::Changed, item, problem, remedy);
     }
 
-    pub(super) fn api_key(
+    /// The bearer token and the headers; where Azure's header takes the key, it is one of these.
+    pub(super) fn credential(
         &mut self,
         item: &At<'_>,
         provider: &Provider,
         params: &mut Params<'_>,
-    ) -> Option<String> {
+        takes_api_key: bool,
+    ) -> (Option<String>, BTreeMap<String, String>) {
         let token = params.take("azure_ad_token");
-        if let Some(at) = params.take("api_key") {
-            return self.secret(&at, &format!("{}_KEY", provider.name));
+        let written = params.take("api_key");
+        let is_token = written.is_none() && token.is_some();
+        let key = match (written, token) {
+            (Some(at), _) => self.secret(&at, &format!("{}_KEY", provider.name)),
+            (None, Some(at)) => {
+                let problem = "is sent as it is until it expires";
+                self.findings
+                    .add(Kind::Changed, &at, problem, "use the resource's key");
+                self.secret(&at, &format!("{}_TOKEN", provider.name))
+            }
+            (None, None) => provider
+                .key
+                .and_then(|name| self.variables.existing(name, &item.key)),
+        };
+        let mut headers = self.headers(provider, params);
+        match key {
+            Some(key) if takes_api_key && !is_token => {
+                headers.entry(AZURE_KEY.to_owned()).or_insert(key);
+                (None, headers)
+            }
+            key => (key, headers),
         }
-        if let Some(at) = token {
-            self.findings.add(
-                Kind::Changed,
-                &at,
-                "is sent as it is until it expires",
-                "use the resource's key",
-            );
-            return self.secret(&at, &format!("{}_TOKEN", provider.name));
-        }
-        self.variables.existing(provider.key?, &item.key)
     }
 
-    pub(super) fn headers(
+    fn headers(
         &mut self,
         provider: &Provider,
         params: &mut Params<'_>,
@@ -184,6 +312,20 @@ impl Reading {
         headers
     }
 }
+
+/// The header that Azure takes a resource's key in.
+const AZURE_KEY: &str = "api-key";
+
+/// The remedy for a URL that cannot be carried over.
+const URL_FORM: &str = "write https://HOST/v1; a key goes to api_key";
+
+/// What is to be known about every deployment of Azure's.
+const AZURE_V1: &str = "Azure is no provider of its own here and is asked by its v1 API, with the deployment's name \
+                        as the model and no api-version";
+
+/// The remedy for a deployment of Azure's at an unknown host.
+const AZURE_FORM: &str = "write base_url: https://RESOURCE.openai.azure.com/openai/v1, the key into headers: \
+                          {api-key: ${KEY}} and the deployment as upstream_name, or keep LiteLLM for it, as an upstream";
 
 /// Headers that a node sets itself, so that its configuration refuses them.
 const OWN_HEADERS: [&str; 7] = [

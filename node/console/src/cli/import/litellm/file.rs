@@ -8,9 +8,10 @@ use grapevine_base::table::printable;
 use grapevine_config::checked::{RoutingConfig, TimeoutConfig};
 use grapevine_config::text::format_duration;
 
-use super::deployment::{Deployment, Serves};
+use super::deployment::Deployment;
 use super::endpoint::Endpoint;
 use super::groups::{Route, attempts};
+use super::model::Serves;
 use super::settings::{FIRST_BYTE_MAX, LitellmSettings};
 
 /// Attempts within one request that can be written.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use grapevine_base::table::printable;
 
 use super::super::finding::Kind;
-use super::deployment::{Deployment, Serves};
+use super::deployment::Deployment;
+use super::model::Serves;
 use super::reading::Reading;
 use super::settings::{Fallback, LitellmSettings};
 
@@ -68,19 +69,42 @@ impl Reading {
         }
         self.alias(&mut groups, settings, &mut count)?;
         let mut routes: Vec<Route> = groups.into_values().flatten().collect();
-        for (index, deployment) in deployments.iter().enumerate() {
-            if !matches!(deployment.serves, Serves::Model(_)) {
-                let (tier, weight) = (1, 1_000);
+        self.add_patterns(&mut routes, deployments);
+        routes.sort_by_key(|route| (route.deployment, route.tier));
+        Ok(routes)
+    }
+
+    /// Appends the deployments that serve no model in particular. As with LiteLLM, those that list a name go before
+    /// them, and those that take any name come last.
+    fn add_patterns(&mut self, routes: &mut Vec<Route>, deployments: &[Deployment]) {
+        for pattern in [Serves::Discovered, Serves::Any] {
+            let last = routes.iter().map(|route| route.tier).max().unwrap_or(0);
+            let members = deployments.iter().enumerate();
+            let members = members.filter(|(_, one)| one.serves == pattern);
+            let mut first = None;
+            for (index, one) in members {
+                let position = (one.key.as_str(), one.line);
+                if one.order.is_some() || one.shares.iter().any(Option::is_some) {
+                    let problem = "is a pattern, whose order and share of requests are left out";
+                    let remedy = "write priority and weight of its upstream";
+                    self.findings.put(Kind::Lost, position, problem, remedy);
+                }
+                let label = *first.get_or_insert(one.endpoint.label.as_str());
+                if pattern == Serves::Any && label != one.endpoint.label {
+                    let problem = format!(
+                        "takes any name, as {label} does: which of them is asked does not depend on the name"
+                    );
+                    let remedy = "list the models of all but one of them";
+                    self.findings.put(Kind::Changed, position, problem, remedy);
+                }
                 routes.push(Route {
                     name: None,
                     deployment: index,
-                    tier,
-                    weight,
+                    tier: last.saturating_add(1),
+                    weight: 1_000,
                 });
             }
         }
-        routes.sort_by_key(|route| (route.deployment, route.tier));
-        Ok(routes)
     }
 
     /// The deployments of each name, with the tiers that `order` gives them, and their weights.

@@ -86,23 +86,21 @@ fn read(line: &'static str) -> Option<(&'static str, Why)> {
 
 /// Whether `key` matches `pattern`, in which stars stand for anything.
 fn matches(pattern: &str, key: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
+    let Some((first, pattern)) = pattern.split_once('*') else {
+        return pattern == key;
+    };
     let Some(mut rest) = key.strip_prefix(first) else {
         return false;
     };
-    let mut open = false;
+    let mut parts: Vec<&str> = pattern.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
     for part in parts {
-        open = true;
         let Some((_, after)) = rest.split_once(part) else {
             return false;
         };
-        if !part.is_empty() {
-            rest = after;
-            open = false;
-        }
+        rest = after;
     }
-    open || rest.is_empty()
+    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -116,6 +114,9 @@ mod tests {
             ("redis_*", "redis", false),
             ("*_budget*", "max_budget", true),
             ("*_budget*", "x_budget_y", true),
+            ("a*b", "axbxb", true),
+            ("a*b", "axbx", false),
+            ("aa*aa", "aaa", false),
             ("cache", "cache_params", false),
             ("cache", "cache", true),
             ("", "x", false),

@@ -4,14 +4,16 @@
 //! its reason ([`known`]): nothing is dropped in silence. Written against LiteLLM's documentation of November 2026
 //! (`docs/my-website/docs/proxy/`: configs, config_settings, reliability and load_balancing).
 //!
-//! Reading order: [`deployment`] and [`endpoint`] (one entry), [`settings`] (all of them), [`groups`] (which deployments serve a name, and when),
-//! [`mod@file`] (the text).
+//! Reading order: [`deployment`], [`model`] and [`endpoint`] with [`api_base`] (one entry), [`settings`] (all of
+//! them), [`groups`] (which deployments serve a name, and when), [`mod@file`] (the text).
 
+mod api_base;
 mod deployment;
 mod endpoint;
 mod file;
 mod groups;
 mod known;
+mod model;
 mod params;
 mod providers;
 mod reading;
@@ -25,7 +27,7 @@ use grapevine_config::{Environment, Problems, Sources, foreign};
 
 use self::groups::TooMany;
 use self::reading::Reading;
-use super::finding::{Finding, Kind, Variable};
+use super::finding::{Finding, Findings, Kind, Variable};
 use super::section::{At, Section, whole};
 
 /// Why there is no new file.
@@ -83,10 +85,7 @@ pub(super) fn import(text: &str, name: &str) -> Result<Imported, ImportError> {
         variables,
     } = reading;
     let variables = variables.into_list();
-    for problem in problems(&config, &variables) {
-        let remedy = "mend it in the new file; please report it";
-        findings.put(Kind::Step, ("", 0), problem, remedy);
-    }
+    check(&config, &variables, &mut findings);
     let findings = findings.into_sorted();
     let mut heading = heading(name, &findings, &variables);
     if settings.timeout.is_none() {
@@ -138,8 +137,8 @@ impl Reading {
     }
 }
 
-/// What `grapevine check` has against `config` where all its variables are set.
-fn problems(config: &str, variables: &[Variable]) -> Vec<String> {
+/// Reports what `grapevine check` has against `config` where all its variables are set.
+fn check(config: &str, variables: &[Variable], findings: &mut Findings) {
     let environment: Environment = variables
         .iter()
         .map(|variable| (variable.name.clone(), stand_in(variable)))
@@ -149,8 +148,19 @@ fn problems(config: &str, variables: &[Variable]) -> Vec<String> {
         ..Sources::default()
     };
     match grapevine_config::load_text(config, &sources) {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        Ok(loaded) => {
+            let is_url = |key: &str| key.starts_with("upstreams[") && key.ends_with(".base_url");
+            for warning in loaded.warnings.iter().filter(|one| is_url(&one.key)) {
+                let key = format!("{} of the new file", warning.key);
+                findings.put(Kind::Step, (&key, 0), &warning.problem, &warning.remedy);
+            }
+        }
+        Err(problems) => {
+            let remedy = "mend it in the new file; please report it";
+            for problem in problems.iter() {
+                findings.put(Kind::Step, ("", 0), problem.to_string(), remedy);
+            }
+        }
     }
 }
 

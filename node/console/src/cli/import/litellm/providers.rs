@@ -25,18 +25,49 @@ pub(super) enum Base {
     At(&'static str),
     /// At `api_base`, as written.
     Written,
-    /// Below `api_base`, or below this where none is written: `/v1` is added.
+    /// Below `api_base`, where `/v1` is added unless it is there; or here where none is written.
     Below(Option<&'static str>),
+    /// Here; LiteLLM speaks another protocol at the provider, and at an `api_base`.
+    Compatible(&'static str),
     /// On the host of `api_base`, at `/openai/v1`.
     Azure,
-    /// As [`Base::At`]; an `api_base` lacks the `/v1`.
-    Anthropic,
 }
+
+impl Base {
+    /// Where the API is if no `api_base` is written; `None` when it is wherever its operator runs it.
+    pub(super) const fn default_url(self) -> Option<&'static str> {
+        match self {
+            Self::At(url) | Self::Below(Some(url)) | Self::Compatible(url) => Some(url),
+            Self::Written | Self::Below(None) | Self::Azure => None,
+        }
+    }
+
+    /// What is added to a variable that LiteLLM takes as `api_base`.
+    pub(super) const fn below_variable(self) -> &'static str {
+        match self {
+            Self::At(_) | Self::Written | Self::Compatible(_) => "",
+            Self::Below(_) => "/v1",
+            Self::Azure => AZURE_PATH,
+        }
+    }
+}
+
+/// Where a resource of Azure's answers as OpenAI does: it takes no `api-version`, and a deployment as the model.
+pub(super) const AZURE_PATH: &str = "/openai/v1";
 
 const fn at(name: &'static str, url: &'static str, key: &'static str) -> Provider {
     Provider {
         name,
         base: Base::At(url),
+        key: Some(key),
+        lists_models: true,
+    }
+}
+
+const fn compatible(name: &'static str, url: &'static str, key: &'static str) -> Provider {
+    Provider {
+        name,
+        base: Base::Compatible(url),
         key: Some(key),
         lists_models: true,
     }
@@ -52,7 +83,7 @@ const fn own(name: &'static str, base: Base) -> Provider {
 }
 
 /// Those with OpenAI's API, or Anthropic's on `/v1/messages`.
-const PROVIDERS: &[Provider] = &[
+pub(super) const PROVIDERS: &[Provider] = &[
     at("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
     at(
         "text-completion-openai",
@@ -83,27 +114,32 @@ const PROVIDERS: &[Provider] = &[
     // Its list of models asks for the key in a header of its own, which probes do not send.
     Provider {
         name: "anthropic",
-        base: Base::Anthropic,
+        base: Base::Below(Some("https://api.anthropic.com/v1")),
         key: Some("ANTHROPIC_API_KEY"),
         lists_models: false,
     },
-    at(
+    compatible(
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "GEMINI_API_KEY",
     ),
-    at(
+    compatible(
         "cohere",
         "https://api.cohere.ai/compatibility/v1",
         "COHERE_API_KEY",
     ),
-    at(
+    compatible(
         "cohere_chat",
         "https://api.cohere.ai/compatibility/v1",
         "COHERE_API_KEY",
     ),
     at("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
-    at("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    Provider {
+        name: "mistral",
+        base: Base::Below(Some("https://api.mistral.ai/v1")),
+        key: Some("MISTRAL_API_KEY"),
+        lists_models: true,
+    },
     at(
         "codestral",
         "https://codestral.mistral.ai/v1",
@@ -210,9 +246,12 @@ const PROVIDERS: &[Provider] = &[
     own("hosted_vllm", Base::Written),
     own("lm_studio", Base::Written),
     own("xinference", Base::Written),
-    own("ollama", Base::Below(Some("http://localhost:11434"))),
-    own("ollama_chat", Base::Below(Some("http://localhost:11434"))),
-    own("llamafile", Base::Below(Some("http://127.0.0.1:8080"))),
+    own("ollama", Base::Below(Some("http://localhost:11434/v1"))),
+    own(
+        "ollama_chat",
+        Base::Below(Some("http://localhost:11434/v1")),
+    ),
+    own("llamafile", Base::Below(Some("http://127.0.0.1:8080/v1"))),
     own("huggingface", Base::Below(None)),
 ];
 
@@ -336,84 +375,38 @@ pub(super) fn find<'a>(model: &'a str, custom: Option<&'a str>) -> Found<'a> {
     why.map_or(Found::Unknown, |(_, why)| Found::OutOfReach(name, why))
 }
 
-/// Parts that LiteLLM takes off an Azure or OpenAI model's name: they choose a way to call it.
-const WAYS: [&str; 5] = [
-    "responses/",
-    "chat/",
-    "o_series/",
-    "gpt5_series/",
-    "global/",
-];
+/// What LiteLLM takes off an OpenAI model's name: it chooses another API to ask for it.
+pub(super) const RESPONSES: &str = "responses/";
+
+/// What LiteLLM takes off the name of a deployment of Azure's: it says which parameters that takes.
+const AZURE_SERIES: [&str; 2] = ["o_series/", "gpt5_series/"];
 
 impl Provider {
-    /// The provider's own name of a model, without LiteLLM's marks.
-    pub(super) fn own_name<'a>(&self, name: &'a str) -> &'a str {
-        let is_marked = matches!(self.name, "openai" | "azure");
-        let marked = WAYS.iter().find_map(|way| name.strip_prefix(way));
-        marked.filter(|_| is_marked).unwrap_or(name)
-    }
-
-    /// The base URL, given `written` as `api_base`; `None` when there must be one and there is none.
-    pub(super) fn base_url(&self, written: Option<&str>) -> Option<String> {
-        let written = written.map(|url| {
-            let url = url.split_once('?').map_or(url, |(url, _)| url);
-            url.trim_end_matches('/')
-        });
-        let ended = |url: &str, end: &str| match url.ends_with(end) {
-            true => url.to_owned(),
-            false => format!("{url}{end}"),
+    /// The provider's own name of a model, and the mark of LiteLLM's in front of it.
+    pub(super) fn own_name<'a>(&self, name: &'a str) -> (&'a str, Option<&'static str>) {
+        let marks: &[&[&'static str]] = match self.name {
+            "openai" => &[&[RESPONSES]],
+            "azure" | "azure_text" => &[&[RESPONSES], &AZURE_SERIES],
+            _ => &[],
         };
-        match self.base {
-            Base::At(url) => Some(plain(written.unwrap_or(url)).to_owned()),
-            Base::Written => Some(plain(written?).to_owned()),
-            Base::Below(default) => Some(ended(plain(written.or(default)?), "/v1")),
-            Base::Anthropic => {
-                let url = written.unwrap_or("https://api.anthropic.com");
-                Some(ended(url.trim_end_matches("/messages"), "/v1"))
-            }
-            Base::Azure => {
-                let host = written?;
-                let host = host.split_once("/openai").map_or(host, |(host, _)| host);
-                let host = host.trim_end_matches("/models");
-                Some(format!("{host}/openai/v1"))
-            }
-        }
+        let mut marks = marks.iter().flat_map(|marks| marks.iter());
+        let marked = marks.find_map(|mark| Some((name.strip_prefix(mark)?, *mark)));
+        marked.map_or((name, None), |(name, mark)| (name, Some(mark)))
     }
-}
-
-/// Some write the whole path of a call.
-fn plain(url: &str) -> &str {
-    url.trim_end_matches("/chat/completions")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grapevine_config::address::BaseUrl;
-
-    fn base(model: &str, written: Option<&str>) -> Option<String> {
-        match find(model, None) {
-            Found::Provider(provider, _) => provider.base_url(written),
-            other => panic!("{model}: {other:?}"),
-        }
-    }
 
     #[test]
-    fn every_table_has_each_name_once_and_good_urls() {
+    fn every_table_has_each_name_once() {
         let mut names: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
         names.extend(OUT_OF_REACH.iter().map(|(name, _)| *name));
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count, "a name stands twice");
-        for provider in PROVIDERS {
-            if let Base::At(url) | Base::Below(Some(url)) = provider.base {
-                assert!(
-                    url.parse::<BaseUrl>().is_ok() && !url.ends_with('/'),
-                    "{url}"
-                );
-            }
-        }
         let is_known = |name| !matches!(find(name, Some(name)), Found::Unknown);
         assert!(BARE_NAMES.iter().all(|(_, name)| is_known(name)));
     }
@@ -451,48 +444,21 @@ mod tests {
     }
 
     #[test]
-    fn base_urls_are_made_as_litellm_makes_them() {
-        let url = |text: &str| Some(text.to_owned());
-        assert_eq!(base("groq/m", None), url("https://api.groq.com/openai/v1"));
-        assert_eq!(
-            base("openai/m", Some("http://h:8000/v1/")),
-            url("http://h:8000/v1")
-        );
-        assert_eq!(
-            base("openai/m", Some("http://h/v1/chat/completions")),
-            url("http://h/v1")
-        );
-        assert_eq!(base("ollama/m", None), url("http://localhost:11434/v1"));
-        assert_eq!(
-            base("ollama_chat/m", Some("http://h:1/v1")),
-            url("http://h:1/v1")
-        );
-        assert_eq!(base("hosted_vllm/m", None), None);
-        assert_eq!(base("anthropic/m", Some("http://h")), url("http://h/v1"));
-        assert_eq!(
-            base("anthropic/m", Some("http://h/v1/messages")),
-            url("http://h/v1")
-        );
-        let azure = url("https://r.openai.azure.com/openai/v1");
-        let long = "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=1";
-        assert_eq!(base("azure/d", Some("https://r.openai.azure.com/")), azure);
-        assert_eq!(base("azure/d", Some(long)), azure);
-        assert_eq!(
-            base("azure/d", Some("https://r.openai.azure.com/openai/v1/")),
-            azure
-        );
-        assert_eq!(base("azure/d", None), None);
-    }
-
-    #[test]
     fn marks_of_litellm_are_no_part_of_a_name() {
-        let Found::Provider(azure, rest) = find("azure/o_series/my-o3", None) else {
-            panic!("azure is known")
+        let own = |model| match find(model, None) {
+            Found::Provider(provider, rest) => provider.own_name(rest),
+            other => panic!("{model}: {other:?}"),
         };
-        assert_eq!(azure.own_name(rest), "my-o3");
-        let Found::Provider(groq, rest) = find("groq/chat/x", None) else {
-            panic!("groq is known")
-        };
-        assert_eq!(groq.own_name(rest), "chat/x");
+        assert_eq!(own("azure/o_series/my-o3"), ("my-o3", Some("o_series/")));
+        assert_eq!(own("openai/responses/o3"), ("o3", Some(RESPONSES)));
+        for (model, name) in [
+            ("groq/responses/x", "responses/x"),
+            ("openai/o_series/x", "o_series/x"),
+            ("openai/chat/x", "chat/x"),
+            ("openai/global/x/y", "global/x/y"),
+            ("openai/responses-x", "responses-x"),
+        ] {
+            assert_eq!(own(model), (name, None));
+        }
     }
 }

@@ -93,9 +93,10 @@ impl Reading {
             );
             return None;
         };
-        match text.strip_prefix(VARIABLE) {
-            Some(name) => self.variable(at, name),
-            None => Some(escaped(text)),
+        match Spelling::of(text) {
+            Spelling::Plain => Some(escaped(text)),
+            Spelling::Variable(name) => self.variable(at, name),
+            Spelling::Mixed => self.mixed(at),
         }
     }
 
@@ -114,8 +115,10 @@ impl Reading {
                 return None;
             }
         };
-        if let Some(name) = text.strip_prefix(VARIABLE) {
-            return self.variable(at, name);
+        match Spelling::of(text) {
+            Spelling::Plain => {}
+            Spelling::Variable(name) => return self.variable(at, name),
+            Spelling::Mixed => return self.mixed(at),
         }
         let variable = self.variables.invent(text, preferred, &at.key);
         let problem = "is a secret in the file, and not copied";
@@ -127,20 +130,52 @@ impl Reading {
         Some(variable)
     }
 
-    fn variable(&mut self, at: &At<'_>, name: &str) -> Option<String> {
+    /// A variable that was named by `at`, as the new file writes it.
+    pub(super) fn variable(&mut self, at: &At<'_>, name: &str) -> Option<String> {
         let written = self.variables.existing(name, &at.key);
         if written.is_none() {
-            let problem = "names a variable with characters other than letters, digits and _, and is left out";
-            self.findings
-                .add(Kind::Lost, at, problem, "rename the variable");
+            self.findings.add(
+                Kind::Lost,
+                at,
+                format!("{NO_VARIABLE}, and is left out"),
+                "rename the variable",
+            );
         }
         written
     }
+
+    fn mixed(&mut self, at: &At<'_>) -> Option<String> {
+        let problem = "names a variable within a text, which LiteLLM takes for a variable's whole name, and is left out";
+        let remedy = "write it into the new file, with ${NAME} for the variable";
+        self.findings.add(Kind::Lost, at, problem, remedy);
+        None
+    }
 }
 
-/// The variable that a value names, in LiteLLM's way.
-pub(super) fn named_variable(text: &str) -> Option<&str> {
-    text.strip_prefix(VARIABLE)
+/// What is wrong with a variable's name.
+pub(super) const NO_VARIABLE: &str =
+    "names a variable with characters other than letters, digits and _";
+
+/// How a text is written, in LiteLLM's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling<'a> {
+    /// As it is.
+    Plain,
+    /// The variable of this name holds it.
+    Variable(&'a str),
+    /// A variable is named behind something else.
+    Mixed,
+}
+
+impl<'a> Spelling<'a> {
+    /// How `text` is written.
+    pub(super) fn of(text: &'a str) -> Self {
+        match text.strip_prefix(VARIABLE) {
+            Some(name) => Self::Variable(name),
+            None if text.contains(VARIABLE) => Self::Mixed,
+            None => Self::Plain,
+        }
+    }
 }
 
 /// `text`, with what would be taken for a variable's name made plain.
@@ -152,7 +187,11 @@ pub(super) fn escaped(text: &str) -> String {
 fn reserve(value: &Foreign, names: &mut BTreeSet<String>) {
     match &value.kind {
         ForeignKind::Nothing => {}
-        ForeignKind::Text(text) => names.extend(named_variable(text.trim()).map(str::to_owned)),
+        ForeignKind::Text(text) => {
+            if let Spelling::Variable(name) = Spelling::of(text.trim()) {
+                names.insert(name.to_owned());
+            }
+        }
         ForeignKind::List(items) => items.iter().for_each(|item| reserve(item, names)),
         ForeignKind::Map(entries) => entries.iter().for_each(|entry| {
             // Set by the file for the process that reads it.

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use grapevine_base::table::printable;
 use grapevine_config::hash::KeyHash;
 
-use super::super::finding::Kind;
+use super::super::finding::{Kind, Variables};
 use super::super::section::{At, Section};
 use super::known::Part;
-use super::reading::{Reading, named_variable};
+use super::reading::{NO_VARIABLE, Reading, Spelling};
 
 /// The longest wait for a first byte that can be written: as long as `routing.deadline`.
 pub(super) const FIRST_BYTE_MAX: Duration = Duration::from_secs(3_600);
@@ -310,14 +309,21 @@ impl Reading {
             );
             return None;
         };
-        let Some(name) = named_variable(text) else {
-            let problem = "is written as its hash, under the name of `master`; it opens the API, and nothing else";
-            self.findings
-                .add(Kind::Note, at, problem, "give each client a key of its own");
-            return Some(KeyHash::of(text).to_string());
+        let name = match Spelling::of(text) {
+            Spelling::Variable(name) if Variables::is_name(name) => name,
+            Spelling::Plain => {
+                let problem = "is written as its hash, under the name of `master`; it opens the API, and nothing else";
+                self.findings
+                    .add(Kind::Note, at, problem, "give each client a key of its own");
+                return Some(KeyHash::of(text).to_string());
+            }
+            Spelling::Variable(_) | Spelling::Mixed => {
+                let remedy = "write its hash into keys: grapevine key hash";
+                self.findings.add(Kind::Lost, at, NO_VARIABLE, remedy);
+                return None;
+            }
         };
         let hash = self.variables.hash(MASTER_HASH, &at.key);
-        let name = printable(name);
         let remedy =
             format!("export {MASTER_HASH}=\"$(printf %s \"${name}\" | grapevine key hash)\"");
         self.findings.add(

@@ -1,7 +1,10 @@
-//! Each mapping by itself, a file in the shape of LiteLLM's documentation, and files that nobody would write.
+//! Each mapping by itself, URLs, patterns, a file in the shape of LiteLLM's documentation, and files that nobody would
+//! write.
 
 mod documented;
 mod hostile;
+mod patterns;
+mod urls;
 
 use std::time::Duration;
 
@@ -365,38 +368,6 @@ fn alias_is_another_name_with_the_same_fallbacks() {
 }
 
 #[test]
-fn patterns_are_carried_over_where_names_stay_the_same() {
-    let wild = |name: &str, model: &str| {
-        imported(&format!(
-            "model_list: [{{model_name: \"{name}\", litellm_params: {{model: \"{model}\"}}}}]\n"
-        ))
-    };
-    let any = wild("*", "openai/*");
-    assert!(
-        any.config.contains("models: [\"*\"]") && any.findings.is_empty(),
-        "{}",
-        any.config
-    );
-    let discovered = wild("openai/*", "openai/*");
-    assert!(
-        !discovered.config.contains("\n    models"),
-        "{}",
-        discovered.config
-    );
-    assert_eq!(finding(&discovered, "model").0, Kind::Changed);
-    for (name, model) in [
-        ("*", "*"),
-        ("anthropic/*", "anthropic/*"),
-        ("gpt-*", "openai/gpt-*"),
-        ("a", "openai/*"),
-    ] {
-        let lost = wild(name, model);
-        assert_eq!(finding(&lost, "model").0, Kind::Lost, "{name}");
-        assert!(lost.config.contains("upstreams: []"), "{}", lost.config);
-    }
-}
-
-#[test]
 fn unreachable_providers_are_reported_by_name() {
     for model in [
         "bedrock/x",
@@ -416,34 +387,23 @@ fn unreachable_providers_are_reported_by_name() {
 }
 
 #[test]
-fn azure_is_asked_by_its_v1_api() {
-    let imported =
-        one("model: azure/my-deployment, api_base: os.environ/AZURE_BASE, api_version: \"2024\"");
-    assert!(
-        imported
-            .config
-            .contains("base_url: ${AZURE_BASE}/openai/v1"),
-        "{}",
-        imported.config
-    );
-    assert_eq!(finding(&imported, "api_base").0, Kind::Step);
-    assert_eq!(finding(&imported, "api_version").0, Kind::Note);
-    assert_eq!(config(&imported).upstreams.len(), 1);
-}
-
-#[test]
 fn credentials_that_are_named_count_where_nothing_is_written() {
     let imported = imported(
         "model_list:\n\
          - {model_name: a, litellm_params: {model: azure/d, litellm_credential_name: eu}}\n\
          - {model_name: b, litellm_params: {model: azure/d, litellm_credential_name: gone}}\n\
          credential_list:\n\
-         - {credential_name: eu, credential_values: {api_key: os.environ/EU_KEY, api_base: https://eu.example}}\n",
+         - {credential_name: eu, credential_values: {api_key: os.environ/EU_KEY, api_base: https://eu.openai.azure.com}}\n",
     );
     assert!(
         imported
             .config
-            .contains("https://eu.example/openai/v1\n    api_key: ${EU_KEY}"),
+            .contains("https://eu.openai.azure.com/openai/v1\n"),
+        "{}",
+        imported.config
+    );
+    assert!(
+        imported.config.contains("      api-key: ${EU_KEY}\n"),
         "{}",
         imported.config
     );
@@ -477,6 +437,77 @@ fn master_key_is_a_hash_or_the_variable_of_one() {
         "{text}"
     );
     assert_eq!(config(&named).keys.len(), 1);
+}
+
+#[test]
+fn variable_that_cannot_be_named_is_in_no_command() {
+    for name in ["A-B", "A\\\"; true", "A/v1", ""] {
+        let text =
+            format!("model_list: []\ngeneral_settings: {{master_key: \"os.environ/{name}\"}}\n");
+        let imported = imported(&text);
+        let (kind, text) = finding(&imported, "master_key");
+        assert!(kind == Kind::Lost && !text.contains("printf"), "{text}");
+        assert!(!imported.config.contains("hash:"), "{}", imported.config);
+    }
+}
+
+#[test]
+fn variable_within_a_text_is_reported() {
+    for (key, params) in [
+        ("api_key", "api_key: \"key-os.environ/A\""),
+        (
+            "authorization",
+            "extra_headers: {authorization: \"Bearer os.environ/A\"}",
+        ),
+        ("x-team", "extra_headers: {x-team: \"blue-os.environ/A\"}"),
+        ("organization", "organization: \"org-os.environ/A\""),
+    ] {
+        let imported = one(&format!("model: openai/a, {params}"));
+        let (kind, text) = finding(&imported, key);
+        assert!(
+            kind == Kind::Lost && text.contains("within a text"),
+            "{text}"
+        );
+        assert!(!imported.config.contains("${A}"), "{}", imported.config);
+    }
+    for model in ["os.environ/MODEL", "openai-os.environ/MODEL"] {
+        let (kind, text) = finding(&one(&format!("model: {model}")), "params.model");
+        assert!(kind == Kind::Lost && text.contains("a variable"), "{text}");
+    }
+}
+
+#[test]
+fn name_with_slashes_loses_its_provider_alone() {
+    let models = |params: &str| {
+        let config = config(&one(params));
+        let upstream = config.upstreams.into_iter().next().expect("an upstream");
+        let grapevine_config::checked::UpstreamModels::Listed(models) = upstream.models else {
+            panic!("a list of models")
+        };
+        models[0].upstream_name.as_ref().map(ToString::to_string)
+    };
+    for (params, own) in [
+        ("model: openai/org/model", "org/model"),
+        ("model: openrouter/org/model:free", "org/model:free"),
+        (
+            "model: hosted_vllm/org/model, api_base: http://h/v1",
+            "org/model",
+        ),
+        ("model: org/model, custom_llm_provider: openai", "org/model"),
+        (
+            "model: openai/openai/gpt-oss, custom_llm_provider: openai",
+            "openai/gpt-oss",
+        ),
+        ("model: openai/chat/model", "chat/model"),
+        ("model: openai/global/model", "global/model"),
+        ("model: openai/responses/o3", "o3"),
+    ] {
+        assert_eq!(models(params).as_deref(), Some(own), "{params}");
+    }
+    assert_eq!(
+        finding(&one("model: openai/responses/o3"), "params.model").0,
+        Kind::Changed
+    );
 }
 
 #[test]
