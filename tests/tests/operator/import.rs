@@ -256,6 +256,73 @@ async fn what_is_no_config_of_litellm_is_refused_and_nothing_is_written() {
     assert!(!scratch.path().join("b.yaml").exists());
 }
 
+/// A file of which nothing is lost: Azure, a pattern, and callbacks that are built in.
+const AZURE: &str = "\
+model_list:
+  - model_name: gpt-4o
+    litellm_params:
+      model: azure/gpt-4o
+      api_base: https://openai-eu.openai.azure.com/
+      api_key: os.environ/AZURE_KEY
+  - model_name: anthropic/*
+    litellm_params: {model: anthropic/*, api_key: os.environ/CLAUDE_KEY}
+litellm_settings:
+  callbacks: [prometheus, otel]
+";
+
+#[test]
+fn imported_urls_keep_their_hosts_and_pass_the_check_without_a_warning() {
+    let scratch = Scratch::new("import-azure");
+    let file = |name: &str| text(&scratch.path().join(name));
+    std::fs::write(file("a.yaml"), AZURE).expect("a file can be written");
+    let imported = run(&["import", "litellm", &file("a.yaml"), "-o", &file("b.yaml")]);
+    let findings = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert_eq!(imported.status.code(), Some(3), "{findings}");
+    for part in [
+        "note: model_list[0].litellm_params.api_base: https://openai-eu.openai.azure.com/ is written as \
+         https://openai-eu.openai.azure.com/openai/v1",
+        "clients ask for MODEL, not for anthropic/MODEL",
+        "note: litellm_settings.callbacks[0]: prometheus is built in",
+        "note: litellm_settings.callbacks[1]: otel is built in",
+    ] {
+        assert!(findings.contains(part), "{part} is not in\n{findings}");
+    }
+    assert!(!findings.contains("lost"), "{findings}");
+    let checked = Command::new(grapevine())
+        .args(["check", "-c", &file("b.yaml")])
+        .env("AZURE_KEY", "a")
+        .env("CLAUDE_KEY", "b")
+        .output()
+        .expect("the program runs");
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(
+        checked.contains("upstream  azure at https://openai-eu.openai.azure.com/openai/v1"),
+        "{checked}"
+    );
+    assert!(!checked.contains("base_url"), "{checked}");
+}
+
+#[test]
+fn check_warns_of_a_url_of_a_call_and_of_a_provider_without_its_path() {
+    let scratch = Scratch::new("check-urls");
+    let path = text(&scratch.path().join("node.yaml"));
+    let config = "listen: 127.0.0.1:8080\nupstreams:\n\
+                  \x20 - {name: a, base_url: 'http://10.0.0.7:8000/v1/chat/completions'}\n\
+                  \x20 - {name: b, base_url: 'https://openrouter.ai/api'}\n";
+    std::fs::write(&path, config).expect("a file can be written");
+    let checked = run(&["check", "-c", &path]);
+    let printed = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let printed = printed + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{printed}");
+    for remedy in [
+        "upstreams[0].base_url: http://10.0.0.7:8000/v1/chat/completions ends in /chat/completions",
+        "set it to http://10.0.0.7:8000/v1",
+        "set it to https://openrouter.ai/api/v1",
+    ] {
+        assert!(printed.contains(remedy), "{remedy} is not in\n{printed}");
+    }
+}
+
 #[test]
 fn every_config_of_the_migration_pages_is_valid() {
     let scratch = Scratch::new("moving");

@@ -4,10 +4,11 @@
 //! its reason ([`known`]): nothing is dropped in silence. Written against LiteLLM's documentation of November 2026
 //! (`docs/my-website/docs/proxy/`: configs, config_settings, reliability and load_balancing).
 //!
-//! Reading order: [`deployment`], [`model`] and [`endpoint`] with [`api_base`] (one entry), [`settings`] (all of
-//! them), [`groups`] (which deployments serve a name, and when), [`mod@file`] (the text).
+//! Reading order: [`deployment`], [`model`] and [`endpoint`] with [`api_base`] (one entry), [`settings`] and
+//! [`callbacks`] (all of them), [`groups`] (which deployments serve a name, and when), [`mod@file`] (the text).
 
 mod api_base;
+mod callbacks;
 mod deployment;
 mod endpoint;
 mod file;
@@ -72,6 +73,7 @@ pub(super) fn import(text: &str, name: &str) -> Result<Imported, ImportError> {
     }
     let environment = top.take("environment_variables");
     reading.environment(environment.as_ref());
+    reading.callback_settings(&mut top);
     reading.leave(&mut top, known::Part::File);
     let routes = reading
         .routes(&deployments, &settings)

@@ -98,6 +98,7 @@ impl Reading {
                 .take("json_logs")
                 .and_then(|at| at.truth())
                 .unwrap_or(false);
+            self.callbacks(&mut section);
             self.leave(&mut section, Part::Litellm);
         }
         if let Some(mut section) = self.part(file, "router_settings") {

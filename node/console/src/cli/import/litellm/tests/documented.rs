@@ -70,7 +70,7 @@ fn documented_file_loses_nothing_in_silence() {
     };
     for key in [
         "drop_params",
-        "success_callback",
+        "success_callback[0]",
         "context_window_fallbacks",
         "temperature",
     ] {

@@ -1,10 +1,11 @@
-//! Each mapping by itself, URLs, patterns, a file in the shape of LiteLLM's documentation, and files that nobody would
-//! write.
+//! Each mapping by itself, URLs, patterns and callbacks, a file in the shape of LiteLLM's documentation, the words of
+//! the findings, and files that nobody would write.
 
 mod documented;
 mod hostile;
 mod patterns;
 mod urls;
+mod words;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Patterns of names.
+//! Patterns of names, and callbacks.
 
 use grapevine_config::checked::UpstreamModels;
 
@@ -131,4 +131,56 @@ fn order_and_weight_of_a_pattern_are_reported() {
         let (kind, text) = finding(&imported(&text), "model_list[0]");
         assert!(kind == Kind::Lost && text.contains("left out"), "{text}");
     }
+}
+
+fn settings(text: &str) -> Imported {
+    imported(&format!("model_list: []\n{text}\n"))
+}
+
+#[test]
+fn callback_that_is_built_in_is_a_note_with_its_page() {
+    let pages = [
+        ("prometheus", "METRICS.md"),
+        ("prometheus_system", "Metrics in"),
+        ("otel", "tracing.otlp.endpoint"),
+        ("opentelemetry", "Traces in"),
+    ];
+    for key in [
+        "callbacks",
+        "success_callback",
+        "failure_callback",
+        "service_callback",
+    ] {
+        for (name, page) in pages {
+            let list = settings(&format!("litellm_settings: {{{key}: [{name}]}}"));
+            let (kind, text) = finding(&list, &format!("{key}[0]"));
+            assert!(
+                kind == Kind::Note && text.contains(name) && text.contains(page),
+                "{text}"
+            );
+            let single = settings(&format!("litellm_settings: {{{key}: {name}}}"));
+            assert_eq!(finding(&single, key).0, Kind::Note);
+        }
+    }
+    let own = settings("callback_settings: {otel: {message_logging: false}}");
+    assert_eq!(finding(&own, "callback_settings.otel").0, Kind::Note);
+}
+
+#[test]
+fn other_callback_needs_attention_each_by_its_name() {
+    let text =
+        "litellm_settings: {callbacks: [prometheus, langfuse, my.own.handler, otel, {a: b}]}";
+    let imported = settings(text);
+    for (index, kind, part) in [
+        (0, Kind::Note, "prometheus"),
+        (1, Kind::Lost, "langfuse"),
+        (2, Kind::Lost, "my.own.handler"),
+        (3, Kind::Note, "otel"),
+        (4, Kind::Lost, "it: no code"),
+    ] {
+        let (found, text) = finding(&imported, &format!("callbacks[{index}]"));
+        assert!(found == kind && text.contains(part), "{text}");
+    }
+    let own = settings("callback_settings: {my_own: {a: b}}");
+    assert_eq!(finding(&own, "callback_settings.my_own").0, Kind::Lost);
 }
