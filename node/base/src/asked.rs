@@ -4,6 +4,8 @@
 //! depend on the model, so a body in which another reader could find another one is refused. The node that a
 //! client asks reads it, and the node that serves a peer's request reads it again.
 
+pub mod usage;
+
 use std::ops::Range;
 
 use bytes::Bytes;

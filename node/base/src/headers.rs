@@ -21,6 +21,9 @@ pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// A wait in milliseconds, as OpenAI's SDKs read it.
 pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
+/// The coding of what is not encoded (RFC 9110 12.5.3).
+pub const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
 /// Headers about one connection (RFC 9110 7.6.1), in addition to those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),

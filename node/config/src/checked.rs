@@ -66,6 +66,8 @@ pub struct Config {
     pub dns: Option<DnsConfig>,
     /// Limits of one client, and of all of them together.
     pub limits: LimitsConfig,
+    /// How tokens are counted.
+    pub usage: UsageConfig,
     /// The keys for the public address; empty does not authenticate requests.
     pub keys: Vec<KeyConfig>,
     /// Web pages that may call the API from a browser.
@@ -258,6 +260,19 @@ impl Default for LimitsConfig {
             in_flight: None,
             polls: 256,
         }
+    }
+}
+
+/// How tokens are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageConfig {
+    /// Whether streams that would not report their usage are asked to.
+    pub ask: bool,
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        Self { ask: true }
     }
 }
 

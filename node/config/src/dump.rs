@@ -36,6 +36,7 @@ impl Config {
             "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
             "dns": self.dns.as_ref().map(dns),
             "limits": limits(&self.limits),
+            "usage": {"ask": if self.usage.ask { "on" } else { "off" }},
             "keys": keys,
             "cors": {"origins": origins(&self.cors)},
             "tasks": {

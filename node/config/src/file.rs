@@ -6,10 +6,12 @@
 mod dns;
 mod forward;
 mod geo;
+mod log;
 mod proxies;
 mod tasks;
 mod timeout;
 mod tracing;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -19,11 +21,13 @@ use serde::Deserialize;
 pub use dns::DnsFile;
 pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
+pub use log::{LogFile, LogFormatWord};
 pub use proxies::ProxyProtocolWord;
 
 pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
 pub use timeout::TimeoutFile;
 pub use tracing::{OtlpFile, TracingFile};
+pub use usage::{AskUsageWord, UsageFile};
 
 pub use super::written::{
     CountText, DurationOrOffText, DurationText, Item, RetryText, SecretText, SizeText,
@@ -66,6 +70,8 @@ pub struct ConfigFile {
     pub dns: Option<DnsFile>,
     /// Limits on clients' requests and connections.
     pub limits: Option<LimitsFile>,
+    /// Token usage.
+    pub usage: Option<UsageFile>,
     /// Client API keys. Default: none, requests are not authenticated.
     pub keys: Option<Vec<Item<KeyFile>>>,
     /// Web origins that may call the API from a browser.
@@ -363,24 +369,4 @@ pub struct CorsFile {
 pub struct DrainFile {
     /// How long requests in flight may take to finish. Default: 30s.
     pub timeout: Option<DurationText>,
-}
-
-/// Logging.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogFile {
-    /// error, warn, info, debug, trace, or a filter such as info,grapevine_mesh=debug. Default: info.
-    pub level: Option<String>,
-    /// The format of a line. Default: text.
-    pub format: Option<LogFormatWord>,
-}
-
-/// The format of a log line.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormatWord {
-    /// Human-readable text.
-    Text,
-    /// One JSON object per line.
-    Json,
 }

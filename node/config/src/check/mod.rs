@@ -29,8 +29,8 @@ use grapevine_core::mode::Mode;
 
 pub use node::is_log_filter;
 
-use super::checked::{self, Config, DrainConfig};
-use super::file::{ConfigFile, DrainFile, DurationText, Item, SizeText};
+use super::checked::{self, Config, DrainConfig, UsageConfig};
+use super::file::{AskUsageWord, ConfigFile, DrainFile, DurationText, Item, SizeText, UsageFile};
 use super::problem::{ConfigReport, ValueOrigin};
 use super::source_map::SourceMap;
 use super::text::{ByteSize, format_duration, parse_duration};
@@ -102,6 +102,7 @@ pub(super) fn check(
         residency,
         dns,
         limits,
+        usage: usage(file.usage.as_ref()),
         keys,
         cors,
         tasks,
@@ -111,6 +112,13 @@ pub(super) fn check(
         workers: workers?,
         worker_mode,
     })
+}
+
+fn usage(file: Option<&UsageFile>) -> UsageConfig {
+    let word = file.and_then(|file| file.ask);
+    UsageConfig {
+        ask: word.map_or(UsageConfig::default().ask, |word| word == AskUsageWord::On),
+    }
 }
 
 /// More threads than the largest machines have cores.

@@ -20,7 +20,7 @@ fn unknown_key_suggests_the_nearest() {
             "6:1: ruoting: is not a known key; did you mean routing?",
             "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, forward, geo, keys, \
              limits, listen, log, mesh, node, proxy_protocol, residency, routing, tasks, tls, tracing, trusted_proxies, upstreams, \
-             worker_mode, workers",
+             usage, worker_mode, workers",
         ]
     );
 }

@@ -103,6 +103,20 @@ fn dump_is_a_configuration_again() {
 }
 
 #[test]
+fn streams_are_asked_for_their_usage_unless_that_is_switched_off() {
+    assert!(good("").usage.ask);
+    for (word, asks) in [("on", true), ("off", false), ("'off'", false)] {
+        let config = good(&format!("listen: 127.0.0.1:0\nusage: {{ask: {word}}}\n"));
+        assert_eq!(config.usage.ask, asks, "{word}");
+        assert_eq!(good(&config.dump_yaml()), config);
+    }
+    assert_eq!(
+        problems("usage: {ask: perhaps}\n"),
+        ["1:14: usage.ask: perhaps is not known here; use on, off"]
+    );
+}
+
+#[test]
 fn dumped_dns_is_a_configuration_again() {
     for servers in ["", ", name_servers: [ns1.example.net]"] {
         let config = good(&format!(

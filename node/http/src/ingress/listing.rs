@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use grapevine_core::fact::Phase;
 use grapevine_core::ids::ModelName;
 use grapevine_core::view::{Routes, View};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::keys::ClientKey;
+use super::problem::Problem;
 
 /// Both APIs require a date; the mesh knows none, and it should be the same on every node.
 const CREATED: u64 = 0;
@@ -31,8 +33,35 @@ impl Dialect {
     }
 }
 
+/// The list of models, or the one that `path` names.
+///
+/// # Errors
+/// When there is no such model.
+pub(super) fn answer(
+    view: &View,
+    key: Option<&ClientKey>,
+    path: &str,
+    dialect: Dialect,
+) -> Result<Value, Problem> {
+    let name = path
+        .strip_prefix("/v1/models/")
+        .filter(|name| !name.is_empty());
+    let Some(name) = name else {
+        return Ok(list(view, key, dialect));
+    };
+    let model = model_of(name);
+    let found = model
+        .as_ref()
+        .and_then(|model| find(view, key, model, dialect));
+    found.ok_or_else(|| match model {
+        Some(_) if view.phase == Phase::Joining => Problem::joining(),
+        Some(model) => Problem::unknown_model(Some(&model), &[]),
+        None => Problem::invalid(Some("model"), "the path names no model that could exist"),
+    })
+}
+
 /// The models of `view` that the holder of `key` may use, in the order of their names.
-pub(super) fn list(view: &View, key: Option<&ClientKey>, dialect: Dialect) -> Value {
+fn list(view: &View, key: Option<&ClientKey>, dialect: Dialect) -> Value {
     let models: Vec<Value> = view
         .models
         .iter()
@@ -54,7 +83,7 @@ pub(super) fn list(view: &View, key: Option<&ClientKey>, dialect: Dialect) -> Va
 }
 
 /// One model of `view`; `None` when it is not known or not for the holder of `key`.
-pub(super) fn find(
+fn find(
     view: &View,
     key: Option<&ClientKey>,
     model: &ModelName,
@@ -98,7 +127,7 @@ fn regions(routes: &Routes) -> String {
 }
 
 /// A model's name from a path, `%` escapes resolved; `None` when it is not valid.
-pub(super) fn model_of(text: &str) -> Option<ModelName> {
+fn model_of(text: &str) -> Option<ModelName> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {

@@ -42,6 +42,7 @@ mod service;
 mod sse;
 mod track;
 mod usage;
+mod usage_event;
 mod visitor;
 
 use std::sync::Arc;
@@ -104,6 +105,8 @@ pub struct IngressSettings {
     pub failover: Arc<FailoverPolicy>,
     /// From a request's arrival to the first byte of its answer, over all attempts.
     pub deadline: Duration,
+    /// Whether streams that would not report their usage are asked to.
+    pub asks_usage: bool,
     /// The client keys.
     pub keys: Keys,
     /// Which web origins may call from a browser.

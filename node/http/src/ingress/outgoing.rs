@@ -22,6 +22,7 @@ use super::problem::{Problem, Shape};
 use super::sse::{self, Events};
 use super::track::Track;
 use super::usage::Usage;
+use super::usage_event::UsageEvents;
 
 /// Between the error event and the end of the connection, so that the event is sent first.
 const BREAK_DELAY: Duration = Duration::from_millis(20);
@@ -45,6 +46,8 @@ pub(super) struct Outgoing {
     ready: VecDeque<Bytes>,
     /// `None` unless the answer is a stream of events that can be read.
     events: Option<Events>,
+    /// `None` unless the event of token counts is kept from the client.
+    hidden: Option<UsageEvents>,
     usage: Usage,
     /// When the last piece went out.
     sent_at: Instant,
@@ -79,14 +82,21 @@ impl Outgoing {
             Some(Err(_trailers)) => Bytes::new(),
         };
         let length = content_length(headers);
+        let is_events = is_event_stream(headers);
+        let mut hidden = (is_events && track.hides_usage()).then(UsageEvents::default);
         if has_ended || length == Some(data.len() as u64) {
             usage.look(&data);
             track.set_tokens(usage.tokens());
             track.finish_answer();
-            return Begun::Whole(data);
+            return Begun::Whole(match &mut hidden {
+                None => data,
+                Some(hidden) => {
+                    headers.remove(header::CONTENT_LENGTH);
+                    without_usage(hidden, &data)
+                }
+            });
         }
         track.answer_goes_on();
-        let is_events = is_event_stream(headers);
         if is_events {
             headers.remove(header::CONTENT_LENGTH);
         }
@@ -95,6 +105,7 @@ impl Outgoing {
             left: length.filter(|_| !is_events),
             ready: VecDeque::new(),
             events: is_events.then(Events::default),
+            hidden,
             usage,
             sent_at: Instant::now(),
             silence: None,
@@ -161,15 +172,21 @@ impl Outgoing {
     fn take(&mut self, data: Bytes) {
         self.usage.look(&data);
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-        match &mut self.events {
-            Some(events) => events.take(data, &mut self.ready),
-            None if data.is_empty() => {}
-            None => self.ready.push_back(data),
+        match (&mut self.events, &mut self.hidden) {
+            (Some(events), None) => events.take(data, &mut self.ready),
+            (Some(events), Some(hidden)) => {
+                hidden.take(&data, |piece| events.take(piece, &mut self.ready));
+            }
+            (None, _) if data.is_empty() => {}
+            (None, _) => self.ready.push_back(data),
         }
     }
 
     fn release(&mut self) {
         if let Some(events) = &mut self.events {
+            if let Some(hidden) = &mut self.hidden {
+                events.take(hidden.finish(), &mut self.ready);
+            }
             events.finish(&mut self.ready);
         }
     }
@@ -234,6 +251,18 @@ impl Outgoing {
         // Within an event: the timer set anew has to be polled once to wake this task again.
         let _ = timer.as_mut().poll(context);
         Poll::Pending
+    }
+}
+
+/// A whole stream without the event of token counts.
+fn without_usage(hidden: &mut UsageEvents, stream: &Bytes) -> Bytes {
+    let mut pieces = Vec::new();
+    hidden.take(stream, |piece| pieces.push(piece));
+    pieces.push(hidden.finish());
+    pieces.retain(|piece| !piece.is_empty());
+    match &*pieces {
+        [piece] => piece.clone(),
+        pieces => Bytes::from(pieces.concat()),
     }
 }
 

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use grapevine_base::bodies::{BodySender, Charge};
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
 use grapevine_base::{asked, headers};
-use grapevine_core::fact::Phase;
 use grapevine_core::forwarding::{Methods, PathScope};
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
@@ -28,6 +27,7 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted};
 use super::track::Track;
+use super::usage_event;
 use super::visitor::{ClientLocation, Visitor};
 use super::{Context, IngressSettings};
 
@@ -203,12 +203,24 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             ));
         }
         headers::clean_request(&mut head.headers);
+        let asking = (asked.stream && self.settings.asks_usage)
+            .then(|| {
+                let account = || self.account(key.as_deref(), location, peer);
+                usage_event::asking(path, &body, account)
+            })
+            .flatten();
+        if asking.is_some() {
+            self.track.hide_usage();
+            // An event in an encoded stream could not be told from others.
+            head.headers
+                .insert(header::ACCEPT_ENCODING, headers::IDENTITY);
+        }
         Ok(Way::Upstream(Box::new(Admitted {
             headers: head.headers,
             options,
             visitor,
             head: asked,
-            body,
+            body: asking.unwrap_or(body),
             priority: RequestPriority::Interactive,
         })))
     }
@@ -359,22 +371,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let dialect = Dialect::of(&head.headers);
         let view = self.context.driver.view();
         let path = self.track.path().path();
-        let name = path
-            .strip_prefix("/v1/models/")
-            .filter(|name| !name.is_empty());
-        let Some(name) = name else {
-            return Ok(listing::list(&view, key.as_deref(), dialect));
-        };
-        let model = listing::model_of(name);
-        let found = model
-            .as_ref()
-            .and_then(|model| listing::find(&view, key.as_deref(), model, dialect));
-        let is_joining = view.phase == Phase::Joining;
-        found.ok_or_else(|| match model {
-            Some(_) if is_joining => Problem::joining(),
-            Some(model) => Problem::unknown_model(Some(&model), &[]),
-            None => Problem::invalid(Some("model"), "the path names no model that could exist"),
-        })
+        listing::answer(&view, key.as_deref(), path, dialect)
     }
 
     /// The nodes that the client should use.

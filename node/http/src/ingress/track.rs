@@ -51,6 +51,8 @@ pub(super) struct Track {
     /// Boxed, as the request is: what follows it is moved from one future into the next.
     record: Box<RequestRecord>,
     recorded: bool,
+    /// Whether the event of token counts is kept from the client, who did not ask for it.
+    hides_usage: bool,
     scope: PathScope,
     /// Counts it among the requests in flight, until it is routed; `None` before it is admitted.
     guard: Option<RequestGuard>,
@@ -103,6 +105,7 @@ impl Track {
             body_in_at: now,
             record,
             recorded: false,
+            hides_usage: false,
             scope: PathScope::default(),
             guard: None,
             request: None,
@@ -170,6 +173,15 @@ impl Track {
             trace.child(u64::from(attempt.index())).mark(&mut headers);
         }
         headers
+    }
+
+    /// The upstream is asked for its token counts, and the client did not ask.
+    pub(super) fn hide_usage(&mut self) {
+        self.hides_usage = true;
+    }
+
+    pub(super) const fn hides_usage(&self) -> bool {
+        self.hides_usage
     }
 
     /// Sets the name of its key.

@@ -1,70 +1,223 @@
 //! Extracts the token counts from an upstream's answer as it passes, without parsing it.
 //!
+//! The counts are members of an object called `usage`, or `usageMetadata` in Gemini's API, at whatever depth it is.
+//! Each API counts in its own way:
+//!
+//! | API | input | output |
+//! | --- | --- | --- |
+//! | OpenAI, chat and completions | `prompt_tokens` | `completion_tokens` |
+//! | OpenAI, responses and others | `input_tokens` | `output_tokens` |
+//! | Anthropic | `input_tokens` and those that were written to or read from the cache | `output_tokens` |
+//! | Gemini | `promptTokenCount` and those of tools' results | those of candidates and of thoughts |
+//! | Bedrock | `inputTokens` and those that were written to or read from the cache | `outputTokens` |
+//!
+//! A stream may report several times (Anthropic's begins with the prompt's counts and ends with the answer's): the
+//! last count of each kind holds.
+//!
 //! Text that a model wrote cannot be mistaken for a count: within a JSON string the quotes around a
 //! key are escaped.
 
 use std::sync::LazyLock;
 
+use memchr::memchr2;
 use memchr::memmem::Finder;
 
 use grapevine_observe::record::Tokens;
 
-/// The suffix of every key of a count.
-static KEY_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"_tokens\""));
+/// The beginning of the key of both names.
+static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage"));
 
-/// Bytes kept from one piece to the next, so that a count cut in two is found: the longest key, the
-/// colon and the digits.
-const OVERLAP: usize = 48;
+/// The rest of Gemini's key.
+const METADATA: &[u8] = b"Metadata\"";
+
+/// The longest object of counts; those of today are below 1 KiB. What is kept from one piece to the next is
+/// never longer.
+const OBJECT_BYTES_MAX: usize = 2 * 1_024;
 
 /// Follows one answer.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
-    tokens: Tokens,
+    counts: Counts,
+    /// The end of the last piece, from the first byte of a key or an object that was not complete.
     tail: Vec<u8>,
+}
+
+/// What an answer reported, by kind; `None` where it did not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    input: Option<u64>,
+    cache_written: Option<u64>,
+    cache_read: Option<u64>,
+    output: Option<u64>,
+    gemini_prompt: Option<u64>,
+    gemini_tools: Option<u64>,
+    gemini_candidates: Option<u64>,
+    gemini_thoughts: Option<u64>,
+}
+
+/// What follows the beginning of a key.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// An object of counts.
+    Counts,
+    /// Something else.
+    Other,
+    /// More text is needed to know.
+    Unfinished,
 }
 
 impl Usage {
     /// Looks at the next piece.
     pub(super) fn look(&mut self, piece: &[u8]) {
-        if !self.tail.is_empty() {
-            self.tail
-                .extend_from_slice(&piece[..piece.len().min(OVERLAP)]);
-            let seam = std::mem::take(&mut self.tail);
-            self.scan(&seam);
-            self.tail = seam;
+        if self.tail.is_empty() {
+            let from = self.scan(piece);
+            self.keep(&piece[from..]);
+            return;
         }
-        self.scan(piece);
-        self.keep_tail(piece);
+        let mut seam = std::mem::take(&mut self.tail);
+        let taken = piece.len().min(OBJECT_BYTES_MAX - seam.len());
+        seam.extend_from_slice(&piece[..taken]);
+        let mut from = self.scan(&seam);
+        if taken < piece.len() {
+            // What both scans find is the same, and counts once.
+            from = self.scan(piece);
+            self.keep(&piece[from..]);
+        } else {
+            seam.drain(..from);
+            self.tail = seam;
+            if self.tail.len() >= OBJECT_BYTES_MAX {
+                self.tail.clear();
+            }
+        }
     }
 
     /// What was found so far.
     pub(super) fn tokens(&self) -> Tokens {
-        self.tokens
+        self.counts.tokens()
     }
 
-    fn keep_tail(&mut self, piece: &[u8]) {
-        self.tail.clear();
-        // A piece that ends an event or the answer cuts nothing in two.
-        if !piece.ends_with(b"\n") && !piece.ends_with(b"}") {
-            let start = piece.len().saturating_sub(OVERLAP);
-            self.tail.extend_from_slice(&piece[start..]);
+    fn keep(&mut self, rest: &[u8]) {
+        if rest.len() < OBJECT_BYTES_MAX {
+            self.tail.extend_from_slice(rest);
         }
     }
 
-    fn scan(&mut self, text: &[u8]) {
-        for at in KEY_END.find_iter(text) {
-            let value = number(&text[at + KEY_END.needle().len()..]);
-            match (&text[..at], value) {
-                (_, None) => {}
-                (key, value) if key.ends_with(b"\"prompt") || key.ends_with(b"\"input") => {
-                    self.tokens.input = value;
-                }
-                (key, value) if key.ends_with(b"\"completion") || key.ends_with(b"\"output") => {
-                    self.tokens.output = value;
+    /// Takes the counts in `text`. Returns where the text begins that is needed once more is there.
+    fn scan(&mut self, text: &[u8]) -> usize {
+        let key = KEY.needle();
+        for at in KEY.find_iter(text) {
+            let mut counts = self.counts;
+            match counts.read(&text[at + key.len()..]) {
+                Found::Counts => self.counts = counts,
+                Found::Other => {}
+                Found::Unfinished => return at,
+            }
+        }
+        let end = text.len().saturating_sub(key.len() - 1);
+        let begun = |from: &usize| key.starts_with(&text[*from..]);
+        (end..text.len()).find(begun).unwrap_or(text.len())
+    }
+}
+
+impl Counts {
+    fn tokens(&self) -> Tokens {
+        let with = |count: Option<u64>, others: [Option<u64>; 2]| {
+            let others = others.into_iter().flatten();
+            count.map(|count| others.fold(count, u64::saturating_add))
+        };
+        let cached = [self.cache_written, self.cache_read];
+        let gemini_answer = [self.gemini_candidates, self.gemini_thoughts];
+        let has_gemini_answer = gemini_answer.iter().any(Option::is_some);
+        Tokens {
+            input: self
+                .prompt
+                .or_else(|| with(self.gemini_prompt, [self.gemini_tools, None]))
+                .or_else(|| with(self.input, cached)),
+            output: self
+                .completion
+                .or_else(|| with(has_gemini_answer.then_some(0), gemini_answer))
+                .or(self.output),
+        }
+    }
+
+    /// Reads what follows the beginning of a key.
+    fn read(&mut self, text: &[u8]) -> Found {
+        let after_key = match text.first() {
+            None => return Found::Unfinished,
+            Some(b'"') => &text[1..],
+            Some(_) => match text.strip_prefix(METADATA) {
+                Some(rest) => rest,
+                None if METADATA.starts_with(text) => return Found::Unfinished,
+                None => return Found::Other,
+            },
+        };
+        let value = match after_key.trim_ascii_start().split_first() {
+            None => return Found::Unfinished,
+            Some((b':', value)) => value.trim_ascii_start(),
+            Some(_) => return Found::Other,
+        };
+        match value.split_first() {
+            None => Found::Unfinished,
+            Some((b'{', members)) => self.read_members(members),
+            Some(_) => Found::Other,
+        }
+    }
+
+    fn read_members(&mut self, text: &[u8]) -> Found {
+        let (mut at, mut depth) = (0, 1_u32);
+        while let Some(byte) = text.get(at) {
+            at += 1;
+            match byte {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' if depth == 1 => return Found::Counts,
+                b'}' | b']' => depth -= 1,
+                b'"' => {
+                    let Some(length) = string_length(&text[at..]) else {
+                        return Found::Unfinished;
+                    };
+                    let key = &text[at..at + length];
+                    at += length + 1;
+                    if depth == 1
+                        && let Some(count) = self.kind(key)
+                        && let Some(value) = number(&text[at..])
+                    {
+                        *count = Some(value);
+                    }
                 }
                 _ => {}
             }
         }
+        Found::Unfinished
+    }
+
+    fn kind(&mut self, key: &[u8]) -> Option<&mut Option<u64>> {
+        Some(match key {
+            b"prompt_tokens" => &mut self.prompt,
+            b"completion_tokens" => &mut self.completion,
+            b"input_tokens" | b"inputTokens" => &mut self.input,
+            b"cache_creation_input_tokens" | b"cacheWriteInputTokens" => &mut self.cache_written,
+            b"cache_read_input_tokens" | b"cacheReadInputTokens" => &mut self.cache_read,
+            b"output_tokens" | b"outputTokens" => &mut self.output,
+            b"promptTokenCount" => &mut self.gemini_prompt,
+            b"toolUsePromptTokenCount" => &mut self.gemini_tools,
+            b"candidatesTokenCount" => &mut self.gemini_candidates,
+            b"thoughtsTokenCount" => &mut self.gemini_thoughts,
+            _ => return None,
+        })
+    }
+}
+
+/// The length of the text up to the quote that ends it.
+fn string_length(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
     }
 }
 
@@ -90,31 +243,97 @@ mod tests {
         (usage.tokens().input, usage.tokens().output)
     }
 
+    const CHAT: &str = r#"{"choices":[{}],"usage": {"prompt_tokens": 2006, "completion_tokens": 300,
+        "total_tokens": 2306, "prompt_tokens_details": {"cached_tokens": 1920},
+        "completion_tokens_details": {"reasoning_tokens": 64}}}"#;
+    const RESPONSES: &str = r#"data: {"type":"response.completed","response":{"usage":{"input_tokens":37,
+        "input_tokens_details":{"cached_tokens":5,"input_tokens":1},"output_tokens":11,
+        "output_tokens_details":{"reasoning_tokens":2},"total_tokens":48},"user":null}}"#;
+    const MESSAGES: &str = r#"{"content":[],"usage":{"input_tokens":25,"cache_creation_input_tokens":100,
+        "cache_read_input_tokens":7,"cache_creation":{"ephemeral_5m_input_tokens":60,
+        "ephemeral_1h_input_tokens":40},"output_tokens":15,"service_tier":"standard"}}"#;
+    const GEMINI: &str = r#"{"candidates":[],"usageMetadata":{"promptTokenCount":75,
+        "candidatesTokenCount":2529,"totalTokenCount":5672,"cachedContentTokenCount":50,
+        "promptTokensDetails":[{"modality":"TEXT","tokenCount":75}],"thoughtsTokenCount":3068,
+        "toolUsePromptTokenCount":10},"modelVersion":"gemini-2.5-flash"}"#;
+    const CONVERSE: &str = r#"{"usage":{"inputTokens":14,"cacheReadInputTokens":3,
+        "cacheWriteInputTokens":2,"outputTokens":8,"totalTokens":22},"metrics":{"latencyMs":946}}"#;
+
+    const EACH: [(&str, u64, u64); 5] = [
+        (CHAT, 2_006, 300),
+        (RESPONSES, 37, 11),
+        (MESSAGES, 132, 15),
+        (GEMINI, 85, 5_597),
+        (CONVERSE, 19, 8),
+    ];
+
     #[test]
-    fn counts_are_found_in_every_apis_shape() {
-        let openai =
-            r#"{"usage": {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}}"#;
-        assert_eq!(picked(&[openai]), (Some(9), Some(12)));
-        let started =
-            r#"{"usage":{"input_tokens":25,"cache_read_input_tokens":7,"output_tokens":1}}"#;
-        let ended = r#"{"usage":{"output_tokens":15}}"#;
-        assert_eq!(picked(&[started, "\n\n", ended]), (Some(25), Some(15)));
+    fn tokens_are_counted_by_the_rules_of_each_api() {
+        for (answer, input, output) in EACH {
+            assert_eq!(picked(&[answer]), (Some(input), Some(output)), "{answer}");
+        }
     }
 
     #[test]
-    fn count_cut_in_two_is_found() {
-        assert_eq!(
-            picked(&["{\"prompt_to", "kens\":9,\"completion_tokens\":1", "2}"]),
-            (Some(9), Some(12))
-        );
+    fn counts_are_found_wherever_the_answer_is_cut() {
+        for (answer, input, output) in EACH {
+            let found = (Some(input), Some(output));
+            for at in 0..answer.len() {
+                let (first, second) = answer.split_at(at);
+                assert_eq!(picked(&[first, second]), found, "{first}|{second}");
+            }
+            let bytes: Vec<&str> = (0..answer.len()).map(|at| &answer[at..=at]).collect();
+            assert_eq!(picked(&bytes), found);
+        }
+    }
+
+    #[test]
+    fn last_count_of_each_kind_holds_in_a_stream() {
+        let started = r#"{"message":{"usage":{"input_tokens":25,"cache_creation_input_tokens":10,
+            "cache_read_input_tokens":7,"output_tokens":1}}}"#;
+        let ended = r#"{"type":"message_delta","usage":{"output_tokens":15}}"#;
+        assert_eq!(picked(&[started, "\n\n", ended]), (Some(42), Some(15)));
+        let ended =
+            r#"{"usage":{"input_tokens":30,"cache_read_input_tokens":0,"output_tokens":9}}"#;
+        assert_eq!(picked(&[started, ended]), (Some(40), Some(9)));
+        let first = r#"{"usageMetadata":{"promptTokenCount":8,"thoughtsTokenCount":21}}"#;
+        let last = r#"{"usageMetadata":{"promptTokenCount":8,"candidatesTokenCount":4}}"#;
+        assert_eq!(picked(&[first]), (Some(8), Some(21)));
+        assert_eq!(picked(&[first, "\n", last]), (Some(8), Some(25)));
+    }
+
+    #[test]
+    fn event_without_counts_leaves_those_there_are() {
+        let chunk = "data: {\"usage\":null}\n\n";
+        assert_eq!(picked(&[chunk, chunk]), (None, None));
+        assert_eq!(picked(&[CHAT, chunk]), (Some(2_006), Some(300)));
+        let empty = r#"{"usage":{"prompt_tokens":null,"completion_tokens":-1}}"#;
+        assert_eq!(picked(&[empty]), (None, None));
     }
 
     #[test]
     fn text_of_the_model_is_no_count() {
-        assert_eq!(
-            picked(&[r#"{"content":"{\"prompt_tokens\": 9}"}"#]),
-            (None, None)
-        );
-        assert_eq!(picked(&[r#"{"prompt_tokens":null}"#]), (None, None));
+        for text in [
+            r#"{"content":"{\"usage\": {\"prompt_tokens\": 9}}"}"#,
+            r#"{"type":"usage","prompt_tokens":9}"#,
+            r#"{"usages":{"prompt_tokens":9}}"#,
+            r#"{"usage":{"kind":"\"","details":{"prompt_tokens":9}}}"#,
+            // What would be sent, not what was: the answer of count_tokens.
+            r#"{"input_tokens":9}"#,
+        ] {
+            assert_eq!(picked(&[text]), (None, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn object_without_an_end_is_given_up() {
+        let mut usage = Usage::default();
+        usage.look(b"{\"usage\":{\"prompt_tokens\":9,");
+        for _ in 0..1_000 {
+            usage.look(b"\"a\":[1],");
+            assert!(usage.tail.len() < OBJECT_BYTES_MAX);
+        }
+        usage.look(CHAT.as_bytes());
+        assert_eq!(usage.tokens().input, Some(2_006));
     }
 }

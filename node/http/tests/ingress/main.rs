@@ -15,4 +15,5 @@ mod residency;
 mod streams;
 mod support;
 mod upstreams;
+mod usage;
 mod waits;

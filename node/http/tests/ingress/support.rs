@@ -308,6 +308,7 @@ impl Default for Plan {
                 region: region("usa"),
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
+                asks_usage: false,
                 in_flight_max: 1_000,
                 polls_max: 100,
                 trusted_proxies: vec![],

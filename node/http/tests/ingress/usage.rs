@@ -1,0 +1,99 @@
+//! Token counts: asked for where the client did not, counted, and kept from that client.
+
+use crate::support::*;
+
+const STREAM: &str = r#"{"model":"gpt-4o","stream":true,"messages":[]}"#;
+const TEXT: &str = "data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\n";
+const COUNTS: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+/// What the client got, what the upstream was sent, and the tokens of the record.
+async fn asked(
+    path: &str,
+    headers: &str,
+    body: &str,
+    script: Vec<Act>,
+) -> (String, String, [Option<u64>; 2]) {
+    let upstream = Scripted::start(script).await;
+    let mut plan = Plan::with(&[&upstream]);
+    plan.settings.asks_usage = true;
+    let node = plan.start().await;
+    let reply = node.ask("POST", path, headers, body).await;
+    assert!(reply.is_whole, "{reply:?}");
+    let tokens = node.record().await.tokens;
+    let seen = upstream.seen().remove(0);
+    (reply.body, seen, [tokens.input, tokens.output])
+}
+
+fn chunked(events: &[&str]) -> Vec<Act> {
+    let mut script = vec![event_stream()];
+    script.extend(events.iter().map(|event| chunk(event)));
+    script.push(send("0\r\n\r\n"));
+    script
+}
+
+#[tokio::test]
+async fn stream_is_asked_for_its_counts_and_the_client_gets_what_it_asked_for() {
+    let headers = "accept-encoding: gzip\r\n";
+    for script in [
+        chunked(&[TEXT, COUNTS, DONE]),
+        chunked(&[TEXT, &COUNTS[..20], &COUNTS[20..], DONE]),
+        answer(
+            200,
+            "content-type: text/event-stream\r\n",
+            &[TEXT, COUNTS, DONE].concat(),
+        ),
+    ] {
+        let (body, seen, tokens) = asked(CHAT, headers, STREAM, script).await;
+        assert_eq!(body, [TEXT, DONE].concat());
+        assert_eq!(tokens, [Some(9), Some(2)]);
+        let (head, sent) = seen.split_once("\r\n\r\n").expect("a body");
+        let option = r#"{"stream_options":{"include_usage":true},"#;
+        assert_eq!(sent, format!("{option}{}", &STREAM[1..]));
+        assert!(head.contains("accept-encoding: identity"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn client_that_asks_itself_gets_the_counts() {
+    let body = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true}}"#;
+    let script = chunked(&[TEXT, COUNTS, DONE]);
+    let headers = "accept-encoding: gzip\r\n";
+    let (got, seen, tokens) = asked(CHAT, headers, body, script).await;
+    assert_eq!(got, [TEXT, COUNTS, DONE].concat());
+    assert_eq!(tokens, [Some(9), Some(2)]);
+    assert!(
+        seen.ends_with(body) && seen.contains("accept-encoding: gzip"),
+        "{seen}"
+    );
+}
+
+#[tokio::test]
+async fn request_for_no_stream_and_of_another_api_passes_as_it_came() {
+    for (path, body) in [
+        (CHAT, MODEL_BODY),
+        ("/v1/responses", STREAM),
+        ("/v1/messages", STREAM),
+    ] {
+        let (got, seen, _) = asked(path, "", body, answer(200, "", "{}")).await;
+        assert_eq!(got, "{}");
+        assert!(seen.ends_with(&format!("\r\n\r\n{body}")), "{path}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn error_instead_of_a_stream_passes_as_it_came() {
+    let error = r#"{"error":{"message":"no"}}"#;
+    let headers = "content-type: application/json\r\n";
+    let (got, ..) = asked(CHAT, "", STREAM, answer(400, headers, error)).await;
+    assert_eq!(got, error);
+}
+
+#[tokio::test]
+async fn anthropics_cached_tokens_count_as_input() {
+    let usage = r#"{"usage":{"input_tokens":3,"cache_creation_input_tokens":10,"cache_read_input_tokens":20,"output_tokens":4}}"#;
+    let body = MODEL_BODY.replace("gpt-4o", "claude");
+    let (_, _, tokens) = asked("/v1/messages", "", &body, answer(200, "", usage)).await;
+    assert_eq!(tokens, [Some(33), Some(4)]);
+}
