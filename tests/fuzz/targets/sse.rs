@@ -2,19 +2,39 @@
 
 use grapevine_node::ingress::probes::{Passed, events};
 
-/// However the bytes are cut into pieces, what ends with a blank line is passed on, and the rest at the end.
+/// However the bytes are cut into pieces, it is known whether an event has begun, and what is added after the end is
+/// an event of its own.
 pub(crate) fn target(bytes: &[u8]) {
     let whole: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0xff).collect();
-    let end = (0..=whole.len())
-        .rev()
-        .find(|end| whole[..*end].ends_with(b"\n\n") || whole[..*end].ends_with(b"\n\r\n"));
-    let (passed, rest) = whole.split_at(end.unwrap_or(0));
+    let Passed {
+        is_between_events,
+        ended_by,
+    } = events([&whole[..]]);
+    assert_eq!(is_between_events, ended_by.is_empty());
     let expected = Passed {
-        events: passed.to_vec(),
-        rest: rest.to_vec(),
-        is_between_events: rest.is_empty(),
+        is_between_events,
+        ended_by,
     };
-    assert_eq!(events([&whole[..]]), expected);
     assert_eq!(events(bytes.split(|byte| *byte == 0xff)), expected);
     assert_eq!(events(whole.chunks(1)), expected);
+    let stream = [&whole[..], ended_by, b"data: added\n\n"].concat();
+    assert_eq!(last_event(&stream), b"data: added");
+}
+
+/// The lines of the last event, without the ends of the first and the last.
+fn last_event(stream: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut bytes = stream.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\r' {
+            bytes.next_if_eq(&b'\n');
+        }
+        match lines.last_mut() {
+            Some(line) if byte != b'\r' && byte != b'\n' => line.push(byte),
+            _ => lines.push(Vec::new()),
+        }
+    }
+    let is_blank = |line: &Vec<u8>| line.is_empty();
+    let mut events = lines.split(is_blank).filter(|event| !event.is_empty());
+    events.next_back().unwrap_or_default().join(&b'\n')
 }

@@ -172,23 +172,26 @@ impl Outgoing {
     fn take(&mut self, data: Bytes) {
         self.usage.look(&data);
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-        match (&mut self.events, &mut self.hidden) {
-            (Some(events), None) => events.take(data, &mut self.ready),
-            (Some(events), Some(hidden)) => {
-                hidden.take(&data, |piece| events.take(piece, &mut self.ready));
+        let mut pass = |piece: Bytes| {
+            if piece.is_empty() {
+                return;
             }
-            (None, _) if data.is_empty() => {}
-            (None, _) => self.ready.push_back(data),
+            if let Some(events) = &mut self.events {
+                events.pass(&piece);
+            }
+            self.ready.push_back(piece);
+        };
+        match &mut self.hidden {
+            Some(hidden) => hidden.take(&data, pass),
+            None => pass(data),
         }
     }
 
+    /// What was held, where that was not the event of token counts.
     fn release(&mut self) {
-        if let Some(events) = &mut self.events {
-            if let Some(hidden) = &mut self.hidden {
-                events.take(hidden.finish(), &mut self.ready);
-            }
-            events.finish(&mut self.ready);
-        }
+        let held = self.hidden.as_mut().map(UsageEvents::finish);
+        let held = held.filter(|held| !held.is_empty());
+        self.ready.extend(held);
     }
 
     fn end_well(&mut self) {
@@ -203,7 +206,7 @@ impl Outgoing {
     fn break_off(&mut self, failure: CallFailure) -> Option<BrokenOff> {
         let problem = Problem::failed(&failure.outcome);
         self.track.set_tokens(self.usage.tokens());
-        let event = self.events.as_mut().map(|events| {
+        let event = self.events.as_ref().map(|events| {
             let shape = Shape::of(self.track.path().path());
             error_event(events.cut(), &problem, shape, self.track.id())
         });

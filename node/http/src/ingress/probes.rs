@@ -1,9 +1,7 @@
 //! The private parsers of this module, for fuzzers. The program itself does not use these.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use http::HeaderMap;
 
 use super::proxy_protocol::{Parsed, Source};
@@ -41,31 +39,24 @@ pub fn proxy_header(bytes: &[u8]) -> ProxyHeader {
     }
 }
 
-/// What is passed on of a stream of events.
+/// What is known of a stream of events that was passed on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// What was passed on while it arrived.
-    pub events: Vec<u8>,
-    /// What was passed on because it ended.
-    pub rest: Vec<u8>,
-    /// Whether something could have been added before its end.
+    /// Whether something may be added as it is.
     pub is_between_events: bool,
+    /// What must come before anything that is added after its end.
+    pub ended_by: &'static [u8],
 }
 
-/// Cuts the stream that arrives in `pieces` at the ends of its events.
+/// Follows the stream that arrives in `pieces`.
 pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Passed {
-    let mut cutter = Events::default();
-    let mut ready = VecDeque::new();
+    let mut events = Events::default();
     for piece in pieces {
-        cutter.take(Bytes::copy_from_slice(piece), &mut ready);
+        events.pass(piece);
     }
-    let is_between_events = cutter.is_between_events();
-    let events = Vec::from(std::mem::take(&mut ready)).concat();
-    cutter.finish(&mut ready);
     Passed {
-        events,
-        rest: Vec::from(ready).concat(),
-        is_between_events,
+        is_between_events: events.is_between_events(),
+        ended_by: events.cut(),
     }
 }
 

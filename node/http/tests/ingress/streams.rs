@@ -24,23 +24,28 @@ async fn broken_stream(path: &str, script: Vec<Act>) -> (Reply, Vec<&'static str
 
 #[tokio::test]
 async fn broken_stream_ends_with_openais_error_and_no_clean_end() {
-    let script = vec![
-        event_stream(),
-        chunk("data: {\"a\":1}\n\n"),
-        chunk("data: {\"ha"),
-        Act::Close,
-    ];
-    let (reply, outcomes) = broken_stream(CHAT, script).await;
-    assert_eq!(reply.status, 200);
-    let error = reply
-        .body
-        .strip_prefix("data: {\"a\":1}\n\ndata: ")
-        .expect(&reply.body);
-    let error: serde_json::Value = serde_json::from_str(error.trim_end()).expect(error);
-    assert_eq!(error["error"]["code"], "upstream_broken_off");
-    assert!(reply.body.ends_with("\n\n"));
-    assert!(!reply.is_whole, "the answer ended cleanly");
-    assert_eq!(outcomes, ["broken_off"]);
+    for (sent, ended) in [
+        ("data: {\"a\":1}\n\n", ""),
+        ("data: {\"a\":1}\r\r", ""),
+        ("data: {\"a\":1}\r\n\r\n", ""),
+        ("data: {\"a\":1}\n\ndata: {\"ha", "\nevent: incomplete\n\n"),
+        ("data: {\"ha\r", "event: incomplete\n\n"),
+        ("data: {\"ha\r\n", "event: incomplete\n\n"),
+        ("data: {}\n\n: pi", "\nevent: incomplete\n\n"),
+    ] {
+        let script = vec![event_stream(), chunk(sent), Act::Close];
+        let (reply, outcomes) = broken_stream(CHAT, script).await;
+        assert_eq!(reply.status, 200);
+        let error = reply
+            .body
+            .strip_prefix(&format!("{sent}{ended}data: "))
+            .expect(&reply.body);
+        let error: serde_json::Value = serde_json::from_str(error.trim_end()).expect(error);
+        assert_eq!(error["error"]["code"], "upstream_broken_off");
+        assert!(reply.body.ends_with("\n\n"));
+        assert!(!reply.is_whole, "the answer ended cleanly");
+        assert_eq!(outcomes, ["broken_off"]);
+    }
 }
 
 #[tokio::test]
@@ -76,7 +81,7 @@ async fn silent_stream_gets_comments_between_events_only() {
     let go = Arc::new(Semaphore::new(0));
     let script = vec![
         event_stream(),
-        chunk("data: 1\n\n"),
+        chunk("data: 1\r\r"),
         Act::Until(Arc::clone(&go)),
         chunk("data: 2"),
         Act::Pause(3 * interval),
@@ -95,7 +100,7 @@ async fn silent_stream_gets_comments_between_events_only() {
     text += &read_until(&mut stream, "0\r\n\r\n").await;
     let reply = parse(text.as_bytes(), true);
     assert!(
-        reply.body.starts_with("data: 1\n\n: ping\n\n"),
+        reply.body.starts_with("data: 1\r\r: ping\n\n"),
         "{:?}",
         reply.body
     );
@@ -108,23 +113,37 @@ async fn silent_stream_gets_comments_between_events_only() {
 }
 
 #[tokio::test]
-async fn each_event_is_passed_on_as_it_comes() {
+async fn every_piece_is_passed_on_as_it_comes() {
+    let pieces = [
+        "data: x\n\n",
+        "data: part",
+        "ial\n",
+        "data: more\r",
+        ": comment",
+        "\r\n",
+        "event: e\r\r",
+        "[no field",
+    ];
     let go = Arc::new(Semaphore::new(0));
     let mut script = vec![event_stream()];
-    for _ in 0..5 {
-        script.extend([chunk("data: x\n\n"), Act::Until(Arc::clone(&go))]);
+    for piece in pieces {
+        script.extend([chunk(piece), Act::Until(Arc::clone(&go))]);
     }
     script.push(send("0\r\n\r\n"));
     let upstream = Scripted::start(script).await;
-    let node = Plan::with(&[&upstream]).start().await;
-    let mut stream = node.connect().await;
-    let request = request("POST", CHAT, "", MODEL_BODY);
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    for _ in 0..5 {
-        // The upstream sends the next one only after this one has arrived.
-        let text = read_until(&mut stream, "data: x\n\n").await;
-        assert_eq!(text.matches("data: x").count(), 1, "{text}");
-        go.add_permits(1);
+    for asks_usage in [false, true] {
+        let mut plan = Plan::with(&[&upstream]);
+        plan.settings.asks_usage = asks_usage;
+        let node = plan.start().await;
+        let mut stream = node.connect().await;
+        let body = r#"{"model":"gpt-4o","stream":true}"#;
+        let request = request("POST", CHAT, "", body);
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        for piece in pieces {
+            // The upstream sends the next one only after this one has arrived.
+            read_until(&mut stream, &format!("{piece}\r\n")).await;
+            go.add_permits(1);
+        }
+        read_until(&mut stream, "0\r\n\r\n").await;
     }
-    read_until(&mut stream, "0\r\n\r\n").await;
 }
