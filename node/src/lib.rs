@@ -7,8 +7,8 @@ pub mod app;
 pub mod cli;
 
 pub use grapevine_base::{
-    asked, authority, bodies, clock, driver, entropy, exchange, headers, listener, readiness, scan,
-    vital,
+    asked, authority, bodies, clock, coding, driver, entropy, exchange, headers, listener,
+    readiness, scan, vital,
 };
 pub use grapevine_config as config;
 pub use grapevine_console::admin;

@@ -253,8 +253,21 @@ impl BodyBuffer {
     /// # Errors
     /// Why it may not be held: the body is to be refused.
     pub fn take(&mut self, piece: Bytes) -> Result<(), ShareExceeded> {
+        self.received(piece.len());
+        self.hold(piece)
+    }
+
+    /// So many bytes arrived, of which [`BodyBuffer::hold`] takes what they mean.
+    pub fn received(&mut self, bytes: usize) {
+        self.pace.took(bytes, self.asked_at.elapsed());
+    }
+
+    /// Takes a piece that did not arrive as it is: one that was decoded.
+    ///
+    /// # Errors
+    /// Why it may not be held: the body is to be refused.
+    pub fn hold(&mut self, piece: Bytes) -> Result<(), ShareExceeded> {
         self.charge.add(piece.len())?;
-        self.pace.took(piece.len(), self.asked_at.elapsed());
         if self.is_empty() {
             self.first = piece;
             return Ok(());

@@ -17,6 +17,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 
+use crate::coding::CodingError;
+
 /// Names a request over all of its attempts and hops. At most 128 visible ASCII characters.
 pub type RequestId = Arc<str>;
 
@@ -217,7 +219,7 @@ pub struct TaskCaller {
 pub type TaskRequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;
 
 /// A caller's body did not arrive whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestBodyError {
     /// It broke off.
     #[error("the request body broke off")]
@@ -228,6 +230,9 @@ pub enum RequestBodyError {
     /// What it is part of holds as much memory as it may.
     #[error("no memory is left for the request body (limits.body_memory)")]
     NoRoom(ShareExceeded),
+    /// It cannot be decoded.
+    #[error(transparent)]
+    Coding(#[from] CodingError),
 }
 
 /// Serves the task API of the public listener.

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`clock`] and [`entropy`] (time and randomness from the system), [`driver`] (owns core's engine and
 //! publishes its view), [`exchange`] (the calls and answers that crates hand each other), [`asked`] with [`scan`] (what
-//! a request's body asks for), [`headers`], [`bodies`] (the memory that requests may hold), [`overdue`], [`listener`]
+//! a request's body asks for), [`headers`], [`bodies`] (the memory that requests may hold), [`coding`] (bodies that
+//! are sent encoded), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`readiness`] and [`vital`] (whether the node can serve),
 //! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`] and
 //! [`table`] for the commands that call a node of this machine; `testing` for the tests of several crates.
@@ -14,6 +15,7 @@ pub mod authority;
 pub mod bodies;
 pub mod causes;
 pub mod clock;
+pub mod coding;
 pub mod driver;
 pub mod entropy;
 pub mod exchange;

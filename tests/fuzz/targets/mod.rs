@@ -6,6 +6,7 @@
 //! libFuzzer's dictionaries.
 
 mod body;
+mod coding;
 mod config;
 mod dns;
 mod envelope;
@@ -25,8 +26,9 @@ mod value;
 type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Target); 15] = [
+pub(crate) const TARGETS: [(&str, Target); 16] = [
     ("body", body::target),
+    ("coding", coding::target),
     ("config", config::target),
     ("dns", dns::target),
     ("envelope", envelope::target),

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::bodies::Charge;
+use grapevine_base::coding::{Coding, CodingError, Decoder};
 use grapevine_base::exchange::{RequestBodyError, ServeTasks, TaskCaller, TaskRequestBody};
 use grapevine_base::headers;
 use grapevine_core::pace::BodyPace;
+use http::header;
 use http::request::Parts;
 use http::{Method, Request};
 use http_body::{Body, Frame};
@@ -22,6 +24,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::decoded::Decoded;
 use super::polls::Polls;
 use super::problem::Problem;
 use super::reply::{self, Reply};
@@ -123,15 +126,24 @@ pub(super) fn whole(head: Parts, body: Bytes) -> Request<TaskRequestBody> {
 }
 
 /// A request whose body arrives with pauses of at most `pause_max`, and at least at the minimum rate. Its pieces
-/// are charged to the sender of `charge`.
+/// are decoded, and charged to the sender of `charge`.
+///
+/// # Errors
+/// When its coding is unknown.
 pub(super) fn flowing(
-    head: Parts,
+    mut head: Parts,
     body: Incoming,
     pause_max: Duration,
     charge: Charge,
-) -> Request<TaskRequestBody> {
+) -> Result<Request<TaskRequestBody>, CodingError> {
+    let beside = charge.beside();
     let body = Paced::new(body, pause_max, charge);
-    cleaned(head, body.boxed_unsync())
+    let Some(coding) = Coding::of(&head.headers)? else {
+        return Ok(cleaned(head, body.boxed_unsync()));
+    };
+    head.headers.remove(header::CONTENT_ENCODING);
+    let body = Decoded::new(body, Decoder::new(coding)?, beside);
+    Ok(cleaned(head, body.boxed_unsync()))
 }
 
 fn cleaned(mut head: Parts, body: TaskRequestBody) -> Request<TaskRequestBody> {

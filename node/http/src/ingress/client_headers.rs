@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use grapevine_base::coding::Coding;
 use grapevine_base::entropy;
 use grapevine_base::exchange::RequestId;
 use grapevine_base::headers;
@@ -116,17 +117,14 @@ pub(super) fn check_form(path: &PathAndQuery) -> Result<(), Problem> {
     checked.map_err(|refusal| Problem::not_forwarded(path.path(), &refusal))
 }
 
-/// Checks that the body is not encoded: this node could not read it, and an upstream would.
+/// Checks that the body can be decoded, and where it ends.
 ///
 /// # Errors
-/// When it is encoded, or its transfer coding is given in an unusual way.
+/// When its coding is unknown, or its transfer coding is given in an unusual way.
 pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let is =
         |value: &HeaderValue, word: &str| value.as_bytes().eq_ignore_ascii_case(word.as_bytes());
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if codings.any(|value| !is(value, "identity")) {
-        return Err(Problem::coded_body());
-    }
+    Coding::of(headers)?;
     let mut transfers = headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_plain = transfers.next().is_none_or(|value| is(value, "chunked"));
     if !is_plain || transfers.next().is_some() {

@@ -1,12 +1,14 @@
-//! Receives a request's body, within its limits of size, time and memory.
+//! Receives a request's body, within its limits of size, time and memory, and decodes it where it is encoded. The
+//! limits hold for what it decodes to.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::bodies::{BodyBuffer, Charge};
+use grapevine_base::coding::{Coding, Decoder};
 use grapevine_base::headers;
 use grapevine_core::share::ShareExceeded;
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -20,19 +22,26 @@ use super::problem::Problem;
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
-/// The whole body, charged to `charge` until its last handle is dropped.
+/// Bytes that are decoded before others run: about a millisecond's work.
+const DECODED_AT_ONCE: usize = 256 * 1_024;
+
+/// The whole body, charged to `charge` until its last handle is dropped. `headers` describe it decoded.
 ///
 /// # Errors
-/// When it is longer than the limit or than what its sender may hold, pauses for too long, trickles, or
-/// breaks off.
+/// When it is longer than the limit or than what its sender may hold, pauses for too long, trickles, breaks off, or
+/// cannot be decoded.
 pub(super) async fn read(
     mut body: Incoming,
-    headers: &HeaderMap,
+    headers: &mut HeaderMap,
     settings: &IngressSettings,
     charge: Charge,
 ) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
+    }
+    let coding = Coding::of(headers)?;
+    if coding.is_some() {
+        headers.remove(header::CONTENT_ENCODING);
     }
     let bytes_max = settings.body_bytes_max;
     let announced = headers::content_length(headers);
@@ -40,9 +49,11 @@ pub(super) async fn read(
         Box::pin(linger(&mut body)).await;
         return Err(Problem::body_too_large(bytes_max));
     }
-    // Anything longer was refused.
+    // Anything longer was refused. What an encoded body announces is not its own length.
+    let announced = announced.filter(|_| coding.is_none());
     let announced = announced.and_then(|length| usize::try_from(length).ok());
     let mut buffer = BodyBuffer::begin(charge, announced, settings.body_timeout);
+    let mut decoder = coding.map(Decoder::new).transpose()?;
     loop {
         let frame = match timeout_at(buffer.due(), body.frame()).await {
             Err(_) => return Err(Problem::body_timed_out()),
@@ -53,22 +64,59 @@ pub(super) async fn read(
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(piece) = frame.into_data() else { break };
-        if buffer.len() + piece.len() > bytes_max {
-            Box::pin(linger(&mut body)).await;
-            return Err(Problem::body_too_large(bytes_max));
-        }
-        if let Err(over) = buffer.take(piece) {
-            let limit = buffer.limit();
+        let taken = match &mut decoder {
+            None => take(&mut buffer, piece, bytes_max),
+            // Boxed: it is rare.
+            Some(decoder) => Box::pin(decode(decoder, piece, &mut buffer, bytes_max)).await,
+        };
+        if let Err(problem) = taken {
             // Released before the rest is drained.
             drop(buffer);
             Box::pin(linger(&mut body)).await;
-            return Err(too_much(over, limit));
+            return Err(problem);
         }
         if body.is_end_stream() {
             break;
         }
     }
+    if let Some(decoder) = &mut decoder {
+        decoder.finish()?;
+    }
     Ok(buffer.finish())
+}
+
+fn take(buffer: &mut BodyBuffer, piece: Bytes, bytes_max: usize) -> Result<(), Problem> {
+    buffer.received(piece.len());
+    hold(buffer, piece, bytes_max)
+}
+
+fn hold(buffer: &mut BodyBuffer, piece: Bytes, bytes_max: usize) -> Result<(), Problem> {
+    if buffer.len() + piece.len() > bytes_max {
+        return Err(Problem::body_too_large(bytes_max));
+    }
+    let held = buffer.hold(piece);
+    held.map_err(|over| too_much(over, buffer.limit()))
+}
+
+/// Takes what `piece` decodes to. It may be a thousand times as much, so others run in between.
+async fn decode(
+    decoder: &mut Decoder,
+    piece: Bytes,
+    buffer: &mut BodyBuffer,
+    bytes_max: usize,
+) -> Result<(), Problem> {
+    buffer.received(piece.len());
+    decoder.feed(piece);
+    let mut unyielded = 0;
+    while let Some(piece) = decoder.step()? {
+        unyielded += piece.len();
+        hold(buffer, Bytes::copy_from_slice(piece), bytes_max)?;
+        if unyielded >= DECODED_AT_ONCE {
+            unyielded = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(())
 }
 
 fn too_much(over: ShareExceeded, limit: u64) -> Problem {

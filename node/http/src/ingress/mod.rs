@@ -17,6 +17,7 @@ mod broken;
 mod client_headers;
 mod connection;
 mod cors;
+mod decoded;
 mod due;
 mod explain;
 mod handed;

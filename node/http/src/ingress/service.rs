@@ -180,7 +180,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         } = self.let_in(&head, &mut body).await?;
         let location = self.context.locate.locate(peer, &head.headers);
         let charge = self.account(key.as_deref(), location, peer);
-        let body: Bytes = intake::read(body, &head.headers, self.settings, charge).await?;
+        let body: Bytes = intake::read(body, &mut head.headers, self.settings, charge).await?;
         let path = self.track.path().path();
         let asked = asked::read(scope, &head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked, scope);
@@ -237,7 +237,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let visitor = self.visitor(location, key.as_deref(), None);
         let caller = self.caller(key.as_deref(), &options, &visitor)?;
         let charge = self.account(key.as_deref(), location, peer);
-        let request = background::flowing(head, body, self.settings.body_timeout, charge);
+        let request = background::flowing(head, body, self.settings.body_timeout, charge)?;
         Ok(Way::Background(caller, Box::new(request)))
     }
 

@@ -5,6 +5,7 @@ mod bodies;
 mod broken_ways;
 mod client_headers;
 mod deadlines;
+mod encoded;
 mod explaining;
 mod framing;
 mod listening;

@@ -93,6 +93,14 @@ impl ApiError {
         let gone = causes::each(error).find_map(|it| it.downcast_ref::<RequestBodyError>());
         let (status, code, message) = match gone? {
             RequestBodyError::BrokenOff => return None,
+            RequestBodyError::Coding(error) => {
+                let message = error.to_string();
+                return Some(Self::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_request",
+                    message,
+                ));
+            }
             RequestBodyError::Paused => (
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
@@ -217,6 +225,8 @@ impl IntoResponse for ApiError {
 mod tests {
     use axum::extract::FromRequest as _;
 
+    use grapevine_base::coding::CodingError;
+
     use super::*;
 
     #[test]
@@ -242,6 +252,10 @@ mod tests {
         for (gone, wanted) in [
             (RequestBodyError::Paused, StatusCode::REQUEST_TIMEOUT),
             (RequestBodyError::BrokenOff, StatusCode::BAD_REQUEST),
+            (
+                RequestBodyError::Coding(CodingError::Truncated),
+                StatusCode::BAD_REQUEST,
+            ),
         ] {
             let frames = futures_util::stream::iter([Err::<bytes::Bytes, _>(gone)]);
             let body = axum::body::Body::from_stream(frames);

@@ -1,6 +1,7 @@
 //! Requests that are refused for their content or for its form.
 
 use grapevine_base::asked::AskedError;
+use grapevine_base::coding::CodingError;
 use grapevine_base::scan::ScanError;
 use grapevine_core::forwarding::NotForwarded;
 use grapevine_observe::excerpt::Excerpt;
@@ -11,6 +12,22 @@ use super::{INVALID, Problem};
 impl From<AskedError> for Problem {
     fn from(error: AskedError) -> Self {
         Self::unreadable(&error)
+    }
+}
+
+impl From<CodingError> for Problem {
+    fn from(error: CodingError) -> Self {
+        let (status, code) = match error {
+            CodingError::Unknown(_) | CodingError::Layered => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding")
+            }
+            CodingError::TooLarge { max } => return Self::body_too_large(max),
+            CodingError::Corrupt(_) | CodingError::Truncated => (StatusCode::BAD_REQUEST, INVALID),
+        };
+        Self {
+            param: Some("content-encoding"),
+            ..Self::new(status, code, error.to_string())
+        }
     }
 }
 
@@ -56,18 +73,6 @@ impl Problem {
              operator of this node lists in 'forward'"
         );
         Self::new(StatusCode::NOT_FOUND, "unknown_path", message)
-    }
-
-    pub(in crate::ingress) fn coded_body() -> Self {
-        let message = "the request body must not be compressed: send it without Content-Encoding";
-        Self {
-            param: Some("content-encoding"),
-            ..Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_encoding",
-                message,
-            )
-        }
     }
 
     /// Rules about models apply to this client, and the request names none.
