@@ -3,7 +3,7 @@
 //! Reading order: [`task`] (what a task is), [`store`] (where tasks are kept: one trait, an engine behind
 //! it), [`service`] (what runs them), `admission` (what a task may ask for); [`remote`] and [`owner`] (a store
 //! over the mesh, its two ends), `question`, [`behalf`] and `rights` (what a peer asks, for whom, and what it may
-//! see), [`publisher`] (what is published to the mesh), [`cancel_notifier`] (how a worker learns of a cancellation);
+//! see), `lenient` (JSON as upstreams write it), [`publisher`] (what is published to the mesh), [`cancel_notifier`] (how a worker learns of a cancellation);
 //! [`hub`] (where they meet), [`taking`] and [`runner`] (from waiting to ended), [`settling`] (those that ended
 //! without a worker), [`api`] (what clients see). `conformance` is what every engine has to do, as a suite of tests.
 //!
@@ -27,6 +27,7 @@ pub mod conformance;
 pub mod hub;
 pub mod id;
 pub mod inside;
+mod lenient;
 pub mod own;
 pub mod owner;
 mod pace;

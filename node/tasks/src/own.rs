@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
+use super::lenient;
 use super::service::{TaskError, Work};
 use super::task::{CheckedText, NewTask, Submitter, Task, TaskFault};
 
@@ -100,7 +101,7 @@ impl Work {
             body.map_err(|error| TaskError::Retry(TaskFault::new("api", error.to_string())))?;
         let fault = |code| TaskFault::new(code, format!("the API answered {status}"));
         match status.as_u16() {
-            200..=299 => serde_json::from_slice(&body.to_bytes())
+            200..=299 => lenient::parse(&body.to_bytes())
                 .map_err(|error| TaskError::Retry(TaskFault::new("api", error.to_string()))),
             408 | 409 | 425 | 429 | 500.. => {
                 Err(match retry_after(&headers, std::time::SystemTime::now()) {

@@ -1,5 +1,6 @@
 //! One request of a batch, and its line of output.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,11 +9,11 @@ use grapevine_base::headers;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::super::lenient::BYTE_ORDER_MARK;
 use super::super::own;
 use super::super::pace::jittered;
 use super::super::store::NOTE_BYTES_MAX;
@@ -38,8 +39,18 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// A request as its line contains it.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) custom_id: String,
+    pub(super) custom_id: CustomId,
     body: Bytes,
+}
+
+/// The name of a line.
+#[derive(Debug)]
+pub(super) struct CustomId {
+    /// As its line has it, quotes included: its line of output has the same.
+    pub(super) written: Box<RawValue>,
+    /// What it says, whatever it was escaped with. A name that is no text, with half a surrogate pair, is what it was
+    /// written as.
+    pub(super) text: String,
 }
 
 /// How a line ended: its line of output, and which file it belongs to.
@@ -49,13 +60,43 @@ pub(super) struct LineEnd {
     json: Bytes,
 }
 
+/// A line of output, with the fields of OpenAI's.
+#[derive(Serialize)]
+struct Output<'a> {
+    id: Option<String>,
+    custom_id: Option<&'a RawValue>,
+    response: Option<Answered<'a>>,
+    error: Option<LineError<'a>>,
+}
+
+#[derive(Serialize)]
+struct Answered<'a> {
+    status_code: u16,
+    request_id: &'a str,
+    body: AnsweredBody<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnsweredBody<'a> {
+    Json(Cow<'a, RawValue>),
+    Text(Cow<'a, str>),
+}
+
+#[derive(Serialize)]
+struct LineError<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
 /// The first byte of a note: which file its line belongs to.
 const GOOD: u8 = b'o';
 const BAD: u8 = b'e';
 
 #[derive(Deserialize)]
 struct Written<'a> {
-    custom_id: Option<String>,
+    #[serde(borrow)]
+    custom_id: Option<&'a RawValue>,
     method: Option<String>,
     url: Option<String>,
     #[serde(borrow)]
@@ -87,22 +128,14 @@ pub(super) fn read(line: &Line, endpoint: &str) -> Result<Request, LineEnd> {
     }
     let written: Written<'_> =
         serde_json::from_slice(line).map_err(|error| invalid(error.to_string()))?;
-    let refuse = |code, message: &str| {
-        Err(LineEnd::refused(
-            written.custom_id.as_deref(),
-            code,
-            message,
-        ))
-    };
-    let Some(custom_id) = written.custom_id.as_deref().filter(|id| !id.is_empty()) else {
+    let refuse = |code, message: &str| Err(LineEnd::refused(written.custom_id, code, message));
+    let Some(custom_id) = written.custom_id.map(CustomId::of) else {
         return refuse("missing_custom_id", "the line has no custom_id");
     };
-    if custom_id.len() > CUSTOM_ID_BYTES_MAX {
-        return refuse(
-            "invalid_custom_id",
-            "the custom_id is longer than 512 bytes",
-        );
-    }
+    let Some(custom_id) = custom_id else {
+        let message = "the custom_id must be a text of 1 to 512 bytes";
+        return Err(LineEnd::refused(None, "invalid_custom_id", message));
+    };
     if written.method.as_deref() != Some("POST") {
         return refuse("invalid_method", "the method must be POST");
     }
@@ -118,7 +151,7 @@ pub(super) fn read(line: &Line, endpoint: &str) -> Result<Request, LineEnd> {
         return refuse("stream_not_supported", "stream must not be true in a batch");
     }
     Ok(Request {
-        custom_id: custom_id.to_owned(),
+        custom_id,
         body: Bytes::copy_from_slice(body.as_bytes()),
     })
 }
@@ -127,7 +160,7 @@ pub(super) fn read(line: &Line, endpoint: &str) -> Result<Request, LineEnd> {
 pub(super) fn expired(line: &Line, endpoint: &str) -> LineEnd {
     let message = "the batch's completion window was over before this line";
     match read(line, endpoint) {
-        Ok(request) => LineEnd::refused(Some(&request.custom_id), "batch_expired", message),
+        Ok(request) => LineEnd::refused(Some(&request.custom_id.written), "batch_expired", message),
         Err(end) => end,
     }
 }
@@ -139,6 +172,30 @@ fn asks_for_stream(body: &str) -> bool {
         stream: Option<bool>,
     }
     serde_json::from_str(body).is_ok_and(|it: Stream| it.stream == Some(true))
+}
+
+impl CustomId {
+    /// `None` where `written` is no text, or too short or long for a name.
+    fn of(written: &RawValue) -> Option<Self> {
+        let content = written.get().strip_prefix('"')?.strip_suffix('"')?;
+        let text = serde_json::from_str(written.get()).unwrap_or_else(|_| content.to_owned());
+        let written = written.to_owned();
+        (1..=CUSTOM_ID_BYTES_MAX)
+            .contains(&text.len())
+            .then_some(Self { written, text })
+    }
+}
+
+/// `body` as one line of JSON, otherwise as it is; `None` where it is no JSON. Line ends are blanks there: within
+/// texts they are escaped.
+fn on_one_line(body: &[u8]) -> Option<Cow<'_, RawValue>> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let json: &RawValue = serde_json::from_slice(body).ok()?;
+    if !json.get().contains(['\n', '\r']) {
+        return Some(Cow::Borrowed(json));
+    }
+    let line = json.get().replace(['\n', '\r'], " ");
+    RawValue::from_string(line).ok().map(Cow::Owned)
 }
 
 impl Request {
@@ -164,16 +221,27 @@ impl Request {
             let may_do_better = matches!(status.as_u16(), 408 | 429 | 500..=599);
             let ended = match body {
                 Ok(body) if !may_do_better => {
-                    return LineEnd::answered(&self.custom_id, status, &id, &body.to_bytes());
+                    return LineEnd::answered(
+                        &self.custom_id.written,
+                        status,
+                        &id,
+                        &body.to_bytes(),
+                    );
                 }
-                Ok(body) => LineEnd::answered(&self.custom_id, status, &id, &body.to_bytes()),
+                Ok(body) => {
+                    LineEnd::answered(&self.custom_id.written, status, &id, &body.to_bytes())
+                }
                 Err(error) if error.is::<LengthLimitError>() => {
                     let message = "the answer is longer than can be kept";
-                    return LineEnd::refused(Some(&self.custom_id), "answer_too_long", message);
+                    return LineEnd::refused(
+                        Some(&self.custom_id.written),
+                        "answer_too_long",
+                        message,
+                    );
                 }
                 Err(_) => {
                     let message = "the answer broke off";
-                    LineEnd::refused(Some(&self.custom_id), "broken_off", message)
+                    LineEnd::refused(Some(&self.custom_id.written), "broken_off", message)
                 }
             };
             if attempt == ATTEMPTS_MAX {
@@ -194,38 +262,48 @@ impl Request {
     /// The end of a line that was called, and no other, when its worker died.
     pub(super) fn lost(&self) -> LineEnd {
         let message = "the worker that called this line alone died: it is not called again";
-        LineEnd::refused(Some(&self.custom_id), WORKER_LOST, message)
+        LineEnd::refused(Some(&self.custom_id.written), WORKER_LOST, message)
     }
 }
 
 impl LineEnd {
-    /// An upstream's answer, or the node's own: `status` decides which file it belongs to.
-    fn answered(custom_id: &str, status: StatusCode, request_id: &str, body: &Bytes) -> Self {
-        let text = || Value::String(String::from_utf8_lossy(body).into_owned());
-        let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| text());
-        let json = json!({
-            "id": format!("batch_req_{request_id}"),
-            "custom_id": custom_id,
-            "response": {"status_code": status.as_u16(), "request_id": request_id, "body": body},
-            "error": null,
-        });
-        Self {
-            is_good: status.is_success(),
-            json: json.to_string().into(),
-        }
+    /// An upstream's answer, or the node's own: `status` decides which file it belongs to. A body that is JSON is
+    /// in the line as it came.
+    fn answered(custom_id: &RawValue, status: StatusCode, request_id: &str, body: &[u8]) -> Self {
+        let body = match on_one_line(body) {
+            Some(json) => AnsweredBody::Json(json),
+            None => AnsweredBody::Text(String::from_utf8_lossy(body)),
+        };
+        let line = Output {
+            id: Some(format!("batch_req_{request_id}")),
+            custom_id: Some(custom_id),
+            response: Some(Answered {
+                status_code: status.as_u16(),
+                request_id,
+                body,
+            }),
+            error: None,
+        };
+        Self::of(status.is_success(), &line)
     }
 
     /// Nothing that counts was answered.
-    pub(super) fn refused(custom_id: Option<&str>, code: &str, message: &str) -> Self {
-        let json = json!({
-            "id": null,
-            "custom_id": custom_id,
-            "response": null,
-            "error": {"code": code, "message": message},
-        });
+    pub(super) fn refused(custom_id: Option<&RawValue>, code: &str, message: &str) -> Self {
+        let line = Output {
+            id: None,
+            custom_id,
+            response: None,
+            error: Some(LineError { code, message }),
+        };
+        Self::of(false, &line)
+    }
+
+    fn of(is_good: bool, line: &Output<'_>) -> Self {
+        // Texts, numbers and JSON are JSON.
+        let json = serde_json::to_vec(line).unwrap_or_default();
         Self {
-            is_good: false,
-            json: json.to_string().into(),
+            is_good,
+            json: json.into(),
         }
     }
 
@@ -258,6 +336,8 @@ impl LineEnd {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     const CHAT: &str = "/v1/chat/completions";
@@ -277,7 +357,7 @@ mod tests {
     fn bad_lines_have_codes_of_their_own() {
         let good = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","stream":false}}"#;
         let request = read(&Line::Whole(Bytes::from(good)), CHAT).expect("a request");
-        assert_eq!(request.custom_id, "a");
+        assert_eq!(request.custom_id.text, "a");
         assert_eq!(request.body, r#"{"model":"m","stream":false}"#);
         let cases = [
             ("nonsense", "invalid_json_line"),
@@ -287,6 +367,14 @@ mod tests {
                 "invalid_json_line",
             ),
             (r#"{"method":"POST"}"#, "missing_custom_id"),
+            (r#"{"custom_id":null}"#, "missing_custom_id"),
+            (r#"{"custom_id":"","method":"POST"}"#, "invalid_custom_id"),
+            (r#"{"custom_id":5,"method":"POST"}"#, "invalid_custom_id"),
+            (r#"{"custom_id":"a","custom_id":"b"}"#, "invalid_json_line"),
+            (
+                r#"{"custom_id":"a","body":{},"body":{}}"#,
+                "invalid_json_line",
+            ),
             (r#"{"custom_id":"a","method":"GET"}"#, "invalid_method"),
             (
                 r#"{"custom_id":"a","method":"POST","url":"/v1/embeddings"}"#,
@@ -304,15 +392,60 @@ mod tests {
         assert!(read(&Line::TooLong, CHAT).is_err());
     }
 
+    fn id(written: &str) -> Box<RawValue> {
+        RawValue::from_string(written.to_owned()).expect("JSON")
+    }
+
+    #[test]
+    fn body_and_name_are_passed_on_byte_by_byte() {
+        let body = r#"{"model":"m","n":1.0,"big":1e400,"x":"\ud800 \u0041","n":2, "a" : [ ]}"#;
+        let line = format!(
+            r#"{{"custom_id":"\ud83d\u0061","method":"POST","url":"{CHAT}","body":{body}}}{}"#,
+            "\r"
+        );
+        let request = read(&Line::Whole(Bytes::from(line)), CHAT).expect("a request");
+        assert_eq!(request.body, body);
+        let end = LineEnd::answered(
+            &request.custom_id.written,
+            StatusCode::OK,
+            "r",
+            body.as_bytes(),
+        );
+        let text = std::str::from_utf8(end.json()).expect("text");
+        let wanted = format!(
+            r#"{{"id":"batch_req_r","custom_id":"\ud83d\u0061","response":{{"status_code":200,"request_id":"r","body":{body}}},"error":null}}"#
+        );
+        assert_eq!(text, wanted);
+        let lost = request.lost();
+        assert!(String::from_utf8_lossy(lost.json()).contains(r#""custom_id":"\ud83d\u0061""#));
+    }
+
+    #[test]
+    fn answer_is_on_one_line_and_text_where_it_is_no_json() {
+        let line = |body: &[u8]| {
+            let end = LineEnd::answered(&id("\"a\""), StatusCode::OK, "r", body);
+            let text = String::from_utf8(end.json().to_vec()).expect("text");
+            let body = text.split_once("\"body\":").expect("a body").1;
+            body.strip_suffix("},\"error\":null}")
+                .expect("its end")
+                .to_owned()
+        };
+        assert_eq!(line(b"{\r\n  \"a\": \"\\n\"\n}\n"), "{    \"a\": \"\\n\" }");
+        assert_eq!(line("\u{feff}{}".as_bytes()), "{}");
+        assert_eq!(line(b"<html>\n"), "\"<html>\\n\"");
+        assert_eq!(line(b"\xff"), "\"\u{fffd}\"");
+        assert_eq!(line(b""), "\"\"");
+    }
+
     #[test]
     fn end_of_a_line_comes_back_from_its_note() {
         let body = Bytes::from(r#"{"id":"x"}"#);
-        let end = LineEnd::answered("a", StatusCode::OK, "r1", &body);
+        let end = LineEnd::answered(&id("\"a\""), StatusCode::OK, "r1", &body);
         assert!(end.is_good);
         assert_eq!(LineEnd::read(&end.note()), Some(end.clone()));
         let json: Value = serde_json::from_slice(end.json()).expect("JSON");
         assert_eq!(json["response"]["body"]["id"], "x");
-        assert!(!LineEnd::answered("a", StatusCode::BAD_REQUEST, "r1", &body).is_good);
+        assert!(!LineEnd::answered(&id("\"a\""), StatusCode::BAD_REQUEST, "r1", &body).is_good);
         assert_eq!(LineEnd::read(&Bytes::from_static(b"?{}")), None);
     }
 }

@@ -349,14 +349,14 @@ struct Names(BTreeSet<[u8; 16]>);
 impl Names {
     fn check(&mut self, request: Result<line::Request, LineEnd>) -> Result<line::Request, LineEnd> {
         let request = request?;
-        let digest = ring::digest::digest(&ring::digest::SHA256, request.custom_id.as_bytes());
+        let digest = ring::digest::digest(&ring::digest::SHA256, request.custom_id.text.as_bytes());
         let mut name = [0; 16];
         name.copy_from_slice(&digest.as_ref()[..16]);
         if self.0.insert(name) {
             return Ok(request);
         }
         let message = "another line before this one has the same custom_id";
-        let name = Some(request.custom_id.as_str());
+        let name = Some(&*request.custom_id.written);
         Err(LineEnd::refused(name, "duplicate_custom_id", message))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::lenient;
 use super::super::store::{Store, StoreError};
 use super::super::task::{Task, TaskState, Timestamp};
 use super::output::{self, Which};
@@ -170,7 +171,7 @@ pub(crate) async fn response(
     }
     let notes = store.notes(&task.new.id, ANSWER_NOTE).await?;
     let answer = notes.first().filter(|note| note.number == ANSWER_NOTE);
-    let answer = answer.and_then(|note| serde_json::from_slice::<Value>(&note.content).ok());
+    let answer = answer.and_then(|note| lenient::parse(&note.content).ok());
     match (task.state, answer) {
         (TaskState::Completed, Some(Value::Object(mut answer))) => {
             answer.insert("id".to_owned(), json!(task.new.id));

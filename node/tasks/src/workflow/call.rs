@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::super::lenient;
 use super::super::own;
 use super::super::pace::jittered;
 use super::super::task::{NewTask, TaskFault};
@@ -123,7 +124,7 @@ async fn judge(answer: OwnAnswer) -> Tried {
             };
         }
     };
-    let value = match serde_json::from_slice(&body) {
+    let value = match lenient::parse(&body) {
         // Deeper than a template's own: what keeps it reads no more than twice of that, with what is around it.
         Ok(value) if is_json && !is_too_deep(&value) => value,
         _ => Value::String(String::from_utf8_lossy(&body).into_owned()),
