@@ -71,13 +71,28 @@ fn check_mesh(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-const MODEL_MAX: usize = 128;
-const MODEL_ALLOWED: &str = "use visible ASCII characters";
+const MODEL_MAX: usize = 256;
+const MODEL_ALLOWED: &str =
+    "use any characters but control characters, and no blank at the beginning or end";
 
+/// Whatever makers of models call them. Control characters would be lines of their own in a log. A blank at an end is
+/// cut off by some upstreams: they would serve another model than the one that rules and keys were asked about.
 fn check_model(text: &str) -> Result<(), NameError> {
     check(text, MODEL_MAX, MODEL_ALLOWED, |character| {
-        character.is_ascii_graphic()
-    })
+        !character.is_control()
+    })?;
+    let mut ends = text
+        .chars()
+        .next()
+        .into_iter()
+        .chain(text.chars().next_back());
+    match ends.find(|end| end.is_whitespace()) {
+        Some(character) => Err(NameError::BadCharacter {
+            character,
+            allowed: MODEL_ALLOWED,
+        }),
+        None => Ok(()),
+    }
 }
 
 const SERVICE_ALLOWED: &str = "use letters, digits, '-', '_', '.' and ':' between them";
@@ -198,7 +213,8 @@ name!(
     UpstreamName, check_label
 );
 name!(
-    /// A model as clients ask for it, such as `gpt-4o` or `org/model:tag`. At most 128 bytes.
+    /// A model as clients ask for it, such as `gpt-4o`, `org/model:tag` or `Llama 3 (groß)`: any characters but control
+    /// characters, without blanks at its ends. At most 256 bytes of UTF-8.
     ModelName, check_model
 );
 
@@ -329,9 +345,46 @@ mod tests {
     }
 
     #[test]
-    fn model_may_hold_slash_and_colon() {
-        assert!(ModelName::new("org/model:free").is_ok());
-        assert!(ModelName::new("two words").is_err());
-        assert!(ModelName::new("").is_err());
+    fn model_may_hold_whatever_its_makers_call_it() {
+        for text in [
+            "org/model:free",
+            "two words",
+            "modèle",
+            "通义千问",
+            "a\"b\\c%20",
+            "\u{1f999}",
+            "*",
+            &"m".repeat(256),
+            &"ä".repeat(128),
+        ] {
+            assert_eq!(
+                ModelName::new(text).as_ref().map(ModelName::as_str),
+                Ok(text)
+            );
+        }
+    }
+
+    #[test]
+    fn model_without_a_certain_text_is_refused() {
+        let long = NameError::TooLong { max: 256 };
+        assert_eq!(ModelName::new(""), Err(NameError::Empty));
+        assert_eq!(ModelName::new(&"ä".repeat(129)), Err(long));
+        for text in [
+            " a",
+            "a ",
+            "\u{a0}a",
+            "a\u{3000}",
+            " ",
+            "a\nb",
+            "a\0",
+            "\u{7f}",
+            "a\u{85}b",
+        ] {
+            let error = ModelName::new(text).expect_err(text).to_string();
+            assert!(
+                error.contains("no blank at the beginning or end"),
+                "{error}"
+            );
+        }
     }
 }

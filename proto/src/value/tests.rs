@@ -145,6 +145,31 @@ fn reason_of_a_later_version_still_ejects() {
 }
 
 #[test]
+fn models_of_any_name_are_published_as_far_as_they_fit() {
+    let names = ["two words", "通义千问", "a\"b\\c", &"ä".repeat(128)];
+    let published = |names: &[&str]| {
+        let named = names.iter().map(|name| (model(name), millis(310)));
+        let fact = UpstreamFact {
+            models: named.collect(),
+            ..fact()
+        };
+        let payload = encode(&Fact::Upstream(fact), PAYLOAD_BYTES_MAX).expect("fits");
+        assert!(payload.json.len() <= PAYLOAD_BYTES_MAX);
+        let Fact::Upstream(fact) = decode(&key(), &payload.json).expect("a fact") else {
+            panic!("another kind of fact");
+        };
+        (fact.models, payload.models_left_out)
+    };
+    let (models, left_out) = published(&names);
+    let named = names.iter().map(|name| (model(name), millis(310)));
+    assert_eq!((models, left_out), (named.collect(), 0));
+    // Each quote takes two bytes there.
+    let quotes = [1, 2, 3].map(|number| format!("{number}{}", "\"".repeat(255)));
+    let (models, left_out) = published(&quotes.each_ref().map(String::as_str));
+    assert_eq!((models.len(), left_out), (1, 2));
+}
+
+#[test]
 fn hostile_payloads_are_refused() {
     for json in [
         "",
@@ -160,7 +185,8 @@ fn hostile_payloads_are_refused() {
         r#"{"state":"healthy","weight":0}"#,
         r#"{"state":"healthy","weight":-1}"#,
         r#"{"state":"healthy","tier":-1}"#,
-        r#"{"state":"healthy","models":{"two words":1}}"#,
+        r#"{"state":"healthy","models":{" o3":1}}"#,
+        r#"{"state":"healthy","models":{"o3\u001b[2J":1}}"#,
         r#"{"state":"healthy","models":{"":1}}"#,
         r#"{"state":"healthy","models":{"o3":-1}}"#,
         r#"{"state":"healthy","models":["o3"]}"#,

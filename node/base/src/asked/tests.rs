@@ -36,6 +36,22 @@ fn model_stream_and_conversation_are_found() {
 }
 
 #[test]
+fn model_may_have_any_name_in_json_and_in_a_form() {
+    for (body, name) in [
+        (r#"{"model":"two words"}"#, "two words"),
+        (r#"{"model":"mod\u00e8le"}"#, "modèle"),
+        (r#"{"model":"通义千问"}"#, "通义千问"),
+        (r#"{"model":"\ud83e\udd99 \"q\""}"#, "🦙 \"q\""),
+    ] {
+        let asked = chat(body).expect(body);
+        assert_eq!(model(&asked), Some(name));
+        let form = format!("{}--b--\r\n", part("name=\"model\"", name));
+        let asked = speech(&form).expect(name);
+        assert_eq!(model(&asked), Some(name));
+    }
+}
+
+#[test]
 fn prompt_cache_key_goes_before_user() {
     let asked = chat(r#"{"user":"u","prompt_cache_key":"k","model":"m"}"#).expect("valid");
     assert_eq!(asked.session, Some(session(b"\"k\"")));
@@ -51,7 +67,10 @@ fn chat_without_a_usable_model_is_refused() {
         r#"{"model":null}"#,
         r#"{"model":7}"#,
         r#"{"model":""}"#,
-        r#"{"model":"two words"}"#,
+        r#"{"model":" a"}"#,
+        r#"{"model":"a\u0020"}"#,
+        r#"{"model":"a\nb"}"#,
+        r#"{"model":"\ud800"}"#,
         r#"{"model":"m""#,
         r#"{"model":["m"]}"#,
         r#"{"model":{"name":"m"}}"#,

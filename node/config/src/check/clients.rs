@@ -78,7 +78,8 @@ impl Checker<'_> {
             None => None,
         };
         let models_key = at("models");
-        let form = "write visible ASCII characters, at most 128 bytes";
+        let form =
+            "write at most 256 bytes, without control characters, and without blanks at the ends";
         let models = file.models.as_ref().map(|_| {
             items(&models_key, &file.models)
                 .filter_map(|(key, text)| self.parse(&key, Some(text), form))

@@ -128,7 +128,8 @@ impl Checker<'_> {
             }
             keys.extend(name.map(|name| Arc::from(name.as_str())));
         }
-        let model_form = "write visible ASCII characters, at most 128 bytes";
+        let model_form =
+            "write at most 256 bytes, without control characters, and without blanks at the ends";
         let models: Vec<_> = items(&models_key, &file.models)
             .filter_map(|(key, text)| self.parse(&key, Some(text), model_form))
             .collect();

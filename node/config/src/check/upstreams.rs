@@ -176,7 +176,8 @@ impl Checker<'_> {
     }
 
     fn model(&mut self, key: &str, file: &ModelFile) -> Option<ModelConfig> {
-        let form = "write visible ASCII characters, at most 128 bytes";
+        let form =
+            "write at most 256 bytes, without control characters, and without blanks at the ends";
         match file {
             ModelFile::Same(name) => {
                 let name = self.parse(key, Some(name), form)?;

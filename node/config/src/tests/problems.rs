@@ -441,7 +441,7 @@ fn models_are_well_formed_and_unique() {
         with_head("    models: [a, {name: a}, '', {upstream_name: x}]\n"),
         [
             "5:17: upstreams[0].models[1]: a is listed twice; remove one of them",
-            "5:28: upstreams[0].models[2]: \"\" must not be empty; write visible ASCII characters, at most 128 bytes",
+            "5:28: upstreams[0].models[2]: \"\" must not be empty; write at most 256 bytes, without control characters, and without blanks at the ends",
             "5:32: upstreams[0].models[3].name: is missing; write name: and its value",
         ]
     );

@@ -117,6 +117,29 @@ fn streams_are_asked_for_their_usage_unless_that_is_switched_off() {
 }
 
 #[test]
+fn models_of_any_name_can_be_written_wherever_models_are() {
+    let config = good(
+        "listen: 127.0.0.1:0\n\
+         upstreams: [{name: a, base_url: 'http://h/v1/', models: [two words, {name: 通义千问, upstream_name: 'qwen \"7b\"'}]}]\n\
+         residency: [{models: [two words], regions: [local]}]\n\
+         keys: [{name: app, hash: 'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad', models: [modèle]}]\n",
+    );
+    let dump = config.dump_yaml();
+    assert!(
+        dump.contains("two words") && dump.contains("modèle"),
+        "{dump}"
+    );
+    assert_eq!(config.residency.rules()[0].models[0].as_str(), "two words");
+    let models = config.keys[0].models.as_ref().expect("a list");
+    assert_eq!(models[0].as_str(), "modèle");
+    let refused = problems("upstreams: [{name: a, base_url: 'http://h/v1/', models: [' a']}]\n");
+    assert!(
+        refused[0].contains("without blanks at the ends"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn dumped_dns_is_a_configuration_again() {
     for servers in ["", ", name_servers: [ns1.example.net]"] {
         let config = good(&format!(

@@ -155,6 +155,8 @@ mod tests {
         assert_eq!(name("org/m").as_deref(), Some("org/m"));
         assert_eq!(name("m%2"), None);
         assert_eq!(name("m%zz"), None);
+        assert_eq!(name("two%20w%C3%B6rter").as_deref(), Some("two wörter"));
         assert_eq!(name("%20"), None);
+        assert_eq!(name("%ff"), None);
     }
 }

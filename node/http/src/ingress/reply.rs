@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_base::exchange::OwnAnswer;
 use grapevine_base::headers;
+use grapevine_core::ids::ModelName;
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -180,7 +181,7 @@ fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
 
 /// Our headers that every answer has.
 fn mark(headers: &mut HeaderMap, track: &Track, overhead: Duration, waited: Duration) {
-    let model = track.model().map_or(NOTHING, |model| text(model.as_str()));
+    let model = track.model().map_or(NOTHING, model_text);
     headers.insert(headers::REQUEST_ID, text(track.id()));
     headers.insert(MODEL, model);
     headers.insert(ATTEMPTS, HeaderValue::from(track.attempts()));
@@ -194,6 +195,27 @@ fn should_retry(problem: &Problem) -> HeaderValue {
         Some(_) => "true",
         None => "false",
     })
+}
+
+/// A model's name, which may hold any characters: all but visible ASCII, and `%` itself, are percent-encoded as UTF-8.
+fn model_text(model: &ModelName) -> HeaderValue {
+    let name = model.as_str();
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+    if name.bytes().all(is_plain) {
+        return text(name);
+    }
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = String::with_capacity(3 * name.len());
+    for byte in name.bytes() {
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            encoded.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            encoded.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+        }
+    }
+    text(&encoded)
 }
 
 /// Names and ids are visible ASCII by their types; anything else is left out of a header.
@@ -224,6 +246,21 @@ fn milliseconds(span: Duration) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn model_in_a_header_is_encoded_where_it_is_not_visible_ascii() {
+        for (name, header) in [
+            ("org/m:free", "org/m:free"),
+            ("two words", "two%20words"),
+            ("100%", "100%25"),
+            ("modèle", "mod%C3%A8le"),
+        ] {
+            let model = ModelName::new(name).expect("a name");
+            assert_eq!(model_text(&model), header);
+        }
+        let longest = ModelName::new(&"ä".repeat(128)).expect("a name");
+        assert_eq!(model_text(&longest).len(), 768);
+    }
 
     #[test]
     fn milliseconds_have_three_decimals() {

@@ -13,7 +13,7 @@ use crate::upstream::{UpstreamClient, UpstreamSettings, UpstreamTargets};
 fn list_of_models_is_read_by_id() {
     let body = br#"{"object":"list","data":[{"id":"gpt-4o","owned_by":"x"},{"id":"two words"},{"id":"*"}]}"#;
     let names: Vec<_> = parse_models(body).iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["gpt-4o"]);
+    assert_eq!(names, ["gpt-4o", "two words"]);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use grapevine_core::engine::Models;
+
 use crate::support::*;
 
 async fn node_with(tweak: impl FnOnce(&mut Plan)) -> (Node, Scripted) {
@@ -54,6 +56,40 @@ async fn error_of_an_unknown_model_lists_the_nearest_names() {
         (&"model_not_found".into(), &"model".into())
     );
     assert!(reply.body.contains("gpt-4o"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn model_of_any_name_is_served_and_shown() {
+    let name = "two wörter";
+    let (node, upstream) = node_with(|plan| {
+        plan.specs[0].models = Models::Listed(vec![model(name), model("gpt-4o")]);
+    })
+    .await;
+    let body = format!(r#"{{"model":"{name}"}}"#);
+    let reply = node.post(CHAT, &body).await;
+    let header = Some("two%20w%C3%B6rter");
+    assert_eq!(
+        (reply.status, reply.header("x-grapevine-model")),
+        (200, header)
+    );
+    assert!(upstream.seen().remove(0).ends_with(&body));
+    let reply = node.post(CHAT, r#"{"model":"two worter"}"#).await;
+    assert_eq!(reply.status, 404);
+    assert!(reply.body.contains(name), "{}", reply.body);
+    for bad in [
+        r#" gpt-4o"#,
+        r#"gpt-4o\n"#,
+        r#"gpt-4o\u00a0"#,
+        r#"\ud800"#,
+        "",
+    ] {
+        let reply = node.post(CHAT, &format!(r#"{{"model":"{bad}"}}"#)).await;
+        assert_eq!(reply.status, 400, "{bad}");
+        assert_eq!(reply.json()["error"]["param"], "model", "{bad}");
+    }
+    let path = "/v1/models/two%20w%C3%B6rter";
+    let reply = node.ask("GET", path, "", "").await;
+    assert_eq!(reply.json()["id"], name);
 }
 
 #[tokio::test]

@@ -146,6 +146,20 @@ fn rows(text: &str) -> BTreeSet<[String; 4]> {
     rows
 }
 
+#[test]
+fn model_of_any_name_is_one_label() {
+    let metrics = Metrics::new("sgp", "sgp");
+    let name = "two \"wörter\" \\";
+    let listed = View {
+        models: BTreeMap::from([(model(name), Routes::default())]),
+        ..view()
+    };
+    metrics.request(&answered(name), &listed);
+    let text = metrics.scrape(&listed, &losses(), Form::Prometheus);
+    let label = r#"gen_ai_request_model="two \"wörter\" \\""#;
+    assert!(text.contains(label), "{text}");
+}
+
 /// The labels of `name`'s values.
 fn labels(text: &str, name: &str) -> String {
     let mut labels = BTreeSet::new();

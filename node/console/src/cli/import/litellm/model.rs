@@ -59,7 +59,7 @@ impl Reading {
             return Some((provider, serves));
         }
         if ModelName::new(name).is_err() || ModelName::new(own).is_err() {
-            let problem = "has a name that is empty, longer than 128 bytes, or not of visible ASCII characters";
+            let problem = "has a name that is empty, longer than 256 bytes, or has control characters or blanks at its ends";
             self.findings
                 .add(Kind::Lost, &at, problem, "give it another model_name");
             return None;
