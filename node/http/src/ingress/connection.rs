@@ -12,7 +12,7 @@ use grapevine_base::listener::replayed::Replayed;
 use grapevine_base::listener::serving::{self, HttpLimits};
 use grapevine_config::checked::ProxyProtocol;
 use grapevine_core::connection::{CloseReason, Patience};
-use http::Request;
+use http::{Request, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
+use super::breakable::{Breakable, Breaking, BreakingBody};
 use super::listen_settings::ListenSettings;
 use super::proxy_header::ProxyHeaderError;
 use super::service::{self, Late};
@@ -42,8 +43,8 @@ pub(super) struct ConnectionService<L, P> {
 
 /// A connection that is ready for requests.
 enum Opened {
-    Plain(Replayed<TcpStream>, Protocol),
-    Tls(Box<TlsStream<Replayed<TcpStream>>>, Protocol),
+    Plain(Replayed<Breakable>, Protocol),
+    Tls(Box<TlsStream<Replayed<Breakable>>>, Protocol),
 }
 
 /// Detects the client's protocol, and serves it.
@@ -54,6 +55,8 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let activity = Arc::clone(client.entry.activity());
+    let breaking = Breaking::default();
+    let stream = Breakable::new(stream, breaking.clone());
     let opened = tokio::select! {
         opened = open(stream, &settings, &mut client) => opened?,
         reason = activity.shutdown_requested() => {
@@ -64,8 +67,12 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
         }
     };
     match opened {
-        Some(Opened::Plain(stream, protocol)) => serve(stream, protocol, &settings, client).await,
-        Some(Opened::Tls(stream, protocol)) => serve(*stream, protocol, &settings, client).await,
+        Some(Opened::Plain(stream, protocol)) => {
+            serve(stream, protocol, breaking, &settings, client).await;
+        }
+        Some(Opened::Tls(stream, protocol)) => {
+            serve(*stream, protocol, breaking, &settings, client).await;
+        }
         None => {}
     }
     Ok(())
@@ -73,7 +80,7 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
 
 /// Everything before the first request; `None` when that was late or invalid.
 async fn open<L: CallLocal, P: CallPeer>(
-    stream: TcpStream,
+    stream: Breakable,
     settings: &ListenSettings,
     client: &mut ConnectionService<L, P>,
 ) -> io::Result<Option<Opened>> {
@@ -107,7 +114,7 @@ async fn open<L: CallLocal, P: CallPeer>(
 
 /// Determines the client's address; false when the connection cannot be used.
 async fn client_address<L: CallLocal, P: CallPeer>(
-    stream: &mut Replayed<TcpStream>,
+    stream: &mut Replayed<Breakable>,
     deadline: Instant,
     client: &mut ConnectionService<L, P>,
 ) -> io::Result<bool> {
@@ -136,7 +143,7 @@ async fn client_address<L: CallLocal, P: CallPeer>(
 }
 
 /// The client's protocol, by its first bytes, which are not consumed.
-async fn protocol(stream: &mut Replayed<TcpStream>) -> io::Result<Protocol> {
+async fn protocol(stream: &mut Replayed<Breakable>) -> io::Result<Protocol> {
     loop {
         let seen = stream.seen();
         let common = seen.len().min(HTTP2_PREFACE.len());
@@ -153,6 +160,7 @@ async fn protocol(stream: &mut Replayed<TcpStream>) -> io::Result<Protocol> {
 async fn serve<S, L, P>(
     stream: S,
     protocol: Protocol,
+    breaking: Breaking,
     settings: &ListenSettings,
     client: ConnectionService<L, P>,
 ) where
@@ -181,7 +189,12 @@ async fn serve<S, L, P>(
             request.extensions_mut().insert(Late);
         }
         let context = Arc::clone(&context);
-        async move { service::serve(&context, request, peer).await }
+        let ends_with_connection = request.version() < Version::HTTP_11;
+        let breaking = ends_with_connection.then(|| breaking.clone());
+        async move {
+            let reply = service::serve(&context, request, peer).await;
+            reply.map(|body| BreakingBody { body, breaking })
+        }
     };
     serving::serve(stream, protocol, limits, &entry, respond).await;
 }

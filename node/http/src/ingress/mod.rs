@@ -13,6 +13,7 @@
 //! client goes away, everything done for it is dropped.
 
 mod background;
+mod breakable;
 mod broken;
 mod client_headers;
 mod connection;

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 
 use grapevine_base::listener::replayed::Replayed;
 use grapevine_config::checked::ProxyProtocol;
-use tokio::net::TcpStream;
 
 use super::IngressSettings;
+use super::breakable::Breakable;
 use super::proxy_protocol::{self, Parsed, ProxyProtocolError, Source};
 
 /// Why a connection is closed before its first request.
@@ -39,7 +39,7 @@ pub(super) enum ProxyHeaderError {
 /// # Errors
 /// When a header is required and there is no trusted one, or it is malformed.
 pub(super) async fn client(
-    stream: &mut Replayed<TcpStream>,
+    stream: &mut Replayed<Breakable>,
     peer: SocketAddr,
     settings: &IngressSettings,
 ) -> Result<SocketAddr, ProxyHeaderError> {
@@ -61,7 +61,7 @@ pub(super) async fn client(
 }
 
 /// Consumes a header at the start of `stream`, and nothing where it begins with something else.
-async fn header(stream: &mut Replayed<TcpStream>) -> Result<Source, ProxyHeaderError> {
+async fn header(stream: &mut Replayed<Breakable>) -> Result<Source, ProxyHeaderError> {
     loop {
         // Bounded: bytes that are more than the longest header are no header.
         match proxy_protocol::parse(stream.seen())? {

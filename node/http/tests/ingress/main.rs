@@ -2,6 +2,7 @@
 
 mod attempts;
 mod bodies;
+mod breaking;
 mod broken_ways;
 mod client_headers;
 mod deadlines;
