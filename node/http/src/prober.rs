@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use grapevine_base::coding::{self, Coding};
 use grapevine_base::driver::{DriverHandle, ProbeOrder};
 use grapevine_base::exchange::{Answer, Call, CallFailure, Caller, ProbeLocal};
 use grapevine_core::engine::{Event, Probe, ProbeReport};
@@ -238,8 +239,10 @@ fn without_secrets(url: &str) -> &str {
     if shown.contains('@') { "" } else { shown }
 }
 
-/// Reads a list up to its limit; a longer or invalid one has no models.
+/// Reads a list up to its limit, also one that is encoded although that was not asked for; a longer or invalid one has
+/// no models.
 async fn read_models(answer: Answer) -> Result<Vec<ModelName>, CallFailure> {
+    let coding = Coding::of(&answer.headers);
     let (mut body, mut list) = (answer.body, Vec::new());
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame?.into_data() else {
@@ -250,7 +253,18 @@ async fn read_models(answer: Answer) -> Result<Vec<ModelName>, CallFailure> {
         }
         list.extend_from_slice(&piece);
     }
-    Ok(parse_models(&list))
+    let list = match coding {
+        Ok(None) => Ok(Bytes::from(list)),
+        Ok(Some(coding)) => coding::decoded(coding, list.into(), LIST_BYTES_MAX),
+        Err(error) => Err(error),
+    };
+    Ok(match list {
+        Ok(list) => parse_models(&list),
+        Err(error) => {
+            debug!(%error, "list of models cannot be decoded");
+            Vec::new()
+        }
+    })
 }
 
 /// How the last probe of each upstream failed, so that each kind of failure is a warning once.

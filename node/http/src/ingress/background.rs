@@ -142,7 +142,7 @@ pub(super) fn flowing(
         return Ok(cleaned(head, body.boxed_unsync()));
     };
     head.headers.remove(header::CONTENT_ENCODING);
-    let body = Decoded::new(body, Decoder::new(coding)?, beside);
+    let body = Decoded::new(body, Decoder::new(coding)?, Some(beside));
     Ok(cleaned(head, body.boxed_unsync()))
 }
 

@@ -1,25 +1,61 @@
-//! A body for background work that was sent encoded, decoded as its reader asks for more.
+//! A body that was sent encoded, decoded as its reader asks for more: a client's for background work, or an upstream's
+//! answer to a request of this node's own.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use grapevine_base::bodies::Charge;
-use grapevine_base::coding::Decoder;
-use grapevine_base::exchange::RequestBodyError;
+use grapevine_base::coding::{CodingError, Decoder};
+use grapevine_base::exchange::{CallFailure, RequestBodyError};
+use grapevine_core::outcome::Outcome;
+use grapevine_core::share::ShareExceeded;
 use http_body::{Body, Frame};
 
-/// Decodes `body` piece by piece; each is charged until it is dropped. What all of it may be is for its reader to limit.
+/// Decodes `body` piece by piece. What all of it may be is for its reader to limit.
 pub(super) struct Decoded<B> {
     /// `None` once it ended or failed.
     body: Option<B>,
     decoder: Decoder,
-    /// The sender's account; nothing is charged to this handle.
-    charge: Charge,
+    /// The sender's account, with nothing on it, where each piece is charged until it is dropped.
+    charge: Option<Charge>,
+}
+
+/// Why a piece cannot be passed on.
+#[derive(Debug)]
+pub(super) enum DecodedError {
+    Coding(CodingError),
+    NoRoom(ShareExceeded),
+}
+
+impl From<CodingError> for DecodedError {
+    fn from(error: CodingError) -> Self {
+        Self::Coding(error)
+    }
+}
+
+impl From<DecodedError> for RequestBodyError {
+    fn from(error: DecodedError) -> Self {
+        match error {
+            DecodedError::Coding(error) => Self::Coding(error),
+            DecodedError::NoRoom(over) => Self::NoRoom(over),
+        }
+    }
+}
+
+/// Of an answer: what cannot be decoded is as good as broken off.
+impl From<DecodedError> for CallFailure {
+    fn from(error: DecodedError) -> Self {
+        let why = match error {
+            DecodedError::Coding(error) => error.to_string(),
+            DecodedError::NoRoom(_) => "no memory is left for it".to_owned(),
+        };
+        Self::new(Outcome::BrokenOff, why)
+    }
 }
 
 impl<B> Decoded<B> {
-    pub(super) fn new(body: B, decoder: Decoder, charge: Charge) -> Self {
+    pub(super) fn new(body: B, decoder: Decoder, charge: Option<Charge>) -> Self {
         Self {
             body: Some(body),
             decoder,
@@ -28,24 +64,25 @@ impl<B> Decoded<B> {
     }
 
     /// The next piece of what arrived already.
-    fn step(&mut self) -> Result<Option<Bytes>, RequestBodyError> {
+    fn step(&mut self) -> Result<Option<Bytes>, DecodedError> {
         let Some(piece) = self.decoder.step()? else {
             return Ok(None);
         };
-        let mut charge = self.charge.beside();
-        charge.add(piece.len()).map_err(RequestBodyError::NoRoom)?;
-        Ok(Some(charge.on(Bytes::copy_from_slice(piece))))
+        let copy = Bytes::copy_from_slice(piece);
+        let Some(account) = &self.charge else {
+            return Ok(Some(copy));
+        };
+        let mut charge = account.beside();
+        charge.add(copy.len()).map_err(DecodedError::NoRoom)?;
+        Ok(Some(charge.on(copy)))
     }
 }
 
 impl<B> Decoded<B>
 where
-    B: Body<Data = Bytes, Error = RequestBodyError> + Unpin,
+    B: Body<Data = Bytes, Error: From<DecodedError>> + Unpin,
 {
-    fn poll_piece(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Option<Bytes>, RequestBodyError>> {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, B::Error>> {
         loop {
             if let Some(piece) = self.step()? {
                 return Poll::Ready(Ok(Some(piece)));
@@ -56,7 +93,7 @@ where
             match ready!(Pin::new(body).poll_frame(context)?) {
                 None => {
                     self.body = None;
-                    self.decoder.finish()?;
+                    self.decoder.finish().map_err(DecodedError::Coding)?;
                 }
                 // Trailers are about the encoded body.
                 Some(frame) => {
@@ -71,15 +108,15 @@ where
 
 impl<B> Body for Decoded<B>
 where
-    B: Body<Data = Bytes, Error = RequestBodyError> + Unpin,
+    B: Body<Data = Bytes, Error: From<DecodedError>> + Unpin,
 {
     type Data = Bytes;
-    type Error = RequestBodyError;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if self.body.is_none() {
             return Poll::Ready(None);
         }
@@ -95,8 +132,7 @@ where
 mod tests {
     use futures_util::stream;
     use grapevine_base::bodies::{BodyBudget, BodySender};
-    use grapevine_base::coding::{Coding, CodingError};
-    use grapevine_core::share::ShareExceeded;
+    use grapevine_base::coding::Coding;
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
@@ -141,7 +177,7 @@ mod tests {
         let body = StreamBody::new(stream::iter(pieces));
         let decoder = Decoder::new(Coding::Gzip)?;
         let charge = budget.account(BodySender::Key("app"));
-        let whole = Decoded::new(body, decoder, charge).collect().await;
+        let whole = Decoded::new(body, decoder, Some(charge)).collect().await;
         whole.map(http_body_util::Collected::to_bytes)
     }
 

@@ -4,14 +4,17 @@
 //! taken, use at most half of an upstream's slots (one where it has just one), and have a retry budget of their
 //! own. So no client is refused for one of them.
 
+use grapevine_base::coding::{Coding, Decoder};
 use grapevine_base::exchange::{CallApi, CallFailure, CallLocal, CallPeer, OwnAnswer, OwnRequest};
 use grapevine_base::{asked, headers};
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::request::RequestPriority;
+use http::header;
 use http_body_util::BodyExt;
 
 use super::client_headers::{self, ClientOptions};
+use super::decoded::Decoded;
 use super::problem::Problem;
 use super::reply;
 use super::request::{self, Admitted};
@@ -77,6 +80,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             track.set_fence(fence);
         }
         headers::clean_request(&mut headers);
+        headers.insert(header::ACCEPT_ENCODING, headers::IDENTITY);
         Ok(Admitted {
             headers,
             options: ClientOptions {
@@ -117,10 +121,65 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
         let broken = |error: super::broken::BrokenOff| {
             CallFailure::new(Outcome::BrokenOff, error.to_string())
         };
-        OwnAnswer {
+        let body = body.map_err(broken).boxed_unsync();
+        decoded(OwnAnswer {
             status: head.status,
             headers: head.headers,
-            body: body.map_err(broken).boxed_unsync(),
-        }
+            body,
+        })
+    }
+}
+
+/// An upstream may encode an answer although it was asked not to. One in a coding that is not known here stays as it
+/// is.
+fn decoded(mut answer: OwnAnswer) -> OwnAnswer {
+    let coding = Coding::of(&answer.headers).ok().flatten();
+    let Some(decoder) = coding.and_then(|coding| Decoder::new(coding).ok()) else {
+        return answer;
+    };
+    answer.headers.remove(header::CONTENT_ENCODING);
+    answer.headers.remove(header::CONTENT_LENGTH);
+    answer.body = Decoded::new(answer.body, decoder, None).boxed_unsync();
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, StatusCode};
+    use http_body_util::Full;
+
+    use super::*;
+
+    async fn read(coding: &'static str, body: Vec<u8>) -> (HeaderMap, Result<Bytes, CallFailure>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+        let answer = decoded(OwnAnswer {
+            status: StatusCode::OK,
+            headers,
+            body: body.boxed_unsync(),
+        });
+        let body = answer.body.collect().await;
+        (
+            answer.headers,
+            body.map(http_body_util::Collected::to_bytes),
+        )
+    }
+
+    #[tokio::test]
+    async fn answer_that_is_encoded_without_being_asked_is_read_decoded() {
+        let text = b"{\"choices\":[]}".repeat(10_000);
+        let encoded = zstd::stream::encode_all(&text[..], 3).expect("encoded");
+        let (headers, body) = read("zstd", encoded.clone()).await;
+        assert!(headers.is_empty(), "{headers:?}");
+        assert!(body.is_ok_and(|body| body == text));
+        let (_, body) = read("zstd", encoded[..encoded.len() - 1].to_vec()).await;
+        let failure = body.expect_err("it breaks off");
+        assert_eq!(failure.outcome, Outcome::BrokenOff);
+        let (headers, body) = read("compress", encoded.clone()).await;
+        assert_eq!(headers.len(), 2);
+        assert!(body.is_ok_and(|body| body == encoded));
     }
 }

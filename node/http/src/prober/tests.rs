@@ -297,3 +297,33 @@ fn url_is_shown_without_user_and_query() {
     assert_eq!(without_secrets("http://h/v1?key=k#f"), "http://h/v1");
     assert_eq!(without_secrets("http://user:password@h/v1"), "");
 }
+
+/// The models of a list that comes with this coding.
+async fn read(coding: &'static str, list: Vec<u8>) -> Vec<ModelName> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+    let body = http_body_util::Full::new(Bytes::from(list)).map_err(|never| match never {});
+    let answer = Answer {
+        status: StatusCode::OK,
+        headers,
+        body: grapevine_base::exchange::AnswerBody::new(body),
+        load: None,
+    };
+    read_models(answer).await.expect("a whole body")
+}
+
+#[tokio::test]
+async fn list_that_is_encoded_without_being_asked_is_read_within_its_limit() {
+    let encoded = zstd::stream::encode_all(LIST.as_bytes(), 3).expect("encoded");
+    assert_eq!(read("zstd", encoded.clone()).await.len(), 1);
+    assert_eq!(read("identity", LIST.into()).await.len(), 1);
+    let blanks = [LIST.as_bytes(), &b" ".repeat(LIST_BYTES_MAX)[..]].concat();
+    let bomb = zstd::stream::encode_all(&blanks[..], 3).expect("encoded");
+    for (coding, list) in [
+        ("zstd", bomb),
+        ("gzip", encoded.clone()),
+        ("compress", encoded),
+    ] {
+        assert!(read(coding, list).await.is_empty(), "{coding}");
+    }
+}
