@@ -9,6 +9,7 @@
 
 pub mod envelope;
 mod figure;
+mod models_out;
 mod node;
 pub mod position;
 mod rules;
@@ -23,6 +24,7 @@ use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
 
 use figure::Figure;
+use models_out::ModelsOut;
 use node::NodePayload;
 use rules::RulesPayload;
 use services::ServicesPayload;
@@ -172,15 +174,34 @@ pub(crate) fn whole(payload: &impl Serialize) -> Payload {
     }
 }
 
-/// The payload of `fact` with as much of its models as fits.
+/// The payload of `fact` with as much of its models as fits: first goes what stands against models that clients
+/// name, then the times, then what stands against the others, then models.
 fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
     let mut payload = UpstreamPayload::from_fact(fact);
-    let complete = json(&payload);
-    if complete.len() <= bytes_max {
-        return Payload {
-            json: complete,
+    let complete = |payload: &UpstreamPayload| {
+        let json = json(payload);
+        (json.len() <= bytes_max).then_some(Payload {
+            json,
             models_left_out: 0,
-        };
+        })
+    };
+    if let Some(complete) = complete(&payload) {
+        return complete;
+    }
+    payload.models_out.keep_listed(&fact.models);
+    if let Some(complete) = complete(&payload) {
+        return complete;
+    }
+    let times: Vec<_> = payload.models.values_mut().map(Option::take).collect();
+    if let Some(complete) = complete(&payload) {
+        return complete;
+    }
+    payload.models_out = ModelsOut::default();
+    for (model, time) in payload.models.values_mut().zip(times) {
+        *model = time;
+    }
+    if let Some(complete) = complete(&payload) {
+        return complete;
     }
     let models = std::mem::take(&mut payload.models);
     let mut bytes = json(&payload).len() + r#","models":{}"#.len();
@@ -222,6 +243,10 @@ impl PhasePayload {
 struct UpstreamPayload {
     #[serde(skip_serializing_if = "String::is_empty")]
     state: String,
+    /// What a healthy one still has to prove: `untested` or `suspect`. Readers of an earlier version take it as
+    /// healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -241,8 +266,19 @@ struct UpstreamPayload {
     #[serde(serialize_with = "models_as_figures")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     models: BTreeMap<String, Option<Figure>>,
+    /// Models that do not stand as the upstream does. A reader of an earlier version does without.
+    #[serde(skip_serializing_if = "ModelsOut::is_empty")]
+    models_out: ModelsOut,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
+}
+
+/// The state as every version knows it.
+const fn state_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Untested | Standing::Suspect { .. } => Standing::Ready.as_str(),
+        other => other.as_str(),
+    }
 }
 
 fn models_as_figures<S: Serializer>(
@@ -261,11 +297,17 @@ impl UpstreamPayload {
         let unless_zero = |figure: Figure| (figure.0 != 0.0).then_some(figure);
         let cooldown = match fact.standing {
             Standing::CoolingDown { remaining } => Some(Figure::of_span(remaining)),
-            Standing::Ready | Standing::Ejected { .. } | Standing::Probing { .. } => None,
+            _ => None,
         };
         let weight = fact.weight.get().max(Figure::STEP);
         Self {
-            state: fact.standing.as_str().to_owned(),
+            state: state_word(fact.standing).to_owned(),
+            doubt: match fact.standing {
+                Standing::Untested | Standing::Suspect { .. } => {
+                    Some(fact.standing.as_str().to_owned())
+                }
+                _ => None,
+            },
             reason: fact
                 .standing
                 .reason()
@@ -282,6 +324,7 @@ impl UpstreamPayload {
                 .iter()
                 .map(|(model, ttft)| (model.as_str().to_owned(), ttft.map(Figure::of_span)))
                 .collect(),
+            models_out: ModelsOut::of(&fact.models_out),
             gone: false,
         }
     }
@@ -317,6 +360,7 @@ impl UpstreamPayload {
             in_flight_max: in_flight_max.max(1),
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
+            models_out: self.models_out.into_standings()?,
         })
     }
 
@@ -325,7 +369,11 @@ impl UpstreamPayload {
         let reason = self.reason.as_deref().and_then(EjectionReason::from_word);
         let reason = reason.unwrap_or(EjectionReason::ErrorRate);
         Ok(match self.state.as_str() {
-            "healthy" => Standing::Ready,
+            "healthy" => match self.doubt.as_deref() {
+                Some("untested") => Standing::Untested,
+                Some("suspect") => Standing::Suspect { reason },
+                _ => Standing::Ready,
+            },
             "cooldown" => Standing::CoolingDown {
                 remaining: self.cooldown.unwrap_or_default().span("cooldown")?,
             },

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use grapevine_core::Instant;
-use grapevine_core::outcome::{Outcome, Stage};
+use grapevine_core::outcome::{Finding, Outcome, Stage};
 
 use crate::chance;
 use crate::scenario::{Upstream, UpstreamFault};
@@ -184,6 +184,7 @@ impl Endpoint {
         Outcome::Status {
             status,
             retry_after: Some(self.retry_after),
+            finding: Finding::of_status(status),
         }
     }
 
@@ -387,6 +388,7 @@ mod tests {
         let full = Outcome::Status {
             status: 503,
             retry_after: Some(Duration::from_secs(2)),
+            finding: Finding::Failed,
         };
         assert_eq!((reaction.after, reaction.outcome), (QUICK, full));
         assert_eq!(endpoint.in_flight(), 15);

@@ -73,6 +73,8 @@ pub struct Caller {
     pub client: ClientOrigin,
     /// The name of its key, where it has one.
     pub key: Option<Arc<str>>,
+    /// Tells it from other clients, and says nothing else of it; zero where that is not known.
+    pub mark: u64,
 }
 
 impl Caller {

@@ -27,6 +27,7 @@ pub mod overdue;
 pub mod page;
 pub mod readiness;
 pub mod scan;
+pub mod shown;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::pin;
 
 use grapevine_core::forwarding::PathScope;
+use grapevine_core::health::Witness;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::request::LongWait;
 
@@ -22,16 +23,18 @@ pub struct Overdue<'a> {
 }
 
 impl<'a> Overdue<'a> {
-    /// Watches the call that begins now.
+    /// Watches the call that `witness` began.
     pub fn new(
         driver: &'a DriverHandle,
         scope: PathScope,
         upstream: UpstreamName,
         model: Option<ModelName>,
+        witness: Witness,
     ) -> Self {
         let wait = || {
-            let expected = driver.view().own_first_byte(&upstream, model.as_ref());
-            LongWait::new(driver.now(), expected)
+            let view = driver.view();
+            let expected = view.own_first_byte(&upstream, model.as_ref());
+            LongWait::new(witness, expected, view.own_p99(&upstream))
         };
         Self {
             wait: (scope == PathScope::Inference).then(wait),

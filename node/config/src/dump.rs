@@ -195,6 +195,7 @@ fn routing(routing: &RoutingConfig) -> Value {
     let words = [
         ("connect", retry_on.connect),
         ("timeout", retry_on.timeout),
+        ("answer_timeout", retry_on.answer_timeout),
         ("5xx", retry_on.server_errors),
     ];
     let words = words

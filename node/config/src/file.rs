@@ -274,8 +274,9 @@ pub struct RoutingFile {
     pub attempts: Option<u64>,
     /// The time from a request's arrival to its first response byte, over all attempts. Default: 10m.
     pub deadline: Option<DurationText>,
-    /// The failures after which the next candidate is tried: connect, timeout, 5xx, or a status from 400 to 599.
-    /// Default: [connect, timeout, 408, 429, 5xx].
+    /// The failures after which the next candidate is tried: connect, timeout (for a connection, or for the first byte
+    /// of a stream), answer_timeout (for a whole answer, which may have been billed), 5xx, or a status from 400 to
+    /// 599. Default: [connect, timeout, 408, 429, 5xx].
     pub retry_on: Option<Vec<Item<RetryText>>>,
     /// Whether a second attempt is sent before the first has failed. Default: off.
     pub hedge: Option<HedgeWord>,

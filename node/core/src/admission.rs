@@ -109,8 +109,18 @@ pub fn admit(
         let detail = "upstream does not serve the model";
         return Err(ForwardRefused::new(Refusal::UnknownUpstream, detail));
     }
-    if !request.last_resort && !takes_work(upstream, now) {
-        let detail = format!("upstream is {}", upstream.standing.as_str());
+    let standing = if takes_work(upstream, now) {
+        let of_model = request
+            .question
+            .model
+            .and_then(|model| fact.models_out.get(model));
+        // The fact was made just now, so that a cooldown in it lasts.
+        of_model.filter(|it| !it.is_ready() && !matches!(it, Standing::Suspect { .. }))
+    } else {
+        Some(&upstream.standing)
+    };
+    if let Some(standing) = standing.filter(|_| !request.last_resort) {
+        let detail = format!("upstream is {}", standing.as_str());
         return Err(ForwardRefused::new(Refusal::Ejected, detail));
     }
     // No slot is held for it: its body may never come.

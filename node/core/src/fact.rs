@@ -143,13 +143,26 @@ pub struct UpstreamFact {
     pub tier: Tier,
     /// Its weight within its tier.
     pub weight: Weight,
+    /// Models that stand otherwise than the upstream as a whole, at most [`MODELS_OUT_MAX`]. Models that it takes
+    /// without listing them are among these too.
+    pub models_out: BTreeMap<ModelName, Standing>,
 }
+
+/// Models of one upstream at most that are published with a standing of their own.
+pub const MODELS_OUT_MAX: usize = 8;
 
 /// Whether an upstream may be used, as its owner sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Standing {
     /// Yes.
     Ready,
+    /// Yes, and nothing has shown yet that it works.
+    Untested,
+    /// Where no other can.
+    Suspect {
+        /// Why.
+        reason: EjectionReason,
+    },
     /// It asked for no requests for this much longer.
     CoolingDown {
         /// The time left.
@@ -172,6 +185,8 @@ impl Standing {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "healthy",
+            Self::Untested => "untested",
+            Self::Suspect { .. } => "suspect",
             Self::CoolingDown { .. } => "cooldown",
             Self::Ejected { .. } => "ejected",
             Self::Probing { .. } => "probing",
@@ -181,18 +196,26 @@ impl Standing {
     /// Why it is not ready, where there is a reason beyond the word itself.
     pub const fn reason(self) -> Option<EjectionReason> {
         match self {
-            Self::Ready | Self::CoolingDown { .. } => None,
-            Self::Ejected { reason } | Self::Probing { reason } => Some(reason),
+            Self::Ready | Self::Untested | Self::CoolingDown { .. } => None,
+            Self::Suspect { reason } | Self::Ejected { reason } | Self::Probing { reason } => {
+                Some(reason)
+            }
         }
+    }
+
+    /// Whether it takes requests like any other.
+    pub const fn is_ready(self) -> bool {
+        matches!(self, Self::Ready | Self::Untested)
     }
 
     /// Whether both are healthy, both cool down, or both are ejected or probing: probing, and being ejected again by
     /// a probe, is one outage.
     pub fn is_alike(self, other: Self) -> bool {
         let class = |standing| match standing {
-            Self::Ready => 0_u8,
+            Self::Ready | Self::Untested => 0_u8,
             Self::CoolingDown { .. } => 1,
             Self::Ejected { .. } | Self::Probing { .. } => 2,
+            Self::Suspect { .. } => 3,
         };
         class(self) == class(other)
     }
@@ -291,18 +314,32 @@ impl UpstreamFact {
         measured.flatten().or(self.ttft)
     }
 
+    /// Whether one of `which` models stands otherwise than it did in what was `published`.
+    fn models_differ(&self, published: &Self, which: impl Fn(&ModelName) -> bool) -> bool {
+        let kinds = |fact: &Self| {
+            let out = fact.models_out.iter().filter(|(model, _)| which(model));
+            let kinds = out.map(|(model, it)| (model.clone(), it.as_str(), it.reason()));
+            kinds.collect::<Vec<_>>()
+        };
+        (!self.models_out.is_empty() || !published.models_out.is_empty())
+            && kinds(self) != kinds(published)
+    }
+
     /// How much this differs from what was `published`.
     pub fn change_since(&self, published: &Self) -> FactChange {
         let kinds_differ = self.standing.differs_in_kind(published.standing)
             || self.tier != published.tier
             || self.weight != published.weight
-            || !self.models.keys().eq(published.models.keys());
+            || !self.models.keys().eq(published.models.keys())
+            || self.models_differ(published, |model| self.models.contains_key(model));
         if kinds_differ {
             return FactChange::Transition;
         }
         let in_flight = self.in_flight.abs_diff(published.in_flight);
         let capacity = self.in_flight_max.abs_diff(published.in_flight_max);
+        // Clients may name any model at an upstream that takes all: what comes of it is published like figures.
         let figures_differ = differs(self.ttft, published.ttft)
+            || self.models_differ(published, |_| true)
             || f64::from(capacity) > f64::from(published.in_flight_max) * CHANGE_MIN
             || (in_flight >= IN_FLIGHT_CHANGE_MIN
                 && f64::from(in_flight) > f64::from(published.in_flight) * CHANGE_MIN)
@@ -340,6 +377,7 @@ mod tests {
             in_flight_max: 256,
             tier: Tier::default(),
             weight: Weight::default(),
+            models_out: BTreeMap::new(),
         }
     }
 

@@ -33,6 +33,12 @@ const MEDIAN_OF: usize = 32;
 /// Time to first byte that is assumed where none was measured.
 pub const TTFT_UNKNOWN: Duration = Duration::from_millis(500);
 
+/// A wait this many times as long as nearly every answer took is no slow answer.
+const STALL_FACTOR: u32 = 4;
+
+/// No shorter wait is a stall.
+pub const STALL_MIN: Duration = Duration::from_secs(10);
+
 /// How long a low counts at least.
 const LOW_SPAN: Duration = Duration::from_secs(5);
 
@@ -69,6 +75,15 @@ impl Latency {
             sampled_at: now,
             samples: vec![sample],
             next: 1,
+        }
+    }
+
+    /// Starts from a wait that goes on: no sample yet.
+    fn awaited(now: Instant, waited: Duration) -> Self {
+        Self {
+            samples: Vec::new(),
+            next: 0,
+            ..Self::new(now, waited)
         }
     }
 
@@ -148,12 +163,20 @@ impl Latency {
     /// The 50th and the 99th percentile of the last samples. Sorts: for the operator, not for routing.
     pub fn percentiles(&self) -> (Duration, Duration) {
         let mut sorted = self.samples.clone();
+        if sorted.is_empty() {
+            return (self.average, self.average);
+        }
         sorted.sort_unstable();
         let at = |share: f64| {
             let rank = (share * sorted.len() as f64).ceil() as usize;
             sorted[rank.clamp(1, sorted.len()) - 1]
         };
         (at(0.50), at(0.99))
+    }
+
+    /// The 99th percentile of the last samples; `None` before the first. Sorts: for what happens rarely.
+    pub fn p99(&self) -> Option<Duration> {
+        (!self.samples.is_empty()).then(|| self.percentiles().1)
     }
 
     /// When the last sample was taken.
@@ -265,7 +288,7 @@ impl Latencies {
             .map(|latency| latency.waits(now, waited))
             .fold(false, |any, is_rise| any | is_rise);
         if self.whole.is_none() && waited >= slow_after(None) {
-            self.whole = Some(Latency::new(now, waited));
+            self.whole = Some(Latency::awaited(now, waited));
             return true;
         }
         rose
@@ -291,6 +314,13 @@ impl Latencies {
 /// or not.
 pub fn slow_after(expected: Option<Duration>) -> Duration {
     expected.unwrap_or(TTFT_UNKNOWN).saturating_mul(RISE)
+}
+
+/// How long a request may wait for its first byte before it shows, with others, that an upstream answers nobody,
+/// where the `p99` of its answers is known or not.
+pub fn stalled_after(p99: Option<Duration>) -> Duration {
+    let slow = p99.unwrap_or_default().saturating_mul(STALL_FACTOR);
+    slow.max(STALL_MIN)
 }
 
 fn record_into(slot: &mut Option<Latency>, now: Instant, sample: Duration) {

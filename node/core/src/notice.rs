@@ -1,9 +1,10 @@
 //! What is reported to the operator, as data: the driver turns it into logs and metrics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::EjectionReason;
-use crate::ids::{Generation, NodeName, UpstreamName};
+use crate::ids::{Generation, ModelName, NodeName, UpstreamName};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,37 @@ pub enum Notice {
         reason: EjectionReason,
         /// For how long it gets no requests before it is probed.
         cooldown: Duration,
+        /// What went wrong last, where that is known.
+        detail: Option<Arc<str>>,
+    },
+    /// An own upstream is suspect: others go first.
+    UpstreamSuspected {
+        /// Which.
+        upstream: UpstreamName,
+        /// Why.
+        reason: EjectionReason,
+        /// For how long, unless it proves itself before.
+        pause: Duration,
+        /// What went wrong last, where that is known.
+        detail: Option<Arc<str>>,
+    },
+    /// An own upstream is no longer suspect.
+    UpstreamCleared {
+        /// Which.
+        upstream: UpstreamName,
+    },
+    /// An own upstream gets no requests for one model, or others go first.
+    ModelOut {
+        /// Which upstream.
+        upstream: UpstreamName,
+        /// Which model.
+        model: ModelName,
+        /// Why.
+        reason: EjectionReason,
+        /// For how long.
+        pause: Duration,
+        /// What went wrong last, where that is known.
+        detail: Option<Arc<str>>,
     },
     /// An own upstream is being tried.
     UpstreamProbing {
@@ -33,6 +65,8 @@ pub enum Notice {
         upstream: UpstreamName,
         /// For how long.
         cooldown: Duration,
+        /// For which model alone; `None` is all of it.
+        model: Option<ModelName>,
     },
     /// An upstream has more models than can be published to the mesh; the rest is served here alone.
     ModelsCutOff {

@@ -4,7 +4,17 @@
 //! go on to the next candidate. Shells report what they saw as an [`Outcome`] and follow the
 //! [`Verdict`].
 
+mod finding;
+mod retry_on;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
+
+pub use finding::{ErrorRow, ErrorWords, Finding, ROWS};
+pub use retry_on::RetryOn;
+pub use table::findings_table;
 
 /// Which wait ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,17 +55,22 @@ pub enum Refusal {
 /// How one try at one candidate ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The upstream answered with this HTTP status; `retry_after` is what it asked for, where it did.
+    /// The upstream answered with this HTTP status.
     Status {
         /// The HTTP status.
         status: u16,
         /// What `Retry-After` (or `retry-after-ms`) asked for.
         retry_after: Option<Duration>,
+        /// What the answer shows.
+        finding: Finding,
     },
     /// No connection to the upstream could be opened, TLS included.
     ConnectFailed,
     /// A wait at the upstream ran out.
     TimedOut(Stage),
+    /// The upstream fell silent while several requests waited for it, and this one was taken back to be tried
+    /// elsewhere.
+    Stalled,
     /// The upstream's connection broke before the response head.
     Reset,
     /// The upstream's answer broke off after its head.
@@ -82,10 +97,23 @@ pub enum Blame {
     Nobody,
     /// The upstream failed.
     Upstream,
-    /// Our credential does not work there; every later request would fail too.
+    /// The upstream, once another client's request or a probe confirms it: our credential does not work there.
     Credential,
+    /// The upstream, at once and for minutes: our account there has no money.
+    Account,
+    /// The upstream for this model alone, at once and for minutes.
+    Model,
     /// The peer or the way to it.
     Peer,
+}
+
+/// Of what an upstream asks for a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CooldownScope {
+    /// The model that was asked for, where there was one.
+    Model,
+    /// All of the upstream.
+    Upstream,
 }
 
 /// What the request does next.
@@ -106,51 +134,12 @@ pub struct Verdict {
     pub blame: Blame,
     /// What the request does.
     pub next: Next,
-    /// How long the upstream asks for no requests, where it does.
-    pub cooldown: Option<Duration>,
+    /// How long the upstream asks for no requests, where it does, and of what.
+    pub cooldown: Option<(Duration, CooldownScope)>,
     /// Whether the upstream may have worked for this attempt, so that another one costs the retry
     /// budget, which counts what multiplies load; what reached nobody costs nobody anything.
     pub costs_retry: bool,
 }
-
-/// Which failures lead to the next candidate. The default is all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryOn {
-    /// Connections that could not be opened or broke before the head.
-    pub connect: bool,
-    /// Waits that ran out before the head.
-    pub timeout: bool,
-    /// Single statuses.
-    pub statuses: Vec<u16>,
-    /// Every status of 500 and above.
-    pub server_errors: bool,
-}
-
-impl Default for RetryOn {
-    fn default() -> Self {
-        Self {
-            connect: true,
-            timeout: true,
-            statuses: vec![408, 429],
-            server_errors: true,
-        }
-    }
-}
-
-impl RetryOn {
-    /// Nothing that the operator can choose.
-    pub const fn nothing() -> Self {
-        Self {
-            connect: false,
-            timeout: false,
-            statuses: Vec::new(),
-            server_errors: false,
-        }
-    }
-}
-
-/// Anthropic's status for "overloaded".
-const OVERLOADED: u16 = 529;
 
 /// A 429 without `Retry-After` asks for this long.
 const COOLDOWN_DEFAULT: Duration = Duration::from_secs(1);
@@ -164,17 +153,22 @@ impl Outcome {
         matches!(
             self,
             Self::Status {
-                status: 429 | 503 | OVERLOADED,
+                status: 503,
+                finding: Finding::Failed,
+                ..
+            } | Self::Status {
+                finding: Finding::RateOfModel | Finding::RateOfAccount,
                 ..
             }
         )
     }
 
-    /// A plain answer with `status`.
+    /// A plain answer with `status`, judged by that alone.
     pub const fn status(status: u16) -> Self {
         Self::Status {
             status,
             retry_after: None,
+            finding: Finding::of_status(status),
         }
     }
 
@@ -183,9 +177,17 @@ impl Outcome {
         self.verdict(&RetryOn::nothing()).blame
     }
 
-    /// How long the upstream asks for no requests, where it does.
-    pub fn cooldown(&self) -> Option<Duration> {
+    /// How long the upstream asks for no requests, where it does, and of what.
+    pub fn cooldown(&self) -> Option<(Duration, CooldownScope)> {
         self.verdict(&RetryOn::nothing()).cooldown
+    }
+
+    /// What the answer shows, where there was one.
+    pub const fn finding(&self) -> Option<Finding> {
+        match self {
+            Self::Status { finding, .. } => Some(*finding),
+            _ => None,
+        }
     }
 
     /// What follows.
@@ -194,11 +196,19 @@ impl Outcome {
             Self::Status {
                 status,
                 retry_after,
-            } => status_verdict(status, retry_after, retry_on),
+                finding,
+            } => answer_verdict(status, retry_after, finding, retry_on),
             Self::ConnectFailed => failed(Blame::Upstream, retry_on.connect, false),
             Self::Reset => failed(Blame::Upstream, retry_on.connect, true),
             Self::TimedOut(Stage::Connect) => failed(Blame::Upstream, retry_on.timeout, false),
-            Self::TimedOut(_) => failed(Blame::Upstream, retry_on.timeout, true),
+            // An upstream that took a request and still works is not failing: our impatience counts against
+            // nobody. What became of an upstream that hangs is found by its silence (`health`).
+            Self::TimedOut(Stage::FirstByte) => failed(Blame::Nobody, retry_on.timeout, true),
+            // It may have been billed.
+            Self::TimedOut(Stage::Answer) => failed(Blame::Nobody, retry_on.answer_timeout, true),
+            Self::TimedOut(Stage::Total) => failed(Blame::Nobody, false, true),
+            Self::TimedOut(Stage::Idle) => failed(Blame::Upstream, false, true),
+            Self::Stalled => failed(Blame::Nobody, true, true),
             Self::BrokenOff => failed(Blame::Upstream, false, false),
             Self::Refused(Refusal::Protocol) => failed(Blame::Peer, true, false),
             Self::Refused(_) => failed(Blame::Nobody, true, false),
@@ -208,26 +218,91 @@ impl Outcome {
         }
     }
 
+    /// The same answer, as it turned out to show `finding`.
+    pub const fn shown_as(self, finding: Finding) -> Self {
+        match self {
+            Self::Status {
+                status,
+                retry_after,
+                ..
+            } => Self::Status {
+                status,
+                retry_after,
+                finding,
+            },
+            other => other,
+        }
+    }
+
+    /// Whether the same request may succeed at the same upstream a moment later.
+    pub const fn may_be_repeated(&self) -> bool {
+        match self {
+            Self::Status {
+                finding,
+                retry_after,
+                ..
+            } => matches!(finding, Finding::Failed | Finding::HiddenError) && retry_after.is_none(),
+            Self::ConnectFailed | Self::Reset | Self::TimedOut(Stage::Connect) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the content of the request may have caused it.
+    pub const fn may_be_the_requests_fault(&self) -> bool {
+        match self {
+            Self::Status { finding, .. } => {
+                matches!(
+                    finding,
+                    Finding::Failed
+                        | Finding::HiddenError
+                        | Finding::NotAnAnswer
+                        | Finding::Forbidden
+                )
+            }
+            Self::Reset => true,
+            _ => false,
+        }
+    }
+
+    /// Whether `other` is a failure of the same kind.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Status {
+                    status, finding, ..
+                },
+                Self::Status {
+                    status: other_status,
+                    finding: other_finding,
+                    ..
+                },
+            ) => status == other_status && finding == other_finding,
+            (one, other) => one == other,
+        }
+    }
+
+    /// Whether nobody was to blame and somebody waited for nothing: it would have taken at least this long.
+    pub const fn is_in_vain(&self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled
+                | Self::DeadlinePassed
+                | Self::Stalled
+                | Self::TimedOut(Stage::FirstByte | Stage::Answer)
+        )
+    }
+
     /// One word for metrics and the operator's list of requests.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Status {
-                status: 0..=399, ..
-            } => "answered",
-            Self::Status { status: 429, .. } => "rate_limited",
-            Self::Status {
-                status: 401 | 403, ..
-            } => "credential_refused",
-            Self::Status {
-                status: 400..=499, ..
-            } => "client_error",
-            Self::Status { .. } => "server_error",
+            Self::Status { finding, .. } => finding.as_str(),
             Self::ConnectFailed => "connect_failed",
             Self::TimedOut(Stage::Connect) => "connect_timeout",
             Self::TimedOut(Stage::FirstByte) => "first_byte_timeout",
             Self::TimedOut(Stage::Answer) => "answer_timeout",
             Self::TimedOut(Stage::Idle) => "idle_timeout",
             Self::TimedOut(Stage::Total) => "total_timeout",
+            Self::Stalled => "stalled",
             Self::Reset => "reset",
             Self::BrokenOff => "broken_off",
             Self::Refused(Refusal::Full) => "refused_full",
@@ -256,164 +331,47 @@ const fn failed(blame: Blame, goes_on: bool, costs_retry: bool) -> Verdict {
     }
 }
 
-fn status_verdict(status: u16, retry_after: Option<Duration>, retry_on: &RetryOn) -> Verdict {
+fn answer_verdict(
+    status: u16,
+    retry_after: Option<Duration>,
+    finding: Finding,
+    retry_on: &RetryOn,
+) -> Verdict {
     let requested = retry_after.map(|span| span.min(COOLDOWN_MAX));
     let listed = retry_on.statuses.contains(&status) || (retry_on.server_errors && status >= 500);
-    let next = if listed { Next::GoOn } else { Next::Answer };
-    match status {
-        429 => Verdict {
-            blame: Blame::Nobody,
-            next,
-            cooldown: Some(requested.unwrap_or(COOLDOWN_DEFAULT)),
-            costs_retry: true,
-        },
-        // Not configurable: the client cannot mend our credential.
-        401 | 403 => Verdict {
-            blame: Blame::Credential,
-            next: Next::GoOn,
-            cooldown: None,
-            costs_retry: false,
-        },
-        408 | 500.. => Verdict {
-            blame: Blame::Upstream,
-            next,
-            cooldown: requested,
-            costs_retry: true,
-        },
-        400..=499 => Verdict {
-            blame: Blame::Nobody,
-            next,
-            cooldown: None,
-            costs_retry: true,
-        },
-        _ => Verdict {
-            blame: Blame::Success,
-            next: Next::Answer,
-            cooldown: None,
-            costs_retry: false,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn verdict(outcome: Outcome) -> Verdict {
-        outcome.verdict(&RetryOn::default())
-    }
-
-    #[test]
-    fn good_answer_is_a_success_and_goes_to_the_client() {
-        let verdict = verdict(Outcome::status(200));
-        assert_eq!(
-            (verdict.blame, verdict.next),
-            (Blame::Success, Next::Answer)
-        );
-    }
-
-    #[test]
-    fn client_error_counts_against_nobody() {
-        for status in [400, 404, 409, 413, 422] {
-            let verdict = verdict(Outcome::status(status));
-            assert_eq!(
-                (verdict.blame, verdict.next),
-                (Blame::Nobody, Next::Answer),
-                "{status}"
-            );
+    let if_listed = if listed { Next::GoOn } else { Next::Answer };
+    let rest = |scope| Some((requested.unwrap_or(COOLDOWN_DEFAULT), scope));
+    let verdict = |blame, next, cooldown, costs_retry| Verdict {
+        blame,
+        next,
+        cooldown,
+        costs_retry,
+    };
+    match finding {
+        Finding::Answered => verdict(Blame::Success, Next::Answer, None, false),
+        Finding::ClientMistake | Finding::ClientIdentity => {
+            verdict(Blame::Nobody, Next::Answer, None, true)
         }
-    }
-
-    #[test]
-    fn refused_credential_ejects_and_goes_on_whatever_is_configured() {
-        let never = RetryOn {
-            connect: false,
-            timeout: false,
-            statuses: vec![],
-            server_errors: false,
-        };
-        let verdict = Outcome::status(401).verdict(&never);
-        assert_eq!(
-            (verdict.blame, verdict.next),
-            (Blame::Credential, Next::GoOn)
-        );
-    }
-
-    #[test]
-    fn rate_limit_cools_down_and_blames_nobody() {
-        let with_retry_after = Outcome::Status {
-            status: 429,
-            retry_after: Some(Duration::from_secs(7)),
-        };
-        let verdict_with_retry_after = verdict(with_retry_after);
-        assert_eq!(verdict_with_retry_after.blame, Blame::Nobody);
-        assert_eq!(
-            verdict_with_retry_after.cooldown,
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(
-            verdict(Outcome::status(429)).cooldown,
-            Some(COOLDOWN_DEFAULT)
-        );
-    }
-
-    #[test]
-    fn cooldown_has_a_limit_however_long_the_requested_one() {
-        let outcome = Outcome::Status {
-            status: 429,
-            retry_after: Some(Duration::from_secs(86_400)),
-        };
-        assert_eq!(verdict(outcome).cooldown, Some(COOLDOWN_MAX));
-    }
-
-    #[test]
-    fn server_errors_and_overload_go_on() {
-        for status in [408, 500, 502, 503, 529] {
-            let verdict = verdict(Outcome::status(status));
-            assert_eq!(
-                (verdict.blame, verdict.next),
-                (Blame::Upstream, Next::GoOn),
-                "{status}"
-            );
+        // Not configurable, as what follows: the client cannot mend it, and another upstream may do.
+        Finding::Credential | Finding::Forbidden => {
+            verdict(Blame::Credential, Next::GoOn, None, false)
         }
-    }
-
-    #[test]
-    fn unlisted_failure_goes_to_the_client() {
-        let only_connect = RetryOn {
-            timeout: false,
-            statuses: vec![],
-            server_errors: false,
-            ..RetryOn::default()
-        };
-        assert_eq!(
-            Outcome::status(500).verdict(&only_connect).next,
-            Next::Answer
-        );
-        assert_eq!(
-            Outcome::TimedOut(Stage::FirstByte)
-                .verdict(&only_connect)
-                .next,
-            Next::Stop
-        );
-        assert_eq!(
-            Outcome::ConnectFailed.verdict(&only_connect).next,
-            Next::GoOn
-        );
-    }
-
-    #[test]
-    fn refused_connection_costs_no_retry() {
-        assert!(!verdict(Outcome::ConnectFailed).costs_retry);
-        assert!(!verdict(Outcome::Refused(Refusal::Full)).costs_retry);
-        assert!(verdict(Outcome::Reset).costs_retry);
-    }
-
-    #[test]
-    fn request_that_reached_nobody_costs_no_retry() {
-        let unreached = verdict(Outcome::PeerUnreached);
-        assert_eq!((unreached.blame, unreached.next), (Blame::Peer, Next::GoOn));
-        assert!(!unreached.costs_retry);
-        assert!(verdict(Outcome::PeerLost).costs_retry);
+        Finding::Account => verdict(Blame::Account, Next::GoOn, None, false),
+        Finding::ModelMissing => verdict(Blame::Model, Next::GoOn, None, false),
+        Finding::RateOfModel => verdict(Blame::Nobody, if_listed, rest(CooldownScope::Model), true),
+        Finding::RateOfAccount => verdict(
+            Blame::Nobody,
+            if_listed,
+            rest(CooldownScope::Upstream),
+            true,
+        ),
+        Finding::Failed => {
+            let cooldown = requested.map(|span| (span, CooldownScope::Model));
+            verdict(Blame::Upstream, if_listed, cooldown, true)
+        }
+        Finding::Redirect => verdict(Blame::Upstream, Next::GoOn, None, false),
+        Finding::HiddenError | Finding::NotAnAnswer => {
+            verdict(Blame::Upstream, Next::GoOn, None, true)
+        }
     }
 }

@@ -14,6 +14,7 @@
 //! relayed after another answer was.
 
 mod action;
+mod attempts;
 mod call;
 mod terms;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use crate::Instant;
 use crate::engine::Event;
 use crate::fact::Load;
 use crate::limit::{InFlightGuard, RequestGuard};
-use crate::outcome::{Blame, Next, Outcome, Refusal};
+use crate::outcome::{Blame, Finding, Next, Outcome};
 use crate::route::{Choice, Plan, PlanError};
 use crate::view::UpstreamView;
 
@@ -52,6 +53,10 @@ pub struct Request {
     refused: Vec<Arc<UpstreamView>>,
     /// The last answer that was not good enough, for when nothing better comes. It counts as ended.
     held: Option<AttemptId>,
+    /// Counts the pauses before further attempts at one upstream.
+    pauses: u32,
+    /// What comes after the pause.
+    paused: Option<Choice>,
     /// The client's error if nothing answers.
     error: RequestError,
     /// Of the last attempt with an answer, from its start; zero where none came.
@@ -83,6 +88,8 @@ impl Request {
             ended: Vec::new(),
             refused: Vec::new(),
             held: None,
+            pauses: 0,
+            paused: None,
             // Stands only until the first attempt ends.
             error: RequestError::Failed(Outcome::PeerLost),
             first_byte: Duration::ZERO,
@@ -126,30 +133,48 @@ impl Request {
         if self.held == Some(attempt) {
             return match event {
                 AttemptEvent::Head { .. } => None,
-                AttemptEvent::FirstByte => Some(Action::Relay(attempt)),
+                AttemptEvent::FirstByte { .. } => Some(Action::Relay(attempt)),
                 // Only its head ever came: an error of our own explains more.
                 AttemptEvent::Failed { .. } => Some(Action::Fail(self.error.clone())),
+                AttemptEvent::Stalled => None,
             };
         }
         if self.in_flight.as_ref().is_none_or(|it| it.id != attempt) {
+            return None;
+        }
+        if matches!(event, AttemptEvent::Stalled) && !self.may_move() {
             return None;
         }
         Some(match event {
             AttemptEvent::Head {
                 status,
                 retry_after,
+                finding,
+                detail,
                 load,
             } => {
                 self.load_came(load, false);
                 let outcome = Outcome::Status {
                     status,
                     retry_after,
+                    finding,
                 };
-                self.head_came(now, attempt, outcome)
+                self.head_came(now, attempt, outcome, detail)
             }
-            AttemptEvent::FirstByte => {
+            AttemptEvent::FirstByte { finding: None } => {
                 self.first_byte_came(now);
                 Action::Relay(attempt)
+            }
+            AttemptEvent::FirstByte {
+                finding: Some(finding),
+            } => {
+                let status = self.in_flight.as_ref().and_then(|it| it.status);
+                let outcome = status.map_or(Outcome::Reset, |status| status.shown_as(finding));
+                self.head_came(now, attempt, outcome, None)
+            }
+            AttemptEvent::Stalled => {
+                let detail = "nothing came from the upstream, for this request and others";
+                self.failed(now, Outcome::Stalled, detail.to_owned(), false)
             }
             AttemptEvent::Failed {
                 outcome,
@@ -161,6 +186,18 @@ impl Request {
                 self.failed(now, outcome, detail, has_load)
             }
         })
+    }
+
+    /// The pause of [`Action::Pause`] is over.
+    pub fn resume(&mut self, now: Instant) -> Action {
+        let action = self
+            .paused
+            .take()
+            .and_then(|choice| self.begin(now, choice));
+        match action {
+            Some(action) => action,
+            None => self.next(now),
+        }
     }
 
     /// The relayed answer's body goes on, maybe for minutes: what its beginning shows about an own upstream is
@@ -213,6 +250,11 @@ impl Request {
         self.held
     }
 
+    /// When the attempt in flight began.
+    pub fn began_at(&self) -> Option<Instant> {
+        Some(self.in_flight.as_ref()?.call.began_at())
+    }
+
     /// The attempt in flight.
     pub fn in_flight(&self) -> Option<AttemptId> {
         Some(self.in_flight.as_ref()?.id)
@@ -233,49 +275,6 @@ impl Request {
         (self.ended, self.plan)
     }
 
-    /// Begins the next attempt, where there may be one.
-    fn next(&mut self, now: Instant) -> Action {
-        while self.attempts() < self.terms.policy.attempts_max {
-            let Some(choice) = self.plan.pop_front() else {
-                break;
-            };
-            if let Some(action) = self.begin(now, choice) {
-                return action;
-            }
-        }
-        self.give_up()
-    }
-
-    /// `None` where there is no room for it.
-    fn begin(&mut self, now: Instant, choice: Choice) -> Option<Action> {
-        let upstream = &choice.candidate.upstream;
-        let guard = match self.terms.priority.in_flight_max(upstream) {
-            Some(max) => upstream.in_flight.enter_below(max),
-            None => Some(upstream.in_flight.enter()),
-        };
-        let RequestTerms { scope, model, .. } = &self.terms;
-        let call = UpstreamCall::at(upstream, *scope, model.clone(), now);
-        let Some(guard) = guard else {
-            let outcome = Outcome::Refused(Refusal::Full);
-            self.error = RequestError::Failed(outcome);
-            self.over(now, choice, call, outcome, None);
-            return None;
-        };
-        let id = AttemptId(self.attempts());
-        self.in_flight = Some(Attempt {
-            id,
-            choice: choice.clone(),
-            call,
-            status: None,
-            _in_flight: guard,
-        });
-        Some(Action::Try {
-            attempt: id,
-            choice,
-            is_last_resort: self.is_last_resort,
-        })
-    }
-
     fn load_came(&mut self, load: Option<Load>, is_urgent: bool) {
         let peer = self
             .in_flight
@@ -290,7 +289,13 @@ impl Request {
         }
     }
 
-    fn head_came(&mut self, now: Instant, attempt: AttemptId, outcome: Outcome) -> Action {
+    fn head_came(
+        &mut self,
+        now: Instant,
+        attempt: AttemptId,
+        outcome: Outcome,
+        detail: Option<String>,
+    ) -> Action {
         let verdict = outcome.verdict(&self.terms.policy.retry_on);
         if verdict.next != Next::GoOn {
             if let Some(attempt) = &mut self.in_flight {
@@ -299,10 +304,9 @@ impl Request {
             return Action::AwaitBody(attempt);
         }
         self.first_byte_came(now);
-        self.end(now, outcome, None);
+        self.end(now, outcome, detail);
         self.error = RequestError::Failed(outcome);
-        // A refused credential is ours, not the client's, and its error may show a part of it.
-        if verdict.blame != Blame::Credential {
+        if outcome.finding().is_some_and(Finding::may_be_given) {
             self.held = Some(attempt);
         }
         self.go_on(now, verdict.costs_retry)
@@ -332,7 +336,7 @@ impl Request {
         self.end(now, outcome, Some(detail));
         self.error = RequestError::Failed(outcome);
         match verdict.next {
-            Next::Answer | Next::Stop => self.give_up(),
+            Next::Answer | Next::Stop => self.end_without_answer(),
             // The peer's state is newer than the plan: plan again, once.
             Next::GoOn if has_load && !self.is_replanned => {
                 self.is_replanned = true;
@@ -348,40 +352,14 @@ impl Request {
             && !self.guard.take_retry(self.terms.is_client_retrying);
         if is_over_budget {
             self.error = RequestError::RetriesSpent;
-            return self.give_up();
+            return self.end_without_answer();
         }
         self.next(now)
-    }
-
-    /// The last answer there was, else an error of our own.
-    fn give_up(&self) -> Action {
-        match self.held {
-            Some(held) => Action::AwaitBody(held),
-            None => Action::Fail(self.error.clone()),
-        }
     }
 
     fn end(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
         if let Some(attempt) = self.in_flight.take() {
             self.over(now, attempt.choice, attempt.call, outcome, detail);
         }
-    }
-
-    fn over(
-        &mut self,
-        now: Instant,
-        choice: Choice,
-        call: UpstreamCall,
-        outcome: Outcome,
-        detail: Option<String>,
-    ) {
-        self.ended.push(EndedAttempt {
-            choice,
-            outcome,
-            began: call.began_at().since(self.terms.arrived_at),
-            took: now.since(call.began_at()),
-            detail,
-        });
-        self.reports.push(call.ended(now, outcome));
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::geo_point::GeoPoint;
+use crate::health::EjectionReason;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::limit::InFlight;
 use crate::link;
@@ -62,6 +63,8 @@ pub struct Routes {
 pub struct TierRoutes {
     /// The usable ones, the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
+    /// Those that are usable where no other is, the cheapest first.
+    pub suspect: Vec<Arc<Candidate>>,
     /// The unusable ones, the soonest to return first: for a last resort, a trial, and explanations.
     pub unusable: Vec<Arc<Candidate>>,
 }
@@ -75,6 +78,8 @@ pub struct Candidate {
     pub ttft: Duration,
     /// The recent low of `ttft` ([`crate::latency::Low`]).
     pub ttft_low: Duration,
+    /// Whether this model may be used there, where it stands otherwise than the upstream.
+    pub model_standing: Option<Standing>,
     /// Whether `ttft` was measured.
     pub measured: bool,
     /// Whether it was the best before, and stays it until another is clearly better.
@@ -187,6 +192,8 @@ pub struct UpstreamStatus {
     pub again_at: Option<Instant>,
     /// Estimated requests in flight there now.
     pub in_flight: u32,
+    /// What went wrong last at an own upstream, where it did.
+    pub last_failure: Option<Arc<str>>,
     /// 50th and 99th percentile of the time to first byte, of an own upstream with samples.
     pub percentiles: Option<(Duration, Duration)>,
 }
@@ -203,15 +210,85 @@ impl View {
 }
 
 impl View {
+    /// The candidate for `model` at `upstream` as it stands now; `None` where it is gone.
+    pub fn candidate(
+        &self,
+        model: Option<&ModelName>,
+        upstream: &UpstreamView,
+    ) -> Option<&Arc<Candidate>> {
+        let tiers = self.routes(model)?.tiers.iter();
+        let mut all = tiers.flat_map(|tier| {
+            let suspect = tier.suspect.iter().chain(&tier.unusable);
+            tier.usable.iter().chain(suspect)
+        });
+        all.find(|it| it.upstream.node == upstream.node && it.upstream.name == upstream.name)
+    }
+
     /// The first byte to expect of an own upstream for `model`; `None` where nothing was measured.
     pub fn own_first_byte(
         &self,
         upstream: &UpstreamName,
         model: Option<&ModelName>,
     ) -> Option<Duration> {
+        self.own_status(upstream)?.fact.first_byte(model)
+    }
+
+    /// The 99th percentile of the first bytes of an own upstream; `None` before the first.
+    pub fn own_p99(&self, upstream: &UpstreamName) -> Option<Duration> {
+        Some(self.own_status(upstream)?.percentiles?.1)
+    }
+
+    fn own_status(&self, upstream: &UpstreamName) -> Option<&UpstreamStatus> {
         let mut own = self.nodes.first()?.upstreams.iter();
-        let status = own.find(|status| status.fact.name == *upstream)?;
-        status.fact.first_byte(model)
+        own.find(|status| status.fact.name == *upstream)
+    }
+}
+
+impl Candidate {
+    /// Whether a request may go there at `now`: new work may, and the way has room for it.
+    pub fn takes_work(&self, now: Instant) -> bool {
+        self.is_usable(now) && self.upstream.has_link_room()
+    }
+
+    /// Whether new work for this model may go there at `now`.
+    pub fn is_usable(&self, now: Instant) -> bool {
+        self.upstream.is_usable(now)
+            && self
+                .model_standing
+                .is_none_or(|standing| self.upstream.permits(standing, now))
+    }
+
+    /// Whether others go first.
+    pub fn is_suspect(&self) -> bool {
+        let is = |standing| matches!(standing, Standing::Suspect { .. });
+        is(self.upstream.standing) || self.model_standing.is_some_and(is)
+    }
+
+    /// Whether its owner says that it answers nobody: a request that waits for it should go elsewhere.
+    pub fn answers_nobody(&self) -> bool {
+        let is_silent = |standing| {
+            matches!(
+                standing,
+                Standing::Ejected { .. }
+                    | Standing::Suspect {
+                        reason: EjectionReason::Stall
+                    }
+            )
+        };
+        is_silent(self.upstream.standing) || self.model_standing.is_some_and(is_silent)
+    }
+
+    /// How long it still asks for no requests; `None` where it does not.
+    pub fn rests_for(&self, now: Instant) -> Option<Duration> {
+        let standings = [Some(self.upstream.standing), self.model_standing];
+        let rests = standings.into_iter().flatten().filter_map(|standing| {
+            let Standing::CoolingDown { remaining } = standing else {
+                return None;
+            };
+            let left = remaining.saturating_sub(now.since(self.upstream.reported_at));
+            (!left.is_zero()).then_some(left)
+        });
+        rests.max()
     }
 }
 
@@ -244,18 +321,17 @@ impl UpstreamView {
         fullest >= HOT_LOAD || self.hot_until.is_some_and(|until| now < until)
     }
 
-    /// Whether a request may go there at `now`: new work may, and the way has room for it.
-    pub fn takes_work(&self, now: Instant) -> bool {
-        self.is_usable(now) && self.has_link_room()
-    }
-
     /// Whether new work may go there at `now`.
     pub fn is_usable(&self, now: Instant) -> bool {
-        self.reach == Reach::Open
-            && match self.standing {
-                Standing::Ready => true,
-                Standing::CoolingDown { remaining } => now.since(self.reported_at) >= remaining,
-                Standing::Ejected { .. } | Standing::Probing { .. } => false,
-            }
+        self.reach == Reach::Open && self.permits(self.standing, now)
+    }
+
+    /// Whether a `standing` that was reported with this upstream permits new work at `now`.
+    fn permits(&self, standing: Standing, now: Instant) -> bool {
+        match standing {
+            Standing::Ready | Standing::Untested | Standing::Suspect { .. } => true,
+            Standing::CoolingDown { remaining } => now.since(self.reported_at) >= remaining,
+            Standing::Ejected { .. } | Standing::Probing { .. } => false,
+        }
     }
 }

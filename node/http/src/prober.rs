@@ -117,13 +117,18 @@ async fn probe<C: ProbeLocal>(
         Probe::Chat => CHAT_PATH,
     };
     let url = client.shown_url(&order.upstream, &PathAndQuery::from_static(path));
-    failures.report(&order.upstream, &url.unwrap_or_default(), &probed);
+    let url = url.unwrap_or_default();
+    failures.report(&order.upstream, &url, &probed);
+    let detail = probed
+        .detail
+        .map(|detail| format!("{url}: {detail}").into());
     let first_byte = (order.probe == Probe::Chat && probed.models.is_none()).then_some(took);
     ProbeReport {
         upstream: order.upstream,
         outcome: probed.outcome,
         first_byte,
         models: probed.models,
+        detail,
     }
 }
 

@@ -149,6 +149,7 @@ fn call(
         caller: Caller {
             client: head.client,
             key: head.key.map(Into::into),
+            mark: head.mark,
         },
     };
     Ok((scope, call))

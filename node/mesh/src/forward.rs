@@ -187,6 +187,7 @@ fn encode_head(call: &Call) -> Result<Vec<u8>, CallFailure> {
         traceparent: traceparent.and_then(|value| value.to_str().ok()),
         client: call.caller.client,
         key: call.caller.key.as_deref(),
+        mark: call.caller.mark,
     };
     // The request cannot take this hop; nobody is to blame, and another candidate may be local.
     head.encode().map_err(|error| {

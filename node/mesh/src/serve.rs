@@ -4,24 +4,28 @@
 //! the sender reports the same attempt as one at a peer.
 
 use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, RandomState};
 use std::pin::{Pin, pin};
+use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use grapevine_base::bodies::BodySender;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal};
-use grapevine_base::headers;
 use grapevine_base::overdue::Overdue;
+use grapevine_base::{headers, shown};
 use grapevine_core::admission::ForwardRefused;
 use grapevine_core::forwarding::PathScope;
+use grapevine_core::health::Witness;
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::link::CALLS_MAX;
-use grapevine_core::outcome::{Blame, Outcome, Refusal};
+use grapevine_core::outcome::{Blame, Finding, Outcome, Refusal};
 use grapevine_core::request::{RequestReport, UpstreamCall};
 use grapevine_proto::frame::{
     HEAD_BYTES_MAX, InsideHead, RequestHead, ResponseHead, ResponseStart, WireLoad, reset,
 };
+use http::Method;
 use http_body::Body;
 use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, timeout};
@@ -135,24 +139,33 @@ async fn serve_request<L: CallLocal>(
 async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: PathScope) {
     stream.set_code(reset::BROKEN_OFF);
     let (name, model) = (call.upstream.clone(), call.model.clone());
-    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), hub.driver.now());
-    let mut overdue = Overdue::new(&hub.driver, scope, name.clone(), model);
+    let witness = witness(&call, hub.driver.now());
+    let is_judged = scope == PathScope::Inference && call.method != Method::HEAD;
+    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), witness);
+    let mut overdue = Overdue::new(&hub.driver, scope, name.clone(), model, witness);
     // Created before the first write, or a stop that came before it would be missed.
     let mut stopped = pin!(stream.send.stopped());
-    let called = hub.local.call(call);
+    let names_identity = shown::names_identity(&call.headers);
+    let called = async {
+        let mut answer = hub.local.call(call).await?;
+        let shown = shown::by_answer(&mut answer, names_identity).await;
+        Ok::<_, CallFailure>((answer, shown))
+    };
     let answered = tokio::select! {
         biased;
         _ = &mut stopped => None,
         answered = overdue.during(called) => Some(answered),
     };
     match answered {
-        None => report(hub, own.ended(hub.driver.now(), Outcome::Cancelled)).await,
+        None => report(hub, own.ended(hub.driver.now(), Outcome::Cancelled, None)).await,
         Some(Err(failure)) => {
-            report(hub, own.ended(hub.driver.now(), failure.outcome)).await;
+            let detail = Some(failure.detail.as_str().into());
+            report(hub, own.ended(hub.driver.now(), failure.outcome, detail)).await;
             send_failure(hub, stream, Some(&name), &failure).await;
         }
-        Some(Ok(answer)) => {
-            let outcome = status_outcome(&answer);
+        Some(Ok((answer, shown))) => {
+            let outcome = outcome_of(&answer, shown.finding);
+            let detail = shown.detail.map(Into::into);
             // A bad answer counts for the upstream before its body is relayed.
             let own = match outcome.blame() {
                 Blame::Success => {
@@ -162,14 +175,14 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
                     Some(own)
                 }
                 _ => {
-                    report(hub, own.ended(hub.driver.now(), outcome)).await;
+                    report(hub, own.ended(hub.driver.now(), outcome, detail)).await;
                     None
                 }
             };
             let ended = tokio::select! {
                 biased;
                 _ = &mut stopped => Err(Outcome::Cancelled),
-                ended = relay(hub, stream, &name, answer) => ended,
+                ended = relay(hub, stream, &name, answer, is_judged) => ended,
             };
             if let Err(broken) = &ended
                 && !stream.is_complete()
@@ -177,8 +190,12 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
                 stream.set_code(reset::code(broken));
             }
             if let Some(own) = own {
-                let ended = ended.err().unwrap_or(outcome);
-                report(hub, own.ended(hub.driver.now(), ended)).await;
+                let ended = match ended {
+                    Ok(None) => outcome,
+                    Ok(Some(finding)) => outcome.shown_as(finding),
+                    Err(broken) => broken,
+                };
+                report(hub, own.ended(hub.driver.now(), ended, None)).await;
             }
         }
     }
@@ -193,7 +210,24 @@ async fn report<L>(hub: &Hub<L>, report: RequestReport) {
     }
 }
 
-/// Sends an answer's head and body.
+/// Who sees how a peer's call goes: its request by the id that is equal over its attempts, its client by the mark that
+/// its entry gave it, else by its key.
+fn witness(call: &Call, began_at: grapevine_core::Instant) -> Witness {
+    static MARKS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let client = match call.caller.mark {
+        0 => MARKS.hash_one(&call.caller.key),
+        mark => mark,
+    };
+    Witness {
+        request: MARKS.hash_one(&call.request_id),
+        client,
+        began_at,
+        is_doubtful: false,
+    }
+}
+
+/// Sends an answer's head and body. Returns what its first piece shows, where it is none of an answer and
+/// `is_judged`.
 ///
 /// # Errors
 /// How it ended, where it did not end cleanly. The stream must be reset where it is not complete.
@@ -202,30 +236,25 @@ async fn relay<L>(
     stream: &mut CallStream,
     upstream: &UpstreamName,
     answer: Answer,
-) -> Result<(), Outcome> {
-    let none = WireLoad {
-        in_flight: 0,
-        ttft: Duration::ZERO,
-    };
-    let head = ResponseHead {
-        status: answer.status.as_u16(),
-        headers: answer
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
-        load: wire_load(hub, upstream).unwrap_or(none),
-    };
-    let frame = ResponseStart::Answer(head).encode().map_err(|error| {
-        debug!(upstream.name = %upstream, %error, "answer's head does not fit a frame");
-        Outcome::BrokenOff
-    })?;
+    is_judged: bool,
+) -> Result<Option<Finding>, Outcome> {
+    let frame = head_frame(hub, upstream, &answer)?;
+    let (status, headers) = (answer.status, answer.headers);
     let mut body = answer.body;
+    let shows = |first: Option<&[u8]>| {
+        is_judged
+            .then(|| shown::by_first_piece(status, &headers, first))
+            .flatten()
+    };
+    let mut finding = None;
+    let mut is_first = true;
     // A first piece that is there already goes out in the same packet as the head.
     let mut next = poll_fn(|context| Poll::Ready(pin!(next_chunk(&mut body)).poll(context))).await;
     let mut parts = [Bytes::from(frame), Bytes::new(), Bytes::new()];
     match &mut next {
         Poll::Ready(Some(Ok(chunk))) => {
+            finding = shows(Some(&**chunk));
+            is_first = false;
             parts[1] = framed::prefix(chunk);
             parts[2] = std::mem::take(chunk);
             next = Poll::Pending;
@@ -241,8 +270,12 @@ async fn relay<L>(
             Poll::Ready(chunk) => chunk,
             Poll::Pending => next_chunk(&mut body).await,
         };
+        if std::mem::take(&mut is_first) && !matches!(chunk, Some(Err(_))) {
+            let first = chunk.as_ref().and_then(|chunk| chunk.as_ref().ok());
+            finding = shows(first.map(|chunk| &**chunk));
+        }
         match chunk {
-            None => break Ok(()),
+            None => break Ok(finding),
             Some(Err(failure)) => break Err(failure.outcome),
             Some(Ok(chunk)) => {
                 write(send, &mut [framed::prefix(&chunk), chunk]).await?;
@@ -250,12 +283,37 @@ async fn relay<L>(
         }
     };
     // Sent after the last piece rather than by a reset, which would overtake it.
-    let code = ended.as_ref().map_or_else(reset::code, |()| framed::CLEAN);
+    let code = ended.as_ref().map_or_else(reset::code, |_| framed::CLEAN);
     write(send, &mut [framed::end(code)]).await?;
     if send.finish().is_ok() {
         stream.complete();
     }
     ended
+}
+
+/// The frame of an answer's head, with the load of its upstream.
+fn head_frame<L>(
+    hub: &Hub<L>,
+    upstream: &UpstreamName,
+    answer: &Answer,
+) -> Result<Vec<u8>, Outcome> {
+    let none = WireLoad {
+        in_flight: 0,
+        ttft: Duration::ZERO,
+    };
+    let head = ResponseHead {
+        status: answer.status.as_u16(),
+        headers: answer
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+        load: wire_load(hub, upstream).unwrap_or(none),
+    };
+    ResponseStart::Answer(head).encode().map_err(|error| {
+        debug!(upstream.name = %upstream, %error, "answer's head does not fit a frame");
+        Outcome::BrokenOff
+    })
 }
 
 /// The next piece of a body; trailers are left out.
@@ -271,10 +329,11 @@ async fn next_chunk(body: &mut AnswerBody) -> Option<Result<Bytes, CallFailure>>
     }
 }
 
-/// How an answer counts by its head.
-fn status_outcome(answer: &Answer) -> Outcome {
+/// How an answer counts that shows `finding`.
+fn outcome_of(answer: &Answer, finding: Finding) -> Outcome {
     Outcome::Status {
         status: answer.status.as_u16(),
         retry_after: headers::retry_after(&answer.headers, SystemTime::now()),
+        finding,
     }
 }

@@ -14,7 +14,6 @@ use std::sync::atomic::AtomicU64;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::listener::metrics::ConnectionMetrics;
-use grapevine_core::fact::Standing;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -370,7 +369,7 @@ impl Inner {
 }
 
 fn is_usable(node: &NodeView, status: &UpstreamStatus) -> bool {
-    status.fact.standing == Standing::Ready && node.reach == Reach::Open
+    status.fact.standing.is_ready() && node.reach == Reach::Open
 }
 
 /// The labels of `grapevine_requests_total`.

@@ -13,11 +13,14 @@ pub async fn run(mut notices: mpsc::Receiver<Notice>, count: impl Fn(&'static st
 }
 
 /// All labels of `grapevine_transitions_total`.
-pub(super) const KINDS: [&str; 17] = [
+pub(super) const KINDS: [&str; 20] = [
     "upstream_ejected",
     "upstream_probing",
     "upstream_recovered",
     "upstream_cooling_down",
+    "upstream_suspected",
+    "upstream_cleared",
+    "model_out",
     "models_cut_off",
     "rules_differ",
     "rules_agree",
@@ -40,6 +43,9 @@ pub(super) const fn kind(notice: &Notice) -> &'static str {
         Notice::UpstreamProbing { .. } => "upstream_probing",
         Notice::UpstreamRecovered { .. } => "upstream_recovered",
         Notice::UpstreamCoolingDown { .. } => "upstream_cooling_down",
+        Notice::UpstreamSuspected { .. } => "upstream_suspected",
+        Notice::UpstreamCleared { .. } => "upstream_cleared",
+        Notice::ModelOut { .. } => "model_out",
         Notice::ModelsCutOff { .. } => "models_cut_off",
         Notice::RulesDiffer { .. } => "rules_differ",
         Notice::RulesAgree { .. } => "rules_agree",
@@ -58,23 +64,13 @@ pub(super) const fn kind(notice: &Notice) -> &'static str {
 
 fn log(notice: &Notice) {
     match notice {
-        Notice::UpstreamEjected {
-            upstream,
-            reason,
-            cooldown,
-        } => {
-            let reason = reason.as_str();
-            warn!(upstream.name = %upstream, reason, ?cooldown, "upstream ejected");
-        }
-        Notice::UpstreamProbing { upstream } => {
-            debug!(upstream.name = %upstream, "upstream probing")
-        }
-        Notice::UpstreamRecovered { upstream } => {
-            info!(upstream.name = %upstream, "upstream recovered");
-        }
-        Notice::UpstreamCoolingDown { upstream, cooldown } => {
-            debug!(upstream.name = %upstream, ?cooldown, "upstream cooling down");
-        }
+        Notice::UpstreamEjected { .. }
+        | Notice::UpstreamProbing { .. }
+        | Notice::UpstreamRecovered { .. }
+        | Notice::UpstreamCoolingDown { .. }
+        | Notice::UpstreamSuspected { .. }
+        | Notice::UpstreamCleared { .. }
+        | Notice::ModelOut { .. } => log_upstream(notice),
         Notice::ModelsCutOff {
             upstream,
             published: told,
@@ -109,5 +105,57 @@ fn log(notice: &Notice) {
                  all values are published again above it; check the clock (NTP) of this host"
             );
         }
+    }
+}
+
+/// What happened to an own upstream.
+fn log_upstream(notice: &Notice) {
+    match notice {
+        Notice::UpstreamEjected {
+            upstream,
+            reason,
+            cooldown,
+            detail,
+        } => {
+            let (reason, error) = (reason.as_str(), detail.as_deref());
+            warn!(upstream.name = %upstream, reason, ?cooldown, error, "upstream ejected");
+        }
+        Notice::UpstreamSuspected {
+            upstream,
+            reason,
+            pause,
+            detail,
+        } => {
+            let (reason, error) = (reason.as_str(), detail.as_deref());
+            warn!(upstream.name = %upstream, reason, ?pause, error, "upstream suspected: others go first");
+        }
+        Notice::UpstreamCleared { upstream } => {
+            info!(upstream.name = %upstream, "upstream no longer suspected");
+        }
+        Notice::ModelOut {
+            upstream,
+            model,
+            reason,
+            pause,
+            detail,
+        } => {
+            let (reason, error) = (reason.as_str(), detail.as_deref());
+            warn!(upstream.name = %upstream, %model, reason, ?pause, error, "model out at this upstream");
+        }
+        Notice::UpstreamProbing { upstream } => {
+            debug!(upstream.name = %upstream, "upstream probing")
+        }
+        Notice::UpstreamRecovered { upstream } => {
+            info!(upstream.name = %upstream, "upstream recovered");
+        }
+        Notice::UpstreamCoolingDown {
+            upstream,
+            cooldown,
+            model,
+        } => {
+            let model = model.as_ref().map(tracing::field::display);
+            debug!(upstream.name = %upstream, ?cooldown, model, "upstream cooling down");
+        }
+        _ => {}
     }
 }

@@ -5,6 +5,8 @@
 //! (a failure, a cooldown) is sent at once. Invariant: no prompt, no key and no query is ever in a record, and
 //! nothing in it is a slice of what a connection read: foreign text is an [`Excerpt`] or a bounded name.
 
+mod begun;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;

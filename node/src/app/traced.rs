@@ -87,12 +87,7 @@ impl HopSpan {
     /// The answer was complete.
     fn ended(&mut self) {
         let status = self.hop.status.unwrap_or_default();
-        let retry_after = None;
-        self.hop.outcome = Outcome::Status {
-            status,
-            retry_after,
-        }
-        .as_str();
+        self.hop.outcome = Outcome::status(status).as_str();
     }
 
     fn failed(&mut self, failure: &CallFailure) {

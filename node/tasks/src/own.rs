@@ -72,6 +72,7 @@ pub fn request(task: &NewTask, method: Method, path: PathAndQuery, body: Bytes) 
         caller: Caller {
             client: task.submitter.client(),
             key: task.submitter.key.clone(),
+            mark: 0,
         },
         allow_regions: task.regions.iter().map(|region| region.0.clone()).collect(),
         allow_models: models.map(|models| Arc::new(models.iter().map(|it| it.0.clone()).collect())),

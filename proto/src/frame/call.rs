@@ -48,6 +48,8 @@ pub struct RequestHead<'a> {
     pub client: ClientOrigin,
     /// The name of the client's key, for the same.
     pub key: Option<&'a str>,
+    /// Tells the client from others, and says nothing else of it; zero where that is not known.
+    pub mark: u64,
 }
 
 impl RequestHead<'_> {
@@ -162,7 +164,8 @@ impl<'a> RequestHead<'a> {
         let traceparent = self.traceparent.map_or(0, str::len);
         at_most("trace context", traceparent, TRACEPARENT_BYTES_MAX)?;
         let area = client::area_text(self.client);
-        let headers = client::with_own(self.headers, area.as_deref(), self.key);
+        let mark = (self.mark != 0).then(|| client::mark_text(self.mark));
+        let headers = client::with_own(self.headers, area.as_deref(), self.key, mark.as_deref());
         check_headers(&headers)?;
         let wire = WireRequest {
             request_id: self.request_id,
@@ -196,7 +199,7 @@ impl<'a> RequestHead<'a> {
         let body_bytes = usize::try_from(wire.body_bytes).unwrap_or(usize::MAX);
         in_range("body length", body_bytes, 0, BODY_BYTES_MAX)?;
         check_headers(&wire.headers).map_err(|_| DecodeError::OutOfRange { field: "headers" })?;
-        let (headers, client, key) = client::without_own(wire.headers)?;
+        let (headers, client) = client::without_own(wire.headers)?;
         let regions = wire.allow_regions.iter().map(|text| {
             RegionName::new(text).map_err(|source| DecodeError::BadName {
                 field: "region",
@@ -226,8 +229,9 @@ impl<'a> RequestHead<'a> {
             last_resort: wire.last_resort,
             allow_regions: regions.collect::<Result<_, _>>()?,
             traceparent: wire.traceparent,
-            client,
-            key,
+            client: client.origin,
+            key: client.key,
+            mark: client.mark,
         })
     }
 }

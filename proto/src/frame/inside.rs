@@ -50,6 +50,7 @@ impl<'a> InsideHead<'a> {
             traceparent: None,
             client: ClientOrigin::Unknown,
             key: None,
+            mark: 0,
         };
         head.encode()
     }

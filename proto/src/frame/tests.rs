@@ -27,6 +27,7 @@ fn request() -> RequestHead<'static> {
         traceparent: None,
         client: ClientOrigin::Unknown,
         key: None,
+        mark: 0,
     }
 }
 
@@ -171,6 +172,7 @@ fn client_of_a_request_survives_the_hop_and_leaves_no_header() {
         let sent = RequestHead {
             client,
             key: Some("app"),
+            mark: 0,
             ..request()
         };
         let frame = sent.clone().encode().expect("a frame");
@@ -373,6 +375,7 @@ proptest! {
             traceparent: traceparent.as_deref(),
             client: ClientOrigin::Unknown,
             key: None,
+            mark: 0,
         };
         let frame = head.clone().encode().expect("within the limits");
         prop_assert_eq!(RequestHead::decode(payload(&frame)), Ok(head));

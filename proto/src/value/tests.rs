@@ -38,6 +38,7 @@ fn fact() -> UpstreamFact {
         in_flight_max: 256,
         tier: Tier(2),
         weight: Weight::new(1.5).expect("a valid weight"),
+        models_out: BTreeMap::new(),
     }
 }
 
@@ -358,6 +359,7 @@ fn upstream_facts() -> impl Strategy<Value = UpstreamFact> {
             in_flight_max,
             tier: Tier(tier),
             weight: Weight::new(f64::from(weight) / 1_000.0).expect("a valid weight"),
+            models_out: BTreeMap::new(),
             ..fact()
         }
     })
@@ -393,4 +395,70 @@ proptest! {
         }
         let _ = parse_key(&text);
     }
+}
+
+#[test]
+fn models_that_stand_otherwise_and_doubts_come_back_as_they_were() {
+    let reason = EjectionReason::Stall;
+    let model = |name: &str| ModelName::new(name).expect("a valid name");
+    let out = BTreeMap::from([
+        (
+            model("gone"),
+            Standing::Ejected {
+                reason: EjectionReason::Missing,
+            },
+        ),
+        (
+            model("resting"),
+            Standing::CoolingDown {
+                remaining: Duration::from_secs(3),
+            },
+        ),
+        (model("slow"), Standing::Suspect { reason }),
+    ]);
+    for standing in [Standing::Untested, Standing::Suspect { reason }] {
+        let fact = UpstreamFact {
+            standing,
+            models_out: out.clone(),
+            ..fact()
+        };
+        let fact = Fact::Upstream(fact);
+        let payload = encode(&fact, PAYLOAD_BYTES_MAX).expect("it fits");
+        assert_eq!(decode(&fact.key(), &payload.json), Ok(fact));
+        assert!(
+            payload.json.contains(r#""state":"healthy""#),
+            "earlier versions read it"
+        );
+    }
+}
+
+#[test]
+fn long_names_of_models_that_clients_made_up_displace_nothing() {
+    let made_up = |number: usize| {
+        let name = format!("{number}{}", "x".repeat(120));
+        (
+            ModelName::new(&name).expect("a valid name"),
+            Standing::Ejected {
+                reason: EjectionReason::Missing,
+            },
+        )
+    };
+    let listed = fact().models.keys().next().cloned().expect("one model");
+    let mut out: BTreeMap<_, _> = (0..7).map(made_up).collect();
+    out.insert(
+        listed.clone(),
+        Standing::Ejected {
+            reason: EjectionReason::Missing,
+        },
+    );
+    let sent = Fact::Upstream(UpstreamFact {
+        models_out: out,
+        ..fact()
+    });
+    let payload = encode(&sent, PAYLOAD_BYTES_MAX).expect("it fits");
+    let Ok(Fact::Upstream(read)) = decode(&sent.key(), &payload.json) else {
+        panic!("not read: {}", payload.json);
+    };
+    assert_eq!(read.models_out.keys().collect::<Vec<_>>(), [&listed]);
+    assert_eq!((read.models, payload.models_left_out), (fact().models, 0));
 }

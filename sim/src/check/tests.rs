@@ -120,7 +120,7 @@ fn replay_keeps_the_last_events_before_a_violation() {
     let violation = run.violation.expect("a broken core is noticed");
     assert_eq!(run.last_events.len(), 20);
     let last = run.last_events.last().expect("there are some");
-    let at = format!("{:.3}", violation.at.as_secs_f64());
+    let at = format!("{:.6}", violation.at.as_secs_f64());
     assert!(last.trim_start().starts_with(&at), "{violation}\n{last}");
     let text = run.last_events.join("\n");
     assert!(text.contains("request"), "{text}");

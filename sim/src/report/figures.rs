@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::{AttemptReport, Event};
+use grapevine_core::health::Witness;
 use grapevine_core::outcome::Outcome;
 
 use crate::membership::NodeIndex;
@@ -94,7 +95,7 @@ pub(super) fn propagation(nodes: usize, rumors: bool, transitions: usize) -> Spr
         // Authors all over the table, and so all over the world.
         let author = NodeIndex((turn * 7_919 % nodes) as u32);
         world.record.watch(author);
-        (0..3).for_each(|_| world.deliver(author, refused()));
+        (0..3).for_each(|number| world.deliver(author, refused(number, world.now())));
     }
     world.run_until(Instant::from_start(Duration::from_secs(seconds)));
     let need = ((nodes - 1) as f64 * 0.99).ceil() as usize;
@@ -119,12 +120,21 @@ pub(super) fn propagation(nodes: usize, rumors: bool, transitions: usize) -> Spr
     }
 }
 
-fn refused() -> Event {
+/// A refused connection, as the request of this number saw it at `now`.
+fn refused(number: u64, now: Instant) -> Event {
+    let witness = Witness {
+        request: number,
+        client: number,
+        began_at: now,
+        is_doubtful: false,
+    };
     Event::AttemptEnded(AttemptReport {
         peer: None,
         upstream: "primary".parse().expect("a valid name"),
         model: None,
         outcome: Outcome::ConnectFailed,
+        witness,
+        detail: None,
         first_byte: None,
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
+use grapevine_core::health::Witness;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::outcome::{Blame, Outcome, Stage};
 use grapevine_core::request::{LongWait, UpstreamCall};
@@ -95,12 +96,14 @@ impl World {
         let process = self.nodes[owner.at()].process.as_ref();
         let own = process.and_then(|process| process.engine.own_upstream(now, &upstream));
         let expected = own.and_then(|(_, fact)| fact.first_byte(Some(&model)));
-        let wait = LongWait::new(now, expected);
+        let witness = witness(key.0, now);
+        let p99 = process.and_then(|process| process.engine.own_p99(&upstream));
+        let wait = LongWait::new(witness, expected, p99);
         let reported = UpstreamCall::of_own(
             upstream.clone(),
             PathScope::Inference,
             Some(model.clone()),
-            now,
+            witness,
         );
         let reacts_at = now + reaction.after;
         let call = Call {
@@ -197,10 +200,12 @@ impl World {
             Outcome::Status {
                 status,
                 retry_after,
+                ..
             } if is_local => self.head_came(key.0, status, retry_after, None),
             Outcome::Status {
                 status,
                 retry_after,
+                ..
             } => self.send_head((owner, entry), key, &upstream, (status, retry_after)),
             outcome if is_local => self.attempt_failed(key.0, outcome, None),
             outcome => self.send_failure(owner, entry, key, Some(&upstream), outcome),
@@ -293,7 +298,7 @@ impl World {
         if let Some(process) = &mut self.nodes[call.owner.at()].process {
             admission.leave(&mut process.forwards_in_flight, &entry);
         }
-        self.deliver(call.owner, own.ended(self.now, outcome).event);
+        self.deliver(call.owner, own.ended(self.now, outcome, None).event);
     }
 
     /// These endpoints die: answers break off, and what waits for its first byte is reset.
@@ -329,5 +334,15 @@ impl World {
                 let _ = self.endpoints[call.endpoint].leave(key);
             }
         }
+    }
+}
+
+/// Every request is of a client of its own, and its number names both.
+pub(super) const fn witness(request: u64, began_at: Instant) -> Witness {
+    Witness {
+        request,
+        client: request,
+        began_at,
+        is_doubtful: false,
     }
 }

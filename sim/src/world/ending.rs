@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapevine_core::fact::Load;
-use grapevine_core::outcome::Outcome;
+use grapevine_core::outcome::{Finding, Outcome};
 use grapevine_core::request::{AttemptEvent, AttemptId, Request};
 use grapevine_core::view::Way;
 use grapevine_proto::frame::reset;
@@ -34,6 +34,9 @@ impl World {
         let head = AttemptEvent::Head {
             status,
             retry_after,
+            // What a body would say, every status here says by itself.
+            finding: Finding::of_status(status),
+            detail: None,
             load,
         };
         self.attempt_event(id, head);

@@ -92,6 +92,10 @@ pub(super) enum WorldEvent {
     Reacts { call: (u64, u32) },
     /// A call has waited for its first byte for unusually long.
     Awaits { call: (u64, u32) },
+    /// The pause of a request that had made so many attempts is over.
+    Resumes { request: u64, attempts: u32 },
+    /// An attempt has waited for long at its entry.
+    LooksAround { attempt: (u64, u32) },
     /// The last byte of a call's answer came.
     BodyEnds { call: (u64, u32) },
     /// The first frame of an answer comes back to the entry.
@@ -188,6 +192,8 @@ impl WorldEvent {
             Self::SendsAgain { attempt: it, .. } => (27, attempt(it)),
             Self::HasRead { request, .. } => (28, *request),
             Self::HasReadHop { attempt: it, .. } => (29, attempt(it)),
+            Self::Resumes { request, .. } => (30, *request),
+            Self::LooksAround { attempt: it } => (31, attempt(it)),
         }
     }
 

@@ -94,6 +94,7 @@ impl World {
                 request.origin
             },
             key: None,
+            mark: id,
         };
         head.encode().ok()
     }

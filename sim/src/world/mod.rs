@@ -29,6 +29,7 @@ mod state;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -195,7 +196,6 @@ impl World {
                 frame,
             } => self.has_read_hop(from, owner, attempt, &frame),
             WorldEvent::Reacts { call } => self.reacts(call),
-            WorldEvent::Awaits { call } => self.awaits(call),
             WorldEvent::BodyEnds { call } => self.body_ends(call),
             WorldEvent::Returns { attempt, frame } => self.returns(attempt, &frame),
             WorldEvent::Ends { attempt, broken } => self.end_comes(attempt, broken),
@@ -206,7 +206,6 @@ impl World {
                 message,
             } => self.send_message((from, to), attempt, message),
             WorldEvent::Cancels { call } => self.cancelled(call),
-            WorldEvent::Deadline { request } => self.deadline(request),
             WorldEvent::Breaks { fault } => self.breaks(fault),
             WorldEvent::Heals { fault } => self.heals(fault),
             WorldEvent::Crashes { node } => self.crash(node),
@@ -214,6 +213,7 @@ impl World {
             WorldEvent::Drains { node, incarnation } => self.drain(node, incarnation),
             WorldEvent::Closes { node, incarnation } => self.close(node, incarnation),
             WorldEvent::Inspection => self.inspect(),
+            wait => self.wait_is_over(&wait),
         }
     }
 
@@ -329,6 +329,7 @@ impl World {
             outcome: reaction.outcome,
             first_byte: None,
             models: None,
+            detail: None,
         });
         if let Some(incarnation) = self.incarnation_of(node) {
             let at = self.now + reaction.after;

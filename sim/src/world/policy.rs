@@ -199,6 +199,7 @@ impl World {
             trial: false,
         };
         let candidate = Candidate {
+            model_standing: None,
             upstream: Arc::new(view),
             ttft: cost.min(TTFT_UNKNOWN),
             ttft_low: cost.min(TTFT_UNKNOWN),

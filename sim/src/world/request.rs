@@ -7,6 +7,7 @@ use grapevine_core::engine::Event;
 use grapevine_core::fact::Load;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::latency::STALL_MIN;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Outcome};
 use grapevine_core::request::{
@@ -141,7 +142,10 @@ impl World {
             is_client_retrying: false,
             scope: PathScope::Inference,
             model: Some(client.model.clone()),
+            is_stream: true,
             arrived_at: now,
+            number: id,
+            client: id,
         };
         let mesh_rules = process.engine.mesh_rules();
         client.permitted = self.rules[entry.at()].permits_with(mesh_rules, &question);
@@ -194,7 +198,21 @@ impl World {
                     }
                 },
                 // Here the first byte comes with the head.
-                Action::AwaitBody(attempt) => self.on_attempt(id, attempt, AttemptEvent::FirstByte),
+                Action::AwaitBody(attempt) => {
+                    let came = AttemptEvent::FirstByte { finding: None };
+                    self.on_attempt(id, attempt, came)
+                }
+                Action::Pause { until } => {
+                    let attempts = self.attempts_of(id);
+                    self.plan(
+                        until,
+                        WorldEvent::Resumes {
+                            request: id,
+                            attempts,
+                        },
+                    );
+                    None
+                }
                 Action::Relay(attempt) => {
                     self.answers(id, attempt);
                     None
@@ -312,6 +330,13 @@ impl World {
         let Some((entry, incarnation)) = client.entry else {
             return Ok(());
         };
+        let looks_at = now + STALL_MIN;
+        self.plan(
+            looks_at,
+            WorldEvent::LooksAround {
+                attempt: (id, number),
+            },
+        );
         match upstream.way {
             Way::Local => {
                 self.call(owner, entry, (id, number), upstream.name.clone(), None);

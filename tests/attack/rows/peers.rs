@@ -63,6 +63,7 @@ fn chat_head<'a>(request_id: &'a str, upstream: &str, model: &str, body: usize) 
         traceparent: None,
         client: ClientOrigin::Unknown,
         key: None,
+        mark: 0,
     }
 }
 

@@ -74,7 +74,8 @@ async fn a_call_whose_client_hung_up_is_not_tried_elsewhere_and_counts_against_n
         .await;
     cancel_before_the_head(&mesh["sgp"], &near).await;
     assert_eq!(far.stats().await["by_path"].get(CHAT), None);
-    assert_eq!(mesh["sgp"].view().await.state("sgp", "near"), "healthy");
+    // Nothing has shown yet that it works, and nothing that it does not.
+    assert_eq!(mesh["sgp"].view().await.state("sgp", "near"), "untested");
 }
 
 /// A node without upstreams in front of one that owns `mock`.

@@ -107,9 +107,10 @@ async fn prompts_are_nowhere_in_a_nodes_memory_after_their_answers() {
             .ok_or_else(|| format!("{kept} records"))
     })
     .await;
-    // Other requests of the same kinds use the same memory again.
+    // Other requests of the same kinds and lengths use the same memory again.
+    let length = prefix.len() + DIGITS;
     for _ in 0..OTHERS {
-        send_all(&mesh, |_| "nothing to be found".to_string()).await;
+        send_all(&mesh, |_| format!("{:.<length$}", "nothing to be found")).await;
     }
     for node in mesh.nodes() {
         match texts_in(process(node), &prefix, DIGITS) {

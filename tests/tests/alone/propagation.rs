@@ -49,7 +49,9 @@ async fn an_ejection_is_in_every_nodes_view() {
             })
             .await;
         }
-        mock.set(json!({"error_rate": 1.0})).await;
+        // The request makes it suspect, and the probe that follows at once confirms it.
+        mock.set(json!({"error_rate": 1.0, "fail_models_probe": true}))
+            .await;
         let watch = Watch::start(mesh.nodes(), |view| view.state("sgp", "near") == "ejected");
         // The time of several checks, so that opening connections is not measured.
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -57,7 +59,8 @@ async fn an_ejection_is_in_every_nodes_view() {
         let answer = try_post(&client, &url, &chat_body(MODEL, "hello")).await;
         assert_eq!(answer.unwrap().status, 500);
         slowest.push(watch.finish(start, LIMIT).await);
-        mock.set(json!({"error_rate": 0.0})).await;
+        mock.set(json!({"error_rate": 0.0, "fail_models_probe": false}))
+            .await;
     }
     eprintln!("ejection seen after {slowest:?}");
     assert!(slowest.iter().all(|seen| seen.len() == NODES.len()));

@@ -3,6 +3,7 @@
 //! Measured with the encoder itself, on the longest fact that an upstream can have: what does not fit is left
 //! out of gossip, and other nodes then do not send requests for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,5 +89,7 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         in_flight_max: upstream.in_flight_max.unwrap_or(IN_FLIGHT_MAX),
         tier: upstream.tier,
         weight: upstream.weight,
+        // The first to be left out.
+        models_out: BTreeMap::new(),
     }
 }

@@ -79,6 +79,7 @@ impl Checker<'_> {
         let mut retry_on = RetryOn {
             connect: false,
             timeout: false,
+            answer_timeout: false,
             statuses: Vec::new(),
             server_errors: false,
         };
@@ -86,6 +87,7 @@ impl Checker<'_> {
             match (text.as_str(), text.parse::<u16>()) {
                 ("connect", _) => retry_on.connect = true,
                 ("timeout", _) => retry_on.timeout = true,
+                ("answer_timeout", _) => retry_on.answer_timeout = true,
                 ("5xx", _) => retry_on.server_errors = true,
                 (_, Ok(status @ (401 | 403))) => {
                     let problem = format!(
@@ -99,7 +101,7 @@ impl Checker<'_> {
                     self.problem(
                         &key,
                         problem,
-                        "use connect, timeout, 5xx, or a status from 400 to 599",
+                        "use connect, timeout, answer_timeout, 5xx, or a status from 400 to 599",
                     );
                 }
             }

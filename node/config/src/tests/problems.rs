@@ -523,10 +523,10 @@ fn retry_words_and_headers_are_checked() {
             "5:21: upstreams[0].headers.host: is set by the node itself; remove it",
             "5:31: upstreams[0].headers.a b: is not a header's name; write letters, digits and '-'",
             "6:31: routing.retry_on[1]: 200 is not a kind of failure; \
-             use connect, timeout, 5xx, or a status from 400 to 599",
+             use connect, timeout, answer_timeout, 5xx, or a status from 400 to 599",
             "6:36: routing.retry_on[2]: 401 needs not be listed: a refused credential always goes on; remove it",
             "6:41: routing.retry_on[3]: soon is not a kind of failure; \
-             use connect, timeout, 5xx, or a status from 400 to 599",
+             use connect, timeout, answer_timeout, 5xx, or a status from 400 to 599",
         ]
     );
 }

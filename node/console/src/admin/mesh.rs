@@ -1,8 +1,8 @@
 //! The mesh as JSON.
 
 use grapevine_core::Instant;
-use grapevine_core::fact::{Public, ServicesFact};
-use grapevine_core::ids::StoreName;
+use grapevine_core::fact::{Public, ServicesFact, Standing};
+use grapevine_core::ids::{ModelName, StoreName};
 use grapevine_core::mode::Mode;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
@@ -98,6 +98,8 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "ttft_ms": fact.ttft.map(milliseconds),
         "p50_ms": status.percentiles.map(|(p50, _)| milliseconds(p50)),
         "p99_ms": status.percentiles.map(|(_, p99)| milliseconds(p99)),
+        "last_error": status.last_failure,
+        "models_out": fact.models_out.iter().map(model_out).collect::<Map<_, _>>(),
         "error_rate": fact.error_rate.get(),
         "in_flight": status.in_flight,
         "in_flight_max": fact.in_flight_max,
@@ -105,6 +107,13 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "weight": fact.weight.get(),
         "age_ms": milliseconds(now.since(status.reported_at)),
     })
+}
+
+/// A model that stands otherwise than its upstream.
+fn model_out((model, standing): (&ModelName, &Standing)) -> (String, Value) {
+    let reason = standing.reason().map(|reason| reason.as_str());
+    let shown = json!({"state": standing.as_str(), "reason": reason});
+    (model.to_string(), shown)
 }
 
 const fn reach(reach: Reach) -> &'static str {

@@ -77,7 +77,7 @@ fn heading(page: &MeshPage) -> String {
     let live = page.nodes.iter().filter(|node| node.live).count();
     let upstreams = || page.nodes.iter().flat_map(|node| &node.upstreams);
     let healthy = upstreams()
-        .filter(|upstream| upstream.state == "healthy")
+        .filter(|upstream| matches!(&*upstream.state, "healthy" | "untested"))
         .count();
     let mode = match page.worker_mode.as_str() {
         "" => String::new(),
@@ -137,7 +137,7 @@ fn tones(node: &NodeEntry) -> Vec<Tone> {
         .iter()
         .map(|upstream| upstream.state.as_str());
     let tones = states.map(|state| match state {
-        "healthy" => Tone::Plain,
+        "healthy" | "untested" => Tone::Plain,
         "ejected" => Tone::Bad,
         _ => Tone::Warning,
     });

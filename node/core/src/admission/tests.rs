@@ -46,6 +46,7 @@ impl Stage {
                 in_flight_max: 1,
                 tier: Tier(1),
                 weight: Weight::default(),
+                models_out: BTreeMap::new(),
             },
             hops: 1,
             model: Some(model("gpt")),

@@ -1,11 +1,12 @@
 //! The events that the engine takes, and the effects that it returns.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
 use crate::geo_point::GeoPoint;
-use crate::health;
+use crate::health::{self, Witness};
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
 use crate::notice::Notice;
 use crate::outcome::Outcome;
@@ -101,6 +102,10 @@ pub struct AttemptReport {
     pub model: Option<ModelName>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Who saw it.
+    pub witness: Witness,
+    /// What went wrong, for the operator.
+    pub detail: Option<Arc<str>>,
     /// Time from the attempt's start to the first byte of the answer, where one came and [`Event::AnswerBegan`] did
     /// not report it before. Where the client went away or the deadline passed first, the time waited.
     pub first_byte: Option<Duration>,
@@ -126,6 +131,8 @@ pub struct WaitReport {
     pub model: Option<ModelName>,
     /// Time since the attempt's start.
     pub waited: Duration,
+    /// Who waits.
+    pub witness: Witness,
 }
 
 /// How a probe ended.
@@ -139,6 +146,8 @@ pub struct ProbeReport {
     pub first_byte: Option<Duration>,
     /// The models it listed, of a models probe that succeeded.
     pub models: Option<Vec<ModelName>>,
+    /// What went wrong, with the URL, for the operator.
+    pub detail: Option<Arc<str>>,
 }
 
 /// How a fact arrived.
@@ -171,6 +180,13 @@ pub enum Event {
     AnswerAwaited(WaitReport),
     /// An attempt ended.
     AttemptEnded(AttemptReport),
+    /// A request failed at an own upstream and elsewhere in the same way: it may be at fault itself.
+    BlameDoubted {
+        /// Which upstream.
+        upstream: UpstreamName,
+        /// The request.
+        request: u64,
+    },
     /// A probe ended.
     ProbeEnded(ProbeReport),
     /// A connection to a peer is up and its greeting came back.

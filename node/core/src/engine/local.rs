@@ -1,18 +1,17 @@
 //! A node's own upstreams: health from attempts and probes, and when to probe and to publish.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rand_core::Rng;
-
+use super::by_model::ModelStates;
 use super::event::{Models, Probe, UpstreamSpec};
 use crate::capacity::Capacity;
 use crate::fact::{FactChange, Standing, UpstreamFact};
-use crate::health::{FailureKind, Health, HealthState, Transition};
+use crate::health::{Health, HealthState};
 use crate::ids::ModelName;
 use crate::latency::Latencies;
 use crate::limit::InFlight;
-use crate::outcome::{Blame, Outcome, Stage, Verdict};
 use crate::time::Instant;
 
 /// The pause between two probes while an upstream is being tried.
@@ -23,6 +22,9 @@ const TRIAL_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Local {
     pub(super) spec: UpstreamSpec,
     pub(super) health: Health,
+    pub(super) models: ModelStates,
+    /// What went wrong last, for the operator.
+    pub(super) last_failure: Option<Arc<str>>,
     pub(super) latencies: Latencies,
     pub(super) capacity: Capacity,
     pub(super) in_flight: InFlight,
@@ -34,6 +36,10 @@ pub(super) struct Local {
     pub(super) probe: ProbeState,
     published: Option<PublishedFact>,
     pub(super) changed: bool,
+    /// Whether a cooldown grew, of all of it or of one model: peers would end it when they were told.
+    pub(super) cooldown_grew: bool,
+    /// Whether something changed that stands against single models.
+    pub(super) models_changed: bool,
 }
 
 #[derive(Debug)]
@@ -53,15 +59,6 @@ pub(super) enum ProbeState {
     Running,
 }
 
-/// What showed the state of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// A request, or a probe that costs as much.
-    Paid,
-    /// A probe that costs nothing.
-    FreeProbe,
-}
-
 impl Local {
     pub(super) fn new(now: Instant, spec: UpstreamSpec) -> Self {
         let probe = match spec.probe {
@@ -70,6 +67,8 @@ impl Local {
         };
         Self {
             health: Health::new(now, spec.health.clone()),
+            models: ModelStates::default(),
+            last_failure: None,
             capacity: Capacity::new(now, spec.in_flight_max),
             spec,
             latencies: Latencies::default(),
@@ -81,6 +80,8 @@ impl Local {
             probe,
             published: None,
             changed: true,
+            cooldown_grew: false,
+            models_changed: false,
         }
     }
 
@@ -96,8 +97,8 @@ impl Local {
         self.changed = true;
     }
 
-    /// The models it serves.
-    pub(super) fn models(&self) -> &[ModelName] {
+    /// The models it lists.
+    pub(super) fn listed(&self) -> &[ModelName] {
         match &self.spec.models {
             Models::Listed(models) => models,
             Models::Discovered => &self.discovered,
@@ -109,12 +110,25 @@ impl Local {
         match self.health.state() {
             HealthState::Ejected { reason, .. } => Standing::Ejected { reason },
             HealthState::Probing { reason, .. } => Standing::Probing { reason },
-            HealthState::Healthy => match self.cooling_until {
-                Some(until) if until > now => Standing::CoolingDown {
+            HealthState::Untested | HealthState::Healthy | HealthState::Suspect { .. }
+                if self.cooling_until.is_some_and(|until| until > now) =>
+            {
+                let until = self.cooling_until.unwrap_or(now);
+                Standing::CoolingDown {
                     remaining: now.until(until),
-                },
-                _ => Standing::Ready,
-            },
+                }
+            }
+            HealthState::Suspect { reason, .. } => Standing::Suspect { reason },
+            HealthState::Untested => Standing::Untested,
+            HealthState::Healthy => Standing::Ready,
+        }
+    }
+
+    /// How many requests it should be given: one while it has to prove itself.
+    pub(super) fn load_limit(&self) -> u32 {
+        match self.health.is_on_probation() {
+            true => 1,
+            false => self.capacity.limit(),
         }
     }
 
@@ -123,7 +137,10 @@ impl Local {
         match self.health.state() {
             HealthState::Ejected { until, .. } => Some(until),
             HealthState::Probing { .. } => None,
-            HealthState::Healthy => self.cooling_until.filter(|until| *until > now),
+            HealthState::Suspect { until, .. } => Some(self.cooling_until.unwrap_or(until)),
+            HealthState::Untested | HealthState::Healthy => {
+                self.cooling_until.filter(|until| *until > now)
+            }
         }
     }
 
@@ -131,7 +148,7 @@ impl Local {
     pub(super) fn fact(&self, now: Instant) -> UpstreamFact {
         let measured = |model: &ModelName| self.latencies.of(model).map(|it| it.expected(now));
         let models: BTreeMap<_, _> = self
-            .models()
+            .listed()
             .iter()
             .map(|model| (model.clone(), measured(model)))
             .collect();
@@ -142,10 +159,16 @@ impl Local {
             ttft: self.latencies.whole().map(|it| it.expected(now)),
             error_rate: self.health.error_rate(now),
             in_flight: self.in_flight.count(),
-            in_flight_max: self.capacity.limit(),
+            in_flight_max: self.load_limit(),
             tier: self.spec.tier,
             weight: self.spec.weight,
+            models_out: self.models_out(now),
         }
+    }
+
+    /// The models that stand otherwise than all of it.
+    pub(super) fn models_out(&self, now: Instant) -> BTreeMap<ModelName, Standing> {
+        self.models.out(now, |model| self.listed().contains(model))
     }
 
     /// The change to publish now, if any: the fact is built only when there may be one, figures at most once in
@@ -158,13 +181,21 @@ impl Local {
         let Some(published) = &self.published else {
             return Some((FactChange::Transition, self.fact(now)));
         };
-        let stands_otherwise = self.standing(now).differs_in_kind(published.fact.standing);
+        let standing = self.standing(now);
+        let stands_otherwise = standing.differs_in_kind(published.fact.standing)
+            || self.cooldown_grew
+            || self.models_changed;
         let figures_may_go = self.changed && now.since(published.considered_at) >= interval;
         if !stands_otherwise && !figures_may_go {
             return None;
         }
         let fact = self.fact(now);
-        let change = fact.change_since(&published.fact);
+        let change = match fact.change_since(&published.fact) {
+            _ if self.cooldown_grew => FactChange::Transition,
+            // At once, or in its time.
+            FactChange::Figures if !figures_may_go => return None,
+            change => change,
+        };
         Some((change, fact))
     }
 
@@ -181,6 +212,8 @@ impl Local {
             considered_at: now,
         });
         self.changed = false;
+        self.cooldown_grew = false;
+        self.models_changed = false;
     }
 
     /// Nothing of it was published in this incarnation: all of it is to be.
@@ -194,6 +227,8 @@ impl Local {
             published.considered_at = now;
         }
         self.changed = false;
+        self.cooldown_grew = false;
+        self.models_changed = false;
     }
 
     /// Whether time alone changes something of it now, apart from figures to publish.
@@ -204,8 +239,8 @@ impl Local {
     /// When its ejection or its cooldown ends, or a probe falls due.
     fn next_change(&self) -> Option<Instant> {
         let state = match self.health.state() {
-            HealthState::Ejected { until, .. } => Some(until),
-            HealthState::Healthy | HealthState::Probing { .. } => None,
+            HealthState::Ejected { until, .. } | HealthState::Suspect { until, .. } => Some(until),
+            HealthState::Untested | HealthState::Healthy | HealthState::Probing { .. } => None,
         };
         let probe = match self.probe {
             ProbeState::DueAt(at)
@@ -215,7 +250,7 @@ impl Local {
             }
             _ => None,
         };
-        [state, probe, self.cooling_until]
+        [state, probe, self.cooling_until, self.models.next_change()]
             .into_iter()
             .flatten()
             .min()
@@ -245,7 +280,7 @@ impl Local {
     pub(super) fn pause(&self) -> Duration {
         match self.health.state() {
             HealthState::Probing { .. } => TRIAL_PAUSE.min(self.spec.probe_interval),
-            HealthState::Healthy | HealthState::Ejected { .. } => self.spec.probe_interval,
+            _ => self.spec.probe_interval,
         }
     }
 
@@ -259,52 +294,5 @@ impl Local {
         self.latencies.record(now, model, first_byte);
         let in_flight = self.in_flight.count();
         self.capacity.answered(now, in_flight, first_byte);
-    }
-
-    /// Takes what an attempt or a probe showed; `source` says which.
-    pub(super) fn judge(
-        &mut self,
-        now: Instant,
-        source: Source,
-        outcome: &Outcome,
-        verdict: Verdict,
-        rng: &mut impl Rng,
-    ) -> Option<Transition> {
-        self.changed = true;
-        if outcome.lacks_room() {
-            self.capacity.refused(now, self.in_flight.count());
-        }
-        if let Some(cooldown) = verdict.cooldown {
-            let until = now + cooldown;
-            self.cooling_until = Some(self.cooling_until.map_or(until, |before| before.max(until)));
-        }
-        let transition = match verdict.blame {
-            Blame::Success => self.health.succeeded(now),
-            Blame::Upstream if is_break(outcome) => self.health.broke_off(now, rng),
-            Blame::Upstream if source == Source::FreeProbe => {
-                self.health.free_probe_failed(now, failure(outcome), rng)
-            }
-            Blame::Upstream => self.health.failed(now, failure(outcome), rng),
-            Blame::Credential => self.health.credential_refused(now, rng),
-            Blame::Nobody | Blame::Peer => None,
-        };
-        if transition == Some(Transition::Recovered) {
-            self.returned_at = Some(now);
-        }
-        transition
-    }
-}
-
-/// Whether the answer had begun.
-fn is_break(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::BrokenOff | Outcome::TimedOut(Stage::Idle))
-}
-
-fn failure(outcome: &Outcome) -> FailureKind {
-    match outcome {
-        Outcome::ConnectFailed => FailureKind::Connect,
-        Outcome::TimedOut(_) => FailureKind::Timeout,
-        Outcome::Reset => FailureKind::Reset,
-        _ => FailureKind::Status,
     }
 }

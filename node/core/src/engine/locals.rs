@@ -8,13 +8,14 @@ use rand_core::Rng;
 use super::event::{
     AnswerReport, AttemptReport, Effect, Probe, ProbeReport, UpstreamSpec, WaitReport,
 };
-use super::local::{Local, ProbeState, Source};
+use super::judge::Judged;
+use super::local::{Local, ProbeState};
 use super::{Engine, ViewDue};
-use crate::fact::Fact;
-use crate::health::{HealthState, Transition};
-use crate::ids::UpstreamName;
+use crate::fact::{Fact, FactChange};
+use crate::health::{HealthState, Source, Transition};
+use crate::ids::{ModelName, UpstreamName};
 use crate::notice::Notice;
-use crate::outcome::{Blame, Outcome, RetryOn, Verdict};
+use crate::outcome::{Blame, CooldownScope, Outcome, RetryOn, Verdict};
 use crate::time::Instant;
 
 impl Engine {
@@ -46,25 +47,55 @@ impl Engine {
         self.view_becomes(ViewDue::Now);
     }
 
-    pub(super) fn local_answer_began(&mut self, now: Instant, report: &AnswerReport) {
+    pub(super) fn local_answer_began(
+        &mut self,
+        now: Instant,
+        report: &AnswerReport,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(local) = self.locals.get_mut(&report.upstream) else {
             return;
         };
-        local.answered(now, report.model.as_ref(), report.first_byte);
-        local.health.answer_began();
+        let model = report.model.as_ref();
+        local.answered(now, model, report.first_byte);
+        let judged = local.answer_began(now, model);
         local.proved(now);
         local.changed = true;
         self.view_becomes(ViewDue::Soon);
+        self.note_judgement(now, &report.upstream, judged, effects);
     }
 
-    pub(super) fn local_answer_awaited(&mut self, now: Instant, report: &WaitReport) {
+    pub(super) fn local_answer_awaited(
+        &mut self,
+        now: Instant,
+        report: &WaitReport,
+        rng: &mut impl Rng,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(local) = self.locals.get_mut(&report.upstream) else {
             return;
         };
         let (model, waited) = (report.model.as_ref(), report.waited);
+        let judged = local.awaits(now, model, report.witness, rng);
         if local.latencies.waits(now, model, waited) {
             local.changed = true;
             self.view_becomes(ViewDue::Soon);
+        }
+        self.note_judgement(now, &report.upstream, judged, effects);
+    }
+
+    pub(super) fn blame_doubted(
+        &mut self,
+        now: Instant,
+        upstream: &UpstreamName,
+        request: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(local) = self.locals.get_mut(upstream) else {
+            return;
+        };
+        if let Some(transition) = local.doubt(request) {
+            self.note_transition(now, upstream, transition, effects);
         }
     }
 
@@ -79,22 +110,23 @@ impl Engine {
             return;
         };
         let verdict = report.outcome.verdict(&RetryOn::default());
+        let model = report.model.as_ref();
         if verdict.blame == Blame::Success {
             if let Some(first_byte) = report.first_byte {
-                local.answered(now, report.model.as_ref(), first_byte);
+                local.answered(now, model, first_byte);
             }
             local.proved(now);
         }
-        if let (Outcome::Cancelled | Outcome::DeadlinePassed, Some(waited)) =
-            (report.outcome, report.first_byte)
-        {
+        if let (true, Some(waited)) = (report.outcome.is_in_vain(), report.first_byte) {
             // Nobody is to blame, but it takes at least this long: requests go elsewhere, where they can.
-            local
-                .latencies
-                .waited_in_vain(now, report.model.as_ref(), waited);
+            local.latencies.waited_in_vain(now, model, waited);
         }
-        let transition = local.judge(now, Source::Paid, &report.outcome, verdict, rng);
-        self.after_judgement(now, &report.upstream, transition, verdict, effects);
+        if verdict.blame != Blame::Success && report.detail.is_some() {
+            local.last_failure.clone_from(&report.detail);
+        }
+        let source = Source::Request(report.witness);
+        let judged = local.judge(now, source, model, &report.outcome, verdict, rng);
+        self.after_judgement(now, &report.upstream, model, judged, verdict, effects);
     }
 
     pub(super) fn probe_ended(
@@ -109,8 +141,14 @@ impl Engine {
         };
         let mut verdict = report.outcome.verdict(&RetryOn::default());
         // An upstream that answers 404 to a list of models is there all the same.
-        if verdict.blame == Blame::Nobody && matches!(report.outcome, Outcome::Status { .. }) {
+        if matches!(verdict.blame, Blame::Nobody | Blame::Model)
+            && report.outcome.finding().is_some()
+        {
             verdict.blame = Blame::Success;
+        }
+        // The patience of a probe is its own, and nobody is billed for it.
+        if matches!(report.outcome, Outcome::TimedOut(_)) {
+            verdict.blame = Blame::Upstream;
         }
         if let (Some(first_byte), Blame::Success) = (report.first_byte, verdict.blame) {
             local.latencies.record(now, None, first_byte);
@@ -118,36 +156,78 @@ impl Engine {
         if let Some(models) = report.models {
             local.discovered = models;
         }
+        if verdict.blame != Blame::Success && report.detail.is_some() {
+            local.last_failure.clone_from(&report.detail);
+        }
         let source = match local.spec.probe {
             Probe::Models => Source::FreeProbe,
-            Probe::Chat | Probe::Off => Source::Paid,
+            Probe::Chat | Probe::Off => Source::ChatProbe,
         };
-        let transition = local.judge(now, source, &report.outcome, verdict, rng);
+        let judged = local.judge(now, source, None, &report.outcome, verdict, rng);
         if local.probe == ProbeState::Running {
             local.probe = ProbeState::DueAt(now + local.pause());
         }
-        self.after_judgement(now, &report.upstream, transition, verdict, effects);
+        self.after_judgement(now, &report.upstream, None, judged, verdict, effects);
     }
 
     fn after_judgement(
         &mut self,
         now: Instant,
         upstream: &UpstreamName,
-        transition: Option<Transition>,
+        model: Option<&ModelName>,
+        judged: Judged,
         verdict: Verdict,
         effects: &mut Vec<Effect>,
     ) {
         self.view_becomes(ViewDue::Soon);
-        if let Some(cooldown) = verdict.cooldown {
-            let upstream = upstream.clone();
+        if let Some((cooldown, scope)) = verdict.cooldown {
             effects.push(Effect::Notice(Notice::UpstreamCoolingDown {
-                upstream,
+                upstream: upstream.clone(),
                 cooldown,
+                model: model.filter(|_| scope == CooldownScope::Model).cloned(),
             }));
             self.view_becomes(ViewDue::Now);
         }
-        if let Some(transition) = transition {
+        self.note_judgement(now, upstream, judged, effects);
+    }
+
+    fn note_judgement(
+        &mut self,
+        now: Instant,
+        upstream: &UpstreamName,
+        judged: Judged,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(transition) = judged.whole {
             self.note_transition(now, upstream, transition, effects);
+        }
+        let Some((model, transition)) = judged.model else {
+            return;
+        };
+        self.view_becomes(ViewDue::Now);
+        let Some(local) = self.locals.get_mut(upstream) else {
+            return;
+        };
+        // Clients may name any model at an upstream that takes all, which would fill the log.
+        if !local.listed().contains(&model) {
+            return;
+        }
+        let until = local
+            .models
+            .get_mut(&model)
+            .map(|state| state.health.state());
+        if let (
+            Transition::Ejected(reason) | Transition::Suspected(reason),
+            Some(HealthState::Ejected { until, .. } | HealthState::Suspect { until, .. }),
+        ) = (transition, until)
+        {
+            effects.push(Effect::Notice(Notice::ModelOut {
+                upstream: upstream.clone(),
+                model,
+                reason,
+                pause: now.until(until),
+                detail: local.last_failure.clone(),
+            }));
         }
     }
 
@@ -162,17 +242,34 @@ impl Engine {
             return;
         };
         let upstream = upstream.clone();
-        effects.push(Effect::Notice(match (transition, local.health.state()) {
+        let detail = local.last_failure.clone();
+        let notice = match (transition, local.health.state()) {
             (Transition::Ejected(reason), HealthState::Ejected { until, .. }) => {
                 Notice::UpstreamEjected {
                     upstream,
                     reason,
                     cooldown: now.until(until),
+                    detail,
                 }
             }
-            (Transition::Recovered, _) => Notice::UpstreamRecovered { upstream },
+            (Transition::Suspected(reason), HealthState::Suspect { until, .. }) => {
+                Notice::UpstreamSuspected {
+                    upstream,
+                    reason,
+                    pause: now.until(until),
+                    detail,
+                }
+            }
+            (Transition::Cleared, _) => Notice::UpstreamCleared { upstream },
+            (Transition::Recovered | Transition::Proved, _) => {
+                Notice::UpstreamRecovered { upstream }
+            }
             _ => Notice::UpstreamProbing { upstream },
-        }));
+        };
+        // An upstream that works as expected is no news.
+        if transition != Transition::Proved {
+            effects.push(Effect::Notice(notice));
+        }
         self.view_becomes(ViewDue::Now);
     }
 
@@ -186,7 +283,11 @@ impl Engine {
                 continue;
             };
             let transition = local.health.tick(now);
-            if transition.is_some() && local.probe != ProbeState::Off {
+            if local.models.tick(now) {
+                local.models_changed = true;
+                self.view_due = ViewDue::Now;
+            }
+            if transition == Some(Transition::Probing) && local.probe != ProbeState::Off {
                 local.probe = ProbeState::DueAt(now);
             }
             if local.cooling_until.is_some_and(|until| until <= now) {
@@ -209,5 +310,25 @@ impl Engine {
             }
         }
         self.publish_locals(now, effects);
+    }
+
+    /// Publishes what changed of the own upstreams: transitions at once, figures once a second.
+    fn publish_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let mut changes = Vec::new();
+        let interval = self.publish_interval();
+        for local in self.locals.values_mut() {
+            match local.change_to_publish(now, interval) {
+                None => {}
+                Some((FactChange::Little, _)) => local.skip_publishing(now),
+                Some((change, fact)) => {
+                    local.set_published(now, fact.clone());
+                    changes.push((fact, change == FactChange::Transition));
+                }
+            }
+        }
+        for (fact, urgent) in changes {
+            self.view_becomes(if urgent { ViewDue::Now } else { ViewDue::Soon });
+            self.publish(Fact::Upstream(fact), urgent, effects);
+        }
     }
 }

@@ -7,15 +7,18 @@
 //! Invariant: what a node publishes of its own upstreams comes from its own attempts and probes alone; what it holds
 //! of a peer's upstreams comes from that peer alone, and is ordered by the peer's stamps.
 
+mod by_model;
 mod event;
 mod few;
 mod join;
+mod judge;
 mod local;
 mod locals;
 mod peer;
 mod picture;
 mod remote;
 mod rules;
+mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -149,8 +152,11 @@ impl Engine {
             Event::JoinBegan => self.begin_join(now),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
             Event::ServicesChanged(fact) => self.change_services(fact, effects),
-            Event::AnswerBegan(report) => self.local_answer_began(now, &report),
-            Event::AnswerAwaited(report) => self.local_answer_awaited(now, &report),
+            Event::AnswerBegan(report) => self.local_answer_began(now, &report, effects),
+            Event::AnswerAwaited(report) => self.local_answer_awaited(now, &report, rng, effects),
+            Event::BlameDoubted { upstream, request } => {
+                self.blame_doubted(now, &upstream, request, effects);
+            }
             Event::AttemptEnded(report) => match &report.peer {
                 None => self.local_attempt_ended(now, &report, rng, effects),
                 Some(peer) => {
@@ -372,26 +378,6 @@ impl Engine {
             stamp,
             urgent,
         });
-    }
-
-    /// Publishes what changed of the own upstreams: transitions at once, figures once a second.
-    fn publish_locals(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let mut changes = Vec::new();
-        let interval = self.publish_interval();
-        for local in self.locals.values_mut() {
-            match local.change_to_publish(now, interval) {
-                None => {}
-                Some((FactChange::Little, _)) => local.skip_publishing(now),
-                Some((change, fact)) => {
-                    local.set_published(now, fact.clone());
-                    changes.push((fact, change == FactChange::Transition));
-                }
-            }
-        }
-        for (fact, urgent) in changes {
-            self.view_becomes(if urgent { ViewDue::Now } else { ViewDue::Soon });
-            self.publish(Fact::Upstream(fact), urgent, effects);
-        }
     }
 }
 

@@ -11,22 +11,35 @@ use super::remote::Remote;
 use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::{ModelName, NodeName, UpstreamName};
-use crate::latency::{FirstByte, Latency, TTFT_UNKNOWN};
+use crate::latency::{FirstByte, TTFT_UNKNOWN};
 use crate::route::is_near;
 use crate::time::Instant;
 use crate::units::Tier;
-use crate::view::{
-    Candidate, NodeView, Reach, Routes, TierRoutes, UpstreamStatus, UpstreamView, View, Way,
-};
+use crate::view::{Candidate, Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
 /// An upstream with the models it serves, each with its time to first byte where measured.
 struct Offer {
     upstream: Arc<UpstreamView>,
     models: Vec<(ModelName, Option<FirstByte>)>,
+    models_out: BTreeMap<ModelName, Standing>,
     ttft: Option<FirstByte>,
 }
 
-type Listed = Vec<(Arc<UpstreamView>, Option<FirstByte>)>;
+/// An upstream as one model sees it.
+#[derive(Clone)]
+struct Entry {
+    upstream: Arc<UpstreamView>,
+    ttft: Option<FirstByte>,
+    model_standing: Option<Standing>,
+}
+
+/// One that takes any model, with those that stand otherwise there.
+struct Wildcard {
+    entry: Entry,
+    models_out: BTreeMap<ModelName, Standing>,
+}
+
+type Listed = Vec<Entry>;
 
 impl Engine {
     pub(super) fn draw(&mut self, now: Instant) -> View {
@@ -39,23 +52,7 @@ impl Engine {
             .map(|upstream| (upstream.name.clone(), Arc::clone(upstream)))
             .collect();
 
-        let mut by_model: BTreeMap<ModelName, Listed> = BTreeMap::new();
-        let mut any: Listed = Vec::new();
-        let mut all: Listed = Vec::with_capacity(offers.len());
-        for offer in offers {
-            all.push((Arc::clone(&offer.upstream), offer.ttft));
-            for (model, ttft) in offer.models {
-                let entry = (Arc::clone(&offer.upstream), ttft.or(offer.ttft));
-                if model.is_any() {
-                    any.push(entry);
-                } else {
-                    by_model.entry(model).or_default().push(entry);
-                }
-            }
-        }
-        for listed in by_model.values_mut() {
-            listed.extend(any.iter().cloned());
-        }
+        let (by_model, any, all) = listed(offers);
         let mut incumbents = BTreeMap::new();
         let models = by_model
             .into_iter()
@@ -103,6 +100,11 @@ impl Engine {
         Some((self.own_view(now, local), local.fact(now)))
     }
 
+    /// The 99th percentile of the time to first byte of an own upstream; `None` before the first answer.
+    pub fn own_p99(&self, name: &UpstreamName) -> Option<Duration> {
+        self.locals.get(name)?.latencies.whole()?.p99()
+    }
+
     /// The loads of all own upstreams now, as an echo reports them.
     pub fn own_loads(&self, now: Instant) -> Vec<Load> {
         let load = |local: &Local| Load {
@@ -134,7 +136,7 @@ impl Engine {
             rtt: Duration::ZERO,
             reach: Reach::Open,
             others_in_flight: 0,
-            in_flight_max: local.capacity.limit(),
+            in_flight_max: local.load_limit(),
             admission_max: spec.in_flight_max,
             in_flight: local.in_flight.clone(),
             hot_until: None,
@@ -149,10 +151,11 @@ impl Engine {
         Offer {
             upstream: Arc::new(self.own_view(now, local)),
             models: local
-                .models()
+                .listed()
                 .iter()
                 .map(|model| (model.clone(), measured(model)))
                 .collect(),
+            models_out: local.models_out(now),
             ttft: latencies.whole().map(|whole| whole.first_byte(now)),
         }
     }
@@ -205,38 +208,52 @@ impl Engine {
         }
         routes
     }
+}
 
-    fn nodes(&self, now: Instant) -> Vec<NodeView> {
-        let own = NodeView {
-            name: self.identity.node.clone(),
-            fact: Some(self.identity.fact()),
-            generation: self.identity.generation,
-            phase: self.phase,
-            live: true,
-            reach: Reach::Open,
-            rtt: Some(Duration::ZERO),
-            services: self.services.clone(),
-            upstreams: self
-                .locals
-                .values()
-                .map(|local| own_status(now, local))
-                .collect(),
-            rules_differ_since: None,
+/// The entries of each model, of those that take any, and of all.
+fn listed(offers: Vec<Offer>) -> (BTreeMap<ModelName, Listed>, Listed, Listed) {
+    let mut by_model: BTreeMap<ModelName, Listed> = BTreeMap::new();
+    let mut any: Vec<Wildcard> = Vec::new();
+    let mut all: Listed = Vec::with_capacity(offers.len());
+    for offer in offers {
+        let entry = |ttft, model_standing| Entry {
+            upstream: Arc::clone(&offer.upstream),
+            ttft,
+            model_standing,
         };
-        let peers = self.peers.iter().map(|(name, peer)| NodeView {
-            name: name.clone(),
-            fact: peer.fact.clone(),
-            generation: peer.generation,
-            phase: peer.phase,
-            live: peer.live,
-            reach: peer.reach(),
-            rtt: peer.rtt,
-            services: peer.services.clone(),
-            upstreams: peer.upstreams.values().map(remote_status).collect(),
-            rules_differ_since: peer.rules_differ_since,
-        });
-        std::iter::once(own).chain(peers).collect()
+        all.push(entry(offer.ttft, None));
+        let mut wildcard = None;
+        for (model, ttft) in offer.models {
+            let ttft = ttft.or(offer.ttft);
+            if model.is_any() {
+                wildcard = Some(entry(ttft, None));
+            } else {
+                let standing = offer.models_out.get(&model).copied();
+                by_model
+                    .entry(model)
+                    .or_default()
+                    .push(entry(ttft, standing));
+            }
+        }
+        if let Some(entry) = wildcard {
+            // A model that nobody lists has routes of its own where it stands otherwise.
+            for model in offer.models_out.keys() {
+                by_model.entry(model.clone()).or_default();
+            }
+            any.push(Wildcard {
+                entry,
+                models_out: offer.models_out,
+            });
+        }
     }
+    for (model, listed) in &mut by_model {
+        listed.extend(any.iter().map(|wildcard| Entry {
+            model_standing: wildcard.models_out.get(model).copied(),
+            ..wildcard.entry.clone()
+        }));
+    }
+    let any = any.into_iter().map(|wildcard| wildcard.entry).collect();
+    (by_model, any, all)
 }
 
 /// How many candidates a view holds: what making it costs.
@@ -245,7 +262,7 @@ pub(super) fn candidates(view: &View) -> usize {
         routes
             .tiers
             .iter()
-            .map(|tier| tier.usable.len() + tier.unusable.len())
+            .map(|tier| tier.usable.len() + tier.suspect.len() + tier.unusable.len())
             .sum()
     };
     view.models.values().map(count).sum::<usize>() + count(&view.any_model) + count(&view.no_model)
@@ -286,6 +303,7 @@ fn peer_offer(
     Offer {
         upstream: Arc::new(upstream),
         models: remote.models(now),
+        models_out: fact.models_out.clone(),
         ttft: remote.first_byte(now),
     }
 }
@@ -298,32 +316,38 @@ fn tiers(
     // Unmeasured ones count as fast as the fastest known, so that they get measured.
     let prior = listed
         .iter()
-        .filter_map(|(_, ttft)| Some((*ttft)?.expected))
+        .filter_map(|entry| Some(entry.ttft?.expected))
         .min()
         .unwrap_or(TTFT_UNKNOWN);
     let mut by_tier: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
-    for (upstream, ttft) in listed {
+    for Entry {
+        upstream,
+        ttft,
+        model_standing,
+    } in listed
+    {
         let routes = by_tier.entry(upstream.tier).or_default();
-        let usable = upstream.is_usable(now);
         let incumbent = is_incumbent(upstream.tier, &upstream);
         let measured = ttft.is_some();
         let candidate = Candidate {
             upstream,
             ttft: ttft.map_or(prior, |ttft| ttft.expected),
             ttft_low: ttft.map_or(prior, |ttft| ttft.low),
+            model_standing,
             measured,
             incumbent,
         };
-        let list = if usable {
-            &mut routes.usable
-        } else {
-            &mut routes.unusable
+        let list = match candidate.is_usable(now) {
+            true if candidate.is_suspect() => &mut routes.suspect,
+            true => &mut routes.usable,
+            false => &mut routes.unusable,
         };
         list.push(Arc::new(candidate));
     }
     let mut tiers: Vec<TierRoutes> = by_tier.into_values().collect();
     for tier in &mut tiers {
         tier.usable.sort_by_key(|candidate| base_cost(candidate));
+        tier.suspect.sort_by_key(|candidate| base_cost(candidate));
         tier.unusable.sort_by_key(|candidate| {
             let upstream = &candidate.upstream;
             (
@@ -343,36 +367,10 @@ fn base_cost(candidate: &Candidate) -> Duration {
 /// How far an upstream is from being usable.
 fn badness(standing: Standing) -> (u8, Duration) {
     match standing {
-        Standing::Ready => (0, Duration::ZERO),
-        Standing::Probing { .. } => (1, Duration::ZERO),
-        Standing::CoolingDown { remaining } => (2, remaining),
-        Standing::Ejected { .. } => (3, Duration::ZERO),
-    }
-}
-
-fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
-    UpstreamStatus {
-        fact: Arc::new(local.fact(now)),
-        reported_at: now,
-        stands_since: local.stands_since,
-        again_at: local.again_at(now),
-        in_flight: local.in_flight.count(),
-        percentiles: local.latencies.whole().map(Latency::percentiles),
-    }
-}
-
-fn remote_status(remote: &Remote) -> UpstreamStatus {
-    UpstreamStatus {
-        fact: Arc::clone(&remote.fact),
-        reported_at: remote.reported_at,
-        stands_since: remote.stands_since,
-        again_at: match remote.fact.standing {
-            Standing::CoolingDown { remaining } => Some(remote.reported_at + remaining),
-            Standing::Ready | Standing::Ejected { .. } | Standing::Probing { .. } => None,
-        },
-        in_flight: remote
-            .others_in_flight
-            .saturating_add(remote.in_flight.count()),
-        percentiles: None,
+        Standing::Ready | Standing::Untested => (0, Duration::ZERO),
+        Standing::Suspect { .. } => (1, Duration::ZERO),
+        Standing::Probing { .. } => (2, Duration::ZERO),
+        Standing::CoolingDown { remaining } => (3, remaining),
+        Standing::Ejected { .. } => (4, Duration::ZERO),
     }
 }

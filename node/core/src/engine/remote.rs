@@ -93,10 +93,14 @@ impl Remote {
     }
 
     pub(super) fn update(&mut self, now: Instant, fact: UpstreamFact) {
-        let returns = fact.standing == Standing::Ready
-            && !matches!(
-                self.fact.standing,
-                Standing::Ready | Standing::CoolingDown { .. }
+        let was_out = matches!(
+            self.fact.standing,
+            Standing::Ejected { .. } | Standing::Probing { .. }
+        );
+        let returns = was_out
+            && matches!(
+                fact.standing,
+                Standing::Ready | Standing::Untested | Standing::Suspect { .. }
             );
         if returns {
             self.returned_at = Some(now);

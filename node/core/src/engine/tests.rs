@@ -1,5 +1,7 @@
 //! The engine driven by hand-made events, on a clock turned by hand.
 
+mod judgement;
+
 use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
@@ -7,9 +9,9 @@ use rand_core::SeedableRng;
 
 use super::*;
 use crate::fact::{FactKey, Load, NodeFact, Public, Standing, UpstreamFact};
-use crate::health::{EjectionReason, FailureKind, HealthPolicy};
+use crate::health::{EjectionReason, FailureKind, HealthPolicy, Witness};
 use crate::ids::{Generation, RegionName};
-use crate::outcome::{Outcome, Refusal};
+use crate::outcome::{Finding, Outcome, Refusal};
 use crate::residency::{Residency, Rule, Unknown};
 use crate::route::{Plan, PlanError, RouteQuery, Strategy, plan};
 use crate::units::{Share, Weight};
@@ -36,6 +38,18 @@ struct Bench {
     engine: Engine,
     rng: ChaCha8Rng,
     now: Instant,
+    /// Counts requests, each of another client.
+    requests: u64,
+}
+
+/// A request of a client of its own.
+fn witness(number: u64, began_at: Instant) -> Witness {
+    Witness {
+        request: number,
+        client: number,
+        began_at,
+        is_doubtful: false,
+    }
 }
 
 impl Bench {
@@ -55,6 +69,7 @@ impl Bench {
             engine,
             rng: ChaCha8Rng::seed_from_u64(1),
             now: Instant::START,
+            requests: 0,
         }
     }
 
@@ -77,11 +92,15 @@ impl Bench {
 
     fn attempt(&mut self, outcome: Outcome) -> Vec<Effect> {
         let first_byte = Some(Duration::from_millis(300));
+        self.requests += 1;
+        let witness = witness(self.requests, self.now);
         self.handle(Event::AttemptEnded(AttemptReport {
             peer: None,
             upstream: upstream("primary"),
             model: Some(model("gpt")),
             outcome,
+            witness,
+            detail: None,
             first_byte,
         }))
     }
@@ -93,6 +112,7 @@ impl Bench {
             outcome,
             first_byte: None,
             models: None,
+            detail: None,
         }))
     }
 
@@ -235,6 +255,7 @@ fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
         in_flight_max: 10,
         tier: Tier(1),
         weight: Weight::default(),
+        models_out: BTreeMap::new(),
     }
 }
 
@@ -264,6 +285,8 @@ fn new_upstream_is_probed_at_once_and_published() {
     let mut bench = Bench::new();
     let effects = bench.handle(Event::Configured(vec![spec(Probe::Models)]));
     assert!(has_probe(&effects));
+    assert_eq!(urgent_standing(&effects), Some(Standing::Untested));
+    let effects = bench.probe(Outcome::status(200));
     assert_eq!(urgent_standing(&effects), Some(Standing::Ready));
 }
 
@@ -432,6 +455,7 @@ fn rate_limit_cools_down_without_ejecting() {
     let mut bench = Bench::with_upstream();
     let requested = Some(Duration::from_secs(7));
     let effects = bench.attempt(Outcome::Status {
+        finding: Finding::RateOfAccount,
         status: 429,
         retry_after: requested,
     });
@@ -442,9 +466,13 @@ fn rate_limit_cools_down_without_ejecting() {
             remaining: Duration::from_secs(7)
         }
     );
-    assert!(bench.plan().expect("a last resort").last_resort);
+    // It gets its rest, also where nothing else is left.
+    let resting = PlanError::Resting {
+        retry_after: Duration::from_secs(7),
+    };
+    assert_eq!(bench.plan().expect_err("nothing to ask"), resting);
     let effects = bench.wait(Duration::from_secs(7));
-    assert_eq!(urgent_standing(&effects), Some(Standing::Ready));
+    assert_eq!(urgent_standing(&effects), Some(Standing::Untested));
     assert!(!bench.plan().expect("a plan").last_resort);
 }
 
@@ -463,6 +491,8 @@ fn published_in_five_seconds(bench: &mut Bench) -> usize {
                 upstream: upstream("primary"),
                 model: None,
                 outcome: Outcome::status(200),
+                witness: witness(0, bench.now),
+                detail: None,
                 first_byte,
             }));
             effects
@@ -541,6 +571,8 @@ fn lost_request_makes_its_peer_suspect_for_half_a_second() {
         upstream: upstream("primary"),
         model: None,
         outcome: Outcome::PeerLost,
+        witness: witness(0, bench.now),
+        detail: None,
         first_byte: None,
     };
     bench.handle(Event::AttemptEnded(report));
@@ -670,6 +702,7 @@ fn long_wait_moves_requests_elsewhere_before_it_ends() {
             upstream,
             model,
             waited,
+            witness: witness(0, Instant::START),
         })
     };
     bench.handle(waits(Duration::from_millis(599)));
@@ -731,6 +764,8 @@ fn refusal_makes_a_peer_hot_for_a_second() {
         upstream: upstream("primary"),
         model: None,
         outcome: Outcome::Refused(Refusal::Full),
+        witness: witness(0, bench.now),
+        detail: None,
         first_byte: None,
     };
     bench.handle(Event::AttemptEnded(report));
@@ -748,6 +783,8 @@ fn refusal_of_an_ejected_upstream_is_forgotten_when_it_recovers() {
         upstream: upstream("primary"),
         model: None,
         outcome: Outcome::Refused(Refusal::Ejected),
+        witness: witness(0, bench.now),
+        detail: None,
         first_byte: None,
     };
     bench.handle(Event::AttemptEnded(report));

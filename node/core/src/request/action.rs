@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::Instant;
 use crate::fact::Load;
-use crate::outcome::Outcome;
+use crate::outcome::{Finding, Outcome};
 use crate::route::{Choice, PlanError};
 
 /// Names an attempt within its request: the first is 0.
@@ -32,6 +33,11 @@ pub enum Action {
         /// All candidates are ejected and this one is tried all the same.
         is_last_resort: bool,
     },
+    /// Waits until then, and goes on by [`resume`](super::Request::resume): the upstream that failed is tried again.
+    Pause {
+        /// The end of the pause.
+        until: Instant,
+    },
     /// Waits for the first piece of the answer's body: only then it is an answer.
     AwaitBody(AttemptId),
     /// Gives the client this answer. It is the only one that it gets.
@@ -49,11 +55,21 @@ pub enum AttemptEvent {
         status: u16,
         /// What its `Retry-After` asks for, where it has one.
         retry_after: Option<Duration>,
+        /// What it shows, by its words too where it is an error.
+        finding: Finding,
+        /// The error's code, or where a redirect leads, for the operator.
+        detail: Option<String>,
         /// The upstream's load as its owner reported it with the answer; `None` for an own upstream.
         load: Option<Load>,
     },
     /// The first piece of the body came, or its clean end.
-    FirstByte,
+    FirstByte {
+        /// What that piece shows, where it is none of the answers that the head announced.
+        finding: Option<Finding>,
+    },
+    /// The attempt has waited for its first byte for [`STALL_MIN`](crate::latency::STALL_MIN) or longer, and the view
+    /// says by now that its upstream answers nobody ([`Candidate::answers_nobody`](crate::view::Candidate)).
+    Stalled,
     /// There is no answer, or no more of it.
     Failed {
         /// Why.

@@ -3,11 +3,13 @@
 //! The node that a request entered makes one for each attempt; the owner of an upstream makes one for each
 //! request that a peer forwarded. Both report alike.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Instant;
 use crate::engine::{AnswerReport, AttemptReport, Event, WaitReport};
 use crate::forwarding::PathScope;
+use crate::health::Witness;
 use crate::ids::{ModelName, NodeName, UpstreamName};
 use crate::latency;
 use crate::outcome::{Blame, Outcome};
@@ -31,7 +33,7 @@ pub struct UpstreamCall {
     upstream: UpstreamName,
     model: Option<ModelName>,
     scope: PathScope,
-    began_at: Instant,
+    witness: Witness,
     /// `None` before the first byte of the answer's body, and after it was reported.
     first_byte: Option<Duration>,
     /// The answer began and its body goes on.
@@ -44,12 +46,12 @@ impl UpstreamCall {
         upstream: &UpstreamView,
         scope: PathScope,
         model: Option<ModelName>,
-        now: Instant,
+        witness: Witness,
     ) -> Self {
         let peer = (upstream.way == Way::Peer).then(|| upstream.node.clone());
         Self {
             peer,
-            ..Self::of_own(upstream.name.clone(), scope, model, now)
+            ..Self::of_own(upstream.name.clone(), scope, model, witness)
         }
     }
 
@@ -58,14 +60,14 @@ impl UpstreamCall {
         upstream: UpstreamName,
         scope: PathScope,
         model: Option<ModelName>,
-        now: Instant,
+        witness: Witness,
     ) -> Self {
         Self {
             peer: None,
             upstream,
             model,
             scope,
-            began_at: now,
+            witness,
             first_byte: None,
             is_answering: false,
         }
@@ -73,12 +75,12 @@ impl UpstreamCall {
 
     /// When it began.
     pub const fn began_at(&self) -> Instant {
-        self.began_at
+        self.witness.began_at
     }
 
     /// The first byte of the answer's body came. Returns how long it took.
     pub fn first_byte_came(&mut self, now: Instant) -> Duration {
-        let first_byte = now.since(self.began_at);
+        let first_byte = now.since(self.witness.began_at);
         self.first_byte = Some(first_byte);
         first_byte
     }
@@ -89,7 +91,8 @@ impl UpstreamCall {
         if self.peer.is_some() {
             return None;
         }
-        let first_byte = (self.first_byte.take()).unwrap_or_else(|| now.since(self.began_at));
+        let first_byte =
+            (self.first_byte.take()).unwrap_or_else(|| now.since(self.witness.began_at));
         let report = AnswerReport {
             upstream: self.upstream.clone(),
             model: self.model.clone(),
@@ -102,17 +105,24 @@ impl UpstreamCall {
         })
     }
 
+    /// The request failed elsewhere in the same way.
+    pub(super) fn doubt(&mut self) {
+        self.witness.is_doubtful = true;
+    }
+
     /// It ended.
-    pub fn ended(self, now: Instant, outcome: Outcome) -> RequestReport {
+    pub fn ended(self, now: Instant, outcome: Outcome, detail: Option<Arc<str>>) -> RequestReport {
         let outcome = self.scope.counted(outcome);
-        let in_vain = matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed);
-        let waited = (in_vain && !self.is_answering).then(|| now.since(self.began_at));
+        let in_vain = outcome.is_in_vain() && !self.is_answering;
+        let waited = in_vain.then(|| now.since(self.witness.began_at));
         let first_byte = self.first_byte.or(waited);
         let report = AttemptReport {
             peer: self.peer,
             upstream: self.upstream,
             model: self.model,
             outcome,
+            witness: self.witness,
+            detail,
             first_byte: first_byte.filter(|_| self.scope == PathScope::Inference),
         };
         RequestReport {
@@ -123,20 +133,27 @@ impl UpstreamCall {
     }
 }
 
+/// Between two reports of a call that waits for as long as a stall does.
+const STALL_PAUSE: Duration = Duration::from_secs(1);
+
 /// When a call of an own upstream that still waits for its first byte is reported: at twice what was expected,
 /// and again with each doubling of the wait.
 #[derive(Clone, Copy, Debug)]
 pub struct LongWait {
-    began_at: Instant,
+    witness: Witness,
     due_at: Instant,
+    /// From when on it may be a stall.
+    stalled_at: Instant,
 }
 
 impl LongWait {
-    /// For a call that begins now and whose first byte is `expected` after so long, where that is known.
-    pub fn new(now: Instant, expected: Option<Duration>) -> Self {
+    /// For a call that began as `witness` saw it. Its first byte is `expected` after so long, and of a hundred
+    /// answers nearly all took at most `p99`, where that is known.
+    pub fn new(witness: Witness, expected: Option<Duration>, p99: Option<Duration>) -> Self {
         Self {
-            began_at: now,
-            due_at: now + latency::slow_after(expected),
+            witness,
+            due_at: witness.began_at + latency::slow_after(expected),
+            stalled_at: witness.began_at + latency::stalled_after(p99),
         }
     }
 
@@ -152,12 +169,19 @@ impl LongWait {
         upstream: UpstreamName,
         model: Option<ModelName>,
     ) -> Event {
-        let waited = now.since(self.began_at);
+        let waited = now.since(self.witness.began_at);
         self.due_at = now + waited;
+        // The engine hears of it when it may be a stall, however far away the next doubling is.
+        if now < self.stalled_at {
+            self.due_at = self.due_at.min(self.stalled_at);
+        } else {
+            self.due_at = self.due_at.min(now + STALL_PAUSE);
+        }
         Event::AnswerAwaited(WaitReport {
             upstream,
             model,
             waited,
+            witness: self.witness,
         })
     }
 }

@@ -54,6 +54,12 @@ pub struct RequestTerms {
     pub scope: PathScope,
     /// The model that it asks for, where it names one.
     pub model: Option<ModelName>,
+    /// Whether it asks for a stream: one that waits for its first byte may be taken back.
+    pub is_stream: bool,
     /// When it arrived.
     pub arrived_at: Instant,
+    /// Names it among all that upstreams fail ([`Witness`](crate::health::Witness)).
+    pub number: u64,
+    /// Its client, as far as it can be told from others.
+    pub client: u64,
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::forwarding::PathScope;
+use crate::health::Witness;
 use crate::ids::UpstreamName;
 use crate::limit::RetryBudget;
-use crate::outcome::{RetryOn, Stage};
+use crate::outcome::{Refusal, RetryOn, Stage};
 use crate::route::tests::{NOW, upstream};
 use crate::route::{Cost, RouteReason};
 use crate::view::{Candidate, Way};
@@ -16,6 +17,7 @@ fn choice(upstream: UpstreamView) -> Choice {
         upstream: Arc::new(upstream),
         ttft: Duration::from_millis(100),
         ttft_low: Duration::from_millis(100),
+        model_standing: None,
         measured: true,
         incumbent: false,
     });
@@ -60,7 +62,10 @@ fn terms() -> RequestTerms {
         is_client_retrying: false,
         scope: PathScope::Inference,
         model: None,
+        is_stream: true,
         arrived_at: NOW,
+        number: 1,
+        client: 1,
     }
 }
 
@@ -76,6 +81,8 @@ fn head(status: u16) -> AttemptEvent {
     AttemptEvent::Head {
         status,
         retry_after: None,
+        finding: Finding::of_status(status),
+        detail: None,
         load: None,
     }
 }
@@ -105,6 +112,7 @@ fn short(action: &Action) -> String {
     match action {
         Action::Plan => "plan".to_owned(),
         Action::Try { choice, .. } => format!("try {}", choice.candidate.upstream.node),
+        Action::Pause { until } => format!("pause {} ms", NOW.until(*until).as_millis()),
         Action::AwaitBody(attempt) => format!("await {}", attempt.index()),
         Action::Relay(attempt) => format!("relay {}", attempt.index()),
         Action::Fail(RequestError::Failed(outcome)) => format!("fail {}", outcome.as_str()),
@@ -181,7 +189,7 @@ fn what_an_attempt_meets_leads_to_an_answer_the_next_candidate_or_an_error() {
         let again = match &event {
             AttemptEvent::Head { status, .. } => head(*status),
             AttemptEvent::Failed { outcome, .. } => failed(*outcome),
-            AttemptEvent::FirstByte => AttemptEvent::FirstByte,
+            other => panic!("no row is of {other:?}"),
         };
         let without_budget = on(&mut spent, 0, again);
         assert_eq!(costs, without_budget != follows, "{case}: {without_budget}");
@@ -197,7 +205,10 @@ fn answer_is_relayed_with_its_first_byte_and_reported_when_its_body_ends() {
     let mut request = request();
     request.start(NOW, own_plan(&["a", "b"]));
     assert_eq!(on(&mut request, 0, head(200)), "await 0");
-    assert_eq!(on(&mut request, 0, AttemptEvent::FirstByte), "relay 0");
+    assert_eq!(
+        on(&mut request, 0, AttemptEvent::FirstByte { finding: None }),
+        "relay 0"
+    );
     assert_eq!(request.first_byte(), MILLISECOND);
     assert!(request.reports().is_empty());
     request.body_goes_on(NOW + MILLISECOND);
@@ -216,7 +227,7 @@ fn answer_that_ends_with_its_first_piece_is_one_report() {
     let mut request = request();
     request.start(NOW, own_plan(&["a"]));
     on(&mut request, 0, head(200));
-    on(&mut request, 0, AttemptEvent::FirstByte);
+    on(&mut request, 0, AttemptEvent::FirstByte { finding: None });
     request.body_ended(NOW + MILLISECOND);
     let reports = request.reports();
     let [
@@ -236,7 +247,7 @@ fn peer_reports_the_beginning_of_its_own_answers() {
     let mut request = request();
     request.start(NOW, peer_plan(&["a"]));
     on(&mut request, 0, head(200));
-    on(&mut request, 0, AttemptEvent::FirstByte);
+    on(&mut request, 0, AttemptEvent::FirstByte { finding: None });
     request.body_goes_on(NOW + MILLISECOND);
     assert!(request.reports().is_empty());
 }
@@ -256,14 +267,17 @@ fn answer_that_breaks_off_after_its_first_byte_moves_nowhere() {
     let mut request = request();
     request.start(NOW, own_plan(&["a", "b"]));
     on(&mut request, 0, head(200));
-    on(&mut request, 0, AttemptEvent::FirstByte);
+    on(&mut request, 0, AttemptEvent::FirstByte { finding: None });
     request.body_goes_on(NOW + MILLISECOND);
     request.broke_off(NOW + 2 * MILLISECOND, Outcome::BrokenOff, None);
     assert_eq!(
         reported(&mut request),
         [("began", false), ("broken_off", true)]
     );
-    assert_eq!(on(&mut request, 0, AttemptEvent::FirstByte), "nothing");
+    assert_eq!(
+        on(&mut request, 0, AttemptEvent::FirstByte { finding: None }),
+        "nothing"
+    );
 }
 
 #[test]
@@ -275,7 +289,10 @@ fn last_bad_answer_is_given_when_nothing_better_comes() {
     assert_eq!(request.held(), Some(AttemptId(1)));
     let refused = failed(Outcome::ConnectFailed);
     assert_eq!(on(&mut request, 2, refused), "await 1");
-    assert_eq!(on(&mut request, 1, AttemptEvent::FirstByte), "relay 1");
+    assert_eq!(
+        on(&mut request, 1, AttemptEvent::FirstByte { finding: None }),
+        "relay 1"
+    );
     // It was reported when it was found wanting.
     drop(request.reports());
     request.body_ended(NOW + MILLISECOND);
@@ -455,7 +472,7 @@ fn attempt_counts_in_flight_until_it_is_over() {
     let mut request = request();
     request.start(NOW, plan([counted]));
     on(&mut request, 0, head(200));
-    on(&mut request, 0, AttemptEvent::FirstByte);
+    on(&mut request, 0, AttemptEvent::FirstByte { finding: None });
     assert_eq!(in_flight.count(), 1);
     request.body_ended(NOW);
     assert_eq!(in_flight.count(), 0);
@@ -518,7 +535,13 @@ fn event_of_an_attempt_that_is_over_changes_nothing() {
 #[test]
 fn long_wait_is_reported_at_twice_what_was_expected_and_with_each_doubling() {
     let expected = Duration::from_millis(100);
-    let mut wait = LongWait::new(NOW, Some(expected));
+    let witness = Witness {
+        request: 1,
+        client: 1,
+        began_at: NOW,
+        is_doubtful: false,
+    };
+    let mut wait = LongWait::new(witness, Some(expected), None);
     let mut dues = Vec::new();
     for _ in 0..3 {
         let due = wait.due_at();
@@ -527,4 +550,200 @@ fn long_wait_is_reported_at_twice_what_was_expected_and_with_each_doubling() {
         wait.report(due, name, None);
     }
     assert_eq!(dues, [200, 400, 800]);
+}
+
+fn shows(status: u16, finding: Finding) -> AttemptEvent {
+    AttemptEvent::Head {
+        status,
+        retry_after: None,
+        finding,
+        detail: None,
+        load: None,
+    }
+}
+
+/// Own upstreams, each of them to be tried twice.
+fn plan_of_two_rounds(names: &[&str]) -> Result<Plan, PlanError> {
+    own_plan(&[names, names].concat())
+}
+
+#[test]
+fn what_the_account_lacks_is_tried_elsewhere_and_what_the_client_did_is_not() {
+    for (status, finding) in [
+        (402, Finding::Account),
+        (429, Finding::Account),
+        (404, Finding::ModelMissing),
+        (401, Finding::Credential),
+        (403, Finding::Forbidden),
+        (307, Finding::Redirect),
+    ] {
+        let mut request = request();
+        request.start(NOW, own_plan(&["a", "b"]));
+        assert_eq!(
+            on(&mut request, 0, shows(status, finding)),
+            "try b",
+            "{finding:?}"
+        );
+    }
+    for (status, finding) in [
+        (401, Finding::ClientIdentity),
+        (403, Finding::ClientMistake),
+        (400, Finding::ClientMistake),
+    ] {
+        let mut request = request();
+        request.start(NOW, own_plan(&["a", "b"]));
+        assert_eq!(
+            on(&mut request, 0, shows(status, finding)),
+            "await 0",
+            "{finding:?}"
+        );
+    }
+}
+
+#[test]
+fn redirect_is_never_given_to_the_client() {
+    let mut request = request();
+    request.start(NOW, own_plan(&["a"]));
+    assert_eq!(
+        on(&mut request, 0, shows(307, Finding::Redirect)),
+        "fail redirect"
+    );
+}
+
+#[test]
+fn upstream_that_failed_is_tried_again_after_a_pause_that_doubles() {
+    let mut request = request_with(RequestTerms {
+        policy: Arc::new(FailoverPolicy {
+            attempts_max: 4,
+            retry_on: RetryOn::default(),
+        }),
+        ..terms()
+    });
+    request.start(NOW, own_plan(&["a", "a", "a"]));
+    assert_eq!(on(&mut request, 0, head(500)), "pause 101 ms");
+    assert_eq!(short(&request.resume(NOW)), "try a");
+    assert_eq!(on(&mut request, 1, failed(Outcome::Reset)), "pause 201 ms");
+}
+
+#[test]
+fn upstream_that_would_say_the_same_is_not_asked_again() {
+    let never = [
+        shows(401, Finding::Credential),
+        shows(402, Finding::Account),
+        shows(404, Finding::ModelMissing),
+        shows(429, Finding::RateOfModel),
+        shows(307, Finding::Redirect),
+    ];
+    for event in never {
+        let case = format!("{event:?}");
+        let mut request = request();
+        request.start(NOW, plan_of_two_rounds(&["a"]));
+        let end = on(&mut request, 0, event);
+        assert!(
+            !end.starts_with("try") && !end.starts_with("pause"),
+            "{case}: {end}"
+        );
+    }
+}
+
+#[test]
+fn answer_whose_first_piece_is_none_goes_on() {
+    for finding in [Finding::NotAnAnswer, Finding::HiddenError] {
+        let mut request = request();
+        request.start(NOW, own_plan(&["a", "b"]));
+        on(&mut request, 0, head(200));
+        let none = AttemptEvent::FirstByte {
+            finding: Some(finding),
+        };
+        assert_eq!(on(&mut request, 0, none), "try b", "{finding:?}");
+        assert_eq!(reported(&mut request), [(finding.as_str(), true)]);
+    }
+}
+
+#[test]
+fn hidden_error_is_given_where_nothing_better_comes() {
+    let mut request = request();
+    request.start(NOW, own_plan(&["a"]));
+    on(&mut request, 0, head(200));
+    let none = AttemptEvent::FirstByte {
+        finding: Some(Finding::HiddenError),
+    };
+    assert_eq!(on(&mut request, 0, none), "await 0");
+    let again = AttemptEvent::FirstByte { finding: None };
+    assert_eq!(on(&mut request, 0, again), "relay 0");
+}
+
+#[test]
+fn request_that_fails_alike_at_two_upstreams_is_doubted_at_both() {
+    let mut request = request();
+    request.start(NOW, own_plan(&["a", "b"]));
+    on(&mut request, 0, head(500));
+    drop(request.reports());
+    on(&mut request, 1, head(500));
+    let reports = request.reports();
+    let events: Vec<_> = reports.iter().map(|report| &report.event).collect();
+    let [
+        Event::BlameDoubted { request: 1, .. },
+        Event::AttemptEnded(second),
+    ] = events.as_slice()
+    else {
+        panic!("both are doubted: {events:?}");
+    };
+    assert!(second.witness.is_doubtful);
+}
+
+#[test]
+fn different_failures_are_not_the_requests_fault() {
+    let mut request = request();
+    request.start(NOW, own_plan(&["a", "b"]));
+    on(&mut request, 0, head(500));
+    on(&mut request, 1, failed(Outcome::ConnectFailed));
+    let is_doubt = |report: &RequestReport| matches!(report.event, Event::BlameDoubted { .. });
+    assert!(!request.reports().iter().any(is_doubt));
+}
+
+#[test]
+fn candidate_that_refused_for_its_state_is_the_last_resort_of_an_empty_plan() {
+    let mut request = request();
+    request.start(NOW, peer_plan(&["a"]));
+    assert_eq!(
+        on(&mut request, 0, refused_with_load(Refusal::Ejected)),
+        "plan"
+    );
+    let action = request.replan(NOW, Err(PlanError::Joining));
+    let Action::Try {
+        is_last_resort: true,
+        ..
+    } = action
+    else {
+        panic!("a last resort: {action:?}");
+    };
+    // Once.
+    assert_eq!(
+        on(&mut request, 1, refused_with_load(Refusal::Ejected)),
+        "fail refused_ejected"
+    );
+}
+
+#[test]
+fn stream_that_waits_for_one_that_answers_nobody_moves_where_it_can() {
+    let mut moves = request();
+    moves.start(NOW, own_plan(&["a", "b"]));
+    assert_eq!(on(&mut moves, 0, AttemptEvent::Stalled), "try b");
+    assert_eq!(reported(&mut moves), [("stalled", false)]);
+    // Nothing else is left: it goes on waiting.
+    assert_eq!(on(&mut moves, 1, AttemptEvent::Stalled), "nothing");
+    assert_eq!(on(&mut moves, 1, head(200)), "await 1");
+
+    let mut alone = request();
+    alone.start(NOW, own_plan(&["a", "a"]));
+    assert_eq!(on(&mut alone, 0, AttemptEvent::Stalled), "nothing");
+
+    // A whole answer may have been billed.
+    let mut whole = request_with(RequestTerms {
+        is_stream: false,
+        ..terms()
+    });
+    whole.start(NOW, own_plan(&["a", "b"]));
+    assert_eq!(on(&mut whole, 0, AttemptEvent::Stalled), "nothing");
 }

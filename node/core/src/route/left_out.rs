@@ -61,9 +61,12 @@ pub fn left_out(
     let tiers = view
         .routes(ask.model)
         .map_or(&[][..], |routes| &routes.tiers);
-    let all = tiers
-        .iter()
-        .flat_map(|tier| tier.usable.iter().chain(&tier.unusable));
+    let all = tiers.iter().flat_map(|tier| {
+        tier.usable
+            .iter()
+            .chain(&tier.suspect)
+            .chain(&tier.unusable)
+    });
     let is_chosen = |candidate: &Arc<Candidate>| {
         choices
             .iter()
@@ -102,12 +105,17 @@ fn absence(
         Reach::Down => return Absence::Down,
         Reach::Closed => return Absence::Closed,
     }
-    if !upstream.is_usable(now) {
-        match upstream.standing {
-            Standing::Ejected { .. } => return Absence::Ejected,
-            Standing::Probing { .. } => return Absence::Probing,
-            Standing::CoolingDown { .. } => return Absence::CoolingDown,
-            Standing::Ready => {}
+    if !candidate.is_usable(now) {
+        // Of the upstream as a whole first.
+        let standings = [Some(upstream.standing), candidate.model_standing];
+        let absence = |standing| match standing {
+            Standing::Ejected { .. } => Some(Absence::Ejected),
+            Standing::Probing { .. } => Some(Absence::Probing),
+            Standing::CoolingDown { .. } => Some(Absence::CoolingDown),
+            Standing::Ready | Standing::Untested | Standing::Suspect { .. } => None,
+        };
+        if let Some(absence) = standings.into_iter().flatten().find_map(absence) {
+            return absence;
         }
     }
     if !upstream.has_link_room() {

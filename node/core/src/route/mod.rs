@@ -154,6 +154,12 @@ pub enum PlanError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Every upstream for the model asked for a rest, and it is not over.
+    #[error("every upstream for this model asked for a rest")]
+    Resting {
+        /// When the first of them may be asked again.
+        retry_after: Duration,
+    },
     /// There are candidates, but none in a region that the request may go to.
     #[error("no upstream for this model is in an allowed region")]
     NotAllowed {

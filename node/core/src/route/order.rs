@@ -111,8 +111,7 @@ fn window<'a>(
     now: Instant,
     rng: &mut impl Rng,
 ) -> Vec<Scored<'a>> {
-    let fits =
-        |candidate: &&Arc<Candidate>| candidate.upstream.takes_work(now) && ask.allows(candidate);
+    let fits = |candidate: &&Arc<Candidate>| candidate.takes_work(now) && ask.allows(candidate);
     let fitting = usable.iter().filter(fits);
     let ordered = match (ask.strategy, ask.session) {
         (Strategy::Geo, _) => Some(geo::nearest(fitting.clone(), ask, now)),

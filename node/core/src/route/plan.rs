@@ -43,7 +43,7 @@ impl RouteQuery<'_> {
 
 /// The candidates for `ask`, in the order to try them.
 ///
-/// A tier comes after every usable candidate of the tiers before it, except for the last attempt: it is kept for the
+/// Suspects follow what is usable in any tier. A tier comes after every usable candidate of the tiers before it, except for the last attempt: it is kept for the
 /// next tier that has a usable candidate. A provider that fails everywhere at once would spend every attempt of a
 /// request within its own tier, before its ejection is published. Candidates that allow several attempts follow again
 /// at the end, while attempts are left.
@@ -73,7 +73,7 @@ pub fn plan(
         push_trial(&mut choices, &tier.unusable, ask, now);
         let later = routes.tiers[index + 1..].iter();
         let mut later = later.flat_map(|tier| &tier.usable);
-        let follows = later.any(|one| one.upstream.takes_work(now) && ask.allows(one));
+        let follows = later.any(|one| one.takes_work(now) && ask.allows(one));
         let room = if follows { max - 1 } else { max };
         // The trial counts among the tier's own, and one alone is not kept for later.
         let room = room.max(choices.len() + 1).min(max);
@@ -81,6 +81,9 @@ pub fn plan(
         if choices.len() >= max {
             break;
         }
+    }
+    for tier in &routes.tiers {
+        order::extend(&mut choices, &tier.suspect, ask, max, now, rng);
     }
     if choices.is_empty() {
         let choice = last_resort(view.phase, routes, ask, now)?;
@@ -122,20 +125,32 @@ fn last_resort(
     now: Instant,
 ) -> Result<Choice, PlanError> {
     let all = || {
-        routes
-            .tiers
-            .iter()
-            .flat_map(|tier| tier.unusable.iter().chain(&tier.usable))
+        routes.tiers.iter().flat_map(|tier| {
+            tier.unusable
+                .iter()
+                .chain(&tier.usable)
+                .chain(&tier.suspect)
+        })
     };
     let reachable = all().filter(|candidate| {
         ask.allows(candidate) && matches!(candidate.upstream.reach, Reach::Open | Reach::Silent)
     });
+    let awake = reachable
+        .clone()
+        .filter(|candidate| candidate.rests_for(now).is_none());
     let badness = |candidate: &&Arc<Candidate>| {
         let upstream = &candidate.upstream;
         (!upstream.has_link_room(), upstream.reach)
     };
-    if let Some(candidate) = reachable.min_by_key(badness) {
+    if let Some(candidate) = awake.min_by_key(badness) {
         return Ok(choice(candidate, RouteReason::LastResort, now));
+    }
+    // What asked for a rest gets it, also where nothing else is left.
+    if let Some(rest) = reachable
+        .filter_map(|candidate| candidate.rests_for(now))
+        .min()
+    {
+        return Err(PlanError::Resting { retry_after: rest });
     }
     if all().any(|candidate| ask.allows(candidate)) {
         return Err(NONE_REACHABLE);

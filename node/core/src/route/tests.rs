@@ -75,18 +75,20 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
     let mut tiers: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
     for upstream in upstreams {
         let tier = tiers.entry(upstream.tier).or_default();
-        let list = if upstream.is_usable(NOW) {
-            &mut tier.usable
-        } else {
-            &mut tier.unusable
-        };
-        list.push(Arc::new(Candidate {
+        let candidate = Candidate {
             upstream: Arc::new(upstream),
             ttft: Duration::from_millis(300),
             ttft_low: Duration::from_millis(300),
+            model_standing: None,
             measured: true,
             incumbent: false,
-        }));
+        };
+        let list = match candidate.is_usable(NOW) {
+            true if candidate.is_suspect() => &mut tier.suspect,
+            true => &mut tier.usable,
+            false => &mut tier.unusable,
+        };
+        list.push(Arc::new(candidate));
     }
     for tier in tiers.values_mut() {
         tier.usable.sort_by_key(|candidate| candidate.upstream.rtt);

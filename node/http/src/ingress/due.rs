@@ -1,8 +1,12 @@
 //! What an attempt waits for, and until when.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_core::ids::ModelName;
+use grapevine_core::latency::STALL_MIN;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
@@ -10,7 +14,42 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{Answer, CallFailure};
+
+/// How often a long wait is held against the view.
+const LOOKS_AROUND_EVERY: Duration = Duration::from_secs(1);
+
+/// What came of a wait.
+pub(super) enum Waiting<T> {
+    Came(T),
+    /// The wait is long, and the view says that the upstream answers nobody.
+    Stalled,
+}
+
+/// Waits for `calling`, and after [`STALL_MIN`] looks from time to time whether that is in vain.
+pub(super) async fn waiting<T>(
+    driver: &DriverHandle,
+    (model, choice, began_at): (Option<&ModelName>, &Choice, grapevine_core::Instant),
+    mut calling: Pin<&mut impl Future<Output = T>>,
+) -> Waiting<T> {
+    let mut looks_at = driver.now() + LOOKS_AROUND_EVERY;
+    looks_at = looks_at.max(began_at + STALL_MIN);
+    loop {
+        let timer = driver.clock().timer(looks_at);
+        tokio::select! {
+            biased;
+            came = &mut calling => return Waiting::Came(came),
+            () = tokio::time::sleep_until(timer) => {}
+        }
+        let view = driver.view();
+        let candidate = view.candidate(model, &choice.candidate.upstream);
+        if candidate.is_none_or(|it| it.answers_nobody()) {
+            return Waiting::Stalled;
+        }
+        looks_at = driver.now() + LOOKS_AROUND_EVERY;
+    }
+}
 
 fn deadline_passed() -> CallFailure {
     CallFailure::new(Outcome::DeadlinePassed, "the request's time limit passed")

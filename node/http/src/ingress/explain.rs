@@ -186,6 +186,11 @@ fn candidate(
     now: Instant,
 ) -> Value {
     let upstream = &candidate.upstream;
+    // What stands against this model alone says more than that its upstream is healthy.
+    let of_model = candidate
+        .model_standing
+        .filter(|_| upstream.standing.is_ready());
+    let standing = of_model.unwrap_or(upstream.standing);
     let places = ask.client_place.zip(upstream.place);
     json!({
         "node": upstream.node.as_str(),
@@ -193,9 +198,9 @@ fn candidate(
         "upstream": upstream.name.as_str(),
         "hops": if upstream.way == Way::Local { 0 } else { 1 },
         "reason": reason,
-        "state": upstream.standing.as_str(),
-        "state_reason": upstream.standing.reason().map(|reason| reason.as_str()),
-        "usable": upstream.is_usable(now),
+        "state": standing.as_str(),
+        "state_reason": standing.reason().map(|reason| reason.as_str()),
+        "usable": candidate.is_usable(now),
         "hot": upstream.is_hot(now),
         "tier": upstream.tier.0,
         "in_flight": upstream.in_flight(),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use grapevine_core::fact::{Public, Standing};
+use grapevine_core::fact::Public;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
 use grapevine_core::residency::ClientOrigin;
@@ -133,7 +133,7 @@ fn node(near: &Near<'_>, options: &ClientOptions) -> Value {
 fn upstreams(node: &NodeView) -> Value {
     let ready = || {
         let all = node.upstreams.iter();
-        all.filter(|status| status.fact.standing == Standing::Ready)
+        all.filter(|status| status.fact.standing.is_ready())
     };
     let fastest: Option<Duration> = ready().filter_map(|status| status.fact.ttft).min();
     let in_flight = ready().map(|status| status.in_flight);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grapevine_core::forwarding::Methods;
 use grapevine_core::ids::{ModelName, RegionName};
-use grapevine_core::outcome::{Outcome, Refusal, Stage};
+use grapevine_core::outcome::{Finding, Outcome, Refusal, Stage};
 use grapevine_core::residency::Fence;
 use grapevine_core::route::{Bar, PlanError};
 use http::StatusCode;
@@ -226,6 +226,14 @@ impl Problem {
                     "every upstream for this model is out of reach; try again soon",
                 )
             },
+            PlanError::Resting { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "upstreams_resting",
+                    "every upstream for this model asked for a rest; try again when it is over",
+                )
+            },
             PlanError::NotAllowed {
                 by: Bar::ClientRegions,
             } => Self::new(
@@ -307,7 +315,22 @@ impl Problem {
         let bad_gateway = |code, message| Self::passing(StatusCode::BAD_GATEWAY, code, message);
         match outcome {
             Outcome::Status {
-                status: 401 | 403, ..
+                finding: Finding::Redirect,
+                ..
+            } => bad_gateway(
+                "upstream_redirect",
+                "the upstream answers with a redirect, which this gateway does not follow: its base_url is wrong",
+            ),
+            Outcome::Status {
+                finding: Finding::NotAnAnswer,
+                ..
+            } => bad_gateway(
+                "upstream_no_answer",
+                "the upstream answered with nothing, or with a page, under the status of a success",
+            ),
+            Outcome::Status {
+                finding: Finding::Credential,
+                ..
             } => bad_gateway(
                 "upstream_credential",
                 "the upstream refused this gateway's own credential; your key is not at fault",
@@ -316,7 +339,7 @@ impl Problem {
                 "upstream_unreachable",
                 "no connection to an upstream could be opened",
             ),
-            Outcome::TimedOut(_) => Self::passing(
+            Outcome::TimedOut(_) | Outcome::Stalled => Self::passing(
                 StatusCode::GATEWAY_TIMEOUT,
                 "upstream_timeout",
                 "the upstream did not answer in time",

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use grapevine_base::asked::Asked;
 use grapevine_base::clock::Clock;
 use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, CallPeer, is_stream};
-use grapevine_base::headers;
 use grapevine_base::overdue::Overdue;
+use grapevine_base::{headers, shown};
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::RegionName;
-use grapevine_core::outcome::{Outcome, Refusal};
+use grapevine_core::outcome::{Finding, Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
 use grapevine_core::route::{self, Choice, Plan, PlanError, RouteQuery};
 use grapevine_core::view::Way;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::client_headers::{self, ClientOptions};
-use super::due::{first_frame, within};
+use super::due::{Waiting, first_frame, waiting, within};
 use super::explain;
 use super::outgoing::Outgoing;
 use super::problem::Problem;
@@ -108,8 +109,8 @@ struct Begun<'a> {
     attempt: AttemptId,
     choice: Choice,
     answer: Answer,
-    /// The first frame of its body, once it arrived; `None` when the body is empty.
-    first: Option<Frame<Bytes>>,
+    /// The first frame of its body, once it arrived; within, `None` when the body is empty.
+    first: Option<Option<Frame<Bytes>>>,
     /// Reports a long wait for that frame.
     overdue: Option<Overdue<'a>>,
 }
@@ -131,6 +132,11 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                     choice,
                     is_last_resort,
                 } => self.attempt(attempt, choice, is_last_resort).await,
+                Action::Pause { until } => {
+                    let until = self.context.driver.clock().timer(until);
+                    tokio::time::sleep_until(until.min(self.deadline)).await;
+                    self.track.resume()
+                }
                 Action::AwaitBody(attempt) => self.await_body(attempt).await,
                 Action::Relay(attempt) => return self.relay(attempt),
                 Action::Fail(error) => return self.fail(error),
@@ -157,24 +163,44 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         let upstream = &choice.candidate.upstream;
         let call = self.call(attempt, &choice, is_last_resort);
         let context = self.context;
+        let names_identity = shown::names_identity(&call.headers);
         let mut overdue = None;
-        let called = match upstream.way {
-            Way::Local => {
-                let (name, model) = (upstream.name.clone(), call.model.clone());
-                let scope = self.track.scope();
-                let overdue = overdue.insert(Overdue::new(&context.driver, scope, name, model));
-                overdue.during(Box::pin(context.local.call(call))).await
-            }
-            Way::Peer => {
-                let calling = Box::pin(context.peers.call(&upstream.node, call));
-                within(self.deadline, calling).await
+        let (scope, witness) = (self.track.scope(), self.track.witness());
+        let (deadline, sought) = (self.deadline, self.track.model().cloned());
+        let calling = async {
+            let called = match upstream.way {
+                Way::Local => {
+                    let (name, model) = (upstream.name.clone(), call.model.clone());
+                    let driver = &context.driver;
+                    let overdue = overdue.insert(Overdue::new(driver, scope, name, model, witness));
+                    overdue.during(context.local.call(call)).await
+                }
+                Way::Peer => within(deadline, context.peers.call(&upstream.node, call)).await,
+            };
+            let mut answer = called?;
+            let event = head(&mut answer, names_identity).await;
+            Ok((answer, event))
+        };
+        let called = {
+            let mut calling = Box::pin(calling);
+            loop {
+                let sought = (sought.as_ref(), &choice, witness.began_at);
+                match waiting(&context.driver, sought, calling.as_mut()).await {
+                    Waiting::Came(called) => break called,
+                    Waiting::Stalled => {
+                        let moved = self.track.on(attempt, AttemptEvent::Stalled);
+                        if moved.is_some() {
+                            return moved;
+                        }
+                    }
+                }
             }
         };
-        let mut answer = match called {
-            Ok(answer) => answer,
+        let (answer, event) = match called {
+            Ok(came) => came,
             Err(failure) => return self.track.on(attempt, failed(failure)),
         };
-        let action = self.track.on(attempt, head(&mut answer));
+        let action = self.track.on(attempt, event);
         let is_held = self.track.held() == Some(attempt);
         let begun = Begun {
             attempt,
@@ -195,18 +221,45 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     /// An answer counts only when the first frame of its body has arrived.
     async fn await_body(&mut self, attempt: AttemptId) -> Option<Action> {
         let mut begun = self.take(attempt)?;
+        if begun.first.is_some() {
+            self.current = Some(begun);
+            return self
+                .track
+                .on(attempt, AttemptEvent::FirstByte { finding: None });
+        }
         let framed = first_frame(&begun.choice, &mut begun.answer, self.deadline);
         let framed = match &mut begun.overdue {
             Some(overdue) => overdue.during(framed).await,
             None => framed.await,
         };
-        match framed {
-            Ok(first) => {
-                self.current = Some(Begun { first, ..begun });
-                self.track.on(attempt, AttemptEvent::FirstByte)
-            }
-            Err(failure) => self.track.on(attempt, failed(failure)),
-        }
+        let first = match framed {
+            Ok(first) => first,
+            Err(failure) => return self.track.on(attempt, failed(failure)),
+        };
+        let finding = self.is_none(&begun.answer, first.as_ref());
+        let action = self.track.on(attempt, AttemptEvent::FirstByte { finding });
+        let is_held = self.track.held() == Some(attempt);
+        let begun = Begun {
+            first: Some(first),
+            ..begun
+        };
+        let kept = if is_held {
+            &mut self.held
+        } else {
+            &mut self.current
+        };
+        *kept = Some(begun);
+        action
+    }
+
+    /// What the first frame shows where it is none of an answer.
+    fn is_none(&self, answer: &Answer, first: Option<&Frame<Bytes>>) -> Option<Finding> {
+        let is_judged =
+            self.track.scope() == PathScope::Inference && *self.track.method() != Method::HEAD;
+        let data = first.map(|frame| frame.data_ref().map_or(&[][..], |data| data));
+        is_judged
+            .then(|| shown::by_first_piece(answer.status, &answer.headers, data))
+            .flatten()
     }
 
     fn take(&mut self, attempt: AttemptId) -> Option<Begun<'a>> {
@@ -249,6 +302,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             first,
             ..
         } = begun;
+        let first = first.flatten();
         reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
         let mut reply = http::Response::new(ReplyBody::empty());
         *reply.status_mut() = answer.status;
@@ -275,15 +329,18 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     }
 }
 
-/// The event of an answer's head.
-fn head(answer: &mut Answer) -> AttemptEvent {
+/// The event of an answer's head, and of its body where it is an error.
+async fn head(answer: &mut Answer, names_identity: bool) -> AttemptEvent {
     let status = answer.status.as_u16();
+    let shown = shown::by_answer(answer, names_identity).await;
     let retry_after = (status >= 400)
         .then(|| headers::retry_after(&answer.headers, std::time::SystemTime::now()))
         .flatten();
     AttemptEvent::Head {
         status,
         retry_after,
+        finding: shown.finding,
+        detail: shown.detail,
         load: answer.load.take(),
     }
 }

@@ -289,7 +289,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             key,
             model,
         );
-        self.track.set_client(location.origin, location.place);
+        let mark = visitor.caller.mark;
+        self.track.set_client(mark, location.origin, location.place);
         if let Some(fence) = visitor.fence() {
             self.track.set_fence(fence);
         }

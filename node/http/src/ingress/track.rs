@@ -4,17 +4,17 @@
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped early.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_base::asked::Asked;
-use grapevine_base::clock::{self, Clock};
+use grapevine_base::clock::Clock;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{CallFailure, RequestId};
 use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::geo_point::GeoPoint;
+use grapevine_core::health::Witness;
 use grapevine_core::ids::ModelName;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::outcome::Outcome;
@@ -23,12 +23,12 @@ use grapevine_core::request::{
 };
 use grapevine_core::residency::{ClientOrigin, Fence};
 use grapevine_core::route::{Choice, Plan, PlanError};
-use grapevine_observe::excerpt::{self, Excerpt};
 use grapevine_observe::record::{
     AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
+use rand_core::Rng;
 
 use super::IngressSettings;
 use super::client_headers;
@@ -54,6 +54,10 @@ pub(super) struct Track {
     /// Whether the event of token counts is kept from the client, who did not ask for it.
     hides_usage: bool,
     scope: PathScope,
+    /// Names it to those who judge failures.
+    number: u64,
+    /// Tells its client from others.
+    client: u64,
     /// Counts it among the requests in flight, until it is routed; `None` before it is admitted.
     guard: Option<RequestGuard>,
     /// `None` until it is routed.
@@ -73,27 +77,8 @@ impl Track {
         let trace = sampler.and_then(|it| client_headers::with_rng(|rng| it.begin(headers, rng)));
         let now = driver.now();
         let record = Box::new(RequestRecord {
-            id,
-            time: clock::wall(),
-            method: excerpt::method(&method),
-            path: Excerpt::of_path(&path),
-            model: None,
-            stream: false,
-            status: 0,
-            served: None,
-            client: ClientRecord::default(),
-            attempts: Vec::new(),
-            untried: VecDeque::new(),
-            overhead: Duration::ZERO,
-            first_byte: Duration::ZERO,
-            total: Duration::ZERO,
-            tokens: Tokens::default(),
-            key: None,
-            residency: None,
-            error: None,
-            kind: RequestKind::Client,
             trace,
-            forwarded_as: None,
+            ..RequestRecord::begun(id, &method, &path)
         });
         Self {
             recorder: recorder.clone(),
@@ -107,6 +92,8 @@ impl Track {
             recorded: false,
             hides_usage: false,
             scope: PathScope::default(),
+            number: client_headers::with_rng(Rng::next_u64),
+            client: 0,
             guard: None,
             request: None,
         }
@@ -194,8 +181,9 @@ impl Track {
         self.record.kind = RequestKind::Task;
     }
 
-    /// Sets its client's assumed location.
-    pub(super) fn set_client(&mut self, origin: ClientOrigin, place: Option<GeoPoint>) {
+    /// Sets its client's mark, which tells it from others, and its assumed location.
+    pub(super) fn set_client(&mut self, mark: u64, origin: ClientOrigin, place: Option<GeoPoint>) {
+        self.client = mark;
         self.record.client = ClientRecord { origin, place };
     }
 
@@ -236,7 +224,10 @@ impl Track {
             is_client_retrying,
             scope: self.scope,
             model: self.record.model.clone(),
+            is_stream: self.record.stream,
             arrived_at: self.arrived_at,
+            number: self.number,
+            client: self.client,
         };
         let now = self.clock.now();
         let request = Request::new(terms, guard.expect("only what was let in is routed"));
@@ -251,6 +242,25 @@ impl Track {
         let action = self.request.as_deref_mut()?.replan(now, planned);
         self.report();
         Some(action)
+    }
+
+    /// Continues after a pause.
+    pub(super) fn resume(&mut self) -> Option<Action> {
+        let now = self.clock.now();
+        let action = self.request.as_deref_mut()?.resume(now);
+        self.report();
+        Some(action)
+    }
+
+    /// Who sees how the attempt in flight goes.
+    pub(super) fn witness(&self) -> Witness {
+        let began_at = self.request.as_deref().and_then(Request::began_at);
+        Witness {
+            request: self.number,
+            client: self.client,
+            began_at: began_at.unwrap_or(self.arrived_at),
+            is_doubtful: false,
+        }
     }
 
     /// The action that follows from `event` of `attempt`.

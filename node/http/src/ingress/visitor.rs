@@ -1,8 +1,9 @@
 //! A client's location, and the home regions and fence that follow from it.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use grapevine_base::exchange::Caller;
 use grapevine_core::geo_point::GeoPoint;
@@ -73,6 +74,19 @@ fn network(address: IpAddr) -> Arc<str> {
     }
 }
 
+/// Tells a client from others by its key, else by its address, and says nothing of either: the hash is this
+/// process's own.
+fn mark(address: Option<IpAddr>, key: Option<&str>) -> u64 {
+    static MARKS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let mark = match (key, address) {
+        (Some(key), _) => MARKS.hash_one(key),
+        (None, Some(address)) => MARKS.hash_one(address.to_canonical()),
+        (None, None) => return 0,
+    };
+    // Zero is nobody's.
+    mark.max(1)
+}
+
 /// A client, with what its location means for its request.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
@@ -113,7 +127,11 @@ impl Visitor {
             },
             permitted,
             model_is_unnamed: model.is_none(),
-            caller: Caller { client, key },
+            caller: Caller {
+                mark: mark(location.address, key.as_deref()),
+                client,
+                key,
+            },
         }
     }
 

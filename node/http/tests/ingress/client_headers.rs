@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_config::hash::KeyHash;
-use grapevine_core::fact::Standing;
 use grapevine_core::forwarding::{ExtraPath, Forwarding, Methods};
 use grapevine_http::ingress::{ClientKey, Cors, Keys};
 use http_body_util::{BodyExt, Full};
@@ -338,7 +337,7 @@ async fn answers_of_paths_that_the_operator_added_leave_health_alone() {
     let is_ready = || {
         let view = node.driver.view();
         let mut own = view.own.values();
-        own.all(|it| it.standing == Standing::Ready)
+        own.all(|it| it.standing.is_ready())
     };
     assert!(is_ready());
     for _ in 0..10 {

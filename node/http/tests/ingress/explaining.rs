@@ -59,7 +59,7 @@ async fn dry_run_shows_every_candidate_and_why_others_are_left_out() {
     );
     assert_eq!(
         (&left_out["state"], &left_out["hops"]),
-        (&"healthy".into(), &0.into())
+        (&"untested".into(), &0.into())
     );
 }
 

@@ -203,8 +203,9 @@ async fn interim_answers_do_not_lengthen_the_wait_for_the_first_byte() {
     let working = Scripted::start(vec![send(interim(256)), Act::Hang]).await;
     let good = Scripted::start(answer(200, "", "{\"good\":1}")).await;
     let mut plan = Plan::with(&[&working, &good]);
-    plan.targets[0].timeouts.answer = std::time::Duration::from_millis(300);
+    plan.targets[0].timeouts.first_byte = std::time::Duration::from_millis(300);
     let node = plan.start().await;
-    assert_eq!(node.chat().await.body, "{\"good\":1}");
-    assert_eq!(node.outcomes().await, ["answer_timeout", "answered"]);
+    let reply = node.ask("POST", CHAT, "", STREAM_BODY).await;
+    assert_eq!(reply.body, "{\"good\":1}");
+    assert_eq!(node.outcomes().await, ["first_byte_timeout", "answered"]);
 }

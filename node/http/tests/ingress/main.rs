@@ -9,6 +9,7 @@ mod deadlines;
 mod encoded;
 mod explaining;
 mod framing;
+mod judgement;
 mod listening;
 mod nearest;
 mod passing;

@@ -49,6 +49,10 @@ pub(crate) const CHAT: &str = "/v1/chat/completions";
 pub(crate) const MODEL_BODY: &str =
     r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
 
+/// The same, to be answered as a stream.
+pub(crate) const STREAM_BODY: &str =
+    r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+
 pub(crate) fn model(name: &str) -> ModelName {
     ModelName::new(name).expect("a valid name")
 }
@@ -463,6 +467,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
                 in_flight_max: 100,
                 tier: Tier(*tier),
                 weight: Weight::default(),
+                models_out: BTreeMap::new(),
             }),
         ];
         for (version, fact) in (1..).zip(facts) {

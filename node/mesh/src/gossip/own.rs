@@ -268,6 +268,7 @@ mod tests {
             in_flight_max: 64,
             tier: Tier::default(),
             weight: Weight::default(),
+            models_out: BTreeMap::new(),
         })
     }
 

@@ -166,7 +166,13 @@ async fn serving_node_applies_its_own_rules_to_the_client() {
     });
     let from = |client, key: &str| {
         let key = Some(key.into());
-        spoiled(|call| call.caller = Caller { client, key })
+        spoiled(|call| {
+            call.caller = Caller {
+                client,
+                key,
+                mark: 7,
+            }
+        })
     };
     let country = |code| ClientOrigin::Country(CountryCode::new(code).expect("a valid code"));
     for client in [country("DE"), ClientOrigin::Unknown] {

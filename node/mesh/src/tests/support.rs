@@ -361,6 +361,7 @@ pub(super) fn head(request_id: &str, body_bytes: usize) -> RequestHead<'_> {
         traceparent: None,
         client: ClientOrigin::Unknown,
         key: None,
+        mark: 0,
     }
 }
 

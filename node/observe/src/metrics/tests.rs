@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grapevine_base::listener::metrics::Listener;
 use grapevine_core::Instant;
-use grapevine_core::fact::{Phase, ServicesFact, UpstreamFact};
+use grapevine_core::fact::{Phase, ServicesFact, Standing, UpstreamFact};
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
 use grapevine_core::notice::Notice;
 use grapevine_core::units::{Share, Tier, Weight};
@@ -35,11 +35,13 @@ fn node(name: &str) -> NodeView {
             in_flight_max: 8,
             tier: Tier::default(),
             weight: Weight::default(),
+            models_out: BTreeMap::new(),
         }),
         reported_at: Instant::from_start(Duration::ZERO),
         stands_since: Instant::from_start(Duration::ZERO),
         again_at: None,
         in_flight: 1,
+        last_failure: None,
         percentiles: None,
     };
     let service = ServiceKey::new("a:x").expect("a valid key");

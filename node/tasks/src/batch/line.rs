@@ -129,7 +129,8 @@ pub(super) fn read(line: &Line, endpoint: &str) -> Result<Request, LineEnd> {
     let written: Written<'_> =
         serde_json::from_slice(line).map_err(|error| invalid(error.to_string()))?;
     let refuse = |code, message: &str| Err(LineEnd::refused(written.custom_id, code, message));
-    let Some(custom_id) = written.custom_id.map(CustomId::of) else {
+    let named = written.custom_id.filter(|id| id.get() != r#""""#);
+    let Some(custom_id) = named.map(CustomId::of) else {
         return refuse("missing_custom_id", "the line has no custom_id");
     };
     let Some(custom_id) = custom_id else {
@@ -368,7 +369,7 @@ mod tests {
             ),
             (r#"{"method":"POST"}"#, "missing_custom_id"),
             (r#"{"custom_id":null}"#, "missing_custom_id"),
-            (r#"{"custom_id":"","method":"POST"}"#, "invalid_custom_id"),
+            (r#"{"custom_id":"","method":"POST"}"#, "missing_custom_id"),
             (r#"{"custom_id":5,"method":"POST"}"#, "invalid_custom_id"),
             (r#"{"custom_id":"a","custom_id":"b"}"#, "invalid_json_line"),
             (

@@ -42,6 +42,12 @@ export const REASONS = {
   timeout: 'it answers too late',
   reset: 'its connections break',
   status: 'it answers with server errors',
+  redirect: 'it sends its clients elsewhere',
+  no_answer: 'it answers with errors or nothing, as if they were answers',
   error_rate: 'over half of its attempts fail',
+  break_rate: 'a tenth of its answers or more break off',
   credential: 'it refuses our key',
+  account: 'our account there has no money',
+  stall: 'nothing comes from it',
+  missing: 'it does not have the model',
 };

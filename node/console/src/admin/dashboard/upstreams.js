@@ -16,8 +16,8 @@ const body = table(byId('upstreams'), 'Upstreams and their health', [
   ['Models', 'models'],
 ]);
 
-const TONES = { healthy: 'good', cooldown: 'warn', probing: 'bad', ejected: 'bad' };
-const WORDS = { healthy: 'healthy', cooldown: 'cooldown', probing: 'probing', ejected: 'ejected' };
+const TONES = { healthy: 'good', untested: 'idle', suspect: 'warn', cooldown: 'warn', probing: 'bad', ejected: 'bad' };
+const WORDS = { healthy: 'healthy', untested: 'untested', suspect: 'suspect', cooldown: 'cooldown', probing: 'probing', ejected: 'ejected' };
 
 const standing = ({ node, upstream }) => {
   if (!node.live) return ['bad', 'node dead'];
@@ -31,6 +31,7 @@ const why = ({ node, upstream }) => {
   if (node.reach === 'down' || node.reach === 'silent') return `the link to ${node.name} is ${node.reach}`;
   if (upstream.state === 'cooldown') return 'it asked for a pause (Retry-After)';
   if (upstream.state === 'healthy') return node.reach === 'closed' ? `${node.name} takes no requests (${node.phase})` : '';
+  if (upstream.state === 'untested') return 'nothing has shown yet that it works';
   const sentence = `${upstream.reason}: ${REASONS[upstream.reason] ?? 'unknown'}`;
   const last = lastFailure(node.name, upstream.name);
   return last ? `${sentence} · last seen: ${last}` : sentence;

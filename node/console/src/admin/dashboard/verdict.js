@@ -21,6 +21,8 @@ export const problems = (mesh) => {
       const since = span(upstream.since_ms);
       if (upstream.state === 'ejected' || upstream.state === 'probing') {
         add('bad', `${name} has been unhealthy for ${since}: ${REASONS[upstream.reason] ?? upstream.reason} (${upstream.reason})`, '#upstreams-title');
+      } else if (upstream.state === 'suspect') {
+        add('warn', `${name} is suspect, others go first: ${REASONS[upstream.reason] ?? upstream.reason} (${upstream.reason})`, '#upstreams-title');
       } else if (upstream.state === 'cooldown') add('warn', `${name} asked for a pause`, '#upstreams-title');
     }
   }

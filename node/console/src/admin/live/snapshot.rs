@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use grapevine_base::clock;
 use grapevine_core::Instant;
-use grapevine_core::fact::{Phase, Standing};
+use grapevine_core::fact::Phase;
 use grapevine_core::ids::StoreName;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
@@ -124,7 +124,7 @@ fn sort_key(view: &View, node: &NodeView) -> (bool, bool, Duration) {
 
 fn is_in_trouble(node: &NodeView) -> bool {
     let is_silent = matches!(node.reach, Reach::Down | Reach::Silent);
-    let is_unusable = |it: &UpstreamStatus| it.fact.standing != Standing::Ready;
+    let is_unusable = |it: &UpstreamStatus| !it.fact.standing.is_ready();
     !node.live || is_silent || node.phase != Phase::Ready || node.upstreams.iter().any(is_unusable)
 }
 
@@ -177,7 +177,7 @@ fn totals(view: &View) -> Value {
 /// Usable upstreams of a node.
 fn usable(node: &NodeView) -> usize {
     let is_usable = |status: &&UpstreamStatus| {
-        status.fact.standing == Standing::Ready && node.reach == Reach::Open && node.live
+        status.fact.standing.is_ready() && node.reach == Reach::Open && node.live
     };
     node.upstreams.iter().filter(is_usable).count()
 }
@@ -323,7 +323,7 @@ fn clipped(value: Value) -> Value {
 mod tests {
     use super::*;
     use grapevine_core::engine::{Engine, Event, Identity, Via};
-    use grapevine_core::fact::{Fact, NodeFact, Public, ServicesFact, UpstreamFact};
+    use grapevine_core::fact::{Fact, NodeFact, Public, ServicesFact, Standing, UpstreamFact};
     use grapevine_core::health::EjectionReason;
     use grapevine_core::ids::{
         Generation, ModelName, NodeName, RegionName, ServiceKey, Stamp, UpstreamName,
@@ -377,6 +377,7 @@ mod tests {
             in_flight_max: 1_000_000,
             tier: Tier(1),
             weight: Weight::default(),
+            models_out: BTreeMap::new(),
         }
     }
 

@@ -166,7 +166,7 @@ fn title(top: &Top, palette: Palette, now: Instant, width: u16) -> Line<'static>
     let usable = mesh.nodes.iter().filter(|node| node.live);
     let healthy = usable
         .flat_map(|node| &node.upstreams)
-        .filter(|upstream| upstream.state == "healthy")
+        .filter(|upstream| matches!(&*upstream.state, "healthy" | "untested"))
         .count();
     let rates = top.rates.as_ref().map_or("- req/s".to_owned(), |rates| {
         format!(

@@ -106,7 +106,7 @@ fn node_row(top: &Top, node: &NodeEntry, palette: Palette) -> Row {
     let healthy = node
         .upstreams
         .iter()
-        .filter(|upstream| upstream.state == "healthy")
+        .filter(|upstream| matches!(&*upstream.state, "healthy" | "untested"))
         .count();
     let in_flight: u64 = node
         .upstreams
@@ -163,7 +163,7 @@ fn upstream_row(top: &Top, node: &NodeEntry, upstream: &UpstreamEntry, palette: 
     let gone = (!node.live).then_some("its node is dead");
     let style = match upstream.state.as_str() {
         _ if gone.is_some() => palette.bad(),
-        "healthy" => Style::new(),
+        "healthy" | "untested" => Style::new(),
         "ejected" => palette.bad(),
         _ => palette.warning(),
     };

@@ -35,6 +35,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
         in_flight_max: 64,
         tier: Tier::default(),
         weight: Weight::default(),
+        models_out: BTreeMap::new(),
     }
 }
 

@@ -208,7 +208,7 @@ impl Upstream<'_> {
             text.push_str("    headers:\n");
         }
         for (name, value) in &endpoint.headers {
-            line(text, &format!("      {name}"), value);
+            line(text, &format!("      {}", scalar(name.as_ref())), value);
         }
     }
 

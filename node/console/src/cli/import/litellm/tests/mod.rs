@@ -558,3 +558,15 @@ fn every_unknown_key_is_reported_with_its_line() {
     assert_eq!(finding(&imported, "include").0, Kind::Step);
     assert!(!imported.config.contains("hunter2"), "{}", imported.config);
 }
+
+#[test]
+fn headers_whose_names_mean_something_in_yaml_are_carried_over() {
+    for name in ["*", "&", "!", "~", "-", "null", "1e3"] {
+        let imported = one(&format!(
+            "model: openai/a, extra_headers: {{\"{name}\": blue}}"
+        ));
+        let config = config(&imported);
+        let headers = &config.upstreams[0].headers;
+        assert_eq!(headers.len(), 1, "{name}: {}", imported.config);
+    }
+}

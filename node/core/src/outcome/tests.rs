@@ -1,0 +1,382 @@
+//! What follows from each outcome.
+
+use super::*;
+
+fn verdict(outcome: Outcome) -> Verdict {
+    outcome.verdict(&RetryOn::default())
+}
+
+#[test]
+fn good_answer_is_a_success_and_goes_to_the_client() {
+    let verdict = verdict(Outcome::status(200));
+    assert_eq!(
+        (verdict.blame, verdict.next),
+        (Blame::Success, Next::Answer)
+    );
+}
+
+#[test]
+fn client_error_counts_against_nobody() {
+    for status in [400, 404, 409, 413, 422] {
+        let verdict = verdict(Outcome::status(status));
+        assert_eq!(
+            (verdict.blame, verdict.next),
+            (Blame::Nobody, Next::Answer),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn refused_credential_ejects_and_goes_on_whatever_is_configured() {
+    let never = RetryOn {
+        connect: false,
+        timeout: false,
+        answer_timeout: false,
+        statuses: vec![],
+        server_errors: false,
+    };
+    let verdict = Outcome::status(401).verdict(&never);
+    assert_eq!(
+        (verdict.blame, verdict.next),
+        (Blame::Credential, Next::GoOn)
+    );
+}
+
+#[test]
+fn rate_limit_cools_down_and_blames_nobody() {
+    let with_retry_after = Outcome::Status {
+        finding: Finding::RateOfAccount,
+        status: 429,
+        retry_after: Some(Duration::from_secs(7)),
+    };
+    let verdict_with_retry_after = verdict(with_retry_after);
+    assert_eq!(verdict_with_retry_after.blame, Blame::Nobody);
+    assert_eq!(
+        verdict_with_retry_after.cooldown,
+        Some((Duration::from_secs(7), CooldownScope::Upstream))
+    );
+    assert_eq!(
+        verdict(Outcome::status(429)).cooldown,
+        Some((COOLDOWN_DEFAULT, CooldownScope::Model))
+    );
+}
+
+#[test]
+fn cooldown_has_a_limit_however_long_the_requested_one() {
+    let outcome = Outcome::Status {
+        finding: Finding::RateOfAccount,
+        status: 429,
+        retry_after: Some(Duration::from_secs(86_400)),
+    };
+    assert_eq!(
+        verdict(outcome).cooldown,
+        Some((COOLDOWN_MAX, CooldownScope::Upstream))
+    );
+}
+
+#[test]
+fn server_errors_and_overload_go_on() {
+    for status in [408, 500, 502, 503] {
+        let verdict = verdict(Outcome::status(status));
+        assert_eq!(
+            (verdict.blame, verdict.next),
+            (Blame::Upstream, Next::GoOn),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn unlisted_failure_goes_to_the_client() {
+    let only_connect = RetryOn {
+        timeout: false,
+        answer_timeout: false,
+        statuses: vec![],
+        server_errors: false,
+        ..RetryOn::default()
+    };
+    assert_eq!(
+        Outcome::status(500).verdict(&only_connect).next,
+        Next::Answer
+    );
+    assert_eq!(
+        Outcome::TimedOut(Stage::FirstByte)
+            .verdict(&only_connect)
+            .next,
+        Next::Stop
+    );
+    assert_eq!(
+        Outcome::ConnectFailed.verdict(&only_connect).next,
+        Next::GoOn
+    );
+}
+
+#[test]
+fn refused_connection_costs_no_retry() {
+    assert!(!verdict(Outcome::ConnectFailed).costs_retry);
+    assert!(!verdict(Outcome::Refused(Refusal::Full)).costs_retry);
+    assert!(verdict(Outcome::Reset).costs_retry);
+}
+
+#[test]
+fn request_that_reached_nobody_costs_no_retry() {
+    let unreached = verdict(Outcome::PeerUnreached);
+    assert_eq!((unreached.blame, unreached.next), (Blame::Peer, Next::GoOn));
+    assert!(!unreached.costs_retry);
+    assert!(verdict(Outcome::PeerLost).costs_retry);
+}
+
+/// What an error answer shows: status, code, type, message, whether the client named an organization.
+type Case = (u16, &'static str, &'static str, &'static str, bool);
+
+#[test]
+fn words_of_an_error_say_whose_fault_it_is() {
+    let cases: &[(Case, Finding)] = &[
+        // No money, as DeepSeek, Anthropic, OpenAI, OpenRouter and Moonshot say it.
+        (
+            (402, "", "unknown_error", "Insufficient Balance", false),
+            Finding::Account,
+        ),
+        (
+            (
+                400,
+                "",
+                "invalid_request_error",
+                "Your credit balance is too low to access the API",
+                false,
+            ),
+            Finding::Account,
+        ),
+        (
+            (429, "insufficient_quota", "insufficient_quota", "", false),
+            Finding::Account,
+        ),
+        (
+            (429, "billing_hard_limit_reached", "", "", false),
+            Finding::Account,
+        ),
+        (
+            (402, "", "", "Insufficient credits. Add more", false),
+            Finding::Account,
+        ),
+        (
+            (429, "", "exceeded_current_quota_error", "", false),
+            Finding::Account,
+        ),
+        // Our key.
+        (
+            (
+                401,
+                "invalid_api_key",
+                "invalid_request_error",
+                "Incorrect API key provided",
+                true,
+            ),
+            Finding::Credential,
+        ),
+        (
+            (401, "", "authentication_error", "invalid x-api-key", false),
+            Finding::Credential,
+        ),
+        // The client's own identity.
+        (
+            (401, "mismatched_organization", "", "", false),
+            Finding::ClientIdentity,
+        ),
+        (
+            (401, "", "", "No such organization: org-1", true),
+            Finding::ClientIdentity,
+        ),
+        (
+            (403, "", "", "project is archived", true),
+            Finding::ClientIdentity,
+        ),
+        // What it asked for.
+        (
+            (403, "", "", "Input was flagged by moderation", false),
+            Finding::ClientMistake,
+        ),
+        (
+            (400, "content_filter", "", "", false),
+            Finding::ClientMistake,
+        ),
+        (
+            (
+                400,
+                "context_length_exceeded",
+                "invalid_request_error",
+                "",
+                false,
+            ),
+            Finding::ClientMistake,
+        ),
+        // A model that is not there, as OpenAI, vLLM, Ollama, Anthropic, Google, DeepSeek and OpenRouter say it.
+        (
+            (404, "model_not_found", "invalid_request_error", "", false),
+            Finding::ModelMissing,
+        ),
+        (
+            (
+                404,
+                "",
+                "NotFoundError",
+                "The model `x` does not exist.",
+                false,
+            ),
+            Finding::ModelMissing,
+        ),
+        (
+            (
+                404,
+                "",
+                "api_error",
+                "model \"x\" not found, try pulling it first",
+                false,
+            ),
+            Finding::ModelMissing,
+        ),
+        (
+            (404, "", "not_found_error", "model: x", false),
+            Finding::ModelMissing,
+        ),
+        (
+            (
+                404,
+                "",
+                "NOT_FOUND",
+                "models/x is not found for API version v1",
+                false,
+            ),
+            Finding::ModelMissing,
+        ),
+        (
+            (400, "", "invalid_request_error", "Model Not Exist", false),
+            Finding::ModelMissing,
+        ),
+        (
+            (404, "", "", "No endpoints found for x", false),
+            Finding::ModelMissing,
+        ),
+        ((404, "", "", "Not Found", false), Finding::ClientMistake),
+        // Rates.
+        (
+            (429, "rate_limit_exceeded", "requests", "", false),
+            Finding::RateOfModel,
+        ),
+        (
+            (429, "", "account_rate_limit_exceeded", "", false),
+            Finding::RateOfAccount,
+        ),
+        (
+            (529, "", "overloaded_error", "Overloaded", false),
+            Finding::RateOfModel,
+        ),
+    ];
+    for ((status, code, kind, message, identity), shown) in cases {
+        let words = ErrorWords {
+            code,
+            kind,
+            message,
+        };
+        let finding = Finding::of_error(*status, words, *identity);
+        assert_eq!(finding, *shown, "{status} {code} {kind} {message}");
+    }
+}
+
+#[test]
+fn words_that_a_client_may_have_written_show_nothing() {
+    let quoted = [
+        "The prompt 'your credit balance is too low' is not allowed",
+        "unknown field: insufficient_quota",
+        "'model: x' is no role",
+    ];
+    for message in quoted {
+        let words = ErrorWords {
+            message,
+            ..ErrorWords::default()
+        };
+        assert_eq!(
+            Finding::of_error(400, words, false),
+            Finding::ClientMistake,
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn every_row_of_words_is_lower_case_and_applies() {
+    for row in ROWS {
+        for status in row.statuses {
+            for word in row.words {
+                assert_eq!(*word, word.to_lowercase());
+                let words = ErrorWords {
+                    code: word,
+                    ..ErrorWords::default()
+                };
+                assert_eq!(
+                    Finding::of_error(*status, words, false),
+                    row.finding,
+                    "{status} {word}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn impatience_counts_against_nobody_and_a_whole_answer_is_not_asked_for_twice() {
+    let stream = verdict(Outcome::TimedOut(Stage::FirstByte));
+    assert_eq!((stream.blame, stream.next), (Blame::Nobody, Next::GoOn));
+    let whole = verdict(Outcome::TimedOut(Stage::Answer));
+    assert_eq!((whole.blame, whole.next), (Blame::Nobody, Next::Stop));
+    let wanted = RetryOn {
+        answer_timeout: true,
+        ..RetryOn::default()
+    };
+    assert_eq!(
+        Outcome::TimedOut(Stage::Answer).verdict(&wanted).next,
+        Next::GoOn
+    );
+}
+
+#[test]
+fn only_what_a_client_may_read_is_given_to_it() {
+    let hidden = Finding::ALL
+        .into_iter()
+        .filter(|finding| !finding.may_be_given());
+    let hidden: Vec<_> = hidden.collect();
+    assert_eq!(
+        hidden,
+        [Finding::Credential, Finding::Redirect, Finding::NotAnAnswer]
+    );
+}
+
+#[test]
+fn manual_shows_the_table_as_it_is() {
+    let page = include_str!("../../../../deploy/guide/src/health.md");
+    let table = findings_table();
+    assert!(
+        page.contains(&table),
+        "deploy/guide/src/health.md must contain:\n{table}"
+    );
+}
+
+#[test]
+fn every_example_of_the_table_shows_what_it_stands_for_by_its_status_at_least() {
+    for finding in [
+        Finding::Answered,
+        Finding::ClientMistake,
+        Finding::Credential,
+        Finding::Forbidden,
+        Finding::Account,
+        Finding::RateOfModel,
+        Finding::Failed,
+        Finding::Redirect,
+    ] {
+        assert_eq!(
+            finding.verdict(finding.example_status()).blame,
+            Outcome::status(finding.example_status()).blame()
+        );
+    }
+}

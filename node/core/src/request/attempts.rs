@@ -1,0 +1,184 @@
+//! The attempts of a request: which comes next, when the same upstream is tried again, and when there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    Action, Attempt, AttemptId, EndedAttempt, Request, RequestError, RequestReport, RequestTerms,
+    UpstreamCall,
+};
+use crate::Instant;
+use crate::engine::Event;
+use crate::health::Witness;
+use crate::outcome::{Outcome, Refusal};
+use crate::route::Choice;
+use crate::view::Way;
+
+/// Before the second attempt at one upstream; doubled before each further one. What failed a moment ago fails again,
+/// and the SDKs wait for half a second.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Request {
+    /// Begins the next attempt, where there may be one.
+    pub(super) fn next(&mut self, now: Instant) -> Action {
+        while self.attempts() < self.terms.policy.attempts_max {
+            let Some(choice) = self.plan.pop_front() else {
+                break;
+            };
+            match self.again(&choice) {
+                Again::Never => continue,
+                Again::AfterPause => {
+                    let until = now + PAUSE.saturating_mul(1 << self.pauses.min(8));
+                    self.pauses += 1;
+                    self.paused = Some(choice);
+                    return Action::Pause { until };
+                }
+                Again::First => {}
+            }
+            if let Some(action) = self.begin(now, choice) {
+                return action;
+            }
+        }
+        self.give_up(now)
+    }
+
+    /// Whether an attempt that waits may be given up for another candidate. Not a whole answer, which may have been
+    /// billed.
+    pub(super) fn may_move(&self) -> bool {
+        let is_new = |choice: &Choice| self.again(choice) == Again::First;
+        self.terms.is_stream
+            && self.attempts() < self.terms.policy.attempts_max
+            && self.plan.iter().any(is_new)
+    }
+
+    /// Whether the request was at this candidate's upstream before, and may go there again.
+    pub(super) fn again(&self, choice: &Choice) -> Again {
+        if (self.in_flight.as_ref()).is_some_and(|it| is_same(&it.choice, choice)) {
+            return Again::Never;
+        }
+        let is_it = |ended: &&EndedAttempt| is_same(&ended.choice, choice);
+        match self.ended.iter().rfind(is_it) {
+            None => Again::First,
+            Some(ended) if ended.outcome.may_be_repeated() => Again::AfterPause,
+            Some(_) => Again::Never,
+        }
+    }
+
+    /// `None` where there is no room for it.
+    pub(super) fn begin(&mut self, now: Instant, choice: Choice) -> Option<Action> {
+        let upstream = &choice.candidate.upstream;
+        let guard = match self.terms.priority.in_flight_max(upstream) {
+            Some(max) => upstream.in_flight.enter_below(max),
+            None => Some(upstream.in_flight.enter()),
+        };
+        let RequestTerms { scope, model, .. } = &self.terms;
+        let witness = Witness {
+            request: self.terms.number,
+            client: self.terms.client,
+            began_at: now,
+            is_doubtful: false,
+        };
+        let call = UpstreamCall::at(upstream, *scope, model.clone(), witness);
+        let Some(guard) = guard else {
+            let outcome = Outcome::Refused(Refusal::Full);
+            self.error = RequestError::Failed(outcome);
+            self.over(now, choice, call, outcome, None);
+            return None;
+        };
+        let id = AttemptId(self.attempts());
+        self.in_flight = Some(Attempt {
+            id,
+            choice: choice.clone(),
+            call,
+            status: None,
+            _in_flight: guard,
+        });
+        Some(Action::Try {
+            attempt: id,
+            choice,
+            is_last_resort: self.is_last_resort,
+        })
+    }
+
+    /// Nothing is left of the plan. Where its owner refused a candidate for its state, by which it would be better
+    /// than nothing, it is asked once more, as a last resort.
+    pub(super) fn give_up(&mut self, now: Instant) -> Action {
+        let may_ask = self.held.is_none()
+            && !self.is_last_resort
+            && self.attempts() < self.terms.policy.attempts_max;
+        let is_ejected =
+            |ended: &&EndedAttempt| matches!(ended.outcome, Outcome::Refused(Refusal::Ejected));
+        let refused = self.ended.iter().find(is_ejected);
+        if let Some(choice) = refused
+            .filter(|_| may_ask)
+            .map(|ended| ended.choice.clone())
+        {
+            self.is_last_resort = true;
+            if let Some(action) = self.begin(now, choice) {
+                return action;
+            }
+        }
+        self.end_without_answer()
+    }
+
+    /// The last answer there was, else an error of our own.
+    pub(super) fn end_without_answer(&self) -> Action {
+        match self.held {
+            Some(held) => Action::AwaitBody(held),
+            None => Action::Fail(self.error.clone()),
+        }
+    }
+
+    pub(super) fn over(
+        &mut self,
+        now: Instant,
+        choice: Choice,
+        mut call: UpstreamCall,
+        outcome: Outcome,
+        detail: Option<String>,
+    ) {
+        if outcome.may_be_the_requests_fault() {
+            let alike = self.ended.iter().filter(|ended| {
+                ended.outcome.is_alike(&outcome) && !is_same(&ended.choice, &choice)
+            });
+            let mut elsewhere = alike
+                .map(|ended| &ended.choice.candidate.upstream)
+                .peekable();
+            if elsewhere.peek().is_some() {
+                call.doubt();
+            }
+            let own = elsewhere.filter(|upstream| upstream.way == Way::Local);
+            self.reports.extend(own.map(|upstream| RequestReport {
+                event: Event::BlameDoubted {
+                    upstream: upstream.name.clone(),
+                    request: self.terms.number,
+                },
+                is_urgent: true,
+            }));
+        }
+        let shown = detail.as_deref().map(Arc::from);
+        self.ended.push(EndedAttempt {
+            choice,
+            outcome,
+            began: call.began_at().since(self.terms.arrived_at),
+            took: now.since(call.began_at()),
+            detail,
+        });
+        self.reports.push(call.ended(now, outcome, shown));
+    }
+}
+
+/// Whether a request goes to an upstream once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It was not there.
+    First,
+    AfterPause,
+    Never,
+}
+
+/// Whether two candidates are the same upstream.
+fn is_same(one: &Choice, other: &Choice) -> bool {
+    let (one, other) = (&one.candidate.upstream, &other.candidate.upstream);
+    one.node == other.node && one.name == other.name
+}
