@@ -59,6 +59,8 @@ pub struct Latency {
     /// Of the last samples.
     median: Duration,
     low: Low,
+    /// When an answer began last; `None` before the first.
+    answered_at: Option<Instant>,
     sampled_at: Instant,
     samples: Vec<Duration>,
     next: usize,
@@ -72,6 +74,7 @@ impl Latency {
             average: sample,
             median: sample,
             low: Low::new(now, sample),
+            answered_at: None,
             sampled_at: now,
             samples: vec![sample],
             next: 1,
@@ -261,6 +264,19 @@ impl Latencies {
         } else if self.models.len() < MODELS_MAX {
             self.models.insert(model.clone(), Latency::new(now, sample));
         }
+    }
+
+    /// An answer began `sample` after it was asked for.
+    pub fn answered(&mut self, now: Instant, model: Option<&ModelName>, sample: Duration) {
+        self.record(now, model, sample);
+        let model = model.and_then(|model| self.models.get_mut(model));
+        let affected = self.whole.iter_mut().chain(model);
+        affected.for_each(|latency| latency.answered_at = Some(now));
+    }
+
+    /// When an answer of `model` itself began last.
+    pub fn answered_at(&self, model: &ModelName) -> Option<Instant> {
+        self.models.get(model)?.answered_at
     }
 
     /// Takes a wait that ended without a first byte: it counts only where it was longer than expected, and then at

@@ -94,8 +94,13 @@ impl Local {
         if whole.is_some() {
             self.probe_now(now);
         }
-        // Others are answered: it may be this model alone.
+        // Others are answered: it may be this model alone, unless it has answered since.
+        let is_silent = |model: &&ModelName| {
+            let answered_at = self.latencies.answered_at(model);
+            answered_at.is_none_or(|at| at < witness.began_at)
+        };
         let of_model = model.filter(|_| whole.is_none() && self.serves_several());
+        let of_model = of_model.filter(is_silent);
         let of_model = of_model.and_then(|model| {
             let state = self.models.of(now, model, &self.spec.health);
             let transition = state.health.stalls(now, witness, rng)?;

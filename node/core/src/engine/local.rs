@@ -291,7 +291,7 @@ impl Local {
         model: Option<&ModelName>,
         first_byte: Duration,
     ) {
-        self.latencies.record(now, model, first_byte);
+        self.latencies.answered(now, model, first_byte);
         let in_flight = self.in_flight.count();
         self.capacity.answered(now, in_flight, first_byte);
     }

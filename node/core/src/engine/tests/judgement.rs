@@ -221,3 +221,30 @@ fn what_went_wrong_last_is_kept_for_the_operator() {
     let shown = view.nodes[0].upstreams[0].last_failure.as_deref();
     assert_eq!(shown, Some("as the test says"));
 }
+
+#[test]
+fn long_prompts_are_no_stall_of_a_model_that_answers_others() {
+    for (answering, is_stall) in [("long", false), ("other", true)] {
+        let mut bench = with_models(&["long", "other"]);
+        let began_at = bench.now;
+        bench.wait(Duration::from_secs(5));
+        bench.handle(Event::AnswerBegan(AnswerReport {
+            upstream: upstream("primary"),
+            model: Some(model(answering)),
+            first_byte: Duration::from_millis(300),
+        }));
+        bench.wait(Duration::from_secs(7));
+        for number in 1..3 {
+            bench.handle(Event::AnswerAwaited(WaitReport {
+                upstream: upstream("primary"),
+                model: Some(model("long")),
+                waited: bench.now.since(began_at),
+                witness: witness(number, began_at),
+            }));
+        }
+        let own = bench.engine.own_upstream(bench.now, &upstream("primary"));
+        let (_, fact) = own.expect("configured");
+        let is_out = fact.models_out.contains_key(&model("long"));
+        assert_eq!(is_out, is_stall, "{answering}");
+    }
+}
