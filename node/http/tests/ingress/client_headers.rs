@@ -440,14 +440,7 @@ async fn node_at_its_limit_refuses_with_an_error() {
 
 #[tokio::test]
 async fn stopping_lets_requests_in_flight_finish() {
-    let pause = Act::Pause(Duration::from_millis(300));
-    let script = vec![
-        event_stream(),
-        chunk("data: 1\n\n"),
-        pause,
-        chunk("data: 2\n\n"),
-        send("0\r\n\r\n"),
-    ];
+    let script = stream_with_a_pause(Duration::from_millis(300));
     let upstream = Scripted::start(script).await;
     let node = Plan::with(&[&upstream]).start().await;
     let mut stream = node.connect().await;

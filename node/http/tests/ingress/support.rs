@@ -96,6 +96,17 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
     ))]
 }
 
+/// A stream of two events, and a pause between them.
+pub(crate) fn stream_with_a_pause(pause: Duration) -> Vec<Act> {
+    vec![
+        event_stream(),
+        chunk("data: 1\n\n"),
+        Act::Pause(pause),
+        chunk("data: 2\n\n"),
+        send("0\r\n\r\n"),
+    ]
+}
+
 pub(crate) fn chunk(data: &str) -> Act {
     send(format!("{:x}\r\n{data}\r\n", data.len()))
 }

@@ -58,14 +58,7 @@ async fn first_byte_of_the_body_counts_and_not_its_head() {
 
 #[tokio::test]
 async fn stream_without_limits_of_its_own_outlives_every_other_wait() {
-    let pause = Act::Pause(Duration::from_millis(300));
-    let script = vec![
-        event_stream(),
-        chunk("data: 1\n\n"),
-        pause,
-        chunk("data: 2\n\n"),
-        send("0\r\n\r\n"),
-    ];
+    let script = stream_with_a_pause(Duration::from_millis(300));
     let upstream = Scripted::start(script).await;
     let mut plan = Plan::with(&[&upstream]);
     plan.settings.deadline = Duration::from_millis(200);
@@ -149,14 +142,7 @@ async fn clients_own_time_limit_ends_the_wait() {
 
 #[tokio::test]
 async fn deadline_does_not_cut_a_stream_that_has_begun() {
-    let pause = Act::Pause(Duration::from_millis(300));
-    let script = vec![
-        event_stream(),
-        chunk("data: 1\n\n"),
-        pause,
-        chunk("data: 2\n\n"),
-        send("0\r\n\r\n"),
-    ];
+    let script = stream_with_a_pause(Duration::from_millis(300));
     let upstream = Scripted::start(script).await;
     let node = Plan::with(&[&upstream]).start().await;
     let reply = node
