@@ -197,23 +197,16 @@ fn cost_to_json(cost: &Cost) -> Value {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::record::{RequestKind, Tokens};
     use grapevine_core::ids::RegionName;
     use http::Method;
+    use http::uri::PathAndQuery;
     use std::time::Duration;
 
     pub(crate) fn record(id: usize) -> RequestRecord {
+        let path = PathAndQuery::from_static("/v1/embeddings");
         RequestRecord {
-            id: id.to_string().into(),
             time: Duration::from_secs(1),
-            method: Method::POST,
-            path: Excerpt::of("/v1/embeddings"),
-            model: None,
-            stream: false,
             status: 200,
-            served: None,
-            client: ClientRecord::default(),
-            untried: VecDeque::new(),
             attempts: vec![AttemptRecord {
                 node: NodeName::new("sgp").expect("a valid name"),
                 region: RegionName::new("sgp").expect("a valid name"),
@@ -226,16 +219,7 @@ pub(super) mod tests {
                 cost: Cost::default(),
                 detail: None,
             }],
-            overhead: Duration::ZERO,
-            first_byte: Duration::ZERO,
-            total: Duration::ZERO,
-            tokens: Tokens::default(),
-            key: None,
-            residency: None,
-            error: None,
-            kind: RequestKind::Client,
-            trace: None,
-            forwarded_as: None,
+            ..RequestRecord::begun(id.to_string().into(), &Method::POST, &path)
         }
     }
 

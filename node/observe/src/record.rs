@@ -312,6 +312,8 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::PathAndQuery;
+
     use super::*;
     use grapevine_base::clock::Clock;
     use grapevine_base::driver::Driver;
@@ -335,28 +337,10 @@ mod tests {
     }
 
     fn record() -> RequestRecord {
+        let path = PathAndQuery::from_static("/v1/files");
         RequestRecord {
-            id: "r".into(),
-            time: Duration::ZERO,
-            method: Method::GET,
-            path: Excerpt::of("/v1/files"),
-            model: None,
-            stream: false,
             status: 200,
-            served: None,
-            client: ClientRecord::default(),
-            attempts: vec![],
-            untried: VecDeque::new(),
-            overhead: Duration::ZERO,
-            first_byte: Duration::ZERO,
-            total: Duration::ZERO,
-            tokens: Tokens::default(),
-            key: None,
-            residency: None,
-            error: None,
-            kind: RequestKind::Client,
-            trace: None,
-            forwarded_as: None,
+            ..RequestRecord::begun("r".into(), &Method::GET, &path)
         }
     }
 
