@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
-use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::ApiError;
 use super::extract::{Query, Who};
+use super::form::Form;
 use super::{quota, show};
 use crate::hub::Hub;
 use crate::id::{Id, Kind};
@@ -72,7 +73,7 @@ fn shown(record: &FileRecord) -> Value {
 
 /// The fields of an upload beside the file.
 #[derive(Default)]
-struct Form {
+struct Fields {
     purpose: Option<String>,
     expires_after: Option<u64>,
     /// The file's name and length, once it is in.
@@ -82,30 +83,30 @@ struct Form {
 async fn upload(
     State(hub): State<Hub>,
     Extension(caller): Who,
-    form: Result<Multipart, MultipartRejection>,
+    form: Result<Form, MultipartRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut parts = form.map_err(|error| ApiError::invalid("file", error.body_text()))?;
+    let Form(mut parts) = form.map_err(|error| ApiError::invalid("file", error.body_text()))?;
     let id = hub.new_id(Kind::File);
     let account = Submitter::of(&caller).account();
     let refused = |error| quota::refused_upload(&hub, &caller, error);
     let mut upload = Upload::begin(&hub, id.clone(), account.clone())
         .await
         .map_err(refused)?;
-    let mut form = Form::default();
+    let mut fields = Fields::default();
     while let Some(field) = parts.next_field().await.map_err(broken)? {
         match field.name().unwrap_or_default() {
-            "file" if form.file.is_some() => {
+            "file" if fields.file.is_some() => {
                 return Err(ApiError::invalid("file", "there is more than one file"));
             }
             "file" => {
                 let name = filename(&field)?;
                 keep(field, &mut upload, refused).await?;
-                form.file = Some((name, upload.bytes()));
+                fields.file = Some((name, upload.bytes()));
             }
-            "purpose" => form.purpose = Some(text(field, "purpose").await?),
+            "purpose" => fields.purpose = Some(text(field, "purpose").await?),
             "expires_after[seconds]" => {
                 let text = text(field, "expires_after").await?;
-                form.expires_after = Some(lifetime(&text)?);
+                fields.expires_after = Some(lifetime(&text)?);
             }
             "expires_after[anchor]" => {
                 let anchor = text(field, "expires_after").await?;
@@ -118,19 +119,19 @@ async fn upload(
             _ => {}
         }
     }
-    let record = record((id, account), form, &caller)?;
+    let record = record((id, account), fields, &caller)?;
     upload.complete(record.clone()).await.map_err(refused)?;
     Ok(Json(shown(&record)))
 }
 
 fn record(
     (id, account): (Id, String),
-    form: Form,
+    fields: Fields,
     caller: &TaskCaller,
 ) -> Result<FileRecord, ApiError> {
     let missing = |param| ApiError::invalid(param, "is missing");
-    let (filename, bytes) = form.file.ok_or_else(|| missing("file"))?;
-    let purpose = form.purpose.ok_or_else(|| missing("purpose"))?;
+    let (filename, bytes) = fields.file.ok_or_else(|| missing("file"))?;
+    let purpose = fields.purpose.ok_or_else(|| missing("purpose"))?;
     if !PURPOSES.contains(&purpose.as_str()) {
         let message = format!("'{purpose}' must be one of {}", PURPOSES.join(", "));
         return Err(ApiError::invalid("purpose", message));
@@ -139,7 +140,7 @@ fn record(
         return Err(ApiError::invalid("file", "the file is empty"));
     }
     let created_at = Timestamp::now();
-    let lifetime = form.expires_after.map(Duration::from_secs);
+    let lifetime = fields.expires_after.map(Duration::from_secs);
     Ok(FileRecord {
         id,
         filename,

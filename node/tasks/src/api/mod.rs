@@ -8,6 +8,7 @@ mod batches;
 mod error;
 pub mod extract;
 mod files;
+mod form;
 mod operator;
 mod quota;
 mod responses;
