@@ -36,8 +36,8 @@ pub struct Call {
     pub method: Method,
     /// The client's path and query, such as `/v1/chat/completions`.
     pub path: PathAndQuery,
-    /// The client's headers, without credentials, hop-by-hop headers and our own.
-    pub headers: HeaderMap,
+    /// The client's headers, without credentials, hop-by-hop headers and our own; shared by its attempts.
+    pub headers: Arc<HeaderMap>,
     /// The whole body, byte for byte; kept so that another attempt can send it again.
     pub body: Bytes,
     /// Whether the answer is a stream (see [`is_stream`]): a stream and another answer wait differently long for

@@ -205,7 +205,7 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
             model: None,
             method,
             path: PathAndQuery::from_static(path),
-            headers,
+            headers: Arc::new(headers),
             body,
             stream: false,
             deadline: self.deadline,

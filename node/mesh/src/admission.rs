@@ -140,7 +140,7 @@ fn call(
         model: head.model.clone(),
         method: Method::from_bytes(head.method.as_bytes()).map_err(|_| malformed("method"))?,
         path,
-        headers,
+        headers: Arc::new(headers),
         body: Bytes::new(),
         stream: false,
         deadline: Instant::now(),

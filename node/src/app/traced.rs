@@ -3,6 +3,7 @@
 //! The call's headers carry the entry node's span; the upstream receives this node's own span below it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -64,7 +65,7 @@ impl HopSpan {
     /// `None` where the call is not traced.
     fn begin(tracer: &Tracer, call: &mut Call) -> Option<Self> {
         let trace = Trace::below(&call.headers)?;
-        trace.child(0).mark(&mut call.headers);
+        trace.child(0).mark(Arc::make_mut(&mut call.headers));
         Some(Self {
             tracer: tracer.clone(),
             began: Instant::now(),

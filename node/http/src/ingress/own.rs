@@ -4,6 +4,8 @@
 //! taken, use at most half of an upstream's slots (one where it has just one), and have a retry budget of their
 //! own. So no client is refused for one of them.
 
+use std::sync::Arc;
+
 use grapevine_base::coding::{Coding, Decoder};
 use grapevine_base::exchange::{CallApi, CallFailure, CallLocal, CallPeer, OwnAnswer, OwnRequest};
 use grapevine_base::{asked, headers};
@@ -82,7 +84,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         headers::clean_request(&mut headers);
         headers.insert(header::ACCEPT_ENCODING, headers::IDENTITY);
         Ok(Admitted {
-            headers,
+            headers: Arc::new(headers),
             options: ClientOptions {
                 allow_regions: request.allow_regions,
                 timeout: request.timeout,

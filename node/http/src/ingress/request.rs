@@ -38,7 +38,7 @@ use super::visitor::Visitor;
 #[derive(Debug)]
 pub(super) struct Admitted {
     /// Without credentials, hop-by-hop headers and our own.
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Arc<HeaderMap>,
     pub(super) options: ClientOptions,
     pub(super) visitor: Visitor,
     pub(super) head: Asked,

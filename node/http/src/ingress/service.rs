@@ -216,7 +216,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 .insert(header::ACCEPT_ENCODING, headers::IDENTITY);
         }
         Ok(Way::Upstream(Box::new(Admitted {
-            headers: head.headers,
+            headers: Arc::new(head.headers),
             options,
             visitor,
             head: asked,

@@ -154,10 +154,15 @@ impl Track {
     }
 
     /// The request's headers as `attempt` sends them: with its own span, where it is traced.
-    pub(super) fn headers_of_attempt(&self, attempt: AttemptId, headers: &HeaderMap) -> HeaderMap {
-        let mut headers = headers.clone();
+    pub(super) fn headers_of_attempt(
+        &self,
+        attempt: AttemptId,
+        headers: &Arc<HeaderMap>,
+    ) -> Arc<HeaderMap> {
+        let mut headers = Arc::clone(headers);
         if let Some(trace) = &self.record.trace {
-            trace.child(u64::from(attempt.index())).mark(&mut headers);
+            let marked = Arc::make_mut(&mut headers);
+            trace.child(u64::from(attempt.index())).mark(marked);
         }
         headers
     }

@@ -100,34 +100,33 @@ impl UpstreamClient {
     fn request(
         &self,
         target: &UpstreamTarget,
-        call: Call,
+        call: &Call,
         key: KeyHeader,
     ) -> Option<Request<Payload>> {
         let uri = target.uri(&call.path)?;
         let body = match target.rename(call.model.as_ref()) {
-            Some(model) => Payload::renamed(call.body, &call.headers, model)?,
-            None => Payload::whole(call.body),
+            Some(model) => Payload::renamed(&call.body, &call.headers, model)?,
+            None => Payload::whole(call.body.clone()),
         };
         let mut request = Request::new(body);
-        *request.method_mut() = call.method;
+        *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri;
-        *request.headers_mut() = call.headers;
-        target.dress(request.headers_mut(), key, &self.passed);
+        *request.headers_mut() = target.dressed(&call.headers, key, &self.passed);
         Some(request)
     }
 
-    /// Sends `request`, and once more on a connection of its own where the first one did not process it. That
-    /// counts as one attempt: the way to the upstream was broken, and not the upstream.
+    /// Sends what `request` makes, and once more on a connection of its own where the first one did not process it.
+    /// That counts as one attempt: the way to the upstream was broken, and not the upstream.
     async fn send(
         &self,
-        request: Request<Payload>,
+        request: impl Fn() -> Option<Request<Payload>>,
         began: Instant,
     ) -> Result<Response<Incoming>, CallFailure> {
-        let again = request.clone();
-        match send_by(&self.client, request).await {
+        let make = || request().ok_or_else(unfit);
+        match send_by(&self.client, make()?).await {
             Err(SendFailed::Sent(error)) if stale::was_not_processed(&error, began) => {
                 tracing::debug!(error = %causes::joined(&error), "request is sent again");
-                Ok(send_by(&self.unpooled, again).await?)
+                Ok(send_by(&self.unpooled, make()?).await?)
             }
             sent => Ok(sent?),
         }
@@ -142,14 +141,8 @@ impl UpstreamClient {
     ) -> Result<Answer, CallFailure> {
         let began = Instant::now();
         let waits = Waits::begin(began, call.stream, call.deadline, &target.timeouts);
-        let Some(request) = self.request(target, call, key) else {
-            let what = "the path does not fit the upstream's base URL, or the body has no certain model to rename";
-            return Err(CallFailure::new(
-                Outcome::Refused(Refusal::UnknownUpstream),
-                what,
-            ));
-        };
-        let is_head = *request.method() == Method::HEAD;
+        let is_head = call.method == Method::HEAD;
+        let request = || self.request(target, &call, key);
         let (due, outcome) = waits.before_first_byte();
         // Giving up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
         match tokio::time::timeout_at(due, self.send(request, began)).await {
@@ -240,6 +233,13 @@ fn answer(
         body: AnswerBody::new(TimedBody::new(body, waits).boxed_unsync()),
         load: None,
     })
+}
+
+fn unfit() -> CallFailure {
+    CallFailure::new(
+        Outcome::Refused(Refusal::UnknownUpstream),
+        "the path does not fit the upstream's base URL, or the body has no certain model to rename",
+    )
 }
 
 fn failure(error: &legacy::Error) -> CallFailure {

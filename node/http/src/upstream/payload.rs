@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use grapevine_base::asked;
 
 /// Up to three pieces that are sent one after the other, none of them copied.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Payload {
     pieces: [Bytes; 3],
     next: usize,
@@ -29,8 +29,8 @@ impl Payload {
 
     /// The client's body with its model called `model`; `None` where the model in it cannot be found with
     /// certainty.
-    pub(super) fn renamed(body: Bytes, headers: &HeaderMap, model: &ModelName) -> Option<Self> {
-        let (range, is_json) = asked::model_at(headers, &body)?;
+    pub(super) fn renamed(body: &Bytes, headers: &HeaderMap, model: &ModelName) -> Option<Self> {
+        let (range, is_json) = asked::model_at(headers, body)?;
         let name = if is_json {
             Bytes::from(serde_json::Value::from(model.as_str()).to_string())
         } else {
@@ -89,7 +89,7 @@ mod tests {
             content_type.parse().expect("a valid value"),
         );
         let model = ModelName::new("own/\"m\"").expect("a valid name");
-        let payload = Payload::renamed(Bytes::from_static(body.as_bytes()), &headers, &model)?;
+        let payload = Payload::renamed(&Bytes::from_static(body.as_bytes()), &headers, &model)?;
         let sent: Vec<u8> = payload.pieces.concat();
         assert_eq!(payload.size_hint().exact(), Some(sent.len() as u64));
         Some(String::from_utf8(sent).expect("text"))

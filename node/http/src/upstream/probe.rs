@@ -3,6 +3,8 @@
 //! A request says by its path which API it is for, but `/models` is the path of a list at every provider: an
 //! upstream whose key is refused in one header is asked with the other one, and what worked is remembered.
 
+use std::sync::Arc;
+
 use grapevine_base::exchange::{Answer, Call, CallFailure, ProbeLocal};
 use grapevine_core::ids::UpstreamName;
 use http::uri::PathAndQuery;
@@ -49,7 +51,7 @@ impl ProbeLocal for UpstreamClient {
 
 fn with_version(mut call: Call, key: KeyHeader) -> Call {
     if key == KeyHeader::ApiKey {
-        call.headers.insert(ANTHROPIC_VERSION, VERSION);
+        Arc::make_mut(&mut call.headers).insert(ANTHROPIC_VERSION, VERSION);
     }
     call
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use grapevine_core::ids::{ModelName, UpstreamName};
+use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap as Headers, Uri};
 
 use grapevine_base::headers;
 use grapevine_config::checked::TimeoutConfig;
@@ -252,8 +252,15 @@ impl UpstreamTarget {
         self.renames.get(model?)
     }
 
-    /// Turns a client's headers into those for this upstream: replaces the credential, marks the passed node.
-    pub(super) fn dress(&self, headers: &mut Headers, key: KeyHeader, passed: &HeaderValue) {
+    /// A client's headers as this upstream gets them: with its credential, and marked by the node they passed.
+    pub(super) fn dressed(
+        &self,
+        headers: &HeaderMap,
+        key: KeyHeader,
+        passed: &HeaderValue,
+    ) -> HeaderMap {
+        let mut dressed = headers.clone();
+        let headers = &mut dressed;
         headers::strip_hop_by_hop(headers);
         headers::strip_credentials(headers);
         headers.remove(header::HOST);
@@ -266,6 +273,7 @@ impl UpstreamTarget {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
+        dressed
     }
 }
 
@@ -330,8 +338,7 @@ mod tests {
             );
             headers.insert(headers::API_KEY, HeaderValue::from_static("client"));
             let key = KeyHeader::of(path);
-            target.dress(&mut headers, key, &HeaderValue::from_static("grapevine"));
-            headers
+            target.dressed(&headers, key, &HeaderValue::from_static("grapevine"))
         };
         let chat = dressed("/v1/chat/completions");
         assert_eq!(chat[header::AUTHORIZATION], "Bearer secret");

@@ -13,7 +13,7 @@ use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_http::ingress::tls_config;
 use grapevine_http::upstream::{UpstreamClient, UpstreamSettings, UpstreamTargets};
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -101,7 +101,7 @@ pub(crate) fn chat_call(upstream: &str, body: impl Into<Bytes>) -> Call {
         model: Some(model("gpt-4o")),
         method: Method::POST,
         path: CHAT.parse().expect("a path"),
-        headers: HeaderMap::new(),
+        headers: Arc::default(),
         body: body.into(),
         stream: false,
         deadline: Instant::now() + Duration::from_secs(5),

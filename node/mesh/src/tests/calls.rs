@@ -1,5 +1,6 @@
 //! Forwarded calls: answers, refusals with the true load, failures, bodies that end and that break.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -261,9 +262,9 @@ async fn headers_that_no_client_may_send_on_do_not_arrive_from_a_peer_either() {
         "content_type",
     ];
     let loaded = spoiled(|call| {
+        let headers = Arc::make_mut(&mut call.headers);
         for name in kept_back {
-            call.headers
-                .insert(name, "1".parse().expect("a header value"));
+            headers.insert(name, "1".parse().expect("a header value"));
         }
     });
     let answer = forward(&entry, loaded).await.expect("an answer");

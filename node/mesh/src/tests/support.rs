@@ -136,7 +136,7 @@ impl Fake {
     /// Answers with the call's own body, path and headers.
     pub(super) fn echo() -> Self {
         Self::new(|call| async move {
-            let mut headers = call.headers.clone();
+            let mut headers = HeaderMap::clone(&call.headers);
             let path = call.path.as_str().parse().expect("a header value");
             headers.insert("x-path", path);
             Ok(Answer {
@@ -326,7 +326,7 @@ pub(super) fn call(body: &'static [u8]) -> Call {
         model: Some(ModelName::new("gpt-4o").expect("a valid name")),
         method: Method::POST,
         path: "/v1/chat/completions?a=b".parse().expect("a path"),
-        headers,
+        headers: Arc::new(headers),
         body: Bytes::from_static(body),
         stream: false,
         deadline: Instant::now() + PATIENCE,
