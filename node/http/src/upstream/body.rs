@@ -18,6 +18,8 @@ use grapevine_base::causes;
 use grapevine_base::exchange::CallFailure;
 use grapevine_config::checked::TimeoutConfig;
 
+use super::pool::Lease;
+
 /// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
@@ -92,15 +94,29 @@ pub(super) struct TimedBody {
     piece_at: Option<Instant>,
     /// `None` until the upstream was slower than its reader for the first time.
     timer: Option<Pin<Box<Sleep>>>,
+    /// The connection it comes on, until it has ended; `None` of one that is not used again.
+    lease: Option<Lease>,
 }
 
 impl TimedBody {
-    pub(super) fn new(incoming: Incoming, waits: Waits) -> Self {
-        Self {
+    pub(super) fn new(incoming: Incoming, waits: Waits, lease: Option<Lease>) -> Self {
+        let mut body = Self {
             incoming: Some(incoming),
             waits,
             piece_at: None,
             timer: None,
+            lease,
+        };
+        body.release_at_end();
+        body
+    }
+
+    /// Gives the connection back where nothing more comes.
+    fn release_at_end(&mut self) {
+        if self.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
         }
     }
 
@@ -129,6 +145,7 @@ impl TimedBody {
 
     fn fail(&mut self, outcome: Outcome, detail: impl Into<String>) -> CallFailure {
         self.incoming = None;
+        self.lease = None;
         CallFailure::new(outcome, detail)
     }
 }
@@ -147,6 +164,7 @@ impl Body for TimedBody {
         match Pin::new(incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.piece_at = Some(Instant::now());
+                self.release_at_end();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -156,7 +174,12 @@ impl Body for TimedBody {
                 };
                 Poll::Ready(Some(Err(self.fail(outcome, causes::joined(&error)))))
             }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+                Poll::Ready(None)
+            }
             Poll::Pending => self.poll_waits(context).map(|outcome| {
                 Some(Err(
                     self.fail(outcome, "the answer's body did not arrive in time")

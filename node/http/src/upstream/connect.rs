@@ -1,10 +1,7 @@
 //! Opens connections to upstreams, TLS included, within their time.
 
 use std::error::Error;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
@@ -80,36 +77,34 @@ impl Connector {
     }
 }
 
-type Stream = TokioIo<Guarded<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
-type BoxError = Box<dyn Error + Send + Sync>;
+/// A connection, plain or TLS.
+pub(super) type UpstreamStream = TokioIo<Guarded<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
 
-impl Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
+/// Why there is none.
+pub(super) type ConnectError = Box<dyn Error + Send + Sync>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.https.poll_ready(context)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
+impl Connector {
+    /// Connects to the host of `uri`.
+    ///
+    /// # Errors
+    /// When that fails, or takes longer than its upstream allows.
+    pub(super) async fn connect(&self, uri: Uri) -> Result<UpstreamStream, ConnectError> {
         let allowed = self.targets.connect_timeout(&uri);
-        let (authority, remembered) = (uri.authority().cloned(), self.remembered.clone());
-        let connecting = self.https.call(uri);
-        Box::pin(async move {
-            let connected = tokio::time::timeout(allowed, connecting).await;
-            if let Some(authority) = authority {
-                match &connected {
-                    Ok(Ok(_)) => remembered.worked(&authority),
-                    Ok(Err(_)) | Err(_) => remembered.failed(&authority),
-                }
+        let authority = uri.authority().cloned();
+        // Cloned since a service is called mutably; it holds handles.
+        let mut https = self.https.clone();
+        let connected = tokio::time::timeout(allowed, https.call(uri)).await;
+        if let Some(authority) = authority {
+            match &connected {
+                Ok(Ok(_)) => self.remembered.worked(&authority),
+                Ok(Err(_)) | Err(_) => self.remembered.failed(&authority),
             }
-            match connected {
-                Ok(connected) => {
-                    connected.map(|stream| TokioIo::new(Guarded::new(TokioIo::new(stream))))
-                }
-                Err(_) => Err(ConnectTimedOut(allowed).into()),
+        }
+        match connected {
+            Ok(connected) => {
+                connected.map(|stream| TokioIo::new(Guarded::new(TokioIo::new(stream))))
             }
-        })
+            Err(_) => Err(ConnectTimedOut(allowed).into()),
+        }
     }
 }

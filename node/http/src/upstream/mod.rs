@@ -1,9 +1,9 @@
-//! Calls own upstreams: HTTP/1.1 or HTTP/2, plain or TLS, with a kept pool of connections.
+//! Calls own upstreams: HTTP/1.1 or HTTP/2, plain or TLS, over connections that are kept.
 //!
 //! Reading order: [`UpstreamSettings`] (what an upstream is), `target` (the same, ready for use),
 //! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
-//! as it arrives, with its timeouts), `payload` (the request's body, with the model renamed), `connect` and `dial`
-//! (new connections), `guard` (how a connection ends), `stale` (what is sent again for free).
+//! as it arrives, with its timeouts), `payload` (the request's body, with the model renamed), `pool` (connections that
+//! are kept), `connect` and `dial` (new ones), `guard` (how a connection ends), `stale` (what is sent again for free).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
 //! [`Outcome`](grapevine_core::outcome::Outcome) and leaves the judgement to core.
@@ -16,6 +16,7 @@ mod connect;
 mod dial;
 mod guard;
 mod payload;
+mod pool;
 mod probe;
 mod stale;
 mod target;

@@ -9,28 +9,44 @@
 //!
 //! On HTTP/2 the upstream says it: a GOAWAY below the stream, or REFUSED_STREAM (RFC 9113, 6.8 and 8.7).
 
+use std::time::Duration;
+
 use grapevine_base::causes;
-use http::Extensions;
-use hyper_util::client::legacy;
 use tokio::time::Instant;
 
-use super::guard::UpstreamConnection;
+use super::guard::Reading;
 
-/// Whether the request of a call that began at `began`, and that failed with `error`, was not processed.
-pub(super) fn was_not_processed(error: &legacy::Error, began: Instant) -> bool {
-    is_refused_stream(error) || connection(error).is_some_and(|it| it.was_stale(began))
+/// A request on a connection that the upstream has closed already gets its end after one round trip, and not
+/// after the time that an upstream works on a request before it fails.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A request that was sent on a connection that had worked before.
+pub(super) struct SentOnReused {
+    reading: Reading,
+    bytes_before: u64,
+    sent_at: Instant,
 }
 
-fn is_refused_stream(error: &legacy::Error) -> bool {
+impl SentOnReused {
+    pub(super) fn now(reading: &Reading) -> Self {
+        Self {
+            bytes_before: reading.bytes(),
+            reading: reading.clone(),
+            sent_at: Instant::now(),
+        }
+    }
+
+    /// Whether the connection, which has ended now, ended as one that was closed before the request reached it.
+    pub(super) fn was_stale(&self) -> bool {
+        self.reading.bytes() == self.bytes_before && self.sent_at.elapsed() <= STALE_WITHIN
+    }
+}
+
+/// Whether the upstream says with `error` that it did not process the request.
+pub(super) fn is_refused_stream(error: &hyper::Error) -> bool {
     let http2 = causes::each(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
     http2.is_some_and(|error| {
         let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         error.is_remote() && (error.is_go_away() || is_refused)
     })
-}
-
-fn connection(error: &legacy::Error) -> Option<UpstreamConnection> {
-    let mut extras = Extensions::new();
-    error.connect_info()?.get_extras(&mut extras);
-    extras.remove()
 }

@@ -133,6 +133,10 @@ impl UpstreamTargets {
 pub(super) struct UpstreamTarget {
     scheme: Scheme,
     authority: Authority,
+    /// Scheme, host and port: what connections are kept by.
+    origin: Arc<str>,
+    /// What HTTP/1.1 asks for beside the path.
+    host: HeaderValue,
     base_path: String,
     bearer: Option<HeaderValue>,
     api_key: Option<HeaderValue>,
@@ -196,7 +200,11 @@ impl UpstreamTarget {
                 .headers
                 .iter()
                 .any(|(name, _)| name == ANTHROPIC_VERSION);
+        let host = host_of(&scheme, &authority)
+            .ok_or_else(|| SettingsError::BaseUrl(settings.name.clone()))?;
         Ok(Self {
+            origin: format!("{scheme}://{authority}").to_lowercase().into(),
+            host,
             scheme,
             authority,
             base_path: base_path.to_owned(),
@@ -231,15 +239,32 @@ impl UpstreamTarget {
         self.bearer.is_some() && !self.headers.iter().any(|(name, _)| is_credential(name))
     }
 
+    /// Scheme, host and port.
+    pub(super) const fn origin(&self) -> &Arc<str> {
+        &self.origin
+    }
+
+    /// Where its connections lead.
+    pub(super) fn root(&self) -> Option<Uri> {
+        self.absolute(PathAndQuery::from_static("/"))
+    }
+
+    /// The client's `path` as this upstream has it; `None` when the two do not make one.
+    pub(super) fn path(&self, path: &PathAndQuery) -> Option<PathAndQuery> {
+        if self.base_path == API_PREFIX {
+            return Some(path.clone());
+        }
+        let text = path.as_str();
+        let below = text.strip_prefix(API_PREFIX).unwrap_or(text);
+        PathAndQuery::try_from(format!("{}{below}", self.base_path)).ok()
+    }
+
     /// The URI of the client's `path` at this upstream; `None` when the two do not make one.
     pub(super) fn uri(&self, path: &PathAndQuery) -> Option<Uri> {
-        let path = if self.base_path == API_PREFIX {
-            path.clone()
-        } else {
-            let text = path.as_str();
-            let below = text.strip_prefix(API_PREFIX).unwrap_or(text);
-            PathAndQuery::try_from(format!("{}{below}", self.base_path)).ok()?
-        };
+        self.absolute(self.path(path)?)
+    }
+
+    fn absolute(&self, path: PathAndQuery) -> Option<Uri> {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
@@ -252,18 +277,23 @@ impl UpstreamTarget {
         self.renames.get(model?)
     }
 
-    /// A client's headers as this upstream gets them: with its credential, and marked by the node they passed.
+    /// A client's headers as this upstream gets them: with its credential, marked by the node they passed, and with
+    /// the host where HTTP/1.1 needs it.
     pub(super) fn dressed(
         &self,
         headers: &HeaderMap,
         key: KeyHeader,
-        passed: &HeaderValue,
+        (passed, is_http2): (&HeaderValue, bool),
     ) -> HeaderMap {
         let mut dressed = headers.clone();
         let headers = &mut dressed;
         headers::strip_hop_by_hop(headers);
         headers::strip_credentials(headers);
-        headers.remove(header::HOST);
+        if is_http2 {
+            headers.remove(header::HOST);
+        } else {
+            headers.insert(header::HOST, self.host.clone());
+        }
         headers.remove(header::CONTENT_LENGTH);
         headers::mark_passed(headers, passed);
         match key {
@@ -275,6 +305,17 @@ impl UpstreamTarget {
         }
         dressed
     }
+}
+
+/// The host, and its port where it is not the scheme's own.
+fn host_of(scheme: &Scheme, authority: &Authority) -> Option<HeaderValue> {
+    let host = authority.host();
+    let own = if *scheme == Scheme::HTTPS { 443 } else { 80 };
+    let host = match authority.port_u16().filter(|port| *port != own) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    HeaderValue::try_from(host).ok()
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
@@ -338,7 +379,8 @@ mod tests {
             );
             headers.insert(headers::API_KEY, HeaderValue::from_static("client"));
             let key = KeyHeader::of(path);
-            target.dressed(&headers, key, &HeaderValue::from_static("grapevine"))
+            let passed = HeaderValue::from_static("grapevine");
+            target.dressed(&headers, key, (&passed, false))
         };
         let chat = dressed("/v1/chat/completions");
         assert_eq!(chat[header::AUTHORIZATION], "Bearer secret");

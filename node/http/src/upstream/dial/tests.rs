@@ -124,14 +124,11 @@ async fn address_whose_tls_hangs_comes_last_the_next_time() {
         ..TimeoutConfig::default()
     });
     let resolver = Arc::new(FixedAddresses(vec![hanging, address]));
-    let mut connector = Connector::with_resolver(targets, tls, resolver);
+    let connector = Connector::with_resolver(targets, tls, resolver);
     let uri: Uri = URL.replace("http:", "https:").parse().expect("a URL");
-    connector
-        .call(uri.clone())
-        .await
-        .err()
-        .expect("no time left");
-    let called = tokio::spawn(connector.call(uri));
+    let timed_out = connector.connect(uri.clone()).await;
+    timed_out.err().expect("no time left");
+    let called = tokio::spawn(async move { connector.connect(uri).await });
     other
         .accept()
         .await
