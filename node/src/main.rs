@@ -5,6 +5,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use grapevine_node::cli::{self, Cli};
 use grapevine_node::config::Environment;
+use mimalloc::MiMalloc;
+
+/// A request allocates some hundred small objects for a moment. Measured beside glibc's and jemalloc's: 14 % and 2 %
+/// fewer instructions per request, and as much memory for an open stream, within a tenth.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     cli::run(Cli::parse(), Environment::of_process())
