@@ -177,8 +177,9 @@ pub fn clean_request(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
 }
 
-/// Looks at each header that is there once. Asking for each that may not be there takes a hash for every name.
-fn remove_all(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
+/// Removes those for which `is_removed`. Looks at each header that is there once: asking for each that may not be
+/// there takes a hash for every name.
+pub fn remove_all(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
     let names: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_removed(name))
@@ -210,12 +211,9 @@ fn is_kept_back(name: &HeaderName) -> bool {
         || NOT_PASSED_ON.iter().any(is_own)
 }
 
-/// Removes every header of our own.
-pub fn strip_own(headers: &mut HeaderMap) {
-    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX);
-    while let Some(name) = headers.keys().find(is_own).cloned() {
-        headers.remove(name);
-    }
+/// Whether a header is one of our own.
+pub fn is_own(name: &HeaderName) -> bool {
+    name.as_str().starts_with(OWN_PREFIX)
 }
 
 /// The wait that an answer asks for: `retry-after-ms`, else `Retry-After` in seconds or as a
@@ -318,7 +316,7 @@ mod tests {
             ("cookie", "c"),
             ("accept", "*/*"),
         ]);
-        strip_own(&mut headers);
+        remove_all(&mut headers, is_own);
         strip_credentials(&mut headers);
         assert_eq!(headers, map(&[("accept", "*/*")]));
     }

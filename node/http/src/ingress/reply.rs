@@ -33,6 +33,9 @@ const REASON: HeaderName = HeaderName::from_static("x-grapevine-reason");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-grapevine-upstream-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
+/// Headers that are added to an answer.
+const OURS: usize = 12;
+
 /// The value of a header without content.
 const NOTHING: HeaderValue = HeaderValue::from_static("-");
 
@@ -60,10 +63,10 @@ pub(super) fn adopt(
     status: StatusCode,
 ) {
     headers::strip_hop_by_hop(headers);
-    headers::strip_own(headers);
-    for name in &NOT_PASSED_BACK {
-        headers.remove(name);
-    }
+    headers::remove_all(headers, |name| {
+        headers::is_own(name) || NOT_PASSED_BACK.contains(name)
+    });
+    headers.reserve(OURS);
     let upstream = &choice.candidate.upstream;
     if let Some(id) = headers.remove(headers::REQUEST_ID) {
         headers.insert(UPSTREAM_REQUEST_ID, id);
