@@ -1,19 +1,30 @@
 //! What an upstream's first byte costs, from the samples of real requests.
 //!
+//! Streams and whole answers are measured apart: the first byte of a whole answer comes when all of it is made. What
+//! the size of a prompt adds is learned and taken out of each sample, so that the figures are those of short prompts.
+//!
 //! Two views of the same samples: a peak-sensitive moving average for routing, which follows a clear rise at once and
 //! a fall slowly (after Finagle's Peak EWMA, which follows every rise at once), and a window for the operator's p50
 //! and p99. While nothing comes, the average decays towards the median of the last samples: one that was slow for a
-//! moment gets no request that could show that it is quick again. A plain mean hides a slow upstream behind its past; a percentile alone needs many samples.
+//! moment gets no request that could show that it is quick again. A plain mean hides a slow upstream behind its past; a
+//! percentile alone needs many samples.
 //!
 //! Invariant: no sum, mean or percentile is ever NaN, and none is zero once a sample is in.
 
 mod low;
+mod shape;
+mod size;
+mod tries;
 mod upstream;
 
 use std::time::Duration;
 
 pub use low::Low;
-pub use upstream::Latencies;
+pub use shape::{AnswerClass, ByClass, RequestShape};
+use size::SizeEffect;
+pub use size::size_adds;
+pub use tries::{TRIED_AGAIN_AFTER, Tries};
+pub use upstream::{Latencies, LatencyFigures};
 
 use crate::time::Instant;
 
@@ -25,7 +36,7 @@ const DECAY: Duration = Duration::from_secs(10);
 /// lost 7 % to the ideal choice that way.
 const RISE: u32 = 2;
 
-/// Samples kept for percentiles: enough for a p99, 1 KiB.
+/// Samples kept for percentiles: enough for a p99. In microseconds, half a KiB.
 const WINDOW: usize = 128;
 
 /// Samples that renew the average, however quickly they follow each other.
@@ -33,6 +44,9 @@ const RECENT: usize = 10;
 
 /// Samples whose median the average decays to: more than the clients of a moment leave behind.
 const MEDIAN_OF: usize = 32;
+
+/// An average up to here has settled at the median.
+const SETTLED: f64 = 1.1;
 
 /// Time to first byte that is assumed where none was measured.
 pub const TTFT_UNKNOWN: Duration = Duration::from_millis(500);
@@ -49,48 +63,57 @@ const SAMPLE_MIN: Duration = Duration::from_micros(1);
 /// No sample counts for more than this: a stopped clock is not a slow upstream.
 const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
 
-/// First-byte latency of one stream of requests.
+/// First-byte latency of requests of one kind.
 #[derive(Clone, Debug)]
 pub struct Latency {
-    /// As of `sampled_at`.
+    /// For a short prompt, as of `sampled_at`.
     average: Duration,
-    /// Of the last samples.
+    /// Of the last samples, for a short prompt.
     median: Duration,
     low: Low,
+    size: SizeEffect,
     /// When an answer began last; `None` before the first.
     answered_at: Option<Instant>,
     sampled_at: Instant,
-    samples: Vec<Duration>,
-    next: usize,
+    /// In microseconds, as measured.
+    samples: Ring<WINDOW>,
+    /// In microseconds, without what sizes add.
+    recent: Ring<MEDIAN_OF>,
 }
 
 impl Latency {
-    /// Starts from the first sample.
-    pub fn new(now: Instant, sample: Duration) -> Self {
+    /// Starts from the first sample, of a prompt of `body_bytes`.
+    pub fn new(now: Instant, body_bytes: u32, sample: Duration) -> Self {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
-        Self {
-            average: sample,
-            median: sample,
-            low: Low::new(now, sample),
-            answered_at: None,
-            sampled_at: now,
-            samples: vec![sample],
-            next: 1,
-        }
+        let mut latency = Self::awaited(now, sample);
+        latency.size.record(body_bytes, sample, sample);
+        latency.samples.push(micros(sample));
+        latency.recent.push(micros(sample));
+        latency
     }
 
     /// Starts from a wait that goes on: no sample yet.
     fn awaited(now: Instant, waited: Duration) -> Self {
+        let waited = waited.clamp(SAMPLE_MIN, SAMPLE_MAX);
         Self {
-            samples: Vec::new(),
-            next: 0,
-            ..Self::new(now, waited)
+            average: waited,
+            median: waited,
+            low: Low::new(now, waited),
+            size: SizeEffect::default(),
+            answered_at: None,
+            sampled_at: now,
+            samples: Ring::default(),
+            recent: Ring::default(),
         }
     }
 
-    /// Takes a sample.
-    pub fn record(&mut self, now: Instant, sample: Duration) {
+    /// Takes a sample, of a prompt of `body_bytes`.
+    pub fn record(&mut self, now: Instant, body_bytes: u32, sample: Duration) {
         let sample = sample.clamp(SAMPLE_MIN, SAMPLE_MAX);
+        self.samples.push(micros(sample));
+        self.size.record(body_bytes, sample, self.median);
+        let sample = self.size.as_short(body_bytes, sample, self.median);
+        let sample = sample.max(SAMPLE_MIN);
         let expected = self.expected(now);
         let average = if sample > expected.saturating_mul(RISE) {
             sample
@@ -104,18 +127,14 @@ impl Latency {
         };
         self.expect(now, average);
         self.sampled_at = self.sampled_at.max(now);
-        if self.samples.len() < WINDOW {
-            self.samples.push(sample);
-        } else {
-            self.samples[self.next % WINDOW] = sample;
-        }
-        self.next = (self.next + 1) % WINDOW;
+        self.recent.push(micros(sample));
         self.median = self.recent_median();
     }
 
-    /// Takes a wait that goes on: once it would be a clear rise as a sample, the average rises to it. No sample is
-    /// kept, since the whole wait follows as one. True when the average rose.
-    pub fn waits(&mut self, now: Instant, waited: Duration) -> bool {
+    /// Takes a wait that goes on, for a prompt of `body_bytes`: once it would be a clear rise as a sample, the average
+    /// rises to it. No sample is kept, since the whole wait follows as one. True when the average rose.
+    pub fn waits(&mut self, now: Instant, body_bytes: u32, waited: Duration) -> bool {
+        let waited = self.size.wait_as_short(body_bytes, waited, self.median);
         let is_rise = waited >= slow_after(Some(self.expected(now)));
         if is_rise {
             self.expect(now, waited.min(SAMPLE_MAX));
@@ -124,7 +143,17 @@ impl Latency {
         is_rise
     }
 
-    /// The peak-sensitive average: what the next request should expect.
+    /// Takes a wait that ended without a first byte.
+    fn waited_in_vain(&mut self, now: Instant, body_bytes: u32, waited: Duration) {
+        let as_short = self.size.wait_as_short(body_bytes, waited, self.median);
+        self.samples.push(micros(waited.min(SAMPLE_MAX)));
+        self.recent.push(micros(as_short.min(SAMPLE_MAX)));
+        self.median = self.recent_median();
+        self.expect(now, self.average.max(as_short.min(SAMPLE_MAX)));
+        self.sampled_at = self.sampled_at.max(now);
+    }
+
+    /// The peak-sensitive average: what the next request with a short prompt should expect.
     pub fn expected(&self, now: Instant) -> Duration {
         let Some(peak) = self.average.checked_sub(self.median) else {
             return self.average;
@@ -133,19 +162,27 @@ impl Latency {
         self.median + peak.mul_f64((-age / DECAY.as_secs_f64()).exp())
     }
 
+    /// What each KiB of a long prompt adds ([`size_adds`]); zero where none was measured.
+    pub fn per_kib(&self) -> Duration {
+        self.size.per_kib()
+    }
+
+    /// Whether the average is about to fall by time alone.
+    fn is_settling(&self, now: Instant) -> bool {
+        self.expected(now) > self.median.mul_f64(SETTLED)
+    }
+
     #[cfg(test)]
     const fn average(&self) -> Duration {
         self.average
     }
 
     fn recent_median(&self) -> Duration {
-        let mut recent = [Duration::ZERO; MEDIAN_OF];
-        let count = self.samples.len().min(MEDIAN_OF);
-        for (back, sample) in recent[..count].iter_mut().enumerate() {
-            // `next` is one past the newest.
-            *sample = self.samples[(self.next + WINDOW - 1 - back) % WINDOW];
-        }
-        *recent[..count].select_nth_unstable((count - 1) / 2).1
+        let mut recent = [0; MEDIAN_OF];
+        let count = self.recent.0.len();
+        recent[..count].copy_from_slice(&self.recent.0);
+        let middle = count.saturating_sub(1) / 2;
+        Duration::from_micros((*recent[..count].select_nth_unstable(middle).1).into())
     }
 
     fn expect(&mut self, now: Instant, average: Duration) {
@@ -155,35 +192,53 @@ impl Latency {
 
     /// What the next request should expect, with the recent low, which no single sample raises.
     pub fn first_byte(&self, now: Instant) -> FirstByte {
+        let expected = self.expected(now);
         FirstByte {
-            expected: self.expected(now),
-            low: self.low.at(now),
+            expected,
+            // What time alone made of a peak is lower than any figure that was seen.
+            low: self.low.at(now).min(expected),
         }
     }
 
-    /// The 50th and the 99th percentile of the last samples. Sorts: for the operator, not for routing.
+    /// The 50th and the 99th percentile of the last samples, whatever their prompts. Sorts: for the operator, not for
+    /// routing.
     pub fn percentiles(&self) -> (Duration, Duration) {
-        let mut sorted = self.samples.clone();
+        let mut sorted = self.samples.0.clone();
         if sorted.is_empty() {
             return (self.average, self.average);
         }
         sorted.sort_unstable();
         let at = |share: f64| {
             let rank = (share * sorted.len() as f64).ceil() as usize;
-            sorted[rank.clamp(1, sorted.len()) - 1]
+            Duration::from_micros(sorted[rank.clamp(1, sorted.len()) - 1].into())
         };
         (at(0.50), at(0.99))
     }
 
     /// The 99th percentile of the last samples; `None` before the first. Sorts: for what happens rarely.
     pub fn p99(&self) -> Option<Duration> {
-        (!self.samples.is_empty()).then(|| self.percentiles().1)
+        (!self.samples.0.is_empty()).then(|| self.percentiles().1)
     }
+}
 
-    /// When the last sample was taken.
-    pub const fn sampled_at(&self) -> Instant {
-        self.sampled_at
+/// The last `N` of something, in microseconds, in no order.
+#[derive(Clone, Debug, Default)]
+struct Ring<const N: usize>(Vec<u32>, usize);
+
+impl<const N: usize> Ring<N> {
+    fn push(&mut self, micros: u32) {
+        if self.0.len() < N {
+            self.0.push(micros);
+        } else {
+            self.0[self.1 % N] = micros;
+        }
+        self.1 = (self.1 + 1) % N;
     }
+}
+
+/// In whole microseconds, at least one. [`SAMPLE_MAX`] has room.
+fn micros(span: Duration) -> u32 {
+    u32::try_from(span.as_micros()).unwrap_or(u32::MAX).max(1)
 }
 
 /// What is to be expected of the next first byte.
@@ -202,10 +257,14 @@ pub fn slow_after(expected: Option<Duration>) -> Duration {
 }
 
 /// How long a request may wait for its first byte before it shows, with others, that an upstream answers nobody,
-/// where the `p99` of its answers is known or not.
-pub fn stalled_after(p99: Option<Duration>) -> Duration {
-    let slow = p99.unwrap_or_default().saturating_mul(STALL_FACTOR);
-    slow.max(STALL_MIN)
+/// where the `p99` of its answers of `class` is known or not. `None` where it shows nothing: whole answers may take
+/// minutes, and only others of them tell how many.
+pub fn stalled_after(class: AnswerClass, p99: Option<Duration>) -> Option<Duration> {
+    let p99 = match class {
+        AnswerClass::Stream => p99.unwrap_or_default(),
+        AnswerClass::Whole => p99?,
+    };
+    Some(p99.saturating_mul(STALL_FACTOR).max(STALL_MIN))
 }
 
 #[cfg(test)]
