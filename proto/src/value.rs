@@ -9,23 +9,27 @@
 
 pub mod envelope;
 mod figure;
+mod further;
 mod models_out;
 mod node;
+mod phase;
 pub mod position;
 mod rules;
 mod services;
 
 use std::collections::BTreeMap;
 
-use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
+use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
 
 use figure::Figure;
+use further::FurtherPayload;
 use models_out::ModelsOut;
 use node::NodePayload;
+use phase::PhasePayload;
 use rules::RulesPayload;
 use services::ServicesPayload;
 
@@ -112,9 +116,7 @@ pub fn parse_key(text: &str) -> Result<StateKey, ValueError> {
 pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
     let payload = match fact {
         Fact::Node(fact) => node::fitting(fact, bytes_max),
-        Fact::Phase(phase) => whole(&PhasePayload {
-            phase: phase.as_str().to_owned(),
-        }),
+        Fact::Phase(phase) => whole(&PhasePayload::of(*phase)),
         Fact::Services(fact) => whole(&ServicesPayload::fitting(fact, bytes_max)),
         Fact::UpstreamGone(_) => whole(&UpstreamPayload {
             gone: true,
@@ -174,8 +176,8 @@ pub(crate) fn whole(payload: &impl Serialize) -> Payload {
     }
 }
 
-/// The payload of `fact` with as much of its models as fits: first goes what stands against models that clients
-/// name, then the times, then what stands against the others, then models.
+/// The payload of `fact` with as much of its models as fits: first go the further figures, those of models before the others, then what stands
+/// against models that clients name, then the times, then what stands against the others, then models.
 fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
     let mut payload = UpstreamPayload::from_fact(fact);
     let complete = |payload: &UpstreamPayload| {
@@ -185,6 +187,14 @@ fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
             models_left_out: 0,
         })
     };
+    if let Some(complete) = complete(&payload) {
+        return complete;
+    }
+    payload.more.leave_models_out();
+    if let Some(complete) = complete(&payload) {
+        return complete;
+    }
+    payload.more = FurtherPayload::default();
     if let Some(complete) = complete(&payload) {
         return complete;
     }
@@ -223,20 +233,6 @@ fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct PhasePayload {
-    phase: String,
-}
-
-impl PhasePayload {
-    fn into_phase(self) -> Result<Phase, ValueError> {
-        [Phase::Joining, Phase::Ready, Phase::Draining]
-            .into_iter()
-            .find(|phase| phase.as_str() == self.phase)
-            .ok_or(ValueError::Field("phase"))
-    }
-}
-
 /// Zero and absent are the same for every time here: unmeasured.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -269,6 +265,9 @@ struct UpstreamPayload {
     /// Models that do not stand as the upstream does. A reader of an earlier version does without.
     #[serde(skip_serializing_if = "ModelsOut::is_empty")]
     models_out: ModelsOut,
+    /// What nodes of earlier versions do not read.
+    #[serde(skip_serializing_if = "FurtherPayload::is_empty")]
+    more: FurtherPayload,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
 }
@@ -325,6 +324,7 @@ impl UpstreamPayload {
                 .map(|(model, ttft)| (model.as_str().to_owned(), ttft.map(Figure::of_span)))
                 .collect(),
             models_out: ModelsOut::of(&fact.models_out),
+            more: FurtherPayload::of(&fact.further),
             gone: false,
         }
     }
@@ -361,6 +361,7 @@ impl UpstreamPayload {
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
             models_out: self.models_out.into_standings()?,
+            further: self.more.into_figures()?,
         })
     }
 

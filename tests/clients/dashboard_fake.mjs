@@ -18,7 +18,7 @@ export const fakeMesh = () => {
       return {
         name: kind, state: isOut ? 'ejected' : isCooling ? 'cooldown' : 'healthy', reason: isOut ? (number ? 'credential' : 'connect') : null,
         since_ms: isOut ? 83_000 : 9_400_000, again_in_ms: isCooling ? 12_000 : null, models: ['gpt-4o', 'gpt-4o-mini'], models_total: number ? 2 : 7,
-        ttft_ms: 90 + (hash(name + kind) % 400), p50_ms: index ? null : 212.4, p99_ms: index ? null : 1_240, error_rate: isOut ? 1 : 0,
+        ttft_ms: 90 + (hash(name + kind) % 400), p50_ms: index ? null : 212.4, p99_ms: index ? null : 1_240, answer_ms: index ? null : 4_210, error_rate: isOut ? 1 : 0,
         in_flight: hash(kind + name) % 200, in_flight_max: 256, tier: 1, weight: 1, age_ms: 400,
       };
     });

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use grapevine_core::fact::Load;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
+use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::residency::{ClientOrigin, ResidencyQuestion};
 use grapevine_core::share::ShareExceeded;
@@ -51,6 +52,13 @@ pub struct Call {
     pub allow_regions: Arc<[RegionName]>,
     /// The client, for the serving node's own residency rules.
     pub caller: Caller,
+}
+
+impl Call {
+    /// What its answer's time depends on.
+    pub fn shape(&self) -> RequestShape {
+        RequestShape::new(self.stream, self.body.len())
+    }
 }
 
 /// Audio that is sent while it is made, whatever the body asks for.

@@ -9,6 +9,7 @@ use std::pin::pin;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::health::Witness;
 use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::latency::RequestShape;
 use grapevine_core::request::LongWait;
 
 use crate::driver::DriverHandle;
@@ -29,12 +30,14 @@ impl<'a> Overdue<'a> {
         scope: PathScope,
         upstream: UpstreamName,
         model: Option<ModelName>,
+        shape: RequestShape,
         witness: Witness,
     ) -> Self {
         let wait = || {
             let view = driver.view();
-            let expected = view.own_first_byte(&upstream, model.as_ref());
-            LongWait::new(witness, expected, view.own_p99(&upstream))
+            let expected = view.own_expected(&upstream, model.as_ref(), shape);
+            let p99 = view.own_p99(&upstream, shape.class);
+            LongWait::new(witness, shape, expected, p99)
         };
         Self {
             wait: (scope == PathScope::Inference).then(wait),

@@ -65,10 +65,12 @@ pub struct UpstreamEntry {
     pub reason: Option<String>,
     /// What it serves.
     pub models: Vec<String>,
-    /// Time to the first byte in ms, from its owner.
+    /// Time to the first byte of a stream in ms, from its owner.
     pub ttft_ms: Option<f64>,
     /// The same, at the 99th percentile.
     pub p99_ms: Option<f64>,
+    /// Time to a whole answer in ms, from its owner.
+    pub answer_ms: Option<f64>,
     /// The share of failed attempts, 0 to 1.
     pub error_rate: Option<f64>,
     /// Requests in flight.

@@ -3,11 +3,15 @@
 //! A fact is about the node that publishes it and nobody else. Times in a fact are spans, since nodes
 //! share no clock.
 
+mod further;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use further::{AnswerFigures, FurtherFigures};
 
 use crate::geo_point::GeoPoint;
 use crate::health::EjectionReason;
@@ -127,11 +131,11 @@ pub struct ServicesFact {
 pub struct UpstreamFact {
     /// The upstream's name at its node.
     pub name: UpstreamName,
-    /// The models it serves, each with its expected time to first byte where measured.
+    /// The models it serves, each with its expected time to the first byte of a stream where measured.
     pub models: BTreeMap<ModelName, Option<Duration>>,
     /// Whether it may be used.
     pub standing: Standing,
-    /// Expected time to first byte over all models, seen from its own node.
+    /// Expected time to the first byte of a stream over all models, seen from its own node.
     pub ttft: Option<Duration>,
     /// The share of recent attempts that failed.
     pub error_rate: Share,
@@ -146,6 +150,8 @@ pub struct UpstreamFact {
     /// Models that stand otherwise than the upstream as a whole, at most [`MODELS_OUT_MAX`]. Models that it takes
     /// without listing them are among these too.
     pub models_out: BTreeMap<ModelName, Standing>,
+    /// Whole answers, sizes of prompts, and the age of it all.
+    pub further: FurtherFigures,
 }
 
 /// Models of one upstream at most that are published with a standing of their own.
@@ -233,7 +239,7 @@ pub struct Load {
     pub upstream: UpstreamName,
     /// Requests in flight there, from all nodes.
     pub in_flight: u32,
-    /// Expected time to first byte; zero when unmeasured.
+    /// Expected time to the first byte of a stream; zero when unmeasured.
     pub ttft: Duration,
 }
 
@@ -308,12 +314,6 @@ impl ServicesFact {
 }
 
 impl UpstreamFact {
-    /// The first byte to expect for `model`; `None` where nothing was measured.
-    pub fn first_byte(&self, model: Option<&ModelName>) -> Option<Duration> {
-        let measured = model.and_then(|model| self.models.get(model).copied());
-        measured.flatten().or(self.ttft)
-    }
-
     /// Whether one of `which` models stands otherwise than it did in what was `published`.
     fn models_differ(&self, published: &Self, which: impl Fn(&ModelName) -> bool) -> bool {
         let kinds = |fact: &Self| {
@@ -339,6 +339,7 @@ impl UpstreamFact {
         let capacity = self.in_flight_max.abs_diff(published.in_flight_max);
         // Clients may name any model at an upstream that takes all: what comes of it is published like figures.
         let figures_differ = differs(self.ttft, published.ttft)
+            || self.further.differ_from(&published.further)
             || self.models_differ(published, |_| true)
             || f64::from(capacity) > f64::from(published.in_flight_max) * CHANGE_MIN
             || (in_flight >= IN_FLIGHT_CHANGE_MIN
@@ -378,6 +379,7 @@ mod tests {
             tier: Tier::default(),
             weight: Weight::default(),
             models_out: BTreeMap::new(),
+            further: FurtherFigures::default(),
         }
     }
 

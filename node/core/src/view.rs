@@ -4,8 +4,8 @@
 //! swapped pointer, so that a request takes no lock. What changes with every request (requests in
 //! flight) is reached through shared counters instead.
 //!
-//! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 100 bytes. At 1,000 nodes
-//! with two upstreams of ten models that is 20,000, or 2 MB.
+//! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 200 bytes. At 1,000 nodes
+//! with two upstreams of ten models that is 20,000, or 4 MB.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::geo_point::GeoPoint;
 use crate::health::EjectionReason;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
+use crate::latency::{AnswerClass, ByClass, FirstByte, RequestShape, Tries, size_adds};
 use crate::limit::InFlight;
 use crate::link;
 use crate::residency::MeshRules;
@@ -74,14 +75,22 @@ pub struct TierRoutes {
 pub struct Candidate {
     /// The upstream and the way to it.
     pub upstream: Arc<UpstreamView>,
-    /// Expected time to first byte at its owner, measured or assumed.
+    /// Expected time to the first byte of a stream for a short prompt at its owner, measured or assumed.
     pub ttft: Duration,
     /// The recent low of `ttft` ([`crate::latency::Low`]).
     pub ttft_low: Duration,
+    /// As `ttft` and `ttft_low`, of a whole answer.
+    pub whole: FirstByte,
+    /// What each KiB of a long prompt adds to either.
+    pub per_kib: Duration,
     /// Whether this model may be used there, where it stands otherwise than the upstream.
     pub model_standing: Option<Standing>,
     /// Whether `ttft` was measured.
     pub measured: bool,
+    /// Whether `whole` was.
+    pub whole_measured: bool,
+    /// When it was asked last for either.
+    pub tries: ByClass<Tries>,
     /// Whether it was the best before, and stays it until another is clearly better.
     pub incumbent: bool,
 }
@@ -194,8 +203,8 @@ pub struct UpstreamStatus {
     pub in_flight: u32,
     /// What went wrong last at an own upstream, where it did.
     pub last_failure: Option<Arc<str>>,
-    /// 50th and 99th percentile of the time to first byte, of an own upstream with samples.
-    pub percentiles: Option<(Duration, Duration)>,
+    /// 50th and 99th percentile of the time to first byte of each class, of an own upstream with samples.
+    pub percentiles: ByClass<Option<(Duration, Duration)>>,
 }
 
 impl View {
@@ -224,18 +233,21 @@ impl View {
         all.find(|it| it.upstream.node == upstream.node && it.upstream.name == upstream.name)
     }
 
-    /// The first byte to expect of an own upstream for `model`; `None` where nothing was measured.
-    pub fn own_first_byte(
+    /// How long the answer of an own upstream to a request of `shape` for `model` should take to begin; `None` where
+    /// nothing was measured.
+    pub fn own_expected(
         &self,
         upstream: &UpstreamName,
         model: Option<&ModelName>,
+        shape: RequestShape,
     ) -> Option<Duration> {
-        self.own_status(upstream)?.fact.first_byte(model)
+        self.own_status(upstream)?.fact.expected(model, shape)
     }
 
-    /// The 99th percentile of the first bytes of an own upstream; `None` before the first.
-    pub fn own_p99(&self, upstream: &UpstreamName) -> Option<Duration> {
-        Some(self.own_status(upstream)?.percentiles?.1)
+    /// The 99th percentile of the first bytes of an own upstream's answers of `class`; `None` before the first.
+    pub fn own_p99(&self, upstream: &UpstreamName, class: AnswerClass) -> Option<Duration> {
+        let percentiles = *self.own_status(upstream)?.percentiles.of(class);
+        Some(percentiles?.1)
     }
 
     fn own_status(&self, upstream: &UpstreamName) -> Option<&UpstreamStatus> {
@@ -245,6 +257,32 @@ impl View {
 }
 
 impl Candidate {
+    /// How long the answer to a request of `shape` should take to begin at its owner.
+    pub fn expected(&self, shape: RequestShape) -> Duration {
+        let short = match shape.class {
+            AnswerClass::Stream => self.ttft,
+            AnswerClass::Whole => self.whole.expected,
+        };
+        short.saturating_add(size_adds(self.per_kib, shape.body_bytes))
+    }
+
+    /// As [`Candidate::expected`], by the recent low.
+    pub fn expected_low(&self, shape: RequestShape) -> Duration {
+        let short = match shape.class {
+            AnswerClass::Stream => self.ttft_low,
+            AnswerClass::Whole => self.whole.low,
+        };
+        short.saturating_add(size_adds(self.per_kib, shape.body_bytes))
+    }
+
+    /// Whether anything of `class` was measured.
+    pub const fn is_measured(&self, class: AnswerClass) -> bool {
+        match class {
+            AnswerClass::Stream => self.measured,
+            AnswerClass::Whole => self.whole_measured,
+        }
+    }
+
     /// Whether a request may go there at `now`: new work may, and the way has room for it.
     pub fn takes_work(&self, now: Instant) -> bool {
         self.is_usable(now) && self.upstream.has_link_room()

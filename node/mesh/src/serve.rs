@@ -139,10 +139,10 @@ async fn serve_request<L: CallLocal>(
 async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call, scope: PathScope) {
     stream.set_code(reset::BROKEN_OFF);
     let (name, model) = (call.upstream.clone(), call.model.clone());
-    let witness = witness(&call, hub.driver.now());
+    let (shape, witness) = (call.shape(), witness(&call, hub.driver.now()));
     let is_judged = scope == PathScope::Inference && call.method != Method::HEAD;
-    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), witness);
-    let mut overdue = Overdue::new(&hub.driver, scope, name.clone(), model, witness);
+    let mut own = UpstreamCall::of_own(name.clone(), scope, model.clone(), shape, witness);
+    let mut overdue = Overdue::new(&hub.driver, scope, name.clone(), model, shape, witness);
     // Created before the first write, or a stop that came before it would be missed.
     let mut stopped = pin!(stream.send.stopped());
     let names_identity = shown::names_identity(&call.headers);

@@ -8,6 +8,8 @@
 //! [`super::usage`], which bounds them. `deploy/prometheus/METRICS.md` lists all; a test keeps the two in
 //! step.
 
+mod status_class;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -31,6 +33,7 @@ use super::notices;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
 use super::usage::{MODELS_MAX, Usage};
+use status_class::{STATUS_CLASSES, status_class};
 
 /// The error code of a refusal by residency, as in records.
 pub const RESIDENCY: &str = "residency";
@@ -53,6 +56,7 @@ struct Inner {
     upstream_usable: Family<UpstreamLabels, Gauge>,
     upstream_in_flight: Family<UpstreamLabels, Gauge>,
     upstream_first_byte: Family<UpstreamLabels, FloatGauge>,
+    upstream_answer: Family<UpstreamLabels, FloatGauge>,
     peer_live: Family<PeerLabels, Gauge>,
     peer_reachable: Family<PeerLabels, Gauge>,
     peer_rtt: Family<PeerLabels, FloatGauge>,
@@ -185,6 +189,7 @@ impl Metrics {
         metrics.upstream_usable.clear();
         metrics.upstream_in_flight.clear();
         metrics.upstream_first_byte.clear();
+        metrics.upstream_answer.clear();
         metrics.peer_live.clear();
         metrics.peer_reachable.clear();
         metrics.peer_rtt.clear();
@@ -229,10 +234,14 @@ impl Inner {
             self.upstream_in_flight
                 .get_or_create(&labels)
                 .set(i64::from(status.in_flight));
-            if let Some(ttft) = status.fact.ttft {
-                self.upstream_first_byte
-                    .get_or_create(&labels)
-                    .set(ttft.as_secs_f64());
+            let expected = [
+                (&self.upstream_first_byte, status.fact.ttft),
+                (&self.upstream_answer, status.fact.further.all.whole),
+            ];
+            for (gauge, time) in expected {
+                if let Some(time) = time {
+                    gauge.get_or_create(&labels).set(time.as_secs_f64());
+                }
             }
         }
     }
@@ -272,6 +281,7 @@ impl Inner {
             upstream_usable: Family::default(),
             upstream_in_flight: Family::default(),
             upstream_first_byte: Family::default(),
+            upstream_answer: Family::default(),
             peer_live: Family::default(),
             peer_reachable: Family::default(),
             peer_rtt: Family::default(),
@@ -342,8 +352,13 @@ impl Inner {
         );
         families.register_seconds(
             "upstream_first_byte_expected",
-            "Expected time to first byte at an upstream, seen from its own node",
+            "Expected time to the first byte of a stream at an upstream, seen from its own node",
             self.upstream_first_byte.clone(),
+        );
+        families.register_seconds(
+            "upstream_answer_expected",
+            "Expected time to an answer that is not streamed at an upstream, seen from its own node",
+            self.upstream_answer.clone(),
         );
         families.register(
             "peer_live",
@@ -372,22 +387,8 @@ fn is_usable(node: &NodeView, status: &UpstreamStatus) -> bool {
     status.fact.standing.is_ready() && node.reach == Reach::Open
 }
 
-/// The labels of `grapevine_requests_total`.
-const STATUS_CLASSES: [&str; 6] = ["2xx", "3xx", "4xx", "429", "499", "5xx"];
-
 /// The labels of `grapevine_residency_total`.
 const RESIDENCY_KINDS: [&str; 3] = ["fenced", "refused", "refused-to-peer"];
-
-const fn status_class(status: u16) -> &'static str {
-    match status {
-        499 => "499",
-        429 => "429",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=498 => "4xx",
-        _ => "5xx",
-    }
-}
 
 #[cfg(test)]
 mod tests;

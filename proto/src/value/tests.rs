@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use grapevine_core::fact::{NodeFact, Public};
+use grapevine_core::fact::{AnswerFigures, FurtherFigures, NodeFact, Phase, Public};
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
 
@@ -39,6 +39,22 @@ fn fact() -> UpstreamFact {
         tier: Tier(2),
         weight: Weight::new(1.5).expect("a valid weight"),
         models_out: BTreeMap::new(),
+        further: FurtherFigures::default(),
+    }
+}
+
+fn with_further() -> UpstreamFact {
+    let figures = |whole, per_kib| AnswerFigures {
+        whole,
+        per_kib: Duration::from_millis(per_kib),
+    };
+    UpstreamFact {
+        further: FurtherFigures {
+            all: figures(millis(9_000), 40),
+            models: BTreeMap::from([(model("o3"), figures(None, 90))]),
+            asked_ago: Some(Duration::from_secs(7)),
+        },
+        ..fact()
     }
 }
 
@@ -90,6 +106,14 @@ fn payloads_have_these_bytes() {
             r#""in_flight_max":256,"tier":2,"weight":1.5,"models":{"gpt-4o":310000,"o3":0}}"#
         )
     );
+    assert_eq!(
+        json_of(&Fact::Upstream(with_further())),
+        concat!(
+            r#"{"state":"healthy","ttft":310000,"error_rate":0.02,"in_flight":3,"#,
+            r#""in_flight_max":256,"tier":2,"weight":1.5,"models":{"gpt-4o":310000,"o3":0},"#,
+            r#""more":{"answer":9000000,"per_kib":40000,"age":7,"models":{"o3":[0,90000]}}}"#
+        )
+    );
     let cooling = UpstreamFact {
         standing: Standing::CoolingDown {
             remaining: Duration::from_secs(2),
@@ -134,6 +158,12 @@ fn fields_of_an_earlier_version_are_done_without() {
     assert_eq!((fact.place, fact.public), (None, Public::default()));
     assert!(fact.serves_requests);
     assert!(decode(&key(), r#"{"state":"probing"}"#).is_ok());
+    let part = r#"{"state":"healthy","more":{"hue":1,"answer":2000000}}"#;
+    let Ok(Fact::Upstream(fact)) = decode(&key(), part) else {
+        panic!("not read");
+    };
+    assert_eq!(fact.further.all.whole, millis(2_000));
+    assert_eq!((fact.ttft, fact.further.asked_ago), (None, None));
 }
 
 #[test]
@@ -179,6 +209,12 @@ fn hostile_payloads_are_refused() {
         "{}",
         r#"{"state":"open"}"#,
         r#"{"state":"healthy","ttft":-1}"#,
+        r#"{"state":"healthy","more":{"answer":-1}}"#,
+        r#"{"state":"healthy","more":{"per_kib":-0.5}}"#,
+        r#"{"state":"healthy","more":{"age":-1}}"#,
+        r#"{"state":"healthy","more":{"models":{"":[1,1]}}}"#,
+        r#"{"state":"healthy","more":{"models":{"m":[1]}}}"#,
+        r#"{"state":"healthy","more":7}"#,
         r#"{"state":"healthy","ttft":1e400}"#,
         r#"{"state":"healthy","ttft":NaN}"#,
         r#"{"state":"healthy","ttft":"3"}"#,
@@ -292,6 +328,22 @@ fn models_that_do_not_fit_are_counted_and_any_model_stays() {
 }
 
 #[test]
+fn further_figures_go_before_anything_else() {
+    let complete = json_of(&Fact::Upstream(with_further())).len();
+    let mut seen = Vec::new();
+    for bytes in (json_of(&Fact::Upstream(fact())).len()..=complete).rev() {
+        let payload = encode(&Fact::Upstream(with_further()), bytes).expect("fits");
+        let read = decoded(&payload);
+        assert_eq!((&read.models, payload.models_left_out), (&fact().models, 0));
+        let kept = (read.further.models.len(), read.further.asked_ago.is_some());
+        if seen.last() != Some(&kept) {
+            seen.push(kept);
+        }
+    }
+    assert_eq!(seen, [(1, true), (0, true), (0, false)]);
+}
+
+#[test]
 fn fact_without_room_is_an_error() {
     let error = encode(&Fact::Upstream(fact()), 40).expect_err("no room");
     assert_eq!(error, ValueError::TooLong { max: 40 });
@@ -336,6 +388,22 @@ fn spans() -> impl Strategy<Value = Option<Duration>> {
     proptest::option::of((1..3_600_000_000u64).prop_map(Duration::from_micros))
 }
 
+fn further_figures() -> impl Strategy<Value = FurtherFigures> {
+    let figures = || {
+        let per_kib = (0..1_000_000u64).prop_map(Duration::from_micros);
+        (spans(), per_kib).prop_map(|(whole, per_kib)| AnswerFigures { whole, per_kib })
+    };
+    let models = proptest::collection::btree_map("[!-~]{1,20}", figures(), 0..3);
+    let age = proptest::option::of((0..=u32::MAX).prop_map(|age| Duration::from_secs(age.into())));
+    (figures(), models, age).prop_map(|(all, models, asked_ago)| FurtherFigures {
+        all,
+        models: { models.into_iter() }
+            .map(|(name, figures)| (model(&name), figures))
+            .collect(),
+        asked_ago,
+    })
+}
+
 fn upstream_facts() -> impl Strategy<Value = UpstreamFact> {
     let models = proptest::collection::btree_map("[!-~]{1,40}", spans(), 0..5);
     let numbers = (
@@ -345,7 +413,8 @@ fn upstream_facts() -> impl Strategy<Value = UpstreamFact> {
         any::<u16>(),
         1..=1_000_000u32,
     );
-    (models, standings(), spans(), numbers).prop_map(|(models, standing, ttft, numbers)| {
+    let all = (models, standings(), spans(), numbers, further_figures());
+    all.prop_map(|(models, standing, ttft, numbers, further)| {
         let (errors, in_flight, in_flight_max, tier, weight) = numbers;
         UpstreamFact {
             models: models
@@ -360,6 +429,7 @@ fn upstream_facts() -> impl Strategy<Value = UpstreamFact> {
             tier: Tier(tier),
             weight: Weight::new(f64::from(weight) / 1_000.0).expect("a valid weight"),
             models_out: BTreeMap::new(),
+            further,
             ..fact()
         }
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::engine::{AttemptReport, Event};
 use grapevine_core::health::Witness;
+use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::Outcome;
 
 use crate::membership::NodeIndex;
@@ -129,6 +130,7 @@ fn refused(number: u64, now: Instant) -> Event {
         is_doubtful: false,
     };
     Event::AttemptEnded(AttemptReport {
+        shape: RequestShape::default(),
         peer: None,
         upstream: "primary".parse().expect("a valid name"),
         model: None,

@@ -7,6 +7,7 @@ use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::health::Witness;
 use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Blame, Outcome, Stage};
 use grapevine_core::request::{LongWait, UpstreamCall};
 use grapevine_proto::frame::reset;
@@ -95,14 +96,16 @@ impl World {
         };
         let process = self.nodes[owner.at()].process.as_ref();
         let own = process.and_then(|process| process.engine.own_upstream(now, &upstream));
-        let expected = own.and_then(|(_, fact)| fact.first_byte(Some(&model)));
+        let shape = self.shape();
+        let expected = own.and_then(|(_, fact)| fact.expected(Some(&model), shape));
         let witness = witness(key.0, now);
-        let p99 = process.and_then(|process| process.engine.own_p99(&upstream));
-        let wait = LongWait::new(witness, expected, p99);
+        let p99 = process.and_then(|process| process.engine.own_p99(&upstream, shape.class));
+        let wait = LongWait::new(witness, shape, expected, p99);
         let reported = UpstreamCall::of_own(
             upstream.clone(),
             PathScope::Inference,
             Some(model.clone()),
+            shape,
             witness,
         );
         let reacts_at = now + reaction.after;
@@ -130,6 +133,11 @@ impl World {
         if reacts_at > wait.due_at() {
             self.plan(wait.due_at(), WorldEvent::Awaits { call: key });
         }
+    }
+
+    /// What the time of every answer depends on: all are streams.
+    pub(super) fn shape(&self) -> RequestShape {
+        RequestShape::new(true, self.scenario.workload.request_bytes)
     }
 
     fn demand(&self, key: CallKey, patience_ends_at: Instant, body: Duration) -> Demand {

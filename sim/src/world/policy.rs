@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::fact::Standing;
-use grapevine_core::latency::TTFT_UNKNOWN;
+use grapevine_core::latency::{ByClass, FirstByte, TTFT_UNKNOWN};
 use grapevine_core::limit::InFlight;
 use grapevine_core::request::Request;
 use grapevine_core::route::{
@@ -38,10 +38,10 @@ impl World {
     /// The choice of a node that receives nothing from others.
     fn alone(&mut self, id: u64, entry: NodeIndex, view: &View) -> Vec<Choice> {
         let mut all = self.permitted(id, view);
+        let (now, shape) = (self.now, self.shape());
         let Some(process) = self.nodes[entry.at()].process.as_mut() else {
             return Vec::new();
         };
-        let now = self.now;
         match self.policy {
             Policy::RoundRobin => {
                 all.sort_by(|left, right| name(left).cmp(&name(right)));
@@ -65,7 +65,7 @@ impl World {
             .into_iter()
             .take(self.scenario.routing.attempts_max as usize);
         let choices = choices.map(|candidate| Choice {
-            cost: Cost::of(&candidate, now),
+            cost: Cost::of(&candidate, shape, now),
             candidate,
             reason: RouteReason::Priority,
         });
@@ -87,6 +87,7 @@ impl World {
         let attempts_left = request.request.as_ref().map(Request::attempts_left);
         let ask = RouteQuery {
             model: Some(&request.model),
+            shape: self.shape(),
             strategy: self.scenario.routing.strategy,
             session: request.session,
             client_place: region.map(|region| self.scenario.atlas.region(region).place),
@@ -198,16 +199,24 @@ impl World {
             returned_at: None,
             trial: false,
         };
+        let expected = cost.min(TTFT_UNKNOWN);
         let candidate = Candidate {
             model_standing: None,
             upstream: Arc::new(view),
-            ttft: cost.min(TTFT_UNKNOWN),
-            ttft_low: cost.min(TTFT_UNKNOWN),
+            ttft: expected,
+            ttft_low: expected,
+            whole: FirstByte {
+                expected,
+                low: expected,
+            },
+            per_kib: Duration::ZERO,
             measured: true,
+            whole_measured: true,
+            tries: ByClass::default(),
             incumbent: false,
         };
         Choice {
-            cost: Cost::of(&candidate, self.now),
+            cost: Cost::of(&candidate, self.shape(), self.now),
             candidate: Arc::new(candidate),
             reason: RouteReason::LeastCost,
         }

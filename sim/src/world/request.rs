@@ -122,6 +122,7 @@ impl World {
     ) {
         let now = self.now;
         let deadline = now + self.scenario.routing.deadline;
+        let shape = self.shape();
         let Some(client) = self.requests.get_mut(&id) else {
             return;
         };
@@ -143,6 +144,7 @@ impl World {
             scope: PathScope::Inference,
             model: Some(client.model.clone()),
             is_stream: true,
+            shape,
             arrived_at: now,
             number: id,
             client: id,

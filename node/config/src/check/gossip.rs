@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
+use grapevine_core::fact::{Fact, FactKey, FurtherFigures, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::residency::{Residency, RulesFact};
 use grapevine_core::units::Share;
@@ -91,5 +91,6 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         weight: upstream.weight,
         // The first to be left out.
         models_out: BTreeMap::new(),
+        further: FurtherFigures::default(),
     }
 }

@@ -3,6 +3,7 @@
 use grapevine_core::Instant;
 use grapevine_core::fact::{Public, ServicesFact, Standing};
 use grapevine_core::ids::{ModelName, StoreName};
+use grapevine_core::latency::ByClass;
 use grapevine_core::mode::Mode;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
@@ -87,6 +88,10 @@ fn public(public: &Public) -> Value {
 
 fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
     let fact = &status.fact;
+    let ByClass {
+        stream: streams,
+        whole,
+    } = status.percentiles;
     let models: Vec<&str> = fact.models.keys().map(|model| model.as_str()).collect();
     json!({
         "name": fact.name.as_str(),
@@ -96,8 +101,12 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
         "models": models,
         "ttft_ms": fact.ttft.map(milliseconds),
-        "p50_ms": status.percentiles.map(|(p50, _)| milliseconds(p50)),
-        "p99_ms": status.percentiles.map(|(_, p99)| milliseconds(p99)),
+        "p50_ms": streams.map(|(p50, _)| milliseconds(p50)),
+        "p99_ms": streams.map(|(_, p99)| milliseconds(p99)),
+        "answer_ms": fact.further.all.whole.map(milliseconds),
+        "answer_p50_ms": whole.map(|(p50, _)| milliseconds(p50)),
+        "answer_p99_ms": whole.map(|(_, p99)| milliseconds(p99)),
+        "per_kib_ms": milliseconds(fact.further.all.per_kib),
         "last_error": status.last_failure,
         "models_out": fact.models_out.iter().map(model_out).collect::<Map<_, _>>(),
         "error_rate": fact.error_rate.get(),

@@ -105,6 +105,7 @@ fn table(page: &MeshPage) -> TextTable {
         ("state", Side::Left),
         ("ttft ms", Side::Right),
         ("p99 ms", Side::Right),
+        ("answer ms", Side::Right),
         ("errors", Side::Right),
         ("in flight", Side::Right),
         ("models", Side::Left),
@@ -179,7 +180,7 @@ fn serves(node: &NodeEntry) -> String {
     serves.join(", ")
 }
 
-fn upstream_cells(upstream: &UpstreamEntry) -> [String; 7] {
+fn upstream_cells(upstream: &UpstreamEntry) -> [String; 8] {
     let state = match &upstream.reason {
         Some(reason) => format!("{} ({reason})", upstream.state),
         None => upstream.state.clone(),
@@ -197,6 +198,7 @@ fn upstream_cells(upstream: &UpstreamEntry) -> [String; 7] {
         printable(&state),
         number(upstream.ttft_ms),
         number(upstream.p99_ms),
+        number(upstream.answer_ms),
         errors.map_or("-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
         in_flight,
         models(&upstream.models),
@@ -233,7 +235,7 @@ mod tests {
              "serves_requests": true, "services": ["my-plugin:process"],
              "upstreams": [
                {"name": "primary", "state": "ejected", "reason": "connect", "models": ["a", "b", "c", "d", "e"],
-                "ttft_ms": 61.4, "p99_ms": null, "error_rate": 0.5, "in_flight": 3, "in_flight_max": 1024},
+                "ttft_ms": 61.4, "p99_ms": null, "answer_ms": 4210.0, "error_rate": 0.5, "in_flight": 3, "in_flight_max": 1024},
                {"name": "standby", "state": "healthy", "reason": null, "models": ["a"], "error_rate": 0.0,
                 "in_flight": 0, "in_flight_max": 8}]},
             {"name": "eur", "region": null, "live": false, "phase": "joining", "reach": "down", "rtt_ms": 83.2,
@@ -261,7 +263,7 @@ mod tests {
         );
         assert!(lines[1].contains("ejected (connect)"), "{}", lines[1]);
         assert!(
-            lines[1].ends_with("61       -     50%     3/1024  a, b, c and 2 more"),
+            lines[1].ends_with("61       -       4210     50%     3/1024  a, b, c and 2 more"),
             "{}",
             lines[1]
         );

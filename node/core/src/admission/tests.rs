@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::fact::FurtherFigures;
 use crate::residency::{Rule, Unknown};
 use crate::route::tests::{NOW, upstream};
 use crate::units::{Share, Tier, Weight};
@@ -47,6 +48,7 @@ impl Stage {
                 tier: Tier(1),
                 weight: Weight::default(),
                 models_out: BTreeMap::new(),
+                further: FurtherFigures::default(),
             },
             hops: 1,
             model: Some(model("gpt")),

@@ -8,6 +8,7 @@ use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
 use crate::geo_point::GeoPoint;
 use crate::health::{self, Witness};
 use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamName};
+use crate::latency::RequestShape;
 use crate::notice::Notice;
 use crate::outcome::Outcome;
 use crate::residency::Residency;
@@ -100,6 +101,8 @@ pub struct AttemptReport {
     pub upstream: UpstreamName,
     /// The model asked for, where there was one.
     pub model: Option<ModelName>,
+    /// What else its time depends on.
+    pub shape: RequestShape,
     /// How it ended.
     pub outcome: Outcome,
     /// Who saw it.
@@ -118,6 +121,8 @@ pub struct AnswerReport {
     pub upstream: UpstreamName,
     /// The model asked for, where there was one.
     pub model: Option<ModelName>,
+    /// What else its time depends on.
+    pub shape: RequestShape,
     /// Time from the attempt's start to the first byte of the answer.
     pub first_byte: Duration,
 }
@@ -129,6 +134,8 @@ pub struct WaitReport {
     pub upstream: UpstreamName,
     /// The model asked for, where there was one.
     pub model: Option<ModelName>,
+    /// What else its time depends on.
+    pub shape: RequestShape,
     /// Time since the attempt's start.
     pub waited: Duration,
     /// Who waits.
@@ -142,7 +149,8 @@ pub struct ProbeReport {
     pub upstream: UpstreamName,
     /// How it ended.
     pub outcome: Outcome,
-    /// Time to the first byte, of a chat probe only: a list of models shows nothing about completions.
+    /// Time to the first byte, of a chat probe only: a list of models shows nothing about completions. It asks for so
+    /// few tokens that this compares with the first byte of a stream.
     pub first_byte: Option<Duration>,
     /// The models it listed, of a models probe that succeeded.
     pub models: Option<Vec<ModelName>>,

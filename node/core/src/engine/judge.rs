@@ -7,7 +7,7 @@ use rand_core::Rng;
 use super::local::{Local, ProbeState};
 use crate::health::{FailureKind, HealthState, Source, Transition, Witness};
 use crate::ids::ModelName;
-use crate::latency::{Latency, stalled_after};
+use crate::latency::{Latency, RequestShape, stalled_after};
 use crate::outcome::{Blame, CooldownScope, Finding, Outcome, Stage, Verdict};
 use crate::time::Instant;
 
@@ -82,11 +82,17 @@ impl Local {
         &mut self,
         now: Instant,
         model: Option<&ModelName>,
+        shape: RequestShape,
         witness: Witness,
         rng: &mut impl Rng,
     ) -> Judged {
-        let known = model.map_or(self.latencies.whole(), |model| self.latencies.of(model));
-        if now.since(witness.began_at) < stalled_after(known.and_then(Latency::p99)) {
+        let (latencies, class) = (&self.latencies, shape.class);
+        let known = model.map_or_else(
+            || latencies.overall(class),
+            |model| latencies.of(model, class),
+        );
+        let stalled_after = stalled_after(class, known.and_then(Latency::p99));
+        if stalled_after.is_none_or(|after| now.since(witness.began_at) < after) {
             return Judged::default();
         }
         self.changed = true;

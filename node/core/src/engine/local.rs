@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::by_model::ModelStates;
 use super::event::{Models, Probe, UpstreamSpec};
 use crate::capacity::Capacity;
-use crate::fact::{FactChange, Standing, UpstreamFact};
+use crate::fact::{AnswerFigures, FactChange, FurtherFigures, Standing, UpstreamFact};
 use crate::health::{Health, HealthState};
 use crate::ids::ModelName;
-use crate::latency::Latencies;
+use crate::latency::{AnswerClass, Latencies, Latency, RequestShape, TRIED_AGAIN_AFTER, Tries};
 use crate::limit::InFlight;
 use crate::time::Instant;
 
@@ -46,6 +46,8 @@ pub(super) struct Local {
 struct PublishedFact {
     fact: UpstreamFact,
     considered_at: Instant,
+    /// When it had been asked last.
+    asked_at: Option<Instant>,
 }
 
 /// Where the upstream's probing stands.
@@ -146,23 +148,44 @@ impl Local {
 
     /// What this node publishes of it.
     pub(super) fn fact(&self, now: Instant) -> UpstreamFact {
-        let measured = |model: &ModelName| self.latencies.of(model).map(|it| it.expected(now));
+        let expected = |latency: Option<&Latency>| latency.map(|it| it.expected(now));
+        let measured = |model: &ModelName| self.latencies.of(model, AnswerClass::Stream);
         let models: BTreeMap<_, _> = self
             .listed()
             .iter()
-            .map(|model| (model.clone(), measured(model)))
+            .map(|model| (model.clone(), expected(measured(model))))
             .collect();
         UpstreamFact {
             name: self.spec.name.clone(),
             models,
             standing: self.standing(now),
-            ttft: self.latencies.whole().map(|it| it.expected(now)),
+            ttft: expected(self.latencies.overall(AnswerClass::Stream)),
             error_rate: self.health.error_rate(now),
             in_flight: self.in_flight.count(),
             in_flight_max: self.load_limit(),
             tier: self.spec.tier,
             weight: self.spec.weight,
             models_out: self.models_out(now),
+            further: self.further(now),
+        }
+    }
+
+    fn further(&self, now: Instant) -> FurtherFigures {
+        let figures = |model: Option<&ModelName>| {
+            let known = self.latencies.figures(now, model);
+            AnswerFigures {
+                whole: known.times.whole.map(|whole| whole.expected),
+                per_kib: known.per_kib,
+            }
+        };
+        let all = figures(None);
+        let models = self.listed().iter();
+        let models = models.map(|model| (model.clone(), figures(Some(model))));
+        let age = |tries: Tries| tries.last().map(|last| now.since(last));
+        FurtherFigures {
+            all,
+            models: models.filter(|(_, figures)| *figures != all).collect(),
+            asked_ago: age(self.latencies.tries()),
         }
     }
 
@@ -194,9 +217,17 @@ impl Local {
             _ if self.cooldown_grew => FactChange::Transition,
             // At once, or in its time.
             FactChange::Figures if !figures_may_go => return None,
+            // Peers would take figures for old that are not.
+            FactChange::Little if self.asked_since(published) => FactChange::Figures,
             change => change,
         };
         Some((change, fact))
+    }
+
+    fn asked_since(&self, published: &PublishedFact) -> bool {
+        let asked_at = self.latencies.tries().last();
+        let known_until = published.asked_at.map(|at| at + TRIED_AGAIN_AFTER);
+        asked_at > known_until
     }
 
     pub(super) fn set_published(&mut self, now: Instant, fact: UpstreamFact) {
@@ -210,8 +241,10 @@ impl Local {
         self.published = Some(PublishedFact {
             fact,
             considered_at: now,
+            asked_at: self.latencies.tries().last(),
         });
-        self.changed = false;
+        // What falls by time alone is looked at again.
+        self.changed = self.latencies.is_settling(now);
         self.cooldown_grew = false;
         self.models_changed = false;
     }
@@ -226,7 +259,7 @@ impl Local {
         if let Some(published) = &mut self.published {
             published.considered_at = now;
         }
-        self.changed = false;
+        self.changed = self.latencies.is_settling(now);
         self.cooldown_grew = false;
         self.models_changed = false;
     }
@@ -289,9 +322,10 @@ impl Local {
         &mut self,
         now: Instant,
         model: Option<&ModelName>,
+        shape: RequestShape,
         first_byte: Duration,
     ) {
-        self.latencies.answered(now, model, first_byte);
+        self.latencies.answered(now, model, shape, first_byte);
         let in_flight = self.in_flight.count();
         self.capacity.answered(now, in_flight, first_byte);
     }

@@ -14,6 +14,7 @@ use super::{Engine, ViewDue};
 use crate::fact::{Fact, FactChange};
 use crate::health::{HealthState, Source, Transition};
 use crate::ids::{ModelName, UpstreamName};
+use crate::latency::RequestShape;
 use crate::notice::Notice;
 use crate::outcome::{Blame, CooldownScope, Outcome, RetryOn, Verdict};
 use crate::time::Instant;
@@ -57,7 +58,7 @@ impl Engine {
             return;
         };
         let model = report.model.as_ref();
-        local.answered(now, model, report.first_byte);
+        local.answered(now, model, report.shape, report.first_byte);
         let judged = local.answer_began(now, model);
         local.proved(now);
         local.changed = true;
@@ -75,9 +76,9 @@ impl Engine {
         let Some(local) = self.locals.get_mut(&report.upstream) else {
             return;
         };
-        let (model, waited) = (report.model.as_ref(), report.waited);
-        let judged = local.awaits(now, model, report.witness, rng);
-        if local.latencies.waits(now, model, waited) {
+        let (model, shape) = (report.model.as_ref(), report.shape);
+        let judged = local.awaits(now, model, shape, report.witness, rng);
+        if local.latencies.waits(now, model, shape, report.waited) {
             local.changed = true;
             self.view_becomes(ViewDue::Soon);
         }
@@ -110,16 +111,19 @@ impl Engine {
             return;
         };
         let verdict = report.outcome.verdict(&RetryOn::default());
-        let model = report.model.as_ref();
+        let (model, shape) = (report.model.as_ref(), report.shape);
         if verdict.blame == Blame::Success {
             if let Some(first_byte) = report.first_byte {
-                local.answered(now, model, first_byte);
+                local.answered(now, model, shape, first_byte);
             }
             local.proved(now);
+        } else {
+            let in_vain = verdict.blame != Blame::Nobody || report.outcome.is_in_vain();
+            local.latencies.failed(now, model, shape.class, in_vain);
         }
         if let (true, Some(waited)) = (report.outcome.is_in_vain(), report.first_byte) {
             // Nobody is to blame, but it takes at least this long: requests go elsewhere, where they can.
-            local.latencies.waited_in_vain(now, model, waited);
+            local.latencies.waited_in_vain(now, model, shape, waited);
         }
         if verdict.blame != Blame::Success && report.detail.is_some() {
             local.last_failure.clone_from(&report.detail);
@@ -151,7 +155,8 @@ impl Engine {
             verdict.blame = Blame::Upstream;
         }
         if let (Some(first_byte), Blame::Success) = (report.first_byte, verdict.blame) {
-            local.latencies.record(now, None, first_byte);
+            let shape = RequestShape::default();
+            local.latencies.record(now, None, shape, first_byte);
         }
         if let Some(models) = report.models {
             local.discovered = models;

@@ -12,7 +12,7 @@ use crate::fact::{Fact, FactChange, FactKey, Load, NodeFact, Phase, ServicesFact
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
 use crate::notice::Notice;
-use crate::outcome::{Outcome, Refusal};
+use crate::outcome::{Blame, Outcome, Refusal, RetryOn};
 use crate::residency::RulesFact;
 use crate::time::Instant;
 use crate::view::Reach;
@@ -137,6 +137,13 @@ impl Peer {
         let Some(remote) = self.upstreams.get_mut(&report.upstream) else {
             return;
         };
+        match report.outcome.verdict(&RetryOn::default()).blame {
+            Blame::Success => remote.tries.answered(now),
+            blame => {
+                let in_vain = blame != Blame::Nobody || report.outcome.is_in_vain();
+                remote.tries.failed(now, in_vain);
+            }
+        }
         match report.outcome {
             Outcome::Refused(Refusal::Full | Refusal::Ejected)
             | Outcome::Status { status: 429, .. } => remote.hot_until = Some(now + HOT_FOR),

@@ -11,25 +11,31 @@ use super::remote::Remote;
 use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::{ModelName, NodeName, UpstreamName};
-use crate::latency::{FirstByte, TTFT_UNKNOWN};
+use crate::latency::{AnswerClass, ByClass, FirstByte, LatencyFigures, TTFT_UNKNOWN};
 use crate::route::is_near;
 use crate::time::Instant;
 use crate::units::Tier;
 use crate::view::{Candidate, Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
-/// An upstream with the models it serves, each with its time to first byte where measured.
+/// An upstream with the models it serves, each with what is known of its latency.
 struct Offer {
     upstream: Arc<UpstreamView>,
-    models: Vec<(ModelName, Option<FirstByte>)>,
+    models: Vec<(ModelName, LatencyFigures)>,
     models_out: BTreeMap<ModelName, Standing>,
-    ttft: Option<FirstByte>,
+    figures: LatencyFigures,
 }
+
+/// What is assumed of streams where none was measured.
+const UNKNOWN: FirstByte = FirstByte {
+    expected: TTFT_UNKNOWN,
+    low: TTFT_UNKNOWN,
+};
 
 /// An upstream as one model sees it.
 #[derive(Clone)]
 struct Entry {
     upstream: Arc<UpstreamView>,
-    ttft: Option<FirstByte>,
+    figures: LatencyFigures,
     model_standing: Option<Standing>,
 }
 
@@ -78,13 +84,16 @@ impl Engine {
     }
 
     fn offers(&self, now: Instant) -> Vec<Offer> {
+        let published_again = self.publish_interval();
         let own = self.locals.values().map(|local| self.own_offer(now, local));
         let peers = self.peers.iter().flat_map(|(name, peer)| {
             let rtt = self.rtt(peer);
             let fact = peer.fact.as_ref();
             let upstreams = fact.map(|fact| peer.upstreams.values().map(move |one| (fact, one)));
             let offers = upstreams.into_iter().flatten();
-            offers.map(move |(fact, remote)| peer_offer(now, name, peer, fact, remote, rtt))
+            offers.map(move |(fact, remote)| {
+                peer_offer(now, name, peer, fact, remote, rtt, published_again)
+            })
         });
         own.chain(peers).collect()
     }
@@ -100,9 +109,9 @@ impl Engine {
         Some((self.own_view(now, local), local.fact(now)))
     }
 
-    /// The 99th percentile of the time to first byte of an own upstream; `None` before the first answer.
-    pub fn own_p99(&self, name: &UpstreamName) -> Option<Duration> {
-        self.locals.get(name)?.latencies.whole()?.p99()
+    /// The 99th percentile of the time to first byte of an own upstream's answers of `class`; `None` before the first.
+    pub fn own_p99(&self, name: &UpstreamName, class: AnswerClass) -> Option<Duration> {
+        self.locals.get(name)?.latencies.overall(class)?.p99()
     }
 
     /// The loads of all own upstreams now, as an echo reports them.
@@ -112,8 +121,8 @@ impl Engine {
             in_flight: local.in_flight.count(),
             ttft: local
                 .latencies
-                .whole()
-                .map(|whole| whole.expected(now))
+                .overall(AnswerClass::Stream)
+                .map(|stream| stream.expected(now))
                 .unwrap_or_default(),
         };
         self.locals.values().map(load).collect()
@@ -147,16 +156,15 @@ impl Engine {
 
     fn own_offer(&self, now: Instant, local: &Local) -> Offer {
         let latencies = &local.latencies;
-        let measured = |model: &ModelName| latencies.of(model).map(|one| one.first_byte(now));
         Offer {
             upstream: Arc::new(self.own_view(now, local)),
             models: local
                 .listed()
                 .iter()
-                .map(|model| (model.clone(), measured(model)))
+                .map(|model| (model.clone(), latencies.figures(now, Some(model))))
                 .collect(),
             models_out: local.models_out(now),
-            ttft: latencies.whole().map(|whole| whole.first_byte(now)),
+            figures: latencies.figures(now, None),
         }
     }
 
@@ -216,23 +224,23 @@ fn listed(offers: Vec<Offer>) -> (BTreeMap<ModelName, Listed>, Listed, Listed) {
     let mut any: Vec<Wildcard> = Vec::new();
     let mut all: Listed = Vec::with_capacity(offers.len());
     for offer in offers {
-        let entry = |ttft, model_standing| Entry {
+        let entry = |figures, model_standing| Entry {
             upstream: Arc::clone(&offer.upstream),
-            ttft,
+            figures,
             model_standing,
         };
-        all.push(entry(offer.ttft, None));
+        all.push(entry(offer.figures, None));
         let mut wildcard = None;
-        for (model, ttft) in offer.models {
-            let ttft = ttft.or(offer.ttft);
+        for (model, figures) in offer.models {
+            let figures = figures.or(offer.figures);
             if model.is_any() {
-                wildcard = Some(entry(ttft, None));
+                wildcard = Some(entry(figures, None));
             } else {
                 let standing = offer.models_out.get(&model).copied();
                 by_model
                     .entry(model)
                     .or_default()
-                    .push(entry(ttft, standing));
+                    .push(entry(figures, standing));
             }
         }
         if let Some(entry) = wildcard {
@@ -275,6 +283,7 @@ fn peer_offer(
     node: &NodeFact,
     remote: &Remote,
     rtt: Duration,
+    published_again: Duration,
 ) -> Offer {
     let fact: &UpstreamFact = &remote.fact;
     let upstream = UpstreamView {
@@ -302,9 +311,9 @@ fn peer_offer(
     };
     Offer {
         upstream: Arc::new(upstream),
-        models: remote.models(now),
+        models: remote.models(now, published_again),
         models_out: fact.models_out.clone(),
-        ttft: remote.first_byte(now),
+        figures: remote.figures(now, published_again),
     }
 }
 
@@ -313,28 +322,30 @@ fn tiers(
     listed: Listed,
     is_incumbent: impl Fn(Tier, &UpstreamView) -> bool,
 ) -> Routes {
-    // Unmeasured ones count as fast as the fastest known, so that they get measured.
-    let prior = listed
-        .iter()
-        .filter_map(|entry| Some(entry.ttft?.expected))
-        .min()
-        .unwrap_or(TTFT_UNKNOWN);
+    let priors = ByClass::each(|class| prior(&listed, class));
     let mut by_tier: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
     for Entry {
         upstream,
-        ttft,
+        figures,
         model_standing,
     } in listed
     {
         let routes = by_tier.entry(upstream.tier).or_default();
         let incumbent = is_incumbent(upstream.tier, &upstream);
-        let measured = ttft.is_some();
+        let LatencyFigures { times, tries, .. } = figures;
+        let stream = times.stream.or(priors.stream).unwrap_or(UNKNOWN);
+        // Before the first whole answer anywhere, streams are compared: who is quicker there is quicker here.
+        let whole = times.whole.or(priors.whole).unwrap_or(stream);
         let candidate = Candidate {
             upstream,
-            ttft: ttft.map_or(prior, |ttft| ttft.expected),
-            ttft_low: ttft.map_or(prior, |ttft| ttft.low),
+            ttft: stream.expected,
+            ttft_low: stream.low,
+            whole,
+            per_kib: figures.per_kib,
             model_standing,
-            measured,
+            measured: times.stream.is_some(),
+            whole_measured: times.whole.is_some(),
+            tries,
             incumbent,
         };
         let list = match candidate.is_usable(now) {
@@ -358,6 +369,16 @@ fn tiers(
         });
     }
     Routes { tiers }
+}
+
+/// Unmeasured ones count as fast as the fastest known, so that they get measured.
+fn prior(listed: &Listed, class: AnswerClass) -> Option<FirstByte> {
+    let known = listed.iter().filter_map(|it| *it.figures.times.of(class));
+    let least = known.map(|first_byte| first_byte.expected).min()?;
+    Some(FirstByte {
+        expected: least,
+        low: least,
+    })
 }
 
 fn base_cost(candidate: &Candidate) -> Duration {

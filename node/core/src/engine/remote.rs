@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::fact::{Load, Standing, UpstreamFact};
 use crate::ids::ModelName;
-use crate::latency::{FirstByte, Low};
+use crate::latency::{
+    AnswerClass, ByClass, FirstByte, LatencyFigures, Low, TRIED_AGAIN_AFTER, Tries,
+};
 use crate::limit::InFlight;
 use crate::time::Instant;
 
@@ -18,10 +20,12 @@ pub(super) struct Remote {
     pub(super) stands_since: Instant,
     pub(super) figures_at: Instant,
     pub(super) ttft_received: Option<Duration>,
-    /// The recent low of `ttft` of the upstream as a whole.
-    low: Option<Low>,
+    /// The recent lows of the upstream as a whole.
+    lows: ByClass<Option<Low>>,
     /// The same of each model that its owner measured.
-    model_lows: BTreeMap<ModelName, Low>,
+    model_lows: BTreeMap<ModelName, ByClass<Option<Low>>>,
+    /// The attempts of this node.
+    pub(super) tries: Tries,
     pub(super) others_in_flight: u32,
     pub(super) in_flight: InFlight,
     pub(super) hot_until: Option<Instant>,
@@ -37,8 +41,9 @@ impl Remote {
             stands_since: now,
             figures_at: now,
             ttft_received: None,
-            low: None,
+            lows: ByClass::default(),
             model_lows: BTreeMap::new(),
+            tries: Tries::default(),
             in_flight: InFlight::default(),
             hot_until: None,
             returned_at,
@@ -52,43 +57,83 @@ impl Remote {
         self.ttft_received = (!load.ttft.is_zero()).then_some(load.ttft);
         self.figures_at = now;
         if let Some(figure) = self.ttft_received {
-            see(&mut self.low, now, figure);
+            see(&mut self.lows.stream, now, figure);
         }
     }
 
-    /// The first byte to expect, over all models.
-    pub(super) fn first_byte(&self, now: Instant) -> Option<FirstByte> {
-        let expected = self.ttft_received.or(self.fact.ttft)?;
-        let low = self.low.map_or(expected, |low| low.at(now));
-        Some(FirstByte { expected, low })
+    /// What is known of it over all models. Its owner publishes figures again after `published_again` at most.
+    pub(super) fn figures(&self, now: Instant, published_again: Duration) -> LatencyFigures {
+        let further = &self.fact.further.all;
+        let ttft = self.ttft_received.or(self.fact.ttft);
+        LatencyFigures {
+            times: times(now, ttft, further.whole, self.lows),
+            per_kib: further.per_kib,
+            tries: self.tries_known(published_again),
+        }
     }
 
-    /// The models it serves, each with its first byte to expect where measured.
-    pub(super) fn models(&self, now: Instant) -> Vec<(ModelName, Option<FirstByte>)> {
+    /// The models it serves, each with what is known of it.
+    pub(super) fn models(
+        &self,
+        now: Instant,
+        published_again: Duration,
+    ) -> Vec<(ModelName, LatencyFigures)> {
+        let tries = self.tries_known(published_again);
         let models = self.fact.models.iter();
-        let expect = |(model, expected): (&ModelName, &Option<Duration>)| {
-            let first_byte = expected.map(|expected| {
-                let low = self.model_lows.get(model);
-                let low = low.map_or(expected, |low| low.at(now));
-                FirstByte { expected, low }
-            });
-            (model.clone(), first_byte)
+        let figures = |(model, ttft): (&ModelName, &Option<Duration>)| {
+            let further = self.fact.further.of(Some(model));
+            let lows = self.model_lows.get(model).copied().unwrap_or_default();
+            let figures = LatencyFigures {
+                times: times(now, *ttft, further.whole, lows),
+                per_kib: further.per_kib,
+                tries,
+            };
+            (model.clone(), figures)
         };
-        models.map(expect).collect()
+        models.map(figures).collect()
+    }
+
+    /// When it was asked last, by this node or another: of others this is known late, and counts from when it would
+    /// be known.
+    fn tries_known(&self, published_again: Duration) -> ByClass<Tries> {
+        let others = self.fact.further.asked_ago.map(|ago| {
+            let asked_at = Instant::from_start(self.reported_at.since_start().saturating_sub(ago));
+            asked_at + TRIED_AGAIN_AFTER + published_again
+        });
+        // A node of an earlier version publishes no age: it has one from when it published anything.
+        let others = Tries::answered_elsewhere(others.unwrap_or(self.reported_at));
+        let tries = match self.tries.is_hopeful() {
+            true => self.tries.later(others),
+            // What failed for this node may fail again, whatever it does for others.
+            false => self.tries,
+        };
+        ByClass::each(|_| tries)
     }
 
     fn see_figures(&mut self, now: Instant) {
         if let Some(figure) = self.ttft_received.or(self.fact.ttft) {
-            see(&mut self.low, now, figure);
+            see(&mut self.lows.stream, now, figure);
+        }
+        if let Some(figure) = self.fact.further.all.whole {
+            see(&mut self.lows.whole, now, figure);
         }
         self.model_lows
             .retain(|model, _| self.fact.models.contains_key(model));
-        for (model, figure) in &self.fact.models {
-            let Some(figure) = *figure else { continue };
-            self.model_lows
-                .entry(model.clone())
-                .and_modify(|low| low.see(now, figure))
-                .or_insert_with(|| Low::new(now, figure));
+        for (model, ttft) in &self.fact.models {
+            let whole = self.fact.further.of(Some(model)).whole;
+            if ttft.is_none() && whole.is_none() {
+                continue;
+            }
+            let lows = self.model_lows.entry(model.clone()).or_default();
+            let figures = ByClass {
+                stream: *ttft,
+                whole,
+            };
+            for class in AnswerClass::ALL {
+                if let Some(figure) = *figures.of(class) {
+                    see(lows.of_mut(class), now, figure);
+                }
+            }
         }
     }
 
@@ -116,6 +161,23 @@ impl Remote {
         self.reported_at = now;
         self.figures_at = now;
         self.see_figures(now);
+    }
+}
+
+fn times(
+    now: Instant,
+    ttft: Option<Duration>,
+    whole: Option<Duration>,
+    lows: ByClass<Option<Low>>,
+) -> ByClass<Option<FirstByte>> {
+    let first_byte = |expected: Option<Duration>, low: Option<Low>| {
+        let expected = expected?;
+        let low = low.map_or(expected, |low| low.at(now));
+        Some(FirstByte { expected, low })
+    };
+    ByClass {
+        stream: first_byte(ttft, lows.stream),
+        whole: first_byte(whole, lows.whole),
     }
 }
 

@@ -7,7 +7,7 @@ use super::Engine;
 use super::local::Local;
 use super::remote::Remote;
 use crate::fact::Standing;
-use crate::latency::Latency;
+use crate::latency::{ByClass, Latency};
 use crate::time::Instant;
 use crate::view::{NodeView, Reach, UpstreamStatus};
 
@@ -53,7 +53,10 @@ fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
         again_at: local.again_at(now),
         in_flight: local.in_flight.count(),
         last_failure: local.last_failure.clone(),
-        percentiles: local.latencies.whole().map(Latency::percentiles),
+        percentiles: ByClass::each(|class| {
+            let known = local.latencies.overall(class);
+            known.map(Latency::percentiles)
+        }),
     }
 }
 
@@ -70,6 +73,6 @@ fn remote_status(remote: &Remote) -> UpstreamStatus {
             .others_in_flight
             .saturating_add(remote.in_flight.count()),
         last_failure: None,
-        percentiles: None,
+        percentiles: ByClass::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! The engine driven by hand-made events, on a clock turned by hand.
 
 mod judgement;
+mod latency;
 
 use std::collections::BTreeSet;
 
@@ -8,9 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::*;
-use crate::fact::{FactKey, Load, NodeFact, Public, Standing, UpstreamFact};
+use crate::fact::{FactKey, FurtherFigures, Load, NodeFact, Public, Standing, UpstreamFact};
 use crate::health::{EjectionReason, FailureKind, HealthPolicy, Witness};
 use crate::ids::{Generation, RegionName};
+use crate::latency::RequestShape;
 use crate::outcome::{Finding, Outcome, Refusal};
 use crate::residency::{Residency, Rule, Unknown};
 use crate::route::{Plan, PlanError, RouteQuery, Strategy, plan};
@@ -95,6 +97,7 @@ impl Bench {
         self.requests += 1;
         let witness = witness(self.requests, self.now);
         self.handle(Event::AttemptEnded(AttemptReport {
+            shape: RequestShape::default(),
             peer: None,
             upstream: upstream("primary"),
             model: Some(model("gpt")),
@@ -158,6 +161,7 @@ impl Bench {
         let model = model(name);
         let ask = RouteQuery {
             model: Some(&model),
+            shape: RequestShape::default(),
             strategy: Strategy::Latency,
             session: None,
             client_place: None,
@@ -256,6 +260,7 @@ fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
         tier: Tier(1),
         weight: Weight::default(),
         models_out: BTreeMap::new(),
+        further: FurtherFigures::default(),
     }
 }
 
@@ -332,6 +337,7 @@ fn upstream_that_cuts_every_stream_is_ejected_though_each_begins_as_a_success() 
     for _ in 0..3 {
         assert_eq!(published, None);
         bench.handle(Event::AnswerBegan(AnswerReport {
+            shape: RequestShape::default(),
             upstream: upstream("primary"),
             model: None,
             first_byte: TTFT,
@@ -487,6 +493,7 @@ fn published_in_five_seconds(bench: &mut Bench) -> usize {
                 bench.now.since_start().as_millis() as u64
             ));
             let effects = bench.handle(Event::AttemptEnded(AttemptReport {
+                shape: RequestShape::default(),
                 peer: None,
                 upstream: upstream("primary"),
                 model: None,
@@ -567,6 +574,7 @@ fn lost_request_makes_its_peer_suspect_for_half_a_second() {
     bench.attempt(Outcome::status(200));
     bench.meet("jpn", NEAR, Duration::from_millis(50));
     let report = AttemptReport {
+        shape: RequestShape::default(),
         peer: Some(node("jpn")),
         upstream: upstream("primary"),
         model: None,
@@ -699,6 +707,7 @@ fn long_wait_moves_requests_elsewhere_before_it_ends() {
     let waits = |waited| {
         let (upstream, model) = (upstream("primary"), Some(model("gpt")));
         Event::AnswerAwaited(WaitReport {
+            shape: RequestShape::default(),
             upstream,
             model,
             waited,
@@ -715,7 +724,11 @@ fn long_wait_moves_requests_elsewhere_before_it_ends() {
     );
     assert_eq!(bench.first_node(), "jpn");
     let view = bench.engine.view(bench.now);
-    let expected = view.own_first_byte(&upstream("primary"), Some(&model("gpt")));
+    let expected = view.own_expected(
+        &upstream("primary"),
+        Some(&model("gpt")),
+        RequestShape::default(),
+    );
     assert_eq!(expected, Some(Duration::from_millis(600)));
 }
 
@@ -760,6 +773,7 @@ fn refusal_makes_a_peer_hot_for_a_second() {
     bench.meet("jpn", NEAR, TTFT);
     bench.meet("sgp", FAR, TTFT);
     let report = AttemptReport {
+        shape: RequestShape::default(),
         peer: Some(node("jpn")),
         upstream: upstream("primary"),
         model: None,
@@ -779,6 +793,7 @@ fn refusal_of_an_ejected_upstream_is_forgotten_when_it_recovers() {
     let mut bench = Bench::new();
     bench.meet("jpn", NEAR, TTFT);
     let report = AttemptReport {
+        shape: RequestShape::default(),
         peer: Some(node("jpn")),
         upstream: upstream("primary"),
         model: None,

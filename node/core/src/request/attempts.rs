@@ -71,14 +71,19 @@ impl Request {
             Some(max) => upstream.in_flight.enter_below(max),
             None => Some(upstream.in_flight.enter()),
         };
-        let RequestTerms { scope, model, .. } = &self.terms;
+        let RequestTerms {
+            scope,
+            model,
+            shape,
+            ..
+        } = &self.terms;
         let witness = Witness {
             request: self.terms.number,
             client: self.terms.client,
             began_at: now,
             is_doubtful: false,
         };
-        let call = UpstreamCall::at(upstream, *scope, model.clone(), witness);
+        let call = UpstreamCall::at(upstream, *scope, model.clone(), *shape, witness);
         let Some(guard) = guard else {
             let outcome = Outcome::Refused(Refusal::Full);
             self.error = RequestError::Failed(outcome);

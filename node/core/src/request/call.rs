@@ -11,7 +11,7 @@ use crate::engine::{AnswerReport, AttemptReport, Event, WaitReport};
 use crate::forwarding::PathScope;
 use crate::health::Witness;
 use crate::ids::{ModelName, NodeName, UpstreamName};
-use crate::latency;
+use crate::latency::{self, RequestShape};
 use crate::outcome::{Blame, Outcome};
 use crate::view::{UpstreamView, Way};
 
@@ -32,6 +32,7 @@ pub struct UpstreamCall {
     peer: Option<NodeName>,
     upstream: UpstreamName,
     model: Option<ModelName>,
+    shape: RequestShape,
     scope: PathScope,
     witness: Witness,
     /// `None` before the first byte of the answer's body, and after it was reported.
@@ -46,12 +47,13 @@ impl UpstreamCall {
         upstream: &UpstreamView,
         scope: PathScope,
         model: Option<ModelName>,
+        shape: RequestShape,
         witness: Witness,
     ) -> Self {
         let peer = (upstream.way == Way::Peer).then(|| upstream.node.clone());
         Self {
             peer,
-            ..Self::of_own(upstream.name.clone(), scope, model, witness)
+            ..Self::of_own(upstream.name.clone(), scope, model, shape, witness)
         }
     }
 
@@ -60,12 +62,14 @@ impl UpstreamCall {
         upstream: UpstreamName,
         scope: PathScope,
         model: Option<ModelName>,
+        shape: RequestShape,
         witness: Witness,
     ) -> Self {
         Self {
             peer: None,
             upstream,
             model,
+            shape,
             scope,
             witness,
             first_byte: None,
@@ -96,6 +100,7 @@ impl UpstreamCall {
         let report = AnswerReport {
             upstream: self.upstream.clone(),
             model: self.model.clone(),
+            shape: self.shape,
             first_byte,
         };
         let is_counted = self.scope == PathScope::Inference;
@@ -120,6 +125,7 @@ impl UpstreamCall {
             peer: self.peer,
             upstream: self.upstream,
             model: self.model,
+            shape: self.shape,
             outcome,
             witness: self.witness,
             detail,
@@ -141,19 +147,27 @@ const STALL_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct LongWait {
     witness: Witness,
+    shape: RequestShape,
     due_at: Instant,
-    /// From when on it may be a stall.
-    stalled_at: Instant,
+    /// From when on it may be a stall; `None` where it cannot be one.
+    stalled_at: Option<Instant>,
 }
 
 impl LongWait {
     /// For a call that began as `witness` saw it. Its first byte is `expected` after so long, and of a hundred
-    /// answers nearly all took at most `p99`, where that is known.
-    pub fn new(witness: Witness, expected: Option<Duration>, p99: Option<Duration>) -> Self {
+    /// answers of its class nearly all took at most `p99`, where that is known.
+    pub fn new(
+        witness: Witness,
+        shape: RequestShape,
+        expected: Option<Duration>,
+        p99: Option<Duration>,
+    ) -> Self {
+        let stalled_after = latency::stalled_after(shape.class, p99);
         Self {
             witness,
+            shape,
             due_at: witness.began_at + latency::slow_after(expected),
-            stalled_at: witness.began_at + latency::stalled_after(p99),
+            stalled_at: stalled_after.map(|after| witness.began_at + after),
         }
     }
 
@@ -172,14 +186,17 @@ impl LongWait {
         let waited = now.since(self.witness.began_at);
         self.due_at = now + waited;
         // The engine hears of it when it may be a stall, however far away the next doubling is.
-        if now < self.stalled_at {
-            self.due_at = self.due_at.min(self.stalled_at);
-        } else {
-            self.due_at = self.due_at.min(now + STALL_PAUSE);
+        if let Some(stalled_at) = self.stalled_at {
+            let next = match now < stalled_at {
+                true => stalled_at,
+                false => now + STALL_PAUSE,
+            };
+            self.due_at = self.due_at.min(next);
         }
         Event::AnswerAwaited(WaitReport {
             upstream,
             model,
+            shape: self.shape,
             waited,
             witness: self.witness,
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Instant;
 use crate::forwarding::PathScope;
 use crate::ids::ModelName;
+use crate::latency::RequestShape;
 use crate::outcome::RetryOn;
 use crate::view::{UpstreamView, Way};
 
@@ -56,6 +57,8 @@ pub struct RequestTerms {
     pub model: Option<ModelName>,
     /// Whether it asks for a stream: one that waits for its first byte may be taken back.
     pub is_stream: bool,
+    /// What its answer's time depends on.
+    pub shape: RequestShape,
     /// When it arrived.
     pub arrived_at: Instant,
     /// Names it among all that upstreams fail ([`Witness`](crate::health::Witness)).

@@ -4,6 +4,7 @@ use super::*;
 use crate::forwarding::PathScope;
 use crate::health::Witness;
 use crate::ids::UpstreamName;
+use crate::latency::{ByClass, FirstByte, RequestShape};
 use crate::limit::RetryBudget;
 use crate::outcome::{Refusal, RetryOn, Stage};
 use crate::route::tests::{NOW, upstream};
@@ -17,12 +18,19 @@ fn choice(upstream: UpstreamView) -> Choice {
         upstream: Arc::new(upstream),
         ttft: Duration::from_millis(100),
         ttft_low: Duration::from_millis(100),
+        whole: FirstByte {
+            expected: Duration::from_millis(100),
+            low: Duration::from_millis(100),
+        },
+        per_kib: Duration::ZERO,
         model_standing: None,
         measured: true,
+        whole_measured: true,
+        tries: ByClass::default(),
         incumbent: false,
     });
     Choice {
-        cost: Cost::of(&candidate, NOW),
+        cost: Cost::of(&candidate, RequestShape::default(), NOW),
         candidate,
         reason: RouteReason::LeastCost,
     }
@@ -63,6 +71,7 @@ fn terms() -> RequestTerms {
         scope: PathScope::Inference,
         model: None,
         is_stream: true,
+        shape: RequestShape::default(),
         arrived_at: NOW,
         number: 1,
         client: 1,
@@ -541,7 +550,7 @@ fn long_wait_is_reported_at_twice_what_was_expected_and_with_each_doubling() {
         began_at: NOW,
         is_doubtful: false,
     };
-    let mut wait = LongWait::new(witness, Some(expected), None);
+    let mut wait = LongWait::new(witness, RequestShape::default(), Some(expected), None);
     let mut dues = Vec::new();
     for _ in 0..3 {
         let due = wait.due_at();

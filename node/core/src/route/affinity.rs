@@ -33,6 +33,7 @@ use rand_core::Rng;
 
 use super::near::{EXPLORED_SHARE, NEAR_SPAN, SLOW_START, best};
 use super::{Cost, RouteQuery};
+use crate::latency::RequestShape;
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, UpstreamView};
@@ -56,8 +57,9 @@ pub(super) struct RendezvousRank {
 struct Near<'a> {
     /// The nearest of those that are not clearly slower.
     nearest: &'a UpstreamView,
-    /// The most that one of the set may cost.
+    /// The most that one of the set may cost, for a request of `shape`.
     cost_max: Duration,
+    shape: RequestShape,
 }
 
 /// The window of candidates for `session` by measured cost, its own first.
@@ -72,7 +74,15 @@ pub(super) fn by_cost<'a>(
     let stand = |one: &Candidate| (ask.is_elsewhere(one), is_full(&one.upstream, now));
     let first = candidates.clone().map(|one| stand(one)).min();
     let eligible = candidates.clone().filter(|one| Some(stand(one)) == first);
-    let near = Near::of(eligible, looks_at_slower);
+    // A conversation stays while its prompts grow.
+    let shape = RequestShape::short(ask.shape.class);
+    let mut near = Near::of(eligible.clone(), shape, looks_at_slower);
+    if let Some(near) = &mut near
+        && eligible.clone().any(|one| near.is_left_for_long(one, now))
+    {
+        // The conversations that belong there look at what was slower.
+        near.cost_max = Duration::MAX;
+    }
     best(candidates, |one| {
         let is_near = near.as_ref().is_some_and(|near| near.holds(one));
         let rank = match is_near {
@@ -114,26 +124,44 @@ fn share(bits: u64) -> f64 {
 impl<'a> Near<'a> {
     fn of(
         eligible: impl Iterator<Item = &'a Arc<Candidate>> + Clone,
+        shape: RequestShape,
         looks_at_slower: bool,
     ) -> Option<Self> {
-        let least = eligible.clone().map(|one| Cost::base(one)).min()?;
+        let least = eligible.clone().map(|one| Cost::base(one, shape)).min()?;
         let cost_max = match looks_at_slower {
             true => Duration::MAX,
             false => least.mul_f64(SLOWER).max(least + SLOWER_SPAN),
         };
-        let fast = eligible.filter(|one| Cost::low(one) <= cost_max);
+        let fast = eligible.filter(|one| Cost::low(one, shape) <= cost_max);
         let nearest = fast.min_by_key(|one| one.upstream.rtt)?;
         Some(Self {
             nearest: &nearest.upstream,
             cost_max,
+            shape,
         })
     }
 
-    /// By region and not by round trip alone, which jitters; regions side by side count as one.
     fn holds(&self, candidate: &Candidate) -> bool {
+        self.is_beside(candidate) && Cost::low(candidate, self.shape) <= self.cost_max
+    }
+
+    /// By region and not by round trip alone, which jitters; regions side by side count as one.
+    fn is_beside(&self, candidate: &Candidate) -> bool {
         let upstream = &*candidate.upstream;
-        let is_beside = upstream.region == self.nearest.region
-            || upstream.rtt <= self.nearest.rtt.saturating_add(NEAR_SPAN);
-        is_beside && Cost::low(candidate) <= self.cost_max
+        upstream.region == self.nearest.region
+            || upstream.rtt <= self.nearest.rtt.saturating_add(NEAR_SPAN)
+    }
+
+    /// Whether `candidate` was too slow to be in the set, and nobody has looked since.
+    fn is_left_for_long(&self, candidate: &Candidate, now: Instant) -> bool {
+        let cost = Cost::low(candidate, self.shape);
+        let tries = candidate.tries.of(self.shape.class);
+        let is_idle = candidate.upstream.in_flight.count() == 0;
+        let ratio = cost.as_secs_f64() / self.cost_max.as_secs_f64();
+        cost > self.cost_max
+            && is_idle
+            && self.is_beside(candidate)
+            && tries.last().is_some()
+            && tries.age(now) >= tries.pause(ratio)
     }
 }

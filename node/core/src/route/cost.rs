@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::latency::RequestShape;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
 
@@ -10,7 +11,7 @@ use crate::view::{Candidate, Way};
 pub struct Cost {
     /// Round trip to the owner.
     pub rtt: Duration,
-    /// Time to first byte at the owner.
+    /// Time to first byte at the owner; of a whole answer that is all of its time.
     pub ttft: Duration,
     /// What its load adds.
     pub load: Duration,
@@ -30,8 +31,9 @@ const STALE_SHARE_MAX: f64 = 0.5;
 impl Cost {
     /// The cost of `candidate` at `now`.
     ///
-    /// `rtt + ttft x (1 + load) + staleness`, where load is the share of its limit that is in use.
-    pub fn of(candidate: &Candidate, now: Instant) -> Self {
+    /// `rtt + ttft x (1 + load) + staleness`, where load is the share of its limit that is in use, and `ttft` is that
+    /// of a request of `shape`.
+    pub fn of(candidate: &Candidate, shape: RequestShape, now: Instant) -> Self {
         let upstream = &*candidate.upstream;
         let staleness = match upstream.way {
             Way::Local => 0.0,
@@ -40,22 +42,25 @@ impl Cost {
                 (age.as_secs_f64() * STALE_SHARE_PER_SECOND).min(STALE_SHARE_MAX)
             }
         };
+        let ttft = candidate.expected(shape);
         Self {
             rtt: upstream.rtt,
-            ttft: candidate.ttft,
-            load: candidate.ttft.mul_f64(upstream.load().get()),
-            staleness: candidate.ttft.mul_f64(staleness),
+            ttft,
+            load: ttft.mul_f64(upstream.load().get()),
+            staleness: ttft.mul_f64(staleness),
         }
     }
 
     /// What `candidate` costs without load and the age of figures: round trip and time to first byte.
-    pub(super) fn base(candidate: &Candidate) -> Duration {
-        candidate.upstream.rtt.saturating_add(candidate.ttft)
+    pub(super) fn base(candidate: &Candidate, shape: RequestShape) -> Duration {
+        let ttft = candidate.expected(shape);
+        candidate.upstream.rtt.saturating_add(ttft)
     }
 
     /// As [`Cost::base`], with the recent low of the time to first byte: what no single peak raises.
-    pub(super) fn low(candidate: &Candidate) -> Duration {
-        candidate.upstream.rtt.saturating_add(candidate.ttft_low)
+    pub(super) fn low(candidate: &Candidate, shape: RequestShape) -> Duration {
+        let ttft = candidate.expected_low(shape);
+        candidate.upstream.rtt.saturating_add(ttft)
     }
 
     /// The sum of the parts.

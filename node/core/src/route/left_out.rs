@@ -76,7 +76,7 @@ pub fn left_out(
     absent
         .map(|candidate| LeftOut {
             candidate: Arc::clone(candidate),
-            cost: Cost::of(candidate, now),
+            cost: Cost::of(candidate, ask.shape, now),
             absence: absence(candidate, ask, choices, now),
         })
         .collect()

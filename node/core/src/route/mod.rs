@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::geo_point::GeoPoint;
 use crate::ids::{ModelName, RegionName};
+use crate::latency::RequestShape;
 use crate::random;
 use crate::view::Candidate;
 
@@ -27,6 +28,8 @@ pub use plan::plan;
 pub struct RouteQuery<'a> {
     /// The model, where the request names one.
     pub model: Option<&'a ModelName>,
+    /// What else its answer's time depends on.
+    pub shape: RequestShape,
     /// How to choose.
     pub strategy: Strategy,
     /// A number that is equal for requests of the same conversation. [`Strategy::Latency`] and

@@ -14,10 +14,12 @@ const NEAR_SHARE: f64 = 0.1;
 /// Costs within this of the best count as equal.
 pub(super) const NEAR_SPAN: Duration = Duration::from_millis(5);
 
-/// The share of requests that go to find out how fast another candidate is by now. A figure is as old as its last
-/// request: without this, one that was slow for a moment would be left forever. Small enough to leave the 99th
-/// percentile alone.
+/// The share of requests that go to find out how fast another candidate is by now, however young its figures are.
+/// Small enough to leave the 99th percentile alone.
 pub(super) const EXPLORED_SHARE: f64 = 1.0 / 200.0;
+
+/// Of so many requests at most one goes to try again what has not been tried for long.
+pub(super) const TRIED_REQUESTS: u32 = 10;
 
 /// The span over which one that came back gets its share of the work.
 pub(super) const SLOW_START: Duration = Duration::from_secs(10);

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::near::{EXPLORED_SHARE, SLOW_START, WINDOW, is_near};
+use super::near::{EXPLORED_SHARE, SLOW_START, TRIED_REQUESTS, WINDOW, is_near};
 use super::{Choice, Cost, RouteQuery, RouteReason, Strategy, affinity, geo};
+use crate::latency::{AnswerClass, RequestShape};
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
@@ -43,9 +44,14 @@ struct Scored<'a> {
 }
 
 impl<'a> Scored<'a> {
-    fn new(candidate: &'a Arc<Candidate>, now: Instant, rng: &mut impl Rng) -> Self {
+    fn new(
+        candidate: &'a Arc<Candidate>,
+        shape: RequestShape,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Self {
         let upstream = &*candidate.upstream;
-        let cost = Cost::of(candidate, now);
+        let cost = Cost::of(candidate, shape, now);
         let load = upstream.load().get() / upstream.weight.get();
         Self {
             candidate,
@@ -90,17 +96,11 @@ pub(super) fn extend(
     if let Some(region) = ask.prefer_region {
         let split = partition(&mut scored, |one| one.candidate.upstream.region == *region);
         let others = scored.split_off(split);
-        append(
-            choices,
-            scored,
-            ask,
-            max,
-            rng,
-            Some(RouteReason::PreferredRegion),
-        );
-        append(choices, others, ask, max, rng, None);
+        let reason = Some(RouteReason::PreferredRegion);
+        append(choices, scored, ask, max, (now, rng), reason);
+        append(choices, others, ask, max, (now, rng), None);
     } else {
-        append(choices, scored, ask, max, rng, None);
+        append(choices, scored, ask, max, (now, rng), None);
     }
 }
 
@@ -123,13 +123,15 @@ fn window<'a>(
     };
     if let Some(ordered) = ordered {
         let scored = ordered.into_iter();
-        return scored.map(|one| Scored::new(one, now, rng)).collect();
+        return scored
+            .map(|one| Scored::new(one, ask.shape, now, rng))
+            .collect();
     }
     let mut scored: Vec<Scored<'a>> = Vec::with_capacity(usable.len().min(WINDOW + DRAWN));
     // The list is in order of cost, and the client's region may stand far behind in it.
     if ask.prefer_region.is_some() {
         let preferred = fitting.filter(|one| !ask.is_elsewhere(one)).take(WINDOW);
-        scored.extend(preferred.map(|one| Scored::new(one, now, rng)));
+        scored.extend(preferred.map(|one| Scored::new(one, ask.shape, now, rng)));
     }
     let mut rest = usable.len();
     for (index, candidate) in usable.iter().enumerate() {
@@ -139,7 +141,7 @@ fn window<'a>(
         }
         let is_in = ask.prefer_region.is_some() && !ask.is_elsewhere(candidate);
         if fits(&candidate) && !is_in {
-            scored.push(Scored::new(candidate, now, rng));
+            scored.push(Scored::new(candidate, ask.shape, now, rng));
         }
     }
     for _ in 0..DRAWN {
@@ -150,7 +152,7 @@ fn window<'a>(
                 .any(|one| Arc::ptr_eq(one.candidate, candidate))
         };
         if let Some(candidate) = usable.get(drawn).filter(fits).filter(fresh) {
-            scored.push(Scored::new(candidate, now, rng));
+            scored.push(Scored::new(candidate, ask.shape, now, rng));
         }
     }
     scored
@@ -161,14 +163,14 @@ fn append(
     mut scored: Vec<Scored<'_>>,
     ask: &RouteQuery<'_>,
     max: usize,
-    rng: &mut impl Rng,
+    (now, rng): (Instant, &mut impl Rng),
     first_reason: Option<RouteReason>,
 ) {
     if scored.is_empty() || choices.len() >= max {
         return;
     }
     let sole = scored.len() == 1 && choices.is_empty();
-    let (first, reason) = first_choice(&mut scored, ask, rng);
+    let (first, reason) = first_choice(&mut scored, ask, now, rng);
     let reason = match first_reason {
         _ if !choices.is_empty() => RouteReason::Fallback,
         Some(reason) => reason,
@@ -189,12 +191,13 @@ fn append(
 fn first_choice<'a>(
     scored: &mut Vec<Scored<'a>>,
     ask: &RouteQuery<'_>,
+    now: Instant,
     rng: &mut impl Rng,
 ) -> (Scored<'a>, RouteReason) {
     let (index, reason) = match (ask.strategy, ask.session) {
         // The window came in this order, and conversations fall back in theirs.
         (Strategy::Latency, Some(_)) => (0, RouteReason::Session),
-        (Strategy::Latency, None) => by_sample(scored, rng),
+        (Strategy::Latency, None) => by_sample(scored, ask.shape.class, now, rng),
         (Strategy::Geo, _) => (0, geo::reason(scored.iter().map(|one| one.candidate), ask)),
         (Strategy::Priority, _) => {
             scored.sort_by(|left, right| configured_order(left).cmp(&configured_order(right)));
@@ -228,7 +231,12 @@ fn configured_order<'a>(one: &Scored<'a>) -> (bool, &'a str, &'a str) {
 }
 
 /// Sorts by cost and picks from a sample: own upstreams, the cheapest, and two drawn.
-fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, RouteReason) {
+fn by_sample(
+    scored: &mut [Scored<'_>],
+    class: AnswerClass,
+    now: Instant,
+    rng: &mut impl Rng,
+) -> (usize, RouteReason) {
     scored.sort_by_key(|one| one.total);
     let mut sample = Sample::default();
     // A short list is its own sample.
@@ -248,7 +256,7 @@ fn by_sample(scored: &mut [Scored<'_>], rng: &mut impl Rng) -> (usize, RouteReas
         sample.add((share * scored.len() as f64) as usize);
     }
     if let Some((best, reason)) = best_cold(scored, sample.indices()) {
-        let explored = explored(scored, best, rng);
+        let explored = explored(scored, best, class, now, rng);
         return explored.map_or((best, reason), |index| (index, RouteReason::Exploration));
     }
     for _ in 0..DRAWN_WHEN_HOT {
@@ -310,23 +318,55 @@ fn best_cold(
     ))
 }
 
-/// One to measure instead of the best: any that nobody has measured, now and then another. One request
-/// at a time, and only where the way alone does not cost more than the best does in all.
-fn explored(scored: &[Scored<'_>], best: usize, rng: &mut impl Rng) -> Option<usize> {
+/// One to measure instead of the best: any that nobody has measured, one whose figures are old, now and then
+/// another. One request at a time, and only where the way alone does not cost more than the best does in all.
+///
+/// What is old depends on what it costs ([`Tries::pause`](crate::latency::Tries::pause)), on how many others there are
+/// to try, and on how often requests come, which this node's last try of the best one shows: where they are rare, one in
+/// [`TRIED_REQUESTS`] at most goes to find something out.
+fn explored(
+    scored: &[Scored<'_>],
+    best: usize,
+    class: AnswerClass,
+    now: Instant,
+    rng: &mut impl Rng,
+) -> Option<usize> {
     // An unmeasured best one comes first: it costs nothing to measure.
-    if scored.len() == 1 || !scored[best].candidate.measured {
+    if scored.len() == 1 || !scored[best].candidate.is_measured(class) {
         return None;
     }
     let cost = scored[best].total;
+    let tries = |index: usize| *scored[index].candidate.tries.of(class);
+    let pause = |index: usize| {
+        let ratio = scored[index].total.as_secs_f64() / cost.as_secs_f64();
+        tries(index).pause(ratio)
+    };
     let may_win = |index: &usize| {
         let one = &scored[*index];
         let is_idle = one.candidate.upstream.in_flight.count() == 0;
         *index != best && !one.hot && !one.warming && is_idle && one.cost.rtt < cost
     };
+    // What fails for ever is tried ever less often.
+    let is_hopeful =
+        |index: &usize| tries(*index).is_hopeful() || tries(*index).age(now) >= pause(*index);
     let drawn = (random::unit(rng) < EXPLORED_SHARE).then(|| random::below(rng, scored.len()));
-    let unmeasured = |index: &usize| !scored[*index].candidate.measured && may_win(index);
-    let first_unmeasured = (0..scored.len()).find(unmeasured);
-    first_unmeasured.or_else(|| drawn.filter(may_win))
+    let unmeasured = |index: &usize| {
+        !scored[*index].candidate.is_measured(class) && may_win(index) && is_hopeful(index)
+    };
+    if let Some(index) = (0..scored.len()).find(unmeasured) {
+        return Some(index);
+    }
+    let others = (0..scored.len()).filter(may_win);
+    let count = u32::try_from(others.clone().count()).unwrap_or(u32::MAX);
+    let since_best = tries(best).age_here(now).saturating_mul(TRIED_REQUESTS);
+    let is_old = |index: &usize| {
+        let pause = pause(*index).max(since_best).saturating_mul(count);
+        tries(*index).last().is_some() && tries(*index).age(now) >= pause
+    };
+    let oldest = others
+        .filter(is_old)
+        .max_by_key(|index| tries(*index).age(now));
+    oldest.or_else(|| drawn.filter(|index| may_win(index) && is_hopeful(index)))
 }
 
 /// A draw in which each has the chance of its weight (Efraimidis and Spirakis, 2006).

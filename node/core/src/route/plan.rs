@@ -112,7 +112,7 @@ fn push_trial(
         upstream.trial && upstream.in_flight.count() == 0 && ask.allows(candidate)
     });
     if let Some(candidate) = trial.filter(|_| choices.is_empty()) {
-        choices.push(choice(candidate, RouteReason::Trial, now));
+        choices.push(choice(candidate, RouteReason::Trial, ask, now));
     }
 }
 
@@ -143,7 +143,7 @@ fn last_resort(
         (!upstream.has_link_room(), upstream.reach)
     };
     if let Some(candidate) = awake.min_by_key(badness) {
-        return Ok(choice(candidate, RouteReason::LastResort, now));
+        return Ok(choice(candidate, RouteReason::LastResort, ask, now));
     }
     // What asked for a rest gets it, also where nothing else is left.
     if let Some(rest) = reachable
@@ -187,10 +187,15 @@ fn repeat(choices: &mut Vec<Choice>, max: usize) {
     }
 }
 
-fn choice(candidate: &Arc<Candidate>, reason: RouteReason, now: Instant) -> Choice {
+fn choice(
+    candidate: &Arc<Candidate>,
+    reason: RouteReason,
+    ask: &RouteQuery<'_>,
+    now: Instant,
+) -> Choice {
     Choice {
         candidate: Arc::clone(candidate),
-        cost: Cost::of(candidate, now),
+        cost: Cost::of(candidate, ask.shape, now),
         reason,
     }
 }

@@ -16,6 +16,7 @@ use crate::fact::{Phase, Standing};
 use crate::geo_point::GeoPoint;
 use crate::health;
 use crate::ids::{NodeName, UpstreamName};
+use crate::latency::{ByClass, FirstByte, Tries};
 use crate::limit::{InFlight, InFlightGuard};
 use crate::link;
 use crate::units::{Tier, Weight};
@@ -79,8 +80,15 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
             upstream: Arc::new(upstream),
             ttft: Duration::from_millis(300),
             ttft_low: Duration::from_millis(300),
+            whole: FirstByte {
+                expected: Duration::from_millis(300),
+                low: Duration::from_millis(300),
+            },
+            per_kib: Duration::ZERO,
             model_standing: None,
             measured: true,
+            whole_measured: true,
+            tries: ByClass::default(),
             incumbent: false,
         };
         let list = match candidate.is_usable(NOW) {
@@ -125,6 +133,7 @@ fn plan_with<'a>(
 ) -> Result<Plan, PlanError> {
     let mut ask = RouteQuery {
         model: Some(&MODEL),
+        shape: RequestShape::default(),
         strategy: Strategy::Latency,
         session: None,
         client_place: None,
@@ -293,6 +302,30 @@ fn measured_ones_that_are_not_the_best_are_looked_at_now_and_then() {
     assert!(share > 0.0 && share < 0.01, "{share}");
 }
 
+#[test]
+fn old_figures_are_renewed_by_nodes_that_have_requests_to_spare() {
+    let seconds = |ago| Instant::from_start(NOW.since_start() - Duration::from_secs(ago));
+    let explored = |asked_here: Option<u64>, asked_anywhere, asked_other| {
+        let mut view = view(vec![upstream("near", 10), upstream("far", 90)]);
+        let mut tries = Tries::default();
+        if let Some(ago) = asked_here {
+            tries.answered(seconds(ago));
+        }
+        let near = tries.later(Tries::answered_elsewhere(seconds(asked_anywhere)));
+        let far = Tries::answered_elsewhere(seconds(asked_other));
+        let routes = view.models.get_mut(&*MODEL).expect("the model");
+        for (one, tries) in routes.tiers[0].usable.iter_mut().zip([near, far]) {
+            Arc::make_mut(one).tries.stream = tries;
+        }
+        share_of(&view, "far") > 0.9
+    };
+    assert!(explored(Some(1), 1, 12));
+    assert!(!explored(Some(1), 1, 8), "young figures");
+    assert!(!explored(Some(9), 1, 12), "one of a few requests");
+    assert!(!explored(None, 1, 99), "others have requests");
+    assert!(explored(Some(9), 1, 95));
+}
+
 fn set_unmeasured(view: &mut View, node: &str) {
     let routes = view.models.get_mut(&*MODEL).expect("the model");
     for candidate in routes.tiers.iter_mut().flat_map(|tier| &mut tier.usable) {
@@ -441,6 +474,7 @@ fn unknown_model_names_its_neighbours() {
     assert!(refused);
     let ask = RouteQuery {
         model: Some(&asked),
+        shape: RequestShape::default(),
         strategy: Strategy::Latency,
         session: None,
         client_place: None,

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use grapevine_base::driver::DriverHandle;
 use grapevine_core::Instant;
 use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::latency::RequestShape;
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{self, Cost, Plan, PlanError, RouteQuery};
 use grapevine_core::view::{Candidate, View, Way};
@@ -94,6 +95,7 @@ impl Explainer {
         let session = supposed.session.as_deref().map(str::as_bytes);
         let ask = RouteQuery {
             model,
+            shape: RequestShape::default(),
             strategy: settings.strategy,
             session: session.map(route::session),
             client_place: visitor.place,
@@ -206,7 +208,7 @@ fn candidate(
         "in_flight": upstream.in_flight(),
         "in_flight_max": upstream.in_flight_max,
         "distance_km": places.map(|(client, place)| client.distance_km(place).round()),
-        "ttft_measured": candidate.measured,
+        "ttft_measured": candidate.is_measured(ask.shape.class),
         "cost_ms": {
             "rtt": milliseconds(cost.rtt),
             "ttft": milliseconds(cost.ttft),

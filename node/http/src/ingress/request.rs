@@ -15,6 +15,7 @@ use grapevine_base::overdue::Overdue;
 use grapevine_base::{headers, shown};
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::RegionName;
+use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Finding, Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
 use grapevine_core::route::{self, Choice, Plan, PlanError, RouteQuery};
@@ -78,6 +79,7 @@ fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
     let (options, visitor) = (&request.options, &request.visitor);
     RouteQuery {
         model: request.head.model.as_ref(),
+        shape: shape(request, track),
         strategy: track.settings().strategy,
         session: options.session.or(request.head.session),
         client_place: visitor.place,
@@ -88,6 +90,12 @@ fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
         // A second plan has only the candidates that the first has left.
         attempts_max: track.attempts_left(),
     }
+}
+
+/// What the answer's time depends on, as the serving node will see it.
+fn shape(request: &Admitted, track: &Track) -> RequestShape {
+    let is_stream = is_stream(track.path(), request.head.stream);
+    RequestShape::new(is_stream, request.body.len())
 }
 
 /// The work for one request.
@@ -120,7 +128,9 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         let planned = self.plan();
         let is_client_retrying = self.request.options.is_retrying;
         let priority = self.request.priority;
-        let mut action = self.track.start(priority, is_client_retrying, planned);
+        let shape = shape(&self.request, &self.track);
+        let track = &mut self.track;
+        let mut action = track.start(priority, shape, is_client_retrying, planned);
         loop {
             let next = match action {
                 Action::Plan => {
@@ -165,14 +175,16 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         let context = self.context;
         let names_identity = shown::names_identity(&call.headers);
         let mut overdue = None;
-        let (scope, witness) = (self.track.scope(), self.track.witness());
+        let (scope, shape) = (self.track.scope(), call.shape());
+        let witness = self.track.witness();
         let (deadline, sought) = (self.deadline, self.track.model().cloned());
         let calling = async {
             let called = match upstream.way {
                 Way::Local => {
                     let (name, model) = (upstream.name.clone(), call.model.clone());
                     let driver = &context.driver;
-                    let overdue = overdue.insert(Overdue::new(driver, scope, name, model, witness));
+                    let overdue =
+                        overdue.insert(Overdue::new(driver, scope, name, model, shape, witness));
                     overdue.during(context.local.call(call)).await
                 }
                 Way::Peer => within(deadline, context.peers.call(&upstream.node, call)).await,

@@ -16,6 +16,7 @@ use grapevine_core::forwarding::PathScope;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::health::Witness;
 use grapevine_core::ids::ModelName;
+use grapevine_core::latency::RequestShape;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::request::{
@@ -219,6 +220,7 @@ impl Track {
     pub(super) fn start(
         &mut self,
         priority: RequestPriority,
+        shape: RequestShape,
         is_client_retrying: bool,
         planned: Result<Plan, PlanError>,
     ) -> Action {
@@ -230,6 +232,7 @@ impl Track {
             scope: self.scope,
             model: self.record.model.clone(),
             is_stream: self.record.stream,
+            shape,
             arrived_at: self.arrived_at,
             number: self.number,
             client: self.client,

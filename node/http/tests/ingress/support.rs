@@ -19,7 +19,7 @@ use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::checked::{ProxyProtocol, TimeoutConfig};
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
-use grapevine_core::fact::{Fact, Load, NodeFact, Phase, Standing, UpstreamFact};
+use grapevine_core::fact::{Fact, FurtherFigures, Load, NodeFact, Phase, Standing, UpstreamFact};
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::health;
 use grapevine_core::homes::Homes;
@@ -479,6 +479,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
                 tier: Tier(*tier),
                 weight: Weight::default(),
                 models_out: BTreeMap::new(),
+                further: FurtherFigures::default(),
             }),
         ];
         for (version, fact) in (1..).zip(facts) {

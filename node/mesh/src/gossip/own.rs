@@ -241,7 +241,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use grapevine_core::fact::{Phase, Standing, UpstreamFact};
+    use grapevine_core::fact::{FurtherFigures, Phase, Standing, UpstreamFact};
     use grapevine_core::ids::{ModelName, UpstreamName};
     use grapevine_core::units::{Share, Tier, Weight};
     use grapevine_proto::value::VALUE_BYTES_MAX;
@@ -269,6 +269,7 @@ mod tests {
             tier: Tier::default(),
             weight: Weight::default(),
             models_out: BTreeMap::new(),
+            further: FurtherFigures::default(),
         })
     }
 

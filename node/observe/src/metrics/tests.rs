@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use grapevine_base::listener::metrics::Listener;
 use grapevine_core::Instant;
-use grapevine_core::fact::{Phase, ServicesFact, Standing, UpstreamFact};
+use grapevine_core::fact::{
+    AnswerFigures, FurtherFigures, Phase, ServicesFact, Standing, UpstreamFact,
+};
 use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
+use grapevine_core::latency::ByClass;
 use grapevine_core::notice::Notice;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_core::view::Routes;
@@ -36,13 +39,20 @@ fn node(name: &str) -> NodeView {
             tier: Tier::default(),
             weight: Weight::default(),
             models_out: BTreeMap::new(),
+            further: FurtherFigures {
+                all: AnswerFigures {
+                    whole: Some(Duration::from_millis(4_210)),
+                    per_kib: Duration::ZERO,
+                },
+                ..FurtherFigures::default()
+            },
         }),
         reported_at: Instant::from_start(Duration::ZERO),
         stands_since: Instant::from_start(Duration::ZERO),
         again_at: None,
         in_flight: 1,
         last_failure: None,
-        percentiles: None,
+        percentiles: ByClass::default(),
     };
     let service = ServiceKey::new("a:x").expect("a valid key");
     NodeView {

@@ -9,8 +9,9 @@ const body = table(byId('upstreams'), 'Upstreams and their health', [
   ['Why', 'why'],
   ['Since', 'number', 'How long it has been healthy or not, as known to this node'],
   ['Tried again in', 'number', 'What is left of its cooldown'],
-  ['First byte', 'number', 'Expected time to first byte, as its node measures it'],
-  ['p50 / p99', 'number', 'Of this node’s own upstreams'],
+  ['First byte', 'number', 'Expected time to the first byte of a stream, as its node measures it'],
+  ['p50 / p99', 'number', 'Of streams, at this node’s own upstreams'],
+  ['Whole answer', 'number', 'Expected time to an answer that is not streamed, as its node measures it'],
   ['Errors', 'number', 'The share of recent attempts that failed'],
   ['In flight', 'number'],
   ['Models', 'models'],
@@ -49,7 +50,7 @@ const create = () => {
     h(index === 1 ? 'th' : 'td', { class: head.className, scope: index === 1 ? 'row' : null, 'data-title': head.textContent }),
   );
   cells[1].append(h('b'), h('small'));
-  cells[8].append(h('span'), h('div', { class: 'meter' }, h('i')));
+  cells[9].append(h('span'), h('div', { class: 'meter' }, h('i')));
   return h('tr', null, cells);
 };
 
@@ -67,15 +68,16 @@ const update = (row, item) => {
   text(cells[4], again(item));
   text(cells[5], milliseconds(upstream.ttft_ms));
   text(cells[6], upstream.p50_ms === null ? NONE : `${milliseconds(upstream.p50_ms)} / ${milliseconds(upstream.p99_ms)}`);
-  text(cells[7], percent(upstream.error_rate));
-  attribute(cells[7], 'data-tone', upstream.error_rate > 0.05 ? 'bad' : null);
-  const [label, meter] = cells[8].children;
+  text(cells[7], milliseconds(upstream.answer_ms));
+  text(cells[8], percent(upstream.error_rate));
+  attribute(cells[8], 'data-tone', upstream.error_rate > 0.05 ? 'bad' : null);
+  const [label, meter] = cells[9].children;
   text(label, `${count(upstream.in_flight)} / ${count(upstream.in_flight_max)}`);
   const share = Math.min(1, upstream.in_flight / Math.max(1, upstream.in_flight_max));
   meter.firstChild.style.width = `${share * 100}%`;
   attribute(meter, 'data-tone', share >= 0.85 ? 'warn' : null);
   const more = upstream.models_total - upstream.models.length;
-  text(cells[9], upstream.models.join(', ') + (more > 0 ? ` and ${more} more` : ''));
+  text(cells[10], upstream.models.join(', ') + (more > 0 ? ` and ${more} more` : ''));
 };
 
 export const showUpstreams = (mesh) => {

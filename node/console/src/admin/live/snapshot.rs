@@ -323,7 +323,9 @@ fn clipped(value: Value) -> Value {
 mod tests {
     use super::*;
     use grapevine_core::engine::{Engine, Event, Identity, Via};
-    use grapevine_core::fact::{Fact, NodeFact, Public, ServicesFact, Standing, UpstreamFact};
+    use grapevine_core::fact::{
+        Fact, FurtherFigures, NodeFact, Public, ServicesFact, Standing, UpstreamFact,
+    };
     use grapevine_core::health::EjectionReason;
     use grapevine_core::ids::{
         Generation, ModelName, NodeName, RegionName, ServiceKey, Stamp, UpstreamName,
@@ -378,6 +380,7 @@ mod tests {
             tier: Tier(1),
             weight: Weight::default(),
             models_out: BTreeMap::new(),
+            further: FurtherFigures::default(),
         }
     }
 

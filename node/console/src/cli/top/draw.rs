@@ -19,7 +19,7 @@ const OLD: Duration = Duration::from_secs(3);
 const KEYS: &str = "q quit  Tab/1-4 view  / filter  p pause  \u{2191}\u{2193} scroll  ? help";
 
 /// What `?` shows.
-const HELP: [&str; 14] = [
+const HELP: [&str; 15] = [
     "1, 2, 3, 4   all, nodes, upstreams, requests; Tab goes on",
     "/            show lines that hold a text; Enter keeps it, Esc drops it",
     "p            leave the screen as it is, until p again",
@@ -30,7 +30,8 @@ const HELP: [&str; 14] = [
     "             down: no link; dead: membership has given it up",
     "rtt ms       round trip from the node that is asked",
     "sent/s       attempts per second that the node that is asked sent there",
-    "ttft ms      time to first byte, as the upstream's owner measures it",
+    "ttft ms      time to the first byte of a stream, as its upstream's owner sees it",
+    "answer ms    time to a whole answer, likewise",
     "way          entry node > owner/upstream, or node/upstream at home",
     "why          why it was chosen, or why it failed",
     "tries        attempts of the request; `failed before` names those that failed",

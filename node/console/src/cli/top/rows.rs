@@ -22,13 +22,14 @@ pub(super) const NODES: [Column; 9] = [
 ];
 
 /// The columns of upstreams.
-pub(super) const UPSTREAMS: [Column; 10] = [
+pub(super) const UPSTREAMS: [Column; 11] = [
     words("node", 0),
     words("upstream", 0),
     word("state", 0),
     words("why", 0),
     number("ttft ms", 0),
     number("p99 ms", 100),
+    number("answer ms", 120),
     number("errors", 0),
     number("in flight", 0),
     number("sent/s", 100),
@@ -189,6 +190,7 @@ fn upstream_row(top: &Top, node: &NodeEntry, upstream: &UpstreamEntry, palette: 
             .map_or(String::new(), printable),
         short(upstream.ttft_ms),
         short(upstream.p99_ms),
+        short(upstream.answer_ms),
         errors.map_or("-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
         match upstream.in_flight_max {
             Some(max) => format!("{in_flight}/{max}"),

@@ -1,7 +1,7 @@
 //! Whose fault a failure is: of the upstream, of one model, of one client.
 
 use super::*;
-use crate::latency;
+use crate::latency::{self, AnswerClass};
 
 /// With an upstream that lists `models`, proven to work.
 fn with_models(models: &[&str]) -> Bench {
@@ -26,6 +26,7 @@ impl Bench {
 
     fn attempt_of(&mut self, name: &str, outcome: Outcome, witness: Witness) -> Vec<Effect> {
         self.handle(Event::AttemptEnded(AttemptReport {
+            shape: RequestShape::default(),
             peer: None,
             upstream: upstream("primary"),
             model: Some(model(name)),
@@ -174,13 +175,14 @@ fn silence_makes_suspect_after_ten_seconds_or_four_times_the_slowest_answers() {
     let wait = |bench: &mut Bench, number| {
         let waited = bench.now.since(began_at);
         bench.handle(Event::AnswerAwaited(WaitReport {
+            shape: RequestShape::default(),
             upstream: upstream("primary"),
             model: Some(model("gpt")),
             waited,
             witness: witness(number, began_at),
         }))
     };
-    let after = latency::stalled_after(None);
+    let after = latency::stalled_after(AnswerClass::Stream, None).expect("streams stall");
     assert_eq!(after, Duration::from_secs(10));
     bench.wait(after - Duration::from_millis(1));
     assert_eq!(urgent_standing(&wait(&mut bench, 1)), None);
@@ -192,7 +194,11 @@ fn silence_makes_suspect_after_ten_seconds_or_four_times_the_slowest_answers() {
     };
     assert_eq!(urgent_standing(&wait(&mut bench, 2)), Some(suspect));
     let slow = Some(Duration::from_secs(60));
-    assert_eq!(latency::stalled_after(slow), Duration::from_secs(240));
+    let after = |class| latency::stalled_after(class, slow);
+    assert_eq!(after(AnswerClass::Stream), Some(Duration::from_secs(240)));
+    assert_eq!(after(AnswerClass::Whole), Some(Duration::from_secs(240)));
+    // Nobody knows how long they take.
+    assert_eq!(latency::stalled_after(AnswerClass::Whole, None), None);
 }
 
 #[test]
@@ -229,6 +235,7 @@ fn long_prompts_are_no_stall_of_a_model_that_answers_others() {
         let began_at = bench.now;
         bench.wait(Duration::from_secs(5));
         bench.handle(Event::AnswerBegan(AnswerReport {
+            shape: RequestShape::default(),
             upstream: upstream("primary"),
             model: Some(model(answering)),
             first_byte: Duration::from_millis(300),
@@ -236,6 +243,7 @@ fn long_prompts_are_no_stall_of_a_model_that_answers_others() {
         bench.wait(Duration::from_secs(7));
         for number in 1..3 {
             bench.handle(Event::AnswerAwaited(WaitReport {
+                shape: RequestShape::default(),
                 upstream: upstream("primary"),
                 model: Some(model("long")),
                 waited: bench.now.since(began_at),

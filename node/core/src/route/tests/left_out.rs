@@ -24,6 +24,7 @@ fn explained(
 fn ask<'a>() -> RouteQuery<'a> {
     RouteQuery {
         model: Some(&MODEL),
+        shape: RequestShape::default(),
         strategy: Strategy::Latency,
         session: None,
         client_place: None,

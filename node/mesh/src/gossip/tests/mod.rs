@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use grapevine_core::engine::Via;
-use grapevine_core::fact::{Fact, FactKey, Phase, Standing, UpstreamFact};
+use grapevine_core::fact::{Fact, FactKey, FurtherFigures, Phase, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{Generation, ModelName, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
@@ -36,6 +36,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
         tier: Tier::default(),
         weight: Weight::default(),
         models_out: BTreeMap::new(),
+        further: FurtherFigures::default(),
     }
 }
 

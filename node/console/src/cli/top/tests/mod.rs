@@ -18,7 +18,7 @@ fn page(requests_total: u64) -> Page {
         {"name": "eur-1", "region": "eur", "live": true, "phase": "ready", "reach": "open", "rtt_ms": 83.2,
          "serves_requests": true, "services": ["workflow:process"], "upstreams": [
             {"name": "primary", "state": "healthy", "models": ["gpt-4o", "gpt-4o-mini"], "ttft_ms": 310.2,
-             "p99_ms": 913.0, "error_rate": 0.0, "in_flight": 7, "in_flight_max": 1024}]},
+             "p99_ms": 913.0, "answer_ms": 4210.0, "error_rate": 0.0, "in_flight": 7, "in_flight_max": 1024}]},
         {"name": "sgp-1", "region": "sgp", "live": false, "phase": "ready", "reach": "down", "rtt_ms": 163.0,
          "serves_requests": true, "services": [], "upstreams": [
             {"name": "primary", "state": "healthy", "models": ["gpt-4o"], "in_flight": 0, "in_flight_max": 64}]},
