@@ -61,7 +61,7 @@ pub struct Routes {
 /// Candidates of one tier.
 #[derive(Clone, Debug, Default)]
 pub struct TierRoutes {
-    /// The usable ones, the cheapest first.
+    /// The usable ones: own ones that cost about as little as the cheapest, then the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
     /// Those that are usable where no other is, the cheapest first.
     pub suspect: Vec<Arc<Candidate>>,
@@ -82,7 +82,7 @@ pub struct Candidate {
     pub model_standing: Option<Standing>,
     /// Whether `ttft` was measured.
     pub measured: bool,
-    /// Whether it was the best before, and stays it until another is clearly better.
+    /// Whether it was the best before, and stays it until another is clearly better, or an own one about as good.
     pub incumbent: bool,
 }
 

@@ -185,14 +185,13 @@ impl Engine {
                 .is_some_and(|(node, name)| *node == upstream.node && *name == upstream.name)
         });
         for tier in &mut routes.tiers {
-            let Some(best) = tier.usable.first() else {
+            let preferred = |candidate: &&Arc<Candidate>| {
+                (candidate.upstream.way == Way::Peer, !candidate.incumbent)
+            };
+            let near = &tier.usable[..near_count(&tier.usable)];
+            let Some(incumbent) = near.iter().min_by_key(preferred) else {
                 continue;
             };
-            let best_cost = base_cost(best);
-            let keeps = |candidate: &&Arc<Candidate>| {
-                candidate.incumbent && is_near(base_cost(candidate), best_cost)
-            };
-            let incumbent = tier.usable.iter().find(keeps).unwrap_or(best);
             let key = (model.clone(), incumbent.upstream.tier);
             let value = (
                 incumbent.upstream.node.clone(),
@@ -347,6 +346,9 @@ fn tiers(
     let mut tiers: Vec<TierRoutes> = by_tier.into_values().collect();
     for tier in &mut tiers {
         tier.usable.sort_by_key(|candidate| base_cost(candidate));
+        // Also where a window holds fewer candidates than are near, and where all are equally far from a client.
+        let near = near_count(&tier.usable);
+        tier.usable[..near].sort_by_key(|candidate| candidate.upstream.way == Way::Peer);
         tier.suspect.sort_by_key(|candidate| base_cost(candidate));
         tier.unusable.sort_by_key(|candidate| {
             let upstream = &candidate.upstream;
@@ -358,6 +360,16 @@ fn tiers(
         });
     }
     Routes { tiers }
+}
+
+/// How many of the first cost about as little as the cheapest, which is one of them.
+fn near_count(usable: &[Arc<Candidate>]) -> usize {
+    let costs = || usable.iter().map(|candidate| base_cost(candidate));
+    // The own ones among them stand first, each group by cost.
+    let Some(best) = costs().min() else {
+        return 0;
+    };
+    costs().take_while(|cost| is_near(*cost, best)).count()
 }
 
 fn base_cost(candidate: &Candidate) -> Duration {

@@ -1,5 +1,6 @@
 //! The engine driven by hand-made events, on a clock turned by hand.
 
+mod home;
 mod judgement;
 
 use std::collections::BTreeSet;

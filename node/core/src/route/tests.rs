@@ -1,6 +1,7 @@
 //! Plans over views made by hand.
 
 mod affinity;
+mod home;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
