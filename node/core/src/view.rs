@@ -111,6 +111,8 @@ pub struct UpstreamView {
     pub reported_at: Instant,
     /// When its figures (load, time to first byte) were last received.
     pub figures_at: Instant,
+    /// The share of its recent answers that broke off, as its owner last published.
+    pub break_rate: Share,
     /// Round trip to its owner; zero for an own upstream.
     pub rtt: Duration,
     /// Whether its owner can be reached and takes work.

@@ -13,7 +13,7 @@ use grapevine_core::request::Request;
 use grapevine_core::route::{
     self, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason, Strategy,
 };
-use grapevine_core::units::{Tier, Weight};
+use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_core::view::{Candidate, Reach, UpstreamView, View, Way};
 
 use super::{Policy, World};
@@ -188,6 +188,7 @@ impl World {
             standing: Standing::Ready,
             reported_at: self.now,
             figures_at: self.now,
+            break_rate: Share::ZERO,
             rtt: Duration::ZERO,
             reach: Reach::Open,
             others_in_flight: 0,

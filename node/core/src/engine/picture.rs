@@ -12,7 +12,7 @@ use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::{ModelName, NodeName, UpstreamName};
 use crate::latency::{FirstByte, TTFT_UNKNOWN};
-use crate::route::is_near;
+use crate::route::{Cost, is_near};
 use crate::time::Instant;
 use crate::units::Tier;
 use crate::view::{Candidate, Reach, Routes, TierRoutes, UpstreamView, View, Way};
@@ -133,6 +133,7 @@ impl Engine {
             standing: local.standing(now),
             reported_at: now,
             figures_at: now,
+            break_rate: local.health.break_rate(now),
             rtt: Duration::ZERO,
             reach: Reach::Open,
             others_in_flight: 0,
@@ -188,7 +189,7 @@ impl Engine {
             let preferred = |candidate: &&Arc<Candidate>| {
                 (candidate.upstream.way == Way::Peer, !candidate.incumbent)
             };
-            let near = &tier.usable[..near_count(&tier.usable)];
+            let near = &tier.usable[..near_count(&tier.usable, now)];
             let Some(incumbent) = near.iter().min_by_key(preferred) else {
                 continue;
             };
@@ -289,6 +290,7 @@ fn peer_offer(
         standing: fact.standing,
         reported_at: remote.reported_at,
         figures_at: remote.figures_at,
+        break_rate: fact.break_rate,
         rtt,
         reach: peer.reach(),
         others_in_flight: remote.others_in_flight,
@@ -345,17 +347,19 @@ fn tiers(
     }
     let mut tiers: Vec<TierRoutes> = by_tier.into_values().collect();
     for tier in &mut tiers {
-        tier.usable.sort_by_key(|candidate| base_cost(candidate));
+        tier.usable
+            .sort_by_key(|candidate| Cost::unloaded(candidate, now));
         // Also where a window holds fewer candidates than are near, and where all are equally far from a client.
-        let near = near_count(&tier.usable);
+        let near = near_count(&tier.usable, now);
         tier.usable[..near].sort_by_key(|candidate| candidate.upstream.way == Way::Peer);
-        tier.suspect.sort_by_key(|candidate| base_cost(candidate));
+        tier.suspect
+            .sort_by_key(|candidate| Cost::unloaded(candidate, now));
         tier.unusable.sort_by_key(|candidate| {
             let upstream = &candidate.upstream;
             (
                 upstream.reach,
                 badness(upstream.standing),
-                base_cost(candidate),
+                Cost::unloaded(candidate, now),
             )
         });
     }
@@ -363,17 +367,17 @@ fn tiers(
 }
 
 /// How many of the first cost about as little as the cheapest, which is one of them.
-fn near_count(usable: &[Arc<Candidate>]) -> usize {
-    let costs = || usable.iter().map(|candidate| base_cost(candidate));
+fn near_count(usable: &[Arc<Candidate>], now: Instant) -> usize {
+    let costs = || {
+        usable
+            .iter()
+            .map(|candidate| Cost::unloaded(candidate, now))
+    };
     // The own ones among them stand first, each group by cost.
     let Some(best) = costs().min() else {
         return 0;
     };
     costs().take_while(|cost| is_near(*cost, best)).count()
-}
-
-fn base_cost(candidate: &Candidate) -> Duration {
-    candidate.upstream.rtt.saturating_add(candidate.ttft)
 }
 
 /// How far an upstream is from being usable.

@@ -1,5 +1,6 @@
 //! The engine driven by hand-made events, on a clock turned by hand.
 
+mod breaks;
 mod home;
 mod judgement;
 
@@ -252,6 +253,7 @@ fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
         standing,
         ttft: Some(ttft),
         error_rate: Share::ZERO,
+        break_rate: Share::ZERO,
         in_flight: 0,
         in_flight_max: 10,
         tier: Tier(1),

@@ -1,6 +1,7 @@
 //! Plans over views made by hand.
 
 mod affinity;
+mod breaks;
 mod home;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use crate::health;
 use crate::ids::{NodeName, UpstreamName};
 use crate::limit::{InFlight, InFlightGuard};
 use crate::link;
-use crate::units::{Tier, Weight};
+use crate::units::{Share, Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
 mod left_out;
@@ -46,6 +47,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         standing: Standing::Ready,
         reported_at: NOW,
         figures_at: NOW,
+        break_rate: Share::ZERO,
         rtt: Duration::from_millis(rtt_ms),
         reach: Reach::Open,
         others_in_flight: 0,

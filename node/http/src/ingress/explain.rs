@@ -212,6 +212,7 @@ fn candidate(
             "ttft": milliseconds(cost.ttft),
             "load": milliseconds(cost.load),
             "staleness": milliseconds(cost.staleness),
+            "breaks": milliseconds(cost.breaks),
             "total": milliseconds(cost.total()),
         },
     })
