@@ -80,6 +80,8 @@ pub struct Candidate {
     pub ttft_low: Duration,
     /// Whether this model may be used there, where it stands otherwise than the upstream.
     pub model_standing: Option<Standing>,
+    /// Until when it counts as unusable, since its owner refused a request by a state that it has not published yet.
+    pub refused_until: Option<Instant>,
     /// Whether `ttft` was measured.
     pub measured: bool,
     /// Whether it was the best before, and stays it until another is clearly better, or an own one about as good.
@@ -254,10 +256,16 @@ impl Candidate {
 
     /// Whether new work for this model may go there at `now`.
     pub fn is_usable(&self, now: Instant) -> bool {
-        self.upstream.is_usable(now)
+        !self.is_refused(now)
+            && self.upstream.is_usable(now)
             && self
                 .model_standing
                 .is_none_or(|standing| self.upstream.permits(standing, now))
+    }
+
+    /// Whether its owner refused a request by a state that it has not published yet.
+    pub fn is_refused(&self, now: Instant) -> bool {
+        self.refused_until.is_some_and(|until| now < until)
     }
 
     /// Whether others go first.
@@ -330,10 +338,15 @@ impl UpstreamView {
 
     /// Whether a `standing` that was reported with this upstream permits new work at `now`.
     fn permits(&self, standing: Standing, now: Instant) -> bool {
-        match standing {
-            Standing::Ready | Standing::Untested | Standing::Suspect { .. } => true,
-            Standing::CoolingDown { remaining } => now.since(self.reported_at) >= remaining,
-            Standing::Ejected { .. } | Standing::Probing { .. } => false,
-        }
+        permits(standing, self.reported_at, now)
+    }
+}
+
+/// Whether a `standing` that was received at `reported_at` permits new work at `now`.
+pub(crate) fn permits(standing: Standing, reported_at: Instant, now: Instant) -> bool {
+    match standing {
+        Standing::Ready | Standing::Untested | Standing::Suspect { .. } => true,
+        Standing::CoolingDown { remaining } => now.since(reported_at) >= remaining,
+        Standing::Ejected { .. } | Standing::Probing { .. } => false,
     }
 }

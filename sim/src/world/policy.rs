@@ -201,6 +201,7 @@ impl World {
         };
         let candidate = Candidate {
             model_standing: None,
+            refused_until: None,
             upstream: Arc::new(view),
             ttft: cost.min(TTFT_UNKNOWN),
             ttft_low: cost.min(TTFT_UNKNOWN),

@@ -7,30 +7,24 @@ use std::time::Duration;
 use super::Engine;
 use super::local::Local;
 use super::peer::Peer;
+use super::refusals::Refusals;
 use super::remote::Remote;
+use super::tiers::{Entry, Listed, near_count, tiers};
 use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::{ModelName, NodeName, UpstreamName};
-use crate::latency::{FirstByte, TTFT_UNKNOWN};
-use crate::route::{Cost, is_near};
+use crate::latency::FirstByte;
 use crate::time::Instant;
 use crate::units::Tier;
-use crate::view::{Candidate, Reach, Routes, TierRoutes, UpstreamView, View, Way};
+use crate::view::{Candidate, Reach, Routes, UpstreamView, View, Way};
 
 /// An upstream with the models it serves, each with its time to first byte where measured.
 struct Offer {
     upstream: Arc<UpstreamView>,
     models: Vec<(ModelName, Option<FirstByte>)>,
     models_out: BTreeMap<ModelName, Standing>,
+    refusals: Refusals,
     ttft: Option<FirstByte>,
-}
-
-/// An upstream as one model sees it.
-#[derive(Clone)]
-struct Entry {
-    upstream: Arc<UpstreamView>,
-    ttft: Option<FirstByte>,
-    model_standing: Option<Standing>,
 }
 
 /// One that takes any model, with those that stand otherwise there.
@@ -38,8 +32,6 @@ struct Wildcard {
     entry: Entry,
     models_out: BTreeMap<ModelName, Standing>,
 }
-
-type Listed = Vec<Entry>;
 
 impl Engine {
     pub(super) fn draw(&mut self, now: Instant) -> View {
@@ -157,6 +149,7 @@ impl Engine {
                 .map(|model| (model.clone(), measured(model)))
                 .collect(),
             models_out: local.models_out(now),
+            refusals: Refusals::default(),
             ttft: latencies.whole().map(|whole| whole.first_byte(now)),
         }
     }
@@ -216,23 +209,22 @@ fn listed(offers: Vec<Offer>) -> (BTreeMap<ModelName, Listed>, Listed, Listed) {
     let mut any: Vec<Wildcard> = Vec::new();
     let mut all: Listed = Vec::with_capacity(offers.len());
     for offer in offers {
-        let entry = |ttft, model_standing| Entry {
+        let entry = |ttft, model_standing, model: Option<&ModelName>| Entry {
             upstream: Arc::clone(&offer.upstream),
             ttft,
             model_standing,
+            refused_until: offer.refusals.until(model),
         };
-        all.push(entry(offer.ttft, None));
+        all.push(entry(offer.ttft, None, None));
         let mut wildcard = None;
         for (model, ttft) in offer.models {
             let ttft = ttft.or(offer.ttft);
             if model.is_any() {
-                wildcard = Some(entry(ttft, None));
+                wildcard = Some(entry(ttft, None, None));
             } else {
                 let standing = offer.models_out.get(&model).copied();
-                by_model
-                    .entry(model)
-                    .or_default()
-                    .push(entry(ttft, standing));
+                let entry = entry(ttft, standing, Some(&model));
+                by_model.entry(model).or_default().push(entry);
             }
         }
         if let Some(entry) = wildcard {
@@ -305,88 +297,7 @@ fn peer_offer(
         upstream: Arc::new(upstream),
         models: remote.models(now),
         models_out: fact.models_out.clone(),
+        refusals: remote.refusals.clone(),
         ttft: remote.first_byte(now),
-    }
-}
-
-fn tiers(
-    now: Instant,
-    listed: Listed,
-    is_incumbent: impl Fn(Tier, &UpstreamView) -> bool,
-) -> Routes {
-    // Unmeasured ones count as fast as the fastest known, so that they get measured.
-    let prior = listed
-        .iter()
-        .filter_map(|entry| Some(entry.ttft?.expected))
-        .min()
-        .unwrap_or(TTFT_UNKNOWN);
-    let mut by_tier: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
-    for Entry {
-        upstream,
-        ttft,
-        model_standing,
-    } in listed
-    {
-        let routes = by_tier.entry(upstream.tier).or_default();
-        let incumbent = is_incumbent(upstream.tier, &upstream);
-        let measured = ttft.is_some();
-        let candidate = Candidate {
-            upstream,
-            ttft: ttft.map_or(prior, |ttft| ttft.expected),
-            ttft_low: ttft.map_or(prior, |ttft| ttft.low),
-            model_standing,
-            measured,
-            incumbent,
-        };
-        let list = match candidate.is_usable(now) {
-            true if candidate.is_suspect() => &mut routes.suspect,
-            true => &mut routes.usable,
-            false => &mut routes.unusable,
-        };
-        list.push(Arc::new(candidate));
-    }
-    let mut tiers: Vec<TierRoutes> = by_tier.into_values().collect();
-    for tier in &mut tiers {
-        tier.usable
-            .sort_by_key(|candidate| Cost::unloaded(candidate, now));
-        // Also where a window holds fewer candidates than are near, and where all are equally far from a client.
-        let near = near_count(&tier.usable, now);
-        tier.usable[..near].sort_by_key(|candidate| candidate.upstream.way == Way::Peer);
-        tier.suspect
-            .sort_by_key(|candidate| Cost::unloaded(candidate, now));
-        tier.unusable.sort_by_key(|candidate| {
-            let upstream = &candidate.upstream;
-            (
-                upstream.reach,
-                badness(upstream.standing),
-                Cost::unloaded(candidate, now),
-            )
-        });
-    }
-    Routes { tiers }
-}
-
-/// How many of the first cost about as little as the cheapest, which is one of them.
-fn near_count(usable: &[Arc<Candidate>], now: Instant) -> usize {
-    let costs = || {
-        usable
-            .iter()
-            .map(|candidate| Cost::unloaded(candidate, now))
-    };
-    // The own ones among them stand first, each group by cost.
-    let Some(best) = costs().min() else {
-        return 0;
-    };
-    costs().take_while(|cost| is_near(*cost, best)).count()
-}
-
-/// How far an upstream is from being usable.
-fn badness(standing: Standing) -> (u8, Duration) {
-    match standing {
-        Standing::Ready | Standing::Untested => (0, Duration::ZERO),
-        Standing::Suspect { .. } => (1, Duration::ZERO),
-        Standing::Probing { .. } => (2, Duration::ZERO),
-        Standing::CoolingDown { remaining } => (3, remaining),
-        Standing::Ejected { .. } => (4, Duration::ZERO),
     }
 }

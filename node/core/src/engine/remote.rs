@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::refusals::Refusals;
 use crate::fact::{Load, Standing, UpstreamFact};
 use crate::ids::ModelName;
 use crate::latency::{FirstByte, Low};
 use crate::limit::InFlight;
 use crate::time::Instant;
+use crate::view::permits;
 
 /// A peer's upstream.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(super) struct Remote {
     pub(super) others_in_flight: u32,
     pub(super) in_flight: InFlight,
     pub(super) hot_until: Option<Instant>,
+    pub(super) refusals: Refusals,
     pub(super) returned_at: Option<Instant>,
 }
 
@@ -41,6 +44,7 @@ impl Remote {
             model_lows: BTreeMap::new(),
             in_flight: InFlight::default(),
             hot_until: None,
+            refusals: Refusals::default(),
             returned_at,
         };
         remote.see_figures(now);
@@ -54,6 +58,21 @@ impl Remote {
         if let Some(figure) = self.ttft_received {
             see(&mut self.low, now, figure);
         }
+    }
+
+    /// Its owner refused a request for `model` by the state of the upstream. False where it does not list the model:
+    /// clients may name any at an upstream that takes all.
+    pub(super) fn refused(&mut self, now: Instant, model: Option<&ModelName>) -> bool {
+        if model.is_some_and(|model| !self.fact.models.contains_key(model)) {
+            return false;
+        }
+        let of_model = model.and_then(|model| self.fact.models_out.get(model));
+        let mut standings = of_model.into_iter().chain([&self.fact.standing]);
+        // What the owner publishes is often here before its refusal, and says how long.
+        if standings.all(|standing| permits(*standing, self.reported_at, now)) {
+            self.refusals.note(now, model);
+        }
+        true
     }
 
     /// The first byte to expect, over all models.
@@ -112,6 +131,7 @@ impl Remote {
         }
         self.others_in_flight = fact.in_flight.saturating_sub(self.in_flight.count());
         self.ttft_received = None;
+        self.refusals.clear();
         self.fact = Arc::new(fact);
         self.reported_at = now;
         self.figures_at = now;

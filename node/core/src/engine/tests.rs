@@ -3,6 +3,7 @@
 mod breaks;
 mod home;
 mod judgement;
+mod refusals;
 
 use std::collections::BTreeSet;
 

@@ -18,6 +18,7 @@ fn choice(upstream: UpstreamView) -> Choice {
         ttft: Duration::from_millis(100),
         ttft_low: Duration::from_millis(100),
         model_standing: None,
+        refused_until: None,
         measured: true,
         incumbent: false,
     });

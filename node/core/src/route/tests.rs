@@ -83,6 +83,7 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
             ttft: Duration::from_millis(300),
             ttft_low: Duration::from_millis(300),
             model_standing: None,
+            refused_until: None,
             measured: true,
             incumbent: false,
         };

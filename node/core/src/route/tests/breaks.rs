@@ -74,6 +74,7 @@ fn rate_that_no_window_holds_any_more_costs_nothing() {
             ttft: Duration::from_millis(300),
             ttft_low: Duration::from_millis(300),
             model_standing: None,
+            refused_until: None,
             measured: true,
             incumbent: false,
         };
