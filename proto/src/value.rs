@@ -251,6 +251,9 @@ struct UpstreamPayload {
     ttft: Option<Figure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_rate: Option<Figure>,
+    /// The share of answers that broke off, in whole percents. A reader of an earlier version does without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaks: Option<Figure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<Figure>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -314,6 +317,7 @@ impl UpstreamPayload {
             cooldown,
             ttft: fact.ttft.map(Figure::of_span).and_then(unless_zero),
             error_rate: unless_zero(Figure::stepped(fact.error_rate.get())),
+            breaks: unless_zero(Figure((fact.break_rate.get() * 100.0).round())),
             in_flight: unless_zero(Figure(fact.in_flight.into())),
             in_flight_max: Some(Figure(fact.in_flight_max.into())),
             tier: (fact.tier != Tier::default()).then(|| Figure(fact.tier.0.into())),
@@ -356,6 +360,7 @@ impl UpstreamPayload {
             standing,
             ttft: measured(self.ttft, "ttft")?,
             error_rate: Share::clamped(self.error_rate.unwrap_or_default().0),
+            break_rate: Share::of(count(self.breaks, "breaks", 0)?, 100),
             in_flight: count(self.in_flight, "in_flight", 0)?,
             in_flight_max: in_flight_max.max(1),
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),

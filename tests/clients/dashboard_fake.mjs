@@ -53,7 +53,7 @@ export const fakeMesh = () => {
       p50_ms: buckets.map((index) => wave(index, 190, 30)), p99_ms: buckets.map((index) => wave(index, 900, 160) + (index > 98 && index < 106 ? 700 : 0)),
     },
   };
-  const cost = (rtt, ttft, load) => ({ rtt, ttft, load, staleness: 0, total: rtt + ttft + load });
+  const cost = (rtt, ttft, load) => ({ rtt, ttft, load, staleness: 0, breaks: 0, total: rtt + ttft + load });
   const requests = Array.from({ length: 12 }, (_, index) => {
     const moved = index % 4 === 1;
     const failed = index === 6;

@@ -139,6 +139,8 @@ pub struct UpstreamFact {
     pub ttft: Option<Duration>,
     /// The share of recent attempts that failed.
     pub error_rate: Share,
+    /// The share of recent answers that broke off ([`crate::health::Health::break_rate`]), in whole percents.
+    pub break_rate: Share,
     /// Requests in flight there, from all nodes.
     pub in_flight: u32,
     /// How many requests it is estimated to carry at once ([`crate::capacity`]).
@@ -278,6 +280,9 @@ const IN_FLIGHT_CHANGE_MIN: u32 = 2;
 /// An error rate below this difference is noise.
 const ERROR_RATE_CHANGE_MIN: f64 = 0.05;
 
+/// A rate of broken answers below this difference is noise: two percents, less a rounding error.
+const BREAK_RATE_CHANGE_MIN: f64 = 0.019;
+
 /// How much a fact differs from what was last published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FactChange {
@@ -345,6 +350,7 @@ impl UpstreamFact {
             || (in_flight >= IN_FLIGHT_CHANGE_MIN
                 && f64::from(in_flight) > f64::from(published.in_flight) * CHANGE_MIN)
             || (self.error_rate.get() - published.error_rate.get()).abs() > ERROR_RATE_CHANGE_MIN
+            || (self.break_rate.get() - published.break_rate.get()).abs() > BREAK_RATE_CHANGE_MIN
             || self.models.iter().any(|(model, ttft)| {
                 differs(*ttft, published.models.get(model).copied().flatten())
             });
@@ -374,6 +380,7 @@ mod tests {
             standing: Standing::Ready,
             ttft: Some(Duration::from_millis(300)),
             error_rate: Share::ZERO,
+            break_rate: Share::ZERO,
             in_flight: 40,
             in_flight_max: 256,
             tier: Tier::default(),
@@ -431,6 +438,21 @@ mod tests {
             ..published()
         };
         assert_eq!(fact.change_since(&published()), FactChange::Transition);
+    }
+
+    #[test]
+    fn rate_of_breaks_is_published_in_its_time_and_by_two_percents() {
+        let at = |percent: f64| UpstreamFact {
+            break_rate: Share::clamped(percent / 100.0),
+            ..published()
+        };
+        for before in 0..90 {
+            let before = f64::from(before);
+            let change = |after: f64| at(after).change_since(&at(before));
+            assert_eq!(change(before + 1.0), FactChange::Little, "{before}");
+            assert_eq!(change(before + 2.0), FactChange::Figures, "{before}");
+        }
+        assert_eq!(at(0.0).change_since(&at(9.0)), FactChange::Figures);
     }
 
     #[test]

@@ -216,9 +216,19 @@ impl Health {
         self.attempts.totals(now).failed_share()
     }
 
-    /// The share of answers in the window that broke off.
+    /// The share of answers in the window that broke off, as far as it is proven, in whole percents.
+    ///
+    /// Zero while all of them broke off in one moment, which may have one cause, and while one client of several saw
+    /// all of them, which may be at fault. Fewer answers than [`ERROR_RATE_ATTEMPTS_MIN`] count as that many: two of
+    /// three are no two thirds yet.
     pub fn break_rate(&self, now: Instant) -> Share {
-        self.answers.totals(now).failed_share()
+        let answers = self.answers.totals(now);
+        let is_one_client = answers.clients < 2 && answers.witnesses > 1;
+        if answers.moments < 2 || is_one_client {
+            return Share::ZERO;
+        }
+        let share = Share::of(answers.failed, answers.all.max(ERROR_RATE_ATTEMPTS_MIN));
+        Share::clamped((share.get() * 100.0).round() / 100.0)
     }
 
     /// Takes new thresholds; the state stays.

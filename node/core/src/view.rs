@@ -62,7 +62,7 @@ pub struct Routes {
 /// Candidates of one tier.
 #[derive(Clone, Debug, Default)]
 pub struct TierRoutes {
-    /// The usable ones, the cheapest first.
+    /// The usable ones: own ones that cost about as little as the cheapest, then the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
     /// Those that are usable where no other is, the cheapest first.
     pub suspect: Vec<Arc<Candidate>>,
@@ -85,13 +85,15 @@ pub struct Candidate {
     pub per_kib: Duration,
     /// Whether this model may be used there, where it stands otherwise than the upstream.
     pub model_standing: Option<Standing>,
+    /// Until when it counts as unusable, since its owner refused a request by a state that it has not published yet.
+    pub refused_until: Option<Instant>,
     /// Whether `ttft` was measured.
     pub measured: bool,
     /// Whether `whole` was.
     pub whole_measured: bool,
     /// When it was asked last for either.
     pub tries: ByClass<Tries>,
-    /// Whether it was the best before, and stays it until another is clearly better.
+    /// Whether it was the best before, and stays it until another is clearly better, or an own one about as good.
     pub incumbent: bool,
 }
 
@@ -120,6 +122,8 @@ pub struct UpstreamView {
     pub reported_at: Instant,
     /// When its figures (load, time to first byte) were last received.
     pub figures_at: Instant,
+    /// The share of its recent answers that broke off, as its owner last published.
+    pub break_rate: Share,
     /// Round trip to its owner; zero for an own upstream.
     pub rtt: Duration,
     /// Whether its owner can be reached and takes work.
@@ -290,10 +294,16 @@ impl Candidate {
 
     /// Whether new work for this model may go there at `now`.
     pub fn is_usable(&self, now: Instant) -> bool {
-        self.upstream.is_usable(now)
+        !self.is_refused(now)
+            && self.upstream.is_usable(now)
             && self
                 .model_standing
                 .is_none_or(|standing| self.upstream.permits(standing, now))
+    }
+
+    /// Whether its owner refused a request by a state that it has not published yet.
+    pub fn is_refused(&self, now: Instant) -> bool {
+        self.refused_until.is_some_and(|until| now < until)
     }
 
     /// Whether others go first.
@@ -366,10 +376,15 @@ impl UpstreamView {
 
     /// Whether a `standing` that was reported with this upstream permits new work at `now`.
     fn permits(&self, standing: Standing, now: Instant) -> bool {
-        match standing {
-            Standing::Ready | Standing::Untested | Standing::Suspect { .. } => true,
-            Standing::CoolingDown { remaining } => now.since(self.reported_at) >= remaining,
-            Standing::Ejected { .. } | Standing::Probing { .. } => false,
-        }
+        permits(standing, self.reported_at, now)
+    }
+}
+
+/// Whether a `standing` that was received at `reported_at` permits new work at `now`.
+pub(crate) fn permits(standing: Standing, reported_at: Instant, now: Instant) -> bool {
+    match standing {
+        Standing::Ready | Standing::Untested | Standing::Suspect { .. } => true,
+        Standing::CoolingDown { remaining } => now.since(reported_at) >= remaining,
+        Standing::Ejected { .. } | Standing::Probing { .. } => false,
     }
 }

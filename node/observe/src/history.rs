@@ -190,6 +190,7 @@ fn cost_to_json(cost: &Cost) -> Value {
         "ttft": milliseconds(cost.ttft),
         "load": milliseconds(cost.load),
         "staleness": milliseconds(cost.staleness),
+        "breaks": milliseconds(cost.breaks),
         "total": milliseconds(cost.total()),
     })
 }

@@ -34,6 +34,7 @@ fn fact() -> UpstreamFact {
         standing: Standing::Ready,
         ttft: millis(310),
         error_rate: Share::clamped(0.02),
+        break_rate: Share::clamped(0.03),
         in_flight: 3,
         in_flight_max: 256,
         tier: Tier(2),
@@ -102,7 +103,7 @@ fn payloads_have_these_bytes() {
     assert_eq!(
         json_of(&Fact::Upstream(fact())),
         concat!(
-            r#"{"state":"healthy","ttft":310000,"error_rate":0.02,"in_flight":3,"#,
+            r#"{"state":"healthy","ttft":310000,"error_rate":0.02,"breaks":3,"in_flight":3,"#,
             r#""in_flight_max":256,"tier":2,"weight":1.5,"models":{"gpt-4o":310000,"o3":0}}"#
         )
     );
@@ -164,6 +165,32 @@ fn fields_of_an_earlier_version_are_done_without() {
     };
     assert_eq!(fact.further.all.whole, millis(2_000));
     assert_eq!((fact.ttft, fact.further.asked_ago), (None, None));
+}
+
+#[test]
+fn share_of_breaks_is_a_whole_number_of_percents() {
+    let read = |breaks: &str| {
+        let json = format!(r#"{{"state":"healthy"{breaks}}}"#);
+        let fact = decode(&key(), &json)?;
+        let Fact::Upstream(fact) = fact else {
+            panic!("another kind of fact");
+        };
+        Ok(fact.break_rate.get())
+    };
+    let earlier = read("");
+    assert_eq!(earlier, Ok(0.0), "a build that publishes none");
+    assert_eq!(read(r#","breaks":7"#), Ok(0.07));
+    assert_eq!(read(r#","breaks":1e300"#), Ok(1.0));
+    assert_eq!(read(r#","breaks":-1"#), Err(ValueError::Field("breaks")));
+    for percent in 0..=100 {
+        let sent = UpstreamFact {
+            break_rate: Share::of(percent, 100),
+            ..fact()
+        };
+        let json = json_of(&Fact::Upstream(sent.clone()));
+        assert_eq!(json.contains("breaks"), percent > 0);
+        assert_eq!(decode(&key(), &json), Ok(Fact::Upstream(sent)));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use grapevine_core::request::Request;
 use grapevine_core::route::{
     self, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason, Strategy,
 };
-use grapevine_core::units::{Tier, Weight};
+use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_core::view::{Candidate, Reach, UpstreamView, View, Way};
 
 use super::{Policy, World};
@@ -189,6 +189,7 @@ impl World {
             standing: Standing::Ready,
             reported_at: self.now,
             figures_at: self.now,
+            break_rate: Share::ZERO,
             rtt: Duration::ZERO,
             reach: Reach::Open,
             others_in_flight: 0,
@@ -202,6 +203,7 @@ impl World {
         let expected = cost.min(TTFT_UNKNOWN);
         let candidate = Candidate {
             model_standing: None,
+            refused_until: None,
             upstream: Arc::new(view),
             ttft: expected,
             ttft_low: expected,

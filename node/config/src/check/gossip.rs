@@ -85,6 +85,7 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         },
         ttft: Some(Duration::from_millis(99_999)),
         error_rate: Share::clamped(0.999),
+        break_rate: Share::clamped(0.99),
         in_flight: IN_FLIGHT_MAX,
         in_flight_max: upstream.in_flight_max.unwrap_or(IN_FLIGHT_MAX),
         tier: upstream.tier,

@@ -110,6 +110,7 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "last_error": status.last_failure,
         "models_out": fact.models_out.iter().map(model_out).collect::<Map<_, _>>(),
         "error_rate": fact.error_rate.get(),
+        "break_rate": fact.break_rate.get(),
         "in_flight": status.in_flight,
         "in_flight_max": fact.in_flight_max,
         "tier": fact.tier.0,

@@ -123,6 +123,7 @@ struct CostPart {
     ttft: Option<f64>,
     load: Option<f64>,
     staleness: Option<f64>,
+    breaks: Option<f64>,
     total: Option<f64>,
 }
 
@@ -247,6 +248,7 @@ fn table(plan: &Explained) -> TextTable {
         ("ttft ms", Side::Right),
         ("load ms", Side::Right),
         ("stale ms", Side::Right),
+        ("breaks ms", Side::Right),
         ("total ms", Side::Right),
         ("why", Side::Left),
     ]);
@@ -272,7 +274,7 @@ fn table(plan: &Explained) -> TextTable {
     table
 }
 
-fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 14] {
+fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 15] {
     let state = match &candidate.state_reason {
         Some(reason) => format!("{} ({reason})", candidate.state),
         None => candidate.state.clone(),
@@ -293,6 +295,7 @@ fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 1
         format!("{estimated}{}", number(cost.ttft)),
         number(cost.load),
         number(cost.staleness),
+        number(cost.breaks),
         number(cost.total),
         printable(&why),
     ]
@@ -345,7 +348,7 @@ mod tests {
             "choices": [
               {"node": "eur-1", "region": "eur", "upstream": "primary", "reason": "mapped", "state": "healthy",
                "tier": 1, "in_flight": 3, "in_flight_max": 64, "distance_km": 413.0, "ttft_measured": true,
-               "cost_ms": {"rtt": 83.2, "ttft": 310.0, "load": 14.5, "staleness": 0.0, "total": 407.7}},
+               "cost_ms": {"rtt": 83.2, "ttft": 310.0, "load": 14.5, "staleness": 0.0, "breaks": 0.0, "total": 407.7}},
               {"node": "sgp-1", "region": "sgp", "upstream": "primary", "reason": "fallback", "state": "healthy",
                "tier": 1, "cost_ms": {"rtt": 160.0, "ttft": 300.0, "total": 460.0}},
               {"node": "eur-1", "region": "eur", "upstream": "primary", "reason": "fallback", "state": "healthy"}],

@@ -43,6 +43,7 @@ impl Stage {
                 standing: Standing::Ready,
                 ttft: None,
                 error_rate: Share::ZERO,
+                break_rate: Share::ZERO,
                 in_flight: 0,
                 in_flight_max: 1,
                 tier: Tier(1),

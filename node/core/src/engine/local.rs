@@ -161,6 +161,7 @@ impl Local {
             standing: self.standing(now),
             ttft: expected(self.latencies.overall(AnswerClass::Stream)),
             error_rate: self.health.error_rate(now),
+            break_rate: self.health.break_rate(now),
             in_flight: self.in_flight.count(),
             in_flight_max: self.load_limit(),
             tier: self.spec.tier,

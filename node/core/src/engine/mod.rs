@@ -16,9 +16,11 @@ mod local;
 mod locals;
 mod peer;
 mod picture;
+mod refusals;
 mod remote;
 mod rules;
 mod status;
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

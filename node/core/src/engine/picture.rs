@@ -7,36 +7,24 @@ use std::time::Duration;
 use super::Engine;
 use super::local::Local;
 use super::peer::Peer;
+use super::refusals::Refusals;
 use super::remote::Remote;
+use super::tiers::{Entry, Listed, near_count, tiers};
 use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::{ModelName, NodeName, UpstreamName};
-use crate::latency::{AnswerClass, ByClass, FirstByte, LatencyFigures, TTFT_UNKNOWN};
-use crate::route::is_near;
+use crate::latency::{AnswerClass, LatencyFigures};
 use crate::time::Instant;
 use crate::units::Tier;
-use crate::view::{Candidate, Reach, Routes, TierRoutes, UpstreamView, View, Way};
+use crate::view::{Candidate, Reach, Routes, UpstreamView, View, Way};
 
 /// An upstream with the models it serves, each with what is known of its latency.
 struct Offer {
     upstream: Arc<UpstreamView>,
     models: Vec<(ModelName, LatencyFigures)>,
     models_out: BTreeMap<ModelName, Standing>,
+    refusals: Refusals,
     figures: LatencyFigures,
-}
-
-/// What is assumed of streams where none was measured.
-const UNKNOWN: FirstByte = FirstByte {
-    expected: TTFT_UNKNOWN,
-    low: TTFT_UNKNOWN,
-};
-
-/// An upstream as one model sees it.
-#[derive(Clone)]
-struct Entry {
-    upstream: Arc<UpstreamView>,
-    figures: LatencyFigures,
-    model_standing: Option<Standing>,
 }
 
 /// One that takes any model, with those that stand otherwise there.
@@ -44,8 +32,6 @@ struct Wildcard {
     entry: Entry,
     models_out: BTreeMap<ModelName, Standing>,
 }
-
-type Listed = Vec<Entry>;
 
 impl Engine {
     pub(super) fn draw(&mut self, now: Instant) -> View {
@@ -142,6 +128,7 @@ impl Engine {
             standing: local.standing(now),
             reported_at: now,
             figures_at: now,
+            break_rate: local.health.break_rate(now),
             rtt: Duration::ZERO,
             reach: Reach::Open,
             others_in_flight: 0,
@@ -164,6 +151,7 @@ impl Engine {
                 .map(|model| (model.clone(), latencies.figures(now, Some(model))))
                 .collect(),
             models_out: local.models_out(now),
+            refusals: Refusals::default(),
             figures: latencies.figures(now, None),
         }
     }
@@ -193,14 +181,13 @@ impl Engine {
                 .is_some_and(|(node, name)| *node == upstream.node && *name == upstream.name)
         });
         for tier in &mut routes.tiers {
-            let Some(best) = tier.usable.first() else {
+            let preferred = |candidate: &&Arc<Candidate>| {
+                (candidate.upstream.way == Way::Peer, !candidate.incumbent)
+            };
+            let near = &tier.usable[..near_count(&tier.usable, now)];
+            let Some(incumbent) = near.iter().min_by_key(preferred) else {
                 continue;
             };
-            let best_cost = base_cost(best);
-            let keeps = |candidate: &&Arc<Candidate>| {
-                candidate.incumbent && is_near(base_cost(candidate), best_cost)
-            };
-            let incumbent = tier.usable.iter().find(keeps).unwrap_or(best);
             let key = (model.clone(), incumbent.upstream.tier);
             let value = (
                 incumbent.upstream.node.clone(),
@@ -224,23 +211,22 @@ fn listed(offers: Vec<Offer>) -> (BTreeMap<ModelName, Listed>, Listed, Listed) {
     let mut any: Vec<Wildcard> = Vec::new();
     let mut all: Listed = Vec::with_capacity(offers.len());
     for offer in offers {
-        let entry = |figures, model_standing| Entry {
+        let entry = |figures, model_standing, model: Option<&ModelName>| Entry {
             upstream: Arc::clone(&offer.upstream),
             figures,
             model_standing,
+            refused_until: offer.refusals.until(model),
         };
-        all.push(entry(offer.figures, None));
+        all.push(entry(offer.figures, None, None));
         let mut wildcard = None;
         for (model, figures) in offer.models {
             let figures = figures.or(offer.figures);
             if model.is_any() {
-                wildcard = Some(entry(figures, None));
+                wildcard = Some(entry(figures, None, None));
             } else {
                 let standing = offer.models_out.get(&model).copied();
-                by_model
-                    .entry(model)
-                    .or_default()
-                    .push(entry(figures, standing));
+                let entry = entry(figures, standing, Some(&model));
+                by_model.entry(model).or_default().push(entry);
             }
         }
         if let Some(entry) = wildcard {
@@ -299,6 +285,7 @@ fn peer_offer(
         standing: fact.standing,
         reported_at: remote.reported_at,
         figures_at: remote.figures_at,
+        break_rate: fact.break_rate,
         rtt,
         reach: peer.reach(),
         others_in_flight: remote.others_in_flight,
@@ -313,85 +300,7 @@ fn peer_offer(
         upstream: Arc::new(upstream),
         models: remote.models(now, published_again),
         models_out: fact.models_out.clone(),
+        refusals: remote.refusals.clone(),
         figures: remote.figures(now, published_again),
-    }
-}
-
-fn tiers(
-    now: Instant,
-    listed: Listed,
-    is_incumbent: impl Fn(Tier, &UpstreamView) -> bool,
-) -> Routes {
-    let priors = ByClass::each(|class| prior(&listed, class));
-    let mut by_tier: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
-    for Entry {
-        upstream,
-        figures,
-        model_standing,
-    } in listed
-    {
-        let routes = by_tier.entry(upstream.tier).or_default();
-        let incumbent = is_incumbent(upstream.tier, &upstream);
-        let LatencyFigures { times, tries, .. } = figures;
-        let stream = times.stream.or(priors.stream).unwrap_or(UNKNOWN);
-        // Before the first whole answer anywhere, streams are compared: who is quicker there is quicker here.
-        let whole = times.whole.or(priors.whole).unwrap_or(stream);
-        let candidate = Candidate {
-            upstream,
-            ttft: stream.expected,
-            ttft_low: stream.low,
-            whole,
-            per_kib: figures.per_kib,
-            model_standing,
-            measured: times.stream.is_some(),
-            whole_measured: times.whole.is_some(),
-            tries,
-            incumbent,
-        };
-        let list = match candidate.is_usable(now) {
-            true if candidate.is_suspect() => &mut routes.suspect,
-            true => &mut routes.usable,
-            false => &mut routes.unusable,
-        };
-        list.push(Arc::new(candidate));
-    }
-    let mut tiers: Vec<TierRoutes> = by_tier.into_values().collect();
-    for tier in &mut tiers {
-        tier.usable.sort_by_key(|candidate| base_cost(candidate));
-        tier.suspect.sort_by_key(|candidate| base_cost(candidate));
-        tier.unusable.sort_by_key(|candidate| {
-            let upstream = &candidate.upstream;
-            (
-                upstream.reach,
-                badness(upstream.standing),
-                base_cost(candidate),
-            )
-        });
-    }
-    Routes { tiers }
-}
-
-/// Unmeasured ones count as fast as the fastest known, so that they get measured.
-fn prior(listed: &Listed, class: AnswerClass) -> Option<FirstByte> {
-    let known = listed.iter().filter_map(|it| *it.figures.times.of(class));
-    let least = known.map(|first_byte| first_byte.expected).min()?;
-    Some(FirstByte {
-        expected: least,
-        low: least,
-    })
-}
-
-fn base_cost(candidate: &Candidate) -> Duration {
-    candidate.upstream.rtt.saturating_add(candidate.ttft)
-}
-
-/// How far an upstream is from being usable.
-fn badness(standing: Standing) -> (u8, Duration) {
-    match standing {
-        Standing::Ready | Standing::Untested => (0, Duration::ZERO),
-        Standing::Suspect { .. } => (1, Duration::ZERO),
-        Standing::Probing { .. } => (2, Duration::ZERO),
-        Standing::CoolingDown { remaining } => (3, remaining),
-        Standing::Ejected { .. } => (4, Duration::ZERO),
     }
 }

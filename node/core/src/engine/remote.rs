@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::refusals::Refusals;
 use crate::fact::{Load, Standing, UpstreamFact};
 use crate::ids::ModelName;
 use crate::latency::{
@@ -11,6 +12,7 @@ use crate::latency::{
 };
 use crate::limit::InFlight;
 use crate::time::Instant;
+use crate::view::permits;
 
 /// A peer's upstream.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct Remote {
     pub(super) others_in_flight: u32,
     pub(super) in_flight: InFlight,
     pub(super) hot_until: Option<Instant>,
+    pub(super) refusals: Refusals,
     pub(super) returned_at: Option<Instant>,
 }
 
@@ -46,6 +49,7 @@ impl Remote {
             tries: Tries::default(),
             in_flight: InFlight::default(),
             hot_until: None,
+            refusals: Refusals::default(),
             returned_at,
         };
         remote.see_figures(now);
@@ -70,6 +74,21 @@ impl Remote {
             per_kib: further.per_kib,
             tries: self.tries_known(published_again),
         }
+    }
+
+    /// Its owner refused a request for `model` by the state of the upstream. False where it does not list the model:
+    /// clients may name any at an upstream that takes all.
+    pub(super) fn refused(&mut self, now: Instant, model: Option<&ModelName>) -> bool {
+        if model.is_some_and(|model| !self.fact.models.contains_key(model)) {
+            return false;
+        }
+        let of_model = model.and_then(|model| self.fact.models_out.get(model));
+        let mut standings = of_model.into_iter().chain([&self.fact.standing]);
+        // What the owner publishes is often here before its refusal, and says how long.
+        if standings.all(|standing| permits(*standing, self.reported_at, now)) {
+            self.refusals.note(now, model);
+        }
+        true
     }
 
     /// The models it serves, each with what is known of it.
@@ -157,6 +176,7 @@ impl Remote {
         }
         self.others_in_flight = fact.in_flight.saturating_sub(self.in_flight.count());
         self.ttft_received = None;
+        self.refusals.clear();
         self.fact = Arc::new(fact);
         self.reported_at = now;
         self.figures_at = now;

@@ -1,7 +1,10 @@
 //! The engine driven by hand-made events, on a clock turned by hand.
 
+mod breaks;
+mod home;
 mod judgement;
 mod latency;
+mod refusals;
 
 use std::collections::BTreeSet;
 
@@ -255,6 +258,7 @@ fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
         standing,
         ttft: Some(ttft),
         error_rate: Share::ZERO,
+        break_rate: Share::ZERO,
         in_flight: 0,
         in_flight_max: 10,
         tier: Tier(1),

@@ -63,7 +63,7 @@ impl Health {
             self.refusals.clear();
             self.probation = None;
             self.attempts.record(now, true, None);
-            self.answers.record(now, true, None);
+            self.answers.record(now, true, client_of(source));
         }
         if is_proof {
             self.failures.clear();

@@ -631,3 +631,62 @@ proptest! {
         }
     }
 }
+
+/// Each of `answers` comes a second after the one before: whether it broke off, and of which client.
+fn break_rate_after(answers: impl IntoIterator<Item = (bool, u64)>) -> (f64, Health, Instant) {
+    let (mut health, mut now, mut rng) = (untested(), at(0), rng());
+    for (number, (breaks, client)) in answers.into_iter().enumerate() {
+        now = now + Duration::from_secs(1);
+        let source = by(number as u64, client, now);
+        match breaks {
+            true => health.broke_off(now, FailureKind::Reset, source, &mut rng),
+            false => health.succeeded(now, source),
+        };
+    }
+    (health.break_rate(now).get(), health, now)
+}
+
+#[test]
+fn rate_of_breaks_is_their_share_of_the_last_minute() {
+    let every_25th = (1..=50).map(|number| (number % 25 == 0, number));
+    let (rate, health, now) = break_rate_after(every_25th);
+    assert_eq!(rate, 0.04);
+    // The break at 25 s has left the window, and one moment is left.
+    let later = now + Duration::from_secs(40);
+    assert_eq!(health.break_rate(later), Share::ZERO);
+    assert!(matches!(health.state(), HealthState::Healthy));
+}
+
+#[test]
+fn one_moment_proves_no_rate_of_breaks() {
+    let (mut health, mut rng) = (healthy(), rng());
+    for _ in 0..2 {
+        health.broke_off(at(1), FailureKind::Reset, by_another(at(0)), &mut rng);
+    }
+    assert_eq!(health.break_rate(at(2)), Share::ZERO);
+    health.succeeded(at(8_000), by_another(at(7_000)));
+    health.broke_off(
+        at(9_000),
+        FailureKind::Reset,
+        by_another(at(8_000)),
+        &mut rng,
+    );
+    assert_eq!(
+        health.break_rate(at(9_000)).get(),
+        0.15,
+        "of twenty, at least"
+    );
+}
+
+#[test]
+fn client_among_others_proves_no_rate_of_breaks_and_a_sole_one_does() {
+    let poisonous = (1..=60).map(|number| match number % 20 {
+        0 => (true, 1),
+        _ => (false, 2 + number % 7),
+    });
+    assert_eq!(break_rate_after(poisonous).0, 0.0);
+    let sole = (1..=60).map(|number| (number % 20 == 0, 1));
+    assert_eq!(break_rate_after(sole).0, 0.05);
+    let two = (1..=60).map(|number| (number % 20 == 0, number % 3));
+    assert_eq!(break_rate_after(two).0, 0.05);
+}

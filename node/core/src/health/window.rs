@@ -23,6 +23,8 @@ struct Bucket {
     failed: u32,
     /// One bit for each client that saw a failure, by its number modulo 64.
     clients: u64,
+    /// The same for each that saw anything.
+    witnesses: u64,
 }
 
 /// What a window holds.
@@ -32,6 +34,8 @@ pub(super) struct Totals {
     pub(super) all: u32,
     /// Clients that saw failures, at least.
     pub(super) clients: u32,
+    /// Clients that saw anything, at least.
+    pub(super) witnesses: u32,
     /// Steps of the window that hold failures.
     pub(super) moments: u32,
 }
@@ -60,16 +64,19 @@ impl Window {
                 succeeded: 0,
                 failed: 0,
                 clients: 0,
+                witnesses: 0,
             });
         }
         let Some(bucket) = self.buckets.back_mut() else {
             return;
         };
+        let bit = client.map_or(0, |client| 1 << (client % 64));
+        bucket.witnesses |= bit;
         if succeeded {
             bucket.succeeded = bucket.succeeded.saturating_add(1);
         } else {
             bucket.failed = bucket.failed.saturating_add(1);
-            bucket.clients |= client.map_or(0, |client| 1 << (client % 64));
+            bucket.clients |= bit;
         }
     }
 
@@ -79,15 +86,17 @@ impl Window {
             .iter()
             .filter(|bucket| now.since(bucket.began) < self.span);
         let mut totals = Totals::default();
-        let mut clients = 0_u64;
+        let (mut clients, mut witnesses) = (0_u64, 0_u64);
         for bucket in fresh {
             totals.failed = totals.failed.saturating_add(bucket.failed);
             let all = bucket.failed.saturating_add(bucket.succeeded);
             totals.all = totals.all.saturating_add(all);
             clients |= bucket.clients;
+            witnesses |= bucket.witnesses;
             totals.moments += u32::from(bucket.failed > 0);
         }
         totals.clients = clients.count_ones();
+        totals.witnesses = witnesses.count_ones();
         totals
     }
 

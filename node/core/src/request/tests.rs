@@ -24,6 +24,7 @@ fn choice(upstream: UpstreamView) -> Choice {
         },
         per_kib: Duration::ZERO,
         model_standing: None,
+        refused_until: None,
         measured: true,
         whole_measured: true,
         tries: ByClass::default(),

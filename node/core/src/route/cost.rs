@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::health;
 use crate::latency::RequestShape;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
@@ -17,6 +18,8 @@ pub struct Cost {
     pub load: Duration,
     /// What the age of its figures adds.
     pub staleness: Duration,
+    /// What the answers add that it breaks off.
+    pub breaks: Duration,
 }
 
 /// Figures older than this begin to cost.
@@ -28,11 +31,17 @@ const STALE_SHARE_PER_SECOND: f64 = 0.01;
 /// What age adds at most, as a share of the time to first byte.
 const STALE_SHARE_MAX: f64 = 0.5;
 
+/// How much of an answer's time is lost when it breaks off: half of 4 s, as the median answer of a conversation takes,
+/// by 129 tokens of 30 ms each (Azure's traces of 2023; Patel et al., Splitwise, ISCA 2024).
+const BROKEN_AFTER: Duration = Duration::from_secs(2);
+
 impl Cost {
     /// The cost of `candidate` at `now`.
     ///
-    /// `rtt + ttft x (1 + load) + staleness`, where load is the share of its limit that is in use, and `ttft` is that
-    /// of a request of `shape`.
+    /// `rtt + ttft x (1 + load) + staleness + breaks`, where load is the share of its limit that is in use, `ttft` is
+    /// that of a request of `shape`, and breaks is `break rate x (rtt + ttft + 2 s)`: whose answer breaks off starts
+    /// again, and has lost what came of it. It is the expected loss to first order; a rate at which the second one
+    /// matters makes an upstream suspect ([`health::BREAK_RATE_MAX`]).
     pub fn of(candidate: &Candidate, shape: RequestShape, now: Instant) -> Self {
         let upstream = &*candidate.upstream;
         let staleness = match upstream.way {
@@ -48,10 +57,27 @@ impl Cost {
             ttft,
             load: ttft.mul_f64(upstream.load().get()),
             staleness: ttft.mul_f64(staleness),
+            breaks: Self::breaks(candidate, shape, now),
         }
     }
 
-    /// What `candidate` costs without load and the age of figures: round trip and time to first byte.
+    /// A rate says nothing of what its window no longer holds: an upstream that gets no more requests publishes none.
+    fn breaks(candidate: &Candidate, shape: RequestShape, now: Instant) -> Duration {
+        let upstream = &*candidate.upstream;
+        if now.since(upstream.reported_at) >= health::BREAK_RATE_WINDOW {
+            return Duration::ZERO;
+        }
+        let loss = Self::base(candidate, shape).saturating_add(BROKEN_AFTER);
+        loss.mul_f64(upstream.break_rate.get())
+    }
+
+    /// What `candidate` costs a short stream at `now` without load and the age of figures.
+    pub(crate) fn unloaded(candidate: &Candidate, now: Instant) -> Duration {
+        let shape = RequestShape::default();
+        Self::base(candidate, shape).saturating_add(Self::breaks(candidate, shape, now))
+    }
+
+    /// The wait for the first byte by way and upstream alone: round trip and time to first byte.
     pub(super) fn base(candidate: &Candidate, shape: RequestShape) -> Duration {
         let ttft = candidate.expected(shape);
         candidate.upstream.rtt.saturating_add(ttft)
@@ -69,5 +95,6 @@ impl Cost {
             .saturating_add(self.ttft)
             .saturating_add(self.load)
             .saturating_add(self.staleness)
+            .saturating_add(self.breaks)
     }
 }

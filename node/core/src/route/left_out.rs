@@ -42,6 +42,8 @@ pub enum Absence {
     Probing,
     /// It asked for no requests for a while.
     CoolingDown,
+    /// Its owner refused a request by a state that it has not published yet.
+    Refused,
     /// The plan has as many others before it as there are attempts.
     AttemptsSpent,
     /// It is not among those of its tier that are compared: others are cheaper, or nearer.
@@ -117,6 +119,9 @@ fn absence(
         if let Some(absence) = standings.into_iter().flatten().find_map(absence) {
             return absence;
         }
+        if candidate.is_refused(now) {
+            return Absence::Refused;
+        }
     }
     if !upstream.has_link_room() {
         return Absence::LinkFull;
@@ -140,6 +145,7 @@ impl Absence {
             Self::Ejected => "ejected",
             Self::Probing => "probing",
             Self::CoolingDown => "cooldown",
+            Self::Refused => "refused",
             Self::AttemptsSpent => "attempts-spent",
             Self::OutsideWindow => "outside-window",
         }

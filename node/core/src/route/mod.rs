@@ -8,6 +8,7 @@ pub(crate) mod near;
 mod nearest;
 mod order;
 mod plan;
+mod scored;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +118,8 @@ pub enum RouteReason {
     LeastCost,
     /// Among about equal costs, or because all are hot: the least load.
     LeastLoad,
+    /// Among about equal costs, this node's own: a hop needs a reason.
+    Own,
     /// Its conversation belongs there.
     Session,
     /// The client asked for its region.
@@ -187,6 +190,7 @@ impl RouteReason {
             Self::Only => "only",
             Self::LeastCost => "least-cost",
             Self::LeastLoad => "least-load",
+            Self::Own => "own",
             Self::Session => "session",
             Self::PreferredRegion => "preferred-region",
             Self::Mapped => "mapped",

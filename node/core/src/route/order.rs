@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::near::{EXPLORED_SHARE, SLOW_START, TRIED_REQUESTS, WINDOW, is_near};
-use super::{Choice, Cost, RouteQuery, RouteReason, Strategy, affinity, geo};
-use crate::latency::{AnswerClass, RequestShape};
+use super::near::{EXPLORED_SHARE, TRIED_REQUESTS, WINDOW, is_near};
+use super::scored::{LOAD_STEPS, Scored};
+use super::{Choice, RouteQuery, RouteReason, Strategy, affinity, geo};
+use crate::latency::AnswerClass;
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, Way};
@@ -29,56 +30,6 @@ const SAMPLE_ALL: usize = 4;
 
 /// Candidates drawn uniformly when the whole sample is hot.
 const DRAWN_WHEN_HOT: usize = 3;
-
-/// Steps in which loads are compared: smaller differences are noise.
-const LOAD_STEPS: f64 = 20.0;
-
-/// A candidate with what the comparison needs, computed once.
-struct Scored<'a> {
-    candidate: &'a Arc<Candidate>,
-    cost: Cost,
-    total: Duration,
-    load_step: u32,
-    hot: bool,
-    warming: bool,
-}
-
-impl<'a> Scored<'a> {
-    fn new(
-        candidate: &'a Arc<Candidate>,
-        shape: RequestShape,
-        now: Instant,
-        rng: &mut impl Rng,
-    ) -> Self {
-        let upstream = &*candidate.upstream;
-        let cost = Cost::of(candidate, shape, now);
-        let load = upstream.load().get() / upstream.weight.get();
-        Self {
-            candidate,
-            cost,
-            total: cost.total(),
-            load_step: (load * LOAD_STEPS) as u32,
-            hot: upstream.is_hot(now),
-            warming: is_warming(upstream.returned_at, now, rng),
-        }
-    }
-
-    fn choice(&self, reason: RouteReason) -> Choice {
-        Choice {
-            candidate: Arc::clone(self.candidate),
-            cost: self.cost,
-            reason,
-        }
-    }
-}
-
-/// One that came back takes a share of the work that grows with the time since then.
-fn is_warming(returned_at: Option<Instant>, now: Instant, rng: &mut impl Rng) -> bool {
-    returned_at.is_some_and(|returned_at| {
-        let age = now.since(returned_at);
-        age < SLOW_START && random::unit(rng) >= age.as_secs_f64() / SLOW_START.as_secs_f64()
-    })
-}
 
 /// Appends the tier's candidates to `choices` in the order to try them, up to `max` in all.
 pub(super) fn extend(
@@ -206,7 +157,10 @@ fn first_choice<'a>(
         (Strategy::Weighted, _) => (by_weight(scored, rng), RouteReason::Weighted),
         (Strategy::LeastBusy, _) => {
             scored.sort_by_key(|one| (one.load_step, one.total));
-            (0, RouteReason::LeastLoad)
+            let least = (scored[0].load_step, scored[0].total);
+            let as_idle = scored.iter().take_while(|one| one.load_step == least.0);
+            let own = (as_idle.clone()).position(|one| one.is_own() && is_near(one.total, least.1));
+            (own.unwrap_or(0), RouteReason::LeastLoad)
         }
     };
     let first = scored.remove(index);
@@ -246,7 +200,7 @@ fn by_sample(
     // The cheapest that is not just coming back; newcomers come in by the draws.
     sample.add(scored.iter().position(|one| !one.warming).unwrap_or(0));
     for (index, one) in scored.iter().enumerate() {
-        if one.candidate.upstream.way == Way::Local {
+        if one.is_own() {
             sample.add(index);
         }
     }
@@ -286,8 +240,8 @@ impl Sample {
     }
 }
 
-/// The best of those that are cold: the least cost, or, where several cost about the same, the least
-/// load, then the one that was the best before.
+/// The best of those that are cold: the least cost, or, where several cost about the same, an own one, then the
+/// least load, then the one that was the best before.
 fn best_cold(
     scored: &[Scored<'_>],
     sample: impl Iterator<Item = usize> + Clone,
@@ -302,6 +256,9 @@ fn best_cold(
         let index = cold.min_by_key(|index| scored[*index].total)?;
         return Some((index, RouteReason::LeastCost));
     };
+    if let Some(own) = at_home(scored, settled.clone(), best) {
+        return Some((own, RouteReason::Own));
+    }
     let near = settled.filter(|index| is_near(scored[*index].total, best));
     let several = near.clone().nth(1).is_some();
     let index = near.min_by_key(|index| {
@@ -316,6 +273,34 @@ fn best_cold(
             RouteReason::LeastCost
         },
     ))
+}
+
+/// The own upstream that goes before peers' of about the same cost: a hop needs a reason. `None` where a peer's is
+/// clearly better, or a load step less in use than the own one, or none is in question.
+///
+/// One request of the own upstream is left out. A difference of one is noise, which no node publishes; where a limit
+/// is low, it would be several steps, and each second request of a quiet client would hop.
+fn at_home(
+    scored: &[Scored<'_>],
+    settled: impl Iterator<Item = usize> + Clone,
+    best: Duration,
+) -> Option<usize> {
+    let near = settled.clone().filter(|index| {
+        let one = &scored[*index];
+        !one.is_own() && is_near(one.total, best)
+    });
+    let least = near
+        .map(|index| scored[index].load)
+        .min_by(f64::total_cmp)?;
+    let own = settled.filter(|index| {
+        let one = &scored[*index];
+        one.is_own() && is_near(one.but_one().0, best)
+    });
+    let own = own.min_by_key(|index| {
+        let one = &scored[*index];
+        (one.load_step, !one.candidate.incumbent, one.total)
+    })?;
+    (scored[own].but_one().1 - least <= 1.0 / LOAD_STEPS).then_some(own)
 }
 
 /// One to measure instead of the best: any that nobody has measured, one whose figures are old, now and then

@@ -1,6 +1,8 @@
 //! Plans over views made by hand.
 
 mod affinity;
+mod breaks;
+mod home;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -19,7 +21,7 @@ use crate::ids::{NodeName, UpstreamName};
 use crate::latency::{ByClass, FirstByte, Tries};
 use crate::limit::{InFlight, InFlightGuard};
 use crate::link;
-use crate::units::{Tier, Weight};
+use crate::units::{Share, Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
 mod left_out;
@@ -46,6 +48,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         standing: Standing::Ready,
         reported_at: NOW,
         figures_at: NOW,
+        break_rate: Share::ZERO,
         rtt: Duration::from_millis(rtt_ms),
         reach: Reach::Open,
         others_in_flight: 0,
@@ -72,25 +75,32 @@ fn behind_a_full_link(upstream: UpstreamView) -> (UpstreamView, Vec<InFlightGuar
     )
 }
 
+/// One whose every first byte takes 300 ms.
+fn candidate(upstream: UpstreamView) -> Candidate {
+    let usual = FirstByte {
+        expected: Duration::from_millis(300),
+        low: Duration::from_millis(300),
+    };
+    Candidate {
+        upstream: Arc::new(upstream),
+        ttft: usual.expected,
+        ttft_low: usual.low,
+        whole: usual,
+        per_kib: Duration::ZERO,
+        model_standing: None,
+        refused_until: None,
+        measured: true,
+        whole_measured: true,
+        tries: ByClass::default(),
+        incumbent: false,
+    }
+}
+
 fn view(upstreams: Vec<UpstreamView>) -> View {
     let mut tiers: BTreeMap<Tier, TierRoutes> = BTreeMap::new();
     for upstream in upstreams {
         let tier = tiers.entry(upstream.tier).or_default();
-        let candidate = Candidate {
-            upstream: Arc::new(upstream),
-            ttft: Duration::from_millis(300),
-            ttft_low: Duration::from_millis(300),
-            whole: FirstByte {
-                expected: Duration::from_millis(300),
-                low: Duration::from_millis(300),
-            },
-            per_kib: Duration::ZERO,
-            model_standing: None,
-            measured: true,
-            whole_measured: true,
-            tries: ByClass::default(),
-            incumbent: false,
-        };
+        let candidate = candidate(upstream);
         let list = match candidate.is_usable(NOW) {
             true if candidate.is_suspect() => &mut tier.suspect,
             true => &mut tier.usable,

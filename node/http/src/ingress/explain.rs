@@ -214,6 +214,7 @@ fn candidate(
             "ttft": milliseconds(cost.ttft),
             "load": milliseconds(cost.load),
             "staleness": milliseconds(cost.staleness),
+            "breaks": milliseconds(cost.breaks),
             "total": milliseconds(cost.total()),
         },
     })

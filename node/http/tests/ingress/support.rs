@@ -474,6 +474,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
                 standing: Standing::Ready,
                 ttft: None,
                 error_rate: Share::ZERO,
+                break_rate: Share::ZERO,
                 in_flight: 0,
                 in_flight_max: 100,
                 tier: Tier(*tier),

@@ -264,6 +264,7 @@ mod tests {
             standing: Standing::Ready,
             ttft: Some(Duration::from_millis(300)),
             error_rate: Share::ZERO,
+            break_rate: Share::ZERO,
             in_flight: 0,
             in_flight_max: 64,
             tier: Tier::default(),

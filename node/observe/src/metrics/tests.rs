@@ -34,6 +34,7 @@ fn node(name: &str) -> NodeView {
             standing: Standing::Ready,
             ttft: Some(Duration::from_millis(310)),
             error_rate: Share::default(),
+            break_rate: Share::ZERO,
             in_flight: 1,
             in_flight_max: 8,
             tier: Tier::default(),

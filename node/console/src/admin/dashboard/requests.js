@@ -49,12 +49,12 @@ const steps = (names) => {
 
 /** The parts of a candidate's expected cost, as a bar as wide as its share of `most`. */
 const cost = (parts, most) => {
-  const shares = ['rtt', 'ttft', 'load', 'staleness'].filter((name) => parts[name] > 0);
+  const shares = ['rtt', 'ttft', 'load', 'staleness', 'breaks'].filter((name) => parts[name] > 0);
   const bar = h('span', { class: 'cost', 'aria-hidden': 'true' }, shares.map((name) => h('i', { class: name })));
   shares.forEach((name, index) => {
     bar.children[index].style.width = `${(100 * parts[name]) / Math.max(most, 1)}%`;
   });
-  const names = { rtt: 'round trip', ttft: 'first byte', load: 'load', staleness: 'age of the measurement' };
+  const names = { rtt: 'round trip', ttft: 'first byte', load: 'load', staleness: 'age of the measurement', breaks: 'broken answers' };
   const spelled = shares.map((name) => `${names[name]} ${milliseconds(parts[name])}`).join(' + ');
   return h('div', { class: 'costs', title: spelled }, bar, h('b', null, milliseconds(parts.total)), h('small', null, spelled));
 };

@@ -375,6 +375,7 @@ mod tests {
             },
             ttft: Some(span),
             error_rate: Share::of(1, 3),
+            break_rate: Share::ZERO,
             in_flight: 1_000_000,
             in_flight_max: 1_000_000,
             tier: Tier(1),
@@ -471,8 +472,7 @@ mod tests {
     fn event_of_the_longest_requests_is_bounded() {
         let text = "\"".repeat(10_000);
         let span = 123_456.789;
-        let cost =
-            json!({"rtt": span, "ttft": span, "load": span, "staleness": span, "total": span});
+        let cost = json!({"rtt": span, "ttft": span, "load": span, "staleness": span, "breaks": span, "total": span});
         let mut choice = json!({
             "node": name(1, 63), "region": name(1, 63), "upstream": name(1, 63),
             "outcome": "deadline_passed", "ms": span, "reason": "preferred-region", "cost_ms": cost,

@@ -31,6 +31,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
         },
         ttft: Some(Duration::from_millis(310)),
         error_rate: Share::ZERO,
+        break_rate: Share::ZERO,
         in_flight: 0,
         in_flight_max: 64,
         tier: Tier::default(),
