@@ -105,8 +105,8 @@ impl UpstreamClient {
     ) -> Option<Request<Payload>> {
         let uri = target.uri(&call.path)?;
         let body = match target.rename(call.model.as_ref()) {
-            Some(model) => Payload::renamed(call.body, &call.headers, model)?,
-            None => Payload::whole(call.body),
+            Some(model) => Payload::renamed(&call.body, &call.headers, model)?,
+            None => Payload::whole(&call.body),
         };
         let mut request = Request::new(body);
         *request.method_mut() = call.method;
