@@ -9,6 +9,7 @@ mod hold;
 mod kill_tasks;
 mod memory;
 mod no_leak;
+mod one_bad_client;
 mod propagation;
 mod storm;
 mod streams;
