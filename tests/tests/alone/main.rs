@@ -2,6 +2,7 @@
 //! for one another (`grapevine_tests::quiet`).
 
 mod affinity;
+mod backlog;
 mod cancellation;
 mod dashboard;
 mod failover;
