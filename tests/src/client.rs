@@ -211,6 +211,12 @@ impl EventStream {
             &format!("a stream from {url}"),
             http().post(url).json(body).send().await,
         );
+        Self::of(response)
+    }
+
+    /// Reads an answer whose head has come as a stream of events.
+    #[must_use]
+    pub fn of(response: reqwest::Response) -> Self {
         Self {
             status: response.status().as_u16(),
             headers: response.headers().clone(),

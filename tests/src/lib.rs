@@ -5,7 +5,7 @@
 //! clients at once), [`network`] (a bad network between nodes), [`script`] (official SDKs), [`steps`] (a
 //! browser that takes turns with the test), and
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
-//! every byte), [`echo`] (one that counts every text), [`raw`] (a client that hangs up at an exact moment),
+//! every byte), [`scripted`] (one that fails by rules), [`echo`] (one that counts every text), [`raw`] (a client that hangs up at an exact moment),
 //! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
 //! can be repeated), [`mutation`] (inputs changed by it), [`memory`], [`hold`] (many streams while their owner dies), and [`quiet`] (tests that measure run alone).
 //! [`postgres`] and [`nats`] are real servers; [`collector`] and [`prometheus`] are those of traces and metrics. [`mod@reference`] writes a page of the
@@ -59,6 +59,7 @@ pub mod reference;
 pub mod rogue;
 pub mod scratch;
 pub mod script;
+pub mod scripted;
 pub mod steps;
 pub mod view;
 pub mod watch;

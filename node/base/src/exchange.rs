@@ -18,6 +18,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 
+use crate::call_body::CallBody;
 use crate::coding::CodingError;
 
 /// Names a request over all of its attempts and hops. At most 128 visible ASCII characters.
@@ -39,8 +40,8 @@ pub struct Call {
     pub path: PathAndQuery,
     /// The client's headers, without credentials, hop-by-hop headers and our own; shared by its attempts.
     pub headers: Arc<HeaderMap>,
-    /// The whole body, byte for byte; kept so that another attempt can send it again.
-    pub body: Bytes,
+    /// The whole body; kept so that another attempt can send it again.
+    pub body: CallBody,
     /// Whether the answer is a stream (see [`is_stream`]): a stream and another answer wait differently long for
     /// their first byte.
     pub stream: bool,

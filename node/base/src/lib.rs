@@ -1,7 +1,7 @@
 //! What the crates of a node share, so that they need not know one another.
 //!
 //! Reading order: [`clock`] and [`entropy`] (time and randomness from the system), [`driver`] (owns core's engine and
-//! publishes its view), [`exchange`] (the calls and answers that crates hand each other), [`asked`] with [`scan`] (what
+//! publishes its view), [`exchange`] (the calls and answers that crates hand each other; [`call_body`] is what a call sends), [`asked`] with [`scan`] (what
 //! a request's body asks for), [`headers`], [`bodies`] (the memory that requests may hold), [`coding`] (bodies that
 //! are sent encoded), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`readiness`] and [`vital`] (whether the node can serve),
@@ -13,6 +13,7 @@
 pub mod asked;
 pub mod authority;
 pub mod bodies;
+pub mod call_body;
 pub mod causes;
 pub mod clock;
 pub mod coding;

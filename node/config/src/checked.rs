@@ -264,10 +264,16 @@ impl Default for LimitsConfig {
 }
 
 /// How tokens are counted.
-#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsageConfig {
     /// Whether streams that would not report their usage are asked to.
     pub ask: bool,
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        Self { ask: true }
+    }
 }
 
 /// A client's key.

@@ -206,7 +206,7 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
             method,
             path: PathAndQuery::from_static(path),
             headers: Arc::new(headers),
-            body,
+            body: body.into(),
             stream: false,
             deadline: self.deadline,
             last_resort: true,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{Call, Caller, is_stream};
 use grapevine_base::{asked, headers};
 use grapevine_core::admission::{self, ForwardRefused, OwnerNode};
@@ -77,7 +77,13 @@ pub(super) fn check_against_head<L>(
     call: Call,
 ) -> Result<Call, ForwardRefused> {
     let path = call.path.path();
-    let asked = asked::read(scope, &call.method, path, &call.headers, &call.body);
+    let asked = asked::read(
+        scope,
+        &call.method,
+        path,
+        &call.headers,
+        call.body.received(),
+    );
     let asked = asked.map_err(|error| {
         ForwardRefused::new(Refusal::Protocol, format!("request's body: {error}"))
     })?;
@@ -141,7 +147,7 @@ fn call(
         method: Method::from_bytes(head.method.as_bytes()).map_err(|_| malformed("method"))?,
         path,
         headers: Arc::new(headers),
-        body: Bytes::new(),
+        body: CallBody::default(),
         stream: false,
         deadline: Instant::now(),
         last_resort: head.last_resort,

@@ -122,18 +122,18 @@ async fn exchange(
     counted: InFlightGuard,
 ) -> Result<Answer, CallFailure> {
     let head = encode_head(call)?;
-    let mut stream = open(link, head.into(), call.body.clone()).await?;
+    let [before, option, after] = call.body.pieces();
+    let mut stream = open(link, &mut [head.into(), before, option, after]).await?;
     let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
         .await
         .map_err(|error| no_head(&link.peer, &error))?;
     start(link, stream, counted, &payload, call)
 }
 
-/// Opens a stream for a call and sends the whole of it: its head as a frame, and its body.
+/// Opens a stream for a call and sends the whole of it, piece by piece: its head as a frame, and its body.
 pub(super) async fn open(
     link: &Arc<PeerLink>,
-    head: Bytes,
-    body: Bytes,
+    pieces: &mut [Bytes],
 ) -> Result<CallStream, CallFailure> {
     let (send, recv) = {
         let mut opening = pin!(link.connection.open_bi());
@@ -145,7 +145,7 @@ pub(super) async fn open(
         }
     };
     let mut stream = CallStream::new(send, recv, reset::CANCELLED);
-    match stream.send.write_all_chunks(&mut [head, body]).await {
+    match stream.send.write_all_chunks(pieces).await {
         Ok(()) => {
             // Only a stream that ended before cannot be finished.
             let _ = stream.send.finish();

@@ -173,7 +173,7 @@ impl Insider {
             let detail = format!("call cannot be sent: {error}");
             CallFailure::new(Outcome::Refused(Refusal::Protocol), detail)
         })?;
-        let mut stream = open(link, head.into(), call.body.clone()).await?;
+        let mut stream = open(link, &mut [head.into(), call.body.clone()]).await?;
         let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
             .await
             .map_err(|error| no_head(&link.peer, &error))?;

@@ -113,6 +113,7 @@ async fn serve_request<L: CallLocal>(
             let received = receive_body(hub, link, &mut stream, head.body_bytes, deadline);
             match received.await {
                 Ok(body) => {
+                    let body = body.into();
                     check_against_head(hub, scope, Call { body, ..call }).map(|call| (scope, call))
                 }
                 Err(Some(refusal)) => Err(refusal),

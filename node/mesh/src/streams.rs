@@ -1,5 +1,7 @@
 //! Reading frames and messages from streams, within limits.
 
+use std::hint::black_box;
+use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,11 +61,33 @@ impl From<ReadExactError> for ReceiveError {
     }
 }
 
+/// A frame's payload, zeroed when dropped: heads hold what clients sent as headers. Freed memory of their size goes
+/// next to QUIC's buffers of received pieces, which live as long as their link and are never filled, so that parts of
+/// old headers would stay in them.
+#[derive(Debug)]
+pub struct FramePayload(Vec<u8>);
+
+impl Deref for FramePayload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for FramePayload {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        // Or the compiler may leave out what nobody reads.
+        black_box(self.0.as_mut_slice());
+    }
+}
+
 /// Reads a frame's payload of at most `max` bytes. Takes memory for what comes, not for what is announced.
 ///
 /// # Errors
 /// See [`ReceiveError`]; an oversize frame costs four bytes of reading.
-pub async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Vec<u8>, ReceiveError> {
+pub async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<FramePayload, ReceiveError> {
     frame_with(stream, max, |_| Ok(())).await
 }
 
@@ -75,7 +99,7 @@ pub async fn read_charged_frame(
     stream: &mut RecvStream,
     max: usize,
     charge: &mut Charge,
-) -> Result<Vec<u8>, ReceiveError> {
+) -> Result<FramePayload, ReceiveError> {
     frame_with(stream, max, |bytes| {
         charge.add(bytes).map_err(ReceiveError::NoRoom)
     })
@@ -86,7 +110,7 @@ async fn frame_with(
     stream: &mut RecvStream,
     max: usize,
     mut take: impl FnMut(usize) -> Result<(), ReceiveError>,
-) -> Result<Vec<u8>, ReceiveError> {
+) -> Result<FramePayload, ReceiveError> {
     let mut prefix = [0; LENGTH_BYTES];
     stream.read_exact(&mut prefix).await?;
     let length = frame::payload_length(prefix, max)?;
@@ -97,7 +121,7 @@ async fn frame_with(
         take(chunk.bytes.len())?;
         payload.extend_from_slice(&chunk.bytes);
     }
-    Ok(payload)
+    Ok(FramePayload(payload))
 }
 
 /// Reads a body of exactly `length` bytes up to the stream's end, until `deadline` at the latest. A body

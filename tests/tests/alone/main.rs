@@ -2,6 +2,7 @@
 //! for one another (`grapevine_tests::quiet`).
 
 mod affinity;
+mod backlog;
 mod cancellation;
 mod dashboard;
 mod failover;
@@ -9,6 +10,7 @@ mod hold;
 mod kill_tasks;
 mod memory;
 mod no_leak;
+mod one_bad_client;
 mod propagation;
 mod storm;
 mod streams;

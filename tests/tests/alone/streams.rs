@@ -43,6 +43,8 @@ async fn a_stream_is_byte_identical_across_a_hop_in_both_directions() {
     let mesh = relay(|node| node.raw_upstream(upstream.upstream("odd", "sk-own", &[MODEL]))).await;
     let mut body = chat_body(MODEL, "Grüße \u{1F347} \u{0} end");
     body["stream"] = json!(true);
+    // A node adds this where it is missing, and nothing else.
+    body["stream_options"] = json!({"include_usage": true});
     let direct_url = format!("{}/chat/completions", upstream.base_url());
     let direct = try_post(&http(), &direct_url, &body).await.unwrap();
     for node in ["jpn", "sgp"] {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod fallback;
 mod isolation;
+mod judged_clients;
 mod listeners;
 mod other_keys;
 mod quotas;

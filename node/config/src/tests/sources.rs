@@ -103,8 +103,8 @@ fn dump_is_a_configuration_again() {
 }
 
 #[test]
-fn streams_are_asked_for_their_usage_where_that_is_switched_on() {
-    assert!(!good("").usage.ask);
+fn streams_are_asked_for_their_usage_unless_that_is_switched_off() {
+    assert!(good("").usage.ask);
     for (word, asks) in [("on", true), ("off", false), ("'off'", false)] {
         let config = good(&format!("listen: 127.0.0.1:0\nusage: {{ask: {word}}}\n"));
         assert_eq!(config.usage.ask, asks, "{word}");

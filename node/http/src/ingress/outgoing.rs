@@ -257,6 +257,13 @@ impl Outgoing {
     }
 }
 
+impl Drop for Outgoing {
+    /// SDKs hang up at the last event, before the stream's own end: what was counted until then holds.
+    fn drop(&mut self) {
+        self.track.set_tokens(self.usage.tokens());
+    }
+}
+
 /// A whole stream without the event of token counts.
 fn without_usage(hidden: &mut UsageEvents, stream: &Bytes) -> Bytes {
     let mut pieces = Vec::new();

@@ -93,7 +93,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             },
             visitor,
             head: asked,
-            body: request.body,
+            body: request.body.into(),
             priority: RequestPriority::Background,
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_base::asked::Asked;
+use grapevine_base::call_body::CallBody;
 use grapevine_base::clock::Clock;
 use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, CallPeer, is_stream};
 use grapevine_base::overdue::Overdue;
@@ -43,7 +44,7 @@ pub(super) struct Admitted {
     pub(super) options: ClientOptions,
     pub(super) visitor: Visitor,
     pub(super) head: Asked,
-    pub(super) body: Bytes,
+    pub(super) body: CallBody,
     pub(super) priority: RequestPriority,
 }
 

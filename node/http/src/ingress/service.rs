@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_base::bodies::{BodySender, Charge};
+use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
 use grapevine_base::{asked, headers};
 use grapevine_core::forwarding::{Methods, PathScope};
@@ -27,7 +28,6 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted};
 use super::track::Track;
-use super::usage_event;
 use super::visitor::{ClientLocation, Visitor};
 use super::{Context, IngressSettings};
 
@@ -203,24 +203,25 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             ));
         }
         headers::clean_request(&mut head.headers);
-        let asking = (asked.stream && self.settings.asks_usage)
-            .then(|| {
-                let account = || self.account(key.as_deref(), location, peer);
-                usage_event::asking(path, &body, account)
-            })
+        let option = (asked.stream && self.settings.asks_usage)
+            .then(|| asked::usage::to_add(path, &body))
             .flatten();
-        if asking.is_some() {
-            self.track.hide_usage();
-            // An event in an encoded stream could not be told from others.
-            head.headers
-                .insert(header::ACCEPT_ENCODING, headers::IDENTITY);
-        }
+        let body = match option {
+            None => CallBody::from(body),
+            Some(option) => {
+                self.track.hide_usage();
+                // An event in an encoded stream could not be told from others.
+                head.headers
+                    .insert(header::ACCEPT_ENCODING, headers::IDENTITY);
+                CallBody::asking(body, option)
+            }
+        };
         Ok(Way::Upstream(Box::new(Admitted {
             headers: Arc::new(head.headers),
             options,
             visitor,
             head: asked,
-            body: asking.unwrap_or(body),
+            body,
             priority: RequestPriority::Interactive,
         })))
     }

@@ -5,25 +5,11 @@
 //! passes as it came. Only an event that may still prove to be that one is held until it is whole.
 
 use bytes::{Bytes, BytesMut};
-use grapevine_base::asked::usage;
-use grapevine_base::bodies::Charge;
 use grapevine_base::scan;
 use memchr::{memchr2, memmem};
 
 /// The longest event of counts; those of today are below 2 KiB.
 const HELD_MAX: usize = 8 * 1_024;
-
-/// The body of a request for a stream from `path` that asks for the token counts, and is charged to `charge`;
-/// `None` where it asks itself, or cannot.
-pub(super) fn asking(path: &str, body: &Bytes, charge: impl FnOnce() -> Charge) -> Option<Bytes> {
-    let option = usage::to_add(path, body)?;
-    let (before, after) = (&body[..option.range.start], &body[option.range.end..]);
-    let asking = [before, option.text.as_bytes(), after].concat();
-    let mut charge = charge();
-    // Where memory is short the counts are worth less than the request.
-    charge.add(asking.len()).ok()?;
-    Some(charge.on(Bytes::from(asking)))
-}
 
 /// Takes the event out of a stream.
 #[derive(Debug, Default)]
@@ -172,7 +158,6 @@ fn is_usage(event: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grapevine_base::bodies::{BodyBudget, BodySender};
     use proptest::prelude::*;
 
     const TEXT: &str =
@@ -259,19 +244,6 @@ mod tests {
         let mut passed = Vec::new();
         UsageEvents::default().take(&piece, |it| passed.push(it));
         assert_eq!((passed.len(), passed[0].as_ptr()), (1, piece.as_ptr()));
-    }
-
-    #[test]
-    fn body_that_asks_is_charged_and_left_alone_where_there_is_no_room() {
-        let body = Bytes::from_static(b"{\"stream\":true}");
-        let asking = |limit: u64| {
-            let budget = BodyBudget::new(limit);
-            let account = || budget.account(BodySender::Key("app"));
-            let asking = asking("/v1/chat/completions", &body, account);
-            (budget.held(), asking.map(|it| it.len()))
-        };
-        assert_eq!(asking(1_000), (55, Some(55)));
-        assert_eq!(asking(55), (0, None));
     }
 
     proptest! {

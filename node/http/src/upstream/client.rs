@@ -80,7 +80,7 @@ impl UpstreamClient {
         let Outbound { target, call, key } = *sent;
         let body = match target.rename(call.model.as_ref()) {
             Some(model) => Payload::renamed(&call.body, &call.headers, model)?,
-            None => Payload::whole(call.body.clone()),
+            None => Payload::whole(&call.body),
         };
         let mut request = Request::new(body);
         *request.method_mut() = call.method.clone();

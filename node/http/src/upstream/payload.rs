@@ -1,4 +1,5 @@
-//! A request's body as sent to an upstream: the client's bytes, with at most the model's name replaced.
+//! A request's body as sent to an upstream: the client's bytes, with at most the model's name replaced and token counts
+//! asked for.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,34 +11,36 @@ use http::header::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use grapevine_base::asked;
+use grapevine_base::call_body::CallBody;
 
-/// Up to three pieces that are sent one after the other, none of them copied.
+/// Up to five pieces that are sent one after the other, none of them copied.
 #[derive(Debug)]
 pub(super) struct Payload {
-    pieces: [Bytes; 3],
+    pieces: [Bytes; 5],
     next: usize,
 }
 
 impl Payload {
-    /// The client's body as it is.
-    pub(super) fn whole(body: Bytes) -> Self {
+    /// The call's body as it is.
+    pub(super) fn whole(body: &CallBody) -> Self {
+        let [before, option, after] = body.pieces();
         Self {
-            pieces: [body, Bytes::new(), Bytes::new()],
+            pieces: [before, option, after, Bytes::new(), Bytes::new()],
             next: 0,
         }
     }
 
-    /// The client's body with its model called `model`; `None` where the model in it cannot be found with
+    /// The call's body with its model called `model`; `None` where the model in it cannot be found with
     /// certainty.
-    pub(super) fn renamed(body: &Bytes, headers: &HeaderMap, model: &ModelName) -> Option<Self> {
-        let (range, is_json) = asked::model_at(headers, body)?;
+    pub(super) fn renamed(body: &CallBody, headers: &HeaderMap, model: &ModelName) -> Option<Self> {
+        let (range, is_json) = asked::model_at(headers, body.received())?;
         let name = if is_json {
             Bytes::from(serde_json::Value::from(model.as_str()).to_string())
         } else {
             Bytes::copy_from_slice(model.as_str().as_bytes())
         };
         Some(Self {
-            pieces: [body.slice(..range.start), name, body.slice(range.end..)],
+            pieces: body.renamed(range, name)?,
             next: 0,
         })
     }
@@ -89,7 +92,8 @@ mod tests {
             content_type.parse().expect("a valid value"),
         );
         let model = ModelName::new("own/\"m\"").expect("a valid name");
-        let payload = Payload::renamed(&Bytes::from_static(body.as_bytes()), &headers, &model)?;
+        let body = CallBody::from(Bytes::from_static(body.as_bytes()));
+        let payload = Payload::renamed(&body, &headers, &model)?;
         let sent: Vec<u8> = payload.pieces.concat();
         assert_eq!(payload.size_hint().exact(), Some(sent.len() as u64));
         Some(String::from_utf8(sent).expect("text"))

@@ -201,7 +201,7 @@ async fn peer_answers_and_the_headers_show_it() {
     let mut plan = Plan::with(&[]);
     plan.known_peers = vec![("sgp", 1)];
     plan.peers = FakePeers::new(|_, call| async move {
-        assert_eq!(call.body, MODEL_BODY.as_bytes());
+        assert_eq!(call.body.received(), MODEL_BODY.as_bytes());
         assert!(call.headers.get("authorization").is_none());
         Ok(successful_answer("{\"peer\":1}", Some(load(3))))
     });

@@ -102,7 +102,7 @@ pub(crate) fn chat_call(upstream: &str, body: impl Into<Bytes>) -> Call {
         method: Method::POST,
         path: CHAT.parse().expect("a path"),
         headers: Arc::default(),
-        body: body.into(),
+        body: body.into().into(),
         stream: false,
         deadline: Instant::now() + Duration::from_secs(5),
         last_resort: false,

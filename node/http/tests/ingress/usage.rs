@@ -1,5 +1,7 @@
 //! Token counts: asked for where the client did not, counted, and kept from that client.
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::*;
 
 const STREAM: &str = r#"{"model":"gpt-4o","stream":true,"messages":[]}"#;
@@ -96,4 +98,22 @@ async fn anthropics_cached_tokens_count_as_input() {
     let body = MODEL_BODY.replace("gpt-4o", "claude");
     let (_, _, tokens) = asked("/v1/messages", "", &body, answer(200, "", usage)).await;
     assert_eq!(tokens, [Some(33), Some(4)]);
+}
+
+#[tokio::test]
+async fn client_that_hangs_up_at_the_last_event_has_its_tokens_counted() {
+    let mut script = vec![event_stream()];
+    script.extend([TEXT, COUNTS, DONE].map(chunk));
+    script.push(Act::Hang);
+    let upstream = Scripted::start(script).await;
+    let mut plan = Plan::with(&[&upstream]);
+    plan.settings.asks_usage = true;
+    let node = plan.start().await;
+    let mut client = node.connect().await;
+    let asked = request("POST", CHAT, "", STREAM);
+    client.write_all(asked.as_bytes()).await.expect("sent");
+    read_until(&mut client, "[DONE]").await;
+    drop(client);
+    let tokens = node.record().await.tokens;
+    assert_eq!([tokens.input, tokens.output], [Some(9), Some(2)]);
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::asked::usage;
+use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer, Caller};
 use grapevine_core::country::CountryCode;
 use grapevine_core::engine::Event;
@@ -83,6 +85,20 @@ impl http_body::Body for FedBody {
 }
 
 #[tokio::test]
+async fn body_that_asks_for_counts_arrives_as_it_is_sent() {
+    let (entry, _owner) = pair(Fake::echo()).await;
+    let body = Bytes::from_static(CHAT);
+    let path = "/v1/chat/completions";
+    let option = usage::to_add(path, &body).expect("an option");
+    let mut call = call(CHAT);
+    call.body = CallBody::asking(body, option);
+    let sent = call.body.pieces().concat();
+    let answer = forward(&entry, call).await;
+    let received = answer.expect("an answer").body.collect().await;
+    assert_eq!(received.expect("a body").to_bytes(), sent);
+}
+
+#[tokio::test]
 async fn call_arrives_byte_for_byte_and_so_does_its_answer() {
     let (entry, _owner) = pair(Fake::echo()).await;
     let answer = forward(&entry, call(CHAT)).await.expect("an answer");
@@ -106,7 +122,7 @@ async fn large_bodies_pass_both_ways() {
     let prompt = "0123456789abcdef!".repeat(180_000);
     let large = format!(r#"{{"model":"gpt-4o","prompt":"{prompt}"}}"#);
     let (entry, owner) = pair(Fake::echo()).await;
-    let sent = spoiled(|call| call.body = Bytes::from(large.clone()));
+    let sent = spoiled(|call| call.body = Bytes::from(large.clone()).into());
     let answer = forward(&entry, sent).await.expect("an answer");
     let body = soon("body", answer.body.collect()).await;
     assert!(body.expect("a whole body").to_bytes() == large.as_bytes());
@@ -120,7 +136,7 @@ async fn body_of_nothing_passes() {
         call.model = None;
         call.method = Method::GET;
         call.path = "/v1/responses/resp_1".parse().expect("a path");
-        call.body = Bytes::new();
+        call.body = CallBody::default();
     });
     let answer = forward(&entry, nothing).await.expect("an answer");
     let body = answer.body.collect().await.expect("a whole body");
@@ -230,7 +246,7 @@ async fn body_that_names_another_model_than_its_head_is_refused() {
         "{}",
         "",
     ] {
-        let failure = refusal(&entry, spoiled(|call| call.body = Bytes::from(body))).await;
+        let failure = refusal(&entry, spoiled(|call| call.body = Bytes::from(body).into())).await;
         assert_eq!(
             failure.outcome,
             Outcome::Refused(Refusal::Protocol),
@@ -292,7 +308,7 @@ async fn request_without_a_model_is_refused_where_rules_are_about_models() {
         spoiled(|call| {
             call.model = None;
             call.path = "/v1/moderations".parse().expect("a path");
-            call.body = Bytes::from_static(body.as_bytes());
+            call.body = Bytes::from_static(body.as_bytes()).into();
         })
     };
     let failure = refusal(&entry, unnamed(r#"{"input":"x"}"#)).await;

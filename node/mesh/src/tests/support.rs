@@ -142,7 +142,7 @@ impl Fake {
             Ok(Answer {
                 status: StatusCode::CREATED,
                 headers,
-                body: whole(call.body),
+                body: whole(call.body.received().clone()),
                 load: None,
             })
         })
@@ -327,7 +327,7 @@ pub(super) fn call(body: &'static [u8]) -> Call {
         method: Method::POST,
         path: "/v1/chat/completions?a=b".parse().expect("a path"),
         headers: Arc::new(headers),
-        body: Bytes::from_static(body),
+        body: Bytes::from_static(body).into(),
         stream: false,
         deadline: Instant::now() + PATIENCE,
         last_resort: false,
