@@ -146,7 +146,7 @@ impl World {
                 };
                 let endpoint = &self.endpoints[*endpoint];
                 let is_room = endpoint.in_flight() < upstream.in_flight_max as usize;
-                if !endpoint.is_healthy(self.now)
+                if !endpoint.is_healthy(self.now, &request.model)
                     || !is_room
                     || !upstream.models.contains(&request.model)
                 {
@@ -157,7 +157,11 @@ impl World {
                     false => self.network.round_trip(entry, owner),
                 };
                 let tier = Duration::from_secs(3_600) * u32::from(upstream.tier.0);
-                all.push((tier + way + endpoint.expected(self.now), owner, kind));
+                all.push((
+                    tier + way + endpoint.expected(self.now, &request.model),
+                    owner,
+                    kind,
+                ));
             }
         }
         all.sort_unstable();
