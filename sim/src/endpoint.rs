@@ -7,14 +7,21 @@
 //! Nothing here is known to a node unless an attempt or a probe shows it. How slow one attempt happens
 //! to be is hashed from the request's number, so that every policy meets the same draw.
 
+mod faults;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
+use grapevine_core::ids::ModelName;
 use grapevine_core::outcome::{Finding, Outcome, Stage};
 
 use crate::chance;
-use crate::scenario::{Upstream, UpstreamFault};
+use crate::scenario::{ClientFault, ErrorAnswer, Upstream, UpstreamFault};
+use faults::{Asked, Faults};
 
 /// A connection that is refused.
 const REFUSED: Duration = Duration::from_millis(3);
@@ -24,6 +31,10 @@ const QUICK: Duration = Duration::from_millis(20);
 
 /// How long a probe waits.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections that arrive within this are one instant to a listener's backlog: Linux accepts as fast as the program
+/// asks, and a program asks again within a few milliseconds.
+const INSTANT: Duration = Duration::from_millis(50);
 
 /// Names a call: the request and the number of its attempt.
 pub(crate) type CallKey = (u64, u32);
@@ -42,7 +53,11 @@ pub(crate) struct Endpoint {
     retry_after: Duration,
     /// The tokens that the limit has left, and when that was.
     allowance: (f64, Instant),
-    faults: Vec<(usize, UpstreamFault)>,
+    faults: Faults,
+    /// Connections that its listener takes in one instant.
+    backlog: Option<usize>,
+    /// When those of the last instant arrived.
+    arrived: VecDeque<Instant>,
     /// Calls that hold a slot.
     working: BTreeMap<CallKey, Work>,
     /// Calls that wait for one, the first in front.
@@ -57,16 +72,43 @@ struct Work {
 }
 
 /// What an upstream does with a call.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reaction {
     /// When, from now.
     pub(crate) after: Duration,
     /// Its head, or how it failed.
     pub(crate) outcome: Outcome,
+    /// An error's status and words, where it is one that has words.
+    pub(crate) error: Option<Arc<ErrorAnswer>>,
+    /// Its body breaks off after this share of it.
+    pub(crate) breaks_after: Option<f64>,
+}
+
+impl Reaction {
+    pub(crate) const fn new(after: Duration, outcome: Outcome) -> Self {
+        Self {
+            after,
+            outcome,
+            error: None,
+            breaks_after: None,
+        }
+    }
+
+    fn error(answer: &ErrorAnswer, names_identity: bool) -> Self {
+        let outcome = Outcome::Status {
+            status: answer.status,
+            retry_after: answer.retry_after,
+            finding: answer.finding(names_identity),
+        };
+        Self {
+            error: Some(Arc::new(answer.clone())),
+            ..Self::new(QUICK, outcome)
+        }
+    }
 }
 
 /// How an upstream receives a call.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reception {
     /// It works on the call, or has refused it.
     Reacts(Reaction),
@@ -76,12 +118,23 @@ pub(crate) enum Reception {
 
 /// A call, as its upstream sees it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Demand {
+pub(crate) struct Demand<'a> {
     pub(crate) key: CallKey,
+    pub(crate) model: &'a ModelName,
+    /// What is wrong with it by its client's fault.
+    pub(crate) client_fault: Option<ClientFault>,
     /// The random part of its duration and its outcome.
     pub(crate) draw: u64,
+    /// How long its caller waits for a connection.
+    pub(crate) connect: Duration,
     /// How long its caller still waits for the first byte.
     pub(crate) patience: Duration,
+    /// Which wait that is.
+    pub(crate) stage: Stage,
+    /// How much later than others its first byte comes, by its prompt.
+    pub(crate) prompt: f64,
+    /// How much later, since it is made as a whole.
+    pub(crate) making: Duration,
     /// From the first byte to the last.
     pub(crate) body: Duration,
 }
@@ -100,65 +153,124 @@ impl Endpoint {
                 upstream.limit_per_second.unwrap_or_default(),
                 Instant::START,
             ),
-            faults: Vec::new(),
+            faults: Faults::default(),
+            backlog: upstream.backlog,
+            arrived: VecDeque::new(),
             working: BTreeMap::new(),
             line: VecDeque::new(),
         }
     }
 
-    pub(crate) fn add_fault(&mut self, id: usize, fault: UpstreamFault) {
-        self.faults.push((id, fault));
+    pub(crate) fn add_fault(&mut self, id: usize, fault: UpstreamFault, model: Option<ModelName>) {
+        self.faults.add(id, fault, model);
     }
 
     pub(crate) fn remove_fault(&mut self, id: usize) {
-        self.faults.retain(|(other, _)| *other != id);
+        self.faults.remove(id);
     }
 
     /// Receives a call. One that waits begins with [`Endpoint::begin`], once [`Endpoint::leave`] names it.
-    pub(crate) fn receive(&mut self, now: Instant, demand: &Demand) -> Reception {
-        let refused = |after, outcome| Reception::Reacts(Reaction { after, outcome });
-        if self.has(|it| it == UpstreamFault::Down) {
-            return refused(REFUSED, Outcome::ConnectFailed);
-        }
-        if !self.has(|it| it == UpstreamFault::Hangs) {
-            if chance::to_unit(chance::mix(demand.draw)) < self.error_share() {
-                return refused(QUICK, Outcome::status(500));
-            }
-            if !self.takes_one(now) {
-                return refused(QUICK, self.asks_to_wait(429));
-            }
+    pub(crate) fn receive(&mut self, now: Instant, demand: &Demand<'_>) -> Reception {
+        if let Some(refusal) = self.refuses(now, demand) {
+            return Reception::Reacts(refusal);
         }
         if self.working.len() < self.capacity {
             return Reception::Reacts(self.begin(now, demand));
         }
         if self.line.len() >= self.line_max {
-            return refused(QUICK, self.asks_to_wait(self.when_full));
+            let full = self.asks_to_wait(self.when_full);
+            return Reception::Reacts(Reaction::new(QUICK, full));
         }
         self.line.push_back(demand.key);
         Reception::Waits
     }
 
+    /// How it refuses a call that it does not work on.
+    fn refuses(&mut self, now: Instant, demand: &Demand<'_>) -> Option<Reaction> {
+        let asked = Asked::Model(demand.model);
+        if self.faults.is_down() {
+            return Some(Reaction::new(REFUSED, Outcome::ConnectFailed));
+        }
+        if !self.listens(now) {
+            let timed_out = Outcome::TimedOut(Stage::Connect);
+            return Some(Reaction::new(demand.connect, timed_out));
+        }
+        if self.faults.hangs(asked) {
+            return None;
+        }
+        let draw = chance::mix(demand.draw);
+        if chance::to_unit(draw) < self.faults.error_share(asked) {
+            return Some(Reaction::new(QUICK, Outcome::status(500)));
+        }
+        if let Some(answer) = self.faults.answer(asked, draw) {
+            return Some(Reaction::error(answer, demand.names_identity()));
+        }
+        if let Some(fault) = demand.client_fault {
+            return Some(Reaction::error(&fault.answer(), demand.names_identity()));
+        }
+        let takes = self.takes_one(now);
+        (!takes).then(|| Reaction::new(QUICK, self.asks_to_wait(429)))
+    }
+
+    /// Whether its listener has room for one more connection.
+    fn listens(&mut self, now: Instant) -> bool {
+        let Some(backlog) = self.backlog else {
+            return true;
+        };
+        while (self.arrived.front()).is_some_and(|at| now.since(*at) >= INSTANT) {
+            self.arrived.pop_front();
+        }
+        let has_room = self.arrived.len() < backlog;
+        if has_room {
+            self.arrived.push_back(now);
+        }
+        has_room
+    }
+
     /// Begins to work on a call.
-    pub(crate) fn begin(&mut self, now: Instant, demand: &Demand) -> Reaction {
+    pub(crate) fn begin(&mut self, now: Instant, demand: &Demand<'_>) -> Reaction {
+        let asked = Asked::Model(demand.model);
         let patience = demand.patience;
         let factor = (self.spread * chance::to_normal(demand.draw)).exp();
-        let after = self.median().mul_f64(factor);
-        let hangs = self.has(|it| it == UpstreamFault::Hangs);
-        let (after, outcome) = if self.has(|it| it == UpstreamFault::Down) {
+        let first_byte = self.median(asked).mul_f64(factor * demand.prompt);
+        let after = first_byte + demand.making;
+        let reaction = if self.faults.is_down() {
             // It waited in line meanwhile.
-            (Duration::ZERO, Outcome::Reset)
-        } else if hangs || after > patience {
-            (patience, Outcome::TimedOut(Stage::FirstByte))
+            Reaction::new(Duration::ZERO, Outcome::Reset)
+        } else if self.faults.hangs(asked) || after > patience {
+            Reaction::new(patience, Outcome::TimedOut(demand.stage))
         } else {
-            (after, Outcome::status(200))
+            self.answers(after, demand)
         };
-        let reaction = Reaction { after, outcome };
         let work = Work {
             began_at: now,
             ends_at: now + reaction.after + demand.body,
         };
         self.working.insert(demand.key, work);
         reaction
+    }
+
+    /// A good answer, unless it breaks off.
+    fn answers(&self, after: Duration, demand: &Demand<'_>) -> Reaction {
+        let good = Reaction::new(after, Outcome::status(200));
+        let share = self.faults.break_share(Asked::Model(demand.model));
+        let draw = |number| chance::to_unit(chance::hash(&[demand.draw, number]));
+        if draw(2) >= share {
+            return good;
+        }
+        match demand.body.is_zero() {
+            // Nothing of it was sent before all of it was made.
+            true => Reaction::new(after.mul_f64(draw(3)), Outcome::Reset),
+            false => Reaction {
+                breaks_after: Some(draw(3)),
+                ..good
+            },
+        }
+    }
+
+    /// Whether it works on this call.
+    pub(crate) fn works_on(&self, key: CallKey) -> bool {
+        self.working.contains_key(&key)
     }
 
     /// A call is over, whether it was worked on, waited or was refused. Returns the call that begins next.
@@ -177,7 +289,7 @@ impl Endpoint {
 
     /// Whether its answers are paused.
     pub(crate) fn is_paused(&self) -> bool {
-        self.has(|it| it == UpstreamFault::Pauses)
+        self.faults.is_paused()
     }
 
     fn asks_to_wait(&self, status: u16) -> Outcome {
@@ -188,38 +300,31 @@ impl Endpoint {
         }
     }
 
-    fn has(&self, is_it: impl Fn(UpstreamFault) -> bool) -> bool {
-        self.faults.iter().any(|(_, fault)| is_it(*fault))
-    }
-
     /// The result of a free probe: it asks for the list of models, which a slow or limited upstream still returns.
     pub(crate) fn probe(&self, draw: u64) -> Reaction {
-        let ends = |after, outcome| Reaction { after, outcome };
-        let all = |fault| self.has(|it| it == fault);
-        if all(UpstreamFault::Down) {
-            ends(REFUSED, Outcome::ConnectFailed)
-        } else if all(UpstreamFault::Hangs) {
-            ends(PROBE_TIMEOUT, Outcome::TimedOut(Stage::FirstByte))
-        } else if chance::to_unit(draw) < self.error_share() {
-            ends(QUICK, Outcome::status(500))
+        let asked = Asked::FreeProbe;
+        if self.faults.is_down() {
+            Reaction::new(REFUSED, Outcome::ConnectFailed)
+        } else if self.faults.hangs(asked) {
+            Reaction::new(PROBE_TIMEOUT, Outcome::TimedOut(Stage::FirstByte))
+        } else if chance::to_unit(draw) < self.faults.error_share(asked) {
+            Reaction::new(QUICK, Outcome::status(500))
+        } else if let Some(answer) = self.faults.answer(asked, draw) {
+            Reaction::error(answer, false)
         } else {
-            ends(QUICK, Outcome::status(200))
+            Reaction::new(QUICK, Outcome::status(200))
         }
     }
 
-    /// The median first byte of an attempt that would begin now, its wait in line included; for the
+    /// The median first byte of an attempt for `model` that would begin now, its wait in line included; for the
     /// oracle.
-    pub(crate) fn expected(&self, now: Instant) -> Duration {
-        self.wait_in_line(now) + self.median()
+    pub(crate) fn expected(&self, now: Instant, model: &ModelName) -> Duration {
+        self.wait_in_line(now) + self.median(Asked::Model(model))
     }
 
     /// The median first byte once it is worked on.
-    fn median(&self) -> Duration {
-        let slow = self.faults.iter().map(|(_, fault)| match fault {
-            UpstreamFault::Slow(factor) => *factor,
-            _ => 1.0,
-        });
-        self.first_byte.mul_f64(slow.product::<f64>())
+    fn median(&self, asked: Asked<'_>) -> Duration {
+        self.first_byte.mul_f64(self.faults.slowness(asked))
     }
 
     /// How long one more would wait: calls in line begin as slots become free, and take as long as the mean of those
@@ -238,30 +343,16 @@ impl Endpoint {
         now.until(ends[turn]) + mean * u32::try_from(rounds).unwrap_or(u32::MAX)
     }
 
-    /// Whether an attempt that begins now is expected to succeed.
-    pub(crate) fn is_healthy(&self, now: Instant) -> bool {
-        use UpstreamFault::{Down, Hangs, Pauses};
-        let is_broken = self.has(|fault| matches!(fault, Down | Hangs | Pauses));
-        !is_broken
-            && self.error_share() < 0.1
-            && self.allowance_at(now).is_none_or(|left| left >= 1.0)
-    }
-
-    fn error_share(&self) -> f64 {
-        let good = self.faults.iter().map(|(_, fault)| match fault {
-            UpstreamFault::Errors(share) => 1.0 - share,
-            _ => 1.0,
-        });
-        1.0 - good.product::<f64>()
+    /// Whether an attempt for `model` that begins now is expected to succeed.
+    pub(crate) fn is_healthy(&self, now: Instant, model: &ModelName) -> bool {
+        let is_allowed = self.allowance_at(now).is_none_or(|left| left >= 1.0);
+        self.faults.permit(model) && is_allowed
     }
 
     /// The tightest of the limits there are.
     fn limit(&self) -> Option<f64> {
-        let acquired = self.faults.iter().filter_map(|(_, fault)| match fault {
-            UpstreamFault::Limits(per_second) => Some(*per_second),
-            _ => None,
-        });
-        acquired.chain(self.limit_per_second).min_by(f64::total_cmp)
+        let limits = self.faults.limit().into_iter().chain(self.limit_per_second);
+        limits.min_by(f64::total_cmp)
     }
 
     fn allowance_at(&self, now: Instant) -> Option<f64> {
@@ -280,134 +371,9 @@ impl Endpoint {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use grapevine_core::ids::UpstreamName;
-    use grapevine_core::units::Tier;
-
-    const PATIENCE: Duration = Duration::from_secs(8);
-
-    fn endpoint() -> Endpoint {
-        Endpoint::new(&Upstream {
-            name: UpstreamName::new("primary").expect("a valid name"),
-            models: Vec::new(),
-            provider: "one".into(),
-            at: Vec::new(),
-            first_byte: Duration::from_millis(300),
-            spread: 0.1,
-            in_flight_max: 64,
-            capacity: 10,
-            line_max: 5,
-            when_full: 503,
-            tier: Tier::default(),
-            limit_per_second: None,
-            retry_after: Duration::from_secs(2),
-            price: 1.0,
-        })
-    }
-
-    fn demand(key: u64) -> Demand {
-        Demand {
-            key: (key, 1),
-            draw: key,
-            patience: PATIENCE,
-            body: Duration::from_secs(1),
-        }
-    }
-
-    fn received(endpoint: &mut Endpoint, now: Instant, key: u64) -> Option<Reaction> {
-        match endpoint.receive(now, &demand(key)) {
-            Reception::Reacts(reaction) => Some(reaction),
-            Reception::Waits => None,
-        }
-    }
-
-    fn outcome(endpoint: &mut Endpoint, key: u64) -> Option<Outcome> {
-        let reaction = received(endpoint, Instant::START, key);
-        endpoint.leave((key, 1));
-        reaction.map(|it| it.outcome)
-    }
-
-    #[test]
-    fn every_fault_shows_and_ends() {
-        let mut endpoint = endpoint();
-        endpoint.add_fault(1, UpstreamFault::Down);
-        assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::ConnectFailed));
-        endpoint.remove_fault(1);
-        endpoint.add_fault(2, UpstreamFault::Hangs);
-        let timed_out = Outcome::TimedOut(Stage::FirstByte);
-        assert_eq!(outcome(&mut endpoint, 1), Some(timed_out));
-        endpoint.remove_fault(2);
-        endpoint.add_fault(3, UpstreamFault::Slow(10.0));
-        assert!(endpoint.expected(Instant::START) >= Duration::from_secs(3));
-        endpoint.remove_fault(3);
-        endpoint.add_fault(4, UpstreamFault::Errors(1.0));
-        assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::status(500)));
-        endpoint.remove_fault(4);
-        assert_eq!(outcome(&mut endpoint, 1), Some(Outcome::status(200)));
-    }
-
-    #[test]
-    fn limit_admits_its_rate() {
-        let mut endpoint = endpoint();
-        endpoint.add_fault(1, UpstreamFault::Limits(5.0));
-        let at = |millis| Instant::from_start(Duration::from_millis(millis));
-        let answered = (0..1_000)
-            .filter(|step| {
-                let reaction = received(&mut endpoint, at(step * 10), *step);
-                endpoint.leave((*step, 1));
-                reaction.is_some_and(|it| it.outcome == Outcome::status(200))
-            })
-            .count();
-        assert!((49..=56).contains(&answered), "{answered} in ten seconds");
-    }
-
-    #[test]
-    fn call_without_a_slot_waits_in_line_and_begins_in_its_order() {
-        let (mut endpoint, now) = (endpoint(), Instant::START);
-        for key in 0..10 {
-            assert!(received(&mut endpoint, now, key).is_some());
-        }
-        assert_eq!(endpoint.receive(now, &demand(10)), Reception::Waits);
-        assert_eq!(endpoint.receive(now, &demand(11)), Reception::Waits);
-        assert_eq!(endpoint.in_flight(), 12);
-        assert_eq!(endpoint.leave((3, 1)), Some((10, 1)));
-        endpoint.begin(now, &demand(10));
-        assert_eq!(endpoint.leave((11, 1)), None, "it gave up in line");
-        assert_eq!(endpoint.leave((4, 1)), None, "no call waits any more");
-    }
-
-    #[test]
-    fn call_that_finds_the_line_full_is_refused_with_retry_after() {
-        let (mut endpoint, now) = (endpoint(), Instant::START);
-        for key in 0..15 {
-            endpoint.receive(now, &demand(key));
-        }
-        let reaction = received(&mut endpoint, now, 15).expect("it does not wait");
-        let full = Outcome::Status {
-            status: 503,
-            retry_after: Some(Duration::from_secs(2)),
-            finding: Finding::Failed,
-        };
-        assert_eq!((reaction.after, reaction.outcome), (QUICK, full));
-        assert_eq!(endpoint.in_flight(), 15);
-    }
-
-    #[test]
-    fn expected_wait_counts_those_in_front() {
-        let (mut endpoint, now) = (endpoint(), Instant::START);
-        let idle = endpoint.expected(now);
-        for key in 0..10 {
-            endpoint.receive(now, &demand(key));
-        }
-        let next = endpoint.expected(now);
-        assert!(next > idle + Duration::from_secs(1), "{next:?}");
-        for key in 10..15 {
-            endpoint.receive(now, &demand(key));
-        }
-        assert!(endpoint.expected(now) >= next);
-        let later = now + Duration::from_secs(1);
-        assert!(endpoint.expected(later) < next, "time passes");
+impl Demand<'_> {
+    /// Whether the client names an organization of its own.
+    fn names_identity(&self) -> bool {
+        self.client_fault == Some(ClientFault::Organization)
     }
 }

@@ -3,7 +3,8 @@
 //! Reading order: [`heap`] (what happens when), `chance` and [`digest`] (seeds and fingerprints),
 //! `matrix`, `atlas`, `network` and `wires` (where, how far, how wide), `endpoint` (upstreams as they are), `cpu` (the
 //! processors of a node), [`membership`] (who is alive), [`scenario`] (what a run is about), `world` (everything
-//! together), `check` (what must hold), `record` and `tally` (the results of a run).
+//! together), `check` (what must hold), `record`, `tally` and `standings` (the results of a run), [`run`] (and what was
+//! expected of it).
 //!
 //! What this crate does not know: the node's other crates, sockets, real time.
 
@@ -24,6 +25,7 @@ mod report;
 pub mod run;
 mod sabotage;
 pub mod scenario;
+mod standings;
 mod summary;
 mod tally;
 mod wires;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::fact::{Fact, Standing};
-use grapevine_core::ids::Stamp;
+use grapevine_core::ids::{ModelName, Stamp, UpstreamName};
 
 use crate::membership::NodeIndex;
 use crate::scenario::Scenario;
+use crate::standings::Standings;
 use crate::tally::Tally;
 
 /// How a request ended.
@@ -46,7 +47,7 @@ impl Ending {
 
     /// Whether the client got what it asked for.
     pub(crate) const fn is_good(self) -> bool {
-        matches!(self, Self::Answered { status: 0..=399 })
+        matches!(self, Self::Answered { status: 200..=299 })
     }
 }
 
@@ -60,6 +61,11 @@ pub(crate) struct Answered {
     pub(crate) failover: Option<Duration>,
     /// Of the upstream that answered.
     pub(crate) price: f64,
+    pub(crate) upstream: UpstreamName,
+    pub(crate) model: ModelName,
+    /// Whether it is the entry's own.
+    pub(crate) is_local: bool,
+    pub(crate) is_long_prompt: bool,
 }
 
 /// A request that ended without a good answer.
@@ -95,6 +101,7 @@ pub(crate) struct Record {
     pub(crate) refused: u64,
     pub(crate) attempts_failed: u64,
     pub(crate) tally: Tally,
+    standings: Standings,
     pub(crate) deaths: Vec<Death>,
     pub(crate) crashes: Vec<(Instant, NodeIndex)>,
     pub(crate) silences: Vec<Death>,
@@ -114,6 +121,7 @@ impl Record {
             refused: 0,
             attempts_failed: 0,
             tally: Tally::default(),
+            standings: Standings::default(),
             deaths: Vec::new(),
             crashes: Vec::new(),
             silences: Vec::new(),
@@ -169,6 +177,13 @@ impl Record {
             node,
             is_false,
         });
+    }
+
+    /// A node published how one of its upstreams stands.
+    pub(crate) fn stands(&mut self, node: NodeIndex, fact: &Fact) {
+        if let Fact::Upstream(fact) = fact {
+            self.standings.published(node, fact, &mut self.tally);
+        }
     }
 
     /// Watches how the next transition of `author` spreads.

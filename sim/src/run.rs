@@ -1,5 +1,7 @@
 //! One run of a scenario: its results, and whether all rules held.
 
+mod expectation;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use grapevine_core::Instant;
 use crate::check::{self, Truth, Violation};
 use crate::digest::Digest;
 use crate::policy::Policy;
-use crate::record::Record;
+use crate::record::{Answered, Record};
 use crate::scenario::Scenario;
 use crate::world::{Setup, World};
 
@@ -105,7 +107,7 @@ pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
 /// The run with what its scenario expects of it.
 fn judged(scenario: &Arc<Scenario>, seed: u64, mut run: Run) -> Run {
     if run.violation.is_none() {
-        let unmet = unmet_expectation(scenario, seed, &run);
+        let unmet = expectation::unmet(scenario, seed, &run);
         run.violation = unmet.map(|what| Violation {
             checker: "expectation",
             at: scenario.duration,
@@ -115,41 +117,22 @@ fn judged(scenario: &Arc<Scenario>, seed: u64, mut run: Run) -> Run {
     run
 }
 
-fn unmet_expectation(scenario: &Arc<Scenario>, seed: u64, run: &Run) -> Option<String> {
-    let expect = &scenario.expect;
-    let counts = run.counts();
-    let failed = counts.failed as f64 / counts.requests.max(1) as f64;
-    if failed > expect.failed_share_max {
-        let endings = run.endings();
-        return Some(format!(
-            "{} of {} requests failed ({endings}), at most {} expected",
-            counts.failed,
-            counts.requests,
-            percent(expect.failed_share_max)
-        ));
-    }
-    if expect.fault_bites && !scenario.faults.is_empty() && !run.was_disturbed() {
-        return Some("the faults had no effect: the scenario shows nothing".into());
-    }
-    if let Some(short) = run.record.tally.short_of(&expect.at_least) {
-        return Some(short);
-    }
-    let regret_max = expect.regret_max?;
-    let regret = regret(scenario, seed, run);
-    (regret > regret_max).then(|| {
-        let (regret, max) = (percent(regret - 1.0), percent(regret_max - 1.0));
-        format!("first bytes take {regret} longer than ideal, at most {max} expected")
-    })
-}
-
 /// The mean first byte over the ideal oracle's, in the same world.
 pub(crate) fn regret(scenario: &Arc<Scenario>, seed: u64, run: &Run) -> f64 {
+    ratio(run.mean_wait(), ideal(scenario, seed).mean_wait())
+}
+
+/// The run of the ideal oracle in the same world.
+pub(crate) fn ideal(scenario: &Arc<Scenario>, seed: u64) -> Run {
     let setup = Setup {
         policy: Policy::Oracle,
         ..Setup::new(seed)
     };
-    let ideal = run_as(scenario, setup).mean_wait();
-    run.mean_wait().as_secs_f64() / ideal.as_secs_f64().max(0.001)
+    run_as(scenario, setup)
+}
+
+pub(crate) fn ratio(wait: Duration, ideal: Duration) -> f64 {
+    wait.as_secs_f64() / ideal.as_secs_f64().max(0.001)
 }
 
 pub(crate) fn percent(share: f64) -> String {
@@ -192,9 +175,23 @@ impl Run {
 
     /// The mean wait for the first byte at the entry, once the mesh has learned how fast upstreams are.
     pub(crate) fn mean_wait(&self) -> Duration {
-        let end = Instant::from_start(Duration::MAX);
-        let learned = Instant::from_start(self.warm_up + LEARNING);
-        self.record.mean_wait(learned, end).unwrap_or_default()
+        let waits = self.learned().map(|one| one.waited);
+        mean(waits)
+    }
+
+    /// The same of prompts that are not long.
+    pub(crate) fn mean_wait_of_short_prompts(&self) -> Duration {
+        let short = self.learned().filter(|one| !one.is_long_prompt);
+        mean(short.map(|one| one.waited))
+    }
+
+    /// Answers to requests that were asked once the mesh had learned.
+    pub(crate) fn learned(&self) -> impl Iterator<Item = &Answered> {
+        let from = Instant::from_start(self.warm_up + LEARNING);
+        self.record
+            .answered
+            .iter()
+            .filter(move |one| one.asked_at >= from)
     }
 
     /// The same of the first requests, from which the mesh learns how fast upstreams are.
@@ -228,12 +225,23 @@ impl Run {
         (!spans.is_empty()).then(|| quantile(spans, share))
     }
 
-    fn was_disturbed(&self) -> bool {
+    pub(crate) fn was_disturbed(&self) -> bool {
         let record = &self.record;
-        let felt =
-            record.attempts_failed + record.refused + record.broken + record.connections_refused;
+        let felt = record.attempts_failed
+            + record.refused
+            + record.broken
+            + record.connections_refused
+            + record.tally.error_answers;
         felt > 0 || !record.deaths.is_empty() || !record.silences.is_empty()
     }
+}
+
+/// Zero of none.
+fn mean(spans: impl Iterator<Item = Duration>) -> Duration {
+    let (sum, count) = spans.fold((Duration::ZERO, 0u32), |(sum, count), span| {
+        (sum + span, count + 1)
+    });
+    sum / count.max(1)
 }
 
 /// The value that this share of `spans` does not exceed; zero of none.

@@ -13,6 +13,19 @@ macro_rules! tally {
             $($(#[doc = $doc])* pub(crate) $name: u64,)*
         }
 
+        /// The most that a scenario expects of each; `None` is without a limit.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct TallyMost {
+            $($(#[doc = $doc])* pub(crate) $name: Option<u64>,)*
+        }
+
+        impl TallyMost {
+            fn limits(&self) -> Vec<Option<u64>> {
+                vec![$(self.$name,)*]
+            }
+        }
+
         impl Tally {
             /// Each count with its name, as scenarios write it.
             pub(crate) fn named(&self) -> Vec<(&'static str, u64)> {
@@ -39,6 +52,32 @@ tally! {
     idle_timeouts,
     /// Answers that took too long in all.
     total_timeouts,
+    /// Waits for the first byte, or for an answer that is no stream, that ran out.
+    answer_timeouts,
+    /// Connections that could not be opened in time.
+    connect_timeouts,
+    /// Answers with the errors of `upstream_answers`.
+    error_answers,
+    /// Answers that their upstream broke off.
+    breaks,
+    /// Upstreams that were ejected, each time.
+    ejections,
+    /// Those for an account without money.
+    account_ejections,
+    /// Those for a redirect.
+    redirect_ejections,
+    /// Single models of upstreams that were ejected.
+    model_ejections,
+    /// Upstreams that became suspect.
+    suspicions,
+    /// Upstreams that worked on a request for an answer that is no stream after another one had.
+    paid_twice,
+    /// Requests with the organization of another account that got the upstream's own answer.
+    identity_answers,
+    /// Further attempts for such a request.
+    identity_repeats,
+    /// Requests of a poisonous client.
+    poisoned,
 }
 
 impl Tally {
@@ -49,6 +88,9 @@ impl Tally {
             Outcome::Status { status: 503, .. } => self.unavailable += 1,
             Outcome::TimedOut(Stage::Idle) => self.idle_timeouts += 1,
             Outcome::TimedOut(Stage::Total) => self.total_timeouts += 1,
+            Outcome::TimedOut(Stage::Connect) => self.connect_timeouts += 1,
+            Outcome::TimedOut(Stage::FirstByte | Stage::Answer) => self.answer_timeouts += 1,
+            Outcome::BrokenOff => self.breaks += 1,
             _ => {}
         }
     }
@@ -59,6 +101,17 @@ impl Tally {
         let mut short = pairs.filter(|((_, count), (_, least))| count < least);
         let ((name, count), (_, least)) = short.next()?;
         Some(format!("{name}: {count}, at least {least} expected"))
+    }
+}
+
+impl TallyMost {
+    /// The first count that is above what is expected.
+    pub(crate) fn exceeded_by(&self, tally: &Tally) -> Option<String> {
+        let mut counts = tally.named().into_iter().zip(self.limits());
+        counts.find_map(|((name, count), most)| {
+            let most = most.filter(|most| count > *most)?;
+            Some(format!("{name}: {count}, at most {most} expected"))
+        })
     }
 }
 
@@ -82,5 +135,20 @@ mod tests {
         };
         let text = "limited: 1, at least 2 expected";
         assert_eq!(tally.short_of(&more).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn count_above_the_most_is_named_and_others_have_no_limit() {
+        let mut tally = Tally::default();
+        tally.answered_with(Outcome::status(429));
+        tally.answered_with(Outcome::TimedOut(Stage::Connect));
+        let most = TallyMost {
+            limited: Some(1),
+            ..TallyMost::default()
+        };
+        assert_eq!(most.exceeded_by(&tally), None);
+        tally.answered_with(Outcome::status(429));
+        let text = "limited: 2, at most 1 expected";
+        assert_eq!(most.exceeded_by(&tally).as_deref(), Some(text));
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Changes there must be at least.
-const CHANGES_MIN: usize = 6;
+const CHANGES_MIN: usize = 20;
 
 struct Change {
     path: PathBuf,

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::{ExpectFile, MembershipFile, ScenarioFile};
-use super::{Expect, Fault, MembershipKind, Scenario, ScenarioError, Upstream, What};
+use super::file::{MembershipFile, ScenarioFile};
+use super::{Fault, MembershipKind, Scenario, ScenarioError, Upstream, What};
 use crate::atlas::{Atlas, RegionIndex};
 use crate::matrix;
 
@@ -78,7 +78,7 @@ impl Checker {
                 || faults.iter().any(is_about_rules),
             rules,
             faults,
-            expect: expect(&file.expect),
+            expect: self.expect(&file.expect, &file.upstreams),
             atlas: self.atlas.clone(),
         }
     }
@@ -134,17 +134,6 @@ const fn is_about_rules(fault: &Fault) -> bool {
     matches!(fault.what, What::Rules { .. })
 }
 
-fn expect(file: &ExpectFile) -> Expect {
-    Expect {
-        failed_share_max: file.failed_share_max.unwrap_or(0.0),
-        regret_max: file.regret_max,
-        peak_to_mean_max: file.peak_to_mean_max,
-        converges: file.converges.unwrap_or(true),
-        fault_bites: file.fault_bites.unwrap_or(true),
-        at_least: file.at_least,
-    }
-}
-
 /// A span such as `60us`, `250ms`, `1.5s`, `2m` or `1h`.
 fn parse_span(text: &str) -> Option<Duration> {
     let digits = text.find(|character: char| character.is_ascii_alphabetic())?;
@@ -191,6 +180,51 @@ upstreams:
         let text = error.to_string();
         for part in ["workload.clients", "faults[0].at", "faults[0].who", "n7"] {
             assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn every_problem_of_what_can_be_wrong_with_answers_is_reported() {
+        let text = format!(
+            "{GOOD}workload: {{clients: {{westeurope: 1}}, \
+             arrivals: [{{at: 5s, clients: 0, region: japaneast}}], \
+             thinking: {{median: 1s, spread: 0, least: 9s, most: 1s}}, \
+             faulty: [{{what: poison, share: 2}}]}}\n\
+             faults:\n  - {{at: 9s, what: upstream_answers, status: 99}}\n  \
+             - {{at: 9s, what: upstream_down, model: gpt}}\n\
+             expect: {{upstream_share_min: {{secondary: 0.5}}}}\n"
+        );
+        let text = check(&text, Path::new(""))
+            .expect_err("many problems")
+            .to_string();
+        for key in [
+            "workload.arrivals.clients",
+            "workload.arrivals.region",
+            "workload.thinking.spread",
+            "workload.thinking.most",
+            "workload.faulty.share",
+            "faults[0].status",
+            "faults[1].model",
+            "expect.upstream_share_min.secondary",
+        ] {
+            assert!(text.contains(key), "{key} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn key_of_another_fault_is_refused() {
+        for (what, key) in [
+            ("upstream_down", "status: 402"),
+            ("upstream_slow", "code: insufficient_quota"),
+            ("crash", "model: gpt"),
+            ("upstream_hangs", "probes: true"),
+            ("loss", "retry_after: 1s"),
+        ] {
+            let text = format!("{GOOD}faults:\n  - {{at: 9s, what: {what}, {key}}}\n");
+            let error = check(&text, Path::new("")).expect_err("a key that does nothing");
+            let (name, _) = key.split_once(':').expect("a key and its value");
+            let named = format!("faults[0].{name}");
+            assert!(error.to_string().contains(&named), "{error}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! Faults, from as written to as checked.
 
-use grapevine_core::ids::UpstreamName;
+use grapevine_core::ids::{ModelName, UpstreamName};
 
 use super::checked::Checker;
 use super::file::{FaultFile, WhatFile};
-use super::{Fault, UpstreamFault, What, Which};
+use super::{ErrorAnswer, Fault, UpstreamFault, What, Which};
 
 impl Checker {
     pub(super) fn fault(&mut self, key: &str, file: &FaultFile) -> Fault {
@@ -27,9 +27,7 @@ impl Checker {
             true => who.iter().map(|is_in| !is_in).collect(),
             false => self.group(&format!("{key}.to"), &file.to),
         };
-        if file.rules.is_some() && !matches!(file.what, WhatFile::Rules) {
-            self.problem(&format!("{key}.rules"), "applies to `what: rules` only");
-        }
+        self.misplaced(key, file);
         let every = || file.every.as_deref();
         let share = file.share.unwrap_or(0.5);
         match file.what {
@@ -80,6 +78,7 @@ impl Checker {
                         .as_deref()
                         .and_then(|name| UpstreamName::new(name).ok()),
                     provider: file.provider.clone(),
+                    model: self.model_of(key, file),
                 },
             },
         }
@@ -94,7 +93,76 @@ impl Checker {
                 self.share(&format!("{key}.share"), file.share.unwrap_or(0.5)),
             ),
             WhatFile::UpstreamLimits => UpstreamFault::Limits(file.factor.unwrap_or(1.0).max(0.0)),
+            WhatFile::UpstreamAnswers => UpstreamFault::Answers {
+                share: self.share(&format!("{key}.share"), file.share.unwrap_or(1.0)),
+                answer: self.error_answer(key, file),
+                in_probes: file.probes.unwrap_or(false),
+            },
+            WhatFile::UpstreamBreaks => UpstreamFault::Breaks(
+                self.share(&format!("{key}.share"), file.share.unwrap_or(0.1)),
+            ),
             _ => UpstreamFault::Down,
         }
     }
+
+    fn error_answer(&mut self, key: &str, file: &FaultFile) -> ErrorAnswer {
+        let status = file.status.unwrap_or_default();
+        if !(200..=599).contains(&status) {
+            self.problem(
+                &format!("{key}.status"),
+                "must be the status of its answers, 200 to 599",
+            );
+        }
+        let retry_after = file.retry_after.as_deref();
+        ErrorAnswer {
+            status,
+            code: file.code.as_deref().map(Into::into),
+            retry_after: retry_after.map(|text| self.span(&format!("{key}.retry_after"), text)),
+        }
+    }
+
+    /// The one model that a fault affects.
+    fn model_of(&mut self, key: &str, file: &FaultFile) -> Option<ModelName> {
+        let text = file.model.as_deref()?;
+        let key = format!("{key}.model");
+        let model = ModelName::new(text).ok();
+        if model.is_none() {
+            self.problem(&key, format!("{text:?} is not the name of a model"));
+        }
+        model
+    }
+
+    /// Keys that do nothing in this fault.
+    fn misplaced(&mut self, key: &str, file: &FaultFile) {
+        if file.rules.is_some() && !matches!(file.what, WhatFile::Rules) {
+            self.problem(&format!("{key}.rules"), "applies to `what: rules` only");
+        }
+        if file.model.is_some() && !is_of_models(file.what) {
+            let text = "does not apply: this fault affects every model";
+            self.problem(&format!("{key}.model"), text);
+        }
+        let given = [
+            ("status", file.status.is_some()),
+            ("code", file.code.is_some()),
+            ("retry_after", file.retry_after.is_some()),
+            ("probes", file.probes.is_some()),
+        ];
+        let is_of_answers = matches!(file.what, WhatFile::UpstreamAnswers);
+        for (name, _) in given.iter().filter(|(_, given)| *given && !is_of_answers) {
+            let text = "applies to `what: upstream_answers` only";
+            self.problem(&format!("{key}.{name}"), text);
+        }
+    }
+}
+
+/// Whether a fault can affect one model alone.
+const fn is_of_models(what: WhatFile) -> bool {
+    matches!(
+        what,
+        WhatFile::UpstreamHangs
+            | WhatFile::UpstreamSlow
+            | WhatFile::UpstreamErrors
+            | WhatFile::UpstreamAnswers
+            | WhatFile::UpstreamBreaks
+    )
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::tally::Tally;
+use crate::tally::{Tally, TallyMost};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +79,8 @@ pub(super) struct UpstreamFile {
     pub(super) limit_per_second: Option<f64>,
     pub(super) retry_after: Option<String>,
     pub(super) price: Option<f64>,
+    pub(super) backlog: Option<usize>,
+    pub(super) attempts: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,6 +105,55 @@ pub(super) struct WorkloadFile {
     pub(super) body: Option<String>,
     pub(super) long: Option<LongFile>,
     pub(super) sessions: Option<f64>,
+    pub(super) whole: Option<f64>,
+    pub(super) thinking: Option<ThinkingFile>,
+    pub(super) long_prompts: Option<LongPromptsFile>,
+    #[serde(default)]
+    pub(super) faulty: Vec<FaultyFile>,
+    #[serde(default)]
+    pub(super) arrivals: Vec<ArrivalFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ThinkingFile {
+    pub(super) share: Option<f64>,
+    pub(super) median: String,
+    pub(super) spread: f64,
+    pub(super) least: String,
+    pub(super) most: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LongPromptsFile {
+    pub(super) share: f64,
+    pub(super) factor: f64,
+    pub(super) request_bytes: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FaultyFile {
+    pub(super) what: ClientFaultFile,
+    pub(super) share: f64,
+    pub(super) region: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ClientFaultFile {
+    Poison,
+    Organization,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ArrivalFile {
+    pub(super) at: String,
+    pub(super) clients: u32,
+    pub(super) within: Option<String>,
+    pub(super) region: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,7 +186,9 @@ pub(super) struct RoutingFile {
     pub(super) strategy: Option<String>,
     pub(super) attempts: Option<u32>,
     pub(super) deadline: Option<String>,
+    pub(super) connect: Option<String>,
     pub(super) first_byte: Option<String>,
+    pub(super) answer: Option<String>,
     pub(super) idle: Option<String>,
     pub(super) total: Option<String>,
 }
@@ -162,6 +215,11 @@ pub(super) struct FaultFile {
     pub(super) to: Vec<String>,
     pub(super) upstream: Option<String>,
     pub(super) provider: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) code: Option<String>,
+    pub(super) retry_after: Option<String>,
+    pub(super) probes: Option<bool>,
     pub(super) share: Option<f64>,
     pub(super) factor: Option<f64>,
     pub(super) delay: Option<String>,
@@ -190,6 +248,8 @@ pub(super) enum WhatFile {
     UpstreamSlow,
     UpstreamErrors,
     UpstreamLimits,
+    UpstreamAnswers,
+    UpstreamBreaks,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -202,4 +262,18 @@ pub(super) struct ExpectFile {
     pub(super) fault_bites: Option<bool>,
     #[serde(default)]
     pub(super) at_least: Tally,
+    #[serde(default)]
+    pub(super) at_most: TallyMost,
+    pub(super) elsewhere: Option<ElsewhereFile>,
+    pub(super) broken_share_max: Option<f64>,
+    pub(super) short_prompts_regret_max: Option<f64>,
+    #[serde(default)]
+    pub(super) upstream_share_min: BTreeMap<String, f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ElsewhereFile {
+    pub(super) model: Option<String>,
+    pub(super) share_max: f64,
 }

@@ -1,15 +1,18 @@
 //! What happens in a run: where nodes are, which requests clients send, what breaks when, what must hold.
 //!
-//! Reading order: `file` (as written), this file (as checked), `checked`, `locations`, `supply`, `demand`, `rules` and
-//! `faults` (from one to the other).
+//! Reading order: `file` (as written), this file, `workload` and `trouble` (as checked), `checked`, `locations`, `supply`,
+//! `demand`, `rules`, `faults` and `expected` (from one to the other).
 
 mod checked;
 mod demand;
+mod expected;
 mod faults;
 mod file;
 mod locations;
 mod rules;
 mod supply;
+mod trouble;
+mod workload;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +24,13 @@ use grapevine_core::route::Strategy;
 use grapevine_core::units::Tier;
 
 use crate::atlas::{Atlas, RegionIndex};
-use crate::tally::Tally;
+use crate::tally::{Tally, TallyMost};
 use crate::wires::Bandwidth;
+
+pub(crate) use trouble::{ErrorAnswer, UpstreamFault, Which};
+pub(crate) use workload::{
+    Arrival, Burst, ClientFault, FaultyClient, LongPrompts, Thinking, Workload,
+};
 
 /// Nodes of one scenario at most: what an engine keeps of its peers.
 pub(crate) const NODES_MAX: usize = 4_096;
@@ -102,37 +110,10 @@ pub(crate) struct Upstream {
     pub(crate) retry_after: Duration,
     /// Of one request, in any currency.
     pub(crate) price: f64,
-}
-
-/// The requests of clients.
-#[derive(Clone, Debug)]
-pub(crate) struct Workload {
-    /// On average over all clients.
-    pub(crate) per_second: f64,
-    /// Regions with their share of the clients.
-    pub(crate) clients: Vec<(RegionIndex, f64)>,
-    /// Length of a day and the swing around its mean; noon comes by longitude.
-    pub(crate) daily: Option<(Duration, f64)>,
-    pub(crate) bursts: Vec<Burst>,
-    /// Bytes of a request, and of an answer without its head, as they take a hop.
-    pub(crate) request_bytes: usize,
-    pub(crate) answer_bytes: usize,
-    /// The median time from the first byte of an answer to its last.
-    pub(crate) body: Duration,
-    /// The share of long answers and their time.
-    pub(crate) long: Option<(f64, Duration)>,
-    /// The share of requests that belong to one of a hundred conversations.
-    pub(crate) sessions: f64,
-}
-
-/// More requests for a while.
-#[derive(Clone, Debug)]
-pub(crate) struct Burst {
-    pub(crate) at: Duration,
-    pub(crate) lasts: Duration,
-    pub(crate) factor: f64,
-    /// Of one region's clients; `None` of all.
-    pub(crate) region: Option<RegionIndex>,
+    /// Connections that its listener takes in one instant; `None` is without a limit.
+    pub(crate) backlog: Option<usize>,
+    /// Attempts at it within one request.
+    pub(crate) attempts_max: u32,
 }
 
 /// How requests are sent.
@@ -141,8 +122,12 @@ pub(crate) struct Routing {
     pub(crate) strategy: Strategy,
     pub(crate) attempts_max: u32,
     pub(crate) deadline: Duration,
-    /// How long an upstream may take to its first byte.
+    /// How long a connection may take to open.
+    pub(crate) connect: Duration,
+    /// How long an upstream may take to the first byte of a stream.
     pub(crate) first_byte: Duration,
+    /// How long it may take to an answer that is no stream.
+    pub(crate) answer: Duration,
     /// How long it may pause within an answer.
     pub(crate) idle: Duration,
     /// How long a call may take in all.
@@ -197,31 +182,6 @@ pub(crate) enum What {
     Upstream { which: Which, how: UpstreamFault },
 }
 
-/// Which upstreams a fault affects: all that match each field.
-#[derive(Clone, Debug)]
-pub(crate) struct Which {
-    pub(crate) nodes: Vec<bool>,
-    pub(crate) upstream: Option<UpstreamName>,
-    pub(crate) provider: Option<String>,
-}
-
-/// How an upstream misbehaves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum UpstreamFault {
-    /// It refuses connections.
-    Down,
-    /// It accepts requests and never answers.
-    Hangs,
-    /// It pauses within its answers and resumes them when the fault is over.
-    Pauses,
-    /// It is slower by this factor, and answers: a gray failure.
-    Slow(f64),
-    /// This share of its answers is 500.
-    Errors(f64),
-    /// It accepts this many requests per second and answers 429 to the rest.
-    Limits(f64),
-}
-
 /// What must hold at the end, besides the rules of the checkers.
 #[derive(Clone, Debug)]
 pub(crate) struct Expect {
@@ -237,6 +197,16 @@ pub(crate) struct Expect {
     pub(crate) fault_bites: bool,
     /// The least count of each event.
     pub(crate) at_least: Tally,
+    /// The highest one, where there is a limit.
+    pub(crate) at_most: TallyMost,
+    /// Answers that came from another node than the client's entry, as a share: of one model, or of all.
+    pub(crate) elsewhere: Option<(Option<ModelName>, f64)>,
+    /// Answers that broke off, as a share of all requests.
+    pub(crate) broken_share_max: Option<f64>,
+    /// The same as `regret_max`, of the prompts that are not long.
+    pub(crate) short_prompts_regret_max: Option<f64>,
+    /// The least share of the answers to prompts that are not long, by upstream.
+    pub(crate) upstream_share_min: Vec<(UpstreamName, f64)>,
 }
 
 impl Scenario {

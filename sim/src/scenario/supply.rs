@@ -75,6 +75,8 @@ impl Checker {
                 "2s",
             ),
             price: file.price.unwrap_or(1.0),
+            backlog: file.backlog,
+            attempts_max: file.attempts.unwrap_or(1).max(1),
         }
     }
 

@@ -1,23 +1,24 @@
 //! A call of an own upstream, for a request of this node or of a peer: it waits in the upstream's line, begins,
 //! answers, ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::health::Witness;
 use grapevine_core::ids::{ModelName, UpstreamName};
-use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Blame, Outcome, Stage};
 use grapevine_core::request::{LongWait, UpstreamCall};
 use grapevine_proto::frame::reset;
 
+use super::asks::Asks;
 use super::event::CallMessage;
 use super::serve::Admission;
 use super::{World, WorldEvent};
-use crate::chance;
-use crate::endpoint::{CallKey, Demand, Reaction, Reception};
+use crate::endpoint::{CallKey, Reaction, Reception};
 use crate::membership::NodeIndex;
+use crate::scenario::ErrorAnswer;
 
 /// A call of an own upstream.
 #[derive(Debug)]
@@ -33,12 +34,18 @@ pub(super) struct Call {
     /// What the upstream does next, and when: a reaction planned for another moment is void.
     reacts_at: Instant,
     outcome: Outcome,
-    body: Duration,
+    /// The error with words that it answers with.
+    error: Option<Arc<ErrorAnswer>>,
+    /// Its body breaks off after this share of it.
+    breaks_after: Option<f64>,
+    asks: Asks,
     answering: bool,
     /// The whole of it must have come by then.
     total_at: Instant,
     /// When its last byte comes, unless something keeps it from coming.
     ends_at: Instant,
+    /// When its upstream breaks it off, where it does.
+    breaks_at: Option<Instant>,
     /// Since when its answer is paused.
     paused_at: Option<Instant>,
     /// When it ends, one way or another: an end planned for another moment is void.
@@ -52,9 +59,10 @@ impl Call {
     /// When its answer ends, and how: complete, or because its caller waits no longer than `idle` within an answer, and
     /// no longer than its limit in all.
     fn end(&self, idle: Duration) -> (Instant, Outcome) {
-        let (at, outcome) = match self.paused_at {
-            Some(paused_at) => (paused_at + idle, Outcome::TimedOut(Stage::Idle)),
-            None => (self.ends_at, self.outcome),
+        let (at, outcome) = match (self.paused_at, self.breaks_at) {
+            (Some(paused_at), _) => (paused_at + idle, Outcome::TimedOut(Stage::Idle)),
+            (None, Some(breaks_at)) => (breaks_at, Outcome::BrokenOff),
+            (None, None) => (self.ends_at, self.outcome),
         };
         match self.total_at < at {
             true => (self.total_at, Outcome::TimedOut(Stage::Total)),
@@ -80,25 +88,25 @@ impl World {
         ) else {
             return;
         };
-        let (model, body) = (request.model.clone(), request.body);
-        let patience_ends_at = now + self.scenario.routing.first_byte;
-        let demand = self.demand(key, patience_ends_at, body);
+        let (model, asks) = (request.model.clone(), request.asks);
+        let patience_ends_at = now + self.patience(&asks);
+        let demand = self.demand(key, &model, patience_ends_at, &asks);
         let reception = self.endpoints[endpoint].receive(now, &demand);
         let reaction = match reception {
             Reception::Reacts(reaction) => reaction,
             Reception::Waits => {
                 self.record.tally.queued += 1;
-                Reaction {
-                    after: demand.patience,
-                    outcome: Outcome::TimedOut(Stage::FirstByte),
-                }
+                Reaction::new(demand.patience, Outcome::TimedOut(demand.stage))
             }
         };
+        if self.endpoints[endpoint].works_on(key) {
+            self.paid(key.0);
+        }
         let process = self.nodes[owner.at()].process.as_ref();
         let own = process.and_then(|process| process.engine.own_upstream(now, &upstream));
-        let shape = self.shape();
+        let shape = self.shape(key.0);
         let expected = own.and_then(|(_, fact)| fact.expected(Some(&model), shape));
-        let witness = witness(key.0, now);
+        let witness = witness(key.0, asks.client, now);
         let p99 = process.and_then(|process| process.engine.own_p99(&upstream, shape.class));
         let wait = LongWait::new(witness, shape, expected, p99);
         let reported = UpstreamCall::of_own(
@@ -119,10 +127,13 @@ impl World {
             patience_ends_at,
             reacts_at,
             outcome: reaction.outcome,
-            body,
+            error: reaction.error,
+            breaks_after: reaction.breaks_after,
+            asks,
             answering: false,
             total_at: now + self.scenario.routing.total,
             ends_at: now,
+            breaks_at: None,
             paused_at: None,
             due_at: now,
             forwarded: admission.map(|admission| (admission, reported)),
@@ -135,32 +146,20 @@ impl World {
         }
     }
 
-    /// What the time of every answer depends on: all are streams.
-    pub(super) fn shape(&self) -> RequestShape {
-        RequestShape::new(true, self.scenario.workload.request_bytes)
-    }
-
-    fn demand(&self, key: CallKey, patience_ends_at: Instant, body: Duration) -> Demand {
-        Demand {
-            key,
-            draw: chance::hash(&[self.chance.seed, 78, key.0, u64::from(key.1)]),
-            patience: self.now.until(patience_ends_at),
-            body,
-        }
-    }
-
     /// A call reached the front of the line.
     fn begin_waiting(&mut self, key: CallKey) {
         let now = self.now;
         let Some(call) = self.calls.get(&key) else {
             return;
         };
-        let (endpoint, body) = (call.endpoint, call.body);
-        let demand = self.demand(key, call.patience_ends_at, body);
-        let reaction = self.endpoints[endpoint].begin(now, &demand);
+        let demand = self.demand(key, &call.model, call.patience_ends_at, &call.asks);
+        let reaction = self.endpoints[call.endpoint].begin(now, &demand);
         let reacts_at = now + reaction.after;
+        self.paid(key.0);
         if let Some(call) = self.calls.get_mut(&key) {
             call.outcome = reaction.outcome;
+            call.error = reaction.error;
+            call.breaks_after = reaction.breaks_after;
             call.reacts_at = reacts_at;
         }
         self.plan(reacts_at, WorldEvent::Reacts { call: key });
@@ -187,10 +186,15 @@ impl World {
             return;
         };
         let (owner, entry, outcome) = (call.owner, call.entry, call.outcome);
-        let upstream = call.upstream.clone();
+        let (upstream, error) = (call.upstream.clone(), call.error.clone());
+        if error.is_some() && call.asks.client_fault.is_none() {
+            self.record.tally.error_answers += 1;
+        }
         if outcome.blame() == Blame::Success {
             call.answering = true;
-            call.ends_at = now + call.body;
+            let body = call.asks.body_after_head();
+            call.ends_at = now + body;
+            call.breaks_at = call.breaks_after.map(|share| now + body.mul_f64(share));
             let is_paused = self.endpoints[call.endpoint].is_paused();
             call.paused_at = is_paused.then_some(now);
             let own = call.forwarded.as_mut().map(|(_, own)| own);
@@ -209,12 +213,12 @@ impl World {
                 status,
                 retry_after,
                 ..
-            } if is_local => self.head_came(key.0, status, retry_after, None),
+            } if is_local => self.head_came(key.0, (status, retry_after), error.as_deref(), None),
             Outcome::Status {
                 status,
                 retry_after,
                 ..
-            } => self.send_head((owner, entry), key, &upstream, (status, retry_after)),
+            } => self.send_head((owner, entry), key, &upstream, (status, retry_after), error),
             outcome if is_local => self.attempt_failed(key.0, outcome, None),
             outcome => self.send_failure(owner, entry, key, Some(&upstream), outcome),
         }
@@ -240,7 +244,7 @@ impl World {
         let (_, outcome) = call.end(self.scenario.routing.idle);
         self.record.tally.answered_with(outcome);
         self.call_over(key, outcome);
-        let is_broken = matches!(outcome, Outcome::TimedOut(_));
+        let is_broken = matches!(outcome, Outcome::TimedOut(_) | Outcome::BrokenOff);
         match (owner == entry, is_broken) {
             (true, false) => self.answer_ends(key),
             (true, true) => self.answer_breaks(key, outcome),
@@ -269,6 +273,7 @@ impl World {
             let paused_at = call.paused_at.take();
             let longer = paused_at.map_or(Duration::ZERO, |paused_at| now.since(paused_at));
             call.ends_at = call.ends_at + longer;
+            call.breaks_at = call.breaks_at.map(|at| at + longer);
             paused_at.is_some()
         });
     }
@@ -345,11 +350,10 @@ impl World {
     }
 }
 
-/// Every request is of a client of its own, and its number names both.
-pub(super) const fn witness(request: u64, began_at: Instant) -> Witness {
+pub(super) const fn witness(request: u64, client: u64, began_at: Instant) -> Witness {
     Witness {
         request,
-        client: request,
+        client,
         began_at,
         is_doubtful: false,
     }

@@ -142,7 +142,7 @@ impl World {
         request.origin = ClientOrigin::Country(self.scenario.atlas.region(region).country);
         request.clientele = clientele;
         request.first_entry = first_entry;
-        request.body = body;
+        request.asks = self.asks(id, region, body);
         request.session = in_session.then(|| chance::mix(session));
         self.requests.insert(id, request);
         let deadline = self.now + self.scenario.routing.deadline;
@@ -154,6 +154,19 @@ impl World {
             },
         );
         self.connect(id);
+    }
+
+    /// One of the clients that arrive at once asks; the next is planned.
+    pub(super) fn client_arrives(&mut self, arrival: usize, before: u32) {
+        let Some(arrival_of) = self.scenario.workload.arrivals.get(arrival).copied() else {
+            return;
+        };
+        let before = before + 1;
+        if before < arrival_of.clients {
+            let gap = arrival_of.within / arrival_of.clients;
+            self.plan(self.now + gap, WorldEvent::Arrives { arrival, before });
+        }
+        self.ask(arrival_of.clientele);
     }
 
     /// The client connects to its next entry.

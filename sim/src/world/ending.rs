@@ -4,42 +4,57 @@ use std::time::Duration;
 
 use grapevine_core::fact::Load;
 use grapevine_core::outcome::{Finding, Outcome};
-use grapevine_core::request::{AttemptEvent, AttemptId, Request};
+use grapevine_core::request::{AttemptEvent, AttemptId, Request, RequestError};
 use grapevine_core::view::Way;
 use grapevine_proto::frame::reset;
 
 use super::World;
 use super::event::CallMessage;
-use super::request::failed;
 use crate::check::Seen;
 use crate::record::{Answered, Ending};
+use crate::scenario::{ClientFault, ErrorAnswer};
 
 impl World {
     /// An upstream answered with `status`, and a peer reported its load.
     pub(super) fn head_came(
         &mut self,
         id: u64,
-        status: u16,
-        retry_after: Option<Duration>,
+        (status, retry_after): (u16, Option<Duration>),
+        error: Option<&ErrorAnswer>,
         load: Option<Load>,
     ) {
         if self.sabotage.loses_answer(id) {
             return;
         }
-        if let Some(client) = self.requests.get_mut(&id)
-            && let Some(current) = &mut client.current
-        {
+        let Some(client) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let names_identity = client.asks.client_fault == Some(ClientFault::Organization);
+        let shown = error.map(|error| error.finding(names_identity));
+        let by_status = Finding::of_status(status);
+        // The words of an error come in its body. What is hidden under a good status is read with its first byte.
+        let (finding, hides) = match by_status {
+            Finding::Answered => (by_status, shown.filter(|it| *it != Finding::Answered)),
+            _ => (shown.unwrap_or(by_status), None),
+        };
+        if let Some(current) = &mut client.current {
             current.status = Some(status);
+            current.hides = hides;
         }
         let head = AttemptEvent::Head {
             status,
             retry_after,
-            // What a body would say, every status here says by itself.
-            finding: Finding::of_status(status),
+            finding,
             detail: None,
             load,
         };
         self.attempt_event(id, head);
+    }
+
+    /// What the first piece of an answer shows, where it is no answer.
+    pub(super) fn hidden_in(&self, id: u64, attempt: AttemptId) -> Option<Finding> {
+        let current = self.requests.get(&id)?.current.as_ref()?;
+        current.hides.filter(|_| current.id == attempt)
     }
 
     /// The client gets the answer of `attempt`.
@@ -67,6 +82,15 @@ impl World {
             return;
         };
         let status = current.status.unwrap_or_default();
+        let ending = Ending::Answered { status };
+        if !ending.is_good() {
+            self.drive(id, |request, now| {
+                request.body_ended(now);
+                None
+            });
+            self.end(id, ending);
+            return;
+        }
         client.committed = true;
         let first_byte = now.since(current.started_at);
         // From the first attempt or refused connection to this attempt, refused connections between them included.
@@ -74,10 +98,11 @@ impl World {
             .first_attempt_at
             .map(|first| current.started_at.since(first))
             .filter(|span| client.number > 1 || !span.is_zero());
-        let key = {
-            let upstream = &current.choice.candidate.upstream;
-            (upstream.node.clone(), upstream.name.clone())
-        };
+        let upstream = &current.choice.candidate.upstream;
+        let (key, is_local) = (
+            (upstream.node.clone(), upstream.name.clone()),
+            upstream.way == Way::Local,
+        );
         let mut kinds = self.scenario.upstreams.iter();
         let price = kinds.find(|one| one.name == key.1).map(|one| one.price);
         self.record.answered(Answered {
@@ -85,6 +110,10 @@ impl World {
             waited: now.since(client.entered_at),
             failover,
             price: price.unwrap_or_default(),
+            upstream: key.1.clone(),
+            model: client.model.clone(),
+            is_local,
+            is_long_prompt: client.asks.long_prompt.is_some(),
         });
         if let Some((entry, _)) = client.entry
             && let Some(process) = &mut self.nodes[entry.at()].process
@@ -184,10 +213,30 @@ impl World {
             return;
         }
         let code = ending.code();
-        self.record.failed(ending);
+        match self.fault_of_client(id) {
+            Some(fault) => self.faulty_ends(id, fault, ending),
+            None => self.record.failed(ending),
+        }
         self.checks.see(self.now, &Seen::Ended { request: id });
         self.digest.words(&[203, id, code]);
         self.over(id);
+    }
+
+    fn fault_of_client(&self, id: u64) -> Option<ClientFault> {
+        self.requests.get(&id)?.asks.client_fault
+    }
+
+    /// A request that could not succeed, whatever was done, is over.
+    fn faulty_ends(&mut self, id: u64, fault: ClientFault, ending: Ending) {
+        let attempts = self.attempts_of(id);
+        let tally = &mut self.record.tally;
+        match fault {
+            ClientFault::Poison => tally.poisoned += 1,
+            ClientFault::Organization => {
+                tally.identity_answers += u64::from(ending == Ending::Answered { status: 401 });
+                tally.identity_repeats += u64::from(attempts.saturating_sub(1));
+            }
+        }
     }
 
     pub(super) fn client_gives_up(&mut self, id: u64) {
@@ -220,5 +269,24 @@ impl World {
         {
             process.active.remove(&request.id);
         }
+    }
+}
+
+pub(super) fn ending(error: &RequestError) -> Ending {
+    match error {
+        RequestError::NoPlan(_) => Ending::NoPlan,
+        RequestError::RetriesSpent => Ending::BudgetSpent,
+        RequestError::Failed(Outcome::Refused(_)) => Ending::Refused,
+        RequestError::Failed(Outcome::DeadlinePassed) => Ending::DeadlinePassed,
+        RequestError::Failed(_) => Ending::Failed,
+    }
+}
+
+/// An attempt that brought no answer.
+pub(super) fn failed(outcome: Outcome, load: Option<Load>) -> AttemptEvent {
+    AttemptEvent::Failed {
+        outcome,
+        detail: String::new(),
+        load,
     }
 }

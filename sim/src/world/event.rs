@@ -8,6 +8,7 @@ use grapevine_core::engine::ProbeReport;
 use super::gossip::SealedFact;
 use super::node::IncarnationNumber;
 use crate::membership::NodeIndex;
+use crate::scenario::ErrorAnswer;
 
 /// What can happen.
 #[derive(Debug)]
@@ -67,6 +68,8 @@ pub(super) enum WorldEvent {
     },
     /// The next client sends a request.
     Asks,
+    /// One of the clients of an arrival sends a request; so many did before it.
+    Arrives { arrival: usize, before: u32 },
     /// A request reaches a node's listener.
     Enters { request: u64, entry: NodeIndex },
     /// A forwarded request's head reaches its owner.
@@ -99,7 +102,10 @@ pub(super) enum WorldEvent {
     /// The last byte of a call's answer came.
     BodyEnds { call: (u64, u32) },
     /// The first frame of an answer comes back to the entry.
-    Returns { attempt: (u64, u32), frame: Vec<u8> },
+    Returns {
+        attempt: (u64, u32),
+        answer: AnswerStart,
+    },
     /// The end of an answer comes back to the entry.
     Ends {
         attempt: (u64, u32),
@@ -139,8 +145,17 @@ pub(super) enum WorldEvent {
     Inspection,
 }
 
+/// The start of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AnswerStart {
+    /// Its first frame.
+    pub(super) frame: Vec<u8>,
+    /// The error that its body shows.
+    pub(super) error: Option<Arc<ErrorAnswer>>,
+}
+
 /// What is sent on the stream of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum CallMessage {
     /// The request, from one incarnation of its entry to one of its owner.
     Request {
@@ -148,8 +163,8 @@ pub(super) enum CallMessage {
         to: IncarnationNumber,
         frame: Vec<u8>,
     },
-    /// The first frame of its answer.
-    Answer(Vec<u8>),
+    /// How its answer starts.
+    Answer(AnswerStart),
     /// The answer is complete.
     End,
     /// It is not, for the reason with this code.
@@ -194,6 +209,7 @@ impl WorldEvent {
             Self::HasReadHop { attempt: it, .. } => (29, attempt(it)),
             Self::Resumes { request, .. } => (30, *request),
             Self::LooksAround { attempt: it } => (31, attempt(it)),
+            Self::Arrives { arrival, before } => (32, (*arrival as u64) << 32 | u64::from(*before)),
         }
     }
 

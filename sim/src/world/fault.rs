@@ -180,8 +180,9 @@ impl World {
             }
             What::Upstream { which, how } => {
                 let met = self.which(which);
-                met.into_iter()
-                    .for_each(|at| self.endpoints[at].add_fault(index, *how));
+                met.into_iter().for_each(|at| {
+                    self.endpoints[at].add_fault(index, how.clone(), which.model.clone())
+                });
                 match how {
                     UpstreamFault::Down => self.break_answers(&self.met_by(index)),
                     UpstreamFault::Pauses => self.pause_answers(&self.met_by(index)),

@@ -85,6 +85,7 @@ impl World {
             },
         );
         self.record.watch_published(self.now, node, stamp, fact);
+        self.record.stands(node, fact);
         self.record_received(node, &published);
         let entry = Entry {
             key: key.into(),

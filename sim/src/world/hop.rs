@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use grapevine_core::latency::RequestShape;
 use grapevine_core::link::CALLS_MAX;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::retry_after;
 use grapevine_proto::frame::{LENGTH_BYTES, RequestHead, ResponseHead, ResponseStart};
 
-use super::event::CallMessage;
+use super::event::{AnswerStart, CallMessage};
 use super::node::IncarnationNumber;
 use super::{Policy, World};
 use crate::membership::NodeIndex;
@@ -76,7 +77,7 @@ impl World {
             method: "POST",
             path: "/v1/chat/completions",
             headers: Vec::new(),
-            body_bytes: self.scenario.workload.request_bytes,
+            body_bytes: self.request_bytes(id),
             remaining: self.now.until(request.deadline),
             hops: self.sabotage.hops(),
             last_resort: attempt.is_last_resort
@@ -94,22 +95,42 @@ impl World {
                 request.origin
             },
             key: None,
-            mark: id,
+            mark: request.asks.client,
         };
         head.encode().ok()
     }
 
+    /// What the time of a request's answer depends on.
+    pub(super) fn shape(&self, id: u64) -> RequestShape {
+        let is_stream = self.requests.get(&id).is_none_or(|it| it.asks.is_stream);
+        RequestShape::new(is_stream, self.request_bytes(id))
+    }
+
+    /// Bytes of a request's body.
+    pub(super) fn request_bytes(&self, id: u64) -> usize {
+        let request = self.requests.get(&id);
+        let long_prompt = request.and_then(|request| request.asks.long_prompt);
+        let usual = self.scenario.workload.request_bytes;
+        long_prompt.map_or(usual, |prompt| prompt.request_bytes)
+    }
+
     /// The first frame of an answer came from a peer.
-    pub(super) fn returns(&mut self, (id, number): (u64, u32), frame: &[u8]) {
+    pub(super) fn returns(&mut self, (id, number): (u64, u32), answer: &AnswerStart) {
         let Some(attempt) = self.current(id, number) else {
             return;
         };
         let upstream = attempt.choice.candidate.upstream.name.clone();
-        let payload = frame.get(LENGTH_BYTES..).unwrap_or_default();
+        let payload = answer.frame.get(LENGTH_BYTES..).unwrap_or_default();
         match ResponseStart::decode(payload) {
             Ok(ResponseStart::Answer(head)) => {
                 let retry_after = retry_after_of(&head);
-                self.head_came(id, head.status, retry_after, Some(head.load.of(upstream)));
+                let load = Some(head.load.of(upstream));
+                self.head_came(
+                    id,
+                    (head.status, retry_after),
+                    answer.error.as_deref(),
+                    load,
+                );
             }
             Ok(ResponseStart::None(none)) => {
                 let load = none.load.map(|load| load.of(upstream));

@@ -71,7 +71,7 @@ fn arrival(
             attempt,
             frame,
         },
-        CallMessage::Answer(frame) => WorldEvent::Returns { attempt, frame },
+        CallMessage::Answer(answer) => WorldEvent::Returns { attempt, answer },
         CallMessage::End => ends(None),
         CallMessage::Broken(code) => ends(Some(code)),
         CallMessage::Cancel => WorldEvent::Cancels { call: attempt },
@@ -204,8 +204,8 @@ impl World {
     ) {
         let workload = &self.scenario.workload;
         let bytes = match &message {
-            CallMessage::Request { frame, .. } => frame.len() + workload.request_bytes,
-            CallMessage::Answer(frame) => frame.len(),
+            CallMessage::Request { frame, .. } => frame.len() + self.request_bytes(attempt.0),
+            CallMessage::Answer(answer) => answer.frame.len(),
             // The end of an answer comes behind all of it.
             CallMessage::End | CallMessage::Broken(_) => workload.answer_bytes,
             CallMessage::Cancel => CANCEL_BYTES,

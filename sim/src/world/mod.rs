@@ -1,7 +1,7 @@
 //! The world: nodes around the core that ships, the network between them, clients, faults.
 //!
 //! Reading order: [`event`], this file (time, and how an engine is driven), [`node`] (what surrounds an
-//! engine), [`gossip`] (gossip and rumors), [`links`] (connections), [`client`] (the clients), [`request`]
+//! engine), [`gossip`] (gossip and rumors), [`links`] (connections), [`client`] (the clients), [`asks`] (what they ask for), [`request`]
 //! (the entry's side of a request), [`hop`] (its way to a peer and back), [`policy`] (its order of candidates),
 //! [`serve`] (the owner's side), [`call`] (what its upstream does), [`ending`] (its outcome), [`fault`] (what breaks),
 //! [`tail`] (the last events, as text).
@@ -12,6 +12,7 @@
 //! Invariant: every moment's events happen in the order in which they were planned, nothing iterates an
 //! unordered collection, and all randomness comes from the seed.
 
+mod asks;
 mod call;
 mod client;
 mod ending;
@@ -181,6 +182,7 @@ impl World {
                 report,
             } => self.probed(node, incarnation, *report),
             WorldEvent::Asks => self.client_asks(),
+            WorldEvent::Arrives { arrival, before } => self.client_arrives(arrival, before),
             WorldEvent::Enters { request, entry } => self.enters(request, entry),
             WorldEvent::HasRead { request, entry } => self.has_read(request, entry),
             WorldEvent::Hops {
@@ -197,7 +199,7 @@ impl World {
             } => self.has_read_hop(from, owner, attempt, &frame),
             WorldEvent::Reacts { call } => self.reacts(call),
             WorldEvent::BodyEnds { call } => self.body_ends(call),
-            WorldEvent::Returns { attempt, frame } => self.returns(attempt, &frame),
+            WorldEvent::Returns { attempt, answer } => self.returns(attempt, &answer),
             WorldEvent::Ends { attempt, broken } => self.end_comes(attempt, broken),
             WorldEvent::SendsAgain {
                 from,

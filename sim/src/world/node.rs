@@ -240,7 +240,7 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         models: Models::Listed(upstream.models.clone()),
         tier: upstream.tier,
         weight: Weight::default(),
-        attempts_max: 1,
+        attempts_max: upstream.attempts_max,
         in_flight_max: upstream.in_flight_max,
         health: HealthPolicy::default(),
         probe: Probe::Models,

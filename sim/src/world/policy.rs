@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::fact::Standing;
-use grapevine_core::latency::{ByClass, FirstByte, TTFT_UNKNOWN};
+use grapevine_core::latency::{ByClass, FirstByte, RequestShape, TTFT_UNKNOWN};
 use grapevine_core::limit::InFlight;
 use grapevine_core::request::Request;
 use grapevine_core::route::{
@@ -38,7 +38,7 @@ impl World {
     /// The choice of a node that receives nothing from others.
     fn alone(&mut self, id: u64, entry: NodeIndex, view: &View) -> Vec<Choice> {
         let mut all = self.permitted(id, view);
-        let (now, shape) = (self.now, self.shape());
+        let (now, shape) = (self.now, self.shape(id));
         let Some(process) = self.nodes[entry.at()].process.as_mut() else {
             return Vec::new();
         };
@@ -87,7 +87,7 @@ impl World {
         let attempts_left = request.request.as_ref().map(Request::attempts_left);
         let ask = RouteQuery {
             model: Some(&request.model),
-            shape: self.shape(),
+            shape: self.shape(id),
             strategy: self.scenario.routing.strategy,
             session: request.session,
             client_place: region.map(|region| self.scenario.atlas.region(region).place),
@@ -147,7 +147,7 @@ impl World {
                 };
                 let endpoint = &self.endpoints[*endpoint];
                 let is_room = endpoint.in_flight() < upstream.in_flight_max as usize;
-                if !endpoint.is_healthy(self.now)
+                if !endpoint.is_healthy(self.now, &request.model)
                     || !is_room
                     || !upstream.models.contains(&request.model)
                 {
@@ -158,7 +158,11 @@ impl World {
                     false => self.network.round_trip(entry, owner),
                 };
                 let tier = Duration::from_secs(3_600) * u32::from(upstream.tier.0);
-                all.push((tier + way + endpoint.expected(self.now), owner, kind));
+                all.push((
+                    tier + way + endpoint.expected(self.now, &request.model),
+                    owner,
+                    kind,
+                ));
             }
         }
         all.sort_unstable();
@@ -218,7 +222,7 @@ impl World {
             incumbent: false,
         };
         Choice {
-            cost: Cost::of(&candidate, self.shape(), self.now),
+            cost: Cost::of(&candidate, RequestShape::default(), self.now),
             candidate: Arc::new(candidate),
             reason: RouteReason::LeastCost,
         }

@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use grapevine_core::Instant;
 use grapevine_core::engine::Event;
-use grapevine_core::fact::Load;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::latency::STALL_MIN;
 use grapevine_core::limit::InFlightGuard;
-use grapevine_core::outcome::{Blame, Outcome};
+use grapevine_core::outcome::{Blame, Finding, Outcome};
 use grapevine_core::request::{
-    Action, AttemptEvent, AttemptId, Request, RequestError, RequestPriority, RequestTerms,
+    Action, AttemptEvent, AttemptId, Request, RequestPriority, RequestTerms,
 };
 use grapevine_core::residency::{ClientOrigin, Permitted, ResidencyQuestion};
 use grapevine_core::route::{Choice, RouteReason};
 use grapevine_core::view::Way;
 
+use super::asks::Asks;
+use super::ending::{ending, failed};
 use super::node::IncarnationNumber;
 use super::{Policy, World, WorldEvent};
 use crate::check::Seen;
 use crate::membership::NodeIndex;
-use crate::record::Ending;
 
 /// How long routing without sharing avoids an upstream that failed it.
 const SHUNNED_FOR: Duration = Duration::from_secs(10);
@@ -37,8 +37,7 @@ pub(super) struct ClientRequest {
     /// Which of the equally near entries it tries first.
     pub(super) first_entry: usize,
     pub(super) tries: u32,
-    /// From the first byte of its answer to the last, as its upstream will take.
-    pub(super) body: Duration,
+    pub(super) asks: Asks,
     pub(super) session: Option<u64>,
     pub(super) entry: Option<(NodeIndex, IncarnationNumber)>,
     pub(super) entered_at: Instant,
@@ -53,6 +52,8 @@ pub(super) struct ClientRequest {
     pub(super) first_attempt_at: Option<Instant>,
     /// The answer that it got has begun.
     pub(super) committed: bool,
+    /// Upstreams that worked on it.
+    pub(super) paid: u32,
 }
 
 /// An attempt in flight.
@@ -65,6 +66,8 @@ pub(super) struct Attempt {
     pub(super) started_at: Instant,
     /// Of its answer, once that began.
     pub(super) status: Option<u16>,
+    /// What the first piece of its body will show, where it is no answer.
+    pub(super) hides: Option<Finding>,
     pub(super) is_last_resort: bool,
     /// Its slot among the requests that the link to its owner carries.
     pub(super) sent: Option<InFlightGuard>,
@@ -80,7 +83,7 @@ impl ClientRequest {
             clientele: 0,
             first_entry: 0,
             tries: 0,
-            body: Duration::ZERO,
+            asks: Asks::of(id),
             session: None,
             entry: None,
             entered_at: now,
@@ -92,6 +95,7 @@ impl ClientRequest {
             current: None,
             first_attempt_at: None,
             committed: false,
+            paid: 0,
         }
     }
 }
@@ -122,7 +126,7 @@ impl World {
     ) {
         let now = self.now;
         let deadline = now + self.scenario.routing.deadline;
-        let shape = self.shape();
+        let shape = self.shape(id);
         let Some(client) = self.requests.get_mut(&id) else {
             return;
         };
@@ -143,11 +147,11 @@ impl World {
             is_client_retrying: false,
             scope: PathScope::Inference,
             model: Some(client.model.clone()),
-            is_stream: true,
+            is_stream: client.asks.is_stream,
             shape,
             arrived_at: now,
             number: id,
-            client: id,
+            client: client.asks.client,
         };
         let mesh_rules = process.engine.mesh_rules();
         client.permitted = self.rules[entry.at()].permits_with(mesh_rules, &question);
@@ -201,7 +205,8 @@ impl World {
                 },
                 // Here the first byte comes with the head.
                 Action::AwaitBody(attempt) => {
-                    let came = AttemptEvent::FirstByte { finding: None };
+                    let finding = self.hidden_in(id, attempt);
+                    let came = AttemptEvent::FirstByte { finding };
                     self.on_attempt(id, attempt, came)
                 }
                 Action::Pause { until } => {
@@ -326,6 +331,7 @@ impl World {
             choice,
             started_at: now,
             status: None,
+            hides: None,
             is_last_resort,
             sent: None,
         });
@@ -376,24 +382,5 @@ impl World {
         }
         let request = self.requests.get(&id)?;
         request.permitted.regions().map(<[RegionName]>::to_vec)
-    }
-}
-
-fn ending(error: &RequestError) -> Ending {
-    match error {
-        RequestError::NoPlan(_) => Ending::NoPlan,
-        RequestError::RetriesSpent => Ending::BudgetSpent,
-        RequestError::Failed(Outcome::Refused(_)) => Ending::Refused,
-        RequestError::Failed(Outcome::DeadlinePassed) => Ending::DeadlinePassed,
-        RequestError::Failed(_) => Ending::Failed,
-    }
-}
-
-/// An attempt that brought no answer.
-pub(super) fn failed(outcome: Outcome, load: Option<Load>) -> AttemptEvent {
-    AttemptEvent::Failed {
-        outcome,
-        detail: String::new(),
-        load,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Follows the product's `mesh/serve.rs`; admission is core's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::admission::{self, ForwardKey, Forwarded, ForwardsInFlight, OwnerNode};
@@ -15,12 +16,13 @@ use grapevine_proto::frame::{
     LENGTH_BYTES, NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad,
 };
 
-use super::event::CallMessage;
+use super::event::{AnswerStart, CallMessage};
 use super::hop::RETRY_AFTER;
 use super::node::IncarnationNumber;
 use super::{World, WorldEvent};
 use crate::check::Seen;
 use crate::membership::NodeIndex;
+use crate::scenario::ErrorAnswer;
 
 /// What a forwarded request holds while it is in flight here.
 #[derive(Debug)]
@@ -181,7 +183,11 @@ impl World {
             detail: outcome.as_str(),
         };
         if let Ok(frame) = ResponseStart::None(none).encode() {
-            self.send_back(owner, entry, attempt, frame);
+            self.send_message(
+                (owner, entry),
+                attempt,
+                CallMessage::Answer(AnswerStart { frame, error: None }),
+            );
         }
     }
 
@@ -192,6 +198,7 @@ impl World {
         attempt: (u64, u32),
         upstream: &UpstreamName,
         (status, retry_after): (u16, Option<Duration>),
+        error: Option<Arc<ErrorAnswer>>,
     ) {
         let none = WireLoad {
             in_flight: 0,
@@ -205,18 +212,12 @@ impl World {
             load: self.load(owner, upstream).unwrap_or(none),
         };
         if let Ok(frame) = ResponseStart::Answer(head).encode() {
-            self.send_back(owner, entry, attempt, frame);
+            self.send_message(
+                (owner, entry),
+                attempt,
+                CallMessage::Answer(AnswerStart { frame, error }),
+            );
         }
-    }
-
-    fn send_back(
-        &mut self,
-        owner: NodeIndex,
-        entry: NodeIndex,
-        attempt: (u64, u32),
-        frame: Vec<u8>,
-    ) {
-        self.send_message((owner, entry), attempt, CallMessage::Answer(frame));
     }
 
     fn load(&self, owner: NodeIndex, upstream: &UpstreamName) -> Option<WireLoad> {

@@ -132,6 +132,10 @@ impl World {
         }
         let warm = Instant::from_start(self.scenario.warm_up);
         self.plan(warm, WorldEvent::Asks);
+        for arrival in 0..self.scenario.workload.arrivals.len() {
+            let at = Instant::from_start(self.scenario.workload.arrivals[arrival].at);
+            self.plan(at, WorldEvent::Arrives { arrival, before: 0 });
+        }
         self.plan(Instant::START + INSPECTION, WorldEvent::Inspection);
     }
 

@@ -77,6 +77,7 @@ impl WorldEvent {
                 report.outcome.as_str()
             ),
             Self::Asks => "a client sends a request".into(),
+            Self::Arrives { before, .. } => format!("client {} of an arrival", before + 1),
             Self::Enters { request, entry } => format!("request {request} enters at n{}", entry.0),
             Self::Hops {
                 from,

@@ -206,3 +206,116 @@ fn requests_held_up_by_a_stopped_process_arrive_when_it_goes_on() {
     assert_eq!(run.counts().failed, 0, "{}", run.endings());
     assert!(run.wait_quantile(1.0) < Duration::from_secs(1));
 }
+
+/// One upstream at n1 and one of lower priority at n0, where all clients are; `fault` is of the former.
+fn with_spare(fault: &str) -> Run {
+    run(&format!(
+        "upstreams:\n  \
+         - {{name: one, models: [gpt], first_byte: 100ms, at: [n1]}}\n  \
+         - {{name: spare, models: [gpt], first_byte: 200ms, tier: 2, at: [n0]}}\n\
+         workload: {{per_second: 6, body: 200ms, clients: {{westeurope: 1}}}}\n\
+         faults: [{{at: 12s, for: 8s, what: upstream_answers, upstream: one, {fault}}}]"
+    ))
+}
+
+#[test]
+fn error_is_read_by_its_words_at_both_ends_of_a_hop() {
+    let by_words = with_spare("status: 429, code: insufficient_quota");
+    let tally = by_words.record.tally;
+    assert_eq!((tally.account_ejections, by_words.counts().failed), (1, 0));
+    let by_status = with_spare("status: 429").record.tally;
+    assert_eq!(by_status.ejections, 0, "{by_status:?}");
+}
+
+#[test]
+fn error_under_a_good_status_comes_with_the_first_byte_and_goes_on() {
+    let hidden = with_spare("status: 200, code: server_error");
+    assert!(hidden.record.tally.error_answers > 2);
+    assert_eq!((hidden.counts().failed, hidden.record.broken), (0, 0));
+}
+
+#[test]
+fn model_that_is_missing_is_out_by_itself() {
+    let tally = with_spare("status: 404, code: model_not_found")
+        .record
+        .tally;
+    assert_eq!((tally.model_ejections, tally.ejections), (1, 0));
+}
+
+#[test]
+fn organization_of_a_client_gets_the_answer_that_it_caused_once() {
+    let run = run(
+        "upstreams: [{name: one, models: [gpt], first_byte: 100ms, at: [n1]}]\n\
+         workload: {per_second: 10, body: 200ms, clients: {westeurope: 1}, faulty: [{what: organization, share: 0.5}]}",
+    );
+    let tally = run.record.tally;
+    assert!(tally.identity_answers > 30, "{tally:?}");
+    assert_eq!((tally.identity_repeats, tally.ejections), (0, 0));
+    assert_eq!(run.counts().failed, 0, "those of the others");
+}
+
+#[test]
+fn answer_that_is_no_stream_begins_when_it_is_made() {
+    let wait = |whole: &str| {
+        run(&format!(
+            "upstreams: [{{name: one, models: [gpt], first_byte: 100ms}}]\n\
+             workload: {{per_second: 4, body: 2s, {whole}}}"
+        ))
+        .wait_quantile(0.1)
+    };
+    assert!(wait("") < Duration::from_millis(200));
+    assert!(wait("whole: 1.0") > Duration::from_secs(1));
+}
+
+#[test]
+fn thinking_stays_within_its_bounds() {
+    let run = run(
+        "upstreams: [{name: one, models: [gpt], first_byte: 100ms, spread: 0}]\n\
+         workload: {per_second: 8, whole: 1.0, thinking: {median: 2s, spread: 2.0, least: 1s, most: 5s}}",
+    );
+    let (least, most) = (run.wait_quantile(0.0), run.wait_quantile(1.0));
+    let second = Duration::from_secs(1);
+    assert!(least >= second && least < second * 2, "{least:?}");
+    assert!(most > second * 4 && most < second * 6, "{most:?}");
+}
+
+#[test]
+fn broken_streams_are_the_clients_loss_and_whole_answers_are_asked_for_again() {
+    let broken = |whole: &str| {
+        let run = run(&format!(
+            "upstreams: [{{name: one, models: [gpt], first_byte: 100ms}}]\n\
+             workload: {{per_second: 8, body: 500ms, {whole}}}\n\
+             faults: [{{at: 10s, for: 10s, what: upstream_breaks, share: 0.2, who: [n0]}}]"
+        ));
+        (run.record.broken > 0, run.record.attempts_failed > 0)
+    };
+    assert_eq!(broken(""), (true, false));
+    assert_eq!(broken("whole: 1.0"), (false, true));
+}
+
+#[test]
+fn clients_that_arrive_at_once_all_ask() {
+    let asked = |arrivals: &str| {
+        let run = run(&format!(
+            "upstreams: [{{name: one, models: [gpt], first_byte: 100ms}}]\n\
+             workload: {{per_second: 2, body: 500ms, clients: {{westeurope: 1}}, {arrivals}}}"
+        ));
+        run.record.requests()
+    };
+    let more = "arrivals: [{at: 12s, clients: 50, region: westeurope}]";
+    assert!(asked(more) >= asked("") + 40, "chance changes the others");
+}
+
+#[test]
+fn long_prompt_takes_longer_and_sends_all_of_its_bytes() {
+    let run = run(
+        "upstreams: [{name: one, models: [gpt], first_byte: 100ms, spread: 0, at: [n1]}]\n\
+         network: {bandwidth: 1MB/s}\n\
+         workload: {per_second: 2, body: 100ms, clients: {westeurope: 1}, \
+         long_prompts: {share: 0.2, factor: 10, request_bytes: 500000}}",
+    );
+    let long = run.learned().filter(|one| one.is_long_prompt);
+    let least = long.map(|one| one.waited).min().expect("there are some");
+    assert!(least > Duration::from_millis(1_500), "{least:?}");
+    assert!(run.mean_wait_of_short_prompts() < Duration::from_millis(600));
+}

@@ -32,7 +32,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reception {
     /// It is newer than what its author published before.
-    New(Stamp, Fact),
+    New(Stamp, Box<Fact>),
     /// Its author published this or something newer before.
     Known,
     /// Its author's certificate has not been received yet.
@@ -230,7 +230,7 @@ impl Authors {
         if let (Fact::UpstreamGone(_), Some(entry)) = (&fact, author.published.get_mut(key)) {
             entry.is_gone = true;
         }
-        Ok(Reception::New(envelope.stamp, fact))
+        Ok(Reception::New(envelope.stamp, Box::new(fact)))
     }
 
     /// The node of a certificate, which must be `node`; checked again only where the last check is too old.
@@ -394,7 +394,7 @@ mod tests {
     }
 
     fn is_new(received: Result<Reception, Rejection>) -> bool {
-        matches!(received, Ok(Reception::New(_, Fact::Phase(Phase::Ready))))
+        matches!(received, Ok(Reception::New(_, fact)) if *fact == Fact::Phase(Phase::Ready))
     }
 
     #[test]

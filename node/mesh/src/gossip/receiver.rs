@@ -176,7 +176,7 @@ impl GossipReceiver {
                 bytes: bytes.clone(),
             };
             self.relays.keep(author.clone(), key, kept);
-            self.put(author, stamp, fact, Via::Rumor);
+            self.put(author, stamp, *fact, Via::Rumor);
         }
         Ok(())
     }
@@ -200,7 +200,9 @@ impl GossipReceiver {
         let mut is_proven = true;
         for (key, text) in &change.keys {
             match self.check_value(&node, gossip, key, text) {
-                Ok(Reception::New(stamp, fact)) => self.put(node.clone(), stamp, fact, Via::Gossip),
+                Ok(Reception::New(stamp, fact)) => {
+                    self.put(node.clone(), stamp, *fact, Via::Gossip)
+                }
                 Ok(Reception::Known) => {}
                 Ok(Reception::Unproven) => is_proven = false,
                 Err(reason) => self.counters.reject(reason, &node),
