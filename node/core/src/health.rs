@@ -266,7 +266,8 @@ impl Health {
         }
     }
 
-    fn heard(&mut self, now: Instant) {
+    /// Something of an answer came, whatever it says: the upstream does not stall.
+    pub fn heard(&mut self, now: Instant) {
         self.heard_at = Some(now);
         self.stalled.clear();
     }

@@ -12,6 +12,7 @@
 //! Invariant: no sum, mean or percentile is ever NaN, and none is zero once a sample is in.
 
 mod low;
+mod recent;
 mod shape;
 mod size;
 mod tries;
@@ -25,6 +26,8 @@ use size::SizeEffect;
 pub use size::size_adds;
 pub use tries::{TRIED_AGAIN_AFTER, Tries};
 pub use upstream::{Latencies, LatencyFigures};
+
+use recent::{MEDIAN_OF, Recent};
 
 use crate::time::Instant;
 
@@ -41,9 +44,6 @@ const WINDOW: usize = 128;
 
 /// Samples that renew the average, however quickly they follow each other.
 const RECENT: usize = 10;
-
-/// Samples whose median the average decays to: more than the clients of a moment leave behind.
-const MEDIAN_OF: usize = 32;
 
 /// An average up to here has settled at the median.
 const SETTLED: f64 = 1.1;
@@ -68,8 +68,6 @@ const SAMPLE_MAX: Duration = Duration::from_secs(3_600);
 pub struct Latency {
     /// For a short prompt, as of `sampled_at`.
     average: Duration,
-    /// Of the last samples, for a short prompt.
-    median: Duration,
     low: Low,
     size: SizeEffect,
     /// When an answer began last; `None` before the first.
@@ -77,8 +75,10 @@ pub struct Latency {
     sampled_at: Instant,
     /// In microseconds, as measured.
     samples: Ring<WINDOW>,
-    /// In microseconds, without what sizes add.
-    recent: Ring<MEDIAN_OF>,
+    /// Without what sizes add.
+    recent: Recent,
+    /// Of these; before the first sample, of the wait.
+    median: Duration,
 }
 
 impl Latency {
@@ -103,7 +103,7 @@ impl Latency {
             answered_at: None,
             sampled_at: now,
             samples: Ring::default(),
-            recent: Ring::default(),
+            recent: Recent::default(),
         }
     }
 
@@ -128,7 +128,7 @@ impl Latency {
         self.expect(now, average);
         self.sampled_at = self.sampled_at.max(now);
         self.recent.push(micros(sample));
-        self.median = self.recent_median();
+        self.median = self.recent.median();
     }
 
     /// Takes a wait that goes on, for a prompt of `body_bytes`: once it would be a clear rise as a sample, the average
@@ -148,7 +148,7 @@ impl Latency {
         let as_short = self.size.wait_as_short(body_bytes, waited, self.median);
         self.samples.push(micros(waited.min(SAMPLE_MAX)));
         self.recent.push(micros(as_short.min(SAMPLE_MAX)));
-        self.median = self.recent_median();
+        self.median = self.recent.median();
         self.expect(now, self.average.max(as_short.min(SAMPLE_MAX)));
         self.sampled_at = self.sampled_at.max(now);
     }
@@ -175,14 +175,6 @@ impl Latency {
     #[cfg(test)]
     const fn average(&self) -> Duration {
         self.average
-    }
-
-    fn recent_median(&self) -> Duration {
-        let mut recent = [0; MEDIAN_OF];
-        let count = self.recent.0.len();
-        recent[..count].copy_from_slice(&self.recent.0);
-        let middle = count.saturating_sub(1) / 2;
-        Duration::from_micros((*recent[..count].select_nth_unstable(middle).1).into())
     }
 
     fn expect(&mut self, now: Instant, average: Duration) {

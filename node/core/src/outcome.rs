@@ -163,6 +163,17 @@ impl Outcome {
         )
     }
 
+    /// Whether it is about how often one model may be asked for, and not about the upstream's others.
+    pub const fn limits_model(&self) -> bool {
+        matches!(
+            self,
+            Self::Status {
+                finding: Finding::RateOfModel,
+                ..
+            }
+        )
+    }
+
     /// A plain answer with `status`, judged by that alone.
     pub const fn status(status: u16) -> Self {
         Self::Status {

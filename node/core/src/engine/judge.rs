@@ -35,8 +35,12 @@ impl Local {
         rng: &mut impl Rng,
     ) -> Judged {
         self.changed = true;
-        if outcome.lacks_room() {
+        let is_of_model = model.is_some() && outcome.limits_model() && self.serves_several();
+        if outcome.lacks_room() && !is_of_model {
             self.capacity.refused(now, self.in_flight.count());
+        }
+        if source.is_paid() && matches!(outcome, Outcome::Status { .. }) {
+            self.health.heard(now);
         }
         if let Some((span, scope)) = verdict.cooldown {
             self.cool(

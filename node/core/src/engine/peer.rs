@@ -148,6 +148,8 @@ impl Peer {
             // What its owner publishes is to come.
             Outcome::Refused(Refusal::Ejected | Refusal::UnknownUpstream)
                 if remote.refused(now, report.model.as_ref()) => {}
+            // Nothing new of its other models.
+            outcome if outcome.limits_model() && remote.limited(now, report.model.as_ref()) => {}
             Outcome::Refused(Refusal::Full | Refusal::Ejected)
             | Outcome::Status { status: 429, .. } => remote.hot_until = Some(now + HOT_FOR),
             Outcome::Status { .. } => remote.figures_at = now,

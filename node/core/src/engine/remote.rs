@@ -76,6 +76,11 @@ impl Remote {
         }
     }
 
+    /// It limits how often `model` may be asked for. False where that may be its only one.
+    pub(super) fn limited(&mut self, now: Instant, model: Option<&ModelName>) -> bool {
+        model.is_some() && self.fact.models.len() > 1 && self.refused(now, model)
+    }
+
     /// Its owner refused a request for `model` by the state of the upstream. False where it does not list the model:
     /// clients may name any at an upstream that takes all.
     pub(super) fn refused(&mut self, now: Instant, model: Option<&ModelName>) -> bool {

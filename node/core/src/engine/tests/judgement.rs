@@ -229,6 +229,67 @@ fn what_went_wrong_last_is_kept_for_the_operator() {
 }
 
 #[test]
+fn refusal_of_another_request_is_a_sign_of_life() {
+    for (status, finding) in [
+        (400, Finding::ClientMistake),
+        (429, Finding::RateOfModel),
+        (401, Finding::ClientIdentity),
+    ] {
+        for (refused_at, is_stall) in [(9, false), (0, true)] {
+            let mut bench = with_models(&["gpt"]);
+            bench.wait(Duration::from_secs(1));
+            if refused_at == 0 {
+                bench.attempt_for("gpt", answer(status, finding));
+            }
+            bench.wait(Duration::from_millis(1));
+            let began_at = bench.now;
+            bench.wait(Duration::from_secs(9));
+            if refused_at == 9 {
+                bench.attempt_for("gpt", answer(status, finding));
+            }
+            bench.wait(Duration::from_secs(3));
+            for number in 1_000..1_002 {
+                bench.handle(Event::AnswerAwaited(WaitReport {
+                    shape: RequestShape::default(),
+                    upstream: upstream("primary"),
+                    model: Some(model("gpt")),
+                    waited: bench.now.since(began_at),
+                    witness: witness(number, began_at),
+                }));
+            }
+            let own = bench.engine.own_upstream(bench.now, &upstream("primary"));
+            let (_, fact) = own.expect("configured");
+            let is_suspect = matches!(fact.standing, Standing::Suspect { .. });
+            assert_eq!(is_suspect, is_stall, "{status} after {refused_at} s");
+        }
+    }
+}
+
+/// How many requests the upstream is said to carry after `many` for `big` were refused for their rate.
+fn carries_after(models: &[&str], many: u32) -> u32 {
+    let mut bench = with_models(models);
+    let own = |bench: &mut Bench| {
+        let view = bench.engine.view(bench.now);
+        Arc::clone(&view.own[&upstream("primary")])
+    };
+    let upstream = own(&mut bench);
+    let _under_way: Vec<_> = (0..9).map(|_| upstream.in_flight.enter()).collect();
+    for _ in 0..many {
+        bench.attempt_for("big", limited(120));
+        bench.wait(Duration::from_millis(200));
+    }
+    bench.wait(Duration::from_secs(1));
+    own(&mut bench).in_flight_max
+}
+
+#[test]
+fn rate_limit_of_one_model_leaves_room_for_the_others() {
+    let before = carries_after(&["big", "small"], 0);
+    assert_eq!(carries_after(&["big", "small"], 20), before);
+    assert!(carries_after(&["big"], 20) < before, "the only model");
+}
+
+#[test]
 fn long_prompts_are_no_stall_of_a_model_that_answers_others() {
     for (answering, is_stall) in [("long", false), ("other", true)] {
         let mut bench = with_models(&["long", "other"]);
