@@ -27,7 +27,7 @@ pub use size::size_adds;
 pub use tries::{TRIED_AGAIN_AFTER, Tries};
 pub use upstream::{Latencies, LatencyFigures};
 
-use recent::{MEDIAN_OF, Recent};
+use recent::Recent;
 
 use crate::time::Instant;
 

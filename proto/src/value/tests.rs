@@ -110,7 +110,7 @@ fn payloads_have_these_bytes() {
     assert_eq!(
         json_of(&Fact::Upstream(with_further())),
         concat!(
-            r#"{"state":"healthy","ttft":310000,"error_rate":0.02,"in_flight":3,"#,
+            r#"{"state":"healthy","ttft":310000,"error_rate":0.02,"breaks":3,"in_flight":3,"#,
             r#""in_flight_max":256,"tier":2,"weight":1.5,"models":{"gpt-4o":310000,"o3":0},"#,
             r#""more":{"answer":9000000,"per_kib":40000,"age":7,"models":{"o3":[0,90000]}}}"#
         )

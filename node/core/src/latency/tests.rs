@@ -1,3 +1,4 @@
+use super::recent::MEDIAN_OF;
 use super::upstream::MODELS_MAX;
 use super::*;
 use crate::ids::ModelName;
