@@ -25,7 +25,7 @@ const CLIENTS: usize = 200;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What the log says of an upstream whose connects time out.
-const TIMED_OUT: &str = "error=\"client error (Connect): no connection within 2s\"";
+const TIMED_OUT: &str = "error=\"no connection within 2s\"";
 
 const MODEL: &str = "m";
 
