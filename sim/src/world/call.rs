@@ -8,6 +8,7 @@ use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::health::Witness;
 use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Blame, Outcome, Stage};
 use grapevine_core::request::{LongWait, UpstreamCall};
 use grapevine_proto::frame::reset;
@@ -102,13 +103,9 @@ impl World {
         if self.endpoints[endpoint].works_on(key) {
             self.paid(key.0);
         }
-        let process = self.nodes[owner.at()].process.as_ref();
-        let own = process.and_then(|process| process.engine.own_upstream(now, &upstream));
         let shape = self.shape(key.0);
-        let expected = own.and_then(|(_, fact)| fact.expected(Some(&model), shape));
         let witness = witness(key.0, asks.client, now);
-        let p99 = process.and_then(|process| process.engine.own_p99(&upstream, shape.class));
-        let wait = LongWait::new(witness, shape, expected, p99);
+        let wait = self.long_wait(owner, &upstream, &model, shape, witness);
         let reported = UpstreamCall::of_own(
             upstream.clone(),
             PathScope::Inference,
@@ -144,6 +141,22 @@ impl World {
         if reacts_at > wait.due_at() {
             self.plan(wait.due_at(), WorldEvent::Awaits { call: key });
         }
+    }
+
+    /// When a call of `upstream` that begins now is reported as one that waits.
+    fn long_wait(
+        &self,
+        owner: NodeIndex,
+        upstream: &UpstreamName,
+        model: &ModelName,
+        shape: RequestShape,
+        witness: Witness,
+    ) -> LongWait {
+        let process = self.nodes[owner.at()].process.as_ref();
+        let own = process.and_then(|process| process.engine.own_upstream(self.now, upstream));
+        let expected = own.and_then(|(_, fact)| fact.expected(Some(model), shape));
+        let p99 = process.and_then(|process| process.engine.own_p99(upstream, shape.class));
+        LongWait::new(witness, shape, expected, p99)
     }
 
     /// A call reached the front of the line.
