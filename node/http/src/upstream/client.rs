@@ -97,13 +97,18 @@ impl UpstreamClient {
     async fn send(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
         let lease = match self.pool.take(request.target.origin()) {
             Some(lease) => lease,
-            None => self.open(request.target).await?,
+            // Boxed, as the second time: it is rare, and much larger than what it would be a part of.
+            None => Box::pin(self.open(request.target)).await?,
         };
         let sent = self.send_on(lease, request).await;
         let Err(SendFailed::NotProcessed(error)) = sent else {
             return Ok(sent?);
         };
         tracing::debug!(error = %causes::joined(&error), "request is sent again");
+        Box::pin(self.send_on_new(request)).await
+    }
+
+    async fn send_on_new(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
         let lease = self.open(request.target).await?;
         Ok(self.send_on(lease, request).await?)
     }

@@ -124,19 +124,11 @@ struct Shared {
 
 impl Pool {
     /// A connection to `origin` that was used before; `None` where there is none.
-    pub(super) fn take(&self, origin: &str) -> Option<Lease> {
-        let mut state = self.lock();
-        let (origin, kept) = {
-            let (name, _) = state.origins.get_key_value(origin)?;
-            let name = Arc::clone(name);
-            let kept = state.origins.get_mut(origin)?;
-            (name, kept)
-        };
-        let (sender, reading) = kept.take()?;
-        drop(state);
+    pub(super) fn take(&self, origin: &Arc<str>) -> Option<Lease> {
+        let (sender, reading) = self.lock().origins.get_mut(origin)?.take()?;
         Some(Lease {
             is_reused: true,
-            ..Lease::new(sender, reading, origin, self.clone())
+            ..Lease::new(sender, reading, Arc::clone(origin), self.clone())
         })
     }
 
@@ -283,8 +275,8 @@ mod tests {
         let (lease, _far) = opened(&pool).await;
         lease.give_back();
         for _ in 0..10 {
-            let lease = pool.take(ORIGIN).expect("the connection");
-            assert!(lease.is_reused && pool.take(ORIGIN).is_none());
+            let lease = pool.take(&ORIGIN.into()).expect("the connection");
+            assert!(lease.is_reused && pool.take(&ORIGIN.into()).is_none());
             tokio::time::sleep(IDLE_FOR - Duration::from_secs(1)).await;
             lease.give_back();
         }
@@ -302,7 +294,7 @@ mod tests {
             lease.give_back();
         }
         closed(oldest).await;
-        let taken = pool.take(ORIGIN).expect("a connection").reading;
+        let taken = pool.take(&ORIGIN.into()).expect("a connection").reading;
         let (last, _) = others.last().expect("many");
         assert!(taken.is_same(last));
         assert_eq!(pool.lock().origins[ORIGIN].idle.len(), IDLE_MAX - 1);
@@ -315,6 +307,6 @@ mod tests {
         lease.give_back();
         drop(far);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(pool.take(ORIGIN).is_none());
+        assert!(pool.take(&ORIGIN.into()).is_none());
     }
 }

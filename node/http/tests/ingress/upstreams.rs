@@ -139,3 +139,12 @@ async fn upstream_that_is_not_configured_is_refused() {
     let failure = call(&client, "other").await.expect_err("unknown");
     assert_eq!(failure.outcome, Outcome::Refused(Refusal::UnknownUpstream));
 }
+
+/// A future is moved as a whole, and what opens a connection is many times as large as what uses one.
+#[tokio::test]
+async fn call_carries_no_room_for_opening_a_connection() {
+    let client = client("http://127.0.0.1:1/v1", trusting(RootCertStore::empty()));
+    let calling = client.call(chat_call("primary", MODEL_BODY.to_owned()));
+    let size = size_of_val(&calling);
+    assert!(size <= 4_096, "{size} bytes");
+}
