@@ -136,12 +136,9 @@ fn nodes(plan: &Plan) -> Vec<&str> {
         .collect()
 }
 
-fn plan_with<'a>(
-    view: &View,
-    change: impl FnOnce(&mut RouteQuery<'a>),
-    seed: u64,
-) -> Result<Plan, PlanError> {
-    let mut ask = RouteQuery {
+/// A request for a short stream, from nowhere in particular.
+fn ask<'a>() -> RouteQuery<'a> {
+    RouteQuery {
         model: Some(&MODEL),
         shape: RequestShape::default(),
         strategy: Strategy::Latency,
@@ -152,7 +149,15 @@ fn plan_with<'a>(
         allow_regions: &[],
         fence: None,
         attempts_max: 6,
-    };
+    }
+}
+
+fn plan_with<'a>(
+    view: &View,
+    change: impl FnOnce(&mut RouteQuery<'a>),
+    seed: u64,
+) -> Result<Plan, PlanError> {
+    let mut ask = ask();
     change(&mut ask);
     plan(view, &ask, NOW, &mut rng(seed))
 }

@@ -113,9 +113,13 @@ impl TimedBody {
 
     /// Gives the connection back where nothing more comes.
     fn release_at_end(&mut self) {
-        if self.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
+        if self.is_end_stream() {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
     }
@@ -175,9 +179,7 @@ impl Body for TimedBody {
                 Poll::Ready(Some(Err(self.fail(outcome, causes::joined(&error)))))
             }
             Poll::Ready(None) => {
-                if let Some(lease) = self.lease.take() {
-                    lease.give_back();
-                }
+                self.release();
                 Poll::Ready(None)
             }
             Poll::Pending => self.poll_waits(context).map(|outcome| {

@@ -107,16 +107,9 @@ fn own_upstream_goes_first_among_those_in_the_clients_city() {
     let view = bench.engine.view(bench.now);
     let gpt = model("gpt");
     let ask = RouteQuery {
-        model: Some(&gpt),
         strategy: Strategy::Geo,
-        session: None,
         client_place: place,
-        home_regions: &[],
-        prefer_region: None,
-        allow_regions: &[],
-        fence: None,
-        attempts_max: 6,
-        shape: RequestShape::default(),
+        ..ask(&gpt)
     };
     let plan = plan(&view, &ask, bench.now, &mut bench.rng).expect("a plan");
     assert_eq!(plan.choices[0].candidate.upstream.node.as_str(), "usa");

@@ -76,16 +76,8 @@ impl Traffic {
         let view = self.bench.engine.view(self.bench.now);
         let model = model("gpt");
         let ask = RouteQuery {
-            model: Some(&model),
             shape,
-            strategy: Strategy::Latency,
-            session: None,
-            client_place: None,
-            home_regions: &[],
-            prefer_region: None,
-            allow_regions: &[],
-            fence: None,
-            attempts_max: 6,
+            ..ask(&model)
         };
         let now = self.bench.now;
         let plan = plan(&view, &ask, now, &mut self.bench.rng).expect("a plan");

@@ -41,7 +41,7 @@ impl Bench {
     fn configured(&mut self, name: &str) -> Vec<String> {
         let view = self.engine.view(self.now);
         let model = model(name);
-        let ask = ask(&model);
+        let ask = configured_ask(&model);
         let plan = plan(&view, &ask, self.now, &mut self.rng).expect("a plan");
         let nodes = plan.choices.iter();
         nodes
@@ -50,18 +50,11 @@ impl Bench {
     }
 }
 
-fn ask(model: &ModelName) -> RouteQuery<'_> {
+/// By the order of the configuration, which does not look at load.
+fn configured_ask(model: &ModelName) -> RouteQuery<'_> {
     RouteQuery {
-        model: Some(model),
         strategy: Strategy::Priority,
-        session: None,
-        client_place: None,
-        home_regions: &[],
-        prefer_region: None,
-        allow_regions: &[],
-        fence: None,
-        attempts_max: 6,
-        shape: RequestShape::default(),
+        ..ask(model)
     }
 }
 
@@ -137,7 +130,7 @@ fn cooldown_that_was_published_explains_the_refusal() {
     let gpt = model("gpt");
     let absence = |bench: &mut Bench| {
         let view = bench.engine.view(bench.now);
-        let out = left_out(&view, &ask(&gpt), &[], bench.now);
+        let out = left_out(&view, &configured_ask(&gpt), &[], bench.now);
         let jpn = |it: &&crate::route::LeftOut| it.candidate.upstream.node == node("jpn");
         out.iter().find(jpn).map(|it| it.absence)
     };

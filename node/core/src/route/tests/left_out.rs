@@ -21,21 +21,6 @@ fn explained(
     (chosen.collect(), absent)
 }
 
-fn ask<'a>() -> RouteQuery<'a> {
-    RouteQuery {
-        model: Some(&MODEL),
-        shape: RequestShape::default(),
-        strategy: Strategy::Latency,
-        session: None,
-        client_place: None,
-        home_regions: &[],
-        prefer_region: None,
-        allow_regions: &[],
-        fence: None,
-        attempts_max: 6,
-    }
-}
-
 fn region(name: &str) -> RegionName {
     RegionName::new(name).expect("a valid name")
 }
