@@ -38,7 +38,7 @@ const LARGE_BYTES: usize = 256 << 10;
 const ROUNDS: usize = 16;
 
 /// How much more memory a node may use for them. All bodies at once are 8 MiB, all together 128.
-const GROWTH_MAX_BYTES: u64 = 48 << 20;
+const GROWTH_MAX_BYTES: u64 = 32 << 20;
 
 /// Longer than all of it takes.
 const LIMIT: Duration = Duration::from_secs(120);
