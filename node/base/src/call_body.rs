@@ -23,6 +23,16 @@ impl CallBody {
         Self { received, option }
     }
 
+    /// Whether it asks for token counts where the client did not.
+    pub const fn asks_usage(&self) -> bool {
+        self.option.is_some()
+    }
+
+    /// Asks for none: what is sent is what was received.
+    pub fn ask_no_usage(&mut self) {
+        self.option = None;
+    }
+
     /// The body as it was received.
     pub const fn received(&self) -> &Bytes {
         &self.received

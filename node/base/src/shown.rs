@@ -18,6 +18,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::asked::usage;
 use crate::exchange::{Answer, AnswerBody, CallFailure};
 
 /// How much of an error's body is read. All that was seen in the wild fits.
@@ -40,6 +41,8 @@ pub struct Shown {
     /// The status with the error's code, or where a redirect leads, for the operator. Holds nothing of the message,
     /// which may quote a prompt or a key.
     pub detail: Option<String>,
+    /// Whether the error is about the option that asks a stream for its token counts.
+    pub refuses_usage_option: bool,
 }
 
 /// Whether a request's headers name an organization or a project of the client's own.
@@ -58,12 +61,14 @@ pub async fn by_answer(answer: &mut Answer, names_identity: bool) -> Shown {
         return Shown {
             finding: by_status,
             detail: Some(redirect(status, location.and_then(|it| it.to_str().ok()))),
+            refuses_usage_option: false,
         };
     }
     if status < 400 {
         return Shown {
             finding: by_status,
             detail: None,
+            refuses_usage_option: false,
         };
     }
     let body = std::mem::take(&mut answer.body);
@@ -73,6 +78,7 @@ pub async fn by_answer(answer: &mut Answer, names_identity: bool) -> Shown {
     Shown {
         finding: Finding::of_error(status, error.words(), names_identity),
         detail: Some(error.shown(status)),
+        refuses_usage_option: matches!(status, 400 | 422) && usage::is_named_in(&read),
     }
 }
 

@@ -18,7 +18,9 @@ use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
-use grapevine_http::ingress::{self, Background, Context, Explainer, OwnCalls, TlsHandle, Workers};
+use grapevine_http::ingress::{
+    self, Background, Context, Explainer, OwnCalls, TlsHandle, UsageRefusals, Workers,
+};
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
 use grapevine_observe::history::History;
@@ -338,12 +340,14 @@ impl Ground {
         let (targets, passed) = (self.targets.clone(), self.passed.clone());
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
         let bodies = self.bodies.clone();
+        let usage_refusals = UsageRefusals::default();
         let locate = self.geography.locate();
         move || Context {
             settings: Arc::clone(&ingress),
             driver: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
+            usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             peers: peers.clone(),
             readiness: readiness.clone(),

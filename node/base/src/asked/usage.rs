@@ -62,6 +62,13 @@ pub fn to_add(path: &str, body: &[u8]) -> Option<UsageOption> {
     }
 }
 
+/// Whether `error` names the option, as that of an upstream which refuses it does.
+pub fn is_named_in(error: &[u8]) -> bool {
+    [OPTIONS, INCLUDE]
+        .iter()
+        .any(|name| memmem::find(error, name.as_bytes()).is_some())
+}
+
 fn inserted(at: usize, text: &'static str) -> Option<UsageOption> {
     let range = at..at;
     Some(UsageOption { range, text })

@@ -8,8 +8,8 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 pub struct UsageFile {
     /// Whether OpenAI's streams are asked for their token counts where the client did not ask
-    /// (stream_options.include_usage), and the event with them is kept from that client. Switch it off where
-    /// an upstream refuses stream_options. Default: on.
+    /// (stream_options.include_usage), and the event with them is kept from that client. An upstream
+    /// that refuses stream_options is asked without it. Default: on.
     pub ask: Option<AskUsageWord>,
 }
 

@@ -45,6 +45,7 @@ mod sse;
 mod track;
 mod usage;
 mod usage_event;
+mod usage_refusals;
 mod visitor;
 
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub use keys::{ClientKey, Keys};
 pub use listen::{Workers, check_free};
 pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
 pub use own::OwnCalls;
+pub use usage_refusals::UsageRefusals;
 pub use visitor::{ClientLocation, Locate};
 
 /// The settings of the ingress; replaced as a whole on reload.
@@ -132,6 +134,8 @@ pub struct Context<L, P> {
     pub recorder: Recorder,
     /// The memory budget of request bodies.
     pub bodies: BodyBudget,
+    /// The upstreams that are not asked for token counts.
+    pub usage_refusals: UsageRefusals,
     /// Calls own upstreams.
     pub local: L,
     /// Calls peers.

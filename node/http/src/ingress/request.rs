@@ -5,29 +5,32 @@
 //!
 //! [`Request`]: grapevine_core::request::Request
 
+mod called;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_base::asked::Asked;
 use grapevine_base::call_body::CallBody;
 use grapevine_base::clock::Clock;
-use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, CallPeer, is_stream};
+use grapevine_base::exchange::{Answer, CallFailure, CallLocal, CallPeer, is_stream};
 use grapevine_base::overdue::Overdue;
-use grapevine_base::{headers, shown};
+use grapevine_base::shown;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::RegionName;
 use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Finding, Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
 use grapevine_core::route::{self, Choice, Plan, PlanError, RouteQuery};
-use grapevine_core::view::Way;
 use http::{HeaderMap, Method};
 use http_body::Frame;
 use tokio::time::Instant;
 
+use called::Called;
+
 use super::Context;
 use super::client_headers::{self, ClientOptions};
-use super::due::{Waiting, first_frame, waiting, within};
+use super::due::first_frame;
 use super::explain;
 use super::outgoing::Outgoing;
 use super::problem::Problem;
@@ -163,8 +166,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         client_headers::with_rng(|rng| route::plan(&driver.view(), &ask, driver.now(), rng))
     }
 
-    /// Calls the candidate. The call is boxed: every future around it would hold room for it, some of them twice, and
-    /// each is moved once or more.
+    /// Calls the candidate, and once more where it refuses to be asked for token counts.
     async fn attempt(
         &mut self,
         attempt: AttemptId,
@@ -172,63 +174,62 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         is_last_resort: bool,
     ) -> Option<Action> {
         let upstream = &choice.candidate.upstream;
-        let call = self.call(attempt, &choice, is_last_resort);
-        let context = self.context;
-        let names_identity = shown::names_identity(&call.headers);
-        let mut overdue = None;
-        let (scope, shape) = (self.track.scope(), call.shape());
-        let witness = self.track.witness();
-        let (deadline, sought) = (self.deadline, self.track.model().cloned());
-        let calling = async {
-            let called = match upstream.way {
-                Way::Local => {
-                    let (name, model) = (upstream.name.clone(), call.model.clone());
-                    let driver = &context.driver;
-                    let overdue =
-                        overdue.insert(Overdue::new(driver, scope, name, model, shape, witness));
-                    overdue.during(context.local.call(call)).await
-                }
-                Way::Peer => within(deadline, context.peers.call(&upstream.node, call)).await,
-            };
-            let mut answer = called?;
-            let event = head(&mut answer, names_identity).await;
-            Ok((answer, event))
-        };
-        let called = {
-            let mut calling = Box::pin(calling);
-            loop {
-                let sought = (sought.as_ref(), &choice, witness.began_at);
-                match waiting(&context.driver, sought, calling.as_mut()).await {
-                    Waiting::Came(called) => break called,
-                    Waiting::Stalled => {
-                        let moved = self.track.on(attempt, AttemptEvent::Stalled);
-                        if moved.is_some() {
-                            return moved;
-                        }
-                    }
-                }
+        let (refusals, now) = (&self.context.usage_refusals, self.context.driver.now());
+        let asks_usage = self.request.body.asks_usage();
+        if asks_usage && refusals.has(upstream, self.track.model(), now) {
+            self.ask_no_usage();
+        }
+        let mut called = self.send(attempt, &choice, is_last_resort).await;
+        if self.request.body.asks_usage() && called.refuses_usage() {
+            // Its call is over before the next begins.
+            drop(called);
+            self.ask_no_usage();
+            called = self.send(attempt, &choice, is_last_resort).await;
+            if called.is_success() {
+                refusals.add(upstream, self.track.model(), now);
             }
-        };
-        let (answer, event) = match called {
-            Ok(came) => came,
-            Err(failure) => return self.track.on(attempt, failed(failure)),
+        }
+        let (begun, event) = match called {
+            Called::Came {
+                answer,
+                event,
+                overdue,
+                ..
+            } => {
+                let begun = Begun {
+                    attempt,
+                    choice,
+                    answer,
+                    first: None,
+                    overdue,
+                };
+                (begun, event)
+            }
+            Called::Failed(event) => return self.track.on(attempt, event),
+            Called::Moved(action) => return Some(action),
         };
         let action = self.track.on(attempt, event);
-        let is_held = self.track.held() == Some(attempt);
-        let begun = Begun {
-            attempt,
-            choice,
-            answer,
-            first: None,
-            overdue: overdue.filter(|_| !is_held),
-        };
-        let kept = if is_held {
-            &mut self.held
-        } else {
-            &mut self.current
-        };
-        *kept = Some(begun);
+        self.keep(begun);
         action
+    }
+
+    /// From here on the upstream sees what the client sent, and the client what the upstream sends.
+    fn ask_no_usage(&mut self) {
+        self.request.body.ask_no_usage();
+        self.track.hide_usage(false);
+        self.track.renew_id_for_peers();
+    }
+
+    /// Keeps an answer where core will ask for it.
+    fn keep(&mut self, begun: Begun<'a>) {
+        if self.track.held() == Some(begun.attempt) {
+            self.held = Some(Begun {
+                overdue: None,
+                ..begun
+            });
+        } else {
+            self.current = Some(begun);
+        }
     }
 
     /// An answer counts only when the first frame of its body has arrived.
@@ -251,17 +252,10 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         };
         let finding = self.is_none(&begun.answer, first.as_ref());
         let action = self.track.on(attempt, AttemptEvent::FirstByte { finding });
-        let is_held = self.track.held() == Some(attempt);
-        let begun = Begun {
+        self.keep(Begun {
             first: Some(first),
             ..begun
-        };
-        let kept = if is_held {
-            &mut self.held
-        } else {
-            &mut self.current
-        };
-        *kept = Some(begun);
+        });
         action
     }
 
@@ -279,29 +273,6 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         let is_it = |begun: &mut Begun<'_>| begun.attempt == attempt;
         let current = self.current.take_if(is_it);
         current.or_else(|| self.held.take_if(is_it))
-    }
-
-    fn call(&mut self, attempt: AttemptId, choice: &Choice, last_resort: bool) -> Call {
-        let upstream = &choice.candidate.upstream;
-        let request_id = match upstream.way {
-            Way::Local => self.track.id().clone(),
-            Way::Peer => self.track.id_for_peers(),
-        };
-        let headers = &self.request.headers;
-        Call {
-            request_id,
-            upstream: upstream.name.clone(),
-            model: self.request.head.model.clone(),
-            method: self.track.method().clone(),
-            path: self.track.path().clone(),
-            headers: self.track.headers_of_attempt(attempt, headers),
-            body: self.request.body.clone(),
-            stream: is_stream(self.track.path(), self.request.head.stream),
-            deadline: self.deadline,
-            last_resort,
-            allow_regions: self.allow_regions.clone(),
-            caller: self.request.visitor.caller.clone(),
-        }
     }
 
     /// The commit point: this answer is final.
@@ -339,22 +310,6 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             RequestError::Failed(outcome) => Problem::failed(&outcome),
         };
         reply::problem(self.track, &problem)
-    }
-}
-
-/// The event of an answer's head, and of its body where it is an error.
-async fn head(answer: &mut Answer, names_identity: bool) -> AttemptEvent {
-    let status = answer.status.as_u16();
-    let shown = shown::by_answer(answer, names_identity).await;
-    let retry_after = (status >= 400)
-        .then(|| headers::retry_after(&answer.headers, std::time::SystemTime::now()))
-        .flatten();
-    AttemptEvent::Head {
-        status,
-        retry_after,
-        finding: shown.finding,
-        detail: shown.detail,
-        load: answer.load.take(),
     }
 }
 

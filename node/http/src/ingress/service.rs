@@ -209,7 +209,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let body = match option {
             None => CallBody::from(body),
             Some(option) => {
-                self.track.hide_usage();
+                self.track.hide_usage(true);
                 // An event in an encoded stream could not be told from others.
                 head.headers
                     .insert(header::ACCEPT_ENCODING, headers::IDENTITY);

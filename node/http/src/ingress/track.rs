@@ -114,6 +114,11 @@ impl Track {
         id.clone()
     }
 
+    /// Has a call that is repeated go by an id of its own: the peer may not have forgotten the first yet.
+    pub(super) fn renew_id_for_peers(&mut self) {
+        self.record.forwarded_as = None;
+    }
+
     pub(super) fn settings(&self) -> &Arc<IngressSettings> {
         &self.settings
     }
@@ -168,9 +173,9 @@ impl Track {
         headers
     }
 
-    /// The upstream is asked for its token counts, and the client did not ask.
-    pub(super) fn hide_usage(&mut self) {
-        self.hides_usage = true;
+    /// Sets whether the upstream is asked for its token counts, and the client did not ask.
+    pub(super) const fn hide_usage(&mut self, hides: bool) {
+        self.hides_usage = hides;
     }
 
     pub(super) const fn hides_usage(&self) -> bool {

@@ -30,7 +30,7 @@ use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_http::ingress::{
-    Context, Cors, IngressSettings, Keys, ListenSettings, Locate, Workers,
+    Context, Cors, IngressSettings, Keys, ListenSettings, Locate, UsageRefusals, Workers,
 };
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
 use grapevine_observe::history::History;
@@ -74,6 +74,8 @@ fn upstream_name(name: &str) -> UpstreamName {
 pub(crate) enum Act {
     /// Sends these bytes.
     Send(Vec<u8>),
+    /// Sends these bytes and nothing else, where the request holds the text.
+    Refuse(&'static str, Vec<u8>),
     /// Waits.
     Pause(Duration),
     /// Waits until the test lets it go on.
@@ -217,14 +219,21 @@ enum End {
 async fn play(mut stream: TcpStream, script: &[Act], seen: &Mutex<Vec<Vec<u8>>>) -> End {
     stream.set_nodelay(true).expect("a socket");
     while let Some(request) = read_request(&mut stream).await {
+        let holds = |text: &str| find(&request, text.as_bytes()).is_some();
+        let refusal = script.iter().find_map(|act| match act {
+            Act::Refuse(text, bytes) if holds(text) => Some(bytes),
+            _ => None,
+        });
+        let refusal = refusal.map(|bytes| [Act::Send(bytes.clone())]);
         seen.lock().expect("no test panics here").push(request);
-        for act in script {
+        for act in refusal.as_ref().map_or(script, |refusal| &refusal[..]) {
             match act {
                 Act::Send(bytes) => {
                     if stream.write_all(bytes).await.is_err() {
                         return End::CallerHungUp;
                     }
                 }
+                Act::Refuse(..) => {}
                 Act::Pause(span) => tokio::time::sleep(*span).await,
                 Act::Until(signal) => signal.acquire().await.expect("never closed").forget(),
                 Act::Hang => {
@@ -426,11 +435,13 @@ impl Plan {
         let bodies = BodyBudget::seeded(self.body_memory, 1);
         let kept_bodies = bodies.clone();
         let (peers, locate, driver) = (self.peers, self.locate, handle.clone());
+        let usage_refusals = UsageRefusals::default();
         let make = move |_| Context {
             settings: settings.clone(),
             driver: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
+            usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(
                 targets.clone(),
                 passed.clone(),

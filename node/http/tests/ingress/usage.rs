@@ -1,5 +1,9 @@
 //! Token counts: asked for where the client did not, counted, and kept from that client.
 
+use std::sync::{Arc, Mutex};
+
+use grapevine_base::exchange::Call;
+use http::StatusCode;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::*;
@@ -90,6 +94,103 @@ async fn error_instead_of_a_stream_passes_as_it_came() {
     let headers = "content-type: application/json\r\n";
     let (got, ..) = asked(CHAT, "", STREAM, answer(400, headers, error)).await;
     assert_eq!(got, error);
+}
+
+/// What servers that know no `stream_options` say.
+const REFUSALS: [(u16, &str); 3] = [
+    (
+        400,
+        r#"{"error":{"message":"Unrecognized request argument supplied: stream_options"}}"#,
+    ),
+    (
+        422,
+        r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"no"}]}"#,
+    ),
+    (400, "unknown field `include_usage`"),
+];
+
+fn refusing(status: u16, error: &str, rest: Vec<Act>) -> Vec<Act> {
+    let Some(Act::Send(refusal)) = answer(status, "", error).pop() else {
+        unreachable!("an answer is sent");
+    };
+    let mut script = vec![Act::Refuse("stream_options", refusal)];
+    script.extend(rest);
+    script
+}
+
+#[tokio::test]
+async fn upstream_that_refuses_to_be_asked_serves_as_if_it_had_not_been() {
+    for (status, error) in REFUSALS {
+        // One that reports its counts unasked: the client has them as they came.
+        let answering = chunked(&[TEXT, COUNTS, DONE]);
+        let upstream = Scripted::start(refusing(status, error, answering)).await;
+        let mut plan = Plan::with(&[&upstream]);
+        plan.settings.asks_usage = true;
+        let node = plan.start().await;
+        for sent in [2, 3, 4] {
+            let reply = node.ask("POST", CHAT, "", STREAM).await;
+            assert_eq!(reply.body, [TEXT, COUNTS, DONE].concat(), "{error}");
+            if sent == 2 {
+                let (tokens, outcomes) = (node.record().await.tokens, node.outcomes().await);
+                assert_eq!([tokens.input, tokens.output], [Some(9), Some(2)]);
+                assert_eq!(outcomes, ["answered"]);
+            }
+            let seen = upstream.seen();
+            assert_eq!(
+                seen.len(),
+                sent,
+                "only the first request is sent twice: {seen:?}"
+            );
+            assert!(seen.last().is_some_and(|seen| seen.ends_with(STREAM)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_refusals_are_not_laid_to_the_option() {
+    // The error quotes what was sent, and stays without it: nothing is learned from that.
+    let quoting = r#"{"detail":[{"input":"stream_options","msg":"n must be 1"}]}"#;
+    let upstream = Scripted::start(answer(422, "", quoting)).await;
+    let mut plan = Plan::with(&[&upstream]);
+    plan.settings.asks_usage = true;
+    let node = plan.start().await;
+    for round in 1..=2 {
+        let reply = node.ask("POST", CHAT, "", STREAM).await;
+        assert_eq!((reply.status, reply.body.as_str()), (422, quoting));
+        assert_eq!(upstream.seen().len(), 2 * round);
+    }
+}
+
+#[tokio::test]
+async fn peer_whose_upstream_refuses_the_option_is_asked_without_it_by_another_id() {
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let seen = ids.clone();
+    let peers = FakePeers::new(move |_, call: Call| {
+        let seen = seen.clone();
+        async move {
+            seen.lock()
+                .expect("no panic")
+                .push((call.request_id.clone(), call.body.asks_usage()));
+            let error = r#"{"error":{"message":"no stream_options here"}}"#;
+            let mut answer =
+                successful_answer(if call.body.asks_usage() { error } else { TEXT }, None);
+            if call.body.asks_usage() {
+                answer.status = StatusCode::BAD_REQUEST;
+            }
+            Ok(answer)
+        }
+    });
+    let mut plan = Plan::with(&[]);
+    (plan.known_peers, plan.peers) = (vec![("sgp", 1)], peers);
+    plan.settings.asks_usage = true;
+    let node = plan.start().await;
+    assert_eq!(node.ask("POST", CHAT, "", STREAM).await.body, TEXT);
+    let seen = ids.lock().expect("no panic").clone();
+    assert_eq!(seen.len(), 2);
+    assert!(
+        seen[0].1 && !seen[1].1 && seen[0].0 != seen[1].0,
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]

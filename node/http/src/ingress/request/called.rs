@@ -1,0 +1,138 @@
+//! One call of a request's attempt, and what came of it.
+
+use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, is_stream};
+use grapevine_base::headers;
+use grapevine_base::overdue::Overdue;
+use grapevine_base::shown::{self, Shown};
+use grapevine_core::request::{Action, AttemptEvent, AttemptId};
+use grapevine_core::route::Choice;
+use grapevine_core::view::Way;
+
+use super::super::due::{Waiting, waiting, within};
+use super::{Driver, failed};
+
+/// How one call went.
+pub(super) enum Called<'a> {
+    Came {
+        answer: Answer,
+        event: AttemptEvent,
+        refuses_usage: bool,
+        overdue: Option<Overdue<'a>>,
+    },
+    Failed(AttemptEvent),
+    /// The request has moved on without waiting for it.
+    Moved(Action),
+}
+
+impl<'a> Called<'a> {
+    fn came(mut answer: Answer, shown: Shown, overdue: Option<Overdue<'a>>) -> Self {
+        let status = answer.status.as_u16();
+        let retry_after = (status >= 400)
+            .then(|| headers::retry_after(&answer.headers, std::time::SystemTime::now()))
+            .flatten();
+        let event = AttemptEvent::Head {
+            status,
+            retry_after,
+            finding: shown.finding,
+            detail: shown.detail,
+            load: answer.load.take(),
+        };
+        Self::Came {
+            answer,
+            event,
+            refuses_usage: shown.refuses_usage_option,
+            overdue,
+        }
+    }
+
+    pub(super) const fn refuses_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Came {
+                refuses_usage: true,
+                ..
+            }
+        )
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        matches!(self, Self::Came { answer, .. } if answer.status.is_success())
+    }
+}
+
+impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
+    /// One call. It is boxed: every future around it would hold room for it, some of them twice, and each is moved
+    /// once or more.
+    pub(super) async fn send(
+        &mut self,
+        attempt: AttemptId,
+        choice: &Choice,
+        is_last_resort: bool,
+    ) -> Called<'a> {
+        let upstream = &choice.candidate.upstream;
+        let call = self.call(attempt, choice, is_last_resort);
+        let context = self.context;
+        let names_identity = shown::names_identity(&call.headers);
+        let mut overdue = None;
+        let (scope, shape) = (self.track.scope(), call.shape());
+        let witness = self.track.witness();
+        let (deadline, sought) = (self.deadline, self.track.model().cloned());
+        let calling = async {
+            let called = match upstream.way {
+                Way::Local => {
+                    let (name, model) = (upstream.name.clone(), call.model.clone());
+                    let driver = &context.driver;
+                    let overdue =
+                        overdue.insert(Overdue::new(driver, scope, name, model, shape, witness));
+                    overdue.during(context.local.call(call)).await
+                }
+                Way::Peer => within(deadline, context.peers.call(&upstream.node, call)).await,
+            };
+            let mut answer = called?;
+            let shown = shown::by_answer(&mut answer, names_identity).await;
+            Ok((answer, shown))
+        };
+        let called = {
+            let mut calling = Box::pin(calling);
+            loop {
+                let sought = (sought.as_ref(), choice, witness.began_at);
+                match waiting(&context.driver, sought, calling.as_mut()).await {
+                    Waiting::Came(called) => break called,
+                    Waiting::Stalled => {
+                        let moved = self.track.on(attempt, AttemptEvent::Stalled);
+                        if let Some(action) = moved {
+                            return Called::Moved(action);
+                        }
+                    }
+                }
+            }
+        };
+        match called {
+            Ok((answer, shown)) => Called::came(answer, shown, overdue),
+            Err(failure) => Called::Failed(failed(failure)),
+        }
+    }
+
+    fn call(&mut self, attempt: AttemptId, choice: &Choice, last_resort: bool) -> Call {
+        let upstream = &choice.candidate.upstream;
+        let request_id = match upstream.way {
+            Way::Local => self.track.id().clone(),
+            Way::Peer => self.track.id_for_peers(),
+        };
+        let headers = &self.request.headers;
+        Call {
+            request_id,
+            upstream: upstream.name.clone(),
+            model: self.request.head.model.clone(),
+            method: self.track.method().clone(),
+            path: self.track.path().clone(),
+            headers: self.track.headers_of_attempt(attempt, headers),
+            body: self.request.body.clone(),
+            stream: is_stream(self.track.path(), self.request.head.stream),
+            deadline: self.deadline,
+            last_resort,
+            allow_regions: self.allow_regions.clone(),
+            caller: self.request.visitor.caller.clone(),
+        }
+    }
+}
