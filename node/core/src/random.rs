@@ -4,8 +4,13 @@ use rand_core::Rng;
 
 /// A number in `0.0..1.0`, of 53 random bits.
 pub(crate) fn unit(rng: &mut impl Rng) -> f64 {
+    to_unit(rng.next_u64())
+}
+
+/// A number in `0.0..1.0`, of the upper 53 of random `bits`.
+pub(crate) const fn to_unit(bits: u64) -> f64 {
     const SCALE: f64 = 1.0 / (1u64 << 53) as f64;
-    (rng.next_u64() >> 11) as f64 * SCALE
+    (bits >> 11) as f64 * SCALE
 }
 
 /// An index below `bound`; zero when the bound is zero.

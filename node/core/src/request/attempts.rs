@@ -11,11 +11,13 @@ use crate::Instant;
 use crate::engine::Event;
 use crate::health::Witness;
 use crate::outcome::{Outcome, Refusal};
+use crate::random;
 use crate::route::Choice;
 use crate::view::Way;
 
-/// Before the second attempt at one upstream; doubled before each further one. What failed a moment ago fails again,
-/// and the SDKs wait for half a second.
+/// Before the second attempt at one upstream, on average; doubled before each further one. What failed a moment ago
+/// fails again, and the SDKs wait for half a second. Each request draws a half to one and a half of it, so that what
+/// failed together does not come back together.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Request {
@@ -28,7 +30,7 @@ impl Request {
             match self.again(&choice) {
                 Again::Never => continue,
                 Again::AfterPause => {
-                    let until = now + PAUSE.saturating_mul(1 << self.pauses.min(8));
+                    let until = now + self.pause();
                     self.pauses += 1;
                     self.paused = Some(choice);
                     return Action::Pause { until };
@@ -49,6 +51,12 @@ impl Request {
         self.terms.is_stream
             && self.attempts() < self.terms.policy.attempts_max
             && self.plan.iter().any(is_new)
+    }
+
+    fn pause(&self) -> Duration {
+        let drawn = random::mix(self.terms.number.wrapping_add(u64::from(self.pauses)));
+        let on_average = PAUSE.saturating_mul(1 << self.pauses.min(8));
+        on_average.mul_f64(0.5 + random::to_unit(drawn))
     }
 
     /// Whether the request was at this candidate's upstream before, and may go there again.

@@ -621,18 +621,43 @@ fn redirect_is_never_given_to_the_client() {
 }
 
 #[test]
-fn upstream_that_failed_is_tried_again_after_a_pause_that_doubles() {
-    let mut request = request_with(RequestTerms {
-        policy: Arc::new(FailoverPolicy {
-            attempts_max: 4,
-            retry_on: RetryOn::default(),
-        }),
-        ..terms()
-    });
-    request.start(NOW, own_plan(&["a", "a", "a"]));
-    assert_eq!(on(&mut request, 0, head(500)), "pause 101 ms");
-    assert_eq!(short(&request.resume(NOW)), "try a");
-    assert_eq!(on(&mut request, 1, failed(Outcome::Reset)), "pause 201 ms");
+fn upstream_that_failed_is_tried_again_after_a_pause_of_its_own_that_doubles() {
+    let mut pauses = [const { Vec::new() }; 2];
+    for number in 0..200 {
+        let mut request = request_with(RequestTerms {
+            policy: Arc::new(FailoverPolicy {
+                attempts_max: 4,
+                retry_on: RetryOn::default(),
+            }),
+            number,
+            ..terms()
+        });
+        request.start(NOW, own_plan(&["a", "a", "a"]));
+        pauses[0].push(paused(request.on(NOW, AttemptId(0), head(500))));
+        assert_eq!(short(&request.resume(NOW)), "try a");
+        let failed = failed(Outcome::Reset);
+        pauses[1].push(paused(request.on(NOW, AttemptId(1), failed)));
+    }
+    for (pauses, average) in pauses.iter().zip([100, 200]) {
+        let (least, most) = (average / 2, average * 3 / 2);
+        assert!(pauses.iter().all(|pause| (least..=most).contains(pause)));
+        // Those that failed in one instant are spread over all of it.
+        for tenth in 0..10 {
+            let from = least + average * tenth / 10;
+            let within = pauses
+                .iter()
+                .filter(|pause| (from..from + average / 10).contains(*pause));
+            assert!(within.count() > 5, "{average} ms, {tenth}");
+        }
+    }
+}
+
+/// How long the request pauses, in milliseconds.
+fn paused(action: Option<Action>) -> u128 {
+    match action {
+        Some(Action::Pause { until }) => NOW.until(until).as_millis(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
