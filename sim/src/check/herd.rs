@@ -1,6 +1,6 @@
 //! Nodes that share slightly old measurements do not all choose the same upstream.
 //!
-//! Counted at each upstream by second: the busiest second against the mean of the seconds before it. The
+//! Counted at each upstream by second, of what other nodes send there: the busiest second against the mean of the seconds before it. The
 //! slack covers the variance of independent arrivals.
 
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ impl Check for Herd {
 
     fn see(&mut self, now: Instant, seen: &Seen<'_>) -> Option<String> {
         let (owner, upstream) = match seen {
+            // A node's figures of its own upstream are never old.
+            Seen::Attempted { is_own: true, .. } => return None,
             Seen::Attempted {
                 owner, upstream, ..
             } => (owner, upstream),

@@ -56,6 +56,8 @@ pub(crate) enum Seen<'a> {
     Attempted {
         request: u64,
         owner: NodeIndex,
+        /// Whether its entry node owns the upstream.
+        is_own: bool,
         upstream: &'a UpstreamName,
         attempts: u32,
         region: &'a RegionName,

@@ -316,6 +316,7 @@ impl World {
             &Seen::Attempted {
                 request: id,
                 owner,
+                is_own: upstream.way == Way::Local,
                 upstream: &upstream.name,
                 attempts,
                 region: &upstream.region,
