@@ -13,8 +13,8 @@ test *arguments:
     ./tests/run {{arguments}}
 
 # Unit tests alone: no installs, no processes of whole nodes
-quick:
-    ./tests/run --quick
+quick *arguments:
+    ./tests/run --quick {{arguments}}
 
 # What CI runs
 ci:
