@@ -166,7 +166,8 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         client_headers::with_rng(|rng| route::plan(&driver.view(), &ask, driver.now(), rng))
     }
 
-    /// Calls the candidate, and once more where it refuses to be asked for token counts.
+    /// Calls the candidate, and once more where it refuses to be asked for token counts. The call is boxed: every
+    /// future around it would hold room for it, some of them twice, and each is moved once or more.
     async fn attempt(
         &mut self,
         attempt: AttemptId,
@@ -179,12 +180,12 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         if asks_usage && refusals.has(upstream, self.track.model(), now) {
             self.ask_no_usage();
         }
-        let mut called = self.send(attempt, &choice, is_last_resort).await;
+        let mut called = Box::pin(self.send(attempt, &choice, is_last_resort)).await;
         if self.request.body.asks_usage() && called.refuses_usage() {
             // Its call is over before the next begins.
             drop(called);
             self.ask_no_usage();
-            called = self.send(attempt, &choice, is_last_resort).await;
+            called = Box::pin(self.send(attempt, &choice, is_last_resort)).await;
             if called.is_success() {
                 refusals.add(upstream, self.track.model(), now);
             }

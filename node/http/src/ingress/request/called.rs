@@ -1,5 +1,7 @@
 //! One call of a request's attempt, and what came of it.
 
+use std::pin::pin;
+
 use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, is_stream};
 use grapevine_base::headers;
 use grapevine_base::overdue::Overdue;
@@ -61,8 +63,7 @@ impl<'a> Called<'a> {
 }
 
 impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
-    /// One call. It is boxed: every future around it would hold room for it, some of them twice, and each is moved
-    /// once or more.
+    /// One call.
     pub(super) async fn send(
         &mut self,
         attempt: AttemptId,
@@ -93,7 +94,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             Ok((answer, shown))
         };
         let called = {
-            let mut calling = Box::pin(calling);
+            let mut calling = pin!(calling);
             loop {
                 let sought = (sought.as_ref(), choice, witness.began_at);
                 match waiting(&context.driver, sought, calling.as_mut()).await {
