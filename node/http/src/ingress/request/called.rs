@@ -14,6 +14,10 @@ use super::super::due::{Waiting, waiting, within};
 use super::{Driver, failed};
 
 /// How one call went.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and nearly all are answers"
+)]
 pub(super) enum Called<'a> {
     Came {
         answer: Answer,
