@@ -5,6 +5,7 @@
 //! A target has a folder of inputs in `corpus`, and in `tokens` words that are worth putting in, in the form of
 //! libFuzzer's dictionaries.
 
+mod answer;
 mod body;
 mod coding;
 mod config;
@@ -26,7 +27,8 @@ mod value;
 type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Target); 16] = [
+pub(crate) const TARGETS: [(&str, Target); 17] = [
+    ("answer", answer::target),
     ("body", body::target),
     ("coding", coding::target),
     ("config", config::target),

@@ -141,11 +141,7 @@ impl Outgoing {
                 State::Flowing(body) => match Pin::new(body).poll_frame(context) {
                     Poll::Pending => return self.poll_silence(context),
                     Poll::Ready(Some(Ok(frame))) => self.take_frame(frame),
-                    Poll::Ready(Some(Err(failure))) => {
-                        if let Some(error) = self.break_off(failure) {
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    }
+                    Poll::Ready(Some(Err(failure))) => self.break_off(failure),
                     Poll::Ready(None) => self.end_well(),
                 },
             }
@@ -201,9 +197,9 @@ impl Outgoing {
         self.track.finish_answer();
     }
 
-    /// Ends the attempt. Returns the error to break the connection with now, unless an error event
-    /// goes out first.
-    fn break_off(&mut self, failure: CallFailure) -> Option<BrokenOff> {
+    /// Ends the attempt, and soon the connection: what was sent before reaches the client first, and in a stream an
+    /// error event.
+    fn break_off(&mut self, failure: CallFailure) {
         let problem = Problem::failed(&failure.outcome);
         self.track.set_tokens(self.usage.tokens());
         let event = self.events.as_ref().map(|events| {
@@ -211,17 +207,8 @@ impl Outgoing {
             error_event(events.cut(), &problem, shape, self.track.id())
         });
         self.track.finish_broken(failure, problem.code);
-        match event {
-            None => {
-                self.state = State::Over;
-                Some(BrokenOff)
-            }
-            Some(event) => {
-                self.ready.push_back(event);
-                self.state = State::Parting(Box::pin(tokio::time::sleep(BREAK_DELAY)));
-                None
-            }
-        }
+        self.ready.extend(event);
+        self.state = State::Parting(Box::pin(tokio::time::sleep(BREAK_DELAY)));
     }
 
     /// A comment when the stream was silent for too long, and only between events.

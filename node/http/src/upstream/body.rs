@@ -3,6 +3,7 @@
 //! The timer is armed only when the upstream has nothing ready, and not moved with every piece: when
 //! it fires early it is set again. A busy stream so costs one reading of the clock for each piece.
 
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,14 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::outcome::{Outcome, Stage};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use grapevine_base::causes;
 use grapevine_base::exchange::CallFailure;
 use grapevine_config::checked::TimeoutConfig;
 
-use super::pool::Lease;
+use super::http1::Http1Body;
+use super::pool::Home;
 
 /// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,42 @@ fn earlier(
     }
 }
 
+/// The body as it comes from its connection.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Http1(Http1Body),
+    Http2(hyper::body::Incoming),
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// An upstream's body. After a failure it has ended; dropping it cancels the call.
 #[derive(Debug)]
 pub(super) struct TimedBody {
@@ -94,18 +131,18 @@ pub(super) struct TimedBody {
     piece_at: Option<Instant>,
     /// `None` until the upstream was slower than its reader for the first time.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The connection it comes on, until it has ended; `None` of one that is not used again.
-    lease: Option<Lease>,
+    /// Where the connection goes that it comes on, once it has ended.
+    home: Option<Home>,
 }
 
 impl TimedBody {
-    pub(super) fn new(incoming: Incoming, waits: Waits, lease: Option<Lease>) -> Self {
+    pub(super) fn new(incoming: Incoming, waits: Waits, home: Option<Home>) -> Self {
         let mut body = Self {
             incoming: Some(incoming),
             waits,
             piece_at: None,
             timer: None,
-            lease,
+            home,
         };
         body.release_at_end();
         body
@@ -119,8 +156,11 @@ impl TimedBody {
     }
 
     fn release(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        let Some(Incoming::Http1(body)) = &mut self.incoming else {
+            return;
+        };
+        if let (Some(home), Some(connection)) = (self.home.take(), body.take_connection()) {
+            home.give_back(connection);
         }
     }
 
@@ -149,7 +189,7 @@ impl TimedBody {
 
     fn fail(&mut self, outcome: Outcome, detail: impl Into<String>) -> CallFailure {
         self.incoming = None;
-        self.lease = None;
+        self.home = None;
         CallFailure::new(outcome, detail)
     }
 }
@@ -176,7 +216,7 @@ impl Body for TimedBody {
                     Some(_) => Outcome::BrokenOff,
                     None => Outcome::Reset,
                 };
-                Poll::Ready(Some(Err(self.fail(outcome, causes::joined(&error)))))
+                Poll::Ready(Some(Err(self.fail(outcome, causes::joined(&*error)))))
             }
             Poll::Ready(None) => {
                 self.release();

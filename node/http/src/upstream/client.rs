@@ -1,18 +1,16 @@
 //! Makes a call: sends one request, returns the head of the answer, and its body as it arrives.
 
 use std::error::Error;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::client::legacy::connect::Connection;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::client::conn::http2;
+use hyper_util::client::legacy::connect::Connection as _;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
@@ -21,23 +19,14 @@ use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal}
 use grapevine_base::headers;
 use grapevine_base::listener::descriptors;
 
-use super::body::{TimedBody, Waits};
-use super::connect::{ConnectTimedOut, Connector, UpstreamStream};
+use super::body::{Incoming, TimedBody, Waits};
+use super::connect::{ConnectTimedOut, Connector};
+use super::guard::Guarded;
+use super::http1::{Http1, Http1Body, RequestHead, UpstreamStream};
 use super::payload::Payload;
-use super::pool::{Lease, Pool, Sender};
+use super::pool::{Connection, Home, Http2, Pool};
 use super::stale::{self, SentOnReused};
 use super::target::{KeyHeader, UpstreamTarget, UpstreamTargets};
-
-/// The most headers of an answer.
-const ANSWER_HEADERS_MAX: usize = 128;
-
-/// What a connection reads, or holds to be written, at once: an idle one keeps the last buffer that it read
-/// into. It bounds the head of an answer too.
-const BUFFER_BYTES: usize = 64 * 1_024;
-
-/// What may come before the head of an answer is whole: the head itself, and interim answers (1xx). An upstream that
-/// sends `102` every few seconds while it works stays far below it.
-const BEFORE_ANSWER_MAX: u64 = 2 * BUFFER_BYTES as u64;
 
 /// The time between two pings on an active HTTP/2 connection, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(10);
@@ -76,92 +65,121 @@ impl UpstreamClient {
         }
     }
 
-    fn request(&self, sent: &Outbound<'_>, is_http2: bool) -> Option<Request<Payload>> {
-        let Outbound { target, call, key } = *sent;
-        let body = match target.rename(call.model.as_ref()) {
-            Some(model) => Payload::renamed(&call.body, &call.headers, model)?,
-            None => Payload::whole(&call.body),
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = call.method.clone();
-        *request.uri_mut() = match is_http2 {
-            true => target.uri(&call.path)?,
-            false => target.path(&call.path)?.into(),
-        };
-        *request.headers_mut() = target.dressed(&call.headers, key, (&self.passed, is_http2));
-        Some(request)
-    }
-
     /// Sends a request, and once more on a new connection where the first one did not process it. That counts as one
     /// attempt: the way to the upstream was broken, and not the upstream.
     async fn send(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
-        let lease = match self.pool.take(request.target.origin()) {
-            Some(lease) => lease,
+        let (connection, is_reused) = match self.pool.take(request.target.origin()) {
+            Some(connection) => (connection, true),
             // Boxed, as the second time: it is rare, and much larger than what it would be a part of.
-            None => Box::pin(self.open(request.target)).await?,
+            None => (Box::pin(self.open(request.target)).await?, false),
         };
-        let sent = self.send_on(lease, request).await;
+        let sent = self.send_on(connection, is_reused, request).await;
         let Err(SendFailed::NotProcessed(error)) = sent else {
             return Ok(sent?);
         };
-        tracing::debug!(error = %causes::joined(&error), "request is sent again");
+        tracing::debug!(error, "request is sent again");
         Box::pin(self.send_on_new(request)).await
     }
 
     async fn send_on_new(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
-        let lease = self.open(request.target).await?;
-        Ok(self.send_on(lease, request).await?)
+        let connection = self.open(request.target).await?;
+        Ok(self.send_on(connection, false, request).await?)
     }
 
     /// A new connection.
-    async fn open(&self, target: &UpstreamTarget) -> Result<Lease, CallFailure> {
+    async fn open(&self, target: &UpstreamTarget) -> Result<Connection, CallFailure> {
         let root = target.root().ok_or_else(unfit)?;
         let connected = self.connector.connect(root).await;
         let stream = connected.map_err(|error| unreachable(&*error))?;
-        let reading = stream.inner().reading().clone();
+        if !stream.connected().is_negotiated_h2() {
+            return Ok(Connection::Http1(Box::new(Http1::new(stream.into()))));
+        }
+        let opened = http2(stream).await.map_err(|error| unreachable(&error))?;
         let origin = Arc::clone(target.origin());
-        let opened = if stream.inner().connected().is_negotiated_h2() {
-            let opened = http2(stream).await;
-            opened.map(|sender| {
-                let (origin, reading) = (Arc::clone(&origin), reading.clone());
-                self.pool.share(origin, sender.clone(), reading);
-                Sender::Http2(sender)
-            })
-        } else {
-            http1(stream).await.map(Sender::Http1)
-        };
-        let sender = opened.map_err(|error| unreachable(&error))?;
-        Ok(Lease::new(sender, reading, origin, self.pool.clone()))
+        self.pool.share(origin, opened.clone());
+        Ok(Connection::Http2(opened))
     }
 
-    async fn send_on(&self, mut lease: Lease, sent: &Outbound<'_>) -> Result<Sent, SendFailed> {
-        let request = self.request(sent, lease.is_http2());
-        let request = request.ok_or(SendFailed::Unfit)?;
-        let on_reused = lease.is_reused.then(|| SentOnReused::now(&lease.reading));
-        let answered = match &mut lease.sender {
-            Sender::Http1(sender) => {
-                lease.reading.limit(Some(BEFORE_ANSWER_MAX));
-                sender.try_send_request(request).await
+    async fn send_on(
+        &self,
+        connection: Connection,
+        is_reused: bool,
+        request: &Outbound<'_>,
+    ) -> Result<Sent, SendFailed> {
+        match connection {
+            Connection::Http1(connection) => {
+                self.send_on_http1(connection, is_reused, request).await
             }
-            Sender::Http2(sender) => sender.try_send_request(request).await,
+            Connection::Http2(connection) => {
+                Box::pin(self.send_on_http2(connection, is_reused, request)).await
+            }
+        }
+    }
+
+    async fn send_on_http1(
+        &self,
+        mut connection: Box<Http1>,
+        is_reused: bool,
+        request: &Outbound<'_>,
+    ) -> Result<Sent, SendFailed> {
+        let Outbound { target, call, .. } = *request;
+        let body = request.body().ok_or(SendFailed::Unfit)?;
+        let path = target.path(&call.path).ok_or(SendFailed::Unfit)?;
+        let headers = request.headers(&self.passed, false);
+        let head = RequestHead::new(&call.method, &path, &headers, body.len());
+        let on_reused = is_reused.then(|| SentOnReused::now(connection.read_bytes()));
+        let answered = connection.ask(head, body.into_pieces()).await;
+        let head = answered.map_err(|error| {
+            let was_stale = |sent: SentOnReused| sent.was_stale(connection.read_bytes());
+            let is_stale = connection.is_untouched() || on_reused.is_some_and(was_stale);
+            SendFailed::after(&error, is_reused && is_stale)
+        })?;
+        let has_no_body = call.method == Method::HEAD || headers::has_no_body(head.status);
+        let body = if has_no_body {
+            Http1Body::none()
+        } else {
+            let framing = head.framing();
+            let framing = framing.map_err(|error| SendFailed::after(&error, false))?;
+            Http1Body::new(connection, framing, head.is_kept)
         };
-        let mut failed = match answered {
+        Ok(Sent {
+            status: head.status,
+            headers: head.headers,
+            body: Incoming::Http1(body),
+            home: Some(self.pool.home(target.origin())),
+        })
+    }
+
+    async fn send_on_http2(
+        &self,
+        mut connection: Http2,
+        is_reused: bool,
+        request: &Outbound<'_>,
+    ) -> Result<Sent, SendFailed> {
+        let uri = request.target.uri(&request.call.path);
+        let body = request.body().ok_or(SendFailed::Unfit)?;
+        let mut sent = Request::new(body);
+        *sent.method_mut() = request.call.method.clone();
+        *sent.uri_mut() = uri.ok_or(SendFailed::Unfit)?;
+        *sent.headers_mut() = request.headers(&self.passed, true);
+        let on_reused = is_reused.then(|| SentOnReused::now(connection.reading.bytes()));
+        let mut failed = match connection.sender.try_send_request(sent).await {
             Ok(response) => {
-                lease.reading.limit(None);
-                return Ok(Sent { response, lease });
+                let (head, body) = response.into_parts();
+                return Ok(Sent {
+                    status: head.status,
+                    headers: head.headers,
+                    body: Incoming::Http2(body),
+                    home: None,
+                });
             }
             Err(failed) => failed,
         };
-        if lease.reading.is_over() {
-            return Err(SendFailed::TooMuchBeforeAnswer);
-        }
         let was_kept = failed.take_message().is_some();
         let error = failed.into_error();
-        let is_stale = on_reused.is_some_and(|sent| was_kept || sent.was_stale());
-        if is_stale || stale::is_refused_stream(&error) {
-            return Err(SendFailed::NotProcessed(error));
-        }
-        Err(SendFailed::Sent(error))
+        let was_stale = |sent: SentOnReused| was_kept || sent.was_stale(connection.reading.bytes());
+        let is_stale = on_reused.is_some_and(was_stale) || stale::is_refused_stream(&error);
+        Err(SendFailed::after(&error, is_stale))
     }
 
     /// Calls the upstream `target`, with its key in `key`.
@@ -173,7 +191,6 @@ impl UpstreamClient {
     ) -> Result<Answer, CallFailure> {
         let began = Instant::now();
         let waits = Waits::begin(began, call.stream, call.deadline, &target.timeouts);
-        let is_head = call.method == Method::HEAD;
         let request = Outbound {
             target,
             call: &call,
@@ -182,7 +199,7 @@ impl UpstreamClient {
         let (due, outcome) = waits.before_first_byte();
         // Giving up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
         match tokio::time::timeout_at(due, self.send(&request)).await {
-            Ok(sent) => answer(sent?, waits, is_head),
+            Ok(sent) => answer(sent?, waits),
             Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
         }
     }
@@ -213,77 +230,85 @@ struct Outbound<'a> {
     key: KeyHeader,
 }
 
-/// The head of an answer, and the connection that its body comes on.
+impl Outbound<'_> {
+    /// The body as the upstream gets it; `None` where its model cannot be renamed with certainty.
+    fn body(&self) -> Option<Payload> {
+        match self.target.rename(self.call.model.as_ref()) {
+            Some(model) => Payload::renamed(&self.call.body, &self.call.headers, model),
+            None => Some(Payload::whole(&self.call.body)),
+        }
+    }
+
+    fn headers(&self, passed: &HeaderValue, is_http2: bool) -> HeaderMap {
+        let Self { target, call, key } = *self;
+        target.dressed(&call.headers, key, (passed, is_http2))
+    }
+}
+
+/// The head of an answer, its body, and where its connection goes afterwards.
 struct Sent {
-    response: Response<Incoming>,
-    lease: Lease,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Incoming,
+    home: Option<Home>,
 }
 
 /// Why a request that was sent once has no answer.
 enum SendFailed {
     /// It was surely not processed.
-    NotProcessed(hyper::Error),
-    Sent(hyper::Error),
-    TooMuchBeforeAnswer,
+    NotProcessed(String),
+    Sent(String),
     Unfit,
+}
+
+impl SendFailed {
+    fn after(error: &(dyn Error + 'static), is_stale: bool) -> Self {
+        let shown = causes::joined(error);
+        match is_stale {
+            true => Self::NotProcessed(shown),
+            false => Self::Sent(shown),
+        }
+    }
 }
 
 impl From<SendFailed> for CallFailure {
     fn from(failed: SendFailed) -> Self {
         match failed {
             SendFailed::NotProcessed(error) | SendFailed::Sent(error) => {
-                Self::new(Outcome::Reset, causes::joined(&error))
-            }
-            SendFailed::TooMuchBeforeAnswer => {
-                Self::new(Outcome::Reset, "interim answers (1xx) without an end")
+                Self::new(Outcome::Reset, error)
             }
             SendFailed::Unfit => unfit(),
         }
     }
 }
 
-async fn http1(stream: UpstreamStream) -> hyper::Result<http1::SendRequest<Payload>> {
-    let mut builder = http1::Builder::new();
-    let builder = builder
-        .max_headers(ANSWER_HEADERS_MAX)
-        .max_buf_size(BUFFER_BYTES);
-    let (sender, connection) = builder.handshake(stream).await?;
-    tokio::spawn(run(connection));
-    Ok(sender)
-}
-
-async fn http2(stream: UpstreamStream) -> hyper::Result<http2::SendRequest<Payload>> {
+async fn http2(stream: UpstreamStream) -> hyper::Result<Http2> {
+    let stream = Guarded::new(TokioIo::new(stream));
+    let reading = stream.reading().clone();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     let builder = builder
         .timer(TokioTimer::new())
         .adaptive_window(true)
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PING);
-    let (sender, connection) = builder.handshake(stream).await?;
-    tokio::spawn(run(connection));
-    Ok(sender)
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async {
+        // Its requests learn of an error by themselves.
+        if let Err(error) = connection.await {
+            tracing::debug!(error = %causes::joined(&error), "connection to an upstream ended");
+        }
+    });
+    Ok(Http2 { sender, reading })
 }
 
-/// Drives a connection to its end. Its requests learn of an error by themselves.
-async fn run(connection: impl Future<Output = hyper::Result<()>>) {
-    if let Err(error) = connection.await {
-        tracing::debug!(error = %causes::joined(&error), "connection to an upstream ended");
-    }
-}
-
-/// The answer, where its head is unambiguous about its end. On HTTP/1 a connection is not reused after an
-/// ambiguous head, and after one without a body, since some servers send a body all the same: it would be read as
-/// the answer to another request.
-fn answer(sent: Sent, waits: Waits, is_head: bool) -> Result<Answer, CallFailure> {
-    let (mut head, body) = sent.response.into_parts();
-    let settled = headers::settle_answer(head.status, &mut head.headers);
+/// The answer, where its head is unambiguous about its end.
+fn answer(mut sent: Sent, waits: Waits) -> Result<Answer, CallFailure> {
+    let settled = headers::settle_answer(sent.status, &mut sent.headers);
     settled.map_err(|fault| CallFailure::new(Outcome::Reset, fault.to_string()))?;
-    let has_no_body = is_head || headers::has_no_body(head.status);
-    let lease = (!has_no_body).then_some(sent.lease);
     Ok(Answer {
-        status: head.status,
-        headers: head.headers,
-        body: AnswerBody::new(TimedBody::new(body, waits, lease).boxed_unsync()),
+        status: sent.status,
+        headers: sent.headers,
+        body: AnswerBody::new(TimedBody::new(sent.body, waits, sent.home).boxed_unsync()),
         load: None,
     })
 }

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::rt::TokioIo;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::dial::{RememberedAddresses, ResolveHost, SystemResolver, TcpDialer};
-use super::guard::Guarded;
+use super::http1::UpstreamStream;
 use super::target::UpstreamTargets;
 
 /// Verifies upstreams by the system's certificate authorities. Where the system has none, every `https`
@@ -77,9 +75,6 @@ impl Connector {
     }
 }
 
-/// A connection, plain or TLS.
-pub(super) type UpstreamStream = TokioIo<Guarded<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
-
 /// Why there is none.
 pub(super) type ConnectError = Box<dyn Error + Send + Sync>;
 
@@ -101,9 +96,7 @@ impl Connector {
             }
         }
         match connected {
-            Ok(connected) => {
-                connected.map(|stream| TokioIo::new(Guarded::new(TokioIo::new(stream))))
-            }
+            Ok(connected) => connected,
             Err(_) => Err(ConnectTimedOut(allowed).into()),
         }
     }

@@ -1,12 +1,8 @@
-//! A connection to an upstream that says how it ended, and loses no answer.
+//! An HTTP/2 connection to an upstream that says how it ended, and loses no answer.
 //!
 //! hyper gives a connection up when it cannot write, also where the upstream answered before it had read the
 //! request, as with 413, and then closed: the answer waits to be read. So what can no longer be written is
 //! dropped here, and reading ends the connection.
-//!
-//! hyper passes over any number of interim answers (1xx). An upstream that sends them without end would keep a thread
-//! of the node busy, and all that it serves waiting, until the time for the first byte is over. So what comes before
-//! the head of an answer is bounded here.
 //!
 //! Invariant: a byte that the upstream sent is read before the connection's end is reported.
 
@@ -19,50 +15,18 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What has been read from a connection, shared by its stream and by what sends requests on it.
+/// How many bytes have been read from a connection, shared by its stream and by what sends requests on it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reading(Arc<ReadingState>);
-
-#[derive(Debug)]
-struct ReadingState {
-    bytes: AtomicU64,
-    /// At so many the connection is closed.
-    bytes_max: AtomicU64,
-}
-
-impl Default for ReadingState {
-    fn default() -> Self {
-        Self {
-            bytes: AtomicU64::new(0),
-            bytes_max: AtomicU64::new(u64::MAX),
-        }
-    }
-}
+pub(super) struct Reading(Arc<AtomicU64>);
 
 impl Reading {
     /// The bytes read so far.
     pub(super) fn bytes(&self) -> u64 {
-        self.0.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Closes the connection where more than `further` bytes come; `None` lets any number come.
-    pub(super) fn limit(&self, further: Option<u64>) {
-        let max = further.map_or(u64::MAX, |further| self.bytes().saturating_add(further));
-        self.0.bytes_max.store(max, Ordering::Relaxed);
-    }
-
-    /// Whether it was closed for that.
-    pub(super) fn is_over(&self) -> bool {
-        self.bytes() > self.0.bytes_max.load(Ordering::Relaxed)
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.load(Ordering::Relaxed)
     }
 
     fn add(&self, count: usize) {
-        self.0.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
@@ -133,9 +97,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.reading.is_over() {
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
         let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) else {
             return Poll::Pending;

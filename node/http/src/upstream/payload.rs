@@ -45,6 +45,16 @@ impl Payload {
         })
     }
 
+    /// Its pieces, some of which may be empty.
+    pub(super) fn into_pieces(self) -> [Bytes; 5] {
+        self.pieces
+    }
+
+    /// Its length, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.remaining().iter().map(Bytes::len).sum()
+    }
+
     fn remaining(&self) -> &[Bytes] {
         &self.pieces[self.next..]
     }
@@ -72,12 +82,7 @@ impl Body for Payload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(
-            self.remaining()
-                .iter()
-                .map(|piece| piece.len() as u64)
-                .sum(),
-        )
+        SizeHint::with_exact(self.len() as u64)
     }
 }
 

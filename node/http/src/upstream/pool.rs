@@ -4,7 +4,8 @@
 //! others grow old and are closed, so that there are as many as the load needs. An HTTP/2 connection is shared by
 //! all requests of its origin.
 //!
-//! A connection comes back when the body of its answer has ended; a body that is dropped before closes it.
+//! A connection comes back when the body of its answer has ended; a body that is dropped before closes it. Nobody reads
+//! an idle one: that the upstream has closed it shows when it is taken, or at the next sweep.
 //!
 //! Bound: [`IDLE_MAX`] idle connections for each origin, none for longer than [`IDLE_FOR`] and half of it. Origins
 //! without a connection are forgotten.
@@ -13,10 +14,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::guard::Reading;
+use super::http1::Http1;
 use super::payload::Payload;
 
 /// A connection that was idle for this long is closed.
@@ -25,69 +27,36 @@ const IDLE_FOR: Duration = Duration::from_secs(60);
 /// Idle connections kept for each origin.
 const IDLE_MAX: usize = 256;
 
-/// Sends requests on one connection.
-pub(super) enum Sender {
-    Http1(http1::SendRequest<Payload>),
-    Http2(http2::SendRequest<Payload>),
+/// A connection that is used by one request, or of HTTP/2 shared by it.
+#[derive(Debug)]
+pub(super) enum Connection {
+    Http1(Box<Http1>),
+    Http2(Http2),
 }
 
-/// A connection that is used by one request, or of HTTP/2 shared by it.
-pub(super) struct Lease {
-    pub(super) sender: Sender,
+/// Sends requests on a shared connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Http2 {
+    pub(super) sender: http2::SendRequest<Payload>,
     pub(super) reading: Reading,
-    /// Whether it worked for an earlier request.
-    pub(super) is_reused: bool,
+}
+
+/// Where a connection of HTTP/1.1 goes back to.
+pub(super) struct Home {
     origin: Arc<str>,
     pool: Pool,
 }
 
-impl std::fmt::Debug for Lease {
+impl std::fmt::Debug for Home {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Lease")
-            .field("origin", &self.origin)
-            .field("is_reused", &self.is_reused)
-            .finish_non_exhaustive()
+        formatter.debug_tuple("Home").field(&self.origin).finish()
     }
 }
 
-impl Lease {
-    /// A new connection.
-    pub(super) const fn new(
-        sender: Sender,
-        reading: Reading,
-        origin: Arc<str>,
-        pool: Pool,
-    ) -> Self {
-        Self {
-            sender,
-            reading,
-            is_reused: false,
-            origin,
-            pool,
-        }
-    }
-
-    pub(super) const fn is_http2(&self) -> bool {
-        matches!(self.sender, Sender::Http2(_))
-    }
-
-    /// Keeps the connection for another request, as soon as it takes one: the upstream has answered this one.
-    pub(super) fn give_back(self) {
-        let Sender::Http1(mut sender) = self.sender else {
-            return;
-        };
-        let (pool, origin, reading) = (self.pool, self.origin, self.reading);
-        if sender.is_ready() {
-            pool.keep(origin, sender, reading);
-        } else if !sender.is_closed() {
-            // The rest of the request is still being sent, or the connection's own task has not run yet.
-            tokio::spawn(async move {
-                if sender.ready().await.is_ok() {
-                    pool.keep(origin, sender, reading);
-                }
-            });
-        }
+impl Home {
+    /// Keeps `connection` for another request: the upstream has answered this one.
+    pub(super) fn give_back(self, connection: Box<Http1>) {
+        self.pool.keep(self.origin, connection);
     }
 }
 
@@ -111,46 +80,41 @@ struct Kept {
 }
 
 struct Idle {
-    sender: http1::SendRequest<Payload>,
-    reading: Reading,
+    connection: Box<Http1>,
     since: Instant,
 }
 
 struct Shared {
-    sender: http2::SendRequest<Payload>,
-    reading: Reading,
+    connection: Http2,
     used_at: Instant,
 }
 
 impl Pool {
     /// A connection to `origin` that was used before; `None` where there is none.
-    pub(super) fn take(&self, origin: &Arc<str>) -> Option<Lease> {
-        let (sender, reading) = self.lock().origins.get_mut(origin)?.take()?;
-        Some(Lease {
-            is_reused: true,
-            ..Lease::new(sender, reading, Arc::clone(origin), self.clone())
-        })
+    pub(super) fn take(&self, origin: &Arc<str>) -> Option<Connection> {
+        self.lock().origins.get_mut(origin)?.take()
+    }
+
+    /// Where connections to `origin` go back to.
+    pub(super) fn home(&self, origin: &Arc<str>) -> Home {
+        Home {
+            origin: Arc::clone(origin),
+            pool: self.clone(),
+        }
     }
 
     /// Shares a new HTTP/2 connection, in place of the one before.
-    pub(super) fn share(
-        &self,
-        origin: Arc<str>,
-        sender: http2::SendRequest<Payload>,
-        reading: Reading,
-    ) {
+    pub(super) fn share(&self, origin: Arc<str>, connection: Http2) {
         let shared = Shared {
-            sender,
-            reading,
+            connection,
             used_at: Instant::now(),
         };
         self.change(origin, |kept| kept.shared = Some(shared));
     }
 
-    fn keep(&self, origin: Arc<str>, sender: http1::SendRequest<Payload>, reading: Reading) {
+    fn keep(&self, origin: Arc<str>, connection: Box<Http1>) {
         let idle = Idle {
-            sender,
-            reading,
+            connection,
             since: Instant::now(),
         };
         self.change(origin, |kept| {
@@ -175,31 +139,28 @@ impl Pool {
 }
 
 impl Kept {
-    fn take(&mut self) -> Option<(Sender, Reading)> {
+    fn take(&mut self) -> Option<Connection> {
         if let Some(shared) = &mut self.shared {
-            if !shared.sender.is_closed() {
+            if !shared.connection.sender.is_closed() {
                 shared.used_at = Instant::now();
-                let sender = Sender::Http2(shared.sender.clone());
-                return Some((sender, shared.reading.clone()));
+                return Some(Connection::Http2(shared.connection.clone()));
             }
             self.shared = None;
         }
-        while let Some(idle) = self.idle.pop_back() {
-            if idle.sender.is_ready() {
-                return Some((Sender::Http1(idle.sender), idle.reading));
+        while let Some(mut idle) = self.idle.pop_back() {
+            if idle.connection.is_open() {
+                return Some(Connection::Http1(idle.connection));
             }
         }
         None
     }
 
-    /// Closes what was not used since `then`.
+    /// Closes what was not used since `then`, or was closed by the upstream.
     fn forget(&mut self, then: Instant) {
-        while self.idle.front().is_some_and(|idle| idle.since < then) {
-            self.idle.pop_front();
-        }
-        self.idle.retain(|idle| !idle.sender.is_closed());
+        self.idle
+            .retain_mut(|idle| idle.since >= then && idle.connection.is_open());
         self.shared
-            .take_if(|shared| shared.used_at < then || shared.sender.is_closed());
+            .take_if(|shared| shared.used_at < then || shared.connection.sender.is_closed());
     }
 
     fn is_empty(&self) -> bool {
@@ -231,23 +192,28 @@ async fn sweep(pool: Weak<Mutex<State>>) {
 
 #[cfg(test)]
 mod tests {
-    use hyper_util::rt::TokioIo;
-    use tokio::io::{AsyncReadExt as _, DuplexStream};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
+    use super::super::http1::Wire;
     use super::*;
 
     const ORIGIN: &str = "http://upstream";
 
-    /// A connection of `pool` that takes requests, and its other end.
-    async fn opened(pool: &Pool) -> (Lease, DuplexStream) {
+    /// A connection, and its other end.
+    fn opened() -> (Box<Http1>, DuplexStream) {
         let (near, far) = tokio::io::duplex(1_024);
-        let opened = http1::handshake(TokioIo::new(near)).await;
-        let (mut sender, connection) = opened.expect("a connection");
-        tokio::spawn(connection);
-        sender.ready().await.expect("an open connection");
-        let sender = Sender::Http1(sender);
-        let lease = Lease::new(sender, Reading::default(), ORIGIN.into(), pool.clone());
-        (lease, far)
+        (Box::new(Http1::new(Wire::Test(near))), far)
+    }
+
+    fn home(pool: &Pool) -> Home {
+        pool.home(&ORIGIN.into())
+    }
+
+    fn take(pool: &Pool) -> Option<Box<Http1>> {
+        match pool.take(&ORIGIN.into())? {
+            Connection::Http1(connection) => Some(connection),
+            Connection::Http2(_) => unreachable!("none was shared"),
+        }
     }
 
     /// Waits until the other side has closed.
@@ -260,8 +226,8 @@ mod tests {
     async fn connection_that_nobody_uses_is_closed_and_its_origin_forgotten() {
         let pool = Pool::default();
         for _ in 0..2 {
-            let (lease, far) = opened(&pool).await;
-            lease.give_back();
+            let (connection, far) = opened();
+            home(&pool).give_back(connection);
             let began = Instant::now();
             closed(far).await;
             assert!((IDLE_FOR..=IDLE_FOR * 2).contains(&began.elapsed()));
@@ -272,41 +238,56 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn connection_in_use_and_one_used_again_stay_open() {
         let pool = Pool::default();
-        let (lease, _far) = opened(&pool).await;
-        lease.give_back();
+        let (connection, _far) = opened();
+        home(&pool).give_back(connection);
         for _ in 0..10 {
-            let lease = pool.take(&ORIGIN.into()).expect("the connection");
-            assert!(lease.is_reused && pool.take(&ORIGIN.into()).is_none());
+            let connection = take(&pool).expect("the connection");
+            assert!(take(&pool).is_none());
             tokio::time::sleep(IDLE_FOR - Duration::from_secs(1)).await;
-            lease.give_back();
+            home(&pool).give_back(connection);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_used_last_is_taken_first_and_one_too_many_closes_the_oldest() {
         let pool = Pool::default();
-        let (lease, oldest) = opened(&pool).await;
-        lease.give_back();
+        let (connection, oldest) = opened();
+        home(&pool).give_back(connection);
         let mut others = Vec::new();
         for _ in 0..IDLE_MAX {
-            let (lease, far) = opened(&pool).await;
-            others.push((lease.reading.clone(), far));
-            lease.give_back();
+            let (connection, far) = opened();
+            others.push((&raw const *connection, far));
+            home(&pool).give_back(connection);
         }
         closed(oldest).await;
-        let taken = pool.take(&ORIGIN.into()).expect("a connection").reading;
+        let taken = take(&pool).expect("a connection");
         let (last, _) = others.last().expect("many");
-        assert!(taken.is_same(last));
+        assert!(std::ptr::eq(&raw const *taken, *last));
         assert_eq!(pool.lock().origins[ORIGIN].idle.len(), IDLE_MAX - 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connection_that_the_upstream_closed_is_not_used() {
+    async fn connection_that_the_upstream_closed_is_not_used_and_not_kept_for_long() {
         let pool = Pool::default();
-        let (lease, far) = opened(&pool).await;
-        lease.give_back();
+        let (connection, far) = opened();
+        home(&pool).give_back(connection);
         drop(far);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(pool.take(&ORIGIN.into()).is_none());
+        assert!(take(&pool).is_none());
+        let (connection, far) = opened();
+        home(&pool).give_back(connection);
+        drop(far);
+        tokio::time::sleep(IDLE_FOR / 2 + Duration::from_secs(1)).await;
+        assert!(pool.lock().origins.is_empty());
+    }
+
+    #[tokio::test]
+    async fn connection_on_which_something_came_unasked_is_not_used() {
+        let pool = Pool::default();
+        let (connection, mut far) = opened();
+        home(&pool).give_back(connection);
+        far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+            .await
+            .expect("sent");
+        assert!(take(&pool).is_none());
     }
 }

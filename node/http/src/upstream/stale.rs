@@ -14,31 +14,29 @@ use std::time::Duration;
 use grapevine_base::causes;
 use tokio::time::Instant;
 
-use super::guard::Reading;
-
 /// A request on a connection that the upstream has closed already gets its end after one round trip, and not
 /// after the time that an upstream works on a request before it fails.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A request that was sent on a connection that had worked before.
 pub(super) struct SentOnReused {
-    reading: Reading,
     bytes_before: u64,
     sent_at: Instant,
 }
 
 impl SentOnReused {
-    pub(super) fn now(reading: &Reading) -> Self {
+    /// On a connection of which `bytes` were read before.
+    pub(super) fn now(bytes: u64) -> Self {
         Self {
-            bytes_before: reading.bytes(),
-            reading: reading.clone(),
+            bytes_before: bytes,
             sent_at: Instant::now(),
         }
     }
 
-    /// Whether the connection, which has ended now, ended as one that was closed before the request reached it.
-    pub(super) fn was_stale(&self) -> bool {
-        self.reading.bytes() == self.bytes_before && self.sent_at.elapsed() <= STALE_WITHIN
+    /// Whether the connection, which has ended after `bytes`, ended as one that was closed before the request reached
+    /// it.
+    pub(super) fn was_stale(&self, bytes: u64) -> bool {
+        bytes == self.bytes_before && self.sent_at.elapsed() <= STALE_WITHIN
     }
 }
 

@@ -127,7 +127,7 @@ async fn address_whose_tls_hangs_comes_last_the_next_time() {
     let connector = Connector::with_resolver(targets, tls, resolver);
     let uri: Uri = URL.replace("http:", "https:").parse().expect("a URL");
     let timed_out = connector.connect(uri.clone()).await;
-    timed_out.err().expect("no time left");
+    timed_out.expect_err("no time left");
     let called = tokio::spawn(async move { connector.connect(uri).await });
     other
         .accept()

@@ -1,0 +1,218 @@
+//! The heads of a request, as it is written, and of an answer, as it is read.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use httparse::{EMPTY_HEADER, Response, Status};
+use memchr::memchr_iter;
+
+use super::{Http1Error, announces_empty_body, take};
+
+/// The longest head of an answer.
+pub(super) const HEAD_BYTES_MAX: usize = 64 * 1_024;
+
+/// What interim answers (1xx) may take before the head. An upstream that sends `102` every few seconds while it works
+/// stays far below it; without a bound it would keep a thread busy until the time for the first byte is over.
+pub(super) const INTERIM_BYTES_MAX: usize = 128 * 1_024;
+
+/// The most headers of an answer.
+const HEADERS_MAX: usize = 128;
+
+/// The head of a request, as it is sent, its credential included.
+pub(in crate::upstream) struct RequestHead(Vec<u8>);
+
+impl RequestHead {
+    /// The head of a request with `headers`, which name neither a length nor a coding, and a body of `length` bytes.
+    pub(in crate::upstream) fn new(
+        method: &Method,
+        path: &PathAndQuery,
+        headers: &HeaderMap,
+        length: usize,
+    ) -> Self {
+        let names: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        let mut head = Vec::with_capacity(64 + path.as_str().len() + names);
+        for text in [method.as_str(), " ", path.as_str(), " HTTP/1.1\r\n"] {
+            head.extend_from_slice(text.as_bytes());
+        }
+        for (name, value) in headers {
+            for text in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(text);
+            }
+        }
+        if length > 0 || announces_empty_body(method) {
+            head.extend_from_slice(b"content-length: ");
+            head.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        Self(head)
+    }
+}
+
+impl From<RequestHead> for Bytes {
+    fn from(head: RequestHead) -> Self {
+        head.0.into()
+    }
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(in crate::upstream) struct AnswerHead {
+    pub(in crate::upstream) status: StatusCode,
+    pub(in crate::upstream) headers: HeaderMap,
+    /// Whether its connection may be used again.
+    pub(in crate::upstream) is_kept: bool,
+    is_http10: bool,
+}
+
+/// Where an answer's body ends (RFC 9112, 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Framing {
+    Length(u64),
+    Chunked,
+    /// With the connection.
+    Close,
+}
+
+impl AnswerHead {
+    /// Whether another one follows.
+    fn is_interim(&self) -> bool {
+        // What switches protocols is final: nothing of HTTP follows.
+        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// Where the body ends.
+    ///
+    /// # Errors
+    /// Where that is not certain. What [`settle_answer`](grapevine_base::headers::settle_answer) refuses is not
+    /// refused here.
+    pub(in crate::upstream) fn framing(&self) -> Result<Framing, Http1Error> {
+        if self.headers.contains_key(header::TRANSFER_ENCODING) {
+            return match self.is_http10 {
+                true => Err(Http1Error::Head("HTTP/1.0 has no chunks")),
+                false => Ok(Framing::Chunked),
+            };
+        }
+        let Some(length) = self.headers.get(header::CONTENT_LENGTH) else {
+            return Ok(Framing::Close);
+        };
+        let length = length.to_str().ok().and_then(|length| length.parse().ok());
+        length
+            .map(Framing::Length)
+            .ok_or(Http1Error::Head("its length is no number"))
+    }
+}
+
+/// Finds the head of one answer in what comes.
+#[derive(Debug, Default)]
+pub(super) struct HeadReader {
+    /// How far the bytes at hand were looked at before: a head that comes byte by byte is looked at once.
+    looked_at: usize,
+    interim_bytes: usize,
+}
+
+impl HeadReader {
+    /// Takes the head, past interim ones, from the beginning of `incoming`; `None` where more must come.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn take(
+        &mut self,
+        incoming: &mut BytesMut,
+    ) -> Result<Option<AnswerHead>, Http1Error> {
+        while let Some(end) = self.end(incoming)? {
+            let head = parse(take(incoming, end))?;
+            self.looked_at = 0;
+            if !head.is_interim() {
+                return Ok(Some(head));
+            }
+            self.interim_bytes += end;
+        }
+        if self.interim_bytes + incoming.len() > INTERIM_BYTES_MAX {
+            return Err(Http1Error::Interim);
+        }
+        match incoming.len() > HEAD_BYTES_MAX {
+            true => Err(Http1Error::Head("it is too long")),
+            false => Ok(None),
+        }
+    }
+
+    /// Where the head at the beginning of `incoming` ends.
+    fn end(&mut self, incoming: &[u8]) -> Result<Option<usize>, Http1Error> {
+        if matches!(incoming.first(), Some(b'\r' | b'\n')) {
+            return Err(Http1Error::Head("it begins with an empty line"));
+        }
+        // The line feed before may be the last that was looked at, or the one before that.
+        let from = self.looked_at.saturating_sub(2);
+        self.looked_at = incoming.len();
+        let ends = memchr_iter(b'\n', &incoming[from..]).map(|at| from + at);
+        let mut ends = ends.filter_map(|at| match &incoming[at + 1..] {
+            [b'\n', ..] => Some(at + 2),
+            [b'\r', b'\n', ..] => Some(at + 3),
+            _ => None,
+        });
+        Ok(ends.next())
+    }
+}
+
+/// Reads a whole head.
+fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
+    let mut parsed = [EMPTY_HEADER; HEADERS_MAX];
+    let mut response = Response::new(&mut parsed);
+    match response.parse(&bytes) {
+        Ok(Status::Complete(length)) if length == bytes.len() => {}
+        Ok(_) => return Err(Http1Error::Head("it ends twice")),
+        Err(error) => return Err(Http1Error::Head(said(error))),
+    }
+    let unfit = Http1Error::Head;
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(unfit("its status is none"))?;
+    let mut headers = HeaderMap::with_capacity(response.headers.len() + EXPECTED_OF_OURS);
+    for field in response.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = name.map_err(|_| unfit("a header's name is none"))?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+        headers.append(name, value.map_err(|_| unfit("a header's value is none"))?);
+    }
+    let is_http10 = response.version == Some(0);
+    let is_kept = match is_http10 {
+        true => names(&headers, "keep-alive"),
+        false => !names(&headers, "close"),
+    };
+    Ok(AnswerHead {
+        status,
+        headers,
+        is_kept,
+        is_http10,
+    })
+}
+
+/// Room for the headers that the node adds to an answer.
+const EXPECTED_OF_OURS: usize = 12;
+
+/// Whether `Connection` names `option`.
+fn names(headers: &HeaderMap, option: &str) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let mut options = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    options.any(|named| named.trim().eq_ignore_ascii_case(option))
+}
+
+const fn said(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "a header's name is none",
+        httparse::Error::HeaderValue => "a header's value is none",
+        httparse::Error::NewLine => "a line ends wrongly",
+        httparse::Error::Status => "its status is none",
+        httparse::Error::TooManyHeaders => "it has too many headers",
+        httparse::Error::Version => "its version is none of HTTP/1",
+        httparse::Error::Token => "its first line is none",
+    }
+}
