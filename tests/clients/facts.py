@@ -44,6 +44,14 @@ def check_headers(headers, answered=True):
     assert not missing, f"missing headers {missing} in {dict(headers)}"
 
 
+def until(condition, seconds=60):
+    """Waits until `condition` holds, for at most so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s: {inspect.getsource(condition).strip()}"
+        time.sleep(0.05)
+
+
 def raises(kind, call):
     """Calls `call`, expects exactly an error of `kind`, and returns it."""
     try:

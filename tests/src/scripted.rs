@@ -39,7 +39,7 @@ pub enum ScriptedReading {
     Whole,
     /// Reads the head of one request, does what its rule says, and closes with the body unread: a reset.
     HeadAlone,
-    /// Closes each connection when its second request comes.
+    /// Closes each connection after one answer, which did not say so.
     OnceEach,
 }
 
@@ -189,7 +189,6 @@ impl Script {
     async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let mut stream = BufReader::new(stream);
-        let mut served = 0;
         while let Some(request) = self.read(&mut stream).await? {
             if request.head.starts_with("GET ") {
                 let page = match request.head.starts_with(SEEN_PATH) {
@@ -200,11 +199,8 @@ impl Script {
                 continue;
             }
             *self.posts() += 1;
-            if served > 0 && self.reading == ScriptedReading::OnceEach {
-                return Ok(());
-            }
-            served += 1;
-            if self.play(&mut stream, &request).await? == Played::Over {
+            let played = self.play(&mut stream, &request).await?;
+            if played == Played::Over || self.reading == ScriptedReading::OnceEach {
                 return Ok(());
             }
         }
@@ -428,18 +424,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connection_is_closed_at_its_second_request() {
+    async fn connection_is_closed_after_its_answer() {
         let upstream = ScriptedUpstream::start("up", ScriptedReading::OnceEach, Vec::new()).await;
         let (client, url) = (http(), format!("{}/v1/chat/completions", upstream.url()));
         let body = serde_json::to_vec(&chat_body("m", "x")).unwrap();
-        let send = || client.post(&url).body(body.clone()).send();
-        assert_eq!(
-            send().await.unwrap().bytes().await.unwrap().len(),
-            whole_length()
-        );
-        // A client of HTTP may send it again on another connection, which is its second request here.
-        drop(send().await);
-        assert!(upstream.posts() >= 2);
+        let answer = client.post(&url).body(body).send().await.unwrap();
+        assert!(!answer.headers().contains_key("connection"));
+        assert_eq!(answer.bytes().await.unwrap().len(), whole_length());
+        let mut stream = TcpStream::connect(upstream.address).await.unwrap();
+        let request = "POST /v1/x HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
     }
 
     fn whole_length() -> usize {
