@@ -164,9 +164,14 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     remove_all(headers, |name| HOP_BY_HOP.contains(name));
 }
 
-/// Removes what a client authenticates with.
-pub fn strip_credentials(headers: &mut HeaderMap) {
-    remove_all(headers, |name| CREDENTIALS.contains(name));
+/// Whether a header is about one connection only; those that `Connection` names are too.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
+/// Whether a client authenticates with it.
+pub fn is_credential(name: &HeaderName) -> bool {
+    CREDENTIALS.contains(name)
 }
 
 /// Leaves the headers that an upstream may see, out of those of a client or of a peer.
@@ -317,7 +322,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         remove_all(&mut headers, is_own);
-        strip_credentials(&mut headers);
+        remove_all(&mut headers, is_credential);
         assert_eq!(headers, map(&[("accept", "*/*")]));
     }
 

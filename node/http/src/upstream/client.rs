@@ -122,11 +122,12 @@ impl UpstreamClient {
         is_reused: bool,
         request: &Outbound<'_>,
     ) -> Result<Sent, SendFailed> {
-        let Outbound { target, call, .. } = *request;
+        let Outbound { target, call, key } = *request;
         let body = request.body().ok_or(SendFailed::Unfit)?;
         let path = target.path(&call.path).ok_or(SendFailed::Unfit)?;
-        let headers = request.headers(&self.passed, false);
-        let head = RequestHead::new(&call.method, &path, &headers, body.len());
+        let head = RequestHead::new(&call.method, &path, body.len(), |head| {
+            target.dress(key).write(&call.headers, &self.passed, head);
+        });
         let on_reused = is_reused.then(|| SentOnReused::now(connection.read_bytes()));
         let answered = connection.ask(head, body.into_pieces()).await;
         let head = answered.map_err(|error| {
@@ -161,7 +162,8 @@ impl UpstreamClient {
         let mut sent = Request::new(body);
         *sent.method_mut() = request.call.method.clone();
         *sent.uri_mut() = uri.ok_or(SendFailed::Unfit)?;
-        *sent.headers_mut() = request.headers(&self.passed, true);
+        let dress = request.target.dress(request.key);
+        *sent.headers_mut() = dress.map(&request.call.headers, &self.passed);
         let on_reused = is_reused.then(|| SentOnReused::now(connection.reading.bytes()));
         let mut failed = match connection.sender.try_send_request(sent).await {
             Ok(response) => {
@@ -237,11 +239,6 @@ impl Outbound<'_> {
             Some(model) => Payload::renamed(&self.call.body, &self.call.headers, model),
             None => Some(Payload::whole(&self.call.body)),
         }
-    }
-
-    fn headers(&self, passed: &HeaderValue, is_http2: bool) -> HeaderMap {
-        let Self { target, call, key } = *self;
-        target.dressed(&call.headers, key, (passed, is_http2))
     }
 }
 

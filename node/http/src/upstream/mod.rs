@@ -2,9 +2,9 @@
 //!
 //! Reading order: [`UpstreamSettings`] (what an upstream is), `target` (the same, ready for use),
 //! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
-//! as it arrives, with its timeouts), `payload` (the request's body, with the model renamed), `http1` (a connection over
-//! HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new ones), `guard` (how one over HTTP/2 ends),
-//! `stale` (what is sent again for free).
+//! as it arrives, with its timeouts), `dress` and `payload` (the request's headers, and its body with the model
+//! renamed), `http1` (a connection over HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new
+//! ones), `guard` (how one over HTTP/2 ends), `stale` (what is sent again for free).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
 //! [`Outcome`](grapevine_core::outcome::Outcome) and leaves the judgement to core.
@@ -15,6 +15,7 @@ mod body;
 mod client;
 mod connect;
 mod dial;
+mod dress;
 mod guard;
 mod http1;
 mod payload;

@@ -14,6 +14,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use grapevine_base::headers;
 use grapevine_config::checked::TimeoutConfig;
 
+use super::dress::Dress;
+
 /// The prefix of every path of the public API, which a base URL holds already.
 const API_PREFIX: &str = "/v1";
 
@@ -135,12 +137,11 @@ pub(super) struct UpstreamTarget {
     authority: Authority,
     /// Scheme, host and port: what connections are kept by.
     origin: Arc<str>,
-    /// What HTTP/1.1 asks for beside the path.
-    host: HeaderValue,
     base_path: String,
-    bearer: Option<HeaderValue>,
-    api_key: Option<HeaderValue>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    by_bearer: Dress,
+    by_api_key: Dress,
+    /// Whether it has a key, and no header of its own for it.
+    has_choice_of_key: bool,
     renames: BTreeMap<ModelName, ModelName>,
     pub(super) timeouts: TimeoutConfig,
     /// Whether probes send the key as `x-api-key`: a list of models has the same path at every provider.
@@ -202,15 +203,26 @@ impl UpstreamTarget {
                 .any(|(name, _)| name == ANTHROPIC_VERSION);
         let host = host_of(&scheme, &authority)
             .ok_or_else(|| SettingsError::BaseUrl(settings.name.clone()))?;
+        let is_key =
+            |name: &HeaderName| *name == header::AUTHORIZATION || *name == headers::API_KEY;
+        let is_key_configured = settings.headers.iter().any(|(name, _)| is_key(name));
+        let dress = |key: Option<(HeaderName, HeaderValue)>| {
+            let mut own = HeaderMap::new();
+            own.insert(header::HOST, host.clone());
+            own.extend(key);
+            for (name, value) in &settings.headers {
+                own.insert(name, value.clone());
+            }
+            Dress::new(own)
+        };
         Ok(Self {
             origin: format!("{scheme}://{authority}").to_lowercase().into(),
-            host,
             scheme,
             authority,
             base_path: base_path.to_owned(),
-            bearer,
-            api_key,
-            headers: settings.headers,
+            has_choice_of_key: bearer.is_some() && !is_key_configured,
+            by_bearer: dress(bearer.map(|key| (header::AUTHORIZATION, key))),
+            by_api_key: dress(api_key.map(|key| (headers::API_KEY, key))),
             renames: settings.renames,
             timeouts: settings.timeouts,
             probes_by_api_key: AtomicBool::new(is_anthropic),
@@ -233,10 +245,8 @@ impl UpstreamTarget {
 
     /// Whether the upstream may take its key in another header than the one it was sent in: the operator has
     /// configured a key, and no header for it.
-    pub(super) fn has_choice_of_key(&self) -> bool {
-        let is_credential =
-            |name: &HeaderName| *name == header::AUTHORIZATION || *name == headers::API_KEY;
-        self.bearer.is_some() && !self.headers.iter().any(|(name, _)| is_credential(name))
+    pub(super) const fn has_choice_of_key(&self) -> bool {
+        self.has_choice_of_key
     }
 
     /// Scheme, host and port.
@@ -277,33 +287,12 @@ impl UpstreamTarget {
         self.renames.get(model?)
     }
 
-    /// A client's headers as this upstream gets them: with its credential, marked by the node they passed, and with
-    /// the host where HTTP/1.1 needs it.
-    pub(super) fn dressed(
-        &self,
-        headers: &HeaderMap,
-        key: KeyHeader,
-        (passed, is_http2): (&HeaderValue, bool),
-    ) -> HeaderMap {
-        let mut dressed = headers.clone();
-        let headers = &mut dressed;
-        headers::strip_hop_by_hop(headers);
-        headers::strip_credentials(headers);
-        if is_http2 {
-            headers.remove(header::HOST);
-        } else {
-            headers.insert(header::HOST, self.host.clone());
-        }
-        headers.remove(header::CONTENT_LENGTH);
-        headers::mark_passed(headers, passed);
+    /// What its requests have beside the client's headers, with the key in `key`.
+    pub(super) const fn dress(&self, key: KeyHeader) -> &Dress {
         match key {
-            KeyHeader::ApiKey => set(headers, headers::API_KEY, self.api_key.as_ref()),
-            KeyHeader::Bearer => set(headers, header::AUTHORIZATION, self.bearer.as_ref()),
+            KeyHeader::Bearer => &self.by_bearer,
+            KeyHeader::ApiKey => &self.by_api_key,
         }
-        for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
-        }
-        dressed
     }
 }
 
@@ -316,12 +305,6 @@ fn host_of(scheme: &Scheme, authority: &Authority) -> Option<HeaderValue> {
         None => host.to_owned(),
     };
     HeaderValue::try_from(host).ok()
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
-    if let Some(value) = value {
-        headers.insert(name, value.clone());
-    }
 }
 
 #[cfg(test)]
@@ -378,9 +361,8 @@ mod tests {
                 HeaderValue::from_static("Bearer client"),
             );
             headers.insert(headers::API_KEY, HeaderValue::from_static("client"));
-            let key = KeyHeader::of(path);
             let passed = HeaderValue::from_static("grapevine");
-            target.dressed(&headers, key, (&passed, false))
+            target.dress(KeyHeader::of(path)).map(&headers, &passed)
         };
         let chat = dressed("/v1/chat/completions");
         assert_eq!(chat[header::AUTHORIZATION], "Bearer secret");
@@ -394,6 +376,8 @@ mod tests {
     fn credential_is_not_shown() {
         let target = target("http://h/v1").expect("a valid base URL");
         assert!(!format!("{target:?}").contains("secret"));
-        assert!(target.bearer.is_some_and(|value| value.is_sensitive()));
+        let dressed = target.dress(KeyHeader::Bearer);
+        let dressed = dressed.map(&HeaderMap::new(), &HeaderValue::from_static("grapevine"));
+        assert!(dressed[header::AUTHORIZATION].is_sensitive());
     }
 }

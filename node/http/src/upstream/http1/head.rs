@@ -16,6 +16,9 @@ pub(super) const HEAD_BYTES_MAX: usize = 64 * 1_024;
 /// stays far below it; without a bound it would keep a thread busy until the time for the first byte is over.
 pub(super) const INTERIM_BYTES_MAX: usize = 128 * 1_024;
 
+/// Room for most heads of requests, so that they are not moved while they are written.
+const EXPECTED_BYTES: usize = 1_024;
+
 /// The most headers of an answer.
 const HEADERS_MAX: usize = 128;
 
@@ -23,26 +26,19 @@ const HEADERS_MAX: usize = 128;
 pub(in crate::upstream) struct RequestHead(Vec<u8>);
 
 impl RequestHead {
-    /// The head of a request with `headers`, which name neither a length nor a coding, and a body of `length` bytes.
+    /// The head of a request with a body of `length` bytes; `headers` writes the lines of its headers, none of which is
+    /// about the body's length.
     pub(in crate::upstream) fn new(
         method: &Method,
         path: &PathAndQuery,
-        headers: &HeaderMap,
         length: usize,
+        headers: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
-        let names: usize = headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum();
-        let mut head = Vec::with_capacity(64 + path.as_str().len() + names);
+        let mut head = Vec::with_capacity(EXPECTED_BYTES);
         for text in [method.as_str(), " ", path.as_str(), " HTTP/1.1\r\n"] {
             head.extend_from_slice(text.as_bytes());
         }
-        for (name, value) in headers {
-            for text in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                head.extend_from_slice(text);
-            }
-        }
+        headers(&mut head);
         if length > 0 || announces_empty_body(method) {
             head.extend_from_slice(b"content-length: ");
             head.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());

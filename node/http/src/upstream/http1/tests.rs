@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use proptest::prelude::*;
@@ -22,7 +21,7 @@ fn connection(room: usize) -> (Box<Http1>, DuplexStream) {
 
 fn post(length: usize) -> RequestHead {
     let path = PathAndQuery::from_static("/v1/x");
-    RequestHead::new(&Method::POST, &path, &HeaderMap::new(), length)
+    RequestHead::new(&Method::POST, &path, length, |_| {})
 }
 
 fn pieces(body: &'static [u8]) -> [Bytes; 5] {
