@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod notices;
 pub mod otlp;
 pub mod pulse;
+mod recent;
 pub mod record;
 pub mod requests;
 pub mod spans;

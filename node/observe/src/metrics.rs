@@ -30,6 +30,7 @@ use super::labels::{
 };
 use super::losses::{LossMetrics, Losses};
 use super::notices;
+use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
 use super::usage::{MODELS_MAX, Usage};
@@ -48,7 +49,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     families: Families,
     requests: Family<StatusLabels, Counter>,
-    attempts: Family<AttemptLabels, Counter>,
+    attempts: RecentFamily<AttemptLabels, Counter>,
     first_byte: Family<PathLabels, Histogram>,
     overhead: Histogram,
     transitions: Family<KindLabels, Counter>,
@@ -120,12 +121,16 @@ impl Metrics {
             .get_or_create(&StatusLabels { status })
             .inc();
         for attempt in &record.attempts {
-            let labels = AttemptLabels {
-                node: attempt.node.to_string(),
-                upstream: attempt.upstream.to_string(),
+            let (node, upstream) = (attempt.node.as_str(), attempt.upstream.as_str());
+            let is_its = |known: &AttemptLabels| {
+                known.outcome == attempt.outcome && known.upstream == upstream && known.node == node
+            };
+            let labels = || AttemptLabels {
+                node: node.to_owned(),
+                upstream: upstream.to_owned(),
                 outcome: attempt.outcome,
             };
-            metrics.attempts.get_or_create(&labels).inc();
+            metrics.attempts.count(is_its, labels, Counter::inc);
         }
         if let Some(served) = &record.served {
             let path = if served.node == view.node {
@@ -271,7 +276,7 @@ impl Inner {
         let inner = Self {
             families: Families::default(),
             requests: Family::default(),
-            attempts: Family::default(),
+            attempts: RecentFamily::new(Family::default()),
             first_byte: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.001, 2.0, 17))
             }),
@@ -310,7 +315,7 @@ impl Inner {
         families.register(
             "attempts",
             "Attempts made by this node, by where they went and how they ended",
-            self.attempts.clone(),
+            self.attempts.family().clone(),
         );
         families.register_seconds(
             "first_byte",

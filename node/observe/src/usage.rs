@@ -7,6 +7,7 @@
 //! a label of their own, up to [`MODELS_MAX`]; all others share one.
 
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use grapevine_base::families::Families;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use super::gen_ai;
+use super::recent::RecentFamily;
 use super::record::{AttemptRecord, RequestRecord};
 
 /// Models with labels of their own.
@@ -82,70 +84,83 @@ struct TokenLabels {
 #[derive(Debug)]
 pub(super) struct Usage {
     models: Mutex<BTreeSet<ModelName>>,
-    requests: Family<EndLabels, Histogram>,
-    first_token: Family<CallLabels, Histogram>,
-    calls: Family<EndLabels, Histogram>,
-    tokens: Family<TokenLabels, Histogram>,
+    requests: Histograms<EndLabels>,
+    first_token: Histograms<CallLabels>,
+    calls: Histograms<EndLabels>,
+    tokens: Histograms<TokenLabels>,
+}
+
+type Histograms<L> = RecentFamily<L, Histogram, fn() -> Histogram>;
+
+/// What a request's labels have in common.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    operation: &'static str,
+    provider: &'static str,
+    model: &'a str,
 }
 
 impl Usage {
     pub(super) fn register(families: &mut Families) -> Self {
-        let seconds = || Histogram::new(SECONDS);
-        let usage = Self {
-            models: Mutex::default(),
-            requests: Family::new_with_constructor(seconds),
-            first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_SECONDS)),
-            calls: Family::new_with_constructor(seconds),
-            tokens: Family::new_with_constructor(|| Histogram::new(TOKENS)),
-        };
+        let requests = family(|| Histogram::new(SECONDS));
         families.register_open_telemetry(
             "gen_ai_server_request_duration",
             "Time from a request's arrival at this node to its end",
             Some(Unit::Seconds),
-            usage.requests.clone(),
+            requests.clone(),
         );
+        let first_token = family(|| Histogram::new(FIRST_TOKEN_SECONDS));
         families.register_open_telemetry(
             "gen_ai_server_time_to_first_token",
             "Time from the receipt of a whole request to the first byte of its streamed answer",
             Some(Unit::Seconds),
-            usage.first_token.clone(),
+            first_token.clone(),
         );
+        let calls = family(|| Histogram::new(SECONDS));
         families.register_open_telemetry(
             "gen_ai_client_operation_duration",
             "Time that an attempt at an upstream took, its own or a peer's",
             Some(Unit::Seconds),
-            usage.calls.clone(),
+            calls.clone(),
         );
+        let tokens = family(|| Histogram::new(TOKENS));
         families.register_open_telemetry(
             "gen_ai_client_token_usage",
             "Tokens of a request, as the upstream counted them",
             None,
-            usage.tokens.clone(),
+            tokens.clone(),
         );
-        usage
+        Self {
+            models: Mutex::default(),
+            requests: RecentFamily::new(requests),
+            first_token: RecentFamily::new(first_token),
+            calls: RecentFamily::new(calls),
+            tokens: RecentFamily::new(tokens),
+        }
     }
 
     /// Counts a finished request; one that is about no model is not one of generative AI.
     pub(super) fn request(&self, record: &RequestRecord, view: &View) {
         let Some(model) = &record.model else { return };
         let path = record.path.as_str();
-        let labels = CallLabels {
-            gen_ai_operation_name: gen_ai::operation(path),
-            gen_ai_provider_name: gen_ai::provider(path),
-            gen_ai_request_model: self.label(model, view).to_owned(),
+        let call = Call {
+            operation: gen_ai::operation(path),
+            provider: gen_ai::provider(path),
+            model: self.label(model, view),
         };
         let error = record.error.or(status_error(record.status));
-        let ended = labels.ending(error);
         let total = record.total.as_secs_f64();
-        self.requests.get_or_create(&ended).observe(total);
+        observe_end(&self.requests, call, error, total);
         if record.stream && error.is_none() && record.served.is_some() {
             let waited = (record.overhead + record.first_byte).as_secs_f64();
-            self.first_token.get_or_create(&labels).observe(waited);
+            let labels = || call.labels();
+            let observe = |known: &Histogram| known.observe(waited);
+            self.first_token
+                .count(|known| call.is_of(known), labels, observe);
         }
         for attempt in &record.attempts {
-            let ended = labels.ending(attempt_error(attempt));
             let took = attempt.took.as_secs_f64();
-            self.calls.get_or_create(&ended).observe(took);
+            observe_end(&self.calls, call, attempt_error(attempt), took);
         }
         let tokens = [
             ("input", record.tokens.input),
@@ -153,8 +168,16 @@ impl Usage {
         ];
         for (kind, count) in tokens {
             if let Some(count) = count {
-                let labels = labels.of_tokens(kind);
-                self.tokens.get_or_create(&labels).observe(count as f64);
+                let is_its = |known: &TokenLabels| {
+                    known.gen_ai_token_type == kind
+                        && call.is(
+                            known.gen_ai_operation_name,
+                            known.gen_ai_provider_name,
+                            &known.gen_ai_request_model,
+                        )
+                };
+                let observe = |known: &Histogram| known.observe(count as f64);
+                self.tokens.count(is_its, || call.of_tokens(kind), observe);
             }
         }
     }
@@ -172,21 +195,69 @@ impl Usage {
     }
 }
 
-impl CallLabels {
-    fn ending(&self, error: Option<&'static str>) -> EndLabels {
+fn family<L: Clone + Eq + Hash>(
+    histogram: fn() -> Histogram,
+) -> Family<L, Histogram, fn() -> Histogram> {
+    Family::new_with_constructor(histogram)
+}
+
+fn observe_end(
+    family: &Histograms<EndLabels>,
+    call: Call<'_>,
+    error: Option<&'static str>,
+    seconds: f64,
+) {
+    let error = error.unwrap_or_default();
+    let is_its = |known: &EndLabels| {
+        known.error_type == error
+            && call.is(
+                known.gen_ai_operation_name,
+                known.gen_ai_provider_name,
+                &known.gen_ai_request_model,
+            )
+    };
+    family.count(
+        is_its,
+        || call.ending(error),
+        |known| known.observe(seconds),
+    );
+}
+
+impl Call<'_> {
+    fn is(&self, operation: &str, provider: &str, model: &str) -> bool {
+        self.model == model && self.operation == operation && self.provider == provider
+    }
+
+    fn is_of(&self, known: &CallLabels) -> bool {
+        self.is(
+            known.gen_ai_operation_name,
+            known.gen_ai_provider_name,
+            &known.gen_ai_request_model,
+        )
+    }
+
+    fn labels(&self) -> CallLabels {
+        CallLabels {
+            gen_ai_operation_name: self.operation,
+            gen_ai_provider_name: self.provider,
+            gen_ai_request_model: self.model.to_owned(),
+        }
+    }
+
+    fn ending(&self, error: &'static str) -> EndLabels {
         EndLabels {
-            gen_ai_operation_name: self.gen_ai_operation_name,
-            gen_ai_provider_name: self.gen_ai_provider_name,
-            gen_ai_request_model: self.gen_ai_request_model.clone(),
-            error_type: error.unwrap_or_default(),
+            gen_ai_operation_name: self.operation,
+            gen_ai_provider_name: self.provider,
+            gen_ai_request_model: self.model.to_owned(),
+            error_type: error,
         }
     }
 
     fn of_tokens(&self, kind: &'static str) -> TokenLabels {
         TokenLabels {
-            gen_ai_operation_name: self.gen_ai_operation_name,
-            gen_ai_provider_name: self.gen_ai_provider_name,
-            gen_ai_request_model: self.gen_ai_request_model.clone(),
+            gen_ai_operation_name: self.operation,
+            gen_ai_provider_name: self.provider,
+            gen_ai_request_model: self.model.to_owned(),
             gen_ai_token_type: kind,
         }
     }
