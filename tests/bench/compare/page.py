@@ -44,7 +44,7 @@ installs what it compares with: nginx and HAProxy from Debian, the others from P
   stream, less the upstream's pace: the 99th percentile over streams. Peak memory is the sum of the processes' `VmHWM` during
   the load. Memory per stream is the growth of their resident memory, divided by the streams.
 - Two nodes authenticate each other with certificates. grapevine's speak QUIC; nginx's and HAProxy's keep TLS connections
-  open. The CPU is that of both.
+  open, with HTTP/1.1 or, where a proxy speaks it to servers (nginx since 1.29), HTTP/2. The CPU is that of both.
 - Features are measured one by one: *keys* are clients' keys; *geo* and *residency* locate each client by a trusted
   `X-Forwarded-For`, to order upstreams and to apply a rule; *tracing* exports a span of every request; *all* is all of these.
 
