@@ -20,10 +20,10 @@ quick *arguments:
 ci:
     .ci/run
 
-# A request's cost beside nginx, on an idle machine
+# What requests cost beside other proxies, on an idle machine
 bench *arguments:
     cargo build --release
-    python3 tests/bench/cost.py {{arguments}}
+    tests/bench/run {{arguments}}
 
 # Attacks on a release build
 attack *rows:

@@ -22,10 +22,16 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from cost import ROOT, await_port, free_port, start_mock
+from compare.processes import ROOT, Failure, await_port, free_port
 
 # A node under callgrind takes tens of seconds to start.
 START_DEADLINE = 180
+
+
+def start_mock(binary, port, directory):
+    return subprocess.Popen(
+        [binary, "mock", "--listen", f"127.0.0.1:{port}", "--name", "bench", "--body-bytes", "1024"],
+        stdout=subprocess.DEVNULL, stderr=open(directory / "mock.log", "w"))
 
 
 def start_node(binary, upstream, port, directory):
@@ -140,4 +146,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"instructions: {failure}")

@@ -1,6 +1,7 @@
 //! What an operator sees and writes: configurations, commands, metrics, traces, the guide and `deploy/`.
 
 mod bad_config;
+mod bench;
 mod demo;
 mod deploy;
 mod fuzz;
