@@ -3,9 +3,9 @@
 //! One task does it all: whoever waits for the answer writes what is left of the request and reads what has come. So
 //! a request costs no switch between tasks, and its connection holds no memory while nothing comes.
 //!
-//! Strict where two readers could differ (RFC 9112, 6.3 and 7.1): see [`Framing`] and [`ChunkDecoder`]. An upstream
-//! may answer before it has read the request, as with 413, and then close: what can no longer be written is dropped,
-//! and the answer is read all the same.
+//! Strict where two readers could differ (RFC 9112, 6.3 and 7.1): see [`Framing`] and [`chunked::ChunkDecoder`]. An
+//! upstream may answer before it has read the request, as with 413, and then close: what can no longer be written is
+//! dropped, and the answer is read all the same.
 //!
 //! Bound: an answer's head of [`head::HEAD_BYTES_MAX`], interim answers of [`head::INTERIM_BYTES_MAX`] before it, and
 //! one piece of at most [`wire::READ_BYTES`] of its body.
