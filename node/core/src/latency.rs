@@ -159,7 +159,9 @@ impl Latency {
             return self.average;
         };
         let age = now.since(self.sampled_at).as_secs_f64();
-        self.median + peak.mul_f64((-age / DECAY.as_secs_f64()).exp())
+        let settled = self.median + peak.mul_f64((-age / DECAY.as_secs_f64()).exp());
+        // Rounding may add a nanosecond.
+        settled.min(self.average)
     }
 
     /// What each KiB of a long prompt adds ([`size_adds`]); zero where none was measured.

@@ -249,6 +249,19 @@ proptest! {
     }
 }
 
+#[test]
+fn time_alone_raises_no_expectation_by_rounding() {
+    let mut latency = Latency::new(at(0), 0, Duration::from_nanos(3_600_000_000_000));
+    latency.record(at(74_221), 0, Duration::from_nanos(3_616_073_096_316));
+    latency.record(
+        at(77_971),
+        0,
+        Duration::from_nanos(2_322_420_833_415_413_992),
+    );
+    assert!(latency.expected(at(77_971)) <= SAMPLE_MAX);
+    assert!(latency.expected(at(77_971)) <= latency.average());
+}
+
 /// The growth of 47 ms for each KiB beyond four.
 fn takes(kib: u32, base: Duration) -> Duration {
     base + Duration::from_millis(47) * kib.saturating_sub(4)
