@@ -1,5 +1,7 @@
 //! What the upstream answers, byte by byte: the load knows by it whether an answer is right.
 
+use std::time::Duration;
+
 /// Models of the upstream: each names the answer that it gives.
 pub(crate) const MODELS: [&str; 4] = ["bench-json", "bench-sse", "bench-paced", "bench-hold"];
 
@@ -8,6 +10,9 @@ const JSON_BYTES: usize = 1_024;
 
 /// The events of a stream that carry text.
 pub(crate) const EVENTS: usize = 100;
+
+/// From one event to the next, of a paced stream.
+pub(crate) const PACE: Duration = Duration::from_millis(10);
 
 /// Stands at the end of every whole answer's text, so that it is found in what a gateway wrote anew.
 pub(crate) const MARK: &str = "the-end-of-the-answer";

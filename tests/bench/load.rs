@@ -8,9 +8,9 @@
 //!
 //! It opens its connections, sends on each what `--warm` says, prints `ready`, and waits for a line on its input; then
 //! it measures, prints one line of JSON, and ends with its input. With `bench-hold` it opens a stream on each
-//! connection, prints `ready`, and with the next line on its input says whether all are still open. An answer counts only when it is right: its status, the bytes of its body, and
-//! how it ends. A gateway that writes answers anew is measured with `--answer rewritten`: then it must be whole and
-//! hold the last text. Anything else ends the run.
+//! connection, prints `ready`, and with the next line on its input says whether all are still open. An answer counts
+//! only when it is right: its status, the bytes of its body, and how it ends. A gateway that writes answers anew is
+//! measured with `--answer rewritten`: then it must be whole and hold the last text. Anything else ends the run.
 
 mod answers;
 mod framing;
@@ -30,14 +30,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use answers::PACE;
 use framing::{Body, head};
 use plan::{Options, Plan, TAIL, options};
 
 /// No answer takes longer on purpose.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-
-/// The pace of the upstream's paced streams.
-const PACE: Duration = Duration::from_millis(10);
 
 /// Connections that are being opened at a time.
 const OPENING_MAX: usize = 256;

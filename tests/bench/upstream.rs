@@ -12,7 +12,6 @@ mod answers;
 mod framing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use memchr::memmem::find;
@@ -20,11 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
-use answers::MODELS;
+use answers::{MODELS, PACE};
 use framing::{Body, head};
-
-/// The pace of `bench-paced`.
-const PACE: Duration = Duration::from_millis(10);
 
 /// A model's name stands so near the front of a body that no proxy wrote anew.
 const FRONT: usize = 64;

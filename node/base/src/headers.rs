@@ -54,6 +54,9 @@ const NOT_PASSED_ON: [HeaderName; 5] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
+/// How many headers of its own a node adds to an upstream's answer.
+pub const OURS_IN_ANSWERS: usize = 12;
+
 /// How a body is to be read.
 const FRAMING: [HeaderName; 3] = [
     header::CONNECTION,

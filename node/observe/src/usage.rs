@@ -65,18 +65,16 @@ struct CallLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct EndLabels {
-    gen_ai_operation_name: &'static str,
-    gen_ai_provider_name: &'static str,
-    gen_ai_request_model: String,
+    #[prometheus(flatten)]
+    call: CallLabels,
     /// Empty, which is as good as absent, where it succeeded.
     error_type: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct TokenLabels {
-    gen_ai_operation_name: &'static str,
-    gen_ai_provider_name: &'static str,
-    gen_ai_request_model: String,
+    #[prometheus(flatten)]
+    call: CallLabels,
     gen_ai_token_type: &'static str,
 }
 
@@ -169,15 +167,14 @@ impl Usage {
         for (kind, count) in tokens {
             if let Some(count) = count {
                 let is_its = |known: &TokenLabels| {
-                    known.gen_ai_token_type == kind
-                        && call.is(
-                            known.gen_ai_operation_name,
-                            known.gen_ai_provider_name,
-                            &known.gen_ai_request_model,
-                        )
+                    known.gen_ai_token_type == kind && call.is_of(&known.call)
+                };
+                let labels = || TokenLabels {
+                    call: call.labels(),
+                    gen_ai_token_type: kind,
                 };
                 let observe = |known: &Histogram| known.observe(count as f64);
-                self.tokens.count(is_its, || call.of_tokens(kind), observe);
+                self.tokens.count(is_its, labels, observe);
             }
         }
     }
@@ -207,33 +204,20 @@ fn observe_end(
     error: Option<&'static str>,
     seconds: f64,
 ) {
-    let error = error.unwrap_or_default();
-    let is_its = |known: &EndLabels| {
-        known.error_type == error
-            && call.is(
-                known.gen_ai_operation_name,
-                known.gen_ai_provider_name,
-                &known.gen_ai_request_model,
-            )
+    let error_type = error.unwrap_or_default();
+    let is_its = |known: &EndLabels| known.error_type == error_type && call.is_of(&known.call);
+    let labels = || EndLabels {
+        call: call.labels(),
+        error_type,
     };
-    family.count(
-        is_its,
-        || call.ending(error),
-        |known| known.observe(seconds),
-    );
+    family.count(is_its, labels, |known| known.observe(seconds));
 }
 
 impl Call<'_> {
-    fn is(&self, operation: &str, provider: &str, model: &str) -> bool {
-        self.model == model && self.operation == operation && self.provider == provider
-    }
-
     fn is_of(&self, known: &CallLabels) -> bool {
-        self.is(
-            known.gen_ai_operation_name,
-            known.gen_ai_provider_name,
-            &known.gen_ai_request_model,
-        )
+        self.model == known.gen_ai_request_model
+            && self.operation == known.gen_ai_operation_name
+            && self.provider == known.gen_ai_provider_name
     }
 
     fn labels(&self) -> CallLabels {
@@ -241,24 +225,6 @@ impl Call<'_> {
             gen_ai_operation_name: self.operation,
             gen_ai_provider_name: self.provider,
             gen_ai_request_model: self.model.to_owned(),
-        }
-    }
-
-    fn ending(&self, error: &'static str) -> EndLabels {
-        EndLabels {
-            gen_ai_operation_name: self.operation,
-            gen_ai_provider_name: self.provider,
-            gen_ai_request_model: self.model.to_owned(),
-            error_type: error,
-        }
-    }
-
-    fn of_tokens(&self, kind: &'static str) -> TokenLabels {
-        TokenLabels {
-            gen_ai_operation_name: self.operation,
-            gen_ai_provider_name: self.provider,
-            gen_ai_request_model: self.model.to_owned(),
-            gen_ai_token_type: kind,
         }
     }
 }

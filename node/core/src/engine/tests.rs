@@ -57,22 +57,6 @@ fn witness(number: u64, began_at: Instant) -> Witness {
     }
 }
 
-/// A request for a short stream of `model`, from nowhere in particular.
-fn ask(model: &ModelName) -> RouteQuery<'_> {
-    RouteQuery {
-        model: Some(model),
-        shape: RequestShape::default(),
-        strategy: Strategy::Latency,
-        session: None,
-        client_place: None,
-        home_regions: &[],
-        prefer_region: None,
-        allow_regions: &[],
-        fence: None,
-        attempts_max: 6,
-    }
-}
-
 impl Bench {
     fn new() -> Self {
         let identity = Identity {
@@ -178,7 +162,7 @@ impl Bench {
     fn plan_for(&mut self, name: &str) -> Result<Plan, PlanError> {
         let view = self.engine.view(self.now);
         let model = model(name);
-        plan(&view, &ask(&model), self.now, &mut self.rng)
+        plan(&view, &RouteQuery::of(&model), self.now, &mut self.rng)
     }
 
     fn first_node(&mut self) -> String {

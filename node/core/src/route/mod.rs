@@ -53,6 +53,25 @@ pub struct RouteQuery<'a> {
     pub attempts_max: u32,
 }
 
+#[cfg(test)]
+impl<'a> RouteQuery<'a> {
+    /// A request for a short stream of `model`, from nowhere in particular.
+    pub(crate) fn of(model: &'a ModelName) -> Self {
+        Self {
+            model: Some(model),
+            shape: RequestShape::default(),
+            strategy: Strategy::Latency,
+            session: None,
+            client_place: None,
+            home_regions: &[],
+            prefer_region: None,
+            allow_regions: &[],
+            fence: None,
+            attempts_max: 6,
+        }
+    }
+}
+
 /// The number of the conversation called `name`, for [`RouteQuery::session`]: the same on every node and in
 /// every build.
 pub fn session(name: &[u8]) -> u64 {

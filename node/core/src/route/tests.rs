@@ -136,28 +136,12 @@ fn nodes(plan: &Plan) -> Vec<&str> {
         .collect()
 }
 
-/// A request for a short stream, from nowhere in particular.
-fn ask<'a>() -> RouteQuery<'a> {
-    RouteQuery {
-        model: Some(&MODEL),
-        shape: RequestShape::default(),
-        strategy: Strategy::Latency,
-        session: None,
-        client_place: None,
-        home_regions: &[],
-        prefer_region: None,
-        allow_regions: &[],
-        fence: None,
-        attempts_max: 6,
-    }
-}
-
 fn plan_with<'a>(
     view: &View,
     change: impl FnOnce(&mut RouteQuery<'a>),
     seed: u64,
 ) -> Result<Plan, PlanError> {
-    let mut ask = ask();
+    let mut ask = RouteQuery::of(&MODEL);
     change(&mut ask);
     plan(view, &ask, NOW, &mut rng(seed))
 }
@@ -487,18 +471,7 @@ fn unknown_model_names_its_neighbours() {
     let view = view(vec![upstream("a", 1)]);
     let refused = plan_with(&view, |_| {}, 1).is_ok();
     assert!(refused);
-    let ask = RouteQuery {
-        model: Some(&asked),
-        shape: RequestShape::default(),
-        strategy: Strategy::Latency,
-        session: None,
-        client_place: None,
-        home_regions: &[],
-        prefer_region: None,
-        allow_regions: &[],
-        fence: None,
-        attempts_max: 6,
-    };
+    let ask = RouteQuery::of(&asked);
     let error = plan(&view, &ask, NOW, &mut rng(1)).expect_err("nobody serves it");
     assert_eq!(
         error,

@@ -33,9 +33,6 @@ const REASON: HeaderName = HeaderName::from_static("x-grapevine-reason");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-grapevine-upstream-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Headers that are added to an answer.
-const OURS: usize = 12;
-
 /// The value of a header without content.
 const NOTHING: HeaderValue = HeaderValue::from_static("-");
 
@@ -66,7 +63,7 @@ pub(super) fn adopt(
     headers::remove_all(headers, |name| {
         headers::is_own(name) || NOT_PASSED_BACK.contains(name)
     });
-    headers.reserve(OURS);
+    headers.reserve(headers::OURS_IN_ANSWERS);
     let upstream = &choice.candidate.upstream;
     if let Some(id) = headers.remove(headers::REQUEST_ID) {
         headers.insert(UPSTREAM_REQUEST_ID, id);

@@ -24,8 +24,9 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
-use memchr::memchr;
+use grapevine_base::headers;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use httparse::Header;
 
 pub(super) use body::Http1Body;
 use chunked::ChunkError;
@@ -241,12 +242,17 @@ fn take(incoming: &mut BytesMut, count: usize) -> Bytes {
     std::mem::take(incoming).freeze()
 }
 
-/// Where the first line of `bytes` ends, its line feed included.
-fn line_end(bytes: &[u8]) -> Option<usize> {
-    memchr(b'\n', bytes).map(|at| at + 1)
-}
-
-/// Whether a request of `method` with an empty body says so: others have none as a rule (RFC 9110, 8.6).
-fn announces_empty_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+/// What was parsed, as a map with room for the node's own; `value` makes a value of its bytes.
+fn header_map<'b, E>(
+    fields: &[Header<'b>],
+    value: impl Fn(&'b [u8]) -> Result<HeaderValue, E>,
+) -> Result<HeaderMap, &'static str> {
+    let mut headers = HeaderMap::with_capacity(fields.len() + headers::OURS_IN_ANSWERS);
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = name.map_err(|_| "a header's name is none")?;
+        let value = value(field.value).map_err(|_| "a header's value is none")?;
+        headers.append(name, value);
+    }
+    Ok(headers)
 }

@@ -109,7 +109,7 @@ fn own_upstream_goes_first_among_those_in_the_clients_city() {
     let ask = RouteQuery {
         strategy: Strategy::Geo,
         client_place: place,
-        ..ask(&gpt)
+        ..RouteQuery::of(&gpt)
     };
     let plan = plan(&view, &ask, bench.now, &mut bench.rng).expect("a plan");
     assert_eq!(plan.choices[0].candidate.upstream.node.as_str(), "usa");

@@ -77,7 +77,7 @@ impl Traffic {
         let model = model("gpt");
         let ask = RouteQuery {
             shape,
-            ..ask(&model)
+            ..RouteQuery::of(&model)
         };
         let now = self.bench.now;
         let plan = plan(&view, &ask, now, &mut self.bench.rng).expect("a plan");

@@ -54,7 +54,7 @@ impl Bench {
 fn configured_ask(model: &ModelName) -> RouteQuery<'_> {
     RouteQuery {
         strategy: Strategy::Priority,
-        ..ask(model)
+        ..RouteQuery::of(model)
     }
 }
 

@@ -52,7 +52,7 @@ fn every_state_that_keeps_a_candidate_out_is_returned() {
         reach("draining", Reach::Closed),
         full,
     ];
-    let (chosen, absent) = explained(upstreams, &ask());
+    let (chosen, absent) = explained(upstreams, &RouteQuery::of(&MODEL));
     assert_eq!(chosen, ["healthy"]);
     let expected = [
         one("full", Absence::LinkFull),
@@ -79,7 +79,7 @@ fn residency_comes_before_the_clients_regions_and_those_before_a_state() {
     let ask = RouteQuery {
         fence: Some(&fence),
         allow_regions: &allowed,
-        ..ask()
+        ..RouteQuery::of(&MODEL)
     };
     let upstreams = vec![ejected("usa"), ejected("sgp"), ejected("eur")];
     let (chosen, absent) = explained(upstreams.clone(), &ask);
@@ -99,7 +99,7 @@ fn healthy_ones_are_left_out_for_attempts_or_for_the_window() {
     let many = |count| (0..count).map(|index| upstream(&format!("n{index:02}"), 10 + index));
     let ask = RouteQuery {
         attempts_max: 2,
-        ..ask()
+        ..RouteQuery::of(&MODEL)
     };
     let (chosen, absent) = explained(many(3).collect(), &ask);
     assert_eq!(chosen.len(), 2);
@@ -119,7 +119,7 @@ fn unknown_model_leaves_out_nobody() {
     let unknown = ModelName::new("other").expect("a valid name");
     let ask = RouteQuery {
         model: Some(&unknown),
-        ..ask()
+        ..RouteQuery::of(&MODEL)
     };
     assert!(left_out(&view(vec![upstream("a", 1)]), &ask, &[], NOW).is_empty());
 }

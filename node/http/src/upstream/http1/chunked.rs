@@ -4,11 +4,11 @@
 //! lenient here and whoever reads the same bytes elsewhere could disagree on where the body ends.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use httparse::{EMPTY_HEADER, Status};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
-use super::{line_end, take};
+use super::{header_map, take};
 
 /// The longest line with a size, of which extensions take all but a few bytes.
 const SIZE_LINE_MAX: usize = 4 * 1_024;
@@ -72,7 +72,7 @@ impl ChunkDecoder {
         loop {
             match *self {
                 Self::Size => {
-                    let Some(end) = line_end(incoming) else {
+                    let Some(end) = memchr(b'\n', incoming).map(|at| at + 1) else {
                         return match incoming.len() > SIZE_LINE_MAX {
                             true => Err(ChunkError::LineTooLong),
                             false => Ok(Chunk::Unfinished),
@@ -122,8 +122,8 @@ impl ChunkDecoder {
             _ => {}
         }
         let mut fields = [EMPTY_HEADER; TRAILERS_MAX];
-        let length = match httparse::parse_headers(incoming, &mut fields) {
-            Ok(Status::Complete((length, _))) => length,
+        let (length, fields) = match httparse::parse_headers(incoming, &mut fields) {
+            Ok(Status::Complete(whole)) => whole,
             Ok(Status::Partial) if incoming.len() <= TRAILER_BYTES_MAX => {
                 return Ok(Chunk::Unfinished);
             }
@@ -133,15 +133,8 @@ impl ChunkDecoder {
         if ends.any(|at| at == 0 || incoming[at - 1] != b'\r') {
             return Err(ChunkError::LineEnd);
         }
-        let mut trailers = HeaderMap::new();
-        for field in fields.iter().take_while(|field| **field != EMPTY_HEADER) {
-            let name = HeaderName::from_bytes(field.name.as_bytes());
-            let value = HeaderValue::from_bytes(field.value);
-            let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(ChunkError::Trailers);
-            };
-            trailers.append(name, value);
-        }
+        let trailers = header_map(fields, HeaderValue::from_bytes);
+        let trailers = trailers.map_err(|_| ChunkError::Trailers)?;
         let _ = incoming.split_to(length);
         *self = Self::Over;
         Ok(Chunk::Trailers(trailers))

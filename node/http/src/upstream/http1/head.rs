@@ -1,13 +1,13 @@
 //! The heads of a request, as it is written, and of an answer, as it is read.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use httparse::{EMPTY_HEADER, Response, Status};
 use memchr::memchr_iter;
 
-use super::{Http1Error, announces_empty_body, take};
+use super::{Http1Error, header_map, take};
 
 /// The longest head of an answer.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1_024;
@@ -53,6 +53,11 @@ impl From<RequestHead> for Bytes {
     fn from(head: RequestHead) -> Self {
         head.0.into()
     }
+}
+
+/// Whether a request of `method` with an empty body says so: others have none as a rule (RFC 9110, 8.6).
+fn announces_empty_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// The head of an answer.
@@ -169,13 +174,8 @@ fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
         .code
         .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(unfit("its status is none"))?;
-    let mut headers = HeaderMap::with_capacity(response.headers.len() + EXPECTED_OF_OURS);
-    for field in response.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| unfit("a header's name is none"))?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        headers.append(name, value.map_err(|_| unfit("a header's value is none"))?);
-    }
+    let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
+    let headers = header_map(response.headers, value).map_err(unfit)?;
     let is_http10 = response.version == Some(0);
     let is_kept = match is_http10 {
         true => names(&headers, "keep-alive"),
@@ -188,9 +188,6 @@ fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
         is_http10,
     })
 }
-
-/// Room for the headers that the node adds to an answer.
-const EXPECTED_OF_OURS: usize = 12;
 
 /// Whether `Connection` names `option`.
 fn names(headers: &HeaderMap, option: &str) -> bool {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use http::Method;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use proptest::prelude::*;
