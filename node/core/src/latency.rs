@@ -123,7 +123,9 @@ impl Latency {
             let kept = (-age / DECAY.as_secs_f64())
                 .exp()
                 .min(1.0 - 1.0 / RECENT as f64);
-            expected.mul_f64(kept) + sample.mul_f64(1.0 - kept)
+            let average = expected.mul_f64(kept) + sample.mul_f64(1.0 - kept);
+            // Rounding may lead past both.
+            average.min(expected.max(sample))
         };
         self.expect(now, average);
         self.sampled_at = self.sampled_at.max(now);

@@ -262,6 +262,16 @@ fn time_alone_raises_no_expectation_by_rounding() {
     assert!(latency.expected(at(77_971)) <= latency.average());
 }
 
+#[test]
+fn average_of_two_samples_exceeds_neither_by_rounding() {
+    for millis in 1..10_000 {
+        let now = Instant::from_start(Duration::from_millis(millis));
+        let mut latency = Latency::new(Instant::START, 0, SAMPLE_MAX);
+        latency.record(now, 0, SAMPLE_MAX);
+        assert!(latency.expected(now) <= SAMPLE_MAX, "after {millis} ms");
+    }
+}
+
 /// The growth of 47 ms for each KiB beyond four.
 fn takes(kib: u32, base: Duration) -> Duration {
     base + Duration::from_millis(47) * kib.saturating_sub(4)
