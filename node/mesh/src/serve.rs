@@ -47,6 +47,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Serves one forwarded request, whatever it contains.
+///
+/// Its parts are boxed: the task's future is moved several times as it starts and ends, and a part that is over should
+/// hold no memory for as long as an answer takes.
 pub(super) async fn serve<L: CallLocal>(
     hub: &Hub<L>,
     link: &PeerLink,
@@ -65,31 +68,31 @@ pub(super) async fn serve<L: CallLocal>(
         Ok(Ok(payload)) => payload,
         Ok(Err(ReceiveError::Decode(error))) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
-            return refuse(hub, link, &mut stream, None, refusal).await;
+            return Box::pin(refuse(hub, link, &mut stream, None, refusal)).await;
         }
         Ok(Err(ReceiveError::NoRoom(over))) => {
-            return refuse(hub, link, &mut stream, None, no_room(over)).await;
+            return Box::pin(refuse(hub, link, &mut stream, None, no_room(over))).await;
         }
         Ok(Err(error)) => {
             return debug!(peer.name = %link.peer, %error, "request head did not come in");
         }
         Err(_) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, "request head came too slowly");
-            return refuse(hub, link, &mut stream, None, refusal).await;
+            return Box::pin(refuse(hub, link, &mut stream, None, refusal)).await;
         }
     };
     let head = match RequestHead::decode(&payload) {
         Ok(head) => head,
         Err(error) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
-            return refuse(hub, link, &mut stream, None, refusal).await;
+            return Box::pin(refuse(hub, link, &mut stream, None, refusal)).await;
         }
     };
     if let Some(head) = InsideHead::of(&head) {
-        return inside::serve(hub, link, &mut stream, &head, counted).await;
+        return Box::pin(inside::serve(hub, link, &mut stream, &head, counted)).await;
     }
     let span = debug_span!("request", request.id = head.request_id);
-    serve_request(hub, link, stream, &head)
+    Box::pin(serve_request(hub, link, stream, &head))
         .instrument(span)
         .await;
 }
@@ -105,13 +108,13 @@ async fn serve_request<L: CallLocal>(
     let Some(_served) = link.served.enter_below(CALLS_MAX) else {
         let refusal =
             ForwardRefused::new(Refusal::Full, "the link carries as many requests as it may");
-        return refuse(hub, link, &mut stream, Some(&upstream), refusal).await;
+        return Box::pin(refuse(hub, link, &mut stream, Some(&upstream), refusal)).await;
     };
     let admitted = admit(hub, head);
     let taken = match admitted {
         Ok((scope, call)) => {
             let received = receive_body(hub, link, &mut stream, head.body_bytes, deadline);
-            match received.await {
+            match Box::pin(received).await {
                 Ok(body) => {
                     let body = body.into();
                     check_against_head(hub, scope, Call { body, ..call }).map(|call| (scope, call))
@@ -128,11 +131,11 @@ async fn serve_request<L: CallLocal>(
     match entered {
         Ok((admission, scope, call)) => {
             let call = Call { deadline, ..call };
-            answer(hub, &mut stream, call, scope).await;
+            Box::pin(answer(hub, &mut stream, call, scope)).await;
             drop(admission);
             delivered(hub, &stream).await;
         }
-        Err(refusal) => refuse(hub, link, &mut stream, Some(&upstream), refusal).await,
+        Err(refusal) => Box::pin(refuse(hub, link, &mut stream, Some(&upstream), refusal)).await,
     }
 }
 
@@ -147,11 +150,11 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
     // Created before the first write, or a stop that came before it would be missed.
     let mut stopped = pin!(stream.send.stopped());
     let names_identity = shown::names_identity(&call.headers);
-    let called = async {
+    let called = Box::pin(async {
         let mut answer = hub.local.call(call).await?;
         let shown = shown::by_answer(&mut answer, names_identity).await;
         Ok::<_, CallFailure>((answer, shown))
-    };
+    });
     let answered = tokio::select! {
         biased;
         _ = &mut stopped => None,
@@ -183,7 +186,7 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
             let ended = tokio::select! {
                 biased;
                 _ = &mut stopped => Err(Outcome::Cancelled),
-                ended = relay(hub, stream, &name, answer, is_judged) => ended,
+                ended = Box::pin(relay(hub, stream, &name, answer, is_judged)) => ended,
             };
             if let Err(broken) = &ended
                 && !stream.is_complete()

@@ -8,6 +8,9 @@ use super::{DecodeError, EncodeError, HEAD_BYTES_MAX, LENGTH_BYTES, VERSION};
 /// The codec counts decoded width (eight bytes for each length), so its limit lies above the frame's.
 const DECODED_BYTES_MAX: usize = HEAD_BYTES_MAX + 32 * 1_024;
 
+/// Room for most frames, so that they are not moved while they are written.
+const EXPECTED_BYTES: usize = 1_024;
+
 const CONFIG: Configuration<LittleEndian, Varint, Limit<DECODED_BYTES_MAX>> =
     bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
 
@@ -20,7 +23,9 @@ pub(super) fn framed(
     field: &'static str,
     max: usize,
 ) -> Result<Vec<u8>, EncodeError> {
-    let mut frame = payload_after(vec![0; LENGTH_BYTES], body);
+    let mut start = Vec::with_capacity(EXPECTED_BYTES);
+    start.resize(LENGTH_BYTES, 0);
+    let mut frame = payload_after(start, body);
     let length = frame.len() - LENGTH_BYTES;
     match u32::try_from(length) {
         Ok(prefix) if length <= max => frame[..LENGTH_BYTES].copy_from_slice(&prefix.to_le_bytes()),
