@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from compare.hops import MESH, make_certificates
+from compare.hops import grapevine_meshes
 from compare.processes import ROOT, Failure, await_port, free_port
 
 # A node under callgrind takes tens of seconds to start, and two longer to find each other.
@@ -60,31 +60,25 @@ class Node:
         raise Failure(f"no dump came to {dump}")
 
 
-def config(name, port, upstream=None, mesh=None):
-    admin = {"listen": f"127.0.0.1:{free_port()}"}
-    written = {"node": {"name": name, "region": name}, "listen": f"127.0.0.1:{port}", "workers": 1, "admin": admin}
-    if upstream:
-        written["upstreams"] = [{"name": "mock", "base_url": f"http://127.0.0.1:{upstream}/v1", "models": [MODEL],
-                                 "max_in_flight": 4096}]
-    return written | ({"mesh": mesh} if mesh else {})
+def start_node(binary, directory, name, port, sections):
+    written = {"node": {"name": name, "region": name}, "listen": f"127.0.0.1:{port}", "workers": 1,
+               "admin": {"listen": f"127.0.0.1:{free_port()}"}}
+    return Node(binary, directory, name, written | sections)
+
+
+def upstreams(port):
+    return {"upstreams": [{"name": "mock", "base_url": f"http://127.0.0.1:{port}/v1", "models": [MODEL],
+                           "max_in_flight": 4096}]}
 
 
 def alone(binary, directory, port, upstream):
-    return [Node(binary, directory, "alone", config("alone", port, upstream))]
+    return [start_node(binary, directory, "alone", port, upstreams(upstream))]
 
 
 def over_a_hop(binary, directory, port, upstream):
-    folder = make_certificates(binary, directory)
-    ports = {"entry": free_port(), "owner": free_port()}
-
-    def mesh(own, other):
-        return {"name": MESH, "listen": f"127.0.0.1:{ports[own]}", "advertise": f"127.0.0.1:{ports[own]}",
-                "seeds": [f"127.0.0.1:{ports[other]}"],
-                "tls": {"ca": str(folder / "mesh-ca.pem"), "cert": str(folder / f"{own}.pem"),
-                        "key": str(folder / f"{own}.key")}}
-
-    return [Node(binary, directory, "owner", config("owner", free_port(), upstream, mesh("owner", "entry"))),
-            Node(binary, directory, "entry", config("entry", port, None, mesh("entry", "owner")))]
+    of_entry, of_owner = grapevine_meshes(binary, directory)
+    return [start_node(binary, directory, "owner", free_port(), upstreams(upstream) | of_owner),
+            start_node(binary, directory, "entry", port, of_entry)]
 
 
 @contextmanager

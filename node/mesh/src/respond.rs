@@ -40,7 +40,8 @@ pub(super) async fn refuse<L>(
     }
     debug!(peer.name = %link.peer, refusal = ?refused.refusal, detail = refused.detail, "refused");
     let failure = CallFailure::new(Outcome::Refused(refused.refusal), refused.detail);
-    send_failure(hub, stream, upstream, &failure).await;
+    // Boxed: it is rare, and every caller would hold room for it.
+    Box::pin(send_failure(hub, stream, upstream, &failure)).await;
 }
 
 /// Sends the frame of a failure with the upstream's load, and ends the stream.

@@ -48,7 +48,7 @@ const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Serves one forwarded request, whatever it contains.
 ///
-/// Its parts are boxed: the task's future is moved several times as it starts and ends, and a part that is over should
+/// Its large parts are boxed: the task's future is moved several times as it starts and ends, and a part that is over should
 /// hold no memory for as long as an answer takes.
 pub(super) async fn serve<L: CallLocal>(
     hub: &Hub<L>,
@@ -68,24 +68,24 @@ pub(super) async fn serve<L: CallLocal>(
         Ok(Ok(payload)) => payload,
         Ok(Err(ReceiveError::Decode(error))) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
-            return Box::pin(refuse(hub, link, &mut stream, None, refusal)).await;
+            return refuse(hub, link, &mut stream, None, refusal).await;
         }
         Ok(Err(ReceiveError::NoRoom(over))) => {
-            return Box::pin(refuse(hub, link, &mut stream, None, no_room(over))).await;
+            return refuse(hub, link, &mut stream, None, no_room(over)).await;
         }
         Ok(Err(error)) => {
             return debug!(peer.name = %link.peer, %error, "request head did not come in");
         }
         Err(_) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, "request head came too slowly");
-            return Box::pin(refuse(hub, link, &mut stream, None, refusal)).await;
+            return refuse(hub, link, &mut stream, None, refusal).await;
         }
     };
     let head = match RequestHead::decode(&payload) {
         Ok(head) => head,
         Err(error) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
-            return Box::pin(refuse(hub, link, &mut stream, None, refusal)).await;
+            return refuse(hub, link, &mut stream, None, refusal).await;
         }
     };
     if let Some(head) = InsideHead::of(&head) {
@@ -108,7 +108,7 @@ async fn serve_request<L: CallLocal>(
     let Some(_served) = link.served.enter_below(CALLS_MAX) else {
         let refusal =
             ForwardRefused::new(Refusal::Full, "the link carries as many requests as it may");
-        return Box::pin(refuse(hub, link, &mut stream, Some(&upstream), refusal)).await;
+        return refuse(hub, link, &mut stream, Some(&upstream), refusal).await;
     };
     let admitted = admit(hub, head);
     let taken = match admitted {
@@ -135,7 +135,7 @@ async fn serve_request<L: CallLocal>(
             drop(admission);
             delivered(hub, &stream).await;
         }
-        Err(refusal) => Box::pin(refuse(hub, link, &mut stream, Some(&upstream), refusal)).await,
+        Err(refusal) => refuse(hub, link, &mut stream, Some(&upstream), refusal).await,
     }
 }
 

@@ -40,21 +40,26 @@ def plain_key(pem):
     return f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(der).decode()}\n-----END PRIVATE KEY-----\n"
 
 
+def grapevine_meshes(program, directory):
+    """The sections `mesh` of entry and owner, each of which joins the other."""
+    folder = make_certificates(program, directory)
+    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("entry", "owner")}
+
+    def mesh(own, other):
+        return {"mesh": {
+            "name": MESH, "listen": addresses[own], "advertise": addresses[own], "seeds": [addresses[other]],
+            "tls": {"ca": str(folder / "mesh-ca.pem"), "cert": str(folder / f"{own}.pem"),
+                    "key": str(folder / f"{own}.key")}}}
+
+    return mesh("entry", "owner"), mesh("owner", "entry")
+
+
 def grapevine_hop(program, name="grapevine"):
     def launch(place):
-        folder = make_certificates(program, place.directory)
-        mesh_ports = {"entry": free_port(), "owner": free_port()}
-
-        def mesh(own, other):
-            return {"mesh": {
-                "name": MESH, "listen": f"127.0.0.1:{mesh_ports[own]}", "advertise": f"127.0.0.1:{mesh_ports[own]}",
-                "seeds": [f"127.0.0.1:{mesh_ports[other]}"],
-                "tls": {"ca": str(folder / "mesh-ca.pem"), "cert": str(folder / f"{own}.pem"),
-                        "key": str(folder / f"{own}.key")}}}
-
+        of_entry, of_owner = grapevine_meshes(program, place.directory)
         inner = Place(place.processes, place.directory, free_port(), place.upstream, place.connections)
-        owner = start_grapevine(program, inner, "owner", grapevine_upstreams(inner) | mesh("owner", "entry"))
-        entry = start_grapevine(program, place, "entry", grapevine_keys() | mesh("entry", "owner"))
+        owner = start_grapevine(program, inner, "owner", grapevine_upstreams(inner) | of_owner)
+        entry = start_grapevine(program, place, "entry", grapevine_keys() | of_entry)
         return [entry, owner]
 
     return Rival(name, grapevine_version(program), launch)
