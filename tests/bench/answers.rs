@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 /// Models of the upstream: each names the answer that it gives.
-pub(crate) const MODELS: [&str; 4] = ["bench-json", "bench-sse", "bench-paced", "bench-hold"];
+pub(crate) const MODELS: [&str; 6] = [
+    "bench-json",
+    "bench-sse",
+    "bench-paced",
+    "bench-hold",
+    "bench-late-json",
+    "bench-late-sse",
+];
 
 /// The bytes of an answer that is no stream.
 const JSON_BYTES: usize = 1_024;
@@ -13,6 +20,9 @@ pub(crate) const EVENTS: usize = 100;
 
 /// From one event to the next, of a paced stream.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
+
+/// How long a late answer takes to begin.
+pub(crate) const LATE: Duration = Duration::from_millis(20);
 
 /// Stands at the end of every whole answer's text, so that it is found in what a gateway wrote anew.
 pub(crate) const MARK: &str = "the-end-of-the-answer";

@@ -65,7 +65,7 @@ pub(crate) fn options() -> anyhow::Result<Options> {
     ensure!(connections > 0, "--connections: at least 1");
     let to = to.context("--to IP:PORT is needed")?;
     let answer = match model.as_str() {
-        "bench-json" => answers::json(),
+        json if json.ends_with("-json") => answers::json(),
         _ => answers::events(&model).concat(),
     };
     let plan = Plan {
@@ -88,7 +88,7 @@ pub(crate) fn options() -> anyhow::Result<Options> {
 
 /// A request whose body has so many bytes, where that is enough for it.
 fn request(to: SocketAddr, model: &str, bytes: usize, headers: &str) -> Vec<u8> {
-    let stream = if model == "bench-json" {
+    let stream = if model.ends_with("-json") {
         ""
     } else {
         r#","stream":true"#

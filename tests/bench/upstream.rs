@@ -6,7 +6,7 @@
 //!
 //! The model of a request names its answer: `bench-json` one of 1 KB, `bench-sse` a stream of 100 events at once,
 //! each written by itself; `bench-paced` the same at one event every 10 ms; `bench-hold` a stream that stays open
-//! after its first event until its client closes it.
+//! after its first event until its client closes it; `bench-late-json` and `bench-late-sse` the first two, 20 ms later.
 
 mod answers;
 mod framing;
@@ -17,9 +17,9 @@ use anyhow::Context;
 use memchr::memmem::find;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use answers::{MODELS, PACE};
+use answers::{LATE, MODELS, PACE};
 use framing::{Body, head};
 
 /// A model's name stands so near the front of a body that no proxy wrote anew.
@@ -30,7 +30,7 @@ struct Answers {
     json: Vec<u8>,
     models: Vec<u8>,
     /// What each write of a stream is, by its model.
-    streams: [Writes; 3],
+    streams: [Writes; 4],
 }
 
 struct Writes {
@@ -69,7 +69,7 @@ impl Answers {
         Self {
             json: whole(&answers::json()),
             models: whole(&models),
-            streams: [MODELS[1], MODELS[2], MODELS[3]].map(Writes::new),
+            streams: [MODELS[1], MODELS[2], MODELS[3], MODELS[5]].map(Writes::new),
         }
     }
 }
@@ -156,6 +156,9 @@ async fn answer(stream: &mut TcpStream, body: &[u8], answers: &Answers) -> anyho
         None => find(body, b"\"bench-"),
     };
     let name = name.map_or(&[][..], |at| &body[at + 1..]);
+    if name.starts_with(b"bench-late") {
+        sleep(LATE).await;
+    }
     let Some(writes) = answers
         .streams
         .iter()

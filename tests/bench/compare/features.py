@@ -17,6 +17,7 @@ def tracing(place):
 def variants(program):
     made = {
         "none": (lambda place: {}, []),
+        "one worker": (lambda place: {"workers": 1}, []),
         "keys": (lambda place: grapevine_keys(), [AUTHORIZATION]),
         "geo": (lambda place: GEO, [CLIENT]),
         "residency": (lambda place: RESIDENCY, [CLIENT]),

@@ -17,7 +17,7 @@ from compare.packages import Debian, Python
 from compare.processes import free_port
 
 CORES = os.cpu_count()
-MODELS = ["bench-json", "bench-sse", "bench-paced", "bench-hold"]
+MODELS = ["bench-json", "bench-sse", "bench-paced", "bench-hold", "bench-late-json", "bench-late-sse"]
 # grapevine and LiteLLM check clients' keys, as in production. The others pass the header on.
 KEY = "sk-" + hashlib.sha256(b"a key of benches alone").hexdigest()
 AUTHORIZATION = f"authorization: Bearer {KEY}"

@@ -10,6 +10,8 @@ COLUMNS = {
     "added_p99_us": ("added p99 us", 0),
     "first_p50_us": ("first byte p50 us", 0),
     "first_p99_us": ("first byte p99 us", 0),
+    "added_first_p50_us": ("added first byte p50 us", 0),
+    "added_first_p99_us": ("added first byte p99 us", 0),
     "stall_p99_us": ("stall p99 us", 0),
     "peak_mb": ("peak MB", 0),
     "kib_per_stream": ("KiB per stream", 1),
