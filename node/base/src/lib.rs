@@ -3,7 +3,7 @@
 //! Reading order: [`clock`] and [`entropy`] (time and randomness from the system), [`driver`] (owns core's engine and
 //! publishes its view), [`exchange`] (the calls and answers that crates hand each other; [`call_body`] is what a call sends), [`asked`] with [`scan`] (what
 //! a request's body asks for), [`headers`], [`bodies`] (the memory that requests may hold), [`coding`] (bodies that
-//! are sent encoded), [`overdue`], [`listener`]
+//! are sent encoded), [`coarse`] (waits without a timer), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`readiness`] and [`vital`] (whether the node can serve),
 //! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`] and
 //! [`table`] for the commands that call a node of this machine; `testing` for the tests of several crates.
@@ -16,6 +16,7 @@ pub mod bodies;
 pub mod call_body;
 pub mod causes;
 pub mod clock;
+pub mod coarse;
 pub mod coding;
 pub mod driver;
 pub mod entropy;

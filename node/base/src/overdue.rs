@@ -12,6 +12,7 @@ use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::latency::RequestShape;
 use grapevine_core::request::LongWait;
 
+use crate::coarse;
 use crate::driver::DriverHandle;
 
 /// Watches one call of an own upstream.
@@ -58,7 +59,7 @@ impl<'a> Overdue<'a> {
             tokio::select! {
                 biased;
                 came = &mut awaited => return came,
-                () = tokio::time::sleep_until(due) => {}
+                () = coarse::sleep_until(due) => {}
             }
             let (upstream, model) = (self.upstream.clone(), self.model.clone());
             // What a full inbox loses, the report at the next doubling repeats.

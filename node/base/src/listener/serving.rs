@@ -70,7 +70,8 @@ pub async fn serve<S, R, F, B>(
     let counting = Arc::clone(activity);
     let service = service_fn(move |request| {
         let open = counting.enter();
-        let reply = respond(request);
+        // Boxed: hyper keeps room for it as long as the connection lasts, and moves it twice.
+        let reply = Box::pin(respond(request));
         async move { Ok::<_, Infallible>(reply.await.map(|body| OpenBody::new(body, open))) }
     });
     let stream = Observed::new(stream, protocol, Arc::clone(activity), limits.stall);
@@ -104,7 +105,8 @@ pub async fn serve<S, R, F, B>(
                 .adaptive_window(true)
                 .serve_connection(stream, service);
             let end = http2::Connection::graceful_shutdown;
-            guarded(connection, end, activity, limits.patience).await
+            // Boxed: every connection of HTTP/1 would hold room for it.
+            Box::pin(guarded(connection, end, activity, limits.patience)).await
         }
     };
     if let Some(reason) = closed {

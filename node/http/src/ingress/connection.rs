@@ -58,7 +58,8 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
     let breaking = Breaking::default();
     let stream = Breakable::new(stream, breaking.clone());
     let opened = tokio::select! {
-        opened = open(stream, &settings, &mut client) => opened?,
+        // Boxed, as what follows is: a connection holds no room for what is over.
+        opened = Box::pin(open(stream, &settings, &mut client)) => opened?,
         reason = activity.shutdown_requested() => {
             if reason == ShutdownReason::Shed {
                 client.entry.closed(CloseReason::Shed);
@@ -68,10 +69,10 @@ pub(super) async fn greet<L: CallLocal, P: CallPeer>(
     };
     match opened {
         Some(Opened::Plain(stream, protocol)) => {
-            serve(stream, protocol, breaking, &settings, client).await;
+            Box::pin(serve(stream, protocol, breaking, &settings, client)).await;
         }
         Some(Opened::Tls(stream, protocol)) => {
-            serve(*stream, protocol, breaking, &settings, client).await;
+            Box::pin(serve(*stream, protocol, breaking, &settings, client)).await;
         }
         None => {}
     }

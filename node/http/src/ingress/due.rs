@@ -14,6 +14,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use grapevine_base::coarse;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{Answer, CallFailure};
 
@@ -40,7 +41,7 @@ pub(super) async fn waiting<T>(
         tokio::select! {
             biased;
             came = &mut calling => return Waiting::Came(came),
-            () = tokio::time::sleep_until(timer) => {}
+            () = coarse::sleep_until(timer) => {}
         }
         let view = driver.view();
         let candidate = view.candidate(model, &choice.candidate.upstream);
@@ -60,10 +61,8 @@ pub(super) async fn within<T>(
     deadline: Instant,
     calling: impl Future<Output = Result<T, CallFailure>>,
 ) -> Result<T, CallFailure> {
-    let passed = |_| Err(deadline_passed());
-    tokio::time::timeout_at(deadline, calling)
-        .await
-        .unwrap_or_else(passed)
+    let called = coarse::timeout_at(deadline, calling).await;
+    called.unwrap_or_else(|| Err(deadline_passed()))
 }
 
 /// Waits for the first frame of the body: an answer counts only when it has arrived. An own upstream's body

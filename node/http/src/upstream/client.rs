@@ -14,10 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
-use grapevine_base::causes;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal};
 use grapevine_base::headers;
 use grapevine_base::listener::descriptors;
+use grapevine_base::{causes, coarse};
 
 use super::body::{Incoming, TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
@@ -200,9 +200,9 @@ impl UpstreamClient {
         };
         let (due, outcome) = waits.before_first_byte();
         // Giving up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
-        match tokio::time::timeout_at(due, self.send(&request)).await {
-            Ok(sent) => answer(sent?, waits),
-            Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
+        match coarse::timeout_at(due, self.send(&request)).await {
+            Some(sent) => answer(sent?, waits),
+            None => Err(CallFailure::new(outcome, "no answer in time")),
         }
     }
 
