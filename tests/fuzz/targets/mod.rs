@@ -19,6 +19,7 @@ mod head;
 mod json;
 mod mode;
 mod proxy;
+mod request;
 mod sse;
 mod template;
 mod value;
@@ -27,7 +28,7 @@ mod value;
 type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Target); 17] = [
+pub(crate) const TARGETS: [(&str, Target); 18] = [
     ("answer", answer::target),
     ("body", body::target),
     ("coding", coding::target),
@@ -42,6 +43,7 @@ pub(crate) const TARGETS: [(&str, Target); 17] = [
     ("json", json::target),
     ("mode", mode::target),
     ("proxy", proxy::target),
+    ("request", request::target),
     ("sse", sse::target),
     ("template", template::target),
     ("value", value::target),

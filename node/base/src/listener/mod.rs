@@ -14,6 +14,7 @@ pub mod activity;
 pub mod burst;
 pub mod descriptors;
 mod frames;
+pub mod http1;
 pub mod metrics;
 
 mod observed;

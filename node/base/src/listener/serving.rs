@@ -1,9 +1,8 @@
 //! Serves HTTP/1 and HTTP/2 on a connection, within its deadlines.
 //!
-//! Hyper knows one wait for a head and for an idle connection of HTTP/1, and none for either of HTTP/2.
-//! But a client that trickles a head should go within seconds, and an idle one must be kept for longer than
+//! A client that trickles a head should go within seconds, and an idle one must be kept for longer than
 //! the balancer in front keeps it: if this side closes first while the other sends, a request is lost. So
-//! hyper's waits are off, and the connection's task keeps one timer for whatever comes next.
+//! the connection's task keeps one timer for whatever comes next. HTTP/1 is served by [`http1`], HTTP/2 by hyper.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -13,18 +12,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use grapevine_core::Instant;
 use grapevine_core::connection::{CloseReason, ConnectionState, Patience};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::activity::{OpenBody, Protocol, ShutdownReason};
+use super::http1::{self, HeadLimits, RequestBody};
 use super::observed::Observed;
 use super::streams::Streams;
 use super::{Activity, ConnectionEntry};
@@ -34,10 +35,6 @@ const STREAMS_MAX: u32 = 256;
 
 /// The time between two pings on an HTTP/2 connection, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(20);
-
-/// What a connection reads, or holds to be written, at once. hyper's own limit of 408 KiB is reached by one
-/// large body, and an idle connection keeps the last buffer that it read into.
-const BUFFER_BYTES: usize = 64 * 1_024;
 
 /// What a connection may cost.
 #[derive(Clone, Copy, Debug)]
@@ -61,36 +58,36 @@ pub async fn serve<S, R, F, B>(
     respond: R,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: Fn(Request<Incoming>) -> F + Send + 'static,
+    R: Fn(Request<RequestBody>) -> F + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
     let activity = entry.activity();
     activity.speaks(protocol);
     let counting = Arc::clone(activity);
-    let service = service_fn(move |request| {
+    let respond = move |request| {
         let open = counting.enter();
-        // Boxed: hyper keeps room for it as long as the connection lasts, and moves it twice.
-        let reply = Box::pin(respond(request));
-        async move { Ok::<_, Infallible>(reply.await.map(|body| OpenBody::new(body, open))) }
-    });
+        let reply = respond(request);
+        async move { reply.await.map(|body| OpenBody::new(body, open)) }
+    };
     let stream = Observed::new(stream, protocol, Arc::clone(activity), limits.stall);
-    let stream = TokioIo::new(stream);
-    // A connection ends in an error when its client goes away or breaks the protocol; hyper has
-    // answered what can be answered, and the requests on it were dropped.
+    // A connection ends in an error when its client goes away or breaks the protocol; what can be answered was, and
+    // the requests on it were dropped.
     let closed = match protocol {
         Protocol::Http1 => {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(None)
-                .max_headers(limits.header_count_max)
-                .max_header_size(limits.header_bytes_max)
-                .max_buf_size(BUFFER_BYTES.max(limits.header_bytes_max))
-                .serve_connection(stream, service);
-            let end = http1::Connection::graceful_shutdown;
-            guarded(connection, end, activity, limits.patience).await
+            let heads = HeadLimits {
+                count_max: limits.header_count_max,
+                bytes_max: limits.header_bytes_max,
+            };
+            let connection = http1::Connection::new(stream, heads, respond);
+            let end = http1::Connection::end;
+            guarded(connection, end, activity, limits.patience, |_| false).await
         }
         Protocol::Http2 => {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let reply = Box::pin(respond(request.map(RequestBody::Http2)));
+                async move { Ok::<_, Infallible>(reply.await) }
+            });
             let streams = Streams {
                 activity: Arc::clone(activity),
                 stall: limits.stall,
@@ -103,10 +100,11 @@ pub async fn serve<S, R, F, B>(
                 .keep_alive_interval(HTTP2_PING)
                 .keep_alive_timeout(HTTP2_PING)
                 .adaptive_window(true)
-                .serve_connection(stream, service);
+                .serve_connection(TokioIo::new(stream), service);
             let end = http2::Connection::graceful_shutdown;
+            let is_ping = hyper::Error::is_timeout;
             // Boxed: every connection of HTTP/1 would hold room for it.
-            Box::pin(guarded(connection, end, activity, limits.patience)).await
+            Box::pin(guarded(connection, end, activity, limits.patience, is_ping)).await
         }
     };
     if let Some(reason) = closed {
@@ -115,15 +113,16 @@ pub async fn serve<S, R, F, B>(
 }
 
 /// Drives a connection until it ends by itself or is due to; why this side closed it, if it did. `end`
-/// lets it end in order.
-async fn guarded<C>(
+/// lets it end in order, `is_ping` says whether it ended for a ping that was not answered.
+async fn guarded<C, E>(
     connection: C,
     end: impl Fn(Pin<&mut C>),
     activity: &Activity,
     patience: Patience,
+    is_ping: impl Fn(&E) -> bool,
 ) -> Option<CloseReason>
 where
-    C: Future<Output = Result<(), hyper::Error>>,
+    C: Future<Output = Result<(), E>>,
 {
     let mut connection = pin!(connection);
     let mut guard = Guard {
@@ -136,7 +135,8 @@ where
         loop {
             activity.register(context);
             if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                return Poll::Ready(guard.reason(&ended));
+                let is_ping = ended.as_ref().is_err_and(&is_ping);
+                return Poll::Ready(guard.reason(is_ping));
             }
             match guard.poll_step(context) {
                 Poll::Pending => return Poll::Pending,
@@ -251,14 +251,13 @@ impl Guard<'_> {
     }
 
     /// Why a connection has ended, if that was this side's doing.
-    fn reason(&self, ended: &Result<(), hyper::Error>) -> Option<CloseReason> {
+    fn reason(&self, is_ping: bool) -> Option<CloseReason> {
         if self.activity.has_stalled() {
             return Some(CloseReason::Stalled);
         }
         if let Some(ending) = &self.ending {
             return ending.reason;
         }
-        let timed_out = ended.as_ref().is_err_and(hyper::Error::is_timeout);
-        timed_out.then_some(CloseReason::Ping)
+        is_ping.then_some(CloseReason::Ping)
     }
 }

@@ -9,7 +9,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use grapevine_core::connection::Patience;
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -18,6 +17,7 @@ use tracing::warn;
 
 use grapevine_base::listener::activity::Protocol;
 use grapevine_base::listener::burst::Burst;
+use grapevine_base::listener::http1::RequestBody;
 use grapevine_base::listener::serving::{self, HttpLimits};
 use grapevine_base::listener::{ConnectionEntry, ConnectionTable, descriptors};
 
@@ -85,7 +85,7 @@ async fn connection(
         stall: STALL_MAX,
     };
     let peer = Peer(peer.ip().to_canonical());
-    let respond = move |request: Request<Incoming>| {
+    let respond = move |request: Request<RequestBody>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);

@@ -15,13 +15,13 @@ use grapevine_base::bodies::Charge;
 use grapevine_base::coding::{Coding, CodingError, Decoder};
 use grapevine_base::exchange::{RequestBodyError, ServeTasks, TaskCaller, TaskRequestBody};
 use grapevine_base::headers;
+use grapevine_base::listener::http1::RequestBody;
 use grapevine_core::pace::BodyPace;
 use http::header;
 use http::request::Parts;
 use http::{Method, Request};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::decoded::Decoded;
@@ -132,7 +132,7 @@ pub(super) fn whole(head: Parts, body: Bytes) -> Request<TaskRequestBody> {
 /// When its coding is unknown.
 pub(super) fn flowing(
     mut head: Parts,
-    body: Incoming,
+    body: RequestBody,
     pause_max: Duration,
     charge: Charge,
 ) -> Result<Request<TaskRequestBody>, CodingError> {

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use grapevine_base::bodies::{BodyBuffer, Charge};
 use grapevine_base::coding::{Coding, Decoder};
 use grapevine_base::headers;
+use grapevine_base::listener::http1::RequestBody;
 use grapevine_core::share::ShareExceeded;
 use http::header::{self, HeaderMap};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
 use super::IngressSettings;
@@ -31,7 +31,7 @@ const DECODED_AT_ONCE: usize = 256 * 1_024;
 /// When it is longer than the limit or than what its sender may hold, pauses for too long, trickles, breaks off, or
 /// cannot be decoded.
 pub(super) async fn read(
-    mut body: Incoming,
+    mut body: RequestBody,
     headers: &mut HeaderMap,
     settings: &IngressSettings,
     charge: Charge,
@@ -127,7 +127,7 @@ fn too_much(over: ShareExceeded, limit: u64) -> Problem {
 }
 
 /// Drains a refused body for a moment. Callers box it: it is rare, and large beside what it interrupts.
-pub(super) async fn linger(body: &mut Incoming) {
+pub(super) async fn linger(body: &mut RequestBody) {
     let read_on = async {
         let mut taken = 0;
         while let Some(Ok(frame)) = body.frame().await {

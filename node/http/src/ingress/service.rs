@@ -7,6 +7,7 @@ use bytes::Bytes;
 use grapevine_base::bodies::{BodySender, Charge};
 use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
+use grapevine_base::listener::http1::RequestBody;
 use grapevine_base::{asked, headers};
 use grapevine_core::forwarding::{Methods, PathScope};
 use grapevine_core::ids::ModelName;
@@ -15,7 +16,6 @@ use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::background;
@@ -40,7 +40,7 @@ pub(super) struct Late;
 /// Answers one request of a client.
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     peer: SocketAddr,
 ) -> Reply {
     let settings = context.settings.load_full();
@@ -59,7 +59,7 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
     settings: &Arc<IngressSettings>,
     mut head: Box<Parts>,
-    body: Incoming,
+    body: RequestBody,
     peer: SocketAddr,
 ) -> Reply {
     if let Some((status, headers)) = settings.cors.preflight(&head.method, &head.headers) {
@@ -170,7 +170,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     async fn admit(
         &mut self,
         mut head: Box<Parts>,
-        mut body: Incoming,
+        mut body: RequestBody,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
         let Checked {
@@ -230,7 +230,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     async fn admit_background(
         &mut self,
         head: Parts,
-        mut body: Incoming,
+        mut body: RequestBody,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
         let Checked { key, options, .. } = self.let_in(&head, &mut body).await?;
@@ -243,7 +243,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     /// Everything that is checked before the body is received; the request is counted from here on.
-    async fn let_in(&mut self, head: &Parts, body: &mut Incoming) -> Result<Checked, Problem> {
+    async fn let_in(&mut self, head: &Parts, body: &mut RequestBody) -> Result<Checked, Problem> {
         let checked = match self.check(head) {
             Ok(checked) => checked,
             Err(problem) => {

@@ -3,15 +3,14 @@
 //! One task does it all: whoever waits for the answer writes what is left of the request and reads what has come. So
 //! a request costs no switch between tasks, and its connection holds no memory while nothing comes.
 //!
-//! Strict where two readers could differ (RFC 9112, 6.3 and 7.1): see [`Framing`] and [`chunked::ChunkDecoder`]. An
+//! Strict where two readers could differ (RFC 9112, 6.3 and 7.1): see [`Framing`] and [`ChunkDecoder`](grapevine_base::http1::ChunkDecoder). An
 //! upstream may answer before it has read the request, as with 413, and then close: what can no longer be written is
 //! dropped, and the answer is read all the same.
 //!
 //! Bound: an answer's head of [`head::HEAD_BYTES_MAX`], interim answers of [`head::INTERIM_BYTES_MAX`] before it, and
-//! one piece of at most [`wire::READ_BYTES`] of its body.
+//! one piece of at most [`READ_BYTES`](grapevine_base::http1::READ_BYTES) of its body.
 
 mod body;
-mod chunked;
 mod head;
 pub mod probes;
 #[cfg(test)]
@@ -24,12 +23,9 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use grapevine_base::headers;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use httparse::Header;
+use grapevine_base::http1::ChunkError;
 
 pub(super) use body::Http1Body;
-use chunked::ChunkError;
 use head::HeadReader;
 pub(super) use head::{AnswerHead, Framing, RequestHead};
 pub(super) use wire::{UpstreamStream, Wire};
@@ -232,27 +228,4 @@ impl Outgoing {
             ..Self::NONE
         };
     }
-}
-
-/// Takes the first `count` bytes of `incoming`; all of them without a copy or a counter.
-fn take(incoming: &mut BytesMut, count: usize) -> Bytes {
-    if count < incoming.len() {
-        return incoming.split_to(count).freeze();
-    }
-    std::mem::take(incoming).freeze()
-}
-
-/// What was parsed, as a map with room for the node's own; `value` makes a value of its bytes.
-fn header_map<'b, E>(
-    fields: &[Header<'b>],
-    value: impl Fn(&'b [u8]) -> Result<HeaderValue, E>,
-) -> Result<HeaderMap, &'static str> {
-    let mut headers = HeaderMap::with_capacity(fields.len() + headers::OURS_IN_ANSWERS);
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| "a header's name is none")?;
-        let value = value(field.value).map_err(|_| "a header's value is none")?;
-        headers.append(name, value);
-    }
-    Ok(headers)
 }

@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use super::chunked::{Chunk, ChunkDecoder, ChunkError};
-use super::{Framing, Http1, Http1Error, take};
+use grapevine_base::http1::{Chunk, ChunkDecoder, ChunkError, take};
+
+use super::{Framing, Http1, Http1Error};
 
 /// The body that follows a head. Whoever reads it also writes what is left of its request.
 #[derive(Debug)]

@@ -1,13 +1,15 @@
 //! The heads of a request, as it is written, and of an answer, as it is read.
 
 use bytes::{Bytes, BytesMut};
+use grapevine_base::headers;
+use grapevine_base::http1::{header_map, take};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use httparse::{EMPTY_HEADER, Response, Status};
 use memchr::memchr_iter;
 
-use super::{Http1Error, header_map, take};
+use super::Http1Error;
 
 /// The longest head of an answer.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1_024;
@@ -175,7 +177,7 @@ fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
         .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(unfit("its status is none"))?;
     let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
-    let headers = header_map(response.headers, value).map_err(unfit)?;
+    let headers = header_map(response.headers, headers::OURS_IN_ANSWERS, value).map_err(unfit)?;
     let is_http10 = response.version == Some(0);
     let is_kept = match is_http10 {
         true => names(&headers, "keep-alive"),

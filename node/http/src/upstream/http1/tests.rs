@@ -6,9 +6,9 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-use super::chunked::{Chunk, ChunkDecoder};
 use super::head::{HEAD_BYTES_MAX, INTERIM_BYTES_MAX};
 use super::*;
+use grapevine_base::http1::{Chunk, ChunkDecoder};
 
 const SIZED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 const CHUNKED: &str =

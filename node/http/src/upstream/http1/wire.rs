@@ -1,23 +1,15 @@
 //! The bytes of a connection, plain or TLS.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use grapevine_base::http1;
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
-
-/// What is read at once, at the most.
-pub(super) const READ_BYTES: usize = 64 * 1_024;
-
-thread_local! {
-    /// Where every connection of a thread reads into, so that none holds a buffer while it waits.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
 
 /// A connection as it is opened.
 pub(in crate::upstream) type UpstreamStream = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -40,30 +32,18 @@ impl From<UpstreamStream> for Wire {
 }
 
 impl Wire {
-    /// Appends what has come to `incoming`, at most [`READ_BYTES`]; zero is the end.
+    /// Appends what has come to `incoming`, at most [`READ_BYTES`](http1::READ_BYTES); zero is the end.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         incoming: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            let read = match self {
-                Self::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-                Self::Tls(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-                #[cfg(test)]
-                Self::Test(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-            };
-            ready!(read)?;
-            let read = buffer.filled();
-            if incoming.is_empty() {
-                // Memory of its own, of just this size: the last piece keeps none.
-                *incoming = BytesMut::from(read);
-            } else {
-                incoming.extend_from_slice(read);
-            }
-            Poll::Ready(Ok(read.len()))
-        })
+        match self {
+            Self::Plain(stream) => http1::fill(stream, context, incoming),
+            Self::Tls(stream) => http1::fill(stream, context, incoming),
+            #[cfg(test)]
+            Self::Test(stream) => http1::fill(stream, context, incoming),
+        }
     }
 
     /// Writes what it can of `slices`, some of which are empty.

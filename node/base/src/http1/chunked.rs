@@ -24,22 +24,27 @@ const TRAILERS_MAX: usize = 64;
 
 /// What is wrong with the chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::upstream) enum ChunkError {
+pub enum ChunkError {
+    /// Its size is no hexadecimal number of at most 16 digits.
     #[error("a chunk's size is none")]
     Size,
+    /// A bare line feed, or none.
     #[error("a chunk's line does not end with CRLF")]
     LineEnd,
+    /// Extensions included.
     #[error("a chunk's line is too long")]
     LineTooLong,
+    /// No line ends behind its data.
     #[error("a chunk is longer than its size")]
     DataEnd,
+    /// What follows the last chunk.
     #[error("the trailers are none, or too many")]
     Trailers,
 }
 
 /// Where in the body it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum ChunkDecoder {
+pub enum ChunkDecoder {
     /// Before a line with a size.
     #[default]
     Size,
@@ -49,13 +54,16 @@ pub(super) enum ChunkDecoder {
     DataEnd,
     /// Behind the last chunk.
     Trailers,
+    /// Behind all of it.
     Over,
 }
 
 /// What came next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub enum Chunk {
+    /// Some of a chunk's data.
     Data(Bytes),
+    /// What followed the last chunk; the body is over.
     Trailers(HeaderMap),
     /// The body is over.
     End,
@@ -68,7 +76,7 @@ impl ChunkDecoder {
     ///
     /// # Errors
     /// The body is broken; nothing more can be read of it.
-    pub(super) fn next(&mut self, incoming: &mut BytesMut) -> Result<Chunk, ChunkError> {
+    pub fn next(&mut self, incoming: &mut BytesMut) -> Result<Chunk, ChunkError> {
         loop {
             match *self {
                 Self::Size => {
@@ -133,7 +141,7 @@ impl ChunkDecoder {
         if ends.any(|at| at == 0 || incoming[at - 1] != b'\r') {
             return Err(ChunkError::LineEnd);
         }
-        let trailers = header_map(fields, HeaderValue::from_bytes);
+        let trailers = header_map(fields, 0, HeaderValue::from_bytes);
         let trailers = trailers.map_err(|_| ChunkError::Trailers)?;
         let _ = incoming.split_to(length);
         *self = Self::Over;

@@ -1,0 +1,251 @@
+//! The head of a request, as it is read.
+//!
+//! Strict where two readers could differ on where a body ends (RFC 9112, 6.1 and 6.3): a length beside chunks, lengths
+//! that differ, a coding other than `chunked`, chunks in HTTP/1.0 are all refused.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode, Uri, Version};
+use httparse::{Header, Status};
+use memchr::{memchr, memchr_iter};
+
+use super::exchange::lists;
+use crate::http1::{header_map, take};
+
+/// Headers that most requests do not exceed: room for more is made where it is needed.
+const FEW: usize = 48;
+
+/// The longest target, as `http::Uri` has it.
+const TARGET_BYTES_MAX: usize = 65_534;
+
+/// Where a request's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+/// A request whose body is still to come.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) request: Request<()>,
+    pub(super) framing: Framing,
+    /// Whether its client sends another request on the same connection.
+    pub(super) is_kept: bool,
+    /// Whether its client waits to be told to send the body.
+    pub(super) awaits_continue: bool,
+}
+
+/// The status of a request that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) StatusCode);
+
+const MALFORMED: Refused = Refused(StatusCode::BAD_REQUEST);
+/// Of a coding other than `chunked` (RFC 9112, 6.1).
+const NOT_IMPLEMENTED: Refused = Refused(StatusCode::NOT_IMPLEMENTED);
+
+/// Finds the head of one request in what arrives.
+#[derive(Debug, Default)]
+pub(super) struct HeadReader {
+    /// How far the bytes at hand were looked at before: a head that arrives byte by byte is looked at once.
+    looked_at: usize,
+}
+
+impl HeadReader {
+    /// Takes the head from the beginning of `incoming`; `None` where more must arrive.
+    ///
+    /// # Errors
+    /// It is malformed or exceeds a limit.
+    pub(super) fn take(
+        &mut self,
+        incoming: &mut BytesMut,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<RequestHead>, Refused> {
+        self.skip_empty_lines(incoming);
+        match self.end(incoming) {
+            Some(end) if end <= bytes_max => {
+                self.looked_at = 0;
+                parse(take(incoming, end), count_max).map(Some)
+            }
+            None if incoming.len() <= bytes_max => Ok(None),
+            Some(_) | None => Err(Refused(match memchr(b'\n', &incoming[..bytes_max]) {
+                None => StatusCode::URI_TOO_LONG,
+                Some(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            })),
+        }
+    }
+
+    /// Before a request they mean nothing (RFC 9112, 2.2): some clients send one after a body.
+    fn skip_empty_lines(&mut self, incoming: &mut BytesMut) {
+        let is_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+        let empty = incoming.iter().take_while(is_end).count();
+        if empty > 0 {
+            let _ = incoming.split_to(empty);
+            self.looked_at = self.looked_at.saturating_sub(empty);
+        }
+    }
+
+    /// Where the head at the beginning of `incoming` ends.
+    fn end(&mut self, incoming: &[u8]) -> Option<usize> {
+        // The line feed before may be the last that was looked at, or the one before that.
+        let from = self.looked_at.saturating_sub(2);
+        self.looked_at = incoming.len();
+        let ends = memchr_iter(b'\n', &incoming[from..]).map(|at| from + at);
+        let mut ends = ends.filter_map(|at| match &incoming[at + 1..] {
+            [b'\n', ..] => Some(at + 2),
+            [b'\r', b'\n', ..] => Some(at + 3),
+            _ => None,
+        });
+        ends.next()
+    }
+}
+
+/// Reads a whole head.
+fn parse(bytes: Bytes, count_max: usize) -> Result<RequestHead, Refused> {
+    let mut few = [const { MaybeUninit::uninit() }; FEW];
+    let count = count_max.min(FEW);
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(&bytes, &mut few[..count]) {
+        Err(httparse::Error::TooManyHeaders) if count_max > FEW => {
+            let mut many: Vec<MaybeUninit<Header<'_>>> =
+                (0..count_max).map(|_| MaybeUninit::uninit()).collect();
+            let mut parsed = httparse::Request::new(&mut []);
+            let status = parsed.parse_with_uninit_headers(&bytes, &mut many);
+            read(&bytes, status, &parsed)
+        }
+        status => read(&bytes, status, &parsed),
+    }
+}
+
+/// The head that `parsed` is.
+fn read(
+    bytes: &Bytes,
+    status: httparse::Result<usize>,
+    parsed: &httparse::Request<'_, '_>,
+) -> Result<RequestHead, Refused> {
+    match status {
+        Ok(Status::Complete(length)) if length == bytes.len() => {}
+        Ok(_) => return Err(MALFORMED),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        }
+        Err(httparse::Error::Version) if states_version(bytes) => {
+            return Err(Refused(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+        }
+        Err(_) => return Err(MALFORMED),
+    }
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Err(MALFORMED);
+    };
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(Refused(StatusCode::URI_TOO_LONG));
+    }
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| MALFORMED)?;
+    let target = bytes.slice_ref(target.as_bytes());
+    let uri = Uri::from_maybe_shared(target).map_err(|_| MALFORMED)?;
+    let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
+    let is_http10 = parsed.version == Some(0);
+    let stated = Stated::of(parsed.headers, is_http10)?;
+    let mut headers = header_map(parsed.headers, 0, value).map_err(|_| MALFORMED)?;
+    if stated.is_length_repeated
+        && let Some(length) = headers.remove(header::CONTENT_LENGTH)
+    {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = match is_http10 {
+        true => Version::HTTP_10,
+        false => Version::HTTP_11,
+    };
+    *request.headers_mut() = headers;
+    Ok(RequestHead {
+        request,
+        framing: stated.framing,
+        is_kept: stated.is_kept,
+        awaits_continue: stated.awaits_continue,
+    })
+}
+
+/// Whether the first line ends with a version of HTTP, and not with anything else.
+fn states_version(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ');
+    let version = words.nth(2).and_then(|word| word.strip_prefix(b"HTTP/"));
+    let is_version = matches!(version, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit());
+    is_version && words.next().is_none()
+}
+
+/// What a head states about its body and its connection. Read before there is a map, in one pass.
+struct Stated {
+    framing: Framing,
+    /// A length that is stated several times, alike, is left once.
+    is_length_repeated: bool,
+    is_kept: bool,
+    awaits_continue: bool,
+}
+
+impl Stated {
+    fn of(fields: &[Header<'_>], is_http10: bool) -> Result<Self, Refused> {
+        let (mut length, mut is_length_repeated) = (None, false);
+        let mut coding = None;
+        let (mut is_kept, mut awaits_continue) = (!is_http10, false);
+        for Header { name, value } in fields {
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            match name.len() {
+                14 if is("content-length") => {
+                    is_length_repeated = length.is_some();
+                    if *length.get_or_insert(*value) != *value {
+                        return Err(MALFORMED);
+                    }
+                }
+                17 if is("transfer-encoding") && coding.replace(*value).is_some() => {
+                    return Err(NOT_IMPLEMENTED);
+                }
+                10 if is("connection") => {
+                    is_kept = match is_http10 {
+                        true => is_kept || lists(value, "keep-alive"),
+                        false => is_kept && !lists(value, "close"),
+                    };
+                }
+                6 if is("expect") => {
+                    awaits_continue = !is_http10 && value.eq_ignore_ascii_case(b"100-continue");
+                }
+                _ => {}
+            }
+        }
+        Ok(Self {
+            framing: framing(length, coding, is_http10)?,
+            is_length_repeated,
+            is_kept,
+            awaits_continue,
+        })
+    }
+}
+
+/// Where the body ends, if that is certain.
+fn framing(
+    length: Option<&[u8]>,
+    coding: Option<&[u8]>,
+    is_http10: bool,
+) -> Result<Framing, Refused> {
+    match (length, coding) {
+        (None, None) => Ok(Framing::Length(0)),
+        (Some(_), Some(_)) => Err(MALFORMED),
+        (None, Some(_)) if is_http10 => Err(MALFORMED),
+        (None, Some(coding)) => match coding.eq_ignore_ascii_case(b"chunked") {
+            true => Ok(Framing::Chunked),
+            false => Err(NOT_IMPLEMENTED),
+        },
+        (Some(digits), None) => {
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let digits = std::str::from_utf8(digits).ok().filter(|_| is_number);
+            let length = digits.and_then(|digits| digits.parse().ok());
+            length.map(Framing::Length).ok_or(MALFORMED)
+        }
+    }
+}
