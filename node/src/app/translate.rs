@@ -6,7 +6,9 @@ use std::sync::Arc;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_config::Config;
-use grapevine_config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
+use grapevine_config::checked::{
+    AuthConfig, CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels,
+};
 use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
@@ -143,7 +145,10 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::UpstreamSettings {
             .to_string()
             .parse()
             .expect("a checked base URL is a URI"),
-        api_key: upstream.api_key.as_ref().map(|key| key.expose().to_owned()),
+        api_key: match &upstream.auth {
+            AuthConfig::Key(key) | AuthConfig::Bearer(key) => Some(key.secret.expose().to_owned()),
+            _ => None,
+        },
         headers: upstream.headers.clone(),
         renames,
         timeouts: upstream.timeout,

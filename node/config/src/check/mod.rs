@@ -3,6 +3,7 @@
 //! Each check reports a problem and continues with a default instead of what it refused, so that every
 //! problem is found in one run; with any problem there is no configuration.
 
+mod auth;
 mod base_url;
 mod certificates;
 mod clients;
@@ -13,7 +14,9 @@ mod gossip;
 mod health;
 mod mesh;
 mod node;
+mod provider;
 mod routing;
+mod secret_source;
 mod tasks;
 mod tracing;
 mod upstreams;
@@ -30,6 +33,7 @@ use grapevine_core::mode::Mode;
 pub use node::is_log_filter;
 
 use super::checked::{self, Config, DrainConfig, UsageConfig};
+use super::env::Environment;
 use super::file::{AskUsageWord, ConfigFile, DrainFile, DurationText, Item, SizeText, UsageFile};
 use super::problem::{ConfigReport, ValueOrigin};
 use super::source_map::SourceMap;
@@ -47,11 +51,13 @@ pub(super) fn check(
     file: &ConfigFile,
     source_map: &SourceMap,
     folder: &Path,
+    environment: &Environment,
     report: &mut ConfigReport,
 ) -> Option<Config> {
     let mut checker = Checker {
         source_map,
         folder,
+        environment,
         report,
     };
     let identity = checker.mesh_identity(file.mesh.as_ref());
@@ -127,6 +133,7 @@ const WORKERS_MAX: u64 = 1_024;
 struct Checker<'a> {
     source_map: &'a SourceMap,
     folder: &'a Path,
+    environment: &'a Environment,
     report: &'a mut ConfigReport,
 }
 

@@ -1,0 +1,319 @@
+//! Checks of whose API an upstream has: its host, its paths, and what only some providers have.
+
+use std::collections::BTreeMap;
+
+use super::super::address::BaseUrl;
+use super::super::checked::{ApiEndpoint, DialectSet, EndpointPaths, Provider, ProviderConfig};
+use super::super::file::{DialectWord, Item, PathsFile, ProviderWord, UpstreamFile};
+use super::super::path_template::PathTemplate;
+use super::Checker;
+
+/// The remedy for base URLs of providers that have paths of their own.
+const HOST_FORM: &str = "write the URL of its host, such as https://NAME.openai.azure.com";
+
+/// The location of Vertex AI when none is written: Google chooses a region.
+const LOCATION: &str = "global";
+
+impl Checker<'_> {
+    /// Whose API an upstream has, and its base URL; `None` for one that is missing or refused.
+    pub(super) fn provider(
+        &mut self,
+        key: &str,
+        file: &UpstreamFile,
+    ) -> (ProviderConfig, Option<BaseUrl>) {
+        let provider = file.provider.map_or(Provider::default(), provider_of);
+        let mut config = ProviderConfig {
+            provider,
+            ..ProviderConfig::default()
+        };
+        self.parameters(key, file, &mut config);
+        let base_url = self.host(&format!("{key}.base_url"), file, &config);
+        let is_dated = config.api_version.is_some();
+        config.dialects = match self.dialects(&file.dialects) {
+            Some(dialects) => dialects,
+            None => provider.dialects(is_dated),
+        };
+        let base_path = base_url.as_ref().map_or("", BaseUrl::path).to_owned();
+        self.paths(
+            &format!("{key}.paths"),
+            file.paths.as_ref(),
+            &base_path,
+            &mut config,
+        );
+        (config, base_url)
+    }
+
+    /// What only some providers have.
+    fn parameters(&mut self, key: &str, file: &UpstreamFile, config: &mut ProviderConfig) {
+        let provider = config.provider;
+        let environment = self.environment;
+        let of_variables = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| environment.get(name))
+                .map(str::to_owned)
+        };
+        let (is_aws, is_vertex) = (provider == Provider::Bedrock, provider == Provider::Vertex);
+        let is_azure = provider == Provider::Azure;
+        config.api_version =
+            self.parameter(key, "api_version", file.api_version.as_deref(), is_azure);
+        config.aws_region = self.parameter(key, "aws_region", file.aws_region.as_deref(), is_aws);
+        config.project = self.parameter(key, "project", file.project.as_deref(), is_vertex);
+        config.location = self.parameter(key, "location", file.location.as_deref(), is_vertex);
+        if is_aws && file.aws_region.is_none() {
+            config.aws_region = of_variables(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
+            if config.aws_region.is_none() {
+                let remedy = "write aws_region: us-east-1, or set AWS_REGION";
+                self.problem(
+                    &format!("{key}.aws_region"),
+                    "is missing for bedrock",
+                    remedy,
+                );
+            }
+        }
+        if is_vertex && file.project.is_none() {
+            config.project = of_variables(&["GOOGLE_CLOUD_PROJECT"]);
+            if config.project.is_none() {
+                let remedy = "write project: and its id, or set GOOGLE_CLOUD_PROJECT";
+                self.problem(&format!("{key}.project"), "is missing for vertex", remedy);
+            }
+        }
+        if is_vertex && file.location.is_none() {
+            config.location = Some(LOCATION.to_owned());
+        }
+    }
+
+    /// A parameter that becomes a part of hosts and paths.
+    fn parameter(
+        &mut self,
+        key: &str,
+        name: &str,
+        text: Option<&str>,
+        is_known: bool,
+    ) -> Option<String> {
+        let text = text?;
+        let key = format!("{key}.{name}");
+        if !is_known {
+            let problem = "has no meaning for this provider";
+            let remedy = "remove it, or set provider: azure for api_version, bedrock for aws_region, vertex for \
+                          project and location";
+            self.problem(&key, problem, remedy);
+            return None;
+        }
+        let is_sign = |sign: u8| sign.is_ascii_alphanumeric() || matches!(sign, b'-' | b'.' | b':');
+        // A host is made of it, where a dot or a colon would lead elsewhere.
+        let is_label = |sign: u8| sign.is_ascii_alphanumeric() || sign == b'-';
+        let is_good = match name {
+            "aws_region" | "location" => text.bytes().all(is_label),
+            _ => text.bytes().all(is_sign),
+        };
+        if text.is_empty() || !is_good {
+            let problem = format!("{} holds other signs than it may", self.shown(&key));
+            self.problem(
+                &key,
+                problem,
+                "write letters, digits and '-', as the provider does",
+            );
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// The base URL as written, else the provider's own.
+    fn host(&mut self, key: &str, file: &UpstreamFile, config: &ProviderConfig) -> Option<BaseUrl> {
+        let provider = config.provider;
+        if let Some(text) = file.base_url.as_deref() {
+            if provider.paths(false).is_empty() {
+                return self.base_url(key, Some(text));
+            }
+            let url: BaseUrl = self.parse(key, Some(text), HOST_FORM)?;
+            let own = provider.prefixes().iter();
+            let below = own
+                .filter_map(|prefix| url.path().strip_suffix(prefix))
+                .next();
+            return match below {
+                Some(path) => url.with_path(path).ok(),
+                None => Some(url),
+            };
+        }
+        if self.source_map.was_refused(key) {
+            return None;
+        }
+        let known = file.provider.and_then(|word| own_host(word, config));
+        let known = known.and_then(|url| url.parse().ok());
+        // Where a parameter is missing that was reported.
+        let is_reported = matches!(provider, Provider::Bedrock | Provider::Vertex);
+        if known.is_none() && !is_reported {
+            self.problem(key, "is missing", "write base_url: and its value");
+        }
+        known
+    }
+
+    fn dialects(&mut self, list: &Option<Vec<Item<DialectWord>>>) -> Option<DialectSet> {
+        let words = list.as_ref()?.iter().filter_map(|item| item.0);
+        let each = words.map(|word| match word {
+            DialectWord::Chat => DialectSet::CHAT,
+            DialectWord::Responses => DialectSet::RESPONSES,
+            DialectWord::Messages => DialectSet::MESSAGES,
+            DialectWord::Gemini => DialectSet::GEMINI,
+            DialectWord::Converse => DialectSet::CONVERSE,
+        });
+        Some(each.fold(DialectSet::default(), DialectSet::with))
+    }
+
+    /// The paths of the provider, and over them those that were written.
+    fn paths(
+        &mut self,
+        key: &str,
+        file: Option<&PathsFile>,
+        base_path: &str,
+        config: &mut ProviderConfig,
+    ) {
+        let own = config.provider.paths(config.api_version.is_some());
+        let mut paths = EndpointPaths {
+            own: BTreeMap::new(),
+            appends_others: own.is_empty(),
+        };
+        for (endpoint, text) in own {
+            // What lacks a parameter was reported by that.
+            if let Some(template) = template(base_path, text, config) {
+                paths.own.insert(*endpoint, template);
+            }
+        }
+        let default = PathsFile::default();
+        for (endpoint, text) in written(file.unwrap_or(&default)) {
+            let Some(text) = text else { continue };
+            let key = format!("{key}.{}", endpoint.as_str());
+            let Some(template) = self.written_path(&key, endpoint, text, base_path, config) else {
+                continue;
+            };
+            paths.own.insert(endpoint, template);
+            config.written_paths.insert(endpoint.as_str(), text.clone());
+        }
+        config.paths = paths;
+    }
+
+    fn written_path(
+        &mut self,
+        key: &str,
+        endpoint: ApiEndpoint,
+        text: &str,
+        base_path: &str,
+        config: &ProviderConfig,
+    ) -> Option<PathTemplate> {
+        let has_rest = matches!(endpoint, ApiEndpoint::Responses | ApiEndpoint::Messages);
+        let mut whole = text.to_owned();
+        if has_rest && !text.contains("{rest}") && !text.contains("{model}") {
+            let end = text.find('?').unwrap_or(text.len());
+            whole.insert_str(end, "{rest}");
+        }
+        match PathTemplate::new(base_path, &with_parameters(&whole, config)) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                let problem = format!("{} {error}", self.shown(key));
+                self.problem(key, problem, "write a path such as /v1/chat/completions");
+                None
+            }
+        }
+    }
+
+    /// Reports models that are neither listed nor to be discovered.
+    pub(super) fn models_are_known(
+        &mut self,
+        key: &str,
+        file: &UpstreamFile,
+        config: &ProviderConfig,
+    ) {
+        let key = format!("{key}.models");
+        let is_unknown = file.models.is_none() && !self.source_map.was_refused(&key);
+        if is_unknown && !config.provider.lists_its_models() {
+            let name = config.provider.as_str();
+            let problem = format!("is missing, and {name} has no list to discover them from");
+            let remedy = "list the models (of azure the deployments), or write [\"*\"] for any";
+            self.problem(&key, problem, remedy);
+        }
+    }
+}
+
+const fn provider_of(word: ProviderWord) -> Provider {
+    match word {
+        ProviderWord::Openai => Provider::OpenAi,
+        ProviderWord::Azure => Provider::Azure,
+        ProviderWord::Anthropic => Provider::Anthropic,
+        ProviderWord::Bedrock => Provider::Bedrock,
+        ProviderWord::Vertex => Provider::Vertex,
+        ProviderWord::Gemini => Provider::Gemini,
+        ProviderWord::Vllm => Provider::Vllm,
+        ProviderWord::Sglang => Provider::Sglang,
+        ProviderWord::Llamacpp => Provider::LlamaCpp,
+        ProviderWord::Ollama => Provider::Ollama,
+    }
+}
+
+/// The one host of a provider; `None` where it has one for each customer, or a parameter is missing.
+fn own_host(word: ProviderWord, config: &ProviderConfig) -> Option<String> {
+    Some(match word {
+        ProviderWord::Openai => "https://api.openai.com/v1".to_owned(),
+        ProviderWord::Anthropic => "https://api.anthropic.com".to_owned(),
+        ProviderWord::Gemini => "https://generativelanguage.googleapis.com".to_owned(),
+        ProviderWord::Bedrock => {
+            let region = config.aws_region.as_ref()?;
+            // The partition of China has a domain of its own.
+            let china = if region.starts_with("cn-") { ".cn" } else { "" };
+            format!("https://bedrock-runtime.{region}.amazonaws.com{china}")
+        }
+        ProviderWord::Vertex => match config.location.as_deref()? {
+            "global" => "https://aiplatform.googleapis.com".to_owned(),
+            // The two multi-regions, by their regional endpoints.
+            several @ ("us" | "eu") => format!("https://aiplatform.{several}.rep.googleapis.com"),
+            location => format!("https://{location}-aiplatform.googleapis.com"),
+        },
+        ProviderWord::Azure
+        | ProviderWord::Vllm
+        | ProviderWord::Sglang
+        | ProviderWord::Llamacpp
+        | ProviderWord::Ollama => return None,
+    })
+}
+
+/// `text` with the parameters that the provider has.
+fn with_parameters(text: &str, config: &ProviderConfig) -> String {
+    let places = [
+        ("{api_version}", &config.api_version),
+        ("{project}", &config.project),
+        ("{location}", &config.location),
+    ];
+    let mut filled = text.to_owned();
+    for (place, value) in places {
+        if let Some(value) = value {
+            filled = filled.replace(place, value);
+        }
+    }
+    filled
+}
+
+fn template(base_path: &str, text: &str, config: &ProviderConfig) -> Option<PathTemplate> {
+    PathTemplate::new(base_path, &with_parameters(text, config)).ok()
+}
+
+/// Each endpoint with the path that was written for it.
+fn written(file: &PathsFile) -> [(ApiEndpoint, &Option<String>); 13] {
+    [
+        (ApiEndpoint::Chat, &file.chat),
+        (ApiEndpoint::Responses, &file.responses),
+        (ApiEndpoint::Messages, &file.messages),
+        (ApiEndpoint::MessagesStream, &file.messages_stream),
+        (ApiEndpoint::CountTokens, &file.count_tokens),
+        (ApiEndpoint::Completions, &file.completions),
+        (ApiEndpoint::Embeddings, &file.embeddings),
+        (ApiEndpoint::Models, &file.models),
+        (ApiEndpoint::Converse, &file.converse),
+        (ApiEndpoint::ConverseStream, &file.converse_stream),
+        (ApiEndpoint::GenerateContent, &file.generate_content),
+        (
+            ApiEndpoint::GenerateContentStream,
+            &file.generate_content_stream,
+        ),
+        (ApiEndpoint::Other, &file.other),
+    ]
+}
