@@ -145,10 +145,8 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::UpstreamSettings {
             .to_string()
             .parse()
             .expect("a checked base URL is a URI"),
-        api_key: match &upstream.auth {
-            AuthConfig::Key(key) | AuthConfig::Bearer(key) => Some(key.secret.expose().to_owned()),
-            _ => None,
-        },
+        provider: upstream.provider.clone(),
+        auth: upstream.auth.clone(),
         headers: upstream.headers.clone(),
         renames,
         timeouts: upstream.timeout,

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use grapevine_config::checked::TimeoutConfig;
+use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
 use http::{HeaderName, Uri};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +14,13 @@ fn list_of_models_is_read_by_id() {
     let body = br#"{"object":"list","data":[{"id":"gpt-4o","owned_by":"x"},{"id":"two words"},{"id":"*"}]}"#;
     let names: Vec<_> = parse_models(body).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["gpt-4o", "two words"]);
+}
+
+#[test]
+fn list_of_gemini_is_read_without_its_prefix() {
+    let body = br#"{"models":[{"name":"models/gemini-2.5-pro","version":"1"},{"name":"tuned"}]}"#;
+    let names: Vec<_> = parse_models(body).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["gemini-2.5-pro", "tuned"]);
 }
 
 #[test]
@@ -73,7 +80,8 @@ impl Upstream {
             base_url: format!("http://{address}/v1")
                 .parse::<Uri>()
                 .expect("a URL"),
-            api_key: Some("secret".to_owned()),
+            provider: ProviderConfig::default(),
+            auth: AuthConfig::key("secret"),
             headers: headers.iter().map(header).collect(),
             renames: BTreeMap::new(),
             timeouts: TimeoutConfig::default(),
