@@ -6,9 +6,7 @@ use std::sync::Arc;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_config::Config;
-use grapevine_config::checked::{
-    AuthConfig, CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels,
-};
+use grapevine_config::checked::{CorsOrigins, ModelConfig, UpstreamConfig, UpstreamModels};
 use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::super::address::BaseUrl;
 use super::super::checked::{ApiEndpoint, DialectSet, EndpointPaths, Provider, ProviderConfig};
-use super::super::file::{DialectWord, Item, PathsFile, ProviderWord, UpstreamFile};
+use super::super::file::{
+    DialectWord, Item, ModelFile, PathsFile, ProbeWord, ProviderWord, UpstreamFile,
+};
 use super::super::path_template::PathTemplate;
 use super::Checker;
 
@@ -231,6 +233,25 @@ impl Checker<'_> {
             let problem = format!("is missing, and {name} has no list to discover them from");
             let remedy = "list the models (of azure the deployments), or write [\"*\"] for any";
             self.problem(&key, problem, remedy);
+        }
+        let names_one = |item: &Item<ModelFile>| match &item.0 {
+            Some(ModelFile::Same(name)) => name != "*",
+            Some(ModelFile::Renamed(model)) => model.name.as_deref() != Some("*"),
+            None => true,
+        };
+        let probe = file.health.as_ref().and_then(|health| health.probe);
+        let models = file.models.as_deref().unwrap_or_default();
+        if matches!(probe, Some(ProbeWord::Chat))
+            && !config.has(ApiEndpoint::Models)
+            && !models.is_empty()
+            && !models.iter().any(names_one)
+        {
+            let problem = "names no model that a chat probe can ask for";
+            self.problem(
+                &key,
+                problem,
+                "list one beside \"*\", or set health.probe: off",
+            );
         }
     }
 }

@@ -300,6 +300,12 @@ fn provider_without_a_list_of_models_needs_them_and_is_not_probed_by_it() {
         problem("provider: anthropic, health: {probe: chat}"),
         "health.probe: needs what anthropic does not have: chat completions; use another probe or off, or set paths.chat"
     );
+    assert_eq!(
+        problem(&format!(
+            "{bedrock}, models: ['*'], health: {{probe: chat}}"
+        )),
+        "models: names no model that a chat probe can ask for; list one beside \"*\", or set health.probe: off"
+    );
     let probe = |about: &str| upstream(about).probe.kind;
     assert_eq!(
         probe(&format!("{bedrock}, models: [m]")),

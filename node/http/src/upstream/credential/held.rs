@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::issue::{Issue, Issued};
-use super::renewal::{REFUSED_AGE_MIN, pause, terms};
+use super::renewal::{LIFETIME_MIN, REFUSED_AGE_MIN, pause, terms};
 use super::{CredentialFailure, CredentialState};
 
 /// How long a renewal may take, over all of its calls.
@@ -191,26 +191,32 @@ impl HeldCredential {
     fn end(&self, obtained: Result<Issue, CredentialFailure>) {
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        let is_short = |issue: &Issue| issue.lifetime.is_some_and(|span| span < LIFETIME_MIN);
         match obtained {
-            Ok(issue) => self.store(issue, now, &mut course),
-            Err(failure) => {
-                course.failures = course.failures.saturating_add(1);
-                let draw = course.draw();
-                let next_at = now + pause(course.failures, draw);
-                course.next_at = Some(next_at);
-                course.last_failure = Some((SystemTime::now(), failure));
-                self.set_renew_at(Some(next_at));
-                let (kind, reason) = (self.kind, failure.as_str());
-                tracing::warn!(
-                    credential.kind = kind,
-                    reason,
-                    "credential cannot be renewed"
-                );
+            Ok(issue) if is_short(&issue) => {
+                self.fail(CredentialFailure::Expired, now, &mut course)
             }
+            Ok(issue) => self.store(issue, now, &mut course),
+            Err(failure) => self.fail(failure, now, &mut course),
         }
         course.is_renewing = false;
         drop(course);
         self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    fn fail(&self, failure: CredentialFailure, now: Instant, course: &mut Course) {
+        course.failures = course.failures.saturating_add(1);
+        let draw = course.draw();
+        let next_at = now + pause(course.failures, draw);
+        course.next_at = Some(next_at);
+        course.last_failure = Some((SystemTime::now(), failure));
+        self.set_renew_at(Some(next_at));
+        let (kind, reason) = (self.kind, failure.as_str());
+        tracing::warn!(
+            credential.kind = kind,
+            reason,
+            "credential cannot be renewed"
+        );
     }
 
     fn store(&self, issue: Issue, now: Instant, course: &mut Course) {

@@ -70,6 +70,9 @@ pub enum CredentialFailure {
     /// The answer holds no credential.
     #[error("what its endpoint answers is not understood")]
     NotUnderstood,
+    /// What was issued ends at once.
+    #[error("what its endpoint issues has expired")]
+    Expired,
     /// A file cannot be read.
     #[error("its file cannot be read")]
     FileUnreadable,
@@ -96,6 +99,7 @@ impl CredentialFailure {
             Self::Redirected => "redirected",
             Self::TooLarge => "too_large",
             Self::NotUnderstood => "not_understood",
+            Self::Expired => "expired",
             Self::FileUnreadable => "file_unreadable",
             Self::Key => "key",
             Self::Signing => "signing",

@@ -11,6 +11,9 @@ const DRAWN_SHARE: f64 = 0.1;
 /// A credential is not used in its last moments, in which it would expire on the way: at most this long.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
+/// What is issued for less is of no use, and would be asked for again by every request.
+pub(super) const LIFETIME_MIN: Duration = Duration::from_secs(10);
+
 /// The pause after the first failed renewal; doubled after each further one.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 

@@ -34,6 +34,9 @@ pub(super) const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 /// The prefix of AWS's own headers, some of which a signature stands in.
 const AMAZON_PREFIX: &str = "x-amz-";
 
+/// The prefix of Google's own headers, which name a key, a project that is billed, or a user.
+const GOOGLE_PREFIX: &str = "x-goog-";
+
 /// What one upstream's provider makes of requests.
 #[derive(Clone, Debug)]
 pub(super) struct ProviderRoute {
@@ -158,9 +161,13 @@ impl ProviderRoute {
         if self.needs_version(endpoint) && !client.contains_key(ANTHROPIC_VERSION) {
             Arc::make_mut(&mut sent).insert(ANTHROPIC_VERSION, VERSION);
         }
-        let is_amazons = |name: &HeaderName| name.as_str().starts_with(AMAZON_PREFIX);
-        if self.config.provider == Provider::Bedrock && client.keys().any(is_amazons) {
-            headers::remove_all(Arc::make_mut(&mut sent), is_amazons);
+        let is_kept_back = |name: &HeaderName| match self.config.provider {
+            Provider::Bedrock => name.as_str().starts_with(AMAZON_PREFIX),
+            Provider::Gemini | Provider::Vertex => name.as_str().starts_with(GOOGLE_PREFIX),
+            _ => false,
+        };
+        if client.keys().any(is_kept_back) {
+            headers::remove_all(Arc::make_mut(&mut sent), is_kept_back);
         }
         sent
     }

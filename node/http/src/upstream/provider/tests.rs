@@ -183,3 +183,26 @@ fn body_without_a_certain_model_is_nobodys_fault_and_not_sent() {
     let call = call("/v1/messages", false, r#"{"model":"a","model":"b"}"#);
     assert_eq!(provided(&route, &call).err(), Some(NotProvided::Body));
 }
+
+#[test]
+fn headers_that_stand_for_the_operator_are_not_the_clients() {
+    let names = |about: &str, name: &'static str| {
+        let mut call = call("/v1/chat/completions", false, BODY);
+        Arc::make_mut(&mut call.headers).insert(name, HeaderValue::from_static("client"));
+        let request = provided(&route(about), &call).expect("a request");
+        request.headers.contains_key(name)
+    };
+    let vertex = "provider: vertex, project: p";
+    for (about, name, passes) in [
+        ("provider: gemini", "x-goog-api-key", false),
+        (vertex, "x-goog-user-project", false),
+        (
+            "provider: bedrock, aws_region: r",
+            "x-amz-security-token",
+            false,
+        ),
+        (vertex, "x-team", true),
+    ] {
+        assert_eq!(names(about, name), passes, "{name}");
+    }
+}

@@ -172,6 +172,16 @@ async fn after_a_failure_requests_fail_at_once_until_the_pause_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ends_at_once_is_a_failure_and_not_asked_for_again_at_once() {
+    let (credential, issuing) = (credential(), Issuing::at_once(0));
+    for _ in 0..5 {
+        let failure = credential.get(&issuing).await.err();
+        assert_eq!(failure, Some(CredentialFailure::Expired));
+    }
+    assert_eq!(issuing.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn issuer_that_never_answers_is_given_up() {
     let (credential, issuing) = (credential(), Issuing::held_back(1_000));
     // The paused clock goes on by itself while everybody waits.
