@@ -48,74 +48,60 @@ impl Checker<'_> {
     /// What only some providers have.
     fn parameters(&mut self, key: &str, file: &UpstreamFile, config: &mut ProviderConfig) {
         let provider = config.provider;
-        let environment = self.environment;
-        let of_variables = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| environment.get(name))
-                .map(str::to_owned)
-        };
+        let at = |name: &str| format!("{key}.{name}");
         let (is_aws, is_vertex) = (provider == Provider::Bedrock, provider == Provider::Vertex);
         let is_azure = provider == Provider::Azure;
-        config.api_version =
-            self.parameter(key, "api_version", file.api_version.as_deref(), is_azure);
-        config.aws_region = self.parameter(key, "aws_region", file.aws_region.as_deref(), is_aws);
-        config.project = self.parameter(key, "project", file.project.as_deref(), is_vertex);
-        config.location = self.parameter(key, "location", file.location.as_deref(), is_vertex);
-        if is_aws && file.aws_region.is_none() {
-            config.aws_region = of_variables(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
-            if config.aws_region.is_none() {
-                let remedy = "write aws_region: us-east-1, or set AWS_REGION";
-                self.problem(
-                    &format!("{key}.aws_region"),
-                    "is missing for bedrock",
-                    remedy,
-                );
-            }
+        let version = file.api_version.as_deref();
+        config.api_version = self.parameter(&at("api_version"), version, &[], is_azure);
+        let names = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let region = file.aws_region.as_deref();
+        config.aws_region = self.parameter(&at("aws_region"), region, &names, is_aws);
+        let names = ["GOOGLE_CLOUD_PROJECT"];
+        let project = file.project.as_deref();
+        config.project = self.parameter(&at("project"), project, &names, is_vertex);
+        let location = file.location.as_deref().or(is_vertex.then_some(LOCATION));
+        config.location = self.parameter(&at("location"), location, &[], is_vertex);
+        let is_reported = |checker: &Self, name: &str| checker.source_map.has(&at(name));
+        if is_aws && config.aws_region.is_none() && !is_reported(self, "aws_region") {
+            let remedy = "write aws_region: us-east-1, or set AWS_REGION";
+            self.problem(&at("aws_region"), "is missing for bedrock", remedy);
         }
-        if is_vertex && file.project.is_none() {
-            config.project = of_variables(&["GOOGLE_CLOUD_PROJECT"]);
-            if config.project.is_none() {
-                let remedy = "write project: and its id, or set GOOGLE_CLOUD_PROJECT";
-                self.problem(&format!("{key}.project"), "is missing for vertex", remedy);
-            }
-        }
-        if is_vertex && file.location.is_none() {
-            config.location = Some(LOCATION.to_owned());
+        if is_vertex && config.project.is_none() && !is_reported(self, "project") {
+            let remedy = "write project: and its id, or set GOOGLE_CLOUD_PROJECT";
+            self.problem(&at("project"), "is missing for vertex", remedy);
         }
     }
 
-    /// A parameter that becomes a part of hosts and paths.
+    /// A parameter that becomes a part of hosts and paths: as written, else of the first variable that is set. `None`
+    /// where there is none, or it is refused.
     fn parameter(
         &mut self,
         key: &str,
-        name: &str,
-        text: Option<&str>,
+        written: Option<&str>,
+        variables: &[&str],
         is_known: bool,
     ) -> Option<String> {
-        let text = text?;
-        let key = format!("{key}.{name}");
-        if !is_known {
+        if written.is_some() && !is_known {
             let problem = "has no meaning for this provider";
             let remedy = "remove it, or set provider: azure for api_version, bedrock for aws_region, vertex for \
                           project and location";
-            self.problem(&key, problem, remedy);
+            self.problem(key, problem, remedy);
+        }
+        if !is_known {
             return None;
         }
-        let is_sign = |sign: u8| sign.is_ascii_alphanumeric() || matches!(sign, b'-' | b'.' | b':');
-        // A host is made of it, where a dot or a colon would lead elsewhere.
-        let is_label = |sign: u8| sign.is_ascii_alphanumeric() || sign == b'-';
-        let is_good = match name {
-            "aws_region" | "location" => text.bytes().all(is_label),
-            _ => text.bytes().all(is_sign),
+        let environment = self.environment;
+        let set = || variables.iter().find_map(|name| environment.get(name));
+        let text = written.or_else(set)?;
+        // Hosts are made of some, where a dot would lead elsewhere; ids of projects may have one, and a colon.
+        let is_sign = |sign: u8| match sign {
+            b'.' | b':' => key.ends_with("project") || key.ends_with("version"),
+            sign => sign.is_ascii_alphanumeric() || sign == b'-',
         };
-        if text.is_empty() || !is_good {
-            let problem = format!("{} holds other signs than it may", self.shown(&key));
-            self.problem(
-                &key,
-                problem,
-                "write letters, digits and '-', as the provider does",
-            );
+        if text.is_empty() || !text.bytes().all(is_sign) {
+            let problem = format!("{text} holds other signs than it may");
+            let remedy = "write letters, digits and '-', as the provider does";
+            self.problem(key, problem, remedy);
             return None;
         }
         Some(text.to_owned())

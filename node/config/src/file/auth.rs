@@ -67,7 +67,7 @@ pub struct AuthSetFile {
     pub google: Option<GoogleFile>,
 }
 
-/// Tokens of Microsoft Entra ID. Without client_secret and federated_token_file: of the managed identity.
+/// Tokens of Microsoft Entra ID. Without a client_secret and a federated_token_file: of the managed identity.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EntraFile {
@@ -75,15 +75,17 @@ pub struct EntraFile {
     pub tenant_id: Option<String>,
     /// The application, or the user-assigned identity. Default: AZURE_CLIENT_ID.
     pub client_id: Option<String>,
-    /// The application's secret.
+    /// The application's secret. Default: AZURE_CLIENT_SECRET.
     pub client_secret: Option<SecretFile>,
-    /// A file with a token of another issuer, such as Kubernetes; it is read for each token.
+    /// A file with a token of another issuer, such as Kubernetes; it is read for each token. Default:
+    /// AZURE_FEDERATED_TOKEN_FILE.
     pub federated_token_file: Option<String>,
     /// The authority, for sovereign clouds. Default: AZURE_AUTHORITY_HOST, else https://login.microsoftonline.com.
     pub authority: Option<String>,
     /// The scope. Default: https://cognitiveservices.azure.com/.default.
     pub scope: Option<String>,
-    /// The token endpoint. Default: the authority's, of the tenant.
+    /// The token endpoint; for a managed identity the URL of the metadata service. Default: the authority's, of the tenant;
+    /// http://169.254.169.254.
     pub token_url: Option<String>,
 }
 
@@ -97,13 +99,15 @@ pub struct AwsFile {
     pub secret_access_key: Option<SecretFile>,
     /// Its session token. Default: none.
     pub session_token: Option<SecretFile>,
-    /// A profile of the credentials file.
+    /// A profile of the credentials file, read again every 5 minutes. Default: AWS_PROFILE, else default, where
+    /// credentials_file is written.
     pub profile: Option<String>,
     /// The credentials file. Default: AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials.
     pub credentials_file: Option<String>,
-    /// A role to assume with web_identity_token_file. Default with that: AWS_ROLE_ARN.
+    /// A role to assume with web_identity_token_file. Default: AWS_ROLE_ARN, where that is written.
     pub role_arn: Option<String>,
     /// A file with a token of another issuer, such as Kubernetes; it is read for each credential.
+    /// Default: AWS_WEB_IDENTITY_TOKEN_FILE, where role_arn is written.
     pub web_identity_token_file: Option<String>,
     /// The STS endpoint of web identities. Default: that of the region.
     pub sts_url: Option<String>,
@@ -111,18 +115,19 @@ pub struct AwsFile {
     pub container_url: Option<String>,
     /// What is sent to it as Authorization. Default: none.
     pub container_token: Option<SecretFile>,
-    /// The instance metadata service (IMDSv2), for the instance's role. Default where nothing else is found:
-    /// http://169.254.169.254.
+    /// The instance metadata service (IMDSv2), for the instance's role. Default: http://169.254.169.254, the last of the
+    /// chain.
     pub imds_url: Option<String>,
     /// The service that signatures are for. Default: bedrock.
     pub service: Option<String>,
 }
 
-/// Tokens of Google. Without credentials_file: of the metadata server.
+/// Tokens of Google. Without a credentials_file: of the metadata server.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GoogleFile {
-    /// The key file of a service account, in JSON. It is read again when it changes.
+    /// The key file of a service account, in JSON. It is read again when it changes. Default:
+    /// GOOGLE_APPLICATION_CREDENTIALS.
     pub credentials_file: Option<String>,
     /// The scope. Default: https://www.googleapis.com/auth/cloud-platform.
     pub scope: Option<String>,

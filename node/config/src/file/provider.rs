@@ -52,30 +52,30 @@ pub enum DialectWord {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PathsFile {
-    /// Of chat completions.
+    /// Of chat completions. Default: the provider's.
     pub chat: Option<String>,
-    /// Of responses.
+    /// Of responses. Default: the provider's.
     pub responses: Option<String>,
-    /// Of messages.
+    /// Of messages. Default: the provider's.
     pub messages: Option<String>,
-    /// Of messages that are streamed. Default: that of messages.
+    /// Of messages that are streamed. Default: the provider's, else that of messages.
     pub messages_stream: Option<String>,
-    /// Of token counts of messages.
+    /// Of token counts of messages. Default: the provider's.
     pub count_tokens: Option<String>,
-    /// Of completions.
+    /// Of completions. Default: the provider's.
     pub completions: Option<String>,
-    /// Of embeddings.
+    /// Of embeddings. Default: the provider's.
     pub embeddings: Option<String>,
-    /// Of the list of models, which is the probe too.
+    /// Of the list of models, which is the probe too. Default: the provider's.
     pub models: Option<String>,
-    /// Of Bedrock's Converse.
+    /// Of Bedrock's Converse. Default: the provider's.
     pub converse: Option<String>,
-    /// Of Bedrock's Converse, streamed. Default: that of converse.
+    /// Of Bedrock's Converse, streamed. Default: the provider's, else that of converse.
     pub converse_stream: Option<String>,
-    /// Of Gemini's generateContent.
+    /// Of Gemini's generateContent. Default: the provider's.
     pub generate_content: Option<String>,
-    /// Of Gemini's generateContent, streamed. Default: that of generate_content.
+    /// Of Gemini's generateContent, streamed. Default: the provider's, else that of generate_content.
     pub generate_content_stream: Option<String>,
-    /// Of all other paths; {rest} is what they have below /v1.
+    /// Of all other paths; {rest} is what they have below /v1. Default: the provider's.
     pub other: Option<String>,
 }

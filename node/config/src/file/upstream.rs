@@ -19,8 +19,8 @@ pub struct UpstreamFile {
     pub name: Option<String>,
     /// Whose API it has: paths, credential, probe and host follow from it. Default: openai.
     pub provider: Option<ProviderWord>,
-    /// The base URL, to which request paths are appended, such as https://api.example.com/v1. Required unless the
-    /// provider has one host: then that.
+    /// The base URL, to which request paths are appended, such as https://api.example.com/v1. Required where the provider
+    /// has no host of its own. Default: the provider's host.
     pub base_url: Option<String>,
     /// The credential for this upstream; it never leaves this node. It is sent in the header that the provider takes,
     /// unless `auth` says otherwise. Default: none.
