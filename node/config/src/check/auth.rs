@@ -4,6 +4,9 @@ mod aws;
 mod entra;
 mod google;
 
+use std::net::IpAddr;
+use std::path::PathBuf;
+
 use http::HeaderName;
 
 use super::super::address::BaseUrl;
@@ -15,6 +18,9 @@ use super::Checker;
 
 /// The remedy for endpoints that credentials come from.
 const ENDPOINT_FORM: &str = "write the URL of the endpoint, without a query";
+
+/// Names of this machine, and of the metadata server of one of Google's.
+const NEARBY: [&str; 2] = ["localhost", "metadata.google.internal"];
 
 impl Checker<'_> {
     /// How the node authenticates; not at all where what was written is refused.
@@ -152,7 +158,12 @@ impl Checker<'_> {
 
     /// The URL of an endpoint that credentials come from: the written one, else `default`.
     fn endpoint(&mut self, key: &str, text: Option<&str>, default: &str) -> Option<BaseUrl> {
-        self.parse(key, Some(text.unwrap_or(default)), ENDPOINT_FORM)
+        let url: BaseUrl = self.parse(key, Some(text.unwrap_or(default)), ENDPOINT_FORM)?;
+        if !url.is_tls() && !is_nearby(url.host()) {
+            let problem = format!("{url} is asked for credentials without encryption");
+            self.warning(key, problem, "write https://, unless the way there is safe");
+        }
+        Some(url)
     }
 
     /// A written text, else the value of a variable.
@@ -163,10 +174,22 @@ impl Checker<'_> {
     }
 
     /// A path as written, else the value of a variable, which is relative to the working folder.
-    fn path_or(&self, key: &str, text: Option<&str>, variable: &str) -> Option<std::path::PathBuf> {
+    fn path_or(&self, key: &str, text: Option<&str>, variable: &str) -> Option<PathBuf> {
         match text {
             Some(text) => Some(self.path(key, text)),
             None => self.environment.get(variable).map(Into::into),
         }
+    }
+}
+
+/// Whether a host is in this machine, or the metadata service of one, which has no certificate.
+fn is_nearby(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unicast_link_local() || address.is_unique_local()
+        }
+        Err(_) => NEARBY.contains(&host),
     }
 }

@@ -537,3 +537,28 @@ fn dump_shows_no_secret_and_can_be_read_again() {
         );
     }
 }
+
+#[test]
+fn endpoint_that_is_asked_without_encryption_is_warned_of() {
+    let about = |url: &str| {
+        let entra = format!("{{client_id: c, client_secret: s, token_url: '{url}'}}");
+        let azure = "provider: azure, models: [m], base_url: 'https://h'";
+        warnings(&file(&format!("{azure}, auth: {{entra: {entra}}}")))
+    };
+    let warned = about("http://login.example/token");
+    assert!(
+        warned.len() == 1
+            && warned[0].ends_with(
+                "upstreams[0].auth.entra.token_url: http://login.example/token is asked for credentials without \
+                 encryption; write https://, unless the way there is safe"
+            ),
+        "{warned:?}"
+    );
+    for url in [
+        "https://login.example/token",
+        "http://127.0.0.1:1/token",
+        "http://[fd00:ec2::254]",
+    ] {
+        assert_eq!(about(url), [""; 0], "{url}");
+    }
+}

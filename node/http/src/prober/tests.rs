@@ -1,3 +1,5 @@
+mod providers;
+
 use std::net::Ipv4Addr;
 
 use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
@@ -46,6 +48,18 @@ struct Upstream {
 impl Upstream {
     /// `headers` are configured beside the key `secret`.
     async fn start(headers: &[(&'static str, &'static str)], answer: Answers) -> Self {
+        let auth = AuthConfig::key("secret");
+        Self::start_as("/v1", ProviderConfig::default(), auth, headers, answer).await
+    }
+
+    /// The same at this path, with another API and another credential.
+    async fn start_as(
+        path: &str,
+        provider: ProviderConfig,
+        auth: AuthConfig,
+        headers: &[(&'static str, &'static str)],
+        answer: Answers,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -77,11 +91,11 @@ impl Upstream {
         };
         let settings = UpstreamSettings {
             name: name(),
-            base_url: format!("http://{address}/v1")
+            base_url: format!("http://{address}{path}")
                 .parse::<Uri>()
                 .expect("a URL"),
-            provider: ProviderConfig::default(),
-            auth: AuthConfig::key("secret"),
+            provider,
+            auth,
             headers: headers.iter().map(header).collect(),
             renames: BTreeMap::new(),
             timeouts: TimeoutConfig::default(),
