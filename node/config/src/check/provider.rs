@@ -112,7 +112,9 @@ impl Checker<'_> {
         let provider = config.provider;
         if let Some(text) = file.base_url.as_deref() {
             if provider.paths(false).is_empty() {
-                return self.base_url(key, Some(text));
+                let url = self.base_url(key, Some(text))?;
+                self.server_has_prefix(key, &url, provider);
+                return Some(url);
             }
             let url: BaseUrl = self.parse(key, Some(text), HOST_FORM)?;
             let own = provider.prefixes().iter();
@@ -135,6 +137,23 @@ impl Checker<'_> {
             self.problem(key, "is missing", "write base_url: and its value");
         }
         known
+    }
+
+    /// Warns of the URL of a server without the path that its API has.
+    fn server_has_prefix(&mut self, key: &str, url: &BaseUrl, provider: Provider) {
+        if provider == Provider::OpenAi || !url.path().is_empty() {
+            return;
+        }
+        let problem = format!(
+            "{} lacks the path of this provider's API, /v1",
+            self.shown(key)
+        );
+        let is_hidden = self.shown(key).contains("${");
+        let remedy = match url.with_path("/v1") {
+            Ok(meant) if !is_hidden => format!("set it to {meant}"),
+            _ => "let its path be /v1".to_owned(),
+        };
+        self.warning(key, problem, remedy);
     }
 
     fn dialects(&mut self, list: &Option<Vec<Item<DialectWord>>>) -> Option<DialectSet> {

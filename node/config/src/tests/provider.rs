@@ -562,3 +562,16 @@ fn endpoint_that_is_asked_without_encryption_is_warned_of() {
         assert_eq!(about(url), [""; 0], "{url}");
     }
 }
+
+#[test]
+fn url_of_a_server_without_its_path_is_warned_of() {
+    let about = |url: &str| warnings(&file(&format!("provider: vllm, base_url: '{url}'")));
+    assert_eq!(
+        about("http://10.0.0.7:8000"),
+        [
+            "3:41: upstreams[0].base_url: http://10.0.0.7:8000 lacks the path of this provider's API, /v1; set it to \
+             http://10.0.0.7:8000/v1"
+        ]
+    );
+    assert_eq!(about("http://10.0.0.7:8000/v1"), [""; 0]);
+}
