@@ -13,6 +13,9 @@ use super::Checker;
 /// The remedy for base URLs of providers that have paths of their own.
 const HOST_FORM: &str = "write the URL of its host, such as https://NAME.openai.azure.com";
 
+/// What the path of a call of Azure's dated API holds.
+const DEPLOYMENTS: &str = "/deployments/";
+
 /// The location of Vertex AI when none is written: Google chooses a region.
 const LOCATION: &str = "global";
 
@@ -117,6 +120,11 @@ impl Checker<'_> {
                 return Some(url);
             }
             let url: BaseUrl = self.parse(key, Some(text), HOST_FORM)?;
+            if url.without_endpoint().is_some() || url.path().contains(DEPLOYMENTS) {
+                let problem = format!("{} is the URL of a call", self.shown(key));
+                self.problem(key, problem, HOST_FORM);
+                return None;
+            }
             let own = provider.prefixes().iter();
             let below = own
                 .filter_map(|prefix| url.path().strip_suffix(prefix))

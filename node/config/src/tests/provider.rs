@@ -575,3 +575,20 @@ fn url_of_a_server_without_its_path_is_warned_of() {
     );
     assert_eq!(about("http://10.0.0.7:8000/v1"), [""; 0]);
 }
+
+#[test]
+fn url_of_a_call_is_no_host() {
+    for (provider, url) in [
+        ("azure", "https://h/openai/deployments/m/chat/completions"),
+        ("azure", "https://h/openai/deployments/m"),
+        ("anthropic", "https://api.anthropic.com/v1/messages"),
+    ] {
+        let problem = problem(&format!(
+            "provider: {provider}, models: [m], api_key: k, base_url: '{url}'"
+        ));
+        let expected = format!(
+            "base_url: {url} is the URL of a call; write the URL of its host, such as https://NAME.openai.azure.com"
+        );
+        assert_eq!(problem, expected);
+    }
+}

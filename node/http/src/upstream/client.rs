@@ -201,31 +201,25 @@ impl UpstreamClient {
         let waits = Waits::begin(began, call.stream, call.deadline, &target.timeouts);
         let (due, outcome) = waits.before_first_byte();
         // Giving up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
-        match tokio::time::timeout_at(due, self.ask(target, &call, key)).await {
-            Ok(sent) => answer(sent?, waits),
-            Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
-        }
-    }
-
-    async fn ask(
-        &self,
-        target: &UpstreamTarget,
-        call: &Call,
-        key: KeyHeader,
-    ) -> Result<Sent, CallFailure> {
-        match target.provided() {
+        let sent = match target.provided() {
             None => {
-                let provided = None;
                 let request = Outbound {
                     target,
-                    call,
+                    call: &call,
                     key,
-                    provided,
+                    provided: None,
                 };
-                self.send(&request).await
+                tokio::time::timeout_at(due, self.send(&request)).await
             }
             // Boxed: larger than what most requests need.
-            Some(provided) => Box::pin(self.ask_provided(target, provided, call)).await,
+            Some(provided) => {
+                let asking = self.ask_provided(target, provided, &call);
+                Box::pin(tokio::time::timeout_at(due, asking)).await
+            }
+        };
+        match sent {
+            Ok(sent) => answer(sent?, waits),
+            Err(_) => Err(CallFailure::new(outcome, "no answer in time")),
         }
     }
 
