@@ -3,6 +3,8 @@
 //! The rest of the node sees these types alone. Their content is valid: names are unique, numbers are in
 //! range, certificate files were readable and matched when the configuration was loaded.
 
+mod auth;
+mod provider;
 mod tasks;
 mod tracing;
 mod upstream;
@@ -28,6 +30,11 @@ use super::hash::KeyHash;
 use super::secret::Secret;
 use super::text::ByteSize;
 
+pub use auth::{
+    AuthConfig, AwsConfig, AwsKeys, AwsSource, EntraConfig, EntraSource, GoogleConfig,
+    GoogleSource, IdentityEndpoint, SecretSource, ServiceAccount,
+};
+pub use provider::{ApiEndpoint, DialectSet, EndpointPaths, Provider, ProviderConfig};
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{

@@ -1,5 +1,7 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
+mod auth;
+
 use std::time::Duration;
 
 use grapevine_core::engine::Probe;
@@ -117,10 +119,21 @@ fn mesh(mesh: &MeshConfig) -> Value {
 }
 
 fn upstream(upstream: &UpstreamConfig) -> Value {
+    let provider = &upstream.provider;
+    let (api_key, auth) = auth::shown(&upstream.auth);
+    let paths = &provider.written_paths;
     json!({
         "name": upstream.name.as_str(),
+        "provider": provider.provider.as_str(),
         "base_url": upstream.base_url.to_string(),
-        "api_key": upstream.api_key,
+        "api_key": api_key,
+        "auth": auth,
+        "api_version": provider.api_version,
+        "aws_region": provider.aws_region,
+        "project": provider.project,
+        "location": provider.location,
+        "paths": (!paths.is_empty()).then_some(paths),
+        "dialects": provider.dialects.words().collect::<Vec<_>>(),
         "models": models(&upstream.models),
         "priority": upstream.tier.0,
         "weight": upstream.weight.get(),

@@ -3,30 +3,36 @@
 //! Everything is optional here, and texts stay texts: what is required, in range and well formed is decided
 //! when [`super::checked`] is made from it, so that one mistake hides no other.
 
+mod auth;
 mod dns;
 mod forward;
 mod geo;
 mod log;
+mod provider;
 mod proxies;
 mod tasks;
 mod timeout;
 mod tracing;
+mod upstream;
 mod usage;
-
-use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use auth::{
+    AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
+};
 pub use dns::DnsFile;
 pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use log::{LogFile, LogFormatWord};
+pub use provider::{DialectWord, PathsFile, ProviderWord};
 pub use proxies::ProxyProtocolWord;
 
 pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
 pub use timeout::TimeoutFile;
 pub use tracing::{OtlpFile, TracingFile};
+pub use upstream::{HealthFile, ModelFile, ProbeWord, RenamedModelFile, UpstreamFile};
 pub use usage::{AskUsageWord, UsageFile};
 
 pub use super::written::{
@@ -178,90 +184,6 @@ pub struct MeshTlsFile {
     pub cert: Option<String>,
     /// A PEM file with this node's private key.
     pub key: Option<String>,
-}
-
-/// An API endpoint that this node calls.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "base_url"]))]
-pub struct UpstreamFile {
-    /// The upstream's name, unique at this node: letters, digits, '-', '_', '.', at most 63 bytes.
-    pub name: Option<String>,
-    /// The base URL, to which request paths are appended, such as https://api.example.com/v1.
-    pub base_url: Option<String>,
-    /// The credential for this upstream; it never leaves this node. Default: none.
-    pub api_key: Option<SecretText>,
-    /// The models it serves; "*" is any. Default: discovered from the upstream's own /models.
-    pub models: Option<Vec<Item<ModelFile>>>,
-    /// Lower priorities are used first; the next one only when the lower has no healthy upstream; 0 to 65535.
-    /// Default: 1.
-    pub priority: Option<u64>,
-    /// Relative weight under the weighted strategy, above 0 and at most 1000. Default: 1.
-    pub weight: Option<f64>,
-    /// The maximum number of attempts at this upstream within one request, 1 to 32. Default: 3.
-    pub max_retries: Option<u64>,
-    /// The maximum number of requests in flight at this upstream, at least 1. Default: `limits.in_flight`. Below this
-    /// bound, the node learns the upstream's capacity from its 429s and its latency.
-    pub max_in_flight: Option<u64>,
-    /// Timeouts of a call.
-    pub timeout: Option<TimeoutFile>,
-    /// Health checking and ejection.
-    pub health: Option<HealthFile>,
-    /// Headers to add to every call. Default: none.
-    pub headers: Option<BTreeMap<String, SecretText>>,
-}
-
-/// A model, optionally with a different name at the upstream.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum ModelFile {
-    /// The model's name, the same on both sides.
-    Same(String),
-    /// A model under another name.
-    Renamed(RenamedModelFile),
-}
-
-/// A model under another name.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
-pub struct RenamedModelFile {
-    /// The model name that clients use.
-    pub name: Option<String>,
-    /// The model's name at the upstream. Default: the same.
-    pub upstream_name: Option<String>,
-}
-
-/// Health checking and ejection of an upstream.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct HealthFile {
-    /// The probe that is sent when no request has shown the upstream's state. Default: models.
-    pub probe: Option<ProbeWord>,
-    /// The time without a request after which a probe is sent; longer than the timeout. Default: 30s.
-    pub interval: Option<DurationText>,
-    /// The timeout of a probe. Default: 5s.
-    pub timeout: Option<DurationText>,
-    /// Consecutive failures that eject the upstream, 1 to 1000. Default: 3.
-    pub failure_threshold: Option<u64>,
-    /// Consecutive successes that restore it, 1 to 1000. Default: 2.
-    pub recovery_threshold: Option<u64>,
-    /// The cooldown after the first ejection; doubles with each one. Default: 1s.
-    pub cooldown: Option<DurationText>,
-    /// The longest cooldown. Default: 60s.
-    pub cooldown_max: Option<DurationText>,
-}
-
-/// What a probe requests.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProbeWord {
-    /// GET /models, which is free of charge.
-    Models,
-    /// A completion of five tokens, which is billed.
-    Chat,
-    /// No probes; requests alone show the state.
-    Off,
 }
 
 /// Routing and retries.

@@ -22,6 +22,7 @@ pub mod flags;
 pub mod foreign;
 pub mod hash;
 mod nearest;
+pub mod path_template;
 pub mod problem;
 pub mod secret;
 mod shape;
@@ -172,7 +173,7 @@ fn assemble(
     env::warn_of_unknown(&sources.environment, &interpolated.used, report);
     let (value, source_map) = shape::fit(&tree, &schema(), interpolated.refused, report);
     match serde_json::from_value::<ConfigFile>(value) {
-        Ok(file) => check::check(&file, &source_map, folder, report),
+        Ok(file) => check::check(&file, &source_map, folder, &sources.environment, report),
         Err(_) => {
             // The schema accepts what its own types refuse: a bug of this program. The error's text is left out,
             // since it may quote a secret.
@@ -198,6 +199,8 @@ pub fn files(sources: &Sources, config: &Config) -> BTreeSet<PathBuf> {
     );
     let mesh = config.mesh.iter().map(|mesh| &mesh.tls);
     files.extend(mesh.flat_map(|tls| [tls.ca.clone(), tls.cert.clone(), tls.key.clone()]));
+    let upstreams = config.upstreams.iter();
+    files.extend(upstreams.flat_map(|upstream| upstream.auth.files()));
     files
 }
 

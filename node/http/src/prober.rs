@@ -146,7 +146,8 @@ struct UpstreamProber<'a, C> {
 
 impl<C: ProbeLocal> UpstreamProber<'_, C> {
     async fn list_models(&self) -> Result<Probed, CallFailure> {
-        let answer = self.call(Method::GET, MODELS_PATH, Bytes::new()).await?;
+        let answer = self.call(Method::GET, MODELS_PATH, None, Bytes::new());
+        let answer = answer.await?;
         let mut probed = answered(&answer);
         if answer.status.is_success() {
             probed.models = Some(read_models(answer).await?);
@@ -178,7 +179,9 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
             "messages": [{"role": "user", "content": "ping"}],
         });
         let body = Bytes::from(body.to_string());
-        let answer = self.call(Method::POST, CHAT_PATH, body).await?;
+        // Some providers have the model in the path.
+        let model = ModelName::new(&model).ok();
+        let answer = self.call(Method::POST, CHAT_PATH, model, body).await?;
         Ok(answered(&answer))
     }
 
@@ -186,6 +189,7 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
         &self,
         method: Method,
         path: &'static str,
+        model: Option<ModelName>,
         body: Bytes,
     ) -> Result<Answer, CallFailure> {
         let json = HeaderValue::from_static("application/json");
@@ -202,7 +206,7 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
         let call = Call {
             request_id: "probe".into(),
             upstream: self.upstream.clone(),
-            model: None,
+            model,
             method,
             path: PathAndQuery::from_static(path),
             headers: Arc::new(headers),
@@ -315,6 +319,7 @@ impl ProbeFailures {
     }
 }
 
+/// A list as OpenAI's API writes it, and most others.
 #[derive(Deserialize)]
 struct ModelList {
     data: Vec<ListedModel>,
@@ -325,14 +330,38 @@ struct ListedModel {
     id: String,
 }
 
+/// A list as Gemini's API writes it.
+#[derive(Deserialize)]
+struct NamedModelList {
+    models: Vec<NamedModel>,
+}
+
+#[derive(Deserialize)]
+struct NamedModel {
+    /// The resource: `models/` and the model.
+    name: String,
+}
+
+/// What Gemini's names of models begin with, which requests leave out.
+const RESOURCE_PREFIX: &str = "models/";
+
 fn parse_models(body: &[u8]) -> Vec<ModelName> {
-    let Ok(list) = serde_json::from_slice::<ModelList>(body) else {
+    let listed: Vec<String> = if let Ok(list) = serde_json::from_slice::<ModelList>(body) {
+        list.data.into_iter().map(|model| model.id).collect()
+    } else if let Ok(list) = serde_json::from_slice::<NamedModelList>(body) {
+        let bare = |name: String| {
+            name.strip_prefix(RESOURCE_PREFIX)
+                .unwrap_or(&name)
+                .to_owned()
+        };
+        list.models
+            .into_iter()
+            .map(|model| bare(model.name))
+            .collect()
+    } else {
         return Vec::new();
     };
-    let names = list
-        .data
-        .iter()
-        .filter_map(|model| ModelName::new(&model.id).ok());
+    let names = listed.iter().filter_map(|name| ModelName::new(name).ok());
     names
         .filter(|name| !name.is_any())
         .take(LIST_MODELS_MAX)

@@ -143,7 +143,8 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::UpstreamSettings {
             .to_string()
             .parse()
             .expect("a checked base URL is a URI"),
-        api_key: upstream.api_key.as_ref().map(|key| key.expose().to_owned()),
+        provider: upstream.provider.clone(),
+        auth: upstream.auth.clone(),
         headers: upstream.headers.clone(),
         renames,
         timeouts: upstream.timeout,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use grapevine_base::listener::descriptors;
+use grapevine_config::checked::Provider;
 use grapevine_config::{Config, ConfigProblem, Environment, Loaded, Problems};
 use grapevine_core::mode::{Mode, ServedServices};
 use grapevine_geo::{Database, GeoError};
@@ -169,7 +170,16 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "dns       {} on {}", dns.zone, dns.listen)?;
     }
     for upstream in &config.upstreams {
-        writeln!(out, "upstream  {} at {}", upstream.name, upstream.base_url)?;
+        let (provider, auth) = (upstream.provider.provider, upstream.auth.as_str());
+        let how = match provider {
+            Provider::OpenAi => String::new(),
+            provider => format!(" ({}, {auth})", provider.as_str()),
+        };
+        writeln!(
+            out,
+            "upstream  {} at {}{how}",
+            upstream.name, upstream.base_url
+        )?;
     }
     writeln!(out, "keys      {}", config.keys.len())
 }

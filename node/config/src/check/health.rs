@@ -5,7 +5,7 @@ use std::time::Duration;
 use grapevine_core::engine::Probe;
 use grapevine_core::health::HealthPolicy;
 
-use super::super::checked::{ProbeConfig, TimeoutConfig};
+use super::super::checked::{ApiEndpoint, ProbeConfig, ProviderConfig, TimeoutConfig};
 use super::super::file::{DurationOrOffText, DurationText, HealthFile, ProbeWord, TimeoutFile};
 use super::super::text::{format_duration, parse_duration};
 use super::Checker;
@@ -96,11 +96,17 @@ impl Checker<'_> {
         &mut self,
         key: &str,
         file: Option<&HealthFile>,
+        provider: &ProviderConfig,
     ) -> (ProbeConfig, HealthPolicy) {
-        let (probe, policy) = (ProbeConfig::default(), HealthPolicy::default());
+        let (mut probe, policy) = (ProbeConfig::default(), HealthPolicy::default());
+        if !provider.has(ApiEndpoint::Models) {
+            // A completion is billed: nobody is sent one without asking for it.
+            probe.kind = Probe::Off;
+        }
         let Some(file) = file else {
             return (probe, policy);
         };
+        self.probe_is_possible(&format!("{key}.probe"), file.probe, provider);
         let at = |name: &str| format!("{key}.{name}");
         let range = Duration::from_millis(10)..=WAIT_MAX;
         let thresholds = 1..=THRESHOLD_MAX;
@@ -108,7 +114,8 @@ impl Checker<'_> {
             kind: match file.probe {
                 Some(ProbeWord::Chat) => Probe::Chat,
                 Some(ProbeWord::Off) => Probe::Off,
-                Some(ProbeWord::Models) | None => probe.kind,
+                Some(ProbeWord::Models) => Probe::Models,
+                None => probe.kind,
             },
             interval: self.duration(
                 &at("interval"),
@@ -147,6 +154,31 @@ impl Checker<'_> {
         };
         self.health_agrees(key, &probe, &policy);
         (probe, policy)
+    }
+
+    /// Reports a probe of an endpoint that the provider does not have.
+    fn probe_is_possible(
+        &mut self,
+        key: &str,
+        probe: Option<ProbeWord>,
+        provider: &ProviderConfig,
+    ) {
+        let (endpoint, what) = match probe {
+            Some(ProbeWord::Models) => (ApiEndpoint::Models, "list of models"),
+            Some(ProbeWord::Chat) => (ApiEndpoint::Chat, "chat completions"),
+            Some(ProbeWord::Off) | None => return,
+        };
+        if !provider.has(endpoint) {
+            let problem = format!(
+                "needs what {} does not have: {what}",
+                provider.provider.as_str()
+            );
+            let remedy = format!(
+                "use another probe or off, or set paths.{}",
+                endpoint.as_str()
+            );
+            self.problem(key, problem, remedy);
+        }
     }
 
     fn health_agrees(&mut self, key: &str, probe: &ProbeConfig, policy: &HealthPolicy) {

@@ -3,6 +3,7 @@
 //! Each check reports a problem and continues with a default instead of what it refused, so that every
 //! problem is found in one run; with any problem there is no configuration.
 
+mod auth;
 mod base_url;
 mod certificates;
 mod clients;
@@ -13,7 +14,9 @@ mod gossip;
 mod health;
 mod mesh;
 mod node;
+mod provider;
 mod routing;
+mod secret_source;
 mod tasks;
 mod tracing;
 mod upstreams;
@@ -30,6 +33,7 @@ use grapevine_core::mode::Mode;
 pub use node::is_log_filter;
 
 use super::checked::{self, Config, DrainConfig, UsageConfig};
+use super::env::Environment;
 use super::file::{AskUsageWord, ConfigFile, DrainFile, DurationText, Item, SizeText, UsageFile};
 use super::problem::{ConfigReport, ValueOrigin};
 use super::source_map::SourceMap;
@@ -47,71 +51,16 @@ pub(super) fn check(
     file: &ConfigFile,
     source_map: &SourceMap,
     folder: &Path,
+    environment: &Environment,
     report: &mut ConfigReport,
 ) -> Option<Config> {
     let mut checker = Checker {
         source_map,
         folder,
+        environment,
         report,
     };
-    let identity = checker.mesh_identity(file.mesh.as_ref());
-    let node = checker.node(file.node.as_ref(), identity.as_ref());
-    let mesh = checker.mesh(
-        file.mesh.as_ref(),
-        identity,
-        node.as_ref().map(|node| &node.name),
-    );
-    // Whether one is written, not whether it is valid: its problems must not hide those of the upstreams.
-    let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
-    let listen = checker
-        .parse("listen", file.listen.as_deref(), LISTEN_FORM)
-        .unwrap_or(checked::LISTEN);
-    let tls = checker.tls(file.tls.as_ref());
-    let trusted_proxies = checker.trusted_proxies(&file.trusted_proxies);
-    let worker_mode = checker.worker_mode(file.worker_mode.as_deref());
-    let proxy_protocol = checker.proxy_protocol(file, &trusted_proxies);
-    // Where no requests are served the public address stays closed, and is not checked.
-    let public = worker_mode.serves_requests().then_some(listen);
-    let admin = checker.admin(file.admin.as_ref(), public);
-    let upstreams = checker.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
-    let forwarding = checker.forwarding(&file.forward);
-    let routing = checker.routing(file.routing.as_ref(), &upstreams);
-    let limits = checker.limits(file.limits.as_ref());
-    let keys = checker.keys(&file.keys, public);
-    let own = node.as_ref().map(|node| &node.region);
-    let (geo, residency) = checker.geography(file, routing.strategy, own, &keys);
-    let taken = [("listen", listen), ("admin.listen", admin.listen)];
-    let dns = checker.dns(file, node.as_ref(), &taken);
-    let cors = checker.cors(file.cors.as_ref());
-    let drain = checker.drain(file.drain.as_ref());
-    let tasks = checker.tasks(file.tasks.as_ref(), node.as_ref());
-    let (log, tracing) = checker.observability(file);
-    let workers = checker.workers(file.workers);
-    Some(Config {
-        node: node?,
-        listen,
-        tls,
-        trusted_proxies,
-        proxy_protocol,
-        admin,
-        mesh,
-        upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
-        forwarding,
-        routing,
-        geo,
-        residency,
-        dns,
-        limits,
-        usage: usage(file.usage.as_ref()),
-        keys,
-        cors,
-        tasks,
-        drain,
-        log,
-        tracing,
-        workers: workers?,
-        worker_mode,
-    })
+    checker.config(file)
 }
 
 fn usage(file: Option<&UsageFile>) -> UsageConfig {
@@ -127,10 +76,72 @@ const WORKERS_MAX: u64 = 1_024;
 struct Checker<'a> {
     source_map: &'a SourceMap,
     folder: &'a Path,
+    environment: &'a Environment,
     report: &'a mut ConfigReport,
 }
 
 impl Checker<'_> {
+    fn config(&mut self, file: &ConfigFile) -> Option<Config> {
+        let identity = self.mesh_identity(file.mesh.as_ref());
+        let node = self.node(file.node.as_ref(), identity.as_ref());
+        let mesh = self.mesh(
+            file.mesh.as_ref(),
+            identity,
+            node.as_ref().map(|node| &node.name),
+        );
+        // Whether one is written, not whether it is valid: its problems must not hide those of the upstreams.
+        let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
+        let listen = self
+            .parse("listen", file.listen.as_deref(), LISTEN_FORM)
+            .unwrap_or(checked::LISTEN);
+        let tls = self.tls(file.tls.as_ref());
+        let trusted_proxies = self.trusted_proxies(&file.trusted_proxies);
+        let worker_mode = self.worker_mode(file.worker_mode.as_deref());
+        let proxy_protocol = self.proxy_protocol(file, &trusted_proxies);
+        // Where no requests are served the public address stays closed, and is not checked.
+        let public = worker_mode.serves_requests().then_some(listen);
+        let admin = self.admin(file.admin.as_ref(), public);
+        let upstreams = self.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
+        let forwarding = self.forwarding(&file.forward);
+        let routing = self.routing(file.routing.as_ref(), &upstreams);
+        let limits = self.limits(file.limits.as_ref());
+        let keys = self.keys(&file.keys, public);
+        let own = node.as_ref().map(|node| &node.region);
+        let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
+        let taken = [("listen", listen), ("admin.listen", admin.listen)];
+        let dns = self.dns(file, node.as_ref(), &taken);
+        let cors = self.cors(file.cors.as_ref());
+        let drain = self.drain(file.drain.as_ref());
+        let tasks = self.tasks(file.tasks.as_ref(), node.as_ref());
+        let (log, tracing) = self.observability(file);
+        let workers = self.workers(file.workers);
+        Some(Config {
+            node: node?,
+            listen,
+            tls,
+            trusted_proxies,
+            proxy_protocol,
+            admin,
+            mesh,
+            upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
+            forwarding,
+            routing,
+            geo,
+            residency,
+            dns,
+            limits,
+            usage: usage(file.usage.as_ref()),
+            keys,
+            cors,
+            tasks,
+            drain,
+            log,
+            tracing,
+            workers: workers?,
+            worker_mode,
+        })
+    }
+
     /// Threads for the public address: one per core unless written. `None` for what does not fit a machine.
     fn workers(&mut self, written: Option<u64>) -> Option<NonZeroUsize> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;

@@ -8,8 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::super::checked::{ModelConfig, UpstreamConfig, UpstreamModels};
 use super::super::file::{Item, ModelFile, SecretText, UpstreamFile};
-use super::super::secret::Secret;
-use super::node::{NAME_FORM, is_header_text};
+use super::node::NAME_FORM;
 use super::{Checker, items};
 
 /// Attempts at one upstream within one request.
@@ -19,7 +18,7 @@ const ATTEMPTS_MAX: u32 = 32;
 pub(super) const IN_FLIGHT_MAX: u32 = 1_000_000;
 
 /// Headers that this node sets itself, or that belong to one connection.
-const HEADERS_OWN: [&str; 7] = [
+pub(super) const HEADERS_OWN: [&str; 7] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -78,8 +77,8 @@ impl Checker<'_> {
     fn upstream(&mut self, key: &str, file: &UpstreamFile) -> Option<UpstreamConfig> {
         let at = |name: &str| format!("{key}.{name}");
         let name: Option<UpstreamName> = self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
-        let base_url = self.base_url(&at("base_url"), file.base_url.as_deref());
-        let api_key = self.api_key(&at("api_key"), file.api_key.as_ref());
+        let (provider, base_url) = self.provider(key, file);
+        let auth = self.auth(key, file, &provider);
         let models = self.models(&at("models"), &file.models);
         let tier = self.number(
             &at("priority"),
@@ -97,12 +96,14 @@ impl Checker<'_> {
         let in_flight_max =
             self.count_where_given(&at("max_in_flight"), file.max_in_flight, 1..=IN_FLIGHT_MAX);
         let timeout = self.timeout(&at("timeout"), file.timeout.as_ref());
-        let (probe, health) = self.health(&at("health"), file.health.as_ref());
+        let (probe, health) = self.health(&at("health"), file.health.as_ref(), &provider);
+        self.models_are_known(key, file, &provider);
         let headers = self.headers(&at("headers"), file.headers.as_ref());
         Some(UpstreamConfig {
             name: name?,
+            provider,
             base_url: base_url?,
-            api_key,
+            auth,
             models,
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
@@ -113,19 +114,6 @@ impl Checker<'_> {
             health,
             headers,
         })
-    }
-
-    fn api_key(&mut self, key: &str, text: Option<&SecretText>) -> Option<Secret> {
-        let text = text?;
-        if !is_header_text(&text.0) {
-            let problem = "is empty, or has blanks around it or characters that no header may hold";
-            self.problem(
-                key,
-                problem,
-                "check for a line break at its end, or remove it to send none",
-            );
-        }
-        Some(Secret::new(&text.0))
     }
 
     fn weight(&mut self, key: &str, weight: Option<f64>) -> Weight {

@@ -9,17 +9,19 @@ use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
 
 use super::super::address::BaseUrl;
-use super::super::secret::Secret;
+use super::{AuthConfig, ProviderConfig};
 
 /// One API endpoint that this node calls.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
     /// Unique at this node.
     pub name: UpstreamName,
-    /// The URL that the path of a request is appended to, `/v1` included.
+    /// Whose API it has.
+    pub provider: ProviderConfig,
+    /// The URL that the paths of its provider are appended to; `/v1` included where they are OpenAI's.
     pub base_url: BaseUrl,
-    /// Sent as the upstream's credential; `None` sends none.
-    pub api_key: Option<Secret>,
+    /// How the node authenticates.
+    pub auth: AuthConfig,
     /// The models that it serves.
     pub models: UpstreamModels,
     /// A lower tier is tried first.
@@ -45,8 +47,9 @@ impl UpstreamConfig {
     pub fn new(name: UpstreamName, base_url: BaseUrl) -> Self {
         Self {
             name,
+            provider: ProviderConfig::default(),
             base_url,
-            api_key: None,
+            auth: AuthConfig::None,
             models: UpstreamModels::Discovered,
             tier: Tier::default(),
             weight: Weight::default(),

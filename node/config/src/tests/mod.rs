@@ -4,6 +4,7 @@ mod background;
 mod base_url;
 mod mode;
 mod problems;
+mod provider;
 mod reload;
 mod sources;
 mod tracing;

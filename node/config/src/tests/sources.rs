@@ -1,6 +1,7 @@
 //! Where values come from, which one wins, and what is never shown.
 
 use super::*;
+use crate::checked::AuthConfig;
 
 const SECRET: &str = "sk-hunter2";
 
@@ -20,10 +21,10 @@ fn example_is_good_and_fits_the_schema() {
     let loaded = load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
     let config = loaded.config;
     assert_eq!(config.mesh.expect("a mesh").name.as_str(), "production");
-    assert_eq!(
-        config.upstreams[0].api_key.as_ref().map(Secret::expose),
-        Some(SECRET)
-    );
+    let AuthConfig::Bearer(key) = &config.upstreams[0].auth else {
+        panic!("not a bearer token")
+    };
+    assert_eq!(key.secret.expose(), SECRET);
     let warned: Vec<_> = loaded
         .warnings
         .iter()

@@ -1,6 +1,8 @@
+mod providers;
+
 use std::net::Ipv4Addr;
 
-use grapevine_config::checked::TimeoutConfig;
+use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
 use http::{HeaderName, Uri};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +16,13 @@ fn list_of_models_is_read_by_id() {
     let body = br#"{"object":"list","data":[{"id":"gpt-4o","owned_by":"x"},{"id":"two words"},{"id":"*"}]}"#;
     let names: Vec<_> = parse_models(body).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["gpt-4o", "two words"]);
+}
+
+#[test]
+fn list_of_gemini_is_read_without_its_prefix() {
+    let body = br#"{"models":[{"name":"models/gemini-2.5-pro","version":"1"},{"name":"tuned"}]}"#;
+    let names: Vec<_> = parse_models(body).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["gemini-2.5-pro", "tuned"]);
 }
 
 #[test]
@@ -39,6 +48,18 @@ struct Upstream {
 impl Upstream {
     /// `headers` are configured beside the key `secret`.
     async fn start(headers: &[(&'static str, &'static str)], answer: Answers) -> Self {
+        let auth = AuthConfig::key("secret");
+        Self::start_as("/v1", ProviderConfig::default(), auth, headers, answer).await
+    }
+
+    /// The same at this path, with another API and another credential.
+    async fn start_as(
+        path: &str,
+        provider: ProviderConfig,
+        auth: AuthConfig,
+        headers: &[(&'static str, &'static str)],
+        answer: Answers,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -70,10 +91,11 @@ impl Upstream {
         };
         let settings = UpstreamSettings {
             name: name(),
-            base_url: format!("http://{address}/v1")
+            base_url: format!("http://{address}{path}")
                 .parse::<Uri>()
                 .expect("a URL"),
-            api_key: Some("secret".to_owned()),
+            provider,
+            auth,
             headers: headers.iter().map(header).collect(),
             renames: BTreeMap::new(),
             timeouts: TimeoutConfig::default(),

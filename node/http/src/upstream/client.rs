@@ -21,9 +21,10 @@ use grapevine_base::{causes, coarse};
 
 use super::body::{Incoming, TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
+use super::credential::EndpointClient;
 use super::guard::Guarded;
 use super::http1::{Http1, Http1Body, RequestHead, UpstreamStream};
-use super::payload::Payload;
+use super::outbound::Outbound;
 use super::pool::{Connection, Home, Http2, Pool};
 use super::stale::{self, SentOnReused};
 use super::target::{KeyHeader, UpstreamTarget, UpstreamTargets};
@@ -38,6 +39,8 @@ pub struct UpstreamClient {
     targets: UpstreamTargets,
     passed: HeaderValue,
     connector: Connector,
+    /// Calls those who issue credentials.
+    pub(super) endpoints: EndpointClient,
     pool: Pool,
 }
 
@@ -57,8 +60,10 @@ impl UpstreamClient {
     /// # Panics
     /// When `tls` names ALPN protocols.
     pub fn new(targets: UpstreamTargets, passed: HeaderValue, tls: ClientConfig) -> Self {
+        let connector = Connector::new(targets.clone(), tls);
         Self {
-            connector: Connector::new(targets.clone(), tls),
+            endpoints: EndpointClient::new(connector.clone()),
+            connector,
             targets,
             passed,
             pool: Pool::default(),
@@ -67,7 +72,7 @@ impl UpstreamClient {
 
     /// Sends a request, and once more on a new connection where the first one did not process it. That counts as one
     /// attempt: the way to the upstream was broken, and not the upstream.
-    async fn send(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
+    pub(super) async fn send(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
         let (connection, is_reused) = match self.pool.take(request.target.origin()) {
             Some(connection) => (connection, true),
             // Boxed, as the second time: it is rare, and much larger than what it would be a part of.
@@ -122,11 +127,11 @@ impl UpstreamClient {
         is_reused: bool,
         request: &Outbound<'_>,
     ) -> Result<Sent, SendFailed> {
-        let Outbound { target, call, key } = *request;
+        let Outbound { target, call, .. } = *request;
         let body = request.body().ok_or(SendFailed::Unfit)?;
-        let path = target.path(&call.path).ok_or(SendFailed::Unfit)?;
+        let path = request.path().ok_or(SendFailed::Unfit)?;
         let head = RequestHead::new(&call.method, &path, body.len(), |head| {
-            target.dress(key).write(&call.headers, &self.passed, head);
+            request.write_headers(&self.passed, head);
         });
         let on_reused = is_reused.then(|| SentOnReused::now(connection.read_bytes()));
         let answered = connection.ask(head, body.into_pieces()).await;
@@ -157,13 +162,14 @@ impl UpstreamClient {
         is_reused: bool,
         request: &Outbound<'_>,
     ) -> Result<Sent, SendFailed> {
-        let uri = request.target.uri(&request.call.path);
+        let uri = request
+            .path()
+            .and_then(|path| request.target.absolute(path));
         let body = request.body().ok_or(SendFailed::Unfit)?;
         let mut sent = Request::new(body);
         *sent.method_mut() = request.call.method.clone();
         *sent.uri_mut() = uri.ok_or(SendFailed::Unfit)?;
-        let dress = request.target.dress(request.key);
-        *sent.headers_mut() = dress.map(&request.call.headers, &self.passed);
+        *sent.headers_mut() = request.headers(&self.passed);
         let on_reused = is_reused.then(|| SentOnReused::now(connection.reading.bytes()));
         let mut failed = match connection.sender.try_send_request(sent).await {
             Ok(response) => {
@@ -193,14 +199,25 @@ impl UpstreamClient {
     ) -> Result<Answer, CallFailure> {
         let began = Instant::now();
         let waits = Waits::begin(began, call.stream, call.deadline, &target.timeouts);
-        let request = Outbound {
-            target,
-            call: &call,
-            key,
-        };
         let (due, outcome) = waits.before_first_byte();
         // Giving up here closes the connection on HTTP/1, and resets the stream on HTTP/2.
-        match coarse::timeout_at(due, self.send(&request)).await {
+        let sent = match target.provided() {
+            None => {
+                let request = Outbound {
+                    target,
+                    call: &call,
+                    key,
+                    provided: None,
+                };
+                coarse::timeout_at(due, self.send(&request)).await
+            }
+            // Boxed: larger than what most requests need.
+            Some(provided) => {
+                let asking = self.ask_provided(target, provided, &call);
+                Box::pin(coarse::timeout_at(due, asking)).await
+            }
+        };
+        match sent {
             Some(sent) => answer(sent?, waits),
             None => Err(CallFailure::new(outcome, "no answer in time")),
         }
@@ -225,27 +242,10 @@ impl CallLocal for UpstreamClient {
     }
 }
 
-/// A call as one upstream gets it.
-struct Outbound<'a> {
-    target: &'a UpstreamTarget,
-    call: &'a Call,
-    key: KeyHeader,
-}
-
-impl Outbound<'_> {
-    /// The body as the upstream gets it; `None` where its model cannot be renamed with certainty.
-    fn body(&self) -> Option<Payload> {
-        match self.target.rename(self.call.model.as_ref()) {
-            Some(model) => Payload::renamed(&self.call.body, &self.call.headers, model),
-            None => Some(Payload::whole(&self.call.body)),
-        }
-    }
-}
-
 /// The head of an answer, its body, and where its connection goes afterwards.
-struct Sent {
-    status: StatusCode,
-    headers: HeaderMap,
+pub(super) struct Sent {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     body: Incoming,
     home: Option<Home>,
 }

@@ -49,6 +49,11 @@ impl Dress {
         head.extend_from_slice(&self.lines);
     }
 
+    /// Whether it has a header of this name.
+    pub(super) fn has(&self, name: &HeaderName) -> bool {
+        self.own.contains_key(name)
+    }
+
     /// Whether the client's header of this name is left out.
     fn is_replaced(&self, name: &HeaderName) -> bool {
         headers::is_credential(name)
@@ -58,7 +63,8 @@ impl Dress {
     }
 }
 
-fn write_all(headers: &HeaderMap, head: &mut Vec<u8>) {
+/// Writes `headers` into the `head` of a request of HTTP/1.1.
+pub(super) fn write_all(headers: &HeaderMap, head: &mut Vec<u8>) {
     for (name, value) in headers {
         write(name, value, head);
     }

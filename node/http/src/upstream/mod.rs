@@ -3,7 +3,8 @@
 //! Reading order: [`UpstreamSettings`] (what an upstream is), `target` (the same, ready for use),
 //! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
 //! as it arrives, with its timeouts), `dress` and `payload` (the request's headers, and its body with the model
-//! renamed), `http1` (a connection over HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new
+//! renamed), `provider` and `credential` (what another API than OpenAI's makes of a request, and what it is authenticated
+//! with), `provided` (the two on a call), `http1` (a connection over HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new
 //! ones), `guard` (how one over HTTP/2 ends), `stale` (what is sent again for free).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
@@ -14,18 +15,23 @@
 mod body;
 mod client;
 mod connect;
+mod credential;
 mod dial;
 mod dress;
 mod guard;
 mod http1;
+mod outbound;
 mod payload;
 mod pool;
 mod probe;
+mod provided;
+mod provider;
 mod stale;
 mod target;
 
 pub use client::UpstreamClient;
 pub use connect::tls_config;
+pub use credential::{CredentialFailure, CredentialState};
 #[doc(hidden)]
 pub use http1::probes;
 pub use target::{SettingsError, UpstreamSettings, UpstreamTargets};

@@ -14,7 +14,7 @@ use grapevine_base::asked;
 use grapevine_base::call_body::CallBody;
 
 /// Up to five pieces that are sent one after the other, none of them copied.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Payload {
     pieces: [Bytes; 5],
     next: usize,
@@ -43,6 +43,16 @@ impl Payload {
             pieces: body.renamed(range, name)?,
             next: 0,
         })
+    }
+
+    /// A body of these pieces, some of which may be empty.
+    pub(super) const fn of_pieces(pieces: [Bytes; 5]) -> Self {
+        Self { pieces, next: 0 }
+    }
+
+    /// Its pieces before it is sent.
+    pub(super) const fn pieces(&self) -> &[Bytes; 5] {
+        &self.pieces
     }
 
     /// Its pieces, some of which may be empty.

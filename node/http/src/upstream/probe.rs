@@ -1,20 +1,19 @@
 //! Calls of the prober: those of requests, with the key in the header that the upstream takes it in.
 //!
 //! A request says by its path which API it is for, but `/models` is the path of a list at every provider: an
-//! upstream whose key is refused in one header is asked with the other one, and what worked is remembered.
+//! upstream whose key is refused in one header is asked with the other one, and what worked is remembered. Where the
+//! provider is named, its own header is known.
 
 use std::sync::Arc;
 
 use grapevine_base::exchange::{Answer, Call, CallFailure, ProbeLocal};
 use grapevine_core::ids::UpstreamName;
+use http::StatusCode;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, StatusCode};
 
 use super::client::UpstreamClient;
-use super::target::{ANTHROPIC_VERSION, KeyHeader};
-
-/// The version that a probe asks for, unless the upstream's own headers name one.
-const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+use super::provider::{ANTHROPIC_VERSION, VERSION};
+use super::target::KeyHeader;
 
 impl ProbeLocal for UpstreamClient {
     async fn probe(&self, call: Call) -> Result<Answer, CallFailure> {
@@ -38,7 +37,7 @@ impl ProbeLocal for UpstreamClient {
     }
 
     fn shown_url(&self, upstream: &UpstreamName, path: &PathAndQuery) -> Option<String> {
-        let uri = self.target(upstream).ok()?.uri(path)?;
+        let uri = self.target(upstream).ok()?.shown_uri(path)?;
         let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
         let (host, path) = (authority.host(), uri.path());
         let port = authority.port().map(|port| format!(":{port}"));

@@ -12,9 +12,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 use grapevine_base::headers;
-use grapevine_config::checked::TimeoutConfig;
+use grapevine_config::checked::{ApiEndpoint, AuthConfig, Provider, ProviderConfig, TimeoutConfig};
 
+use super::credential::{CredentialState, TargetAuth};
 use super::dress::Dress;
+use super::provider::{ANTHROPIC_VERSION, ProviderRoute};
 
 /// The prefix of every path of the public API, which a base URL holds already.
 const API_PREFIX: &str = "/v1";
@@ -24,9 +26,6 @@ const MESSAGES_PATH: &str = "/v1/messages";
 
 /// Requires a version in this header, and its key in `x-api-key` on every path.
 const ANTHROPIC_HOST: &str = "api.anthropic.com";
-
-/// The version of Anthropic's API that a request asks for.
-pub(super) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// The header in which an upstream takes its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +58,13 @@ impl KeyHeader {
 pub struct UpstreamSettings {
     /// Unique at this node.
     pub name: UpstreamName,
-    /// `http://` or `https://`, with the `/v1` that OpenAI's has: `/v1/x` is asked for as this plus `/x`.
+    /// `http://` or `https://`, what the provider's paths are appended to: with the `/v1` that OpenAI's has, `/v1/x` is
+    /// asked for as this plus `/x`.
     pub base_url: Uri,
-    /// Sent as the upstream's credential; `None` sends none.
-    pub api_key: Option<String>,
+    /// Whose API it has.
+    pub provider: ProviderConfig,
+    /// How the node authenticates.
+    pub auth: AuthConfig,
     /// Set on every call, over the client's own.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The upstream's own names of models, by the names clients use. Others keep their names.
@@ -104,13 +106,28 @@ impl UpstreamTargets {
     /// # Errors
     /// When one of `settings` cannot be used; the table stays as it was.
     pub fn replace(&self, settings: Vec<UpstreamSettings>) -> Result<(), SettingsError> {
+        let before = self.0.load();
         let entry = |settings: UpstreamSettings| {
             let name = settings.name.clone();
-            UpstreamTarget::new(settings).map(|target| (name, Arc::new(target)))
+            let before = before.get(&name).and_then(|target| target.provided());
+            let before = before.map(|provided| &provided.auth);
+            UpstreamTarget::new(settings, before).map(|target| (name, Arc::new(target)))
         };
         let table: Table = settings.into_iter().map(entry).collect::<Result<_, _>>()?;
         self.0.store(Arc::new(table));
         Ok(())
+    }
+
+    /// The credentials that are issued for a time, by the upstreams that they are for: times and reasons, no secrets.
+    pub fn credentials(&self) -> Vec<(UpstreamName, CredentialState)> {
+        let table = self.0.load();
+        let states = table.iter().filter_map(|(name, target)| {
+            let TargetAuth::Issued(credential) = &target.provided()?.auth else {
+                return None;
+            };
+            Some((name.clone(), credential.state()))
+        });
+        states.collect()
     }
 
     /// The upstream called `name`.
@@ -142,10 +159,20 @@ pub(super) struct UpstreamTarget {
     by_api_key: Dress,
     /// Whether it has a key, and no header of its own for it.
     has_choice_of_key: bool,
+    /// `None` where requests pass as they are: OpenAI's paths, and a key that lasts.
+    provided: Option<Box<ProvidedTarget>>,
     renames: BTreeMap<ModelName, ModelName>,
     pub(super) timeouts: TimeoutConfig,
     /// Whether probes send the key as `x-api-key`: a list of models has the same path at every provider.
     probes_by_api_key: AtomicBool,
+}
+
+/// What is particular to an upstream with another API than OpenAI's, or with a credential that is issued.
+pub(super) struct ProvidedTarget {
+    pub(super) route: ProviderRoute,
+    pub(super) auth: TargetAuth,
+    /// The value of `Host`.
+    pub(super) host: HeaderValue,
 }
 
 /// Shows no credentials.
@@ -172,7 +199,8 @@ impl std::fmt::Debug for UpstreamSettings {
 }
 
 impl UpstreamTarget {
-    fn new(settings: UpstreamSettings) -> Result<Self, SettingsError> {
+    /// As configured. What is issued by the same issuer as `before` is kept.
+    fn new(settings: UpstreamSettings, before: Option<&TargetAuth>) -> Result<Self, SettingsError> {
         let parts = settings.base_url.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(SettingsError::BaseUrl(settings.name));
@@ -180,17 +208,8 @@ impl UpstreamTarget {
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
             return Err(SettingsError::BaseUrl(settings.name));
         }
-        let sensitive = |text: String| {
-            let value = HeaderValue::try_from(text);
-            let mut value = value.map_err(|_| SettingsError::ApiKey(settings.name.clone()))?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        let key = settings.api_key.as_deref();
-        let bearer = key
-            .map(|key| sensitive(format!("Bearer {key}")))
-            .transpose()?;
-        let api_key = key.map(|key| sensitive(key.to_owned())).transpose()?;
+        let auth = TargetAuth::new(settings.auth, before);
+        let auth = auth.map_err(|_| SettingsError::ApiKey(settings.name.clone()))?;
         let path = parts.path_and_query;
         let base_path = path
             .as_ref()
@@ -201,15 +220,18 @@ impl UpstreamTarget {
                 .headers
                 .iter()
                 .any(|(name, _)| name == ANTHROPIC_VERSION);
-        let host = host_of(&scheme, &authority)
-            .ok_or_else(|| SettingsError::BaseUrl(settings.name.clone()))?;
+        let host = host_of(&scheme, &authority).ok_or(SettingsError::BaseUrl(settings.name))?;
         let is_key =
             |name: &HeaderName| *name == header::AUTHORIZATION || *name == headers::API_KEY;
         let is_key_configured = settings.headers.iter().any(|(name, _)| is_key(name));
-        let dress = |key: Option<(HeaderName, HeaderValue)>| {
+        let is_plain =
+            settings.provider.paths.are_plain() && !matches!(auth, TargetAuth::Issued(_));
+        let dress = |endpoint: ApiEndpoint| {
             let mut own = HeaderMap::new();
             own.insert(header::HOST, host.clone());
-            own.extend(key);
+            if is_plain {
+                own.extend(auth.header(Provider::OpenAi, endpoint));
+            }
             for (name, value) in &settings.headers {
                 own.insert(name, value.clone());
             }
@@ -220,13 +242,25 @@ impl UpstreamTarget {
             scheme,
             authority,
             base_path: base_path.to_owned(),
-            has_choice_of_key: bearer.is_some() && !is_key_configured,
-            by_bearer: dress(bearer.map(|key| (header::AUTHORIZATION, key))),
-            by_api_key: dress(api_key.map(|key| (headers::API_KEY, key))),
+            has_choice_of_key: is_plain && matches!(auth, TargetAuth::Key(_)) && !is_key_configured,
+            by_bearer: dress(ApiEndpoint::Chat),
+            by_api_key: dress(ApiEndpoint::Messages),
+            provided: (!is_plain).then(|| {
+                Box::new(ProvidedTarget {
+                    route: ProviderRoute::new(settings.provider),
+                    auth,
+                    host: host.clone(),
+                })
+            }),
             renames: settings.renames,
             timeouts: settings.timeouts,
-            probes_by_api_key: AtomicBool::new(is_anthropic),
+            probes_by_api_key: AtomicBool::new(is_plain && is_anthropic),
         })
+    }
+
+    /// What is particular to it; `None` where requests pass as they are.
+    pub(super) fn provided(&self) -> Option<&ProvidedTarget> {
+        self.provided.as_deref()
     }
 
     /// The header in which probes send the key.
@@ -269,12 +303,18 @@ impl UpstreamTarget {
         PathAndQuery::try_from(format!("{}{below}", self.base_path)).ok()
     }
 
-    /// The URI of the client's `path` at this upstream; `None` when the two do not make one.
-    pub(super) fn uri(&self, path: &PathAndQuery) -> Option<Uri> {
-        self.absolute(self.path(path)?)
+    /// The URI of a probe's `path` at this upstream, for the operator; `None` when the two do not make one.
+    pub(super) fn shown_uri(&self, path: &PathAndQuery) -> Option<Uri> {
+        let appended = || self.path(path);
+        let path = match self.provided() {
+            Some(provided) => provided.route.path(path, false, Some("-"), appended)?.1,
+            None => appended()?,
+        };
+        self.absolute(path)
     }
 
-    fn absolute(&self, path: PathAndQuery) -> Option<Uri> {
+    /// The URI of `path`, which is one of this upstream's.
+    pub(super) fn absolute(&self, path: PathAndQuery) -> Option<Uri> {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
@@ -312,20 +352,22 @@ mod tests {
     use super::*;
 
     fn target(base_url: &'static str) -> Result<UpstreamTarget, SettingsError> {
-        UpstreamTarget::new(UpstreamSettings {
+        let settings = UpstreamSettings {
             name: UpstreamName::new("primary").expect("a valid name"),
             base_url: Uri::from_static(base_url),
-            api_key: Some("secret".to_owned()),
+            provider: ProviderConfig::default(),
+            auth: AuthConfig::key("secret"),
             headers: vec![],
             renames: BTreeMap::new(),
             timeouts: TimeoutConfig::default(),
-        })
+        };
+        UpstreamTarget::new(settings, None)
     }
 
     fn mapped(base_url: &'static str, path: &'static str) -> String {
         let uri = target(base_url)
             .expect("a valid base URL")
-            .uri(&PathAndQuery::from_static(path));
+            .shown_uri(&PathAndQuery::from_static(path));
         uri.expect("a valid path").to_string()
     }
 

@@ -13,6 +13,7 @@ mod judgement;
 mod listening;
 mod nearest;
 mod passing;
+mod providers;
 mod proxy_headers;
 mod residency;
 mod streams;

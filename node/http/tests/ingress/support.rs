@@ -17,7 +17,7 @@ use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
-use grapevine_config::checked::{ProxyProtocol, TimeoutConfig};
+use grapevine_config::checked::{AuthConfig, ProviderConfig, ProxyProtocol, TimeoutConfig};
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
 use grapevine_core::fact::{Fact, FurtherFigures, Load, NodeFact, Phase, Standing, UpstreamFact};
 use grapevine_core::forwarding::Forwarding;
@@ -387,7 +387,8 @@ impl Plan {
         self.targets.push(upstream::UpstreamSettings {
             name: upstream_name(name),
             base_url: format!("http://{address}/v1").parse().expect("a URL"),
-            api_key: Some(format!("{name}-secret")),
+            provider: ProviderConfig::default(),
+            auth: AuthConfig::key(&format!("{name}-secret")),
             headers: vec![],
             renames: BTreeMap::new(),
             timeouts: TimeoutConfig::default(),

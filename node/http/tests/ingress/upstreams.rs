@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::exchange::{Answer, Call, CallFailure, CallLocal, Caller};
-use grapevine_config::checked::TimeoutConfig;
+use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_http::ingress::tls_config;
@@ -80,7 +80,8 @@ pub(crate) fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
     let targets = UpstreamTargets::new(vec![UpstreamSettings {
         name: UpstreamName::new("primary").expect("a valid name"),
         base_url: base_url.parse().expect("a URL"),
-        api_key: None,
+        provider: ProviderConfig::default(),
+        auth: AuthConfig::None,
         headers: vec![],
         renames: BTreeMap::new(),
         timeouts: TimeoutConfig::default(),

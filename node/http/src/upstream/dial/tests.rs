@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use grapevine_config::checked::TimeoutConfig;
+use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
 use grapevine_core::ids::UpstreamName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpSocket};
@@ -25,7 +25,8 @@ fn targets(timeouts: TimeoutConfig) -> UpstreamTargets {
     let settings = UpstreamSettings {
         name: UpstreamName::new("primary").expect("a valid name"),
         base_url: URL.parse().expect("a URL"),
-        api_key: None,
+        provider: ProviderConfig::default(),
+        auth: AuthConfig::None,
         headers: vec![],
         renames: BTreeMap::new(),
         timeouts,
