@@ -160,7 +160,7 @@ async fn bad_heads_are_refused() {
     let many: String = (0..80).map(|number| format!("x-{number}: y\r\n")).collect();
     let wide = format!("x-wide: {}\r\n", "y".repeat(40_000));
     let cases = [
-        ("GET / HTTP/9.9\r\n\r\n".to_string(), "HTTP/1.1 4"),
+        ("GET / HTTP/9.9\r\n\r\n".to_string(), "HTTP/1.1 505"),
         ("\u{1}\u{2}\u{3}\u{4}\r\n\r\n".to_string(), "HTTP/1.1 400"),
         (
             "GET /v1/models HTTP/1.1\r\nhost x\r\n\r\n".to_string(),

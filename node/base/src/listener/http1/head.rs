@@ -151,7 +151,7 @@ fn read(
     let stated = Stated::of(parsed.headers, is_http10)?;
     let mut headers = header_map(parsed.headers, 0, value).map_err(|_| MALFORMED)?;
     if stated.is_length_repeated
-        && let Some(length) = headers.remove(header::CONTENT_LENGTH)
+        && let Some(length) = headers.get(header::CONTENT_LENGTH).cloned()
     {
         headers.insert(header::CONTENT_LENGTH, length);
     }
