@@ -1,0 +1,134 @@
+//! Streams from one dialect to another, as they come.
+
+use crate::error::TranslateError;
+use crate::fields::ReadError;
+use crate::grammar::{ServerEvent, StreamEnding, StreamReader, StreamWriter};
+use crate::loss::{Loss, LossList};
+use crate::sse::{self, SseReader};
+
+/// The largest event of a stream, in bytes. A provider may put a whole image into one.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How the upstream's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// The answer is complete, and the client has been sent its end.
+    Complete,
+    /// The upstream reported an error, and the client has been sent it.
+    Failed,
+    /// The upstream stopped before the answer was complete. The client has been sent no end, and must see the
+    /// connection break.
+    Truncated,
+}
+
+/// Translates one stream.
+pub struct StreamTranslator {
+    events: SseReader,
+    reader: Box<dyn StreamReader>,
+    writer: Box<dyn StreamWriter>,
+    losses: LossList,
+    is_broken: bool,
+}
+
+impl StreamTranslator {
+    pub(crate) fn new(reader: Box<dyn StreamReader>, writer: Box<dyn StreamWriter>) -> Self {
+        Self {
+            events: SseReader::new(EVENT_BYTES_MAX),
+            reader,
+            writer,
+            losses: LossList::default(),
+            is_broken: false,
+        }
+    }
+
+    /// Takes bytes of server-sent events, cut anywhere, and appends what they become.
+    ///
+    /// # Errors
+    ///
+    /// If an event is too large or none of the upstream's dialect; everything after it is refused too.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TranslateError> {
+        self.check()?;
+        let mut events = Vec::new();
+        let pushed = self.events.push(bytes, &mut events);
+        for event in events {
+            self.read(event.name.as_deref(), &event.data, out)?;
+        }
+        pushed.map_err(|sse::TooLarge| {
+            self.is_broken = true;
+            TranslateError::EventTooLarge
+        })
+    }
+
+    /// Takes one event that came in another framing: its type, if it has one, and its JSON.
+    ///
+    /// # Errors
+    ///
+    /// If it is none of the upstream's dialect; everything after it is refused too.
+    pub fn push_event(
+        &mut self,
+        name: Option<&str>,
+        json: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TranslateError> {
+        self.check()?;
+        if json.len() > EVENT_BYTES_MAX {
+            self.is_broken = true;
+            return Err(TranslateError::EventTooLarge);
+        }
+        self.read(name, json, out)
+    }
+
+    /// The upstream's body has ended: appends what was held back, if the answer is complete. A stream that was cut
+    /// is given no end.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Completeness {
+        if self.is_broken {
+            return Completeness::Truncated;
+        }
+        match self.reader.finish() {
+            StreamEnding::Complete => Completeness::Complete,
+            StreamEnding::CompleteWith(frame) => {
+                let mut events = Vec::new();
+                self.writer.write(frame, &mut events, &mut self.losses);
+                write_all(&events, out);
+                Completeness::Complete
+            }
+            StreamEnding::Failed => Completeness::Failed,
+            StreamEnding::Truncated => Completeness::Truncated,
+        }
+    }
+
+    /// What the client's dialect could not say so far.
+    pub fn losses(&self) -> &[Loss] {
+        self.losses.as_slice()
+    }
+
+    fn check(&self) -> Result<(), TranslateError> {
+        if self.is_broken {
+            Err(TranslateError::StreamFailed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn read(
+        &mut self,
+        name: Option<&str>,
+        data: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TranslateError> {
+        let frame = self.reader.read(name, data).map_err(|error: ReadError| {
+            self.is_broken = true;
+            TranslateError::Unreadable(error)
+        })?;
+        let mut events = Vec::new();
+        self.writer.write(frame, &mut events, &mut self.losses);
+        write_all(&events, out);
+        Ok(())
+    }
+}
+
+fn write_all(events: &[ServerEvent], out: &mut Vec<u8>) {
+    for event in events {
+        sse::write(event, out);
+    }
+}

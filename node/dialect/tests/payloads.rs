@@ -1,0 +1,193 @@
+//! Real payloads of providers come back as they were, and streams say the same as whole answers in another dialect.
+//!
+//! The collection stands beside the workspace, or where `GRAPEVINE_PAYLOADS` says. Without it nothing is checked, and
+//! the test says so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use grapevine_dialect::grammar::{AnswerTerms, Grammar};
+use grapevine_dialect::hub::fold::fold;
+use grapevine_dialect::hub::stream::StreamFrame;
+use grapevine_dialect::translate::grammar_of;
+use grapevine_dialect::{Dialect, LossList};
+use serde_json::{Map, Value};
+
+/// The APIs of the collection, and the dialects that they speak.
+const APIS: [(&str, Dialect); 4] = [
+    ("chat-completions", Dialect::Chat),
+    ("anthropic", Dialect::Messages),
+    ("bedrock-anthropic", Dialect::Messages),
+    ("vertex-anthropic", Dialect::Messages),
+];
+
+/// Payloads that do not come back as they were, each with the reason.
+const EXCEPTIONS: [(&str, &str); 0] = [];
+
+/// What a payload is, by the end of its file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Request,
+    Answer,
+    Stream,
+}
+
+struct Payload {
+    name: String,
+    api: &'static str,
+    dialect: Dialect,
+    kind: Kind,
+    value: Value,
+}
+
+#[test]
+fn every_payload_comes_back_as_it_was() {
+    let Some(payloads) = payloads() else { return };
+    let mut counts: BTreeMap<(&str, Kind), (usize, usize)> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for payload in &payloads {
+        let (whole, all) = counts.entry((payload.api, payload.kind)).or_default();
+        *all += 1;
+        let result = round_trip(payload);
+        *whole += usize::from(result.is_ok());
+        let excuse = EXCEPTIONS.iter().find(|(name, _)| *name == payload.name);
+        match (result, excuse) {
+            (Err(problem), None) => problems.push(format!("{}: {problem}", payload.name)),
+            (Ok(()), Some(_)) => problems.push(format!("{}: no exception any more", payload.name)),
+            (Err(problem), Some((_, reason))) => {
+                eprintln!("exception: {}: {reason} ({problem})", payload.name);
+            }
+            (Ok(()), None) => {}
+        }
+    }
+    for ((api, kind), (whole, all)) in counts {
+        eprintln!("{api} {kind:?}: {whole} of {all} come back as they were");
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+fn round_trip(payload: &Payload) -> Result<(), String> {
+    let grammar = grammar_of(payload.dialect).expect("the dialect is translated");
+    let mut losses = LossList::default();
+    let written = match payload.kind {
+        Kind::Request => {
+            let request = grammar
+                .read_request(object(&payload.value))
+                .map_err(|error| error.to_string())?;
+            Value::Object(grammar.write_request(&request, &mut losses))
+        }
+        Kind::Answer => {
+            let answer = grammar
+                .read_answer(object(&payload.value))
+                .map_err(|error| error.to_string())?;
+            Value::Object(grammar.write_answer(&answer, &AnswerTerms::default(), &mut losses))
+        }
+        Kind::Stream => {
+            let mut writer = grammar.stream_writer(&AnswerTerms::default());
+            let mut events = Vec::new();
+            for frame in frames(grammar, &payload.value)? {
+                writer.write(frame, &mut events, &mut losses);
+            }
+            let events = events.iter().map(|event| serde_json::from_str(&event.data));
+            Value::Array(
+                events
+                    .collect::<Result<_, _>>()
+                    .map_err(|error| error.to_string())?,
+            )
+        }
+    };
+    if written != payload.value {
+        return Err(difference("", &payload.value, &written));
+    }
+    match losses.as_slice() {
+        [] => Ok(()),
+        losses => Err(format!("{losses:?}")),
+    }
+}
+
+fn frames(grammar: &dyn Grammar, events: &Value) -> Result<Vec<StreamFrame>, String> {
+    let mut reader = grammar.stream_reader();
+    let events = events.as_array().ok_or("no list of events")?;
+    let frames = events
+        .iter()
+        .map(|event| reader.read(event["type"].as_str(), &event.to_string()));
+    frames
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
+}
+
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+// The first place where two values differ.
+fn difference(path: &str, left: &Value, right: &Value) -> String {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            let keys = left.keys().chain(right.keys());
+            for key in keys {
+                let (one, other) = (left.get(key), right.get(key));
+                if one != other {
+                    let nothing = Value::String("(nothing)".to_string());
+                    let path = format!("{path}.{key}");
+                    return difference(&path, one.unwrap_or(&nothing), other.unwrap_or(&nothing));
+                }
+            }
+            String::new()
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            let pairs = left.iter().zip(right).enumerate();
+            let mut different = pairs.filter(|(_, (one, other))| one != other);
+            different
+                .next()
+                .map_or_else(String::new, |(index, (one, other))| {
+                    difference(&format!("{path}[{index}]"), one, other)
+                })
+        }
+        _ => {
+            let short = |value: &Value| value.to_string().chars().take(300).collect::<String>();
+            format!("{path}: {} became {}", short(left), short(right))
+        }
+    }
+}
+
+/// Every payload of the collection; nothing if there is no collection.
+fn payloads() -> Option<Vec<Payload>> {
+    let root = match std::env::var_os("GRAPEVINE_PAYLOADS") {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/payloads"),
+    };
+    let Ok(cases) = fs::read_dir(&root) else {
+        eprintln!("NOT RUN: no payloads at {}", root.display());
+        return None;
+    };
+    let mut payloads = Vec::new();
+    for case in cases.flatten() {
+        for (api, dialect) in APIS {
+            let Ok(files) = fs::read_dir(case.path().join(api)) else {
+                continue;
+            };
+            for file in files.flatten() {
+                let file_name = file.file_name().to_string_lossy().into_owned();
+                let kind = match file_name.trim_start_matches("followup-") {
+                    "request.json" => Kind::Request,
+                    "response.json" => Kind::Answer,
+                    "response-streaming.json" if dialect == Dialect::Chat => Kind::Stream,
+                    _ => continue,
+                };
+                let text = fs::read_to_string(file.path()).expect("the payload is readable");
+                payloads.push(Payload {
+                    name: format!("{}/{api}/{file_name}", case.file_name().to_string_lossy()),
+                    api,
+                    dialect,
+                    kind,
+                    value: serde_json::from_str(&text).expect("the payload is JSON"),
+                });
+            }
+        }
+    }
+    payloads.sort_by(|one, other| one.name.cmp(&other.name));
+    assert!(!payloads.is_empty(), "{} holds no payload", root.display());
+    Some(payloads)
+}
