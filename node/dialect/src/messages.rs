@@ -1,18 +1,19 @@
 //! Anthropic's messages, also as Bedrock and Vertex serve them.
 
 mod answer;
-
+mod blocks;
 mod error;
-
+mod home_event;
+mod json_end;
 mod read_parts;
 mod read_request;
-
+mod read_stream;
 mod tools;
 mod usage;
 mod write_parts;
 mod write_reasoning;
 mod write_request;
-
+mod write_stream;
 mod write_turns;
 
 use crate::dialect::Dialect;
@@ -61,10 +62,10 @@ impl Grammar for Messages {
     }
 
     fn stream_reader(&self) -> Box<dyn StreamReader> {
-        unimplemented!()
+        Box::new(read_stream::Reader::default())
     }
 
     fn stream_writer(&self, _terms: &AnswerTerms) -> Box<dyn StreamWriter> {
-        unimplemented!()
+        Box::new(write_stream::Writer::default())
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grapevine_dialect::grammar::{AnswerTerms, Grammar};
+use grapevine_dialect::grammar::{AnswerTerms, Grammar, StreamEnding};
 use grapevine_dialect::hub::fold::fold;
 use grapevine_dialect::hub::stream::StreamFrame;
 use grapevine_dialect::translate::grammar_of;
@@ -21,6 +21,9 @@ const APIS: [(&str, Dialect); 4] = [
     ("bedrock-anthropic", Dialect::Messages),
     ("vertex-anthropic", Dialect::Messages),
 ];
+
+/// APIs under whose streams the collection has whole answers.
+const APIS_WITHOUT_STREAMS: [&str; 1] = ["vertex-anthropic"];
 
 /// Payloads that do not come back as they were, each with the reason.
 const EXCEPTIONS: [(&str, &str); 0] = [];
@@ -67,6 +70,83 @@ fn every_payload_comes_back_as_it_was() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+#[test]
+fn stream_in_another_dialect_says_what_the_whole_answer_says() {
+    let Some(payloads) = payloads() else { return };
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let is_stream = |payload: &&Payload| {
+        payload.kind == Kind::Stream && !APIS_WITHOUT_STREAMS.contains(&payload.api)
+    };
+    for payload in payloads.iter().filter(is_stream) {
+        let (equal, all) = counts.entry(payload.api).or_default();
+        *all += 1;
+        match crossed(payload) {
+            Ok(()) => *equal += 1,
+            Err(problem) => problems.push(format!("{}: {problem}", payload.name)),
+        }
+    }
+    for (api, (equal, all)) in counts {
+        eprintln!("{api}: {equal} of {all} streams say what their answers say");
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+fn crossed(payload: &Payload) -> Result<(), String> {
+    let other = match payload.dialect {
+        Dialect::Messages => Dialect::Chat,
+        _ => Dialect::Messages,
+    };
+    let here = grammar_of(payload.dialect).expect("the dialect is translated");
+    let there = grammar_of(other).expect("the dialect is translated");
+    let terms = AnswerTerms {
+        stream: true,
+        usage: true,
+        created: 1,
+    };
+    let mut losses = LossList::default();
+    let whole = fold(payload.dialect, frames(here, &payload.value)?);
+    let whole = Value::Object(there.write_answer(&whole, &terms, &mut losses));
+
+    let mut writer = there.stream_writer(&terms);
+    let mut events = Vec::new();
+    for frame in frames(here, &payload.value)? {
+        writer.write(frame, &mut events, &mut losses);
+    }
+    let mut reader = there.stream_reader();
+    let read = events
+        .iter()
+        .map(|event| reader.read(event.name.as_deref(), &event.data));
+    let read: Vec<StreamFrame> = read
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    if reader.finish() != StreamEnding::Complete {
+        return Err(format!("the stream has no end: {:?}", events.last()));
+    }
+    let streamed = fold(other, read);
+    let streamed = Value::Object(there.write_answer(&streamed, &terms, &mut losses));
+    let (whole, streamed) = (comparable(whole), comparable(streamed));
+    if whole == streamed {
+        return Ok(());
+    }
+    Err(difference("", &whole, &streamed))
+}
+
+// A null says nothing, and `object` and `role` say what kind of body it is.
+fn comparable(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let said = object.into_iter().filter(|(key, value)| {
+                !value.is_null()
+                    && !(key == "object" || key == "role" || key == "type" && value == "message")
+            });
+            Value::Object(said.map(|(key, value)| (key, comparable(value))).collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(comparable).collect()),
+        value => value,
+    }
+}
+
 fn round_trip(payload: &Payload) -> Result<(), String> {
     let grammar = grammar_of(payload.dialect).expect("the dialect is translated");
     let mut losses = LossList::default();
@@ -89,7 +169,8 @@ fn round_trip(payload: &Payload) -> Result<(), String> {
             for frame in frames(grammar, &payload.value)? {
                 writer.write(frame, &mut events, &mut losses);
             }
-            let events = events.iter().map(|event| serde_json::from_str(&event.data));
+            let events = events.iter().filter(|event| event.data != "[DONE]");
+            let events = events.map(|event| serde_json::from_str(&event.data));
             Value::Array(
                 events
                     .collect::<Result<_, _>>()
@@ -108,13 +189,16 @@ fn round_trip(payload: &Payload) -> Result<(), String> {
 
 fn frames(grammar: &dyn Grammar, events: &Value) -> Result<Vec<StreamFrame>, String> {
     let mut reader = grammar.stream_reader();
-    let events = events.as_array().ok_or("no list of events")?;
-    let frames = events
-        .iter()
-        .map(|event| reader.read(event["type"].as_str(), &event.to_string()));
-    frames
-        .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())
+    let mut frames = Vec::new();
+    for event in events.as_array().ok_or("no list of events")? {
+        let frame = reader.read(event["type"].as_str(), &event.to_string());
+        frames.push(frame.map_err(|error| error.to_string())?);
+    }
+    // The collection leaves out `[DONE]`.
+    if let StreamEnding::CompleteWith(frame) = reader.finish() {
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 fn object(value: &Value) -> Map<String, Value> {
@@ -173,7 +257,7 @@ fn payloads() -> Option<Vec<Payload>> {
                 let kind = match file_name.trim_start_matches("followup-") {
                     "request.json" => Kind::Request,
                     "response.json" => Kind::Answer,
-                    "response-streaming.json" if dialect == Dialect::Chat => Kind::Stream,
+                    "response-streaming.json" => Kind::Stream,
                     _ => continue,
                 };
                 let text = fs::read_to_string(file.path()).expect("the payload is readable");

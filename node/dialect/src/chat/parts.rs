@@ -21,11 +21,11 @@ pub(super) fn read_content(fields: &mut Fields) -> Vec<Part> {
     let path = fields.at("content");
     match fields.take("content") {
         Some(Value::String(text)) if !text.is_empty() => {
-            fields.set_form("content", "string");
             let rest = Rest::new(DIALECT, path);
             vec![Part::new(PartKind::Text(text), rest)]
         }
         Some(Value::Array(list)) if !list.is_empty() => {
+            fields.set_form("content", "list");
             let parts = list.into_iter().enumerate();
             parts
                 .map(|(index, part)| read_part(part, element(&path, index)))

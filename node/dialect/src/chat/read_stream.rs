@@ -306,12 +306,13 @@ impl ChoiceState {
         let part = read_tool_call(value, path);
         let Part {
             kind: PartKind::ToolCall(call),
-            rest,
+            mut rest,
             ..
         } = part
         else {
             return Err(ReadError::new(part.rest.path(), "a tool call"));
         };
+        rest.set_form("piece", "yes");
         let known = self.calls.get(&number);
         let is_same = known
             .is_some_and(|known| call.id.is_empty() || known.id.is_empty() || known.id == call.id);

@@ -171,7 +171,7 @@ fn write_result<'a>(
             "chat completions cannot say that a tool failed",
         );
     }
-    write_content(&turn.rest, &said, &mut message, losses);
+    write_content(&turn.rest, &said, Toward::Upstream, &mut message, losses);
     if is_home {
         turn.rest.write(DIALECT, &mut message, losses);
     } else {
@@ -220,7 +220,7 @@ fn write_message(
             _ => content.push(*part),
         }
     }
-    write_content(&turn.rest, &content, &mut message, losses);
+    write_content(&turn.rest, &content, toward, &mut message, losses);
     if !calls.is_empty() {
         message.insert("tool_calls".to_string(), Value::Array(calls));
     }
@@ -242,7 +242,11 @@ fn write_call(call: &ToolCall, part: &Part, toward: Toward, losses: &mut LossLis
         toward == Toward::Client || part.rest.is_from(DIALECT),
     );
     cache_mark::lose(part.cache.as_ref(), losses);
-    Value::Object(write_tool_call(call, &id, &part.rest, losses))
+    let mut object = write_tool_call(call, &id, &part.rest, losses);
+    if part.rest.form(DIALECT, "piece").is_some() {
+        object.remove("index");
+    }
+    Value::Object(object)
 }
 
 // A client takes any id, and so does the dialect that it came from.
@@ -254,30 +258,48 @@ fn fitting(id: &str, is_free: bool) -> Cow<'_, str> {
     }
 }
 
-fn write_content(rest: &Rest, parts: &[&Part], message: &mut Object, losses: &mut LossList) {
+// At home a text is a text unless it came as a list. From elsewhere a client gets one text, whose pieces belong
+// together, and an upstream gets a list where there is more than one.
+fn write_content(
+    rest: &Rest,
+    parts: &[&Part],
+    toward: Toward,
+    message: &mut Object,
+    losses: &mut LossList,
+) {
     let is_home = rest.is_from(DIALECT);
-    let is_text = match rest.form(DIALECT, "content") {
-        Some(form) => form == "string",
-        None => !is_home,
-    };
-    if let ([part], true) = (parts, is_text)
-        && let Some(text) = part.text()
-    {
-        if !part.rest.is_from(DIALECT) {
-            cache_mark::lose(part.cache.as_ref(), losses);
+    let is_list = rest.form(DIALECT, "content") == Some("list");
+    let is_joined = toward == Toward::Client && !is_home;
+    let texts: Vec<&Part> = parts
+        .iter()
+        .copied()
+        .filter(|part| part.text().is_some())
+        .collect();
+    let is_text = !is_list && (is_joined || (parts.len() == 1 && texts.len() == 1));
+    if !is_text {
+        let is_said = |part: &&&Part| is_home || part.text() != Some("");
+        let parts = parts.iter().filter(is_said);
+        let written: Vec<Value> = parts.filter_map(|part| write_part(part, losses)).collect();
+        if !written.is_empty() {
+            message.insert("content".to_string(), Value::Array(written));
         }
-        part.rest.write(DIALECT, &mut Object::new(), losses);
-        message.insert("content".to_string(), json!(text));
         return;
     }
-    let is_said = |part: &&&Part| is_home || part.text() != Some("");
-    let written: Vec<Value> = parts
-        .iter()
-        .filter(is_said)
-        .filter_map(|part| write_part(part, losses))
-        .collect();
-    if !written.is_empty() {
-        message.insert("content".to_string(), Value::Array(written));
+    for part in parts {
+        if part.text().is_none() {
+            losses.add(
+                part.rest.path(),
+                "an answer of chat completions has no such part",
+            );
+        }
+        if !part.rest.is_from(DIALECT) {
+            cache_mark::lose(part.cache.as_ref(), losses);
+            part.rest.lose(losses);
+        }
+    }
+    let text: String = texts.iter().filter_map(|part| part.text()).collect();
+    if !texts.is_empty() {
+        message.insert("content".to_string(), json!(text));
     }
 }
 

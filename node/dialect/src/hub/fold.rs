@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::{AnswerChoice, HubAnswer, TokenUsage};
 use super::part::{Part, PartKind, ToolInput};
@@ -107,6 +107,7 @@ impl Folding {
 
     fn finish(mut self) -> HubAnswer {
         for (_, mut folded) in self.choices {
+            folded.parts.values_mut().for_each(settle);
             folded.choice.turn.parts = folded.parts.into_values().collect();
             self.answer.choices.push(folded.choice);
         }
@@ -130,7 +131,26 @@ fn extend(part: &mut Part, delta: PartDelta) {
             ToolInput::Text(text) => text.push_str(&more),
             ToolInput::Json(_) => call.input = ToolInput::Text(more),
         },
+        // A call that the provider runs itself has its input under the same name everywhere.
+        (PartKind::Unknown(Value::Object(call)), PartDelta::ToolInput(more)) => {
+            let earlier = call
+                .get("input")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let input = Value::String(format!("{earlier}{more}"));
+            call.insert("input".to_string(), input);
+        }
         _ => {}
+    }
+}
+
+// The input of an unknown part came as text, piece by piece.
+fn settle(part: &mut Part) {
+    if let PartKind::Unknown(Value::Object(call)) = &mut part.kind
+        && let Some(Value::String(text)) = call.get_mut("input")
+    {
+        let input = serde_json::from_str(text).unwrap_or_else(|_| Value::Object(Map::new()));
+        call.insert("input".to_string(), input);
     }
 }
 

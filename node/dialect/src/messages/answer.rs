@@ -9,6 +9,7 @@ use crate::fields::{Fields, ReadError, put};
 use crate::grammar::Object;
 use crate::hub::answer::{AnswerChoice, HubAnswer, Stop, StopReason};
 use crate::hub::part::{Part, PartKind};
+use crate::ids;
 use crate::loss::LossList;
 use crate::rest::Rest;
 
@@ -80,6 +81,15 @@ pub(super) fn lose_stop(stop: &Stop, path: String, losses: &mut LossList) {
     }
 }
 
+/// The id of a call that its upstream gave none: one in its message, and its message's own.
+pub(super) fn made_id(index: usize, message_id: Option<&str>) -> String {
+    format!("call_{index}_{}", message_id.unwrap_or_default())
+}
+
+fn is_nameless_call(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::ToolCall(call) if call.id.is_empty())
+}
+
 /// Whether a part says that the model refuses.
 pub(super) fn is_refusal(part: &Part) -> bool {
     matches!(part.kind, PartKind::Refusal(_))
@@ -95,7 +105,7 @@ pub(super) fn write_answer(answer: &HubAnswer, losses: &mut LossList) -> Object 
         losses.add(choice.rest.path(), "messages gives one answer");
     }
     if let Some(choice) = answer.choices.first() {
-        write_choice(choice, is_home, &mut body, losses);
+        write_choice(answer, choice, &mut body, losses);
     }
     let spent = answer
         .usage
@@ -116,14 +126,24 @@ pub(super) fn write_answer(answer: &HubAnswer, losses: &mut LossList) -> Object 
     body
 }
 
-fn write_choice(choice: &AnswerChoice, is_home: bool, body: &mut Object, losses: &mut LossList) {
+fn write_choice(
+    answer: &HubAnswer,
+    choice: &AnswerChoice,
+    body: &mut Object,
+    losses: &mut LossList,
+) {
     let parts = &choice.turn.parts;
-    let content = if is_home {
+    let content = if answer.rest.is_from(DIALECT) {
         write_content(parts, &choice.turn.rest, "content", Toward::Client, losses)
     } else {
-        let blocks = parts
-            .iter()
-            .filter_map(|part| write(part, Toward::Client, losses));
+        let blocks = parts.iter().enumerate().filter_map(|(index, part)| {
+            let mut block = write(part, Toward::Client, losses)?;
+            if is_nameless_call(part) {
+                let id = made_id(index, answer.id.as_deref());
+                block["id"] = json!(ids::plain(&id));
+            }
+            Some(block)
+        });
         Some(blocks.collect())
     };
     put(body, "content", content);
