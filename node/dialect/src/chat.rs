@@ -9,6 +9,7 @@ mod home_chunk;
 mod parts;
 mod read_request;
 mod read_stream;
+mod stream_choice;
 mod tools;
 mod turns;
 mod usage;

@@ -22,6 +22,7 @@ pub(super) fn read(body: Object) -> Result<HubAnswer, ReadError> {
     answer.id = fields.text("id");
     answer.model = fields.text("model");
     answer.created = fields.count("created");
+    answer.service_tier = fields.text("service_tier");
     fields.blank("object");
     let spent = fields.enter("usage");
     answer.usage = spent.map(usage::read);
@@ -101,6 +102,7 @@ pub(super) fn write(answer: &HubAnswer, terms: &AnswerTerms, losses: &mut LossLi
     let choices = answer.choices.iter();
     let choices = choices.map(|choice| write_choice(choice, losses)).collect();
     body.insert("choices".to_string(), Value::Array(choices));
+    put(&mut body, "service_tier", service_tier(answer, losses));
     let spent = answer
         .usage
         .as_ref()
@@ -113,6 +115,20 @@ pub(super) fn write(answer: &HubAnswer, terms: &AnswerTerms, losses: &mut LossLi
             .or_insert_with(|| json!(terms.created));
     }
     body
+}
+
+/// The class of service in the words of chat completions.
+pub(super) fn service_tier<'a>(answer: &'a HubAnswer, losses: &mut LossList) -> Option<&'a str> {
+    match answer.service_tier.as_deref()? {
+        tier if answer.rest.is_from(DIALECT) => Some(tier),
+        "standard" => Some("default"),
+        tier @ ("default" | "priority" | "flex" | "scale") => Some(tier),
+        _ => {
+            let at = answer.rest.at("service_tier");
+            losses.add(at, "chat completions has no such tier");
+            None
+        }
+    }
 }
 
 fn write_choice(choice: &AnswerChoice, losses: &mut LossList) -> Value {

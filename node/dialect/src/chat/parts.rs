@@ -290,6 +290,12 @@ pub(super) fn read_tool_call(value: Value, path: String) -> Part {
     if input.is_none() {
         fields.set_form("input", "absent");
     }
+    let at_input = if is_custom {
+        "custom.input"
+    } else {
+        "function.arguments"
+    };
+    fields.set_name("input", at_input);
     let input = match input {
         Some(Value::String(text)) => ToolInput::Text(text),
         Some(value) => ToolInput::Json(value),

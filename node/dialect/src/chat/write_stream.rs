@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::turns::{THOUGHT_SIGNATURE, THOUGHTS_BETWEEN};
 use super::{DIALECT, answer, error, home_chunk, parts, usage};
+use crate::fields::put;
 use crate::grammar::{AnswerTerms, Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
 use crate::hub::part::{Part, PartKind, Thinking, ToolInput};
@@ -113,6 +114,11 @@ impl Writer {
     }
 
     fn start(&mut self, answer: HubAnswer, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
+        put(
+            &mut self.head,
+            "service_tier",
+            answer::service_tier(&answer, losses),
+        );
         let created = answer.created.unwrap_or(self.terms.created);
         self.head
             .insert("id".to_string(), json!(answer.id.unwrap_or_default()));

@@ -17,6 +17,8 @@ pub struct HubAnswer {
     pub created: Option<u64>,
     /// The answers; more than one only where the client asked for several.
     pub choices: Vec<AnswerChoice>,
+    /// Which class of service it had.
+    pub service_tier: Option<String>,
     /// What it cost.
     pub usage: Option<TokenUsage>,
     /// What else its dialect said.
@@ -99,6 +101,7 @@ impl HubAnswer {
             model: None,
             created: None,
             choices: Vec::new(),
+            service_tier: None,
             usage: None,
             rest,
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::read_parts::read_content;
 use super::write_parts::{Toward, write, write_content};
 use super::{DIALECT, usage};
-use crate::fields::{Fields, ReadError, put};
+use crate::fields::{Fields, ReadError, inside, put};
 use crate::grammar::Object;
 use crate::hub::answer::{AnswerChoice, HubAnswer, Stop, StopReason};
 use crate::hub::part::{Part, PartKind};
@@ -31,8 +31,11 @@ pub(super) fn read(body: Object) -> Result<HubAnswer, ReadError> {
     answer.model = fields.text("model");
     fields.blank("type");
     fields.blank("role");
-    let spent = fields.enter("usage");
-    answer.usage = spent.map(usage::read);
+    if let Some(mut spent) = fields.enter("usage") {
+        answer.service_tier = spent.text("service_tier");
+        answer.usage = Some(usage::read(spent));
+        fields.set_name("service_tier", "usage.service_tier");
+    }
     answer.rest = fields.finish();
     Ok(answer)
 }
@@ -111,7 +114,13 @@ pub(super) fn write_answer(answer: &HubAnswer, losses: &mut LossList) -> Object 
         .usage
         .as_ref()
         .map(|spent| usage::write(spent, losses));
+    let spent = spent.or_else(|| (!is_home).then(usage::nothing));
     put(&mut body, "usage", spent);
+    if let Some(tier) = service_tier(answer, losses)
+        && let Some(usage) = inside(&mut body, "usage")
+    {
+        usage.insert("service_tier".to_string(), json!(tier));
+    }
     answer.rest.write(DIALECT, &mut body, losses);
     if !is_home {
         body.insert("type".to_string(), json!("message"));
@@ -119,11 +128,22 @@ pub(super) fn write_answer(answer: &HubAnswer, losses: &mut LossList) -> Object 
         for field in ["stop_reason", "stop_sequence"] {
             body.entry(field).or_insert(Value::Null);
         }
-        body.entry("usage")
-            .or_insert_with(|| Value::Object(usage::nothing()));
     }
     body.entry("content").or_insert_with(|| json!([]));
     body
+}
+
+fn service_tier<'a>(answer: &'a HubAnswer, losses: &mut LossList) -> Option<&'a str> {
+    match answer.service_tier.as_deref()? {
+        tier if answer.rest.is_from(DIALECT) => Some(tier),
+        "default" => Some("standard"),
+        tier @ ("standard" | "priority" | "batch") => Some(tier),
+        _ => {
+            let at = answer.rest.at("service_tier");
+            losses.add(at, "messages has no such tier");
+            None
+        }
+    }
 }
 
 fn write_choice(

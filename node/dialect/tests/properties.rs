@@ -1,0 +1,292 @@
+//! What holds for any bytes.
+
+use grapevine_dialect::grammar::AnswerTerms;
+use grapevine_dialect::stream::Completeness;
+use grapevine_dialect::{Dialect, Translation};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const SPOKEN: [Dialect; 2] = [Dialect::Chat, Dialect::Messages];
+
+fn translations() -> Vec<Translation> {
+    let pairs = SPOKEN
+        .into_iter()
+        .flat_map(|from| SPOKEN.map(|to| (from, to)));
+    pairs
+        .filter_map(|(from, to)| Translation::new(from, to))
+        .collect()
+}
+
+fn terms() -> AnswerTerms {
+    AnswerTerms {
+        stream: true,
+        usage: true,
+        created: 1,
+    }
+}
+
+/// JSON that is likely to be nearly a body: the dialects' own words at random places.
+fn body() -> impl Strategy<Value = Value> {
+    let word = prop::sample::select(vec![
+        "",
+        "user",
+        "assistant",
+        "tool",
+        "system",
+        "text",
+        "image_url",
+        "tool_use",
+        "tool_result",
+        "thinking",
+        "function",
+        "auto",
+        "base64",
+        "url",
+        "a",
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "message_delta",
+        "input_json_delta",
+        "text_delta",
+        "stop",
+        "end_turn",
+        "json_schema",
+        "enabled",
+        "ephemeral",
+        "{}",
+        "data:x;base64,AA",
+    ]);
+    let key = prop::sample::select(vec![
+        "messages",
+        "role",
+        "content",
+        "type",
+        "text",
+        "tool_calls",
+        "function",
+        "name",
+        "arguments",
+        "id",
+        "index",
+        "tool_call_id",
+        "tool_use_id",
+        "input",
+        "system",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "signature",
+        "source",
+        "data",
+        "choices",
+        "delta",
+        "message",
+        "usage",
+        "prompt_tokens",
+        "prompt_tokens_details",
+        "input_tokens",
+        "finish_reason",
+        "stop_reason",
+        "content_block",
+        "partial_json",
+        "error",
+        "code",
+        "max_tokens",
+        "stop",
+        "response_format",
+        "json_schema",
+        "schema",
+        "output_config",
+        "format",
+        "metadata",
+        "cache_control",
+        "ttl",
+        "image_url",
+        "url",
+        "file",
+        "reasoning_content",
+        "refusal",
+        "logprobs",
+        "service_tier",
+        "stream_options",
+        "unknown",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        prop::sample::select(vec![
+            json!(0),
+            json!(1),
+            json!(-1),
+            json!(0.5),
+            json!(u64::MAX)
+        ]),
+        word.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::vec((key.clone(), inner), 0..6).prop_map(|fields| Value::Object(
+                fields
+                    .into_iter()
+                    .map(|(key, value)| (key.to_string(), value))
+                    .collect()
+            )),
+        ]
+    })
+}
+
+fn request() -> impl Strategy<Value = Value> {
+    (
+        body(),
+        prop::collection::vec(
+            (
+                prop::sample::select(vec!["user", "assistant", "tool", "system"]),
+                body(),
+            ),
+            0..4,
+        ),
+    )
+        .prop_map(|(rest, turns)| {
+            let mut request = rest.as_object().cloned().unwrap_or_default();
+            let turns = turns.into_iter().map(|(role, content)| {
+                let mut turn = content.as_object().cloned().unwrap_or_default();
+                turn.insert("role".to_string(), json!(role));
+                turn.entry("content").or_insert(content);
+                Value::Object(turn)
+            });
+            request.insert("messages".to_string(), turns.collect());
+            Value::Object(request)
+        })
+}
+
+/// A stream of each dialect with a bit of everything.
+fn streams() -> [(Dialect, String); 2] {
+    let chunk = |delta: Value, reason: Option<&str>| {
+        let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
+        format!(
+            "data: {}\r\n\r\n",
+            json!({"id": "c", "created": 1, "model": "m", "choices": [choice]})
+        )
+    };
+    let call =
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x\":\"ü\"}"}});
+    let chat = [
+        ": alive\n\n".to_string(),
+        chunk(json!({"role": "assistant", "content": "grüß"}), None),
+        chunk(json!({"tool_calls": [call]}), None),
+        chunk(json!({}), Some("tool_calls")),
+        "data: [DONE]\n\n".to_string(),
+    ];
+    let event = |event: Value| {
+        format!(
+            "event: {}\rdata: {event}\r\r",
+            event["type"].as_str().unwrap_or_default()
+        )
+    };
+    let message = json!({"id": "m", "model": "m", "content": [], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let messages = [
+        event(json!({"type": "message_start", "message": message})),
+        event(
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        ),
+        event(
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "grüß"}}),
+        ),
+        event(json!({"type": "content_block_stop", "index": 0})),
+        event(
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}),
+        ),
+        event(json!({"type": "message_stop"})),
+    ];
+    [
+        (Dialect::Chat, chat.concat()),
+        (Dialect::Messages, messages.concat()),
+    ]
+}
+
+fn pushed(translation: &Translation, pieces: &[&[u8]]) -> (Vec<u8>, Completeness) {
+    let mut stream = translation.stream(&terms());
+    let mut out = Vec::new();
+    for piece in pieces {
+        let _ = stream.push(piece, &mut out);
+    }
+    let ending = stream.finish(&mut out);
+    (out, ending)
+}
+
+proptest! {
+    #[test]
+    fn stream_cut_anywhere_becomes_the_same(cuts in prop::collection::vec(0.0..1.0_f64, 0..12)) {
+        for (upstream, text) in streams() {
+            let bytes = text.as_bytes();
+            let mut places: Vec<usize> = cuts.iter().map(|cut| (cut * bytes.len() as f64) as usize).collect();
+            places.extend([0, bytes.len()]);
+            places.sort_unstable();
+            let pieces: Vec<&[u8]> = places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            for client in SPOKEN {
+                let translation = Translation::new(client, upstream).unwrap();
+                let whole = pushed(&translation, &[bytes]);
+                prop_assert_eq!(whole.1, Completeness::Complete);
+                prop_assert_eq!(pushed(&translation, &pieces), whole);
+            }
+        }
+    }
+
+    #[test]
+    fn stream_that_ends_early_is_never_complete(length in 0.0..1.0_f64) {
+        for (upstream, text) in streams() {
+            // The last event of a chat stream only repeats that it is complete.
+            let end = text.find("data: [DONE]").unwrap_or(text.len());
+            let end = text[..end].trim_end().len() - 1;
+            let cut = (length * end as f64) as usize;
+            for client in SPOKEN {
+                let translation = Translation::new(client, upstream).unwrap();
+                let (out, ending) = pushed(&translation, &[&text.as_bytes()[..cut]]);
+                prop_assert_eq!(ending, Completeness::Truncated);
+                let out = String::from_utf8_lossy(&out);
+                prop_assert!(!out.contains("[DONE]") && !out.contains("message_stop"));
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_translated_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for translation in translations() {
+            let _ = translation.request(&bytes);
+            let _ = translation.response(&bytes, &terms());
+            let _ = translation.error(500, &bytes);
+            let _ = pushed(&translation, &[&bytes]);
+        }
+    }
+
+    #[test]
+    fn anything_like_a_body_is_translated_or_refused(body in body(), events in prop::collection::vec(body(), 0..5)) {
+        let bytes = body.to_string().into_bytes();
+        for translation in translations() {
+            let _ = translation.request(&bytes);
+            let _ = translation.response(&bytes, &terms());
+            let _ = translation.error(400, &bytes);
+            let mut stream = translation.stream(&terms());
+            let mut out = Vec::new();
+            for event in &events {
+                let name = event["type"].as_str();
+                let _ = stream.push_event(name, &event.to_string(), &mut out);
+            }
+            stream.finish(&mut out);
+        }
+    }
+
+    #[test]
+    fn request_in_its_own_dialect_loses_nothing(body in request()) {
+        for dialect in SPOKEN {
+            let translation = Translation::new(dialect, dialect).unwrap();
+            if let Ok(translated) = translation.request(body.to_string().as_bytes()) {
+                let written: Value = serde_json::from_slice(&translated.body).unwrap();
+                prop_assert_eq!(&written, &body);
+                prop_assert!(translated.losses.is_empty());
+            }
+        }
+    }
+}
