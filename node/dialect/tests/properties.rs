@@ -161,6 +161,65 @@ fn request() -> impl Strategy<Value = Value> {
         })
 }
 
+fn with(mut body: Value, fields: Value) -> Value {
+    let mut with = body.as_object_mut().map(std::mem::take).unwrap_or_default();
+    with.extend(fields.as_object().cloned().unwrap_or_default());
+    Value::Object(with)
+}
+
+fn answer() -> impl Strategy<Value = Value> {
+    (body(), body(), body(), body()).prop_map(|(rest, choice, message, part)| {
+        let choice = with(
+            choice,
+            json!({"message": with(message, json!({"role": "assistant"}))}),
+        );
+        with(rest, json!({"choices": [choice], "content": [part]}))
+    })
+}
+
+fn event() -> impl Strategy<Value = Value> {
+    let kind = prop::sample::select(vec![
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "ping",
+        "error",
+    ]);
+    (kind, body(), body(), body(), body()).prop_map(|(kind, rest, choice, delta, block)| {
+        let block = with(block, json!({}));
+        let message = with(delta.clone(), json!({"content": []}));
+        let choice = with(choice, json!({"index": 0, "delta": with(delta.clone(), json!({}))}));
+        with(rest, json!({
+            "type": kind, "index": 0, "content_block": block, "delta": with(delta, json!({})), "message": message,
+            "choices": [choice],
+        }))
+    })
+}
+
+/// Entries of `tool_calls` in a chunk, each with some of its fields, no two of one number.
+fn calls() -> impl Strategy<Value = Value> {
+    let maybe = |words: Vec<&'static str>| prop::option::of(prop::sample::select(words));
+    let entry = (
+        maybe(vec!["a", "b", ""]),
+        maybe(vec!["f", "g", ""]),
+        maybe(vec!["{", "}", "{}", "\"x\":1", ""]),
+        maybe(vec!["function"]),
+    );
+    prop::collection::btree_map(0..3_u64, entry, 1..3).prop_map(|entries| {
+        let entries = entries.into_iter().map(|(index, (id, name, arguments, kind))| {
+            let fields = |pairs: [(&str, Option<&str>); 2]| {
+                let said = pairs.into_iter().filter_map(|(key, value)| Some((key.to_string(), json!(value?))));
+                Value::Object(said.collect())
+            };
+            let outer = fields([("id", id), ("type", kind)]);
+            with(outer, json!({"index": index, "function": fields([("name", name), ("arguments", arguments)])}))
+        });
+        Value::Array(entries.collect())
+    })
+}
+
 /// A stream of each dialect with a bit of everything.
 fn streams() -> [(Dialect, String); 2] {
     let chunk = |delta: Value, reason: Option<&str>| {
@@ -288,5 +347,80 @@ proptest! {
                 prop_assert!(translated.losses.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn answer_in_its_own_dialect_loses_nothing(body in answer()) {
+        for dialect in SPOKEN {
+            let translation = Translation::new(dialect, dialect).unwrap();
+            if let Ok(translated) = translation.response(body.to_string().as_bytes(), &terms()) {
+                let written: Value = serde_json::from_slice(&translated.body).unwrap();
+                prop_assert_eq!(&written, &body);
+                prop_assert!(translated.losses.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn event_in_its_own_dialect_loses_nothing(events in prop::collection::vec(event(), 1..4)) {
+        for dialect in SPOKEN {
+            let translation = Translation::new(dialect, dialect).unwrap();
+            let mut stream = translation.stream(&terms());
+            for event in &events {
+                let mut out = Vec::new();
+                let name = event["type"].as_str();
+                if stream.push_event(name, &event.to_string(), &mut out).is_err() {
+                    break;
+                }
+                let out = String::from_utf8(out).unwrap();
+                let data = out.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<Value>(data).unwrap(), event);
+                prop_assert!(stream.losses().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_of_calls_in_chat_lose_nothing(chunks in prop::collection::vec(calls(), 1..6)) {
+        let translation = Translation::new(Dialect::Chat, Dialect::Chat).unwrap();
+        let mut stream = translation.stream(&terms());
+        for calls in chunks {
+            let delta = json!({"tool_calls": calls});
+            let event = json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]});
+            let mut out = Vec::new();
+            stream.push_event(None, &event.to_string(), &mut out).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            let data = out.strip_prefix("data: ").unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Value>(data).unwrap(), &event);
+        }
+    }
+
+    #[test]
+    fn blocks_of_calls_come_one_after_the_other(chunks in prop::collection::vec(calls(), 1..8)) {
+        let translation = Translation::new(Dialect::Messages, Dialect::Chat).unwrap();
+        let mut stream = translation.stream(&terms());
+        let mut out = Vec::new();
+        for calls in chunks {
+            let event = json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}}]});
+            stream.push_event(None, &event.to_string(), &mut out).unwrap();
+        }
+        stream.push(b"data: [DONE]\n\n", &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let (mut open, mut next) = (None, 0);
+        for data in out.lines().filter_map(|line| line.strip_prefix("data: ")) {
+            let event: Value = serde_json::from_str(data).unwrap();
+            let index = event["index"].as_u64();
+            match event["type"].as_str().unwrap() {
+                "content_block_start" => {
+                    prop_assert_eq!((open, index), (None, Some(next)));
+                    prop_assert!(!event["content_block"]["id"].as_str().unwrap().is_empty());
+                    (open, next) = (index, next + 1);
+                }
+                "content_block_delta" => prop_assert_eq!(index, open),
+                "content_block_stop" => prop_assert_eq!(index, open.take()),
+                _ => {}
+            }
+        }
+        prop_assert_eq!(open, None);
     }
 }

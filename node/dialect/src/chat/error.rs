@@ -19,7 +19,11 @@ pub(super) fn read(status: Option<u16>, body: Object) -> Option<ReportedError> {
         return Some(error);
     }
     let mut inside = fields.enter("error")?;
-    let message = inside.text("message").unwrap_or_default();
+    let message = inside.text("message");
+    if message.is_none() {
+        fields.set_form("message", "absent");
+    }
+    let message = message.unwrap_or_default();
     let word = inside.text("type");
     let code = inside.take("code");
     let kind = kind(word.as_deref(), code.as_ref(), status);
@@ -80,7 +84,9 @@ pub(super) fn write(error: &ReportedError) -> Object {
         return body;
     }
     let mut inside = Object::new();
-    inside.insert("message".to_string(), json!(error.message));
+    if error.rest.form(DIALECT, "message").is_none() {
+        inside.insert("message".to_string(), json!(error.message));
+    }
     put(&mut inside, "type", error.word.clone().filter(|_| is_home));
     put(&mut inside, "code", error.code.clone());
     put(&mut inside, "param", error.parameter.clone());

@@ -186,8 +186,14 @@ fn extend_call(
     entry: &mut Object,
     losses: &mut LossList,
 ) {
-    if rest.form(DIALECT, "id") == Some("repeated") {
-        entry.insert("id".to_string(), json!(known.id));
+    match rest.form(DIALECT, "id") {
+        Some("repeated") => {
+            entry.insert("id".to_string(), json!(known.id));
+        }
+        Some("empty") => {
+            entry.insert("id".to_string(), json!(""));
+        }
+        _ => {}
     }
     let (outer, inner) = match known.is_custom {
         true => ("custom", "input"),

@@ -209,8 +209,10 @@ impl ChoiceState {
             return;
         };
         let mut deltas = Vec::new();
-        if rest.form(DIALECT, "id").is_none() && !call.id.is_empty() {
-            if state.id == call.id {
+        if rest.form(DIALECT, "id").is_none() {
+            if call.id.is_empty() {
+                rest.set_form("id", "empty");
+            } else if state.id == call.id {
                 rest.set_form("id", "repeated");
             } else {
                 state.id.clone_from(&call.id);

@@ -12,7 +12,11 @@ use crate::hub::error::{ErrorKind, ReportedError};
 pub(super) fn read(status: Option<u16>, body: Object) -> Option<ReportedError> {
     let mut fields = Fields::of(DIALECT, "", body);
     let mut inside = fields.enter("error")?;
-    let message = inside.text("message").unwrap_or_default();
+    let message = inside.text("message");
+    if message.is_none() {
+        fields.set_form("message", "absent");
+    }
+    let message = message.unwrap_or_default();
     let word = inside.text("type");
     let by_status = || status.map_or(ErrorKind::Internal, ErrorKind::of_status);
     let kind = word
@@ -49,7 +53,9 @@ pub(super) fn write(error: &ReportedError) -> Object {
     let mut body = Object::new();
     let mut inside = Object::new();
     let is_home = error.rest.is_from(DIALECT);
-    inside.insert("message".to_string(), json!(error.message));
+    if error.rest.form(DIALECT, "message").is_none() {
+        inside.insert("message".to_string(), json!(error.message));
+    }
     let word = error.word.clone().filter(|_| is_home);
     let translated = (!is_home).then(|| word_of(error.kind).to_string());
     put(&mut inside, "type", word.or(translated));
