@@ -24,7 +24,7 @@ use crate::hub::error::ReportedError;
 use crate::hub::request::HubRequest;
 use crate::loss::LossList;
 
-pub use write_request::MAX_TOKENS_DEFAULT;
+pub use write_reasoning::MAX_TOKENS_DEFAULT;
 
 const DIALECT: Dialect = Dialect::Messages;
 

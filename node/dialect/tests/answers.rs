@@ -1,5 +1,10 @@
 //! Whole answers and errors between chat completions and messages.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may say what it expects by unwrapping it"
+)]
+
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::hub::error::ErrorKind;
 use grapevine_dialect::{Dialect, Translation};
@@ -288,4 +293,11 @@ fn error_in_its_own_dialect_stays_as_it_was() {
         error(Dialect::Messages, Dialect::Messages, 400, &body.to_string()).0,
         body
     );
+}
+
+#[test]
+fn stop_of_an_answer_that_calls_tools_is_a_tool_call() {
+    let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    assert_eq!(to_messages(message, "stop").0["stop_reason"], "tool_use");
 }

@@ -136,10 +136,12 @@ fn crossed(payload: &Payload) -> Result<(), String> {
 fn comparable(value: Value) -> Value {
     match value {
         Value::Object(object) => {
-            let said = object.into_iter().filter(|(key, value)| {
-                !value.is_null()
-                    && !(key == "object" || key == "role" || key == "type" && value == "message")
-            });
+            let is_kind = |key: &str, value: &Value| {
+                matches!(key, "object" | "role") || (key == "type" && value == "message")
+            };
+            let said = object
+                .into_iter()
+                .filter(|(key, value)| !value.is_null() && !is_kind(key, value));
             Value::Object(said.map(|(key, value)| (key, comparable(value))).collect())
         }
         Value::Array(list) => Value::Array(list.into_iter().map(comparable).collect()),

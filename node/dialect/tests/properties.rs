@@ -404,7 +404,9 @@ proptest! {
             let event = json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}}]});
             stream.push_event(None, &event.to_string(), &mut out).unwrap();
         }
-        stream.push(b"data: [DONE]\n\n", &mut out).unwrap();
+        let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]});
+        stream.push_event(None, &end.to_string(), &mut out).unwrap();
+        stream.push_event(None, "[DONE]", &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         let (mut open, mut next) = (None, 0);
         for data in out.lines().filter_map(|line| line.strip_prefix("data: ")) {

@@ -1,5 +1,10 @@
 //! Requests between chat completions and messages.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may say what it expects by unwrapping it"
+)]
+
 use grapevine_dialect::{Dialect, MAX_TOKENS_DEFAULT, Translation};
 use serde_json::{Value, json};
 
@@ -686,4 +691,24 @@ fn body_that_is_none_of_its_dialect_is_refused_with_the_place() {
             problem
         );
     }
+}
+
+#[test]
+fn model_with_a_budget_does_not_think_on_without_its_thought_before_a_call() {
+    let asked = |with: Value| {
+        let call =
+            json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let turn = extended(json!({"role": "assistant", "tool_calls": [call]}), with);
+        let answer = json!({"role": "tool", "tool_call_id": "a", "content": "1"});
+        let body = chat(json!([{"role": "user", "content": "go"}, turn, answer]));
+        let model = json!({"model": "claude-sonnet-4-5", "reasoning_effort": "low"});
+        to_messages(extended(body, model))
+    };
+    let (body, losses) = asked(json!({}));
+    assert_eq!(body.get("thinking"), None);
+    assert_eq!(losses, ["reasoning_effort"]);
+    let (body, losses) =
+        asked(json!({"reasoning_content": "hm", "reasoning_signature": "gvsig.messages.c2ln"}));
+    assert_eq!(body["thinking"]["type"], "enabled");
+    assert_eq!(losses, none());
 }

@@ -1,5 +1,10 @@
 //! Streams between chat completions and messages.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may say what it expects by unwrapping it"
+)]
+
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::stream::Completeness;
 use grapevine_dialect::{Dialect, StreamTranslator, Translation};
@@ -542,4 +547,26 @@ fn event_that_cannot_be_read_ends_the_translation() {
     assert!(translator.push(b"data: {\"type\"\n\n", &mut out).is_err());
     assert!(translator.push(b"data: {}\n\n", &mut out).is_err());
     assert_eq!(translator.finish(&mut out), Completeness::Truncated);
+}
+
+#[test]
+fn done_after_a_choice_that_did_not_end_is_no_end() {
+    let (events, ending) = to_messages(&[chunk(json!({"content": "a"}), None)], true);
+    assert_eq!(events.last().unwrap()["type"], "content_block_delta");
+    assert_eq!(ending, Completeness::Truncated);
+}
+
+#[test]
+fn stop_of_an_answer_that_calls_tools_is_a_tool_call() {
+    let whole = json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}});
+    let (events, _) = to_messages(&[call(whole), finish("stop")], true);
+    assert_eq!(events[events.len() - 2]["delta"]["stop_reason"], "tool_use");
+}
+
+#[test]
+fn stream_in_its_own_dialect_gets_no_end_that_its_upstream_did_not_write() {
+    let text = format!("data: {}\n\n", finish("stop"));
+    let (chunks, ending) = run(translator(Dialect::Chat, Dialect::Chat, true), &text);
+    assert_eq!(chunks, [finish("stop")]);
+    assert_eq!(ending, Completeness::Complete);
 }

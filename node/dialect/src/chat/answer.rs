@@ -7,6 +7,7 @@ use super::{DIALECT, usage};
 use crate::fields::{Fields, ReadError, element, put};
 use crate::grammar::{AnswerTerms, Object};
 use crate::hub::answer::{AnswerChoice, HubAnswer, Stop, StopReason};
+use crate::hub::part::{Part, PartKind};
 use crate::loss::LossList;
 use crate::rest::Rest;
 
@@ -43,18 +44,23 @@ fn read_choice(mut fields: Fields, position: usize) -> Result<AnswerChoice, Read
         message.put_back("role", json!("assistant"));
         message.set_form("role", "absent");
     }
+    let turn = turns::read(message)?;
+    let is_call = |part: &Part| matches!(part.kind, PartKind::ToolCall(_));
+    let has_calls = turn.parts.iter().any(is_call);
+    let word = fields.text("finish_reason");
     Ok(AnswerChoice {
         index: index.unwrap_or(position as u64),
-        turn: turns::read(message)?,
-        stop: fields.text("finish_reason").map(read_stop),
+        turn,
+        stop: word.map(|word| read_stop(word, has_calls)),
         logprobs: fields.take("logprobs"),
         rest: fields.finish(),
     })
 }
 
-/// The reason that `finish_reason` names.
-pub(super) fn read_stop(word: String) -> Stop {
+/// The reason that `finish_reason` names. Some servers say `stop` of an answer that calls tools.
+pub(super) fn read_stop(word: String, has_calls: bool) -> Stop {
     let reason = match word.as_str() {
+        "stop" if has_calls => StopReason::ToolCalls,
         "stop" => StopReason::End,
         "length" => StopReason::MaxTokens,
         "tool_calls" | "function_call" => StopReason::ToolCalls,

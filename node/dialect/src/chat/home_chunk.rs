@@ -51,6 +51,10 @@ impl HomeChunks {
         out: &mut Vec<ServerEvent>,
         losses: &mut LossList,
     ) {
+        if frame.rest.form(DIALECT, "data") == Some("done") {
+            out.push(done());
+            return;
+        }
         let mut chunk = Object::new();
         let mut choices: Vec<ChoiceChunk> = Vec::new();
         for event in frame.events {
@@ -66,10 +70,8 @@ impl HomeChunks {
                     out.push(ServerEvent::unnamed(object));
                     return;
                 }
-                StreamEvent::End => {
-                    out.push(done());
-                    return;
-                }
+                // An end that the upstream did not write.
+                StreamEvent::End => return,
                 StreamEvent::Usage(spent) => {
                     let spent = usage::write(&spent, losses);
                     chunk.insert("usage".to_string(), Value::Object(spent));

@@ -34,11 +34,7 @@ pub(super) struct Reader {
 impl StreamReader for Reader {
     fn read(&mut self, _name: Option<&str>, data: &str) -> Result<StreamFrame, ReadError> {
         if data.trim() == DONE {
-            self.is_ended = true;
-            return Ok(StreamFrame::new(
-                vec![StreamEvent::End],
-                Rest::new(DIALECT, ""),
-            ));
+            return Ok(self.read_done());
         }
         let object = event_object(data)?;
         if object.get("error").is_some_and(|error| !error.is_null()) {
@@ -62,22 +58,33 @@ impl StreamReader for Reader {
     }
 
     fn finish(&mut self) -> StreamEnding {
-        let is_whole =
-            !self.choices.is_empty() && self.choices.values().all(|choice| choice.is_stopped);
+        let end = StreamFrame::new(vec![StreamEvent::End], Rest::new(DIALECT, ""));
         match () {
             () if self.is_failed => StreamEnding::Failed,
+            () if !self.is_whole() => StreamEnding::Truncated,
             () if self.is_ended => StreamEnding::Complete,
             // Not every server sends `[DONE]`.
-            () if is_whole => StreamEnding::CompleteWith(StreamFrame::new(
-                vec![StreamEvent::End],
-                Rest::new(DIALECT, ""),
-            )),
-            () => StreamEnding::Truncated,
+            () => StreamEnding::CompleteWith(end),
         }
     }
 }
 
 impl Reader {
+    // A proxy may say `[DONE]` after a stream that broke: an answer is whole when each choice said why it ends.
+    fn read_done(&mut self) -> StreamFrame {
+        self.is_ended = true;
+        let mut rest = Rest::new(DIALECT, "");
+        rest.set_form("data", "done");
+        let is_end = self.is_whole() && !self.is_failed;
+        let events = is_end.then_some(StreamEvent::End);
+        StreamFrame::new(events.into_iter().collect(), rest)
+    }
+
+    fn is_whole(&self) -> bool {
+        let mut choices = self.choices.values();
+        !self.choices.is_empty() && choices.all(|choice| choice.is_stopped)
+    }
+
     fn read_error(&mut self, object: Object) -> StreamFrame {
         self.is_failed = true;
         let error = error::read(None, object.clone());
@@ -144,7 +151,7 @@ impl Reader {
             let open: BTreeSet<usize> = state.open();
             let stops = open.into_iter();
             said.extend(stops.map(|index| StreamEvent::PartStop { choice, index }));
-            let stop = answer::read_stop(word);
+            let stop = answer::read_stop(word, state.has_calls());
             said.push(StreamEvent::Stop { choice, stop });
         }
         let turn = delta.map_or_else(|| Rest::new(DIALECT, ""), Fields::finish);

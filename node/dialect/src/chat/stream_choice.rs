@@ -241,6 +241,11 @@ impl ChoiceState {
         }
     }
 
+    /// Whether it calls tools.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     /// The parts that a choice's end ends.
     pub(super) fn open(&self) -> BTreeSet<usize> {
         let words = self.words.values().copied();

@@ -6,12 +6,18 @@
 use serde_json::json;
 
 use super::DIALECT;
-use super::write_request::MAX_TOKENS_DEFAULT;
 use crate::fields::{inside, put};
 use crate::grammar::Object;
-use crate::hub::request::{HubRequest, Reasoning, ReasoningMode};
+use crate::hub::part::{Part, PartKind};
+use crate::hub::request::{HubRequest, Reasoning, ReasoningMode, Role, Turn};
 use crate::loss::LossList;
 use crate::reasoning::{BUDGET_MIN, NO_EFFORT, budget_of};
+
+/// The tokens of an answer if the client sets no limit, which messages demands.
+///
+/// The most that every model behind the API may write, the first Claude 3 models included. A client that wants more
+/// says so.
+pub const MAX_TOKENS_DEFAULT: u64 = 4_096;
 
 /// What the names of models contain that take a budget.
 const MODELS_WITH_BUDGETS: [&str; 11] = [
@@ -62,7 +68,11 @@ fn write_budget(request: &HubRequest, budget: u64, body: &mut Object, losses: &m
     let unlimited = budget.saturating_add(MAX_TOKENS_DEFAULT);
     let max_tokens = request.max_tokens.unwrap_or(unlimited);
     body.insert("max_tokens".to_string(), json!(max_tokens));
-    if max_tokens > BUDGET_MIN {
+    if lacks_thought(&request.turns) {
+        let reason =
+            "the model thinks on with its thoughts before a tool call, and they are not there";
+        losses.add(request.rest.at("effort"), reason);
+    } else if max_tokens > BUDGET_MIN {
         let budget = budget.min(max_tokens - 1);
         let thinking = json!({"type": "enabled", "budget_tokens": budget});
         body.insert("thinking".to_string(), thinking);
@@ -72,6 +82,23 @@ fn write_budget(request: &HubRequest, budget: u64, body: &mut Object, losses: &m
             "the limit of tokens leaves none to think",
         );
     }
+}
+
+// Anthropic refuses to think with a budget while tools answer a turn that does not begin with its own thought.
+fn lacks_thought(turns: &[Turn]) -> bool {
+    let is_result = |part: &Part| matches!(part.kind, PartKind::ToolResult(_));
+    let is_call = |part: &Part| matches!(part.kind, PartKind::ToolCall(_));
+    let is_own = |part: &Part| match &part.kind {
+        PartKind::Thinking(thinking) => thinking.origin == DIALECT,
+        _ => false,
+    };
+    let last = turns.iter().rposition(|turn| turn.role == Role::Assistant);
+    let Some(last) = last else { return false };
+    let is_answered = turns[last..]
+        .iter()
+        .any(|turn| turn.parts.iter().any(is_result));
+    let parts = &turns[last].parts;
+    is_answered && parts.iter().any(is_call) && !parts.iter().any(is_own)
 }
 
 fn write_effort(request: &HubRequest, body: &mut Object, losses: &mut LossList) {

@@ -10,12 +10,6 @@ use crate::grammar::Object;
 use crate::hub::request::{HubRequest, OutputFormat, OutputKind};
 use crate::loss::LossList;
 
-/// The tokens of an answer if the client sets no limit, which messages demands.
-///
-/// The most that every model behind the API may write, the first Claude 3 models included. A client that wants more
-/// says so.
-pub const MAX_TOKENS_DEFAULT: u64 = 4_096;
-
 /// The highest temperature, by Anthropic's reference.
 const TEMPERATURE_MAX: f64 = 1.0;
 
