@@ -3,13 +3,14 @@
 //! The collection stands beside the workspace, or where `GRAPEVINE_PAYLOADS` says. Without it nothing is checked, and
 //! the test says so.
 
+mod crossing;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grapevine_dialect::grammar::{AnswerTerms, Grammar, StreamEnding};
-use grapevine_dialect::hub::fold::fold;
-use grapevine_dialect::hub::stream::StreamFrame;
+use crossing::{crossed, difference, frames};
+use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::translate::grammar_of;
 use grapevine_dialect::{Dialect, LossList};
 use serde_json::{Map, Value};
@@ -81,7 +82,7 @@ fn stream_in_another_dialect_says_what_the_whole_answer_says() {
     for payload in payloads.iter().filter(is_stream) {
         let (equal, all) = counts.entry(payload.api).or_default();
         *all += 1;
-        match crossed(payload) {
+        match crossed(payload.dialect, &payload.value) {
             Ok(()) => *equal += 1,
             Err(problem) => problems.push(format!("{}: {problem}", payload.name)),
         }
@@ -90,63 +91,6 @@ fn stream_in_another_dialect_says_what_the_whole_answer_says() {
         eprintln!("{api}: {equal} of {all} streams say what their answers say");
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-}
-
-fn crossed(payload: &Payload) -> Result<(), String> {
-    let other = match payload.dialect {
-        Dialect::Messages => Dialect::Chat,
-        _ => Dialect::Messages,
-    };
-    let here = grammar_of(payload.dialect).expect("the dialect is translated");
-    let there = grammar_of(other).expect("the dialect is translated");
-    let terms = AnswerTerms {
-        stream: true,
-        usage: true,
-        created: 1,
-    };
-    let mut losses = LossList::default();
-    let whole = fold(payload.dialect, frames(here, &payload.value)?);
-    let whole = Value::Object(there.write_answer(&whole, &terms, &mut losses));
-
-    let mut writer = there.stream_writer(&terms);
-    let mut events = Vec::new();
-    for frame in frames(here, &payload.value)? {
-        writer.write(frame, &mut events, &mut losses);
-    }
-    let mut reader = there.stream_reader();
-    let read = events
-        .iter()
-        .map(|event| reader.read(event.name.as_deref(), &event.data));
-    let read: Vec<StreamFrame> = read
-        .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())?;
-    if reader.finish() != StreamEnding::Complete {
-        return Err(format!("the stream has no end: {:?}", events.last()));
-    }
-    let streamed = fold(other, read);
-    let streamed = Value::Object(there.write_answer(&streamed, &terms, &mut losses));
-    let (whole, streamed) = (comparable(whole), comparable(streamed));
-    if whole == streamed {
-        return Ok(());
-    }
-    Err(difference("", &whole, &streamed))
-}
-
-// A null says nothing, and `object` and `role` say what kind of body it is.
-fn comparable(value: Value) -> Value {
-    match value {
-        Value::Object(object) => {
-            let is_kind = |key: &str, value: &Value| {
-                matches!(key, "object" | "role") || (key == "type" && value == "message")
-            };
-            let said = object
-                .into_iter()
-                .filter(|(key, value)| !value.is_null() && !is_kind(key, value));
-            Value::Object(said.map(|(key, value)| (key, comparable(value))).collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(comparable).collect()),
-        value => value,
-    }
 }
 
 fn round_trip(payload: &Payload) -> Result<(), String> {
@@ -189,53 +133,8 @@ fn round_trip(payload: &Payload) -> Result<(), String> {
     }
 }
 
-fn frames(grammar: &dyn Grammar, events: &Value) -> Result<Vec<StreamFrame>, String> {
-    let mut reader = grammar.stream_reader();
-    let mut frames = Vec::new();
-    for event in events.as_array().ok_or("no list of events")? {
-        let frame = reader.read(event["type"].as_str(), &event.to_string());
-        frames.push(frame.map_err(|error| error.to_string())?);
-    }
-    // The collection leaves out `[DONE]`.
-    if let StreamEnding::CompleteWith(frame) = reader.finish() {
-        frames.push(frame);
-    }
-    Ok(frames)
-}
-
 fn object(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
-}
-
-// The first place where two values differ.
-fn difference(path: &str, left: &Value, right: &Value) -> String {
-    match (left, right) {
-        (Value::Object(left), Value::Object(right)) => {
-            let keys = left.keys().chain(right.keys());
-            for key in keys {
-                let (one, other) = (left.get(key), right.get(key));
-                if one != other {
-                    let nothing = Value::String("(nothing)".to_string());
-                    let path = format!("{path}.{key}");
-                    return difference(&path, one.unwrap_or(&nothing), other.unwrap_or(&nothing));
-                }
-            }
-            String::new()
-        }
-        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
-            let pairs = left.iter().zip(right).enumerate();
-            let mut different = pairs.filter(|(_, (one, other))| one != other);
-            different
-                .next()
-                .map_or_else(String::new, |(index, (one, other))| {
-                    difference(&format!("{path}[{index}]"), one, other)
-                })
-        }
-        _ => {
-            let short = |value: &Value| value.to_string().chars().take(300).collect::<String>();
-            format!("{path}: {} became {}", short(left), short(right))
-        }
-    }
 }
 
 /// Every payload of the collection; nothing if there is no collection.

@@ -11,6 +11,7 @@ use crate::fields::{Fields, ReadError, element};
 use crate::hub::part::{Part, PartKind, ToolCall};
 use crate::hub::stream::{PartDelta, StreamEvent};
 use crate::rest::Rest;
+use crate::signature;
 
 /// How many parts of a choice are told apart.
 const PARTS_MAX: usize = 4_096;
@@ -79,7 +80,11 @@ impl ChoiceState {
                 return Ok(());
             };
             let text = thinking.text.map(PartDelta::Thinking);
-            let signature = thinking.signature.map(PartDelta::Signature);
+            // The piece may be all of it or not: it is opened when a client sends it back whole.
+            let origin = thinking.origin;
+            let as_it_came = |piece: String| signature::sealed(&piece, origin, DIALECT);
+            let signature = thinking.signature.map(as_it_came);
+            let signature = signature.map(PartDelta::Signature);
             for delta in text.into_iter().chain(signature) {
                 let rest = part.rest.clone();
                 events.push(StreamEvent::PartDelta {

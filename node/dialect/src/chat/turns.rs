@@ -325,14 +325,22 @@ pub(super) fn write_thought(
         return;
     }
     let field = rest.form(DIALECT, "field").unwrap_or(THOUGHT_FIELDS[0]);
-    if let Some(earlier) = message.get(field).and_then(Value::as_str) {
+    let is_second = message.contains_key(field) || message.contains_key(THOUGHT_SIGNATURE);
+    if is_second {
+        let earlier = message
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         losses.add(rest.path(), "chat completions has one thought in a message");
         let text = thinking.text.as_deref().unwrap_or_default();
         let text = format!("{earlier}{THOUGHTS_BETWEEN}{text}");
         message.insert(field.to_string(), json!(text));
         return;
     }
-    if let (Some(text), true) = (&thinking.text, field != THOUGHT_SIGNATURE) {
+    let is_said = |text: &&String| rest.is_from(DIALECT) || !text.is_empty();
+    if field != THOUGHT_SIGNATURE
+        && let Some(text) = thinking.text.as_ref().filter(is_said)
+    {
         message.insert(field.to_string(), json!(text));
     }
     if has_proof || rest.is_from(DIALECT) {

@@ -1,0 +1,238 @@
+//! A stream, translated event by event and put together, says what its whole answer says.
+
+mod crossing;
+
+use crossing::crossed;
+use grapevine_dialect::Dialect;
+use serde_json::{Value, json};
+
+fn chat(deltas: &[Value], reason: &str) -> Value {
+    let head = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"});
+    let chunk = |choices: Value| {
+        let mut chunk = head.clone();
+        chunk["choices"] = choices;
+        chunk
+    };
+    let said = deltas
+        .iter()
+        .map(|delta| chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}])));
+    let mut chunks: Vec<Value> = said.collect();
+    chunks.push(chunk(
+        json!([{"index": 0, "delta": {}, "finish_reason": reason}]),
+    ));
+    let mut last = chunk(json!([]));
+    last["usage"] = json!({
+        "prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 2},
+    });
+    chunks.push(last);
+    Value::Array(chunks)
+}
+
+fn messages(blocks: &[(Value, &[Value])], reason: &str, sequence: Option<&str>) -> Value {
+    let usage = json!({"input_tokens": 3, "cache_read_input_tokens": 2, "output_tokens": 1, "service_tier": "standard"});
+    let message = json!({
+        "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null,
+        "stop_sequence": null, "usage": usage,
+    });
+    let mut events = vec![json!({"type": "message_start", "message": message})];
+    for (index, (block, deltas)) in blocks.iter().enumerate() {
+        events.push(json!({"type": "content_block_start", "index": index, "content_block": block}));
+        let deltas = deltas.iter();
+        events.extend(
+            deltas.map(
+                |delta| json!({"type": "content_block_delta", "index": index, "delta": delta}),
+            ),
+        );
+        events.push(json!({"type": "content_block_stop", "index": index}));
+    }
+    let delta = json!({"stop_reason": reason, "stop_sequence": sequence});
+    events.push(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 7}}));
+    events.push(json!({"type": "message_stop"}));
+    Value::Array(events)
+}
+
+fn assert_crossed(dialect: Dialect, events: &Value) {
+    assert_eq!(crossed(dialect, events), Ok(()));
+}
+
+fn text(text: &str) -> (Value, [Value; 2]) {
+    let (one, other) = text.split_at(1);
+    let delta = |text: &str| json!({"type": "text_delta", "text": text});
+    (
+        json!({"type": "text", "text": ""}),
+        [delta(one), delta(other)],
+    )
+}
+
+fn input(text: &str) -> Value {
+    json!({"type": "input_json_delta", "partial_json": text})
+}
+
+fn tool(id: &str) -> Value {
+    json!({"type": "tool_use", "id": id, "name": "f", "input": {}})
+}
+
+#[test]
+fn thoughts_of_messages() {
+    let thinking = json!({"type": "thinking", "thinking": "", "signature": ""});
+    let said = [
+        json!({"type": "thinking_delta", "thinking": "h"}),
+        json!({"type": "thinking_delta", "thinking": "m"}),
+        json!({"type": "signature_delta", "signature": "c2ln"}),
+    ];
+    let (block, deltas) = text("hello");
+    let answer = (block, deltas.as_slice());
+    assert_crossed(
+        Dialect::Messages,
+        &messages(
+            &[(thinking.clone(), &said), answer.clone()],
+            "end_turn",
+            None,
+        ),
+    );
+    assert_crossed(
+        Dialect::Messages,
+        &messages(
+            &[(thinking.clone(), &said[2..]), answer.clone()],
+            "end_turn",
+            None,
+        ),
+    );
+    let twice = [
+        (thinking.clone(), said.as_slice()),
+        (thinking, said.as_slice()),
+        answer.clone(),
+    ];
+    assert_crossed(Dialect::Messages, &messages(&twice, "end_turn", None));
+    let hidden = json!({"type": "redacted_thinking", "data": "abc"});
+    assert_crossed(
+        Dialect::Messages,
+        &messages(&[(hidden, &[]), answer], "end_turn", None),
+    );
+}
+
+#[test]
+fn calls_of_messages() {
+    let (block, deltas) = text("look");
+    let pieces = [input(""), input("{\"x\""), input(":1}")];
+    let blocks = [
+        (block, deltas.as_slice()),
+        (tool("a"), pieces.as_slice()),
+        (tool("b"), &[]),
+    ];
+    assert_crossed(Dialect::Messages, &messages(&blocks, "tool_use", None));
+}
+
+#[test]
+fn searches_of_messages() {
+    let search = json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}});
+    let found = json!({"type": "web_search_tool_result", "tool_use_id": "s", "content": []});
+    let cited = json!({"type": "citations_delta", "citation": {"type": "x"}});
+    let (block, deltas) = text("ab");
+    let blocks = [
+        (search, [input("{}")].to_vec()),
+        (found, Vec::new()),
+        (block.clone(), deltas.to_vec()),
+        (
+            json!({"type": "text", "text": "", "citations": []}),
+            [&[cited], deltas.as_slice()].concat(),
+        ),
+    ];
+    let blocks: Vec<(Value, &[Value])> = blocks
+        .iter()
+        .map(|(block, deltas)| (block.clone(), deltas.as_slice()))
+        .collect();
+    assert_crossed(Dialect::Messages, &messages(&blocks, "end_turn", None));
+}
+
+#[test]
+fn reasons_of_messages_and_nothing_at_all() {
+    for reason in [
+        "end_turn",
+        "max_tokens",
+        "refusal",
+        "pause_turn",
+        "stop_sequence",
+        "model_context_window_exceeded",
+    ] {
+        assert_crossed(Dialect::Messages, &messages(&[], reason, Some("x")));
+    }
+}
+
+#[test]
+fn thoughts_and_refusals_of_chat() {
+    for field in ["reasoning_content", "reasoning"] {
+        let deltas = [
+            json!({"role": "assistant", "content": "", field: "h"}),
+            json!({field: "m"}),
+            json!({"content": "a"}),
+            json!({"content": "b"}),
+        ];
+        assert_crossed(Dialect::Chat, &chat(&deltas, "stop"));
+    }
+    let sealed = [
+        json!({"reasoning_content": "h"}),
+        json!({"reasoning_signature": "c2ln"}),
+        json!({"content": "a"}),
+    ];
+    assert_crossed(Dialect::Chat, &chat(&sealed, "stop"));
+    let refusal = [
+        json!({"role": "assistant", "refusal": "n"}),
+        json!({"refusal": "o"}),
+    ];
+    assert_crossed(Dialect::Chat, &chat(&refusal, "stop"));
+}
+
+#[test]
+fn calls_of_chat() {
+    let call = |entry: Value| json!({"tool_calls": [entry]});
+    let begin = |index: u64, id: &str| {
+        call(
+            json!({"index": index, "id": id, "type": "function", "function": {"name": "f", "arguments": ""}}),
+        )
+    };
+    let more =
+        |index: u64, text: &str| call(json!({"index": index, "function": {"arguments": text}}));
+    let deltas = [
+        json!({"content": "look"}),
+        begin(0, "a"),
+        more(0, "{\"x\""),
+        begin(1, "b.c"),
+        more(1, "{}"),
+        more(0, ":1}"),
+    ];
+    assert_crossed(Dialect::Chat, &chat(&deltas, "tool_calls"));
+    assert_crossed(Dialect::Chat, &chat(&[begin(0, "a")], "stop"));
+    assert_crossed(
+        Dialect::Chat,
+        &chat(&[begin(0, ""), more(0, "{}")], "tool_calls"),
+    );
+}
+
+#[test]
+fn free_text_for_a_tool_of_chat() {
+    let call = |entry: Value| json!({"tool_calls": [entry]});
+    let deltas = [
+        call(
+            json!({"index": 0, "id": "a", "type": "custom", "custom": {"name": "f", "input": ""}}),
+        ),
+        call(json!({"index": 0, "custom": {"input": "a \"b\""}})),
+    ];
+    assert_crossed(Dialect::Chat, &chat(&deltas, "tool_calls"));
+}
+
+#[test]
+fn several_answers_and_log_probabilities_of_chat() {
+    let chunk = |index: u64, delta: Value, reason: Option<&str>| {
+        json!({"id": "c", "model": "m", "choices": [{
+            "index": index, "delta": delta, "finish_reason": reason, "logprobs": {"content": [{"token": "a"}]},
+        }]})
+    };
+    let chunks = json!([
+        chunk(0, json!({"content": "a"}), None),
+        chunk(1, json!({"content": "b"}), None),
+        chunk(1, json!({}), Some("stop")),
+        chunk(0, json!({}), Some("length")),
+    ]);
+    assert_crossed(Dialect::Chat, &chunks);
+}
