@@ -61,7 +61,8 @@ pub struct AnswerTerms {
     pub stream: bool,
     /// Whether a stream ends with the usage, in dialects where that is a choice.
     pub usage: bool,
-    /// When the answer is made, in seconds since 1970, for dialects that say so to those that do.
+    /// When the answer is made, in seconds since 1970: for a client whose dialect says so, of an upstream whose
+    /// dialect does not. The caller sets it, since no request does.
     pub created: u64,
 }
 
@@ -95,6 +96,9 @@ pub enum StreamEnding {
 }
 
 /// Writes the events of one stream.
+///
+/// A frame of the writer's own dialect, which its rest tells, is written as the event that it was; one of another
+/// dialect as the events that it becomes.
 pub trait StreamWriter: Send {
     /// Writes what a frame says, as far as it can be said already.
     fn write(&mut self, frame: StreamFrame, out: &mut Vec<ServerEvent>, losses: &mut LossList);

@@ -1,9 +1,13 @@
 //! Streams from one dialect to another, as they come.
 
+use crate::dialect::Dialect;
 use crate::error::TranslateError;
 use crate::fields::ReadError;
-use crate::grammar::{ServerEvent, StreamEnding, StreamReader, StreamWriter};
+use crate::grammar::{StreamEnding, StreamReader, StreamWriter};
+use crate::hub::error::{ErrorKind, ReportedError};
+use crate::hub::stream::{StreamEvent, StreamFrame};
 use crate::loss::{Loss, LossList};
+use crate::rest::Rest;
 use crate::sse::{self, SseReader};
 
 /// The largest event of a stream, in bytes. A provider may put a whole image into one.
@@ -26,16 +30,23 @@ pub struct StreamTranslator {
     events: SseReader,
     reader: Box<dyn StreamReader>,
     writer: Box<dyn StreamWriter>,
+    upstream: Dialect,
     losses: LossList,
     is_broken: bool,
 }
 
 impl StreamTranslator {
-    pub(crate) fn new(reader: Box<dyn StreamReader>, writer: Box<dyn StreamWriter>) -> Self {
+    /// Reads what `reader` does, of an upstream of `upstream`, and writes what `writer` does.
+    pub(crate) fn new(
+        reader: Box<dyn StreamReader>,
+        upstream: Dialect,
+        writer: Box<dyn StreamWriter>,
+    ) -> Self {
         Self {
             events: SseReader::new(EVENT_BYTES_MAX),
             reader,
             writer,
+            upstream,
             losses: LossList::default(),
             is_broken: false,
         }
@@ -87,14 +98,22 @@ impl StreamTranslator {
         match self.reader.finish() {
             StreamEnding::Complete => Completeness::Complete,
             StreamEnding::CompleteWith(frame) => {
-                let mut events = Vec::new();
-                self.writer.write(frame, &mut events, &mut self.losses);
-                write_all(&events, out);
+                self.write(frame, out);
                 Completeness::Complete
             }
             StreamEnding::Failed => Completeness::Failed,
             StreamEnding::Truncated => Completeness::Truncated,
         }
+    }
+
+    /// Appends an error of the caller's own in the client's dialect, such as that the upstream's stream broke. Nothing
+    /// may follow it.
+    pub fn fail(&mut self, kind: ErrorKind, message: &str, out: &mut Vec<u8>) {
+        self.is_broken = true;
+        let error = ReportedError::new(kind, message, self.upstream);
+        let events = vec![StreamEvent::Error(Box::new(error))];
+        let frame = StreamFrame::new(events, Rest::new(self.upstream, ""));
+        self.write(frame, out);
     }
 
     /// What the client's dialect could not say so far.
@@ -120,15 +139,15 @@ impl StreamTranslator {
             self.is_broken = true;
             TranslateError::Unreadable(error)
         })?;
-        let mut events = Vec::new();
-        self.writer.write(frame, &mut events, &mut self.losses);
-        write_all(&events, out);
+        self.write(frame, out);
         Ok(())
     }
-}
 
-fn write_all(events: &[ServerEvent], out: &mut Vec<u8>) {
-    for event in events {
-        sse::write(event, out);
+    fn write(&mut self, frame: StreamFrame, out: &mut Vec<u8>) {
+        let mut events = Vec::new();
+        self.writer.write(frame, &mut events, &mut self.losses);
+        for event in &events {
+            sse::write(event, out);
+        }
     }
 }

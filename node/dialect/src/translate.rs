@@ -128,10 +128,8 @@ impl Translation {
 
     /// Translates the upstream's stream for the client, as it comes.
     pub fn stream(&self, terms: &AnswerTerms) -> StreamTranslator {
-        StreamTranslator::new(
-            self.upstream.stream_reader(),
-            self.client.stream_writer(terms),
-        )
+        let reader = self.upstream.stream_reader();
+        StreamTranslator::new(reader, self.to, self.client.stream_writer(terms))
     }
 }
 

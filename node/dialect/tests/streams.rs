@@ -6,6 +6,7 @@
 )]
 
 use grapevine_dialect::grammar::AnswerTerms;
+use grapevine_dialect::hub::error::ErrorKind;
 use grapevine_dialect::stream::Completeness;
 use grapevine_dialect::{Dialect, StreamTranslator, Translation};
 use serde_json::{Value, json};
@@ -569,4 +570,35 @@ fn stream_in_its_own_dialect_gets_no_end_that_its_upstream_did_not_write() {
     let (chunks, ending) = run(translator(Dialect::Chat, Dialect::Chat, true), &text);
     assert_eq!(chunks, [finish("stop")]);
     assert_eq!(ending, Completeness::Complete);
+}
+
+#[test]
+fn error_of_ones_own_has_the_clients_shape_and_nothing_follows_it() {
+    for (client, expected) in [
+        (
+            Dialect::Chat,
+            json!({"error": {"message": "broke", "type": "server_error", "param": null, "code": null}}),
+        ),
+        (
+            Dialect::Messages,
+            json!({"type": "error", "error": {"type": "api_error", "message": "broke"}}),
+        ),
+    ] {
+        for upstream in [Dialect::Chat, Dialect::Messages] {
+            let mut translator = translator(client, upstream, true);
+            let mut out = Vec::new();
+            translator.fail(ErrorKind::Internal, "broke", &mut out);
+            let text = String::from_utf8(out.clone()).unwrap();
+            let data = text
+                .lines()
+                .find_map(|line| line.strip_prefix("data: "))
+                .unwrap();
+            assert_eq!(serde_json::from_str::<Value>(data).unwrap(), expected);
+            assert_eq!(
+                text.starts_with("event: error\n"),
+                client == Dialect::Messages
+            );
+            assert!(translator.push(b"data: {}\n\n", &mut out).is_err());
+        }
+    }
 }

@@ -75,7 +75,8 @@ fn kind_of_word(word: &str) -> Option<ErrorKind> {
 
 /// Writes an error's body, which is also what a stream says in place of a chunk.
 pub(super) fn write(error: &ReportedError) -> Object {
-    let is_home = error.rest.is_from(DIALECT);
+    // One that nobody read has no form of its own yet.
+    let is_home = error.rest.is_from(DIALECT) && !error.rest.is_empty();
     let mut body = Object::new();
     let mut losses = Default::default();
     if error.rest.form(DIALECT, "error").is_some() {

@@ -52,7 +52,8 @@ fn kind_of_word(word: &str) -> Option<ErrorKind> {
 pub(super) fn write(error: &ReportedError) -> Object {
     let mut body = Object::new();
     let mut inside = Object::new();
-    let is_home = error.rest.is_from(DIALECT);
+    // One that nobody read has no form of its own yet.
+    let is_home = error.rest.is_from(DIALECT) && !error.rest.is_empty();
     if error.rest.form(DIALECT, "message").is_none() {
         inside.insert("message".to_string(), json!(error.message));
     }

@@ -61,8 +61,9 @@ pub(super) fn write(frame: StreamFrame, losses: &mut LossList) -> ServerEvent {
         }
     }
     frame.rest.write(DIALECT, &mut object, losses);
-    let data = Value::Object(object).to_string();
-    ServerEvent { name, data }
+    let mut event = ServerEvent::typed(object);
+    event.name = name.or(event.name);
+    event
 }
 
 fn write_delta(delta: PartDelta, rest: &Rest, losses: &mut LossList) -> Value {
