@@ -16,8 +16,9 @@ use grapevine_dialect::{Dialect, LossList};
 use serde_json::{Map, Value};
 
 /// The APIs of the collection, and the dialects that they speak.
-const APIS: [(&str, Dialect); 4] = [
+const APIS: [(&str, Dialect); 5] = [
     ("chat-completions", Dialect::Chat),
+    ("baseten", Dialect::Chat),
     ("anthropic", Dialect::Messages),
     ("bedrock-anthropic", Dialect::Messages),
     ("vertex-anthropic", Dialect::Messages),
