@@ -53,6 +53,11 @@ pub(crate) fn shortened(id: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{SHORTENED}{forward:016x}{backward:016x}"))
 }
 
+/// The id of a call that its upstream gave none: one in its answer, and its answer's own.
+pub(crate) fn made(index: usize, answer_id: Option<&str>) -> String {
+    format!("call_{index}_{}", answer_id.unwrap_or_default())
+}
+
 const fn is_plain_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }

@@ -20,8 +20,10 @@
 //!
 //! Invariant: no bytes panic it. Invariant: a stream that its upstream cut is not given an end.
 
+mod blocks;
 mod cache_mark;
 mod chat;
+mod claude;
 mod data_url;
 mod dialect;
 mod error;
@@ -29,6 +31,7 @@ pub mod fields;
 pub mod grammar;
 pub mod hub;
 mod ids;
+mod json_end;
 pub mod loss;
 mod messages;
 pub mod reasoning;

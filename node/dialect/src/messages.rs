@@ -1,10 +1,9 @@
 //! Anthropic's messages, also as Bedrock and Vertex serve them.
 
 mod answer;
-mod blocks;
+mod block_event;
 mod error;
 mod home_event;
-mod json_end;
 mod read_parts;
 mod read_request;
 mod read_stream;
@@ -66,6 +65,6 @@ impl Grammar for Messages {
     }
 
     fn stream_writer(&self, _terms: &AnswerTerms) -> Box<dyn StreamWriter> {
-        Box::new(write_stream::Writer::default())
+        Box::new(write_stream::Writer::new())
     }
 }

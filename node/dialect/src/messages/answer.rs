@@ -84,11 +84,6 @@ pub(super) fn lose_stop(stop: &Stop, path: String, losses: &mut LossList) {
     }
 }
 
-/// The id of a call that its upstream gave none: one in its message, and its message's own.
-pub(super) fn made_id(index: usize, message_id: Option<&str>) -> String {
-    format!("call_{index}_{}", message_id.unwrap_or_default())
-}
-
 fn is_nameless_call(part: &Part) -> bool {
     matches!(&part.kind, PartKind::ToolCall(call) if call.id.is_empty())
 }
@@ -159,7 +154,7 @@ fn write_choice(
         let blocks = parts.iter().enumerate().filter_map(|(index, part)| {
             let mut block = write(part, Toward::Client, losses)?;
             if is_nameless_call(part) {
-                let id = made_id(index, answer.id.as_deref());
+                let id = ids::made(index, answer.id.as_deref());
                 block["id"] = json!(ids::plain(&id));
             }
             Some(block)

@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::blocks::Blocks;
 use super::write_parts::{self, Toward};
-use super::{DIALECT, answer, error, home_event, usage};
+use super::{DIALECT, answer, block_event, error, home_event, usage};
+use crate::blocks::{BlockEvent, Blocks};
 use crate::fields::{inside, put};
 use crate::grammar::{Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
@@ -17,7 +17,6 @@ use crate::loss::LossList;
 use crate::rest::Rest;
 
 /// Writes one stream.
-#[derive(Default)]
 pub(super) struct Writer {
     is_started: bool,
     blocks: Blocks,
@@ -40,6 +39,16 @@ impl StreamWriter for Writer {
 }
 
 impl Writer {
+    pub(super) const fn new() -> Self {
+        Self {
+            is_started: false,
+            blocks: Blocks::new(DIALECT),
+            usage: None,
+            stop: None,
+            has_refusal: false,
+        }
+    }
+
     fn write_event(
         &mut self,
         event: StreamEvent,
@@ -65,11 +74,13 @@ impl Writer {
                 if matches!(delta, PartDelta::Unknown(_)) {
                     losses.add(rest.path(), "messages has no such piece of a part");
                 }
-                self.blocks.extend(index, delta, out);
+                self.write_blocks(out, |blocks, events| blocks.extend(index, delta, events));
             }
-            StreamEvent::PartStop { choice: 0, index } => self.blocks.stop(index, out),
+            StreamEvent::PartStop { choice: 0, index } => {
+                self.write_blocks(out, |blocks, events| blocks.stop(index, events))
+            }
             StreamEvent::Stop { choice: 0, stop } => {
-                self.blocks.stop_all(out);
+                self.write_blocks(out, Blocks::stop_all);
                 answer::lose_stop(&stop, "finish_reason".to_string(), losses);
                 self.stop = Some(stop);
             }
@@ -146,7 +157,19 @@ impl Writer {
         } else {
             write_parts::write(part, Toward::Client, losses)
         };
-        self.blocks.start(index, part, whole, out);
+        self.write_blocks(out, |blocks, events| {
+            blocks.start(index, part, whole, events)
+        });
+    }
+
+    fn write_blocks(
+        &mut self,
+        out: &mut Vec<ServerEvent>,
+        change: impl FnOnce(&mut Blocks, &mut Vec<BlockEvent>),
+    ) {
+        let mut events = Vec::new();
+        change(&mut self.blocks, &mut events);
+        out.extend(events.into_iter().map(block_event::write));
     }
 
     fn use_up(&mut self, later: TokenUsage) {
@@ -157,7 +180,7 @@ impl Writer {
     }
 
     fn end(&mut self, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
-        self.blocks.stop_all(out);
+        self.write_blocks(out, Blocks::stop_all);
         let mut event = Object::new();
         event.insert("type".to_string(), json!("message_delta"));
         if let Some(delta) = inside(&mut event, "delta") {

@@ -2,7 +2,7 @@
 
 /// Reads an object piece by piece, without keeping it.
 #[derive(Debug, Default)]
-pub(super) struct JsonEnd {
+pub(crate) struct JsonEnd {
     depth: usize,
     is_begun: bool,
     in_string: bool,
@@ -11,7 +11,7 @@ pub(super) struct JsonEnd {
 
 impl JsonEnd {
     /// Reads a piece.
-    pub(super) fn read(&mut self, piece: &str) {
+    pub(crate) fn read(&mut self, piece: &str) {
         for byte in piece.bytes() {
             if std::mem::take(&mut self.is_escaped) {
                 continue;
@@ -30,7 +30,7 @@ impl JsonEnd {
     }
 
     /// Whether the object has ended.
-    pub(super) const fn is_reached(&self) -> bool {
+    pub(crate) const fn is_reached(&self) -> bool {
         self.is_begun && self.depth == 0 && !self.in_string
     }
 }

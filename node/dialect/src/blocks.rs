@@ -1,6 +1,6 @@
 //! Puts parts that come at once, or in pieces out of order, into blocks that come one after the other.
 //!
-//! A client of messages sees one block at a time: it begins, goes on and ends before the next begins. A text or a
+//! A client of messages or Converse sees one block at a time: it begins, goes on and ends before the next begins. A text or a
 //! thought ends when another part begins, and goes on in a new block; a tool call ends when its input is whole. What
 //! comes for another part meanwhile waits, and so does a call whose id or name is still to come.
 
@@ -9,24 +9,71 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::dialect::Dialect;
-use crate::grammar::{Object, ServerEvent};
 use crate::hub::part::{Part, PartKind, ToolInput, ToolStyle};
 use crate::hub::stream::PartDelta;
 use crate::ids;
+use crate::json_end::JsonEnd;
 use crate::signature;
 
-use super::json_end::JsonEnd;
-use super::{DIALECT, answer};
+/// What happens to the blocks of a message, one after the other.
+#[derive(Debug, PartialEq)]
+pub(crate) enum BlockEvent {
+    /// A block begins, and every event until it ends is about it.
+    Start {
+        /// Its number in the message.
+        number: usize,
+        /// What it is.
+        start: BlockStart,
+    },
+    /// It goes on.
+    Delta {
+        /// Its number in the message.
+        number: usize,
+        /// With what.
+        delta: BlockDelta,
+    },
+    /// It is complete.
+    Stop {
+        /// Its number in the message.
+        number: usize,
+    },
+}
+
+/// What a block begins as.
+#[derive(Debug, PartialEq)]
+pub(crate) enum BlockStart {
+    /// Words.
+    Text,
+    /// A thought.
+    Thought,
+    /// A call of a tool, whose id has plain characters.
+    Call { id: String, name: String },
+    /// A block that is complete already, in the client's dialect.
+    Whole(Value),
+}
+
+/// What comes next of a block; never an empty text.
+#[derive(Debug, PartialEq)]
+pub(crate) enum BlockDelta {
+    /// Words.
+    Text(String),
+    /// Words of a thought.
+    Thought(String),
+    /// The whole signature of a thought, sealed if it is another provider's.
+    Signature(String),
+    /// A piece of a call's JSON.
+    Input(String),
+}
 
 /// The blocks of one message.
-#[derive(Default)]
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
+    home: Dialect,
     blocks: BTreeMap<usize, Block>,
     open: Option<usize>,
     waiting: Vec<usize>,
     written: usize,
     /// What ids are made of that an upstream does not give.
-    pub(super) message_id: String,
+    pub(crate) message_id: String,
 }
 
 struct Block {
@@ -53,13 +100,25 @@ enum Content {
 }
 
 impl Blocks {
+    /// The blocks of a message to a client of `home`.
+    pub(crate) const fn new(home: Dialect) -> Self {
+        Self {
+            home,
+            blocks: BTreeMap::new(),
+            open: None,
+            waiting: Vec::new(),
+            written: 0,
+            message_id: String::new(),
+        }
+    }
+
     /// A part begins. `whole` is the block of one that does not come in pieces.
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         index: usize,
         part: &Part,
         whole: Option<Value>,
-        out: &mut Vec<ServerEvent>,
+        out: &mut Vec<BlockEvent>,
     ) {
         let (content, pending) = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) => (Content::Text, text.clone()),
@@ -100,7 +159,7 @@ impl Blocks {
     }
 
     /// A part goes on.
-    pub(super) fn extend(&mut self, index: usize, delta: PartDelta, out: &mut Vec<ServerEvent>) {
+    pub(crate) fn extend(&mut self, index: usize, delta: PartDelta, out: &mut Vec<BlockEvent>) {
         let Some(block) = self.blocks.get_mut(&index) else {
             return;
         };
@@ -124,7 +183,7 @@ impl Blocks {
     }
 
     /// A part is complete.
-    pub(super) fn stop(&mut self, index: usize, out: &mut Vec<ServerEvent>) {
+    pub(crate) fn stop(&mut self, index: usize, out: &mut Vec<BlockEvent>) {
         if let Some(block) = self.blocks.get_mut(&index) {
             block.is_stopped = true;
             self.advance(out);
@@ -132,14 +191,14 @@ impl Blocks {
     }
 
     /// Every part is complete.
-    pub(super) fn stop_all(&mut self, out: &mut Vec<ServerEvent>) {
+    pub(crate) fn stop_all(&mut self, out: &mut Vec<BlockEvent>) {
         for block in self.blocks.values_mut() {
             block.is_stopped = true;
         }
         self.advance(out);
     }
 
-    fn advance(&mut self, out: &mut Vec<ServerEvent>) {
+    fn advance(&mut self, out: &mut Vec<BlockEvent>) {
         loop {
             let next = self
                 .waiting
@@ -161,77 +220,81 @@ impl Blocks {
         }
     }
 
-    fn begin(&mut self, index: usize, out: &mut Vec<ServerEvent>) {
-        let written = self.written;
-        let made = answer::made_id(index, Some(&self.message_id));
+    fn begin(&mut self, index: usize, out: &mut Vec<BlockEvent>) {
+        let number = self.written;
+        let made = ids::made(index, Some(&self.message_id));
         let Some(block) = self.blocks.get_mut(&index) else {
             return;
         };
-        let content = match &block.content {
-            Content::Text => json!({"type": "text", "text": ""}),
-            Content::Thought { .. } => json!({"type": "thinking", "thinking": "", "signature": ""}),
+        let start = match &block.content {
+            Content::Text => BlockStart::Text,
+            Content::Thought { .. } => BlockStart::Thought,
             Content::Call { id, name, .. } => {
                 let id = if id.is_empty() { &made } else { id };
-                json!({"type": "tool_use", "id": ids::plain(id), "name": name, "input": {}})
+                let (id, name) = (ids::plain(id).into_owned(), name.clone());
+                BlockStart::Call { id, name }
             }
-            Content::Whole(block) => block.clone(),
+            Content::Whole(block) => BlockStart::Whole(block.clone()),
         };
-        let mut event = numbered("content_block_start", written);
-        event.insert("content_block".to_string(), content);
-        out.push(ServerEvent::typed(event));
+        out.push(BlockEvent::Start { number, start });
         self.open = Some(index);
         self.write_pending(index, out);
     }
 
-    fn write_pending(&mut self, index: usize, out: &mut Vec<ServerEvent>) {
+    fn write_pending(&mut self, index: usize, out: &mut Vec<BlockEvent>) {
         let Some(block) = self.blocks.get_mut(&index) else {
             return;
         };
-        let (kind, field) = match &mut block.content {
-            Content::Text => ("text_delta", "text"),
-            Content::Thought { .. } => ("thinking_delta", "thinking"),
+        let delta = match &mut block.content {
+            Content::Text => BlockDelta::Text,
+            Content::Thought { .. } => BlockDelta::Thought,
             // Free text becomes JSON when all of it has come.
             Content::Call {
                 is_custom: true, ..
             } => return,
             Content::Call { end, .. } => {
                 end.read(&block.pending);
-                ("input_json_delta", "partial_json")
+                BlockDelta::Input
             }
             Content::Whole(_) => return,
         };
         let text = std::mem::take(&mut block.pending);
-        self.write_delta(kind, field, text, out);
+        self.write_delta(delta, text, out);
     }
 
-    fn write_delta(&self, kind: &str, field: &str, text: String, out: &mut Vec<ServerEvent>) {
+    fn write_delta(
+        &self,
+        delta: impl FnOnce(String) -> BlockDelta,
+        text: String,
+        out: &mut Vec<BlockEvent>,
+    ) {
         if text.is_empty() {
             return;
         }
-        let mut event = numbered("content_block_delta", self.written);
-        event.insert("delta".to_string(), json!({"type": kind, field: text}));
-        out.push(ServerEvent::typed(event));
+        let (number, delta) = (self.written, delta(text));
+        out.push(BlockEvent::Delta { number, delta });
     }
 
-    fn end(&mut self, index: usize, out: &mut Vec<ServerEvent>) {
+    fn end(&mut self, index: usize, out: &mut Vec<BlockEvent>) {
         if let Some(block) = self.blocks.get_mut(&index) {
             match &mut block.content {
                 Content::Thought { signature, origin } => {
-                    let sealed = signature::sealed(&std::mem::take(signature), *origin, DIALECT);
-                    self.write_delta("signature_delta", "signature", sealed, out);
+                    let signature = std::mem::take(signature);
+                    let sealed = signature::sealed(&signature, *origin, self.home);
+                    self.write_delta(BlockDelta::Signature, sealed, out);
                 }
                 Content::Call {
                     is_custom: true, ..
                 } => {
                     let input = std::mem::take(&mut block.pending);
                     let input = json!({"input": input}).to_string();
-                    self.write_delta("input_json_delta", "partial_json", input, out);
+                    self.write_delta(BlockDelta::Input, input, out);
                 }
                 _ => {}
             }
         }
-        let event = numbered("content_block_stop", self.written);
-        out.push(ServerEvent::typed(event));
+        let number = self.written;
+        out.push(BlockEvent::Stop { number });
         self.written += 1;
         self.open = None;
     }
@@ -257,11 +320,4 @@ impl Block {
             _ => true,
         }
     }
-}
-
-fn numbered(kind: &str, index: usize) -> Object {
-    let mut event = Object::new();
-    event.insert("type".to_string(), json!(kind));
-    event.insert("index".to_string(), json!(index));
-    event
 }
