@@ -1,5 +1,6 @@
 //! Why something is not translated.
 
+use crate::event_stream::FrameError;
 use crate::fields::ReadError;
 
 /// Why a body is not translated.
@@ -14,7 +15,19 @@ pub enum TranslateError {
     /// An event of a stream is larger than [`EVENT_BYTES_MAX`](crate::stream::EVENT_BYTES_MAX).
     #[error("an event of the stream is too large")]
     EventTooLarge,
+    /// The stream's frames are broken.
+    #[error(transparent)]
+    Frame(FrameError),
     /// The stream goes on after it failed to be read.
     #[error("the stream cannot be read any further")]
     StreamFailed,
+}
+
+impl From<FrameError> for TranslateError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::TooLarge => Self::EventTooLarge,
+            FrameError::Checksum | FrameError::Malformed => Self::Frame(error),
+        }
+    }
 }

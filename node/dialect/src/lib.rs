@@ -9,9 +9,10 @@
 //! 2. [`rest`], [`fields`]: how a reader takes from an object what the hub models, and keeps what it does not.
 //! 3. [`hub`]: requests, turns and parts, answers, streams, errors; [`hub::fold`] puts a stream together.
 //! 4. [`grammar`]: what a dialect must be able to do. `chat` and `messages` do it, each knowing the hub alone.
-//! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark` and `data_url`: what
-//!    several dialects have in common.
-//! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere.
+//! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url`, `claude` and
+//!    `blocks`: what several dialects have in common.
+//! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere; [`framing`]: how their
+//!    events become bytes, as server-sent events or in an [`event_stream`].
 //!
 //! To add a dialect: a module beside `chat` with one type that implements [`grammar::Grammar`], and one line of
 //! `translate`'s `grammar`.
@@ -27,7 +28,9 @@ mod claude;
 mod data_url;
 mod dialect;
 mod error;
+pub mod event_stream;
 pub mod fields;
+pub mod framing;
 pub mod grammar;
 pub mod hub;
 mod ids;
@@ -43,6 +46,7 @@ pub mod translate;
 
 pub use dialect::Dialect;
 pub use error::TranslateError;
+pub use framing::Framing;
 pub use loss::{Loss, LossList};
 pub use messages::MAX_TOKENS_DEFAULT;
 pub use stream::StreamTranslator;

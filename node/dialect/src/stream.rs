@@ -3,12 +3,12 @@
 use crate::dialect::Dialect;
 use crate::error::TranslateError;
 use crate::fields::ReadError;
+use crate::framing::{EventReader, Framing};
 use crate::grammar::{StreamEnding, StreamReader, StreamWriter};
 use crate::hub::error::{ErrorKind, ReportedError};
 use crate::hub::stream::{StreamEvent, StreamFrame};
 use crate::loss::{Loss, LossList};
 use crate::rest::Rest;
-use crate::sse::{self, SseReader};
 
 /// The largest event of a stream, in bytes. A provider may put a whole image into one.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -27,36 +27,40 @@ pub enum Completeness {
 
 /// Translates one stream.
 pub struct StreamTranslator {
-    events: SseReader,
+    events: EventReader,
     reader: Box<dyn StreamReader>,
     writer: Box<dyn StreamWriter>,
     upstream: Dialect,
+    framing: Framing,
     losses: LossList,
     is_broken: bool,
 }
 
 impl StreamTranslator {
-    /// Reads what `reader` does, of an upstream of `upstream`, and writes what `writer` does.
+    /// Reads what `reader` does, of an upstream of `upstream`, and writes what `writer` does to a client of `client`.
     pub(crate) fn new(
         reader: Box<dyn StreamReader>,
         upstream: Dialect,
         writer: Box<dyn StreamWriter>,
+        client: Dialect,
     ) -> Self {
         Self {
-            events: SseReader::new(EVENT_BYTES_MAX),
+            events: EventReader::new(Framing::of(upstream)),
             reader,
             writer,
             upstream,
+            framing: Framing::of(client),
             losses: LossList::default(),
             is_broken: false,
         }
     }
 
-    /// Takes bytes of server-sent events, cut anywhere, and appends what they become.
+    /// Takes bytes in the framing of the upstream's dialect, cut anywhere, and appends what they become in that of the
+    /// client's.
     ///
     /// # Errors
     ///
-    /// If an event is too large or none of the upstream's dialect; everything after it is refused too.
+    /// If an event is too large, its frame broken, or it is none of the upstream's dialect; everything after it is refused too.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TranslateError> {
         self.check()?;
         let mut events = Vec::new();
@@ -64,10 +68,8 @@ impl StreamTranslator {
         for event in events {
             self.read(event.name.as_deref(), &event.data, out)?;
         }
-        pushed.map_err(|sse::TooLarge| {
-            self.is_broken = true;
-            TranslateError::EventTooLarge
-        })
+        self.is_broken |= pushed.is_err();
+        pushed
     }
 
     /// Takes one event that came in another framing: its type, if it has one, and its JSON.
@@ -147,7 +149,10 @@ impl StreamTranslator {
         let mut events = Vec::new();
         self.writer.write(frame, &mut events, &mut self.losses);
         for event in &events {
-            sse::write(event, out);
+            if self.framing.write(event, out).is_err() {
+                self.losses
+                    .add("", "the event is too large for the client's framing");
+            }
         }
     }
 }

@@ -129,7 +129,8 @@ impl Translation {
     /// Translates the upstream's stream for the client, as it comes.
     pub fn stream(&self, terms: &AnswerTerms) -> StreamTranslator {
         let reader = self.upstream.stream_reader();
-        StreamTranslator::new(reader, self.to, self.client.stream_writer(terms))
+        let writer = self.client.stream_writer(terms);
+        StreamTranslator::new(reader, self.to, writer, self.from)
     }
 }
 
