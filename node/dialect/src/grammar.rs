@@ -44,8 +44,24 @@ pub trait Grammar: Sync {
     /// Reads the body of an answer with an error status; nothing if it is no error of the dialect.
     fn read_error(&self, status: u16, body: Object) -> Option<ReportedError>;
 
+    /// Reads the body of an error whose kind the upstream gave beside it, in a header.
+    fn read_named_error(
+        &self,
+        status: u16,
+        _name: Option<&str>,
+        body: Object,
+    ) -> Option<ReportedError> {
+        self.read_error(status, body)
+    }
+
     /// Writes the body of an error.
     fn write_error(&self, error: &ReportedError) -> Object;
+
+    /// The kind of an error that a client of the dialect finds beside the body, in a header; nothing where the body
+    /// says all.
+    fn error_name(&self, _error: &ReportedError) -> Option<String> {
+        None
+    }
 
     /// What reads a stream of the dialect.
     fn stream_reader(&self) -> Box<dyn StreamReader>;
@@ -64,6 +80,22 @@ pub struct AnswerTerms {
     /// When the answer is made, in seconds since 1970: for a client whose dialect says so, of an upstream whose
     /// dialect does not. The caller sets it, since no request does.
     pub created: u64,
+    /// The model of an answer whose dialect does not say it: the one that was asked for.
+    pub model: Option<String>,
+    /// The id of an answer whose dialect does not say it, such as that of the upstream's request. The caller sets it.
+    pub id: Option<String>,
+}
+
+impl AnswerTerms {
+    /// Gives an answer what its dialect does not say.
+    pub(crate) fn complete(&self, answer: &mut HubAnswer) {
+        if answer.model.is_none() {
+            answer.model.clone_from(&self.model);
+        }
+        if answer.id.is_none() {
+            answer.id.clone_from(&self.id);
+        }
+    }
 }
 
 /// Reads the events of one stream.

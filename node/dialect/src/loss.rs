@@ -9,7 +9,14 @@ pub const LOSSES_MAX: usize = 256;
 
 /// Fields of answers that are left out in another dialect without being named: they carry nothing that a client
 /// acts on. No field of a request is among them.
-const HARMLESS: [(Dialect, &str, &str); 2] = [
+const HARMLESS: [(Dialect, &str, &str); 5] = [
+    (Dialect::Converse, "p", "random padding of an event"),
+    (Dialect::Converse, "metrics", "how long the upstream took"),
+    (
+        Dialect::Converse,
+        "$metadata",
+        "how a software kit received the answer",
+    ),
     (Dialect::Chat, "obfuscation", "random padding of a chunk"),
     (
         Dialect::Chat,

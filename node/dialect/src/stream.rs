@@ -4,7 +4,7 @@ use crate::dialect::Dialect;
 use crate::error::TranslateError;
 use crate::fields::ReadError;
 use crate::framing::{EventReader, Framing};
-use crate::grammar::{StreamEnding, StreamReader, StreamWriter};
+use crate::grammar::{AnswerTerms, StreamEnding, StreamReader, StreamWriter};
 use crate::hub::error::{ErrorKind, ReportedError};
 use crate::hub::stream::{StreamEvent, StreamFrame};
 use crate::loss::{Loss, LossList};
@@ -31,7 +31,8 @@ pub struct StreamTranslator {
     reader: Box<dyn StreamReader>,
     writer: Box<dyn StreamWriter>,
     upstream: Dialect,
-    framing: Framing,
+    client: Dialect,
+    terms: AnswerTerms,
     losses: LossList,
     is_broken: bool,
 }
@@ -43,13 +44,15 @@ impl StreamTranslator {
         upstream: Dialect,
         writer: Box<dyn StreamWriter>,
         client: Dialect,
+        terms: AnswerTerms,
     ) -> Self {
         Self {
             events: EventReader::new(Framing::of(upstream)),
             reader,
             writer,
             upstream,
-            framing: Framing::of(client),
+            client,
+            terms,
             losses: LossList::default(),
             is_broken: false,
         }
@@ -145,11 +148,19 @@ impl StreamTranslator {
         Ok(())
     }
 
-    fn write(&mut self, frame: StreamFrame, out: &mut Vec<u8>) {
+    fn write(&mut self, mut frame: StreamFrame, out: &mut Vec<u8>) {
         let mut events = Vec::new();
+        if self.client != self.upstream {
+            for event in &mut frame.events {
+                if let StreamEvent::Start(answer) = event {
+                    self.terms.complete(answer);
+                }
+            }
+        }
         self.writer.write(frame, &mut events, &mut self.losses);
+        let framing = Framing::of(self.client);
         for event in &events {
-            if self.framing.write(event, out).is_err() {
+            if framing.write(event, out).is_err() {
                 self.losses
                     .add("", "the event is too large for the client's framing");
             }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::chat::Chat;
+use crate::converse::Converse;
 use crate::dialect::Dialect;
 use crate::error::TranslateError;
 use crate::grammar::{AnswerTerms, Grammar, Object};
@@ -27,7 +28,8 @@ pub struct Translated {
     pub body: Vec<u8>,
     /// What it does not say of the one that came.
     pub losses: Vec<Loss>,
-    /// What the request settles about its answer; an answer settles nothing.
+    /// What the request settles about its answer; an answer settles nothing. With the model and whether the answer
+    /// is streamed a caller makes the URL of a dialect that says them there.
     pub terms: AnswerTerms,
 }
 
@@ -36,6 +38,9 @@ pub struct Translated {
 pub struct TranslatedError {
     /// The upstream's status.
     pub status: u16,
+    /// The kind of error that the client finds in a header, in dialects where that is so: for Converse
+    /// `x-amzn-errortype`.
+    pub name: Option<String>,
     /// The body.
     pub body: Vec<u8>,
     /// What the upstream reported.
@@ -47,7 +52,8 @@ fn grammar(dialect: Dialect) -> Option<&'static dyn Grammar> {
     match dialect {
         Dialect::Chat => Some(&Chat),
         Dialect::Messages => Some(&Messages),
-        Dialect::Responses | Dialect::Gemini | Dialect::Converse => None,
+        Dialect::Converse => Some(&Converse),
+        Dialect::Responses | Dialect::Gemini => None,
     }
 }
 
@@ -78,13 +84,31 @@ impl Translation {
     ///
     /// If it is no request of the client's dialect.
     pub fn request(&self, body: &[u8]) -> Result<Translated, TranslateError> {
-        let request = self.client.read_request(object(body)?)?;
+        self.request_with(None, None, body)
+    }
+
+    /// Translates a request whose dialect says the model, or whether the answer is streamed, in the URL.
+    ///
+    /// # Errors
+    ///
+    /// If it is no request of the client's dialect.
+    pub fn request_with(
+        &self,
+        model: Option<&str>,
+        stream: Option<bool>,
+        body: &[u8],
+    ) -> Result<Translated, TranslateError> {
+        let mut request = self.client.read_request(object(body)?)?;
+        request.model = model.map(ToString::to_string).or(request.model);
+        request.stream = stream.or(request.stream);
         let mut losses = LossList::default();
         let written = self.upstream.write_request(&request, &mut losses);
         let terms = AnswerTerms {
             stream: request.stream == Some(true),
             usage: request.include_usage == Some(true),
             created: 0,
+            model: request.model,
+            id: None,
         };
         Ok(Translated {
             body: bytes(written),
@@ -99,7 +123,10 @@ impl Translation {
     ///
     /// If it is no answer of the upstream's dialect.
     pub fn response(&self, body: &[u8], terms: &AnswerTerms) -> Result<Translated, TranslateError> {
-        let answer = self.upstream.read_answer(object(body)?)?;
+        let mut answer = self.upstream.read_answer(object(body)?)?;
+        if self.from != self.to {
+            terms.complete(&mut answer);
+        }
         let mut losses = LossList::default();
         let written = self.client.write_answer(&answer, terms, &mut losses);
         Ok(Translated {
@@ -112,8 +139,14 @@ impl Translation {
     /// Translates the upstream's error for the client. A body that is none of the upstream's dialect becomes an error
     /// that says so, of the kind that the status stands for.
     pub fn error(&self, status: u16, body: &[u8]) -> TranslatedError {
-        let read = object(body).ok();
-        let read = read.and_then(|body| self.upstream.read_error(status, body));
+        self.error_with(status, None, body)
+    }
+
+    /// Translates an error whose kind the upstream gave in a header, as Bedrock does in `x-amzn-errortype`.
+    pub fn error_with(&self, status: u16, name: Option<&str>, body: &[u8]) -> TranslatedError {
+        // The name says enough where the body is something else.
+        let read = object(body).ok().or_else(|| name.map(|_| Object::new()));
+        let read = read.and_then(|body| self.upstream.read_named_error(status, name, body));
         let error = read.unwrap_or_else(|| ReportedError::of_status(status, self.to));
         let mut written = error.clone();
         if written.message.is_empty() {
@@ -121,6 +154,7 @@ impl Translation {
         }
         TranslatedError {
             status,
+            name: self.client.error_name(&error),
             body: bytes(self.client.write_error(&written)),
             error,
         }
@@ -130,7 +164,7 @@ impl Translation {
     pub fn stream(&self, terms: &AnswerTerms) -> StreamTranslator {
         let reader = self.upstream.stream_reader();
         let writer = self.client.stream_writer(terms);
-        StreamTranslator::new(reader, self.to, writer, self.from)
+        StreamTranslator::new(reader, self.to, writer, self.from, terms.clone())
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn crossed(dialect: Dialect, events: &Value) -> Result<(), String> {
         stream: true,
         usage: true,
         created: 1,
+        ..AnswerTerms::default()
     };
     let mut losses = LossList::default();
     let whole = fold(dialect, frames(here, events)?);
