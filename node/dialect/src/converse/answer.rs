@@ -179,12 +179,14 @@ fn write_choice(
         });
         written.collect()
     };
-    if (!content.is_empty() || !is_home)
+    // One that was put together from a stream has kept nothing of its message.
+    let is_whole = is_home && answer.rest.nested("output").is_some();
+    if (!content.is_empty() || !is_whole)
         && let Some(output) = inside(body, "output")
         && let Some(message) = inside(output, "message")
     {
         message.insert("content".to_string(), Value::Array(content));
-        if !is_home {
+        if !is_whole {
             message.insert("role".to_string(), json!("assistant"));
         }
     }
