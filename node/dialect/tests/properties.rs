@@ -1,12 +1,14 @@
 //! What holds for any bytes.
 
+use grapevine_dialect::event_stream::EventMessage;
+use grapevine_dialect::framing::{EventReader, Framing};
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::stream::Completeness;
 use grapevine_dialect::{Dialect, Translation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SPOKEN: [Dialect; 2] = [Dialect::Chat, Dialect::Messages];
+const SPOKEN: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Converse];
 
 fn translations() -> Vec<Translation> {
     let pairs = SPOKEN
@@ -57,6 +59,12 @@ fn body() -> impl Strategy<Value = Value> {
         "ephemeral",
         "{}",
         "data:x;base64,AA",
+        "default",
+        "success",
+        "png",
+        "contentBlockDelta",
+        "throttlingException",
+        "gvid__61",
     ]);
     let key = prop::sample::select(vec![
         "messages",
@@ -112,6 +120,56 @@ fn body() -> impl Strategy<Value = Value> {
         "service_tier",
         "stream_options",
         "unknown",
+        "toolUse",
+        "toolUseId",
+        "toolResult",
+        "status",
+        "json",
+        "image",
+        "document",
+        "format",
+        "bytes",
+        "s3Location",
+        "uri",
+        "reasoningContent",
+        "reasoningText",
+        "redactedContent",
+        "cachePoint",
+        "guardContent",
+        "citationsContent",
+        "citations",
+        "inferenceConfig",
+        "maxTokens",
+        "stopSequences",
+        "toolConfig",
+        "toolSpec",
+        "inputSchema",
+        "toolChoice",
+        "tool",
+        "any",
+        "additionalModelRequestFields",
+        "reasoning_config",
+        "budget_tokens",
+        "reasoning_effort",
+        "effort",
+        "top_k",
+        "outputConfig",
+        "textFormat",
+        "structure",
+        "jsonSchema",
+        "requestMetadata",
+        "promptVariables",
+        "serviceTier",
+        "output",
+        "stopReason",
+        "additionalModelResponseFields",
+        "stop_sequence",
+        "inputTokens",
+        "cacheReadInputTokens",
+        "totalTokens",
+        "contentBlockIndex",
+        "start",
+        "modelId",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -174,7 +232,11 @@ fn answer() -> impl Strategy<Value = Value> {
             choice,
             json!({"message": with(message, json!({"role": "assistant"}))}),
         );
-        with(rest, json!({"choices": [choice], "content": [part]}))
+        let output = json!({"message": {"role": "assistant", "content": [part]}});
+        with(
+            rest,
+            json!({"choices": [choice], "content": [part], "output": output}),
+        )
     })
 }
 
@@ -187,6 +249,13 @@ fn event() -> impl Strategy<Value = Value> {
         "message_delta",
         "ping",
         "error",
+        "messageStart",
+        "contentBlockStart",
+        "contentBlockDelta",
+        "contentBlockStop",
+        "messageStop",
+        "metadata",
+        "throttlingException",
     ]);
     (kind, body(), body(), body(), body()).prop_map(|(kind, rest, choice, delta, block)| {
         let block = with(block, json!({}));
@@ -194,7 +263,7 @@ fn event() -> impl Strategy<Value = Value> {
         let choice = with(choice, json!({"index": 0, "delta": with(delta.clone(), json!({}))}));
         with(rest, json!({
             "type": kind, "index": 0, "content_block": block, "delta": with(delta, json!({})), "message": message,
-            "choices": [choice],
+            "choices": [choice], "contentBlockIndex": 0, "start": block,
         }))
     })
 }
@@ -221,8 +290,64 @@ fn calls() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A content block of Converse, or nearly one.
+fn block() -> impl Strategy<Value = Value> {
+    let kind = prop::sample::select(vec![
+        "text",
+        "json",
+        "toolUse",
+        "toolResult",
+        "reasoningContent",
+        "image",
+        "document",
+        "guardContent",
+        "citationsContent",
+        "cachePoint",
+    ]);
+    let said = prop_oneof![
+        Just(json!("a")),
+        Just(
+            json!({"toolUseId": "gvid__61", "name": "f", "input": {"x": 0.1}, "type": "tool_use"})
+        ),
+        Just(json!({"toolUseId": "a", "content": [{"json": 1}, {"text": ""}], "status": "error"})),
+        Just(json!({"toolUseId": "a", "content": []})),
+        Just(json!({"reasoningText": {"text": "", "signature": "gvsig.messages.x"}})),
+        Just(json!({"redactedContent": "Z3ZzaWcubWVzc2FnZXMueA=="})),
+        Just(json!({"format": "png", "source": {"bytes": "AA=="}, "name": "n"})),
+        Just(
+            json!({"format": "odt", "source": {"s3Location": {"uri": "s3://a", "bucketOwner": "b"}}})
+        ),
+        Just(json!({"source": {"content": [{"text": "a"}]}, "context": "c"})),
+        Just(json!({"text": {"text": "a", "qualifiers": ["query"]}})),
+        Just(json!({"content": [{"text": "a"}, {"text": "b"}], "citations": [{}]})),
+        Just(json!({"type": "default", "ttl": "1h"})),
+        body(),
+    ];
+    prop::collection::vec((kind, said), 1..3).prop_map(|fields| {
+        Value::Object(
+            fields
+                .into_iter()
+                .map(|(kind, said)| (kind.to_string(), said))
+                .collect(),
+        )
+    })
+}
+
+/// What a stream of bytes holds, in the framing of its dialect.
+fn events_of(dialect: Dialect, bytes: &[u8]) -> Vec<Value> {
+    let mut events = Vec::new();
+    let mut reader = EventReader::new(Framing::of(dialect));
+    reader
+        .push(bytes, &mut events)
+        .expect("the stream is whole");
+    events
+        .iter()
+        .map(|event| serde_json::from_str(&event.data).expect("an event is JSON"))
+        .collect()
+}
+
 /// A stream of each dialect with a bit of everything.
-fn streams() -> [(Dialect, String); 2] {
+fn streams() -> [(Dialect, Vec<u8>); 3] {
     let chunk = |delta: Value, reason: Option<&str>| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
         format!(
@@ -260,9 +385,37 @@ fn streams() -> [(Dialect, String); 2] {
         ),
         event(json!({"type": "message_stop"})),
     ];
+    let mut converse = Vec::new();
+    for (name, body) in [
+        ("messageStart", json!({"role": "assistant", "p": "ab"})),
+        (
+            "contentBlockDelta",
+            json!({"contentBlockIndex": 0, "delta": {"text": "grüß"}}),
+        ),
+        ("contentBlockStop", json!({"contentBlockIndex": 0})),
+        (
+            "contentBlockStart",
+            json!({"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "a", "name": "f"}}}),
+        ),
+        (
+            "contentBlockDelta",
+            json!({"contentBlockIndex": 1, "delta": {"toolUse": {"input": "{}"}}}),
+        ),
+        ("contentBlockStop", json!({"contentBlockIndex": 1})),
+        ("messageStop", json!({"stopReason": "tool_use"})),
+        (
+            "metadata",
+            json!({"usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}}),
+        ),
+    ] {
+        EventMessage::event(name, body.to_string())
+            .write(&mut converse)
+            .expect("the frame is small");
+    }
     [
-        (Dialect::Chat, chat.concat()),
-        (Dialect::Messages, messages.concat()),
+        (Dialect::Chat, chat.concat().into_bytes()),
+        (Dialect::Messages, messages.concat().into_bytes()),
+        (Dialect::Converse, converse),
     ]
 }
 
@@ -279,8 +432,8 @@ fn pushed(translation: &Translation, pieces: &[&[u8]]) -> (Vec<u8>, Completeness
 proptest! {
     #[test]
     fn stream_cut_anywhere_becomes_the_same(cuts in prop::collection::vec(0.0..1.0_f64, 0..12)) {
-        for (upstream, text) in streams() {
-            let bytes = text.as_bytes();
+        for (upstream, bytes) in streams() {
+            let bytes = bytes.as_slice();
             let mut places: Vec<usize> = cuts.iter().map(|cut| (cut * bytes.len() as f64) as usize).collect();
             places.extend([0, bytes.len()]);
             places.sort_unstable();
@@ -296,17 +449,25 @@ proptest! {
 
     #[test]
     fn stream_that_ends_early_is_never_complete(length in 0.0..1.0_f64) {
-        for (upstream, text) in streams() {
-            // The last event of a chat stream only repeats that it is complete.
-            let end = text.find("data: [DONE]").unwrap_or(text.len());
-            let end = text[..end].trim_end().len() - 1;
+        for (upstream, bytes) in streams() {
+            // The last event of a chat or Converse stream only repeats that it is complete, or what it costs.
+            let last = match upstream {
+                Dialect::Converse => "metadata",
+                _ => "data: [DONE]",
+            };
+            let position = bytes.windows(last.len()).position(|found| found == last.as_bytes());
+            let end = match upstream {
+                // The name stands behind the frame's lengths and their checksum.
+                Dialect::Converse => position.unwrap() - 27,
+                _ => bytes[..position.unwrap_or(bytes.len())].trim_ascii_end().len() - 1,
+            };
             let cut = (length * end as f64) as usize;
             for client in SPOKEN {
                 let translation = Translation::new(client, upstream).unwrap();
-                let (out, ending) = pushed(&translation, &[&text.as_bytes()[..cut]]);
+                let (out, ending) = pushed(&translation, &[&bytes[..cut]]);
                 prop_assert_eq!(ending, Completeness::Truncated);
                 let out = String::from_utf8_lossy(&out);
-                prop_assert!(!out.contains("[DONE]") && !out.contains("message_stop"));
+                prop_assert!(!out.contains("[DONE]") && !out.contains("message_stop") && !out.contains("messageStop"));
             }
         }
     }
@@ -373,10 +534,43 @@ proptest! {
                 if stream.push_event(name, &event.to_string(), &mut out).is_err() {
                     break;
                 }
-                let out = String::from_utf8(out).unwrap();
-                let data = out.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
-                prop_assert_eq!(&serde_json::from_str::<Value>(data).unwrap(), event);
+                prop_assert_eq!(&events_of(dialect, &out), std::slice::from_ref(event));
                 prop_assert!(stream.losses().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn block_of_converse_in_its_own_dialect_loses_nothing(
+        blocks in prop::collection::vec(block(), 0..4), system in prop::collection::vec(block(), 0..3), rest in body(),
+    ) {
+        let translation = Translation::new(Dialect::Converse, Dialect::Converse).unwrap();
+        let turn = json!({"role": "user", "content": blocks});
+        let request = with(rest.clone(), json!({"messages": [turn], "system": system}));
+        let translated = translation.request(request.to_string().as_bytes()).unwrap();
+        prop_assert_eq!(&serde_json::from_slice::<Value>(&translated.body).unwrap(), &request);
+        prop_assert!(translated.losses.is_empty());
+        let answer = with(rest, json!({"output": {"message": {"content": blocks}}}));
+        let translated = translation.response(answer.to_string().as_bytes(), &terms()).unwrap();
+        prop_assert_eq!(&serde_json::from_slice::<Value>(&translated.body).unwrap(), &answer);
+        for client in [Dialect::Chat, Dialect::Messages] {
+            let there = Translation::new(Dialect::Converse, client).unwrap();
+            prop_assert!(there.request(request.to_string().as_bytes()).is_ok());
+        }
+    }
+
+    #[test]
+    fn pieces_of_converse_in_their_own_dialect_lose_nothing(blocks in prop::collection::vec(block(), 1..4)) {
+        let translation = Translation::new(Dialect::Converse, Dialect::Converse).unwrap();
+        let mut stream = translation.stream(&terms());
+        for block in blocks {
+            for (name, field) in [("contentBlockStart", "start"), ("contentBlockDelta", "delta")] {
+                let event = json!({"contentBlockIndex": 1, field: block});
+                for (name, event) in [(Some(name), event.clone()), (None, json!({name: event}))] {
+                    let mut out = Vec::new();
+                    stream.push_event(name, &event.to_string(), &mut out).unwrap();
+                    prop_assert_eq!(&events_of(Dialect::Converse, &out), std::slice::from_ref(&event));
+                }
             }
         }
     }

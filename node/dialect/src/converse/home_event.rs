@@ -6,7 +6,7 @@ use super::write_parts::PartWriter;
 use super::{DIALECT, answer, error, thoughts, usage};
 use crate::fields::inside;
 use crate::grammar::{Object, ServerEvent};
-use crate::hub::part::{Part, PartKind};
+use crate::hub::part::{Part, PartKind, ToolInput};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 use crate::rest::Rest;
@@ -76,7 +76,10 @@ fn write_start(part: &Part, losses: &mut LossList) -> Value {
     let block = PartWriter::to_client().write(part, losses);
     let mut block = block.unwrap_or_default();
     // The input comes in pieces.
-    if let (PartKind::ToolCall(_), Some(call)) = (&part.kind, block["toolUse"].as_object_mut()) {
+    if let PartKind::ToolCall(call) = &part.kind
+        && let ToolInput::Text(_) = call.input
+        && let Some(call) = block.get_mut("toolUse").and_then(Value::as_object_mut)
+    {
         call.remove("input");
     }
     block

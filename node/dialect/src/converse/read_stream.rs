@@ -233,6 +233,9 @@ fn read_start(start: Object, path: String) -> Part {
         inside.blank_if("type", &Value::from("tool_use"));
         call.id = read_parts::read_id(&mut inside);
         call.name = inside.text("name").unwrap_or_default();
+        if let Some(input) = inside.take("input") {
+            call.input = ToolInput::Json(input);
+        }
         fields.leave("toolUse", inside);
     }
     Part::new(PartKind::ToolCall(call), fields.finish())
@@ -240,7 +243,8 @@ fn read_start(start: Object, path: String) -> Part {
 
 // The pieces of a delta that the hub models. What is redacted is a part of its own.
 fn read_pieces(delta: &mut Fields, is_new: bool) -> Option<Vec<Piece>> {
-    if let Some(text) = delta.text("text") {
+    if delta.peek_text("text").is_some() {
+        let text = delta.text("text")?;
         return Some(vec![Piece::Delta(PartDelta::Text(text))]);
     }
     let is_text =
@@ -253,7 +257,8 @@ fn read_pieces(delta: &mut Fields, is_new: bool) -> Option<Vec<Piece>> {
     }
     let thought = delta.peek("reasoningContent");
     let has_words = is_text(thought, "text") || is_text(thought, "signature");
-    if !has_words && !(is_new && is_text(thought, "redactedContent")) {
+    let is_redacted = is_new && is_text(thought, "redactedContent");
+    if !has_words && !is_redacted {
         return None;
     }
     let mut inside = delta.enter("reasoningContent")?;
