@@ -106,6 +106,7 @@ fn read_attachment(fields: &mut Fields, kind: AttachmentKind) -> PartKind {
         fields.leave("source", object);
     }
     let name = fields.text("title");
+    fields.set_name("name", "title");
     PartKind::Attachment(Attachment {
         kind,
         source,
