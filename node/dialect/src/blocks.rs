@@ -1,8 +1,8 @@
 //! Puts parts that come at once, or in pieces out of order, into blocks that come one after the other.
 //!
-//! A client of messages or Converse sees one block at a time: it begins, goes on and ends before the next begins. A text or a
-//! thought ends when another part begins, and goes on in a new block; a tool call ends when its input is whole. What
-//! comes for another part meanwhile waits, and so does a call whose id or name is still to come.
+//! A client of messages or Converse sees one block at a time: it begins, goes on and ends before the next begins. A
+//! text or a thought ends when another part begins, and goes on in a new block; a tool call ends when its input is
+//! whole. What comes for another part meanwhile waits, and so does a call whose id or name is still to come.
 
 use std::collections::BTreeMap;
 

@@ -7,15 +7,13 @@
 //! Of the headers three decide what a message is: `:message-type`, and beside it `:event-type`, `:exception-type`, or
 //! `:error-code` with `:error-message`.
 
-mod chunk;
 mod decode;
 mod encode;
 mod headers;
 
-pub use chunk::ChunkReader;
 pub use decode::FrameDecoder;
 
-use crate::stream::EVENT_BYTES_MAX;
+use crate::sse::EVENT_BYTES_MAX;
 
 /// The media type of bodies in this framing.
 pub const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";

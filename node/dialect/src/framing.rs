@@ -6,8 +6,7 @@ use crate::dialect::Dialect;
 use crate::error::TranslateError;
 use crate::event_stream::{self, EventMessage, EventMessageKind, FrameDecoder};
 use crate::grammar::ServerEvent;
-use crate::sse::{self, SseReader};
-use crate::stream::EVENT_BYTES_MAX;
+use crate::sse::{self, EVENT_BYTES_MAX, SseReader};
 
 /// What the name of an event ends with that is an error.
 pub(crate) const EXCEPTION: &str = "Exception";

@@ -8,11 +8,12 @@
 //! 1. [`Dialect`]; [`loss`]: what a translation leaves out.
 //! 2. [`rest`], [`fields`]: how a reader takes from an object what the hub models, and keeps what it does not.
 //! 3. [`hub`]: requests, turns and parts, answers, streams, errors; [`hub::fold`] puts a stream together.
-//! 4. [`grammar`]: what a dialect must be able to do. `chat`, `messages` and `converse` do it, each knowing the hub alone.
+//! 4. [`grammar`]: what a dialect must be able to do. `chat`, `messages` and `converse` do it, each knowing the hub
+//!    alone.
 //! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url`, `claude` and
 //!    `blocks`: what several dialects have in common.
 //! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere; [`framing`]: how their
-//!    events become bytes, as server-sent events or in an [`event_stream`].
+//!    events become bytes, as server-sent events or in an [`event_stream`]; [`chunk`]: messages in such a stream.
 //!
 //! To add a dialect: a module beside `chat` with one type that implements [`grammar::Grammar`], and one line of
 //! `translate`'s `grammar`.
@@ -24,6 +25,7 @@
 mod blocks;
 mod cache_mark;
 mod chat;
+pub mod chunk;
 mod claude;
 mod converse;
 mod data_url;

@@ -5,6 +5,9 @@
 
 use crate::grammar::ServerEvent;
 
+/// The largest event of a stream, in bytes. A provider may put a whole image into one.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// An event as it came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RawEvent {

@@ -10,8 +10,7 @@ use crate::hub::stream::{StreamEvent, StreamFrame};
 use crate::loss::{Loss, LossList};
 use crate::rest::Rest;
 
-/// The largest event of a stream, in bytes. A provider may put a whole image into one.
-pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub use crate::sse::EVENT_BYTES_MAX;
 
 /// How the upstream's stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +62,8 @@ impl StreamTranslator {
     ///
     /// # Errors
     ///
-    /// If an event is too large, its frame broken, or it is none of the upstream's dialect; everything after it is refused too.
+    /// If an event is too large, its frame broken, or it is none of the upstream's dialect; everything after it is
+    /// refused too.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TranslateError> {
         self.check()?;
         let mut events = Vec::new();

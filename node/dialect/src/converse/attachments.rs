@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::read_parts::read_content;
 use super::{DIALECT, formats};
 use crate::fields::{Fields, put};
 use crate::grammar::Object;
-use crate::hub::part::{Attachment, AttachmentKind, AttachmentSource, PartKind};
+use crate::hub::part::{Attachment, AttachmentKind, AttachmentSource, Part, PartKind};
 use crate::loss::LossList;
 use crate::rest::Rest;
 
@@ -17,6 +16,9 @@ const NAME_CHARS_MAX: usize = 200;
 
 /// The name of a document that has none, which Converse demands.
 const NAME_DEFAULT: &str = "document";
+
+/// Takes the blocks under a field.
+type ContentReader = fn(&mut Fields, &'static str) -> Vec<Part>;
 
 /// Whether a block has a source that the hub models.
 pub(super) fn is_known(value: &Value) -> bool {
@@ -28,7 +30,14 @@ pub(super) fn is_known(value: &Value) -> bool {
 }
 
 /// Takes an attachment out of its block.
-pub(super) fn read(fields: &mut Fields, kind: AttachmentKind, name: &'static str) -> PartKind {
+///
+/// `read_content` reads the blocks that a document may be made of.
+pub(super) fn read(
+    fields: &mut Fields,
+    kind: AttachmentKind,
+    name: &'static str,
+    read_content: ContentReader,
+) -> PartKind {
     let mut attachment = Attachment {
         kind,
         source: AttachmentSource::Text(String::new()),
@@ -44,7 +53,7 @@ pub(super) fn read(fields: &mut Fields, kind: AttachmentKind, name: &'static str
         }
         attachment.name = inside.text("name");
         if let Some(mut source) = inside.enter("source") {
-            attachment.source = read_source(&mut source, media_type);
+            attachment.source = read_source(&mut source, media_type, read_content);
             inside.leave("source", source);
         }
         fields.leave(name, inside);
@@ -53,7 +62,11 @@ pub(super) fn read(fields: &mut Fields, kind: AttachmentKind, name: &'static str
 }
 
 // A location in S3 is one that nobody else can fetch.
-fn read_source(source: &mut Fields, media_type: Option<String>) -> AttachmentSource {
+fn read_source(
+    source: &mut Fields,
+    media_type: Option<String>,
+    read_content: ContentReader,
+) -> AttachmentSource {
     if let Some(data) = source.text("bytes") {
         return AttachmentSource::Data { media_type, data };
     }

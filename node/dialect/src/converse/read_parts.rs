@@ -77,7 +77,7 @@ pub(super) fn read(value: Value, path: String) -> Part {
         Block::ToolUse => read_tool_call(&mut fields),
         Block::ToolResult => read_tool_result(&mut fields),
         Block::Reasoning => read_reasoning(&mut fields),
-        Block::Attachment(kind, name) => attachments::read(&mut fields, kind, name),
+        Block::Attachment(kind, name) => attachments::read(&mut fields, kind, name, read_content),
     };
     Part::new(kind, fields.finish())
 }

@@ -7,8 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::DIALECT;
-use super::write_parts::Toward;
+use super::{DIALECT, Toward};
 use crate::dialect::Dialect;
 use crate::fields::{Fields, put};
 use crate::grammar::Object;

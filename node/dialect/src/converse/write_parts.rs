@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::attachments::AttachmentWriter;
-use super::{DIALECT, cache_point, thoughts};
+use super::{DIALECT, Toward, cache_point, thoughts};
 use crate::fields::put;
 use crate::grammar::Object;
 use crate::hub::part::{
@@ -16,13 +16,6 @@ use crate::rest::Rest;
 
 /// The most characters of a tool call's id.
 const ID_MAX: usize = 64;
-
-/// Whether a block goes to an upstream or to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Toward {
-    Upstream,
-    Client,
-}
 
 /// Writes the blocks of one request or answer.
 pub(super) struct PartWriter {

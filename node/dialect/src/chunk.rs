@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{EventMessage, EventMessageKind, FrameDecoder};
 use crate::error::TranslateError;
+use crate::event_stream::{EventMessage, EventMessageKind, FrameDecoder};
 use crate::grammar::ServerEvent;
 use crate::sse;
 
