@@ -1,6 +1,6 @@
 //! Reads a request.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::read_parts::read_content;
 use super::{DIALECT, answer, output, tools};
@@ -11,6 +11,12 @@ use crate::rest::Rest;
 
 /// The field of what a model takes beyond the API's own.
 pub(super) const MODEL_FIELDS: &str = "additionalModelRequestFields";
+
+/// The field of what an answer repeats of the model's own.
+pub(super) const RESPONSE_PATHS: &str = "additionalModelResponseFieldPaths";
+
+/// Where an answer of Anthropic's models says which sequence stopped it.
+pub(super) const STOP_SEQUENCE_PATH: &str = "/stop_sequence";
 
 /// The names under which Anthropic's models take how they think; the second is the older.
 const THINKING: [&str; 2] = ["thinking", "reasoning_config"];
@@ -31,6 +37,8 @@ pub(super) fn read(body: Object) -> Result<HubRequest, ReadError> {
     request.output = output::read(&mut fields);
     request.metadata = fields.object("requestMetadata");
     request.service_tier = answer::read_tier(&mut fields);
+    // Other dialects say it without being asked, or never.
+    fields.blank_if(RESPONSE_PATHS, &json!([STOP_SEQUENCE_PATH]));
     for (field, name) in [
         ("instructions", "system"),
         ("model", "modelId"),

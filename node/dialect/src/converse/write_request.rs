@@ -2,7 +2,7 @@
 
 use serde_json::{Number, Value, json};
 
-use super::read_request::MODEL_FIELDS;
+use super::read_request::{MODEL_FIELDS, RESPONSE_PATHS, STOP_SEQUENCE_PATH};
 use super::write_parts::PartWriter;
 use super::{DIALECT, answer, models, output, tools, write_turns};
 use crate::claude;
@@ -14,9 +14,6 @@ use crate::reasoning::{NO_EFFORT, effort_of};
 
 /// The highest temperature, by Bedrock's reference.
 const TEMPERATURE_MAX: f64 = 1.0;
-
-/// Where an answer of Anthropic's models says which sequence stopped it.
-const STOP_SEQUENCE_PATH: &str = "/stop_sequence";
 
 pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     let is_home = request.rest.is_from(DIALECT);
@@ -133,7 +130,7 @@ fn write_model_fields(
         claude::write_thinking(request, DIALECT, &mut more, losses);
         if !request.stop.is_empty() {
             let paths = json!([STOP_SEQUENCE_PATH]);
-            body.insert("additionalModelResponseFieldPaths".to_string(), paths);
+            body.insert(RESPONSE_PATHS.to_string(), paths);
         }
     } else {
         losses.add_some(top_k.as_ref(), at("top_k"), "the model takes no such field");
