@@ -8,9 +8,9 @@
 //! 1. [`Dialect`]; [`loss`]: what a translation leaves out.
 //! 2. [`rest`], [`fields`]: how a reader takes from an object what the hub models, and keeps what it does not.
 //! 3. [`hub`]: requests, turns and parts, answers, streams, errors; [`hub::fold`] puts a stream together.
-//! 4. [`grammar`]: what a dialect must be able to do. `chat` and `messages` do it, each knowing the hub alone.
-//! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark` and `data_url`: what
-//!    several dialects have in common.
+//! 4. [`grammar`]: what a dialect must be able to do. `chat`, `messages` and `responses` do it, each knowing the hub alone.
+//! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url` and
+//!    `free_text`: what several dialects have in common.
 //! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere.
 //!
 //! To add a dialect: a module beside `chat` with one type that implements [`grammar::Grammar`], and one line of
@@ -26,12 +26,14 @@ mod data_url;
 mod dialect;
 mod error;
 pub mod fields;
+mod free_text;
 pub mod grammar;
 pub mod hub;
 mod ids;
 pub mod loss;
 mod messages;
 pub mod reasoning;
+mod responses;
 pub mod rest;
 mod signature;
 mod sse;

@@ -5,10 +5,12 @@ use serde_json::Value;
 use crate::chat::Chat;
 use crate::dialect::Dialect;
 use crate::error::TranslateError;
+use crate::free_text;
 use crate::grammar::{AnswerTerms, Grammar, Object};
 use crate::hub::error::ReportedError;
 use crate::loss::{Loss, LossList};
 use crate::messages::Messages;
+use crate::responses::Responses;
 use crate::stream::StreamTranslator;
 
 /// Between a client of one dialect and an upstream of another.
@@ -47,7 +49,8 @@ fn grammar(dialect: Dialect) -> Option<&'static dyn Grammar> {
     match dialect {
         Dialect::Chat => Some(&Chat),
         Dialect::Messages => Some(&Messages),
-        Dialect::Responses | Dialect::Gemini | Dialect::Converse => None,
+        Dialect::Responses => Some(&Responses),
+        Dialect::Gemini | Dialect::Converse => None,
     }
 }
 
@@ -81,10 +84,15 @@ impl Translation {
         let request = self.client.read_request(object(body)?)?;
         let mut losses = LossList::default();
         let written = self.upstream.write_request(&request, &mut losses);
+        let is_home = self.from == self.to;
         let terms = AnswerTerms {
             stream: request.stream == Some(true),
             usage: request.include_usage == Some(true),
             created: 0,
+            free_text_tools: match is_home {
+                true => Default::default(),
+                false => free_text::names(&request.tools),
+            },
         };
         Ok(Translated {
             body: bytes(written),
@@ -99,7 +107,8 @@ impl Translation {
     ///
     /// If it is no answer of the upstream's dialect.
     pub fn response(&self, body: &[u8], terms: &AnswerTerms) -> Result<Translated, TranslateError> {
-        let answer = self.upstream.read_answer(object(body)?)?;
+        let mut answer = self.upstream.read_answer(object(body)?)?;
+        free_text::restore(&mut answer, &terms.free_text_tools);
         let mut losses = LossList::default();
         let written = self.client.write_answer(&answer, terms, &mut losses);
         Ok(Translated {
@@ -129,7 +138,9 @@ impl Translation {
     /// Translates the upstream's stream for the client, as it comes.
     pub fn stream(&self, terms: &AnswerTerms) -> StreamTranslator {
         let reader = self.upstream.stream_reader();
-        StreamTranslator::new(reader, self.to, self.client.stream_writer(terms))
+        let writer = self.client.stream_writer(terms);
+        let writer = free_text::restoring(writer, &terms.free_text_tools);
+        StreamTranslator::new(reader, self.to, writer)
     }
 }
 

@@ -16,9 +16,10 @@ use grapevine_dialect::{Dialect, LossList};
 use serde_json::{Map, Value};
 
 /// The APIs of the collection, and the dialects that they speak.
-const APIS: [(&str, Dialect); 5] = [
+const APIS: [(&str, Dialect); 6] = [
     ("chat-completions", Dialect::Chat),
     ("baseten", Dialect::Chat),
+    ("responses", Dialect::Responses),
     ("anthropic", Dialect::Messages),
     ("bedrock-anthropic", Dialect::Messages),
     ("vertex-anthropic", Dialect::Messages),

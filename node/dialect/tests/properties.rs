@@ -22,6 +22,7 @@ fn terms() -> AnswerTerms {
         stream: true,
         usage: true,
         created: 1,
+        ..AnswerTerms::default()
     }
 }
 

@@ -16,6 +16,7 @@ fn translator(client: Dialect, upstream: Dialect, usage: bool) -> StreamTranslat
         stream: true,
         usage,
         created: 9,
+        ..AnswerTerms::default()
     };
     Translation::new(client, upstream).unwrap().stream(&terms)
 }

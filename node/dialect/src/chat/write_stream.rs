@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::turns::{THOUGHT_SIGNATURE, THOUGHTS_BETWEEN};
+use super::turns::THOUGHT_SIGNATURE;
 use super::{DIALECT, answer, error, home_chunk, parts, usage};
+use crate::dialect::Dialect;
 use crate::fields::put;
 use crate::grammar::{AnswerTerms, Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
-use crate::hub::part::{Part, PartKind, Thinking, ToolInput};
+use crate::hub::part::{Part, PartKind, ToolInput};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 use crate::rest::Rest;
@@ -23,15 +24,19 @@ pub(super) struct Writer {
     terms: AnswerTerms,
     head: Object,
     begun: BTreeSet<u64>,
-    parts: BTreeMap<(u64, usize), PartState>,
+    pub(super) parts: BTreeMap<(u64, usize), PartState>,
     usage: Option<TokenUsage>,
     home: home_chunk::HomeChunks,
 }
 
-enum PartState {
+/// What has come of a part.
+pub(super) enum PartState {
     Words,
     Thought {
-        signature: Option<(String, crate::dialect::Dialect)>,
+        path: String,
+        /// Of the first thought alone.
+        signature: Option<(String, Dialect)>,
+        is_said: bool,
     },
     Call {
         number: usize,
@@ -165,7 +170,8 @@ impl Writer {
                 PartState::Words
             }
             PartKind::Thinking(thinking) => {
-                self.start_thought(choice, thinking, &part.rest, out, losses)
+                self.start_thought(choice, index, thinking, &part.rest, out, losses);
+                return;
             }
             PartKind::ToolCall(call) => {
                 let number = self.calls(choice);
@@ -191,42 +197,6 @@ impl Writer {
         self.parts.insert((choice, index), state);
     }
 
-    fn start_thought(
-        &mut self,
-        choice: u64,
-        thinking: Thinking,
-        rest: &Rest,
-        out: &mut Vec<ServerEvent>,
-        losses: &mut LossList,
-    ) -> PartState {
-        if thinking.encrypted.is_some() {
-            losses.add(rest.path(), "chat completions has no encrypted thoughts");
-            return PartState::Left;
-        }
-        let is_thought = |state: &PartState| matches!(state, PartState::Thought { .. });
-        let of_choice = (choice, 0)..=(choice, usize::MAX);
-        let is_second = self
-            .parts
-            .range(of_choice)
-            .any(|(_, state)| is_thought(state));
-        let text = thinking.text.unwrap_or_default();
-        if is_second {
-            losses.add(rest.path(), "chat completions has one thought in a message");
-            self.say(
-                choice,
-                "reasoning_content",
-                format!("{THOUGHTS_BETWEEN}{text}"),
-                out,
-            );
-            return PartState::Thought { signature: None };
-        }
-        self.say(choice, "reasoning_content", text, out);
-        let signature = thinking.signature.unwrap_or_default();
-        PartState::Thought {
-            signature: Some((signature, thinking.origin)),
-        }
-    }
-
     fn extend_part(
         &mut self,
         choice: u64,
@@ -244,9 +214,12 @@ impl Writer {
             (
                 PartState::Thought {
                     signature: Some((earlier, _)),
+                    is_said,
+                    ..
                 },
                 PartDelta::Signature(more),
             ) => {
+                *is_said |= !more.is_empty();
                 earlier.push_str(&more);
             }
             (PartState::Call { number, has_input }, PartDelta::ToolInput(more)) => {
@@ -268,7 +241,9 @@ impl Writer {
             }
             (_, PartDelta::Text(text)) => self.say(choice, "content", text, out),
             (_, PartDelta::Refusal(text)) => self.say(choice, "refusal", text, out),
-            (_, PartDelta::Thinking(text)) => self.say(choice, "reasoning_content", text, out),
+            (_, PartDelta::Thinking(text)) => {
+                self.extend_thought(choice, index, &text, out, losses);
+            }
             (_, PartDelta::Unknown(_)) => {
                 losses.add(rest.path(), "chat completions has no such piece of a part");
             }
@@ -278,7 +253,7 @@ impl Writer {
 
     fn stop_part(&mut self, choice: u64, index: usize, out: &mut Vec<ServerEvent>) {
         match self.parts.get_mut(&(choice, index)) {
-            Some(PartState::Thought { signature }) => {
+            Some(PartState::Thought { signature, .. }) => {
                 if let Some((signature, origin)) =
                     signature.take().filter(|(text, _)| !text.is_empty())
                 {
@@ -338,7 +313,7 @@ impl Writer {
             .count()
     }
 
-    fn say(&self, choice: u64, field: &str, text: String, out: &mut Vec<ServerEvent>) {
+    pub(super) fn say(&self, choice: u64, field: &str, text: String, out: &mut Vec<ServerEvent>) {
         if text.is_empty() {
             return;
         }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::dialect::Dialect;
+use crate::free_text;
 use crate::grammar::{Object, ServerEvent};
 use crate::hub::part::{Part, PartKind, ToolInput, ToolStyle};
 use crate::hub::stream::PartDelta;
@@ -224,7 +225,7 @@ impl Blocks {
                     is_custom: true, ..
                 } => {
                     let input = std::mem::take(&mut block.pending);
-                    let input = json!({"input": input}).to_string();
+                    let input = free_text::wrapped(&input).to_string();
                     self.write_delta("input_json_delta", "partial_json", input, out);
                 }
                 _ => {}

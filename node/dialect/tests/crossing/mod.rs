@@ -7,18 +7,25 @@ use grapevine_dialect::translate::grammar_of;
 use grapevine_dialect::{Dialect, LossList};
 use serde_json::Value;
 
-/// Whether a stream of `dialect`, translated event by event, says what its whole answer says in the other dialect.
+/// The dialects that streams are translated into.
+const TRANSLATED: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Responses];
+
+/// Whether a stream of `dialect`, translated event by event, says what its whole answer says in each other dialect.
 pub(crate) fn crossed(dialect: Dialect, events: &Value) -> Result<(), String> {
-    let other = match dialect {
-        Dialect::Messages => Dialect::Chat,
-        _ => Dialect::Messages,
-    };
+    for other in TRANSLATED.into_iter().filter(|other| *other != dialect) {
+        crossed_into(dialect, other, events).map_err(|problem| format!("in {other}: {problem}"))?;
+    }
+    Ok(())
+}
+
+fn crossed_into(dialect: Dialect, other: Dialect, events: &Value) -> Result<(), String> {
     let here = grammar_of(dialect).expect("the dialect is translated");
     let there = grammar_of(other).expect("the dialect is translated");
     let terms = AnswerTerms {
         stream: true,
         usage: true,
         created: 1,
+        ..AnswerTerms::default()
     };
     let mut losses = LossList::default();
     let whole = fold(dialect, frames(here, events)?);
