@@ -13,7 +13,7 @@ use crate::dialect::Dialect;
 use crate::fields::put;
 use crate::grammar::{AnswerTerms, Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
-use crate::hub::part::{Part, PartKind, ToolInput};
+use crate::hub::part::{Part, PartKind, ToolInput, ToolStyle};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 use crate::rest::Rest;
@@ -40,6 +40,7 @@ pub(super) enum PartState {
     },
     Call {
         number: usize,
+        style: ToolStyle,
         has_input: bool,
     },
     Left,
@@ -187,7 +188,12 @@ impl Writer {
                 let mut entry = parts::write_tool_call(&said, &call.id, &rest, losses);
                 entry.insert("index".to_string(), json!(number));
                 self.say_call(choice, entry, out);
-                PartState::Call { number, has_input }
+                let style = call.style;
+                PartState::Call {
+                    number,
+                    style,
+                    has_input,
+                }
             }
             PartKind::Attachment(_) | PartKind::ToolResult(_) | PartKind::Unknown(_) => {
                 losses.add(part.rest.path(), "chat completions has no such part");
@@ -222,10 +228,17 @@ impl Writer {
                 *is_said |= !more.is_empty();
                 earlier.push_str(&more);
             }
-            (PartState::Call { number, has_input }, PartDelta::ToolInput(more)) => {
+            (
+                PartState::Call {
+                    number,
+                    style,
+                    has_input,
+                },
+                PartDelta::ToolInput(more),
+            ) => {
                 *has_input |= !more.is_empty();
-                let number = *number;
-                self.say_input(choice, number, more, out);
+                let (number, style) = (*number, *style);
+                self.say_input(choice, number, style, more, out);
             }
             (PartState::Call { number, .. }, delta) => {
                 let mut entry = Object::new();
@@ -261,11 +274,15 @@ impl Writer {
                     self.say(choice, THOUGHT_SIGNATURE, sealed, out);
                 }
             }
-            Some(PartState::Call { number, has_input }) if !*has_input => {
+            Some(PartState::Call {
+                number,
+                style: ToolStyle::Function,
+                has_input,
+            }) if !*has_input => {
                 // An input of nothing at all is no JSON, which clients expect.
                 *has_input = true;
                 let number = *number;
-                self.say_input(choice, number, "{}".to_string(), out);
+                self.say_input(choice, number, ToolStyle::Function, "{}".to_string(), out);
             }
             _ => {}
         }
@@ -322,13 +339,23 @@ impl Writer {
         out.push(self.chunk(choice_object(choice, delta)));
     }
 
-    fn say_input(&self, choice: u64, number: usize, text: String, out: &mut Vec<ServerEvent>) {
+    fn say_input(
+        &self,
+        choice: u64,
+        number: usize,
+        style: ToolStyle,
+        text: String,
+        out: &mut Vec<ServerEvent>,
+    ) {
         if text.is_empty() {
             return;
         }
         let mut entry = Object::new();
         entry.insert("index".to_string(), json!(number));
-        entry.insert("function".to_string(), json!({"arguments": text}));
+        match style {
+            ToolStyle::Function => entry.insert("function".to_string(), json!({"arguments": text})),
+            ToolStyle::Custom => entry.insert("custom".to_string(), json!({"input": text})),
+        };
         self.say_call(choice, entry, out);
     }
 

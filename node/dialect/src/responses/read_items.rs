@@ -22,14 +22,16 @@ pub(super) struct ReadItem {
     pub(super) parts: Vec<Part>,
 }
 
-/// Reads items as turns: what the model says in a row is one.
+/// Reads items as turns: what the model says in a row is one, and so is what tools answer.
 pub(super) fn read_turns(items: Vec<Value>, path: &str) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let path = element(path, index);
         let item = read(item, path.clone());
         match turns.last_mut() {
-            Some(turn) if turn.role == Role::Assistant && item.role == Role::Assistant => {
+            Some(turn)
+                if turn.role == item.role && matches!(turn.role, Role::Assistant | Role::Tool) =>
+            {
                 turn.parts.extend(item.parts);
             }
             _ => turns.push(Turn {
@@ -88,8 +90,7 @@ fn kind_of(item: &Value) -> Option<ItemKind> {
     let is_call = |input: &str| is_text("call_id") && is_text("name") && is_text(input);
     match item["type"].as_str() {
         Some("message") => is_text("role").then_some(ItemKind::Message),
-        None => (item["type"].is_null() && is_text("role") && !is_text("id"))
-            .then_some(ItemKind::Message),
+        None => (item["type"].is_null() && is_text("role")).then_some(ItemKind::Message),
         Some("reasoning") => Some(ItemKind::Reasoning),
         Some("function_call") => {
             is_call("arguments").then_some(ItemKind::Call(ToolStyle::Function))

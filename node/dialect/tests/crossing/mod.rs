@@ -55,8 +55,8 @@ fn crossed_into(dialect: Dialect, other: Dialect, events: &Value) -> Result<(), 
     Err(difference("", &whole, &streamed))
 }
 
-// A null says nothing, and `object` and `role` say what kind of body it is.
-fn comparable(value: Value) -> Value {
+/// A body without what says nothing: a null, and `object` and `role`, which say what kind of body it is.
+pub(crate) fn comparable(value: Value) -> Value {
     match value {
         Value::Object(object) => {
             let is_kind = |key: &str, value: &Value| {
