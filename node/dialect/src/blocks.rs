@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::dialect::Dialect;
+use crate::free_text;
 use crate::hub::part::{Part, PartKind, ToolInput, ToolStyle};
 use crate::hub::stream::PartDelta;
 use crate::ids;
@@ -287,7 +288,7 @@ impl Blocks {
                     is_custom: true, ..
                 } => {
                     let input = std::mem::take(&mut block.pending);
-                    let input = json!({"input": input}).to_string();
+                    let input = free_text::wrapped(&input).to_string();
                     self.write_delta(BlockDelta::Input, input, out);
                 }
                 _ => {}

@@ -10,6 +10,7 @@ mod parts;
 mod read_request;
 mod read_stream;
 mod stream_choice;
+mod stream_thought;
 mod tools;
 mod turns;
 mod usage;

@@ -2,6 +2,8 @@
 //!
 //! A dialect is one module with one type that implements [`Grammar`]; it knows the hub and no other dialect.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::fields::ReadError;
@@ -80,6 +82,8 @@ pub struct AnswerTerms {
     /// When the answer is made, in seconds since 1970: for a client whose dialect says so, of an upstream whose
     /// dialect does not. The caller sets it, since no request does.
     pub created: u64,
+    /// The tools that take free text, whose calls come back from a dialect without such tools as those of functions.
+    pub free_text_tools: BTreeSet<String>,
     /// The model of an answer whose dialect does not say it: the one that was asked for.
     pub model: Option<String>,
     /// The id of an answer whose dialect does not say it, such as that of the upstream's request. The caller sets it.

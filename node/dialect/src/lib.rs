@@ -8,10 +8,10 @@
 //! 1. [`Dialect`]; [`loss`]: what a translation leaves out.
 //! 2. [`rest`], [`fields`]: how a reader takes from an object what the hub models, and keeps what it does not.
 //! 3. [`hub`]: requests, turns and parts, answers, streams, errors; [`hub::fold`] puts a stream together.
-//! 4. [`grammar`]: what a dialect must be able to do. `chat`, `messages` and `converse` do it, each knowing the hub
-//!    alone.
-//! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url`, `claude` and
-//!    `blocks`: what several dialects have in common.
+//! 4. [`grammar`]: what a dialect must be able to do. `chat`, `converse`, `gemini`, `messages` and `responses` do it,
+//!    each knowing the hub alone.
+//! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url`, `claude`,
+//!    `blocks` and `free_text`: what several dialects have in common.
 //! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere; [`framing`]: how their
 //!    events become bytes, as server-sent events or in an [`event_stream`]; [`chunk`]: messages in such a stream.
 //!
@@ -34,6 +34,7 @@ mod error;
 pub mod event_stream;
 pub mod fields;
 pub mod framing;
+mod free_text;
 pub mod grammar;
 pub mod hub;
 mod ids;
@@ -41,6 +42,7 @@ mod json_end;
 pub mod loss;
 mod messages;
 pub mod reasoning;
+mod responses;
 pub mod rest;
 mod signature;
 mod sse;

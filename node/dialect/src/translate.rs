@@ -6,10 +6,12 @@ use crate::chat::Chat;
 use crate::converse::Converse;
 use crate::dialect::Dialect;
 use crate::error::TranslateError;
+use crate::free_text;
 use crate::grammar::{AnswerTerms, Grammar, Object};
 use crate::hub::error::ReportedError;
 use crate::loss::{Loss, LossList};
 use crate::messages::Messages;
+use crate::responses::Responses;
 use crate::stream::StreamTranslator;
 
 /// Between a client of one dialect and an upstream of another.
@@ -52,8 +54,9 @@ fn grammar(dialect: Dialect) -> Option<&'static dyn Grammar> {
     match dialect {
         Dialect::Chat => Some(&Chat),
         Dialect::Messages => Some(&Messages),
+        Dialect::Responses => Some(&Responses),
         Dialect::Converse => Some(&Converse),
-        Dialect::Responses | Dialect::Gemini => None,
+        Dialect::Gemini => None,
     }
 }
 
@@ -103,10 +106,15 @@ impl Translation {
         request.stream = stream.or(request.stream);
         let mut losses = LossList::default();
         let written = self.upstream.write_request(&request, &mut losses);
+        let is_home = self.from == self.to;
         let terms = AnswerTerms {
             stream: request.stream == Some(true),
             usage: request.include_usage == Some(true),
             created: 0,
+            free_text_tools: match is_home {
+                true => Default::default(),
+                false => free_text::names(&request.tools),
+            },
             model: request.model,
             id: None,
         };
@@ -127,6 +135,7 @@ impl Translation {
         if self.from != self.to {
             terms.complete(&mut answer);
         }
+        free_text::restore(&mut answer, &terms.free_text_tools);
         let mut losses = LossList::default();
         let written = self.client.write_answer(&answer, terms, &mut losses);
         Ok(Translated {
@@ -164,6 +173,7 @@ impl Translation {
     pub fn stream(&self, terms: &AnswerTerms) -> StreamTranslator {
         let reader = self.upstream.stream_reader();
         let writer = self.client.stream_writer(terms);
+        let writer = free_text::restoring(writer, &terms.free_text_tools);
         StreamTranslator::new(reader, self.to, writer, self.from, terms.clone())
     }
 }

@@ -236,3 +236,105 @@ fn several_answers_and_log_probabilities_of_chat() {
     ]);
     assert_crossed(Dialect::Chat, &chunks);
 }
+
+/// A stream of responses: each item with the events between its beginning and its end.
+fn responses(items: &[(Value, Vec<Value>, Value)], status: &str, reason: Option<&str>) -> Value {
+    let response = |status: &str, output: Value| {
+        json!({
+            "id": "r", "object": "response", "created_at": 1, "model": "m", "status": status, "output": output,
+            "incomplete_details": reason.map(|reason| json!({"reason": reason})),
+            "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
+        })
+    };
+    let mut events =
+        vec![json!({"type": "response.created", "response": response("in_progress", json!([]))})];
+    for (index, (begun, pieces, whole)) in items.iter().enumerate() {
+        events.push(
+            json!({"type": "response.output_item.added", "output_index": index, "item": begun}),
+        );
+        for piece in pieces {
+            let mut piece = piece.clone();
+            piece["output_index"] = json!(index);
+            events.push(piece);
+        }
+        events.push(
+            json!({"type": "response.output_item.done", "output_index": index, "item": whole}),
+        );
+    }
+    let output: Vec<&Value> = items.iter().map(|(_, _, whole)| whole).collect();
+    let kind = format!("response.{status}");
+    events.push(json!({"type": kind, "response": response(status, json!(output))}));
+    for (number, event) in events.iter_mut().enumerate() {
+        event["sequence_number"] = json!(number);
+    }
+    Value::Array(events)
+}
+
+#[test]
+fn thought_of_responses_in_several_parts() {
+    let begun =
+        json!({"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "EARLY"});
+    let part = |text: &str| json!({"type": "summary_text", "text": text});
+    let mut pieces = Vec::new();
+    for (index, text) in ["one", "two"].into_iter().enumerate() {
+        pieces.push(json!({"type": "response.reasoning_summary_part.added", "summary_index": index, "part": part("")}));
+        pieces.push(
+            json!({"type": "response.reasoning_summary_text.delta", "summary_index": index, "delta": text}),
+        );
+        pieces.push(json!({"type": "response.reasoning_summary_text.done", "summary_index": index, "text": text}));
+    }
+    let whole = json!({"type": "reasoning", "id": "rs", "summary": [part("one"), part("two")], "encrypted_content": "ENC"});
+    let events = responses(
+        &[(begun, pieces, whole)],
+        "incomplete",
+        Some("max_output_tokens"),
+    );
+    assert_crossed(Dialect::Responses, &events);
+}
+
+#[test]
+fn open_thought_of_responses() {
+    let begun = json!({"type": "reasoning", "id": "rs", "summary": [], "content": []});
+    let pieces = vec![
+        json!({"type": "response.content_part.added", "content_index": 0, "part": {"type": "reasoning_text", "text": ""}}),
+        json!({"type": "response.reasoning_text.delta", "content_index": 0, "delta": "hm"}),
+    ];
+    let content = json!([{"type": "reasoning_text", "text": "hm, so"}]);
+    let whole = json!({"type": "reasoning", "id": "rs", "summary": [], "content": content});
+    let events = responses(&[(begun, pieces, whole)], "completed", None);
+    assert_crossed(Dialect::Responses, &events);
+}
+
+#[test]
+fn refusal_and_quoted_text_of_responses() {
+    let begun = json!({"type": "message", "id": "a", "role": "assistant", "status": "in_progress", "content": []});
+    let annotation = json!({"type": "url_citation", "url": "https://a.example"});
+    let pieces = vec![
+        json!({"type": "response.output_text.delta", "content_index": 0, "delta": "a"}),
+        json!({"type": "response.output_text.annotation.added", "content_index": 0, "annotation": annotation}),
+        json!({"type": "response.refusal.delta", "content_index": 1, "delta": "n"}),
+        json!({"type": "response.refusal.done", "content_index": 1, "refusal": "no"}),
+    ];
+    let content = json!([
+        {"type": "output_text", "text": "a", "annotations": [annotation]}, {"type": "refusal", "refusal": "no"},
+    ]);
+    let whole = json!({"type": "message", "id": "a", "role": "assistant", "status": "completed", "content": content});
+    let events = responses(&[(begun, pieces, whole)], "completed", None);
+    assert_crossed(Dialect::Responses, &events);
+}
+
+#[test]
+fn search_and_free_text_of_responses() {
+    let search = json!({"type": "web_search_call", "id": "ws", "status": "completed"});
+    let searching = vec![json!({"type": "response.web_search_call.searching", "item_id": "ws"})];
+    let call = |input: &str| json!({"type": "custom_tool_call", "id": "ctc", "call_id": "c", "name": "f", "input": input});
+    let pieces = vec![
+        json!({"type": "response.custom_tool_call_input.delta", "item_id": "ctc", "delta": "a \"b"}),
+        json!({"type": "response.custom_tool_call_input.done", "item_id": "ctc", "input": "a \"b\""}),
+    ];
+    let items = [
+        (search.clone(), searching, search),
+        (call(""), pieces, call("a \"b\"")),
+    ];
+    assert_crossed(Dialect::Responses, &responses(&items, "completed", None));
+}

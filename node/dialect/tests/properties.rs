@@ -8,7 +8,12 @@ use grapevine_dialect::{Dialect, Translation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SPOKEN: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Converse];
+const SPOKEN: [Dialect; 4] = [
+    Dialect::Chat,
+    Dialect::Messages,
+    Dialect::Responses,
+    Dialect::Converse,
+];
 
 fn translations() -> Vec<Translation> {
     let pairs = SPOKEN
@@ -65,6 +70,20 @@ fn body() -> impl Strategy<Value = Value> {
         "contentBlockDelta",
         "throttlingException",
         "gvid__61",
+        "message",
+        "reasoning",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "input_text",
+        "input_image",
+        "input_file",
+        "output_text",
+        "refusal",
+        "summary_text",
+        "completed",
+        "incomplete",
+        "custom",
     ]);
     let key = prop::sample::select(vec![
         "messages",
@@ -170,6 +189,27 @@ fn body() -> impl Strategy<Value = Value> {
         "contentBlockIndex",
         "start",
         "modelId",
+        "input",
+        "output",
+        "call_id",
+        "status",
+        "summary",
+        "encrypted_content",
+        "incomplete_details",
+        "annotations",
+        "file_data",
+        "file_url",
+        "instructions",
+        "reasoning",
+        "effort",
+        "include",
+        "top_logprobs",
+        "item",
+        "part",
+        "response",
+        "output_index",
+        "content_index",
+        "sequence_number",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -215,7 +255,9 @@ fn request() -> impl Strategy<Value = Value> {
                 turn.entry("content").or_insert(content);
                 Value::Object(turn)
             });
-            request.insert("messages".to_string(), turns.collect());
+            let turns: Vec<Value> = turns.collect();
+            request.insert("input".to_string(), json!(turns));
+            request.insert("messages".to_string(), json!(turns));
             Value::Object(request)
         })
 }
@@ -226,13 +268,26 @@ fn with(mut body: Value, fields: Value) -> Value {
     Value::Object(with)
 }
 
+/// An item of responses that is nearly one.
+fn item(body: Value) -> Value {
+    let kind = body["type"].as_str().unwrap_or("message").to_string();
+    with(
+        body,
+        json!({"type": kind, "role": "assistant", "call_id": "c", "name": "f"}),
+    )
+}
+
 fn answer() -> impl Strategy<Value = Value> {
-    (body(), body(), body(), body()).prop_map(|(rest, choice, message, part)| {
+    let bodies = (body(), body(), body(), body());
+    (bodies, any::<bool>()).prop_map(|((rest, choice, message, part), is_converse)| {
         let choice = with(
             choice,
             json!({"message": with(message, json!({"role": "assistant"}))}),
         );
-        let output = json!({"message": {"role": "assistant", "content": [part]}});
+        let output = match is_converse {
+            true => json!({"message": {"role": "assistant", "content": [part]}}),
+            false => json!([part, item(part.clone())]),
+        };
         with(
             rest,
             json!({"choices": [choice], "content": [part], "output": output}),
@@ -256,14 +311,26 @@ fn event() -> impl Strategy<Value = Value> {
         "messageStop",
         "metadata",
         "throttlingException",
+        "response.created",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.function_call_arguments.delta",
+        "response.reasoning_summary_text.delta",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+        "response.failed",
     ]);
     (kind, body(), body(), body(), body()).prop_map(|(kind, rest, choice, delta, block)| {
         let block = with(block, json!({}));
         let message = with(delta.clone(), json!({"content": []}));
+        let response = with(delta.clone(), json!({"output": [item(block.clone())]}));
         let choice = with(choice, json!({"index": 0, "delta": with(delta.clone(), json!({}))}));
         with(rest, json!({
             "type": kind, "index": 0, "content_block": block, "delta": with(delta, json!({})), "message": message,
             "choices": [choice], "contentBlockIndex": 0, "start": block,
+            "response": response, "item": item(block.clone()), "part": block,
         }))
     })
 }
@@ -347,7 +414,7 @@ fn events_of(dialect: Dialect, bytes: &[u8]) -> Vec<Value> {
 }
 
 /// A stream of each dialect with a bit of everything.
-fn streams() -> [(Dialect, Vec<u8>); 3] {
+fn streams() -> [(Dialect, Vec<u8>); 4] {
     let chunk = |delta: Value, reason: Option<&str>| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
         format!(
@@ -412,9 +479,29 @@ fn streams() -> [(Dialect, Vec<u8>); 3] {
             .write(&mut converse)
             .expect("the frame is small");
     }
+    let response = |status: &str, output: Value| json!({"id": "r", "model": "m", "status": status, "output": output});
+    let item = json!({"type": "message", "id": "i", "role": "assistant", "content": []});
+    let call =
+        json!({"type": "function_call", "id": "j", "call_id": "a", "name": "f", "arguments": ""});
+    let responses = [
+        event(json!({"type": "response.created", "response": response("in_progress", json!([]))})),
+        event(json!({"type": "response.output_item.added", "output_index": 0, "item": item})),
+        event(
+            json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "grüß"}),
+        ),
+        event(json!({"type": "response.output_item.added", "output_index": 1, "item": call})),
+        event(
+            json!({"type": "response.function_call_arguments.delta", "output_index": 1, "delta": "{}"}),
+        ),
+        event(json!({"type": "response.output_item.done", "output_index": 1, "item": call})),
+        event(
+            json!({"type": "response.completed", "response": response("completed", json!([item, call]))}),
+        ),
+    ];
     [
         (Dialect::Chat, chat.concat().into_bytes()),
         (Dialect::Messages, messages.concat().into_bytes()),
+        (Dialect::Responses, responses.concat().into_bytes()),
         (Dialect::Converse, converse),
     ]
 }
@@ -467,7 +554,8 @@ proptest! {
                 let (out, ending) = pushed(&translation, &[&bytes[..cut]]);
                 prop_assert_eq!(ending, Completeness::Truncated);
                 let out = String::from_utf8_lossy(&out);
-                prop_assert!(!out.contains("[DONE]") && !out.contains("message_stop") && !out.contains("messageStop"));
+                let ends = ["[DONE]", "message_stop", "messageStop", "response.completed"];
+                prop_assert!(!ends.iter().any(|end| out.contains(end)));
             }
         }
     }
@@ -587,6 +675,46 @@ proptest! {
             let out = String::from_utf8(out).unwrap();
             let data = out.strip_prefix("data: ").unwrap();
             prop_assert_eq!(&serde_json::from_str::<Value>(data).unwrap(), &event);
+        }
+    }
+
+    #[test]
+    fn items_of_calls_begin_once_and_end_once(chunks in prop::collection::vec(calls(), 1..8)) {
+        let translation = Translation::new(Dialect::Responses, Dialect::Chat).unwrap();
+        let mut stream = translation.stream(&terms());
+        let mut out = Vec::new();
+        for calls in chunks {
+            let event = json!({"id": "c", "choices": [{"index": 0, "delta": {"content": "a", "tool_calls": calls}}]});
+            stream.push_event(None, &event.to_string(), &mut out).unwrap();
+        }
+        let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]});
+        stream.push_event(None, &end.to_string(), &mut out).unwrap();
+        stream.push_event(None, "[DONE]", &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let events = out.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events: Vec<Value> = events.map(|data| serde_json::from_str(data).unwrap()).collect();
+        let (mut ids, mut whole) = (Vec::new(), Vec::new());
+        for (sequence, event) in events.iter().enumerate() {
+            prop_assert_eq!(&event["sequence_number"], sequence);
+            let index = event["output_index"].as_u64().map(|index| index as usize);
+            match event["type"].as_str().unwrap() {
+                "response.output_item.added" => {
+                    prop_assert_eq!(index, Some(ids.len()));
+                    ids.push(event["item"]["id"].clone());
+                    whole.push(Value::Null);
+                }
+                "response.output_item.done" => {
+                    let index = index.unwrap();
+                    prop_assert_eq!(&event["item"]["id"], &ids[index]);
+                    prop_assert!(whole[index].is_null());
+                    whole[index] = event["item"].clone();
+                }
+                "response.completed" => prop_assert_eq!(&event["response"]["output"], &json!(whole)),
+                _ => if let Some(index) = index {
+                    prop_assert_eq!(&event["item_id"], &ids[index]);
+                    prop_assert!(whole[index].is_null());
+                }
+            }
         }
     }
 

@@ -375,11 +375,19 @@ fn tools_that_a_provider_brings_along_are_named() {
         to_chat(messages_with(json!({"tools": [search]}))).1,
         ["tools[0]"]
     );
-    let custom = json!({"type": "custom", "custom": {"name": "f"}});
-    assert_eq!(
-        to_messages(chat_with(json!({"tools": [custom]}))).1,
-        ["tools[0]"]
-    );
+}
+
+#[test]
+fn tool_that_takes_free_text_becomes_a_function_with_one_text() {
+    let format =
+        json!({"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: WORD"}});
+    let custom = json!({"type": "custom", "custom": {"name": "f", "description": "Says.", "format": format}});
+    let (body, losses) = to_messages(chat_with(json!({"tools": [custom]})));
+    let tool = &body["tools"][0];
+    assert_eq!(tool["input_schema"]["required"], json!(["input"]));
+    let description = tool["description"].as_str().unwrap();
+    assert!(description.starts_with("Says.") && description.ends_with("start: WORD"));
+    assert_eq!(losses, ["tools[0].format"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::DIALECT;
 use crate::cache_mark;
 use crate::fields::{Fields, inside, put};
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::request::{
     OutputFormat, OutputKind, ToolDefinition, ToolKind, ToolSelection, ToolSelectionKind,
@@ -69,8 +70,8 @@ pub(super) fn write_tool(tool: &ToolDefinition, losses: &mut LossList) -> Option
             );
             return None;
         }
-        ToolKind::Function { .. } => "function",
-        ToolKind::Custom { .. } => "custom",
+        ToolKind::Custom { .. } if is_home => "custom",
+        ToolKind::Function { .. } | ToolKind::Custom { .. } => "function",
     };
     object.insert("type".to_string(), json!(outer));
     if let Some(within) = inside(&mut object, outer) {
@@ -92,8 +93,14 @@ pub(super) fn write_tool(tool: &ToolDefinition, losses: &mut LossList) -> Option
                 format,
             } => {
                 put(within, "name", Some(name.clone()));
-                put(within, "description", description.clone());
-                put(within, "format", format.clone());
+                if is_home {
+                    put(within, "description", description.clone());
+                    put(within, "format", format.clone());
+                } else {
+                    // Few servers beside OpenAI's take free text.
+                    write_free_text(description.as_deref(), format.as_ref(), within);
+                    free_text::lose_grammar(format.as_ref(), tool.rest.at("format"), losses);
+                }
             }
             ToolKind::Provider(_) => {}
         }
@@ -105,6 +112,15 @@ pub(super) fn write_tool(tool: &ToolDefinition, losses: &mut LossList) -> Option
     }
     tool.rest.write(DIALECT, &mut object, losses);
     Some(Value::Object(object))
+}
+
+fn write_free_text(description: Option<&str>, format: Option<&Value>, function: &mut Object) {
+    put(
+        function,
+        "description",
+        free_text::description(description, format),
+    );
+    put(function, "parameters", Some(free_text::schema()));
 }
 
 pub(super) fn read_selection(value: Value, path: String) -> ToolSelection {

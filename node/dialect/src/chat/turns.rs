@@ -8,6 +8,7 @@ use super::DIALECT;
 use super::parts::{read_content, read_tool_call, write_part, write_tool_call};
 use crate::cache_mark;
 use crate::fields::{Fields, ReadError, element};
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::part::{Part, PartKind, Thinking, ToolCall, ToolResult, ToolStyle};
 use crate::hub::request::{Role, Turn};
@@ -226,6 +227,10 @@ fn write_message(
     }
     turn.rest.write(DIALECT, &mut message, losses);
     if !turn.rest.is_from(DIALECT) {
+        // All that it said is lost.
+        if toward == Toward::Upstream && message.len() == 1 && !parts.iter().all(is_empty_text) {
+            return None;
+        }
         let is_silent = message.contains_key("tool_calls") || toward == Toward::Client;
         let silence = if is_silent { Value::Null } else { json!("") };
         message.entry("content").or_insert(silence);
@@ -236,13 +241,22 @@ fn write_message(
     Some(message)
 }
 
+fn is_empty_text(part: &&Part) -> bool {
+    part.text() == Some("")
+}
+
 fn write_call(call: &ToolCall, part: &Part, toward: Toward, losses: &mut LossList) -> Value {
     let id = fitting(
         &call.id,
         toward == Toward::Client || part.rest.is_from(DIALECT),
     );
     cache_mark::lose(part.cache.as_ref(), losses);
-    let mut object = write_tool_call(call, &id, &part.rest, losses);
+    let is_function = toward == Toward::Upstream && !part.rest.is_from(DIALECT);
+    let call = match is_function {
+        true => free_text::as_function(call),
+        false => Cow::Borrowed(call),
+    };
+    let mut object = write_tool_call(&call, &id, &part.rest, losses);
     if part.rest.form(DIALECT, "piece").is_some() {
         object.remove("index");
     }
@@ -298,7 +312,7 @@ fn write_content(
         }
     }
     let text: String = texts.iter().filter_map(|part| part.text()).collect();
-    if !texts.is_empty() {
+    if !texts.is_empty() && (is_home || !text.is_empty()) {
         message.insert("content".to_string(), json!(text));
     }
 }
@@ -311,6 +325,10 @@ pub(super) fn write_thought(
     message: &mut Object,
     losses: &mut LossList,
 ) {
+    if !rest.is_from(DIALECT) && thinking.is_silent() {
+        rest.lose(losses);
+        return;
+    }
     let is_foreign = thinking.origin != DIALECT && !rest.is_from(DIALECT);
     let has_proof = thinking
         .signature
@@ -333,6 +351,9 @@ pub(super) fn write_thought(
             .unwrap_or_default();
         losses.add(rest.path(), "chat completions has one thought in a message");
         let text = thinking.text.as_deref().unwrap_or_default();
+        if text.is_empty() {
+            return;
+        }
         let text = format!("{earlier}{THOUGHTS_BETWEEN}{text}");
         message.insert(field.to_string(), json!(text));
         return;

@@ -143,8 +143,9 @@ fn effort(request: &HubRequest, losses: &mut LossList) -> Option<String> {
     if request.rest.is_from(DIALECT) {
         return reasoning.effort.clone();
     }
+    let summary = reasoning.summary.as_ref().filter(|word| *word != "auto");
     losses.add_some(
-        reasoning.summary.as_ref(),
+        summary,
         request.rest.at("summary"),
         "chat completions does not choose how thoughts are shown",
     );

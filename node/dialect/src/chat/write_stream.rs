@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::turns::{THOUGHT_SIGNATURE, THOUGHTS_BETWEEN};
+use super::turns::THOUGHT_SIGNATURE;
 use super::{DIALECT, answer, error, home_chunk, parts, usage};
+use crate::dialect::Dialect;
 use crate::fields::put;
 use crate::grammar::{AnswerTerms, Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
-use crate::hub::part::{Part, PartKind, Thinking, ToolInput};
+use crate::hub::part::{Part, PartKind, ToolInput, ToolStyle};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 use crate::rest::Rest;
@@ -23,18 +24,23 @@ pub(super) struct Writer {
     terms: AnswerTerms,
     head: Object,
     begun: BTreeSet<u64>,
-    parts: BTreeMap<(u64, usize), PartState>,
+    pub(super) parts: BTreeMap<(u64, usize), PartState>,
     usage: Option<TokenUsage>,
     home: home_chunk::HomeChunks,
 }
 
-enum PartState {
+/// What has come of a part.
+pub(super) enum PartState {
     Words,
     Thought {
-        signature: Option<(String, crate::dialect::Dialect)>,
+        path: String,
+        /// Of the first thought alone.
+        signature: Option<(String, Dialect)>,
+        is_said: bool,
     },
     Call {
         number: usize,
+        style: ToolStyle,
         has_input: bool,
     },
     Left,
@@ -165,7 +171,8 @@ impl Writer {
                 PartState::Words
             }
             PartKind::Thinking(thinking) => {
-                self.start_thought(choice, thinking, &part.rest, out, losses)
+                self.start_thought(choice, index, thinking, &part.rest, out, losses);
+                return;
             }
             PartKind::ToolCall(call) => {
                 let number = self.calls(choice);
@@ -181,7 +188,12 @@ impl Writer {
                 let mut entry = parts::write_tool_call(&said, &call.id, &rest, losses);
                 entry.insert("index".to_string(), json!(number));
                 self.say_call(choice, entry, out);
-                PartState::Call { number, has_input }
+                let style = call.style;
+                PartState::Call {
+                    number,
+                    style,
+                    has_input,
+                }
             }
             PartKind::Attachment(_) | PartKind::ToolResult(_) | PartKind::Unknown(_) => {
                 losses.add(part.rest.path(), "chat completions has no such part");
@@ -189,42 +201,6 @@ impl Writer {
             }
         };
         self.parts.insert((choice, index), state);
-    }
-
-    fn start_thought(
-        &mut self,
-        choice: u64,
-        thinking: Thinking,
-        rest: &Rest,
-        out: &mut Vec<ServerEvent>,
-        losses: &mut LossList,
-    ) -> PartState {
-        if thinking.encrypted.is_some() {
-            losses.add(rest.path(), "chat completions has no encrypted thoughts");
-            return PartState::Left;
-        }
-        let is_thought = |state: &PartState| matches!(state, PartState::Thought { .. });
-        let of_choice = (choice, 0)..=(choice, usize::MAX);
-        let is_second = self
-            .parts
-            .range(of_choice)
-            .any(|(_, state)| is_thought(state));
-        let text = thinking.text.unwrap_or_default();
-        if is_second {
-            losses.add(rest.path(), "chat completions has one thought in a message");
-            self.say(
-                choice,
-                "reasoning_content",
-                format!("{THOUGHTS_BETWEEN}{text}"),
-                out,
-            );
-            return PartState::Thought { signature: None };
-        }
-        self.say(choice, "reasoning_content", text, out);
-        let signature = thinking.signature.unwrap_or_default();
-        PartState::Thought {
-            signature: Some((signature, thinking.origin)),
-        }
     }
 
     fn extend_part(
@@ -244,15 +220,25 @@ impl Writer {
             (
                 PartState::Thought {
                     signature: Some((earlier, _)),
+                    is_said,
+                    ..
                 },
                 PartDelta::Signature(more),
             ) => {
+                *is_said |= !more.is_empty();
                 earlier.push_str(&more);
             }
-            (PartState::Call { number, has_input }, PartDelta::ToolInput(more)) => {
+            (
+                PartState::Call {
+                    number,
+                    style,
+                    has_input,
+                },
+                PartDelta::ToolInput(more),
+            ) => {
                 *has_input |= !more.is_empty();
-                let number = *number;
-                self.say_input(choice, number, more, out);
+                let (number, style) = (*number, *style);
+                self.say_input(choice, number, style, more, out);
             }
             (PartState::Call { number, .. }, delta) => {
                 let mut entry = Object::new();
@@ -268,7 +254,9 @@ impl Writer {
             }
             (_, PartDelta::Text(text)) => self.say(choice, "content", text, out),
             (_, PartDelta::Refusal(text)) => self.say(choice, "refusal", text, out),
-            (_, PartDelta::Thinking(text)) => self.say(choice, "reasoning_content", text, out),
+            (_, PartDelta::Thinking(text)) => {
+                self.extend_thought(choice, index, &text, out, losses);
+            }
             (_, PartDelta::Unknown(_)) => {
                 losses.add(rest.path(), "chat completions has no such piece of a part");
             }
@@ -278,7 +266,7 @@ impl Writer {
 
     fn stop_part(&mut self, choice: u64, index: usize, out: &mut Vec<ServerEvent>) {
         match self.parts.get_mut(&(choice, index)) {
-            Some(PartState::Thought { signature }) => {
+            Some(PartState::Thought { signature, .. }) => {
                 if let Some((signature, origin)) =
                     signature.take().filter(|(text, _)| !text.is_empty())
                 {
@@ -286,11 +274,15 @@ impl Writer {
                     self.say(choice, THOUGHT_SIGNATURE, sealed, out);
                 }
             }
-            Some(PartState::Call { number, has_input }) if !*has_input => {
+            Some(PartState::Call {
+                number,
+                style: ToolStyle::Function,
+                has_input,
+            }) if !*has_input => {
                 // An input of nothing at all is no JSON, which clients expect.
                 *has_input = true;
                 let number = *number;
-                self.say_input(choice, number, "{}".to_string(), out);
+                self.say_input(choice, number, ToolStyle::Function, "{}".to_string(), out);
             }
             _ => {}
         }
@@ -338,7 +330,7 @@ impl Writer {
             .count()
     }
 
-    fn say(&self, choice: u64, field: &str, text: String, out: &mut Vec<ServerEvent>) {
+    pub(super) fn say(&self, choice: u64, field: &str, text: String, out: &mut Vec<ServerEvent>) {
         if text.is_empty() {
             return;
         }
@@ -347,13 +339,23 @@ impl Writer {
         out.push(self.chunk(choice_object(choice, delta)));
     }
 
-    fn say_input(&self, choice: u64, number: usize, text: String, out: &mut Vec<ServerEvent>) {
+    fn say_input(
+        &self,
+        choice: u64,
+        number: usize,
+        style: ToolStyle,
+        text: String,
+        out: &mut Vec<ServerEvent>,
+    ) {
         if text.is_empty() {
             return;
         }
         let mut entry = Object::new();
         entry.insert("index".to_string(), json!(number));
-        entry.insert("function".to_string(), json!({"arguments": text}));
+        match style {
+            ToolStyle::Function => entry.insert("function".to_string(), json!({"arguments": text})),
+            ToolStyle::Custom => entry.insert("custom".to_string(), json!({"input": text})),
+        };
         self.say_call(choice, entry, out);
     }
 

@@ -93,6 +93,10 @@ pub(super) fn write(
     losses: &mut LossList,
 ) -> Option<Object> {
     let is_home = rest.is_from(DIALECT);
+    // Some providers only say that the model thinks.
+    if !is_home && thinking.is_silent() {
+        return None;
+    }
     let proof = thinking.signature.as_deref().unwrap_or_default();
     let is_anthropics =
         thinking.origin == Dialect::Messages && thinking.encrypted.is_none() && !proof.is_empty();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{DIALECT, cache_point};
 use crate::fields::{Fields, element, inside, put};
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::part::PartKind;
 use crate::hub::request::{HubRequest, ToolDefinition, ToolKind, ToolSelection, ToolSelectionKind};
@@ -203,12 +204,23 @@ fn write_tool(tool: &ToolDefinition, losses: &mut LossList) -> Option<Value> {
                 spec.insert("inputSchema".to_string(), json!({"json": schema}));
             }
         }
-        ToolKind::Custom { .. } => {
-            losses.add(
-                tool.rest.path(),
-                "Converse has no tools that take free text",
+        ToolKind::Custom {
+            name,
+            description,
+            format,
+        } => {
+            let description = free_text::description(description.as_deref(), format.as_ref());
+            put(&mut spec, "name", Some(name.clone()));
+            put(
+                &mut spec,
+                "description",
+                description.filter(|text| !text.is_empty()),
             );
-            return None;
+            spec.insert(
+                "inputSchema".to_string(),
+                json!({"json": free_text::schema()}),
+            );
+            free_text::lose_grammar(format.as_ref(), tool.rest.at("format"), losses);
         }
         ToolKind::Provider(value) if is_home => return Some(value.clone()),
         ToolKind::Provider(_) => {

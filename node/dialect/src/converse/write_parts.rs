@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::attachments::AttachmentWriter;
 use super::{DIALECT, Toward, cache_point, thoughts};
 use crate::fields::put;
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::part::{
     Attachment, AttachmentSource, CacheMark, Part, PartKind, ToolCall, ToolInput, ToolResult,
@@ -129,10 +130,7 @@ impl PartWriter {
     fn write_tool_call(&self, call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Object {
         let input = match (&call.input, call.style) {
             (ToolInput::Json(value), _) if rest.is_from(DIALECT) => value.clone(),
-            (input, ToolStyle::Custom) => {
-                losses.add(rest.path(), "Converse has no tools that take free text");
-                json!({"input": input.to_text()})
-            }
+            (input, ToolStyle::Custom) => free_text::wrapped(&input.to_text()),
             (input, ToolStyle::Function) => input.to_object().unwrap_or_else(|| {
                 losses.add(rest.at("input"), "the tool's input is no JSON object");
                 json!({})

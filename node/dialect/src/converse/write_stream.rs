@@ -10,7 +10,7 @@ use super::{DIALECT, answer, error, home_event, usage};
 use crate::blocks::{BlockDelta, BlockEvent, BlockStart, Blocks};
 use crate::grammar::{Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
-use crate::hub::part::{Part, PartKind, ToolStyle};
+use crate::hub::part::{Part, PartKind};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 
@@ -138,15 +138,8 @@ impl Writer {
         self.begin(out);
         self.has_refusal |= answer::is_refusal(part);
         let comes_in_pieces = match &part.kind {
-            PartKind::Text(_) | PartKind::Refusal(_) => true,
+            PartKind::Text(_) | PartKind::Refusal(_) | PartKind::ToolCall(_) => true,
             PartKind::Thinking(thinking) => thinking.encrypted.is_none(),
-            PartKind::ToolCall(call) => {
-                if call.style == ToolStyle::Custom {
-                    let reason = "Converse has no tools that take free text";
-                    losses.add(part.rest.path(), reason);
-                }
-                true
-            }
             _ => false,
         };
         let whole = if comes_in_pieces {

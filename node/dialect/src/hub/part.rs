@@ -173,6 +173,14 @@ pub struct CacheMark {
     pub rest: Rest,
 }
 
+impl Thinking {
+    /// Whether it has neither words nor a proof.
+    pub fn is_silent(&self) -> bool {
+        let said = [&self.text, &self.signature, &self.encrypted];
+        said.into_iter().flatten().all(String::is_empty)
+    }
+}
+
 impl Part {
     /// A part without cache mark.
     pub const fn new(kind: PartKind, rest: Rest) -> Self {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::DIALECT;
 use crate::cache_mark;
 use crate::fields::{Fields, put};
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::request::{HubRequest, ToolDefinition, ToolKind, ToolSelection, ToolSelectionKind};
 use crate::loss::LossList;
@@ -56,12 +57,16 @@ pub(super) fn write_tool(tool: &ToolDefinition, losses: &mut LossList) -> Option
             );
             put(&mut object, "strict", *strict);
         }
-        ToolKind::Custom { .. } => {
-            losses.add(
-                tool.rest.path(),
-                "messages has no tools that take free text",
-            );
-            return None;
+        ToolKind::Custom {
+            name,
+            description,
+            format,
+        } => {
+            let description = free_text::description(description.as_deref(), format.as_ref());
+            put(&mut object, "name", Some(name.clone()));
+            put(&mut object, "description", description);
+            put(&mut object, "input_schema", Some(free_text::schema()));
+            free_text::lose_grammar(format.as_ref(), tool.rest.at("format"), losses);
         }
         ToolKind::Provider(value) if tool.rest.is_from(DIALECT) => return Some(value.clone()),
         ToolKind::Provider(_) => {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::DIALECT;
 use crate::cache_mark;
 use crate::fields::put;
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::part::{
     Attachment, AttachmentKind, AttachmentSource, Part, PartKind, Thinking, ToolCall, ToolInput,
@@ -173,10 +174,7 @@ fn default_media_type(kind: &str) -> &'static str {
 fn write_tool_call(call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Object {
     let input = match (&call.input, call.style) {
         (ToolInput::Json(value), _) if rest.is_from(DIALECT) => value.clone(),
-        (input, ToolStyle::Custom) => {
-            losses.add(rest.path(), "messages has no tools that take free text");
-            json!({"input": input.to_text()})
-        }
+        (input, ToolStyle::Custom) => free_text::wrapped(&input.to_text()),
         (input, ToolStyle::Function) => input.to_object().unwrap_or_else(|| {
             losses.add(rest.at("input"), "the tool's input is no JSON object");
             json!({})
@@ -226,6 +224,10 @@ fn write_thinking(
             rest.path(),
             "messages takes no thoughts of another provider",
         );
+        return None;
+    }
+    // Some providers only say that the model thinks.
+    if !is_home && thinking.is_silent() {
         return None;
     }
     let seal = |text: &str| signature::sealed(text, thinking.origin, DIALECT);

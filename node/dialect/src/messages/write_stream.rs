@@ -11,7 +11,7 @@ use crate::blocks::{BlockEvent, Blocks};
 use crate::fields::{inside, put};
 use crate::grammar::{Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
-use crate::hub::part::{Part, PartKind, ToolStyle};
+use crate::hub::part::{Part, PartKind};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 use crate::rest::Rest;
@@ -140,15 +140,8 @@ impl Writer {
         self.begin(&part.rest, out, losses);
         self.has_refusal |= answer::is_refusal(part);
         let comes_in_pieces = match &part.kind {
-            PartKind::Text(_) | PartKind::Refusal(_) => true,
+            PartKind::Text(_) | PartKind::Refusal(_) | PartKind::ToolCall(_) => true,
             PartKind::Thinking(thinking) => thinking.encrypted.is_none(),
-            PartKind::ToolCall(call) => {
-                if call.style == ToolStyle::Custom {
-                    let reason = "messages has no tools that take free text";
-                    losses.add(part.rest.path(), reason);
-                }
-                true
-            }
             _ => false,
         };
         let whole = if comes_in_pieces {

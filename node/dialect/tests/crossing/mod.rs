@@ -55,9 +55,9 @@ fn crossed_into(dialect: Dialect, other: Dialect, events: &Value) -> Result<(), 
     Err(difference("", &whole, &streamed))
 }
 
-// A null says nothing, and `object` and `role` say what kind of body it is. `metrics` and `serviceTier` stand beside the
-// end of a Converse stream, where folding leaves them out.
-fn comparable(value: Value) -> Value {
+/// A body without what says nothing: a null, and `object` and `role`, which say what kind of body it is. `metrics` and
+/// `serviceTier` stand beside the end of a Converse stream, where folding leaves them out.
+pub(crate) fn comparable(value: Value) -> Value {
     match value {
         Value::Object(object) => {
             let is_kind = |key: &str, value: &Value| {
