@@ -8,7 +8,8 @@
 //! 1. [`Dialect`]; [`loss`]: what a translation leaves out.
 //! 2. [`rest`], [`fields`]: how a reader takes from an object what the hub models, and keeps what it does not.
 //! 3. [`hub`]: requests, turns and parts, answers, streams, errors; [`hub::fold`] puts a stream together.
-//! 4. [`grammar`]: what a dialect must be able to do. `chat` and `messages` do it, each knowing the hub alone.
+//! 4. [`grammar`]: what a dialect must be able to do. `chat`, `gemini` and `messages` do it, each knowing the hub
+//!    alone.
 //! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark` and `data_url`: what
 //!    several dialects have in common.
 //! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere.
@@ -26,6 +27,7 @@ mod data_url;
 mod dialect;
 mod error;
 pub mod fields;
+mod gemini;
 pub mod grammar;
 pub mod hub;
 mod ids;

@@ -5,8 +5,10 @@ use serde_json::Value;
 use crate::chat::Chat;
 use crate::dialect::Dialect;
 use crate::error::TranslateError;
+use crate::gemini::Gemini;
 use crate::grammar::{AnswerTerms, Grammar, Object};
 use crate::hub::error::ReportedError;
+use crate::hub::request::HubRequest;
 use crate::loss::{Loss, LossList};
 use crate::messages::Messages;
 use crate::stream::StreamTranslator;
@@ -29,6 +31,9 @@ pub struct Translated {
     pub losses: Vec<Loss>,
     /// What the request settles about its answer; an answer settles nothing.
     pub terms: AnswerTerms,
+    /// The model that a request asks for: upstreams whose path names it do not find it in the body. Nothing for an
+    /// answer.
+    pub model: Option<String>,
 }
 
 /// An error in the other dialect.
@@ -47,7 +52,8 @@ fn grammar(dialect: Dialect) -> Option<&'static dyn Grammar> {
     match dialect {
         Dialect::Chat => Some(&Chat),
         Dialect::Messages => Some(&Messages),
-        Dialect::Responses | Dialect::Gemini | Dialect::Converse => None,
+        Dialect::Gemini => Some(&Gemini),
+        Dialect::Responses | Dialect::Converse => None,
     }
 }
 
@@ -78,19 +84,41 @@ impl Translation {
     ///
     /// If it is no request of the client's dialect.
     pub fn request(&self, body: &[u8]) -> Result<Translated, TranslateError> {
-        let request = self.client.read_request(object(body)?)?;
+        Ok(self.write_request(&self.client.read_request(object(body)?)?))
+    }
+
+    /// Translates a request whose path names the model, and says whether its answer comes piece by piece, as those of
+    /// Gemini do. What the body says about either does not hold.
+    ///
+    /// # Errors
+    ///
+    /// If it is no request of the client's dialect.
+    pub fn request_with(
+        &self,
+        model: &str,
+        stream: bool,
+        body: &[u8],
+    ) -> Result<Translated, TranslateError> {
+        let mut request = self.client.read_request(object(body)?)?;
+        request.model = Some(model.to_string());
+        request.stream = Some(stream);
+        Ok(self.write_request(&request))
+    }
+
+    fn write_request(&self, request: &HubRequest) -> Translated {
         let mut losses = LossList::default();
-        let written = self.upstream.write_request(&request, &mut losses);
+        let written = self.upstream.write_request(request, &mut losses);
         let terms = AnswerTerms {
             stream: request.stream == Some(true),
             usage: request.include_usage == Some(true),
             created: 0,
         };
-        Ok(Translated {
+        Translated {
             body: bytes(written),
             losses: losses.into_vec(),
             terms,
-        })
+            model: request.model.clone(),
+        }
     }
 
     /// Translates the upstream's answer for the client.
@@ -106,6 +134,7 @@ impl Translation {
             body: bytes(written),
             losses: losses.into_vec(),
             terms: AnswerTerms::default(),
+            model: None,
         })
     }
 

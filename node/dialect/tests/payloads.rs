@@ -16,11 +16,12 @@ use grapevine_dialect::{Dialect, LossList};
 use serde_json::{Map, Value};
 
 /// The APIs of the collection, and the dialects that they speak.
-const APIS: [(&str, Dialect); 5] = [
+const APIS: [(&str, Dialect); 6] = [
     ("chat-completions", Dialect::Chat),
     ("baseten", Dialect::Chat),
     ("anthropic", Dialect::Messages),
     ("bedrock-anthropic", Dialect::Messages),
+    ("google", Dialect::Gemini),
     ("vertex-anthropic", Dialect::Messages),
 ];
 

@@ -7,14 +7,25 @@ use grapevine_dialect::translate::grammar_of;
 use grapevine_dialect::{Dialect, LossList};
 use serde_json::Value;
 
-/// Whether a stream of `dialect`, translated event by event, says what its whole answer says in the other dialect.
+/// Whether a stream of `dialect`, translated event by event, says what its whole answer says in every other dialect.
 pub(crate) fn crossed(dialect: Dialect, events: &Value) -> Result<(), String> {
-    let other = match dialect {
-        Dialect::Messages => Dialect::Chat,
-        _ => Dialect::Messages,
-    };
+    let others = Dialect::ALL.into_iter().filter(|other| *other != dialect);
+    for other in others {
+        if let Some(there) = grammar_of(other) {
+            crossed_to(dialect, other, there, events)
+                .map_err(|problem| format!("as {other}: {problem}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn crossed_to(
+    dialect: Dialect,
+    other: Dialect,
+    there: &dyn Grammar,
+    events: &Value,
+) -> Result<(), String> {
     let here = grammar_of(dialect).expect("the dialect is translated");
-    let there = grammar_of(other).expect("the dialect is translated");
     let terms = AnswerTerms {
         stream: true,
         usage: true,
@@ -36,7 +47,10 @@ pub(crate) fn crossed(dialect: Dialect, events: &Value) -> Result<(), String> {
     let read: Vec<StreamFrame> = read
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
-    if reader.finish() != StreamEnding::Complete {
+    if !matches!(
+        reader.finish(),
+        StreamEnding::Complete | StreamEnding::CompleteWith(_)
+    ) {
         return Err(format!("the stream has no end: {:?}", written.last()));
     }
     let streamed = fold(other, read);
