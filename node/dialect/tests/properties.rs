@@ -1,12 +1,12 @@
 //! What holds for any bytes.
 
-use grapevine_dialect::grammar::AnswerTerms;
+use grapevine_dialect::grammar::{AnswerTerms, Object};
 use grapevine_dialect::stream::Completeness;
 use grapevine_dialect::{Dialect, Translation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SPOKEN: [Dialect; 2] = [Dialect::Chat, Dialect::Messages];
+const SPOKEN: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Gemini];
 
 fn translations() -> Vec<Translation> {
     let pairs = SPOKEN
@@ -56,6 +56,14 @@ fn body() -> impl Strategy<Value = Value> {
         "ephemeral",
         "{}",
         "data:x;base64,AA",
+        "model",
+        "STOP",
+        "HIGH",
+        "VALIDATED",
+        "ANY",
+        "application/json",
+        "image/png",
+        "Z3ZzaWcubWVzc2FnZXMuYWJj",
     ]);
     let key = prop::sample::select(vec![
         "messages",
@@ -111,6 +119,58 @@ fn body() -> impl Strategy<Value = Value> {
         "service_tier",
         "stream_options",
         "unknown",
+        "contents",
+        "parts",
+        "thought",
+        "thoughtSignature",
+        "thought_signature",
+        "functionCall",
+        "function_call",
+        "functionResponse",
+        "response",
+        "args",
+        "inlineData",
+        "inline_data",
+        "mimeType",
+        "fileData",
+        "fileUri",
+        "systemInstruction",
+        "system_instruction",
+        "functionDeclarations",
+        "function_declarations",
+        "parameters",
+        "parametersJsonSchema",
+        "googleSearch",
+        "toolConfig",
+        "tool_config",
+        "functionCallingConfig",
+        "allowedFunctionNames",
+        "mode",
+        "generationConfig",
+        "generation_config",
+        "topP",
+        "maxOutputTokens",
+        "max_output_tokens",
+        "stopSequences",
+        "responseMimeType",
+        "responseSchema",
+        "responseJsonSchema",
+        "propertyOrdering",
+        "thinkingConfig",
+        "thinkingBudget",
+        "thinkingLevel",
+        "includeThoughts",
+        "candidates",
+        "finishReason",
+        "promptFeedback",
+        "blockReason",
+        "usageMetadata",
+        "promptTokenCount",
+        "logprobsResult",
+        "responseId",
+        "modelVersion",
+        "serviceTier",
+        "labels",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -156,9 +216,39 @@ fn request() -> impl Strategy<Value = Value> {
                 turn.entry("content").or_insert(content);
                 Value::Object(turn)
             });
-            request.insert("messages".to_string(), turns.collect());
+            let turns: Vec<Value> = turns.collect();
+            let contents = turns.iter().map(|turn| {
+                let mut turn = turn.clone();
+                let content = turn["content"].clone();
+                turn["parts"] = json!([content.clone(), part_of(content)]);
+                turn
+            });
+            request.insert("contents".to_string(), contents.collect());
+            request.insert("messages".to_string(), Value::Array(turns));
             Value::Object(request)
         })
+}
+
+/// A part of Gemini that is as good as its value.
+fn part_of(value: Value) -> Value {
+    let kinds = [
+        "functionCall",
+        "function_response",
+        "inlineData",
+        "fileData",
+    ];
+    let mut part = Object::new();
+    for (index, kind) in kinds.iter().enumerate() {
+        if value.to_string().len() % kinds.len() == index {
+            let whole = json!({"name": "f", "response": {}, "data": "AA", "fileUri": "a"});
+            part.insert((*kind).to_string(), with(value.clone(), whole));
+        }
+    }
+    part.insert("thoughtSignature".to_string(), value["signature"].clone());
+    if part["thoughtSignature"].is_null() {
+        part.insert("thoughtSignature".to_string(), json!("c2ln"));
+    }
+    Value::Object(part)
 }
 
 fn with(mut body: Value, fields: Value) -> Value {
@@ -173,7 +263,13 @@ fn answer() -> impl Strategy<Value = Value> {
             choice,
             json!({"message": with(message, json!({"role": "assistant"}))}),
         );
-        with(rest, json!({"choices": [choice], "content": [part]}))
+        let content =
+            json!({"role": "model", "parts": [part, part_of(part.clone()), {"text": "a"}]});
+        let candidate = with(choice.clone(), json!({"content": content}));
+        with(
+            rest,
+            json!({"choices": [choice], "content": [part], "candidates": [candidate]}),
+        )
     })
 }
 
@@ -190,10 +286,12 @@ fn event() -> impl Strategy<Value = Value> {
     (kind, body(), body(), body(), body()).prop_map(|(kind, rest, choice, delta, block)| {
         let block = with(block, json!({}));
         let message = with(delta.clone(), json!({"content": []}));
+        let parts = json!([{"text": "h", "thought": true}, part_of(delta.clone()), block, {"text": ""}]);
+        let candidate = with(choice.clone(), json!({"content": {"parts": parts, "role": "model"}}));
         let choice = with(choice, json!({"index": 0, "delta": with(delta.clone(), json!({}))}));
         with(rest, json!({
             "type": kind, "index": 0, "content_block": block, "delta": with(delta, json!({})), "message": message,
-            "choices": [choice],
+            "choices": [choice], "candidates": [candidate],
         }))
     })
 }
@@ -221,7 +319,7 @@ fn calls() -> impl Strategy<Value = Value> {
 }
 
 /// A stream of each dialect with a bit of everything.
-fn streams() -> [(Dialect, String); 2] {
+fn streams() -> [(Dialect, String); 3] {
     let chunk = |delta: Value, reason: Option<&str>| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
         format!(
@@ -259,7 +357,22 @@ fn streams() -> [(Dialect, String); 2] {
         ),
         event(json!({"type": "message_stop"})),
     ];
+    let answer = |parts: Value, reason: Option<&str>| {
+        let candidate = json!({"index": 0, "content": {"parts": parts, "role": "model"}, "finishReason": reason});
+        let answer = json!({"responseId": "r", "modelVersion": "m", "candidates": [candidate]});
+        format!("data: {answer}\r\n\r\n")
+    };
+    let gemini = [
+        answer(json!([{"text": "hm", "thought": true}]), None),
+        answer(json!([{"text": "grüß", "thoughtSignature": "c2ln"}]), None),
+        answer(
+            json!([{"functionCall": {"name": "f", "args": {"x": "ü"}}}]),
+            None,
+        ),
+        answer(json!([{"text": ""}]), Some("STOP")),
+    ];
     [
+        (Dialect::Gemini, gemini.concat()),
         (Dialect::Chat, chat.concat()),
         (Dialect::Messages, messages.concat()),
     ]
@@ -305,7 +418,8 @@ proptest! {
                 let (out, ending) = pushed(&translation, &[&text.as_bytes()[..cut]]);
                 prop_assert_eq!(ending, Completeness::Truncated);
                 let out = String::from_utf8_lossy(&out);
-                prop_assert!(!out.contains("[DONE]") && !out.contains("message_stop"));
+                let ends = ["[DONE]", "message_stop", "\"STOP\""];
+                prop_assert!(!ends.iter().any(|end| out.contains(end)));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! thoughts alone, so one on another part becomes that of the thought before it, or a thought without words. Its form
 //! `proof` tells that it stands on the `next` part, where it is written again.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::names::{
     DISPLAY_NAME, FILE_DATA, FILE_URI, FUNCTION_CALL, FUNCTION_RESPONSE, INLINE_DATA, MIME_TYPE,
@@ -208,11 +208,18 @@ fn read_attachment(
     })
 }
 
-fn read_call(fields: &mut Fields, field: &'static str, mut inside: Fields) -> PartKind {
+// An empty id is none.
+fn read_id(fields: &mut Fields, inside: &mut Fields) -> Option<String> {
+    inside.blank_if("id", &json!(""));
     let id = inside.text("id");
     if id.is_none() {
         fields.set_form("id", "absent");
     }
+    id
+}
+
+fn read_call(fields: &mut Fields, field: &'static str, mut inside: Fields) -> PartKind {
+    let id = read_id(fields, &mut inside);
     let input = inside.take("args");
     if input.is_none() {
         fields.set_form("input", "absent");
@@ -228,10 +235,7 @@ fn read_call(fields: &mut Fields, field: &'static str, mut inside: Fields) -> Pa
 }
 
 fn read_response(fields: &mut Fields, field: &'static str, mut inside: Fields) -> PartKind {
-    let id = inside.text("id");
-    if id.is_none() {
-        fields.set_form("id", "absent");
-    }
+    let id = read_id(fields, &mut inside);
     let name = inside.text("name");
     let response = inside.object("response").unwrap_or_default();
     let (text, is_error) = response_text(&response);
