@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::turns::{THOUGHT_SIGNATURE, THOUGHTS_BETWEEN};
 use super::{DIALECT, answer, error, home_chunk, parts, usage};
+use crate::dialect::Dialect;
 use crate::fields::put;
 use crate::grammar::{AnswerTerms, Object, ServerEvent, StreamWriter};
 use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
@@ -23,6 +24,8 @@ pub(super) struct Writer {
     terms: AnswerTerms,
     head: Object,
     begun: BTreeSet<u64>,
+    /// The choices whose thought is signed.
+    signed: BTreeSet<u64>,
     parts: BTreeMap<(u64, usize), PartState>,
     usage: Option<TokenUsage>,
     home: home_chunk::HomeChunks,
@@ -31,7 +34,10 @@ pub(super) struct Writer {
 enum PartState {
     Words,
     Thought {
-        signature: Option<(String, crate::dialect::Dialect)>,
+        signature: String,
+        origin: Dialect,
+        /// Another came before it, and its own words are still to come.
+        is_second: bool,
     },
     Call {
         number: usize,
@@ -59,6 +65,7 @@ impl Writer {
             terms: terms.clone(),
             head: Object::new(),
             begun: BTreeSet::new(),
+            signed: BTreeSet::new(),
             parts: BTreeMap::new(),
             usage: None,
             home: home_chunk::HomeChunks::default(),
@@ -89,7 +96,7 @@ impl Writer {
                 rest.lose(losses);
                 self.extend_part(choice, index, delta, &rest, out, losses);
             }
-            StreamEvent::PartStop { choice, index } => self.stop_part(choice, index, out),
+            StreamEvent::PartStop { choice, index } => self.stop_part(choice, index, out, losses),
             StreamEvent::Stop { choice, stop } => self.stop(choice, &stop, out, losses),
             StreamEvent::Usage(usage) => self.use_up(*usage),
             StreamEvent::Logprobs { choice, value } => {
@@ -209,21 +216,17 @@ impl Writer {
             .parts
             .range(of_choice)
             .any(|(_, state)| is_thought(state));
-        let text = thinking.text.unwrap_or_default();
-        if is_second {
+        let mut text = thinking.text.unwrap_or_default();
+        let has_words = !text.is_empty();
+        if is_second && has_words {
             losses.add(rest.path(), "chat completions has one thought in a message");
-            self.say(
-                choice,
-                "reasoning_content",
-                format!("{THOUGHTS_BETWEEN}{text}"),
-                out,
-            );
-            return PartState::Thought { signature: None };
+            text.insert_str(0, THOUGHTS_BETWEEN);
         }
         self.say(choice, "reasoning_content", text, out);
-        let signature = thinking.signature.unwrap_or_default();
         PartState::Thought {
-            signature: Some((signature, thinking.origin)),
+            signature: thinking.signature.unwrap_or_default(),
+            origin: thinking.origin,
+            is_second: is_second && !has_words,
         }
     }
 
@@ -241,13 +244,15 @@ impl Writer {
         };
         match (state, delta) {
             (PartState::Left, _) => {}
-            (
-                PartState::Thought {
-                    signature: Some((earlier, _)),
-                },
-                PartDelta::Signature(more),
-            ) => {
-                earlier.push_str(&more);
+            (PartState::Thought { signature, .. }, PartDelta::Signature(more)) => {
+                signature.push_str(&more);
+            }
+            (PartState::Thought { is_second, .. }, PartDelta::Thinking(mut text)) => {
+                if !text.is_empty() && std::mem::take(is_second) {
+                    losses.add(rest.path(), "chat completions has one thought in a message");
+                    text.insert_str(0, THOUGHTS_BETWEEN);
+                }
+                self.say(choice, "reasoning_content", text, out);
             }
             (PartState::Call { number, has_input }, PartDelta::ToolInput(more)) => {
                 *has_input |= !more.is_empty();
@@ -268,7 +273,6 @@ impl Writer {
             }
             (_, PartDelta::Text(text)) => self.say(choice, "content", text, out),
             (_, PartDelta::Refusal(text)) => self.say(choice, "refusal", text, out),
-            (_, PartDelta::Thinking(text)) => self.say(choice, "reasoning_content", text, out),
             (_, PartDelta::Unknown(_)) => {
                 losses.add(rest.path(), "chat completions has no such piece of a part");
             }
@@ -276,14 +280,23 @@ impl Writer {
         }
     }
 
-    fn stop_part(&mut self, choice: u64, index: usize, out: &mut Vec<ServerEvent>) {
+    fn stop_part(
+        &mut self,
+        choice: u64,
+        index: usize,
+        out: &mut Vec<ServerEvent>,
+        losses: &mut LossList,
+    ) {
         match self.parts.get_mut(&(choice, index)) {
-            Some(PartState::Thought { signature }) => {
-                if let Some((signature, origin)) =
-                    signature.take().filter(|(text, _)| !text.is_empty())
-                {
-                    let sealed = signature::sealed(&signature, origin, DIALECT);
+            Some(PartState::Thought {
+                signature, origin, ..
+            }) if !signature.is_empty() => {
+                let sealed = signature::sealed(&std::mem::take(signature), *origin, DIALECT);
+                if self.signed.insert(choice) {
                     self.say(choice, THOUGHT_SIGNATURE, sealed, out);
+                } else {
+                    let path = format!("choices[{choice}].{THOUGHT_SIGNATURE}");
+                    losses.add(path, "chat completions has one thought in a message");
                 }
             }
             Some(PartState::Call { number, has_input }) if !*has_input => {
