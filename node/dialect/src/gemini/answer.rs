@@ -15,7 +15,7 @@ use crate::rest::Rest;
 pub(super) fn read(body: Object) -> Result<HubAnswer, ReadError> {
     let mut fields = Fields::of(DIALECT, "", body);
     let mut answer = HubAnswer::new(Rest::new(DIALECT, ""));
-    let says_something = ["candidates", "promptFeedback", "usageMetadata"]
+    let says_something = ["promptFeedback", "usageMetadata", "responseId"]
         .iter()
         .any(|field| fields.peek(field).is_some());
     let candidates = fields.list("candidates");

@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use super::names::{
-    DISPLAY_NAME, FILE_DATA, FILE_URI, FUNCTION_CALL, INLINE_DATA, MIME_TYPE, SpelledName,
-    THOUGHT_SIGNATURE,
+    DISPLAY_NAME, FILE_DATA, FILE_URI, FUNCTION_CALL, FUNCTION_RESPONSE, INLINE_DATA, MIME_TYPE,
+    SpelledName, THOUGHT_SIGNATURE,
 };
-use super::{DIALECT, call_ids, seal, write_result};
+use super::{DIALECT, call_ids, seal};
 use crate::cache_mark;
 use crate::dialect::Dialect;
 use crate::fields::put;
 use crate::grammar::Object;
 use crate::hub::part::{
     Attachment, AttachmentKind, AttachmentSource, Part, PartKind, Thinking, ToolCall, ToolInput,
-    ToolStyle,
+    ToolResult, ToolStyle,
 };
 use crate::loss::LossList;
 use crate::rest::Rest;
@@ -59,7 +59,7 @@ pub(super) fn write_home(parts: &[Part], losses: &mut LossList) -> Vec<Value> {
                 object.insert(field.to_string(), write_call(call, &part.rest, losses));
             }
             PartKind::ToolResult(result) => {
-                write_result::write_home(result, &part.rest, &mut object, losses);
+                write_home_response(result, &part.rest, &mut object, losses);
             }
             PartKind::Unknown(_) => {}
         }
@@ -71,6 +71,29 @@ pub(super) fn write_home(parts: &[Part], losses: &mut LossList) -> Vec<Value> {
         written.push(Value::Object(object));
     }
     written
+}
+
+// A response as it was.
+fn write_home_response(
+    result: &ToolResult,
+    rest: &Rest,
+    object: &mut Object,
+    losses: &mut LossList,
+) {
+    let field = FUNCTION_RESPONSE.in_rest(rest);
+    let mut response = Object::new();
+    if rest.form(DIALECT, "id").is_none() {
+        response.insert("id".to_string(), json!(result.call_id));
+    }
+    response.insert("name".to_string(), json!(result.name));
+    // The object itself is one of the blanks: its words are what others read of it.
+    let is_shown = |part: &&Part| part.rest.form(DIALECT, "place").is_none();
+    let shown: Vec<Part> = result.parts.iter().filter(is_shown).cloned().collect();
+    if !shown.is_empty() {
+        let parts = write_home(&shown, losses);
+        response.insert("parts".to_string(), Value::Array(parts));
+    }
+    object.insert(field.to_string(), Value::Object(response));
 }
 
 /// Writes a part of another dialect; nothing if there is nothing to say, or Gemini cannot say it. Thoughts and tools'
@@ -234,30 +257,51 @@ fn lose_names(attachment: &Attachment, rest: &Rest, losses: &mut LossList) {
     );
 }
 
-// Google demands a media type; the name of a file often ends with what it is.
+/// The media types of names that end so.
+const ENDINGS: [(&str, &str); 22] = [
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("png", "image/png"),
+    ("webp", "image/webp"),
+    ("gif", "image/gif"),
+    ("heic", "image/heic"),
+    ("heif", "image/heif"),
+    ("mp3", "audio/mpeg"),
+    ("wav", "audio/wav"),
+    ("ogg", "audio/ogg"),
+    ("flac", "audio/flac"),
+    ("aac", "audio/aac"),
+    ("mp4", "video/mp4"),
+    ("mpeg", "video/mpeg"),
+    ("mov", "video/mov"),
+    ("webm", "video/webm"),
+    ("pdf", "application/pdf"),
+    ("txt", "text/plain"),
+    ("csv", "text/csv"),
+    ("md", "text/md"),
+    ("html", "text/html"),
+    ("xml", "text/xml"),
+];
+
+// Google demands a media type. The name of a file often ends with what it is.
 fn guessed_media_type(attachment: &Attachment) -> &'static str {
-    let url = match &attachment.source {
+    let address = match &attachment.source {
         AttachmentSource::Url { url, .. } => url.split(['?', '#']).next(),
-        _ => attachment.name.as_deref(),
+        _ => None,
     };
-    let ending = url.and_then(|url| url.rsplit_once('.'));
-    let ending = ending.map(|(_, ending)| ending.to_ascii_lowercase());
-    match (ending.as_deref(), attachment.kind) {
-        (Some("png"), _) => "image/png",
-        (Some("webp"), _) => "image/webp",
-        (Some("gif"), _) => "image/gif",
-        (Some("heic"), _) => "image/heic",
-        (Some("wav"), _) => "audio/wav",
-        (Some("ogg"), _) => "audio/ogg",
-        (Some("flac"), _) => "audio/flac",
-        (Some("webm"), AttachmentKind::Video) => "video/webm",
-        (Some("mov"), _) => "video/mov",
-        (Some("txt"), _) => "text/plain",
-        (Some("csv"), _) => "text/csv",
-        (Some("md"), _) => "text/md",
-        (_, AttachmentKind::Image) => "image/jpeg",
-        (_, AttachmentKind::Audio) => "audio/mpeg",
-        (_, AttachmentKind::Video) => "video/mp4",
-        (_, AttachmentKind::Document) => "application/pdf",
+    let known = [attachment.name.as_deref(), address]
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.rsplit_once('.'))
+        .find_map(|(_, ending)| {
+            let is_it = |(known, _): &&(&str, &str)| known.eq_ignore_ascii_case(ending);
+            ENDINGS.iter().find(is_it)
+        });
+    match (known, attachment.kind) {
+        (Some((_, media_type)), _) => media_type,
+        (None, AttachmentKind::Image) => "image/jpeg",
+        (None, AttachmentKind::Audio) => "audio/mpeg",
+        (None, AttachmentKind::Video) => "video/mp4",
+        (None, AttachmentKind::Document) => "application/pdf",
     }
 }

@@ -1,36 +1,13 @@
-//! Writes what a function answered: an object, where others have words.
+//! Writes what a function of another dialect answered: an object, where others have words.
 
 use serde_json::{Value, json};
 
 use super::names::FUNCTION_RESPONSE;
 use super::{DIALECT, call_ids, write_parts};
+use crate::cache_mark;
 use crate::grammar::Object;
 use crate::hub::part::{Part, PartKind, ToolResult};
 use crate::loss::LossList;
-use crate::rest::Rest;
-
-/// Writes a response as it was.
-pub(super) fn write_home(
-    result: &ToolResult,
-    rest: &Rest,
-    object: &mut Object,
-    losses: &mut LossList,
-) {
-    let field = FUNCTION_RESPONSE.in_rest(rest);
-    let mut response = Object::new();
-    if rest.form(DIALECT, "id").is_none() {
-        response.insert("id".to_string(), json!(result.call_id));
-    }
-    response.insert("name".to_string(), json!(result.name));
-    // The object itself is one of the blanks: its words are what others read of it.
-    let is_shown = |part: &&Part| part.rest.form(DIALECT, "place").is_none();
-    let shown: Vec<Part> = result.parts.iter().filter(is_shown).cloned().collect();
-    if !shown.is_empty() {
-        let parts = write_parts::write_home(&shown, losses);
-        response.insert("parts".to_string(), Value::Array(parts));
-    }
-    object.insert(field.to_string(), Value::Object(response));
-}
 
 /// Writes the response to the function `name`, and the parts that stand beside it, since a former model takes words
 /// alone from functions.
@@ -58,7 +35,7 @@ pub(super) fn write_foreign(
                 beside.extend(write_parts::write_foreign(part, losses));
             }
             PartKind::Text(_) => {
-                crate::cache_mark::lose(part.cache.as_ref(), losses);
+                cache_mark::lose(part.cache.as_ref(), losses);
                 part.rest.lose_elsewhere(DIALECT, losses);
             }
             _ => inside.extend(write_parts::write_foreign(part, losses).map(Value::Object)),
