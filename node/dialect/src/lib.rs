@@ -35,6 +35,7 @@ pub mod event_stream;
 pub mod fields;
 pub mod framing;
 mod free_text;
+mod gemini;
 pub mod grammar;
 pub mod hub;
 mod ids;

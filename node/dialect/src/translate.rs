@@ -7,6 +7,7 @@ use crate::converse::Converse;
 use crate::dialect::Dialect;
 use crate::error::TranslateError;
 use crate::free_text;
+use crate::gemini::Gemini;
 use crate::grammar::{AnswerTerms, Grammar, Object};
 use crate::hub::error::ReportedError;
 use crate::loss::{Loss, LossList};
@@ -55,8 +56,8 @@ fn grammar(dialect: Dialect) -> Option<&'static dyn Grammar> {
         Dialect::Chat => Some(&Chat),
         Dialect::Messages => Some(&Messages),
         Dialect::Responses => Some(&Responses),
+        Dialect::Gemini => Some(&Gemini),
         Dialect::Converse => Some(&Converse),
-        Dialect::Gemini => None,
     }
 }
 

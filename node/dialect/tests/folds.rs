@@ -338,3 +338,95 @@ fn search_and_free_text_of_responses() {
     ];
     assert_crossed(Dialect::Responses, &responses(&items, "completed", None));
 }
+
+/// A stream of Gemini with one chunk for each list of parts.
+fn gemini(chunks: &[Value], reason: &str) -> Value {
+    let last = chunks.len() - 1;
+    let chunks = chunks.iter().enumerate().map(|(index, parts)| {
+        let mut candidate = json!({"index": 0, "content": {"role": "model", "parts": parts}});
+        if index == last {
+            candidate["finishReason"] = json!(reason);
+        }
+        let usage = json!({"promptTokenCount": 3, "candidatesTokenCount": index, "thoughtsTokenCount": 2});
+        json!({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "m", "responseId": "r"})
+    });
+    Value::Array(chunks.collect())
+}
+
+#[test]
+fn thoughts_of_gemini() {
+    let thought = |text: &str| json!({"text": text, "thought": true});
+    let call = json!({"functionCall": {"name": "f", "args": {"x": 1}}, "thoughtSignature": "c2ln"});
+    let mut signed = thought("b");
+    signed["thoughtSignature"] = json!("b3du");
+    let signed_text = json!({"text": "a", "thoughtSignature": "c2ln"});
+    let empty = json!({"text": "", "thoughtSignature": "bGF0ZQ=="});
+    for chunks in [
+        vec![json!([thought("h")]), json!([thought("m")]), json!([call])],
+        vec![json!([thought("h"), signed_text]), json!([{"text": "b"}])],
+        vec![
+            json!([thought("h")]),
+            json!([signed]),
+            json!([thought("c"), call]),
+        ],
+        vec![
+            json!([thought("h")]),
+            json!([{"text": "a"}]),
+            json!([empty]),
+        ],
+        vec![json!([signed_text]), json!([{"text": "b"}]), json!([empty])],
+        vec![
+            json!([{"thoughtSignature": "YWxvbmU="}]),
+            json!([{"text": "b"}]),
+        ],
+    ] {
+        assert_crossed(Dialect::Gemini, &gemini(&chunks, "STOP"));
+    }
+}
+
+#[test]
+fn calls_and_other_parts_of_gemini() {
+    let call = |id: &str| json!({"functionCall": {"id": id, "name": "f", "args": {}}});
+    let nameless = json!({"functionCall": {"name": "g"}});
+    let code = json!({"executableCode": {"language": "PYTHON", "code": "1"}});
+    for chunks in [
+        vec![
+            json!([{"text": "a"}]),
+            json!([call("a"), call("b")]),
+            json!([{"text": ""}]),
+        ],
+        vec![json!([nameless, nameless]), json!([nameless])],
+        vec![json!([code]), json!([{"text": "b"}])],
+        vec![json!([])],
+    ] {
+        assert_crossed(Dialect::Gemini, &gemini(&chunks, "STOP"));
+    }
+    assert_crossed(
+        Dialect::Gemini,
+        &gemini(&[json!([{"text": "a"}])], "SAFETY"),
+    );
+}
+
+#[test]
+fn several_answers_and_a_blocked_prompt_of_gemini() {
+    let candidate = |index: u64, reason: Option<&str>| {
+        let token = json!({"token": "a", "logProbability": -1});
+        json!({
+            "index": index, "content": {"role": "model", "parts": [{"text": "a"}]}, "finishReason": reason,
+            "logprobsResult": {"chosenCandidates": [token], "topCandidates": [{"candidates": [token]}]},
+        })
+    };
+    let chunk =
+        |field: &str, value: Value| json!({field: value, "modelVersion": "m", "responseId": "r"});
+    let chunks = json!([
+        chunk(
+            "candidates",
+            json!([candidate(0, None), candidate(1, None)])
+        ),
+        chunk("candidates", json!([candidate(1, Some("MAX_TOKENS"))])),
+        chunk("candidates", json!([candidate(0, Some("STOP"))])),
+    ]);
+    assert_crossed(Dialect::Gemini, &chunks);
+    let blocked = json!([chunk("promptFeedback", json!({"blockReason": "SAFETY"}))]);
+    assert_crossed(Dialect::Gemini, &blocked);
+}

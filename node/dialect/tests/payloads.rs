@@ -18,12 +18,13 @@ use grapevine_dialect::{Dialect, LossList};
 use serde_json::{Map, Value};
 
 /// The APIs of the collection, and the dialects that they speak.
-const APIS: [(&str, Dialect); 7] = [
+const APIS: [(&str, Dialect); 8] = [
     ("chat-completions", Dialect::Chat),
     ("baseten", Dialect::Chat),
     ("responses", Dialect::Responses),
     ("anthropic", Dialect::Messages),
     ("bedrock-anthropic", Dialect::Messages),
+    ("google", Dialect::Gemini),
     ("vertex-anthropic", Dialect::Messages),
     ("bedrock", Dialect::Converse),
 ];

@@ -2,18 +2,13 @@
 
 use grapevine_dialect::event_stream::EventMessage;
 use grapevine_dialect::framing::{EventReader, Framing};
-use grapevine_dialect::grammar::AnswerTerms;
+use grapevine_dialect::grammar::{AnswerTerms, Object};
 use grapevine_dialect::stream::Completeness;
 use grapevine_dialect::{Dialect, Translation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SPOKEN: [Dialect; 4] = [
-    Dialect::Chat,
-    Dialect::Messages,
-    Dialect::Responses,
-    Dialect::Converse,
-];
+const SPOKEN: [Dialect; 5] = Dialect::ALL;
 
 fn translations() -> Vec<Translation> {
     let pairs = SPOKEN
@@ -84,6 +79,14 @@ fn body() -> impl Strategy<Value = Value> {
         "completed",
         "incomplete",
         "custom",
+        "model",
+        "STOP",
+        "HIGH",
+        "VALIDATED",
+        "ANY",
+        "application/json",
+        "image/png",
+        "Z3ZzaWcubWVzc2FnZXMuYWJj",
     ]);
     let key = prop::sample::select(vec![
         "messages",
@@ -210,6 +213,58 @@ fn body() -> impl Strategy<Value = Value> {
         "output_index",
         "content_index",
         "sequence_number",
+        "contents",
+        "parts",
+        "thought",
+        "thoughtSignature",
+        "thought_signature",
+        "functionCall",
+        "function_call",
+        "functionResponse",
+        "response",
+        "args",
+        "inlineData",
+        "inline_data",
+        "mimeType",
+        "fileData",
+        "fileUri",
+        "systemInstruction",
+        "system_instruction",
+        "functionDeclarations",
+        "function_declarations",
+        "parameters",
+        "parametersJsonSchema",
+        "googleSearch",
+        "toolConfig",
+        "tool_config",
+        "functionCallingConfig",
+        "allowedFunctionNames",
+        "mode",
+        "generationConfig",
+        "generation_config",
+        "topP",
+        "maxOutputTokens",
+        "max_output_tokens",
+        "stopSequences",
+        "responseMimeType",
+        "responseSchema",
+        "responseJsonSchema",
+        "propertyOrdering",
+        "thinkingConfig",
+        "thinkingBudget",
+        "thinkingLevel",
+        "includeThoughts",
+        "candidates",
+        "finishReason",
+        "promptFeedback",
+        "blockReason",
+        "usageMetadata",
+        "promptTokenCount",
+        "logprobsResult",
+        "responseId",
+        "modelVersion",
+        "serviceTier",
+        "labels",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -256,10 +311,39 @@ fn request() -> impl Strategy<Value = Value> {
                 Value::Object(turn)
             });
             let turns: Vec<Value> = turns.collect();
+            let contents = turns.iter().map(|turn| {
+                let mut turn = turn.clone();
+                let content = turn["content"].clone();
+                turn["parts"] = json!([content.clone(), part_of(content)]);
+                turn
+            });
+            request.insert("contents".to_string(), contents.collect());
             request.insert("input".to_string(), json!(turns));
             request.insert("messages".to_string(), json!(turns));
             Value::Object(request)
         })
+}
+
+/// A part of Gemini that is as good as its value.
+fn part_of(value: Value) -> Value {
+    let kinds = [
+        "functionCall",
+        "function_response",
+        "inlineData",
+        "fileData",
+    ];
+    let mut part = Object::new();
+    for (index, kind) in kinds.iter().enumerate() {
+        if value.to_string().len() % kinds.len() == index {
+            let whole = json!({"name": "f", "response": {}, "data": "AA", "fileUri": "a"});
+            part.insert((*kind).to_string(), with(value.clone(), whole));
+        }
+    }
+    part.insert("thoughtSignature".to_string(), value["signature"].clone());
+    if part["thoughtSignature"].is_null() {
+        part.insert("thoughtSignature".to_string(), json!("c2ln"));
+    }
+    Value::Object(part)
 }
 
 fn with(mut body: Value, fields: Value) -> Value {
@@ -288,9 +372,14 @@ fn answer() -> impl Strategy<Value = Value> {
             true => json!({"message": {"role": "assistant", "content": [part]}}),
             false => json!([part, item(part.clone())]),
         };
+        let content =
+            json!({"role": "model", "parts": [part, part_of(part.clone()), {"text": "a"}]});
+        let candidate = with(choice.clone(), json!({"content": content}));
         with(
             rest,
-            json!({"choices": [choice], "content": [part], "output": output}),
+            json!({
+                "choices": [choice], "content": [part], "output": output, "candidates": [candidate],
+            }),
         )
     })
 }
@@ -326,10 +415,12 @@ fn event() -> impl Strategy<Value = Value> {
         let block = with(block, json!({}));
         let message = with(delta.clone(), json!({"content": []}));
         let response = with(delta.clone(), json!({"output": [item(block.clone())]}));
+        let parts = json!([{"text": "h", "thought": true}, part_of(delta.clone()), block, {"text": ""}]);
+        let candidate = with(choice.clone(), json!({"content": {"parts": parts, "role": "model"}}));
         let choice = with(choice, json!({"index": 0, "delta": with(delta.clone(), json!({}))}));
         with(rest, json!({
             "type": kind, "index": 0, "content_block": block, "delta": with(delta, json!({})), "message": message,
-            "choices": [choice], "contentBlockIndex": 0, "start": block,
+            "choices": [choice], "contentBlockIndex": 0, "start": block, "candidates": [candidate],
             "response": response, "item": item(block.clone()), "part": block,
         }))
     })
@@ -414,7 +505,7 @@ fn events_of(dialect: Dialect, bytes: &[u8]) -> Vec<Value> {
 }
 
 /// A stream of each dialect with a bit of everything.
-fn streams() -> [(Dialect, Vec<u8>); 4] {
+fn streams() -> [(Dialect, Vec<u8>); 5] {
     let chunk = |delta: Value, reason: Option<&str>| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
         format!(
@@ -498,10 +589,25 @@ fn streams() -> [(Dialect, Vec<u8>); 4] {
             json!({"type": "response.completed", "response": response("completed", json!([item, call]))}),
         ),
     ];
+    let answer = |parts: Value, reason: Option<&str>| {
+        let candidate = json!({"index": 0, "content": {"parts": parts, "role": "model"}, "finishReason": reason});
+        let answer = json!({"responseId": "r", "modelVersion": "m", "candidates": [candidate]});
+        format!("data: {answer}\r\n\r\n")
+    };
+    let gemini = [
+        answer(json!([{"text": "hm", "thought": true}]), None),
+        answer(json!([{"text": "grüß", "thoughtSignature": "c2ln"}]), None),
+        answer(
+            json!([{"functionCall": {"name": "f", "args": {"x": "ü"}}}]),
+            None,
+        ),
+        answer(json!([{"text": ""}]), Some("STOP")),
+    ];
     [
         (Dialect::Chat, chat.concat().into_bytes()),
         (Dialect::Messages, messages.concat().into_bytes()),
         (Dialect::Responses, responses.concat().into_bytes()),
+        (Dialect::Gemini, gemini.concat().into_bytes()),
         (Dialect::Converse, converse),
     ]
 }
@@ -554,7 +660,7 @@ proptest! {
                 let (out, ending) = pushed(&translation, &[&bytes[..cut]]);
                 prop_assert_eq!(ending, Completeness::Truncated);
                 let out = String::from_utf8_lossy(&out);
-                let ends = ["[DONE]", "message_stop", "messageStop", "response.completed"];
+                let ends = ["[DONE]", "message_stop", "messageStop", "response.completed", "\"STOP\""];
                 prop_assert!(!ends.iter().any(|end| out.contains(end)));
             }
         }

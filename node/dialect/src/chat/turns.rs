@@ -345,17 +345,7 @@ pub(super) fn write_thought(
     let field = rest.form(DIALECT, "field").unwrap_or(THOUGHT_FIELDS[0]);
     let is_second = message.contains_key(field) || message.contains_key(THOUGHT_SIGNATURE);
     if is_second {
-        let earlier = message
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        losses.add(rest.path(), "chat completions has one thought in a message");
-        let text = thinking.text.as_deref().unwrap_or_default();
-        if text.is_empty() {
-            return;
-        }
-        let text = format!("{earlier}{THOUGHTS_BETWEEN}{text}");
-        message.insert(field.to_string(), json!(text));
+        write_second_thought(thinking, rest, field, message, losses);
         return;
     }
     let is_said = |text: &&String| rest.is_from(DIALECT) || !text.is_empty();
@@ -374,4 +364,33 @@ pub(super) fn write_thought(
         }
     }
     rest.lose_elsewhere(DIALECT, losses);
+}
+
+// Thoughts become one, with the first signature that one of them has. One that is no more than a signature loses
+// nothing so.
+fn write_second_thought(
+    thinking: &Thinking,
+    rest: &Rest,
+    field: &str,
+    message: &mut Object,
+    losses: &mut LossList,
+) {
+    let text = thinking.text.as_deref().unwrap_or_default();
+    let proof = thinking
+        .signature
+        .as_deref()
+        .filter(|proof| !proof.is_empty());
+    let is_signed = message.contains_key(THOUGHT_SIGNATURE);
+    if !text.is_empty() || (is_signed && proof.is_some()) {
+        losses.add(rest.path(), "chat completions has one thought in a message");
+    }
+    if !text.is_empty() {
+        let earlier = message.get(field).and_then(Value::as_str);
+        let text = format!("{}{THOUGHTS_BETWEEN}{text}", earlier.unwrap_or_default());
+        message.insert(field.to_string(), json!(text));
+    }
+    if let Some(proof) = proof.filter(|_| !is_signed) {
+        let sealed = signature::sealed(proof, thinking.origin, DIALECT);
+        message.insert(THOUGHT_SIGNATURE.to_string(), json!(sealed));
+    }
 }

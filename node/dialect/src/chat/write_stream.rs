@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::turns::THOUGHT_SIGNATURE;
 use super::{DIALECT, answer, error, home_chunk, parts, usage};
 use crate::dialect::Dialect;
 use crate::fields::put;
@@ -17,13 +16,14 @@ use crate::hub::part::{Part, PartKind, ToolInput, ToolStyle};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 use crate::rest::Rest;
-use crate::signature;
 
 /// Writes one stream.
 pub(super) struct Writer {
     terms: AnswerTerms,
     head: Object,
     begun: BTreeSet<u64>,
+    /// The choices whose thought is signed.
+    pub(super) signed: BTreeSet<u64>,
     pub(super) parts: BTreeMap<(u64, usize), PartState>,
     usage: Option<TokenUsage>,
     home: home_chunk::HomeChunks,
@@ -34,9 +34,9 @@ pub(super) enum PartState {
     Words,
     Thought {
         path: String,
-        /// Of the first thought alone.
-        signature: Option<(String, Dialect)>,
-        is_said: bool,
+        signature: String,
+        origin: Dialect,
+        has_words: bool,
     },
     Call {
         number: usize,
@@ -65,6 +65,7 @@ impl Writer {
             terms: terms.clone(),
             head: Object::new(),
             begun: BTreeSet::new(),
+            signed: BTreeSet::new(),
             parts: BTreeMap::new(),
             usage: None,
             home: home_chunk::HomeChunks::default(),
@@ -95,7 +96,7 @@ impl Writer {
                 rest.lose(losses);
                 self.extend_part(choice, index, delta, &rest, out, losses);
             }
-            StreamEvent::PartStop { choice, index } => self.stop_part(choice, index, out),
+            StreamEvent::PartStop { choice, index } => self.stop_part(choice, index, out, losses),
             StreamEvent::Stop { choice, stop } => self.stop(choice, &stop, out, losses),
             StreamEvent::Usage(usage) => self.use_up(*usage),
             StreamEvent::Logprobs { choice, value } => {
@@ -217,16 +218,8 @@ impl Writer {
         };
         match (state, delta) {
             (PartState::Left, _) => {}
-            (
-                PartState::Thought {
-                    signature: Some((earlier, _)),
-                    is_said,
-                    ..
-                },
-                PartDelta::Signature(more),
-            ) => {
-                *is_said |= !more.is_empty();
-                earlier.push_str(&more);
+            (PartState::Thought { signature, .. }, PartDelta::Signature(more)) => {
+                signature.push_str(&more);
             }
             (
                 PartState::Call {
@@ -264,16 +257,15 @@ impl Writer {
         }
     }
 
-    fn stop_part(&mut self, choice: u64, index: usize, out: &mut Vec<ServerEvent>) {
+    fn stop_part(
+        &mut self,
+        choice: u64,
+        index: usize,
+        out: &mut Vec<ServerEvent>,
+        losses: &mut LossList,
+    ) {
         match self.parts.get_mut(&(choice, index)) {
-            Some(PartState::Thought { signature, .. }) => {
-                if let Some((signature, origin)) =
-                    signature.take().filter(|(text, _)| !text.is_empty())
-                {
-                    let sealed = signature::sealed(&signature, origin, DIALECT);
-                    self.say(choice, THOUGHT_SIGNATURE, sealed, out);
-                }
-            }
+            Some(PartState::Thought { .. }) => self.stop_thought(choice, index, out, losses),
             Some(PartState::Call {
                 number,
                 style: ToolStyle::Function,
