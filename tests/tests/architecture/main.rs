@@ -17,11 +17,12 @@ const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// The crates that make the product.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "node/core/src",
     "proto/src",
     "node/base/src",
     "node/config/src",
+    "node/dialect/src",
     "node/observe/src",
     "node/geo/src",
     "node/http/src",
@@ -41,11 +42,12 @@ const APART: [(&str, &[&str]); 2] = [
 ];
 
 /// What each crate may depend on inside the workspace, without `grapevine-`.
-const CRATE_EDGES: [(&str, &[&str]); 14] = [
+const CRATE_EDGES: [(&str, &[&str]); 15] = [
     ("node/core", &[]),
     ("proto", &["core"]),
     ("node/base", &["core"]),
     ("node/config", &["core", "proto"]),
+    ("node/dialect", &[]),
     ("node/observe", &["base", "config", "core"]),
     ("node/geo", &["config", "core"]),
     ("node/http", &["base", "config", "core", "observe"]),

@@ -1,0 +1,396 @@
+//! Turns of chat completions: one message each, a tool's answer among them.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::DIALECT;
+use super::parts::{read_content, read_tool_call, write_part, write_tool_call};
+use crate::cache_mark;
+use crate::fields::{Fields, ReadError, element};
+use crate::free_text;
+use crate::grammar::Object;
+use crate::hub::part::{Part, PartKind, Thinking, ToolCall, ToolResult, ToolStyle};
+use crate::hub::request::{Role, Turn};
+use crate::ids;
+use crate::loss::LossList;
+use crate::rest::Rest;
+use crate::signature;
+
+/// The names under which servers send thoughts.
+const THOUGHT_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
+
+/// The field of a thought's signature.
+pub(super) const THOUGHT_SIGNATURE: &str = "reasoning_signature";
+
+/// What separates thoughts that become one; the signature of the first alone is kept.
+pub(super) const THOUGHTS_BETWEEN: &str = "\n\n";
+
+/// Whether a turn goes to an upstream or to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Toward {
+    Upstream,
+    Client,
+}
+
+/// Reads one message.
+pub(super) fn read(mut fields: Fields) -> Result<Turn, ReadError> {
+    let role = match fields.need_text("role")?.as_str() {
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        other => Role::Other(other.to_string()),
+    };
+    if role == Role::Tool {
+        return read_tool_turn(fields);
+    }
+    let mut parts = read_thoughts(&mut fields);
+    parts.extend(read_content(&mut fields));
+    let at_refusal = fields.at("refusal");
+    if let Some(refusal) = fields.text("refusal") {
+        let mut rest = Rest::new(DIALECT, at_refusal);
+        rest.set_form("place", "refusal");
+        parts.push(Part::new(PartKind::Refusal(refusal), rest));
+    }
+    fields.blank_if("annotations", &json!([]));
+    parts.extend(read_tool_calls(&mut fields));
+    let rest = fields.finish();
+    Ok(Turn { role, parts, rest })
+}
+
+fn read_tool_turn(mut fields: Fields) -> Result<Turn, ReadError> {
+    let path = fields.path().to_string();
+    let result = ToolResult {
+        call_id: fields.need_text("tool_call_id")?,
+        name: None,
+        parts: read_content(&mut fields),
+        is_error: None,
+        style: ToolStyle::Function,
+    };
+    let part = Part::new(PartKind::ToolResult(result), Rest::new(DIALECT, path));
+    Ok(Turn {
+        role: Role::Tool,
+        parts: vec![part],
+        rest: fields.finish(),
+    })
+}
+
+/// Takes the thought of a message or a delta.
+pub(super) fn read_thoughts(fields: &mut Fields) -> Vec<Part> {
+    let mut said: Option<(&'static str, String)> = None;
+    for field in THOUGHT_FIELDS {
+        match (fields.peek_text(field), &said) {
+            (Some(""), _) => fields.blank(field),
+            (Some(text), Some((_, earlier))) if text == earlier => fields.blank(field),
+            (Some(_), None) => said = fields.text(field).map(|text| (field, text)),
+            _ => {}
+        }
+    }
+    let signature = fields.text(THOUGHT_SIGNATURE);
+    if said.is_none() && signature.is_none() {
+        return Vec::new();
+    }
+    let field = said.as_ref().map_or(THOUGHT_SIGNATURE, |(field, _)| *field);
+    let mut rest = Rest::new(DIALECT, fields.at(field));
+    rest.set_form("field", field);
+    let opened = signature.map(|signature| signature::opened(signature, DIALECT));
+    let origin = opened.as_ref().map_or(DIALECT, |(_, origin)| *origin);
+    let thinking = Thinking {
+        text: said.map(|(_, text)| text),
+        signature: opened.map(|(signature, _)| signature),
+        encrypted: None,
+        origin,
+    };
+    vec![Part::new(PartKind::Thinking(thinking), rest)]
+}
+
+fn read_tool_calls(fields: &mut Fields) -> Vec<Part> {
+    let path = fields.at("tool_calls");
+    let Some(list) = fields.list("tool_calls") else {
+        return Vec::new();
+    };
+    if list.is_empty() {
+        fields.keep_blank("tool_calls", Value::Array(list));
+        return Vec::new();
+    }
+    let calls = list.into_iter().enumerate();
+    calls
+        .map(|(index, call)| read_tool_call(call, element(&path, index)))
+        .collect()
+}
+
+/// Writes a turn as the messages that it becomes: tools' answers first, then what else it says.
+pub(super) fn write(turn: &Turn, toward: Toward, losses: &mut LossList) -> Vec<Object> {
+    let mut messages = Vec::new();
+    let mut moved = Vec::new();
+    let mut others = Vec::new();
+    for part in &turn.parts {
+        match &part.kind {
+            PartKind::ToolResult(result) => {
+                messages.push(write_result(turn, part, result, &mut moved, losses));
+            }
+            _ => others.push(part),
+        }
+    }
+    moved.append(&mut others);
+    let is_said = !moved.is_empty() || messages.is_empty();
+    if is_said {
+        messages.extend(write_message(turn, &moved, toward, losses));
+    }
+    messages
+}
+
+// What a tool's answer shows beside words goes into the message after it, which chat completions demands.
+fn write_result<'a>(
+    turn: &Turn,
+    part: &Part,
+    result: &'a ToolResult,
+    moved: &mut Vec<&'a Part>,
+    losses: &mut LossList,
+) -> Object {
+    let mut message = Object::new();
+    message.insert("role".to_string(), json!("tool"));
+    let is_home = turn.rest.is_from(DIALECT);
+    let id = fitting(&result.call_id, is_home);
+    message.insert("tool_call_id".to_string(), json!(id));
+    let (said, shown): (Vec<&Part>, Vec<&Part>) = result
+        .parts
+        .iter()
+        .partition(|part| is_home || !matches!(part.kind, PartKind::Attachment(_)));
+    for part in &shown {
+        losses.add(
+            part.rest.path(),
+            "moved to a user message: chat completions takes words alone from tools",
+        );
+    }
+    moved.extend(shown);
+    if result.is_error == Some(true) {
+        losses.add(
+            part.rest.at("is_error"),
+            "chat completions cannot say that a tool failed",
+        );
+    }
+    write_content(&turn.rest, &said, Toward::Upstream, &mut message, losses);
+    if is_home {
+        turn.rest.write(DIALECT, &mut message, losses);
+    } else {
+        message.entry("content").or_insert_with(|| json!(""));
+        cache_mark::lose(part.cache.as_ref(), losses);
+        part.rest.lose(losses);
+    }
+    message
+}
+
+fn write_message(
+    turn: &Turn,
+    parts: &[&Part],
+    toward: Toward,
+    losses: &mut LossList,
+) -> Option<Object> {
+    let role = match &turn.role {
+        Role::System => "system",
+        Role::Developer => "developer",
+        Role::User | Role::Tool => "user",
+        Role::Assistant => "assistant",
+        Role::Other(role) if turn.rest.is_from(DIALECT) => role,
+        Role::Other(_) => {
+            losses.add(turn.rest.at("role"), "chat completions has no such role");
+            return None;
+        }
+    };
+    let mut message = Object::new();
+    message.insert("role".to_string(), json!(role));
+    let mut content = Vec::new();
+    let mut calls = Vec::new();
+    for part in parts {
+        match &part.kind {
+            PartKind::Thinking(thinking) => {
+                write_thought(thinking, &part.rest, toward, &mut message, losses);
+            }
+            PartKind::ToolCall(call) => calls.push(write_call(call, part, toward, losses)),
+            PartKind::Refusal(text)
+                if part.rest.form(DIALECT, "place").is_some() || toward == Toward::Client =>
+            {
+                message.insert("refusal".to_string(), json!(text));
+            }
+            PartKind::Unknown(value) if part.rest.form(DIALECT, "place").is_some() => {
+                calls.push(value.clone());
+            }
+            _ => content.push(*part),
+        }
+    }
+    write_content(&turn.rest, &content, toward, &mut message, losses);
+    if !calls.is_empty() {
+        message.insert("tool_calls".to_string(), Value::Array(calls));
+    }
+    turn.rest.write(DIALECT, &mut message, losses);
+    if !turn.rest.is_from(DIALECT) {
+        // All that it said is lost.
+        if toward == Toward::Upstream && message.len() == 1 && !parts.iter().all(is_empty_text) {
+            return None;
+        }
+        let is_silent = message.contains_key("tool_calls") || toward == Toward::Client;
+        let silence = if is_silent { Value::Null } else { json!("") };
+        message.entry("content").or_insert(silence);
+        if toward == Toward::Client {
+            message.entry("refusal").or_insert(Value::Null);
+        }
+    }
+    Some(message)
+}
+
+fn is_empty_text(part: &&Part) -> bool {
+    part.text() == Some("")
+}
+
+fn write_call(call: &ToolCall, part: &Part, toward: Toward, losses: &mut LossList) -> Value {
+    let id = fitting(
+        &call.id,
+        toward == Toward::Client || part.rest.is_from(DIALECT),
+    );
+    cache_mark::lose(part.cache.as_ref(), losses);
+    let is_function = toward == Toward::Upstream && !part.rest.is_from(DIALECT);
+    let call = match is_function {
+        true => free_text::as_function(call),
+        false => Cow::Borrowed(call),
+    };
+    let mut object = write_tool_call(&call, &id, &part.rest, losses);
+    if part.rest.form(DIALECT, "piece").is_some() {
+        object.remove("index");
+    }
+    Value::Object(object)
+}
+
+// A client takes any id, and so does the dialect that it came from.
+fn fitting(id: &str, is_free: bool) -> Cow<'_, str> {
+    if is_free {
+        Cow::Borrowed(id)
+    } else {
+        ids::shortened(id, ids::CHAT_ID_MAX)
+    }
+}
+
+// At home a text is a text unless it came as a list. From elsewhere a client gets one text, whose pieces belong
+// together, and an upstream gets a list where there is more than one.
+fn write_content(
+    rest: &Rest,
+    parts: &[&Part],
+    toward: Toward,
+    message: &mut Object,
+    losses: &mut LossList,
+) {
+    let is_home = rest.is_from(DIALECT);
+    let is_list = rest.form(DIALECT, "content") == Some("list");
+    let is_joined = toward == Toward::Client && !is_home;
+    let texts: Vec<&Part> = parts
+        .iter()
+        .copied()
+        .filter(|part| part.text().is_some())
+        .collect();
+    let is_text = !is_list && (is_joined || (parts.len() == 1 && texts.len() == 1));
+    if !is_text {
+        let is_said = |part: &&&Part| is_home || part.text() != Some("");
+        let parts = parts.iter().filter(is_said);
+        let written: Vec<Value> = parts.filter_map(|part| write_part(part, losses)).collect();
+        if !written.is_empty() {
+            message.insert("content".to_string(), Value::Array(written));
+        }
+        return;
+    }
+    for part in parts {
+        if part.text().is_none() {
+            losses.add(
+                part.rest.path(),
+                "an answer of chat completions has no such part",
+            );
+        }
+        if !part.rest.is_from(DIALECT) {
+            cache_mark::lose(part.cache.as_ref(), losses);
+            part.rest.lose(losses);
+        }
+    }
+    let text: String = texts.iter().filter_map(|part| part.text()).collect();
+    if !texts.is_empty() && (is_home || !text.is_empty()) {
+        message.insert("content".to_string(), json!(text));
+    }
+}
+
+/// Writes a thought into a message or a delta.
+pub(super) fn write_thought(
+    thinking: &Thinking,
+    rest: &Rest,
+    toward: Toward,
+    message: &mut Object,
+    losses: &mut LossList,
+) {
+    if !rest.is_from(DIALECT) && thinking.is_silent() {
+        rest.lose(losses);
+        return;
+    }
+    let is_foreign = thinking.origin != DIALECT && !rest.is_from(DIALECT);
+    let has_proof = thinking
+        .signature
+        .as_ref()
+        .is_some_and(|proof| !proof.is_empty());
+    if thinking.encrypted.is_some() {
+        losses.add(rest.path(), "chat completions has no encrypted thoughts");
+        return;
+    }
+    if is_foreign && toward == Toward::Upstream && has_proof {
+        losses.add(rest.path(), "the thought is signed by another provider");
+        return;
+    }
+    let field = rest.form(DIALECT, "field").unwrap_or(THOUGHT_FIELDS[0]);
+    let is_second = message.contains_key(field) || message.contains_key(THOUGHT_SIGNATURE);
+    if is_second {
+        write_second_thought(thinking, rest, field, message, losses);
+        return;
+    }
+    let is_said = |text: &&String| rest.is_from(DIALECT) || !text.is_empty();
+    if field != THOUGHT_SIGNATURE
+        && let Some(text) = thinking.text.as_ref().filter(is_said)
+    {
+        message.insert(field.to_string(), json!(text));
+    }
+    if has_proof || rest.is_from(DIALECT) {
+        let sealed = thinking
+            .signature
+            .as_ref()
+            .map(|proof| signature::sealed(proof, thinking.origin, DIALECT));
+        if let Some(sealed) = sealed {
+            message.insert(THOUGHT_SIGNATURE.to_string(), json!(sealed));
+        }
+    }
+    rest.lose_elsewhere(DIALECT, losses);
+}
+
+// Thoughts become one, with the first signature that one of them has. One that is no more than a signature loses
+// nothing so.
+fn write_second_thought(
+    thinking: &Thinking,
+    rest: &Rest,
+    field: &str,
+    message: &mut Object,
+    losses: &mut LossList,
+) {
+    let text = thinking.text.as_deref().unwrap_or_default();
+    let proof = thinking
+        .signature
+        .as_deref()
+        .filter(|proof| !proof.is_empty());
+    let is_signed = message.contains_key(THOUGHT_SIGNATURE);
+    if !text.is_empty() || (is_signed && proof.is_some()) {
+        losses.add(rest.path(), "chat completions has one thought in a message");
+    }
+    if !text.is_empty() {
+        let earlier = message.get(field).and_then(Value::as_str);
+        let text = format!("{}{THOUGHTS_BETWEEN}{text}", earlier.unwrap_or_default());
+        message.insert(field.to_string(), json!(text));
+    }
+    if let Some(proof) = proof.filter(|_| !is_signed) {
+        let sealed = signature::sealed(proof, thinking.origin, DIALECT);
+        message.insert(THOUGHT_SIGNATURE.to_string(), json!(sealed));
+    }
+}

@@ -1,0 +1,135 @@
+//! How much Anthropic's models think, wherever they are served.
+//!
+//! Models up to Claude 4.5 take a budget of tokens; later ones decide for themselves and take an effort. A request
+//! from another dialect says what its model takes. The list of the former is complete: no new model joins it.
+
+use serde_json::json;
+
+use crate::dialect::Dialect;
+use crate::fields::inside;
+use crate::grammar::Object;
+use crate::hub::part::{Part, PartKind};
+use crate::hub::request::{HubRequest, ReasoningMode, Role, Turn};
+use crate::loss::LossList;
+use crate::reasoning::{BUDGET_MIN, NO_EFFORT, budget_of, effort_of};
+
+/// What the names of models contain that take a budget.
+const MODELS_WITH_BUDGETS: [&str; 11] = [
+    "claude-2",
+    "claude-3",
+    "claude-haiku-4-5",
+    "claude-opus-4-0",
+    "claude-opus-4-1",
+    "claude-opus-4-2025",
+    "claude-opus-4-5",
+    "claude-opus-4@",
+    "claude-sonnet-4-0",
+    "claude-sonnet-4-2025",
+    "claude-sonnet-4-5",
+];
+
+/// Writes how much the model thinks into the object that holds `thinking` and `output_config`, and returns the budget
+/// that the client asks for, if the model takes one.
+///
+/// `upstream` is the dialect of the request that is written: a model thinks on with thoughts of its own alone.
+pub(crate) fn write_thinking(
+    request: &HubRequest,
+    upstream: Dialect,
+    body: &mut Object,
+    losses: &mut LossList,
+) -> Option<u64> {
+    let reasoning = &request.reasoning;
+    let effort = reasoning.effort.as_deref();
+    let is_off = reasoning.mode == Some(ReasoningMode::Disabled) || effort == Some(NO_EFFORT);
+    if is_off {
+        body.insert("thinking".to_string(), json!({"type": "disabled"}));
+        return None;
+    }
+    if !request.model.as_deref().is_some_and(takes_budget) {
+        write_effort(request, body, losses);
+        return None;
+    }
+    let budget = reasoning.budget.or_else(|| effort.and_then(budget_of))?;
+    let budget = budget.max(BUDGET_MIN);
+    write_budget(request, upstream, budget, body, losses);
+    Some(budget)
+}
+
+fn takes_budget(model: &str) -> bool {
+    MODELS_WITH_BUDGETS.iter().any(|name| model.contains(name))
+}
+
+// A budget must be below the answer's limit, and the limit is the client's to set: thinking gives way.
+fn write_budget(
+    request: &HubRequest,
+    upstream: Dialect,
+    budget: u64,
+    body: &mut Object,
+    losses: &mut LossList,
+) {
+    let max_tokens = request.max_tokens.unwrap_or(u64::MAX);
+    if lacks_thought(&request.turns, upstream) {
+        let reason =
+            "the model thinks on with its thoughts before a tool call, and they are not there";
+        losses.add(request.rest.at("effort"), reason);
+    } else if max_tokens > BUDGET_MIN {
+        let budget = budget.min(max_tokens - 1);
+        let thinking = json!({"type": "enabled", "budget_tokens": budget});
+        body.insert("thinking".to_string(), thinking);
+    } else {
+        losses.add(
+            request.rest.at("effort"),
+            "the limit of tokens leaves none to think",
+        );
+    }
+}
+
+// Anthropic refuses to think with a budget while tools answer a turn that does not begin with its own thought.
+fn lacks_thought(turns: &[Turn], upstream: Dialect) -> bool {
+    let is_result = |part: &Part| matches!(part.kind, PartKind::ToolResult(_));
+    let is_call = |part: &Part| matches!(part.kind, PartKind::ToolCall(_));
+    let is_own = |part: &Part| match &part.kind {
+        PartKind::Thinking(thinking) => thinking.origin == upstream,
+        _ => false,
+    };
+    let last = turns.iter().rposition(|turn| turn.role == Role::Assistant);
+    let Some(last) = last else { return false };
+    let is_answered = turns[last..]
+        .iter()
+        .any(|turn| turn.parts.iter().any(is_result));
+    let parts = &turns[last].parts;
+    is_answered && parts.iter().any(is_call) && !parts.iter().any(is_own)
+}
+
+fn write_effort(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
+    let reasoning = &request.reasoning;
+    let by_budget = reasoning.budget.map(effort_of);
+    let effort = match reasoning.effort.as_deref().or(by_budget) {
+        Some("minimal") => Some("low"),
+        effort => effort,
+    };
+    if effort.is_none() && reasoning.mode.is_none() {
+        return;
+    }
+    let mut thinking = Object::new();
+    thinking.insert("type".to_string(), json!("adaptive"));
+    match reasoning.summary.as_deref() {
+        Some(display @ ("summarized" | "omitted")) => {
+            thinking.insert("display".to_string(), json!(display));
+        }
+        Some("auto" | "concise" | "detailed") => {
+            thinking.insert("display".to_string(), json!("summarized"));
+        }
+        Some(_) => losses.add(
+            request.rest.at("summary"),
+            "the model does not show thoughts so",
+        ),
+        None => {}
+    }
+    body.insert("thinking".to_string(), json!(thinking));
+    if let Some(effort) = effort
+        && let Some(config) = inside(body, "output_config")
+    {
+        config.insert("effort".to_string(), json!(effort));
+    }
+}

@@ -1,0 +1,221 @@
+//! Writes a request.
+
+use serde_json::{Number, Value, json};
+
+use super::read_request::{MODEL_FIELDS, RESPONSE_PATHS, STOP_SEQUENCE_PATH};
+use super::write_parts::PartWriter;
+use super::{DIALECT, answer, models, output, tools, write_turns};
+use crate::claude;
+use crate::fields::{inside, put};
+use crate::grammar::Object;
+use crate::hub::request::{HubRequest, ReasoningMode};
+use crate::loss::LossList;
+use crate::reasoning::{NO_EFFORT, effort_of};
+
+/// The highest temperature, by Bedrock's reference.
+const TEMPERATURE_MAX: f64 = 1.0;
+
+pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
+    let is_home = request.rest.is_from(DIALECT);
+    let is_claude = models::is_claude(request.model.as_deref());
+    let mut body = Object::new();
+    let mut writer = PartWriter::to_upstream(is_claude);
+    let (system, messages) = if is_home {
+        let system = writer.write_list(&request.instructions, losses);
+        (
+            system,
+            write_turns::home(&request.turns, &mut writer, losses),
+        )
+    } else {
+        write_turns::foreign(request, &mut writer, losses)
+    };
+    if !system.is_empty() {
+        body.insert("system".to_string(), Value::Array(system));
+    }
+    if request.rest.form(DIALECT, "messages").is_none() {
+        body.insert("messages".to_string(), Value::Array(messages));
+    }
+    if request.rest.form(DIALECT, "model").is_some() {
+        put(&mut body, "modelId", request.model.clone());
+    }
+    tools::write(request, &mut body, losses);
+    write_inference(request, &mut body, losses);
+    if is_home {
+        write_home_model_fields(request, &mut body);
+    } else {
+        write_model_fields(request, is_claude, &mut body, losses);
+        lose_unsayable(request, losses);
+    }
+    if let Some(output) = &request.output {
+        output::write(output, &mut body, losses);
+    }
+    write_labels(request, &mut body, losses);
+    let tier = request.service_tier.as_deref();
+    let tier = answer::tier_of(tier, &request.rest, losses);
+    answer::write_tier(tier, &mut body);
+    request.rest.write(DIALECT, &mut body, losses);
+    body
+}
+
+fn write_inference(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
+    let sampling = &request.sampling;
+    let mut config = Object::new();
+    put(&mut config, "maxTokens", request.max_tokens);
+    let mut temperature = sampling.temperature.clone().map(Value::Number);
+    let is_hot = |value: &Value| value.as_f64().is_some_and(|value| value > TEMPERATURE_MAX);
+    if !request.rest.is_from(DIALECT) && temperature.as_ref().is_some_and(is_hot) {
+        losses.add(
+            request.rest.at("temperature"),
+            "Converse takes temperatures up to 1",
+        );
+        temperature = Some(json!(TEMPERATURE_MAX));
+    }
+    put(&mut config, "temperature", temperature);
+    put(
+        &mut config,
+        "topP",
+        sampling.top_p.clone().map(Value::Number),
+    );
+    if !request.stop.is_empty() {
+        config.insert("stopSequences".to_string(), json!(request.stop));
+    }
+    if !config.is_empty() {
+        body.insert("inferenceConfig".to_string(), Value::Object(config));
+    }
+}
+
+fn write_home_model_fields(request: &HubRequest, body: &mut Object) {
+    let mut more = Object::new();
+    let top_k = request.sampling.top_k.clone();
+    put(&mut more, "top_k", top_k.map(Value::Number));
+    let reasoning = &request.reasoning;
+    let mode = reasoning.mode.map(|mode| match mode {
+        ReasoningMode::Disabled => "disabled",
+        ReasoningMode::Enabled => "enabled",
+        ReasoningMode::Adaptive => "adaptive",
+    });
+    if let Some(field) = request.rest.form(DIALECT, "thinking")
+        && let Some(thinking) = inside(&mut more, field)
+    {
+        put(thinking, "type", mode);
+        put(thinking, "budget_tokens", reasoning.budget);
+        put(thinking, "display", reasoning.summary.clone());
+    }
+    match request.rest.form(DIALECT, "effort") {
+        Some("output_config") => {
+            if let Some(config) = inside(&mut more, "output_config") {
+                put(config, "effort", reasoning.effort.clone());
+            }
+        }
+        Some(field) => put(&mut more, field, reasoning.effort.clone()),
+        None => {}
+    }
+    if !more.is_empty() {
+        body.insert(MODEL_FIELDS.to_string(), Value::Object(more));
+    }
+}
+
+// What a model takes beyond the API's own fields is known of two makers' models.
+fn write_model_fields(
+    request: &HubRequest,
+    is_claude: bool,
+    body: &mut Object,
+    losses: &mut LossList,
+) {
+    let at = |field| request.rest.at(field);
+    let mut more = Object::new();
+    let top_k = request.sampling.top_k.clone();
+    if is_claude {
+        put(&mut more, "top_k", top_k.map(Value::Number));
+        claude::write_thinking(request, DIALECT, &mut more, losses);
+        if !request.stop.is_empty() {
+            let paths = json!([STOP_SEQUENCE_PATH]);
+            body.insert(RESPONSE_PATHS.to_string(), paths);
+        }
+    } else {
+        losses.add_some(top_k.as_ref(), at("top_k"), "the model takes no such field");
+        write_effort(request, &mut more, losses);
+    }
+    if !more.is_empty() {
+        body.insert(MODEL_FIELDS.to_string(), Value::Object(more));
+    }
+}
+
+fn write_effort(request: &HubRequest, more: &mut Object, losses: &mut LossList) {
+    let reasoning = &request.reasoning;
+    let by_budget = reasoning.budget.map(effort_of);
+    let effort = reasoning.effort.as_deref().or(by_budget);
+    let is_off = reasoning.mode == Some(ReasoningMode::Disabled) || effort == Some(NO_EFFORT);
+    if effort.is_none() && reasoning.mode.is_none() {
+        return;
+    }
+    let word = match effort {
+        _ if is_off => None,
+        Some("minimal" | "low") => Some("low"),
+        Some("high" | "xhigh" | "max") => Some("high"),
+        Some(_) | None => Some("medium"),
+    };
+    match word.filter(|_| models::is_openai(request.model.as_deref())) {
+        Some(word) => drop(more.insert("reasoning_effort".to_string(), json!(word))),
+        None => losses.add(
+            request.rest.at("effort"),
+            "Converse leaves it to each model how it thinks, and this one's way is not known",
+        ),
+    }
+}
+
+// Labels of Converse are texts.
+fn write_labels(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
+    let Some(labels) = &request.metadata else {
+        return;
+    };
+    if request.rest.is_from(DIALECT) {
+        body.insert("requestMetadata".to_string(), json!(labels));
+        return;
+    }
+    let mut written = Object::new();
+    for (label, value) in labels {
+        if value.is_string() {
+            written.insert(label.clone(), value.clone());
+        } else {
+            let at = format!("{}.{label}", request.rest.at("metadata"));
+            losses.add(at, "labels of Converse are texts");
+        }
+    }
+    if !written.is_empty() {
+        body.insert("requestMetadata".to_string(), Value::Object(written));
+    }
+}
+
+fn lose_unsayable(request: &HubRequest, losses: &mut LossList) {
+    let at = |field| request.rest.at(field);
+    let sampling = &request.sampling;
+    let is_said = |number: &&Number| number.as_f64() != Some(0.0);
+    for (field, penalty) in [
+        ("frequency_penalty", &sampling.frequency_penalty),
+        ("presence_penalty", &sampling.presence_penalty),
+    ] {
+        let penalty = penalty.as_ref().filter(is_said);
+        losses.add_some(penalty, at(field), "Converse has no penalties");
+    }
+    losses.add_some(sampling.seed.as_ref(), at("seed"), "Converse has no seed");
+    let several = request.answers.filter(|answers| *answers != 1);
+    losses.add_some(several.as_ref(), at("answers"), "Converse gives one answer");
+    let logprobs = request.logprobs.filter(|wanted| *wanted);
+    let reason = "Converse has no log probabilities";
+    losses.add_some(logprobs.as_ref(), at("logprobs"), reason);
+    let top = request.top_logprobs.as_ref();
+    losses.add_some(top, at("top_logprobs"), reason);
+    let verbosity = request.verbosity.as_ref().filter(|word| *word != "medium");
+    losses.add_some(verbosity, at("verbosity"), "Converse has no verbosity");
+    for (field, id) in [
+        ("user", &request.user),
+        ("safety_identifier", &request.safety_identifier),
+    ] {
+        losses.add_some(id.as_ref(), at(field), "Converse takes no id of a user");
+    }
+    let key = request.prompt_cache_key.as_ref();
+    losses.add_some(key, at("prompt_cache_key"), "Converse has no cache keys");
+    let store = request.store.filter(|store| *store);
+    losses.add_some(store.as_ref(), at("store"), "Converse keeps no answers");
+}

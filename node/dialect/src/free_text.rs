@@ -1,0 +1,201 @@
+//! Tools that take free text, for dialects whose tools take JSON alone.
+//!
+//! Such a tool becomes a function with one text; its calls come back as calls of free text, and the client never sees
+//! the function. In a stream the text is held until all of it has come, since it is within JSON until then.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::grammar::{ServerEvent, StreamWriter};
+use crate::hub::answer::HubAnswer;
+use crate::hub::part::{PartKind, ToolCall, ToolInput, ToolStyle};
+use crate::hub::request::{ToolDefinition, ToolKind};
+use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
+use crate::loss::LossList;
+use crate::rest::Rest;
+
+/// The function's one argument.
+const ARGUMENT: &str = "input";
+
+/// The names of the tools that take free text.
+pub(crate) fn names(tools: &[ToolDefinition]) -> BTreeSet<String> {
+    let names = tools.iter().filter_map(|tool| match &tool.kind {
+        ToolKind::Custom { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    names.collect()
+}
+
+/// The schema of the function.
+pub(crate) fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {ARGUMENT: {"type": "string"}},
+        "required": [ARGUMENT],
+        "additionalProperties": false,
+    })
+}
+
+/// The description of the function, with the grammar that the text must follow.
+pub(crate) fn description(description: Option<&str>, format: Option<&Value>) -> Option<String> {
+    let Some((syntax, definition)) = format.and_then(grammar) else {
+        return description.map(ToString::to_string);
+    };
+    let before = description.map(|text| format!("{text}\n\n"));
+    let before = before.unwrap_or_default();
+    Some(format!(
+        "{before}`{ARGUMENT}` must follow this {syntax} grammar:\n\n{definition}"
+    ))
+}
+
+/// Names a grammar as lost: the model reads it, and nothing makes it keep to it.
+pub(crate) fn lose_grammar(format: Option<&Value>, path: String, losses: &mut LossList) {
+    if format.and_then(grammar).is_some() {
+        losses.add(path, "the grammar becomes words that the model may ignore");
+    }
+}
+
+// Chat completions puts the grammar into an object of its own, responses does not.
+fn grammar(format: &Value) -> Option<(&str, &str)> {
+    let inside = &format["grammar"];
+    let grammar = if inside.is_object() { inside } else { format };
+    let definition = grammar["definition"].as_str()?;
+    Some((grammar["syntax"].as_str().unwrap_or_default(), definition))
+}
+
+/// The function's arguments.
+pub(crate) fn wrapped(text: &str) -> Value {
+    json!({ARGUMENT: text})
+}
+
+/// A call of free text as one of the function.
+pub(crate) fn as_function(call: &ToolCall) -> Cow<'_, ToolCall> {
+    if call.style == ToolStyle::Function {
+        return Cow::Borrowed(call);
+    }
+    let mut call = call.clone();
+    call.style = ToolStyle::Function;
+    call.input = ToolInput::Json(wrapped(&call.input.to_text()));
+    Cow::Owned(call)
+}
+
+// What a model writes instead of the function's arguments is taken as the text itself.
+fn unwrapped(input: &ToolInput) -> String {
+    let text = input.to_object().and_then(|input| match &input[ARGUMENT] {
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    });
+    text.unwrap_or_else(|| input.to_text())
+}
+
+fn is_free_text(call: &ToolCall, tools: &BTreeSet<String>) -> bool {
+    call.style == ToolStyle::Function && tools.contains(&call.name)
+}
+
+/// Makes the functions' calls those of free text again.
+pub(crate) fn restore(answer: &mut HubAnswer, tools: &BTreeSet<String>) {
+    let turns = answer.choices.iter_mut().map(|choice| &mut choice.turn);
+    for part in turns.flat_map(|turn| &mut turn.parts) {
+        if let PartKind::ToolCall(call) = &mut part.kind
+            && is_free_text(call, tools)
+        {
+            call.input = ToolInput::Text(unwrapped(&call.input));
+            call.style = ToolStyle::Custom;
+        }
+    }
+}
+
+/// A writer that is given the functions' calls as those of free text.
+pub(crate) fn restoring(
+    writer: Box<dyn StreamWriter>,
+    tools: &BTreeSet<String>,
+) -> Box<dyn StreamWriter> {
+    if tools.is_empty() {
+        return writer;
+    }
+    Box::new(Restoring {
+        writer,
+        tools: tools.clone(),
+        calls: BTreeMap::new(),
+    })
+}
+
+struct Restoring {
+    writer: Box<dyn StreamWriter>,
+    tools: BTreeSet<String>,
+    /// What has come of the arguments, by choice and part.
+    calls: BTreeMap<(u64, usize), (String, Rest)>,
+}
+
+impl StreamWriter for Restoring {
+    fn write(&mut self, mut frame: StreamFrame, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
+        let mut events = Vec::with_capacity(frame.events.len());
+        for event in frame.events {
+            self.pass(event, &mut events);
+        }
+        frame.events = events;
+        self.writer.write(frame, out, losses);
+    }
+}
+
+impl Restoring {
+    fn pass(&mut self, mut event: StreamEvent, events: &mut Vec<StreamEvent>) {
+        match &mut event {
+            StreamEvent::PartStart {
+                choice,
+                index,
+                part,
+            } => {
+                if let PartKind::ToolCall(call) = &mut part.kind
+                    && is_free_text(call, &self.tools)
+                {
+                    let begun = match &call.input {
+                        // An empty object stands for an input that is still to come.
+                        ToolInput::Json(Value::Object(input)) if input.is_empty() => String::new(),
+                        input => input.to_text(),
+                    };
+                    let rest = Rest::new(part.rest.from(), part.rest.path());
+                    self.calls.insert((*choice, *index), (begun, rest));
+                    call.style = ToolStyle::Custom;
+                    call.input = ToolInput::Text(String::new());
+                }
+            }
+            StreamEvent::PartDelta {
+                choice,
+                index,
+                delta: PartDelta::ToolInput(more),
+                ..
+            } => {
+                if let Some((input, _)) = self.calls.get_mut(&(*choice, *index)) {
+                    input.push_str(more);
+                    return;
+                }
+            }
+            StreamEvent::PartStop { choice, index } => self.release(*choice, *index, events),
+            StreamEvent::Stop { choice, .. } => {
+                let held = self.calls.range((*choice, 0)..=(*choice, usize::MAX));
+                let held: Vec<usize> = held.map(|((_, index), _)| *index).collect();
+                for index in held {
+                    self.release(*choice, index, events);
+                }
+            }
+            _ => {}
+        }
+        events.push(event);
+    }
+
+    fn release(&mut self, choice: u64, index: usize, events: &mut Vec<StreamEvent>) {
+        let Some((input, rest)) = self.calls.remove(&(choice, index)) else {
+            return;
+        };
+        let text = unwrapped(&ToolInput::Text(input));
+        events.push(StreamEvent::PartDelta {
+            choice,
+            index,
+            delta: PartDelta::ToolInput(text),
+            rest,
+        });
+    }
+}

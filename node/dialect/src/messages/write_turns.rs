@@ -1,0 +1,87 @@
+//! Writes the turns of a request.
+//!
+//! Turns of another dialect follow Anthropic's rules: instructions at the front become `system`, turns of one side
+//! become one message, tools' answers come first in it, and what says nothing is left out. Instructions in the middle
+//! stay there, with the role `system`, which later models take; an upstream that does not refuses them itself.
+
+use serde_json::{Value, json};
+
+use super::DIALECT;
+use super::write_parts::{self, Toward, write_content};
+use crate::grammar::Object;
+use crate::hub::part::{Part, PartKind};
+use crate::hub::request::{HubRequest, Role, Turn};
+use crate::loss::LossList;
+
+/// The turns of a request in messages, as they were.
+pub(super) fn home(turns: &[Turn], losses: &mut LossList) -> Vec<Value> {
+    let messages = turns.iter().map(|turn| {
+        let mut message = Object::new();
+        let role = match &turn.role {
+            Role::User | Role::Tool => "user",
+            Role::Assistant => "assistant",
+            Role::System | Role::Developer => "system",
+            Role::Other(role) => role,
+        };
+        message.insert("role".to_string(), json!(role));
+        let content = write_content(&turn.parts, &turn.rest, "content", Toward::Upstream, losses);
+        if let Some(content) = content {
+            message.insert("content".to_string(), content);
+        }
+        turn.rest.write(DIALECT, &mut message, losses);
+        Value::Object(message)
+    });
+    messages.collect()
+}
+
+/// `system` and the messages of a request in another dialect.
+pub(super) fn foreign(request: &HubRequest, losses: &mut LossList) -> (Option<Value>, Vec<Value>) {
+    let is_instruction = |turn: &&Turn| matches!(turn.role, Role::System | Role::Developer);
+    let front = request.turns.iter().take_while(is_instruction);
+    let front: Vec<&Turn> = front.collect();
+    for turn in &front {
+        turn.rest.lose(losses);
+    }
+    let of_turns = front.iter().flat_map(|turn| &turn.parts);
+    let system: Vec<Value> = request
+        .instructions
+        .iter()
+        .chain(of_turns)
+        .filter_map(|part| write_parts::write(part, Toward::Upstream, losses))
+        .collect();
+    let system = (!system.is_empty()).then_some(Value::Array(system));
+    let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
+    for turn in &request.turns[front.len()..] {
+        turn.rest.lose(losses);
+        let role = match &turn.role {
+            Role::User | Role::Tool => "user",
+            Role::Assistant => "assistant",
+            Role::System | Role::Developer => "system",
+            Role::Other(_) => {
+                losses.add(turn.rest.at("role"), "messages has no such role");
+                continue;
+            }
+        };
+        let blocks = write_blocks(&turn.parts, losses);
+        match messages.last_mut() {
+            Some((last, earlier)) if *last == role => earlier.extend(blocks),
+            _ if blocks.is_empty() => {}
+            _ => messages.push((role, blocks)),
+        }
+    }
+    let messages = messages.into_iter().map(|(role, mut blocks)| {
+        // Sorting is stable: the order among answers and among the others stays.
+        blocks.sort_by_key(|block| block["type"] != "tool_result");
+        json!({"role": role, "content": blocks})
+    });
+    (system, messages.collect())
+}
+
+// A refusal and a text are the same to messages; an attachment of the model's own is not.
+fn write_blocks(parts: &[Part], losses: &mut LossList) -> Vec<Value> {
+    let is_said = |part: &&Part| !matches!(&part.kind, PartKind::Text(text) if text.is_empty());
+    let parts = parts.iter().filter(is_said);
+    parts
+        .filter_map(|part| write_parts::write(part, Toward::Upstream, losses))
+        .collect()
+}
