@@ -19,6 +19,7 @@ mod services;
 
 use std::collections::BTreeMap;
 
+use grapevine_core::dialect::DialectSet;
 use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{ModelName, NameError, UpstreamName};
@@ -262,6 +263,10 @@ struct UpstreamPayload {
     tier: Option<Figure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<Figure>,
+    /// A bit for each dialect that it reads; absent where that is all of them. A reader of an earlier version does
+    /// without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dialects: Option<Figure>,
     #[serde(serialize_with = "models_as_figures")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     models: BTreeMap<String, Option<Figure>>,
@@ -322,6 +327,8 @@ impl UpstreamPayload {
             in_flight_max: Some(Figure(fact.in_flight_max.into())),
             tier: (fact.tier != Tier::default()).then(|| Figure(fact.tier.0.into())),
             weight: (fact.weight != Weight::default()).then(|| Figure::stepped(weight)),
+            dialects: (fact.dialects != DialectSet::ALL)
+                .then(|| Figure(fact.dialects.bits().into())),
             models: fact
                 .models
                 .iter()
@@ -348,6 +355,9 @@ impl UpstreamPayload {
         };
         let in_flight_max = count(self.in_flight_max, "in_flight_max", IN_FLIGHT_MAX_ASSUMED)?;
         let tier = count(self.tier, "tier", Tier::default().0.into())?;
+        let all = DialectSet::ALL.bits().into();
+        let dialects = count(self.dialects, "dialects", all)?;
+        let dialects = DialectSet::from_bits(u8::try_from(dialects & 0xff).unwrap_or(u8::MAX));
         let weight = match self.weight {
             Some(Figure(weight)) => {
                 Weight::new(weight.min(Weight::MAX)).ok_or(ValueError::Field("weight"))?
@@ -365,6 +375,7 @@ impl UpstreamPayload {
             in_flight_max: in_flight_max.max(1),
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
+            dialects,
             models_out: self.models_out.into_standings()?,
             further: self.more.into_figures()?,
         })

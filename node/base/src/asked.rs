@@ -9,11 +9,13 @@ pub mod usage;
 use std::ops::Range;
 
 use bytes::Bytes;
+use grapevine_core::dialect::NativePath;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::route::session;
 use http::Method;
 use http::header::HeaderMap;
+use percent_encoding::percent_decode_str;
 
 use crate::scan::form;
 use crate::scan::media::{Media, MediaError, media};
@@ -102,7 +104,21 @@ pub fn read(
     if needs_model && asked.model.is_none() {
         return Err(AskedError::NoModel);
     }
-    Ok(asked)
+    match NativePath::of(path) {
+        None => Ok(asked),
+        Some(native) => of_native(native, asked),
+    }
+}
+
+/// What is asked for where the path holds the model, whatever the body says.
+fn of_native(native: NativePath<'_>, asked: Asked) -> Result<Asked, AskedError> {
+    let model = percent_decode_str(native.model).decode_utf8();
+    let model = model.map_err(|_| value("model", "must be UTF-8 in the path"))?;
+    Ok(Asked {
+        model: Some(name(&model)?),
+        stream: native.is_stream(),
+        ..asked
+    })
 }
 
 /// The position of the model's name in a body that [`read`] accepted, and whether it is a JSON string, quotes

@@ -21,6 +21,21 @@ pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// A wait in milliseconds, as OpenAI's SDKs read it.
 pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
+/// The header in which clients of Azure's APIs send their key.
+pub const AZURE_KEY: HeaderName = HeaderName::from_static("api-key");
+
+/// The header in which clients of Google's APIs send their key.
+pub const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// Of a translated answer: the client's dialect and the upstream's.
+pub const DIALECT: HeaderName = HeaderName::from_static("x-grapevine-dialect");
+
+/// Of a translated answer: what of the request the upstream's dialect could not say.
+pub const LOST: HeaderName = HeaderName::from_static("x-grapevine-lost");
+
+/// Of a translated error: the beginning of the upstream's own.
+pub const UPSTREAM_ERROR: HeaderName = HeaderName::from_static("x-grapevine-upstream-error");
+
 /// The coding of what is not encoded (RFC 9110 12.5.3).
 pub const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
@@ -37,10 +52,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// What a client authenticates with; it is for this node and goes no further.
-const CREDENTIALS: [HeaderName; 4] = [
+const CREDENTIALS: [HeaderName; 5] = [
     header::AUTHORIZATION,
     API_KEY,
-    HeaderName::from_static("api-key"),
+    AZURE_KEY,
+    GOOGLE_KEY,
     header::COOKIE,
 ];
 
@@ -217,6 +233,11 @@ fn is_kept_back(name: &HeaderName) -> bool {
         || CREDENTIALS.iter().any(is_own)
         || HOP_BY_HOP.iter().any(is_own)
         || NOT_PASSED_ON.iter().any(is_own)
+}
+
+/// Whether the serving node says with it how it translated an answer.
+pub fn is_of_translation(name: &HeaderName) -> bool {
+    [DIALECT, LOST, UPSTREAM_ERROR].contains(name)
 }
 
 /// Whether a header is one of our own.

@@ -34,7 +34,7 @@ pub use auth::{
     AuthConfig, AwsConfig, AwsKeys, AwsSource, EntraConfig, EntraSource, GoogleConfig,
     GoogleSource, IdentityEndpoint, SecretSource, ServiceAccount,
 };
-pub use provider::{ApiEndpoint, DialectSet, EndpointPaths, Provider, ProviderConfig};
+pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{

@@ -4,6 +4,7 @@ mod auth;
 
 use std::time::Duration;
 
+use grapevine_core::dialect::Dialect;
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
@@ -133,7 +134,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "project": provider.project,
         "location": provider.location,
         "paths": (!paths.is_empty()).then_some(paths),
-        "dialects": provider.dialects.words().collect::<Vec<_>>(),
+        "dialects": provider.dialects.iter().map(Dialect::name).collect::<Vec<_>>(),
         "models": models(&upstream.models),
         "priority": upstream.tier.0,
         "weight": upstream.weight.get(),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use further::{AnswerFigures, FurtherFigures};
 
+use crate::dialect::DialectSet;
 use crate::geo_point::GeoPoint;
 use crate::health::EjectionReason;
 use crate::ids::{ModelName, RegionName, ServiceKey, StoreName, UpstreamName};
@@ -149,6 +150,8 @@ pub struct UpstreamFact {
     pub tier: Tier,
     /// Its weight within its tier.
     pub weight: Weight,
+    /// The dialects that it reads; all of them where its owner does not say.
+    pub dialects: DialectSet,
     /// Models that stand otherwise than the upstream as a whole, at most [`MODELS_OUT_MAX`]. Models that it takes
     /// without listing them are among these too.
     pub models_out: BTreeMap<ModelName, Standing>,
@@ -385,6 +388,7 @@ mod tests {
             in_flight_max: 256,
             tier: Tier::default(),
             weight: Weight::default(),
+            dialects: crate::dialect::DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
         }

@@ -16,6 +16,7 @@ mod plain;
 
 use std::fmt;
 
+use crate::dialect::NativePath;
 use crate::outcome::{Outcome, Stage};
 
 pub use plain::check_form;
@@ -290,6 +291,9 @@ impl Forwarding {
 /// The methods of a path of the list.
 fn listed(path: &str) -> Option<Methods> {
     if INFERENCE.contains(&path) {
+        return Some(Methods::POST);
+    }
+    if NativePath::of(path).is_some_and(NativePath::is_inference) {
         return Some(Methods::POST);
     }
     let below = path.strip_prefix(RESPONSES)?;

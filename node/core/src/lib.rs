@@ -2,7 +2,7 @@
 //!
 //! Reading order:
 //!
-//! 1. [`time`], [`ids`], [`units`], [`geo_point`], [`country`]: the vocabulary.
+//! 1. [`time`], [`ids`], [`units`], [`geo_point`], [`country`], [`dialect`]: the vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and whom that counts against.
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`link`]: of the way to a peer;
 //!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
@@ -34,6 +34,7 @@ pub mod capacity;
 pub mod connection;
 pub mod country;
 pub mod descriptors;
+pub mod dialect;
 pub mod engine;
 pub mod fact;
 pub mod forwarding;

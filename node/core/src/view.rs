@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dialect::DialectSet;
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::geo_point::GeoPoint;
 use crate::health::EjectionReason;
@@ -60,7 +61,7 @@ pub struct Routes {
 }
 
 /// Candidates of one tier.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TierRoutes {
     /// The usable ones: own ones that cost about as little as the cheapest, then the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
@@ -68,6 +69,19 @@ pub struct TierRoutes {
     pub suspect: Vec<Arc<Candidate>>,
     /// The unusable ones, the soonest to return first: for a last resort, a trial, and explanations.
     pub unusable: Vec<Arc<Candidate>>,
+    /// What every one of them reads.
+    pub dialects: DialectSet,
+}
+
+impl Default for TierRoutes {
+    fn default() -> Self {
+        Self {
+            usable: Vec::new(),
+            suspect: Vec::new(),
+            unusable: Vec::new(),
+            dialects: DialectSet::ALL,
+        }
+    }
 }
 
 /// An upstream as reachable by some way, for one model.
@@ -114,6 +128,8 @@ pub struct UpstreamView {
     pub tier: Tier,
     /// Its weight.
     pub weight: Weight,
+    /// The dialects that it reads.
+    pub dialects: DialectSet,
     /// Attempts at it within one request.
     pub attempts_max: u32,
     /// Whether it may be used, as its owner last published.

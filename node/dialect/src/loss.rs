@@ -34,6 +34,34 @@ pub struct Loss {
     pub reason: Cow<'static, str>,
 }
 
+/// Fields of requests that advise a server or tell it about the client, and do not change what is asked for: prices,
+/// caches, accounts, places.
+const ADVICE: [&str; 14] = [
+    "cache_control",
+    "cachePoint",
+    "inference_geo",
+    "labels",
+    "metadata",
+    "performanceConfig",
+    "prompt_cache_breakpoint",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "requestMetadata",
+    "safety_identifier",
+    "service_tier",
+    "serviceTier",
+    "user",
+];
+
+impl Loss {
+    /// Whether the answer is the same without it, but for its price or its speed.
+    pub fn is_advice(&self) -> bool {
+        let mut names = self.path.rsplit(['.', '[', ']']);
+        // Within such a field too, as in `metadata.user_id`.
+        names.any(|name| ADVICE.contains(&name))
+    }
+}
+
 /// The losses of one translation, each named once.
 #[derive(Clone, Debug, Default)]
 pub struct LossList {
@@ -78,6 +106,20 @@ pub(crate) fn is_harmless(dialect: Dialect, field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_is_told_from_what_is_asked_for() {
+        let is_advice = |path: &str| {
+            let mut losses = LossList::default();
+            losses.add(path, "because");
+            losses.as_slice()[0].is_advice()
+        };
+        assert!(is_advice("messages[2].content[1].cache_control"));
+        assert!(is_advice("metadata.user_id"));
+        assert!(is_advice("user"));
+        assert!(!is_advice("tools[0].user_location"));
+        assert!(!is_advice("top_k"));
+    }
 
     #[test]
     fn loss_is_named_once() {

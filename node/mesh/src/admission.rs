@@ -156,6 +156,7 @@ fn call(
             client: head.client,
             key: head.key.map(Into::into),
             mark: head.mark,
+            lossy: head.lossy,
         },
     };
     Ok((scope, call))

@@ -188,6 +188,7 @@ fn encode_head(call: &Call) -> Result<Vec<u8>, CallFailure> {
         client: call.caller.client,
         key: call.caller.key.as_deref(),
         mark: call.caller.mark,
+        lossy: call.caller.lossy,
     };
     // The request cannot take this hop; nobody is to blame, and another candidate may be local.
     head.encode().map_err(|error| {

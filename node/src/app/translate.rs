@@ -118,6 +118,7 @@ fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
         models,
         tier: upstream.tier,
         weight: upstream.weight,
+        dialects: upstream.provider.dialects,
         attempts_max: upstream.attempts_max,
         in_flight_max: upstream.in_flight_max.unwrap_or(carried),
         health: upstream.health.clone(),

@@ -50,6 +50,8 @@ pub struct RequestHead<'a> {
     pub key: Option<&'a str>,
     /// Tells the client from others, and says nothing else of it; zero where that is not known.
     pub mark: u64,
+    /// Whether the client accepts what a translation of the request loses.
+    pub lossy: bool,
 }
 
 impl RequestHead<'_> {
@@ -165,7 +167,13 @@ impl<'a> RequestHead<'a> {
         at_most("trace context", traceparent, TRACEPARENT_BYTES_MAX)?;
         let area = client::area_text(self.client);
         let mark = (self.mark != 0).then(|| client::mark_text(self.mark));
-        let headers = client::with_own(self.headers, area.as_deref(), self.key, mark.as_deref());
+        let headers = client::with_own(
+            self.headers,
+            area.as_deref(),
+            self.key,
+            mark.as_deref(),
+            self.lossy,
+        );
         check_headers(&headers)?;
         let wire = WireRequest {
             request_id: self.request_id,
@@ -232,6 +240,7 @@ impl<'a> RequestHead<'a> {
             client: client.origin,
             key: client.key,
             mark: client.mark,
+            lossy: client.is_lossy,
         })
     }
 }

@@ -13,6 +13,8 @@ pub(super) type Headers<'a> = Vec<(&'a str, &'a [u8])>;
 const CLIENT_AREA: &str = "x-grapevine-client-area";
 const CLIENT_KEY: &str = "x-grapevine-client-key";
 const CLIENT_MARK: &str = "x-grapevine-client-mark";
+/// Nodes of earlier versions send none, and refuse the loss.
+const CLIENT_LOSSY: &str = "x-grapevine-client-lossy";
 
 pub(super) fn area_text(client: ClientOrigin) -> Option<String> {
     match client {
@@ -28,10 +30,17 @@ pub(super) fn with_own<'b>(
     area: Option<&'b str>,
     key: Option<&'b str>,
     mark: Option<&'b str>,
+    is_lossy: bool,
 ) -> Headers<'b> {
     let mut headers = headers;
     headers.retain(|(name, _)| !is_own(name));
-    let own = [(CLIENT_AREA, area), (CLIENT_KEY, key), (CLIENT_MARK, mark)];
+    let lossy = is_lossy.then_some("allow");
+    let own = [
+        (CLIENT_AREA, area),
+        (CLIENT_KEY, key),
+        (CLIENT_MARK, mark),
+        (CLIENT_LOSSY, lossy),
+    ];
     headers.extend(
         own.map(|(name, value)| value.map(|value| (name, value.as_bytes())))
             .into_iter()
@@ -41,7 +50,7 @@ pub(super) fn with_own<'b>(
 }
 
 fn is_own(name: &str) -> bool {
-    [CLIENT_AREA, CLIENT_KEY, CLIENT_MARK].contains(&name)
+    [CLIENT_AREA, CLIENT_KEY, CLIENT_MARK, CLIENT_LOSSY].contains(&name)
 }
 
 /// What the fields say about the client.
@@ -50,6 +59,7 @@ pub(super) struct ClientFields<'a> {
     pub(super) key: Option<&'a str>,
     /// Zero where an earlier version sent none.
     pub(super) mark: u64,
+    pub(super) is_lossy: bool,
 }
 
 /// A mark as it is sent.
@@ -75,6 +85,13 @@ pub(super) fn without_own(
         let area = country.or_else(|_| area.parse::<Continent>().map(ClientOrigin::Continent));
         area.map_err(|_| DecodeError::OutOfRange { field: CLIENT_AREA })
     })?;
+    let is_lossy = field(CLIENT_LOSSY)? == Some("allow");
     headers.retain(|(name, _)| !is_own(name));
-    Ok((headers, ClientFields { origin, key, mark }))
+    let client = ClientFields {
+        origin,
+        key,
+        mark,
+        is_lossy,
+    };
+    Ok((headers, client))
 }

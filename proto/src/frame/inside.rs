@@ -51,6 +51,7 @@ impl<'a> InsideHead<'a> {
             client: ClientOrigin::Unknown,
             key: None,
             mark: 0,
+            lossy: false,
         };
         head.encode()
     }

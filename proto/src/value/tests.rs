@@ -39,6 +39,7 @@ fn fact() -> UpstreamFact {
         in_flight_max: 256,
         tier: Tier(2),
         weight: Weight::new(1.5).expect("a valid weight"),
+        dialects: grapevine_core::dialect::DialectSet::ALL,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
     }
@@ -455,6 +456,7 @@ fn upstream_facts() -> impl Strategy<Value = UpstreamFact> {
             in_flight_max,
             tier: Tier(tier),
             weight: Weight::new(f64::from(weight) / 1_000.0).expect("a valid weight"),
+            dialects: grapevine_core::dialect::DialectSet::ALL,
             models_out: BTreeMap::new(),
             further,
             ..fact()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::admission::ForwardsInFlight;
+use grapevine_core::dialect::DialectSet;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Phase, Public};
 use grapevine_core::health::HealthPolicy;
@@ -240,6 +241,7 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         models: Models::Listed(upstream.models.clone()),
         tier: upstream.tier,
         weight: Weight::default(),
+        dialects: DialectSet::ALL,
         attempts_max: upstream.attempts_max,
         in_flight_max: upstream.in_flight_max,
         health: HealthPolicy::default(),

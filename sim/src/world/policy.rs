@@ -88,6 +88,7 @@ impl World {
         let ask = RouteQuery {
             model: Some(&request.model),
             shape: self.shape(id),
+            dialect: None,
             strategy: self.scenario.routing.strategy,
             session: request.session,
             client_place: region.map(|region| self.scenario.atlas.region(region).place),
@@ -189,6 +190,7 @@ impl World {
             place: Some(region.place),
             tier: upstream.tier,
             weight: Weight::default(),
+            dialects: grapevine_core::dialect::DialectSet::ALL,
             attempts_max: 1,
             standing: Standing::Ready,
             reported_at: self.now,

@@ -90,6 +90,7 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         in_flight_max: upstream.in_flight_max.unwrap_or(IN_FLIGHT_MAX),
         tier: upstream.tier,
         weight: upstream.weight,
+        dialects: grapevine_core::dialect::DialectSet::ALL,
         // The first to be left out.
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::super::address::BaseUrl;
-use super::super::checked::{ApiEndpoint, DialectSet, EndpointPaths, Provider, ProviderConfig};
+use grapevine_core::dialect::DialectSet;
+
+use super::super::checked::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 use super::super::file::{
     DialectWord, Item, ModelFile, PathsFile, ProbeWord, ProviderWord, UpstreamFile,
 };
@@ -36,6 +38,8 @@ impl Checker<'_> {
         let is_dated = config.api_version.is_some();
         config.dialects = match self.dialects(&file.dialects) {
             Some(dialects) => dialects,
+            // A server that nobody named may read more than OpenAI's.
+            None if file.provider.is_none() => DialectSet::ALL,
             None => provider.dialects(is_dated),
         };
         let base_path = base_url.as_ref().map_or("", BaseUrl::path).to_owned();
@@ -173,7 +177,7 @@ impl Checker<'_> {
             DialectWord::Gemini => DialectSet::GEMINI,
             DialectWord::Converse => DialectSet::CONVERSE,
         });
-        Some(each.fold(DialectSet::default(), DialectSet::with))
+        Some(each.fold(DialectSet::NONE, DialectSet::with))
     }
 
     /// The paths of the provider, and over them those that were written.

@@ -6,6 +6,8 @@ mod paths;
 
 use std::collections::BTreeMap;
 
+use grapevine_core::dialect::DialectSet;
+
 use super::super::path_template::PathTemplate;
 
 /// Whose API an upstream has.
@@ -114,7 +116,7 @@ impl ApiEndpoint {
 }
 
 /// What an upstream's provider makes of requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderConfig {
     /// Whose API it is.
     pub provider: Provider,
@@ -130,8 +132,24 @@ pub struct ProviderConfig {
     pub paths: EndpointPaths,
     /// The paths that were written, by endpoint, for the operator.
     pub written_paths: BTreeMap<&'static str, String>,
-    /// The forms of request that it understands.
+    /// The dialects that it reads.
     pub dialects: DialectSet,
+}
+
+/// A server with OpenAI's paths, of whose dialects nothing is known.
+impl Default for ProviderConfig {
+    fn default() -> Self {
+        Self {
+            provider: Provider::default(),
+            api_version: None,
+            aws_region: None,
+            project: None,
+            location: None,
+            paths: EndpointPaths::default(),
+            written_paths: BTreeMap::new(),
+            dialects: DialectSet::ALL,
+        }
+    }
 }
 
 impl ProviderConfig {
@@ -169,55 +187,6 @@ impl EndpointPaths {
     pub fn of(&self, endpoint: ApiEndpoint) -> Option<&PathTemplate> {
         let own = self.own.get(&endpoint);
         own.or_else(|| self.own.get(&endpoint.fallback()?))
-    }
-}
-
-/// A set of dialects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DialectSet(u8);
-
-impl DialectSet {
-    /// OpenAI's chat completions.
-    pub const CHAT: Self = Self(1);
-    /// OpenAI's responses.
-    pub const RESPONSES: Self = Self(1 << 1);
-    /// Anthropic's messages.
-    pub const MESSAGES: Self = Self(1 << 2);
-    /// Gemini's generateContent.
-    pub const GEMINI: Self = Self(1 << 3);
-    /// Bedrock's Converse.
-    pub const CONVERSE: Self = Self(1 << 4);
-
-    /// Each with its word in the file.
-    const WORDS: [(Self, &'static str); 5] = [
-        (Self::CHAT, "chat"),
-        (Self::RESPONSES, "responses"),
-        (Self::MESSAGES, "messages"),
-        (Self::GEMINI, "gemini"),
-        (Self::CONVERSE, "converse"),
-    ];
-
-    /// Those of both.
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all of `other` are among them.
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Whether there are none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Their words in the file.
-    pub fn words(self) -> impl Iterator<Item = &'static str> {
-        let words = Self::WORDS.into_iter();
-        words
-            .filter(move |(one, _)| self.has(*one))
-            .map(|(_, word)| word)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::checked::{
-    ApiEndpoint, AuthConfig, AwsSource, DialectSet, EntraSource, GoogleSource, IdentityEndpoint,
-    UpstreamConfig,
+    ApiEndpoint, AuthConfig, AwsSource, EntraSource, GoogleSource, IdentityEndpoint, UpstreamConfig,
 };
+use grapevine_core::dialect::Dialect;
 
 /// What `about` says of an upstream, in a configuration that has no other problem.
 fn file(about: &str) -> String {
@@ -247,7 +247,8 @@ fn dialects_are_the_providers_unless_written() {
         upstream(about)
             .provider
             .dialects
-            .words()
+            .iter()
+            .map(Dialect::name)
             .collect::<Vec<_>>()
     };
     assert_eq!(words("provider: gemini"), ["chat", "gemini"]);
@@ -264,7 +265,7 @@ fn dialects_are_the_providers_unless_written() {
         upstream("provider: anthropic")
             .provider
             .dialects
-            .has(DialectSet::MESSAGES)
+            .contains(Dialect::Messages)
     );
 }
 

@@ -48,6 +48,7 @@ impl Stage {
                 in_flight_max: 1,
                 tier: Tier(1),
                 weight: Weight::default(),
+                dialects: crate::dialect::DialectSet::ALL,
                 models_out: BTreeMap::new(),
                 further: FurtherFigures::default(),
             },

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dialect::DialectSet;
 use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
 use crate::geo_point::GeoPoint;
 use crate::health::{self, Witness};
@@ -60,6 +61,8 @@ pub struct UpstreamSpec {
     pub tier: Tier,
     /// Its weight within its tier.
     pub weight: Weight,
+    /// The dialects that it reads.
+    pub dialects: DialectSet,
     /// Attempts at it within one request; at least 1.
     pub attempts_max: u32,
     /// Requests it takes at once.

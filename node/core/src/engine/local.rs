@@ -166,6 +166,7 @@ impl Local {
             in_flight_max: self.load_limit(),
             tier: self.spec.tier,
             weight: self.spec.weight,
+            dialects: self.spec.dialects,
             models_out: self.models_out(now),
             further: self.further(now),
         }

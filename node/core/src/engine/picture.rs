@@ -124,6 +124,7 @@ impl Engine {
             place: self.identity.place,
             tier: spec.tier,
             weight: spec.weight,
+            dialects: spec.dialects,
             attempts_max: spec.attempts_max,
             standing: local.standing(now),
             reported_at: now,
@@ -280,6 +281,7 @@ fn peer_offer(
         place: node.place,
         tier: fact.tier,
         weight: fact.weight,
+        dialects: fact.dialects,
         // A second attempt is its owner's to make: a hop for the same upstream gains nothing.
         attempts_max: 1,
         standing: fact.standing,

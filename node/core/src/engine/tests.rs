@@ -220,6 +220,7 @@ fn spec(probe: Probe) -> UpstreamSpec {
         models: Models::Listed(vec![model("gpt")]),
         tier: Tier(1),
         weight: Weight::default(),
+        dialects: crate::dialect::DialectSet::ALL,
         attempts_max: 1,
         in_flight_max: 10,
         health: HealthPolicy::default(),
@@ -251,6 +252,7 @@ fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
         in_flight_max: 10,
         tier: Tier(1),
         weight: Weight::default(),
+        dialects: crate::dialect::DialectSet::ALL,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
     }

@@ -46,6 +46,7 @@ pub(super) fn tiers(
     } in listed
     {
         let routes = by_tier.entry(upstream.tier).or_default();
+        routes.dialects = routes.dialects.within(upstream.dialects);
         let incumbent = is_incumbent(upstream.tier, &upstream);
         let LatencyFigures { times, tries, .. } = figures;
         let stream = times.stream.or(priors.stream).unwrap_or(UNKNOWN);

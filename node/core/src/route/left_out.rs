@@ -28,6 +28,8 @@ pub enum Absence {
     Residency,
     /// The client does not allow its region.
     NotAllowed,
+    /// It does not read the request's dialect, which cannot be translated.
+    OtherDialect,
     /// There is no link to its node.
     Down,
     /// The link to its node has been silent for too long.
@@ -98,6 +100,9 @@ fn absence(
     if !ask.is_permitted(candidate) {
         return Absence::Residency;
     }
+    if !ask.is_answered_by(candidate) {
+        return Absence::OtherDialect;
+    }
     if !ask.allows(candidate) {
         return Absence::NotAllowed;
     }
@@ -138,6 +143,7 @@ impl Absence {
         match self {
             Self::Residency => "residency",
             Self::NotAllowed => "not-allowed-by-client",
+            Self::OtherDialect => "other-dialect",
             Self::Down => "down",
             Self::Silent => "silent",
             Self::Closed => "draining",

@@ -13,6 +13,7 @@ mod scored;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dialect::RequestDialect;
 use crate::geo_point::GeoPoint;
 use crate::ids::{ModelName, RegionName};
 use crate::latency::RequestShape;
@@ -31,6 +32,8 @@ pub struct RouteQuery<'a> {
     pub model: Option<&'a ModelName>,
     /// What else its answer's time depends on.
     pub shape: RequestShape,
+    /// What it is written in; `None` where all upstreams are alike for it.
+    pub dialect: Option<RequestDialect>,
     /// How to choose.
     pub strategy: Strategy,
     /// A number that is equal for requests of the same conversation. [`Strategy::Latency`] and
@@ -60,6 +63,7 @@ impl<'a> RouteQuery<'a> {
         Self {
             model: Some(model),
             shape: RequestShape::default(),
+            dialect: None,
             strategy: Strategy::Latency,
             session: None,
             client_place: None,
@@ -200,6 +204,8 @@ pub enum Bar {
     Residency,
     /// The client's own list of regions, within what residency permits.
     ClientRegions,
+    /// None of the candidates reads the request's dialect, and it cannot be translated.
+    Dialect,
 }
 
 impl RouteReason {

@@ -37,10 +37,10 @@ pub(super) fn extend(
     usable: &[Arc<Candidate>],
     ask: &RouteQuery<'_>,
     max: usize,
-    now: Instant,
-    rng: &mut impl Rng,
+    (now, rng): (Instant, &mut impl Rng),
+    part: DialectPart,
 ) {
-    let mut scored = window(usable, ask, now, rng);
+    let mut scored = window(usable, ask, part, now, rng);
     if scored.is_empty() || choices.len() >= max {
         return;
     }
@@ -55,14 +55,38 @@ pub(super) fn extend(
     }
 }
 
+/// Which of a tier's candidates are meant, by the dialect of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DialectPart {
+    /// All of them.
+    Any,
+    /// Those that read it.
+    Own,
+    /// Those that a translation reaches.
+    Translated,
+}
+
+impl DialectPart {
+    fn has(self, candidate: &Candidate, ask: &RouteQuery<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Own => ask.is_read_by(candidate),
+            Self::Translated => !ask.is_read_by(candidate),
+        }
+    }
+}
+
 /// The candidates to score: the cheapest, and a few drawn from the rest of a long list.
 fn window<'a>(
     usable: &'a [Arc<Candidate>],
     ask: &RouteQuery<'_>,
+    part: DialectPart,
     now: Instant,
     rng: &mut impl Rng,
 ) -> Vec<Scored<'a>> {
-    let fits = |candidate: &&Arc<Candidate>| candidate.takes_work(now) && ask.allows(candidate);
+    let fits = |candidate: &&Arc<Candidate>| {
+        candidate.takes_work(now) && ask.allows(candidate) && part.has(candidate, ask)
+    };
     let fitting = usable.iter().filter(fits);
     let ordered = match (ask.strategy, ask.session) {
         (Strategy::Geo, _) => Some(geo::nearest(fitting.clone(), ask, now)),

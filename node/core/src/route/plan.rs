@@ -6,11 +6,11 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::nearest::nearest;
-use super::order;
+use super::order::{self, DialectPart};
 use super::{Bar, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason};
 use crate::fact::Phase;
 use crate::time::Instant;
-use crate::view::{Candidate, Reach, Routes, View};
+use crate::view::{Candidate, Reach, Routes, TierRoutes, View};
 
 /// When a client should try again while no upstream can be reached. Small, since the SDKs wait it out.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -25,7 +25,19 @@ impl RouteQuery<'_> {
     pub(super) fn allows(&self, candidate: &Candidate) -> bool {
         let is_allowed = self.allow_regions.is_empty()
             || self.allow_regions.contains(&candidate.upstream.region);
-        is_allowed && self.is_permitted(candidate)
+        is_allowed && self.is_permitted(candidate) && self.is_answered_by(candidate)
+    }
+
+    /// Whether `candidate` reads the request as it is.
+    pub(super) fn is_read_by(&self, candidate: &Candidate) -> bool {
+        let dialects = candidate.upstream.dialects;
+        self.dialect.is_none_or(|it| dialects.contains(it.dialect))
+    }
+
+    /// Whether `candidate` can answer the request, by translation or without.
+    pub(super) fn is_answered_by(&self, candidate: &Candidate) -> bool {
+        let dialects = candidate.upstream.dialects;
+        self.dialect.is_none_or(|it| it.reaches(dialects))
     }
 
     /// Whether the client prefers another region to that of `candidate`.
@@ -43,7 +55,8 @@ impl RouteQuery<'_> {
 
 /// The candidates for `ask`, in the order to try them.
 ///
-/// Suspects follow what is usable in any tier. A tier comes after every usable candidate of the tiers before it, except for the last attempt: it is kept for the
+/// Suspects follow what is usable in any tier. Within a tier, those that read the request's dialect come before those that
+/// a translation reaches. A tier comes after every usable candidate of the tiers before it, except for the last attempt: it is kept for the
 /// next tier that has a usable candidate. A provider that fails everywhere at once would spend every attempt of a
 /// request within its own tier, before its ejection is published. Candidates that allow several attempts follow again
 /// at the end, while attempts are left.
@@ -77,13 +90,17 @@ pub fn plan(
         let room = if follows { max - 1 } else { max };
         // The trial counts among the tier's own, and one alone is not kept for later.
         let room = room.max(choices.len() + 1).min(max);
-        order::extend(&mut choices, &tier.usable, ask, room, now, rng);
+        for part in parts(tier, ask) {
+            order::extend(&mut choices, &tier.usable, ask, room, (now, rng), *part);
+        }
         if choices.len() >= max {
             break;
         }
     }
     for tier in &routes.tiers {
-        order::extend(&mut choices, &tier.suspect, ask, max, now, rng);
+        for part in parts(tier, ask) {
+            order::extend(&mut choices, &tier.suspect, ask, max, (now, rng), *part);
+        }
     }
     if choices.is_empty() {
         let choice = last_resort(view.phase, routes, ask, now)?;
@@ -97,6 +114,17 @@ pub fn plan(
         choices,
         last_resort: false,
     })
+}
+
+/// The parts of a tier in the order to try them: those that read the request as it is come first. One part where all
+/// are alike, which is known without a look at each.
+fn parts(tier: &TierRoutes, ask: &RouteQuery<'_>) -> &'static [DialectPart] {
+    match ask.dialect {
+        Some(asked) if !tier.dialects.contains(asked.dialect) => {
+            &[DialectPart::Own, DialectPart::Translated]
+        }
+        _ => &[DialectPart::Any],
+    }
 }
 
 /// Puts one that nobody probes first, when no other request is trying it: it costs one request a
@@ -161,9 +189,13 @@ fn last_resort(
     if all().next().is_none() {
         return Err(NONE_REACHABLE);
     }
-    let by = match all().any(|candidate| ask.is_permitted(candidate)) {
-        true => Bar::ClientRegions,
-        false => Bar::Residency,
+    let permitted = || all().filter(|candidate| ask.is_permitted(candidate));
+    let by = if permitted().next().is_none() {
+        Bar::Residency
+    } else if permitted().any(|candidate| ask.is_answered_by(candidate)) {
+        Bar::ClientRegions
+    } else {
+        Bar::Dialect
     };
     Err(PlanError::NotAllowed { by })
 }

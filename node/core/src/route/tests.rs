@@ -44,6 +44,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         place: None,
         tier: Tier(1),
         weight: Weight::default(),
+        dialects: crate::dialect::DialectSet::ALL,
         attempts_max: 1,
         standing: Standing::Ready,
         reported_at: NOW,
@@ -401,6 +402,7 @@ fn ejected_candidate_is_used_only_when_nothing_else_is_left() {
 fn weights_share_the_work_three_to_one() {
     let heavy = UpstreamView {
         weight: Weight::new(3.0).expect("valid"),
+        dialects: crate::dialect::DialectSet::ALL,
         ..upstream("heavy", 9)
     };
     let view = view(vec![heavy, upstream("light", 9)]);
@@ -589,6 +591,7 @@ fn any_upstream() -> impl Generate<Value = UpstreamView> {
             others_in_flight: load,
             tier: Tier(tier),
             weight: Weight::new(weight).unwrap_or_default(),
+            dialects: crate::dialect::DialectSet::ALL,
             figures_at: Instant::from_start(Duration::from_secs(figures_at)),
             reach,
             standing,

@@ -39,6 +39,7 @@ const ALLOW_REGIONS: &str = "x-grapevine-allow-regions";
 const TIMEOUT: &str = "x-grapevine-timeout-ms";
 const SESSION: &str = "x-grapevine-session-id";
 const DRY_RUN: &str = "x-grapevine-dry-run";
+const LOSSY: &str = "x-grapevine-lossy";
 
 /// The options that a client sets with our own headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub(super) struct ClientOptions {
     pub(super) session: Option<u64>,
     /// Return the plan and call nothing.
     pub(super) dry_run: bool,
+    /// What a translation of the request loses is accepted.
+    pub(super) lossy: bool,
     /// The client's own SDK is retrying already.
     pub(super) is_retrying: bool,
 }
@@ -181,6 +184,11 @@ pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
         None | Some("0" | "false") => false,
         Some("1" | "true") => true,
         Some(_) => return Err(bad(DRY_RUN, "must be 'true' or 'false'")),
+    };
+    options.lossy = match text(headers, LOSSY)? {
+        None | Some("refuse") => false,
+        Some("allow") => true,
+        Some(_) => return Err(bad(LOSSY, "must be 'allow' or 'refuse'")),
     };
     Ok(options)
 }

@@ -96,6 +96,7 @@ impl Explainer {
         let ask = RouteQuery {
             model,
             shape: RequestShape::default(),
+            dialect: None,
             strategy: settings.strategy,
             session: session.map(route::session),
             client_place: visitor.place,

@@ -110,7 +110,7 @@ impl Keys {
     }
 }
 
-/// The key in `Authorization: Bearer` or `x-api-key`.
+/// The key in `Authorization: Bearer`, or in the header of another provider's SDK.
 fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let (scheme, key) = value.as_bytes().split_at_checked(7)?;
@@ -118,9 +118,9 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
             .eq_ignore_ascii_case(b"bearer ")
             .then(|| key.trim_ascii());
     }
-    headers
-        .get(headers::API_KEY)
-        .map(|value| value.as_bytes().trim_ascii())
+    let names = [headers::API_KEY, headers::AZURE_KEY, headers::GOOGLE_KEY];
+    let value = names.iter().find_map(|name| headers.get(name));
+    value.map(|value| value.as_bytes().trim_ascii())
 }
 
 #[cfg(test)]

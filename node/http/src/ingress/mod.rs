@@ -30,6 +30,7 @@ mod listing;
 mod nearest;
 mod outgoing;
 mod own;
+mod own_path;
 mod polls;
 #[doc(hidden)]
 pub mod probes;

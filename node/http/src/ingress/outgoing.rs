@@ -276,7 +276,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 fn error_event(before: &[u8], problem: &Problem, shape: Shape, request_id: &str) -> Bytes {
     let data = problem.to_json(shape, request_id);
     let name = match shape {
-        Shape::OpenAi => "",
+        Shape::OpenAi | Shape::Google | Shape::Amazon => "",
         Shape::Anthropic => "event: error\n",
     };
     let mut event = before.to_vec();

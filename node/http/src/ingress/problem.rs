@@ -242,6 +242,11 @@ impl Problem {
                 "no upstream for this model is in a region that the request allows",
             ),
             PlanError::NotAllowed { by: Bar::Residency } => Self::residency(fence),
+            PlanError::NotAllowed { by: Bar::Dialect } => Self::new(
+                StatusCode::BAD_REQUEST,
+                "not_translatable",
+                "no upstream of this model has this API, and the request cannot be written for another",
+            ),
         }
     }
 

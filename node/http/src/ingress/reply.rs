@@ -61,7 +61,8 @@ pub(super) fn adopt(
 ) {
     headers::strip_hop_by_hop(headers);
     headers::remove_all(headers, |name| {
-        headers::is_own(name) || NOT_PASSED_BACK.contains(name)
+        let is_own = headers::is_own(name) && !headers::is_of_translation(name);
+        is_own || NOT_PASSED_BACK.contains(name)
     });
     headers.reserve(headers::OURS_IN_ANSWERS);
     let upstream = &choice.candidate.upstream;

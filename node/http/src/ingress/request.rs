@@ -16,6 +16,7 @@ use grapevine_base::clock::Clock;
 use grapevine_base::exchange::{Answer, CallFailure, CallLocal, CallPeer, is_stream};
 use grapevine_base::overdue::Overdue;
 use grapevine_base::shown;
+use grapevine_core::dialect::RequestDialect;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::RegionName;
 use grapevine_core::latency::RequestShape;
@@ -84,6 +85,7 @@ fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
     RouteQuery {
         model: request.head.model.as_ref(),
         shape: shape(request, track),
+        dialect: RequestDialect::of_path(track.path().path()),
         strategy: track.settings().strategy,
         session: options.session.or(request.head.session),
         client_place: visitor.place,

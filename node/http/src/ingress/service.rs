@@ -14,8 +14,7 @@ use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
 use http::header;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode};
 use serde_json::json;
 
 use super::background;
@@ -24,6 +23,7 @@ use super::intake;
 use super::keys::{ClientKey, KeyError};
 use super::listing::{self, Dialect};
 use super::nearest;
+use super::own_path::own_path;
 use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::request::{self, Admitted};
@@ -114,13 +114,6 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     }
 }
 
-/// The path and query in memory of their own. hyper passes a slice of the connection's read buffer, which would
-/// keep all of that, the body in it too, for as long as the answer takes.
-fn own_path(uri: &Uri) -> PathAndQuery {
-    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"))
-}
-
 /// The answer to a health check; `None` for every other path.
 fn health_check<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
@@ -190,7 +183,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let visitor = self.visitor(location, key.as_deref(), asked.model.as_ref());
+        let mut visitor = self.visitor(location, key.as_deref(), asked.model.as_ref());
+        visitor.caller.lossy = options.lossy;
         if !body.is_empty() && visitor.needs_model(self.settings, &self.context.driver.view()) {
             return Err(Problem::fence_needs_model());
         }

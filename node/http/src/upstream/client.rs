@@ -28,6 +28,7 @@ use super::outbound::Outbound;
 use super::pool::{Connection, Home, Http2, Pool};
 use super::stale::{self, SentOnReused};
 use super::target::{KeyHeader, UpstreamTarget, UpstreamTargets};
+use super::translated::DialectWay;
 
 /// The time between two pings on an active HTTP/2 connection, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(10);
@@ -237,8 +238,15 @@ impl UpstreamClient {
 impl CallLocal for UpstreamClient {
     async fn call(&self, call: Call) -> Result<Answer, CallFailure> {
         let target = self.target(&call.upstream)?;
-        let key = KeyHeader::of(call.path.path());
-        self.call_target(&target, call, key).await
+        let model = target.rename(call.model.as_ref()).or(call.model.as_ref());
+        match target.dialects.way(&call, model) {
+            DialectWay::AsItIs => {
+                let key = KeyHeader::of(call.path.path());
+                self.call_target(&target, call, key).await
+            }
+            // Boxed: larger than what most requests need.
+            way => Box::pin(self.call_otherwise(&target, call, way)).await,
+        }
     }
 }
 

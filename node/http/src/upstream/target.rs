@@ -17,6 +17,7 @@ use grapevine_config::checked::{ApiEndpoint, AuthConfig, Provider, ProviderConfi
 use super::credential::{CredentialState, TargetAuth};
 use super::dress::Dress;
 use super::provider::{ANTHROPIC_VERSION, ProviderRoute};
+use super::translated::TargetDialects;
 
 /// The prefix of every path of the public API, which a base URL holds already.
 const API_PREFIX: &str = "/v1";
@@ -163,6 +164,7 @@ pub(super) struct UpstreamTarget {
     provided: Option<Box<ProvidedTarget>>,
     renames: BTreeMap<ModelName, ModelName>,
     pub(super) timeouts: TimeoutConfig,
+    pub(super) dialects: TargetDialects,
     /// Whether probes send the key as `x-api-key`: a list of models has the same path at every provider.
     probes_by_api_key: AtomicBool,
 }
@@ -242,6 +244,7 @@ impl UpstreamTarget {
             scheme,
             authority,
             base_path: base_path.to_owned(),
+            dialects: TargetDialects::new(&settings.provider),
             has_choice_of_key: is_plain && matches!(auth, TargetAuth::Key(_)) && !is_key_configured,
             by_bearer: dress(ApiEndpoint::Chat),
             by_api_key: dress(ApiEndpoint::Messages),

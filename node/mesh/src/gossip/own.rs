@@ -269,6 +269,7 @@ mod tests {
             in_flight_max: 64,
             tier: Tier::default(),
             weight: Weight::default(),
+            dialects: grapevine_core::dialect::DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
         })

@@ -302,6 +302,7 @@ pub(super) fn spec() -> UpstreamSpec {
         models: Models::Listed(vec![ModelName::new("gpt-4o").expect("a valid name")]),
         tier: Tier::default(),
         weight: Weight::default(),
+        dialects: grapevine_core::dialect::DialectSet::ALL,
         attempts_max: 1,
         in_flight_max: IN_FLIGHT_MAX,
         health: HealthPolicy::default(),

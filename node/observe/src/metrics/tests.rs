@@ -39,6 +39,7 @@ fn node(name: &str) -> NodeView {
             in_flight_max: 8,
             tier: Tier::default(),
             weight: Weight::default(),
+            dialects: grapevine_core::dialect::DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures {
                 all: AnswerFigures {

@@ -26,6 +26,7 @@ pub(crate) fn view(model: &ModelName, candidates: usize) -> anyhow::Result<View>
         usable,
         suspect: Vec::new(),
         unusable: Vec::new(),
+        dialects: grapevine_core::dialect::DialectSet::ALL,
     };
     let routes = Routes { tiers: vec![tier] };
     Ok(View {
@@ -57,6 +58,7 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         place: None,
         tier: Tier(1),
         weight: Weight::default(),
+        dialects: grapevine_core::dialect::DialectSet::ALL,
         attempts_max: 1,
         standing: Standing::Ready,
         reported_at: Instant::START,

@@ -380,6 +380,7 @@ mod tests {
             in_flight_max: 1_000_000,
             tier: Tier(1),
             weight: Weight::default(),
+            dialects: grapevine_core::dialect::DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
         }

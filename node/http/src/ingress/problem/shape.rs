@@ -1,5 +1,6 @@
 //! Errors in the shape of the API that the client speaks.
 
+use grapevine_core::dialect::{Dialect, RequestDialect};
 use serde_json::{Value, json};
 
 use super::Problem;
@@ -9,15 +10,20 @@ use super::Problem;
 pub(in crate::ingress) enum Shape {
     OpenAi,
     Anthropic,
+    Google,
+    Amazon,
 }
 
 impl Shape {
     /// The shape for `path`.
     pub(in crate::ingress) fn of(path: &str) -> Self {
         if path.starts_with("/v1/messages") {
-            Self::Anthropic
-        } else {
-            Self::OpenAi
+            return Self::Anthropic;
+        }
+        match RequestDialect::of_path(path).map(|asked| asked.dialect) {
+            Some(Dialect::Gemini) => Self::Google,
+            Some(Dialect::Converse) => Self::Amazon,
+            _ => Self::OpenAi,
         }
     }
 }
@@ -37,6 +43,31 @@ impl Problem {
                 "error": {"type": self.anthropic_type(), "message": self.message},
                 "request_id": request_id,
             }),
+            Shape::Google => json!({"error": {
+                "code": self.status.as_u16(),
+                "message": self.message,
+                "status": self.google_status(),
+                "details": [{
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": self.code,
+                    "domain": "grapevine",
+                }],
+            }}),
+            Shape::Amazon => json!({"message": self.message, "code": self.code}),
+        }
+    }
+
+    /// The names of `google.rpc.Code`.
+    fn google_status(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "UNAUTHENTICATED",
+            403 => "PERMISSION_DENIED",
+            404 => "NOT_FOUND",
+            429 => "RESOURCE_EXHAUSTED",
+            400..=499 => "INVALID_ARGUMENT",
+            503 => "UNAVAILABLE",
+            504 => "DEADLINE_EXCEEDED",
+            _ => "INTERNAL",
         }
     }
 

@@ -36,6 +36,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
         in_flight_max: 64,
         tier: Tier::default(),
         weight: Weight::default(),
+        dialects: grapevine_core::dialect::DialectSet::ALL,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
     }

@@ -86,7 +86,7 @@ async fn azure_gets_its_key_in_its_header_at_its_path() {
 async fn bedrock_gets_a_signed_request_with_the_model_in_its_path() {
     let upstream = Endpoint::start(|_| answer(200, "", "{}")).await;
     let about = format!(
-        "provider: bedrock, aws_region: us-east-1, base_url: 'http://{}', auth: {{aws: {{access_key_id: A, \
+        "provider: bedrock, aws_region: us-east-1, base_url: 'http://{}', dialects: [messages], auth: {{aws: {{access_key_id: A, \
          secret_access_key: S, session_token: T}}}}",
         upstream.address
     );
@@ -112,7 +112,7 @@ async fn what_a_provider_has_no_path_for_is_nobodys_fault() {
     let client = client(&targets(
         "provider: anthropic, api_key: k, base_url: 'http://127.0.0.1:1'",
     ));
-    let failure = asked(&client, "/v1/chat/completions")
+    let failure = asked(&client, "/v1/responses/r_1")
         .await
         .expect_err("no path");
     assert_eq!(failure.outcome.as_str(), "refused_unknown_upstream");

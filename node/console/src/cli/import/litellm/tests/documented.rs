@@ -2,6 +2,7 @@
 
 use super::super::super::finding::Kind;
 use super::{config, imported};
+use grapevine_config::checked::AuthConfig;
 
 const FILE: &str = include_str!("documented.yaml");
 
@@ -39,7 +40,7 @@ fn documented_file_makes_a_good_configuration_without_its_secrets() {
         upstream("huggingface").base_url.to_string(),
         "http://10.0.0.1:8001/v1"
     );
-    assert!(upstream("hosted_vllm").api_key.is_none());
+    assert!(upstream("hosted_vllm").auth == AuthConfig::None);
     // Zephyr's two servers, then the two of gpt-4o, then the last resort.
     assert_eq!(
         imported.config.matches("name: zephyr-beta").count(),

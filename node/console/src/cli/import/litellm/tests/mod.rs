@@ -7,6 +7,7 @@ mod patterns;
 mod urls;
 mod words;
 
+use grapevine_config::checked::AuthConfig;
 use std::time::Duration;
 
 use grapevine_config::checked::{Config, RoutingConfig};
@@ -80,10 +81,7 @@ fn plain_deployment_is_carried_over_without_a_word() {
         upstream.base_url.to_string(),
         "https://api.groq.com/openai/v1"
     );
-    assert_eq!(
-        upstream.api_key.as_ref().map(|key| key.expose()),
-        Some("http://MY_KEY")
-    );
+    assert_eq!(key_of(&upstream.auth), Some("http://MY_KEY"));
     assert!(
         imported
             .config
@@ -568,5 +566,13 @@ fn headers_whose_names_mean_something_in_yaml_are_carried_over() {
         let config = config(&imported);
         let headers = &config.upstreams[0].headers;
         assert_eq!(headers.len(), 1, "{name}: {}", imported.config);
+    }
+}
+
+/// The written key, where that is how it authenticates.
+fn key_of(auth: &AuthConfig) -> Option<&str> {
+    match auth {
+        AuthConfig::Key(key) | AuthConfig::Bearer(key) => Some(key.secret.expose()),
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What becomes of URLs: host and port stay, whatever they look like, and each change is shown.
 
 use grapevine_config::address::BaseUrl;
+use grapevine_config::checked::AuthConfig;
 use proptest::prelude::*;
 
 use super::super::super::finding::Kind;
@@ -151,7 +152,7 @@ fn resource_of_azure_keeps_its_host_and_is_noted() {
         "https://openai-eu.openai.azure.com/openai/v1"
     );
     assert_eq!(upstream.headers[0].0, "api-key");
-    assert!(upstream.api_key.is_none());
+    assert_eq!(upstream.auth, AuthConfig::None);
     let (kind, text) = finding(&imported, "api_base");
     for part in [
         "https://openai-eu.openai.azure.com/ is written as https://openai-eu.openai.azure.com/openai/v1",
@@ -239,7 +240,7 @@ fn header_of_a_key_is_that_of_litellm() {
         ));
         let config = config(&imported);
         (
-            config.upstreams[0].api_key.is_some(),
+            config.upstreams[0].auth != AuthConfig::None,
             config.upstreams[0].headers.len(),
         )
     };

@@ -1,0 +1,247 @@
+//! Which dialects an upstream reads, and how a call is made there.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use grapevine_base::exchange::Call;
+use grapevine_config::checked::{Provider, ProviderConfig};
+use grapevine_core::dialect::{Dialect, DialectSet, RequestDialect};
+use grapevine_core::ids::ModelName;
+use http::HeaderValue;
+
+/// The dialects that a call is between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) struct Crossing {
+    pub(super) client: Dialect,
+    pub(super) upstream: Dialect,
+}
+
+impl Crossing {
+    /// As the header of an answer says it.
+    pub(super) fn shown(self) -> HeaderValue {
+        let shown = format!("{}>{}", self.client, self.upstream);
+        HeaderValue::try_from(shown).unwrap_or(HeaderValue::from_static("-"))
+    }
+}
+
+/// How a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum DialectWay {
+    /// As it is.
+    AsItIs,
+    /// In another dialect.
+    Translated(Crossing),
+    /// As it is, and in another dialect where the upstream has no such path: nobody said what it reads.
+    Assumed(Crossing),
+    /// As it is, with a stream that comes in another framing.
+    Reframed,
+    /// Not at all.
+    Unread,
+}
+
+/// Which dialects an upstream reads.
+#[derive(Debug)]
+pub(in crate::upstream) struct TargetDialects {
+    provider: Provider,
+    stated: DialectSet,
+    /// Whether they differ from the provider's, so that whoever wrote them knows better.
+    is_written: bool,
+    /// Those that it turned out not to read, as bits, until the next reload.
+    unread: AtomicU8,
+}
+
+impl TargetDialects {
+    pub(in crate::upstream) fn new(config: &ProviderConfig) -> Self {
+        Self {
+            provider: config.provider,
+            stated: config.dialects,
+            is_written: config.dialects != config.provider.dialects(config.api_version.is_some()),
+            unread: AtomicU8::new(0),
+        }
+    }
+
+    /// How `call` is made, for `model` by its own name there.
+    pub(in crate::upstream) fn way(&self, call: &Call, model: Option<&ModelName>) -> DialectWay {
+        let Some(asked) = RequestDialect::of_path(call.path.path()) else {
+            return DialectWay::AsItIs;
+        };
+        let known = match self.is_written {
+            true => self.stated,
+            false => self.stated.within(of_model(self.provider, model)),
+        };
+        let unread = DialectSet::from_bits(self.unread.load(Ordering::Relaxed));
+        let read = known.without(unread);
+        let crossing = |upstream| Crossing {
+            client: asked.dialect,
+            upstream,
+        };
+        match asked.asked_in(read) {
+            None => DialectWay::Unread,
+            Some(upstream) if upstream != asked.dialect => {
+                DialectWay::Translated(crossing(upstream))
+            }
+            Some(Dialect::Messages) if self.provider == Provider::Bedrock && call.stream => {
+                DialectWay::Reframed
+            }
+            // All is what is said where nothing is known, and chat completions are what all have.
+            Some(own) if self.stated == DialectSet::ALL && own != Dialect::Chat => {
+                match asked.translates {
+                    true => DialectWay::Assumed(crossing(Dialect::Chat)),
+                    false => DialectWay::AsItIs,
+                }
+            }
+            Some(_) => DialectWay::AsItIs,
+        }
+    }
+
+    /// The upstream does not read `dialect`, contrary to what was assumed.
+    pub(super) fn is_unread(&self, dialect: Dialect) {
+        let bits = DialectSet::of(dialect).bits();
+        self.unread.fetch_or(bits, Ordering::Relaxed);
+    }
+}
+
+/// What a provider reads for this model, where that depends on whose it is.
+fn of_model(provider: Provider, model: Option<&ModelName>) -> DialectSet {
+    let Some(model) = model.map(ModelName::as_str) else {
+        return DialectSet::ALL;
+    };
+    match provider {
+        // `eu.anthropic.claude-..` and ARNs of inference profiles hold the maker's name; all models take Converse.
+        Provider::Bedrock if model.contains("anthropic.") => {
+            DialectSet::MESSAGES.with(DialectSet::CONVERSE)
+        }
+        Provider::Bedrock if model.contains("openai.") => DialectSet::CHAT
+            .with(DialectSet::RESPONSES)
+            .with(DialectSet::CONVERSE),
+        Provider::Bedrock => DialectSet::CONVERSE.with(DialectSet::CHAT),
+        Provider::Vertex if model.contains("claude") => DialectSet::MESSAGES,
+        Provider::Vertex if model.contains("gemini") => DialectSet::CHAT.with(DialectSet::GEMINI),
+        Provider::Vertex => DialectSet::CHAT,
+        _ => DialectSet::ALL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_base::call_body::CallBody;
+    use grapevine_base::exchange::Caller;
+    use grapevine_core::ids::UpstreamName;
+    use http::uri::PathAndQuery;
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn way(config: ProviderConfig, path: &'static str, model: &str, stream: bool) -> DialectWay {
+        let model = ModelName::new(model).expect("a name");
+        let call = Call {
+            request_id: "r".into(),
+            upstream: UpstreamName::new("u").expect("a name"),
+            model: Some(model.clone()),
+            method: Method::POST,
+            path: PathAndQuery::from_static(path),
+            headers: HeaderMap::new().into(),
+            body: CallBody::default(),
+            stream,
+            deadline: tokio::time::Instant::now(),
+            last_resort: false,
+            allow_regions: [].into(),
+            caller: Caller::default(),
+        };
+        TargetDialects::new(&config).way(&call, Some(&model))
+    }
+
+    fn of(provider: Provider) -> ProviderConfig {
+        ProviderConfig {
+            provider,
+            dialects: provider.dialects(false),
+            ..ProviderConfig::default()
+        }
+    }
+
+    const fn between(client: Dialect, upstream: Dialect) -> DialectWay {
+        DialectWay::Translated(Crossing { client, upstream })
+    }
+
+    #[test]
+    fn way_follows_the_provider_and_the_maker_of_the_model() {
+        use Dialect::{Chat, Converse, Messages, Responses};
+        let (chat, messages) = ("/v1/chat/completions", "/v1/messages");
+        for (provider, path, model, expected) in [
+            (Provider::OpenAi, chat, "gpt", DialectWay::AsItIs),
+            (Provider::OpenAi, messages, "gpt", between(Messages, Chat)),
+            (Provider::Anthropic, chat, "claude", between(Chat, Messages)),
+            (Provider::Anthropic, messages, "claude", DialectWay::AsItIs),
+            (
+                Provider::Bedrock,
+                chat,
+                "eu.anthropic.claude",
+                between(Chat, Messages),
+            ),
+            (
+                Provider::Bedrock,
+                messages,
+                "amazon.nova",
+                between(Messages, Converse),
+            ),
+            (
+                Provider::Bedrock,
+                chat,
+                "openai.gpt-oss",
+                DialectWay::AsItIs,
+            ),
+            (
+                Provider::Vertex,
+                chat,
+                "claude-sonnet",
+                between(Chat, Messages),
+            ),
+            (
+                Provider::Vertex,
+                "/v1/responses",
+                "gemini-2",
+                between(Responses, Chat),
+            ),
+            (
+                Provider::Anthropic,
+                "/v1/responses/r_1",
+                "claude",
+                DialectWay::Unread,
+            ),
+            (
+                Provider::Anthropic,
+                "/v1/embeddings",
+                "claude",
+                DialectWay::AsItIs,
+            ),
+        ] {
+            assert_eq!(
+                way(of(provider), path, model, false),
+                expected,
+                "{provider:?} {path} {model}"
+            );
+        }
+        let streamed = way(of(Provider::Bedrock), messages, "anthropic.claude", true);
+        assert_eq!(streamed, DialectWay::Reframed);
+    }
+
+    #[test]
+    fn server_that_nobody_named_is_asked_as_it_is_first() {
+        let unnamed = ProviderConfig::default;
+        let chat = Crossing {
+            client: Dialect::Messages,
+            upstream: Dialect::Chat,
+        };
+        assert_eq!(
+            way(unnamed(), "/v1/messages", "m", false),
+            DialectWay::Assumed(chat)
+        );
+        assert_eq!(
+            way(unnamed(), "/v1/chat/completions", "m", false),
+            DialectWay::AsItIs
+        );
+        assert_eq!(
+            way(unnamed(), "/v1/responses/r_1", "m", false),
+            DialectWay::AsItIs
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! A call whose client and upstream speak different dialects.
+//!
+//! Translation happens here, at the node that serves the request, so that a body crosses the mesh as it came. What the
+//! upstream's dialect cannot say refuses the request, unless the client accepts that, or it is advice alone: then the
+//! answer names it.
+//!
+//! Reading order: `dialects` (which dialects a call is between), `request` (the call in the upstream's dialect),
+//! `body` (a stream, as it arrives).
+//!
+//! Bound: a request's body and its translation; of an answer that is no stream [`ANSWER_BYTES_MAX`] and its
+//! translation; of a stream one event.
+
+mod body;
+mod dialects;
+mod request;
+
+use bytes::Bytes;
+use grapevine_base::clock;
+use grapevine_base::coding::{Coding, Decoder};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure};
+use grapevine_base::headers;
+use grapevine_core::dialect::Dialect;
+use grapevine_core::outcome::Outcome;
+use grapevine_dialect::grammar::AnswerTerms;
+use grapevine_dialect::hub::error::{ErrorKind, ReportedError};
+use grapevine_dialect::{Framing, Loss, TranslateError, Translation, translate};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use serde_json::Value;
+
+use self::body::TranslatedBody;
+pub(super) use self::dialects::{Crossing, DialectWay, TargetDialects};
+use super::client::UpstreamClient;
+use super::provider::NotProvided;
+use super::target::{KeyHeader, UpstreamTarget};
+
+/// The longest answer that is translated whole. Images in base64 are the largest.
+const ANSWER_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+
+/// The longest error that is.
+const ERROR_BYTES_MAX: usize = 256 * 1_024;
+
+/// The most text of an upstream's own error that a header holds.
+const ERROR_TEXT_MAX: usize = 512;
+
+/// The most text about losses that a header holds.
+const LOST_TEXT_MAX: usize = 1_024;
+
+/// Where Bedrock names an error.
+const AMAZON_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The code of a request that the upstream's dialect cannot say.
+const NOT_TRANSLATABLE: &str = "not_translatable";
+
+impl UpstreamClient {
+    /// Makes `call` in another way than as it is.
+    pub(super) async fn call_otherwise(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+        way: DialectWay,
+    ) -> Result<Answer, CallFailure> {
+        match way {
+            DialectWay::Translated(crossing) => self.call_translated(target, call, crossing).await,
+            DialectWay::Assumed(crossing) => self.call_assumed(target, call, crossing).await,
+            DialectWay::Reframed => self.call_reframed(target, call).await,
+            DialectWay::Unread => Err(NotProvided::Path.into()),
+            DialectWay::AsItIs => {
+                let key = KeyHeader::of(call.path.path());
+                self.call_target(target, call, key).await
+            }
+        }
+    }
+
+    /// Makes `call` as it is, and translated where the upstream turns out not to have its path. That is learned once
+    /// a translation helped, so that no error of another cause changes anything.
+    async fn call_assumed(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+        crossing: Crossing,
+    ) -> Result<Answer, CallFailure> {
+        let key = KeyHeader::of(call.path.path());
+        let mut answer = self.call_target(target, call.clone(), key).await?;
+        if !matches!(answer.status.as_u16(), 404 | 405 | 501) {
+            return Ok(answer);
+        }
+        let body = collected(&mut answer, ERROR_BYTES_MAX).await?;
+        let is_about_a_model = memchr::memmem::find(&body, b"model").is_some();
+        if !is_about_a_model {
+            let translated = self.call_translated(target, call, crossing).await;
+            if let Ok(translated) = translated
+                && !matches!(translated.status.as_u16(), 404 | 405 | 501)
+            {
+                if translated.status.is_success() {
+                    target.dialects.is_unread(crossing.client);
+                }
+                return Ok(translated);
+            }
+        }
+        answer.headers.remove(header::CONTENT_ENCODING);
+        answer
+            .headers
+            .insert(header::CONTENT_LENGTH, body.len().into());
+        answer.body = full(body);
+        Ok(answer)
+    }
+
+    /// Makes `call` in the upstream's dialect, and its answer one of the client's.
+    async fn call_translated(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+        crossing: Crossing,
+    ) -> Result<Answer, CallFailure> {
+        let Crossing { client, upstream } = crossing;
+        let translation = Translation::new(client, upstream).ok_or(NotProvided::Path)?;
+        let model = target.rename(call.model.as_ref()).or(call.model.as_ref());
+        let model = model.map(|model| model.as_str());
+        let translated = translation.request_with(model, Some(call.stream), call.body.received());
+        let mut translated = match translated {
+            Ok(translated) => translated,
+            Err(error) => return Ok(refused(client, "invalid_request", &error.to_string())),
+        };
+        let lost = translated.losses.iter().find(|loss| !loss.is_advice());
+        if let Some(lost) = lost.filter(|_| !call.caller.lossy) {
+            return Ok(refused(client, NOT_TRANSLATABLE, &not_said(lost, crossing)));
+        }
+        let mut terms = std::mem::take(&mut translated.terms);
+        terms.created = clock::wall().as_secs();
+        terms.usage |= call.body.asks_usage();
+        let (method, is_stream) = (call.method.clone(), call.stream);
+        let body = Bytes::from(translated.body);
+        let call = request::in_dialect(&call, crossing, model, body).ok_or(NotProvided::Path)?;
+        let key = KeyHeader::of(call.path.path());
+        let mut answer = self.call_target(target, call, key).await?;
+        headers::remove_all(&mut answer.headers, headers::is_own);
+        let losses = lost_paths(&translated.losses);
+        let answer = if !answer.status.is_success() {
+            error(&translation, answer).await?
+        } else if is_stream && is_stream_answer(&answer.headers) {
+            stream(&translation, answer, &terms)
+        } else if method == Method::HEAD {
+            answer
+        } else {
+            whole(&translation, answer, &terms).await?
+        };
+        Ok(marked(answer, crossing, losses))
+    }
+
+    /// Calls Bedrock for Anthropic's messages, whose streams come in Amazon's framing.
+    async fn call_reframed(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+    ) -> Result<Answer, CallFailure> {
+        let key = KeyHeader::of(call.path.path());
+        let mut answer = self.call_target(target, call, key).await?;
+        if answer.status.is_success() && is_stream_answer(&answer.headers) {
+            let body = TranslatedBody::reframed(answer.body);
+            answer.body = AnswerBody::new(body);
+            written_anew(
+                &mut answer.headers,
+                Framing::ServerSentEvents.content_type(),
+            );
+        }
+        Ok(answer)
+    }
+}
+
+/// What a request asks for that the upstream's dialect cannot say.
+fn not_said(lost: &Loss, crossing: Crossing) -> String {
+    format!(
+        "{}: {}; the upstream of this model speaks '{}' (send x-grapevine-lossy: allow to go without)",
+        lost.path, lost.reason, crossing.upstream
+    )
+}
+
+/// An answer of this node itself to a request that is not translated. Nobody is to blame for it but the client.
+fn refused(client: Dialect, code: &str, message: &str) -> Answer {
+    let mut error = ReportedError::new(ErrorKind::InvalidRequest, message, client);
+    error.code = Some(Value::from(code));
+    let grammar = translate::grammar_of(client);
+    let body = grammar.map(|grammar| Value::Object(grammar.write_error(&error)).to_string());
+    let mut answer = Answer {
+        status: StatusCode::BAD_REQUEST,
+        headers: HeaderMap::new(),
+        body: full(Bytes::from(body.unwrap_or_default())),
+        load: None,
+    };
+    written_anew(&mut answer.headers, "application/json");
+    answer
+}
+
+fn full(body: Bytes) -> AnswerBody {
+    AnswerBody::new(Full::new(body).map_err(|never| match never {}))
+}
+
+/// Headers of a body that is another one now.
+fn written_anew(headers: &mut HeaderMap, content_type: &'static str) {
+    for name in [
+        header::CONTENT_LENGTH,
+        header::CONTENT_ENCODING,
+        header::ETAG,
+        header::CONTENT_LANGUAGE,
+    ] {
+        headers.remove(name);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+}
+
+fn is_stream_answer(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.map_or(&b""[..], HeaderValue::as_bytes);
+    let is = |prefix: &str| {
+        kind.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    is("text/event-stream") || is("application/vnd.amazon.eventstream")
+}
+
+/// All of a body of at most `bytes_max`, decoded.
+async fn collected(answer: &mut Answer, bytes_max: usize) -> Result<Bytes, CallFailure> {
+    let body = std::mem::take(&mut answer.body);
+    let body = Limited::new(body, bytes_max).collect().await;
+    let body = body.map_err(|error| match error.downcast::<CallFailure>() {
+        Ok(failure) => *failure,
+        Err(error) => CallFailure::new(Outcome::BrokenOff, format!("the answer: {error}")),
+    });
+    let body = body?.to_bytes();
+    let unreadable = |error| CallFailure::new(Outcome::BrokenOff, format!("the answer: {error}"));
+    let Some(coding) = Coding::of(&answer.headers).map_err(unreadable)? else {
+        return Ok(body);
+    };
+    let mut decoder = Decoder::new(coding).map_err(unreadable)?;
+    decoder.feed(body);
+    let mut decoded = Vec::new();
+    while let Some(piece) = decoder.step().map_err(unreadable)? {
+        if decoded.len() + piece.len() > bytes_max {
+            let detail = "the answer is too long to be translated";
+            return Err(CallFailure::new(Outcome::BrokenOff, detail));
+        }
+        decoded.extend_from_slice(piece);
+    }
+    Ok(decoded.into())
+}
+
+async fn whole(
+    translation: &Translation,
+    mut answer: Answer,
+    terms: &AnswerTerms,
+) -> Result<Answer, CallFailure> {
+    let body = collected(&mut answer, ANSWER_BYTES_MAX).await?;
+    let translated = translation.response(&body, terms).map_err(unreadable)?;
+    written_anew(&mut answer.headers, "application/json");
+    answer
+        .headers
+        .insert(header::CONTENT_LENGTH, translated.body.len().into());
+    answer.body = full(translated.body.into());
+    Ok(answer)
+}
+
+fn stream(translation: &Translation, mut answer: Answer, terms: &AnswerTerms) -> Answer {
+    let body = TranslatedBody::new(answer.body, translation.stream(terms));
+    answer.body = AnswerBody::new(body);
+    let framing = Framing::of(translation.from());
+    written_anew(&mut answer.headers, framing.content_type());
+    answer
+}
+
+async fn error(translation: &Translation, mut answer: Answer) -> Result<Answer, CallFailure> {
+    let body = collected(&mut answer, ERROR_BYTES_MAX).await?;
+    let name = answer.headers.remove(AMAZON_ERROR);
+    let name = name.as_ref().and_then(|name| name.to_str().ok());
+    let translated = translation.error_with(answer.status.as_u16(), name, &body);
+    written_anew(&mut answer.headers, "application/json");
+    if let Some(name) = translated
+        .name
+        .and_then(|name| HeaderValue::try_from(name).ok())
+    {
+        answer.headers.insert(AMAZON_ERROR, name);
+    }
+    if let Some(own) = visible(&body, ERROR_TEXT_MAX) {
+        answer.headers.insert(headers::UPSTREAM_ERROR, own);
+    }
+    answer.headers.insert(header::CONTENT_TYPE, JSON);
+    answer.body = full(translated.body.into());
+    Ok(answer)
+}
+
+/// An answer of the upstream that is none of its dialect.
+fn unreadable(error: TranslateError) -> CallFailure {
+    CallFailure::new(
+        Outcome::BrokenOff,
+        format!("the answer is none of the upstream's dialect: {error}"),
+    )
+}
+
+/// The paths of what a request lost, as a header has them; `None` where that is nothing.
+fn lost_paths(losses: &[Loss]) -> Option<HeaderValue> {
+    let paths: Vec<&str> = losses.iter().map(|loss| loss.path.as_str()).collect();
+    visible(paths.join(", ").as_bytes(), LOST_TEXT_MAX).filter(|paths| !paths.is_empty())
+}
+
+/// The beginning of a text as a header may hold it: what is not visible ASCII is a question mark.
+fn visible(text: &[u8], bytes_max: usize) -> Option<HeaderValue> {
+    let bytes = text.iter().take(bytes_max);
+    let shown: Vec<u8> = bytes
+        .map(|byte| match byte {
+            b' ' | b'\t' | b'\r' | b'\n' => b' ',
+            byte if byte.is_ascii_graphic() => *byte,
+            _ => b'?',
+        })
+        .collect();
+    HeaderValue::from_bytes(&shown).ok()
+}
+
+fn marked(mut answer: Answer, crossing: Crossing, losses: Option<HeaderValue>) -> Answer {
+    answer.headers.insert(headers::DIALECT, crossing.shown());
+    if let Some(losses) = losses {
+        answer.headers.insert(headers::LOST, losses);
+    }
+    answer
+}

@@ -1,0 +1,82 @@
+//! A call in its upstream's dialect.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grapevine_base::call_body::CallBody;
+use grapevine_base::exchange::Call;
+use grapevine_base::headers;
+use grapevine_core::dialect::Dialect;
+use http::Method;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::Crossing;
+
+/// What stands in a segment of a path as it is (RFC 3986, 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// What clients say to the provider of their own dialect alone.
+const OF_A_DIALECT: [&str; 3] = ["anthropic-", "openai-", "x-goog-"];
+
+/// `call` with this `body`, at the path of the upstream's dialect; `None` where that needs a model, and there is none.
+pub(super) fn in_dialect(
+    call: &Call,
+    crossing: Crossing,
+    model: Option<&str>,
+    body: Bytes,
+) -> Option<Call> {
+    let path = path(crossing.upstream, model, call.stream)?;
+    let headers = headers(&call.headers);
+    Some(Call {
+        method: Method::POST,
+        path,
+        headers: Arc::new(headers),
+        body: CallBody::from(body),
+        ..call.clone()
+    })
+}
+
+fn path(dialect: Dialect, model: Option<&str>, is_stream: bool) -> Option<PathAndQuery> {
+    let of_model = |before: &str, after: &str| {
+        let model = utf8_percent_encode(model?, SEGMENT);
+        PathAndQuery::try_from(format!("{before}{model}{after}")).ok()
+    };
+    match (dialect, is_stream) {
+        (Dialect::Chat, _) => Some(PathAndQuery::from_static("/v1/chat/completions")),
+        (Dialect::Responses, _) => Some(PathAndQuery::from_static("/v1/responses")),
+        (Dialect::Messages, _) => Some(PathAndQuery::from_static("/v1/messages")),
+        (Dialect::Gemini, true) => of_model("/v1beta/models/", ":streamGenerateContent?alt=sse"),
+        (Dialect::Gemini, false) => of_model("/v1beta/models/", ":generateContent"),
+        (Dialect::Converse, true) => of_model("/model/", "/converse-stream"),
+        (Dialect::Converse, false) => of_model("/model/", "/converse"),
+    }
+}
+
+/// The client's headers but those about the body that came, and those for the provider of its own dialect.
+fn headers(client: &HeaderMap) -> HeaderMap {
+    let mut headers = client.clone();
+    headers::remove_all(&mut headers, |name: &HeaderName| {
+        let is_of_a_dialect = OF_A_DIALECT
+            .iter()
+            .any(|prefix| name.as_str().starts_with(prefix));
+        is_of_a_dialect
+            || [
+                header::CONTENT_LENGTH,
+                header::CONTENT_ENCODING,
+                header::ACCEPT,
+            ]
+            .contains(name)
+    });
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::ACCEPT_ENCODING, headers::IDENTITY);
+    headers
+}
