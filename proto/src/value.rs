@@ -19,7 +19,6 @@ mod services;
 
 use std::collections::BTreeMap;
 
-use grapevine_core::dialect::DialectSet;
 use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{ModelName, NameError, UpstreamName};
@@ -263,8 +262,7 @@ struct UpstreamPayload {
     tier: Option<Figure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<Figure>,
-    /// A bit for each dialect that it reads; absent where that is all of them. A reader of an earlier version does
-    /// without.
+    /// A bit for each dialect that it reads; absent where that is all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialects: Option<Figure>,
     #[serde(serialize_with = "models_as_figures")]
@@ -327,8 +325,7 @@ impl UpstreamPayload {
             in_flight_max: Some(Figure(fact.in_flight_max.into())),
             tier: (fact.tier != Tier::default()).then(|| Figure(fact.tier.0.into())),
             weight: (fact.weight != Weight::default()).then(|| Figure::stepped(weight)),
-            dialects: (fact.dialects != DialectSet::ALL)
-                .then(|| Figure(fact.dialects.bits().into())),
+            dialects: Figure::of_dialects(fact.dialects),
             models: fact
                 .models
                 .iter()
@@ -355,9 +352,6 @@ impl UpstreamPayload {
         };
         let in_flight_max = count(self.in_flight_max, "in_flight_max", IN_FLIGHT_MAX_ASSUMED)?;
         let tier = count(self.tier, "tier", Tier::default().0.into())?;
-        let all = DialectSet::ALL.bits().into();
-        let dialects = count(self.dialects, "dialects", all)?;
-        let dialects = DialectSet::from_bits(u8::try_from(dialects & 0xff).unwrap_or(u8::MAX));
         let weight = match self.weight {
             Some(Figure(weight)) => {
                 Weight::new(weight.min(Weight::MAX)).ok_or(ValueError::Field("weight"))?
@@ -375,7 +369,7 @@ impl UpstreamPayload {
             in_flight_max: in_flight_max.max(1),
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
-            dialects,
+            dialects: Figure::dialects(self.dialects)?,
             models_out: self.models_out.into_standings()?,
             further: self.more.into_figures()?,
         })

@@ -70,6 +70,13 @@ impl fmt::Display for Dialect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialectSet(u8);
 
+/// All of them: nothing is known.
+impl Default for DialectSet {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 impl DialectSet {
     /// None of them.
     pub const NONE: Self = Self(0);

@@ -61,7 +61,7 @@ pub struct Routes {
 }
 
 /// Candidates of one tier.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TierRoutes {
     /// The usable ones: own ones that cost about as little as the cheapest, then the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
@@ -71,17 +71,6 @@ pub struct TierRoutes {
     pub unusable: Vec<Arc<Candidate>>,
     /// What every one of them reads.
     pub dialects: DialectSet,
-}
-
-impl Default for TierRoutes {
-    fn default() -> Self {
-        Self {
-            usable: Vec::new(),
-            suspect: Vec::new(),
-            unusable: Vec::new(),
-            dialects: DialectSet::ALL,
-        }
-    }
 }
 
 /// An upstream as reachable by some way, for one model.

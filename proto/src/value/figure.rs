@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grapevine_core::dialect::DialectSet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::value::ValueError;
@@ -25,6 +26,19 @@ impl Figure {
 
     pub(crate) fn stepped(value: f64) -> Self {
         Self((value * STEPS_PER_UNIT).round() / STEPS_PER_UNIT)
+    }
+
+    /// A set of dialects as a bit each; nothing where it is all of them.
+    pub(crate) fn of_dialects(dialects: DialectSet) -> Option<Self> {
+        (dialects != DialectSet::ALL).then(|| Self(dialects.bits().into()))
+    }
+
+    /// A set of dialects, a bit each; all of them where nothing is said. Bits of later versions are left out.
+    pub(crate) fn dialects(figure: Option<Self>) -> Result<DialectSet, ValueError> {
+        let bits = figure.map(|figure| figure.count("dialects")).transpose()?;
+        Ok(bits.map_or(DialectSet::ALL, |bits| {
+            DialectSet::from_bits((bits & 0xff) as u8)
+        }))
     }
 
     pub(crate) fn span(self, field: &'static str) -> Result<Duration, ValueError> {

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod cost;
+mod dialect_part;
 pub(crate) mod geo;
 mod left_out;
 pub(crate) mod near;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
+use super::dialect_part::DialectPart;
 use super::near::{EXPLORED_SHARE, TRIED_REQUESTS, WINDOW, is_near};
 use super::scored::{LOAD_STEPS, Scored};
 use super::{Choice, RouteQuery, RouteReason, Strategy, affinity, geo};
@@ -52,27 +53,6 @@ pub(super) fn extend(
         append(choices, others, ask, max, (now, rng), None);
     } else {
         append(choices, scored, ask, max, (now, rng), None);
-    }
-}
-
-/// Which of a tier's candidates are meant, by the dialect of the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DialectPart {
-    /// All of them.
-    Any,
-    /// Those that read it.
-    Own,
-    /// Those that a translation reaches.
-    Translated,
-}
-
-impl DialectPart {
-    fn has(self, candidate: &Candidate, ask: &RouteQuery<'_>) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Own => ask.is_read_by(candidate),
-            Self::Translated => !ask.is_read_by(candidate),
-        }
     }
 }
 

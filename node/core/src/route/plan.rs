@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
+use super::dialect_part::DialectPart;
 use super::nearest::nearest;
-use super::order::{self, DialectPart};
+use super::order;
 use super::{Bar, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason};
 use crate::fact::Phase;
 use crate::time::Instant;

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod breaks;
+mod dialects;
 mod home;
 
 use std::collections::{BTreeMap, BTreeSet};

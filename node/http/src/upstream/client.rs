@@ -22,13 +22,13 @@ use grapevine_base::{causes, coarse};
 use super::body::{Incoming, TimedBody, Waits};
 use super::connect::{ConnectTimedOut, Connector};
 use super::credential::EndpointClient;
+use super::dialects::DialectWay;
 use super::guard::Guarded;
 use super::http1::{Http1, Http1Body, RequestHead, UpstreamStream};
 use super::outbound::Outbound;
 use super::pool::{Connection, Home, Http2, Pool};
 use super::stale::{self, SentOnReused};
 use super::target::{KeyHeader, UpstreamTarget, UpstreamTargets};
-use super::translated::DialectWay;
 
 /// The time between two pings on an active HTTP/2 connection, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@
 //! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
 //! as it arrives, with its timeouts), `dress` and `payload` (the request's headers, and its body with the model
 //! renamed), `provider` and `credential` (what another API than OpenAI's makes of a request, and what it is authenticated
-//! with), `provided` (the two on a call), `translated` (a call between two dialects), `http1` (a connection over HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new
+//! with), `provided` (the two on a call), `dialects` and `translated` (a call between two dialects), `http1` (a connection over HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new
 //! ones), `guard` (how one over HTTP/2 ends), `stale` (what is sent again for free).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
@@ -17,6 +17,7 @@ mod client;
 mod connect;
 mod credential;
 mod dial;
+mod dialects;
 mod dress;
 mod guard;
 mod http1;

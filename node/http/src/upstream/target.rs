@@ -15,9 +15,9 @@ use grapevine_base::headers;
 use grapevine_config::checked::{ApiEndpoint, AuthConfig, Provider, ProviderConfig, TimeoutConfig};
 
 use super::credential::{CredentialState, TargetAuth};
+use super::dialects::TargetDialects;
 use super::dress::Dress;
 use super::provider::{ANTHROPIC_VERSION, ProviderRoute};
-use super::translated::TargetDialects;
 
 /// The prefix of every path of the public API, which a base URL holds already.
 const API_PREFIX: &str = "/v1";

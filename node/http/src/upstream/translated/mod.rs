@@ -4,14 +4,13 @@
 //! upstream's dialect cannot say refuses the request, unless the client accepts that, or it is advice alone: then the
 //! answer names it.
 //!
-//! Reading order: `dialects` (which dialects a call is between), `request` (the call in the upstream's dialect),
+//! Reading order: `request` (the call in the upstream's dialect),
 //! `body` (a stream, as it arrives).
 //!
 //! Bound: a request's body and its translation; of an answer that is no stream [`ANSWER_BYTES_MAX`] and its
 //! translation; of a stream one event.
 
 mod body;
-mod dialects;
 mod request;
 
 use bytes::Bytes;
@@ -30,8 +29,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use serde_json::Value;
 
 use self::body::TranslatedBody;
-pub(super) use self::dialects::{Crossing, DialectWay, TargetDialects};
 use super::client::UpstreamClient;
+use super::dialects::{Crossing, DialectWay};
 use super::provider::NotProvided;
 use super::target::{KeyHeader, UpstreamTarget};
 

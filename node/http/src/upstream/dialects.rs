@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 /// The dialects that a call is between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) struct Crossing {
+pub(super) struct Crossing {
     pub(super) client: Dialect,
     pub(super) upstream: Dialect,
 }
@@ -25,7 +25,7 @@ impl Crossing {
 
 /// How a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum DialectWay {
+pub(super) enum DialectWay {
     /// As it is.
     AsItIs,
     /// In another dialect.
@@ -40,7 +40,7 @@ pub(in crate::upstream) enum DialectWay {
 
 /// Which dialects an upstream reads.
 #[derive(Debug)]
-pub(in crate::upstream) struct TargetDialects {
+pub(super) struct TargetDialects {
     provider: Provider,
     stated: DialectSet,
     /// Whether they differ from the provider's, so that whoever wrote them knows better.
@@ -50,7 +50,7 @@ pub(in crate::upstream) struct TargetDialects {
 }
 
 impl TargetDialects {
-    pub(in crate::upstream) fn new(config: &ProviderConfig) -> Self {
+    pub(super) fn new(config: &ProviderConfig) -> Self {
         Self {
             provider: config.provider,
             stated: config.dialects,
@@ -60,7 +60,7 @@ impl TargetDialects {
     }
 
     /// How `call` is made, for `model` by its own name there.
-    pub(in crate::upstream) fn way(&self, call: &Call, model: Option<&ModelName>) -> DialectWay {
+    pub(super) fn way(&self, call: &Call, model: Option<&ModelName>) -> DialectWay {
         let Some(asked) = RequestDialect::of_path(call.path.path()) else {
             return DialectWay::AsItIs;
         };
