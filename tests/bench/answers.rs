@@ -21,9 +21,6 @@ pub(crate) const EVENTS: usize = 100;
 /// From one event to the next, of a paced stream.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
 
-/// How long a late answer takes to begin.
-pub(crate) const LATE: Duration = Duration::from_millis(20);
-
 /// Stands at the end of every whole answer's text, so that it is found in what a gateway wrote anew.
 pub(crate) const MARK: &str = "the-end-of-the-answer";
 

@@ -12,6 +12,7 @@ mod answers;
 mod framing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use memchr::memmem::find;
@@ -19,11 +20,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use answers::{LATE, MODELS, PACE};
+use answers::{MODELS, PACE};
 use framing::{Body, head};
 
 /// A model's name stands so near the front of a body that no proxy wrote anew.
 const FRONT: usize = 64;
+
+/// How long a late answer takes to begin.
+const LATE: Duration = Duration::from_millis(20);
 
 /// Every answer as it is written.
 struct Answers {

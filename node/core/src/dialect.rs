@@ -118,11 +118,6 @@ impl DialectSet {
         Self(self.0 & other.0)
     }
 
-    /// Those that are not in the other.
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
     /// Whether this one is among them.
     pub const fn contains(self, dialect: Dialect) -> bool {
         self.0 & Self::of(dialect).0 != 0

@@ -1,6 +1,7 @@
 //! What clients see of a node: requests good and bad, answers, keys and quotas, and real SDKs.
 
 mod bad_input;
+mod dialects;
 mod fallback;
 mod isolation;
 mod judged_clients;

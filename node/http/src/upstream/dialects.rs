@@ -64,12 +64,15 @@ impl TargetDialects {
         let Some(asked) = RequestDialect::of_path(call.path.path()) else {
             return DialectWay::AsItIs;
         };
-        let known = match self.is_written {
-            true => self.stated,
-            false => self.stated.within(of_model(self.provider, model)),
-        };
         let unread = DialectSet::from_bits(self.unread.load(Ordering::Relaxed));
-        let read = known.without(unread);
+        let read = if unread.contains(asked.dialect) {
+            // Of the others nothing is known either, and chat completions are what all have.
+            DialectSet::CHAT
+        } else if self.is_written {
+            self.stated
+        } else {
+            self.stated.within(of_model(self.provider, model))
+        };
         let crossing = |upstream| Crossing {
             client: asked.dialect,
             upstream,
@@ -82,7 +85,7 @@ impl TargetDialects {
             Some(Dialect::Messages) if self.provider == Provider::Bedrock && call.stream => {
                 DialectWay::Reframed
             }
-            // All is what is said where nothing is known, and chat completions are what all have.
+            // All is what is said where nothing is known.
             Some(own) if self.stated == DialectSet::ALL && own != Dialect::Chat => {
                 match asked.translates {
                     true => DialectWay::Assumed(crossing(Dialect::Chat)),
