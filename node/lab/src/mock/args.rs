@@ -17,6 +17,9 @@ use super::{
 ///
 /// Durations carry a unit: 250ms, 1.5s, 2m. Every knob can be changed at run time: GET, PUT or PATCH /mock/knobs. GET
 /// /mock/stats counts the outcomes of requests.
+///
+/// With --provider it refuses what that API refuses, and issues tokens under /mock/token. In every dialect, a last text
+/// of the user with `call NAME {json}` makes it call the client's tool NAME.
 #[derive(Debug, Clone, Args)]
 pub struct MockArgs {
     /// Address to listen on; port 0 takes a free one
@@ -253,6 +256,31 @@ mod tests {
             down: true,
         };
         assert_eq!(config(&flags).knobs, expected);
+    }
+
+    #[test]
+    fn flags_of_providers_reach_the_strict_config() {
+        let flags = "--provider bedrock --azure-deployments a,b --aws-region eu-west-1 --access-key ID:S:T \
+            --token-client c:d --token-lifetime 5s";
+        let config = config(&flags.split_whitespace().collect::<Vec<_>>());
+        let expected = StrictConfig {
+            azure_deployments: vec!["a".to_owned(), "b".to_owned()],
+            aws_region: "eu-west-1".to_owned(),
+            access_keys: vec!["ID:S:T".parse().expect("a key")],
+            google_key: None,
+            token_client: "c:d".parse().expect("a key"),
+            token_lifetime: Duration::from_secs(5),
+        };
+        assert_eq!(config.strict, expected);
+        assert_eq!(config.models, Provider::Bedrock.default_models());
+        assert!(Program::try_parse_from(["mock", "--access-key", "ID"]).is_err());
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_stops_the_start() {
+        let words = ["mock", "--google-key", "/nowhere/key.pem"];
+        let args = Program::try_parse_from(words).expect("valid flags").mock;
+        assert!(matches!(args.config(), Err(MockError::GoogleKey { .. })));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! - `GET`, `PUT`, `PATCH /mock/knobs`: read, replace, merge the knobs;
 //! - `GET`, `DELETE /mock/stats`: read, clear the counters;
 //! - `POST /mock/reset`: clear the counters, put the knobs back as started, and start the seeded draws over;
-//! - with `--provider`, `/mock/token/*`: the token endpoints of Entra, Google and AWS ([`strict::issue`] lists them).
+//! - with `--provider`, `/mock/token/*`: the token endpoints of Entra, Google and AWS (`strict/issue` lists them).
 //!
 //! With `--provider` it is as strict as the API it stands for: [`strict`] says what is checked.
 //!

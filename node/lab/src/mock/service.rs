@@ -148,7 +148,7 @@ impl Shared {
             chunks: settings.knobs.chunks,
         };
         let Some(upstream) = &self.upstream else {
-            let refusal = Refusal::injected(404, Shape::OpenAi);
+            let refusal = Refusal::no_tokens();
             return Some(Outcome::refused(&refusal, Shape::OpenAi, ""));
         };
         let (outcome, issued) = upstream.issue(&call, settings.knobs.token_fault)?;

@@ -63,6 +63,11 @@ fn check(block: &Value, role: &str, path: &str, seal: &Seal) -> Result<(), Refus
             )));
         }
     }
+    check_values(block, role, path, seal)
+}
+
+fn check_values(block: &Value, role: &str, path: &str, seal: &Seal) -> Result<(), Refusal> {
+    let kind = text(block, "type");
     match kind {
         "text" if !block["text"].is_string() => Err(Refusal::invalid(format!(
             "{path}.text.text: Field required"

@@ -163,7 +163,7 @@ fn parameters(body: &Object, flavor: Flavor) -> Result<(), Refusal> {
             let message = format!("Unknown parameter: '{name}'.");
             return Err(wrong(message, name, "unknown_parameter"));
         }
-        (Flavor::Gemini, Some(name)) => return Err(super::google::unknown_name(name, "")),
+        (Flavor::Gemini, Some(name)) => return Err(super::google_fields::unknown_name(name, "")),
         _ => {}
     }
     let model = body

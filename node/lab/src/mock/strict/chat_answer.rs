@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::chat::{Chat, Flavor};
 use super::exchange::{Outcome, data};
-use super::google;
+use super::google_fields;
 use super::prefix::CacheUse;
 use super::said::{Said, ToolCall};
 use super::seal::Seal;
@@ -140,7 +140,7 @@ impl ChatAnswer<'_> {
             "function": {"name": call.name, "arguments": arguments},
         });
         if self.flavor == Flavor::Gemini && at == 0 {
-            let signature = google::sign(self.seal, &call.name, &call.arguments);
+            let signature = google_fields::sign(self.seal, &call.name, &call.arguments);
             value["extra_content"] = json!({"google": {"thought_signature": signature}});
         }
         value

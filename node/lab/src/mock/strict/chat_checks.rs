@@ -152,7 +152,14 @@ pub(super) fn check_signatures(
             let arguments =
                 serde_json::from_str(text(&call["function"], "arguments")).unwrap_or(Value::Null);
             let signature = call["extra_content"]["google"]["thought_signature"].as_str();
-            super::google::check_signature(seal, model, name, &arguments, signature, at + 1)?;
+            super::google_fields::check_signature(
+                seal,
+                model,
+                name,
+                &arguments,
+                signature,
+                at + 1,
+            )?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::exchange::data;
-use super::google::sign;
+use super::google_fields::sign;
 use super::said::{Ask, Said};
 use super::seal::Seal;
 use crate::mock::script::Stream;

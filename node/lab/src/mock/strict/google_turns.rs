@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::exchange::{items, text};
-use super::google::{check_signature, either};
+use super::google_fields::{check_signature, either};
 use super::refusal::Refusal;
 use super::seal::Seal;
 

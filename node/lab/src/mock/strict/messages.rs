@@ -53,6 +53,9 @@ const NOT_COUNTED: [&str; 6] = [
     "container",
 ];
 
+/// Models that take messages of the system's after the first, as others take none.
+const SYSTEM_ROLE_MODELS: [&str; 1] = ["claude-opus-4-8"];
+
 /// The most blocks with `cache_control`.
 const MARKS_MAX: usize = 4;
 
@@ -94,7 +97,7 @@ pub(super) fn read(
             _ => Refusal::invalid("max_tokens: Input should be a valid integer"),
         });
     }
-    check_messages(messages, seal)?;
+    check_messages(model, messages, seal)?;
     let turns = turns(messages);
     check_pairs(&turns)?;
     let thinking = thinking(&body, &turns)?;
@@ -191,7 +194,7 @@ fn parameters(body: &Object, host: Host) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_messages(messages: &[Value], seal: &Seal) -> Result<(), Refusal> {
+fn check_messages(model: &str, messages: &[Value], seal: &Seal) -> Result<(), Refusal> {
     if messages.is_empty() {
         return Err(Refusal::invalid(
             "messages: at least one message is required",
@@ -200,12 +203,13 @@ fn check_messages(messages: &[Value], seal: &Seal) -> Result<(), Refusal> {
     for (at, message) in messages.iter().enumerate() {
         let path = format!("messages.{at}");
         let role = text(message, "role");
-        if role == "system" {
+        let system = SYSTEM_ROLE_MODELS.iter().any(|known| model.contains(known));
+        if role == "system" && !system {
             return Err(Refusal::invalid(
                 "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, not \"system\" as an input message role.",
             ));
         }
-        if role != "user" && role != "assistant" {
+        if !["user", "assistant", "system"].contains(&role) {
             return Err(Refusal::invalid(format!(
                 "{path}.role: Input should be 'user' or 'assistant'"
             )));

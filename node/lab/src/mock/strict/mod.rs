@@ -32,6 +32,7 @@ mod event_stream;
 mod exchange;
 mod google;
 mod google_answer;
+mod google_fields;
 mod google_turns;
 mod issue;
 mod messages;

@@ -87,6 +87,14 @@ impl Refusal {
         }
     }
 
+    /// There are no token endpoints without a provider.
+    pub(in crate::mock) fn no_tokens() -> Self {
+        Self::new(
+            404,
+            "the token endpoints are those of a mock with --provider",
+        )
+    }
+
     /// The name of the exception, for `x-amzn-errortype`.
     pub(in crate::mock) fn aws_type(&self) -> Cow<'static, str> {
         self.code

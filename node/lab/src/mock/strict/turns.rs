@@ -39,6 +39,10 @@ pub(super) fn turns(messages: &[Value]) -> Vec<AnthropicTurn<'_>> {
     let mut turns: Vec<AnthropicTurn<'_>> = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         let role = text(message, "role");
+        // The system's messages come between turns and end none.
+        if role == "system" {
+            continue;
+        }
         let blocks = items(&message["content"]).iter();
         match turns.last_mut().filter(|turn| turn.role == role) {
             Some(turn) => turn.blocks.extend(blocks),

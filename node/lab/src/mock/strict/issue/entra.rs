@@ -67,56 +67,8 @@ fn token(upstream: &Upstream, call: &Call<'_>) -> IssueOutcome {
             "The provided value for the input parameter 'scope' is not valid.",
         );
     }
-    let client = &upstream.config.token_client;
-    if field(form, "client_id").as_deref() != Some(client.id.as_str()) {
-        return refused(
-            400,
-            "unauthorized_client",
-            700_016,
-            "Application with this identifier was not found in the directory.",
-        );
-    }
-    match (
-        field(form, "client_secret"),
-        field(form, "client_assertion"),
-    ) {
-        (Some(secret), _) if secret == client.secret => {}
-        (Some(_), _) => {
-            return refused(
-                401,
-                "invalid_client",
-                7_000_215,
-                "Invalid client secret provided.",
-            );
-        }
-        (None, Some(assertion)) => {
-            let typed = field(form, "client_assertion_type").as_deref() == Some(ASSERTION);
-            let read = Assertion::read(&assertion)
-                .filter(|read| typed && !text(&read.claims, "sub").is_empty());
-            match read {
-                None => {
-                    return refused(
-                        401,
-                        "invalid_client",
-                        50_027,
-                        "JWT token is invalid or malformed.",
-                    );
-                }
-                Some(read) if read.is_expired(call.now) => {
-                    return refused(
-                        401,
-                        "invalid_client",
-                        700_024,
-                        "Client assertion is not within its valid time range.",
-                    );
-                }
-                Some(_) => {}
-            }
-        }
-        (None, None) => {
-            let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
-            return refused(401, "invalid_client", 7_000_218, message);
-        }
+    if let Some(refusal) = check_client(upstream, call, form) {
+        return refusal;
     }
     let token = upstream
         .tokens
@@ -128,6 +80,62 @@ fn token(upstream: &Upstream, call: &Call<'_>) -> IssueOutcome {
         "ext_expires_in": lifetime,
         "access_token": token.token,
     })))
+}
+
+/// The refusal of a client that does not prove who it is.
+fn check_client(upstream: &Upstream, call: &Call<'_>, form: &str) -> Option<IssueOutcome> {
+    let client = &upstream.config.token_client;
+    if field(form, "client_id").as_deref() != Some(client.id.as_str()) {
+        return Some(refused(
+            400,
+            "unauthorized_client",
+            700_016,
+            "Application with this identifier was not found in the directory.",
+        ));
+    }
+    match (
+        field(form, "client_secret"),
+        field(form, "client_assertion"),
+    ) {
+        (Some(secret), _) if secret == client.secret => {}
+        (Some(_), _) => {
+            return Some(refused(
+                401,
+                "invalid_client",
+                7_000_215,
+                "Invalid client secret provided.",
+            ));
+        }
+        (None, Some(assertion)) => {
+            let typed = field(form, "client_assertion_type").as_deref() == Some(ASSERTION);
+            let read = Assertion::read(&assertion)
+                .filter(|read| typed && !text(&read.claims, "sub").is_empty());
+            match read {
+                None => {
+                    return Some(refused(
+                        401,
+                        "invalid_client",
+                        50_027,
+                        "JWT token is invalid or malformed.",
+                    ));
+                }
+                Some(read) if read.is_expired(call.now) => {
+                    return Some(refused(
+                        401,
+                        "invalid_client",
+                        700_024,
+                        "Client assertion is not within its valid time range.",
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        (None, None) => {
+            let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
+            return Some(refused(401, "invalid_client", 7_000_218, message));
+        }
+    }
+    None
 }
 
 fn managed(upstream: &Upstream, call: &Call<'_>) -> IssueOutcome {

@@ -218,6 +218,27 @@ async fn what_anthropic_refuses_is_refused_in_its_words() {
 }
 
 #[tokio::test]
+async fn a_model_that_takes_the_systems_role_takes_it_after_the_first_message() {
+    let config = crate::mock::MockConfig {
+        provider: Some(Provider::Anthropic),
+        models: vec!["claude-opus-4-8".to_owned()],
+        ..crate::mock::MockConfig::on_loopback("sgp")
+    };
+    let mock = crate::mock::Mock::start(config).await.expect("a free port");
+    let mut body = message(json!("say hello"));
+    body["model"] = json!("claude-opus-4-8");
+    body["messages"]
+        .as_array_mut()
+        .expect("messages")
+        .push(json!({"role": "system", "content": "be brief"}));
+    let answer = post(&mock, &body).await.json();
+    assert_eq!(
+        answer["content"][0]["text"],
+        answer_text("sgp", "say hello", 16)
+    );
+}
+
+#[tokio::test]
 async fn headers_are_required_and_a_bearer_is_no_key() {
     let mock = anthropic().await;
     type Case<'a> = (&'a [(&'a str, &'a str)], u16, &'a str);
