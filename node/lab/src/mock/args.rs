@@ -2,17 +2,24 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Knobs, Mock, MockConfig, MockError, RateLimit, duration};
+use super::{
+    AccessKey, Knobs, Mock, MockConfig, MockError, Provider, RateLimit, StrictConfig, TokenFault,
+    duration,
+};
 
 /// Run an OpenAI- and Anthropic-compatible upstream with fault knobs.
 ///
 /// Durations carry a unit: 250ms, 1.5s, 2m. Every knob can be changed at run time: GET, PUT or PATCH /mock/knobs. GET
 /// /mock/stats counts the outcomes of requests.
+///
+/// With --provider it refuses what that API refuses, and issues tokens under /mock/token. In every dialect, a last text
+/// of the user with `call NAME {json}` makes it call the client's tool NAME.
 #[derive(Debug, Clone, Args)]
 pub struct MockArgs {
     /// Address to listen on; port 0 takes a free one
@@ -21,17 +28,37 @@ pub struct MockArgs {
     /// Name of the mock: part of every answer and id
     #[arg(long, default_value = "mock")]
     pub name: String,
-    /// Model to serve, may be repeated or separated by commas; * serves any
-    #[arg(
-        long = "model",
-        value_name = "MODEL",
-        value_delimiter = ',',
-        default_values_t = super::default_models()
-    )]
+    /// Model to serve, may be repeated or separated by commas; * serves any [default: some of the provider]
+    #[arg(long = "model", value_name = "MODEL", value_delimiter = ',')]
     pub models: Vec<String>,
     /// Key that clients must send, as bearer token or x-api-key [default: none is needed]
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
+    /// Whose API to stand for, as strictly as that [default: OpenAI's and Anthropic's, leniently]
+    #[arg(long, value_enum, value_name = "PROVIDER")]
+    pub provider: Option<Provider>,
+    /// Deployment of Azure, may be repeated or separated by commas [default: one for each model]
+    #[arg(long = "azure-deployments", value_name = "NAME", value_delimiter = ',')]
+    pub azure_deployments: Vec<String>,
+    /// Region of Bedrock: signatures for another are refused
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    pub aws_region: String,
+    /// Key that may sign requests to Bedrock, may be repeated: ID:SECRET or ID:SECRET:SESSION_TOKEN
+    #[arg(long = "access-key", value_name = "KEY")]
+    pub access_keys: Vec<AccessKey>,
+    /// File with the RSA key, PEM or a service account's JSON, that verifies the assertions of Google's service accounts
+    #[arg(long, value_name = "FILE")]
+    pub google_key: Option<PathBuf>,
+    /// Client to which Entra's token endpoint issues tokens
+    #[arg(
+        long,
+        value_name = "ID:SECRET",
+        default_value = "mock-client:mock-secret"
+    )]
+    pub token_client: AccessKey,
+    /// How long tokens of /mock/token are good (duration)
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+    pub token_lifetime: Duration,
     /// Seed of the draws behind jitter and the probabilities
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -83,17 +110,36 @@ pub struct MockArgs {
     /// Pad a JSON answer to exactly this size, a stream's text to about it (bytes; 0: no padding)
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub body_bytes: u32,
+    /// End a stream with the provider's own error after this many chunks [default: off]
+    #[arg(long, value_name = "CHUNKS")]
+    pub stream_error_after_chunks: Option<u32>,
+    /// How the token endpoints fail: off, error, down, nonsense or huge
+    #[arg(long, value_name = "FAULT", default_value_t = TokenFault::Off)]
+    pub token_fault: TokenFault,
+    /// Time before the answer of a token endpoint (duration)
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = duration::parse)]
+    pub token_latency: Duration,
     /// Emulate a dead server: close every connection at the head of its request
     #[arg(long)]
     pub down: bool,
 }
 
-impl From<MockArgs> for MockConfig {
-    fn from(args: MockArgs) -> Self {
-        Self {
+impl MockArgs {
+    /// The config that the flags describe. The key's file is read here.
+    fn config(self) -> Result<MockConfig, MockError> {
+        let args = self;
+        let models = match (args.models.is_empty(), args.provider) {
+            (false, _) => args.models,
+            (true, Some(provider)) => provider.default_models(),
+            (true, None) => super::default_models(),
+        };
+        let google_key = args.google_key.map(|path| {
+            std::fs::read_to_string(&path).map_err(|source| MockError::GoogleKey { path, source })
+        });
+        Ok(MockConfig {
             listen: args.listen,
             name: args.name,
-            models: args.models,
+            models,
             api_key: args.api_key,
             seed: args.seed,
             knobs: Knobs {
@@ -113,9 +159,21 @@ impl From<MockArgs> for MockConfig {
                 refuse: args.refuse,
                 fail_models_probe: args.fail_models_probe,
                 body_bytes: args.body_bytes,
+                stream_error_after_chunks: args.stream_error_after_chunks,
+                token_fault: args.token_fault,
+                token_latency: args.token_latency,
                 down: args.down,
             },
-        }
+            provider: args.provider,
+            strict: StrictConfig {
+                azure_deployments: args.azure_deployments,
+                aws_region: args.aws_region,
+                access_keys: args.access_keys,
+                google_key: google_key.transpose()?,
+                token_client: args.token_client,
+                token_lifetime: args.token_lifetime,
+            },
+        })
     }
 }
 
@@ -126,7 +184,7 @@ impl From<MockArgs> for MockConfig {
 pub async fn run(args: MockArgs) -> Result<(), MockError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(MockError::Terminal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(MockError::Terminal)?;
-    let mock = Mock::start(args.into()).await?;
+    let mock = Mock::start(args.config()?).await?;
     let name = mock.stats().name;
     let mut out = std::io::stdout();
     writeln!(out, "mock {name} listening on {}", mock.base_url())
@@ -157,7 +215,8 @@ mod tests {
         Program::try_parse_from(words)
             .expect("valid flags")
             .mock
-            .into()
+            .config()
+            .expect("no file to read")
     }
 
     #[test]
@@ -171,7 +230,8 @@ mod tests {
     fn every_flag_reaches_its_knob() {
         let flags = "--latency 1ms --jitter 2ms --chunk-interval 3ms --chunks 4 --error-rate 0.5 --error-status 503 \
             --rate-limit 6/s --retry-after 7s --hang --hang-probability 0.8 --cut-after-chunks 9 \
-            --clean-end-after-chunks 10 --slow-chunk 11ms --refuse --fail-models-probe --body-bytes 12 --down";
+            --clean-end-after-chunks 10 --slow-chunk 11ms --refuse --fail-models-probe --body-bytes 12 --stream-error-after-chunks 13 \
+            --token-fault nonsense --token-latency 14ms --down";
         let flags: Vec<&str> = flags.split_whitespace().collect();
         let expected = Knobs {
             latency: Duration::from_millis(1),
@@ -190,9 +250,37 @@ mod tests {
             refuse: true,
             fail_models_probe: true,
             body_bytes: 12,
+            stream_error_after_chunks: Some(13),
+            token_fault: TokenFault::Nonsense,
+            token_latency: Duration::from_millis(14),
             down: true,
         };
         assert_eq!(config(&flags).knobs, expected);
+    }
+
+    #[test]
+    fn flags_of_providers_reach_the_strict_config() {
+        let flags = "--provider bedrock --azure-deployments a,b --aws-region eu-west-1 --access-key ID:S:T \
+            --token-client c:d --token-lifetime 5s";
+        let config = config(&flags.split_whitespace().collect::<Vec<_>>());
+        let expected = StrictConfig {
+            azure_deployments: vec!["a".to_owned(), "b".to_owned()],
+            aws_region: "eu-west-1".to_owned(),
+            access_keys: vec!["ID:S:T".parse().expect("a key")],
+            google_key: None,
+            token_client: "c:d".parse().expect("a key"),
+            token_lifetime: Duration::from_secs(5),
+        };
+        assert_eq!(config.strict, expected);
+        assert_eq!(config.models, Provider::Bedrock.default_models());
+        assert!(Program::try_parse_from(["mock", "--access-key", "ID"]).is_err());
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_stops_the_start() {
+        let words = ["mock", "--google-key", "/nowhere/key.pem"];
+        let args = Program::try_parse_from(words).expect("valid flags").mock;
+        assert!(matches!(args.config(), Err(MockError::GoogleKey { .. })));
     }
 
     #[test]

@@ -65,6 +65,14 @@ pub struct Knobs {
     pub fail_models_probe: bool,
     /// Pad a JSON answer to exactly this many bytes, and the text of a stream to about this many; 0: no padding.
     pub body_bytes: u32,
+    /// End a stream with the error that the API sends inside of one, after this many chunks. JSON answers are
+    /// unaffected. `None`: off.
+    pub stream_error_after_chunks: Option<u32>,
+    /// How the token endpoints fail.
+    pub token_fault: TokenFault,
+    /// Time before the answer of a token endpoint.
+    #[serde(with = "duration::text")]
+    pub token_latency: Duration,
     /// Emulate a dead server: open connections are broken, every request's connection is closed at its head.
     pub down: bool,
 }
@@ -88,6 +96,9 @@ impl Default for Knobs {
             refuse: false,
             fail_models_probe: false,
             body_bytes: 0,
+            stream_error_after_chunks: None,
+            token_fault: TokenFault::Off,
+            token_latency: Duration::ZERO,
             down: false,
         }
     }
@@ -105,6 +116,7 @@ impl Knobs {
             ("jitter", self.jitter),
             ("chunk_interval", self.chunk_interval),
             ("slow_chunk", self.slow_chunk),
+            ("token_latency", self.token_latency),
             ("retry_after", self.retry_after.unwrap_or_default()),
         ];
         for (key, duration) in durations {
@@ -260,6 +272,55 @@ impl<'de> Deserialize<'de> for RateLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// How the token endpoints fail. As text: `off`, `error`, `down`, `nonsense` or `huge`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenFault {
+    /// Not at all.
+    #[default]
+    Off,
+    /// They answer 503.
+    Error,
+    /// They close the connection.
+    Down,
+    /// They answer 200 with what is neither JSON nor XML.
+    Nonsense,
+    /// They answer 200 with 16 MiB.
+    Huge,
+}
+
+impl std::str::FromStr for TokenFault {
+    type Err = TokenFaultError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            "error" => Ok(Self::Error),
+            "down" => Ok(Self::Down),
+            "nonsense" => Ok(Self::Nonsense),
+            "huge" => Ok(Self::Huge),
+            _ => Err(TokenFaultError),
+        }
+    }
+}
+
+/// A text that is no fault of the token endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a fault of the token endpoints is off, error, down, nonsense or huge")]
+pub struct TokenFaultError;
+
+impl fmt::Display for TokenFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Down => "down",
+            Self::Nonsense => "nonsense",
+            Self::Huge => "huge",
+        })
     }
 }
 

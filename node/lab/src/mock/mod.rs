@@ -11,7 +11,10 @@
 //! Beside the API it serves, without a key:
 //! - `GET`, `PUT`, `PATCH /mock/knobs`: read, replace, merge the knobs;
 //! - `GET`, `DELETE /mock/stats`: read, clear the counters;
-//! - `POST /mock/reset`: clear the counters, put the knobs back as started, and start the seeded draws over.
+//! - `POST /mock/reset`: clear the counters, put the knobs back as started, and start the seeded draws over;
+//! - with `--provider`, `/mock/token/*`: the token endpoints of Entra, Google and AWS (`strict/issue` lists them).
+//!
+//! With `--provider` it is as strict as the API it stands for: [`strict`] says what is checked.
 //!
 //! It knows nothing of the mesh, the routing or the config of a node; durations alone are written as in the
 //! config.
@@ -23,10 +26,12 @@ mod duration;
 mod faults;
 mod knobs;
 mod read;
+mod reply;
 mod script;
 mod server;
 mod service;
 mod stats;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -41,8 +46,12 @@ use tokio::task::JoinHandle;
 
 pub use args::{MockArgs, run};
 pub use duration::{DURATION_MAX, DurationError};
-pub use knobs::{BODY_BYTES_MAX, CHUNKS_MAX, Knobs, KnobsError, RateLimit, RateLimitError};
+pub use knobs::{
+    BODY_BYTES_MAX, CHUNKS_MAX, Knobs, KnobsError, RateLimit, RateLimitError, TokenFault,
+    TokenFaultError,
+};
 pub use stats::{EventKind, LastEvent, LastRequest, StatsSnapshot};
+pub use strict::{AccessKey, AccessKeyError, Provider, StrictConfig};
 pub use text::answer_text;
 
 use service::Shared;
@@ -65,6 +74,10 @@ pub struct MockConfig {
     pub seed: u64,
     /// The knobs at start, and after `POST /mock/reset`.
     pub knobs: Knobs,
+    /// Whose API it stands for, as strictly as that. `None`: OpenAI's and Anthropic's, leniently.
+    pub provider: Option<Provider>,
+    /// What strict upstreams need beside.
+    pub strict: StrictConfig,
 }
 
 impl MockConfig {
@@ -78,6 +91,8 @@ impl MockConfig {
             api_key: None,
             seed: 0,
             knobs: Knobs::default(),
+            provider: None,
+            strict: StrictConfig::default(),
         }
     }
 
@@ -129,6 +144,14 @@ pub enum MockError {
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file of Google's key cannot be read.
+    #[error("the mock cannot read the key {}", .path.display())]
+    GoogleKey {
+        /// The file.
+        path: std::path::PathBuf,
         /// The system's error.
         source: std::io::Error,
     },

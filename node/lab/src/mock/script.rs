@@ -22,7 +22,7 @@ pub(super) enum Answer {
 }
 
 /// An event stream in the three phases that the faults distinguish.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Stream {
     /// Events before the first text.
     pub(super) opening: Bytes,
@@ -30,6 +30,15 @@ pub(super) struct Stream {
     pub(super) chunks: Vec<Bytes>,
     /// Events that carry the end of the answer.
     pub(super) closing: Bytes,
+}
+
+impl Stream {
+    /// The stream under `stream_error_after_chunks`: so many chunks, and then `failure` in place of the end.
+    pub(super) fn failing(mut self, chunks: u32, failure: Bytes) -> Self {
+        self.chunks.truncate(chunks as usize);
+        self.closing = failure;
+        self
+    }
 }
 
 /// One step of a response body.

@@ -62,7 +62,7 @@ async fn answer(
     let for_control = control::is_control(request.uri().path());
     connection.set_control(for_control);
     match for_control {
-        true => Ok(control::serve(&shared, request).await),
+        true => control::serve(&shared, request).await,
         false => service::serve(shared, connection, request).await,
     }
 }

@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::api::{ApiError, Catalog, Dialect, Endpoint, Turn, Wire};
 use super::faults::{Fate, Faults};
 use super::read::{ReadError, read};
-use super::script::{Answer, Broken, ScriptBody, ScriptStep, script};
-use super::stats::{Connection, Stats, StatsSnapshot, Ticket};
+use super::reply::Reply;
+use super::script::{Answer, Broken, ScriptBody};
+use super::stats::{Connection, Stats, StatsSnapshot};
+use super::strict::{Call, Outcome, Refusal, Shape, Upstream};
 use super::{Knobs, KnobsError, MockConfig};
 
 /// The largest request body.
@@ -30,6 +32,7 @@ pub(super) struct Shared {
     knobs_at_start: Knobs,
     faults: Mutex<Faults>,
     answers: AtomicU64,
+    upstream: Option<Upstream>,
 }
 
 /// The knobs, and what is made once per change of them.
@@ -50,9 +53,22 @@ impl MockSettings {
 impl Shared {
     /// Takes a config that was checked.
     pub(super) fn new(config: MockConfig) -> Self {
+        let upstream = config.provider.map(|provider| {
+            let (name, models) = (config.name.clone(), config.models.clone());
+            Upstream::new(
+                provider,
+                name,
+                models,
+                config.api_key.clone(),
+                config.seed,
+                config.strict,
+            )
+        });
         Self {
             catalog: Catalog::new(config.name, config.models, unix_seconds()),
-            api_key: config.api_key,
+            upstream,
+            // A strict upstream judges credentials itself.
+            api_key: config.api_key.filter(|_| config.provider.is_none()),
             stats: Arc::new(Stats::new()),
             settings: watch::Sender::new(MockSettings::new(config.knobs.clone())),
             knobs_at_start: config.knobs,
@@ -116,6 +132,32 @@ impl Shared {
         self.stats.when(self.catalog.name(), condition).await
     }
 
+    /// Answers a request to a token endpoint; `None`: the connection is closed instead.
+    pub(super) fn issue(&self, head: &http::request::Parts, body: &Bytes) -> Option<Outcome> {
+        let settings = self.settings();
+        let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
+        let call = Call {
+            method: &head.method,
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            body,
+            now: SystemTime::now(),
+            number,
+            in_flight: 0,
+            chunks: settings.knobs.chunks,
+        };
+        let Some(upstream) = &self.upstream else {
+            let refusal = Refusal::no_tokens();
+            return Some(Outcome::refused(&refusal, Shape::OpenAi, ""));
+        };
+        let (outcome, issued) = upstream.issue(&call, settings.knobs.token_fault)?;
+        if issued {
+            self.stats.token_issued();
+        }
+        Some(outcome)
+    }
+
     fn fate(&self, models: bool, knobs: &Knobs) -> Fate {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if models {
@@ -153,11 +195,15 @@ pub(super) async fn serve(
     let reply = Reply {
         dialect: Dialect::of(request.uri().path()),
         request_id: format!("req_{}-{number}", shared.catalog.name()),
+        id_header: shared.upstream.as_ref().map(Upstream::request_id_header),
         ticket,
     };
     let (head, body) = request.into_parts();
     match read(body, BODY_BYTES_MAX).await {
-        Ok(body) => answer(&shared, &settings, reply, head, body, number).await,
+        Ok(body) => match &shared.upstream {
+            Some(upstream) => strict(&shared, upstream, &settings, reply, head, body, number).await,
+            None => answer(&shared, &settings, reply, head, body, number).await,
+        },
         Err(ReadError::Gone) => Err(Broken),
         Err(ReadError::TooLarge) => Ok(reply.error(&ApiError::too_large(BODY_BYTES_MAX), None)),
         Err(ReadError::Slow) => Ok(reply.error(&ApiError::slow_body(), None)),
@@ -202,6 +248,18 @@ async fn answer(
     if !admitted {
         return Ok(reply.error(&ApiError::bad_key(), None));
     }
+    lenient(shared, settings, reply, endpoint, wire, number)
+}
+
+/// The answer of the lenient mock.
+fn lenient(
+    shared: &Shared,
+    settings: &MockSettings,
+    reply: Reply,
+    endpoint: Result<Endpoint, ApiError>,
+    wire: Result<Wire, ApiError>,
+    number: u64,
+) -> Result<Response<ScriptBody>, Broken> {
     let turn = Turn {
         number,
         created: unix_seconds(),
@@ -214,74 +272,82 @@ async fn answer(
             .answer(&endpoint, wire, turn, &settings.padding)
     });
     Ok(match answer {
+        Ok(Answer::Stream(stream)) if settings.knobs.stream_error_after_chunks.is_some() => {
+            let chunks = settings.knobs.stream_error_after_chunks.unwrap_or_default();
+            let failure = ApiError::injected(500).body(reply.dialect, &reply.request_id);
+            let event = match reply.dialect {
+                Dialect::OpenAi => format!("data: {failure}\n\n"),
+                Dialect::Anthropic => format!("event: error\ndata: {failure}\n\n"),
+            };
+            let stream = stream.failing(chunks, Bytes::from(event));
+            reply.answer(Answer::Stream(stream), &settings.knobs)
+        }
         Ok(answer) => reply.answer(answer, &settings.knobs),
         Err(error) => reply.error(&error, None),
     })
 }
 
-/// A response in the making.
-struct Reply {
-    dialect: Dialect,
-    request_id: String,
-    ticket: Ticket,
-}
-
-impl Reply {
-    fn answer(self, answer: Answer, knobs: &Knobs) -> Response<ScriptBody> {
-        let length = match &answer {
-            Answer::Json(parts) => Some(parts.iter().map(Bytes::len).sum()),
-            Answer::Stream(_) => None,
-        };
-        self.response(StatusCode::OK, length, script(answer, knobs))
-    }
-
-    fn error(self, error: &ApiError, retry_after: Option<Duration>) -> Response<ScriptBody> {
-        let body = error.body(self.dialect, &self.request_id);
-        let status =
-            StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let length = Some(body.len());
-        let mut response = self.response(status, length, vec![ScriptStep::Send(Bytes::from(body))]);
-        if let Some(after) = retry_after {
-            let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            let headers = response.headers_mut();
-            headers.insert(RETRY_AFTER, HeaderValue::from(milliseconds.div_ceil(1_000)));
-            headers.insert("retry-after-ms", HeaderValue::from(milliseconds));
+/// Answers a request that arrived whole as the provider would, or as the knobs demand.
+async fn strict(
+    shared: &Shared,
+    upstream: &Upstream,
+    settings: &MockSettings,
+    reply: Reply,
+    head: http::request::Parts,
+    body: Bytes,
+    number: u64,
+) -> Result<Response<ScriptBody>, Broken> {
+    let path = head.uri.path().to_owned();
+    let wire = Wire::read(&body);
+    let model = wire.as_ref().ok().and_then(|wire| wire.model.as_deref());
+    shared.stats.arrived(head.clone(), body.clone(), model);
+    let probe = Upstream::is_probe(&path);
+    let injected = |reply: Reply, status: u16, after: Option<Duration>| {
+        let shape = upstream.shape(&path);
+        let refusal = Refusal::injected(status, shape);
+        let outcome = Outcome::refused(&refusal, shape, &reply.request_id);
+        reply.outcome(outcome, &settings.knobs, after)
+    };
+    match shared.fate(probe, &settings.knobs) {
+        Fate::Refuse => {
+            reply.ticket.break_off();
+            return Err(Broken);
         }
-        response
-    }
-
-    /// `length` is that of a JSON document; without one the body is an event stream.
-    fn response(
-        self,
-        status: StatusCode,
-        length: Option<usize>,
-        steps: Vec<ScriptStep>,
-    ) -> Response<ScriptBody> {
-        let mut response = Response::new(ScriptBody::new(steps, Some(self.ticket)));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        // The name was checked at start to hold nothing that a header cannot.
-        if let Ok(id) = HeaderValue::try_from(self.request_id) {
-            headers.insert(
-                HeaderName::from_static(self.dialect.request_id_header()),
-                id,
-            );
+        Fate::Hang => std::future::pending().await,
+        Fate::RateLimited { retry_after } => return Ok(injected(reply, 429, Some(retry_after))),
+        Fate::Error {
+            status,
+            latency,
+            retry_after,
+        } => {
+            wait(latency).await;
+            return Ok(injected(reply, status, retry_after));
         }
-        match length {
-            Some(length) => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            None => {
-                headers.insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static("text/event-stream; charset=utf-8"),
-                );
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            }
-        }
-        response
+        Fate::Answer { latency } => wait(latency).await,
     }
+    let call = Call {
+        method: &head.method,
+        path: &path,
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        body: &body,
+        now: SystemTime::now(),
+        number,
+        in_flight: shared.stats.in_flight(),
+        chunks: settings.knobs.chunks,
+    };
+    if let Some(mut outcome) = upstream.answer(&call, &reply.request_id) {
+        if let (Answer::Stream(stream), Some(chunks)) = (
+            &mut outcome.answer,
+            settings.knobs.stream_error_after_chunks,
+        ) {
+            *stream = std::mem::take(stream)
+                .failing(chunks, upstream.stream_failure(&path, &reply.request_id));
+        }
+        return Ok(reply.outcome(outcome, &settings.knobs, None));
+    }
+    let endpoint = Endpoint::find(&head.method, &path);
+    lenient(shared, settings, reply, endpoint, wire, number)
 }
 
 async fn wait(time: Duration) {

@@ -40,6 +40,8 @@ pub struct StatsSnapshot {
     pub cancelled: u64,
     /// Those on a connection that the mock broke on purpose (`refuse`, `cut_after_chunks`, `down`).
     pub broken: u64,
+    /// Tokens that the token endpoints issued.
+    pub tokens_issued: u64,
     /// Requests by path.
     pub by_path: BTreeMap<String, u64>,
     /// Requests by the model they name.
@@ -107,6 +109,7 @@ struct MockCounts {
     completed: u64,
     cancelled: u64,
     broken: u64,
+    tokens_issued: u64,
     by_path: BTreeMap<String, u64>,
     by_model: BTreeMap<String, u64>,
     last_request: Option<Arrived>,
@@ -154,6 +157,17 @@ impl Stats {
         drop(before);
     }
 
+    /// Counts a token that was issued.
+    pub(super) fn token_issued(&self) {
+        self.counts().tokens_issued += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Requests that have not ended.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.counts().in_flight
+    }
+
     /// Forgets all but the requests in flight.
     pub(super) fn reset(&self) {
         let mut counts = self.counts();
@@ -176,6 +190,7 @@ impl Stats {
             completed: counts.completed,
             cancelled: counts.cancelled,
             broken: counts.broken,
+            tokens_issued: counts.tokens_issued,
             by_path: counts.by_path.clone(),
             by_model: counts.by_model.clone(),
             last_request: counts.last_request.as_ref().map(describe),
