@@ -560,6 +560,15 @@ fn streams() -> [(Dialect, Vec<u8>); 5] {
             json!({"contentBlockIndex": 1, "delta": {"toolUse": {"input": "{}"}}}),
         ),
         ("contentBlockStop", json!({"contentBlockIndex": 1})),
+        (
+            "contentBlockStart",
+            json!({"contentBlockIndex": 2, "start": {"image": {"format": "png"}}}),
+        ),
+        (
+            "contentBlockDelta",
+            json!({"contentBlockIndex": 2, "delta": {"image": {"source": {"bytes": "AA=="}}}}),
+        ),
+        ("contentBlockStop", json!({"contentBlockIndex": 2})),
         ("messageStop", json!({"stopReason": "tool_use"})),
         (
             "metadata",
