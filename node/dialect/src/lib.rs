@@ -16,7 +16,7 @@
 //!    events become bytes, as server-sent events or in an [`event_stream`]; [`chunk`]: messages in such a stream.
 //!
 //! To add a dialect: a module beside `chat` with one type that implements [`grammar::Grammar`], and one line of
-//! `translate`'s `grammar`.
+//! `translate`'s `grammar_of`.
 //!
 //! What this crate does not know: sockets, clocks, models' prices, upstreams, keys.
 //!

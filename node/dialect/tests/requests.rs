@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// The body that a request becomes, and the paths of what is lost.
 fn translate(from: Dialect, to: Dialect, body: &Value) -> (Value, Vec<String>) {
-    let translation = Translation::new(from, to).unwrap();
+    let translation = Translation::new(from, to);
     let translated = translation.request(body.to_string().as_bytes()).unwrap();
     let losses = translated.losses.into_iter().map(|loss| loss.path);
     (
@@ -670,7 +670,7 @@ fn upstream_is_asked_for_the_usage_that_the_client_always_gets() {
 
 #[test]
 fn request_settles_what_its_answer_has() {
-    let translation = Translation::new(Dialect::Chat, Dialect::Messages).unwrap();
+    let translation = Translation::new(Dialect::Chat, Dialect::Messages);
     let body = chat_with(json!({"stream": true, "stream_options": {"include_usage": true}}));
     let terms = translation
         .request(body.to_string().as_bytes())
@@ -681,7 +681,7 @@ fn request_settles_what_its_answer_has() {
 
 #[test]
 fn body_that_is_none_of_its_dialect_is_refused_with_the_place() {
-    let translation = Translation::new(Dialect::Chat, Dialect::Messages).unwrap();
+    let translation = Translation::new(Dialect::Chat, Dialect::Messages);
     for (body, problem) in [
         ("[]", "the body is no JSON object"),
         ("{}", "messages: must be a list"),
