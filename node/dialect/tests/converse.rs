@@ -359,7 +359,7 @@ fn thoughts_come_back_to_their_maker_and_claude_takes_those_that_anthropic_signe
     assert_eq!(body["messages"][1]["content"], json!([expected]));
     assert_eq!(losses, none());
     let (_, losses) = of_messages(json!({"model": "openai.gpt-oss", "messages": turn(&thought)}));
-    assert_eq!(losses, ["messages[1].content[0]"]);
+    assert_eq!(losses, ["messages[1].content[0].thinking"]);
 
     let sealed = json!({"type": "thinking", "thinking": "t", "signature": "gvsig.converse.s"});
     let (body, _) = of_messages(json!({"model": "m", "messages": turn(&sealed)}));

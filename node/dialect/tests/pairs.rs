@@ -149,8 +149,8 @@ fn streamed_call_of_the_function_comes_back_as_free_text_from_every_dialect() {
         assert_eq!(stream.finish(&mut out), Completeness::Complete);
         let out = String::from_utf8(out).unwrap();
         let data = out.lines().filter_map(|line| line.strip_prefix("data: "));
-        let events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
-        let last = events.last().unwrap();
+        let mut events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        let last = events.next_back().unwrap();
         let call = call_of(Responses, &last["response"]);
         assert_eq!(call.input.to_text(), "*** \n\"x\"", "{upstream}");
         assert!(!out.contains("function_call_arguments"), "{upstream}");
